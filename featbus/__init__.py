@@ -1,0 +1,30 @@
+"""featbus: medical images to features for scikit-learn.
+
+The public names are resolved on first use (PEP 562): importing featbus costs next to nothing, and
+imports neither TensorFlow nor matplotlib nor xgboost.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+
+__version__ = _version("featbus")
+
+_HOMES = {
+    "datasets": ["load_busi", "load_image_folder", "load_mini_mias", "make_breast_ultrasound", "make_mammograms"],
+    "evaluation": ["evaluate"],
+    "feature_extraction": ["DeepFeatures", "HOG", "IntensityStatistics", "LBP"],
+    "preprocessing": ["ImageLoader", "Resize"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name):
+    if name in _HOME_OF:
+        return getattr(import_module(f"featbus.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'featbus' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,204 @@
+"""Mini-MIAS: digitised mammograms with circles around the abnormalities."""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from featbus.datasets._base import is_visible, object_array, quote, read_descr, release_folder
+
+__all__ = ["load_mini_mias"]
+
+_TARGETS = {
+    "abnormality": ["normal", "abnormal"],
+    "severity": ["normal", "benign", "malignant"],
+    "tissue": ["fatty", "fatty-glandular", "dense-glandular"],
+}
+_TISSUE = dict(zip("FGD", _TARGETS["tissue"]))
+_SEVERITY = {"B": "benign", "M": "malignant"}
+_LAST_ROW = 1023
+_ROW = re.compile(
+    r"(?P<name>mdb(?P<id>\d{3}))\s+(?P<tissue>[FGD])\s+"
+    r"(?:NORM|(?P<class>CALC|CIRC|SPIC|MISC|ARCH|ASYM)\s+(?P<severity>[BM])"
+    r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE 3\*)?)\s*"
+)
+# Benign calcifications in the release of 1995, normal in a table that circulates on the web.
+_RETYPED = ["mdb212", "mdb214"]
+
+
+def load_mini_mias(root, *, target="abnormality"):
+    """Load the MIAS MiniMammographic Database (mini-MIAS).
+
+    The original release is read as it lies on disk: ``Info.txt`` beside ``mdb001.pgm``,
+    ``mdb002.pgm``, ... A part of the images will do. No pixel is read.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder that holds ``Info.txt`` and the images, or that holds ``all-mias``.
+    target : {"abnormality", "severity", "tissue"}, default="abnormality"
+        What to learn. ``"abnormality"``: 0 normal, 1 abnormal. ``"severity"``: 0 normal, 1 benign,
+        2 malignant, the worst finding of the image. ``"tissue"``: 0 fatty, 1 fatty-glandular,
+        2 dense-glandular.
+
+    Returns
+    -------
+    Bunch
+        Images come in the order of their numbers.
+
+        images : ndarray of shape (n_images,), dtype object
+            The paths of the images, as `str`.
+        target : ndarray of int of shape (n_images,)
+            The classes, as `target` says.
+        target_names : list of str
+            The name of each class.
+        groups : ndarray of int of shape (n_images,)
+            The woman, ``(id - 1) // 2``: images with the same number are her two breasts and must
+            lie on the same side of every split.
+        frame : DataFrame of n_images rows
+            ``file``, ``id``, ``side`` (right where the id is odd), ``tissue``, ``class`` (NORM, or
+            the different classes of the findings joined by semicolons), ``severity``, ``findings``
+            (how many), ``group``.
+        findings : DataFrame
+            One row per finding: ``image`` (position in `images`), ``file``, ``class``,
+            ``severity``; ``x``, ``y``, ``radius`` as in Info.txt; ``row``, ``column``, the centre
+            in the array; all in pixels and missing (``pandas.NA``) where the table has none.
+        DESCR : str
+            Description, source, licence, citation and known traps.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, Info.txt or all images are missing.
+    ValueError
+        If `target` is none of the above, a row of the table cannot be read, or an image has no row.
+
+    Warns
+    -----
+    UserWarning
+        If the table is the variant that calls mdb212 or mdb214 normal, and the image is there.
+
+    Notes
+    -----
+    The release has the origin of x and y in the bottom-left corner, whereas row 0 of an array is its
+    top row. It does not say whether pixels count from 0 or from 1; here they count from 0:
+    ``row = 1023 - y`` and ``column = x``. A count from 1 would put the centre one row lower and one
+    column further left.
+
+    References
+    ----------
+    .. [1] Suckling J, et al. The Mammographic Image Analysis Society Digital Mammogram Database.
+       Excerpta Medica, International Congress Series 1069 (1994) 375-378.
+
+    Examples
+    --------
+    >>> from featbus.datasets import load_mini_mias
+    >>> mias = load_mini_mias("all-mias", target="severity")  # doctest: +SKIP
+    >>> mias.findings.loc[0, ["file", "class", "severity", "row", "column", "radius"]].tolist()
+    ... # doctest: +SKIP
+    ['mdb001.pgm', 'CIRC', 'benign', 598, 535, 197]
+    """
+    if target not in _TARGETS:
+        raise ValueError(f"target={target!r}, expected one of {quote(list(_TARGETS))}.")
+    folder = release_folder(root, "all-mias")
+    paths = _image_paths(folder)
+    rows = _image_rows(paths, _read_info(folder))
+    findings = _findings(rows)
+    frame = _frame(rows, findings)
+    _warn_of_variant(frame)
+    label = frame["severity"].replace({"benign": "abnormal", "malignant": "abnormal"})
+    label = label if target == "abnormality" else frame[target]
+    return Bunch(
+        images=object_array([str(path) for path in paths]),
+        target=pd.Categorical(label, categories=_TARGETS[target]).codes.astype(np.intp),
+        target_names=list(_TARGETS[target]),
+        groups=frame["group"].to_numpy(dtype=np.intp),
+        frame=frame,
+        findings=findings,
+        DESCR=read_descr("mini_mias.rst"),
+    )
+
+
+def _image_paths(folder):
+    paths = [path for path in folder.iterdir() if path.suffix.lower() == ".pgm" and is_visible(path)]
+    if not paths:
+        raise FileNotFoundError(
+            f"Found no .pgm images in {str(folder)!r}, expected mdb001.pgm, mdb002.pgm, ... of the "
+            "release, not converted to another format."
+        )
+    return sorted(paths, key=lambda path: path.name.lower())
+
+
+def _read_info(folder):
+    """Return the rows of Info.txt: one per finding, and one per normal image."""
+    path = next((path for path in folder.iterdir() if path.name.lower() == "info.txt"), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"Found no Info.txt in {str(folder)!r}, expected the table of the release beside the "
+            "images."
+        )
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
+        if not re.match(r"mdb\d", line):
+            continue
+        match = _ROW.fullmatch(line)
+        if match is None:
+            raise ValueError(
+                f"Line {number} of {str(path)!r} is {line!r}, expected a row like "
+                "'mdb001 G CIRC B 535 425 197' or 'mdb003 D NORM'."
+            )
+        rows.append(match.groupdict())
+    return pd.DataFrame(rows, columns=list(_ROW.groupindex))
+
+
+def _image_rows(paths, table):
+    """Return the rows of the images on disk, with their position among these and their file."""
+    images = pd.DataFrame({"image": range(len(paths)), "file": [path.name for path in paths]})
+    images["name"] = [path.stem.lower() for path in paths]
+    unknown = images.loc[~images["name"].isin(table["name"]), "file"].tolist()
+    if unknown:
+        raise ValueError(
+            f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an image of the "
+            "release. Move other files elsewhere."
+        )
+    rows = images.merge(table, on="name", how="left")
+    numbers = ["id", "x", "y", "radius"]
+    rows[numbers] = rows[numbers].apply(pd.to_numeric).astype("Int64")
+    return rows.assign(
+        tissue=rows["tissue"].map(_TISSUE), severity=rows["severity"].map(_SEVERITY)
+    )
+
+
+def _findings(rows):
+    columns = ["image", "file", "class", "severity", "x", "y", "radius"]
+    findings = rows.loc[rows["class"].notna(), columns].reset_index(drop=True)
+    return findings.assign(row=_LAST_ROW - findings["y"], column=findings["x"])
+
+
+def _frame(rows, findings):
+    of_image = findings.groupby("image")
+    frame = rows.drop_duplicates("image").set_index("image")[["file", "id", "tissue"]]
+    frame["id"] = frame["id"].astype(int)
+    frame.insert(2, "side", np.where(frame["id"] % 2 == 1, "right", "left"))
+    frame["class"] = of_image["class"].agg(lambda names: ";".join(dict.fromkeys(names)))
+    # "malignant" comes after "benign" in the alphabet too: the maximum is the worst finding.
+    frame["severity"] = of_image["severity"].max()
+    frame["findings"] = of_image.size()
+    frame["group"] = (frame["id"] - 1) // 2
+    frame = frame.fillna({"class": "NORM", "severity": "normal", "findings": 0})
+    return frame.astype({"findings": int}).rename_axis(None)
+
+
+def _warn_of_variant(frame):
+    retyped = frame["file"].str.lower().str.removesuffix(".pgm").isin(_RETYPED)
+    names = frame.loc[retyped & (frame["class"] == "NORM"), "file"].tolist()
+    if names:
+        warnings.warn(
+            f"Info.txt calls {quote(names)} NORM, where the release of 1995 says CALC B. It is a "
+            "variant of the table that circulates on the web; the labels are as this file says. "
+            "Replace it by the original to compare with work that used that.",
+            UserWarning,
+            stacklevel=3,
+        )

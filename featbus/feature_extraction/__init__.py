@@ -1,0 +1,8 @@
+"""Feature extraction: transformers from image to row of numbers."""
+
+from featbus.feature_extraction._deep import DeepFeatures
+from featbus.feature_extraction._hog import HOG
+from featbus.feature_extraction._intensity import IntensityStatistics, intensity_statistics
+from featbus.feature_extraction._lbp import LBP
+
+__all__ = ["HOG", "LBP", "DeepFeatures", "IntensityStatistics", "intensity_statistics"]

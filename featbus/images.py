@@ -1,0 +1,410 @@
+"""The image contract: what a batch of images is, how it is checked and converted.
+
+A *batch* is an ndarray ``(n, height, width[, channels])``, or a sequence of 2-D or 3-D arrays or of
+paths. An *image*, once checked, is an ndarray ``(height, width)`` or ``(height, width, 3 or 4)``
+of dtype ``bool``, ``uint8`` (0..255), ``uint16`` (0..65535), ``float32`` or ``float64`` (0..1).
+A region of interest rides along as a NumPy masked array whose mask is True *outside* the region.
+"""
+
+import os
+
+import cv2
+import numpy as np
+
+__all__ = [
+    "as_batch",
+    "check_image",
+    "fill_mask",
+    "fill_value",
+    "inside_mask",
+    "is_path",
+    "stack_images",
+    "to_float",
+    "to_gray",
+    "to_rgb",
+    "with_mask",
+]
+
+CHANNELS = (1, 3, 4)
+_MAXIMUM = {"bool": 1, "uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
+_DTYPES = "bool, uint8 (0..255), uint16 (0..65535) or floating point (0..1)"
+_BATCH = (
+    "an array (n, height, width) or (n, height, width, channels), "
+    "or a sequence of 2-D or 3-D arrays or of paths"
+)
+
+
+def is_path(item):
+    """Tell whether an item of a batch is a path.
+
+    Parameters
+    ----------
+    item : object
+        An item of a batch of images.
+
+    Returns
+    -------
+    bool
+        True for `str` and `os.PathLike`.
+    """
+    return isinstance(item, (str, os.PathLike))
+
+
+def as_batch(X):
+    """Check the container of a batch of images; its pixels stay untouched and unread.
+
+    Parameters
+    ----------
+    X : ndarray or sequence
+        Images in any form of the image contract. A one-column table (a DataFrame or a 2-D object
+        array, as `sklearn.compose.ColumnTransformer` hands over) counts as its column.
+
+    Returns
+    -------
+    ndarray or list
+        The array itself where `X` is a stack of images, else a list of arrays and paths.
+
+    Raises
+    ------
+    TypeError
+        If `X` is not a sequence, for example a generator or a sparse matrix.
+    ValueError
+        If `X` is empty, a single image, a single path or a table of several columns.
+    """
+    if is_path(X):
+        raise ValueError(
+            f"Expected a batch of images, got the single path {os.fspath(X)!r}. Wrap it: [path]."
+        )
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biufc":
+        if X.ndim == 2:
+            raise ValueError(
+                f"Expected a batch of images, got one array of shape {X.shape}. "
+                "If it is a single image, wrap it: X[np.newaxis]."
+            )
+        if X.ndim not in (3, 4):
+            raise ValueError(f"Expected {_BATCH}, got an array of shape {X.shape}.")
+        items = X
+    else:
+        items = list(_column(X))
+    if len(items) == 0:
+        raise ValueError(f"Found an empty batch: 0 image(s), expected at least 1: {_BATCH}.")
+    return items
+
+
+def _column(X):
+    """Return the items of a sequence, or of a table that has one column."""
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) == 2 and shape[1] == 1:
+        return np.asarray(X, dtype=object)[:, 0]
+    if shape is not None and len(shape) != 1:
+        raise ValueError(f"Expected {_BATCH}, got a {type(X).__name__} of shape {shape}.")
+    if isinstance(X, (dict, set, bytes)) or not (hasattr(X, "__len__") and hasattr(X, "__iter__")):
+        raise TypeError(f"Expected {_BATCH}, got {type(X).__name__}.")
+    return X
+
+
+def check_image(image, name="the image"):
+    """Check one image, and bring it to the canonical form without changing its values.
+
+    Parameters
+    ----------
+    image : array_like of shape (height, width) or (height, width, channels)
+        The image; 1, 3 or 4 channels. Masked arrays stay masked.
+    name : str, default="the image"
+        How errors call the image.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The image in native byte order, C-contiguous; without the channel axis where there is one
+        channel. ``float16`` becomes ``float32`` and ``longdouble`` becomes ``float64``. A masked
+        array without masked pixels becomes a plain array. No copy is made unless needed.
+
+    Raises
+    ------
+    ValueError
+        If the rank, the number of channels or the dtype is not an image's, if there are no
+        pixels (none inside the mask), or if floating-point pixels leave 0..1 or are NaN.
+    """
+    image = np.asanyarray(image)
+    if image.ndim not in (2, 3):
+        raise ValueError(
+            f"{name} has shape {image.shape}, expected (height, width) or "
+            f"(height, width, channels).{_rank_hint(image)}"
+        )
+    if image.size == 0:
+        raise ValueError(f"{name} has no pixels: its shape is {image.shape}.")
+    if image.ndim == 3 and image.shape[2] not in CHANNELS:
+        raise ValueError(
+            f"{name} has shape {image.shape}: {image.shape[2]} channels, expected 1, 3 or 4 in the "
+            f"last axis.{_rank_hint(image)}"
+        )
+    image = _canonical(image, name)
+    if image.dtype.kind == "f":
+        _check_unit_range(image, name)
+    return image
+
+
+def _rank_hint(image):
+    if image.ndim == 3 and image.shape[0] in CHANNELS:
+        return " Channels come last: np.moveaxis(image, 0, -1)."
+    if image.ndim > 3:
+        return " Pass the images of a volume or a video one by one."
+    return ""
+
+
+def _canonical(image, name):
+    """Return `image` with the dtype, byte order and memory layout of the contract."""
+    dtype = image.dtype
+    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        dtype = np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
+    dtype = dtype.newbyteorder("=")
+    if dtype.name not in _MAXIMUM:
+        raise ValueError(
+            f"{name} has dtype {image.dtype}, expected {_DTYPES}. Convert it: image.astype(np.uint8) "
+            "if its values are 0..255, image.astype(np.uint16) if they are 0..65535."
+        )
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if not isinstance(image, np.ma.MaskedArray):
+        return np.ascontiguousarray(image, dtype=dtype)
+    mask = np.ma.getmaskarray(image)
+    if not mask.any():
+        return np.ascontiguousarray(image.data, dtype=dtype)
+    if mask.all():
+        raise ValueError(f"{name} has no pixel inside its mask (True means outside the region).")
+    if image.dtype == dtype:
+        return image
+    return np.ma.MaskedArray(image.data.astype(dtype), mask, fill_value=fill_value(image))
+
+
+def _check_unit_range(image, name):
+    low, high = image.min(), image.max()
+    if 0 <= low and high <= 1:
+        return
+    bad = np.ma.count(image) - np.count_nonzero(np.ma.filled(np.isfinite(image), False))
+    if bad:
+        raise ValueError(
+            f"{name} has {bad} NaN or infinite pixel(s), expected values from 0 to 1. Mask them "
+            "(np.ma.masked_invalid) or replace them before."
+        )
+    raise ValueError(
+        f"{name} has values from {low:g} to {high:g}; floating-point images run from 0 to 1. Divide by "
+        "the largest value a pixel can take (255 for 8-bit, 65535 for 16-bit images)."
+    )
+
+
+def stack_images(images):
+    """Stack images where they share shape and dtype.
+
+    Parameters
+    ----------
+    images : list of ndarray
+        Checked images.
+
+    Returns
+    -------
+    ndarray, MaskedArray or list
+        ``(n, height, width[, channels])``, masked if any image is; the list itself where the
+        images differ in shape, dtype or fill value.
+    """
+    first = images[0]
+    if any(image.shape != first.shape or image.dtype != first.dtype for image in images):
+        return images
+    fills = {fill_value(image).item() for image in images if np.ma.isMaskedArray(image)}
+    if not fills:
+        return np.stack(images)
+    if len(fills) > 1:
+        return images
+    stack = np.ma.stack(images)
+    stack.fill_value = fills.pop()
+    return stack
+
+
+def fill_value(image):
+    """Return the value that stands for the masked pixels of an image.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+
+    Returns
+    -------
+    ndarray of shape ()
+        The array's `fill_value`, in the image's dtype. NumPy's own default (1e20 for floats, 63
+        for ``uint8``), which nobody chose, counts as 0: black. So does a plain array's.
+    """
+    if not np.ma.isMaskedArray(image):
+        return np.zeros((), image.dtype)
+    default = np.array(np.ma.defaultfill_value(image.dtype)).astype(image.dtype)
+    fill = np.asarray(image.fill_value, dtype=image.dtype)
+    return np.zeros_like(fill) if fill == default else fill
+
+
+def fill_mask(image):
+    """Return the image as a plain array, its masked pixels set to its fill value.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+
+    Returns
+    -------
+    ndarray
+        The image itself where it is not masked.
+    """
+    return image.filled(fill_value(image)) if np.ma.isMaskedArray(image) else image
+
+
+def inside_mask(image):
+    """Return the region of a masked image.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+
+    Returns
+    -------
+    ndarray of bool of shape (height, width), or None
+        True inside the region; None where the image is not masked. A pixel of a colour image is
+        inside where none of its channels is masked.
+    """
+    if not np.ma.isMaskedArray(image):
+        return None
+    inside = ~np.ma.getmaskarray(image)
+    return inside if inside.ndim == 2 else inside.all(axis=2)
+
+
+def with_mask(pixels, inside, fill_value=0):
+    """Return pixels as a masked image.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width) or (height, width, channels)
+        The pixels, inside and outside of the region.
+    inside : ndarray of bool of shape (height, width), or None
+        True inside the region; None for an image without a mask.
+    fill_value : scalar, default=0
+        What stands for the masked pixels where a step cannot use the mask.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        `pixels` itself if `inside` is None.
+    """
+    if inside is None:
+        return pixels
+    outside = ~inside if pixels.ndim == 2 else np.repeat(~inside[..., None], pixels.shape[2], 2)
+    return np.ma.MaskedArray(pixels, outside, fill_value=fill_value)
+
+
+def _with_mask_of(pixels, image):
+    """Return `pixels` with the region of `image`, and its fill value at the same brightness."""
+    if not np.ma.isMaskedArray(image):
+        return pixels
+    fill = fill_value(image)
+    if pixels.dtype != image.dtype:
+        fill = fill * (_MAXIMUM[pixels.dtype.name] / _MAXIMUM[image.dtype.name])
+    return with_mask(pixels, inside_mask(image), np.asarray(fill, dtype=pixels.dtype))
+
+
+def _opaque(image):
+    """Drop an alpha channel that is opaque everywhere."""
+    if image.ndim == 2 or image.shape[2] == 3:
+        return image
+    pixels = np.ma.getdata(image)
+    if np.any(pixels[..., 3] != _MAXIMUM[image.dtype.name]):
+        raise ValueError(
+            "the image has transparent pixels (alpha below its maximum), expected an opaque image. "
+            "Blend it first on a background of your choice, for example with skimage.color.rgba2rgb."
+        )
+    return image[..., :3]
+
+
+def to_gray(image):
+    """Convert a checked image to one channel; the dtype and the mask stay.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image: grey, RGB, or RGBA with an opaque alpha channel.
+
+    Returns
+    -------
+    ndarray or MaskedArray of shape (height, width)
+        Luma ``0.299 R + 0.587 G + 0.114 B`` ([1]_, section 2.5.1), rounded for integers. A colour
+        image whose channels are equal gives that channel.
+
+    Raises
+    ------
+    ValueError
+        If the image has transparent pixels.
+
+    References
+    ----------
+    .. [1] Recommendation ITU-R BT.601-7, 2011.
+    """
+    if image.ndim == 2:
+        return image
+    pixels = np.ascontiguousarray(np.ma.getdata(_opaque(image)))
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    if pixels.dtype == np.float64:
+        red, green, blue = np.moveaxis(pixels, 2, 0)
+        # Differences to one channel: equal channels come out exactly, and 0..1 stays 0..1.
+        gray = np.clip(green + 0.299 * (red - green) + 0.114 * (blue - green), 0, 1)
+    else:
+        gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        if gray.dtype == np.float32:
+            np.clip(gray, 0, 1, out=gray)
+    return _with_mask_of(gray, image)
+
+
+def to_rgb(image):
+    """Convert a checked image to three channels; the dtype and the mask stay.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image: grey, RGB, or RGBA with an opaque alpha channel.
+
+    Returns
+    -------
+    ndarray or MaskedArray of shape (height, width, 3)
+        Grey images have their channel three times.
+
+    Raises
+    ------
+    ValueError
+        If the image has transparent pixels.
+    """
+    if image.ndim == 3:
+        return _opaque(image)
+    pixels = np.repeat(np.ma.getdata(image)[..., np.newaxis], 3, axis=2)
+    return _with_mask_of(pixels, image)
+
+
+def to_float(image, dtype=np.float32):
+    """Convert a checked image to floating point 0..1; the mask stays.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float32
+        The result's dtype.
+
+    Returns
+    -------
+    ndarray or MaskedArray of float
+        Integers divided by the largest value of their type, as `skimage.util.img_as_float` does.
+    """
+    pixels = np.ma.getdata(image)
+    if pixels.dtype.kind == "f":
+        pixels = pixels.astype(dtype, copy=False)
+    else:
+        pixels = np.divide(pixels, _MAXIMUM[pixels.dtype.name], dtype=dtype)
+    return _with_mask_of(pixels, image)
