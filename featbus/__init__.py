@@ -10,7 +10,13 @@ from importlib.metadata import version as _version
 __version__ = _version("featbus")
 
 _HOMES = {
-    "datasets": ["load_busi", "load_image_folder", "load_mini_mias", "make_breast_ultrasound", "make_mammograms"],
+    "datasets": [
+        "load_busi",
+        "load_image_folder",
+        "load_mini_mias",
+        "make_breast_ultrasound",
+        "make_mammograms",
+    ],
     "evaluation": ["evaluate"],
     "feature_extraction": ["DeepFeatures", "HOG", "IntensityStatistics", "LBP"],
     "preprocessing": ["ImageLoader", "Resize"],

@@ -46,7 +46,7 @@ def iter_images(batch, read=read_image):
         yield image
 
 
-class _ImageEstimator(BaseEstimator):
+class _ImageEstimator(TransformerMixin, BaseEstimator):
     """What all estimators of images share: tags, and the one hook that checks a batch."""
 
     def _check_batch(self, X, *, reset):
@@ -81,7 +81,7 @@ class _ImageEstimator(BaseEstimator):
         return tags
 
 
-class ImageTransformer(TransformerMixin, _ImageEstimator):
+class ImageTransformer(_ImageEstimator):
     """Base of the steps from image to image.
 
     A subclass writes `_transform_image(image)`: a checked image in, an image out.
@@ -151,7 +151,7 @@ class ImageTransformer(TransformerMixin, _ImageEstimator):
         return np.asarray(names, dtype=object)
 
 
-class FeatureExtractor(TransformerMixin, _ImageEstimator):
+class FeatureExtractor(_ImageEstimator):
     """Base of the steps from image to row of features.
 
     A subclass has a parameter `dtype`, writes `_extract(image)`, a checked image in and a 1-D array

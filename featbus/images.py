@@ -18,6 +18,7 @@ __all__ = [
     "fill_value",
     "inside_mask",
     "is_path",
+    "resize",
     "stack_images",
     "to_float",
     "to_gray",
@@ -161,8 +162,8 @@ def _canonical(image, name):
     dtype = dtype.newbyteorder("=")
     if dtype.name not in _MAXIMUM:
         raise ValueError(
-            f"{name} has dtype {image.dtype}, expected {_DTYPES}. Convert it: image.astype(np.uint8) "
-            "if its values are 0..255, image.astype(np.uint16) if they are 0..65535."
+            f"{name} has dtype {image.dtype}, expected {_DTYPES}. Convert it: "
+            "image.astype(np.uint8) if its values are 0..255, np.uint16 if they are 0..65535."
         )
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
@@ -180,7 +181,7 @@ def _canonical(image, name):
 
 def _check_unit_range(image, name):
     low, high = image.min(), image.max()
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return
     bad = np.ma.count(image) - np.count_nonzero(np.ma.filled(np.isfinite(image), False))
     if bad:
@@ -189,8 +190,8 @@ def _check_unit_range(image, name):
             "(np.ma.masked_invalid) or replace them before."
         )
     raise ValueError(
-        f"{name} has values from {low:g} to {high:g}; floating-point images run from 0 to 1. Divide by "
-        "the largest value a pixel can take (255 for 8-bit, 65535 for 16-bit images)."
+        f"{name} has values from {low:g} to {high:g}; floating-point images run from 0 to 1. "
+        "Divide by the largest value a pixel can take (255 for 8-bit, 65535 for 16-bit images)."
     )
 
 
@@ -237,7 +238,7 @@ def fill_value(image):
     """
     if not np.ma.isMaskedArray(image):
         return np.zeros((), image.dtype)
-    default = np.array(np.ma.defaultfill_value(image.dtype)).astype(image.dtype)
+    default = np.array(np.ma.default_fill_value(image.dtype)).astype(image.dtype)
     fill = np.asarray(image.fill_value, dtype=image.dtype)
     return np.zeros_like(fill) if fill == default else fill
 
@@ -318,8 +319,8 @@ def _opaque(image):
     pixels = np.ma.getdata(image)
     if np.any(pixels[..., 3] != _MAXIMUM[image.dtype.name]):
         raise ValueError(
-            "the image has transparent pixels (alpha below its maximum), expected an opaque image. "
-            "Blend it first on a background of your choice, for example with skimage.color.rgba2rgb."
+            "the image has transparent pixels (alpha below its maximum), expected an opaque one. "
+            "Blend it first on a background of your choice, for example by skimage.color.rgba2rgb."
         )
     return image[..., :3]
 
@@ -408,3 +409,58 @@ def to_float(image, dtype=np.float32):
     else:
         pixels = np.divide(pixels, _MAXIMUM[pixels.dtype.name], dtype=dtype)
     return _with_mask_of(pixels, image)
+
+
+def resize(image, size):
+    """Stretch one image to a new shape.
+
+    Sides that shrink are averaged over the area that a new pixel covers, sides that grow are
+    interpolated linearly. Of a masked image only pixels inside the region are averaged, and a new
+    pixel is inside if at least half of what it covers is.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+    size : tuple of int
+        New ``(height, width)`` in pixels.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The image in its new shape; the dtype stays.
+    """
+    inside = inside_mask(image)
+    if image.shape[:2] == tuple(size):
+        return image
+    if inside is None:
+        return _to_dtype(_interpolate(_as_number(image), size), image.dtype)
+    weight = _interpolate(inside.astype(np.float32), size)
+    channels = weight if image.ndim == 2 else weight[..., np.newaxis]
+    pixels = _as_number(np.where(inside if image.ndim == 2 else inside[..., None], image.data, 0))
+    pixels = _interpolate(pixels.astype(np.float32), size) / np.maximum(channels, 1e-6)
+    # A region too small to fill half a pixel keeps the pixels that hold the most of it.
+    inside = weight >= min(0.5, weight.max())
+    return with_mask(_to_dtype(pixels, image.dtype), inside, fill_value(image))
+
+
+def _as_number(pixels):
+    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
+
+
+def _interpolate(pixels, size):
+    height, width = (min(new, old) for new, old in zip(size, pixels.shape))
+    if (height, width) != pixels.shape[:2]:
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    if (height, width) != tuple(size):
+        pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return pixels
+
+
+def _to_dtype(pixels, dtype):
+    """Bring interpolated pixels back to `dtype`, whose range rounding may have left by a hair."""
+    if dtype.kind == "f":
+        return np.clip(pixels, 0, 1).astype(dtype, copy=False)
+    if pixels.dtype.kind == "f":
+        pixels = np.rint(np.clip(pixels, 0, np.iinfo(dtype).max if dtype.kind == "u" else 1))
+    return pixels.astype(dtype, copy=False)

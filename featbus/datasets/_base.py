@@ -67,8 +67,9 @@ def add_groups(frame, groups, warning):
     absent = frame.loc[~frame["file"].isin(table["file"]), "file"].tolist()
     if absent:
         raise ValueError(
-            f"The table of groups has no row for {quote(absent)}. Every image needs a row: its name "
-            f"in the column 'file', spelled like {quote(frame['file'].tolist()[:1])}."
+            f"The table of groups has no row for {quote(absent)}, expected one for every image, "
+            "with its name in the column 'file'. Add what is missing; an image without known "
+            "relatives gets a group of its own."
         )
     table = table.assign(listed_group=table["group"], group=_merge_similar(table))
     news = [column for column in table if column not in frame]
@@ -80,8 +81,8 @@ def _read_table(groups):
     missing = [column for column in ("file", "group") if column not in table]
     if missing:
         raise ValueError(
-            f"The table of groups has the columns {list(table.columns)}, expected 'file' and 'group' "
-            f"among them: {quote(missing)} missing."
+            f"The table of groups has the columns {list(table.columns)}, expected 'file' and "
+            f"'group' among them. Rename or add {quote(missing)}."
         )
     for problem, rows in (
         ("several rows", table["file"].duplicated()),
@@ -104,14 +105,15 @@ def _merge_similar(table):
     similar = similar[similar != ""]
     others = pd.Index(names).get_indexer(similar)
     if (others < 0).any():
+        unknown = similar[others < 0].unique().tolist()
         raise ValueError(
-            f"'similar_groups' names {quote(similar[others < 0].unique().tolist())}, which is not in "
-            "the column 'group'. Separate several names by ';', and keep the rows of all groups: "
-            "rows of images that you do not have do no harm."
+            f"'similar_groups' names {quote(unknown)}, expected names from the column 'group'. "
+            "Separate several names by ';', and keep the rows of all groups: rows of images that "
+            "are not on disk do no harm."
         )
     links = np.ones(len(others)), (codes[similar.index], others)
     graph = csr_array(links, shape=(len(names), len(names)))
-    return connected_components(graph, directed=False)[1][codes]
+    return connected_components(graph, directed=False)[1][codes].astype(np.intp)
 
 
 def _as_text(values):

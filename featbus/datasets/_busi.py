@@ -22,9 +22,9 @@ __all__ = ["load_busi", "read_busi_mask", "read_masked_images"]
 _CLASSES = ["benign", "malignant", "normal"]
 _NAME = re.compile(r"(benign|malignant|normal) \((\d+)\)(_mask(?:_\d+)?)?\.png", re.IGNORECASE)
 _NO_GROUPS = (
-    "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None every image is "
-    "its own group, and scores from any split are too optimistic. Pass groups= a table (CSV file or "
-    "DataFrame) with the columns 'file' and 'group'; busi.DESCR says where there is one."
+    "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None every image "
+    "is its own group, and scores from any split are too optimistic. Pass groups= a table (CSV "
+    "file or DataFrame) with the columns 'file' and 'group'; DESCR says where to find the groups."
 )
 
 
@@ -41,10 +41,10 @@ def load_busi(root, *, groups=None):
         The folder that holds the three class folders, or that holds ``Dataset_BUSI_with_GT``.
     groups : path-like or DataFrame, default=None
         Which images belong together: a CSV file or table with the columns ``file`` (such as
-        ``benign (1).png``) and ``group``. A column ``similar_groups`` names further groups, separated
-        by semicolons, that show the same lesion; they become one group, and so do groups that are
-        linked only through others. Rows of images that are not on disk are fine. None makes every
-        image its own group, with a warning.
+        ``benign (1).png``) and ``group``. A column ``similar_groups`` may name further groups,
+        separated by semicolons, that show the same lesion; they become one group, and so do groups
+        that are linked only through others. Rows of images that are not on disk are fine. None
+        makes every image its own group, with a warning.
 
     Returns
     -------
@@ -156,8 +156,8 @@ def _check_pairs(images, masks, folder):
     for found, lacking in ((bare, "mask"), (lost, "image")):
         if found:
             raise ValueError(
-                f"Found no {lacking} for {quote(found)} in {str(folder)!r}, expected an image and at "
-                "least one mask per number. Unpack the release again, or remove what is left over."
+                f"Found no {lacking} for {quote(found)} in {str(folder)!r}, expected an image and "
+                "at least one mask per number. Unpack the release again, or remove these files."
             )
 
 
@@ -183,15 +183,15 @@ def read_busi_mask(paths):
     --------
     >>> from featbus.datasets import load_busi, read_busi_mask
     >>> busi = load_busi("Dataset_BUSI_with_GT", groups="groups.csv")  # doctest: +SKIP
-    >>> read_busi_mask(busi.masks[0]).mean()  # fraction of the image  # doctest: +SKIP
-    0.1287...
+    >>> read_busi_mask(busi.masks[0]).shape  # doctest: +SKIP
+    (471, 562)
     """
     lesions = [_read_lesion(path) for path in paths]
     shapes = {lesion.shape for lesion in lesions}
     if len(shapes) != 1:
         raise ValueError(
-            f"The masks {quote(list(paths))} have the shapes {sorted(shapes)}, expected at least one "
-            "mask, all of the image's shape."
+            f"The masks [{quote(list(paths))}] have the shapes {sorted(shapes)}, expected at least "
+            "one mask, all of the image's shape. Unpack these files of the release again."
         )
     return np.logical_or.reduce(lesions)
 
@@ -246,8 +246,8 @@ def _read_masked_image(path, mask_paths):
     image, lesion = read_image(path), read_busi_mask(mask_paths)
     if lesion.shape != image.shape[:2]:
         raise ValueError(
-            f"{str(path)!r} has the shape {image.shape[:2]} but its mask {lesion.shape}; expected the "
-            "same (height, width). Resize images and masks together, or not at all."
+            f"{str(path)!r} has the shape {image.shape[:2]} but its mask {lesion.shape}, expected "
+            "the same (height, width). Resize images and masks together, or not at all."
         )
     outside = ~lesion if image.ndim == 2 else np.repeat(~lesion[..., None], image.shape[2], axis=2)
     return np.ma.MaskedArray(image, outside, fill_value=0)

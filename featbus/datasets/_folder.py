@@ -137,8 +137,8 @@ def _images_in(folder):
     masks = _masks_of(paths)
     if masks:
         raise ValueError(
-            f"Found masks beside their images in {str(folder)!r}: {quote(masks)}. As images they would "
-            "give the lesion away; move them to a folder outside the classes."
+            f"Found masks beside their images in {str(folder)!r}: {quote(masks)}; expected images "
+            "only. Move the masks to a folder outside the classes."
         )
     return paths
 

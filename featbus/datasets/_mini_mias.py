@@ -59,12 +59,12 @@ def load_mini_mias(root, *, target="abnormality"):
             lie on the same side of every split.
         frame : DataFrame of n_images rows
             ``file``, ``id``, ``side`` (right where the id is odd), ``tissue``, ``class`` (NORM, or
-            the different classes of the findings joined by semicolons), ``severity``, ``findings``
-            (how many), ``group``.
+            the different classes of the findings joined by semicolons), ``abnormality``,
+            ``severity``, ``findings`` (how many), ``group``.
         findings : DataFrame
             One row per finding: ``image`` (position in `images`), ``file``, ``class``,
             ``severity``; ``x``, ``y``, ``radius`` as in Info.txt; ``row``, ``column``, the centre
-            in the array; all in pixels and missing (``pandas.NA``) where the table has none.
+            in the array; all in pixels, and NaN where the table has none.
         DESCR : str
             Description, source, licence, citation and known traps.
 
@@ -82,10 +82,10 @@ def load_mini_mias(root, *, target="abnormality"):
 
     Notes
     -----
-    The release has the origin of x and y in the bottom-left corner, whereas row 0 of an array is its
-    top row. It does not say whether pixels count from 0 or from 1; here they count from 0:
-    ``row = 1023 - y`` and ``column = x``. A count from 1 would put the centre one row lower and one
-    column further left.
+    The origin of x and y is the bottom-left corner, whereas row 0 of an array is its top row. The
+    release does not say whether pixels count from 0 or from 1. Here they count from 0:
+    ``row = 1023 - y`` and ``column = x``. A count from 1 would put the centre one row lower and
+    one column further left.
 
     References
     ----------
@@ -98,7 +98,7 @@ def load_mini_mias(root, *, target="abnormality"):
     >>> mias = load_mini_mias("all-mias", target="severity")  # doctest: +SKIP
     >>> mias.findings.loc[0, ["file", "class", "severity", "row", "column", "radius"]].tolist()
     ... # doctest: +SKIP
-    ['mdb001.pgm', 'CIRC', 'benign', 598, 535, 197]
+    ['mdb001.pgm', 'CIRC', 'benign', 598.0, 535.0, 197.0]
     """
     if target not in _TARGETS:
         raise ValueError(f"target={target!r}, expected one of {quote(list(_TARGETS))}.")
@@ -108,11 +108,9 @@ def load_mini_mias(root, *, target="abnormality"):
     findings = _findings(rows)
     frame = _frame(rows, findings)
     _warn_of_variant(frame)
-    label = frame["severity"].replace({"benign": "abnormal", "malignant": "abnormal"})
-    label = label if target == "abnormality" else frame[target]
     return Bunch(
         images=object_array([str(path) for path in paths]),
-        target=pd.Categorical(label, categories=_TARGETS[target]).codes.astype(np.intp),
+        target=pd.Categorical(frame[target], categories=_TARGETS[target]).codes.astype(np.intp),
         target_names=list(_TARGETS[target]),
         groups=frame["group"].to_numpy(dtype=np.intp),
         frame=frame,
@@ -122,7 +120,8 @@ def load_mini_mias(root, *, target="abnormality"):
 
 
 def _image_paths(folder):
-    paths = [path for path in folder.iterdir() if path.suffix.lower() == ".pgm" and is_visible(path)]
+    visible = filter(is_visible, folder.iterdir())
+    paths = [path for path in visible if path.suffix.lower() == ".pgm"]
     if not paths:
         raise FileNotFoundError(
             f"Found no .pgm images in {str(folder)!r}, expected mdb001.pgm, mdb002.pgm, ... of the "
@@ -141,7 +140,7 @@ def _read_info(folder):
         )
     rows = []
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
-        if not re.match(r"mdb\d", line):
+        if not re.match(r"mdb\d", line):  # prose before and after the table
             continue
         match = _ROW.fullmatch(line)
         if match is None:
@@ -160,14 +159,16 @@ def _image_rows(paths, table):
     unknown = images.loc[~images["name"].isin(table["name"]), "file"].tolist()
     if unknown:
         raise ValueError(
-            f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an image of the "
-            "release. Move other files elsewhere."
+            f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an image of "
+            "the release. Move other files elsewhere."
         )
     rows = images.merge(table, on="name", how="left")
-    numbers = ["id", "x", "y", "radius"]
-    rows[numbers] = rows[numbers].apply(pd.to_numeric).astype("Int64")
+    numbers = rows[["x", "y", "radius"]].astype(float)
     return rows.assign(
-        tissue=rows["tissue"].map(_TISSUE), severity=rows["severity"].map(_SEVERITY)
+        **numbers,
+        id=rows["id"].astype(int),
+        tissue=rows["tissue"].map(_TISSUE),
+        severity=rows["severity"].map(_SEVERITY),
     )
 
 
@@ -180,9 +181,10 @@ def _findings(rows):
 def _frame(rows, findings):
     of_image = findings.groupby("image")
     frame = rows.drop_duplicates("image").set_index("image")[["file", "id", "tissue"]]
-    frame["id"] = frame["id"].astype(int)
     frame.insert(2, "side", np.where(frame["id"] % 2 == 1, "right", "left"))
+    abnormal = frame.index.isin(findings["image"])
     frame["class"] = of_image["class"].agg(lambda names: ";".join(dict.fromkeys(names)))
+    frame["abnormality"] = np.where(abnormal, "abnormal", "normal")
     # "malignant" comes after "benign" in the alphabet too: the maximum is the worst finding.
     frame["severity"] = of_image["severity"].max()
     frame["findings"] = of_image.size()

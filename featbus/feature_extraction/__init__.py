@@ -3,6 +3,6 @@
 from featbus.feature_extraction._deep import DeepFeatures
 from featbus.feature_extraction._hog import HOG
 from featbus.feature_extraction._intensity import IntensityStatistics, intensity_statistics
-from featbus.feature_extraction._lbp import LBP
+from featbus.feature_extraction._lbp import LBP, lbp_codes
 
-__all__ = ["HOG", "LBP", "DeepFeatures", "IntensityStatistics", "intensity_statistics"]
+__all__ = ["HOG", "LBP", "DeepFeatures", "IntensityStatistics", "intensity_statistics", "lbp_codes"]

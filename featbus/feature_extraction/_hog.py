@@ -107,8 +107,8 @@ class HOG(FeatureExtractor):
 
     Notes
     -----
-    Pixels outside the region of a masked image, and those with a neighbour outside, have no vote. Of
-    colour images, each pixel votes with the channel of largest gradient.
+    Pixels outside the region of a masked image, and those with a neighbour outside, have no vote.
+    Of colour images, each pixel votes with the channel of largest gradient.
 
     References
     ----------
@@ -170,8 +170,8 @@ class HOG(FeatureExtractor):
             expected = expected or blocks.shape[:2]
             if blocks.shape[:2] != expected:
                 raise ValueError(
-                    f"image {index}: has {blocks.shape[:2]} HOG blocks, expected {expected} as in the "
-                    "images before. HOG's features follow the size: put Resize before it."
+                    f"image {index}: found {blocks.shape[:2]} blocks of cells, expected {expected} "
+                    "as in the first image. HOG's features follow the size: put Resize before it."
                 )
             yield blocks.ravel()
 

@@ -2,66 +2,10 @@
 
 from numbers import Integral
 
-import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import fill_value, inside_mask, with_mask
-
-
-def resize(image, size):
-    """Stretch one image to a new shape.
-
-    Sides that shrink are averaged over the area that a new pixel covers, sides that grow are
-    interpolated linearly. Of a masked image only pixels inside the region are averaged, and a new
-    pixel is inside if at least half of what it covers is.
-
-    Parameters
-    ----------
-    image : ndarray or MaskedArray
-        A checked image, see `featbus.images.check_image`.
-    size : tuple of int
-        New ``(height, width)`` in pixels.
-
-    Returns
-    -------
-    ndarray or MaskedArray
-        The image in its new shape; the dtype stays.
-    """
-    inside = inside_mask(image)
-    if image.shape[:2] == tuple(size):
-        return image
-    if inside is None:
-        return _to_dtype(_interpolate(_as_number(image), size), image.dtype)
-    weight = _interpolate(inside.astype(np.float32), size)
-    channels = weight if image.ndim == 2 else weight[..., np.newaxis]
-    pixels = _as_number(np.where(inside if image.ndim == 2 else inside[..., None], image.data, 0))
-    pixels = _interpolate(pixels.astype(np.float32), size) / np.maximum(channels, 1e-6)
-    # A region too small to fill half a pixel keeps the pixels that hold the most of it.
-    inside = weight >= min(0.5, weight.max())
-    return with_mask(_to_dtype(pixels, image.dtype), inside, fill_value(image))
-
-
-def _as_number(pixels):
-    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
-
-
-def _interpolate(pixels, size):
-    height, width = (min(new, old) for new, old in zip(size, pixels.shape))
-    if (height, width) != pixels.shape[:2]:
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    if (height, width) != tuple(size):
-        pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return pixels
-
-
-def _to_dtype(pixels, dtype):
-    """Bring interpolated pixels back to `dtype`, whose range rounding may have left by a hair."""
-    if dtype.kind == "f":
-        return np.clip(pixels, 0, 1).astype(dtype, copy=False)
-    if pixels.dtype.kind == "f":
-        pixels = np.rint(np.clip(pixels, 0, 1 if dtype == bool else np.iinfo(dtype).max))
-    return pixels.astype(dtype, copy=False)
+from featbus.images import fill_value, inside_mask, resize, with_mask
 
 
 def letterbox(image, size):
@@ -158,7 +102,7 @@ class Resize(ImageTransformer):
     def _checked_parameters(self):
         if self.method not in _METHODS:
             raise ValueError(f"method is {self.method!r}, expected one of {sorted(_METHODS)}.")
-        size = (self.size, self.size) if isinstance(self.size, Integral) else tuple(self.size)
+        size = (self.size, self.size) if np.isscalar(self.size) else tuple(self.size)
         if len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size):
             raise ValueError(
                 f"size is {self.size!r}, expected a positive number of pixels or (height, width)."

@@ -1,0 +1,136 @@
+"""Recipes: named pipelines, unfitted, ready to be changed."""
+
+from numbers import Integral
+
+from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import Pipeline as SamplingPipeline
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus.feature_extraction import HOG, LBP, IntensityStatistics
+from featbus.preprocessing import Resize
+
+__all__ = ["classifier_pipelines", "fused_features"]
+
+# HOG sees each image as 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
+_CELLS = 7
+
+
+def fused_features(*, deep=None, size=224):
+    """Join hand-crafted features, and those of a network, in one row per image.
+
+    Parameters
+    ----------
+    deep : DeepFeatures, default=None
+        A further extractor, usually a frozen network; None leaves it out.
+    size : int or tuple of int, default=224
+        Size in pixels that all images are stretched to: ``(height, width)``, or one number for
+        squares.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``resize`` and ``features``, a `sklearn.pipeline.FeatureUnion` of ``hog``, ``lbp``,
+        ``intensity`` and, with `deep`, ``deep``.
+
+    See Also
+    --------
+    classifier_pipelines : Classifiers to put behind it.
+
+    Examples
+    --------
+    >>> from featbus import make_breast_ultrasound
+    >>> from featbus.recipes import fused_features
+    >>> images = make_breast_ultrasound(4, random_state=0).images
+    >>> fused_features().fit_transform(images).shape
+    (4, 1329)
+    """
+    height, width = (size, size) if isinstance(size, Integral) else size
+    extractors = [
+        ("hog", HOG(pixels_per_cell=(height // _CELLS, width // _CELLS), cells_per_block=(2, 2))),
+        ("lbp", LBP()),
+        ("intensity", IntensityStatistics()),
+    ]
+    if deep is not None:
+        extractors.append(("deep", deep))
+    union = FeatureUnion(extractors, verbose_feature_names_out=False)
+    return Pipeline([("resize", Resize(size)), ("features", union)])
+
+
+def classifier_pipelines(*, features=None, random_state=0):
+    """Put four classifiers behind scaling and SMOTE.
+
+    Parameters
+    ----------
+    features : transformer, default=None
+        From images to rows, such as `fused_features`. None expects rows: features computed
+        before. That is honest for extractors that learn nothing from the data, and for no others.
+    random_state : int, RandomState instance or None, default=0
+        Seed of SMOTE, the random forest and XGBoost.
+
+    Returns
+    -------
+    dict of str to imblearn.pipeline.Pipeline
+        ``"SVM"`` (radial basis functions), ``"random forest"``, ``"KNN"`` and ``"XGBoost"``. The steps
+        are those of `features` (one step ``features`` unless it is a pipeline), ``scale``, ``smote``
+        and ``classifier``.
+
+    See Also
+    --------
+    featbus.evaluate : Cross-validate all four.
+
+    Notes
+    -----
+    SMOTE ([1]_) makes up rows of the smaller classes between neighbours, in `fit` alone: it never
+    sees the samples that the pipeline is judged by. It needs more than 5 training samples of every
+    class.
+
+    XGBoost wants the classes to be 0, 1, 2, ...
+
+    References
+    ----------
+    .. [1] Chawla NV, Bowyer KW, Hall LO, Kegelmeyer WP. SMOTE: Synthetic Minority Over-sampling
+       Technique. Journal of Artificial Intelligence Research 16 (2002) 321-357,
+       doi:10.1613/jair.953.
+
+    Examples
+    --------
+    >>> from featbus.recipes import classifier_pipelines, fused_features
+    >>> pipelines = classifier_pipelines(features=fused_features())
+    >>> list(pipelines)
+    ['SVM', 'random forest', 'KNN', 'XGBoost']
+    >>> list(pipelines["SVM"].named_steps)
+    ['resize', 'features', 'scale', 'smote', 'classifier']
+    """
+    from xgboost import XGBClassifier
+
+    classifiers = {
+        "SVM": SVC(),
+        "random forest": RandomForestClassifier(n_estimators=300, random_state=random_state),
+        "KNN": KNeighborsClassifier(),
+        # One thread: cross-validation runs the fits in parallel.
+        "XGBoost": XGBClassifier(n_jobs=1, random_state=random_state),
+    }
+    return {
+        name: SamplingPipeline(
+            [
+                *_steps(features),
+                ("scale", StandardScaler()),
+                ("smote", SMOTE(random_state=random_state)),
+                ("classifier", classifier),
+            ]
+        )
+        for name, classifier in classifiers.items()
+    }
+
+
+def _steps(features):
+    """Return copies of the steps of `features`: imbalanced-learn takes no pipeline as a step."""
+    if features is None:
+        return []
+    features = clone(features)
+    return features.steps if isinstance(features, Pipeline) else [("features", features)]

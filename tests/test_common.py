@@ -1,0 +1,230 @@
+"""Every estimator keeps the contracts: scikit-learn's own, and that of images."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _adapters import from_rows
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import featbus
+from featbus import HOG, LBP, DeepFeatures, ImageLoader, IntensityStatistics, Resize
+from featbus.base import FeatureExtractor, ImageTransformer
+from featbus.images import with_mask
+
+SMALL_NETWORK = {"backbone": "mobilenet", "backbone_options": {"alpha": 0.25}, "weights": None}
+
+# One entry an estimator: how the tests build it for images of 48 x 40 pixels and larger.
+ESTIMATORS = [
+    pytest.param(ImageLoader(color_mode="rgb"), id="ImageLoader"),
+    pytest.param(Resize((24, 32)), id="Resize"),
+    pytest.param(HOG(), id="HOG"),
+    pytest.param(LBP(), id="LBP"),
+    pytest.param(IntensityStatistics(), id="IntensityStatistics"),
+    pytest.param(
+        DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
+    ),
+]
+EXTRACTORS = [entry for entry in ESTIMATORS if isinstance(entry.values[0], FeatureExtractor)]
+
+
+def shrunk_to_rows(estimator):
+    """Return the estimator as a reader of 16 x 16 images made of rows."""
+    parameters = estimator.get_params()
+    if isinstance(estimator, HOG):
+        parameters |= {"pixels_per_cell": (4, 4)}
+    return from_rows(type(estimator))(**parameters)
+
+
+def noise(shape=(48, 40), dtype=np.uint8, seed=0):
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        return rng.random(shape).astype(dtype)
+    top = 1 if dtype is np.bool_ else np.iinfo(dtype).max
+    return rng.integers(0, top, shape, endpoint=True).astype(dtype)
+
+
+def assert_same(first, second, rtol=1e-5, atol=1e-6):
+    assert len(first) == len(second)
+    for one, other in zip(first, second):
+        np.testing.assert_array_equal(np.ma.getmaskarray(one), np.ma.getmaskarray(other))
+        np.testing.assert_allclose(np.ma.getdata(one), np.ma.getdata(other), rtol=rtol, atol=atol)
+
+
+def test_every_public_estimator_is_listed():
+    public = {
+        name
+        for name in featbus.__all__
+        if isinstance(getattr(featbus, name), type)
+        and issubclass(getattr(featbus, name), (FeatureExtractor, ImageTransformer))
+    }
+    assert public == {type(entry.values[0]).__name__ for entry in ESTIMATORS}
+
+
+def test_scikit_learns_checks_are_not_skipped():
+    """The adapter must open scikit-learn's checks: a few are skipped without it, nearly all."""
+    names = [check.func.__name__ for _, check in estimator_checks_generator(shrunk_to_rows(LBP()))]
+    assert len(names) > 35
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_scikit_learns_checks(estimator):
+    failed = {}
+    for candidate, check in estimator_checks_generator(shrunk_to_rows(estimator)):
+        name = check.func.__name__
+        try:
+            check(candidate)
+        except BaseException as error:
+            if type(error).__name__ == "SkipTest" and name == "check_array_api_input":
+                continue  # needs SCIPY_ARRAY_API, a setting of the whole process
+            failed[name] = f"{type(error).__name__}: {error}"
+    assert not failed
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_every_kind_of_pixel(estimator, dtype, channels):
+    images = np.stack([noise((48, 40, *channels), dtype, seed) for seed in range(2)])
+    if channels == (4,):
+        images[..., 3] = 1 if images.dtype.kind in "fb" else np.iinfo(dtype).max
+    result = clone(estimator).fit_transform(images)
+    assert len(result) == 2
+    assert np.isfinite(np.asarray(result, dtype=float)).all()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_containers_do_not_matter(estimator):
+    images = np.stack([noise(seed=seed) for seed in range(3)])
+    objects = np.empty(3, dtype=object)
+    objects[:] = list(images)
+    expected = clone(estimator).fit_transform(images)
+    for batch in (list(images), tuple(images), objects, pd.Series(list(images), index=[5, 6, 7])):
+        assert_same(clone(estimator).fit_transform(batch), expected)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_paths_equal_arrays(estimator, tmp_path):
+    images = [noise(seed=seed) for seed in range(3)]
+    paths = [tmp_path / f"benign ({index}).png" for index in range(3)]
+    for path, image in zip(paths, images):
+        cv2.imwrite(str(path), image)
+    expected = clone(estimator).fit_transform(images)
+    for batch in (paths, [str(path) for path in paths], pd.DataFrame({"path": paths})):
+        assert_same(clone(estimator).fit_transform(batch), expected)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_images_of_different_sizes(estimator):
+    images = [noise((48, 40)), noise((60, 50))]
+    if isinstance(estimator, HOG):
+        with pytest.raises(ValueError, match="image 1: .*put Resize before"):
+            estimator.transform(images)
+        return
+    together = clone(estimator).fit_transform(images)
+    for result, image in zip(together, images):
+        assert_same([result], clone(estimator).fit_transform([image]))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_row_does_not_depend_on_its_batch(estimator):
+    images = np.stack([noise(seed=seed) for seed in range(7)])
+    fitted = clone(estimator).fit(images)
+    expected = fitted.transform(images)
+    assert_same(fitted.transform(images[::-1])[::-1], expected)
+    for index in range(7):
+        assert_same(fitted.transform(images[index : index + 1]), expected[index : index + 1])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_masked_images(estimator):
+    inside = np.zeros((48, 40), bool)
+    inside[4:44, 6:36] = True
+    image = with_mask(noise(), inside)
+    once = clone(estimator).fit_transform([image, image])
+    assert_same(once[:1], once[1:])
+    if isinstance(estimator, ImageTransformer):
+        assert np.ma.isMaskedArray(once)
+    else:
+        assert np.isfinite(once).all()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_input_stays_as_it_is(estimator):
+    images = np.stack([noise(dtype=np.float32, seed=seed) for seed in range(2)])
+    images.setflags(write=False)
+    before = images.copy()
+    clone(estimator).fit_transform(images)
+    np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_transform_works_unfitted(estimator):
+    images = noise()[np.newaxis]
+    assert_same(clone(estimator).transform(images), clone(estimator).fit(images).transform(images))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_pickle_and_clone(estimator):
+    images = noise()[np.newaxis]
+    fitted = clone(estimator).fit(images)
+    expected = fitted.transform(images)
+    pickled = pickle.dumps(fitted)
+    assert len(pickled) < 10_000
+    assert_same(pickle.loads(pickled).transform(images), expected)
+    assert_same(clone(fitted).fit_transform(images), expected)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full((48, 40), np.nan), "image 1 has 1920 NaN"),
+        (noise() * 1.0, "image 1 has values from"),
+        (noise().astype(int), "image 1 has dtype int64"),
+        (np.zeros((0, 40)), "image 1 has no pixels"),
+        (np.zeros(40), "image 1 has shape"),
+        (np.dstack([noise()] * 2), "image 1 has shape .* 2 channels"),
+        ("no/such/file.png", "image 1: .*no/such/file.png"),
+    ],
+)
+def test_a_bad_image_is_named(estimator, bad, message):
+    with pytest.raises(ValueError, match=message):
+        clone(estimator).transform([noise(), bad])
+
+
+@pytest.mark.parametrize("estimator", EXTRACTORS)
+def test_names_fit_the_columns(estimator):
+    images = noise()[np.newaxis]
+    fitted = clone(estimator).fit(images)
+    names = fitted.get_feature_names_out()
+    assert fitted.transform(images).shape == (1, len(names))
+    assert len(set(names)) == len(names)
+    assert all(isinstance(name, str) for name in names)
+    frame = fitted.set_output(transform="pandas").transform(pd.Series(list(images), index=["x"]))
+    assert frame.columns.tolist() == names.tolist()
+    assert frame.index.tolist() == ["x"]
+
+
+@pytest.mark.parametrize("estimator", EXTRACTORS)
+def test_dtype_of_the_rows(estimator):
+    images = noise()[np.newaxis]
+    assert clone(estimator).transform(images).dtype == np.float32
+    wide = clone(estimator).set_params(dtype=np.float64).transform(images)
+    assert wide.dtype == np.float64
+    with pytest.raises(ValueError, match="dtype is 'int8', expected"):
+        clone(estimator).set_params(dtype="int8").transform(images)
+
+
+@pytest.mark.parametrize("estimator", EXTRACTORS)
+def test_names_and_output_pass_through_a_pipeline(estimator):
+    images = [noise((48, 40)), noise((60, 50))]
+    pipeline = make_pipeline(ImageLoader(color_mode="gray"), Resize((48, 48)), clone(estimator))
+    frame = pipeline.set_output(transform="pandas").fit_transform(images)
+    assert frame.columns.tolist() == pipeline.get_feature_names_out().tolist()
+    assert frame.shape[0] == 2

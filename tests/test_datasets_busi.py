@@ -1,0 +1,253 @@
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _data import data_dir
+from numpy.testing import assert_array_equal
+from sklearn.model_selection import GroupKFold
+from sklearn.utils import _safe_indexing
+
+from featbus.datasets import load_busi, read_busi_mask, read_masked_images
+
+GRAY = np.full((6, 8), 90, dtype=np.uint8)
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def lesion(rows, columns):
+    mask = np.zeros((6, 8), dtype=np.uint8)
+    mask[rows, columns] = 255
+    return mask
+
+
+@pytest.fixture
+def release(tmp_path):
+    """A release with gaps in its numbers, an image with two lesions, and files not of it."""
+    root = tmp_path / "busi"
+    for kind, numbers in {"benign": (2, 10, 1), "malignant": (3,), "normal": (1,)}.items():
+        for number in numbers:
+            write(root / kind / f"{kind} ({number}).png", GRAY)
+    opaque = np.zeros((6, 8, 4), dtype=np.uint8)
+    opaque[..., 3] = 255
+    opaque[4, 5:7, :3] = 255
+    write(root / "benign" / "benign (1)_mask.png", lesion(1, slice(2, 5)))
+    write(root / "benign" / "benign (2)_mask.png", lesion(2, 2))
+    write(root / "benign" / "benign (10)_mask.png", lesion(0, slice(0, 3)))
+    write(root / "benign" / "benign (10)_mask_1.png", opaque)
+    write(root / "malignant" / "malignant (3)_mask.png", lesion(slice(2, 4), slice(2, 4)))
+    write(root / "normal" / "normal (1)_mask.png", np.zeros((6, 8, 3), dtype=np.uint8))
+    (root / "benign" / "Thumbs.db").touch()
+    (root / "benign" / "._benign (1).png").touch()
+    return root
+
+
+@pytest.fixture
+def table():
+    """One row per image of the release, and one of an image that is not in it."""
+    files = ["benign (1).png", "benign (2).png", "benign (10).png", "malignant (3).png"]
+    return pd.DataFrame(
+        {
+            "file": [*files, "normal (1).png", "normal (9).png"],
+            "group": [4, 4, 7, 8, 9, 10],
+            "objection": ["", "", "axilla", "", "", ""],
+            "class": "not the folder",
+        }
+    )
+
+
+def load(release, table, **columns):
+    return load_busi(release, groups=table.assign(**columns))
+
+
+def test_images_come_by_class_and_number(release, table):
+    busi = load(release, table)
+    assert busi.frame["file"].tolist() == table["file"].tolist()[:5]
+    assert busi.images[2] == str(release / "benign" / "benign (10).png")
+    assert busi.images.dtype == object
+    assert_array_equal(busi.target, [0, 0, 0, 1, 2])
+    assert busi.target.dtype == busi.groups.dtype == np.intp
+    assert busi.target_names == ["benign", "malignant", "normal"]
+    assert busi.frame["masks"].tolist() == [1, 1, 2, 1, 1]
+    assert "10.17632/k8t3gnx9h6.1" in busi.DESCR
+
+
+def test_folder_of_the_zip_is_found(release, table, tmp_path):
+    shutil.move(release, tmp_path / "download" / "Dataset_BUSI_with_GT")
+    assert len(load(tmp_path / "download", table).images) == 5
+
+
+def test_masks_are_joined_and_opacity_is_no_lesion(release, table):
+    masks = load(release, table).masks
+    joined = lesion(0, slice(0, 3)) + lesion(4, slice(5, 7)) > 0
+    assert_array_equal(read_busi_mask(masks[2]), joined)
+    assert not read_busi_mask(masks[4]).any()
+
+
+def test_masked_images_show_the_lesion_only(release, table):
+    busi = load(release, table)
+    (image,) = read_masked_images(busi.images[3:4], busi.masks[3:4])
+    assert image.dtype == np.uint8
+    assert image.fill_value == 0
+    assert image.compressed().tolist() == [90] * 4
+    assert_array_equal(image.filled(), np.where(lesion(slice(2, 4), slice(2, 4)), 90, 0))
+
+
+def test_masked_colour_image_is_masked_in_every_channel(release, table):
+    write(release / "malignant" / "malignant (3).png", np.dstack([GRAY, GRAY, GRAY + 1]))
+    busi = load(release, table)
+    (image,) = read_masked_images(busi.images[3:4], busi.masks[3:4])
+    assert image.shape == (6, 8, 3)
+    assert_array_equal((~image.mask).sum(axis=(0, 1)), [4, 4, 4])
+
+
+def test_mask_of_another_size_is_refused(release, table):
+    busi = load(release, table)
+    write(release / "malignant" / "malignant (3)_mask.png", np.zeros((8, 6), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"malignant \(3\).*\(6, 8\).*\(8, 6\)"):
+        read_masked_images(busi.images[3:4], busi.masks[3:4])
+    write(release / "benign" / "benign (10)_mask_1.png", np.zeros((8, 6), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"benign \(10\)_mask.*\(6, 8\).*\(8, 6\)"):
+        read_busi_mask(busi.masks[2])
+
+
+def test_images_and_masks_must_pair(release, table):
+    busi = load(release, table)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        read_masked_images(busi.images, busi.masks[:2])
+
+
+def test_scikit_learn_indexes_images_and_masks(release, table):
+    busi = load(release, table)
+    rows = np.array([4, 0])
+    assert _safe_indexing(busi.images, rows).tolist() == busi.images[[4, 0]].tolist()
+    assert _safe_indexing(busi.masks, rows).tolist() == [busi.masks[4], busi.masks[0]]
+
+
+def test_without_groups_every_image_is_alone_and_a_warning_says_so(release):
+    with pytest.warns(UserWarning, match=r"near-duplicate.*optimistic.*groups=") as records:
+        busi = load_busi(release)
+    assert records[0].filename == __file__
+    assert_array_equal(busi.groups, [0, 1, 2, 3, 4])
+
+
+def test_groups_and_columns_come_from_the_table(release, table, tmp_path):
+    table.to_csv(tmp_path / "groups.csv", index=False)
+    busi = load_busi(release, groups=tmp_path / "groups.csv")
+    assert busi.groups[0] == busi.groups[1]
+    assert len(set(busi.groups)) == 4
+    assert busi.frame["listed_group"].tolist() == [4, 4, 7, 8, 9]
+    assert busi.frame.loc[busi.frame["objection"] == "axilla", "file"].tolist() == [
+        "benign (10).png"
+    ]
+    assert busi.frame["class"].tolist() == ["benign"] * 3 + ["malignant", "normal"]
+    assert_array_equal(busi.frame["group"], busi.groups)
+
+
+@pytest.mark.parametrize(
+    ("similar", "expected"),
+    [
+        (["", "", "", "", "", ""], [0, 0, 1, 2, 3]),
+        ([7.0, None, None, None, None, None], [0, 0, 0, 1, 2]),
+        (["", "7; 8", "", "", "", ""], [0, 0, 0, 0, 1]),
+        # 7 and 9 are linked only through 10, which has no image on disk.
+        (["", "", "10", "", "", "9"], [0, 0, 1, 2, 1]),
+    ],
+    ids=["none", "numbers with gaps", "several", "through an absent image"],
+)
+def test_similar_groups_become_one(release, table, tmp_path, similar, expected):
+    table["similar_groups"] = similar
+    table.to_csv(tmp_path / "groups.csv", index=False)
+    for groups in (table, tmp_path / "groups.csv"):
+        found = load_busi(release, groups=groups).groups
+        assert pd.factorize(found)[0].tolist() == expected
+
+
+def test_groups_may_have_names(release, table):
+    named = load(release, table, group=list("aabcde"), similar_groups=["", "", "e", "", "", "a"])
+    assert pd.factorize(named.groups)[0].tolist() == [0, 0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table[1:], r"no row for 'benign \(1\).png'"),
+        (lambda table: table.drop(columns="group"), r"Rename or add 'group'"),
+        (lambda table: pd.concat([table, table[:1]]), r"several rows for 'benign \(1\).png'"),
+        (lambda table: table.assign(group=[1, 2, None, 4, 5, 6]), r"no group for 'benign \(10\)"),
+        (lambda table: table.assign(similar_groups="77"), r"'similar_groups' names '77'"),
+    ],
+    ids=["image", "column", "twice", "empty", "unknown"],
+)
+def test_unusable_tables_are_refused(release, table, change, message):
+    with pytest.raises(ValueError, match=message):
+        load_busi(release, groups=change(table))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "benign" / "benign (2)_mask.png").unlink(), r"no mask for .*\(2\)"),
+        (lambda root: (root / "benign" / "benign (2).png").unlink(), r"no image for .*\(2\)_mask"),
+        (lambda root: write(root / "normal" / "copy.png", GRAY), r"'copy.png'.*'normal \(1\).png'"),
+        (lambda root: write(root / "normal" / "benign (7).png", GRAY), r"'benign \(7\).png'"),
+        (lambda root: [path.unlink() for path in (root / "normal").iterdir()], "no images"),
+    ],
+    ids=["no mask", "no image", "another name", "another class", "empty"],
+)
+def test_broken_releases_are_refused(release, table, change, message):
+    change(release)
+    with pytest.raises(ValueError, match=message):
+        load(release, table)
+
+
+def test_missing_folders_are_refused(release, table):
+    shutil.rmtree(release / "normal")
+    with pytest.raises(FileNotFoundError, match=r"no folder 'normal'.*expected"):
+        load(release, table)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        load(release / "nowhere", table)
+
+
+@pytest.fixture(scope="module")
+def real():
+    root = data_dir("busi")
+    return load_busi(root, groups=root / "groups.csv")
+
+
+def test_real_counts(real):
+    assert_array_equal(np.bincount(real.target), [266, 130, 84])
+    assert real.frame["masks"].sum() == 489
+    assert real.frame.groupby("class")["number"].is_monotonic_increasing.all()
+
+
+def test_real_groups_keep_duplicates_and_similar_lesions_together(real):
+    group_of = real.frame.groupby("listed_group")["group"]
+    assert (group_of.nunique() == 1).all()
+    assert group_of.first()[425] == group_of.first()[492]
+    # Five pairs are similar: 321-322, 351-352, 377-378 and 425-492, named from both sides.
+    assert len(set(real.groups)) == real.frame["listed_group"].nunique() - 4
+    folds = GroupKFold(5).split(real.images, real.target, real.groups)
+    for train, test in folds:
+        assert not set(real.frame["listed_group"][train]) & set(real.frame["listed_group"][test])
+
+
+def test_real_masks_have_a_lesion_unless_normal(real):
+    for image, paths, target in zip(real.images, real.masks, real.target):
+        mask = read_busi_mask(paths)
+        assert mask.shape == cv2.imread(image, cv2.IMREAD_GRAYSCALE).shape
+        assert mask.any() == (target != 2)
+        assert mask.mean() < 0.8
+
+
+def test_real_masked_images(real):
+    rows = real.frame["file"].isin(["benign (4).png", "benign (240).png", "malignant (40).png"])
+    images = read_masked_images(real.images[rows], real.masks[rows])
+    assert [image.ndim for image in images] == [2, 3, 2]
+    for image in images:
+        assert image.fill_value == 0
+        assert 0 < image.mask.mean() < 1

@@ -1,0 +1,234 @@
+"""The image contract."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from featbus.images import (
+    as_batch,
+    check_image,
+    fill_mask,
+    fill_value,
+    inside_mask,
+    stack_images,
+    to_float,
+    to_gray,
+    to_rgb,
+    with_mask,
+)
+
+GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
+
+
+def test_a_stack_stays_the_same_array():
+    stack = np.zeros((2, 3, 4), np.uint8)
+    assert as_batch(stack) is stack
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ["a.png", "b.png"],
+        ("a.png", "b.png"),
+        np.array(["a.png", "b.png"]),
+        np.array(["a.png", "b.png"], dtype=object),
+        np.array([["a.png"], ["b.png"]], dtype=object),
+        pd.Series(["a.png", "b.png"], index=[7, 3]),
+        pd.DataFrame({"path": ["a.png", "b.png"]}),
+    ],
+    ids=["list", "tuple", "str array", "object array", "object column", "Series", "DataFrame"],
+)
+def test_every_container_of_paths_is_a_list(batch):
+    assert [str(item) for item in as_batch(batch)] == ["a.png", "b.png"]
+
+
+def test_ragged_images_are_a_list():
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
+    assert [image.shape for image in as_batch(ragged)] == [(3, 4), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        ([], ValueError, "empty batch"),
+        (np.zeros((0, 4, 4)), ValueError, "empty batch"),
+        ("a.png", ValueError, "single path.*Wrap it"),
+        (np.zeros((4, 4)), ValueError, r"single image, wrap it: X\[np.newaxis\]"),
+        (np.zeros(4), ValueError, r"shape \(4,\)"),
+        (np.zeros((1, 2, 3, 4, 5)), ValueError, r"shape \(1, 2, 3, 4, 5\)"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), ValueError, r"DataFrame of shape \(1, 2\)"),
+        ((image for image in [GRAY]), TypeError, "got generator"),
+        ({"a": GRAY}, TypeError, "got dict"),
+        (b"a.png", TypeError, "got bytes"),
+        (7, TypeError, "got int"),
+    ],
+)
+def test_what_is_no_batch(batch, error, message):
+    with pytest.raises(error, match=message):
+        as_batch(batch)
+
+
+def test_a_valid_image_is_not_copied():
+    assert np.shares_memory(check_image(GRAY), GRAY)
+
+
+def test_one_channel_is_gray():
+    assert check_image(GRAY[..., np.newaxis]).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "canonical"),
+    [
+        (">u2", np.uint16),
+        (">f4", np.float32),
+        (np.float16, np.float32),
+        (np.longdouble, np.float64),
+    ],
+)
+def test_dtypes_of_other_machines_become_native(dtype, canonical):
+    image = check_image(
+        (GRAY / 12).astype(dtype) if np.dtype(dtype).kind == "f" else GRAY.astype(dtype)
+    )
+    assert image.dtype == canonical
+    assert image.dtype.isnative
+
+
+def test_a_strided_view_becomes_contiguous_with_the_same_values():
+    image = check_image(GRAY[::-1, ::2])
+    assert image.flags.c_contiguous
+    np.testing.assert_array_equal(image, GRAY[::-1, ::2])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros(5), r"shape \(5,\), expected \(height, width\)"),
+        (np.zeros((2, 3, 4, 5)), "images of a volume or a video one by one"),
+        (np.zeros((0, 4)), r"has no pixels: its shape is \(0, 4\)"),
+        (np.zeros((4, 4, 2)), "2 channels, expected 1, 3 or 4"),
+        (np.zeros((3, 8, 9)), r"Channels come last: np.moveaxis\(image, 0, -1\)"),
+        (np.zeros((4, 4), np.int64), "dtype int64, expected bool, uint8"),
+        (np.zeros((4, 4), np.int16), "dtype int16"),
+        (np.zeros((4, 4), complex), "dtype complex128"),
+        (np.array([["a"]]), "dtype <U1"),
+        (None, r"shape \(\)"),
+        (np.full((4, 4), np.nan), r"16 NaN or infinite pixel\(s\)"),
+        (np.array([[0.5, np.inf]]), r"1 NaN or infinite pixel\(s\)"),
+        (np.array([[0.0, 255.0]]), "values from 0 to 255; .* run from 0 to 1. Divide by"),
+        (np.array([[-0.5, 0.5]]), "values from -0.5 to 0.5"),
+        (np.ma.masked_all((4, 4), np.uint8), "no pixel inside its mask"),
+    ],
+)
+def test_what_is_no_image(image, message):
+    with pytest.raises(ValueError, match=f"^image 7 .*{message}"):
+        check_image(image, "image 7")
+
+
+def test_pixels_outside_the_region_may_be_anything():
+    image = np.ma.masked_invalid([[0.5, np.nan], [1.0, np.inf]])
+    np.testing.assert_array_equal(check_image(image).compressed(), [0.5, 1.0])
+
+
+def test_an_empty_mask_is_no_mask():
+    assert type(check_image(np.ma.MaskedArray(GRAY, mask=False))) is np.ndarray
+
+
+def test_masks_survive_a_change_of_dtype():
+    image = np.ma.MaskedArray(GRAY.astype(">u2"), mask=GRAY > 5, fill_value=3)
+    checked = check_image(image)
+    assert checked.dtype == np.uint16
+    np.testing.assert_array_equal(checked.mask, GRAY > 5)
+    assert checked.fill_value == 3
+
+
+def test_stacks_where_shapes_agree():
+    assert stack_images([GRAY, GRAY]).shape == (2, 3, 4)
+    assert isinstance(stack_images([GRAY, GRAY[:2]]), list)
+    assert isinstance(stack_images([GRAY, GRAY.astype(np.uint16)]), list)
+
+
+def test_a_masked_stack_keeps_masks_and_fill_value():
+    masked = np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=9)
+    stack = stack_images([GRAY, masked])
+    assert stack.fill_value == 9
+    assert not stack.mask[0].any()
+    np.testing.assert_array_equal(stack.mask[1], GRAY > 5)
+    assert stack[1].fill_value == 9
+    assert isinstance(stack_images([masked, np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=0)]), list)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+def test_numpys_default_fill_value_counts_as_black(dtype):
+    image = np.ma.MaskedArray(np.ones((2, 2), dtype), [[True, False], [False, False]])
+    assert fill_value(image) == 0
+    assert fill_mask(image)[0, 0] == 0
+    assert fill_mask(image).dtype == dtype
+
+
+def test_a_chosen_fill_value_is_used():
+    image = np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=200)
+    np.testing.assert_array_equal(fill_mask(image), np.where(GRAY > 5, 200, GRAY))
+
+
+def test_the_region_of_a_colour_image_is_where_no_channel_is_masked():
+    mask = np.zeros((2, 2, 3), bool)
+    mask[0, 0, 1] = True
+    image = np.ma.MaskedArray(np.zeros((2, 2, 3), np.uint8), mask)
+    np.testing.assert_array_equal(inside_mask(image), [[False, True], [True, True]])
+    assert inside_mask(GRAY) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_luma_of_pure_colours(dtype):
+    top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    colours = (np.eye(3)[np.newaxis] * top).astype(dtype)
+    gray = to_gray(colours)
+    assert gray.dtype == dtype
+    np.testing.assert_allclose(gray[0] / top, [0.299, 0.587, 0.114], atol=0.003)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+def test_gray_to_rgb_and_back_changes_nothing(dtype):
+    image = (GRAY % 2).astype(bool) if dtype is np.bool_ else GRAY.astype(dtype)
+    if image.dtype.kind == "f":
+        image /= 11
+    rgb = to_rgb(image)
+    assert rgb.shape == (3, 4, 3)
+    np.testing.assert_allclose(to_float(to_gray(rgb)), to_float(image), atol=1e-7)
+
+
+def test_an_opaque_alpha_channel_is_dropped_and_a_transparent_one_is_an_error():
+    rgba = np.full((2, 2, 4), 255, np.uint8)
+    assert to_rgb(rgba).shape == (2, 2, 3)
+    assert to_gray(rgba).shape == (2, 2)
+    rgba[0, 0, 3] = 254
+    for convert in (to_rgb, to_gray):
+        with pytest.raises(ValueError, match="transparent pixels.*rgba2rgb"):
+            convert(rgba)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top"), [(np.bool_, 1), (np.uint8, 255), (np.uint16, 65535), (np.float32, 1)]
+)
+def test_to_float_maps_the_largest_value_to_1(dtype, top):
+    image = np.array([[0, top]]).astype(dtype)
+    np.testing.assert_array_equal(to_float(image), [[0, 1]])
+    assert to_float(image).dtype == np.float32
+    assert to_float(image, np.float64).dtype == np.float64
+
+
+def test_conversions_keep_region_and_brightness_of_the_fill_value():
+    inside = GRAY < 6
+    image = with_mask(GRAY, inside, fill_value=51)
+    for converted in (to_rgb(image), to_float(image), to_gray(to_rgb(image))):
+        np.testing.assert_array_equal(inside_mask(converted), inside)
+    assert fill_value(to_float(image)) == pytest.approx(0.2)
+    assert fill_value(to_rgb(image)) == 51
+
+
+def test_read_only_images_are_fine():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image.setflags(write=False)
+    for convert in (to_gray, to_rgb, to_float):
+        convert(check_image(image))

@@ -1,0 +1,48 @@
+"""ImageLoader."""
+
+import cv2
+import numpy as np
+import pytest
+
+from featbus import ImageLoader
+
+
+@pytest.fixture
+def paths(tmp_path):
+    gray = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    colour = np.zeros((5, 6, 3), np.uint8)
+    colour[..., 2] = 200  # red, as OpenCV orders channels
+    deep = gray.astype(np.uint16) * 1000
+    for name, image in {"gray": gray, "red": colour, "deep": deep}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+    return [tmp_path / f"{name}.png" for name in ("gray", "red", "deep")]
+
+
+def test_unchanged(paths):
+    gray, red, deep = ImageLoader().transform(paths)
+    assert gray.shape == (5, 6)
+    assert red[0, 0].tolist() == [200, 0, 0]
+    assert deep.dtype == np.uint16
+    assert deep[4, 5] == 29000
+
+
+def test_gray(paths):
+    gray, red, deep = ImageLoader(color_mode="gray").transform(paths)
+    assert gray.shape == red.shape == deep.shape == (5, 6)
+    assert red[0, 0] == round(200 * 0.299)
+
+
+def test_rgb(paths):
+    stack = ImageLoader(color_mode="rgb").transform(paths[:2])
+    assert stack.shape == (2, 5, 6, 3)
+    assert stack[0, 4, 5].tolist() == [29, 29, 29]
+
+
+def test_arrays_pass_through():
+    image = np.zeros((5, 6), np.uint8)
+    assert ImageLoader(color_mode="rgb").transform([image]).shape == (1, 5, 6, 3)
+
+
+def test_bad_color_mode(paths):
+    with pytest.raises(ValueError, match="color_mode is 'bgr', expected one of"):
+        ImageLoader(color_mode="bgr").fit(paths)

@@ -1,0 +1,487 @@
+"""The backbones' table, the weights and the engine."""
+
+import http.server
+import json
+import random
+import shutil
+import socket
+import sys
+import threading
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+import pytest
+from _data import data_dir
+
+from featbus.networks import (
+    BACKBONES,
+    STAGES,
+    KerasEngine,
+    Network,
+    build_base,
+    check_weights,
+    file_digest,
+    get_backbone,
+    load_engine,
+    preprocess,
+)
+
+# Channels of the stages C1 to C5, as Keras 3.15 builds the networks.
+WIDTHS = {
+    "vgg16": (128, 256, 512, 512, 512),
+    "vgg19": (128, 256, 512, 512, 512),
+    "inception_v3": (64, 192, 288, 768, 2048),
+    "xception": (128, 256, 728, 1024, 2048),
+    "resnet50": (64, 256, 512, 1024, 2048),
+    "resnet101": (64, 256, 512, 1024, 2048),
+    "resnet152": (64, 256, 512, 1024, 2048),
+    "resnet50_v2": (64, 64, 128, 256, 2048),
+    "resnet101_v2": (64, 64, 128, 256, 2048),
+    "mobilenet": (64, 128, 256, 512, 1024),
+    "mobilenet_v2": (96, 144, 192, 576, 1280),
+    "mobilenet_v3_small": (16, 72, 96, 288, 576),
+    "mobilenet_v3_large": (64, 72, 240, 672, 960),
+    "densenet121": (64, 128, 256, 512, 1024),
+    "densenet201": (64, 128, 256, 896, 1920),
+    "efficientnet_v2_b0": (16, 32, 192, 672, 1280),
+    "efficientnet_v2_s": (24, 48, 256, 960, 1280),
+}
+FAST = {"vgg16", "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "densenet121", "inception_v3"}
+EVERY_BACKBONE = [
+    pytest.param(name, marks=[pytest.mark.network] + [pytest.mark.slow] * (name not in FAST))
+    for name in BACKBONES
+]
+SMALL = Network("vgg16", (32, 32))
+KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def pixels(n_images=1, size=(32, 32), seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n_images, *size, 3)).astype(np.float32)
+
+
+def assert_rows_equal(rows, expected, rtol=1e-4):
+    """Compare rows whose scale is free: random weights let deep activations decay."""
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(rows, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+def application(name):
+    """Return the module of `keras.applications` that holds a backbone."""
+    keras = pytest.importorskip("keras")
+    module = getattr(keras.applications, BACKBONES[name].builder).__module__
+    return import_module(f"keras.applications.{module.rpartition('.')[2]}")
+
+
+def test_known_answers_of_preprocessing():
+    white = np.full((1, 1, 3), 255, np.float32)
+    np.testing.assert_allclose(
+        preprocess(white, "caffe").ravel(), [151.061, 138.221, 131.32], rtol=1e-6
+    )
+    np.testing.assert_allclose(preprocess(white, "tf").ravel(), [1, 1, 1])
+    np.testing.assert_allclose(
+        preprocess(white, "torch").ravel(), [2.248908, 2.428571, 2.64], rtol=1e-5
+    )
+    np.testing.assert_array_equal(preprocess(white, "none"), white)
+    assert all(preprocess(white, mode).dtype == np.float32 for mode in ("caffe", "tf", "torch"))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", BACKBONES)
+def test_preprocessing_is_that_of_keras(name):
+    images = pixels(2)
+    np.testing.assert_allclose(
+        preprocess(images, BACKBONES[name].preprocessing),
+        application(name).preprocess_input(images.copy()),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
+def test_stages(name):
+    network = Network(name, (256, 256), layers=STAGES)
+    shapes = load_engine(network).shapes
+    assert tuple(shape[2] for shape in shapes) == WIDTHS[name]
+    # Networks without padding have slightly smaller maps.
+    strides = [256 / shape[0] for shape in shapes]
+    np.testing.assert_array_equal(np.rint(np.log2(strides)), [1, 2, 3, 4, 5])
+    assert all(shape[0] == shape[1] for shape in shapes)
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
+def test_top_is_what_keras_pools(name):
+    import keras
+
+    network = Network(name, (96, 96), layers=("top",), pooling=("avg", "max"))
+    images = pixels(2, (96, 96))
+    rows = KerasEngine(network).run(images, 2)
+    weights = build_base(network).get_weights()
+    builder = getattr(keras.applications, BACKBONES[name].builder)
+    for pooling, part in zip(network.pooling, np.split(rows, 2, axis=1)):
+        model = builder(include_top=False, weights=None, input_shape=(96, 96, 3), pooling=pooling)
+        model.set_weights(weights)
+        expected = model(application(name).preprocess_input(images.copy()), training=False)
+        assert_rows_equal(part, keras.ops.convert_to_numpy(expected), rtol=1e-3)
+
+
+def test_taps_are_the_verified_ones():
+    with open(data_dir("taps.json")) as file:
+        verified = json.load(file)["taps"]
+    for backbone in BACKBONES.values():
+        for tap, entry in zip(backbone.taps, verified.get(backbone.builder, [])):
+            assert entry is None or entry[0] == tap
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_labels(name):
+    backbone = BACKBONES[name]
+    assert backbone.label("top") in (backbone.taps[-1], "top")
+    assert backbone.label("some_layer") == "some_layer"
+    labels = [backbone.label(stage) for stage in STAGES]
+    assert len(set(labels)) == 5
+    assert not any(set(label) & set("<>") for label in labels)
+
+
+def test_unknown_backbone():
+    with pytest.raises(ValueError, match="backbone is 'VGG_16', expected one of .* mean 'vgg16'"):
+        get_backbone("VGG_16")
+    with pytest.raises(ValueError, match="backbone is 3, expected one of"):
+        get_backbone(3)
+
+
+def test_unknown_option():
+    assert get_backbone("mobilenet", {"alpha": 0.5}).builder == "MobileNet"
+    with pytest.raises(ValueError, match=r"has \['alpha'\], vgg16 expects no options"):
+        get_backbone("vgg16", {"alpha": 0.5})
+    with pytest.raises(ValueError, match=r"has \['pooling'\], mobilenet expects one of \['alpha'"):
+        get_backbone("mobilenet", {"pooling": "avg"})
+
+
+@pytest.mark.network
+def test_options_reach_the_builder():
+    narrow = Network("mobilenet", (32, 32), options=(("alpha", 0.25),))
+    assert load_engine(narrow).shapes == ((1, 1, 256),)
+
+
+@pytest.mark.network
+def test_several_layers_in_one_pass():
+    """Layer by layer, pooling by pooling, in the order asked for."""
+    layers, pooling = ("C5", "block1_pool", "C2"), ("max", "avg")
+    engine = KerasEngine(Network("vgg16", (32, 32), layers, pooling))
+    images = pixels(3)
+    rows = engine.run(images, 4)
+    expected = [
+        KerasEngine(Network("vgg16", (32, 32), (layer,), (name,))).run(images, 4)
+        for layer in layers
+        for name in pooling
+    ]
+    assert engine.shapes == ((1, 1, 512), (16, 16, 64), (8, 8, 256))
+    assert_rows_equal(rows, np.concatenate(expected, axis=1))
+
+
+@pytest.mark.network
+def test_nothing_behind_the_last_tap_is_computed():
+    engine = KerasEngine(Network("vgg16", (32, 32), ("C2",)))
+    names = [layer.name for layer in engine._model.layers]
+    assert "block3_conv3" in names
+    assert "block3_pool" not in names
+
+
+@pytest.mark.network
+def test_padding_changes_no_row():
+    engine = load_engine(SMALL)
+    images = pixels(5)
+    expected = engine.run(images, 5)
+    for index in range(5):
+        assert_rows_equal(engine.run(images[index : index + 1], 5), expected[index : index + 1])
+
+
+class Spy:
+    """Record the size of each batch that a model predicts."""
+
+    def __init__(self, model):
+        self.model, self.sizes = model, []
+
+    def predict_on_batch(self, batch):
+        self.sizes.append(len(batch))
+        return self.model.predict_on_batch(batch)
+
+
+@pytest.mark.network
+def test_few_different_batches_are_compiled(monkeypatch):
+    engine = KerasEngine(SMALL)
+    spy = Spy(engine._model)
+    monkeypatch.setattr(engine, "_model", spy)
+    for n_images in range(1, 7):
+        assert len(engine.run(pixels(n_images), batch_size=6)) == n_images
+    assert spy.sizes == [1, 2, 4, 4, 6, 6]
+
+
+@pytest.mark.network
+def test_layers_that_cannot_be_tapped():
+    message = "vgg16 has no layer 'blok5_pool', expected .* 'C5'.*: did you mean .*'block5_pool'"
+    with pytest.raises(ValueError, match=message):
+        KerasEngine(Network("vgg16", (32, 32), ("blok5_pool",)))
+    with pytest.raises(ValueError, match="has no layer '', expected .* Keras layer\\."):
+        KerasEngine(Network("vgg16", (32, 32), ("",)))
+    for first, second in [("top", "C5"), ("C5", "block5_pool"), ("C2", "C2")]:
+        with pytest.raises(ValueError, match=f"layers has '{first}' and '{second}', .* the same"):
+            KerasEngine(Network("vgg16", (32, 32), (first, second)))
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_a_layer_without_a_map():
+    network = Network("efficientnet_v2_b0", (32, 32), ("block4a_se_squeeze",))
+    with pytest.raises(ValueError, match="'block4a_se_squeeze' .* expected a feature map"):
+        KerasEngine(network)
+
+
+@pytest.mark.network
+def test_an_input_that_is_too_small():
+    with pytest.raises(ValueError, match="vgg16: Input size must be at least 32x32"):
+        KerasEngine(Network("vgg16", (16, 16)))
+
+
+@pytest.mark.network
+def test_random_weights_follow_the_seed():
+    first, same, other = (
+        KerasEngine(Network("vgg16", (32, 32), random_state=s)) for s in (0, 0, 1)
+    )
+    rows = first.run(pixels(), 1)
+    np.testing.assert_array_equal(same.run(pixels(), 1), rows)
+    assert np.abs(other.run(pixels(), 1) - rows).max() > 1e-3
+
+
+@pytest.mark.network
+def test_random_states_stay_as_they_are():
+    tf = pytest.importorskip("tensorflow")
+
+    def draw(between):
+        random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        tf.random.set_seed(5)
+        tf.random.uniform(())
+        between()
+        return random.random(), np.random.random(), float(tf.random.uniform(()))  # noqa: NPY002
+
+    assert draw(lambda: KerasEngine(SMALL).run(pixels(), 1)) == draw(lambda: None)
+
+
+def automatic_number(layer):
+    """Return the number in a name such as conv2d, conv2d_1, conv2d_2."""
+    return int(layer.name.removeprefix("conv2d").removeprefix("_") or 0)
+
+
+@pytest.mark.network
+def test_a_network_stays_apart_from_the_users():
+    """Automatic names do not depend on what was built before, nor does precision on a policy."""
+    import keras
+
+    network = Network("inception_v3", (75, 75), ("activation_4",))
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        before = keras.layers.Conv2D(1, 1)
+        rows = [KerasEngine(network).run(pixels(1, (75, 75)), 1) for _ in range(2)]
+        after = keras.layers.Conv2D(1, 1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert rows[0].dtype == np.float32
+    assert rows[0].shape == (1, 192)
+    np.testing.assert_array_equal(*rows)
+    assert automatic_number(after) == automatic_number(before) + 1
+
+
+@pytest.mark.network
+def test_channels_first(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(RuntimeError, match="set_image_data_format"):
+        KerasEngine(SMALL)
+
+
+@pytest.mark.network
+def test_equal_networks_share_one_engine():
+    assert load_engine(Network("vgg16", (32, 32))) is load_engine(SMALL)
+    assert load_engine(Network("vgg16", (32, 32), random_state=1)) is not load_engine(SMALL)
+
+
+def test_check_weights(tmp_path):
+    file = tmp_path / "base.weights.h5"
+    file.write_bytes(b"")
+    assert check_weights(None) is None
+    assert check_weights("imagenet") == "imagenet"
+    assert check_weights(file) == check_weights(str(file)) == str(file)
+    with pytest.raises(FileNotFoundError, match="weights is 'imagnet', .* no such file"):
+        check_weights("imagnet")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        check_weights(tmp_path)
+    with pytest.raises(TypeError, match="weights is 5, expected"):
+        check_weights(5)
+
+
+def test_digest_follows_the_content(tmp_path):
+    file, copy = tmp_path / "a", tmp_path / "b"
+    file.write_bytes(b"abc")
+    shutil.copy(file, copy)
+    digest = file_digest(file)
+    assert digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_digest(copy) == digest
+    file.write_bytes(b"abcd")
+    assert file_digest(file) != digest
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return a network with its rows, and the folder where its weights are, in three formats."""
+    network = Network("mobilenet_v2", (96, 96), ("C3",), options=(("alpha", 0.35),))
+    folder = tmp_path_factory.mktemp("weights")
+    base = build_base(network)
+    base.save_weights(folder / "base.weights.h5")
+    base.save(folder / "base.keras")
+    base.save(folder / "base.h5")  # what Keras 2 wrote
+    return network, KerasEngine(network).run(pixels(1, (96, 96)), 1), folder
+
+
+def from_file(network, path, **changes):
+    return replace(
+        network, weights=str(path), digest=file_digest(path), random_state=None, **changes
+    )
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+def test_weights_from_a_file(saved, name):
+    network, expected, folder = saved
+    rows = KerasEngine(from_file(network, folder / name)).run(pixels(1, (96, 96)), 1)
+    np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+def test_weights_of_another_network(saved, name):
+    network, _, folder = saved
+    wide = from_file(network, folder / name, options=(("alpha", 0.5),))
+    message = rf"{name}' does not hold the weights of mobilenet_v2\(alpha=0.5\) without its top"
+    with pytest.raises(ValueError, match=message):
+        KerasEngine(wide)
+    with pytest.raises(ValueError, match="does not hold the weights of vgg16 without its top"):
+        KerasEngine(from_file(SMALL, folder / name))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+def test_files_that_are_damaged_or_named_wrongly(saved, tmp_path, name):
+    network, _, folder = saved
+    damaged = tmp_path / name
+    damaged.write_bytes((folder / name).read_bytes()[:100_000])
+    with pytest.raises((OSError, ValueError), match=f"{name}' .*mobilenet_v2"):
+        KerasEngine(from_file(network, damaged))
+    other = tmp_path / "other.h5"
+    shutil.copy(folder / "base.weights.h5", other)
+    with pytest.raises(ValueError, match="Keras goes by the file's name"):
+        KerasEngine(from_file(network, other))
+
+
+@pytest.mark.network
+def test_a_changed_file_is_another_network(saved, tmp_path):
+    network, expected, folder = saved
+    path = tmp_path / "base.weights.h5"
+    shutil.copy(folder / path.name, path)
+    first = from_file(network, path)
+    np.testing.assert_array_equal(load_engine(first).run(pixels(1, (96, 96)), 1), expected)
+    base = build_base(first)
+    base.set_weights([weight * 2 for weight in base.get_weights()])
+    base.save_weights(path)
+    second = from_file(network, path)
+    assert load_engine(second) is not load_engine(first)
+    assert np.abs(load_engine(second).run(pixels(1, (96, 96)), 1) - expected).max() > 0
+
+
+@pytest.fixture
+def pretrained(saved, tmp_path, monkeypatch):
+    """Return a network with ImageNet weights; Keras' cache is empty, its server this machine."""
+    import keras
+    from keras.src.backend import config
+
+    network, _, _ = saved
+    module = sys.modules[keras.applications.MobileNetV2.__module__]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(module, "BASE_WEIGHT_PATH", f"http://127.0.0.1:{port}/")
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "*")
+    return replace(network, weights="imagenet", random_state=None), port
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(pretrained, tmp_path):
+    """Serve the folder `server` at the address where Keras looks for weights."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    handler = partial(QuietHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", pretrained[1]), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.network
+def test_imagenet_weights_are_downloaded(saved, pretrained, server, tmp_path):
+    _, expected, folder = saved
+    shutil.copy(folder / "base.h5", server / KERAS_FILE)
+    rows = KerasEngine(pretrained[0]).run(pixels(1, (96, 96)), 1)
+    np.testing.assert_array_equal(rows, expected)
+    assert (tmp_path / "models" / KERAS_FILE).exists()
+    (server / KERAS_FILE).unlink()
+    KerasEngine(pretrained[0])  # from the cache now
+
+
+@pytest.mark.network
+def test_a_download_that_fails(pretrained, tmp_path):
+    network, port = pretrained
+    with pytest.raises(OSError, match="could not be downloaded") as caught:
+        KerasEngine(network)
+    message = str(caught.value)
+    assert f"Fetch http://127.0.0.1:{port}/{KERAS_FILE} " in message
+    assert f"save it as {tmp_path / 'models' / KERAS_FILE} or pass its path" in message
+    assert "mobilenet_v2(alpha=0.35)" in message
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.network
+def test_a_file_that_the_server_does_not_have(pretrained, server):
+    with pytest.raises(OSError, match=f"could not be downloaded: .*404.* Fetch .*{KERAS_FILE}"):
+        KerasEngine(pretrained[0])
+
+
+@pytest.mark.network
+def test_a_damaged_file_in_the_cache(saved, pretrained, tmp_path):
+    _, _, folder = saved
+    (tmp_path / "models").mkdir()
+    cached = tmp_path / "models" / KERAS_FILE
+    cached.write_bytes((folder / "base.h5").read_bytes()[:100_000])
+    with pytest.raises(OSError, match=f"cannot be read from {cached}: .* Delete this"):
+        KerasEngine(pretrained[0])
+
+
+@pytest.mark.network
+def test_imagenet_weights_that_do_not_exist(pretrained):
+    network = replace(pretrained[0], options=(("alpha", 0.4),))
+    with pytest.raises(ValueError, match=r"mobilenet_v2\(alpha=0.4\): .* alpha must be one of"):
+        KerasEngine(network)

@@ -1,0 +1,107 @@
+"""Resize."""
+
+import cv2
+import numpy as np
+import pytest
+
+from featbus import Resize
+from featbus.images import inside_mask, with_mask
+
+CHECKERS = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+
+
+def test_shrinking_averages_the_area():
+    # Nearest-neighbour or linear sampling would see one colour of the checkerboard only.
+    np.testing.assert_array_equal(Resize(4).transform([CHECKERS])[0], np.full((4, 4), 128))
+
+
+def test_growing_is_linear():
+    image = np.array([[0, 200]], np.uint8)
+    np.testing.assert_array_equal(Resize((1, 4)).transform([image])[0], [[0, 50, 150, 200]])
+
+
+def test_a_side_that_shrinks_is_averaged_while_the_other_grows():
+    tall = np.tile(np.array([[0], [200]], np.uint8), (4, 2))
+    result = Resize((4, 4)).transform([tall])[0]
+    np.testing.assert_array_equal(result, np.full((4, 4), 100))
+
+
+def test_the_size_itself_changes_nothing():
+    np.testing.assert_array_equal(Resize(8).transform([CHECKERS])[0], CHECKERS)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("size", [(5, 7), (40, 3)])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize("method", ["stretch", "letterbox"])
+def test_dtype_range_and_shape(dtype, size, channels, method):
+    rng = np.random.default_rng(0)
+    image = rng.random((11, 13, *channels)) > 0.5
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    image = (image * top).astype(dtype)
+    result = Resize(size, method=method).transform([image])[0]
+    assert result.shape == (*size, *channels)
+    assert result.dtype == dtype
+    assert result.min() >= 0
+    assert result.max() <= top
+
+
+def test_sixteen_bits_are_kept():
+    image = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    assert len(np.unique(Resize(6).transform([image]))) > 30
+
+
+def test_letterbox_keeps_the_aspect_ratio_and_masks_the_rest():
+    image = np.full((50, 100), 7, np.uint8)
+    boxed = Resize(40, method="letterbox").transform([image])[0]
+    expected = np.zeros((40, 40), bool)
+    expected[10:30] = True
+    np.testing.assert_array_equal(inside_mask(boxed), expected)
+    assert (boxed.data[expected] == 7).all()
+    assert (boxed.filled()[~expected] == 0).all()
+
+
+def test_a_circle_stays_round_in_a_letterbox():
+    image = cv2.circle(np.zeros((200, 300), np.uint8), (150, 100), 60, 255, -1)
+    boxed = np.ma.getdata(Resize(128, method="letterbox").transform([image])[0])
+    rows, columns = np.nonzero(boxed > 127)
+    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+
+
+def test_pixels_outside_the_region_do_not_bleed_into_it():
+    image = np.full((40, 40), 255, np.uint8)
+    inside = np.zeros((40, 40), bool)
+    inside[3:27, 5:22] = True
+    image[inside] = 100
+    small = Resize(13).transform([with_mask(image, inside)])[0]
+    assert set(small.compressed()) == {100}
+    assert 0.8 < inside_mask(small).mean() / inside.mean() < 1.25
+
+
+def test_a_region_of_one_pixel_survives():
+    inside = np.zeros((100, 100), bool)
+    inside[42, 17] = True
+    image = with_mask(np.where(inside, 90, 0).astype(np.uint8), inside)
+    small = Resize(10).transform([image])[0]
+    assert small.compressed().tolist() == [90]
+    assert not small.mask[4, 1]
+
+
+def test_stretch_of_a_masked_image_keeps_the_fill_value():
+    image = with_mask(CHECKERS, CHECKERS > 0, fill_value=33)
+    assert Resize(5).transform([image])[0].fill_value == 33
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"size": 0}, "size is 0, expected a positive"),
+        ({"size": (3, -1)}, r"size is \(3, -1\)"),
+        ({"size": (3, 4, 5)}, r"size is \(3, 4, 5\)"),
+        ({"size": 2.5}, "size is 2.5"),
+        ({"method": "crop"}, "method is 'crop', expected one of"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        Resize(**parameters).fit([CHECKERS])
