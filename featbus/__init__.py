@@ -10,6 +10,7 @@ from importlib.metadata import version as _version
 __version__ = _version("featbus")
 
 _HOMES = {
+    "bus": ["FeatureBus", "FeatureStore"],
     "datasets": [
         "load_busi",
         "load_image_folder",

@@ -49,6 +49,10 @@ def iter_images(batch, read=read_image):
 class _ImageEstimator(TransformerMixin, BaseEstimator):
     """What all estimators of images share: tags, and the one hook that checks a batch."""
 
+    # Part of the key that rows are stored under: goes up whenever the same image and parameters
+    # give other numbers.
+    _algorithm_version = 1
+
     def _check_batch(self, X, *, reset):
         """Check the container `X`; `reset` is True in `fit`."""
         return as_batch(X)
@@ -70,6 +74,10 @@ class _ImageEstimator(TransformerMixin, BaseEstimator):
         """
         self._check_batch(X, reset=True)
         return self
+
+    def _fingerprint_params(self):
+        """Return what decides, beside the class, what becomes of an image."""
+        return self.get_params(deep=False)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from featbus import DeepFeatures, Resize
 from featbus.images import with_mask
-from featbus.networks import _engines
+from featbus.networks import Network, _engines, build_base
 
 # Random weights of VGG16 keep activations alive (those of MobileNet decay to 1e-19).
 SMALL = {"weights": None, "input_size": 32}
@@ -193,6 +193,39 @@ def test_the_seed_matters_only_for_random_weights(trained):
     assert _engines._load_engine.cache_info().misses == 1
     random = [DeepFeatures(**SMALL, random_state=seed).transform(images) for seed in (0, 1)]
     assert np.abs(random[0] - random[1]).max() > 0.1
+
+
+@pytest.mark.network
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_changed_weights_file_is_noticed(tmp_path):
+    path = tmp_path / "base.weights.h5"
+    deep = DeepFeatures(layers="C2", weights=path, input_size=32)
+    rows = []
+    for seed in (0, 1, 0):
+        build_base(Network("vgg16", (32, 32), random_state=seed)).save_weights(path)
+        rows.append(deep.transform(noise(1)))
+    assert np.abs(rows[0] - rows[1]).max() > 0.1
+    np.testing.assert_array_equal(rows[0], rows[2])
+
+
+def test_fingerprints_follow_what_changes_rows(tmp_path):
+    first, copy = tmp_path / "base.weights.h5", tmp_path / "copy.weights.h5"
+    first.write_bytes(b"one")
+    copy.write_bytes(b"one")
+
+    def params(**parameters):
+        return DeepFeatures(**parameters)._fingerprint_params()
+
+    before = params(weights=str(first))
+    assert params(weights=copy, layers=["top"], input_size=224, random_state=7) == before
+    assert params(weights=first, batch_size=1, backbone_options={}) == before
+    first.write_bytes(b"other")
+    assert params(weights=str(first)) != before
+    different = [{"weights": None, "random_state": seed} for seed in (0, 1)]
+    different += [{}, {"layers": "C2"}, {"pooling": "max"}, {"input_size": 96}]
+    different += [{"backbone": "vgg19"}, {"dtype": np.float64}]
+    seen = [params(**parameters) for parameters in different]
+    assert all(seen.count(one) == 1 for one in seen)
 
 
 @pytest.mark.network

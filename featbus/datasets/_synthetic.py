@@ -200,7 +200,13 @@ def _lesion_columns(masks):
 
 
 def _draw_patient(rng, diagnosis):
-    """Draw what the images of one patient share. Lengths in image heights, levels in dB."""
+    """Draw what the images of one patient share: lengths in image heights, levels in dB.
+
+    `skin`, `fat` and `gland` are thicknesses, `slope` and `wave` bend the layers, `softness` blurs
+    the border of the muscle. `septum` to `lobule` are the strengths of the tissue's structures.
+    `gain`, `loss` (with depth), `contact` (shadows from the skin) and `lateral` (blur) belong to
+    the scan.
+    """
     patient = SimpleNamespace(
         skin=rng.uniform(0.015, 0.05),
         fat=rng.uniform(0.14, 0.32),
@@ -230,7 +236,10 @@ def _draw_patient(rng, diagnosis):
 
 
 def _draw_lesion(rng, malignant):
-    """Draw the character of a lesion. Size and darkness do not depend on malignancy."""
+    """Draw the character of a lesion. Size and darkness do not depend on malignancy.
+
+    `shadow` is what the lesion takes from the sound that crosses it, in dB; negative: enhancement.
+    """
     lesion = SimpleNamespace(
         radius=rng.uniform(0.14, 0.24),
         depth=rng.random(),
@@ -355,7 +364,7 @@ def _scan(echo, attenuation, patient, rng):
     level = echo + patient.gain - np.cumsum(attenuation, axis=0) / height
     amplitude = (10 ** (level / 20)).astype(np.float32)
     looks = rng.standard_normal((*echo.shape, 12), dtype=np.float32) * amplitude[..., np.newaxis]
-    sigma = height / 192
+    sigma = height / 240
     size = 2 * math.ceil(5 * sigma) + 1
     axial = cv2.getGaussianKernel(size, sigma)
     lateral = cv2.getGaussianKernel(size, patient.lateral * sigma)
@@ -405,7 +414,8 @@ def make_breast_ultrasound(
         Relative numbers of benign, malignant and normal patients. None makes them equal.
     contrast : float, default=1.0
         How strongly lesions show, at least 0. At 0 they leave no trace in the image, and no
-        classifier can do better than chance; above 1 they are more obvious than real ones.
+        classifier can do better than chance on patients it has not seen; at 1 most of them are
+        plain to the eye.
     random_state : int, RandomState instance or None, default=None
         An int makes the same images in every call.
 
@@ -505,9 +515,11 @@ def make_breast_ultrasound(
 
 
 def _draw_woman(rng):
-    """Draw what both breasts of one woman share.
+    """Draw what both breasts of one woman share: lengths in image heights, levels in exposure.
 
-    Lengths in image heights (the breast's width in image widths), levels in film exposure.
+    `width` is in image widths, `top` the breast's width at the upper border relative to `width`,
+    `rim` how far from the skin the breast reaches its full thickness. Glandular tissue reaches
+    `reach` from the nipple and ends there the more sharply the larger `focus`.
     """
     return SimpleNamespace(
         width=rng.uniform(0.5, 0.85),
@@ -602,7 +614,7 @@ def _pectoral_muscle(woman, rng, shape, texture):
 def _place_finding(rng, allowed):
     """Draw a radius and a centre so that the finding lies in the allowed region."""
     clearance = _distance_inside(np.pad(allowed, 1))[1:-1, 1:-1]
-    radius = min(rng.uniform(0.05, 0.1), 0.8 * clearance.max())
+    radius = min(rng.uniform(0.06, 0.11), 0.8 * clearance.max())
     candidates = np.argwhere(clearance >= radius)
     row, column = candidates[rng.integers(len(candidates))]
     return radius, ((row + 0.5) / len(allowed), (column + 0.5) / len(allowed))
@@ -618,7 +630,7 @@ def _finding(rng, allowed, kind):
     roughness = {"CIRC": 0.03, "SPIC": 0.12, "CALC": 0.05}[kind]
     ripples = roughness * rng.standard_normal(8) * np.arange(2, 10) ** -0.6
     distance = distance / _outline_radius(angle, ripples, rng.uniform(-np.pi, np.pi, 8))
-    brightness = rng.uniform(0.2, 0.36)
+    brightness = rng.uniform(0.25, 0.42)
     if kind == "CIRC":
         added = brightness * np.maximum(1 - distance**2, 0) ** 0.5
     elif kind == "SPIC":
@@ -645,7 +657,7 @@ def _calcifications(rng, y, x, centre, radius):
     offsets = np.clip(rng.normal(0, 0.4, (2, n_specks)), -0.8, 0.8)
     rows, columns = np.reshape(centre, (2, 1)) + radius * offsets
     distance_2 = (y[..., np.newaxis] - rows) ** 2 + (x[..., np.newaxis] - columns) ** 2
-    specks = rng.uniform(0.25, 0.6, n_specks) * np.exp(-distance_2 / (2 * 0.0025**2))
+    specks = rng.uniform(0.3, 0.7, n_specks) * np.exp(-distance_2 / (2 * 0.0025**2))
     return specks.max(axis=2)
 
 
@@ -712,7 +724,8 @@ def make_mammograms(
         a woman are independent of each other.
     contrast : float, default=1.0
         How strongly findings show, at least 0. At 0 they leave no trace in the image, and no
-        classifier can do better than chance; above 1 they are more obvious than real ones.
+        classifier can do better than chance on women it has not seen; at 1 most of them are
+        plain to the eye.
     random_state : int, RandomState instance or None, default=None
         An int makes the same images in every call.
 
@@ -765,8 +778,8 @@ def make_mammograms(
     strands radiate from the nipple. Findings add to the exposure before the film saturates, so
     dense tissue hides them.
 
-    Small findings among structured tissue are hard. Features of the whole image that are coarse or
-    global, such as HOG with large cells or a histogram, see next to nothing of them.
+    Small findings among structured tissue are hard. Features that are coarse or global, such as
+    HOG with large cells or a histogram of the whole image, see next to nothing of them.
 
     References
     ----------

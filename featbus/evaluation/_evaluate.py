@@ -238,7 +238,7 @@ def evaluate(
         delayed(_predict_fold)(name, fold, clone(pipelines[name]), X, y, *splits[fold], names)
         for name, fold in jobs
     )
-    frames = list(tqdm(frames, "evaluate", len(jobs), unit="fit", disable=not verbose))
+    frames = list(tqdm(frames, "evaluate", len(jobs), unit="fit", disable=None if verbose else True))
     return Evaluation(
         scores=_score_folds(frames, labels, positive),
         predictions=_join(frames, groups),

@@ -176,6 +176,12 @@ class DeepFeatures(FeatureExtractor):
                 pixels = _to_pixels(image, size)
             yield pixels
 
+    def _fingerprint_params(self):
+        # The content of a weights file counts, not its path; the batch size changes no row.
+        network = self._checked_network()
+        weights = network.digest or network.weights
+        return {**vars(network), "weights": weights, "dtype": self._checked_dtype().name}
+
     def _checked_network(self):
         """Check the parameters, and return the network that they describe."""
         self._checked_dtype()

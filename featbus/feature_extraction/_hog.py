@@ -164,6 +164,10 @@ class HOG(FeatureExtractor):
         self.n_blocks_ = self._blocks(first).shape[:2]
         return self
 
+    def _fingerprint_params(self):
+        # Images of another size have other columns.
+        return {**super()._fingerprint_params(), "n_blocks_": getattr(self, "n_blocks_", None)}
+
     def _iter_rows(self, images):
         expected = getattr(self, "n_blocks_", None)
         for index, blocks in enumerate(super()._iter_rows(images)):

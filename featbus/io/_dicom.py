@@ -127,7 +127,7 @@ def _check(dataset):
             "the DICOM file has no pixel data: it ends before them, or is no image but a report, a "
             "directory or the like. Expected one image."
         )
-    missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) is None]
+    missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) in (None, "")]
     if missing:
         raise ImageReadError(f"the DICOM file lacks {', '.join(missing)}. {AGAIN}")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:

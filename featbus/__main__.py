@@ -1,0 +1,7 @@
+"""``python -m featbus``."""
+
+import sys
+
+from featbus.cli import main
+
+sys.exit(main())

@@ -1,0 +1,404 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage as ndi
+from skimage.feature import hog, local_binary_pattern
+from skimage.measure import label, regionprops
+from skimage.transform import resize
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus.datasets import make_breast_ultrasound, make_mammograms
+
+SMALL = {"image_shape": (96, 128)}
+both = pytest.mark.parametrize("make", [make_breast_ultrasound, make_mammograms])
+
+
+@pytest.fixture(scope="module")
+def ultrasound():
+    return make_breast_ultrasound(36, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def mammograms():
+    return make_mammograms(40, random_state=0)
+
+
+def share_of(values):
+    names, counts = np.unique(values, return_counts=True)
+    return dict(zip(names.tolist(), (counts / len(values)).tolist()))
+
+
+def surroundings(mask, width):
+    """A ring around a mask that leaves out its blurred border."""
+    near, far = (ndi.binary_dilation(mask, iterations=n) for n in (5, 5 + width))
+    return far & ~near
+
+
+@both
+def test_parts_of_the_bunch(make):
+    data = make(7, random_state=0)
+    shape = (7, *data.images.shape[1:])
+    assert data.images.dtype == np.uint8
+    assert data.images.shape == data.masks.shape == shape
+    assert data.masks.dtype == bool
+    assert data.target.shape == data.groups.shape == (7,)
+    assert data.target.dtype.kind == data.groups.dtype.kind == "i"
+    assert len(data.frame) == 7
+    assert_array_equal(data.frame["group"], data.groups)
+    assert data.DESCR.startswith("Synthetic")
+    assert data.images.flags.c_contiguous
+    assert data.images.flags.writeable
+
+
+def test_ultrasound_defaults():
+    data = make_breast_ultrasound(random_state=0, **SMALL)
+    assert data.images.shape == (120, 96, 128)
+    assert data.target_names == ["benign", "malignant", "normal"]
+    assert_array_equal(data.groups, np.arange(120) // 2)
+    assert share_of(data.target) == pytest.approx({0: 1 / 3, 1: 1 / 3, 2: 1 / 3})
+    assert data.frame["class"].tolist() == [data.target_names[i] for i in data.target]
+
+
+def test_mammogram_defaults():
+    data = make_mammograms(random_state=0, image_shape=(64, 48))
+    assert data.images.shape == data.pectoral_masks.shape == (120, 64, 48)
+    assert data.target_names == ["normal", "abnormal"]
+    assert_array_equal(data.groups, np.arange(120) // 2)
+    assert share_of(data.target) == {0: 0.5, 1: 0.5}
+    assert share_of(data.frame["side"]) == {"left": 0.5, "right": 0.5}
+    assert data.frame["abnormality"].tolist() == [data.target_names[i] for i in data.target]
+    assert_array_equal(data.frame["class"] == "NORM", data.target == 0)
+    assert set(data.frame["class"]) == {"NORM", "CIRC", "SPIC", "CALC"}
+
+
+def test_the_breasts_of_a_woman_are_independent():
+    pairs = make_mammograms(120, random_state=0, image_shape=(32, 32)).target.reshape(-1, 2)
+    assert share_of(pairs @ [2, 1]) == pytest.approx({0: 0.25, 1: 0.25, 2: 0.25, 3: 0.25})
+
+
+@both
+def test_same_random_state_same_bytes(make):
+    first, again, other = (make(6, random_state=seed) for seed in (3, 3, 4))
+    assert first.images.tobytes() == again.images.tobytes()
+    assert first.masks.tobytes() == again.masks.tobytes()
+    assert first.frame.equals(again.frame)
+    assert not np.array_equal(first.images, other.images)
+
+
+@both
+def test_random_state_may_be_a_generator_object(make):
+    state = np.random.RandomState(0)
+    first, second = make(2, random_state=state), make(2, random_state=state)
+    assert_array_equal(first.images, make(2, random_state=0).images)
+    assert not np.array_equal(first.images, second.images)
+
+
+@both
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_first_images_do_not_depend_on_their_number(make, n):
+    few, many = make(n, random_state=1, **SMALL), make(10, random_state=1, **SMALL)
+    for name in ("images", "masks", "target", "groups"):
+        assert_array_equal(few[name], many[name][:n])
+
+
+@both
+def test_every_image_is_different(make):
+    data = make(12, random_state=0, **SMALL)
+    assert len(np.unique(data.images.reshape(12, -1), axis=0)) == 12
+
+
+@pytest.mark.parametrize("n_images_per_patient", [1, 2, 5])
+def test_images_of_a_patient_have_one_class(n_images_per_patient):
+    data = make_breast_ultrasound(
+        32, n_images_per_patient=n_images_per_patient, random_state=0, image_shape=(32, 32)
+    )
+    assert_array_equal(data.groups, np.arange(32) // n_images_per_patient)
+    classes = [set(data.target[data.groups == group]) for group in np.unique(data.groups)]
+    assert all(len(found) == 1 for found in classes)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([0.5, 0.25, 0.25], {0: 0.5, 1: 0.25, 2: 0.25}),
+        ([6, 3, 1], {0: 0.6, 1: 0.3, 2: 0.1}),
+        ([1, 1, 0], {0: 0.5, 1: 0.5}),
+        ([0, 0, 1], {2: 1.0}),
+    ],
+)
+def test_weights_of_diagnoses(weights, expected):
+    data = make_breast_ultrasound(80, weights=weights, random_state=0, image_shape=(32, 32))
+    assert share_of(data.target) == pytest.approx(expected, abs=2 / 80)
+
+
+@pytest.mark.parametrize("abnormal", [0, 0.2, 0.75, 1])
+def test_weights_of_abnormality(abnormal):
+    data = make_mammograms(
+        100, weights=[1 - abnormal, abnormal], random_state=0, image_shape=(32, 32)
+    )
+    assert data.target.mean() == pytest.approx(abnormal, abs=0.03)
+
+
+@both
+def test_frame_describes_the_masks(make):
+    data = make(12, random_state=2)
+    for mask, row in zip(data.masks, data.frame.itertuples()):
+        if not mask.any():
+            assert row.lesion_area == 0
+            assert np.isnan([row.lesion_row, row.lesion_column, row.lesion_height]).all()
+            continue
+        (region,) = regionprops(mask.astype(int))
+        top, left, bottom, right = region.bbox
+        assert_allclose((row.lesion_row, row.lesion_column), region.centroid)
+        assert (row.lesion_height, row.lesion_width) == (bottom - top, right - left)
+        assert row.lesion_area == region.area
+
+
+@both
+@pytest.mark.parametrize("image_shape", [(32, 32), (33, 90), (90, 33), (150, 200)])
+def test_every_lesion_has_a_mask_at_every_shape(make, image_shape):
+    data = make(12, image_shape=image_shape, random_state=0)
+    assert data.images.shape[1:] == image_shape
+    healthy = data.target == data.target_names.index("normal")
+    assert_array_equal(data.masks.any(axis=(1, 2)), ~healthy)
+
+
+def test_areas_of_ultrasound_lesions(ultrasound):
+    share = ultrasound.masks.mean(axis=(1, 2))[ultrasound.masks.any(axis=(1, 2))]
+    assert 0.02 < share.min() < share.max() < 0.25
+    benign, malignant = (ultrasound.frame["class"] == name for name in ("benign", "malignant"))
+    area = ultrasound.frame["lesion_area"]
+    assert 0.7 < area[benign].mean() / area[malignant].mean() < 1.4
+
+
+def test_a_lesion_is_one_piece_but_for_frayed_edges(ultrasound):
+    for mask in ultrasound.masks[ultrasound.masks.any(axis=(1, 2))]:
+        sizes = np.bincount(label(mask).ravel())[1:]
+        assert sizes.max() > 0.95 * sizes.sum()
+
+
+def test_benign_is_wider_than_tall_and_malignant_taller_than_wide(ultrasound):
+    frame = ultrasound.frame
+    aspect = (frame["lesion_height"] / frame["lesion_width"]).groupby(frame["class"]).median()
+    assert aspect["benign"] < 0.85 < 1 < aspect["malignant"]
+
+
+def test_benign_is_smoother_than_malignant(ultrasound):
+    def solidity(name):
+        masks = ultrasound.masks[ultrasound.frame["class"] == name]
+        return np.array([regionprops(mask.astype(int))[0].solidity for mask in masks])
+
+    assert solidity("benign").min() > 0.93
+    assert np.median(solidity("malignant")) < 0.92
+
+
+def test_ultrasound_lesions_are_darker_than_their_surroundings(ultrasound):
+    for image, mask in zip(ultrasound.images, ultrasound.masks):
+        if mask.any():
+            assert image[mask].mean() < image[surroundings(mask, 8)].mean() - 10
+
+
+def test_benign_enhances_and_malignant_shadows(ultrasound):
+    """What a lesion does to the tissue below it, against the same tissue without the lesion."""
+    bare = make_breast_ultrasound(36, contrast=0, random_state=0)
+    change = {"benign": [], "malignant": []}
+    for i, row in ultrasound.frame.query("lesion_area > 0").iterrows():
+        top = int(row["lesion_row"] + 0.75 * row["lesion_height"])
+        below = slice(top, top + 30), int(row["lesion_column"])
+        before, after = bare.images[i][below], ultrasound.images[i][below]
+        change[row["class"]].append(after.mean() - before.mean())
+    assert np.median(change["benign"]) > 5
+    assert np.median(change["malignant"]) < -15
+
+
+def test_speckle_is_finer_along_the_beam_than_across_it():
+    images = make_breast_ultrasound(8, weights=[0, 0, 1], random_state=0).images
+    # Fat between the skin and the gland has little structure but speckle.
+    fat = images[:, 12:28].astype(float)
+    fat -= fat.mean(axis=(1, 2), keepdims=True)
+    axial = np.mean(fat[:, 3:] * fat[:, :-3]) / np.mean(fat**2)
+    lateral = np.mean(fat[:, :, 3:] * fat[:, :, :-3]) / np.mean(fat**2)
+    assert axial < lateral
+
+
+@both
+def test_contrast_changes_nothing_but_lesions(make):
+    bare, clear = (make(12, contrast=c, random_state=0) for c in (0, 1))
+    assert_array_equal(bare.masks, clear.masks)
+    assert_array_equal(bare.target, clear.target)
+    healthy = bare.target == bare.target_names.index("normal")
+    assert_array_equal(bare.images[healthy], clear.images[healthy])
+    assert (bare.images[~healthy] != clear.images[~healthy]).any(axis=(1, 2)).all()
+    difference = np.abs(clear.images.astype(int) - bare.images)
+    # Echoes below a lesion change too, those above it do not.
+    near = ndi.binary_dilation(clear.masks, np.ones((1, 3, 3)), iterations=30)
+    above = np.cumsum(near, axis=1) == 0
+    assert difference[above & ~healthy[:, None, None]].mean() < 0.5
+    assert difference[clear.masks].mean() > 10
+
+
+def test_findings_are_brighter_than_their_surroundings(mammograms):
+    bare = make_mammograms(40, contrast=0, random_state=0)
+    abnormal = mammograms.target == 1
+    gain = mammograms.images[abnormal].astype(int) - bare.images[abnormal]
+    assert gain.min() >= -1
+    for added, mask in zip(gain, mammograms.masks[abnormal]):
+        assert added[mask].max() > 15
+        assert added[mask].mean() > 10 * added[~mask].mean()
+
+
+def test_sides_of_mammograms(mammograms):
+    brightness = mammograms.images.astype(float).mean(axis=1)
+    half = brightness.shape[1] // 2
+    left_is_brighter = brightness[:, :half].sum(axis=1) > brightness[:, half:].sum(axis=1)
+    assert_array_equal(left_is_brighter, mammograms.frame["side"] == "left")
+
+
+def test_pectoral_muscle_is_in_the_upper_corner_at_the_chest_wall(mammograms):
+    left = (mammograms.frame["side"] == "left").to_numpy()
+    facing_right = np.where(
+        left[:, None, None], mammograms.pectoral_masks, mammograms.pectoral_masks[:, :, ::-1]
+    )
+    assert facing_right[:, 0, 0].all()
+    assert not facing_right[:, :, -1].any()
+    assert not facing_right[:, -20:].any()
+    # A triangle: no row is wider than the one above it, but where skin cuts it off at the top.
+    widths = facing_right.sum(axis=2)
+    assert (np.diff(widths[:, 64:], axis=1) <= 0).all()
+    share = facing_right.mean(axis=(1, 2))
+    assert 0.02 < share.min() < share.max() < 0.25
+
+
+def test_lesions_are_in_the_breast_and_out_of_the_muscle(mammograms):
+    overlap = mammograms.masks & mammograms.pectoral_masks
+    assert overlap.sum() < 0.02 * mammograms.masks.sum()
+    background = mammograms.images < 15
+    assert (mammograms.masks & background).sum() < 0.02 * mammograms.masks.sum()
+
+
+def test_background_of_mammograms_is_black(mammograms):
+    corners = np.concatenate(
+        [
+            image[-10:, -10:] if side == "left" else image[-10:, :10]
+            for image, side in zip(mammograms.images, mammograms.frame["side"])
+        ]
+    )
+    assert np.percentile(corners, 99) < 15
+
+
+def test_breasts_of_one_woman_are_more_alike_than_those_of_two(mammograms):
+    left, right = mammograms.images[1::2], mammograms.images[::2, :, ::-1]
+    distance = np.abs(left[:, None].astype(float) - right[None]).mean(axis=(2, 3))
+    others = distance[~np.eye(len(distance), dtype=bool)]
+    assert np.diag(distance).mean() < 0.6 * others.mean()
+
+
+def global_features(image):
+    """LBP histogram and grey-level percentiles."""
+    pattern = local_binary_pattern(image, 8, 1, "uniform")
+    histogram = np.histogram(pattern, bins=10, range=(0, 10), density=True)[0]
+    return np.r_[histogram, np.percentile(image, [1, 5, 25, 50, 75, 95, 99])]
+
+
+def texture_features(image):
+    """HOG with large cells beside the global features."""
+    small = resize(image, (96, 96), anti_aliasing=True)
+    gradients = hog(small, orientations=8, pixels_per_cell=(24, 24), cells_per_block=(2, 2))
+    return np.r_[gradients, global_features(image)]
+
+
+def blob_features(image):
+    """How strongly an image responds to bright blobs of four sizes."""
+    image = image.astype(float)
+    responses = [-(s**2) * ndi.gaussian_laplace(image, s) for s in (1, 2, 4, 8)]
+    return np.percentile(responses, [1, 90, 95, 99, 99.9, 100], axis=(1, 2)).ravel()
+
+
+def accuracy(data, features, cv=StratifiedGroupKFold):
+    rows = np.array([features(image) for image in data.images])
+    classifier = make_pipeline(StandardScaler(), SVC(C=10))
+    folds = cv(5, shuffle=True, random_state=0)
+    return cross_val_score(classifier, rows, data.target, groups=data.groups, cv=folds).mean()
+
+
+@pytest.fixture(scope="module")
+def ultrasound_accuracy():
+    return {
+        contrast: accuracy(
+            make_breast_ultrasound(contrast=contrast, random_state=0, **SMALL), texture_features
+        )
+        for contrast in (0, 1, 2)
+    }
+
+
+@pytest.fixture(scope="module")
+def mammogram_accuracy():
+    return {
+        contrast: accuracy(
+            make_mammograms(contrast=contrast, image_shape=(128, 96), random_state=0),
+            blob_features,
+        )
+        for contrast in (0, 1, 2)
+    }
+
+
+def test_without_contrast_ultrasound_classes_cannot_be_told(ultrasound_accuracy):
+    assert 0.15 < ultrasound_accuracy[0] < 0.5
+
+
+def test_contrast_moves_the_score_of_ultrasound(ultrasound_accuracy):
+    assert 0.6 < ultrasound_accuracy[1] < 0.97
+    assert ultrasound_accuracy[1] > ultrasound_accuracy[0] + 0.2
+    assert ultrasound_accuracy[2] > ultrasound_accuracy[1]
+
+
+def test_without_contrast_abnormal_mammograms_cannot_be_told(mammogram_accuracy):
+    assert 0.35 < mammogram_accuracy[0] < 0.65
+
+
+def test_contrast_moves_the_score_of_mammograms(mammogram_accuracy):
+    assert 0.62 < mammogram_accuracy[1] < 0.95
+    assert mammogram_accuracy[2] > mammogram_accuracy[1]
+
+
+def test_a_split_that_ignores_patients_flatters():
+    data = make_breast_ultrasound(120, n_images_per_patient=4, contrast=0, random_state=0, **SMALL)
+    honest = accuracy(data, global_features)
+    data.groups = None
+    assert accuracy(data, global_features, cv=StratifiedKFold) > honest + 0.15
+
+
+@both
+@pytest.mark.parametrize(
+    ("parameters", "error", "match"),
+    [
+        ({"n_images": 0}, ValueError, "n_images == 0"),
+        ({"n_images": 2.5}, TypeError, "n_images"),
+        ({"contrast": -1}, ValueError, "contrast == -1"),
+        ({"contrast": np.nan}, ValueError, "contrast=nan, expected a finite"),
+        ({"contrast": "high"}, TypeError, "contrast"),
+        ({"image_shape": 64}, ValueError, r"image_shape=64, expected \(height, width\)"),
+        ({"image_shape": (64, 64, 3)}, ValueError, r"image_shape=\(64, 64, 3\)"),
+        ({"image_shape": (64.0, 64.0)}, ValueError, "two integers"),
+        ({"image_shape": (16, 64)}, ValueError, "at least 32"),
+        ({"weights": [1, 2, 3, 4]}, ValueError, r"weights=\[1.0, 2.0, 3.0, 4.0\], expected one"),
+        ({"random_state": "seed"}, ValueError, "seed"),
+    ],
+)
+def test_bad_parameters(make, parameters, error, match):
+    with pytest.raises(error, match=match):
+        make(**parameters)
+
+
+@pytest.mark.parametrize("weights", [[1, -1, 1], [0, 0, 0], [1, np.nan, 1], [[1, 1, 1]]])
+def test_bad_weights(weights):
+    with pytest.raises(ValueError, match="one non-negative number for each of benign, malignant"):
+        make_breast_ultrasound(weights=weights)
+
+
+def test_bad_number_of_images_per_patient():
+    with pytest.raises(ValueError, match="n_images_per_patient == 0"):
+        make_breast_ultrasound(n_images_per_patient=0)
