@@ -1,0 +1,120 @@
+"""Batches through a transformer: in order, overlapped or in parallel, with failures set apart."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import cv2
+import joblib
+import numpy as np
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.parallel import Parallel, delayed
+
+from featbus.base import FeatureExtractor, ImageTransformer, iter_images
+from featbus.images import is_path
+from featbus.preprocessing import ImageLoader
+
+# What one bad image raises. Anything else, such as missing weights, is wrong for all of them.
+_IMAGE_ERRORS = (ValueError, cv2.error)
+
+
+def _reads_plainly(transformer):
+    """Tell whether a transformer reads paths as `ImageLoader()` would."""
+    if isinstance(transformer, Pipeline):
+        return _reads_plainly(transformer.steps[0][1])
+    if isinstance(transformer, FeatureUnion):
+        return all(_reads_plainly(step) for _, step in transformer.transformer_list)
+    is_ours = isinstance(transformer, (FeatureExtractor, ImageTransformer))
+    return is_ours and not isinstance(transformer, ImageLoader)
+
+
+def _prepare(transformer, items):
+    """Read and preprocess; return the last step, and what to hand to it."""
+    if _reads_plainly(transformer) and any(map(is_path, items)):
+        # Once, however many steps of a FeatureUnion want it.
+        items = list(iter_images(items))
+    if isinstance(transformer, Pipeline) and len(transformer) > 1:
+        return transformer[-1], transformer[:-1].transform(items)
+    return transformer, items
+
+
+def _finish(last, prepared):
+    return list(np.asarray(last.transform(prepared)))
+
+
+def _one_by_one(transformer, items):
+    """Return each image's row, or the error that it raised."""
+    results = []
+    for item in items:
+        try:
+            results += _finish(*_prepare(transformer, [item]))
+        except _IMAGE_ERRORS as error:
+            results.append(error)
+    return results
+
+
+def _compute(transformer, items):
+    """Return the rows of a batch; if it fails, those of the images that do not, and the errors."""
+    try:
+        return _finish(*_prepare(transformer, items))
+    except _IMAGE_ERRORS:
+        return _one_by_one(transformer, items)
+
+
+def _overlapped(transformer, batches):
+    """Compute batches in order; the next one is prepared while the last step works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        waiting = deque()
+
+        def oldest():
+            items, prepared = waiting.popleft()
+            try:
+                return _finish(*prepared.result())
+            except _IMAGE_ERRORS:
+                return _one_by_one(transformer, items)
+
+        try:
+            for items in batches:
+                waiting.append((items, executor.submit(_prepare, transformer, items)))
+                if len(waiting) > 1:
+                    yield oldest()
+            while waiting:
+                yield oldest()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _parallel(transformer, batches, n_jobs):
+    """Compute batches with joblib, in whatever backend is active; threads unless told otherwise."""
+    tasks = (delayed(_compute)(transformer, items) for items in batches)
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")
+    return_as = "generator" if backend.supports_return_generator else "list"
+    return Parallel(n_jobs=n_jobs, prefer="threads", return_as=return_as)(tasks)
+
+
+def iter_results(transformer, batches, n_jobs=None):
+    """Compute batches of images.
+
+    Parameters
+    ----------
+    transformer : estimator
+        From image to row.
+    batches : iterable of list
+        Batches of images, taken from it only as they are needed.
+    n_jobs : int or None, default=None
+        Number of joblib's workers.
+
+    Yields
+    ------
+    list of ndarray or Exception
+        For each batch, in order: the row of each image, or the error that it raised.
+    """
+    if joblib.effective_n_jobs(n_jobs) == 1:
+        results = _overlapped(transformer, batches)
+    else:
+        results = _parallel(transformer, batches, n_jobs)
+    if isinstance(results, list):
+        yield from results
+        return
+    with closing(results):
+        yield from results

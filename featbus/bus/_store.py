@@ -1,0 +1,486 @@
+"""The store: rows of features on disk."""
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+import uuid
+import warnings
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+
+_APPLICATION = 0x66656174  # "feat": tells a store from other SQLite files
+_SCHEMA = 1
+_CHUNK = 500  # keys a query; SQLite allows at least 999 parameters
+_LEASE = 20.0  # seconds that a claim lives without being renewed
+_TABLES = """
+CREATE TABLE transformer (
+    id INTEGER PRIMARY KEY, fingerprint BLOB UNIQUE NOT NULL, description TEXT NOT NULL,
+    dtype TEXT, n_features INTEGER
+);
+CREATE TABLE feature (
+    id INTEGER PRIMARY KEY, transformer INTEGER NOT NULL REFERENCES transformer (id),
+    image BLOB NOT NULL, checksum INTEGER NOT NULL, value BLOB NOT NULL,
+    UNIQUE (transformer, image)
+);
+CREATE TABLE claim (
+    fingerprint BLOB, image BLOB, owner TEXT NOT NULL, expires REAL NOT NULL,
+    PRIMARY KEY (fingerprint, image)
+) WITHOUT ROWID;
+"""
+
+
+class FeatureStoreError(OSError):
+    """A file that cannot be used as a feature store."""
+
+
+class FeatureStoreWarning(UserWarning):
+    """A feature store that fails in the middle of the work, which goes on without it."""
+
+
+def _chunks(items):
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
+
+
+def _marks(items):
+    return ",".join("?" * len(items))
+
+
+def _checksum(image, value):
+    return zlib.crc32(value, zlib.crc32(image))
+
+
+def new_owner():
+    """Return a name for one who claims rows: machine, process and a unique number."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+
+
+def _is_alive(owner):
+    """Tell whether the process of an owner lives; True where this machine cannot know."""
+    host, pid, _ = owner.rsplit(":", 2)
+    if host != socket.gethostname() or os.name != "posix":
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class FeatureStore:
+    """Rows of features in one SQLite file.
+
+    `FeatureBus` keeps its rows here. The file is made on first use. Several processes may read and
+    write it at once, and one that dies leaves it whole. Keep it on a disk of this machine: SQLite's
+    write-ahead log does not work over a network share.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    See Also
+    --------
+    FeatureBus : Fills and uses the store.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from featbus import FeatureBus, FeatureStore, IntensityStatistics, make_breast_ultrasound
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "features.sqlite"
+    >>> images = make_breast_ultrasound(6, random_state=0).images
+    >>> rows = FeatureBus(IntensityStatistics(), memory=path).fit_transform(images)
+    >>> with FeatureStore(path) as store:
+    ...     print(store.info()[["n_rows", "n_features"]])
+       n_rows  n_features
+    0       6          23
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        self._lock = threading.RLock()
+        self._connection = self._pid = None
+        self._readable = self._writable = True
+
+    def __repr__(self):
+        return f"FeatureStore({self.path!r})"
+
+    def __getstate__(self):
+        return {"path": self.path}
+
+    def __setstate__(self, state):
+        self.__init__(state["path"])
+
+    def __enter__(self):
+        self.open()
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def open(self):
+        """Open the file, and make it if there is none.
+
+        Raises
+        ------
+        FeatureStoreError
+            If the file cannot be made, is something else than a feature store, is damaged, or was
+            written by a newer featbus.
+        """
+        with self._lock:
+            self.close()
+            self._readable = self._writable = True
+            self._pid = os.getpid()
+            try:
+                self._connection = self._connected()
+            except sqlite3.Error as error:
+                raise FeatureStoreError(
+                    f"cannot use {self.path!r} as a feature store: {error}. Name a file on a disk "
+                    "of this machine that can be written; delete this one if it is a damaged store."
+                ) from error
+
+    def close(self):
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            # A connection that came along in a fork belongs to the parent: it is left alone.
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _connected(self):
+        if os.path.isfile(self.path) and not os.access(self.path, os.W_OK):
+            return self._connected_read_only()
+        connection = self._connect(self.path)
+        try:
+            self._prepare(connection)
+        except sqlite3.OperationalError:
+            connection.close()
+            if not os.path.isfile(self.path) or os.path.getsize(self.path) == 0:
+                raise
+            return self._connected_read_only()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connected_read_only(self):
+        """Open a store where nothing can be written, not even the files of SQLite's log."""
+        self._writable = False
+        connection = self._connect(f"file:{_quoted(self.path)}?immutable=1", uri=True)
+        self._check_schema(connection)
+        return connection
+
+    def _connect(self, name, **options):
+        return sqlite3.connect(
+            name, timeout=60, isolation_level=None, check_same_thread=False, **options
+        )
+
+    def _prepare(self, connection):
+        """Bring a connection, and a new file, into the form that the other methods rely on."""
+        if self._check_schema(connection):
+            connection.execute("PRAGMA page_size = 8192")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A row lost to a power cut is computed again; the file stays whole all the same.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with _transaction(connection):
+            if self._check_schema(connection):
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+    def _check_schema(self, connection):
+        """Return whether the file is empty; raise if it is no store of this schema."""
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        if not tables and not application:
+            return True
+        if application != _APPLICATION:
+            raise FeatureStoreError(
+                f"{self.path!r} is a SQLite file of another program, expected a feature store. "
+                "Name another file."
+            )
+        if schema != _SCHEMA:
+            raise FeatureStoreError(
+                f"{self.path!r} has schema {schema}, expected {_SCHEMA}: another version of "
+                "featbus wrote it. Use that version, or name another file."
+            )
+        return False
+
+    @contextmanager
+    def _using(self, action):
+        """Give the connection; when SQLite fails, warn and go on without the store."""
+        with self._lock:
+            if self._connection is None or self._pid != os.getpid():
+                self.open()
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                if action == "read":
+                    self._readable = False
+                self._writable = False
+                warnings.warn(
+                    f"The feature store {self.path!r} cannot be {action} ({error}). The work goes "
+                    "on, and rows are computed again where needed. Free disk space, or delete the "
+                    "file if it is damaged.",
+                    FeatureStoreWarning,
+                    stacklevel=2,
+                )
+
+    def read(self, fingerprint, images):
+        """Look rows up.
+
+        Parameters
+        ----------
+        fingerprint : bytes
+            What makes the rows, see `featbus.bus.fingerprint`.
+        images : list of bytes
+            The images, see `featbus.bus.digest_image`.
+
+        Returns
+        -------
+        dict of bytes to ndarray
+            The rows that are there; one whose checksum fails is dropped.
+        """
+        rows = {}
+        if not self._readable:
+            return rows
+        with self._using("read") as connection:
+            key, dtype = self._transformer(connection, fingerprint)
+            for chunk in _chunks(images) if key is not None else ():
+                query = (
+                    "SELECT id, image, checksum, value FROM feature "
+                    f"WHERE transformer = ? AND image IN ({_marks(chunk)})"
+                )
+                damaged = []
+                for row, image, checksum, value in connection.execute(query, (key, *chunk)):
+                    if _checksum(image, value) == checksum:
+                        rows[image] = np.frombuffer(value, dtype=dtype)
+                    else:
+                        damaged.append((row,))
+                if damaged and self._writable:
+                    connection.executemany("DELETE FROM feature WHERE id = ?", damaged)
+        return rows
+
+    def _transformer(self, connection, fingerprint):
+        query = "SELECT id, dtype FROM transformer WHERE fingerprint = ?"
+        return connection.execute(query, (fingerprint,)).fetchone() or (None, None)
+
+    def write(self, fingerprint, description, images, rows):
+        """Keep rows, and drop the claims on them.
+
+        Parameters
+        ----------
+        fingerprint : bytes
+            What made the rows.
+        description : str
+            The same, for people.
+        images : list of bytes
+            The images.
+        rows : ndarray of shape (n_images, n_features)
+            Their rows.
+        """
+        if not self._writable:
+            return
+        with self._using("written") as connection, _transaction(connection):
+            connection.execute(
+                "INSERT OR IGNORE INTO transformer (fingerprint, description, dtype, n_features) "
+                "VALUES (?, ?, ?, ?)",
+                (fingerprint, description, rows.dtype.str, rows.shape[1]),
+            )
+            key, _ = self._transformer(connection, fingerprint)
+            values = [(image, row.tobytes()) for image, row in zip(images, rows)]
+            connection.executemany(
+                "INSERT OR REPLACE INTO feature (transformer, image, checksum, value) "
+                "VALUES (?, ?, ?, ?)",
+                [(key, image, _checksum(image, value), value) for image, value in values],
+            )
+            connection.executemany(
+                "DELETE FROM claim WHERE fingerprint = ? AND image = ?",
+                [(fingerprint, image) for image in images],
+            )
+
+    def claim(self, fingerprint, images, owner):
+        """Announce that rows are about to be computed, so that nobody else does the same.
+
+        Parameters
+        ----------
+        fingerprint : bytes
+            What will make the rows.
+        images : list of bytes
+            The images.
+        owner : str
+            Who claims, see `new_owner`.
+
+        Returns
+        -------
+        list of bytes
+            The images to compute: those that are neither there by now nor claimed by another living
+            owner. A claim lapses with its process, or after 20 seconds without `renew`.
+        """
+        if not self._writable:
+            return list(images)
+        free = list(images)
+        with self._using("written") as connection, _transaction(connection):
+            connection.execute("DELETE FROM claim WHERE expires < ?", (time.time(),))
+            free = []
+            for chunk in _chunks(images):
+                taken = self._present(connection, fingerprint, chunk)
+                taken |= self._claimed_by_others(connection, fingerprint, chunk, owner)
+                free += [image for image in chunk if image not in taken]
+            expires = time.time() + _LEASE
+            connection.executemany(
+                "INSERT OR REPLACE INTO claim (fingerprint, image, owner, expires) "
+                "VALUES (?, ?, ?, ?)",
+                [(fingerprint, image, owner, expires) for image in free],
+            )
+        return free
+
+    def _present(self, connection, fingerprint, images):
+        query = (
+            "SELECT image FROM feature JOIN transformer ON transformer.id = feature.transformer "
+            f"WHERE fingerprint = ? AND image IN ({_marks(images)})"
+        )
+        return {image for (image,) in connection.execute(query, (fingerprint, *images))}
+
+    def _claimed_by_others(self, connection, fingerprint, images, owner):
+        query = (
+            "SELECT image, owner FROM claim "
+            f"WHERE fingerprint = ? AND owner != ? AND image IN ({_marks(images)})"
+        )
+        claims = connection.execute(query, (fingerprint, owner, *images)).fetchall()
+        alive = {other: _is_alive(other) for other in {other for _, other in claims}}
+        return {image for image, other in claims if alive[other]}
+
+    def renew(self, owner):
+        """Keep the claims of an owner alive for another 20 seconds.
+
+        Parameters
+        ----------
+        owner : str
+            Who claimed.
+        """
+        if self._writable:
+            with self._using("written") as connection:
+                query = "UPDATE claim SET expires = ? WHERE owner = ?"
+                connection.execute(query, (time.time() + _LEASE, owner))
+
+    def release(self, owner):
+        """Give up the claims of an owner.
+
+        Parameters
+        ----------
+        owner : str
+            Who claimed.
+        """
+        if self._writable:
+            with self._using("written") as connection:
+                connection.execute("DELETE FROM claim WHERE owner = ?", (owner,))
+
+    def info(self):
+        """Tell what the store holds.
+
+        Returns
+        -------
+        DataFrame
+            One row a transformer, the oldest first: its description, number of rows and of
+            features, their dtype and bytes.
+        """
+        with self._reporting() as connection:
+            return pd.read_sql_query(
+                "SELECT description AS transformer, count(feature.id) AS n_rows, n_features, "
+                "dtype, coalesce(sum(length(value)), 0) AS bytes "
+                "FROM transformer LEFT JOIN feature ON transformer.id = feature.transformer "
+                "GROUP BY transformer.id ORDER BY transformer.id",
+                connection,
+            )
+
+    def prune(self, max_bytes):
+        """Drop the oldest rows until the file is small enough.
+
+        Parameters
+        ----------
+        max_bytes : int
+            Largest size of the file.
+
+        Returns
+        -------
+        int
+            Number of rows dropped.
+        """
+        dropped = 0
+        with self._reporting() as connection:
+            while (excess := self._used_bytes(connection) - max_bytes) > 0:
+                (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
+                if n_rows == 0:
+                    break
+                share = -(-excess * n_rows // self._used_bytes(connection))
+                dropped += connection.execute(
+                    "DELETE FROM feature WHERE id IN (SELECT id FROM feature ORDER BY id LIMIT ?)",
+                    (share,),
+                ).rowcount
+            self._shrink(connection)
+        return dropped
+
+    def clear(self):
+        """Drop all rows.
+
+        Returns
+        -------
+        int
+            Number of rows dropped.
+        """
+        with self._reporting() as connection:
+            dropped = connection.execute("DELETE FROM feature").rowcount
+            connection.execute("DELETE FROM transformer")
+            connection.execute("DELETE FROM claim")
+            self._shrink(connection)
+        return dropped
+
+    def _used_bytes(self, connection):
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+    def _shrink(self, connection):
+        # One step of this statement frees one page; only a script runs it to its end.
+        connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
+
+    @contextmanager
+    def _reporting(self):
+        """Give the connection to a method that has no way to go on without."""
+        with self._lock:
+            if self._connection is None or self._pid != os.getpid():
+                self.open()
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise FeatureStoreError(f"cannot use {self.path!r}: {error}.") from error
+
+
+@contextmanager
+def _transaction(connection):
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _quoted(path):
+    """Return a path as SQLite's URIs want it."""
+    return os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

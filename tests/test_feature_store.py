@@ -1,0 +1,314 @@
+"""FeatureStore: what it keeps, and that nothing that happens to it makes a wrong row."""
+
+import os
+import pickle
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _spies import CountingMean, count
+from _store_worker import images
+
+from featbus import LBP, FeatureBus, FeatureStore, IntensityStatistics
+from featbus.bus import FeatureStoreError, FeatureStoreWarning
+
+WORKER = Path(__file__).with_name("_store_worker.py")
+IMAGES = images()
+EXPECTED = np.array([[image.mean(), image.size] for image in IMAGES], dtype=np.float32)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    return tmp_path / "features.sqlite"
+
+
+@pytest.fixture
+def log(tmp_path):
+    return str(tmp_path / "log")
+
+
+@pytest.fixture
+def bus(memory, log):
+    return FeatureBus(CountingMean(log=log), memory=memory, batch_size=4)
+
+
+def start_worker(memory, log, *, delay=0.0, start=0, stop=200):
+    arguments = [str(memory), str(log), str(delay), str(start), str(stop)]
+    return subprocess.Popen([sys.executable, str(WORKER), *arguments])
+
+
+def test_rows_come_back_bit_by_bit(memory):
+    rows = np.random.default_rng(0).normal(size=(1000, 7)).astype(np.float32)
+    rows[0, 0] = np.nan
+    digests = [index.to_bytes(16, "big") for index in range(1000)]
+    with FeatureStore(memory) as store:
+        store.write(b"f", "a transformer", digests, rows)
+        assert store.read(b"g", digests) == {}
+        found = store.read(b"f", [*digests, b"unknown"])
+    assert len(found) == 1000
+    assert all(found[digest].tobytes() == row.tobytes() for digest, row in zip(digests, rows))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_is_kept(memory, dtype):
+    bus = FeatureBus(LBP(dtype=dtype), memory=memory)
+    first, second = bus.fit_transform(IMAGES[:3]), bus.transform(IMAGES[:3])
+    assert first.dtype == second.dtype == dtype
+    np.testing.assert_array_equal(first, second)
+
+
+def test_info(memory):
+    FeatureBus(LBP(), memory=memory).fit_transform(IMAGES[:5])
+    FeatureBus(IntensityStatistics(), memory=memory).fit_transform(IMAGES[:3])
+    info = FeatureStore(memory).info()
+    assert info["transformer"].tolist() == ["LBP()", "IntensityStatistics()"]
+    assert info["n_rows"].tolist() == [5, 3]
+    assert info["n_features"].tolist() == [10, 23]
+    assert info["bytes"].tolist() == [5 * 10 * 4, 3 * 23 * 4]
+
+
+def test_prune_drops_the_oldest_rows_and_shrinks_the_file(memory):
+    rows = np.zeros((3000, 256), np.float32)
+    digests = [index.to_bytes(16, "big") for index in range(3000)]
+    with FeatureStore(memory) as store:
+        for start in range(0, 3000, 500):
+            store.write(b"f", "t", digests[start : start + 500], rows[start : start + 500])
+        assert os.path.getsize(memory) + os.path.getsize(f"{memory}-wal") > 3_000_000
+        dropped = store.prune(1_500_000)
+        left = store.read(b"f", digests)
+        assert len(left) == 3000 - dropped
+        assert list(left) == digests[dropped:]
+        assert 1_000_000 < os.path.getsize(memory) <= 1_500_000
+        assert store.prune(1_500_000) == 0
+
+
+def test_clear(bus, memory, log):
+    bus.fit_transform(IMAGES[:5])
+    assert FeatureStore(memory).clear() == 5
+    assert FeatureStore(memory).info().empty
+    bus.transform(IMAGES[:5])
+    assert count(log) == 10
+
+
+def test_a_store_survives_pickling_and_its_context(bus, memory):
+    bus.fit_transform(IMAGES[:5])
+    store = pickle.loads(pickle.dumps(FeatureStore(memory)))
+    with store:
+        assert store.info()["n_rows"].tolist() == [5]
+    assert store.info()["n_rows"].tolist() == [5]
+    assert repr(store) == f"FeatureStore({str(memory)!r})"
+
+
+def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypatch):
+    from featbus.bus import _store
+
+    one, other = _store.new_owner(), _store.new_owner()
+    with FeatureStore(memory) as store:
+        assert store.claim(b"f", [b"a", b"b"], one) == [b"a", b"b"]
+        assert store.claim(b"f", [b"b", b"c"], other) == [b"c"]
+        assert store.claim(b"g", [b"a"], other) == [b"a"]
+        store.write(b"f", "t", [b"a"], np.zeros((1, 2)))
+        assert store.claim(b"f", [b"a", b"b"], other) == []
+        store.release(one)
+        assert store.claim(b"f", [b"a", b"b"], other) == [b"b"]
+        now = time.time()
+        monkeypatch.setattr(_store.time, "time", lambda: now + 15)
+        store.renew(other)
+        monkeypatch.setattr(_store.time, "time", lambda: now + 30)
+        assert store.claim(b"f", [b"b"], one) == []
+        monkeypatch.setattr(_store.time, "time", lambda: now + 60)
+        assert store.claim(b"f", [b"b"], one) == [b"b"]
+
+
+def test_the_claim_of_a_dead_process_blocks_nobody(bus, memory, log):
+    worker = start_worker(memory, log, delay=0.05)
+    while count(log) < 8:
+        time.sleep(0.01)
+    worker.kill()
+    worker.wait()
+    start = time.monotonic()
+    np.testing.assert_array_equal(bus.fit_transform(IMAGES), EXPECTED)
+    assert time.monotonic() - start < 15  # less than the 20 seconds after which claims lapse
+
+
+def test_two_processes_with_the_same_and_with_different_images(memory, log, tmp_path):
+    workers = [
+        start_worker(memory, log, delay=0.002, start=start, stop=stop)
+        for start, stop in [(0, 150), (50, 200), (0, 200)]
+    ]
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+    for start, stop in [(0, 150), (50, 200), (0, 200)]:
+        rows = np.load(f"{log}-{start}-{stop}.npy")
+        np.testing.assert_array_equal(rows, EXPECTED[start:stop])
+    assert count(log) == 200
+    assert FeatureStore(memory).info()["n_rows"].tolist() == [200]
+
+
+def test_killed_in_mid_write_ten_times(bus, memory, log):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        before = count(log)
+        worker = start_worker(memory, log, delay=0.003)
+        while count(log) == before and worker.poll() is None:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        worker.kill()
+        worker.wait()
+        connection = sqlite3.connect(memory)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+    assert FeatureStore(memory).info()["n_rows"].sum() > 0
+    np.testing.assert_array_equal(bus.fit_transform(IMAGES), EXPECTED)
+
+
+def test_ctrl_c_keeps_what_was_computed(memory, log):
+    import signal
+
+    worker = start_worker(memory, log, delay=0.02)
+    while count(log) < 40:
+        time.sleep(0.01)
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(30) != 0
+    with FeatureStore(memory) as store:
+        assert 30 <= store.info()["n_rows"].sum() <= 60
+        claims = store._connection.execute("SELECT count(*) FROM claim").fetchone()
+        assert claims == (0,)
+
+
+def test_a_full_disk(bus, memory, log, monkeypatch):
+    """SQLite's limit of pages gives the error of a full disk."""
+    bus.fit_transform(IMAGES[:20])
+    connect = FeatureStore._connect
+
+    def small(self, *arguments, **options):
+        connection = connect(self, *arguments, **options)
+        connection.execute("PRAGMA max_page_count = 1")  # no more than there are now
+        return connection
+
+    monkeypatch.setattr(FeatureStore, "_connect", small)
+    with pytest.warns(FeatureStoreWarning, match="full.*computed again.*Free disk space") as caught:
+        rows = bus.transform(IMAGES)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert len(caught) == 1
+    assert count(log) == 200  # the 20 rows that are there are still used
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+def test_a_read_only_store(bus, memory, log):
+    bus.fit_transform(IMAGES[:20])
+    code = (
+        "import os, sys\n"
+        "sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
+        "from _store_worker import images\nfrom _spies import CountingMean\n"
+        "from featbus import FeatureBus\n"
+        "bus = FeatureBus(CountingMean(log='/dev/null'), memory=sys.argv[2])\n"
+        "bus.fit(images())\n"
+        "os.geteuid() or os.setuid(65534)  # root may write anything\n"
+        "rows = bus.transform(images()[:30])\n"
+        "assert (rows[:, 1] == 256).all() and len(rows) == 30\n"
+    )
+    folder = memory.parent
+    modes = {path: path.stat().st_mode for path in (folder, memory)}
+    parents = [parent for parent in folder.parents if parent.stat().st_mode & 0o005 != 0o005]
+    if os.geteuid() == 0 and parents:
+        # Only root may look into pytest's folders: take the store where anybody can read it.
+        folder = Path("/var/tmp") / f"featbus-{os.getpid()}"
+        folder.mkdir()
+        memory = Path(shutil.copy(memory, folder))
+        modes = {}
+    try:
+        memory.chmod(0o444)
+        folder.chmod(0o555)
+        arguments = [os.pathsep.join([str(WORKER.parent), *sys.path]), str(memory)]
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+        connection = sqlite3.connect(f"file:{memory}?immutable=1", uri=True)
+        assert connection.execute("SELECT count(*) FROM feature").fetchone() == (20,)
+        connection.close()
+    finally:
+        folder.chmod(0o755)
+        for path, mode in modes.items():
+            path.chmod(mode)
+        if not modes:
+            shutil.rmtree(folder)
+
+
+def flip(path, position, value=b"\xff" * 64):
+    with open(path, "r+b") as file:
+        file.seek(position)
+        file.write(value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.filterwarnings("ignore::featbus.bus.FeatureStoreWarning")
+def test_a_truncated_store(bus, memory, share):
+    bus.fit_transform(IMAGES)
+    os.truncate(memory, int(share * os.path.getsize(memory)))
+    try:
+        np.testing.assert_array_equal(bus.transform(IMAGES), EXPECTED)
+    except FeatureStoreError as error:
+        assert "delete this one if it is a damaged store" in str(error)  # noqa: PT017
+
+
+@pytest.mark.filterwarnings("ignore::featbus.bus.FeatureStoreWarning")
+def test_flipped_bytes_never_make_a_wrong_row(bus, memory):
+    bus.fit_transform(IMAGES)
+    whole = memory.read_bytes()
+    clear_errors = 0
+    for position in np.linspace(100, len(whole) - 64, 60).astype(int):
+        memory.write_bytes(whole)
+        flip(memory, position)
+        try:
+            np.testing.assert_array_equal(bus.transform(IMAGES), EXPECTED)
+        except FeatureStoreError:
+            clear_errors += 1
+    assert clear_errors < 10
+
+
+def test_a_row_whose_checksum_fails_is_computed_again_and_replaced(bus, memory, log):
+    bus.fit_transform(IMAGES[:5])
+    connection = sqlite3.connect(memory)
+    connection.execute("UPDATE feature SET value = zeroblob(8) WHERE id = 2")
+    connection.commit()
+    connection.close()
+    np.testing.assert_array_equal(bus.transform(IMAGES[:5]), EXPECTED[:5])
+    np.testing.assert_array_equal(bus.transform(IMAGES[:5]), EXPECTED[:5])
+    assert count(log) == 6
+
+
+def test_a_file_that_is_no_store_is_left_alone(bus, memory):
+    memory.write_bytes(b"my thesis, the only copy" * 100)
+    with pytest.raises(FeatureStoreError, match="features.sqlite.*file is not a database"):
+        bus.fit_transform(IMAGES)
+    assert memory.read_bytes().startswith(b"my thesis, the only copy")
+
+
+def test_a_database_of_another_program_is_left_alone(bus, memory):
+    connection = sqlite3.connect(memory)
+    connection.execute("CREATE TABLE patient (name TEXT)")
+    connection.commit()
+    with pytest.raises(FeatureStoreError, match="SQLite file of another program"):
+        bus.fit_transform(IMAGES)
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_newer_schema(bus, memory):
+    bus.fit_transform(IMAGES[:2])
+    connection = sqlite3.connect(memory)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(
+        FeatureStoreError, match="schema 99, expected 1: another version"
+    ):
+        bus.transform(IMAGES)
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    bus = FeatureBus(LBP(), memory=tmp_path / "missing" / "features.sqlite")
+    with pytest.raises(FeatureStoreError, match="unable to open database file"):
+        bus.fit_transform(IMAGES[:2])
