@@ -580,7 +580,7 @@ def _parenchyma(woman, rng, shape, skin_distance, nipple):
     meander += 0.35 * _smooth_noise(rng, shape, (0.02, 0.02))
     angle = np.arctan2(y - nipple[0], nipple[1] - x) + 0.085 * meander
     scales = (woman.fineness, 0.1), (2.2 * woman.fineness, 0.2), (0.03, 0.12)
-    fields = [_smooth_noise(rng, (256, 256), scale) for scale in scales]
+    fields = [_smooth_noise(rng, (shape[0], shape[0]), scale) for scale in scales]
     fine, coarse, lobes = _fan(fields, distance, angle)
     texture = _power_law_noise(rng, shape, 1.8)
     clumps = _smooth_noise(rng, shape, (0.05, 0.05))
