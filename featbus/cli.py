@@ -1,7 +1,9 @@
-"""Command line: ``featbus demo``. Parses arguments; each command calls one public function."""
+"""Command line: parses arguments; each command calls one public function or method."""
 
 import argparse
 import ast
+import os
+import re
 import sys
 import warnings
 
@@ -43,6 +45,20 @@ def _demo(options):
     run_demo(**options)
 
 
+def _cache(options):
+    from featbus.bus import FeatureStore
+
+    if not os.path.isfile(options["path"]):
+        raise FileNotFoundError(f"Found no feature store {options['path']!r}, expected its file.")
+    with FeatureStore(options["path"]) as store:
+        if options["action"] == "info":
+            print(store.info().to_string(index=False, max_colwidth=60))
+        elif options["action"] == "prune":
+            print(f"Dropped {store.prune(options['max_bytes'])} rows, the oldest ones")
+        else:
+            print(f"Dropped {store.clear()} rows")
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="featbus", description="Medical images to features, and classifiers judged honestly."
@@ -50,6 +66,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"featbus {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -62,7 +79,7 @@ def _add_demo(commands):
     demo.add_argument(
         "--data",
         metavar="DIR",
-        help="folder of BUSI, of mini-MIAS, or with one folder per class; default: synthetic images",
+        help="folder of BUSI, of mini-MIAS or of one folder per class; default: synthetic images",
     )
     demo.add_argument(
         "--groups", metavar="FILE", help="CSV table of the images that belong together: file,group"
@@ -83,6 +100,36 @@ def _add_demo(commands):
     )
     demo.add_argument("--folds", metavar="K", dest="cv", type=int, help="default: 5")
     demo.add_argument("--seed", metavar="S", dest="random_state", type=int, help="default: 0")
+
+
+def _add_cache(commands):
+    text = "look into a feature store, or make it smaller"
+    cache = commands.add_parser("cache", help=text, description=f"{text.capitalize()}.")
+    cache.set_defaults(command=_cache)
+    actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, text in {
+        "info": "list the transformers, with their number of rows and bytes",
+        "prune": "drop the oldest rows until the file is small enough",
+        "clear": "drop all rows",
+    }.items():
+        parser = actions.add_parser(action, help=text, description=f"{text.capitalize()}.")
+        parser.add_argument("path", metavar="PATH", help="the file that FeatureBus(memory=) names")
+        if action == "prune":
+            parser.add_argument(
+                "--max-bytes",
+                required=True,
+                type=_bytes,
+                metavar="SIZE",
+                help="largest size of the file: a number, or with a unit such as 500MB or 2GB",
+            )
+
+
+def _bytes(text):
+    """Return a size like 500MB in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 500MB or 2GB, got {text!r}")
+    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
 
 
 def _key_value(text):

@@ -6,7 +6,9 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
+from sklearn.base import clone
 
+from featbus.bus import FeatureBus
 from featbus.datasets import load_busi, load_image_folder, load_mini_mias, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
@@ -14,6 +16,7 @@ from featbus.recipes import classifier_pipelines, fused_features
 
 __all__ = ["run_demo"]
 
+_STORE = "features.sqlite"
 # Of two classes, these are the ones that one looks for.
 _POSITIVE = ("malignant", "abnormal")
 
@@ -54,9 +57,10 @@ def run_demo(
         Weights of the network.
     output : path-like, default="featbus-demo"
         Folder for ``confusion_matrices.png``, ``predictions.csv`` and ``scores.csv``. It is made
-        if needed, and files of these names are replaced.
+        if needed, and files of these names are replaced. ``features.sqlite`` there keeps the
+        features, so that the next run on the same images starts with the classifiers.
     n_jobs : int, default=None
-        Number of parallel fits, see `joblib.Parallel`.
+        Number of parallel fits, and of batches of images, see `joblib.Parallel`.
     cv : int or splitter, default=5
         Folds, see `featbus.evaluate`.
     random_state : int, default=0
@@ -94,16 +98,17 @@ def run_demo(
     output.mkdir(parents=True, exist_ok=True)
     say(_describe(title, dataset))
 
-    # Once for all folds and classifiers. That is honest, because these extractors learn nothing
-    # from the data: a row depends on its image alone. What learns (the scaler, PCA, SMOTE, the
-    # classifier) is in the pipelines, and sees training folds only.
+    # Each image once, for all folds and classifiers and for the next run. That is honest, because
+    # the extractors learn nothing from the data: a row depends on its image alone. What learns (the
+    # scaler, PCA, SMOTE, the classifier) stands behind the bus, and sees training folds only.
     start = perf_counter()
-    rows = features.fit_transform(dataset.images)
+    bus = FeatureBus(features, memory=output / _STORE, n_jobs=n_jobs)
+    rows = clone(bus).set_params(verbose=verbose).fit_transform(dataset.images)
     say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
 
     result = evaluate(
-        classifier_pipelines(random_state=random_state),
-        rows,
+        classifier_pipelines(features=bus.set_params(n_jobs=None), random_state=random_state),
+        dataset.images,
         dataset.target,
         groups=dataset.groups,
         cv=cv,
@@ -115,7 +120,7 @@ def run_demo(
     )
     say(f"\n{result}\n")
     names = _write_files(output, result, dataset.images)
-    say(f"Wrote {', '.join(names)} to {output}{os.sep}")
+    say(f"Wrote {', '.join(names)} to {output}{os.sep}; {_STORE} there keeps the features")
     return result
 
 
@@ -142,17 +147,13 @@ def _load(data, groups, random_state):
     data = Path(data)
     if not data.is_dir():
         raise FileNotFoundError(f"Found no folder {str(data)!r}, expected a folder of images.")
-    if _holds(data, "all-mias", "[Ii]nfo.txt"):
+    names = {path.name.lower() for path in data.iterdir()}
+    if names & {"info.txt", "all-mias"}:
         _refuse_groups(groups, "mini-MIAS")
         return "Mini-MIAS", load_mini_mias(data)
-    if _holds(data, "Dataset_BUSI_with_GT", "benign/benign (*)_mask*.png"):
+    if "dataset_busi_with_gt" in names or any(data.glob("benign/benign (*)_mask*")):
         return "BUSI", load_busi(data, groups=groups)
     return data.resolve().name, load_image_folder(data, groups=groups)
-
-
-def _holds(folder, top, pattern):
-    """Tell whether a folder, or the folder `top` inside it, holds a file."""
-    return any(folder.glob(pattern)) or any(folder.glob(f"{top}/{pattern}"))
 
 
 def _refuse_groups(groups, title):

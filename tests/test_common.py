@@ -216,7 +216,8 @@ def test_names_fit_the_columns(estimator):
     assert fitted.transform(images).shape == (1, len(names))
     assert len(set(names)) == len(names)
     assert all(isinstance(name, str) for name in names)
-    frame = fitted.set_output(transform="pandas").transform(pd.Series(list(images), index=["x"]))
+    table = pd.DataFrame({"image": list(images)}, index=["x"])
+    frame = fitted.set_output(transform="pandas").transform(table)
     assert frame.columns.tolist() == names.tolist()
     assert frame.index.tolist() == ["x"]
 

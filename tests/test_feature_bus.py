@@ -183,7 +183,7 @@ def test_changed_pixels_under_the_same_name_and_time_stamp(paths, memory, log):
 
 def test_names_and_output(paths):
     bus = FeatureBus(everything()).set_output(transform="pandas")
-    frame = bus.fit_transform(pd.Series(paths, index=list("abcdefghijkl")))
+    frame = bus.fit_transform(pd.DataFrame({"path": paths}, index=list("abcdefghijkl")))
     assert frame.columns.tolist() == everything().fit(paths).get_feature_names_out().tolist()
     assert frame.index.tolist() == list("abcdefghijkl")
     assert FeatureBus(LBP()).get_feature_names_out()[3] == "lbp_p8_r1_u03"

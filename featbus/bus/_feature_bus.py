@@ -231,7 +231,9 @@ class FeatureBus(TransformerMixin, BaseEstimator):
         MetadataRouter
             See scikit-learn's metadata routing.
         """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
+        mapping = MethodMapping()
+        for caller in ("fit", "fit_transform"):
+            mapping.add(caller=caller, callee="fit")
         return MetadataRouter(owner=self).add(transformer=self.transformer, method_mapping=mapping)
 
     def __sklearn_tags__(self):

@@ -16,6 +16,8 @@ import pandas as pd
 _APPLICATION = 0x66656174  # "feat": tells a store from other SQLite files
 _SCHEMA = 1
 _CHUNK = 500  # keys a query; SQLite allows at least 999 parameters
+# SQLite quotes damaged text in its errors, and Python's module cannot always decode them.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _LEASE = 20.0  # seconds that a claim lives without being renewed
 _TABLES = """
 CREATE TABLE transformer (
@@ -140,7 +142,7 @@ class FeatureStore:
             self._pid = os.getpid()
             try:
                 self._connection = self._connected()
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise FeatureStoreError(
                     f"cannot use {self.path!r} as a feature store: {error}. Name a file on a disk "
                     "of this machine that can be written; delete this one if it is a damaged store."
@@ -224,7 +226,7 @@ class FeatureStore:
                 self.open()
             try:
                 yield self._connection
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 if action == "read":
                     self._readable = False
                 self._writable = False
@@ -465,7 +467,7 @@ class FeatureStore:
                 self.open()
             try:
                 yield self._connection
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise FeatureStoreError(f"cannot use {self.path!r}: {error}.") from error
 
 

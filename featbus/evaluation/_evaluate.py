@@ -167,7 +167,7 @@ def evaluate(
     n_jobs : int, default=None
         Number of parallel fits, see `joblib.Parallel`.
     verbose : bool, default=False
-        Whether to show a progress bar.
+        Whether to show a progress bar, if on a terminal.
 
     Returns
     -------
@@ -238,7 +238,8 @@ def evaluate(
         delayed(_predict_fold)(name, fold, clone(pipelines[name]), X, y, *splits[fold], names)
         for name, fold in jobs
     )
-    frames = list(tqdm(frames, "evaluate", len(jobs), unit="fit", disable=None if verbose else True))
+    hidden = None if verbose else True  # None: hidden unless on a terminal
+    frames = list(tqdm(frames, "evaluate", len(jobs), unit="fit", disable=hidden))
     return Evaluation(
         scores=_score_folds(frames, labels, positive),
         predictions=_join(frames, groups),

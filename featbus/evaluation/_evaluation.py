@@ -27,9 +27,10 @@ def _cell(mean, std):
 class Evaluation:
     """What `evaluate` found.
 
-    Printing it shows the table. It is made by `evaluate`, not by hand.
+    Printing it shows the table. It is made by `evaluate`, not by hand; its parameters are its
+    attributes.
 
-    Attributes
+    Parameters
     ----------
     scores : DataFrame
         One row per pipeline and fold: ``pipeline``, ``fold``, ``accuracy``, ``sensitivity``,
@@ -125,15 +126,12 @@ class Evaluation:
         )
 
     def _notes(self):
-        about = (
-            "mean over the classes, each against the rest"
-            if self.pos_name is None
-            else f"of class {self.pos_name} against the rest"
-        )
-        return [
-            self.protocol,
-            f"Mean ± standard deviation over folds; all but the accuracy {about}.",
-        ]
+        if self.pos_name is None:
+            about = "mean over the classes, each against the rest"
+        else:
+            about = f"{self.pos_name} against the rest"
+        spread = "Mean ± standard deviation over the folds."
+        return [self.protocol, f"{spread} All but the accuracy: {about}."]
 
     def __repr__(self):
         return "\n".join([self._table().to_string(), "", *self._notes()])

@@ -53,9 +53,11 @@ def _draw(axis, matrix, title):
             f"{counts[row, column]}\n{100 * share:.0f} %",
             ha="center",
             va="center",
-            color="white" if share > 0.5 else "black",
+            color="white" if share > 0.6 else "black",
         )
-    axis.set_xticks(range(len(matrix)), matrix.columns, rotation=30, ha="right")
+    axis.set_xticks(
+        range(len(matrix)), matrix.columns, rotation=30, ha="right", rotation_mode="anchor"
+    )
     axis.set_yticks(range(len(matrix)), matrix.index)
     axis.tick_params(length=0)
     axis.set_title(title, fontsize="medium")

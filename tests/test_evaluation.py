@@ -1,0 +1,481 @@
+"""Cross-validation of pipelines, its metrics and its honesty."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from imblearn.over_sampling import RandomOverSampler
+from imblearn.pipeline import make_pipeline
+from matplotlib import pyplot
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    KFold,
+    LeaveOneGroupOut,
+    RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
+    cross_validate,
+)
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from featbus import IntensityStatistics, evaluate
+from featbus.evaluation import Evaluation, confusion_metrics
+
+SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+METRICS = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
+
+
+def make_rows(n_classes=2, n_samples=90, seed=0):
+    """Return rows, labels and groups of three; the labels are hard to tell."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(n_samples) // 3
+    y = rng.integers(n_classes, size=groups[-1] + 1)[groups]
+    return rng.normal(size=(n_samples, 4)) + y[:, np.newaxis] / 2, y, groups
+
+
+# Published counts (TP, TN, FP, FN) and percentages, cut off after two digits.
+@pytest.mark.parametrize(
+    ("counts", "percentages"),
+    [
+        ((69, 151, 2, 3), (97.77, 95.83, 98.69, 97.18, 96.5)),
+        ((63, 146, 7, 9), (92.88, 87.5, 95.42, 90, 88.73)),
+    ],
+)
+def test_published_confusion_matrices(counts, percentages):
+    tp, tn, fp, fn = counts
+    found = confusion_metrics([[tn, fp], [fn, tp]], positive=1)
+    assert list(found) == ["accuracy", "sensitivity", "specificity", "precision", "f1"]
+    assert_allclose([100 * value for value in found.values()], percentages, atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_of_two_classes_are_those_of_scikit_learn(seed):
+    y, predicted = np.random.default_rng(seed).integers(2, size=(2, 40))
+    found = confusion_metrics(metrics.confusion_matrix(y, predicted), positive=1)
+    assert found == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(y, predicted),
+            "sensitivity": metrics.recall_score(y, predicted),
+            "specificity": metrics.recall_score(y, predicted, pos_label=0),
+            "precision": metrics.precision_score(y, predicted),
+            "f1": metrics.f1_score(y, predicted),
+        }
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_of_more_classes_are_means_against_the_rest(seed):
+    y, predicted = np.random.default_rng(seed).integers(4, size=(2, 60))
+    found = confusion_metrics(metrics.confusion_matrix(y, predicted))
+    rest = [metrics.recall_score(y != label, predicted != label) for label in range(4)]
+    assert found == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(y, predicted),
+            "sensitivity": metrics.recall_score(y, predicted, average="macro"),
+            "specificity": np.mean(rest),
+            "precision": metrics.precision_score(y, predicted, average="macro"),
+            "f1": metrics.f1_score(y, predicted, average="macro"),
+        }
+    )
+
+
+def test_a_class_that_is_never_predicted_has_precision_0():
+    found = confusion_metrics([[5, 0], [3, 0]], positive=1)
+    assert found["precision"] == found["sensitivity"] == found["f1"] == 0
+
+
+def test_a_class_without_samples_is_left_out_of_the_mean():
+    absent = [[5, 1, 0], [2, 4, 0], [0, 0, 0]]
+    found, without = confusion_metrics(absent), confusion_metrics([[5, 1], [2, 4]])
+    assert found["sensitivity"] == without["sensitivity"]
+    assert found["precision"] == without["precision"]
+    assert np.isnan(confusion_metrics(absent, positive=2)["sensitivity"])
+    assert np.isnan(confusion_metrics([[0, 0], [0, 0]])["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "scorers"),
+    [
+        (2, ["accuracy", "recall", "precision", "f1", "roc_auc"]),
+        (3, ["accuracy", "recall_macro", "precision_macro", "f1_macro", "roc_auc_ovr"]),
+    ],
+)
+def test_scores_are_those_of_scikit_learn(n_classes, scorers):
+    X, y, groups = make_rows(n_classes)
+    result = evaluate(LogisticRegression(), X, y, groups=groups)
+    predictions = result.predictions
+    splits = [
+        (np.flatnonzero(predictions["fold"] != fold), np.flatnonzero(predictions["fold"] == fold))
+        for fold in range(5)
+    ]
+    expected = cross_validate(LogisticRegression(), X, y, cv=splits, scoring=scorers)
+    columns = ["accuracy", "sensitivity", "precision", "f1", "roc_auc"]
+    for column, scorer in zip(columns, scorers):
+        assert_allclose(result.scores[column], expected[f"test_{scorer}"], err_msg=column)
+
+
+def test_classifiers_without_probabilities_have_decision_values():
+    X, y, groups = make_rows()
+    result = evaluate(SVC(), X, y, groups=groups, target_names=["benign", "malignant"])
+    predictions = result.predictions
+    assert list(predictions.columns[-2:]) == ["decision_benign", "decision_malignant"]
+    for fold, rows in predictions.groupby("fold"):
+        expected = metrics.roc_auc_score(rows["target"], rows["decision_malignant"])
+        assert result.scores["roc_auc"][fold] == pytest.approx(expected)
+    positive = predictions["decision_malignant"] > 0
+    assert_array_equal(positive, predictions["predicted"] == 1)
+
+
+@pytest.mark.parametrize("n_classes", [3, 4])
+def test_decision_values_of_more_classes(n_classes):
+    X, y, groups = make_rows(n_classes, 120)
+    result = evaluate(SVC(), X, y, groups=groups)
+    assert result.predictions.filter(like="decision_").shape == (120, n_classes)
+    assert result.scores["roc_auc"].between(0.3, 1).all()
+
+
+def test_every_sample_is_tested_once_by_every_pipeline():
+    X, y, groups = make_rows()
+    pipelines = {"b": LogisticRegression(), "a": SVC()}
+    predictions = evaluate(pipelines, X, y, groups=groups).predictions
+    assert predictions["pipeline"].tolist() == ["b"] * len(y) + ["a"] * len(y)
+    for _, rows in predictions.groupby("pipeline"):
+        assert_array_equal(rows["index"], np.arange(len(y)))
+        assert_array_equal(rows["target"], y)
+        assert_array_equal(rows["group"], groups)
+        # No group straddles two folds, and so none is in training and test.
+        assert (rows.groupby("group")["fold"].nunique() == 1).all()
+    assert_array_equal(predictions["fold"][: len(y)], predictions["fold"][len(y) :])
+
+
+def test_folds_are_stratified_and_shuffled():
+    groups = np.arange(200) // 2
+    y = (groups % 10 < 3).astype(int)
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    first, second = (
+        evaluate(LogisticRegression(), X, y, groups=groups, random_state=seed).predictions
+        for seed in (0, 1)
+    )
+    assert_allclose(first.groupby("fold")["target"].mean(), 0.3)
+    assert (first["fold"] != second["fold"]).any()
+
+
+@pytest.mark.skipif(SKLEARN < (1, 8), reason="shuffle=True undid the stratification before")
+def test_folds_are_those_of_stratified_group_k_fold():
+    X, y, groups = make_rows(3)
+    predictions = evaluate(SVC(), X, y, groups=groups, random_state=7).predictions
+    cv = StratifiedGroupKFold(5, shuffle=True, random_state=7)
+    for fold, (_, test) in enumerate(cv.split(X, y, groups)):
+        assert_array_equal(predictions.loc[predictions["fold"] == fold, "index"], test)
+
+
+def test_without_groups_evaluate_warns():
+    X, y, _ = make_rows()
+    with pytest.warns(UserWarning, match="too optimistic. Pass groups="):
+        result = evaluate(LogisticRegression(), X, y)
+    assert_array_equal(result.predictions["group"], np.arange(len(y)))
+    assert "without groups" in result.protocol
+
+
+def test_groups_on_both_sides_are_refused():
+    X, y, groups = make_rows()
+    with pytest.raises(ValueError, match=r"Fold 0 has the groups \[7\] .* keeps groups together"):
+        evaluate(LogisticRegression(), X, y, groups=groups, cv=KFold(4))
+    letters = np.array(["p", "q"])[np.arange(len(y)) % 2]
+    with pytest.raises(ValueError, match=r"Fold 0 has the groups \['p', 'q'\] in both"):
+        evaluate(LogisticRegression(), X, y, groups=letters, cv=KFold(2))
+
+
+def test_samples_on_both_sides_are_refused():
+    X, y, _ = make_rows()
+    splits = [(np.arange(60), np.arange(50, 90))]
+    with (
+        pytest.warns(UserWarning, match="groups=None"),
+        pytest.raises(
+            ValueError, match=r"Fold 0 has the samples \[50, 51, 52, 53, 54\] and 5 more"
+        ),
+    ):
+        evaluate(LogisticRegression(), X, y, cv=splits)
+
+
+def test_a_training_part_without_a_class_is_refused():
+    X, y = np.zeros((6, 1)), np.array([0, 0, 0, 0, 1, 1])
+    groups = [0, 0, 1, 1, 2, 2]
+    with pytest.raises(ValueError, match=r"training part of fold 2 has no sample of \['b'\]"):
+        evaluate(
+            LogisticRegression(), X, y, groups=groups, cv=LeaveOneGroupOut(), target_names="ab"
+        )
+
+
+def test_a_test_part_without_a_class_warns_and_is_left_out():
+    X, y, groups = make_rows(n_samples=30)
+    with pytest.warns(UserWarning, match="lack a class"):
+        result = evaluate(LogisticRegression(), X, y, groups=groups, cv=LeaveOneGroupOut())
+    assert len(result.scores) == 10
+    assert result.scores["roc_auc"].isna().all()
+    assert_array_equal(result.scores["sensitivity"].isna(), y[::3] == 0)
+    mean = result.to_frame().loc["pipeline", ("sensitivity", "mean")]
+    assert mean == pytest.approx(np.mean(result.predictions["predicted"][y == 1] == 1))
+    assert "10 splits by LeaveOneGroupOut" in result.protocol
+
+
+def test_repeated_folds():
+    X, y, _ = make_rows()
+    cv = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)
+    result = evaluate(LogisticRegression(), X, y, groups=np.arange(len(y)), cv=cv)
+    assert len(result.scores) == 6
+    assert (result.predictions["index"].value_counts() == 2).all()
+
+
+class Spy(RandomOverSampler):
+    """Over-sampler that notes what it saw."""
+
+    seen = []  # noqa: RUF012
+
+    def _fit_resample(self, X, y):
+        Spy.seen.append(X[:, 0].copy())
+        return super()._fit_resample(X, y)
+
+
+def test_samplers_see_training_rows_only():
+    X, y, groups = make_rows()
+    X[:, 0] = np.arange(len(y))
+    Spy.seen.clear()
+    result = evaluate(make_pipeline(Spy(), LogisticRegression()), X, y, groups=groups)
+    assert len(Spy.seen) == 5
+    for fold, rows in enumerate(Spy.seen):
+        tested = result.predictions.loc[result.predictions["fold"] == fold, "index"]
+        assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(len(y)), tested))
+
+
+def test_scaling_learns_from_training_rows_only():
+    X, y, groups = make_rows()
+    X[-3:] = 1e6
+    result = evaluate(make_pipeline(StandardScaler(), SVC()), X, y, groups=groups)
+    fold = result.predictions["fold"].iloc[-1]
+    train, test = (result.predictions["fold"] != fold), (result.predictions["fold"] == fold)
+    by_hand = make_pipeline(StandardScaler(), SVC()).fit(X[train], y[train]).predict(X[test])
+    assert_array_equal(result.predictions["predicted"][test], by_hand)
+
+
+def test_pipelines_stay_unfitted():
+    X, y, groups = make_rows()
+    pipeline = LogisticRegression()
+    evaluate(pipeline, X, y, groups=groups)
+    assert not hasattr(pipeline, "coef_")
+
+
+def test_processes_and_repetition_change_nothing():
+    X, y, groups = make_rows(3)
+    pipelines = {"svm": SVC(), "logistic": LogisticRegression()}
+    first, second, parallel = (
+        evaluate(pipelines, X, y, groups=groups, n_jobs=n_jobs) for n_jobs in (None, None, 2)
+    )
+    for other in (second, parallel):
+        assert_frame_equal(first.scores, other.scores)
+        assert_frame_equal(first.predictions, other.predictions)
+
+
+def test_the_positive_class():
+    X, y, groups = make_rows()
+    names = ["malignant", "benign"]
+    default, by_name, by_label = (
+        evaluate(LogisticRegression(), X, y, groups=groups, target_names=names, pos_label=label)
+        for label in (None, "malignant", 0)
+    )
+    assert default.pos_name == "benign"
+    assert by_name.pos_name == by_label.pos_name == "malignant"
+    assert "malignant against the rest" in str(by_name)
+    assert_frame_equal(by_name.scores, by_label.scores)
+    assert_allclose(by_name.scores["sensitivity"], default.scores["specificity"])
+    assert_allclose(by_name.scores["roc_auc"], default.scores["roc_auc"])
+
+
+def test_one_class_of_many_can_be_positive():
+    X, y, groups = make_rows(3)
+    result = evaluate(LogisticRegression(), X, y, groups=groups, pos_label=1)
+    for fold, rows in result.predictions.groupby("fold"):
+        expected = metrics.recall_score(rows["target"] == 1, rows["predicted"] == 1)
+        assert result.scores["sensitivity"][fold] == pytest.approx(expected)
+
+
+def make_images():
+    """Return images that brightness tells apart, of different sizes, and their labels."""
+    rng = np.random.default_rng(0)
+    y = np.arange(24) % 2
+    images = [
+        rng.integers(100 * label, 100 * label + 120, (9 + i % 3, 12), np.uint8)
+        for i, label in enumerate(y)
+    ]
+    return images, y
+
+
+def object_array(images):
+    array = np.empty(len(images), dtype=object)
+    array[:] = images
+    return array
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        list,
+        object_array,
+        lambda images: pd.Series(images, index=np.arange(24)[::-1]),
+        lambda images: np.stack([image[:9] for image in images]),
+        lambda images: np.ma.masked_less(np.stack([image[:9] for image in images]), 20),
+    ],
+    ids=["list", "object array", "Series", "stack", "masked stack"],
+)
+def test_images_in_every_container(container):
+    images, y = make_images()
+    pipeline = make_pipeline(IntensityStatistics(), StandardScaler(), SVC())
+    groups = pd.Series(np.arange(24) // 2, index=np.arange(24)[::-1])
+    result = evaluate(pipeline, container(images), y, groups=groups, cv=3)
+    assert_allclose(result.scores["accuracy"], 1)
+
+
+def test_masks_reach_the_pipeline():
+    images = np.ma.masked_less(np.arange(240, dtype=np.uint8).reshape(12, 4, 5), 7)
+
+    def count_inside(batch):
+        assert np.ma.isMaskedArray(batch)
+        return batch.count(axis=(1, 2))[:, np.newaxis]
+
+    pipeline = make_pipeline(FunctionTransformer(count_inside), LogisticRegression())
+    evaluate(pipeline, images, np.arange(12) % 2, groups=np.arange(12), cv=2)
+
+
+def test_labels_may_be_names():
+    X, y, groups = make_rows()
+    names = np.array(["benign", "malignant"])
+    result = evaluate(LogisticRegression(), X, pd.Series(names[y]), groups=groups)
+    assert result.target_names == ["benign", "malignant"]
+    assert set(result.predictions["predicted"]) <= {"benign", "malignant"}
+    expected = evaluate(LogisticRegression(), X, y, groups=groups)
+    assert_frame_equal(result.scores, expected.scores)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pipelines": {}}, "no pipelines"),
+        ({"y": np.zeros(90, int)}, "single class"),
+        ({"y": np.linspace(0, 1, 90)}, "Unknown label type"),
+        ({"y": np.zeros(89, int)}, "inconsistent numbers of samples"),
+        ({"groups": np.zeros(89, int)}, "inconsistent numbers of samples"),
+        ({"groups": [1.0, None] * 45}, r"no value for 45 sample\(s\), the first at 1"),
+        ({"target_names": ["a"]}, r"target_names is \['a'\].*order: \[0, 1\]"),
+        ({"target_names": ["a", "a"]}, "different name"),
+        ({"pos_label": "c", "target_names": "ab"}, r"pos_label is 'c'.*\['a', 'b'\]"),
+    ],
+)
+def test_what_is_refused(changes, message):
+    X, y, groups = make_rows()
+    arguments = {"pipelines": LogisticRegression(), "X": X, "y": y, "groups": groups} | changes
+    with pytest.raises(ValueError, match=message):
+        evaluate(arguments.pop("pipelines"), **arguments)
+
+
+def test_errors_name_pipeline_and_fold():
+    def fail(X):
+        raise ValueError("image 0: is no image")
+
+    X, y, groups = make_rows()
+    pipeline = make_pipeline(FunctionTransformer(fail), LogisticRegression())
+    with pytest.raises(ValueError, match="image 0") as caught:
+        evaluate({"good": LogisticRegression(), "bad": pipeline}, X, y, groups=groups)
+    assert "fold 0 of 'bad'" in caught.value.__notes__[0]
+
+
+def test_evaluate_itself_does_not_warn():
+    X, y, groups = make_rows(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate({"a": LogisticRegression(), "b": SVC()}, X, y, groups=groups)
+
+
+@pytest.fixture
+def result():
+    """Return a result of two pipelines and two folds, made by hand."""
+    scores = pd.DataFrame(
+        {"pipeline": ["<SVM>", "<SVM>", "KNN", "KNN"], "fold": [0, 1, 0, 1]}
+        | {metric: [0.78, 0.84, 0.5, 0.5] for metric in METRICS}
+    )
+    predictions = pd.DataFrame(
+        {
+            "pipeline": ["<SVM>"] * 4 + ["KNN"] * 4,
+            "target": [0, 0, 1, 1] * 2,
+            "predicted": [0, 1, 1, 1, 0, 0, 0, 0],
+        }
+    )
+    return Evaluation(scores, predictions, np.array([0, 1]), ["benign", "malignant"], None, "How.")
+
+
+def test_mean_and_standard_deviation(result):
+    frame = result.to_frame()
+    assert frame.index.tolist() == ["<SVM>", "KNN"]
+    assert frame.columns.get_level_values(0).unique().tolist() == METRICS
+    assert frame.loc["<SVM>", ("f1", "mean")] == pytest.approx(0.81)
+    assert frame.loc["<SVM>", ("f1", "std")] == pytest.approx(0.06 / np.sqrt(2))
+
+
+def test_the_printed_table(result):
+    lines = str(result).splitlines()
+    assert lines[0].split("  ")[-1] == "ROC AUC"
+    assert lines[1].split() == ["<SVM>", *["0.81", "±", "0.04"] * 6]
+    assert lines[-2] == "How."
+    assert "mean over the classes" in lines[-1]
+    assert repr(result) == str(result)
+
+
+def test_the_html_table(result):
+    html = result._repr_html_()
+    assert "&lt;SVM&gt;" in html
+    assert "<SVM>" not in html
+    assert html.count("0.81 ± 0.04") == 6
+    assert "<p>How.</p>" in html
+
+
+def test_one_fold_has_no_spread():
+    X, y, groups = make_rows()
+    cv = [(np.arange(60), np.arange(60, 90))]
+    text = str(evaluate(LogisticRegression(), X, y, groups=groups, cv=cv))
+    assert "nan" not in text
+    assert "1 splits, groups kept together" in text
+
+
+def test_confusion_matrix(result):
+    matrix = result.confusion_matrix("<SVM>")
+    assert matrix.to_numpy().tolist() == [[1, 1], [0, 2]]
+    assert matrix.index.tolist() == matrix.columns.tolist() == ["benign", "malignant"]
+    with pytest.raises(ValueError, match=r"pipeline is None, expected one of \['<SVM>', 'KNN'\]"):
+        result.confusion_matrix()
+
+
+def test_figure_of_confusion_matrices(result):
+    figure = result.plot_confusion_matrices()
+    try:
+        first, second = figure.axes
+        assert (first.get_title(), second.get_title()) == ("<SVM>", "KNN")
+        texts = [text.get_text() for text in first.texts]
+        assert texts == ["1\n50 %", "1\n50 %", "0\n0 %", "2\n100 %"]
+        assert first.get_ylabel() == "True class"
+        assert [label.get_text() for label in first.get_xticklabels()] == ["benign", "malignant"]
+    finally:
+        pyplot.close(figure)
+
+
+def test_figure_of_many_pipelines_has_rows():
+    X, y, groups = make_rows()
+    result = evaluate({f"C={C}": SVC(C=C) for C in range(1, 6)}, X, y, groups=groups, cv=2)
+    figure = result.plot_confusion_matrices()
+    try:
+        assert [bool(axis.get_title()) for axis in figure.axes] == [True] * 5 + [False] * 3
+    finally:
+        pyplot.close(figure)
