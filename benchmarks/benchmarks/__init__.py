@@ -1,0 +1,1 @@
+"""Time and peak memory of each feature, for airspeed velocity."""

@@ -1,0 +1,119 @@
+"""Settings of the documentation: ``sphinx-build -W --keep-going -b html docs docs/_build/html``."""
+
+import csv
+import os
+from pathlib import Path
+
+# Examples run while the documentation is built: without a graphics card, without greetings.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from docutils.nodes import SkipNode
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx_gallery.sorting import ExplicitOrder
+
+import featbus
+from featbus.networks import BACKBONES
+
+_HERE = Path(__file__).parent
+
+project = "featbus"
+author = "The featbus developers"
+project_copyright = f"2026, {author}"
+release = featbus.__version__
+version = release
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "myst_parser",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "py:obj"
+highlight_language = "none"
+
+autodoc_typehints = "none"
+autodoc_preserve_defaults = True
+numpydoc_show_class_members = False
+
+html_math_renderer = "mathml"
+html_theme = "pydata_sphinx_theme"
+html_title = "featbus"
+html_static_path = ["_static"]
+html_css_files = ["featbus.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
+html_show_sourcelink = False
+html_sidebars = {"index": [], "getting_started": [], "whats_new": [], "contributing": []}
+html_theme_options = {
+    "logo": {"text": "featbus"},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc", "sg_download_links"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+    "pygments_light_style": "tango",
+    "pygments_dark_style": "github-dark",
+}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "backreferences_dir": "api/generated/examples",
+    "doc_module": ("featbus",),
+    "within_subsection_order": ExplicitOrder(
+        [
+            "plot_main_job.py",
+            "plot_synthetic_images.py",
+            "plot_image_loader.py",
+            "plot_resize.py",
+            "plot_deep_features.py",
+            "plot_hog.py",
+            "plot_lbp.py",
+            "plot_intensity_statistics.py",
+            "*",
+            "plot_feature_bus.py",
+        ]
+    ),
+    "image_srcset": ["2x"],
+    "show_signature": False,
+    "remove_config_comments": True,
+    "capture_repr": ("_repr_html_",),
+}
+
+
+def write_backbones(app):
+    """Write the table of backbones that the user guide shows."""
+    path = _HERE / "api" / "generated" / "backbones.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Backbone", "In Keras", "Input", "Preprocessing", "Options"])
+        for name, backbone in BACKBONES.items():
+            options = ", ".join(f"``{option}``" for option in backbone.options)
+            size, mode = backbone.input_size, backbone.preprocessing
+            writer.writerow([f"``{name}``", backbone.builder, size, mode, options])
+
+
+def write_inline_math(translator, node):
+    """Write a formula as MathML: browsers show it without a script from somewhere else."""
+    translator.body.append(tex2mathml(node.astext()))
+    raise SkipNode
+
+
+def write_displayed_math(translator, node):
+    """Write a formula of its own line as MathML."""
+    translator.body.append(tex2mathml(node.astext()).replace("<math", '<math display="block"', 1))
+    raise SkipNode
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.connect("builder-inited", write_backbones)
+    app.add_html_math_renderer("mathml", (write_inline_math, None), (write_displayed_math, None))

@@ -1,0 +1,72 @@
+"""
+DeepFeatures: features of a frozen network
+==========================================
+
+:class:`~featbus.DeepFeatures` sends each image through a convolutional network that was trained on
+natural images, and averages its feature maps: a row of some hundred to thousand numbers that
+describe what is in the image.
+"""
+
+# %%
+# A network
+# ---------
+# The smallest MobileNetV2, at 96 x 96 pixels, keeps this example quick. By default featbus asks
+# Keras for the ImageNet weights, which it downloads once. This page is built without the internet:
+# it takes a weights file if the folder of the test data is there, and random weights if not.
+
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from sklearn.decomposition import PCA
+
+from featbus import DeepFeatures, Resize, make_breast_ultrasound
+
+data = os.environ.get("FEATBUS_TEST_DATA")
+weights = Path(data, "weights", "mobilenet_v2_0.35_224_no_top.weights.h5") if data else None
+
+deep = DeepFeatures(
+    "mobilenet_v2", weights=weights, input_size=96, backbone_options={"alpha": 0.35}
+)
+ultrasound = make_breast_ultrasound(48, n_images_per_patient=2, random_state=0)
+rows = deep.fit_transform(ultrasound.images)
+print(rows.shape)
+
+# %%
+# A map of the images
+# -------------------
+# The two directions in which the rows differ most make a map: images that look alike to the
+# network lie near each other. A line joins the two images of a patient. Short lines are a warning:
+# split at random, a classifier is asked about an image whose twin it has learnt.
+
+places = PCA(2, random_state=0).fit_transform(rows)
+palette = ["C0", "C3", "C2"]
+
+figure, axis = plt.subplots(figsize=(9, 6.5), layout="constrained")
+for first, second in places.reshape(-1, 2, 2):
+    axis.plot(*zip(first, second), color="0.6", linewidth=1, zorder=1)
+small = Resize((36, 48)).transform(ultrasound.images)
+for place, image, kind in zip(places, small, ultrasound.target):
+    thumbnail = OffsetImage(image, cmap="gray")
+    frame = {"edgecolor": palette[kind], "linewidth": 2.5, "boxstyle": "square,pad=0"}
+    axis.add_artist(AnnotationBbox(thumbnail, place, bboxprops=frame, pad=0))
+for name, color in zip(ultrasound.target_names, palette):
+    axis.plot([], [], "s", color=color, label=name)
+axis.margins(0.08)
+axis.scatter(*places.T, alpha=0)
+axis.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
+axis.legend()
+
+# %%
+# Shallow and deep
+# ----------------
+# ``layers`` says where features are taken: early stages see edges and texture, late ones whole
+# structures. Several come from one pass, and each column's name says which layer, pooling and
+# channel it is.
+
+several = deep.set_params(layers=["C2", "C3", "C4", "top"], pooling=["avg", "max"])
+several.set_output(transform="pandas")
+table = several.fit_transform(ultrasound.images[:3])
+print(table.shape)
+table.iloc[:, [0, 1, 500, 1000, -1]].round(3)

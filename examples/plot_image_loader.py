@@ -1,0 +1,84 @@
+"""
+ImageLoader: read images from files
+===================================
+
+Every featbus estimator takes paths where it takes images. :class:`~featbus.ImageLoader` is the
+explicit step, for whoever wants to say how files are read.
+"""
+
+# %%
+# A few files
+# -----------
+# An 8-bit PNG in colour, a 16-bit TIFF and a DICOM file whose zero is white (MONOCHROME1) and whose
+# window picks a part of its 4096 levels.
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from featbus import ImageLoader, make_breast_ultrasound, make_mammograms
+
+folder = Path(tempfile.mkdtemp())
+ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=1).images[0]
+mammogram = make_mammograms(2, random_state=6).images[0]
+
+annotated = cv2.cvtColor(ultrasound, cv2.COLOR_GRAY2BGR)
+cv2.putText(annotated, "LT 3:00", (8, 184), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 220, 255), 2)
+cv2.imwrite(str(folder / "ultrasound.png"), annotated)
+cv2.imwrite(str(folder / "mammogram.tif"), mammogram.astype(np.uint16) * 257)
+
+
+def write_dicom(path, image):
+    """Write a grey image as a DICOM file of 12 bits, its zero white."""
+    file = Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.2"
+    file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    file.Rows, file.Columns = image.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME1"
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 12, 11, 0
+    file.WindowCenter, file.WindowWidth = 3200, 1400
+    file.PixelData = (4095 - image.astype(np.uint16) * 6).tobytes()
+    file.save_as(path, enforce_file_format=True)
+
+
+write_dicom(folder / "mammogram.dcm", mammogram)
+paths = sorted(folder.iterdir())
+print([path.name for path in paths])
+
+# %%
+# What comes out
+# --------------
+# Files are recognised by their content. Pixels keep their type: 8 and 16 bits stay integers, and
+# DICOM becomes floating point from 0, black, to 1, white. Inversion happens once, in the reader.
+
+images = ImageLoader().transform(paths)
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained", width_ratios=[3, 3, 4.6])
+for axis, path, image in zip(axes, paths, images):
+    axis.imshow(image, cmap="gray")
+    axis.set_title(f"{path.name}\n{image.dtype}, {image.shape}", fontsize="medium")
+    axis.set(xticks=[], yticks=[])
+
+# %%
+# Saying how
+# ----------
+# ``color_mode="gray"`` brings all images to one channel, the luma of colours; "rgb" to three. With
+# ``voi_lut=False`` a DICOM file's window is ignored, and the whole range of its bits is kept.
+
+dicom = folder / "mammogram.dcm"
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained", width_ratios=[4.6, 3, 3])
+shown = {
+    'color_mode="gray"': ImageLoader(color_mode="gray").transform([folder / "ultrasound.png"]),
+    "voi_lut=True": ImageLoader().transform([dicom]),
+    "voi_lut=False": ImageLoader(voi_lut=False).transform([dicom]),
+}
+for axis, (title, batch) in zip(axes, shown.items()):
+    axis.imshow(batch[0], cmap="gray", vmin=0, vmax=255 if batch.dtype == np.uint8 else 1)
+    axis.set_title(title, fontsize="medium")
+    axis.set(xticks=[], yticks=[])

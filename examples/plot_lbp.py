@@ -1,0 +1,67 @@
+"""
+LBP: local binary patterns
+==========================
+
+:class:`~featbus.LBP` compares each pixel with its neighbours on a circle and counts the patterns
+of "at least as bright". The counts describe texture, whatever the brightness.
+"""
+
+# %%
+# The code of each pixel
+# ----------------------
+# With ``method="uniform"`` the code is the number of neighbours that are at least as bright, as
+# long as these are one run: 0 is a bright spot, 4 a straight edge, 8 a dark spot or a flat place.
+# Patterns that alternate between bright and dark share the last code, 9. Bright tissue is full of
+# edges (green); inside the dark lesion, noise alternates (red).
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from featbus import LBP, make_breast_ultrasound
+from featbus.feature_extraction import lbp_codes
+from featbus.images import with_mask
+
+ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=8)
+image, lesion = ultrasound.images[0], ultrasound.masks[0]
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+axes[0].imshow(image, cmap="gray")
+axes[0].set_title("image")
+palette = plt.get_cmap("turbo", 10)
+codes = axes[1].imshow(lbp_codes(image), cmap=palette, vmin=-0.5, vmax=9.5, interpolation="nearest")
+axes[1].set_title("codes")
+figure.colorbar(codes, ax=axes, ticks=range(10))
+for axis in axes:
+    axis.contour(lesion, levels=[0.5], colors="white", linewidths=1)
+    axis.set(xticks=[], yticks=[])
+
+# %%
+# Three textures
+# --------------
+# The features of an image are the histogram of its codes. Of a masked image only the region
+# counts, here the lesion, the glandular tissue beside it and the muscle below.
+
+y, x = np.indices(image.shape)
+regions = {
+    "lesion": lesion,
+    "gland": (y > 55) & (y < 95) & (x < 60),
+    "muscle": (y > 140) & (x < 60),
+}
+rows = LBP().fit_transform([with_mask(image, inside) for inside in regions.values()])
+names = LBP().get_feature_names_out()
+
+figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
+for index, (name, row) in enumerate(zip(regions, rows)):
+    axis.bar(np.arange(len(row)) + 0.27 * (index - 1), row, width=0.25, label=name)
+axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+axis.set_ylabel("share of the pixels")
+axis.legend()
+
+# %%
+# Whatever the brightness
+# -----------------------
+# A pattern depends on which pixel is brighter, not on by how much: at half the brightness the
+# features are the same.
+
+bright, dark = LBP().fit_transform([image / 255, image / 510])
+print(f"largest difference: {np.abs(bright - dark).max()}")
