@@ -306,9 +306,7 @@ def test_a_newer_schema(bus, memory):
     connection = sqlite3.connect(memory)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(
-        FeatureStoreError, match="schema 99, expected 1: another version"
-    ):
+    with pytest.raises(FeatureStoreError, match="schema 99, expected 1: another version"):
         bus.transform(IMAGES)
 
 
