@@ -1,8 +1,10 @@
 """Batches through a transformer: in order, overlapped or in parallel, with failures set apart."""
 
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 
 import cv2
 import joblib
@@ -16,6 +18,7 @@ from featbus.preprocessing import ImageLoader
 
 # What one bad image raises. Anything else, such as missing weights, is wrong for all of them.
 _IMAGE_ERRORS = (ValueError, cv2.error)
+_BATCHES_A_WORKER = 10  # handed at a time to backends that return nothing before all is done
 
 
 def _reads_plainly(transformer):
@@ -88,8 +91,69 @@ def _parallel(transformer, batches, n_jobs):
     """Compute batches with joblib, in whatever backend is active; threads unless told otherwise."""
     tasks = (delayed(_compute)(transformer, items) for items in batches)
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
-    return_as = "generator" if backend.supports_return_generator else "list"
-    return Parallel(n_jobs=n_jobs, prefer="threads", return_as=return_as)(tasks)
+    if backend.supports_return_generator:
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        with closing(parallel(tasks)) as results:
+            yield from results
+        return
+    # Ray and multiprocessing hand over nothing before all is done: give them a little at a time.
+    n_tasks = _BATCHES_A_WORKER * joblib.effective_n_jobs(n_jobs)
+    with Parallel(n_jobs=n_jobs) as parallel:
+        while some := list(islice(tasks, n_tasks)):
+            yield from parallel(some)
+
+
+def _dask_client():
+    """Return the client of joblib's active backend if that is Dask, else None."""
+    backend, _ = joblib.parallel.get_active_backend()
+    return getattr(backend, "client", None)
+
+
+def _is_dask_task():
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def _on_dask(client, transformer, batches):
+    """Compute batches on a Dask cluster.
+
+    Without joblib's Dask backend (as of 1.6), which scatters arrays, so that a worker that dies
+    takes some along, and waits forever for a batch that Dask gave up after it killed its workers.
+    """
+    from distributed import KilledWorker
+
+    waiting = deque()
+
+    def oldest():
+        items, future = waiting.popleft()
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise RuntimeError(
+                f"Each of the workers that computed this batch of {len(items)} images died: "
+                f"{_names(items)}. An image that is too large for their memory does that. Give "
+                "workers more memory, make batch_size smaller, or leave the image out."
+            ) from error
+
+    try:
+        for items in batches:
+            waiting.append((items, client.submit(_compute, transformer, items, pure=False)))
+            # Asked anew each time: clusters grow and shrink.
+            if len(waiting) > 2 * sum(client.nthreads().values()):
+                yield oldest()
+        while waiting:
+            yield oldest()
+    finally:
+        client.cancel([future for _, future in waiting])
+
+
+def _names(items):
+    return ", ".join(repr(os.fspath(item)) if is_path(item) else "an array" for item in items)
 
 
 def iter_results(transformer, batches, n_jobs=None):
@@ -109,12 +173,13 @@ def iter_results(transformer, batches, n_jobs=None):
     list of ndarray or Exception
         For each batch, in order: the row of each image, or the error that it raised.
     """
-    if joblib.effective_n_jobs(n_jobs) == 1:
+    client = _dask_client()
+    n_workers = joblib.effective_n_jobs(n_jobs)  # Dask waits here for its first worker
+    if client is not None and not _is_dask_task():
+        results = _on_dask(client, transformer, batches)
+    elif client is not None or n_workers == 1:
         results = _overlapped(transformer, batches)
     else:
         results = _parallel(transformer, batches, n_jobs)
-    if isinstance(results, list):
-        yield from results
-        return
     with closing(results):
         yield from results

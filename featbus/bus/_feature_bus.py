@@ -1,5 +1,6 @@
 """The bus: streams images through a transformer, and computes each of them once."""
 
+from functools import partial
 from numbers import Integral
 
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -9,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featbus.bus._batches import iter_results
 from featbus.bus._fingerprint import fingerprint, learns
+from featbus.bus._parquet import ParquetRun
 from featbus.bus._rows import Rows, named_error
 from featbus.bus._store import FeatureStore
 from featbus.bus._stored import StoredRun
@@ -147,22 +149,94 @@ class FeatureBus(TransformerMixin, BaseEstimator):
             message names the image. What was computed before stays in the store. With
             ``on_error="nan"``, if no image is valid.
         """
+        transformer, batch = self._transformer_and_batch(X)
+        rows = Rows(batch, self.on_error, self.verbose)
+        try:
+            self._fill(transformer, rows)
+        finally:
+            rows.close()
+        array, self.errors_ = rows.result()
+        return array
+
+    def to_parquet(self, X, directory, *, partition_size=10_000):
+        """Write the rows of images to a Parquet data set, for more than memory can hold.
+
+        Partitions are written one after another, each as a whole. Call it again after a run that
+        broke off, and only those that are missing are computed. It needs the extra
+        ``featbus[parquet]``.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`. Paths, where the images do not fit into memory either.
+        directory : str or os.PathLike
+            Where to write ``part-000000.parquet`` and so on; made if need be. It holds nothing
+            else, but files whose names begin with a dot or an underscore.
+        partition_size : int, default=10_000
+            Number of images a partition. Memory grows with it, to about three times its rows.
+
+        Raises
+        ------
+        FingerprintError
+            If the transformer holds a lambda or another thing that gives no hint of its changes:
+            nothing could tell whether partitions that are there are its own.
+        ImportError
+            If pyarrow is not installed.
+        ValueError
+            If `directory` holds rows of another transformer, other images, another partition size
+            or other files; nothing is mixed or overwritten. Else as in `transform`; partitions that
+            were written stay. With ``on_error="nan"``, if the first partition has no valid image.
+
+        See Also
+        --------
+        transform : The rows as an array.
+
+        Notes
+        -----
+        A line has the columns ``path`` (null for an array), ``digest`` (of the image's content, see
+        `featbus.bus.digest_image`), ``error`` (null, or why there is no row) and one for each
+        feature. The schema's metadata hold, under ``featbus``, JSON with the transformer, its
+        fingerprint, the names of the features and the version of featbus.
+
+        A partition is up to date if it was written by the same transformer from files that have not
+        been written since; where a file's time stamps have changed, its content decides. One with
+        changed files, and the last one of a list that has grown, is computed again; with `memory`,
+        that costs nothing for images that stayed. So do rows of NaN stay: delete a partition
+        to try again.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import pandas as pd
+        >>> from featbus import LBP, FeatureBus, make_breast_ultrasound
+        >>> directory = pathlib.Path(tempfile.mkdtemp()) / "lbp"
+        >>> images = make_breast_ultrasound(10, random_state=0).images
+        >>> FeatureBus(LBP()).to_parquet(images, directory, partition_size=4)
+        >>> sorted(path.name for path in directory.iterdir())
+        ['part-000000.parquet', 'part-000001.parquet', 'part-000002.parquet']
+        >>> pd.read_parquet(directory).shape
+        (10, 13)
+        """
+        transformer, batch = self._transformer_and_batch(X)
+        run = ParquetRun(batch, directory, partition_size, transformer)
+        self.errors_ = run.execute(partial(self._fill, transformer), self.on_error, self.verbose)
+
+    def _transformer_and_batch(self, X):
+        """Return the fitted transformer and the checked container `X`."""
         check_is_fitted(self)
         self._check_parameters()
         batch = self._check_batch(X, reset=False)
         transformer = getattr(self, "transformer_", None)
         if transformer is None:
             transformer = self._fitted_on_one(batch)
-        rows = Rows(batch, self.on_error, self.verbose)
-        try:
-            if self.memory is None:
-                self._compute(transformer, rows)
-            else:
-                self._look_up_or_compute(transformer, rows)
-        finally:
-            rows.close()
-        array, self.errors_ = rows.result()
-        return array
+        return transformer, batch
+
+    def _fill(self, transformer, rows):
+        """Fill `rows` by way of the store, if there is one."""
+        if self.memory is None:
+            self._compute(transformer, rows)
+        else:
+            self._look_up_or_compute(transformer, rows)
 
     def _check_batch(self, X, *, reset):
         """Check the container `X`; `reset` is True in `fit`."""

@@ -1,21 +1,185 @@
 """Local binary patterns."""
 
-import warnings
+from functools import partial
+from numbers import Integral
 
 import cv2
 import numpy as np
-from skimage.feature import local_binary_pattern
 
 from featbus.base import FeatureExtractor
-from featbus.images import inside_mask, to_gray
+from featbus.images import check_image, inside_mask, to_gray
 
-# Number of codes and their letter in the columns' names, by method.
+# Coordinates on the circle are multiples of 1e-5 pixel. Counted in these units, bilinear weights
+# are integers of at most 1e10; with 16-bit pixels all sums stay below 2**53, where double precision
+# is exact.
+_UNIT = 10**5
+# Floating-point pixels from 0 to 1: a few roundings of a neighbour's interpolated brightness.
+_ROUNDING = 4 * np.finfo(np.float64).eps
+# Pixels of a strip of rows: its few double-precision copies fit the cache.
+_STRIP = 2**14
+
+
+def _circle(n_points, radius):
+    """Return the neighbours' offsets as whole pixels and units to add, each (n_points, 2)."""
+    # Single precision and rounding: the points must be those of scikit-image to the last digit.
+    radius = float(np.float32(radius))
+    angles = 2 * np.pi * np.arange(n_points) / n_points
+    offsets = np.stack([-radius * np.sin(angles), radius * np.cos(angles)], axis=1)
+    return np.divmod(np.rint(offsets * _UNIT).astype(np.int64), _UNIT)
+
+
+class _Strip:
+    """Rows of an image, with zeros beyond its border, and their neighbours on the circle."""
+
+    def __init__(self, image, rows, circle):
+        height, width = image.shape
+        self.whole, self.part = circle
+        self.shape = rows.stop - rows.start, width
+        self.reach = reach = int(np.abs(self.whole).max())
+        # One more at the end: interpolation reads the next pixel even if its weight is 0.
+        self._padded = np.zeros((self.shape[0] + 2 * reach + 1, width + 2 * reach + 1))
+        first, last = max(rows.start - reach, 0), min(rows.stop + reach, height)
+        shift = reach - rows.start
+        self._padded[first + shift : last + shift, reach : reach + width] = image[first:last]
+        self._across = np.empty((self.shape[0] + 1, width))
+        self._value = np.empty(self.shape)
+        self._rounding = _ROUNDING if image.dtype.kind == "f" else 0
+
+    def bits(self):
+        """Yield, neighbour by neighbour, 1 where it is at least as bright as the centre, else 0."""
+        centre = self._shifted((0, 0))
+        limit = (centre - self._rounding) * _UNIT**2
+        for whole, part in zip(self.whole, self.part):
+            if part.any():
+                bright = self._interpolated(whole, part) >= limit
+            else:
+                bright = self._shifted(whole) >= centre
+            yield bright.view(np.uint8)
+
+    def variance(self):
+        """Return the variance of each pixel's neighbours."""
+        # The first neighbour is subtracted: equal neighbours have exactly 0, and as it is one of
+        # those that vary, the difference of the two means below loses no digits.
+        points = zip(self.whole, self.part)
+        first = self._interpolated(*next(points)).copy()
+        total, squares = np.zeros(self.shape), np.zeros(self.shape)
+        for whole, part in points:
+            difference = self._interpolated(whole, part)
+            difference -= first
+            total += difference
+            squares += np.square(difference, out=difference)
+        n_points = len(self.whole)
+        variance = squares / n_points - (total / n_points) ** 2
+        return np.maximum(variance, 0, out=variance) / float(_UNIT) ** 4
+
+    def _shifted(self, offset, more_rows=0):
+        """Return the pixels at a whole offset from those of the strip."""
+        top, left = self.reach + offset[0], self.reach + offset[1]
+        return self._padded[top : top + self.shape[0] + more_rows, left : left + self.shape[1]]
+
+    def _interpolated(self, whole, part):
+        """Return ``_UNIT**2`` times the brightness at an offset; the next call overwrites it."""
+        row, column = whole
+        down, right = (int(units) for units in part)
+        here, beside = self._shifted((row, column), 1), self._shifted((row, column + 1), 1)
+        across = cv2.addWeighted(here, _UNIT - right, beside, right, 0, dst=self._across)
+        return cv2.addWeighted(across[:-1], _UNIT - down, across[1:], down, 0, dst=self._value)
+
+
+def _default(strip, n_points):
+    """Return the bits as a number, the first neighbour's the lowest."""
+    dtype = np.min_scalar_type(2**n_points - 1)
+    codes = np.zeros(strip.shape, dtype)
+    for index, bit in enumerate(strip.bits()):
+        codes |= np.left_shift(bit, index, dtype=dtype)
+    return codes
+
+
+def _ror(strip, n_points):
+    """Return the smallest number that the bits have in any rotation."""
+    codes = _default(strip, n_points)
+    smallest = codes.copy()
+    for _ in range(n_points - 1):
+        codes = (codes >> 1) | ((codes & 1) << (n_points - 1))
+        np.minimum(smallest, codes, out=smallest)
+    return smallest
+
+
+def _uniform(strip, n_points):
+    """Return the number of bright neighbours; where these are several runs, one more than all."""
+    bits = strip.bits()
+    previous = next(bits)
+    ones, changes = previous.copy(), np.zeros_like(previous)
+    for bit in bits:
+        ones += bit
+        changes += bit ^ previous
+        previous = bit
+    np.copyto(ones, n_points + 1, where=changes > 2)
+    return ones
+
+
+def _nri_uniform(strip, n_points):
+    """Number the runs of bright neighbours by length, then by where on the circle they begin."""
+    bits = strip.bits()
+    previous = next(bits)
+    ones, changes, begin = previous.copy(), np.zeros_like(previous), np.zeros_like(previous)
+    for index, bit in enumerate(bits, 1):
+        ones += bit
+        changes += bit ^ previous
+        begin += (bit & ~previous) * np.uint8(index)
+        previous = bit
+    codes = (ones.astype(np.int32) - 1) * n_points + 1 + -begin.astype(np.int32) % n_points
+    np.maximum(codes, 0, out=codes)
+    np.copyto(codes, n_points * (n_points - 1) + 2, where=changes > 2)
+    return codes
+
+
+def _variance_bin(strip, n_points, n_bins, full_scale):
+    """Return in which octave below half the full scale the standard deviation lies."""
+    edges = full_scale**2 * 4.0 ** np.arange(-n_bins, -1)
+    return np.digitize(strip.variance(), edges)
+
+
+def _code_over_variance(strip, n_points):
+    variance = strip.variance()
+    undefined = np.full(strip.shape, np.nan)
+    return np.divide(_uniform(strip, n_points), variance, out=undefined, where=variance != 0)
+
+
+# What numbers the patterns, how many numbers there are, and their letter in the columns' names.
 _METHODS = {
-    "default": (lambda n_points: 2**n_points, "d"),
-    "ror": (lambda n_points: 2**n_points, "r"),
-    "uniform": (lambda n_points: n_points + 2, "u"),
-    "nri_uniform": (lambda n_points: n_points * (n_points - 1) + 3, "n"),
+    "default": (_default, lambda n_points: 2**n_points, "d"),
+    "ror": (_ror, lambda n_points: 2**n_points, "r"),
+    "uniform": (_uniform, lambda n_points: n_points + 2, "u"),
+    "nri_uniform": (_nri_uniform, lambda n_points: n_points * (n_points - 1) + 3, "n"),
+    "var": (_code_over_variance, None, "v"),
 }
+
+
+def _check_parameters(n_points, radius, method):
+    if method not in _METHODS:
+        raise ValueError(f"method is {method!r}, expected one of {sorted(_METHODS)}.")
+    most = 62 if method in ("default", "ror") else 254
+    if not isinstance(n_points, Integral) or not 1 <= n_points <= most:
+        raise ValueError(
+            f"n_points is {n_points!r}, expected an integer from 1 to {most} for method={method!r}."
+        )
+    if not 0 < radius < np.inf:
+        raise ValueError(f"radius is {radius!r}, expected a positive number of pixels.")
+
+
+def _encode(image, n_points, radius, encode, dtype):
+    """Return the codes of a grey image, computed strip by strip."""
+    height, width = image.shape
+    whole, part = _circle(n_points, radius)
+    # Neighbours that far out are all 0, however far.
+    circle = np.clip(whole, -max(image.shape) - 1, max(image.shape)), part
+    codes = np.empty(image.shape, dtype)
+    n_rows = max(_STRIP // width, 1)
+    for top in range(0, height, n_rows):
+        rows = slice(top, min(top + n_rows, height))
+        codes[rows] = encode(_Strip(image, rows, circle), n_points)
+    return codes
 
 
 def lbp_codes(image, n_points=8, radius=1, method="uniform"):
@@ -23,19 +187,40 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
 
     Parameters
     ----------
-    image : ndarray of shape (height, width)
-        Grey image of any of the dtypes of the image contract.
+    image : array_like of shape (height, width) or (height, width, channels)
+        An image of the contract, see :ref:`images`; of any size. Colour images count by their luma.
     n_points : int, default=8
-        Number of neighbours on the circle.
+        Number of neighbours on the circle, from 1 to 254; to 62 for "default" and "ror".
     radius : float, default=1
         Radius of the circle in pixels.
-    method : {"default", "ror", "uniform", "nri_uniform"}, default="uniform"
-        Which patterns share a code, see `LBP`.
+    method : {"default", "ror", "uniform", "nri_uniform", "var"}, default="uniform"
+        Which patterns share a code, see `LBP`. "var" divides the uniform code by the variance of
+        the neighbours, and is NaN where that is 0.
 
     Returns
     -------
-    ndarray of int of shape (height, width)
-        Codes from 0; those of `skimage.feature.local_binary_pattern`.
+    ndarray of shape (height, width)
+        Codes from 0, ``int64``; ``float64`` for "var". Those of
+        `skimage.feature.local_binary_pattern` except at ties, see Notes. A mask is ignored.
+
+    Raises
+    ------
+    ValueError
+        If the image is invalid, or a parameter is out of its range.
+
+    Notes
+    -----
+    Of integer images, comparisons are exact: a neighbour whose interpolated brightness equals the
+    centre's counts as at least as bright, always. scikit-image interpolates in floating point, so
+    that some of these ties come out bright and others dark, depending on where in the image they
+    are ([1]_); codes differ nowhere else. (Of 16-bit images its rounding can also swallow true
+    differences, of less than 1e-8 of a grey level.) Brightnesses of floating-point images are equal
+    where they differ by less than 9e-16.
+
+    References
+    ----------
+    .. [1] Inconsistent results of local binary patterns, scikit-image issue 2522,
+       https://github.com/scikit-image/scikit-image/issues/2522.
 
     Examples
     --------
@@ -44,18 +229,34 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
     >>> lbp_codes(np.array([[9, 9, 9], [9, 5, 9], [9, 9, 9]], np.uint8))[1, 1]
     np.int64(8)
     """
-    with warnings.catch_warnings():
-        # scikit-image warns that floating-point noise makes patterns; the user chose the image.
-        warnings.filterwarnings("ignore", message="Applying `local_binary_pattern`")
-        codes = local_binary_pattern(image, n_points, radius, method)
-    return codes.astype(np.int64)
+    _check_parameters(n_points, radius, method)
+    pixels = np.ma.getdata(to_gray(check_image(image)))
+    encode, _, _ = _METHODS[method]
+    return _encode(pixels, n_points, radius, encode, np.float64 if method == "var" else np.int64)
 
 
 def _circle_inside(inside, radius):
     """Tell which pixels have their whole circle inside the region."""
-    reach = int(np.ceil(radius))
+    # Beyond the border counts as inside, of which the image's own size is enough.
+    reach = min(int(np.ceil(radius)), max(inside.shape))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    return cv2.erode(inside.astype(np.uint8), square, borderValue=1).astype(bool)
+    return cv2.erode(inside.astype(np.uint8), square, borderValue=1)
+
+
+def _histogram(codes, counted, n_codes):
+    """Count the codes, of the pixels where `counted` is not 0."""
+    counts = np.zeros(n_codes)
+    # OpenCV counts in single precision, exact to 2**24.
+    n_rows = max(2**20 // codes.shape[1], 1)
+    for top in range(0, len(codes), n_rows):
+        rows = slice(top, top + n_rows)
+        mask = None if counted is None else counted[rows]
+        counts += cv2.calcHist([codes[rows]], [0], mask, [n_codes], [0, n_codes]).ravel()
+    return counts
+
+
+def _as_list(value):
+    return list(value) if np.iterable(value) else [value]
 
 
 class LBP(FeatureExtractor):
@@ -66,16 +267,24 @@ class LBP(FeatureExtractor):
 
     Parameters
     ----------
-    n_points : int, default=8
-        Number of neighbours on the circle.
-    radius : float, default=1
-        Radius of the circle in pixels.
-    method : {"default", "ror", "uniform", "nri_uniform"}, default="uniform"
-        Which patterns share a column. "default": none (``2**n_points`` columns). "ror": those that
-        are rotations of each other (as many columns, of which most stay 0). "uniform": those whose
-        bright neighbours are one run of the same length, and all others in the last column
-        (``n_points + 2``). "nri_uniform": the same, but rotations are kept apart
-        (``n_points * (n_points - 1) + 3``, [2]_).
+    n_points : int or sequence of int, default=8
+        Number of neighbours on the circle. A sequence for several scales in one row.
+    radius : float or sequence of float, default=1
+        Radius of the circle in pixels; as many as `n_points` where both are sequences.
+    method : {"default", "ror", "uniform", "nri_uniform", "var"}, default="uniform"
+        Which patterns share a column. "default": none (``2**n_points`` columns, at most 16
+        points). "ror": those that are rotations of each other (as many columns, of which most stay
+        0). "uniform": those whose bright neighbours are one run of the same length, and all others
+        in the last column (``n_points + 2``). "nri_uniform": the same, but rotations are kept apart
+        (``n_points * (n_points - 1) + 3``, [2]_). "var": no pattern, but the contrast: the standard
+        deviation of the neighbours, in octaves (`n_bins` columns).
+    cells : tuple of int, default=(1, 1)
+        Rows and columns of a grid of cells that are as equal as whole pixels allow, each with its
+        own histogram.
+    n_bins : int, default=8
+        Number of octaves of "var". The last is from 1/4 to 1/2 of full scale (255, 65535 or 1),
+        the one before from 1/8 to 1/4, and so on; the first has all that is below. 8 octaves
+        reach down to one level of 8 bits, 16 to one of 16 bits.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         The rows' dtype.
 
@@ -87,7 +296,9 @@ class LBP(FeatureExtractor):
     Notes
     -----
     Neighbours beyond the image's border count as 0, as in scikit-image. Of a masked image only
-    pixels whose whole circle lies in the region count. Colour images count by their luma.
+    pixels whose whole circle lies in the region count. The histogram of a cell sums to 1; that of a
+    cell without such a pixel is 0 throughout, and a region without any is an error. Colour images
+    count by their luma. See `lbp_codes` for exact ties.
 
     References
     ----------
@@ -107,33 +318,112 @@ class LBP(FeatureExtractor):
     ((1, 10), 1.0)
     >>> str(LBP().get_feature_names_out()[3])
     'lbp_p8_r1_u03'
+    >>> LBP(n_points=(8, 16, 24), radius=(1, 2, 3)).fit_transform([flat]).shape
+    (1, 54)
     """
 
-    def __init__(self, *, n_points=8, radius=1, method="uniform", dtype=np.float32):
+    # 2: exact ties always count as at least as bright.
+    _algorithm_version = 2
+
+    def __init__(
+        self,
+        *,
+        n_points=8,
+        radius=1,
+        method="uniform",
+        cells=(1, 1),
+        n_bins=8,
+        dtype=np.float32,
+    ):
         self.n_points = n_points
         self.radius = radius
         self.method = method
+        self.cells = cells
+        self.n_bins = n_bins
         self.dtype = dtype
 
     def _extract(self, image):
-        n_codes, _ = self._codes()
+        scales = self._scales()
+        self._check_size(image)
         inside = inside_mask(image)
-        codes = lbp_codes(np.ma.getdata(to_gray(image)), self.n_points, self.radius, self.method)
-        if inside is not None:
-            codes = codes[_circle_inside(inside, self.radius)]
-            if codes.size == 0:
-                raise ValueError(
-                    f"the region holds no circle of radius {self.radius}, expected at least one "
-                    "pixel whose neighbours are all inside. Use a larger region or smaller radius."
-                )
-        return np.bincount(codes.ravel(), minlength=n_codes) / codes.size
+        pixels = np.ma.getdata(to_gray(image))
+        return np.concatenate([self._histograms(pixels, inside, *scale) for scale in scales])
 
-    def _codes(self):
-        """Return the number of codes and their letter."""
-        if self.method not in _METHODS:
-            raise ValueError(f"method is {self.method!r}, expected one of {sorted(_METHODS)}.")
-        count, letter = _METHODS[self.method]
-        return count(self.n_points), letter
+    def _histograms(self, pixels, inside, n_points, radius):
+        """Return the normalised histograms of the cells, one after the other."""
+        n_codes = self._n_codes(n_points)
+        encode, _, _ = _METHODS[self.method]
+        if self.method == "var":
+            full_scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+            encode = partial(_variance_bin, n_bins=n_codes, full_scale=full_scale)
+        codes = _encode(pixels, n_points, radius, encode, np.min_scalar_type(n_codes - 1))
+        counted = None if inside is None else _circle_inside(inside, radius)
+        counts = np.stack(
+            [
+                _histogram(codes[cell], None if counted is None else counted[cell], n_codes)
+                for cell in self._cells(*pixels.shape)
+            ]
+        )
+        if not counts.any():
+            raise ValueError(
+                f"the region holds no circle of radius {radius:g}, expected at least one pixel "
+                "whose neighbours are all inside. Use a larger region or a smaller radius."
+            )
+        return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).ravel()
+
+    def _scales(self):
+        """Return the number of points and the radius of each scale."""
+        n_points, radii = _as_list(self.n_points), _as_list(self.radius)
+        n_scales = len(n_points) if np.iterable(self.n_points) else len(radii)
+        n_points = n_points if np.iterable(self.n_points) else n_points * n_scales
+        radii = radii if np.iterable(self.radius) else radii * n_scales
+        if len(n_points) != len(radii) or n_scales == 0:
+            raise ValueError(
+                f"n_points is {self.n_points!r} and radius {self.radius!r}, expected as many "
+                "numbers of points as radii, at least one."
+            )
+        for scale in zip(n_points, radii):
+            _check_parameters(*scale, self.method)
+        return list(zip(n_points, radii))
+
+    def _n_codes(self, n_points):
+        if self.method == "var":
+            if not isinstance(self.n_bins, Integral) or not 1 <= self.n_bins <= 64:
+                raise ValueError(f"n_bins is {self.n_bins!r}, expected an integer from 1 to 64.")
+            return int(self.n_bins)
+        n_codes = _METHODS[self.method][1](n_points)
+        if n_codes > 2**16:
+            raise ValueError(
+                f"n_points is {n_points}, which gives {n_codes} columns, expected at most 16 points "
+                f"for method={self.method!r}. Use fewer points or method='uniform'."
+            )
+        return n_codes
+
+    def _check_size(self, image):
+        cells = self._checked_cells()
+        if image.shape[0] < cells[0] or image.shape[1] < cells[1]:
+            raise ValueError(
+                f"the image is {image.shape[0]} x {image.shape[1]} pixels, expected at least "
+                f"{cells[0]} x {cells[1]}: one pixel a cell. Use larger images or fewer cells."
+            )
+
+    def _checked_cells(self):
+        cells = tuple(self.cells) if np.iterable(self.cells) else ()
+        if len(cells) != 2 or not all(isinstance(n, Integral) and n >= 1 for n in cells):
+            raise ValueError(
+                f"cells is {self.cells!r}, expected two positive integers: rows and columns."
+            )
+        return cells
+
+    def _cells(self, height, width):
+        """Yield the pixels of each cell, row by row, as two slices."""
+        rows, columns = self._checked_cells()
+        for row in range(rows):
+            for column in range(columns):
+                yield (
+                    slice(row * height // rows, (row + 1) * height // rows),
+                    slice(column * width // columns, (column + 1) * width // columns),
+                )
 
     def get_feature_names_out(self, input_features=None):
         """Return the columns' names.
@@ -146,14 +436,20 @@ class LBP(FeatureExtractor):
         Returns
         -------
         ndarray of str
-            ``lbp_p8_r1_u03``: 8 points, radius 1, uniform pattern of 3 bright neighbours.
+            ``lbp_p8_r1_u03``: 8 points, radius 1, uniform pattern of 3 bright neighbours;
+            ``lbp_p8_r1_c01_02_u03``: the same in cell row 1, cell column 2, where there are cells.
         """
-        n_codes, letter = self._codes()
-        digits = max(2, len(str(n_codes - 1)))
-        return np.array(
-            [
-                f"lbp_p{self.n_points}_r{self.radius:g}_{letter}{code:0{digits}d}"
+        rows, columns = self._checked_cells()
+        cells = [f"c{row:02d}_{column:02d}_" for row in range(rows) for column in range(columns)]
+        scales = self._scales()
+        letter = _METHODS[self.method][2]
+        names = []
+        for n_points, radius in scales:
+            n_codes = self._n_codes(n_points)
+            digits = max(2, len(str(n_codes - 1)))
+            names += [
+                f"lbp_p{n_points}_r{radius:g}_{cell}{letter}{code:0{digits}d}"
+                for cell in (cells if len(cells) > 1 else [""])
                 for code in range(n_codes)
-            ],
-            dtype=object,
-        )
+            ]
+        return np.array(names, dtype=object)

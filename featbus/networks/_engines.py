@@ -186,7 +186,7 @@ class KerasEngine:
         maps = _feature_maps(base, network)
         pool = {"avg": keras.ops.mean, "max": keras.ops.max}
         rows = [pool[name](tensor, axis=(1, 2)) for tensor in maps for name in network.pooling]
-        model = keras.Model(base.inputs, keras.ops.concatenate(rows, axis=-1))
+        model = keras.Model(base.input, keras.ops.concatenate(rows, axis=-1))
         # JAX needs its compiler; TensorFlow's graphs are faster on a CPU without XLA.
         model.compile(jit_compile=keras.backend.backend() == "jax")
         return model, tuple(tuple(tensor.shape[1:]) for tensor in maps)
