@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from featbus.images import fill_value, is_path
 from featbus.io import ImageReadError
 
 _DIGEST_SIZE = 16
+_TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's, ticks every 2 s
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels.
 _READER_VERSION = 1
 # What a transformer does with its time, not with its images.
@@ -46,17 +48,57 @@ def digest_image(item):
     ImageReadError
         If the file cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
     if is_path(item):
-        digest.update(b"file")
-        _update_with_file(digest, item)
-        return digest.digest()
+        return _digest_file(os.fspath(item))
+    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
     image = np.asanyarray(item)
     digest.update(f"{image.dtype.str}{image.shape}".encode())
     digest.update(np.ascontiguousarray(np.ma.getdata(image)).data)
     if np.ma.isMaskedArray(image):
         digest.update(np.packbits(np.ma.getmaskarray(image)).data)
         digest.update(fill_value(image).tobytes())
+    return digest.digest()
+
+
+def file_status(path):
+    """Return what changes whenever a file is written, even if its time stamp is set back.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    tuple of int
+        Inode, size, and times of the last change of content and of inode in nanoseconds.
+
+    Raises
+    ------
+    ImageReadError
+        If there is no such file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ImageReadError(f"cannot read {os.fspath(path)!r}: {error.strerror}.") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _digest_file(path):
+    """Return the digest of a file's bytes, which are read again only after it was written."""
+    status = file_status(path)
+    # Two changes within one tick of the file system's clock look like one, and on Windows the last
+    # number is the time of birth: there, only the bytes tell.
+    settled = time.time_ns() - max(status[2:]) > _TICK
+    digest = _digest_bytes if os.name == "posix" and settled else _digest_bytes.__wrapped__
+    return digest(path, status)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _digest_bytes(path, status):
+    digest = hashlib.blake2b(b"file", digest_size=_DIGEST_SIZE)
+    _update_with_file(digest, path)
     return digest.digest()
 
 

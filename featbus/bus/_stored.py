@@ -1,6 +1,5 @@
 """Rows through a store: look them up, claim and compute what is missing, wait for the rest."""
 
-import os
 import threading
 import time
 from collections import deque
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from featbus.bus._batches import iter_results
-from featbus.bus._fingerprint import digest_image
+from featbus.bus._fingerprint import digest_image, file_status
 from featbus.bus._store import new_owner
 from featbus.images import is_path
 
@@ -49,11 +48,7 @@ def _chunked(items, size):
 
 
 def _status(item):
-    """Return what changes whenever a file is written, even if its time stamp is set back."""
-    if not is_path(item):
-        return None
-    status = os.stat(item)
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return file_status(item) if is_path(item) else None
 
 
 class StoredRun:
@@ -130,8 +125,8 @@ class StoredRun:
         """Return the digest of an image, or None if it cannot be read."""
         item = self._rows.batch[index]
         try:
-            digest = digest_image(item)
             self._status[index] = _status(item)
+            digest = digest_image(item)
         except (ValueError, OSError) as error:
             self._rows.fail(index, error)
             return None
