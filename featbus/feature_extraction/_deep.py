@@ -1,5 +1,7 @@
 """Features of frozen convolutional networks."""
 
+import os
+from importlib.metadata import version
 from itertools import islice
 from numbers import Integral
 
@@ -178,9 +180,14 @@ class DeepFeatures(FeatureExtractor):
 
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
+        # Keras names its own files by the digest that it expects, which a release may change.
         network = self._checked_network()
-        weights = network.digest or network.weights
-        return {**vars(network), "weights": weights, "dtype": self._checked_dtype().name}
+        weights = network.digest or (
+            network.weights and f"{network.weights}, keras {version('keras')}"
+        )
+        engine = "keras", os.environ.get("KERAS_BACKEND", "tensorflow")
+        dtype = self._checked_dtype().name
+        return {**vars(network), "weights": weights, "engine": engine, "dtype": dtype}
 
     def _checked_network(self):
         """Check the parameters, and return the network that they describe."""

@@ -54,11 +54,12 @@ def file_digest(path):
         64 hexadecimal digits.
     """
     status = os.stat(path)
-    return _file_digest(os.path.abspath(path), status.st_mtime_ns, status.st_size)
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return _file_digest(os.path.abspath(path), times, status.st_size)
 
 
 @lru_cache(maxsize=64)
-def _file_digest(path, modified, size):
+def _file_digest(path, times, size):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
