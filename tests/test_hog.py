@@ -90,3 +90,19 @@ def test_images_of_other_sizes_are_an_error_that_names_the_image():
 def test_bad_block_norm():
     with pytest.raises(ValueError, match="block_norm is 'max'"):
         HOG(block_norm="max").fit(np.zeros((1, 24, 24)))
+
+
+@pytest.mark.parametrize("cell", [(8, 8), (16, 12), (12, 9)])
+def test_render_draws_what_scikit_image_draws(cell):
+    image = noise((61, 70), np.uint8)
+    extractor = HOG(pixels_per_cell=cell, cells_per_block=(1, 1))
+    _, expected = hog(image, pixels_per_cell=cell, cells_per_block=(1, 1), visualize=True)
+    picture = extractor.render(image)
+    assert picture.dtype == np.float32
+    np.testing.assert_allclose(picture, expected, rtol=1e-5)
+
+
+def test_the_last_bit_is_the_same_every_time():
+    image = noise((64, 64), np.uint16)
+    rows = HOG(dtype=np.float64).transform([image.copy() for _ in range(20)])
+    assert (rows == rows[0]).all()

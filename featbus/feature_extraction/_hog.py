@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from skimage.draw import line as draw_line
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import FeatureExtractor, iter_images
@@ -102,6 +103,19 @@ def _normalize(blocks, norm):
 
 def _length(blocks):
     return np.sqrt(np.square(blocks).sum(axis=-1, keepdims=True) + _EPS**2)
+
+
+def _orientation_lines(orientations, height, width):
+    """Return for each orientation a cell with a line at a right angle to the gradient."""
+    radius = min(height, width) // 2 - 1
+    lines = np.zeros((orientations, height, width))
+    for line, angle in zip(lines, np.pi * (np.arange(orientations) + 0.5) / orientations):
+        down, across = radius * np.cos(angle), radius * np.sin(angle)
+        row, column = height // 2, width // 2
+        line[
+            draw_line(int(row - down), int(column + across), int(row + down), int(column - across))
+        ] = 1
+    return lines
 
 
 _NORMS = ("L1", "L1-sqrt", "L2", "L2-Hys")
@@ -216,8 +230,38 @@ class HOG(FeatureExtractor):
     def _extract(self, image):
         return self._blocks(image)
 
+    def render(self, image):
+        """Draw the histogram of each cell: a line along each orientation's edges.
+
+        Parameters
+        ----------
+        image : ndarray or path
+            One image.
+
+        Returns
+        -------
+        ndarray of float32 of shape (height, width)
+            The picture that `skimage.feature.hog` draws with ``visualize=True``, the same lines in
+            every cell: where lines cross, the mean magnitudes of their orientations add up.
+        """
+        (image,) = iter_images([image])
+        cells = self._cells(image)
+        height, width = self.pixels_per_cell
+        lines = _orientation_lines(self.orientations, height, width)
+        tiles = np.einsum("rco,oij->ricj", cells, lines)
+        picture = np.zeros(image.shape[:2], np.float32)
+        n_rows, n_columns = cells.shape[:2]
+        picture[: n_rows * height, : n_columns * width] = tiles.reshape(n_rows * height, -1)
+        return picture
+
     def _blocks(self, image):
         """Return the normalized blocks: their rows, columns, and cells with orientations."""
+        cells = self._cells(image)
+        blocks = np.moveaxis(sliding_window_view(cells, self.cells_per_block, axis=(0, 1)), 2, -1)
+        return _normalize(blocks.reshape(*blocks.shape[:2], -1), self.block_norm)
+
+    def _cells(self, image):
+        """Return the histograms of the cells: their rows, columns and orientations."""
         self._check_parameters()
         self._check_size(image)
         inside = inside_mask(image)
@@ -226,9 +270,7 @@ class HOG(FeatureExtractor):
             image = np.sqrt(image, dtype=image.dtype if image.dtype.kind == "f" else np.float64)
         elif image.dtype.kind != "f":
             image = image.astype(np.float32)  # holds differences of 16-bit numbers exactly
-        cells = _cell_histograms(image, inside, self.orientations, self.pixels_per_cell)
-        blocks = np.moveaxis(sliding_window_view(cells, self.cells_per_block, axis=(0, 1)), 2, -1)
-        return _normalize(blocks.reshape(*blocks.shape[:2], -1), self.block_norm)
+        return _cell_histograms(image, inside, self.orientations, self.pixels_per_cell)
 
     def _check_parameters(self):
         if self.block_norm not in _NORMS:
