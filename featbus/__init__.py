@@ -19,7 +19,7 @@ _HOMES = {
         "make_mammograms",
     ],
     "evaluation": ["evaluate"],
-    "feature_extraction": ["DeepFeatures", "HOG", "IntensityStatistics", "LBP"],
+    "feature_extraction": ["GLCM", "HOG", "LBP", "DeepFeatures", "IntensityStatistics"],
     "preprocessing": ["ImageLoader", "Resize"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

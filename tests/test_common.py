@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import featbus
 from featbus import (
+    GLCM,
     HOG,
     LBP,
     DeepFeatures,
@@ -33,6 +34,7 @@ ESTIMATORS = [
     pytest.param(Resize((24, 32)), id="Resize"),
     pytest.param(HOG(), id="HOG"),
     pytest.param(LBP(), id="LBP"),
+    pytest.param(GLCM(), id="GLCM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network

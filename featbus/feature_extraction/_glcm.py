@@ -1,0 +1,562 @@
+"""Grey-level co-occurrence."""
+
+import math
+from numbers import Integral
+
+import cv2
+import numpy as np
+
+from featbus.base import FeatureExtractor
+from featbus.images import check_image, inside_mask, to_gray, with_mask
+
+_ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+_AGGREGATIONS = ("average", "merge")
+# Four matrices of 1024 levels and what is computed from them take 100 MB.
+_MOST_LEVELS = 1024
+# Pairs that are counted at once: few enough for little memory, and for exact counts: those of
+# OpenCV are floating-point numbers, good up to 2**24.
+_STRIP = 2**20
+# The number of a pair is 16 bits wide. Where that leaves room, it holds the offset too.
+_MOST_NUMBERS = 2**16
+
+
+def _offset(distance, angle):
+    """Return the step ``(down, right)`` of Chebyshev length `distance`, never upwards."""
+    if abs(angle) > 2 * math.pi:
+        raise ValueError(f"Found the angle {angle}, expected radians: numpy.deg2rad converts.")
+    sine, cosine = math.sin(angle), math.cos(angle)
+    length = max(abs(sine), abs(cosine))
+    down, right = round(distance * sine / length), round(distance * cosine / length)
+    return (-down, -right) if down < 0 else (down, right)
+
+
+def _pairs(array, offset, start, stop):
+    """Return two views: the pixels of rows `start` to `stop`, and those one `offset` further."""
+    (height, width), (down, right) = array.shape, offset
+    stop = max(min(stop, height - down), start)
+    n_columns = max(width - abs(right), 0)
+    left, moved = max(-right, 0), max(right, 0)
+    return (
+        array[start:stop, left : left + n_columns],
+        array[start + down : stop + down, moved : moved + n_columns],
+    )
+
+
+def _histogram(numbers, n_bins):
+    if numbers.size == 0 or numbers.dtype != np.uint16:
+        return np.bincount(numbers, minlength=n_bins)
+    # Up to four times as quick as bincount, if the numbers lie in one row.
+    return cv2.calcHist([numbers[np.newaxis]], [0], None, [n_bins], [0, n_bins]).ravel()
+
+
+def _number(bins, scaled, inside, n_bins, offsets, rows, numbers):
+    """Number the pairs that start in `rows`; return the part of the buffer `numbers` in use."""
+    end = 0
+    for index, offset in enumerate(offsets):
+        one, other = _pairs(scaled, offset, *rows)[0], _pairs(bins, offset, *rows)[1]
+        if one.size == 0:
+            continue
+        # Twice as quick as NumPy's, of arrays with gaps between the rows.
+        number = cv2.add(one, other, numbers[end : end + one.size].reshape(one.shape))
+        number += numbers.dtype.type(index * n_bins)
+        if inside is not None:
+            number = number[np.logical_and(*_pairs(inside, offset, *rows))]
+            numbers[end : end + number.size] = number
+        end += number.size
+    return numbers[:end]
+
+
+def _count_pairs(bins, inside, n_levels, offsets):
+    """Count the pairs of bins ``0 .. n_levels - 1`` at each offset, in both directions.
+
+    Yields the matrices ``(n, n_levels, n_levels)`` of the next `n` offsets: as many as are quick to
+    count and to evaluate together, before they leave the cache.
+    """
+    n_bins = n_levels**2
+    dtype = np.uint16 if n_bins <= _MOST_NUMBERS else np.int32
+    n_together = min(max(_MOST_NUMBERS // n_bins, 1), len(offsets))
+    bins = bins.astype(dtype, copy=False)
+    scaled = bins * dtype(n_levels)
+    n_rows = max(_STRIP // (n_together * bins.shape[1]), 1)
+    numbers = np.empty(n_together * min(n_rows, bins.shape[0]) * bins.shape[1], dtype)
+    for first in range(0, len(offsets), n_together):
+        group = offsets[first : first + n_together]
+        counts = np.zeros(len(group) * n_bins)
+        for start in range(0, bins.shape[0], n_rows):
+            rows = start, start + n_rows
+            numbered = _number(bins, scaled, inside, n_bins, group, rows, numbers)
+            counts += _histogram(numbered, counts.size)
+        counts = counts.reshape(-1, n_levels, n_levels)
+        yield counts + counts.transpose(0, 2, 1)
+
+
+def cooccurrence_matrix(levels, distances=(1,), angles=_ANGLES, n_levels=None):
+    """Count how often two grey levels lie at a distance from each other.
+
+    Parameters
+    ----------
+    levels : ndarray or MaskedArray of int of shape (height, width)
+        Grey levels from 1 to `n_levels`, see `grey_levels`. Of a masked array, only pairs wholly
+        inside the region count.
+    distances : sequence of int, default=(1,)
+        Distances in pixels, by Chebyshev's norm: a distance of 2 at 45 degrees is two rows and two
+        columns.
+    angles : sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
+        Directions in radians: 0 is along a row, pi/2 down a column.
+    n_levels : int or None, default=None
+        Number of grey levels; None for the largest that occurs.
+
+    Returns
+    -------
+    ndarray of int64 of shape (n_distances, n_angles, n_levels, n_levels)
+        Entry ``[d, a, i, j]`` is the number of pairs of the levels ``i + 1`` and ``j + 1``. Each
+        pair counts in both directions: the matrices are symmetric.
+
+    Raises
+    ------
+    ValueError
+        If levels are not whole numbers from 1 to `n_levels`, if there are more than 1024, if a
+        distance is not a whole number from 1, or if an angle is larger than 2 pi.
+
+    See Also
+    --------
+    cooccurrence_features : What to compute from it.
+
+    Notes
+    -----
+    At a distance of 1, and along rows and columns at any, the matrices are those of
+    ``skimage.feature.graycomatrix(..., symmetric=True)``, with other axes and without its level 0.
+    At an angle scikit-image takes the Euclidean length: its distance 2 at 45 degrees, rounded, is
+    one row and one column.
+
+    Examples
+    --------
+    >>> from featbus.feature_extraction import cooccurrence_matrix
+    >>> cooccurrence_matrix([[1, 1, 2], [1, 2, 2]], angles=[0])[0, 0]
+    array([[2, 2],
+           [2, 2]])
+    """
+    levels = np.ma.asanyarray(levels)
+    inside = None if np.ma.getmask(levels) is np.ma.nomask else ~np.ma.getmaskarray(levels)
+    valid = levels.compressed()
+    if levels.ndim != 2 or levels.dtype.kind not in "iu" or valid.size == 0 or valid.min() < 1:
+        raise ValueError(
+            f"Expected whole grey levels of 1 or more in rows and columns, got shape "
+            f"{levels.shape}, dtype {levels.dtype}. grey_levels makes them of an image."
+        )
+    n_levels = _checked_n_levels(int(valid.max()) if n_levels is None else n_levels)
+    if valid.max() > n_levels:
+        raise ValueError(f"Found the grey level {valid.max()}, n_levels is {n_levels}.")
+    bins = np.ma.getdata(levels.astype(np.int64).filled(1)) - 1
+    offsets = [
+        _offset(distance, angle) for distance in _checked_distances(distances) for angle in angles
+    ]
+    counts = np.concatenate(list(_count_pairs(bins, inside, n_levels, offsets)))
+    return counts.astype(np.int64).reshape(len(distances), len(angles), n_levels, n_levels)
+
+
+def _checked_distances(distances):
+    if not all(isinstance(distance, Integral) and distance >= 1 for distance in distances):
+        raise ValueError(f"distances is {distances!r}, expected whole numbers of pixels from 1.")
+    return distances
+
+
+def _checked_n_levels(n_levels):
+    if not isinstance(n_levels, Integral) or not 1 <= n_levels <= _MOST_LEVELS:
+        raise ValueError(
+            f"Found {n_levels!r} grey levels, expected a whole number from 1 to {_MOST_LEVELS}. "
+            "Use fewer levels or wider bins."
+        )
+    return int(n_levels)
+
+
+def _diagonal_sums(matrices):
+    """Sum each antidiagonal, where ``i + j`` is constant: ``(n, k, k)`` to ``(n, 2 k - 1)``."""
+    n, k, _ = matrices.shape
+    # Read with rows one shorter than they are, each row starts one column further right.
+    wide = np.zeros((n, k, 2 * k))
+    wide[:, :, :k] = matrices
+    return wide.reshape(n, -1)[:, : k * (2 * k - 1)].reshape(n, k, 2 * k - 1).sum(axis=1)
+
+
+def _entropy(p):
+    """Return the entropy in bits over the last axis."""
+    logarithm = np.where(p > 0, p, 1)
+    np.log2(logarithm, out=logarithm)
+    # "+ 0.0" because a single level would give an entropy of -0.
+    return -np.einsum("ni,ni->n", p, logarithm) + 0.0
+
+
+def _moments(p, deviation, highest=2):
+    """Return the moments from the second to the `highest`."""
+    moments, weighted = [], p * deviation
+    for _ in range(highest - 1):
+        weighted *= deviation
+        moments.append(weighted.sum(axis=1))
+    return moments
+
+
+def _features(matrices):
+    """Compute the features of symmetric matrices ``(n, n_levels, n_levels)``, none of them 0."""
+    n, n_levels, _ = matrices.shape
+    p = matrices / matrices.sum(axis=(1, 2), keepdims=True)
+    flat = p.reshape(n, -1)
+    marginal = p.sum(axis=1)
+    p_sum = _diagonal_sums(p)
+    p_difference = _diagonal_sums(p[:, :, ::-1])[:, n_levels - 1 :]
+    p_difference[:, 1:] *= 2
+
+    level = np.arange(1, n_levels + 1)
+    difference = np.arange(n_levels)
+    square = difference**2
+    mean = marginal @ level
+    (variance,) = _moments(marginal, level - mean[:, np.newaxis])
+    weights = (
+        square,
+        difference,
+        1 / (1 + difference),
+        1 / (1 + difference / n_levels),
+        1 / (1 + square),
+        1 / (1 + square / n_levels**2),
+        np.divide(1, square, where=square > 0, out=np.zeros(n_levels)),
+    )
+    contrast, dissimilarity, inverse, normalised, inverse_moment, normalised_moment, by_square = (
+        weights @ p_difference.T
+    )
+    (difference_variance,) = _moments(p_difference, difference - dissimilarity[:, np.newaxis])
+    sum_deviation = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
+    sum_variance, shade, prominence = _moments(p_sum, sum_deviation, highest=4)
+    entropy, marginal_entropy = _entropy(flat), _entropy(marginal)
+    # Both of IBSI's HXY1 and HXY2: the matrix is symmetric.
+    independent_entropy = 2 * marginal_entropy
+    return {
+        "joint_maximum": flat.max(axis=1),
+        "joint_average": mean,
+        "joint_variance": variance,
+        "joint_entropy": entropy,
+        "difference_average": dissimilarity,
+        "difference_variance": difference_variance,
+        "difference_entropy": _entropy(p_difference),
+        "sum_average": 2 * mean,
+        "sum_variance": sum_variance,
+        "sum_entropy": _entropy(p_sum),
+        "angular_second_moment": np.einsum("ni,ni->n", flat, flat),
+        "contrast": contrast,
+        "dissimilarity": dissimilarity,
+        "inverse_difference": inverse,
+        "normalised_inverse_difference": normalised,
+        "inverse_difference_moment": inverse_moment,
+        "normalised_inverse_difference_moment": normalised_moment,
+        "inverse_variance": by_square,
+        # With (i - j)^2 = i^2 + j^2 - 2 i j, the mean of i j follows from the contrast.
+        "correlation": 1 - _quotient(contrast, 2 * variance),
+        "autocorrelation": variance + mean**2 - contrast / 2,
+        "cluster_tendency": sum_variance,
+        "cluster_shade": shade,
+        "cluster_prominence": prominence,
+        "information_correlation_1": _quotient(entropy - independent_entropy, marginal_entropy),
+        "information_correlation_2": np.sqrt(
+            1 - np.exp(-2 * np.maximum(independent_entropy - entropy, 0))
+        ),
+    }
+
+
+def _quotient(dividend, divisor):
+    return np.divide(dividend, divisor, where=divisor > 0, out=np.zeros_like(divisor))
+
+
+def cooccurrence_features(matrices):
+    """Compute the co-occurrence features of the Image Biomarker Standardisation Initiative.
+
+    Parameters
+    ----------
+    matrices : array_like of shape (..., n_levels, n_levels)
+        Symmetric co-occurrence matrices, as counts or as probabilities; rows and columns stand for
+        the grey levels from 1.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (...)
+        IBSI's 25 grey-level co-occurrence features ([1]_, section 3.6, [2]_) by IBSI's names.
+        Where all pixels have one level and the definition gives 0/0, `correlation` is 1, as in
+        scikit-image, and both information correlations are 0.
+
+    Raises
+    ------
+    ValueError
+        If a matrix is not square, not symmetric, has negative or NaN entries, or only zeros.
+
+    See Also
+    --------
+    cooccurrence_matrix : Counts the pairs.
+
+    Notes
+    -----
+    Names hide traps. *Angular second moment* is scikit-image's ``ASM``; its ``energy`` is the root
+    of it. *Inverse difference moment* is its ``homogeneity``, while others call *inverse
+    difference* that. Entropies are in bits (`log2`); scikit-image's is in nats. Grey levels start
+    at 1, not at 0: averages and autocorrelation depend on it. *Cluster tendency* equals *sum
+    variance*, and *dissimilarity* equals *difference average*: IBSI lists each under both names.
+
+    References
+    ----------
+    .. [1] Zwanenburg A et al. Image biomarker standardisation initiative, reference manual,
+       arXiv:1612.07003.
+    .. [2] Haralick RM, Shanmugam K, Dinstein I. Textural features for image classification. IEEE
+       Transactions on Systems, Man, and Cybernetics 3 (1973) 610-621,
+       doi:10.1109/TSMC.1973.4309314.
+
+    Examples
+    --------
+    >>> from featbus.feature_extraction import cooccurrence_features
+    >>> features = cooccurrence_features([[4, 1], [1, 2]])
+    >>> float(features["contrast"]), float(features["joint_maximum"])
+    (0.25, 0.5)
+    """
+    matrices = np.asarray(matrices, dtype=np.float64)
+    shape = matrices.shape
+    if len(shape) < 2 or shape[-1] != shape[-2] or not matrices.size:
+        raise ValueError(f"Expected matrices of shape (..., n, n), got {shape}.")
+    if not np.array_equal(matrices, np.swapaxes(matrices, -1, -2)):
+        raise ValueError("Expected symmetric matrices without NaN: add the transpose.")
+    if matrices.min() < 0 or (matrices.sum(axis=(-1, -2)) == 0).any():
+        raise ValueError("Expected matrices of counts or probabilities that are not all 0.")
+    features = _features(matrices.reshape(-1, *shape[-2:]))
+    return {name: values.reshape(shape[:-2])[()] for name, values in features.items()}
+
+
+def _bin(brightness, low, scale, n_levels, tolerance):
+    """Return the bins ``0 .. n_levels - 1`` of `scale` bins for a brightness of 1."""
+    position = np.subtract(brightness, low, dtype=np.float64)
+    position *= scale
+    # Rounding must not push a value that lies on an edge into the bin below.
+    position += tolerance * scale
+    # Unlike clip, fmax knows what to do with a NaN outside the region.
+    np.fmin(np.fmax(position, 0, out=position), n_levels - 1, out=position)
+    return position.astype(np.uint16)
+
+
+def _bounds(pixels, inside, top, intensity_range):
+    """Return the brightness at which the bins begin and end."""
+    if intensity_range is None:
+        region = pixels if inside is None else pixels[inside]
+        return region.min() / np.float64(top), region.max() / np.float64(top)
+    low, high = map(float, intensity_range)
+    if not low < high:
+        raise ValueError(
+            f"intensity_range is {intensity_range!r}, expected (low, high) with low < high."
+        )
+    return low, high
+
+
+def _discretise(image, inside, levels, bin_width, intensity_range):
+    """Return the bins of a checked image of one channel, from 0, and the number of bins."""
+    pixels = image.view(np.uint8) if image.dtype == bool else image
+    top = 1 if image.dtype.kind in "bf" else np.iinfo(image.dtype).max
+    low, high = _bounds(pixels, inside, top, intensity_range)
+    tolerance = 4 * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
+    if bin_width is None:
+        n_levels = _checked_n_levels(levels)
+        # A constant image has one level.
+        scale = n_levels / (high - low) if high > low else 1.0
+    else:
+        if not bin_width > 0:
+            raise ValueError(f"bin_width is {bin_width!r}, expected a brightness larger than 0.")
+        scale = 1 / bin_width
+        n_levels = _checked_n_levels(int((high - low + tolerance) * scale) + 1)
+    if image.dtype.kind == "f" or image.size <= top:
+        return _bin(pixels / np.float64(top), low, scale, n_levels, tolerance), n_levels
+    # There are more pixels than values that they can take.
+    table = _bin(np.arange(top + 1) / top, low, scale, n_levels, tolerance)
+    return cv2.LUT(pixels, table) if top == 255 else np.take(table, pixels), n_levels
+
+
+def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
+    """Discretise the brightness of an image as the IBSI defines it.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray of shape (height, width) or (height, width, channels)
+        An image, see :ref:`images`. Colour images count by their luma.
+    levels : int, default=32
+        Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
+        `bin_width`.
+    bin_width : float or None, default=None
+        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
+        type: ``10 / 255`` is 10 levels of an 8-bit image.
+    intensity_range : tuple of float or None, default=None
+        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
+        or last bin. None for the range of the image or, if it is masked, of its region.
+
+    Returns
+    -------
+    ndarray or MaskedArray of uint16 of shape (height, width)
+        Grey levels from 1 ([1]_, section 2.7); masked where the image is.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range, or more than 1024 levels come out.
+
+    References
+    ----------
+    .. [1] Zwanenburg A et al. Image biomarker standardisation initiative, reference manual,
+       arXiv:1612.07003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.feature_extraction import grey_levels
+    >>> image = np.array([[10, 19, 20, 50]], np.uint8)
+    >>> grey_levels(image, levels=4), grey_levels(image, bin_width=10 / 255)
+    (array([[1, 1, 2, 4]], dtype=uint16), array([[1, 1, 2, 5]], dtype=uint16))
+    """
+    image = to_gray(check_image(image))
+    inside = inside_mask(image)
+    bins, _ = _discretise(np.ma.getdata(image), inside, levels, bin_width, intensity_range)
+    return with_mask(bins + np.uint16(1), inside)
+
+
+class GLCM(FeatureExtractor):
+    """Grey-level co-occurrence: Haralick's texture features, as the IBSI standardised them.
+
+    How often two grey levels are neighbours, in four directions, is what the 25 features of each
+    distance are computed from ([1]_, [2]_).
+
+    Parameters
+    ----------
+    distances : sequence of int, default=(1,)
+        Distances in pixels between the two pixels of a pair, by Chebyshev's norm: a distance of 2
+        at 45 degrees is two rows and two columns. Each has its own columns.
+    angles : sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
+        Directions in radians: 0 is along a row, pi/2 down a column. Pairs count in both directions.
+    levels : int, default=32
+        Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
+        `bin_width`.
+    bin_width : float or None, default=None
+        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
+        type: ``10 / 255`` is 10 levels of an 8-bit image.
+    intensity_range : tuple of float or None, default=None
+        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
+        or last bin. None for the range of each image or, if it is masked, of its region.
+    aggregation : {"average", "merge"}, default="average"
+        Whether to average the features of the angles (IBSI's *2D averaged*) or to compute them once
+        from the sum of the matrices (*2D merged*).
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float32
+        The rows' dtype; the computation is in double precision.
+
+    See Also
+    --------
+    featbus.feature_extraction.cooccurrence_features : The features, with their traps.
+    featbus.feature_extraction.cooccurrence_matrix : The counts.
+    featbus.feature_extraction.grey_levels : The levels.
+    LBP : Texture whatever the brightness.
+
+    Notes
+    -----
+    Colour images count by their luma; 16-bit images are discretised from all their values. Of a
+    masked image only pairs of pixels that both lie in the region count. An angle at which there is
+    no pair, as in an image of one row, is left out; without a pair at any angle, the image is an
+    error.
+
+    References
+    ----------
+    .. [1] Haralick RM, Shanmugam K, Dinstein I. Textural features for image classification. IEEE
+       Transactions on Systems, Man, and Cybernetics 3 (1973) 610-621,
+       doi:10.1109/TSMC.1973.4309314.
+    .. [2] Zwanenburg A et al. The Image Biomarker Standardization Initiative. Radiology 295 (2020)
+       328-338, doi:10.1148/radiol.2020191145; reference manual arXiv:1612.07003.
+
+    Examples
+    --------
+    >>> from featbus import GLCM, make_breast_ultrasound
+    >>> images = make_breast_ultrasound(4, random_state=0).images
+    >>> glcm = GLCM(distances=[1, 3])
+    >>> glcm.fit_transform(images).shape
+    (4, 50)
+    >>> str(glcm.get_feature_names_out()[11])
+    'glcm_d1_contrast'
+    """
+
+    def __init__(
+        self,
+        *,
+        distances=(1,),
+        angles=_ANGLES,
+        levels=32,
+        bin_width=None,
+        intensity_range=None,
+        aggregation="average",
+        dtype=np.float32,
+    ):
+        self.distances = distances
+        self.angles = angles
+        self.levels = levels
+        self.bin_width = bin_width
+        self.intensity_range = intensity_range
+        self.aggregation = aggregation
+        self.dtype = dtype
+
+    def _extract(self, image):
+        self._check_parameters()
+        bins, inside, n_levels = self._bins(to_gray(image))
+        return np.concatenate(
+            [self._row(bins, inside, n_levels, distance) for distance in self.distances]
+        )
+
+    def _check_parameters(self):
+        if self.aggregation not in _AGGREGATIONS:
+            raise ValueError(
+                f"aggregation is {self.aggregation!r}, expected one of {_AGGREGATIONS}."
+            )
+        if len(_checked_distances(self.distances)) == 0 or len(self.angles) == 0:
+            raise ValueError("distances or angles is empty, expected at least one of each.")
+        self._checked_dtype()
+
+    def _bins(self, image):
+        """Return bins, region and number of bins; of the region, no more than the box around it."""
+        inside, pixels = inside_mask(image), np.ma.getdata(image)
+        if inside is not None:
+            box = cv2.boundingRect(inside.view(np.uint8))
+            window = slice(box[1], box[1] + box[3]), slice(box[0], box[0] + box[2])
+            inside, pixels = inside[window], np.ascontiguousarray(pixels[window])
+        bins, n_levels = _discretise(
+            pixels, inside, self.levels, self.bin_width, self.intensity_range
+        )
+        return bins, inside, n_levels
+
+    def _row(self, bins, inside, n_levels, distance):
+        offsets = [_offset(distance, angle) for angle in self.angles]
+        groups = _count_pairs(bins, inside, n_levels, offsets)
+        if self.aggregation == "merge":
+            groups = [sum(counts.sum(axis=0, keepdims=True) for counts in groups)]
+        groups = (counts[counts.any(axis=(1, 2))] for counts in groups)
+        rows = [np.array(list(_features(counts).values())) for counts in groups if len(counts)]
+        if not rows:
+            raise ValueError(
+                f"no two pixels lie at distance {distance} in the {bins.shape[0]} x "
+                f"{bins.shape[1]} pixels of the "
+                f"{'image' if inside is None else 'box around the region'}, expected at least one "
+                f"pair: {distance + 1} pixels along one of the angles. Use smaller distances, or "
+                "leave the image out."
+            )
+        return np.concatenate(rows, axis=1).mean(axis=1)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the columns' names.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str
+            ``glcm_d``, the distance, and IBSI's name of the feature: ``glcm_d1_contrast``.
+        """
+        names = _features(np.ones((1, 1, 1)))
+        return np.array(
+            [f"glcm_d{distance}_{name}" for distance in self.distances for name in names],
+            dtype=object,
+        )
