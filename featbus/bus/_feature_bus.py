@@ -173,7 +173,7 @@ class FeatureBus(TransformerMixin, BaseEstimator):
             Where to write ``part-000000.parquet`` and so on; made if need be. It holds nothing
             else, but files whose names begin with a dot or an underscore.
         partition_size : int, default=10_000
-            Number of images a partition. Memory grows with it, to about three times its rows.
+            Number of images a partition. Its rows take their place in memory twice.
 
         Raises
         ------

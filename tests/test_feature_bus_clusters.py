@@ -1,0 +1,230 @@
+"""FeatureBus over several processes, some of which die: Dask and Ray."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import cv2
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from _spies import CountingMean, count
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import SVC
+
+from featbus import FeatureBus, FeatureStore
+from featbus.bus._batches import iter_results
+
+N_IMAGES = 80
+IMAGES = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 16, 16)).astype(np.uint8)
+EXPECTED = np.array([[image.mean(), image.size] for image in IMAGES], dtype=np.float32)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    names = [tmp_path / f"scan{index:03d}.png" for index in range(N_IMAGES)]
+    for name, image in zip(names, IMAGES):
+        cv2.imwrite(str(name), image)
+    return names
+
+
+@pytest.fixture
+def memory(tmp_path):
+    return tmp_path / "features.sqlite"
+
+
+@pytest.fixture
+def log(tmp_path):
+    return str(tmp_path / "log")
+
+
+@pytest.fixture
+def not_here(monkeypatch):
+    """Let this process compute nothing; the workers have code of their own."""
+
+    def fail(self, image):
+        raise AssertionError("computed in the main process")
+
+    monkeypatch.setattr(CountingMean, "_extract", fail)
+
+
+@contextmanager
+def one_killed(pids, log, after=12):
+    """Kill a process, of those that `pids` returns, once `after` images are done."""
+
+    def kill():
+        deadline = time.monotonic() + 60
+        while count(log) < after and time.monotonic() < deadline:
+            time.sleep(0.005)
+        killed.append(pids()[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killed = []
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield
+    thread.join()
+    assert len(killed) == 1
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="featbus[dask] is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    from distributed import default_client
+
+    client = default_client()
+    client.wait_for_workers(2, timeout=30)
+    return client
+
+
+def dask_workers(client):
+    return lambda: list(client.run(os.getpid).values())
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("kind", ["array", "list", "paths"])
+def test_dask_gives_the_same_rows(kind, stored, client, not_here, paths, memory, log):
+    images = {"array": IMAGES, "list": list(IMAGES), "paths": paths}[kind]
+    bus = FeatureBus(CountingMean(log=log), memory=memory if stored else None, batch_size=7)
+    with joblib.parallel_config("dask"):
+        rows = bus.fit_transform(images)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert count(log) == N_IMAGES
+
+
+@pytest.mark.parametrize("kind", ["array", "paths"])
+def test_dask_loses_nothing_with_a_worker(kind, client, not_here, paths, memory, log):
+    images = IMAGES if kind == "array" else paths
+    bus = FeatureBus(CountingMean(log=log, delay=0.02), memory=memory, batch_size=4)
+    if kind == "array":
+        bus.set_params(memory=None)
+    with one_killed(dask_workers(client), log), joblib.parallel_config("dask"):
+        rows = bus.fit_transform(images)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    if kind == "paths":
+        assert FeatureStore(memory).info()["n_rows"].tolist() == [N_IMAGES]
+        before = count(log)
+        np.testing.assert_array_equal(bus.transform(images), EXPECTED)
+        assert count(log) == before
+
+
+def test_dask_names_the_images_that_kill_workers(cluster, client, paths, log, monkeypatch):
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    bus = FeatureBus(CountingMean(log=log, delay=0.1), batch_size=4)
+    with (
+        one_killed(dask_workers(client), log, after=1),
+        joblib.parallel_config("dask"),
+        pytest.raises(RuntimeError, match="this batch of 4 images died: .*scan0.*leave the image"),
+    ):
+        bus.fit_transform(paths)
+
+
+def test_dask_takes_batches_as_they_are_needed(client, log):
+    taken = []
+    batches = (taken.append(start) or IMAGES[start : start + 4] for start in range(0, N_IMAGES, 4))
+    ahead = []
+    with joblib.parallel_config("dask"):
+        for index, _ in enumerate(iter_results(CountingMean(log=log), batches)):
+            ahead.append(len(taken) - index)
+    assert max(ahead) <= 2 * 2 + 1
+
+
+def test_a_dask_cluster_of_one_thread_does_the_work():
+    distributed = pytest.importorskip("distributed", reason="featbus[dask] is not installed")
+
+    def workers(images):
+        return np.full((len(images), 1), float(distributed.get_worker().name))
+
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        client.as_current(),
+        joblib.parallel_config("dask"),
+    ):
+        rows = FeatureBus(FunctionTransformer(workers)).fit_transform(IMAGES)
+    assert (rows == 0).all()
+
+
+def test_a_grid_search_on_dask_computes_each_image_once(client, not_here, memory, log):
+    bus = FeatureBus(CountingMean(log=log, delay=0.005), memory=memory, batch_size=4)
+    search = GridSearchCV(make_pipeline(bus, SVC()), {"svc__C": [1, 10, 100]}, cv=3, refit=False)
+    with joblib.parallel_config("dask"):
+        search.fit(list(IMAGES), np.arange(N_IMAGES) % 2)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert count(log) == N_IMAGES
+
+
+def test_parquet_from_dask(client, not_here, paths, tmp_path, log):
+    pytest.importorskip("pyarrow", reason="featbus[parquet] is not installed")
+    with joblib.parallel_config("dask"):
+        FeatureBus(CountingMean(log=log), batch_size=4).to_parquet(
+            paths, tmp_path / "rows", partition_size=30
+        )
+    frame = pd.read_parquet(tmp_path / "rows")
+    np.testing.assert_array_equal(frame[["mean", "size"]], EXPECTED)
+    assert count(log) == N_IMAGES
+
+
+@pytest.fixture(scope="module")
+def ray():
+    ray = pytest.importorskip("ray", reason="the extra featbus[ray] is not installed")
+    from ray.util.joblib import register_ray
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": os.path.dirname(__file__)}},
+    )
+    register_ray()
+    yield ray
+    ray.shutdown()
+
+
+def ray_actors():
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "ray::PoolActor.run_batch" in child.cmdline()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", [False, True])
+def test_ray_gives_the_same_rows(stored, ray, not_here, paths, memory, log):
+    bus = FeatureBus(CountingMean(log=log), memory=memory if stored else None, batch_size=4)
+    with joblib.parallel_config("ray", n_jobs=-1):
+        rows = bus.fit_transform(paths)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert count(log) == N_IMAGES
+
+
+@pytest.mark.slow
+def test_ray_loses_nothing_with_a_worker(ray, not_here, paths, memory, log):
+    bus = FeatureBus(CountingMean(log=log, delay=0.02), memory=memory, batch_size=4)
+    retries = {"max_restarts": 3, "max_task_retries": 3}
+    with (
+        one_killed(ray_actors, log),
+        joblib.parallel_config("ray", n_jobs=2, ray_remote_args=retries),
+    ):
+        rows = bus.fit_transform(paths)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert FeatureStore(memory).info()["n_rows"].tolist() == [N_IMAGES]

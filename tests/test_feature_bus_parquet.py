@@ -1,0 +1,543 @@
+"""FeatureBus.to_parquet: what it writes, and what a run after a run finds."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _spies import CountingMean, count
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
+
+from featbus import LBP, FeatureBus, FeatureStore
+from featbus.bus import FingerprintError, digest_image
+
+pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] is not installed")
+
+# Writes partitions, and dies as a killed process does: at once, with nothing put in order.
+WORKER = """
+import os, signal, sys
+import pyarrow.parquet
+from _spies import CountingMean
+from featbus import FeatureBus
+
+paths, directory, log, delay, dies_in_write = sys.argv[1:]
+write_table = pyarrow.parquet.write_table
+
+def write_half(table, file, **options):
+    global dies_in_write
+    dies_in_write = int(dies_in_write) - 1
+    if dies_in_write:
+        return write_table(table, file, **options)
+    sink = pyarrow.BufferOutputStream()
+    write_table(table, sink, **options)
+    written = sink.getvalue().to_pybytes()
+    file.write(written[: len(written) // 2])
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if dies_in_write:
+    pyarrow.parquet.write_table = write_half
+with open(paths) as file:
+    paths = file.read().splitlines()
+bus = FeatureBus(CountingMean(log=log, delay=float(delay)), batch_size=4)
+bus.to_parquet(paths, directory, partition_size=10)
+"""
+
+
+def noise(n_images, shape=(12, 12), seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n_images, *shape)).astype(np.uint8)
+
+
+def write_images(folder, n_images, seed=0):
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"scan ({index:03d}).png" for index in range(n_images)]
+    for path, image in zip(paths, noise(n_images, seed=seed)):
+        cv2.imwrite(str(path), image)
+    return paths
+
+
+def partitions(directory):
+    return sorted(path.name for path in Path(directory).iterdir())
+
+
+def header(path):
+    return json.loads(pq.read_schema(path).metadata[b"featbus"])
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return write_images(tmp_path / "images", 12)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "rows"
+
+
+@pytest.fixture
+def log(tmp_path):
+    return str(tmp_path / "log")
+
+
+@pytest.fixture
+def bus(log):
+    return FeatureBus(CountingMean(log=log), batch_size=3)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_line_holds_path_digest_and_features(stored, n_jobs, dtype, paths, directory, tmp_path):
+    memory = tmp_path / "features.sqlite" if stored else None
+    bus = FeatureBus(LBP(dtype=dtype), memory=memory, batch_size=3, n_jobs=n_jobs)
+    assert bus.to_parquet(paths, directory, partition_size=5) is None
+    frame = pd.read_parquet(directory)
+    names = LBP().get_feature_names_out().tolist()
+    assert frame.columns.tolist() == ["path", "digest", "error", *names]
+    assert frame["path"].tolist() == [str(path) for path in paths]
+    assert frame["digest"].tolist() == [digest_image(path).hex() for path in paths]
+    assert frame["error"].isna().all()
+    assert (frame.dtypes[names] == dtype).all()
+    np.testing.assert_array_equal(frame[names], LBP(dtype=dtype).fit_transform(paths))
+    assert bus.errors_ == []
+
+
+def test_the_schema_says_what_made_the_rows(bus, paths, directory):
+    bus.to_parquet(paths, directory, partition_size=5)
+    first, second, _ = (header(path) for path in sorted(directory.iterdir()))
+    assert first["transformer"].startswith("CountingMean(")
+    assert first["features"] == ["mean", "size"]
+    assert first["partition_size"] == 5
+    assert len(first["fingerprint"]) == 32
+    assert first["featbus"]
+    differing = {key for key in first if first[key] != second[key]}
+    assert differing == {"images"}
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # Dask's own
+def test_arrow_and_dask_read_it(bus, paths, directory):
+    bus.to_parquet(paths, directory, partition_size=5)
+    dataset = pytest.importorskip("pyarrow.dataset").dataset(directory)
+    assert dataset.count_rows() == 12
+    table = dataset.to_table(columns=["mean"]).to_pandas()
+    dask = pytest.importorskip("dask.dataframe", reason="the extra featbus[dask] is not installed")
+    frame = dask.read_parquet(directory)
+    assert frame.npartitions == 3
+    expected = bus.transform(paths)[:, 0]
+    np.testing.assert_array_equal(table["mean"], expected)
+    np.testing.assert_array_equal(frame["mean"].compute(), expected)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "partition_size", "expected"),
+    [
+        (1, 1, [1]),
+        (1, 10, [1]),
+        (10, 10, [10]),
+        (10, np.int64(5), [5, 5]),
+        (11, 5, [5, 5, 1]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_partitions_and_order(n_images, partition_size, expected, bus, directory):
+    images = noise(n_images)
+    bus.to_parquet(images, directory, partition_size=partition_size)
+    assert partitions(directory) == [f"part-{i:06d}.parquet" for i in range(len(expected))]
+    sizes = [pq.read_metadata(path).num_rows for path in sorted(directory.iterdir())]
+    assert sizes == expected
+    frame = pd.read_parquet(directory)
+    np.testing.assert_array_equal(frame[["mean", "size"]], bus.transform(images))
+    assert frame["path"].isna().all()
+    assert frame["digest"].tolist() == [digest_image(image).hex() for image in images]
+
+
+def test_an_empty_batch_is_an_error_as_everywhere(bus, directory):
+    with pytest.raises(ValueError, match="Found an empty batch"):
+        bus.to_parquet([], directory)
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("partition_size", [0, -1, 2.0, "10", None])
+def test_bad_partition_size(partition_size, bus, directory):
+    with pytest.raises(ValueError, match="partition_size is .*, expected a positive integer"):
+        bus.to_parquet(noise(2), directory, partition_size=partition_size)
+
+
+@pytest.mark.parametrize("kind", ["paths", "arrays"])
+def test_only_missing_partitions_are_computed(kind, bus, paths, directory, log):
+    images = paths if kind == "paths" else noise(12)
+    bus.to_parquet(images, directory, partition_size=5)
+    before, computed = pd.read_parquet(directory), count(log)
+    written = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
+    bus.to_parquet(images, directory, partition_size=5)
+    assert count(log) == computed == 12
+    assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == written
+    (directory / "part-000001.parquet").unlink()
+    bus.to_parquet(images, directory, partition_size=5)
+    assert count(log) == computed + 5
+    pd.testing.assert_frame_equal(pd.read_parquet(directory), before)
+
+
+def test_a_file_that_was_written_anew_with_the_same_content_is_up_to_date(
+    bus, paths, directory, log
+):
+    bus.to_parquet(paths, directory, partition_size=5)
+    paths[3].write_bytes(paths[3].read_bytes())
+    os.utime(paths[3], (0, 0))
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert count(log) == 12
+
+
+def test_a_partition_with_a_changed_file_is_computed_again(bus, paths, directory, log):
+    bus.to_parquet(paths, directory, partition_size=5)
+    before, status = pd.read_parquet(directory), os.stat(paths[6])
+    cv2.imwrite(str(paths[6]), np.full((12, 12), 9, np.uint8))
+    os.utime(paths[6], ns=(status.st_atime_ns, status.st_mtime_ns))
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert count(log) == 12 + 5
+    after = pd.read_parquet(directory)
+    assert after["mean"][6] == 9
+    assert after["digest"][6] == digest_image(paths[6]).hex() != before["digest"][6]
+    pd.testing.assert_frame_equal(after.drop(index=6), before.drop(index=6))
+
+
+def test_a_list_may_grow(bus, paths, directory, log):
+    bus.to_parquet(paths[:7], directory, partition_size=5)
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert count(log) == 7 + 5 + 2
+    np.testing.assert_array_equal(pd.read_parquet(directory)["mean"], bus.transform(paths)[:, 0])
+
+
+def test_with_memory_what_a_broken_run_computed_is_not_lost(paths, directory, log, tmp_path):
+    bus = FeatureBus(CountingMean(log=log), memory=tmp_path / "features.sqlite", batch_size=3)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    images = [*paths[:10], broken]
+    with pytest.raises(ValueError, match="^image 10: .*broken.png"):
+        bus.to_parquet(images, directory, partition_size=6)
+    assert partitions(directory) == ["part-000000.parquet"]
+    computed = count(log)
+    images[10] = paths[10]
+    bus.to_parquet(images, directory, partition_size=6)
+    assert computed == 10
+    assert count(log) == 11
+    assert len(pd.read_parquet(directory)) == 11
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda bus, images: (bus.set_params(transformer__factor=2), images), "another transform"),
+        (lambda bus, images: (FeatureBus(LBP()), images), "another transformer: CountingMean"),
+        (lambda bus, images: (bus, images[::-1]), r"image 0 was '.*000\).png', now it is '.*011"),
+        (lambda bus, images: (bus, images[1:]), r"image 0 was '.*000\).png', now it is '.*001"),
+        (lambda bus, images: (bus, images[:7]), r"image 7 was '.*007\).png', now it is missing"),
+        (lambda bus, images: (bus, images[:5]), "part-000001.parquet' is no part of these 5 im"),
+        (
+            lambda bus, images: (bus, noise(12)),
+            r"image 0 was '.*000\).png', now it is '[0-9a-f]{32}",
+        ),
+    ],
+    ids=["parameter", "class", "order", "without first", "shorter", "much shorter", "arrays"],
+)
+def test_nothing_is_mixed(change, message, bus, paths, directory, log):
+    bus.to_parquet(paths, directory, partition_size=5)
+    before = pd.read_parquet(directory)
+    computed = count(log)
+    bus, images = change(bus, paths)
+    with pytest.raises(ValueError, match=f"{message}(.|\n)*Name another directory, or delete"):
+        bus.to_parquet(images, directory, partition_size=5)
+    pd.testing.assert_frame_equal(pd.read_parquet(directory), before)
+    assert count(log) == computed
+
+
+def test_other_arrays_are_other_images(bus, directory):
+    bus.to_parquet(noise(4), directory)
+    with pytest.raises(ValueError, match="image 0 was '[0-9a-f]{32}', now it is '[0-9a-f]{32}'"):
+        bus.to_parquet(noise(4, seed=1), directory)
+
+
+def test_another_partition_size(bus, paths, directory):
+    bus.to_parquet(paths, directory, partition_size=5)
+    with pytest.raises(ValueError, match="written with partition_size=5, now it is 4. Name anoth"):
+        bus.to_parquet(paths, directory, partition_size=4)
+
+
+def test_another_learned_state(directory):
+    images = noise(12)
+    bus = FeatureBus(make_pipeline(LBP(), PCA(2)))
+    bus.fit(images).to_parquet(images, directory)
+    frame = pd.read_parquet(directory)
+    assert frame.columns[3:].tolist() == ["pca0", "pca1"]
+    np.testing.assert_array_equal(frame[["pca0", "pca1"]], bus.transform(images))
+    with pytest.raises(ValueError, match="another transformer: .*learned state"):
+        bus.fit(images[:6]).to_parquet(images, directory)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", None])
+def test_a_file_that_is_no_partition(content, bus, paths, directory):
+    bus.to_parquet(paths, directory, partition_size=5)
+    partition = directory / "part-000001.parquet"
+    partition.write_bytes(partition.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(ValueError, match="part-000001.parquet' is damaged, or to_parquet did not"):
+        bus.to_parquet(paths, directory, partition_size=5)
+    partition.unlink()
+    pd.DataFrame({"a": [1]}).to_parquet(partition)
+    with pytest.raises(ValueError, match="part-000001.parquet' is damaged, or to_parquet did not"):
+        bus.to_parquet(paths, directory, partition_size=5)
+    partition.unlink()
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert len(pd.read_parquet(directory)) == 12
+
+
+def test_other_files_in_the_directory(bus, paths, directory):
+    directory.mkdir()
+    (directory / "_SUCCESS").touch()
+    (directory / ".hidden").touch()
+    bus.to_parquet(paths, directory)
+    (directory / "others.parquet").touch()
+    with pytest.raises(ValueError, match="others.parquet' is no part of these 12 images"):
+        bus.to_parquet(paths, directory)
+
+
+def test_images_without_a_row(bus, paths, directory):
+    images = [*paths[:2], "no/such/file.png", *paths[2:], np.full((9, 9), np.nan)]
+    bus.set_params(on_error="nan")
+    with pytest.warns(UserWarning, match="2 of 14 images gave no row but NaN.*image 2") as caught:
+        bus.to_parquet(images, directory, partition_size=5)
+    assert len(caught) == 1
+    assert [failure.index for failure in bus.errors_] == [2, 13]
+    assert [failure.path for failure in bus.errors_] == ["no/such/file.png", None]
+    frame = pd.read_parquet(directory)
+    assert np.flatnonzero(frame["error"].notna()).tolist() == [2, 13]
+    assert frame["mean"].isna().to_numpy().nonzero()[0].tolist() == [2, 13]
+    assert "there is no such file" in frame["error"][2]
+    assert "81 NaN" in frame["error"][13]
+    assert frame["digest"].isna().to_numpy().nonzero()[0].tolist() == [2]
+    good = frame["error"].isna()
+    np.testing.assert_array_equal(frame.loc[good, "mean"], bus.transform(paths)[:, 0])
+    bus.to_parquet(images, directory, partition_size=5)
+    assert bus.errors_ == []
+
+
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_a_partition_without_a_single_row(bus, paths, directory):
+    images = [*paths[:4], "missing.png"]
+    bus.set_params(on_error="nan")
+    bus.to_parquet(images, directory, partition_size=4)
+    frame = pd.read_parquet(directory)
+    assert frame.dtypes["mean"] == np.float32
+    assert frame["mean"].isna().tolist() == [False] * 4 + [True]
+    (directory / "part-000000.parquet").unlink()
+    bus.to_parquet(images, directory, partition_size=4)
+    assert len(pd.read_parquet(directory)) == 5
+
+
+def test_a_first_partition_without_a_single_row(bus, paths, directory):
+    bus.set_params(on_error="nan").fit(paths)
+    with pytest.raises(ValueError, match="No image of the first partition gave a row. image 0: m"):
+        bus.to_parquet(["missing.png", *paths], directory, partition_size=1)
+
+
+def test_a_file_that_changes_while_its_row_is_computed(bus, paths, directory, monkeypatch):
+    from featbus.bus import _batches
+
+    read_images = _batches.iter_images
+
+    def read_and_overwrite(items):
+        images = list(read_images(items))
+        for path in set(items) & {paths[7]}:
+            cv2.imwrite(str(path), np.zeros((12, 12), np.uint8))
+        return images
+
+    monkeypatch.setattr(_batches, "iter_images", read_and_overwrite)
+    with pytest.raises(ValueError, match=r"image 7: .*\(007\).png' was changed meanwhile. Run aga"):
+        bus.to_parquet(paths, directory, partition_size=5)
+    monkeypatch.undo()
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert pd.read_parquet(directory)["mean"][7] == 0
+
+
+def test_images_of_different_sizes_are_named(directory):
+    images = [*noise(4) / 255, *noise(3, (12, 16)) / 255]
+    bus = FeatureBus(FunctionTransformer(np.max, kw_args={"axis": 1}), batch_size=4)
+    with pytest.raises(ValueError, match="images 4 to 6 gave 16 columns of float64, .* 12 of"):
+        bus.to_parquet(images, directory, partition_size=4)
+    assert pd.read_parquet(directory).columns[3:].tolist() == [f"feature{i}" for i in range(12)]
+
+
+class Named(CountingMean):
+    """A transformer whose columns have any name."""
+
+    def __init__(self, *, names, log=os.devnull, factor=1.0, delay=0.0, dtype=np.float32):
+        super().__init__(log=log, factor=factor, delay=delay, dtype=dtype)
+        self.names = names
+
+    def get_feature_names_out(self, input_features=None):
+        return np.array(self.names, dtype=object)
+
+
+@pytest.mark.parametrize(("names", "name"), [(["a", "a"], "a"), (["path", "b"], "path")])
+def test_columns_have_different_names(names, name, directory):
+    with pytest.raises(ValueError, match=f"2 columns would be called '{name}', expected different"):
+        FeatureBus(Named(names=names)).to_parquet(noise(2), directory)
+
+
+def test_steps_of_a_union_are_told_apart(directory, paths):
+    FeatureBus(make_union(LBP(), LBP(radius=2))).to_parquet(paths, directory)
+    assert pd.read_parquet(directory).shape == (12, 23)
+
+
+def test_what_cannot_be_fingerprinted_is_an_error(directory):
+    bus = FeatureBus(FunctionTransformer(lambda X: np.zeros((len(X), 1))))
+    with pytest.raises(FingerprintError):
+        bus.to_parquet(noise(2), directory)
+
+
+def test_without_pyarrow(bus, directory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'featbus\[parquet\]'"):
+        bus.to_parquet(noise(2), directory)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_name_that_is_no_text(bus, paths, directory):
+    odd = os.fsdecode(os.fsencode(paths[0].parent) + b"/M\xfcller.png")
+    paths[0].rename(odd)
+    for _ in range(2):
+        bus.to_parquet([odd], directory)
+        (path,) = pd.read_parquet(directory)["path"]
+        assert path.endswith(r"/M\udcfcller.png")
+
+
+def test_progress_bar(paths, directory, tmp_path, capsys):
+    bus = FeatureBus(LBP(), memory=tmp_path / "features.sqlite", verbose=True)
+    bus.to_parquet(paths[:10], directory, partition_size=5)
+    shown = capsys.readouterr().err
+    assert "FeatureBus.to_parquet: 100%" in shown
+    assert "10/10" in shown
+    bus.to_parquet(paths, directory, partition_size=5)
+    shown = capsys.readouterr().err
+    assert "10/12" in shown
+    assert "12/12" in shown
+    FeatureBus(LBP()).to_parquet(paths, directory, partition_size=5)
+    assert not capsys.readouterr().err
+
+
+def test_memory_does_not_grow_with_the_number_of_partitions(tmp_path):
+    image = noise(1)[0] / 255
+    bus = FeatureBus(FunctionTransformer(np.resize, kw_args={"new_shape": (50, 500)}))
+    bus.set_params(batch_size=50)
+    peaks = []
+    for n_images in (100, 1000):
+        tracemalloc.start()
+        bus.to_parquet([image] * n_images, tmp_path / str(n_images), partition_size=50)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_write_that_fails(error, bus, paths, directory, log, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def fail_the_second_time(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise error
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_the_second_time)
+    with pytest.raises(type(error)):
+        bus.to_parquet(paths, directory, partition_size=5)
+    assert partitions(directory) == ["part-000000.parquet"]
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert count(log) == 10 + 7
+    assert len(pd.read_parquet(directory)) == 12
+
+
+def start_worker(paths, directory, log, *, delay=0.0, dies_in_write=""):
+    listing = Path(f"{log}.txt")
+    listing.write_text("\n".join(map(str, paths)))
+    arguments = [str(listing), str(directory), log, str(delay), str(dies_in_write)]
+    command = [sys.executable, "-c", WORKER, *arguments]
+    return subprocess.Popen(command, cwd=Path(__file__).parent)
+
+
+def test_a_process_that_dies_in_the_middle_of_a_write(bus, tmp_path, directory, log):
+    paths = write_images(tmp_path / "images", 35)
+    worker = start_worker(paths, directory, log, dies_in_write=3)
+    assert worker.wait(60) == -signal.SIGKILL
+    hidden, *whole = partitions(directory)
+    assert hidden.startswith(".part-000002.parquet")
+    assert whole == ["part-000000.parquet", "part-000001.parquet"]
+    assert len(pd.read_parquet(directory)) == 20
+    computed = count(log)
+    bus.to_parquet(paths, directory, partition_size=10)
+    assert count(log) == computed + 15
+    assert partitions(directory) == [f"part-{index:06d}.parquet" for index in range(4)]
+    np.testing.assert_array_equal(pd.read_parquet(directory)["mean"], bus.transform(paths)[:, 0])
+
+
+def test_what_a_living_process_writes_is_left_alone(bus, paths, directory):
+    from featbus.bus._store import new_owner
+
+    directory.mkdir()
+    hidden = directory / f".part-000000.parquet.{new_owner().replace(':', '+')}"
+    hidden.touch()
+    bus.to_parquet(paths, directory)
+    assert hidden.exists()
+    assert len(pd.read_parquet(directory)) == 12
+
+
+@pytest.mark.slow
+def test_kill_at_random_moments_leaves_whole_partitions(bus, tmp_path, directory, log):
+    paths = write_images(tmp_path / "images", 400)
+    expected = bus.fit_transform(paths)
+    rng = np.random.default_rng(0)
+    n_whole = 0
+    for _ in range(10):
+        before = count(log)
+        worker = start_worker(paths, directory, log, delay=0.003)
+        wanted = before + rng.integers(1, 25)
+        while count(log) < wanted:
+            assert worker.poll() is None
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
+        worker.kill()
+        worker.wait()
+        if n_whole or any(directory.glob("part-*")):
+            frame = pd.read_parquet(directory)
+            np.testing.assert_array_equal(frame[["mean", "size"]], expected[: len(frame)])
+            assert len(frame) % 10 == 0
+            assert len(frame) >= n_whole
+            n_whole = len(frame)
+    assert n_whole > 0
+    before = count(log)
+    bus.to_parquet(paths, directory, partition_size=10)
+    assert count(log) - before == 400 - n_whole
+    np.testing.assert_array_equal(pd.read_parquet(directory)[["mean", "size"]], expected)
+    assert not list(directory.glob(".*"))
+
+
+def test_rows_in_a_store_are_shared_with_transform(paths, directory, log, tmp_path):
+    store = FeatureStore(tmp_path / "features.sqlite")
+    bus = FeatureBus(CountingMean(log=log), memory=store, batch_size=3).fit(paths)
+    rows = bus.transform(paths)
+    before = count(log)
+    bus.to_parquet(paths, directory, partition_size=5)
+    assert count(log) == before
+    np.testing.assert_array_equal(pd.read_parquet(directory)[["mean", "size"]], rows)
