@@ -24,6 +24,7 @@ from sklearn.utils import estimator_html_repr
 
 from featbus import HOG, LBP, FeatureBus, FeatureStore, ImageLoader, IntensityStatistics, Resize
 from featbus.bus import FingerprintError
+from featbus.images import check_image
 
 
 def noise(n_images, shape=(32, 40), seed=0):
@@ -35,6 +36,10 @@ def everything():
     return make_pipeline(
         Resize((32, 32)), make_union(HOG(cells_per_block=(2, 2)), LBP(), IntensityStatistics())
     )
+
+
+def count_pixels(images):
+    return np.array([[check_image(image).size] for image in images])
 
 
 @pytest.fixture
@@ -290,6 +295,17 @@ def test_on_error_raise_names_the_image_and_keeps_what_was_computed(stored, n_jo
         before = count(log)
         bus.transform(images[:13])
         assert count(log) == before
+
+
+def test_whole_numbers_have_no_nan(memory):
+    """So that rows with failures are floating point, and others stay what they are."""
+    transformer = FunctionTransformer(count_pixels)
+    images = [*noise(2), np.zeros((2, 2, 7)), *noise(1)]
+    rows = FeatureBus(transformer, memory=memory).fit_transform(images[:2])
+    assert rows.dtype == np.int64
+    with pytest.warns(UserWarning, match="1 of 4 images gave no row"):
+        rows = FeatureBus(transformer, memory=memory, on_error="nan").fit_transform(images)
+    np.testing.assert_array_equal(rows[:, 0], [1280, 1280, np.nan, 1280])
 
 
 def test_no_image_gives_a_row():

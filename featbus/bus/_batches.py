@@ -66,25 +66,32 @@ def _compute(transformer, items):
 
 def _overlapped(transformer, batches):
     """Compute batches in order; the next one is prepared while the last step works on this one."""
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        waiting = deque()
+    batches = iter(batches)
 
-        def oldest():
-            items, prepared = waiting.popleft()
-            try:
-                return _finish(*prepared.result())
-            except _IMAGE_ERRORS:
-                return _one_by_one(transformer, items)
-
+    def prepare_next():
+        items = next(batches, None)
+        if items is None:
+            return None
         try:
-            for items in batches:
-                waiting.append((items, executor.submit(_prepare, transformer, items)))
-                if len(waiting) > 1:
-                    yield oldest()
-            while waiting:
-                yield oldest()
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
+            return items, _prepare(transformer, items)
+        except _IMAGE_ERRORS:
+            return items, None
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        coming = executor.submit(prepare_next)
+        while (batch := coming.result()) is not None:
+            coming = executor.submit(prepare_next)
+            yield _finished(transformer, *batch)
+
+
+def _finished(transformer, items, prepared):
+    """Return the results of a batch of which all but the last step is done, if that went well."""
+    if prepared is not None:
+        try:
+            return _finish(*prepared)
+        except _IMAGE_ERRORS:
+            pass
+    return _one_by_one(transformer, items)
 
 
 def _parallel(transformer, batches, n_jobs):

@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 from featbus import __version__
 from featbus.bus._fingerprint import digest_image, fingerprint
 from featbus.bus._rows import Rows, named_error
-from featbus.bus._store import _is_alive, new_owner
-from featbus.bus._stored import _status
+from featbus.bus._store import is_alive, new_owner
+from featbus.bus._stored import item_status
 from featbus.images import is_path
 from featbus.io import ImageReadError
 
@@ -55,7 +55,7 @@ def _identity(item):
 def _state(item):
     """Return what changes whenever the item's file is written, or None if there is none."""
     try:
-        return _status(item)
+        return item_status(item)
     except OSError:
         return None
 
@@ -242,7 +242,7 @@ class ParquetRun:
         """Remove what killed runs had begun to write, and leave alone what living ones write."""
         for path in self._directory.glob(".part-*"):
             _, _, owner = path.name.partition(".parquet.")
-            if owner and not _is_alive(owner.replace("+", ":")):
+            if owner and not is_alive(owner.replace("+", ":")):
                 path.unlink(missing_ok=True)
 
     def _is_whole(self, start):

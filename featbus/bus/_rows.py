@@ -59,7 +59,7 @@ class Rows:
         """Take in the row of an image."""
         with self._lock:
             if self._array is None:
-                self._array = np.full((len(self.batch), len(row)), np.nan, dtype=row.dtype)
+                self._array = self._empty(row)
             if len(row) != self._array.shape[1]:
                 raise ValueError(
                     f"image {index}: found {len(row)} features, expected {self._array.shape[1]} as "
@@ -67,6 +67,12 @@ class Rows:
                 )
             self._array[index] = row
             self._advance("cached" if cached else None)
+
+    def _empty(self, row):
+        dtype = row.dtype
+        if self._on_error == "nan" and dtype.kind != "f":
+            dtype = np.result_type(dtype, np.float64)  # which has a NaN
+        return np.full((len(self.batch), len(row)), np.nan if dtype.kind == "f" else 0, dtype)
 
     def fail(self, index, error):
         """Take in the error of an image; raise it if errors are to be raised."""

@@ -62,7 +62,7 @@ def new_owner():
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 
 
-def _is_alive(owner):
+def is_alive(owner):
     """Tell whether the process of an owner lives; True where this machine cannot know."""
     host, pid, _ = owner.rsplit(":", 2)
     if host != socket.gethostname() or os.name != "posix":
@@ -95,14 +95,14 @@ class FeatureStore:
     Examples
     --------
     >>> import tempfile, pathlib
-    >>> from featbus import FeatureBus, FeatureStore, IntensityStatistics, make_breast_ultrasound
+    >>> from featbus import LBP, FeatureBus, FeatureStore, make_breast_ultrasound
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "features.sqlite"
     >>> images = make_breast_ultrasound(6, random_state=0).images
-    >>> rows = FeatureBus(IntensityStatistics(), memory=path).fit_transform(images)
+    >>> rows = FeatureBus(LBP(), memory=path).fit_transform(images)
     >>> with FeatureStore(path) as store:
     ...     print(store.info()[["n_rows", "n_features"]])
        n_rows  n_features
-    0       6          23
+    0       6          10
     """
 
     def __init__(self, path):
@@ -187,7 +187,7 @@ class FeatureStore:
     def _prepare(self, connection):
         """Bring a connection, and a new file, into the form that the other methods rely on."""
         if self._check_schema(connection):
-            connection.execute("PRAGMA page_size = 8192")
+            connection.execute("PRAGMA page_size = 32768")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         # A row lost to a power cut is computed again; the file stays whole all the same.
@@ -360,7 +360,7 @@ class FeatureStore:
             f"WHERE fingerprint = ? AND owner != ? AND image IN ({_marks(images)})"
         )
         claims = connection.execute(query, (fingerprint, owner, *images)).fetchall()
-        alive = {other: _is_alive(other) for other in {other for _, other in claims}}
+        alive = {other: is_alive(other) for other in {other for _, other in claims}}
         return {image for image, other in claims if alive[other]}
 
     def renew(self, owner):

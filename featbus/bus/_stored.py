@@ -47,7 +47,8 @@ def _chunked(items, size):
         yield chunk
 
 
-def _status(item):
+def item_status(item):
+    """Return what changes whenever the file of an image is written; None for an array."""
     return file_status(item) if is_path(item) else None
 
 
@@ -125,7 +126,7 @@ class StoredRun:
         """Return the digest of an image, or None if it cannot be read."""
         item = self._rows.batch[index]
         try:
-            self._status[index] = _status(item)
+            self._status[index] = item_status(item)
             digest = digest_image(item)
         except (ValueError, OSError) as error:
             self._rows.fail(index, error)
@@ -172,6 +173,6 @@ class StoredRun:
         """Tell whether a file is still the one that was digested."""
         before = self._status.pop(index)
         try:
-            return before == _status(self._rows.batch[index])
+            return before == item_status(self._rows.batch[index])
         except OSError:
             return False
