@@ -1,7 +1,13 @@
 """LBP."""
 
+import tracemalloc
+import warnings
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from skimage.feature import local_binary_pattern
 
 from featbus import LBP
@@ -9,18 +15,48 @@ from featbus.feature_extraction import lbp_codes
 from featbus.images import with_mask
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
+METHODS = ["default", "ror", "uniform", "nri_uniform"]
+SCALES = [(8, 1), (8, 2), (12, 2.5), (24, 3), (16, 1.2), (5, 0.3), (1, 1), (2, 1.5), (7, 60)]
+
+few_levels = npst.arrays(
+    np.uint8, npst.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3)
+)
+any_image = npst.arrays(
+    np.uint8, npst.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+)
 
 
-@pytest.mark.parametrize("method", ["default", "ror", "uniform", "nri_uniform"])
-@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (8, 2), (12, 2.5)])
-def test_codes_and_histogram_equal_scikit_image(method, n_points, radius):
-    expected = local_binary_pattern(NOISE, n_points, radius, method)
-    np.testing.assert_array_equal(lbp_codes(NOISE, n_points, radius, method), expected)
-    extractor = LBP(n_points=n_points, radius=radius, method=method)
-    row = extractor.transform([NOISE])[0]
-    assert len(row) == len(extractor.get_feature_names_out())
-    counts = np.bincount(expected.astype(int).ravel(), minlength=len(row))
-    np.testing.assert_allclose(row, counts / NOISE.size, rtol=1e-6)
+def noise(dtype, shape):
+    generator = np.random.default_rng(1)
+    if np.dtype(dtype).kind == "u":
+        return generator.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    return (generator.random(shape) > 0.5) if dtype is bool else generator.random(shape, dtype)
+
+
+def exact_differences(image, n_points, radius):
+    """Return neighbour minus centre in 1e-10 of a grey level, in integers, per neighbour."""
+    unit, reach = 10**5, int(np.ceil(radius)) + 1
+    padded = np.pad(image.astype(np.int64), reach)
+    height, width = image.shape
+    angles = 2 * np.pi * np.arange(n_points) / n_points
+    differences = []
+    for along_rows, along_columns in zip(-radius * np.sin(angles), radius * np.cos(angles)):
+        row, down = divmod(round(along_rows * unit), unit)
+        column, right = divmod(round(along_columns * unit), unit)
+        value = 0
+        for rows, row_weight in ((row, unit - down), (row + 1, down)):
+            for columns, column_weight in ((column, unit - right), (column + 1, right)):
+                top, left = reach + rows, reach + columns
+                pixels = padded[top : top + height, left : left + width]
+                value = value + row_weight * column_weight * pixels
+        differences.append(value - image.astype(np.int64) * unit**2)
+    return np.stack(differences)
+
+
+def scikit_image_codes(image, n_points, radius, method):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Applying `local_binary_pattern`")
+        return local_binary_pattern(image, n_points, radius, method)
 
 
 def test_a_bright_spot_has_pattern_0_and_a_dark_spot_pattern_8():
@@ -31,6 +67,110 @@ def test_a_bright_spot_has_pattern_0_and_a_dark_spot_pattern_8():
     assert lbp_codes(image)[2, 2] == 8
 
 
+def test_the_points_go_counterclockwise_from_the_right():
+    image = np.array([[0, 0, 0], [0, 5, 9], [0, 0, 0]], np.uint8)
+    assert lbp_codes(image, 4, 1, "default")[1, 1] == 1
+    assert lbp_codes(np.rot90(image), 4, 1, "default")[1, 1] == 2
+    assert lbp_codes(np.rot90(image), 4, 1, "ror")[1, 1] == 1
+    assert lbp_codes(np.rot90(image), 4, 1, "uniform")[1, 1] == 1
+    assert lbp_codes(np.rot90(image), 4, 1, "nri_uniform")[1, 1] == 1 + (4 - 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_points", "radius"), SCALES)
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 7), (33, 1), (41, 57)])
+def test_codes_of_integer_images_equal_scikit_image_but_for_ties(
+    shape, dtype, n_points, radius, method
+):
+    image = noise(dtype, shape)
+    codes = lbp_codes(image, n_points, radius, method)
+    assert codes.dtype == np.int64
+    clear = (exact_differences(image, n_points, radius) != 0).all(axis=0)
+    expected = scikit_image_codes(image, n_points, radius, method)
+    np.testing.assert_array_equal(codes[clear], expected[clear])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_points", "radius"), SCALES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_codes_of_floating_point_images_equal_scikit_image(dtype, n_points, radius, method):
+    image = noise(dtype, (41, 57))
+    expected = scikit_image_codes(image, n_points, radius, method)
+    np.testing.assert_array_equal(lbp_codes(image, n_points, radius, method), expected)
+
+
+def test_strips_make_no_seams():
+    image = noise(np.uint16, (300, 257))
+    for scale in ((8, 1), (24, 3)):
+        expected = scikit_image_codes(image, *scale, "uniform")
+        np.testing.assert_array_equal(lbp_codes(image, *scale), expected)
+
+
+IMAGES_WITH_TIES = {
+    "flat": np.full((60, 70), 137),
+    "gradient": np.add.outer(3 * np.arange(60), np.arange(70)),
+    "checker": 200 * (np.indices((60, 70)).sum(0) % 2),
+    "four levels": np.random.default_rng(2).integers(0, 4, (60, 70)),
+    "noise": np.random.default_rng(3).integers(0, 256, (60, 70)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (8, 2), (16, 2), (24, 3), (12, 1.5)])
+@pytest.mark.parametrize("name", IMAGES_WITH_TIES)
+def test_scikit_image_differs_at_exact_ties_only_and_those_count_as_bright(
+    name, n_points, radius, dtype
+):
+    image = IMAGES_WITH_TIES[name].astype(dtype) * (257 if dtype is np.uint16 else 1)
+    differences = exact_differences(image, n_points, radius)
+    weights = 2 ** np.arange(n_points)[:, np.newaxis, np.newaxis]
+    codes = lbp_codes(image, n_points, radius, "default")
+    np.testing.assert_array_equal(codes, ((differences >= 0) * weights).sum(axis=0))
+    other = scikit_image_codes(image, n_points, radius, "default").astype(np.int64)
+    ties = ((differences == 0) * weights).sum(axis=0)
+    assert not np.any((codes ^ other) & ~ties)
+
+
+@given(few_levels, st.sampled_from([(8, 1), (8, 1.5), (11, 2)]))
+@settings(max_examples=60, deadline=None)
+def test_all_methods_fold_the_same_bits(image, scale):
+    n_points = scale[0]
+    codes = lbp_codes(image, *scale, "default").ravel()
+    bits = codes[:, np.newaxis] >> np.arange(n_points) & 1
+    rotations = [np.roll(bits, turn, axis=1) @ 2 ** np.arange(n_points) for turn in range(n_points)]
+    np.testing.assert_array_equal(lbp_codes(image, *scale, "ror").ravel(), np.min(rotations, 0))
+    runs = (bits > np.roll(bits, 1, axis=1)).sum(axis=1)
+    uniform = np.where(runs > 1, n_points + 1, bits.sum(axis=1))
+    np.testing.assert_array_equal(lbp_codes(image, *scale, "uniform").ravel(), uniform)
+
+
+@given(any_image, st.sampled_from([(8, 1), (12, 2.5), (24, 3)]), st.sampled_from(METHODS[1:3]))
+@settings(max_examples=60, deadline=None)
+def test_a_quarter_turn_turns_the_codes(image, scale, method):
+    turned = lbp_codes(np.ascontiguousarray(np.rot90(image)), *scale, method)
+    np.testing.assert_array_equal(turned, np.rot90(lbp_codes(image, *scale, method)))
+
+
+@given(any_image, st.integers(1, 200), st.integers(0, 1000), st.sampled_from([(8, 1), (16, 2)]))
+@settings(max_examples=60, deadline=None)
+def test_gain_and_offset_do_not_matter_in_the_interior(image, gain, offset, scale):
+    brighter = image.astype(np.uint16) * np.uint16(gain) + np.uint16(offset)
+    interior = slice(2, -2)
+    codes, others = (lbp_codes(pixels, *scale, "default") for pixels in (image, brighter))
+    np.testing.assert_array_equal(codes[interior, interior], others[interior, interior])
+
+
+@given(any_image)
+@settings(max_examples=40, deadline=None)
+def test_any_rising_curve_does_not_matter_to_whole_neighbours(image):
+    curve = np.cumsum(np.arange(256) % 7 + 1).astype(np.uint16)
+    np.testing.assert_array_equal(
+        lbp_codes(image, 4, 1, "default")[1:-1, 1:-1],
+        lbp_codes(curve[image], 4, 1, "default")[1:-1, 1:-1],
+    )
+
+
 def test_brightness_does_not_matter():
     # Not at the border, where neighbours count as 0.
     inside = np.pad(np.ones((38, 48), bool), 1)
@@ -39,12 +179,94 @@ def test_brightness_does_not_matter():
     np.testing.assert_array_equal(rows[0], rows[1])
 
 
-def test_rotation_does_not_matter_to_uniform_patterns_of_the_interior():
+def test_a_constant_image_is_all_bright_neighbours():
+    inside = np.pad(np.ones((34, 44), bool), 3)
+    for level in (0, 1, 137, 255):
+        flat = np.full((40, 50), level, np.uint8)
+        assert LBP().transform([with_mask(flat, inside)])[0, 8] == 1
+        assert LBP(n_points=24, radius=3).transform([with_mask(flat / 255, inside)])[0, 24] == 1
+
+
+def test_floating_point_images_count_as_the_integers_they_come_from(recwarn):
+    for scale in ((8, 1), (24, 3)):
+        np.testing.assert_array_equal(lbp_codes(NOISE / 255, *scale), lbp_codes(NOISE, *scale))
+    assert not recwarn.list
+
+
+def test_variance_is_that_of_the_neighbours_and_nan_where_they_are_equal():
+    image = NOISE.copy()
+    image[10:25] = 100
+    neighbours = exact_differences(image, 8, 1) / 1e10
+    expected = neighbours.var(axis=0)
+    expected[11:24, 1:-1] = np.nan
+    codes = lbp_codes(image, 8, 1, "var")
+    np.testing.assert_allclose(codes, expected, rtol=1e-9)
+    assert np.isnan(codes).sum() == 13 * 48
+
+
+def test_histogram_of_the_contrast_in_octaves():
+    # Left and right are 255 or 0 apart from up and down: a standard deviation of half the scale.
+    stripes = np.zeros((9, 9), np.uint8)
+    stripes[:, ::2] = 255
+    inside = np.pad(np.ones((7, 7), bool), 1)
+    extractor = LBP(n_points=4, method="var")
+    assert extractor.get_feature_names_out()[-1] == "lbp_p4_r1_v07"
+    row = extractor.transform([with_mask(stripes, inside)])[0]
+    np.testing.assert_array_equal(row, [0, 0, 0, 0, 0, 0, 0, 1])
+    faint = with_mask(stripes // 255 * 10, inside)
+    # 10 / 255 / 2 = 0.0196 lies between 2**-6 and 2**-5.
+    np.testing.assert_array_equal(extractor.transform([faint])[0], [0, 0, 0, 1, 0, 0, 0, 0])
+    flat = with_mask(np.full((9, 9), 99, np.uint8), inside)
+    assert LBP(method="var", n_bins=1).transform([flat]).tolist() == [[1.0]]
+    np.testing.assert_array_equal(
+        LBP(method="var").transform([NOISE]), LBP(method="var").transform([NOISE / 255])
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (8, 2), (12, 2.5)])
+def test_histogram_equals_scikit_image(method, n_points, radius):
+    expected = local_binary_pattern(NOISE, n_points, radius, method)
+    extractor = LBP(n_points=n_points, radius=radius, method=method)
+    row = extractor.transform([NOISE])[0]
+    assert len(row) == len(extractor.get_feature_names_out())
+    counts = np.bincount(expected.astype(int).ravel(), minlength=len(row))
+    np.testing.assert_allclose(row, counts / NOISE.size, rtol=1e-6)
+
+
+def test_several_scales_stand_side_by_side():
+    extractor = LBP(n_points=(8, 16), radius=(1, 2.5))
+    separate = [LBP(n_points=8, radius=1), LBP(n_points=16, radius=2.5)]
+    rows = np.hstack([single.transform([NOISE]) for single in separate])
+    np.testing.assert_array_equal(extractor.transform([NOISE]), rows)
+    names = np.hstack([single.get_feature_names_out() for single in separate])
+    assert extractor.get_feature_names_out().tolist() == names.tolist()
+    np.testing.assert_array_equal(
+        LBP(radius=[1, 2]).transform([NOISE]),
+        LBP(n_points=[8, 8], radius=[1, 2]).transform([NOISE]),
+    )
+
+
+def test_each_cell_has_its_histogram():
+    extractor = LBP(cells=(3, 2))
+    names = extractor.get_feature_names_out().tolist()
+    assert names[0] == "lbp_p8_r1_c00_00_u00"
+    assert names[10] == "lbp_p8_r1_c00_01_u00"
+    assert names[-1] == "lbp_p8_r1_c02_01_u09"
+    cells = extractor.transform([NOISE]).reshape(3, 2, 10)
+    codes = lbp_codes(NOISE)
+    # 40 rows in three cells: 13, 13 and 14.
+    for row, rows in enumerate((slice(0, 13), slice(13, 26), slice(26, 40))):
+        for column, columns in enumerate((slice(0, 25), slice(25, 50))):
+            counts = np.bincount(codes[rows, columns].ravel(), minlength=10)
+            np.testing.assert_allclose(cells[row, column], counts / counts.sum(), rtol=1e-6)
+
+
+def test_a_cell_outside_the_region_is_0():
     inside = np.zeros(NOISE.shape, bool)
-    inside[1:-1, 1:-1] = True
-    image = with_mask(NOISE, inside)
-    rows = LBP().transform([image, np.ma.MaskedArray(np.rot90(image), np.rot90(image.mask))])
-    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-6)
+    inside[:, :20] = True
+    cells = LBP(cells=(1, 2)).transform([with_mask(NOISE, inside)]).reshape(2, 10)
+    np.testing.assert_allclose(cells.sum(axis=1), [1, 0], rtol=1e-6)
 
 
 def test_only_circles_inside_the_region_count():
@@ -59,6 +281,15 @@ def test_only_circles_inside_the_region_count():
     np.testing.assert_allclose(rows[0], expected / expected.sum(), rtol=1e-6)
 
 
+def test_nan_outside_the_region_is_no_matter():
+    inside = np.zeros(NOISE.shape, bool)
+    inside[10:20, 10:30] = True
+    image = with_mask(np.where(inside, NOISE / 255, np.nan), inside)
+    np.testing.assert_array_equal(
+        LBP().transform([image]), LBP().transform([with_mask(NOISE, inside)])
+    )
+
+
 def test_a_region_smaller_than_the_circle_is_an_error():
     inside = np.zeros(NOISE.shape, bool)
     inside[5:7, 5:7] = True
@@ -66,12 +297,49 @@ def test_a_region_smaller_than_the_circle_is_an_error():
         LBP().transform([with_mask(NOISE, inside)])
 
 
-def test_floating_point_images_raise_no_warning(recwarn):
-    row = LBP().transform([NOISE / 255])
-    np.testing.assert_allclose(row, LBP().transform([NOISE]), atol=0.01)
-    assert not recwarn.list
+def test_images_smaller_than_the_circle_have_black_neighbours():
+    assert LBP(n_points=24, radius=3).transform([np.full((1, 1), 9, np.uint8)])[0, 0] == 1
+    assert LBP(radius=1e9).transform([np.full((3, 2), 9, np.uint8)])[0, 0] == 1
 
 
-def test_bad_method():
+@pytest.mark.parametrize("scale", [(8, 1), (24, 3)])
+def test_memory_stays_below_12_times_the_image(scale):
+    image = noise(np.uint8, (256, 256))
+    extractor = LBP(n_points=scale[0], radius=scale[1])
+    extractor.transform([image])
+    tracemalloc.start()
+    extractor.transform([image])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * image.nbytes
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"method": "median"}, "method is 'median'"),
+        ({"n_points": 0}, "n_points is 0, expected an integer from 1 to 254"),
+        ({"n_points": 63, "method": "ror"}, "expected an integer from 1 to 62"),
+        ({"n_points": 24, "method": "ror"}, "16777216 columns, expected at most 16"),
+        ({"n_points": 8.5}, "n_points is 8.5"),
+        ({"radius": 0}, "radius is 0, expected a positive"),
+        ({"radius": np.nan}, "radius is nan"),
+        ({"n_points": (8, 16), "radius": (1, 2, 3)}, "expected as many"),
+        ({"n_points": ()}, "expected as many"),
+        ({"cells": 4}, "cells is 4, expected two positive integers"),
+        ({"cells": (0, 1)}, "cells is"),
+        ({"cells": (41, 1)}, "the image is 40 x 50 pixels, expected at least 41 x 1"),
+        ({"method": "var", "n_bins": 0}, "n_bins is 0"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        LBP(**parameters).transform([NOISE])
+
+
+def test_codes_check_the_image():
+    with pytest.raises(ValueError, match="expected"):
+        lbp_codes(np.zeros((4, 4, 4, 4), np.uint8))
     with pytest.raises(ValueError, match="method is 'median'"):
-        LBP(method="median").transform([NOISE])
+        lbp_codes(NOISE, method="median")
+    np.testing.assert_array_equal(lbp_codes(np.dstack([NOISE] * 3)), lbp_codes(NOISE))

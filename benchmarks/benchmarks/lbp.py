@@ -1,4 +1,4 @@
-"""LBP of 8 points and of more."""
+"""LBP of 8 points and of more, of 8 and 16 bits."""
 
 from featbus import LBP
 
@@ -13,11 +13,15 @@ class LBPSuite:
 
     def setup(self, n_points):
         self.images = speckle(16)
+        self.deep = self.images.astype("uint16") * 257
         self.masked = [disc(image) for image in self.images]
         self.lbp = LBP(n_points=n_points, radius=n_points // 8)
 
     def time_gray(self, n_points):
         self.lbp.transform(self.images)
+
+    def time_gray_16_bits(self, n_points):
+        self.lbp.transform(self.deep)
 
     def time_masked(self, n_points):
         self.lbp.transform(self.masked)

@@ -1,6 +1,6 @@
 """Local binary patterns."""
 
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Integral
 
 import cv2
@@ -9,16 +9,18 @@ import numpy as np
 from featbus.base import FeatureExtractor
 from featbus.images import check_image, inside_mask, to_gray
 
-# Coordinates on the circle are multiples of 1e-5 pixel. Counted in these units, bilinear weights
-# are integers of at most 1e10; with 16-bit pixels all sums stay below 2**53, where double precision
-# is exact.
+# Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbour
+# and its centre differ by a multiple of 1e-10 grey level. In double precision the first of the two
+# interpolations is exact, counted in these units, and the second errs by less than 3e-11 (four
+# roundings of at most 65535): with half of 1e-10 added, comparisons are exact.
 _UNIT = 10**5
-# Floating-point pixels from 0 to 1: a few roundings of a neighbour's interpolated brightness.
+# Of floating-point pixels from 0 to 1, a few roundings of a neighbour's interpolated brightness.
 _ROUNDING = 4 * np.finfo(np.float64).eps
-# Pixels of a strip of rows: its few double-precision copies fit the cache.
-_STRIP = 2**14
+# Most pixels of a strip of rows: its three double-precision copies stay in the cache.
+_STRIP = 20_000
 
 
+@lru_cache(maxsize=64)
 def _circle(n_points, radius):
     """Return the neighbours' offsets as whole pixels and units to add, each (n_points, 2)."""
     # Single precision and rounding: the points must be those of scikit-image to the last digit.
@@ -29,121 +31,173 @@ def _circle(n_points, radius):
 
 
 class _Strip:
-    """Rows of an image, with zeros beyond its border, and their neighbours on the circle."""
+    """Rows of an image, with zeros beyond its border, and their neighbours on the circle.
 
-    def __init__(self, image, rows, circle):
-        height, width = image.shape
-        self.whole, self.part = circle
-        self.shape = rows.stop - rows.start, width
-        self.reach = reach = int(np.abs(self.whole).max())
-        # One more at the end: interpolation reads the next pixel even if its weight is 0.
-        self._padded = np.zeros((self.shape[0] + 2 * reach + 1, width + 2 * reach + 1))
-        first, last = max(rows.start - reach, 0), min(rows.stop + reach, height)
-        shift = reach - rows.start
-        self._padded[first + shift : last + shift, reach : reach + width] = image[first:last]
-        self._across = np.empty((self.shape[0] + 1, width))
-        self._value = np.empty(self.shape)
-        self._rounding = _ROUNDING if image.dtype.kind == "f" else 0
+    Pixels and results are flat: a neighbour is a shift, plus interpolation. Results include the
+    columns of zeros; `crop` takes them off.
+    """
+
+    def __init__(self, n_rows, width, circle):
+        whole, part = circle
+        self.n_points = len(whole)
+        self._n_rows, self._width = n_rows, width
+        self._reach = int(np.abs(whole).max())
+        # The zero columns on the left of a row serve as those on the right of the row above; one
+        # more column, as interpolation reads the next pixel even if its weight is 0.
+        self._stride = width + self._reach + 1
+        self._n_padded = (n_rows + 2 * self._reach + 1) * self._stride
+        self.size = n_rows * self._stride
+        self._pixels = np.zeros((1, self._n_padded + 2 * self._reach + 1))
+        self._across = np.empty((1, self._n_padded))
+        self._value = np.empty((1, self.size))
+        self._points = self._plan(np.concatenate([whole, part], axis=1).tolist())
+
+    def _plan(self, points):
+        """Return for each neighbour its index, what to interpolate, and the pixels if it is whole.
+
+        The order is 0, 1, -1, 2, -2 and so on: two that lie in the same columns follow each other,
+        and share the interpolation between columns.
+        """
+        plan, columns = [], None
+        for step in range(self.n_points):
+            index = (step + 1) // 2 if step % 2 else -(step // 2) % self.n_points
+            row, column, down, right = points[index]
+            between_columns = None
+            if (column, right) != columns:
+                start = self._reach + column
+                here = self._pixels[:, start : start + self._n_padded]
+                beside = self._pixels[:, start + 1 : start + 1 + self._n_padded]
+                between_columns = here, _UNIT - right, beside, right, 0, self._across
+            start = (self._reach + row) * self._stride
+            above = self._across[:, start : start + self.size]
+            below = self._across[:, start + self._stride : start + self._stride + self.size]
+            whole = None if down or right else self._shifted(row, column)
+            # `bits` does not interpolate for a whole neighbour: nothing to share.
+            columns = (column, right) if whole is None else None
+            plan.append((index, between_columns, (above, _UNIT - down, below, down), whole))
+        return plan
+
+    def _shifted(self, row, column):
+        start = (self._reach + row) * self._stride + self._reach + column
+        return self._pixels[:, start : start + self.size]
+
+    def load(self, image, top):
+        """Read the rows from `top`; those below the image are 0."""
+        first = max(top - self._reach, 0)
+        last = min(top + self._n_rows + self._reach, len(image))
+        shift = self._reach - top
+        padded = self._pixels[0, : self._n_padded].reshape(-1, self._stride)
+        padded[: first + shift] = 0
+        padded[first + shift : last + shift, self._reach : -1] = image[first:last]
+        padded[last + shift :] = 0
+        self._tie = _ROUNDING if image.dtype.kind == "f" else 0.5 / _UNIT**2
+
+    def crop(self, values):
+        """Return what belongs to the pixels of the image, as ``(rows, columns)``."""
+        return values.reshape(self._n_rows, self._stride)[:, : self._width]
 
     def bits(self):
-        """Yield, neighbour by neighbour, 1 where it is at least as bright as the centre, else 0."""
-        centre = self._shifted((0, 0))
-        limit = (centre - self._rounding) * _UNIT**2
-        for whole, part in zip(self.whole, self.part):
-            if part.any():
-                bright = self._interpolated(whole, part) >= limit
+        """Yield index and bits of the neighbours: 1 where as bright as the centre or brighter."""
+        centre = self._shifted(0, 0)
+        for index, between_columns, (above, rest, below, down), whole in self._points:
+            if whole is not None:
+                yield index, (whole >= centre).view(np.uint8)
+                continue
+            if between_columns:
+                cv2.addWeighted(*between_columns)
+            rest, down = rest / _UNIT**2, down / _UNIT**2
+            cv2.addWeighted(above, rest, below, down, self._tie, self._value)
+            yield index, (self._value >= centre).view(np.uint8)
+
+    def pairs(self):
+        """Yield index and bits of the neighbours, and the bits of those before them on the circle.
+
+        Each comes once, in whatever order `bits` has them.
+        """
+        bits = self.bits()
+        _, after = next(bits)
+        before, last = after, self.n_points
+        for step, (index, bit) in enumerate(bits):
+            if step % 2:
+                yield last, after, bit
+                last, after = index, bit
             else:
-                bright = self._shifted(whole) >= centre
-            yield bright.view(np.uint8)
+                yield index, bit, before
+                before = bit
+        yield last, after, before
 
     def variance(self):
         """Return the variance of each pixel's neighbours."""
-        # The first neighbour is subtracted: equal neighbours have exactly 0, and as it is one of
-        # those that vary, the difference of the two means below loses no digits.
-        points = zip(self.whole, self.part)
-        first = self._interpolated(*next(points)).copy()
-        total, squares = np.zeros(self.shape), np.zeros(self.shape)
-        for whole, part in points:
-            difference = self._interpolated(whole, part)
-            difference -= first
-            total += difference
-            squares += np.square(difference, out=difference)
-        n_points = len(self.whole)
-        variance = squares / n_points - (total / n_points) ** 2
+        first, total, squares = None, 0, 0
+        for _, between_columns, between_rows, _ in self._points:
+            if between_columns:
+                cv2.addWeighted(*between_columns)
+            # Not divided by _UNIT**2: sums of integers are exact, and equal neighbours have 0. The
+            # first is subtracted from all; as it is one of those that vary, the difference of the
+            # two means below loses no digits.
+            value = cv2.addWeighted(*between_rows, 0)
+            first = value.copy() if first is None else first
+            value -= first
+            total = total + value
+            squares = squares + np.square(value, out=value)
+        variance = squares / self.n_points - (total / self.n_points) ** 2
         return np.maximum(variance, 0, out=variance) / float(_UNIT) ** 4
 
-    def _shifted(self, offset, more_rows=0):
-        """Return the pixels at a whole offset from those of the strip."""
-        top, left = self.reach + offset[0], self.reach + offset[1]
-        return self._padded[top : top + self.shape[0] + more_rows, left : left + self.shape[1]]
 
-    def _interpolated(self, whole, part):
-        """Return ``_UNIT**2`` times the brightness at an offset; the next call overwrites it."""
-        row, column = whole
-        down, right = (int(units) for units in part)
-        here, beside = self._shifted((row, column), 1), self._shifted((row, column + 1), 1)
-        across = cv2.addWeighted(here, _UNIT - right, beside, right, 0, dst=self._across)
-        return cv2.addWeighted(across[:-1], _UNIT - down, across[1:], down, 0, dst=self._value)
-
-
-def _default(strip, n_points):
+def _default(strip):
     """Return the bits as a number, the first neighbour's the lowest."""
-    dtype = np.min_scalar_type(2**n_points - 1)
-    codes = np.zeros(strip.shape, dtype)
-    for index, bit in enumerate(strip.bits()):
+    dtype = np.min_scalar_type(2**strip.n_points - 1)
+    codes = np.zeros((1, strip.size), dtype)
+    for index, bit in strip.bits():
         codes |= np.left_shift(bit, index, dtype=dtype)
     return codes
 
 
-def _ror(strip, n_points):
+def _ror(strip):
     """Return the smallest number that the bits have in any rotation."""
-    codes = _default(strip, n_points)
+    codes = _default(strip)
     smallest = codes.copy()
-    for _ in range(n_points - 1):
-        codes = (codes >> 1) | ((codes & 1) << (n_points - 1))
+    for _ in range(strip.n_points - 1):
+        codes = (codes >> 1) | ((codes & 1) << (strip.n_points - 1))
         np.minimum(smallest, codes, out=smallest)
     return smallest
 
 
-def _uniform(strip, n_points):
+def _uniform(strip):
     """Return the number of bright neighbours; where these are several runs, one more than all."""
-    bits = strip.bits()
-    previous = next(bits)
-    ones, changes = previous.copy(), np.zeros_like(previous)
-    for bit in bits:
+    ones, changes, change = np.zeros((3, 1, strip.size), np.uint8)
+    for _, bit, before in strip.pairs():
         ones += bit
-        changes += bit ^ previous
-        previous = bit
-    np.copyto(ones, n_points + 1, where=changes > 2)
+        changes += np.bitwise_xor(bit, before, out=change)
+    np.copyto(ones, strip.n_points + 1, where=changes > 2)
     return ones
 
 
-def _nri_uniform(strip, n_points):
+def _nri_uniform(strip):
     """Number the runs of bright neighbours by length, then by where on the circle they begin."""
-    bits = strip.bits()
-    previous = next(bits)
-    ones, changes, begin = previous.copy(), np.zeros_like(previous), np.zeros_like(previous)
-    for index, bit in enumerate(bits, 1):
+    n_points = strip.n_points
+    ones, changes, begin = np.zeros((3, 1, strip.size), np.uint8)
+    for index, bit, before in strip.pairs():
         ones += bit
-        changes += bit ^ previous
-        begin += (bit & ~previous) * np.uint8(index)
-        previous = bit
+        changes += bit ^ before
+        begin += (bit & ~before) * np.uint8(index)
     codes = (ones.astype(np.int32) - 1) * n_points + 1 + -begin.astype(np.int32) % n_points
     np.maximum(codes, 0, out=codes)
     np.copyto(codes, n_points * (n_points - 1) + 2, where=changes > 2)
     return codes
 
 
-def _variance_bin(strip, n_points, n_bins, full_scale):
+def _variance_bin(strip, n_bins, full_scale):
     """Return in which octave below half the full scale the standard deviation lies."""
     edges = full_scale**2 * 4.0 ** np.arange(-n_bins, -1)
     return np.digitize(strip.variance(), edges)
 
 
-def _code_over_variance(strip, n_points):
+def _variance(strip):
+    """Return the variance of the neighbours, NaN where it is 0."""
     variance = strip.variance()
-    undefined = np.full(strip.shape, np.nan)
-    return np.divide(_uniform(strip, n_points), variance, out=undefined, where=variance != 0)
+    variance[variance == 0] = np.nan
+    return variance
 
 
 # What numbers the patterns, how many numbers there are, and their letter in the columns' names.
@@ -152,7 +206,7 @@ _METHODS = {
     "ror": (_ror, lambda n_points: 2**n_points, "r"),
     "uniform": (_uniform, lambda n_points: n_points + 2, "u"),
     "nri_uniform": (_nri_uniform, lambda n_points: n_points * (n_points - 1) + 3, "n"),
-    "var": (_code_over_variance, None, "v"),
+    "var": (_variance, None, "v"),
 }
 
 
@@ -174,11 +228,15 @@ def _encode(image, n_points, radius, encode, dtype):
     whole, part = _circle(n_points, radius)
     # Neighbours that far out are all 0, however far.
     circle = np.clip(whole, -max(image.shape) - 1, max(image.shape)), part
+    n_rows = -(-height // min(image.size // _STRIP + 1, height))
+    # Not many more rows around the strip than in it.
+    n_rows = min(max(n_rows, 4 * int(np.abs(circle[0]).max())), height)
     codes = np.empty(image.shape, dtype)
-    n_rows = max(_STRIP // width, 1)
+    strip = _Strip(n_rows, width, circle)
     for top in range(0, height, n_rows):
-        rows = slice(top, min(top + n_rows, height))
-        codes[rows] = encode(_Strip(image, rows, circle), n_points)
+        strip.load(image, top)
+        rows = codes[top : top + n_rows]
+        rows[:] = strip.crop(encode(strip))[: len(rows)]
     return codes
 
 
@@ -194,13 +252,13 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
     radius : float, default=1
         Radius of the circle in pixels.
     method : {"default", "ror", "uniform", "nri_uniform", "var"}, default="uniform"
-        Which patterns share a code, see `LBP`. "var" divides the uniform code by the variance of
-        the neighbours, and is NaN where that is 0.
+        Which patterns share a code, see `LBP`. "var" gives the variance of the neighbours'
+        brightness instead, NaN where it is 0.
 
     Returns
     -------
     ndarray of shape (height, width)
-        Codes from 0, ``int64``; ``float64`` for "var". Those of
+        Codes from 0, ``int64``; for "var" ``float64`` in squared grey levels. Those of
         `skimage.feature.local_binary_pattern` except at ties, see Notes. A mask is ignored.
 
     Raises
@@ -237,7 +295,7 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
 
 def _circle_inside(inside, radius):
     """Tell which pixels have their whole circle inside the region."""
-    # Beyond the border counts as inside, of which the image's own size is enough.
+    # Beyond the border counts as inside: a square larger than the image changes nothing.
     reach = min(int(np.ceil(radius)), max(inside.shape))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     return cv2.erode(inside.astype(np.uint8), square, borderValue=1)
@@ -394,8 +452,8 @@ class LBP(FeatureExtractor):
         n_codes = _METHODS[self.method][1](n_points)
         if n_codes > 2**16:
             raise ValueError(
-                f"n_points is {n_points}, which gives {n_codes} columns, expected at most 16 points "
-                f"for method={self.method!r}. Use fewer points or method='uniform'."
+                f"n_points is {n_points}, which gives {n_codes} columns, expected at most 16 "
+                f"points for method={self.method!r}. Use fewer points or method='uniform'."
             )
         return n_codes
 
