@@ -46,8 +46,29 @@ right.legend()
 table.T.round(3)
 
 # %%
-# A first look at the classes
-# ---------------------------
+# How bright the classes are
+# --------------------------
+# Before anything is learnt: do images of one class come out brighter than those of another? Each
+# image counts by its mean brightness. Here malignant images are a little darker, and the classes
+# overlap. If they did not, a classifier could live on gain alone.
+
+from featbus import intensity_summary
+
+summary = intensity_summary(
+    ultrasound.images,
+    ultrasound.target,
+    target_names=ultrasound.target_names,
+)
+summary.plot()
+
+# %%
+# The same in numbers. Outliers are Tukey's: more than 1.5 interquartile ranges beyond a quartile.
+
+summary.table.round(3)
+
+# %%
+# A first look at the features
+# ----------------------------
 # The whole image says little of what is in it, the lesion says more. Yet the boxes overlap: no
 # single statistic tells the classes apart. That is what more features, and classifiers, are for.
 

@@ -19,7 +19,15 @@ _HOMES = {
         "make_mammograms",
     ],
     "evaluation": ["evaluate"],
-    "feature_extraction": ["GLCM", "HOG", "LBP", "DeepFeatures", "IntensityStatistics"],
+    "feature_extraction": [
+        "GLCM",
+        "HOG",
+        "LBP",
+        "DeepFeatures",
+        "IntensityStatistics",
+        "ShapeStatistics",
+        "intensity_summary",
+    ],
     "preprocessing": ["ImageLoader", "Resize"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

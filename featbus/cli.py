@@ -23,19 +23,19 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0, or 2 after an error that the user can mend. As `argparse` does, arguments
-        that cannot be parsed, ``--help`` and ``--version`` raise `SystemExit`.
+        Exit status: 0, 1 if `verify` misses a value, or 2 after an error that the user can mend.
+        As `argparse` does, arguments that cannot be parsed, ``--help`` and ``--version`` raise
+        `SystemExit`.
     """
     options = vars(_parser().parse_args(argv))
     command = options.pop("command")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            command(options)
+            return command(options) or 0
         except (ValueError, OSError, ImportError) as error:
             print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
             return 2
-    return 0
 
 
 def _demo(options):
@@ -59,6 +59,12 @@ def _cache(options):
             print(f"Dropped {store.clear()} rows")
 
 
+def _verify(options):
+    from featbus.verify import verify
+
+    return 0 if verify()["passed"].all() else 1
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="featbus", description="Medical images to features, and classifiers judged honestly."
@@ -67,6 +73,9 @@ def _parser():
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_cache(commands)
+    text = "recompute the reference values of the Image Biomarker Standardisation Initiative"
+    verify = commands.add_parser("verify", help=text, description=f"{text}.")
+    verify.set_defaults(command=_verify)
     return parser
 
 

@@ -5,7 +5,9 @@ import time
 
 import numpy as np
 
+from featbus import ShapeStatistics
 from featbus.base import FeatureExtractor
+from featbus.images import inside_mask, to_gray, with_mask
 
 
 class CountingMean(FeatureExtractor):
@@ -29,6 +31,16 @@ class CountingMean(FeatureExtractor):
 
     def get_feature_names_out(self, input_features=None):
         return np.array(["mean", "size"], dtype=object)
+
+
+class ShapeOfBrightPart(ShapeStatistics):
+    """Takes the brighter half of an image without a mask for its region."""
+
+    def _extract(self, image):
+        if inside_mask(image) is None:
+            gray = to_gray(image)
+            image = with_mask(gray, gray >= np.median(gray))
+        return super()._extract(image)
 
 
 def count(log):

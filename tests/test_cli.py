@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import featbus
@@ -172,3 +173,14 @@ def test_sizes():
     assert [_bytes(size) for size in sizes] == [12, 1e3, 1.5e6, 2e9, 1e12]
     with pytest.raises(argparse.ArgumentTypeError, match="expected a size such as"):
         _bytes("much")
+
+
+def test_verify(capsys):
+    assert main(["verify"]) == 0
+    assert "91 of 91" in capsys.readouterr().out
+
+
+def test_a_missed_reference_value_is_an_exit_status(monkeypatch):
+    frame = pd.DataFrame({"passed": [True, False]})
+    monkeypatch.setattr("featbus.verify.verify", lambda: frame)
+    assert main(["verify"]) == 1

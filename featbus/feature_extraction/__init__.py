@@ -8,8 +8,14 @@ from featbus.feature_extraction._glcm import (
     grey_levels,
 )
 from featbus.feature_extraction._hog import HOG
-from featbus.feature_extraction._intensity import IntensityStatistics, intensity_statistics
+from featbus.feature_extraction._intensity import (
+    IntensityStatistics,
+    histogram_statistics,
+    intensity_statistics,
+)
+from featbus.feature_extraction._intensity_summary import IntensitySummary, intensity_summary
 from featbus.feature_extraction._lbp import LBP, lbp_codes
+from featbus.feature_extraction._shape import ShapeStatistics
 
 __all__ = [
     "GLCM",
@@ -17,9 +23,13 @@ __all__ = [
     "LBP",
     "DeepFeatures",
     "IntensityStatistics",
+    "IntensitySummary",
+    "ShapeStatistics",
     "cooccurrence_features",
     "cooccurrence_matrix",
     "grey_levels",
+    "histogram_statistics",
     "intensity_statistics",
+    "intensity_summary",
     "lbp_codes",
 ]

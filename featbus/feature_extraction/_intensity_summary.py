@@ -1,0 +1,158 @@
+"""How bright the images of each class are."""
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_consistent_length
+
+from featbus.feature_extraction._intensity import IntensityStatistics
+
+
+def intensity_summary(images, y=None, *, statistic="mean", target_names=None):
+    """Sum up the brightness of a data set, class by class.
+
+    Each image counts by one number, its mean brightness. Classes that differ in it can be told
+    apart without a look at what the images show: a hint of other scanners, settings or exports.
+
+    Parameters
+    ----------
+    images : batch of images
+        See :ref:`images`. Paths are read one at a time. Of a masked image only the region counts.
+    y : array_like of shape (n_images,), default=None
+        Class of each image; None makes one class of all, "all".
+    statistic : str, default="mean"
+        The number that an image counts by: a column of `IntensityStatistics` without its
+        ``intensity_``, such as ``"median"`` or ``"entropy"``.
+    target_names : sequence of str, default=None
+        Names of the classes 0, 1, ...; None takes `y` itself.
+
+    Returns
+    -------
+    IntensitySummary
+        Shown and printed as its table; ``plot()`` draws the distributions.
+
+    Raises
+    ------
+    ValueError
+        If an image is invalid, `images` and `y` differ in length, or there is no such statistic.
+
+    See Also
+    --------
+    IntensityStatistics : The statistics of each image.
+
+    Examples
+    --------
+    >>> from featbus import intensity_summary, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(30, random_state=0)
+    >>> summary = intensity_summary(data.images, data.target, target_names=data.target_names)
+    >>> summary.table.index.tolist()
+    ['benign', 'malignant', 'normal']
+    """
+    extractor = IntensityStatistics(dtype=np.float64)
+    columns = extractor.get_feature_names_out().tolist()
+    if f"intensity_{statistic}" not in columns:
+        known = [name.removeprefix("intensity_") for name in columns]
+        raise ValueError(f"statistic is {statistic!r}, expected one of {known}.")
+    if y is not None:
+        check_consistent_length(images, y)
+    rows = extractor.transform(images)
+    values = pd.DataFrame(
+        {
+            "class": _name_classes(y, target_names, len(rows)),
+            statistic: rows[:, columns.index(f"intensity_{statistic}")],
+        }
+    )
+    values["outlier"] = values.groupby("class")[statistic].transform(_is_outlier).astype(bool)
+    return IntensitySummary(values, statistic)
+
+
+def _name_classes(y, target_names, n_images):
+    if y is None:
+        return np.repeat("all", n_images)
+    return np.asarray(y) if target_names is None else np.asarray(target_names)[np.asarray(y)]
+
+
+def _is_outlier(values):
+    """Tell which values are outliers by Tukey's rule."""
+    lower, upper = values.quantile([0.25, 0.75])
+    reach = 1.5 * (upper - lower)
+    return (values < lower - reach) | (values > upper + reach)
+
+
+class IntensitySummary:
+    """Brightness of the images of each class; made by `intensity_summary`.
+
+    Parameters
+    ----------
+    values : DataFrame of n_images rows
+        ``class``, the statistic, ``outlier``.
+    statistic : str
+        Name of the column with the numbers.
+
+    Attributes
+    ----------
+    values : DataFrame of n_images rows
+        Of each image the ``class``, the number it counts by, and whether it is an ``outlier``: more
+        than 1.5 interquartile ranges below the lower or above the upper quartile of its class
+        (Tukey's rule, [1]_).
+    table : DataFrame of n_classes rows
+        Of each class ``n``, ``minimum``, ``lower_quartile``, ``median``, ``upper_quartile``,
+        ``maximum``, ``skewness`` (0 where all are equal) and ``outliers``, their number.
+
+    References
+    ----------
+    .. [1] Tukey JW. Exploratory Data Analysis. Addison-Wesley (1977).
+    """
+
+    def __init__(self, values, statistic):
+        self.values = values
+        self.statistic = statistic
+        self.table = values.groupby("class").apply(self._summarize, include_groups=False)
+        self.table = self.table.astype({"n": int, "outliers": int})
+
+    def _summarize(self, values):
+        numbers = values[self.statistic]
+        quartiles = numbers.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy()
+        names = ["minimum", "lower_quartile", "median", "upper_quartile", "maximum"]
+        deviation = numbers - numbers.mean()
+        spread = numbers.std(ddof=0)
+        skewness = (deviation**3).mean() / spread**3 if quartiles[0] < quartiles[-1] else 0.0
+        return pd.Series(
+            {"n": len(numbers)}
+            | dict(zip(names, quartiles))
+            | {"skewness": skewness, "outliers": values["outlier"].sum()}
+        )
+
+    def __repr__(self):
+        return self.table.round(3).to_string()
+
+    def _repr_html_(self):
+        return self.table.round(3).to_html()
+
+    def plot(self, ax=None):
+        """Draw the distribution of each class: a violin, with a box and outliers in it.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.figure(layout="constrained").add_subplot()
+        names = self.table.index.tolist()
+        samples = [
+            self.values.loc[self.values["class"] == name, self.statistic].to_numpy()
+            for name in names
+        ]
+        ax.violinplot(samples, showextrema=False, widths=0.8)
+        ax.boxplot(samples, widths=0.15, medianprops={"color": "black"})
+        labels = [f"{name}\nn = {len(sample)}" for name, sample in zip(names, samples)]
+        ax.set_xticks(range(1, len(names) + 1), labels)
+        ax.set_ylabel(f"{self.statistic} brightness of an image".replace("_", " "))
+        return ax

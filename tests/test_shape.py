@@ -1,0 +1,145 @@
+"""Shape of the region."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.draw import ellipse
+
+from featbus import ShapeStatistics
+from featbus.images import with_mask
+
+
+def masked(inside):
+    return with_mask(np.zeros(inside.shape, np.uint8), inside)
+
+
+def canvas(side=200):
+    return np.zeros((side, side), bool)
+
+
+def square(side=20):
+    inside = canvas()
+    inside[10 : 10 + side, 30 : 30 + side] = True
+    return inside
+
+
+def disc(radius=60):
+    row, column = np.ogrid[:200, :200]
+    return np.hypot(row - 100, column - 100) <= radius
+
+
+def shape(inside):
+    extractor = ShapeStatistics(dtype=np.float64).set_output(transform="pandas")
+    row = extractor.transform([masked(inside)]).iloc[0]
+    return row.rename(lambda name: name.removeprefix("shape_"))
+
+
+def test_square():
+    row = shape(square(20))
+    assert row["area"] == 400
+    assert row["solidity"] == row["extent"] == row["euler_number"] == 1
+    assert row["eccentricity"] == 0
+    # Crofton's perimeter of edges along rows and columns is 5 % short of 80.
+    assert row["perimeter"] == pytest.approx(80, rel=0.07)
+    # Second moment (side^2 - 1) / 12 and, of each pixel, 1 / 12.
+    assert row["major_axis_length"] == pytest.approx(4 * np.sqrt(400 / 12), rel=0.01)
+    assert row["equivalent_diameter"] == pytest.approx(np.sqrt(4 * 400 / np.pi))
+    assert row["hu_moment_1"] == pytest.approx(1 / 6, rel=0.01)
+    np.testing.assert_allclose(row.filter(like="hu_moment").iloc[1:], 0, atol=1e-12)
+
+
+def test_disc():
+    row = shape(disc(60))
+    assert row["area"] == pytest.approx(np.pi * 60**2, rel=0.01)
+    assert row["perimeter"] == pytest.approx(2 * np.pi * 60, rel=0.01)
+    assert row["circularity"] == pytest.approx(1, rel=0.01)
+    assert row["solidity"] == pytest.approx(1, rel=0.02)
+    assert row["extent"] == pytest.approx(np.pi / 4, rel=0.02)
+    assert row["eccentricity"] == 0
+    assert row["equivalent_diameter"] == pytest.approx(120, rel=0.01)
+    assert row["hu_moment_1"] == pytest.approx(1 / (2 * np.pi), rel=0.01)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 0.5, -1.0])
+def test_ellipse(rotation):
+    inside = canvas()
+    inside[ellipse(100, 100, 80, 40, rotation=rotation)] = True
+    row = shape(inside)
+    assert row["major_axis_length"] == pytest.approx(160, rel=0.01)
+    assert row["minor_axis_length"] == pytest.approx(80, rel=0.01)
+    assert row["eccentricity"] == pytest.approx(np.sqrt(3) / 2, rel=0.01)
+    assert row["orientation"] == pytest.approx(rotation, abs=0.01)
+
+
+def test_hu_moments_are_opencvs():
+    inside = canvas()
+    cv2.fillPoly(view := inside.astype(np.uint8), [np.array([[20, 30], [150, 60], [60, 170]])], 1)
+    expected = cv2.HuMoments(cv2.moments(view, binaryImage=True)).ravel()
+    # OpenCV calls columns x and the first moment's axis the other way round: the seventh flips.
+    found = shape(view.astype(bool)).filter(like="hu_moment").to_numpy()
+    np.testing.assert_allclose(found[:6], expected[:6], rtol=1e-6)
+    assert abs(found[6]) == pytest.approx(abs(expected[6]), rel=1e-6)
+
+
+def test_parts_and_holes():
+    two = square() | disc(20)
+    row = shape(two)
+    assert row["area"] == shape(square())["area"] + shape(disc(20))["area"]
+    assert row["euler_number"] == 2
+    assert row["solidity"] < 0.5
+    assert shape(disc(60) & ~disc(20))["euler_number"] == 0
+
+
+def test_one_pixel():
+    inside = canvas(9)
+    inside[4, 4] = True
+    row = shape(inside)
+    assert np.isfinite(row).all()
+    assert row["area"] == row["solidity"] == row["extent"] == 1
+    assert row["major_axis_length"] == row["eccentricity"] == 0
+
+
+@given(arrays(bool, (7, 9)))
+@settings(max_examples=60, deadline=None)
+def test_every_region_has_a_finite_row_wherever_it_lies(inside):
+    if not inside.any():
+        return
+    row = shape(np.pad(inside, 2))
+    assert np.isfinite(row).all()
+    moved = shape(np.pad(inside, ((5, 1), (3, 8))))
+    np.testing.assert_allclose(moved, row, rtol=1e-7, atol=1e-9)
+
+
+@given(st.integers(1, 3))
+@settings(deadline=None)
+def test_turns_by_right_angles(turns):
+    inside = canvas(60)
+    inside[ellipse(30, 25, 20, 8, rotation=0.3)] = True
+    inside[40:50, 40:44] = True
+    still, turned = shape(inside), shape(np.rot90(inside, turns))
+    changing = ["orientation"]
+    np.testing.assert_allclose(turned.drop(changing), still.drop(changing), rtol=1e-6, atol=1e-9)
+
+
+def test_pixel_values_do_not_count():
+    inside = disc(30)
+    bright = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
+    rows = ShapeStatistics().transform([masked(inside), with_mask(bright, inside)])
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_an_image_without_a_mask():
+    images = [masked(square()), np.zeros((30, 30), np.uint8)]
+    with pytest.raises(ValueError, match="image 1: the image has no mask, expected a masked array"):
+        ShapeStatistics().transform(images)
+    rows = ShapeStatistics(on_missing="nan").transform(images)
+    assert np.isfinite(rows[0]).all()
+    assert np.isnan(rows[1]).all()
+
+
+def test_bad_on_missing():
+    with pytest.raises(ValueError, match="on_missing is 'zero', expected one of"):
+        ShapeStatistics(on_missing="zero").transform([masked(square())])

@@ -1,0 +1,74 @@
+"""The IBSI certificate."""
+
+import json
+
+import numpy as np
+import pytest
+from _data import data_dir
+
+from featbus import verify as module
+from featbus.verify import verify
+
+
+@pytest.fixture(scope="module")
+def ibsi():
+    with open(data_dir("ibsi") / "ibsi_digital_phantom.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
+def test_all_reference_values_are_met():
+    table = verify(verbose=False)
+    assert table["passed"].all(), table[~table["passed"]]
+    assert table["family"].value_counts().to_dict() == {
+        "intensity-based statistics": 18,
+        "intensity histogram": 23,
+        "co-occurrence, 2D averaged": 25,
+        "co-occurrence, 2D merged": 25,
+    }
+
+
+def test_what_is_printed(capsys):
+    verify()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["family", "feature", "value", "reference", "tolerance", "passed"]
+    assert lines[-1] == "91 of 91 IBSI reference values met"
+
+
+def test_a_miss_is_found(monkeypatch):
+    monkeypatch.setitem(module._INTENSITY, "kurtosis", 2.65)
+    table = verify(verbose=False)
+    assert table.loc[~table["passed"], "feature"].tolist() == ["kurtosis"]
+
+
+@pytest.mark.parametrize(
+    ("value", "reference", "passed"),
+    [(3.0454, 3.05, True), (3.0449, 3.05, False), (566.9, 567, True), (-0.01211, -0.0121, True)],
+)
+def test_rounding_to_three_digits(value, reference, passed):
+    assert module._passes(value, reference) == passed
+
+
+def test_the_phantom_is_ibsis(ibsi):
+    phantom = module._load_phantom()
+    np.testing.assert_array_equal(phantom.data, ibsi["phantom"])
+    np.testing.assert_array_equal(~phantom.mask, np.array(ibsi["mask"], bool))
+
+
+def test_the_references_are_ibsis(ibsi):
+    """Names differ, order does not."""
+    published = {
+        key: entry for family in ibsi["families"].values() for key, entry in family.items()
+    }
+    keys = {
+        "intensity-based statistics": [key for key in published if key.startswith("stat_")],
+        "intensity histogram": [key for key in published if key.startswith("ih_")],
+        "co-occurrence, 2D averaged": [key for key in published if key.endswith("_2D_avg")],
+        "co-occurrence, 2D merged": [key for key in published if key.endswith("_2D_comb")],
+    }
+    table = verify(verbose=False)
+    for family, rows in table.groupby("family"):
+        entries = [published[key] for key in keys[family] if "cm_" in key or "co" not in family]
+        assert rows["reference"].tolist() == [entry["value"] for entry in entries]
+        assert rows["tolerance"].tolist() == [entry["tolerance"] for entry in entries]
+        exact = [entry["recomputed_full_precision"] for entry in entries]
+        np.testing.assert_allclose(rows["value"], exact, rtol=1e-12, atol=1e-14)
