@@ -18,7 +18,7 @@ _HOMES = {
         "make_breast_ultrasound",
         "make_mammograms",
     ],
-    "evaluation": ["evaluate"],
+    "evaluation": ["evaluate", "plot_importance"],
     "feature_extraction": [
         "GLCM",
         "HOG",

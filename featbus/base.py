@@ -1,6 +1,8 @@
 """Base classes: `ImageTransformer` (image -> image) and `FeatureExtractor` (image -> row)."""
 
 from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -8,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from featbus.images import as_batch, check_image, is_path, stack_images
 from featbus.io import ImageReadError, read_image
 
-__all__ = ["FeatureExtractor", "ImageTransformer", "iter_images"]
+__all__ = ["FeatureExtractor", "ImageTransformer", "Where", "iter_images"]
 
 
 @contextmanager
@@ -159,6 +161,24 @@ class ImageTransformer(_ImageEstimator):
         return np.asarray(names, dtype=object)
 
 
+class Where(NamedTuple):
+    """The pixels behind a feature.
+
+    Attributes
+    ----------
+    rows : slice
+        Rows of the image.
+    columns : slice
+        Columns of the image.
+    what : str
+        What the feature looks at there.
+    """
+
+    rows: slice
+    columns: slice
+    what: str
+
+
 class FeatureExtractor(_ImageEstimator):
     """Base of the steps from image to row of features.
 
@@ -192,6 +212,43 @@ class FeatureExtractor(_ImageEstimator):
                 rows = np.empty((len(batch), len(row)), dtype=self._checked_dtype())
             rows[index] = row
         return rows
+
+    def where(self, name, image_shape):
+        """Tell which pixels are behind a column.
+
+        Parameters
+        ----------
+        name : str
+            The column's name, see `get_feature_names_out`.
+        image_shape : tuple of int
+            Height and width of the images that the extractor gets.
+
+        Returns
+        -------
+        Where
+            ``rows`` and ``columns``, slices of the image, and ``what`` is looked at there.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column.
+        """
+        names = self.get_feature_names_out().tolist()
+        if name not in names:
+            near = get_close_matches(name, names, n=3)
+            raise ValueError(
+                f"There is no column {name!r}, expected one such as {near or names[:3]}."
+            )
+        top, left, bottom, right = self._boxes(image_shape)[names.index(name)].tolist()
+        return Where(slice(top, bottom), slice(left, right), self._describe(name))
+
+    def _boxes(self, image_shape):
+        """Return top, left, bottom and right of the pixels behind each column."""
+        return np.tile([0, 0, *image_shape[:2]], (len(self.get_feature_names_out()), 1))
+
+    def _describe(self, name):
+        """Return what the column of this name looks at within its box."""
+        return name.partition("_")[2].replace("_", " ")
 
     def _iter_rows(self, images):
         """Yield the row of each of the checked `images`."""

@@ -1,6 +1,7 @@
 """Evaluation: grouped, stratified cross-validation of pipelines."""
 
 from featbus.evaluation._evaluate import Evaluation, evaluate
+from featbus.evaluation._importance import importance_map, plot_importance
 from featbus.evaluation._metrics import confusion_metrics
 
-__all__ = ["Evaluation", "confusion_metrics", "evaluate"]
+__all__ = ["Evaluation", "confusion_metrics", "evaluate", "importance_map", "plot_importance"]

@@ -286,6 +286,16 @@ class HOG(FeatureExtractor):
                 f"{self.pixels_per_cell} pixels. Use larger images or smaller cells."
             )
 
+    def _boxes(self, image_shape):
+        rows, columns, down, across = np.indices((*self.n_blocks_, *self.cells_per_block))
+        corner = np.stack([rows + down, columns + across], axis=-1).reshape(-1, 2)
+        boxes = np.hstack([corner, corner + 1]) * np.tile(self.pixels_per_cell, 2)
+        return np.repeat(boxes, self.orientations, axis=0)
+
+    def _describe(self, name):
+        orientation, width = int(name.rpartition("_o")[2]), 180 / self.orientations
+        return f"gradients of {orientation * width:g} to {(orientation + 1) * width:g} degrees"
+
     def get_feature_names_out(self, input_features=None):
         """Return the columns' names.
 

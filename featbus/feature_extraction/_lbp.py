@@ -483,6 +483,19 @@ class LBP(FeatureExtractor):
                     slice(column * width // columns, (column + 1) * width // columns),
                 )
 
+    def _boxes(self, image_shape):
+        cells = [
+            (rows.start, columns.start, rows.stop, columns.stop)
+            for rows, columns in self._cells(*image_shape[:2])
+        ]
+        counts = [self._n_codes(n_points) for n_points, _ in self._scales()]
+        return np.concatenate([np.repeat(cells, n_codes, axis=0) for n_codes in counts])
+
+    def _describe(self, name):
+        scale, letter = name.split("_")[1:3], _METHODS[self.method][2]
+        code = int(name.rpartition(f"_{letter}")[2])
+        return f"pattern {code} of {scale[0][1:]} points at radius {scale[1][1:]}, {self.method}"
+
     def get_feature_names_out(self, input_features=None):
         """Return the columns' names.
 

@@ -1,0 +1,135 @@
+"""From columns back to pixels: `where` and `plot_importance`."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from featbus import (
+    HOG,
+    LBP,
+    FeatureBus,
+    IntensityStatistics,
+    Resize,
+    make_breast_ultrasound,
+    plot_importance,
+)
+from featbus.evaluation import importance_map
+
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "extractor",
+    [HOG(pixels_per_cell=(8, 6), cells_per_block=(2, 1)), LBP(cells=(3, 4), radius=[1, 2])],
+    ids=["HOG", "LBP"],
+)
+def test_a_column_changes_only_with_the_pixels_behind_it(extractor):
+    """Blank everything but the box, and what borders it: the histogram of the box stays."""
+    extractor.fit([NOISE])
+    names = extractor.get_feature_names_out()
+    rng = np.random.default_rng(0)
+    for name in rng.choice(names, 20, replace=False):
+        place = extractor.where(name, NOISE.shape)
+        # Normalization and neighbours reach a little further than the box.
+        reach = 9 if isinstance(extractor, HOG) else 2
+        other = rng.integers(0, 256, NOISE.shape).astype(np.uint8)
+        near = tuple(slice(max(part.start - reach, 0), part.stop + reach) for part in place[:2])
+        other[near] = NOISE[near]
+        rows = extractor.transform([NOISE, other])
+        changed = set(names[rows[0] != rows[1]])
+        assert changed
+        assert name not in changed
+
+
+def test_where_of_hog():
+    hog = HOG(pixels_per_cell=(8, 6), cells_per_block=(2, 2)).fit([NOISE])
+    place = hog.where("hog_r03_c02_b1_o4", NOISE.shape)
+    assert place.rows == slice(24, 32)
+    assert place.columns == slice(18, 24)
+    assert place.what == "gradients of 80 to 100 degrees"
+
+
+def test_where_of_lbp():
+    place = LBP(cells=(2, 2), radius=2).where("lbp_p8_r2_c01_00_u03", (49, 64))
+    assert place == (slice(24, 49), slice(0, 32), "pattern 3 of 8 points at radius 2, uniform")
+    assert LBP().where("lbp_p8_r1_u03", (49, 64))[:2] == (slice(0, 49), slice(0, 64))
+
+
+def test_where_of_a_statistic_is_the_image():
+    place = IntensityStatistics().where("intensity_skewness", (49, 64))
+    assert place == (slice(0, 49), slice(0, 64), "skewness")
+
+
+def test_an_unknown_column():
+    with pytest.raises(ValueError, match="no column 'intensity_skew'.*intensity_skewness"):
+        IntensityStatistics().where("intensity_skew", (49, 64))
+
+
+def test_the_map_sums_to_the_weights_and_lies_where_they_belong():
+    hog = HOG(pixels_per_cell=(8, 8), cells_per_block=(2, 2)).fit([NOISE])
+    names = hog.get_feature_names_out().tolist()
+    weights = np.zeros(len(names))
+    weights[names.index("hog_r03_c02_b1_o4")] = 2
+    weights[names.index("hog_r00_c00_b0_o0")] = -1
+    heat = importance_map(hog, weights, NOISE)
+    expected = np.zeros(NOISE.shape)
+    expected[24:32, 24:32] = 2 / 64
+    expected[:8, :8] = -1 / 64
+    np.testing.assert_allclose(heat, expected, atol=1e-12)
+
+
+def test_through_pipelines_unions_and_the_bus():
+    union = make_union(HOG(pixels_per_cell=(8, 8)), LBP(cells=(2, 2)), IntensityStatistics())
+    bus = FeatureBus(make_pipeline(Resize((96, 96)), union))
+    pipeline = make_pipeline(bus, StandardScaler()).fit([NOISE, NOISE[::-1]])
+    names = bus.fit([NOISE]).get_feature_names_out()
+    weights = np.where([name.startswith("lbp__lbp_p8_r1_c01_00") for name in names], 1.0, 0)
+    heat = importance_map(pipeline, weights, NOISE)
+    assert heat.shape == NOISE.shape
+    assert heat[24:, :32].sum() == pytest.approx(weights.sum())
+    np.testing.assert_allclose(heat[:24], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("classifier", [LinearSVC(), RandomForestClassifier(100, random_state=0)])
+def test_a_classifier_looks_where_the_difference_is(classifier):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 100, (40, 64, 64)).astype(np.uint8)
+    y = np.arange(40) % 2
+    images[y == 1, 40:56, 8:24] += (np.indices((16, 16)).sum(axis=0) % 4 * 30).astype(np.uint8)
+    pipeline = make_pipeline(HOG(cells_per_block=(1, 1)), StandardScaler(), classifier)
+    pipeline.fit(images, y)
+    weights = getattr(classifier, "feature_importances_", None)
+    weights = np.abs(classifier.coef_[0]) if weights is None else weights
+    heat = importance_map(pipeline[:-1], weights, images[0])
+    inside = heat[40:56, 8:24].mean()
+    heat[40:56, 8:24] = 0
+    assert inside > 5 * heat.mean()
+
+
+def test_the_plot():
+    images = make_breast_ultrasound(2, random_state=0).images
+    hog = HOG(pixels_per_cell=(16, 16)).fit(images)
+    weights = np.random.default_rng(0).normal(size=len(hog.get_feature_names_out()))
+    figure, axes = plt.subplots()
+    assert plot_importance(hog, weights, images[0], ax=axes) is axes
+    gray, heat = axes.get_images()
+    np.testing.assert_allclose(heat.get_array(), importance_map(hog, weights, images[0]))
+    assert gray.get_array().max() <= 1
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "n_weights", "message"),
+    [
+        (LBP(), 9, r"shape \(9,\), expected \(10,\)"),
+        (StandardScaler(), 10, "no pixels stand behind"),
+        (make_pipeline(Resize(32, method="letterbox"), LBP()), 10, "letterboxed image"),
+    ],
+)
+def test_what_cannot_be_painted(transformer, n_weights, message):
+    with pytest.raises(ValueError, match=message):
+        importance_map(transformer, np.ones(n_weights), NOISE)
