@@ -49,7 +49,7 @@ def fused_features(*, deep=None, size=224):
     >>> from featbus.recipes import fused_features
     >>> images = make_breast_ultrasound(4, random_state=0).images
     >>> fused_features().fit_transform(images).shape
-    (4, 1329)
+    (4, 1334)
     """
     height, width = (size, size) if isinstance(size, Integral) else size
     extractors = [

@@ -69,7 +69,7 @@ def test_a_folder_per_class(tmp_path, ultrasound, capsys):
 
     printed = capsys.readouterr().out
     assert "lesions: 40 images in 20 groups (benign 20, malignant 20)" in printed
-    assert "Features: 1329 columns" in printed
+    assert "Features: 1334 columns" in printed
     assert str(result) in printed
     assert f"Wrote {', '.join(FILES)} to {output}" in printed
 
@@ -130,7 +130,7 @@ def test_a_backbone_adds_its_features(tmp_path, ultrasound, capsys):
         output=tmp_path / "out",
         cv=2,
     )
-    assert f"Features: {1329 + 1280} columns" in capsys.readouterr().out
+    assert f"Features: {1334 + 1280} columns" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,8 @@ def test_a_read_only_store(bus, memory, log):
         "from _store_worker import images\nfrom _spies import CountingMean\n"
         "from featbus import FeatureBus\n"
         "bus = FeatureBus(CountingMean(log='/dev/null'), memory=sys.argv[2])\n"
+        "warm = FeatureBus(CountingMean(log='/dev/null'), memory=sys.argv[3])\n"
+        "warm.fit_transform(images()[:40])  # imports what may be out of reach afterwards\n"
         "bus.fit(images())\n"
         "os.geteuid() or os.setuid(65534)  # root may write anything\n"
         "rows = bus.transform(images()[:30])\n"
@@ -228,7 +230,7 @@ def test_a_read_only_store(bus, memory, log):
     try:
         memory.chmod(0o444)
         folder.chmod(0o555)
-        arguments = [os.pathsep.join([str(WORKER.parent), *sys.path]), str(memory)]
+        arguments = [os.pathsep.join([str(WORKER.parent), *sys.path]), str(memory), f"{log}.sqlite"]
         subprocess.run([sys.executable, "-c", code, *arguments], check=True)
         connection = sqlite3.connect(f"file:{memory}?immutable=1", uri=True)
         assert connection.execute("SELECT count(*) FROM feature").fetchone() == (20,)

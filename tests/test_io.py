@@ -284,6 +284,10 @@ def test_the_error_is_a_value_error_and_an_os_error(tmp_path):
     with pytest.raises(OSError, match=r"none\.png") as caught:
         read_image(tmp_path / "none.png")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    # How tblib, and so Dask, makes the error anew in another process.
+    again = ImageReadError.__new__(ImageReadError)
+    again.args = caught.value.args
+    assert str(again) == str(caught.value)
 
 
 def test_empty_file(fails):

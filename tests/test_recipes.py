@@ -121,6 +121,6 @@ def test_grid_search_over_features_and_classifier_in_processes(ultrasound):
     search.fit(ultrasound.images, ultrasound.target, groups=ultrasound.groups)
     assert len(search.cv_results_["params"]) == 4
     assert search.best_params_["classifier__gamma"] == "scale"
-    widths = 36 * 4 * search.best_params_["features__hog__orientations"] + 33
+    widths = 36 * 4 * search.best_params_["features__hog__orientations"] + 38
     assert search.best_estimator_["scale"].n_features_in_ == widths
     assert search.best_score_ > 0.6

@@ -22,7 +22,7 @@ _UNDECODED = (
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-class ImageReadError(ValueError, OSError):
+class ImageReadError(OSError, ValueError):
     """An image file cannot be read: missing, damaged, or of a kind that is not supported.
 
     Examples
