@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,11 @@ def test_every_public_name_is_on_the_api_page(package):
     names = importlib.import_module(f"featbus.{package}").__all__
     missing = [name for name in names if not {name, f"{package}.{name}"} & listed]
     assert not missing
+
+
+def test_the_code_in_the_readme_runs(capsys):
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    score = float(capsys.readouterr().out.split()[0])
+    assert 0.5 < score <= 1
