@@ -48,7 +48,7 @@ def iter_images(batch, read=read_image):
         yield image
 
 
-class _ImageEstimator(TransformerMixin, BaseEstimator):
+class ImageEstimator(TransformerMixin, BaseEstimator):
     """What all estimators of images share: tags, and the one hook that checks a batch."""
 
     # Part of the key that rows are stored under: goes up whenever the same image and parameters
@@ -91,7 +91,7 @@ class _ImageEstimator(TransformerMixin, BaseEstimator):
         return tags
 
 
-class ImageTransformer(_ImageEstimator):
+class ImageTransformer(ImageEstimator):
     """Base of the steps from image to image.
 
     A subclass writes `_transform_image(image)`: a checked image in, an image out.
@@ -179,7 +179,7 @@ class Where(NamedTuple):
     what: str
 
 
-class FeatureExtractor(_ImageEstimator):
+class FeatureExtractor(ImageEstimator):
     """Base of the steps from image to row of features.
 
     A subclass has a parameter `dtype`, writes `_extract(image)`, a checked image in and a 1-D array

@@ -196,7 +196,7 @@ class Local:
     ],
 )
 def test_what_has_no_fingerprint(transformer, message):
-    with pytest.raises(FingerprintError, match=f"cannot be kept.*{message}|{message}"):
+    with pytest.raises(FingerprintError, match=message):
         fingerprint(transformer)
 
 

@@ -3,25 +3,25 @@
 from functools import partial
 from numbers import Integral
 
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from featbus.base import ImageEstimator
 from featbus.bus._batches import iter_results
 from featbus.bus._fingerprint import fingerprint, learns
 from featbus.bus._parquet import ParquetRun
 from featbus.bus._rows import Rows, named_error
 from featbus.bus._store import FeatureStore
 from featbus.bus._stored import StoredRun
-from featbus.images import as_batch
 
 
 def _inner_has_names(bus):
     return hasattr(getattr(bus, "transformer_", bus.transformer), "get_feature_names_out")
 
 
-class FeatureBus(TransformerMixin, BaseEstimator):
+class FeatureBus(ImageEstimator):
     """Stream images through a transformer, and compute each of them once.
 
     The bus takes any transformer from images to rows, usually a `Pipeline` or `FeatureUnion` of
@@ -238,10 +238,6 @@ class FeatureBus(TransformerMixin, BaseEstimator):
         else:
             self._look_up_or_compute(transformer, rows)
 
-    def _check_batch(self, X, *, reset):
-        """Check the container `X`; `reset` is True in `fit`."""
-        return as_batch(X)
-
     def _check_parameters(self):
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error is {self.on_error!r}, expected 'raise' or 'nan'.")
@@ -313,8 +309,4 @@ class FeatureBus(TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = learns(self.transformer)
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = []
         return tags

@@ -6,6 +6,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from featbus.base import FeatureExtractor, iter_images
 from featbus.bus import FeatureBus
 from featbus.images import fill_mask, to_float, to_gray
+from featbus.preprocessing import Resize
 
 
 def _boxes(transformer, image):
@@ -31,7 +32,7 @@ def _boxes_of_steps(steps, image):
     for step in steps:
         if isinstance(step, (FeatureBus, FeatureExtractor, FeatureUnion, Pipeline)):
             return _boxes(step, image)
-        if getattr(step, "method", None) == "letterbox":
+        if isinstance(step, Resize) and step.method == "letterbox":
             raise ValueError(
                 "Pixels of a letterboxed image are not where they were. Pass the image as "
                 "Resize(method='letterbox') makes it, and the steps behind that."
