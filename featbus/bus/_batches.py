@@ -64,6 +64,12 @@ def _compute(transformer, items):
         return _one_by_one(transformer, items)
 
 
+def _in_turn(transformer, batches):
+    """Compute batches in order, in this thread."""
+    for items in batches:
+        yield _compute(transformer, items)
+
+
 def _overlapped(transformer, batches):
     """Compute batches in order; the next one is prepared while the last step works on this one."""
     batches = iter(batches)
@@ -173,7 +179,8 @@ def iter_results(transformer, batches, n_jobs=None):
     batches : iterable of list
         Batches of images, taken from it only as they are needed.
     n_jobs : int or None, default=None
-        Number of joblib's workers.
+        Number of joblib's workers. None: those of the active `joblib.parallel_config`, else one
+        that reads ahead on a second thread; 1: one, with nothing beside it.
 
     Yields
     ------
@@ -185,7 +192,8 @@ def iter_results(transformer, batches, n_jobs=None):
     if client is not None and not _is_dask_task():
         results = _on_dask(client, transformer, batches)
     elif client is not None or n_workers == 1:
-        results = _overlapped(transformer, batches)
+        compute = _overlapped if n_jobs is None else _in_turn
+        results = compute(transformer, batches)
     else:
         results = _parallel(transformer, batches, n_jobs)
     with closing(results):
