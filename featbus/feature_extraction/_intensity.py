@@ -316,8 +316,11 @@ def _sample(values, unit=None):
 
 
 def _count(values, n_levels):
-    if values.dtype == np.uint8 and values.size < _EXACT_FLOAT32:
-        return cv2.calcHist([values], [0], None, [n_levels], [0, n_levels]).ravel().astype(np.intp)
+    # OpenCV is quicker with many pixels, or few levels to begin with.
+    if 4 * n_levels <= values.size < _EXACT_FLOAT32 and values.dtype in (np.uint8, np.uint16):
+        # In one row: it cannot look into a column of 16-bit pixels as quickly.
+        counts = cv2.calcHist([values[np.newaxis]], [0], None, [n_levels], [0, n_levels])
+        return counts.ravel().astype(np.intp)
     return np.bincount(values, minlength=n_levels)
 
 
