@@ -202,6 +202,58 @@ def test_a_full_disk(memory, monkeypatch):
     np.testing.assert_array_equal(rows, bus.transformer_.transform(IMAGES))
 
 
+ON_A_FULL_DISK = """
+import sqlite3
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+
+from featbus import HOG, FeatureBus
+
+disk = Path(sys.argv[1])
+images = np.random.default_rng(0).integers(0, 256, (200, 16, 16)).astype(np.uint8)
+hog = HOG(pixels_per_cell=(4, 4))
+expected = hog.transform(images)
+bus = FeatureBus(hog, memory=disk / "rows.sqlite", batch_size=4)
+for _ in range(2):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        np.testing.assert_array_equal(bus.fit_transform(images), expected)
+    assert ["full" in str(item.message) for item in caught] == [True], caught
+connection = sqlite3.connect(disk / "rows.sqlite")
+assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+assert 0 < connection.execute("SELECT count(*) FROM feature").fetchone()[0] < 200
+connection.close()
+
+for path in disk.iterdir():
+    path.unlink()
+try:
+    FeatureBus(hog, batch_size=4).to_parquet(images, disk / "rows", partition_size=20)
+except OSError as error:
+    assert "No space left" in str(error), error
+else:
+    raise AssertionError("all of it fitted")
+paths = sorted((disk / "rows").glob("*.parquet"))
+assert 0 < len(paths) < 10
+assert all(pyarrow.parquet.read_table(path).num_rows == 20 for path in paths)
+assert not [path.name for path in (disk / "rows").iterdir() if "tmp" in path.name]
+"""
+
+
+def test_a_full_tmpfs(tmp_path):
+    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=600k tmpfs "$0" && exec "$@"']
+    try:
+        subprocess.run([*mount, str(tmp_path), "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    code = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
+    done = subprocess.run([*mount, str(tmp_path), *code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
 def test_a_read_only_store(bus, memory, log):
     bus.fit_transform(IMAGES[:20])
