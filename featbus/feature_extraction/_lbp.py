@@ -1,5 +1,7 @@
 """Local binary patterns."""
 
+import threading
+from collections import OrderedDict
 from functools import lru_cache, partial
 from numbers import Integral
 
@@ -17,7 +19,8 @@ _UNIT = 10**5
 # Of floating-point pixels from 0 to 1, a few roundings of a neighbour's interpolated brightness.
 _ROUNDING = 4 * np.finfo(np.float64).eps
 # Most pixels of a strip of rows: its three double-precision copies stay in the cache.
-_STRIP = 20_000
+_STRIP = 24_000
+_KEPT = threading.local()
 
 
 @lru_cache(maxsize=64)
@@ -40,7 +43,7 @@ class _Strip:
     def __init__(self, n_rows, width, circle):
         whole, part = circle
         self.n_points = len(whole)
-        self._n_rows, self._width = n_rows, width
+        self.n_rows, self._width = n_rows, width
         self._reach = int(np.abs(whole).max())
         # The zero columns on the left of a row serve as those on the right of the row above; one
         # more column, as interpolation reads the next pixel even if its weight is 0.
@@ -84,7 +87,7 @@ class _Strip:
     def load(self, image, top):
         """Read the rows from `top`; those below the image are 0."""
         first = max(top - self._reach, 0)
-        last = min(top + self._n_rows + self._reach, len(image))
+        last = min(top + self.n_rows + self._reach, len(image))
         shift = self._reach - top
         padded = self._pixels[0, : self._n_padded].reshape(-1, self._stride)
         padded[: first + shift] = 0
@@ -94,7 +97,7 @@ class _Strip:
 
     def crop(self, values):
         """Return what belongs to the pixels of the image, as ``(rows, columns)``."""
-        return values.reshape(self._n_rows, self._stride)[:, : self._width]
+        return values.reshape(self.n_rows, self._stride)[:, : self._width]
 
     def bits(self):
         """Yield index and bits of the neighbours: 1 where as bright as the centre or brighter."""
@@ -224,20 +227,37 @@ def _check_parameters(n_points, radius, method):
 
 def _encode(image, n_points, radius, encode, dtype):
     """Return the codes of a grey image, computed strip by strip."""
-    height, width = image.shape
-    whole, part = _circle(n_points, radius)
-    # Neighbours that far out are all 0, however far.
-    circle = np.clip(whole, -max(image.shape) - 1, max(image.shape)), part
-    n_rows = -(-height // min(image.size // _STRIP + 1, height))
-    # Not many more rows around the strip than in it.
-    n_rows = min(max(n_rows, 4 * int(np.abs(circle[0]).max())), height)
+    strip = _strip(image.shape, n_points, radius)
     codes = np.empty(image.shape, dtype)
-    strip = _Strip(n_rows, width, circle)
-    for top in range(0, height, n_rows):
+    for top in range(0, len(image), strip.n_rows):
         strip.load(image, top)
-        rows = codes[top : top + n_rows]
+        rows = codes[top : top + strip.n_rows]
         rows[:] = strip.crop(encode(strip))[: len(rows)]
     return codes
+
+
+def _strip(shape, n_points, radius):
+    """Return this thread's strip for images of a shape; the last two are kept for the next image.
+
+    Memory that is new costs as much as what is computed in it.
+    """
+    strips = vars(_KEPT).setdefault("strips", OrderedDict())
+    key = *shape, n_points, float(radius)
+    strip = strips.pop(key, None) or _make_strip(*shape, n_points, radius)
+    strips[key] = strip
+    if len(strips) > 2:
+        strips.popitem(last=False)
+    return strip
+
+
+def _make_strip(height, width, n_points, radius):
+    whole, part = _circle(n_points, radius)
+    # Neighbours that far out are all 0, however far.
+    circle = np.clip(whole, -max(height, width) - 1, max(height, width)), part
+    n_rows = -(-height // min(height * width // _STRIP + 1, height))
+    # Not many more rows around the strip than in it.
+    n_rows = min(max(n_rows, 4 * int(np.abs(circle[0]).max())), height)
+    return _Strip(n_rows, width, circle)
 
 
 def lbp_codes(image, n_points=8, radius=1, method="uniform"):
