@@ -359,8 +359,9 @@ def _bin_integers(pixels, inside, n_levels):
     products = (pixels - low).astype(np.min_scalar_type(np.iinfo(pixels.dtype).max * n_levels))
     products *= products.dtype.type(n_levels)
     products //= products.dtype.type(span)
-    # Ten times as quick as NumPy's.
-    return cv2.min(products.astype(np.uint16, copy=False), n_levels - 1)
+    products = products.astype(np.uint16, copy=False)
+    # Ten times as quick as NumPy's minimum; cv2.min takes an array of one pixel for a number.
+    return cv2.threshold(products, n_levels - 1, 0, cv2.THRESH_TRUNC)[1]
 
 
 def _discretise(image, inside, levels, bin_width, intensity_range):
