@@ -21,6 +21,8 @@ _HOMES = {
     "evaluation": ["evaluate", "plot_importance"],
     "feature_extraction": [
         "GLCM",
+        "GLRLM",
+        "GLSZM",
         "HOG",
         "LBP",
         "DeepFeatures",

@@ -10,6 +10,10 @@ from featbus.feature_extraction import (
     cooccurrence_matrix,
     histogram_statistics,
     intensity_statistics,
+    run_length_features,
+    run_length_matrix,
+    size_zone_features,
+    size_zone_matrix,
 )
 
 __all__ = ["verify"]
@@ -120,6 +124,42 @@ _COOCCURRENCE = {
     "information_correlation_1": (-0.155, -0.0341),
     "information_correlation_2": (0.487, 0.263),
 }
+_RUN_LENGTH = {
+    "short_runs_emphasis": (0.641, 0.661),
+    "long_runs_emphasis": (3.78, 3.51),
+    "low_grey_level_run_emphasis": (0.604, 0.609),
+    "high_grey_level_run_emphasis": (9.82, 9.74),
+    "short_run_low_grey_level_emphasis": (0.294, 0.311),
+    "short_run_high_grey_level_emphasis": (8.57, 8.67),
+    "long_run_low_grey_level_emphasis": (3.14, 2.92),
+    "long_run_high_grey_level_emphasis": (17.4, 16.1),
+    "grey_level_non_uniformity": (5.2, 20.5),
+    "normalised_grey_level_non_uniformity": (0.46, 0.456),
+    "run_length_non_uniformity": (6.12, 21.6),
+    "normalised_run_length_non_uniformity": (0.492, 0.441),
+    "run_percentage": (0.627, 0.627),
+    "grey_level_variance": (3.35, 3.37),
+    "run_length_variance": (0.761, 0.778),
+    "run_entropy": (2.17, 2.57),
+}
+_SIZE_ZONE = {
+    "small_zone_emphasis": 0.363,
+    "large_zone_emphasis": 43.9,
+    "low_grey_level_zone_emphasis": 0.371,
+    "high_grey_level_zone_emphasis": 16.4,
+    "small_zone_low_grey_level_emphasis": 0.0259,
+    "small_zone_high_grey_level_emphasis": 10.3,
+    "large_zone_low_grey_level_emphasis": 40.4,
+    "large_zone_high_grey_level_emphasis": 113,
+    "grey_level_non_uniformity": 1.41,
+    "normalised_grey_level_non_uniformity": 0.323,
+    "zone_size_non_uniformity": 1.49,
+    "normalised_zone_size_non_uniformity": 0.333,
+    "zone_percentage": 0.24,
+    "grey_level_variance": 3.97,
+    "zone_size_variance": 21,
+    "zone_size_entropy": 1.93,
+}
 
 
 def _intensity(phantom):
@@ -140,6 +180,22 @@ def _cooccurrence(phantom, merge):
     return {name: values.mean() for name, values in cooccurrence_features(matrices).items()}
 
 
+def _run_length(phantom, merge):
+    """Return the features of each slice, averaged over the slices."""
+    matrices = [run_length_matrix(slice_) for slice_ in phantom]
+    if merge:
+        matrices = [directions.sum(axis=0) for directions in matrices]
+    return _mean([run_length_features(directions) for directions in matrices])
+
+
+def _size_zone(phantom):
+    return _mean([size_zone_features(size_zone_matrix(slice_)) for slice_ in phantom])
+
+
+def _mean(features):
+    return {name: np.mean([of_slice[name] for of_slice in features]) for name in features[0]}
+
+
 # Of each family its name, how to compute it and what should come out.
 _FAMILIES = [
     ("intensity-based statistics", _intensity, _INTENSITY),
@@ -154,6 +210,17 @@ _FAMILIES = [
         partial(_cooccurrence, merge=True),
         {name: merged for name, (_, merged) in _COOCCURRENCE.items()},
     ),
+    (
+        "run length, 2D averaged",
+        partial(_run_length, merge=False),
+        {name: averaged for name, (averaged, _) in _RUN_LENGTH.items()},
+    ),
+    (
+        "run length, 2D merged",
+        partial(_run_length, merge=True),
+        {name: merged for name, (_, merged) in _RUN_LENGTH.items()},
+    ),
+    ("size zone, 2D", _size_zone, _SIZE_ZONE),
 ]
 
 
@@ -174,8 +241,8 @@ def verify(*, verbose=True):
     Features of IBSI's digital phantom ([1]_), 4 slices of 4 x 5 voxels with a mask, are computed on
     this machine, with the libraries installed on it, and compared with IBSI's consensus values.
     Phantom and values are part of featbus; no file is read. There are all values of the families
-    below that are defined in two dimensions; co-occurrence features are averages over the slices,
-    of each direction on its own and of the directions merged.
+    below that are defined in two dimensions. Texture features are averages over the slices, those
+    of co-occurrence and run lengths of each direction on its own and of the directions merged.
 
     Parameters
     ----------
@@ -193,6 +260,8 @@ def verify(*, verbose=True):
     --------
     IntensityStatistics : The statistics of images.
     GLCM : The co-occurrence features of images.
+    GLRLM : The run-length features of images.
+    GLSZM : The size-zone features of images.
 
     References
     ----------

@@ -177,7 +177,7 @@ def test_sizes():
 
 def test_verify(capsys):
     assert main(["verify"]) == 0
-    assert "91 of 91" in capsys.readouterr().out
+    assert "139 of 139" in capsys.readouterr().out
 
 
 def test_a_missed_reference_value_is_an_exit_status(monkeypatch):

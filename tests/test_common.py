@@ -15,6 +15,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import featbus
 from featbus import (
     GLCM,
+    GLRLM,
+    GLSZM,
     HOG,
     LBP,
     DeepFeatures,
@@ -36,6 +38,8 @@ ESTIMATORS = [
     pytest.param(HOG(), id="HOG"),
     pytest.param(LBP(), id="LBP"),
     pytest.param(GLCM(), id="GLCM"),
+    pytest.param(GLRLM(), id="GLRLM"),
+    pytest.param(GLSZM(), id="GLSZM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(

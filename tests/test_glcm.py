@@ -360,3 +360,36 @@ def test_too_few_levels():
 def test_bad_matrices(matrices, message):
     with pytest.raises(ValueError, match=message):
         cooccurrence_features(matrices)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    small_images,
+    st.lists(st.sampled_from(ANGLES), min_size=1, max_size=4, unique=True),
+    st.sampled_from(["average", "merge"]),
+)
+def test_transposing_the_image_and_its_angles_changes_nothing(image, angles, aggregation):
+    turned = [np.pi / 2 - angle for angle in angles]
+    parameters = {"levels": 5, "aggregation": aggregation}
+    row = row_of(image, angles=angles, **parameters)
+    transposed = row_of(np.ascontiguousarray(image.T), angles=turned, **parameters)
+    assert transposed == pytest.approx(row, abs=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(small_images, st.data())
+def test_a_region_has_a_finite_row_or_holds_no_pair(image, data):
+    outside = data.draw(arrays(bool, image.shape))
+    outside[0, 0] = False
+    masked = np.ma.MaskedArray(image, outside)
+    pairs = cooccurrence_matrix(grey_levels(masked, 4)).sum()
+    if pairs:
+        assert np.isfinite(list(row_of(masked, levels=4).values())).all()
+    else:
+        with pytest.raises(ValueError, match="no two pixels lie at distance 1"):
+            row_of(masked, levels=4)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+def test_an_image_of_one_pixel_has_a_level(dtype):
+    np.testing.assert_array_equal(grey_levels(np.ones((1, 1), dtype)), [[1]])

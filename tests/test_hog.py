@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from skimage.feature import hog
 
 from featbus import HOG
 from featbus.images import with_mask
+
+images_of_four_cells = arrays(
+    np.uint8,
+    st.tuples(st.integers(12, 15), st.integers(12, 15)),
+    elements=st.one_of(st.sampled_from([0, 255]), st.integers(0, 255)),
+)
+SMALL = {"pixels_per_cell": (6, 6), "cells_per_block": (2, 2)}
 
 SETTINGS = [
     {},
@@ -27,13 +37,36 @@ def noise(shape, dtype):
     return rng.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+def signed_reference(image, orientations, cell, transform_sqrt=False):
+    """Return the sums of magnitude over each cell and direction, as defined, over their pixels."""
+    image = image.astype(np.float64)
+    if transform_sqrt:
+        image = np.sqrt(image)
+    along_rows, along_columns = np.zeros((2, *image.shape))
+    along_rows[1:-1] = image[2:] - image[:-2]
+    along_columns[:, 1:-1] = image[:, 2:] - image[:, :-2]
+    magnitude = np.sqrt(along_rows**2 + along_columns**2)
+    angle = np.rad2deg(np.arctan2(along_rows, along_columns)) % 360
+    n_rows, n_columns = image.shape[0] // cell[0], image.shape[1] // cell[1]
+    sums = np.zeros((n_rows, n_columns, orientations))
+    for orientation in range(orientations):
+        width = 360 / orientations
+        votes = (angle >= orientation * width) & (angle < (orientation + 1) * width)
+        for row, column in np.ndindex(n_rows, n_columns):
+            box = np.s_[
+                row * cell[0] : (row + 1) * cell[0], column * cell[1] : (column + 1) * cell[1]
+            ]
+            sums[row, column, orientation] = magnitude[box][votes[box]].sum()
+    return sums / (cell[0] * cell[1])
+
+
+@pytest.mark.parametrize("parameters", SETTINGS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(64, 64), (67, 91), (67, 91, 3)])
-def test_equals_scikit_image(shape, dtype, settings):
+def test_equals_scikit_image(shape, dtype, parameters):
     image = noise(shape, dtype)
-    expected = hog(image, **settings, channel_axis=2 if len(shape) == 3 else None)
-    np.testing.assert_allclose(HOG(**settings).transform([image])[0], expected, atol=1e-6)
+    expected = hog(image, **parameters, channel_axis=2 if len(shape) == 3 else None)
+    np.testing.assert_allclose(HOG(**parameters).transform([image])[0], expected, atol=1e-6)
 
 
 def test_gradients_exactly_on_bin_edges_equal_scikit_image():
@@ -106,3 +139,123 @@ def test_the_last_bit_is_the_same_every_time():
     image = noise((64, 64), np.uint16)
     rows = HOG(dtype=np.float64).transform([image.copy() for _ in range(20)])
     assert (rows == rows[0]).all()
+
+
+@pytest.mark.parametrize("orientations", [4, 8, 9, 12, 18])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+@pytest.mark.parametrize("transform_sqrt", [False, True])
+def test_signed_gradients_equal_the_definition(dtype, orientations, transform_sqrt):
+    image, cell = noise((37, 50), dtype), (7, 9)
+    parameters = {"pixels_per_cell": cell, "orientations": orientations, "block_norm": "L1"}
+    hog = HOG(**parameters, cells_per_block=(1, 1), transform_sqrt=transform_sqrt, signed=True)
+    sums = signed_reference(image, orientations, cell, transform_sqrt)
+    expected = sums / (sums.sum(axis=2, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(hog.transform([image])[0], expected.ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize("orientations", [4, 8, 12, 24])
+def test_signed_gradients_exactly_on_bin_edges(orientations):
+    rows, columns = np.indices((24, 24))
+    extractor = HOG(pixels_per_cell=(8, 8), orientations=orientations, signed=True)
+    ramps = [columns, rows + columns, rows, 23 + rows - columns]
+    ramps += [23 - columns, 46 - rows - columns, 23 - rows, 23 - rows + columns]
+    for degrees, ramp in zip(range(0, 360, 45), ramps):
+        row = extractor.transform([ramp.astype(np.uint8)])[0].reshape(9, orientations)
+        # Of the cell in the middle, away from the image's border.
+        (bins,) = np.flatnonzero(row[4] > 0.01)
+        assert bins == degrees * orientations // 360
+
+
+def test_signed_bins_tell_where_it_is_brighter():
+    image = np.zeros((24, 24), np.uint8)
+    image[:, 12:] = 200
+    extractor = HOG(orientations=4, signed=True).fit([image])
+    to_the_right, to_the_left = extractor.transform([image, 200 - image]).reshape(2, 9, 4)
+    # The edge lies in the middle column of cells.
+    for row, bin_ in ((to_the_right, 0), (to_the_left, 2)):
+        np.testing.assert_array_equal(np.argwhere(row > 0), [[1, bin_], [4, bin_], [7, bin_]])
+    names = extractor.get_feature_names_out()
+    assert len(names) == 36
+    assert extractor.where(names[-1], image.shape).what == "gradients of 270 to 360 degrees"
+    assert (
+        HOG().fit([image]).where("hog_r00_c00_b0_o8", (24, 24)).what.endswith("160 to 180 degrees")
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(images_of_four_cells, st.sampled_from([2, 4, 9]))
+def test_opposite_signed_bins_add_up_to_the_unsigned_one(image, orientations):
+    parameters = {**SMALL, "block_norm": "L1", "dtype": np.float64}
+    unsigned = HOG(**parameters, orientations=orientations).transform([image])[0]
+    signed = HOG(**parameters, orientations=2 * orientations, signed=True).transform([image])[0]
+    folded = signed.reshape(4, 2, orientations).sum(axis=1)
+    np.testing.assert_allclose(folded.ravel(), unsigned, atol=1e-12)
+
+
+def test_render_points_signed_gradients_to_where_it_is_brighter():
+    image = np.zeros((24, 24), np.uint8)
+    image[:12] = 200
+    extractor = HOG(orientations=8, signed=True, pixels_per_cell=(24, 24), cells_per_block=(1, 1))
+    picture = extractor.render(image)
+    rows, columns = np.nonzero(picture)
+    # The bin from 270 degrees on: up, and a little to the right.
+    assert (rows.min(), rows.max()) == (2, 12)
+    assert (columns.min(), columns.max()) == (12, 16)
+    assert np.ptp(picture[rows, columns]) == 0
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("norm", "atol"), [("L2", 1e-5), ("L2-Hys", 1e-5), ("L1", 1e-3)])
+@settings(max_examples=25, deadline=None)
+@given(images_of_four_cells, st.integers(1, 257), st.integers(0, 100))
+def test_gain_and_light_change_nothing(norm, atol, signed, image, gain, light):
+    """But for the small number that keeps a norm from 0."""
+    brighter = image.astype(np.uint16) // 2 * np.uint16(gain) + np.uint16(light)
+    hog = HOG(**SMALL, block_norm=norm, signed=signed, orientations=8)
+    rows = hog.transform([(image // 2).astype(np.uint16), brighter])
+    np.testing.assert_allclose(rows[1], rows[0], atol=atol)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    images_of_four_cells,
+    st.sampled_from(["L1", "L1-sqrt", "L2", "L2-Hys"]),
+    st.booleans(),
+    st.data(),
+)
+def test_rows_are_finite_and_in_range(image, norm, signed, data):
+    outside = data.draw(arrays(bool, image.shape))
+    outside[0, 0] = False
+    hog = HOG(**SMALL, block_norm=norm, signed=signed)
+    rows = hog.transform([image, image > 127, np.ma.MaskedArray(image, outside)])
+    assert np.isfinite(rows).all()
+    assert rows.min() >= 0
+    assert rows.max() <= 1
+
+
+def test_a_region_of_one_pixel_has_no_gradient():
+    inside = np.zeros((24, 24), bool)
+    inside[12, 12] = True
+    assert not HOG().transform([with_mask(noise((24, 24), np.uint8), inside)]).any()
+
+
+def test_a_masked_border_leaves_the_cells_inside_as_they_are():
+    image = noise((32, 32), np.uint8)
+    inside = np.pad(np.ones((24, 24), bool), 4)
+    hog = HOG(cells_per_block=(1, 1), block_norm="L1")
+    whole, masked = hog.transform([image, with_mask(image, inside)]).reshape(2, 4, 4, 9)
+    np.testing.assert_array_equal(masked[1:3, 1:3], whole[1:3, 1:3])
+    # Of the cell in the corner, three rows and columns have their neighbours inside.
+    corner = np.s_[5:8, 5:8]
+    rows, columns = (part[corner] for part in np.gradient(image.astype(float)))
+    bins = (np.rad2deg(np.arctan2(rows, columns)) % 180 // 20).astype(int)
+    expected = np.bincount(bins.ravel(), np.hypot(rows, columns).ravel(), minlength=9)
+    np.testing.assert_allclose(masked[0, 0], expected / expected.sum(), atol=1e-4)
+
+
+def test_nan_is_an_error():
+    image = noise((24, 24), np.float64)
+    image[3, 4] = np.nan
+    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+        HOG().transform([image])
+    assert np.isfinite(HOG().transform([np.ma.masked_invalid(image)])).all()

@@ -337,3 +337,52 @@ def test_brightness_of_busi():
     ).table
     assert table["n"].tolist() == [20, 20, 20]
     assert table["median"].between(0.2, 0.45).all()
+
+
+@given(
+    image=arrays(
+        st.sampled_from([np.bool_, np.uint8, np.uint16]),
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    ),
+    bin_range=st.sampled_from(["dtype", "region"]),
+    data=st.data(),
+)
+@settings(max_examples=25, deadline=None)
+def test_rows_are_finite_and_in_range(image, bin_range, data):
+    outside = data.draw(arrays(bool, image.shape))
+    outside[0, 0] = False
+    top = 1 if image.dtype == bool else np.iinfo(image.dtype).max
+    images = [image, np.ma.MaskedArray(image, outside), image / top]
+    frame = columns(images, bin_range=bin_range)
+    assert np.isfinite(frame.to_numpy()).all()
+    order = ["minimum", "percentile_10", "median", "percentile_90", "maximum"]
+    ordered = frame[[f"intensity_{name}" for name in order]].to_numpy()
+    assert (np.diff(ordered) >= 0).all()
+    assert ordered.min() >= 0
+    assert ordered.max() <= 1
+    assert frame["intensity_uniformity"].between(0, 1 + 1e-12).all()
+    assert (frame[["intensity_entropy", "intensity_variance"]] >= 0).all(axis=None)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_the_values_does_not_matter_to_the_histogram(seed):
+    levels = np.random.default_rng(0).integers(1, 9, 50)
+    shuffled = np.random.default_rng(seed).permutation(levels)
+    assert histogram_statistics(shuffled) == histogram_statistics(levels)
+
+
+def test_a_masked_border_equals_the_crop():
+    image = noise(np.uint8)
+    inside = np.zeros(image.shape, bool)
+    inside[3:-4, 5:-6] = True
+    rows = [columns([part]) for part in (with_mask(image, inside), image[3:-4, 5:-6])]
+    np.testing.assert_array_equal(*rows)
+
+
+def test_nan_is_an_error_unless_outside_the_region():
+    image = noise(np.float64)
+    image[3, 4] = np.nan
+    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+        columns([image])
+    assert np.isfinite(columns([np.ma.masked_invalid(image)]).to_numpy()).all()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from numpy.lib.stride_tricks import sliding_window_view
 from skimage.feature import local_binary_pattern
 
 from featbus import LBP
@@ -343,3 +344,58 @@ def test_codes_check_the_image():
     with pytest.raises(ValueError, match="method is 'median'"):
         lbp_codes(NOISE, method="median")
     np.testing.assert_array_equal(lbp_codes(np.dstack([NOISE] * 3)), lbp_codes(NOISE))
+
+
+@given(any_image, st.sampled_from([(8, 1), (8, 2), (12, 2.5)]))
+@settings(max_examples=25, deadline=None)
+def test_a_quarter_turn_does_not_change_the_histogram(image, scale):
+    extractor = LBP(n_points=scale[0], radius=scale[1], method="ror")
+    turned = [np.ascontiguousarray(np.rot90(image, turns)) for turns in range(4)]
+    rows = extractor.transform(turned)
+    np.testing.assert_array_equal(rows, rows[[0, 0, 0, 0]])
+
+
+@given(any_image, st.sampled_from([*METHODS, "var"]), st.data())
+@settings(max_examples=25, deadline=None)
+def test_rows_are_finite_and_sum_to_1(image, method, data):
+    two_valued = image > data.draw(st.integers(0, 254))
+    rows = LBP(method=method).transform([image, two_valued, image / 255])
+    assert np.isfinite(rows).all()
+    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-6)
+
+
+@given(any_image, st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_region_has_a_row_that_sums_to_1_or_holds_no_circle(image, data):
+    inside = np.pad(data.draw(npst.arrays(bool, image.shape, fill=st.just(True))), 1)
+    image = np.pad(image, 1)
+    inside[1, 1] = True
+    whole = sliding_window_view(inside, (3, 3)).all(axis=(2, 3))
+    if whole.any():
+        row = LBP().transform([with_mask(image, inside)])[0]
+        assert row.sum() == pytest.approx(1)
+    else:
+        with pytest.raises(ValueError, match="the region holds no circle of radius 1"):
+            LBP().transform([with_mask(image, inside)])
+
+
+def test_a_region_of_one_pixel_is_an_error():
+    inside = np.zeros(NOISE.shape, bool)
+    inside[5, 7] = True
+    with pytest.raises(ValueError, match="image 0: the region holds no circle of radius 1"):
+        LBP().transform([with_mask(NOISE, inside)])
+
+
+def test_a_masked_border_leaves_out_the_pixels_whose_circle_it_touches():
+    inside = np.zeros(NOISE.shape, bool)
+    inside[3:-4, 5:-6] = True
+    row = LBP().transform([with_mask(NOISE, inside)])[0]
+    codes = lbp_codes(NOISE)[4:-5, 6:-7]
+    np.testing.assert_allclose(row, np.bincount(codes.ravel(), minlength=10) / codes.size, 1e-6)
+
+
+def test_nan_is_an_error():
+    image = NOISE / 255
+    image[3, 4] = np.nan
+    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+        LBP().transform([image])

@@ -7,6 +7,8 @@ from featbus.feature_extraction._glcm import (
     cooccurrence_matrix,
     grey_levels,
 )
+from featbus.feature_extraction._glrlm import GLRLM, run_length_features, run_length_matrix
+from featbus.feature_extraction._glszm import GLSZM, size_zone_features, size_zone_matrix
 from featbus.feature_extraction._hog import HOG
 from featbus.feature_extraction._intensity import (
     IntensityStatistics,
@@ -19,6 +21,8 @@ from featbus.feature_extraction._shape import ShapeStatistics
 
 __all__ = [
     "GLCM",
+    "GLRLM",
+    "GLSZM",
     "HOG",
     "LBP",
     "DeepFeatures",
@@ -32,4 +36,8 @@ __all__ = [
     "intensity_statistics",
     "intensity_summary",
     "lbp_codes",
+    "run_length_features",
+    "run_length_matrix",
+    "size_zone_features",
+    "size_zone_matrix",
 ]

@@ -45,24 +45,26 @@ def _has_gradient(inside):
     return valid
 
 
-def _orientation_bins(along_rows, along_columns, orientations):
-    """Return the bin of each gradient's orientation."""
+def _orientation_bins(along_rows, along_columns, orientations, degrees):
+    """Return the bin of each gradient's orientation, modulo 180 or 360 `degrees`."""
     # OpenCV's angle is off by up to 0.3 degrees: whoever is that close to an edge is looked at
     # again.
     position = cv2.phase(along_columns, along_rows, angleInDegrees=True)
-    position *= orientations / 180
+    position *= orientations / degrees
     bins = position.astype(np.intp)
     position -= bins
-    margin = 0.3 * orientations / 180
+    margin = 0.3 * orientations / degrees
     np.abs(np.subtract(position, 0.5, out=position), out=position)
     close = np.flatnonzero(position > 0.5 - margin)
     exact = (part.ravel()[close].astype(np.float64) for part in (along_rows, along_columns))
-    bins.ravel()[close] = np.floor_divide(np.rad2deg(np.arctan2(*exact)) % 180, 180 / orientations)
-    # Opposite directions share a bin. A rounding error below 0 degrees is 180 degrees, which is 0.
+    angle = np.rad2deg(np.arctan2(*exact)) % degrees
+    bins.ravel()[close] = np.floor_divide(angle, degrees / orientations)
+    # Of 180 degrees, opposite directions share a bin. A rounding error below 0 degrees is 180 or
+    # 360 degrees, which is 0.
     return np.subtract(bins, orientations, out=bins, where=bins >= orientations)
 
 
-def _cell_histograms(image, inside, orientations, cell):
+def _cell_histograms(image, inside, orientations, degrees, cell):
     """Return the histograms ``(cell rows, cell columns, orientations)`` of mean magnitude."""
     n_rows, n_columns = image.shape[0] // cell[0], image.shape[1] // cell[1]
     width = n_columns * cell[1]
@@ -80,7 +82,7 @@ def _cell_histograms(image, inside, orientations, cell):
         magnitude = np.sqrt(np.square(along_rows) + np.square(along_columns))
         if valid is not None:
             magnitude *= valid[rows, :width]
-        index = _orientation_bins(along_rows, along_columns, orientations)
+        index = _orientation_bins(along_rows, along_columns, orientations, degrees)
         index += column_offset
         index += orientations * n_columns * (np.arange(len(index)) // cell[0])[:, np.newaxis]
         size = (last - first) * n_columns * orientations
@@ -118,6 +120,17 @@ def _orientation_lines(orientations, height, width):
     return lines
 
 
+def _direction_rays(orientations, height, width):
+    """Return for each direction a cell with a ray from its middle along the gradient."""
+    radius = max(min(height, width) // 2 - 1, 0)
+    row, column = height // 2, width // 2
+    rays = np.zeros((orientations, height, width))
+    for ray, angle in zip(rays, 2 * np.pi * (np.arange(orientations) + 0.5) / orientations):
+        end = row + round(radius * np.sin(angle)), column + round(radius * np.cos(angle))
+        ray[draw_line(row, column, *end)] = 1
+    return rays
+
+
 _NORMS = ("L1", "L1-sqrt", "L2", "L2-Hys")
 
 
@@ -126,12 +139,12 @@ class HOG(FeatureExtractor):
 
     Each cell of the image holds a histogram of its gradients' orientations, weighted by their
     magnitude; the histograms are normalized over overlapping blocks of cells ([1]_). Definition and
-    numbers are those of `skimage.feature.hog`.
+    numbers are those of `skimage.feature.hog`, which has no `signed`.
 
     Parameters
     ----------
     orientations : int, default=9
-        Number of bins over 0..180 degrees.
+        Number of bins over 0..180 degrees or, with `signed`, over 0..360 degrees.
     pixels_per_cell : tuple of int, default=(8, 8)
         Height and width of a cell in pixels.
     cells_per_block : tuple of int, default=(3, 3)
@@ -140,6 +153,10 @@ class HOG(FeatureExtractor):
         How a block is normalized.
     transform_sqrt : bool, default=False
         Whether to take the square root of the image first (gamma compression).
+    signed : bool, default=False
+        Whether a gradient and its opposite have bins of their own: the bins then tell an edge from
+        dark to bright from one from bright to dark. 0 degrees points to the right, 90 down, to
+        where it is brighter.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         The rows' dtype; the computation is in double precision.
 
@@ -183,6 +200,7 @@ class HOG(FeatureExtractor):
         cells_per_block=(3, 3),
         block_norm="L2-Hys",
         transform_sqrt=False,
+        signed=False,
         dtype=np.float32,
     ):
         self.orientations = orientations
@@ -190,6 +208,7 @@ class HOG(FeatureExtractor):
         self.cells_per_block = cells_per_block
         self.block_norm = block_norm
         self.transform_sqrt = transform_sqrt
+        self.signed = signed
         self.dtype = dtype
 
     def fit(self, X, y=None):
@@ -231,7 +250,7 @@ class HOG(FeatureExtractor):
         return self._blocks(image)
 
     def render(self, image):
-        """Draw the histogram of each cell: a line along each orientation's edges.
+        """Draw the histogram of each cell: a line along each orientation's edges, or a ray.
 
         Parameters
         ----------
@@ -242,12 +261,15 @@ class HOG(FeatureExtractor):
         -------
         ndarray of float32 of shape (height, width)
             The picture that `skimage.feature.hog` draws with ``visualize=True``, the same lines in
-            every cell: where lines cross, the mean magnitudes of their orientations add up.
+            every cell: where lines cross, the mean magnitudes of their orientations add up. With
+            `signed`, rays from the middle of the cell that point along the gradient, to where it is
+            brighter.
         """
         (image,) = iter_images([image])
         cells = self._cells(image)
         height, width = self.pixels_per_cell
-        lines = _orientation_lines(self.orientations, height, width)
+        draw = _direction_rays if self.signed else _orientation_lines
+        lines = draw(self.orientations, height, width)
         tiles = np.einsum("rco,oij->ricj", cells, lines)
         picture = np.zeros(image.shape[:2], np.float32)
         n_rows, n_columns = cells.shape[:2]
@@ -265,12 +287,20 @@ class HOG(FeatureExtractor):
         self._check_parameters()
         self._check_size(image)
         inside = inside_mask(image)
-        image = to_rgb(np.ma.getdata(image)) if image.ndim == 3 else np.ma.getdata(image)
+        # What lies outside may be NaN.
+        pixels = np.ma.filled(image, 0)
+        image = to_rgb(pixels) if pixels.ndim == 3 else pixels
         if self.transform_sqrt:
             image = np.sqrt(image, dtype=image.dtype if image.dtype.kind == "f" else np.float64)
         elif image.dtype.kind != "f":
             image = image.astype(np.float32)  # holds differences of 16-bit numbers exactly
-        return _cell_histograms(image, inside, self.orientations, self.pixels_per_cell)
+        return _cell_histograms(
+            image, inside, self.orientations, self._degrees(), self.pixels_per_cell
+        )
+
+    def _degrees(self):
+        """Return what the bins of the orientations divide."""
+        return 360 if self.signed else 180
 
     def _check_parameters(self):
         if self.block_norm not in _NORMS:
@@ -293,7 +323,7 @@ class HOG(FeatureExtractor):
         return np.repeat(boxes, self.orientations, axis=0)
 
     def _describe(self, name):
-        orientation, width = int(name.rpartition("_o")[2]), 180 / self.orientations
+        orientation, width = int(name.rpartition("_o")[2]), self._degrees() / self.orientations
         return f"gradients of {orientation * width:g} to {(orientation + 1) * width:g} degrees"
 
     def get_feature_names_out(self, input_features=None):
