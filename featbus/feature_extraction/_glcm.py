@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 
 from featbus.base import FeatureExtractor
-from featbus.images import check_image, inside_mask, to_gray, with_mask
+from featbus.feature_extraction._texture import (
+    AGGREGATIONS,
+    ANGLES,
+    checked_levels,
+    crop_to_region,
+    discretise,
+)
+from featbus.images import inside_mask, to_gray
 
-_ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
-_AGGREGATIONS = ("average", "merge")
-# Four matrices of 1024 levels and what is computed from them take 100 MB.
-_MOST_LEVELS = 1024
 # Pairs that are counted at once: few enough for little memory, and for exact counts: those of
 # OpenCV are floating-point numbers, good up to 2**24.
 _STRIP = 2**20
@@ -90,7 +93,7 @@ def _count_pairs(bins, inside, n_levels, offsets):
         yield counts + counts.transpose(0, 2, 1)
 
 
-def cooccurrence_matrix(levels, distances=(1,), angles=_ANGLES, n_levels=None):
+def cooccurrence_matrix(levels, distances=(1,), angles=ANGLES, n_levels=None):
     """Count how often two grey levels lie at a distance from each other.
 
     Parameters
@@ -136,18 +139,10 @@ def cooccurrence_matrix(levels, distances=(1,), angles=_ANGLES, n_levels=None):
     array([[2, 2],
            [2, 2]])
     """
-    levels = np.ma.asanyarray(levels)
-    inside = None if np.ma.getmask(levels) is np.ma.nomask else ~np.ma.getmaskarray(levels)
-    valid = levels.compressed()
-    if levels.ndim != 2 or levels.dtype.kind not in "iu" or valid.size == 0 or valid.min() < 1:
-        raise ValueError(
-            f"Expected whole grey levels of 1 or more in rows and columns, got shape "
-            f"{levels.shape}, dtype {levels.dtype}. grey_levels makes them of an image."
-        )
-    n_levels = _checked_n_levels(int(valid.max()) if n_levels is None else n_levels)
-    if valid.max() > n_levels:
-        raise ValueError(f"Found the grey level {valid.max()}, n_levels is {n_levels}.")
-    bins = np.ma.getdata(levels.astype(np.int64).filled(1)) - 1
+    numbers, n_levels = checked_levels(levels, n_levels)
+    inside = numbers > 0 if np.ma.is_masked(levels) else None
+    # Outside the region any bin will do: it is not counted.
+    bins = np.maximum(numbers, 1) - 1
     offsets = [
         _offset(distance, angle) for distance in _checked_distances(distances) for angle in angles
     ]
@@ -159,15 +154,6 @@ def _checked_distances(distances):
     if not all(isinstance(distance, Integral) and distance >= 1 for distance in distances):
         raise ValueError(f"distances is {distances!r}, expected whole numbers of pixels from 1.")
     return distances
-
-
-def _checked_n_levels(n_levels):
-    if not isinstance(n_levels, Integral) or not 1 <= n_levels <= _MOST_LEVELS:
-        raise ValueError(
-            f"Found {n_levels!r} grey levels, expected a whole number from 1 to {_MOST_LEVELS}. "
-            "Use fewer levels or wider bins."
-        )
-    return int(n_levels)
 
 
 def _diagonal_sums(matrices):
@@ -183,8 +169,9 @@ def _entropy(p):
     """Return the entropy in bits over the last axis."""
     logarithm = np.where(p > 0, p, 1)
     np.log2(logarithm, out=logarithm)
+    logarithm *= p
     # "+ 0.0" because a single level would give an entropy of -0.
-    return -np.einsum("ni,ni->n", p, logarithm) + 0.0
+    return -logarithm.sum(axis=-1) + 0.0
 
 
 def _moments(p, deviation, highest=2):
@@ -240,7 +227,7 @@ def _features(matrices):
         "sum_average": 2 * mean,
         "sum_variance": sum_variance,
         "sum_entropy": _entropy(p_sum),
-        "angular_second_moment": np.einsum("ni,ni->n", flat, flat),
+        "angular_second_moment": np.square(flat).sum(axis=1),
         "contrast": contrast,
         "dissimilarity": dissimilarity,
         "inverse_difference": inverse,
@@ -325,116 +312,6 @@ def cooccurrence_features(matrices):
     return {name: values.reshape(shape[:-2])[()] for name, values in features.items()}
 
 
-def _bin(brightness, low, scale, n_levels, tolerance):
-    """Return the bins ``0 .. n_levels - 1`` of `scale` bins for a brightness of 1."""
-    position = np.subtract(brightness, low, dtype=np.float64)
-    position *= scale
-    # Rounding must not push a value that lies on an edge into the bin below.
-    position += tolerance * scale
-    # Unlike clip, fmax knows what to do with a NaN outside the region.
-    np.fmin(np.fmax(position, 0, out=position), n_levels - 1, out=position)
-    return position.astype(np.uint16)
-
-
-def _bounds(pixels, inside, top, intensity_range):
-    """Return the brightness at which the bins begin and end."""
-    if intensity_range is None:
-        region = pixels if inside is None else pixels[inside]
-        return region.min() / np.float64(top), region.max() / np.float64(top)
-    low, high = map(float, intensity_range)
-    if not low < high:
-        raise ValueError(
-            f"intensity_range is {intensity_range!r}, expected (low, high) with low < high."
-        )
-    return low, high
-
-
-def _bin_integers(pixels, inside, n_levels):
-    """Return the bins between the extremes of an integer image or of its region."""
-    region = pixels if inside is None else pixels[inside]
-    low, high = region.min(), region.max()
-    # A constant image has one level.
-    span = max(int(high) - int(low), 1)
-    # Room for the largest product: whole numbers need no tolerance, and no table either.
-    products = (pixels - low).astype(np.min_scalar_type(np.iinfo(pixels.dtype).max * n_levels))
-    products *= products.dtype.type(n_levels)
-    products //= products.dtype.type(span)
-    products = products.astype(np.uint16, copy=False)
-    # Ten times as quick as NumPy's minimum; cv2.min takes an array of one pixel for a number.
-    return cv2.threshold(products, n_levels - 1, 0, cv2.THRESH_TRUNC)[1]
-
-
-def _discretise(image, inside, levels, bin_width, intensity_range):
-    """Return the bins of a checked image of one channel, from 0, and the number of bins."""
-    pixels = image.view(np.uint8) if image.dtype == bool else image
-    if bin_width is None:
-        n_levels = _checked_n_levels(levels)
-        if intensity_range is None and pixels.dtype.kind == "u":
-            return _bin_integers(pixels, inside, n_levels), n_levels
-    top = 1 if image.dtype.kind in "bf" else np.iinfo(image.dtype).max
-    low, high = _bounds(pixels, inside, top, intensity_range)
-    tolerance = 4 * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
-    if bin_width is None:
-        # A constant image has one level.
-        scale = n_levels / (high - low) if high > low else 1.0
-    else:
-        if not bin_width > 0:
-            raise ValueError(f"bin_width is {bin_width!r}, expected a brightness larger than 0.")
-        scale = 1 / bin_width
-        n_levels = _checked_n_levels(int((high - low + tolerance) * scale) + 1)
-    if image.dtype.kind == "f" or image.size <= top:
-        return _bin(pixels / np.float64(top), low, scale, n_levels, tolerance), n_levels
-    # There are more pixels than values that they can take.
-    table = _bin(np.arange(top + 1) / top, low, scale, n_levels, tolerance)
-    return cv2.LUT(pixels, table) if top == 255 else np.take(table, pixels), n_levels
-
-
-def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
-    """Discretise the brightness of an image as the IBSI defines it.
-
-    Parameters
-    ----------
-    image : ndarray or MaskedArray of shape (height, width) or (height, width, channels)
-        An image, see :ref:`images`. Colour images count by their luma.
-    levels : int, default=32
-        Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
-        `bin_width`.
-    bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
-        type: ``10 / 255`` is 10 levels of an 8-bit image.
-    intensity_range : tuple of float or None, default=None
-        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
-        or last bin. None for the range of the image or, if it is masked, of its region.
-
-    Returns
-    -------
-    ndarray or MaskedArray of uint16 of shape (height, width)
-        Grey levels from 1 ([1]_, section 2.7); masked where the image is.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range, or more than 1024 levels come out.
-
-    References
-    ----------
-    .. [1] Zwanenburg A et al. Image biomarker standardisation initiative, reference manual,
-       arXiv:1612.07003.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from featbus.feature_extraction import grey_levels
-    >>> image = np.array([[10, 19, 20, 50]], np.uint8)
-    >>> grey_levels(image, levels=4), grey_levels(image, bin_width=10 / 255)
-    (array([[1, 1, 2, 4]], dtype=uint16), array([[1, 1, 2, 5]], dtype=uint16))
-    """
-    image = to_gray(check_image(image))
-    inside = inside_mask(image)
-    bins, _ = _discretise(np.ma.getdata(image), inside, levels, bin_width, intensity_range)
-    return with_mask(bins + np.uint16(1), inside)
-
-
 class GLCM(FeatureExtractor):
     """Grey-level co-occurrence: Haralick's texture features, as the IBSI standardised them.
 
@@ -496,11 +373,14 @@ class GLCM(FeatureExtractor):
     'glcm_d1_contrast'
     """
 
+    # 2: sums are in an order that does not depend on where the numbers lie in memory.
+    _algorithm_version = 2
+
     def __init__(
         self,
         *,
         distances=(1,),
-        angles=_ANGLES,
+        angles=ANGLES,
         levels=32,
         bin_width=None,
         intensity_range=None,
@@ -523,9 +403,9 @@ class GLCM(FeatureExtractor):
         )
 
     def _check_parameters(self):
-        if self.aggregation not in _AGGREGATIONS:
+        if self.aggregation not in AGGREGATIONS:
             raise ValueError(
-                f"aggregation is {self.aggregation!r}, expected one of {_AGGREGATIONS}."
+                f"aggregation is {self.aggregation!r}, expected one of {AGGREGATIONS}."
             )
         if len(_checked_distances(self.distances)) == 0 or len(self.angles) == 0:
             raise ValueError("distances or angles is empty, expected at least one of each.")
@@ -533,12 +413,9 @@ class GLCM(FeatureExtractor):
 
     def _bins(self, image):
         """Return bins, region and number of bins; of the region, no more than the box around it."""
-        inside, pixels = inside_mask(image), np.ma.getdata(image)
-        if inside is not None:
-            box = cv2.boundingRect(inside.view(np.uint8))
-            window = slice(box[1], box[1] + box[3]), slice(box[0], box[0] + box[2])
-            inside, pixels = inside[window], np.ascontiguousarray(pixels[window])
-        bins, n_levels = _discretise(
+        image = crop_to_region(image)
+        inside, pixels = inside_mask(image), np.ascontiguousarray(np.ma.getdata(image))
+        bins, n_levels = discretise(
             pixels, inside, self.levels, self.bin_width, self.intensity_range
         )
         return bins, inside, n_levels

@@ -6,16 +6,16 @@ import cv2
 import numpy as np
 
 from featbus.base import FeatureExtractor
-from featbus.feature_extraction._glcm import grey_levels
 from featbus.feature_extraction._texture import (
+    AGGREGATIONS,
+    ANGLES,
     check_counts,
     checked_levels,
     crop_to_region,
     emphasis_features,
+    grey_levels,
 )
 
-_ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
-_AGGREGATIONS = ("average", "merge")
 # Pixels that are counted at once: what they need fits a processor's cache.
 _STRIP = 1 << 14
 _NAMES = (
@@ -86,7 +86,7 @@ def _count_runs(lines, n_levels):
     return counts[:, : np.flatnonzero(counts.any(axis=0))[-1] + 1].copy()
 
 
-def run_length_matrix(levels, angles=_ANGLES, n_levels=None):
+def run_length_matrix(levels, angles=ANGLES, n_levels=None):
     """Count the runs of each grey level and length.
 
     A run is a row of pixels of one level along a direction that no longer run contains.
@@ -243,7 +243,7 @@ class GLRLM(FeatureExtractor):
     def __init__(
         self,
         *,
-        angles=_ANGLES,
+        angles=ANGLES,
         levels=32,
         bin_width=None,
         intensity_range=None,
@@ -258,9 +258,9 @@ class GLRLM(FeatureExtractor):
         self.dtype = dtype
 
     def _extract(self, image):
-        if self.aggregation not in _AGGREGATIONS:
+        if self.aggregation not in AGGREGATIONS:
             raise ValueError(
-                f"aggregation is {self.aggregation!r}, expected one of {_AGGREGATIONS}."
+                f"aggregation is {self.aggregation!r}, expected one of {AGGREGATIONS}."
             )
         self._checked_dtype()
         levels = grey_levels(

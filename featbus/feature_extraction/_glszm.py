@@ -5,12 +5,12 @@ from scipy import sparse
 from skimage.measure import label
 
 from featbus.base import FeatureExtractor
-from featbus.feature_extraction._glcm import grey_levels
 from featbus.feature_extraction._texture import (
     check_counts,
     checked_levels,
     crop_to_region,
     emphasis_features,
+    grey_levels,
 )
 
 _NAMES = (

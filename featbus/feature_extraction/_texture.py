@@ -1,10 +1,135 @@
-"""What run lengths and zone sizes have in common."""
+"""What the texture matrices have in common: grey levels, and features of runs and zones."""
+
+from numbers import Integral
 
 import cv2
 import numpy as np
 
-from featbus.feature_extraction._glcm import _checked_n_levels
-from featbus.images import inside_mask
+from featbus.images import check_image, inside_mask, to_gray, with_mask
+
+ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+AGGREGATIONS = ("average", "merge")
+# Four co-occurrence matrices of 1024 levels and what is computed from them take 100 MB.
+_MOST_LEVELS = 1024
+
+
+def _bin(brightness, low, scale, n_levels, tolerance):
+    """Return the bins ``0 .. n_levels - 1`` of `scale` bins for a brightness of 1."""
+    position = np.subtract(brightness, low, dtype=np.float64)
+    position *= scale
+    # Rounding must not push a value that lies on an edge into the bin below.
+    position += tolerance * scale
+    # Unlike clip, fmax knows what to do with a NaN outside the region.
+    np.fmin(np.fmax(position, 0, out=position), n_levels - 1, out=position)
+    return position.astype(np.uint16)
+
+
+def _bounds(pixels, inside, top, intensity_range):
+    """Return the brightness at which the bins begin and end."""
+    if intensity_range is None:
+        region = pixels if inside is None else pixels[inside]
+        return region.min() / np.float64(top), region.max() / np.float64(top)
+    low, high = map(float, intensity_range)
+    if not low < high:
+        raise ValueError(
+            f"intensity_range is {intensity_range!r}, expected (low, high) with low < high."
+        )
+    return low, high
+
+
+def _bin_integers(pixels, inside, n_levels):
+    """Return the bins between the extremes of an integer image or of its region."""
+    region = pixels if inside is None else pixels[inside]
+    low, high = region.min(), region.max()
+    # A constant image has one level.
+    span = max(int(high) - int(low), 1)
+    # Room for the largest product: whole numbers need no tolerance, and no table either.
+    products = (pixels - low).astype(np.min_scalar_type(np.iinfo(pixels.dtype).max * n_levels))
+    products *= products.dtype.type(n_levels)
+    products //= products.dtype.type(span)
+    products = products.astype(np.uint16, copy=False)
+    # Ten times as quick as NumPy's minimum; cv2.min takes an array of one pixel for a number.
+    return cv2.threshold(products, n_levels - 1, 0, cv2.THRESH_TRUNC)[1]
+
+
+def discretise(image, inside, levels, bin_width, intensity_range):
+    """Return the bins of a checked image of one channel, from 0, and the number of bins."""
+    pixels = image.view(np.uint8) if image.dtype == bool else image
+    if bin_width is None:
+        n_levels = checked_n_levels(levels)
+        if intensity_range is None and pixels.dtype.kind == "u":
+            return _bin_integers(pixels, inside, n_levels), n_levels
+    top = 1 if image.dtype.kind in "bf" else np.iinfo(image.dtype).max
+    low, high = _bounds(pixels, inside, top, intensity_range)
+    tolerance = 4 * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
+    if bin_width is None:
+        # A constant image has one level.
+        scale = n_levels / (high - low) if high > low else 1.0
+    else:
+        if not bin_width > 0:
+            raise ValueError(f"bin_width is {bin_width!r}, expected a brightness larger than 0.")
+        scale = 1 / bin_width
+        n_levels = checked_n_levels(int((high - low + tolerance) * scale) + 1)
+    if image.dtype.kind == "f" or image.size <= top:
+        return _bin(pixels / np.float64(top), low, scale, n_levels, tolerance), n_levels
+    # There are more pixels than values that they can take.
+    table = _bin(np.arange(top + 1) / top, low, scale, n_levels, tolerance)
+    return cv2.LUT(pixels, table) if top == 255 else np.take(table, pixels), n_levels
+
+
+def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
+    """Discretise the brightness of an image as the IBSI defines it.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray of shape (height, width) or (height, width, channels)
+        An image, see :ref:`images`. Colour images count by their luma.
+    levels : int, default=32
+        Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
+        `bin_width`.
+    bin_width : float or None, default=None
+        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
+        type: ``10 / 255`` is 10 levels of an 8-bit image.
+    intensity_range : tuple of float or None, default=None
+        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
+        or last bin. None for the range of the image or, if it is masked, of its region.
+
+    Returns
+    -------
+    ndarray or MaskedArray of uint16 of shape (height, width)
+        Grey levels from 1 ([1]_, section 2.7); masked where the image is.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range, or more than 1024 levels come out.
+
+    References
+    ----------
+    .. [1] Zwanenburg A et al. Image biomarker standardisation initiative, reference manual,
+       arXiv:1612.07003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.feature_extraction import grey_levels
+    >>> image = np.array([[10, 19, 20, 50]], np.uint8)
+    >>> grey_levels(image, levels=4), grey_levels(image, bin_width=10 / 255)
+    (array([[1, 1, 2, 4]], dtype=uint16), array([[1, 1, 2, 5]], dtype=uint16))
+    """
+    image = to_gray(check_image(image))
+    inside = inside_mask(image)
+    bins, _ = discretise(np.ma.getdata(image), inside, levels, bin_width, intensity_range)
+    return with_mask(bins + np.uint16(1), inside)
+
+
+def checked_n_levels(n_levels):
+    if not isinstance(n_levels, Integral) or not 1 <= n_levels <= _MOST_LEVELS:
+        raise ValueError(
+            f"Found {n_levels!r} grey levels, expected a whole number from 1 to {_MOST_LEVELS}. "
+            "Use fewer levels or wider bins."
+        )
+    return int(n_levels)
 
 
 def crop_to_region(image):
@@ -25,7 +150,7 @@ def checked_levels(levels, n_levels=None):
             f"Expected whole grey levels of 1 or more in rows and columns, got shape "
             f"{levels.shape}, dtype {levels.dtype}. grey_levels makes them of an image."
         )
-    n_levels = _checked_n_levels(int(valid.max()) if n_levels is None else n_levels)
+    n_levels = checked_n_levels(int(valid.max()) if n_levels is None else n_levels)
     if valid.max() > n_levels:
         raise ValueError(f"Found the grey level {valid.max()}, n_levels is {n_levels}.")
     return np.ascontiguousarray(levels.filled(0), dtype=np.uint16), n_levels
@@ -42,14 +167,14 @@ def check_counts(matrices):
 
 def _variance(p, values):
     mean = p @ values
-    return np.einsum("ni,ni->n", p, (values - mean[:, np.newaxis]) ** 2)
+    return (p * (values - mean[:, np.newaxis]) ** 2).sum(axis=1)
 
 
 def _entropy(p):
     """Return the entropy in bits over the last two axes."""
     logarithm = np.log2(p, where=p > 0, out=np.zeros_like(p))
     # "+ 0.0" because a single entry would give an entropy of -0.
-    return -np.einsum("nij,nij->n", p, logarithm) + 0.0
+    return -(p * logarithm).sum(axis=(1, 2)) + 0.0
 
 
 def emphasis_features(counts, sizes):
