@@ -31,6 +31,7 @@ _HOMES = {
         "intensity_summary",
     ],
     "preprocessing": ["ImageLoader", "Resize"],
+    "sampling": ["ImageAugmenter", "TestTimeAugmentation"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

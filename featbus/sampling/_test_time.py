@@ -1,0 +1,207 @@
+"""Predictions averaged over several views of an image."""
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from featbus.augmentation import DIHEDRAL, dihedral
+from featbus.base import iter_images
+from featbus.images import as_batch, stack_images
+
+_BATCH = 128  # images that are turned at a time
+
+
+def _has(method):
+    """Return a check whether the wrapped estimator has a method."""
+
+    def check(self):
+        getattr(getattr(self, "estimator_", self.estimator), method)
+        return True
+
+    return check
+
+
+class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Average the predictions of a classifier over an image and its mirror image.
+
+    The estimator is fitted on the images as they are. To predict, it looks at several views of
+    each of them, and its probabilities are averaged; decision values, where it has no
+    probabilities.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier of images, usually a pipeline from images to a classifier.
+    views : {2, 6, 8}, default=2
+        How many views of an image: 2 are the image and its mirror image, left to right; 6 are those
+        that flips and quarter turns make, and 8 these and the reflections about the diagonals.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator.
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+
+    See Also
+    --------
+    ImageAugmenter : Adds changed copies to the training part of a fold.
+
+    Notes
+    -----
+    `predict` takes the class of the highest mean. A threshold that the estimator has learnt would
+    be lost: put this estimator inside `sklearn.model_selection.TunedThresholdClassifierCV`, not
+    around it.
+
+    Decision values of support vector machines for more than two classes are votes, whose mean says
+    less than that of probabilities.
+
+    Each view costs as much as the image. A `FeatureBus` keeps the rows of all of them. Views of
+    128 images at a time are in memory, and features must not depend on which these are.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featbus import HOG, TestTimeAugmentation, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(30, weights=[1, 1, 0], random_state=0)
+    >>> pipeline = make_pipeline(HOG(pixels_per_cell=(32, 32)), LogisticRegression())
+    >>> classifier = TestTimeAugmentation(pipeline).fit(data.images, data.target)
+    >>> single = pipeline.fit(data.images, data.target)
+    >>> image, mirrored = data.images[:1], data.images[:1, :, ::-1]
+    >>> mean = (single.predict_proba(image) + single.predict_proba(mirrored)) / 2
+    >>> bool(abs(classifier.predict_proba(image) - mean).max() < 1e-6)
+    True
+    """
+
+    __test__ = False  # pytest: its name does not make it a test
+
+    def __init__(self, estimator, *, views=2):
+        self.estimator = estimator
+        self.views = views
+
+    def fit(self, X, y, **params):
+        """Fit the estimator on the images as they are.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+        y : array_like of shape (n_images,)
+            The classes.
+        **params : dict
+            Handed to the estimator's `fit`; where scikit-learn's metadata routing is enabled, as
+            requested there.
+
+        Returns
+        -------
+        self : TestTimeAugmentation
+            The estimator itself.
+        """
+        self._elements()
+        if get_config()["enable_metadata_routing"]:
+            params = process_routing(self, "fit", **params).estimator.fit
+        self.estimator_ = clone(self.estimator).fit(X, y, **params)
+        return self
+
+    @property
+    def classes_(self):
+        """Return the classes."""
+        return self.estimator_.classes_
+
+    def predict(self, X):
+        """Predict the class of each image.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of shape (n_images,)
+            The class with the highest mean probability, or decision value.
+        """
+        check_is_fitted(self)
+        has_probabilities = hasattr(self, "predict_proba")
+        scores = self.predict_proba(X) if has_probabilities else self.decision_function(X)
+        return self.classes_[
+            scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)
+        ]
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X):
+        """Return the mean of the probabilities over all views.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_classes)
+            Probabilities, in the order of `classes_`.
+        """
+        return self._mean("predict_proba", X)
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X):
+        """Return the mean of the decision values over all views.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of shape (n_images,) or (n_images, n_classes)
+            Decision values as the estimator has them; of two classes, positive for the second.
+        """
+        return self._mean("decision_function", X)
+
+    def _elements(self):
+        if self.views not in DIHEDRAL:
+            raise ValueError(f"views is {self.views!r}, expected one of {list(DIHEDRAL)}.")
+        return DIHEDRAL[self.views]
+
+    def _mean(self, method, X):
+        check_is_fitted(self)
+        score = getattr(self.estimator_, method)
+        others = self._elements()[1:]
+        # As it is first: a bad image gets its own number in the error.
+        total = np.array(score(X), dtype=np.float64)
+        images, start = [], 0
+        for image in iter_images(as_batch(X)):
+            images.append(image)
+            if len(images) == _BATCH or start + len(images) == len(total):
+                for element in others:
+                    views = stack_images([dihedral(image, element) for image in images])
+                    total[start : start + len(images)] += score(views)
+                start += len(images)
+                images = []
+        return total / (1 + len(others))
+
+    def get_metadata_routing(self):
+        """Return how metadata reaches the estimator.
+
+        Returns
+        -------
+        MetadataRouter
+            See scikit-learn's metadata routing.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags = get_tags(self.estimator).classifier_tags
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags

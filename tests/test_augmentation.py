@@ -1,0 +1,308 @@
+"""Augmentation as pure functions: against SciPy, and against what is known beforehand."""
+
+from dataclasses import astuple, replace
+
+import cv2
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from featbus.augmentation import (
+    DIHEDRAL,
+    Augmentation,
+    Change,
+    augment,
+    brighten,
+    change_image,
+    change_mask,
+    dihedral,
+)
+from featbus.images import check_image, inside_mask, with_mask
+
+DTYPES = [np.bool_, np.uint8, np.uint16, np.float32, np.float64]
+ANY_CHANGE = Change(
+    rotation=7, column_shift=0.1, row_shift=-0.07, shear=0.2, column_zoom=1.1, row_zoom=0.9
+)
+NOTHING = Augmentation(0, 0, 0, 0, 0, (1, 1), horizontal_flip=False)
+
+
+def top(dtype):
+    return 1 if np.dtype(dtype).kind in "fb" else np.iinfo(dtype).max
+
+
+def noise(dtype=np.uint8, shape=(40, 50), seed=0):
+    pixels = np.random.default_rng(seed).random(shape)
+    if dtype is np.bool_:
+        return pixels > 0.5
+    return (pixels * top(dtype)).astype(dtype)
+
+
+def smooth(dtype, shape=(61, 80)):
+    """Return an image that changes little from pixel to pixel: OpenCV 4 rounds positions."""
+    pixels = cv2.GaussianBlur(np.random.default_rng(0).random(shape), (0, 0), 4)
+    pixels = (pixels - pixels.min()) / np.ptp(pixels)
+    return (pixels * top(dtype)).astype(dtype)
+
+
+def disc(shape=(61, 80), radius=20):
+    rows, columns = np.indices(shape)
+    return (rows - shape[0] / 2) ** 2 + (columns - shape[1] / 2) ** 2 < radius**2
+
+
+def moved_by_scipy(image, change, **options):
+    matrix = change.matrix(image.shape)
+    linear, shift = matrix[::-1, 1::-1], matrix[::-1, 2]
+    back = np.linalg.inv(linear)
+    return ndimage.affine_transform(image.astype(float), back, -back @ shift, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_geometry_equals_scipy(dtype):
+    image = smooth(dtype)
+    expected = moved_by_scipy(image, ANY_CHANGE, order=1, mode="nearest")
+    result = change_image(image, ANY_CHANGE)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result / top(dtype), expected / top(dtype), atol=0.006)
+
+
+def test_masks_equal_scipy_and_are_empty_beyond_the_border():
+    change = replace(ANY_CHANGE, column_shift=0.4)
+    mask = disc()
+    expected = moved_by_scipy(mask, change, order=0, mode="constant").astype(bool)
+    result = change_mask(mask, change)
+    assert result.dtype == bool
+    assert np.mean(result != expected) < 0.002
+    labels = mask.astype(np.int64) * 7
+    np.testing.assert_array_equal(change_mask(labels, change), 7 * result)
+    assert not change_mask(np.ones((61, 80), bool), change)[:, :10].any()
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (41, 41)])
+def test_directions(shape):
+    image = noise(shape=shape)
+    np.testing.assert_array_equal(change_image(image, Change(rotation=90)), np.rot90(image))
+    right = change_image(image, Change(column_shift=4 / shape[1]))
+    np.testing.assert_array_equal(right[:, 4:], image[:, :-4])
+    np.testing.assert_array_equal(right[:, :4], image[:, :1].repeat(4, axis=1))
+    down = change_image(image, Change(row_shift=4 / shape[0]))
+    np.testing.assert_array_equal(down[4:], image[:-4])
+
+
+def test_shear_leans_to_the_right_and_zoom_enlarges():
+    line = np.zeros((41, 41))
+    line[:, 20] = 1
+    leaning = change_image(line, Change(shear=np.pi / 4))
+    assert leaning[:5].argmax(axis=1).tolist() == [40, 39, 38, 37, 36]
+    assert leaning[20, 20] == 1
+    wide = change_mask(disc((41, 41), 8), Change(column_zoom=2))
+    assert wide.any(axis=1).sum() == disc((41, 41), 8).any(axis=1).sum()
+    assert 31 <= wide.any(axis=0).sum() <= 33
+
+
+def test_turning_back_gives_the_image_again():
+    image = smooth(np.float64)
+    twice = change_image(change_image(image, Change(rotation=5)), Change(rotation=-5))
+    np.testing.assert_allclose(twice[10:-10, 10:-10], image[10:-10, 10:-10], atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (30, 20)])
+def test_every_kind_of_pixel(dtype, channels, shape):
+    image = check_image(noise(dtype, (*shape, *channels)))
+    image.setflags(write=False)
+    for change in (ANY_CHANGE, Change(element=5), Change(brightness=1.4)):
+        result = change_image(image, change)
+        assert result.dtype == dtype
+        assert result.shape[:2] == (shape[::-1] if change.element == 5 else shape)
+        assert result.shape[2:] == channels
+        check_image(result)
+        assert result.flags["C_CONTIGUOUS"]
+    whites = np.full(image.shape, top(dtype), dtype)
+    np.testing.assert_array_equal(change_image(whites, ANY_CHANGE), whites)
+
+
+def test_channels_move_alike():
+    image = noise(np.uint16, (40, 50, 3))
+    result = change_image(image, ANY_CHANGE)
+    for channel in range(3):
+        single = change_image(np.ascontiguousarray(image[..., channel]), ANY_CHANGE)
+        np.testing.assert_array_equal(result[..., channel], single)
+
+
+def test_no_change_is_the_image_itself():
+    image = noise()
+    assert change_image(image, Change()) is image
+    assert augment(image, np.random.default_rng(0), NOTHING) is image
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before", "after"),
+    [
+        (np.uint8, [0, 1, 3, 100, 182, 183, 255], [0, 1, 4, 140, 255, 255, 255]),
+        (np.uint16, [0, 3, 1000, 46811, 65535], [0, 4, 1400, 65535, 65535]),
+        (np.float32, [0, 0.5, 0.8, 1], [0, 0.7, 1, 1]),
+        (np.float64, [0, 0.5, 0.8, 1], [0, 0.7, 1, 1]),
+        (np.bool_, [0, 1], [0, 1]),
+    ],
+)
+def test_brightness_ends_at_white(dtype, before, after):
+    result = brighten(np.array([before], dtype), 1.4)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, [after], rtol=1e-6)
+
+
+def test_opacity_stays():
+    image = noise(shape=(20, 20, 4))
+    bright = brighten(image, 1.4)
+    np.testing.assert_array_equal(bright[..., 3], image[..., 3])
+    np.testing.assert_array_equal(bright[..., :3], brighten(image[..., :3], 1.4))
+
+
+def test_the_dihedral_group():
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    expected = {
+        0: [[0, 1, 2], [3, 4, 5]],
+        1: [[2, 5], [1, 4], [0, 3]],
+        2: [[5, 4, 3], [2, 1, 0]],
+        3: [[3, 0], [4, 1], [5, 2]],
+        4: [[2, 1, 0], [5, 4, 3]],
+        5: [[5, 2], [4, 1], [3, 0]],
+        6: [[3, 4, 5], [0, 1, 2]],
+        7: [[0, 3], [1, 4], [2, 5]],
+    }
+    assert {element: dihedral(image, element).tolist() for element in range(8)} == expected
+    # Up-down and left-right flips, but neither transposition.
+    assert [expected[element] for element in DIHEDRAL[2]] == [
+        image.tolist(),
+        image[:, ::-1].tolist(),
+    ]
+    assert [expected[element] for element in DIHEDRAL[6][4:]] == [
+        image[:, ::-1].tolist(),
+        image[::-1].tolist(),
+    ]
+
+
+def test_the_mask_moves_with_the_pixels_and_keeps_its_fill_value():
+    inside = disc()
+    image = with_mask(np.where(inside, 200, 10).astype(np.uint8), inside, 77)
+    for element in range(8):
+        turned = dihedral(image, element)
+        np.testing.assert_array_equal(inside_mask(turned), turned.data == 200)
+        assert turned.fill_value == 77
+    result = change_image(image, replace(ANY_CHANGE, brightness=1.2))
+    np.testing.assert_array_equal(inside_mask(result), change_mask(inside, ANY_CHANGE))
+    # Nothing bleeds in from outside.
+    assert np.unique(result.compressed()).tolist() == [240]
+    assert result.fill_value == 77
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_pixels_outside_do_not_matter_inside(dtype, channels):
+    inside = disc()
+    seen = inside.reshape(inside.shape + (1,) * len(channels))
+    image = noise(dtype, (*inside.shape, *channels))
+    first, second = (
+        change_image(
+            with_mask(np.where(seen, image, outside * top(dtype)).astype(dtype), inside),
+            ANY_CHANGE,
+        )
+        for outside in (0, 1)
+    )
+    np.testing.assert_array_equal(first.mask, second.mask)
+    np.testing.assert_array_equal(first.compressed(), second.compressed())
+    assert not np.array_equal(first.data, second.data)
+
+
+def test_inside_the_region_pixels_are_those_of_the_image():
+    image, inside = smooth(np.float32), disc()
+    region = change_image(with_mask(image, inside), ANY_CHANGE)
+    core = ndimage.binary_erosion(inside_mask(region), iterations=2)
+    np.testing.assert_allclose(region.data[core], change_image(image, ANY_CHANGE)[core], atol=1e-6)
+
+
+def test_nan_outside_the_region_stays_outside():
+    inside = disc()
+    image = with_mask(np.where(inside, 0.5, np.nan), inside)
+    result = change_image(image, replace(ANY_CHANGE, brightness=1.2))
+    np.testing.assert_allclose(result.compressed(), 0.6, rtol=1e-6)
+    check_image(result)
+
+
+def test_what_comes_from_beyond_the_border_is_outside():
+    image = with_mask(noise(), np.ones((40, 50), bool))
+    result = change_image(image, Change(row_shift=0.25))
+    assert result.mask[:10].all()
+    assert not result.mask[10:].any()
+    np.testing.assert_array_equal(result.data[:10], image.data[:1].repeat(10, axis=0))
+
+
+def test_a_region_that_leaves_the_image_is_drawn_again():
+    inside = np.zeros((40, 50), bool)
+    inside[:, :2] = True
+    image = with_mask(noise(), inside)
+    shift = replace(NOTHING, width_shift=0.1)
+    lost = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        first = shift.draw(np.random.default_rng(seed))
+        lost += not inside_mask(change_image(image, first)).any()
+        assert inside_mask(augment(image, rng, shift)).any()
+    assert lost > 3
+
+
+def test_a_region_that_never_stays_is_an_error():
+    class FarLeft(Augmentation):
+        def draw(self, rng):
+            return Change(column_shift=-0.5)
+
+    inside = np.zeros((40, 50), bool)
+    inside[0, 0] = True
+    with pytest.raises(ValueError, match="region left the image in 20 draws"):
+        augment(with_mask(noise(), inside), np.random.default_rng(0), FarLeft())
+
+
+def test_amounts_are_uniform_within_their_range():
+    rng = np.random.default_rng(0)
+    changes = np.array([astuple(Augmentation().draw(rng)) for _ in range(4000)])
+    low = [-5, -0.1, -0.1, -0.05, 0.95, 0.95, 1]
+    high = [5, 0.1, 0.1, 0.05, 1.05, 1.05, 1.4]
+    amounts = changes[:, :7]
+    np.testing.assert_array_equal(amounts.min(axis=0) >= low, True)
+    np.testing.assert_array_equal(amounts.max(axis=0) <= high, True)
+    quantiles = (np.quantile(amounts, [0.1, 0.5, 0.9], axis=0) - low) / np.subtract(high, low)
+    np.testing.assert_allclose(quantiles, np.tile([[0.1], [0.5], [0.9]], 7), atol=0.03)
+    np.testing.assert_allclose(np.corrcoef(amounts.T), np.eye(7), atol=0.06)
+    assert set(changes[:, 7]) == {0, 4}
+    assert 0.46 < np.mean(changes[:, 7] == 4) < 0.54
+    elements = [Augmentation(dihedral=True).draw(rng).element for _ in range(800)]
+    assert np.bincount(elements, minlength=8).min() > 70
+
+
+def test_a_parameter_has_no_influence_on_the_others():
+    one, other = (
+        augmentation.draw(np.random.default_rng(3))
+        for augmentation in (Augmentation(), Augmentation(shear=0, horizontal_flip=False))
+    )
+    assert replace(one, shear=0, element=0) == replace(other, shear=0)
+    assert one.shear != 0
+    assert other.shear == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"rotation": -5}, "rotation is -5, expected a number from 0"),
+        ({"rotation": "5"}, "rotation is '5'"),
+        ({"width_shift": 1}, "width_shift is 1, expected a number from 0 to less than 1"),
+        ({"zoom": np.nan}, "zoom is nan"),
+        ({"shear": 2}, "less than 1.57"),
+        ({"brightness": 1.4}, "brightness is 1.4, expected two factors"),
+        ({"brightness": (1.4, 1)}, "the lower one first"),
+        ({"brightness": (-1, 1)}, "brightness is"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**parameters)

@@ -1,0 +1,433 @@
+"""ImageAugmenter: how many copies of what, that they are the same again, and that none leaks."""
+
+import pickle
+from collections import Counter
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _spies import CountingMean, count
+from imblearn.pipeline import make_pipeline
+from imblearn.utils import estimator_checks
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedGroupKFold,
+    cross_val_predict,
+    cross_validate,
+)
+from sklearn.utils.validation import validate_data
+
+from featbus import LBP, FeatureBus, ImageAugmenter, Resize
+from featbus.augmentation import dihedral
+from featbus.images import check_image, inside_mask, with_mask
+from featbus.io import read_image
+
+GEOMETRY = ("rotation", "width_shift", "height_shift", "shear", "zoom")
+STILL = dict.fromkeys(GEOMETRY, 0) | {"horizontal_flip": False}
+
+
+def noise(shape=(20, 20), seed=0, dtype=np.uint8):
+    return np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
+
+
+IMAGES = np.stack([noise(seed=seed) for seed in range(10)])
+Y = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
+
+
+def assert_same(images, others):
+    assert len(images) == len(others)
+    for image, other in zip(images, others):
+        np.testing.assert_array_equal(np.ma.getdata(image), np.ma.getdata(other))
+        np.testing.assert_array_equal(np.ma.getmaskarray(image), np.ma.getmaskarray(other))
+
+
+@pytest.mark.parametrize(
+    ("sampling_strategy", "y", "expected"),
+    [
+        ("auto", Y, {0: 7, 1: 7}),
+        ("not majority", Y, {0: 7, 1: 7}),
+        ("minority", [0] * 5 + [1] * 3 + [2] * 2, {0: 5, 1: 3, 2: 5}),
+        ("all", [0] * 5 + [1] * 3 + [2] * 2, {0: 5, 1: 5, 2: 5}),
+        ("not minority", [0] * 5 + [1] * 3 + [2] * 2, {0: 5, 1: 5, 2: 2}),
+        (0.8, Y, {0: 7, 1: 5}),
+        ({0: 9, 1: 20}, Y, {0: 9, 1: 20}),
+        ({1: 3}, Y, {0: 7, 1: 3}),
+        (lambda y: {1: 4}, Y, {0: 7, 1: 4}),
+        ("auto", list("aaaaaaabbb"), {"a": 7, "b": 7}),
+        ("auto", Y.astype(bool), {False: 7, True: 7}),
+    ],
+)
+def test_sampling_strategy(sampling_strategy, y, expected):
+    augmenter = ImageAugmenter(sampling_strategy=sampling_strategy)
+    images, resampled = augmenter.fit_resample(IMAGES, y)
+    assert Counter(list(resampled)) == expected
+    assert len(images) == sum(expected.values())
+    np.testing.assert_array_equal(images[:10], IMAGES)
+    np.testing.assert_array_equal(np.asarray(y)[augmenter.sample_indices_], resampled)
+    copies = Counter(augmenter.sample_indices_[10:].tolist())
+    for label in expected:
+        numbers = [copies[index] for index in np.flatnonzero(np.asarray(y) == label)]
+        # All images of a class alike.
+        assert max(numbers) - min(numbers) <= 1
+        assert sum(numbers) == augmenter.sampling_strategy_.get(label, 0)
+
+
+def test_n_copies_of_each_image_by_image():
+    augmenter = ImageAugmenter(2)
+    images, y = augmenter.fit_resample(IMAGES, Y)
+    assert images.shape == (30, 20, 20)
+    expected = [*range(10), *np.repeat(range(10), 2)]
+    assert augmenter.sample_indices_.tolist() == expected
+    assert y.tolist() == Y[expected].tolist()
+    assert augmenter.sampling_strategy_ is None
+    assert ImageAugmenter(0).fit_resample(IMAGES, Y)[0].shape == (10, 20, 20)
+
+
+def test_copies_differ_from_the_image_and_from_each_other():
+    images, _ = ImageAugmenter(4).fit_resample(IMAGES, Y)
+    assert len({image.tobytes() for image in images}) == 50
+
+
+def test_sample_indices_tell_where_a_copy_comes_from():
+    flat = np.stack([np.full((20, 20), 10 * value, np.uint8) for value in range(1, 11)])
+    augmenter = ImageAugmenter(3, brightness=(1, 1))
+    images, _ = augmenter.fit_resample(flat, Y)
+    assert (images[:, 0, 0] // 10 - 1).tolist() == augmenter.sample_indices_.tolist()
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        Y.astype(np.int8),
+        Y.tolist(),
+        pd.Series(Y, index=range(5, 15), name="kind"),
+        pd.Series(list("aaaaaaabbb"), dtype="category"),
+        np.array(list("aaaaaaabbb"), dtype=object),
+        np.eye(2, dtype=int)[Y],
+    ],
+    ids=["int8", "list", "Series", "category", "object", "indicator"],
+)
+def test_the_target_keeps_its_type(y):
+    augmenter = ImageAugmenter()
+    _, resampled = augmenter.fit_resample(IMAGES, y)
+    assert type(resampled) is type(y)
+    assert getattr(resampled, "dtype", None) == getattr(y, "dtype", None)
+    expected = np.asarray(y)[augmenter.sample_indices_]
+    np.testing.assert_array_equal(np.asarray(resampled), expected)
+    if isinstance(y, pd.Series):
+        assert resampled.index.tolist() == list(range(14))
+
+
+def test_n_copies_takes_targets_that_are_no_classes():
+    ages = np.linspace(40, 60.5, 10)
+    _, resampled = ImageAugmenter(1).fit_resample(IMAGES, ages)
+    np.testing.assert_array_equal(resampled, np.tile(ages, 2))
+    with pytest.raises(ValueError, match="Unknown label type"):
+        ImageAugmenter().fit_resample(IMAGES, ages)
+
+
+def test_a_copy_depends_on_its_image_its_number_and_the_seed_alone():
+    many, _ = ImageAugmenter(3).fit_resample(IMAGES, Y)
+    copies = many[10:].reshape(10, 3, 20, 20)
+    alone, _ = ImageAugmenter(3).fit_resample(IMAGES[4:5], Y[:1])
+    np.testing.assert_array_equal(alone[1:], copies[4])
+    backwards, _ = ImageAugmenter(3).fit_resample(IMAGES[::-1], Y)
+    np.testing.assert_array_equal(backwards[10:].reshape(copies.shape)[::-1], copies)
+    fewer, _ = ImageAugmenter(2).fit_resample(IMAGES, Y)
+    np.testing.assert_array_equal(fewer[10:].reshape(10, 2, 20, 20), copies[:, :2])
+    other, _ = ImageAugmenter(3, random_state=1).fit_resample(IMAGES, Y)
+    assert not (other[10:].reshape(copies.shape) == copies).all(axis=(2, 3)).any()
+    twice, _ = ImageAugmenter(3, random_state=None).fit_resample(IMAGES, Y)
+    assert not np.array_equal(twice[10:], many[10:])
+
+
+def test_random_state_moves_on():
+    augmenter = ImageAugmenter(1, random_state=np.random.RandomState(0))
+    first, second = (augmenter.fit_resample(IMAGES, Y)[0] for _ in range(2))
+    assert not np.array_equal(first[10:], second[10:])
+
+
+def test_paths_equal_arrays_and_stay_paths(tmp_path):
+    paths = [tmp_path / f"malignant ({index}).png" for index in range(10)]
+    for path, image in zip(paths, IMAGES):
+        cv2.imwrite(str(path), image)
+    expected, _ = ImageAugmenter().fit_resample(IMAGES, Y)
+    strings = [str(path) for path in paths]
+    for batch in (paths, strings, pd.Series(paths), pd.DataFrame({"path": strings})):
+        images, _ = ImageAugmenter().fit_resample(batch, Y)
+        assert isinstance(images, list)
+        assert images[:10] == list(np.ravel(batch))
+        assert_same(images[10:], expected[10:])
+    rows = LBP().fit_transform(images)
+    np.testing.assert_array_equal(rows, LBP().fit_transform(expected))
+    # Nothing but what gets copies is read.
+    paths[0].unlink()
+    assert len(ImageAugmenter().fit_resample(paths, Y)[0]) == 14
+
+
+def test_images_of_different_sizes_and_kinds():
+    images = [noise((20, 20)), noise((30, 24), dtype=np.uint16), noise((9, 9, 3)) / 255]
+    result, _ = ImageAugmenter(2).fit_resample(images, [0, 1, 1])
+    assert isinstance(result, list)
+    assert all(first is second for first, second in zip(result, images))
+    for index, copy in enumerate(result[3:]):
+        assert copy.shape == images[index // 2].shape
+        assert copy.dtype == images[index // 2].dtype
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float16, np.float64])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_a_stack_stays_a_stack(dtype, channels):
+    stack = noise((4, 16, 12, *channels)).astype(dtype)
+    if stack.dtype.kind == "f":
+        stack /= 255
+    stack.setflags(write=False)
+    result, _ = ImageAugmenter(2).fit_resample(stack, [0, 1, 1, 1])
+    assert type(result) is np.ndarray
+    assert result.dtype == dtype
+    assert result.shape == (12, 16, 12, *channels)
+    np.testing.assert_array_equal(result[:4], stack)
+    single, _ = ImageAugmenter(2).fit_resample([stack[3]], [0])
+    np.testing.assert_array_equal(result[-1].squeeze(), single[-1].astype(dtype))
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_the_mask_moves_along(stacked):
+    inside = np.zeros((20, 20), bool)
+    inside[5:15, 4:12] = True
+    pixels = np.where(inside, 100, IMAGES // 4).astype(np.uint8)
+    images = [with_mask(image, inside, 9) for image in pixels]
+    if stacked:
+        images = np.ma.stack(images)
+        images.fill_value = 9
+    result, _ = ImageAugmenter(3, brightness=(2, 2)).fit_resample(images, Y)
+    assert np.ma.isMaskedArray(result) is stacked
+    assert_same(result[:10], images)
+    for copy in result[10:]:
+        assert np.unique(copy.compressed()).tolist() == [200]
+        assert 40 < inside_mask(copy).sum() < 120
+        assert copy.fill_value == 9
+    assert len({inside_mask(copy).tobytes() for copy in result[10:]}) > 20
+
+
+@pytest.mark.parametrize("n", [6, 8])
+def test_dihedral_copies_are_all_variants_once(n):
+    augmenter = ImageAugmenter(n - 1, dihedral=n)
+    images, _ = augmenter.fit_resample(IMAGES, Y)
+    assert isinstance(images, np.ndarray)
+    elements = range(8) if n == 8 else (0, 1, 2, 3, 4, 6)
+    for index, image in enumerate(IMAGES):
+        found = {view.tobytes() for view in images[augmenter.sample_indices_ == index]}
+        assert found == {dihedral(image, element).tobytes() for element in elements}
+    # The first copy is not the same turn for all images.
+    first, _ = ImageAugmenter(1, dihedral=n).fit_resample(IMAGES, Y)
+    assert len({bytes(copy[:1, :3]) for copy in first[10:]}) == 10
+    turned = [np.array_equal(copy, np.rot90(image)) for copy, image in zip(first[10:], IMAGES)]
+    assert sum(turned) < 6
+
+
+def test_mirrored_copies():
+    images, _ = ImageAugmenter(1, dihedral=2).fit_resample(IMAGES[:, :12], Y)
+    np.testing.assert_array_equal(images[10:], IMAGES[:, :12, ::-1])
+
+
+def test_quarter_turns_of_oblong_images_make_a_list():
+    oblong = IMAGES[:, :12]
+    images, _ = ImageAugmenter(5, dihedral=6).fit_resample(oblong, Y)
+    assert isinstance(images, list)
+    assert Counter(image.shape for image in images) == {(12, 20): 40, (20, 12): 20}
+    assert Resize(16).transform(images).shape == (60, 16, 16)
+
+
+def test_parameters_reach_the_copies():
+    bright, _ = ImageAugmenter(1, **STILL, brightness=(1.2, 1.2)).fit_resample(IMAGES, Y)
+    np.testing.assert_array_equal(bright[10:], np.rint(IMAGES * 1.2))
+    for name in GEOMETRY:
+        still, _ = ImageAugmenter(1, **STILL, brightness=(1, 1)).fit_resample(IMAGES, Y)
+        np.testing.assert_array_equal(still[10:], IMAGES)
+        moved = ImageAugmenter(1, **STILL, brightness=(1, 1)).set_params(**{name: 0.5})
+        assert (moved.fit_resample(IMAGES, Y)[0][10:] != IMAGES).any(axis=(1, 2)).all()
+    flips = ImageAugmenter(1, **STILL, brightness=(1, 1)).set_params(horizontal_flip=True)
+    images, _ = flips.fit_resample(IMAGES, Y)
+    mirrored = (images[10:] == IMAGES[..., ::-1]).all(axis=(1, 2))
+    same = (images[10:] == IMAGES).all(axis=(1, 2))
+    assert (mirrored ^ same).all()
+    assert 0 < mirrored.sum() < 10
+
+
+def test_copies_are_images():
+    images, _ = ImageAugmenter(3).fit_resample(IMAGES / 255, Y)
+    for image in images:
+        check_image(image)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_copies": -1}, "n_copies is -1, expected a number of copies from 0"),
+        ({"n_copies": 1.5}, "n_copies is 1.5"),
+        ({"dihedral": 4}, "dihedral is 4, expected None or one of"),
+        ({"rotation": -5}, "rotation is -5, expected a number from 0"),
+        ({"brightness": 1.4}, "brightness is 1.4, expected two factors"),
+        ({"sampling_strategy": "largest"}, "'largest'"),
+        ({"sampling_strategy": None}, "sampling_strategy is None, expected a str"),
+        ({"sampling_strategy": {2: 9}}, "2.* target class is/are not present"),
+        ({"sampling_strategy": {0: 3}}, "greater or equal"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    for method in ("fit", "fit_resample"):
+        with pytest.raises(ValueError, match=message):
+            getattr(ImageAugmenter(**parameters), method)(IMAGES, Y)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full((20, 20), np.nan), "image 8 has 400 NaN"),
+        (noise() * 1.0, "image 8 has values from"),
+        (np.dstack([noise()] * 2), "image 8 has shape .* 2 channels"),
+        ("no/such/file.png", "image 8: .*no/such/file.png"),
+    ],
+)
+def test_a_bad_image_is_named(bad, message):
+    images = list(IMAGES)
+    images[8] = bad
+    with pytest.raises(ValueError, match=message):
+        ImageAugmenter().fit_resample(images, Y)
+
+
+def test_an_image_whose_region_gets_lost_is_named(monkeypatch):
+    def lose(image, rng, augmentation):
+        raise ValueError("the region left the image")
+
+    monkeypatch.setattr("featbus.sampling._augment.augment", lose)
+    with pytest.raises(ValueError, match="image 7: the region left"):
+        ImageAugmenter().fit_resample(IMAGES, Y)
+
+
+def test_bad_batches():
+    with pytest.raises(ValueError, match="wrap it"):
+        ImageAugmenter().fit_resample(IMAGES[0], Y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        ImageAugmenter(1).fit_resample(IMAGES, Y[:5])
+    with pytest.raises(ValueError, match="more than 1 class"):
+        ImageAugmenter().fit_resample(IMAGES, np.zeros(10))
+
+
+class AugmenterOfRows(ImageAugmenter):
+    """Takes rows of numbers for images of one line: imbalanced-learn's checks speak in rows."""
+
+    def _fit_resample(self, X, y):
+        rows = validate_data(self, X, dtype=np.float64)
+        images = 0.5 + np.arctan(rows)[:, np.newaxis] / np.pi
+        images, y = super()._fit_resample(images, y)
+        return images[:, 0], y
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_target_type",
+        "check_samplers_one_label",
+        "check_samplers_fit",
+        "check_samplers_fit_resample",
+        "check_samplers_sampling_strategy_fit_resample",
+        "check_samplers_multiclass_ova",
+        "check_samplers_sample_indices",
+        "check_samplers_2d_target",
+    ],
+)
+def test_imbalanced_learns_checks(check):
+    getattr(estimator_checks, check)("AugmenterOfRows", AugmenterOfRows())
+
+
+def test_clone_pickle_and_repr():
+    augmenter = ImageAugmenter(2, rotation=10).fit(IMAGES, Y)
+    assert repr(augmenter) == "ImageAugmenter(n_copies=2, rotation=10)"
+    assert "ImageAugmenter" in augmenter._repr_html_()
+    expected, _ = clone(augmenter).fit_resample(IMAGES, Y)
+    again, _ = pickle.loads(pickle.dumps(augmenter)).fit_resample(IMAGES, Y)
+    np.testing.assert_array_equal(again, expected)
+    assert augmenter.get_params()["brightness"] == (1.0, 1.4)
+    assert not hasattr(augmenter, "transform")
+
+
+SEEN = []
+
+
+class Spy(ClassifierMixin, BaseEstimator):
+    """Notes the images that it saw in `fit` and in `predict`."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.fitted_ = [image.tobytes() for image in X]
+        return self
+
+    def predict(self, X):
+        SEEN.append((self.fitted_, [image.tobytes() for image in X]))
+        return np.repeat(self.classes_[:1], len(X))
+
+
+def test_no_copy_of_a_test_image_is_in_training():
+    images = np.stack([noise(seed=seed) for seed in range(30)])
+    y = np.arange(30) % 3 // 2
+    groups = np.arange(30) // 3
+    known = {image.tobytes(): index for index, image in enumerate(images)}
+    everything, _ = ImageAugmenter(2).fit_resample(images, y)
+    sources = np.repeat(np.arange(30), 2)
+    copies = {copy.tobytes(): source for copy, source in zip(everything[30:], sources)}
+    SEEN.clear()
+    pipeline = make_pipeline(ImageAugmenter(2), Spy())
+    cv = StratifiedGroupKFold(5)
+    cross_val_predict(pipeline, images, y, groups=groups, cv=cv)
+    assert len(SEEN) == 5
+    for fitted, predicted in SEEN:
+        # Images that are predicted stay as they are, and as many.
+        test = {known[image] for image in predicted}
+        train = set(range(30)) - test
+        assert len(predicted) == len(test)
+        assert {known[image] for image in fitted if image in known} == train
+        assert len(fitted) == 3 * len(train)
+        assert {copies[image] for image in fitted if image not in known} == train
+        assert not set(groups[list(test)]) & set(groups[list(train)])
+
+
+def test_a_known_copy_costs_nothing(tmp_path):
+    log, memory = tmp_path / "log", tmp_path / "rows.sqlite"
+    bus = FeatureBus(CountingMean(log=str(log)), memory=memory)
+    pipeline = make_pipeline(ImageAugmenter(2), bus, LogisticRegression())
+    cross_validate(pipeline, IMAGES, Y, cv=3)
+    # Each image and each of its copies once, though most are in two training parts.
+    assert count(log) == 30
+    grid = GridSearchCV(pipeline, {"logisticregression__C": [1, 10]}, cv=2)
+    grid.fit(IMAGES, Y)
+    assert count(log) == 30
+    pipeline.set_params(imageaugmenter__random_state=1).fit(IMAGES, Y)
+    assert count(log) == 50
+
+
+def test_a_grid_search_over_the_augmenter(tmp_path):
+    pipeline = make_pipeline(ImageAugmenter(), LBP(), LogisticRegression())
+    grid = {"imageaugmenter__n_copies": [None, 2], "imageaugmenter__dihedral": [None, 6]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(IMAGES, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert len(search.predict(IMAGES)) == 10
+
+
+def test_files_are_read_once_each(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{index}.png" for index in range(10)]
+    for path, image in zip(paths, IMAGES):
+        cv2.imwrite(str(path), image)
+    read = []
+
+    def reading(path):
+        read.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("featbus.sampling._augment.read_image", reading)
+    ImageAugmenter(3).fit_resample(paths, Y)
+    assert read == paths
