@@ -30,6 +30,7 @@ _HOMES = {
         "ShapeStatistics",
         "intensity_summary",
     ],
+    "model_selection": ["audit", "find_near_duplicates"],
     "preprocessing": ["ImageLoader", "Resize"],
     "sampling": ["ImageAugmenter", "TestTimeAugmentation"],
 }

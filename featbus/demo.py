@@ -14,7 +14,7 @@ from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
 from featbus.recipes import classifier_pipelines, fused_features
 
-__all__ = ["run_demo"]
+__all__ = ["load_data", "run_demo"]
 
 _STORE = "features.sqlite"
 # Of two classes, these are the ones that one looks for.
@@ -94,7 +94,12 @@ def run_demo(
     say = print if verbose else _say_nothing
     output = Path(output)
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
-    title, dataset = _load(data, groups, random_state)
+    if data is None:
+        _refuse_groups(groups, "the synthetic images")
+        title = "Synthetic breast ultrasound"
+        dataset = make_breast_ultrasound(240, random_state=random_state)
+    else:
+        title, dataset = load_data(data, groups=groups)
     output.mkdir(parents=True, exist_ok=True)
     say(_describe(title, dataset))
 
@@ -139,11 +144,35 @@ def _deep_features(backbone, backbone_options, weights):
     return None
 
 
-def _load(data, groups, random_state):
-    """Return the title and the images of a data set, told by what is in its folder."""
-    if data is None:
-        _refuse_groups(groups, "the synthetic images")
-        return "Synthetic breast ultrasound", make_breast_ultrasound(240, random_state=random_state)
+def load_data(data, *, groups=None):
+    """Load a data set, told by what is in its folder.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder of BUSI, of mini-MIAS, or with one folder per class.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_busi` and `load_image_folder`.
+
+    Returns
+    -------
+    title : str
+        The name of the data set.
+    dataset : Bunch
+        What its loader returns.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If it cannot be read, or mini-MIAS comes with other groups than its women.
+
+    Examples
+    --------
+    >>> from featbus.demo import load_data
+    >>> title, dataset = load_data("all-mias")  # doctest: +SKIP
+    """
     data = Path(data)
     if not data.is_dir():
         raise FileNotFoundError(f"Found no folder {str(data)!r}, expected a folder of images.")

@@ -167,6 +167,16 @@ def test_similar_groups_become_one(release, table, tmp_path, similar, expected):
         assert pd.factorize(found)[0].tolist() == expected
 
 
+def test_groups_of_near_duplicates_are_found_in_the_images(release):
+    speckle = np.random.default_rng(0).integers(0, 256, (4, 6, 8), dtype=np.uint8)
+    write(release / "benign" / "benign (2).png", speckle[0])
+    write(release / "benign" / "benign (10).png", speckle[1])
+    write(release / "malignant" / "malignant (3).png", speckle[0])
+    write(release / "normal" / "normal (1).png", speckle[2])
+    busi = load_busi(release, groups="near-duplicates")
+    assert busi.groups.tolist() == busi.frame["listed_group"].tolist() == [0, 1, 2, 1, 3]
+
+
 def test_groups_may_have_names(release, table):
     named = load(release, table, group=list("aabcde"), similar_groups=["", "", "e", "", "", "a"])
     assert pd.factorize(named.groups)[0].tolist() == [0, 0, 0, 1, 2]
@@ -234,6 +244,17 @@ def test_real_groups_keep_duplicates_and_similar_lesions_together(real):
     folds = GroupKFold(5).split(real.images, real.target, real.groups)
     for train, test in folds:
         assert not set(real.frame["listed_group"][train]) & set(real.frame["listed_group"][test])
+
+
+def test_real_near_duplicates_are_the_listed_groups(real):
+    found = load_busi(data_dir("busi"), groups="near-duplicates")
+    listed = real.frame["listed_group"].to_numpy()
+    pairs = np.triu_indices(len(listed), 1)
+    together, expected = (
+        np.equal.outer(groups, groups)[pairs] for groups in (found.groups, listed)
+    )
+    assert (together & expected).sum() / expected.sum() >= 0.93
+    assert (together & expected).sum() / together.sum() >= 0.99
 
 
 def test_real_masks_have_a_lesion_unless_normal(real):

@@ -6,28 +6,42 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from _spies import CountingMean, count
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import make_pipeline
+from joblib import parallel_config
 from matplotlib import pyplot
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn import metrics
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
+    GridSearchCV,
     KFold,
     LeaveOneGroupOut,
+    RandomizedSearchCV,
     RepeatedStratifiedKFold,
     StratifiedGroupKFold,
+    StratifiedKFold,
+    TunedThresholdClassifierCV,
     cross_validate,
 )
+from sklearn.pipeline import Pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from featbus import IntensityStatistics, evaluate
+from featbus import LBP, FeatureBus, IntensityStatistics, Resize, evaluate
 from featbus.evaluation import Evaluation, confusion_metrics
 
 SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
-METRICS = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
+METRICS = [
+    *["accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "npv", "f1"],
+    *["mcc", "roc_auc", "pr_auc", "brier"],
+]
 
 
 def make_rows(n_classes=2, n_samples=90, seed=0):
@@ -49,8 +63,11 @@ def make_rows(n_classes=2, n_samples=90, seed=0):
 def test_published_confusion_matrices(counts, percentages):
     tp, tn, fp, fn = counts
     found = confusion_metrics([[tn, fp], [fn, tp]], positive=1)
-    assert list(found) == ["accuracy", "sensitivity", "specificity", "precision", "f1"]
-    assert_allclose([100 * value for value in found.values()], percentages, atol=0.01)
+    published = ["accuracy", "sensitivity", "specificity", "precision", "f1"]
+    assert_allclose([100 * found[name] for name in published], percentages, atol=0.01)
+    # The same counts for the other class, whose positives are the negatives.
+    other = confusion_metrics([[tn, fp], [fn, tp]], positive=0)
+    assert other["precision"] == pytest.approx(tn / (tn + fn)) == pytest.approx(found["npv"])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -60,10 +77,13 @@ def test_metrics_of_two_classes_are_those_of_scikit_learn(seed):
     assert found == pytest.approx(
         {
             "accuracy": metrics.accuracy_score(y, predicted),
+            "balanced_accuracy": metrics.balanced_accuracy_score(y, predicted),
             "sensitivity": metrics.recall_score(y, predicted),
             "specificity": metrics.recall_score(y, predicted, pos_label=0),
             "precision": metrics.precision_score(y, predicted),
+            "npv": metrics.precision_score(y, predicted, pos_label=0),
             "f1": metrics.f1_score(y, predicted),
+            "mcc": metrics.matthews_corrcoef(y, predicted),
         }
     )
 
@@ -72,21 +92,28 @@ def test_metrics_of_two_classes_are_those_of_scikit_learn(seed):
 def test_metrics_of_more_classes_are_means_against_the_rest(seed):
     y, predicted = np.random.default_rng(seed).integers(4, size=(2, 60))
     found = confusion_metrics(metrics.confusion_matrix(y, predicted))
-    rest = [metrics.recall_score(y != label, predicted != label) for label in range(4)]
+    specificities, npvs = (
+        [score(y != label, predicted != label) for label in range(4)]
+        for score in (metrics.recall_score, metrics.precision_score)
+    )
     assert found == pytest.approx(
         {
             "accuracy": metrics.accuracy_score(y, predicted),
+            "balanced_accuracy": metrics.balanced_accuracy_score(y, predicted),
             "sensitivity": metrics.recall_score(y, predicted, average="macro"),
-            "specificity": np.mean(rest),
+            "specificity": np.mean(specificities),
             "precision": metrics.precision_score(y, predicted, average="macro"),
+            "npv": np.mean(npvs),
             "f1": metrics.f1_score(y, predicted, average="macro"),
+            "mcc": metrics.matthews_corrcoef(y, predicted),
         }
     )
 
 
 def test_a_class_that_is_never_predicted_has_precision_0():
     found = confusion_metrics([[5, 0], [3, 0]], positive=1)
-    assert found["precision"] == found["sensitivity"] == found["f1"] == 0
+    assert found["precision"] == found["sensitivity"] == found["f1"] == found["mcc"] == 0
+    assert confusion_metrics([[0, 5], [0, 3]], positive=1)["npv"] == 0
 
 
 def test_a_class_without_samples_is_left_out_of_the_mean():
@@ -95,14 +122,17 @@ def test_a_class_without_samples_is_left_out_of_the_mean():
     assert found["sensitivity"] == without["sensitivity"]
     assert found["precision"] == without["precision"]
     assert np.isnan(confusion_metrics(absent, positive=2)["sensitivity"])
+    assert found["balanced_accuracy"] == without["balanced_accuracy"]
+    assert found["mcc"] == pytest.approx(without["mcc"])
     assert np.isnan(confusion_metrics([[0, 0], [0, 0]])["accuracy"])
+    assert np.isnan(confusion_metrics([[3, 2], [0, 0]])["mcc"])
 
 
 @pytest.mark.parametrize(
     ("n_classes", "scorers"),
     [
-        (2, ["accuracy", "recall", "precision", "f1", "roc_auc"]),
-        (3, ["accuracy", "recall_macro", "precision_macro", "f1_macro", "roc_auc_ovr"]),
+        (2, ["recall", "precision", "f1", "roc_auc", "average_precision", "neg_brier_score"]),
+        (3, ["recall_macro", "precision_macro", "f1_macro", "roc_auc_ovr"]),
     ],
 )
 def test_scores_are_those_of_scikit_learn(n_classes, scorers):
@@ -113,10 +143,14 @@ def test_scores_are_those_of_scikit_learn(n_classes, scorers):
         (np.flatnonzero(predictions["fold"] != fold), np.flatnonzero(predictions["fold"] == fold))
         for fold in range(5)
     ]
+    scorers = ["accuracy", "balanced_accuracy", "matthews_corrcoef", *scorers]
     expected = cross_validate(LogisticRegression(), X, y, cv=splits, scoring=scorers)
-    columns = ["accuracy", "sensitivity", "precision", "f1", "roc_auc"]
+    columns = ["accuracy", "balanced_accuracy", "mcc"]
+    columns += ["sensitivity", "precision", "f1", "roc_auc", "pr_auc", "brier"]
     for column, scorer in zip(columns, scorers):
-        assert_allclose(result.scores[column], expected[f"test_{scorer}"], err_msg=column)
+        values = expected[f"test_{scorer}"]
+        values = -values if column == "brier" else values
+        assert_allclose(result.scores[column], values, err_msg=column)
 
 
 def test_classifiers_without_probabilities_have_decision_values():
@@ -400,18 +434,245 @@ def test_evaluate_itself_does_not_warn():
         evaluate({"a": LogisticRegression(), "b": SVC()}, X, y, groups=groups)
 
 
+class Recorder(ClassifierMixin, BaseEstimator):
+    """Classifier that notes which samples it was fitted on, and which it then saw."""
+
+    seen = []  # noqa: RUF012
+
+    def __init__(self, bias=0.0):
+        self.bias = bias
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        Recorder.seen.append((X[:, 0].astype(int), []))
+        self._record = len(Recorder.seen) - 1
+        return self
+
+    def decision_function(self, X):
+        Recorder.seen[self._record][1].extend(X[:, 0].astype(int))
+        return X[:, 1] + self.bias
+
+    def predict(self, X):
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda search: search,
+        lambda search: make_pipeline(FunctionTransformer(), search),
+    ],
+    ids=["search", "last step"],
+)
+@pytest.mark.parametrize("cv", [None, 3, StratifiedGroupKFold(2)], ids=str)
+def test_the_inner_cross_validation_keeps_groups_together(cv, wrap):
+    X, y, groups = make_rows()
+    order = np.random.default_rng(0).permutation(len(y))
+    X, y, groups = X[order], y[order], groups[order]
+    X[:, 0] = np.arange(len(y))
+    Recorder.seen.clear()
+    search = GridSearchCV(Recorder(), {"bias": [-0.5, 0.5]}, cv=cv)
+    result = evaluate(wrap(search), X, y, groups=groups, cv=2)
+    n_inner = {None: 5, 3: 3}.get(cv, 2)
+    assert len(Recorder.seen) == 2 * (2 * n_inner + 1)
+    for fitted, tested in Recorder.seen:
+        assert tested
+        assert not set(groups[fitted]) & set(groups[tested])
+    assert "; parameters chosen within each training part" in result.protocol
+
+
+def test_what_a_search_chose():
+    X, y, groups = make_rows()
+    pipelines = {
+        "plain": LogisticRegression(),
+        "grid": GridSearchCV(LogisticRegression(), {"C": [1e-6, 1.0]}, cv=3),
+        "random": make_pipeline(
+            StandardScaler(),
+            RandomizedSearchCV(SVC(), {"C": [0.1, 1, 10]}, n_iter=2, cv=3, random_state=0),
+        ),
+    }
+    result = evaluate(pipelines, X, y, groups=groups, cv=2, n_repeats=2)
+    best = result.best_params
+    assert best["pipeline"].tolist() == ["grid"] * 4 + ["random"] * 4
+    assert best[["repeat", "fold"]].to_numpy()[:4].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert all(params.keys() == {"C"} for params in best["params"])
+    assert best["score"].between(0.4, 1).all()
+
+    # By hand, for the first fold.
+    rows = result.predictions.query("pipeline == 'grid' and repeat == 0")
+    train, test = (np.flatnonzero(rows["fold"] == fold) for fold in (1, 0))
+    inner = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+    by_hand = clone(pipelines["grid"]).set_params(cv=inner)
+    by_hand.fit(X[train], y[train], groups=groups[train])
+    if SKLEARN >= (1, 8):
+        assert best["score"][0] == pytest.approx(by_hand.best_score_)
+        assert best["params"][0] == by_hand.best_params_
+        assert_array_equal(rows["predicted"].iloc[test], by_hand.predict(X[test]))
+
+
+def test_without_a_search_nothing_is_chosen():
+    X, y, groups = make_rows()
+    assert evaluate(SVC(), X, y, groups=groups, cv=2).best_params.empty
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        GridSearchCV(SVC(), {"C": [1]}, cv=StratifiedKFold(3)),
+        make_pipeline(StandardScaler(), GridSearchCV(SVC(), {"C": [1]}, cv=StratifiedKFold(3))),
+        CalibratedClassifierCV(SVC(), cv=StratifiedKFold(3)),
+    ],
+)
+def test_inner_splits_that_separate_groups_are_refused(pipeline):
+    X, y, groups = make_rows()
+    with pytest.raises(ValueError, match=r"Fold 0 of the cv of \w+CV has the groups \["):
+        evaluate(pipeline, X, y, groups=groups, cv=2)
+
+
+def test_a_search_behind_a_sampler_is_refused():
+    X, y, groups = make_rows()
+    pipeline = make_pipeline(RandomOverSampler(), GridSearchCV(SVC(), {"C": [1]}))
+    with pytest.raises(ValueError, match="behind the sampler RandomOverSampler: .* around the"):
+        evaluate(pipeline, X, y, groups=groups, cv=2)
+
+
+def test_calibration_and_tuning_keep_groups_together():
+    X, y, groups = make_rows()
+    X[:, 0] = np.arange(len(y))
+    for pipeline in (
+        CalibratedClassifierCV(Recorder(), cv=3),
+        make_pipeline(FunctionTransformer(), TunedThresholdClassifierCV(Recorder(), cv=3)),
+        TunedThresholdClassifierCV(Recorder(), cv=None),
+    ):
+        Recorder.seen.clear()
+        evaluate(pipeline, X, y, groups=groups, cv=2)
+        assert len(Recorder.seen) >= 6
+        for fitted, tested in Recorder.seen:
+            assert not set(groups[fitted]) & set(groups[tested])
+
+
+def noise(n_images=40):
+    """Return small images, labels and groups of two."""
+    images = np.random.default_rng(0).integers(0, 256, (n_images, 12, 14)).astype(np.uint8)
+    return images, np.arange(n_images) // 2 % 2, np.arange(n_images) // 2
+
+
+@pytest.fixture
+def log(tmp_path):
+    return str(tmp_path / "log")
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_each_image_is_computed_once_for_all_pipelines_and_folds(log, n_jobs):
+    images, y, groups = noise()
+    pipelines = {
+        "svm": make_pipeline(Resize((8, 8)), CountingMean(log=log), StandardScaler(), SVC()),
+        "same": Pipeline(
+            [("small", Resize((8, 8))), ("mean", CountingMean(log=log)), ("svm", SVC(C=2))]
+        ),
+        "search": GridSearchCV(
+            make_pipeline(Resize((8, 8)), CountingMean(log=log), SVC()), {"svc__C": [1, 2]}, cv=2
+        ),
+    }
+    with parallel_config("threading"):
+        evaluate(pipelines, images, y, groups=groups, cv=5, n_jobs=n_jobs)
+    assert count(log) == len(images)
+
+
+def test_memory_keeps_rows_for_the_next_run(log, tmp_path):
+    images, y, groups = noise()
+    counts = []
+    for factor in (1, 1, 2):
+        pipeline = make_pipeline(CountingMean(log=log, factor=factor), SVC())
+        before = count(log)
+        evaluate(pipeline, images, y, groups=groups, memory=tmp_path / "features.sqlite")
+        counts.append(count(log) - before)
+    assert counts == [40, 0, 40]
+
+
+def test_shared_rows_change_no_prediction():
+    images, y, groups = noise()
+    pipelines = {
+        "union": make_pipeline(make_union(LBP(), IntensityStatistics()), StandardScaler(), SVC()),
+        "bus": make_pipeline(Resize((10, 10)), FeatureBus(LBP()), LogisticRegression()),
+    }
+    result = evaluate(pipelines, images, y, groups=groups, cv=2)
+    for name, rows in result.predictions.groupby("pipeline"):
+        for fold in (0, 1):
+            train, test = (rows.loc[rows["fold"] == part, "index"] for part in (1 - fold, fold))
+            by_hand = clone(pipelines[name]).fit(images[train], y[train])
+            scores = rows.loc[rows["fold"] == fold].filter(regex="(probability|decision)_1")
+            expected = (
+                by_hand.decision_function(images[test])
+                if name == "union"
+                else by_hand.predict_proba(images[test])[:, 1]
+            )
+            assert_allclose(scores.dropna(axis=1).to_numpy()[:, 0], expected)
+
+
+def test_steps_that_learn_stay_in_the_fold(log):
+    images, y, groups = noise()
+    learning = make_union(make_pipeline(CountingMean(log=log), PCA(1)), IntensityStatistics())
+    result = evaluate(make_pipeline(learning, SVC()), images, y, groups=groups, cv=2)
+    # Fitted on one half and applied to the other, for predictions and for decision values.
+    assert count(log) == 2 * (20 + 2 * 20)
+    train, test = (np.flatnonzero(result.predictions["fold"] == fold) for fold in (1, 0))
+    by_hand = make_pipeline(clone(learning), SVC()).fit(images[train], y[train])
+    assert_array_equal(result.predictions["predicted"][test], by_hand.predict(images[test]))
+
+
+def test_searched_steps_stay_in_the_fold(log):
+    images, y, groups = noise()
+    pipeline = make_pipeline(CountingMean(log=log), SVC())
+    search = GridSearchCV(pipeline, [{"countingmean__factor": [1, 2]}], cv=2)
+    result = evaluate(search, images, y, groups=groups, cv=2)
+    assert count(log) > 2 * len(images)
+    assert set(result.best_params["params"][0]) == {"countingmean__factor"}
+
+
+def test_what_has_no_fingerprint_is_computed_in_the_fold():
+    images, y, groups = noise()
+    bus = FeatureBus(FunctionTransformer(lambda batch: np.reshape(batch, (len(batch), -1))))
+    result = evaluate(make_pipeline(bus, SVC()), images, y, groups=groups, cv=2)
+    assert len(result.predictions) == 40
+
+
+def test_errors_of_images_name_image_and_pipeline():
+    images, y, groups = noise()
+    images = list(images)
+    images[17] = np.full((12, 14), np.nan)
+    pipelines = {"good": SVC(), "bad": make_pipeline(LBP(), SVC())}
+    with pytest.raises(ValueError, match="image 17") as caught:
+        evaluate(pipelines, images, y, groups=groups, cv=2)
+    assert "rows of 'bad'" in caught.value.__notes__[0]
+
+
+def test_columns_keep_their_names():
+    images, y, groups = noise()
+    chosen = make_column_transformer((StandardScaler(), ["intensity_mean", "intensity_energy"]))
+    pipeline = make_pipeline(IntensityStatistics(), chosen, SVC()).set_output(transform="pandas")
+    result = evaluate(pipeline, images, y, groups=groups, cv=2)
+    assert len(result.predictions) == 40
+
+
 @pytest.fixture
 def result():
     """Return a result of two pipelines and two folds, made by hand."""
     scores = pd.DataFrame(
-        {"pipeline": ["<SVM>", "<SVM>", "KNN", "KNN"], "fold": [0, 1, 0, 1]}
+        {"pipeline": ["<SVM>", "<SVM>", "KNN", "KNN"], "repeat": 0, "fold": [0, 1, 0, 1]}
         | {metric: [0.78, 0.84, 0.5, 0.5] for metric in METRICS}
     )
     predictions = pd.DataFrame(
         {
             "pipeline": ["<SVM>"] * 4 + ["KNN"] * 4,
+            "repeat": 0,
+            "index": [0, 1, 2, 3] * 2,
+            "fold": [0, 1, 0, 1] * 2,
+            "group": [0, 1, 2, 3] * 2,
             "target": [0, 0, 1, 1] * 2,
             "predicted": [0, 1, 1, 1, 0, 0, 0, 0],
+            "decision_benign": [-0.5, 1.5, -1.5, 0.0] * 2,
+            "decision_malignant": [0.5, -1.5, 1.5, 0.0] * 2,
         }
     )
     return Evaluation(scores, predictions, np.array([0, 1]), ["benign", "malignant"], None, "How.")

@@ -16,6 +16,7 @@ from featbus.datasets._base import (
     release_folder,
 )
 from featbus.io import read_image
+from featbus.model_selection import find_near_duplicates
 
 __all__ = ["load_busi", "read_busi_mask", "read_masked_images"]
 
@@ -24,7 +25,8 @@ _NAME = re.compile(r"(benign|malignant|normal) \((\d+)\)(_mask(?:_\d+)?)?\.png",
 _NO_GROUPS = (
     "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None every image "
     "is its own group, and scores from any split are too optimistic. Pass groups= a table (CSV "
-    "file or DataFrame) with the columns 'file' and 'group'; DESCR says where to find the groups."
+    "file or DataFrame) with the columns 'file' and 'group' (DESCR says where to find the groups), "
+    "or groups='near-duplicates' to find them in the images."
 )
 
 
@@ -33,18 +35,20 @@ def load_busi(root, *, groups=None):
 
     The original release is read as it lies on disk: the folders ``benign``, ``malignant`` and
     ``normal`` with ``benign (1).png``, ``benign (1)_mask.png``, ``benign (4)_mask_1.png``, ... A
-    part of the release will do. No pixel is read.
+    part of the release will do. No pixel is read, unless to find near-duplicates.
 
     Parameters
     ----------
     root : path-like
         The folder that holds the three class folders, or that holds ``Dataset_BUSI_with_GT``.
-    groups : path-like or DataFrame, default=None
+    groups : path-like, DataFrame or "near-duplicates", default=None
         Which images belong together: a CSV file or table with the columns ``file`` (such as
         ``benign (1).png``) and ``group``. A column ``similar_groups`` may name further groups,
         separated by semicolons, that show the same lesion; they become one group, and so do groups
-        that are linked only through others. Rows of images that are not on disk are fine. None
-        makes every image its own group, with a warning.
+        that are linked only through others. Rows of images that are not on disk are fine.
+        "near-duplicates" reads all images and groups them by `find_near_duplicates`, which finds
+        most of the published groups; lesions seen from elsewhere stay apart. None makes every image
+        its own group, with a warning.
 
     Returns
     -------
@@ -83,6 +87,7 @@ def load_busi(root, *, groups=None):
     See Also
     --------
     read_masked_images : Read the images with all but the lesion masked.
+    featbus.find_near_duplicates : Group copies and near-copies.
 
     References
     ----------
@@ -108,9 +113,12 @@ def load_busi(root, *, groups=None):
             "masks": [len(masks) for _, _, masks in rows],
         }
     )
+    images = object_array([str(image) for _, image, _ in rows])
+    if isinstance(groups, str) and groups == "near-duplicates":
+        groups = frame[["file"]].assign(group=find_near_duplicates(images))
     frame = add_groups(frame, groups, _NO_GROUPS)
     return Bunch(
-        images=object_array([str(image) for _, image, _ in rows]),
+        images=images,
         target=pd.Categorical(frame["class"], categories=_CLASSES).codes.astype(np.intp),
         target_names=list(_CLASSES),
         groups=frame["group"].to_numpy(dtype=np.intp),

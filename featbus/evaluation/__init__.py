@@ -1,4 +1,4 @@
-"""Evaluation: grouped, stratified cross-validation of pipelines."""
+"""Evaluation: grouped, stratified cross-validation of pipelines, and their comparison."""
 
 from featbus.evaluation._evaluate import Evaluation, evaluate
 from featbus.evaluation._importance import importance_map, plot_importance

@@ -1,21 +1,38 @@
 """Cross-validation of pipelines, with images of one group on one side of every split."""
 
+import platform
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
-from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
+from sklearn.utils import (
+    _safe_indexing,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
-from featbus.evaluation._evaluation import Evaluation
-from featbus.evaluation._metrics import classification_metrics
-from featbus.evaluation._splits import check_classes, check_overlap, checked_groups, make_splits
+from featbus.evaluation._evaluation import Evaluation, fold_metrics
+from featbus.evaluation._extraction import extract, search_in
+from featbus.evaluation._metrics import METRICS
+from featbus.evaluation._splits import (
+    check_classes,
+    check_overlap,
+    checked_groups,
+    keep_groups_together,
+    number_splits,
+    repeat_splits,
+)
 
+_PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
+_BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _NO_GROUPS = (
     "groups=None counts every sample as independent. If a patient has several images, or images "
     "are near-duplicates, they end up on both sides of the splits and all scores are too "
@@ -57,22 +74,46 @@ def _positive_class(labels, names, pos_label):
     )
 
 
-def _predict_fold(name, fold, pipeline, X, y, train, test, class_names):
-    """Return the predictions for the test part of one fold."""
+def _seed(random_state):
+    """Return a seed that all that is random here can be told from."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _run_fold(place, pipeline, X, y, train, test, class_names):
+    """Return the predictions for the test part of one fold, its timing and what a search chose."""
+    start = perf_counter()
     try:
         pipeline.fit(_safe_indexing(X, train), y[train])
+        fitted = perf_counter()
         X_test = _safe_indexing(X, test)
         predicted = pipeline.predict(X_test)
+        predicting = perf_counter() - fitted
         kind, scores = _class_scores(pipeline, X_test)
     except Exception as error:
-        error.add_note(f"In fold {fold} of {name!r}; images are counted within a part of the fold.")
+        error.add_note(
+            f"In fold {place['fold']} of {place['pipeline']!r}; images are counted within a part "
+            "of the fold."
+        )
         raise
-    frame = pd.DataFrame(
-        {"pipeline": name, "index": test, "fold": fold, "target": y[test], "predicted": predicted}
+    predictions = pd.DataFrame(
+        {"pipeline": place["pipeline"], "repeat": place["repeat"], "index": test}
+        | {"fold": place["fold"], "target": y[test], "predicted": predicted}
+        | {f"{kind}_{label}": column for label, column in zip(class_names, scores.T)}
     )
-    return frame.assign(
-        **{f"{kind}_{label}": column for label, column in zip(class_names, scores.T)}
-    )
+    timing = place | {"n_train": len(train), "n_test": len(test)}
+    timing |= {"fit_s": fitted - start, "predict_s": predicting}
+    return predictions, timing, _best(place, pipeline)
+
+
+def _best(place, pipeline):
+    """Return what a search chose, or None without a search."""
+    search = search_in(pipeline)
+    if search is None:
+        return None
+    # Where `refit` chose by something else than one score, there is none.
+    return place | {"score": getattr(search, "best_score_", np.nan), "params": search.best_params_}
 
 
 def _class_scores(pipeline, X):
@@ -85,7 +126,7 @@ def _class_scores(pipeline, X):
     return "decision", decision
 
 
-def _protocol(cv, splits, y, groups, names):
+def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
     """Say in words what was evaluated, and how."""
     counts = np.unique(y, return_counts=True)[1]
     classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
@@ -95,36 +136,45 @@ def _protocol(cv, splits, y, groups, names):
         data = f"{len(y)} samples in {len(np.unique(groups))} groups"
         together = "groups kept together"
     if isinstance(cv, Integral):
-        return f"{data} ({classes}); stratified {cv}-fold cross-validation, {together}."
-    splitter = f" by {type(cv).__name__}" if hasattr(cv, "split") else ""
-    return f"{data} ({classes}); cross-validation on {len(splits)} splits{splitter}, {together}."
+        times = f", repeated {n_repeats} times" if n_repeats > 1 else ""
+        how = f"stratified {cv}-fold cross-validation{times}"
+    else:
+        splitter = f" by {type(cv).__name__}" if hasattr(cv, "split") else ""
+        how = f"cross-validation on {len(splits)} splits{splitter}"
+    searches = any(search_in(pipeline) is not None for pipeline in pipelines)
+    nested = "; parameters chosen within each training part" if searches else ""
+    return f"{data} ({classes}); {how}, {together}{nested}."
 
 
-def _score_folds(frames, labels, positive):
+def _versions():
+    """Return the versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # TensorFlow has several names
+            continue
+    return found
+
+
+def _score_folds(frames, labels, names, positive):
     """Return the metrics of each fold, one row each."""
-    return pd.DataFrame(
-        {
-            "pipeline": frame["pipeline"].iloc[0],
-            "fold": frame["fold"].iloc[0],
-            **classification_metrics(
-                frame["target"],
-                frame["predicted"],
-                frame.iloc[:, -len(labels) :].to_numpy(),
-                labels=labels,
-                positive=positive,
-            ),
-        }
-        for frame in frames
-    )
+    rows = []
+    for frame in frames:
+        overall, _ = fold_metrics(frame, labels, names, positive)(np.ones((1, len(frame))))
+        place = frame[["pipeline", "repeat", "fold"]].iloc[0].to_dict()
+        rows.append(place | dict(zip(METRICS, overall[0].tolist())))
+    return pd.DataFrame(rows)
 
 
 def _join(frames, groups):
-    """Return the predictions of all folds, ordered by pipeline and sample, with their groups."""
+    """Return the predictions of all folds with their groups, ordered by pipeline and sample."""
     predictions = pd.concat(frames, ignore_index=True)
     position = predictions["index"]
-    predictions.insert(3, "group", position if groups is None else groups[position])
+    predictions.insert(4, "group", position if groups is None else groups[position])
     pipeline_rank = pd.factorize(predictions["pipeline"])[0]
-    return predictions.iloc[np.lexsort([position, pipeline_rank])].reset_index(drop=True)
+    order = np.lexsort([position, predictions["repeat"], pipeline_rank])
+    return predictions.iloc[order].reset_index(drop=True)
 
 
 def evaluate(
@@ -134,9 +184,11 @@ def evaluate(
     *,
     groups=None,
     cv=5,
+    n_repeats=1,
     target_names=None,
     pos_label=None,
     random_state=0,
+    memory=None,
     n_jobs=None,
     verbose=False,
 ):
@@ -145,7 +197,8 @@ def evaluate(
     Parameters
     ----------
     pipelines : estimator or dict of str to estimator
-        One classifier, usually a pipeline, or several by name. They are cloned, never fitted.
+        One classifier, usually a pipeline, or several by name. They are cloned, never fitted. A
+        search such as `GridSearchCV` chooses its parameters within each training part.
     X : sequence of length n_samples
         Images in any form of the image contract, or rows of features.
     y : array_like of shape (n_samples,)
@@ -156,29 +209,34 @@ def evaluate(
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds of a stratified, shuffled cross-validation, or how to split instead, as
         in scikit-learn.
+    n_repeats : int, default=1
+        How often to cross-validate, with other folds each time; `cv` is a number then.
     target_names : sequence of str of length n_classes, default=None
         Names of the classes, in the order of the sorted labels.
     pos_label : str or int, default=None
-        The class that sensitivity, specificity, precision, F1 and ROC AUC are about, against all
-        others: a label in `y` or one of `target_names`. None takes the larger label of two, as
-        scikit-learn does, and the mean over all classes of more than two.
+        The class that sensitivity, specificity, precision, NPV, F1, ROC AUC and PR AUC are about,
+        against all others: a label in `y` or one of `target_names`. None takes the larger label of
+        two, as scikit-learn does, and the mean over all classes of more than two.
     random_state : int, RandomState instance or None, default=0
-        Seed of the shuffling. Seeds of the pipelines are theirs.
+        Seed of the shuffling and of the intervals' resamples; the result keeps it. Seeds of the
+        pipelines are theirs.
+    memory : str, os.PathLike, FeatureStore or None, default=None
+        Where `FeatureBus` keeps the rows of images for the next run. None keeps none.
     n_jobs : int, default=None
-        Number of parallel fits, see `joblib.Parallel`.
+        Number of parallel fits, and of batches of images, see `joblib.Parallel`.
     verbose : bool, default=False
         Whether to show a progress bar, if on a terminal.
 
     Returns
     -------
     Evaluation
-        Scores by fold, the prediction for each sample, a table and a figure.
+        Scores by fold, the prediction for each sample, tables, comparisons and figures.
 
     Raises
     ------
     ValueError
-        If a group is on both sides of a split; if a training part lacks a class; if lengths
-        or names do not match.
+        If a group is on both sides of a split, or of one within a training part; if a training
+        part lacks a class; if lengths or names do not match.
 
     Warns
     -----
@@ -193,7 +251,18 @@ def evaluate(
     -----
     With an integer `cv` and groups, the splits are those of
     ``StratifiedGroupKFold(cv, shuffle=True, random_state=random_state)`` of scikit-learn 1.8 and
-    later. Before, shuffling undid the stratification.
+    later. Before, shuffling undid the stratification. Each repeat adds 1 to the seed.
+
+    Pipelines often begin with the same steps from images to rows. Those that learn nothing
+    (extractors, and image steps before them) are computed once for all pipelines and folds, before
+    the folds are made: a row depends on its image alone. Steps that learn stay in the fold. So do
+    steps whose parameters are searched: a `FeatureBus` with a store spares their repetition.
+
+    What cross-validates in its own `fit` (searches, `CalibratedClassifierCV`,
+    `TunedThresholdClassifierCV`, `StackingClassifier`, `LogisticRegressionCV`, `RFECV`,
+    `SequentialFeatureSelector`), evaluated itself or as a step of a pipeline before any sampler,
+    keeps groups together within the training part, too, where its `cv` is a number or None; a
+    splitter that separates them is refused.
 
     Metrics that need a class which a test part lacks are NaN in that fold, and left out of the
     means.
@@ -215,7 +284,7 @@ def evaluate(
     benign         24          6
     malignant       8         22
     >>> result.scores.shape, result.predictions.shape
-    ((5, 8), (60, 8))
+    ((5, 14), (60, 9))
     """
     pipelines = dict(pipelines) if isinstance(pipelines, Mapping) else {"pipeline": pipelines}
     if not pipelines:
@@ -229,22 +298,39 @@ def evaluate(
     labels = np.unique(y)
     names = _checked_names(labels, target_names)
     positive = _positive_class(labels, names, pos_label)
-    splits = make_splits(cv, X, y, groups, random_state)
+    seed = _seed(random_state)
+    splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
     check_overlap(splits, groups, len(y))
     check_classes(splits, y, labels, names)
 
-    jobs = [(name, fold) for name in pipelines for fold in range(len(splits))]
-    frames = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_predict_fold)(name, fold, clone(pipelines[name]), X, y, *splits[fold], names)
-        for name, fold in jobs
+    rows = extract(pipelines, X, memory, n_jobs, verbose)
+    jobs = [
+        (
+            {"pipeline": name, "repeat": repeat, "fold": fold},
+            keep_groups_together(rows[name][0], y, groups, train, seed),
+            rows[name][1],
+            train,
+            test,
+        )
+        for name in pipelines
+        for (repeat, fold), (train, test) in zip(number_splits(splits, len(y)), splits)
+    ]
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_run_fold)(place, pipeline, X, y, train, test, names)
+        for place, pipeline, X, train, test in jobs
     )
     hidden = None if verbose else True  # None: hidden unless on a terminal
-    frames = list(tqdm(frames, "evaluate", len(jobs), unit="fit", disable=hidden))
+    results = list(tqdm(results, "evaluate", len(jobs), unit="fit", disable=hidden))
+    frames, timings, best = zip(*results)
     return Evaluation(
-        scores=_score_folds(frames, labels, positive),
+        scores=_score_folds(frames, labels, names, positive),
         predictions=_join(frames, groups),
         labels=labels,
         target_names=names,
         pos_name=None if positive is None else names[positive],
-        protocol=_protocol(cv, splits, y, groups, names),
+        protocol=_protocol(cv, splits, n_repeats, y, groups, names, pipelines.values()),
+        versions=_versions(),
+        timings=pd.DataFrame(timings),
+        best_params=pd.DataFrame([found for found in best if found is not None], columns=_BEST),
+        random_state=seed,
     )

@@ -1,0 +1,71 @@
+"""
+Report: one file that tells all
+===============================
+
+:func:`~featbus.evaluate` returns an :class:`~featbus.evaluation.Evaluation`. It draws figures by
+name, and writes a report: one HTML file with tables, figures and the most wrong images, to look at
+in any browser, to print or to send.
+
+Three classifiers learn from the texture of synthetic ultrasound images.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib.pyplot as plt
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus import LBP, evaluate, make_breast_ultrasound
+
+data = make_breast_ultrasound(
+    150, n_images_per_patient=3, weights=[2, 1, 0], contrast=0.75, random_state=1
+)
+rows = LBP(n_points=(8, 16), radius=(1, 3), cells=(3, 3)).fit_transform(data.images)
+pipelines = {
+    "SVM": make_pipeline(StandardScaler(), SVC()),
+    "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(C=0.01)),
+    "random forest": RandomForestClassifier(random_state=0),
+}
+result = evaluate(
+    pipelines, rows, data.target, groups=data.groups, target_names=data.target_names[:2]
+)
+
+# %%
+# Figures by name
+# ---------------
+# Curves pool the test parts of all folds; the areas in the legend are means over the folds.
+# ``plot`` returns a figure that pyplot does not know; here it is handed over, to be shown.
+
+figure = plt.figure(result.plot("roc"))
+
+# %%
+# How far are the metrics to be trusted? Of 50 patients, not very far: most intervals overlap.
+
+figure = plt.figure(result.plot("intervals"))
+
+# %%
+# What the classifiers say of benign and of malignant images. An SVM has decision values, the others
+# have probabilities.
+
+figure = plt.figure(result.plot("score_distributions"))
+
+# %%
+# Only probabilities can be calibrated: of the images that get 0.3, are 30 % malignant?
+
+figure = plt.figure(result.plot("calibration"))
+
+# %%
+# The report
+# ----------
+# With the images, it shows those that the classifiers got most wrong, and describes sizes and
+# brightness. An audit of the same images goes in as ``audit=``.
+
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "report.html"
+    result.to_html(path, images=data.images, title="Benign or malignant?")
+    html = path.read_text(encoding="utf-8")
+print(f"{len(html) / 1e6:.1f} MB, {html.count('<svg')} figures, {html.count('<img')} images")

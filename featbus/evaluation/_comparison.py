@@ -1,0 +1,83 @@
+"""Comparison of two pipelines on the same folds."""
+
+import numpy as np
+from scipy.stats import t as student
+
+
+def corrected_t_test(differences, n_train, n_test):
+    """Test whether two pipelines differ, by the corrected resampled t-test.
+
+    Training parts of cross-validation share samples, so that the folds' differences are not
+    independent, and the ordinary t-test finds differences where there are none. With J differences
+    of mean d and variance s² (of divisor J - 1), the corrected statistic is
+
+        t = d / sqrt((1 / J + n_test / n_train) s²),
+
+    of Student's distribution with J - 1 degrees of freedom [1]_, for repeated folds as well [2]_.
+
+    Parameters
+    ----------
+    differences : array_like of shape (n_folds,)
+        Metric of the one less that of the other, in each fold of each repeat. NaN is left out.
+    n_train, n_test : float
+        Number of samples that a fold is fitted on and tested on.
+
+    Returns
+    -------
+    float
+        Two-sided p-value; NaN of fewer than two folds.
+
+    References
+    ----------
+    .. [1] Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 52 (2003)
+       239-281, doi:10.1023/A:1024068626366.
+    .. [2] Bouckaert RR, Frank E. Evaluating the replicability of significance tests for comparing
+       learning algorithms. PAKDD (2004) 3-12, doi:10.1007/978-3-540-24775-3_3.
+
+    Examples
+    --------
+    >>> from featbus.evaluation._comparison import corrected_t_test
+    >>> round(corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20), 4)
+    0.0474
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    differences = differences[~np.isnan(differences)]
+    n_folds = len(differences)
+    if n_folds < 2:
+        return np.nan
+    scale = np.sqrt((1 / n_folds + n_test / n_train) * differences.var(ddof=1))
+    if scale == 0:
+        return 1.0 if differences[0] == 0 else 0.0
+    return float(2 * student.sf(abs(differences.mean()) / scale, n_folds - 1))
+
+
+def adjust_for_number(p_values):
+    """Adjust the p-values of several comparisons, by the method of Holm.
+
+    Parameters
+    ----------
+    p_values : array_like of shape (n_comparisons,)
+        One for each comparison; NaN is left out.
+
+    Returns
+    -------
+    ndarray of shape (n_comparisons,)
+        If nothing differs, the chance that any of these is below 0.05 is no more than 0.05.
+
+    References
+    ----------
+    .. [1] Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of
+       Statistics 6 (1979) 65-70.
+
+    Examples
+    --------
+    >>> from featbus.evaluation._comparison import adjust_for_number
+    >>> adjust_for_number([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = np.array(p_values, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(adjusted))
+    order = known[np.argsort(adjusted[known])]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1)
+    return adjusted

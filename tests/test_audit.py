@@ -1,0 +1,519 @@
+"""The audit."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _data import data_dir
+from imblearn.ensemble import BalancedBaggingClassifier
+from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound, read_busi_mask
+from featbus.evaluation._splits import make_splits
+from featbus.feature_extraction import LBP
+from featbus.images import with_mask
+from featbus.model_selection import AuditReport, audit
+from featbus.model_selection._audit import _checked_groups, _make_splits
+from featbus.model_selection._shortcuts import (
+    SHORTCUTS,
+    _macro_auc,
+    _permute,
+    measure_image,
+    measure_mask,
+    score_shortcuts,
+)
+
+COPIES = ["exact copies across folds", "near-duplicates across folds"]
+TURNED = "mirrored or turned copies across folds"
+GROUPS = "groups across folds"
+N_IMAGES = 40
+Y = np.arange(N_IMAGES) % 2
+
+
+@pytest.fixture(scope="module")
+def scans():
+    """Return unlike images of two patients' views each."""
+    return make_breast_ultrasound(N_IMAGES, image_shape=(64, 80), random_state=0).images
+
+
+@pytest.fixture(scope="module")
+def clean(scans):
+    return audit(scans, Y, groups=np.arange(N_IMAGES) // 2)
+
+
+def severity(report):
+    return dict(zip(report.checks["check"], report.checks["severity"]))
+
+
+def row(report, check):
+    return report.checks.set_index("check").loc[check]
+
+
+def with_copy(scans, copy):
+    """Return the images with one more, and folds that keep it apart from the first."""
+    fold = np.r_[np.arange(N_IMAGES) // 2 % 4, 1]
+    folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(4)]
+    return {"images": [*scans, copy], "y": np.r_[Y, Y[0]], "cv": folds}
+
+
+def test_nothing_is_found_in_clean_data(clean):
+    assert isinstance(clean, AuditReport)
+    assert clean.passed
+    found = severity(clean)
+    assert [found[check] for check in (*COPIES, TURNED, GROUPS)] == ["ok"] * 4
+    assert found["labels of duplicates"] == found["training part apart from test part"] == "ok"
+    assert found["shortcut: image size"] == "ok"
+    assert clean.near_duplicates.tolist() == list(range(N_IMAGES))
+    assert clean.suggested_groups.tolist() == (np.arange(N_IMAGES) // 2).tolist()
+    assert clean.protocol == "40 images in 20 groups (0: 20, 1: 20); 5 splits, stratified."
+
+
+def test_exact_copies(scans):
+    report = audit(**with_copy(scans, scans[0].copy()))
+    assert not report.passed
+    for check in COPIES:
+        assert row(report, check)["severity"] == "leak"
+        assert row(report, check)["count"] == 2
+        assert report.images[check].tolist() == [0, 40]
+        assert "such as image 0 and image 40" in row(report, check)["finding"]
+    assert severity(report)["labels of duplicates"] == "ok"
+    assert report.suggested_groups[40] == report.suggested_groups[0]
+    assert len(set(report.suggested_groups)) == N_IMAGES
+
+
+def test_copies_on_one_side_are_no_leak(scans):
+    options = with_copy(scans, scans[0].copy())
+    report = audit(options["images"], options["y"], groups=np.r_[np.arange(N_IMAGES), 0])
+    assert report.passed
+    assert [severity(report)[check] for check in COPIES] == ["ok", "ok"]
+
+
+def test_near_duplicates(scans):
+    brighter = np.clip(scans[0] * 1.1, 0, 255).astype(np.uint8)
+    report = audit(**with_copy(scans, brighter))
+    assert [severity(report)[check] for check in COPIES] == ["ok", "leak"]
+    assert "1 of them" not in row(report, COPIES[1])["finding"]
+    assert "2 of them beyond doubt" in row(report, COPIES[1])["finding"]
+    assert report.near_duplicates.tolist() == [*range(N_IMAGES), 0]
+
+
+def test_look_alikes_are_a_warning_and_stay_apart(scans):
+    """The thumbnails correlate with less than 0.98: one could be a copy of the other, or not."""
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.random((8, 8)), (64, 64), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(rng.random((16, 16)), (64, 64), interpolation=cv2.INTER_NEAREST)
+    images = [np.clip(0.2 + 0.5 * smooth + share * coarse, 0, 1) for share in (0, 0.1)]
+    small = [cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).ravel() for image in images]
+    assert 0.97 < np.corrcoef(small)[0, 1] < 0.98
+    options = with_copy(scans, images[1])
+    options["images"][0] = images[0]
+    report = audit(**options)
+    assert severity(report)[COPIES[1]] == "warning"
+    assert "Look at some" in row(report, COPIES[1])["remedy"]
+    assert report.passed
+    assert report.near_duplicates[40] == 0
+    assert len(set(report.suggested_groups)) == N_IMAGES + 1
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda image: image[:, ::-1],
+        lambda image: image[::-1],
+        lambda image: np.rot90(image),
+        lambda image: np.rot90(image, 2),
+        lambda image: np.rot90(image, 3),
+        lambda image: image.T,
+        lambda image: np.rot90(image, 2).T,
+    ],
+    ids=["mirrored", "upturned", "left", "half", "right", "transposed", "antitransposed"],
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_turned_copies(scans, turn, last):
+    options = with_copy(scans, turn(scans[0]))
+    if not last:
+        options["images"][0], options["images"][40] = turn(scans[0]), scans[0]
+    report = audit(**options)
+    assert [severity(report)[check] for check in (*COPIES, TURNED)] == ["ok", "ok", "leak"]
+    assert report.images[TURNED].tolist() == [0, 40]
+    assert report.suggested_groups[40] == report.suggested_groups[0] == 0
+
+
+def test_the_same_image_on_both_sides(scans):
+    everything = np.arange(N_IMAGES)
+    report = audit(scans, Y, cv=[(everything, everything[:6]), (everything[6:], everything[:6])])
+    check = row(report, "training part apart from test part")
+    assert (check["severity"], check["count"]) == ("leak", 6)
+    assert severity(report)[COPIES[0]] == "ok"
+
+
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
+def test_groups_across_folds(scans):
+    groups = np.arange(N_IMAGES) // 2
+    report = audit(scans, Y, groups=groups, cv=KFold(5, shuffle=True, random_state=0))
+    assert severity(report)[GROUPS] == "leak"
+    assert report.protocol.endswith("5 splits, by KFold.")
+    whole = audit(scans, Y, groups=groups, cv=KFold(5))
+    assert severity(whole)[GROUPS] == "ok"
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(N_IMAGES)])
+def test_no_groups_are_a_warning(scans, groups):
+    report = audit(scans, Y, groups=groups)
+    assert severity(report)[GROUPS] == "warning"
+    assert report.passed
+
+
+def test_groups_may_be_names(scans):
+    names = [f"patient {index // 4}" for index in range(N_IMAGES)]
+    report = audit(scans, np.where(Y, "malignant", "benign"), groups=names)
+    assert severity(report)[GROUPS] == "ok"
+    assert "in 10 groups (benign: 20, malignant: 20)" in report.protocol
+
+
+def test_conflicting_labels(scans):
+    options = with_copy(scans, scans[0])
+    options["y"] = np.array(["benign", "malignant"])[np.r_[Y, 1]]
+    report = audit(**options)
+    check = row(report, "labels of duplicates")
+    assert (check["severity"], check["count"]) == ("warning", 2)
+    assert "image 0 and image 40 (benign and malignant)" in check["finding"]
+
+
+def test_classes_of_folds(scans, clean):
+    assert severity(clean)["classes of folds"] == "ok"
+    y = np.repeat([0, 1], 20)
+    lacking = audit(scans, y, cv=KFold(2))
+    assert severity(lacking)["classes of folds"] == "warning"
+    assert "The splits [0, 1] lack a class" in row(lacking, "classes of folds")["finding"]
+    test = np.r_[0:8, 20:22]
+    skewed = audit(scans, y, cv=[(np.setdiff1d(np.arange(40), test), test)])
+    assert severity(skewed)["classes of folds"] == "note"
+    assert "by up to 30 points" in row(skewed, "classes of folds")["finding"]
+
+
+SAMPLERS, FITTED = "samplers in the training fold", "steps fitted before the folds"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "expected"),
+    [
+        (make_imblearn_pipeline(LBP(), StandardScaler(), SMOTE(), SVC()), "ok"),
+        (GridSearchCV(make_imblearn_pipeline(SMOTE(), SVC()), {"svc__C": [1, 2]}), "ok"),
+        (make_pipeline(LBP(), BalancedBaggingClassifier(sampler=SMOTE())), "ok"),
+        (make_pipeline(LBP(), SVC()), "ok"),
+        (make_pipeline(LBP(), SMOTE(), SVC()), "leak"),
+        (GridSearchCV(make_pipeline(SMOTE(), SVC()), {}), "leak"),
+        (make_pipeline(make_union(LBP(), SMOTE()), SVC()), "leak"),
+        ([SMOTE(), make_pipeline(LBP(), SVC())], "leak"),
+        (SMOTE(), "leak"),
+    ],
+    ids=[
+        "imblearn",
+        "search",
+        "ensemble",
+        "none",
+        "sklearn",
+        "search-sklearn",
+        "union",
+        "before",
+        "alone",
+    ],
+)
+def test_samplers(scans, pipeline, expected):
+    report = audit(scans, Y, groups=np.arange(N_IMAGES) // 2, pipeline=pipeline)
+    assert severity(report)[SAMPLERS] == expected
+    assert report.passed == (expected == "ok")
+    assert severity(report)[FITTED] == "ok"
+    assert "pipeline" not in severity(report)
+
+
+def test_without_a_pipeline_the_report_says_so(clean):
+    assert row(clean, "pipeline")["severity"] == "note"
+
+
+def test_fitted_steps(scans):
+    groups = np.arange(N_IMAGES) // 2
+    rows = LBP().fit(scans).transform(scans)
+    scaler, pca = StandardScaler().fit(rows), PCA(2).fit(rows)
+    elsewhere = StandardScaler().fit(rows[:9])
+    expected = [
+        (make_pipeline(LBP().fit(scans), StandardScaler(), SVC()), "ok", "None."),
+        (make_pipeline(scaler, SVC()), "warning", "StandardScaler from 40 samples: learned"),
+        (make_pipeline(FrozenEstimator(scaler), SVC()), "leak", "StandardScaler (frozen) from 40"),
+        (make_pipeline(FrozenEstimator(make_pipeline(LBP(), pca)), SVC()), "leak", "from 40"),
+        (make_pipeline(FrozenEstimator(elsewhere), SVC()), "warning", "(frozen) from 9 samples"),
+        (make_pipeline(FrozenEstimator(LBP()), SVC()), "ok", "None."),
+        (SVC().fit(rows, Y), "warning", "SVC: learned"),
+    ]
+    for pipeline, kind, finding in expected:
+        check = row(audit(scans, Y, groups=groups, pipeline=pipeline), FITTED)
+        assert check["severity"] == kind
+        assert finding in check["finding"]
+
+
+def test_image_measures(tmp_path):
+    image = np.full((20, 40), 40, np.uint8)
+    image[5, 10:30] = 255  # 20 of 800 pixels: a stroke
+    measures = measure_image(image, image)
+    assert (measures["height"], measures["width"]) == (20, 40)
+    assert (measures["aspect"], measures["bits"], measures["channels"]) == (2, 8, 1)
+    assert measures["saturated"] == measures["strokes"] == 20 / 800
+    assert measures["coloured"] == 0
+    assert np.isnan(measures["bytes"])
+
+    colour = np.dstack([image] * 3).astype(np.uint16) * 257
+    colour[:10, :, 2] = 0
+    path = tmp_path / "a.png"
+    path.write_bytes(b"12345")
+    measures = measure_image(path, colour)
+    assert (measures["bits"], measures["channels"], measures["bytes"]) == (16, 3, 5)
+    assert measures["coloured"] == 0.5
+    assert measure_image(None, np.zeros((8, 8), bool))["bits"] == 1
+
+
+def test_a_blob_is_no_stroke():
+    image = np.zeros((60, 60), np.float32)
+    image[20:40, 20:40] = 1
+    assert measure_image(image, image)["strokes"] == 0
+
+
+def test_mask_measures():
+    square = np.zeros((20, 40), bool)
+    square[5:15, 5:15] = True
+    measures = measure_mask(square)
+    assert measures["area"] == 100 / 800
+    assert (measures["solidity"], measures["extent"], measures["eccentricity"]) == (1, 1, 0)
+    empty = measure_mask(np.zeros((4, 4)))
+    assert empty.pop("area") == 0
+    assert np.isnan(list(empty.values())).all()
+    assert np.isnan(list(measure_mask(None).values())).all()
+    with pytest.raises(ValueError, match=r"a mask has shape \(2, 2, 2\)"):
+        measure_mask(np.zeros((2, 2, 2)))
+
+
+def measures_of(**columns):
+    names = [name for names in SHORTCUTS.values() for name in names]
+    return pd.DataFrame(columns, columns=names, dtype=float)
+
+
+def test_a_shortcut_and_its_baseline():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 2
+    table = measures_of(height=rng.normal(y, 1), aspect=rng.normal(size=300), bits=[8] * 300)
+    scores = score_shortcuts(table, y, np.arange(300)).set_index("shortcut")
+    assert scores.index.tolist() == ["image size", "aspect ratio", "bit depth"]
+    size, aspect = scores.loc["image size"], scores.loc["aspect ratio"]
+    # Of normal distributions one standard deviation apart the area is 0.76.
+    assert 0.66 < size["low"] < size["roc_auc"] < size["high"] < 0.83
+    assert size["baseline_high"] < size["low"]
+    assert aspect["low"] < 0.5 < aspect["high"]
+    np.testing.assert_allclose(scores["baseline"].dropna(), 0.5, atol=0.02)
+    assert scores.loc["bit depth"].isna().all()
+
+
+def test_ties_say_nothing():
+    """Images come class by class, and the next in order are no nearer than others."""
+    y = np.repeat([0, 1], 100)
+    scores = score_shortcuts(measures_of(height=[1] * 199 + [2]), y, np.arange(200))
+    assert scores["roc_auc"][0] == pytest.approx(0.5, abs=0.1)
+
+
+def test_groups_are_no_shortcut():
+    """All images of a patient have one size and one class: by patient, size tells nothing."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 10)
+    y = rng.permutation(np.arange(40) % 2)[groups]
+    table = measures_of(height=rng.normal(size=40)[groups])
+    by_patient = score_shortcuts(table, y, groups).iloc[0]
+    assert by_patient["low"] < 0.5 < by_patient["high"]
+    assert by_patient["roc_auc"] <= by_patient["baseline_high"]
+    assert score_shortcuts(table, y, np.arange(400))["roc_auc"][0] > 0.85
+
+
+def test_area_under_the_curve_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    test = np.arange(60)
+    near = rng.integers(0, 60, (60, 7))
+    weights = rng.integers(0, 3, (4, 60))
+    found = _macro_auc(y, [near], [(test, test)], weights)
+    shares = np.stack([(y[near] == label).mean(axis=1) for label in range(3)], axis=1)
+    for auc, weight in zip(found, weights):
+        expected = [
+            roc_auc_score(y == label, shares[:, label], sample_weight=weight) for label in range(3)
+        ]
+        assert auc == pytest.approx(np.mean(expected))
+
+
+def test_labels_are_permuted_by_group():
+    groups = np.repeat(np.arange(30), 4)
+    y = (np.arange(30) % 3)[groups]
+    permuted = _permute(y, groups, np.random.RandomState(0))
+    assert (pd.Series(permuted).groupby(groups).nunique() == 1).all()
+    assert np.bincount(permuted).tolist() == [40, 40, 40]
+    assert (permuted != y).any()
+
+
+def test_mixed_groups_hand_on_what_they_have():
+    groups = np.array([5, 3, 5, 3, 5, 9])
+    y = np.array([0, 1, 1, 1, 0, 2])
+    generator = np.random.RandomState(0)
+    seen = {tuple(_permute(y, groups, generator).tolist()) for _ in range(200)}
+    # In the order of the names 3, 5, 9: [1, 1], [0, 1, 0] and [2] go to groups of 2, 3 and 1.
+    assert (2, 1, 2, 1, 2, 0) in seen  # 3 stays, 5 and 9 change places
+    assert (1, 2, 1, 2, 1, 0) in seen  # 5 gets that of 3, 3 that of 9, 9 that of 5
+    assert len(seen) == 6
+
+
+def test_many_images_are_sampled_by_group(monkeypatch):
+    monkeypatch.setattr("featbus.model_selection._shortcuts._MAX_IMAGES", 100)
+    y = np.arange(400) % 2
+    table = measures_of(height=y + 1.0)
+    scores = score_shortcuts(table, y, np.arange(400) // 4)
+    assert scores["roc_auc"][0] == 1
+
+
+def test_masks_are_a_shortcut(scans, clean):
+    """Class 1 is outlined as a bar, class 0 as a square."""
+    bar, square = np.zeros((2, 64, 80), bool)
+    bar[10:14, 10:70] = square[10:30, 10:30] = True
+    groups = np.arange(N_IMAGES) // 2
+    y = groups % 2
+    masks = [bar if label else square for label in y]
+    check = "shortcut: mask shape"
+    given = audit(scans, y, groups=groups, masks=iter(masks))
+    carried = audit([with_mask(*pair) for pair in zip(scans, masks)], y, groups=groups)
+    for report in (given, carried):
+        assert severity(report)[check] == "warning"
+        assert report.passed
+        assert report.shortcuts.set_index("shortcut").loc["mask shape", "roc_auc"] == 1
+    assert check not in severity(clean)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        audit(scans, y, masks=masks[:-1])
+
+
+def test_shortcuts_of_files(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for index in range(40):
+        image = rng.integers(0, 256, (40, 40), np.uint8)
+        side = 48 if index // 2 % 2 else 40
+        paths.append(str(tmp_path / f"{index}.png"))
+        cv2.imwrite(paths[-1], cv2.resize(image, (side, side)))
+    groups = np.arange(40) // 2
+    report = audit(paths, groups % 2, groups=groups, n_jobs=2)
+    found = severity(report)
+    assert found["shortcut: image size"] == found["shortcut: file size"] == "warning"
+    assert found["shortcut: aspect ratio"] == found["shortcut: bit depth"] == "ok"
+    assert report.passed
+
+
+@pytest.mark.parametrize("groups", [None, np.array(list("dcbaefghij"))[np.arange(N_IMAGES) // 4]])
+def test_folds_are_those_of_evaluate(groups):
+    codes = None if groups is None else _checked_groups(groups)
+    found = _make_splits(4, Y, codes, np.random.RandomState(3))
+    expected = make_splits(4, Y, np.where(Y, "a", "b"), groups, 3)
+    for (train, test), (train_expected, test_expected) in zip(found, expected, strict=True):
+        assert train.tolist() == train_expected.tolist()
+        assert test.tolist() == test_expected.tolist()
+
+
+def test_seeded(scans):
+    first, again, other = (
+        audit(scans, Y, cv=StratifiedKFold(3), random_state=seed) for seed in (1, 1, 2)
+    )
+    pd.testing.assert_frame_equal(first.shortcuts, again.shortcuts)
+    assert not first.shortcuts.equals(other.shortcuts)
+
+
+def test_report_in_other_forms(scans):
+    report = audit(**with_copy(scans, scans[0]))
+    text, html, data = repr(report), report._repr_html_(), report.to_dict()
+    assert text.startswith("Audit: 2 leaks, 1 warning\n41 images without groups")
+    assert "leak     exact copies across folds\n         2 tested" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert html.count("<tr>") == len(report.checks) + 1
+    assert "<b>leak</b>" in html
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert data["passed"] is False
+    assert data["verdict"] == report.verdict == "2 leaks, 1 warning"
+    frame = report.to_frame()
+    assert frame.columns.tolist() == ["check", "severity", "finding", "count", "remedy"]
+    frame["check"] = ""
+    assert report.checks["check"].all()
+
+
+def test_html_is_escaped(scans):
+    report = audit(scans, np.where(Y, "<b>", "benign"), groups=np.arange(N_IMAGES) // 2)
+    assert "(&lt;b&gt;: 20" in report._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"y": Y[:-1]}, "inconsistent numbers of samples"),
+        ({"groups": Y[:-1]}, "inconsistent numbers of samples"),
+        ({"cv": []}, "cv has no splits"),
+        ({"y": np.zeros(N_IMAGES)}, r"single class .*0.0.*expected at least two"),
+        ({"y": np.linspace(0, 1, N_IMAGES)}, "continuous"),
+        ({"y": [None, *["a"] * 39]}, r"y has no value for 1 image\(s\), the first at 0"),
+        ({"groups": [*range(39), None]}, r"groups has no value for 1 image\(s\), the first at 39"),
+        ({"images": [*np.zeros((39, 8, 8)), np.full((8, 8), 3.0)]}, "image 39: .*from 3 to 3"),
+    ],
+    ids=["y", "groups", "splits", "single", "continuous", "missing-y", "missing-groups", "image"],
+)
+def test_what_is_refused(scans, options, message):
+    options = {"images": scans, "y": Y, **options}
+    with pytest.raises(ValueError, match=message):
+        audit(**options)
+
+
+@pytest.fixture(scope="module")
+def busi():
+    root = data_dir("busi")
+    return load_busi(root, groups=root / "groups.csv")
+
+
+@pytest.mark.slow
+def test_busi(busi):
+    """Split at random it leaks, by the published groups it does not; outlines give it away."""
+    names = np.array(busi.target_names)[busi.target]
+    masks = (read_busi_mask(paths) for paths in busi.masks)
+    alone = audit(busi.images, names, masks=masks, n_jobs=2)
+    assert severity(alone)[COPIES[1]] == "leak"
+    assert row(alone, COPIES[1])["count"] > 150
+    shortcuts = alone.shortcuts.set_index("shortcut")
+    assert shortcuts.loc["mask shape", "low"] > 0.97
+    assert 0.6 < shortcuts.loc["image size", "roc_auc"] < 0.72
+    assert severity(alone)["shortcut: image size"] == "warning"
+
+    grouped = audit(busi.images, names, groups=busi.groups, n_jobs=2)
+    assert grouped.passed
+    assert row(grouped, COPIES[1])["count"] == 0
+    assert row(grouped, "labels of duplicates")["count"] == 12
+    assert audit(busi.images, names, groups=alone.suggested_groups, n_jobs=2).passed
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
+def test_mini_mias():
+    """The films of both breasts of a woman belong together; standard views only look alike."""
+    mias = load_mini_mias(data_dir("mini-mias"))
+    shuffled = StratifiedKFold(5, shuffle=True, random_state=0)
+    report = audit(mias.images, mias.target, groups=mias.groups, cv=shuffled)
+    assert severity(report)[GROUPS] == "leak"
+    assert row(report, GROUPS)["count"] > 50
+    assert severity(report)[COPIES[1]] == "warning"
+    assert len(set(report.suggested_groups)) == 45
+    assert audit(mias.images, mias.target, groups=mias.groups).passed

@@ -1,0 +1,444 @@
+"""Intervals of metrics, and comparisons of pipelines."""
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+from scipy import stats
+from sklearn import metrics
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+from sklearn.utils import check_random_state
+
+from featbus import evaluate
+from featbus.evaluation import Evaluation
+from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
+from featbus.evaluation._intervals import bootstrap, percentile_interval, resample_groups
+from featbus.evaluation._metrics import METRICS, FoldMetrics
+
+
+def make_predictions(n_classes, n_samples=60, seed=0, decimals=1):
+    """Return classes, predictions and scores with many ties, and weights, some of them 0."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n_samples)
+    scores = rng.random((n_samples, n_classes)) + 0.5 * np.eye(n_classes)[y]
+    scores /= scores.sum(axis=1, keepdims=True)
+    return y, scores.argmax(axis=1), scores.round(decimals), rng.integers(3, size=(4, n_samples))
+
+
+def by_scikit_learn(y, predicted, score, **options):
+    """Return the metrics of the class True of two."""
+    return {
+        "accuracy": metrics.accuracy_score(y, predicted, **options),
+        "balanced_accuracy": metrics.balanced_accuracy_score(y, predicted, **options),
+        "sensitivity": metrics.recall_score(y, predicted, **options),
+        "specificity": metrics.recall_score(y, predicted, pos_label=False, **options),
+        "precision": metrics.precision_score(y, predicted, zero_division=0, **options),
+        "npv": metrics.precision_score(y, predicted, pos_label=False, zero_division=0, **options),
+        "f1": metrics.f1_score(y, predicted, **options),
+        "mcc": metrics.matthews_corrcoef(y, predicted, **options),
+        "roc_auc": metrics.roc_auc_score(y, score, **options),
+        "pr_auc": metrics.average_precision_score(y, score, **options),
+        "brier": metrics.brier_score_loss(y, score, pos_label=True, **options),
+    }
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_metrics_are_those_of_scikit_learn(n_classes, seed):
+    y, predicted, scores, weights = make_predictions(n_classes, seed=seed)
+    fold = FoldMetrics(y, predicted, scores, range(n_classes), positive=1, probabilities=True)
+    overall, of_class = fold(weights.astype(float))
+    for line, weight in enumerate(weights):
+        options = {"sample_weight": weight}
+        for label in range(n_classes):
+            expected = by_scikit_learn(y == label, predicted == label, scores[:, label], **options)
+            assert list(expected) == METRICS
+            assert_allclose(of_class[line, label], list(expected.values()), rtol=1e-12)
+        found = dict(zip(METRICS, overall[line]))
+        for name in ("sensitivity", "specificity", "precision", "npv", "f1", "roc_auc", "pr_auc"):
+            assert found[name] == of_class[line, 1, METRICS.index(name)]
+        assert_allclose(found["accuracy"], metrics.accuracy_score(y, predicted, **options))
+        assert_allclose(
+            found["balanced_accuracy"], metrics.balanced_accuracy_score(y, predicted, **options)
+        )
+        assert_allclose(found["mcc"], metrics.matthews_corrcoef(y, predicted, **options))
+        squares = ((scores - np.eye(n_classes)[y]) ** 2).sum(axis=1)
+        brier = np.average(squares, weights=weight) / (2 if n_classes == 2 else 1)
+        assert_allclose(found["brier"], brier)
+
+
+def test_a_class_that_a_fold_lacks():
+    y, predicted, scores, _ = make_predictions(3)
+    y = np.where(y == 2, 0, y)
+    overall, of_class = FoldMetrics(
+        y, predicted, scores, range(3), positive=None, probabilities=True
+    )(np.ones((1, len(y))))
+    found = dict(zip(METRICS, overall[0]))
+    absent = dict(zip(METRICS, of_class[0, 2]))
+    assert [name for name in METRICS if np.isnan(absent[name])] == [
+        *["sensitivity", "mcc", "roc_auc", "pr_auc"]
+    ]
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that are not in y_true
+        balanced = metrics.balanced_accuracy_score(y, predicted)
+    assert found["balanced_accuracy"] == pytest.approx(balanced)
+    assert found["sensitivity"] == pytest.approx(balanced)
+    assert found["mcc"] == pytest.approx(metrics.matthews_corrcoef(y, predicted))
+    areas = [metrics.roc_auc_score(y == label, scores[:, label]) for label in (0, 1)]
+    assert found["roc_auc"] == pytest.approx(np.mean(areas))
+
+
+def make_rows(n_groups=30, n_classes=2, seed=0):
+    """Return rows, labels and groups of three; the labels are hard to tell."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(3 * n_groups) // 3
+    y = rng.integers(n_classes, size=n_groups)[groups]
+    return rng.normal(size=(len(y), 4)) + y[:, np.newaxis] / 2, y, groups
+
+
+@pytest.fixture(scope="module")
+def result():
+    """Return the evaluation of three pipelines, one of which knows nothing."""
+    X, y, groups = make_rows()
+    pipelines = {
+        "bayes": GaussianNB(),
+        "logistic": LogisticRegression(),
+        "nothing": DummyClassifier(strategy="prior"),
+    }
+    return evaluate(pipelines, X, y, groups=groups, cv=3, target_names=["benign", "malignant"])
+
+
+def plain_bootstrap(result, pipeline, metric, n_resamples=1000):
+    """Resample the groups as `bootstrap` does, but one after another, and copy their rows."""
+    rng = check_random_state(result.random_state)
+    rows = result.predictions[result.predictions["pipeline"] == pipeline]
+    fold, group, target, predicted, score = (
+        rows[name].to_numpy()
+        for name in ("fold", "group", "target", "predicted", "probability_malignant")
+    )
+    members = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+    means = []
+    for draw in rng.randint(len(members), size=(n_resamples, len(members))):
+        drawn = np.concatenate([members[number] for number in draw])
+        values, shares = [], []
+        for number in np.unique(fold[drawn]):
+            part = drawn[fold[drawn] == number]
+            values.append(metric(target[part], predicted[part], score[part]))
+            shares.append(len(part) / np.sum(fold == number))
+        values, shares = np.array(values), np.array(shares)
+        known = ~np.isnan(values)
+        means.append(np.average(values[known], weights=shares[known]))
+    return means
+
+
+def accuracy(target, predicted, score):
+    return np.mean(target == predicted)
+
+
+def roc_auc(target, predicted, score):
+    """Return the share of pairs that are in order; half of those that tie."""
+    difference = score[target == 1][:, np.newaxis] - score[target == 0]
+    return np.mean(np.sign(difference) / 2 + 0.5) if difference.size else np.nan
+
+
+@pytest.mark.parametrize(("name", "metric"), [("accuracy", accuracy), ("roc_auc", roc_auc)])
+def test_intervals_equal_those_of_a_plain_loop(result, name, metric):
+    means = plain_bootstrap(result, "bayes", metric)
+    frame = result.to_frame()[name]
+    assert_allclose(frame.loc["bayes", ["low", "high"]], np.percentile(means, [2.5, 97.5]))
+    other = plain_bootstrap(result, "logistic", metric)
+    compared = result.compare(name).iloc[0]
+    assert compared[["first", "second"]].tolist() == ["bayes", "logistic"]
+    assert_allclose(
+        compared[["low", "high"]].astype(float),
+        np.percentile(np.subtract(means, other), [2.5, 97.5]),
+        atol=1e-12,
+    )
+
+
+def test_chunks_change_nothing(monkeypatch, result):
+    whole = bootstrap(result._folds, 30, 0, 50)
+    monkeypatch.setattr("featbus.evaluation._intervals._CHUNK", 7 * 90)
+    parts = bootstrap(result._folds, 30, 0, 50)
+    for name in whole:
+        for one, other in zip(whole[name], parts[name]):
+            assert_allclose(one, other)
+
+
+def test_every_resample_draws_as_many_groups():
+    counts = resample_groups(40, 200, check_random_state(0))
+    assert counts.shape == (200, 40)
+    assert (counts.sum(axis=1) == 40).all()
+    assert_allclose(counts.mean(), 1)
+    assert_allclose(counts.var(), 39 / 40, atol=0.05)  # of the binomial distribution
+
+
+def test_intervals_of_groups_are_wider_than_those_of_samples():
+    rng = np.random.default_rng(0)
+    groups = np.arange(240) // 8
+    y = (groups % 2).astype(int)
+    X = (y + rng.normal(size=30)[groups])[:, np.newaxis]  # images of one patient are the same
+    grouped = evaluate(LogisticRegression(), X, y, groups=groups).to_frame()["accuracy"]
+    with pytest.warns(UserWarning, match="groups=None"):
+        alone = evaluate(LogisticRegression(), X, y).to_frame()["accuracy"]
+    width = (grouped["high"] - grouped["low"]).item()
+    assert width > 2 * (alone["high"] - alone["low"]).item()
+
+
+def test_the_interval_of_single_groups_is_that_of_their_mean():
+    X, y, groups = make_rows()
+    splits = [(np.flatnonzero(groups != g), np.flatnonzero(groups == g)) for g in range(30)]
+    with pytest.warns(UserWarning, match="lack a class"):
+        result = evaluate(LogisticRegression(), X, y, groups=groups, cv=splits)
+    counts = resample_groups(30, 1000, check_random_state(0))
+    means = counts @ result.scores["accuracy"] / 30
+    found = result.to_frame()["accuracy"].loc["pipeline", ["low", "high"]]
+    assert_allclose(found, np.percentile(means, [2.5, 97.5]))
+    assert result.to_frame()["roc_auc"].isna().all(axis=None)
+
+
+def test_the_percentile_interval():
+    values = np.column_stack([np.arange(101.0), np.full(101, np.nan)])
+    assert_array_equal(percentile_interval(values), [[2.5, np.nan], [97.5, np.nan]])
+
+
+def test_means_lie_in_their_intervals(result):
+    for frame in (result.to_frame(), result.per_class()):
+        table = frame.stack(0, future_stack=True)
+        assert (table["low"] <= table["mean"]).all()
+        assert (table["mean"] <= table["high"]).all()
+
+
+def test_the_table_by_class(result):
+    table = result.per_class()
+    assert table.index.names == ["pipeline", "class"]
+    assert table.columns.tolist() == result.to_frame().columns.tolist()
+    pd.testing.assert_series_equal(
+        table.loc[("bayes", "malignant"), ["sensitivity", "roc_auc", "f1"]],
+        result.to_frame().loc["bayes", ["sensitivity", "roc_auc", "f1"]],
+        check_names=False,
+    )
+    rows = result.predictions[result.predictions["pipeline"] == "bayes"]
+    found = table.loc[("bayes", "benign")].xs("mean", level=1)
+    folds = [
+        by_scikit_learn(part["target"] == 0, part["predicted"] == 0, part["probability_benign"])
+        for _, part in rows.groupby("fold")
+    ]
+    assert_allclose(found[METRICS], pd.DataFrame(folds).mean()[METRICS])
+    table.iloc[:] = 0
+    assert result.per_class().loc[("bayes", "benign"), ("f1", "mean")] > 0
+
+
+def test_decision_values_have_no_brier_score():
+    X, y, groups = make_rows()
+    pipelines = {"svm": SVC(), "bayes": GaussianNB()}
+    result = evaluate(pipelines, X, y, groups=groups, cv=2)
+    table = result.to_frame()
+    assert table.loc["svm", "brier"].isna().all()
+    assert not table.drop(columns="brier", level=0).isna().any(axis=None)
+    assert not table.loc["bayes"].isna().any()
+    assert result.compare("brier")["difference"].isna().all()
+
+
+# The differences of five folds, worked out by hand: mean 0.03, variance 0.00025, and
+# t = 0.03 / sqrt((1/5 + 20/80) 0.00025) = 2.8284 with 4 degrees of freedom.
+def test_the_corrected_t_test_by_hand():
+    differences = [0.02, 0.04, 0.03, 0.01, 0.05]
+    t = 0.03 / np.sqrt((1 / 5 + 20 / 80) * 0.00025)
+    assert t == pytest.approx(2.8284, abs=1e-4)
+    # Student's distribution with 4 degrees of freedom has a closed form.
+    x = t / np.sqrt(4 + t**2)
+    expected = 1 - 1.5 * (x - x**3 / 3)
+    assert corrected_t_test(differences, 80, 20) == pytest.approx(expected, rel=1e-12)
+    assert corrected_t_test(differences, 1e12, 20) == pytest.approx(
+        stats.ttest_1samp(differences, 0).pvalue
+    )
+    assert corrected_t_test([*differences, np.nan], 80, 20) == pytest.approx(expected)
+
+
+def test_the_t_test_without_spread():
+    assert corrected_t_test([0, 0, 0], 80, 20) == 1
+    assert corrected_t_test([0.5, 0.5, 0.5], 80, 20) == 0
+    assert np.isnan(corrected_t_test([0.1], 80, 20))
+
+
+def test_holm_by_hand():
+    found = adjust_for_number([0.01, 0.04, np.nan, 0.03, 0.9])
+    assert_allclose(found, [0.04, 0.09, np.nan, 0.09, 0.9])
+    assert_allclose(adjust_for_number([0.6, 0.7]), [1, 1])
+
+
+def test_compare_all_pairs(result):
+    frame = result.compare()
+    assert frame[["first", "second"]].to_numpy().tolist() == [
+        ["bayes", "logistic"],
+        ["bayes", "nothing"],
+        ["logistic", "nothing"],
+    ]
+    folds = result.scores.pivot(index="fold", columns="pipeline", values="roc_auc")
+    expected = folds["bayes"] - folds["nothing"]
+    assert frame["difference"][1] == pytest.approx(expected.mean())
+    assert frame["p_value"][1] == pytest.approx(corrected_t_test(expected, 60, 30))
+    assert_allclose(frame["p_holm"], adjust_for_number(frame["p_value"]))
+    assert frame["low"][1] > 0
+    assert (frame["low"] <= frame["difference"]).all()
+    assert (frame["difference"] <= frame["high"]).all()
+
+
+def test_compare_with_a_baseline(result):
+    frame = result.compare("accuracy", baseline="nothing")
+    assert frame["first"].tolist() == ["bayes", "logistic"]
+    assert set(frame["second"]) == {"nothing"}
+    turned = result.compare("accuracy", baseline="bayes").set_index("first").loc["nothing"]
+    ours = frame.iloc[0]
+    assert turned["difference"] == -ours["difference"]
+    assert_allclose([-turned["high"], -turned["low"]], [ours["low"], ours["high"]])
+    assert turned["p_value"] == ours["p_value"]
+
+
+def test_a_pipeline_does_not_differ_from_itself():
+    X, y, groups = make_rows()
+    result = evaluate({"a": GaussianNB(), "b": GaussianNB()}, X, y, groups=groups, cv=3)
+    found = result.compare("f1").iloc[0]
+    assert found[["difference", "low", "high", "p_value"]].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "auc"}, "metric is 'auc', expected one of .*'roc_auc'"),
+        ({"baseline": "svm"}, "pipeline is 'svm', expected one of"),
+    ],
+)
+def test_what_compare_refuses(result, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        result.compare(**arguments)
+
+
+def test_one_pipeline_has_nothing_to_be_compared_with():
+    X, y, groups = make_rows()
+    result = evaluate(GaussianNB(), X, y, groups=groups, cv=2)
+    with pytest.raises(ValueError, match="single pipeline 'pipeline', expected two"):
+        result.compare()
+
+
+def test_the_published_table():
+    # Counts and percentages of a published system, cut off after two digits.
+    target = np.repeat([0, 0, 1, 1], [151, 2, 3, 69])
+    predicted = np.repeat([0, 1, 0, 1], [151, 2, 3, 69])
+    predictions = pd.DataFrame({"pipeline": "svm", "target": target, "predicted": predicted})
+    result = Evaluation(
+        pd.DataFrame(), predictions, np.array([0, 1]), ["benign", "malignant"], None, "How."
+    )
+    table = result.published_table()
+    row = table.loc["malignant"]
+    assert row[["TP", "TN", "FP", "FN"]].tolist() == [69, 151, 2, 3]
+    published = row[["accuracy", "sensitivity", "specificity", "precision", "F-score"]]
+    assert_allclose(published, [97.77, 95.83, 98.69, 97.18, 96.5], atol=0.01)
+    assert table.loc["benign", ["TP", "TN", "FP", "FN"]].tolist() == [151, 69, 3, 2]
+    assert table.loc["benign", "accuracy"] == row["accuracy"]
+
+
+def test_repeats_use_other_folds_and_are_one_sample_of_groups():
+    X, y, groups = make_rows()
+    once = evaluate(GaussianNB(), X, y, groups=groups, cv=3)
+    thrice = evaluate(GaussianNB(), X, y, groups=groups, cv=3, n_repeats=3)
+    assert "3-fold cross-validation, repeated 3 times, groups kept" in thrice.protocol
+    assert thrice.scores[["repeat", "fold"]].to_numpy().tolist() == [
+        [repeat, fold] for repeat in range(3) for fold in range(3)
+    ]
+    first = thrice.predictions["repeat"] == 0
+    assert_frame_equal(thrice.predictions[first], once.predictions)
+    by_repeat = thrice.predictions.pivot(index="index", columns="repeat", values="fold")
+    assert not by_repeat.isna().any(axis=None)
+    assert (by_repeat[0] != by_repeat[1]).any()
+    straddling = thrice.predictions.groupby(["repeat", "group"])["fold"].nunique()
+    assert (straddling == 1).all()
+    assert_array_equal(thrice.confusion_matrix().to_numpy().sum(), 3 * len(y))
+    # Repeats are no new patients: the interval hardly gets narrower.
+    widths = [
+        (frame["high"] - frame["low"]).item()
+        for frame in (once.to_frame()["roc_auc"], thrice.to_frame()["roc_auc"])
+    ]
+    assert widths[1] > 0.8 * widths[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_repeats": 0}, "n_repeats is 0, expected an integer of at least 1"),
+        ({"n_repeats": 1.5}, "n_repeats is 1.5"),
+        ({"n_repeats": 2, "cv": [(np.arange(45), np.arange(45, 90))]}, "expected a number"),
+    ],
+)
+def test_repeats_that_are_refused(arguments, message):
+    X, y, groups = make_rows()
+    with pytest.raises(ValueError, match=message):
+        evaluate(GaussianNB(), X, y, groups=groups, **arguments)
+
+
+def test_a_result_tells_its_seed():
+    X, y, groups = make_rows()
+    drawn = evaluate(GaussianNB(), X, y, groups=groups, cv=3, random_state=None)
+    again = evaluate(GaussianNB(), X, y, groups=groups, cv=3, random_state=drawn.random_state)
+    assert_frame_equal(drawn.predictions, again.predictions)
+    assert_frame_equal(drawn.to_frame(), again.to_frame())
+
+
+def test_versions_and_timings(result):
+    assert {"python", "featbus", "scikit-learn", "numpy", "keras"} <= set(result.versions)
+    assert result.versions["numpy"] == np.__version__
+    timings = result.timings
+    assert timings.columns.tolist() == [
+        *["pipeline", "repeat", "fold", "n_train", "n_test", "fit_s", "predict_s"]
+    ]
+    assert len(timings) == len(result.scores)
+    assert (timings[["fit_s", "predict_s"]] > 0).all(axis=None)
+    assert (timings["n_train"] + timings["n_test"] == 90).all()
+
+
+def test_json_has_all_that_the_tables_are_made_of(result, tmp_path):
+    text = result.to_json()
+    found = json.loads(text)
+    again = Evaluation(
+        scores=pd.DataFrame(found["scores"]),
+        predictions=pd.DataFrame(found["predictions"]),
+        labels=np.array(found["labels"]),
+        target_names=found["target_names"],
+        pos_name=found["pos_name"],
+        protocol=found["protocol"],
+        versions=found["versions"],
+        timings=pd.DataFrame(found["timings"]),
+        random_state=found["random_state"],
+    )
+    assert str(again) == str(result)
+    assert_frame_equal(again.to_frame(), result.to_frame())
+    assert_frame_equal(again.compare(), result.compare())
+    line = next(i for i, name in enumerate(found["table"]["pipeline"]) if name == "logistic")
+    assert found["table"]["metric"][line] == "accuracy"
+    frame = result.to_frame()
+    assert found["table"]["high"][line] == frame.loc["logistic", ("accuracy", "high")]
+
+    assert result.to_json(tmp_path / "result.json") is None
+    assert (tmp_path / "result.json").read_text(encoding="utf-8") == text
+
+
+def test_json_of_what_it_has_no_form_for():
+    X, y, groups = make_rows()
+    names = np.array(["bösartig", "gut"])
+    pipelines = {"svm": SVC(), "knn": KNeighborsClassifier()}
+    result = evaluate(pipelines, X, names[y], groups=groups, cv=2)
+    found = json.loads(result.to_json())
+    assert found["labels"] == ["bösartig", "gut"]
+    assert found["scores"]["brier"][:2] == [None, None]
+    assert found["predictions"]["probability_gut"][0] is None
+    assert set(found["predictions"]["target"]) == {"bösartig", "gut"}

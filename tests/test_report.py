@@ -1,0 +1,564 @@
+"""The report of an evaluation, and its figures."""
+
+import re
+import shutil
+import subprocess
+from base64 import b64decode
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose
+from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.svm import SVC
+
+from featbus import evaluate
+from featbus.evaluation import Evaluation, _report
+from featbus.images import with_mask
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FIGURES = [
+    "confusion_matrices",
+    "roc",
+    "precision_recall",
+    "calibration",
+    "score_distributions",
+    "intervals",
+]
+VOID = {"meta", "link", "br", "img"}
+AWKWARD = ["_benign <b>", 'malign\\1 & "co" $x$', "</script> $"]
+
+
+def make_data(n_classes=2, n_samples=90, seed=0):
+    """Return rows, labels, groups of three and images whose brightness is their position."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(n_samples) // 3
+    y = rng.integers(n_classes, size=groups[-1] + 1)[groups]
+    images = np.repeat(np.arange(n_samples, dtype=np.uint8), 12 * 16).reshape(-1, 12, 16)
+    return rng.normal(size=(n_samples, 4)) + y[:, np.newaxis] / 2, y, groups, 2 * images
+
+
+@pytest.fixture(scope="module")
+def binary():
+    """Return an evaluation of two pipelines, one of which has no probabilities."""
+    X, y, groups, _ = make_data()
+    names = ["benign", "malignant"]
+    pipelines = {"SVM": SVC(), "logistic": LogisticRegression()}
+    return evaluate(pipelines, X, y, groups=groups, target_names=names)
+
+
+@pytest.fixture(scope="module")
+def three():
+    X, y, groups, _ = make_data(3)
+    names = ["benign", "malignant", "normal"]
+    return evaluate(LogisticRegression(), X, y, groups=groups, target_names=names)
+
+
+def by_hand(targets, predicted, probabilities, index=None, repeats=1):
+    """Return an evaluation of the one pipeline "hand", of two classes."""
+    n = len(targets)
+    predictions = pd.DataFrame(
+        {
+            "pipeline": "hand",
+            "repeat": np.repeat(np.arange(repeats), n // repeats),
+            "index": np.arange(n) if index is None else index,
+            "fold": 0,
+            "group": np.arange(n) if index is None else index,
+            "target": targets,
+            "predicted": predicted,
+            "probability_benign": 1 - np.array(probabilities),
+            "probability_malignant": probabilities,
+        }
+    )
+    scores = pd.DataFrame(dict.fromkeys(_report.TITLES, 0.5), index=[0])
+    scores.insert(0, "pipeline", "hand")
+    names = ["benign", "malignant"]
+    return Evaluation(scores, predictions, np.array([0, 1]), names, "malignant", "By hand.")
+
+
+@pytest.fixture(scope="module")
+def html(binary, tmp_path_factory):
+    """Return the plain report of the two pipelines."""
+    return write(binary, tmp_path_factory.mktemp("report"))
+
+
+class Page(HTMLParser):
+    """A page in pieces."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.ids, self.links, self.texts, self.images = [], [], [], [], []
+        self.section, self.values, self.cells = "", {}, {}
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self.section = attributes["id"]
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [
+            attributes[key] for key in ("src", "href", "xlink:href") if key in attributes
+        ]
+        self.links += re.findall(r"url\((.*?)\)", " ".join(filter(None, attributes.values())))
+        if tag == "data":
+            self.values.setdefault(self.section, []).append(float(attributes["value"]))
+        if tag == "img":
+            data = attributes["src"].removeprefix("data:image/jpeg;base64,")
+            pixels = np.frombuffer(b64decode(data), np.uint8)
+            self.images.append(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED))
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.open and self.open[-1] == "td":
+            self.cells.setdefault(self.section, []).append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def write(evaluation, path, **options):
+    evaluation.to_html(path / "report.html", **options)
+    assert [file.name for file in path.iterdir()] == ["report.html"]
+    return (path / "report.html").read_text(encoding="utf-8")
+
+
+class Audit:
+    """What an audit returns, as far as a report needs it."""
+
+    passed = False
+    protocol = "90 images, audited."
+    shortcuts = pd.DataFrame({"shortcut": ["image size"], "roc_auc": [0.69]})
+    verdict = "Group <7> is on both sides of fold 0."
+
+    def to_frame(self):
+        return pd.DataFrame({"check": ["groups across folds"], "passed": [False], "n_found": [3]})
+
+
+def test_the_page_needs_nothing_beside_it(binary, tmp_path):
+    html = write(binary, tmp_path, images=make_data()[-1], audit=Audit())
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links:
+        assert link.startswith("data:") or link[1:] in page.ids, link
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "<script" not in html
+    assert "@import" not in html
+
+
+def test_the_contents_lead_to_all_sections(three, tmp_path):
+    html = write(three, tmp_path)
+    sections = re.findall('<section id="(.*?)"', html)
+    assert re.findall('<li><a href="#(.*?)"', html) == sections
+    assert sections == [
+        "results",
+        "classes",
+        "confusion",
+        "curves",
+        "scores",
+        "most-wrong",
+        "data",
+        "audit",
+        "details",
+    ]
+
+
+def test_numbers_are_those_of_the_evaluation(binary, html):
+    page = Page(html)
+    frame = binary.to_frame()
+    expected = [
+        frame.loc[name, metric][["mean", "low", "high"]]
+        for metric in _report.TITLES
+        for name in frame.index
+        if frame.loc[name, (metric, "mean")] >= 0  # an SVM without probabilities has no Brier score
+    ]
+    assert page.values["results"] == np.concatenate(expected).tolist()
+    pair = binary.compare().iloc[0]
+    columns = ["difference", "low", "high", "p_value", "p_holm"]
+    assert page.values["comparison"] == pair[columns].tolist()
+
+
+def test_numbers_of_each_class(three, tmp_path):
+    page = Page(write(three, tmp_path))
+    metrics = ["sensitivity", "specificity", "precision", "npv", "f1", "roc_auc", "pr_auc"]
+    expected = [
+        row[metric][["mean", "low", "high"]]
+        for _, row in three.per_class().iterrows()
+        for metric in metrics
+    ]
+    assert page.values["classes"] == np.concatenate(expected).tolist()
+    counts = [int(cell) for cell in page.cells["classes"] if cell.strip()]
+    assert counts == three.published_table()[["TP", "TN", "FP", "FN"]].to_numpy().ravel().tolist()
+    shown = [int(cell) for cell in page.cells["confusion"]]
+    assert shown == three.confusion_matrix().to_numpy().ravel().tolist()
+
+
+def test_most_wrong_are_the_surest_errors(tmp_path):
+    probabilities = [0.1, 0.6, 0.2, 0.9, 0.3, 0.05, 0.8]
+    result = by_hand([0, 0, 1, 0, 0, 1, 1], [0, 1, 0, 1, 0, 0, 1], probabilities)
+    images = [np.full((20, 30 + i), 30 * i, np.uint8) for i in range(7)]
+    page = Page(write(result, tmp_path, images=images))
+    order = [5, 3, 2, 1]
+    assert page.values["most-wrong"] == pytest.approx([0.95, 0.9, 0.8, 0.6])
+    assert [int(n) for n in re.findall(r"image (\d+)", page.text)] == order
+    assert [image.shape for image in page.images] == [(20, 30 + i) for i in order]
+    assert_allclose([image.mean() for image in page.images], [30 * i for i in order], atol=2)
+    assert "true malignant predicted benign probability 0.950 image 5" in page.text
+
+
+def test_most_wrong_shows_an_image_once(tmp_path):
+    result = by_hand(
+        [0, 1, 0, 1], [1, 1, 1, 1], [0.7, 0.6, 0.8, 0.9], index=[0, 1, 0, 1], repeats=2
+    )
+    page = Page(write(result, tmp_path, images=np.zeros((2, 8, 8), np.uint8)))
+    assert page.values["most-wrong"] == [0.8]
+    assert "1 of 1 wrong images" in page.text
+
+
+def test_most_wrong_without_images_is_a_table(binary, html):
+    page = Page(html)
+    assert page.images == []
+    assert "Pass images= to see them." in page.text
+    rows = binary.predictions[binary.predictions["pipeline"] == "SVM"]
+    wrong = rows[rows["target"] != rows["predicted"]]
+    surest = wrong[["decision_benign", "decision_malignant"]].max(axis=1).nlargest(6)
+    assert_allclose(page.values["most-wrong"][:6], surest)
+    assert f"6 of {len(wrong)} wrong images" in page.text
+
+
+def test_a_perfect_classifier_has_none_wrong(tmp_path):
+    result = by_hand([0, 1, 0, 1], [0, 1, 0, 1], [0.1, 0.9, 0.2, 0.8])
+    page = Page(write(result, tmp_path, images=np.zeros((4, 8, 8), np.uint8)))
+    assert "0 of 0 wrong images" in page.text
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.tile(np.linspace(0, 4095, 60).astype(np.uint16), (40, 1)),
+        np.tile(np.linspace(0, 1, 60), (40, 1)),
+        np.tile(np.arange(60) > 30, (40, 1)),
+        with_mask(np.full((40, 60), 99, np.uint8), np.arange(2400).reshape(40, 60) % 60 > 30),
+        np.dstack(
+            [np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))] * 3
+            + [np.ones((40, 60), np.uint8)]
+        ),
+    ],
+    ids=["uint16", "float", "bool", "masked", "RGBA"],
+)
+def test_thumbnails_of_all_kinds_of_images(image, tmp_path):
+    result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
+    opaque = [np.zeros((9, 9), np.uint8)] * 3
+    thumbnail = _report._thumbnail(_report._read([image], 0))
+    (decoded,) = [cv2.imdecode(np.frombuffer(b64decode(thumbnail), np.uint8), 0)]
+    assert decoded.shape == (40, 60)
+    assert decoded[:, :5].mean() < 15
+    assert decoded[:, -5:].mean() > 90
+    if image.ndim == 2:
+        assert len(Page(write(result, tmp_path, images=[image, *opaque])).images) == 1
+
+
+def test_thumbnails_are_small_and_keep_colours():
+    red = np.zeros((600, 1200, 3), np.uint8)
+    red[..., 0] = 200
+    thumbnail = np.frombuffer(b64decode(_report._thumbnail(red)), np.uint8)
+    decoded = cv2.imdecode(thumbnail, cv2.IMREAD_COLOR)
+    assert decoded.shape == (112, 224, 3)
+    assert_allclose(decoded.mean(axis=(0, 1)), [0, 0, 200], atol=3)
+
+
+def test_paths_are_shown_without_where_they_are_stored(tmp_path):
+    folder = tmp_path / "private" / "benign & co"
+    folder.mkdir(parents=True)
+    for i in range(4):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((8, 9), 20 * i, np.uint8))
+    (tmp_path / "out").mkdir()
+    result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
+    html = write(result, tmp_path / "out", images=sorted(folder.iterdir()))
+    assert "benign &amp; co/0.png" in html
+    assert "private" not in html
+
+
+def test_only_so_many_images_are_read(binary, tmp_path, monkeypatch):
+    monkeypatch.setattr(_report, "_N_READ", 5)
+    images = list(make_data()[-1])
+    for i in set(range(90)) - {0, 22, 44, 66, 89}:
+        images[i] = tmp_path / "not there.png"
+    page = Page(_report._image_card(images, np.arange(90), np.arange(90) % 2, ["a", "b"]))
+    assert "Of 5 images, evenly spaced" in page.text
+
+
+def test_the_data_set_card(binary, tmp_path):
+    images = list(make_data()[-1])
+    images[3] = np.zeros((30, 20, 3), np.uint8)
+    page = Page(write(binary, tmp_path, images=images))
+    y = make_data()[1]
+    assert "90 images in 30 groups of 3 images each." in page.text
+    counts = np.bincount(y)
+    cells = page.cells["data"][:6]
+    expected = [[str(n), f"{100 * n / 90:.0f} %", str(n // 3)] for n in counts]
+    assert cells == np.ravel(expected).tolist()
+    assert (
+        "12 to 30 pixels high and 16 to 20 wide; the most common size, 12 × 16, has 89 of 90"
+        in (page.text)
+    )
+    assert "uint8 grey (89); uint8 colour (1)" in page.text
+    means = np.array([image.mean() / 255 for image in images])
+    medians = [np.median(means[y == label]) for label in (0, 1)]
+    table = np.array(page.values["data"]).reshape(2, -1)
+    assert_allclose(table[:, 2], medians)
+
+
+def test_everything_is_escaped(tmp_path):
+    X, y, groups, _ = make_data(3)
+    pipelines = {"<script>alert(1)</script>": LogisticRegression(), "_b & $x": SVC()}
+    result = evaluate(pipelines, X, y, groups=groups, target_names=AWKWARD)
+    html = write(result, tmp_path, title="A < B & C", audit=Audit())
+    page = Page(html)
+    assert "<script" not in html
+    assert "</script" not in html
+    for text in [*AWKWARD, *pipelines, "A < B & C", "Group <7> is"]:
+        # More often than in tables: figures have them too.
+        assert page.text.count(text) >= 2, text
+
+
+def test_figures_follow_the_page(html):
+    drawings = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) == 1 + 3 + 2
+    for drawing in drawings:
+        assert 'role="img"' in drawing
+        assert "var(--c1)" in drawing
+        # Nothing is left in a colour of its own but what is hidden.
+        assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) <= {"#ffffff"}
+
+
+def test_the_audit(binary, tmp_path):
+    page = Page(write(binary, tmp_path, audit=Audit()))
+    assert page.text.count("Audit failed: Group <7> is on both sides of fold 0.") == 2
+    assert page.cells["audit"] == ["groups across folds", "no", "3", "image size"]
+    assert page.values["audit"] == [0.69]
+    assert "90 images, audited." in page.text
+
+
+def test_an_audit_that_passed_and_has_text_only(binary, tmp_path):
+    class Passed:
+        passed = True
+
+        def __str__(self):
+            return "7 checks, <none> failed"
+
+    page = Page(write(binary, tmp_path, audit=Passed()))
+    assert "Audit passed." in page.text
+    assert "7 checks, <none> failed" in page.text
+
+
+def test_without_an_audit(html):
+    assert "No audit was passed." in Page(html).text
+
+
+def test_without_groups_the_report_says_so(tmp_path):
+    X, y, _, _ = make_data()
+    with pytest.warns(UserWarning, match="groups=None"):
+        result = evaluate(LogisticRegression(), X, y)
+    assert "Without groups. Every image counts as independent" in Page(write(result, tmp_path)).text
+
+
+def test_with_groups_the_report_says_nothing_of_them(html):
+    assert "Without groups." not in html
+
+
+def test_details(binary, html):
+    page = Page(html)
+    seconds = binary.timings.groupby("pipeline", sort=False)[["fit_s", "predict_s"]]
+    expected = np.hstack([seconds.mean(), seconds.sum()]).ravel()
+    assert_allclose(page.values["details"], expected)
+    for package, number in binary.versions.items():
+        assert f"{package} {number}" in page.text
+    assert "seed 0" in page.text
+
+
+def test_classifiers_without_probabilities_are_not_calibrated(tmp_path):
+    X, y, groups, _ = make_data()
+    result = evaluate({"<SVM>": SVC()}, X, y, groups=groups)
+    page = Page(write(result, tmp_path))
+    assert "No calibration of <SVM>: decision values are no probabilities." in page.text
+    assert "mean predicted probability" not in page.text
+    with pytest.raises(ValueError, match="No pipeline has probabilities"):
+        result.plot("calibration")
+
+
+def test_a_failure_leaves_the_old_file(binary, tmp_path):
+    (tmp_path / "report.html").write_text("old")
+    images = [*make_data()[-1][:-1], np.full((8, 8), np.nan)]
+    with pytest.raises(ValueError, match="image 89"):
+        binary.to_html(tmp_path / "report.html", images=images)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_full_disk_leaves_nothing(binary, tmp_path, monkeypatch):
+    def fail(source, target):
+        assert source.stat().st_size > 10_000
+        raise OSError("no space left")
+
+    monkeypatch.setattr(_report.os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        binary.to_html(tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_refused(binary, tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no folder .*missing"):
+        binary.to_html(tmp_path / "missing" / "report.html")
+    with pytest.raises(ValueError, match="images has 89 images, expected at least 90"):
+        binary.to_html(tmp_path / "report.html", images=make_data()[-1][:-1])
+    with pytest.raises(ValueError, match="name is 'pr', expected one of .*'roc'"):
+        binary.plot("pr")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("kind", ["binary", "three"])
+def test_figures_are_drawn_outside_of_pyplot(name, kind, request, tmp_path):
+    before = pyplot.get_fignums()
+    figure = request.getfixturevalue(kind).plot(name)
+    assert isinstance(figure, Figure)
+    assert pyplot.get_fignums() == before
+    figure.savefig(tmp_path / "figure.png")
+    assert all(axis.get_xlabel() or figure.get_supxlabel() for axis in figure.axes)
+
+
+def legend_of(axis):
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+def test_roc_curves_of_two_classes(binary):
+    (axis,) = binary.plot("roc").axes
+    assert axis.get_title() == "malignant against benign"
+    areas = binary.per_class()["roc_auc", "mean"]
+    for name, line, label in zip(["SVM", "logistic"], axis.lines, legend_of(axis)):
+        rows = binary.predictions[binary.predictions["pipeline"] == name]
+        score = rows["decision_malignant" if name == "SVM" else "probability_malignant"]
+        false, true, _ = roc_curve(rows["target"], score)
+        assert_allclose(line.get_xdata(), false)
+        assert_allclose(line.get_ydata(), true)
+        assert label == f"{name}, AUC {areas[name, 'malignant']:.2f}"
+
+
+def test_precision_recall_curves_of_three_classes(three):
+    (axis,) = three.plot("precision_recall").axes
+    areas = three.per_class()["pr_auc", "mean"]["pipeline"]
+    for i, (name, line, label) in enumerate(zip(three.target_names, axis.lines, legend_of(axis))):
+        rows = three.predictions
+        precision, recall, _ = precision_recall_curve(
+            rows["target"] == i, rows[f"probability_{name}"]
+        )
+        assert_allclose(line.get_xdata(), recall)
+        assert_allclose(line.get_ydata(), precision)
+        assert label == f"{name}, AUC {areas[name]:.2f}"
+
+
+def test_several_pipelines_have_a_panel_a_class():
+    X, y, groups, _ = make_data(3)
+    pipelines = {"SVM": SVC(), "logistic": LogisticRegression()}
+    result = evaluate(pipelines, X, y, groups=groups, target_names=AWKWARD)
+    axes = result.plot("roc").axes
+    assert [axis.get_title() for axis in axes] == [f"{name} against the rest" for name in AWKWARD]
+    assert [len(legend_of(axis)) for axis in axes] == [2, 2, 2]
+    axes = result.plot("calibration").axes
+    assert [legend_of(axis) for axis in axes] == [["logistic"]] * 3
+    # The same colour in all figures.
+    assert axes[0].lines[0].get_color() == result.plot("roc").axes[0].lines[1].get_color()
+    assert len(result.plot("score_distributions").axes) == 6
+
+
+def test_calibration(three):
+    (axis,) = three.plot("calibration").axes
+    rows = three.predictions
+    seen, given = calibration_curve(
+        rows["target"] == 1, rows["probability_malignant"], n_bins=6, strategy="quantile"
+    )
+    assert_allclose(axis.lines[1].get_xdata(), given)
+    assert_allclose(axis.lines[1].get_ydata(), seen)
+
+
+def test_score_distributions(binary):
+    axes = binary.plot("score_distributions").axes
+    assert [axis.get_title() for axis in axes[:2]] == ["SVM", "logistic"]
+    rows = binary.predictions[binary.predictions["pipeline"] == "logistic"]
+    benign = rows.loc[rows["target"] == 0, "probability_malignant"]
+    counts = np.histogram(benign, np.linspace(0, 1, 21))[0]
+    values, edges, _ = axes[1].patches[0].get_data()
+    assert_allclose(values, counts / len(benign))
+    assert edges[[0, -1]].tolist() == [0, 1]
+    assert legend_of(axes[1]) == ["truly benign", "truly malignant"]
+
+
+def test_intervals(binary):
+    (axis,) = binary.plot("intervals").axes
+    frame = binary.to_frame()
+    for name, line, bars in zip(frame.index, axis.lines, axis.collections):
+        values = frame.loc[name].unstack().loc[list(_report.TITLES)]
+        assert_allclose(line.get_xdata(), values["mean"])
+        ends = [bar[:, 0] for bar in bars.get_segments() if len(bar)]
+        assert_allclose(ends, values[["low", "high"]].dropna())
+    assert legend_of(axis) == ["SVM", "logistic"]
+
+
+def test_names_that_matplotlib_would_read(tmp_path):
+    X, y, groups, _ = make_data(3)
+    result = evaluate({"_a$": LogisticRegression()}, X, y, groups=groups, target_names=AWKWARD)
+    assert legend_of(result.plot("calibration").axes[0]) == AWKWARD
+    for name in ["confusion_matrices", "roc", "score_distributions"]:
+        result.plot(name).savefig(tmp_path / "figure.png")
+
+
+@pytest.mark.slow
+def test_a_report_of_500_images_is_small(tmp_path):
+    X, y, groups, _ = make_data(n_samples=510)
+    images = np.random.default_rng(0).integers(0, 256, (510, 128, 128), np.uint8)
+    pipelines = {f"C={C}": LogisticRegression(C=C) for C in range(1, 9)}
+    html = write(evaluate(pipelines, X, y, groups=groups), tmp_path, images=images)
+    assert len(html) < 3e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to look at the report with")
+def test_a_browser_has_no_complaints(binary, tmp_path):
+    write(binary, tmp_path, images=make_data()[-1], audit=Audit())
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+        "--disable-background-networking --disable-component-update --enable-logging=stderr"
+    )
+    run = subprocess.run(
+        [
+            CHROMIUM,
+            *flags.split(),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert run.stdout.count("</svg>") == 7
+    assert "CONSOLE" not in run.stderr
