@@ -1,6 +1,5 @@
 """Settings of the documentation: ``sphinx-build -W --keep-going -b html docs docs/_build/html``."""
 
-import csv
 import os
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import pandas as pd
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx_gallery.sorting import ExplicitOrder
@@ -92,13 +92,20 @@ def write_backbones(app):
     """Write the table of backbones that the user guide shows."""
     path = _HERE / "api" / "generated" / "backbones.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Backbone", "In Keras", "Input", "Preprocessing", "Options"])
-        for name, backbone in BACKBONES.items():
-            options = ", ".join(f"``{option}``" for option in backbone.options)
-            size, mode = backbone.input_size, backbone.preprocessing
-            writer.writerow([f"``{name}``", backbone.builder, size, mode, options])
+    table = featbus.list_backbones()
+    options = [", ".join(f"``{name}``" for name in BACKBONES[row].options) for row in table["name"]]
+    table = pd.DataFrame(
+        {
+            "Backbone": "``" + table["name"] + "``",
+            "Input": table["input_size"],
+            "Parameters": table["parameters"].map("{:,}".format),
+            **{stage: table[stage].map("{:,}".format) for stage in ("C2", "C3", "C4", "C5")},
+            "Top-1": table["top_1"].map("{:.1f}".format).replace("nan", ""),
+            "Preprocessing": table["preprocessing"],
+            "Options": options,
+        }
+    )
+    table.to_csv(path, index=False)
 
 
 def write_inline_math(translator, node):

@@ -70,3 +70,31 @@ several.set_output(transform="pandas")
 table = several.fit_transform(ultrasound.images[:3])
 print(table.shape)
 table.iloc[:, [0, 1, 500, 1000, -1]].round(3)
+
+# %%
+# The lesion alone
+# ----------------
+# Of a masked image, the cells of a feature map that lie in the region are pooled. Which cells these
+# are, and how much of each is inside, depends on the layer: the deeper, the coarser.
+
+from featbus.images import with_mask
+from featbus.networks import region_weights
+
+index = 8
+image, inside = ultrasound.images[index], ultrasound.masks[index]
+lesion = several.fit_transform([with_mask(image, inside)])
+print(lesion.shape)
+
+region = Resize((96, 96)).transform([inside.astype("float32")])
+sides = [24, 12, 6]  # of the stages C2, C3 and C4 at 96 x 96 pixels
+weights = region_weights(region, [(side, side, 1) for side in sides])
+
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.8), layout="constrained")
+axes[0].imshow(image, cmap="gray", aspect="auto")
+axes[0].contour(inside, [0.5], colors="C3")
+axes[0].set_title("image and region")
+for axis, stage, weight in zip(axes[1:], ["C2", "C3", "C4"], weights):
+    axis.imshow(weight[0, ..., 0], cmap="Reds", vmin=0, vmax=1, aspect="auto")
+    axis.set_title(f"weights in {stage}")
+for axis in axes:
+    axis.set(xticks=[], yticks=[])

@@ -29,6 +29,7 @@ _HOMES = {
         "IntensityStatistics",
         "ShapeStatistics",
         "intensity_summary",
+        "list_backbones",
     ],
     "model_selection": ["audit", "find_near_duplicates"],
     "preprocessing": ["ImageLoader", "Resize"],

@@ -23,7 +23,8 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0, 1 if `verify` misses a value, or 2 after an error that the user can mend.
+        Exit status: 0, 1 if `verify` misses a value, `audit` finds a leak or a file of a weights
+        bundle is damaged, or 2 after an error that the user can mend.
         As `argparse` does, arguments that cannot be parsed, ``--help`` and ``--version`` raise
         `SystemExit`.
     """
@@ -65,6 +66,42 @@ def _verify(options):
     return 0 if verify()["passed"].all() else 1
 
 
+def _weights(options):
+    from featbus.networks import fetch_weights, list_weights
+
+    if options.pop("action") == "fetch":
+        options["options"] = dict(options["options"])
+        print(f"In the bundle: {fetch_weights(**options)}")
+        return 0
+    table = list_weights(**options)
+    columns = ["network", "options", "input_size", "bytes", "source", "file", "state"]
+    print(table[columns].to_string(index=False))
+    return 0 if (table["state"] == "verified").all() else 1
+
+
+def _audit(options):
+    from featbus.demo import load_data
+    from featbus.model_selection import audit
+
+    output = options.pop("output")
+    title, dataset = load_data(options.pop("data"), groups=options.pop("groups"))
+    names = [dataset.target_names[label] for label in dataset.target]
+    report = audit(dataset.images, names, groups=dataset.groups, masks=_masks(dataset), **options)
+    print(f"{title}\n{report}")
+    if output is not None:
+        table = dataset.frame[["file"]].assign(group=report.suggested_groups)
+        table.to_csv(output, index=False)
+        print(f"\nWrote the suggested groups to {output}")
+    return 0 if report.passed else 1
+
+
+def _masks(dataset):
+    """Return the masks of a data set, read one at a time; None where it has none."""
+    from featbus.datasets import read_busi_mask
+
+    return (read_busi_mask(paths) for paths in dataset.masks) if "masks" in dataset else None
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="featbus", description="Medical images to features, and classifiers judged honestly."
@@ -72,7 +109,9 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"featbus {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
+    _add_audit(commands)
     _add_cache(commands)
+    _add_weights(commands)
     text = "recompute the reference values of the Image Biomarker Standardisation Initiative"
     verify = commands.add_parser("verify", help=text, description=f"{text}.")
     verify.set_defaults(command=_verify)
@@ -111,6 +150,26 @@ def _add_demo(commands):
     demo.add_argument("--seed", metavar="S", dest="random_state", type=int, help="default: 0")
 
 
+def _add_audit(commands):
+    text = "look for leaks between folds, and for shortcuts to the label"
+    audit = commands.add_parser("audit", help=text, description=f"{text.capitalize()}.")
+    audit.set_defaults(command=_audit, verbose=True)
+    audit.add_argument(
+        "data", metavar="DIR", help="folder of BUSI, of mini-MIAS or of one folder per class"
+    )
+    audit.add_argument(
+        "--groups", metavar="FILE", help="CSV table of the images that belong together: file,group"
+    )
+    audit.add_argument(
+        "--output", metavar="FILE", help="write the suggested groups there, as a table for --groups"
+    )
+    audit.add_argument("--folds", metavar="K", dest="cv", type=int, default=5, help="default: 5")
+    audit.add_argument(
+        "--jobs", metavar="N", dest="n_jobs", type=int, help="threads; -1: one per processor"
+    )
+    audit.add_argument("--seed", metavar="S", dest="random_state", type=int, default=0)
+
+
 def _add_cache(commands):
     text = "look into a feature store, or make it smaller"
     cache = commands.add_parser("cache", help=text, description=f"{text.capitalize()}.")
@@ -131,6 +190,42 @@ def _add_cache(commands):
                 metavar="SIZE",
                 help="largest size of the file: a number, or with a unit such as 500MB or 2GB",
             )
+
+
+def _add_weights(commands):
+    text = "fetch networks' weights into a bundle for machines without internet, or check one"
+    weights = commands.add_parser("weights", help=text, description=f"{text.capitalize()}.")
+    weights.set_defaults(command=_weights)
+    actions = weights.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "enter the weights of a network into a bundle"
+    fetch = actions.add_parser("fetch", help=text, description=f"{text.capitalize()}.")
+    fetch.set_defaults(options=[])
+    fetch.add_argument("name", metavar="NAME", help="the network: mobilenet_v2")
+    fetch.add_argument("--out", metavar="DIR", required=True, help="folder of the bundle")
+    fetch.add_argument(
+        "--option",
+        metavar="KEY=VALUE",
+        dest="options",
+        type=_key_value,
+        action="append",
+        help="option of the network, such as alpha=0.35; may be given several times",
+    )
+    fetch.add_argument(
+        "--input-size",
+        metavar="PIXELS",
+        type=int,
+        help="size of the images, where Keras has weights for several; default: the network's own",
+    )
+    fetch.add_argument(
+        "--source", metavar="FILE", help="a file that is here already; default: Keras downloads"
+    )
+    text = "list the files of a bundle, after reading each of them"
+    table = actions.add_parser(
+        "list", help=text, description=f"{text.capitalize()}.", argument_default=argparse.SUPPRESS
+    )
+    table.add_argument(
+        "folder", metavar="DIR", nargs="?", help="the bundle; default: what FEATBUS_WEIGHTS names"
+    )
 
 
 def _bytes(text):

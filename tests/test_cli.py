@@ -1,11 +1,14 @@
 """The command line."""
 
 import argparse
+import hashlib
+import json
 import os
 import subprocess
 import sys
 import warnings
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,3 +187,86 @@ def test_a_missed_reference_value_is_an_exit_status(monkeypatch):
     frame = pd.DataFrame({"passed": [True, False]})
     monkeypatch.setattr("featbus.verify.verify", lambda: frame)
     assert main(["verify"]) == 1
+
+
+def test_weights_fetch_passes_every_argument_on(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(
+        "featbus.networks.fetch_weights", lambda **options: calls.append(options) or "dir/w.h5"
+    )
+    arguments = (
+        "weights fetch mobilenet_v2 --option alpha=0.35 --option minimalistic=True"
+        " --input-size 96 --source w.h5 --out dir"
+    )
+    assert main(arguments.split()) == 0
+    assert main(["weights", "fetch", "vgg16", "--out", "dir"]) == 0
+    assert capsys.readouterr().out == "In the bundle: dir/w.h5\n" * 2
+    assert calls == [
+        {
+            "name": "mobilenet_v2",
+            "options": {"alpha": 0.35, "minimalistic": True},
+            "input_size": 96,
+            "source": "w.h5",
+            "out": "dir",
+        },
+        {"name": "vgg16", "options": {}, "input_size": None, "source": None, "out": "dir"},
+    ]
+
+
+def test_weights_list(tmp_path, monkeypatch, capsys):
+    entry = {"network": "vgg16", "options": {}, "input_size": 224, "file": "abc.h5"}
+    entry |= {"sha256": hashlib.sha256(b"abc").hexdigest(), "bytes": 3, "source": "file"}
+    entry |= {"keras": "3.15.1", "date": "2026-01-31"}
+    (tmp_path / "weights.json").write_text(json.dumps({"files": [entry]}))
+    (tmp_path / "abc.h5").write_bytes(b"abc")
+    assert main(["weights", "list", str(tmp_path)]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split() == ["vgg16", "{}", "224", "3", "file", "abc.h5", "verified"]
+    (tmp_path / "abc.h5").write_bytes(b"ab")
+    monkeypatch.setenv("FEATBUS_WEIGHTS", str(tmp_path))
+    assert main(["weights", "list"]) == 1
+    assert capsys.readouterr().out.split()[-1] == "damaged"
+    monkeypatch.delenv("FEATBUS_WEIGHTS")
+    assert main(["weights", "list"]) == 2
+    assert "FEATBUS_WEIGHTS" in capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write images in one folder per class, two of them of one picture; return it and groups."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "lesions"
+    pictures = [cv2.resize(rng.integers(0, 256, (8, 8), np.uint8), (40, 40)) for _ in range(19)]
+    files = []
+    for index, picture in enumerate([*pictures, pictures[0]]):
+        file = root / ("malignant" if index % 2 else "benign") / f"{index:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), picture)
+        files.append(file.relative_to(root).as_posix())
+    groups = tmp_path / "groups.csv"
+    pd.DataFrame({"file": files, "group": [*range(19), 0]}).to_csv(groups, index=False)
+    return str(root), str(groups)
+
+
+def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
+    output = tmp_path / "suggested.csv"
+    assert main(["audit", folder[0], "--folds", "3", "--output", str(output)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("lesions\nAudit: 2 leaks, ")
+    assert "leak     exact copies across folds" in printed.out
+    assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
+    assert printed.err.startswith("featbus: warning: groups=None makes every image its own group")
+    assert main(["audit", folder[0], "--groups", str(output), "--folds", "3"]) == 0
+
+
+def test_audit_passes_with_groups(folder, capsys):
+    assert main(["audit", *folder[:1], "--groups", folder[1], "--seed", "3", "--jobs", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "Audit: no leak found" in printed.out
+    assert "20 images in 19 groups (benign: 10, malignant: 10); 5 splits" in printed.out
+    assert not printed.err
+
+
+def test_audit_of_a_missing_folder(tmp_path, capsys):
+    assert main(["audit", str(tmp_path / "none")]) == 2
+    assert "Found no folder" in capsys.readouterr().err

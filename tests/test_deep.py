@@ -18,6 +18,9 @@ from featbus.networks import Network, _engines, build_base
 # Random weights of VGG16 keep activations alive (those of MobileNet decay to 1e-19).
 SMALL = {"weights": None, "input_size": 32}
 
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 def noise(n_images=4, shape=(40, 36), dtype=np.uint8, seed=0):
     rng = np.random.default_rng(seed)
@@ -102,16 +105,80 @@ def test_images_are_resized_as_resize_does():
     assert_rows_equal(make_pipeline(Resize(size), deep).transform(images), deep.transform(images))
 
 
+def masked_images(n_images=3, seed=0):
+    """Return images of 64 x 64 pixels, and the region of all: 4 x 6 of 8 x 8 cells of C3."""
+    inside = np.zeros((64, 64), bool)
+    inside[16:48, 16:64] = True
+    return noise(n_images, (64, 64), seed=seed), inside
+
+
 @pytest.mark.network
-def test_a_mask_is_filled():
-    image = noise(1)[0]
-    inside = np.zeros(image.shape, bool)
-    inside[5:30, 4:28] = True
-    deep = DeepFeatures(**SMALL)
+def test_a_region_is_what_is_pooled():
+    """Black outside for the network, and only the cells inside for the pooling."""
+    images, inside = masked_images()
+    parameters = {"weights": None, "input_size": 64, "layers": "C3"}
+    cells = DeepFeatures(**parameters, pooling="flatten")
+    masked = [with_mask(image, inside) for image in images]
+    maps = cells.transform([np.where(inside, image, 0).astype(np.uint8) for image in images])
+    np.testing.assert_array_equal(cells.transform(masked), maps)
+    maps = maps.reshape(3, 8, 8, 512)[:, 2:6, 2:8]
+    deep = DeepFeatures(**parameters, pooling=["avg", "max", "std"])
+    expected = [maps.mean((1, 2)), maps.max((1, 2)), maps.std((1, 2))]
+    assert_rows_equal(deep.transform(masked), np.concatenate(expected, axis=1))
+
+
+@pytest.mark.network
+def test_pixels_outside_do_not_matter():
+    images, inside = masked_images()
+    others = np.where(inside, images, noise(3, (64, 64), seed=1))
+    assert (others != images).mean() > 0.5
     for fill in (0, 200):
-        filled = np.where(inside, image, fill).astype(np.uint8)
-        masked = with_mask(image, inside, fill)
-        assert_rows_equal(deep.transform([masked]), deep.transform([filled]))
+        deep = DeepFeatures(**SMALL, layers=["C2", "top"], pooling=["avg", "max", "gem2x2"])
+        rows = [
+            deep.transform([with_mask(image, inside, fill) for image in batch])
+            for batch in (images, others)
+        ]
+        np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.network
+def test_a_region_that_is_everything_or_less_than_a_cell():
+    images, inside = masked_images()
+    deep = DeepFeatures(weights=None, input_size=64, layers="C3")
+    full = deep.transform([with_mask(image, np.ones_like(inside)) for image in images])
+    np.testing.assert_array_equal(full, deep.transform(images))
+    tiny = np.pad([[True]], (31, 32))
+    filled = np.where(tiny, images, 0).astype(np.uint8)
+    rows = deep.transform([with_mask(image, tiny) for image in images])
+    assert_rows_equal(rows, deep.transform(filled))
+
+
+@pytest.mark.network
+def test_masked_and_other_images_in_one_batch():
+    images, inside = masked_images(5)
+    mixed = [with_mask(x, inside) if i in (1, 2, 4) else x for i, x in enumerate(images)]
+    deep = DeepFeatures(weights=None, input_size=64, layers=["C2", "C3"], pooling=["avg", "max"])
+    rows = deep.transform(mixed)
+    for image, row in zip(mixed, rows):
+        assert_rows_equal(deep.transform([image])[0], row)
+    assert_rows_equal(deep.transform(images[[0, 3]]), rows[[0, 3]])
+    assert np.abs(deep.transform(images) - rows)[[1, 2, 4]].max() > 0.1
+
+
+@pytest.mark.network
+def test_grids_have_columns_of_their_own():
+    images = noise(2, (64, 64))
+    deep = DeepFeatures(weights=None, input_size=64, layers="C3", pooling=["avg2x2", "max"])
+    rows, names = deep.transform(images), deep.get_feature_names_out()
+    assert rows.shape == (2, 5 * 512) == (2, len(set(names)))
+    assert names[512 + 17] == "vgg16_block4_conv3_avg2x2_r0c1_0017"
+    assert deep.where(names[512 + 17], (100, 60))[:2] == (slice(0, 50), slice(30, 60))
+    assert deep.where(names[-1], (100, 60))[:2] == (slice(0, 100), slice(0, 60))
+    cells = DeepFeatures(weights=None, input_size=64, layers="C3", pooling="flatten")
+    maps = cells.transform(images).reshape(2, 8, 8, 512)
+    assert_rows_equal(rows[:, 512:1024], maps[:, :4, 4:].mean((1, 2)))
+    names = cells.get_feature_names_out()
+    assert names[(3 * 8 + 4) * 512 + 17] == "vgg16_block4_conv3_flatten_r3c4_0017"
 
 
 @pytest.mark.network
@@ -196,7 +263,6 @@ def test_the_seed_matters_only_for_random_weights(trained):
 
 
 @pytest.mark.network
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_changed_weights_file_is_noticed(tmp_path):
     path = tmp_path / "base.weights.h5"
     deep = DeepFeatures(layers="C2", weights=path, input_size=32)
@@ -243,14 +309,16 @@ def test_errors_name_the_image():
         ({"layers": []}, r"layers is \[\], expected 'top', a stage"),
         ({"layers": 3}, "layers is 3, expected 'top'"),
         ({"layers": ["top", None]}, "layers is .* expected 'top'"),
-        ({"pooling": "gem"}, r"pooling is 'gem', expected one of \['avg', 'max'\]"),
+        ({"pooling": "sum"}, "pooling is 'sum', expected 'avg', 'max', 'gem' or 'std', each alone"),
+        ({"preprocessing": "tf"}, "preprocessing is 'tf', expected None: vgg16 has its own"),
         ({"pooling": ["avg", "avg"]}, "pooling is .* a sequence of different ones"),
         ({"pooling": ()}, "pooling is \\(\\), expected"),
         ({"input_size": 0}, "input_size is 0, expected a positive number of pixels"),
         ({"input_size": (224, 224, 3)}, "input_size is .*, expected a positive"),
         ({"input_size": "224"}, "input_size is '224', expected a positive"),
         ({"batch_size": 0}, "batch_size is 0, expected a positive integer"),
-        ({"batch_size": 2.5}, "batch_size is 2.5, expected a positive integer"),
+        ({"batch_size": 2.5}, "batch_size is 2.5, expected a positive integer or 'auto'"),
+        ({"batch_size": "all"}, "batch_size is 'all', expected a positive integer or 'auto'"),
         ({"random_state": None}, "random_state is None, expected an integer"),
         ({"dtype": np.float16}, "dtype is .*float16.*, expected numpy.float32"),
     ],
@@ -274,3 +342,181 @@ def test_an_unknown_layer():
     deep = DeepFeatures(**SMALL, layers=["C4", "block5_conv4"])
     with pytest.raises(ValueError, match="vgg16 has no layer 'block5_conv4'.*'block5_conv3'"):
         deep.transform(noise(1))
+
+
+def own_model(size=32, seed=0):
+    """Return a small network with its classifier, and its layer of 8 x 8 x 6."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    inputs = keras.Input((size, size, 3))
+    maps = layers.Conv2D(4, 3, 2, padding="same", activation="relu", name="shallow")(inputs)
+    maps = layers.Conv2D(6, 3, 2, padding="same", activation="relu", name="deeper")(maps)
+    outputs = layers.Dense(2)(layers.GlobalAveragePooling2D()(maps))
+    return keras.Model(inputs, outputs, name="own"), keras.Model(inputs, maps)
+
+
+@pytest.mark.network
+def test_a_model_of_ones_own(tmp_path):
+    model, maps = own_model()
+    images = noise(3, (32, 32))
+    expected = maps.predict_on_batch(np.repeat(images[..., None], 3, axis=3) / 127.5 - 1)
+    deep = DeepFeatures(model, preprocessing="tf", layers=["C1", "top"])
+    rows = deep.fit_transform(images)
+    assert_rows_equal(rows[:, 4:], expected.mean((1, 2)))
+    assert deep.get_feature_names_out()[[0, 9]].tolist() == ["own_C1_avg_0000", "own_top_avg_0005"]
+    named = DeepFeatures(model, preprocessing="tf", layers=["shallow", "deeper"])
+    assert_rows_equal(named.transform(images), rows)
+    model.save(tmp_path / "model.keras")
+    saved = DeepFeatures(str(tmp_path / "model.keras"), preprocessing="tf", layers=["C1", "top"])
+    assert_rows_equal(clone(saved).fit_transform(images), rows)
+    assert saved.get_feature_names_out()[0] == "model_C1_avg_0000"
+    assert len(pickle.dumps(saved)) < 1_000
+
+
+@pytest.mark.network
+def test_copies_of_a_model_share_one_network():
+    model, _ = own_model()
+    images = noise(2)
+    deep = DeepFeatures(model, preprocessing="none")
+    rows = deep.fit_transform(images)
+    params = deep._fingerprint_params()
+    misses = _engines._load_engine.cache_info().misses
+    for copy in (clone(deep), pickle.loads(pickle.dumps(deep))):
+        np.testing.assert_array_equal(copy.transform(images), rows)
+        assert copy._fingerprint_params() == params
+    assert _engines._load_engine.cache_info().misses == misses
+
+
+@pytest.mark.network
+def test_a_model_that_is_trained_further():
+    """It is another network, and what has been copied from the old one stays as it was."""
+    model, _ = own_model()
+    images = noise(2)
+    deep = DeepFeatures(model, preprocessing="none")
+    before = clone(deep)
+    rows = deep.transform(images)
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    assert np.abs(deep.transform(images) - rows).max() > 0.1
+    np.testing.assert_array_equal(before.transform(images), rows)
+    assert before._fingerprint_params() != deep._fingerprint_params()
+
+
+@pytest.mark.network
+def test_a_model_in_a_model():
+    import keras
+
+    _, maps = own_model()
+    layers = [keras.Input((32, 32, 3)), maps, keras.layers.GlobalMaxPooling2D()]
+    whole = keras.Sequential(layers, name="whole")
+    images = noise(2)
+    expected = DeepFeatures(maps, preprocessing="torch").transform(images)
+    assert_rows_equal(DeepFeatures(whole, preprocessing="torch").transform(images), expected)
+    named = DeepFeatures(whole, preprocessing="torch", layers=maps.name)
+    assert_rows_equal(named.transform(images), expected)
+
+
+@pytest.mark.network
+def test_a_model_for_any_size():
+    import keras
+
+    layers = [keras.Input((None, None, 3)), keras.layers.Conv2D(5, 3, 2, name="only")]
+    model = keras.Sequential(layers, name="any")
+    assert (
+        DeepFeatures(model, preprocessing="tf", input_size=(20, 30)).transform(noise(1)).size == 5
+    )
+    with pytest.raises(ValueError, match="'any' takes \\(None, None\\) pixels. Expected height"):
+        DeepFeatures(model, preprocessing="tf").fit(noise(1))
+    with pytest.raises(ValueError, match="any has no layer 'C9', expected .*'C1'"):
+        DeepFeatures(model, preprocessing="tf", input_size=64, layers="C9").transform(noise(1))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, r"preprocessing is None, expected one of \['caffe', 'tf', 'torch', 'none'\]"),
+        ({"preprocessing": "tf", "weights": None}, "weights is None .*: the model has its own"),
+        ({"preprocessing": "tf", "input_size": 64}, r"takes \(32, 32\) pixels. Expected None"),
+    ],
+)
+def test_parameters_of_a_model(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        DeepFeatures(own_model()[0], **parameters).fit(noise(1))
+
+
+@pytest.mark.network
+def test_models_that_cannot_be_used(tmp_path):
+    import keras
+
+    grey = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1)], name="grey")
+    grey.save(tmp_path / "grey.keras")
+    for backbone in (grey, tmp_path / "grey.keras"):
+        with pytest.raises(ValueError, match=r"'grey' has the input \(None, 8, 8, 1\), expected"):
+            DeepFeatures(backbone, preprocessing="tf").fit(noise(1))
+    with pytest.raises(
+        FileNotFoundError, match="backbone is 'no.keras', and there is no such file"
+    ):
+        DeepFeatures("no.keras", preprocessing="tf").fit(noise(1))
+    (tmp_path / "bad.keras").write_bytes(b"text")
+    with pytest.raises(ValueError, match="bad.keras' cannot be loaded as a Keras model"):
+        DeepFeatures(tmp_path / "bad.keras", preprocessing="tf").fit(noise(1))
+
+
+@pytest.mark.network
+def test_no_code_of_a_file_is_run(tmp_path):
+    import keras
+
+    layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x)]
+    model = keras.Sequential([*layers, keras.layers.Conv2D(1, 1)], name="code")
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(ValueError, match="code.keras' cannot be loaded .* without Lambda layers"):
+        DeepFeatures(tmp_path / "code.keras", preprocessing="tf").transform(noise(1))
+    with pytest.raises(ValueError, match="'code' cannot be copied: .* without Lambda layers"):
+        DeepFeatures(model, preprocessing="tf").transform(noise(1))
+
+
+@pytest.mark.network
+def test_automatic_batches(monkeypatch):
+    images = noise(5)
+    expected = DeepFeatures(**SMALL).transform(images)
+    for free in (1, 1 << 40):
+        monkeypatch.setattr(_engines.os, "sysconf", lambda name, free=free: free)
+        assert_rows_equal(DeepFeatures(**SMALL, batch_size="auto").transform(images), expected)
+
+
+@pytest.mark.network
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
+    images, inside = masked_images(7)
+    deep = DeepFeatures(**SMALL, batch_size=7)
+    batch = [with_mask(image, inside) for image in images]
+    expected = deep.transform(batch)
+    _engines._load_engine.cache_clear()
+    engine = _engines.load_engine(deep._checked_network())
+    predict, sizes = engine._predict, []
+
+    def small_memory(inputs):
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 2:
+            raise MemoryError
+        return predict(inputs)
+
+    monkeypatch.setattr(engine, "_predict", small_memory)
+    assert_rows_equal(deep.transform(batch), expected)
+    assert_rows_equal(deep.transform(batch), expected)
+    assert sizes[:2] == [7, 3]
+    assert set(sizes[2:]) == {1}
+
+
+@pytest.mark.network
+def test_other_errors_are_not_repeated(monkeypatch):
+    deep = DeepFeatures(**SMALL)
+    engine = _engines.load_engine(deep._checked_network())
+
+    def broken(inputs):
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr(engine, "_predict", broken)
+    with pytest.raises(RuntimeError, match="no device"):
+        deep.transform(noise(2))

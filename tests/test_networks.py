@@ -1,7 +1,6 @@
-"""The backbones' table, the weights and the engine."""
+"""The engine and the weights."""
 
 import http.server
-import json
 import random
 import shutil
 import socket
@@ -9,50 +8,19 @@ import sys
 import threading
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 import pytest
-from _data import data_dir
 
 from featbus.networks import (
-    BACKBONES,
-    STAGES,
     KerasEngine,
     Network,
     build_base,
     check_weights,
     file_digest,
-    get_backbone,
     load_engine,
-    preprocess,
 )
 
-# Channels of the stages C1 to C5, as Keras 3.15 builds the networks.
-WIDTHS = {
-    "vgg16": (128, 256, 512, 512, 512),
-    "vgg19": (128, 256, 512, 512, 512),
-    "inception_v3": (64, 192, 288, 768, 2048),
-    "xception": (128, 256, 728, 1024, 2048),
-    "resnet50": (64, 256, 512, 1024, 2048),
-    "resnet101": (64, 256, 512, 1024, 2048),
-    "resnet152": (64, 256, 512, 1024, 2048),
-    "resnet50_v2": (64, 64, 128, 256, 2048),
-    "resnet101_v2": (64, 64, 128, 256, 2048),
-    "mobilenet": (64, 128, 256, 512, 1024),
-    "mobilenet_v2": (96, 144, 192, 576, 1280),
-    "mobilenet_v3_small": (16, 72, 96, 288, 576),
-    "mobilenet_v3_large": (64, 72, 240, 672, 960),
-    "densenet121": (64, 128, 256, 512, 1024),
-    "densenet201": (64, 128, 256, 896, 1920),
-    "efficientnet_v2_b0": (16, 32, 192, 672, 1280),
-    "efficientnet_v2_s": (24, 48, 256, 960, 1280),
-}
-FAST = {"vgg16", "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "densenet121", "inception_v3"}
-EVERY_BACKBONE = [
-    pytest.param(name, marks=[pytest.mark.network] + [pytest.mark.slow] * (name not in FAST))
-    for name in BACKBONES
-]
 SMALL = Network("vgg16", (32, 32))
 KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
 
@@ -69,98 +37,6 @@ def assert_rows_equal(rows, expected, rtol=1e-4):
     """Compare rows whose scale is free: random weights let deep activations decay."""
     assert np.ptp(expected) > 0
     np.testing.assert_allclose(rows, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
-
-
-def application(name):
-    """Return the module of `keras.applications` that holds a backbone."""
-    keras = pytest.importorskip("keras")
-    module = getattr(keras.applications, BACKBONES[name].builder).__module__
-    return import_module(f"keras.applications.{module.rpartition('.')[2]}")
-
-
-def test_known_answers_of_preprocessing():
-    white = np.full((1, 1, 3), 255, np.float32)
-    np.testing.assert_allclose(
-        preprocess(white, "caffe").ravel(), [151.061, 138.221, 131.32], rtol=1e-6
-    )
-    np.testing.assert_allclose(preprocess(white, "tf").ravel(), [1, 1, 1])
-    np.testing.assert_allclose(
-        preprocess(white, "torch").ravel(), [2.248908, 2.428571, 2.64], rtol=1e-5
-    )
-    np.testing.assert_array_equal(preprocess(white, "none"), white)
-    assert all(preprocess(white, mode).dtype == np.float32 for mode in ("caffe", "tf", "torch"))
-
-
-@pytest.mark.network
-@pytest.mark.parametrize("name", BACKBONES)
-def test_preprocessing_is_that_of_keras(name):
-    images = pixels(2)
-    np.testing.assert_allclose(
-        preprocess(images, BACKBONES[name].preprocessing),
-        application(name).preprocess_input(images.copy()),
-        rtol=1e-5,
-        atol=1e-5,
-    )
-
-
-@pytest.mark.parametrize("name", EVERY_BACKBONE)
-def test_stages(name):
-    network = Network(name, (256, 256), layers=STAGES)
-    shapes = load_engine(network).shapes
-    assert tuple(shape[2] for shape in shapes) == WIDTHS[name]
-    # Networks without padding have slightly smaller maps.
-    strides = [256 / shape[0] for shape in shapes]
-    np.testing.assert_array_equal(np.rint(np.log2(strides)), [1, 2, 3, 4, 5])
-    assert all(shape[0] == shape[1] for shape in shapes)
-
-
-@pytest.mark.parametrize("name", EVERY_BACKBONE)
-def test_top_is_what_keras_pools(name):
-    import keras
-
-    network = Network(name, (96, 96), layers=("top",), pooling=("avg", "max"))
-    images = pixels(2, (96, 96))
-    rows = KerasEngine(network).run(images, 2)
-    weights = build_base(network).get_weights()
-    builder = getattr(keras.applications, BACKBONES[name].builder)
-    for pooling, part in zip(network.pooling, np.split(rows, 2, axis=1)):
-        model = builder(include_top=False, weights=None, input_shape=(96, 96, 3), pooling=pooling)
-        model.set_weights(weights)
-        expected = model(application(name).preprocess_input(images.copy()), training=False)
-        assert_rows_equal(part, keras.ops.convert_to_numpy(expected), rtol=1e-3)
-
-
-def test_taps_are_the_verified_ones():
-    with open(data_dir("taps.json")) as file:
-        verified = json.load(file)["taps"]
-    for backbone in BACKBONES.values():
-        for tap, entry in zip(backbone.taps, verified.get(backbone.builder, [])):
-            assert entry is None or entry[0] == tap
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_labels(name):
-    backbone = BACKBONES[name]
-    assert backbone.label("top") in (backbone.taps[-1], "top")
-    assert backbone.label("some_layer") == "some_layer"
-    labels = [backbone.label(stage) for stage in STAGES]
-    assert len(set(labels)) == 5
-    assert not any(set(label) & set("<>") for label in labels)
-
-
-def test_unknown_backbone():
-    with pytest.raises(ValueError, match="backbone is 'VGG_16', expected one of .* mean 'vgg16'"):
-        get_backbone("VGG_16")
-    with pytest.raises(ValueError, match="backbone is 3, expected one of"):
-        get_backbone(3)
-
-
-def test_unknown_option():
-    assert get_backbone("mobilenet", {"alpha": 0.5}).builder == "MobileNet"
-    with pytest.raises(ValueError, match=r"has \['alpha'\], vgg16 expects no options"):
-        get_backbone("vgg16", {"alpha": 0.5})
-    with pytest.raises(ValueError, match=r"has \['pooling'\], mobilenet expects one of \['alpha'"):
-        get_backbone("mobilenet", {"pooling": "avg"})
 
 
 @pytest.mark.network

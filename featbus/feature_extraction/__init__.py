@@ -12,6 +12,7 @@ from featbus.feature_extraction._intensity import (
 )
 from featbus.feature_extraction._intensity_summary import IntensitySummary, intensity_summary
 from featbus.feature_extraction._lbp import LBP, lbp_codes
+from featbus.feature_extraction._list_backbones import list_backbones
 from featbus.feature_extraction._shape import ShapeStatistics
 from featbus.feature_extraction._texture import grey_levels
 
@@ -32,6 +33,7 @@ __all__ = [
     "intensity_statistics",
     "intensity_summary",
     "lbp_codes",
+    "list_backbones",
     "run_length_features",
     "run_length_matrix",
     "size_zone_features",

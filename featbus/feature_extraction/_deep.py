@@ -8,10 +8,22 @@ from numbers import Integral
 import numpy as np
 
 from featbus.base import FeatureExtractor, _naming_image
-from featbus.images import fill_mask, resize, to_float, to_rgb
-from featbus.networks import Network, check_weights, file_digest, get_backbone, load_engine
-
-_POOLING = ("avg", "max")
+from featbus.images import fill_mask, inside_mask, resize, to_float, to_rgb
+from featbus.networks import (
+    PREPROCESSING,
+    Network,
+    auto_batch_size,
+    file_digest,
+    get_backbone,
+    is_own_model,
+    is_pooling,
+    load_engine,
+    model_digest,
+    model_input_size,
+    model_name,
+    resolve_weights,
+    windows,
+)
 
 
 def _to_pixels(image, size):
@@ -22,6 +34,28 @@ def _to_pixels(image, size):
     return to_float(to_rgb(image)) * 255
 
 
+def _to_region(image, size):
+    """Return the share of each pixel inside the region, or None where there is nothing outside."""
+    inside = inside_mask(image)
+    if inside is None or inside.all():
+        return None
+    return resize(inside.astype(np.float32), size)
+
+
+def _run(engine, batch, batch_size):
+    """Return the rows of pairs of pixels and region, those without a region apart."""
+    rows = [None] * len(batch)
+    for masked in (False, True):
+        chosen = [i for i, (_, region) in enumerate(batch) if (region is not None) == masked]
+        if not chosen:
+            continue
+        pixels = np.stack([batch[i][0] for i in chosen])
+        regions = np.stack([batch[i][1] for i in chosen]) if masked else None
+        for i, row in zip(chosen, engine.run(pixels, batch_size, regions)):
+            rows[i] = row
+    return rows
+
+
 def _as_tuple(value):
     return tuple(value) if np.iterable(value) and not isinstance(value, str) else (value,)
 
@@ -30,35 +64,46 @@ class DeepFeatures(FeatureExtractor):
     """Features of a convolutional network that was trained on natural images.
 
     The network's weights stay as they are (frozen): an image goes through it once, and each channel
-    of the chosen layers' feature maps becomes one number, its average or maximum over the map.
+    of the chosen layers' feature maps becomes one number, such as its average or maximum over the
+    map. Of a masked image only the region counts.
 
     Parameters
     ----------
-    backbone : str, default="vgg16"
-        The network: "vgg16", "vgg19" [1]_, "inception_v3" [2]_, "xception" [3]_, "resnet50",
-        "resnet101", "resnet152" [4]_, "resnet50_v2", "resnet101_v2" [5]_, "mobilenet" [6]_,
-        "mobilenet_v2" [7]_, "mobilenet_v3_small", "mobilenet_v3_large" [8]_, "densenet121",
-        "densenet201" [9]_, "efficientnet_v2_b0" or "efficientnet_v2_s" [10]_.
+    backbone : str, path or keras.Model, default="vgg16"
+        The network: a name that `list_backbones` has; the path of a ``.keras`` file; or a
+        functional or sequential `keras.Model`. Names are those of Keras' families VGG [1]_,
+        Inception [2]_ [3]_, Xception [4]_, ResNet [5]_ [6]_, DenseNet [7]_, MobileNet [8]_ [9]_
+        [10]_, NASNet [11]_, EfficientNet [12]_ [13]_ and ConvNeXt [14]_.
     layers : str or sequence of str, default="top"
         Where features are taken: "top" is the last feature map, before the classifier; "C1" to "C5"
         are the stages of stride 2, 4, 8, 16 and 32, where "C5" is the same as "top"; anything else
         is the name of a Keras layer. Several layers need one pass, and nothing behind the last of
-        them is computed.
-    pooling : {"avg", "max"} or sequence of these, default="avg"
-        How a feature map becomes one number a channel.
+        them is computed. ConvNeXt has no "C1".
+    pooling : str or sequence of str, default="avg"
+        How a feature map becomes numbers: "avg" the average, "max" the maximum, "gem" the
+        generalised mean with exponent 3 [15]_, "std" the standard deviation. With a grid, as
+        "avg2x2" or "max3x3", each window of that many rows and columns has its own number.
+        "flatten" takes every cell of the map.
     weights : "imagenet", path or None, default="imagenet"
         "imagenet": the weights that Keras provides; it downloads them on first use into
         ``~/.keras/models``. A path: a weights file of the network without its classifier
-        (``include_top=False``), as `keras.Model.save_weights` writes it. None: random weights.
+        (``include_top=False``), as `keras.Model.save_weights` writes it, or the folder of a weights
+        bundle. None: random weights. A model of your own has its weights, leave "imagenet" there.
     input_size : int, tuple of int or None, default=None
         Height and width in pixels that images are resized to. None: the size that the ImageNet
-        weights were trained at, 224 for most networks, 299 for Inception and Xception, 384 for
-        "efficientnet_v2_s".
-    batch_size : int, default=32
+        weights were trained at, see `list_backbones`, or that of the model's input.
+    batch_size : int or "auto", default=32
         How many images go through the network at a time. Changes memory and speed, not the result.
+        "auto": as many as fit a part of the free memory, 64 at most. Where memory runs out, a batch
+        is run in halves.
     backbone_options : dict or None, default=None
         Options of the network's architecture: ``{"alpha": 0.35}`` is the width of the MobileNets;
         MobileNetV3 also has ``minimalistic``.
+    preprocessing : {"caffe", "tf", "torch", "none"} or None, default=None
+        What a model of your own was trained on: "caffe": blue, green, red, 0..255, minus the mean
+        colour of ImageNet; "tf": -1..1; "torch": red, green, blue, 0..1, minus the mean colour of
+        ImageNet and divided by its standard deviation; "none": red, green, blue, 0..255. Networks
+        that have a name have their own: None.
     random_state : int, default=0
         Seed of the random weights; without effect if there are others.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
@@ -66,16 +111,30 @@ class DeepFeatures(FeatureExtractor):
 
     See Also
     --------
+    list_backbones : The table of networks.
     HOG : Histograms of oriented gradients.
     LBP : Local binary patterns.
 
     Notes
     -----
     Images are resized in their own dtype as by `Resize`, and grey ones get three equal channels.
-    The network's own preprocessing follows: blue, green, red minus the mean colour of ImageNet for
-    VGG and ResNet; -1..1 for Inception, Xception, ResNet V2, MobileNet and MobileNetV2; the mean
-    and standard deviation of ImageNet for DenseNet; the others do it inside. Pixels outside the
-    region of a masked image have its fill value: black, unless set.
+    The network's own preprocessing follows.
+
+    Pixels outside the region of a masked image have its fill value: black, unless set. So they do
+    not change the row, but the network sees the region's outline. Feature maps are pooled over the
+    cells inside: averages, deviations and generalised means are weighted by the share of a cell's
+    area that is inside; the maximum is that of the cells that are inside by half or more, or by as
+    much as any. A region smaller than one cell counts as the whole map, and so does each window of
+    a grid with less than one cell of region. "flatten" takes all cells.
+
+    Windows of a grid share a row or column of cells where the sides do not divide, as in adaptive
+    pooling. Values below 1e-6 count as that in "gem", which is meant for maps behind a ReLU.
+
+    Of a model of your own, the stages are the last layers of their stride, and "top" is the output
+    or, where that is a classifier's, the last map of more than one cell. The model may be trained
+    further: it is digested each time, and a changed one is another network. `clone` copies it and a
+    pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is loaded in Keras'
+    safe mode: no code in it is run.
 
     Estimators of equal configuration share one network, which is loaded when the first row is
     asked for. It is no part of a pickle.
@@ -92,21 +151,31 @@ class DeepFeatures(FeatureExtractor):
        recognition. ICLR 2015, arXiv:1409.1556.
     .. [2] Szegedy C et al. Rethinking the Inception architecture for computer vision. CVPR 2016,
        doi:10.1109/CVPR.2016.308.
-    .. [3] Chollet F. Xception: deep learning with depthwise separable convolutions. CVPR 2017,
+    .. [3] Szegedy C et al. Inception-v4, Inception-ResNet and the impact of residual connections on
+       learning. AAAI 2017, arXiv:1602.07261.
+    .. [4] Chollet F. Xception: deep learning with depthwise separable convolutions. CVPR 2017,
        doi:10.1109/CVPR.2017.195.
-    .. [4] He K et al. Deep residual learning for image recognition. CVPR 2016,
+    .. [5] He K et al. Deep residual learning for image recognition. CVPR 2016,
        doi:10.1109/CVPR.2016.90.
-    .. [5] He K et al. Identity mappings in deep residual networks. ECCV 2016,
+    .. [6] He K et al. Identity mappings in deep residual networks. ECCV 2016,
        doi:10.1007/978-3-319-46493-0_38.
-    .. [6] Howard AG et al. MobileNets: efficient convolutional neural networks for mobile vision
-       applications. 2017, arXiv:1704.04861.
-    .. [7] Sandler M et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018,
-       doi:10.1109/CVPR.2018.00474.
-    .. [8] Howard A et al. Searching for MobileNetV3. ICCV 2019, doi:10.1109/ICCV.2019.00140.
-    .. [9] Huang G et al. Densely connected convolutional networks. CVPR 2017,
+    .. [7] Huang G et al. Densely connected convolutional networks. CVPR 2017,
        doi:10.1109/CVPR.2017.243.
-    .. [10] Tan M, Le QV. EfficientNetV2: smaller models and faster training. ICML 2021,
+    .. [8] Howard AG et al. MobileNets: efficient convolutional neural networks for mobile vision
+       applications. 2017, arXiv:1704.04861.
+    .. [9] Sandler M et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018,
+       doi:10.1109/CVPR.2018.00474.
+    .. [10] Howard A et al. Searching for MobileNetV3. ICCV 2019, doi:10.1109/ICCV.2019.00140.
+    .. [11] Zoph B et al. Learning transferable architectures for scalable image recognition. CVPR
+       2018, doi:10.1109/CVPR.2018.00907.
+    .. [12] Tan M, Le QV. EfficientNet: rethinking model scaling for convolutional neural networks.
+       ICML 2019, arXiv:1905.11946.
+    .. [13] Tan M, Le QV. EfficientNetV2: smaller models and faster training. ICML 2021,
        arXiv:2104.00298.
+    .. [14] Liu Z et al. A ConvNet for the 2020s. CVPR 2022, doi:10.1109/CVPR52688.2022.01167.
+    .. [15] Radenovic F, Tolias G, Chum O. Fine-tuning CNN image retrieval with no human annotation.
+       IEEE Transactions on Pattern Analysis and Machine Intelligence 41 (2019) 1655-1668,
+       doi:10.1109/TPAMI.2018.2846566, eq. 3.
 
     Examples
     --------
@@ -125,6 +194,8 @@ class DeepFeatures(FeatureExtractor):
     ['mobilenet_v2_block_6_expand_relu_avg_0000', 'mobilenet_v2_out_relu_avg_1279']
     """
 
+    _algorithm_version = 2
+
     def __init__(
         self,
         backbone="vgg16",
@@ -135,6 +206,7 @@ class DeepFeatures(FeatureExtractor):
         input_size=None,
         batch_size=32,
         backbone_options=None,
+        preprocessing=None,
         random_state=0,
         dtype=np.float32,
     ):
@@ -145,6 +217,7 @@ class DeepFeatures(FeatureExtractor):
         self.input_size = input_size
         self.batch_size = batch_size
         self.backbone_options = backbone_options
+        self.preprocessing = preprocessing
         self.random_state = random_state
         self.dtype = dtype
 
@@ -168,50 +241,103 @@ class DeepFeatures(FeatureExtractor):
 
     def _iter_rows(self, images):
         network = self._checked_network()
-        pixels = self._iter_pixels(images, network.input_size)
-        while batch := list(islice(pixels, self.batch_size)):
-            yield from load_engine(network).run(np.stack(batch), self.batch_size)
+        automatic = self.batch_size == "auto"
+        batch_size = auto_batch_size(network.input_size) if automatic else self.batch_size
+        inputs = self._iter_inputs(images, network.input_size)
+        while batch := list(islice(inputs, batch_size)):
+            yield from _run(load_engine(network), batch, batch_size)
 
-    def _iter_pixels(self, images, size):
+    def _iter_inputs(self, images, size):
         for index, image in enumerate(images):
             with _naming_image(index):
                 pixels = _to_pixels(image, size)
-            yield pixels
+            yield pixels, _to_region(image, size)
 
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
         # Keras names its own files by the digest that it expects, which a release may change.
         network = self._checked_network()
-        weights = network.digest or (
-            network.weights and f"{network.weights}, keras {version('keras')}"
-        )
-        engine = "keras", os.environ.get("KERAS_BACKEND", "tensorflow")
-        dtype = self._checked_dtype().name
-        return {**vars(network), "weights": weights, "engine": engine, "dtype": dtype}
+        params = vars(network) | {
+            "weights": network.digest
+            or (network.weights and f"{network.weights}, keras {version('keras')}"),
+            "engine": ("keras", os.environ.get("KERAS_BACKEND", "tensorflow")),
+            "dtype": self._checked_dtype().name,
+        }
+        if params.pop("model") is not None:
+            del params["backbone"]  # a name of one's own, which the digest stands for
+        return params
 
     def _checked_network(self):
         """Check the parameters, and return the network that they describe."""
         self._checked_dtype()
+        self._check_batch_size()
+        taken = {"layers": self._checked_layers(), "pooling": self._checked_pooling()}
+        return self._own_network(taken) if is_own_model(self.backbone) else self._network(taken)
+
+    def _check_batch_size(self):
+        size = self.batch_size
+        if size != "auto" and (not isinstance(size, Integral) or size < 1):
+            raise ValueError(f"batch_size is {size!r}, expected a positive integer or 'auto'.")
+
+    def _network(self, taken):
+        """Return the network of the table that the parameters describe."""
         backbone = get_backbone(self.backbone, self.backbone_options)
-        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size!r}, expected a positive integer.")
-        weights = check_weights(self.weights)
-        from_file = weights not in (None, "imagenet")
+        if self.preprocessing is not None:
+            raise ValueError(
+                f"preprocessing is {self.preprocessing!r}, expected None: {self.backbone} has its "
+                "own. The parameter is for a keras.Model or a '.keras' file as backbone."
+            )
+        for layer in taken["layers"]:
+            backbone.tap(layer)
+        size = self._checked_size(backbone.input_size)
+        weights, digest = resolve_weights(self.weights, self.backbone, self.backbone_options, size)
         return Network(
             self.backbone,
-            input_size=self._checked_size(backbone),
-            layers=self._checked_layers(),
-            pooling=self._checked_pooling(),
+            input_size=size,
             weights=weights,
-            digest=file_digest(weights) if from_file else None,
+            digest=digest,
             random_state=self._checked_seed() if weights is None else None,
             options=tuple(sorted((self.backbone_options or {}).items())),
+            **taken,
         )
 
-    def _checked_size(self, backbone):
-        size = backbone.input_size if self.input_size is None else self.input_size
+    def _own_network(self, taken):
+        """Return the network of a model of one's own."""
+        if self.preprocessing not in PREPROCESSING:
+            raise ValueError(
+                f"preprocessing is {self.preprocessing!r}, expected one of {list(PREPROCESSING)}: "
+                "say what the model was trained on."
+            )
+        if self.weights != "imagenet" or self.backbone_options:
+            raise ValueError(
+                f"weights is {self.weights!r} and backbone_options {self.backbone_options!r}, "
+                "expected neither: the model has its own. Load weights into it before."
+            )
+        model = self.backbone if hasattr(self.backbone, "layers") else os.fspath(self.backbone)
+        own_size = model_input_size(model)
+        size = self._checked_size(own_size)
+        if None in size or any(own not in (None, side) for own, side in zip(own_size, size)):
+            raise ValueError(
+                f"input_size is {self.input_size!r}, and the model {model_name(model)!r} takes "
+                f"{own_size} pixels. "
+                + ("Expected height and width." if None in own_size else "Expected None.")
+            )
+        return Network(
+            model_name(model),
+            input_size=size,
+            digest=file_digest(model) if isinstance(model, str) else model_digest(model),
+            random_state=None,
+            preprocessing=self.preprocessing,
+            model=model,
+            **taken,
+        )
+
+    def _checked_size(self, default):
+        size = default if self.input_size is None else self.input_size
         size = (size, size) if np.isscalar(size) else tuple(size)
-        if len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size):
+        if self.input_size is not None and (
+            len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size)
+        ):
             raise ValueError(
                 f"input_size is {self.input_size!r}, expected a positive number of pixels, "
                 "(height, width), or None: what the network was trained at."
@@ -229,10 +355,10 @@ class DeepFeatures(FeatureExtractor):
 
     def _checked_pooling(self):
         pooling = _as_tuple(self.pooling)
-        if not pooling or set(pooling) - set(_POOLING) or len(set(pooling)) < len(pooling):
+        if not pooling or not all(map(is_pooling, pooling)) or len(set(pooling)) < len(pooling):
             raise ValueError(
-                f"pooling is {self.pooling!r}, expected one of {list(_POOLING)}, or a sequence of "
-                "different ones."
+                f"pooling is {self.pooling!r}, expected 'avg', 'max', 'gem' or 'std', each alone "
+                "or with a grid such as 'avg2x2', or 'flatten', or a sequence of different ones."
             )
         return pooling
 
@@ -256,16 +382,32 @@ class DeepFeatures(FeatureExtractor):
         -------
         ndarray of str
             ``vgg16_block5_pool_avg_0017``: network, layer, pooling, channel. A stage is called as
-            its Keras layer where that has a name of its own, else "top" or "C1" to "C5".
+            its Keras layer where that has a name of its own, else "top" or "C1" to "C5". Row and
+            column of a window come before the channel: ``vgg16_block5_pool_avg2x2_r0c1_0017``.
         """
         network = self._checked_network()
-        backbone = get_backbone(self.backbone)
         return np.array(
             [
-                f"{network.backbone}_{backbone.label(layer)}_{pooling}_{channel:04d}"
-                for layer, shape in zip(network.layers, load_engine(network).shapes)
-                for pooling in network.pooling
+                f"{network.backbone}_{network.label(layer)}_{window.label}_{channel:04d}"
+                for layer, window, shape in self._windows(network)
                 for channel in range(shape[-1])
             ],
             dtype=object,
         )
+
+    def _windows(self, network):
+        """Yield layer, window and the feature map's shape for each group of columns."""
+        for layer, shape in zip(network.layers, load_engine(network).shapes):
+            for pooling in network.pooling:
+                for window in windows(pooling, *shape[:2]):
+                    yield layer, window, shape
+
+    def _boxes(self, image_shape):
+        # Where a window's cells lie; what a cell looks at reaches further.
+        boxes = []
+        for _, window, (height, width, channels) in self._windows(self._checked_network()):
+            down, across = image_shape[0] / height, image_shape[1] / width
+            top, left = int(window.top * down), int(window.left * across)
+            bottom, right = np.ceil([window.bottom * down, window.right * across]).astype(int)
+            boxes += [[top, left, bottom, right]] * channels
+        return np.array(boxes)

@@ -3,20 +3,51 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
-from featbus.networks._backbones import BACKBONES, STAGES, Backbone, get_backbone, preprocess
-from featbus.networks._engines import KerasEngine, Network, build_base, load_engine
+from featbus.networks._backbones import (
+    BACKBONES,
+    PREPROCESSING,
+    STAGES,
+    Backbone,
+    get_backbone,
+    preprocess,
+)
+from featbus.networks._bundles import fetch_weights, list_weights, resolve_weights
+from featbus.networks._engines import (
+    KerasEngine,
+    Network,
+    auto_batch_size,
+    build_base,
+    build_model,
+    load_engine,
+)
+from featbus.networks._models import is_own_model, model_digest, model_input_size, model_name
+from featbus.networks._pooling import is_pooling, pool, region_weights, windows
 from featbus.networks._weights import check_weights, file_digest
 
 __all__ = [
     "BACKBONES",
+    "PREPROCESSING",
     "STAGES",
     "Backbone",
     "KerasEngine",
     "Network",
+    "auto_batch_size",
     "build_base",
+    "build_model",
     "check_weights",
+    "fetch_weights",
     "file_digest",
     "get_backbone",
+    "is_own_model",
+    "is_pooling",
+    "list_weights",
     "load_engine",
+    "model_digest",
+    "model_input_size",
+    "model_name",
+    "pool",
     "preprocess",
+    "region_weights",
+    "resolve_weights",
+    "windows",
 ]

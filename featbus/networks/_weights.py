@@ -1,4 +1,4 @@
-"""The weights of a network: ImageNet's from Keras' cache or the net, or a file of your own."""
+"""The weights of a network: ImageNet's from Keras' cache or the net, or files of your own."""
 
 import hashlib
 import os
@@ -7,9 +7,11 @@ import traceback
 import warnings
 from functools import lru_cache
 
+INDEX = "weights.json"
+
 
 def check_weights(weights):
-    """Check where weights come from; the file is not read.
+    """Check where weights come from; no file is read.
 
     Parameters
     ----------
@@ -26,18 +28,22 @@ def check_weights(weights):
     TypeError
         If `weights` is no string and no path.
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or the folder is no weights bundle.
     """
     if weights is None or (isinstance(weights, str) and weights == "imagenet"):
         return weights
     if not isinstance(weights, (str, os.PathLike)):
-        raise TypeError(f"weights is {weights!r}, expected 'imagenet', None or the path of a file.")
-    if not os.path.isfile(weights):
-        raise FileNotFoundError(
-            f"weights is {os.fspath(weights)!r}, and there is no such file. Expected 'imagenet', "
-            "None or the path of a Keras weights file."
+        raise TypeError(
+            f"weights is {weights!r}, expected 'imagenet', None or the path of a file or bundle."
         )
-    return os.fspath(weights)
+    path = os.fspath(weights)
+    file = os.path.join(path, INDEX) if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise FileNotFoundError(
+            f"weights is {path!r}, and there is no such file as {file!r}. Expected 'imagenet', "
+            "None, the path of a Keras weights file, or the folder of a weights bundle."
+        )
+    return path
 
 
 def file_digest(path):
@@ -121,6 +127,7 @@ def explain_build_error(error, network):
         return OSError(
             f"The ImageNet weights of {network} could not be downloaded: {error}. Fetch {url} on a "
             f"machine with internet access, then save it as {target} or pass its path as `weights`."
+            " Or make a bundle there, with `featbus weights fetch`."
         )
     path = _local_variable(error, "weights_path")
     if path is not None:

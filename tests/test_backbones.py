@@ -1,0 +1,285 @@
+"""The backbones' table against Keras, network by network."""
+
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _data import data_dir
+
+from featbus import DeepFeatures
+from featbus.feature_extraction import list_backbones
+from featbus.networks import (
+    BACKBONES,
+    STAGES,
+    KerasEngine,
+    Network,
+    _engines,
+    build_base,
+    build_model,
+    get_backbone,
+    preprocess,
+)
+
+FAST = {
+    "vgg16",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "convnext_tiny",
+}
+FAMILIES = FAST | {
+    "inception_v3",
+    "xception",
+    "resnet50",
+    "resnet50_v2",
+    "densenet121",
+    "efficientnet_v2_b0",
+}
+# One network of each kind is built every time; all of them take minutes.
+ALL = os.environ.get("FEATBUS_ALL_NETWORKS") == "1"
+FURTHER = pytest.mark.skipif(not ALL, reason="FEATBUS_ALL_NETWORKS=1 builds all networks")
+
+
+def marks(name):
+    slow = [] if name in FAST else [pytest.mark.slow]
+    return [pytest.mark.network, *slow, *([] if name in FAMILIES else [FURTHER])]
+
+
+EVERY_BACKBONE = [pytest.param(name, marks=marks(name)) for name in BACKBONES]
+# With their own pooling, which takes another build and is the same everywhere.
+EVERY_FAMILY = [parameter for parameter in EVERY_BACKBONE if parameter.values[0] in FAMILIES]
+
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def pixels(n_images=1, size=(32, 32), seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n_images, *size, 3)).astype(np.float32)
+
+
+def assert_rows_equal(rows, expected, rtol=1e-4):
+    """Compare rows whose scale is free: random weights let deep activations decay."""
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(rows, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+def application(name):
+    """Return the module of `keras.applications` that holds a backbone."""
+    keras = pytest.importorskip("keras")
+    module = getattr(keras.applications, BACKBONES[name].builder).__module__
+    return import_module(f"keras.applications.{module.rpartition('.')[2]}")
+
+
+def stages_of(name):
+    return tuple(stage for stage, tap in zip(STAGES, BACKBONES[name].taps) if tap)
+
+
+def test_known_answers_of_preprocessing():
+    white = np.full((1, 1, 3), 255, np.float32)
+    np.testing.assert_allclose(
+        preprocess(white, "caffe").ravel(), [151.061, 138.221, 131.32], rtol=1e-6
+    )
+    np.testing.assert_allclose(preprocess(white, "tf").ravel(), [1, 1, 1])
+    np.testing.assert_allclose(
+        preprocess(white, "torch").ravel(), [2.248908, 2.428571, 2.64], rtol=1e-5
+    )
+    np.testing.assert_array_equal(preprocess(white, "none"), white)
+    assert all(preprocess(white, mode).dtype == np.float32 for mode in ("caffe", "tf", "torch"))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", BACKBONES)
+def test_preprocessing_is_that_of_keras(name):
+    images = pixels(2)
+    np.testing.assert_allclose(
+        preprocess(images, BACKBONES[name].preprocessing),
+        application(name).preprocess_input(images.copy()),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.network
+def test_every_network_of_keras_is_there():
+    import keras
+
+    builders = {name for name in vars(keras.applications) if name[0].isupper()}
+    assert {backbone.builder for backbone in BACKBONES.values()} == builders
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
+def test_row_of_the_table(name, monkeypatch):
+    """Parameters, widths, strides, and rows that are the averages of what Keras computes."""
+    import keras
+
+    backbone = BACKBONES[name]
+    # Without padding, a small map is smaller than its stride tells.
+    side = 256 if name.startswith("inception") else 128
+    network = Network(name, (side, side), layers=stages_of(name))
+    built = []
+
+    def build(network):
+        built.append(build_base(network))
+        return built[0]
+
+    monkeypatch.setattr(_engines, "build_base", build)
+    engine = KerasEngine(network)
+    assert built[0].count_params() == backbone.parameters
+    assert tuple(shape[2] for shape in engine.shapes) == backbone.widths[-len(engine.shapes) :]
+    # Networks without padding have slightly smaller maps.
+    strides = [np.rint(np.log2(side / shape[0])) for shape in engine.shapes]
+    assert strides == [STAGES.index(stage) + 1 for stage in network.layers]
+    images = pixels(1, (side, side))
+    inputs = preprocess(images, backbone.preprocessing)
+    # Of the deepest two, random weights give other rows than Keras' uncompiled call: most likely
+    # rounding errors that they multiply. The same compiled function is a weaker check.
+    chaotic = name in ("efficientnet_v2_m", "efficientnet_v2_l")
+    expected = built[0].predict_on_batch(inputs) if chaotic else built[0](inputs, training=False)
+    expected = keras.ops.convert_to_numpy(expected).mean((1, 2))
+    assert_rows_equal(engine.run(images, 1)[:, -backbone.widths[-1] :], expected)
+
+
+# Keras' ConvNeXt normalises what it has pooled; featbus pools its last map, which is normalised.
+@pytest.mark.parametrize("name", [p for p in EVERY_FAMILY if p.values[0] != "convnext_tiny"])
+def test_top_is_what_keras_pools(name):
+    import keras
+
+    network = Network(name, (96, 96), layers=("top",), pooling=("avg", "max"))
+    images = pixels(2, (96, 96))
+    rows = KerasEngine(network).run(images, 2)
+    weights = build_base(network).get_weights()
+    builder = getattr(keras.applications, BACKBONES[name].builder)
+    if name.startswith("efficientnet_b"):
+        # Only "imagenet" has a layer that divides by the root of the deviation: here, by variance.
+        weights[1] = weights[1] * np.float32([0.229, 0.224, 0.225])
+    for pooling, part in zip(network.pooling, np.split(rows, 2, axis=1)):
+        model = builder(include_top=False, weights=None, input_shape=(96, 96, 3), pooling=pooling)
+        model.set_weights(weights)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()
+        expected = model(application(name).preprocess_input(images.copy()), training=False)
+        assert_rows_equal(part, keras.ops.convert_to_numpy(expected), rtol=1e-3)
+
+
+@pytest.mark.network
+def test_efficientnet_is_built_as_for_imagenet(tmp_path, monkeypatch):
+    """A file that was saved with ImageNet weights gives the rows of "imagenet"."""
+    import keras
+
+    module = sys.modules[keras.applications.EfficientNetB0.__module__]
+    network = Network("efficientnet_b0", (64, 64), layers=("C2",))
+    source = build_base(network)
+    normalization = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
+    values = source.get_weights()
+    values[:2] = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]) ** 2
+    source.set_weights(values)
+    normalization.finalize_state()
+    path = tmp_path / "base.weights.h5"
+    source.save_weights(path)
+    # Keras builds its own variant, and loads the same file as a download.
+    monkeypatch.setattr(module.file_utils, "get_file", lambda *args, **kwargs: str(path))
+    official = keras.applications.EfficientNetB0(include_top=False, input_shape=(64, 64, 3))
+    expected = official.get_layer(BACKBONES["efficientnet_b0"].taps[1]).output
+    expected = keras.Model(official.input, expected)(pixels(2, (64, 64)))
+    expected = keras.ops.convert_to_numpy(expected).mean((1, 2))
+    from_file = Network("efficientnet_b0", (64, 64), layers=("C2",), weights=str(path))
+    assert_rows_equal(KerasEngine(from_file).run(pixels(2, (64, 64)), 2), expected)
+    imagenet = Network("efficientnet_b0", (64, 64), layers=("C2",), weights="imagenet")
+    assert_rows_equal(KerasEngine(imagenet).run(pixels(2, (64, 64)), 2), expected)
+
+
+def test_taps_are_the_verified_ones():
+    with open(data_dir("taps.json")) as file:
+        verified = json.load(file)["taps"]
+    builders = {backbone.builder: backbone for backbone in BACKBONES.values()}
+    assert set(verified) <= set(builders)
+    for builder, entries in verified.items():
+        backbone = builders[builder]
+        for tap, width, entry in zip(backbone.taps, backbone.widths, entries):
+            # InceptionV3 has earlier stages, which the list leaves out.
+            if entry is None:
+                assert tap is None or tap.startswith("<max_pooling2d")
+            else:
+                assert (tap, width) == (entry[0], entry[1][2])
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny", "inception_v3"])
+def test_taps_do_not_depend_on_what_was_built_before(name):
+    size = (75, 75)
+    network = Network(name, size, layers=("C2", "C3"))
+    rows = []
+    for _ in range(2):
+        build_model(Network("inception_v3", size))
+        rows.append(KerasEngine(network).run(pixels(1, size), 1))
+    np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_labels(name):
+    backbone = BACKBONES[name]
+    assert backbone.label("top") in (backbone.taps[-1], "top")
+    assert backbone.label("some_layer") == "some_layer"
+    labels = [backbone.label(stage) for stage in stages_of(name)]
+    assert len(set(labels)) == len(labels) >= 4
+    assert not any(set(label) & set("<>") for label in labels)
+
+
+def test_a_stage_that_is_not_there():
+    deep = DeepFeatures("convnext_tiny", layers=["C1", "C2"], weights=None)
+    message = r"'C1', a stage that ConvNeXtTiny has not: \['C2', 'C3', 'C4', 'C5'\]"
+    with pytest.raises(ValueError, match=message):
+        deep.fit([np.zeros((9, 9), np.uint8)])
+
+
+def test_unknown_backbone():
+    with pytest.raises(ValueError, match="backbone is 'VGG_16', expected one of .* mean 'vgg16'"):
+        get_backbone("VGG_16")
+    for backbone in (3, ["vgg16"]):
+        with pytest.raises(ValueError, match="expected one of .* or a keras.Model"):
+            get_backbone(backbone)
+
+
+def test_unknown_option():
+    assert get_backbone("mobilenet", {"alpha": 0.5}).builder == "MobileNet"
+    with pytest.raises(ValueError, match=r"has \['alpha'\], vgg16 expects no options"):
+        get_backbone("vgg16", {"alpha": 0.5})
+    with pytest.raises(ValueError, match=r"has \['pooling'\], mobilenet expects one of \['alpha'"):
+        get_backbone("mobilenet", {"pooling": "avg"})
+
+
+def test_list_backbones():
+    table = list_backbones()
+    assert table["name"].tolist() == list(BACKBONES)
+    row = table.set_index("name").loc["mobilenet_v3_small"]
+    assert row.drop("top_1").to_dict() == {
+        "input_size": 224,
+        "parameters": 939_120,
+        "bytes": 3_756_480,
+        "C2": 72,
+        "C3": 96,
+        "C4": 288,
+        "C5": 576,
+        "preprocessing": "none",
+    }
+    assert np.isnan(row["top_1"])
+    assert table.set_index("name").loc["vgg16", "top_1"] == 71.3
+    assert table[["C2", "C3", "C4", "C5", "bytes"]].dtypes.eq(int).all()
+
+
+def test_list_backbones_builds_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert len(list_backbones()) == len(BACKBONES)
+
+
+def test_the_guide_shows_the_table():
+    guide = Path(__file__).parents[1] / "docs" / "user_guide" / "deep_features.rst"
+    text = guide.read_text(encoding="utf-8")
+    assert ":file: ../api/generated/backbones.csv" in text

@@ -1,0 +1,127 @@
+"""How a feature map becomes a row."""
+
+import numpy as np
+import pytest
+
+from featbus.networks import is_pooling, pool, region_weights, windows
+
+
+def run(maps, name, weights=None):
+    """Pool maps as an engine does, as a part of a Keras model."""
+    import keras
+
+    inputs = [keras.Input(values.shape[1:]) for values in (maps, weights) if values is not None]
+    model = keras.Model(inputs, pool(inputs[0], name, *inputs[1:]))
+    values = [values for values in (maps, weights) if values is not None]
+    return keras.ops.convert_to_numpy(model(values))
+
+
+@pytest.fixture
+def maps():
+    return np.random.default_rng(0).normal(1, 2, (2, 5, 7, 3)).astype(np.float32)
+
+
+@pytest.mark.network
+def test_known_answers():
+    maps = np.float32([[1, 2], [3, 6]])[None, :, :, None]
+    assert run(maps, "avg").tolist() == [[3]]
+    assert run(maps, "max").tolist() == [[6]]
+    np.testing.assert_allclose(run(maps, "std"), [[np.sqrt(3.5)]], rtol=1e-6)
+    np.testing.assert_allclose(run(maps, "gem"), [[63 ** (1 / 3)]], rtol=1e-6)  # (1+8+27+216)/4
+    assert run(maps, "flatten").tolist() == [[1, 2, 3, 6]]
+    assert run(maps, "avg1x2").tolist() == [[2, 4]]
+    assert run(maps, "max2x1").tolist() == [[2, 6]]
+    np.testing.assert_allclose(run(-maps, "gem"), [[1e-6]], rtol=1e-4)
+
+
+@pytest.mark.network
+def test_windows_are_those_of_adaptive_pooling(maps):
+    rows = run(maps, "avg3x3").reshape(2, 3, 3, 3)
+    # Of 5 rows: 0-1, 1-3, 3-4; of 7 columns: 0-2, 2-4, 4-6.
+    np.testing.assert_allclose(rows[:, 0, 0], maps[:, 0:2, 0:3].mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(rows[:, 1, 2], maps[:, 1:4, 4:7].mean((1, 2)), rtol=1e-5)
+    labels = [window.label for window in windows("avg3x3", 5, 7)]
+    assert labels == [f"avg3x3_r{row}c{column}" for row in range(3) for column in range(3)]
+
+
+@pytest.mark.network
+def test_a_grid_finer_than_the_map():
+    maps = np.float32([[1, 2]])[None, :, :, None]
+    assert run(maps, "avg3x3").tolist() == [[1, 1.5, 2] * 3]
+
+
+@pytest.mark.network
+def test_flatten_has_the_order_of_its_windows(maps):
+    rows = run(maps, "flatten")
+    cells = windows("flatten", 5, 7)
+    assert cells[9] == ("flatten_r1c2", 1, 2, 2, 3)
+    np.testing.assert_array_equal(rows.reshape(2, len(cells), 3)[:, 9], maps[:, 1, 2])
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["avg", "max", "gem", "std"])
+def test_a_region_of_whole_cells(maps, name):
+    """Pooling over a region is pooling over its cells."""
+    weights = np.zeros((2, 5, 7, 1), np.float32)
+    weights[:, 1:4, 2:6] = 1
+    expected = run(maps[:, 1:4, 2:6], name)
+    np.testing.assert_allclose(run(maps, name, weights), expected, rtol=1e-4)
+    everywhere = np.ones_like(weights)
+    np.testing.assert_allclose(run(maps, name, everywhere), run(maps, name), rtol=1e-4)
+
+
+@pytest.mark.network
+def test_cells_count_by_their_share():
+    maps = np.float32([[1, 2], [3, 6]])[None, :, :, None]
+    weights = np.float32([[1, 0.5], [0, 0.25]])[None, :, :, None]
+    mean = (1 + 1 + 1.5) / 1.75
+    np.testing.assert_allclose(run(maps, "avg", weights), [[mean]], rtol=1e-6)
+    variance = ((1 - mean) ** 2 + 0.5 * (2 - mean) ** 2 + 0.25 * (6 - mean) ** 2) / 1.75
+    np.testing.assert_allclose(run(maps, "std", weights), [[np.sqrt(variance)]], rtol=1e-6)
+    power = (1 + 0.5 * 8 + 0.25 * 216) / 1.75
+    np.testing.assert_allclose(run(maps, "gem", weights), [[np.cbrt(power)]], rtol=1e-6)
+    assert run(maps, "max", weights).tolist() == [[2]]  # the quarter cell does not count
+    thin = np.full((1, 2, 2, 1), 0.3, np.float32)
+    thin[0, 1, 1] = 0.2
+    assert run(maps, "max", thin).tolist() == [[3]]  # no cell is inside by half
+    assert run(maps, "flatten", weights).tolist() == [[1, 2, 3, 6]]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["avg", "max", "gem", "std"])
+def test_less_than_a_cell_counts_as_the_whole(maps, name):
+    weights = np.zeros((2, 5, 7, 1), np.float32)
+    weights[0, 2, 2] = 0.9
+    np.testing.assert_allclose(run(maps, name, weights), run(maps, name), rtol=1e-5)
+    weights[0, 2, 2] = 1
+    row = run(maps, name, weights)[0]
+    expected = {"std": np.zeros(3), "gem": np.maximum(maps[0, 2, 2], 1e-6)}
+    np.testing.assert_allclose(row, expected.get(name, maps[0, 2, 2]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.network
+def test_windows_without_region_count_as_a_whole(maps):
+    weights = np.zeros((2, 5, 7, 1), np.float32)
+    weights[:, 0, 0] = weights[:, 1, 1] = 1
+    rows = run(maps, "avg1x2", weights).reshape(2, 2, 3)
+    np.testing.assert_allclose(rows[:, 0], (maps[:, 0, 0] + maps[:, 1, 1]) / 2, rtol=1e-4)
+    np.testing.assert_allclose(rows[:, 1], maps[:, :, 3:].mean((1, 2)), rtol=1e-5)
+
+
+def test_weights_are_shares_of_area():
+    region = np.zeros((1, 6, 8), np.float32)
+    region[0, :3, :5] = 1
+    small, single, odd = region_weights(region, [(3, 4, 9), (1, 1, 9), (4, 4, 9)])
+    expected = np.outer([1, 0.5, 0], [1, 1, 0.5, 0])
+    np.testing.assert_allclose(small[0, :, :, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(single, 15 / 48, rtol=1e-6)
+    expected = np.outer([1, 1, 0, 0], [1, 1, 0.5, 0])
+    np.testing.assert_allclose(odd[0, :, :, 0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["sum", "avg2", "avg0x2", "flatten2x2", "avg2x2 ", "AVG", None, 3, ("avg",)]
+)
+def test_no_pooling(name):
+    assert not is_pooling(name)
+    assert all(map(is_pooling, ["avg", "max3x3", "gem2x1", "std", "flatten"]))
