@@ -57,12 +57,12 @@ else:
 # again: when the loss on their images does not fall any more, learning stops.
 
 ultrasound = make_breast_ultrasound(
-    120, image_shape=(96, 96), weights=[1, 1, 0], contrast=0.5, random_state=0
+    120, image_shape=(96, 96), weights=[1, 1, 0], random_state=0
 )
 images, y, groups = ultrasound.images, ultrasound.target, ultrasound.groups
 train, test = next(StratifiedGroupKFold(2).split(images, y, groups))
 
-tuned = FineTunedFeatures(**network, **learning, epochs=12)
+tuned = FineTunedFeatures(**network, **learning, epochs=10)
 tuned.fit(images[train], y[train], groups=groups[train])
 
 epochs = range(tuned.n_epochs_ + 1)

@@ -40,7 +40,7 @@ print(keras.backend.backend(), "tensorflow" in sys.modules)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_rows_equal_those_of_tensorflow(backend, tmp_path):
     if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: CONTRIBUTING.md says how to test it")
+        pytest.skip(f"needs `pip install {backend}`")
     weights = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
     parameters = PARAMETERS | {"weights": str(weights)}
     np.save(tmp_path / "images.npy", IMAGES)

@@ -25,9 +25,11 @@ def test_every_public_name_is_on_the_api_page(package):
     assert not missing
 
 
-def test_the_code_in_the_readme_runs(capsys):
+def test_the_code_in_the_readme_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})
     score = float(capsys.readouterr().out.split()[0])
     assert 0.5 < score <= 1
+    assert (tmp_path / "report.html").stat().st_size > 1e5
