@@ -26,6 +26,7 @@ _HOMES = {
         "HOG",
         "LBP",
         "DeepFeatures",
+        "FineTunedFeatures",
         "IntensityStatistics",
         "ShapeStatistics",
         "intensity_summary",

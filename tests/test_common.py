@@ -81,7 +81,8 @@ def test_every_public_estimator_is_listed():
         and issubclass(getattr(featbus, name), TransformerMixin)
     }
     classes = [cls for entry in ESTIMATORS for cls in type(entry.values[0]).__mro__]
-    assert public <= {cls.__name__ for cls in classes}
+    # It learns classes: tests/test_fine_tuned.py holds it to scikit-learn's checks.
+    assert public - {"FineTunedFeatures"} <= {cls.__name__ for cls in classes}
 
 
 def test_scikit_learns_checks_are_not_skipped():

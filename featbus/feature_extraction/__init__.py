@@ -1,6 +1,7 @@
 """Feature extraction: transformers from image to row of numbers."""
 
 from featbus.feature_extraction._deep import DeepFeatures
+from featbus.feature_extraction._fine_tuned import FineTunedFeatures
 from featbus.feature_extraction._glcm import GLCM, cooccurrence_features, cooccurrence_matrix
 from featbus.feature_extraction._glrlm import GLRLM, run_length_features, run_length_matrix
 from featbus.feature_extraction._glszm import GLSZM, size_zone_features, size_zone_matrix
@@ -23,6 +24,7 @@ __all__ = [
     "HOG",
     "LBP",
     "DeepFeatures",
+    "FineTunedFeatures",
     "IntensityStatistics",
     "IntensitySummary",
     "ShapeStatistics",

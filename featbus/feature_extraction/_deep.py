@@ -13,6 +13,8 @@ from featbus.networks import (
     PREPROCESSING,
     Network,
     auto_batch_size,
+    check_engine,
+    engine_version,
     file_digest,
     get_backbone,
     is_own_model,
@@ -54,6 +56,13 @@ def _run(engine, batch, batch_size):
         for i, row in zip(chosen, engine.run(pixels, batch_size, regions)):
             rows[i] = row
     return rows
+
+
+def _engine_release(engine):
+    """Return what an engine's rows depend on beside the network."""
+    if engine == "keras":
+        return os.environ.get("KERAS_BACKEND", "tensorflow")
+    return engine_version(engine)
 
 
 def _as_tuple(value):
@@ -104,6 +113,10 @@ class DeepFeatures(FeatureExtractor):
         colour of ImageNet; "tf": -1..1; "torch": red, green, blue, 0..1, minus the mean colour of
         ImageNet and divided by its standard deviation; "none": red, green, blue, 0..255. Networks
         that have a name have their own: None.
+    engine : {"keras", "openvino", "onnxruntime"}, default="keras"
+        What runs the network. The two others are extras, ``pip install "featbus[openvino]"``, and
+        faster on most processors. The first row takes Keras, which builds the network; converted,
+        it stays on disk, see :ref:`engines`.
     random_state : int, default=0
         Seed of the random weights; without effect if there are others.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
@@ -207,6 +220,7 @@ class DeepFeatures(FeatureExtractor):
         batch_size=32,
         backbone_options=None,
         preprocessing=None,
+        engine="keras",
         random_state=0,
         dtype=np.float32,
     ):
@@ -218,6 +232,7 @@ class DeepFeatures(FeatureExtractor):
         self.batch_size = batch_size
         self.backbone_options = backbone_options
         self.preprocessing = preprocessing
+        self.engine = engine
         self.random_state = random_state
         self.dtype = dtype
 
@@ -260,7 +275,7 @@ class DeepFeatures(FeatureExtractor):
         params = vars(network) | {
             "weights": network.digest
             or (network.weights and f"{network.weights}, keras {version('keras')}"),
-            "engine": ("keras", os.environ.get("KERAS_BACKEND", "tensorflow")),
+            "engine": (network.engine, _engine_release(network.engine)),
             "dtype": self._checked_dtype().name,
         }
         if params.pop("model") is not None:
@@ -271,7 +286,11 @@ class DeepFeatures(FeatureExtractor):
         """Check the parameters, and return the network that they describe."""
         self._checked_dtype()
         self._check_batch_size()
-        taken = {"layers": self._checked_layers(), "pooling": self._checked_pooling()}
+        taken = {
+            "layers": self._checked_layers(),
+            "pooling": self._checked_pooling(),
+            "engine": check_engine(self.engine),
+        }
         return self._own_network(taken) if is_own_model(self.backbone) else self._network(taken)
 
     def _check_batch_size(self):
@@ -394,6 +413,19 @@ class DeepFeatures(FeatureExtractor):
             ],
             dtype=object,
         )
+
+    @property
+    def engine_report_(self):
+        """What is known of the engine; loads the network.
+
+        Returns
+        -------
+        dict
+            "engine" and "version". Of a converted network also "max_relative_error", of rows
+            against those of Keras at conversion; "seconds" that this took; "digest" of what was
+            converted, and the "path" where it is kept.
+        """
+        return dict(load_engine(self._checked_network()).report)
 
     def _windows(self, network):
         """Yield layer, window and the feature map's shape for each group of columns."""

@@ -1,4 +1,4 @@
-"""Networks: the table of backbones, their weights, and the engine that runs them.
+"""Networks: the table of backbones, their weights, and the engines that run them.
 
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
@@ -12,6 +12,7 @@ from featbus.networks._backbones import (
     preprocess,
 )
 from featbus.networks._bundles import fetch_weights, list_weights, resolve_weights
+from featbus.networks._converted import ENGINES, ConvertedEngine, check_engine, engine_version
 from featbus.networks._engines import (
     KerasEngine,
     Network,
@@ -26,15 +27,19 @@ from featbus.networks._weights import check_weights, file_digest
 
 __all__ = [
     "BACKBONES",
+    "ENGINES",
     "PREPROCESSING",
     "STAGES",
     "Backbone",
+    "ConvertedEngine",
     "KerasEngine",
     "Network",
     "auto_batch_size",
     "build_base",
     "build_model",
+    "check_engine",
     "check_weights",
+    "engine_version",
     "fetch_weights",
     "file_digest",
     "get_backbone",

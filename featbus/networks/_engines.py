@@ -16,6 +16,7 @@ import numpy as np
 from featbus.networks._backbones import BACKBONES, STAGES, preprocess
 from featbus.networks._models import build_copy, derived_taps, output_of
 from featbus.networks._pooling import pool, region_weights
+from featbus.networks._threads import limit_tensorflow
 from featbus.networks._weights import explain_build_error, load_file
 
 _LOCK = threading.Lock()
@@ -46,6 +47,8 @@ class Network:
         Parameters of the backbone's builder.
     preprocessing : str or None
         What a model of one's own expects, see `preprocess`; None: the table has the backbone.
+    engine : {"keras", "openvino", "onnxruntime"}
+        What runs the network, see `load_engine`.
     model : keras.Model, str, path or None
         The model of one's own or its file. It does not count when networks are compared: its digest
         does.
@@ -60,6 +63,7 @@ class Network:
     random_state: int | None = 0
     options: tuple = ()
     preprocessing: str | None = None
+    engine: str = "keras"
     model: object = field(default=None, compare=False, repr=False)
 
     @property
@@ -86,6 +90,8 @@ def _import_keras():
             "Keras is set to image_data_format 'channels_first', featbus needs 'channels_last': "
             "call keras.config.set_image_data_format('channels_last')."
         )
+    if keras.backend.backend() == "tensorflow":
+        limit_tensorflow()
     return keras
 
 
@@ -275,6 +281,8 @@ class KerasEngine:
     ----------
     shapes : tuple of tuple of int
         Height, width and channels of the feature map of each of the layers.
+    report : dict
+        "engine" and its "version".
     """
 
     def __init__(self, network):
@@ -287,6 +295,7 @@ class KerasEngine:
         jit_compile = _import_keras().backend.backend() == "jax"
         for model in models:
             model.compile(jit_compile=jit_compile)
+        self.report = {"engine": "keras", "version": _import_keras().__version__}
 
     def run(self, pixels, batch_size, regions=None):
         """Compute the rows of a batch in one forward pass.
@@ -380,7 +389,11 @@ def _filled_up(values, size):
 
 @lru_cache(maxsize=8)
 def _load_engine(network):
-    return KerasEngine(network)
+    if network.engine == "keras":
+        return KerasEngine(network)
+    from featbus.networks._converted import ConvertedEngine  # which builds on this module
+
+    return ConvertedEngine(network)
 
 
 def load_engine(network):
@@ -393,7 +406,7 @@ def load_engine(network):
 
     Returns
     -------
-    KerasEngine
+    KerasEngine or ConvertedEngine
         The engine. The eight used last stay in memory.
     """
     with _LOCK:

@@ -1,0 +1,539 @@
+"""Converted engines: OpenVINO and ONNX Runtime against Keras, and the cache they come from."""
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import joblib
+import numpy as np
+import pytest
+from _data import data_dir
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from featbus import DeepFeatures
+from featbus.images import with_mask
+from featbus.networks import (
+    ConvertedEngine,
+    KerasEngine,
+    Network,
+    _converted,
+    build_model,
+    check_engine,
+    load_engine,
+    model_digest,
+    preprocess,
+)
+from featbus.networks._engines import _import_keras
+from featbus.networks._threads import thread_limit
+
+ENGINES = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(not importlib.util.find_spec(name), reason=f"no {name}")
+    )
+    for name in ("openvino", "onnxruntime")
+]
+# One small network of each family, and its input size.
+FAMILIES = {
+    "vgg16": 64,
+    "resnet50": 64,
+    "resnet50_v2": 64,
+    "inception_v3": 96,
+    "inception_resnet_v2": 96,
+    "xception": 96,
+    "densenet121": 64,
+    "mobilenet": 96,
+    "mobilenet_v2": 96,
+    "mobilenet_v3_small": 96,
+    "mobilenet_v3_large": 96,
+    "nasnet_mobile": 96,
+    "efficientnet_b0": 96,
+    "efficientnet_v2_b0": 96,
+    "convnext_tiny": 64,
+}
+# Their conversion takes longest.
+LARGE = {"inception_resnet_v2", "xception", "densenet121", "nasnet_mobile", "convnext_tiny"}
+ON_DEMAND = pytest.mark.skipif(
+    os.environ.get("FEATBUS_ALL_NETWORKS") != "1",
+    reason="FEATBUS_ALL_NETWORKS=1 converts all families",
+)
+EVERY_FAMILY = [pytest.param(name, marks=[ON_DEMAND] * (name in LARGE)) for name in FAMILIES]
+
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(cache))
+
+
+@pytest.fixture
+def real():
+    """Return the parameters of a small network with real weights."""
+    path = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
+    return {
+        "backbone": "mobilenet_v2",
+        "backbone_options": {"alpha": 0.35},
+        "weights": str(path),
+        "input_size": 96,
+        "layers": ["C3", "top"],
+        "pooling": ["avg", "max", "std"],
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Return a network of three layers, which is converted in no time."""
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    maps = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(image)
+    model = keras.Model(image, keras.layers.Conv2D(6, 3, activation="relu")(maps), name="tiny")
+    return Network(
+        "tiny",
+        (16, 16),
+        layers=("C1", "top"),
+        pooling=("avg", "max2x2"),
+        digest=model_digest(model),
+        random_state=None,
+        preprocessing="tf",
+        model=model,
+    )
+
+
+def noise(n_images=5, shape=(80, 70)):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (n_images, *shape), dtype=np.uint8)
+
+
+def pixels(size, n_images=3):
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, (n_images, *size, 3)).astype(np.float32)
+
+
+def regions(size, n_images=3):
+    """Return regions of less and less of the image; the last is smaller than a cell."""
+    inside = np.zeros((n_images, *size), np.float32)
+    for index, region in enumerate(inside):
+        region[: size[0] >> (2 * index), : size[1] >> (2 * index)] = 1
+    return inside
+
+
+def assert_close(rows, expected, rtol=1e-3):
+    """Compare rows relative to the scale of the largest value."""
+    assert np.ptp(expected) > 1e-6
+    np.testing.assert_allclose(rows, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_are_those_of_keras(engine, real):
+    images = noise()
+    keras = DeepFeatures(**real)
+    deep = DeepFeatures(**real, engine=engine)
+    rows = deep.fit_transform(images)
+    groups = np.cumsum([96, 96, 96, 1280, 1280])
+    expected = np.split(keras.transform(images), groups, axis=1)
+    for part, group in zip(np.split(rows, groups, axis=1), expected):
+        assert_close(part, group, 1e-4)
+    assert deep.get_feature_names_out().tolist() == keras.get_feature_names_out().tolist()
+    report = deep.engine_report_
+    assert report["engine"] == engine
+    assert 0 < report["max_relative_error"] < 1e-3
+    assert Path(report["path"]).is_file()
+    assert keras.engine_report_["engine"] == "keras"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batches_do_not_matter(engine, real):
+    images = noise(7)
+    expected = DeepFeatures(**real, engine=engine, batch_size=7).transform(images)
+    order = np.random.default_rng(0).permutation(7)
+    for batch_size in (1, 3, 32, "auto"):
+        deep = DeepFeatures(**real, engine=engine, batch_size=batch_size)
+        np.testing.assert_allclose(deep.transform(images[order]), expected[order], 1e-4, 1e-5)
+    with threadpool_limits(1):
+        np.testing.assert_allclose(deep.transform(images), expected, 1e-4, 1e-5)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_regions(engine, tiny):
+    batch, inside = pixels((16, 16)), regions((16, 16))
+    converted = ConvertedEngine(replace(tiny, engine=engine))
+    keras = KerasEngine(tiny)
+    assert converted.shapes == keras.shapes
+    expected = keras.run(batch, 3, inside)
+    assert_close(converted.run(batch, 3, inside), expected, 1e-5)
+    assert np.abs(keras.run(batch, 3) - expected).max() > 0.01
+    assert_close(converted.run(batch, 3), keras.run(batch, 3), 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_masked_images(engine, real):
+    inside = np.zeros((80, 70), bool)
+    inside[20:50, 10:60] = True
+    first, second = noise(2)
+    images = [with_mask(first, inside), second]
+    real = real | {"layers": "top", "pooling": "avg"}
+    expected = DeepFeatures(**real).transform(images)
+    assert_close(DeepFeatures(**real, engine=engine).transform(images), expected, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_pooling(engine, tiny):
+    poolings = ("gem", "std", "avg3x3", "std2x2", "gem2x2", "flatten")
+    network = replace(tiny, pooling=poolings)
+    batch, inside = pixels((16, 16)), regions((16, 16))
+    converted, keras = ConvertedEngine(replace(network, engine=engine)), KerasEngine(network)
+    assert_close(converted.run(batch, 3), keras.run(batch, 3), 1e-5)
+    assert_close(converted.run(batch, 3, inside), keras.run(batch, 3, inside), 1e-5)
+
+
+def calibrate(model, mode):
+    """Give random weights activations of a natural size, so that a difference shows."""
+    size, rng = model.input_shape[1:3], np.random.default_rng(0)
+    images = [cv2.resize(rng.random((side, side, 3)), size) for side in (2, 4, 8, 16, 32, 64)]
+    for layer in model.layers:
+        if hasattr(layer, "moving_mean"):
+            layer.momentum = 0
+        if type(layer).__name__ == "LayerScale":
+            layer.set_weights([np.full_like(layer.get_weights()[0], 0.3)])
+    model(preprocess(np.float32(255 * np.stack(images)), mode), training=True)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("name", EVERY_FAMILY)
+def test_every_family(name, monkeypatch):
+    size = (FAMILIES[name],) * 2
+    network = Network(name, size, layers=("C3", "top"), pooling=("avg", "max"))
+    model, shapes = build_model(network)
+    # Random EfficientNets are alive, and chaotic once calibrated: 1e-6 becomes 1e-2.
+    if not name.startswith("efficientnet"):
+        calibrate(model, network.mode)
+    monkeypatch.setattr(_converted, "build_model", lambda network, masked: (model, shapes))
+    batch = pixels(size, 2)
+    expected = model(preprocess(batch, network.mode), training=False).numpy()
+    widths = [shape[2] for shape in shapes for _ in network.pooling]
+    groups = np.cumsum(widths)[:-1]
+    for engine in filter(importlib.util.find_spec, ("openvino", "onnxruntime")):
+        if (name, engine) == ("convnext_tiny", "onnxruntime"):
+            with pytest.raises(RuntimeError, match='take engine="openvino"'):
+                ConvertedEngine(replace(network, engine=engine))
+            continue
+        converted = ConvertedEngine(replace(network, engine=engine))
+        assert converted.shapes == shapes
+        rows = converted.run(batch, 2)
+        for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
+            assert_close(part, group)
+
+
+FRESH = """
+import sys
+import numpy as np
+from featbus import DeepFeatures
+deep = DeepFeatures(**{parameters!r})
+np.save({target!r}, deep.fit_transform(np.load({source!r})))
+deep.get_feature_names_out()
+print(*{{"tensorflow", "keras", "tf2onnx", "onnx", "openvino_telemetry"}} & set(sys.modules))
+"""
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_fresh_process_needs_no_tensorflow(engine, real, tmp_path):
+    parameters = real | {"engine": engine}
+    images = noise(3)
+    expected = DeepFeatures(**parameters).transform(images)
+    source, target = str(tmp_path / "images.npy"), str(tmp_path / "rows.npy")
+    np.save(source, images)
+    code = FRESH.format(parameters=parameters, source=source, target=target)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"openvino_telemetry"}
+    np.testing.assert_allclose(np.load(target), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_processes_convert_at_once(engine, real, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    source = str(tmp_path / "images.npy")
+    np.save(source, noise(2))
+    targets = [str(tmp_path / f"{index}.npy") for index in range(2)]
+    running = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                FRESH.format(parameters=real | {"engine": engine}, source=source, target=target),
+            ]
+        )
+        for target in targets
+    ]
+    assert [process.wait(300) for process in running] == [0, 0]
+    np.testing.assert_allclose(*map(np.load, targets), rtol=1e-5, atol=1e-5)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_file_is_always_whole(tmp_path):
+    path = tmp_path / "network"
+    parts = {"model": os.urandom(1 << 20)}
+    _converted._write(path, {"seconds": 1.0}, parts)
+    with ThreadPoolExecutor() as executor:
+        writing = [
+            executor.submit(_converted._write, path, {"seconds": 1.0}, parts) for _ in range(20)
+        ]
+        while not all(future.done() for future in writing):
+            assert _converted._read(path) == ({"seconds": 1.0}, parts)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("damage", ["truncated", "changed", "empty", "other"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_damaged_file_is_converted_again(engine, damage, tiny):
+    network = replace(tiny, engine=engine)
+    engine = ConvertedEngine(network)
+    path = Path(engine.report["path"])
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    damaged = {
+        "truncated": whole[:middle],
+        "changed": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "empty": b"",
+        "other": b"something else",
+    }
+    path.write_bytes(damaged[damage])
+    again = ConvertedEngine(network)
+    assert again.report["seconds"] != engine.report["seconds"]
+    assert ConvertedEngine(network).report == again.report
+    batch = pixels((16, 16))
+    np.testing.assert_allclose(again.run(batch, 3), engine.run(batch, 3), rtol=1e-6)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_differs_from_keras_is_refused(engine, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
+    true = _converted._keras_rows
+    monkeypatch.setattr(_converted, "_keras_rows", lambda *args: 1.01 * true(*args))
+    with pytest.raises(RuntimeError, match=rf"tiny on {engine} .* differs from Keras by 0.0099"):
+        ConvertedEngine(replace(tiny, engine=engine))
+    assert not list(tmp_path.iterdir())
+
+
+def test_known_answers_of_relative_error():
+    network = Network("vgg16", (32, 32), layers=("C2", "C3"), pooling=("avg", "max"))
+    shapes = ((4, 4, 1), (2, 2, 2))
+    expected = np.array([[100, 4, 1, -2, 1e-30, 0], [50, 1, 0, 1, 0, 0]])
+    assert _converted.relative_error(expected, expected, network, shapes) == 0
+    rows = expected.copy()
+    rows[0, 2] += 0.1  # beside a magnitude of 2, in the third group of columns
+    assert _converted.relative_error(rows, expected, network, shapes) == pytest.approx(0.05)
+    rows[1, 4] = np.nan
+    assert not _converted.relative_error(rows, expected, network, shapes) <= 1e-3
+
+
+@pytest.mark.network
+def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("FEATBUS_CACHE", str(file))
+    with pytest.warns(UserWarning, match="FEATBUS_CACHE"):
+        engine = ConvertedEngine(replace(tiny, engine="openvino"))
+    assert engine.report["path"] is None
+    assert engine.run(pixels((16, 16)), 3).shape == (3, 50)
+
+
+@pytest.mark.network
+def test_another_backend_of_keras(tiny, tmp_path, monkeypatch):
+    import keras
+
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="KERAS_BACKEND=tensorflow"):
+        ConvertedEngine(replace(tiny, engine="openvino"))
+
+
+def test_an_unknown_engine():
+    with pytest.raises(ValueError, match=r"engine is 'tensorrt', expected one of \['keras', "):
+        DeepFeatures(engine="tensorrt").fit(noise())
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_missing_extra(engine, monkeypatch):
+    monkeypatch.setattr(_converted, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=rf'pip install "featbus\[{engine}\]"'):
+        DeepFeatures(engine=engine).fit(noise())
+
+
+@pytest.mark.parametrize("module", ["onnx", "tf2onnx"])
+def test_a_missing_converter(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", sys)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'{module}: pip install "featbus\[onnxruntime\]"'):
+        _converted._OnnxRuntime.convert(None)
+
+
+def test_where_converted_networks_are_kept(monkeypatch, tmp_path):
+    assert check_engine("keras") == "keras"
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert _converted.cache_dir() == tmp_path / "own"
+    monkeypatch.delenv("FEATBUS_CACHE")
+    assert _converted.cache_dir() == tmp_path / "xdg" / "featbus"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert _converted.cache_dir().is_relative_to(Path.home())
+
+
+def test_file_names_tell_networks_apart(monkeypatch):
+    monkeypatch.setattr(_converted, "engine_version", lambda engine: "1")
+    network = Network("vgg16", (32, 32), weights="a.h5", digest="12", engine="openvino")
+    others = [
+        replace(network, input_size=(32, 48)),
+        replace(network, layers=("C3",)),
+        replace(network, pooling=("max",)),
+        replace(network, digest="34"),
+        replace(network, options=(("alpha", 0.5),)),
+        replace(network, engine="onnxruntime"),
+        replace(network, weights=None, digest=None),
+        replace(network, weights=None, digest=None, random_state=1),
+    ]
+    names = {_converted._file_name(one, masked) for one in [network, *others] for masked in (0, 1)}
+    assert len(names) == 18
+    # Where the file of weights lies does not matter.
+    assert _converted._file_name(replace(network, weights="b.h5"), False) in {
+        _converted._file_name(network, False)
+    }
+
+
+def test_engines_have_fingerprints_of_their_own(monkeypatch):
+    def of(engine):
+        return DeepFeatures(weights=None, engine=engine)._fingerprint_params()
+
+    found = {name: of(name) for name in ("keras", "openvino") if importlib.util.find_spec(name)}
+    assert len({str(params) for params in found.values()}) == len(found)
+    if "openvino" in found:
+        import openvino
+
+        monkeypatch.setattr(openvino, "__version__", "1.2.3-more")
+        assert of("openvino")["engine"] == ("openvino", "1.2.3")
+
+
+def test_limits_of_threads():
+    assert 1 <= thread_limit() <= joblib.cpu_count()
+    with threadpool_limits(1):
+        assert thread_limit() == 1
+    code = "from featbus.networks._threads import thread_limit; print(thread_limit())"
+    for variables, expected in (({"OMP_NUM_THREADS": "1"}, 1), ({}, thread_limit())):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, check=True)
+        assert int(done.stdout) == expected
+
+
+def test_workers_share_the_cores():
+    n_cores = joblib.cpu_count()
+    limits = joblib.Parallel(n_jobs=n_cores, backend="loky")(
+        joblib.delayed(thread_limit)() for _ in range(2)
+    )
+    assert limits == [1, 1]
+
+
+def _tensorflow_threads():
+    _import_keras()
+    import tensorflow as tf
+
+    tf.zeros(1)
+    return tf.config.threading.get_intra_op_parallelism_threads()
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="one core")
+def test_tensorflow_in_workers_shares_the_cores(monkeypatch):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    found = joblib.Parallel(n_jobs=joblib.cpu_count(), backend="loky")(
+        [joblib.delayed(_tensorflow_threads)()]
+    )
+    assert found == [1]
+
+
+@pytest.mark.network
+def test_no_more_threads_than_allowed(tiny):
+    pytest.importorskip("openvino")
+    engine = ConvertedEngine(replace(tiny, engine="openvino"))
+    runtime, running, most = engine._runtimes[False], [], []
+
+    def counting(inputs):
+        running.append(threading.get_ident())
+        most.append(len(set(running)))
+        try:
+            return runtime(inputs)
+        finally:
+            running.remove(threading.get_ident())
+
+    engine._runtimes[False] = counting
+    with threadpool_limits(1):
+        engine.run(pixels((16, 16), 40), 40)
+    assert max(most) == 1
+    engine.run(pixels((16, 16), 40), 40)
+    assert max(most) <= joblib.cpu_count()
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sharing_and_pickles(engine, real):
+    deep = DeepFeatures(**real, engine=engine)
+    images = noise(3)
+    expected = deep.fit_transform(images)
+    network = deep._checked_network()
+    assert load_engine(network) is load_engine(clone(deep)._checked_network())
+    pickled = pickle.dumps(deep)
+    assert len(pickled) < 10_000
+    np.testing.assert_array_equal(pickle.loads(pickled).transform(images), expected)
+    with ThreadPoolExecutor(2) as executor:
+        for rows in executor.map(clone(deep).transform, [images] * 6):
+            np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
+
+
+def _row_and_engine(deep, image):
+    rows = deep.transform([image])
+    engine = load_engine(deep._checked_network())
+    return os.getpid(), id(engine), rows[0], "tensorflow" in sys.modules
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_worker_loads_one_network(engine, real):
+    deep = DeepFeatures(**real, engine=engine)
+    images = noise(6)
+    expected = deep.transform(images)
+    results = joblib.Parallel(n_jobs=2, backend="loky")(
+        joblib.delayed(_row_and_engine)(deep, image) for image in images
+    )
+    pids, engines, rows, imported = zip(*results)
+    assert os.getpid() not in pids
+    assert len(set(zip(pids, engines))) == len(set(pids))
+    assert not any(imported)
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,433 @@
+"""Features of networks that learn from the training images."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import sklearn
+from _adapters import from_rows
+from _data import data_dir
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from featbus import DeepFeatures, FeatureBus, FineTunedFeatures, ImageLoader
+from featbus.augmentation import Augmentation
+from featbus.bus import fingerprint
+from featbus.feature_extraction import _fine_tuned
+from featbus.images import with_mask
+from featbus.networks import build_model
+
+pytestmark = [
+    pytest.mark.network,
+    # Keras meets it when it reads a TensorFlow variable with NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+
+def diagonals(n_images=80, seed=0):
+    """Return images of noise, and which way a faint texture in them leans."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_images) % 2
+    noise, strokes = rng.normal(size=(2, n_images, 32, 32))
+    kernel = np.eye(5) / 5
+    texture = [cv2.filter2D(x, -1, kernel if k else kernel[::-1]) for x, k in zip(strokes, y)]
+    gain = rng.uniform(15, 45, (n_images, 1, 1))
+    return np.clip(128 + gain * (noise + 2 * np.stack(texture)), 0, 255).astype(np.uint8), y
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Return the parameters of a network of three stages that saw no images yet."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = maps = keras.Input((32, 32, 3))
+    for stage, width in enumerate((8, 12, 16), 1):
+        convolution = layers.Conv2D(width, 3, 2, "same", use_bias=False, name=f"conv_{stage}")
+        normalization = layers.BatchNormalization(name=f"bn_{stage}")
+        maps = layers.ReLU(name=f"relu_{stage}")(normalization(convolution(maps)))
+    path = tmp_path_factory.mktemp("networks") / "tiny.keras"
+    keras.Model(inputs, maps).save(path)
+    return {"backbone": path, "preprocessing": "tf"}
+
+
+@pytest.fixture(scope="module")
+def quick(network):
+    """Return parameters that let a network learn in seconds; a mirror image leans the other way."""
+    return network | {"unfreeze": "all", "learning_rate": 0.003, "augmentation": False}
+
+
+@pytest.fixture(scope="module")
+def learned(quick):
+    images, y = diagonals()
+    return FineTunedFeatures(**quick).fit(images, y)
+
+
+def test_it_learns_what_frozen_features_do_not_show(network, learned):
+    images, y = diagonals()
+    others, their_y = diagonals(200, seed=1)
+    areas = []
+    for features in (DeepFeatures(**network), learned):
+        classifier = make_pipeline(StandardScaler(), LogisticRegression())
+        classifier.fit(features.transform(images), y)
+        areas.append(
+            roc_auc_score(their_y, classifier.decision_function(features.transform(others)))
+        )
+    assert areas[0] < 0.75
+    assert areas[1] > 0.9
+
+
+def test_attributes(learned):
+    history = learned.history_
+    assert learned.classes_.tolist() == [0, 1]
+    assert {len(values) for values in history.values()} == {learned.n_epochs_ + 1}
+    assert len(learned.validation_indices_) == 16
+    assert diagonals()[1][learned.validation_indices_].mean() == 0.5
+    assert 0 < learned.best_epoch_ <= learned.n_epochs_ <= learned.epochs
+    assert learned.best_epoch_ == np.argmin(history["val_loss"])
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_columns_are_those_of_deep_features(network, learned):
+    frozen = DeepFeatures(**network)
+    assert learned.get_feature_names_out().tolist() == frozen.get_feature_names_out().tolist()
+    assert learned.get_feature_names_out()[3] == "tiny_top_avg_0003"
+    assert learned.where("tiny_top_avg_0003", (64, 64))[:2] == (slice(0, 64), slice(0, 64))
+    wide = clone(learned).set_params(dtype=np.float64, epochs=1).fit(*diagonals())
+    assert wide.transform(diagonals()[0]).dtype == np.float64
+
+
+def test_the_weights_are_those_of_the_best_epoch(quick, monkeypatch):
+    """As many epochs as the best one took, and no more, give the same rows."""
+    images, y = diagonals(40)
+    rows = []
+    for epochs in (20, 2):
+        losses = iter([0.0, 1.0, 0.5, 0.3, 0.4, 0.3, 0.1])  # the first one is that to learn from
+        monkeypatch.setattr(_fine_tuned._Learner, "loss", lambda *_, it=losses: (next(it), 0.5))
+        tuned = FineTunedFeatures(**quick, patience=2, epochs=epochs).fit(images, y)
+        assert (tuned.best_epoch_, tuned.n_epochs_) == (2, min(4, epochs))
+        rows.append(tuned.transform(images))
+    np.testing.assert_allclose(*rows, rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_that_gets_worse_is_taken_as_it_was(quick):
+    images, y = diagonals(40)
+    hasty = FineTunedFeatures(**quick | {"learning_rate": 30.0}, epochs=3, patience=2)
+    hasty.fit(images, y)
+    assert (hasty.best_epoch_, hasty.n_epochs_, hasty.weights_) == (0, 2, {})
+    frozen = DeepFeatures(quick["backbone"], preprocessing="tf")
+    np.testing.assert_allclose(hasty.transform(images), frozen.transform(images), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("stage", "first"), [("C2", 2), ("C3", 3), ("C5", 4), (None, 4)])
+def test_only_layers_behind_the_stage_learn(quick, stage, first):
+    images, y = diagonals(24)
+    layers = ["relu_1", "relu_2", "relu_3"]
+    tuned = FineTunedFeatures(
+        **quick | {"unfreeze": stage, "layers": layers}, epochs=1, validation_share=0
+    )
+    if stage == "C5":  # the network ends before
+        with pytest.raises(ValueError, match="unfreeze is 'C5', and tiny has no weights between"):
+            tuned.fit(images, y)
+        return
+    rows = tuned.fit(images, y).transform(images)
+    expected = {
+        f"{layer}_{number}/{name}"
+        for number in range(first, 4)
+        for layer, name in (("conv", "kernel"), ("bn", "gamma"), ("bn", "beta"))
+    }
+    assert set(tuned.weights_) == expected
+    frozen = DeepFeatures(quick["backbone"], preprocessing="tf", layers=layers).transform(images)
+    kept = 8 + 12 * (first > 2) + 16 * (first > 3)
+    np.testing.assert_allclose(rows[:, :kept], frozen[:, :kept], rtol=1e-5, atol=1e-6)
+    assert first > 3 or np.abs(rows - frozen)[:, kept:].max() > 0.01
+
+
+def test_statistics_of_batch_normalization_stay(learned):
+    """The network with its own statistics and the learned weights gives the rows."""
+    model, _ = build_model(DeepFeatures(learned.backbone, preprocessing="tf")._checked_network())
+    for variable in model.variables:
+        if variable.path in learned.weights_:
+            variable.assign(learned.weights_[variable.path])
+    images, _ = diagonals(4)
+    pixels = np.repeat(images[..., np.newaxis], 3, axis=3).astype(np.float32) / 127.5 - 1
+    expected = model.predict_on_batch(pixels)
+    np.testing.assert_allclose(learned.transform(images), expected, rtol=1e-4, atol=1e-5)
+    assert not any("moving" in path for path in learned.weights_)
+
+
+def test_groups_stay_together(quick):
+    images, y = diagonals(48)
+    y, groups = np.repeat(["b", "a"], 24), np.array([f"p{n // 4}" for n in range(48)], dtype=object)
+    tuned = FineTunedFeatures(**quick, epochs=1).fit(images, y, groups=groups)
+    apart = np.isin(np.arange(48), tuned.validation_indices_)
+    assert not set(groups[apart]) & set(groups[~apart])
+    assert set(y[apart]) == {"a", "b"}
+    assert apart.sum() in (8, 12)
+    loose = clone(tuned).fit(images, y).validation_indices_
+    apart = np.isin(np.arange(48), loose)
+    assert set(groups[apart]) & set(groups[~apart])
+
+
+def test_groups_are_routed(quick):
+    images, y = diagonals(48)
+    groups = np.arange(48) // 4
+    with sklearn.config_context(enable_metadata_routing=True):
+        tuned = FineTunedFeatures(**quick, epochs=1).set_fit_request(groups=True)
+        bus = FeatureBus(make_pipeline(ImageLoader(), tuned)).fit(images, y, groups=groups)
+        inner = bus.transformer_[-1]
+        apart = np.isin(np.arange(48), inner.validation_indices_)
+        assert not set(groups[apart]) & set(groups[~apart])
+        scores = cross_val_score(
+            make_pipeline(tuned, SVC()), images, y, cv=GroupKFold(2), params={"groups": groups}
+        )
+    assert len(scores) == 2
+
+
+def test_seeds(quick, learned):
+    images, y = diagonals()
+    again = clone(learned).fit(images, y)
+    np.testing.assert_allclose(again.transform(images), learned.transform(images), rtol=1e-3)
+    assert again.history_["val_loss"] == pytest.approx(learned.history_["val_loss"], rel=1e-3)
+    other = clone(learned).set_params(random_state=1, epochs=1).fit(images, y)
+    assert other.validation_indices_.tolist() != learned.validation_indices_.tolist()
+
+
+def test_images_change_anew_in_each_epoch(quick, monkeypatch):
+    images, y = diagonals(20)
+    seen = []
+
+    def spy(image, rng, augmentation):
+        seen.append((image.tobytes(), rng.random(), augmentation))
+        return image
+
+    monkeypatch.setattr(_fine_tuned, "augment", spy)
+    tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=2, patience=2)
+    tuned.fit(images, y)
+    assert len(seen) == 2 * 16 == len({draw for _, draw, _ in seen})
+    apart = {images[index].tobytes() for index in tuned.validation_indices_}
+    learned_from = {image.tobytes() for image in images} - apart
+    assert {image for image, _, _ in seen[:16]} == {image for image, _, _ in seen[16:]}
+    assert {image for image, _, _ in seen} == learned_from
+    assert {augmentation for _, _, augmentation in seen} == {Augmentation()}
+
+
+def test_losses_at_no_speed(quick):
+    """Learning sees the network as in inference, and counts every image as much as any other."""
+    images, y = diagonals(21)
+    slow = {"learning_rate": 1e-12, "validation_share": 0, "class_weight": None}
+    tuned = FineTunedFeatures(**quick | slow, epochs=1).fit(images, y)
+    before, after = tuned.history_["loss"]
+    assert after == pytest.approx(before, rel=1e-4)
+    assert np.isnan(tuned.history_["val_loss"]).all()
+    assert (tuned.best_epoch_, len(tuned.validation_indices_)) == (1, 0)
+
+
+def test_class_weights(quick):
+    """Nine images of 32 weigh as much as the other 23, and those apart as much as these."""
+    images, y = diagonals(40)
+    y[:16] = 0
+    slow = quick | {"learning_rate": 1e-12, "epochs": 1}
+    balanced, named, plain = (
+        FineTunedFeatures(**slow, class_weight=weight).fit(images, y)
+        for weight in ("balanced", {0: 16 / 23, 1: 16 / 9}, None)
+    )
+    assert y.sum() - y[balanced.validation_indices_].sum() == 9
+    for name in ("loss", "val_loss"):
+        assert balanced.history_[name] == pytest.approx(named.history_[name], rel=1e-4)
+        assert balanced.history_[name][0] != pytest.approx(plain.history_[name][0], rel=0.01)
+
+
+def test_masked_images(quick):
+    """What lies outside the region does not matter, neither for learning nor for the rows."""
+    images, y = diagonals(24)
+    inside = np.zeros((32, 32), bool)
+    inside[8:24, 8:32] = True
+    other = np.where(inside, images, 255 - images).astype(np.uint8)
+    rows = []
+    for batch in (images, other):
+        masked = [with_mask(image, inside) for image in batch[:-1]] + [images[-1]]
+        tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=1, validation_share=0)
+        rows.append(tuned.fit(masked, y).transform(masked))
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4, atol=1e-6)
+    assert np.abs(rows[0] - tuned.transform(images)).max() > 0.01
+
+
+def test_images_of_any_kind(quick):
+    images, y = diagonals(24)
+    once = clone(FineTunedFeatures(**quick, epochs=1))
+    expected = once.fit(images, y).transform(images)
+    colour = np.repeat(images[..., np.newaxis], 3, axis=3)
+    for batch in (list(images), images.astype(np.uint16) * 257, images / 255, colour):
+        rows = clone(once).fit(batch, y).transform(batch)
+        np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_pickles_hold_what_was_learned(learned):
+    images, _ = diagonals(6)
+    pickled = pickle.dumps(learned)
+    assert len(pickled) < 4 * sum(weight.size for weight in learned.weights_.values()) + 10_000
+    copy = pickle.loads(pickled)
+    np.testing.assert_array_equal(copy.transform(images), learned.transform(images))
+    assert fingerprint(copy) == fingerprint(learned)
+    with pytest.raises(ValueError, match="FineTunedFeatures instance is not fitted"):
+        clone(learned).transform(images)
+    with pytest.raises(ValueError, match="FineTunedFeatures instance is not fitted"):
+        clone(learned).get_feature_names_out()
+
+
+def test_folds_share_no_rows(quick, tmp_path):
+    """Each fold has its own network; a bus that keeps rows must not mix them up."""
+    images, y = diagonals(48)
+    memory = tmp_path / "rows.sqlite"
+    tuned = FineTunedFeatures(**quick, epochs=2, validation_share=0)
+    first, second = (
+        FeatureBus(tuned, memory=memory).fit(images[part], y[part])
+        for part in (slice(0, 32), slice(16, 48))
+    )
+    assert fingerprint(first.transformer_) != fingerprint(second.transformer_)
+    for bus in (first, second):
+        np.testing.assert_array_equal(bus.transform(images), bus.transformer_.transform(images))
+    assert np.abs(first.transform(images) - second.transform(images)).max() > 0.01
+    again = FeatureBus(tuned, memory=memory).fit(images[:32], y[:32])
+    np.testing.assert_allclose(again.transform(images), first.transform(images), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_grid_search_in_processes(quick):
+    images, y = diagonals(48)
+    pipeline = make_pipeline(FineTunedFeatures(**quick, epochs=2), SVC())
+    search = GridSearchCV(pipeline, {"finetunedfeatures__unfreeze": [None, "all"]}, cv=2, n_jobs=2)
+    search.fit(images, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.predict(images).shape == (48,)
+
+
+def test_changed_base_weights_are_an_error(quick, learned, tmp_path):
+    import keras
+
+    path = tmp_path / "tiny.keras"
+    path.write_bytes(quick["backbone"].read_bytes())
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick | {"backbone": path}, epochs=1).fit(images, y)
+    model = keras.models.load_model(path)
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    model.save(path)
+    with pytest.raises(ValueError, match="weights that tiny started from are others than in fit"):
+        tuned.transform(images)
+
+
+def test_output(quick, capsys):
+    images, y = diagonals(24)
+    FineTunedFeatures(**quick, epochs=1, verbose=True).fit(images, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 0", "epoch 1"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"unfreeze": "C6"}, "unfreeze is 'C6', expected a stage"),
+        ({"epochs": 0}, "epochs is 0, expected a positive integer"),
+        ({"patience": 1.5}, "patience is 1.5, expected a positive integer"),
+        ({"batch_size": "auto"}, "batch_size is 'auto', expected a positive integer"),
+        ({"validation_share": 0.9}, "validation_share is 0.9, expected a share from 0 to 0.5"),
+        ({"learning_rate": 0}, "learning_rate is 0, expected a positive number"),
+        ({"learning_rate": np.nan}, "learning_rate is nan, expected a positive number"),
+        ({"random_state": None}, "random_state is None, expected an integer from 0"),
+        ({"augmentation": True}, "augmentation is True, expected a featbus.augmentation"),
+        ({"backbone": "mobilnet_v2"}, "backbone is 'mobilnet_v2', .*Did you mean 'mobilenet_v2'"),
+        ({"layers": 3}, "layers is 3, expected 'top'"),
+        (
+            {"augmentation": Augmentation(dihedral=True), "input_size": (64, 96)},
+            r"dihedral=True, and the network's input is \(64, 96\) pixels: expected a square one",
+        ),
+    ],
+)
+def test_parameters_are_checked(parameters, message):
+    images, y = diagonals(4)
+    with pytest.raises((ValueError, TypeError), match=message):
+        FineTunedFeatures(**{"weights": None} | parameters).fit(images, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "requires y to be passed, but the target y is None: expected the class"),
+        ([1] * 6, r"y has 1 class, \[1\], expected two at least"),
+        ([0, 1, 0, 1], "inconsistent numbers of samples"),
+        ([0, 1, 0, 1, 0, np.nan], "Input y contains NaN"),
+        (["a", "b", "a", "b", "a", None], "Input y contains NaN or None"),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "Unknown label type"),
+        ([[0, 1]] * 6, "y should be a 1d array"),
+        ([0, 0, 0, 0, 0, 1], r"the classes have \[5, 1\] groups. Expected 2 at least"),
+    ],
+)
+def test_bad_classes(y, message):
+    images = diagonals(6)[0]
+    y = y if y is None else np.array(y, dtype=object if isinstance(y[0], str) else None)
+    with pytest.raises(ValueError, match=message):
+        FineTunedFeatures(weights=None).fit(images, y)
+
+
+def test_bad_groups():
+    images, y = diagonals(6)
+    tuned = FineTunedFeatures(weights=None)
+    with pytest.raises(ValueError, match=r"the classes have \[1, 1\] groups"):
+        tuned.fit(images, y, groups=[0] * 6)
+    with pytest.raises(ValueError, match="groups has NaN or None"):
+        tuned.fit(images, y, groups=[0, 1, 2, 3, 4, np.nan])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        tuned.fit(images, y, groups=[0, 1])
+
+
+def test_a_bad_image_is_named(quick):
+    images, y = diagonals(6)
+    with pytest.raises(ValueError, match="image 2 has 1024 NaN"):
+        FineTunedFeatures(**quick).fit([*images[:2], np.full((32, 32), np.nan), *images[3:]], y)
+
+
+@pytest.mark.slow
+def test_a_known_network():
+    """The last stage of MobileNetV2 learns, and is pickled; the rest comes from the file."""
+    path = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
+    parameters = {"backbone_options": {"alpha": 0.35}, "weights": path, "input_size": 64}
+    images, y = diagonals(24)
+    layers = ["C4", "top"]
+    tuned = FineTunedFeatures(**parameters, layers=layers, epochs=1, validation_share=0)
+    rows = tuned.fit(images, y).transform(images)
+    frozen = DeepFeatures("mobilenet_v2", **parameters, layers=layers).transform(images)
+    np.testing.assert_allclose(rows[:, :192], frozen[:, :192], rtol=1e-4, atol=1e-5)
+    assert np.abs(rows - frozen)[:, 192:].max() > 0.01
+    assert {path.split("_")[0] for path in tuned.weights_} == {"block", "Conv"}
+    assert not any(path.startswith("block_12") for path in tuned.weights_)
+    assert len(pickle.dumps(tuned)) < 1_300_000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_scikit_learns_checks(quick):
+    path = quick["backbone"]
+    tuned = from_rows(FineTunedFeatures)(
+        **quick | {"backbone": str(path), "layers": "C2"},
+        epochs=1,
+        validation_share=0,
+        batch_size=1,  # rounding depends on the place in a batch
+    )
+    failed = {}
+    for candidate, check in estimator_checks_generator(tuned):
+        try:
+            check(candidate)
+        except BaseException as error:
+            name = check.func.__name__
+            if type(error).__name__ != "SkipTest" or name != "check_array_api_input":
+                failed[name] = f"{type(error).__name__}: {error}"
+    assert not failed
