@@ -10,6 +10,7 @@ import cv2
 import joblib
 import numpy as np
 from _interleaved import compare
+from joblib.externals.loky import get_reusable_executor
 from sklearn.pipeline import make_pipeline, make_union
 
 from featbus import HOG, LBP, FeatureBus, Resize, make_breast_ultrasound
@@ -48,3 +49,4 @@ def main(n_images=512):
 if __name__ == "__main__":
     cv2.setNumThreads(1)
     main()
+    get_reusable_executor().shutdown()
