@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from featbus import DeepFeatures, Resize
+from featbus.feature_extraction import _deep
 from featbus.images import with_mask
 from featbus.networks import Network, _engines, build_base
 
@@ -63,6 +65,27 @@ def test_batches_do_not_matter(trained):
         order = np.random.default_rng(0).permutation(7)
         shuffled = DeepFeatures(**parameters, batch_size=3).transform(images[order])
         assert_rows_equal(shuffled, expected[order])
+
+
+def test_the_next_batch_is_read_meanwhile(monkeypatch):
+    second_batch = threading.Event()
+    to_pixels = _deep._to_pixels
+
+    def reading(image, size):
+        if image[0, 0] == 2:
+            second_batch.set()
+        return to_pixels(image, size)
+
+    class Engine:
+        def run(self, pixels, batch_size, regions):
+            assert second_batch.wait(30)
+            return pixels.mean(axis=(1, 2))
+
+    monkeypatch.setattr(_deep, "_to_pixels", reading)
+    monkeypatch.setattr(_deep, "load_engine", lambda network: Engine())
+    images = np.arange(3, dtype=np.uint8)[:, np.newaxis, np.newaxis] + np.zeros((1, 32, 32), "u1")
+    rows = DeepFeatures(**SMALL, batch_size=2).transform(images)
+    np.testing.assert_array_equal(rows, np.repeat([[0], [1], [2]], 3, axis=1))
 
 
 @pytest.mark.network

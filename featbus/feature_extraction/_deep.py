@@ -1,6 +1,7 @@
 """Features of frozen convolutional networks."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import islice
 from numbers import Integral
@@ -29,11 +30,11 @@ from featbus.networks import (
 
 
 def _to_pixels(image, size):
-    """Return the image as a network takes it: RGB, of `size`, float32 0..255."""
+    """Return the image as a network takes it: RGB, of `size`, 0..255, uint8 or float32."""
     image = fill_mask(image)
     # A grey image is cheaper to resize while it has one channel.
-    image = resize(image if image.ndim == 2 else to_rgb(image), size)
-    return to_float(to_rgb(image)) * 255
+    image = to_rgb(resize(image if image.ndim == 2 else to_rgb(image), size))
+    return image if image.dtype == np.uint8 else to_float(image) * 255
 
 
 def _to_region(image, size):
@@ -42,6 +43,15 @@ def _to_region(image, size):
     if inside is None or inside.all():
         return None
     return resize(inside.astype(np.float32), size)
+
+
+def _ahead(batches):
+    """Yield batches; the next one is read in another thread meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        coming = executor.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = executor.submit(next, batches, None)
+            yield batch
 
 
 def _run(engine, batch, batch_size):
@@ -259,7 +269,8 @@ class DeepFeatures(FeatureExtractor):
         automatic = self.batch_size == "auto"
         batch_size = auto_batch_size(network.input_size) if automatic else self.batch_size
         inputs = self._iter_inputs(images, network.input_size)
-        while batch := list(islice(inputs, batch_size)):
+        batches = iter(lambda: list(islice(inputs, batch_size)), [])
+        for batch in _ahead(batches):
             yield from _run(load_engine(network), batch, batch_size)
 
     def _iter_inputs(self, images, size):

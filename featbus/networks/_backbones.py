@@ -22,7 +22,7 @@ def preprocess(pixels, mode):
 
     Parameters
     ----------
-    pixels : ndarray of float32 of shape (..., 3)
+    pixels : ndarray of uint8 or float32 of shape (..., 3)
         RGB, 0..255.
     mode : {"caffe", "tf", "torch", "none"}
         "caffe": BGR minus ImageNet's mean colour; "tf": -1..1; "torch": 0..1 minus ImageNet's mean
@@ -36,7 +36,10 @@ def preprocess(pixels, mode):
     reverse, mean, scale = _PREPROCESSING[mode]
     if reverse:
         pixels = pixels[..., ::-1]
-    return (pixels - np.float32(mean)) / np.float32(scale)
+    # With a plain minus, NumPy 1 takes half precision for a number and bytes.
+    pixels = np.subtract(pixels, np.float32(mean), dtype=np.float32)
+    pixels /= np.float32(scale)
+    return pixels
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,7 @@ class ConvertedEngine:
 
         Parameters
         ----------
-        pixels : ndarray of float32 of shape (n_images, height, width, 3)
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
             RGB, 0..255, in the network's input size.
         batch_size : int
             Without effect: images run one at a time.

@@ -302,7 +302,7 @@ class KerasEngine:
 
         Parameters
         ----------
-        pixels : ndarray of float32 of shape (n_images, height, width, 3)
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
             RGB, 0..255, in the network's input size.
         batch_size : int
             The largest batch there will be. Smaller ones are filled up to a power of two: a network
