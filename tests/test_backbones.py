@@ -52,7 +52,11 @@ def marks(name):
 
 EVERY_BACKBONE = [pytest.param(name, marks=marks(name)) for name in BACKBONES]
 # With their own pooling, which takes another build and is the same everywhere.
-EVERY_FAMILY = [parameter for parameter in EVERY_BACKBONE if parameter.values[0] in FAMILIES]
+EVERY_FAMILY = [
+    pytest.param(name, marks=[pytest.mark.network, *([] if name in FAST else [FURTHER])])
+    for name in BACKBONES
+    if name in FAMILIES
+]
 
 # Keras meets it when it reads a TensorFlow variable with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

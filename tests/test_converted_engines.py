@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 from _data import data_dir
+from _engine_worker import row_and_engine, tensorflow_threads
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -31,7 +32,6 @@ from featbus.networks import (
     model_digest,
     preprocess,
 )
-from featbus.networks._engines import _import_keras
 from featbus.networks._threads import thread_limit
 
 ENGINES = [
@@ -460,21 +460,13 @@ def test_workers_share_the_cores():
     assert limits == [1, 1]
 
 
-def _tensorflow_threads():
-    _import_keras()
-    import tensorflow as tf
-
-    tf.zeros(1)
-    return tf.config.threading.get_intra_op_parallelism_threads()
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.skipif(joblib.cpu_count() < 2, reason="one core")
 def test_tensorflow_in_workers_shares_the_cores(monkeypatch):
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     found = joblib.Parallel(n_jobs=joblib.cpu_count(), backend="loky")(
-        [joblib.delayed(_tensorflow_threads)()]
+        [joblib.delayed(tensorflow_threads)()]
     )
     assert found == [1]
 
@@ -517,12 +509,6 @@ def test_sharing_and_pickles(engine, real):
             np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
 
 
-def _row_and_engine(deep, image):
-    rows = deep.transform([image])
-    engine = load_engine(deep._checked_network())
-    return os.getpid(), id(engine), rows[0], "tensorflow" in sys.modules
-
-
 @pytest.mark.network
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_worker_loads_one_network(engine, real):
@@ -530,7 +516,7 @@ def test_each_worker_loads_one_network(engine, real):
     images = noise(6)
     expected = deep.transform(images)
     results = joblib.Parallel(n_jobs=2, backend="loky")(
-        joblib.delayed(_row_and_engine)(deep, image) for image in images
+        joblib.delayed(row_and_engine)(deep, image) for image in images
     )
     pids, engines, rows, imported = zip(*results)
     assert os.getpid() not in pids
