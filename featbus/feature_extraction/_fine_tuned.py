@@ -52,8 +52,10 @@ def _split(y, groups, share, seed):
     n_groups = [len(np.unique(groups[y == label])) for label in range(y.max() + 1)]
     n_splits = min(round(1 / share), *n_groups)
     if n_splits > 1:
-        folds = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-        for learning, watching in folds.split(y, y, groups):
+        # Before scikit-learn 1.8, its own shuffling undoes the stratification.
+        names, groups = np.unique(groups, return_inverse=True)
+        groups = np.random.default_rng(seed).permutation(len(names))[groups]
+        for learning, watching in StratifiedGroupKFold(n_splits).split(y, y, groups):
             if set(y[learning]) == set(y[watching]):
                 return learning, watching
     raise ValueError(
@@ -192,6 +194,8 @@ class _Learner:
             images = [self._changed(index, rng, augmentation) for index in indices[part]]
             missing = (0, self._batch_size - len(part))
             # What fills the last batch up, so that it is no other shape to compile, weighs nothing.
+            # Some releases of Keras return the mean since the last reset.
+            self._model.reset_metrics()
             loss = self._model.train_on_batch(
                 self._inputs(images),
                 np.pad(y[part], missing),
