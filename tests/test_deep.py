@@ -496,8 +496,20 @@ def test_no_code_of_a_file_is_run(tmp_path):
     model.save(tmp_path / "code.keras")
     with pytest.raises(ValueError, match="code.keras' cannot be loaded .* without Lambda layers"):
         DeepFeatures(tmp_path / "code.keras", preprocessing="tf").transform(noise(1))
-    with pytest.raises(ValueError, match="'code' cannot be copied: .* without Lambda layers"):
-        DeepFeatures(model, preprocessing="tf").transform(noise(1))
+
+
+@pytest.mark.network
+def test_a_model_that_cannot_be_copied(monkeypatch):
+    import keras
+
+    def refuse(model, input_tensors):
+        raise TypeError("no.")
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)], name="code")
+    deep = DeepFeatures(model, preprocessing="tf")
+    monkeypatch.setattr(keras.models, "clone_model", refuse)
+    with pytest.raises(ValueError, match="'code' cannot be copied: no. .* without Lambda layers"):
+        deep.transform(noise(1))
 
 
 @pytest.mark.network
