@@ -227,9 +227,13 @@ class FeatureStore:
             try:
                 yield self._connection
             except _ERRORS as error:
+                # Another thread may have met the same while this one waited for the lock.
+                is_known = not (self._readable if action == "read" else self._writable)
                 if action == "read":
                     self._readable = False
                 self._writable = False
+                if is_known:
+                    return
                 warnings.warn(
                     f"The feature store {self.path!r} cannot be {action} ({error}). The work goes "
                     "on, and rows are computed again where needed. Free disk space, or delete the "
