@@ -1,7 +1,10 @@
 """Base classes: `ImageTransformer` (image -> image) and `FeatureExtractor` (image -> row)."""
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +27,7 @@ def _naming_image(index):
         raise ValueError(f"image {index}: {error}") from error
 
 
-def iter_images(batch, read=read_image):
+def iter_images(batch, read=read_image, n_threads=1):
     """Read and check the images of a batch, one at a time.
 
     Parameters
@@ -33,19 +36,36 @@ def iter_images(batch, read=read_image):
         What `featbus.images.as_batch` returned.
     read : callable, default=featbus.io.read_image
         Reads the path of an image.
+    n_threads : int, default=1
+        Number of files that are read at a time, a few ahead of what was asked for. 1 reads them
+        only when they are asked for.
 
     Yields
     ------
     ndarray or MaskedArray
         Checked images, see `featbus.images.check_image`.
     """
-    for index, item in enumerate(batch):
-        if is_path(item):
-            with _naming_image(index):
-                image = check_image(read(item), f"the file {str(item)!r}")
-        else:
-            image = check_image(item, f"image {index}")
-        yield image
+    if n_threads == 1 or not any(map(is_path, batch)):
+        yield from map(partial(_checked_image, read), range(len(batch)), batch)
+        return
+    executor = ThreadPoolExecutor(n_threads)
+    coming = deque()
+    try:
+        for index, item in enumerate(batch):
+            coming.append(executor.submit(_checked_image, read, index, item))
+            if len(coming) > 2 * n_threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _checked_image(read, index, item):
+    if not is_path(item):
+        return check_image(item, f"image {index}")
+    with _naming_image(index):
+        return check_image(read(item), f"the file {str(item)!r}")
 
 
 class ImageEstimator(TransformerMixin, BaseEstimator):
@@ -207,7 +227,7 @@ class FeatureExtractor(ImageEstimator):
         """
         batch = self._check_batch(X, reset=False)
         rows = None
-        for index, row in enumerate(self._iter_rows(iter_images(batch))):
+        for index, row in enumerate(self._iter_rows(self._iter_images(batch))):
             if rows is None:
                 rows = np.empty((len(batch), len(row)), dtype=self._checked_dtype())
             rows[index] = row
@@ -249,6 +269,9 @@ class FeatureExtractor(ImageEstimator):
     def _describe(self, name):
         """Return what the column of this name looks at within its box."""
         return name.partition("_")[2].replace("_", " ")
+
+    def _iter_images(self, batch):
+        return iter_images(batch)
 
     def _iter_rows(self, images):
         """Yield the row of each of the checked `images`."""

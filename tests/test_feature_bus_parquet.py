@@ -356,8 +356,8 @@ def test_a_file_that_changes_while_its_row_is_computed(bus, paths, directory, mo
 
     read_images = _batches.iter_images
 
-    def read_and_overwrite(items):
-        images = list(read_images(items))
+    def read_and_overwrite(items, **options):
+        images = list(read_images(items, **options))
         for path in set(items) & {paths[7]}:
             cv2.imwrite(str(path), np.zeros((12, 12), np.uint8))
         return images

@@ -14,6 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from featbus.base import FeatureExtractor, ImageTransformer, iter_images
 from featbus.images import is_path
+from featbus.networks import thread_limit
 from featbus.preprocessing import ImageLoader
 
 # What one bad image raises. Anything else, such as missing weights, is wrong for all of them.
@@ -31,11 +32,11 @@ def _reads_plainly(transformer):
     return is_ours and not isinstance(transformer, ImageLoader)
 
 
-def _prepare(transformer, items):
+def _prepare(transformer, items, n_threads=1):
     """Read and preprocess; return the last step, and what to hand to it."""
     if _reads_plainly(transformer) and any(map(is_path, items)):
         # Once, however many steps of a FeatureUnion want it.
-        items = list(iter_images(items))
+        items = list(iter_images(items, n_threads=n_threads))
     if isinstance(transformer, Pipeline) and len(transformer) > 1:
         return transformer[-1], transformer[:-1].transform(items)
     return transformer, items
@@ -72,14 +73,14 @@ def _in_turn(transformer, batches):
 
 def _overlapped(transformer, batches):
     """Compute batches in order; the next one is prepared while the last step works on this one."""
-    batches = iter(batches)
+    batches, n_threads = iter(batches), thread_limit()
 
     def prepare_next():
         items = next(batches, None)
         if items is None:
             return None
         try:
-            return items, _prepare(transformer, items)
+            return items, _prepare(transformer, items, n_threads)
         except _IMAGE_ERRORS:
             return items, None
 
@@ -180,7 +181,7 @@ def iter_results(transformer, batches, n_jobs=None):
         Batches of images, taken from it only as they are needed.
     n_jobs : int or None, default=None
         Number of joblib's workers. None: those of the active `joblib.parallel_config`, else one
-        that reads ahead on a second thread; 1: one, with nothing beside it.
+        for which other threads read ahead; 1: one, with nothing beside it.
 
     Yields
     ------

@@ -38,9 +38,9 @@ class FeatureBus(ImageEstimator):
     batch_size : int, default=32
         Number of images that go through all steps at a time. Memory grows with it.
     n_jobs : int or None, default=None
-        Number of batches at a time. None means one, of which a second thread reads and prepares
-        the next meanwhile; 1 has nothing beside it. In a `joblib.parallel_config` context its
-        backend is used, and its number for None: threads (the default), loky, Dask or Ray.
+        Number of batches at a time. None means one, while other threads read and prepare the
+        next; 1 has nothing beside it. In a `joblib.parallel_config` context its backend is used,
+        and its number for None: threads (the default), loky, Dask or Ray.
     on_error : {"raise", "nan"}, default="raise"
         What an invalid or unreadable image does: raise an error that names it, or give a row of
         NaN, an entry in `errors_` and one warning for all.

@@ -8,7 +8,7 @@ from numbers import Integral
 
 import numpy as np
 
-from featbus.base import FeatureExtractor, _naming_image
+from featbus.base import FeatureExtractor, _naming_image, iter_images
 from featbus.images import fill_mask, inside_mask, resize, to_float, to_rgb
 from featbus.networks import (
     PREPROCESSING,
@@ -25,6 +25,7 @@ from featbus.networks import (
     model_input_size,
     model_name,
     resolve_weights,
+    thread_limit,
     windows,
 )
 
@@ -217,7 +218,7 @@ class DeepFeatures(FeatureExtractor):
     ['mobilenet_v2_block_6_expand_relu_avg_0000', 'mobilenet_v2_out_relu_avg_1279']
     """
 
-    _algorithm_version = 2
+    _algorithm_version = 3
 
     def __init__(
         self,
@@ -263,6 +264,10 @@ class DeepFeatures(FeatureExtractor):
         """
         self._checked_network()
         return super().fit(X, y)
+
+    def _iter_images(self, batch):
+        # The network would wait for a single thread.
+        return iter_images(batch, n_threads=thread_limit())
 
     def _iter_rows(self, images):
         network = self._checked_network()

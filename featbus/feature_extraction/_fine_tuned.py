@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import Augmentation, augment
 from featbus.base import _naming_image, iter_images
-from featbus.feature_extraction._deep import DeepFeatures, _run
+from featbus.feature_extraction._deep import DeepFeatures, _ahead, _run
 from featbus.images import fill_mask, fill_value, inside_mask, resize, to_float, to_rgb, with_mask
 from featbus.networks import (
     STAGES,
@@ -97,17 +97,9 @@ class _TunedNetwork(Network):
     learned: dict = field(default=None, compare=False, repr=False)
 
 
-class _TunedEngine(KerasEngine):
-    def __init__(self, network):
-        super().__init__(network)
-        for variable in self._model.variables:
-            if variable.path in network.learned:
-                variable.assign(network.learned[variable.path])
-
-
 @lru_cache(maxsize=2)
 def _load_tuned(network):
-    return _TunedEngine(network)
+    return KerasEngine(network, network.learned)
 
 
 def _digest(weights):
@@ -373,7 +365,7 @@ class FineTunedFeatures(DeepFeatures):
     (1, ['loss', 'val_accuracy', 'val_loss'])
     """
 
-    _algorithm_version = 1
+    _algorithm_version = 2
 
     def __init__(
         self,
@@ -505,7 +497,7 @@ class FineTunedFeatures(DeepFeatures):
     def _iter_rows(self, images):
         network = self._tuned_network()
         inputs = self._iter_inputs(images, network.input_size)
-        while batch := list(islice(inputs, self.batch_size)):
+        for batch in _ahead(iter(lambda: list(islice(inputs, self.batch_size)), [])):
             yield from _run(self._engine(network), batch, self.batch_size)
 
     def get_feature_names_out(self, input_features=None):

@@ -23,6 +23,7 @@ from featbus.networks._engines import (
 )
 from featbus.networks._models import is_own_model, model_digest, model_input_size, model_name
 from featbus.networks._pooling import is_pooling, pool, region_weights, windows
+from featbus.networks._threads import thread_limit
 from featbus.networks._weights import check_weights, file_digest
 
 __all__ = [
@@ -54,5 +55,6 @@ __all__ = [
     "preprocess",
     "region_weights",
     "resolve_weights",
+    "thread_limit",
     "windows",
 ]

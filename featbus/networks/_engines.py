@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from featbus.networks._backbones import BACKBONES, STAGES, preprocess
+from featbus.networks._folding import fold
 from featbus.networks._models import build_copy, derived_taps, output_of
 from featbus.networks._pooling import pool, region_weights
 from featbus.networks._threads import limit_tensorflow
@@ -213,13 +214,18 @@ def _feature_maps(base, network):
     return list(maps.values())
 
 
-def _build_models(network, *kinds):
+def _build_models(network, *kinds, learned=None, folded=False):
     """Build models that share one network: masked and unmasked ones, as `kinds` says."""
     keras = _import_keras()
     base = build_base(network)
-    maps = _feature_maps(base, network)
+    for variable in base.variables if learned else ():
+        if variable.path in learned:
+            variable.assign(learned[variable.path])
+    base = keras.Model(base.input, _feature_maps(base, network))
+    if folded:
+        base = fold(base)
     # Whatever the network computes in, rows are in single precision.
-    maps = [keras.ops.cast(tensor, "float32") for tensor in maps]
+    maps = [keras.ops.cast(tensor, "float32") for tensor in base.outputs]
     models = [_add_pooling(base, maps, network.pooling, masked) for masked in kinds]
     return tuple(tuple(tensor.shape[1:]) for tensor in maps), *models
 
@@ -236,14 +242,14 @@ def _add_pooling(base, maps, pooling, masked):
     return keras.Model(inputs, rows[0] if len(rows) == 1 else keras.ops.concatenate(rows, axis=-1))
 
 
-def _apart(function, *arguments):
+def _apart(function, *arguments, **options):
     """Call a function in a thread of its own.
 
     Keras keeps automatic layer names, dtype policy and scopes per thread: a network that is built
     apart always has the same names, and the user's settings and names stay as they are.
     """
     with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(function, *arguments).result()
+        return executor.submit(function, *arguments, **options).result()
 
 
 def build_model(network, *, masked=False):
@@ -276,6 +282,8 @@ class KerasEngine:
     ----------
     network : Network
         What to build.
+    learned : dict of str to ndarray, default=None
+        Weights that take the place of the network's, by the path of the Keras variable.
 
     Attributes
     ----------
@@ -285,11 +293,13 @@ class KerasEngine:
         "engine" and its "version".
     """
 
-    def __init__(self, network):
+    def __init__(self, network, learned=None):
         self._mode = network.mode
         self._running = threading.Lock()
         self._largest = sys.maxsize  # batch that the memory suffices for, as far as is known
-        self.shapes, *models = _apart(_build_models, network, False, True)
+        self.shapes, *models = _apart(
+            _build_models, network, False, True, learned=learned, folded=True
+        )
         self._model, self._masked_model = models
         # JAX needs its compiler; TensorFlow's graphs are faster on a CPU without XLA.
         jit_compile = _import_keras().backend.backend() == "jax"

@@ -1,10 +1,12 @@
 """How many threads a network may use."""
 
 import os
+import sys
 from contextlib import suppress
+from functools import lru_cache
 
 import joblib
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController
 
 
 def thread_limit():
@@ -17,8 +19,16 @@ def thread_limit():
         Workers of loky and Dask start with such limits, `threadpoolctl.threadpool_limits` and the
         variable ``OMP_NUM_THREADS`` set others.
     """
-    limits = [info["num_threads"] for info in threadpool_info() if info["num_threads"]]
+    # A library that brings a pool of threads comes with a module.
+    pools = _pools(len(sys.modules)).info()
+    limits = [info["num_threads"] for info in pools if info["num_threads"]]
     return max(1, min([joblib.cpu_count(), *limits]))
+
+
+@lru_cache(maxsize=1)
+def _pools(n_modules):
+    """Find the pools of threads in this process, which takes milliseconds."""
+    return ThreadpoolController()
 
 
 def limit_tensorflow():
