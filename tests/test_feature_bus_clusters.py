@@ -126,7 +126,7 @@ def test_dask_loses_nothing_with_a_worker(kind, client, not_here, paths, memory,
 
 def test_dask_names_the_images_that_kill_workers(cluster, client, paths, log, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    bus = FeatureBus(CountingMean(log=log, delay=0.1), batch_size=4)
+    bus = FeatureBus(CountingMean(log=log, delay=0.5), batch_size=4)
     with (
         one_killed(dask_workers(client), log, after=1),
         joblib.parallel_config("dask"),
