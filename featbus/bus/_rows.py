@@ -72,7 +72,8 @@ class Rows:
         dtype = row.dtype
         if self._on_error == "nan" and dtype.kind != "f":
             dtype = np.result_type(dtype, np.float64)  # which has a NaN
-        return np.full((len(self.batch), len(row)), np.nan if dtype.kind == "f" else 0, dtype)
+        # Not filled: that would take the system longer than some features take to compute.
+        return np.empty((len(self.batch), len(row)), dtype)
 
     def fail(self, index, error):
         """Take in the error of an image; raise it if errors are to be raised."""
@@ -106,6 +107,7 @@ class Rows:
             raise ValueError(f"No image gave a row. {named_error(error, index)}") from error
         failures = [self._failure(*item) for item in sorted(self._errors.items())]
         if failures:
+            self._array[list(self._errors)] = np.nan
             first = failures[0].index
             warnings.warn(
                 f"{len(failures)} of {len(self.batch)} images gave no row but NaN; `errors_` lists "
