@@ -61,7 +61,7 @@ def overhead_of_a_cold_store(folder, data):
                 deep, memory=folder / f"{next(new)}.sqlite"
             ).fit_transform(paths),
         },
-        repeats=11,
+        repeats=41,
         packages=["featbus", "tensorflow", "keras"],
         threads="all cores",
     )
