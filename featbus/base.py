@@ -233,6 +233,13 @@ class FeatureExtractor(ImageEstimator):
             rows[index] = row
         return rows
 
+    # `transform` of a batch in two parts, which `FeatureBus` calls in two threads.
+    def _prepare(self, X):
+        return X
+
+    def _finish(self, prepared):
+        return self.transform(prepared)
+
     def where(self, name, image_shape):
         """Tell which pixels are behind a column.
 

@@ -37,13 +37,15 @@ def _prepare(transformer, items, n_threads=1):
     if _reads_plainly(transformer) and any(map(is_path, items)):
         # Once, however many steps of a FeatureUnion want it.
         items = list(iter_images(items, n_threads=n_threads))
+    last = transformer
     if isinstance(transformer, Pipeline) and len(transformer) > 1:
-        return transformer[-1], transformer[:-1].transform(items)
-    return transformer, items
+        last, items = transformer[-1], transformer[:-1].transform(items)
+    return last, last._prepare(items) if isinstance(last, FeatureExtractor) else items
 
 
 def _finish(last, prepared):
-    return list(np.asarray(last.transform(prepared)))
+    is_ours = isinstance(last, FeatureExtractor)
+    return list(np.asarray(last._finish(prepared) if is_ours else last.transform(prepared)))
 
 
 def _one_by_one(transformer, items):
@@ -72,7 +74,7 @@ def _in_turn(transformer, batches):
 
 
 def _overlapped(transformer, batches):
-    """Compute batches in order; the next one is prepared while the last step works on this one."""
+    """Compute batches in order; others are prepared, and handed over, meanwhile."""
     batches, n_threads = iter(batches), thread_limit()
 
     def prepare_next():
@@ -84,11 +86,15 @@ def _overlapped(transformer, batches):
         except _IMAGE_ERRORS:
             return items, None
 
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        coming = executor.submit(prepare_next)
+    with ThreadPoolExecutor(max_workers=1) as reader, ThreadPoolExecutor(max_workers=1) as worker:
+        coming, current = reader.submit(prepare_next), None
         while (batch := coming.result()) is not None:
-            coming = executor.submit(prepare_next)
-            yield _finished(transformer, *batch)
+            coming = reader.submit(prepare_next)
+            previous, current = current, worker.submit(_finished, transformer, *batch)
+            if previous is not None:
+                yield previous.result()
+        if current is not None:
+            yield current.result()
 
 
 def _finished(transformer, items, prepared):

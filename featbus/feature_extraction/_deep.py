@@ -270,13 +270,35 @@ class DeepFeatures(FeatureExtractor):
         return iter_images(batch, n_threads=thread_limit())
 
     def _iter_rows(self, images):
-        network = self._checked_network()
-        automatic = self.batch_size == "auto"
-        batch_size = auto_batch_size(network.input_size) if automatic else self.batch_size
+        network = self._usable_network()
+        batch_size = self._usable_batch_size(network)
         inputs = self._iter_inputs(images, network.input_size)
-        batches = iter(lambda: list(islice(inputs, batch_size)), [])
-        for batch in _ahead(batches):
-            yield from _run(load_engine(network), batch, batch_size)
+        for batch in _ahead(iter(lambda: list(islice(inputs, batch_size)), [])):
+            yield from _run(self._engine(network), batch, batch_size)
+
+    def _prepare(self, X):
+        images = self._iter_images(self._check_batch(X, reset=False))
+        return list(self._iter_inputs(images, self._usable_network().input_size))
+
+    def _finish(self, prepared):
+        network = self._usable_network()
+        batch_size = self._usable_batch_size(network)
+        rows = []
+        for start in range(0, len(prepared), batch_size):
+            part = prepared[start : start + batch_size]
+            rows += _run(self._engine(network), part, batch_size)
+        return np.array(rows, dtype=self._checked_dtype())
+
+    def _usable_network(self):
+        return self._checked_network()
+
+    def _usable_batch_size(self, network):
+        if self.batch_size == "auto":
+            return auto_batch_size(network.input_size)
+        return self.batch_size
+
+    def _engine(self, network):
+        return load_engine(network)
 
     def _iter_inputs(self, images, size):
         for index, image in enumerate(images):
@@ -420,7 +442,7 @@ class DeepFeatures(FeatureExtractor):
             its Keras layer where that has a name of its own, else "top" or "C1" to "C5". Row and
             column of a window come before the channel: ``vgg16_block5_pool_avg2x2_r0c1_0017``.
         """
-        network = self._checked_network()
+        network = self._usable_network()
         return np.array(
             [
                 f"{network.backbone}_{network.label(layer)}_{window.label}_{channel:04d}"
@@ -441,11 +463,11 @@ class DeepFeatures(FeatureExtractor):
             against those of Keras at conversion; "seconds" that this took; "digest" of what was
             converted, and the "path" where it is kept.
         """
-        return dict(load_engine(self._checked_network()).report)
+        return dict(self._engine(self._usable_network()).report)
 
     def _windows(self, network):
         """Yield layer, window and the feature map's shape for each group of columns."""
-        for layer, shape in zip(network.layers, load_engine(network).shapes):
+        for layer, shape in zip(network.layers, self._engine(network).shapes):
             for pooling in network.pooling:
                 for window in windows(pooling, *shape[:2]):
                     yield layer, window, shape
@@ -453,7 +475,7 @@ class DeepFeatures(FeatureExtractor):
     def _boxes(self, image_shape):
         # Where a window's cells lie; what a cell looks at reaches further.
         boxes = []
-        for _, window, (height, width, channels) in self._windows(self._checked_network()):
+        for _, window, (height, width, channels) in self._windows(self._usable_network()):
             down, across = image_shape[0] / height, image_shape[1] / width
             top, left = int(window.top * down), int(window.left * across)
             bottom, right = np.ceil([window.bottom * down, window.right * across]).astype(int)

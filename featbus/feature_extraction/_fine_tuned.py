@@ -4,7 +4,6 @@ import hashlib
 import threading
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import Augmentation, augment
 from featbus.base import _naming_image, iter_images
-from featbus.feature_extraction._deep import DeepFeatures, _ahead, _run
+from featbus.feature_extraction._deep import DeepFeatures
 from featbus.images import fill_mask, fill_value, inside_mask, resize, to_float, to_rgb, with_mask
 from featbus.networks import (
     STAGES,
@@ -28,7 +27,6 @@ from featbus.networks import (
     build_model,
     preprocess,
     region_weights,
-    windows,
 )
 
 _LOCK = threading.Lock()
@@ -494,12 +492,6 @@ class FineTunedFeatures(DeepFeatures):
             with _naming_image(index):
                 yield _as_stored(image, size)
 
-    def _iter_rows(self, images):
-        network = self._tuned_network()
-        inputs = self._iter_inputs(images, network.input_size)
-        for batch in _ahead(iter(lambda: list(islice(inputs, self.batch_size)), [])):
-            yield from _run(self._engine(network), batch, self.batch_size)
-
     def get_feature_names_out(self, input_features=None):
         """Return the columns' names; loads the network.
 
@@ -516,18 +508,11 @@ class FineTunedFeatures(DeepFeatures):
         check_is_fitted(self)
         return super().get_feature_names_out(input_features)
 
-    def _windows(self, network):
-        shapes = self._engine(self._tuned_network()).shapes
-        for layer, shape in zip(network.layers, shapes):
-            for pooling in network.pooling:
-                for window in windows(pooling, *shape[:2]):
-                    yield layer, window, shape
-
     def _engine(self, network):
         with _LOCK:
             return _load_tuned(network)
 
-    def _tuned_network(self):
+    def _usable_network(self):
         """Return the network with what it has learnt."""
         check_is_fitted(self)
         network = self._checked_network()
