@@ -126,10 +126,6 @@ class _PartitionRows(Rows):
         super().fail(index, error)
         self.digests[index] = _digest(self.batch[index])
 
-    def array(self):
-        """Return the rows, or None if there is none."""
-        return self._array
-
     def failures(self):
         """Return the failures, by their positions among all images."""
         failures = [self._failure(*error) for error in sorted(self._errors.items())]

@@ -107,14 +107,19 @@ class Rows:
             raise ValueError(f"No image gave a row. {named_error(error, index)}") from error
         failures = [self._failure(*item) for item in sorted(self._errors.items())]
         if failures:
-            self._array[list(self._errors)] = np.nan
             first = failures[0].index
             warnings.warn(
                 f"{len(failures)} of {len(self.batch)} images gave no row but NaN; `errors_` lists "
                 f"them. The first: {named_error(self._errors[first], first)}",
                 stacklevel=3,
             )
-        return self._array, failures
+        return self.array(), failures
+
+    def array(self):
+        """Return the rows, of NaN where an image gave none, or None if no image gave one."""
+        if self._array is not None and self._errors:
+            self._array[list(self._errors)] = np.nan
+        return self._array
 
     def _failure(self, index, error):
         item = self.batch[index]
