@@ -10,6 +10,7 @@ import argparse
 import os
 import tempfile
 import time
+import timeit
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 from _interleaved import compare
 
 from featbus import DeepFeatures, Resize, make_breast_ultrasound
+from featbus.io import read_image
 from featbus.networks import BACKBONES, Network, build_base, preprocess
 
 DEFAULT = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "resnet50", "inception_v3", "vgg16")
@@ -99,7 +101,7 @@ def embetter_side(paths):
 
 
 def gigaflops(base):
-    """Return the billions of multiplications and additions of the convolutions, an image."""
+    """Return the billions of multiplications and additions of plain convolutions, an image."""
     import keras
 
     convolutions = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -151,11 +153,11 @@ def compare_network(name, paths, folder, repeats):
     for side, seconds in times.items():
         speed = np.median(times["keras.Model.predict, arrays"] / seconds)
         print(f"{side:32} {speed:5.2f} times as fast as predict")
-    if name.startswith("vgg"):
-        work = gigaflops(base) * len(paths)
-        achieved = [f"{side} {work / np.median(seconds):.0f}" for side, seconds in times.items()]
-        print(f"GFLOP/s: {', '.join(achieved)}; sgemm now {sgemm():.0f}")
-    print()
+    work = gigaflops(base) * len(paths)
+    achieved = [f"{side} {work / np.median(seconds):.0f}" for side, seconds in times.items()]
+    print(f"GFLOP/s of plain convolutions: {', '.join(achieved)}; sgemm now {sgemm():.0f}")
+    decoding = min(timeit.repeat(lambda: [read_image(path) for path in paths], number=1, repeat=3))
+    print(f"decoding the files alone, in one thread: {1e3 * decoding:.0f} ms\n")
 
 
 def main():
