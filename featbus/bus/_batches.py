@@ -86,7 +86,8 @@ def _overlapped(transformer, batches):
         except _IMAGE_ERRORS:
             return items, None
 
-    with ThreadPoolExecutor(max_workers=1) as reader, ThreadPoolExecutor(max_workers=1) as worker:
+    reader, worker = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
+    try:
         coming, current = reader.submit(prepare_next), None
         while (batch := coming.result()) is not None:
             coming = reader.submit(prepare_next)
@@ -95,6 +96,9 @@ def _overlapped(transformer, batches):
                 yield previous.result()
         if current is not None:
             yield current.result()
+    finally:
+        for executor in (reader, worker):
+            executor.shutdown(cancel_futures=True)
 
 
 def _finished(transformer, items, prepared):

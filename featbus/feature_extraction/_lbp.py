@@ -1,5 +1,6 @@
 """Local binary patterns."""
 
+import math
 import threading
 from collections import OrderedDict
 from functools import lru_cache, partial
@@ -422,7 +423,7 @@ class LBP(FeatureExtractor):
 
     def _extract(self, image):
         scales = self._scales()
-        self._check_size(image)
+        self._check_size(image, max(radius for _, radius in scales))
         inside = inside_mask(image)
         pixels = np.ma.getdata(to_gray(image))
         return np.concatenate([self._histograms(pixels, inside, *scale) for scale in scales])
@@ -477,12 +478,15 @@ class LBP(FeatureExtractor):
             )
         return n_codes
 
-    def _check_size(self, image):
+    def _check_size(self, image, radius):
         cells = self._checked_cells()
-        if image.shape[0] < cells[0] or image.shape[1] < cells[1]:
+        # Whatever lies beyond the border counts as black: some neighbour has to lie inside.
+        smallest = [max(n, math.floor(radius) + 1) for n in cells]
+        if image.shape[0] < smallest[0] or image.shape[1] < smallest[1]:
             raise ValueError(
                 f"the image is {image.shape[0]} x {image.shape[1]} pixels, expected at least "
-                f"{cells[0]} x {cells[1]}: one pixel a cell. Use larger images or fewer cells."
+                f"{smallest[0]} x {smallest[1]}: more than the radius {radius:g}, and one pixel a "
+                "cell. Use larger images, a smaller radius or fewer cells."
             )
 
     def _checked_cells(self):
