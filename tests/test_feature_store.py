@@ -169,7 +169,7 @@ def test_killed_in_mid_write_ten_times(bus, memory, log):
 def test_ctrl_c_keeps_what_was_computed(memory, log):
     import signal
 
-    worker = start_worker(memory, log, delay=0.02)
+    worker = start_worker(memory, log, delay=0.1)
     while count(log) < 40:
         time.sleep(0.01)
     worker.send_signal(signal.SIGINT)
