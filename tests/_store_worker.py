@@ -1,5 +1,6 @@
 """A process that fills a store, for tests that run several of them or kill one."""
 
+import signal
 import sys
 
 import numpy as np
@@ -20,4 +21,6 @@ def main(memory, log, delay, start, stop):
 
 
 if __name__ == "__main__":
+    # A shell that runs the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:])
