@@ -2,6 +2,14 @@
 
 import numpy as np
 
+_ARGUMENTS = ("kernel_size", "strides", "padding", "dilation_rate")
+# Of each kind of convolution its other arguments, and its kernels.
+_KINDS = {
+    "Conv2D": (("filters", "groups"), ("kernel",)),
+    "DepthwiseConv2D": (("depth_multiplier",), ("depthwise",)),
+    "SeparableConv2D": (("filters", "depth_multiplier"), ("depthwise", "pointwise")),
+}
+
 
 def fold(model):
     """Rebuild a model without the batch normalizations that directly follow a convolution.
@@ -96,10 +104,12 @@ def _is_plain(layer):
     """Tell whether a layer is a convolution and nothing else."""
     import keras
 
-    kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D
-    if type(layer) not in kinds or layer.activation is not keras.activations.linear:
+    kind = type(layer)
+    if kind not in [getattr(keras.layers, name) for name in _KINDS]:
         return False
-    n_weights = 1 + (type(layer) is keras.layers.SeparableConv2D) + layer.use_bias
+    if layer.activation is not keras.activations.linear:
+        return False
+    n_weights = len(_KINDS[kind.__name__][1]) + layer.use_bias
     return layer.data_format == "channels_last" and len(layer.weights) == n_weights
 
 
@@ -120,7 +130,15 @@ def _folded(convolution, normalization):
     is_depthwise = type(convolution) is keras.layers.DepthwiseConv2D
     channels = kernel.shape[2:] if is_depthwise else kernel.shape[3:]
     weights += [kernel * factor.reshape(channels), bias]
-    config = convolution.get_config() | {"use_bias": True}
+    return _unbuilt(convolution), [np.float32(weight) for weight in weights]
+
+
+def _unbuilt(convolution):
+    """Return a convolution of the same kind, with a bias."""
+    kind = type(convolution)
+    more, kernels = _KINDS[kind.__name__]
+    # Not by way of `get_config`, which imports TensorFlow on any backend.
+    arguments = {name: getattr(convolution, name) for name in (*_ARGUMENTS, *more)}
     # Random numbers would take their time, and be overwritten.
-    config |= {name: "zeros" for name in config if name.endswith("_initializer")}
-    return type(convolution).from_config(config), [np.float32(weight) for weight in weights]
+    arguments |= {f"{kernel}_initializer": "zeros" for kernel in kernels}
+    return kind(**arguments, use_bias=True, dtype="float32", name=convolution.name)
