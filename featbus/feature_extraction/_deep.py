@@ -277,15 +277,16 @@ class DeepFeatures(FeatureExtractor):
             yield from _run(self._engine(network), batch, batch_size)
 
     def _prepare(self, X):
+        network = self._usable_network()
         images = self._iter_images(self._check_batch(X, reset=False))
-        return list(self._iter_inputs(images, self._usable_network().input_size))
+        return network, list(self._iter_inputs(images, network.input_size))
 
     def _finish(self, prepared):
-        network = self._usable_network()
+        network, inputs = prepared
         batch_size = self._usable_batch_size(network)
         rows = []
-        for start in range(0, len(prepared), batch_size):
-            part = prepared[start : start + batch_size]
+        for start in range(0, len(inputs), batch_size):
+            part = inputs[start : start + batch_size]
             rows += _run(self._engine(network), part, batch_size)
         return np.array(rows, dtype=self._checked_dtype())
 

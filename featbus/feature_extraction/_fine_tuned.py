@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import Augmentation, augment
-from featbus.base import _naming_image, iter_images
+from featbus.base import _naming_image
 from featbus.feature_extraction._deep import DeepFeatures
 from featbus.images import fill_mask, fill_value, inside_mask, resize, to_float, to_rgb, with_mask
 from featbus.networks import (
@@ -450,7 +450,7 @@ class FineTunedFeatures(DeepFeatures):
 
     def _learn(self, network, batch, y, parts, augmentation):
         """Learn epoch by epoch, and keep the best weights."""
-        images = list(self._iter_stored(iter_images(batch), network.input_size))
+        images = list(self._iter_stored(self._iter_images(batch), network.input_size))
         learner = _Learner(network, self.unfreeze, images, self.batch_size)
         # A class of the images apart has the weight that it has for learning.
         learning, watching = (
@@ -491,22 +491,6 @@ class FineTunedFeatures(DeepFeatures):
         for index, image in enumerate(images):
             with _naming_image(index):
                 yield _as_stored(image, size)
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names; loads the network.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            As `DeepFeatures` has them.
-        """
-        check_is_fitted(self)
-        return super().get_feature_names_out(input_features)
 
     def _engine(self, network):
         with _LOCK:
