@@ -1,5 +1,8 @@
 """Batch normalization, folded into the convolutions before it."""
 
+from collections import Counter
+from itertools import chain
+
 import numpy as np
 
 _ARGUMENTS = ("kernel_size", "strides", "padding", "dilation_rate")
@@ -79,14 +82,9 @@ def _pairs(calls, outputs):
     """Yield each convolution whose output goes to one batch normalization and nowhere else."""
     import keras
 
-    n_calls, n_uses, makers = {}, {}, {}
-    for layer, inputs, output in calls:
-        n_calls[layer] = n_calls.get(layer, 0) + 1
-        makers[id(output)] = layer
-        for tensor in inputs:
-            n_uses[id(tensor)] = n_uses.get(id(tensor), 0) + 1
-    for tensor in outputs:
-        n_uses[id(tensor)] = n_uses.get(id(tensor), 0) + 1
+    n_calls = Counter(layer for layer, _, _ in calls)
+    n_uses = Counter(map(id, chain(outputs, *(inputs for _, inputs, _ in calls))))
+    makers = {id(output): layer for layer, _, output in calls}
     for layer, inputs, output in calls:
         if type(layer) is not keras.layers.BatchNormalization or len(inputs) != 1:
             continue
