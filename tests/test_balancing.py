@@ -207,9 +207,13 @@ def test_a_threshold_is_tuned_behind_a_bus(tmp_path):
         StandardScaler(),
         LogisticRegression(max_iter=1000),
     )
-    tuned = TunedThresholdClassifierCV(pipeline, scoring="balanced_accuracy", cv=3)
+    tuned = TunedThresholdClassifierCV(
+        pipeline, scoring="balanced_accuracy", cv=3, store_cv_results=True
+    )
     tuned.fit(IMAGES, Y)
     assert 0 < tuned.best_threshold_ < 1
+    results = tuned.cv_results_
+    assert tuned.best_score_ > np.interp(0.5, results["thresholds"], results["scores"]) + 0.01
     probabilities = tuned.estimator_.predict_proba(IMAGES)[:, 1]
     np.testing.assert_array_equal(
         tuned.predict(IMAGES), (probabilities >= tuned.best_threshold_).astype(int)
