@@ -7,7 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partialmethod
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from _store_worker import images
 
 from featbus import HOG, LBP, FeatureBus, FeatureStore
 from featbus.bus import FeatureStoreError, FeatureStoreWarning
+from featbus.bus._store import new_owner
 
 WORKER = Path(__file__).with_name("_store_worker.py")
 IMAGES = images()
@@ -178,6 +181,41 @@ def test_ctrl_c_keeps_what_was_computed(memory, log):
         assert 30 <= store.info()["n_rows"].sum() <= 60
         claims = store._connection.execute("SELECT count(*) FROM claim").fetchone()
         assert claims == (0,)
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT OR REPLACE INTO feature", "COMMIT"])
+@pytest.mark.parametrize("nth", [2, 3, 5])
+def test_ctrl_c_in_the_middle_of_a_write(statement, nth, memory, monkeypatch):
+    """Python raises the interrupt of a signal when SQLite has already done its work."""
+    seen = []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, query, *arguments):
+            return self._interrupted(super().execute(query, *arguments), query)
+
+        def executemany(self, query, *arguments):
+            return self._interrupted(super().executemany(query, *arguments), query)
+
+        def _interrupted(self, result, query):
+            if query.startswith(statement) and current_thread() is main_thread():
+                seen.append(query)
+                if len(seen) == nth:
+                    raise KeyboardInterrupt
+            return result
+
+    connect = FeatureStore._connect
+    monkeypatch.setattr(FeatureStore, "_connect", partialmethod(connect, factory=Connection))
+    with FeatureStore(memory) as store:
+        bus = FeatureBus(HOG(pixels_per_cell=(4, 4)), memory=store, batch_size=4)
+        with pytest.raises(KeyboardInterrupt):
+            bus.fit_transform(IMAGES[:40])
+        with FeatureStore(memory) as other:
+            assert other.claim(b"f", [b"a"], new_owner()) == [b"a"]  # nobody holds the file
+            claims = other._connection.execute("SELECT count(*) FROM claim").fetchone()
+        assert claims == (1,)
+        rows = bus.fit_transform(IMAGES[:40])
+        np.testing.assert_array_equal(rows, bus.transformer_.transform(IMAGES[:40]))
+        assert store.info()["n_rows"].tolist() == [40]
 
 
 def test_a_full_disk(memory, monkeypatch):

@@ -218,14 +218,21 @@ class FeatureStore:
             )
         return False
 
+    def _usable_connection(self):
+        """Return the connection, opened and with no transaction begun."""
+        if self._connection is None or self._pid != os.getpid():
+            self.open()
+        if self._connection.in_transaction:  # Ctrl-C came before it could be ended
+            self._connection.execute("ROLLBACK")
+        return self._connection
+
     @contextmanager
     def _using(self, action):
         """Give the connection; when SQLite fails, warn and go on without the store."""
         with self._lock:
-            if self._connection is None or self._pid != os.getpid():
-                self.open()
+            connection = self._usable_connection()
             try:
-                yield self._connection
+                yield connection
             except _ERRORS as error:
                 # Another thread may have met the same while this one waited for the lock.
                 is_known = not (self._readable if action == "read" else self._writable)
@@ -467,18 +474,17 @@ class FeatureStore:
     def _reporting(self):
         """Give the connection to a method that has no way to go on without."""
         with self._lock:
-            if self._connection is None or self._pid != os.getpid():
-                self.open()
+            connection = self._usable_connection()
             try:
-                yield self._connection
+                yield connection
             except _ERRORS as error:
                 raise FeatureStoreError(f"cannot use {self.path!r}: {error}.") from error
 
 
 @contextmanager
 def _transaction(connection):
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
     except BaseException:
         if connection.in_transaction:
