@@ -89,7 +89,7 @@ def client(cluster):
     from distributed import default_client
 
     client = default_client()
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=120)
     return client
 
 

@@ -176,9 +176,11 @@ def test_ctrl_c_keeps_what_was_computed(memory, log):
     while count(log) < 40:
         time.sleep(0.01)
     worker.send_signal(signal.SIGINT)
-    assert worker.wait(30) != 0
+    assert worker.wait(60) != 0
+    assert count(log) < 200
     with FeatureStore(memory) as store:
-        assert 30 <= store.info()["n_rows"].sum() <= 60
+        n_rows = store.info()["n_rows"].sum()
+        assert count(log) - 8 <= n_rows <= count(log)  # but for the two batches in flight
         claims = store._connection.execute("SELECT count(*) FROM claim").fetchone()
         assert claims == (0,)
 

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 
 import cv2
 import joblib
@@ -76,6 +76,10 @@ def _in_turn(transformer, batches):
 def _overlapped(transformer, batches):
     """Compute batches in order; others are prepared, and handed over, meanwhile."""
     batches, n_threads = iter(batches), thread_limit()
+    first = next(batches, None)
+    if first is None:  # all rows were in the store: no need to start threads
+        return
+    batches = chain([first], batches)
 
     def prepare_next():
         items = next(batches, None)

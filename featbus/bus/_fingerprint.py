@@ -48,10 +48,18 @@ def digest_image(item):
     ImageReadError
         If the file cannot be read.
     """
-    if is_path(item):
-        return _digest_file(os.fspath(item))
+    return digest_with_status(item)[0]
+
+
+def digest_with_status(item):
+    """Return the digest of an image, and the `item_status` that it was taken of."""
+    status = item_status(item)
+    return _digest_array(item) if status is None else _digest_file(os.fspath(item), status), status
+
+
+def _digest_array(array):
     digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
-    image = np.asanyarray(item)
+    image = np.asanyarray(array)
     digest.update(f"{image.dtype.str}{image.shape}".encode())
     digest.update(np.ascontiguousarray(np.ma.getdata(image)).data)
     if np.ma.isMaskedArray(image):
@@ -60,34 +68,36 @@ def digest_image(item):
     return digest.digest()
 
 
-def file_status(path):
-    """Return what changes whenever a file is written, even if its time stamp is set back.
+def item_status(item):
+    """Return what changes whenever an image's file is written, even if its time stamp is set back.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        The file.
+    item : ndarray, MaskedArray or path
+        One item of a batch.
 
     Returns
     -------
-    tuple of int
-        Inode, size, and times of the last change of content and of inode in nanoseconds.
+    tuple of int or None
+        Inode, size, and times of the last change of content and of inode in nanoseconds; None for
+        an array.
 
     Raises
     ------
     ImageReadError
         If there is no such file.
     """
+    if not is_path(item):
+        return None
     try:
-        status = os.stat(path)
+        status = os.stat(item)
     except OSError as error:
-        raise ImageReadError(f"cannot read {os.fspath(path)!r}: {error.strerror}.") from error
+        raise ImageReadError(f"cannot read {os.fspath(item)!r}: {error.strerror}.") from error
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _digest_file(path):
+def _digest_file(path, status):
     """Return the digest of a file's bytes, which are read again only after it was written."""
-    status = file_status(path)
     # Two changes within one tick of the file system's clock look like one, and on Windows the last
     # number is the time of birth: there, only the bytes tell.
     settled = time.time_ns() - max(status[2:]) > _TICK

@@ -12,10 +12,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from featbus import __version__
-from featbus.bus._fingerprint import digest_image, fingerprint
+from featbus.bus._fingerprint import digest_image, fingerprint, item_status
 from featbus.bus._rows import Rows, named_error
 from featbus.bus._store import is_alive, new_owner
-from featbus.bus._stored import item_status
 from featbus.images import is_path
 from featbus.io import ImageReadError
 

@@ -91,6 +91,8 @@ class Rows:
             self.put(index, self._array[source], cached=True)
 
     def _advance(self, kind):
+        if self._bar.disable:  # even so, tqdm would put the text together
+            return
         if kind is not None:
             self._counts[kind] += 1
             self._bar.set_postfix(self._counts, refresh=False)

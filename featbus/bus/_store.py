@@ -186,14 +186,17 @@ class FeatureStore:
 
     def _prepare(self, connection):
         """Bring a connection, and a new file, into the form that the other methods rely on."""
-        if self._check_schema(connection):
+        is_empty = self._check_schema(connection)
+        if is_empty:
             connection.execute("PRAGMA page_size = 32768")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         # A row lost to a power cut is computed again; the file stays whole all the same.
         connection.execute("PRAGMA synchronous = NORMAL")
+        if not is_empty:
+            return
         with _transaction(connection):
-            if self._check_schema(connection):
+            if self._check_schema(connection):  # nobody else was faster
                 for statement in filter(str.strip, _TABLES.split(";")):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")

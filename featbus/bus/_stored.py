@@ -3,37 +3,46 @@
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 
 import numpy as np
 
 from featbus.bus._batches import iter_results
-from featbus.bus._fingerprint import digest_image, file_status
+from featbus.bus._fingerprint import digest_with_status, item_status
 from featbus.bus._store import new_owner
-from featbus.images import is_path
 
 _RENEWAL = 5.0  # seconds between renewals of claims, which live for 20
 _POLL = 0.05  # seconds between looks at rows that somebody else computes
 _LOOKUP = 256  # images digested and looked up at a time
 
 
-@contextmanager
-def _owner(store):
-    """Give a name to claim rows under, and keep its claims alive."""
-    owner, done = new_owner(), threading.Event()
+class _Claims:
+    """Claims on the rows that a run computes, kept alive until it ends."""
 
-    def renew():
-        while not done.wait(_RENEWAL):
-            store.renew(owner)
+    def __init__(self, store):
+        self._store = store
+        self._owner = new_owner()
+        self._ended = threading.Event()
+        self._renewal = None
 
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield owner
-    finally:
-        done.set()
-        thread.join()
-        store.release(owner)
+    def __enter__(self):
+        return self
+
+    def claim(self, key, digests):
+        """Return the images that nobody else computes, as `FeatureStore.claim`."""
+        if self._renewal is None:
+            self._renewal = threading.Thread(target=self._renew, daemon=True)
+            self._renewal.start()
+        return self._store.claim(key, digests, self._owner)
+
+    def _renew(self):
+        while not self._ended.wait(_RENEWAL):
+            self._store.renew(self._owner)
+
+    def __exit__(self, *error):
+        if self._renewal is not None:
+            self._ended.set()
+            self._renewal.join()
+            self._store.release(self._owner)
 
 
 def _chunked(items, size):
@@ -45,11 +54,6 @@ def _chunked(items, size):
             chunk = []
     if chunk:
         yield chunk
-
-
-def item_status(item):
-    """Return what changes whenever the file of an image is written; None for an array."""
-    return file_status(item) if is_path(item) else None
 
 
 class StoredRun:
@@ -88,11 +92,11 @@ class StoredRun:
             Number of joblib's workers.
         """
         description = " ".join(str(transformer).split())
-        with _owner(self._store) as owner:
+        with _Claims(self._store) as claims:
             missing = self._missing()
             while missing is not None:
                 waiting = []
-                batches = self._caught(self._claimed(missing, batch_size, owner, waiting))
+                batches = self._caught(self._claimed(missing, batch_size, claims, waiting))
                 for results in iter_results(transformer, batches, n_jobs):
                     self._take(self._submitted.popleft(), results, description)
                 if self._error is not None:
@@ -126,17 +130,16 @@ class StoredRun:
         """Return the digest of an image, or None if it cannot be read."""
         item = self._rows.batch[index]
         try:
-            self._status[index] = item_status(item)
-            digest = digest_image(item)
+            digest, self._status[index] = digest_with_status(item)
         except (ValueError, OSError) as error:
             self._rows.fail(index, error)
             return None
         return digest
 
-    def _claimed(self, missing, batch_size, owner, waiting):
+    def _claimed(self, missing, batch_size, claims, waiting):
         """Yield batches of images to compute; put those that others compute into `waiting`."""
         for chunk in _chunked(missing, batch_size):
-            free = set(self._store.claim(self._key, [digest for digest, _ in chunk], owner))
+            free = set(claims.claim(self._key, [digest for digest, _ in chunk]))
             waiting += [wanted for wanted in chunk if wanted[0] not in free]
             group = [wanted for wanted in chunk if wanted[0] in free]
             if group:
