@@ -10,8 +10,9 @@ from featbus.base import FeatureExtractor, iter_images
 from featbus.images import inside_mask, to_rgb
 
 _EPS = 1e-5
-# Pixels worked on at a time: what they need fits a processor's cache.
-_STRIP = 1 << 15
+# Pixels worked on at a time: what they need fits a processor's cache. With fewer, several threads
+# would wait for each other after each short step.
+_STRIP = 1 << 17
 
 
 def _gradient(channel, rows):
