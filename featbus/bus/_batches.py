@@ -118,15 +118,17 @@ def _finished(transformer, items, prepared):
 def _parallel(transformer, batches, n_jobs):
     """Compute batches with joblib, in whatever backend is active; threads unless told otherwise."""
     tasks = (delayed(_compute)(transformer, items) for items in batches)
+    # One task at a time: joblib would hand out several, and have workers idle in the end.
+    alone = {"n_jobs": n_jobs, "batch_size": 1}
     backend, _ = joblib.parallel.get_active_backend(prefer="threads")
     if backend.supports_return_generator:
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        parallel = Parallel(prefer="threads", return_as="generator", **alone)
         with closing(parallel(tasks)) as results:
             yield from results
         return
     # Ray and multiprocessing hand over nothing before all is done: give them a little at a time.
     n_tasks = _BATCHES_A_WORKER * joblib.effective_n_jobs(n_jobs)
-    with Parallel(n_jobs=n_jobs) as parallel:
+    with Parallel(**alone) as parallel:
         while some := list(islice(tasks, n_tasks)):
             yield from parallel(some)
 
