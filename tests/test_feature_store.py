@@ -9,7 +9,7 @@ import sys
 import time
 from functools import partialmethod
 from pathlib import Path
-from threading import current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -126,6 +126,18 @@ def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypat
         assert store.claim(b"f", [b"b"], one) == []
         monkeypatch.setattr(_store.time, "time", lambda: now + 60)
         assert store.claim(b"f", [b"b"], one) == [b"b"]
+
+
+def test_known_rows_need_no_thread_and_no_write(bus, monkeypatch):
+    bus.fit_transform(IMAGES)
+
+    def fail(*arguments, **options):
+        raise AssertionError("done for nothing")
+
+    monkeypatch.setattr(Thread, "start", fail)
+    for method in ("claim", "write", "release"):
+        monkeypatch.setattr(FeatureStore, method, fail)
+    np.testing.assert_array_equal(bus.transform(IMAGES), EXPECTED)
 
 
 def test_the_claim_of_a_dead_process_blocks_nobody(bus, memory, log):

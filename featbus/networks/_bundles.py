@@ -177,7 +177,8 @@ def fetch_weights(name, out, *, options=None, input_size=None, source=None):
     """Enter the weights of a network into a bundle, which is made if there is none.
 
     A file comes in only after the network has loaded it, and the index changes last, in one step.
-    What is there and intact is not fetched again.
+    What is there and intact is not fetched again. Fetch into a folder from one process at a time:
+    of two that end at once, the index keeps one's entry, and the other must be fetched again.
 
     Parameters
     ----------
