@@ -26,6 +26,7 @@ from featbus.networks import (
     KerasEngine,
     Network,
     _converted,
+    _engines,
     build_model,
     check_engine,
     load_engine,
@@ -263,6 +264,7 @@ print(*{{"tensorflow", "keras", "tf2onnx", "onnx", "openvino_telemetry"}} & set(
 def test_a_fresh_process_needs_no_tensorflow(engine, real, tmp_path):
     parameters = real | {"engine": engine}
     images = noise(3)
+    _engines._load_engine.cache_clear()  # it may come from another test's folder
     expected = DeepFeatures(**parameters).transform(images)
     source, target = str(tmp_path / "images.npy"), str(tmp_path / "rows.npy")
     np.save(source, images)

@@ -30,8 +30,9 @@ class _Claims:
     def claim(self, key, digests):
         """Return the images that nobody else computes, as `FeatureStore.claim`."""
         if self._renewal is None:
-            self._renewal = threading.Thread(target=self._renew, daemon=True)
-            self._renewal.start()
+            renewal = threading.Thread(target=self._renew, daemon=True)
+            renewal.start()
+            self._renewal = renewal
         return self._store.claim(key, digests, self._owner)
 
     def _renew(self):
@@ -39,8 +40,8 @@ class _Claims:
             self._store.renew(self._owner)
 
     def __exit__(self, *error):
+        self._ended.set()
         if self._renewal is not None:
-            self._ended.set()
             self._renewal.join()
             self._store.release(self._owner)
 
