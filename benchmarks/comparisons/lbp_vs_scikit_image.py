@@ -1,7 +1,5 @@
 """LBP against `skimage.feature.local_binary_pattern` and a histogram: same codes but for ties."""
 
-import tracemalloc
-
 import cv2
 import numpy as np
 from _interleaved import compare
@@ -14,7 +12,7 @@ cv2.setNumThreads(1)
 
 
 def compare_on(image, n_points, radius):
-    """Compare the two on one image, and print the peak memory of ours beside the image's own."""
+    """Compare the two on one image."""
     extractor = LBP(n_points=n_points, radius=radius, dtype=np.float64)
 
     def featbus():
@@ -33,11 +31,6 @@ def compare_on(image, n_points, radius):
         packages=["featbus", "scikit-image", "numpy"],
         threads="both use one",
     )
-    tracemalloc.start()
-    featbus()
-    peak = tracemalloc.get_traced_memory()[1] / image.nbytes
-    tracemalloc.stop()
-    print(f"peak memory of featbus: {peak:.1f} x the image")
     return np.median(times["scikit-image"] / times["featbus"])
 
 

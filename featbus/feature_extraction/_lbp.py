@@ -169,7 +169,7 @@ def _uniform(strip):
     bits = strip.bits()
     ones = bits.sum(axis=0, dtype=np.uint8)
     several = (_changes(bits) > 2).view(np.uint8)
-    # Not `where=`, which takes ten times as long.
+    # Not `where=`, which is slower.
     return np.maximum(ones, several * np.uint8(strip.n_points + 1), out=ones)
 
 
