@@ -1,9 +1,9 @@
-"""Settings of the documentation: ``sphinx-build -W --keep-going -b html docs docs/_build/html``."""
+"""Sphinx configuration: ``sphinx-build -W --keep-going -b html docs docs/_build/html``."""
 
 import os
 from pathlib import Path
 
-# Examples run while the documentation is built: without a graphics card, without greetings.
+# Examples run during the build: on the CPU, without TensorFlow's log messages.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -89,7 +89,7 @@ sphinx_gallery_conf = {
 
 
 def write_backbones(app):
-    """Write the table of backbones that the user guide shows."""
+    """Write the table of backbones of the user guide."""
     path = _HERE / "api" / "generated" / "backbones.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table = featbus.list_backbones()
@@ -109,13 +109,13 @@ def write_backbones(app):
 
 
 def write_inline_math(translator, node):
-    """Write a formula as MathML: browsers show it without a script from somewhere else."""
+    """Write an inline formula as MathML, which browsers render without an external script."""
     translator.body.append(tex2mathml(node.astext()))
     raise SkipNode
 
 
 def write_displayed_math(translator, node):
-    """Write a formula of its own line as MathML."""
+    """Write a displayed formula as MathML."""
     translator.body.append(tex2mathml(node.astext()).replace("<math", '<math display="block"', 1))
     raise SkipNode
 

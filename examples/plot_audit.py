@@ -2,11 +2,11 @@
 The audit: leaks and shortcuts
 ==============================
 
-:func:`~featbus.audit` looks at images, labels, folds and pipeline before anything is trained:
-for copies on both sides of a split, and for what tells the label without the disease.
+:func:`~featbus.audit` inspects images, labels, folds and pipeline before any model is trained: it
+looks for copies on both sides of a split, and for properties that give the label away.
 
-The images are generated, and made bad on purpose. Malignant ones come from a scanner with a larger
-picture; some images are there twice, once brighter; and SMOTE comes before the folds.
+The images are synthetic, with deliberate flaws. Malignant ones come from a scanner with larger
+pictures; some images occur twice, once brighter; and SMOTE comes before the folds.
 """
 
 import cv2
@@ -37,11 +37,11 @@ report = audit(images, classes, pipeline=[LBP(), SMOTE(), SVC()])
 print(report)
 
 # %%
-# What it found
-# -------------
-# On the left, a tested image and its near-duplicate in the training part. On the right, what each
-# shortcut predicts alone, beside what it reaches (97.5th percentile) where labels are handed out at
-# random. The shape of the masks tells too much: these outlines know the diagnosis.
+# Findings
+# --------
+# Left: a test image and its near-duplicate in the training part. Right: the ROC AUC of each
+# shortcut alone, and the 97.5th percentile that it reaches with permuted labels. The shape of the
+# masks gives the diagnosis away.
 
 shortcuts = report.shortcuts.dropna()
 figure = plt.figure(figsize=(10, 3.4), layout="constrained")
@@ -59,7 +59,7 @@ place = np.arange(len(shortcuts))
 spread = np.abs(shortcuts[["low", "high"]].to_numpy().T - shortcuts["roc_auc"].to_numpy())
 reached = shortcuts["roc_auc"] - 0.5
 by_chance = shortcuts["baseline_high"] - 0.5
-axis.barh(place, by_chance, left=0.5, color="0.8", height=0.8, label="labels at random")
+axis.barh(place, by_chance, left=0.5, color="0.8", height=0.8, label="permuted labels")
 axis.barh(place, reached, left=0.5, xerr=spread, color="C3", height=0.5, capsize=3)
 axis.set_yticks(place, shortcuts["shortcut"])
 axis.invert_yaxis()
@@ -69,8 +69,8 @@ axis.set(xlim=(0.4, 1.02), xlabel="ROC AUC of the shortcut alone")
 # %%
 # The fix
 # -------
-# Split by the groups that the report suggests, joined with those that you know, here the patients;
-# and leave SMOTE to a pipeline of imbalanced-learn. Shortcuts stay: only other data would help.
+# Split by known groups, here the patients, or by those that the report suggests, and make SMOTE a
+# step of an imbalanced-learn pipeline. Shortcuts remain: only other data would help.
 
 from imblearn.pipeline import make_pipeline
 

@@ -1,16 +1,16 @@
 """
-Balancing: five ways with uneven classes
-========================================
+Balancing: five ways to handle imbalanced classes
+=================================================
 
-One image in six is malignant, and a classifier that wants few errors misses most of them. Class
+One image in six is malignant, and a classifier that minimizes errors misses most of them. Class
 weights, SMOTE, augmented copies and a tuned threshold all find more, each at a price.
 """
 
 # %%
 # Five ways
 # ---------
-# The same features, computed once, and the same classifier. Everything that balances is inside the
-# pipeline, and so inside the training part of each fold.
+# The same features, computed once, and the same classifier. All balancing happens inside the
+# pipeline, and thus inside the training part of each fold.
 
 import pathlib
 import tempfile
@@ -65,14 +65,13 @@ result = evaluate(
 by_way = dict(list(result.predictions.groupby("pipeline", sort=False)))
 
 # %%
-# What is found, and what it does to probabilities
-# ------------------------------------------------
-# On the left, the upper right is best; from way to way, sensitivity is mostly bought with
-# specificity. On the right, a classifier on the dotted line means what it says: of the images with
-# a probability of 30 %, 30 % are malignant. Weights and SMOTE tell of a world with as many
-# malignant images as benign ones: their probabilities are too high, below the line. The threshold
-# changes decisions alone, and keeps the probabilities of doing nothing, which here, of a strongly
-# regularised model, are too cautious at the top.
+# Sensitivity, specificity and calibration
+# ----------------------------------------
+# Left: the upper right corner is best; a higher sensitivity mostly costs specificity. Right: on the
+# dotted line, probabilities are calibrated: of the images with a probability of 30 %, 30 % are
+# malignant. Weights and SMOTE make the classifier expect as many malignant as benign images: its
+# probabilities are too high, below the line. A threshold changes only decisions, not probabilities;
+# those of this strongly regularized model are too cautious at the top.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 for marker, (name, frame) in zip("osD^vX", by_way.items()):
@@ -98,10 +97,10 @@ right.set(xlim=(0, 0.8), ylim=(0, 0.8))
 # %%
 # Copies are not enough
 # ---------------------
-# Copies of the malignant images alone even out the numbers, but the classifier is offered a short
-# cut: copies are brighter and smoother than images, and all copies are malignant. It learns what a
-# copy looks like, which helps with no image. Copies of all images leave no such trace, and class
-# weights do the balancing.
+# Copying only malignant images balances the classes but offers a shortcut: copies are brighter and
+# smoother than images, and all copies are malignant. The classifier learns what copies look like,
+# which does not help with new images. Copies of all images avoid this, and class weights do the
+# balancing.
 
 sources = ImageAugmenter().fit(data.images, data.target)
 print({int(label): int(n) for label, n in sources.sampling_strategy_.items()}, "copies by class")

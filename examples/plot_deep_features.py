@@ -11,8 +11,8 @@ describe what is in the image.
 # A network
 # ---------
 # The smallest MobileNetV2, at 96 x 96 pixels, keeps this example quick. By default featbus asks
-# Keras for the ImageNet weights, which it downloads once. This page is built without the internet:
-# it takes a weights file if the folder of the test data is there, and random weights if not.
+# Keras for the ImageNet weights, which it downloads once. This page is built offline: it uses a
+# weights file if the folder of the test data is there, and random weights if not.
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ print(rows.shape)
 # -------------------
 # The two directions in which the rows differ most make a map: images that look alike to the
 # network lie near each other. A line joins the two images of a patient. Short lines are a warning:
-# split at random, a classifier is asked about an image whose twin it has learnt.
+# split at random, a classifier is tested on an image whose twin it was trained on.
 
 places = PCA(2, random_state=0).fit_transform(rows)
 palette = ["C0", "C3", "C2"]
@@ -61,9 +61,9 @@ axis.legend()
 # %%
 # Shallow and deep
 # ----------------
-# ``layers`` says where features are taken: early stages see edges and texture, late ones whole
-# structures. Several come from one pass, and each column's name says which layer, pooling and
-# channel it is.
+# ``layers`` chooses where features are taken: early stages respond to edges and texture, late ones
+# to whole structures. Several layers need one pass, and each column's name gives its layer, pooling
+# and channel.
 
 several = deep.set_params(layers=["C2", "C3", "C4", "top"], pooling=["avg", "max"])
 several.set_output(transform="pandas")
@@ -74,7 +74,7 @@ table.iloc[:, [0, 1, 500, 1000, -1]].round(3)
 # %%
 # The lesion alone
 # ----------------
-# Of a masked image, the cells of a feature map that lie in the region are pooled. Which cells these
+# In a masked image, only the cells of a feature map inside the region are pooled. Which cells these
 # are, and how much of each is inside, depends on the layer: the deeper, the coarser.
 
 from featbus.images import with_mask

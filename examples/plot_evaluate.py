@@ -2,14 +2,14 @@
 Which one is better: intervals and paired comparison
 ====================================================
 
-:func:`~featbus.evaluate` judges pipelines on the same folds. What it found has an error bar, and so
-has the difference between two of them.
+:func:`~featbus.evaluate` tests pipelines on the same folds. Metrics have intervals, and so do the
+differences between pipelines.
 """
 
 # %%
 # Images and pipelines
 # --------------------
-# Three images a patient, two thirds benign. Three pipelines differ in what they look at. The fourth
+# Three images per patient, two thirds benign. Three pipelines use different features. The fourth
 # chooses its parameters: the search splits each training part again, and keeps patients together
 # there, too.
 
@@ -44,8 +44,8 @@ pipelines = {
 # %%
 # Evaluation
 # ----------
-# Twice five folds. Images are turned into rows once for all folds and for both pipelines that
-# look at everything: these steps learn nothing.
+# Five folds, repeated twice. Rows are computed once for all folds, and for both pipelines that use
+# all features: these steps learn nothing.
 
 result = evaluate(
     pipelines,
@@ -58,17 +58,16 @@ result = evaluate(
 print(result)
 
 # %%
-# What the search chose in each fold, and how often:
+# Parameters chosen by the search, and how often:
 
 print(result.best_params["params"].astype(str).value_counts())
 
 # %%
 # Means and differences, with intervals
 # -------------------------------------
-# On the left, each metric with its 95 % interval. Seventy patients are few, and intervals wide; of
-# two that overlap, one pipeline may still be the better one. All were tested on the same patients,
-# and the luck of the draw is theirs in common. On the right it is taken out: patients are resampled
-# for the differences.
+# On the left, each metric with its 95% interval. With seventy patients, intervals are wide; even if
+# two overlap, one pipeline may be better. All were tested on the same patients, so part of the
+# variation is common to all. It cancels out in the differences, on the right.
 
 comparison = result.compare("roc_auc", baseline="texture")
 metrics = {"roc_auc": "ROC AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
@@ -84,7 +83,7 @@ for line, name in enumerate(pipelines):
         left.plot([low, high], [position] * 2, color=f"C{step}")
         left.plot(mean, position, "o", color=f"C{step}", label=label if line == 0 else None)
 left.set_yticks(range(len(pipelines)), pipelines)
-left.set(xlabel="mean over the folds, 95 % interval", ylim=(len(pipelines) - 0.5, -0.5))
+left.set(xlabel="mean over the folds, 95% interval", ylim=(len(pipelines) - 0.5, -0.5))
 figure.legend(loc="outside upper left", ncols=3, frameon=False)
 
 for line, row in comparison.iterrows():
@@ -97,15 +96,15 @@ right.set_yticks(range(len(comparison)), comparison["first"])
 right.set(xlabel="ROC AUC, difference to texture", ylim=(len(comparison) - 0.5, -0.5))
 
 # %%
-# The interval and the p-value answer different questions. The interval is about these pipelines as
-# they were fitted, on other patients. The corrected resampled t-test is about training: would the
-# difference come out with other training images? It is the more cautious one.
+# Interval and p-value answer different questions. The interval is about these pipelines as fitted,
+# on other patients. The corrected resampled t-test is about training: would the difference persist
+# with other training images? It is the more cautious one.
 
 print(comparison.round(3).to_string())
 
 # %%
-# As papers print it
-# ------------------
+# Table for a paper
+# -----------------
 # Counts and percentages for each class, over the test parts of all folds and repeats.
 
 print(result.published_table("everything").round(2).to_string())

@@ -2,16 +2,16 @@
 FeatureBus: every image computed once
 =====================================
 
-A grid search asks for the features of an image again and again. Wrapped in a
-:class:`~featbus.FeatureBus`, they are computed the first time, and looked up from then on: in other
-folds, for other candidates, by other classifiers and in later runs.
+A grid search needs the features of an image again and again. Wrapped in a
+:class:`~featbus.FeatureBus`, they are computed once and looked up from then on: in other folds, for
+other candidates, by other classifiers and in later runs.
 """
 
 # %%
 # One grid search, four ways
 # --------------------------
 # Twelve candidates in five folds: texture and brightness of synthetic ultrasound images, and a
-# support vector machine on them. To see what it costs, we count the images that come by.
+# support vector machine on them. To see what it costs, we count how often images are computed.
 
 import tempfile
 import time
@@ -53,10 +53,9 @@ def search(step, memory=None):
 
 
 # %%
-# A plain pipeline computes all images for every candidate and fold. ``Pipeline(memory=...)`` keeps
-# what it made of a fold's training images, but computes the test images of each candidate. The bus
-# keeps rows, so it does not matter to it how the images are dealt out. With a store that knows
-# the images, nothing is computed at all.
+# A plain pipeline computes all images for every candidate and fold. ``Pipeline(memory=...)`` stores
+# the features of a fold's training images, but computes the test images for each candidate. The bus
+# stores rows, independent of the folds. With a store that contains all images, nothing is computed.
 
 folder = Path(tempfile.mkdtemp())
 bus = FeatureBus(features, memory=folder / "features.sqlite")
@@ -79,8 +78,8 @@ axes[0].invert_yaxis()
 # %%
 # What is in the store
 # --------------------
-# One row an image and transformer. Another transformer or parameter makes other rows; so do another
-# weights file and another version of a feature. The name of an image's file does not matter.
+# One row per image and transformer. Another transformer, parameter, weights file or version of a
+# feature means other rows. The name of an image's file does not matter.
 
 FeatureBus(LBP(radius=3), memory=folder / "features.sqlite").fit_transform(data.images)
 with FeatureStore(folder / "features.sqlite") as store:
@@ -89,8 +88,8 @@ with FeatureStore(folder / "features.sqlite") as store:
 # %%
 # More than memory can hold
 # -------------------------
-# ``to_parquet`` writes rows to a directory of files as it goes. Run it again after a crash, and it
-# goes on where it was. Here, where the store knows all images, it is done at once.
+# ``to_parquet`` writes rows to a directory, partition by partition. Run it again after a crash, and
+# it continues where it stopped. Here the store contains all images, so nothing is computed.
 
 bus.to_parquet(data.images, folder / "rows", partition_size=20)
 print(sorted(path.name for path in (folder / "rows").iterdir()))

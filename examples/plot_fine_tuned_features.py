@@ -1,17 +1,17 @@
 """
-FineTunedFeatures: a network that learns from the images
-========================================================
+FineTunedFeatures: features of a fine-tuned network
+===================================================
 
-:class:`~featbus.FineTunedFeatures` lets the last stage of a network go on learning, from the images
-of the training part, and takes its features afterwards.
+:class:`~featbus.FineTunedFeatures` trains the last stage of a network further, on the images of the
+training set, and then extracts its features.
 """
 
 # %%
 # A network
 # ---------
-# The smallest MobileNetV2 at 96 x 96 pixels keeps this example quick. This page is built without
-# the internet: it takes ImageNet's weights from a file if the folder of the test data is there. If
-# not, a network of three layers that has seen no image yet has to do, and all of it learns.
+# The smallest MobileNetV2 at 96 x 96 pixels keeps this example quick. This page is built offline:
+# it reads the ImageNet weights from a file if the folder of the test data is there. If not, it uses
+# an untrained network of three layers, and trains all of them.
 
 import os
 from pathlib import Path
@@ -52,10 +52,10 @@ else:
     learning = {"unfreeze": "all", "learning_rate": 1e-3}
 
 # %%
-# Learning
+# Training
 # --------
-# Half of the patients are there to learn from. About a fifth of these is kept apart, whole patients
-# again: when the loss on their images does not fall any more, learning stops.
+# The network is trained on half of the patients. About a fifth of these, whole patients again, are
+# held out for validation: training stops when the loss on their images no longer falls.
 
 ultrasound = make_breast_ultrasound(120, image_shape=(96, 96), weights=[1, 1, 0], random_state=0)
 images, y, groups = ultrasound.images, ultrasound.target, ultrasound.groups
@@ -66,17 +66,17 @@ tuned.fit(images[train], y[train], groups=groups[train])
 
 epochs = range(tuned.n_epochs_ + 1)
 figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
-axis.plot(epochs, tuned.history_["loss"], "o-", label="images learnt from, changed at random")
-axis.plot(epochs, tuned.history_["val_loss"], "o-", label="images apart")
-axis.axvline(tuned.best_epoch_, color="0.6", linestyle="--", label="weights taken")
+axis.plot(epochs, tuned.history_["loss"], "o-", label="training images, augmented")
+axis.plot(epochs, tuned.history_["val_loss"], "o-", label="validation images")
+axis.axvline(tuned.best_epoch_, color="0.6", linestyle="--", label="best epoch")
 axis.set(xlabel="epoch", ylabel="cross-entropy")
 axis.legend()
 
 # %%
 # Before and after
 # ----------------
-# A classifier on the features of the training images, asked about images that neither it nor the
-# network has seen. Each point is one of them.
+# A classifier is trained on the features of the training images and tested on images that neither
+# it nor the network has seen. Each point is a test image.
 
 frozen = DeepFeatures(**network)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=True)

@@ -1,8 +1,8 @@
 """
-GLCM: grey-level co-occurrence
+GLCM: gray-level co-occurrence
 ==============================
 
-:class:`~featbus.GLCM` counts how often two grey levels are neighbours. Smooth tissue fills the
+:class:`~featbus.GLCM` counts how often two gray levels are neighbors. Smooth tissue fills the
 diagonal of the matrix of counts, coarse tissue leaves it.
 """
 
@@ -10,7 +10,7 @@ diagonal of the matrix of counts, coarse tissue leaves it.
 # Three regions, three matrices
 # -----------------------------
 # The lesion, the glandular tissue beside it and the muscle below. With ``intensity_range`` all
-# share the same 32 grey levels.
+# share the same 32 gray levels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,12 +37,12 @@ for index, (axis, (name, inside)) in enumerate(zip(axes[1:], regions.items())):
     matrix = cooccurrence_matrix(levels, n_levels=32).sum(axis=(0, 1))
     axis.imshow(np.sqrt(matrix), cmap="magma", extent=(0.5, 32.5, 32.5, 0.5))
     axis.set_title(name, color=f"C{index}")
-    axis.set(xlabel="grey level", ylabel="grey level of a neighbour")
+    axis.set(xlabel="gray level", ylabel="gray level of a neighbor")
 
 # %%
 # Features over distance
 # ----------------------
-# The correlation of neighbours falls with their distance: the faster, the finer the texture. Each
+# The correlation of neighbors falls with their distance: the faster, the finer the texture. Each
 # distance has its own 25 columns.
 
 distances = range(1, 13)

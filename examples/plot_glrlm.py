@@ -1,15 +1,15 @@
 """
-GLRLM: grey-level run lengths
+GLRLM: gray-level run lengths
 =============================
 
-:class:`~featbus.GLRLM` counts how many pixels in a row have one grey level. Coarse texture has long
+:class:`~featbus.GLRLM` counts how many pixels in a row have one gray level. Coarse texture has long
 runs, and where texture lies down, as in ultrasound, runs are longer along it than across.
 """
 
 # %%
 # The run of each pixel
 # ---------------------
-# With eight grey levels: how long the run is that each pixel is part of, along rows and down
+# With eight gray levels: how long the run is that each pixel is part of, along rows and down
 # columns. Speckle is wider than it is high, and so are the layers of the tissue.
 
 import matplotlib.pyplot as plt

@@ -1,8 +1,8 @@
 """
-GLSZM: grey-level zone sizes
+GLSZM: gray-level zone sizes
 ============================
 
-:class:`~featbus.GLSZM` measures the patches of equal grey level: many small ones where texture is
+:class:`~featbus.GLSZM` measures the patches of equal gray level: many small ones where texture is
 fine, a few large ones where tissue is even.
 """
 

@@ -2,8 +2,8 @@
 HOG: histograms of oriented gradients
 =====================================
 
-:class:`~featbus.HOG` divides an image into cells and notes, for each, how much edge runs in which
-direction. It is the classical description of shape: margins, layers and shadows are edges.
+:class:`~featbus.HOG` divides an image into cells and measures, for each, the strength of edges in
+every direction. It is the classical description of shape: margins, layers and shadows are edges.
 """
 
 # %%
@@ -37,11 +37,11 @@ def draw_hog(axis, histograms, side):
     """Draw the histogram of each cell as a star of lines along the edges."""
     angle = np.deg2rad((np.arange(histograms.shape[2]) + 0.5) * 180 / histograms.shape[2])
     row, column, orientation = np.indices(histograms.shape).reshape(3, -1)
-    centre = np.column_stack([column + 0.5, row + 0.5]) * side - 0.5
+    center = np.column_stack([column + 0.5, row + 0.5]) * side - 0.5
     # The bins hold directions of gradients; an edge runs at a right angle to its gradient.
     half = 0.5 * side * np.column_stack([-np.sin(angle), np.cos(angle)])[orientation]
     strength = np.clip(histograms.ravel() / np.percentile(histograms, 98), 0, 1)
-    lines = LineCollection(np.stack([centre - half, centre + half], axis=1), colors="gold")
+    lines = LineCollection(np.stack([center - half, center + half], axis=1), colors="gold")
     lines.set(alpha=strength, linewidth=1.5, capstyle="round")
     axis.add_collection(lines)
 

@@ -2,19 +2,19 @@
 What leaks are worth
 ====================
 
-The same images, the same features and the same classifier score from mediocre to almost perfect:
-nothing changes but the protocol. This page scores one support vector machine in every way that is
-found in publications, the honest one first.
+With the same images, features and classifier, scores range from mediocre to almost perfect: only
+the protocol changes. This page evaluates one support vector machine with every protocol found in
+publications, the honest one first.
 
-The figures are of BUSI, mini-MIAS and MobileNetV2 where ``FEATBUS_TEST_DATA`` names a folder that
-holds them, else of synthetic images and hand-crafted features.
+The figures use BUSI, mini-MIAS and MobileNetV2 if ``FEATBUS_TEST_DATA`` names a folder that
+contains them, otherwise synthetic images and hand-crafted features.
 """
 
 # %%
 # Data and features
 # -----------------
-# Several images of BUSI show the same lesion, and ``groups`` says which. mini-MIAS has both breasts
-# of each woman.
+# Several images of BUSI show the same lesion; ``groups`` says which. mini-MIAS has both breasts of
+# each woman.
 
 import os
 import tempfile
@@ -45,13 +45,11 @@ from featbus import (
     make_breast_ultrasound,
     make_mammograms,
 )
-from featbus.datasets import read_busi_mask
 
 root = Path(os.environ.get("FEATBUS_TEST_DATA") or "nowhere")
 if root.exists():
     ultrasound = load_busi(root / "busi", groups=root / "busi" / "groups.csv")
     mammograms = load_mini_mias(root / "mini-mias")
-    read_mask = read_busi_mask
     features = DeepFeatures(
         "mobilenet_v2",
         layers=["C3", "C4", "C5"],
@@ -61,14 +59,13 @@ if root.exists():
 else:
     ultrasound = make_breast_ultrasound(120, weights=[3, 2, 1], random_state=0)
     mammograms = make_mammograms(80, contrast=0, random_state=0)  # findings leave no trace
-    read_mask = np.asarray
     shapes = make_pipeline(Resize(64), HOG(pixels_per_cell=(16, 16)))
     features = make_union(IntensityStatistics(), GLCM(), shapes)
 print(f"{len(ultrasound.images)} ultrasound images, {len(mammograms.images)} mammograms")
 
 # %%
-# Copies are small changes: a turn by up to five degrees, a shift, a little more brightness. The bus
-# computes each image and each copy once, for all protocols.
+# Copies differ slightly from their image: rotated by up to five degrees, shifted, a little
+# brighter. The bus computes the features of each image and each copy once, for all protocols.
 
 store = Path(tempfile.mkdtemp()) / "rows.sqlite"
 bus = FeatureBus(features, memory=store)
@@ -119,9 +116,9 @@ def protocols(data, smote=True):
 # %%
 # Ultrasound: benign, malignant, normal
 # -------------------------------------
-# The first two rows are honest: the test part shows lesions that the classifier has never seen. In
-# the others it has: another image of the lesion, a copy of the image itself, or a mixture that it
-# was part of.
+# The first two rows are honest: the test part shows lesions that the classifier has never seen.
+# With the other protocols it has seen another image of the lesion, a copy of the image, or a
+# synthetic sample made from it.
 
 tables = {"ultrasound": protocols(ultrasound)}
 tables["ultrasound"].round(2)
@@ -129,8 +126,8 @@ tables["ultrasound"].round(2)
 # %%
 # Mammograms: normal or not
 # -------------------------
-# By woman, these features find nothing: the ROC AUC is no better than that of a coin. Copies before
-# the split make a detector of it.
+# Split by woman, these features find nothing: the ROC AUC is no better than chance. Copies before
+# the split make it look like a detector.
 
 tables["mammograms"] = protocols(mammograms, smote=False)
 tables["mammograms"].round(2)
@@ -141,8 +138,8 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, layout="constra
 order = list(tables["ultrasound"].index)[::-1]
 for axis, (name, table) in zip(axes, tables.items()):
     table = table.reindex(order)
-    colours = ["tab:green" if "together" in protocol else "tab:red" for protocol in order]
-    axis.barh(order, table["accuracy"], color=colours)
+    colors = ["tab:green" if "together" in protocol else "tab:red" for protocol in order]
+    axis.barh(order, table["accuracy"], color=colors)
     axis.plot(table["ROC AUC"], range(len(order)), "k|", markersize=14, label="ROC AUC")
     axis.set(xlim=(0.3, 1), xlabel="accuracy", title=name)
 axes[1].legend(loc="lower right")
@@ -150,7 +147,7 @@ figure.suptitle("Green: lesions or women kept together. Red: leaks.")
 plt.show()
 
 # %%
-# What came of it with the real images, 480 of BUSI and 90 of mini-MIAS, the means over five folds:
+# The results with real images, 480 of BUSI and 90 of mini-MIAS, means over five folds:
 #
 # .. csv-table::
 #    :header: protocol, BUSI accuracy, ROC AUC, mini-MIAS accuracy, ROC AUC
@@ -162,23 +159,23 @@ plt.show()
 #    SMOTE before the split, 0.94, 0.98, ,
 #    copies and SMOTE before the split, 0.97, 0.99, ,
 #
-# 58 of the 90 mammograms are normal: 0.64 is what one gets for calling all of them that.
+# 58 of the 90 mammograms are normal: calling all of them normal gives an accuracy of 0.64.
 
 # %%
-# Shortcuts: what needs no look at the tissue
-# -------------------------------------------
-# A mask that an expert has drawn knows the diagnosis. Its outline alone, without a pixel of the
-# image, tells benign from malignant: a classifier that gets it, or an image cropped to it, is told
-# the answer. Even the size of an image can say something about the class.
-# :func:`~featbus.audit` measures what such things predict, against permuted classes. Between benign
-# and malignant images of BUSI, the outline reaches a ROC AUC of 0.98, the size of the image 0.66.
+# Shortcuts: predictions without the tissue
+# -----------------------------------------
+# A mask drawn by an expert contains the diagnosis. Its outline alone, without a pixel of the image,
+# separates benign from malignant: a classifier that gets the mask, or an image cropped to it, is
+# given the answer. Even the size of an image can depend on the class. :func:`~featbus.audit`
+# measures how well such properties predict the class, compared with permuted classes. Between
+# benign and malignant images of BUSI, the outline reaches a ROC AUC of 0.98, the size of the image
+# 0.66.
 
 lesions = np.flatnonzero(ultrasound.target < 2)
-masks = (read_mask(ultrasound.masks[index]) for index in lesions)
 report = audit(
     [ultrasound.images[index] for index in lesions],
     ultrasound.target[lesions],
     groups=ultrasound.groups[lesions],
-    masks=masks,
+    masks=ultrasound.masks[lesions],
 )
 report.shortcuts.round(2)

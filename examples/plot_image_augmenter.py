@@ -2,16 +2,16 @@
 ImageAugmenter: changed copies for training
 ===========================================
 
-:class:`~featbus.ImageAugmenter` adds changed copies of the images to the training part of a fold,
-and leaves those that are predicted as they are.
+:class:`~featbus.ImageAugmenter` adds changed copies of images to the training part of a fold and
+leaves test images unchanged.
 """
 
 # %%
 # Copies
 # ------
-# Turned by up to 5 degrees, shifted by up to a tenth of the width and the height, sheared, zoomed,
-# brighter by up to 40 %, and mirrored every other time. The mask of a masked image moves along;
-# what comes from beyond the border is outside.
+# Copies are rotated by up to 5 degrees, shifted by up to a tenth of the width and the height,
+# sheared, zoomed, brighter by up to 40 %, and half of them are mirrored. Masks are changed with
+# their images; what comes from beyond the border is outside the mask.
 
 import pathlib
 import tempfile
@@ -55,19 +55,19 @@ show(images, ["the image", *[f"copy {number}" for number in range(1, 8)]], (2, 4
 # %%
 # Flips and quarter turns
 # -----------------------
-# With ``dihedral`` copies are turned and mirrored instead, each pixel as it is. Five copies make
-# all six ways; in what order differs from image to image.
+# With ``dihedral``, copies are flipped and rotated by quarter turns instead, without interpolation.
+# Five copies give all six orientations, in an order that differs between images.
 
 images, _ = ImageAugmenter(n_copies=5, dihedral=6).fit_resample([image], ["benign"])
 show(images, ["the image", *[f"copy {number}" for number in range(1, 6)]], (2, 3), 2.4)
 
 # %%
-# In the fold alone
-# -----------------
-# In a pipeline of imbalanced-learn, copies are made in ``fit`` and never in ``predict``: no copy of
-# a test image is in training. A bus behind it computes each copy once for all folds.
-# :class:`~featbus.TestTimeAugmentation` averages over an image and its mirror image when it
-# predicts.
+# Only in the training part
+# -------------------------
+# A pipeline of imbalanced-learn makes copies in ``fit`` and never in ``predict``: no copy of a test
+# image is used for training. A bus after the augmenter computes the features of each copy once for
+# all folds. :class:`~featbus.TestTimeAugmentation` averages predictions over an image and its
+# mirror image.
 
 data = make_breast_ultrasound(
     96, image_shape=(96, 128), weights=[1, 1, 0], contrast=0.6, random_state=0

@@ -2,15 +2,15 @@
 ImageLoader: read images from files
 ===================================
 
-Every featbus estimator takes paths where it takes images. :class:`~featbus.ImageLoader` is the
-explicit step, for whoever wants to say how files are read.
+Every featbus estimator accepts paths in place of images. :class:`~featbus.ImageLoader` is the
+explicit step, with control over how files are read.
 """
 
 # %%
 # A few files
 # -----------
-# An 8-bit PNG in colour, a 16-bit TIFF and a DICOM file whose zero is white (MONOCHROME1) and whose
-# window picks a part of its 4096 levels.
+# An 8-bit color PNG, a 16-bit TIFF, and a DICOM file whose zero is white (MONOCHROME1) and whose
+# window selects a part of its 4096 levels.
 
 import tempfile
 from pathlib import Path
@@ -34,7 +34,7 @@ cv2.imwrite(str(folder / "mammogram.tif"), mammogram.astype(np.uint16) * 257)
 
 
 def write_dicom(path, image):
-    """Write a grey image as a DICOM file of 12 bits, its zero white."""
+    """Write a grayscale image as a 12-bit DICOM file whose zero is white."""
     file = Dataset()
     file.file_meta = FileMetaDataset()
     file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -53,10 +53,10 @@ paths = sorted(folder.iterdir())
 print([path.name for path in paths])
 
 # %%
-# What comes out
-# --------------
-# Files are recognised by their content. Pixels keep their type: 8 and 16 bits stay integers, and
-# DICOM becomes floating point from 0, black, to 1, white. Inversion happens once, in the reader.
+# The images
+# ----------
+# Formats are identified by the content of the files. Pixels keep their type: 8 and 16 bits stay
+# integers; DICOM becomes floating point from 0, black, to 1, white. The reader inverts MONOCHROME1.
 
 images = ImageLoader().transform(paths)
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained", width_ratios=[3, 3, 4.6])
@@ -66,10 +66,11 @@ for axis, path, image in zip(axes, paths, images):
     axis.set(xticks=[], yticks=[])
 
 # %%
-# Saying how
-# ----------
-# ``color_mode="gray"`` brings all images to one channel, the luma of colours; "rgb" to three. With
-# ``voi_lut=False`` a DICOM file's window is ignored, and the whole range of its bits is kept.
+# Options
+# -------
+# ``color_mode="gray"`` converts all images to one channel, the luma; ``"rgb"`` converts to three.
+# With ``voi_lut=False`` the window of a DICOM file is ignored, and the whole range of its bits
+# kept.
 
 dicom = folder / "mammogram.dcm"
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained", width_ratios=[4.6, 3, 3])

@@ -2,11 +2,11 @@
 Importance: where a classifier looks
 ====================================
 
-Columns of :class:`~featbus.HOG`, and of :class:`~featbus.LBP` with cells, know the pixels behind
-them, and so the weights of a classifier can be painted back on an image with
-:func:`~featbus.plot_importance`.
+The pixels behind each column of :class:`~featbus.HOG`, and of :class:`~featbus.LBP` with cells, are
+known. :func:`~featbus.plot_importance` paints the weights of a classifier back on an image,
+through resizing, letterboxing and other image steps.
 
-A linear SVM tells benign from malignant lesions by their gradients alone.
+Here, a linear SVM classifies benign and malignant lesions by their gradients alone.
 """
 
 import matplotlib.pyplot as plt
@@ -31,12 +31,12 @@ strongest = names[np.abs(pipeline[-1].coef_[0]).argmax()]
 print(strongest, extractor.where(strongest, (96, 128)))
 
 # %%
-# What one sees
-# -------------
+# Weights and contributions
+# -------------------------
 #
-# The weights themselves (left) are the same for every image. Multiplied by the scaled row of an
-# image they say what speaks for malignant (red) and for benign (blue) in this one: the sum of all
-# is the classifier's decision, less its intercept. The outline of the lesion is yellow.
+# The weights (left) are the same for every image. Multiplied by the scaled row of an image (right),
+# they show the evidence for malignant (red) and benign (blue) in this image: they sum to the
+# decision value minus the intercept. The outline of the lesion is yellow.
 
 weights = pipeline[-1].coef_[0]
 chosen = [np.flatnonzero(data.target == kind)[1] for kind in (0, 1)]

@@ -2,8 +2,8 @@
 IntensityStatistics: how bright, how varied
 ===========================================
 
-:class:`~featbus.IntensityStatistics` sums up the brightness of an image or of its region: mean and
-spread, the shape of the histogram, percentiles, energy and entropy, by the definitions of the
+:class:`~featbus.IntensityStatistics` summarizes the brightness of an image or of its region: mean
+and spread, the shape of the histogram, percentiles, energy and entropy, by the definitions of the
 Image Biomarker Standardisation Initiative (IBSI).
 """
 

@@ -2,14 +2,14 @@
 LBP: local binary patterns
 ==========================
 
-:class:`~featbus.LBP` compares each pixel with its neighbours on a circle and counts the patterns
-of "at least as bright". The counts describe texture, whatever the brightness.
+:class:`~featbus.LBP` compares each pixel with its neighbors on a circle and counts the patterns
+of "at least as bright". The counts describe texture, independent of brightness.
 """
 
 # %%
 # The code of each pixel
 # ----------------------
-# With ``method="uniform"`` the code is the number of neighbours that are at least as bright, as
+# With ``method="uniform"`` the code is the number of neighbors that are at least as bright, as
 # long as these are one run: 0 is a bright spot, 4 a straight edge, 8 a dark spot or a flat place.
 # Patterns that alternate between bright and dark share the last code, 9. Bright tissue is full of
 # edges (green); inside the dark lesion, noise alternates (red).

@@ -2,15 +2,15 @@
 The main job: from images to a table of classifiers
 ===================================================
 
-Images, fused features, SMOTE in the fold, four classifiers, cross-validation by patient: the whole
-way in one script. ``featbus demo`` does the same from the command line.
+Images, fused features, SMOTE within each fold, four classifiers and cross-validation by patient in
+one script. ``featbus demo`` does the same from the command line.
 """
 
 # %%
 # Images
 # ------
-# Here they are drawn: two thirds benign, one third malignant, three images a patient. Your own come
-# from :func:`~featbus.load_image_folder`, :func:`~featbus.load_busi` or
+# Synthetic images: two thirds benign, one third malignant, three images per patient. Load your own
+# with :func:`~featbus.load_image_folder`, :func:`~featbus.load_busi` or
 # :func:`~featbus.load_mini_mias`, which return the same fields.
 
 import matplotlib.pyplot as plt
@@ -35,7 +35,7 @@ for axis in axes.flat:
 # %%
 # Features
 # --------
-# HOG, LBP and intensity statistics of each image, side by side. None of them learns from the data,
+# HOG, LBP and intensity statistics of each image, concatenated. None of them learns from the data,
 # so they may be computed once, before the folds are made.
 
 features = fused_features(size=112)
@@ -45,8 +45,8 @@ print(rows.shape)
 # %%
 # Evaluation
 # ----------
-# What does learn from the data stays in the fold: scaling, SMOTE, which evens out the classes by
-# making up rows of the smaller one, and the classifier. Images of one patient are never on both
+# Steps that learn from the data stay in the fold: scaling, SMOTE, which balances the classes by
+# generating rows of the smaller one, and the classifier. Images of one patient are never on both
 # sides of a split.
 
 pipelines = classifier_pipelines(random_state=0)
@@ -57,18 +57,18 @@ print(result)
 # %%
 # Errors, by class
 # ----------------
-# A row of each matrix holds the images of one true class. Missed cancers, malignant images called
-# benign, are at the bottom left.
+# Each row of a matrix is a true class. Missed cancers, malignant images predicted as benign, are at
+# the bottom left.
 
-figure = result.plot_confusion_matrices()
+figure = plt.figure(result.plot("confusion_matrices"))
 
 # %%
-# What the split is worth
-# -----------------------
-# With less contrast the lesions fade, and with none there is nothing to learn: a classifier can but
-# guess, and its area under the ROC curve is one half, give or take the luck of 50 patients. Count
-# every image as a patient of its own, and look-alike images land on both sides of the splits. Now
-# the score says that nothing is something.
+# Why the split matters
+# ---------------------
+# With less contrast, lesions fade; without contrast, there is nothing to learn. A classifier can
+# only guess, and its ROC AUC is about one half, with the variation of 50 patients. If every image
+# counts as a patient of its own, similar images end up on both sides of the splits, and the score
+# is far above chance.
 
 svm = {"SVM": pipelines["SVM"]}
 contrasts = [0, 0.3, 0.6]

@@ -2,11 +2,11 @@
 Near-duplicates: the same picture twice
 =======================================
 
-:func:`~featbus.find_near_duplicates` groups copies and near-copies. Keep a group on one side of
+:func:`~featbus.find_near_duplicates` groups copies and near-copies. Keep each group on one side of
 every split.
 
-Here are eight unlike images, and near-duplicates made of the first: brighter, cropped, at another
-size, with measuring marks, and noisy. A mirrored one is not found, and is not meant to be.
+The images are eight different scans and near-duplicates of the first: brighter, cropped, resized,
+with measurement marks, and noisy. A mirrored copy is not found, by design.
 """
 
 import cv2
@@ -35,9 +35,9 @@ groups = find_near_duplicates(images)
 print(groups)
 
 # %%
-# What was found
-# --------------
-# Images of one group have frames of one colour. The others are alone in theirs.
+# Groups
+# ------
+# Images of the group have red frames. The others are alone in their groups.
 
 titles = ["original", *changed, "another", "another"]
 shown = [0, *range(8, 14), 1, 2]
@@ -52,10 +52,10 @@ for axis, title, index in zip(axes.flat, titles, shown):
         spine.set(color=color, linewidth=4)
 
 # %%
-# How far it holds
-# ----------------
-# The more of the border is cut off, the less of the picture is the same. At some point it is
-# another image, and only a table of patients knows better.
+# Limits
+# ------
+# The more of the border is cropped, the less two images have in common. Beyond some point, only a
+# table of patients tells that they belong together.
 
 cuts = np.arange(0, 25, 2)
 found = []
@@ -65,6 +65,6 @@ for cut in cuts:
 
 figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
 axis.plot(100 * cuts / scans.shape[1], found, marker=".")
-axis.set(xlabel="cut off at the top and left, % of the height", ylabel="share found")
+axis.set(xlabel="cropped at the top and left, % of the height", ylabel="share found")
 axis.set_ylim(-0.03, 1.03)
 plt.show()

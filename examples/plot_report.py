@@ -1,10 +1,10 @@
 """
-Report: one file that tells all
-===============================
+Report: results in one file
+===========================
 
 :func:`~featbus.evaluate` returns an :class:`~featbus.evaluation.Evaluation`. It draws figures by
-name, and writes a report: one HTML file with tables, figures and the most wrong images, to look at
-in any browser, to print or to send.
+name, and writes a report: one HTML file with tables, figures and the images with the most confident
+errors, to view in any browser, to print or to send.
 
 Three classifiers learn from the texture of synthetic ultrasound images.
 """
@@ -38,31 +38,30 @@ result = evaluate(
 # Figures by name
 # ---------------
 # Curves pool the test parts of all folds; the areas in the legend are means over the folds.
-# ``plot`` returns a figure that pyplot does not know; here it is handed over, to be shown.
+# ``plot`` returns a figure that is not managed by pyplot; ``plt.figure`` hands it over.
 
 figure = plt.figure(result.plot("roc"))
 
 # %%
-# How far are the metrics to be trusted? Of 50 patients, not very far: most intervals overlap.
+# How reliable are the metrics? With 50 patients, not very: most intervals overlap.
 
 figure = plt.figure(result.plot("intervals"))
 
 # %%
-# What the classifiers say of benign and of malignant images. An SVM has decision values, the others
-# have probabilities.
+# Scores of benign and malignant images. The SVM has decision values, the others have probabilities.
 
 figure = plt.figure(result.plot("score_distributions"))
 
 # %%
-# Only probabilities can be calibrated: of the images that get 0.3, are 30 % malignant?
+# Only probabilities can be calibrated: are 30% of the images with a probability of 0.3 malignant?
 
 figure = plt.figure(result.plot("calibration"))
 
 # %%
 # The report
 # ----------
-# With the images, it shows those that the classifiers got most wrong, and describes sizes and
-# brightness. An audit of the same images goes in as ``audit=``.
+# With the images, the report shows the most confident errors, and describes sizes and brightness.
+# Pass an audit of the same images as ``audit=``.
 
 with TemporaryDirectory() as folder:
     path = Path(folder) / "report.html"

@@ -48,7 +48,7 @@ for name, picture in {"with the mask": boxed, "bars as pixels": bars, "original"
 # ---------------------
 # Sides that shrink are averaged over the area that a new pixel covers. To pick every eighth pixel
 # instead, as the simplest resizers do, invents rings that are not in the image: aliasing. A texture
-# feature cannot tell them from tissue. Averages fade to grey where the rings are too fine to show.
+# feature cannot tell them from tissue. Averages fade to gray where the rings are too fine to show.
 
 row, column = np.mgrid[-1:1:512j, -1:1:512j]
 rings = 0.5 + 0.5 * np.cos(110 * (row**2 + column**2))

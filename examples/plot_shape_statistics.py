@@ -3,14 +3,14 @@ ShapeStatistics: how round, how ragged
 ======================================
 
 :class:`~featbus.ShapeStatistics` measures the region of a masked image: size, circularity,
-solidity, axes and Hu moments. The pixels inside do not count.
+solidity, axes and Hu moments. Pixel values are ignored.
 """
 
 # %%
 # Four shapes
 # -----------
-# A disc is round and solid. An ellipse is solid but long, a star neither round nor solid, and of a
-# region in two parts the convex hull spans both.
+# A disc is round and solid. An ellipse is solid but long, a star neither round nor solid. The
+# convex hull of a region in two parts spans both.
 
 import matplotlib.pyplot as plt
 import numpy as np

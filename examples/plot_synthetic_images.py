@@ -2,17 +2,16 @@
 Synthetic images: breast ultrasound and mammograms
 ==================================================
 
-:func:`~featbus.make_breast_ultrasound` and :func:`~featbus.make_mammograms` draw labelled images
-with their masks, from a seed and without any patient's data. The examples, the demo and the tests
-run on them.
+:func:`~featbus.make_breast_ultrasound` and :func:`~featbus.make_mammograms` render labeled images
+and their masks from a seed, without any patient data. Examples, demo and tests use them.
 """
 
 # %%
 # Breast ultrasound
 # -----------------
-# Skin, fat, glandular tissue and muscle lie below each other. A benign lesion is smooth, wider than
-# tall, and brightens what lies below; a malignant one is ragged, taller, and casts a shadow. The
-# outline is the lesion's mask.
+# From top to bottom: skin, fat, glandular tissue and muscle. A benign lesion is smooth, wider than
+# tall, and enhances the echoes behind it; a malignant one is ragged, taller, and casts a shadow.
+# The outline is the mask of the lesion.
 
 import matplotlib.pyplot as plt
 
@@ -31,14 +30,14 @@ for kind, line in enumerate(axes):
         axis.set(xticks=[], yticks=[])
 
 # %%
-# Images of one patient are look-alikes, as they are in clinical data: same tissue, same scanner,
-# same lesion. ``groups`` says which belong together, and evaluation keeps them together.
+# Images of one patient look alike, as in clinical data: same tissue, same scanner, same lesion.
+# ``groups`` says which images belong together, and evaluation keeps them together.
 #
 # Mammograms
 # ----------
 # Two mammograms, the right and the left, belong to one woman. The orange outline is a finding: a
 # circumscribed mass (CIRC), a spiculated one (SPIC) or calcifications (CALC). The blue one is the
-# pectoral muscle, as bright as a mass and no part of the breast.
+# pectoral muscle, which is as bright as a mass and not part of the breast.
 
 mammograms = make_mammograms(8, random_state=16)
 figure, axes = plt.subplots(2, 4, figsize=(9, 6.4), layout="constrained")
@@ -53,10 +52,10 @@ for index, axis in enumerate(axes.flat):
     axis.set(xticks=[], yticks=[])
 
 # %%
-# As hard as you like
-# -------------------
-# ``contrast`` scales the visible difference that a lesion makes. At 0 nothing is left to find, and
-# a classifier that still scores above chance has found a leak.
+# As difficult as you like
+# ------------------------
+# ``contrast`` scales the visibility of the lesions. At 0 there is nothing to find, and a classifier
+# that still scores above chance has found a leak.
 
 levels = [0, 0.25, 0.5, 1, 1.5]
 figure, axes = plt.subplots(1, len(levels), figsize=(9, 1.9), layout="constrained")

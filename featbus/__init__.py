@@ -14,6 +14,7 @@ _HOMES = {
     "datasets": [
         "load_busi",
         "load_image_folder",
+        "load_masked",
         "load_mini_mias",
         "make_breast_ultrasound",
         "make_mammograms",

@@ -1,4 +1,4 @@
-"""Random geometry and brightness, as pure functions of an image, or of a mask that goes with it."""
+"""Random geometry and brightness, as pure functions of an image or of its mask."""
 
 from dataclasses import astuple, dataclass
 from numbers import Real
@@ -6,7 +6,8 @@ from numbers import Real
 import cv2
 import numpy as np
 
-from featbus.images import fill_value, inside_mask, with_mask
+from featbus.images import ImageError, fill_value, inside_mask, with_mask
+from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
 __all__ = [
     "Augmentation",
@@ -18,39 +19,30 @@ __all__ = [
     "dihedral",
 ]
 
-# Elements, see `dihedral`, by their number: the mirror image, turns by a quarter and flips, and
-# the reflections about the diagonals.
+# Subsets of the dihedral group, see `dihedral`, by their size: the mirror image; flips and quarter
+# turns; these and the reflections about the diagonals.
 DIHEDRAL = {2: (0, 4), 6: (0, 1, 2, 3, 4, 6), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
-_N_DRAWS = 20  # until a region that left the image comes back
-
-# The highest value of each share or angle, which is itself not allowed.
-_LIMITS = {
-    "rotation": 360,
-    "width_shift": 1,
-    "height_shift": 1,
-    "shear": np.pi / 2,
-    "zoom": 1,
-}
+_N_DRAWS = 20  # attempts to keep the region of a masked image inside
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one image: first `element`, then the geometry, then the brightness.
+    """Changes to one image: first `element`, then the geometry, then the brightness.
 
     Parameters
     ----------
     rotation : float, default=0
-        Degrees, counter-clockwise, about the centre.
+        Angle about the center in degrees, counter-clockwise.
     column_shift, row_shift : float, default=0
-        Shares of the width, to the right, and of the height, downwards.
+        Shift to the right, as a share of the width, and downward, as a share of the height.
     shear : float, default=0
-        Radians by which upright lines lean to the right.
+        Angle in radians by which vertical lines lean to the right.
     column_zoom, row_zoom : float, default=1
-        How many times as wide and as high things become.
+        Factors of the horizontal and vertical scale.
     brightness : float, default=1
-        Factor of the pixels.
+        Factor of the pixel values.
     element : int, default=0
-        Flips and quarter turns before, see `dihedral`.
+        Flip or quarter turns that come first, see `dihedral`.
 
     See Also
     --------
@@ -77,21 +69,21 @@ class Change:
         Returns
         -------
         ndarray of float64 of shape (2, 3), or None
-            From ``(column, row, 1)`` to the new ``(column, row)``: zoomed, sheared and turned about
-            the centre, then shifted. None where nothing moves.
+            Maps ``(column, row, 1)`` to the new ``(column, row)``: zoom, shear and rotation about
+            the center, then the shift. None if nothing moves.
         """
         if astuple(self)[:6] == astuple(Change())[:6]:
             return None
         height, width = shape[:2]
         angle = np.deg2rad(self.rotation)
         cosine, sine = np.cos(angle), np.sin(angle)
-        # Rows count downwards.
+        # Rows count downward.
         turn = np.array([[cosine, sine], [-sine, cosine]])
         lean = np.array([[1, -np.tan(self.shear)], [0, 1]])
         linear = turn @ lean @ np.diag([self.column_zoom, self.row_zoom])
-        centre = np.array([width - 1, height - 1]) / 2
+        center = np.array([width - 1, height - 1]) / 2
         shift = np.array([self.column_shift * width, self.row_shift * height])
-        return np.column_stack([linear, centre + shift - linear @ centre])
+        return np.column_stack([linear, center + shift - linear @ center])
 
 
 @dataclass(frozen=True)
@@ -101,24 +93,25 @@ class Augmentation:
     Parameters
     ----------
     rotation : float, default=5
-        Up to so many degrees, either way.
+        Largest rotation in degrees, in either direction.
     width_shift, height_shift : float, default=0.1
-        Up to this share of the width and of the height, either way.
+        Largest shift as a share of the width and of the height, in either direction.
     shear : float, default=0.05
-        Up to so many radians, either way.
+        Largest shear angle in radians, in either direction.
     zoom : float, default=0.05
-        Width and height change, each for itself, by up to this share, either way.
+        Largest relative change of the width and, independently, of the height.
     brightness : tuple of float, default=(1, 1.4)
-        Lowest and highest factor of the pixels.
+        Smallest and largest factor of the pixel values.
     horizontal_flip : bool, default=True
-        Whether every other image is mirrored, left to right.
+        Whether to mirror half of the images left to right.
     dihedral : bool, default=False
-        Whether images are flipped and turned by quarters, all eight ways alike.
+        Whether to flip and rotate images by quarter turns; all eight orientations are equally
+        likely.
 
     Raises
     ------
-    ValueError
-        If a parameter is out of its range.
+    InvalidParameterError
+        A ValueError, if a parameter is invalid.
 
     See Also
     --------
@@ -144,31 +137,36 @@ class Augmentation:
     horizontal_flip: bool = True
     dihedral: bool = False
 
+    _parameter_constraints = {
+        "rotation": [Interval(Real, 0, 360, closed="left")],
+        "width_shift": [Interval(Real, 0, 1, closed="left")],
+        "height_shift": [Interval(Real, 0, 1, closed="left")],
+        "shear": [Interval(Real, 0, np.pi / 2, closed="left")],
+        "zoom": [Interval(Real, 0, 1, closed="left")],
+        "brightness": [SequenceOf(Interval(Real, 0, None, closed="left"), length=2)],
+        "horizontal_flip": ["boolean"],
+        "dihedral": ["boolean"],
+    }
+
     def __post_init__(self):
-        for name, limit in _LIMITS.items():
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not 0 <= value < limit:
-                raise ValueError(
-                    f"{name} is {value!r}, expected a number from 0 to less than {limit:.3g}."
-                )
-        ends = self.brightness
-        if np.shape(ends) != (2,) or not 0 <= ends[0] <= ends[1] < np.inf:
-            raise ValueError(
-                f"brightness is {ends!r}, expected two factors, the lower one first: (1, 1.4)."
+        check_parameters(self._parameter_constraints, vars(self))
+        if self.brightness[0] > self.brightness[1]:
+            raise InvalidParameterError(
+                f"brightness is {self.brightness}, expected the smaller factor first."
             )
 
     def draw(self, rng):
-        """Draw what happens to an image.
+        """Draw the changes to an image.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            Always moves on by as much, so that a parameter has no influence on the others.
+            Every call draws the same number of values, so that no parameter influences another.
 
         Returns
         -------
         Change
-            All amounts uniform within their range.
+            All amounts are uniformly distributed within their range.
         """
         turn, right, down, lean, wide, high = rng.uniform(-1, 1, 6).tolist()
         bright, flip, element = rng.random(3).tolist()
@@ -187,20 +185,20 @@ class Augmentation:
 
 
 def dihedral(image, element):
-    """Turn an image by quarters, and mirror it; no pixel changes its value.
+    """Rotate an image by quarter turns and mirror it, without changing pixel values.
 
     Parameters
     ----------
     image : ndarray or MaskedArray
         A checked image, or a mask.
     element : int
-        One of the eight elements of the dihedral group: below 4, so many quarter turns
-        counter-clockwise; from 4, the mirror image, left to right, of ``element - 4``.
+        One of the eight elements of the dihedral group: 0 to 3 are the numbers of quarter turns,
+        counter-clockwise; 4 to 7 are the left-right mirror images of ``element - 4``.
 
     Returns
     -------
     ndarray or MaskedArray
-        The image; its mask moves along. An odd number of quarter turns swaps height and width.
+        The image, and its mask with it. An odd number of quarter turns swaps height and width.
 
     Examples
     --------
@@ -224,13 +222,13 @@ def brighten(image, factor):
     image : ndarray or MaskedArray
         A checked image.
     factor : float
-        Factor, not negative.
+        Factor, at least 0.
 
     Returns
     -------
     ndarray or MaskedArray
-        The image in its dtype; integers are rounded. What would be brighter than the dtype's
-        maximum (1 for floating point) is the maximum. Opacity stays.
+        The image, in its dtype; integers are rounded. Values are limited to the maximum of the
+        dtype (1 for floating point). An alpha channel stays as it is.
     """
     if factor == 1 or image.dtype == bool:
         return image
@@ -254,15 +252,16 @@ def change_image(image, change):
     image : ndarray or MaskedArray
         A checked image.
     change : Change
-        What happens to it.
+        The changes.
 
     Returns
     -------
     ndarray or MaskedArray
-        The image, in its dtype and, but for quarter turns, its shape. Pixels are interpolated
-        linearly (of ``bool`` images the nearest one counts), and repeat those of the border beyond
-        it. A mask moves along; what comes from beyond the border is outside the region, and pixels
-        outside do not bleed into it. The region may end up empty.
+        The image, in its dtype and, except for quarter turns, its shape. Pixels are interpolated
+        linearly (``bool`` images: nearest neighbor); beyond the border, the nearest pixel is
+        repeated. A mask is changed likewise: what comes from beyond the border is outside the
+        region, and pixels outside the region do not influence those inside. The region may end up
+        empty.
     """
     image = dihedral(image, change.element)
     matrix = change.matrix(image.shape)
@@ -272,19 +271,19 @@ def change_image(image, change):
 
 
 def change_mask(mask, change):
-    """Apply a change to a mask that goes with an image.
+    """Apply the change of an image to its mask.
 
     Parameters
     ----------
     mask : ndarray of bool or int of shape (height, width)
         The region, or labels of regions; 0 is the background.
     change : Change
-        What happens to the image. Its brightness does not matter.
+        The changes to the image; the brightness is ignored.
 
     Returns
     -------
     ndarray of bool or int
-        The mask, of which each pixel is the nearest one of `mask`; beyond the border, 0.
+        The mask, interpolated by nearest neighbor; 0 beyond the border.
     """
     mask = dihedral(mask, change.element)
     matrix = change.matrix(mask.shape)
@@ -299,33 +298,33 @@ def augment(image, rng, augmentation=Augmentation()):
     image : ndarray or MaskedArray
         A checked image.
     rng : numpy.random.Generator
-        Draws the change.
+        Source of randomness.
     augmentation : Augmentation
         How much the image may change.
 
     Returns
     -------
     ndarray or MaskedArray
-        See `change_image`. Where the region of a masked image leaves the image, another change is
+        See `change_image`. If the region of a masked image leaves the image, another change is
         drawn.
 
     Raises
     ------
-    ValueError
-        If the region leaves the image time and again.
+    ImageError
+        If the region leaves the image in 20 draws.
     """
     for _ in range(_N_DRAWS):
         result = change_image(image, augmentation.draw(rng))
         if not np.ma.isMaskedArray(result) or not np.ma.getmaskarray(result).all():
             return result
-    raise ValueError(
-        f"the region left the image in {_N_DRAWS} draws of {augmentation}: it is tiny, and at the "
-        "border. Let images shift and zoom by less."
+    raise ImageError(
+        f"found a region that left the image in {_N_DRAWS} draws of {augmentation}, expected one "
+        "that stays: it is tiny and at the border. Reduce the shifts and the zoom."
     )
 
 
 def _warp(image, matrix):
-    """Move the pixels of a checked image, and its mask if there is one."""
+    """Apply an affine map to a checked image, and to its mask if there is one."""
     pixels, inside = np.ma.getdata(image), inside_mask(image)
     moved = _warp_pixels(pixels, matrix, cv2.BORDER_REPLICATE)
     if inside is None:
@@ -338,13 +337,13 @@ def _warp(image, matrix):
 
 
 def _warp_region(pixels, inside, matrix):
-    """Move pixels, interpolating between those inside the region alone."""
+    """Apply an affine map to pixels, interpolating only between those inside the region."""
     channels = inside if pixels.ndim == 2 else inside[..., np.newaxis]
     weight, region = (
         _warp_affine(values.astype(np.float32), matrix, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
         for values in (inside, np.where(channels, pixels, 0))
     )
-    # Where the nearest pixel is in the region, it has a quarter of the weight or more.
+    # If the nearest pixel is inside the region, its weight is at least a quarter.
     region /= np.maximum(weight, 0.1).reshape(weight.shape + (1,) * (pixels.ndim - 2))
     if pixels.dtype.kind == "f":
         return np.minimum(region, 1)
@@ -357,14 +356,14 @@ def _warp_pixels(pixels, matrix, border):
         return _warp_affine(pixels.view(np.uint8), matrix, nearest, border).view(bool)
     if pixels.dtype.kind != "f":
         return _warp_affine(pixels, matrix, cv2.INTER_LINEAR, border)
-    # OpenCV is quicker in single precision, and since 5.0 more exact.
+    # OpenCV is faster in single precision and, since 5.0, more accurate.
     moved = _warp_affine(pixels.astype(np.float32), matrix, cv2.INTER_LINEAR, border)
-    # Rounding may leave 0..1 by a hair.
+    # Rounding errors can leave 0..1.
     return np.clip(moved, 0, 1).astype(pixels.dtype, copy=False)
 
 
 def _warp_mask(mask, matrix):
-    # OpenCV takes no bool, and few integers.
+    # OpenCV supports neither bool nor most integer dtypes.
     small = np.uint8 if mask.dtype == bool else np.float64
     moved = _warp_affine(mask.astype(small), matrix, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
     return moved.astype(mask.dtype)

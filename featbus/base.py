@@ -1,30 +1,53 @@
 """Base classes: `ImageTransformer` (image -> image) and `FeatureExtractor` (image -> row)."""
 
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from threadpoolctl import ThreadpoolController
 
-from featbus.images import as_batch, check_image, is_path, stack_images
-from featbus.io import ImageReadError, read_image
+from featbus.images import ImageError, as_batch, at_index, is_path, stack_images
+from featbus.io import read_image, read_item
+from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 
-__all__ = ["FeatureExtractor", "ImageTransformer", "Where", "iter_images"]
+__all__ = [
+    "Column",
+    "FeatureExtractor",
+    "ImageEstimator",
+    "ImageTransformer",
+    "Where",
+    "iter_images",
+    "thread_limit",
+]
 
 
-@contextmanager
-def _naming_image(index):
-    """Put the image's position before the message of an error that one image raises."""
-    try:
-        yield
-    except ImageReadError as error:
-        raise ImageReadError(f"image {index}: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"image {index}: {error}") from error
+def thread_limit():
+    """Return how many threads may be used at this moment.
+
+    Returns
+    -------
+    int
+        The usable cores, or as many as the most limited pool of threads in this process has.
+        Workers of loky and Dask start with such limits, `threadpoolctl.threadpool_limits` and the
+        variable ``OMP_NUM_THREADS`` set others.
+    """
+    # A library that brings a pool of threads comes with a module.
+    pools = _pools(len(sys.modules)).info()
+    limits = [info["num_threads"] for info in pools if info["num_threads"]]
+    return max(1, min([joblib.cpu_count(), *limits]))
+
+
+@lru_cache(maxsize=1)
+def _pools(n_modules):
+    """Find the pools of threads in this process, which takes milliseconds."""
+    return ThreadpoolController()
 
 
 def iter_images(batch, read=read_image, n_threads=1):
@@ -46,13 +69,14 @@ def iter_images(batch, read=read_image, n_threads=1):
         Checked images, see `featbus.images.check_image`.
     """
     if n_threads == 1 or not any(map(is_path, batch)):
-        yield from map(partial(_checked_image, read), range(len(batch)), batch)
+        for index, item in enumerate(batch):
+            yield read_item(item, index, read)
         return
     executor = ThreadPoolExecutor(n_threads)
     coming = deque()
     try:
         for index, item in enumerate(batch):
-            coming.append(executor.submit(_checked_image, read, index, item))
+            coming.append(executor.submit(read_item, item, index, read))
             if len(coming) > 2 * n_threads:
                 yield coming.popleft().result()
         while coming:
@@ -61,26 +85,49 @@ def iter_images(batch, read=read_image, n_threads=1):
         executor.shutdown(cancel_futures=True)
 
 
-def _checked_image(read, index, item):
-    if not is_path(item):
-        return check_image(item, f"image {index}")
-    with _naming_image(index):
-        return check_image(read(item), f"the file {str(item)!r}")
+@contextmanager
+def _naming_paths(batch):
+    """Add the path to the error of an image that came from a file."""
+    try:
+        yield
+    except ImageError as error:
+        if error.path is not None or error.index is None or not is_path(batch[error.index]):
+            raise
+        raise error.at(error.index, batch[error.index]) from error
 
 
 class ImageEstimator(TransformerMixin, BaseEstimator):
-    """What all estimators of images share: tags, and the one hook that checks a batch."""
+    """What all estimators of images share: tags, and the checks of parameters and batches."""
 
     # Part of the key that rows are stored under: goes up whenever the same image and parameters
     # give other numbers.
     _algorithm_version = 1
 
+    # The name of the parameter that holds the wrapped estimator, for wrappers such as `FeatureBus`.
+    _wraps = None
+
+    # Files read at a time; a network would wait for a single thread.
+    _n_readers = staticmethod(lambda: 1)
+
+    _parameter_constraints = {}
+
+    def _check_parameters(self):
+        """Check all parameters; `fit` and `transform` call this before any image is read."""
+        check_estimator_parameters(self)
+
     def _check_batch(self, X, *, reset):
         """Check the container `X`; `reset` is True in `fit`."""
         return as_batch(X)
 
+    def _read(self, path):
+        """Read the file of an image."""
+        return read_image(path)
+
+    def _iter_images(self, batch):
+        return iter_images(batch, self._read, self._n_readers())
+
     def fit(self, X, y=None):
-        """Check the batch; there is nothing to learn.
+        """Check the parameters and the batch; there is nothing to learn, and no image is read.
 
         Parameters
         ----------
@@ -94,6 +141,7 @@ class ImageEstimator(TransformerMixin, BaseEstimator):
         self : object
             The estimator itself.
         """
+        self._check_parameters()
         self._check_batch(X, reset=True)
         return self
 
@@ -114,7 +162,9 @@ class ImageEstimator(TransformerMixin, BaseEstimator):
 class ImageTransformer(ImageEstimator):
     """Base of the steps from image to image.
 
-    A subclass writes `_transform_image(image)`: a checked image in, an image out.
+    A subclass writes `_transform_image(image)`: a checked image in, an image out. A step that runs
+    on several images at a time, such as a network, overrides `_transform_images` instead. A step
+    that moves pixels also overrides `map_boxes`.
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -137,17 +187,38 @@ class ImageTransformer(ImageEstimator):
 
         Raises
         ------
+        ImageError
+            If an image is invalid; the message names the image.
         ValueError
-            If `X` is no batch of images, or an image is invalid; the message names the image.
+            If `X` is no batch of images, or a parameter is invalid.
         """
-        results = []
-        for index, image in enumerate(self._iter_images(self._check_batch(X, reset=False))):
-            with _naming_image(index):
-                results.append(self._transform_image(image))
-        return stack_images(results)
+        self._check_parameters()
+        batch = self._check_batch(X, reset=False)
+        with _naming_paths(batch):
+            return stack_images(list(self._transform_images(self._iter_images(batch))))
 
-    def _iter_images(self, batch):
-        return iter_images(batch)
+    def _transform_images(self, images):
+        """Yield the result of each of the checked `images`, in order."""
+        for index, image in enumerate(images):
+            with at_index(index):
+                yield self._transform_image(image)
+
+    def map_boxes(self, boxes, image_shape):
+        """Map boxes of the output back to the input.
+
+        Parameters
+        ----------
+        boxes : array_like of shape (n_boxes, 4)
+            Top, left, bottom and right of boxes in an output image, in pixels.
+        image_shape : tuple of int
+            Height and width of the input image in pixels.
+
+        Returns
+        -------
+        ndarray of float of shape (n_boxes, 4)
+            The same boxes in the input image: `boxes` itself if the step moves no pixels.
+        """
+        return np.asarray(boxes, dtype=np.float64)
 
     def set_output(self, *, transform=None):
         """Do nothing: images have no columns.
@@ -181,6 +252,13 @@ class ImageTransformer(ImageEstimator):
         return np.asarray(names, dtype=object)
 
 
+class Column(NamedTuple):
+    """A column of features: its name, and what it describes."""
+
+    name: str
+    what: str
+
+
 class Where(NamedTuple):
     """The pixels behind a feature.
 
@@ -191,7 +269,7 @@ class Where(NamedTuple):
     columns : slice
         Columns of the image.
     what : str
-        What the feature looks at there.
+        What the feature describes there.
     """
 
     rows: slice
@@ -203,9 +281,11 @@ class FeatureExtractor(ImageEstimator):
     """Base of the steps from image to row of features.
 
     A subclass has a parameter `dtype`, writes `_extract(image)`, a checked image in and a 1-D array
-    out, and `get_feature_names_out`. Where a stack of images is faster than one, it overrides
-    `_iter_rows`.
+    out, and `_columns()`, the name and meaning of each number. Where several images at a time are
+    faster than one, it overrides `_iter_rows`, and `_prepare` for what is done to each image first.
     """
+
+    _parameter_constraints = {"dtype": [FLOAT_DTYPE]}
 
     def transform(self, X):
         """Compute the features of each image.
@@ -218,27 +298,60 @@ class FeatureExtractor(ImageEstimator):
         Returns
         -------
         ndarray of shape (n_images, n_features)
-            One row an image, of the dtype `dtype`.
+            One row per image, of the dtype `dtype`.
 
         Raises
         ------
+        ImageError
+            If an image is invalid; the message names the image.
         ValueError
-            If `X` is no batch of images, or an image is invalid; the message names the image.
+            If `X` is no batch of images, or a parameter is invalid.
         """
+        self._check_parameters()
         batch = self._check_batch(X, reset=False)
+        with _naming_paths(batch):
+            return self._stack_rows(self._iter_prepared(batch), len(batch))
+
+    def _iter_prepared(self, batch):
+        """Read, check and prepare images; `FeatureBus` does this in a thread of its own."""
+        for index, image in enumerate(self._iter_images(batch)):
+            with at_index(index):
+                yield self._prepare(image)
+
+    def _stack_rows(self, prepared, n_images):
+        """Return the rows of the prepared images as one array."""
         rows = None
-        for index, row in enumerate(self._iter_rows(self._iter_images(batch))):
+        for index, row in enumerate(self._iter_rows(prepared)):
             if rows is None:
-                rows = np.empty((len(batch), len(row)), dtype=self._checked_dtype())
+                rows = np.empty((n_images, len(row)), dtype=self.dtype)
             rows[index] = row
         return rows
 
-    # `transform` of a batch in two parts, which `FeatureBus` calls in two threads.
-    def _prepare(self, X):
-        return X
+    def _prepare(self, image):
+        """Return what `_iter_rows` needs of a checked image."""
+        return image
 
-    def _finish(self, prepared):
-        return self.transform(prepared)
+    def _iter_rows(self, prepared):
+        """Yield the row of each of the prepared images, in order."""
+        for index, image in enumerate(prepared):
+            with at_index(index):
+                yield self._extract(image)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the columns' names.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column; the notes of the class say how they are made.
+        """
+        self._check_parameters()
+        return np.array([column.name for column in self._columns()], dtype=object)
 
     def where(self, name, image_shape):
         """Tell which pixels are behind a column.
@@ -253,41 +366,25 @@ class FeatureExtractor(ImageEstimator):
         Returns
         -------
         Where
-            ``rows`` and ``columns``, slices of the image, and ``what`` is looked at there.
+            ``rows`` and ``columns``, slices of the image, and ``what`` the column describes there.
 
         Raises
         ------
         ValueError
             If there is no such column.
         """
-        names = self.get_feature_names_out().tolist()
+        self._check_parameters()
+        columns = list(self._columns())
+        names = [column.name for column in columns]
         if name not in names:
             near = get_close_matches(name, names, n=3)
             raise ValueError(
                 f"There is no column {name!r}, expected one such as {near or names[:3]}."
             )
-        top, left, bottom, right = self._boxes(image_shape)[names.index(name)].tolist()
-        return Where(slice(top, bottom), slice(left, right), self._describe(name))
+        index = names.index(name)
+        top, left, bottom, right = self._boxes(image_shape)[index].tolist()
+        return Where(slice(top, bottom), slice(left, right), columns[index].what)
 
     def _boxes(self, image_shape):
         """Return top, left, bottom and right of the pixels behind each column."""
-        return np.tile([0, 0, *image_shape[:2]], (len(self.get_feature_names_out()), 1))
-
-    def _describe(self, name):
-        """Return what the column of this name looks at within its box."""
-        return name.partition("_")[2].replace("_", " ")
-
-    def _iter_images(self, batch):
-        return iter_images(batch)
-
-    def _iter_rows(self, images):
-        """Yield the row of each of the checked `images`."""
-        for index, image in enumerate(images):
-            with _naming_image(index):
-                yield self._extract(image)
-
-    def _checked_dtype(self):
-        dtype = np.dtype(self.dtype)
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype is {self.dtype!r}, expected numpy.float32 or numpy.float64.")
-        return dtype
+        return np.tile([0, 0, *image_shape[:2]], (len(list(self._columns())), 1))

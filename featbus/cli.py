@@ -11,6 +11,8 @@ from featbus import __version__
 
 __all__ = ["main"]
 
+_DATA = "folder of BUSI, of mini-MIAS or with one folder per class"
+
 
 def main(argv=None):
     """Run the command line.
@@ -23,10 +25,9 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0, 1 if `verify` misses a value, `audit` finds a leak or a file of a weights
-        bundle is damaged, or 2 after an error that the user can mend.
-        As `argparse` does, arguments that cannot be parsed, ``--help`` and ``--version`` raise
-        `SystemExit`.
+        Exit status: 0; 1 if `verify` misses a value, `audit` finds a leak or a file in a weights
+        bundle is damaged; 2 after an error that the user can fix. Arguments that cannot be parsed,
+        ``--help`` and ``--version`` raise `SystemExit`, as always with `argparse`.
     """
     options = vars(_parser().parse_args(argv))
     command = options.pop("command")
@@ -80,31 +81,26 @@ def _weights(options):
 
 
 def _audit(options):
-    from featbus.demo import load_data
+    from featbus.datasets import load_dataset
+    from featbus.files import written_whole
     from featbus.model_selection import audit
 
     output = options.pop("output")
-    title, dataset = load_data(options.pop("data"), groups=options.pop("groups"))
+    dataset = load_dataset(options.pop("data"), groups=options.pop("groups"))
     names = [dataset.target_names[label] for label in dataset.target]
-    report = audit(dataset.images, names, groups=dataset.groups, masks=_masks(dataset), **options)
-    print(f"{title}\n{report}")
+    report = audit(dataset.images, names, groups=dataset.groups, masks=dataset.masks, **options)
+    print(f"{dataset.name}\n{report}")
     if output is not None:
         table = dataset.frame[["file"]].assign(group=report.suggested_groups)
-        table.to_csv(output, index=False)
+        with written_whole(output) as path:
+            table.to_csv(path, index=False)
         print(f"\nWrote the suggested groups to {output}")
     return 0 if report.passed else 1
 
 
-def _masks(dataset):
-    """Return the masks of a data set, read one at a time; None where it has none."""
-    from featbus.datasets import read_busi_mask
-
-    return (read_busi_mask(paths) for paths in dataset.masks) if "masks" in dataset else None
-
-
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="featbus", description="Medical images to features, and classifiers judged honestly."
+        prog="featbus", description="Medical images to features, and honest scores of classifiers."
     )
     parser.add_argument("--version", action="version", version=f"featbus {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -113,123 +109,122 @@ def _parser():
     _add_cache(commands)
     _add_weights(commands)
     text = "recompute the reference values of the Image Biomarker Standardisation Initiative"
-    verify = commands.add_parser("verify", help=text, description=f"{text}.")
-    verify.set_defaults(command=_verify)
+    _add_parser(commands, "verify", text).set_defaults(command=_verify)
     return parser
 
 
+def _add_parser(commands, name, text, **options):
+    return commands.add_parser(name, help=text, description=f"{text.capitalize()}.", **options)
+
+
 def _add_demo(commands):
-    text = "compare four classifiers on images in grouped, stratified cross-validation"
-    demo = commands.add_parser(
-        "demo", help=text, description=f"{text.capitalize()}.", argument_default=argparse.SUPPRESS
+    demo = _add_parser(
+        commands,
+        "demo",
+        "compare four classifiers on images in grouped, stratified cross-validation",
+        argument_default=argparse.SUPPRESS,
     )
-    demo.set_defaults(command=_demo, backbone_options=[])
-    demo.add_argument(
-        "--data",
-        metavar="DIR",
-        help="folder of BUSI, of mini-MIAS or of one folder per class; default: synthetic images",
-    )
-    demo.add_argument(
-        "--groups", metavar="FILE", help="CSV table of the images that belong together: file,group"
-    )
+    demo.set_defaults(command=_demo)
+    demo.add_argument("--data", metavar="DIR", help=f"{_DATA}; default: synthetic images")
     demo.add_argument("--backbone", metavar="NAME", help="add a network's features: mobilenet_v2")
-    demo.add_argument(
-        "--backbone-option",
-        metavar="KEY=VALUE",
-        dest="backbone_options",
-        type=_key_value,
-        action="append",
-        help="option of the network, such as alpha=0.35; may be given several times",
-    )
+    _add_network_options(demo, "--backbone-option")
     demo.add_argument("--weights", metavar="FILE", help="weights of the network; default: imagenet")
     demo.add_argument("--output", metavar="DIR", help="folder to write to; default: featbus-demo")
-    demo.add_argument(
-        "--jobs", metavar="N", dest="n_jobs", type=int, help="parallel fits; -1: one per processor"
-    )
-    demo.add_argument("--folds", metavar="K", dest="cv", type=int, help="default: 5")
-    demo.add_argument("--seed", metavar="S", dest="random_state", type=int, help="default: 0")
+    _add_cross_validation(demo, "parallel fits")
 
 
 def _add_audit(commands):
-    text = "look for leaks between folds, and for shortcuts to the label"
-    audit = commands.add_parser("audit", help=text, description=f"{text.capitalize()}.")
+    audit = _add_parser(
+        commands, "audit", "look for leaks between folds, and for shortcuts to the label"
+    )
     audit.set_defaults(command=_audit, verbose=True)
-    audit.add_argument(
-        "data", metavar="DIR", help="folder of BUSI, of mini-MIAS or of one folder per class"
-    )
-    audit.add_argument(
-        "--groups", metavar="FILE", help="CSV table of the images that belong together: file,group"
-    )
+    audit.add_argument("data", metavar="DIR", help=_DATA)
     audit.add_argument(
         "--output", metavar="FILE", help="write the suggested groups there, as a table for --groups"
     )
-    audit.add_argument("--folds", metavar="K", dest="cv", type=int, default=5, help="default: 5")
-    audit.add_argument(
-        "--jobs", metavar="N", dest="n_jobs", type=int, help="threads; -1: one per processor"
+    _add_cross_validation(audit, "threads")
+    audit.set_defaults(cv=5, random_state=0)
+
+
+def _add_cross_validation(parser, jobs):
+    """Add the options of the groups, folds and jobs."""
+    parser.add_argument(
+        "--groups", metavar="FILE", help="CSV table of the images that belong together: file,group"
     )
-    audit.add_argument("--seed", metavar="S", dest="random_state", type=int, default=0)
+    parser.add_argument("--folds", metavar="K", dest="cv", type=int, help="default: 5")
+    parser.add_argument(
+        "--jobs", metavar="N", dest="n_jobs", type=int, help=f"{jobs}; -1: one per processor"
+    )
+    parser.add_argument("--seed", metavar="S", dest="random_state", type=int, help="default: 0")
+
+
+def _add_network_options(parser, flag):
+    """Add a flag for the options of a network."""
+    dest = f"{flag.lstrip('-')}s".replace("-", "_")
+    parser.set_defaults(**{dest: []})
+    parser.add_argument(
+        flag,
+        metavar="KEY=VALUE",
+        dest=dest,
+        type=_key_value,
+        action="append",
+        help="option of the network, such as alpha=0.35; may be repeated",
+    )
 
 
 def _add_cache(commands):
-    text = "look into a feature store, or make it smaller"
-    cache = commands.add_parser("cache", help=text, description=f"{text.capitalize()}.")
+    cache = _add_parser(commands, "cache", "show what is in a feature store, or make it smaller")
     cache.set_defaults(command=_cache)
     actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, text in {
-        "info": "list the transformers, with their number of rows and bytes",
+        "info": "list the transformers, with their numbers of rows and bytes",
         "prune": "drop the oldest rows until the file is small enough",
         "clear": "drop all rows",
     }.items():
-        parser = actions.add_parser(action, help=text, description=f"{text.capitalize()}.")
-        parser.add_argument("path", metavar="PATH", help="the file that FeatureBus(memory=) names")
+        parser = _add_parser(actions, action, text)
+        parser.add_argument("path", metavar="PATH", help="the file passed as FeatureBus(memory=)")
         if action == "prune":
             parser.add_argument(
                 "--max-bytes",
                 required=True,
                 type=_bytes,
                 metavar="SIZE",
-                help="largest size of the file: a number, or with a unit such as 500MB or 2GB",
+                help="maximum size of the file: a number, or with a unit such as 500MB or 2GB",
             )
 
 
 def _add_weights(commands):
-    text = "fetch networks' weights into a bundle for machines without internet, or check one"
-    weights = commands.add_parser("weights", help=text, description=f"{text.capitalize()}.")
+    weights = _add_parser(
+        commands,
+        "weights",
+        "collect the weights of networks in a bundle for machines without internet, or check one",
+    )
     weights.set_defaults(command=_weights)
     actions = weights.add_subparsers(dest="action", required=True, metavar="ACTION")
-    text = "enter the weights of a network into a bundle"
-    fetch = actions.add_parser("fetch", help=text, description=f"{text.capitalize()}.")
-    fetch.set_defaults(options=[])
+    fetch = _add_parser(actions, "fetch", "add the weights of a network to a bundle")
     fetch.add_argument("name", metavar="NAME", help="the network: mobilenet_v2")
     fetch.add_argument("--out", metavar="DIR", required=True, help="folder of the bundle")
-    fetch.add_argument(
-        "--option",
-        metavar="KEY=VALUE",
-        dest="options",
-        type=_key_value,
-        action="append",
-        help="option of the network, such as alpha=0.35; may be given several times",
-    )
+    _add_network_options(fetch, "--option")
     fetch.add_argument(
         "--input-size",
         metavar="PIXELS",
         type=int,
-        help="size of the images, where Keras has weights for several; default: the network's own",
+        help="size of the images, if Keras has weights for several; default: the network's own",
     )
-    fetch.add_argument(
-        "--source", metavar="FILE", help="a file that is here already; default: Keras downloads"
-    )
-    text = "list the files of a bundle, after reading each of them"
-    table = actions.add_parser(
-        "list", help=text, description=f"{text.capitalize()}.", argument_default=argparse.SUPPRESS
+    fetch.add_argument("--source", metavar="FILE", help="a local file; default: Keras downloads")
+    table = _add_parser(
+        actions,
+        "list",
+        "read and verify the files of a bundle, and list them",
+        argument_default=argparse.SUPPRESS,
     )
     table.add_argument(
-        "folder", metavar="DIR", nargs="?", help="the bundle; default: what FEATBUS_WEIGHTS names"
+        "folder", metavar="DIR", nargs="?", help="the bundle; default: that in FEATBUS_WEIGHTS"
     )
 
 
 def _bytes(text):
-    """Return a size like 500MB in bytes."""
+    """Return a size such as 500MB in bytes."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"expected a size such as 500MB or 2GB, got {text!r}")
@@ -237,7 +232,7 @@ def _bytes(text):
 
 
 def _key_value(text):
-    """Split KEY=VALUE; the value is a Python literal, or else a str."""
+    """Split KEY=VALUE; the value is a Python literal, or otherwise a str."""
     key, separator, value = text.partition("=")
     if not (key and separator):
         raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")

@@ -4,26 +4,34 @@ A *batch* is an ndarray ``(n, height, width[, channels])``, or a sequence of 2-D
 paths. An *image*, once checked, is an ndarray ``(height, width)`` or ``(height, width, 3 or 4)``
 of dtype ``bool``, ``uint8`` (0..255), ``uint16`` (0..65535), ``float32`` or ``float64`` (0..1).
 A region of interest rides along as a NumPy masked array whose mask is True *outside* the region.
+An invalid image is an `ImageError`.
 """
 
 import os
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 
 __all__ = [
+    "ImageError",
     "as_batch",
+    "as_mask",
+    "at_index",
     "check_image",
     "fill_mask",
     "fill_value",
     "inside_mask",
     "is_path",
     "resize",
+    "restrict",
     "stack_images",
     "to_float",
     "to_gray",
     "to_rgb",
+    "update_digest",
     "with_mask",
+    "with_mask_of",
 ]
 
 CHANNELS = (1, 3, 4)
@@ -33,6 +41,78 @@ _BATCH = (
     "an array (n, height, width) or (n, height, width, channels), "
     "or a sequence of 2-D or 3-D arrays or of paths"
 )
+
+
+class ImageError(ValueError):
+    """An image that is invalid, or that a step cannot use.
+
+    Parameters
+    ----------
+    reason : str
+        What was found, what was expected, and what to do.
+    index : int or None, default=None
+        Position of the image in the batch, None if unknown.
+    path : str, os.PathLike or None, default=None
+        File of the image, None for an array.
+
+    Examples
+    --------
+    >>> from featbus.images import ImageError
+    >>> error = ImageError("found no pixels.", path="scan.png")
+    >>> str(error), str(error.at(3))
+    ("'scan.png': found no pixels.", "image 3 ('scan.png'): found no pixels.")
+    """
+
+    def __init__(self, reason, index=None, path=None):
+        super().__init__(reason, index, path)
+        self.reason = reason
+        self.index = index
+        self.path = None if path is None else os.fspath(path)
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.index, self.path)
+
+    def __str__(self):
+        path = None if self.path is None else repr(self.path)
+        if self.index is None:
+            where = path
+        else:
+            where = f"image {self.index}" + (f" ({path})" if path else "")
+        return f"{where}: {self.reason}" if where else self.reason
+
+    def at(self, index, path=None):
+        """Return the same error for another position.
+
+        Parameters
+        ----------
+        index : int or None
+            Position of the image in the batch.
+        path : str, os.PathLike or None, default=None
+            File of the image; None keeps the known one.
+
+        Returns
+        -------
+        ImageError
+            A new error of the same type.
+        """
+        return type(self)(self.reason, index, self.path if path is None else path)
+
+
+@contextmanager
+def at_index(index, item=None):
+    """Add an image's position, and its path, to any `ImageError` raised in a ``with`` block.
+
+    Parameters
+    ----------
+    index : int
+        Position of the image in the batch.
+    item : ndarray, str or os.PathLike, default=None
+        The item of the batch.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise error.at(index, item if is_path(item) else None) from error
 
 
 def is_path(item):
@@ -104,45 +184,43 @@ def _column(X):
     return X
 
 
-def check_image(image, name="the image"):
+def check_image(image):
     """Check one image, and bring it to the canonical form without changing its values.
 
     Parameters
     ----------
     image : array_like of shape (height, width) or (height, width, channels)
         The image; 1, 3 or 4 channels. Masked arrays stay masked.
-    name : str, default="the image"
-        How errors call the image.
 
     Returns
     -------
     ndarray or MaskedArray
-        The image in native byte order, C-contiguous; without the channel axis where there is one
+        The image in native byte order, C-contiguous; without the channel axis if there is one
         channel. ``float16`` becomes ``float32`` and ``longdouble`` becomes ``float64``. A masked
         array without masked pixels becomes a plain array. No copy is made unless needed.
 
     Raises
     ------
-    ValueError
+    ImageError
         If the rank, the number of channels or the dtype is not an image's, if there are no
         pixels (none inside the mask), or if floating-point pixels leave 0..1 or are NaN.
     """
     image = np.asanyarray(image)
     if image.ndim not in (2, 3):
-        raise ValueError(
-            f"{name} has shape {image.shape}, expected (height, width) or "
-            f"(height, width, channels).{_rank_hint(image)}"
+        raise ImageError(
+            f"found shape {image.shape}, expected (height, width) or (height, width, channels)."
+            f"{_rank_hint(image)}"
         )
     if image.size == 0:
-        raise ValueError(f"{name} has no pixels: its shape is {image.shape}.")
+        raise ImageError(f"found no pixels: shape {image.shape}, expected at least one pixel.")
     if image.ndim == 3 and image.shape[2] not in CHANNELS:
-        raise ValueError(
-            f"{name} has shape {image.shape}: {image.shape[2]} channels, expected 1, 3 or 4 in the "
+        raise ImageError(
+            f"found shape {image.shape}: {image.shape[2]} channels, expected 1, 3 or 4 in the "
             f"last axis.{_rank_hint(image)}"
         )
-    image = _canonical(image, name)
+    image = _canonical(image)
     if image.dtype.kind == "f":
-        _check_unit_range(image, name)
+        _check_unit_range(image)
     return image
 
 
@@ -154,15 +232,15 @@ def _rank_hint(image):
     return ""
 
 
-def _canonical(image, name):
+def _canonical(image):
     """Return `image` with the dtype, byte order and memory layout of the contract."""
     dtype = image.dtype
     if dtype.kind == "f" and dtype.itemsize not in (4, 8):
         dtype = np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
     dtype = dtype.newbyteorder("=")
     if dtype.name not in _MAXIMUM:
-        raise ValueError(
-            f"{name} has dtype {image.dtype}, expected {_DTYPES}. Convert it: "
+        raise ImageError(
+            f"found dtype {image.dtype}, expected {_DTYPES}. Convert it: "
             "image.astype(np.uint8) if its values are 0..255, np.uint16 if they are 0..65535."
         )
     if image.ndim == 3 and image.shape[2] == 1:
@@ -173,24 +251,24 @@ def _canonical(image, name):
     if not mask.any():
         return np.ascontiguousarray(image.data, dtype=dtype)
     if mask.all():
-        raise ValueError(f"{name} has no pixel inside its mask (True means outside the region).")
+        raise ImageError("found no pixel inside the mask (True means outside the region).")
     if image.dtype == dtype:
         return image
     return np.ma.MaskedArray(image.data.astype(dtype), mask, fill_value=fill_value(image))
 
 
-def _check_unit_range(image, name):
+def _check_unit_range(image):
     low, high = image.min(), image.max()
     if low >= 0 and high <= 1:
         return
     bad = np.ma.count(image) - np.count_nonzero(np.ma.filled(np.isfinite(image), False))
     if bad:
-        raise ValueError(
-            f"{name} has {bad} NaN or infinite pixel(s), expected values from 0 to 1. Mask them "
-            "(np.ma.masked_invalid) or replace them before."
+        raise ImageError(
+            f"found {bad} NaN or infinite pixel(s), expected values from 0 to 1. Mask them "
+            "(np.ma.masked_invalid) or replace them first."
         )
-    raise ValueError(
-        f"{name} has values from {low:g} to {high:g}; floating-point images run from 0 to 1. "
+    raise ImageError(
+        f"found values from {low:g} to {high:g}, expected 0 to 1 in a floating-point image. "
         "Divide by the largest value a pixel can take (255 for 8-bit, 65535 for 16-bit images)."
     )
 
@@ -279,6 +357,84 @@ def inside_mask(image):
     return inside if inside.ndim == 2 else inside.all(axis=2)
 
 
+def as_mask(mask, image_shape):
+    """Return the mask of an image as an array of bool.
+
+    Parameters
+    ----------
+    mask : array_like of shape (height, width) or (height, width, channels), or None
+        0 outside the region, and a single other value inside: bool, 0 and 1, or 0 and 255. In
+        color, a pixel is inside if any channel is not 0; an alpha channel must be constant.
+    image_shape : tuple of int
+        Height and width of the image; further numbers are ignored.
+
+    Returns
+    -------
+    ndarray of bool of shape (height, width), or None
+        True inside the region. None if `mask` is None: no region is known. In contrast, a mask that
+        is False everywhere states that there is no region.
+
+    Raises
+    ------
+    ImageError
+        If the mask differs from the image in height or width, has several values besides 0, or is
+        transparent in places.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.images import as_mask
+    >>> as_mask(np.array([[0, 255]], dtype=np.uint8), (1, 2))
+    array([[False,  True]])
+    """
+    if mask is None:
+        return None
+    mask, shape = np.asarray(mask), tuple(image_shape[:2])
+    if mask.shape[:2] != shape or mask.shape[2:] not in [(), *((n,) for n in CHANNELS)]:
+        raise ImageError(
+            f"found a mask of shape {mask.shape}, expected {shape}, the height and width of the "
+            "image. Resize the image and its mask together, or neither."
+        )
+    if mask.dtype == bool and mask.ndim == 2:
+        return mask
+    if mask.ndim == 3:
+        if mask.shape[2] == 4 and _varies(mask[..., 3]):
+            raise ImageError(
+                "found a mask with transparent and opaque pixels, expected a constant alpha "
+                "channel. Pass the channel that holds the region, such as mask[..., 3] > 0."
+            )
+        mask = mask[..., :3]
+    inside = mask.astype(bool, copy=False)
+    if _varies(mask[inside]):
+        raise ImageError(
+            f"found a mask with {len(np.unique(mask))} different values, expected 0 outside the "
+            "region and a single other value inside. Select what is inside: mask > 127 if JPEG "
+            "compression or resizing blurred the mask, mask == 2 for one of several labels."
+        )
+    return inside if mask.ndim == 2 else inside.any(axis=2)
+
+
+def _varies(values):
+    return values.size > 0 and values.min() != values.max()
+
+
+def update_digest(digest, image):
+    """Update a hash with all that distinguishes one image from another.
+
+    Parameters
+    ----------
+    digest : hashlib hash
+        Updated in place.
+    image : ndarray or MaskedArray
+        An image: its dtype, shape and pixels, and its mask and fill value if it is masked.
+    """
+    digest.update(f"{image.dtype.str}{image.shape}".encode())
+    digest.update(np.ascontiguousarray(np.ma.getdata(image)).data)
+    if np.ma.isMaskedArray(image):
+        digest.update(np.packbits(np.ma.getmaskarray(image)).data)
+        digest.update(fill_value(image).tobytes())
+
+
 def with_mask(pixels, inside, fill_value=0):
     """Return pixels as a masked image.
 
@@ -286,24 +442,79 @@ def with_mask(pixels, inside, fill_value=0):
     ----------
     pixels : ndarray of shape (height, width) or (height, width, channels)
         The pixels, inside and outside of the region.
-    inside : ndarray of bool of shape (height, width), or None
-        True inside the region; None for an image without a mask.
+    inside : array_like of shape (height, width), or None
+        Not 0 inside the region, see `as_mask`; None for an image without a mask.
     fill_value : scalar, default=0
-        What stands for the masked pixels where a step cannot use the mask.
+        Value of the masked pixels where a step cannot use the mask.
 
     Returns
     -------
     ndarray or MaskedArray
         `pixels` itself if `inside` is None.
+
+    Raises
+    ------
+    ImageError
+        If `inside` is not a mask of this image, see `as_mask`.
     """
+    inside = as_mask(inside, pixels.shape)
     if inside is None:
         return pixels
     outside = ~inside if pixels.ndim == 2 else np.repeat(~inside[..., None], pixels.shape[2], 2)
     return np.ma.MaskedArray(pixels, outside, fill_value=fill_value)
 
 
-def _with_mask_of(pixels, image):
-    """Return `pixels` with the region of `image`, and its fill value at the same brightness."""
+def restrict(image, inside):
+    """Restrict the region of an image: pixels outside of `inside` leave it.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image. A mask that it has already stays in force.
+    inside : array_like of shape (height, width)
+        Not 0 inside the new region, see `as_mask`.
+
+    Returns
+    -------
+    MaskedArray
+        The pixels and the fill value of `image`; inside are those pixels that are inside both.
+
+    Raises
+    ------
+    ImageError
+        If no pixel is inside both, or `inside` is not a mask of this image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.images import restrict
+    >>> image = np.ma.masked_less(np.array([[1, 2, 3]], np.uint8), 2)
+    >>> print(restrict(image, np.array([[True, True, False]])))
+    [[-- 2 --]]
+    """
+    inside, before = as_mask(inside, image.shape), inside_mask(image)
+    inside = inside if before is None else inside & before
+    if not inside.any():
+        raise ImageError("found no pixel inside both the mask and the new region.")
+    return with_mask(np.ma.getdata(image), inside, fill_value(image))
+
+
+def with_mask_of(pixels, image):
+    """Return pixels with the region of an image.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width) or (height, width, channels)
+        The pixels, of any dtype of the contract.
+    image : ndarray or MaskedArray
+        A checked image of the same height and width.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        `pixels` itself if `image` is not masked; else masked alike, with a fill value of the same
+        brightness.
+    """
     if not np.ma.isMaskedArray(image):
         return pixels
     fill = fill_value(image)
@@ -318,8 +529,8 @@ def _opaque(image):
         return image
     pixels = np.ma.getdata(image)
     if np.any(pixels[..., 3] != _MAXIMUM[image.dtype.name]):
-        raise ValueError(
-            "the image has transparent pixels (alpha below its maximum), expected an opaque one. "
+        raise ImageError(
+            "found transparent pixels (alpha below its maximum), expected an opaque image. "
             "Blend it first on a background of your choice, for example by skimage.color.rgba2rgb."
         )
     return image[..., :3]
@@ -341,7 +552,7 @@ def to_gray(image):
 
     Raises
     ------
-    ValueError
+    ImageError
         If the image has transparent pixels.
 
     References
@@ -361,7 +572,7 @@ def to_gray(image):
         gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         if gray.dtype == np.float32:
             np.clip(gray, 0, 1, out=gray)
-    return _with_mask_of(gray, image)
+    return with_mask_of(gray, image)
 
 
 def to_rgb(image):
@@ -379,13 +590,13 @@ def to_rgb(image):
 
     Raises
     ------
-    ValueError
+    ImageError
         If the image has transparent pixels.
     """
     if image.ndim == 3:
         return _opaque(image)
     pixels = np.repeat(np.ma.getdata(image)[..., np.newaxis], 3, axis=2)
-    return _with_mask_of(pixels, image)
+    return with_mask_of(pixels, image)
 
 
 def to_float(image, dtype=np.float32):
@@ -408,7 +619,7 @@ def to_float(image, dtype=np.float32):
         pixels = pixels.astype(dtype, copy=False)
     else:
         pixels = np.divide(pixels, _MAXIMUM[pixels.dtype.name], dtype=dtype)
-    return _with_mask_of(pixels, image)
+    return with_mask_of(pixels, image)
 
 
 def resize(image, size):

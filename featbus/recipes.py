@@ -14,24 +14,26 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from featbus.feature_extraction import HOG, LBP, IntensityStatistics
+from featbus.parameters import Interval, PairOf, as_pair, check_parameters
 from featbus.preprocessing import Resize
+from featbus.steps import steps_of
 
 __all__ = ["classifier_pipelines", "fused_features"]
 
-# HOG sees each image as 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
+# HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
 _CELLS = 7
 
 
 def fused_features(*, deep=None, size=224):
-    """Join hand-crafted features, and those of a network, in one row per image.
+    """Combine hand-crafted features, and those of a network, in one row per image.
 
     Parameters
     ----------
     deep : DeepFeatures, default=None
-        A further extractor, usually a frozen network; None leaves it out.
+        Another extractor, usually a pretrained network; None leaves it out.
     size : int or tuple of int, default=224
-        Size in pixels that all images are stretched to: ``(height, width)``, or one number for
-        squares.
+        Size in pixels to which all images are stretched: ``(height, width)``, or one number for
+        squares. At least 7.
 
     Returns
     -------
@@ -39,9 +41,14 @@ def fused_features(*, deep=None, size=224):
         The steps ``resize`` and ``features``, a `sklearn.pipeline.FeatureUnion` of ``hog``,
         ``lbp``, ``intensity`` and, with `deep`, ``deep``.
 
+    Raises
+    ------
+    ValueError
+        If `size` is invalid.
+
     See Also
     --------
-    classifier_pipelines : Classifiers to put behind it.
+    classifier_pipelines : Classifiers for these features.
 
     Examples
     --------
@@ -51,7 +58,9 @@ def fused_features(*, deep=None, size=224):
     >>> fused_features().fit_transform(images).shape
     (4, 1334)
     """
-    height, width = (size, size) if isinstance(size, Integral) else size
+    side = Interval(Integral, _CELLS, None, closed="left")
+    check_parameters({"size": [PairOf(side)]}, {"size": size})
+    height, width = as_pair(size)
     extractors = [
         ("hog", HOG(pixels_per_cell=(height // _CELLS, width // _CELLS), cells_per_block=(2, 2))),
         ("lbp", LBP()),
@@ -64,13 +73,13 @@ def fused_features(*, deep=None, size=224):
 
 
 def classifier_pipelines(*, features=None, random_state=0):
-    """Put four classifiers behind scaling and SMOTE.
+    """Make pipelines of scaling, SMOTE and each of four classifiers.
 
     Parameters
     ----------
     features : transformer, default=None
-        From images to rows, such as `fused_features`. None expects rows: features computed
-        before. That is honest for extractors that learn nothing from the data, and for no others.
+        From images to rows, such as `fused_features`. None expects rows of features computed
+        before, which is valid only for extractors that do not learn from the data.
     random_state : int, RandomState instance or None, default=0
         Seed of SMOTE, the random forest and XGBoost.
 
@@ -87,15 +96,14 @@ def classifier_pipelines(*, features=None, random_state=0):
 
     Notes
     -----
-    SMOTE ([1]_) makes up rows of the smaller classes between neighbours, in `fit` alone: it never
-    sees the samples that the pipeline is judged by. It needs more than 5 training samples of every
-    class.
+    SMOTE ([1]_) generates rows of the smaller classes between neighbors, during `fit` only: it
+    never sees test samples. It needs more than 5 training samples of every class.
 
-    Neighbours mean little among a thousand columns, the less so where SMOTE has filled the space
-    between them. KNN therefore looks at discriminant directions within the principal components
-    ([2]_).
+    Distances between neighbors mean little in a thousand columns, and less still once SMOTE has
+    filled the space between them. KNN therefore uses discriminant directions within the principal
+    components ([2]_).
 
-    XGBoost wants the classes to be 0, 1, 2, ...
+    XGBoost requires the classes 0, 1, 2, ...
 
     References
     ----------
@@ -117,8 +125,8 @@ def classifier_pipelines(*, features=None, random_state=0):
     from xgboost import XGBClassifier
 
     smote = SMOTE(random_state=random_state)
-    # Hundreds of rows need no 256 bins, and a tree no thousand columns. One thread, because
-    # cross-validation runs the fits in parallel.
+    # A few hundred rows do not need 256 bins, nor each tree a thousand columns. One thread, because
+    # cross-validation runs fits in parallel.
     xgboost = XGBClassifier(max_bin=64, colsample_bytree=0.3, n_jobs=1, random_state=random_state)
     classifiers = {
         "SVM": [("smote", smote), ("classifier", SVC())],
@@ -139,7 +147,7 @@ def classifier_pipelines(*, features=None, random_state=0):
 
 
 def _steps(features):
-    """Return the steps of `features`: imbalanced-learn takes no pipeline as a step."""
+    """Return the steps of `features`: imbalanced-learn does not accept pipelines as steps."""
     if features is None:
         return []
-    return features.steps if isinstance(features, Pipeline) else [("features", features)]
+    return steps_of(features) if isinstance(features, Pipeline) else [("features", features)]

@@ -4,12 +4,12 @@ import os
 import sys
 
 from featbus.networks import load_engine
-from featbus.networks._engines import _import_keras
+from featbus.networks._building import import_keras
 
 
 def tensorflow_threads():
     """Return how many threads TensorFlow takes for one operation."""
-    _import_keras()
+    import_keras()
     import tensorflow as tf
 
     tf.zeros(1)
@@ -19,5 +19,5 @@ def tensorflow_threads():
 def row_and_engine(deep, image):
     """Return the process, its engine and the row, and whether TensorFlow was imported."""
     rows = deep.transform([image])
-    engine = load_engine(deep._checked_network())
+    engine = load_engine(deep._network())
     return os.getpid(), id(engine), rows[0], "tensorflow" in sys.modules

@@ -1,6 +1,7 @@
 """The audit."""
 
 import json
+from html import escape
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ from _data import data_dir
 from imblearn.ensemble import BalancedBaggingClassifier
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
@@ -18,12 +21,12 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound, read_busi_mask
-from featbus.evaluation._splits import make_splits
+from featbus import TestTimeAugmentation, evaluate
+from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound
 from featbus.feature_extraction import LBP
-from featbus.images import with_mask
+from featbus.images import ImageError, with_mask
 from featbus.model_selection import AuditReport, audit
-from featbus.model_selection._audit import _checked_groups, _make_splits
+from featbus.model_selection._audit import _make_splits
 from featbus.model_selection._shortcuts import (
     SHORTCUTS,
     _macro_auc,
@@ -163,6 +166,10 @@ def test_groups_across_folds(scans):
     report = audit(scans, Y, groups=groups, cv=KFold(5, shuffle=True, random_state=0))
     assert severity(report)[GROUPS] == "leak"
     assert report.protocol.endswith("5 splits, by KFold.")
+    assert (
+        "test image(s) have images of their group in the training part, such as image"
+        in row(report, GROUPS)["finding"]
+    )
     whole = audit(scans, Y, groups=groups, cv=KFold(5))
     assert severity(whole)[GROUPS] == "ok"
 
@@ -247,11 +254,16 @@ def test_fitted_steps(scans):
     rows = LBP().fit(scans).transform(scans)
     scaler, pca = StandardScaler().fit(rows), PCA(2).fit(rows)
     elsewhere = StandardScaler().fit(rows[:9])
+    columns = ColumnTransformer([("scaler", StandardScaler(), [0, 1])]).fit(rows)
     expected = [
         (make_pipeline(LBP().fit(scans), StandardScaler(), SVC()), "ok", "None."),
         (make_pipeline(scaler, SVC()), "warning", "StandardScaler from 40 samples: learned"),
         (make_pipeline(FrozenEstimator(scaler), SVC()), "leak", "StandardScaler (frozen) from 40"),
         (make_pipeline(FrozenEstimator(make_pipeline(LBP(), pca)), SVC()), "leak", "from 40"),
+        (make_pipeline(FrozenEstimator(columns), SVC()), "leak", "ColumnTransformer (frozen) from"),
+        (make_pipeline(columns, SVC()), "warning", "ColumnTransformer from 40 samples: learned"),
+        (TestTimeAugmentation(FrozenEstimator(make_pipeline(LBP(), pca))), "leak", "from 40"),
+        (make_pipeline("passthrough", FrozenEstimator(scaler)), "leak", "from 40"),
         (make_pipeline(FrozenEstimator(elsewhere), SVC()), "warning", "(frozen) from 9 samples"),
         (make_pipeline(FrozenEstimator(LBP()), SVC()), "ok", "None."),
         (SVC().fit(rows, Y), "warning", "SVC: learned"),
@@ -269,7 +281,7 @@ def test_image_measures(tmp_path):
     assert (measures["height"], measures["width"]) == (20, 40)
     assert (measures["aspect"], measures["bits"], measures["channels"]) == (2, 8, 1)
     assert measures["saturated"] == measures["strokes"] == 20 / 800
-    assert measures["coloured"] == 0
+    assert measures["colored"] == 0
     assert np.isnan(measures["bytes"])
 
     colour = np.dstack([image] * 3).astype(np.uint16) * 257
@@ -278,7 +290,7 @@ def test_image_measures(tmp_path):
     path.write_bytes(b"12345")
     measures = measure_image(path, colour)
     assert (measures["bits"], measures["channels"], measures["bytes"]) == (16, 3, 5)
-    assert measures["coloured"] == 0.5
+    assert measures["colored"] == 0.5
     assert measure_image(None, np.zeros((8, 8), bool))["bits"] == 1
 
 
@@ -294,12 +306,10 @@ def test_mask_measures():
     measures = measure_mask(square)
     assert measures["area"] == 100 / 800
     assert (measures["solidity"], measures["extent"], measures["eccentricity"]) == (1, 1, 0)
-    empty = measure_mask(np.zeros((4, 4)))
+    empty = measure_mask(np.zeros((4, 4), bool))
     assert empty.pop("area") == 0
     assert np.isnan(list(empty.values())).all()
     assert np.isnan(list(measure_mask(None).values())).all()
-    with pytest.raises(ValueError, match=r"a mask has shape \(2, 2, 2\)"):
-        measure_mask(np.zeros((2, 2, 2)))
 
 
 def measures_of(**columns):
@@ -309,13 +319,13 @@ def measures_of(**columns):
 
 def test_a_shortcut_and_its_baseline():
     rng = np.random.default_rng(0)
-    y = np.arange(300) % 2
-    table = measures_of(height=rng.normal(y, 1), aspect=rng.normal(size=300), bits=[8] * 300)
-    scores = score_shortcuts(table, y, np.arange(300)).set_index("shortcut")
+    y = np.arange(1000) % 2
+    table = measures_of(height=rng.normal(y, 1), aspect=rng.normal(size=1000), bits=[8] * 1000)
+    scores = score_shortcuts(table, y, np.arange(1000)).set_index("shortcut")
     assert scores.index.tolist() == ["image size", "aspect ratio", "bit depth"]
     size, aspect = scores.loc["image size"], scores.loc["aspect ratio"]
-    # Of normal distributions one standard deviation apart the area is 0.76.
-    assert 0.66 < size["low"] < size["roc_auc"] < size["high"] < 0.83
+    # For normal distributions one standard deviation apart, the area is 0.76.
+    assert 0.7 < size["low"] < size["roc_auc"] < size["high"] < 0.82
     assert size["baseline_high"] < size["low"]
     assert aspect["low"] < 0.5 < aspect["high"]
     np.testing.assert_allclose(scores["baseline"].dropna(), 0.5, atol=0.02)
@@ -366,13 +376,13 @@ def test_labels_are_permuted_by_group():
 
 
 def test_mixed_groups_hand_on_what_they_have():
-    groups = np.array([5, 3, 5, 3, 5, 9])
+    groups = np.array([1, 0, 1, 0, 1, 2])
     y = np.array([0, 1, 1, 1, 0, 2])
     generator = np.random.RandomState(0)
     seen = {tuple(_permute(y, groups, generator).tolist()) for _ in range(200)}
-    # In the order of the names 3, 5, 9: [1, 1], [0, 1, 0] and [2] go to groups of 2, 3 and 1.
-    assert (2, 1, 2, 1, 2, 0) in seen  # 3 stays, 5 and 9 change places
-    assert (1, 2, 1, 2, 1, 0) in seen  # 5 gets that of 3, 3 that of 9, 9 that of 5
+    # In the order of the groups: [1, 1], [0, 1, 0] and [2] go to groups of 2, 3 and 1.
+    assert (2, 1, 2, 1, 2, 0) in seen  # 0 stays, 1 and 2 change places
+    assert (1, 2, 1, 2, 1, 0) in seen  # 1 gets that of 0, 0 that of 2, 2 that of 1
     assert len(seen) == 6
 
 
@@ -384,7 +394,7 @@ def test_many_images_are_sampled_by_group(monkeypatch):
     assert scores["roc_auc"][0] == 1
 
 
-def test_masks_are_a_shortcut(scans, clean):
+def test_masks_are_a_shortcut(scans, clean, tmp_path):
     """Class 1 is outlined as a bar, class 0 as a square."""
     bar, square = np.zeros((2, 64, 80), bool)
     bar[10:14, 10:70] = square[10:30, 10:30] = True
@@ -392,15 +402,44 @@ def test_masks_are_a_shortcut(scans, clean):
     y = groups % 2
     masks = [bar if label else square for label in y]
     check = "shortcut: mask shape"
-    given = audit(scans, y, groups=groups, masks=iter(masks))
-    carried = audit([with_mask(*pair) for pair in zip(scans, masks)], y, groups=groups)
-    for report in (given, carried):
+    files = []
+    for name, mask in [("square", square), ("bar", bar)]:
+        files.append(str(tmp_path / f"{name}.png"))
+        cv2.imwrite(files[-1], 255 * mask.astype(np.uint8))
+    masked = [with_mask(*pair) for pair in zip(scans, masks)]
+    given = audit(scans, y, groups=groups, masks=masks)
+    read = audit(scans, y, groups=groups, masks=[(files[label],) for label in y], n_jobs=2)
+    carried = audit(masked, y, groups=groups)
+    mixed = [mask if index % 3 else None for index, mask in enumerate(masks)]
+    either = audit(masked, y, groups=groups, masks=mixed)
+    for report in (given, read, carried, either):
+        pd.testing.assert_frame_equal(report.shortcuts, given.shortcuts)
         assert severity(report)[check] == "warning"
         assert report.passed
         assert report.shortcuts.set_index("shortcut").loc["mask shape", "roc_auc"] == 1
     assert check not in severity(clean)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         audit(scans, y, masks=masks[:-1])
+
+
+def test_masks_that_do_not_fit_are_errors_of_their_image(scans, tmp_path):
+    masks = [None] * N_IMAGES
+    masks[7] = np.ones((64, 81), bool)
+    with pytest.raises(ImageError, match=r"image 7: .*\(64, 81\)"):
+        audit(scans, Y, masks=masks)
+    masks[7] = (tmp_path / "none.png",)
+    with pytest.raises(ImageError, match=r"image 7: .*none.png.*: there is no such file"):
+        audit(scans, Y, masks=masks)
+
+
+def test_images_without_a_mask_have_no_measures(scans):
+    """Only what has a mask is measured; whether an image has one is part of the shortcut."""
+    square = np.zeros((64, 80), bool)
+    square[10:30, 10:30] = True
+    groups = np.arange(N_IMAGES) // 2
+    y = groups % 2
+    report = audit(scans, y, groups=groups, masks=[square if label else None for label in y])
+    assert report.shortcuts.set_index("shortcut").loc["mask shape", "roc_auc"] == 1
 
 
 def test_shortcuts_of_files(tmp_path):
@@ -420,13 +459,16 @@ def test_shortcuts_of_files(tmp_path):
 
 
 @pytest.mark.parametrize("groups", [None, np.array(list("dcbaefghij"))[np.arange(N_IMAGES) // 4]])
-def test_folds_are_those_of_evaluate(groups):
-    codes = None if groups is None else _checked_groups(groups)
-    found = _make_splits(4, Y, codes, np.random.RandomState(3))
-    expected = make_splits(4, Y, np.where(Y, "a", "b"), groups, 3)
-    for (train, test), (train_expected, test_expected) in zip(found, expected, strict=True):
-        assert train.tolist() == train_expected.tolist()
-        assert test.tolist() == test_expected.tolist()
+@pytest.mark.filterwarnings("ignore:groups=None")
+def test_folds_are_those_of_evaluate(scans, groups):
+    model = make_pipeline(LBP(), DummyClassifier())
+    predictions = evaluate(model, scans, Y, groups=groups, cv=4, random_state=3).predictions
+    fold = predictions.sort_values("index")["fold"].to_numpy()
+    found = _make_splits(4, Y, groups, np.random.RandomState(3))
+    assert len(found) == 4
+    for number, (train, test) in enumerate(found):
+        assert np.sort(test).tolist() == np.flatnonzero(fold == number).tolist()
+        assert np.sort(train).tolist() == np.flatnonzero(fold != number).tolist()
 
 
 def test_seeded(scans):
@@ -441,10 +483,14 @@ def test_report_in_other_forms(scans):
     report = audit(**with_copy(scans, scans[0]))
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
     assert text.startswith("Audit: 2 leaks, 1 warning\n41 images without groups")
-    assert "leak     exact copies across folds\n         2 tested" in text
+    assert "leak     exact copies across folds\n         2 test image(s)" in text
     assert max(map(len, text.splitlines())) <= 100
-    assert html.count("<tr>") == len(report.checks) + 1
-    assert "<b>leak</b>" in html
+    assert html.count("<tr") == len(report.checks) + 1
+    assert html.count(">leak</b>") == 2
+    assert "41 images without groups" in html
+    for check in report.checks.itertuples():
+        assert escape(check.finding) in html
+        assert escape(check.remedy) in html
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert data["passed"] is False
     assert data["verdict"] == report.verdict == "2 leaks, 1 warning"
@@ -455,8 +501,12 @@ def test_report_in_other_forms(scans):
 
 
 def test_html_is_escaped(scans):
-    report = audit(scans, np.where(Y, "<b>", "benign"), groups=np.arange(N_IMAGES) // 2)
-    assert "(&lt;b&gt;: 20" in report._repr_html_()
+    options = with_copy(scans, scans[0])
+    options["y"] = np.array(["benign", "<i>"])[np.r_[Y, 1]]
+    html = audit(**options)._repr_html_()
+    assert "&lt;i&gt;: 21" in html  # the protocol
+    assert "(benign and &lt;i&gt;)" in html  # a finding
+    assert "<i>" not in html
 
 
 @pytest.mark.parametrize(
@@ -464,14 +514,19 @@ def test_html_is_escaped(scans):
     [
         ({"y": Y[:-1]}, "inconsistent numbers of samples"),
         ({"groups": Y[:-1]}, "inconsistent numbers of samples"),
+        ({"masks": [None]}, "inconsistent numbers of samples"),
         ({"cv": []}, "cv has no splits"),
-        ({"y": np.zeros(N_IMAGES)}, r"single class .*0.0.*expected at least two"),
+        ({"cv": 1}, r"cv is 1, expected an int in the range \[2, inf\)"),
+        ({"cv": "x"}, "cv is 'x', expected"),
+        ({"random_state": "x"}, "random_state is 'x', expected"),
+        ({"n_jobs": "x"}, "n_jobs is 'x', expected"),
+        ({"verbose": "x"}, "verbose is 'x', expected"),
+        ({"y": np.zeros(N_IMAGES)}, r"1 class, 0.0.*expected at least two"),
         ({"y": np.linspace(0, 1, N_IMAGES)}, "continuous"),
-        ({"y": [None, *["a"] * 39]}, r"y has no value for 1 image\(s\), the first at 0"),
-        ({"groups": [*range(39), None]}, r"groups has no value for 1 image\(s\), the first at 39"),
+        ({"y": [None, *["a"] * 39]}, r"y is NaN or None for 1 sample\(s\), the first at 0"),
+        ({"groups": [*range(39), None]}, r"groups is NaN or None for 1 sample\(s\), .* 39"),
         ({"images": [*np.zeros((39, 8, 8)), np.full((8, 8), 3.0)]}, "image 39: .*from 3 to 3"),
     ],
-    ids=["y", "groups", "splits", "single", "continuous", "missing-y", "missing-groups", "image"],
 )
 def test_what_is_refused(scans, options, message):
     options = {"images": scans, "y": Y, **options}
@@ -489,8 +544,7 @@ def busi():
 def test_busi(busi):
     """Split at random it leaks, by the published groups it does not; outlines give it away."""
     names = np.array(busi.target_names)[busi.target]
-    masks = (read_busi_mask(paths) for paths in busi.masks)
-    alone = audit(busi.images, names, masks=masks, n_jobs=2)
+    alone = audit(busi.images, names, masks=busi.masks, n_jobs=2)
     assert severity(alone)[COPIES[1]] == "leak"
     assert row(alone, COPIES[1])["count"] > 150
     shortcuts = alone.shortcuts.set_index("shortcut")
@@ -517,3 +571,10 @@ def test_mini_mias():
     assert severity(report)[COPIES[1]] == "warning"
     assert len(set(report.suggested_groups)) == 45
     assert audit(mias.images, mias.target, groups=mias.groups).passed
+
+
+@pytest.mark.parametrize("pipeline", ["HOG", 5, [], ["HOG"]])
+def test_what_is_no_pipeline_is_refused(pipeline):
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
+    with pytest.raises(ValueError, match="pipeline is .*expected"):
+        audit(images, np.repeat([0, 1], 4), cv=2, pipeline=pipeline)

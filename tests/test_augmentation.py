@@ -17,7 +17,7 @@ from featbus.augmentation import (
     change_mask,
     dihedral,
 )
-from featbus.images import check_image, inside_mask, with_mask
+from featbus.images import ImageError, check_image, inside_mask, with_mask
 
 DTYPES = [np.bool_, np.uint8, np.uint16, np.float32, np.float64]
 ANY_CHANGE = Change(
@@ -259,7 +259,7 @@ def test_a_region_that_never_stays_is_an_error():
 
     inside = np.zeros((40, 50), bool)
     inside[0, 0] = True
-    with pytest.raises(ValueError, match="region left the image in 20 draws"):
+    with pytest.raises(ImageError, match="region that left the image in 20 draws"):
         augment(with_mask(noise(), inside), np.random.default_rng(0), FarLeft())
 
 
@@ -293,14 +293,18 @@ def test_a_parameter_has_no_influence_on_the_others():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"rotation": -5}, "rotation is -5, expected a number from 0"),
+        ({"rotation": -5}, r"rotation is -5, expected a float in the range \[0.0, 360.0\)"),
         ({"rotation": "5"}, "rotation is '5'"),
-        ({"width_shift": 1}, "width_shift is 1, expected a number from 0 to less than 1"),
+        ({"rotation": True}, "rotation is True"),
+        ({"width_shift": 1}, r"width_shift is 1, expected a float in the range \[0.0, 1.0\)"),
         ({"zoom": np.nan}, "zoom is nan"),
-        ({"shear": 2}, "less than 1.57"),
-        ({"brightness": 1.4}, "brightness is 1.4, expected two factors"),
-        ({"brightness": (1.4, 1)}, "the lower one first"),
-        ({"brightness": (-1, 1)}, "brightness is"),
+        ({"shear": 2}, r"shear is 2, expected .* 1.57\d*\)"),
+        ({"brightness": 1.4}, "brightness is 1.4, expected a sequence of 2"),
+        ({"brightness": (1.4, 1)}, r"brightness is \(1.4, 1\), expected the smaller factor first"),
+        ({"brightness": (-1, 1)}, r"brightness is \(-1, 1\)"),
+        ({"brightness": (1, np.inf)}, r"brightness is \(1, inf\)"),
+        ({"horizontal_flip": 2}, "horizontal_flip is 2"),
+        ({"dihedral": 8}, "dihedral is 8"),
     ],
 )
 def test_bad_parameters(parameters, message):

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _data import data_dir
+from _networks import make_network
 
 from featbus import DeepFeatures
 from featbus.feature_extraction import list_backbones
 from featbus.networks import (
     BACKBONES,
     STAGES,
+    KerasApplication,
     KerasEngine,
-    Network,
     _engines,
-    build_base,
-    build_model,
+    build_models,
     get_backbone,
     preprocess,
 )
@@ -83,7 +83,7 @@ def application(name):
 
 
 def stages_of(name):
-    return tuple(stage for stage, tap in zip(STAGES, BACKBONES[name].taps) if tap)
+    return tuple(BACKBONES[name].widths)
 
 
 def test_known_answers_of_preprocessing():
@@ -127,19 +127,19 @@ def test_row_of_the_table(name, monkeypatch):
     backbone = BACKBONES[name]
     # Without padding, a small map is smaller than its stride tells.
     side = 256 if name.startswith("inception") else 128
-    network = Network(name, (side, side), layers=stages_of(name))
-    built = []
+    network = make_network(name, (side, side), layers=stages_of(name))
+    built, build = [], KerasApplication.build
 
-    def build(network):
-        built.append(build_base(network))
+    def record(source):
+        built.append(build(source))
         return built[0]
 
-    monkeypatch.setattr(_engines, "build_base", build)
+    monkeypatch.setattr(KerasApplication, "build", record)
     if name in CHAOTIC:
         monkeypatch.setattr(_engines, "fold", lambda model: model)
     engine = KerasEngine(network)
     assert built[0].count_params() == backbone.parameters
-    assert tuple(shape[2] for shape in engine.shapes) == backbone.widths[-len(engine.shapes) :]
+    assert [shape[2] for shape in engine.shapes] == list(backbone.widths.values())
     # Networks without padding have slightly smaller maps.
     strides = [np.rint(np.log2(side / shape[0])) for shape in engine.shapes]
     assert strides == [STAGES.index(stage) + 1 for stage in network.layers]
@@ -149,15 +149,15 @@ def test_row_of_the_table(name, monkeypatch):
     chaotic = name in CHAOTIC
     expected = built[0].predict_on_batch(inputs) if chaotic else built[0](inputs, training=False)
     expected = keras.ops.convert_to_numpy(expected).mean((1, 2))
-    assert_rows_equal(engine.run(images, 1)[:, -backbone.widths[-1] :], expected)
+    assert_rows_equal(engine.run(images, 1)[:, -backbone.widths["C5"] :], expected)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in CHAOTIC])
 def test_folding_where_rounding_errors_grow(name, monkeypatch):
     """The early maps are the same; nothing can be said of the late ones."""
-    network = Network(name, (128, 128), layers=("C2", "C3"))
-    base = _engines.build_base(network)
-    monkeypatch.setattr(_engines, "build_base", lambda network: base)
+    network = make_network(name, (128, 128), layers=("C2", "C3"))
+    base = network.source.build()
+    monkeypatch.setattr(KerasApplication, "build", lambda source: base)
     folded = KerasEngine(network).run(pixels(1, (128, 128)), 1)
     monkeypatch.setattr(_engines, "fold", lambda model: model)
     plain = KerasEngine(network).run(pixels(1, (128, 128)), 1)
@@ -165,15 +165,15 @@ def test_folding_where_rounding_errors_grow(name, monkeypatch):
     assert_rows_equal(folded, plain)
 
 
-# Keras' ConvNeXt normalises what it has pooled; featbus pools its last map, which is normalised.
+# Keras' ConvNeXt normalizes what it has pooled; featbus pools its last map, which is normalized.
 @pytest.mark.parametrize("name", [p for p in EVERY_FAMILY if p.values[0] != "convnext_tiny"])
 def test_top_is_what_keras_pools(name):
     import keras
 
-    network = Network(name, (96, 96), layers=("top",), pooling=("avg", "max"))
+    network = make_network(name, (96, 96), layers=("top",), pooling=("avg", "max"))
     images = pixels(2, (96, 96))
     rows = KerasEngine(network).run(images, 2)
-    weights = build_base(network).get_weights()
+    weights = network.source.build().get_weights()
     builder = getattr(keras.applications, BACKBONES[name].builder)
     if name.startswith("efficientnet_b"):
         # Only "imagenet" has a layer that divides by the root of the deviation: here, by variance.
@@ -188,14 +188,15 @@ def test_top_is_what_keras_pools(name):
         assert_rows_equal(part, keras.ops.convert_to_numpy(expected), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_efficientnet_is_built_as_for_imagenet(tmp_path, monkeypatch):
     """A file that was saved with ImageNet weights gives the rows of "imagenet"."""
     import keras
 
     module = sys.modules[keras.applications.EfficientNetB0.__module__]
-    network = Network("efficientnet_b0", (64, 64), layers=("C2",))
-    source = build_base(network)
+    network = make_network("efficientnet_b0", (64, 64), layers=("C2",))
+    source = network.source.build()
     normalization = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
     values = source.get_weights()
     values[:2] = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]) ** 2
@@ -206,12 +207,12 @@ def test_efficientnet_is_built_as_for_imagenet(tmp_path, monkeypatch):
     # Keras builds its own variant, and loads the same file as a download.
     monkeypatch.setattr(module.file_utils, "get_file", lambda *args, **kwargs: str(path))
     official = keras.applications.EfficientNetB0(include_top=False, input_shape=(64, 64, 3))
-    expected = official.get_layer(BACKBONES["efficientnet_b0"].taps[1]).output
+    expected = official.get_layer(BACKBONES["efficientnet_b0"].taps["C2"]).output
     expected = keras.Model(official.input, expected)(pixels(2, (64, 64)))
     expected = keras.ops.convert_to_numpy(expected).mean((1, 2))
-    from_file = Network("efficientnet_b0", (64, 64), layers=("C2",), weights=str(path))
+    from_file = make_network("efficientnet_b0", (64, 64), layers=("C2",), weights=str(path))
     assert_rows_equal(KerasEngine(from_file).run(pixels(2, (64, 64)), 2), expected)
-    imagenet = Network("efficientnet_b0", (64, 64), layers=("C2",), weights="imagenet")
+    imagenet = make_network("efficientnet_b0", (64, 64), layers=("C2",), weights="imagenet")
     assert_rows_equal(KerasEngine(imagenet).run(pixels(2, (64, 64)), 2), expected)
 
 
@@ -222,7 +223,8 @@ def test_taps_are_the_verified_ones():
     assert set(verified) <= set(builders)
     for builder, entries in verified.items():
         backbone = builders[builder]
-        for tap, width, entry in zip(backbone.taps, backbone.widths, entries):
+        for stage, entry in zip(STAGES, entries):
+            tap, width = backbone.taps.get(stage), backbone.widths.get(stage)
             # InceptionV3 has earlier stages, which the list leaves out.
             if entry is None:
                 assert tap is None or tap.startswith("<max_pooling2d")
@@ -234,27 +236,27 @@ def test_taps_are_the_verified_ones():
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny", "inception_v3"])
 def test_taps_do_not_depend_on_what_was_built_before(name):
     size = (75, 75)
-    network = Network(name, size, layers=("C2", "C3"))
+    network = make_network(name, size, layers=("C2", "C3"))
     rows = []
     for _ in range(2):
-        build_model(Network("inception_v3", size))
+        build_models(make_network("inception_v3", size), False)
         rows.append(KerasEngine(network).run(pixels(1, size), 1))
     np.testing.assert_array_equal(*rows)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_labels(name):
-    backbone = BACKBONES[name]
-    assert backbone.label("top") in (backbone.taps[-1], "top")
-    assert backbone.label("some_layer") == "some_layer"
-    labels = [backbone.label(stage) for stage in stages_of(name)]
+    source = KerasApplication(name, (224, 224))
+    assert source.label("top") in (BACKBONES[name].taps["C5"], "top")
+    assert source.label("some_layer") == "some_layer"
+    labels = [source.label(stage) for stage in stages_of(name)]
     assert len(set(labels)) == len(labels) >= 4
     assert not any(set(label) & set("<>") for label in labels)
 
 
 def test_a_stage_that_is_not_there():
     deep = DeepFeatures("convnext_tiny", layers=["C1", "C2"], weights=None)
-    message = r"'C1', a stage that ConvNeXtTiny has not: \['C2', 'C3', 'C4', 'C5'\]"
+    message = r"layers has 'C1', expected a stage that convnext_tiny has: \['C2', 'C3', 'C4', 'C5'"
     with pytest.raises(ValueError, match=message):
         deep.fit([np.zeros((9, 9), np.uint8)])
 
@@ -269,9 +271,9 @@ def test_unknown_backbone():
 
 def test_unknown_option():
     assert get_backbone("mobilenet", {"alpha": 0.5}).builder == "MobileNet"
-    with pytest.raises(ValueError, match=r"has \['alpha'\], vgg16 expects no options"):
+    with pytest.raises(ValueError, match=r"is {'alpha': 0.5}, expected no options for vgg16"):
         get_backbone("vgg16", {"alpha": 0.5})
-    with pytest.raises(ValueError, match=r"has \['pooling'\], mobilenet expects one of \['alpha'"):
+    with pytest.raises(ValueError, match=r"expected options among \['alpha'\] for mobilenet"):
         get_backbone("mobilenet", {"pooling": "avg"})
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -257,6 +258,30 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
     assert printed.err.startswith("featbus: warning: groups=None makes every image its own group")
     assert main(["audit", folder[0], "--groups", str(output), "--folds", "3"]) == 0
+
+
+def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
+    kinds = ("benign", "malignant", "normal")
+    for kind in kinds:
+        (tmp_path / kind).mkdir()
+        for name in (f"{kind} (1).png", f"{kind} (1)_mask.png"):
+            (tmp_path / kind / name).touch()
+    calls = []
+
+    def audit(images, y, **options):
+        calls.append((images, y, options))
+        return SimpleNamespace(passed=True)
+
+    monkeypatch.setattr("featbus.model_selection.audit", audit)
+    assert main(["audit", str(tmp_path), "--jobs", "2", "--seed", "7"]) == 0
+    assert capsys.readouterr().out.startswith("BUSI\n")
+    ((paths, names, options),) = calls
+    assert [os.path.basename(path) for path in paths] == [f"{kind} (1).png" for kind in kinds]
+    assert names == list(kinds)
+    assert options.pop("groups").tolist() == [0, 1, 2]
+    expected = [(str(tmp_path / kind / f"{kind} (1)_mask.png"),) for kind in kinds]
+    assert options.pop("masks").tolist() == expected
+    assert options == {"cv": 5, "n_jobs": 2, "random_state": 7, "verbose": True}
 
 
 def test_audit_passes_with_groups(folder, capsys):

@@ -204,13 +204,13 @@ def test_pickle_and_clone(estimator):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.full((48, 40), np.nan), "image 1 has 1920 NaN"),
-        (noise() * 1.0, "image 1 has values from"),
-        (noise().astype(int), "image 1 has dtype int64"),
-        (np.zeros((0, 40)), "image 1 has no pixels"),
-        (np.zeros(40), "image 1 has shape"),
-        (np.dstack([noise()] * 2), "image 1 has shape .* 2 channels"),
-        ("no/such/file.png", "image 1: .*no/such/file.png"),
+        (np.full((48, 40), np.nan), "image 1: found 1920 NaN"),
+        (noise() * 1.0, "image 1: found values from"),
+        (noise().astype(int), "image 1: found dtype int64"),
+        (np.zeros((0, 40)), "image 1: found no pixels"),
+        (np.zeros(40), "image 1: found shape"),
+        (np.dstack([noise()] * 2), "image 1: found shape .* 2 channels"),
+        ("no/such/file.png", "image 1 .'no/such/file.png'.: there is no such file"),
     ],
 )
 def test_a_bad_image_is_named(estimator, bad, message):

@@ -20,8 +20,9 @@ from sklearn.utils import check_random_state
 from featbus import evaluate
 from featbus.evaluation import Evaluation
 from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
-from featbus.evaluation._intervals import bootstrap, percentile_interval, resample_groups
+from featbus.evaluation._intervals import bootstrap, percentile_interval
 from featbus.evaluation._metrics import METRICS, FoldMetrics
+from featbus.groups import resample_groups
 
 
 def make_predictions(n_classes, n_samples=60, seed=0, decimals=1):
@@ -54,7 +55,7 @@ def by_scikit_learn(y, predicted, score, **options):
 @pytest.mark.parametrize("seed", range(3))
 def test_weighted_metrics_are_those_of_scikit_learn(n_classes, seed):
     y, predicted, scores, weights = make_predictions(n_classes, seed=seed)
-    fold = FoldMetrics(y, predicted, scores, range(n_classes), positive=1, probabilities=True)
+    fold = FoldMetrics(y, predicted, scores, positive=1, probabilities=True)
     overall, of_class = fold(weights.astype(float))
     for line, weight in enumerate(weights):
         options = {"sample_weight": weight}
@@ -78,9 +79,9 @@ def test_weighted_metrics_are_those_of_scikit_learn(n_classes, seed):
 def test_a_class_that_a_fold_lacks():
     y, predicted, scores, _ = make_predictions(3)
     y = np.where(y == 2, 0, y)
-    overall, of_class = FoldMetrics(
-        y, predicted, scores, range(3), positive=None, probabilities=True
-    )(np.ones((1, len(y))))
+    overall, of_class = FoldMetrics(y, predicted, scores, positive=None, probabilities=True)(
+        np.ones((1, len(y)))
+    )
     found = dict(zip(METRICS, overall[0]))
     absent = dict(zip(METRICS, of_class[0, 2]))
     assert [name for name in METRICS if np.isnan(absent[name])] == [
@@ -375,7 +376,7 @@ def test_repeats_use_other_folds_and_are_one_sample_of_groups():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_repeats": 0}, "n_repeats is 0, expected an integer of at least 1"),
+        ({"n_repeats": 0}, r"n_repeats is 0, expected an int in the range \[1, inf\)"),
         ({"n_repeats": 1.5}, "n_repeats is 1.5"),
         ({"n_repeats": 2, "cv": [(np.arange(45), np.arange(45, 90))]}, "expected a number"),
     ],

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 from _data import data_dir
 from numpy.testing import assert_array_equal
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import _safe_indexing
 
-from featbus.datasets import load_busi, read_busi_mask, read_masked_images
+from featbus import ShapeStatistics, load_busi, load_masked
+from featbus.io import read_mask
 
 GRAY = np.full((6, 8), 90, dtype=np.uint8)
 
@@ -83,42 +85,13 @@ def test_folder_of_the_zip_is_found(release, table, tmp_path):
 
 def test_masks_are_joined_and_opacity_is_no_lesion(release, table):
     masks = load(release, table).masks
+    assert masks.dtype == object
+    assert masks[2] == tuple(
+        str(release / "benign" / f"benign (10)_mask{end}.png") for end in ("", "_1")
+    )
     joined = lesion(0, slice(0, 3)) + lesion(4, slice(5, 7)) > 0
-    assert_array_equal(read_busi_mask(masks[2]), joined)
-    assert not read_busi_mask(masks[4]).any()
-
-
-def test_masked_images_show_the_lesion_only(release, table):
-    busi = load(release, table)
-    (image,) = read_masked_images(busi.images[3:4], busi.masks[3:4])
-    assert image.dtype == np.uint8
-    assert image.fill_value == 0
-    assert image.compressed().tolist() == [90] * 4
-    assert_array_equal(image.filled(), np.where(lesion(slice(2, 4), slice(2, 4)), 90, 0))
-
-
-def test_masked_colour_image_is_masked_in_every_channel(release, table):
-    write(release / "malignant" / "malignant (3).png", np.dstack([GRAY, GRAY, GRAY + 1]))
-    busi = load(release, table)
-    (image,) = read_masked_images(busi.images[3:4], busi.masks[3:4])
-    assert image.shape == (6, 8, 3)
-    assert_array_equal((~image.mask).sum(axis=(0, 1)), [4, 4, 4])
-
-
-def test_mask_of_another_size_is_refused(release, table):
-    busi = load(release, table)
-    write(release / "malignant" / "malignant (3)_mask.png", np.zeros((8, 6), dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"malignant \(3\).*\(6, 8\).*\(8, 6\)"):
-        read_masked_images(busi.images[3:4], busi.masks[3:4])
-    write(release / "benign" / "benign (10)_mask_1.png", np.zeros((8, 6), dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"benign \(10\)_mask.*\(6, 8\).*\(8, 6\)"):
-        read_busi_mask(busi.masks[2])
-
-
-def test_images_and_masks_must_pair(release, table):
-    busi = load(release, table)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        read_masked_images(busi.images, busi.masks[:2])
+    assert_array_equal(read_mask(masks[2], GRAY.shape), joined)
+    assert not read_mask(masks[4], GRAY.shape).any()
 
 
 def test_scikit_learn_indexes_images_and_masks(release, table):
@@ -201,8 +174,14 @@ def test_unusable_tables_are_refused(release, table, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "benign" / "benign (2)_mask.png").unlink(), r"no mask for .*\(2\)"),
-        (lambda root: (root / "benign" / "benign (2).png").unlink(), r"no image for .*\(2\)_mask"),
+        (
+            lambda root: (root / "benign" / "benign (2)_mask.png").unlink(),
+            r"no mask for 'benign \(2\)\.png'",
+        ),
+        (
+            lambda root: (root / "benign" / "benign (2).png").unlink(),
+            r"no image for .*benign \(2\)_mask\.png",
+        ),
         (lambda root: write(root / "normal" / "copy.png", GRAY), r"'copy.png'.*'normal \(1\).png'"),
         (lambda root: write(root / "normal" / "benign (7).png", GRAY), r"'benign \(7\).png'"),
         (lambda root: [path.unlink() for path in (root / "normal").iterdir()], "no images"),
@@ -213,6 +192,13 @@ def test_broken_releases_are_refused(release, table, change, message):
     change(release)
     with pytest.raises(ValueError, match=message):
         load(release, table)
+
+
+def test_parameters_of_other_types_are_refused(release):
+    with pytest.raises(ValueError, match="groups is 3, expected an instance of 'str'"):
+        load_busi(release, groups=3)
+    with pytest.raises(ValueError, match="root is None, expected"):
+        load_busi(None)
 
 
 def test_missing_folders_are_refused(release, table):
@@ -259,16 +245,35 @@ def test_real_near_duplicates_are_the_listed_groups(real):
 
 def test_real_masks_have_a_lesion_unless_normal(real):
     for image, paths, target in zip(real.images, real.masks, real.target):
-        mask = read_busi_mask(paths)
-        assert mask.shape == cv2.imread(image, cv2.IMREAD_GRAYSCALE).shape
+        shape = cv2.imread(image, cv2.IMREAD_GRAYSCALE).shape
+        mask = read_mask(paths, shape)
         assert mask.any() == (target != 2)
         assert mask.mean() < 0.8
 
 
 def test_real_masked_images(real):
-    rows = real.frame["file"].isin(["benign (4).png", "benign (240).png", "malignant (40).png"])
-    images = read_masked_images(real.images[rows], real.masks[rows])
+    files = ["benign (4).png", "benign (240).png", "malignant (40).png"]
+    images = load_masked(real, real.frame["file"].isin(files))
     assert [image.ndim for image in images] == [2, 3, 2]
     for image in images:
         assert image.fill_value == 0
         assert 0 < image.mask.mean() < 1
+
+
+def test_real_shapes_tell_malignant_from_benign(real):
+    lesion = real.target < 2
+    images = load_masked(real, lesion)
+    shapes = ShapeStatistics().set_output(transform="pandas").fit_transform(images)
+    assert shapes.shape == (396, 18)
+    areas = [sum(mask_areas(paths)) for paths in real.masks[lesion]]
+    # Lesions of an image may overlap.
+    assert (shapes["shape_area"] <= areas).all()
+    assert np.mean(shapes["shape_area"] == areas) > 0.95
+    assert roc_auc_score(real.target[lesion] == 0, shapes["shape_solidity"]) == pytest.approx(
+        0.96, abs=0.01
+    )
+
+
+def mask_areas(paths):
+    """Return the areas of the mask files of an image, as OpenCV reads them."""
+    return [np.count_nonzero(cv2.imread(path, cv2.IMREAD_GRAYSCALE)) for path in paths]

@@ -1,3 +1,6 @@
+import shutil
+
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,6 +43,8 @@ def test_folders_are_classes(root):
     assert data.target.dtype == data.groups.dtype == np.intp
     assert data.frame["file"].tolist() == FILES
     assert data.frame["class"].tolist() == ["benign"] * 3 + ["malignant"] * 2
+    assert data.masks.tolist() == [None] * 5
+    assert data.frame["masks"].tolist() == [0] * 5
     assert data.DESCR.endswith("by class: benign 3, malignant 2.")
 
 
@@ -81,7 +86,10 @@ def test_images_without_a_group_are_refused(root):
         (["benign/a.png", "b.png"], "'b.png' directly in .*expected one folder per class"),
         (["readme.md"], "no folders in .*expected one folder per class"),
         (["benign/a.png", "normal/notes.txt"], "no images in .*normal.*expected files ending in"),
-        (["benign/a.png", "benign/a_mask_1.png"], "masks beside .*'a_mask_1.png'"),
+        (
+            ["benign/a.png", "benign/a_mask_1.png"],
+            "masks next to .*a_mask_1.png'.* Pass masks='_mask'",
+        ),
     ],
     ids=["flat", "mixed", "nothing", "empty class", "masks"],
 )
@@ -99,3 +107,106 @@ def test_missing_folder_is_refused(tmp_path):
 def test_names_that_only_look_like_masks_are_images(tmp_path):
     write(tmp_path, "benign/a_mask.png", "benign/b.png")
     assert len(load_image_folder(tmp_path, groups=patient).images) == 2
+
+
+MASKS = {
+    "benign/p1_a.png": ["benign/p1_a_seg.png", "benign/p1_a_seg_1.bmp"],
+    "benign/p1_b.JPG": ["benign/p1_b_seg.png"],
+    "benign/site 2/p2_a.dcm": ["benign/site 2/p2_a_seg2.tif"],
+    "malignant/p3_a.pgm": ["malignant/p3_a_seg.PNG"],
+}
+
+
+def test_masks_next_to_their_images(root):
+    write(root, *(file for files in MASKS.values() for file in files))
+    data = load_image_folder(root, masks="_seg", groups=patient)
+    assert data.frame["file"].tolist() == FILES
+    expected = [tuple(str(root / mask) for mask in MASKS.get(file, ())) or None for file in FILES]
+    assert data.masks.tolist() == expected
+    assert data.masks.dtype == object
+    assert data.frame["masks"].tolist() == [2, 1, 1, 0, 1]
+    assert data.DESCR.endswith("by class: benign 3, malignant 2; 1 without a mask.")
+
+
+@pytest.mark.parametrize("place", ["outlines", "images/outlines"])
+def test_a_folder_of_masks_mirrors_the_images(tmp_path, place):
+    masks = tmp_path / place
+    write(tmp_path / "images", *FILES)
+    write(masks, "benign/p1_a.tif", "benign/site 2/p2_a.png", "malignant/p1_c.tif")
+    write(masks, "malignant/.p1_c.png", "readme.md")
+    data = load_image_folder(tmp_path / "images", masks=masks, groups=patient)
+    assert data.target_names == ["benign", "malignant"]
+    assert data.masks.tolist() == [
+        (str(masks / "benign/p1_a.tif"),),
+        None,
+        (str(masks / "benign/site 2/p2_a.png"),),
+        (str(masks / "malignant/p1_c.tif"),),
+        None,
+    ]
+    assert data.DESCR.endswith("; 2 without a mask.")
+
+
+def test_masks_without_an_image_are_refused(tmp_path):
+    root = tmp_path / "images"
+    write(root, *FILES)
+    write(root, "benign/p1_a_mask.png", "benign/p9_mask.png")
+    with pytest.raises(ValueError, match=r"no image for '.*p9_mask\.png', expected an image for"):
+        load_image_folder(root, masks="_mask", groups=patient)
+    (root / "benign/p9_mask.png").rename(root / "benign/p1_a_mask_1.png")
+    assert load_image_folder(root, masks="_mask", groups=patient).frame["masks"].sum() == 2
+    shutil.rmtree(root)
+    write(root, *FILES)
+    write(tmp_path / "masks", "benign/p1_a.png", "malignant/p1_a.png")
+    with pytest.raises(
+        ValueError, match=r"no image for '.*malignant.p1_a\.png', expected an image"
+    ):
+        load_image_folder(root, masks=tmp_path / "masks", groups=patient)
+
+
+def test_no_masks_at_all_are_refused(tmp_path):
+    root = tmp_path / "images"
+    write(root, *FILES)
+    with pytest.raises(ValueError, match="no masks for masks='_mask', expected the suffix"):
+        load_image_folder(root, masks="_mask", groups=patient)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(ValueError, match="no masks for masks='.*masks', expected the suffix"):
+        load_image_folder(root, masks=tmp_path / "masks", groups=patient)
+    with pytest.raises(
+        FileNotFoundError, match="no folder '.*none', expected the folder of the ma"
+    ):
+        load_image_folder(root, masks=tmp_path / "none", groups=patient)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"groups": 3}, "groups is 3, expected a callable"),
+        ({"masks": True}, "masks is True, expected an instance of 'str'"),
+    ],
+)
+def test_parameters_of_other_types_are_refused(root, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(root, **parameters)
+
+
+@pytest.mark.parametrize("name", ["a_MASK.png", "a_mask_left.png", "a_mask (1).png"])
+@pytest.mark.parametrize("masks", [None, "_mask"])
+def test_no_mask_becomes_an_image(tmp_path, name, masks):
+    for file in ("x/a.png", f"x/{name}", "y/b.png", "y/b_mask.png"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / file), np.zeros((9, 9), np.uint8))
+    if name == "a_MASK.png" and masks is not None:
+        data = load_image_folder(tmp_path, masks=masks)
+        assert [len(found) for found in data.masks] == [1, 1]
+    else:
+        with pytest.raises(ValueError, match="Found masks next to their images"):
+            load_image_folder(tmp_path, masks=masks)
+
+
+@pytest.mark.parametrize("folder", [".", "annotations/masks", "x/masks"])
+def test_a_folder_of_masks_inside_a_class_is_refused(tmp_path, folder):
+    for file in ("x/a.png", "y/b.png", f"{folder}/x/a.png", f"{folder}/y/b.png"):
+        (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
+        cv2.imwrite(str(tmp_path / file), np.zeros((9, 9), np.uint8))
+    with pytest.raises(ValueError, match="masks is .*expected a folder directly in"):
+        load_image_folder(tmp_path, masks=tmp_path / folder)

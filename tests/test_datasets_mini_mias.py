@@ -68,6 +68,7 @@ def test_one_row_per_image(release):
     pd.testing.assert_frame_equal(mias.frame, expected)
     assert mias.images.tolist() == [str(release / file) for file in FILES]
     assert_array_equal(mias.groups, [0, 0, 1, 1, 2, 2])
+    assert mias.masks.tolist() == [None] * 6
     assert "Suckling" in mias.DESCR
 
 
@@ -116,7 +117,7 @@ def test_folder_one_level_down_and_upper_case_table(release):
 def test_variant_of_the_table_is_told(tmp_path):
     variant = INFO.replace("mdb212 G CALC B 687 882 3", "mdb212 G NORM")
     release = write_release(tmp_path / "mias", ["mdb211.pgm", "mdb212.pgm", "mdb214.pgm"], variant)
-    with pytest.warns(UserWarning, match="calls 'mdb212.pgm' NORM, .* CALC B") as records:
+    with pytest.warns(UserWarning, match="lists 'mdb212.pgm' as NORM, .* CALC B") as records:
         mias = load_mini_mias(release)
     assert records[0].filename == __file__
     assert_array_equal(mias.target, [1, 0, 1])
@@ -146,7 +147,9 @@ def test_unreadable_rows_are_refused(tmp_path, row):
 
 
 def test_what_is_missing_is_named(release):
-    with pytest.raises(ValueError, match="target='density', expected one of 'abnormality'"):
+    with pytest.raises(
+        ValueError, match="target is 'density', expected a str among .*'abnormality'"
+    ):
         load_mini_mias(release, target="density")
     for path in release.glob("*.[pP]*"):
         path.unlink()
@@ -200,7 +203,7 @@ def brightness(image, row, column, radius):
     return image[inside].mean(), image[inside].mean() - image[around & ~inside].mean()
 
 
-def test_real_centres_count_from_the_bottom(real):
+def test_real_centers_count_from_the_bottom(real):
     placed = real.findings.dropna()
     flipped, as_written = [
         np.array(

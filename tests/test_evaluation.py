@@ -1,5 +1,6 @@
 """Cross-validation of pipelines, its metrics and its honesty."""
 
+import re
 import warnings
 
 import numpy as np
@@ -10,7 +11,6 @@ from _spies import CountingMean, count
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import make_pipeline
 from joblib import parallel_config
-from matplotlib import pyplot
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn import metrics
@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -34,7 +35,7 @@ from sklearn.pipeline import Pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from featbus import LBP, FeatureBus, IntensityStatistics, Resize, evaluate
+from featbus import HOG, LBP, FeatureBus, IntensityStatistics, Resize, evaluate
 from featbus.evaluation import Evaluation, confusion_metrics
 
 SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -242,7 +243,12 @@ def test_a_training_part_without_a_class_is_refused():
     groups = [0, 0, 1, 1, 2, 2]
     with pytest.raises(ValueError, match=r"training part of fold 2 has no sample of \['b'\]"):
         evaluate(
-            LogisticRegression(), X, y, groups=groups, cv=LeaveOneGroupOut(), target_names="ab"
+            LogisticRegression(),
+            X,
+            y,
+            groups=groups,
+            cv=LeaveOneGroupOut(),
+            target_names=["a", "b"],
         )
 
 
@@ -269,7 +275,7 @@ def test_repeated_folds():
 class Spy(RandomOverSampler):
     """Over-sampler that notes what it saw."""
 
-    seen = []  # noqa: RUF012
+    seen = []
 
     def _fit_resample(self, X, y):
         Spy.seen.append(X[:, 0].copy())
@@ -399,14 +405,16 @@ def test_labels_may_be_names():
     ("changes", "message"),
     [
         ({"pipelines": {}}, "no pipelines"),
-        ({"y": np.zeros(90, int)}, "single class"),
+        ({"y": np.zeros(90, int)}, "1 class"),
         ({"y": np.linspace(0, 1, 90)}, "Unknown label type"),
         ({"y": np.zeros(89, int)}, "inconsistent numbers of samples"),
         ({"groups": np.zeros(89, int)}, "inconsistent numbers of samples"),
-        ({"groups": [1.0, None] * 45}, r"no value for 45 sample\(s\), the first at 1"),
+        ({"groups": [1.0, None] * 45}, r"groups is NaN or None for 45 sample\(s\), the first at 1"),
         ({"target_names": ["a"]}, r"target_names is \['a'\].*order: \[0, 1\]"),
         ({"target_names": ["a", "a"]}, "different name"),
-        ({"pos_label": "c", "target_names": "ab"}, r"pos_label is 'c'.*\['a', 'b'\]"),
+        ({"pos_label": "c", "target_names": ["a", "b"]}, r"pos_label is 'c'.*\['a', 'b'\]"),
+        ({"y": None}, "y is None"),
+        ({"y": [None, *"ab"] * 30}, r"y is NaN or None for 30 sample\(s\), the first at 0"),
     ],
 )
 def test_what_is_refused(changes, message):
@@ -414,6 +422,32 @@ def test_what_is_refused(changes, message):
     arguments = {"pipelines": LogisticRegression(), "X": X, "y": y, "groups": groups} | changes
     with pytest.raises(ValueError, match=message):
         evaluate(arguments.pop("pipelines"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("cv", ["five", 1, True]),
+        ("n_repeats", [0, 2.0, True, "2", None]),
+        ("target_names", ["ab", 2]),
+        ("pos_label", [["a"]]),
+        ("random_state", [-1, "seed", 0.5]),
+        ("memory", [3, True]),
+        ("n_jobs", [1.5, "2"]),
+        ("verbose", ["yes", 2]),
+    ],
+)
+def test_parameters_of_wrong_types_and_values_are_named(name, values):
+    X, y, groups = make_rows()
+    for value in values:
+        with pytest.raises(ValueError, match=re.escape(f"{name} is {value!r}, expected")):
+            evaluate(LogisticRegression(), X, y, groups=groups, **{name: value})
+
+
+def test_repeats_need_a_number_of_folds():
+    X, y, groups = make_rows()
+    with pytest.raises(ValueError, match=r"n_repeats is 2 and cv is a StratifiedGroupKFold"):
+        evaluate(SVC(), X, y, groups=groups, cv=StratifiedGroupKFold(3), n_repeats=2)
 
 
 def test_errors_name_pipeline_and_fold():
@@ -437,7 +471,7 @@ def test_evaluate_itself_does_not_warn():
 class Recorder(ClassifierMixin, BaseEstimator):
     """Classifier that notes which samples it was fitted on, and which it then saw."""
 
-    seen = []  # noqa: RUF012
+    seen = []
 
     def __init__(self, bias=0.0):
         self.bias = bias
@@ -529,10 +563,10 @@ def test_inner_splits_that_separate_groups_are_refused(pipeline):
         evaluate(pipeline, X, y, groups=groups, cv=2)
 
 
-def test_a_search_behind_a_sampler_is_refused():
+def test_a_search_after_a_sampler_is_refused():
     X, y, groups = make_rows()
     pipeline = make_pipeline(RandomOverSampler(), GridSearchCV(SVC(), {"C": [1]}))
-    with pytest.raises(ValueError, match="behind the sampler RandomOverSampler: .* around the"):
+    with pytest.raises(ValueError, match="after the sampler RandomOverSampler: .* around the"):
         evaluate(pipeline, X, y, groups=groups, cv=2)
 
 
@@ -540,6 +574,9 @@ def test_calibration_and_tuning_keep_groups_together():
     X, y, groups = make_rows()
     X[:, 0] = np.arange(len(y))
     for pipeline in (
+        Pipeline(
+            [("inner", make_pipeline("passthrough", CalibratedClassifierCV(Recorder(), cv=3)))]
+        ),
         CalibratedClassifierCV(Recorder(), cv=3),
         make_pipeline(FunctionTransformer(), TunedThresholdClassifierCV(Recorder(), cv=3)),
         TunedThresholdClassifierCV(Recorder(), cv=None),
@@ -555,6 +592,13 @@ def noise(n_images=40):
     """Return small images, labels and groups of two."""
     images = np.random.default_rng(0).integers(0, 256, (n_images, 12, 14)).astype(np.uint8)
     return images, np.arange(n_images) // 2 % 2, np.arange(n_images) // 2
+
+
+def test_a_frozen_search_is_not_fitted_nor_changed():
+    X, y, groups = make_rows()
+    search = GridSearchCV(SVC(), {"C": [1, 2]}, cv=3).fit(X, y)
+    evaluate(FrozenEstimator(search), X, y, groups=groups, cv=2)
+    assert search.cv == 3
 
 
 @pytest.fixture
@@ -619,6 +663,18 @@ def test_steps_that_learn_stay_in_the_fold(log):
     train, test = (np.flatnonzero(result.predictions["fold"] == fold) for fold in (1, 0))
     by_hand = make_pipeline(clone(learning), SVC()).fit(images[train], y[train])
     assert_array_equal(result.predictions["predicted"][test], by_hand.predict(images[test]))
+
+
+def test_frozen_steps_are_shared_between_folds(log):
+    images, y, groups = noise()
+    mean = FrozenEstimator(CountingMean(log=log).fit(images))
+    resize = FrozenEstimator(Resize((8, 8)))
+    pipelines = {
+        name: make_pipeline("passthrough", resize, mean, StandardScaler(), SVC(C=C))
+        for name, C in (("a", 1), ("b", 2))
+    }
+    evaluate(pipelines, images, y, groups=groups, cv=4)
+    assert count(log) == len(images)
 
 
 def test_searched_steps_stay_in_the_fold(log):
@@ -720,23 +776,59 @@ def test_confusion_matrix(result):
 
 
 def test_figure_of_confusion_matrices(result):
-    figure = result.plot_confusion_matrices()
-    try:
-        first, second = figure.axes
-        assert (first.get_title(), second.get_title()) == ("<SVM>", "KNN")
-        texts = [text.get_text() for text in first.texts]
-        assert texts == ["1\n50 %", "1\n50 %", "0\n0 %", "2\n100 %"]
-        assert first.get_ylabel() == "True class"
-        assert [label.get_text() for label in first.get_xticklabels()] == ["benign", "malignant"]
-    finally:
-        pyplot.close(figure)
+    first, second = result.plot("confusion_matrices").axes
+    assert (first.get_title(), second.get_title()) == ("<SVM>", "KNN")
+    texts = [text.get_text() for text in first.texts]
+    assert texts == ["1\n50%", "1\n50%", "0\n0%", "2\n100%"]
+    assert (first.get_xlabel(), first.get_ylabel()) == ("Predicted class", "True class")
+    for labels in (first.get_xticklabels(), first.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["benign", "malignant"]
 
 
 def test_figure_of_many_pipelines_has_rows():
     X, y, groups = make_rows()
     result = evaluate({f"C={C}": SVC(C=C) for C in range(1, 6)}, X, y, groups=groups, cv=2)
-    figure = result.plot_confusion_matrices()
-    try:
-        assert [bool(axis.get_title()) for axis in figure.axes] == [True] * 5 + [False] * 3
-    finally:
-        pyplot.close(figure)
+    figure = result.plot("confusion_matrices")
+    assert [bool(axis.get_title()) for axis in figure.axes] == [True] * 5 + [False]
+
+
+def test_names_and_pooled_predictions(result):
+    assert result.pipeline_names == ["<SVM>", "KNN"]
+    assert result.shown_classes == [0, 1]
+    pooled = result.pooled("KNN")
+    assert pooled.kind == "decision"
+    assert_array_equal(pooled.index, range(4))
+    assert_array_equal(pooled.target, [0, 0, 1, 1])
+    assert_array_equal(pooled.predicted, [0, 0, 0, 0])
+    assert_array_equal(pooled.scores[:, 1], [0.5, -1.5, 1.5, 0])
+    with pytest.raises(ValueError, match="pipeline is 'knn', expected one of"):
+        result.pooled("knn")
+
+
+def test_pooled_predictions_have_positions_of_classes():
+    X, y, groups = make_rows(3)
+    labels = np.array(["b", "c", "a"])[y]
+    result = evaluate(LogisticRegression(), X, labels, groups=groups, cv=2, pos_label="b")
+    pooled = result.pooled("pipeline")
+    assert result.shown_classes == [1]
+    assert pooled.kind == "probability"
+    assert_array_equal(np.array(["a", "b", "c"])[pooled.target], labels)
+    assert_array_equal(np.argmax(pooled.scores, axis=1), pooled.predicted)
+
+
+def test_whether_there_were_groups():
+    X, y, groups = make_rows()
+    assert evaluate(SVC(), X, y, groups=groups, cv=2).has_groups
+    with pytest.warns(UserWarning, match="groups=None"):
+        assert not evaluate(SVC(), X, y, cv=2).has_groups
+
+
+def test_what_a_fitted_bus_learned_before_does_not_count():
+    rng = np.random.default_rng(0)
+    images, y = rng.integers(0, 256, (24, 24, 24), dtype=np.uint8), np.arange(24) % 2
+    fitted = make_pipeline(FeatureBus(LBP()), LogisticRegression()).fit(images, y)
+    fitted.set_params(featurebus__transformer=HOG(pixels_per_cell=(6, 6)))
+    pipelines = {"fitted": fitted, "clone": clone(fitted)}
+    result = evaluate(pipelines, images, y, groups=np.arange(24), cv=3)
+    scores = result.predictions.pivot(index="index", columns="pipeline", values="probability_1")
+    np.testing.assert_array_equal(scores["fitted"], scores["clone"])

@@ -1,7 +1,9 @@
 """FeatureBus."""
 
+import gc
 import os
 import pickle
+import threading
 
 import cv2
 import joblib
@@ -16,15 +18,29 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import estimator_html_repr
 
-from featbus import HOG, LBP, FeatureBus, FeatureStore, ImageLoader, IntensityStatistics, Resize
-from featbus.bus import FingerprintError
-from featbus.images import check_image
+from featbus import (
+    HOG,
+    LBP,
+    FeatureBus,
+    FeatureStore,
+    ImageAugmenter,
+    ImageLoader,
+    IntensityStatistics,
+    Resize,
+)
+from featbus.bus import FingerprintError, fingerprint
+from featbus.bus._run import iter_results
+from featbus.images import ImageError, check_image
+from featbus.io import ImageReadError
+from featbus.parameters import InvalidParameterError
 
 
 def noise(n_images, shape=(32, 40), seed=0):
@@ -89,9 +105,9 @@ def test_paths_ragged_images_and_unions(paths):
 
 
 def test_a_loader_with_a_say_of_its_own_gets_the_paths(paths):
-    colour = np.zeros((32, 40, 3), np.uint8)
-    colour[..., 0] = 255
-    cv2.imwrite(str(paths[0]), colour)
+    color = np.zeros((32, 40, 3), np.uint8)
+    color[..., 0] = 255
+    cv2.imwrite(str(paths[0]), color)
     transformer = make_pipeline(ImageLoader(color_mode="gray"), IntensityStatistics())
     rows = FeatureBus(transformer).fit_transform(paths)
     np.testing.assert_array_equal(rows, transformer.fit_transform(paths))
@@ -271,7 +287,11 @@ def test_on_error_nan(stored, n_jobs, memory, paths):
     assert np.isnan(rows[[2, 5, 9]]).all()
     assert [failure.index for failure in bus.errors_] == [2, 5, 9]
     assert [failure.path for failure in bus.errors_] == [None, "no/such/file.png", None]
-    assert "NaN" in bus.errors_[0].message
+    assert "NaN" in bus.errors_[0].reason
+    assert [type(error) for error in bus.errors_] == [ImageError, ImageReadError, ImageError]
+    for error, copy in zip(bus.errors_, pickle.loads(pickle.dumps(bus.errors_))):
+        assert error.__traceback__ is error.__cause__ is error.__context__ is None
+        assert (type(copy), str(copy)) == (type(error), str(error))
     good = [0, 1, 3, 4, 6, 7, 8]
     np.testing.assert_array_equal(rows[good], HOG().fit_transform([images[i] for i in good]))
     bus.transform(images[:2])
@@ -287,7 +307,7 @@ def test_on_error_raise_names_the_image_and_keeps_what_was_computed(stored, n_jo
     bus = FeatureBus(
         transformer, memory=memory if stored else None, n_jobs=n_jobs, batch_size=4
     ).fit(images)
-    with pytest.raises(ValueError, match="^image 13 has 1280 NaN"):
+    with pytest.raises(ValueError, match="^image 13: found 1280 NaN"):
         bus.transform(images)
     if stored:
         (n_rows,) = FeatureStore(memory).info()["n_rows"]
@@ -310,9 +330,9 @@ def test_whole_numbers_have_no_nan(memory):
 
 def test_no_image_gives_a_row():
     images = np.full((3, 32, 40), np.nan)
-    with pytest.raises(ValueError, match="image 2 has 1280 NaN"):
+    with pytest.raises(ValueError, match="^image 2: found 1280 NaN"):
         FeatureBus(HOG(), on_error="nan").fit(images)
-    with pytest.raises(ValueError, match="No image gave a row. image 0 has 1280 NaN"):
+    with pytest.raises(ValueError, match="No image gave a row. image 0: found 1280 NaN"):
         FeatureBus(HOG(), on_error="nan").fit(noise(1)).transform(images)
 
 
@@ -325,6 +345,253 @@ def test_errors_that_are_no_images_fault_are_not_swallowed(memory):
         bus.fit(noise(3)).transform(noise(3))
 
 
+class Refusing(CountingMean):
+    """Raises an error on dark images."""
+
+    def __init__(self, error, *, log, factor=1.0, delay=0.0, dtype=np.float32):
+        super().__init__(log=log, factor=factor, delay=delay, dtype=dtype)
+        self.error = error
+
+    def _fingerprint_params(self):
+        return super()._fingerprint_params() | {"error": repr(self.error)}
+
+    def _extract(self, image):
+        row = super()._extract(image)
+        if image.max() == 0:
+            raise self.error
+        return row
+
+
+def with_dark(n_images, *dark):
+    images = noise(n_images)
+    images[list(dark)] = 0
+    return images
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(
+    "error", [ValueError("too dark\n"), np.linalg.LinAlgError("too dark"), cv2.error("too dark")]
+)
+def test_what_a_foreign_step_raises_becomes_an_image_error(error, n_jobs, stored, memory, log):
+    images = with_dark(10, 3, 4)
+    bus = FeatureBus(
+        Refusing(error, log=log), memory=memory if stored else None, n_jobs=n_jobs, batch_size=4
+    ).fit(images)
+    with pytest.raises(ImageError, match="^image 3: too dark$") as caught:
+        bus.transform(images)
+    assert (caught.value.index, caught.value.path) == (3, None)
+    bus.set_params(on_error="nan")
+    with pytest.warns(UserWarning, match="2 of 10 .* The first: image 3: too dark$"):
+        rows = bus.transform(images)
+    assert [(error.index, error.reason) for error in bus.errors_] == [
+        (3, "too dark"),
+        (4, "too dark"),
+    ]
+    assert np.flatnonzero(np.isnan(rows[:, 0])).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+@pytest.mark.parametrize(
+    "error", [InvalidParameterError("layers is 'x', expected"), NotFittedError("fit it")]
+)
+def test_what_no_image_is_to_blame_for_is_raised_at_once(
+    error, on_error, n_jobs, stored, memory, log
+):
+    images = with_dark(4, 0)
+    bus = FeatureBus(
+        Refusing(error, log=log),
+        memory=memory if stored else None,
+        n_jobs=n_jobs,
+        on_error=on_error,
+        batch_size=4,
+    ).fit(images)
+    with pytest.raises(type(error), match=f"^{error}$"):
+        bus.transform(images)
+    assert count(log) == 1
+
+
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+def test_parameters_of_inner_steps_are_checked_before_an_image_is_read(on_error, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError("read an image")
+
+    monkeypatch.setattr("featbus.base.read_item", fail)
+    bus = FeatureBus(everything(), on_error=on_error)
+    wrong = {"transformer__featureunion__hog__orientations": 0}
+    with pytest.raises(InvalidParameterError, match="^orientations is 0, expected"):
+        bus.set_params(**wrong).fit(noise(2))
+    with pytest.raises(InvalidParameterError, match="^orientations is 0, expected"):
+        bus.transform(noise(2))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+def test_a_missing_file_gives_the_same_message_everywhere(on_error, paths, tmp_path):
+    images = [*paths[:5], "no/such/file.png", *paths[5:]]
+    messages = set()
+    for n_jobs in (None, 1, 2):
+        for memory in (None, tmp_path / f"{n_jobs}.sqlite"):
+            bus = FeatureBus(LBP(), memory=memory, n_jobs=n_jobs, batch_size=2, on_error=on_error)
+            bus.fit(paths)
+            if on_error == "raise":
+                with pytest.raises(ImageReadError) as caught:
+                    bus.transform(images)
+                error = caught.value
+            else:
+                with pytest.warns(UserWarning, match="1 of 13 images"):
+                    bus.transform(images)
+                (error,) = bus.errors_
+            messages.add(str(error))
+    with pytest.raises(ImageReadError) as caught:
+        LBP().transform(images)
+    assert messages == {str(caught.value)}
+    assert str(caught.value).startswith("image 5 ('no/such/file.png'): there is no such file.")
+
+
+@pytest.mark.parametrize("backend", [None, "threading", "loky", "multiprocessing"])
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+def test_an_error_of_the_batches_comes_after_the_results_before_it(backend, n_jobs, log):
+    images = noise(12)
+
+    def batches():
+        for start in range(0, 8, 2):
+            yield ("batch", start), images[start : start + 2]
+        raise KeyError("no more of them")
+
+    found = []
+    with joblib.parallel_config(backend or "threading", n_jobs=2 if backend else 1):
+        results = iter_results(CountingMean(log=log), batches(), n_jobs)
+        with pytest.raises(KeyError, match="no more of them"):
+            found.extend(results)
+    assert [tag for tag, _ in found] == [("batch", start) for start in range(0, 8, 2)]
+    rows = np.concatenate([rows for _, rows in found])
+    np.testing.assert_array_equal(rows, CountingMean(log=log).transform(images[:8]))
+
+
+def pca_of(images):
+    return make_pipeline(LBP(), PCA(2, random_state=0)).fit(images)
+
+
+def alone(step):
+    return step
+
+
+def in_a_pipeline(step):
+    return make_pipeline(Resize(32), step)
+
+
+def before_a_step(step):
+    return make_pipeline(step, FunctionTransformer(np.negative))
+
+
+def in_a_union(step):
+    return make_union(IntensityStatistics(), step)
+
+
+def in_a_bus(step):
+    return FeatureBus(step)
+
+
+@pytest.mark.parametrize("place", [alone, in_a_pipeline, before_a_step, in_a_union, in_a_bus])
+def test_frozen_steps_are_told_apart_by_what_they_learned(place, memory):
+    images = noise(20)
+    one, other = FrozenEstimator(pca_of(images[:10])), FrozenEstimator(pca_of(images[10:]))
+    first, second = (FeatureBus(place(step), memory=memory) for step in (one, other))
+    rows, others = first.fit_transform(images), second.fit_transform(images)
+    assert fingerprint(first.transformer_) != fingerprint(second.transformer_)
+    np.testing.assert_array_equal(rows, clone(place(one)).fit(images, None).transform(images))
+    np.testing.assert_array_equal(others, clone(place(other)).fit(images, None).transform(images))
+    assert not np.allclose(rows, others)
+    with FeatureStore(memory) as store:
+        assert store.info()["n_rows"].tolist() == [20, 20]
+    same = clone(first).fit(images[5:])
+    assert fingerprint(same.transformer_) == fingerprint(first.transformer_)
+    np.testing.assert_array_equal(same.transform(images), rows)
+
+
+class Offset(CountingMean):
+    """Adds the mean of the images it was fitted on; has a hook, as extractors that learn do."""
+
+    def fit(self, X, y=None):
+        self.offset_ = float(np.mean(X))
+        return super().fit(X, y)
+
+    def _extract(self, image):
+        return super()._extract(image) + self.offset_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        return tags
+
+
+@pytest.mark.parametrize("place", [alone, in_a_pipeline, in_a_union, in_a_bus])
+def test_frozen_extractors_with_a_hook_are_told_apart_by_what_they_learned(place, memory, log):
+    images = noise(8, (32, 32))
+    one, other = (FrozenEstimator(Offset(log=log).fit(part)) for part in (images[:4], images[4:]))
+    first, second = (FeatureBus(place(step), memory=memory) for step in (one, other))
+    rows, others = first.fit_transform(images), second.fit_transform(images)
+    np.testing.assert_array_equal(rows[:, -2:], one.transform(images))
+    np.testing.assert_array_equal(others[:, -2:], other.transform(images))
+    computed = count(log)
+    np.testing.assert_array_equal(clone(first).fit_transform(images), rows)
+    assert count(log) <= computed + 1  # a composite is fitted on one image
+
+
+def test_a_frozen_step_that_is_not_fitted():
+    for on_error in ("raise", "nan"):
+        bus = FeatureBus(FrozenEstimator(make_pipeline(LBP(), PCA(2))), on_error=on_error)
+        with pytest.raises(NotFittedError):
+            bus.fit(noise(4))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("none", "passthrough"), ("lbp", LBP())],
+        [("lbp", LBP()), ("end", "passthrough")],
+        [("lbp", LBP()), ("end", None)],
+        [("inner", Pipeline([("lbp", LBP()), ("end", "passthrough")])), ("end", "passthrough")],
+        [("union", FeatureUnion([("lbp", LBP()), ("hog", "drop")])), ("end", "passthrough")],
+        [("lbp", LBP()), ("union", FeatureUnion([("same", "passthrough"), ("no", "drop")]))],
+    ],
+)
+def test_steps_that_are_passed_through_or_dropped(steps, stored, memory, paths):
+    for images in (noise(6), paths):
+        bus = FeatureBus(Pipeline(steps), memory=memory if stored else None, batch_size=4)
+        np.testing.assert_array_equal(bus.fit_transform(images), LBP().fit_transform(images))
+        assert bus.get_feature_names_out().shape == (10,)
+
+
+def test_samplers_in_the_pipeline_are_skipped():
+    images = noise(6)
+    pipeline = make_imblearn_pipeline(ImageAugmenter(), LBP()).fit(images, [0, 1] * 3)
+    bus = FeatureBus(FrozenEstimator(pipeline))
+    np.testing.assert_array_equal(bus.fit_transform(images), LBP().fit_transform(images))
+
+
+def some_columns(columns, scaler="passthrough"):
+    return make_pipeline(LBP(), ColumnTransformer([("some", scaler, columns)]))
+
+
+def test_column_transformers_inside(memory):
+    images = noise(12)
+    expected = LBP().fit_transform(images)
+    for columns in ([1, 3], [3, 1], slice(2, 5)):
+        bus = FeatureBus(some_columns(columns), memory=memory)
+        np.testing.assert_array_equal(bus.fit_transform(images), expected[:, columns])
+    scaled = FeatureBus(some_columns([1, 3], StandardScaler()), memory=memory)
+    for part in (images[:6], images[6:]):
+        scaler = StandardScaler().fit(LBP().fit_transform(part)[:, [1, 3]])
+        rows = scaled.fit(part).transform(images)
+        np.testing.assert_allclose(rows, scaler.transform(expected[:, [1, 3]]), rtol=1e-5)
+    with FeatureStore(memory) as store:
+        assert store.info()["n_rows"].tolist() == [12] * 5
+
+
 @pytest.mark.parametrize(
     "transformer",
     [
@@ -335,7 +602,7 @@ def test_errors_that_are_no_images_fault_are_not_swallowed(memory):
     ids=["lambda", "random state", "lambda inside"],
 )
 def test_what_cannot_be_fingerprinted_is_an_error(transformer, memory):
-    with pytest.raises(FingerprintError, match="cannot be kept"):
+    with pytest.raises(FingerprintError, match="cannot be stored"):
         FeatureBus(transformer, memory=memory).fit(noise(2)).transform(noise(2))
 
 
@@ -355,17 +622,58 @@ def test_progress_bar(memory, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"on_error": "ignore"}, "on_error is 'ignore', expected 'raise' or 'nan'"),
-        ({"batch_size": 0}, "batch_size is 0, expected a positive integer"),
-        ({"batch_size": "auto"}, "batch_size is 'auto'"),
+        ({"on_error": "ignore"}, "on_error is 'ignore', expected a str among {'nan', 'raise'}"),
+        ({"batch_size": 0}, "batch_size is 0, expected an int in the range"),
+        ({"batch_size": "auto"}, "batch_size is 'auto', expected an int"),
+        ({"batch_size": 2.0}, "batch_size is 2.0, expected an int"),
+        ({"batch_size": True}, "batch_size is True, expected an int"),
+        ({"n_jobs": "all"}, "n_jobs is 'all', expected"),
+        ({"memory": 3}, "memory is 3, expected"),
+        ({"verbose": "yes"}, "verbose is 'yes', expected"),
+        ({"transformer": SVC()}, r"transformer is SVC\(\), expected an object implementing 'trans"),
     ],
 )
 def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        FeatureBus(LBP(), **parameters).fit(noise(2))
+    bus = FeatureBus(LBP()).fit(noise(2)).set_params(**parameters)
+    for method in (bus.fit, bus.transform):
+        with pytest.raises(InvalidParameterError, match=f"^{message}"):
+            method(noise(2))
 
 
 def test_images_of_different_sizes_are_named():
     images = [noise(1)[0], noise(1, (64, 64))[0]]
     with pytest.raises(ValueError, match=r"image 1: .*put Resize before"):
         FeatureBus(HOG()).fit_transform(images)
+
+
+def test_a_failed_run_leaves_no_thread():
+    images = [*noise(2), np.zeros((4, 4, 9), np.uint8), *noise(4)]
+    gc.disable()
+    try:
+        before = set(threading.enumerate())
+        for _ in range(3):
+            with pytest.raises(ImageError, match="image 2"):
+                FeatureBus(LBP(), batch_size=1).transform(images)
+        assert set(threading.enumerate()) <= before
+    finally:
+        gc.enable()
+
+
+class LoggedLBP(LBP):
+    def transform(self, X):
+        return np.log1p(super().transform(X))
+
+
+def test_an_overridden_transform_is_called():
+    images = noise(2)
+    expected = LoggedLBP().transform(images)
+    np.testing.assert_array_equal(FeatureBus(LoggedLBP()).fit_transform(images), expected)
+
+
+def every_other(images):
+    return np.zeros((len(images) // 2, 3))
+
+
+def test_a_step_that_loses_rows_is_an_error():
+    with pytest.raises(ValueError, match="made 1 rows of 2 images"):
+        FeatureBus(FunctionTransformer(every_other), batch_size=2).transform(noise(2))

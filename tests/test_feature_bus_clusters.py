@@ -18,7 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from featbus import FeatureBus, FeatureStore
-from featbus.bus._batches import iter_results
+from featbus.bus._run import iter_results
+from featbus.io import ImageReadError
 
 N_IMAGES = 80
 IMAGES = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 16, 16)).astype(np.uint8)
@@ -137,12 +138,39 @@ def test_dask_names_the_images_that_kill_workers(cluster, client, paths, log, mo
 
 def test_dask_takes_batches_as_they_are_needed(client, log):
     taken = []
-    batches = (taken.append(start) or IMAGES[start : start + 4] for start in range(0, N_IMAGES, 4))
+    starts = range(0, N_IMAGES, 4)
+    batches = ((taken.append(start) or start, IMAGES[start : start + 4]) for start in starts)
     ahead = []
     with joblib.parallel_config("dask"):
-        for index, _ in enumerate(iter_results(CountingMean(log=log), batches)):
+        for index, (tag, rows) in enumerate(iter_results(CountingMean(log=log), batches)):
             ahead.append(len(taken) - index)
+            assert tag == starts[index]
+            np.testing.assert_array_equal(rows, EXPECTED[tag : tag + 4])
     assert max(ahead) <= 2 * 2 + 1
+
+
+def broken_after(n_batches):
+    for start in range(0, 4 * n_batches, 4):
+        yield start, IMAGES[start : start + 4]
+    raise KeyError("no more of them")
+
+
+def test_an_error_of_the_batches_reaches_the_caller_of_dask(client, not_here, log):
+    found = []
+    with joblib.parallel_config("dask"), pytest.raises(KeyError, match="no more of them"):
+        found.extend(iter_results(CountingMean(log=log), broken_after(5)))
+    assert [tag for tag, _ in found] == [0, 4, 8, 12, 16]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_dask_names_an_image_that_is_missing(stored, client, not_here, paths, memory, log):
+    bus = FeatureBus(CountingMean(log=log), memory=memory if stored else None, batch_size=4)
+    paths[9] = "no/such/file.png"
+    with (
+        joblib.parallel_config("dask"),
+        pytest.raises(ImageReadError, match="^image 9 \\('no/such/file.png'\\): there is no such"),
+    ):
+        bus.fit_transform(paths)
 
 
 def test_a_dask_cluster_of_one_thread_does_the_work():
@@ -215,6 +243,17 @@ def test_ray_gives_the_same_rows(stored, ray, not_here, paths, memory, log):
         rows = bus.fit_transform(paths)
     np.testing.assert_array_equal(rows, EXPECTED)
     assert count(log) == N_IMAGES
+
+
+@pytest.mark.slow
+def test_an_error_of_the_batches_reaches_the_caller_of_ray(ray, not_here, log):
+    found = []
+    with (
+        joblib.parallel_config("ray", n_jobs=2),
+        pytest.raises(KeyError, match="no more of them"),
+    ):
+        found.extend(iter_results(CountingMean(log=log), broken_after(5)))
+    assert [tag for tag, _ in found] == [0, 4, 8, 12, 16]
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from _networks import make_network
 
-from featbus.networks import KerasEngine, Network
-from featbus.networks._folding import fold
+from featbus.networks import KerasEngine
+from featbus.networks._engines import fold
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -108,5 +109,5 @@ def test_nothing_to_fold():
 
 @pytest.mark.network
 def test_the_engine_runs_folded_networks():
-    engine = KerasEngine(Network("mobilenet_v2", (32, 32), options=(("alpha", 0.35),)))
+    engine = KerasEngine(make_network("mobilenet_v2", (32, 32), options={"alpha": 0.35}))
     assert n_normalizations(engine._model) == n_normalizations(engine._masked_model) == 0

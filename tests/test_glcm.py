@@ -12,7 +12,8 @@ from skimage.feature import graycomatrix, graycoprops
 
 from featbus import GLCM
 from featbus.feature_extraction import cooccurrence_features, cooccurrence_matrix, grey_levels
-from featbus.images import with_mask
+from featbus.images import ImageError, with_mask
+from featbus.parameters import InvalidParameterError
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
@@ -247,7 +248,7 @@ def test_angles_without_a_pair_are_left_out():
 def test_a_region_of_one_pixel_is_an_error():
     inside = np.zeros(NOISE.shape, bool)
     inside[5, 7] = True
-    message = "image 0: no two pixels lie at distance 1 in the 1 x 1 pixels of the box around"
+    message = "image 0: found no two pixels at distance 1 in the 1 x 1 pixels of the bounding box"
     with pytest.raises(ValueError, match=message):
         GLCM().transform([with_mask(NOISE, inside)])
 
@@ -261,7 +262,7 @@ def test_an_image_smaller_than_the_distance_is_an_error(side):
 def test_nan_is_an_error():
     image = NOISE / 255
     image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
         GLCM().transform([image])
     assert np.isfinite(GLCM().transform([np.ma.masked_invalid(image)])).all()
 
@@ -318,32 +319,68 @@ def test_names_and_distances():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"distances": []}, "distances or angles is empty"),
-        ({"distances": [0]}, r"distances is \[0\], expected whole numbers"),
-        ({"distances": [1.5]}, r"distances is \[1.5\], expected whole numbers"),
-        ({"angles": []}, "distances or angles is empty"),
-        ({"angles": [45]}, "Found the angle 45, expected radians"),
-        ({"levels": 0}, "Found 0 grey levels"),
-        ({"levels": 2000}, "Found 2000 grey levels"),
+        ({"distances": []}, r"distances is \[\], expected"),
+        ({"distances": [0]}, r"distances is \[0\], expected an int"),
+        ({"distances": [1.5]}, r"distances is \[1.5\], expected an int"),
+        ({"angles": []}, r"angles is \[\], expected"),
+        ({"angles": [45]}, r"angles is \[45\], expected a float in the range \[-6.28"),
+        ({"levels": 0}, r"levels is 0, expected an int in the range \[1, 1024\]"),
+        ({"levels": 2000}, "levels is 2000, expected"),
         ({"bin_width": 0}, "bin_width is 0"),
-        ({"bin_width": 1e-5}, "Use fewer levels or wider bins"),
-        ({"intensity_range": (1, 0)}, r"intensity_range is \(1, 0\)"),
+        ({"intensity_range": (1, 0)}, r"intensity_range is \(1, 0\), expected .* low < high"),
         ({"aggregation": "median"}, "aggregation is 'median'"),
     ],
 )
 def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        GLCM(**parameters).transform([NOISE])
+    for method in ("fit", "transform"):
+        with pytest.raises(InvalidParameterError, match=message):
+            getattr(GLCM(**parameters), method)([NOISE])
+
+
+def test_too_many_levels_in_an_image():
+    message = "image 0: found 1000.. gray levels of width 1e-05, expected at most 1024"
+    with pytest.raises(ImageError, match=message):
+        GLCM(bin_width=1e-5).fit([NOISE]).transform([NOISE])
+
+
+def test_one_number_stands_for_a_sequence():
+    rows = [
+        GLCM(distances=distances, angles=angles).transform([NOISE])
+        for distances, angles in [(2, np.pi / 2), ((2,), [np.pi / 2])]
+    ]
+    np.testing.assert_array_equal(*rows)
+    assert GLCM(distances=2).get_feature_names_out()[0] == "glcm_d2_joint_maximum"
+    assert GLCM().where("glcm_d1_contrast", (9, 8)).what == "contrast at distance 1"
+    levels = grey_levels(NOISE, 4)
+    np.testing.assert_array_equal(
+        cooccurrence_matrix(levels, 2, 0.0), cooccurrence_matrix(levels, [2], [0.0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters", "message"),
+    [
+        (grey_levels, {"levels": 0}, "levels is 0, expected"),
+        (grey_levels, {"bin_width": "1"}, "bin_width is '1', expected"),
+        (grey_levels, {"intensity_range": (0, np.nan)}, r"intensity_range is \(0, nan\), expected"),
+        (cooccurrence_matrix, {"distances": 0}, "distances is 0, expected"),
+        (cooccurrence_matrix, {"angles": 45}, "angles is 45, expected"),
+        (cooccurrence_matrix, {"n_levels": 2000}, "n_levels is 2000, expected"),
+    ],
+)
+def test_functions_check_their_parameters(function, parameters, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        function(NOISE, **parameters)
 
 
 @pytest.mark.parametrize("levels", [[[0, 1]], [[1.5, 2.5]], [1, 2], np.ones((0, 2), int)])
 def test_bad_levels(levels):
-    with pytest.raises(ValueError, match="Expected whole grey levels of 1 or more"):
+    with pytest.raises(ValueError, match="Expected integer gray levels of 1 or more"):
         cooccurrence_matrix(levels)
 
 
 def test_too_few_levels():
-    with pytest.raises(ValueError, match="Found the grey level 6, n_levels is 5"):
+    with pytest.raises(ValueError, match="Found the gray level 6, expected at most 5"):
         cooccurrence_matrix([[1, 6]], n_levels=5)
 
 
@@ -386,7 +423,7 @@ def test_a_region_has_a_finite_row_or_holds_no_pair(image, data):
     if pairs:
         assert np.isfinite(list(row_of(masked, levels=4).values())).all()
     else:
-        with pytest.raises(ValueError, match="no two pixels lie at distance 1"):
+        with pytest.raises(ValueError, match="found no two pixels at distance 1"):
             row_of(masked, levels=4)
 
 

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from featbus import GLRLM
 from featbus.feature_extraction import grey_levels, run_length_features, run_length_matrix
 from featbus.images import with_mask
+from featbus.parameters import InvalidParameterError
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
@@ -228,7 +229,7 @@ def test_what_lies_outside_the_region_does_not_matter():
 def test_nan_is_an_error_unless_outside_the_region():
     image = NOISE / 255
     image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
         GLRLM().transform([image])
     assert np.isfinite(GLRLM().transform([np.ma.masked_invalid(image)])).all()
 
@@ -281,29 +282,39 @@ def test_memory_stays_below_12_times_the_image():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"angles": []}, "angles is empty"),
-        ({"angles": [45]}, "Found the angle 45, expected a multiple of 45 degrees in radians"),
+        ({"angles": []}, r"angles is \[\], expected"),
+        ({"angles": [45]}, r"angles is \[45\], expected a multiple of 45 degrees in radians"),
         ({"angles": [np.pi / 3]}, "expected a multiple of 45 degrees"),
-        ({"levels": 0}, "Found 0 grey levels"),
+        ({"levels": 0}, r"levels is 0, expected an int in the range \[1, 1024\]"),
         ({"bin_width": 0}, "bin_width is 0"),
-        ({"intensity_range": (1, 0)}, r"intensity_range is \(1, 0\)"),
+        ({"intensity_range": (1, 0)}, r"intensity_range is \(1, 0\), expected .* low < high"),
         ({"aggregation": "median"}, "aggregation is 'median'"),
         ({"dtype": int}, "dtype is"),
     ],
 )
 def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        GLRLM(**parameters).transform([NOISE])
+    for method in ("fit", "transform"):
+        with pytest.raises(InvalidParameterError, match=message):
+            getattr(GLRLM(**parameters), method)([NOISE])
+
+
+def test_one_angle_needs_no_sequence():
+    rows = [GLRLM(angles=angles).transform([NOISE]) for angles in (np.pi / 4, [np.pi / 4])]
+    np.testing.assert_array_equal(*rows)
+    levels = grey_levels(NOISE, 4)
+    np.testing.assert_array_equal(run_length_matrix(levels, 0.0), run_length_matrix(levels, [0.0]))
+    with pytest.raises(InvalidParameterError, match="angles is 45, expected a multiple"):
+        run_length_matrix(levels, 45)
 
 
 @pytest.mark.parametrize("levels", [[[0, 1]], [[1.5, 2.5]], [1, 2], np.ones((0, 2), int)])
 def test_bad_levels(levels):
-    with pytest.raises(ValueError, match="Expected whole grey levels of 1 or more"):
+    with pytest.raises(ValueError, match="Expected integer gray levels of 1 or more"):
         run_length_matrix(levels)
 
 
 def test_too_few_levels():
-    with pytest.raises(ValueError, match="Found the grey level 6, n_levels is 5"):
+    with pytest.raises(ValueError, match="Found the gray level 6, expected at most 5"):
         run_length_matrix([[1, 6]], n_levels=5)
 
 

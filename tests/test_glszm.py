@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from featbus import GLSZM
 from featbus.feature_extraction import size_zone_features, size_zone_matrix
 from featbus.images import with_mask
+from featbus.parameters import InvalidParameterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
 NAMES = {
@@ -198,7 +199,7 @@ def test_what_lies_outside_the_region_does_not_matter():
 def test_nan_is_an_error_unless_outside_the_region():
     image = NOISE / 255
     image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
         GLSZM().transform([image])
     assert np.isfinite(GLSZM().transform([np.ma.masked_invalid(image)])).all()
 
@@ -232,26 +233,27 @@ def test_rows_are_finite_and_in_range(image, levels):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"levels": 0}, "Found 0 grey levels"),
-        ({"levels": 2000}, "Found 2000 grey levels"),
+        ({"levels": 0}, r"levels is 0, expected an int in the range \[1, 1024\]"),
+        ({"levels": 2000}, "levels is 2000, expected"),
         ({"bin_width": 0}, "bin_width is 0"),
-        ({"intensity_range": (1, 0)}, r"intensity_range is \(1, 0\)"),
+        ({"intensity_range": (1, 0)}, r"intensity_range is \(1, 0\), expected .* low < high"),
         ({"dtype": int}, "dtype is"),
     ],
 )
 def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        GLSZM(**parameters).transform([NOISE])
+    for method in ("fit", "transform"):
+        with pytest.raises(InvalidParameterError, match=message):
+            getattr(GLSZM(**parameters), method)([NOISE])
 
 
 @pytest.mark.parametrize("levels", [[[0, 1]], [[1.5, 2.5]], [1, 2], np.ones((0, 2), int)])
 def test_bad_levels(levels):
-    with pytest.raises(ValueError, match="Expected whole grey levels of 1 or more"):
+    with pytest.raises(ValueError, match="Expected integer gray levels of 1 or more"):
         size_zone_matrix(levels)
 
 
 def test_too_few_levels():
-    with pytest.raises(ValueError, match="Found the grey level 6, n_levels is 5"):
+    with pytest.raises(ValueError, match="Found the gray level 6, expected at most 5"):
         size_zone_matrix([[1, 6]], n_levels=5)
 
 

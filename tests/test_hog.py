@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.feature import hog
+from sklearn.exceptions import NotFittedError
 
 from featbus import HOG
-from featbus.images import with_mask
+from featbus.images import ImageError, with_mask
 
 images_of_four_cells = arrays(
     np.uint8,
@@ -107,7 +108,7 @@ def test_a_constant_image_has_finite_zeros():
 
 def test_the_smallest_image_and_one_below():
     assert HOG().transform(np.zeros((1, 24, 24))).shape == (1, 81)
-    message = "image 0: the image is 23 x 30 pixels, expected at least 24 x 24"
+    message = "image 0: found 23 x 30 pixels, expected at least 24 x 24"
     with pytest.raises(ValueError, match=message):
         HOG().transform(np.zeros((1, 23, 30)))
 
@@ -120,9 +121,41 @@ def test_images_of_other_sizes_are_an_error_that_names_the_image():
         HOG().fit(images).transform(images[2:])
 
 
-def test_bad_block_norm():
-    with pytest.raises(ValueError, match="block_norm is 'max'"):
-        HOG(block_norm="max").fit(np.zeros((1, 24, 24)))
+@pytest.mark.parametrize(
+    ("scalar", "pair"),
+    [
+        ({"pixels_per_cell": 6}, {"pixels_per_cell": (6, 6)}),
+        ({"cells_per_block": 2}, {"cells_per_block": [2, 2]}),
+    ],
+)
+def test_one_number_stands_for_a_pair(scalar, pair):
+    images = noise((2, 30, 40), np.uint8)
+    one, two = HOG(**scalar).fit(images), HOG(**pair).fit(images)
+    np.testing.assert_array_equal(one.transform(images), two.transform(images))
+    assert one.get_feature_names_out().tolist() == two.get_feature_names_out().tolist()
+    name = one.get_feature_names_out()[-1]
+    assert one.where(name, (30, 40)) == two.where(name, (30, 40))
+    np.testing.assert_array_equal(one.render(images[0]), two.render(images[0]))
+
+
+def test_names_need_fit_and_are_built_from_their_parts():
+    with pytest.raises(NotFittedError):
+        HOG().get_feature_names_out()
+    hog = HOG(orientations=12, cells_per_block=(1, 11)).fit([noise((8, 160), np.uint8)])
+    names = hog.get_feature_names_out()
+    assert names[[0, 12, -1]].tolist() == [
+        "hog_r00_c00_b0_o0",
+        "hog_r00_c00_b1_o0",
+        "hog_r00_c09_b10_o11",
+    ]
+    where = hog.where("hog_r00_c09_b10_o11", (8, 160))
+    assert (where.rows, where.columns) == (slice(0, 8), slice(152, 160))
+    assert where.what == "gradients of 165 to 180 degrees"
+
+
+def test_an_image_too_small_to_draw():
+    with pytest.raises(ImageError, match="found 7 x 30 pixels, expected at least 24 x 24"):
+        HOG().render(noise((7, 30), np.uint8))
 
 
 @pytest.mark.parametrize("cell", [(8, 8), (16, 12), (12, 9)])
@@ -256,6 +289,16 @@ def test_a_masked_border_leaves_the_cells_inside_as_they_are():
 def test_nan_is_an_error():
     image = noise((24, 24), np.float64)
     image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
         HOG().transform([image])
     assert np.isfinite(HOG().transform([np.ma.masked_invalid(image)])).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64])
+def test_numpy_integers_are_integers(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (1, 300, 420), dtype=np.uint8)
+    hog = HOG(orientations=dtype(9), pixels_per_cell=np.array([16, 16], dtype))
+    np.testing.assert_array_equal(
+        hog.fit_transform(images), HOG(pixels_per_cell=(16, 16)).fit_transform(images)
+    )
+    assert len(hog.get_feature_names_out()) == hog.transform(images).shape[1]

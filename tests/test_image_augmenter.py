@@ -22,8 +22,8 @@ from sklearn.utils.validation import validate_data
 
 from featbus import LBP, FeatureBus, ImageAugmenter, Resize
 from featbus.augmentation import dihedral
-from featbus.images import check_image, inside_mask, with_mask
-from featbus.io import read_image
+from featbus.images import ImageError, check_image, inside_mask, with_mask
+from featbus.io import read_image, read_item
 
 GEOMETRY = ("rotation", "width_shift", "height_shift", "shear", "zoom")
 STILL = dict.fromkeys(GEOMETRY, 0) | {"horizontal_flip": False}
@@ -267,30 +267,36 @@ def test_copies_are_images():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_copies": -1}, "n_copies is -1, expected a number of copies from 0"),
+        ({"n_copies": -1}, r"n_copies is -1, expected an int in the range \[0, inf\) or None"),
         ({"n_copies": 1.5}, "n_copies is 1.5"),
-        ({"dihedral": 4}, "dihedral is 4, expected None or one of"),
-        ({"rotation": -5}, "rotation is -5, expected a number from 0"),
-        ({"brightness": 1.4}, "brightness is 1.4, expected two factors"),
-        ({"sampling_strategy": "largest"}, "'largest'"),
-        ({"sampling_strategy": None}, "sampling_strategy is None, expected a str"),
+        ({"n_copies": True}, "n_copies is True"),
+        ({"dihedral": 4}, r"dihedral is 4, expected an int among {2, 6, 8} or None"),
+        ({"dihedral": True}, "dihedral is True"),
+        ({"rotation": -5}, r"rotation is -5, expected a float in the range \[0.0, 360.0\)"),
+        ({"horizontal_flip": "x"}, "horizontal_flip is 'x'"),
+        ({"brightness": 1.4}, "brightness is 1.4, expected a sequence of 2"),
+        ({"brightness": (1.4, 1)}, r"brightness is \(1.4, 1\), expected the smaller factor first"),
+        ({"random_state": "x"}, "random_state is 'x'"),
+        ({"sampling_strategy": "largest"}, "sampling_strategy is 'largest', expected "),
+        ({"sampling_strategy": None}, "sampling_strategy is None, expected "),
         ({"sampling_strategy": {2: 9}}, "2.* target class is/are not present"),
         ({"sampling_strategy": {0: 3}}, "greater or equal"),
     ],
 )
 def test_bad_parameters(parameters, message):
     for method in ("fit", "fit_resample"):
-        with pytest.raises(ValueError, match=message):
-            getattr(ImageAugmenter(**parameters), method)(IMAGES, Y)
+        with pytest.raises(ValueError, match=f"^(?!image).*{message}"):
+            # No image is read before.
+            getattr(ImageAugmenter(**parameters), method)(["no/such/file.png"] * 10, Y)
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.full((20, 20), np.nan), "image 8 has 400 NaN"),
-        (noise() * 1.0, "image 8 has values from"),
-        (np.dstack([noise()] * 2), "image 8 has shape .* 2 channels"),
-        ("no/such/file.png", "image 8: .*no/such/file.png"),
+        (np.full((20, 20), np.nan), "image 8: found 400 NaN"),
+        (noise() * 1.0, "image 8: found values from"),
+        (np.dstack([noise()] * 2), "image 8: found shape .* 2 channels"),
+        ("no/such/file.png", r"image 8 \('no/such/file.png'\): there is no such file"),
     ],
 )
 def test_a_bad_image_is_named(bad, message):
@@ -302,10 +308,10 @@ def test_a_bad_image_is_named(bad, message):
 
 def test_an_image_whose_region_gets_lost_is_named(monkeypatch):
     def lose(image, rng, augmentation):
-        raise ValueError("the region left the image")
+        raise ImageError("found a region that left the image")
 
     monkeypatch.setattr("featbus.sampling._augment.augment", lose)
-    with pytest.raises(ValueError, match="image 7: the region left"):
+    with pytest.raises(ImageError, match="image 7: found a region that left"):
         ImageAugmenter().fit_resample(IMAGES, Y)
 
 
@@ -428,6 +434,9 @@ def test_files_are_read_once_each(tmp_path, monkeypatch):
         read.append(path)
         return read_image(path)
 
-    monkeypatch.setattr("featbus.sampling._augment.read_image", reading)
+    monkeypatch.setattr(
+        "featbus.sampling._augment.read_item",
+        lambda item, index: read_item(item, index, reading),
+    )
     ImageAugmenter(3).fit_resample(paths, Y)
     assert read == paths

@@ -1,20 +1,31 @@
 """The image contract."""
 
+import copy
+import hashlib
+import pathlib
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from featbus.images import (
+    ImageError,
     as_batch,
+    as_mask,
+    at_index,
     check_image,
     fill_mask,
     fill_value,
     inside_mask,
+    restrict,
     stack_images,
     to_float,
     to_gray,
     to_rgb,
+    update_digest,
     with_mask,
+    with_mask_of,
 )
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -105,7 +116,7 @@ def test_a_strided_view_becomes_contiguous_with_the_same_values():
     [
         (np.zeros(5), r"shape \(5,\), expected \(height, width\)"),
         (np.zeros((2, 3, 4, 5)), "images of a volume or a video one by one"),
-        (np.zeros((0, 4)), r"has no pixels: its shape is \(0, 4\)"),
+        (np.zeros((0, 4)), r"no pixels: shape \(0, 4\), expected at least one"),
         (np.zeros((4, 4, 2)), "2 channels, expected 1, 3 or 4"),
         (np.zeros((3, 8, 9)), r"Channels come last: np.moveaxis\(image, 0, -1\)"),
         (np.zeros((4, 4), np.int64), "dtype int64, expected bool, uint8"),
@@ -115,14 +126,19 @@ def test_a_strided_view_becomes_contiguous_with_the_same_values():
         (None, r"shape \(\)"),
         (np.full((4, 4), np.nan), r"16 NaN or infinite pixel\(s\)"),
         (np.array([[0.5, np.inf]]), r"1 NaN or infinite pixel\(s\)"),
-        (np.array([[0.0, 255.0]]), "values from 0 to 255; .* run from 0 to 1. Divide by"),
+        (
+            np.array([[0.0, 255.0]]),
+            "values from 0 to 255, expected 0 to 1 in a floating-point image. Divide by",
+        ),
         (np.array([[-0.5, 0.5]]), "values from -0.5 to 0.5"),
-        (np.ma.masked_all((4, 4), np.uint8), "no pixel inside its mask"),
+        (np.ma.masked_all((4, 4), np.uint8), "no pixel inside the mask"),
     ],
 )
 def test_what_is_no_image(image, message):
-    with pytest.raises(ValueError, match=f"^image 7 .*{message}"):
-        check_image(image, "image 7")
+    with pytest.raises(ImageError, match=f"^found .*{message}") as caught:
+        check_image(image)
+    assert caught.value.index is None
+    assert caught.value.path is None
 
 
 def test_pixels_outside_the_region_may_be_anything():
@@ -171,7 +187,7 @@ def test_a_chosen_fill_value_is_used():
     np.testing.assert_array_equal(fill_mask(image), np.where(GRAY > 5, 200, GRAY))
 
 
-def test_the_region_of_a_colour_image_is_where_no_channel_is_masked():
+def test_the_region_of_a_color_image_is_where_no_channel_is_masked():
     mask = np.zeros((2, 2, 3), bool)
     mask[0, 0, 1] = True
     image = np.ma.MaskedArray(np.zeros((2, 2, 3), np.uint8), mask)
@@ -180,10 +196,10 @@ def test_the_region_of_a_colour_image_is_where_no_channel_is_masked():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_luma_of_pure_colours(dtype):
+def test_luma_of_pure_colors(dtype):
     top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
-    colours = (np.eye(3)[np.newaxis] * top).astype(dtype)
-    gray = to_gray(colours)
+    colors = (np.eye(3)[np.newaxis] * top).astype(dtype)
+    gray = to_gray(colors)
     assert gray.dtype == dtype
     np.testing.assert_allclose(gray[0] / top, [0.299, 0.587, 0.114], atol=0.003)
 
@@ -232,3 +248,162 @@ def test_read_only_images_are_fine():
     image.setflags(write=False)
     for convert in (to_gray, to_rgb, to_float):
         convert(check_image(image))
+
+
+def test_an_error_knows_reason_position_and_path():
+    error = ImageError("found no pixels.", 3, pathlib.Path("a.png"))
+    assert (error.reason, error.index, error.path) == ("found no pixels.", 3, "a.png")
+    assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("index", "path", "text"),
+    [
+        (None, None, "bad."),
+        (0, None, "image 0: bad."),
+        (None, "a.png", "'a.png': bad."),
+        (3, "a.png", "image 3 ('a.png'): bad."),
+    ],
+)
+def test_the_message_of_an_error(index, path, text):
+    assert str(ImageError("bad.", index, path)) == text
+
+
+def test_an_error_at_another_position():
+    error = ImageError("bad.", 3, "a.png")
+    assert str(error.at(7)) == "image 7 ('a.png'): bad."
+    assert str(error.at(7, "b.png")) == "image 7 ('b.png'): bad."
+    assert str(error.at(None)) == "'a.png': bad."
+    assert str(error) == "image 3 ('a.png'): bad."
+
+
+@pytest.mark.parametrize(
+    "duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy]
+)
+def test_copies_of_an_error(duplicate):
+    error = ImageError("bad.", 3, "a.png")
+    again = duplicate(error)
+    assert type(again) is ImageError
+    assert (again.reason, again.index, again.path, str(again)) == ("bad.", 3, "a.png", str(error))
+
+
+def test_at_index_adds_position_and_path():
+    with pytest.raises(ImageError, match=r"^image 4 \('a\.png'\): bad\.$"), at_index(4, "a.png"):
+        raise ImageError("bad.")
+    with pytest.raises(ImageError, match=r"^image 4: bad\.$"), at_index(4, GRAY):
+        raise ImageError("bad.")
+    with pytest.raises(ImageError, match=r"^image 1 \('a\.png'\): bad\.$"), at_index(1):
+        raise ImageError("bad.", 0, "a.png")
+
+
+def test_at_index_passes_other_errors_on():
+    error = ValueError("not about an image")
+    with pytest.raises(ValueError, match="not about") as caught, at_index(4, "a.png"):
+        raise error
+    assert caught.value is error
+
+
+INSIDE = GRAY > 5
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        INSIDE,
+        INSIDE.tolist(),
+        INSIDE.astype(int),
+        INSIDE.astype(np.uint8) * 255,
+        INSIDE.astype(np.uint16) * 65535,
+        INSIDE.astype(np.float32),
+        INSIDE[..., np.newaxis],
+        np.dstack([INSIDE * 255, np.zeros((3, 4), int), INSIDE * 255]),
+        np.dstack([INSIDE, INSIDE, INSIDE, np.ones((3, 4), bool)]),
+        np.dstack([INSIDE * 7] * 3 + [np.full((3, 4), 200)]),
+    ],
+    ids=["bool", "list", "0/1", "0/255", "16 bits", "float", "a channel", "RGB", "RGBA", "alpha"],
+)
+def test_every_form_of_a_mask(mask):
+    for found in (as_mask(mask, GRAY.shape), inside_mask(with_mask(GRAY, mask))):
+        assert found.dtype == bool
+        np.testing.assert_array_equal(found, INSIDE)
+
+
+def test_masks_of_parts_in_different_colors_are_united():
+    parts = np.dstack([GRAY == 1, GRAY == 2, GRAY == 3]) * 255
+    np.testing.assert_array_equal(as_mask(parts, (3, 4, 3)), (GRAY > 0) & (GRAY < 4))
+
+
+def test_no_mask_is_not_an_empty_mask():
+    assert as_mask(None, GRAY.shape) is None
+    assert not as_mask(np.zeros((3, 4)), GRAY.shape).any()
+    assert as_mask(np.full((3, 4), 255), GRAY.shape).all()
+
+
+def test_a_valid_mask_is_not_copied():
+    assert np.shares_memory(as_mask(INSIDE, GRAY.shape), INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (INSIDE.T, r"mask of shape \(4, 3\), expected \(3, 4\), .* Resize"),
+        (INSIDE[:1], r"mask of shape \(1, 4\), expected \(3, 4\)"),
+        (INSIDE[0], r"mask of shape \(4,\), expected \(3, 4\)"),
+        (np.zeros((3, 4, 2)), r"mask of shape \(3, 4, 2\), expected"),
+        (np.zeros((3, 4, 3, 1)), r"mask of shape \(3, 4, 3, 1\), expected"),
+        (GRAY, r"12 different values, expected 0 .* mask > 127 .* mask == 2"),
+        (np.where(INSIDE, 1, -1), "2 different values, expected 0"),
+        (np.where(INSIDE, np.nan, 1), "2 different values, expected 0"),
+        (np.dstack([INSIDE] * 3 + [INSIDE]), r"transparent and opaque .* mask\[\.\.\., 3\]"),
+    ],
+    ids=["turned", "row", "1-D", "2 channels", "4-D", "gray", "negative", "NaN", "transparent"],
+)
+def test_what_is_no_mask(mask, message):
+    for use in (as_mask, with_mask, restrict):
+        with pytest.raises(ImageError, match=f"^found a .*{message}"):
+            use(*(mask, GRAY.shape) if use is as_mask else (GRAY, mask))
+
+
+def test_a_region_is_restricted_never_extended():
+    image = with_mask(GRAY, GRAY > 3, fill_value=9)
+    restricted = restrict(image, GRAY % 2 == 0)
+    np.testing.assert_array_equal(inside_mask(restricted), (GRAY > 3) & (GRAY % 2 == 0))
+    np.testing.assert_array_equal(restricted.data, GRAY)
+    assert restricted.fill_value == 9
+    np.testing.assert_array_equal(inside_mask(restrict(GRAY, INSIDE)), INSIDE)
+    assert restrict(np.dstack([GRAY] * 3), INSIDE).mask.shape == (3, 4, 3)
+    with pytest.raises(ImageError, match="no pixel inside both"):
+        restrict(image, GRAY < 2)
+
+
+def test_the_mask_of_another_image():
+    image = with_mask(GRAY, INSIDE, fill_value=51)
+    masked = with_mask_of(GRAY / np.float32(255), image)
+    np.testing.assert_array_equal(inside_mask(masked), INSIDE)
+    assert fill_value(masked) == pytest.approx(0.2)
+    assert with_mask_of(GRAY.astype(np.uint16), image).fill_value == 51 * 257
+    assert inside_mask(with_mask_of(np.dstack([GRAY] * 3), image)).shape == (3, 4)
+    assert with_mask_of(GRAY, GRAY) is GRAY
+
+
+def digest_of(image):
+    digest = hashlib.sha256()
+    update_digest(digest, image)
+    return digest.hexdigest()
+
+
+def test_a_digest_tells_images_apart():
+    masked = with_mask(GRAY, INSIDE)
+    images = [
+        GRAY,
+        GRAY + 1,
+        GRAY.T,
+        GRAY.reshape(4, 3),
+        GRAY.astype(np.uint16),
+        masked,
+        with_mask(GRAY, ~INSIDE),
+        with_mask(GRAY, INSIDE, fill_value=7),
+    ]
+    assert len({digest_of(image) for image in images}) == len(images)
+    assert digest_of(GRAY) == digest_of(np.asfortranarray(GRAY)) == digest_of(GRAY.copy())
+    assert digest_of(masked) == digest_of(masked.copy())

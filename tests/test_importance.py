@@ -1,11 +1,13 @@
 """From columns back to pixels: `where` and `plot_importance`."""
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from featbus import (
@@ -18,8 +20,10 @@ from featbus import (
     plot_importance,
 )
 from featbus.evaluation import importance_map
+from featbus.io import ImageReadError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
+FROM_24, TO_32 = slice(24, 48), slice(0, 32)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,109 @@ def test_through_pipelines_unions_and_the_bus():
     np.testing.assert_allclose(heat[:24], 0, atol=1e-12)
 
 
+def weigh_cell(transformer, cell, image=NOISE, foreign=False):
+    """Return the map of weights that sum to 1 for the columns of one cell of an LBP."""
+    transformer.fit([image], [0])
+    names = (transformer[1:] if foreign else transformer).get_feature_names_out()
+    weights = np.array([cell in name for name in names], dtype=float)
+    return importance_map(transformer, weights / weights.sum(), image)
+
+
+def assert_spread(heat, rows, columns):
+    """Assert that weights that sum to 1 are spread evenly over a box."""
+    expected = np.zeros(heat.shape)
+    expected[rows, columns] = 1
+    np.testing.assert_allclose(heat, expected / expected.sum(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cell", "rows", "columns"),
+    [
+        # 48 x 64 pixels become the rows 4 to 28 of 32 x 32.
+        ("_c00_00_", slice(0, 8), slice(0, 16)),
+        ("_c01_02_", slice(8, 24), slice(32, 48)),
+        ("_c03_03_", slice(40, 48), slice(48, 64)),
+    ],
+)
+@pytest.mark.parametrize("freeze", [False, True])
+def test_weights_of_a_letterboxed_image_land_on_its_pixels(cell, rows, columns, freeze):
+    resize, lbp = Resize(32, method="letterbox"), LBP(cells=(4, 4))
+    resize, lbp = (FrozenEstimator(resize), FrozenEstimator(lbp)) if freeze else (resize, lbp)
+    assert_spread(weigh_cell(make_pipeline(resize, lbp), cell), rows, columns)
+
+
+def test_weights_of_a_letterbox_padding_are_left_out():
+    image = NOISE[:16]  # becomes the rows 12 to 20 of 32
+    pipeline = make_pipeline(Resize(32, method="letterbox"), LBP(cells=(4, 4)))
+    assert not weigh_cell(pipeline, "_c00_01_", image).any()
+    assert_spread(weigh_cell(pipeline, "_c01_01_", image), slice(0, 8), slice(16, 32))
+
+
+def test_steps_are_mapped_back_in_reverse():
+    # 48 x 64 -> 24 x 64 -> rows 10 to 22 of 32 x 32: a row is 4, a column 2 pixels of the image.
+    image_steps = make_pipeline(Resize((24, 64)), "passthrough", Resize(32, method="letterbox"))
+    pipeline = make_pipeline(image_steps, FeatureBus(make_pipeline(LBP(cells=(4, 4)))))
+    assert_spread(weigh_cell(pipeline, "_c01_01_"), slice(0, 24), slice(16, 32))
+
+
+def test_foreign_steps_count_as_a_stretch():
+    halve = FunctionTransformer(lambda images: [image[::2, ::4] for image in images])
+    pipeline = make_pipeline(halve, LBP(cells=(2, 2)))
+    assert_spread(weigh_cell(pipeline, "_c01_00_", foreign=True), FROM_24, TO_32)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda lbp: make_pipeline("passthrough", lbp),
+        lambda lbp: make_pipeline(lbp, "passthrough"),
+        lambda lbp: make_union("drop", lbp, "drop"),
+        lambda lbp: make_pipeline("passthrough", make_union(make_pipeline(lbp, "passthrough"))),
+        lambda lbp: FrozenEstimator(lbp),
+        lambda lbp: FrozenEstimator(make_pipeline(lbp)),
+        lambda lbp: make_union(FrozenEstimator(lbp)),
+        lambda lbp: FeatureBus(FrozenEstimator(lbp)),
+        lambda lbp: make_pipeline(FrozenEstimator(FeatureBus(lbp).fit([NOISE])), StandardScaler()),
+    ],
+)
+def test_through_placeholders_and_frozen_steps(wrap):
+    assert_spread(weigh_cell(wrap(LBP(cells=(2, 2))), "_c01_00_"), FROM_24, TO_32)
+
+
+def test_unions_with_steps_of_their_own():
+    own = make_pipeline(Resize((96, 32), method="letterbox"), LBP(cells=(4, 1), radius=2))
+    pipeline = make_pipeline(Resize((24, 32)), make_union(LBP(cells=(2, 2)), "drop", own))
+    assert_spread(weigh_cell(pipeline, "lbp__lbp_p8_r1_c01_00_"), FROM_24, TO_32)
+    # 24 x 32 are the rows 36 to 60 of 96 x 32, of which a cell has 24.
+    assert_spread(weigh_cell(pipeline, "_r2_c01_00_"), slice(0, 24), slice(0, 64))
+
+
+def test_steps_of_a_union_transform_the_image_once():
+    seen = []
+    step = FunctionTransformer(lambda images: seen.append(len(images)) or images)
+    pipeline = make_pipeline(step, make_union(LBP(), IntensityStatistics(), LBP(radius=2)))
+    n_columns = pipeline.fit_transform([NOISE]).shape[1]
+    seen.clear()
+    importance_map(pipeline, np.ones(n_columns), NOISE)
+    assert seen == [1]
+
+
+def test_boxes_of_less_than_a_pixel_keep_their_weight():
+    heat = weigh_cell(make_pipeline(Resize(64), LBP(cells=(16, 16))), "_c05_09_", NOISE[:8, :8])
+    assert_spread(heat, slice(2, 3), slice(4, 5))
+
+
+def test_an_image_from_a_file(tmp_path):
+    path = tmp_path / "noise.png"
+    cv2.imwrite(str(path), NOISE)
+    lbp = LBP(cells=(2, 2)).fit([NOISE])
+    weights = np.arange(len(lbp.get_feature_names_out()))
+    expected = importance_map(lbp, weights, NOISE)
+    np.testing.assert_array_equal(importance_map(lbp, weights, str(path)), expected)
+    with pytest.raises(ImageReadError, match="^'.*missing.png': there is no such file"):
+        importance_map(lbp, weights, tmp_path / "missing.png")
+
+
 @pytest.mark.parametrize("classifier", [LinearSVC(), RandomForestClassifier(100, random_state=0)])
 def test_a_classifier_looks_where_the_difference_is(classifier):
     rng = np.random.default_rng(0)
@@ -127,7 +234,8 @@ def test_the_plot():
     [
         (LBP(), 9, r"shape \(9,\), expected \(10,\)"),
         (StandardScaler(), 10, "no pixels stand behind"),
-        (make_pipeline(Resize(32, method="letterbox"), LBP()), 10, "letterboxed image"),
+        (make_pipeline(Resize(32), StandardScaler()), 10, "no pixels stand behind"),
+        (make_union(LBP(), "passthrough"), 10, "'passthrough' makes columns that no pixels"),
     ],
 )
 def test_what_cannot_be_painted(transformer, n_weights, message):

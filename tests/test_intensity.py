@@ -14,6 +14,7 @@ from featbus import IntensityStatistics, intensity_summary, load_busi
 from featbus.feature_extraction import intensity_statistics
 from featbus.feature_extraction._intensity import histogram_statistics
 from featbus.images import with_mask
+from featbus.parameters import InvalidParameterError
 
 IBSI_NAMES = {
     "stat_mean": "mean",
@@ -253,21 +254,41 @@ def test_no_finite_values(values):
 
 @pytest.mark.parametrize("levels", [[], [0, 1], [1.0, 2.0], [1, 7]])
 def test_no_grey_levels(levels):
-    with pytest.raises(ValueError, match="Expected integer grey levels from 1 to 6"):
+    with pytest.raises(ValueError, match="Expected integer gray levels from 1 to 6"):
         histogram_statistics(levels, n_levels=6)
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_bins": 0}, "n_bins is 0, expected an integer"),
-        ({"n_bins": 2.5}, "n_bins is 2.5, expected an integer"),
-        ({"bin_range": "image"}, "bin_range is 'image', expected one of"),
+        ({"n_bins": 0}, "n_bins is 0, expected an int in the range"),
+        ({"n_bins": 2.5}, "n_bins is 2.5, expected an int in the range"),
+        ({"bin_range": "image"}, "bin_range is 'image', expected a str among"),
     ],
 )
 def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        columns([noise(np.uint8)], **parameters)
+    for method in ("fit", "transform"):
+        with pytest.raises(InvalidParameterError, match=message):
+            getattr(IntensityStatistics(**parameters), method)([noise(np.uint8)])
+
+
+def test_histogram_statistics_check_n_levels():
+    with pytest.raises(InvalidParameterError, match="n_levels is 0, expected"):
+        histogram_statistics([1, 2], n_levels=0)
+
+
+@pytest.mark.parametrize("bin_range", ["dtype", "region"])
+@pytest.mark.parametrize("n_bins", [33, 256])
+def test_floating_point_copies_fall_into_the_same_bins(bin_range, n_bins):
+    """Values on the edge of a bin stay in it, whatever the rounding errors of the type."""
+    image = np.clip(noise(np.uint8, (90, 80)), 20, 152)  # a range of 132 = 4 * 33 levels
+    rows = [
+        columns([copy], n_bins=n_bins, bin_range=bin_range)
+        for copy in (image, image * np.uint16(257), image / 255, (image / 255).astype(np.float32))
+    ]
+    for name in ["intensity_entropy", *rows[0].filter(like="histogram").columns]:
+        for row in rows[1:]:
+            assert row[name][0] == pytest.approx(rows[0][name][0], rel=1e-12, abs=1e-12), name
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
@@ -322,7 +343,7 @@ def test_plot_of_a_summary():
 
 def test_bad_arguments_of_a_summary():
     images = [noise(np.uint8)] * 2
-    with pytest.raises(ValueError, match="statistic is 'mode', expected one of"):
+    with pytest.raises(ValueError, match="statistic is 'mode', expected a str among"):
         intensity_summary(images, statistic="mode")
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         intensity_summary(images, [0])
@@ -383,6 +404,18 @@ def test_a_masked_border_equals_the_crop():
 def test_nan_is_an_error_unless_outside_the_region():
     image = noise(np.float64)
     image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
         columns([image])
     assert np.isfinite(columns([np.ma.masked_invalid(image)]).to_numpy()).all()
+
+
+@pytest.mark.parametrize("y", [[-1, -1, 1, 1], [1, 1, 2, 2], ["a", "a", "b", "b"]])
+def test_names_need_the_classes_from_0(y):
+    images = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match="target_names is .*expected a different name"):
+        intensity_summary(images, y, target_names=["benign", "malignant"])
+
+
+def test_masked_values_are_left_out():
+    values = np.ma.MaskedArray([0.1, 0.2, 0.9], [0, 0, 1])
+    assert intensity_statistics(values)["mean"] == pytest.approx(0.15)

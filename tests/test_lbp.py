@@ -13,7 +13,8 @@ from skimage.feature import local_binary_pattern
 
 from featbus import LBP
 from featbus.feature_extraction import lbp_codes
-from featbus.images import with_mask
+from featbus.images import ImageError, with_mask
+from featbus.parameters import InvalidParameterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
 METHODS = ["default", "ror", "uniform", "nri_uniform"]
@@ -294,7 +295,7 @@ def test_nan_outside_the_region_is_no_matter():
 def test_a_region_smaller_than_the_circle_is_an_error():
     inside = np.zeros(NOISE.shape, bool)
     inside[5:7, 5:7] = True
-    with pytest.raises(ValueError, match="image 0: the region holds no circle of radius 1"):
+    with pytest.raises(ValueError, match="image 0: found no circle of radius 1 in the region"):
         LBP().transform([with_mask(NOISE, inside)])
 
 
@@ -304,7 +305,9 @@ def test_a_region_smaller_than_the_circle_is_an_error():
 )
 def test_an_image_smaller_than_the_radius_is_an_error(radius, shape, smallest):
     image = np.full(shape, 9, np.uint8)
-    with pytest.raises(ValueError, match=rf"image 0: the image is .*expected at least {smallest}"):
+    with pytest.raises(
+        ValueError, match=rf"image 0: found .* pixels, expected at least {smallest}"
+    ):
         LBP(n_points=8, radius=radius).transform([image])
     larger = np.full([int(side) for side in smallest.split(" x ")], 9, np.uint8)
     assert np.isfinite(LBP(n_points=8, radius=radius).transform([larger])).all()
@@ -326,30 +329,64 @@ def test_memory_stays_below_12_times_the_image(scale):
     ("parameters", "message"),
     [
         ({"method": "median"}, "method is 'median'"),
-        ({"n_points": 0}, "n_points is 0, expected an integer from 1 to 254"),
-        ({"n_points": 63, "method": "ror"}, "expected an integer from 1 to 62"),
-        ({"n_points": 24, "method": "ror"}, "16777216 columns, expected at most 16"),
+        ({"n_points": 0}, r"n_points is 0, expected an int in the range \[1, 254\]"),
+        ({"n_points": 63, "method": "ror"}, r"n_points is 63, .*\[1, 16\] for method='ror'"),
+        ({"n_points": (8, 24), "method": "default"}, r"n_points is 24, .*\[1, 16\]"),
         ({"n_points": 8.5}, "n_points is 8.5"),
-        ({"radius": 0}, "radius is 0, expected a positive"),
+        ({"radius": 0}, r"radius is 0, expected a float in the range \(0.0, inf\)"),
         ({"radius": np.nan}, "radius is nan"),
-        ({"n_points": (8, 16), "radius": (1, 2, 3)}, "expected as many"),
-        ({"n_points": ()}, "expected as many"),
-        ({"cells": 4}, "cells is 4, expected two positive integers"),
-        ({"cells": (0, 1)}, "cells is"),
-        ({"cells": (41, 1)}, "the image is 40 x 50 pixels, expected at least 41 x 2"),
+        ({"radius": (1, np.inf)}, r"radius is \(1, inf\)"),
+        ({"n_points": (8, 16), "radius": (1, 2, 3)}, r"n_points is \(8, 16\) and radius is \(1, 2"),
+        ({"n_points": ()}, r"n_points is \(\), expected"),
+        ({"cells": (0, 1)}, r"cells is \(0, 1\), expected"),
+        ({"n_bins": "x"}, "n_bins is 'x', expected"),
         ({"method": "var", "n_bins": 0}, "n_bins is 0"),
     ],
 )
 def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        LBP(**parameters).transform([NOISE])
+    for method in ("fit", "transform"):
+        with pytest.raises(InvalidParameterError, match=message):
+            getattr(LBP(**parameters), method)([NOISE])
+
+
+def test_an_image_with_fewer_pixels_than_cells_is_an_error():
+    message = "image 0: found 40 x 50 pixels, expected at least 41 x 2"
+    with pytest.raises(ImageError, match=message):
+        LBP(cells=(41, 1)).transform([NOISE])
+
+
+def test_one_number_stands_for_a_pair_of_cells():
+    assert LBP(cells=2).get_feature_names_out()[-1] == "lbp_p8_r1_c01_01_u09"
+    rows = [LBP(cells=cells).transform([NOISE]) for cells in (2, (2, 2))]
+    np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "what"),
+    [
+        ({}, "lbp_p8_r1_u03", "pattern 3 of 8 points at radius 1, uniform"),
+        (
+            {"radius": (1, 2.5), "method": "ror", "cells": (1, 2)},
+            "lbp_p8_r2.5_c00_01_r012",
+            "pattern 12 of 8 points at radius 2.5, ror",
+        ),
+    ],
+)
+def test_a_column_knows_its_parts(parameters, name, what):
+    assert LBP(**parameters).where(name, (40, 50)).what == what
 
 
 def test_codes_check_the_image():
     with pytest.raises(ValueError, match="expected"):
         lbp_codes(np.zeros((4, 4, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match="method is 'median'"):
-        lbp_codes(NOISE, method="median")
+    for parameters, message in [
+        ({"method": "median"}, "method is 'median', expected"),
+        ({"n_points": 63, "method": "ror"}, r"n_points is 63, .*\[1, 62\] for method='ror'"),
+        ({"n_points": [8]}, r"n_points is \[8\], expected"),
+        ({"radius": "1"}, "radius is '1', expected"),
+    ]:
+        with pytest.raises(InvalidParameterError, match=message):
+            lbp_codes(NOISE, **parameters)
     np.testing.assert_array_equal(lbp_codes(np.dstack([NOISE] * 3)), lbp_codes(NOISE))
 
 
@@ -384,14 +421,14 @@ def test_a_region_has_a_row_that_sums_to_1_or_holds_no_circle(image, data):
         row = LBP().transform([with_mask(image, inside)])[0]
         assert row.sum() == pytest.approx(1)
     else:
-        with pytest.raises(ValueError, match="the region holds no circle of radius 1"):
+        with pytest.raises(ValueError, match="found no circle of radius 1 in the region"):
             LBP().transform([with_mask(image, inside)])
 
 
 def test_a_region_of_one_pixel_is_an_error():
     inside = np.zeros(NOISE.shape, bool)
     inside[5, 7] = True
-    with pytest.raises(ValueError, match="image 0: the region holds no circle of radius 1"):
+    with pytest.raises(ValueError, match="image 0: found no circle of radius 1 in the region"):
         LBP().transform([with_mask(NOISE, inside)])
 
 
@@ -406,5 +443,26 @@ def test_a_masked_border_leaves_out_the_pixels_whose_circle_it_touches():
 def test_nan_is_an_error():
     image = NOISE / 255
     image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0 has 1 NaN"):
+    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
         LBP().transform([image])
+
+
+@pytest.mark.parametrize("method", ["uniform", "var"])
+def test_nan_outside_the_mask_changes_nothing(method):
+    image = np.random.default_rng(0).random((64, 70))
+    outside = np.ones(image.shape, bool)
+    outside[10:50, 12:60] = False
+    masked = np.ma.MaskedArray(image, outside)
+    invalid = np.ma.masked_invalid(np.where(outside, np.nan, image))
+    lbp = LBP(method=method)
+    np.testing.assert_array_equal(lbp.transform([invalid]), lbp.transform([masked]))
+
+
+def test_numpy_integers_are_integers():
+    image = np.random.default_rng(0).integers(0, 256, (1, 40, 40), dtype=np.uint8)
+    for n_points in (np.int64(8), np.uint8(8), np.array([8])):
+        np.testing.assert_array_equal(
+            LBP(n_points=n_points, cells=np.uint8(2)).transform(image),
+            LBP(n_points=8, cells=2).transform(image),
+        )
+    assert len(LBP(n_points=np.uint8(24), method="nri_uniform").get_feature_names_out()) == 555

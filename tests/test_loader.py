@@ -44,5 +44,5 @@ def test_arrays_pass_through():
 
 
 def test_bad_color_mode(paths):
-    with pytest.raises(ValueError, match="color_mode is 'bgr', expected one of"):
+    with pytest.raises(ValueError, match="color_mode is 'bgr', expected a str among"):
         ImageLoader(color_mode="bgr").fit(paths)

@@ -12,7 +12,7 @@ from featbus.datasets import load_busi, make_breast_ultrasound
 from featbus.images import resize, to_float, with_mask
 from featbus.model_selection import _duplicates as module
 from featbus.model_selection import find_near_duplicates
-from featbus.model_selection._duplicates import Sketches, join, link, near_duplicates, unite
+from featbus.model_selection._duplicates import Sketches, link_similar, near_duplicates
 
 
 @pytest.fixture(scope="module")
@@ -85,20 +85,20 @@ def test_files_are_read_one_at_a_time(scans, tmp_path, monkeypatch):
 
     alive = []
 
-    def read(path):
+    def read(path, index):
         gc.collect()
         assert sum(image() is not None for image in alive) <= 1
         image = np.tile(scans[0], (2, 2))
         alive.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr(module, "read_image", read)
+    monkeypatch.setattr(module, "read_item", read)
     assert find_near_duplicates(["a.png"] * 6).tolist() == [0] * 6
     assert len(alive) == 6
 
 
-def test_flat_images_of_one_grey_are_copies_and_like_nothing_else(scans):
-    flat = [np.full((40, 50), grey, np.uint8) for grey in (0, 90, 0, 91)]
+def test_flat_images_of_one_gray_are_copies_and_like_nothing_else(scans):
+    flat = [np.full((40, 50), gray, np.uint8) for gray in (0, 90, 0, 91)]
     groups = find_near_duplicates([*flat, scans[0], np.zeros((9, 9)), np.full((5, 5), 90 / 255)])
     assert groups.tolist() == [0, 1, 0, 2, 3, 0, 1]
 
@@ -148,10 +148,10 @@ def test_blocks_change_nothing(monkeypatch, need_both):
     small[25:] = small[:25] + rng.normal(0, spread, (25, 32, 32)).astype(np.float32)
     sketches = Sketches.of(small[rng.permutation(50)])
     options = {"max_distance": 8, "min_correlation": 0.9, "need_both": need_both}
-    whole = join(np.arange(50), sketches, sketches, **options)
+    whole = link_similar(np.arange(50), sketches, sketches, **options)
     monkeypatch.setattr(module, "_BLOCK", 7)
     assert 26 < whole.max() + 1 < 48
-    assert join(np.arange(50), sketches, sketches, **options).tolist() == whole.tolist()
+    assert link_similar(np.arange(50), sketches, sketches, **options).tolist() == whole.tolist()
 
 
 def test_thresholds(scans):
@@ -163,22 +163,30 @@ def test_thresholds(scans):
     assert find_near_duplicates(images, **strict).tolist() == [0, 1]
     assert find_near_duplicates(images, max_distance=-1, min_correlation=2).tolist() == [0, 1]
     assert find_near_duplicates(scans, max_distance=64).tolist() == [0] * 4
-    with pytest.raises(ValueError, match="max_distance == 65"):
-        find_near_duplicates(images, max_distance=65)
-    with pytest.raises(TypeError, match="max_distance"):
-        find_near_duplicates(images, max_distance=0.5)
 
 
-def test_links_and_unions():
-    assert link(np.arange(5), np.array([0, 4]), np.array([3, 1])).tolist() == [0, 1, 2, 0, 1]
-    assert unite(["a", "b", "c", "a"], [7, 8, 8, 9]).tolist() == [0, 1, 1, 0]
-    assert unite([1, 2, 3], [1, 1, 2], [5, 6, 6]).tolist() == [0, 0, 0]
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_distance": 65},
+        {"max_distance": 0.5},
+        {"max_distance": None},
+        {"min_correlation": -2},
+        {"min_correlation": "0.9"},
+        {"n_jobs": 1.5},
+        {"verbose": "x"},
+    ],
+)
+def test_bad_parameters_before_any_image_is_read(parameters):
+    ((name, value),) = parameters.items()
+    with pytest.raises(ValueError, match=f"^{name} is {value!r}, expected "):
+        find_near_duplicates(["no/such/file.png"], **parameters)
 
 
 def test_errors_name_the_image(scans, tmp_path):
     with pytest.raises(ValueError, match=r"image 1: .*values from 0 to 2"):
         find_near_duplicates([scans[0], np.linspace(0, 2, 12).reshape(3, 4)])
-    with pytest.raises(ValueError, match=r"image 0: .*no such file"):
+    with pytest.raises(ValueError, match=r"image 0 \('.*none.png'\): there is no such file"):
         find_near_duplicates([tmp_path / "none.png"])
     with pytest.raises(ValueError, match="empty batch"):
         find_near_duplicates([])

@@ -1,5 +1,7 @@
 """Named pipelines."""
 
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -45,6 +47,12 @@ def test_the_number_of_columns_does_not_follow_the_size(ultrasound, size):
     assert fused_features(size=size).fit_transform(images).shape == expected
 
 
+@pytest.mark.parametrize("size", [6, 0, (224, 6), (64, 64, 64), 64.0, "64", None, True])
+def test_sizes_that_are_refused(size):
+    with pytest.raises(ValueError, match=re.escape(f"size is {size!r}, expected an int in the")):
+        fused_features(size=size)
+
+
 def test_a_further_extractor_joins(ultrasound):
     images = ultrasound.images[:3]
     alone = fused_features(size=64).fit_transform(images)
@@ -75,6 +83,9 @@ def test_features_come_first():
     svm = classifier_pipelines(features=features)["SVM"]
     assert list(svm.named_steps) == ["resize", "features", "scale", "smote", "classifier"]
     assert svm["features"] is not features["features"]
+    features = features.set_params(resize="passthrough")
+    svm = classifier_pipelines(features=features)["SVM"]
+    assert list(svm.named_steps) == ["features", "scale", "smote", "classifier"]
     hog = HOG(orientations=5)
     pipeline = classifier_pipelines(features=hog)["KNN"]
     assert list(pipeline.named_steps)[:2] == ["features", "scale"]

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -18,9 +19,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve, roc_curve
 from sklearn.svm import SVC
 
-from featbus import evaluate
-from featbus.evaluation import Evaluation, _report
+from featbus import evaluate, files, intensity_summary
+from featbus.evaluation import Evaluation, _pictures, _report
+from featbus.evaluation._metrics import TITLES
 from featbus.images import with_mask
+from featbus.io import read_item
+from featbus.model_selection import audit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FIGURES = [
@@ -31,8 +35,9 @@ FIGURES = [
     "score_distributions",
     "intervals",
 ]
+BENIGN = ["benign", "malignant"]
 VOID = {"meta", "link", "br", "img"}
-AWKWARD = ["_benign <b>", 'malign\\1 & "co" $x$', "</script> $"]
+AWKWARD = ["_benign <b>", 'malign\\1 & "co" $x$', "</script> $ {{ 7 * 7 }} {% raw %} #0072b2"]
 
 
 def make_data(n_classes=2, n_samples=90, seed=0):
@@ -76,7 +81,7 @@ def by_hand(targets, predicted, probabilities, index=None, repeats=1):
             "probability_malignant": probabilities,
         }
     )
-    scores = pd.DataFrame(dict.fromkeys(_report.TITLES, 0.5), index=[0])
+    scores = pd.DataFrame(dict.fromkeys(TITLES, 0.5), index=[0])
     scores.insert(0, "pipeline", "hand")
     names = ["benign", "malignant"]
     return Evaluation(scores, predictions, np.array([0, 1]), names, "malignant", "By hand.")
@@ -94,7 +99,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.open, self.ids, self.links, self.texts, self.images = [], [], [], [], []
-        self.section, self.values, self.cells = "", {}, {}
+        self.section, self.values, self.cells, self.labels = "", {}, {}, []
         self.feed(html)
         self.close()
         assert self.open == []
@@ -109,6 +114,8 @@ class Page(HTMLParser):
         self.links += [
             attributes[key] for key in ("src", "href", "xlink:href") if key in attributes
         ]
+        self.labels += [attributes[key] for key in ("alt", "aria-label") if key in attributes]
+        assert not {"onload", "onerror", "src=x"} & set(attributes)
         self.links += re.findall(r"url\((.*?)\)", " ".join(filter(None, attributes.values())))
         if tag == "data":
             self.values.setdefault(self.section, []).append(float(attributes["value"]))
@@ -145,7 +152,7 @@ class Audit:
     """What an audit returns, as far as a report needs it."""
 
     passed = False
-    protocol = "90 images, audited."
+    protocol = "90 <images>, audited."
     shortcuts = pd.DataFrame({"shortcut": ["image size"], "roc_auc": [0.69]})
     verdict = "Group <7> is on both sides of fold 0."
 
@@ -187,7 +194,7 @@ def test_numbers_are_those_of_the_evaluation(binary, html):
     frame = binary.to_frame()
     expected = [
         frame.loc[name, metric][["mean", "low", "high"]]
-        for metric in _report.TITLES
+        for metric in TITLES
         for name in frame.index
         if frame.loc[name, (metric, "mean")] >= 0  # an SVM without probabilities has no Brier score
     ]
@@ -268,7 +275,7 @@ def test_a_perfect_classifier_has_none_wrong(tmp_path):
 def test_thumbnails_of_all_kinds_of_images(image, tmp_path):
     result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
     opaque = [np.zeros((9, 9), np.uint8)] * 3
-    thumbnail = _report._thumbnail(_report._read([image], 0))
+    thumbnail = _pictures.make_thumbnail(read_item(image, 0))
     (decoded,) = [cv2.imdecode(np.frombuffer(b64decode(thumbnail), np.uint8), 0)]
     assert decoded.shape == (40, 60)
     assert decoded[:, :5].mean() < 15
@@ -277,10 +284,10 @@ def test_thumbnails_of_all_kinds_of_images(image, tmp_path):
         assert len(Page(write(result, tmp_path, images=[image, *opaque])).images) == 1
 
 
-def test_thumbnails_are_small_and_keep_colours():
+def test_thumbnails_are_small_and_keep_colors():
     red = np.zeros((600, 1200, 3), np.uint8)
     red[..., 0] = 200
-    thumbnail = np.frombuffer(b64decode(_report._thumbnail(red)), np.uint8)
+    thumbnail = np.frombuffer(b64decode(_pictures.make_thumbnail(red)), np.uint8)
     decoded = cv2.imdecode(thumbnail, cv2.IMREAD_COLOR)
     assert decoded.shape == (112, 224, 3)
     assert_allclose(decoded.mean(axis=(0, 1)), [0, 0, 200], atol=3)
@@ -298,13 +305,56 @@ def test_paths_are_shown_without_where_they_are_stored(tmp_path):
     assert "private" not in html
 
 
-def test_only_so_many_images_are_read(binary, tmp_path, monkeypatch):
-    monkeypatch.setattr(_report, "_N_READ", 5)
+def test_only_so_many_images_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(_report, "_N_DESCRIBED", 5)
+    y = np.arange(90) % 2
+    probabilities = np.where(y == 1, 0.8, 0.2)
+    probabilities[[8, 44]] = 0.9, 0.7
     images = list(make_data()[-1])
-    for i in set(range(90)) - {0, 22, 44, 66, 89}:
+    for i in set(range(90)) - {0, 8, 22, 44, 66, 89}:
         images[i] = tmp_path / "not there.png"
-    page = Page(_report._image_card(images, np.arange(90), np.arange(90) % 2, ["a", "b"]))
-    assert "Of 5 images, evenly spaced" in page.text
+    result = by_hand(y, probabilities > 0.5, probabilities)
+    page = Page(write(result, tmp_path, images=images))
+    assert "From 5 images, evenly spaced" in page.text
+    assert [int(n) for n in re.findall(r"image (\d+)", page.text)] == [8, 44]
+    assert "uint8 gray (5)" in page.text
+
+
+def test_every_image_is_read_once(binary, tmp_path, monkeypatch):
+    images = make_data()[-1]
+    paths = [str(tmp_path / f"{i}.png") for i in range(90)]
+    for path, image in zip(paths, images):
+        cv2.imwrite(path, image)
+    reads = []
+
+    def read(item, index):
+        reads.append(item)
+        return read_item(item, index)
+
+    monkeypatch.setattr(_pictures, "read_item", read)
+    (tmp_path / "out").mkdir()
+    with_paths = write(binary, tmp_path / "out", images=paths)
+    assert reads == paths
+    with_arrays = write(binary, tmp_path / "out", images=images)
+    assert Page(with_paths).values == Page(with_arrays).values
+    assert with_paths.count("<img") == with_arrays.count("<img") == 12
+
+
+def test_brightness_is_that_of_the_intensity_summary(binary, tmp_path):
+    rng = np.random.default_rng(0)
+    y = make_data()[1]
+    images = [rng.integers(0, 256, (8, 9), np.uint8) for _ in y]
+    images[1] = with_mask(images[1], images[1] > 99)
+    images[2] = rng.integers(0, 65536, (8, 9), np.uint16)
+    images[3] = rng.random((8, 9))
+    images[4] = rng.integers(0, 256, (8, 9, 3), np.uint8)
+    images[5] = rng.random((8, 9)) > 0.5
+    page = Page(write(binary, tmp_path, images=images))
+    table = intensity_summary(images, y).table.drop(columns=["n", "outliers"])
+    assert_allclose(page.values["data"], table.to_numpy().ravel(), rtol=1e-6)
+    assert (
+        "uint8 gray (85); uint8 gray, masked (1); uint16 gray (1); float64 gray (1); " in page.text
+    )
 
 
 def test_the_data_set_card(binary, tmp_path):
@@ -315,13 +365,13 @@ def test_the_data_set_card(binary, tmp_path):
     assert "90 images in 30 groups of 3 images each." in page.text
     counts = np.bincount(y)
     cells = page.cells["data"][:6]
-    expected = [[str(n), f"{100 * n / 90:.0f} %", str(n // 3)] for n in counts]
+    expected = [[str(n), f"{100 * n / 90:.0f}%", str(n // 3)] for n in counts]
     assert cells == np.ravel(expected).tolist()
     assert (
         "12 to 30 pixels high and 16 to 20 wide; the most common size, 12 × 16, has 89 of 90"
         in (page.text)
     )
-    assert "uint8 grey (89); uint8 colour (1)" in page.text
+    assert "uint8 gray (89); uint8 color (1)" in page.text
     means = np.array([image.mean() / 255 for image in images])
     medians = [np.median(means[y == label]) for label in (0, 1)]
     table = np.array(page.values["data"]).reshape(2, -1)
@@ -339,6 +389,41 @@ def test_everything_is_escaped(tmp_path):
     for text in [*AWKWARD, *pipelines, "A < B & C", "Group <7> is"]:
         # More often than in tables: figures have them too.
         assert page.text.count(text) >= 2, text
+    assert "{{" in page.text
+
+
+def test_awkward_names_of_classes_and_files_stay_in_their_attributes(tmp_path):
+    folder = tmp_path / "<img src=x> 'a' \"b\" $c$ {{ 1 }}"
+    folder.mkdir()
+    paths = [folder / f"{i} onload='x'&amp;.png" for i in range(4)]
+    for path in paths:
+        cv2.imwrite(str(path), np.zeros((8, 9), np.uint8))
+    (tmp_path / "out").mkdir()
+    result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
+    columns = {f"probability_{old}": f"probability_{new}" for old, new in zip(BENIGN, AWKWARD[1:])}
+    predictions = result.predictions.rename(columns=columns).assign(pipeline=AWKWARD[1])
+    scores = result.scores.assign(pipeline=AWKWARD[1])
+    result = replace(
+        result, predictions=predictions, scores=scores, target_names=AWKWARD[1:], pos_name=None
+    )
+    page = Page(write(result, tmp_path / "out", images=paths))
+    assert f"image 0, {AWKWARD[1]}, predicted {AWKWARD[2]}" in page.labels
+    assert "each class against the rest" in page.text
+    assert page.labels.count(AWKWARD[1]) == 2
+    assert f"{folder.name}/{paths[0].name}" in page.text
+
+
+def test_names_with_characters_that_a_page_cannot_have(tmp_path):
+    X, y, groups, _ = make_data()
+    names = ["a\x01\x1bb", "c\uffff"]
+    result = evaluate(LogisticRegression(), X, y, groups=groups, target_names=names)
+    paths = [tmp_path / "undecodable \udcff.png"] * 90
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8), np.uint8))
+    (tmp_path / "image.png").rename(paths[0])
+    (tmp_path / "out").mkdir()
+    html = write(result, tmp_path / "out", images=paths)
+    assert "undecodable ?.png" in html
+    assert "truly ab" in html
 
 
 def test_figures_follow_the_page(html):
@@ -356,19 +441,19 @@ def test_the_audit(binary, tmp_path):
     assert page.text.count("Audit failed: Group <7> is on both sides of fold 0.") == 2
     assert page.cells["audit"] == ["groups across folds", "no", "3", "image size"]
     assert page.values["audit"] == [0.69]
-    assert "90 images, audited." in page.text
+    assert "90 <images>, audited." in page.text
 
 
-def test_an_audit_that_passed_and_has_text_only(binary, tmp_path):
-    class Passed:
-        passed = True
-
-        def __str__(self):
-            return "7 checks, <none> failed"
-
-    page = Page(write(binary, tmp_path, audit=Passed()))
-    assert "Audit passed." in page.text
-    assert "7 checks, <none> failed" in page.text
+def test_a_real_audit_that_passed(binary, tmp_path):
+    images, y, groups = make_data()[-1], *make_data()[1:3]
+    images = np.random.default_rng(0).integers(0, 256, (90, 32, 32), np.uint8)
+    report = audit(images, y, groups=groups)
+    assert report.passed
+    page = Page(write(binary, tmp_path, audit=report))
+    assert page.text.count(f"Audit passed: {report.verdict}") == 2
+    for text in [report.protocol, *report.checks["check"], *report.checks["finding"]]:
+        assert " ".join(text.split()) in page.text
+    assert len(page.values["audit"]) == report.shortcuts.select_dtypes("number").size
 
 
 def test_without_an_audit(html):
@@ -400,7 +485,7 @@ def test_classifiers_without_probabilities_are_not_calibrated(tmp_path):
     X, y, groups, _ = make_data()
     result = evaluate({"<SVM>": SVC()}, X, y, groups=groups)
     page = Page(write(result, tmp_path))
-    assert "No calibration of <SVM>: decision values are no probabilities." in page.text
+    assert "No calibration of <SVM>: decision values are not probabilities." in page.text
     assert "mean predicted probability" not in page.text
     with pytest.raises(ValueError, match="No pipeline has probabilities"):
         result.plot("calibration")
@@ -419,7 +504,7 @@ def test_a_full_disk_leaves_nothing(binary, tmp_path, monkeypatch):
         assert source.stat().st_size > 10_000
         raise OSError("no space left")
 
-    monkeypatch.setattr(_report.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="no space left"):
         binary.to_html(tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
@@ -515,7 +600,7 @@ def test_intervals(binary):
     (axis,) = binary.plot("intervals").axes
     frame = binary.to_frame()
     for name, line, bars in zip(frame.index, axis.lines, axis.collections):
-        values = frame.loc[name].unstack().loc[list(_report.TITLES)]
+        values = frame.loc[name].unstack().loc[list(TITLES)]
         assert_allclose(line.get_xdata(), values["mean"])
         ends = [bar[:, 0] for bar in bars.get_segments() if len(bar)]
         assert_allclose(ends, values[["low", "high"]].dropna())

@@ -95,11 +95,11 @@ def test_stretch_of_a_masked_image_keeps_the_fill_value():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"size": 0}, "size is 0, expected a positive"),
+        ({"size": 0}, "size is 0, expected an int"),
         ({"size": (3, -1)}, r"size is \(3, -1\)"),
         ({"size": (3, 4, 5)}, r"size is \(3, 4, 5\)"),
         ({"size": 2.5}, "size is 2.5"),
-        ({"method": "crop"}, "method is 'crop', expected one of"),
+        ({"method": "crop"}, "method is 'crop', expected a str among"),
     ],
 )
 def test_bad_parameters(parameters, message):

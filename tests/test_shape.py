@@ -133,7 +133,7 @@ def test_pixel_values_do_not_count():
 
 def test_an_image_without_a_mask():
     images = [masked(square()), np.zeros((30, 30), np.uint8)]
-    with pytest.raises(ValueError, match="image 1: the image has no mask, expected a masked array"):
+    with pytest.raises(ValueError, match="image 1: found no mask, expected a masked array"):
         ShapeStatistics().transform(images)
     rows = ShapeStatistics(on_missing="nan").transform(images)
     assert np.isfinite(rows[0]).all()
@@ -141,5 +141,5 @@ def test_an_image_without_a_mask():
 
 
 def test_bad_on_missing():
-    with pytest.raises(ValueError, match="on_missing is 'zero', expected one of"):
+    with pytest.raises(ValueError, match="on_missing is 'zero', expected a str among"):
         ShapeStatistics(on_missing="zero").transform([masked(square())])

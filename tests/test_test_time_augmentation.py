@@ -10,6 +10,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -18,6 +19,7 @@ from sklearn.svm import SVC
 from featbus import HOG, FeatureBus, Resize, TestTimeAugmentation, make_breast_ultrasound
 from featbus.augmentation import dihedral
 from featbus.images import with_mask
+from featbus.steps import steps_of, unwrap
 
 DATA = make_breast_ultrasound(24, image_shape=(48, 64), random_state=0)
 IMAGES, Y = DATA.images, DATA.target
@@ -157,16 +159,30 @@ def test_the_mask_turns_along():
 def test_a_bad_image_is_named(monkeypatch):
     monkeypatch.setattr("featbus.sampling._test_time._BATCH", 2)
     classifier = TestTimeAugmentation(probabilistic()).fit(IMAGES, Y)
-    with pytest.raises(ValueError, match="image 5: no/such/file.png"):
+    with pytest.raises(ValueError, match=r"image 5 \('no/such/file.png'\): there is no"):
         classifier.predict([*IMAGES[:5], "no/such/file.png"])
     with pytest.raises(ValueError, match="wrap it"):
         classifier.predict(IMAGES[0])
 
 
-def test_bad_views():
-    for views in (1, 4, "mirror"):
-        with pytest.raises(ValueError, match=r"views is .*, expected one of \[2, 6, 8\]"):
-            TestTimeAugmentation(decisive(), views=views).fit(IMAGES, Y)
+def test_bad_parameters():
+    for views in (1, 4, "mirror", True, None):
+        message = rf"views is {views!r}, expected a int among {{2, 6, 8}}"
+        with pytest.raises(ValueError, match=message):
+            TestTimeAugmentation(decisive(), views=views).fit(["no/such/file.png"], Y[:1])
+    with pytest.raises(ValueError, match="estimator is 3, expected an object implementing 'fit'"):
+        TestTimeAugmentation(3).fit(IMAGES, Y)
+    fitted = TestTimeAugmentation(decisive()).fit(IMAGES, Y).set_params(views=3)
+    with pytest.raises(ValueError, match="views is 3"):
+        fitted.predict(["no/such/file.png"])
+
+
+def test_its_estimator_is_known_as_a_step():
+    classifier = TestTimeAugmentation(decisive())
+    assert [name for name, _ in steps_of(classifier)] == ["estimator"]
+    assert unwrap(classifier) is classifier.estimator
+    classifier.fit(IMAGES, Y)
+    assert unwrap(FrozenEstimator(classifier)) is classifier.estimator_
 
 
 def test_feature_bus_computes_each_view_once(tmp_path):

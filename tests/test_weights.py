@@ -20,9 +20,9 @@ from _data import data_dir
 
 from featbus import DeepFeatures
 from featbus.networks import (
+    KerasApplication,
     KerasEngine,
     Network,
-    build_base,
     check_weights,
     fetch_weights,
     file_digest,
@@ -31,7 +31,7 @@ from featbus.networks import (
 )
 
 NARROW = {"alpha": 0.35}
-NETWORK = Network("mobilenet_v2", (224, 224), options=(("alpha", 0.35),))
+SOURCE = KerasApplication("mobilenet_v2", (224, 224), options=NARROW)
 KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 SLOW_SIZES = ("mobilenet", "vgg16")
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of b"abc", FIPS 180-2
@@ -203,7 +203,7 @@ def test_arguments_of_fetch_weights(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="mean 'vgg16'"):
         fetch_weights("vgg_16", out)
-    with pytest.raises(ValueError, match="vgg16 expects no options"):
+    with pytest.raises(ValueError, match="expected no options for vgg16"):
         fetch_weights("vgg16", out, options=NARROW)
     with pytest.raises(FileNotFoundError, match="source is '.*none.h5', and there is no such file"):
         fetch_weights("vgg16", out, source=tmp_path / "none.h5")
@@ -214,7 +214,7 @@ def test_arguments_of_fetch_weights(tmp_path):
 def saved(tmp_path_factory):
     """Return the folder of a network's weights, in three formats, and its rows."""
     folder = tmp_path_factory.mktemp("weights")
-    base = build_base(NETWORK)
+    base = SOURCE.build()
     base.save_weights(folder / "base.weights.h5")
     base.save(folder / "base.keras")
     base.save(folder / "base.h5")  # what Keras 2 wrote
@@ -222,9 +222,9 @@ def saved(tmp_path_factory):
 
 
 def rows_of(path):
-    small = replace(NETWORK, input_size=(64, 64), weights=str(path), digest=file_digest(path))
+    small = replace(SOURCE, input_size=(64, 64), weights=str(path), digest=file_digest(path))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
-    return KerasEngine(small).run(pixels, 1)
+    return KerasEngine(Network(small)).run(pixels, 1)
 
 
 def content(folder):
@@ -253,7 +253,7 @@ def test_fetch_again(saved, tmp_path, monkeypatch):
     path = fetch(source=saved[0] / "base.weights.h5")
     before = content(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("featbus.networks._bundles.build_base", None)
+        patched.setattr(KerasApplication, "build", None)
         assert fetch() == fetch(source=saved[0] / "base.weights.h5") == path
     assert content(tmp_path) == before
     with open(path, "ab") as file:
@@ -376,7 +376,7 @@ def test_sizes_are_told_apart_as_keras_does(bundle, monkeypatch, name):
     monkeypatch.setattr(module, "get_file", lambda fname, *a, **k: files.append(fname))
     for size in [(96, 96), (128, 128), (160, 160), (192, 192), (224, 224), (256, 256), (128, 160)]:
         with pytest.raises(Exception, match="None"):
-            build_base(Network(name, size, weights="imagenet"))
+            KerasApplication(name, size, weights="imagenet").build()
         with pytest.raises(FileNotFoundError, match="trained at") as caught:
             resolve_weights(bundle, name, None, size)
         entries.append(str(caught.value))
@@ -394,7 +394,7 @@ def test_real_weights(tmp_path):
     digest = resolve_weights(tmp_path, "mobilenet_v2", NARROW)[1]
     assert digest == reference["sha256"]
     image = cv2.resize(skimage.data.astronaut(), (224, 224), interpolation=cv2.INTER_AREA)
-    network = replace(NETWORK, weights=path, digest=digest)
+    network = Network(replace(SOURCE, weights=path, digest=digest))
     row = KerasEngine(network).run(image[None].astype(np.float32), 1)[0]
     np.testing.assert_allclose(row[:8], reference["pooled_first_8"], rtol=1e-3, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""FeatureBus with an empty store, and with one that knows all images."""
+"""FeatureBus with an empty store, and with one that contains all images."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""HOG of images of common sizes, grey, colour and masked."""
+"""HOG of images of common sizes, gray, color and masked."""
 
 from featbus import HOG
 

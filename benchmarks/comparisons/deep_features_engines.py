@@ -20,10 +20,10 @@ from _interleaved import compare
 
 from featbus import DeepFeatures, Resize, make_breast_ultrasound
 from featbus.io import read_image
-from featbus.networks import BACKBONES, Network, build_base, preprocess
+from featbus.networks import BACKBONES, KerasApplication, preprocess
 
 DEFAULT = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "resnet50", "inception_v3", "vgg16")
-ENGINES = ("keras", "openvino", "onnxruntime")
+ENGINES = ("keras", "openvino")
 # What timm calls them.
 TIMM = {
     "mobilenet": "mobilenetv1_100",
@@ -123,7 +123,7 @@ def sgemm(side=2048, repeats=5):
 
 def compare_network(name, paths, folder, repeats):
     size = (BACKBONES[name].input_size,) * 2
-    base = build_base(Network(name, size))
+    base = KerasApplication(name, size).build()
     calibrate(base, BACKBONES[name].preprocessing)
     weights = folder / f"{name}.weights.h5"
     base.save_weights(weights)

@@ -2,8 +2,8 @@
 
 python benchmarks/comparisons/deep_features_first_row.py [NETWORK] [--repeats 3]
 
-From the start of Python to the first row, imports and TensorFlow's counted. Converted networks come
-from the cache, which a process before has filled.
+From the start of Python to the first row, imports included. Converted networks come
+from the cache, which an earlier process has filled.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-ENGINES = ("keras", "openvino", "onnxruntime")
+ENGINES = ("keras", "openvino")
 
 
 def first_row(network, engine, weights):
@@ -53,9 +53,10 @@ def measure(*arguments):
 
 def save_weights(network, path):
     """Write a file of random weights, so that converted networks go by its digest."""
-    from featbus.networks import BACKBONES, Network, build_base
+    from featbus.networks import BACKBONES, KerasApplication
 
-    build_base(Network(network, (BACKBONES[network].input_size,) * 2)).save_weights(path)
+    size = (BACKBONES[network].input_size,) * 2
+    KerasApplication(network, size).build().save_weights(path)
 
 
 def main():

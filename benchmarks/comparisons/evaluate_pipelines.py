@@ -1,8 +1,8 @@
-"""Evaluation: eight pipelines on BUSI, grouped five-fold cross-validation, by their parts.
+"""Evaluation: eight pipelines on BUSI in grouped five-fold cross-validation, timed by parts.
 
-Needs the folders `busi` and `weights` in the folder that FEATBUS_TEST_DATA names. Four classifiers
-learn from hand-crafted features, and from these and a network's. Prints the seconds of a first run,
-of the next one, which finds the rows in the store, and of intervals and comparisons.
+Needs the folders `busi` and `weights` in the folder FEATBUS_TEST_DATA. Four classifiers learn from
+hand-crafted features, with and without those of a network. Prints the seconds of a first run, of a
+second run that reads the rows from the store, and of intervals and comparisons.
 
     python benchmarks/comparisons/evaluate_pipelines.py [number of images]
 """
@@ -24,7 +24,7 @@ WEIGHTS = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
 
 
 def make_pipelines():
-    """Return four classifiers behind each of two sets of features."""
+    """Return pipelines of four classifiers and two sets of features."""
     deep = DeepFeatures("mobilenet_v2", weights=WEIGHTS, backbone_options={"alpha": 0.35})
     features = {"": fused_features(), " + network": fused_features(deep=deep)}
     return {

@@ -1,4 +1,4 @@
-"""FeatureStore: rows a second, bytes digested a second, and what a cold store costs a network.
+"""FeatureStore: rows per second, bytes digested per second, and the cost of a cold store.
 
 Needs the folders `busi` and `weights` in the folder that FEATBUS_TEST_DATA names for the last part.
 

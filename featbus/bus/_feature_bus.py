@@ -1,6 +1,7 @@
-"""The bus: streams images through a transformer, and computes each of them once."""
+"""The bus: stream images through a transformer, and compute each of them once."""
 
-from functools import partial
+import os
+import warnings
 from numbers import Integral
 
 from sklearn.base import clone
@@ -9,12 +10,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageEstimator
-from featbus.bus._batches import iter_results
-from featbus.bus._fingerprint import fingerprint, learns
-from featbus.bus._parquet import ParquetRun
-from featbus.bus._rows import Rows, named_error
+from featbus.bus._parquet import ParquetDirectory
+from featbus.bus._run import Progress, Rows, as_image_errors, fill
 from featbus.bus._store import FeatureStore
-from featbus.bus._stored import StoredRun
+from featbus.images import ImageError, at_index
+from featbus.parameters import HasMethods, Interval, StrOptions
+from featbus.steps import check_all_parameters, learns
 
 
 def _inner_has_names(bus):
@@ -34,16 +35,17 @@ class FeatureBus(ImageEstimator):
     transformer : estimator
         From images to rows.
     memory : str, os.PathLike, FeatureStore or None, default=None
-        The file that keeps the rows, made on first use. None keeps none.
+        The file that stores the rows, created on first use. None stores nothing.
     batch_size : int, default=32
         Number of images that go through all steps at a time. Memory grows with it.
     n_jobs : int or None, default=None
         Number of batches at a time. None means one, while other threads read and prepare the
-        next; 1 has nothing beside it. In a `joblib.parallel_config` context its backend is used,
-        and its number for None: threads (the default), loky, Dask or Ray.
+        next; 1 means one, without other threads. In a `joblib.parallel_config` context its backend
+        is used, and its number for None: threads (the default), loky, Dask or Ray.
     on_error : {"raise", "nan"}, default="raise"
-        What an invalid or unreadable image does: raise an error that names it, or give a row of
-        NaN, an entry in `errors_` and one warning for all.
+        What to do about an image that cannot be read, is invalid, or that a step cannot use: raise
+        an error that names it, or return a row of NaN, list it in `errors_` and warn once for all
+        of them. Other errors, such as a wrong parameter, are always raised.
     verbose : bool, default=False
         Whether to show a progress bar.
 
@@ -51,23 +53,27 @@ class FeatureBus(ImageEstimator):
     ----------
     transformer_ : estimator
         The fitted transformer.
-    errors_ : list of ImageFailure
-        ``(index, path, message)`` of each image that gave no row in the last `transform`.
+    errors_ : list of ImageError
+        The images without a row in the last `transform` or `to_parquet`: each error has ``index``,
+        ``path`` (None for an array) and ``reason``, see `featbus.images.ImageError`.
 
     See Also
     --------
-    FeatureStore : The file of rows: what it holds, and how to shrink it.
+    FeatureStore : The file of rows: what it contains, and how to shrink it.
 
     Notes
     -----
     A row is stored under the digest of the image's content and the fingerprint of the
-    transformer: its class and version, all parameters, weights and learned state. Whatever changes
-    there makes another row; a file's name or time stamp does not matter. Only a transformer that
-    learns nothing from the data has the same fingerprint in every fold. One that does, such as a
-    PCA, is fitted on each fold's training part, and its rows serve that fold alone: put it behind
-    the bus.
+    transformer: its class and version, all parameters, weights and learned state. If any of these
+    changes, the row is computed again; a file's name or time stamp does not matter. Only a
+    transformer that learns nothing from the data, or is frozen (`sklearn.frozen.FrozenEstimator`),
+    has the same fingerprint in every fold. One that learns, such as a PCA, is fitted on each fold's
+    training part, and its rows are of use in that fold only: put it after the bus.
 
-    Processes that share a store claim what they compute, so that no image is computed twice.
+    Processes that share a store claim the images they compute, so that no image is computed twice.
+
+    A `ValueError` or `cv2.error` that a step raises on one image, for example a function of
+    scikit-image in a `FunctionTransformer`, becomes an `ImageError` that names the image.
 
     Examples
     --------
@@ -84,6 +90,16 @@ class FeatureBus(ImageEstimator):
     >>> sorted(search.best_params_)
     ['featurebus__transformer__radius', 'svc__C']
     """
+
+    _wraps = "transformer"
+    _parameter_constraints = {
+        "transformer": [HasMethods("transform")],
+        "memory": [str, os.PathLike, FeatureStore, None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "verbose": ["boolean"],
+    }
 
     def __init__(
         self,
@@ -120,6 +136,7 @@ class FeatureBus(ImageEstimator):
             The estimator itself.
         """
         self._check_parameters()
+        check_all_parameters(self.transformer)
         batch = self._check_batch(X, reset=True)
         if learns(self.transformer):
             routed = process_routing(self, "fit", **params)
@@ -144,48 +161,54 @@ class FeatureBus(ImageEstimator):
 
         Raises
         ------
+        ImageError
+            With ``on_error="raise"``, if an image gives no row; the message names the image. Rows
+            computed before stay in the store.
+        InvalidParameterError
+            If a parameter of the bus or of a step is invalid.
         ValueError
-            If `X` is no batch of images, or, with ``on_error="raise"``, an image is invalid; the
-            message names the image. What was computed before stays in the store. With
-            ``on_error="nan"``, if no image is valid.
+            If `X` is not a batch of images, or, with ``on_error="nan"``, if no image gives a row.
         """
         transformer, batch = self._transformer_and_batch(X)
-        rows = Rows(batch, self.on_error, self.verbose)
-        try:
-            self._fill(transformer, rows)
-        finally:
-            rows.close()
-        array, self.errors_ = rows.result()
+        with Progress(total=len(batch), desc="FeatureBus", disable=not self.verbose) as progress:
+            rows = self._rows(transformer, batch, progress)
+        array, errors = rows.array(), rows.errors()
+        if array is None:
+            raise ValueError(f"No image gave a row. {errors[0]}") from errors[0]
+        self._keep_errors(errors, len(batch), "`errors_` lists them")
         return array
 
     def to_parquet(self, X, directory, *, partition_size=10_000):
         """Write the rows of images to a Parquet data set, for more than memory can hold.
 
-        Partitions are written one after another, each as a whole. Call it again after a run that
-        broke off, and only those that are missing are computed. It needs the extra
-        ``featbus[parquet]``.
+        Partitions are written one after another, and each file appears whole or not at all. Call
+        this again after an interrupted run, and only the missing partitions are computed. Requires
+        the extra ``featbus[parquet]``.
 
         Parameters
         ----------
         X : batch of images
-            See :ref:`images`. Paths, where the images do not fit into memory either.
+            See :ref:`images`. Use paths if the images do not fit into memory either.
         directory : str or os.PathLike
-            Where to write ``part-000000.parquet`` and so on; made if need be. It holds nothing
-            else, but files whose names begin with a dot or an underscore.
+            Where to write ``part-000000.parquet`` and so on; created if needed. It must contain
+            no other files, except those whose names begin with a dot or an underscore.
         partition_size : int, default=10_000
-            Number of images a partition. Its rows take their place in memory twice.
+            Number of images per partition. Peak memory is twice the rows of one partition.
 
         Raises
         ------
         FingerprintError
-            If the transformer holds a lambda or another thing that gives no hint of its changes:
-            nothing could tell whether partitions that are there are its own.
+            If the transformer contains a lambda or anything else whose changes cannot be detected:
+            existing partitions could not be told from those of another transformer.
         ImportError
             If pyarrow is not installed.
+        ImageError
+            As in `transform`, and if a file changes while it is used; partitions that were written
+            stay.
         ValueError
-            If `directory` holds rows of another transformer, other images, another partition size
-            or other files; nothing is mixed or overwritten. Else as in `transform`; partitions that
-            were written stay. With ``on_error="nan"``, if the first partition has no valid image.
+            If `directory` contains rows of another transformer, of other images or with another
+            partition size, or other files; nothing is mixed or overwritten. With
+            ``on_error="nan"``, if no image of the first partition gives a row.
 
         See Also
         --------
@@ -193,16 +216,20 @@ class FeatureBus(ImageEstimator):
 
         Notes
         -----
-        A line has the columns ``path`` (null for an array), ``digest`` (of the image's content, see
-        `featbus.bus.digest_image`), ``error`` (null, or why there is no row) and one for each
-        feature. The schema's metadata hold, under ``featbus``, JSON with the transformer, its
-        fingerprint, the names of the features and the version of featbus.
+        The table has one row per image, with the columns ``path`` (null for an array), ``digest``
+        (of the image's content, see `featbus.bus.digest_image`), ``error`` (null, or the reason why
+        there are no features) and one column per feature. The schema's metadata contain, under
+        ``featbus``, JSON with the transformer, its fingerprint, the names of the features, the
+        partition size, a digest of the list of images and the version of featbus.
 
-        A partition is up to date if it was written by the same transformer from files that have not
-        been written since; where a file's time stamps have changed, its content decides. One with
-        changed files, and the last one of a list that has grown, is computed again; with `memory`,
-        that costs nothing for images that stayed. So do rows of NaN stay: delete a partition
-        to try again.
+        A partition is skipped if its metadata match: same transformer, same partition size, same
+        paths with the same contents. Contents are compared by digest, so every call reads all
+        files. A partition with changed files, and the last one of a list that has grown, is
+        computed again as a whole; with `memory`, unchanged images are looked up. Rows of NaN stay:
+        delete the partition to try again.
+
+        What a killed run leaves are hidden files, which readers ignore. The first run that finds
+        them unchanged for an hour removes them.
 
         Examples
         --------
@@ -218,63 +245,61 @@ class FeatureBus(ImageEstimator):
         (10, 13)
         """
         transformer, batch = self._transformer_and_batch(X)
-        run = ParquetRun(batch, directory, partition_size, transformer)
-        self.errors_ = run.execute(partial(self._fill, transformer), self.on_error, self.verbose)
+        partitions = ParquetDirectory(directory, partition_size, transformer)
+        missing, errors = partitions.missing(batch), []
+        options = {
+            "desc": "FeatureBus.to_parquet",
+            "total": len(batch),
+            "initial": len(batch) - sum(len(partition.items) for partition in missing),
+        }
+        with Progress(disable=not self.verbose, **options) as progress:
+            for partition in missing:
+                contents = partition.contents()
+                rows = self._rows(transformer, partition.items, progress, partition.start)
+                partitions.write(partition, contents, rows)
+                errors += rows.errors()
+        self._keep_errors(errors, len(batch), "`errors_` and the column 'error' list them")
 
     def _transformer_and_batch(self, X):
         """Return the fitted transformer and the checked container `X`."""
-        check_is_fitted(self)
         self._check_parameters()
+        check_is_fitted(self)
+        check_all_parameters(getattr(self, "transformer_", self.transformer))
         batch = self._check_batch(X, reset=False)
-        transformer = getattr(self, "transformer_", None)
-        if transformer is None:
-            transformer = self._fitted_on_one(batch)
-        return transformer, batch
-
-    def _fill(self, transformer, rows):
-        """Fill `rows` by way of the store, if there is one."""
-        if self.memory is None:
-            self._compute(transformer, rows)
-        else:
-            self._look_up_or_compute(transformer, rows)
-
-    def _check_parameters(self):
-        if self.on_error not in ("raise", "nan"):
-            raise ValueError(f"on_error is {self.on_error!r}, expected 'raise' or 'nan'.")
-        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size!r}, expected a positive integer.")
+        if hasattr(self, "transformer_"):
+            return self.transformer_, batch
+        return self._fitted_on_one(batch), batch
 
     def _fitted_on_one(self, batch):
         """Return the stateless transformer fitted on the first image that it accepts."""
-        for index in range(len(batch)):
+        for index, item in enumerate(batch):
             try:
-                return clone(self.transformer).fit(batch[index : index + 1])
-            except ValueError as error:
+                with at_index(index, item), as_image_errors():
+                    return clone(self.transformer).fit(batch[index : index + 1], None)
+            except ImageError:
                 if self.on_error == "raise" or index == len(batch) - 1:
-                    raise named_error(error, index) from error
+                    raise
 
-    def _compute(self, transformer, rows):
-        """Compute all rows, without a store."""
-        starts = range(0, len(rows.batch), self.batch_size)
-        batches = (rows.batch[start : start + self.batch_size] for start in starts)
-        for start, results in zip(starts, iter_results(transformer, batches, self.n_jobs)):
-            for index, result in enumerate(results, start):
-                if isinstance(result, Exception):
-                    rows.fail(index, result)
-                else:
-                    rows.put(index, result)
+    def _rows(self, transformer, items, progress, start=0):
+        """Return the rows of images, the first of which is at `start` in the batch."""
+        rows = Rows(items, self.on_error, progress, start)
+        options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
+        fill(rows, transformer, memory=self.memory, **options)
+        return rows
 
-    def _look_up_or_compute(self, transformer, rows):
-        """Fill all rows, from the store where they are there."""
-        is_ours = not isinstance(self.memory, FeatureStore)
-        store = FeatureStore(self.memory) if is_ours else self.memory
-        key = fingerprint(transformer)
-        store.open()
-        try:
-            StoredRun(store, key, rows).execute(transformer, self.batch_size, self.n_jobs)
-        finally:
-            if is_ours:
-                store.close()
+    def _keep_errors(self, errors, n_images, where):
+        """Set `errors_`, and warn once of all of them."""
+        self.errors_ = errors
+        if errors:
+            warnings.warn(
+                f"{len(errors)} of {n_images} images gave no row but NaN; {where}. The first: "
+                f"{errors[0]}",
+                stacklevel=3,
+            )
+
+    def _fingerprint_params(self):
+        fitted = getattr(self, "transformer_", self.transformer)
+        return {"transformer": fitted, "on_error": self.on_error}
 
     @available_if(_inner_has_names)
     def get_feature_names_out(self, input_features=None):
@@ -288,7 +313,7 @@ class FeatureBus(ImageEstimator):
         Returns
         -------
         ndarray of str
-            Names, one a column.
+            One name per column.
         """
         transformer = getattr(self, "transformer_", self.transformer)
         return transformer.get_feature_names_out(input_features)

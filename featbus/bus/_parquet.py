@@ -1,26 +1,31 @@
-"""Rows as a Parquet data set of many files; a run that is killed leaves whole ones alone."""
+"""Rows as a directory of Parquet files, each of which appears whole or not at all."""
 
 import json
 import os
-import warnings
+import time
 from collections import Counter
+from contextlib import suppress
 from hashlib import blake2b
+from itertools import zip_longest
 from numbers import Integral
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from featbus import __version__
-from featbus.bus._fingerprint import digest_image, fingerprint, item_status
-from featbus.bus._rows import Rows, named_error
-from featbus.bus._store import is_alive, new_owner
+from featbus.bus._fingerprint import fingerprint
+from featbus.bus._run import digest_image
+from featbus.files import written_whole
 from featbus.images import is_path
 from featbus.io import ImageReadError
+from featbus.parameters import Interval, check_parameters
 
+_CONSTRAINTS = {"partition_size": [Interval(Integral, 1, None, closed="left")]}
 _IMAGE_COLUMNS = ["path", "digest", "error"]  # before those of the features
 _METADATA = b"featbus"
 _START_ANEW = "Name another directory, or delete this one to compute all of it again."
+_ABANDONED = 3600  # seconds without a write after which a hidden file belongs to a killed run
 
 
 def _import_pyarrow():
@@ -34,37 +39,8 @@ def _import_pyarrow():
 
 
 def _text(path):
-    """Return a path as text; what is no Unicode in it becomes a backslash and a number."""
+    """Return a path as text; bytes that are not Unicode are escaped."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _digest(item):
-    """Return the digest of an image's content, or None if there is no such file."""
-    try:
-        return digest_image(item).hex()
-    except ImageReadError:
-        return None
-
-
-def _identity(item):
-    """Return what tells an item from others: its path, or the digest of an array."""
-    return _text(item) if is_path(item) else _digest(item)
-
-
-def _state(item):
-    """Return what changes whenever the item's file is written, or None if there is none."""
-    try:
-        return item_status(item)
-    except OSError:
-        return None
-
-
-def _stamp(items, states):
-    """Digest identities and states: as long as they stay, so does the content of the images."""
-    digest = blake2b(digest_size=16)
-    for item, state in zip(items, states):
-        digest.update(repr((_identity(item), state)).encode())
-    return digest.hexdigest()
 
 
 def _feature_names(transformer):
@@ -83,83 +59,67 @@ def _feature_names(transformer):
     return names
 
 
-class _PartitionRows(Rows):
-    """The rows of a partition, with the digests of their images.
+def _content(item):
+    try:
+        digest = digest_image(item).hex()
+    except ValueError:
+        digest = None
+    return _text(item) if is_path(item) else None, digest
+
+
+def _mismatch(path, was, now):
+    return ValueError(f"{str(path)!r} was written {was}, now it is {now}. {_START_ANEW}")
+
+
+def _stamp(contents):
+    """Digest paths and contents of a partition's images."""
+    return blake2b(repr(contents).encode(), digest_size=16).hexdigest()
+
+
+class Partition(NamedTuple):
+    """A file of rows: its path, its images, and the position of the first of them."""
+
+    path: Path
+    items: object
+    start: int
+
+    def contents(self):
+        """Tell which images these are.
+
+        Returns
+        -------
+        list of (str or None, str or None)
+            Path (None for an array) and digest of the content (None if the file cannot be read) of
+            each image.
+        """
+        return [_content(item) for item in self.items]
+
+
+class ParquetDirectory:
+    """A directory of partitions whose rows all come from one transformer.
 
     Parameters
     ----------
-    batch : ndarray or list
-        The partition's images.
-    start : int
-        Position of the first of them among all images.
-    on_error : {"raise", "nan"}
-        What an image without a row does.
-    progress : tuple of tqdm and dict
-        The bar, and the counts it shows, of all partitions.
-    """
-
-    def __init__(self, batch, start, on_error, progress):
-        super().__init__(batch, on_error, verbose=False)
-        self.start = start
-        self._bar, self._counts = progress
-        self._states = [_state(item) for item in batch]
-        self.stamp = _stamp(batch, self._states)
-        self.digests = [None] * len(batch)
-
-    def put(self, index, row, *, cached=False):
-        """Take in the row of an image, and digest the image, whose file was read just now."""
-        item = self.batch[index]
-        self.digests[index] = _digest(item)
-        if _state(item) != self._states[index]:
-            error = ImageReadError(f"{os.fspath(item)!r} was changed meanwhile. Run again.")
-            return self.fail(index, error)
-        try:
-            super().put(index, row, cached=cached)
-        except ValueError as error:
-            raise named_error(error, self.start + index) from error
-
-    def fail(self, index, error):
-        """Take in the error of an image; raise it if errors are to be raised."""
-        if self._on_error == "raise":
-            raise named_error(error, self.start + index) from error
-        super().fail(index, error)
-        self.digests[index] = _digest(self.batch[index])
-
-    def failures(self):
-        """Return the failures, by their positions among all images."""
-        failures = [self._failure(*error) for error in sorted(self._errors.items())]
-        return [failure._replace(index=self.start + failure.index) for failure in failures]
-
-
-class ParquetRun:
-    """One run that writes the rows of a batch to a directory, as far as they are not there.
-
-    Parameters
-    ----------
-    batch : ndarray or list
-        All images.
     directory : str or os.PathLike
-        Where the partitions are; made if need be.
+        Where the partitions are; created if needed.
     partition_size : int
-        Images a partition.
+        Number of images per partition.
     transformer : estimator
         The fitted transformer.
 
     Raises
     ------
     FingerprintError
-        If nothing could tell whether the partitions of two runs come from one transformer.
+        If the transformer has no fingerprint.
     ImportError
-        If there is no pyarrow.
+        If pyarrow is not installed.
     ValueError
-        If `partition_size` is no positive integer, or two columns have one name.
+        If `partition_size` is not a positive integer, or two columns have one name.
     """
 
-    def __init__(self, batch, directory, partition_size, transformer):
-        if not isinstance(partition_size, Integral) or partition_size < 1:
-            raise ValueError(f"partition_size is {partition_size!r}, expected a positive integer.")
+    def __init__(self, directory, partition_size, transformer):
+        check_parameters(_CONSTRAINTS, {"partition_size": partition_size})
         self._pyarrow = _import_pyarrow()
-        self._batch = batch
         self._directory = Path(directory)
         self._size = int(partition_size)
         self._names = _feature_names(transformer)
@@ -169,86 +129,58 @@ class ParquetRun:
             "fingerprint": fingerprint(transformer).hex(),
             "partition_size": self._size,
         }
-        self._schema = None  # that of the first partition found or made
+        self._schema = None  # that of the first partition found or written
 
-    def execute(self, fill, on_error, verbose):
-        """Write all partitions that are missing.
+    def missing(self, batch):
+        """Find the partitions that have to be written.
 
         Parameters
         ----------
-        fill : callable
-            Fills an instance of `Rows`.
-        on_error : {"raise", "nan"}
-            What an image without a row does.
-        verbose : bool
-            Whether to show a progress bar.
+        batch : ndarray or list
+            All images.
 
         Returns
         -------
-        list of ImageFailure
-            The images without a row in the partitions that were written.
+        list of Partition
+            Those that are not there, and those whose files have changed.
 
         Raises
         ------
         ValueError
-            If the directory holds something else, or, with ``on_error="raise"``, an image is
-            invalid.
+            If the directory holds rows of another transformer or of other images, or other files.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
-        starts = range(0, len(self._batch), self._size)
-        missing = [start for start in starts if not self._is_whole(start)]
-        self._check_nothing_else({self._path(start) for start in starts})
-        failures = []
-        with self._bar(missing, verbose) as bar:
-            progress = bar, {"cached": 0, "failed": 0}
-            for start in missing:
-                rows = _PartitionRows(self._items(start), start, on_error, progress)
-                fill(rows)
-                self._write(self._path(start), self._table(rows))
-                failures += rows.failures()
-        if failures:
-            warnings.warn(
-                f"{len(failures)} of {len(self._batch)} images gave no row but NaN; `errors_` and "
-                f"the column 'error' list them. The first: image {failures[0].index}: "
-                f"{failures[0].message}",
-                stacklevel=3,
+        partitions = [self._partition(batch, start) for start in range(0, len(batch), self._size)]
+        missing = [partition for partition in partitions if not self._is_whole(partition)]
+        visible = {path for path in self._directory.iterdir() if path.name[0] not in "._"}
+        if others := sorted(visible - {partition.path for partition in partitions}):
+            raise ValueError(
+                f"{str(others[0])!r} is not a partition of these {len(batch)} images, and would be "
+                f"read as one. {_START_ANEW}"
             )
-        return failures
+        return missing
 
-    def _path(self, start):
-        return self._directory / f"part-{start // self._size:06d}.parquet"
-
-    def _items(self, start):
-        return self._batch[start : start + self._size]
-
-    def _bar(self, missing, verbose):
-        n_images = len(self._batch)
-        n_missing = sum(len(self._items(start)) for start in missing)
-        return tqdm(
-            total=n_images,
-            initial=n_images - n_missing,
-            desc="FeatureBus.to_parquet",
-            unit="image",
-            disable=not verbose,
-        )
+    def _partition(self, batch, start):
+        path = self._directory / f"part-{start // self._size:06d}.parquet"
+        return Partition(path, batch[start : start + self._size], start)
 
     def _remove_leftovers(self):
-        """Remove what killed runs had begun to write, and leave alone what living ones write."""
-        for path in self._directory.glob(".part-*"):
-            _, _, owner = path.name.partition(".parquet.")
-            if owner and not is_alive(owner.replace("+", ":")):
-                path.unlink(missing_ok=True)
+        """Remove hidden files that killed runs have left."""
+        for path in self._directory.glob(".part-*.parquet.*.part"):
+            with suppress(FileNotFoundError):  # it may get its name, or be removed, meanwhile
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
 
-    def _is_whole(self, start):
+    def _is_whole(self, partition):
         """Tell whether a partition is there and up to date; raise if it is of another data set."""
-        path, items = self._path(start), self._items(start)
-        if not path.exists():
+        if not partition.path.exists():
             return False
-        schema, header = self._read_header(path)
-        self._check_header(path, header)
-        stamp = _stamp(items, map(_state, items))
-        if header["images"] != stamp and not self._is_up_to_date(path, items, start):
+        schema, header = self._read_header(partition.path)
+        self._check_header(partition.path, header)
+        contents = partition.contents()
+        if header["images"] != _stamp(contents):
+            self._check_same_images(partition, contents)
             return False
         self._schema = self._schema or schema
         return True
@@ -264,92 +196,84 @@ class ParquetRun:
             ) from error
 
     def _check_header(self, path, header):
-        size = header["partition_size"]
-        if size != self._size:
-            raise ValueError(
-                f"{str(path)!r} was written with partition_size={size}, now it is {self._size}. "
-                f"{_START_ANEW}"
-            )
+        if header["partition_size"] != self._size:
+            raise _mismatch(path, f"with partition_size={header['partition_size']}", self._size)
         if header["fingerprint"] != self._header["fingerprint"]:
-            raise ValueError(
-                f"{str(path)!r} was written by another transformer: {header['transformer']}, now "
-                f"it is {self._header['transformer']}. Where these look alike, weights, learned "
-                f"state or version differ. {_START_ANEW}"
+            raise _mismatch(
+                path,
+                f"by another transformer: {header['transformer']}",
+                f"{self._header['transformer']}. Where these look alike, weights, learned state or "
+                "version differ",
             )
 
-    def _is_up_to_date(self, path, items, start):
-        """Compare a partition with the contents of its images; raise if it has other images."""
-        lines = self._pyarrow.parquet.read_table(path, columns=["path", "digest"]).to_pylist()
-        before = [line["digest"] if line["path"] is None else line["path"] for line in lines]
-        now = [_identity(item) for item in items]
-        # A list that has grown goes on where it ended: its last partition is written again.
-        if before != now[: len(before)]:
-            raise ValueError(self._other_images(path, before, now, start))
-        digests = [line["digest"] for line in lines]
-        return len(before) == len(now) and digests == [_digest(item) for item in items]
+    def _check_same_images(self, partition, contents):
+        """Raise if a partition was written from other paths or arrays; fewer of them are fine."""
+        table = self._pyarrow.parquet.read_table(partition.path, columns=["path", "digest"])
+        before = [line["path"] or line["digest"] for line in table.to_pylist()]
+        now = [path or digest for path, digest in contents]
+        for index, (old, new) in enumerate(zip_longest(before, now[: len(before)])):
+            if old != new:
+                was = f"from other images: image {partition.start + index} was {old!r}"
+                raise _mismatch(partition.path, was, "missing" if new is None else repr(new))
 
-    def _other_images(self, path, before, now, start):
-        now = [repr(name) for name in now] + ["missing"] * (len(before) - len(now))
-        index = next(i for i, name in enumerate(before) if repr(name) != now[i])
-        return (
-            f"{str(path)!r} was written from other images: image {start + index} was "
-            f"{before[index]!r}, now it is {now[index]}. {_START_ANEW}"
-        )
+    def write(self, partition, contents, rows):
+        """Write a partition.
 
-    def _check_nothing_else(self, partitions):
-        visible = {path for path in self._directory.iterdir() if path.name[0] not in "._"}
-        if others := sorted(visible - partitions):
-            raise ValueError(
-                f"{str(others[0])!r} is no part of these {len(self._batch)} images, and would be "
-                f"read as one. {_START_ANEW}"
+        Parameters
+        ----------
+        partition : Partition
+            One of those that `missing` returned.
+        contents : list of (str or None, str or None)
+            Its contents before the images were read.
+        rows : Rows
+            Its rows.
+
+        Raises
+        ------
+        ImageReadError
+            If a file has changed since then.
+        ValueError
+            If the rows are not like those of the other partitions.
+        """
+        for index, (old, new) in enumerate(zip(contents, partition.contents())):
+            if old != new:
+                reason = "the file was changed while it was being used. Run again."
+                raise ImageReadError(reason, partition.start + index, old[0])
+        table = self._table(partition, contents, rows)
+        with written_whole(partition.path) as hidden:
+            # Values that hardly repeat take less space than a dictionary of them.
+            self._pyarrow.parquet.write_table(
+                table, hidden, compression="zstd", use_dictionary=False
             )
 
-    def _table(self, rows):
-        """Return a partition as a table: a line for each image."""
-        array = self._nan_for(rows) if rows.array() is None else rows.array()
-        errors = [None] * len(array)
-        for failure in rows.failures():
-            errors[failure.index - rows.start] = failure.message
-        paths = [_text(item) if is_path(item) else None for item in rows.batch]
+    def _table(self, partition, contents, rows):
+        """Return a partition as a table with one row per image."""
+        array = self._array(rows)
+        reasons = {error.index - partition.start: error.reason for error in rows.errors()}
+        errors = [reasons.get(index) for index in range(len(array))]
         pa = self._pyarrow
-        columns = [pa.array(column, pa.string()) for column in (paths, rows.digests, errors)]
+        columns = [pa.array(column, pa.string()) for column in (*zip(*contents), errors)]
         columns += map(pa.array, np.ascontiguousarray(array.T))
         names = self._names or [f"feature{index}" for index in range(array.shape[1])]
-        header = {**self._header, "features": names, "images": rows.stamp}
+        header = {**self._header, "features": names, "images": _stamp(contents)}
         metadata = {_METADATA: json.dumps(header)}
         table = pa.table(columns, [*_IMAGE_COLUMNS, *names], metadata=metadata)
         self._schema = self._schema or table.schema
         if not table.schema.equals(self._schema):
             raise ValueError(
-                f"images {rows.start} to {rows.start + len(array) - 1} gave {array.shape[1]} "
-                f"columns of {array.dtype}, expected those of the other partitions: "
-                f"{len(self._schema) - len(_IMAGE_COLUMNS)} of {self._schema.types[-1]}. Bring the "
-                "images to one size first: Resize."
+                f"images {partition.start} to {partition.start + len(array) - 1} gave "
+                f"{array.shape[1]} columns of {array.dtype}, expected those of the other "
+                f"partitions: {len(self._schema) - len(_IMAGE_COLUMNS)} of "
+                f"{self._schema.types[-1]}. Bring the images to one size first: Resize."
             )
         return table
 
-    def _nan_for(self, rows):
-        """Return NaN for images none of which gave a row, in the shape of the other partitions."""
+    def _array(self, rows):
+        """Return the rows: all NaN if no image has one."""
+        array = rows.array()
+        if array is not None:
+            return array
         if self._schema is None:
-            index, _, message = rows.failures()[0]
-            raise ValueError(
-                f"No image of the first partition gave a row. image {index}: {message}"
-            )
+            raise ValueError(f"No image of the first partition gave a row. {rows.errors()[0]}")
         shape = len(rows.batch), len(self._schema) - len(_IMAGE_COLUMNS)
         return np.full(shape, np.nan, self._schema.types[-1].to_pandas_dtype())
-
-    def _write(self, path, table):
-        """Write a partition under a hidden name, and give it its own once it is on the disk."""
-        owner = new_owner().replace(":", "+")  # Windows' file names have no colon
-        hidden = path.with_name(f".{path.name}.{owner}")
-        try:
-            with open(hidden, "wb") as file:
-                # Numbers that hardly repeat are smaller than a dictionary of them.
-                self._pyarrow.parquet.write_table(
-                    table, file, compression="zstd", use_dictionary=False
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(hidden, path)
-        finally:
-            hidden.unlink(missing_ok=True)

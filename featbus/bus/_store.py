@@ -9,13 +9,13 @@ import uuid
 import warnings
 import zlib
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 
 _APPLICATION = 0x66656174  # "feat": tells a store from other SQLite files
 _SCHEMA = 1
-_CHUNK = 500  # keys a query; SQLite allows at least 999 parameters
 # SQLite quotes damaged text in its errors, and Python's module cannot always decode them.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _LEASE = 20.0  # seconds that a claim lives without being renewed
@@ -41,12 +41,27 @@ class FeatureStoreError(OSError):
 
 
 class FeatureStoreWarning(UserWarning):
-    """A feature store that fails in the middle of the work, which goes on without it."""
+    """A feature store that fails during a run, which continues without it."""
 
 
-def _chunks(items):
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
+def chunked(items, size=500):
+    """Split items into lists of one size.
+
+    Parameters
+    ----------
+    items : iterable
+        Taken from as the lists are asked for.
+    size : int, default=500
+        Length of the lists, except the last one. SQLite allows at least 999 parameters a query.
+
+    Yields
+    ------
+    list
+        The next items.
+    """
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk
 
 
 def _marks(items):
@@ -58,12 +73,18 @@ def _checksum(image, value):
 
 
 def new_owner():
-    """Return a name for one who claims rows: machine, process and a unique number."""
+    """Return a name for a run that claims rows: machine, process and a unique number.
+
+    Returns
+    -------
+    str
+        ``machine:process:number``.
+    """
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 
 
-def is_alive(owner):
-    """Tell whether the process of an owner lives; True where this machine cannot know."""
+def _is_alive(owner):
+    """Tell whether the process of an owner is running; True if that cannot be known here."""
     host, pid, _ = owner.rsplit(":", 2)
     if host != socket.gethostname() or os.name != "posix":
         return True
@@ -79,9 +100,9 @@ def is_alive(owner):
 class FeatureStore:
     """Rows of features in one SQLite file.
 
-    `FeatureBus` keeps its rows here. The file is made on first use. Several processes may read and
-    write it at once, and one that dies leaves it whole. Keep it on a disk of this machine: SQLite's
-    write-ahead log does not work over a network share.
+    `FeatureBus` stores its rows here. The file is created on first use. Several processes may read
+    and write it at the same time, and one that is killed does not damage it. Keep it on a local
+    disk: SQLite's write-ahead log does not work on a network share.
 
     Parameters
     ----------
@@ -114,11 +135,8 @@ class FeatureStore:
     def __repr__(self):
         return f"FeatureStore({self.path!r})"
 
-    def __getstate__(self):
-        return {"path": self.path}
-
-    def __setstate__(self, state):
-        self.__init__(state["path"])
+    def __reduce__(self):
+        return type(self), (self.path,)
 
     def __enter__(self):
         self.open()
@@ -128,13 +146,13 @@ class FeatureStore:
         self.close()
 
     def open(self):
-        """Open the file, and make it if there is none.
+        """Open the file; create it if it does not exist.
 
         Raises
         ------
         FeatureStoreError
-            If the file cannot be made, is something else than a feature store, is damaged, or was
-            written by a newer featbus.
+            If the file cannot be created, is not a feature store, is damaged, or was written by
+            another version of featbus.
         """
         with self._lock:
             self.close()
@@ -185,7 +203,7 @@ class FeatureStore:
         )
 
     def _prepare(self, connection):
-        """Bring a connection, and a new file, into the form that the other methods rely on."""
+        """Set up a connection, and a new file, as the other methods expect them."""
         is_empty = self._check_schema(connection)
         if is_empty:
             connection.execute("PRAGMA page_size = 32768")
@@ -196,7 +214,7 @@ class FeatureStore:
         if not is_empty:
             return
         with _transaction(connection):
-            if self._check_schema(connection):  # nobody else was faster
+            if self._check_schema(connection):  # still empty: no other process was faster
                 for statement in filter(str.strip, _TABLES.split(";")):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -231,7 +249,7 @@ class FeatureStore:
 
     @contextmanager
     def _using(self, action):
-        """Give the connection; when SQLite fails, warn and go on without the store."""
+        """Give the connection; if SQLite fails, warn and continue without the store."""
         with self._lock:
             connection = self._usable_connection()
             try:
@@ -245,34 +263,34 @@ class FeatureStore:
                 if is_known:
                     return
                 warnings.warn(
-                    f"The feature store {self.path!r} cannot be {action} ({error}). The work goes "
-                    "on, and rows are computed again where needed. Free disk space, or delete the "
-                    "file if it is damaged.",
+                    f"The feature store {self.path!r} cannot be {action} ({error}). The run "
+                    "continues, and rows are computed again if needed. Free disk space, or delete "
+                    "the file if it is damaged.",
                     FeatureStoreWarning,
                     stacklevel=2,
                 )
 
     def read(self, fingerprint, images):
-        """Look rows up.
+        """Look up rows.
 
         Parameters
         ----------
         fingerprint : bytes
-            What makes the rows, see `featbus.bus.fingerprint`.
+            The transformer's, see `featbus.bus.fingerprint`.
         images : list of bytes
             The images, see `featbus.bus.digest_image`.
 
         Returns
         -------
         dict of bytes to ndarray
-            The rows that are there; one whose checksum fails is dropped.
+            The rows that are stored; one whose checksum fails is dropped.
         """
         rows = {}
         if not self._readable:
             return rows
         with self._using("read") as connection:
             key, dtype = self._transformer(connection, fingerprint)
-            for chunk in _chunks(images) if key is not None else ():
+            for chunk in chunked(images) if key is not None else ():
                 query = (
                     "SELECT id, image, checksum, value FROM feature "
                     f"WHERE transformer = ? AND image IN ({_marks(chunk)})"
@@ -292,14 +310,14 @@ class FeatureStore:
         return connection.execute(query, (fingerprint,)).fetchone() or (None, None)
 
     def write(self, fingerprint, description, images, rows):
-        """Keep rows, and drop the claims on them.
+        """Store rows, and drop the claims on them.
 
         Parameters
         ----------
         fingerprint : bytes
-            What made the rows.
+            The transformer's.
         description : str
-            The same, for people.
+            The transformer, for people to read.
         images : list of bytes
             The images.
         rows : ndarray of shape (n_images, n_features)
@@ -326,22 +344,22 @@ class FeatureStore:
             )
 
     def claim(self, fingerprint, images, owner):
-        """Announce that rows are about to be computed, so that nobody else does the same.
+        """Claim rows that are about to be computed, so that no other process computes them.
 
         Parameters
         ----------
         fingerprint : bytes
-            What will make the rows.
+            The transformer's.
         images : list of bytes
             The images.
         owner : str
-            Who claims, see `new_owner`.
+            The run that claims, see `new_owner`.
 
         Returns
         -------
         list of bytes
-            The images to compute: those that are neither there by now nor claimed by another living
-            owner. A claim lapses with its process, or after 20 seconds without `renew`.
+            The images to compute: those that are neither stored by now nor claimed by another owner
+            whose process is running. A claim expires after 20 seconds without `renew`.
         """
         if not self._writable:
             return list(images)
@@ -349,7 +367,7 @@ class FeatureStore:
         with self._using("written") as connection, _transaction(connection):
             connection.execute("DELETE FROM claim WHERE expires < ?", (time.time(),))
             free = []
-            for chunk in _chunks(images):
+            for chunk in chunked(images):
                 taken = self._present(connection, fingerprint, chunk)
                 taken |= self._claimed_by_others(connection, fingerprint, chunk, owner)
                 free += [image for image in chunk if image not in taken]
@@ -374,7 +392,7 @@ class FeatureStore:
             f"WHERE fingerprint = ? AND owner != ? AND image IN ({_marks(images)})"
         )
         claims = connection.execute(query, (fingerprint, owner, *images)).fetchall()
-        alive = {other: is_alive(other) for other in {other for _, other in claims}}
+        alive = {other: _is_alive(other) for other in {other for _, other in claims}}
         return {image for image, other in claims if alive[other]}
 
     def renew(self, owner):
@@ -383,7 +401,7 @@ class FeatureStore:
         Parameters
         ----------
         owner : str
-            Who claimed.
+            The run that claimed.
         """
         if self._writable:
             with self._using("written") as connection:
@@ -396,20 +414,20 @@ class FeatureStore:
         Parameters
         ----------
         owner : str
-            Who claimed.
+            The run that claimed.
         """
         if self._writable:
             with self._using("written") as connection:
                 connection.execute("DELETE FROM claim WHERE owner = ?", (owner,))
 
     def info(self):
-        """Tell what the store holds.
+        """Summarize the content of the store.
 
         Returns
         -------
         DataFrame
-            One row a transformer, the oldest first: its description, number of rows and of
-            features, their dtype and bytes.
+            One row per transformer, oldest first: its description, number of rows and of features,
+            their dtype and bytes.
         """
         with self._reporting() as connection:
             return pd.read_sql_query(
@@ -421,7 +439,7 @@ class FeatureStore:
             )
 
     def prune(self, max_bytes):
-        """Drop the oldest rows until the file is small enough.
+        """Drop the oldest rows until the file is no larger than `max_bytes`.
 
         Parameters
         ----------
@@ -475,7 +493,7 @@ class FeatureStore:
 
     @contextmanager
     def _reporting(self):
-        """Give the connection to a method that has no way to go on without."""
+        """Give the connection to a method that cannot continue without the store."""
         with self._lock:
             connection = self._usable_connection()
             try:
@@ -497,5 +515,5 @@ def _transaction(connection):
 
 
 def _quoted(path):
-    """Return a path as SQLite's URIs want it."""
+    """Return a path escaped for SQLite's URIs."""
     return os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

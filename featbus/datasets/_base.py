@@ -1,17 +1,23 @@
-"""What the loaders share: folders, texts and the grouping of images."""
+"""Shared by the loaders: folders, descriptions, masks and groups of images."""
 
+import os
+import re
 import warnings
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
+from sklearn.utils import Bunch
+
+from featbus.groups import link
+
+PATH = [str, os.PathLike]
+CONSTRAINTS = {"root": PATH, "masks": [*PATH, None], "groups": [*PATH, pd.DataFrame, None]}
 
 
 def release_folder(root, top):
-    """Return `root`, or the folder `top` inside it where an archive was unpacked as it is."""
+    """Return `root`, or the folder `top` of the archive if `root` contains it."""
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(
@@ -21,44 +27,86 @@ def release_folder(root, top):
 
 
 def read_descr(name):
-    """Return the description of a data set, a reStructuredText file of this package."""
+    """Return the description of a data set, a reStructuredText file in ``descr``."""
     return files(__package__).joinpath("descr", name).read_text(encoding="utf-8")
 
 
 def object_array(items):
-    """Return a 1-D array of Python objects, which scikit-learn indexes as it does numbers."""
+    """Return a 1-D array of Python objects, which scikit-learn can index."""
     return np.fromiter(items, dtype=object, count=len(items))
 
 
 def quote(names, limit=5):
-    """Spell names for a message: all of them, or the first few and how many follow."""
+    """Format names for a message: all of them, or the first few and the number of the others."""
     shown = ", ".join(repr(str(name)) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def is_visible(path):
-    """Tell files of the release from what an operating system leaves beside them."""
+    """Tell whether a file is not one that an operating system hides."""
     return not path.name.startswith(".")
 
 
+def split_masks(paths, suffix):
+    """Separate masks, such as ``a_mask.png`` and ``a_mask_1.png``, from images, such as ``a.png``.
+
+    Returns the images, and a dict from each mask to the path of its image without the extension.
+    """
+    pattern = re.compile(rf"(.+){re.escape(suffix)}(?:_?\d+)?", re.IGNORECASE)
+    matches = {path: pattern.fullmatch(path.stem) for path in paths}
+    images = [path for path, match in matches.items() if match is None]
+    masks = {path: path.with_name(match[1]) for path, match in matches.items() if match}
+    return images, masks
+
+
+def pair_masks(images, masks):
+    """Return the tuple of mask files of each image, None if it has none.
+
+    `masks` is a dict from each mask to the path of its image without the extension.
+    """
+    files_of = {image.with_suffix(""): [] for image in images}
+    lost = [mask for mask, image in masks.items() if image not in files_of]
+    if lost:
+        raise ValueError(
+            f"Found no image for {quote(lost)}, expected an image for every mask. Add the images, "
+            "or remove these masks."
+        )
+    for mask, image in masks.items():
+        files_of[image].append(str(mask))
+    return object_array([tuple(files_of[image.with_suffix("")]) or None for image in images])
+
+
+def as_bunch(paths, masks, frame, class_names, *, target="class", **fields):
+    """Return a data set whose classes are in the column `target` of its frame."""
+    return Bunch(
+        images=object_array([str(path) for path in paths]),
+        target=pd.Categorical(frame[target], categories=class_names).codes.astype(np.intp),
+        target_names=list(class_names),
+        groups=frame["group"].to_numpy(dtype=np.intp),
+        masks=masks,
+        frame=frame,
+        **fields,
+    )
+
+
 def add_groups(frame, groups, warning):
-    """Add the column ``group``, and what a table of groups knows of each image, to `frame`.
+    """Add the column ``group`` and the columns of a table of groups to `frame`.
 
     Parameters
     ----------
     frame : DataFrame
         One row per image, with its name in the column ``file``.
     groups : None, path or DataFrame
-        A table with the columns ``file`` and ``group``, and maybe ``similar_groups``: names of
-        other groups of the table, separated by semicolons. None: every image is its own group.
+        A table with the columns ``file`` and ``group``, and optionally ``similar_groups``: names of
+        other groups in the table, separated by semicolons. None makes every image its own group.
     warning : str
-        What to warn of where `groups` is None.
+        The warning if `groups` is None.
 
     Returns
     -------
     DataFrame
-        `frame` with ``group`` (int; similar groups are one), ``listed_group`` (as in the table)
-        and the table's further columns. Columns that `frame` has already stay as they are.
+        `frame` with ``group`` (int; similar groups are merged), ``listed_group`` (as in the table)
+        and the other columns of the table. Columns of `frame` are not replaced.
     """
     if groups is None:
         warnings.warn(warning, UserWarning, stacklevel=3)
@@ -68,7 +116,7 @@ def add_groups(frame, groups, warning):
     if absent:
         raise ValueError(
             f"The table of groups has no row for {quote(absent)}, expected one for every image, "
-            "with its name in the column 'file'. Add what is missing; an image without known "
+            "with its name in the column 'file'. Add the missing rows; an image without known "
             "relatives gets a group of its own."
         )
     table = table.assign(listed_group=table["group"], group=_merge_similar(table))
@@ -97,7 +145,7 @@ def _read_table(groups):
 
 
 def _merge_similar(table):
-    """Return the group of every row as an int, the same for groups that are similar."""
+    """Return the group of each row as an int, the same for similar groups."""
     codes, names = pd.factorize(_as_text(table["group"]))
     if "similar_groups" not in table:
         return codes
@@ -108,14 +156,13 @@ def _merge_similar(table):
         unknown = similar[others < 0].unique().tolist()
         raise ValueError(
             f"'similar_groups' names {quote(unknown)}, expected names from the column 'group'. "
-            "Separate several names by ';', and keep the rows of all groups: rows of images that "
-            "are not on disk do no harm."
+            "Separate several names by ';', and keep the rows of all groups: images that are not "
+            "on disk may have rows."
         )
-    links = np.ones(len(others)), (codes[similar.index], others)
-    graph = csr_array(links, shape=(len(names), len(names)))
-    return connected_components(graph, directed=False)[1][codes].astype(np.intp)
+    first = np.unique(codes, return_index=True)[1]
+    return link(codes, similar.index, first[others])
 
 
 def _as_text(values):
-    """Spell names alike: pandas reads whole numbers as 322.0 where a column has gaps."""
+    """Return names as text: pandas reads whole numbers as 322.0 if a column has gaps."""
     return values.convert_dtypes().astype("string")

@@ -2,11 +2,10 @@
 
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
-from sklearn.utils import Bunch
 
-from featbus.datasets._base import add_groups, is_visible, object_array, quote
+from featbus.datasets import _base
+from featbus.parameters import check_parameters
 
 __all__ = ["load_image_folder"]
 
@@ -14,33 +13,38 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm"}
 _LAYOUT = "expected one folder per class: root/benign/a.png, root/malignant/b.png, ..."
 _NO_GROUPS = (
     "groups=None makes every image its own group. If a patient has several images, scores from any "
-    "split are too optimistic: pass groups= a function of the path or a table with the columns "
-    "'file' and 'group'."
+    "split are too optimistic: pass a function of the path, or a table with the columns 'file' and "
+    "'group', as groups=."
 )
 
 
-def load_image_folder(root, *, groups=None):
-    """Load images that lie in one folder per class.
+def load_image_folder(root, *, masks=None, groups=None):
+    """Load images from one folder per class.
 
-    No pixel is read. Files whose names start with a dot, and files of other types than PNG, JPEG,
-    TIFF, BMP, PGM and DICOM (by the end of the name), are left out.
+    No pixels are read. Hidden files, and files that are not PNG, JPEG, TIFF, BMP, PGM or DICOM
+    according to their extension, are ignored.
 
     Parameters
     ----------
     root : path-like
-        The folder that holds the class folders; their names are the classes. Images may lie in
-        further folders inside a class.
+        The folder that contains the class folders; their names are the classes. Images may be in
+        subfolders of a class.
+    masks : path-like, default=None
+        Where the masks are. A string that begins with ``_`` or ``-`` is a suffix of masks next to
+        their images: with ``"_mask"``, ``a_mask.png`` and ``a_mask_1.png`` are the masks of
+        ``a.png``. Anything else is a folder that mirrors the images: the mask of ``benign/a.png``
+        is ``benign/a.*`` in that folder, which may be inside `root`. None loads no masks.
     groups : callable, path-like or DataFrame, default=None
-        Which images belong together, usually the patient. A callable gets the path of an image
-        relative to `root` (a `pathlib.PurePosixPath`) and returns something hashable. A CSV file or
-        table has the columns ``file`` (that path as text) and ``group``; a column
-        ``similar_groups`` may name further groups, separated by semicolons, that become one with
-        it. None makes every image its own group, with a warning.
+        Which images belong together, usually those of one patient. A callable gets the path of an
+        image relative to `root` (a `pathlib.PurePosixPath`) and returns something hashable. A CSV
+        file or table has the columns ``file`` (that path as text) and ``group``; a column
+        ``similar_groups`` may name other groups, separated by semicolons, to merge with this one.
+        None makes every image its own group, with a warning.
 
     Returns
     -------
     Bunch
-        Images come in the order of their paths, class by class.
+        The images are sorted by class and path.
 
         images : ndarray of shape (n_images,), dtype object
             The paths of the images, as `str`.
@@ -49,20 +53,24 @@ def load_image_folder(root, *, groups=None):
         target_names : list of str
             The names of the class folders, sorted.
         groups : ndarray of int of shape (n_images,)
-            Images with the same number must lie on the same side of every split.
+            Images with the same number must be on the same side of every split.
+        masks : ndarray of shape (n_images,), dtype object
+            The tuple of mask files of each image, as `str`; None for an image without a mask.
         frame : DataFrame of n_images rows
-            ``file`` (relative to `root`, with forward slashes), ``class``, ``group``; with groups
-            also ``listed_group`` (as given) and the table's other columns.
+            ``file`` (relative to `root`, with forward slashes), ``class``, ``masks`` (number of
+            files), ``group``; with groups also ``listed_group`` (as given) and the other columns of
+            the table.
         DESCR : str
-            What was found.
+            Number of images, by class, and of images without a mask.
 
     Raises
     ------
     FileNotFoundError
-        If `root` is no folder.
+        If a folder does not exist.
     ValueError
-        If there are no class folders, images beside them, a class folder without images, or a mask
-        (``a_mask.png``) beside its image (``a.png``); if an image has no group.
+        If there are no class folders, images next to them, or a class folder without images; if a
+        mask has no image, no masks are found, or masks are found next to their images although
+        `masks` is not their suffix; if an image has no group.
 
     Warns
     -----
@@ -71,7 +79,8 @@ def load_image_folder(root, *, groups=None):
 
     See Also
     --------
-    load_busi : Load BUSI, whose class folders hold masks too.
+    load_busi : Load BUSI.
+    load_masked : Read images masked to their regions.
 
     Examples
     --------
@@ -92,36 +101,48 @@ def load_image_folder(root, *, groups=None):
     >>> data.groups
     array([0, 0, 1])
     """
+    check_parameters(
+        {**_base.CONSTRAINTS, "groups": [callable, *_base.CONSTRAINTS["groups"]]}, locals()
+    )
     root = Path(root)
-    classes = _class_folders(root)
+    classes = _class_folders(root, masks)
     paths = [path for folder in classes for path in _images_in(folder)]
+    paths, found = _find_masks(paths, masks, root)
     files = [path.relative_to(root) for path in paths]
     frame = pd.DataFrame(
-        {"file": [file.as_posix() for file in files], "class": [file.parts[0] for file in files]}
+        {
+            "file": [file.as_posix() for file in files],
+            "class": [file.parts[0] for file in files],
+            "masks": [len(names or ()) for names in found],
+        }
     )
     if callable(groups):
-        names = object_array([groups(PurePosixPath(file)) for file in frame["file"]])
+        names = _base.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    frame = add_groups(frame, groups, _NO_GROUPS)
+    frame = _base.add_groups(frame, groups, _NO_GROUPS)
     target_names = [folder.name for folder in classes]
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
-    return Bunch(
-        images=object_array([str(path) for path in paths]),
-        target=pd.Categorical(frame["class"], categories=target_names).codes.astype(np.intp),
-        target_names=target_names,
-        groups=frame["group"].to_numpy(dtype=np.intp),
-        frame=frame,
-        DESCR=f"{len(frame)} images from {root}, by class: {counts}.",
-    )
+    bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
+    description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
+    return _base.as_bunch(paths, found, frame, target_names, DESCR=description)
 
 
-def _class_folders(root):
+def _class_folders(root, masks):
+    """Return the folders in `root`, without that of the masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}; {_LAYOUT}")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and is_visible(path))
     loose = [path.name for path in sorted(root.iterdir()) if _is_image(path, root)]
     if loose:
-        raise ValueError(f"Found {quote(loose)} directly in {str(root)!r}; {_LAYOUT}")
+        raise ValueError(f"Found {_base.quote(loose)} directly in {str(root)!r}; {_LAYOUT}")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and _base.is_visible(path))
+    if masks is not None:
+        folder, inside = Path(masks).resolve(), root.resolve()
+        if folder == inside or (inside in folder.parents and folder.parent != inside):
+            raise ValueError(
+                f"masks is {str(masks)!r}, expected a folder directly in {str(root)!r} or outside "
+                "of it: what is in a class folder is an image of that class."
+            )
+        folders = [path for path in folders if path.resolve() != folder]
     if not folders:
         raise ValueError(f"Found no folders in {str(root)!r}; {_LAYOUT}")
     return folders
@@ -132,13 +153,7 @@ def _images_in(folder):
     if not paths:
         raise ValueError(
             f"Found no images in {str(folder)!r}, expected files ending in "
-            f"{', '.join(sorted(_SUFFIXES))}. Remove the folder if it is no class."
-        )
-    masks = _masks_of(paths)
-    if masks:
-        raise ValueError(
-            f"Found masks beside their images in {str(folder)!r}: {quote(masks)}; expected images "
-            "only. Move the masks to a folder outside the classes."
+            f"{', '.join(sorted(_SUFFIXES))}. Remove the folder if it is not a class."
         )
     return paths
 
@@ -148,7 +163,40 @@ def _is_image(path, folder):
     return path.suffix.lower() in _SUFFIXES and not hidden and path.is_file()
 
 
-def _masks_of(paths):
-    images = {path.with_suffix("") for path in paths}
-    stems = ((path, path.stem.rpartition("_mask")[0]) for path in paths)
-    return [path.name for path, stem in stems if stem and path.with_name(stem) in images]
+def _find_masks(paths, masks, root):
+    """Return the images among `paths`, and the mask files of each."""
+    if isinstance(masks, str) and masks.startswith(("_", "-")):
+        images, found = _base.split_masks(paths, masks)
+        _refuse_masks(images, masks)
+    else:
+        _refuse_masks(paths, "_mask")
+        images, found = paths, {} if masks is None else _mirrored(Path(masks), root)
+    if masks is not None and not found:
+        raise ValueError(
+            f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
+            "images, such as '_mask', or a folder that mirrors the images."
+        )
+    return images, _base.pair_masks(images, found)
+
+
+def _refuse_masks(paths, suffix):
+    """Raise if masks among the images would count as images, such as ``a_mask_left.png``."""
+    stems = {path.with_suffix("") for path in paths}
+    starts = [(path, path.stem.lower().rfind(suffix.lower())) for path in paths]
+    masks = [path for path, start in starts if path.with_name(path.stem[:start] or "?") in stems]
+    if masks:
+        raise ValueError(
+            f"Found masks next to their images: {_base.quote(masks)}; expected images only. Pass "
+            "masks='_mask' for masks named a_mask.png or a_mask_1.png, or move the masks to a "
+            "folder outside the classes."
+        )
+
+
+def _mirrored(folder, root):
+    """Return the masks in a folder, and of each the path of its image without the extension."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Found no folder {str(folder)!r}, expected the folder of the masks."
+        )
+    masks = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
+    return {mask: root / mask.relative_to(folder).with_suffix("") for mask in masks}

@@ -1,13 +1,13 @@
-"""Mini-MIAS: digitised mammograms with circles around the abnormalities."""
+"""mini-MIAS: digitized mammograms with circles around the abnormalities."""
 
 import re
 import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import Bunch
 
-from featbus.datasets._base import is_visible, object_array, quote, read_descr, release_folder
+from featbus.datasets import _base
+from featbus.parameters import StrOptions, check_parameters
 
 __all__ = ["load_mini_mias"]
 
@@ -24,67 +24,69 @@ _ROW = re.compile(
     r"(?:NORM|(?P<class>CALC|CIRC|SPIC|MISC|ARCH|ASYM)\s+(?P<severity>[BM])"
     r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE 3\*)?)\s*"
 )
-# Benign calcifications in the release of 1995, normal in a table that circulates on the web.
+# Benign calcifications in the release of 1995, normal in a variant of the table on the web.
 _RETYPED = ["mdb212", "mdb214"]
 
 
 def load_mini_mias(root, *, target="abnormality"):
     """Load the MIAS MiniMammographic Database (mini-MIAS).
 
-    The original release is read as it lies on disk: ``Info.txt`` beside ``mdb001.pgm``,
-    ``mdb002.pgm``, ... A part of the images will do. No pixel is read.
+    Reads the original release as it is on disk: ``Info.txt`` next to ``mdb001.pgm``,
+    ``mdb002.pgm``, ... A subset of the images is fine. No pixels are read.
 
     Parameters
     ----------
     root : path-like
         The folder that holds ``Info.txt`` and the images, or that holds ``all-mias``.
     target : {"abnormality", "severity", "tissue"}, default="abnormality"
-        What to learn. ``"abnormality"``: 0 normal, 1 abnormal. ``"severity"``: 0 normal, 1 benign,
+        The target. ``"abnormality"``: 0 normal, 1 abnormal. ``"severity"``: 0 normal, 1 benign,
         2 malignant, the worst finding of the image. ``"tissue"``: 0 fatty, 1 fatty-glandular,
         2 dense-glandular.
 
     Returns
     -------
     Bunch
-        Images come in the order of their numbers.
+        The images are sorted by number.
 
         images : ndarray of shape (n_images,), dtype object
             The paths of the images, as `str`.
         target : ndarray of int of shape (n_images,)
-            The classes, as `target` says.
+            The class of each image, an index into `target_names`.
         target_names : list of str
             The name of each class.
         groups : ndarray of int of shape (n_images,)
-            The woman, ``(id - 1) // 2``: images with the same number are her two breasts and must
-            lie on the same side of every split.
+            The woman, ``(id - 1) // 2``. Images with the same number show her two breasts and must
+            be on the same side of every split.
+        masks : ndarray of shape (n_images,), dtype object
+            None for every image: findings are circles, not outlines.
         frame : DataFrame of n_images rows
-            ``file``, ``id``, ``side`` (right where the id is odd), ``tissue``, ``class`` (NORM, or
-            the different classes of the findings joined by semicolons), ``abnormality``,
-            ``severity``, ``findings`` (how many), ``group``.
+            ``file``, ``id``, ``side`` (right if the id is odd), ``tissue``, ``class`` (NORM, or
+            the distinct classes of the findings joined by semicolons), ``abnormality``,
+            ``severity``, ``findings`` (their number), ``group``.
         findings : DataFrame
             One row per finding: ``image`` (position in `images`), ``file``, ``class``,
-            ``severity``; ``x``, ``y``, ``radius`` as in Info.txt; ``row``, ``column``, the centre
-            in the array; all in pixels, and NaN where the table has none.
+            ``severity``; ``x``, ``y``, ``radius`` as in Info.txt; ``row``, ``column``, the center
+            in the array; all in pixels, NaN if the table has no value.
         DESCR : str
-            Description, source, licence, citation and known traps.
+            Description, source, license, citation and known pitfalls.
 
     Raises
     ------
     FileNotFoundError
         If the folder, Info.txt or all images are missing.
     ValueError
-        If `target` is none of the above, a row of the table cannot be read, or an image has no row.
+        If `target` is invalid, a row of the table cannot be read, or an image has no row.
 
     Warns
     -----
     UserWarning
-        If the table is the variant that calls mdb212 or mdb214 normal, and the image is there.
+        If the table is the variant that lists mdb212 or mdb214 as normal, and the image is there.
 
     Notes
     -----
-    The origin of x and y is the bottom-left corner, whereas row 0 of an array is its top row. The
-    release does not say whether pixels count from 0 or from 1. Here they count from 0:
-    ``row = 1023 - y`` and ``column = x``. A count from 1 would put the centre one row lower and
+    The origin of x and y is the bottom-left corner, whereas row 0 of an array is the top row. The
+    release does not say whether pixels are counted from 0 or from 1. featbus counts from 0:
+    ``row = 1023 - y`` and ``column = x``. Counting from 1 would put the center one row lower and
     one column further left.
 
     References
@@ -100,27 +102,26 @@ def load_mini_mias(root, *, target="abnormality"):
     ... # doctest: +SKIP
     ['mdb001.pgm', 'CIRC', 'benign', 598.0, 535.0, 197.0]
     """
-    if target not in _TARGETS:
-        raise ValueError(f"target={target!r}, expected one of {quote(list(_TARGETS))}.")
-    folder = release_folder(root, "all-mias")
+    check_parameters({**_base.CONSTRAINTS, "target": [StrOptions(set(_TARGETS))]}, locals())
+    folder = _base.release_folder(root, "all-mias")
     paths = _image_paths(folder)
     rows = _image_rows(paths, _read_info(folder))
     findings = _findings(rows)
     frame = _frame(rows, findings)
     _warn_of_variant(frame)
-    return Bunch(
-        images=object_array([str(path) for path in paths]),
-        target=pd.Categorical(frame[target], categories=_TARGETS[target]).codes.astype(np.intp),
-        target_names=list(_TARGETS[target]),
-        groups=frame["group"].to_numpy(dtype=np.intp),
-        frame=frame,
+    return _base.as_bunch(
+        paths,
+        np.full(len(paths), None),
+        frame,
+        _TARGETS[target],
+        target=target,
         findings=findings,
-        DESCR=read_descr("mini_mias.rst"),
+        DESCR=_base.read_descr("mini_mias.rst"),
     )
 
 
 def _image_paths(folder):
-    visible = filter(is_visible, folder.iterdir())
+    visible = filter(_base.is_visible, folder.iterdir())
     paths = [path for path in visible if path.suffix.lower() == ".pgm"]
     if not paths:
         raise FileNotFoundError(
@@ -131,16 +132,16 @@ def _image_paths(folder):
 
 
 def _read_info(folder):
-    """Return the rows of Info.txt: one per finding, and one per normal image."""
+    """Return the rows of Info.txt: one per finding and one per normal image."""
     path = next((path for path in folder.iterdir() if path.name.lower() == "info.txt"), None)
     if path is None:
         raise FileNotFoundError(
-            f"Found no Info.txt in {str(folder)!r}, expected the table of the release beside the "
+            f"Found no Info.txt in {str(folder)!r}, expected the table of the release next to the "
             "images."
         )
     rows = []
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
-        if not re.match(r"mdb\d", line):  # prose before and after the table
+        if not re.match(r"mdb\d", line):  # text before and after the table
             continue
         match = _ROW.fullmatch(line)
         if match is None:
@@ -153,14 +154,14 @@ def _read_info(folder):
 
 
 def _image_rows(paths, table):
-    """Return the rows of the images on disk, with their position among these and their file."""
+    """Return the rows of the images on disk, with the position and the file of the image."""
     images = pd.DataFrame({"image": range(len(paths)), "file": [path.name for path in paths]})
     images["name"] = [path.stem.lower() for path in paths]
     unknown = images.loc[~images["name"].isin(table["name"]), "file"].tolist()
     if unknown:
         raise ValueError(
-            f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an image of "
-            "the release. Move other files elsewhere."
+            f"Info.txt has no row for {_base.quote(unknown)}, expected every .pgm file to be an "
+            "image of the release. Move other files elsewhere."
         )
     rows = images.merge(table, on="name", how="left")
     numbers = rows[["x", "y", "radius"]].astype(float)
@@ -185,7 +186,7 @@ def _frame(rows, findings):
     abnormal = frame.index.isin(findings["image"])
     frame["class"] = of_image["class"].agg(lambda names: ";".join(dict.fromkeys(names)))
     frame["abnormality"] = np.where(abnormal, "abnormal", "normal")
-    # "malignant" comes after "benign" in the alphabet too: the maximum is the worst finding.
+    # "malignant" also sorts after "benign": the maximum is the worst finding.
     frame["severity"] = of_image["severity"].max()
     frame["findings"] = of_image.size()
     frame["group"] = (frame["id"] - 1) // 2
@@ -198,9 +199,9 @@ def _warn_of_variant(frame):
     names = frame.loc[retyped & (frame["class"] == "NORM"), "file"].tolist()
     if names:
         warnings.warn(
-            f"Info.txt calls {quote(names)} NORM, where the release of 1995 says CALC B. It is a "
-            "variant of the table that circulates on the web; the labels are as this file says. "
-            "Replace it by the original to compare with work that used that.",
+            f"Info.txt lists {_base.quote(names)} as NORM, the release of 1995 as CALC B. This is "
+            "a variant of the table that is found on the web; its labels are used. Replace it with "
+            "the original to compare with work that used the original.",
             UserWarning,
             stacklevel=3,
         )

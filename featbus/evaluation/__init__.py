@@ -1,6 +1,7 @@
 """Evaluation: grouped, stratified cross-validation of pipelines, and their comparison."""
 
-from featbus.evaluation._evaluate import Evaluation, evaluate
+from featbus.evaluation._evaluate import evaluate
+from featbus.evaluation._evaluation import Evaluation
 from featbus.evaluation._importance import importance_map, plot_importance
 from featbus.evaluation._metrics import confusion_metrics
 

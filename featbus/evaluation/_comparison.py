@@ -7,25 +7,26 @@ from scipy.stats import t as student
 def corrected_t_test(differences, n_train, n_test):
     """Test whether two pipelines differ, by the corrected resampled t-test.
 
-    Training parts of cross-validation share samples, so that the folds' differences are not
+    The training parts of cross-validation share samples, so the differences of the folds are not
     independent, and the ordinary t-test finds differences where there are none. With J differences
-    of mean d and variance s² (of divisor J - 1), the corrected statistic is
+    of mean d and variance s² (divisor J - 1), the corrected statistic
 
-        t = d / sqrt((1 / J + n_test / n_train) s²),
+        t = d / sqrt((1 / J + n_test / n_train) s²)
 
-    of Student's distribution with J - 1 degrees of freedom [1]_, for repeated folds as well [2]_.
+    follows Student's distribution with J - 1 degrees of freedom [1]_, for repeated folds too [2]_.
 
     Parameters
     ----------
     differences : array_like of shape (n_folds,)
-        Metric of the one less that of the other, in each fold of each repeat. NaN is left out.
+        Metric of the first pipeline minus that of the second, in each fold of each repeat. NaN is
+        left out.
     n_train, n_test : float
-        Number of samples that a fold is fitted on and tested on.
+        Number of training and test samples of a fold.
 
     Returns
     -------
     float
-        Two-sided p-value; NaN of fewer than two folds.
+        Two-sided p-value; NaN for fewer than two folds.
 
     References
     ----------
@@ -52,17 +53,18 @@ def corrected_t_test(differences, n_train, n_test):
 
 
 def adjust_for_number(p_values):
-    """Adjust the p-values of several comparisons, by the method of Holm.
+    """Adjust the p-values of several comparisons by Holm's method.
 
     Parameters
     ----------
     p_values : array_like of shape (n_comparisons,)
-        One for each comparison; NaN is left out.
+        One per comparison; NaN is left out.
 
     Returns
     -------
     ndarray of shape (n_comparisons,)
-        If nothing differs, the chance that any of these is below 0.05 is no more than 0.05.
+        Adjusted p-values: if nothing differs, the chance that any of them is below 0.05 is at most
+        0.05.
 
     References
     ----------

@@ -1,35 +1,33 @@
-"""Cross-validation of pipelines, with images of one group on one side of every split."""
+"""Cross-validation of pipelines that keeps each group on one side of every split."""
 
+import os
 import platform
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from numbers import Integral
+from numbers import Integral, Real
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import (
-    _safe_indexing,
-    check_consistent_length,
-    check_random_state,
-    column_or_1d,
-)
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
+from featbus.bus import FeatureStore
 from featbus.evaluation._evaluation import Evaluation, fold_metrics
-from featbus.evaluation._extraction import extract, search_in
+from featbus.evaluation._extraction import extract
 from featbus.evaluation._metrics import METRICS
 from featbus.evaluation._splits import (
     check_classes,
     check_overlap,
-    checked_groups,
     keep_groups_together,
     number_splits,
     repeat_splits,
 )
+from featbus.groups import check_groups, check_target
+from featbus.parameters import Interval, check_parameters
+from featbus.steps import search_in
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
@@ -38,19 +36,20 @@ _NO_GROUPS = (
     "are near-duplicates, they end up on both sides of the splits and all scores are too "
     "optimistic. Pass groups=, one value per sample."
 )
-
-
-def _checked_target(y):
-    """Return the target as an array of two or more classes."""
-    y = column_or_1d(y)
-    check_classification_targets(y)
-    if len(np.unique(y)) < 2:
-        raise ValueError(f"y has the single class {y[0]!r}, expected at least two.")
-    return y
+_CONSTRAINTS = {
+    "cv": ["cv_object"],
+    "n_repeats": [Interval(Integral, 1, None, closed="left")],
+    "target_names": ["array-like", None],
+    "pos_label": [str, Real, np.bool_, None],
+    "random_state": ["random_state"],
+    "memory": [str, os.PathLike, FeatureStore, None],
+    "n_jobs": [Integral, None],
+    "verbose": ["boolean"],
+}
 
 
 def _checked_names(labels, target_names):
-    """Return the classes' names as str."""
+    """Return the names of the classes as str."""
     if target_names is None:
         return [str(label) for label in labels]
     if not len(target_names) == len(set(target_names)) == len(labels):
@@ -75,14 +74,23 @@ def _positive_class(labels, names, pos_label):
 
 
 def _seed(random_state):
-    """Return a seed that all that is random here can be told from."""
+    """Return an integer seed."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
+def _fold_jobs(rows, splits, y, groups, names, seed):
+    """Yield the calls that fit and test each pipeline in each fold."""
+    for name, (pipeline, X) in rows.items():
+        for (repeat, fold), (train, test) in zip(number_splits(splits, len(y)), splits):
+            place = {"pipeline": name, "repeat": repeat, "fold": fold}
+            together = keep_groups_together(pipeline, y, groups, train, seed)
+            yield delayed(_run_fold)(place, together, X, y, train, test, names)
+
+
 def _run_fold(place, pipeline, X, y, train, test, class_names):
-    """Return the predictions for the test part of one fold, its timing and what a search chose."""
+    """Return the predictions for the test part of a fold, its timing, and the best parameters."""
     start = perf_counter()
     try:
         pipeline.fit(_safe_indexing(X, train), y[train])
@@ -93,8 +101,8 @@ def _run_fold(place, pipeline, X, y, train, test, class_names):
         kind, scores = _class_scores(pipeline, X_test)
     except Exception as error:
         error.add_note(
-            f"In fold {place['fold']} of {place['pipeline']!r}; images are counted within a part "
-            "of the fold."
+            f"In fold {place['fold']} of {place['pipeline']!r}; positions of images are those in "
+            "the training or test part."
         )
         raise
     predictions = pd.DataFrame(
@@ -108,16 +116,16 @@ def _run_fold(place, pipeline, X, y, train, test, class_names):
 
 
 def _best(place, pipeline):
-    """Return what a search chose, or None without a search."""
+    """Return the best parameters that a search found, or None without a search."""
     search = search_in(pipeline)
     if search is None:
         return None
-    # Where `refit` chose by something else than one score, there is none.
+    # There is none if `refit` is a callable.
     return place | {"score": getattr(search, "best_score_", np.nan), "params": search.best_params_}
 
 
 def _class_scores(pipeline, X):
-    """Return what the scores are, and one column of them for each class."""
+    """Return the kind of scores, and one column of them per class."""
     if hasattr(pipeline, "predict_proba"):
         return "probability", pipeline.predict_proba(X)
     decision = pipeline.decision_function(X)
@@ -127,7 +135,7 @@ def _class_scores(pipeline, X):
 
 
 def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
-    """Say in words what was evaluated, and how."""
+    """Describe in words what was evaluated, and how."""
     counts = np.unique(y, return_counts=True)[1]
     classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
     if groups is None:
@@ -147,7 +155,7 @@ def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
 
 
 def _versions():
-    """Return the versions of Python and of the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -158,7 +166,7 @@ def _versions():
 
 
 def _score_folds(frames, labels, names, positive):
-    """Return the metrics of each fold, one row each."""
+    """Return the metrics, one row per fold."""
     rows = []
     for frame in frames:
         overall, _ = fold_metrics(frame, labels, names, positive)(np.ones((1, len(frame))))
@@ -167,7 +175,7 @@ def _score_folds(frames, labels, names, positive):
     return pd.DataFrame(rows)
 
 
-def _join(frames, groups):
+def _join_predictions(frames, groups):
     """Return the predictions of all folds with their groups, ordered by pipeline and sample."""
     predictions = pd.concat(frames, ignore_index=True)
     position = predictions["index"]
@@ -197,7 +205,7 @@ def evaluate(
     Parameters
     ----------
     pipelines : estimator or dict of str to estimator
-        One classifier, usually a pipeline, or several by name. They are cloned, never fitted. A
+        A classifier, usually a pipeline, or several by name. They are cloned, never fitted. A
         search such as `GridSearchCV` chooses its parameters within each training part.
     X : sequence of length n_samples
         Images in any form of the image contract, or rows of features.
@@ -207,23 +215,24 @@ def evaluate(
         Samples that belong together, such as images of one patient. No group is ever on both sides
         of a split. None counts every sample as independent, with a warning.
     cv : int, splitter or iterable of (train, test), default=5
-        Number of folds of a stratified, shuffled cross-validation, or how to split instead, as
-        in scikit-learn.
+        Number of folds of a stratified, shuffled cross-validation, or another way to split, as in
+        scikit-learn.
     n_repeats : int, default=1
-        How often to cross-validate, with other folds each time; `cv` is a number then.
+        Number of times to repeat the cross-validation with different folds; requires a number as
+        `cv`.
     target_names : sequence of str of length n_classes, default=None
         Names of the classes, in the order of the sorted labels.
     pos_label : str or int, default=None
         The class that sensitivity, specificity, precision, NPV, F1, ROC AUC and PR AUC are about,
         against all others: a label in `y` or one of `target_names`. None takes the larger label of
-        two, as scikit-learn does, and the mean over all classes of more than two.
+        two, as scikit-learn does, and the mean over all classes if there are more.
     random_state : int, RandomState instance or None, default=0
-        Seed of the shuffling and of the intervals' resamples; the result keeps it. Seeds of the
-        pipelines are theirs.
+        Seed of the shuffling and of the intervals' resamples, kept in the result. It does not seed
+        the pipelines.
     memory : str, os.PathLike, FeatureStore or None, default=None
-        Where `FeatureBus` keeps the rows of images for the next run. None keeps none.
+        Where `FeatureBus` keeps the rows of images for the next run. None does not keep them.
     n_jobs : int, default=None
-        Number of parallel fits, and of batches of images, see `joblib.Parallel`.
+        Number of parallel fits, and of parallel batches of images, see `joblib.Parallel`.
     verbose : bool, default=False
         Whether to show a progress bar, if on a terminal.
 
@@ -235,8 +244,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a group is on both sides of a split, or of one within a training part; if a training
-        part lacks a class; if lengths or names do not match.
+        If a group is on both sides of a split, or of a split within a training part; if a training
+        part lacks a class; if lengths or names do not match; if a parameter is invalid.
 
     Warns
     -----
@@ -251,20 +260,21 @@ def evaluate(
     -----
     With an integer `cv` and groups, the splits are those of
     ``StratifiedGroupKFold(cv, shuffle=True, random_state=random_state)`` of scikit-learn 1.8 and
-    later. Before, shuffling undid the stratification. Each repeat adds 1 to the seed.
+    later; before, its shuffling undid the stratification. Each repeat adds 1 to the seed.
 
-    Pipelines often begin with the same steps from images to rows. Those that learn nothing
-    (extractors, and image steps before them) are computed once for all pipelines and folds, before
-    the folds are made: a row depends on its image alone. Steps that learn stay in the fold. So do
-    steps whose parameters are searched: a `FeatureBus` with a store spares their repetition.
+    Pipelines often begin with the same steps from images to rows. If these learn nothing
+    (extractors, and image steps before them), or are frozen, they are computed once for all
+    pipelines and folds, before the folds are made: each row depends on its image alone. Steps that
+    learn stay in the fold. So do steps whose parameters are searched: use a `FeatureBus` with a
+    store to compute their rows once.
 
-    What cross-validates in its own `fit` (searches, `CalibratedClassifierCV`,
+    Estimators that cross-validate in `fit` (searches, `CalibratedClassifierCV`,
     `TunedThresholdClassifierCV`, `StackingClassifier`, `LogisticRegressionCV`, `RFECV`,
-    `SequentialFeatureSelector`), evaluated itself or as a step of a pipeline before any sampler,
-    keeps groups together within the training part, too, where its `cv` is a number or None; a
-    splitter that separates them is refused.
+    `SequentialFeatureSelector`) keep groups together within the training part, too, if their `cv`
+    is a number or None; a splitter that separates groups is refused. This holds for estimators
+    evaluated directly and for steps of a pipeline before any sampler.
 
-    Metrics that need a class which a test part lacks are NaN in that fold, and left out of the
+    Metrics that need a class missing from a test part are NaN in that fold, and left out of the
     means.
 
     Examples
@@ -286,16 +296,17 @@ def evaluate(
     >>> result.scores.shape, result.predictions.shape
     ((5, 14), (60, 9))
     """
+    values = {"cv": cv, "n_repeats": n_repeats, "target_names": target_names}
+    values |= {"pos_label": pos_label, "random_state": random_state, "memory": memory}
+    check_parameters(_CONSTRAINTS, values | {"n_jobs": n_jobs, "verbose": verbose})
     pipelines = dict(pipelines) if isinstance(pipelines, Mapping) else {"pipeline": pipelines}
     if not pipelines:
         raise ValueError("Got no pipelines, expected at least one.")
     check_consistent_length(X, y, groups)
-    y = _checked_target(y)
+    y, labels, _ = check_target(y)
+    groups = check_groups(groups)
     if groups is None:
         warnings.warn(_NO_GROUPS, UserWarning, stacklevel=2)
-    else:
-        groups = checked_groups(groups)
-    labels = np.unique(y)
     names = _checked_names(labels, target_names)
     positive = _positive_class(labels, names, pos_label)
     seed = _seed(random_state)
@@ -304,27 +315,14 @@ def evaluate(
     check_classes(splits, y, labels, names)
 
     rows = extract(pipelines, X, memory, n_jobs, verbose)
-    jobs = [
-        (
-            {"pipeline": name, "repeat": repeat, "fold": fold},
-            keep_groups_together(rows[name][0], y, groups, train, seed),
-            rows[name][1],
-            train,
-            test,
-        )
-        for name in pipelines
-        for (repeat, fold), (train, test) in zip(number_splits(splits, len(y)), splits)
-    ]
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_run_fold)(place, pipeline, X, y, train, test, names)
-        for place, pipeline, X, train, test in jobs
-    )
+    jobs = list(_fold_jobs(rows, splits, y, groups, names, seed))
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     hidden = None if verbose else True  # None: hidden unless on a terminal
     results = list(tqdm(results, "evaluate", len(jobs), unit="fit", disable=hidden))
     frames, timings, best = zip(*results)
     return Evaluation(
         scores=_score_folds(frames, labels, names, positive),
-        predictions=_join(frames, groups),
+        predictions=_join_predictions(frames, groups),
         labels=labels,
         target_names=names,
         pos_name=None if positive is None else names[positive],
@@ -333,4 +331,5 @@ def evaluate(
         timings=pd.DataFrame(timings),
         best_params=pd.DataFrame([found for found in best if found is not None], columns=_BEST),
         random_state=seed,
+        has_groups=groups is not None,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from html import escape
 from itertools import combinations
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,54 @@ from sklearn.metrics import confusion_matrix
 from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
 from featbus.evaluation._intervals import bootstrap, percentile_interval
 from featbus.evaluation._metrics import METRICS, TITLES, FoldMetrics, ratio
-from featbus.evaluation._plots import plot_confusion_matrices
+from featbus.evaluation._plots import plot
+from featbus.evaluation._report import write_report
+from featbus.files import written_whole
 
-# What the printed table shows of them.
+# The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
 _PLACE = ["pipeline", "repeat", "fold"]
 
 
+class Pooled(NamedTuple):
+    """Predictions of one pipeline as arrays; classes are positions in `Evaluation.labels`.
+
+    Attributes
+    ----------
+    index : ndarray of int of shape (n_predictions,)
+        Positions of the samples in `X`.
+    target, predicted : ndarray of int of shape (n_predictions,)
+        The true and the predicted classes.
+    scores : ndarray of float of shape (n_predictions, n_classes)
+        Probabilities or decision values.
+    kind : {"probability", "decision"}
+        Which of the two.
+    """
+
+    index: np.ndarray
+    target: np.ndarray
+    predicted: np.ndarray
+    scores: np.ndarray
+    kind: str
+
+
+def _pool(predictions, labels, names):
+    """Return rows of `Evaluation.predictions` as `Pooled`."""
+    target, predicted = (np.searchsorted(labels, predictions[c]) for c in ("target", "predicted"))
+    for kind in ("probability", "decision"):
+        scores = predictions.reindex(columns=[f"{kind}_{name}" for name in names])
+        # Pipelines with the other kind of scores leave these columns empty.
+        if scores.notna().all(axis=None):
+            index, scores = predictions["index"].to_numpy(), scores.to_numpy(dtype=np.float64)
+            return Pooled(index, target, predicted, scores, kind)
+    raise ValueError(
+        "Found predictions without scores, expected the columns probability_<class> or "
+        "decision_<class>."
+    )
+
+
 def fold_metrics(predictions, labels, names, positive):
-    """Return the metrics of one fold's predictions, for weights to come.
+    """Return the metrics of the predictions of one fold.
 
     Parameters
     ----------
@@ -38,23 +77,13 @@ def fold_metrics(predictions, labels, names, positive):
     FoldMetrics
         A function of the samples' weights.
     """
-    probabilities, decisions = (
-        predictions.reindex(columns=[f"{kind}_{name}" for name in names])
-        for kind in ("probability", "decision")
-    )
-    has_probabilities = bool(probabilities.notna().all(axis=None))
-    return FoldMetrics(
-        predictions["target"],
-        predictions["predicted"],
-        (probabilities if has_probabilities else decisions).to_numpy(dtype=np.float64),
-        labels,
-        positive=positive,
-        probabilities=has_probabilities,
-    )
+    _, target, predicted, scores, kind = _pool(predictions, labels, names)
+    probabilities = kind == "probability"
+    return FoldMetrics(target, predicted, scores, positive=positive, probabilities=probabilities)
 
 
 def _summary(values, resampled):
-    """Return mean, standard deviation and interval; the first axis are folds and resamples."""
+    """Return mean, standard deviation and interval, along the axis of folds or resamples."""
     values = pd.DataFrame(values)
     low, high = percentile_interval(resampled)
     return np.stack([values.mean(), values.std(), low, high], axis=-1)
@@ -65,7 +94,7 @@ def _columns():
 
 
 def _plain(value):
-    """Return a value as JSON has it."""
+    """Return a value in the types of JSON."""
     if isinstance(value, pd.DataFrame):
         return {str(name): _plain(column.tolist()) for name, column in value.items()}
     if isinstance(value, dict):
@@ -85,10 +114,9 @@ def _cell(mean, std):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
-    Printing it shows the table. It is made by `evaluate`, not by hand; its parameters are its
-    attributes.
+    Printing it shows the table. It is made by `evaluate`; its parameters are its attributes.
 
     Parameters
     ----------
@@ -96,32 +124,34 @@ class Evaluation:
         One row per pipeline, repeat and fold: ``pipeline``, ``repeat``, ``fold``, ``accuracy``,
         ``balanced_accuracy``, ``sensitivity``, ``specificity``, ``precision``, ``npv``, ``f1``,
         ``mcc``, see `confusion_metrics`; ``roc_auc``, the area under the ROC curve; ``pr_auc``,
-        average precision; ``brier``, the mean squared error of the probabilities, summed over the
-        classes of more than two, NaN where there are decision values only.
+        average precision; ``brier``, the mean squared error of the probabilities (summed over the
+        classes if there are more than two), NaN for decision values.
     predictions : DataFrame
         One row per pipeline, repeat and tested sample: ``pipeline``, ``repeat``, ``index``
-        (position in `X`), ``fold``, ``group`` (the index where there are no groups), ``target``,
+        (position in `X`), ``fold``, ``group`` (the index if there are no groups), ``target``,
         ``predicted`` (labels as in `y`), and for each class ``probability_<name>``, or
-        ``decision_<name>`` for classifiers that have decision values only.
+        ``decision_<name>`` for classifiers without probabilities.
     labels : ndarray of shape (n_classes,)
         The classes, sorted.
     target_names : list of str
         Their names.
     pos_name : str or None
-        Name of the class that the metrics are about; None where they are the mean over all.
+        Name of the class that the metrics are about; None for the mean over all classes.
     protocol : str
         What was evaluated, and how.
     versions : dict of str to str
-        Python, and the packages that numbers depend on.
+        Versions of Python, and of the packages that the numbers depend on.
     timings : DataFrame
         One row per pipeline, repeat and fold: ``pipeline``, ``repeat``, ``fold``, ``n_train`` and
-        ``n_test`` samples, ``fit_s`` and ``predict_s`` seconds, without the steps from images to
-        rows that were computed before.
+        ``n_test`` samples, ``fit_s`` and ``predict_s`` seconds, excluding the steps from images to
+        rows that were computed before the folds.
     best_params : DataFrame
         One row per fold of each pipeline that is a search, or ends in one: ``pipeline``,
-        ``repeat``, ``fold``, ``score`` (the inner one), ``params`` (what it chose).
+        ``repeat``, ``fold``, ``score`` (of the inner cross-validation), ``params`` (the best ones).
     random_state : int
         Seed of the folds and of the intervals.
+    has_groups : bool
+        Whether the samples had groups. Without them, each counted as independent.
 
     See Also
     --------
@@ -129,14 +159,14 @@ class Evaluation:
 
     Notes
     -----
-    An interval is that of the mean over the folds. Groups are drawn with replacement, as many as
-    there are, 1,000 times over; each time the metrics of every fold are computed of the samples
-    drawn, however often, and averaged over the folds, each fold weighted by the share of its
-    samples that was drawn. The interval holds the middle 95 % of these means [1]_ [2]_. The same
-    draws serve all pipelines, so that differences are paired.
+    Intervals are those of the mean over the folds. Groups are drawn with replacement, as many as
+    there are, 1,000 times. Each time, the metrics of every fold are computed from the samples
+    drawn, as often as they were drawn, and averaged over the folds, each fold weighted by the share
+    of its samples that was drawn. The interval contains the middle 95% of these means [1]_ [2]_.
+    All pipelines use the same draws, so that differences are paired.
 
-    It is an interval for how well the pipelines as fitted in these folds do on other groups
-    [3]_: it does not hold what other training images would change. Predictions of different folds
+    The interval tells how well the pipelines as fitted in these folds do on other groups [3]_; it
+    does not include the variation due to other training images. Predictions of different folds
     come from different models, and their scores are not pooled: the area under a curve of pooled
     scores is biased [4]_.
 
@@ -164,13 +194,50 @@ class Evaluation:
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     best_params: pd.DataFrame = field(default_factory=pd.DataFrame)
     random_state: int = 0
+    has_groups: bool = True
+
+    @property
+    def pipeline_names(self):
+        """Names of the pipelines, a list of str."""
+        return self.predictions["pipeline"].unique().tolist()
+
+    @property
+    def shown_classes(self):
+        """Positions of the classes that curves are about, a list of int."""
+        names = list(self.target_names)
+        return list(range(len(names))) if self.pos_name is None else [names.index(self.pos_name)]
+
+    def pooled(self, pipeline):
+        """Return the out-of-fold predictions of a pipeline, of all folds and repeats.
+
+        Parameters
+        ----------
+        pipeline : str
+            Name of the pipeline.
+
+        Returns
+        -------
+        Pooled
+            ``index``, ``target``, ``predicted``, ``scores`` and ``kind``, "probability" or
+            "decision"; classes are positions in `labels`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such pipeline, or it has no scores.
+        """
+        return _pool(self._rows(pipeline), self.labels, self.target_names)
+
+    def _rows(self, pipeline):
+        """Return the rows of `predictions` of a pipeline."""
+        return self.predictions[self.predictions["pipeline"] == self._checked_name(pipeline)]
 
     @cached_property
     def _folds(self):
         """Return the metrics of each fold, and the group of each of its samples, by pipeline."""
-        positive = None if self.pos_name is None else self.target_names.index(self.pos_name)
+        positive = None if self.pos_name is None else self.shown_classes[0]
         group = pd.Series(pd.factorize(self.predictions["group"])[0], self.predictions.index)
-        folds = {name: [] for name in self._names()}
+        folds = {name: [] for name in self.pipeline_names}
         for (name, _, _), rows in self.predictions.groupby(_PLACE, sort=False):
             metrics = fold_metrics(rows, self.labels, self.target_names, positive)
             folds[name].append((metrics, group[rows.index].to_numpy()))
@@ -191,15 +258,12 @@ class Evaluation:
             resampled = self._resampled[name][1]
             blocks += [_summary(values[:, i], resampled[:, i]) for i in range(len(self.labels))]
         index = pd.MultiIndex.from_product(
-            [self._names(), self.target_names], names=["pipeline", "class"]
+            [self.pipeline_names, self.target_names], names=["pipeline", "class"]
         )
         return pd.DataFrame(np.reshape(blocks, (len(blocks), -1)), index, _columns())
 
-    def _names(self):
-        return self.predictions["pipeline"].unique().tolist()
-
     def _checked_name(self, pipeline):
-        names = self._names()
+        names = self.pipeline_names
         if pipeline is None and len(names) == 1:
             return names[0]
         if pipeline not in names:
@@ -213,43 +277,43 @@ class Evaluation:
         -------
         DataFrame
             One row per pipeline; columns (metric, "mean"), (metric, "std"), the standard deviation
-            over the folds, whose divisor is the number of folds less one, and (metric, "low") and
-            (metric, "high"), the ends of the 95 % interval of the mean.
+            over the folds with the number of folds minus one as divisor, and (metric, "low") and
+            (metric, "high"), the ends of the 95% interval of the mean.
         """
         by_pipeline = self.scores.groupby("pipeline", sort=False)[METRICS]
         blocks = [
             _summary(by_pipeline.get_group(name), self._resampled[name][0])
-            for name in self._names()
+            for name in self.pipeline_names
         ]
         table = np.reshape(blocks, (len(blocks), -1))
-        return pd.DataFrame(table, self._names(), _columns())
+        return pd.DataFrame(table, self.pipeline_names, _columns())
 
     def per_class(self):
-        """Return the same as `to_frame` of each class against the rest.
+        """Return the same as `to_frame`, for each class against the rest.
 
         Returns
         -------
         DataFrame
-            One row per pipeline and class, columns as in `to_frame`. Here, accuracy, balanced
-            accuracy, Matthews' coefficient and Brier score, too, are those of the class against
-            the rest.
+            One row per pipeline and class, columns as in `to_frame`. Accuracy, balanced accuracy,
+            Matthews correlation coefficient and Brier score are those of the class against the
+            rest, too.
         """
         return self._class_table.copy()
 
     def published_table(self, pipeline=None):
-        """Return the table that papers print: counts and percentages of each class.
+        """Return the table found in papers: counts and percentages of each class.
 
         Parameters
         ----------
         pipeline : str, default=None
-            Name of the pipeline; may be left out where there is only one.
+            Name of the pipeline; None if there is only one.
 
         Returns
         -------
         DataFrame
             One row per class, against the rest: the counts ``TP``, ``TN``, ``FP`` and ``FN`` over
-            the test parts of all folds and repeats, and of these counts, in per cent,
-            ``sensitivity``, ``specificity``, ``accuracy``, ``precision`` and ``F-score``.
+            the test parts of all folds and repeats, and computed from them ``sensitivity``,
+            ``specificity``, ``accuracy``, ``precision`` and ``F-score`` in percent.
 
         Raises
         ------
@@ -272,14 +336,14 @@ class Evaluation:
         return table.assign(**{name: 100 * ratio(*parts) for name, parts in rates.items()})
 
     def compare(self, metric="roc_auc", baseline=None):
-        """Compare pipelines in pairs: difference, interval and test.
+        """Compare pipelines pairwise: difference, interval and test.
 
         Parameters
         ----------
         metric : str, default="roc_auc"
             A metric of `scores`.
         baseline : str, default=None
-            Name of the pipeline that all others are compared with. None compares all pairs.
+            Name of the pipeline to compare all others with. None compares all pairs.
 
         Returns
         -------
@@ -287,16 +351,16 @@ class Evaluation:
             One row per pair:
 
             first, second
-                The pipelines; with a baseline, it is the second.
+                The pipelines; a baseline is the second.
             difference
-                Mean over the folds of the first one's metric less the second one's. Of the Brier
-                score, less is better.
+                Mean over the folds of the metric of the first minus that of the second. A lower
+                Brier score is better.
             low, high
-                Its 95 % interval, by the bootstrap over groups, the same groups for both.
+                Its 95% interval, by the bootstrap over groups, with the same draws for both.
             p_value
                 Of the corrected resampled t-test over the folds.
             p_holm
-                The same, adjusted for the number of rows by the method of Holm.
+                The same, adjusted for the number of rows by Holm's method.
 
         Raises
         ------
@@ -306,17 +370,17 @@ class Evaluation:
         Notes
         -----
         Interval and p-value answer different questions, and may disagree. The interval is about the
-        pipelines as fitted in these folds, on other groups. The test is about the way of training
-        [1]_: the differences of J folds, of mean d and variance s², give
+        pipelines as fitted in these folds, on other groups. The test is about the training
+        procedure [1]_: differences of J folds with mean d and variance s² give
         t = d / sqrt((1 / J + n_test / n_train) s²) with J - 1 degrees of freedom. The second term
-        is for training parts that share samples.
+        accounts for training parts that share samples.
 
         References
         ----------
         .. [1] Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 52
            (2003) 239-281, doi:10.1023/A:1024068626366.
         """
-        names = self._names()
+        names = self.pipeline_names
         if metric not in METRICS:
             raise ValueError(f"metric is {metric!r}, expected one of {METRICS}.")
         if len(names) < 2:
@@ -347,7 +411,7 @@ class Evaluation:
         }
 
     def to_json(self, path=None):
-        """Return or write all that is known, as JSON.
+        """Return or write the whole result as JSON.
 
         Parameters
         ----------
@@ -358,8 +422,8 @@ class Evaluation:
         -------
         str or None
             An object with the attributes of the evaluation, and ``table``, a list of pipeline,
-            metric, mean, std, low and high. Tables are objects of columns; NaN is null. What JSON
-            has no form for, such as an estimator that a search chose, is its text.
+            metric, mean, std, low and high. Tables are objects of columns; NaN is null. Values
+            without a JSON type, such as an estimator chosen by a search, become their text.
         """
         table = self.to_frame().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
@@ -369,25 +433,33 @@ class Evaluation:
         )
         if path is None:
             return text
-        Path(path).write_text(text, encoding="utf-8")
+        with written_whole(path) as hidden:
+            hidden.write_text(text, encoding="utf-8")
         return None
 
     def to_html(self, path, *, images=None, audit=None, title=None):
-        """Write a report: one file with tables and figures, for any browser.
+        """Write a report: one HTML file with tables and figures, for any browser.
 
         Parameters
         ----------
         path : str or os.PathLike
-            The file to write.
+            The file to write. An existing file is replaced in one step at the end.
         images : batch of images, default=None
-            The images that were evaluated, to show the most wrong ones.
-        audit : object, default=None
-            What a leakage audit of the same images found.
+            The images of the rows of `X`, in the same order, see :ref:`images`. Paths are read one
+            at a time. With images, the report shows those with the most confident errors, and
+            describes sizes and brightness.
+        audit : AuditReport, default=None
+            The result of `featbus.model_selection.audit` for the same images.
         title : str, default=None
             Title of the report.
-        """
-        from featbus.evaluation._report import write_report
 
+        Raises
+        ------
+        ValueError
+            If there are fewer images than samples, or an image is invalid.
+        OSError
+            If the file cannot be written, or an image cannot be read.
+        """
         write_report(self, path, images=images, audit=audit, title=title)
 
     def plot(self, name):
@@ -396,15 +468,19 @@ class Evaluation:
         Parameters
         ----------
         name : str
-            Which one, such as ``"roc"``; the error for an unknown name lists all.
+            "confusion_matrices", "roc", "precision_recall", "calibration", "score_distributions" or
+            "intervals".
 
         Returns
         -------
         matplotlib.figure.Figure
-            The figure.
-        """
-        from featbus.evaluation._plots import plot
+            The figure. It is not managed by pyplot: it needs no closing, and ``savefig`` writes it.
 
+        Raises
+        ------
+        ValueError
+            If there is no such figure, or no pipeline has the probabilities that it needs.
+        """
         return plot(self, name)
 
     def confusion_matrix(self, pipeline=None):
@@ -413,7 +489,7 @@ class Evaluation:
         Parameters
         ----------
         pipeline : str, default=None
-            Name of the pipeline; may be left out where there is only one.
+            Name of the pipeline; None if there is only one.
 
         Returns
         -------
@@ -425,28 +501,15 @@ class Evaluation:
         ValueError
             If there is no such pipeline, or `pipeline` is None and there are several.
         """
-        pipeline = self._checked_name(pipeline)
-        rows = self.predictions[self.predictions["pipeline"] == pipeline]
+        rows = self._rows(pipeline)
         return pd.DataFrame(
             confusion_matrix(rows["target"], rows["predicted"], labels=self.labels),
             index=pd.Index(self.target_names, name="true"),
             columns=pd.Index(self.target_names, name="predicted"),
         )
 
-    def plot_confusion_matrices(self):
-        """Draw the confusion matrices of all pipelines side by side.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Each cell has its count and its share of the true class.
-        """
-        return plot_confusion_matrices(
-            {name: self.confusion_matrix(name) for name in self._names()}
-        )
-
     def _table(self):
-        """Return the table as text cells."""
+        """Return the printed table, cells as text."""
         folds = self.scores.groupby("pipeline", sort=False)[_SHOWN]
         mean, std = folds.mean(), folds.std()
         return pd.DataFrame(
@@ -463,7 +526,7 @@ class Evaluation:
         else:
             about = f"{self.pos_name} against the rest"
         spread = "Mean ± standard deviation over the folds."
-        more = "to_frame() has more metrics, and 95 % intervals."
+        more = "to_frame() has more metrics, and 95% intervals."
         return [self.protocol, f"{spread} All but the accuracy: {about}. {more}"]
 
     def __repr__(self):

@@ -1,44 +1,11 @@
 """Weights of columns, painted back on the image."""
 
 import numpy as np
-from sklearn.pipeline import FeatureUnion, Pipeline
 
-from featbus.base import FeatureExtractor, iter_images
-from featbus.bus import FeatureBus
+from featbus.base import ImageTransformer
 from featbus.images import fill_mask, to_float, to_gray
-from featbus.preprocessing import Resize
-
-
-def _boxes(transformer, image):
-    """Return the boxes behind all columns, as shares of the image's height and width."""
-    if isinstance(transformer, FeatureBus):
-        return _boxes(transformer.transformer_, image)
-    if isinstance(transformer, FeatureUnion):
-        parts = [_boxes(step, image) for _, step in transformer.transformer_list if step != "drop"]
-        return np.concatenate(parts)
-    if isinstance(transformer, Pipeline):
-        return _boxes_of_steps([step for _, step in transformer.steps], image)
-    if isinstance(transformer, FeatureExtractor):
-        height, width = image.shape[:2]
-        return transformer._boxes((height, width)) / [height, width, height, width]
-    raise ValueError(
-        f"{type(transformer).__name__} makes columns that no pixels stand behind, expected an "
-        "extractor, or a FeatureBus, Pipeline or FeatureUnion of extractors."
-    )
-
-
-def _boxes_of_steps(steps, image):
-    """Return the boxes of the first step that makes columns; what follows must keep them."""
-    for step in steps:
-        if isinstance(step, (FeatureBus, FeatureExtractor, FeatureUnion, Pipeline)):
-            return _boxes(step, image)
-        if isinstance(step, Resize) and step.method == "letterbox":
-            raise ValueError(
-                "Pixels of a letterboxed image are not where they were. Pass the image as "
-                "Resize(method='letterbox') makes it, and the steps behind that."
-            )
-        image = step.transform([image])[0]
-    return _boxes(steps[-1], image)
+from featbus.io import read_item
+from featbus.steps import extractions, unwrap
 
 
 def importance_map(transformer, importances, image):
@@ -47,8 +14,9 @@ def importance_map(transformer, importances, image):
     Parameters
     ----------
     transformer : estimator
-        A fitted extractor, or a `FeatureBus`, Pipeline or FeatureUnion of extractors. Image steps
-        such as `Resize` may come before, and steps that keep the columns, such as a scaler, behind.
+        A fitted extractor, or a `FeatureBus`, `FrozenEstimator`, Pipeline, FeatureUnion or
+        ColumnTransformer of extractors. Image steps such as `Resize` may come before extractors,
+        and steps that keep the columns, such as a scaler, after them.
     importances : array_like of shape (n_features,)
         A weight for each column: a linear classifier's ``coef_[0]``, a forest's
         ``feature_importances_``.
@@ -58,26 +26,32 @@ def importance_map(transformer, importances, image):
     Returns
     -------
     ndarray of float of shape (height, width)
-        Each weight spread evenly over its column's pixels of `image`, and summed.
+        The weights, each spread evenly over its column's pixels of `image`, and summed. Weights of
+        columns without pixels in the image, such as those of a letterbox's padding, are left out.
 
     Raises
     ------
     ValueError
-        If there are not as many weights as columns, or no pixels stand behind the columns.
+        If there are not as many weights as columns, or columns do not come from an extractor.
+
+    Notes
+    -----
+    Boxes of pixels are mapped back through the image steps by `ImageTransformer.map_boxes`. Other
+    steps from image to image count as a stretch from one shape to the other.
     """
-    (image,) = iter_images([image])
+    image = read_item(image, None)
     height, width = image.shape[:2]
-    importances = np.asarray(importances, dtype=np.float64)
     boxes = _boxes(transformer, image)
+    importances = np.asarray(importances, dtype=np.float64)
     if importances.shape != (len(boxes),):
         raise ValueError(
             f"importances has shape {importances.shape}, expected ({len(boxes)},): one for each "
-            "column. Pass one class's row of a coef_ of several."
+            "column. If there are several classes, pass the row of one class of coef_."
         )
-    boxes = np.rint(boxes * [height, width, height, width]).astype(np.intp)
-    top, left, bottom, right = boxes.T
-    density = importances / np.maximum((bottom - top) * (right - left), 1)
-    # Corners of all boxes, summed up along both axes, are the boxes.
+    top, left, bottom, right = _to_whole_pixels(boxes).T
+    area = (bottom - top) * (right - left)
+    density = np.divide(importances, area, out=np.zeros(len(area)), where=area > 0)
+    # The cumulative sum of the corners of all boxes, along both axes, is the sum of the boxes.
     corners = np.zeros((height + 1, width + 1))
     np.add.at(corners, (top, left), density)
     np.add.at(corners, (top, right), -density)
@@ -86,14 +60,55 @@ def importance_map(transformer, importances, image):
     return corners.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
 
 
+def _boxes(transformer, image):
+    """Return the boxes of pixels of the image behind all columns."""
+    shapes, found = {}, []
+    for steps, extractor in extractions(transformer):
+        # The parts of a union have the same steps before them.
+        key = tuple(map(id, steps))
+        if key not in shapes:
+            shapes[key] = _shapes(steps, image)
+        *before, last = shapes[key]
+        boxes = extractor._boxes(last)
+        for step, shape, after in zip(steps[::-1], before[::-1], shapes[key][::-1]):
+            boxes = _map_boxes(unwrap(step), boxes, shape, after)
+        found.append(boxes)
+    return np.concatenate(found)
+
+
+def _shapes(steps, image):
+    """Return height and width of an image before each of the steps, and after the last one."""
+    shapes = [image.shape[:2]]
+    for step in steps:
+        image = step.transform([image])[0]
+        shapes.append(image.shape[:2])
+    return shapes
+
+
+def _map_boxes(step, boxes, before, after):
+    """Map boxes after a step back to its input."""
+    if isinstance(step, ImageTransformer):
+        return step.map_boxes(boxes, before)
+    return boxes / np.tile(after, 2) * np.tile(before, 2)
+
+
+def _to_whole_pixels(boxes):
+    """Round boxes to whole pixels, at least one for each side that is not empty."""
+    start, stop = boxes[:, :2], boxes[:, 2:]
+    low, high = np.rint(start), np.rint(stop)
+    vanished = (low == high) & (start < stop)
+    low = np.where(vanished, np.floor((start + stop) / 2), low)
+    return np.hstack([low, np.where(vanished, low + 1, high)]).astype(np.intp)
+
+
 def plot_importance(transformer, importances, image, *, ax=None):
     """Paint the weights of columns on an image.
 
     Parameters
     ----------
     transformer : estimator
-        A fitted extractor, or a `FeatureBus`, Pipeline or FeatureUnion of extractors: usually the
-        part of a fitted pipeline that is before the classifier.
+        What `featbus.evaluation.importance_map` accepts: usually the steps of a fitted pipeline
+        before the classifier.
     importances : array_like of shape (n_features,)
         A weight for each column: a linear classifier's ``coef_[0]``, a forest's
         ``feature_importances_``.
@@ -105,13 +120,13 @@ def plot_importance(transformer, importances, image, *, ax=None):
     Returns
     -------
     matplotlib.axes.Axes
-        The image in grey; red where the weights behind a pixel add up to more than 0, blue where to
-        less, the stronger the more opaque.
+        The image in gray; red where the weights behind a pixel sum to more than 0, blue where they
+        sum to less. Stronger weights are more opaque.
 
     Raises
     ------
     ValueError
-        If there are not as many weights as columns, or no pixels stand behind the columns.
+        If there are not as many weights as columns, or columns do not come from an extractor.
 
     See Also
     --------
@@ -119,9 +134,9 @@ def plot_importance(transformer, importances, image, *, ax=None):
 
     Notes
     -----
-    A weight says where the classifier looks in every image, not what it found in this one; multiply
-    the weights by the (scaled) row of the image for that: then the sum is the classifier's decision
-    less its intercept. Columns of the whole image colour all of it.
+    A weight tells where the classifier looks in every image, not what it found in this one. For
+    that, multiply the weights by the (scaled) row of the image: they then sum to the classifier's
+    decision value minus its intercept. Columns of the whole image color all of it.
 
     Examples
     --------
@@ -133,8 +148,8 @@ def plot_importance(transformer, importances, image, *, ax=None):
     """
     from matplotlib import pyplot as plt
 
+    image = read_item(image, None)
     heat = importance_map(transformer, importances, image)
-    (image,) = iter_images([image])
     ax = plt.figure(layout="constrained").gca() if ax is None else ax
     ax.imshow(fill_mask(to_float(to_gray(image))), cmap="gray", vmin=0, vmax=1)
     limit = np.abs(heat).max() or 1.0

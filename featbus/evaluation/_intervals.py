@@ -1,51 +1,44 @@
-"""Intervals of metrics by the bootstrap over groups."""
+"""Intervals of metrics, by the bootstrap over groups."""
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from featbus.evaluation._metrics import ratio
+from featbus.groups import resample_groups
 
 N_RESAMPLES = 1000
-_TAILS = [2.5, 97.5]  # per cent
+_TAILS = [2.5, 97.5]  # percentiles
 _CHUNK = 1_000_000  # weights of samples at a time: the arrays of a chunk take some 50 MB
 
 
 def mean_over_folds(folds, counts):
-    """Return the metrics' means over folds, for any weights of the groups.
+    """Average the metrics over the folds, for any weights of the groups.
 
     Parameters
     ----------
     folds : list of (FoldMetrics, ndarray of int)
-        The metrics of each fold, and the group of each of its samples: a column of `counts`.
+        The metrics of each fold, and the group of each of its samples (a column of `counts`).
     counts : ndarray of float of shape (n_weightings, n_groups)
         How often each group counts.
 
     Returns
     -------
     overall : ndarray of shape (n_weightings, n_metrics)
-        Of all classes, or the positive one.
+        Metrics of all classes, or the positive one.
     of_class : ndarray of shape (n_weightings, n_classes, n_metrics)
-        Of each class against the rest.
+        Metrics of each class against the rest.
     """
     sums = [0.0, 0.0]
     totals = [0.0, 0.0]
     for metrics, group in folds:
         weights = counts[:, group]
         for i, values in enumerate(metrics(weights)):
-            # A fold counts by how many of its samples were drawn; in the sample itself, all alike.
+            # Each fold is weighted by the share of its samples that was drawn.
             share = weights.mean(axis=1).reshape(-1, *[1] * (values.ndim - 1))
             known = ~np.isnan(values)
             sums[i] = sums[i] + np.where(known, share * values, 0)
             totals[i] = totals[i] + np.where(known, share, 0)
     return tuple(map(ratio, sums, totals))
-
-
-def resample_groups(n_groups, size, rng):
-    """Return how often each group is drawn, one line per resample, in as many draws as groups."""
-    drawn = rng.randint(n_groups, size=(size, n_groups))
-    cells = drawn + n_groups * np.arange(size)[:, np.newaxis]
-    counts = np.bincount(cells.ravel(), minlength=size * n_groups)
-    return counts.reshape(size, n_groups).astype(np.float64)
 
 
 def bootstrap(pipelines, n_groups, random_state, n_resamples=N_RESAMPLES):
@@ -65,7 +58,7 @@ def bootstrap(pipelines, n_groups, random_state, n_resamples=N_RESAMPLES):
     Returns
     -------
     dict of str to tuple of ndarray
-        For each pipeline what `mean_over_folds` returns, a line per resample.
+        What `mean_over_folds` returns for each pipeline, one row per resample.
     """
     rng = check_random_state(random_state)
     n_samples = max(sum(len(group) for _, group in folds) for folds in pipelines.values())
@@ -79,7 +72,7 @@ def bootstrap(pipelines, n_groups, random_state, n_resamples=N_RESAMPLES):
 
 
 def percentile_interval(resampled):
-    """Return the ends of the 95 % percentile interval along the first axis."""
+    """Return the ends of the 95% percentile interval along the first axis."""
     known = ~np.isnan(resampled)
     filled = np.where(known.any(axis=0), resampled, 0)
     return np.where(known.any(axis=0), np.nanpercentile(filled, _TAILS, axis=0), np.nan)

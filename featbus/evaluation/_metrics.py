@@ -1,7 +1,8 @@
 """Metrics of a classifier, from its confusion matrix and its scores."""
 
 import numpy as np
-import pandas as pd
+
+from featbus.scores import wins_and_pairs
 
 __all__ = ["METRICS", "TITLES", "FoldMetrics", "confusion_metrics", "ratio"]
 
@@ -22,7 +23,7 @@ METRICS = list(TITLES)
 
 
 def confusion_metrics(confusion, *, positive=None):
-    """Compute what a confusion matrix tells of a classifier.
+    """Compute the metrics of a classifier that follow from its confusion matrix.
 
     Parameters
     ----------
@@ -36,12 +37,12 @@ def confusion_metrics(confusion, *, positive=None):
     Returns
     -------
     dict of str to float
-        From 0 to 1, but for ``mcc``, which goes from -1 to 1:
+        All from 0 to 1, except ``mcc``, from -1 to 1:
 
         accuracy
-            Fraction of the samples predicted as what they are.
+            Fraction of correct predictions.
         balanced_accuracy
-            Mean of all classes' sensitivities.
+            Mean of the sensitivities of all classes.
         sensitivity
             Recall, TP / (TP + FN).
         specificity
@@ -53,14 +54,13 @@ def confusion_metrics(confusion, *, positive=None):
         f1
             2 TP / (2 TP + FP + FN).
         mcc
-            Correlation coefficient of Matthews, for more than two classes as generalised by
-            Gorodkin ([1]_). 0 where all predictions are the same.
+            Matthews correlation coefficient, generalized to more than two classes by Gorodkin
+            ([1]_). 0 if all predictions are the same.
 
     Notes
     -----
-    The precision of a class that was never predicted is 0, as in scikit-learn. What needs samples
-    that are not there (the sensitivity of a class without samples) is NaN, and left out of the
-    mean over classes.
+    The precision of a class that was never predicted is 0, as in scikit-learn. The sensitivity of a
+    class without samples is NaN, and left out of the mean over classes.
 
     References
     ----------
@@ -91,25 +91,22 @@ class FoldMetrics:
 
     Parameters
     ----------
-    target, predicted : array_like of shape (n_samples,)
-        True and predicted classes.
+    target, predicted : ndarray of int of shape (n_samples,)
+        Positions of the true and the predicted classes.
     scores : ndarray of shape (n_samples, n_classes)
-        Probabilities or decision values; columns in the order of `labels`.
-    labels : array_like of shape (n_classes,)
-        All classes, also those that `target` lacks.
+        Probabilities or decision values.
     positive : int or None
         As in `confusion_metrics`.
     probabilities : bool
         Whether `scores` are probabilities; decision values have no Brier score.
     """
 
-    def __init__(self, target, predicted, scores, labels, *, positive, probabilities):
-        self._n_classes = len(labels)
+    def __init__(self, target, predicted, scores, *, positive, probabilities):
+        n_classes = scores.shape[1]
         self._positive = positive
-        true, guessed = (pd.Index(labels).get_indexer(values) for values in (target, predicted))
-        self._cells = np.eye(len(labels) ** 2)[true * len(labels) + guessed]
-        is_class = np.eye(len(labels), dtype=bool)[true]
-        self._curves = [_Curves(*columns) for columns in zip(is_class.T, scores.T)]
+        self._cells = np.eye(n_classes**2)[target * n_classes + predicted]
+        is_class = np.eye(n_classes, dtype=bool)[target]
+        self._classes = list(zip(is_class.T, scores.T))
         self._errors = (scores - is_class) ** 2 if probabilities else np.full(scores.shape, np.nan)
 
     def __call__(self, weights):
@@ -118,7 +115,7 @@ class FoldMetrics:
         Parameters
         ----------
         weights : ndarray of float of shape (n_weightings, n_samples)
-            How often each sample counts, any number of times over.
+            How often each sample counts; one row per weighting.
 
         Returns
         -------
@@ -127,20 +124,23 @@ class FoldMetrics:
         of_class : ndarray of shape (n_weightings, n_classes, n_metrics)
             The same of each class against the rest.
         """
-        confusion = (weights @ self._cells).reshape(-1, self._n_classes, self._n_classes)
-        areas = np.stack([curves(weights) for curves in self._curves], axis=1)
+        n_classes = len(self._classes)
+        confusion = (weights @ self._cells).reshape(-1, n_classes, n_classes)
+        roc, pr = (
+            np.stack([area(*columns, weights) for columns in self._classes], axis=1)
+            for area in (_roc_auc, _average_precision)
+        )
         brier = ratio(weights @ self._errors, weights.sum(axis=1, keepdims=True))
         of_class = _class_rates(confusion) | {
             "accuracy": _class_accuracy(confusion),
-            "roc_auc": areas[..., 0],
-            "pr_auc": areas[..., 1],
+            "roc_auc": roc,
+            "pr_auc": pr,
             "brier": brier,
         }
         rates = np.stack([of_class["sensitivity"], of_class["specificity"]], axis=-1)
         overall = _chosen(
-            # Of two classes, the sum over both counts each error twice.
-            _overall_rates(confusion)
-            | {"brier": brier.sum(axis=1) / (2 if self._n_classes == 2 else 1)},
+            # With two classes, the sum over both counts each error twice.
+            _overall_rates(confusion) | {"brier": brier.sum(axis=1) / (2 if n_classes == 2 else 1)},
             of_class,
             self._positive,
         )
@@ -153,30 +153,23 @@ class FoldMetrics:
         )
 
 
-class _Curves:
-    """The areas under the ROC and the precision-recall curve of one class, for any weights."""
+def _roc_auc(positive, score, weights):
+    """Return the area under the ROC curve of one class, for each weighting."""
+    return ratio(*wins_and_pairs(positive, score, weights))
 
-    def __init__(self, positive, score):
-        self._order = np.argsort(-score, kind="stable")
-        self._positive = positive[self._order]
-        score = score[self._order]
-        # A threshold lies behind each run of equal scores.
-        self._thresholds = np.flatnonzero(np.append(score[1:] != score[:-1], True))
 
-    def __call__(self, weights):
-        weights = weights[:, self._order]
-        above = np.cumsum(weights, axis=1)[:, self._thresholds]
-        weights[:, ~self._positive] = 0
-        tp = np.cumsum(weights, axis=1)[:, self._thresholds]
-        n_positive, n = tp[:, -1], above[:, -1]
-        new = np.diff(above, axis=1, prepend=0)
-        new_tp = np.diff(tp, axis=1, prepend=0)
-        # Trapezoids: each false positive is below the true ones so far, and half of those it ties.
-        roc = np.einsum("ij,ij->i", new - new_tp, tp - new_tp / 2)
-        # Steps: average precision.
-        precision = np.divide(tp, above, out=np.zeros_like(tp), where=above > 0)
-        pr = np.einsum("ij,ij->i", new_tp, precision)
-        return np.stack([ratio(roc, n_positive * (n - n_positive)), ratio(pr, n_positive)], axis=1)
+def _average_precision(positive, score, weights):
+    """Return the area under the precision-recall curve of one class, as steps."""
+    order = np.argsort(-score, kind="stable")
+    score, weights = score[order], weights[:, order]
+    # One threshold after each run of equal scores.
+    thresholds = np.flatnonzero(np.append(score[1:] != score[:-1], True))
+    above = np.cumsum(weights, axis=1)[:, thresholds]
+    weights[:, ~positive[order]] = 0
+    tp = np.cumsum(weights, axis=1)[:, thresholds]
+    precision = np.divide(tp, above, out=np.zeros_like(tp), where=above > 0)
+    area = np.einsum("ij,ij->i", np.diff(tp, axis=1, prepend=0), precision)
+    return ratio(area, tp[:, -1])
 
 
 def _mean(values, axis):
@@ -194,7 +187,7 @@ def _counts(confusion):
 
 
 def _class_rates(confusion):
-    """Return what is computed for a class against the rest."""
+    """Return the rates of each class against the rest."""
     tp, fn, fp, tn = _counts(confusion)
     return {
         "sensitivity": ratio(tp, tp + fn),
@@ -206,7 +199,7 @@ def _class_rates(confusion):
 
 
 def _overall_rates(confusion):
-    """Return what is computed for all classes together."""
+    """Return the metrics of all classes together."""
     actual, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     correct, n = np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1))
     return {
@@ -231,13 +224,13 @@ def _class_mcc(confusion):
 
 
 def _correlation(covariance, predicted, actual):
-    """Divide a covariance by the roots of both variances."""
+    """Divide a covariance by the square roots of both variances."""
     constant = (predicted == 0) & (actual > 0)
     return np.where(constant, 0.0, ratio(covariance, np.sqrt(predicted * actual)))
 
 
 def _chosen(overall, of_class, positive):
-    """Return each metric of all classes together, of the positive class, or the mean over all."""
+    """Return each metric: overall, or of the positive class, or the mean over the classes."""
     return {
         name: overall[name]
         if name in overall
@@ -250,6 +243,6 @@ def _chosen(overall, of_class, positive):
 
 
 def ratio(numerator, denominator):
-    """Divide; nothing out of nothing is NaN."""
+    """Divide; NaN where the denominator is 0."""
     defined = np.where(denominator > 0, denominator, 1)
     return np.where(denominator > 0, numerator / defined, np.nan)

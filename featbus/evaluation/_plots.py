@@ -1,6 +1,8 @@
 """Figures of an evaluation."""
 
 from collections.abc import Callable
+from functools import partial
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +12,16 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from featbus.evaluation._metrics import METRICS, TITLES
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, without yellow and black. The dash
-# says the same once more, for whoever prints in grey.
+# Okabe and Ito's colors, distinguishable for color-blind readers, without yellow and black. Dashes
+# repeat the information for prints in gray.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
 _DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)), (0, (3, 3))]
-GREY = "#808080"
+GRAY = "#808080"
+
+_MAX_WIDTH = 12  # of a figure of several columns, in inches
 
 STYLE = {
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.prop_cycle": f"cycler('color', {COLORS})",
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -25,65 +29,30 @@ STYLE = {
     "font.size": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "text.parse_math": False,  # names of classes may have a dollar sign
-    "xtick.color": GREY,
+    "text.parse_math": False,  # names may contain dollar signs
+    "xtick.color": GRAY,
     "xtick.labelcolor": "black",
-    "ytick.color": GREY,
+    "ytick.color": GRAY,
     "ytick.labelcolor": "black",
 }
 
 
 class Panel(NamedTuple):
-    """A part of a figure: its title, what draws it on axes, and its size in inches."""
+    """A part of a figure: its title, a function that draws it on axes, its size in inches."""
 
     title: str
     draw: Callable
     size: tuple = (3.6, 3.2)
 
 
-class Pooled(NamedTuple):
-    """Out-of-fold predictions of one pipeline, of all folds."""
-
-    target: np.ndarray  # positions of the classes
-    scores: np.ndarray  # (n_predictions, n_classes)
-    kind: str  # "probability" or "decision"
-
-
 class _Curve(NamedTuple):
-    """What a curve is drawn from."""
+    """The data of a curve."""
 
-    number: int  # of the colour
+    number: int  # of the color
     label: str
     is_class: np.ndarray
     score: np.ndarray
     areas: pd.Series  # means over the folds, by metric
-
-
-def pipeline_names(evaluation):
-    """Return the names of the pipelines, in their order."""
-    return evaluation.predictions["pipeline"].unique().tolist()
-
-
-def pool(evaluation, pipeline):
-    """Return the out-of-fold predictions of a pipeline."""
-    rows = evaluation.predictions
-    rows = rows[rows["pipeline"] == pipeline]
-    target = np.searchsorted(evaluation.labels, rows["target"].to_numpy())
-    for kind in ("probability", "decision"):
-        scores = rows.reindex(columns=[f"{kind}_{name}" for name in evaluation.target_names])
-        # The columns of the other kind are there too, and empty, where pipelines differ in it.
-        if scores.notna().all(axis=None):
-            return Pooled(target, scores.to_numpy(dtype=np.float64), kind)
-    raise ValueError(
-        f"The pipeline {pipeline!r} has no scores, expected the columns probability_<class> or "
-        "decision_<class> in predictions."
-    )
-
-
-def shown_classes(evaluation):
-    """Return the positions of the classes that curves are about."""
-    names = list(evaluation.target_names)
-    return range(len(names)) if evaluation.pos_name is None else [names.index(evaluation.pos_name)]
 
 
 def plot(evaluation, name):
@@ -92,15 +61,14 @@ def plot(evaluation, name):
     Parameters
     ----------
     evaluation : Evaluation
-        What `evaluate` returned.
+        The result of `evaluate`.
     name : str
-        "confusion_matrices", "roc", "precision_recall", "calibration", "score_distributions" or
-        "intervals".
+        See `Evaluation.plot`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The figure. pyplot does not know it: it needs no closing, and ``savefig`` writes it.
+        The figure, not managed by pyplot.
 
     Raises
     ------
@@ -110,13 +78,10 @@ def plot(evaluation, name):
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    if name == "confusion_matrices":
-        with rc_context({"text.parse_math": False}):
-            return _draw_matrices(Figure(layout="constrained"), _matrices(evaluation), columns=4)
     panels = make_panels(evaluation, name)
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
     width, height = panels[0].size
+    rows = ceil(len(panels) / max(1, int(_MAX_WIDTH // width)))
+    columns = ceil(len(panels) / rows)
     with rc_context(STYLE):
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -129,83 +94,64 @@ def plot(evaluation, name):
 
 
 def make_panels(evaluation, name):
-    """Return the parts of a figure of curves, distributions or intervals."""
-    if name not in _PANELS:
-        raise ValueError(f"name is {name!r}, expected one of {['confusion_matrices', *_PANELS]}.")
-    return _PANELS[name](evaluation)
-
-
-def _matrices(evaluation):
-    return {name: evaluation.confusion_matrix(name) for name in pipeline_names(evaluation)}
-
-
-def plot_confusion_matrices(matrices, columns=4):
-    """Draw confusion matrices side by side.
+    """Return the parts of a figure of an evaluation.
 
     Parameters
     ----------
-    matrices : dict of str to DataFrame of shape (n_classes, n_classes)
-        Counts by title; true classes are rows, predicted classes are columns.
-    columns : int, default=4
-        Most matrices in one row of the figure.
+    evaluation : Evaluation
+        The result of `evaluate`.
+    name : str
+        See `Evaluation.plot`.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        Each cell has its count and its share of the row, which is also its colour.
+    list of Panel
+        Panels of the same size.
+
+    Raises
+    ------
+    ValueError
+        As in `plot`.
     """
-    from matplotlib import pyplot
-
-    figure = pyplot.figure(layout="constrained")
-    with pyplot.rc_context({"text.parse_math": False}):
-        return _draw_matrices(figure, matrices, columns)
+    if name not in _PANELS:
+        raise ValueError(f"name is {name!r}, expected one of {list(_PANELS)}.")
+    return _PANELS[name](evaluation)
 
 
-def _draw_matrices(figure, matrices, columns):
-    n_classes = len(next(iter(matrices.values())))
-    columns = min(columns, len(matrices))
-    rows = -(-len(matrices) // columns)
-    side = 1.3 + 0.75 * n_classes
-    figure.set_size_inches(side * columns + 1.2, side * rows + 0.5)
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axis, (title, matrix) in zip(axes.flat, matrices.items()):
-        _draw_matrix(axis, matrix, title)
-    for axis in axes.flat[len(matrices) :]:
-        axis.set_axis_off()
-    for axis in axes[:, 0]:
-        axis.set_ylabel("True class")
-    figure.supxlabel("Predicted class", fontsize="medium")
-    return figure
+def _matrix_panels(evaluation):
+    """Return one panel per pipeline: counts, and their shares of the true class."""
+    names = evaluation.target_names
+    side = 1.3 + 0.75 * len(names)
+
+    def panel(pipeline):
+        counts = evaluation.confusion_matrix(pipeline).to_numpy()
+        draw = partial(_draw_matrix, counts=counts, names=names)
+        return Panel(str(pipeline), draw, (side + 0.4, side + 0.2))
+
+    return list(map(panel, evaluation.pipeline_names))
 
 
-def _draw_matrix(axis, matrix, title):
-    counts = matrix.to_numpy()
+def _draw_matrix(axis, counts, names):
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
-        axis.text(
-            column,
-            row,
-            f"{counts[row, column]}\n{100 * share:.0f} %",
-            ha="center",
-            va="center",
-            color="white" if share > 0.6 else "black",
-        )
-    axis.set_xticks(
-        range(len(matrix)), matrix.columns, rotation=30, ha="right", rotation_mode="anchor"
-    )
-    axis.set_yticks(range(len(matrix)), matrix.index)
+        text = f"{counts[row, column]}\n{100 * share:.0f}%"
+        color = "white" if share > 0.6 else "black"
+        axis.text(column, row, text, ha="center", va="center", color=color)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="Predicted class", ylabel="True class")
     axis.tick_params(length=0)
-    axis.set_title(title, fontsize="medium")
+    axis.spines[:].set_visible(True)
 
 
 def _curve_panels(evaluation, add_curve, decorate, kinds=("probability", "decision")):
-    """Return one panel a class with a curve a pipeline; one panel of all classes of a single one.
+    """Return a panel per class with a curve per pipeline; for one pipeline, a single panel.
 
-    `add_curve(curve)` returns x, y, what else `Axes.plot` needs and the end of the label.
+    `add_curve(curve)` returns x, y, options of `Axes.plot` and the end of the label.
     """
-    pooled = {name: pool(evaluation, name) for name in pipeline_names(evaluation)}
-    names, classes = list(evaluation.target_names), shown_classes(evaluation)
+    pooled = {name: evaluation.pooled(name) for name in evaluation.pipeline_names}
+    names, classes = list(evaluation.target_names), evaluation.shown_classes
     areas = evaluation.per_class().xs("mean", axis=1, level=1)
     curves = {
         i: [
@@ -217,7 +163,7 @@ def _curve_panels(evaluation, add_curve, decorate, kinds=("probability", "decisi
     }
     if not curves[classes[0]]:
         raise ValueError(
-            "No pipeline has probabilities, expected classifiers with predict_proba: decision "
+            "No pipeline has probabilities, expected a classifier with predict_proba: decision "
             "values cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
         )
     if len(pooled) == 1 and len(classes) > 1:
@@ -257,7 +203,7 @@ def _line(number):
 
 
 def _legend(axis, handles, labels, anchor, handlelength=2.6):
-    """Put the legend outside of the axes, where it hides nothing."""
+    """Put the legend outside of the axes."""
     legend = axis.legend(
         handles,
         [str(number) for number in range(len(labels))],
@@ -266,7 +212,7 @@ def _legend(axis, handles, labels, anchor, handlelength=2.6):
         borderaxespad=0,
         handlelength=handlelength,
     )
-    # Set afterwards, since matplotlib leaves out labels that start with an underscore.
+    # Set afterwards, because matplotlib leaves out labels that start with an underscore.
     for text, label in zip(legend.get_texts(), labels):
         text.set_text(str(label))
 
@@ -277,7 +223,7 @@ def _roc(curve):
 
 
 def _decorate_roc(axis, shares):
-    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
+    axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=0)
     axis.set(xlabel="1 - specificity", ylabel="sensitivity")
 
 
@@ -288,56 +234,40 @@ def _precision_recall(curve):
 
 def _decorate_precision_recall(axis, shares):
     for share in sorted(set(shares)):
-        axis.axhline(share, color=GREY, linewidth=0.8, zorder=0)
+        axis.axhline(share, color=GRAY, linewidth=0.8, zorder=0)
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)")
 
 
 def _calibration(curve):
-    # Ten bins of equal counts; less where there are few images.
+    # Ten bins of equal counts; fewer if there are few images.
     n_bins = int(np.clip(len(curve.score) // 15, 2, 10))
-    # Rounding may leave 0..1 by a hair.
+    # Rounding errors may leave 0..1.
     probability = np.clip(curve.score, 0, 1)
     seen, given = calibration_curve(curve.is_class, probability, n_bins=n_bins, strategy="quantile")
     return given, seen, {"marker": "o", "markersize": 3.5}, ""
 
 
 def _decorate_calibration(axis, shares):
-    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
+    axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=0)
     axis.set(xlabel="mean predicted probability", ylabel="fraction of the class")
 
 
-def _roc_panels(evaluation):
-    return _curve_panels(evaluation, _roc, _decorate_roc)
-
-
-def _precision_recall_panels(evaluation):
-    return _curve_panels(evaluation, _precision_recall, _decorate_precision_recall)
-
-
-def _calibration_panels(evaluation):
-    return _curve_panels(evaluation, _calibration, _decorate_calibration, ["probability"])
-
-
 def _distribution_panels(evaluation):
-    """Return one panel a pipeline and class: the scores for that class, by true class."""
-    names = evaluation.target_names
-    panels = []
-    for pipeline in pipeline_names(evaluation):
-        target, scores, kind = pool(evaluation, pipeline)
-        kind = "probability" if kind == "probability" else "decision value"
-        panels += [
-            _distribution_panel(str(pipeline), target, scores[:, i], f"{kind} of {names[i]}", names)
-            for i in shown_classes(evaluation)
-        ]
-    return panels
+    """Return one panel per pipeline and class: the scores for that class, by true class."""
+    return [
+        _distribution_panel(pipeline, evaluation.pooled(pipeline), i, evaluation.target_names)
+        for pipeline in evaluation.pipeline_names
+        for i in evaluation.shown_classes
+    ]
 
 
-def _distribution_panel(title, target, score, label, names):
-    if label.startswith("probability"):
+def _distribution_panel(pipeline, pooled, i, names):
+    target, score = pooled.target, pooled.scores[:, i]
+    if pooled.kind == "probability":
+        score, label = np.clip(score, 0, 1), f"probability of {names[i]}"
         edges = np.linspace(0, 1, 21)
-        score = np.clip(score, 0, 1)
     else:
-        edges = np.histogram_bin_edges(score, 20)
+        label, edges = f"decision value of {names[i]}", np.histogram_bin_edges(score, 20)
 
     def draw(axis):
         handles = []
@@ -352,11 +282,11 @@ def _distribution_panel(title, target, score, label, names):
         axis.locator_params(axis="x", nbins=6)
         _legend(axis, handles, [f"truly {name}" for name in names], (-0.02, -0.24))
 
-    return Panel(title, draw, (3.6, 2.7 + 0.19 * len(names)))
+    return Panel(str(pipeline), draw, (3.6, 2.7 + 0.19 * len(names)))
 
 
 def _interval_panels(evaluation):
-    """Return one panel: of each metric, a dot with its interval for each pipeline."""
+    """Return one panel: for each metric, a marker with its interval per pipeline."""
     frame = evaluation.to_frame()
     names = frame.index.tolist()
     # Decision values have no Brier score.
@@ -375,8 +305,8 @@ def _interval_panels(evaluation):
         axis.set_ylim(rows[-1] + pitch - 0.6, -1.1)
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-        axis.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-        axis.set_xlabel("mean and 95 % interval")
+        axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
+        axis.set_xlabel("mean and 95% interval")
         if len(names) > 1:
             _legend(axis, handles, names, anchor=(1.02, 1), handlelength=1)
 
@@ -384,9 +314,17 @@ def _interval_panels(evaluation):
 
 
 _PANELS = {
-    "roc": _roc_panels,
-    "precision_recall": _precision_recall_panels,
-    "calibration": _calibration_panels,
+    "confusion_matrices": _matrix_panels,
+    "roc": partial(_curve_panels, add_curve=_roc, decorate=_decorate_roc),
+    "precision_recall": partial(
+        _curve_panels, add_curve=_precision_recall, decorate=_decorate_precision_recall
+    ),
+    "calibration": partial(
+        _curve_panels,
+        add_curve=_calibration,
+        decorate=_decorate_calibration,
+        kinds=["probability"],
+    ),
     "score_distributions": _distribution_panels,
     "intervals": _interval_panels,
 }

@@ -1,32 +1,37 @@
-"""Grey-level co-occurrence."""
+"""Gray-level co-occurrence."""
 
 import math
-from numbers import Integral
+from numbers import Real
 
 import cv2
 import numpy as np
 
-from featbus.base import FeatureExtractor
+from featbus.base import Column, FeatureExtractor
 from featbus.feature_extraction._texture import (
-    AGGREGATIONS,
+    AGGREGATION_CONSTRAINTS,
     ANGLES,
+    LEVELS_CONSTRAINTS,
     checked_levels,
     crop_to_region,
     discretise,
 )
-from featbus.images import inside_mask, to_gray
+from featbus.images import ImageError, inside_mask, to_gray
+from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list, check_parameters
 
-# Pairs that are counted at once: few enough for little memory, and for exact counts: those of
-# OpenCV are floating-point numbers, good up to 2**24.
+# Pairs counted at a time: few enough for little memory, and for exact counts, as OpenCV counts in
+# single precision, exact up to 2**24.
 _STRIP = 2**20
-# The number of a pair is 16 bits wide. Where that leaves room, it holds the offset too.
+# The number of a pair is 16 bits wide. Where that leaves room, it encodes the offset too.
 _MOST_NUMBERS = 2**16
+_ANGLE = Interval(Real, -2 * math.pi, 2 * math.pi, closed="both")
+_OFFSET_CONSTRAINTS = {
+    "distances": [POSITIVE_INTEGER, SequenceOf(POSITIVE_INTEGER)],
+    "angles": [_ANGLE, SequenceOf(_ANGLE)],
+}
 
 
 def _offset(distance, angle):
     """Return the step ``(down, right)`` of Chebyshev length `distance`, never upwards."""
-    if abs(angle) > 2 * math.pi:
-        raise ValueError(f"Found the angle {angle}, expected radians: numpy.deg2rad converts.")
     sine, cosine = math.sin(angle), math.cos(angle)
     length = max(abs(sine), abs(cosine))
     down, right = round(distance * sine / length), round(distance * cosine / length)
@@ -48,7 +53,7 @@ def _pairs(array, offset, start, stop):
 def _histogram(numbers, n_bins):
     if numbers.size == 0 or numbers.dtype != np.uint16:
         return np.bincount(numbers, minlength=n_bins)
-    # Up to four times as quick as bincount, if the numbers lie in one row.
+    # Up to four times as fast as bincount, if the numbers lie in one row.
     return cv2.calcHist([numbers[np.newaxis]], [0], None, [n_bins], [0, n_bins]).ravel()
 
 
@@ -59,7 +64,7 @@ def _number(bins, scaled, inside, n_bins, offsets, rows, numbers):
         one, other = _pairs(scaled, offset, *rows)[0], _pairs(bins, offset, *rows)[1]
         if one.size == 0:
             continue
-        # Twice as quick as NumPy's, of arrays with gaps between the rows.
+        # Twice as fast as NumPy for arrays with gaps between the rows.
         number = cv2.add(one, other, numbers[end : end + one.size].reshape(one.shape))
         number += numbers.dtype.type(index * n_bins)
         if inside is not None:
@@ -72,8 +77,8 @@ def _number(bins, scaled, inside, n_bins, offsets, rows, numbers):
 def _count_pairs(bins, inside, n_levels, offsets):
     """Count the pairs of bins ``0 .. n_levels - 1`` at each offset, in both directions.
 
-    Yields the matrices ``(n, n_levels, n_levels)`` of the next `n` offsets: as many as are quick to
-    count and to evaluate together, before they leave the cache.
+    Yields the matrices ``(n, n_levels, n_levels)`` of the next `n` offsets: as many as are fast to
+    count and to evaluate together while they are in the cache.
     """
     n_bins = n_levels**2
     dtype = np.uint16 if n_bins <= _MOST_NUMBERS else np.int32
@@ -94,43 +99,42 @@ def _count_pairs(bins, inside, n_levels, offsets):
 
 
 def cooccurrence_matrix(levels, distances=(1,), angles=ANGLES, n_levels=None):
-    """Count how often two grey levels lie at a distance from each other.
+    """Count how often two gray levels occur at a distance from each other.
 
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
-        Grey levels from 1 to `n_levels`, see `grey_levels`. Of a masked array, only pairs wholly
-        inside the region count.
-    distances : sequence of int, default=(1,)
+        Gray levels from 1 to `n_levels`, see `grey_levels`. In a masked array, only pairs inside
+        the region are counted.
+    distances : int or sequence of int, default=(1,)
         Distances in pixels, by Chebyshev's norm: a distance of 2 at 45 degrees is two rows and two
         columns.
-    angles : sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
+    angles : float or sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
         Directions in radians: 0 is along a row, pi/2 down a column.
     n_levels : int or None, default=None
-        Number of grey levels; None for the largest that occurs.
+        Number of gray levels, up to 1024; None for the largest that occurs.
 
     Returns
     -------
     ndarray of int64 of shape (n_distances, n_angles, n_levels, n_levels)
         Entry ``[d, a, i, j]`` is the number of pairs of the levels ``i + 1`` and ``j + 1``. Each
-        pair counts in both directions: the matrices are symmetric.
+        pair is counted in both directions: the matrices are symmetric.
 
     Raises
     ------
     ValueError
-        If levels are not whole numbers from 1 to `n_levels`, if there are more than 1024, if a
-        distance is not a whole number from 1, or if an angle is larger than 2 pi.
+        If a level is not an integer from 1 to `n_levels`, or if a parameter is invalid.
 
     See Also
     --------
-    cooccurrence_features : What to compute from it.
+    cooccurrence_features : Features of the matrices.
 
     Notes
     -----
-    At a distance of 1, and along rows and columns at any, the matrices are those of
+    At a distance of 1, and along rows and columns at any distance, the matrices equal those of
     ``skimage.feature.graycomatrix(..., symmetric=True)``, with other axes and without its level 0.
-    At an angle scikit-image takes the Euclidean length: its distance 2 at 45 degrees, rounded, is
-    one row and one column.
+    At other angles, scikit-image uses the Euclidean length: its distance 2 at 45 degrees, rounded,
+    is one row and one column.
 
     Examples
     --------
@@ -139,21 +143,15 @@ def cooccurrence_matrix(levels, distances=(1,), angles=ANGLES, n_levels=None):
     array([[2, 2],
            [2, 2]])
     """
+    check_parameters(_OFFSET_CONSTRAINTS, {"distances": distances, "angles": angles})
+    distances, angles = as_list(distances), as_list(angles)
     numbers, n_levels = checked_levels(levels, n_levels)
     inside = numbers > 0 if np.ma.is_masked(levels) else None
-    # Outside the region any bin will do: it is not counted.
+    # Bins outside the region are arbitrary: they are not counted.
     bins = np.maximum(numbers, 1) - 1
-    offsets = [
-        _offset(distance, angle) for distance in _checked_distances(distances) for angle in angles
-    ]
+    offsets = [_offset(distance, angle) for distance in distances for angle in angles]
     counts = np.concatenate(list(_count_pairs(bins, inside, n_levels, offsets)))
     return counts.astype(np.int64).reshape(len(distances), len(angles), n_levels, n_levels)
-
-
-def _checked_distances(distances):
-    if not all(isinstance(distance, Integral) and distance >= 1 for distance in distances):
-        raise ValueError(f"distances is {distances!r}, expected whole numbers of pixels from 1.")
-    return distances
 
 
 def _diagonal_sums(matrices):
@@ -184,7 +182,7 @@ def _moments(p, deviation, highest=2):
 
 
 def _features(matrices):
-    """Compute the features of symmetric matrices ``(n, n_levels, n_levels)``, none of them 0."""
+    """Compute the features of symmetric matrices ``(n, n_levels, n_levels)``, none all 0."""
     n, n_levels, _ = matrices.shape
     p = matrices / matrices.sum(axis=(1, 2), keepdims=True)
     flat = p.reshape(n, -1)
@@ -214,7 +212,7 @@ def _features(matrices):
     sum_deviation = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
     sum_variance, shade, prominence = _moments(p_sum, sum_deviation, highest=4)
     entropy, marginal_entropy = _entropy(flat), _entropy(marginal)
-    # Both of IBSI's HXY1 and HXY2: the matrix is symmetric.
+    # Equals IBSI's HXY1 and HXY2, as the matrix is symmetric.
     independent_entropy = 2 * marginal_entropy
     return {
         "joint_maximum": flat.max(axis=1),
@@ -258,13 +256,13 @@ def cooccurrence_features(matrices):
     Parameters
     ----------
     matrices : array_like of shape (..., n_levels, n_levels)
-        Symmetric co-occurrence matrices, as counts or as probabilities; rows and columns stand for
-        the grey levels from 1.
+        Symmetric co-occurrence matrices, as counts or as probabilities; rows and columns are the
+        gray levels from 1.
 
     Returns
     -------
     dict of str to ndarray of shape (...)
-        IBSI's 25 grey-level co-occurrence features ([1]_, section 3.6, [2]_) by IBSI's names.
+        IBSI's 25 gray-level co-occurrence features ([1]_, section 3.6, [2]_), by IBSI's names.
         Where all pixels have one level and the definition gives 0/0, `correlation` is 1, as in
         scikit-image, and both information correlations are 0.
 
@@ -275,15 +273,16 @@ def cooccurrence_features(matrices):
 
     See Also
     --------
-    cooccurrence_matrix : Counts the pairs.
+    cooccurrence_matrix : Compute the matrices.
 
     Notes
     -----
-    Names hide traps. *Angular second moment* is scikit-image's ``ASM``; its ``energy`` is the root
-    of it. *Inverse difference moment* is its ``homogeneity``, while others call *inverse
-    difference* that. Entropies are in bits (`log2`); scikit-image's is in nats. Grey levels start
-    at 1, not at 0: averages and autocorrelation depend on it. *Cluster tendency* equals *sum
-    variance*, and *dissimilarity* equals *difference average*: IBSI lists each under both names.
+    Other libraries use other names. *Angular second moment* is scikit-image's ``ASM``, and its
+    ``energy`` is the square root of it. *Inverse difference moment* is scikit-image's
+    ``homogeneity``, a name that others use for *inverse difference*. Entropies are in bits
+    (`log2`), those of scikit-image in nats. Gray levels start at 1, not at 0: averages and
+    autocorrelation depend on it. *Cluster tendency* equals *sum variance*, and *dissimilarity*
+    equals *difference average*: IBSI lists each under both names.
 
     References
     ----------
@@ -313,45 +312,49 @@ def cooccurrence_features(matrices):
 
 
 class GLCM(FeatureExtractor):
-    """Grey-level co-occurrence: Haralick's texture features, as the IBSI standardised them.
+    """Gray-level co-occurrence: Haralick's texture features, as standardized by the IBSI.
 
-    How often two grey levels are neighbours, in four directions, is what the 25 features of each
-    distance are computed from ([1]_, [2]_).
+    The 25 features of each distance are computed from how often two gray levels are neighbors in
+    four directions ([1]_, [2]_).
 
     Parameters
     ----------
-    distances : sequence of int, default=(1,)
+    distances : int or sequence of int, default=(1,)
         Distances in pixels between the two pixels of a pair, by Chebyshev's norm: a distance of 2
         at 45 degrees is two rows and two columns. Each has its own columns.
-    angles : sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
-        Directions in radians: 0 is along a row, pi/2 down a column. Pairs count in both directions.
+    angles : float or sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
+        Directions in radians: 0 is along a row, pi/2 down a column. Pairs are counted in both
+        directions.
     levels : int, default=32
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
-        type: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
+        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
     intensity_range : tuple of float or None, default=None
-        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
-        or last bin. None for the range of each image or, if it is masked, of its region.
+        Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
+        first or last bin. None for the range of each image or, if it is masked, of its region.
     aggregation : {"average", "merge"}, default="average"
-        Whether to average the features of the angles (IBSI's *2D averaged*) or to compute them once
-        from the sum of the matrices (*2D merged*).
+        "average" averages the features of the angles (IBSI's *2D averaged*); "merge" computes them
+        once from the sum of the matrices (*2D merged*).
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in double precision.
+        Data type of the rows; the computation uses double precision.
 
     See Also
     --------
-    featbus.feature_extraction.cooccurrence_features : The features, with their traps.
+    featbus.feature_extraction.cooccurrence_features : The features, and their other names.
     featbus.feature_extraction.cooccurrence_matrix : The counts.
     featbus.feature_extraction.grey_levels : The levels.
-    LBP : Texture whatever the brightness.
+    LBP : Texture independent of brightness.
 
     Notes
     -----
-    Colour images count by their luma; 16-bit images are discretised from all their values. Of a
-    masked image only pairs of pixels that both lie in the region count. An angle at which there is
-    no pair, as in an image of one row, is left out; without a pair at any angle, the image is an
+    Columns are named ``glcm_d1_contrast``: ``glcm_d``, the distance, and IBSI's name of the
+    feature.
+
+    Color images are converted to their luma; 16-bit images are discretized from all their values.
+    In a masked image, only pairs with both pixels inside the region are counted. An angle without
+    any pair, as in an image of one row, is left out; an image without a pair at any angle is an
     error.
 
     References
@@ -373,8 +376,10 @@ class GLCM(FeatureExtractor):
     'glcm_d1_contrast'
     """
 
-    # 2: sums are in an order that does not depend on where the numbers lie in memory.
+    # 2: the order of summation does not depend on memory layout.
     _algorithm_version = 2
+
+    _parameter_constraints = _OFFSET_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
 
     def __init__(
         self,
@@ -396,23 +401,13 @@ class GLCM(FeatureExtractor):
         self.dtype = dtype
 
     def _extract(self, image):
-        self._check_parameters()
         bins, inside, n_levels = self._bins(to_gray(image))
         return np.concatenate(
-            [self._row(bins, inside, n_levels, distance) for distance in self.distances]
+            [self._row(bins, inside, n_levels, distance) for distance in as_list(self.distances)]
         )
 
-    def _check_parameters(self):
-        if self.aggregation not in AGGREGATIONS:
-            raise ValueError(
-                f"aggregation is {self.aggregation!r}, expected one of {AGGREGATIONS}."
-            )
-        if len(_checked_distances(self.distances)) == 0 or len(self.angles) == 0:
-            raise ValueError("distances or angles is empty, expected at least one of each.")
-        self._checked_dtype()
-
     def _bins(self, image):
-        """Return bins, region and number of bins; of the region, no more than the box around it."""
+        """Return bins, region and number of bins, cropped to the bounding box of the region."""
         image = crop_to_region(image)
         inside, pixels = inside_mask(image), np.ascontiguousarray(np.ma.getdata(image))
         bins, n_levels = discretise(
@@ -421,37 +416,25 @@ class GLCM(FeatureExtractor):
         return bins, inside, n_levels
 
     def _row(self, bins, inside, n_levels, distance):
-        offsets = [_offset(distance, angle) for angle in self.angles]
+        offsets = [_offset(distance, angle) for angle in as_list(self.angles)]
         groups = _count_pairs(bins, inside, n_levels, offsets)
         if self.aggregation == "merge":
             groups = [sum(counts.sum(axis=0, keepdims=True) for counts in groups)]
         groups = (counts[counts.any(axis=(1, 2))] for counts in groups)
         rows = [np.array(list(_features(counts).values())) for counts in groups if len(counts)]
         if not rows:
-            raise ValueError(
-                f"no two pixels lie at distance {distance} in the {bins.shape[0]} x "
-                f"{bins.shape[1]} pixels of the "
-                f"{'image' if inside is None else 'box around the region'}, expected at least one "
-                f"pair: {distance + 1} pixels along one of the angles. Use smaller distances, or "
-                "leave the image out."
+            box = f"{bins.shape[0]} x {bins.shape[1]} pixels"
+            raise ImageError(
+                f"found no two pixels at distance {distance} in the {box} of the "
+                f"{'image' if inside is None else 'bounding box of the region'}, expected at least "
+                f"one pair: {distance + 1} pixels along one of the angles. Use smaller distances, "
+                "or leave the image out."
             )
         return np.concatenate(rows, axis=1).mean(axis=1)
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            ``glcm_d``, the distance, and IBSI's name of the feature: ``glcm_d1_contrast``.
-        """
-        names = _features(np.ones((1, 1, 1)))
-        return np.array(
-            [f"glcm_d{distance}_{name}" for distance in self.distances for name in names],
-            dtype=object,
-        )
+    def _columns(self):
+        for distance in as_list(self.distances):
+            for name in _features(np.ones((1, 1, 1))):
+                yield Column(
+                    f"glcm_d{distance}_{name}", f"{name.replace('_', ' ')} at distance {distance}"
+                )

@@ -1,22 +1,25 @@
-"""Grey-level run lengths."""
+"""Gray-level run lengths."""
 
 import math
+from numbers import Real
 
 import cv2
 import numpy as np
 
-from featbus.base import FeatureExtractor
+from featbus.base import Column, FeatureExtractor
 from featbus.feature_extraction._texture import (
-    AGGREGATIONS,
+    AGGREGATION_CONSTRAINTS,
     ANGLES,
+    LEVELS_CONSTRAINTS,
     check_counts,
     checked_levels,
     crop_to_region,
     emphasis_features,
     grey_levels,
 )
+from featbus.parameters import SequenceOf, as_list, check_parameters
 
-# Pixels that are counted at once: what they need fits a processor's cache.
+# Pixels counted at a time: intermediate arrays fit a processor's cache.
 _STRIP = 1 << 14
 _NAMES = (
     "short_runs_emphasis",
@@ -38,29 +41,35 @@ _NAMES = (
 )
 
 
-def _direction(angle):
-    """Return which of the four directions an angle is, in steps of 45 degrees."""
-    steps = 4 * angle / math.pi
-    if abs(steps) > 8 or abs(steps - round(steps)) > 1e-6:
-        raise ValueError(
-            f"Found the angle {angle}, expected a multiple of 45 degrees in radians: "
-            "numpy.deg2rad converts."
-        )
-    return round(steps) % 4
+class _MultipleOf45Degrees:
+    """An angle along rows, columns or diagonals."""
+
+    def is_satisfied_by(self, value):
+        if not isinstance(value, Real) or not abs(value) <= 2 * math.pi:
+            return False
+        steps = 4 * value / math.pi
+        return abs(steps - round(steps)) <= 1e-6
+
+    def __str__(self):
+        return "a multiple of 45 degrees in radians, up to 2 pi (numpy.deg2rad converts)"
+
+
+_ANGLE = _MultipleOf45Degrees()
+_ANGLES_CONSTRAINTS = {"angles": [_ANGLE, SequenceOf(_ANGLE)]}
 
 
 def _lines(levels, direction):
-    """Return the pixels along each line of one direction; a row of the result ends with a 0.
+    """Return the pixels along each line of a direction, in steps of 45 degrees, as rows.
 
-    Between two lines that share a row lies a 0, too.
+    Each row of the result ends with a 0, and a 0 separates two lines that share a row.
     """
     height, width = levels.shape
     padded = np.zeros((height, width + 1), levels.dtype)
     padded[:, :width] = levels
     if direction == 0:
         return padded
-    # One column more than the image has: a step of so many pixels is a step to the next row, and
-    # one that leaves the image at a side meets a 0.
+    # `padded` has one more column than the image: a step of that many pixels leads to the next
+    # row, and a step that leaves the image at a side meets a 0.
     step = width + (2, 1, 0)[direction - 1]
     n_steps = -(-padded.size // step)
     stepped = np.zeros((n_steps + 1, step), levels.dtype)
@@ -75,7 +84,7 @@ def _count_runs(lines, n_levels):
     for start in range(0, len(lines), n_lines):
         pixels = lines[start : start + n_lines].ravel()
         edges = np.flatnonzero(pixels[1:] != pixels[:-1])
-        # The last pixel of a strip is a 0: of all runs but one of those, the end is an edge.
+        # The last pixel of a strip is 0: every run of another level ends at an edge.
         levels, lengths = pixels[edges].astype(np.intp), np.diff(edges, prepend=-1)
         inside = levels > 0
         levels, lengths = levels[inside], lengths[inside]
@@ -87,36 +96,35 @@ def _count_runs(lines, n_levels):
 
 
 def run_length_matrix(levels, angles=ANGLES, n_levels=None):
-    """Count the runs of each grey level and length.
+    """Count the runs of each gray level and length.
 
-    A run is a row of pixels of one level along a direction that no longer run contains.
+    A run is a maximal sequence of adjacent pixels of one level along a direction.
 
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
-        Grey levels from 1 to `n_levels`, see `grey_levels`. Of a masked array, runs end where the
-        region does.
-    angles : sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
+        Gray levels from 1 to `n_levels`, see `grey_levels`. In a masked array, runs end at the
+        border of the region.
+    angles : float or sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
         Directions in radians, multiples of 45 degrees: 0 is along a row, pi/2 down a column, pi/4
         down and to the right.
     n_levels : int or None, default=None
-        Number of grey levels; None for the largest that occurs.
+        Number of gray levels, up to 1024; None for the largest that occurs.
 
     Returns
     -------
     ndarray of int64 of shape (n_angles, n_levels, n_lengths)
         Entry ``[a, i, j]`` is the number of runs of the level ``i + 1`` and the length ``j + 1``,
-        up to the longest run there is.
+        up to the longest run found.
 
     Raises
     ------
     ValueError
-        If levels are not whole numbers from 1 to `n_levels`, if there are more than 1024, or if an
-        angle is not a multiple of 45 degrees, up to 2 pi.
+        If a level is not an integer from 1 to `n_levels`, or if a parameter is invalid.
 
     See Also
     --------
-    run_length_features : What to compute from it.
+    run_length_features : Features of the matrices.
 
     Examples
     --------
@@ -125,10 +133,10 @@ def run_length_matrix(levels, angles=ANGLES, n_levels=None):
     array([[1, 1],
            [1, 1]])
     """
+    check_parameters(_ANGLES_CONSTRAINTS, {"angles": angles})
     levels, n_levels = checked_levels(levels, n_levels)
-    if len(angles) == 0:
-        raise ValueError("angles is empty, expected at least one.")
-    counts = [_count_runs(_lines(levels, _direction(angle)), n_levels) for angle in angles]
+    directions = [round(4 * angle / math.pi) % 4 for angle in as_list(angles)]
+    counts = [_count_runs(_lines(levels, direction), n_levels) for direction in directions]
     matrices = np.zeros((len(counts), n_levels, max(part.shape[1] for part in counts)), np.int64)
     for matrix, part in zip(matrices, counts):
         matrix[:, : part.shape[1]] = part
@@ -141,12 +149,12 @@ def run_length_features(matrices):
     Parameters
     ----------
     matrices : array_like of shape (..., n_levels, n_lengths)
-        Run-length matrices; rows stand for the grey levels from 1, columns for the lengths from 1.
+        Run-length matrices; rows are the gray levels from 1, columns the lengths from 1.
 
     Returns
     -------
     dict of str to ndarray of shape (...)
-        IBSI's 16 grey-level run-length features ([1]_, section 3.7, [2]_) by IBSI's names.
+        IBSI's 16 gray-level run-length features ([1]_, section 3.7, [2]_), by IBSI's names.
 
     Raises
     ------
@@ -155,13 +163,13 @@ def run_length_features(matrices):
 
     See Also
     --------
-    run_length_matrix : Counts the runs.
+    run_length_matrix : Compute the matrices.
 
     Notes
     -----
-    *Run percentage* is the number of runs by that of the pixels, 0 to 1; the pixels are counted in
-    the matrix. Of a sum of the matrices of four directions each pixel counts four times, as IBSI
-    has it. Entropy is in bits.
+    *Run percentage* is the number of runs divided by the number of pixels, from 0 to 1; the pixels
+    are counted in the matrix. In a sum of the matrices of four directions, each pixel counts four
+    times, as the IBSI defines it. Entropy is in bits.
 
     References
     ----------
@@ -185,29 +193,29 @@ def run_length_features(matrices):
 
 
 class GLRLM(FeatureExtractor):
-    """Grey-level run lengths: how far one goes until the grey level changes.
+    """Gray-level run lengths: how far one goes until the gray level changes.
 
-    Coarse texture has long runs, fine texture short ones. From how many runs there are of each
-    level and length come 16 features ([1]_, [2]_).
+    Coarse texture has long runs, fine texture short ones. 16 features are computed from the number
+    of runs of each level and length ([1]_, [2]_).
 
     Parameters
     ----------
-    angles : sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
+    angles : float or sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
         Directions in radians, multiples of 45 degrees: 0 is along a row, pi/2 down a column.
     levels : int, default=32
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
-        type: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
+        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
     intensity_range : tuple of float or None, default=None
-        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
-        or last bin. None for the range of each image or, if it is masked, of its region.
+        Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
+        first or last bin. None for the range of each image or, if it is masked, of its region.
     aggregation : {"average", "merge"}, default="average"
-        Whether to average the features of the angles (IBSI's *2D averaged*) or to compute them once
-        from the sum of the matrices (*2D merged*).
+        "average" averages the features of the angles (IBSI's *2D averaged*); "merge" computes them
+        once from the sum of the matrices (*2D merged*).
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in double precision.
+        Data type of the rows; the computation uses double precision.
 
     See Also
     --------
@@ -219,8 +227,10 @@ class GLRLM(FeatureExtractor):
 
     Notes
     -----
-    Colour images count by their luma. Of a masked image only the region counts, and a run ends
-    where the region does.
+    Columns are named ``glrlm_short_runs_emphasis``: ``glrlm_`` and IBSI's name of the feature.
+
+    Color images are converted to their luma. Only pixels inside the mask are used, and runs end at
+    the border of the region.
 
     References
     ----------
@@ -240,6 +250,8 @@ class GLRLM(FeatureExtractor):
     'glrlm_short_runs_emphasis'
     """
 
+    _parameter_constraints = _ANGLES_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
+
     def __init__(
         self,
         *,
@@ -258,11 +270,6 @@ class GLRLM(FeatureExtractor):
         self.dtype = dtype
 
     def _extract(self, image):
-        if self.aggregation not in AGGREGATIONS:
-            raise ValueError(
-                f"aggregation is {self.aggregation!r}, expected one of {AGGREGATIONS}."
-            )
-        self._checked_dtype()
         levels = grey_levels(
             crop_to_region(image), self.levels, self.bin_width, self.intensity_range
         )
@@ -271,17 +278,5 @@ class GLRLM(FeatureExtractor):
             matrices = matrices.sum(axis=0)
         return np.array([values.mean() for values in run_length_features(matrices).values()])
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            ``glrlm_`` and IBSI's name of the feature: ``glrlm_short_runs_emphasis``.
-        """
-        return np.array([f"glrlm_{name}" for name in _NAMES], dtype=object)
+    def _columns(self):
+        return [Column(f"glrlm_{name}", name.replace("_", " ")) for name in _NAMES]

@@ -1,11 +1,12 @@
-"""Grey-level zone sizes."""
+"""Gray-level zone sizes."""
 
 import numpy as np
 from scipy import sparse
 from skimage.measure import label
 
-from featbus.base import FeatureExtractor
+from featbus.base import Column, FeatureExtractor
 from featbus.feature_extraction._texture import (
+    LEVELS_CONSTRAINTS,
     check_counts,
     checked_levels,
     crop_to_region,
@@ -34,7 +35,7 @@ _NAMES = (
 
 
 def _zones(levels):
-    """Return level and size of each zone; level 0 is none."""
+    """Return level and size of each zone; pixels of level 0 belong to no zone."""
     zones = label(levels, background=0, connectivity=2).ravel()
     sizes = np.bincount(zones)
     levels_of = np.zeros(len(sizes), np.int64)
@@ -43,32 +44,32 @@ def _zones(levels):
 
 
 def size_zone_matrix(levels, n_levels=None):
-    """Count the zones of each grey level and size.
+    """Count the zones of each gray level and size.
 
     A zone is a set of pixels of one level that are connected along rows, columns or diagonals.
 
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
-        Grey levels from 1 to `n_levels`, see `grey_levels`. Of a masked array, zones end where the
-        region does.
+        Gray levels from 1 to `n_levels`, see `grey_levels`. In a masked array, zones end at the
+        border of the region.
     n_levels : int or None, default=None
-        Number of grey levels; None for the largest that occurs.
+        Number of gray levels, up to 1024; None for the largest that occurs.
 
     Returns
     -------
     scipy.sparse.csr_array of int64 of shape (n_levels, n_sizes)
         Entry ``[i, j]`` is the number of zones of the level ``i + 1`` and of ``j + 1`` pixels, up
-        to the largest zone there is. Sparse, as a zone may be as large as the image.
+        to the largest zone found. Sparse, as a zone may be as large as the image.
 
     Raises
     ------
     ValueError
-        If levels are not whole numbers from 1 to `n_levels`, or if there are more than 1024.
+        If a level is not an integer from 1 to `n_levels`, or if `n_levels` is invalid.
 
     See Also
     --------
-    size_zone_features : What to compute from it.
+    size_zone_features : Features of the matrix.
 
     Examples
     --------
@@ -90,12 +91,12 @@ def size_zone_features(matrix):
     Parameters
     ----------
     matrix : array_like or sparse array of shape (n_levels, n_sizes)
-        A size-zone matrix; rows stand for the grey levels from 1, columns for the sizes from 1.
+        A size-zone matrix; rows are the gray levels from 1, columns the sizes from 1.
 
     Returns
     -------
     dict of str to float
-        IBSI's 16 grey-level size-zone features ([1]_, section 3.8, [2]_) by IBSI's names.
+        IBSI's 16 gray-level size-zone features ([1]_, section 3.8, [2]_), by IBSI's names.
 
     Raises
     ------
@@ -104,12 +105,12 @@ def size_zone_features(matrix):
 
     See Also
     --------
-    size_zone_matrix : Counts the zones.
+    size_zone_matrix : Compute the matrix.
 
     Notes
     -----
-    *Zone percentage* is the number of zones by that of the pixels, 0 to 1; the pixels are counted
-    in the matrix. Entropy is in bits.
+    *Zone percentage* is the number of zones divided by the number of pixels, from 0 to 1; the
+    pixels are counted in the matrix. Entropy is in bits.
 
     References
     ----------
@@ -130,7 +131,7 @@ def size_zone_features(matrix):
         if matrix.ndim != 2:
             raise ValueError(f"Expected a matrix of shape (n_levels, n), got {matrix.shape}.")
     entries = sparse.coo_array(matrix)
-    # Few of the sizes occur.
+    # Only the sizes that occur: few of them do.
     sizes, columns = np.unique(entries.col + 1, return_inverse=True)
     counts = np.zeros((1, entries.shape[0], max(len(sizes), 1)))
     np.add.at(counts[0], (entries.row, columns), entries.data)
@@ -139,10 +140,10 @@ def size_zone_features(matrix):
 
 
 class GLSZM(FeatureExtractor):
-    """Grey-level zone sizes: how large the patches of one grey level are.
+    """Gray-level zone sizes: how large the patches of one gray level are.
 
-    A zone is a set of connected pixels of one level, whatever its direction. From how many zones
-    there are of each level and size come 16 features ([1]_, [2]_).
+    A zone is a set of connected pixels of one level. 16 features are computed from the number of
+    zones of each level and size ([1]_, [2]_).
 
     Parameters
     ----------
@@ -150,13 +151,13 @@ class GLSZM(FeatureExtractor):
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
-        type: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
+        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
     intensity_range : tuple of float or None, default=None
-        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
-        or last bin. None for the range of each image or, if it is masked, of its region.
+        Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
+        first or last bin. None for the range of each image or, if it is masked, of its region.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in double precision.
+        Data type of the rows; the computation uses double precision.
 
     See Also
     --------
@@ -168,9 +169,11 @@ class GLSZM(FeatureExtractor):
 
     Notes
     -----
-    Colour images count by their luma. Of a masked image only the region counts, and a zone ends
-    where the region does. Pixels that touch at a corner are connected, as with IBSI in two
-    dimensions.
+    Columns are named ``glszm_small_zone_emphasis``: ``glszm_`` and IBSI's name of the feature.
+
+    Color images are converted to their luma. Only pixels inside the mask are used, and zones end at
+    the border of the region. Pixels that touch at a corner are connected, as the IBSI defines it in
+    two dimensions.
 
     References
     ----------
@@ -190,6 +193,8 @@ class GLSZM(FeatureExtractor):
     'glszm_small_zone_emphasis'
     """
 
+    _parameter_constraints = LEVELS_CONSTRAINTS
+
     def __init__(self, *, levels=32, bin_width=None, intensity_range=None, dtype=np.float32):
         self.levels = levels
         self.bin_width = bin_width
@@ -197,23 +202,10 @@ class GLSZM(FeatureExtractor):
         self.dtype = dtype
 
     def _extract(self, image):
-        self._checked_dtype()
         levels = grey_levels(
             crop_to_region(image), self.levels, self.bin_width, self.intensity_range
         )
         return np.array(list(size_zone_features(size_zone_matrix(levels)).values()))
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            ``glszm_`` and IBSI's name of the feature: ``glszm_small_zone_emphasis``.
-        """
-        return np.array([f"glszm_{name}" for name in _NAMES], dtype=object)
+    def _columns(self):
+        return [Column(f"glszm_{name}", name.replace("_", " ")) for name in _NAMES]

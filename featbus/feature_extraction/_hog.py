@@ -1,22 +1,26 @@
 """Histograms of oriented gradients."""
 
+from itertools import product
+
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage.draw import line as draw_line
 from sklearn.utils.validation import check_is_fitted
 
-from featbus.base import FeatureExtractor, iter_images
-from featbus.images import inside_mask, to_rgb
+from featbus.base import Column, FeatureExtractor
+from featbus.images import ImageError, at_index, inside_mask, to_rgb
+from featbus.io import read_item
+from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair, as_plain
 
 _EPS = 1e-5
-# Pixels worked on at a time: what they need fits a processor's cache. With fewer, several threads
-# would wait for each other after each short step.
+# Pixels per strip: intermediate arrays fit a processor's cache. With smaller strips, threads would
+# wait for each other after each short step.
 _STRIP = 1 << 17
 
 
 def _gradient(channel, rows):
-    """Return central differences of some rows, along rows and columns; 0 at the image's border."""
+    """Return the central differences of `rows` along rows and columns; 0 at the image's border."""
     first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(channel))
     strip = channel[first:last]
     along_rows = np.zeros((rows.stop - rows.start, channel.shape[1]), channel.dtype)
@@ -29,7 +33,7 @@ def _gradient(channel, rows):
 
 
 def _strongest_gradient(image, rows):
-    """Return the gradient of each pixel; of a colour image, the channel's of largest magnitude."""
+    """Return the gradient of each pixel; for color images, that of the strongest channel."""
     if image.ndim == 2:
         return _gradient(image, rows)
     parts = zip(*(_gradient(channel, rows) for channel in np.moveaxis(image, 2, 0)))
@@ -39,7 +43,7 @@ def _strongest_gradient(image, rows):
 
 
 def _has_gradient(inside):
-    """Tell which pixels have their own and their four neighbours' values inside the region."""
+    """Return which pixels lie inside the region together with their four neighbors."""
     valid = inside.copy()
     valid[1:-1] &= inside[2:] & inside[:-2]
     valid[:, 1:-1] &= inside[:, 2:] & inside[:, :-2]
@@ -48,8 +52,7 @@ def _has_gradient(inside):
 
 def _orientation_bins(along_rows, along_columns, orientations, degrees):
     """Return the bin of each gradient's orientation, modulo 180 or 360 `degrees`."""
-    # OpenCV's angle is off by up to 0.3 degrees: whoever is that close to an edge is looked at
-    # again.
+    # OpenCV's angle is off by up to 0.3 degrees: angles that close to an edge are recomputed.
     position = cv2.phase(along_columns, along_rows, angleInDegrees=True)
     position *= orientations / degrees
     bins = position.astype(np.intp)
@@ -60,8 +63,8 @@ def _orientation_bins(along_rows, along_columns, orientations, degrees):
     exact = (part.ravel()[close].astype(np.float64) for part in (along_rows, along_columns))
     angle = np.rad2deg(np.arctan2(*exact)) % degrees
     bins.ravel()[close] = np.floor_divide(angle, degrees / orientations)
-    # Of 180 degrees, opposite directions share a bin. A rounding error below 0 degrees is 180 or
-    # 360 degrees, which is 0.
+    # Modulo 180 degrees, opposite directions share a bin. A rounding error just below 0 gives 180
+    # or 360 degrees, which is bin 0.
     return np.subtract(bins, orientations, out=bins, where=bins >= orientations)
 
 
@@ -79,7 +82,7 @@ def _cell_histograms(image, inside, orientations, degrees, cell):
         along_rows, along_columns = (
             np.ascontiguousarray(part[:, :width]) for part in _strongest_gradient(image, rows)
         )
-        # Not OpenCV's magnitude: its last bit depends on where in memory the numbers are.
+        # OpenCV's magnitude is not reproducible: its last bit depends on memory alignment.
         magnitude = np.sqrt(np.square(along_rows) + np.square(along_columns))
         if valid is not None:
             magnitude *= valid[rows, :width]
@@ -109,7 +112,7 @@ def _length(blocks):
 
 
 def _orientation_lines(orientations, height, width):
-    """Return for each orientation a cell with a line at a right angle to the gradient."""
+    """Return one cell per orientation, with a line perpendicular to the gradient."""
     radius = min(height, width) // 2 - 1
     lines = np.zeros((orientations, height, width))
     for line, angle in zip(lines, np.pi * (np.arange(orientations) + 0.5) / orientations):
@@ -122,7 +125,7 @@ def _orientation_lines(orientations, height, width):
 
 
 def _direction_rays(orientations, height, width):
-    """Return for each direction a cell with a ray from its middle along the gradient."""
+    """Return one cell per direction, with a ray from its center along the gradient."""
     radius = max(min(height, width) // 2 - 1, 0)
     row, column = height // 2, width // 2
     rays = np.zeros((orientations, height, width))
@@ -132,49 +135,49 @@ def _direction_rays(orientations, height, width):
     return rays
 
 
-_NORMS = ("L1", "L1-sqrt", "L2", "L2-Hys")
-
-
 class HOG(FeatureExtractor):
     """Histograms of oriented gradients.
 
-    Each cell of the image holds a histogram of its gradients' orientations, weighted by their
-    magnitude; the histograms are normalized over overlapping blocks of cells ([1]_). Definition and
-    numbers are those of `skimage.feature.hog`, which has no `signed`.
+    Each cell of the image holds a histogram of gradient orientations, weighted by magnitude; the
+    histograms are normalized over overlapping blocks of cells ([1]_). Rows equal those of
+    `skimage.feature.hog`, which has no counterpart of `signed`.
 
     Parameters
     ----------
     orientations : int, default=9
         Number of bins over 0..180 degrees or, with `signed`, over 0..360 degrees.
-    pixels_per_cell : tuple of int, default=(8, 8)
-        Height and width of a cell in pixels.
-    cells_per_block : tuple of int, default=(3, 3)
-        Height and width of a block in cells.
+    pixels_per_cell : int or tuple of int, default=(8, 8)
+        Height and width of a cell in pixels; one number for square cells.
+    cells_per_block : int or tuple of int, default=(3, 3)
+        Height and width of a block in cells; one number for square blocks.
     block_norm : {"L1", "L1-sqrt", "L2", "L2-Hys"}, default="L2-Hys"
         How a block is normalized.
     transform_sqrt : bool, default=False
         Whether to take the square root of the image first (gamma compression).
     signed : bool, default=False
-        Whether a gradient and its opposite have bins of their own: the bins then tell an edge from
-        dark to bright from one from bright to dark. 0 degrees points to the right, 90 down, to
-        where it is brighter.
+        Whether opposite gradients have separate bins, which distinguishes an edge from dark to
+        bright from one from bright to dark. The direction points to the brighter side: 0 degrees
+        is to the right, 90 degrees is down.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in double precision.
+        Data type of the rows; the computation uses double precision.
 
     Attributes
     ----------
     n_blocks_ : tuple of int
-        Block rows and block columns of the images, learned from the first image seen in `fit`.
+        Number of block rows and block columns, learned from the first image seen in `fit`.
 
     See Also
     --------
-    Resize : Bring images to one size before; the number of features follows the size.
+    Resize : Bring images to one size first; the number of features depends on the size.
     LBP : Local binary patterns.
 
     Notes
     -----
-    Pixels outside the region of a masked image, and those with a neighbour outside, have no vote.
-    Of colour images, each pixel votes with the channel of largest gradient.
+    Columns are named ``hog_r03_c02_b1_o4``: block row 3, block column 2, second cell of the block
+    (counted row by row), fifth orientation.
+
+    Pixels outside the region of a masked image, and those with a neighbor outside, have no vote. In
+    color images, each pixel votes with its strongest channel.
 
     References
     ----------
@@ -189,9 +192,18 @@ class HOG(FeatureExtractor):
     >>> rows = hog.transform(images)
     >>> rows.shape == (4, len(hog.get_feature_names_out()))
     True
-    >>> str(hog.get_feature_names_out()[-1])[:4]
-    'hog_'
+    >>> str(hog.get_feature_names_out()[-1])
+    'hog_r04_c06_b3_o8'
     """
+
+    _parameter_constraints = {
+        "orientations": [POSITIVE_INTEGER],
+        "pixels_per_cell": [PairOf(POSITIVE_INTEGER)],
+        "cells_per_block": [PairOf(POSITIVE_INTEGER)],
+        "block_norm": [StrOptions({"L1", "L1-sqrt", "L2", "L2-Hys"})],
+        "transform_sqrt": ["boolean"],
+        "signed": ["boolean"],
+    }
 
     def __init__(
         self,
@@ -227,31 +239,49 @@ class HOG(FeatureExtractor):
         self : HOG
             The estimator itself.
         """
+        self._check_parameters()
         batch = self._check_batch(X, reset=True)
-        first = next(iter_images(batch[:1]))
-        self.n_blocks_ = self._blocks(first).shape[:2]
+        (first,) = self._iter_images(batch[:1])
+        with at_index(0, batch[0]):
+            self.n_blocks_ = self._n_blocks(first.shape)
         return self
 
     def _fingerprint_params(self):
         # Images of another size have other columns.
         return {**super()._fingerprint_params(), "n_blocks_": getattr(self, "n_blocks_", None)}
 
-    def _iter_rows(self, images):
+    def _iter_rows(self, prepared):
         expected = getattr(self, "n_blocks_", None)
-        for index, blocks in enumerate(super()._iter_rows(images)):
-            expected = expected or blocks.shape[:2]
-            if blocks.shape[:2] != expected:
-                raise ValueError(
-                    f"image {index}: found {blocks.shape[:2]} blocks of cells, expected {expected} "
-                    "as in the first image. HOG's features follow the size: put Resize before it."
-                )
-            yield blocks.ravel()
+        for index, image in enumerate(prepared):
+            with at_index(index):
+                found = self._n_blocks(image.shape)
+                expected = expected or found
+                if found != expected:
+                    raise ImageError(
+                        f"found {found} blocks of cells, expected {expected} as in the first "
+                        "image. The number of features depends on the size: put Resize before HOG."
+                    )
+                yield self._extract(image)
+
+    def _n_blocks(self, image_shape):
+        """Return the number of block rows and block columns."""
+        cell, block = as_pair(self.pixels_per_cell), as_pair(self.cells_per_block)
+        height, width = image_shape[:2]
+        if height < cell[0] * block[0] or width < cell[1] * block[1]:
+            raise ImageError(
+                f"found {height} x {width} pixels, expected at least {cell[0] * block[0]} x "
+                f"{cell[1] * block[1]}: one block of {block} cells of {cell} pixels. Use larger "
+                "images or smaller cells."
+            )
+        return height // cell[0] - block[0] + 1, width // cell[1] - block[1] + 1
 
     def _extract(self, image):
-        return self._blocks(image)
+        block = as_pair(self.cells_per_block)
+        blocks = np.moveaxis(sliding_window_view(self._cells(image), block, axis=(0, 1)), 2, -1)
+        return _normalize(blocks.reshape(*blocks.shape[:2], -1), self.block_norm).ravel()
 
     def render(self, image):
-        """Draw the histogram of each cell: a line along each orientation's edges, or a ray.
+        """Draw the histogram of each cell: a line along the edges of each orientation, or a ray.
 
         Parameters
         ----------
@@ -261,96 +291,54 @@ class HOG(FeatureExtractor):
         Returns
         -------
         ndarray of float32 of shape (height, width)
-            The picture that `skimage.feature.hog` draws with ``visualize=True``, the same lines in
-            every cell: where lines cross, the mean magnitudes of their orientations add up. With
-            `signed`, rays from the middle of the cell that point along the gradient, to where it is
-            brighter.
+            The picture that `skimage.feature.hog` draws with ``visualize=True``: every cell has the
+            same lines, and where lines cross, the mean magnitudes of their orientations add up.
+            With `signed`, rays from the center of the cell point to the brighter side.
         """
-        (image,) = iter_images([image])
+        self._check_parameters()
+        image = read_item(image, None)
+        self._n_blocks(image.shape)  # raises if the image is too small
         cells = self._cells(image)
-        height, width = self.pixels_per_cell
+        height, width = as_pair(self.pixels_per_cell)
         draw = _direction_rays if self.signed else _orientation_lines
-        lines = draw(self.orientations, height, width)
+        lines = draw(as_plain(self.orientations), height, width)
         tiles = np.einsum("rco,oij->ricj", cells, lines)
         picture = np.zeros(image.shape[:2], np.float32)
         n_rows, n_columns = cells.shape[:2]
         picture[: n_rows * height, : n_columns * width] = tiles.reshape(n_rows * height, -1)
         return picture
 
-    def _blocks(self, image):
-        """Return the normalized blocks: their rows, columns, and cells with orientations."""
-        cells = self._cells(image)
-        blocks = np.moveaxis(sliding_window_view(cells, self.cells_per_block, axis=(0, 1)), 2, -1)
-        return _normalize(blocks.reshape(*blocks.shape[:2], -1), self.block_norm)
-
     def _cells(self, image):
         """Return the histograms of the cells: their rows, columns and orientations."""
-        self._check_parameters()
-        self._check_size(image)
         inside = inside_mask(image)
-        # What lies outside may be NaN.
+        # Pixels outside may be NaN.
         pixels = np.ma.filled(image, 0)
         image = to_rgb(pixels) if pixels.ndim == 3 else pixels
         if self.transform_sqrt:
             image = np.sqrt(image, dtype=image.dtype if image.dtype.kind == "f" else np.float64)
         elif image.dtype.kind != "f":
-            image = image.astype(np.float32)  # holds differences of 16-bit numbers exactly
-        return _cell_histograms(
-            image, inside, self.orientations, self._degrees(), self.pixels_per_cell
-        )
+            image = image.astype(np.float32)  # exact for differences of 16-bit numbers
+        cell = as_pair(self.pixels_per_cell)
+        return _cell_histograms(image, inside, as_plain(self.orientations), self._degrees(), cell)
 
     def _degrees(self):
-        """Return what the bins of the orientations divide."""
+        """Return the angle that the orientation bins cover."""
         return 360 if self.signed else 180
 
-    def _check_parameters(self):
-        if self.block_norm not in _NORMS:
-            raise ValueError(f"block_norm is {self.block_norm!r}, expected one of {_NORMS}.")
-        self._checked_dtype()
-
-    def _check_size(self, image):
-        smallest = tuple(np.multiply(self.pixels_per_cell, self.cells_per_block).tolist())
-        if image.shape[0] < smallest[0] or image.shape[1] < smallest[1]:
-            raise ValueError(
-                f"the image is {image.shape[0]} x {image.shape[1]} pixels, expected at least "
-                f"{smallest[0]} x {smallest[1]}: one block of {self.cells_per_block} cells of "
-                f"{self.pixels_per_cell} pixels. Use larger images or smaller cells."
-            )
-
     def _boxes(self, image_shape):
-        rows, columns, down, across = np.indices((*self.n_blocks_, *self.cells_per_block))
+        block = as_pair(self.cells_per_block)
+        rows, columns, down, across = np.indices((*self.n_blocks_, *block))
         corner = np.stack([rows + down, columns + across], axis=-1).reshape(-1, 2)
-        boxes = np.hstack([corner, corner + 1]) * np.tile(self.pixels_per_cell, 2)
+        boxes = np.hstack([corner, corner + 1]) * np.tile(as_pair(self.pixels_per_cell), 2)
         return np.repeat(boxes, self.orientations, axis=0)
 
-    def _describe(self, name):
-        orientation, width = int(name.rpartition("_o")[2]), self._degrees() / self.orientations
-        return f"gradients of {orientation * width:g} to {(orientation + 1) * width:g} degrees"
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            ``hog_r03_c02_b1_o4``: block row 3, block column 2, the block's second cell (row by
-            row), fifth orientation.
-        """
+    def _columns(self):
         check_is_fitted(self, "n_blocks_")
-        rows, columns = self.n_blocks_
-        cells = self.cells_per_block[0] * self.cells_per_block[1]
-        return np.array(
-            [
-                f"hog_r{row:02d}_c{column:02d}_b{cell}_o{orientation}"
-                for row in range(rows)
-                for column in range(columns)
-                for cell in range(cells)
-                for orientation in range(self.orientations)
-            ],
-            dtype=object,
-        )
+        width = self._degrees() / as_plain(self.orientations)
+        cells = range(np.prod(as_pair(self.cells_per_block)))
+        rows, columns = map(range, self.n_blocks_)
+        for row, column, cell, bin_ in product(rows, columns, cells, range(self.orientations)):
+            yield Column(
+                f"hog_r{row:02d}_c{column:02d}_b{cell}_o{bin_}",
+                f"gradients of {bin_ * width:g} to {(bin_ + 1) * width:g} degrees",
+            )

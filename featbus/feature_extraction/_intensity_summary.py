@@ -5,22 +5,24 @@ import pandas as pd
 from sklearn.utils import check_consistent_length
 
 from featbus.feature_extraction._intensity import IntensityStatistics
+from featbus.parameters import InvalidParameterError, StrOptions, check_parameters
 
 
 def intensity_summary(images, y=None, *, statistic="mean", target_names=None):
-    """Sum up the brightness of a data set, class by class.
+    """Summarize the brightness of a data set by class.
 
-    Each image counts by one number, its mean brightness. Classes that differ in it can be told
-    apart without a look at what the images show: a hint of other scanners, settings or exports.
+    Each image is summarized by one number, such as its mean brightness. If classes differ in it, a
+    classifier can separate them without looking at the anatomy: a sign of different scanners,
+    settings or exports.
 
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time. Of a masked image only the region counts.
+        See :ref:`images`. Paths are read one at a time. Only pixels inside the mask are used.
     y : array_like of shape (n_images,), default=None
-        Class of each image; None makes one class of all, "all".
+        Class of each image; None for a single class "all".
     statistic : str, default="mean"
-        The number that an image counts by: a column of `IntensityStatistics` without its
+        The number that summarizes an image: a column of `IntensityStatistics` without the prefix
         ``intensity_``, such as ``"median"`` or ``"entropy"``.
     target_names : sequence of str, default=None
         Names of the classes 0, 1, ...; None takes `y` itself.
@@ -28,7 +30,7 @@ def intensity_summary(images, y=None, *, statistic="mean", target_names=None):
     Returns
     -------
     IntensitySummary
-        Shown and printed as its table; ``plot()`` draws the distributions.
+        Displayed as a table; ``plot()`` draws the distributions.
 
     Raises
     ------
@@ -48,17 +50,16 @@ def intensity_summary(images, y=None, *, statistic="mean", target_names=None):
     ['benign', 'malignant', 'normal']
     """
     extractor = IntensityStatistics(dtype=np.float64)
-    columns = extractor.get_feature_names_out().tolist()
-    if f"intensity_{statistic}" not in columns:
-        known = [name.removeprefix("intensity_") for name in columns]
-        raise ValueError(f"statistic is {statistic!r}, expected one of {known}.")
+    names = [name.removeprefix("intensity_") for name in extractor.get_feature_names_out()]
+    check_parameters({"statistic": [StrOptions(set(names))]}, {"statistic": statistic})
     if y is not None:
         check_consistent_length(images, y)
+    classes = _name_classes(y, target_names, len(images))
     rows = extractor.transform(images)
     values = pd.DataFrame(
         {
-            "class": _name_classes(y, target_names, len(rows)),
-            statistic: rows[:, columns.index(f"intensity_{statistic}")],
+            "class": classes,
+            statistic: rows[:, names.index(statistic)],
         }
     )
     values["outlier"] = values.groupby("class")[statistic].transform(_is_outlier).astype(bool)
@@ -68,11 +69,20 @@ def intensity_summary(images, y=None, *, statistic="mean", target_names=None):
 def _name_classes(y, target_names, n_images):
     if y is None:
         return np.repeat("all", n_images)
-    return np.asarray(y) if target_names is None else np.asarray(target_names)[np.asarray(y)]
+    y = np.asarray(y)
+    if target_names is None:
+        return y
+    names = np.unique(target_names)
+    if y.dtype.kind not in "iu" or y.min() < 0 or not y.max() < len(target_names) == len(names):
+        raise InvalidParameterError(
+            f"target_names is {target_names!r}, expected a different name for each of the classes "
+            f"0, 1, ... in y; found {np.unique(y).tolist()} there."
+        )
+    return np.asarray(target_names)[y]
 
 
 def _is_outlier(values):
-    """Tell which values are outliers by Tukey's rule."""
+    """Return which values are outliers by Tukey's rule."""
     lower, upper = values.quantile([0.25, 0.75])
     reach = 1.5 * (upper - lower)
     return (values < lower - reach) | (values > upper + reach)
@@ -91,12 +101,12 @@ class IntensitySummary:
     Attributes
     ----------
     values : DataFrame of n_images rows
-        Of each image the ``class``, the number it counts by, and whether it is an ``outlier``: more
-        than 1.5 interquartile ranges below the lower or above the upper quartile of its class
-        (Tukey's rule, [1]_).
+        The ``class`` of each image, its statistic, and whether it is an ``outlier``: more than 1.5
+        interquartile ranges below the lower or above the upper quartile of its class (Tukey's
+        rule, [1]_).
     table : DataFrame of n_classes rows
-        Of each class ``n``, ``minimum``, ``lower_quartile``, ``median``, ``upper_quartile``,
-        ``maximum``, ``skewness`` (0 where all are equal) and ``outliers``, their number.
+        For each class ``n``, ``minimum``, ``lower_quartile``, ``median``, ``upper_quartile``,
+        ``maximum``, ``skewness`` (0 if all are equal) and the number of ``outliers``.
 
     References
     ----------

@@ -2,32 +2,41 @@
 
 import math
 import threading
-from collections import OrderedDict
 from functools import lru_cache, partial
-from numbers import Integral
+from numbers import Integral, Real
 
 import cv2
 import numpy as np
 
-from featbus.base import FeatureExtractor
-from featbus.images import check_image, inside_mask, to_gray
+from featbus.base import Column, FeatureExtractor
+from featbus.images import ImageError, check_image, inside_mask, to_gray
+from featbus.parameters import (
+    POSITIVE_INTEGER,
+    Interval,
+    InvalidParameterError,
+    PairOf,
+    SequenceOf,
+    StrOptions,
+    as_list,
+    as_pair,
+    check_parameters,
+)
 
-# Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbour
-# and its centre differ by a multiple of 1e-10 grey level. In double precision the first of the two
-# interpolations is exact, counted in these units, and the second errs by less than 3e-11 (four
+# Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbor
+# and its center differ by a multiple of 1e-10 gray level. In double precision the first of the two
+# interpolations is exact, counted in these units, and the error of the second is below 3e-11 (four
 # roundings of at most 65535): with half of 1e-10 added, comparisons are exact.
 _UNIT = 10**5
-# Of floating-point pixels from 0 to 1, a few roundings of a neighbour's interpolated brightness.
+# For pixels from 0 to 1: a few roundings of a neighbor's interpolated brightness.
 _ROUNDING = 4 * np.finfo(np.float64).eps
-# Most pixels of a strip of rows, and most bits: what is computed with them stays in the cache.
-# Smaller strips are no faster, and several threads would wait for each other after each short step.
+# Most pixels, and most bits, of a strip of rows: intermediate arrays fit the cache. Smaller strips
+# are no faster, and threads would wait for each other after each short step.
 _STRIP_PIXELS, _STRIP_BITS = 80_000, 1_000_000
-_KEPT = threading.local()
 
 
 @lru_cache(maxsize=64)
 def _circle(n_points, radius):
-    """Return the neighbours' offsets as whole pixels and units to add, each (n_points, 2)."""
+    """Return the neighbors' offsets as whole pixels and units to add, each (n_points, 2)."""
     # Single precision and rounding: the points must be those of scikit-image to the last digit.
     radius = float(np.float32(radius))
     angles = 2 * np.pi * np.arange(n_points) / n_points
@@ -36,10 +45,10 @@ def _circle(n_points, radius):
 
 
 class _Strip:
-    """Rows of an image, with zeros beyond its border, and their neighbours on the circle.
+    """Rows of an image, with zeros beyond its border, and their neighbors on the circle.
 
-    Pixels and results are flat: a neighbour is a shift, plus interpolation. Results include the
-    columns of zeros; `crop` takes them off.
+    Pixels and results are flat: a neighbor is a shift, plus interpolation. Results include the
+    columns of zeros; `crop` removes them.
     """
 
     def __init__(self, n_rows, width, circle):
@@ -47,8 +56,8 @@ class _Strip:
         self.n_points = len(whole)
         self.n_rows, self._width = n_rows, width
         self._reach = int(np.abs(whole).max())
-        # The zero columns on the left of a row serve as those on the right of the row above; one
-        # more column, as interpolation reads the next pixel even if its weight is 0.
+        # The zero columns left of a row also pad the row above on the right. One more column, as
+        # interpolation reads the next pixel even if its weight is 0.
         self._stride = width + self._reach + 1
         self._n_padded = (n_rows + 2 * self._reach + 1) * self._stride
         self.size = n_rows * self._stride
@@ -59,9 +68,9 @@ class _Strip:
         self._points = self._plan(np.concatenate([whole, part], axis=1).tolist())
 
     def _plan(self, points):
-        """Return for each neighbour its index, what to interpolate, and the pixels if it is whole.
+        """Return each neighbor's index, the arrays to interpolate, and its pixels if it is whole.
 
-        The order is 0, 1, -1, 2, -2 and so on: two that lie in the same columns follow each other,
+        The order is 0, 1, -1, 2, -2 and so on: two neighbors in the same columns follow each other
         and share the interpolation between columns.
         """
         plan, columns = [], None
@@ -78,7 +87,7 @@ class _Strip:
             above = self._across[:, start : start + self.size]
             below = self._across[:, start + self._stride : start + self._stride + self.size]
             whole = None if down or right else self._shifted(row, column)
-            # `bits` does not interpolate for a whole neighbour: nothing to share.
+            # `bits` does not interpolate a whole neighbor: there is nothing to share.
             columns = (column, right) if whole is None else None
             plan.append((index, between_columns, (above, _UNIT - down, below, down), whole))
         return plan
@@ -88,7 +97,7 @@ class _Strip:
         return self._pixels[:, start : start + self.size]
 
     def load(self, image, top):
-        """Read the rows from `top`; those below the image are 0."""
+        """Load the rows from `top`; rows below the image are 0."""
         first = max(top - self._reach, 0)
         last = min(top + self.n_rows + self._reach, len(image))
         shift = self._reach - top
@@ -99,15 +108,15 @@ class _Strip:
         self._tie = _ROUNDING if image.dtype.kind == "f" else 0.5 / _UNIT**2
 
     def crop(self, values):
-        """Return what belongs to the pixels of the image, as ``(rows, columns)``."""
+        """Return the values of the image's pixels, as ``(rows, columns)``."""
         return values.reshape(self.n_rows, self._stride)[:, : self._width]
 
     def bits(self):
-        """Return the neighbours' bits: 1 where as bright as the centre or brighter.
+        """Return the neighbors' bits: 1 where at least as bright as the center.
 
-        An array ``(n_points, size)`` of bytes, the same for each call.
+        An array ``(n_points, size)`` of bytes, which the next call overwrites.
         """
-        centre = self._shifted(0, 0)[0]
+        center = self._shifted(0, 0)[0]
         for index, between_columns, (above, rest, below, down), whole in self._points:
             if whole is None:
                 if between_columns:
@@ -115,18 +124,18 @@ class _Strip:
                 rest, down = rest / _UNIT**2, down / _UNIT**2
                 cv2.addWeighted(above, rest, below, down, self._tie, self._value)
             value = self._value if whole is None else whole
-            np.greater_equal(value[0], centre, out=self._bits[index])
+            np.greater_equal(value[0], center, out=self._bits[index])
         return self._bits.view(np.uint8)
 
     def variance(self):
-        """Return the variance of each pixel's neighbours."""
+        """Return the variance of each pixel's neighbors."""
         first, total, squares = None, 0, 0
         for _, between_columns, between_rows, _ in self._points:
             if between_columns:
                 cv2.addWeighted(*between_columns)
-            # Not divided by _UNIT**2: sums of integers are exact, and equal neighbours have 0. The
-            # first is subtracted from all; as it is one of those that vary, the difference of the
-            # two means below loses no digits.
+            # Not divided by _UNIT**2: sums of integers are exact, and equal neighbors give 0. The
+            # first is subtracted from all, so that the difference of the two means below loses no
+            # digits.
             value = cv2.addWeighted(*between_rows, 0)
             first = value.copy() if first is None else first
             value -= first
@@ -137,7 +146,7 @@ class _Strip:
 
 
 def _default(strip):
-    """Return the bits as a number, the first neighbour's the lowest."""
+    """Return the bits as a number, the first neighbor's the lowest."""
     dtype = np.min_scalar_type(2**strip.n_points - 1)
     codes = np.zeros(strip.size, dtype)
     for index, bit in enumerate(strip.bits()):
@@ -146,7 +155,7 @@ def _default(strip):
 
 
 def _ror(strip):
-    """Return the smallest number that the bits have in any rotation."""
+    """Return the smallest number among all rotations of the bits."""
     codes = _default(strip)
     smallest = codes.copy()
     for _ in range(strip.n_points - 1):
@@ -156,25 +165,25 @@ def _ror(strip):
 
 
 def _changes(bits):
-    """Count how often neighbouring bits differ, once around the circle."""
+    """Count how often adjacent bits differ, once around the circle."""
     changes = bits[0] ^ bits[-1]
-    for first in range(1, len(bits), 8):  # a few at a time: they take memory
+    for first in range(1, len(bits), 8):  # a few at a time, to save memory
         changed = bits[first : first + 8] ^ bits[first - 1 : -1][:8]
         changes += changed.sum(axis=0, dtype=np.uint8)
     return changes
 
 
 def _uniform(strip):
-    """Return the number of bright neighbours; where these are several runs, one more than all."""
+    """Return the number of bright neighbors; ``n_points + 1`` where they form several runs."""
     bits = strip.bits()
     ones = bits.sum(axis=0, dtype=np.uint8)
     several = (_changes(bits) > 2).view(np.uint8)
-    # Not `where=`, which is slower.
+    # `where=` is slower.
     return np.maximum(ones, several * np.uint8(strip.n_points + 1), out=ones)
 
 
 def _nri_uniform(strip):
-    """Number the runs of bright neighbours by length, then by where on the circle they begin."""
+    """Number the runs of bright neighbors by length, then by where on the circle they begin."""
     n_points, bits = strip.n_points, strip.bits()
     ones = bits.sum(axis=0, dtype=np.int32)
     begin = np.zeros(strip.size, np.uint8)
@@ -187,19 +196,20 @@ def _nri_uniform(strip):
 
 
 def _variance_bin(strip, n_bins, full_scale):
-    """Return in which octave below half the full scale the standard deviation lies."""
+    """Return the octave of the standard deviation, counted down from half the full scale."""
     edges = full_scale**2 * 4.0 ** np.arange(-n_bins, -1)
     return np.digitize(strip.variance(), edges)
 
 
 def _variance(strip):
-    """Return the variance of the neighbours, NaN where it is 0."""
+    """Return the variance of the neighbors, NaN where it is 0."""
     variance = strip.variance()
     variance[variance == 0] = np.nan
     return variance
 
 
-# What numbers the patterns, how many numbers there are, and their letter in the columns' names.
+# Of each method: the function that encodes the patterns, the number of codes, and the letter in the
+# columns' names.
 _METHODS = {
     "default": (_default, lambda n_points: 2**n_points, "d"),
     "ror": (_ror, lambda n_points: 2**n_points, "r"),
@@ -207,23 +217,26 @@ _METHODS = {
     "nri_uniform": (_nri_uniform, lambda n_points: n_points * (n_points - 1) + 3, "n"),
     "var": (_variance, None, "v"),
 }
+_POINTS = Interval(Integral, 1, 254, closed="both")
+_RADIUS = Interval(Real, 0, None, closed="neither")
+_CODES_CONSTRAINTS = {
+    "n_points": [_POINTS],
+    "radius": [_RADIUS],
+    "method": [StrOptions(set(_METHODS))],
+}
 
 
-def _check_parameters(n_points, radius, method):
-    if method not in _METHODS:
-        raise ValueError(f"method is {method!r}, expected one of {sorted(_METHODS)}.")
-    most = 62 if method in ("default", "ror") else 254
-    if not isinstance(n_points, Integral) or not 1 <= n_points <= most:
-        raise ValueError(
-            f"n_points is {n_points!r}, expected an integer from 1 to {most} for method={method!r}."
+def _check_n_points(n_points, method, most):
+    if method in ("default", "ror") and n_points > most:
+        raise InvalidParameterError(
+            f"n_points is {n_points!r}, expected an int in the range [1, {most}] for "
+            f"method={method!r}, which has 2**n_points codes. Use fewer points or method='uniform'."
         )
-    if not 0 < radius < np.inf:
-        raise ValueError(f"radius is {radius!r}, expected a positive number of pixels.")
 
 
 def _encode(image, n_points, radius, encode, dtype):
-    """Return the codes of a grey image, computed strip by strip."""
-    strip = _strip(image.shape, n_points, radius)
+    """Return the codes of a gray image, computed strip by strip."""
+    strip = _STRIPS.make(*image.shape, n_points, float(radius))
     codes = np.empty(image.shape, dtype)
     for top in range(0, len(image), strip.n_rows):
         strip.load(image, top)
@@ -232,29 +245,25 @@ def _encode(image, n_points, radius, encode, dtype):
     return codes
 
 
-def _strip(shape, n_points, radius):
-    """Return this thread's strip for images of a shape; the last two are kept for the next image.
-
-    Memory that is new costs as much as what is computed in it.
-    """
-    strips = vars(_KEPT).setdefault("strips", OrderedDict())
-    key = *shape, n_points, float(radius)
-    strip = strips.pop(key, None) or _make_strip(*shape, n_points, radius)
-    strips[key] = strip
-    if len(strips) > 2:
-        strips.popitem(last=False)
-    return strip
-
-
 def _make_strip(height, width, n_points, radius):
     whole, part = _circle(n_points, radius)
-    # Neighbours that far out are all 0, however far.
+    # Neighbors farther out are all 0.
     circle = np.clip(whole, -max(height, width) - 1, max(height, width)), part
     n_pixels = min(_STRIP_PIXELS, _STRIP_BITS // n_points)
     n_rows = -(-height // min(height * width // n_pixels + 1, height))
-    # Not many more rows around the strip than in it.
+    # The rows around the strip must not be many more than those in it.
     n_rows = min(max(n_rows, 4 * int(np.abs(circle[0]).max())), height)
     return _Strip(n_rows, width, circle)
+
+
+class _Strips(threading.local):
+    """The last two strips of each thread: to allocate one takes longer than to compute with it."""
+
+    def __init__(self):
+        self.make = lru_cache(maxsize=2)(_make_strip)
+
+
+_STRIPS = _Strips()
 
 
 def lbp_codes(image, n_points=8, radius=1, method="uniform"):
@@ -263,34 +272,33 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
     Parameters
     ----------
     image : array_like of shape (height, width) or (height, width, channels)
-        An image of the contract, see :ref:`images`; of any size. Colour images count by their luma.
+        An image of any size, see :ref:`images`. Color images are converted to their luma.
     n_points : int, default=8
-        Number of neighbours on the circle, from 1 to 254; to 62 for "default" and "ror".
+        Number of neighbors on the circle, up to 254; up to 62 for "default" and "ror".
     radius : float, default=1
         Radius of the circle in pixels.
     method : {"default", "ror", "uniform", "nri_uniform", "var"}, default="uniform"
-        Which patterns share a code, see `LBP`. "var" gives the variance of the neighbours'
+        Which patterns share a code, see `LBP`. "var" returns the variance of the neighbors'
         brightness instead, NaN where it is 0.
 
     Returns
     -------
     ndarray of shape (height, width)
-        Codes from 0, ``int64``; for "var" ``float64`` in squared grey levels. Those of
+        Codes from 0, ``int64``; for "var" ``float64`` in squared gray levels. They equal those of
         `skimage.feature.local_binary_pattern` except at ties, see Notes. A mask is ignored.
 
     Raises
     ------
     ValueError
-        If the image is invalid, or a parameter is out of its range.
+        If the image or a parameter is invalid.
 
     Notes
     -----
-    Of integer images, comparisons are exact: a neighbour whose interpolated brightness equals the
-    centre's counts as at least as bright, always. scikit-image interpolates in floating point, so
-    that some of these ties come out bright and others dark, depending on where in the image they
-    are ([1]_); codes differ nowhere else. (Of 16-bit images its rounding can also swallow true
-    differences, of less than 1e-8 of a grey level.) Brightnesses of floating-point images are equal
-    where they differ by less than 9e-16.
+    For integer images, comparisons are exact: a neighbor whose interpolated brightness equals the
+    center's is always at least as bright. scikit-image interpolates in floating point, so that such
+    a tie is bright or dark depending on its position in the image ([1]_); codes differ nowhere
+    else. (In 16-bit images, scikit-image's rounding also hides true differences below 1e-8 gray
+    level.) In floating-point images, differences below 9e-16 are ties.
 
     References
     ----------
@@ -304,15 +312,17 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
     >>> lbp_codes(np.array([[9, 9, 9], [9, 5, 9], [9, 9, 9]], np.uint8))[1, 1]
     np.int64(8)
     """
-    _check_parameters(n_points, radius, method)
+    values = {"n_points": n_points, "radius": radius, "method": method}
+    check_parameters(_CODES_CONSTRAINTS, values)
+    _check_n_points(n_points, method, 62)
     pixels = np.ma.getdata(to_gray(check_image(image)))
     encode, _, _ = _METHODS[method]
     return _encode(pixels, n_points, radius, encode, np.float64 if method == "var" else np.int64)
 
 
 def _circle_inside(inside, radius):
-    """Tell which pixels have their whole circle inside the region."""
-    # Beyond the border counts as inside: a square larger than the image changes nothing.
+    """Return which pixels have their whole circle inside the region."""
+    # Pixels beyond the border are treated as inside: a larger square changes nothing.
     reach = min(int(np.ceil(radius)), max(inside.shape))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     return cv2.erode(inside.astype(np.uint8), square, borderValue=1)
@@ -330,38 +340,34 @@ def _histogram(codes, counted, n_codes):
     return counts
 
 
-def _as_list(value):
-    return list(value) if np.iterable(value) else [value]
-
-
 class LBP(FeatureExtractor):
     """Histogram of local binary patterns.
 
-    Each pixel is compared with neighbours on a circle; which are at least as bright gives its
-    pattern ([1]_). The histogram of the patterns describes the texture, whatever the brightness.
+    Each pixel is compared with neighbors on a circle; which of them are at least as bright is its
+    pattern ([1]_). The histogram of the patterns describes the texture, independent of brightness.
 
     Parameters
     ----------
     n_points : int or sequence of int, default=8
-        Number of neighbours on the circle. A sequence for several scales in one row.
+        Number of neighbors on the circle, up to 254. A sequence for several scales in one row.
     radius : float or sequence of float, default=1
         Radius of the circle in pixels; as many as `n_points` where both are sequences.
     method : {"default", "ror", "uniform", "nri_uniform", "var"}, default="uniform"
         Which patterns share a column. "default": none (``2**n_points`` columns, at most 16
-        points). "ror": those that are rotations of each other (as many columns, of which most stay
-        0). "uniform": those whose bright neighbours are one run of the same length, and all others
-        in the last column (``n_points + 2``). "nri_uniform": the same, but rotations are kept apart
-        (``n_points * (n_points - 1) + 3``, [2]_). "var": no pattern, but the contrast: the standard
-        deviation of the neighbours, in octaves (`n_bins` columns).
-    cells : tuple of int, default=(1, 1)
-        Rows and columns of a grid of cells that are as equal as whole pixels allow, each with its
-        own histogram.
+        points). "ror": those that are rotations of each other (as many columns, most of which are
+        always 0). "uniform": those whose bright neighbors form one run of the same length; all
+        others share the last column (``n_points + 2``). "nri_uniform": the same, but rotations are
+        distinguished (``n_points * (n_points - 1) + 3``, [2]_). "var": contrast instead of
+        patterns, the standard deviation of the neighbors in octaves (`n_bins` columns).
+    cells : int or tuple of int, default=(1, 1)
+        Rows and columns of a grid of cells, as equal as whole pixels allow, each with its own
+        histogram; one number for as many rows as columns.
     n_bins : int, default=8
-        Number of octaves of "var". The last is from 1/4 to 1/2 of full scale (255, 65535 or 1),
-        the one before from 1/8 to 1/4, and so on; the first has all that is below. 8 octaves
+        Number of octaves of "var", up to 64. The last is from 1/4 to 1/2 of full scale (255, 65535
+        or 1), the one before from 1/8 to 1/4, and so on; the first has everything below. 8 octaves
         reach down to one level of 8 bits, 16 to one of 16 bits.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype.
+        Data type of the rows.
 
     See Also
     --------
@@ -370,10 +376,13 @@ class LBP(FeatureExtractor):
 
     Notes
     -----
-    Neighbours beyond the image's border count as 0, as in scikit-image. Of a masked image only
-    pixels whose whole circle lies in the region count. The histogram of a cell sums to 1; that of a
-    cell without such a pixel is 0 throughout, and a region without any is an error. Colour images
-    count by their luma. See `lbp_codes` for exact ties.
+    Columns are named ``lbp_p8_r1_u03``: 8 points, radius 1, uniform pattern of 3 bright neighbors.
+    With several cells, ``lbp_p8_r1_c01_02_u03`` is the same in cell row 1, cell column 2.
+
+    Neighbors beyond the image's border are 0, as in scikit-image. In a masked image, only pixels
+    whose whole circle is inside the region are used. The histogram of a cell sums to 1; that of a
+    cell without such a pixel is all 0, and a region without any is an error. Color images are
+    converted to their luma. See `lbp_codes` for exact ties.
 
     References
     ----------
@@ -397,8 +406,16 @@ class LBP(FeatureExtractor):
     (1, 54)
     """
 
-    # 2: exact ties always count as at least as bright.
-    _algorithm_version = 2
+    # 3: NaN outside the mask does not change "var".
+    _algorithm_version = 3
+
+    _parameter_constraints = {
+        "n_points": [_POINTS, SequenceOf(_POINTS)],
+        "radius": [_RADIUS, SequenceOf(_RADIUS)],
+        "method": [StrOptions(set(_METHODS))],
+        "cells": [PairOf(POSITIVE_INTEGER)],
+        "n_bins": [Interval(Integral, 1, 64, closed="both")],
+    }
 
     def __init__(
         self,
@@ -417,15 +434,29 @@ class LBP(FeatureExtractor):
         self.n_bins = n_bins
         self.dtype = dtype
 
+    def _check_parameters(self):
+        super()._check_parameters()
+        n_points, radii = as_list(self.n_points), as_list(self.radius)
+        if 1 != len(n_points) != len(radii) != 1:
+            raise InvalidParameterError(
+                f"n_points is {self.n_points!r} and radius is {self.radius!r}, expected as many "
+                "numbers of points as radii."
+            )
+        for points in n_points:
+            _check_n_points(points, self.method, 16)
+
     def _extract(self, image):
         scales = self._scales()
         self._check_size(image, max(radius for _, radius in scales))
         inside = inside_mask(image)
         pixels = np.ma.getdata(to_gray(image))
+        if inside is not None and pixels.dtype.kind == "f":
+            # Interpolation gives a pixel beside the circle no weight, but 0 * NaN is NaN.
+            pixels = np.where(inside, pixels, 0)
         return np.concatenate([self._histograms(pixels, inside, *scale) for scale in scales])
 
     def _histograms(self, pixels, inside, n_points, radius):
-        """Return the normalised histograms of the cells, one after the other."""
+        """Return the normalized histograms of the cells, one after the other."""
         n_codes = self._n_codes(n_points)
         encode, _, _ = _METHODS[self.method]
         if self.method == "var":
@@ -440,62 +471,35 @@ class LBP(FeatureExtractor):
             ]
         )
         if not counts.any():
-            raise ValueError(
-                f"the region holds no circle of radius {radius:g}, expected at least one pixel "
-                "whose neighbours are all inside. Use a larger region or a smaller radius."
+            raise ImageError(
+                f"found no circle of radius {radius:g} in the region, expected at least one pixel "
+                "whose neighbors are all inside. Use a larger region or a smaller radius."
             )
         return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).ravel()
 
     def _scales(self):
         """Return the number of points and the radius of each scale."""
-        n_points, radii = _as_list(self.n_points), _as_list(self.radius)
-        n_scales = len(n_points) if np.iterable(self.n_points) else len(radii)
-        n_points = n_points if np.iterable(self.n_points) else n_points * n_scales
-        radii = radii if np.iterable(self.radius) else radii * n_scales
-        if len(n_points) != len(radii) or n_scales == 0:
-            raise ValueError(
-                f"n_points is {self.n_points!r} and radius {self.radius!r}, expected as many "
-                "numbers of points as radii, at least one."
-            )
-        for scale in zip(n_points, radii):
-            _check_parameters(*scale, self.method)
-        return list(zip(n_points, radii))
+        n_points, radii = as_list(self.n_points), as_list(self.radius)
+        n_scales = max(len(n_points), len(radii))
+        # One number of points, or one radius, stands for as many as there are of the other.
+        return list(zip(n_points * (n_scales // len(n_points)), radii * (n_scales // len(radii))))
 
     def _n_codes(self, n_points):
-        if self.method == "var":
-            if not isinstance(self.n_bins, Integral) or not 1 <= self.n_bins <= 64:
-                raise ValueError(f"n_bins is {self.n_bins!r}, expected an integer from 1 to 64.")
-            return int(self.n_bins)
-        n_codes = _METHODS[self.method][1](n_points)
-        if n_codes > 2**16:
-            raise ValueError(
-                f"n_points is {n_points}, which gives {n_codes} columns, expected at most 16 "
-                f"points for method={self.method!r}. Use fewer points or method='uniform'."
-            )
-        return n_codes
+        return int(self.n_bins) if self.method == "var" else _METHODS[self.method][1](n_points)
 
     def _check_size(self, image, radius):
-        cells = self._checked_cells()
-        # Whatever lies beyond the border counts as black: some neighbour has to lie inside.
-        smallest = [max(n, math.floor(radius) + 1) for n in cells]
-        if image.shape[0] < smallest[0] or image.shape[1] < smallest[1]:
-            raise ValueError(
-                f"the image is {image.shape[0]} x {image.shape[1]} pixels, expected at least "
-                f"{smallest[0]} x {smallest[1]}: more than the radius {radius:g}, and one pixel a "
-                "cell. Use larger images, a smaller radius or fewer cells."
+        # Pixels beyond the border are black: some neighbor has to lie inside.
+        height, width = (max(n, math.floor(radius) + 1) for n in as_pair(self.cells))
+        if image.shape[0] < height or image.shape[1] < width:
+            raise ImageError(
+                f"found {image.shape[0]} x {image.shape[1]} pixels, expected at least {height} x "
+                f"{width}: more than the radius {radius:g}, and one pixel per cell. Use larger "
+                "images, a smaller radius or fewer cells."
             )
-
-    def _checked_cells(self):
-        cells = tuple(self.cells) if np.iterable(self.cells) else ()
-        if len(cells) != 2 or not all(isinstance(n, Integral) and n >= 1 for n in cells):
-            raise ValueError(
-                f"cells is {self.cells!r}, expected two positive integers: rows and columns."
-            )
-        return cells
 
     def _cells(self, height, width):
         """Yield the pixels of each cell, row by row, as two slices."""
-        rows, columns = self._checked_cells()
+        rows, columns = as_pair(self.cells)
         for row in range(rows):
             for column in range(columns):
                 yield (
@@ -511,36 +515,17 @@ class LBP(FeatureExtractor):
         counts = [self._n_codes(n_points) for n_points, _ in self._scales()]
         return np.concatenate([np.repeat(cells, n_codes, axis=0) for n_codes in counts])
 
-    def _describe(self, name):
-        scale, letter = name.split("_")[1:3], _METHODS[self.method][2]
-        code = int(name.rpartition(f"_{letter}")[2])
-        return f"pattern {code} of {scale[0][1:]} points at radius {scale[1][1:]}, {self.method}"
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            ``lbp_p8_r1_u03``: 8 points, radius 1, uniform pattern of 3 bright neighbours;
-            ``lbp_p8_r1_c01_02_u03``: the same in cell row 1, cell column 2, where there are cells.
-        """
-        rows, columns = self._checked_cells()
+    def _columns(self):
+        rows, columns = as_pair(self.cells)
         cells = [f"c{row:02d}_{column:02d}_" for row in range(rows) for column in range(columns)]
-        scales = self._scales()
         letter = _METHODS[self.method][2]
-        names = []
-        for n_points, radius in scales:
+        for n_points, radius in self._scales():
             n_codes = self._n_codes(n_points)
             digits = max(2, len(str(n_codes - 1)))
-            names += [
-                f"lbp_p{n_points}_r{radius:g}_{cell}{letter}{code:0{digits}d}"
-                for cell in (cells if len(cells) > 1 else [""])
-                for code in range(n_codes)
-            ]
-        return np.array(names, dtype=object)
+            scale = f"{n_points} points at radius {radius:g}, {self.method}"
+            for cell in cells if len(cells) > 1 else [""]:
+                for code in range(n_codes):
+                    yield Column(
+                        f"lbp_p{n_points}_r{radius:g}_{cell}{letter}{code:0{digits}d}",
+                        f"pattern {code} of {scale}",
+                    )

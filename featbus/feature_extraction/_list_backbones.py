@@ -11,7 +11,7 @@ def list_backbones():
     Returns
     -------
     DataFrame
-        One row a network:
+        One row per network:
 
         name : str
             What `DeepFeatures` calls it.
@@ -24,7 +24,7 @@ def list_backbones():
         C2, C3, C4, C5 : int
             Channels of the stages: how many columns "avg" makes of them. C5 is the "top".
         top_1 : float
-            Accuracy on ImageNet's validation images in per cent, as Keras publishes it [1]_; NaN
+            Accuracy on ImageNet's validation images in percent, as Keras publishes it [1]_; NaN
             where it does not.
         preprocessing : str
             What the network was trained on: "caffe", "tf", "torch", or "none", where it does it
@@ -54,14 +54,13 @@ def list_backbones():
     """
     import pandas as pd
 
-    widths = range(1, len(STAGES))
     return pd.DataFrame(
         {
             "name": name,
             "input_size": backbone.input_size,
             "parameters": backbone.parameters,
             "bytes": 4 * backbone.parameters,
-            **{STAGES[stage]: backbone.widths[stage] for stage in widths},
+            **{stage: backbone.widths[stage] for stage in STAGES[1:]},
             "top_1": np.nan if backbone.top_1 is None else backbone.top_1,
             "preprocessing": backbone.preprocessing,
         }

@@ -1,12 +1,13 @@
 """Shape of the region."""
 
 import numpy as np
-from skimage.measure import regionprops
 
-from featbus.base import FeatureExtractor
-from featbus.images import inside_mask
+from featbus.base import Column, FeatureExtractor
+from featbus.images import ImageError, inside_mask
+from featbus.parameters import StrOptions
+from featbus.regions import region_shape
 
-# Names, and what scikit-image calls the same.
+# Our names, and those of scikit-image.
 _PROPERTIES = {
     "area": "area",
     "perimeter": "perimeter_crofton",
@@ -21,15 +22,6 @@ _PROPERTIES = {
 }
 _HU_MOMENTS = [f"hu_moment_{index}" for index in range(1, 8)]
 _NAMES = ["circularity", *_PROPERTIES, *_HU_MOMENTS]
-_ON_MISSING = ("raise", "nan")
-
-
-def _shape(inside):
-    """Return the statistics of a region in the order of `_NAMES`."""
-    (region,) = regionprops(inside.astype(np.uint8))
-    values = [region[name] for name in _PROPERTIES.values()]
-    circularity = 4 * np.pi * region.area / region.perimeter_crofton**2
-    return np.array([circularity, *values, *region.moments_hu], dtype=np.float64)
 
 
 class ShapeStatistics(FeatureExtractor):
@@ -38,41 +30,44 @@ class ShapeStatistics(FeatureExtractor):
     Parameters
     ----------
     on_missing : {"raise", "nan"}, default="raise"
-        What to do with an image without a mask: raise an error, or give a row of NaN.
+        What to do with an image without a mask: raise an error, or return a row of NaN.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in double precision.
+        Data type of the rows; the computation uses double precision.
 
     See Also
     --------
-    IntensityStatistics : The brightness within the region.
+    IntensityStatistics : The brightness of the region.
 
     Notes
     -----
-    **A mask can give the diagnosis away.** Somebody who draws a lesion's outline and knows, or
-    guesses, that it is malignant draws it accordingly, and so the shape of a mask tells what the
-    reader thought. Scores from such masks say nothing of what a pipeline reaches on masks that it
-    makes itself. Compute these statistics of masks from the same source that will be there in use.
+    Columns are named ``shape_solidity``: ``shape_`` and the name of the statistic.
 
-    The pixels' values do not count. Lengths are in pixels and areas in square pixels; resize images
-    only with their shape kept. Definitions are those of `skimage.measure.regionprops`:
+    **A mask can reveal the diagnosis.** A reader who outlines a lesion and knows, or suspects, that
+    it is malignant draws it accordingly, so the shape of the mask encodes the reader's opinion.
+    Scores on such masks do not tell how well a pipeline does on masks that it computes itself. Use
+    masks from the source that will be available in practice.
 
-    - ``circularity`` is :math:`4 \\pi A / P^2`: 1 for a disc, less for other shapes. Of small
-      regions it may pass 1 a little.
-    - ``perimeter`` is Crofton's, of lines in four directions ([1]_). It is right for discs;
-      straight edges along rows and columns come out 5 % short.
-    - ``solidity`` and ``extent`` are the shares of the convex hull and of the bounding box.
+    Pixel values are ignored. Lengths are in pixels and areas in square pixels; resize images only
+    with their aspect ratio kept. Definitions are those of `skimage.measure.regionprops`:
+
+    - ``circularity`` is :math:`4 \\pi A / P^2`: 1 for a disc, less for other shapes. For small
+      regions it may be slightly larger than 1.
+    - ``perimeter`` is Crofton's, from lines in four directions ([1]_). It is accurate for discs;
+      straight edges along rows and columns are 5 % too short.
+    - ``solidity`` and ``extent`` are the area divided by that of the convex hull and of the
+      bounding box.
     - ``eccentricity`` and the axes' lengths are those of the ellipse with the same second moments;
       ``equivalent_diameter`` is that of the disc of the same area.
     - ``orientation`` is the angle in radians from the axis of rows to the major axis, from
-      :math:`-\\pi/2` to :math:`\\pi/2`. Both ends mean the same direction, and of a region without
-      a longer axis the value means nothing.
-    - ``euler_number`` is the number of parts (8-connected) less the number of holes.
-    - ``hu_moment_1`` to ``hu_moment_7`` do not change with place, size and rotation ([2]_). They
-      are not made logarithms: of symmetric shapes most are 0, and the logarithm would be that of
-      rounding errors. The seventh changes its sign in a mirror. Scale the columns before use.
+      :math:`-\\pi/2` to :math:`\\pi/2`. Both ends mean the same direction, and the value is
+      arbitrary for a region without a longer axis.
+    - ``euler_number`` is the number of parts (8-connected) minus the number of holes.
+    - ``hu_moment_1`` to ``hu_moment_7`` are invariant to position, size and rotation ([2]_). They
+      are not log-transformed: for symmetric shapes most are 0, up to rounding errors. The seventh
+      changes its sign in a mirror image. Scale the columns before use.
 
-    A region in several parts counts as one: areas add up, the convex hull and the axes span all
-    parts. A mask that hides no pixel counts as none.
+    A region in several parts is measured as one: areas add up, the convex hull and the axes span
+    all parts. A mask that hides no pixel is ignored.
 
     References
     ----------
@@ -93,36 +88,24 @@ class ShapeStatistics(FeatureExtractor):
     0      5025.0                1.0                       80.0
     """
 
+    _parameter_constraints = {"on_missing": [StrOptions({"raise", "nan"})]}
+
     def __init__(self, *, on_missing="raise", dtype=np.float32):
         self.on_missing = on_missing
         self.dtype = dtype
 
     def _extract(self, image):
-        if self.on_missing not in _ON_MISSING:
-            raise ValueError(
-                f"on_missing is {self.on_missing!r}, expected one of {list(_ON_MISSING)}."
-            )
         inside = inside_mask(image)
         if inside is not None:
-            return _shape(inside)
+            region, circularity = region_shape(inside)
+            values = [region[name] for name in _PROPERTIES.values()]
+            return np.array([circularity, *values, *region.moments_hu], dtype=np.float64)
         if self.on_missing == "nan":
             return np.full(len(_NAMES), np.nan)
-        raise ValueError(
-            "the image has no mask, expected a masked array whose mask is True outside the region. "
-            "Make one by featbus.images.with_mask, or take on_missing='nan' for a row of NaN."
+        raise ImageError(
+            "found no mask, expected a masked array whose mask is True outside the region. Make "
+            "one with featbus.images.with_mask, or use on_missing='nan' for a row of NaN."
         )
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the columns' names.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str
-            ``shape_`` and the name of the statistic: ``shape_solidity``.
-        """
-        return np.array([f"shape_{name}" for name in _NAMES], dtype=object)
+    def _columns(self):
+        return [Column(f"shape_{name}", name.replace("_", " ")) for name in _NAMES]

@@ -1,64 +1,65 @@
-"""What the texture matrices have in common: grey levels, and features of runs and zones."""
+"""What the texture matrices share: gray levels, and the features of runs and zones."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import cv2
 import numpy as np
 
-from featbus.images import check_image, inside_mask, to_gray, with_mask
+from featbus.images import ImageError, check_image, inside_mask, to_gray, with_mask
+from featbus.parameters import Interval, LowHigh, StrOptions, check_parameters
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
-AGGREGATIONS = ("average", "merge")
-# Four co-occurrence matrices of 1024 levels and what is computed from them take 100 MB.
+# Four co-occurrence matrices of 1024 levels and their features take 100 MB.
 _MOST_LEVELS = 1024
+_N_LEVELS = Interval(Integral, 1, _MOST_LEVELS, closed="both")
+LEVELS_CONSTRAINTS = {
+    "levels": [_N_LEVELS],
+    "bin_width": [None, Interval(Real, 0, 1, closed="right")],
+    "intensity_range": [None, LowHigh()],
+}
+AGGREGATION_CONSTRAINTS = {"aggregation": [StrOptions({"average", "merge"})]}
 
 
 def _bin(brightness, low, scale, n_levels, tolerance):
     """Return the bins ``0 .. n_levels - 1`` of `scale` bins for a brightness of 1."""
     position = np.subtract(brightness, low, dtype=np.float64)
     position *= scale
-    # Rounding must not push a value that lies on an edge into the bin below.
+    # Rounding errors must not move a value on an edge into the bin below.
     position += tolerance * scale
-    # Unlike clip, fmax knows what to do with a NaN outside the region.
+    # Unlike clip, fmax handles a NaN outside the region.
     np.fmin(np.fmax(position, 0, out=position), n_levels - 1, out=position)
     return position.astype(np.uint16)
 
 
 def _bounds(pixels, inside, top, intensity_range):
-    """Return the brightness at which the bins begin and end."""
+    """Return the brightness at which the bins start and end."""
     if intensity_range is None:
         region = pixels if inside is None else pixels[inside]
         return region.min() / np.float64(top), region.max() / np.float64(top)
-    low, high = map(float, intensity_range)
-    if not low < high:
-        raise ValueError(
-            f"intensity_range is {intensity_range!r}, expected (low, high) with low < high."
-        )
-    return low, high
+    return tuple(map(float, intensity_range))
 
 
 def _bin_integers(pixels, inside, n_levels):
-    """Return the bins between the extremes of an integer image or of its region."""
+    """Return the bins between the extremes of an integer image, or of its region."""
     region = pixels if inside is None else pixels[inside]
     low, high = region.min(), region.max()
     # A constant image has one level.
     span = max(int(high) - int(low), 1)
-    # Room for the largest product: whole numbers need no tolerance, and no table either.
+    # Wide enough for the largest product: integers need no tolerance, and no table.
     products = (pixels - low).astype(np.min_scalar_type(np.iinfo(pixels.dtype).max * n_levels))
     products *= products.dtype.type(n_levels)
     products //= products.dtype.type(span)
     products = products.astype(np.uint16, copy=False)
-    # Ten times as quick as NumPy's minimum; cv2.min takes an array of one pixel for a number.
+    # Ten times as fast as NumPy's minimum; cv2.min would read an array of one pixel as a scalar.
     return cv2.threshold(products, n_levels - 1, 0, cv2.THRESH_TRUNC)[1]
 
 
 def discretise(image, inside, levels, bin_width, intensity_range):
     """Return the bins of a checked image of one channel, from 0, and the number of bins."""
     pixels = image.view(np.uint8) if image.dtype == bool else image
-    if bin_width is None:
-        n_levels = checked_n_levels(levels)
-        if intensity_range is None and pixels.dtype.kind == "u":
-            return _bin_integers(pixels, inside, n_levels), n_levels
+    n_levels = int(levels)
+    if bin_width is None and intensity_range is None and pixels.dtype.kind == "u":
+        return _bin_integers(pixels, inside, n_levels), n_levels
     top = 1 if image.dtype.kind in "bf" else np.iinfo(image.dtype).max
     low, high = _bounds(pixels, inside, top, intensity_range)
     tolerance = 4 * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
@@ -66,43 +67,48 @@ def discretise(image, inside, levels, bin_width, intensity_range):
         # A constant image has one level.
         scale = n_levels / (high - low) if high > low else 1.0
     else:
-        if not bin_width > 0:
-            raise ValueError(f"bin_width is {bin_width!r}, expected a brightness larger than 0.")
         scale = 1 / bin_width
-        n_levels = checked_n_levels(int((high - low + tolerance) * scale) + 1)
+        n_levels = int((high - low + tolerance) * scale) + 1
+        if n_levels > _MOST_LEVELS:
+            raise ImageError(
+                f"found {n_levels} gray levels of width {bin_width:g}, expected at most "
+                f"{_MOST_LEVELS}. Use a larger bin_width."
+            )
     if image.dtype.kind == "f" or image.size <= top:
         return _bin(pixels / np.float64(top), low, scale, n_levels, tolerance), n_levels
-    # There are more pixels than values that they can take.
+    # There are more pixels than different values.
     table = _bin(np.arange(top + 1) / top, low, scale, n_levels, tolerance)
     return cv2.LUT(pixels, table) if top == 255 else np.take(table, pixels), n_levels
 
 
 def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
-    """Discretise the brightness of an image as the IBSI defines it.
+    """Discretize the brightness of an image as the IBSI defines it.
 
     Parameters
     ----------
     image : ndarray or MaskedArray of shape (height, width) or (height, width, channels)
-        An image, see :ref:`images`. Colour images count by their luma.
+        An image, see :ref:`images`. Color images are converted to their luma.
     levels : int, default=32
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a share of the largest value of the image's
-        type: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
+        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
     intensity_range : tuple of float or None, default=None
-        Brightness ``(low, high)``, 0 to 1, that the bins span; what lies beyond counts to the first
-        or last bin. None for the range of the image or, if it is masked, of its region.
+        Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
+        first or last bin. None for the range of the image or, if it is masked, of its region.
 
     Returns
     -------
     ndarray or MaskedArray of uint16 of shape (height, width)
-        Grey levels from 1 ([1]_, section 2.7); masked where the image is.
+        Gray levels from 1 ([1]_, section 2.7); masked where the image is.
 
     Raises
     ------
-    ValueError
-        If a parameter is out of its range, or more than 1024 levels come out.
+    InvalidParameterError
+        If a parameter is invalid.
+    ImageError
+        If the image is invalid, or if it has more than 1024 levels of width `bin_width`.
 
     References
     ----------
@@ -117,23 +123,18 @@ def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
     >>> grey_levels(image, levels=4), grey_levels(image, bin_width=10 / 255)
     (array([[1, 1, 2, 4]], dtype=uint16), array([[1, 1, 2, 5]], dtype=uint16))
     """
+    check_parameters(
+        LEVELS_CONSTRAINTS,
+        {"levels": levels, "bin_width": bin_width, "intensity_range": intensity_range},
+    )
     image = to_gray(check_image(image))
     inside = inside_mask(image)
     bins, _ = discretise(np.ma.getdata(image), inside, levels, bin_width, intensity_range)
     return with_mask(bins + np.uint16(1), inside)
 
 
-def checked_n_levels(n_levels):
-    if not isinstance(n_levels, Integral) or not 1 <= n_levels <= _MOST_LEVELS:
-        raise ValueError(
-            f"Found {n_levels!r} grey levels, expected a whole number from 1 to {_MOST_LEVELS}. "
-            "Use fewer levels or wider bins."
-        )
-    return int(n_levels)
-
-
 def crop_to_region(image):
-    """Return the box around the region of a masked image; any other image as it is."""
+    """Return the bounding box of the region of a masked image; the image itself without mask."""
     inside = inside_mask(image)
     if inside is None:
         return image
@@ -142,22 +143,24 @@ def crop_to_region(image):
 
 
 def checked_levels(levels, n_levels=None):
-    """Return grey levels as a plain array, 0 outside the region, and their number."""
+    """Return gray levels as a plain array, 0 outside the region, and their number."""
+    check_parameters({"n_levels": [None, _N_LEVELS]}, {"n_levels": n_levels})
     levels = np.ma.asanyarray(levels)
     valid = levels.compressed()
     if levels.ndim != 2 or levels.dtype.kind not in "iu" or valid.size == 0 or valid.min() < 1:
         raise ValueError(
-            f"Expected whole grey levels of 1 or more in rows and columns, got shape "
-            f"{levels.shape}, dtype {levels.dtype}. grey_levels makes them of an image."
+            f"Expected integer gray levels of 1 or more in rows and columns, got shape "
+            f"{levels.shape}, dtype {levels.dtype}. grey_levels computes them from an image."
         )
-    n_levels = checked_n_levels(int(valid.max()) if n_levels is None else n_levels)
-    if valid.max() > n_levels:
-        raise ValueError(f"Found the grey level {valid.max()}, n_levels is {n_levels}.")
+    most = _MOST_LEVELS if n_levels is None else n_levels
+    if valid.max() > most:
+        raise ValueError(f"Found the gray level {valid.max()}, expected at most {most}.")
+    n_levels = int(valid.max() if n_levels is None else n_levels)
     return np.ascontiguousarray(levels.filled(0), dtype=np.uint16), n_levels
 
 
 def check_counts(matrices):
-    """Check counts, whose last axis is the lengths or sizes from 1."""
+    """Check matrices of counts; their last axis holds the lengths or sizes from 1."""
     if matrices.ndim < 2 or not matrices.size:
         raise ValueError(f"Expected matrices of shape (..., n_levels, n), got {matrices.shape}.")
     # A NaN is not at least 0 either.
@@ -183,21 +186,21 @@ def emphasis_features(counts, sizes):
     Parameters
     ----------
     counts : ndarray of shape (n, n_levels, n_sizes)
-        How many runs or zones have a grey level, from 1, and a size; none of the `n` all 0.
+        Number of runs or zones of each gray level, from 1, and size; none of the `n` is all 0.
     sizes : ndarray of shape (n_sizes,)
         The sizes in pixels.
 
     Returns
     -------
     list of ndarray of shape (n,)
-        In IBSI's order, which is that of sections 3.7 and 3.8 of its manual.
+        In the order of IBSI's manual, sections 3.7 and 3.8.
     """
     total = counts.sum(axis=(1, 2), dtype=np.float64)
     p = counts / total[:, np.newaxis, np.newaxis]
     level = np.arange(1.0, counts.shape[1] + 1)
     size = sizes.astype(np.float64)
     by_level, by_size = p.sum(axis=2), p.sum(axis=1)
-    # Low, any and high levels; small, any and large sizes.
+    # Rows: low, any and high levels. Columns: small, any and large sizes.
     weighted = np.stack([level**-2, level**0, level**2]) @ p
     emphasis = weighted @ np.stack([size**-2, size**0, size**2], axis=1)
     (low_small, low, low_large), (small, _, large), (high_small, high, high_large) = np.moveaxis(
@@ -217,7 +220,7 @@ def emphasis_features(counts, sizes):
         level_uniformity,
         total * size_uniformity,
         size_uniformity,
-        # Each pixel is in one run or zone: the sizes add up to the number of pixels.
+        # Each pixel belongs to one run or zone: the sizes add up to the number of pixels.
         1 / (by_size @ size),
         _variance(by_level, level),
         _variance(by_size, size),

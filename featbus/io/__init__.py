@@ -1,5 +1,7 @@
 """Readers of image files."""
 
-from ._readers import ImageReadError, read_image
+from featbus.io._errors import ImageReadError
+from featbus.io._masks import read_mask
+from featbus.io._readers import read_image, read_item
 
-__all__ = ["ImageReadError", "read_image"]
+__all__ = ["ImageReadError", "read_image", "read_item", "read_mask"]

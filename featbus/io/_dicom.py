@@ -1,7 +1,7 @@
-"""Read DICOM images: pydicom decodes, then come the steps of the standard.
+"""Read DICOM images: pydicom decodes the pixels, then the steps of the standard are applied.
 
-Only the elements of `_TAGS` are read from a file. Names, identifiers and dates never get into the
-data set, so that nothing that is returned, warned or raised can hold them.
+Only the elements in `_TAGS` are read from a file. Names, identifiers and dates never enter the
+data set, so no result, warning or error can contain them.
 """
 
 import io
@@ -11,7 +11,7 @@ from pydicom import dcmread, uid
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from scipy.special import expit
 
-from ._readers import AGAIN, ImageReadError, several
+from featbus.io._errors import AGAIN, ImageReadError, several
 
 _REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
@@ -36,7 +36,7 @@ _TAGS = [
     "WindowCenter",
     "WindowWidth",
 ]
-# pydicom turns YBR_FULL and YBR_FULL_422 into RGB, the JPEG 2000 decoders YBR_RCT and YBR_ICT.
+# pydicom converts YBR_FULL and YBR_FULL_422 to RGB, the JPEG 2000 decoders YBR_RCT and YBR_ICT.
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
 _LIBJPEG = "python-gdcm, or pylibjpeg with pylibjpeg-libjpeg (the latter under the GPL)"
@@ -57,7 +57,7 @@ _PACKAGES = {
 
 
 def holds_pixels(data):
-    """Tell whether the content of a file without the DICOM preamble is a DICOM image.
+    """Tell whether a file without the DICOM preamble is a DICOM image.
 
     Parameters
     ----------
@@ -83,17 +83,17 @@ def read_dicom(data, *, voi_lut):
     data : bytes
         The content of the file.
     voi_lut : bool
-        Whether VOI LUT or window of a grey image are applied.
+        Whether to apply the VOI LUT or the window of a grayscale image.
 
     Returns
     -------
     ndarray
-        As `featbus.io.read_image` says.
+        The image as described in `featbus.io.read_image`.
 
     Raises
     ------
     ImageReadError
-        If the file has no image, or one that cannot be decoded.
+        If the file contains no image, or one that cannot be decoded.
     """
     dataset = _parse(data)
     try:
@@ -101,7 +101,7 @@ def read_dicom(data, *, voi_lut):
         return _render(_decode(dataset), dataset, voi_lut)
     except ImageReadError:
         raise
-    except Exception as error:  # pydicom meets wrong values with errors of any type
+    except Exception as error:  # pydicom raises errors of any type on wrong values
         raise ImageReadError(
             f"the DICOM file describes its pixels wrongly or incompletely ({_line(error)}). "
             "Correct the element, or export the image again."
@@ -116,7 +116,7 @@ def _parse(data):
     try:
         return dcmread(io.BytesIO(data), force=True, specific_tags=_TAGS)
     except Exception:
-        # Without its cause: where parsing went astray, the message could quote any bytes.
+        # Without the cause, whose message could quote any bytes of the file.
         raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
 
 
@@ -124,8 +124,8 @@ def _check(dataset):
     """Refuse a data set without pixels or with several frames."""
     if not dataset.get("PixelData"):
         raise ImageReadError(
-            "the DICOM file has no pixel data: it ends before them, or is no image but a report, a "
-            "directory or the like. Expected one image."
+            "the DICOM file has no pixel data: it is truncated, or a report, a directory or the "
+            "like. Expected one image."
         )
     missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) in (None, "")]
     if missing:
@@ -135,7 +135,7 @@ def _check(dataset):
 
 
 def _decode(dataset):
-    """Return the stored pixels in native byte order, colours as RGB."""
+    """Return the stored pixels in native byte order, color as RGB."""
     syntax = _transfer_syntax(dataset)
     packages = _PACKAGES.get(syntax)
     try:
@@ -151,7 +151,7 @@ def _decode(dataset):
     try:
         stored = pixel_array(dataset)
     except Exception as error:
-        remedy = f" If it is whole: install {packages}." if packages else ""
+        remedy = f" If it is complete: install {packages}." if packages else ""
         raise ImageReadError(
             f"its DICOM pixel data ({syntax.name}, {syntax}) cannot be decoded ({_line(error)}). "
             f"{AGAIN}{remedy}"
@@ -162,7 +162,7 @@ def _decode(dataset):
 
 
 def _transfer_syntax(dataset):
-    """Return the transfer syntax; without one in the file, what pydicom read it as."""
+    """Return the transfer syntax; if the file has none, the one that pydicom assumed."""
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
@@ -180,11 +180,11 @@ def _render(stored, dataset, voi_lut):
     kind = dataset.PhotometricInterpretation
     if kind in ("MONOCHROME1", "MONOCHROME2"):
         _add_functional_groups(dataset)
-        image = _map_levels(lambda levels: _grey(levels, dataset, voi_lut), stored)
+        image = _map_levels(lambda levels: _gray(levels, dataset, voi_lut), stored)
         if not (image.min() >= 0 and image.max() <= 1):
             raise ImageReadError(
-                f"the DICOM file has pixels outside of its {dataset.BitsStored} stored bits, or "
-                f"rescales them to no numbers. {AGAIN}"
+                f"the DICOM file has pixels outside its {dataset.BitsStored} stored bits, or "
+                f"rescales them to NaN. {AGAIN}"
             )
         return image
     if kind == "PALETTE COLOR":
@@ -202,7 +202,7 @@ def _render(stored, dataset, voi_lut):
 
 
 def _map_levels(function, stored):
-    """Apply a function of the stored value to all pixels; of up to 16 bits, once a value."""
+    """Apply a function to all stored values; up to 16 bits, once per possible value."""
     if stored.dtype.itemsize > 2:
         return function(stored)
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
@@ -211,7 +211,7 @@ def _map_levels(function, stored):
 
 
 def _add_functional_groups(dataset):
-    """Bring the rescaling and the window of an enhanced object where others have them."""
+    """Move the rescaling and the window of an enhanced object to the top level."""
     for group in _FUNCTIONAL_GROUPS:
         for item in dataset.get(group) or []:
             for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
@@ -219,25 +219,25 @@ def _add_functional_groups(dataset):
                     dataset.update(transformation)
 
 
-def _grey(levels, dataset, voi_lut):
-    """Turn stored values into brightness 0..1 (PS3.4 section N.2)."""
+def _gray(levels, dataset, voi_lut):
+    """Convert stored values to brightness 0..1 (PS3.4 section N.2)."""
     values, low, high = _modality(levels, dataset)
     window = dataset.get("WindowCenter"), dataset.get("WindowWidth")
     if voi_lut and dataset.get("VOILUTSequence"):
         entries, bits = _look_up(values, dataset.VOILUTSequence[0], low < 0, dataset)
-        grey = entries / (2**bits - 1)
+        gray = entries / (2**bits - 1)
     elif voi_lut and None not in window:
         center, width = (float(np.ravel(value)[0]) for value in window)
-        grey = _window(values, center, width, dataset.get("VOILUTFunction") or "LINEAR")
+        gray = _window(values, center, width, dataset.get("VOILUTFunction") or "LINEAR")
     else:
-        grey = (values - low) / (high - low)
+        gray = (values - low) / (high - low)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
-        grey = 1 - grey
-    return grey.astype(np.float32)
+        gray = 1 - gray
+    return gray.astype(np.float32)
 
 
 def _modality(levels, dataset):
-    """Apply modality LUT or rescaling; return the values, and the least and largest possible."""
+    """Apply modality LUT or rescaling; return the values, and the smallest and largest possible."""
     signed = dataset.get("PixelRepresentation") == 1
     if dataset.get("ModalityLUTSequence"):
         entries, bits = _look_up(levels, dataset.ModalityLUTSequence[0], signed, dataset)
@@ -267,9 +267,9 @@ def _window(values, center, width, function):
 
 
 def _look_up(values, item, signed, dataset):
-    """Look values up in a modality or VOI LUT; return entries and the bits they have.
+    """Look up values in a modality or VOI LUT; return the entries and their number of bits.
 
-    pydicom's own functions wrap around where a table of 8-bit entries has more than 256 of them.
+    The functions of pydicom wrap around if a table of 8-bit entries has more than 256 of them.
     """
     count, first, bits = item.LUTDescriptor
     entries = _entries(item.LUTData, count, dataset.original_encoding[1])
@@ -279,7 +279,7 @@ def _look_up(values, item, signed, dataset):
 
 
 def _entries(data, count, little_endian):
-    """Return the entries of a look-up table, of 16 bits each, or two of 8 bits in a word."""
+    """Return the entries of a look-up table: one of 16 bits or two of 8 bits per word."""
     count = count or 2**16
     if isinstance(data, bytes):
         entries = np.frombuffer(data, "<u2" if little_endian else ">u2")
@@ -288,19 +288,19 @@ def _entries(data, count, little_endian):
     if len(entries) < count:
         entries = entries.astype("<u2").view("u1")
     if len(entries) < count:
-        raise ValueError(f"a look-up table has less than its {count} entries")
+        raise ValueError(f"a look-up table has fewer than its {count} entries")
     return entries[:count]
 
 
 def _index(values, first, count, signed):
     """Return the index of values in a table whose first entry is for the value `first`."""
-    # A file may give `first` as signed or as unsigned: the values decide.
+    # `first` may be stored as signed or unsigned; the sign of the values decides.
     first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
     return np.clip(np.rint(values).astype(np.int64) - first, 0, (count or 2**16) - 1)
 
 
 def _palette(levels, dataset):
-    """Turn stored values into the colours of their palette (PS3.3 section C.7.6.3.1.5)."""
+    """Convert stored values to the colors of their palette (PS3.3 section C.7.6.3.1.5)."""
     count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
     if "RedPaletteColorLookupTableData" not in dataset:
         if bits == 8 and levels.size > 256:

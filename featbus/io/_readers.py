@@ -1,7 +1,7 @@
-"""Read image files, recognised by content: PNG, JPEG, TIFF, BMP, PGM/PPM and DICOM.
+"""Read image files, identified by content: PNG, JPEG, TIFF, BMP, PGM/PPM and DICOM.
 
-OpenCV and pydicom decode. The functions here check the structure of a file before, because
-decoders pass over damage: OpenCV returns a JPEG cut in half as half a picture, its rest grey.
+OpenCV and pydicom decode the pixels. The structure of a file is checked first, because decoders
+ignore damage: OpenCV reads half a JPEG file as half a picture, the rest gray.
 """
 
 import io
@@ -14,83 +14,71 @@ import zlib
 import cv2
 import numpy as np
 
+from featbus.images import at_index, check_image, is_path
+from featbus.io._errors import AGAIN, ImageReadError, several
+
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
-AGAIN = "The file is damaged or incomplete: copy, download or export it again."
 _UNDECODED = (
     f"OpenCV cannot decode the {{}} file. {AGAIN} If other programs show it: save it as PNG."
 )
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-class ImageReadError(OSError, ValueError):
-    """An image file cannot be read: missing, damaged, or of a kind that is not supported.
-
-    Examples
-    --------
-    >>> from featbus.io import ImageReadError, read_image
-    >>> try:
-    ...     read_image("no/such/image.png")
-    ... except ImageReadError as error:
-    ...     print(error)
-    no/such/image.png: there is no such file. Check the path and the working directory.
-    """
-
-
 def read_image(path, *, voi_lut=True):
     """Read one image file.
 
-    The format is recognised by the content of the file, never by its name.
+    The format is identified by the content of the file, never by its name.
 
     Parameters
     ----------
     path : str or os.PathLike
         A PNG, JPEG, TIFF, BMP, PGM (P2, P5), PPM (P3, P6) or DICOM file with one picture.
     voi_lut : bool, default=True
-        Whether the VOI LUT or else the window of a grey DICOM image is applied (the first, where
-        there are several). Without it the whole range of the stored bits is kept. Other formats
-        and colour images have none.
+        Whether to apply the VOI LUT or, without one, the window of a grayscale DICOM image (the
+        first if there are several). If False, the whole range of the stored bits is kept. Other
+        formats and color images are not affected.
 
     Returns
     -------
     ndarray of shape (height, width), (height, width, 3) or (height, width, 4)
-        Grey, RGB or RGBA, in native byte order and C-contiguous: ``uint8`` 0..255, ``uint16``
-        0..65535, or floating point as the notes say.
+        Grayscale, RGB or RGBA, in native byte order and C-contiguous: ``uint8`` 0..255, ``uint16``
+        0..65535, or floating point as described in the notes.
 
     Raises
     ------
     ImageReadError
-        If the file is missing, empty, unreadable, damaged, cut off, of an unknown or unsupported
-        kind, or holds several pictures. It is a `ValueError` and an `OSError`.
+        If the file is missing, empty, unreadable, damaged, truncated, of an unknown or unsupported
+        kind, or contains several pictures. It is a `ValueError` and an `OSError`.
 
     Notes
     -----
-    Pixels come back as stored, with these exceptions:
+    Pixels are returned as stored, with these exceptions:
 
-    - The orientation that a JPEG (EXIF) or TIFF file carries is applied, so that the array is
-      the picture that viewers show. That of a PNG file, which viewers treat differently, is not.
-    - 1-bit images come back as 0 and 255, palettes as the colours they stand for.
-    - A TIFF image whose zero is white is inverted: larger is always brighter.
-    - PGM and PPM files whose maximum is neither 255 nor 65535 come back as ``float32``, value
-      divided by maximum.
-    - Floating-point TIFF files come back as stored; whether their pixels are within 0..1 is
-      for the reader's caller to check, as every featbus estimator does.
-    - BMP files come back without their alpha channel, which few programs fill.
+    - The orientation in a JPEG (EXIF) or TIFF file is applied, so that the array is the picture
+      that viewers show. Viewers disagree on that of PNG files, which is ignored.
+    - 1-bit images are returned as 0 and 255, palettes as their colors.
+    - TIFF images whose zero is white are inverted: larger is always brighter.
+    - PGM and PPM files whose maximum is neither 255 nor 65535 are returned as ``float32``, divided
+      by the maximum.
+    - Floating-point TIFF files are returned as stored. The caller checks whether their pixels are
+      within 0..1, as every featbus estimator does.
+    - BMP files are returned without their alpha channel, which few programs write.
 
-    A grey DICOM image comes back as ``float32`` 0..1, after the grey-scale pipeline of PS3.4
+    A grayscale DICOM image is returned as ``float32`` 0..1, after the grayscale pipeline of PS3.4
     section N.2 [1]_: modality LUT or rescale slope and intercept; VOI LUT or window if `voi_lut`;
     MONOCHROME1 inverted, so that larger is brighter. 0 and 1 are the ends of the *nominal* range:
-    of the window, of the bits of the VOI LUT, or without them of the stored bits after the
-    modality transform. The image's own minimum and maximum play no part. Padding (Pixel Padding
-    Value) is treated as any pixel: the standard puts it at the dark end, and it has no influence
-    on the scale. Overlays and ICC profiles are ignored. Colour DICOM images come back as RGB:
-    ``uint8`` or ``uint16``, or ``float32`` 0..1 where the bits stored are neither 8 nor 16.
+    that of the window, of the bits of the VOI LUT, or, without them, of the stored bits after the
+    modality transform. The minimum and maximum of the image do not matter. Padding (Pixel Padding
+    Value) is treated like any other pixel: the standard puts it at the dark end, and it does not
+    influence the scale. Overlays and ICC profiles are ignored. Color DICOM images are returned as
+    RGB: ``uint8`` or ``uint16``, or ``float32`` 0..1 if the bits stored are neither 8 nor 16.
 
-    From a DICOM file only what describes the pixels is read. Names, identifiers and dates of a
-    patient stay in the file: no result, warning or error can hold them. (What is burnt into the
-    pixels stays there.)
+    Only elements that describe the pixels are read from a DICOM file. Names, identifiers and dates
+    of a patient are never read: no result, warning or error can contain them. (Text that is burned
+    into the pixels stays there.)
 
-    What checksums and lengths can tell of damage is told. A JPEG file whose compressed data were
-    changed in place, or whose uncompressed TIFF, BMP or PGM pixels were, cannot be recognised.
+    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, or of
+    uncompressed TIFF, BMP or PGM pixels, cannot be detected.
 
     References
     ----------
@@ -113,7 +101,33 @@ def read_image(path, *, voi_lut=True):
     try:
         return np.ascontiguousarray(_read(_read_bytes(name), name, voi_lut))
     except ImageReadError as error:
-        raise ImageReadError(f"{name}: {error}") from error.__cause__
+        raise error.at(None, name) from error.__cause__
+
+
+def read_item(item, index, read=read_image):
+    """Read and check one item of a batch.
+
+    Parameters
+    ----------
+    item : array_like, str or os.PathLike
+        An image, or the path of one.
+    index : int
+        Its position in the batch, for errors.
+    read : callable, default=read_image
+        Reads a path.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The checked image, see `featbus.images.check_image`.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read (an `ImageReadError`) or the image is invalid.
+    """
+    with at_index(index, item):
+        return check_image(read(item) if is_path(item) else item)
 
 
 def _read_bytes(path):
@@ -146,25 +160,25 @@ def _read(data, name, voi_lut):
         if signature.match(data):
             return reader(data)
     if name.lower().endswith(_DICOM_SUFFIXES):
-        from ._dicom import holds_pixels
+        from featbus.io._dicom import holds_pixels
 
         if holds_pixels(data):
             return _read_dicom(data, voi_lut)
     raise ImageReadError(
         f"unknown content (first bytes: {data[:8]!r}), expected {_FORMATS}; the name of the file "
-        "plays no part. Convert it to one of these formats."
+        "does not matter. Convert it to one of these formats."
     )
 
 
 def _read_dicom(data, voi_lut):
-    # pydicom takes its time to import: only who has DICOM files shall wait for it.
-    from ._dicom import read_dicom
+    # Imported lazily: pydicom is slow to import, and only DICOM needs it.
+    from featbus.io._dicom import read_dicom
 
     return read_dicom(data, voi_lut=voi_lut)
 
 
 def _decode(data, kind, flags=cv2.IMREAD_UNCHANGED):
-    """Decode with OpenCV; colours in the order red, green, blue."""
+    """Decode with OpenCV; channels in the order red, green, blue."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -183,16 +197,8 @@ def _cut_off(kind, size, where):
     return ImageReadError(f"the {kind} file ends at byte {size}, {where}. {AGAIN}")
 
 
-def several(count, what, reader):
-    """Return the error for a file of several pictures."""
-    return ImageReadError(
-        f"the file holds {count} {what}, expected one picture. Save each as a file of its own, or "
-        f"read them with {reader} and pass arrays."
-    )
-
-
 def _read_png(data):
-    """Decode a PNG file, once the checksums of all its chunks are right."""
+    """Decode a PNG file after checking the checksums of all its chunks."""
     view = memoryview(data)
     kind, start = b"", 8
     while kind != b"IEND":
@@ -213,19 +219,20 @@ def _read_png(data):
 
 
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
-# In compressed data, FF is followed by 00 or by a restart marker D0..D7: all else ends the scan.
+# In compressed data, FF is followed by 00 or a restart marker D0..D7; anything else ends the scan.
 _JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def _read_jpeg(data):
-    """Decode a JPEG file, once its last scan is known to be followed by the end marker."""
+    """Decode a JPEG file after checking that an end marker follows its last scan."""
     for marker, segment in _jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             precision, components = struct.unpack("4xB4xB", segment[:10].ljust(10, b"\0"))
             if precision != 8 or components not in (1, 3):
                 raise ImageReadError(
                     f"the JPEG file has {components} components of {precision} bits, expected 1 "
-                    "(grey) or 3 (colour) of 8 bits; 4 are CMYK. Convert it to grey or RGB."
+                    "(grayscale) or 3 (color) of 8 bits; 4 are CMYK. Convert it to grayscale or "
+                    "RGB."
                 )
     # These flags, unlike IMREAD_UNCHANGED, make OpenCV apply the EXIF orientation.
     return _decode(data, "JPEG", cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
@@ -250,18 +257,18 @@ def _jpeg_segments(data):
         start = end
 
 
-# Samples a pixel, by photometric interpretation: 0 and 1 grey, 2 RGB, 3 palette, 6 YCbCr.
+# Samples per pixel by photometric interpretation: 0 and 1 gray, 2 RGB, 3 palette, 6 YCbCr.
 _TIFF_SAMPLES = {0: (1,), 1: (1,), 2: (3, 4), 3: (1,), 6: (3,)}
-# Sample format (1 unsigned integer, 3 floating point) and bits a sample.
+# Sample format (1 unsigned integer, 3 floating point) and bits per sample.
 _TIFF_DEPTHS = {(1, 1), (1, 8), (1, 16), (3, 32), (3, 64)}
 _TIFF_UNCOMPRESSED, _TIFF_DEFLATE = (1,), (8, 32946)
 
 
 def _read_tiff(data):
-    """Decode a TIFF file of one page, once all its strips or tiles are known to be there."""
+    """Decode a TIFF file of one page after checking that all strips or tiles are complete."""
     page = _tiff_page(data)
     image = _decode(data, "TIFF")
-    if page.photometric == 0 and image.dtype != np.uint8:  # OpenCV inverts 8 bits, and only these
+    if page.photometric == 0 and image.dtype != np.uint8:  # OpenCV inverts 8 bits only
         return 1 - image if image.dtype.kind == "f" else ~image
     if page.extrasamples[:1] == (2,) and image.dtype == np.uint8 and image[..., 3].min() < 255:
         raise ImageReadError(
@@ -287,12 +294,12 @@ def _tiff_page(data):
             return page
     except ImageReadError:
         raise
-    except Exception as error:  # tifffile meets damage with errors of any type
+    except Exception as error:  # tifffile raises errors of any type on damage
         raise ImageReadError(f"the TIFF file cannot be read ({error}). {AGAIN}") from error
 
 
 def _check_tiff_kind(page):
-    """Refuse what OpenCV decodes to other pixels than those stored."""
+    """Refuse files that OpenCV decodes to other pixels than those stored."""
     depth = (page.sampleformat, page.bitspersample)
     interleaved = page.planarconfig == 1 or page.samplesperpixel == 1
     if (
@@ -304,20 +311,21 @@ def _check_tiff_kind(page):
         return
     raise ImageReadError(
         f"the TIFF file has {page.samplesperpixel} {'interleaved' if interleaved else 'planar'} "
-        f"sample(s) a pixel, {page.bitspersample} bits, sample format {page.sampleformat}, "
-        f"photometric interpretation {page.photometric}; expected grey, RGB or RGBA, interleaved, "
-        "unsigned 8 or 16 bits or floating point of 32 or 64 bits. Convert it to one of these."
+        f"sample(s) per pixel, {page.bitspersample} bits, sample format {page.sampleformat}, "
+        f"photometric interpretation {page.photometric}; expected grayscale, RGB or RGBA, "
+        "interleaved, unsigned 8 or 16 bits or floating point of 32 or 64 bits. Convert it to one "
+        "of these."
     )
 
 
 def _check_tiff_segments(data, page):
-    """Check that all strips or tiles lie inside the file, and are as long as the pixels need."""
+    """Check that all strips or tiles are inside the file and hold all pixels."""
     size = 0
     for offset, count in zip(page.dataoffsets, page.databytecounts):
         if not 0 < count <= len(data) - offset:
             where = f"but its pixels need bytes {offset} to {offset + count}"
             raise _cut_off("TIFF", len(data), where)
-        if page.compression in _TIFF_DEFLATE:  # OpenCV would not look at the checksum
+        if page.compression in _TIFF_DEFLATE:  # OpenCV ignores the checksum
             count = len(zlib.decompress(memoryview(data)[offset : offset + count]))
         size += count
     expected = -(-page.size * page.bitspersample // 8)
@@ -329,7 +337,7 @@ def _check_tiff_segments(data, page):
 
 
 def _read_bmp(data):
-    """Decode an uncompressed BMP file, once all its rows are known to be there."""
+    """Decode an uncompressed BMP file after checking that all its rows are there."""
     try:
         offset, header = struct.unpack_from("<II", data, 10)
         if header == 12:
@@ -375,17 +383,17 @@ def _read_pnm(data):
 
 
 def _pnm_pixels(data, start, count, maximum, *, plain):
-    """Return the `count` values from byte `start` on: decimal numbers if plain, else binary."""
+    """Return `count` values from byte `start` on: decimal numbers if plain, otherwise binary."""
     if plain:
         text = data[start:].strip()
         if re.search(rb"[^\d\s]", text):
-            raise ImageReadError(f"the PGM or PPM file has pixels that are no numbers. {AGAIN}")
+            raise ImageReadError(f"the PGM or PPM file has pixels that are not numbers. {AGAIN}")
         pixels = np.fromstring(text, dtype=np.int64, sep=" ")
         found = len(pixels)
     else:
         dtype = np.dtype("u1" if maximum < 256 else ">u2")
         end = start + count * dtype.itemsize
-        # A line end or zeros may follow the pixels, a second picture may not.
+        # Line ends and zeros may follow the pixels; a second picture may not.
         found = (len(data) - start) // dtype.itemsize
         if not data[end:].strip(b"\0\t\n\r "):
             found = min(found, count)

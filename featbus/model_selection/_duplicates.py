@@ -1,41 +1,47 @@
-"""Near-duplicates: images that show the same thing, found by hash and by correlation."""
+"""Near-duplicates: images that show the same scene, found by hash and by correlation."""
 
+from itertools import count
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed
 from scipy import fft
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.utils import check_scalar
 from tqdm import tqdm
 
-from featbus.base import _naming_image
-from featbus.images import as_batch, check_image, is_path, resize, to_float, to_gray
-from featbus.io import read_image
+from featbus.groups import link
+from featbus.images import as_batch, at_index, resize, to_float, to_gray
+from featbus.io import read_item
+from featbus.parameters import Interval, check_parameters
 
 _SIDE = 32
 _HASH_SIDE = 8
 _BITS = _HASH_SIDE**2
-# The lowest frequencies of the DCT-II of a column of a thumbnail.
+# The lowest frequencies of the DCT-II, one per row, for a column of a thumbnail.
 _BASIS = fft.dct(np.eye(_SIDE), axis=0, norm="ortho")[:_HASH_SIDE].astype(np.float32)
-# A thumbnail that spans less than this share of black to white is flat: the rest is rounding.
+# A thumbnail whose range is below this share of black to white is flat: the rest is rounding.
 _FLAT = 1e-4
-# Images on either side of one matrix product: its result takes 16 MB.
+# Rows and columns of one matrix product, whose result takes 16 MB.
 _BLOCK = 2048
+_PARAMETER_CONSTRAINTS = {
+    "max_distance": [Interval(Integral, -1, _BITS, closed="both")],
+    "min_correlation": [Interval(Real, -1, None, closed="left")],
+    "n_jobs": [Integral, None],
+    "verbose": ["verbose"],
+}
 
 
-def map_images(function, images, *, n_jobs=None, verbose=False):
-    """Call ``function(item, image)`` for each image, with one image a thread in memory.
+def map_images(function, batch, *others, n_jobs=None, verbose=False):
+    """Call ``function(image, *others)`` for each image, one image per thread in memory.
 
     Parameters
     ----------
     function : callable
-        Gets an item of the batch and the checked image.
-    images : batch of images
-        See :ref:`images`.
+        Takes a checked image, and the item of each of `others` at its position.
+    batch : ndarray or list
+        What `featbus.images.as_batch` returned.
+    *others : sequence
+        As long as `batch`.
     n_jobs : int or None, default=None
         Number of threads.
     verbose : bool, default=False
@@ -44,35 +50,26 @@ def map_images(function, images, *, n_jobs=None, verbose=False):
     Returns
     -------
     list
-        What the function returned.
+        The results of `function`.
     """
-    batch = as_batch(images)
-    tasks = (delayed(_call)(function, index, item) for index, item in enumerate(batch))
+
+    def call(index, item, *rest):
+        with at_index(index, item):
+            return function(read_item(item, index), *rest)
+
+    tasks = (delayed(call)(*task) for task in zip(count(), batch, *others))
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(tasks)
     hidden = None if verbose else True  # None: hidden unless on a terminal
     return list(tqdm(results, "images", len(batch), unit="image", disable=hidden))
 
 
-def _call(function, index, item):
-    with _naming_image(index):
-        if is_path(item):
-            image = check_image(read_image(item), f"the file {str(item)!r}")
-        else:
-            image = check_image(item)
-        return function(item, image)
-
-
 def thumbnail(image):
-    """Return a checked image as float32 (32, 32), grey 0..1; the mask does not count."""
+    """Return a checked image as float32 (32, 32), gray 0..1; its mask is ignored."""
     return resize(to_float(to_gray(np.ma.getdata(image))), (_SIDE, _SIDE))
 
 
-def _thumbnail_of(item, image):
-    return thumbnail(image)
-
-
 class Sketches(NamedTuple):
-    """What is compared of images: rows of numbers whose products say how alike two images are.
+    """Rows of numbers for each image, whose products tell how similar two images are.
 
     Attributes
     ----------
@@ -81,7 +78,7 @@ class Sketches(NamedTuple):
     hashes : ndarray of float32 of shape (n_images, 64)
         The bits of the perceptual hash as 1 and -1; 0 where the image has none.
     flat : ndarray of shape (n_images,)
-        The grey of flat images, 0..255; NaN for all others.
+        The gray value of flat images, 0..255; NaN for all others.
     """
 
     pixels: np.ndarray
@@ -104,17 +101,17 @@ class Sketches(NamedTuple):
 
 
 def _hashes(thumbnails):
-    """Return the bits of the perceptual hashes as 1 and -1."""
+    """Return the bits of the perceptual hashes as 1 and -1; 0 for images without a hash."""
     low = (_BASIS @ thumbnails @ _BASIS.T).reshape(-1, _BITS)
     bits = low > np.median(low, axis=1, keepdims=True)
     hashes = np.where(bits, 1, -1).astype(np.float32)
-    # Where many frequencies are exactly 0, as in a ramp, so are their bits in every such picture.
+    # Many frequencies of a ramp are exactly 0: ramps would share these bits, whatever they show.
     hashes[bits.sum(axis=1) < _BITS // 2 - 8] = 0
     return hashes
 
 
-def join(labels, left, right, *, max_distance, min_correlation, need_both=False):
-    """Give one label to images that are alike, and to all that are linked through others.
+def link_similar(labels, left, right, *, max_distance, min_correlation, need_both=False):
+    """Join the labels of images that are similar.
 
     Parameters
     ----------
@@ -127,18 +124,18 @@ def join(labels, left, right, *, max_distance, min_correlation, need_both=False)
     min_correlation : float
         Smallest correlation of the thumbnails.
     need_both : bool, default=False
-        Whether hash and correlation both have to agree; one suffices otherwise.
+        Whether hash and correlation must both agree; one suffices otherwise.
 
     Returns
     -------
     ndarray of int of shape (n_images,)
-        Labels from 0 on, in the order in which they appear.
+        Labels, see `featbus.groups.link`.
     """
     n_images = len(labels)
     for top in range(0, n_images, _BLOCK):
         for start in range(top, n_images, _BLOCK):
             rows, columns = slice(top, top + _BLOCK), slice(start, start + _BLOCK)
-            # The distance of two hashes of +-1 is (64 - their product) / 2, exactly.
+            # The Hamming distance of two hashes of +-1 is exactly (64 - their product) / 2.
             alike = left.hashes[rows] @ right.hashes[columns].T >= _BITS - 2 * max_distance
             if top == start:
                 np.fill_diagonal(alike, False)
@@ -156,53 +153,11 @@ def join(labels, left, right, *, max_distance, min_correlation, need_both=False)
     return labels
 
 
-def link(labels, left, right):
-    """Return the labels after the images `left` were linked with the images `right`.
-
-    Parameters
-    ----------
-    labels : ndarray of int of shape (n_images,)
-        Labels so far.
-    left, right : ndarray of int of shape (n_links,)
-        Positions of images.
-
-    Returns
-    -------
-    ndarray of int of shape (n_images,)
-        Labels from 0 on, in the order in which they appear.
-    """
-    n_labels = labels.max() + 1
-    edges = np.ones(len(left), dtype=bool), (labels[left], labels[right])
-    graph = coo_array(edges, shape=(n_labels, n_labels))
-    return pd.factorize(connected_components(graph, directed=False)[1][labels])[0]
-
-
-def unite(*labelings):
-    """Return labels that are the same for images that any of the labelings puts together.
-
-    Parameters
-    ----------
-    *labelings : array_like of shape (n_images,)
-        Labels of the same images.
-
-    Returns
-    -------
-    ndarray of int of shape (n_images,)
-        Labels from 0 on, in the order in which they appear.
-    """
-    labels = np.arange(len(labelings[0]))
-    for labeling in labelings:
-        codes = pd.factorize(np.asarray(labeling))[0]
-        first = np.unique(codes, return_index=True)[1]
-        labels = link(labels, np.arange(len(labels)), first[codes])
-    return labels
-
-
-def join_flat(labels, sketches):
-    """Give one label to flat images of the same grey."""
+def link_flat(labels, sketches):
+    """Join the labels of flat images of the same gray value."""
     flat = np.flatnonzero(~np.isnan(sketches.flat))
-    first = np.unique(sketches.flat[flat], return_index=True, return_inverse=True)[1:]
-    return link(labels, flat, flat[first[0][first[1]]])
+    first, codes = np.unique(sketches.flat[flat], return_index=True, return_inverse=True)[1:]
+    return link(labels, flat, flat[first[codes]])
 
 
 def find_near_duplicates(
@@ -210,20 +165,21 @@ def find_near_duplicates(
 ):
     """Group images that are copies or near-copies of each other.
 
-    Neighbouring frames, crops, the same picture with and without marks, other files of it: two
-    images are near-duplicates if their perceptual hashes or their thumbnails nearly agree. Groups
-    are closed: if A is like B and B like C, all three are one group. Keep groups on one side of
-    every split.
+    Two images are near-duplicates if their perceptual hashes or their thumbnails nearly agree:
+    neighboring frames, crops, the same picture with and without marks. Groups are transitive: if A
+    matches B and B matches C, all three form one group. Keep each group on one side of every split.
 
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time: what stays in memory is 5 kB an image.
-        Masks do not count.
+        See :ref:`images`. Paths are read one at a time; 5 kB per image stay in memory. Masks are
+        ignored.
     max_distance : int, default=8
-        Largest number of different bits, of 64, of two perceptual hashes. -1 leaves the hashes out.
+        Largest number of bits, out of 64, in which two perceptual hashes differ. -1 disables the
+        comparison of hashes.
     min_correlation : float, default=0.97
-        Smallest correlation of two thumbnails of 32 by 32 pixels. 2 leaves the thumbnails out.
+        Smallest correlation of two thumbnails of 32 by 32 pixels. 2 disables the comparison of
+        thumbnails.
     n_jobs : int or None, default=None
         Number of threads that read images, see `joblib.Parallel`.
     verbose : bool, default=False
@@ -232,12 +188,14 @@ def find_near_duplicates(
     Returns
     -------
     ndarray of int of shape (n_images,)
-        The group of each image, 0 to n_groups - 1 in the order in which they first appear.
+        The group of each image, from 0, in the order in which groups first appear.
 
     Raises
     ------
+    ImageError
+        If an image is invalid; the message names the image.
     ValueError
-        If `images` is no batch of images, or an image is invalid; the message names the image.
+        If `images` is no batch of images, or a parameter is invalid.
 
     See Also
     --------
@@ -245,19 +203,21 @@ def find_near_duplicates(
 
     Notes
     -----
-    An image is brought to grey and averaged to 32 by 32 pixels, whatever its shape. The hash is
-    pHash ([1]_): of the 8 by 8 lowest frequencies of the thumbnail's discrete cosine transform,
-    which are above their median. Brightness and contrast change neither hash nor correlation.
+    Images are converted to gray and averaged to 32 by 32 pixels, whatever their shape. The hash is
+    pHash [1]_: for each of the 8 by 8 lowest frequencies of the thumbnail's discrete cosine
+    transform, one bit tells whether it is above their median. Neither the hash nor the correlation
+    depends on brightness or contrast.
 
-    Flat images, whose thumbnail has one grey, are near-duplicates if that grey is the same of 256.
-    They are like no other image. Mirrored or turned copies are not found.
+    Flat images, whose thumbnail has a single gray value, are near-duplicates if that value is the
+    same, rounded to 256 levels; they match no other image. Mirrored and rotated copies are not
+    found.
 
-    All pairs are compared, by products of matrices of 2,048 images each. The time grows with the
-    square of the number of images.
+    All pairs are compared, by matrix products of 2,048 images each. The time grows with the square
+    of the number of images.
 
-    Pictures that are alike by standard, such as mammograms or chest radiographs in one view, are
-    near-duplicates by this measure without being so. Look at some, and be stricter:
-    ``max_distance=2, min_correlation=0.995``.
+    Standard views, such as mammograms or chest radiographs, can pass for near-duplicates without
+    being copies. Look at some pairs and choose stricter thresholds, such as ``max_distance=2,
+    min_correlation=0.995``.
 
     References
     ----------
@@ -273,11 +233,10 @@ def find_near_duplicates(
     >>> find_near_duplicates([*images, brighter[4:, 4:]])
     array([0, 1, 2, 0])
     """
-    check_scalar(max_distance, "max_distance", Integral, min_val=-1, max_val=_BITS)
-    check_scalar(min_correlation, "min_correlation", Real, min_val=-1)
-    thumbnails = map_images(_thumbnail_of, images, n_jobs=n_jobs, verbose=verbose)
-    sketches = Sketches.of(np.array(thumbnails))
-    return near_duplicates(sketches, max_distance, min_correlation)
+    options = {"max_distance": max_distance, "min_correlation": min_correlation}
+    check_parameters(_PARAMETER_CONSTRAINTS, {**options, "n_jobs": n_jobs, "verbose": verbose})
+    thumbnails = map_images(thumbnail, as_batch(images), n_jobs=n_jobs, verbose=verbose)
+    return near_duplicates(Sketches.of(np.array(thumbnails)), **options)
 
 
 def near_duplicates(sketches, max_distance=8, min_correlation=0.97):
@@ -297,7 +256,7 @@ def near_duplicates(sketches, max_distance=8, min_correlation=0.97):
     ndarray of int of shape (n_images,)
         The group of each image.
     """
-    labels = join_flat(np.arange(len(sketches.flat)), sketches)
-    return join(
+    labels = link_flat(np.arange(len(sketches.flat)), sketches)
+    return link_similar(
         labels, sketches, sketches, max_distance=max_distance, min_correlation=min_correlation
     )

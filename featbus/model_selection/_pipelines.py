@@ -1,102 +1,79 @@
-"""What can be seen of a pipeline before it runs: samplers in the wrong place, fitted steps."""
+"""What a pipeline shows before it runs: misplaced samplers, and steps that are already fitted."""
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-# Where scikit-learn's estimators keep how many samples they were fitted on.
+from featbus.steps import is_resampler, learns, steps_of, walk
+
+# Attributes in which scikit-learn's estimators store how many samples they were fitted on.
 _COUNTS = ("n_samples_seen_", "n_samples_", "n_samples_fit_")
-
-
-def walk(value, parent=None):
-    """Find the estimators inside an estimator, a list or a dict.
-
-    Parameters
-    ----------
-    value : object
-        Where to look.
-    parent : estimator, default=None
-        Whose parameter `value` is.
-
-    Yields
-    ------
-    (estimator, estimator or None)
-        An estimator, itself first, and the one whose parameter it is. What is frozen is not looked
-        into.
-    """
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from walk(item, parent)
-    elif isinstance(value, dict):
-        yield from walk(list(value.values()), parent)
-    elif hasattr(value, "get_params") and not isinstance(value, type):
-        yield value, parent
-        if not isinstance(value, FrozenEstimator):
-            yield from walk(value.get_params(deep=False), value)
+# Their steps are fitted in place, where `walk` finds them.
+_FITTED_IN_PLACE = (Pipeline, FeatureUnion)
 
 
 def misplaced_samplers(pipeline):
-    """Find samplers that would act on more than the training part.
+    """Find samplers that would resample more than the training part.
 
     Parameters
     ----------
     pipeline : estimator or list
-        The pipeline, or what happens one after another.
+        The pipeline, or the steps of a workflow in order.
 
     Returns
     -------
     list of estimator
-        Whatever has `fit_resample` and is no step of an imbalanced-learn pipeline; parts of another
-        sampler or of an ensemble classifier, which resamples in `fit`, are in their place.
+        Samplers that are no step of an imbalanced-learn pipeline. Those inside another sampler, or
+        inside an ensemble classifier that resamples in `fit`, are in their place.
     """
     return [
         estimator
         for estimator, parent in walk(pipeline)
-        if hasattr(estimator, "fit_resample")
-        and not isinstance(estimator, Pipeline)
-        and not _may_hold_sampler(parent)
+        if is_resampler(estimator) and not _may_hold_sampler(parent)
     ]
 
 
 def _may_hold_sampler(parent):
-    from imblearn.pipeline import Pipeline as SamplingPipeline
-
     if isinstance(parent, Pipeline):
-        return isinstance(parent, SamplingPipeline)
-    return parent is not None and (hasattr(parent, "fit_resample") or is_classifier(parent))
+        return hasattr(type(parent), "fit_resample")
+    return parent is not None and (is_resampler(parent) or is_classifier(parent))
 
 
 def fitted_steps(pipeline):
-    """Find estimators that learned before the first fold.
+    """Find estimators that were fitted before the first fold.
 
     Parameters
     ----------
     pipeline : estimator or list
-        The pipeline.
+        The pipeline, or the steps of a workflow in order.
 
     Returns
     -------
     list of (estimator, bool, int or None)
-        The estimator, whether it is frozen, and the number of samples that it was fitted on, where
-        it tells. What learns nothing from data is left out.
+        The estimator, whether it is frozen, and the number of samples that it was fitted on, None
+        if unknown. Estimators that do not learn from data are left out.
     """
     return [
         (estimator, isinstance(estimator, FrozenEstimator), _n_samples(estimator))
         for estimator, _ in walk(pipeline)
-        if _has_learned(estimator)
+        if not isinstance(estimator, _FITTED_IN_PLACE) and _has_learned(estimator)
     ]
 
 
+def _all_inside(estimator):
+    """Yield an estimator and all steps inside it, fitted ones where it holds them apart."""
+    yield estimator
+    for _, step in steps_of(estimator):
+        yield from _all_inside(step)
+
+
 def _has_learned(estimator):
-    if isinstance(estimator, FrozenEstimator):
-        return any(_has_learned(inner) for inner, _ in walk(estimator.estimator))
-    if hasattr(estimator, "steps") or hasattr(estimator, "transformer_list"):
-        return False  # its steps are looked at one by one
-    if not hasattr(estimator, "__sklearn_tags__") or not get_tags(estimator).requires_fit:
+    if isinstance(estimator, (FrozenEstimator, *_FITTED_IN_PLACE)):
+        return any(_has_learned(step) for _, step in steps_of(estimator))
+    if not hasattr(estimator, "__sklearn_tags__") or not learns(estimator):
         return False
     try:
         check_is_fitted(estimator)
@@ -106,10 +83,6 @@ def _has_learned(estimator):
 
 
 def _n_samples(estimator):
-    """Return the largest number of samples that an estimator or its steps say they have seen."""
-    if isinstance(estimator, FrozenEstimator):
-        counts = (_n_samples(inner) for inner, _ in walk(estimator.estimator))
-    else:
-        counts = (getattr(estimator, name, None) for name in _COUNTS)
-    known = [int(np.max(count)) for count in counts if count is not None]
-    return max(known, default=None)
+    """Return the largest number of samples that an estimator or a step inside it reports."""
+    counts = [getattr(step, name, None) for step in _all_inside(estimator) for name in _COUNTS]
+    return max((int(np.max(count)) for count in counts if count is not None), default=None)

@@ -7,34 +7,32 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
-_COLOURS = {"leak": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32"}
+_COLORS = {"leak": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditReport:
     """What `audit` found.
 
-    Printing it shows the checks. It is made by `audit`, not by hand; its parameters are its
-    attributes.
+    Printing it shows the checks. `audit` makes it; its parameters are also its attributes.
 
     Parameters
     ----------
     checks : DataFrame
         One row per check: ``check``; ``severity``, one of "leak", "warning", "note" and "ok";
-        ``finding``; ``count``, of the images or steps concerned; ``remedy``, empty where all is
-        well.
+        ``finding``; ``count``, the number of images, splits or steps concerned; ``remedy``, empty
+        if there is nothing to do.
     shortcuts : DataFrame
-        One row per shortcut: ``shortcut``, ``roc_auc`` of what it predicts alone with the 95 %
-        interval ``low`` to ``high``; with permuted labels the mean ``baseline`` and the 97.5th
-        percentile ``baseline_high``. NaN where there is nothing to learn from.
+        One row per shortcut: ``shortcut``; ``roc_auc`` of its predictions with the 95 % interval
+        ``low`` to ``high``; for permuted labels the mean ``baseline`` and the 97.5th percentile
+        ``baseline_high``. NaN where there is nothing to learn from.
     images : dict of str to ndarray of int
-        The positions of the images that a check found, by its name.
+        The positions of the images that each check found.
     near_duplicates : ndarray of int of shape (n_images,)
         The near-duplicate group of each image, as `find_near_duplicates` finds it.
     suggested_groups : ndarray of int of shape (n_images,)
-        The given groups and all copies and near-duplicates joined; look-alikes that are in doubt
-        only where most are not. Images with the same number should lie on the same side of every
-        split.
+        The given groups joined with all copies and near-duplicates (with doubtful ones only if
+        most are beyond doubt). Keep images of the same group on the same side of every split.
     protocol : str
         What was audited.
 
@@ -52,12 +50,12 @@ class AuditReport:
 
     @property
     def passed(self):
-        """Whether there is no leak, a bool."""
+        """Whether no leak was found, a bool."""
         return not (self.checks["severity"] == "leak").any()
 
     @property
     def verdict(self):
-        """Number of leaks and warnings in words, a str."""
+        """The number of leaks and of warnings in words, a str."""
         counts = self.checks["severity"].value_counts()
         leaks, warnings = (_count(counts.get(kind, 0), kind) for kind in ("leak", "warning"))
         return f"{'no leak found' if self.passed else leaks}, {warnings}"
@@ -73,13 +71,14 @@ class AuditReport:
         return self.checks.copy()
 
     def to_dict(self):
-        """Return the report in plain types, as for JSON.
+        """Return the report in plain types, for example for JSON.
 
         Returns
         -------
         dict
-            ``passed``, ``verdict``, ``protocol``, ``checks`` and ``shortcuts`` (lists of one dict a
-            row, None for NaN), ``images``, ``near_duplicates`` and ``suggested_groups`` (lists).
+            ``passed``, ``verdict``, ``protocol``, ``checks`` and ``shortcuts`` (lists with one
+            dict per row, None for NaN), ``images``, ``near_duplicates`` and ``suggested_groups``
+            (lists).
         """
         shortcuts = self.shortcuts.astype(object).where(self.shortcuts.notna(), None)
         return {
@@ -101,20 +100,15 @@ class AuditReport:
         return "\n".join(lines)
 
     def _repr_html_(self):
-        rows = "".join(
-            f'<tr><td style="color:{_COLOURS[row.severity]}"><b>{row.severity}</b></td>'
-            + "".join(
-                f'<td style="text-align:left">{escape(text)}</td>'
-                for text in (row.check, row.finding, row.remedy)
-            )
-            + "</tr>"
-            for row in self.checks.itertuples()
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("severity", "check", "finding", "remedy"))
-        return (
-            f"<p><b>Audit: {escape(self.verdict)}</b><br>{escape(self.protocol)}</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        )
+        columns = {"severity": _color, "check": escape, "finding": escape, "remedy": escape}
+        options = {"index": False, "escape": False, "justify": "left", "border": 0}
+        table = self.checks.to_html(columns=list(columns), formatters=columns, **options)
+        title = f"<b>Audit: {escape(self.verdict)}</b><br>{escape(self.protocol)}"
+        return f'<p>{title}</p><div style="text-align:left">{table}</div>'
+
+
+def _color(severity):
+    return f'<b style="color:{_COLORS[severity]}">{severity}</b>'
 
 
 def _count(number, what):

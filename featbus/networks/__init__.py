@@ -1,30 +1,41 @@
-"""Networks: the table of backbones, their weights, and the engines that run them.
+"""Networks: where they come from, how they are built and pooled, and the engines that run them.
 
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
-from featbus.networks._backbones import (
-    BACKBONES,
+from featbus.networks._building import (
     PREPROCESSING,
     STAGES,
-    Backbone,
-    get_backbone,
-    preprocess,
-)
-from featbus.networks._bundles import fetch_weights, list_weights, resolve_weights
-from featbus.networks._converted import ENGINES, ConvertedEngine, check_engine, engine_version
-from featbus.networks._engines import (
-    KerasEngine,
     Network,
+    build_models,
+    is_pooling,
+    pool,
+    preprocess,
+    region_weights,
+    windows,
+)
+from featbus.networks._bundles import fetch_weights, list_weights
+from featbus.networks._engines import (
+    ENGINES,
+    KerasEngine,
     auto_batch_size,
-    build_base,
-    build_model,
+    check_engine,
+    find_source,
     load_engine,
 )
-from featbus.networks._models import is_own_model, model_digest, model_input_size, model_name
-from featbus.networks._pooling import is_pooling, pool, region_weights, windows
-from featbus.networks._threads import thread_limit
-from featbus.networks._weights import check_weights, file_digest
+from featbus.networks._models import KerasModel
+from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._sources import (
+    BACKBONES,
+    Backbone,
+    KerasApplication,
+    KerasSource,
+    Source,
+    check_weights,
+    file_digest,
+    get_backbone,
+    resolve_weights,
+)
 
 __all__ = [
     "BACKBONES",
@@ -32,29 +43,27 @@ __all__ = [
     "PREPROCESSING",
     "STAGES",
     "Backbone",
-    "ConvertedEngine",
+    "KerasApplication",
     "KerasEngine",
+    "KerasModel",
+    "KerasSource",
     "Network",
+    "OpenVINOEngine",
+    "Source",
     "auto_batch_size",
-    "build_base",
-    "build_model",
+    "build_models",
     "check_engine",
     "check_weights",
-    "engine_version",
     "fetch_weights",
     "file_digest",
+    "find_source",
     "get_backbone",
-    "is_own_model",
     "is_pooling",
     "list_weights",
     "load_engine",
-    "model_digest",
-    "model_input_size",
-    "model_name",
     "pool",
     "preprocess",
     "region_weights",
     "resolve_weights",
-    "thread_limit",
     "windows",
 ]

@@ -1,278 +1,160 @@
-"""Engines: what runs a truncated network on a batch of images."""
+"""Engines: what runs a network on a batch of images."""
 
 import math
 import os
-import random
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections import Counter
 from functools import lru_cache
+from importlib.util import find_spec
+from itertools import chain
 
 import numpy as np
 
-from featbus.networks._backbones import BACKBONES, STAGES, preprocess
-from featbus.networks._folding import fold
-from featbus.networks._models import build_copy, derived_taps, output_of
-from featbus.networks._pooling import pool, region_weights
-from featbus.networks._threads import limit_tensorflow
-from featbus.networks._weights import explain_build_error, load_file
+from featbus.networks._building import build_models, import_keras, preprocess, region_weights
+from featbus.networks._models import KerasModel
+from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._sources import KerasApplication, get_backbone
+from featbus.parameters import InvalidParameterError
 
+SOURCES = (KerasApplication, KerasModel)
 _LOCK = threading.Lock()
 
-
-@dataclass(frozen=True)
-class Network:
-    """A frozen network and the features taken from it; two that are equal share one engine.
-
-    Attributes
-    ----------
-    backbone : str
-        A key of `BACKBONES`, or the name of a model of one's own.
-    input_size : tuple of int
-        Height and width of the input in pixels.
-    layers : tuple of str
-        "top", stages "C1" to "C5", or names of Keras layers.
-    pooling : tuple of str
-        How a feature map becomes a row, see `pool`.
-    weights : str or None
-        "imagenet", the path of a file, or None: random.
-    digest : str or None
-        Digest of the weights file's content, so that a changed file is another network; of a model
-        of one's own that of architecture and weights.
-    random_state : int or None
-        Seed of random weights.
-    options : tuple of (str, value)
-        Parameters of the backbone's builder.
-    preprocessing : str or None
-        What a model of one's own expects, see `preprocess`; None: the table has the backbone.
-    engine : {"keras", "openvino", "onnxruntime"}
-        What runs the network, see `load_engine`.
-    model : keras.Model, str, path or None
-        The model of one's own or its file. It does not count when networks are compared: its digest
-        does.
-    """
-
-    backbone: str
-    input_size: tuple[int, int]
-    layers: tuple[str, ...] = ("top",)
-    pooling: tuple[str, ...] = ("avg",)
-    weights: str | None = None
-    digest: str | None = None
-    random_state: int | None = 0
-    options: tuple = ()
-    preprocessing: str | None = None
-    engine: str = "keras"
-    model: object = field(default=None, compare=False, repr=False)
-
-    @property
-    def mode(self):
-        """What `preprocess` has to do."""
-        return self.preprocessing or BACKBONES[self.backbone].preprocessing
-
-    def label(self, layer):
-        """Return how features of a layer are called, see `Backbone.label`."""
-        return layer if self.preprocessing else BACKBONES[self.backbone].label(layer)
-
-    def __str__(self):
-        options = ", ".join(f"{name}={value}" for name, value in self.options)
-        return f"{self.backbone}({options})" if options else self.backbone
+_ARGUMENTS = ("kernel_size", "strides", "padding", "dilation_rate")
+# Of each kind of convolution its other arguments, and its kernels.
+_KINDS = {
+    "Conv2D": (("filters", "groups"), ("kernel",)),
+    "DepthwiseConv2D": (("depth_multiplier",), ("depthwise",)),
+    "SeparableConv2D": (("filters", "depth_multiplier"), ("depthwise", "pointwise")),
+}
 
 
-def _import_keras():
-    # TensorFlow reads this once, when it is imported; without it, it greets on every start.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+def fold(model):
+    """Rebuild a model without the batch normalizations that directly follow a convolution.
 
-    if keras.config.image_data_format() != "channels_last":
-        raise RuntimeError(
-            "Keras is set to image_data_format 'channels_first', featbus needs 'channels_last': "
-            "call keras.config.set_image_data_format('channels_last')."
-        )
-    if keras.backend.backend() == "tensorflow":
-        limit_tensorflow()
-    return keras
-
-
-@contextmanager
-def _seeded(seed):
-    """Seed Keras' initializers, which draw their seeds from `random`, and restore its state."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
-def build_base(network):
-    """Build a backbone without its top, with its weights.
+    At inference both are affine, so that one convolution with other weights does the work of two
+    layers [1]_. The rest of the time that they take goes with them: a pass over the feature map,
+    and an activation that can follow the convolution in the same pass.
 
     Parameters
     ----------
-    network : Network
-        Which one; `layers` and `pooling` do not matter.
+    model : keras.Model
+        A functional model. Its layers are shared with the result.
 
     Returns
     -------
     keras.Model
-        From preprocessed images to the last feature map.
+        A model of the same inputs and outputs, up to rounding.
 
-    Raises
-    ------
-    OSError
-        If the weights cannot be downloaded or read; the message says what to do.
-    ValueError
-        If the weights are another network's, or Keras does not accept the size or the options.
+    References
+    ----------
+    .. [1] Jacob B et al. Quantization and training of neural networks for efficient
+       integer-arithmetic-only inference. CVPR 2018, doi:10.1109/CVPR.2018.00286, eq. 14.
     """
-    keras = _import_keras()
-    if network.preprocessing:
-        return build_copy(network.model, network.input_size)
-    builder = getattr(keras.applications, BACKBONES[network.backbone].builder)
-    source = "imagenet" if network.weights == "imagenet" else None
-    try:
-        with _seeded(network.random_state):
-            base = builder(
-                include_top=False,
-                weights=source,
-                input_shape=(*network.input_size, 3),
-                **dict(network.options),
-            )
-            if source is None and builder.__module__.endswith(".efficientnet"):
-                base = _with_scaled_colours(base)
-    except Exception as error:  # Keras' download raises a bare Exception
-        explained = explain_build_error(error, str(network))
-        if explained is None:
-            raise
-        raise explained from error
-    if source is None and network.weights is not None:
-        load_file(base, network.weights, str(network))
-    return base
+    calls, outputs = _calls(model)
+    folded, gone = {}, set()
+    for convolution, normalization in _pairs(calls, outputs):
+        folded[convolution] = _folded(convolution, normalization)
+        gone.add(normalization)
+
+    def call(layer, *arguments, **options):
+        if layer in gone:
+            return arguments[0]
+        if layer not in folded:
+            return layer(*arguments, **options)
+        new, weights = folded[layer]
+        output = new(*arguments, **options)
+        new.set_weights(weights)
+        return output
+
+    return _rebuilt(model, call) if folded else model
 
 
-def _with_scaled_colours(base):
-    """Copy an EfficientNet, with a layer that Keras builds for the ImageNet weights alone.
-
-    They were trained with colours divided once more, by the root of the standard deviation. Without
-    this layer, the file that Keras downloads would give other features than "imagenet".
-    """
+def _rebuilt(model, call):
+    """Call the layers of a model anew, in order, each by way of `call`."""
     import keras
 
-    scale = [1 / math.sqrt(deviation) for deviation in (0.229, 0.224, 0.225)]
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+
+
+def _calls(model):
+    """Return layer, inputs and output of all calls in a model, and what the model returns."""
+    import keras
+
+    calls = []
 
     def call(layer, *arguments, **options):
         output = layer(*arguments, **options)
-        if isinstance(layer, keras.layers.Normalization):
-            output = keras.layers.Rescaling(scale)(output)
+        values = keras.tree.flatten((arguments, options))
+        inputs = [value for value in values if isinstance(value, keras.KerasTensor)]
+        calls.append((layer, inputs, output))
         return output
 
-    return keras.models.clone_model(base, call_function=call)
+    return calls, _rebuilt(model, call).outputs
 
 
-def _tensor(base, network, layer):
-    """Return the tensor of `base` that an entry of `network.layers` means."""
-    if network.preprocessing:
-        stages, tap = derived_taps(base), layer
-        if layer in stages:
-            return stages[layer]
-    else:
-        stages, tap = [*STAGES, "top"], BACKBONES[network.backbone].tap(layer)
-    if tap == ">output":
-        return base.output
-    if tap.startswith("<"):
-        return base.get_layer(tap[1:]).input
-    names = [item.name for item in base.layers]
-    if tap not in names:
-        near = get_close_matches(tap, [*stages, *names], n=3, cutoff=0.5)
-        raise ValueError(
-            f"{network.backbone} has no layer {layer!r}, expected 'top', one of the stages "
-            f"{sorted(set(stages) - {'top'})}, or the name of a Keras layer"
-            + (f": did you mean one of {near}?" if near else ".")
-        )
-    return output_of(base.get_layer(tap))
+def _pairs(calls, outputs):
+    """Yield each convolution whose output goes to one batch normalization and nowhere else."""
+    import keras
+
+    n_calls = Counter(layer for layer, _, _ in calls)
+    n_uses = Counter(map(id, chain(outputs, *(inputs for _, inputs, _ in calls))))
+    makers = {id(output): layer for layer, _, output in calls}
+    for layer, inputs, output in calls:
+        if type(layer) is not keras.layers.BatchNormalization or len(inputs) != 1:
+            continue
+        before = makers.get(id(inputs[0]))
+        if (
+            _is_plain(before)
+            and n_uses[id(inputs[0])] == n_calls[before] == n_calls[layer] == 1
+            and layer.axis in (-1, len(output.shape) - 1)
+            and layer.dtype_policy.name == before.dtype_policy.name == "float32"
+        ):
+            yield before, layer
 
 
-def _feature_maps(base, network):
-    """Return the tensors of all `network.layers`."""
-    maps = {}
-    for layer in network.layers:
-        tensor = _tensor(base, network, layer)
-        if len(tensor.shape) != 4:
-            raise ValueError(
-                f"The layer {layer!r} of {network.backbone} has output {tensor.shape}, expected a "
-                "feature map (images, height, width, channels)."
-            )
-        same = [other for other, known in maps.items() if known is tensor]
-        if same or layer in maps:
-            raise ValueError(
-                f"layers has {(same or [layer])[0]!r} and {layer!r}, which are the same output of "
-                f"{network.backbone}. Keep one."
-            )
-        maps[layer] = tensor
-    return list(maps.values())
+def _is_plain(layer):
+    """Tell whether a layer is a convolution and nothing else."""
+    import keras
+
+    kind = type(layer)
+    if kind not in [getattr(keras.layers, name) for name in _KINDS]:
+        return False
+    if layer.activation is not keras.activations.linear:
+        return False
+    n_weights = len(_KINDS[kind.__name__][1]) + layer.use_bias
+    return layer.data_format == "channels_last" and len(layer.weights) == n_weights
 
 
-def _build_models(network, *kinds, learned=None, folded=False):
-    """Build models that share one network: masked and unmasked ones, as `kinds` says."""
-    keras = _import_keras()
-    base = build_base(network)
-    for variable in base.variables if learned else ():
-        if variable.path in learned:
-            variable.assign(learned[variable.path])
-    base = keras.Model(base.input, _feature_maps(base, network))
-    if folded:
-        base = fold(base)
-    # Whatever the network computes in, rows are in single precision.
-    maps = [keras.ops.cast(tensor, "float32") for tensor in base.outputs]
-    models = [_add_pooling(base, maps, network.pooling, masked) for masked in kinds]
-    return tuple(tuple(tensor.shape[1:]) for tensor in maps), *models
+def _folded(convolution, normalization):
+    """Return a convolution that does the work of both layers, not built yet, and its weights."""
+    import keras
+
+    *affine, mean, variance = map(np.float64, normalization.get_weights())
+    factor = 1 / np.sqrt(variance + normalization.epsilon)
+    if normalization.scale:
+        factor *= affine[0]
+    weights = convolution.get_weights()
+    bias = ((weights.pop() if convolution.use_bias else 0) - mean) * factor
+    if normalization.center:
+        bias += affine[-1]
+    # The last kernel makes the channels that were normalized.
+    kernel = weights.pop()
+    is_depthwise = type(convolution) is keras.layers.DepthwiseConv2D
+    channels = kernel.shape[2:] if is_depthwise else kernel.shape[3:]
+    weights += [kernel * factor.reshape(channels), bias]
+    return _unbuilt(convolution), [np.float32(weight) for weight in weights]
 
 
-def _add_pooling(base, maps, pooling, masked):
-    """Return the model from the input of `base` to the pooled `maps`."""
-    keras = _import_keras()
-    weights = [
-        keras.Input((*tensor.shape[1:3], 1), name=f"region_{index}") if masked else None
-        for index, tensor in enumerate(maps)
-    ]
-    rows = [pool(tensor, name, weight) for tensor, weight in zip(maps, weights) for name in pooling]
-    inputs = [base.input, *weights] if masked else base.input
-    return keras.Model(inputs, rows[0] if len(rows) == 1 else keras.ops.concatenate(rows, axis=-1))
-
-
-def _apart(function, *arguments, **options):
-    """Call a function in a thread of its own.
-
-    Keras keeps automatic layer names, dtype policy and scopes per thread: a network that is built
-    apart always has the same names, and the user's settings and names stay as they are.
-    """
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(function, *arguments, **options).result()
-
-
-def build_model(network, *, masked=False):
-    """Build what an engine runs: a truncated backbone with its pooling.
-
-    Parameters
-    ----------
-    network : Network
-        What to build.
-    masked : bool, default=False
-        Whether features are those of a region.
-
-    Returns
-    -------
-    model : keras.Model
-        From preprocessed images, float32 of shape (n_images, height, width, 3), to rows of shape
-        (n_images, n_features). If `masked`, the inputs are a list: the images, then for each of the
-        layers what `region_weights` returns.
-    shapes : tuple of tuple of int
-        Height, width and channels of the feature map of each of the layers.
-    """
-    shapes, model = _apart(_build_models, network, masked)
-    return model, shapes
+def _unbuilt(convolution):
+    """Return a convolution of the same kind, with a bias."""
+    kind = type(convolution)
+    more, kernels = _KINDS[kind.__name__]
+    # Not by way of `get_config`, which imports TensorFlow on any backend.
+    arguments = {name: getattr(convolution, name) for name in (*_ARGUMENTS, *more)}
+    # Random numbers would take their time, and be overwritten.
+    arguments |= {f"{kernel}_initializer": "zeros" for kernel in kernels}
+    return kind(**arguments, use_bias=True, dtype="float32", name=convolution.name)
 
 
 class KerasEngine:
@@ -282,8 +164,6 @@ class KerasEngine:
     ----------
     network : Network
         What to build.
-    learned : dict of str to ndarray, default=None
-        Weights that take the place of the network's, by the path of the Keras variable.
 
     Attributes
     ----------
@@ -293,19 +173,28 @@ class KerasEngine:
         "engine" and its "version".
     """
 
-    def __init__(self, network, learned=None):
-        self._mode = network.mode
+    def __init__(self, network):
+        self._mode = network.source.mode
         self._running = threading.Lock()
         self._largest = sys.maxsize  # batch that the memory suffices for, as far as is known
-        self.shapes, *models = _apart(
-            _build_models, network, False, True, learned=learned, folded=True
-        )
+        self.shapes, *models = build_models(network, False, True, change=fold)
         self._model, self._masked_model = models
         # JAX needs its compiler; TensorFlow's graphs are faster on a CPU without XLA.
-        jit_compile = _import_keras().backend.backend() == "jax"
+        jit_compile = import_keras().backend.backend() == "jax"
         for model in models:
             model.compile(jit_compile=jit_compile)
-        self.report = {"engine": "keras", "version": _import_keras().__version__}
+        self.report = {"engine": "keras", "version": import_keras().__version__}
+
+    @staticmethod
+    def release():
+        """Return what rows depend on beside the network: the backend of Keras.
+
+        Returns
+        -------
+        str
+            Its name. Nothing is imported.
+        """
+        return os.environ.get("KERAS_BACKEND", "tensorflow")
 
     def run(self, pixels, batch_size, regions=None):
         """Compute the rows of a batch in one forward pass.
@@ -397,13 +286,66 @@ def _filled_up(values, size):
     return filled
 
 
+ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
+
+
+def find_source(**parameters):
+    """Return where a network comes from; no network is loaded.
+
+    Parameters
+    ----------
+    **parameters : dict
+        `backbone`, `backbone_options`, `weights`, `preprocessing`, `input_size` and `random_state`
+        of an estimator.
+
+    Returns
+    -------
+    Source
+        The source.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such backbone, or a parameter does not suit it.
+    OSError
+        If a file is missing or cannot be read.
+    """
+    for kind in SOURCES:
+        if kind.accepts(parameters["backbone"]):
+            return kind.from_parameters(**parameters)
+    return get_backbone(parameters["backbone"])
+
+
+def check_engine(engine, source):
+    """Check whether an engine can run a network here; nothing is imported.
+
+    Parameters
+    ----------
+    engine : str
+        The parameter `engine` of an estimator.
+    source : Source
+        Where the network comes from.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the engine cannot run networks from this source.
+    ImportError
+        If it is not installed.
+    """
+    if engine not in source.engines:
+        raise InvalidParameterError(
+            f"engine is {engine!r}, expected one of {list(source.engines)} for {source}."
+        )
+    if find_spec(engine) is None:
+        raise ImportError(
+            f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
+        )
+
+
 @lru_cache(maxsize=8)
 def _load_engine(network):
-    if network.engine == "keras":
-        return KerasEngine(network)
-    from featbus.networks._converted import ConvertedEngine  # which builds on this module
-
-    return ConvertedEngine(network)
+    return ENGINES[network.engine](network)
 
 
 def load_engine(network):
@@ -416,7 +358,7 @@ def load_engine(network):
 
     Returns
     -------
-    KerasEngine or ConvertedEngine
+    KerasEngine or OpenVINOEngine
         The engine. The eight used last stay in memory.
     """
     with _LOCK:

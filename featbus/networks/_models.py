@@ -1,4 +1,4 @@
-"""Keras models of your own as backbones."""
+"""Keras models, and files of them, as sources of networks."""
 
 import hashlib
 import json
@@ -6,27 +6,126 @@ import os
 import sys
 import textwrap
 import zipfile
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from featbus.networks._backbones import STAGES
+from featbus.networks._building import STAGES, get_output, import_keras
+from featbus.networks._sources import KerasSource, file_digest
+from featbus.parameters import InvalidParameterError, as_pair
 
 
-def is_own_model(backbone):
-    """Tell whether a backbone is a model of one's own, not one of the table.
+class KerasModel(KerasSource):
+    """A Keras model, or a ``.keras`` file.
 
     Parameters
     ----------
-    backbone : object
-        The parameter `backbone` of an estimator.
-
-    Returns
-    -------
-    bool
-        True for a `keras.Model`, and for the path of a ``.keras`` file. Imports no Keras.
+    model : keras.Model, str or path
+        The model, which stays as it is, or its file.
+    mode : str
+        What it was trained on, see `preprocess`.
+    input_size : tuple of int
+        Height and width of the input in pixels.
     """
-    return _is_path(backbone) or _is_model(backbone)
+
+    def __init__(self, model, mode, input_size):
+        self.model = os.fspath(model) if _is_path(model) else model
+        self.name = _name(model)
+        self.mode = mode
+        self.input_size = input_size
+
+    @classmethod
+    def accepts(cls, backbone):
+        """See `Source.accepts`."""
+        keras = sys.modules.get("keras")
+        is_model = keras is not None and isinstance(backbone, getattr(keras, "Model", ()))
+        return is_model or _is_path(backbone)
+
+    @classmethod
+    def from_parameters(
+        cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
+    ):
+        """See `Source.from_parameters`."""
+        if preprocessing is None:
+            raise InvalidParameterError(
+                "preprocessing is None, expected 'caffe', 'tf', 'torch' or 'none': say what the "
+                "model was trained on."
+            )
+        for name, value, default in (
+            ("weights", weights, "imagenet"),
+            ("backbone_options", backbone_options or None, None),
+        ):
+            if value != default:
+                raise InvalidParameterError(
+                    f"{name} is {value!r}, expected {default!r}: the model has its own. Load "
+                    "weights into it before."
+                )
+        own = _input_size(backbone)
+        size = own if input_size is None else as_pair(input_size)
+        if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
+            raise InvalidParameterError(
+                f"input_size is {input_size!r}, expected "
+                + ("height and width" if None in own else "None")
+                + f": the model {_name(backbone)!r} takes {own} pixels."
+            )
+        return cls(backbone, preprocessing, size)
+
+    @cached_property
+    def digest(self):
+        """See `Source`; the name of a model does not count."""
+        is_file = isinstance(self.model, str)
+        return file_digest(self.model) if is_file else _model_digest(self.model)
+
+    @property
+    def identity(self):
+        """See `Source`."""
+        size = list(map(int, self.input_size))
+        return {"model": self.digest, "input_size": size, "preprocessing": self.mode}
+
+    def build(self):
+        """See `KerasSource.build`."""
+        keras, model = import_keras(), self.model
+        if isinstance(model, str):
+            try:
+                model = keras.saving.load_model(model, compile=False, safe_mode=True)
+            except Exception as error:  # what Keras raises here depends on what is in the file
+                raise _unreadable(model, error) from error
+        try:
+            # A sequential model becomes a functional one, whose layers include its input.
+            model = keras.Model(model.inputs[0], model.outputs, name=model.name)
+            image = keras.Input((*self.input_size, 3))
+            copy = keras.models.clone_model(model, input_tensors=image)
+            copy.set_weights(model.get_weights())
+        except Exception as error:
+            raise InvalidParameterError(
+                f"The model {model.name!r} cannot be copied: {error} Expected a functional or "
+                "sequential keras.Model without Lambda layers."
+            ) from error
+        return copy
+
+    def find_taps(self, base):
+        """See `KerasSource.find_taps`.
+
+        The stages are the last maps of their stride, as far as the size of the maps tells. "top" is
+        the output, or the last map of more than one cell if the output is no map.
+        """
+        import keras
+
+        side, taps = base.inputs[0].shape[1], {}
+        for layer in base.layers[1:]:
+            tensor = get_output(layer)
+            padding = isinstance(layer, keras.layers.ZeroPadding2D)
+            if padding or not hasattr(tensor, "shape") or len(tensor.shape) != 4:
+                continue
+            if tensor.shape[1] * tensor.shape[2] > 1:
+                taps["top"] = tensor
+            stage = round(np.log2(side / tensor.shape[1]))
+            if 1 <= stage <= len(STAGES):
+                taps[STAGES[stage - 1]] = tensor
+        if len(base.outputs[0].shape) == 4:
+            taps["top"] = base.outputs[0]
+        return taps
 
 
 def _is_path(backbone):
@@ -35,63 +134,27 @@ def _is_path(backbone):
     )
 
 
-def _is_model(backbone):
-    keras = sys.modules.get("keras")
-    return keras is not None and isinstance(backbone, getattr(keras, "Model", ()))
-
-
-def model_name(model):
-    """Return how features of a model are called.
-
-    Parameters
-    ----------
-    model : keras.Model, str or path
-        The model or its file.
-
-    Returns
-    -------
-    str
-        The model's name, or the file's without its ending.
-    """
+def _name(model):
     return Path(model).stem if _is_path(model) else model.name
 
 
-def model_input_size(model):
-    """Return height and width of the images that a model takes.
-
-    Parameters
-    ----------
-    model : keras.Model, str or path
-        The model or its file, of which no more than the description is read.
-
-    Returns
-    -------
-    tuple of (int or None)
-        In pixels; None where it takes any.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no Keras model, or the input no colour image with its channels last.
-    """
-    shapes = _file_input_shapes(model) if _is_path(model) else _input_shapes(model)
+def _input_size(model):
+    """Return height and width of the input, None where any will do; a file is not loaded."""
+    if _is_path(model):
+        shapes = _read_input_shapes(model)
+    else:
+        shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
         found = ", ".join(map(str, shapes)) or "unknown"
-        raise ValueError(
-            f"The model {model_name(model)!r} has the input {found}, expected one input of shape "
-            "(images, height, width, 3): build it as a functional or sequential keras.Model with "
-            "keras.Input((height, width, 3))."
+        raise InvalidParameterError(
+            f"backbone is the model {_name(model)!r} with the input {found}, expected one input of "
+            "shape (images, height, width, 3): build it as a functional or sequential keras.Model "
+            "with keras.Input((height, width, 3))."
         )
     return tuple(shapes[0][1:3])
 
 
-def _input_shapes(model):
-    return [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
-
-
-def _file_input_shapes(path):
+def _read_input_shapes(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"backbone is {os.fspath(path)!r}, and there is no such file.")
     try:
@@ -105,26 +168,15 @@ def _file_input_shapes(path):
 
 
 def _unreadable(path, error):
-    return ValueError(
+    return InvalidParameterError(
         f"The file {os.fspath(path)!r} cannot be loaded as a Keras model: "
         f"{textwrap.shorten(str(error) or repr(error), 300)} Expected what keras.Model.save writes "
         "to a '.keras' file, without Lambda layers: no code of a file is ever run."
     )
 
 
-def model_digest(model):
-    """Return a digest of a model's architecture and weights.
-
-    Parameters
-    ----------
-    model : keras.Model
-        The model.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits, the same for a copy; how it was compiled does not matter.
-    """
+def _model_digest(model):
+    """Return a digest of a model's architecture and weights; how it was compiled does not count."""
     import keras
 
     config = keras.saving.serialize_keras_object(model)
@@ -133,94 +185,3 @@ def model_digest(model):
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
     return digest.hexdigest()
-
-
-def build_copy(model, size):
-    """Build a network of its own from a model.
-
-    Parameters
-    ----------
-    model : keras.Model, str or path
-        The model, which stays as it is, or its file.
-    size : tuple of int
-        Height and width of the input in pixels.
-
-    Returns
-    -------
-    keras.Model
-        A functional model with the same weights.
-
-    Raises
-    ------
-    ValueError
-        If the file is no Keras model, or needs code to be run; if the model cannot be copied.
-    """
-    import keras
-
-    if _is_path(model):
-        try:
-            model = keras.saving.load_model(model, compile=False, safe_mode=True)
-        except Exception as error:  # what Keras raises here depends on what is in the file
-            raise _unreadable(model, error) from error
-    try:
-        # A sequential model becomes a functional one, whose layers count its input.
-        model = keras.Model(model.inputs[0], model.outputs, name=model.name)
-        copy = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
-        copy.set_weights(model.get_weights())
-    except Exception as error:
-        raise ValueError(
-            f"The model {model.name!r} cannot be copied: {error} Expected a functional or "
-            "sequential keras.Model without Lambda layers."
-        ) from error
-    return copy
-
-
-def derived_taps(base):
-    """Return where the stages of a model are, as far as the size of its feature maps tells.
-
-    Parameters
-    ----------
-    base : keras.Model
-        The model.
-
-    Returns
-    -------
-    dict of str to KerasTensor
-        Of the stages "C1" to "C5" those that there are, each the last map of its stride, and "top",
-        the last map of more than one cell.
-    """
-    import keras
-
-    side = base.inputs[0].shape[1]
-    taps = {}
-    for layer in base.layers[1:]:
-        tensor = output_of(layer)
-        padding = isinstance(layer, keras.layers.ZeroPadding2D)
-        if padding or not hasattr(tensor, "shape") or len(tensor.shape) != 4:
-            continue
-        if tensor.shape[1] * tensor.shape[2] > 1:
-            taps["top"] = tensor
-        stage = round(np.log2(side / tensor.shape[1]))
-        if 1 <= stage <= len(STAGES):
-            taps[STAGES[stage - 1]] = tensor
-    if len(base.outputs[0].shape) == 4:
-        taps["top"] = base.outputs[0]
-    return taps
-
-
-def output_of(layer):
-    """Return what a layer gives where a model calls it first.
-
-    Parameters
-    ----------
-    layer : keras.Layer
-        A layer, or a model that is one: its own `output` leads nowhere.
-
-    Returns
-    -------
-    KerasTensor
-        The output.
-    """
-    import keras
-
-    return keras.Operation.output.fget(layer)

@@ -1,10 +1,9 @@
 """Images from paths."""
 
-from functools import partial
-
-from featbus.base import ImageTransformer, iter_images
+from featbus.base import ImageTransformer
 from featbus.images import to_gray, to_rgb
 from featbus.io import read_image
+from featbus.parameters import StrOptions
 
 _CONVERSIONS = {"unchanged": lambda image: image, "gray": to_gray, "rgb": to_rgb}
 
@@ -12,17 +11,17 @@ _CONVERSIONS = {"unchanged": lambda image: image, "gray": to_gray, "rgb": to_rgb
 class ImageLoader(ImageTransformer):
     """Read images from files.
 
-    Every featbus estimator reads paths by itself, as ``ImageLoader()`` would; this step is for
-    whoever wants to say how. PNG, JPEG, TIFF, BMP, PGM and DICOM files are recognised by their
-    content. Arrays pass through, converted to `color_mode` too.
+    Every featbus estimator reads paths as ``ImageLoader()`` does; this step controls how. PNG,
+    JPEG, TIFF, BMP, PGM and DICOM files are recognized by their content. Arrays are converted to
+    `color_mode`, too.
 
     Parameters
     ----------
     color_mode : {"unchanged", "gray", "rgb"}, default="unchanged"
-        Channels of the images. "unchanged" keeps what the file holds; "gray" takes the luma of
-        colour images; "rgb" repeats the channel of grey images.
+        Channels of the images. "unchanged" keeps those of the file; "gray" computes the luma of
+        color images; "rgb" repeats the channel of gray images.
     voi_lut : bool, default=True
-        Whether to apply the value-of-interest table or window that a DICOM file names.
+        Whether to apply the value-of-interest table or window of a DICOM file.
 
     See Also
     --------
@@ -40,37 +39,17 @@ class ImageLoader(ImageTransformer):
     (1, 40, 60, 3)
     """
 
+    _parameter_constraints = {
+        "color_mode": [StrOptions(set(_CONVERSIONS))],
+        "voi_lut": ["boolean"],
+    }
+
     def __init__(self, *, color_mode="unchanged", voi_lut=True):
         self.color_mode = color_mode
         self.voi_lut = voi_lut
 
-    def fit(self, X, y=None):
-        """Check the parameters and the batch; no file is read.
-
-        Parameters
-        ----------
-        X : batch of images
-            Paths, or images in any other form; see :ref:`images`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : ImageLoader
-            The estimator itself.
-        """
-        self._conversion()
-        return super().fit(X, y)
-
-    def _iter_images(self, batch):
-        return iter_images(batch, read=partial(read_image, voi_lut=self.voi_lut))
+    def _read(self, path):
+        return read_image(path, voi_lut=self.voi_lut)
 
     def _transform_image(self, image):
-        return self._conversion()(image)
-
-    def _conversion(self):
-        if self.color_mode not in _CONVERSIONS:
-            raise ValueError(
-                f"color_mode is {self.color_mode!r}, expected one of {sorted(_CONVERSIONS)}."
-            )
-        return _CONVERSIONS[self.color_mode]
+        return _CONVERSIONS[self.color_mode](image)

@@ -1,11 +1,18 @@
 """Images of one size."""
 
-from numbers import Integral
-
 import numpy as np
 
 from featbus.base import ImageTransformer
 from featbus.images import fill_value, inside_mask, resize, with_mask
+from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair
+
+
+def _letterbox_window(shape, size):
+    """Return the rows and columns of a letterboxed image that hold the image."""
+    scale = min(new / old for new, old in zip(size, shape))
+    inner = [max(1, round(old * scale)) for old in shape[:2]]
+    top, left = ((new - old) // 2 for new, old in zip(size, inner))
+    return slice(top, top + inner[0]), slice(left, left + inner[1])
 
 
 def letterbox(image, size):
@@ -21,16 +28,12 @@ def letterbox(image, size):
     Returns
     -------
     ndarray or MaskedArray
-        The image in the middle. What is left at two sides is no part of it, and therefore masked;
-        its fill value is the image's own, or black.
+        The image in the middle of two masked bars; their fill value is that of the image, or black.
     """
-    scale = min(new / old for new, old in zip(size, image.shape))
-    inner = tuple(max(1, round(old * scale)) for old in image.shape[:2])
-    small = resize(image, inner)
-    if inner == tuple(size):
+    window = _letterbox_window(image.shape, size)
+    small = resize(image, tuple(side.stop - side.start for side in window))
+    if small.shape[:2] == tuple(size):
         return small
-    top, left = ((new - old) // 2 for new, old in zip(size, inner))
-    window = slice(top, top + inner[0]), slice(left, left + inner[1])
     pixels = np.full((*size, *image.shape[2:]), fill_value(image), dtype=image.dtype)
     pixels[window] = np.ma.getdata(small)
     inside = np.zeros(size, dtype=bool)
@@ -47,8 +50,8 @@ class Resize(ImageTransformer):
     size : int or tuple of int, default=224
         New size in pixels: ``(height, width)``, or one number for squares.
     method : {"stretch", "letterbox"}, default="stretch"
-        "stretch" fills the whole size; "letterbox" keeps the aspect ratio, centres the image and
-        masks what is left at two sides, so that features of the region leave it out.
+        "stretch" fills the whole size; "letterbox" keeps the aspect ratio, centers the image and
+        masks the bars at two sides, so that features of the region ignore them.
 
     See Also
     --------
@@ -57,9 +60,9 @@ class Resize(ImageTransformer):
     Notes
     -----
     Sides that shrink are averaged over the area that a new pixel covers (OpenCV's ``INTER_AREA``),
-    which keeps fine texture from aliasing; sides that grow are interpolated linearly. Dtype and
-    value range stay. The mask of a masked image moves along, and pixels outside the region do not
-    bleed into it.
+    which prevents aliasing of fine texture; sides that grow are interpolated linearly. Dtype and
+    value range are kept. The mask of a masked image is resized, too, and pixels outside the region
+    do not bleed into it.
 
     Examples
     --------
@@ -73,41 +76,39 @@ class Resize(ImageTransformer):
     [False  True  True False False]
     """
 
+    _parameter_constraints = {
+        "size": [PairOf(POSITIVE_INTEGER)],
+        "method": [StrOptions({"stretch", "letterbox"})],
+    }
+
     def __init__(self, size=224, *, method="stretch"):
         self.size = size
         self.method = method
 
-    def fit(self, X, y=None):
-        """Check the parameters and the batch; no pixel is read.
+    def _transform_image(self, image):
+        function = letterbox if self.method == "letterbox" else resize
+        return function(image, as_pair(self.size))
+
+    def map_boxes(self, boxes, image_shape):
+        """Map boxes of the resized image back to the image.
 
         Parameters
         ----------
-        X : batch of images
-            See :ref:`images`.
-        y : None
-            Ignored.
+        boxes : array_like of shape (n_boxes, 4)
+            Top, left, bottom and right of boxes in the resized image, in pixels.
+        image_shape : tuple of int
+            Height and width of the original image in pixels.
 
         Returns
         -------
-        self : Resize
-            The estimator itself.
+        ndarray of float of shape (n_boxes, 4)
+            The same boxes in the image, without the bars of a letterbox.
         """
-        self._checked_parameters()
-        return super().fit(X, y)
-
-    def _transform_image(self, image):
-        function, size = self._checked_parameters()
-        return function(image, size)
-
-    def _checked_parameters(self):
-        if self.method not in _METHODS:
-            raise ValueError(f"method is {self.method!r}, expected one of {sorted(_METHODS)}.")
-        size = (self.size, self.size) if np.isscalar(self.size) else tuple(self.size)
-        if len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size):
-            raise ValueError(
-                f"size is {self.size!r}, expected a positive number of pixels or (height, width)."
-            )
-        return _METHODS[self.method], size
-
-
-_METHODS = {"stretch": resize, "letterbox": letterbox}
+        size = as_pair(self.size)
+        rows, columns = slice(0, size[0]), slice(0, size[1])
+        if self.method == "letterbox":
+            rows, columns = _letterbox_window(image_shape, size)
+        start = np.array([rows.start, columns.start] * 2)
+        inner = np.array([rows.stop - rows.start, columns.stop - columns.start] * 2)
+        shares = (np.asarray(boxes, dtype=np.float64) - start) / inner
+        return np.clip(shares, 0, 1) * np.tile(image_shape[:2], 2)

@@ -1,4 +1,4 @@
-"""Sampling: more images in the training part of a fold, and several looks at those of the test."""
+"""Augmentation: more images in the training part of a fold, several views of a test image."""
 
 from featbus.sampling._augment import ImageAugmenter
 from featbus.sampling._test_time import TestTimeAugmentation

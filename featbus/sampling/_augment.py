@@ -1,6 +1,7 @@
-"""Changed copies of images, for the training part of a fold alone."""
+"""Augmented copies of images, only in the training part of a fold."""
 
 import hashlib
+from dataclasses import fields
 from numbers import Integral
 
 import numpy as np
@@ -10,31 +11,20 @@ from sklearn.utils import _safe_indexing, check_consistent_length, check_random_
 from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.augmentation import DIHEDRAL, Augmentation, augment, dihedral
-from featbus.base import _naming_image
-from featbus.images import as_batch, check_image, fill_value, is_path
-from featbus.io import read_image
+from featbus.images import as_batch, at_index, fill_value, update_digest
+from featbus.io import read_item
+from featbus.parameters import Interval, Options, check_estimator_parameters
 
 
 def _image_generator(image, seed):
-    """Return a generator that depends on the seed and on the content of a checked image alone."""
-    digest = hashlib.blake2b(f"{seed}{image.dtype.str}{image.shape}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(np.ma.getdata(image)))
-    if np.ma.isMaskedArray(image):
-        digest.update(np.packbits(np.ma.getmaskarray(image)))
-        digest.update(fill_value(image).tobytes())
+    """Return a generator that depends only on the seed and on the content of a checked image."""
+    digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
+    update_digest(digest, image)
     return np.random.default_rng(int.from_bytes(digest.digest()))
 
 
-def _checked(item, index):
-    """Return one item of a batch as a checked image; files are read."""
-    if not is_path(item):
-        return check_image(item, f"image {index}")
-    with _naming_image(index):
-        return check_image(read_image(item), f"the file {str(item)!r}")
-
-
 def _stack(batch, copies, n_copies):
-    """Return a stack of images with their copies behind them."""
+    """Return a stack of the images followed by their copies."""
     n_images, *shape = batch.shape
     result = np.empty((n_images + n_copies, *shape), batch.dtype)
     if np.ma.isMaskedArray(batch):
@@ -47,70 +37,71 @@ def _stack(batch, copies, n_copies):
 
 
 class ImageAugmenter(BaseOverSampler):
-    """Add changed copies of images to a training set.
+    """Add randomly changed copies of images to a training set.
 
-    A sampler of imbalanced-learn: it works in `fit_resample` alone, so that in an
-    `imblearn.pipeline.Pipeline` the images that are predicted, such as those of the test part of a
-    fold, stay as they are. Put it first, before what turns images into rows.
+    A sampler of imbalanced-learn: in an `imblearn.pipeline.Pipeline` it augments the images that
+    the pipeline is fitted on and leaves those to predict, such as the test part of a fold,
+    unchanged. Make it the first step, before any feature extractor.
 
     Parameters
     ----------
     n_copies : int or None, default=None
-        Number of copies of each image, whatever its class; `sampling_strategy` is without effect
-        then, and `y` may be anything. None evens out the classes.
+        Number of copies of each image, whatever its class; `sampling_strategy` is ignored then, and
+        `y` can be of any kind. None balances the classes.
     sampling_strategy : float, str, dict or callable, default="auto"
         Which classes get copies, and how many, as in imbalanced-learn. "auto" and "not majority"
-        bring all classes to the size of the largest one, "minority" the smallest one alone. A float
+        bring all classes to the size of the largest one, "minority" only the smallest one. A float
         is the ratio of two classes; a dict has the number of images of each class, copies included.
     dihedral : {None, 2, 6, 8}, default=None
-        None changes copies at random, within the parameters below. Instead of that, 2 mirrors them
-        left to right, 6 makes flips and quarter turns, and 8 these and the reflections about the
-        diagonals. With ``n_copies=5`` and 6, each image is there in all six ways.
+        None changes copies at random, within the parameters below. Otherwise these are ignored: 2
+        mirrors copies left to right; 6 makes flips and quarter turns; 8 makes these and the
+        reflections about the diagonals. ``n_copies=5, dihedral=6`` gives all six orientations of
+        each image.
     rotation : float, default=5
-        Up to so many degrees, either way.
+        Largest rotation in degrees, in either direction.
     width_shift, height_shift : float, default=0.1
-        Up to this share of the width and of the height, either way.
+        Largest shift as a share of the width and of the height, in either direction.
     shear : float, default=0.05
-        Up to so many radians, either way.
+        Largest shear angle in radians, in either direction.
     zoom : float, default=0.05
-        Width and height change, each for itself, by up to this share, either way.
+        Largest relative change of the width and, independently, of the height.
     brightness : tuple of float, default=(1, 1.4)
-        Lowest and highest factor of the pixels. What would be brighter than white is white.
+        Smallest and largest factor of the pixel values, which are limited to white.
     horizontal_flip : bool, default=True
-        Whether about half of the copies are mirrored, left to right.
+        Whether to mirror half of the copies left to right.
     random_state : int, RandomState instance or None, default=0
         An int makes the same copies of the same image each time.
 
     Attributes
     ----------
     sampling_strategy_ : dict or None
-        Number of copies by class; None with `n_copies`.
+        Number of copies of each class; None with `n_copies`.
     sample_indices_ : ndarray of int of shape (n_images_new,)
-        Which image each of the new ones is or comes from: first 0, 1, 2 and so on.
+        Position in `X` of each resampled image, or of the image that it is a copy of.
 
     See Also
     --------
     TestTimeAugmentation : Averages predictions over an image and its mirror image.
-    imblearn.over_sampling.SMOTE : Makes up rows of features, behind an extractor.
+    imblearn.over_sampling.SMOTE : Synthesizes rows of features, after an extractor.
 
     Notes
     -----
-    Amounts are uniform within their range, as in Keras' ``ImageDataGenerator``. Geometry is one
-    affine map, interpolated once. Beyond the border, pixels repeat the nearest one; of a masked
-    image they are outside the region, which moves along.
+    Amounts are uniformly distributed within their range, as in Keras' ``ImageDataGenerator``. The
+    geometry is a single affine map, interpolated once. Beyond the border, the nearest pixel is
+    repeated; in masked images these pixels are outside the region. The mask is changed with its
+    image.
 
-    What a copy looks like depends on the content of the image, the number of the copy and
-    `random_state`, never on other images or their order: `FeatureBus` knows a copy again in the
-    next fold, and in the next run.
+    A copy depends only on the content of its image, its number and `random_state`, not on other
+    images or their order: `FeatureBus` recognizes a copy in the next fold and in the next run.
 
-    Of a class, all images get the same number of copies, or one more, drawn without replacement.
+    All images of a class get the same number of copies, or one more, drawn without replacement.
 
-    Files are read one at a time. Paths stay paths among the results; copies are arrays, and all of
-    them are in memory at once.
+    Files are read one at a time. Paths stay paths in the result; copies are arrays, which are all
+    in memory at once.
 
-    Copies know their class. Where one class alone has copies, what copies have in common, such as
-    more brightness, tells the classes apart in the training part and nowhere else. `n_copies`
-    treats all classes alike.
+    Copies can give away their class. If only one class has copies, a classifier can learn what
+    copies have in common, such as higher brightness, which does not help with new images. Prefer
+    `n_copies`, which treats all classes alike.
 
     Examples
     --------
@@ -130,6 +121,12 @@ class ImageAugmenter(BaseOverSampler):
     >>> scores.shape
     (3,)
     """
+
+    _parameter_constraints = {
+        **Augmentation._parameter_constraints,
+        "n_copies": [Interval(Integral, 0, None, closed="left"), None],
+        "dihedral": [Options(Integral, DIHEDRAL.keys()), None],
+    }
 
     def __init__(
         self,
@@ -159,7 +156,7 @@ class ImageAugmenter(BaseOverSampler):
         self.random_state = random_state
 
     def fit(self, X, y):
-        """Check parameters and batch, and count the copies; no image is read.
+        """Check the parameters and the batch, and count the copies; no image is read.
 
         Parameters
         ----------
@@ -189,23 +186,23 @@ class ImageAugmenter(BaseOverSampler):
         Returns
         -------
         X_resampled : ndarray or list
-            First all images of `X` as they are, paths included, then the copies by image: a stack
-            where `X` is one and quarter turns do not swap height and width, else a list.
+            All images of `X` as they are, paths included, then the copies, image by image: a stack
+            if `X` is one, unless quarter turns swap height and width; else a list.
         y_resampled : array_like of shape (n_images_new,)
             The classes; of the type of `y`.
 
         Raises
         ------
+        ImageError
+            If an image to copy is invalid; the message names the image.
         ValueError
-            If `X` is no batch of images, or one that is to be copied is invalid; the message names
-            the image. If a parameter is out of its range.
+            If `X` is no batch of images, or a parameter is invalid.
         """
         return self._fit_resample(X, y)
 
     def _fit_resample(self, X, y):
-        batch, n_each, augmentation = self._check(X, y)
-        seed = int(check_random_state(self.random_state).randint(2**31))
-        copies = self._iter_copies(batch, n_each, augmentation, seed)
+        batch, n_each = self._check(X, y)
+        copies = self._iter_copies(batch, n_each)
         # Quarter turns swap height and width.
         if isinstance(batch, np.ndarray) and (not self.dihedral or len(set(batch.shape[1:3])) == 1):
             X = _stack(batch, copies, n_each.sum())
@@ -216,62 +213,50 @@ class ImageAugmenter(BaseOverSampler):
         y = _safe_indexing(y, self.sample_indices_)
         return X, y.reset_index(drop=True) if hasattr(y, "reset_index") else y
 
-    def _iter_copies(self, batch, n_each, augmentation, seed):
+    def _iter_copies(self, batch, n_each):
         """Yield the copies, image by image."""
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        augmentation = self._augmentation()
         for index in np.flatnonzero(n_each):
-            image = _checked(batch[index], index)
-            with _naming_image(index):
+            image = read_item(batch[index], index)
+            with at_index(index, batch[index]):
                 copies = self._copy(image, n_each[index], augmentation, seed)
             yield from copies
 
     def _copy(self, image, n_copies, augmentation, seed):
-        """Return copies of an image; the first ones are the same however many there are."""
+        """Return copies of an image; the first ones do not depend on their number."""
         rng = _image_generator(image, seed)
         if self.dihedral is None:
             return [augment(image, rng, augmentation) for _ in range(n_copies)]
         elements = rng.permutation(DIHEDRAL[self.dihedral][1:])
         return [dihedral(image, elements[copy % len(elements)]) for copy in range(n_copies)]
 
+    def _augmentation(self):
+        names = {field.name for field in fields(Augmentation)} - {"dihedral"}
+        return Augmentation(**{name: getattr(self, name) for name in names})
+
+    def _check_parameters(self):
+        check_estimator_parameters(self)
+        self._augmentation()
+
     def _check(self, X, y):
-        """Return the batch, the number of copies of each image, and how they may change."""
-        augmentation = Augmentation(
-            rotation=self.rotation,
-            width_shift=self.width_shift,
-            height_shift=self.height_shift,
-            shear=self.shear,
-            zoom=self.zoom,
-            brightness=self.brightness,
-            horizontal_flip=self.horizontal_flip,
-        )
-        if self.dihedral is not None and self.dihedral not in DIHEDRAL:
-            raise ValueError(
-                f"dihedral is {self.dihedral!r}, expected None or one of {list(DIHEDRAL)}."
-            )
+        """Return the batch and the number of copies of each image."""
+        self._check_parameters()
         batch = as_batch(X)
         check_consistent_length(batch, y)
-        return batch, self._count_copies(y, len(batch)), augmentation
-
-    def _count_copies(self, y, n_images):
-        """Return the number of copies of each image."""
+        self.sampling_strategy_ = None
         if self.n_copies is not None:
-            if not isinstance(self.n_copies, Integral) or self.n_copies < 0:
-                raise ValueError(
-                    f"n_copies is {self.n_copies!r}, expected a number of copies from 0, or None."
-                )
-            self.sampling_strategy_ = None
-            return np.full(n_images, self.n_copies)
+            return batch, np.full(len(batch), int(self.n_copies))
         check_classification_targets(y)
-        y = check_target_type(y)
+        return batch, self._count_copies(check_target_type(y))
+
+    def _count_copies(self, y):
+        """Return the number of copies of each image that `sampling_strategy` asks for."""
         self.sampling_strategy_ = check_sampling_strategy(
             self.sampling_strategy, y, self._sampling_type
         )
-        if self.sampling_strategy_ is None:
-            raise ValueError(
-                f"sampling_strategy is {self.sampling_strategy!r}, expected a str, a float, a dict "
-                "or a callable."
-            )
         rng = check_random_state(self.random_state)
-        n_each = np.zeros(n_images, int)
+        n_each = np.zeros(len(y), int)
         for label, n_copies in self.sampling_strategy_.items():
             images = rng.permutation(np.flatnonzero(y == label))
             n_each[images] = n_copies // len(images)

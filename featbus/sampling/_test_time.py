@@ -1,5 +1,7 @@
 """Predictions averaged over several views of an image."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -11,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from featbus.augmentation import DIHEDRAL, dihedral
 from featbus.base import iter_images
 from featbus.images import as_batch, stack_images
+from featbus.parameters import HasMethods, Options, check_estimator_parameters
 
-_BATCH = 128  # images that are turned at a time
+_BATCH = 128  # images whose views are in memory at a time
 
 
 def _has(method):
-    """Return a check whether the wrapped estimator has a method."""
+    """Return a check of whether the wrapped estimator has a method."""
 
     def check(self):
         getattr(getattr(self, "estimator_", self.estimator), method)
@@ -26,19 +29,19 @@ def _has(method):
 
 
 class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Average the predictions of a classifier over an image and its mirror image.
+    """Average the predictions of a classifier over several views of an image.
 
-    The estimator is fitted on the images as they are. To predict, it looks at several views of
-    each of them, and its probabilities are averaged; decision values, where it has no
-    probabilities.
+    The classifier is fitted on the images as they are. To predict, its probabilities, or else its
+    decision values, are averaged over the views of each image, such as the image and its mirror
+    image.
 
     Parameters
     ----------
     estimator : estimator
         A classifier of images, usually a pipeline from images to a classifier.
     views : {2, 6, 8}, default=2
-        How many views of an image: 2 are the image and its mirror image, left to right; 6 are those
-        that flips and quarter turns make, and 8 these and the reflections about the diagonals.
+        Number of views of each image. 2: the image and its left-right mirror image. 6: those that
+        flips and quarter turns give. 8: these and the reflections about the diagonals.
 
     Attributes
     ----------
@@ -49,19 +52,19 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     See Also
     --------
-    ImageAugmenter : Adds changed copies to the training part of a fold.
+    ImageAugmenter : Adds augmented copies to the training part of a fold.
 
     Notes
     -----
-    `predict` takes the class of the highest mean. A threshold that the estimator has learnt would
-    be lost: put this estimator inside `sklearn.model_selection.TunedThresholdClassifierCV`, not
-    around it.
+    `predict` returns the class with the highest mean. A decision threshold tuned on the estimator
+    would be lost: wrap this classifier in `sklearn.model_selection.TunedThresholdClassifierCV`, not
+    the other way round.
 
-    Decision values of support vector machines for more than two classes are votes, whose mean says
-    less than that of probabilities.
+    Multiclass decision values of support vector machines are votes, so that their mean says less
+    than the mean of probabilities.
 
-    Each view costs as much as the image. A `FeatureBus` keeps the rows of all of them. Views of
-    128 images at a time are in memory, and features must not depend on which these are.
+    Each view costs as much as the image. A `FeatureBus` stores the rows of all views. Views of 128
+    images are in memory at a time.
 
     Examples
     --------
@@ -78,7 +81,12 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     True
     """
 
-    __test__ = False  # pytest: its name does not make it a test
+    __test__ = False  # pytest collects classes named Test*
+    _wraps = "estimator"
+    _parameter_constraints = {
+        "estimator": [HasMethods("fit")],
+        "views": [Options(Integral, DIHEDRAL.keys())],
+    }
 
     def __init__(self, estimator, *, views=2):
         self.estimator = estimator
@@ -94,7 +102,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y : array_like of shape (n_images,)
             The classes.
         **params : dict
-            Handed to the estimator's `fit`; where scikit-learn's metadata routing is enabled, as
+            Passed to the estimator's `fit`; with scikit-learn's metadata routing enabled, as
             requested there.
 
         Returns
@@ -102,7 +110,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self : TestTimeAugmentation
             The estimator itself.
         """
-        self._elements()
+        self._check_parameters()
         if get_config()["enable_metadata_routing"]:
             params = process_routing(self, "fit", **params).estimator.fit
         self.estimator_ = clone(self.estimator).fit(X, y, **params)
@@ -124,7 +132,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_images,)
-            The class with the highest mean probability, or decision value.
+            The class with the highest mean probability or decision value.
         """
         check_is_fitted(self)
         has_probabilities = hasattr(self, "predict_proba")
@@ -161,20 +169,19 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_images,) or (n_images, n_classes)
-            Decision values as the estimator has them; of two classes, positive for the second.
+            Decision values; for two classes, positive for the second one.
         """
         return self._mean("decision_function", X)
 
-    def _elements(self):
-        if self.views not in DIHEDRAL:
-            raise ValueError(f"views is {self.views!r}, expected one of {list(DIHEDRAL)}.")
-        return DIHEDRAL[self.views]
+    def _check_parameters(self):
+        check_estimator_parameters(self)
 
     def _mean(self, method, X):
         check_is_fitted(self)
+        self._check_parameters()
         score = getattr(self.estimator_, method)
-        others = self._elements()[1:]
-        # As it is first: a bad image gets its own number in the error.
+        others = DIHEDRAL[self.views][1:]
+        # The images as they are come first: their errors name positions in `X`, not in a batch.
         total = np.array(score(X), dtype=np.float64)
         images, start = [], 0
         for image in iter_images(as_batch(X)):

@@ -1,8 +1,7 @@
-"""Converted engines: OpenVINO and ONNX Runtime run what Keras built, from a cache on disk."""
+"""The OpenVINO engine: runs what Keras built, from a cache on disk."""
 
 import hashlib
 import json
-import logging
 import os
 import re
 import sys
@@ -12,27 +11,26 @@ import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from importlib import import_module
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from uuid import uuid4
 
 import numpy as np
 
-from featbus.networks._backbones import preprocess
-from featbus.networks._engines import build_model
-from featbus.networks._pooling import region_weights, windows
-from featbus.networks._threads import thread_limit
+from featbus.base import thread_limit
+from featbus.files import written_whole
+from featbus.networks._building import (
+    build_models,
+    import_keras,
+    preprocess,
+    region_weights,
+    windows,
+)
 
-ENGINES = ("keras", "openvino", "onnxruntime")
 # Part of the key that converted networks are stored under: goes up whenever conversion changes.
-_CONVERSION_VERSION = 1
+_CONVERSION_VERSION = 2
 _TOLERANCE = 1e-3
 _NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
-_OPSET = 18
+_CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
 
 
 def cache_dir():
@@ -52,116 +50,42 @@ def cache_dir():
     return Path(caches).expanduser() / "featbus"
 
 
-def check_engine(engine):
-    """Check what is to run a network; nothing is imported.
-
-    Parameters
-    ----------
-    engine : {"keras", "openvino", "onnxruntime"}
-        The parameter `engine` of an estimator.
-
-    Returns
-    -------
-    str
-        `engine`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such engine.
-    ImportError
-        If it is not installed.
-    """
-    if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}, expected one of {list(ENGINES)}.")
-    if find_spec(engine) is None:
-        raise _missing(engine, engine)
-    return engine
-
-
-def engine_version(engine):
-    """Return the version of what runs a network.
-
-    Parameters
-    ----------
-    engine : {"openvino", "onnxruntime"}
-        The engine.
-
-    Returns
-    -------
-    str
-        The version of the package.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    return _import(engine, engine).__version__.partition("-")[0]
-
-
-def _import(module, engine):
+def _import_openvino():
+    """Import OpenVINO without the package that reports imports and conversions to its makers."""
+    reports = "openvino_telemetry" not in sys.modules
+    if reports:
+        sys.modules["openvino_telemetry"] = None  # importing it is an ImportError, which is caught
     try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise _missing(module, engine) from error
+        import openvino
+    finally:
+        if reports:
+            del sys.modules["openvino_telemetry"]
+    return openvino
 
 
-def _missing(module, engine):
-    return ImportError(
-        f'engine="{engine}" needs the package {module}: pip install "featbus[{engine}]".'
-    )
-
-
-def _traced(model):
-    """Return a TensorFlow function of a Keras model, for one image at a time."""
-    import tensorflow as tf
-
-    for layer in model.layers:
-        if type(layer).__name__ == "Normalization":
-            # A tensor from outside would be one more input of the function, an array is a constant.
-            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+def _export(model):
+    """Return the files of OpenVINO's own format, for a model that takes one image at a time."""
+    keras, _ = import_keras(), _import_openvino()
     signature = [
-        tf.TensorSpec((1, *tensor.shape[1:]), tf.float32, name=f"input_{index}")
+        keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype="float32", name=f"input_{index}")
         for index, tensor in enumerate(model.inputs)
     ]
-
-    @tf.function(input_signature=signature, autograph=False)
-    def rows(*inputs):
-        return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
-
-    return rows
-
-
-@contextmanager
-def _silent(name):
-    """Keep a logger from printing; the result is checked, whatever it took to get there."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with _CONVERTING, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.xml")
+        model.export(
+            str(path),
+            format="openvino",
+            verbose=False,
+            input_signature=[signature if len(signature) > 1 else signature[0]],
+        )
+        return {file.name: file.read_bytes() for file in (path, path.with_suffix(".bin"))}
 
 
-def _position(names):
-    """Return the position of an input that has these names.
-
-    A converter may sort inputs anew, drop those without effect, and rename the images.
-    """
-    found = (re.match(r"input_(\d+)", name) for name in names)
-    return next((int(match[1]) for match in found if match), 0)
-
-
-class _OpenVINO:
-    """A network on OpenVINO, with one thread an image."""
+class _Runtime:
+    """A network on OpenVINO, with one thread per image."""
 
     def __init__(self, parts, n_threads):
-        openvino = _import("openvino", "openvino")
-        core = openvino.Core()
+        core = _import_openvino().Core()
         compiled = core.compile_model(
             core.read_model(parts["model.xml"], parts["model.bin"]),
             "CPU",
@@ -174,82 +98,22 @@ class _OpenVINO:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self._order = [_position(port.names) for port in compiled.inputs]
+        # Conversion drops regions that no pooling uses.
+        self._n_inputs = len(compiled.inputs)
         self._free = SimpleQueue()
         for _ in range(n_threads):
             self._free.put(compiled.create_infer_request())
 
-    @staticmethod
-    def convert(model):
-        """Return the files of OpenVINO's own format, by way of a frozen TensorFlow graph."""
-        openvino = _import("openvino", "openvino")
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        frozen = convert_variables_to_constants_v2(
-            _traced(model).get_concrete_function(), lower_control_flow=False
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            graph, target = Path(folder, "graph.pb"), Path(folder, "model.xml")
-            graph.write_bytes(frozen.graph.as_graph_def().SerializeToString())
-            # Unlike openvino.convert_model, this reports nothing to anybody.
-            converted = openvino.Core().read_model(graph)
-            openvino.save_model(converted, target, compress_to_fp16=False)
-            del converted
-            return {path.name: path.read_bytes() for path in (target, target.with_suffix(".bin"))}
-
     def __call__(self, inputs):
         request = self._free.get()
         try:
-            return request.infer([inputs[i] for i in self._order], share_inputs=True)[0]
+            return request.infer(inputs[: self._n_inputs], share_inputs=True)[0]
         finally:
             self._free.put(request)
 
 
-class _OnnxRuntime:
-    """A network on ONNX Runtime, with one thread an image."""
-
-    def __init__(self, parts, n_threads):
-        onnxruntime = _import("onnxruntime", "onnxruntime")
-        options = onnxruntime.SessionOptions()
-        # The threads that call the session are the ones that compute.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            parts["model.onnx"], options, providers=["CPUExecutionProvider"]
-        )
-        self._order = {entry.name: _position([entry.name]) for entry in self._session.get_inputs()}
-
-    @staticmethod
-    def convert(model):
-        """Return the file in ONNX format."""
-        _import("onnx", "onnxruntime")
-        tf2onnx = _import("tf2onnx", "onnxruntime")
-        traced = _traced(model)
-        with warnings.catch_warnings(), _silent("tf2onnx"):
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            converted, _ = tf2onnx.convert.from_function(
-                traced, input_signature=traced.input_signature, opset=_OPSET
-            )
-        if any("PartitionedCall" in node.op_type for node in converted.graph.node):
-            # As of tf2onnx 1.17, the grouped convolutions of ConvNeXt.
-            raise RuntimeError(
-                'tf2onnx cannot convert this network: take engine="openvino" or engine="keras".'
-            )
-        return {"model.onnx": converted.SerializeToString()}
-
-    def __call__(self, inputs):
-        feed = {name: inputs[position] for name, position in self._order.items()}
-        return self._session.run(None, feed)[0]
-
-
-_RUNTIMES = {"openvino": _OpenVINO, "onnxruntime": _OnnxRuntime}
-
-
-class ConvertedEngine:
-    """A truncated backbone with its pooling, built by Keras and run by another library.
+class OpenVINOEngine:
+    """A truncated network with its pooling, built by Keras and run by OpenVINO.
 
     The network is converted once, checked against Keras, and kept on disk. From there it is loaded
     without Keras and TensorFlow. Images run one at a time, each in one thread, and as many at once
@@ -258,7 +122,7 @@ class ConvertedEngine:
     Parameters
     ----------
     network : Network
-        What to run, and on which `engine`.
+        What to run.
 
     Attributes
     ----------
@@ -271,19 +135,29 @@ class ConvertedEngine:
 
     Raises
     ------
-    ImportError
-        If the engine is not installed, or what converts to it.
     RuntimeError
-        If rows differ from those of Keras by more than 1e-3.
+        If Keras runs on another backend than TensorFlow, or if rows differ from those of Keras by
+        more than 1e-3.
     """
 
     def __init__(self, network):
         self._network = network
-        self._mode = network.mode
+        self._mode = network.source.mode
         self._running = threading.Lock()
         self._runtimes = {}
         self.report = self._load(masked=False)
         self.shapes = tuple(map(tuple, self.report.pop("shapes")))
+
+    @staticmethod
+    def release():
+        """Return what rows depend on beside the network: the version of OpenVINO.
+
+        Returns
+        -------
+        str
+            The version.
+        """
+        return _import_openvino().__version__.partition("-")[0]
 
     def run(self, pixels, batch_size, regions=None):
         """Compute the rows of a batch.
@@ -325,27 +199,25 @@ class ConvertedEngine:
             stored = _convert(self._network, masked)
             path = _write(path, *stored)
         report, parts = stored
-        self._runtimes[masked] = _RUNTIMES[self._network.engine](parts, thread_limit())
+        self._runtimes[masked] = _Runtime(parts, thread_limit())
         return report | {"path": path and str(path)}
 
 
 def _file_name(network, masked):
-    """Return the name of a converted network, of what decides about its rows."""
-    key = vars(network) | {
-        "model": None,
-        # Random weights, and those that Keras has, are its release's.
-        "weights": network.digest or (network.weights, version("keras")),
+    """Return the name of a converted network, which stands for all that decides about its rows."""
+    key = network.identity | {
         "masked": masked,
-        "version": engine_version(network.engine),
+        "version": OpenVINOEngine.release(),
         "conversion": _CONVERSION_VERSION,
     }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    name = re.sub(r"\W+", "_", network.backbone)
-    return f"{name}-{digest[:32]}.{network.engine}"
+    text = json.dumps(key, sort_keys=True, default=repr)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    name = re.sub(r"\W+", "_", network.source.name)
+    return f"{name}-{digest[:32]}.openvino"
 
 
 def _read(path):
-    """Return report and files of a converted network, or None if there is none, or no whole one."""
+    """Return report and files of a converted network, or None if there is none or it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
@@ -355,17 +227,13 @@ def _read(path):
 
 
 def _write(path, report, parts):
-    """Write a converted network in one step; return the path, or None if that is impossible."""
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
+    """Write a converted network; return the path, or None if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "x") as archive:
+        with written_whole(path) as hidden, zipfile.ZipFile(hidden, "x") as archive:
             for name, content in {"report.json": json.dumps(report), **parts}.items():
                 archive.writestr(name, content)
-        os.replace(temporary, path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         warnings.warn(
             f"The converted network cannot be kept in {str(path.parent)!r}: {error} It is "
             "converted again in each process. Set the environment variable FEATBUS_CACHE to a "
@@ -379,30 +247,28 @@ def _write(path, report, parts):
 def _convert(network, masked):
     """Build a network with Keras, convert and check it; return report and files."""
     start = time.perf_counter()
-    model, shapes = build_model(network, masked=masked)
-    import keras
-
+    shapes, model = build_models(network, masked)
+    keras = import_keras()
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
-            f"engine={network.engine!r} converts a network with TensorFlow, and Keras runs on "
+            'engine="openvino" converts a network with TensorFlow, and Keras runs on '
             f"{keras.backend.backend()!r}. Compute one row with KERAS_BACKEND=tensorflow; from "
             "then on the network comes from the cache, and Keras is not needed."
         )
-    runtime = _RUNTIMES[network.engine]
-    parts = runtime.convert(model)
+    parts = _export(model)
     inputs = _probe(network, shapes, masked)
-    one_image = runtime(parts, 1)
+    one_image = _Runtime(parts, 1)
     rows = [one_image([values[[index]] for values in inputs]) for index in range(len(inputs[0]))]
     error = relative_error(np.concatenate(rows), _keras_rows(model, inputs), network, shapes)
     if not error <= _TOLERANCE:
         raise RuntimeError(
-            f"{network} on {network.engine} {engine_version(network.engine)} differs from Keras by "
+            f"{network.source} on OpenVINO {OpenVINOEngine.release()} differs from Keras by "
             f"{error:.2g} of the largest value, expected {_TOLERANCE:g} at most. It is not used: "
-            'take engine="keras", or another version of the engine.'
+            'take engine="keras", or another version of OpenVINO.'
         )
     return {
-        "engine": network.engine,
-        "version": engine_version(network.engine),
+        "engine": "openvino",
+        "version": OpenVINOEngine.release(),
         "max_relative_error": float(error),
         "seconds": round(time.perf_counter() - start, 3),
         "digest": hashlib.sha256(b"".join(parts.values())).hexdigest(),
@@ -421,15 +287,15 @@ def _keras_rows(model, inputs):
 
 def _probe(network, shapes, masked):
     """Return the inputs that a conversion is checked on: two images of noise, two smooth ones."""
-    height, width = network.input_size
+    height, width = network.source.input_size
     rng = np.random.default_rng(0)
     down, across = np.linspace(0, 1, height)[:, np.newaxis], np.linspace(0, 1, width)
     smooth = [down * across, 0.5 + 0.5 * np.sin(9 * down) * np.cos(7 * across)]
-    colours = np.array([0.9, 0.6, 1.0])
+    colors = np.array([0.9, 0.6, 1.0])
     pixels = np.concatenate(
-        [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colours for plane in smooth]]
+        [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colors for plane in smooth]]
     )
-    inputs = [preprocess(np.float32(255 * pixels), network.mode)]
+    inputs = [preprocess(np.float32(255 * pixels), network.source.mode)]
     if masked:
         # One region is a point, smaller than any cell.
         regions = np.zeros((4, height, width), np.float32)

@@ -1,6 +1,5 @@
-"""Converted engines: OpenVINO and ONNX Runtime against Keras, and the cache they come from."""
+"""The OpenVINO engine against Keras, and the cache that it comes from."""
 
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -16,31 +16,29 @@ import numpy as np
 import pytest
 from _data import data_dir
 from _engine_worker import row_and_engine, tensorflow_threads
+from _networks import change_source, make_network
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from featbus import DeepFeatures
+from featbus.base import thread_limit
 from featbus.images import with_mask
 from featbus.networks import (
-    ConvertedEngine,
+    KerasApplication,
     KerasEngine,
+    KerasModel,
     Network,
-    _converted,
+    OpenVINOEngine,
     _engines,
-    build_model,
+    _openvino,
+    build_models,
     check_engine,
     load_engine,
-    model_digest,
     preprocess,
 )
-from featbus.networks._threads import thread_limit
+from featbus.parameters import InvalidParameterError
 
-ENGINES = [
-    pytest.param(
-        name, marks=pytest.mark.skipif(not importlib.util.find_spec(name), reason=f"no {name}")
-    )
-    for name in ("openvino", "onnxruntime")
-]
+needs_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="no openvino")
 # One small network of each family, and its input size.
 FAMILIES = {
     "vgg16": 64,
@@ -103,16 +101,8 @@ def tiny():
     image = keras.Input((16, 16, 3))
     maps = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(image)
     model = keras.Model(image, keras.layers.Conv2D(6, 3, activation="relu")(maps), name="tiny")
-    return Network(
-        "tiny",
-        (16, 16),
-        layers=("C1", "top"),
-        pooling=("avg", "max2x2"),
-        digest=model_digest(model),
-        random_state=None,
-        preprocessing="tf",
-        model=model,
-    )
+    source = KerasModel(model, "tf", (16, 16))
+    return Network(source, ("C1", "top"), ("avg", "max2x2"))
 
 
 def noise(n_images=5, shape=(80, 70)):
@@ -140,11 +130,11 @@ def assert_close(rows, expected, rtol=1e-3):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_rows_are_those_of_keras(engine, real):
+@needs_openvino
+def test_rows_are_those_of_keras(real):
     images = noise()
     keras = DeepFeatures(**real)
-    deep = DeepFeatures(**real, engine=engine)
+    deep = DeepFeatures(**real, engine="openvino")
     rows = deep.fit_transform(images)
     groups = np.cumsum([96, 96, 96, 1280, 1280])
     expected = np.split(keras.transform(images), groups, axis=1)
@@ -152,30 +142,30 @@ def test_rows_are_those_of_keras(engine, real):
         assert_close(part, group, 1e-4)
     assert deep.get_feature_names_out().tolist() == keras.get_feature_names_out().tolist()
     report = deep.engine_report_
-    assert report["engine"] == engine
+    assert report["engine"] == "openvino"
     assert 0 < report["max_relative_error"] < 1e-3
     assert Path(report["path"]).is_file()
     assert keras.engine_report_["engine"] == "keras"
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_batches_do_not_matter(engine, real):
+@needs_openvino
+def test_batches_do_not_matter(real):
     images = noise(7)
-    expected = DeepFeatures(**real, engine=engine, batch_size=7).transform(images)
+    expected = DeepFeatures(**real, engine="openvino", batch_size=7).transform(images)
     order = np.random.default_rng(0).permutation(7)
     for batch_size in (1, 3, 32, "auto"):
-        deep = DeepFeatures(**real, engine=engine, batch_size=batch_size)
+        deep = DeepFeatures(**real, engine="openvino", batch_size=batch_size)
         np.testing.assert_allclose(deep.transform(images[order]), expected[order], 1e-4, 1e-5)
     with threadpool_limits(1):
         np.testing.assert_allclose(deep.transform(images), expected, 1e-4, 1e-5)
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_regions(engine, tiny):
+@needs_openvino
+def test_regions(tiny):
     batch, inside = pixels((16, 16)), regions((16, 16))
-    converted = ConvertedEngine(replace(tiny, engine=engine))
+    converted = OpenVINOEngine(replace(tiny, engine="openvino"))
     keras = KerasEngine(tiny)
     assert converted.shapes == keras.shapes
     expected = keras.run(batch, 3, inside)
@@ -186,25 +176,25 @@ def test_regions(engine, tiny):
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_masked_images(engine, real):
+@needs_openvino
+def test_masked_images(real):
     inside = np.zeros((80, 70), bool)
     inside[20:50, 10:60] = True
     first, second = noise(2)
     images = [with_mask(first, inside), second]
     real = real | {"layers": "top", "pooling": "avg"}
     expected = DeepFeatures(**real).transform(images)
-    assert_close(DeepFeatures(**real, engine=engine).transform(images), expected, 1e-4)
+    assert_close(DeepFeatures(**real, engine="openvino").transform(images), expected, 1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_pooling(engine, tiny):
+@needs_openvino
+def test_every_pooling(tiny):
     poolings = ("gem", "std", "avg3x3", "std2x2", "gem2x2", "flatten")
     network = replace(tiny, pooling=poolings)
     batch, inside = pixels((16, 16)), regions((16, 16))
-    converted, keras = ConvertedEngine(replace(network, engine=engine)), KerasEngine(network)
+    converted, keras = OpenVINOEngine(replace(network, engine="openvino")), KerasEngine(network)
     assert_close(converted.run(batch, 3), keras.run(batch, 3), 1e-5)
     assert_close(converted.run(batch, 3, inside), keras.run(batch, 3, inside), 1e-5)
 
@@ -223,29 +213,25 @@ def calibrate(model, mode):
 
 @pytest.mark.slow
 @pytest.mark.network
+@needs_openvino
 @pytest.mark.parametrize("name", EVERY_FAMILY)
 def test_every_family(name, monkeypatch):
     size = (FAMILIES[name],) * 2
-    network = Network(name, size, layers=("C3", "top"), pooling=("avg", "max"))
-    model, shapes = build_model(network)
+    network = make_network(name, size, ("C3", "top"), ("avg", "max"), "openvino")
+    shapes, model = build_models(network, False)
     # Random EfficientNets are alive, and chaotic once calibrated: 1e-6 becomes 1e-2.
     if not name.startswith("efficientnet"):
-        calibrate(model, network.mode)
-    monkeypatch.setattr(_converted, "build_model", lambda network, masked: (model, shapes))
+        calibrate(model, network.source.mode)
+    monkeypatch.setattr(_openvino, "build_models", lambda network, masked: (shapes, model))
     batch = pixels(size, 2)
-    expected = model(preprocess(batch, network.mode), training=False).numpy()
+    expected = model(preprocess(batch, network.source.mode), training=False).numpy()
     widths = [shape[2] for shape in shapes for _ in network.pooling]
     groups = np.cumsum(widths)[:-1]
-    for engine in filter(importlib.util.find_spec, ("openvino", "onnxruntime")):
-        if (name, engine) == ("convnext_tiny", "onnxruntime"):
-            with pytest.raises(RuntimeError, match='take engine="openvino"'):
-                ConvertedEngine(replace(network, engine=engine))
-            continue
-        converted = ConvertedEngine(replace(network, engine=engine))
-        assert converted.shapes == shapes
-        rows = converted.run(batch, 2)
-        for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
-            assert_close(part, group)
+    converted = OpenVINOEngine(network)
+    assert converted.shapes == shapes
+    rows = converted.run(batch, 2)
+    for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
+        assert_close(part, group)
 
 
 FRESH = """
@@ -255,14 +241,14 @@ from featbus import DeepFeatures
 deep = DeepFeatures(**{parameters!r})
 np.save({target!r}, deep.fit_transform(np.load({source!r})))
 deep.get_feature_names_out()
-print(*{{"tensorflow", "keras", "tf2onnx", "onnx", "openvino_telemetry"}} & set(sys.modules))
+print(*{{"tensorflow", "keras", "openvino_telemetry"}} & set(sys.modules))
 """
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_fresh_process_needs_no_tensorflow(engine, real, tmp_path):
-    parameters = real | {"engine": engine}
+@needs_openvino
+def test_a_fresh_process_needs_no_tensorflow(real, tmp_path):
+    parameters = real | {"engine": "openvino"}
     images = noise(3)
     _engines._load_engine.cache_clear()  # it may come from another test's folder
     expected = DeepFeatures(**parameters).transform(images)
@@ -270,14 +256,14 @@ def test_a_fresh_process_needs_no_tensorflow(engine, real, tmp_path):
     np.save(source, images)
     code = FRESH.format(parameters=parameters, source=source, target=target)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= {"openvino_telemetry"}
+    assert done.stdout.split() == []
     np.testing.assert_allclose(np.load(target), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_two_processes_convert_at_once(engine, real, tmp_path, monkeypatch):
+@needs_openvino
+def test_two_processes_convert_at_once(real, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
     source = str(tmp_path / "images.npy")
     np.save(source, noise(2))
@@ -287,7 +273,9 @@ def test_two_processes_convert_at_once(engine, real, tmp_path, monkeypatch):
             [
                 sys.executable,
                 "-c",
-                FRESH.format(parameters=real | {"engine": engine}, source=source, target=target),
+                FRESH.format(
+                    parameters=real | {"engine": "openvino"}, source=source, target=target
+                ),
             ]
         )
         for target in targets
@@ -300,22 +288,22 @@ def test_two_processes_convert_at_once(engine, real, tmp_path, monkeypatch):
 def test_a_file_is_always_whole(tmp_path):
     path = tmp_path / "network"
     parts = {"model": os.urandom(1 << 20)}
-    _converted._write(path, {"seconds": 1.0}, parts)
+    _openvino._write(path, {"seconds": 1.0}, parts)
     with ThreadPoolExecutor() as executor:
         writing = [
-            executor.submit(_converted._write, path, {"seconds": 1.0}, parts) for _ in range(20)
+            executor.submit(_openvino._write, path, {"seconds": 1.0}, parts) for _ in range(20)
         ]
         while not all(future.done() for future in writing):
-            assert _converted._read(path) == ({"seconds": 1.0}, parts)
+            assert _openvino._read(path) == ({"seconds": 1.0}, parts)
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.network
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty", "other"])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_damaged_file_is_converted_again(engine, damage, tiny):
-    network = replace(tiny, engine=engine)
-    engine = ConvertedEngine(network)
+@needs_openvino
+def test_a_damaged_file_is_converted_again(damage, tiny):
+    network = replace(tiny, engine="openvino")
+    engine = OpenVINOEngine(network)
     path = Path(engine.report["path"])
     whole = path.read_bytes()
     middle = len(whole) // 2
@@ -326,34 +314,34 @@ def test_a_damaged_file_is_converted_again(engine, damage, tiny):
         "other": b"something else",
     }
     path.write_bytes(damaged[damage])
-    again = ConvertedEngine(network)
+    again = OpenVINOEngine(network)
     assert path.read_bytes() != damaged[damage]
-    assert ConvertedEngine(network).report == again.report
+    assert OpenVINOEngine(network).report == again.report
     batch = pixels((16, 16))
     np.testing.assert_allclose(again.run(batch, 3), engine.run(batch, 3), rtol=1e-6)
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_differs_from_keras_is_refused(engine, tiny, tmp_path, monkeypatch):
+@needs_openvino
+def test_what_differs_from_keras_is_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
-    true = _converted._keras_rows
-    monkeypatch.setattr(_converted, "_keras_rows", lambda *args: 1.01 * true(*args))
-    with pytest.raises(RuntimeError, match=rf"tiny on {engine} .* differs from Keras by 0.0099"):
-        ConvertedEngine(replace(tiny, engine=engine))
+    true = _openvino._keras_rows
+    monkeypatch.setattr(_openvino, "_keras_rows", lambda *args: 1.01 * true(*args))
+    with pytest.raises(RuntimeError, match=r"tiny on OpenVINO .* differs from Keras by 0.0099"):
+        OpenVINOEngine(replace(tiny, engine="openvino"))
     assert not list(tmp_path.iterdir())
 
 
 def test_known_answers_of_relative_error():
-    network = Network("vgg16", (32, 32), layers=("C2", "C3"), pooling=("avg", "max"))
+    network = Network(None, ("C2", "C3"), ("avg", "max"))
     shapes = ((4, 4, 1), (2, 2, 2))
     expected = np.array([[100, 4, 1, -2, 1e-30, 0], [50, 1, 0, 1, 0, 0]])
-    assert _converted.relative_error(expected, expected, network, shapes) == 0
+    assert _openvino.relative_error(expected, expected, network, shapes) == 0
     rows = expected.copy()
     rows[0, 2] += 0.1  # beside a magnitude of 2, in the third group of columns
-    assert _converted.relative_error(rows, expected, network, shapes) == pytest.approx(0.05)
+    assert _openvino.relative_error(rows, expected, network, shapes) == pytest.approx(0.05)
     rows[1, 4] = np.nan
-    assert not _converted.relative_error(rows, expected, network, shapes) <= 1e-3
+    assert not _openvino.relative_error(rows, expected, network, shapes) <= 1e-3
 
 
 @pytest.mark.network
@@ -363,7 +351,7 @@ def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch):
     file.touch()
     monkeypatch.setenv("FEATBUS_CACHE", str(file))
     with pytest.warns(UserWarning, match="FEATBUS_CACHE"):
-        engine = ConvertedEngine(replace(tiny, engine="openvino"))
+        engine = OpenVINOEngine(replace(tiny, engine="openvino"))
     assert engine.report["path"] is None
     assert engine.run(pixels((16, 16)), 3).shape == (3, 50)
 
@@ -375,58 +363,50 @@ def test_another_backend_of_keras(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(RuntimeError, match="KERAS_BACKEND=tensorflow"):
-        ConvertedEngine(replace(tiny, engine="openvino"))
+        OpenVINOEngine(replace(tiny, engine="openvino"))
 
 
-def test_an_unknown_engine():
-    with pytest.raises(ValueError, match=r"engine is 'tensorrt', expected one of \['keras', "):
-        DeepFeatures(engine="tensorrt").fit(noise())
+def test_a_missing_extra(monkeypatch):
+    monkeypatch.setattr(_engines, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'pip install "featbus\[openvino\]"'):
+        DeepFeatures(engine="openvino", weights=None).fit(noise())
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_a_missing_extra(engine, monkeypatch):
-    monkeypatch.setattr(_converted, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=rf'pip install "featbus\[{engine}\]"'):
-        DeepFeatures(engine=engine).fit(noise())
-
-
-@pytest.mark.parametrize("module", ["onnx", "tf2onnx"])
-def test_a_missing_converter(module, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnx", sys)
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf'{module}: pip install "featbus\[onnxruntime\]"'):
-        _converted._OnnxRuntime.convert(None)
+def test_an_engine_that_cannot_run_the_source():
+    source = KerasApplication("vgg16", (32, 32))
+    with pytest.raises(InvalidParameterError, match="engine is 'onnx', expected one of .* vgg16"):
+        check_engine("onnx", source)
+    check_engine("keras", source)
 
 
 def test_where_converted_networks_are_kept(monkeypatch, tmp_path):
-    assert check_engine("keras") == "keras"
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert _converted.cache_dir() == tmp_path / "own"
+    assert _openvino.cache_dir() == tmp_path / "own"
     monkeypatch.delenv("FEATBUS_CACHE")
-    assert _converted.cache_dir() == tmp_path / "xdg" / "featbus"
+    assert _openvino.cache_dir() == tmp_path / "xdg" / "featbus"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert _converted.cache_dir().is_relative_to(Path.home())
+    assert _openvino.cache_dir().is_relative_to(Path.home())
 
 
 def test_file_names_tell_networks_apart(monkeypatch):
-    monkeypatch.setattr(_converted, "engine_version", lambda engine: "1")
-    network = Network("vgg16", (32, 32), weights="a.h5", digest="12", engine="openvino")
+    monkeypatch.setattr(OpenVINOEngine, "release", lambda: "1")
+    network = make_network("vgg16", (32, 32), engine="openvino", weights="a.h5", digest="12")
     others = [
-        replace(network, input_size=(32, 48)),
+        change_source(network, input_size=(32, 48)),
         replace(network, layers=("C3",)),
         replace(network, pooling=("max",)),
-        replace(network, digest="34"),
-        replace(network, options=(("alpha", 0.5),)),
-        replace(network, engine="onnxruntime"),
-        replace(network, weights=None, digest=None),
-        replace(network, weights=None, digest=None, random_state=1),
+        change_source(network, digest="34"),
+        change_source(network, options={"alpha": 0.5}),
+        change_source(network, name="vgg19"),
+        change_source(network, weights=None, digest=None),
+        change_source(network, weights=None, digest=None, random_state=1),
     ]
-    names = {_converted._file_name(one, masked) for one in [network, *others] for masked in (0, 1)}
+    names = {_openvino._file_name(one, masked) for one in [network, *others] for masked in (0, 1)}
     assert len(names) == 18
     # Where the file of weights lies does not matter.
-    assert _converted._file_name(replace(network, weights="b.h5"), False) in {
-        _converted._file_name(network, False)
+    assert _openvino._file_name(change_source(network, weights="b.h5"), False) in {
+        _openvino._file_name(network, False)
     }
 
 
@@ -434,20 +414,18 @@ def test_engines_have_fingerprints_of_their_own(monkeypatch):
     def of(engine):
         return DeepFeatures(weights=None, engine=engine)._fingerprint_params()
 
-    found = {name: of(name) for name in ("keras", "openvino") if importlib.util.find_spec(name)}
-    assert len({str(params) for params in found.values()}) == len(found)
-    if "openvino" in found:
-        import openvino
-
-        monkeypatch.setattr(openvino, "__version__", "1.2.3-more")
-        assert of("openvino")["engine"] == ("openvino", "1.2.3")
+    assert of("keras")["engine"] == "keras"
+    if find_spec("openvino"):
+        assert of("openvino") != of("keras")
+        monkeypatch.setattr(_openvino._import_openvino(), "__version__", "1.2.3-more")
+        assert of("openvino")["release"] == "1.2.3"
 
 
 def test_limits_of_threads():
     assert 1 <= thread_limit() <= joblib.cpu_count()
     with threadpool_limits(1):
         assert thread_limit() == 1
-    code = "from featbus.networks._threads import thread_limit; print(thread_limit())"
+    code = "from featbus.base import thread_limit; print(thread_limit())"
     for variables, expected in (({"OMP_NUM_THREADS": "1"}, 1), ({}, thread_limit())):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, env=os.environ | variables, capture_output=True, check=True)
@@ -476,7 +454,7 @@ def test_tensorflow_in_workers_shares_the_cores(monkeypatch):
 @pytest.mark.network
 def test_no_more_threads_than_allowed(tiny):
     pytest.importorskip("openvino")
-    engine = ConvertedEngine(replace(tiny, engine="openvino"))
+    engine = OpenVINOEngine(replace(tiny, engine="openvino"))
     runtime, running, most = engine._runtimes[False], [], []
 
     def counting(inputs):
@@ -496,13 +474,13 @@ def test_no_more_threads_than_allowed(tiny):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_sharing_and_pickles(engine, real):
-    deep = DeepFeatures(**real, engine=engine)
+@needs_openvino
+def test_sharing_and_pickles(real):
+    deep = DeepFeatures(**real, engine="openvino")
     images = noise(3)
     expected = deep.fit_transform(images)
-    network = deep._checked_network()
-    assert load_engine(network) is load_engine(clone(deep)._checked_network())
+    network = deep._network()
+    assert load_engine(network) is load_engine(clone(deep)._network())
     pickled = pickle.dumps(deep)
     assert len(pickled) < 10_000
     np.testing.assert_array_equal(pickle.loads(pickled).transform(images), expected)
@@ -512,9 +490,9 @@ def test_sharing_and_pickles(engine, real):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("engine", ENGINES)
-def test_each_worker_loads_one_network(engine, real):
-    deep = DeepFeatures(**real, engine=engine)
+@needs_openvino
+def test_each_worker_loads_one_network(real):
+    deep = DeepFeatures(**real, engine="openvino")
     images = noise(6)
     expected = deep.transform(images)
     results = joblib.Parallel(n_jobs=2, backend="loky")(
@@ -525,3 +503,39 @@ def test_each_worker_loads_one_network(engine, real):
     assert len(set(zip(pids, engines))) == len(set(pids))
     assert not any(imported)
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
+
+
+REPORTS = """
+import logging, os, sys
+from multiprocessing import process
+
+logging.getLogger().setLevel(logging.INFO)
+started = []
+process.BaseProcess.start = lambda self: started.append(self)
+from featbus import DeepFeatures
+import numpy as np
+
+deep = DeepFeatures(**{parameters!r})
+deep.transform(np.zeros((2, 40, 40), np.uint8))
+print(started, logging.getLogger().level, os.path.exists(os.path.expanduser("~/intel")))
+print(os.listdir(os.environ["TMPDIR"]), "openvino_telemetry" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@needs_openvino
+def test_conversion_reports_nothing_and_leaves_nothing(real, tmp_path):
+    """Nobody hears of it; logging and the folder of temporary files stay as they were."""
+    folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "FEATBUS_CACHE")}
+    for folder in folders.values():
+        folder.mkdir()
+    code = REPORTS.format(parameters=real | {"engine": "openvino"})
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    environment |= {name: str(folder) for name, folder in folders.items()}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "[] 20 False"
+    assert done.stdout.splitlines()[1].endswith(" False")
+    assert not list(folders["TMPDIR"].iterdir())
+    assert len(list(folders["FEATBUS_CACHE"].iterdir())) == 1

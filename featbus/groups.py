@@ -1,0 +1,176 @@
+"""Samples in groups: checked targets and groups, stratified folds, linked labels, bootstrap."""
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+
+def check_target(y):
+    """Check the class of each sample.
+
+    Parameters
+    ----------
+    y : array_like of shape (n_samples,)
+        Classes; integers or strings.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,)
+        The target as an array.
+    labels : ndarray of shape (n_classes,)
+        The classes, sorted.
+    codes : ndarray of int of shape (n_samples,)
+        The position of each sample's class in `labels`.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing, `y` is not a target of a classifier, or it has a single class.
+    """
+    if y is None:
+        raise ValueError("y is None, expected the class of each sample.")
+    y = column_or_1d(y, warn=True)
+    _check_not_missing(y, "y", "the class of each sample. Leave out samples without a class.")
+    check_classification_targets(y)
+    labels, codes = np.unique(y, return_inverse=True)
+    if len(labels) < 2:
+        raise ValueError(f"y has 1 class, {labels.tolist()[0]!r}, expected at least two classes.")
+    return y, labels, codes
+
+
+def check_groups(groups):
+    """Check the group of each sample.
+
+    Parameters
+    ----------
+    groups : array_like of shape (n_samples,), or None
+        What belongs together, such as the patient.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), or None
+        The groups as an array; None if `groups` is None.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing.
+    """
+    if groups is None:
+        return None
+    groups = column_or_1d(groups)
+    _check_not_missing(
+        groups, "groups", "one for each. A sample without known relatives gets a group of its own."
+    )
+    return groups
+
+
+def _check_not_missing(values, name, expected):
+    missing = np.flatnonzero(pd.isna(values))
+    if missing.size:
+        raise ValueError(
+            f"{name} is NaN or None for {missing.size} sample(s), the first at {missing[0]}, "
+            f"expected {expected}"
+        )
+
+
+def stratified_folds(y, groups, n_folds, random_state):
+    """Split samples into shuffled, stratified folds that keep groups together.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Classes.
+    groups : ndarray of shape (n_samples,), or None
+        Groups; None counts each sample as independent.
+    n_folds : int
+        Number of folds.
+    random_state : int or RandomState instance
+        Seed of the shuffling.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        Positions of the training and test part of each split.
+
+    Notes
+    -----
+    With groups, those of ``StratifiedGroupKFold(n_folds, shuffle=True)`` of scikit-learn 1.8 and
+    later. Groups are shuffled here because its own shuffling undid the stratification before.
+    """
+    if groups is None:
+        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=random_state)
+        return list(splitter.split(y, y))
+    names, codes = np.unique(groups, return_inverse=True)
+    order = check_random_state(random_state).permutation(len(names))
+    return list(StratifiedGroupKFold(n_folds).split(y, y, np.argsort(order)[codes]))
+
+
+def link(labels, left, right):
+    """Join the labels of samples that are linked.
+
+    Parameters
+    ----------
+    labels : ndarray of int of shape (n_samples,)
+        Labels so far.
+    left, right : ndarray of int of shape (n_links,)
+        Positions of linked samples.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Labels from 0, in the order in which they appear: the same for all samples that are linked
+        directly or through others.
+    """
+    n_labels = labels.max() + 1
+    edges = np.ones(len(left), dtype=bool), (labels[left], labels[right])
+    graph = coo_array(edges, shape=(n_labels, n_labels))
+    return pd.factorize(connected_components(graph, directed=False)[1][labels])[0]
+
+
+def unite(*labelings):
+    """Join labelings: samples that share a label in any of them share one in the result.
+
+    Parameters
+    ----------
+    *labelings : array_like of shape (n_samples,)
+        Labels of the same samples.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Labels from 0, in the order in which they appear.
+    """
+    labels = np.arange(len(labelings[0]))
+    for labeling in labelings:
+        codes = pd.factorize(np.asarray(labeling))[0]
+        first = np.unique(codes, return_index=True)[1]
+        labels = link(labels, np.arange(len(labels)), first[codes])
+    return labels
+
+
+def resample_groups(n_groups, size, rng):
+    """Draw groups with replacement, as many as there are: the bootstrap over groups.
+
+    Parameters
+    ----------
+    n_groups : int
+        Number of groups.
+    size : int
+        Number of resamples.
+    rng : RandomState instance
+        Draws.
+
+    Returns
+    -------
+    ndarray of float of shape (size, n_groups)
+        How often each group is drawn in each resample.
+    """
+    drawn = rng.randint(n_groups, size=(size, n_groups))
+    cells = drawn + n_groups * np.arange(size)[:, np.newaxis]
+    counts = np.bincount(cells.ravel(), minlength=size * n_groups)
+    return counts.reshape(size, n_groups).astype(np.float64)

@@ -1,0 +1,204 @@
+"""The checks of an audit, each a row of the report."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
+
+_SHARE = 0.1
+_GROUPS_REMEDY = "Split by groups: use suggested_groups of this report."
+_DOUBT_REMEDY = (
+    "Look at some: standard views look alike without being copies. The groups of all of them are "
+    "in near_duplicates of this report."
+)
+
+
+class Check(NamedTuple):
+    """A row of the report, and the images that it concerns."""
+
+    check: str
+    severity: str
+    finding: str
+    count: int = 0
+    remedy: str = ""
+    images: tuple = ()
+
+
+class Folds(NamedTuple):
+    """The splits, and the names of the images in messages."""
+
+    splits: list
+    names: list
+
+    def find_leaks(self, labels):
+        """Return the test images whose label is in their training part too, and one such pair."""
+        leaking = np.zeros(len(self.names), dtype=bool)
+        pair = None
+        for train, test in self.splits:
+            others = np.setdiff1d(train, test)
+            found = test[np.isin(labels[test], labels[others])]
+            leaking[found] = True
+            if pair is None and found.size:
+                pair = found[0], others[labels[others] == labels[found[0]]][0]
+        return np.flatnonzero(leaking), pair
+
+    def such_as(self, pair):
+        """Format a pair of images as an example."""
+        return "" if pair is None else f", such as {self.names[pair[0]]} and {self.names[pair[1]]}"
+
+
+def _ok_unless(images, check, severity, finding, remedy=_GROUPS_REMEDY):
+    """Return a check that fails if it found images."""
+    if len(images) == 0:
+        return Check(check, "ok", "None.")
+    return Check(check, severity, finding, len(images), remedy, tuple(images))
+
+
+def check_copies(folds, copies):
+    """Yield checks of whether the training part has copies of test images."""
+    exact, pair = folds.find_leaks(copies.exact)
+    yield _ok_unless(
+        exact,
+        "exact copies across folds",
+        "leak",
+        f"{len(exact)} test image(s) are also in their training part, pixel by pixel"
+        f"{folds.such_as(pair)}.",
+    )
+    certain, _ = folds.find_leaks(copies.certain)
+    near, pair = folds.find_leaks(copies.near)
+    yield _ok_unless(
+        near,
+        "near-duplicates across folds",
+        "leak" if len(certain) else "warning",
+        f"{len(near)} test image(s) have a copy or near-duplicate in their training part, "
+        f"{len(certain)} of them beyond doubt{folds.such_as(pair)}.",
+        _GROUPS_REMEDY if len(certain) else _DOUBT_REMEDY,
+    )
+    turned, pair = folds.find_leaks(copies.turned)
+    yield _ok_unless(
+        turned,
+        "mirrored or turned copies across folds",
+        "leak",
+        f"{len(turned)} test image(s) have a mirrored or rotated copy in their training part"
+        f"{folds.such_as(pair)}.",
+        "Augment only inside the training fold, with a step of an imblearn pipeline. "
+        + _GROUPS_REMEDY,
+    )
+
+
+def check_overlap(folds):
+    """Check whether a split has an image in both parts."""
+    both = [np.intersect1d(train, test) for train, test in folds.splits]
+    both = np.unique(np.concatenate(both))
+    finding = f"{len(both)} image(s) are in both the training and the test part of a split."
+    check = "training part apart from test part"
+    return _ok_unless(both, check, "leak", finding, "Use another splitter.")
+
+
+def check_groups_apart(folds, groups):
+    """Check whether groups are kept together."""
+    check = "groups across folds"
+    if groups is None or len(np.unique(groups)) == len(groups):
+        remedy = "Pass groups=, such as the patients. " + _GROUPS_REMEDY
+        finding = "No groups: every image counts as independent."
+        return Check(check, "warning", finding, remedy=remedy)
+    leaking, pair = folds.find_leaks(groups)
+    finding = f"{len(leaking)} test image(s) have images of their group in the training part"
+    remedy = _GROUPS_REMEDY + " Use cv=5 or StratifiedGroupKFold."
+    return _ok_unless(leaking, check, "leak", f"{finding}{folds.such_as(pair)}.", remedy)
+
+
+def check_labels(folds, copied, codes, labels):
+    """Check whether copies have the same class."""
+    check = "labels of duplicates"
+    mixed = pd.Series(codes).groupby(copied).transform("nunique").to_numpy() > 1
+    found = np.flatnonzero(mixed)
+    if not found.size:
+        return Check(check, "ok", "Copies and near-duplicates agree.")
+    other = np.flatnonzero((copied == copied[found[0]]) & (codes != codes[found[0]]))[0]
+    classes = f"{labels[codes[found[0]]]} and {labels[codes[other]]}"
+    finding = (
+        f"{len(found)} image(s) have a near-duplicate of another class"
+        f"{folds.such_as((found[0], other))} ({classes})."
+    )
+    remedy = "Look at them: one of the labels is wrong, or the images are not duplicates."
+    return _ok_unless(found, check, "warning", finding, remedy)
+
+
+def check_balance(folds, codes, labels):
+    """Check the classes in each part of the splits against those of all images."""
+    check, classes = "classes of folds", np.arange(len(labels))
+    shares = np.bincount(codes) / len(codes)
+    lacking, worst = [], 0.0
+    for fold, (train, test) in enumerate(folds.splits):
+        if not (np.isin(classes, codes[train]).all() and np.isin(classes, codes[test]).all()):
+            lacking.append(fold)
+        part = np.bincount(codes[test], minlength=len(labels)) / len(test)
+        worst = max(worst, np.abs(part - shares).max())
+    spread = f"The share of a class in a test part differs by up to {100 * worst:.0f} points."
+    if lacking:
+        finding = f"The splits {lacking} lack a class in a part. {spread}"
+        return Check(check, "warning", finding, len(lacking), "Use fewer folds.")
+    if worst > _SHARE:
+        return Check(check, "note", spread, remedy="Use stratified folds, or fewer.")
+    return Check(check, "ok", spread)
+
+
+def check_pipeline(pipeline, n_images):
+    """Yield checks of the pipeline's samplers and fitted steps."""
+    if pipeline is None:
+        yield Check("pipeline", "note", "No pipeline was given.", remedy="Pass pipeline=.")
+        return
+    samplers = [type(sampler).__name__ for sampler in misplaced_samplers(pipeline)]
+    check = "samplers in the training fold"
+    if samplers:
+        finding = (
+            f"{', '.join(samplers)}: not a step of an imblearn pipeline, and so not confined to "
+            "the training part."
+        )
+        remedy = "Make it a step of imblearn.pipeline.Pipeline."
+        yield Check(check, "leak", finding, len(samplers), remedy)
+    else:
+        yield Check(check, "ok", "None elsewhere.")
+    yield _check_fitted(fitted_steps(pipeline), n_images)
+
+
+def _check_fitted(fitted, n_images):
+    """Check for steps that learned before the folds; frozen ones are not fitted again."""
+    check = "steps fitted before the folds"
+    if not fitted:
+        return Check(check, "ok", "None.")
+    leaks = any(frozen and count == n_images for _, frozen, count in fitted)
+    texts = [
+        type(step.estimator if frozen else step).__name__
+        + " (frozen)" * frozen
+        + (f" from {count} samples" if count else "")
+        for step, frozen, count in fitted
+    ]
+    finding = f"{', '.join(texts)}: learned before the folds"
+    finding += f"; there are {n_images} images: all of them." if leaks else "."
+    remedy = (
+        "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps "
+        "must have learned from other patients."
+    )
+    return Check(check, "leak" if leaks else "warning", finding, len(fitted), remedy)
+
+
+def check_shortcuts(shortcuts):
+    """Yield a check for each shortcut."""
+    for row in shortcuts.itertuples():
+        check = f"shortcut: {row.shortcut}"
+        if np.isnan(row.roc_auc):
+            yield Check(check, "ok", "The same in all images, or a class has a single group.")
+            continue
+        finding = (
+            f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "
+            f"with permuted labels {row.baseline:.2f}, up to {row.baseline_high:.2f}."
+        )
+        if row.roc_auc <= row.baseline_high or row.low <= row.baseline:
+            yield Check(check, "ok", finding)
+        else:
+            remedy = "Find its cause. A model can learn it instead of the disease."
+            yield Check(check, "warning", finding, remedy=remedy)

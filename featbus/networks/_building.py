@@ -1,0 +1,561 @@
+"""Building: Keras networks, truncated at taps and pooled, and the inputs that they take."""
+
+import math
+import os
+import random
+import re
+import textwrap
+import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from featbus.base import thread_limit
+from featbus.parameters import InvalidParameterError
+
+STAGES = ("C1", "C2", "C3", "C4", "C5")
+
+# Per mode: whether channels come as BGR, the mean to subtract and the scale to divide by.
+_PREPROCESSING = {
+    "caffe": (True, (103.939, 116.779, 123.68), 1),
+    "tf": (False, 127.5, 127.5),
+    "torch": (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "none": (False, 0, 1),
+}
+PREPROCESSING = tuple(_PREPROCESSING)
+
+_POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
+_GEM_POWER, _GEM_FLOOR = 3, 1e-6
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and the features taken from it; two that are equal share one engine.
+
+    Attributes
+    ----------
+    source : Source
+        Where the network comes from.
+    layers : tuple of str
+        "top", stages "C1" to "C5", or names of layers.
+    pooling : tuple of str
+        How a feature map becomes a row, see `pool`.
+    engine : {"keras", "openvino"}
+        What runs the network, see `load_engine`.
+    """
+
+    source: object
+    layers: tuple[str, ...] = ("top",)
+    pooling: tuple[str, ...] = ("avg",)
+    engine: str = "keras"
+
+    @property
+    def identity(self):
+        """What decides about the rows, as JSON has it."""
+        own = {"layers": self.layers, "pooling": self.pooling, "engine": self.engine}
+        return self.source.identity | own
+
+
+def import_keras():
+    """Import Keras, and hold TensorFlow to the limit of threads.
+
+    Returns
+    -------
+    module
+        Keras.
+
+    Raises
+    ------
+    RuntimeError
+        If Keras is set to images whose channels come first.
+    """
+    # TensorFlow reads this once, when it is imported; without it, it greets on every start.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    if keras.config.image_data_format() != "channels_last":
+        raise RuntimeError(
+            "Keras is set to image_data_format 'channels_first', featbus needs 'channels_last': "
+            "call keras.config.set_image_data_format('channels_last')."
+        )
+    if keras.backend.backend() == "tensorflow":
+        _limit_tensorflow()
+    return keras
+
+
+def _limit_tensorflow():
+    """Limit TensorFlow's threads, unless it runs already or has a limit of its own.
+
+    By default it ignores all limits, and takes all cores in each of several workers.
+    """
+    import tensorflow as tf
+
+    threading, limit = tf.config.threading, thread_limit()
+    own = threading.get_intra_op_parallelism_threads() or "TF_NUM_INTRAOP_THREADS" in os.environ
+    if own or limit >= (os.cpu_count() or 1):
+        return
+    with suppress(RuntimeError):  # it has started
+        threading.set_intra_op_parallelism_threads(limit)
+        threading.set_inter_op_parallelism_threads(limit)
+
+
+@contextmanager
+def _seeded(seed):
+    """Seed Keras' initializers, which draw their seeds from `random`, and restore its state."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def build_application(builder, input_size, options, weights, random_state, label):
+    """Build a network of `keras.applications` without its top, with its weights.
+
+    Parameters
+    ----------
+    builder : str
+        Name of the function in `keras.applications`.
+    input_size : tuple of int
+        Height and width of the input in pixels.
+    options : dict
+        Parameters of the builder.
+    weights : str or None
+        "imagenet", the path of a file, or None: random.
+    random_state : int or None
+        Seed of random weights.
+    label : str
+        How errors call the network.
+
+    Returns
+    -------
+    keras.Model
+        From preprocessed images to the last feature map.
+
+    Raises
+    ------
+    OSError
+        If the weights cannot be downloaded or read; the message says what to do.
+    ValueError
+        If the weights are another network's, or Keras does not accept the size or the options.
+    """
+    keras = import_keras()
+    build = getattr(keras.applications, builder)
+    source = "imagenet" if weights == "imagenet" else None
+    try:
+        with _seeded(random_state):
+            base = build(include_top=False, weights=source, input_shape=(*input_size, 3), **options)
+            if source is None and build.__module__.endswith(".efficientnet"):
+                base = _with_scaled_colors(base)
+    except Exception as error:  # Keras' download raises a bare Exception
+        explained = _explain_build_error(error, label)
+        if explained is None:
+            raise
+        raise explained from error
+    if source is None and weights is not None:
+        _load_weights(base, weights, label)
+    return base
+
+
+def _with_scaled_colors(base):
+    """Copy an EfficientNet, and add a layer that Keras builds for the ImageNet weights alone.
+
+    They were trained with colors divided once more, by the root of the standard deviation. Without
+    this layer, the file that Keras downloads would give other features than "imagenet".
+    """
+    import keras
+
+    scale = [1 / math.sqrt(deviation) for deviation in (0.229, 0.224, 0.225)]
+
+    def call(layer, *arguments, **options):
+        output = layer(*arguments, **options)
+        if isinstance(layer, keras.layers.Normalization):
+            output = keras.layers.Rescaling(scale)(output)
+        return output
+
+    return keras.models.clone_model(base, call_function=call)
+
+
+def _load_weights(base, path, label):
+    """Load a weights file into a network without its top."""
+    try:
+        with warnings.catch_warnings():
+            # Keras warns many times before it raises the error that matters.
+            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
+            base.load_weights(path)
+    except OSError as error:
+        raise OSError(f"The weights file {path!r} of {label} cannot be read: {error}") from error
+    except Exception as error:  # what Keras raises here depends on where the layers differ
+        raise InvalidParameterError(
+            f"The file {path!r} does not hold the weights of {label} without its top "
+            "(include_top=False). Keras goes by the file's name: '.weights.h5' is what "
+            "Model.save_weights writes today, another '.h5' is what Keras 2 wrote. It says: "
+            + textwrap.shorten(str(error) or repr(error), 300)
+        ) from error
+
+
+def _explain_build_error(error, label):
+    """Return what to raise when Keras fails to build a network, None if that is unknown.
+
+    An OSError names the file of ImageNet weights to fetch, or the damaged one; a ValueError says
+    which argument Keras does not accept.
+    """
+    url = _local_variable(error, "origin")
+    if url is not None:
+        target = _local_variable(error, "download_target")
+        return OSError(
+            f"The ImageNet weights of {label} could not be downloaded: {error}. Fetch {url} on a "
+            f"machine with internet access, then save it as {target} or pass its path as `weights`."
+            " Or make a bundle there, with `featbus weights fetch`."
+        )
+    path = _local_variable(error, "weights_path")
+    if path is not None:
+        return OSError(
+            f"The ImageNet weights of {label} cannot be read from {path}: {error}. Delete this "
+            "file; it will be downloaded again."
+        )
+    return InvalidParameterError(f"{label}: {error}") if isinstance(error, ValueError) else None
+
+
+def _local_variable(error, name):
+    """Return a local variable of the Keras function that failed.
+
+    Keras' messages name the file only if the server does not answer; its functions always know.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if name in frame.f_locals:
+            return frame.f_locals[name]
+    return None
+
+
+def get_output(layer):
+    """Return the output of a layer where a model calls it first.
+
+    Parameters
+    ----------
+    layer : keras.Layer
+        A layer, or a model that is one: its own `output` leads nowhere.
+
+    Returns
+    -------
+    KerasTensor
+        The output.
+    """
+    import keras
+
+    return keras.Operation.output.fget(layer)
+
+
+def _find_map(source, base, taps, layer):
+    """Return the feature map of a layer: a tap, or the output of a Keras layer."""
+    names = [item.name for item in base.layers]
+    if layer not in taps and layer not in names:
+        near = get_close_matches(layer, [*taps, *names], n=3, cutoff=0.5)
+        raise InvalidParameterError(
+            f"layers has {layer!r}, expected 'top', one of the stages {sorted(set(taps) - {'top'})}"
+            f" of {source.name}, or the name of one of its Keras layers"
+            + (f", such as {near}." if near else ".")
+        )
+    tensor = taps[layer] if layer in taps else get_output(base.get_layer(layer))
+    if len(tensor.shape) != 4:
+        raise InvalidParameterError(
+            f"layers has {layer!r}, whose output is {tensor.shape}, expected a layer with a "
+            "feature map (images, height, width, channels)."
+        )
+    return tensor
+
+
+def _find_maps(source, base, taps, layers):
+    """Return the feature maps of all layers, which must differ."""
+    maps = {}
+    for layer in layers:
+        tensor = _find_map(source, base, taps, layer)
+        same = [other for other, known in maps.items() if known is tensor]
+        if same:
+            raise InvalidParameterError(
+                f"layers has {same[0]!r} and {layer!r}, which are the same output of {source.name},"
+                " expected different ones."
+            )
+        maps[layer] = tensor
+    return list(maps.values())
+
+
+def _freeze(base, taps, unfreeze):
+    """Freeze the layers up to the stage before `unfreeze`, and let the others train."""
+    import keras
+
+    stage = {"all": "C1", "top": "C5"}.get(unfreeze, unfreeze)
+    earlier = [name for name in STAGES[: STAGES.index(stage)] if name in taps]
+    frozen = keras.Model(base.input, taps[earlier[-1]]).layers if earlier else []
+    names = {layer.name for layer in frozen}
+    for layer in base.layers:
+        layer.trainable = layer.name not in names
+
+
+def _build_models(network, *kinds, change=None, unfreeze=None):
+    """Build models that share one network: masked and unmasked ones, as `kinds` says."""
+    keras = import_keras()
+    source = network.source
+    base = source.build()
+    taps = source.find_taps(base)
+    if unfreeze:
+        _freeze(base, taps, unfreeze)
+    base = keras.Model(base.input, _find_maps(source, base, taps, network.layers))
+    if change:
+        base = change(base)
+    # Whatever the network computes in, rows are in single precision.
+    maps = [keras.ops.cast(tensor, "float32") for tensor in base.outputs]
+    models = [_add_pooling(base, maps, network.pooling, masked) for masked in kinds]
+    return tuple(tuple(tensor.shape[1:]) for tensor in maps), *models
+
+
+def _add_pooling(base, maps, pooling, masked):
+    """Return the model from the input of `base` to the pooled `maps`."""
+    import keras
+
+    weights = [
+        keras.Input((*tensor.shape[1:3], 1), name=f"region_{index}") if masked else None
+        for index, tensor in enumerate(maps)
+    ]
+    rows = [pool(tensor, name, weight) for tensor, weight in zip(maps, weights) for name in pooling]
+    inputs = [base.input, *weights] if masked else base.input
+    return keras.Model(inputs, rows[0] if len(rows) == 1 else keras.ops.concatenate(rows, axis=-1))
+
+
+def build_models(network, *kinds, change=None, unfreeze=None):
+    """Build what an engine runs: truncated networks with their pooling.
+
+    Parameters
+    ----------
+    network : Network
+        What to build.
+    *kinds : bool
+        One model for each: True for features of a region, False for those of the whole image.
+    change : callable, default=None
+        Returns a model that replaces the truncated network, such as a faster one.
+    unfreeze : {"top", "C1", "C2", "C3", "C4", "C5", "all"} or None, default=None
+        The layers to train: those after the previous stage. None changes nothing.
+
+    Returns
+    -------
+    shapes : tuple of tuple of int
+        Height, width and channels of the feature map of each of the layers.
+    *models : keras.Model
+        From preprocessed images, float32 of shape (n_images, height, width, 3), to rows of shape
+        (n_images, n_features). The inputs of a masked one are a list: the images, then for each of
+        the layers what `region_weights` returns.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the network has no such layer, it has no feature map, or two are the same.
+
+    Notes
+    -----
+    Keras keeps automatic layer names, dtype policy and scopes per thread. Networks are built in a
+    thread of their own: they always have the same names, and the user's settings do not matter.
+    """
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        future = executor.submit(_build_models, network, *kinds, change=change, unfreeze=unfreeze)
+        return future.result()
+
+
+class Window(NamedTuple):
+    """A part of a feature map that becomes one number per channel, in cells of the map."""
+
+    label: str
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def is_pooling(name):
+    """Tell whether there is a pooling of this name.
+
+    Parameters
+    ----------
+    name : object
+        What should be "flatten", or "avg", "max", "gem" or "std", each alone or with a grid such as
+        "avg2x2".
+
+    Returns
+    -------
+    bool
+        True if there is.
+    """
+    return isinstance(name, str) and (name == "flatten" or bool(_POOLING.fullmatch(name)))
+
+
+def windows(name, height, width):
+    """Return the windows that a pooling lays over a feature map.
+
+    Parameters
+    ----------
+    name : str
+        The pooling.
+    height, width : int
+        Size of the map in cells.
+
+    Returns
+    -------
+    list of Window
+        Row by row. Window `i` of `n` along a side of `m` cells goes from ``floor(i m / n)`` to
+        ``ceil((i + 1) m / n)``: neighbors share a cell where the sides do not divide.
+    """
+    if name == "flatten":
+        rows, columns = height, width
+    else:
+        _, rows, columns = _POOLING.fullmatch(name).groups()
+        if rows is None:
+            return [Window(name, 0, 0, height, width)]
+        rows, columns = int(rows), int(columns)
+    return [
+        Window(
+            f"{name}_r{row}c{column}",
+            row * height // rows,
+            column * width // columns,
+            -(-(row + 1) * height // rows),
+            -(-(column + 1) * width // columns),
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def pool(feature_map, name, weights=None):
+    """Pool feature maps, as a part of a Keras graph.
+
+    Parameters
+    ----------
+    feature_map : keras.KerasTensor of shape (n_images, height, width, channels)
+        The maps; height and width are known.
+    name : str
+        The pooling: the average, the maximum, the generalized mean with exponent 3 [1]_, the
+        standard deviation (divided by the number of cells), or all cells side by side.
+    weights : keras.KerasTensor of shape (n_images, height, width, 1), default=None
+        Share of each cell that lies inside the region. Averages are weighted by it; the maximum is
+        that of the cells that are inside by half or more, or by as much as any. A window with less
+        than one cell of region counts as a whole. None: no region.
+
+    Returns
+    -------
+    keras.KerasTensor of shape (n_images, n_windows * channels)
+        Window by window, channel by channel.
+
+    References
+    ----------
+    .. [1] Radenovic F, Tolias G, Chum O. Fine-tuning CNN image retrieval with no human annotation.
+       IEEE Transactions on Pattern Analysis and Machine Intelligence 41 (2019) 1655-1668,
+       doi:10.1109/TPAMI.2018.2846566, eq. 3.
+    """
+    from keras import layers, ops
+
+    height, width = feature_map.shape[1:3]
+    if name == "flatten":
+        return layers.Flatten()(feature_map)
+    statistic = {"avg": _mean, "max": _max, "gem": _gem, "std": _std}[name[:3]]
+    rows = []
+    for _, top, left, bottom, right in windows(name, height, width):
+        cells = feature_map[:, top:bottom, left:right]
+        inside = None if weights is None else _inside(weights[:, top:bottom, left:right])
+        rows.append(statistic(cells, inside))
+    return rows[0] if len(rows) == 1 else ops.concatenate(rows, axis=-1)
+
+
+def _inside(weights):
+    """Return weights of which a window with less than one cell of region has all."""
+    from keras import ops
+
+    # Rounding must not decide about a region of exactly one cell.
+    enough = ops.sum(weights, axis=(1, 2), keepdims=True) >= 1 - 1e-4
+    return ops.where(enough, weights, ops.ones_like(weights))
+
+
+def _mean(cells, weights):
+    from keras import ops
+
+    if weights is None:
+        return ops.mean(cells, axis=(1, 2))
+    return ops.sum(cells * weights, axis=(1, 2)) / ops.sum(weights, axis=(1, 2))
+
+
+def _max(cells, weights):
+    from keras import ops
+
+    if weights is None:
+        return ops.max(cells, axis=(1, 2))
+    most = ops.max(weights, axis=(1, 2), keepdims=True)
+    counts = weights >= ops.minimum(most, 0.5)
+    return ops.max(ops.where(counts, cells, -3e38), axis=(1, 2))
+
+
+def _gem(cells, weights):
+    from keras import ops
+
+    powers = ops.power(ops.maximum(cells, _GEM_FLOOR), _GEM_POWER)
+    return ops.power(_mean(powers, weights), 1 / _GEM_POWER)
+
+
+def _std(cells, weights):
+    from keras import ops
+
+    mean = _mean(cells, weights)[:, None, None]
+    return ops.sqrt(_mean(ops.square(cells - mean), weights))
+
+
+def region_weights(regions, shapes):
+    """Return the share of each cell of the feature maps that lies inside a region.
+
+    Parameters
+    ----------
+    regions : ndarray of float32 of shape (n_images, height, width)
+        Share of each pixel that lies inside, 0..1, in the network's input size.
+    shapes : sequence of tuple of int
+        Height, width and channels of the feature maps.
+
+    Returns
+    -------
+    list of ndarray of float32 of shape (n_images, height, width, 1)
+        One array a map: averages over the area of each cell.
+    """
+    return [
+        np.stack([_reduced(region, height, width) for region in regions])[..., np.newaxis]
+        for height, width, _ in shapes
+    ]
+
+
+def _reduced(region, height, width):
+    return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def preprocess(pixels, mode):
+    """Bring pixels to the values that a network was trained on.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8 or float32 of shape (..., 3)
+        RGB, 0..255.
+    mode : {"caffe", "tf", "torch", "none"}
+        "caffe": BGR minus ImageNet's mean color; "tf": -1..1; "torch": 0..1 minus ImageNet's mean
+        color, divided by its standard deviation; "none": as it is, the network does it itself.
+
+    Returns
+    -------
+    ndarray of float32 of shape (..., 3)
+        What `keras.applications.imagenet_utils.preprocess_input` returns for this `mode`.
+    """
+    reverse, mean, scale = _PREPROCESSING[mode]
+    if reverse:
+        pixels = pixels[..., ::-1]
+    # With a plain minus, NumPy 1 takes half precision for a number and bytes.
+    pixels = np.subtract(pixels, np.float32(mean), dtype=np.float32)
+    pixels /= np.float32(scale)
+    return pixels

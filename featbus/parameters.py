@@ -1,0 +1,308 @@
+"""Parameters: how they are declared, and the one check of them.
+
+An estimator declares its constraints as scikit-learn's do, in the class attribute
+``_parameter_constraints``: a list of alternatives for each parameter.
+"""
+
+from functools import cache
+from numbers import Integral, Real
+from textwrap import shorten
+
+import numpy as np
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    make_constraint,
+)
+
+__all__ = [
+    "FLOAT_DTYPE",
+    "POSITIVE_INTEGER",
+    "HasMethods",
+    "Interval",
+    "InvalidParameterError",
+    "LowHigh",
+    "Options",
+    "PairOf",
+    "SequenceOf",
+    "StrOptions",
+    "as_list",
+    "as_pair",
+    "as_plain",
+    "check_estimator_parameters",
+    "check_parameters",
+    "constraints_of",
+]
+
+POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
+
+
+class _FloatDtype:
+    """What NumPy takes for float32 or float64."""
+
+    def is_satisfied_by(self, value):
+        try:
+            return value is not None and np.dtype(value) in (np.float32, np.float64)
+        except (TypeError, ValueError):
+            return False
+
+    def __str__(self):
+        return "numpy.float32 or numpy.float64"
+
+
+FLOAT_DTYPE = _FloatDtype()
+
+
+class SequenceOf:
+    """A list, tuple, range or 1-D array, not empty, whose items satisfy a constraint.
+
+    Parameters
+    ----------
+    item : constraint
+        What each item must satisfy.
+    length : int or None, default=None
+        The number of items; None for any.
+    """
+
+    def __init__(self, item, length=None):
+        self.item = _as_constraint(item)
+        self.length = length
+
+    def is_satisfied_by(self, value):
+        """Tell whether a value satisfies the constraint.
+
+        Parameters
+        ----------
+        value : object
+            The value.
+
+        Returns
+        -------
+        bool
+            True if it does.
+        """
+        is_sequence = isinstance(value, (list, tuple, range)) or (
+            isinstance(value, np.ndarray) and value.ndim == 1
+        )
+        return (
+            is_sequence
+            and len(value) == (self.length or max(len(value), 1))
+            and all(_accepts(self.item, item) for item in value)
+        )
+
+    def __str__(self):
+        return f"a sequence of {self.length or 'one or more'}, each {self.item}"
+
+
+class PairOf(SequenceOf):
+    """Two values, or a single one that stands for both; `as_pair` spells it out.
+
+    Parameters
+    ----------
+    item : constraint
+        What each of the two must satisfy.
+    """
+
+    def __init__(self, item):
+        super().__init__(item, length=2)
+
+    def is_satisfied_by(self, value):
+        """Tell whether a value satisfies the constraint.
+
+        Parameters
+        ----------
+        value : object
+            The value.
+
+        Returns
+        -------
+        bool
+            True if it does.
+        """
+        return _accepts(self.item, value) or super().is_satisfied_by(value)
+
+    def __str__(self):
+        return f"{self.item}, or a pair of these"
+
+
+class LowHigh(SequenceOf):
+    """A pair ``(low, high)`` of brightnesses, the first smaller than the second.
+
+    Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
+    """
+
+    def __init__(self):
+        super().__init__(Interval(Real, -1, 2, closed="both"), length=2)
+
+    def is_satisfied_by(self, value):
+        """Tell whether a value satisfies the constraint.
+
+        Parameters
+        ----------
+        value : object
+            The value.
+
+        Returns
+        -------
+        bool
+            True if it does.
+        """
+        return super().is_satisfied_by(value) and bool(value[0] < value[1])
+
+    def __str__(self):
+        return "a pair (low, high) of brightnesses, 0 to 1, with low < high"
+
+
+def as_plain(value):
+    """Return a number as Python's: small or unsigned NumPy integers overflow in products.
+
+    Parameters
+    ----------
+    value : object
+        A parameter's value.
+
+    Returns
+    -------
+    object
+        An int or float for a NumPy scalar, anything else as it is.
+    """
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def as_list(value):
+    """Return a list: a scalar stands for a list of one.
+
+    Parameters
+    ----------
+    value : scalar or sequence
+        One value, or several.
+
+    Returns
+    -------
+    list
+        The values.
+    """
+    return [as_plain(item) for item in ([value] if np.ndim(value) == 0 else value)]
+
+
+def as_pair(value):
+    """Return a pair: a scalar stands for two equal values.
+
+    Parameters
+    ----------
+    value : scalar or sequence of length 2
+        What `PairOf` accepts.
+
+    Returns
+    -------
+    tuple of length 2
+        The two values.
+    """
+    values = as_list(value)
+    return tuple(2 * values if np.ndim(value) == 0 else values)
+
+
+def _as_constraint(constraint):
+    is_ours = hasattr(constraint, "is_satisfied_by")
+    return constraint if is_ours else make_constraint(constraint)
+
+
+def _accepts(constraint, value):
+    # Python counts a bool among the integers; nobody means it as one.
+    if isinstance(constraint, Interval) and isinstance(value, (bool, np.bool_)):
+        return False
+    return constraint.is_satisfied_by(value)
+
+
+def check_parameters(constraints, values):
+    """Check the values of parameters.
+
+    Parameters
+    ----------
+    constraints : dict of str to list
+        The alternatives for each parameter: `Interval`, `StrOptions`, `Options`, `PairOf`,
+        `SequenceOf`, `FLOAT_DTYPE`, a type, None, ``"boolean"`` or what else scikit-learn knows.
+    values : dict of str to object
+        The values. Those without constraints pass.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError, if a value satisfies none of its constraints; the message names the
+        parameter, the value and what was expected.
+
+    Examples
+    --------
+    >>> from numbers import Integral
+    >>> from featbus.parameters import Interval, check_parameters
+    >>> constraints = {"levels": [Interval(Integral, 1, 1024, closed="both")]}
+    >>> try:
+    ...     check_parameters(constraints, {"levels": 0})
+    ... except ValueError as error:
+    ...     print(error)
+    levels is 0, expected an int in the range [1, 1024].
+    """
+    _check(_prepared(constraints), values)
+
+
+def _prepared(constraints):
+    return {name: [_as_constraint(one) for one in allowed] for name, allowed in constraints.items()}
+
+
+def _describe(constraint):
+    """Spell a constraint; options in order, which scikit-learn lists as their set does."""
+    if not isinstance(constraint, Options):
+        return str(constraint)
+    options = ", ".join(map(repr, sorted(constraint.options)))
+    kind = {str: "a str", bool: "a bool"}.get(constraint.type, "an int")
+    return f"{kind} among {{{options}}}"
+
+
+def _check(constraints, values):
+    for name, allowed in constraints.items():
+        if name in values and not any(_accepts(one, values[name]) for one in allowed):
+            value = shorten(repr(values[name]), 200)
+            raise InvalidParameterError(
+                f"{name} is {value}, expected {' or '.join(map(_describe, allowed))}."
+            )
+
+
+@cache
+def constraints_of(cls):
+    """Return the constraints of all parameters of a class of estimators.
+
+    Parameters
+    ----------
+    cls : type
+        A class whose ancestors may declare constraints, too.
+
+    Returns
+    -------
+    dict of str to list
+        The alternatives for each parameter, as objects with ``is_satisfied_by``; a subclass
+        overrides its ancestors.
+    """
+    constraints = {}
+    for ancestor in reversed(cls.__mro__):
+        constraints |= vars(ancestor).get("_parameter_constraints", {})
+    return _prepared(constraints)
+
+
+def check_estimator_parameters(estimator):
+    """Check all parameters of an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its constraints are those of its class, see `constraints_of`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is invalid, see `check_parameters`.
+    """
+    # Parameters are attributes; `get_params` would inspect the signature each time.
+    _check(constraints_of(type(estimator)), vars(estimator))

@@ -1,0 +1,23 @@
+"""The shape of a region."""
+
+import numpy as np
+from skimage.measure import regionprops
+
+
+def region_shape(inside):
+    """Measure the shape of a region, all of its parts as one.
+
+    Parameters
+    ----------
+    inside : ndarray of bool of shape (height, width)
+        True inside the region; not False everywhere.
+
+    Returns
+    -------
+    region : skimage.measure._regionprops.RegionProperties
+        The properties of the region, see `skimage.measure.regionprops`.
+    circularity : float
+        ``4 pi A / P ** 2`` with the perimeter P of Crofton's formula: 1 for a disc.
+    """
+    (region,) = regionprops(inside.astype(np.uint8))
+    return region, 4 * np.pi * region.area / region.perimeter_crofton**2

@@ -1,0 +1,344 @@
+"""Composites: which steps an estimator has, what they learn and read, and where rows begin.
+
+The one place that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
+`ColumnTransformer`, `FrozenEstimator`, searches and featbus's own wrappers, and that a step can be
+``"passthrough"`` or ``"drop"``.
+"""
+
+from typing import NamedTuple
+
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import get_tags
+
+from featbus.base import FeatureExtractor, ImageEstimator, ImageTransformer
+
+
+class Step(NamedTuple):
+    """A step of a composite: its name there, and the estimator."""
+
+    name: str
+    estimator: object
+
+
+def steps_of(estimator):
+    """Return the steps directly inside an estimator.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator; anything else has no steps.
+
+    Returns
+    -------
+    list of Step
+        In the order in which they run; fitted ones where the estimator holds them apart. Steps that
+        are ``"drop"``, ``"passthrough"`` or None are left out.
+    """
+    return [Step(name, step) for name, step in _parts(estimator) if not _is_placeholder(step)]
+
+
+def _parts(estimator):
+    """Return names and steps inside an estimator, placeholders included."""
+    if isinstance(estimator, Pipeline):
+        return estimator.steps
+    if isinstance(estimator, FeatureUnion):
+        return estimator.transformer_list
+    if isinstance(estimator, ColumnTransformer):
+        unfitted = [*estimator.transformers, ("remainder", estimator.remainder, None)]
+        found = vars(estimator).get("transformers_", unfitted)
+        return [(name, transformer) for name, transformer, _ in found]
+    name = _wrapped_name(estimator)
+    if name is None:
+        return []
+    fitted = "best_estimator_" if is_search(estimator) else f"{name}_"
+    return [(name, vars(estimator).get(fitted, getattr(estimator, name)))]
+
+
+def _is_placeholder(step):
+    return step is None or (isinstance(step, str) and step in ("drop", "passthrough"))
+
+
+def _wrapped_name(estimator):
+    """Return the name of the parameter that holds what an estimator wraps, or None."""
+    if isinstance(estimator, FrozenEstimator) or is_search(estimator):
+        return "estimator"
+    return getattr(type(estimator), "_wraps", None)
+
+
+def unwrap(estimator):
+    """Return what is inside any number of wrappers: `FrozenEstimator`, `FeatureBus`, searches.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator.
+
+    Returns
+    -------
+    object
+        The innermost estimator, fitted where the wrapper holds a fitted one.
+    """
+    while _wrapped_name(estimator) is not None:
+        ((_, estimator),) = _parts(estimator)
+    return estimator
+
+
+def walk(value, parent=None):
+    """Find the estimators inside an estimator, a list or a dict.
+
+    Parameters
+    ----------
+    value : object
+        Where to look.
+    parent : estimator, default=None
+        The estimator whose parameter `value` is.
+
+    Yields
+    ------
+    (estimator, estimator or None)
+        An estimator, itself first, and the one whose parameter it is. Parameters count, not what
+        `fit` made of them. The inside of a `FrozenEstimator` is left out.
+    """
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from walk(item, parent)
+    elif isinstance(value, dict):
+        yield from walk(list(value.values()), parent)
+    elif hasattr(value, "get_params") and not isinstance(value, type):
+        yield value, parent
+        if not isinstance(value, FrozenEstimator):
+            yield from walk(value.get_params(deep=False), value)
+
+
+def check_all_parameters(estimator):
+    """Check the parameters of all featbus steps inside an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Itself, or what holds them.
+
+    Raises
+    ------
+    InvalidParameterError
+        If one is invalid.
+    """
+    # Asked of the class: a FrozenEstimator hands on the attributes of the estimator inside.
+    check = getattr(type(estimator), "_check_parameters", None)
+    if check is not None:
+        check(estimator)
+    for _, step in steps_of(estimator):
+        check_all_parameters(step)
+
+
+def learns(transformer):
+    """Tell whether a transformer learns from the data in `fit`.
+
+    Parameters
+    ----------
+    transformer : estimator or str
+        A transformer, or "passthrough" or "drop".
+
+    Returns
+    -------
+    bool
+        False if it is frozen, or if it, or every step inside it, is stateless according to its tag
+        `requires_fit`.
+    """
+    if _is_placeholder(transformer) or isinstance(transformer, FrozenEstimator):
+        return False
+    steps = [] if is_search(transformer) else steps_of(transformer)
+    if steps:
+        return any(learns(step) for _, step in steps)
+    return get_tags(transformer).requires_fit
+
+
+def reads_plainly(transformer):
+    """Tell whether a transformer reads paths as `featbus.io.read_image` does by default.
+
+    Parameters
+    ----------
+    transformer : estimator
+        From images, or paths, to images or rows.
+
+    Returns
+    -------
+    bool
+        True if all steps that may see a path do: then a path can be read before.
+    """
+    steps = steps_of(transformer)
+    if isinstance(transformer, Pipeline):
+        return bool(steps) and reads_plainly(steps[0].estimator)
+    if steps:
+        return all(reads_plainly(step) for _, step in steps)
+    return getattr(type(transformer), "_read", None) is ImageEstimator._read
+
+
+def is_search(estimator):
+    """Tell whether an estimator is a `GridSearchCV` or another search.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator.
+
+    Returns
+    -------
+    bool
+        True if it is.
+    """
+    return isinstance(estimator, BaseSearchCV)
+
+
+def search_in(estimator):
+    """Return the search that an estimator is, or ends in.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A search, a pipeline or any other estimator.
+
+    Returns
+    -------
+    estimator or None
+        The search.
+    """
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    return last if is_search(last) else None
+
+
+def is_resampler(estimator):
+    """Tell whether an estimator is a sampler of imbalanced-learn.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator.
+
+    Returns
+    -------
+    bool
+        True for SMOTE and its kin; False for pipelines that have such a step.
+    """
+    return hasattr(estimator, "fit_resample") and not isinstance(estimator, Pipeline)
+
+
+def _gives_rows(step, frozen=False):
+    """Tell whether a step makes a row of each image on its own, and learns nothing."""
+    frozen = frozen or isinstance(step, FrozenEstimator)
+    while isinstance(step, FrozenEstimator):
+        step = step.estimator
+    if isinstance(step, Pipeline):
+        return 0 < _n_extracting(step, frozen) == len(step.steps)
+    if isinstance(step, FeatureUnion):
+        parts = steps_of(step)
+        return bool(parts) and all(_gives_rows(part, frozen) for _, part in parts)
+    is_of_rows = isinstance(step, ImageEstimator) and not isinstance(step, ImageTransformer)
+    return is_of_rows and (frozen or not learns(step))
+
+
+def _gives_images(step, frozen):
+    """Tell whether a step makes an image of each image on its own, and learns nothing."""
+    return isinstance(unwrap(step), ImageTransformer) and (frozen or not learns(step))
+
+
+def _n_extracting(pipeline, frozen=False):
+    """Return the number of steps that a pipeline takes from images to rows; 0 if some learn."""
+    for count, (_, step) in enumerate(pipeline.steps, start=1):
+        if _gives_rows(step, frozen):
+            return count
+        if not (_is_placeholder(step) or _gives_images(step, frozen)):
+            break
+    return 0
+
+
+def split_extraction(estimator):
+    """Split a pipeline, or that of a search, after the steps from image to row.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier, usually a pipeline.
+
+    Returns
+    -------
+    steps : list of (str, transformer)
+        The steps; empty if there are none, if some learn, or if parameters of theirs are searched.
+    rest : estimator
+        What remains, which expects rows.
+    """
+    pipeline = estimator.estimator if is_search(estimator) else estimator
+    count = _n_extracting(pipeline) if isinstance(pipeline, Pipeline) else 0
+    steps = pipeline.steps[:count] if count else []
+    if not steps or count == len(pipeline.steps):
+        return [], estimator
+    if not is_search(estimator):
+        return steps, pipeline[count:]
+    if _searched(estimator) & {name for name, _ in steps}:
+        return [], estimator
+    return steps, clone(estimator).set_params(estimator=pipeline[count:])
+
+
+def _searched(search):
+    """Return the names of the steps whose parameters are searched."""
+    space = getattr(search, "param_grid", None) or getattr(search, "param_distributions", {})
+    spaces = [space] if hasattr(space, "keys") else space
+    return {name.partition("__")[0] for part in spaces for name in part}
+
+
+class Extraction(NamedTuple):
+    """How some columns come about: the steps that an image passes, and the extractor."""
+
+    steps: list
+    extractor: FeatureExtractor
+
+
+def extractions(transformer):
+    """Return how a transformer makes its columns.
+
+    Parameters
+    ----------
+    transformer : estimator
+        A fitted extractor, or a composite of image steps, extractors and steps that keep the
+        columns.
+
+    Returns
+    -------
+    list of Extraction
+        In the order of the columns.
+
+    Raises
+    ------
+    ValueError
+        If some columns do not come from an extractor.
+    """
+    before = []
+    for step in _in_a_row(transformer):
+        inner = unwrap(step)
+        if isinstance(inner, FeatureExtractor):
+            return [Extraction(before, inner)]
+        if isinstance(inner, (FeatureUnion, ColumnTransformer)):
+            parts = [part for _, part in _parts(inner) if part is not None and part != "drop"]
+            found = [extraction for part in parts for extraction in extractions(part)]
+            return [Extraction([*before, *steps], last) for steps, last in found]
+        before.append(step)
+    raise ValueError(
+        f"{_name(transformer)} makes columns that no pixels stand behind, expected an extractor, "
+        "or a FeatureBus, Pipeline or FeatureUnion of extractors."
+    )
+
+
+def _in_a_row(estimator):
+    """Return the steps that run one after another, those of pipelines inside pipelines too."""
+    inner = unwrap(estimator)
+    if not isinstance(inner, Pipeline):
+        return [estimator]
+    return [found for _, step in steps_of(inner) for found in _in_a_row(step)]
+
+
+def _name(estimator):
+    return repr(estimator) if isinstance(estimator, str) else type(estimator).__name__

@@ -1,0 +1,62 @@
+"""Files that appear whole, or not at all."""
+
+import pytest
+
+from featbus.files import written_whole
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("convert", [str, lambda path: path], ids=["str", "Path"])
+def test_the_file_appears_at_the_end(tmp_path, convert):
+    path = tmp_path / "table.csv"
+    with written_whole(convert(path)) as hidden:
+        hidden.write_text("a,b")
+        assert hidden.parent == tmp_path
+        assert hidden.name.startswith(".table.csv.")
+        assert names_in(tmp_path) == [hidden.name]
+    assert names_in(tmp_path) == ["table.csv"]
+    assert path.read_text() == "a,b"
+
+
+def test_an_existing_file_is_replaced_at_the_end(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with written_whole(path) as hidden:
+        hidden.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names_in(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_nothing_is_left_after_an_error(tmp_path, error):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def fail():
+        with written_whole(path) as hidden:
+            hidden.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names_in(tmp_path) == ["table.csv"]
+    assert path.read_text() == "old"
+
+
+def test_a_file_that_was_not_written_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "table.csv"):
+        pass
+    assert names_in(tmp_path) == []
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    path = tmp_path / "table.csv"
+    with written_whole(path) as first, written_whole(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert names_in(tmp_path) == ["table.csv"]

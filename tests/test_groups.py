@@ -1,0 +1,155 @@
+"""Samples in groups."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils.fixes import parse_version
+
+from featbus.groups import (
+    check_groups,
+    check_target,
+    link,
+    resample_groups,
+    stratified_folds,
+    unite,
+)
+
+
+@pytest.mark.parametrize(
+    "y", [["b", "a", "b"], np.array([7, 3, 7]), pd.Series([True, False, True]), (1.0, 0.0, 1.0)]
+)
+def test_classes_are_sorted_and_coded(y):
+    target, labels, codes = check_target(y)
+    assert isinstance(target, np.ndarray)
+    assert labels.tolist() == sorted(set(y))
+    assert codes.tolist() == [1, 0, 1]
+    assert labels[codes].tolist() == target.tolist() == list(y)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "y is None, expected the class of each sample"),
+        ([0, 1, np.nan], r"y is NaN or None for 1 sample\(s\), the first at 2, expected the class"),
+        (["a", None, "b", None], r"for 2 sample\(s\), the first at 1"),
+        ([0.5, 1.5, 0.25], "Unknown label type"),
+        ([1, 1, 1], "1 class, 1, expected at least two"),
+        ([[0, 1], [1, 0]], "1d array"),
+    ],
+    ids=["None", "NaN", "missing", "continuous", "one class", "2-D"],
+)
+def test_what_is_no_target(y, message):
+    with pytest.raises(ValueError, match=message):
+        check_target(y)
+
+
+def test_groups_may_be_anything():
+    assert check_groups(None) is None
+    assert check_groups(["p1", "p2", "p1"]).tolist() == ["p1", "p2", "p1"]
+    assert check_groups(pd.Series([3, 1, 3], index=[9, 8, 7])).tolist() == [3, 1, 3]
+    with pytest.raises(ValueError, match=r"groups is NaN or None for 1 .* gets a group of its own"):
+        check_groups([0, 1, None])
+
+
+def data(seed, n=60, n_groups=20):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(n_groups, size=n)
+    y = (rng.random(n_groups)[groups] + rng.normal(0, 0.2, n) > 0.6).astype(int)
+    return y, groups
+
+
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.8"),
+    reason="shuffling undid the stratification before scikit-learn 1.8",
+)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_grouped_folds_equal_scikit_learn(seed, n_folds):
+    y, groups = data(seed)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    expected = list(splitter.split(y, y, groups))
+    for labels in (groups, groups * 10 - 5, np.array([f"p{group:02}" for group in groups])):
+        found = stratified_folds(y, labels, n_folds, seed)
+        assert len(found) == n_folds
+        for split, (train, test) in zip(found, expected):
+            np.testing.assert_array_equal(split[0], train)
+            np.testing.assert_array_equal(split[1], test)
+
+
+def test_folds_keep_groups_together_and_classes_apart_evenly():
+    y = np.repeat([0, 0, 1], 20)
+    groups = np.arange(60) // 2
+    folds = stratified_folds(y, groups, 5, 0)
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+        assert y[test].sum() == 4
+    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), range(60))
+
+
+def test_folds_without_groups_are_those_of_scikit_learn():
+    y, _ = data(0)
+    expected = StratifiedKFold(4, shuffle=True, random_state=7).split(y, y)
+    for found, split in zip(stratified_folds(y, None, 4, 7), expected):
+        np.testing.assert_array_equal(found[0], split[0])
+        np.testing.assert_array_equal(found[1], split[1])
+
+
+def closure(n, pairs):
+    """Label linked samples by brute force: the matrix of what is reachable."""
+    reachable = np.eye(n, dtype=bool)
+    for left, right in pairs:
+        reachable[left, right] = reachable[right, left] = True
+    for _ in range(n):
+        reachable = reachable @ reachable
+    return pd.factorize(reachable.argmax(axis=1))[0]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_links_join_labels(seed):
+    rng = np.random.default_rng(seed)
+    labels = pd.factorize(rng.integers(12, size=20))[0]
+    left, right = rng.integers(20, size=(2, seed))
+    same = [(i, j) for i in range(20) for j in range(i) if labels[i] == labels[j]]
+    found = link(labels, left, right)
+    np.testing.assert_array_equal(found, closure(20, [*same, *zip(left, right)]))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_united_labels(seed):
+    rng = np.random.default_rng(seed)
+    labelings = rng.integers(15, size=(3, 20))
+    same = [
+        (i, j)
+        for labels in labelings
+        for i in range(20)
+        for j in range(i)
+        if labels[i] == labels[j]
+    ]
+    np.testing.assert_array_equal(unite(*labelings), closure(20, same))
+
+
+def test_united_labels_of_any_kind():
+    assert unite(["a", "b", "c", "d"], [1, 2, 2, 3]).tolist() == [0, 1, 1, 2]
+    assert unite([5, 5, 9]).tolist() == [0, 0, 1]
+    assert link(np.array([0, 1, 2]), np.array([0]), np.array([2])).tolist() == [0, 1, 0]
+    no_links = np.array([], dtype=int)
+    assert link(np.array([0, 1, 0]), no_links, no_links).tolist() == [0, 1, 0]
+
+
+def test_resamples_have_as_many_groups_as_there_are():
+    counts = resample_groups(7, 500, np.random.RandomState(0))
+    assert counts.shape == (500, 7)
+    assert counts.dtype == np.float64
+    assert (counts.sum(axis=1) == 7).all()
+    assert counts.min() == 0
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.15)
+    again = resample_groups(7, 500, np.random.RandomState(0))
+    np.testing.assert_array_equal(counts, again)
+
+
+def test_a_resample_counts_the_draws():
+    drawn = np.random.RandomState(3).randint(4, size=(2, 4))
+    counts = resample_groups(4, 2, np.random.RandomState(3))
+    assert counts.tolist() == [[(row == group).sum() for group in range(4)] for row in drawn]

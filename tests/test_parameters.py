@@ -1,0 +1,209 @@
+"""Parameters are declared, and checked before an image is read."""
+
+import inspect
+from numbers import Integral
+from textwrap import shorten
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.svm import SVC
+from sklearn.utils import get_tags
+
+import featbus
+from featbus import GLCM, HOG, LBP, Resize
+from featbus.parameters import (
+    FLOAT_DTYPE,
+    Interval,
+    InvalidParameterError,
+    LowHigh,
+    PairOf,
+    SequenceOf,
+    as_list,
+    as_pair,
+    check_parameters,
+    constraints_of,
+)
+
+# Nobody has such a file: whoever reads it raises an ImageReadError.
+UNREADABLE = ["no/such/image.png"] * 4
+CLASSES = ["a", "b", "a", "b"]
+
+# What may be wrong with a value, whatever it is for.
+VALUES = {
+    "an object": object(),
+    "a word": "wrong",
+    "an empty word": "",
+    "-1": -1,
+    "0": 0,
+    "1.5": 1.5,
+    "nan": np.nan,
+    "inf": np.inf,
+    "True": True,
+    "None": None,
+    "an empty list": [],
+    "three numbers": (1, 2, 3),
+    "a word in a list": ["wrong"],
+    "an empty dict": {},
+}
+
+# Parameters that no list of alternatives describes. The estimator checks these in its
+# `_check_parameters`; an object is wrong for any of them.
+FREE = {
+    ("DeepFeatures", "backbone"): "a name of Keras, a model, or a file: one class each",
+    ("FineTunedFeatures", "backbone"): "a name of Keras, a model, or a file: one class each",
+}
+
+REQUIRED = {"FeatureBus": {"transformer": HOG()}, "TestTimeAugmentation": {"estimator": SVC()}}
+
+ESTIMATORS = {
+    name: getattr(featbus, name)
+    for name in featbus.__all__
+    if isinstance(getattr(featbus, name), type)
+    and issubclass(getattr(featbus, name), BaseEstimator)
+}
+
+
+def build(name, **parameters):
+    return ESTIMATORS[name](**REQUIRED.get(name, {}) | parameters)
+
+
+def parameters_of(name):
+    return list(inspect.signature(ESTIMATORS[name].__init__).parameters)[1:]
+
+
+def calls_of(name):
+    """Return the methods that have to check the parameters, as functions of an estimator."""
+    cls = ESTIMATORS[name]
+    if hasattr(cls, "fit_resample"):
+        return [lambda estimator: estimator.fit_resample(UNREADABLE, CLASSES)]
+    calls = [lambda estimator: estimator.fit(UNREADABLE, CLASSES)]
+    if hasattr(cls, "transform") and not get_tags(build(name)).requires_fit:
+        calls.append(lambda estimator: estimator.transform(UNREADABLE))
+    return calls
+
+
+def is_allowed(constraints, value):
+    try:
+        check_parameters({"value": constraints}, {"value": value})
+    except InvalidParameterError:
+        return False
+    return True
+
+
+ALL_PARAMETERS = [(name, parameter) for name in ESTIMATORS for parameter in parameters_of(name)]
+
+
+def wrong_values(name, parameter):
+    """Return the values that the parameter's constraints forbid."""
+    if (name, parameter) in FREE:
+        return [VALUES["an object"]]
+    constraints = constraints_of(ESTIMATORS[name])[parameter]
+    return [value for value in VALUES.values() if not is_allowed(constraints, value)]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_parameter_is_declared(name):
+    free = {parameter for owner, parameter in FREE if owner == name}
+    assert free <= set(parameters_of(name))
+    assert set(parameters_of(name)) == set(constraints_of(ESTIMATORS[name])) | free
+
+
+@pytest.mark.parametrize(("name", "parameter"), ALL_PARAMETERS)
+def test_a_declaration_forbids_what_makes_no_sense(name, parameter):
+    """A constraint that lets everything pass would make the next test an empty one."""
+    wrong = wrong_values(name, parameter)
+    assert any(value is VALUES["an object"] for value in wrong)
+    assert (name, parameter) in FREE or len(wrong) >= 6
+
+
+@pytest.mark.parametrize(("name", "parameter"), ALL_PARAMETERS)
+def test_a_wrong_value_is_named_before_an_image_is_read(name, parameter):
+    for value in wrong_values(name, parameter):
+        for call in calls_of(name):
+            with pytest.raises(InvalidParameterError) as caught:
+                call(build(name, **{parameter: value}))
+            assert parameter in str(caught.value)
+            assert shorten(repr(value), 200) in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "parameter"), ALL_PARAMETERS)
+def test_the_default_is_allowed(name, parameter):
+    if (name, parameter) not in FREE:
+        value = getattr(build(name), parameter)
+        assert is_allowed(constraints_of(ESTIMATORS[name])[parameter], value)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (HOG(orientations=0), "orientations is 0, expected an int"),
+        (HOG(signed="x"), "signed is 'x', expected"),
+        (HOG(pixels_per_cell=(8, 0)), r"pixels_per_cell is \(8, 0\), expected"),
+        (LBP(n_bins="x"), "n_bins is 'x', expected"),
+        (LBP(n_points=24, method="ror"), r"n_points is 24, expected an int in the range \[1, 16\]"),
+        (LBP(n_points=(8, 16), radius=(1, 2, 3)), r"n_points is \(8, 16\) and radius is \(1, 2, 3"),
+        (GLCM(aggregation="mean"), "aggregation is 'mean', expected a str among"),
+        (GLCM(intensity_range=(1, 0)), r"intensity_range is \(1, 0\), expected .* low < high"),
+        (Resize((3, 4, 5)), r"size is \(3, 4, 5\), expected"),
+    ],
+)
+def test_known_mistakes(estimator, message):
+    for method in (estimator.fit, estimator.transform):
+        with pytest.raises(InvalidParameterError, match=message):
+            method(UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "right", "wrong"),
+    [
+        (
+            Interval(Integral, 1, None, closed="left"),
+            [1, np.int8(3)],
+            [0, True, np.True_, 1.0, "1", None],
+        ),
+        (
+            SequenceOf(str),
+            [["a"], ("a", "b"), np.array(["a"])],
+            ["a", [], [1], ["a", 1], {"a"}, np.array([["a"]])],
+        ),
+        (SequenceOf(str, length=2), [["a", "b"]], [["a"], ["a", "b", "c"]]),
+        (
+            PairOf(Interval(Integral, 0, None, closed="left")),
+            [0, (1, 2), [1, 2], np.array([1, 2])],
+            [-1, (1,), (1, 2, 3), (1, -1), (1, True), True, "12"],
+        ),
+        (
+            LowHigh(),
+            [(0, 1), [-0.5, 1.2]],
+            [(0, 255), (50, 200), (1, 0), (1, 1), (0, np.inf), (np.nan, 1), (0,), 1],
+        ),
+        (FLOAT_DTYPE, [np.float32, "float64", np.dtype(float)], [int, None, "f2", 4, {"a": 1}]),
+    ],
+)
+def test_constraints(constraint, right, wrong):
+    assert all(is_allowed([constraint], value) for value in right)
+    assert not any(is_allowed([constraint], value) for value in wrong)
+
+
+def test_scalars_stand_for_sequences():
+    assert as_pair(3) == (3, 3)
+    assert as_pair([3, 4]) == (3, 4)
+    assert as_list(3) == [3]
+    assert as_list((3, 4)) == [3, 4]
+
+
+def test_a_subclass_overrides_the_constraints_of_its_ancestors():
+    class Coarse(HOG):
+        _parameter_constraints = {"orientations": [Interval(Integral, 1, 4, closed="both")]}
+
+    with pytest.raises(InvalidParameterError, match=r"orientations is 9, .*\[1, 4\]"):
+        Coarse().fit(UNREADABLE)
+    with pytest.raises(InvalidParameterError, match="signed is 1"):
+        Coarse(orientations=4, signed=1).fit(UNREADABLE)
+
+
+def test_a_long_value_is_shortened():
+    with pytest.raises(InvalidParameterError) as caught:
+        check_parameters({"size": [int]}, {"size": list(range(1000))})
+    assert len(str(caught.value)) < 300
