@@ -34,7 +34,22 @@ _HOMES = {
         "list_backbones",
     ],
     "model_selection": ["audit", "find_near_duplicates"],
-    "preprocessing": ["ImageLoader", "Resize"],
+    "preprocessing": [
+        "CLAHE",
+        "AdaptiveThreshold",
+        "BreastRegion",
+        "ContrastStretch",
+        "Denoise",
+        "Despeckle",
+        "GammaCorrection",
+        "HistogramEqualizer",
+        "ImageFunction",
+        "ImageLoader",
+        "Normalize",
+        "PectoralMuscleRemover",
+        "RemoveAnnotations",
+        "Resize",
+    ],
     "sampling": ["ImageAugmenter", "TestTimeAugmentation"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,15 +14,27 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import featbus
 from featbus import (
+    CLAHE,
     GLCM,
     GLRLM,
     GLSZM,
     HOG,
     LBP,
+    AdaptiveThreshold,
+    BreastRegion,
+    ContrastStretch,
     DeepFeatures,
+    Denoise,
+    Despeckle,
     FeatureBus,
+    GammaCorrection,
+    HistogramEqualizer,
+    ImageFunction,
     ImageLoader,
     IntensityStatistics,
+    Normalize,
+    PectoralMuscleRemover,
+    RemoveAnnotations,
     Resize,
 )
 from featbus.base import ImageTransformer
@@ -35,6 +47,24 @@ SMALL_NETWORK = {"backbone": "vgg16", "layers": "block2_pool", "weights": None}
 ESTIMATORS = [
     pytest.param(ImageLoader(color_mode="rgb"), id="ImageLoader"),
     pytest.param(Resize((24, 32)), id="Resize"),
+    pytest.param(CLAHE(), id="CLAHE"),
+    pytest.param(HistogramEqualizer(), id="HistogramEqualizer"),
+    pytest.param(ContrastStretch(), id="ContrastStretch"),
+    pytest.param(Normalize("percentile"), id="Normalize"),
+    pytest.param(GammaCorrection(), id="GammaCorrection"),
+    *(
+        pytest.param(Denoise(method), id=f"Denoise-{method}")
+        for method in ("median", "gaussian", "bilateral", "nlmeans", "tv")
+    ),
+    *(
+        pytest.param(Despeckle(method, n_iterations=5), id=f"Despeckle-{method}")
+        for method in ("lee", "kuan", "frost", "srad")
+    ),
+    pytest.param(AdaptiveThreshold(9), id="AdaptiveThreshold"),
+    pytest.param(RemoveAnnotations(), id="RemoveAnnotations"),
+    pytest.param(ImageFunction(np.fliplr), id="ImageFunction"),
+    pytest.param(BreastRegion(), id="BreastRegion"),
+    pytest.param(PectoralMuscleRemover(), id="PectoralMuscleRemover"),
     pytest.param(HOG(), id="HOG"),
     pytest.param(LBP(), id="LBP"),
     pytest.param(GLCM(), id="GLCM"),

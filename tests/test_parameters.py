@@ -54,7 +54,11 @@ FREE = {
     ("FineTunedFeatures", "backbone"): "a name of Keras, a model, or a file: one class each",
 }
 
-REQUIRED = {"FeatureBus": {"transformer": HOG()}, "TestTimeAugmentation": {"estimator": SVC()}}
+REQUIRED = {
+    "FeatureBus": {"transformer": HOG()},
+    "ImageFunction": {"func": np.fliplr},
+    "TestTimeAugmentation": {"estimator": SVC()},
+}
 
 ESTIMATORS = {
     name: getattr(featbus, name)
@@ -69,7 +73,7 @@ def build(name, **parameters):
 
 
 def parameters_of(name):
-    return list(inspect.signature(ESTIMATORS[name].__init__).parameters)[1:]
+    return list(inspect.signature(ESTIMATORS[name]).parameters)
 
 
 def calls_of(name):

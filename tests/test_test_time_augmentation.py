@@ -167,7 +167,7 @@ def test_a_bad_image_is_named(monkeypatch):
 
 def test_bad_parameters():
     for views in (1, 4, "mirror", True, None):
-        message = rf"views is {views!r}, expected a int among {{2, 6, 8}}"
+        message = rf"views is {views!r}, expected an int among {{2, 6, 8}}"
         with pytest.raises(ValueError, match=message):
             TestTimeAugmentation(decisive(), views=views).fit(["no/such/file.png"], Y[:1])
     with pytest.raises(ValueError, match="estimator is 3, expected an object implementing 'fit'"):

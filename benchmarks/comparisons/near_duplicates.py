@@ -10,8 +10,9 @@ import numpy as np
 from _interleaved import compare
 from scipy import fft
 
+from featbus.groups import unite
 from featbus.model_selection import find_near_duplicates
-from featbus.model_selection._duplicates import Sketches, near_duplicates, unite
+from featbus.model_selection._duplicates import Sketches, near_duplicates
 
 
 def make_thumbnails(n_images):

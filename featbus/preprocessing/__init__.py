@@ -1,6 +1,33 @@
 """Preprocessing: transformers from image to image."""
 
+from featbus.preprocessing._annotations import RemoveAnnotations
+from featbus.preprocessing._breast_region import BreastRegion
+from featbus.preprocessing._clahe import CLAHE
+from featbus.preprocessing._denoise import Denoise
+from featbus.preprocessing._despeckle import Despeckle
+from featbus.preprocessing._equalize import HistogramEqualizer
+from featbus.preprocessing._function import ImageFunction
+from featbus.preprocessing._gamma import GammaCorrection
 from featbus.preprocessing._loader import ImageLoader
+from featbus.preprocessing._normalize import Normalize
+from featbus.preprocessing._pectoral_muscle import PectoralMuscleRemover
 from featbus.preprocessing._resize import Resize
+from featbus.preprocessing._stretch import ContrastStretch
+from featbus.preprocessing._threshold import AdaptiveThreshold
 
-__all__ = ["ImageLoader", "Resize"]
+__all__ = [
+    "CLAHE",
+    "AdaptiveThreshold",
+    "BreastRegion",
+    "ContrastStretch",
+    "Denoise",
+    "Despeckle",
+    "GammaCorrection",
+    "HistogramEqualizer",
+    "ImageFunction",
+    "ImageLoader",
+    "Normalize",
+    "PectoralMuscleRemover",
+    "RemoveAnnotations",
+    "Resize",
+]

@@ -1,0 +1,133 @@
+"""The breast in a mammogram."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featbus.base import ImageTransformer
+from featbus.images import check_image, restrict, with_mask_of
+from featbus.parameters import StrOptions
+from featbus.preprocessing._mammogram import enlarge, find_breast
+
+
+@dataclass(frozen=True)
+class BreastOutline:
+    """What `BreastRegion.detect` found.
+
+    Attributes
+    ----------
+    mask : ndarray of bool of shape (height, width)
+        True in the breast; True everywhere if none was found.
+    found : bool
+        Whether a breast was found.
+    side : {"left", "right"} or None
+        Side of the image on which the chest wall is; None if it cannot be told.
+    reason : str
+        Why no breast was found; empty if one was.
+    """
+
+    mask: np.ndarray
+    found: bool
+    side: str | None
+    reason: str
+
+
+class BreastRegion(ImageTransformer):
+    """Restrict mammograms to the breast: no labels, tape, film border or padding.
+
+    Parameters
+    ----------
+    orient : {"left", "right"} or None, default=None
+        Side of the image to bring the chest wall to, by mirroring. None leaves the orientation.
+
+    See Also
+    --------
+    PectoralMuscleRemover : Take the pectoral muscle out of the region.
+
+    Notes
+    -----
+    The breast is the largest part brighter than the film's background, after an opening that
+    removes tape, text and what links a label to it. The threshold is the background's most
+    frequent level plus four times its noise: Otsu's threshold would cut off the skin. Holes are
+    filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
+    existing mask stay. Films must be dark where there is no tissue, and the chest wall vertical.
+
+    An image in which no breast is found, such as a blank one, or one without background
+    (ultrasound, a film whose gray levels are inverted), is left as it is; `detect` says so.
+
+    Examples
+    --------
+    >>> from featbus import BreastRegion, make_mammograms
+    >>> images = make_mammograms(2, random_state=0).images
+    >>> region = BreastRegion().fit_transform(images)
+    >>> outline = BreastRegion().detect(images[0])
+    >>> print(outline.found, (region[0].mask == ~outline.mask).all())
+    True True
+    """
+
+    _parameter_constraints = {"orient": [StrOptions({"left", "right"}), None]}
+
+    def __init__(self, *, orient=None):
+        self.orient = orient
+
+    def detect(self, image):
+        """Find the breast in one image.
+
+        Parameters
+        ----------
+        image : array_like of shape (height, width) or (height, width, channels)
+            See :ref:`images`. Masked pixels count as background.
+
+        Returns
+        -------
+        BreastOutline
+            The region of the breast, and the side of the chest wall.
+
+        Raises
+        ------
+        ImageError
+            If the image is invalid.
+        """
+        return self._outline(check_image(image))
+
+    def _outline(self, image):
+        breast = find_breast(image)
+        if not breast.inside.any():
+            mask = np.ones(image.shape[:2], dtype=bool)
+            return BreastOutline(mask, False, None, breast.reason)
+        return BreastOutline(enlarge(breast, image.shape), True, breast.side, "")
+
+    def _transform_image(self, image):
+        outline = self._outline(image)
+        if outline.found:
+            image = restrict(image, outline.mask)
+        if None in (self.orient, outline.side) or self.orient == outline.side:
+            return image
+        return with_mask_of(np.ascontiguousarray(np.ma.getdata(image)[:, ::-1]), image[:, ::-1])
+
+    def map_boxes(self, boxes, image_shape):
+        """Map boxes of the output back to the input.
+
+        Parameters
+        ----------
+        boxes : array_like of shape (n_boxes, 4)
+            Top, left, bottom and right of boxes in an output image, in pixels.
+        image_shape : tuple of int
+            Height and width of the input image in pixels.
+
+        Returns
+        -------
+        ndarray of float of shape (n_boxes, 4)
+            `boxes` itself.
+
+        Raises
+        ------
+        ValueError
+            If `orient` is set: whether an image was mirrored cannot be told from its shape.
+        """
+        if self.orient is not None:
+            raise ValueError(
+                f"orient is {self.orient!r}, expected None: which images are mirrored depends on "
+                "their pixels, so boxes cannot be mapped back."
+            )
+        return super().map_boxes(boxes, image_shape)

@@ -1,0 +1,77 @@
+"""Any function of an image as a step."""
+
+import numpy as np
+
+from featbus.base import ImageTransformer
+from featbus.images import ImageError, check_image, inside_mask, restrict, with_mask_of
+from featbus.preprocessing._pixels import extend
+
+
+class ImageFunction(ImageTransformer):
+    """Make a step of a function.
+
+    Parameters
+    ----------
+    func : callable
+        Called as ``func(image, **kwargs)`` with a plain array ``(height, width)`` or
+        ``(height, width, channels)``. Returns an image.
+    kwargs : dict or None, default=None
+        Arguments of `func`.
+
+    See Also
+    --------
+    sklearn.preprocessing.FunctionTransformer : A step of a function of a whole batch.
+
+    Notes
+    -----
+    `func` gets a copy that it may change, with the pixels outside the mask replaced by the nearest
+    ones inside. The mask stays: the result must then be of the same height and width. A result that
+    is masked itself restricts the mask.
+
+    A function that can be imported pickles, and its rows can be kept by `FeatureBus`: the module's
+    file and version are part of their key. A lambda, or a function of ``__main__``, does neither.
+
+    `map_boxes` takes pixels to stay where they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimage.exposure import adjust_sigmoid
+    >>> from featbus import ImageFunction
+    >>> images = np.full((2, 8, 8), 128, np.uint8)
+    >>> ImageFunction(adjust_sigmoid, {"cutoff": 0.25}).transform(images)[0, 0, 0]
+    np.uint8(236)
+    """
+
+    _parameter_constraints = {"func": [callable], "kwargs": [dict, None]}
+
+    def __init__(self, func, kwargs=None):
+        self.func = func
+        self.kwargs = kwargs
+
+    def _transform_image(self, image):
+        pixels = extend(image)
+        # What `extend` returns is the caller's own array unless there is a mask.
+        result = self.func(pixels.copy(), **(self.kwargs or {}))
+        result = self._check_result(result)
+        inside = inside_mask(image)
+        if inside is None:
+            return result
+        if result.shape[:2] != image.shape[:2]:
+            raise ImageError(
+                f"found a result of shape {result.shape} of {self._name()}, expected height and "
+                f"width of the masked image, {image.shape[:2]}. Take the mask off first, or write "
+                "an ImageTransformer that moves it along."
+            )
+        if np.ma.isMaskedArray(result):
+            return restrict(result, inside)
+        return with_mask_of(result, image)
+
+    def _check_result(self, result):
+        try:
+            return check_image(result)
+        except ImageError as error:
+            raise ImageError(f"{self._name()} returned no image: {error.reason}") from error
+
+    def _name(self):
+        return getattr(self.func, "__name__", type(self.func).__name__)

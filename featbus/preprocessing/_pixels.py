@@ -1,0 +1,223 @@
+"""Functions of plain pixels, applied inside the mask of an image."""
+
+import cv2
+import numpy as np
+
+from featbus.images import inside_mask, to_float, to_gray, with_mask_of
+
+
+def convert(pixels, dtype):
+    """Convert pixels to another dtype of the image contract, and to its range.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Integers, or floating-point values, which are clipped to 0..1.
+    dtype : numpy.dtype
+        The dtype: white stays white.
+
+    Returns
+    -------
+    ndarray
+        Rounded where `dtype` is an integer; True above one half where it is bool.
+    """
+    if pixels.dtype.kind != "f":
+        if pixels.dtype == dtype:
+            return pixels
+        pixels = to_float(pixels, dtype if dtype.kind == "f" else np.float32)
+    if dtype.kind == "b":
+        return pixels > 0.5
+    if dtype.kind == "f":
+        return np.clip(pixels, 0, 1).astype(dtype, copy=False)
+    levels = pixels * np.iinfo(dtype).max
+    return np.rint(np.clip(levels, 0, np.iinfo(dtype).max, out=levels), out=levels).astype(dtype)
+
+
+def as_float(pixels):
+    """Convert pixels to floating point 0..1.
+
+    Parameters
+    ----------
+    pixels : ndarray or MaskedArray
+        Pixels of any dtype of the contract.
+
+    Returns
+    -------
+    ndarray or MaskedArray of float
+        ``float64`` stays, all others become ``float32``.
+    """
+    return to_float(pixels, np.float64 if pixels.dtype == np.float64 else np.float32)
+
+
+def values_inside(image):
+    """Return the gray or color values inside the mask.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+
+    Returns
+    -------
+    ndarray of shape (n_values,)
+        Of all color channels together; alpha left out.
+    """
+    pixels = np.ma.getdata(image)
+    pixels = pixels[..., :3] if pixels.ndim == 3 else pixels
+    inside = inside_mask(image)
+    return pixels.ravel() if inside is None else pixels[inside].ravel()
+
+
+def extend(image):
+    """Continue the pixels inside the mask to the outside, as filters continue an image's border.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+
+    Returns
+    -------
+    ndarray
+        The image without its mask; each pixel outside has the value of the nearest one inside.
+    """
+    inside = inside_mask(image)
+    if inside is None:
+        return image
+    outside = ~inside
+    # OpenCV numbers the pixels inside, which have distance 0, from 1 on in reading order.
+    nearest = cv2.distanceTransformWithLabels(
+        outside.view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
+    pixels = image.data.copy()
+    pixels[outside] = image.data[inside][nearest[outside] - 1]
+    return pixels
+
+
+def map_pixels(function, image, *, luma=False):
+    """Apply a function of plain pixels inside the mask of an image.
+
+    Parameters
+    ----------
+    function : callable
+        Gets the color channels, or the gray values, as a plain array: the mask continued as by
+        `extend`, bool as 0 and 255, without alpha. Must not write to it. Returns an array of the
+        same shape, either of the same dtype or of floating-point values 0..1.
+    image : ndarray or MaskedArray
+        A checked image.
+    luma : bool, default=False
+        Whether `function` is for gray images: of a color image it gets the luma, and all channels
+        change by as much as the luma does.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The result in the dtype of `image`. Alpha, the mask, and the pixels outside stay.
+    """
+    pixels = extend(image)
+    colors = pixels[..., :3] if pixels.ndim == 3 else pixels
+    if colors.dtype == bool:
+        colors = colors.astype(np.uint8) * 255
+    if colors.ndim == 3:
+        colors = np.ascontiguousarray(colors)
+    changed = _map_luma(function, colors) if luma and colors.ndim == 3 else function(colors)
+    return replace_pixels(image, convert(changed, image.dtype))
+
+
+def _map_luma(function, colors):
+    gray = to_gray(colors)
+    change = as_float(convert(function(gray), gray.dtype)) - as_float(gray)
+    result = as_float(colors).copy()
+    result += change[..., np.newaxis]
+    return result
+
+
+def replace_pixels(image, pixels):
+    """Return an image with new pixels inside its mask.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+    pixels : ndarray
+        Gray values or color channels, of the dtype of `image`.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        Alpha, the mask, and the pixels outside are those of `image`.
+    """
+    before = np.ma.getdata(image)
+    if before.ndim == 3 and before.shape[2] == 4:
+        pixels = np.dstack([pixels, before[..., 3]])
+    inside = inside_mask(image)
+    if inside is not None:
+        pixels = np.where(inside if pixels.ndim == 2 else inside[..., None], pixels, before)
+    return with_mask_of(pixels, image)
+
+
+def map_values(function, pixels):
+    """Apply a function of single values.
+
+    Parameters
+    ----------
+    function : callable
+        From floating-point values 0..1 to values that are clipped to 0..1.
+    pixels : ndarray
+        Integers, whose levels are computed once each, or floating-point values.
+
+    Returns
+    -------
+    ndarray
+        Of the dtype of `pixels`.
+    """
+    if pixels.dtype.kind == "f":
+        return convert(np.asarray(function(pixels)), pixels.dtype)
+    levels = np.linspace(0, 1, np.iinfo(pixels.dtype).max + 1)
+    return convert(function(levels), pixels.dtype)[pixels]
+
+
+def stretch(values, low, high):
+    """Map a range of values to 0..1.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        The values.
+    low, high : float
+        What becomes 0 and 1; what lies beyond becomes 0 and 1, too.
+
+    Returns
+    -------
+    ndarray of float
+        0 everywhere if `low` and `high` are equal.
+    """
+    low, high = values.dtype.type(low), values.dtype.type(high)
+    if high <= low:
+        return np.zeros_like(values)
+    result = values - low
+    result /= high - low
+    return np.clip(result, 0, 1, out=result)
+
+
+def limits_inside(image, percentiles):
+    """Return percentiles of the values inside the mask.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+    percentiles : tuple of float
+        Lower and upper percentile, 0 to 100.
+
+    Returns
+    -------
+    low, high : float
+        As `numpy.percentile` computes them, in the range 0..1.
+    """
+    values = values_inside(image)
+    top = 1 if values.dtype.kind in "fb" else np.iinfo(values.dtype).max
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
+    low, high = np.percentile(values, percentiles)
+    return low / top, high / top

@@ -1,0 +1,77 @@
+"""Adaptive thresholding."""
+
+from numbers import Integral, Real
+
+import cv2
+import numpy as np
+
+from featbus.base import ImageTransformer
+from featbus.images import inside_mask, to_gray, with_mask_of
+from featbus.parameters import Interval, StrOptions
+from featbus.preprocessing._denoise import check_odd
+from featbus.preprocessing._pixels import as_float, extend
+
+_BORDER = cv2.BORDER_REPLICATE
+
+
+class AdaptiveThreshold(ImageTransformer):
+    """Find the pixels that are brighter than their surroundings.
+
+    Parameters
+    ----------
+    size : int, default=35
+        Side of the window that a pixel is compared with, an odd number of pixels.
+    method : {"gaussian", "mean"}, default="gaussian"
+        What is taken of the window: a mean with Gaussian weights, or the mean.
+    offset : float, default=0.0
+        A pixel must be brighter than the window by more than ``-offset``, as a share of the range.
+
+    See Also
+    --------
+    CLAHE : Raise the local contrast without a threshold.
+
+    Notes
+    -----
+    The result is a bool image, with the mask of the image if it has one: False outside. It is that
+    of `skimage.filters.threshold_local` with ``mode="nearest"``. Of a color image, the luma counts.
+    Beyond the border of the image, or of its mask, the nearest pixel inside counts. The same image
+    in another dtype gives the same result, but for pixels within 1e-6 of the threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import AdaptiveThreshold
+    >>> ramp_with_dot = np.linspace(0, 200, 49).reshape(7, 7).astype(np.uint8)
+    >>> ramp_with_dot[3, 3] = 255
+    >>> found = AdaptiveThreshold(5, method="mean", offset=-0.2).transform([ramp_with_dot])[0]
+    >>> found.dtype, np.argwhere(found).tolist()
+    (dtype('bool'), [[3, 3]])
+    """
+
+    _parameter_constraints = {
+        "size": [Interval(Integral, 3, None, closed="left")],
+        "method": [StrOptions({"gaussian", "mean"})],
+        "offset": [Interval(Real, -1, 1, closed="both")],
+    }
+
+    def __init__(self, size=35, *, method="gaussian", offset=0.0):
+        self.size = size
+        self.method = method
+        self.offset = offset
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_odd("size", self.size)
+
+    def _transform_image(self, image):
+        gray = as_float(to_gray(image))
+        pixels = extend(gray)
+        window = (self.size, self.size)
+        if self.method == "mean":
+            local = cv2.blur(pixels, window, borderType=_BORDER)
+        else:
+            # The standard deviation that scikit-image takes for a window of this size.
+            local = cv2.GaussianBlur(pixels, window, (self.size - 1) / 6, borderType=_BORDER)
+        found = np.subtract(pixels, local, out=local) > -self.offset
+        inside = inside_mask(gray)
+        return with_mask_of(found if inside is None else found & inside, gray)

@@ -1,0 +1,107 @@
+"""RemoveAnnotations, on synthetic scans with drawn marks, and on BUSI."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _data import data_dir
+
+from featbus import RemoveAnnotations, make_breast_ultrasound
+from featbus.images import inside_mask, with_mask
+from featbus.io import read_image
+from featbus.preprocessing._annotations import find_annotations
+
+INK = 226
+
+
+def scans(n_images=3):
+    data = make_breast_ultrasound(n_images, image_shape=(240, 320), random_state=0)
+    return [cv2.GaussianBlur(image, (3, 3), 0) for image in data.images]
+
+
+def mark(image):
+    """Return a copy with calipers, a dotted line and text, and where they are."""
+    marked = image.copy()
+    for x, y in ((60, 80), (160, 110)):
+        cv2.drawMarker(marked, (x, y), INK, cv2.MARKER_CROSS, 13, 2)
+    for share in np.linspace(0.1, 0.9, 25):
+        x, y = int(60 + 100 * share), int(80 + 30 * share)
+        marked[y : y + 2, x : x + 2] = INK
+    cv2.putText(marked, "RT UOQ", (30, 200), cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_4)
+    return marked, marked != image
+
+
+def test_marks_go():
+    for image in scans():
+        marked, where = mark(image)
+        found = find_annotations(marked)
+        assert (found & where).sum() > 0.97 * where.sum()
+        assert found.sum() < 8 * where.sum()
+        result = RemoveAnnotations().transform([marked])[0]
+        error = np.abs(result.astype(int) - image)[where].mean()
+        assert error < 0.25 * np.abs(marked.astype(int) - image)[where].mean()
+
+
+def test_all_other_pixels_stay():
+    marked, _ = mark(scans()[0])
+    found = find_annotations(marked)
+    result = RemoveAnnotations().transform([marked])[0]
+    np.testing.assert_array_equal(result[~found], marked[~found])
+
+
+def test_a_scan_without_marks_is_hardly_touched():
+    for image in scans():
+        assert find_annotations(image).mean() < 0.001
+
+
+def test_mask_restricts_the_region():
+    marked, _ = mark(scans()[0])
+    inside = np.zeros(marked.shape, bool)
+    inside[:, :200] = True
+    result = RemoveAnnotations("mask").transform([with_mask(marked, inside, fill_value=5)])[0]
+    np.testing.assert_array_equal(inside_mask(result), inside & ~find_annotations(marked))
+    np.testing.assert_array_equal(result.data, marked)
+    assert result.fill_value == 5
+
+
+def test_marks_outside_the_region_do_not_matter():
+    marked, _ = mark(scans()[0])
+    inside = np.zeros(marked.shape, bool)
+    inside[:50, 200:] = True
+    image = with_mask(marked, inside)
+    np.testing.assert_array_equal(RemoveAnnotations().transform([image])[0].data, marked)
+
+
+def test_colored_marks_go():
+    image = np.repeat(scans()[0][..., None], 3, axis=2)
+    colored = image.copy()
+    cv2.rectangle(colored, (100, 60), (130, 70), (200, 40, 10), -1)
+    result = RemoveAnnotations().transform([colored])[0]
+    assert np.ptp(result, axis=2).max() <= 2
+    np.testing.assert_array_equal(result[120:, :], image[120:, :])
+
+
+def test_texture_is_not_a_mark():
+    noise = np.random.default_rng(0).integers(0, 255, (100, 100), np.uint8)
+    np.testing.assert_array_equal(RemoveAnnotations().transform([noise])[0], noise)
+
+
+def test_bad_parameters():
+    with pytest.raises(ValueError, match="method is 'blur', expected"):
+        RemoveAnnotations("blur").fit([np.zeros((2, 2))])
+
+
+@pytest.mark.slow
+def test_on_busi():
+    folder = data_dir("busi")
+    table = pd.read_csv(folder / "groups.csv")
+    table = table[table["group"] % 2 == 1]  # the other half was tuned on
+    shares = np.array(
+        [
+            find_annotations(read_image(folder / row["class"] / row["file"])).mean()
+            for _, row in table.iterrows()
+        ]
+    )
+    measured = table["annotation"].str.contains("measurement", na=False)
+    assert shares[table["annotation"].isna()].mean() < 0.001
+    assert (shares[measured] > 0.0015).mean() > 0.95

@@ -1,0 +1,134 @@
+"""BreastRegion."""
+
+import numpy as np
+import pytest
+from _mammogram import dice, mammogram
+
+from featbus import BreastRegion
+from featbus.images import ImageError, with_mask
+
+
+def detect(image):
+    return BreastRegion().detect(image)
+
+
+def test_known_outline_without_the_label():
+    image, inside, _ = mammogram()
+    outline = detect(image)
+    assert outline.found
+    assert outline.side == "left"
+    assert dice(outline.mask, inside) > 0.985
+    assert not outline.mask[image == 1].any()
+
+
+def test_tape_across_the_frame_is_left_out():
+    image, inside, _ = mammogram(labels=False)
+    image[:, -20:-10] = 1
+    image[20:24] = 0.9
+    assert dice(detect(image).mask, inside) > 0.985
+
+
+def test_bright_film_border_and_padding_are_left_out():
+    image, inside, _ = mammogram(labels=False)
+    framed = np.pad(image, ((0, 0), (60, 60)))
+    framed[:, -60:-20] = 1
+    outline = detect(framed)
+    assert outline.side == "left"
+    assert dice(outline.mask, np.pad(inside, ((0, 0), (60, 60)))) > 0.98
+
+
+def test_holes_are_filled():
+    image, _, _ = mammogram()
+    image[200:240, 60:100] = 0.05
+    assert detect(image).mask[220, 80]
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_mirroring_is_exact(size):
+    image = mammogram(size)[0][: size - 3, : -size // 9]
+    outline, mirrored = detect(image), detect(image[:, ::-1])
+    np.testing.assert_array_equal(mirrored.mask, outline.mask[:, ::-1])
+    assert {outline.side, mirrored.side} == {"left", "right"}
+
+
+def test_symmetric_image_has_a_symmetric_mask():
+    half = mammogram(labels=False)[0][:, :160]
+    image = np.concatenate([half[:, ::-1], half, np.full((512, 60), 0.05)], axis=1)
+    image = np.concatenate([image, image[:, ::-1]], axis=1)
+    mask = detect(image).mask
+    np.testing.assert_array_equal(mask, mask[:, ::-1])
+
+
+def test_size_does_not_matter():
+    small, large = (detect(mammogram(size)[0]).mask for size in (512, 2048))
+    assert dice(np.kron(small, np.ones((4, 4), bool)), large) > 0.99
+
+
+def test_dtype_does_not_matter():
+    image = np.rint(255 * mammogram()[0]).astype(np.uint8)
+    expected = detect(image).mask
+    for same in (image.astype(np.uint16) * 257, np.float32(image / 255), image / 255):
+        np.testing.assert_array_equal(detect(same).mask, expected)
+    np.testing.assert_array_equal(detect(np.dstack([image] * 3)).mask, expected)
+
+
+def test_pixels_stay_and_a_mask_is_restricted():
+    image = np.rint(255 * mammogram()[0]).astype(np.uint8)
+    before = np.ones(image.shape, bool)
+    before[:, :40] = False
+    masked = with_mask(image, before, 7)
+    (result,) = BreastRegion().transform([masked])
+    np.testing.assert_array_equal(result.data, image)
+    assert result.fill_value == 7
+    assert result.mask[:, :40].all()
+    assert not (~result.mask & ~before).any()
+    assert (~result.mask).sum() > 0.3 * image.size
+
+
+def test_a_breast_without_its_film_stays_whole():
+    (region,) = BreastRegion().transform([mammogram()[0]])
+    (again,) = BreastRegion().transform([region])
+    assert dice(~again.mask, ~region.mask) > 0.99
+
+
+@pytest.mark.parametrize("orient", ["left", "right"])
+def test_orientation(orient):
+    image = mammogram()[0]
+    images = BreastRegion(orient=orient).transform([image, image[:, ::-1]])
+    np.testing.assert_array_equal(images[0].data, images[1].data)
+    np.testing.assert_array_equal(images[0].mask, images[1].mask)
+    assert detect(images[0].data).side == orient
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((80, 60), np.uint8), "nothing large is brighter"),
+        (np.full((80, 60), 255, np.uint8), "found no background"),
+        (np.full((1, 1), 9, np.uint8), "found no background"),
+        (1 - mammogram()[0], "found no background"),
+    ],
+    ids=["blank", "white", "1x1", "inverted"],
+)
+def test_no_breast(image, reason):
+    outline = detect(image)
+    assert not outline.found
+    assert reason in outline.reason
+    assert outline.mask.all()
+    (result,) = BreastRegion(orient="left").transform([image])
+    assert not np.ma.isMaskedArray(result)
+    np.testing.assert_array_equal(result, image)
+
+
+def test_boxes():
+    boxes = [[1, 2, 3, 4]]
+    np.testing.assert_array_equal(BreastRegion().map_boxes(boxes, (9, 9)), boxes)
+    with pytest.raises(ValueError, match="orient is 'left', expected None"):
+        BreastRegion(orient="left").map_boxes(boxes, (9, 9))
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="orient is 'up', expected"):
+        BreastRegion(orient="up").fit([np.zeros((9, 9))])
+    with pytest.raises(ImageError, match="found no pixels"):
+        detect(np.zeros((0, 4)))

@@ -1,0 +1,89 @@
+"""Denoise."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+
+from featbus import Denoise
+from featbus.images import to_float
+
+METHODS = ("median", "gaussian", "bilateral", "nlmeans", "tv")
+
+
+def noisy(shape=(40, 50), seed=0):
+    """Return two flat halves, 0.3 and 0.7, with noise."""
+    image = np.full(shape, 0.3)
+    image[:, shape[1] // 2 :] = 0.7
+    return np.clip(image + np.random.default_rng(seed).normal(0, 0.05, shape), 0, 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_goes_and_the_edge_stays(method):
+    result = Denoise(method, strength=0.2).transform([noisy()])[0]
+    assert result[5:-5, 5:15].std() < 0.6 * noisy()[5:-5, 5:15].std()
+    assert result[:, 35:].mean() - result[:, :15].mean() == pytest.approx(0.4, abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_median(dtype, size):
+    image = noisy() if np.dtype(dtype).kind == "f" else noisy() * np.iinfo(dtype).max
+    image = image.astype(dtype)
+    result = Denoise("median", size=size).transform([image])[0]
+    np.testing.assert_array_equal(result, ndimage.median_filter(image, size, mode="nearest"))
+
+
+def test_gaussian():
+    image = noisy()
+    # The standard deviation that OpenCV documents for a window of 9 pixels.
+    expected = ndimage.gaussian_filter(image, 0.3 * (8 * 0.5 - 1) + 0.8, radius=4, mode="nearest")
+    result = Denoise("gaussian", size=9).transform([image])[0]
+    np.testing.assert_allclose(result, expected, atol=1e-9)
+
+
+def test_bilateral_against_a_loop():
+    image = noisy((12, 14))
+    padded = np.pad(image, 2, mode="edge")
+    rows, columns = np.mgrid[-2:3, -2:3]
+    near = np.exp(-(rows**2 + columns**2) / (2 * 1.25**2)) * (np.hypot(rows, columns) <= 2)
+    expected = np.empty_like(image)
+    for row, column in np.ndindex(image.shape):
+        window = padded[row : row + 5, column : column + 5]
+        weight = near * np.exp(-((window - image[row, column]) ** 2) / (2 * 0.2**2))
+        expected[row, column] = (weight * window).sum() / weight.sum()
+    result = Denoise("bilateral", strength=0.2).transform([image])[0]
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_nlmeans_and_tv_are_those_of_scikit_image():
+    image = noisy()
+    expected = denoise_nl_means(image, patch_size=5, patch_distance=6, h=0.1)
+    np.testing.assert_allclose(Denoise("nlmeans").transform([image])[0], expected)
+    expected = denoise_tv_chambolle(image, weight=0.3)
+    np.testing.assert_allclose(Denoise("tv", strength=0.3).transform([image])[0], expected)
+
+
+def test_a_bool_image_stays_bool():
+    image = np.zeros((9, 9), bool)
+    image[2:7, 2:7] = True
+    image[0, 0] = True
+    result = Denoise("median", size=3).transform([image])[0]
+    assert result.dtype == bool
+    assert not result[0, 0]
+    assert result[4, 4]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_range_stays(method):
+    image = to_float(np.random.default_rng(0).integers(0, 2, (30, 30)).astype(bool))
+    result = Denoise(method, strength=0.01).transform([image])[0]
+    assert 0 <= result.min() <= result.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"method": "wavelet"}, {"size": 4}, {"size": 0}, {"strength": 0}]
+)
+def test_bad_parameters(parameters):
+    with pytest.raises(ValueError, match="is .*, expected"):
+        Denoise(**parameters).fit([noisy()])
