@@ -313,15 +313,11 @@ def test_the_error_crosses_process_borders(duplicate, index):
     assert (again.reason, again.index, again.path) == ("the file is empty.", index, "a.png")
 
 
-def read_bad_file(path):
-    path.write_bytes(b"nothing")
-    return read_image(path)
-
-
 def test_the_error_comes_back_from_a_process(tmp_path):
     path = tmp_path / "bad.png"
+    path.write_bytes(b"nothing")
     with pytest.raises(ImageReadError, match=r"bad\.png': unknown content") as caught:
-        joblib.Parallel(n_jobs=2)(joblib.delayed(read_bad_file)(path) for _ in range(2))
+        joblib.Parallel(n_jobs=2)(joblib.delayed(read_image)(path) for _ in range(2))
     assert caught.value.path == str(path)
 
 
