@@ -21,6 +21,28 @@ def test_known_outline_without_the_label():
     assert not outline.mask[image == 1].any()
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_label_on_the_skin_is_cut_off(mirrored):
+    image, inside, _ = mammogram(labels=False)
+    label = np.zeros(image.shape, bool)
+    label[20:70, 150:230] = True
+    assert label[inside].sum() > 500  # it lies on the breast, too
+    image[label] = 1
+    image[35:55, 180:200] = 0.1  # a letter
+    if mirrored:
+        image, inside, label = (part[:, ::-1] for part in (image, inside, label))
+    mask = detect(image).mask
+    assert not mask[label & ~inside].any()
+    assert dice(mask, inside & ~label) > 0.98
+
+
+def test_bright_tissue_at_the_skin_is_no_label():
+    image, inside, _ = mammogram()
+    y, x = np.mgrid[:512, :384]
+    image = np.where((np.hypot(y - 256, x - 190) < 30) & inside, 0.9, image)
+    assert dice(detect(image).mask, inside) > 0.985
+
+
 def test_tape_across_the_frame_is_left_out():
     image, inside, _ = mammogram(labels=False)
     image[:, -20:-10] = 1

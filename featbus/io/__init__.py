@@ -1,7 +1,8 @@
 """Readers of image files."""
 
 from featbus.io._errors import ImageReadError
+from featbus.io._laterality import read_laterality
 from featbus.io._masks import read_mask
 from featbus.io._readers import read_image, read_item
 
-__all__ = ["ImageReadError", "read_image", "read_item", "read_mask"]
+__all__ = ["ImageReadError", "read_image", "read_item", "read_laterality", "read_mask"]

@@ -48,8 +48,9 @@ class BreastRegion(ImageTransformer):
     -----
     The breast is the largest part brighter than the film's background, after an opening that
     removes tape, text and what links a label to it. The threshold is the background's most
-    frequent level plus four times its noise: Otsu's threshold would cut off the skin. Holes are
-    filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
+    frequent level plus four times its noise: Otsu's threshold would cut off the skin. A label on
+    the skin is known by its rim, which borders on the background, as bright tissue does not. Holes
+    are filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
     existing mask stay. Films must be dark where there is no tissue, and the chest wall vertical.
 
     An image in which no breast is found, such as a blank one, or one without background

@@ -14,6 +14,10 @@ COARSE = 256
 _LARGEST_SHARE = 0.85
 _BRIGHTEST_FRAME = 0.8
 
+# A label on the skin: brighter than this share of the brightest tissue, no larger than this share
+# of the image, and with more than this share of its rim next to the background.
+_WHITE, _LARGEST_LABEL, _BORDERING = 0.7, 0.03, 0.1
+
 
 class Breast(NamedTuple):
     """The breast in the coarse image, its chest wall to the left.
@@ -86,19 +90,12 @@ def _largest_part(pixels):
     """Return the largest part brighter than the background, and why there is none."""
     top = np.percentile(pixels, 99)
     bright = (pixels > _background(pixels / max(top, 1e-6)) * top).astype(np.uint8)
-    # What is thinner than the disc, such as tape and the link to a label, falls off; the outline
-    # gets smooth. The frame cuts the breast, it does not end it: reflected, a breast goes on beyond
-    # it and the thin bright edge of a film does not.
-    disc, margin = ellipse(17), 20
-    framed = cv2.copyMakeBorder(bright, *[margin] * 4, cv2.BORDER_REFLECT)
-    framed = cv2.morphologyEx(framed, cv2.MORPH_OPEN, disc)
-    opened = framed[margin:-margin, margin:-margin]
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(opened))
-    areas = stats[1:, cv2.CC_STAT_AREA]
+    part = _open(bright)
+    if part.any() and (labels := _labels_on(part, pixels > _WHITE * top, bright)).any():
+        part = _open(bright * ~labels)
     nothing = np.zeros(pixels.shape, dtype=bool)
-    if not areas.size:
+    if not part.any():
         return nothing, "found no breast: nothing large is brighter than the background."
-    part = (labels == 1 + areas.argmax()).astype(np.uint8)
     frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if part.mean() > _LARGEST_SHARE or np.median(frame) > _BRIGHTEST_FRAME * top:
         return nothing, (
@@ -107,6 +104,38 @@ def _largest_part(pixels):
         )
     outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(part, outlines, -1, 1, cv2.FILLED) > 0, ""
+
+
+def _open(bright):
+    """Return the largest part after an opening; nothing where nothing is left.
+
+    What is thinner than the disc, such as tape and the link to a label, falls off; the outline gets
+    smooth. The frame cuts the breast, it does not end it: reflected, a breast goes on beyond it and
+    the thin bright edge of a film does not.
+    """
+    margin = 20
+    framed = cv2.copyMakeBorder(bright, *[margin] * 4, cv2.BORDER_REFLECT)
+    framed = cv2.morphologyEx(framed, cv2.MORPH_OPEN, ellipse(17))
+    opened = np.ascontiguousarray(framed[margin:-margin, margin:-margin])
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return (labels == 1 + areas.argmax()).astype(np.uint8) if areas.size else opened
+
+
+def _labels_on(part, white, bright):
+    """Return labels that lie on the skin: tissue fades toward the background, labels do not."""
+    count, patches, stats, centers = cv2.connectedComponentsWithStats(white.astype(np.uint8))
+    near = cv2.dilate(1 - bright, ellipse(7), borderType=cv2.BORDER_REPLICATE) > 0
+    inner = cv2.erode(white.astype(np.uint8), np.ones((3, 3)), borderType=cv2.BORDER_REPLICATE)
+    rim = white & (inner == 0)
+    bordering = np.bincount(patches[rim & near], minlength=count)
+    is_label = bordering > _BORDERING * np.bincount(patches[rim], minlength=count)
+    is_label &= stats[:, cv2.CC_STAT_AREA] < _LARGEST_LABEL * white.size
+    columns = np.flatnonzero(part.any(axis=0))
+    left, right = _flanks(part)
+    is_label &= (centers[:, 0] - columns[[0, -1]].mean()) * (int(left) - int(right)) > 0
+    is_label[0] = False
+    return cv2.dilate(is_label[patches].astype(np.uint8), ellipse(7)) > 0
 
 
 def _background(levels):

@@ -14,6 +14,7 @@ from featbus.preprocessing._mammogram import ellipse, enlarge, find_breast
 
 # All lengths are in pixels of the coarse image.
 _SAG = 0.03  # of a typical edge, as a share of its length
+_OUTWARD = 1.0  # by which readers' outlines lie outside the steepest edge at the top
 _SMALLEST = 24  # side of a breast
 _STRIP = 5  # distance of the strips whose brightness is compared
 
@@ -155,13 +156,13 @@ def _neighbors(edge):
 
 
 def _search(pixels, inside):
-    """Return edges, best first: of all lines on a coarse grid, parabolas near the best three."""
+    """Return edges, best first: of all lines on a coarse grid, parabolas near the best five."""
     top, wall = _candidates(pixels.shape)
     if not top.size:
         return []
     rough = _field(pixels, inside, 1.7)
     lines = _rate(rough, top, wall, np.full(top.size, _SAG), n_points=24, reward=0.5)
-    lines = lines.best(3)
+    lines = lines.best(5)
     fine = _field(pixels, inside, 1.5)
     found = []
     for index in range(len(lines.top)):
@@ -222,8 +223,11 @@ def _locate(breast):
 def _trace(edge, start, breast, shape):
     """Return row and column, in the image, of points on an edge, a little beyond both its ends."""
     share = np.linspace(-0.05, 1.05, 111)
-    bow = 4 * edge.sag[0] * np.hypot(edge.top[0], edge.wall[0])
-    coarse = np.stack([edge.wall[0] * share, (1 - share) * (edge.top[0] + bow * share)], axis=1)
+    top, wall, length = edge.top[0], edge.wall[0], np.hypot(edge.top[0], edge.wall[0])
+    outward = _OUTWARD * (1 - share) / length
+    row = wall * share + top * outward
+    column = (1 - share) * (top + 4 * edge.sag[0] * length * share) + wall * outward
+    coarse = np.stack([row, column], axis=1)
     scale = np.divide(shape[:2], breast.pixels.shape)
     return (coarse + start + 0.5) * scale - 0.5
 
@@ -254,9 +258,10 @@ class PectoralMuscleRemover(ImageTransformer):
     The breast is found as by `BreastRegion`, in an image reduced to 256 pixels, with the chest wall
     to the left and upright. As in [1]_, all lines from its top to its chest wall are rated, here by
     the brightness gradient across them, capped at its 98th percentile, by the contrast of strips at
-    both sides, and by length. The three best lines that differ are refined to parabolas, bowed
+    both sides, and by length. The five best lines that differ are refined to parabolas, bowed
     outward if at all: muscles are, and one number resists other tissue at the lower end where a
-    free curve ([2]_, [3]_) follows it. `detect` returns the curve.
+    free curve ([2]_, [3]_) follows it. The best one is moved outward at the top, where a muscle
+    widens, by 1/256 of the image's longer side. `detect` returns the curve.
 
     No training data is needed. A muscle is removed only if it is plausible: brighter than the
     tissue beside it, in the upper corner of a breast that is taller than wide, less than half of

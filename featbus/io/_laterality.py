@@ -1,0 +1,63 @@
+"""Which breast a DICOM file shows."""
+
+import warnings
+
+from featbus.io._errors import AGAIN, ImageReadError
+
+_TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
+_SIDES = {"L": "left", "R": "right"}
+
+
+def read_laterality(path):
+    """Read from a DICOM file which breast, or other paired organ, it shows.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file. Its pixels are not read.
+
+    Returns
+    -------
+    {"left", "right"} or None
+        Image Laterality, else Laterality, else Frame Laterality ([1]_, C.7.6.16.2.8). None if the
+        file has none of them, or if it shows both sides or an unpaired organ.
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be read, or is not a DICOM file.
+
+    See Also
+    --------
+    featbus.BreastRegion : Finds the side of the chest wall in the picture.
+
+    References
+    ----------
+    .. [1] DICOM PS3.3, Information Object Definitions,
+       https://dicom.nema.org/medical/dicom/current/output/html/part03.html.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> from featbus.io import read_laterality
+    >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
+    None
+    """
+    # Imported lazily: slow, and only DICOM needs it.
+    from pydicom import dcmread
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's could quote any bytes of the file
+            dataset = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+            for group in dataset.get("SharedFunctionalGroupsSequence") or []:
+                parts = group.get("FrameAnatomySequence") or []
+                values += [part.get("FrameLaterality") for part in parts]
+            return _SIDES.get(next(filter(None, values), None))
+    except OSError as error:
+        reason = f"the file cannot be read ({error.strerror or type(error).__name__})."
+        raise ImageReadError(f"{reason} Check the path and the permissions.", path=path) from error
+    except Exception:
+        # Without the cause, whose message could quote any bytes of the file.
+        raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path) from None
