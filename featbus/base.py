@@ -203,15 +203,15 @@ class ImageTransformer(ImageEstimator):
             with at_index(index):
                 yield self._transform_image(image)
 
-    def map_boxes(self, boxes, image_shape):
+    def map_boxes(self, boxes, image):
         """Map boxes of the output back to the input.
 
         Parameters
         ----------
         boxes : array_like of shape (n_boxes, 4)
             Top, left, bottom and right of boxes in an output image, in pixels.
-        image_shape : tuple of int
-            Height and width of the input image in pixels.
+        image : ndarray
+            The input image: where a step moves pixels to can depend on all of it.
 
         Returns
         -------

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from _mammogram import dice, mammogram
+from sklearn.pipeline import make_pipeline
 
-from featbus import BreastRegion
+from featbus import HOG, BreastRegion
+from featbus.evaluation import importance_map
 from featbus.images import ImageError, with_mask
 
 
@@ -142,11 +144,23 @@ def test_no_breast(image, reason):
     np.testing.assert_array_equal(result, image)
 
 
-def test_boxes():
-    boxes = [[1, 2, 3, 4]]
-    np.testing.assert_array_equal(BreastRegion().map_boxes(boxes, (9, 9)), boxes)
-    with pytest.raises(ValueError, match="orient is 'left', expected None"):
-        BreastRegion(orient="left").map_boxes(boxes, (9, 9))
+@pytest.mark.parametrize("orient", [None, "left", "right"])
+def test_boxes_come_back_to_the_same_pixels(orient):
+    image, _, _ = mammogram()
+    step = BreastRegion(orient=orient)
+    top, left, bottom, right = box = [100, 20, 140, 90]
+    moved = step.transform([image])[0][top:bottom, left:right]
+    top, left, bottom, right = step.map_boxes([box], image).astype(int)[0]
+    back = image[top:bottom, left:right]
+    np.testing.assert_array_equal(back[:, ::-1] if orient == "right" else back, moved.data)
+
+
+def test_importance_finds_the_pixels_of_a_mirrored_image():
+    image, _, _ = mammogram()
+    pipeline = make_pipeline(BreastRegion(orient="right"), HOG(pixels_per_cell=(128, 128)))
+    names = pipeline.fit([image]).get_feature_names_out()
+    top_left = np.char.startswith(names.astype(str), "hog_r00_c00_b0_")
+    assert importance_map(pipeline, top_left, image)[:128, -128:].all()
 
 
 def test_bad_input():

@@ -1,5 +1,7 @@
 """Weights of columns, painted back on the image."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from featbus.base import ImageTransformer
@@ -62,34 +64,32 @@ def importance_map(transformer, importances, image):
 
 def _boxes(transformer, image):
     """Return the boxes of pixels of the image behind all columns."""
-    shapes, found = {}, []
+    images, found = {}, []
     for steps, extractor in extractions(transformer):
         # The parts of a union have the same steps before them.
         key = tuple(map(id, steps))
-        if key not in shapes:
-            shapes[key] = _shapes(steps, image)
-        *before, last = shapes[key]
-        boxes = extractor._boxes(last)
-        for step, shape, after in zip(steps[::-1], before[::-1], shapes[key][::-1]):
-            boxes = _map_boxes(unwrap(step), boxes, shape, after)
+        if key not in images:
+            images[key] = _transformed(steps, image)
+        boxes = extractor._boxes(images[key][-1].shape[:2])
+        for step, (before, after) in zip(steps[::-1], list(pairwise(images[key]))[::-1]):
+            boxes = _map_boxes(unwrap(step), boxes, before, after)
         found.append(boxes)
     return np.concatenate(found)
 
 
-def _shapes(steps, image):
-    """Return height and width of an image before each of the steps, and after the last one."""
-    shapes = [image.shape[:2]]
+def _transformed(steps, image):
+    """Return an image before each of the steps, and after the last one."""
+    images = [image]
     for step in steps:
-        image = step.transform([image])[0]
-        shapes.append(image.shape[:2])
-    return shapes
+        images.append(step.transform([images[-1]])[0])
+    return images
 
 
 def _map_boxes(step, boxes, before, after):
     """Map boxes after a step back to its input."""
     if isinstance(step, ImageTransformer):
         return step.map_boxes(boxes, before)
-    return boxes / np.tile(after, 2) * np.tile(before, 2)
+    return boxes / np.tile(after.shape[:2], 2) * np.tile(before.shape[:2], 2)
 
 
 def _to_whole_pixels(boxes):

@@ -102,33 +102,29 @@ class BreastRegion(ImageTransformer):
         outline = self._outline(image)
         if outline.found:
             image = restrict(image, outline.mask)
-        if None in (self.orient, outline.side) or self.orient == outline.side:
+        if not self._mirrors(outline):
             return image
         return with_mask_of(np.ascontiguousarray(np.ma.getdata(image)[:, ::-1]), image[:, ::-1])
 
-    def map_boxes(self, boxes, image_shape):
+    def _mirrors(self, outline):
+        return None not in (self.orient, outline.side) and self.orient != outline.side
+
+    def map_boxes(self, boxes, image):
         """Map boxes of the output back to the input.
 
         Parameters
         ----------
         boxes : array_like of shape (n_boxes, 4)
             Top, left, bottom and right of boxes in an output image, in pixels.
-        image_shape : tuple of int
-            Height and width of the input image in pixels.
+        image : ndarray
+            The input image.
 
         Returns
         -------
         ndarray of float of shape (n_boxes, 4)
-            `boxes` itself.
-
-        Raises
-        ------
-        ValueError
-            If `orient` is set: whether an image was mirrored cannot be told from its shape.
+            The same boxes in the input image: mirrored if the image was.
         """
-        if self.orient is not None:
-            raise ValueError(
-                f"orient is {self.orient!r}, expected None: which images are mirrored depends on "
-                "their pixels, so boxes cannot be mapped back."
-            )
-        return super().map_boxes(boxes, image_shape)
+        boxes = np.array(boxes, dtype=np.float64)
+        if self._mirrors(self._outline(check_image(image))):
+            boxes[:, [1, 3]] = image.shape[1] - boxes[:, [3, 1]]
+        return boxes

@@ -89,26 +89,26 @@ class Resize(ImageTransformer):
         function = letterbox if self.method == "letterbox" else resize
         return function(image, as_pair(self.size))
 
-    def map_boxes(self, boxes, image_shape):
+    def map_boxes(self, boxes, image):
         """Map boxes of the resized image back to the image.
 
         Parameters
         ----------
         boxes : array_like of shape (n_boxes, 4)
             Top, left, bottom and right of boxes in the resized image, in pixels.
-        image_shape : tuple of int
-            Height and width of the original image in pixels.
+        image : ndarray
+            The original image.
 
         Returns
         -------
         ndarray of float of shape (n_boxes, 4)
             The same boxes in the image, without the bars of a letterbox.
         """
-        size = as_pair(self.size)
+        image_shape, size = image.shape[:2], as_pair(self.size)
         rows, columns = slice(0, size[0]), slice(0, size[1])
         if self.method == "letterbox":
             rows, columns = _letterbox_window(image_shape, size)
         start = np.array([rows.start, columns.start] * 2)
         inner = np.array([rows.stop - rows.start, columns.stop - columns.start] * 2)
         shares = (np.asarray(boxes, dtype=np.float64) - start) / inner
-        return np.clip(shares, 0, 1) * np.tile(image_shape[:2], 2)
+        return np.clip(shares, 0, 1) * np.tile(image_shape, 2)
