@@ -89,6 +89,7 @@ def cluster():
 def client(cluster):
     from distributed import default_client
 
+    cluster.scale(2)  # not every release replaces a worker that was killed
     client = default_client()
     client.wait_for_workers(2, timeout=120)
     return client
