@@ -1,5 +1,6 @@
 """Intensity statistics."""
 
+from functools import lru_cache
 from numbers import Integral
 
 import cv2
@@ -26,7 +27,8 @@ _EXACT_FLOAT32 = 1 << 24
 def _count_values(values):
     """Return the different values in ascending order, and how often each of them occurs."""
     if values.dtype.name not in ("bool", "uint8", "uint16"):
-        return np.unique(values, return_counts=True)
+        occupied, counts = np.unique(values, return_counts=True)
+        return occupied, counts.astype(np.float64)
     levels = values.view(np.uint8) if values.dtype == bool else values
     n_levels = np.iinfo(levels.dtype).max + 1
     if 4 * n_levels <= levels.size < _EXACT_FLOAT32:
@@ -35,12 +37,23 @@ def _count_values(values):
     else:
         counts = np.bincount(levels, minlength=n_levels)
     occupied = np.flatnonzero(counts > 0)  # of bool: four times as fast
-    return occupied.astype(values.dtype), counts[occupied].astype(np.int32)
+    # Sums and products of floating-point numbers need no conversion.
+    return occupied.astype(values.dtype), counts[occupied].astype(np.float64)
 
 
 def _sums_before(counts):
     """Return the sum of the counts before each index, from 0 to their number."""
-    return np.append(0, counts.cumsum())
+    before = np.zeros(len(counts) + 1)
+    np.cumsum(counts, out=before[1:])
+    return before
+
+
+@lru_cache(maxsize=8)
+def _first_levels(dtype, n_bins):
+    """Return the first level of each bin of all levels of a dtype, and one more at the end."""
+    levels = np.arange(np.iinfo(dtype).max + 1).astype(dtype)
+    (bins,), n_bins = discretise(levels[np.newaxis], None, n_bins, None, (0, 1))
+    return np.searchsorted(bins, np.arange(n_bins + 1))
 
 
 def _percentiles(values, before):
@@ -58,9 +71,11 @@ def _moments(deviation, weighted, size):
 
     `weighted` holds the different deviations times their counts.
     """
-    squared = weighted * deviation
-    mean, square = weighted.sum() / size, squared.sum() / size
-    cube, fourth = (squared * deviation).sum() / size, (squared * np.square(deviation)).sum() / size
+    powers = np.empty((3, len(deviation)))
+    np.multiply(weighted, deviation, out=powers[0])
+    np.multiply(powers[0], deviation, out=powers[1])
+    np.multiply(powers[1], deviation, out=powers[2])
+    mean, (square, cube, fourth) = weighted.sum() / size, powers.sum(axis=1) / size
     return (
         mean,
         square - mean**2,
@@ -69,9 +84,9 @@ def _moments(deviation, weighted, size):
     )
 
 
-def _statistics(values, counts):
+def _statistics(values, counts, before):
     """Return the statistics, by name, of ascending values that occur `counts` times each."""
-    values, before = values.astype(np.float64, copy=False), _sums_before(counts)
+    values = values.astype(np.float64, copy=False)
     n_values, size = len(values), before[-1]
     p10, p25, median, p75, p90 = _percentiles(values, before)
     robust = np.searchsorted(values, p10), np.searchsorted(values, p90, side="right")
@@ -187,7 +202,8 @@ def intensity_statistics(values):
     if values.size == 0 or not np.isfinite(values).all():
         bad = np.count_nonzero(~np.isfinite(values))
         raise ValueError(f"Expected finite intensities, got {values.size}, {bad} not finite.")
-    return _to_floats(_statistics(*_count_values(values)))
+    values, counts = _count_values(values)
+    return _to_floats(_statistics(values, counts, _sums_before(counts)))
 
 
 def histogram_statistics(levels, n_levels=None):
@@ -240,7 +256,8 @@ def histogram_statistics(levels, n_levels=None):
 def _histogram_statistics(histogram):
     """Return all statistics of a histogram; its levels are 1 to ``len(histogram)``."""
     occupied = np.flatnonzero(histogram)
-    statistics = _statistics(occupied + 1, histogram[occupied])
+    counts = histogram[occupied].astype(np.float64)
+    statistics = _statistics(occupied + 1, counts, _sums_before(counts))
     return {
         name: value for name, value in statistics.items() if name not in _NOT_OF_HISTOGRAMS
     } | _shape_statistics(histogram)
@@ -324,16 +341,22 @@ class IntensityStatistics(FeatureExtractor):
         inside = inside_mask(image)
         pixels = np.ma.getdata(to_gray(image))
         levels, counts = _count_values(pixels.ravel() if inside is None else pixels[inside])
+        before = _sums_before(counts)
+        histogram = np.diff(before[self._bin_starts(levels)])
+        describe = _histogram_statistics if self.bin_range == "region" else _shape_statistics
         top = np.iinfo(levels.dtype).max if levels.dtype.kind == "u" else 1
-        limits, describe = (0, 1), _shape_statistics
-        if self.bin_range == "region":
-            limits, describe = None, _histogram_statistics
-        (bins,), n_bins = discretise(levels[np.newaxis], None, self.n_bins, None, limits)
-        histogram = np.diff(_sums_before(counts)[np.searchsorted(bins, np.arange(n_bins + 1))])
-        return _statistics(levels / np.float64(top), counts) | {
+        return _statistics(levels / np.float64(top), counts, before) | {
             name if name in ("entropy", "uniformity") else f"histogram_{name}": value
             for name, value in describe(histogram).items()
         }
+
+    def _bin_starts(self, levels):
+        """Return the index of the first level of each bin, and the number of levels at the end."""
+        if self.bin_range == "dtype" and levels.dtype.kind == "u":
+            return np.searchsorted(levels, _first_levels(levels.dtype, int(self.n_bins)))
+        limits = None if self.bin_range == "region" else (0, 1)
+        (bins,), n_bins = discretise(levels[np.newaxis], None, self.n_bins, None, limits)
+        return np.searchsorted(bins, np.arange(n_bins + 1))
 
     def _columns(self):
         for name in self._named_statistics(np.zeros((1, 1))):
