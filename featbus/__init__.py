@@ -19,7 +19,7 @@ _HOMES = {
         "make_breast_ultrasound",
         "make_mammograms",
     ],
-    "evaluation": ["evaluate", "plot_importance"],
+    "evaluation": ["evaluate", "explain", "plot_importance", "plot_segmentation"],
     "feature_extraction": [
         "GLCM",
         "GLRLM",
@@ -50,6 +50,7 @@ _HOMES = {
         "RemoveAnnotations",
         "Resize",
     ],
+    "segmentation": ["ROICropper", "ThresholdSegmenter", "UNetSegmenter"],
     "sampling": ["ImageAugmenter", "TestTimeAugmentation"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -86,8 +86,14 @@ def iter_images(batch, read=read_image, n_threads=1):
 
 
 @contextmanager
-def _naming_paths(batch):
-    """Add the path to the error of an image that came from a file."""
+def naming_paths(batch):
+    """Add the path to the error of an image that came from a file.
+
+    Parameters
+    ----------
+    batch : ndarray or list
+        The images that errors count from 0.
+    """
     try:
         yield
     except ImageError as error:
@@ -192,10 +198,14 @@ class ImageTransformer(ImageEstimator):
         ValueError
             If `X` is no batch of images, or a parameter is invalid.
         """
+        return self._map_batch(self._transform_images, X)
+
+    def _map_batch(self, function, X):
+        """Apply a function of an iterator of checked images to a batch."""
         self._check_parameters()
         batch = self._check_batch(X, reset=False)
-        with _naming_paths(batch):
-            return stack_images(list(self._transform_images(self._iter_images(batch))))
+        with naming_paths(batch):
+            return stack_images(list(function(self._iter_images(batch))))
 
     def _transform_images(self, images):
         """Yield the result of each of the checked `images`, in order."""
@@ -218,7 +228,7 @@ class ImageTransformer(ImageEstimator):
         ndarray of float of shape (n_boxes, 4)
             The same boxes in the input image: `boxes` itself if the step moves no pixels.
         """
-        return np.asarray(boxes, dtype=np.float64)
+        return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
 
     def set_output(self, *, transform=None):
         """Do nothing: images have no columns.
@@ -309,7 +319,7 @@ class FeatureExtractor(ImageEstimator):
         """
         self._check_parameters()
         batch = self._check_batch(X, reset=False)
-        with _naming_paths(batch):
+        with naming_paths(batch):
             return self._stack_rows(self._iter_prepared(batch), len(batch))
 
     def _iter_prepared(self, batch):

@@ -110,6 +110,49 @@ def stratified_folds(y, groups, n_folds, random_state):
     return list(StratifiedGroupKFold(n_folds).split(y, y, np.argsort(order)[codes]))
 
 
+def validation_split(y, groups, share, random_state):
+    """Split training data into a part to learn from and a part for validation.
+
+    Parameters
+    ----------
+    y : ndarray of int of shape (n_samples,)
+        The classes, numbered from 0.
+    groups : ndarray of shape (n_samples,) or None
+        What must be on one side; None: each sample is a group of its own.
+    share : float
+        Approximate share for validation, up to 0.5; 0 for none.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    learning, watching : ndarray of int
+        Positions of the two parts; every class is in both.
+
+    Raises
+    ------
+    ValueError
+        If no such split is found.
+    """
+    if share == 0:
+        return np.arange(len(y)), np.arange(0)
+    names = np.arange(len(y)) if groups is None else groups
+    labels = np.unique(y)
+    n_groups = [len(np.unique(names[y == label])) for label in labels]
+    n_folds = min(round(1 / share), *n_groups, len(y))
+    for learning, watching in (
+        stratified_folds(y, groups, n_folds, random_state) if n_folds > 1 else []
+    ):
+        if set(y[learning]) == set(y[watching]) == set(labels):
+            return learning, watching
+    raise ValueError(
+        "No split into images to train on and validation images has every class on both sides, "
+        f"and each group on one side: the classes have {n_groups} groups. Expected 2 at least, and "
+        "more where groups have several classes. Or use validation_share=0: all images, and all "
+        "epochs."
+    )
+
+
 def link(labels, left, right):
     """Join the labels of samples that are linked.
 

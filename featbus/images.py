@@ -23,12 +23,15 @@ __all__ = [
     "fill_value",
     "inside_mask",
     "is_path",
+    "letterbox",
+    "letterbox_window",
     "resize",
     "restrict",
     "stack_images",
     "to_float",
     "to_gray",
     "to_rgb",
+    "to_uint8",
     "update_digest",
     "with_mask",
     "with_mask_of",
@@ -250,7 +253,7 @@ def _canonical(image):
     mask = np.ma.getmaskarray(image)
     if not mask.any():
         return np.ascontiguousarray(image.data, dtype=dtype)
-    if mask.all():
+    if (mask if mask.ndim == 2 else mask.any(axis=2)).all():
         raise ImageError("found no pixel inside the mask (True means outside the region).")
     if image.dtype == dtype:
         return image
@@ -622,6 +625,26 @@ def to_float(image, dtype=np.float32):
     return with_mask_of(pixels, image)
 
 
+def to_uint8(image):
+    """Convert a checked image to 8 bits; a mask stays.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+
+    Returns
+    -------
+    ndarray or MaskedArray of uint8
+        The image, rounded to 0..255.
+    """
+    if image.dtype == np.uint8:
+        return image
+    image = to_float(image)
+    pixels = np.rint(np.ma.getdata(image) * 255).astype(np.uint8)
+    return with_mask(pixels, inside_mask(image), np.rint(fill_value(image) * 255))
+
+
 def resize(image, size):
     """Stretch one image to a new shape.
 
@@ -653,6 +676,54 @@ def resize(image, size):
     # A region too small to fill half a pixel keeps the pixels that hold the most of it.
     inside = weight >= min(0.5, weight.max())
     return with_mask(_to_dtype(pixels, image.dtype), inside, fill_value(image))
+
+
+def letterbox_window(shape, size):
+    """Return where a letterboxed image lies.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image.
+    size : tuple of int
+        ``(height, width)`` of the letterbox.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns of the letterbox that hold the image.
+    """
+    scale = min(new / old for new, old in zip(size, shape))
+    inner = [max(1, round(old * scale)) for old in shape[:2]]
+    top, left = ((new - old) // 2 for new, old in zip(size, inner))
+    return slice(top, top + inner[0]), slice(left, left + inner[1])
+
+
+def letterbox(image, size):
+    """Resize a checked image into a new shape, keeping its aspect ratio.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+    size : tuple of int
+        New ``(height, width)`` in pixels.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The image in the middle of two masked bars; their fill value is that of the image, or black.
+    """
+    window = letterbox_window(image.shape, size)
+    small = resize(image, tuple(side.stop - side.start for side in window))
+    if small.shape[:2] == tuple(size):
+        return small
+    pixels = np.full((*size, *image.shape[2:]), fill_value(image), dtype=image.dtype)
+    pixels[window] = np.ma.getdata(small)
+    inside = np.zeros(size, dtype=bool)
+    region = inside_mask(small)
+    inside[window] = True if region is None else region
+    return with_mask(pixels, inside, fill_value(image))
 
 
 def _as_number(pixels):

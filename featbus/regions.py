@@ -4,6 +4,23 @@ import numpy as np
 from skimage.measure import regionprops
 
 
+def dice(first, second):
+    """Return the Dice coefficient of two regions.
+
+    Parameters
+    ----------
+    first, second : ndarray of bool of shape (height, width)
+        The regions.
+
+    Returns
+    -------
+    float
+        ``2 |A B| / (|A| + |B|)``; NaN if both are empty.
+    """
+    total = np.count_nonzero(first) + np.count_nonzero(second)
+    return 2 * np.count_nonzero(first & second) / total if total else np.nan
+
+
 def region_shape(inside):
     """Measure the shape of a region, all of its parts as one.
 

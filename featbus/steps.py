@@ -87,6 +87,24 @@ def unwrap(estimator):
     return estimator
 
 
+def all_steps(estimator):
+    """Find the steps inside an estimator, and those inside them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator.
+
+    Yields
+    ------
+    estimator
+        The estimator itself, and all its steps: fitted ones where it holds them apart.
+    """
+    yield estimator
+    for _, step in steps_of(estimator):
+        yield from all_steps(step)
+
+
 def walk(value, parent=None):
     """Find the estimators inside an estimator, a list or a dict.
 

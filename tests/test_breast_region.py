@@ -1,5 +1,6 @@
 """BreastRegion."""
 
+import cv2
 import numpy as np
 import pytest
 from _mammogram import dice, mammogram
@@ -127,10 +128,10 @@ def test_orientation(orient):
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (np.zeros((80, 60), np.uint8), "nothing large is brighter"),
-        (np.full((80, 60), 255, np.uint8), "found no background"),
-        (np.full((1, 1), 9, np.uint8), "found no background"),
-        (1 - mammogram()[0], "found no background"),
+        (np.zeros((80, 60), np.uint8), "no large region is brighter"),
+        (np.full((80, 60), 255, np.uint8), "found no dark background"),
+        (np.full((1, 1), 9, np.uint8), "found no dark background"),
+        (1 - mammogram()[0], "found no dark background"),
     ],
     ids=["blank", "white", "1x1", "inverted"],
 )
@@ -168,3 +169,41 @@ def test_bad_input():
         BreastRegion(orient="up").fit([np.zeros((9, 9))])
     with pytest.raises(ImageError, match="found no pixels"):
         detect(np.zeros((0, 4)))
+
+
+@pytest.mark.parametrize("width", [2, 20])
+@pytest.mark.parametrize("sides", ["all", "top", "right"])
+def test_white_borders_are_left_out(width, sides):
+    image, inside, _ = mammogram(labels=False)
+    padding = {
+        "all": ((width, width), (width, width)),
+        "top": ((width, 0), (0, 0)),
+        "right": ((0, 0), (0, width)),
+    }[sides]
+    outline = detect(np.pad(image, padding, constant_values=1))
+    assert outline.found
+    assert outline.side == "left"
+    assert dice(outline.mask, np.pad(inside, padding)) > 0.98
+
+
+def test_two_equal_parts_have_no_chest_wall():
+    image = np.zeros((256, 256), np.uint8)
+    image[60:200, 20:90] = image[60:200, 166:236] = 150
+    outline = detect(image)
+    assert not outline.found
+    assert outline.reason == "found no breast: two equal parts, one on either side."
+
+
+def test_no_boxes():
+    image, _, _ = mammogram()
+    for orient in ("left", "right"):
+        assert BreastRegion(orient=orient).map_boxes([], image).shape == (0, 4)
+
+
+def test_detect_takes_files_and_checks_parameters(tmp_path):
+    image = np.rint(255 * mammogram()[0]).astype(np.uint8)
+    path = tmp_path / "film.png"
+    cv2.imwrite(str(path), image)
+    np.testing.assert_array_equal(BreastRegion().detect(path).mask, detect(image).mask)
+    with pytest.raises(ValueError, match="orient is 'up', expected"):
+        BreastRegion(orient="up").detect(image)

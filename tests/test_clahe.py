@@ -72,3 +72,12 @@ def test_of_a_color_image_the_luma_is_equalized():
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         CLAHE(**parameters).fit([speckle((8, 8))])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_huge_limit_is_none(dtype):
+    rng = np.random.default_rng(0)
+    image = rng.integers(90, 120, (64, 64)).astype(dtype)
+    high, huge = (CLAHE(limit).transform([image])[0] for limit in (np.iinfo(dtype).max + 1, 1e300))
+    np.testing.assert_array_equal(high, huge)
+    assert np.ptp(high) > np.ptp(CLAHE(2).transform([image])[0])

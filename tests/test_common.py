@@ -36,6 +36,8 @@ from featbus import (
     PectoralMuscleRemover,
     RemoveAnnotations,
     Resize,
+    ROICropper,
+    ThresholdSegmenter,
 )
 from featbus.base import ImageTransformer
 from featbus.images import with_mask
@@ -65,6 +67,7 @@ ESTIMATORS = [
     pytest.param(ImageFunction(np.fliplr), id="ImageFunction"),
     pytest.param(BreastRegion(), id="BreastRegion"),
     pytest.param(PectoralMuscleRemover(), id="PectoralMuscleRemover"),
+    pytest.param(ROICropper(ThresholdSegmenter(), size=24), id="ROICropper"),
     pytest.param(HOG(), id="HOG"),
     pytest.param(LBP(), id="LBP"),
     pytest.param(GLCM(), id="GLCM"),
@@ -112,7 +115,10 @@ def test_every_public_estimator_is_listed():
     }
     classes = [cls for entry in ESTIMATORS for cls in type(entry.values[0]).__mro__]
     # It learns classes: tests/test_fine_tuned.py holds it to scikit-learn's checks.
-    assert public - {"FineTunedFeatures"} <= {cls.__name__ for cls in classes}
+    elsewhere = {"FineTunedFeatures"}
+    # They learn from masks, or find nothing in noise: their own tests, and ROICropper here.
+    elsewhere |= {"ThresholdSegmenter", "UNetSegmenter"}
+    assert public - elsewhere <= {cls.__name__ for cls in classes}
 
 
 def test_scikit_learns_checks_are_not_skipped():

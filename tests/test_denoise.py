@@ -87,3 +87,12 @@ def test_range_stays(method):
 def test_bad_parameters(parameters):
     with pytest.raises(ValueError, match="is .*, expected"):
         Denoise(**parameters).fit([noisy()])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (1, 5, 3), (1, 1, 3)])
+@pytest.mark.parametrize("method", ["median", "gaussian", "bilateral", "nlmeans", "tv"])
+def test_single_rows_and_columns(method, shape):
+    image = np.random.default_rng(0).random(shape)
+    (result,) = Denoise(method).transform([image])
+    assert result.shape == shape
+    assert np.isfinite(result).all()

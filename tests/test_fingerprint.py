@@ -1,6 +1,7 @@
 """Fingerprints: equal if, and only if, the rows would be."""
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -212,3 +213,91 @@ def test_functions_of_main_have_none():
     output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     assert "'mine' of module '__main__'" in output
     assert "Move it to the top level of a module" in output
+
+
+MODULE = """
+import functools
+
+class Scaler:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def scale(self, X):
+        return X
+
+    @classmethod
+    def kind(cls, X):
+        return X
+
+def scaled(factor):
+    def decorate(function):
+        @functools.wraps(function)
+        def inner(X):
+            return factor * function(X)
+        return inner
+    return decorate
+
+def base(X):
+    return X
+
+half = scaled(0.5)(base)
+one, two = Scaler(1), Scaler(2)
+"""
+
+
+@pytest.fixture
+def my_module(tmp_path, monkeypatch):
+    (tmp_path / "steps_of_mine.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("steps_of_mine")
+    del sys.modules["steps_of_mine"]
+
+
+def of(function):
+    return fingerprint(FunctionTransformer(function))
+
+
+def test_methods_count_with_their_object(my_module):
+    assert of(my_module.one.scale) != of(my_module.two.scale)
+    assert of(my_module.one.scale) == of(my_module.Scaler(1).scale)
+    assert of(my_module.one.kind) != of(my_module.one.scale)
+    tables = np.arange(256), np.arange(256)[::-1]
+    assert of(tables[0].take) == of(tables[0].copy().take) != of(tables[1].take)
+    with pytest.raises(FingerprintError, match="Use a seed"):
+        of(np.random.default_rng(0).normal)
+
+
+def test_the_module_of_a_method_counts(my_module, tmp_path):
+    code = "from steps_of_mine import one\nfrom sklearn.preprocessing import FunctionTransformer\n"
+    code += "from featbus.bus import fingerprint\n"
+    code += "print(fingerprint(FunctionTransformer(one.scale)).hex())"
+
+    def in_another_process():
+        arguments = [sys.executable, "-c", code]
+        options = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path}
+        return subprocess.run(arguments, **options).stdout
+
+    before = in_another_process()
+    assert before == in_another_process()
+    (tmp_path / "steps_of_mine.py").write_text(MODULE.replace("return X", "return 2 * X"))
+    assert before != in_another_process()
+
+
+def test_methods_of_main_have_no_fingerprint():
+    code = (
+        "from sklearn.preprocessing import FunctionTransformer\n"
+        "from featbus.bus import fingerprint, FingerprintError\n"
+        "class Mine:\n"
+        "    def scale(self, X): return X\n"
+        "try: fingerprint(FunctionTransformer(Mine().scale))\n"
+        "except FingerprintError as error: print(error)"
+    )
+    arguments = [sys.executable, "-c", code]
+    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert "of module '__main__'" in output
+
+
+def test_what_a_name_does_not_lead_to_has_no_fingerprint(my_module):
+    of(my_module.base)
+    with pytest.raises(FingerprintError, match=r"is not what steps_of_mine\.base names"):
+        of(my_module.half)

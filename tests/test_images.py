@@ -407,3 +407,11 @@ def test_a_digest_tells_images_apart():
     assert len({digest_of(image) for image in images}) == len(images)
     assert digest_of(GRAY) == digest_of(np.asfortranarray(GRAY)) == digest_of(GRAY.copy())
     assert digest_of(masked) == digest_of(masked.copy())
+
+
+def test_channel_masks_without_a_common_pixel():
+    mask = np.zeros((4, 4, 3), bool)
+    mask[:2, :, 0] = mask[2:, :, 1] = True
+    image = np.ma.MaskedArray(np.full((4, 4, 3), 100, np.uint8), mask)
+    with pytest.raises(ImageError, match="found no pixel inside the mask"):
+        check_image(image)

@@ -84,3 +84,14 @@ def test_nothing_of_a_patient_is_told(tmp_path):
         path.write_bytes(damaged)
         assert "Doe" not in told(path)
         assert "Warning" not in told(path)
+
+
+@pytest.mark.parametrize("value", [["L", "R"], " R", "r"])
+def test_unusual_values(tmp_path, value):
+    path = write(tmp_path / "film.dcm", ImageLaterality=value)
+    assert read_laterality(path) == ("right" if value == " R" else None)
+
+
+def test_no_path():
+    with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not NoneType"):
+        read_laterality(None)

@@ -36,3 +36,11 @@ def test_only_pixels_inside_the_mask_count():
 def test_bad_parameters(parameters):
     with pytest.raises(ValueError, match="is .*, expected"):
         Normalize(**parameters).fit([np.zeros((2, 2))])
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_narrow_ranges_are_exact(method):
+    rng = np.random.default_rng(0)
+    levels = (60_000 + rng.integers(0, 6, (20, 20))).astype(np.uint16)
+    first, second = (Normalize(method).transform([image])[0] for image in (levels, levels / 65535))
+    np.testing.assert_allclose(first, second, atol=1e-6)

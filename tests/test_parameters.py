@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 from sklearn.utils import get_tags
 
 import featbus
-from featbus import GLCM, HOG, LBP, Resize
+from featbus import GLCM, HOG, LBP, Resize, ThresholdSegmenter
 from featbus.parameters import (
     FLOAT_DTYPE,
     Interval,
@@ -57,6 +57,7 @@ FREE = {
 REQUIRED = {
     "FeatureBus": {"transformer": HOG()},
     "ImageFunction": {"func": np.fliplr},
+    "ROICropper": {"segmenter": ThresholdSegmenter()},
     "TestTimeAugmentation": {"estimator": SVC()},
 }
 

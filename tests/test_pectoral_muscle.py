@@ -87,9 +87,9 @@ def craniocaudal():
         (craniocaudal(), "found no plausible muscle"),
         (mammogram()[0][300:], "found no plausible muscle"),
         (np.zeros((80, 60), np.uint8), "found no breast"),
-        (np.full((80, 60), 255, np.uint8), "found no background"),
-        (np.full((1, 1), 9, np.uint8), "found no background"),
-        (1 - mammogram()[0], "found no background"),
+        (np.full((80, 60), 255, np.uint8), "found no dark background"),
+        (np.full((1, 1), 9, np.uint8), "found no dark background"),
+        (1 - mammogram()[0], "found no dark background"),
         (np.pad(np.full((60, 60), 0.5), ((0, 0), (60, 60))), "both sides"),
     ],
     ids=["craniocaudal", "lower part", "blank", "white", "1x1", "inverted", "symmetric"],
@@ -117,7 +117,7 @@ def test_min_confidence():
     muscle = detect(image, min_confidence=1)
     assert not muscle.found
     assert muscle.confidence == confidence
-    assert f"found confidence {confidence:.2f}, expected 1" in muscle.reason
+    assert f"found confidence {confidence:.3g}, expected 1" in muscle.reason
     with pytest.raises(ValueError, match="min_confidence is 2, expected"):
         PectoralMuscleRemover(min_confidence=2).fit([image])
 
@@ -132,3 +132,16 @@ def test_pixels_stay_and_a_mask_is_restricted():
     muscle = detect(image).mask
     assert result.mask[region.mask].all()
     assert dice(result.mask & ~region.mask, muscle & ~region.mask) > 0.97
+
+
+def test_two_equal_parts_have_no_muscle():
+    image = np.zeros((256, 256), np.uint8)
+    image[60:200, 20:90] = image[60:200, 166:236] = 150
+    muscle = PectoralMuscleRemover().detect(image)
+    assert not muscle.found
+    assert "two equal parts" in muscle.reason
+
+
+def test_detect_checks_parameters():
+    with pytest.raises(ValueError, match="min_confidence is 2, expected"):
+        PectoralMuscleRemover(min_confidence=2).detect(mammogram()[0])

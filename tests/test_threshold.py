@@ -1,5 +1,6 @@
 """AdaptiveThreshold."""
 
+import cv2
 import numpy as np
 import pytest
 from skimage.filters import threshold_local
@@ -31,3 +32,20 @@ def test_a_spot_on_a_ramp():
 def test_bad_parameters(parameters):
     with pytest.raises(ValueError, match="is .*, expected"):
         AdaptiveThreshold(**parameters).fit([np.zeros((2, 2))])
+
+
+@pytest.mark.parametrize("method", ["gaussian", "mean"])
+@pytest.mark.parametrize("level", [0, 15, 60, 135, 195, 240, 255])
+def test_no_pixel_of_a_flat_region_is_brighter(method, level):
+    flat = np.full((60, 60), level, np.uint8)
+    for image in (flat, flat / 255, (flat / 255).astype(np.float32)):
+        assert not AdaptiveThreshold(method=method).transform([image])[0].any()
+
+
+def test_colors_agree_between_dtypes():
+    rng = np.random.default_rng(0)
+    levels = cv2.GaussianBlur(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8), (0, 0), 4)
+    first, second = (
+        AdaptiveThreshold(15).transform([image])[0] for image in (levels, levels / 255)
+    )
+    assert np.sum(first != second) < 5

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,27 @@ def _feed_random_state(digest, state, where):
     )
 
 
+def _look_up(module, name):
+    """Return the object of this name; None if there is none."""
+    try:
+        return functools.reduce(getattr, name.split("."), sys.modules[module])
+    except (KeyError, AttributeError):
+        return None
+
+
+def _feed_method(digest, method, where):
+    _feed(digest, (method.__self__, method.__name__), where)
+
+
+def _feed_builtin(digest, function, where):
+    """Update with a function written in C: by its name, or by the object that it is a method of."""
+    owner = function.__self__
+    if owner is None or isinstance(owner, (type, types.ModuleType)):
+        _feed_named(digest, function, where)
+    else:
+        _feed_method(digest, function, where)
+
+
 def _feed_partial(digest, partial, where):
     _feed(digest, (partial.func, partial.args, partial.keywords), where)
 
@@ -134,6 +156,12 @@ def _feed_named(digest, value, where):
             f"{where} is {name!r} of module {module!r}: changes of its code cannot be detected, so "
             "rows made with it cannot be stored. Move it to the top level of a module that can be "
             "imported, or use FeatureBus(..., memory=None)."
+        )
+    if module is not None and _look_up(module, name) is not value:
+        raise FingerprintError(
+            f"{where} is not what {module}.{name} names, but another object of this name, such as "
+            "the inside of a decorator: rows made with it cannot be stored. Give it a name of its "
+            "own, or use FeatureBus(..., memory=None)."
         )
     digest.update(f"{module}.{name}".encode())
     root = (module or "builtins").partition(".")[0]
@@ -189,7 +217,8 @@ _FEEDS = [
     (os.PathLike, _feed_path),
     ((np.random.RandomState, np.random.Generator), _feed_random_state),
     (functools.partial, _feed_partial),
-    ((type, np.ufunc), _feed_named),
+    (types.MethodType, _feed_method),
+    ((type, np.ufunc, types.FunctionType, type(np.dot)), _feed_named),
+    (types.BuiltinFunctionType, _feed_builtin),
     (BaseEstimator, _feed_estimator),
 ]
-_FEEDS.insert(-1, ((type(_feed), type(len), type(np.add), type(np.dot)), _feed_named))

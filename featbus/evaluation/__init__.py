@@ -4,5 +4,15 @@ from featbus.evaluation._evaluate import evaluate
 from featbus.evaluation._evaluation import Evaluation
 from featbus.evaluation._importance import importance_map, plot_importance
 from featbus.evaluation._metrics import confusion_metrics
+from featbus.evaluation._segmentation import explain, plot_segmentation, segmentation_scores
 
-__all__ = ["Evaluation", "confusion_metrics", "evaluate", "importance_map", "plot_importance"]
+__all__ = [
+    "Evaluation",
+    "confusion_metrics",
+    "evaluate",
+    "explain",
+    "importance_map",
+    "plot_importance",
+    "plot_segmentation",
+    "segmentation_scores",
+]

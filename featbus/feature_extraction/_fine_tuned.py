@@ -13,47 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import Augmentation, augment
 from featbus.feature_extraction._deep import NetworkFeatures
-from featbus.groups import check_groups, check_target, stratified_folds
-from featbus.images import (
-    at_index,
-    fill_mask,
-    fill_value,
-    inside_mask,
-    resize,
-    to_float,
-    to_rgb,
-    with_mask,
-)
+from featbus.groups import check_groups, check_target, validation_split
+from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
 from featbus.networks import STAGES, KerasSource, build_models, preprocess, region_weights
 from featbus.parameters import Interval, InvalidParameterError, Options, StrOptions
 
 
 def _as_stored(image, size):
     """Return an image of `size` in 8 bits, with one channel or three; a mask stays."""
-    image = resize(image if image.ndim == 2 else to_rgb(image), size)
-    if image.dtype == np.uint8:
-        return image
-    image = to_float(image)
-    pixels = np.rint(np.ma.getdata(image) * 255).astype(np.uint8)
-    return with_mask(pixels, inside_mask(image), np.rint(fill_value(image) * 255))
-
-
-def _split(y, groups, share, seed):
-    """Return the positions of the training images and of about a `share` for validation."""
-    if share == 0:
-        return np.arange(len(y)), np.arange(0)
-    names = np.arange(len(y)) if groups is None else groups
-    n_groups = [len(np.unique(names[y == label])) for label in range(y.max() + 1)]
-    n_folds = min(round(1 / share), *n_groups)
-    for learning, watching in stratified_folds(y, groups, n_folds, seed) if n_folds > 1 else []:
-        if set(y[learning]) == set(y[watching]):
-            return learning, watching
-    raise ValueError(
-        "No split into images to train on and validation images has every class on both sides, "
-        f"and each group on one side: the classes have {n_groups} groups. Expected 2 at least, and "
-        "more where groups have several classes. Or use validation_share=0: all images, and all "
-        "epochs."
-    )
+    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size))
 
 
 class _TunedSource(KerasSource):
@@ -453,7 +421,7 @@ class FineTunedFeatures(NetworkFeatures):
         self.history_ = {"loss": [], "val_loss": [], "val_accuracy": []}
         self.weights_, self.validation_indices_ = {}, np.arange(0)
         if self.unfreeze is not None:
-            parts = _split(y, groups, self.validation_share, int(self.random_state))
+            parts = validation_split(y, groups, self.validation_share, int(self.random_state))
             self.validation_indices_ = parts[1]
             self._learn(network, batch, y, parts)
         self._learned_digest_ = _digest(self.weights_)

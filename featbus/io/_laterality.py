@@ -1,5 +1,6 @@
 """Which breast a DICOM file shows."""
 
+import os
 import warnings
 
 from featbus.io._errors import AGAIN, ImageReadError
@@ -46,6 +47,7 @@ def read_laterality(path):
     # Imported lazily: slow, and only DICOM needs it.
     from pydicom import dcmread
 
+    path = os.fspath(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's could quote any bytes of the file
@@ -54,7 +56,7 @@ def read_laterality(path):
             for group in dataset.get("SharedFunctionalGroupsSequence") or []:
                 parts = group.get("FrameAnatomySequence") or []
                 values += [part.get("FrameLaterality") for part in parts]
-            return _SIDES.get(next(filter(None, values), None))
+            return _SIDES.get(str(next(filter(None, values), "")).strip())
     except OSError as error:
         reason = f"the file cannot be read ({error.strerror or type(error).__name__})."
         raise ImageReadError(f"{reason} Check the path and the permissions.", path=path) from error

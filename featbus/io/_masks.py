@@ -10,7 +10,7 @@ from featbus.io._readers import read_image
 __all__ = ["read_mask"]
 
 
-def read_mask(item, image_shape):
+def read_mask(item, image_shape, *, required=False):
     """Read the mask of one image, the union of its parts.
 
     Parameters
@@ -20,6 +20,8 @@ def read_mask(item, image_shape):
         file per lesion, or an array. See `featbus.images.as_mask` for the values of a mask.
     image_shape : tuple of int
         Height and width of the image; further numbers are ignored.
+    required : bool, default=False
+        Whether it is an error if no region is known.
 
     Returns
     -------
@@ -31,8 +33,8 @@ def read_mask(item, image_shape):
     Raises
     ------
     ImageError
-        If a part is not a mask of this image, or its file cannot be read (an `ImageReadError`). The
-        message names the file.
+        If a part is not a mask of this image, its file cannot be read (an `ImageReadError`), or
+        there is none though one is required. The message names the file.
 
     See Also
     --------
@@ -47,6 +49,11 @@ def read_mask(item, image_shape):
     """
     parts = item if isinstance(item, (list, tuple)) else [item]
     regions = [_read_part(part, image_shape) for part in parts if part is not None]
+    if required and not regions:
+        raise ImageError(
+            "found no mask, expected one; that of an image without a region is False everywhere. "
+            "Select the images that have one."
+        )
     return np.logical_or.reduce(regions) if regions else None
 
 

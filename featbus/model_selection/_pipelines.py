@@ -7,7 +7,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from featbus.steps import is_resampler, learns, steps_of, walk
+from featbus.steps import all_steps, is_resampler, learns, steps_of, walk
 
 # Attributes in which scikit-learn's estimators store how many samples they were fitted on.
 _COUNTS = ("n_samples_seen_", "n_samples_", "n_samples_fit_")
@@ -63,13 +63,6 @@ def fitted_steps(pipeline):
     ]
 
 
-def _all_inside(estimator):
-    """Yield an estimator and all steps inside it, fitted ones where it holds them apart."""
-    yield estimator
-    for _, step in steps_of(estimator):
-        yield from _all_inside(step)
-
-
 def _has_learned(estimator):
     if isinstance(estimator, (FrozenEstimator, *_FITTED_IN_PLACE)):
         return any(_has_learned(step) for _, step in steps_of(estimator))
@@ -84,5 +77,5 @@ def _has_learned(estimator):
 
 def _n_samples(estimator):
     """Return the largest number of samples that an estimator or a step inside it reports."""
-    counts = [getattr(step, name, None) for step in _all_inside(estimator) for name in _COUNTS]
+    counts = [getattr(step, name, None) for step in all_steps(estimator) for name in _COUNTS]
     return max((int(np.max(count)) for count in counts if count is not None), default=None)

@@ -102,8 +102,8 @@ class RemoveAnnotations(ImageTransformer):
 
     References
     ----------
-    .. [1] Telea A. An image inpainting technique based on the fast marching method. Journal of
-       Graphics Tools 9 (2004) 23-34.
+    .. [1] Bertalmio M, Bertozzi AL, Sapiro G. Navier-Stokes, fluid dynamics, and image and video
+       inpainting. CVPR 2001, 355-362.
 
     Examples
     --------

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import check_image, restrict, with_mask_of
+from featbus.images import restrict, with_mask_of
+from featbus.io import read_item
 from featbus.parameters import StrOptions
 from featbus.preprocessing._mammogram import enlarge, find_breast
 
@@ -53,8 +54,10 @@ class BreastRegion(ImageTransformer):
     are filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
     existing mask stay. Films must be dark where there is no tissue, and the chest wall vertical.
 
-    An image in which no breast is found, such as a blank one, or one without background
-    (ultrasound, a film whose gray levels are inverted), is left as it is; `detect` says so.
+    An image in which no breast is found is left as it is, and `detect` says why: a blank one, or
+    one without dark background at its frame, such as a film whose gray levels are inverted. Other
+    images with a dark background, ultrasound for instance, are not recognized as such. Of two
+    breasts in one picture, the larger one is kept.
 
     Examples
     --------
@@ -76,7 +79,7 @@ class BreastRegion(ImageTransformer):
 
         Parameters
         ----------
-        image : array_like of shape (height, width) or (height, width, channels)
+        image : path, or array_like of shape (height, width) or (height, width, channels)
             See :ref:`images`. Masked pixels count as background.
 
         Returns
@@ -89,7 +92,8 @@ class BreastRegion(ImageTransformer):
         ImageError
             If the image is invalid.
         """
-        return self._outline(check_image(image))
+        self._check_parameters()
+        return self._outline(read_item(image, None))
 
     def _outline(self, image):
         breast = find_breast(image)
@@ -124,7 +128,7 @@ class BreastRegion(ImageTransformer):
         ndarray of float of shape (n_boxes, 4)
             The same boxes in the input image: mirrored if the image was.
         """
-        boxes = np.array(boxes, dtype=np.float64)
-        if self._mirrors(self._outline(check_image(image))):
+        boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+        if self._mirrors(self.detect(image)):
             boxes[:, [1, 3]] = image.shape[1] - boxes[:, [3, 1]]
         return boxes

@@ -97,4 +97,6 @@ class CLAHE(ImageTransformer):
             gray = convert(gray, np.dtype(np.uint16))
         if inside is not None:
             gray = _fill_tiles(gray, inside, (rows, columns))
-        return cv2.createCLAHE(self.clip_limit, (columns, rows)).apply(gray)
+        # A limit of all pixels of a tile is none. OpenCV's integers would overflow above it.
+        clip_limit = min(self.clip_limit, np.iinfo(gray.dtype).max + 1)
+        return cv2.createCLAHE(clip_limit, (columns, rows)).apply(gray)

@@ -41,13 +41,17 @@ def _bilateral(pixels, size, strength):
 
 
 def _nlmeans(pixels, size, strength):
-    return denoise_nl_means(
-        as_float(pixels),
+    height, width = pixels.shape[:2]
+    # scikit-image takes a single row or column for a signal.
+    padding = [(0, int(height == 1)), (0, int(width == 1)), (0, 0)][: pixels.ndim]
+    smooth = denoise_nl_means(
+        np.pad(as_float(pixels), padding, mode="edge"),
         patch_size=size,
         patch_distance=_SEARCH_DISTANCE,
         h=strength,
         channel_axis=-1 if pixels.ndim == 3 else None,
     )
+    return smooth[:height, :width]
 
 
 def _tv(pixels, size, strength):
@@ -94,8 +98,10 @@ class Denoise(ImageTransformer):
     `size`.
 
     Dtype and range stay. Beyond the border of the image, or of its mask, the nearest pixel inside
-    counts. The channels of a color image are smoothed one by one by "median" and "gaussian", and
-    together by the others. The same image in another dtype comes out equal to within 2/255.
+    counts; "nlmeans" reflects the image at its border, and "tv" has no border condition beyond that
+    of a mask, whose outside is filtered together with its inside. The channels of a color image are
+    smoothed one by one by "median" and "gaussian", and together by the others. The same image in
+    another dtype comes out equal to within 2/255.
 
     References
     ----------
@@ -117,7 +123,7 @@ class Denoise(ImageTransformer):
     _parameter_constraints = {
         "method": [StrOptions(set(_METHODS))],
         "size": [Interval(Integral, 1, 255, closed="both")],
-        "strength": [Interval(Real, 0, None, closed="neither")],
+        "strength": [Interval(Real, 1e-6, 1e3, closed="both")],
     }
 
     def __init__(self, method="median", *, size=5, strength=0.1):

@@ -239,9 +239,10 @@ class Despeckle(ImageTransformer):
     Notes
     -----
     Dtype and range stay. Beyond the border of the image, or of its mask, the nearest pixel inside
-    counts; only windows around pixels inside the mask say how strong the noise is. Channels of a
-    color image are smoothed one by one, with one value of `noise`. The same image in another dtype
-    comes out equal to within 1/255.
+    counts; "srad" smooths what is outside a mask together with its inside. Only windows around
+    pixels inside the mask say how strong the noise is. Channels of a color image are smoothed one
+    by one, with one value of `noise`. The same image in another dtype comes out equal to within
+    1/255.
 
     References
     ----------
@@ -268,10 +269,10 @@ class Despeckle(ImageTransformer):
 
     _parameter_constraints = {
         "method": [StrOptions({"lee", "kuan", "frost", "srad"})],
-        "size": [Interval(Integral, 3, None, closed="left")],
-        "noise": [Interval(Real, 0, None, closed="neither"), None],
+        "size": [Interval(Integral, 3, 4095, closed="both")],
+        "noise": [Interval(Real, 0, 1e3, closed="right"), None],
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
-        "dynamic_range": [Interval(Real, 0, None, closed="neither"), None],
+        "dynamic_range": [Interval(Real, 1, 1000, closed="both"), None],
     }
 
     def __init__(self, method="lee", *, size=7, noise=None, n_iterations=50, dynamic_range=None):

@@ -21,8 +21,9 @@ class HistogramEqualizer(ImageTransformer):
     Each gray value becomes the share of the pixels that are as dark or darker, as in
     `skimage.exposure.equalize_hist`; of a masked image only pixels inside the mask count. Integers
     have one bin per level, floating-point images 256 bins from their smallest to their largest
-    value, which makes up to 1/64 of the range of difference to the same image at 8 bits. Dtype and
-    range stay. Of a color image the luma is equalized, and all channels change by as much.
+    value, between which the share is interpolated: it differs from that of the same image at 8
+    bits, most where many pixels have one value. Dtype and range stay. Of a color image the luma is
+    equalized, and all channels change by as much.
 
     Examples
     --------

@@ -34,7 +34,7 @@ class GammaCorrection(ImageTransformer):
     array([[0. , 0.5, 1. ]])
     """
 
-    _parameter_constraints = {"gamma": [Interval(Real, 0, None, closed="neither")]}
+    _parameter_constraints = {"gamma": [Interval(Real, 0.01, 100, closed="both")]}
 
     def __init__(self, gamma=0.5):
         self.gamma = gamma

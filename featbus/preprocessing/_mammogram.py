@@ -14,6 +14,10 @@ COARSE = 256
 _LARGEST_SHARE = 0.85
 _BRIGHTEST_FRAME = 0.8
 
+# A white border: at least this share of a line is at least this share of the highest brightness.
+# One that is wider than this share of the image is the background of an inverted film.
+_WHITE_BORDER, _WIDEST_BORDER = 0.95, 0.15
+
 # A label on the skin: brighter than this share of the brightest tissue, no larger than this share
 # of the image, and with more than this share of its rim next to the background.
 _WHITE, _LARGEST_LABEL, _BORDERING = 0.7, 0.03, 0.1
@@ -58,8 +62,9 @@ def find_breast(image):
     """
     pixels, is_mirrored, is_symmetric = _coarse(image)
     inside, reason = _largest_part(pixels)
-    if is_symmetric:
+    if is_symmetric and inside.any():
         inside = inside & inside[:, ::-1]
+        reason = "" if inside.any() else "found no breast: two equal parts, one on either side."
     left, right = _flanks(inside) if inside.any() else (0, 0)
     if right > left:
         pixels, inside = (np.ascontiguousarray(part[:, ::-1]) for part in (pixels, inside))
@@ -88,6 +93,7 @@ def _shrink(gray, shape):
 
 def _largest_part(pixels):
     """Return the largest part brighter than the background, and why there is none."""
+    pixels = _without_white_border(pixels)
     top = np.percentile(pixels, 99)
     bright = (pixels > _background(pixels / max(top, 1e-6)) * top).astype(np.uint8)
     part = _open(bright)
@@ -95,15 +101,29 @@ def _largest_part(pixels):
         part = _open(bright * ~labels)
     nothing = np.zeros(pixels.shape, dtype=bool)
     if not part.any():
-        return nothing, "found no breast: nothing large is brighter than the background."
+        return nothing, "found no breast: no large region is brighter than the background."
     frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if part.mean() > _LARGEST_SHARE or np.median(frame) > _BRIGHTEST_FRAME * top:
         return nothing, (
-            "found no background: the frame is bright, as in no mammogram. If the gray levels are "
-            "inverted, invert them."
+            "found no dark background at the frame of the image. Invert inverted gray levels; crop "
+            "a bright border."
         )
     outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(part, outlines, -1, 1, cv2.FILLED) > 0, ""
+
+
+def _without_white_border(pixels):
+    """Return the pixels with a white border, on any of the four sides, made black."""
+    white, pixels = pixels > _WHITE_BORDER * pixels.max(), pixels.copy()
+    for lines, turned in (
+        (white, pixels),
+        (white[::-1], pixels[::-1]),
+        (white.T, pixels.T),
+        (white.T[::-1], pixels.T[::-1]),
+    ):
+        is_white = lines[: max(1, round(_WIDEST_BORDER * len(lines)))].mean(axis=1) > _WHITE_BORDER
+        turned[: np.argmin(is_white)] = 0  # of lines that are all white, none
+    return pixels
 
 
 def _open(bright):

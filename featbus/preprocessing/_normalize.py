@@ -2,9 +2,12 @@
 
 from functools import partial
 
+import numpy as np
+
 from featbus.base import ImageTransformer
+from featbus.images import to_float
 from featbus.parameters import StrOptions
-from featbus.preprocessing._pixels import as_float, limits_inside, map_pixels, stretch
+from featbus.preprocessing._pixels import limits_inside, map_pixels, stretch
 from featbus.preprocessing._stretch import PERCENTILES, check_percentiles
 
 
@@ -51,6 +54,8 @@ class Normalize(ImageTransformer):
 
     def _transform_image(self, image):
         percentiles = self.percentiles if self.method == "percentile" else (0, 100)
-        image = as_float(image)
-        low, high = limits_inside(image, percentiles)
-        return map_pixels(partial(stretch, low=low, high=high), image)
+        # In double precision: of a narrow range, single precision would leave a few digits.
+        exact = to_float(image, np.float64)
+        low, high = limits_inside(exact, percentiles)
+        result = map_pixels(partial(stretch, low=low, high=high), exact)
+        return to_float(result, np.float64 if image.dtype == np.float64 else np.float32)

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import check_image, restrict
+from featbus.images import restrict
+from featbus.io import read_item
 from featbus.parameters import Interval
 from featbus.preprocessing._mammogram import ellipse, enlarge, find_breast
 
@@ -302,7 +303,7 @@ class PectoralMuscleRemover(ImageTransformer):
 
         Parameters
         ----------
-        image : array_like of shape (height, width) or (height, width, channels)
+        image : path, or array_like of shape (height, width) or (height, width, channels)
             See :ref:`images`. Masked pixels count as background.
 
         Returns
@@ -315,14 +316,15 @@ class PectoralMuscleRemover(ImageTransformer):
         ImageError
             If the image is invalid.
         """
-        return self._muscle(check_image(image))
+        self._check_parameters()
+        return self._muscle(read_item(image, None))
 
     def _muscle(self, image):
         breast = find_breast(image)
         edge, start, reason = _locate(breast)
         confidence = 0.0 if reason else float(min(1, edge.score[0]))
         if not reason and confidence < self.min_confidence:
-            reason = f"found confidence {confidence:.2f}, expected {self.min_confidence} or more."
+            reason = f"found confidence {confidence:.3g}, expected {self.min_confidence} or more."
         if reason:
             nowhere = np.zeros(image.shape[:2], dtype=bool)
             return PectoralMuscle(np.empty((0, 2)), nowhere, False, confidence, reason)

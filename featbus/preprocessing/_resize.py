@@ -3,43 +3,8 @@
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import fill_value, inside_mask, resize, with_mask
+from featbus.images import letterbox, letterbox_window, resize
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair
-
-
-def _letterbox_window(shape, size):
-    """Return the rows and columns of a letterboxed image that hold the image."""
-    scale = min(new / old for new, old in zip(size, shape))
-    inner = [max(1, round(old * scale)) for old in shape[:2]]
-    top, left = ((new - old) // 2 for new, old in zip(size, inner))
-    return slice(top, top + inner[0]), slice(left, left + inner[1])
-
-
-def letterbox(image, size):
-    """Resize one image into a new shape, keeping its aspect ratio.
-
-    Parameters
-    ----------
-    image : ndarray or MaskedArray
-        A checked image, see `featbus.images.check_image`.
-    size : tuple of int
-        New ``(height, width)`` in pixels.
-
-    Returns
-    -------
-    ndarray or MaskedArray
-        The image in the middle of two masked bars; their fill value is that of the image, or black.
-    """
-    window = _letterbox_window(image.shape, size)
-    small = resize(image, tuple(side.stop - side.start for side in window))
-    if small.shape[:2] == tuple(size):
-        return small
-    pixels = np.full((*size, *image.shape[2:]), fill_value(image), dtype=image.dtype)
-    pixels[window] = np.ma.getdata(small)
-    inside = np.zeros(size, dtype=bool)
-    region = inside_mask(small)
-    inside[window] = True if region is None else region
-    return with_mask(pixels, inside, fill_value(image))
 
 
 class Resize(ImageTransformer):
@@ -107,8 +72,8 @@ class Resize(ImageTransformer):
         image_shape, size = image.shape[:2], as_pair(self.size)
         rows, columns = slice(0, size[0]), slice(0, size[1])
         if self.method == "letterbox":
-            rows, columns = _letterbox_window(image_shape, size)
+            rows, columns = letterbox_window(image_shape, size)
         start = np.array([rows.start, columns.start] * 2)
         inner = np.array([rows.stop - rows.start, columns.stop - columns.start] * 2)
-        shares = (np.asarray(boxes, dtype=np.float64) - start) / inner
+        shares = (np.asarray(boxes, dtype=np.float64).reshape(-1, 4) - start) / inner
         return np.clip(shares, 0, 1) * np.tile(image_shape, 2)

@@ -12,6 +12,7 @@ from featbus.preprocessing._denoise import check_odd
 from featbus.preprocessing._pixels import as_float, extend
 
 _BORDER = cv2.BORDER_REPLICATE
+_ROUNDING = 1e-6
 
 
 class AdaptiveThreshold(ImageTransformer):
@@ -24,7 +25,8 @@ class AdaptiveThreshold(ImageTransformer):
     method : {"gaussian", "mean"}, default="gaussian"
         What is taken of the window: a mean with Gaussian weights, or the mean.
     offset : float, default=0.0
-        A pixel must be brighter than the window by more than ``-offset``, as a share of the range.
+        A pixel must be brighter than the window by more than ``-offset``, as a share of the range;
+        in a flat region with an offset of 0, none is.
 
     See Also
     --------
@@ -49,7 +51,7 @@ class AdaptiveThreshold(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "size": [Interval(Integral, 3, None, closed="left")],
+        "size": [Interval(Integral, 3, 4095, closed="both")],
         "method": [StrOptions({"gaussian", "mean"})],
         "offset": [Interval(Real, -1, 1, closed="both")],
     }
@@ -64,14 +66,17 @@ class AdaptiveThreshold(ImageTransformer):
         check_odd("size", self.size)
 
     def _transform_image(self, image):
-        gray = as_float(to_gray(image))
+        gray = to_gray(as_float(image))
         pixels = extend(gray)
         window = (self.size, self.size)
         if self.method == "mean":
             local = cv2.blur(pixels, window, borderType=_BORDER)
         else:
-            # The standard deviation that scikit-image takes for a window of this size.
-            local = cv2.GaussianBlur(pixels, window, (self.size - 1) / 6, borderType=_BORDER)
-        found = np.subtract(pixels, local, out=local) > -self.offset
+            # Standard deviation and reach are those of scikit-image for a window of this size.
+            sigma = (self.size - 1) / 6
+            reach = 2 * int(4 * sigma + 0.5) + 1
+            local = cv2.GaussianBlur(pixels, (reach, reach), sigma, borderType=_BORDER)
+        # Rounding errors must not make flat regions brighter than their surroundings.
+        found = np.subtract(pixels, local, out=local) > _ROUNDING - self.offset
         inside = inside_mask(gray)
         return with_mask_of(found if inside is None else found & inside, gray)

@@ -1,0 +1,216 @@
+"""Scores of segmentations, and outlines on images."""
+
+from numbers import Real
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import binary_erosion, distance_transform_edt
+from sklearn.utils import check_consistent_length
+
+from featbus.images import at_index, fill_mask, to_float, to_gray
+from featbus.io import read_item, read_mask
+from featbus.parameters import Interval, PairOf, as_pair, check_parameters
+from featbus.regions import dice
+from featbus.segmentation import ROICropper, Segmenter
+from featbus.steps import all_steps
+
+_QUALITY = ["dice", "iou", "precision", "recall", "hausdorff_95", "surface_distance"]
+_CONSTRAINTS = {"spacing": [PairOf(Interval(Real, 0, None, closed="neither"))]}
+
+
+def segmentation_scores(true_masks, predicted_masks, *, spacing=1.0):
+    """Compare found regions with true ones, image by image.
+
+    Parameters
+    ----------
+    true_masks : sequence of length n_images
+        The true masks, see `featbus.io.read_mask`.
+    predicted_masks : sequence of ndarray of bool of shape (height, width)
+        The masks that a segmenter predicted; their shapes are those of the images.
+    spacing : float or tuple of float, default=1.0
+        Height and width of a pixel, in millimeters for instance: the unit of the distances.
+
+    Returns
+    -------
+    DataFrame
+        One row per image:
+
+        ========================  =================================================================
+        ``dice``                  ``2 |A B| / (|A| + |B|)``, from 0 to 1
+        ``iou``                   ``|A B| / |A or B|``, the Jaccard index
+        ``precision``             share of the found pixels that are true
+        ``recall``                share of the true pixels that are found
+        ``hausdorff_95``          the larger of the 95th percentiles of the distances from either
+                                  outline to the other [1]_
+        ``surface_distance``      mean of all these distances
+        ``true_area``             share of the image, from 0 to 1
+        ``predicted_area``        share of the image, from 0 to 1
+        ========================  =================================================================
+
+        Where a true mask is empty, all but the areas are NaN: whether anything was found there is a
+        question of its own. Where nothing was found though there is a region, Dice, IoU and recall
+        are 0, and precision and distances NaN.
+
+    Raises
+    ------
+    ImageError
+        If the two masks of an image differ in size, or there is no true mask; the message names the
+        image.
+
+    See Also
+    --------
+    featbus.UNetSegmenter : Find regions.
+
+    Notes
+    -----
+    An outline consists of the pixels of a region that touch the outside, or the border of the
+    image, along a row or a column.
+
+    References
+    ----------
+    .. [1] Maier-Hein L et al. Metrics reloaded: recommendations for image analysis validation.
+       Nature Methods 21 (2024) 195-212, doi:10.1038/s41592-023-02151-z.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.evaluation import segmentation_scores
+    >>> true, found = np.zeros((2, 1, 20, 20), bool)
+    >>> true[0, 5:15, 5:15] = found[0, 5:15, 7:17] = True
+    >>> scores = segmentation_scores(true, found)
+    >>> scores["dice"].tolist(), scores["hausdorff_95"].tolist()
+    ([0.8], [2.0])
+    """
+    check_parameters(_CONSTRAINTS, {"spacing": spacing})
+    check_consistent_length(true_masks, predicted_masks)
+    rows = []
+    for index, (true, found) in enumerate(zip(true_masks, predicted_masks)):
+        with at_index(index):
+            found = read_mask(found, np.shape(found), required=True)
+            true = read_mask(true, found.shape, required=True)
+            rows.append(_scores(true, found, as_pair(spacing)))
+    return pd.DataFrame(rows)
+
+
+def _scores(true, found, spacing):
+    n_true, n_found, n_both = true.sum(), found.sum(), (true & found).sum()
+    areas = {"true_area": n_true / true.size, "predicted_area": n_found / true.size}
+    if not n_true:
+        return dict.fromkeys(_QUALITY, np.nan) | areas
+    values = [dice(true, found), n_both / (n_true + n_found - n_both), np.nan, n_both / n_true]
+    distances = [np.nan, np.nan]
+    if n_found:
+        values[2] = n_both / n_found
+        both = _surface_distances(true, found, spacing)
+        distances = [max(np.percentile(part, 95) for part in both), np.concatenate(both).mean()]
+    return dict(zip(_QUALITY, [*values, *distances])) | areas
+
+
+def _surface_distances(first, second, spacing):
+    """Return the distance of each pixel of either outline from the other outline."""
+    outlines = [region & ~binary_erosion(region) for region in (first, second)]
+    away = [distance_transform_edt(~outline, sampling=spacing) for outline in outlines]
+    return away[1][outlines[0]], away[0][outlines[1]]
+
+
+def plot_segmentation(image, *, true_mask=None, predicted_mask=None, ax=None):
+    """Draw the outlines of regions on an image.
+
+    Parameters
+    ----------
+    image : ndarray or path
+        One image.
+    true_mask : path, array or sequence of these, default=None
+        The true mask, see `featbus.io.read_mask`.
+    predicted_mask : ndarray of bool of shape (height, width), default=None
+        The mask that was found.
+    ax : matplotlib.axes.Axes or None, default=None
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The image in gray, the true outline solid and green, the predicted one dashed and orange; a
+        title with their Dice coefficient if both are given.
+
+    Raises
+    ------
+    ImageError
+        If the image or a mask is invalid.
+
+    Examples
+    --------
+    >>> from featbus import ThresholdSegmenter, make_breast_ultrasound, plot_segmentation
+    >>> data = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=0)
+    >>> found = ThresholdSegmenter().predict(data.images)[0]
+    >>> ax = plot_segmentation(data.images[0], true_mask=data.masks[0], predicted_mask=found)
+    """
+    from matplotlib import pyplot as plt
+
+    image = read_item(image, None)
+    true, found = (read_mask(mask, image.shape) for mask in (true_mask, predicted_mask))
+    ax = plt.figure(layout="constrained").gca() if ax is None else ax
+    ax.imshow(fill_mask(to_float(to_gray(image))), cmap="gray", vmin=0, vmax=1)
+    for region, color, style in ((true, "#009e73", "-"), (found, "#e69f00", "--")):
+        if region is not None and region.any():
+            # A frame of False closes the outlines of regions at the border.
+            framed = np.pad(region.astype(float), 1)
+            lines = np.arange(-1, region.shape[1] + 1), np.arange(-1, region.shape[0] + 1)
+            ax.contour(*lines, framed, levels=[0.5], colors=color, linestyles=style)
+    if true is not None and found is not None and true.any():
+        ax.set_title(f"Dice {dice(true, found):.2f}")
+    ax.set_axis_off()
+    return ax
+
+
+def explain(pipeline, image, *, target_names=None, ax=None):
+    """Draw what a fitted pipeline says of an image: the class, its probability and the outline.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        A fitted classifier of images with a `ROICropper` or a segmenter inside.
+    image : ndarray or path
+        One image.
+    target_names : list of str, default=None
+        Names of the classes, in the order of ``pipeline.classes_``; None for the classes
+        themselves.
+    ax : matplotlib.axes.Axes or None, default=None
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The image with the outline of the region that was found; the title tells the predicted class
+        and, if the classifier has `predict_proba`, its probability.
+
+    Raises
+    ------
+    ValueError
+        If nothing in the pipeline finds regions.
+
+    See Also
+    --------
+    plot_segmentation : Compare a found outline with the true one.
+    """
+    finders = [step for step in all_steps(pipeline) if isinstance(step, (ROICropper, Segmenter))]
+    if not finders:
+        raise ValueError(
+            f"{type(pipeline).__name__} has no ROICropper and no segmenter, expected one: only "
+            "they find outlines."
+        )
+    image = read_item(image, None)
+    # The cropper, which comes before its segmenter, leaves specks out.
+    (region,) = finders[0].predict([image])
+    ax = plot_segmentation(image, predicted_mask=region, ax=ax)
+    ax.set_title(_verdict(pipeline, image, target_names))
+    return ax
+
+
+def _verdict(pipeline, image, target_names):
+    (label,) = pipeline.predict([image])
+    position = list(pipeline.classes_).index(label)
+    text = str(label) if target_names is None else target_names[position]
+    if hasattr(pipeline, "predict_proba"):
+        text += f", probability {pipeline.predict_proba([image])[0, position]:.2f}"
+    return text

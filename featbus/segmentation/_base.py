@@ -1,0 +1,90 @@
+"""What all segmenters share."""
+
+from collections import deque
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+
+from featbus.base import ImageTransformer
+from featbus.images import ImageError, as_batch, at_index, restrict
+from featbus.io import read_mask
+from featbus.regions import dice
+
+
+class Segmenter(ImageTransformer):
+    """Base of the estimators that find a region in each image.
+
+    A subclass writes `_iter_regions(images)`: it gets an iterator of checked images, and yields the
+    region of each as a bool array of the image's height and width, False everywhere if there is
+    none.
+    """
+
+    def predict(self, X):
+        """Find the region in each image.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_images, height, width), or list of ndarray
+            True inside the region; a list if the images differ in size.
+
+        Raises
+        ------
+        ImageError
+            If an image is invalid; the message names the image.
+        """
+        return self._map_batch(self._iter_regions, X)
+
+    def score(self, X, masks):
+        """Return the mean Dice coefficient over the images that have a region.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+        masks : sequence of length n_images
+            The true masks, see `featbus.io.read_mask`.
+
+        Returns
+        -------
+        float
+            From 0 to 1. Images whose true mask is empty are left out, since their Dice is 0 or 1 by
+            convention; `featbus.evaluation.segmentation_scores` reports them apart.
+
+        Raises
+        ------
+        ImageError
+            If an image or a mask is invalid; the message names the image.
+        ValueError
+            If all masks are empty.
+        """
+        batch = as_batch(X)
+        check_consistent_length(batch, masks)
+        scores = []
+        for index, (found, mask) in enumerate(zip(self.predict(batch), masks)):
+            with at_index(index, batch[index]):
+                true = read_mask(mask, found.shape, required=True)
+            if true.any():
+                scores.append(dice(true, found))
+        if not scores:
+            raise ValueError("All masks are empty, expected at least one with a region.")
+        return float(np.mean(scores))
+
+    def _transform_images(self, images):
+        """Yield the images masked to their regions."""
+        waiting = deque()
+
+        def remembered():
+            for image in images:
+                waiting.append(image)
+                yield image
+
+        for index, region in enumerate(self._iter_regions(remembered())):
+            with at_index(index):
+                if not region.any():
+                    raise ImageError("found no region.")
+                yield restrict(waiting.popleft(), region)

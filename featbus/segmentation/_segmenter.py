@@ -1,0 +1,679 @@
+"""Segmentation by a U-Net."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
+from featbus import __version__
+from featbus.augmentation import Augmentation, change_image, change_mask
+from featbus.base import naming_paths
+from featbus.files import written_whole
+from featbus.groups import check_groups, validation_split
+from featbus.images import (
+    at_index,
+    fill_mask,
+    letterbox,
+    letterbox_window,
+    resize,
+    to_float,
+    to_rgb,
+    to_uint8,
+)
+from featbus.io import read_mask
+from featbus.networks import (
+    BACKBONES,
+    ENGINES,
+    KerasSource,
+    Network,
+    check_engine,
+    find_source,
+    import_keras,
+    load_engine,
+    preprocess,
+)
+from featbus.parameters import (
+    POSITIVE_INTEGER,
+    Interval,
+    Options,
+    PairOf,
+    StrOptions,
+    as_plain,
+)
+from featbus.regions import dice
+from featbus.segmentation._base import Segmenter
+from featbus.segmentation._unet import build_unet, overlap_loss
+
+# Stronger than for classification: outlines move with their images.
+_AUGMENTATION = Augmentation(
+    rotation=15, shear=0.1, zoom=0.15, brightness=(0.7, 1.3), horizontal_flip=True
+)
+_PARAMETERS = "featbus.json"  # in a saved file
+
+
+def _to_input(image, size):
+    """Return an image as the network takes it before preprocessing: RGB, 0 to 255."""
+    image = letterbox(image if image.ndim == 2 else to_rgb(image), size)
+    image = to_rgb(fill_mask(image))
+    return image if image.dtype == np.uint8 else to_float(image) * 255
+
+
+def _to_size(region, size):
+    """Return a region at the network's size; a region too small for a pixel keeps one."""
+    share = fill_mask(letterbox(region.astype(np.float32), size))
+    return share >= min(0.5, share.max()) if region.any() else share > 1
+
+
+def _to_image(probabilities, image_shape):
+    """Bring a map of the network's size back to an image's."""
+    window = letterbox_window(image_shape, probabilities.shape)
+    return resize(np.ascontiguousarray(probabilities[window]), image_shape[:2])
+
+
+def _digest(weights):
+    digest = hashlib.sha256()
+    for weight in weights:
+        digest.update(f"{weight.shape}".encode())
+        digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
+
+
+class _TrainedUNet(KerasSource):
+    """A U-Net with the weights of a training.
+
+    Parameters
+    ----------
+    source : KerasSource
+        The encoder, of any weights.
+    weights : list of ndarray
+        The weights of the U-Net.
+    digest : str
+        Digest of the weights.
+    """
+
+    def __init__(self, source, weights, digest):
+        self._source = source
+        self._weights = weights
+        self.mode = source.mode
+        self.input_size = source.input_size
+        self.name = f"unet_{source.name}"
+        self.identity = {"unet": source.identity, "learned": digest}
+
+    def build(self):
+        model = build_unet(self._source, self._source.build())
+        model.set_weights(self._weights)
+        return model
+
+    def find_taps(self, base):
+        return {}
+
+
+class _Training:
+    """A U-Net in training: network, optimizer, and how far it has come.
+
+    Parameters
+    ----------
+    source : KerasSource
+        The encoder.
+    images : list of ndarray of uint8
+        Images of the network's size, gray or RGB.
+    regions : list of ndarray of bool
+        Their regions.
+    segmenter : UNetSegmenter
+        How to train.
+    """
+
+    def __init__(self, source, images, regions, segmenter):
+        keras = import_keras()
+        self._images, self._regions = images, regions
+        self._mode = source.mode
+        self._batch_size = segmenter.batch_size
+        self._rate, self._n_epochs = segmenter.learning_rate, segmenter.epochs
+        self._augmentation = segmenter.augmentation
+        if self._augmentation is None:
+            self._augmentation = _AUGMENTATION
+        seed = int(segmenter.random_state)
+        self._rng = np.random.default_rng(seed)
+        self._loss = overlap_loss(segmenter.region_weight)
+        self._model = build_unet(source, source.build(), seed)
+        self._optimizer = keras.optimizers.Adam(self._rate)
+        self._model.compile(
+            optimizer=self._optimizer,
+            loss=self._loss,
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        self._optimizer.build(self._model.trainable_variables)
+        self.epoch = self.best_epoch = 0
+        self.history = {"loss": [], "val_loss": [], "val_dice": []}
+        self.best_weights = None
+
+    def run_epoch(self, learning, watching):
+        """Train on each image once, and validate; return whether it is the best epoch so far."""
+        order = self._rng.permutation(learning)
+        # Whole batches only: those left out, others each time, would give a noisy step.
+        n_batches = max(1, len(order) // self._batch_size)
+        losses = []
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            batches = [self._draw(part) for part in np.array_split(order, n_batches)]
+            coming = executor.submit(self._make_batch, *batches[0])
+            for number in range(n_batches):
+                images, regions = coming.result()
+                if number + 1 < n_batches:
+                    coming = executor.submit(self._make_batch, *batches[number + 1])
+                self._set_rate((self.epoch + (number + 1) / n_batches) / self._n_epochs)
+                self._model.reset_metrics()
+                losses.append(float(self._model.train_on_batch(images, regions)))
+        self.epoch += 1
+        val_loss, val_dice = self._validate(watching)
+        self.history["loss"].append(float(np.mean(losses)))
+        self.history["val_loss"].append(val_loss)
+        self.history["val_dice"].append(val_dice)
+        best = min(self.history["val_loss"][:-1], default=np.inf)
+        if not val_loss >= best:  # also without validation images, where it is NaN
+            self.best_epoch, self.best_weights = self.epoch, self._model.get_weights()
+
+    def _draw(self, indices):
+        """Return images and the random change of each; drawn before threads start."""
+        if self._augmentation is False:
+            return indices, [None] * len(indices)
+        return indices, [self._augmentation.draw(self._rng) for _ in indices]
+
+    def _make_batch(self, indices, changes):
+        """Return preprocessed images and their regions, changed at random."""
+        images, regions = [], []
+        for index, change in zip(indices, changes):
+            image, region = self._images[index], self._regions[index]
+            if change is not None:
+                image, region = change_image(image, change), change_mask(region, change)
+            images.append(to_rgb(image))
+            regions.append(region[..., np.newaxis])
+        return preprocess(np.stack(images), self._mode), np.stack(regions).astype(np.float32)
+
+    def _set_rate(self, progress):
+        """Set the learning rate: up for a twentieth of the training, then down as a cosine."""
+        rise = min(1, 20 * progress)
+        self._optimizer.learning_rate = self._rate * max(
+            1e-3, rise * (1 + np.cos(np.pi * progress)) / 2
+        )
+
+    def _validate(self, indices):
+        """Return the loss of images as they are, and the mean Dice of those with a region."""
+        losses, scores = [], []
+        for start in range(0, len(indices), self._batch_size):
+            part = indices[start : start + self._batch_size]
+            images, regions = self._make_batch(part, [None] * len(part))
+            maps = np.asarray(self._model.predict_on_batch(images))
+            losses += np.asarray(self._loss(regions, maps)).tolist()
+            pairs = zip(regions[..., 0] > 0, maps[..., 0] >= 0.5)
+            scores += [dice(true, found) for true, found in pairs if true.any()]
+        return tuple(float(np.mean(values)) if values else np.nan for values in (losses, scores))
+
+    def save(self, path, key):
+        """Write all that is needed to go on, whole or not at all."""
+        state = {
+            "key": key,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+            "rng": self._rng.bit_generator.state,
+        }
+        parts = {
+            "model": self._model.get_weights(),
+            "optimizer": [np.asarray(variable) for variable in self._optimizer.variables],
+            "best": self.best_weights,
+        }
+        arrays = {
+            f"{name}_{i}": part for name, some in parts.items() for i, part in enumerate(some)
+        }
+        with written_whole(path) as hidden, open(hidden, "wb") as file:
+            np.savez(file, state=np.array(json.dumps(state)), **arrays)
+
+    def load(self, path, key):
+        """Go on from where a training of the same key was stopped."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = json.loads(str(file["state"]))
+                parts = {name: [] for name in ("model", "optimizer", "best")}
+                for name, some in parts.items():
+                    while f"{name}_{len(some)}" in file:
+                        some.append(file[f"{name}_{len(some)}"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"checkpoint is {os.fspath(path)!r}, which cannot be read ({error!r}): expected "
+                "what `fit` wrote. Name another file, or delete this one to train anew."
+            ) from error
+        if state["key"] != key:
+            raise ValueError(
+                f"checkpoint is {os.fspath(path)!r}, which was written for other images, masks or "
+                "parameters. Name another file, or delete this one to train anew."
+            )
+        self._model.set_weights(parts["model"])
+        for variable, value in zip(self._optimizer.variables, parts["optimizer"]):
+            variable.assign(value)
+        self._rng.bit_generator.state = state["rng"]
+        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+        self.history, self.best_weights = state["history"], parts["best"]
+
+
+class UNetSegmenter(Segmenter):
+    """Find lesions with a U-Net whose encoder was pretrained.
+
+    A U-Net [1]_ joins the feature maps of an encoder, one of Keras' networks, with a decoder that
+    brings them back to the size of the image, and gives each pixel its probability.
+
+    Parameters
+    ----------
+    encoder : str, default="mobilenet"
+        The network that the maps are taken from, see `list_backbones`: a MobileNet, VGG, ResNet, or
+        another one that halves height and width exactly five times.
+    encoder_weights : "imagenet", path or None, default="imagenet"
+        The weights to start from; None for random ones.
+    encoder_options : dict or None, default=None
+        Options of the encoder's architecture, such as ``{"alpha": 0.35}``.
+    input_size : int or tuple of int, default=256
+        Height and width in pixels that images are brought to, in a letterbox; multiples of 32.
+    epochs : int, default=50
+        Maximum number of epochs. The learning rate reaches 0 with the last one.
+    batch_size : int, default=8
+        Number of images per training step, and that go through the network at a time.
+    learning_rate : float, default=1e-3
+        Largest step size of Adam.
+    patience : int, default=15
+        Training stops when the validation loss has not fallen for this number of epochs.
+    validation_share : float, default=0.1
+        Approximate share of the images that are held out for validation, up to 0.5. The weights of
+        the epoch with the lowest validation loss are kept. 0: none; all epochs are run, and the
+        weights of the last one are kept.
+    region_weight : float, default=1.0
+        Weight of the pixels inside the masks in the cross-entropy; more than 1 for small lesions.
+    augmentation : Augmentation, None or False, default=None
+        Random changes of images and masks in training, drawn again in each epoch. None: rotations
+        by up to 15 degrees, shifts by 10 and zooms by 15 percent, shears, changes of brightness by
+        30 percent, and mirror images. False: no changes.
+    views : {1, 2}, default=1
+        2 averages the probabilities of an image and of its mirror image.
+    engine : {"keras", "openvino"}, default="keras"
+        What `predict` runs on, see `DeepFeatures`.
+    checkpoint : path or None, default=None
+        File to which `fit` writes after each epoch, and from which it goes on if it was stopped.
+    random_state : int, default=0
+        Seed of the split, of the order and changes of the images, and of random weights.
+    verbose : bool, default=False
+        Whether `fit` shows a progress bar.
+
+    Attributes
+    ----------
+    weights_ : list of ndarray
+        All weights of the U-Net, in Keras' order.
+    history_ : dict of str to list of float
+        "loss", "val_loss" and "val_dice" of each epoch: the mean loss over the training steps, that
+        of the validation images, and the mean Dice of those that have a region, at the size of the
+        network. NaN without validation images.
+    n_epochs_ : int
+        Number of epochs run.
+    best_epoch_ : int
+        The epoch whose weights were kept.
+    validation_indices_ : ndarray of int
+        Positions of the validation images.
+
+    See Also
+    --------
+    ThresholdSegmenter : Needs no training.
+    ROICropper : Crop images around the regions that a segmenter finds.
+    featbus.evaluation.segmentation_scores : Scores of each image.
+
+    Notes
+    -----
+    The loss is binary cross-entropy plus Dice loss. The decoder has transposed convolutions, takes
+    the encoder's maps in through 1x1 convolutions, and ends with 32 channels and a 1x1 convolution.
+
+    Images without a region, whose masks are empty, can be trained on: without any, a network finds
+    a region in nearly every image.
+
+    In a pipeline, put a fitted segmenter into `FrozenEstimator`, or train it inside each fold by
+    `ROICropper`, with the masks as metadata.
+
+    The same call gives the same weights with the same versions on the same machine, with the same
+    number of threads, up to rounding that training amplifies; on a graphics card only where its
+    backend is set to be deterministic.
+
+    All training images are in memory at once, resized and in 8 bits. A pickle contains the weights.
+
+    References
+    ----------
+    .. [1] Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image
+       segmentation. MICCAI 2015, 234-241, doi:10.1007/978-3-319-24574-4_28.
+
+    Examples
+    --------
+    >>> from featbus import UNetSegmenter, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
+    >>> segmenter = UNetSegmenter(
+    ...     "mobilenet_v2",
+    ...     encoder_weights=None,  # without this line: ImageNet's, which Keras downloads
+    ...     encoder_options={"alpha": 0.35},
+    ...     input_size=64,
+    ...     epochs=1,
+    ... )
+    >>> segmenter.fit(data.images, data.masks, groups=data.groups).predict(data.images).shape
+    (8, 192, 256)
+    """
+
+    _parameter_constraints = {
+        "encoder": [StrOptions(set(BACKBONES))],
+        "encoder_weights": [str, os.PathLike, None],
+        "encoder_options": [dict, None],
+        "input_size": [PairOf(POSITIVE_INTEGER)],
+        "epochs": [POSITIVE_INTEGER],
+        "batch_size": [POSITIVE_INTEGER],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "patience": [POSITIVE_INTEGER],
+        "validation_share": [Interval(Real, 0, 0.5, closed="both")],
+        "region_weight": [Interval(Real, 0, None, closed="neither")],
+        "augmentation": [Augmentation, Options(bool, {False}), None],
+        "views": [Options(Integral, {1, 2})],
+        "engine": [StrOptions(set(ENGINES))],
+        "checkpoint": [str, os.PathLike, None],
+        "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
+        "verbose": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        encoder="mobilenet",
+        *,
+        encoder_weights="imagenet",
+        encoder_options=None,
+        input_size=256,
+        epochs=50,
+        batch_size=8,
+        learning_rate=1e-3,
+        patience=15,
+        validation_share=0.1,
+        region_weight=1.0,
+        augmentation=None,
+        views=1,
+        engine="keras",
+        checkpoint=None,
+        random_state=0,
+        verbose=False,
+    ):
+        self.encoder = encoder
+        self.encoder_weights = encoder_weights
+        self.encoder_options = encoder_options
+        self.input_size = input_size
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.validation_share = validation_share
+        self.region_weight = region_weight
+        self.augmentation = augmentation
+        self.views = views
+        self.engine = engine
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, masks, groups=None):
+        """Train on images and their masks.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+        masks : sequence of length n_images
+            The mask of each image, see `featbus.io.read_mask`: an array, a path, or several of
+            these, which are united.
+        groups : array_like of shape (n_images,), default=None
+            What belongs together, such as the patient; all images of a group are on one side of the
+            validation split. None: each image is a group of its own.
+
+        Returns
+        -------
+        self : UNetSegmenter
+            The segmenter itself.
+
+        Raises
+        ------
+        ImageError
+            If an image or a mask is invalid, or a mask has another size than its image; the message
+            names the image.
+        ValueError
+            If `X` is no batch of images, a parameter is invalid, all masks are empty, or
+            `checkpoint` belongs to another training.
+        """
+        self._check_parameters()
+        batch = self._check_batch(X, reset=True)
+        groups = check_groups(groups)
+        check_consistent_length(batch, masks, groups)
+        source = self._source(self.encoder_weights)
+        with naming_paths(batch):
+            images, regions = self._load(batch, masks, source.input_size)
+        has_region = np.array([region.any() for region in regions])
+        if not has_region.any():
+            raise ValueError("All masks are empty, expected at least one with a region.")
+        learning, self.validation_indices_ = validation_split(
+            has_region.astype(int), groups, self.validation_share, int(self.random_state)
+        )
+        training = _Training(source, images, regions, self)
+        key = None
+        if self.checkpoint is not None:
+            key = self._key(source, images, regions, learning)
+            if os.path.exists(self.checkpoint):
+                training.load(self.checkpoint, key)
+        self._train(training, learning, key)
+        self.weights_ = training.best_weights
+        self.history_ = training.history
+        self.n_epochs_, self.best_epoch_ = training.epoch, training.best_epoch
+        self._digest_ = _digest(self.weights_)
+        return self
+
+    def _load(self, batch, masks, size):
+        """Read images and masks, and bring them to the network's size."""
+        images, regions = [], []
+        for index, (image, mask) in enumerate(zip(self._iter_images(batch), masks)):
+            with at_index(index):
+                region = read_mask(mask, image.shape, required=True)
+                image = letterbox(image if image.ndim == 2 else to_rgb(image), size)
+                images.append(to_uint8(fill_mask(image)))
+                regions.append(_to_size(region, size))
+        return images, regions
+
+    def _key(self, source, images, regions, learning):
+        """Return what a checkpoint must agree on."""
+        parameters = self.get_params() | {"encoder": None, "encoder_weights": None}
+        for name in ("batch_size", "checkpoint", "engine", "patience", "verbose", "views"):
+            del parameters[name]
+        parts = [source.identity, parameters, self.batch_size, learning.tolist()]
+        digest = hashlib.sha256(repr(parts).encode())
+        for part in (*images, *regions):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+    def _train(self, training, learning, key):
+        with tqdm(
+            total=self.epochs,
+            initial=training.epoch,
+            desc="UNetSegmenter.fit",
+            unit="epoch",
+            disable=not self.verbose,
+        ) as progress:
+            while training.epoch < self.epochs:
+                waited = training.epoch - training.best_epoch
+                if len(self.validation_indices_) and waited >= self.patience:
+                    break
+                training.run_epoch(learning, self.validation_indices_)
+                if self.checkpoint is not None:
+                    training.save(self.checkpoint, key)
+                latest = {name: f"{values[-1]:.3f}" for name, values in training.history.items()}
+                progress.set_postfix(latest, refresh=False)
+                progress.update()
+
+    def predict_proba(self, X):
+        """Compute the probability that each pixel is inside the region.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_images, height, width), or list of ndarray
+            From 0 to 1; a list if the images differ in size. `predict` is True from 0.5 on.
+
+        Raises
+        ------
+        ImageError
+            If an image is invalid; the message names the image.
+        """
+        return self._map_batch(self._iter_probabilities, X)
+
+    def _iter_regions(self, images):
+        for probabilities in self._iter_probabilities(images):
+            yield probabilities >= 0.5
+
+    def _iter_probabilities(self, images):
+        network = self._network()
+        engine, size = load_engine(network), network.source.input_size
+        prepared = self._iter_inputs(images, size)
+        while batch := list(islice(prepared, self.batch_size)):
+            shapes, pixels = zip(*batch)
+            pixels = np.stack(pixels)
+            maps = engine.run(pixels, self.batch_size).reshape(-1, *size)
+            if self.views == 2:
+                mirrored = engine.run(np.ascontiguousarray(pixels[:, :, ::-1]), self.batch_size)
+                maps = (maps + mirrored.reshape(-1, *size)[:, :, ::-1]) / 2
+            for shape, probabilities in zip(shapes, maps):
+                yield _to_image(probabilities, shape)
+
+    def _iter_inputs(self, images, size):
+        for index, image in enumerate(images):
+            with at_index(index):
+                yield image.shape, _to_input(image, size)
+
+    def _source(self, weights=None):
+        """Return the encoder, with random weights unless others are given."""
+        return find_source(
+            backbone=self.encoder,
+            backbone_options=self.encoder_options,
+            weights=weights,
+            preprocessing=None,
+            input_size=self.input_size,
+            random_state=int(self.random_state),
+        )
+
+    def _network(self):
+        check_is_fitted(self)
+        source = _TrainedUNet(self._source(), self.weights_, self._digest_)
+        return Network(source, ("probability",), ("flatten",), self.engine)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_engine(self.engine, self._source())
+
+    def _fingerprint_params(self):
+        network = self._network()
+        release = ENGINES[self.engine].release()
+        return network.identity | {"release": release, "views": self.views}
+
+    def save(self, path):
+        """Save the fitted segmenter as a Keras model, with its parameters.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file, whose name ends in ".keras". Keras opens it, too.
+
+        See Also
+        --------
+        UNetSegmenter.load : Read such a file.
+        """
+        model = _TrainedUNet.build(self._network().source)
+        # Keras goes by the name of the file.
+        with tempfile.TemporaryDirectory() as folder, written_whole(path) as hidden:
+            temporary = os.path.join(folder, "unet.keras")
+            model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_PARAMETERS, json.dumps(self._description(), indent=1))
+            shutil.copyfile(temporary, hidden)
+
+    def _description(self):
+        """Return parameters and attributes as JSON has them."""
+        parameters = self.get_params(deep=False)
+        if isinstance(self.augmentation, Augmentation):
+            parameters["augmentation"] = asdict(self.augmentation)
+        for name in ("encoder_weights", "checkpoint"):
+            if parameters[name] is not None:
+                parameters[name] = os.fspath(parameters[name])
+        return {
+            "featbus": __version__,
+            "parameters": {name: as_plain(value) for name, value in parameters.items()},
+            "history": self.history_,
+            "n_epochs": self.n_epochs_,
+            "best_epoch": self.best_epoch_,
+            "validation_indices": self.validation_indices_.tolist(),
+            "digest": self._digest_,
+        }
+
+    @classmethod
+    def load(cls, path):
+        """Load a segmenter that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file.
+
+        Returns
+        -------
+        UNetSegmenter
+            The fitted segmenter.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or `save` did not write it. No code of a file is ever run.
+        """
+        keras = import_keras()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                found = json.loads(archive.read(_PARAMETERS))
+            weights = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
+            parameters = found["parameters"]
+            if isinstance(parameters["augmentation"], dict):
+                parameters["augmentation"] = Augmentation(**parameters["augmentation"])
+            segmenter = cls(**parameters)
+            segmenter.history_ = found["history"]
+            segmenter.n_epochs_, segmenter.best_epoch_ = found["n_epochs"], found["best_epoch"]
+            segmenter.validation_indices_ = np.array(found["validation_indices"], dtype=np.intp)
+            segmenter.weights_, segmenter._digest_ = weights, _digest(weights)
+            is_whole = found["digest"] == segmenter._digest_
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # what Keras raises here depends on what is in the file
+            raise ValueError(
+                f"{os.fspath(path)!r} cannot be loaded as a UNetSegmenter ({error!r}): expected a "
+                "file that UNetSegmenter.save wrote."
+            ) from error
+        if not is_whole:
+            raise ValueError(f"The weights in {os.fspath(path)!r} were changed after saving.")
+        return segmenter
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        tags.target_tags.required = True
+        return tags

@@ -1,0 +1,261 @@
+"""ROICropper and crop_to_true_masks."""
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+from featbus import (
+    HOG,
+    FeatureBus,
+    IntensityStatistics,
+    ROICropper,
+    ShapeStatistics,
+    ThresholdSegmenter,
+    make_breast_ultrasound,
+)
+from featbus.evaluation import importance_map
+from featbus.images import ImageError, as_mask, with_mask
+from featbus.segmentation import Segmenter, crop_to_true_masks
+
+
+class Bright(Segmenter):
+    """Finds what is white; needs no training."""
+
+    def _iter_regions(self, images):
+        for image in images:
+            yield np.asarray(image >= 0.99).reshape(*image.shape[:2], -1).all(axis=2)
+
+
+class Learner(BaseEstimator):
+    """Remembers the masks that it was trained on, and finds the first of them everywhere."""
+
+    def fit(self, X, masks, groups=None):
+        self.masks_ = [as_mask(mask, image.shape) for image, mask in zip(X, masks)]
+        self.groups_ = groups
+        return self
+
+    def predict(self, X):
+        return [self.masks_[0] for _ in X]
+
+
+def picture(shape, *boxes):
+    image = np.full(shape, 0.2)
+    for top, left, bottom, right in boxes:
+        image[top:bottom, left:right] = 1
+    return image
+
+
+def crop_box(image, **options):
+    return ROICropper(Bright(), **options).find_boxes([image])[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"margin": 0, "square": False}, [40, 60, 60, 100]),
+        ({"margin": 0.5, "square": False}, [30, 40, 70, 120]),
+        ({"margin": 0, "square": True}, [30, 60, 70, 100]),
+        ({"margin": 0.25, "square": True}, [20, 50, 80, 110]),
+    ],
+)
+def test_known_boxes(options, expected):
+    assert crop_box(picture((120, 200), (40, 60, 60, 100)), **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        ((0, 0, 20, 20), [0, 0, 40, 40]),
+        ((100, 180, 120, 200), [80, 160, 120, 200]),
+        ((0, 90, 100, 190), [0, 80, 120, 200]),
+    ],
+    ids=["corner", "other corner", "larger than the image"],
+)
+def test_crops_are_moved_into_the_image(region, expected):
+    assert crop_box(picture((120, 200), region), margin=0.5) == expected
+
+
+def test_component_and_specks():
+    image = picture((100, 100), (10, 10, 30, 30), (60, 60, 70, 70), (90, 5, 91, 6))
+    bare = {"margin": 0, "square": False}
+    assert crop_box(image, **bare) == [10, 10, 30, 30]
+    assert crop_box(image, component="union", **bare) == [10, 10, 70, 70]
+    assert crop_box(image, component="union", min_area=0, **bare) == [10, 5, 91, 70]
+    assert crop_box(image, component="union", min_area=0.02, **bare) == [10, 10, 30, 30]
+
+
+@pytest.mark.parametrize("kind", ["full", "one pixel", "border"])
+def test_extreme_regions(kind):
+    box = {"full": (0, 0, 50, 80), "one pixel": (7, 9, 8, 10), "border": (0, 0, 50, 3)}[kind]
+    top, left, bottom, right = crop_box(picture((50, 80), box), min_area=0)
+    assert 0 <= top < bottom <= 50
+    assert 0 <= left < right <= 80
+    assert top <= box[0]
+    assert left <= box[1]
+    assert bottom >= box[2]
+
+
+@pytest.mark.parametrize(
+    ("on_empty", "expected"), [("image", [0, 0, 40, 80]), ("center", [10, 20, 30, 60])]
+)
+def test_no_region(on_empty, expected):
+    assert crop_box(picture((40, 80)), on_empty=on_empty) == expected
+
+
+def test_no_region_is_an_error_on_request():
+    cropper = ROICropper(Bright(), on_empty="raise")
+    images = [picture((40, 80), (5, 5, 20, 20)), picture((40, 80))]
+    with pytest.raises(ImageError, match=r"^image 1: found no region to crop to"):
+        cropper.transform(images)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_crops_are_the_pixels_of_their_boxes(dtype):
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    images = [
+        np.asarray(white * picture((60, 90), (10, 20, 30, 40)), dtype),
+        np.asarray(white * picture((80, 50, 3), (50, 10, 70, 30)), dtype),
+    ]
+
+    class Brightest(Bright):
+        def _iter_regions(self, images):
+            yield from super()._iter_regions(image / np.float64(white) for image in images)
+
+    cropper = ROICropper(Brightest())
+    for image, crop, (top, left, bottom, right) in zip(
+        images, cropper.transform(images), cropper.find_boxes(images)
+    ):
+        assert crop.dtype == dtype
+        np.testing.assert_array_equal(crop, image[top:bottom, left:right])
+    assert cropper.set_params(size=(16, 24)).transform(images)[0].shape == (16, 24)
+
+
+def test_a_mask_is_cropped_with_its_image():
+    image = picture((60, 90), (10, 20, 30, 40))
+    inside = np.indices(image.shape)[1] < 35
+    (crop,) = ROICropper(Bright(), margin=0).transform([with_mask(image, inside)])
+    np.testing.assert_array_equal(~crop.mask, inside[10:30, 20:40])
+
+
+def test_as_mask():
+    image = picture((60, 90), (10, 20, 30, 40), (50, 80, 52, 83))
+    (masked,) = ROICropper(Bright(), as_mask=True).transform([image])
+    expected = np.zeros(image.shape, bool)
+    expected[10:30, 20:40] = True
+    np.testing.assert_array_equal(~masked.mask, expected)
+    rows = make_pipeline(ROICropper(Bright(), as_mask=True), ShapeStatistics()).transform([image])
+    assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize("size", [None, 40, (30, 90)])
+def test_boxes_come_back_exactly(size):
+    image = picture((120, 200), (40, 60, 60, 100))
+    cropper = ROICropper(Bright(), margin=0, square=False, size=size)
+    height, width = cropper.transform([image]).shape[1:3]
+    whole, quarter = cropper.map_boxes(
+        [[0, 0, height, width], [0, 0, height / 2, width / 2]], image
+    ).tolist()
+    assert whole == [40, 60, 60, 100]
+    assert quarter == [40, 60, 50, 80]
+
+
+def test_importance_stays_inside_the_crop():
+    image = picture((120, 200), (40, 60, 60, 100))
+    image[45:55:2] *= 0.995
+    pipeline = make_pipeline(ROICropper(Bright(), size=64), HOG()).fit([image])
+    n_columns = len(pipeline.get_feature_names_out())
+    top, left, bottom, right = pipeline[0].find_boxes([image])[0]
+    heat = importance_map(pipeline, np.ones(n_columns), image)
+    assert heat[top:bottom, left:right].sum() == pytest.approx(n_columns)
+    assert heat.sum() == pytest.approx(n_columns)
+
+
+def test_a_segmenter_is_trained_on_the_masks_given():
+    images = np.full((4, 20, 30), 0.5)
+    masks = np.zeros((4, 20, 30), bool)
+    masks[:, 5:10, 5:10] = True
+    cropper = ROICropper(Learner(), margin=0)
+    with pytest.raises(ValueError, match="masks is None, expected the masks that Learner"):
+        cropper.fit(images)
+    cropper.fit(images, masks=masks, groups=[0, 0, 1, 1])
+    assert cropper.segmenter_.groups_ == [0, 0, 1, 1]
+    assert not hasattr(cropper.segmenter, "masks_")
+    assert cropper.transform(images).shape == (4, 5, 5)
+    frozen = ROICropper(FrozenEstimator(cropper.segmenter_), margin=0).fit(images)
+    assert not hasattr(frozen, "segmenter_")
+    np.testing.assert_array_equal(frozen.transform(images), cropper.transform(images))
+
+
+class Recorder(Learner):
+    """Writes down which images it was trained on, and which it saw after."""
+
+    log = []
+
+    def fit(self, X, masks, groups=None):
+        self.seen_ = {float(image[0, 0]) for image in X}
+        assert len(X) == len(masks)
+        for image, mask in zip(X, masks):
+            assert as_mask(mask, image.shape).sum() == round(100 * image[0, 0])
+        return super().fit(X, masks)
+
+    def predict(self, X):
+        self.log.append((self.seen_, {float(image[0, 0]) for image in X}))
+        return super().predict(X)
+
+
+@pytest.mark.parametrize("bus", [False, True])
+def test_cross_validation_never_shows_the_masks_of_test_images(bus):
+    data = make_breast_ultrasound(12, weights=[1, 1, 0], random_state=0)
+    images = [image / 255 for image in data.images]
+    masks = []
+    for index, image in enumerate(images):
+        image[0, 0] = (index + 1) / 100
+        masks.append(np.zeros(image.shape, bool))
+        masks[-1].flat[: index + 1] = True
+    Recorder.log = []
+    with config_context(enable_metadata_routing=True):
+        features = make_pipeline(
+            ROICropper(Recorder(), min_area=0).set_fit_request(masks=True, groups=False),
+            IntensityStatistics(),
+        )
+        pipeline = make_pipeline(FeatureBus(features) if bus else features, SVC())
+        cross_validate(
+            pipeline,
+            images,
+            data.target,
+            cv=GroupKFold(3),
+            params={"masks": masks, "groups": data.groups},
+            error_score="raise",
+        )
+    tested = [(seen, asked) for seen, asked in Recorder.log if not seen & asked]
+    assert len({frozenset(seen) for seen, _ in Recorder.log}) == 3
+    assert set().union(*(asked for _, asked in tested)) == {image[0, 0] for image in images}
+
+
+def test_true_masks():
+    data = make_breast_ultrasound(3, weights=[1, 1, 1], random_state=0)
+    crops = crop_to_true_masks(data.images, data.masks, margin=0, square=False)
+    for image, mask, crop in zip(data.images, data.masks, crops):
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        if mask.any():
+            image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        np.testing.assert_array_equal(crop, image)
+    with pytest.raises(ImageError, match=r"^image 1: found a mask of shape \(9, 9\)"):
+        crop_to_true_masks(data.images[:2], [data.masks[0], np.zeros((9, 9))])
+    with pytest.raises(ImageError, match=r"^image 0: found no mask"):
+        crop_to_true_masks(data.images[:1], [None])
+
+
+def test_errors_name_the_image():
+    images = [np.full((9, 9), 0.5)] * 40 + [np.full((9, 9, 4), 0.5)]
+
+    class Gray(ThresholdSegmenter):
+        """As `ThresholdSegmenter`, which refuses transparent images."""
+
+    with pytest.raises(ImageError, match=r"^image 40: found transparent pixels"):
+        ROICropper(Gray()).transform(images)

@@ -1,0 +1,149 @@
+"""Scores of segmentations, and outlines on images."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from skimage.metrics import hausdorff_distance
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
+from sklearn.pipeline import make_pipeline
+
+from featbus import (
+    FeatureBus,
+    IntensityStatistics,
+    ROICropper,
+    ThresholdSegmenter,
+    explain,
+    make_breast_ultrasound,
+)
+from featbus.evaluation import plot_segmentation, segmentation_scores
+from featbus.images import ImageError
+
+
+def blobs(seed, shape=(60, 80)):
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    regions = []
+    for _ in range(2):
+        center, radii = rng.uniform(20, 45, 2), rng.uniform(5, 20, 2)
+        regions.append(((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2 < 1)
+    return regions
+
+
+def outline(region):
+    """Return the pixels of a region with a neighbor outside, one by one."""
+    framed = np.pad(region, 1)
+    return np.array(
+        [
+            (row, column)
+            for row, column in np.argwhere(region)
+            if not (
+                framed[row, column + 1]
+                and framed[row + 2, column + 1]
+                and framed[row + 1, column]
+                and framed[row + 1, column + 2]
+            )
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_overlap_equals_scikit_learn(seed):
+    true, found = blobs(seed)
+    row = segmentation_scores([true], [found]).loc[0]
+    pair = true.ravel(), found.ravel()
+    for name, reference in {
+        "dice": f1_score,
+        "iou": jaccard_score,
+        "precision": precision_score,
+        "recall": recall_score,
+    }.items():
+        assert row[name] == pytest.approx(reference(*pair), rel=1e-12)
+    assert row["true_area"] == true.mean()
+    assert row["predicted_area"] == found.mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spacing", [1, 0.1, (0.2, 0.05)])
+def test_distances_equal_those_of_all_pairs(seed, spacing):
+    true, found = blobs(seed)
+    step = np.broadcast_to(spacing, 2)
+    distances = cdist(outline(true) * step, outline(found) * step)
+    near, far = distances.min(axis=1), distances.min(axis=0)
+    row = segmentation_scores([true], [found], spacing=spacing).loc[0]
+    expected = max(np.percentile(near, 95), np.percentile(far, 95))
+    assert row["hausdorff_95"] == pytest.approx(expected, rel=1e-12)
+    expected = np.concatenate([near, far]).mean()
+    assert row["surface_distance"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_distance_of_single_pixels_equals_scikit_image():
+    true, found = np.zeros((2, 30, 30), bool)
+    true[3, 4] = found[20, 9] = True
+    row = segmentation_scores([true], [found]).loc[0]
+    assert row["hausdorff_95"] == hausdorff_distance(true, found)
+
+
+def test_empty_masks():
+    empty, full = np.zeros((9, 9), bool), np.ones((9, 9), bool)
+    scores = segmentation_scores([empty, empty, full], [empty, full, empty])
+    quality = ["dice", "iou", "precision", "recall", "hausdorff_95", "surface_distance"]
+    assert scores.loc[[0, 1], quality].isna().all(axis=None)
+    assert scores["true_area"].tolist() == [0, 0, 1]
+    assert scores["predicted_area"].tolist() == [0, 1, 0]
+    assert scores.loc[2, ["dice", "iou", "recall"]].tolist() == [0, 0, 0]
+    assert scores.loc[2, ["precision", "hausdorff_95", "surface_distance"]].isna().all()
+
+
+def test_equal_masks():
+    (true, _) = blobs(0)
+    row = segmentation_scores([true], [true]).loc[0]
+    assert row["dice"] == row["iou"] == 1
+    assert row["hausdorff_95"] == row["surface_distance"] == 0
+
+
+def test_errors_name_the_image():
+    true, found = blobs(0)
+    with pytest.raises(ImageError, match=r"^image 1: found a mask of shape \(9, 9\), expected"):
+        segmentation_scores([true, np.zeros((9, 9))], [found, found])
+    with pytest.raises(ImageError, match=r"^image 0: found no mask"):
+        segmentation_scores([None], [found])
+    with pytest.raises(ValueError, match="spacing is 0"):
+        segmentation_scores([true], [found], spacing=0)
+
+
+def test_outlines_are_drawn():
+    data = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=0)
+    found = ThresholdSegmenter().predict(data.images)[0]
+    ax = plot_segmentation(data.images[0], true_mask=data.masks[0], predicted_mask=found)
+    paths = [path for part in ax.collections for path in part.get_paths()]
+    assert len(paths) == 2
+    inside = np.argwhere(data.masks[0]).mean(axis=0)
+    assert paths[0].contains_point(inside[::-1])
+    score = segmentation_scores(data.masks[:1], [found]).loc[0, "dice"]
+    assert ax.get_title() == f"Dice {score:.2f}"
+    empty = np.zeros_like(found)
+    assert not plot_segmentation(data.images[0], true_mask=empty).collections
+
+
+@pytest.mark.parametrize("names", [None, ["benign", "malignant"]])
+@pytest.mark.parametrize("wrap", [list, lambda steps: [FeatureBus(make_pipeline(*steps))]])
+def test_class_and_outline_of_one_image(names, wrap):
+    data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
+    cropper = ROICropper(ThresholdSegmenter())
+    features = wrap([cropper, IntensityStatistics()])
+    classifier = LogisticRegression(max_iter=10_000)
+    pipeline = make_pipeline(*features, classifier).fit(data.images, data.target)
+    ax = explain(pipeline, data.images[3], target_names=names)
+    (label,) = pipeline.predict(data.images[3:4])
+    probability = pipeline.predict_proba(data.images[3:4]).max()
+    name = names[label] if names else label
+    assert ax.get_title() == f"{name}, probability {probability:.2f}"
+    assert len(ax.collections) == 1
+
+
+def test_an_explanation_needs_a_segmenter():
+    data = make_breast_ultrasound(4, weights=[1, 1, 0], random_state=0)
+    pipeline = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
+    with pytest.raises(ValueError, match="has no ROICropper and no segmenter"):
+        explain(pipeline.fit(data.images, data.target), data.images[0])

@@ -1,0 +1,391 @@
+"""UNetSegmenter."""
+
+import json
+import pickle
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+from _data import data_dir
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+
+from featbus import FeatureBus, IntensityStatistics, ROICropper, UNetSegmenter, load_busi
+from featbus.bus import fingerprint
+from featbus.images import ImageError
+from featbus.networks import find_source
+from featbus.parameters import InvalidParameterError
+from featbus.segmentation._unet import build_unet, overlap_loss
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras' own
+]
+
+SMALL = {"encoder": "mobilenet_v2", "encoder_weights": None, "encoder_options": {"alpha": 0.35}}
+# The served paper's skips, and those of the table of taps, with the encoder's widths.
+SKIPS = {
+    "mobilenet": ({}, [32, 128, 256, 512, 1024]),
+    "mobilenet_v2": ({"alpha": 0.35}, [48, 48, 96, 192, 1280]),
+    "mobilenet_v3_small": ({}, [16, 72, 96, 288, 576]),
+    "mobilenet_v3_large": ({}, [64, 72, 240, 672, 960]),
+    "vgg16": ({}, [128, 256, 512, 512, 512]),
+    "resnet50": ({}, [64, 256, 512, 1024, 2048]),
+}
+
+
+def pictures(n_images=12, shape=(48, 64), empty=()):
+    """Return images with a dark disc each, and its mask."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices(shape)
+    images, masks = [], []
+    for index in range(n_images):
+        center, radius = rng.uniform(0.35, 0.65, 2) * shape, rng.uniform(8, 14)
+        mask = np.hypot(y - center[0], x - center[1]) < radius
+        mask &= index not in empty
+        image = np.where(mask, 0.25, 0.65) + rng.normal(0, 0.05, shape)
+        images.append(np.rint(255 * image.clip(0, 1)).astype(np.uint8))
+        masks.append(mask)
+    return np.array(images), np.array(masks)
+
+
+def segmenter(**options):
+    return UNetSegmenter(**{**SMALL, "input_size": 64, "epochs": 2, "batch_size": 4} | options)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    images, masks = pictures(40)
+    options = {"epochs": 12, "validation_share": 0.2}
+    return segmenter(**options).fit(images[:32], masks[:32]), images[32:], masks[32:]
+
+
+def source_of(encoder, options, size=256):
+    return find_source(
+        backbone=encoder,
+        backbone_options=options,
+        weights=None,
+        preprocessing=None,
+        input_size=size,
+        random_state=0,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", SKIPS)
+def test_the_network(encoder):
+    options, widths = SKIPS[encoder]
+    source = source_of(encoder, options)
+    model = build_unet(source, source.build())
+    skips = [model.get_layer(f"decoder_C{stage}_skip").input for stage in range(1, 5)]
+    assert [skip.shape[3] for skip in skips] == widths[:4]
+    assert [skip.shape[1] for skip in skips] == [128, 64, 32, 16]
+    deepest = model.get_layer("decoder_C4_up").input
+    assert deepest.shape[1:] == (8, 8, widths[4])
+    assert model.output_shape == (None, 256, 256, 1)
+    last = model.get_layer("probability")
+    assert last.input.shape[3] == 32
+    assert last.kernel.shape[:2] == (1, 1)
+
+
+def test_input_sizes():
+    with pytest.raises(InvalidParameterError, match="multiple of 32"):
+        segmenter(input_size=80).fit(*pictures(4))
+
+
+@pytest.mark.slow
+def test_an_encoder_whose_maps_are_not_halves():
+    with pytest.raises(InvalidParameterError, match="encoder is inception_v3, whose feature maps"):
+        segmenter(encoder="inception_v3", encoder_options=None, input_size=96).fit(*pictures(4))
+
+
+def test_loss():
+    true = np.zeros((3, 2, 2, 1), np.float32)
+    true[1:, 0] = 1
+    found = np.full(true.shape, 0.5, np.float32)
+    found[2] = true[2]
+    entropy, dice = np.log(2), (2 * 1 + 1) / (2 + 2 + 1)
+    expected = [entropy + 1 - 1 / (0 + 2 + 1), entropy + 1 - dice, 0]
+    np.testing.assert_allclose(overlap_loss()(true, found), expected, atol=1e-5)
+    weighted = np.asarray(overlap_loss(3.0)(true, found))
+    np.testing.assert_allclose(weighted[1], 2 * entropy + 1 - dice, atol=1e-5)
+
+
+def test_it_learns(fitted):
+    unet, images, masks = fitted
+    assert unet.score(images, masks) > 0.9
+    found = unet.predict(images)
+    assert found.shape == masks.shape
+    assert found.dtype == bool
+    probabilities = unet.predict_proba(images)
+    assert probabilities.dtype == np.float32
+    assert probabilities.min() >= 0
+    assert probabilities.max() <= 1
+    np.testing.assert_array_equal(found, probabilities >= 0.5)
+    assert unet.history_["val_dice"][unet.best_epoch_ - 1] > 0.85
+    assert unet.best_epoch_ == 1 + int(np.argmin(unet.history_["val_loss"]))
+    assert len(unet.history_["loss"]) == unet.n_epochs_ <= 12
+
+
+def test_a_result_depends_on_its_image_alone(fitted):
+    unet, images, _ = fitted
+    together = unet.predict_proba(images)
+    for index in (0, 5):
+        alone = unet.predict_proba(images[index : index + 1])[0]
+        np.testing.assert_allclose(alone, together[index], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["openvino"])
+def test_engines_agree(fitted, engine, tmp_path, monkeypatch):
+    pytest.importorskip(engine, reason=f"featbus[{engine}] is not installed")
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
+    unet, images, _ = fitted
+    expected = unet.predict_proba(images)
+    other = clone_fitted(unet).set_params(engine=engine).predict_proba(images)
+    np.testing.assert_allclose(other, expected, atol=1e-4)
+
+
+def clone_fitted(unet):
+    return pickle.loads(pickle.dumps(unet))
+
+
+def test_mirror_views(fitted):
+    unet, images, _ = fitted
+    both = clone_fitted(unet).set_params(views=2)
+    mirrored = unet.predict_proba(images[:, :, ::-1])[:, :, ::-1]
+    np.testing.assert_allclose(
+        both.predict_proba(images), (unet.predict_proba(images) + mirrored) / 2, atol=1e-5
+    )
+
+
+def test_dtypes_colors_and_sizes(fitted):
+    unet, images, masks = fitted
+    kinds = [
+        images[0].astype(np.uint16) * 257,
+        (images[0] / 255).astype(np.float32),
+        np.dstack([images[0]] * 3),
+        np.dstack([images[0]] * 3 + [np.full_like(images[0], 255)]),
+    ]
+    expected = unet.predict_proba(images[:1])[0]
+    for found in unet.predict_proba(kinds):
+        np.testing.assert_allclose(found, expected, atol=0.02)
+    small, large = images[0][:20, :50], np.kron(images[0], np.ones((3, 3), np.uint8))
+    found = unet.predict([small, large, images[0][:1, :1]])
+    assert [region.shape for region in found] == [(20, 50), (144, 192), (1, 1)]
+    tripled = np.kron(masks[0], np.ones((3, 3), bool))
+    assert 2 * (found[1] & tripled).sum() / (found[1].sum() + tripled.sum()) > 0.85
+
+
+@pytest.mark.slow
+def test_the_same_call_gives_the_same_weights():
+    images, masks = pictures()
+    first, second = (segmenter().fit(images, masks) for _ in range(2))
+    for one, other in zip(first.weights_, second.weights_):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    third = segmenter(random_state=1).fit(images, masks)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(first.weights_, third.weights_))
+
+
+@pytest.mark.slow
+def test_groups_stay_on_one_side_of_the_validation_split():
+    images, masks = pictures(20)
+    groups = np.repeat(np.arange(5), 4)
+    unet = segmenter(epochs=1, validation_share=0.2).fit(images, masks, groups=groups)
+    watched = unet.validation_indices_
+    assert set(groups[watched]).isdisjoint(np.delete(groups, watched))
+    assert len(watched)
+
+
+@pytest.mark.slow
+def test_without_validation_the_last_weights_are_kept():
+    unet = segmenter(validation_share=0).fit(*pictures())
+    assert unet.best_epoch_ == unet.n_epochs_ == 2
+    assert np.isnan(unet.history_["val_loss"]).all()
+    assert not len(unet.validation_indices_)
+
+
+@pytest.mark.slow
+def test_training_stops_early():
+    images, masks = pictures(8)
+    unet = segmenter(epochs=6, patience=1, learning_rate=1e-12, validation_share=0.5)
+    unet.fit(images, masks)
+    assert unet.n_epochs_ < 6
+
+
+@pytest.mark.slow
+def test_masks_of_all_forms(tmp_path):
+    images, masks = pictures(4)
+    left = masks[2] & (np.indices(masks[2].shape)[1] < 32)
+    forms = [masks[0], masks[1].astype(np.uint8) * 255, [left, masks[2] & ~left]]
+    path = tmp_path / "mask.png"
+    gray = masks[3].astype(np.uint8) * 255
+    cv2.imwrite(str(path), np.dstack([gray, gray, gray, np.full_like(gray, 255)]))
+    first = segmenter(epochs=1).fit(images, [*forms, (str(path),)])
+    second = segmenter(epochs=1).fit(images, masks)
+    np.testing.assert_allclose(first.history_["loss"], second.history_["loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["some empty", "full", "one pixel", "border"])
+def test_extreme_masks(kind):
+    images, masks = pictures(6, empty=(0, 1) if kind == "some empty" else ())
+    if kind == "full":
+        masks[0] = True
+    elif kind == "one pixel":
+        masks[0] = False
+        masks[0, 20, 30] = True
+    elif kind == "border":
+        masks[0] = False
+        masks[0, :, :5] = True
+    unet = segmenter(epochs=1).fit(images, masks)
+    assert np.isfinite(unet.history_["loss"]).all()
+
+
+def test_bad_masks():
+    images, masks = pictures(4)
+    unet = segmenter()
+    with pytest.raises(
+        ImageError, match=r"^image 1: found a mask of shape \(9, 9\), expected \(48"
+    ):
+        unet.fit(images, [masks[0], masks[1][:9, :9], *masks[2:]])
+    with pytest.raises(ImageError, match=r"^image 3: found no mask"):
+        unet.fit(images, [*masks[:3], None])
+    with pytest.raises(ValueError, match="All masks are empty"):
+        unet.fit(images, np.zeros_like(masks))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        unet.fit(images, masks[:3])
+    assert not hasattr(unet, "weights_")
+    with pytest.raises(NotFittedError):
+        unet.predict(images)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_training_goes_on(tmp_path, monkeypatch, after):
+    from featbus.segmentation import _segmenter
+
+    images, masks = pictures()
+    options = {"epochs": 3, "validation_share": 0.3}
+    whole = segmenter(**options).fit(images, masks)
+    path = tmp_path / "unet.npz"
+    unet = segmenter(**options, checkpoint=path)
+    run_epoch = _segmenter._Training.run_epoch
+
+    def killed_in_the_next(training, *arguments):
+        if training.epoch == after:
+            raise Killed
+        run_epoch(training, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_segmenter._Training, "run_epoch", killed_in_the_next)
+        with pytest.raises(Killed):
+            unet.fit(images, masks)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["unet.npz"]
+    epochs = []
+    monkeypatch.setattr(
+        _segmenter._Training,
+        "run_epoch",
+        lambda training, *rest: epochs.append(training.epoch) or run_epoch(training, *rest),
+    )
+    unet.fit(images, masks)
+    assert epochs == list(range(after, 3))
+    for name, values in whole.history_.items():
+        np.testing.assert_allclose(unet.history_[name], values, rtol=1e-4, err_msg=name)
+    assert unet.best_epoch_ == whole.best_epoch_
+    for one, other in zip(unet.weights_, whole.weights_):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    unet.fit(images, masks)
+    assert epochs == list(range(after, 3))
+    with pytest.raises(ValueError, match="written for other images, masks or"):
+        unet.fit(images[::-1], masks[::-1])
+    with pytest.raises(ValueError, match="written for other images, masks or"):
+        clone(unet).set_params(learning_rate=1e-5).fit(images, masks)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        unet.fit(images, masks)
+
+
+def test_save_and_load(fitted, tmp_path):
+    unet, images, _ = fitted
+    path = tmp_path / "lesions.keras"
+    unet.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["lesions.keras"]
+    again = UNetSegmenter.load(path)
+    assert again.get_params() == unet.get_params()
+    assert again.history_ == unet.history_
+    np.testing.assert_array_equal(again.predict_proba(images), unet.predict_proba(images))
+    assert fingerprint(FrozenEstimator(again)) == fingerprint(FrozenEstimator(unet))
+
+    import keras
+
+    model = keras.saving.load_model(path, compile=False)
+    assert model.output_shape == (None, 64, 64, 1)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "no parameters", "other weights", "no file"])
+def test_damaged_files(fitted, tmp_path, damage):
+    path = tmp_path / "lesions.keras"
+    fitted[0].save(path)
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "no file":
+        path.unlink()
+        with pytest.raises(FileNotFoundError):
+            UNetSegmenter.load(path)
+        return
+    else:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        if damage == "no parameters":
+            del parts["featbus.json"]
+        else:
+            found = json.loads(parts["featbus.json"])
+            parts["featbus.json"] = json.dumps(found | {"digest": "0" * 64})
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+    expected = "changed after saving" if damage == "other weights" else "cannot be loaded"
+    with pytest.raises(ValueError, match=expected):
+        UNetSegmenter.load(path)
+
+
+def test_a_pickle_is_small(fitted):
+    unet, images, _ = fitted
+    n_bytes = sum(weight.nbytes for weight in unet.weights_)
+    expected = unet.predict(images)
+    assert len(pickle.dumps(unet)) < n_bytes + 20_000
+    np.testing.assert_array_equal(clone_fitted(unet).predict(images), expected)
+
+
+def test_in_a_bus_the_weights_are_part_of_the_key(fitted, tmp_path):
+    unet, images, _ = fitted
+    other = clone_fitted(unet)
+    other.weights_ = [weight * 1.5 for weight in unet.weights_]
+    other._digest_ = "other"
+    croppers = [ROICropper(FrozenEstimator(one)) for one in (unet, other)]
+    assert fingerprint(croppers[0]) != fingerprint(croppers[1])
+    pipeline = make_pipeline(croppers[0], IntensityStatistics())
+    bus = FeatureBus(pipeline, memory=tmp_path / "rows.sqlite")
+    rows = bus.fit_transform(images)
+    np.testing.assert_array_equal(rows, bus.transform(images))
+    np.testing.assert_allclose(rows, pipeline.transform(images), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_real_images():
+    weights = next(data_dir("weights").glob("*.h5"))
+    root = data_dir("busi")
+    busi = load_busi(root, groups=root / "groups.csv")
+    chosen = np.flatnonzero(busi.target != 2)[::8]
+    half = len(chosen) // 2
+    unet = segmenter(encoder_weights=weights, input_size=96, epochs=12, batch_size=8)
+    unet.fit(busi.images[chosen[:half]], busi.masks[chosen[:half]])
+    assert unet.score(busi.images[chosen[half:]], busi.masks[chosen[half:]]) > 0.3
