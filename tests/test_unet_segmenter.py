@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras' own
 ]
 
-SMALL = {"encoder": "mobilenet_v2", "encoder_weights": None, "encoder_options": {"alpha": 0.35}}
+SMALL = {"encoder": "mobilenet", "encoder_weights": None, "encoder_options": {"alpha": 0.25}}
 # The served paper's skips, and those of the table of taps, with the encoder's widths.
 SKIPS = {
     "mobilenet": ({}, [32, 128, 256, 512, 1024]),
@@ -91,6 +91,7 @@ def test_the_network(encoder):
     assert last.kernel.shape[:2] == (1, 1)
 
 
+@pytest.mark.slow
 def test_input_sizes():
     with pytest.raises(InvalidParameterError, match="multiple of 32"):
         segmenter(input_size=80).fit(*pictures(4))
@@ -114,6 +115,7 @@ def test_loss():
     np.testing.assert_allclose(weighted[1], 2 * entropy + 1 - dice, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns(fitted):
     unet, images, masks = fitted
     assert unet.score(images, masks) > 0.9
@@ -130,6 +132,7 @@ def test_it_learns(fitted):
     assert len(unet.history_["loss"]) == unet.n_epochs_ <= 12
 
 
+@pytest.mark.slow
 def test_a_result_depends_on_its_image_alone(fitted):
     unet, images, _ = fitted
     together = unet.predict_proba(images)
@@ -153,6 +156,7 @@ def clone_fitted(unet):
     return pickle.loads(pickle.dumps(unet))
 
 
+@pytest.mark.slow
 def test_mirror_views(fitted):
     unet, images, _ = fitted
     both = clone_fitted(unet).set_params(views=2)
@@ -162,6 +166,7 @@ def test_mirror_views(fitted):
     )
 
 
+@pytest.mark.slow
 def test_dtypes_colors_and_sizes(fitted):
     unet, images, masks = fitted
     kinds = [
@@ -229,18 +234,23 @@ def test_masks_of_all_forms(tmp_path):
     np.testing.assert_allclose(first.history_["loss"], second.history_["loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_empty", [0, 1, 3, 20])
+def test_the_validation_part_has_its_share(n_empty):
+    has_region = np.arange(40) >= n_empty
+    groups = np.arange(40) // 2
+    learning, watching = segmenter(validation_share=0.2)._split(has_region, groups)
+    assert 6 <= len(watching) <= 10
+    assert set(groups[learning]).isdisjoint(groups[watching])
+    if n_empty == 20:
+        assert 3 <= np.sum(~has_region[watching]) <= 5
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["some empty", "full", "one pixel", "border"])
-def test_extreme_masks(kind):
-    images, masks = pictures(6, empty=(0, 1) if kind == "some empty" else ())
-    if kind == "full":
-        masks[0] = True
-    elif kind == "one pixel":
-        masks[0] = False
-        masks[0, 20, 30] = True
-    elif kind == "border":
-        masks[0] = False
-        masks[0, :, :5] = True
+def test_extreme_masks():
+    images, masks = pictures(8, empty=(0, 1, 3, 4))
+    masks[1] = True
+    masks[3, 20, 30] = True
+    masks[4, :, :5] = True
     unet = segmenter(epochs=1).fit(images, masks)
     assert np.isfinite(unet.history_["loss"]).all()
 
@@ -268,16 +278,16 @@ class Killed(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_killed_training_goes_on(tmp_path, monkeypatch, after):
-    from featbus.segmentation import _segmenter
+def test_a_killed_training_goes_on(tmp_path, monkeypatch):
+    after = 2
+    from featbus.segmentation._training import Training
 
     images, masks = pictures()
     options = {"epochs": 3, "validation_share": 0.3}
     whole = segmenter(**options).fit(images, masks)
     path = tmp_path / "unet.npz"
     unet = segmenter(**options, checkpoint=path)
-    run_epoch = _segmenter._Training.run_epoch
+    run_epoch = Training.run_epoch
 
     def killed_in_the_next(training, *arguments):
         if training.epoch == after:
@@ -285,13 +295,13 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch, after):
         run_epoch(training, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_segmenter._Training, "run_epoch", killed_in_the_next)
+        patch.setattr(Training, "run_epoch", killed_in_the_next)
         with pytest.raises(Killed):
             unet.fit(images, masks)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["unet.npz"]
     epochs = []
     monkeypatch.setattr(
-        _segmenter._Training,
+        Training,
         "run_epoch",
         lambda training, *rest: epochs.append(training.epoch) or run_epoch(training, *rest),
     )
@@ -313,6 +323,7 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch, after):
         unet.fit(images, masks)
 
 
+@pytest.mark.slow
 def test_save_and_load(fitted, tmp_path):
     unet, images, _ = fitted
     path = tmp_path / "lesions.keras"
@@ -330,6 +341,7 @@ def test_save_and_load(fitted, tmp_path):
     assert model.output_shape == (None, 64, 64, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut off", "no parameters", "other weights", "no file"])
 def test_damaged_files(fitted, tmp_path, damage):
     path = tmp_path / "lesions.keras"
@@ -357,6 +369,7 @@ def test_damaged_files(fitted, tmp_path, damage):
         UNetSegmenter.load(path)
 
 
+@pytest.mark.slow
 def test_a_pickle_is_small(fitted):
     unet, images, _ = fitted
     n_bytes = sum(weight.nbytes for weight in unet.weights_)
@@ -365,6 +378,7 @@ def test_a_pickle_is_small(fitted):
     np.testing.assert_array_equal(clone_fitted(unet).predict(images), expected)
 
 
+@pytest.mark.slow
 def test_in_a_bus_the_weights_are_part_of_the_key(fitted, tmp_path):
     unet, images, _ = fitted
     other = clone_fitted(unet)
@@ -386,6 +400,7 @@ def test_real_images():
     busi = load_busi(root, groups=root / "groups.csv")
     chosen = np.flatnonzero(busi.target != 2)[::8]
     half = len(chosen) // 2
-    unet = segmenter(encoder_weights=weights, input_size=96, epochs=12, batch_size=8)
+    encoder = {"encoder": "mobilenet_v2", "encoder_options": {"alpha": 0.35}}
+    unet = segmenter(**encoder, encoder_weights=weights, input_size=96, epochs=12, batch_size=8)
     unet.fit(busi.images[chosen[:half]], busi.masks[chosen[:half]])
     assert unet.score(busi.images[chosen[half:]], busi.masks[chosen[half:]]) > 0.3
