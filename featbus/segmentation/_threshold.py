@@ -5,7 +5,6 @@ from numbers import Real
 import cv2
 import numpy as np
 from skimage.filters import threshold_local, threshold_multiotsu, threshold_otsu
-from skimage.segmentation import morphological_chan_vese, watershed
 
 from featbus.images import at_index, inside_mask, to_float, to_gray
 from featbus.parameters import Interval, StrOptions
@@ -49,6 +48,9 @@ def _adaptive(signal, inside):
 
 def _watershed(signal, inside):
     """Flood the steepness from the middle of Otsu's part and from far outside of it."""
+    # Imported lazily: some releases import matplotlib with it.
+    from skimage.segmentation import watershed
+
     part = _most_central(_otsu(signal, inside) & inside).astype(np.uint8)
     markers = cv2.erode(part, _disc(5)) + 2 * (cv2.dilate(part, _disc(10)) == 0)
     steepness = np.hypot(cv2.Sobel(signal, -1, 1, 0), cv2.Sobel(signal, -1, 0, 1))
@@ -57,6 +59,8 @@ def _watershed(signal, inside):
 
 def _chan_vese(signal, inside):
     """Let the outline of Otsu's part move to where the two mean values separate best."""
+    from skimage.segmentation import morphological_chan_vese
+
     start = _most_central(_otsu(signal, inside) & inside)
     return morphological_chan_vese(signal, _N_ITERATIONS, init_level_set=start, smoothing=2) > 0
 
