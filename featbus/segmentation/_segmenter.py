@@ -66,7 +66,7 @@ def _to_input(image, size):
 def _to_size(region, size):
     """Return a region at the network's size; a region too small for a pixel keeps one."""
     share = fill_mask(letterbox(region.astype(np.float32), size))
-    return share >= min(0.5, share.max()) if region.any() else share > 1
+    return (share > 0) & (share >= min(0.5, share.max()))
 
 
 def _to_image(probabilities, image_shape):
