@@ -73,26 +73,31 @@ def one_killed(pids, log, after=12):
     assert len(killed) == 1
 
 
-@pytest.fixture(scope="module")
-def cluster():
+@contextmanager
+def dask_cluster():
     distributed = pytest.importorskip("distributed", reason="featbus[dask] is not installed")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
-        distributed.Client(cluster),
+        distributed.Client(cluster) as client,
     ):
-        yield cluster
+        client.wait_for_workers(2, timeout=120)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers of Dask that tests share, so none of them may kill one."""
+    with dask_cluster() as client:
+        yield client
 
 
 @pytest.fixture
-def client(cluster):
-    from distributed import default_client
-
-    cluster.scale(2)  # not every release replaces a worker that was killed
-    client = default_client()
-    client.wait_for_workers(2, timeout=120)
-    return client
+def mortal_client():
+    """Two workers of Dask of which a test may kill one: not every release replaces it."""
+    with dask_cluster() as client:
+        yield client
 
 
 def dask_workers(client):
@@ -111,12 +116,12 @@ def test_dask_gives_the_same_rows(kind, stored, client, not_here, paths, memory,
 
 
 @pytest.mark.parametrize("kind", ["array", "paths"])
-def test_dask_loses_nothing_with_a_worker(kind, client, not_here, paths, memory, log):
+def test_dask_loses_nothing_with_a_worker(kind, mortal_client, not_here, paths, memory, log):
     images = IMAGES if kind == "array" else paths
     bus = FeatureBus(CountingMean(log=log, delay=0.02), memory=memory, batch_size=4)
     if kind == "array":
         bus.set_params(memory=None)
-    with one_killed(dask_workers(client), log), joblib.parallel_config("dask"):
+    with one_killed(dask_workers(mortal_client), log), joblib.parallel_config("dask"):
         rows = bus.fit_transform(images)
     np.testing.assert_array_equal(rows, EXPECTED)
     if kind == "paths":
@@ -126,11 +131,11 @@ def test_dask_loses_nothing_with_a_worker(kind, client, not_here, paths, memory,
         assert count(log) == before
 
 
-def test_dask_names_the_images_that_kill_workers(cluster, client, paths, log, monkeypatch):
-    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+def test_dask_names_the_images_that_kill_workers(mortal_client, paths, log):
+    mortal_client.cluster.scheduler.allowed_failures = 0
     bus = FeatureBus(CountingMean(log=log, delay=0.5), batch_size=4)
     with (
-        one_killed(dask_workers(client), log, after=1),
+        one_killed(dask_workers(mortal_client), log, after=1),
         joblib.parallel_config("dask"),
         pytest.raises(RuntimeError, match="this batch of 4 images died: .*scan0.*leave the image"),
     ):
