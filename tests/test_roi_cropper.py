@@ -1,12 +1,14 @@
 """ROICropper and crop_to_true_masks."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, cross_validate
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import SVC
 
 from featbus import (
@@ -16,6 +18,7 @@ from featbus import (
     ROICropper,
     ShapeStatistics,
     ThresholdSegmenter,
+    evaluate,
     make_breast_ultrasound,
 )
 from featbus.evaluation import importance_map
@@ -152,6 +155,20 @@ def test_as_mask():
     assert np.isfinite(rows).all()
 
 
+def test_the_mask_of_an_earlier_step_is_cropped_to_and_taken_off():
+    image = picture((60, 90), (10, 20, 30, 40))
+    image[50:58, 80:88] = 0.9
+    before, after = ROICropper(Bright(), as_mask=True), ROICropper(None, margin=0.2)
+    masked = before.transform([image])
+    crops = after.transform(masked)
+    assert not np.ma.isMaskedArray(crops)
+    np.testing.assert_array_equal(crops, ROICropper(Bright(), margin=0.2).transform([image]))
+    np.testing.assert_array_equal(after.find_boxes(masked), [[6, 16, 34, 44]])
+    np.testing.assert_array_equal(after.transform([image])[0], image)
+    with pytest.raises(ImageError, match="^image 0: found no region"):
+        ROICropper(None, on_empty="raise").transform([image])
+
+
 @pytest.mark.parametrize("size", [None, 40, (30, 90)])
 def test_boxes_come_back_exactly(size):
     image = picture((120, 200), (40, 60, 60, 100))
@@ -195,8 +212,10 @@ class Recorder(Learner):
     """Writes down which images it was trained on, and which it saw after."""
 
     log = []
+    groups_given = []
 
     def fit(self, X, masks, groups=None):
+        self.groups_given.append(None if groups is None else list(groups))
         self.seen_ = {float(image[0, 0]) for image in X}
         assert len(X) == len(masks)
         for image, mask in zip(X, masks):
@@ -208,19 +227,25 @@ class Recorder(Learner):
         return super().predict(X)
 
 
-@pytest.mark.parametrize("bus", [False, True])
-def test_cross_validation_never_shows_the_masks_of_test_images(bus):
-    data = make_breast_ultrasound(12, weights=[1, 1, 0], random_state=0)
+def marked_images(n_images):
+    """Return data, and images and masks that tell which belong together."""
+    data = make_breast_ultrasound(n_images, weights=[1, 1, 0], random_state=0)
     images = [image / 255 for image in data.images]
     masks = []
     for index, image in enumerate(images):
         image[0, 0] = (index + 1) / 100
         masks.append(np.zeros(image.shape, bool))
         masks[-1].flat[: index + 1] = True
+    return data, images, masks
+
+
+@pytest.mark.parametrize("bus", [False, True])
+def test_cross_validation_never_shows_the_masks_of_test_images(bus):
+    data, images, masks = marked_images(12)
     Recorder.log = []
     with config_context(enable_metadata_routing=True):
         features = make_pipeline(
-            ROICropper(Recorder(), min_area=0).set_fit_request(masks=True, groups=False),
+            ROICropper(Recorder(), min_area=0),
             IntensityStatistics(),
         )
         pipeline = make_pipeline(FeatureBus(features) if bus else features, SVC())
@@ -235,6 +260,67 @@ def test_cross_validation_never_shows_the_masks_of_test_images(bus):
     tested = [(seen, asked) for seen, asked in Recorder.log if not seen & asked]
     assert len({frozenset(seen) for seen, _ in Recorder.log}) == 3
     assert set().union(*(asked for _, asked in tested)) == {image[0, 0] for image in images}
+
+
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_evaluate_trains_segmenters_on_the_masks_of_the_training_part(with_groups):
+    data, images, masks = marked_images(12)
+    Recorder.log, Recorder.groups_given = [], []
+    crops = make_pipeline(ROICropper(Recorder(), min_area=0), IntensityStatistics(), SVC())
+    whole = make_pipeline(IntensityStatistics(), SVC())
+    splits = list(GroupKFold(3).split(images, data.target, data.groups))
+    with nullcontext() if with_groups else pytest.warns(UserWarning, match="groups=None"):
+        evaluate(
+            {"crops": crops, "whole": whole},
+            images,
+            data.target,
+            groups=data.groups if with_groups else None,
+            masks=masks,
+            cv=splits,
+        )
+    marks = np.array([image[0, 0] for image in images])
+    trained = dict.fromkeys(frozenset(seen) for seen, _ in Recorder.log)
+    assert list(trained) == [frozenset(marks[train]) for train, _ in splits]
+    groups = [list(data.groups[train]) if with_groups else None for train, _ in splits]
+    assert Recorder.groups_given == groups
+
+
+def test_evaluate_checks_masks():
+    data, images, masks = marked_images(12)
+    crops = make_pipeline(ROICropper(Recorder()), IntensityStatistics(), SVC())
+    with pytest.raises(ValueError, match="masks is None, expected the masks that Recorder"):
+        evaluate(crops, images, data.target, groups=data.groups, cv=GroupKFold(3))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        evaluate(crops, images, data.target, groups=data.groups, masks=masks[1:])
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_branches_share_one_segmentation_behind_a_bus(learned, tmp_path):
+    data, images, masks = marked_images(9)
+    Recorder.log = []
+    segmenter = Recorder()
+    segmenter.masks_, segmenter.seen_ = [data.masks[0]], set()
+    if not learned:
+        segmenter = FrozenEstimator(segmenter)
+    with config_context(enable_metadata_routing=True):
+        cropper = ROICropper(segmenter, min_area=0, as_mask=True)
+        lesion = make_union(
+            make_pipeline(ROICropper(None, size=32), IntensityStatistics()), ShapeStatistics()
+        )
+        branches = make_union(
+            IntensityStatistics(),
+            make_pipeline(cropper, lesion),
+        )
+        bus = FeatureBus(branches, memory=None if learned else tmp_path / "features.sqlite")
+        bus.fit(images, **({"masks": masks} if learned else {}))
+        Recorder.log.clear()
+        rows = bus.transform(images)
+    asked = [value for _, values in Recorder.log for value in values]
+    assert sorted(asked) == [image[0, 0] for image in images]
+    whole = IntensityStatistics().fit_transform(images)
+    np.testing.assert_array_equal(rows[:, : whole.shape[1]], whole)
+    assert rows.shape[1] == 2 * whole.shape[1] + 18
+    assert rows.shape[1] == len(bus.get_feature_names_out())
 
 
 def test_true_masks():

@@ -9,17 +9,23 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from featbus.base import ImageEstimator
+from featbus.base import ImageEstimator, ImageTransformer
 from featbus.bus._parquet import ParquetDirectory
+from featbus.bus._regions import PackedRegions, RegionRows, unpack
 from featbus.bus._run import Progress, Rows, as_image_errors, fill
 from featbus.bus._store import FeatureStore
-from featbus.images import ImageError, at_index
+from featbus.images import ImageError, at_index, stack_images
 from featbus.parameters import HasMethods, Interval, StrOptions
-from featbus.steps import check_all_parameters, learns
+from featbus.steps import check_all_parameters, learns, unwrap
 
 
 def _inner_has_names(bus):
     return hasattr(getattr(bus, "transformer_", bus.transformer), "get_feature_names_out")
+
+
+def _inner_finds_regions(bus):
+    inner = unwrap(bus.transformer)
+    return isinstance(inner, ImageTransformer) and hasattr(inner, "predict")
 
 
 class FeatureBus(ImageEstimator):
@@ -33,7 +39,7 @@ class FeatureBus(ImageEstimator):
     Parameters
     ----------
     transformer : estimator
-        From images to rows.
+        From images to rows; or a segmenter or cropper, whose `predict` then keeps its regions.
     memory : str, os.PathLike, FeatureStore or None, default=None
         The file that stores the rows, created on first use. None stores nothing.
     batch_size : int, default=32
@@ -178,6 +184,31 @@ class FeatureBus(ImageEstimator):
         self._keep_errors(errors, len(batch), "`errors_` lists them")
         return array
 
+    @available_if(_inner_finds_regions)
+    def predict(self, X):
+        """Find the region in each image, or look it up; only if `transformer` is a segmenter.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_images, height, width), or list of ndarray
+            True inside the region; a list if the images differ in size.
+
+        Raises
+        ------
+        ImageError
+            If an image is invalid, whatever `on_error` is; the message names the image.
+        """
+        segmenter, batch = self._transformer_and_batch(X)
+        with Progress(total=len(batch), desc="FeatureBus", disable=not self.verbose) as progress:
+            rows = RegionRows(batch, "raise", progress)
+            self._fill(rows, PackedRegions(segmenter))
+        return stack_images([unpack(row) for row in rows.array()])
+
     def to_parquet(self, X, directory, *, partition_size=10_000):
         """Write the rows of images to a Parquet data set, for more than memory can hold.
 
@@ -283,9 +314,12 @@ class FeatureBus(ImageEstimator):
     def _rows(self, transformer, items, progress, start=0):
         """Return the rows of images, the first of which is at `start` in the batch."""
         rows = Rows(items, self.on_error, progress, start)
+        self._fill(rows, transformer)
+        return rows
+
+    def _fill(self, rows, transformer):
         options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
         fill(rows, transformer, memory=self.memory, **options)
-        return rows
 
     def _keep_errors(self, errors, n_images, where):
         """Set `errors_`, and warn once of all of them."""

@@ -332,17 +332,20 @@ class Rows:
             If the row is not as long as those before it.
         """
         with self._lock:
-            if self._array is None:
-                self._array = self._empty_for(row)
-            n_features = self._array.shape[1]
-            if len(row) != n_features:
-                error = ImageError(
-                    f"found {len(row)} features, expected {n_features} as in the images before. "
-                    "Bring the images to one size first: Resize."
-                )
-                raise self._located(error, index)
-            self._array[index] = row
+            self._place(index, row)
             self._progress.advance("cached" if cached else None)
+
+    def _place(self, index, row):
+        if self._array is None:
+            self._array = self._empty_for(row)
+        n_features = self._array.shape[1]
+        if len(row) != n_features:
+            error = ImageError(
+                f"found {len(row)} features, expected {n_features} as in the images before. "
+                "Bring the images to one size first: Resize."
+            )
+            raise self._located(error, index)
+        self._array[index] = row
 
     def _empty_for(self, row):
         dtype = row.dtype
@@ -556,7 +559,7 @@ class _StoredRun:
                     kept.append((wanted.digest, result))
         if kept:
             digests, rows = zip(*kept)
-            self._store.write(self._key, self._description, digests, np.stack(rows))
+            self._store.write(self._key, self._description, digests, rows)
         for wanted, result in zip(group, results):
             if isinstance(result, ImageError):
                 self._rows.fail(wanted.index, result)

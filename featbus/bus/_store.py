@@ -320,7 +320,7 @@ class FeatureStore:
             The transformer, for people to read.
         images : list of bytes
             The images.
-        rows : ndarray of shape (n_images, n_features)
+        rows : sequence of ndarray of shape (n_features,)
             Their rows.
         """
         if not self._writable:
@@ -329,7 +329,7 @@ class FeatureStore:
             connection.execute(
                 "INSERT OR IGNORE INTO transformer (fingerprint, description, dtype, n_features) "
                 "VALUES (?, ?, ?, ?)",
-                (fingerprint, description, rows.dtype.str, rows.shape[1]),
+                (fingerprint, description, rows[0].dtype.str, len(rows[0])),
             )
             key, _ = self._transformer(connection, fingerprint)
             values = [(image, row.tobytes()) for image, row in zip(images, rows)]

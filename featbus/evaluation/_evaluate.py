@@ -10,7 +10,9 @@ from time import perf_counter
 
 import numpy as np
 import pandas as pd
+from sklearn import config_context
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
@@ -80,20 +82,20 @@ def _seed(random_state):
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _fold_jobs(rows, splits, y, groups, names, seed):
+def _fold_jobs(rows, splits, y, groups, names, seed, metadata):
     """Yield the calls that fit and test each pipeline in each fold."""
     for name, (pipeline, X) in rows.items():
         for (repeat, fold), (train, test) in zip(number_splits(splits, len(y)), splits):
             place = {"pipeline": name, "repeat": repeat, "fold": fold}
             together = keep_groups_together(pipeline, y, groups, train, seed)
-            yield delayed(_run_fold)(place, together, X, y, train, test, names)
+            yield delayed(_run_fold)(place, together, X, y, train, test, names, metadata)
 
 
-def _run_fold(place, pipeline, X, y, train, test, class_names):
+def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
     """Return the predictions for the test part of a fold, its timing, and the best parameters."""
     start = perf_counter()
     try:
-        pipeline.fit(_safe_indexing(X, train), y[train])
+        _fit(pipeline, X, y, train, metadata)
         fitted = perf_counter()
         X_test = _safe_indexing(X, test)
         predicted = pipeline.predict(X_test)
@@ -113,6 +115,16 @@ def _run_fold(place, pipeline, X, y, train, test, class_names):
     timing = place | {"n_train": len(train), "n_test": len(test)}
     timing |= {"fit_s": fitted - start, "predict_s": predicting}
     return predictions, timing, _best(place, pipeline)
+
+
+def _fit(pipeline, X, y, train, metadata):
+    """Fit a pipeline, with those metadata that one of its steps requests."""
+    with config_context(enable_metadata_routing=bool(metadata)):
+        routing = get_routing_for_object(pipeline)
+        given = {name: values for name, values in metadata.items() if values is not None}
+        requested = routing.consumes("fit", given) if given else ()
+        routed = {name: _safe_indexing(given[name], train) for name in requested}
+        pipeline.fit(_safe_indexing(X, train), y[train], **routed)
 
 
 def _best(place, pipeline):
@@ -191,6 +203,7 @@ def evaluate(
     y,
     *,
     groups=None,
+    masks=None,
     cv=5,
     n_repeats=1,
     target_names=None,
@@ -214,6 +227,10 @@ def evaluate(
     groups : array_like of shape (n_samples,), default=None
         Samples that belong together, such as images of one patient. No group is ever on both sides
         of a split. None counts every sample as independent, with a warning.
+    masks : sequence of length n_samples, default=None
+        The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
+        `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.
+        Those of the test part are not used.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds of a stratified, shuffled cross-validation, or another way to split, as in
         scikit-learn.
@@ -302,7 +319,7 @@ def evaluate(
     pipelines = dict(pipelines) if isinstance(pipelines, Mapping) else {"pipeline": pipelines}
     if not pipelines:
         raise ValueError("Got no pipelines, expected at least one.")
-    check_consistent_length(X, y, groups)
+    check_consistent_length(X, y, groups, masks)
     y, labels, _ = check_target(y)
     groups = check_groups(groups)
     if groups is None:
@@ -315,7 +332,8 @@ def evaluate(
     check_classes(splits, y, labels, names)
 
     rows = extract(pipelines, X, memory, n_jobs, verbose)
-    jobs = list(_fold_jobs(rows, splits, y, groups, names, seed))
+    metadata = {} if masks is None else {"masks": masks, "groups": groups}
+    jobs = list(_fold_jobs(rows, splits, y, groups, names, seed, metadata))
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     hidden = None if verbose else True  # None: hidden unless on a terminal
     results = list(tqdm(results, "evaluate", len(jobs), unit="fit", disable=hidden))

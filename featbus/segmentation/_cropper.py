@@ -10,7 +10,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, as_batch, at_index, resize, restrict
+from featbus.images import ImageError, as_batch, at_index, inside_mask, resize, restrict
 from featbus.io import read_item, read_mask
 from featbus.parameters import (
     POSITIVE_INTEGER,
@@ -88,15 +88,24 @@ def _crop(image, box, size):
     return image if size is None else resize(image, as_pair(size))
 
 
+def _take_mask_off(image):
+    """Return an image without its mask, and the region that the mask left."""
+    inside = inside_mask(image)
+    if inside is None:
+        return image, np.zeros(image.shape[:2], dtype=bool)
+    return np.ma.getdata(image), inside
+
+
 class ROICropper(ImageTransformer):
     """Crop images around the regions that a segmenter finds.
 
     Parameters
     ----------
-    segmenter : estimator
+    segmenter : estimator or None
         A `UNetSegmenter`, `ThresholdSegmenter`, or another estimator whose `predict` returns a bool
         mask of each image. A fitted one belongs into scikit-learn's `FrozenEstimator`; one that is
-        not is trained in `fit`, on the masks passed there.
+        not is trained in `fit`, on the masks passed there. None takes the mask that an earlier
+        step of the pipeline gave the image.
     margin : float, default=0.3
         How far the crop reaches beyond the region, at each side, as a share of its height and
         width.
@@ -128,13 +137,18 @@ class ROICropper(ImageTransformer):
 
     Notes
     -----
-    A mask that the image has already is cropped with it.
+    A mask that the image has already is cropped with it, unless it is the region itself
+    (``segmenter=None``), which the crop shows with its surroundings.
+
+    ``ROICropper(None)`` is for several branches that rest on one segmentation, as the user guide
+    shows. On images that are masked to an expert's outline, it makes the crops of
+    `featbus.segmentation.crop_to_true_masks`, and what is said there applies.
 
     In cross-validation, the segmenter must not have seen the masks of the test images. Either pass
     ``FrozenEstimator(segmenter)`` with a segmenter that was fitted on other patients, or let `fit`
-    train it inside the fold: with scikit-learn's metadata routing enabled,
-    ``ROICropper(UNetSegmenter()).set_fit_request(masks=True, groups=True)`` and
-    ``cross_validate(..., params={"masks": masks, "groups": groups})``.
+    train it inside the fold: `featbus.evaluate` with ``masks``, or scikit-learn's
+    ``cross_validate(..., params={"masks": masks, "groups": groups})`` with metadata routing
+    enabled. `masks` and `groups` are requested for `fit` unless `set_fit_request` says otherwise.
 
     Examples
     --------
@@ -148,10 +162,12 @@ class ROICropper(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "segmenter": [HasMethods("predict")],
+        "segmenter": [HasMethods("predict"), None],
         **_CROP_CONSTRAINTS,
         "as_mask": ["boolean"],
     }
+
+    __metadata_request__fit = {"masks": True, "groups": True}
 
     def __init__(
         self,
@@ -205,9 +221,9 @@ class ROICropper(ImageTransformer):
         if masks is None:
             raise ValueError(
                 f"masks is None, expected the masks that {type(self.segmenter).__name__} learns "
-                "from: pass fit(..., masks=masks), in a pipeline after "
-                "ROICropper(...).set_fit_request(masks=True, groups=True). Or pass a fitted "
-                "segmenter: ROICropper(FrozenEstimator(segmenter))."
+                "from: pass fit(..., masks=masks), for a pipeline with scikit-learn's metadata "
+                "routing enabled. Or pass a fitted segmenter: "
+                "ROICropper(FrozenEstimator(segmenter))."
             )
         options = {} if groups is None else {"groups": groups}
         self.segmenter_ = clone(self.segmenter).fit(X, masks, **options)
@@ -271,14 +287,21 @@ class ROICropper(ImageTransformer):
 
     def _iter_found(self, images):
         """Yield images and the parts of their regions that count."""
-        segmenter, images, start = self._segmenter(), iter(images), 0
+        for image, region in self._iter_regions(iter(images)):
+            yield image, _select(np.asarray(region, dtype=bool), self.component, self.min_area)
+
+    def _iter_regions(self, images):
+        """Yield images and their regions; an image whose mask was the region has none any more."""
+        if self.segmenter is None:
+            yield from map(_take_mask_off, images)
+            return
+        segmenter, start = self._segmenter(), 0
         while batch := list(islice(images, _BATCH)):
             try:
                 regions = segmenter.predict(batch)
             except ImageError as error:
                 raise error.at(None if error.index is None else start + error.index) from error
-            for image, region in zip(batch, regions):
-                yield image, _select(np.asarray(region, dtype=bool), self.component, self.min_area)
+            yield from zip(batch, regions)
             start += len(batch)
 
     def _segmenter(self):

@@ -1,0 +1,183 @@
+"""A U-Net on BUSI: how well it finds lesions, and what crops and shapes add to a classifier.
+
+python benchmarks/comparisons/segmentation.py FOLDER [train|scores|benefit ...]
+
+Needs the folders busi and weights in the folder that FEATBUS_TEST_DATA names. FOLDER keeps the ten
+trained segmenters, two for each of five folds: "lesions" is trained on images with a lesion, "all"
+on normal images, too. Groups of near-duplicates stay together. Intervals are 95 % percentile
+intervals of 2,000 resamplings of groups. Settings were chosen on the first fold.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus import (
+    DeepFeatures,
+    ROICropper,
+    ShapeStatistics,
+    ThresholdSegmenter,
+    UNetSegmenter,
+    load_busi,
+)
+from featbus.evaluation import segmentation_scores
+from featbus.groups import stratified_folds
+from featbus.io import read_mask
+from featbus.segmentation import crop_to_true_masks
+
+DATA = Path(os.environ["FEATBUS_TEST_DATA"])
+BUSI = load_busi(DATA / "busi", groups=DATA / "busi" / "groups.csv")
+IMAGES, MASKS, Y, GROUPS = BUSI.images, BUSI.masks, BUSI.target, np.asarray(BUSI.groups)
+HAS_LESION = Y != 2
+FOLDS = list(stratified_folds(Y, GROUPS, 5, 0))
+KINDS = ("lesions", "all")
+WEIGHTS = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
+SETTINGS = {
+    "encoder": "mobilenet_v2",
+    "encoder_weights": WEIGHTS,
+    "encoder_options": {"alpha": 0.35},
+    "input_size": 192,
+    "epochs": 36,
+    "views": 2,
+}
+
+
+def train(folder):
+    for fold, (learning, _) in enumerate(FOLDS):
+        for kind in KINDS:
+            path = folder / f"{kind}_{fold}.keras"
+            if path.exists():
+                continue
+            part = learning[HAS_LESION[learning]] if kind == "lesions" else learning
+            segmenter = UNetSegmenter(**SETTINGS)
+            start, cpu = time.perf_counter(), time.process_time()
+            segmenter.fit(IMAGES[part], MASKS[part], groups=GROUPS[part])
+            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+            segmenter.save(path)
+            print(
+                f"fold {fold}, {kind}: {len(part)} images, {seconds / 60:.1f} minutes, "
+                f"{cpu / segmenter.n_epochs_:.0f} CPU-seconds an epoch, best epoch "
+                f"{segmenter.best_epoch_} of {segmenter.n_epochs_}",
+                flush=True,
+            )
+
+
+def scores(folder):
+    for kind in ("threshold", *KINDS):
+        found, kept = np.empty(len(Y), dtype=object), np.full(len(Y), np.nan)
+        for fold, (_, test) in enumerate(FOLDS):
+            segmenter = ThresholdSegmenter()
+            if kind != "threshold":
+                segmenter = UNetSegmenter.load(folder / f"{kind}_{fold}.keras")
+            found[test] = list(segmenter.predict(IMAGES[test]))
+            boxes = ROICropper(FrozenEstimator(segmenter)).find_boxes(IMAGES[test])
+            kept[test] = [share_kept(i, box) for i, box in zip(test, boxes)]
+        table = segmentation_scores(MASKS, found)
+        print(f"\n{kind}\n{'':10} {'n':>4}  {'Dice':20}  {'median':20}  below 0.5  crop holds 90 %")
+        parts = {"lesions": HAS_LESION, "benign": Y == 0, "malignant": Y == 1}
+        parts |= {f"fold {fold}": in_fold(fold) & HAS_LESION for fold in range(5)}
+        parts["folds 1-4"] = HAS_LESION & ~in_fold(0)
+        for name, part in parts.items():
+            dice, groups = table["dice"].to_numpy()[part], GROUPS[part]
+            print(
+                f"{name:10} {part.sum():4}  {with_interval(np.mean, groups, dice):20}  "
+                f"{with_interval(np.median, groups, dice):20}  {np.mean(dice < 0.5):9.1%}  "
+                f"{np.mean(kept[part] >= 0.9):.1%}"
+            )
+        large = table["predicted_area"].to_numpy()[~HAS_LESION] > 0.01
+        print(
+            "normal images with a region above 1 % of the image: "
+            f"{with_interval(np.mean, GROUPS[~HAS_LESION], large.astype(float))}"
+        )
+
+
+def in_fold(fold):
+    return np.isin(np.arange(len(Y)), FOLDS[fold][1])
+
+
+def share_kept(index, box):
+    """Return the share of a lesion that a crop holds."""
+    if not HAS_LESION[index]:
+        return np.nan
+    top, left, bottom, right = box
+    true = read_mask(MASKS[index], BUSI.frame[["height", "width"]].to_numpy()[index])
+    return true[top:bottom, left:right].sum() / true.sum()
+
+
+def with_interval(statistic, groups, *values):
+    low, high = np.percentile(resampled(statistic, groups, *values), [2.5, 97.5])
+    return f"{statistic(*values):.3f} ({low:.3f}-{high:.3f})"
+
+
+def resampled(statistic, groups, *values, n=2000):
+    """Return a statistic of samples of groups, drawn with replacement."""
+    rng, (_, position) = np.random.default_rng(0), np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(position == group) for group in range(position.max() + 1)]
+    results = []
+    for _ in range(n):
+        drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        results.append(statistic(*(value[drawn] for value in values)))
+    return np.array(results)
+
+
+def benefit(folder):
+    """Compare what classifiers make of whole images, crops and shapes of predicted masks."""
+    deep = DeepFeatures(
+        "mobilenet_v2", backbone_options={"alpha": 0.35}, weights=WEIGHTS, engine="openvino"
+    )
+    whole = deep.fit_transform(IMAGES)
+    truth = deep.transform(crop_to_true_masks(IMAGES, MASKS))
+    names = ["whole", "crop", "whole + crop", "whole + shape", "whole + crop + shape"]
+    names += ["(true crop)", "(whole + true crop)"]
+    values = {name: np.empty((len(Y), 3)) for name in names}
+    for fold, (learning, test) in enumerate(FOLDS):
+        segmenter = FrozenEstimator(UNetSegmenter.load(folder / f"all_{fold}.keras"))
+        crop = make_pipeline(ROICropper(segmenter), deep).fit_transform(IMAGES)
+        masked = ROICropper(segmenter, as_mask=True)
+        shape = make_pipeline(masked, ShapeStatistics()).fit_transform(IMAGES)
+        blocks = {"whole": whole, "crop": crop, "shape": shape, "true crop": truth}
+        decisions = {}
+        for block, rows in blocks.items():
+            model = make_pipeline(StandardScaler(), SVC(C=10, class_weight="balanced"))
+            decisions[block] = model.fit(rows[learning], Y[learning]).decision_function(rows[test])
+        for name in names:
+            parts = name.strip("()").split(" + ")
+            values[name][test] = np.mean([decisions[part] for part in parts], axis=0)
+    print("\nSupport vector machines of each part; decision functions of several are averaged.")
+    print(
+        f"{'':22} {'malignant, AUC':22} {'difference':24} {'three classes: AUC':22} balanced acc."
+    )
+    for name in names:
+        report(name, values[name], values["whole"])
+
+
+def report(name, values, reference):
+    two = (values - values[:, :1])[:, 1], (reference - reference[:, :1])[:, 1], Y == 1
+    two = [value[HAS_LESION] for value in two]
+    gain = with_interval(
+        lambda a, b, y: roc_auc_score(y, a) - roc_auc_score(y, b), GROUPS[HAS_LESION], *two
+    )
+    malignant = with_interval(lambda a, _, y: roc_auc_score(y, a), GROUPS[HAS_LESION], *two)
+    three = with_interval(mean_auc, GROUPS, values, Y)
+    accuracy = with_interval(
+        lambda a, y: balanced_accuracy_score(y, a.argmax(axis=1)), GROUPS, values, Y
+    )
+    print(f"{name:22} {malignant:22} {gain:24} {three:22} {accuracy}", flush=True)
+
+
+def mean_auc(values, y):
+    return np.mean([roc_auc_score(y == k, values[:, k]) for k in range(3)])
+
+
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+for task in sys.argv[2:] or ["train", "scores", "benefit"]:
+    {"train": train, "scores": scores, "benefit": benefit}[task](folder)

@@ -1,0 +1,72 @@
+"""Regions as rows: what the bus keeps of segmenters."""
+
+import numpy as np
+
+from featbus.base import ImageEstimator
+from featbus.bus._run import Rows
+
+
+def _pack(region):
+    """Return height, width and pixels of a region as bytes, eight pixels each."""
+    size = np.array(region.shape, dtype="<u4").view(np.uint8)
+    return np.concatenate([size, np.packbits(region)])
+
+
+def unpack(row):
+    """Return a region that `PackedRegions` packed.
+
+    Parameters
+    ----------
+    row : ndarray of uint8
+        The row.
+
+    Returns
+    -------
+    ndarray of bool of shape (height, width)
+        The region.
+    """
+    height, width = row[:8].view("<u4").tolist()
+    pixels = np.unpackbits(row[8:], count=height * width)
+    return pixels.reshape(height, width).astype(bool)
+
+
+class PackedRegions(ImageEstimator):
+    """The regions that a segmenter predicts, as rows whose length depends on the image's size.
+
+    Parameters
+    ----------
+    segmenter : estimator
+        A fitted segmenter.
+    """
+
+    _wraps = "segmenter"
+
+    def __init__(self, segmenter):
+        self.segmenter = segmenter
+
+    def transform(self, X):
+        """Return the packed region of each image.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of object of shape (n_images,)
+            Arrays of uint8.
+        """
+        rows = np.empty(len(X), dtype=object)
+        for index, region in enumerate(self.segmenter.predict(X)):
+            rows[index] = _pack(np.asarray(region, dtype=bool))
+        return rows
+
+
+class RegionRows(Rows):
+    """Rows of any length, and the errors of images without one."""
+
+    def _place(self, index, row):
+        if self._array is None:
+            self._array = np.empty(len(self.batch), dtype=object)
+        self._array[index] = row
