@@ -46,13 +46,14 @@ SETTINGS = {
     "encoder_options": {"alpha": 0.35},
     "input_size": 192,
     "epochs": 36,
+    "validation_share": 0,
     "views": 2,
 }
 
 
 def train(folder):
-    for fold, (learning, _) in enumerate(FOLDS):
-        for kind in KINDS:
+    for kind in KINDS:
+        for fold, (learning, _) in enumerate(FOLDS):
             path = folder / f"{kind}_{fold}.keras"
             if path.exists():
                 continue

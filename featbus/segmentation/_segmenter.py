@@ -146,8 +146,8 @@ class UNetSegmenter(Segmenter):
         Weight of the pixels inside the masks in the cross-entropy; more than 1 for small lesions.
     augmentation : Augmentation, None or False, default=None
         Random changes of images and masks in training, drawn again in each epoch. None: rotations
-        by up to 15 degrees, shifts by 10 and zooms by 15 percent, shears, changes of brightness by
-        30 percent, and mirror images. False: no changes.
+        by up to 20 degrees, shifts by 10 and zooms by 30 percent, shears, 0.5 to 1.6 times the
+        brightness, and mirror images. False: no changes.
     views : {1, 2}, default=1
         2 averages the probabilities of an image and of its mirror image.
     engine : {"keras", "openvino"}, default="keras"

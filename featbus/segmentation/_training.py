@@ -16,7 +16,7 @@ from featbus.segmentation._unet import build_unet, overlap_loss
 
 # Stronger than for classification: outlines move with their images.
 _AUGMENTATION = Augmentation(
-    rotation=15, shear=0.1, zoom=0.15, brightness=(0.7, 1.3), horizontal_flip=True
+    rotation=20, shear=0.15, zoom=0.3, brightness=(0.5, 1.6), horizontal_flip=True
 )
 
 
