@@ -110,7 +110,7 @@ def stratified_folds(y, groups, n_folds, random_state):
     return list(StratifiedGroupKFold(n_folds).split(y, y, np.argsort(order)[codes]))
 
 
-def validation_split(y, groups, share, random_state):
+def validation_split(y, groups, share, random_state, needed=None):
     """Split training data into a part to learn from and a part for validation.
 
     Parameters
@@ -123,11 +123,15 @@ def validation_split(y, groups, share, random_state):
         Approximate share for validation, up to 0.5; 0 for none.
     random_state : int
         Seed.
+    needed : ndarray of bool of shape (n_samples,), default=None
+        Samples of which at least one must be learned from, and another one, if possible, be used
+        for validation. None: all.
 
     Returns
     -------
     learning, watching : ndarray of int
-        Positions of the two parts; every class is in both.
+        Positions of the two parts; every class is in both. Of several splits, the one whose
+        validation part is closest to its share.
 
     Raises
     ------
@@ -140,11 +144,17 @@ def validation_split(y, groups, share, random_state):
     labels = np.unique(y)
     n_groups = [len(np.unique(names[y == label])) for label in labels]
     n_folds = min(round(1 / share), *n_groups, len(y))
-    for learning, watching in (
-        stratified_folds(y, groups, n_folds, random_state) if n_folds > 1 else []
-    ):
-        if set(y[learning]) == set(y[watching]) == set(labels):
-            return learning, watching
+    needed = np.ones(len(y), dtype=bool) if needed is None else needed
+
+    def is_usable(learning, watching):
+        return set(y[learning]) == set(y[watching]) == set(labels) and needed[learning].any()
+
+    def badness(learning, watching):
+        return not needed[watching].any(), abs(len(watching) - share * len(y))
+
+    splits = stratified_folds(y, groups, n_folds, random_state) if n_folds > 1 else []
+    if usable := [split for split in splits if is_usable(*split)]:
+        return min(usable, key=lambda split: badness(*split))
     raise ValueError(
         "No split into images to train on and validation images has every class on both sides, "
         f"and each group on one side: the classes have {n_groups} groups. Expected 2 at least, and "

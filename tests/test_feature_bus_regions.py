@@ -15,6 +15,7 @@ from featbus import (
     make_breast_ultrasound,
 )
 from featbus.images import ImageError
+from featbus.parameters import InvalidParameterError
 from featbus.segmentation import Segmenter
 
 
@@ -104,6 +105,14 @@ def test_an_image_without_an_answer_is_named(on_error, memory, log):
     with pytest.raises(ImageError, match="^image 2: found 64 NaN"):
         bus.predict(images)
     assert len(bus.predict(images[:2])) == 2
+
+
+@pytest.mark.parametrize("images", [noise((8, 8), (8, 8)), noise((8, 8), (9, 8))])
+def test_regions_are_no_rows(images, log, tmp_path):
+    bus = FeatureBus(CountingSegmenter(log)).fit(images)
+    for use in (bus.transform, lambda X: bus.to_parquet(X, tmp_path / "rows")):
+        with pytest.raises(InvalidParameterError, match="makes images, expected rows"):
+            use(images)
 
 
 def test_extractors_have_no_regions():

@@ -23,6 +23,7 @@ from featbus import (
 )
 from featbus.evaluation import importance_map
 from featbus.images import ImageError, as_mask, with_mask
+from featbus.parameters import InvalidParameterError
 from featbus.segmentation import Segmenter, crop_to_true_masks
 
 
@@ -335,6 +336,34 @@ def test_true_masks():
         crop_to_true_masks(data.images[:2], [data.masks[0], np.zeros((9, 9))])
     with pytest.raises(ImageError, match=r"^image 0: found no mask"):
         crop_to_true_masks(data.images[:1], [None])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        [np.ones((20, 30), bool)],
+        [np.ones((9, 9), bool)] * 2,
+        [np.ones((20, 30))] * 2,
+        [np.full((20, 30), np.nan)] * 2,
+    ],
+)
+def test_what_another_segmenter_returns_is_checked(found):
+    class Foreign(BaseEstimator):
+        def predict(self, X):
+            return found
+
+    images = np.full((2, 20, 30), 0.5)
+    with pytest.raises(InvalidParameterError, match=r"segmenter is .*Foreign.*, expected a bool"):
+        ROICropper(FrozenEstimator(Foreign())).fit(images).transform(images)
+
+
+def test_a_trained_segmenter_does_not_outlive_another_fit():
+    images = np.full((2, 20, 30), 0.5)
+    masks = images > 0.2
+    cropper = ROICropper(Learner()).fit(images, masks=masks)
+    cropper.set_params(segmenter=FrozenEstimator(ThresholdSegmenter())).fit(images)
+    assert not hasattr(cropper, "segmenter_")
 
 
 def test_errors_name_the_image():

@@ -1,17 +1,20 @@
 """Scores of segmentations, and outlines on images."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 
 from featbus import (
     FeatureBus,
     IntensityStatistics,
+    Resize,
     ROICropper,
+    ShapeStatistics,
     ThresholdSegmenter,
     explain,
     make_breast_ultrasound,
@@ -140,6 +143,24 @@ def test_class_and_outline_of_one_image(names, wrap):
     name = names[label] if names else label
     assert ax.get_title() == f"{name}, probability {probability:.2f}"
     assert len(ax.collections) == 1
+
+
+def test_an_explanation_shows_the_outline_that_was_used():
+    data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
+    cropper = ROICropper(ThresholdSegmenter(), as_mask=True)
+    crop = make_pipeline(ROICropper(None), IntensityStatistics())
+    lesion = make_union(crop, ShapeStatistics())
+    pipeline = make_pipeline(
+        Resize((64, 100)),
+        make_union(crop, make_pipeline(cropper, lesion)),
+        LogisticRegression(max_iter=10_000),
+    ).fit(data.images, data.target)
+    ax = explain(pipeline, data.images[0])
+    assert ax.images[0].get_array().shape == (64, 100)
+    (region,) = cropper.predict(Resize((64, 100)).transform(data.images[:1]))
+    (path,) = ax.collections[0].get_paths()
+    area = cv2.contourArea(path.vertices.astype(np.float32))
+    assert area == pytest.approx(region.sum(), rel=0.02)
 
 
 def test_an_explanation_needs_a_segmenter():

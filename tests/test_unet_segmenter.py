@@ -1,5 +1,6 @@
 """UNetSegmenter."""
 
+import io
 import json
 import pickle
 import zipfile
@@ -14,6 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from featbus import FeatureBus, IntensityStatistics, ROICropper, UNetSegmenter, load_busi
+from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
 from featbus.images import ImageError
 from featbus.networks import find_source
@@ -25,6 +27,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras' own
 ]
 
+# Fewer epochs are enough.
+GENTLE = Augmentation(rotation=15, shear=0.1, zoom=0.15, brightness=(0.7, 1.3))
 SMALL = {"encoder": "mobilenet", "encoder_weights": None, "encoder_options": {"alpha": 0.25}}
 # The served paper's skips, and those of the table of taps, with the encoder's widths.
 SKIPS = {
@@ -59,7 +63,7 @@ def segmenter(**options):
 @pytest.fixture(scope="module")
 def fitted():
     images, masks = pictures(40)
-    options = {"epochs": 12, "validation_share": 0.2}
+    options = {"epochs": 12, "validation_share": 0.2, "augmentation": GENTLE}
     return segmenter(**options).fit(images[:32], masks[:32]), images[32:], masks[32:]
 
 
@@ -245,6 +249,22 @@ def test_the_validation_part_has_its_share(n_empty):
         assert 3 <= np.sum(~has_region[watching]) <= 5
 
 
+@pytest.mark.parametrize("seed", range(30, 35))
+def test_the_only_region_is_learned_from(seed):
+    has_region = np.arange(12) == 5
+    learning, watching = segmenter(validation_share=0.2, random_state=seed)._split(has_region, None)
+    assert has_region[learning].any()
+    assert len(watching) in (2, 3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_validation_part_is_not_the_largest_group(seed):
+    groups = np.repeat(range(5), [30, 1, 1, 1, 1])
+    unet = segmenter(validation_share=0.1, random_state=seed)
+    _, watching = unet._split(np.ones(34, bool), groups)
+    assert len(watching) < 4
+
+
 @pytest.mark.slow
 def test_extreme_masks():
     images, masks = pictures(8, empty=(0, 1, 3, 4))
@@ -285,8 +305,8 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch):
     images, masks = pictures()
     options = {"epochs": 3, "validation_share": 0.3}
     whole = segmenter(**options).fit(images, masks)
-    path = tmp_path / "unet.npz"
-    unet = segmenter(**options, checkpoint=path)
+    folder = tmp_path / "trainings"
+    unet = segmenter(**options, checkpoint=folder)
     run_epoch = Training.run_epoch
 
     def killed_in_the_next(training, *arguments):
@@ -298,7 +318,7 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch):
         patch.setattr(Training, "run_epoch", killed_in_the_next)
         with pytest.raises(Killed):
             unet.fit(images, masks)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["unet.npz"]
+    (path,) = folder.iterdir()
     epochs = []
     monkeypatch.setattr(
         Training,
@@ -314,13 +334,44 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
     unet.fit(images, masks)
     assert epochs == list(range(after, 3))
+    clone(unet).set_params(epochs=1).fit(images, masks)
+    clone(unet).set_params(epochs=1).fit(images[::-1], masks[::-1])
+    assert epochs == [*range(after, 3), 0, 0]
+    assert len(list(folder.iterdir())) == 3
+    for content in (path.read_bytes()[:1000], b"", without(path, "best_0")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path.name}' cannot be read.* to train anew"):
+            unet.fit(images, masks)
+    with np.load(next(file for file in folder.iterdir() if file != path)) as other:
+        np.savez(path, **other)
     with pytest.raises(ValueError, match="written for other images, masks or"):
-        unet.fit(images[::-1], masks[::-1])
-    with pytest.raises(ValueError, match="written for other images, masks or"):
-        clone(unet).set_params(learning_rate=1e-5).fit(images, masks)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cannot be read"):
         unet.fit(images, masks)
+    with pytest.raises(OSError, match="Not a directory"):
+        unet.set_params(checkpoint=path / "folder").fit(images, masks)
+
+
+def without(path, name):
+    """Return the bytes of a checkpoint without one of its arrays."""
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file if key != name}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_is_an_error(monkeypatch):
+    from featbus.segmentation._training import Training
+
+    images, masks = pictures()
+    for share in (0, 0.3):
+        unet = segmenter(learning_rate=1e30, validation_share=share)
+        with pytest.raises(ValueError, match="diverged.*smaller learning_rate than 1e.30"):
+            unet.fit(images, masks)
+        assert not hasattr(unet, "weights_")
+    losses = iter([(np.nan, 0.5), (0.7, 0.5), (np.nan, 0.5), (0.9, 0.5)])
+    monkeypatch.setattr(Training, "_validate", lambda *_: next(losses))
+    assert segmenter(epochs=4).fit(images, masks).best_epoch_ == 2
 
 
 @pytest.mark.slow
@@ -339,10 +390,50 @@ def test_save_and_load(fitted, tmp_path):
 
     model = keras.saving.load_model(path, compile=False)
     assert model.output_shape == (None, 64, 64, 1)
+    with pytest.raises(ValueError, match=r"expected a name that ends in '\.keras'"):
+        unet.save(tmp_path / "lesions.h5")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["cut off", "no parameters", "other weights", "no file"])
+def test_changed_weights_and_encoders_are_noticed(fitted, tmp_path):
+    unet, images, _ = fitted
+    changed = clone_fitted(unet)
+    changed.weights_[-1][...] = 20
+    bus = FeatureBus(FrozenEstimator(changed), memory=tmp_path / "rows.sqlite").fit(images)
+    assert changed.predict(images).all()
+    assert bus.predict(images).all()
+    changed.weights_[-1][...] = -20
+    assert not changed.predict(images).any()
+    assert not bus.predict(images).any()
+    changed.save(tmp_path / "changed.keras")
+    assert not UNetSegmenter.load(tmp_path / "changed.keras").predict(images).any()
+    changed.set_params(encoder="mobilenet_v2", encoder_options={"alpha": 0.35})
+    with pytest.raises(InvalidParameterError, match="expected the one that the segmenter was fit"):
+        changed.predict(images)
+
+
+@pytest.mark.slow
+def test_a_bus_trains_the_segmenter_inside():
+    images, masks = pictures()
+    cropper = ROICropper(FeatureBus(segmenter(epochs=1)))
+    cropper.fit(images, masks=masks, groups=np.repeat(np.arange(6), 2))
+    assert cropper.predict(images).shape == masks.shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "cut off",
+        "no parameters",
+        "other digest",
+        "other encoder",
+        "wrong parameter",
+        "wrong history",
+        "wrong indices",
+        "no file",
+    ],
+)
 def test_damaged_files(fitted, tmp_path, damage):
     path = tmp_path / "lesions.keras"
     fitted[0].save(path)
@@ -356,15 +447,23 @@ def test_damaged_files(fitted, tmp_path, damage):
     else:
         with zipfile.ZipFile(path) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
+        found = json.loads(parts["featbus.json"])
+        parameters = found["parameters"]
         if damage == "no parameters":
             del parts["featbus.json"]
         else:
-            found = json.loads(parts["featbus.json"])
-            parts["featbus.json"] = json.dumps(found | {"digest": "0" * 64})
+            found |= {
+                "other digest": {"digest": "0" * 64},
+                "other encoder": {"parameters": parameters | {"encoder": "mobilenet_v2"}},
+                "wrong parameter": {"parameters": parameters | {"batch_size": -1}},
+                "wrong history": {"history": "boo"},
+                "wrong indices": {"validation_indices": [1.5]},
+            }[damage]
+            parts["featbus.json"] = json.dumps(found)
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in parts.items():
                 archive.writestr(name, content)
-    expected = "changed after saving" if damage == "other weights" else "cannot be loaded"
+    expected = "changed after saving" if damage == "other digest" else "cannot be loaded"
     with pytest.raises(ValueError, match=expected):
         UNetSegmenter.load(path)
 
@@ -383,7 +482,6 @@ def test_in_a_bus_the_weights_are_part_of_the_key(fitted, tmp_path):
     unet, images, _ = fitted
     other = clone_fitted(unet)
     other.weights_ = [weight * 1.5 for weight in unet.weights_]
-    other._digest_ = "other"
     croppers = [ROICropper(FrozenEstimator(one)) for one in (unet, other)]
     assert fingerprint(croppers[0]) != fingerprint(croppers[1])
     pipeline = make_pipeline(croppers[0], IntensityStatistics())
@@ -401,6 +499,7 @@ def test_real_images():
     chosen = np.flatnonzero(busi.target != 2)[::8]
     half = len(chosen) // 2
     encoder = {"encoder": "mobilenet_v2", "encoder_options": {"alpha": 0.35}}
-    unet = segmenter(**encoder, encoder_weights=weights, input_size=96, epochs=12, batch_size=8)
+    training = {"input_size": 96, "epochs": 12, "batch_size": 8, "augmentation": GENTLE}
+    unet = segmenter(**encoder, encoder_weights=weights, **training)
     unet.fit(busi.images[chosen[:half]], busi.masks[chosen[:half]])
     assert unet.score(busi.images[chosen[half:]], busi.masks[chosen[half:]]) > 0.3

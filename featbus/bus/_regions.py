@@ -4,6 +4,7 @@ import numpy as np
 
 from featbus.base import ImageEstimator
 from featbus.bus._run import Rows
+from featbus.segmentation import find_regions
 
 
 def _pack(region):
@@ -58,8 +59,8 @@ class PackedRegions(ImageEstimator):
             Arrays of uint8.
         """
         rows = np.empty(len(X), dtype=object)
-        for index, region in enumerate(self.segmenter.predict(X)):
-            rows[index] = _pack(np.asarray(region, dtype=bool))
+        for index, region in enumerate(find_regions(self.segmenter, X)):
+            rows[index] = _pack(region)
         return rows
 
 

@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
-from featbus.base import FeatureExtractor, iter_images, thread_limit
+from featbus.base import FeatureExtractor, ImageTransformer, iter_images, thread_limit
 from featbus.bus._fingerprint import DIGEST_SIZE, fingerprint, update_with_file
 from featbus.bus._store import FeatureStore, chunked, new_owner
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
@@ -147,6 +147,11 @@ def _finish(last, prepared):
     """Run the last step; return the rows."""
     if _runs_in_two_parts(last):
         return list(last._stack_rows(prepared, len(prepared)))
+    if isinstance(last, ImageTransformer):
+        raise InvalidParameterError(
+            f"transformer ends with {last!r}, which makes images, expected rows of features. Put "
+            "an extractor after it; the regions of a segmenter are what `predict` returns."
+        )
     rows = list(np.asarray(last.transform(prepared)))
     if len(rows) != len(prepared):
         raise InvalidParameterError(

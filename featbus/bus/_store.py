@@ -474,9 +474,10 @@ class FeatureStore:
             Number of rows dropped.
         """
         with self._reporting() as connection:
-            dropped = connection.execute("DELETE FROM feature").rowcount
-            connection.execute("DELETE FROM transformer")
-            connection.execute("DELETE FROM claim")
+            with _transaction(connection):
+                dropped = connection.execute("DELETE FROM feature").rowcount
+                connection.execute("DELETE FROM transformer")
+                connection.execute("DELETE FROM claim")
             self._shrink(connection)
         return dropped
 

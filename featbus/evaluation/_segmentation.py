@@ -5,14 +5,16 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 from scipy.ndimage import binary_erosion, distance_transform_edt
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
+from featbus.base import ImageTransformer
 from featbus.images import at_index, fill_mask, to_float, to_gray
 from featbus.io import read_item, read_mask
 from featbus.parameters import Interval, PairOf, as_pair, check_parameters
 from featbus.regions import dice
 from featbus.segmentation import ROICropper, Segmenter
-from featbus.steps import all_steps
+from featbus.steps import steps_of, unwrap
 
 _QUALITY = ["dice", "iou", "precision", "recall", "hausdorff_95", "surface_distance"]
 _CONSTRAINTS = {"spacing": [PairOf(Interval(Real, 0, None, closed="neither"))]}
@@ -181,8 +183,8 @@ def explain(pipeline, image, *, target_names=None, ax=None):
     Returns
     -------
     matplotlib.axes.Axes
-        The image with the outline of the region that was found; the title tells the predicted class
-        and, if the classifier has `predict_proba`, its probability.
+        The image, as earlier steps leave it, with the outline of the region that was found; the
+        title tells the predicted class and, if the classifier has `predict_proba`, its probability.
 
     Raises
     ------
@@ -193,24 +195,38 @@ def explain(pipeline, image, *, target_names=None, ax=None):
     --------
     plot_segmentation : Compare a found outline with the true one.
     """
-    finders = [step for step in all_steps(pipeline) if isinstance(step, (ROICropper, Segmenter))]
-    if not finders:
+    image = read_item(image, None)
+    seen, region = _find(pipeline, image)
+    if region is None:
         raise ValueError(
             f"{type(pipeline).__name__} has no ROICropper and no segmenter, expected one: only "
             "they find outlines."
         )
-    image = read_item(image, None)
-    # The cropper, which comes before its segmenter, leaves specks out.
-    (region,) = finders[0].predict([image])
-    ax = plot_segmentation(image, predicted_mask=region, ax=ax)
+    ax = plot_segmentation(seen, predicted_mask=region, ax=ax)
     ax.set_title(_verdict(pipeline, image, target_names))
     return ax
+
+
+def _find(estimator, image):
+    """Return the region that the first finder in an estimator finds, and the image it gets."""
+    # A cropper, which comes before its segmenter, leaves specks out.
+    is_cropper = isinstance(estimator, ROICropper) and estimator.segmenter is not None
+    if is_cropper or isinstance(estimator, Segmenter):
+        (region,) = estimator.predict([image])
+        return image, region
+    for _, step in steps_of(estimator):
+        seen, region = _find(step, image)
+        if region is not None:
+            return seen, region
+        if isinstance(estimator, Pipeline) and isinstance(unwrap(step), ImageTransformer):
+            (image,) = step.transform([image])
+    return image, None
 
 
 def _verdict(pipeline, image, target_names):
     (label,) = pipeline.predict([image])
     position = list(pipeline.classes_).index(label)
-    text = str(label) if target_names is None else target_names[position]
+    text = str(label if target_names is None else target_names[position])
     if hasattr(pipeline, "predict_proba"):
         text += f", probability {pipeline.predict_proba([image])[0, position]:.2f}"
     return text

@@ -325,7 +325,7 @@ class FineTunedFeatures(NetworkFeatures):
     """
 
     # 3: the split of scikit-learn's StratifiedKFold and StratifiedGroupKFold.
-    _algorithm_version = 3
+    _algorithm_version = 4
 
     _parameter_constraints = {
         "unfreeze": [StrOptions({"top", "all", *STAGES}), None],

@@ -8,7 +8,41 @@ from sklearn.utils import check_consistent_length
 from featbus.base import ImageTransformer
 from featbus.images import ImageError, as_batch, at_index, restrict
 from featbus.io import read_mask
+from featbus.parameters import InvalidParameterError
 from featbus.regions import dice
+
+
+def find_regions(segmenter, images):
+    """Let a segmenter, which may be another library's, find the regions of images.
+
+    Parameters
+    ----------
+    segmenter : estimator
+        Its `predict` returns a bool mask of each image.
+    images : sequence of ndarray
+        Checked images.
+
+    Returns
+    -------
+    list of ndarray of bool of shape (height, width)
+        The regions.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `predict` returns anything else.
+    """
+    found = segmenter.predict(images)
+    regions = [np.asarray(region) for region in found] if np.iterable(found) else []
+    expected = [image.shape[:2] for image in images]
+    if [region.shape for region in regions] == expected and all(r.dtype == bool for r in regions):
+        return regions
+    kinds = sorted({f"{region.dtype} {region.shape}" for region in regions})[:3]
+    raise InvalidParameterError(
+        f"segmenter is {segmenter!r}, whose predict returned {len(regions)} regions for "
+        f"{len(images)} images, among them {kinds}, expected a bool array of each image's height "
+        "and width."
+    )
 
 
 class Segmenter(ImageTransformer):

@@ -21,6 +21,7 @@ from featbus.parameters import (
     as_pair,
     check_parameters,
 )
+from featbus.segmentation._base import find_regions
 from featbus.steps import learns
 
 _BATCH = 32  # images segmented at a time
@@ -142,7 +143,7 @@ class ROICropper(ImageTransformer):
 
     ``ROICropper(None)`` is for several branches that rest on one segmentation, as the user guide
     shows. On images that are masked to an expert's outline, it makes the crops of
-    `featbus.segmentation.crop_to_true_masks`, and what is said there applies.
+    `featbus.segmentation.crop_to_true_masks`, but for `min_area`, and what is said there applies.
 
     In cross-validation, the segmenter must not have seen the masks of the test images. Either pass
     ``FrozenEstimator(segmenter)`` with a segmenter that was fitted on other patients, or let `fit`
@@ -216,6 +217,7 @@ class ROICropper(ImageTransformer):
         """
         self._check_parameters()
         self._check_batch(X, reset=True)
+        vars(self).pop("segmenter_", None)
         if not learns(self.segmenter):
             return self
         if masks is None:
@@ -288,7 +290,7 @@ class ROICropper(ImageTransformer):
     def _iter_found(self, images):
         """Yield images and the parts of their regions that count."""
         for image, region in self._iter_regions(iter(images)):
-            yield image, _select(np.asarray(region, dtype=bool), self.component, self.min_area)
+            yield image, _select(region, self.component, self.min_area)
 
     def _iter_regions(self, images):
         """Yield images and their regions; an image whose mask was the region has none any more."""
@@ -298,7 +300,7 @@ class ROICropper(ImageTransformer):
         segmenter, start = self._segmenter(), 0
         while batch := list(islice(images, _BATCH)):
             try:
-                regions = segmenter.predict(batch)
+                regions = find_regions(segmenter, batch)
             except ImageError as error:
                 raise error.at(None if error.index is None else start + error.index) from error
             yield from zip(batch, regions)

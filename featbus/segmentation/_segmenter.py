@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import os
 import shutil
 import tempfile
@@ -44,6 +45,7 @@ from featbus.networks import (
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
+    InvalidParameterError,
     Options,
     PairOf,
     StrOptions,
@@ -54,6 +56,7 @@ from featbus.segmentation._training import Training
 from featbus.segmentation._unet import build_unet
 
 _PARAMETERS = "featbus.json"  # in a saved file
+_LONGEST = 1 << 26  # bytes of it
 
 
 def _to_input(image, size):
@@ -106,7 +109,13 @@ class _TrainedUNet(KerasSource):
 
     def build(self):
         model = build_unet(self._source, self._source.build())
-        model.set_weights(self._weights)
+        try:
+            model.set_weights(self._weights)
+        except ValueError as error:
+            raise InvalidParameterError(
+                f"encoder is {self._source}, expected the one that the segmenter was fitted with. "
+                "Set it and encoder_options back, or call fit again."
+            ) from error
         return model
 
     def find_taps(self, base):
@@ -153,7 +162,8 @@ class UNetSegmenter(Segmenter):
     engine : {"keras", "openvino"}, default="keras"
         What `predict` runs on, see `DeepFeatures`.
     checkpoint : path or None, default=None
-        File to which `fit` writes after each epoch, and from which it goes on if it was stopped.
+        Folder in which `fit` writes down after each epoch how far it has come, to go on from there
+        if it was stopped. Each set of images, masks and parameters has a file of its own.
     random_state : int, default=0
         Seed of the split, of the order and changes of the images, and of random weights.
     verbose : bool, default=False
@@ -236,6 +246,8 @@ class UNetSegmenter(Segmenter):
         "verbose": ["boolean"],
     }
 
+    __metadata_request__fit = {"masks": True, "groups": True}
+
     def __init__(
         self,
         encoder="mobilenet",
@@ -298,8 +310,8 @@ class UNetSegmenter(Segmenter):
             If an image or a mask is invalid, or a mask has another size than its image; the message
             names the image.
         ValueError
-            If `X` is no batch of images, a parameter is invalid, all masks are empty, or
-            `checkpoint` belongs to another training.
+            If `X` is no batch of images, a parameter is invalid, all masks are empty, the training
+            diverges, or a file in `checkpoint` is damaged.
         """
         self._check_parameters()
         batch = self._check_batch(X, reset=True)
@@ -313,16 +325,18 @@ class UNetSegmenter(Segmenter):
             raise ValueError("All masks are empty, expected at least one with a region.")
         learning, self.validation_indices_ = self._split(has_region, groups)
         training = Training(source, images, regions, self)
-        key = None
+        key = path = None
         if self.checkpoint is not None:
+            os.makedirs(self.checkpoint, exist_ok=True)
             key = self._key(source, images, regions, learning)
-            if os.path.exists(self.checkpoint):
-                training.load(self.checkpoint, key)
-        self._train(training, learning, key)
+            path = os.path.join(self.checkpoint, f"{key[:16]}.npz")
+            if os.path.exists(path):
+                training.load(path, key)
+        self._train(training, learning, path, key)
+        training.check()
         self.weights_ = training.best_weights
         self.history_ = training.history
         self.n_epochs_, self.best_epoch_ = training.epoch, training.best_epoch
-        self._digest_ = _digest(self.weights_)
         return self
 
     def _split(self, has_region, groups):
@@ -332,7 +346,8 @@ class UNetSegmenter(Segmenter):
         # A few images of one kind must not make the validation part larger.
         is_rare = min(n_groups) * self.validation_share < 1
         kinds = np.zeros(len(names), int) if is_rare else has_region.astype(int)
-        return validation_split(kinds, groups, self.validation_share, int(self.random_state))
+        share, seed = self.validation_share, int(self.random_state)
+        return validation_split(kinds, groups, share, seed, needed=has_region)
 
     def _load(self, batch, masks, size):
         """Read images and masks, and bring them to the network's size."""
@@ -356,7 +371,7 @@ class UNetSegmenter(Segmenter):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
-    def _train(self, training, learning, key):
+    def _train(self, training, learning, path, key):
         with tqdm(
             total=self.epochs,
             initial=training.epoch,
@@ -369,8 +384,8 @@ class UNetSegmenter(Segmenter):
                 if len(self.validation_indices_) and waited >= self.patience:
                     break
                 training.run_epoch(learning, self.validation_indices_)
-                if self.checkpoint is not None:
-                    training.save(self.checkpoint, key)
+                if path is not None:
+                    training.save(path, key)
                 latest = {name: f"{values[-1]:.3f}" for name, values in training.history.items()}
                 progress.set_postfix(latest, refresh=False)
                 progress.update()
@@ -431,7 +446,8 @@ class UNetSegmenter(Segmenter):
 
     def _network(self):
         check_is_fitted(self)
-        source = _TrainedUNet(self._source(), self.weights_, self._digest_)
+        # Not remembered: whoever changes the weights gets other regions, and other rows.
+        source = _TrainedUNet(self._source(), self.weights_, _digest(self.weights_))
         return Network(source, ("probability",), ("flatten",), self.engine)
 
     def _check_parameters(self):
@@ -451,10 +467,17 @@ class UNetSegmenter(Segmenter):
         path : str or os.PathLike
             The file, whose name ends in ".keras". Keras opens it, too.
 
+        Raises
+        ------
+        ValueError
+            If the name ends otherwise.
+
         See Also
         --------
         UNetSegmenter.load : Read such a file.
         """
+        if not os.fspath(path).endswith(".keras"):
+            raise ValueError(f"path is {os.fspath(path)!r}, expected a name that ends in '.keras'.")
         model = _TrainedUNet.build(self._network().source)
         # Keras goes by the name of the file.
         with tempfile.TemporaryDirectory() as folder, written_whole(path) as hidden:
@@ -469,9 +492,9 @@ class UNetSegmenter(Segmenter):
         parameters = self.get_params(deep=False)
         if isinstance(self.augmentation, Augmentation):
             parameters["augmentation"] = asdict(self.augmentation)
-        for name in ("encoder_weights", "checkpoint"):
-            if parameters[name] is not None:
-                parameters[name] = os.fspath(parameters[name])
+        if isinstance(self.encoder_weights, os.PathLike):
+            parameters["encoder_weights"] = os.fspath(self.encoder_weights)
+        del parameters["checkpoint"]  # a folder of this machine
         return {
             "featbus": __version__,
             "parameters": {name: as_plain(value) for name, value in parameters.items()},
@@ -479,7 +502,7 @@ class UNetSegmenter(Segmenter):
             "n_epochs": self.n_epochs_,
             "best_epoch": self.best_epoch_,
             "validation_indices": self.validation_indices_.tolist(),
-            "digest": self._digest_,
+            "digest": _digest(self.weights_),
         }
 
     @classmethod
@@ -501,20 +524,33 @@ class UNetSegmenter(Segmenter):
         ValueError
             If the file is damaged, or `save` did not write it. No code of a file is ever run.
         """
-        keras = import_keras()
+        import_keras()
         try:
             with zipfile.ZipFile(path) as archive:
+                if archive.getinfo(_PARAMETERS).file_size > _LONGEST:
+                    raise ValueError(f"{_PARAMETERS} is too long")
                 found = json.loads(archive.read(_PARAMETERS))
-            weights = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
             parameters = found["parameters"]
-            if isinstance(parameters["augmentation"], dict):
-                parameters["augmentation"] = Augmentation(**parameters["augmentation"])
+            if isinstance(changes := parameters["augmentation"], dict):
+                changes["brightness"] = tuple(changes["brightness"])
+                parameters["augmentation"] = Augmentation(**changes)
             segmenter = cls(**parameters)
-            segmenter.history_ = found["history"]
-            segmenter.n_epochs_, segmenter.best_epoch_ = found["n_epochs"], found["best_epoch"]
-            segmenter.validation_indices_ = np.array(found["validation_indices"], dtype=np.intp)
-            segmenter.weights_, segmenter._digest_ = weights, _digest(weights)
-            is_whole = found["digest"] == segmenter._digest_
+            segmenter._check_parameters()
+            segmenter.history_ = {
+                name: [float(value) for value in found["history"][name]]
+                for name in ("loss", "val_loss", "val_dice")
+            }
+            segmenter.n_epochs_ = int(found["n_epochs"])
+            segmenter.best_epoch_ = int(found["best_epoch"])
+            segmenter.validation_indices_ = np.array(
+                list(map(operator.index, found["validation_indices"])), dtype=np.intp
+            )
+            # Only the weights are taken from the file: a model in it could be anything.
+            source = segmenter._source()
+            model = build_unet(source, source.build())
+            model.load_weights(path)
+            segmenter.weights_ = model.get_weights()
+            is_whole = found["digest"] == _digest(segmenter.weights_)
         except FileNotFoundError:
             raise
         except Exception as error:  # what Keras raises here depends on what is in the file

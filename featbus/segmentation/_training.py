@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -75,9 +74,18 @@ class Training:
         self.history["loss"].append(float(np.mean(losses)))
         self.history["val_loss"].append(val_loss)
         self.history["val_dice"].append(val_dice)
-        best = min(self.history["val_loss"][:-1], default=np.inf)
-        if not val_loss >= best:  # also without validation images, where it is NaN
+        best = np.nanmin([*self.history["val_loss"][:-1], np.inf])
+        if val_loss < best or not len(watching):
             self.best_epoch, self.best_weights = self.epoch, self._model.get_weights()
+
+    def check(self):
+        """Refuse a training that led nowhere."""
+        weights = self.best_weights or [np.array(np.nan)]
+        if not all(np.isfinite(weight).all() for weight in weights):
+            raise ValueError(
+                "The training diverged: losses or weights are NaN or infinite. Use a smaller "
+                f"learning_rate than {self._rate:g}."
+            )
 
     def _iter_batches(self, parts):
         """Yield batches of changed images and regions, each made while the one before is used."""
@@ -139,7 +147,7 @@ class Training:
         parts = {
             "model": self._model.get_weights(),
             "optimizer": [np.asarray(variable) for variable in self._optimizer.variables],
-            "best": self.best_weights,
+            "best": self.best_weights or [],
         }
         arrays = {
             f"{name}_{i}": part for name, some in parts.items() for i, part in enumerate(some)
@@ -152,23 +160,31 @@ class Training:
         try:
             with np.load(path, allow_pickle=False) as file:
                 state = json.loads(str(file["state"]))
-                parts = {name: [] for name in ("model", "optimizer", "best")}
-                for name, some in parts.items():
-                    while f"{name}_{len(some)}" in file:
-                        some.append(file[f"{name}_{len(some)}"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                is_ours = state["key"] == key
+                if is_ours:
+                    self._take(state, file)
+        except Exception as error:  # what NumPy and Keras raise depends on the damage
             raise ValueError(
-                f"checkpoint is {os.fspath(path)!r}, which cannot be read ({error!r}): expected "
-                "what `fit` wrote. Name another file, or delete this one to train anew."
+                f"{os.fspath(path)!r} cannot be read ({error!r}): expected what `fit` wrote. "
+                "Delete it to train anew."
             ) from error
-        if state["key"] != key:
+        if not is_ours:
             raise ValueError(
-                f"checkpoint is {os.fspath(path)!r}, which was written for other images, masks or "
-                "parameters. Name another file, or delete this one to train anew."
+                f"{os.fspath(path)!r} was written for other images, masks or parameters. Delete it "
+                "to train anew."
             )
+
+    def _take(self, state, arrays):
+        """Take over what `save` wrote."""
+        parts = {name: [] for name in ("model", "optimizer", "best")}
+        for name, some in parts.items():
+            while f"{name}_{len(some)}" in arrays:
+                some.append(arrays[f"{name}_{len(some)}"])
+        if len(parts["best"]) != (len(parts["model"]) if state["best_epoch"] else 0):
+            raise ValueError("weights are missing")
         self._model.set_weights(parts["model"])
-        for variable, value in zip(self._optimizer.variables, parts["optimizer"]):
+        for variable, value in zip(self._optimizer.variables, parts["optimizer"], strict=True):
             variable.assign(value)
         self._rng.bit_generator.state = state["rng"]
-        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
-        self.history, self.best_weights = state["history"], parts["best"]
+        self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
+        self.history, self.best_weights = dict(state["history"]), parts["best"] or None

@@ -48,12 +48,11 @@ def build_unet(source, base, seed=0):
     seeds = count(1000 * seed)
 
     def convolve(kind, maps, *arguments, name, **options):
-        """Apply a convolution, batch normalization or else a bias, and ReLU."""
+        """Apply a convolution, batch normalization and ReLU."""
         initializer = keras.initializers.GlorotUniform(next(seeds))
-        options = {"use_bias": False, "kernel_initializer": initializer} | options
+        options |= {"use_bias": False, "kernel_initializer": initializer}
         maps = kind(*arguments, name=name, **options)(maps)
-        if not options["use_bias"]:
-            maps = keras.layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(maps)
+        maps = keras.layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(maps)
         return keras.layers.ReLU(name=f"{name}_relu")(maps)
 
     layers = keras.layers
@@ -64,9 +63,7 @@ def build_unet(source, base, seed=0):
         skip = convolve(layers.Conv2D, skip, width, 1, name=f"{name}_skip")
         maps = layers.Concatenate(name=f"{name}_join")([maps, skip])
         maps = convolve(layers.Conv2D, maps, width, 3, padding="same", name=name)
-    # At full size, batch normalization would take a quarter of the time of training.
-    options = {"strides": 2, "use_bias": True, "name": "decoder_up"}
-    maps = convolve(layers.Conv2DTranspose, maps, _WIDTHS[-1], 2, **options)
+    maps = convolve(layers.Conv2DTranspose, maps, _WIDTHS[-1], 2, strides=2, name="decoder_up")
     last = {
         "activation": "sigmoid",
         "kernel_initializer": keras.initializers.GlorotUniform(next(seeds)),
