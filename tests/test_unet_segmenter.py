@@ -299,9 +299,9 @@ class Killed(Exception):
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on(tmp_path, monkeypatch):
-    after = 2
     from featbus.segmentation._training import Training
 
+    after = 2
     images, masks = pictures()
     options = {"epochs": 3, "validation_share": 0.3}
     whole = segmenter(**options).fit(images, masks)

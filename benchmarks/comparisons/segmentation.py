@@ -5,7 +5,8 @@ python benchmarks/comparisons/segmentation.py FOLDER [train|scores|benefit ...]
 Needs the folders busi and weights in the folder that FEATBUS_TEST_DATA names. FOLDER keeps the ten
 trained segmenters, two for each of five folds: "lesions" is trained on images with a lesion, "all"
 on normal images, too. Groups of near-duplicates stay together. Intervals are 95 % percentile
-intervals of 2,000 resamplings of groups. Settings were chosen on the first fold.
+intervals of 2,000 resamplings of groups. Settings were chosen on the first fold. Scores are those
+of the folds that are trained, of the largest part of each region, as croppers use it.
 """
 
 import os
@@ -22,6 +23,7 @@ from sklearn.svm import SVC
 
 from featbus import (
     DeepFeatures,
+    FeatureBus,
     ROICropper,
     ShapeStatistics,
     ThresholdSegmenter,
@@ -75,28 +77,40 @@ def scores(folder):
     for kind in ("threshold", *KINDS):
         found, kept = np.empty(len(Y), dtype=object), np.full(len(Y), np.nan)
         for fold, (_, test) in enumerate(FOLDS):
-            segmenter = ThresholdSegmenter()
+            path, segmenter = folder / f"{kind}_{fold}.keras", ThresholdSegmenter()
             if kind != "threshold":
-                segmenter = UNetSegmenter.load(folder / f"{kind}_{fold}.keras")
-            found[test] = list(segmenter.predict(IMAGES[test]))
-            boxes = ROICropper(FrozenEstimator(segmenter)).find_boxes(IMAGES[test])
-            kept[test] = [share_kept(i, box) for i, box in zip(test, boxes)]
-        table = segmentation_scores(MASKS, found)
+                if not path.exists():
+                    continue
+                segmenter = UNetSegmenter.load(path)
+            # Boxes rest on the regions that are kept for `predict`.
+            bus = FeatureBus(FrozenEstimator(segmenter), memory=folder / "regions.sqlite")
+            cropper = ROICropper(bus)
+            found[test] = list(cropper.predict(IMAGES[test]))
+            kept[test] = [
+                share_kept(i, box) for i, box in zip(test, cropper.find_boxes(IMAGES[test]))
+            ]
+        seen = np.flatnonzero([region is not None for region in found])
+        if not len(seen):
+            continue
+        table = segmentation_scores(MASKS[seen], found[seen]).set_index(seen).reindex(range(len(Y)))
         print(f"\n{kind}\n{'':10} {'n':>4}  {'Dice':20}  {'median':20}  below 0.5  crop holds 90 %")
         parts = {"lesions": HAS_LESION, "benign": Y == 0, "malignant": Y == 1}
         parts |= {f"fold {fold}": in_fold(fold) & HAS_LESION for fold in range(5)}
         parts["folds 1-4"] = HAS_LESION & ~in_fold(0)
         for name, part in parts.items():
+            part = part & np.isin(np.arange(len(Y)), seen)
+            if not part.any():
+                continue
             dice, groups = table["dice"].to_numpy()[part], GROUPS[part]
             print(
                 f"{name:10} {part.sum():4}  {with_interval(np.mean, groups, dice):20}  "
                 f"{with_interval(np.median, groups, dice):20}  {np.mean(dice < 0.5):9.1%}  "
                 f"{np.mean(kept[part] >= 0.9):.1%}"
             )
-        large = table["predicted_area"].to_numpy()[~HAS_LESION] > 0.01
+        area = table["predicted_area"][~HAS_LESION].dropna()
         print(
             "normal images with a region above 1 % of the image: "
-            f"{with_interval(np.mean, GROUPS[~HAS_LESION], large.astype(float))}"
+            f"{with_interval(np.mean, GROUPS[area.index], area.to_numpy() > 0.01)}"
         )
 
 
@@ -141,9 +155,9 @@ def benefit(folder):
     values = {name: np.empty((len(Y), 3)) for name in names}
     for fold, (learning, test) in enumerate(FOLDS):
         segmenter = FrozenEstimator(UNetSegmenter.load(folder / f"all_{fold}.keras"))
-        crop = make_pipeline(ROICropper(segmenter), deep).fit_transform(IMAGES)
-        masked = ROICropper(segmenter, as_mask=True)
-        shape = make_pipeline(masked, ShapeStatistics()).fit_transform(IMAGES)
+        masked = ROICropper(segmenter, as_mask=True).fit_transform(IMAGES)
+        crop = make_pipeline(ROICropper(None), deep).fit_transform(masked)
+        shape = ShapeStatistics().fit_transform(masked)
         blocks = {"whole": whole, "crop": crop, "shape": shape, "true crop": truth}
         decisions = {}
         for block, rows in blocks.items():

@@ -224,7 +224,7 @@ class ROICropper(ImageTransformer):
             raise ValueError(
                 f"masks is None, expected the masks that {type(self.segmenter).__name__} learns "
                 "from: pass fit(..., masks=masks), for a pipeline with scikit-learn's metadata "
-                "routing enabled. Or pass a fitted segmenter: "
+                "routing enabled, or evaluate(..., masks=masks). Or pass a fitted segmenter: "
                 "ROICropper(FrozenEstimator(segmenter))."
             )
         options = {} if groups is None else {"groups": groups}
