@@ -28,6 +28,9 @@ class CountingSegmenter(Segmenter):
         self.log = log
         self.threshold = threshold
 
+    def _fingerprint_params(self):
+        return {"threshold": self.threshold}  # the file that `log` names changes with each use
+
     def _iter_regions(self, images):
         for image in images:
             with open(self.log, "ab") as file:

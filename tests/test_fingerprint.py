@@ -1,23 +1,34 @@
 """Fingerprints: equal if, and only if, the rows would be."""
 
+import copy
 import functools
 import importlib
 import os
+import platform
+import random
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
 from featbus.bus import FingerprintError, digest_image, fingerprint
 from featbus.bus import _run as module
+from featbus.bus._packages import _find_release, find_release
 from featbus.images import with_mask
 from featbus.io import ImageReadError
 
@@ -182,6 +193,13 @@ def test_learned_state_counts():
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
 
+GENERATOR = np.random.default_rng(0)
+
+
+def with_value(value):
+    return FunctionTransformer(double, kw_args={"a": value})
+
+
 class Local:
     def __reduce__(self):
         raise TypeError("not me")
@@ -190,29 +208,26 @@ class Local:
 @pytest.mark.parametrize(
     ("transformer", "message"),
     [
-        (FunctionTransformer(lambda rows: rows), "is '<lambda>' of module"),
-        (FunctionTransformer(double, kw_args={"a": np.random.default_rng()}), "Use a seed"),
-        (FunctionTransformer(double, kw_args={"a": np.random.RandomState(0)}), "Use a seed"),
-        (FunctionTransformer(double, kw_args={"a": Local()}), "cannot be pickled"),
+        (with_value(np.random.default_rng()), "kw_args.a is a Generator, .* Use a seed"),
+        (with_value(np.random.RandomState(0)), "Use a seed"),
+        (with_value(random.Random(0)), "Use a seed"),
+        (with_value(np.random.PCG64(0)), "Use a seed"),
+        (with_value([np.random.default_rng(0).normal]), "Use a seed"),
+        (FunctionTransformer(np.random.default_rng(0).normal), "Use a seed"),
+        (FunctionTransformer(lambda rows: rows + GENERATOR.normal()), "func.GENERATOR is a"),
+        (FunctionTransformer(lambda rows: eval("rows")), "calls eval, which hides code"),
+        (FunctionTransformer(np.frompyfunc(double, 1, 1)), "the ufunc .*numpy.vectorize"),
+        (with_value(iter([1])), "a list_iterator, which changes with each use"),
+        (with_value(Path(__file__).parent), "is the folder .* Name its files"),
+        (with_value(str(Path(__file__).parent)), "is the folder .* Name its files"),
+        (with_value(Local()), "cannot be pickled"),
+        (with_value(threading.Lock()), "cannot be pickled"),
+        (with_value(functools.reduce(lambda inner, _: [inner], range(5000))), "too deeply"),
     ],
 )
 def test_what_has_no_fingerprint(transformer, message):
     with pytest.raises(FingerprintError, match=message):
         fingerprint(transformer)
-
-
-def test_functions_of_main_have_none():
-    code = (
-        "from sklearn.preprocessing import FunctionTransformer\n"
-        "from featbus.bus import fingerprint, FingerprintError\n"
-        "def mine(X): return X\n"
-        "try: fingerprint(FunctionTransformer(mine))\n"
-        "except FingerprintError as error: print(error)"
-    )
-    arguments = [sys.executable, "-c", code]
-    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    assert "'mine' of module '__main__'" in output
-    assert "Move it to the top level of a module" in output
 
 
 MODULE = """
@@ -263,8 +278,6 @@ def test_methods_count_with_their_object(my_module):
     assert of(my_module.one.kind) != of(my_module.one.scale)
     tables = np.arange(256), np.arange(256)[::-1]
     assert of(tables[0].take) == of(tables[0].copy().take) != of(tables[1].take)
-    with pytest.raises(FingerprintError, match="Use a seed"):
-        of(np.random.default_rng(0).normal)
 
 
 def test_the_module_of_a_method_counts(my_module, tmp_path):
@@ -282,21 +295,271 @@ def test_the_module_of_a_method_counts(my_module, tmp_path):
     assert before != in_another_process()
 
 
-def test_methods_of_main_have_no_fingerprint():
+def test_edited_after_import(my_module, tmp_path):
+    """The code in memory counts, not the file, until the module is loaded again."""
+    before = of(my_module.base)
+    text = MODULE.replace("def base(X):\n    return X", "def base(X):\n    return 2 * X")
+    (tmp_path / "steps_of_mine.py").write_text(text)
+    assert of(my_module.base) == before
+    os.utime(tmp_path / "steps_of_mine.py", (0, 0))
+    assert of(importlib.reload(my_module).base) != before
+
+
+def test_decorated_functions_count_with_their_closures(my_module):
+    half, base = my_module.half, my_module.base
+    quarter = my_module.scaled(0.25)(base)
+    assert len({of(half), of(base), of(quarter)}) == 3
+    assert of(half) == of(my_module.scaled(0.5)(base))
+
+
+HELPER = "table = [1, 2]\n\ndef shift(X):\n    return X + 1\n\ndef unused(X):\n    return X\n"
+CALLERS = {
+    "global": "import helper_of_mine\ndef call(X):\n    return helper_of_mine.shift(X)\n",
+    "from": "from helper_of_mine import shift\ndef call(X):\n    return shift(X)\n",
+    "inside": "def call(X):\n    import helper_of_mine\n    return helper_of_mine.shift(X)\n",
+    "from inside": "def call(X):\n    from helper_of_mine import shift\n    return shift(X)\n",
+    "nested": "import helper_of_mine as h\ndef call(X):\n    return [h.shift(x) for x in X]\n",
+    "getattr": "import helper_of_mine as h\ndef call(X):\n    return getattr(h, 'shift')(X)\n",
+    "default": "from helper_of_mine import shift\ndef call(X, f=shift):\n    return f(X)\n",
+    "class": "from helper_of_mine import shift\nclass A:\n    def call(self, X):\n"
+    "        return shift(X)\ncall = A().call\n",
+}
+
+
+def run_module(name, text):
+    """Return a module made of a text, as if it had been imported."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(text, name, "exec"), vars(module))
+    return module
+
+
+@pytest.mark.parametrize("caller", CALLERS.values(), ids=CALLERS)
+def test_helpers_count(caller, monkeypatch):
+    def key(helper):
+        monkeypatch.setitem(sys.modules, "helper_of_mine", None)
+        run_module("helper_of_mine", helper)
+        monkeypatch.setitem(sys.modules, "caller_of_mine", None)
+        return of(run_module("caller_of_mine", caller).call)
+
+    assert key(HELPER) == key(HELPER)
+    assert key(HELPER) != key(HELPER.replace("X + 1", "X + 2"))
+    assert key(HELPER) == key(HELPER.replace("return X\n", "return 2 * X\n"))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "call = lambda X: X + {0}",
+        "def call(X):\n    'The same.'\n    return X + {0}",
+        "def call(X, by={0}): return X + by",
+        "def call(X, *, by={0}): return X + by",
+        "BY = {0}\ndef call(X): return X + BY",
+        "BY = {0}\ndef other(X): return X + BY\ndef call(X): return other(X)",
+        "def make(by): return lambda X: X + by\ncall = make({0})",
+        "import functools\ndef by(n, X): return X + n\ncall = functools.partial(by, {0})",
+        "import numpy as np\ncall = np.vectorize(lambda x: x + {0})",
+        "class A:\n    def __init__(self, n): self.n = n\n    def f(self, X): return X + self.n\n"
+        "call = A({0}).f",
+        "class A:\n    by = {0}\n    def f(self, X): return X + self.by\ncall = A().f",
+        "class A:\n    @staticmethod\n    def f(X): return X + {0}\ncall = A.f",
+        "class A:\n    @classmethod\n    def f(cls, X): return X + {0}\ncall = A.f",
+        "class A:\n    @property\n    def by(self): return {0}\n"
+        "    def f(self, X): return X + self.by\ncall = A().f",
+        "class B:\n    by = {0}\nclass A(B):\n    def f(self, X): return X + self.by\ncall = A().f",
+        "class A:\n    __slots__ = ('by',)\n    def __call__(self, X): return X + self.by\n"
+        "call = A()\ncall.by = {0}",
+        "A = type('A', (), {{'by': {0}, 'f': lambda self, X: X + self.by}})\ncall = A().f",
+        "class A(dict):\n    def f(self, X): return X + self['by']\ncall = A(by={0}).f",
+        "import enum\nclass E(enum.Enum):\n    BY = {0}\ndef call(X): return X + E.BY.value",
+        "import functools\n@functools.lru_cache\ndef by(): return {0}\n"
+        "def call(X): return X + by()",
+        "import functools\ndef call(X): return X\ncall.by = {0}",
+        "def call(X): return X if X is None else call(X + {0})",
+        "import numpy as np\ncall = np.arange({0}, 9).take",
+        "import operator\ncall = operator.itemgetter({0})",
+        "import typing\nclass A(typing.NamedTuple):\n    by: int\n"
+        "    def f(self, X): return self.by\ncall = A({0}).f",
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    by: int\n"
+        "    def f(self, X): return X + self.by\ncall = A({0}).f",
+    ],
+)
+def test_code_counts(template, monkeypatch):
+    def key(number, name="steps_of_main"):
+        monkeypatch.setitem(sys.modules, name, None)
+        module = run_module(name, template.format(number))
+        return of(module.call), fingerprint(with_value([module.call]))
+
+    assert key(1) == key(1)
+    assert not set(key(1)) & set(key(2))
+    assert len(set(key(1))) == 2
+
+
+def test_a_file_that_code_names_counts(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text("1")
+    transformers = [
+        with_value(str(path)),
+        with_value(path),
+        FunctionTransformer(run_module("steps", f"call = lambda X: open({str(path)!r})").call),
+    ]
+    before = [fingerprint(transformer) for transformer in transformers]
+    assert before == [fingerprint(transformer) for transformer in transformers]
+    path.write_text("2")
+    assert not set(before) & {fingerprint(transformer) for transformer in transformers}
+
+
+class Foreign(TransformerMixin, BaseEstimator):
+    def __init__(self, memory=None, verbose=0, n_jobs=1):
+        self.memory = memory
+        self.verbose = verbose
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.parametrize("parameter", ["memory", "verbose", "n_jobs"])
+def test_names_have_no_meaning_in_foreign_classes(parameter):
+    assert fingerprint(Foreign()) != fingerprint(Foreign(**{parameter: 7}))
+
+
+def test_what_a_foreign_estimator_keeps_counts():
+    first, second = Foreign(), Foreign()
+    second.learned = 1
+    assert fingerprint(first) != fingerprint(second)
+
+
+def test_bases_of_a_class_count(monkeypatch):
+    class Half(LBP):
+        pass
+
+    class Whole(LBP):
+        def transform(self, X):
+            return 2 * super().transform(X)
+
+    assert len({fingerprint(LBP()), fingerprint(Half()), fingerprint(Whole())}) == 3
+    before = fingerprint(Half())
+    monkeypatch.setattr(LBP, "_algorithm_version", 99)
+    assert fingerprint(Half()) != before
+
+
+def test_what_was_learned_counts_behind_frozen_estimators():
+    rng = np.random.default_rng(0)
+    frozen = [FrozenEstimator(StandardScaler().fit(rng.normal(size=(9, 2)))) for _ in range(2)]
+    assert fingerprint(frozen[0]) != fingerprint(frozen[1])
+    assert fingerprint(frozen[0]) == fingerprint(clone(frozen[0]))
+
+
+def test_functions_of_main_count():
     code = (
+        "import sys\n"
         "from sklearn.preprocessing import FunctionTransformer\n"
-        "from featbus.bus import fingerprint, FingerprintError\n"
+        "from featbus.bus import fingerprint\n"
         "class Mine:\n"
-        "    def scale(self, X): return X\n"
-        "try: fingerprint(FunctionTransformer(Mine().scale))\n"
-        "except FingerprintError as error: print(error)"
+        "    def scale(self, X): return {} * X\n"
+        "def mine(X): return Mine().scale(X)\n"
+        "print(fingerprint(FunctionTransformer(mine)).hex())"
     )
-    arguments = [sys.executable, "-c", code]
-    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    assert "of module '__main__'" in output
+
+    def key(number):
+        arguments = [sys.executable, "-c", code.format(number)]
+        return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+
+    assert key(1) == key(1) != key(2)
 
 
-def test_what_a_name_does_not_lead_to_has_no_fingerprint(my_module):
-    of(my_module.base)
-    with pytest.raises(FingerprintError, match=r"is not what steps_of_mine\.base names"):
-        of(my_module.half)
+def test_packages_that_are_no_releases_count_by_their_files(monkeypatch, tmp_path):
+    name = "package_of_mine"
+    (tmp_path / f"{name}.py").write_text("def call(X): return X")
+    info = tmp_path / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text(name)
+    (info / "RECORD").write_text(f"{name}.py,sha256=a,1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_release(f"{name}.part") == f"{name} 1.0"
+    (info / "direct_url.json").write_text("{}")
+    _find_release.cache_clear()
+    first = find_release(name)
+    (info / "RECORD").write_text(f"{name}.py,sha256=b,1\n")
+    _find_release.cache_clear()
+    assert f"{name} 1.0 " in first != find_release(name)
+    assert find_release("sklearn.base") == f"sklearn {sklearn.__version__}"
+    assert find_release("json.decoder") == f"python {platform.python_version()}"
+    assert find_release("builtins") == find_release("json")
+    assert find_release(__name__) is find_release("not_a_module") is None
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False),
+        st.text(max_size=3),
+        st.binary(max_size=3),
+        st.sampled_from([np.float32, np.float64, np.sqrt, np.square, LBP, HOG, int, len, double]),
+        st.builds(
+            np.array,
+            st.lists(st.integers(0, 2), max_size=3),
+            st.sampled_from(["u1", "i1", "<f4", "<f8", ">f8", "?", "<U2", "S2", "O", "M8[s]"]),
+        ),
+        st.builds(
+            np.ma.MaskedArray,
+            st.lists(st.integers(0, 2), min_size=2, max_size=2),
+            st.lists(st.booleans(), min_size=2, max_size=2),
+            fill_value=st.integers(0, 2),
+        ),
+        st.builds(
+            lambda names: np.zeros(1, dtype=[(name, "u1") for name in names]),
+            st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True),
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        st.lists(st.integers(0, 5), max_size=4).map(set),
+        st.lists(st.integers(0, 5), max_size=4).map(frozenset),
+        st.builds(functools.partial, st.just(double), inner),
+        st.builds(lambda value: np.vectorize(lambda x: (x, value)), inner),
+        st.builds(lambda value: with_value(value), inner),
+        st.builds(lambda value: FunctionTransformer(double, inv_kw_args={"a": value}), inner),
+    ),
+    max_leaves=6,
+)
+
+
+def shown(value):
+    """Return a text that is the same for what cannot be told apart, and for nothing else."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        filled = repr(value.fill_value) if np.ma.isMaskedArray(value) else ""
+        mask = np.ma.getmaskarray(value).tolist() if filled else ""
+        data = np.ma.getdata(value)
+        return f"{kind}{data.dtype!r}{data.shape}{data.tolist()!r}{mask}{filled}"
+    if isinstance(value, (list, tuple)):
+        return f"{kind}({', '.join(map(shown, value))})"
+    if isinstance(value, (set, frozenset)):
+        return f"{kind}({', '.join(sorted(map(shown, value)))})"
+    if isinstance(value, dict):
+        return f"{kind}({', '.join(f'{shown(k)}: {shown(v)}' for k, v in value.items())})"
+    if isinstance(value, functools.partial):
+        return f"partial({shown(value.args)})"
+    if isinstance(value, np.vectorize):
+        return f"vectorize({shown(value.pyfunc.__closure__[0].cell_contents)})"
+    if isinstance(value, FunctionTransformer):
+        return f"step({shown(value.kw_args)}, {shown(value.inv_kw_args)})"
+    return f"{kind} {value!r}"
+
+
+@settings(max_examples=400, deadline=None)
+@given(VALUES, VALUES)
+def test_values_share_a_key_only_if_they_are_the_same(first, second):
+    same = shown(first) == shown(second)
+    assert (fingerprint(with_value(first)) == fingerprint(with_value(second))) == same
+    assert fingerprint(with_value(first)) == fingerprint(with_value(copy.deepcopy(first)))

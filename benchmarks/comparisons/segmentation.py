@@ -40,27 +40,27 @@ BUSI = load_busi(DATA / "busi", groups=DATA / "busi" / "groups.csv")
 IMAGES, MASKS, Y, GROUPS = BUSI.images, BUSI.masks, BUSI.target, np.asarray(BUSI.groups)
 HAS_LESION = Y != 2
 FOLDS = list(stratified_folds(Y, GROUPS, 5, 0))
-KINDS = ("lesions", "all")
+# Kinds of segmenters with their epochs: both see about as many images in all.
+KINDS = {"lesions": 36, "all": 30}
 WEIGHTS = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
 SETTINGS = {
     "encoder": "mobilenet_v2",
     "encoder_weights": WEIGHTS,
     "encoder_options": {"alpha": 0.35},
     "input_size": 192,
-    "epochs": 36,
     "validation_share": 0,
     "views": 2,
 }
 
 
 def train(folder):
-    for kind in KINDS:
+    for kind, epochs in KINDS.items():
         for fold, (learning, _) in enumerate(FOLDS):
             path = folder / f"{kind}_{fold}.keras"
             if path.exists():
                 continue
             part = learning[HAS_LESION[learning]] if kind == "lesions" else learning
-            segmenter = UNetSegmenter(**SETTINGS)
+            segmenter = UNetSegmenter(epochs=epochs, **SETTINGS)
             start, cpu = time.perf_counter(), time.process_time()
             segmenter.fit(IMAGES[part], MASKS[part], groups=GROUPS[part])
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu

@@ -229,8 +229,8 @@ class FeatureBus(ImageEstimator):
         Raises
         ------
         FingerprintError
-            If the transformer contains a lambda or anything else whose changes cannot be detected:
-            existing partitions could not be told from those of another transformer.
+            If the transformer contains what changes with use or cannot be followed, such as a
+            random state: existing partitions could not be told from those of another transformer.
         ImportError
             If pyarrow is not installed.
         ImageError

@@ -28,8 +28,8 @@ class ImageFunction(ImageTransformer):
     ones inside. The mask stays: the result must then be of the same height and width. A result that
     is masked itself restricts the mask.
 
-    A function that can be imported pickles, and its rows can be kept by `FeatureBus`: the module's
-    file and version are part of their key. A lambda, or a function of ``__main__``, does neither.
+    `FeatureBus` keeps rows of any function, as its code is part of their key. Only a function that
+    can be imported pickles; a lambda, or a function of ``__main__``, does not.
 
     `map_boxes` takes pixels to stay where they are.
 

@@ -1,0 +1,125 @@
+"""Code: what functions and classes refer to."""
+
+import dis
+import functools
+import importlib.util
+import sys
+import types
+
+
+def functions_of(member):
+    """Return what is inside a descriptor in the body of a class.
+
+    Parameters
+    ----------
+    member : object
+        An attribute of a class.
+
+    Returns
+    -------
+    object
+        The functions of a property or a method; anything else as it is.
+    """
+    if isinstance(member, (staticmethod, classmethod)):
+        return type(member).__name__, member.__func__
+    if isinstance(member, property):
+        return member.fget, member.fset, member.fdel
+    if isinstance(member, functools.cached_property):
+        return member.func
+    return member
+
+
+def closure_of(function):
+    """Return the variables of the enclosing functions that a function uses.
+
+    Parameters
+    ----------
+    function : function
+        The function.
+
+    Returns
+    -------
+    dict of str to object
+        Variables by name; those that are not assigned yet are left out.
+    """
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return found
+
+
+def globals_in(code):
+    """Return the names of the globals that code loads.
+
+    Parameters
+    ----------
+    code : code object
+        Functions and classes defined inside are included.
+
+    Returns
+    -------
+    set of str
+        Names, those of built-in functions included.
+    """
+    loads = ("LOAD_GLOBAL", "LOAD_NAME")
+    steps = (step for part in _codes_in(code) for step in dis.get_instructions(part))
+    return {step.argval for step in steps if step.opname in loads}
+
+
+def attributes_in(code):
+    """Return the names that code may look up in a module.
+
+    Parameters
+    ----------
+    code : code object
+        Functions and classes defined inside are included.
+
+    Returns
+    -------
+    set of str
+        All its names, and its constants that are names, which `getattr` may be given.
+    """
+    parts = list(_codes_in(code))
+    constants = {c for part in parts for c in part.co_consts if isinstance(c, str)}
+    return {name for part in parts for name in part.co_names} | set(
+        filter(str.isidentifier, constants)
+    )
+
+
+def imports_in(code, package):
+    """Return the names of the modules that code imports when it runs.
+
+    Parameters
+    ----------
+    code : code object
+        Functions and classes defined inside are included.
+    package : str or None
+        The package that relative imports start from.
+
+    Returns
+    -------
+    set of str
+        Absolute names, those of the parent packages included.
+    """
+    found = set()
+    for part in _codes_in(code):
+        steps = list(dis.get_instructions(part))
+        for level, names, step in zip(steps, steps[1:], steps[2:]):
+            if step.opname == "IMPORT_NAME":
+                name = "." * (level.argval or 0) + step.argval
+                name = importlib.util.resolve_name(name, package)
+                parts = [f"{name}.{part}" for part in names.argval or ()]
+                # `from package import module` imports a module, too.
+                found |= {name, name.partition(".")[0]} | (set(parts) & sys.modules.keys())
+    return found
+
+
+def _codes_in(code):
+    """Yield a code object, and those of the functions and classes defined in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes_in(constant)
