@@ -7,7 +7,7 @@ from featbus import ThresholdSegmenter, make_breast_ultrasound
 from featbus.images import with_mask
 from featbus.regions import dice
 
-METHODS = ["otsu", "multiotsu", "adaptive", "watershed", "chan_vese"]
+METHODS = ["radial", "otsu", "multiotsu", "adaptive", "watershed", "chan_vese"]
 
 
 def disc(shape=(120, 160), center=(60, 80), radius=30, brightness=(0.2, 0.7)):

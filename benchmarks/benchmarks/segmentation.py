@@ -54,7 +54,7 @@ class PredictionSuite:
 class ThresholdSuite:
     """Four images of 512 x 512 pixels."""
 
-    params = ("otsu", "multiotsu", "adaptive", "watershed", "chan_vese")
+    params = ("radial", "otsu", "multiotsu", "adaptive", "watershed", "chan_vese")
     param_names = ("method",)
 
     def setup(self, method):
