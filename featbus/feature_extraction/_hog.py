@@ -180,11 +180,12 @@ class HOG(FeatureExtractor):
     Pixels outside the region of a masked image, and those with a neighbor outside, have no vote. In
     color images, each pixel votes with its strongest channel.
 
-    The length that a block is divided by contains scikit-image's constant, 1e-5. It is in units of
-    the pixels, so that it counts most in floating-point images: blocks whose gradients are about as
-    weak, 1e-5 of full scale, have smaller values there than in the same image of 8 bits. All other
-    blocks agree. If `orientations` is a multiple of 4, diagonal gradients lie on the edge of two
-    bins, and in floating-point images rounding of the pixels decides between them.
+    As in scikit-image, 1e-5 is added to the length by which a block is divided (with "L2" norms,
+    its square to the square), in units of the pixels. It matters more in floating-point images,
+    whose pixels are at most 1, than in the same images of 8 bits: values are smaller by a part of
+    ``1e-5 / length`` ("L2": its square, halved), which only shows in blocks that are almost flat.
+    If `orientations` is a multiple of 4, diagonal gradients lie on the edge of two bins, and in
+    floating-point images the rounding of the pixels decides between them.
 
     References
     ----------
