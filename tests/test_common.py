@@ -154,6 +154,44 @@ def test_every_kind_of_pixel(estimator, dtype, channels):
     assert np.isfinite(np.asarray(result, dtype=float)).all()
 
 
+def assert_same_rows(estimator, batch):
+    estimator = clone(estimator)
+    if "dtype" in estimator.get_params(deep=False):
+        estimator.set_params(dtype=np.float64)
+    rows = estimator.fit_transform(batch)
+    assert_same(rows[1:], rows[np.zeros(len(rows) - 1, int)])
+
+
+OTHER_SETTINGS = [
+    pytest.param(HOG(orientations=14, signed=True, block_norm="L2"), id="HOG-signed"),
+    pytest.param(LBP(n_points=(16, 24), radius=(2, 3)), id="LBP-radius"),
+    pytest.param(LBP(method="var"), id="LBP-var"),
+    pytest.param(GLCM(intensity_range=(0, 1)), id="GLCM-range"),
+    pytest.param(GLRLM(bin_width=1 / 32, intensity_range=(0, 1)), id="GLRLM-width"),
+    pytest.param(IntensityStatistics(bin_range="region"), id="IntensityStatistics-region"),
+]
+
+
+@pytest.mark.parametrize("estimator", EXTRACTORS + OTHER_SETTINGS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_dtype_of_a_picture_does_not_matter(estimator, masked):
+    """To the tolerance that docs/user_guide/images.rst states."""
+    image = cv2.GaussianBlur(noise((96, 80)), (0, 0), 2)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    batch = [image, image * np.uint16(257), np.float32(image) / np.float32(255), image / 255]
+    if masked:
+        inside = np.zeros(image.shape, bool)
+        inside[10:80, 12:70] = True
+        batch = [with_mask(pixels, inside) for pixels in batch]
+    assert_same_rows(estimator, batch)
+
+
+@pytest.mark.parametrize("estimator", EXTRACTORS)
+def test_bool_pixels_are_black_and_white(estimator):
+    image = cv2.GaussianBlur(noise((96, 80)), (0, 0), 2) > 127
+    assert_same_rows(estimator, [image.astype(np.uint8) * 255, image, image.astype(np.float64)])
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_containers_do_not_matter(estimator):
     images = np.stack([noise(seed=seed) for seed in range(3)])

@@ -5,6 +5,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -46,13 +47,29 @@ def trained():
 def test_reference_values(trained):
     with open(data_dir("weights") / "reference.json") as file:
         reference = json.load(file)
-    rows = DeepFeatures(**trained).transform(skimage.data.astronaut()[np.newaxis])
+    image = cv2.resize(skimage.data.astronaut(), (224, 224), interpolation=cv2.INTER_AREA)
+    rows = DeepFeatures(**trained).transform(image[np.newaxis])
     assert rows.shape == (1, 1280)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows[0, :8], reference["pooled_first_8"], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(rows.mean(), reference["pooled_mean"], rtol=1e-3)
     assert rows.argmax() == reference["pooled_max_channel"]
     np.testing.assert_allclose(rows.max(), reference["pooled_max"], rtol=1e-3)
+
+
+@pytest.mark.network
+def test_rows_are_those_of_keras_on_pixels_that_are_not_rounded(trained):
+    from keras.applications import MobileNetV2
+    from keras.applications.mobilenet_v2 import preprocess_input
+
+    options = {"alpha": 0.35, "weights": None, "include_top": False, "pooling": "avg"}
+    model = MobileNetV2(input_shape=(224, 224, 3), **options)
+    model.load_weights(trained["weights"])
+    image = skimage.data.astronaut()
+    pixels = cv2.resize(image.astype(np.float32), (224, 224), interpolation=cv2.INTER_AREA)
+    expected = model.predict_on_batch(preprocess_input(pixels[np.newaxis]))
+    rows = DeepFeatures(**trained).transform([image])
+    np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.network
@@ -92,7 +109,7 @@ def test_the_next_batch_is_read_meanwhile(monkeypatch):
 @pytest.mark.network
 def test_images_of_any_kind():
     """The same picture gives the same row, whatever its container, dtype and channels."""
-    gray = noise(1, (32, 32))[0]
+    gray = noise(1, (50, 70))[0]
     deep = DeepFeatures(**SMALL)
     expected = deep.transform([gray])
     opaque = np.full_like(gray, 255)
@@ -122,10 +139,15 @@ def test_colors_keep_their_order():
 
 
 @pytest.mark.network
-def test_images_are_resized_as_resize_does():
-    images = noise(2, (50, 70)) // 2
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_images_are_resized_as_resize_does(channels):
+    """In floating point, as `Resize` rounds the pixels of other images; masked ones likewise."""
+    images = np.float32(noise(3, (50, 70, *channels)) / 510)
+    inside = np.zeros((50, 70), bool)
+    inside[11:40, 20:55] = True
+    images = [images[0], with_mask(images[1], inside), with_mask(images[2], inside, 0.25)]
     size = (48, 40)
-    deep = DeepFeatures(weights=None, input_size=size)
+    deep = DeepFeatures(weights=None, input_size=size, layers=["C2", "C3"], pooling=["avg", "max"])
     assert_rows_equal(make_pipeline(Resize(size), deep).transform(images), deep.transform(images))
 
 
@@ -166,15 +188,42 @@ def test_pixels_outside_do_not_matter():
 
 
 @pytest.mark.network
-def test_a_region_that_is_everything_or_less_than_a_cell():
+def test_a_region_that_is_everything():
     images, inside = masked_images()
     deep = DeepFeatures(weights=None, input_size=64, layers="C3")
     full = deep.transform([with_mask(image, np.ones_like(inside)) for image in images])
     np.testing.assert_array_equal(full, deep.transform(images))
-    tiny = np.pad([[True]], (31, 32))
-    filled = np.where(tiny, images, 0).astype(np.uint8)
-    rows = deep.transform([with_mask(image, tiny) for image in images])
-    assert_rows_equal(rows, deep.transform(filled))
+
+
+@pytest.mark.network
+def test_a_region_smaller_than_a_cell_is_pooled_over_the_cells_it_touches():
+    images, inside = masked_images()
+    inside[:] = False
+    inside[30:33, 20:24] = True  # 2 pixels by 4 in cell (3, 2), 1 by 4 in cell (4, 2), of 8 x 8
+    masked = [with_mask(image, inside) for image in images]
+    parameters = {"weights": None, "input_size": 64, "layers": "C3"}
+    maps = DeepFeatures(**parameters, pooling="flatten").transform(masked).reshape(3, 8, 8, 512)
+    upper, lower = maps[:, 3, 2], maps[:, 4, 2]
+    rows = DeepFeatures(**parameters, pooling=["avg", "max", "avg2x2"]).transform(masked)
+    expected = [(2 * upper + lower) / 3, np.maximum(upper, lower)]
+    nothing = np.zeros_like(upper)
+    expected += [upper, nothing, lower, nothing]
+    assert_rows_equal(rows, np.concatenate(expected, axis=1))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("pooling", ["avg", "gem", "std"])
+def test_rows_do_not_jump_as_a_region_grows(pooling):
+    # At stride 32 a cell has 1,024 pixels, which the region has from a height of 32 on.
+    image = np.float32(noise(1, (128, 128))[0] / 255)
+    batch = []
+    for height in range(28, 37):
+        inside = np.zeros(image.shape, bool)
+        inside[50 : 50 + height, 40:72] = True
+        batch.append(with_mask(image, inside))
+    rows = DeepFeatures(weights=None, input_size=128, pooling=pooling).transform(batch)
+    steps = np.abs(np.diff(rows, axis=0)).mean(axis=1)
+    assert steps.max() < 2 * np.median(steps)
 
 
 @pytest.mark.network
@@ -198,11 +247,24 @@ def test_grids_have_columns_of_their_own():
     assert names[512 + 17] == "vgg16_block4_conv3_avg2x2_r0c1_0017"
     assert deep.where(names[512 + 17], (100, 60))[:2] == (slice(0, 50), slice(30, 60))
     assert deep.where(names[-1], (100, 60))[:2] == (slice(0, 100), slice(0, 60))
+    assert deep.where(names[-1], (29, 58))[:2] == (slice(0, 29), slice(0, 58))
     cells = DeepFeatures(weights=None, input_size=64, layers="C3", pooling="flatten")
     maps = cells.transform(images).reshape(2, 8, 8, 512)
     assert_rows_equal(rows[:, 512:1024], maps[:, :4, 4:].mean((1, 2)))
     names = cells.get_feature_names_out()
     assert names[(3 * 8 + 4) * 512 + 17] == "vgg16_block4_conv3_flatten_r3c4_0017"
+
+
+@pytest.mark.network
+def test_boxes_of_cells_are_the_pixels_that_they_cover():
+    deep = DeepFeatures(weights=None, input_size=224, pooling="flatten")  # 7 x 7 cells
+    for side in (29, 36, 58, 224, 1000):
+        boxes = deep._boxes((side, 3 * side))[::512].reshape(7, 7, 4)
+        cells = np.arange(7)
+        np.testing.assert_array_equal(boxes[:, 0, 0], cells * side // 7)
+        np.testing.assert_array_equal(boxes[:, 0, 2], -(-(cells + 1) * side // 7))
+        np.testing.assert_array_equal(boxes[0, :, 1], cells * 3 * side // 7)
+        np.testing.assert_array_equal(boxes[0, :, 3], -(-(cells + 1) * 3 * side // 7))
 
 
 @pytest.mark.network

@@ -18,6 +18,7 @@ from featbus.images import (
     fill_mask,
     fill_value,
     inside_mask,
+    resize,
     restrict,
     stack_images,
     to_float,
@@ -415,3 +416,23 @@ def test_channel_masks_without_a_common_pixel():
     image = np.ma.MaskedArray(np.full((4, 4, 3), 100, np.uint8), mask)
     with pytest.raises(ImageError, match="found no pixel inside the mask"):
         check_image(image)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_resizing_to_float_does_not_round(dtype, masked):
+    """The same picture, black and white, gives the same gray levels in every dtype."""
+    white = {"bool": True, "uint8": 255, "uint16": 65535}.get(np.dtype(dtype).name, 1)
+    image = np.where(GRAY % 3 == 1, white, 0).astype(dtype)
+    image = with_mask(image, GRAY != 4, white) if masked else image
+    small = resize(image, (1, 2), np.float32)
+    assert small.dtype == np.float32
+    # Of the pixels 0, 1, 4, 5, 8 and 9, two are white: 1 and 4, which the mask hides.
+    expected = [[1 / 5 if masked else 1 / 3, 1 / 3]]
+    np.testing.assert_allclose(np.ma.getdata(small), expected, rtol=1e-6)
+    if masked:
+        assert not small.mask.any()
+        # True is NumPy's default, which counts as black.
+        assert fill_value(small) == (dtype is not np.bool_)
+    same = resize(image, image.shape, np.float32)
+    np.testing.assert_array_equal(same, to_float(image))

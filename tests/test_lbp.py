@@ -102,6 +102,20 @@ def test_codes_of_floating_point_images_equal_scikit_image(dtype, n_points, radi
     np.testing.assert_array_equal(lbp_codes(image, n_points, radius, method), expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (16, 2), (24, 3)])
+@pytest.mark.parametrize("name", ["flat", "gradient", "four levels", "noise"])
+def test_ties_of_integers_are_ties_in_floating_point(name, n_points, radius, dtype):
+    image = IMAGES_WITH_TIES[name].astype(np.uint8)
+    differences = exact_differences(image, n_points, radius)
+    # Single precision cannot tell ties from differences below 3e-5 gray levels.
+    clear = ((differences == 0) | (np.abs(differences) > 3e5)).all(axis=0)
+    assert clear.mean() > 0.95
+    codes = lbp_codes((image / 255).astype(dtype), n_points, radius, "default")
+    expected = lbp_codes(image, n_points, radius, "default")
+    np.testing.assert_array_equal(codes[clear], expected[clear])
+
+
 def test_strips_make_no_seams():
     image = noise(np.uint16, (300, 257))
     for scale in ((8, 1), (24, 3)):

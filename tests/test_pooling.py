@@ -80,32 +80,75 @@ def test_cells_count_by_their_share():
     np.testing.assert_allclose(run(maps, "std", weights), [[np.sqrt(variance)]], rtol=1e-6)
     power = (1 + 0.5 * 8 + 0.25 * 216) / 1.75
     np.testing.assert_allclose(run(maps, "gem", weights), [[np.cbrt(power)]], rtol=1e-6)
-    assert run(maps, "max", weights).tolist() == [[2]]  # the quarter cell does not count
-    thin = np.full((1, 2, 2, 1), 0.3, np.float32)
-    thin[0, 1, 1] = 0.2
-    assert run(maps, "max", thin).tolist() == [[3]]  # no cell is inside by half
+    assert run(maps, "max", weights).tolist() == [[6]]
+    weights[0, 1, 1] = 0
+    assert run(maps, "max", weights).tolist() == [[2]]
     assert run(maps, "flatten", weights).tolist() == [[1, 2, 3, 6]]
 
 
-@pytest.mark.network
-@pytest.mark.parametrize("name", ["avg", "max", "gem", "std"])
-def test_less_than_a_cell_counts_as_the_whole(maps, name):
-    weights = np.zeros((2, 5, 7, 1), np.float32)
-    weights[0, 2, 2] = 0.9
-    np.testing.assert_allclose(run(maps, name, weights), run(maps, name), rtol=1e-5)
-    weights[0, 2, 2] = 1
-    row = run(maps, name, weights)[0]
-    expected = {"std": np.zeros(3), "gem": np.maximum(maps[0, 2, 2], 1e-6)}
-    np.testing.assert_allclose(row, expected.get(name, maps[0, 2, 2]), rtol=1e-4, atol=1e-6)
+STATISTICS = {
+    "avg": np.mean,
+    "max": np.max,
+    "std": np.std,
+    "gem": lambda values: np.cbrt(np.mean(np.maximum(values, 1e-6) ** 3)),
+}
+
+
+def pool_pixels(maps, region, name):
+    """Return the statistic of the pixels of a region, each with the values of its cell."""
+    size = [side // cells for side, cells in zip(region.shape, maps.shape)]
+    pixels = maps.astype(np.float64).repeat(size[0], axis=0).repeat(size[1], axis=1)
+    row = []
+    for window in windows(name, *maps.shape[:2]):
+        box = np.s_[
+            window.top * size[0] : window.bottom * size[0],
+            window.left * size[1] : window.right * size[1],
+        ]
+        for values in np.moveaxis(pixels[box], 2, 0):
+            values = values[region[box]]
+            row.append(STATISTICS[name[:3]](values) if values.size else 0)
+    return row
 
 
 @pytest.mark.network
-def test_windows_without_region_count_as_a_whole(maps):
+@pytest.mark.parametrize("name", [*STATISTICS, "avg2x2", "max3x2", "gem2x3", "std3x3"])
+def test_pooling_is_that_of_the_pixels_of_the_region(maps, name):
+    """Whatever its size: regions of a pixel, of less and more than a cell, in several parts."""
+    rng = np.random.default_rng(1)
+    regions = np.zeros((6, 40, 56), bool)
+    regions[0, 17, 30] = True
+    regions[1, 15:18, 23:25] = True
+    regions[2, 8:16, 8:16] = True
+    regions[3, 3:30, 10:50] = True
+    regions[4] = rng.random((40, 56)) < 0.01
+    regions[5] = True
+    (weights,) = region_weights(regions.astype(np.float32), [maps.shape[1:]])
+    batch = maps[[0, 1, 0, 1, 0, 1]]
+    expected = [pool_pixels(*pair, name) for pair in zip(batch, regions)]
+    np.testing.assert_allclose(run(batch, name, weights), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["avg", "gem", "std"])
+def test_a_region_may_grow_without_jumps(maps, name):
     weights = np.zeros((2, 5, 7, 1), np.float32)
-    weights[:, 0, 0] = weights[:, 1, 1] = 1
-    rows = run(maps, "avg1x2", weights).reshape(2, 2, 3)
-    np.testing.assert_allclose(rows[:, 0], (maps[:, 0, 0] + maps[:, 1, 1]) / 2, rtol=1e-4)
-    np.testing.assert_allclose(rows[:, 1], maps[:, :, 3:].mean((1, 2)), rtol=1e-5)
+    weights[:, 2, 2:4] = 0.49
+    weights[1, 2, 3] = 0.52  # together less than a cell, and more
+    below, above = run(maps[[0, 0]], name, weights)
+    np.testing.assert_allclose(below, above, atol=0.1)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", [*STATISTICS, "avg2x2", "gem2x2", "std2x2"])
+def test_gradients_are_finite(maps, name):
+    """Networks are trained through the pooling, with dead channels and with small regions."""
+    tensorflow = pytest.importorskip("tensorflow")
+    weights = np.zeros((2, 5, 7, 1), np.float32)
+    weights[:, 2, 2] = 0.1
+    cells = tensorflow.Variable(maps * np.float32([0, 1, 1]))
+    with tensorflow.GradientTape() as tape:
+        total = tensorflow.reduce_sum(pool(cells, name, tensorflow.constant(weights)))
+    assert np.isfinite(tape.gradient(total, cells).numpy()).all()
 
 
 def test_weights_are_shares_of_area():

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor, thread_limit
-from featbus.images import at_index, fill_mask, inside_mask, resize, to_float, to_rgb
+from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.networks import (
     ENGINES,
     PREPROCESSING,
@@ -30,19 +30,16 @@ from featbus.parameters import (
 
 
 def _to_pixels(image, size):
-    """Return the image as a network takes it: RGB, of `size`, 0..255, uint8 or float32."""
-    image = fill_mask(image)
-    # A gray image is cheaper to resize while it has one channel.
-    image = to_rgb(resize(image if image.ndim == 2 else to_rgb(image), size))
-    return image if image.dtype == np.uint8 else to_float(image) * 255
+    """Return the image as a network takes it, RGB, 0..255, of `size`; and its region.
 
-
-def _to_region(image, size):
-    """Return the share of each pixel inside the region, or None where there is nothing outside."""
+    The region is float32, 1 inside; None where there is nothing outside.
+    """
+    # A gray image is cheaper to resize while it has one channel. Resized in its own dtype, it would
+    # be rounded to 256 levels, or to black and white.
+    image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32)
     inside = inside_mask(image)
-    if inside is None or inside.all():
-        return None
-    return resize(inside.astype(np.float32), size)
+    region = None if inside is None or inside.all() else inside.astype(np.float32)
+    return to_rgb(255 * fill_mask(image)), region
 
 
 def _ahead(batches):
@@ -134,7 +131,7 @@ class NetworkFeatures(FeatureExtractor):
         size = self._network().source.input_size
         for index, image in enumerate(self._iter_images(batch)):
             with at_index(index):
-                yield _to_pixels(image, size), _to_region(image, size)
+                yield _to_pixels(image, size)
 
     def _iter_rows(self, prepared):
         network, batch_size, prepared = self._network(), self.batch_size, iter(prepared)
@@ -161,12 +158,11 @@ class NetworkFeatures(FeatureExtractor):
 
     def _boxes(self, image_shape):
         # Where a window's cells lie; what a cell looks at reaches further.
-        boxes = []
-        for _, window, (height, width, channels) in self._windows():
-            down, across = image_shape[0] / height, image_shape[1] / width
-            top, left = int(window.top * down), int(window.left * across)
-            bottom, right = np.ceil([window.bottom * down, window.right * across]).astype(int)
-            boxes += [[top, left, bottom, right]] * channels
+        boxes, sides = [], np.array(image_shape[:2])
+        for _, window, (*cells, channels) in self._windows():
+            top_left = [window.top, window.left] * sides // cells
+            bottom_right = -([-window.bottom, -window.right] * sides // cells)
+            boxes += [[*top_left, *bottom_right]] * channels
         return np.array(boxes)
 
     def _windows(self):
@@ -257,15 +253,15 @@ class DeepFeatures(NetworkFeatures):
     and column of a window come before the channel: ``vgg16_block5_pool_avg2x2_r0c1_0017``. The
     names, and `where`, load the network.
 
-    Images are resized in their own dtype as by `Resize`, and gray ones get three equal channels.
-    The network's own preprocessing follows.
+    Images are converted to ``float32`` and resized, with their masks, as by `Resize`; gray ones get
+    three equal channels. The network's own preprocessing follows.
 
-    Pixels outside the region of a masked image get its fill value: black, unless set. They do not
-    change the row, but the network sees the region's outline. Feature maps are pooled over the
-    cells inside: averages, deviations and generalized means are weighted by the share of a cell's
-    area that is inside; the maximum is that of the cells that are inside by half or more, or by as
-    much as any. A region smaller than one cell counts as the whole map, and so does each window of
-    a grid with less than one cell of region. "flatten" takes all cells.
+    After resizing, pixels outside the region of a masked image get its fill value: black, unless
+    set. The pixels outside do not change the row, but the network sees the region's outline.
+    Feature maps are pooled over the cells that the region touches, as if each pixel of the region
+    had the values of its cell: averages, deviations and generalized means are weighted by the area
+    of the region in each cell; the maximum is that of all cells touched. Windows of a grid that the
+    region does not touch are 0. "flatten" takes all cells, inside and outside.
 
     Windows of a grid share a row or column of cells where the sides do not divide, as in adaptive
     pooling. Values below 1e-6 count as that in "gem", which is meant for maps behind a ReLU.
@@ -334,7 +330,8 @@ class DeepFeatures(NetworkFeatures):
     ['mobilenet_v2_block_6_expand_relu_avg_0000', 'mobilenet_v2_out_relu_avg_1279']
     """
 
-    _algorithm_version = 3
+    # 4: resized in single precision, with the mask; a small region is not the whole map.
+    _algorithm_version = 4
 
     _parameter_constraints = {
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],

@@ -21,7 +21,7 @@ from featbus.parameters import Interval, InvalidParameterError, Options, StrOpti
 
 def _as_stored(image, size):
     """Return an image of `size` in 8 bits, with one channel or three; a mask stays."""
-    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size))
+    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32))
 
 
 class _TunedSource(KerasSource):
@@ -324,8 +324,8 @@ class FineTunedFeatures(NetworkFeatures):
     (1, ['loss', 'val_accuracy', 'val_loss'])
     """
 
-    # 3: the split of scikit-learn's StratifiedKFold and StratifiedGroupKFold.
-    _algorithm_version = 4
+    # 5: resizing and pooling as in version 4 of DeepFeatures.
+    _algorithm_version = 5
 
     _parameter_constraints = {
         "unfreeze": [StrOptions({"top", "all", *STAGES}), None],

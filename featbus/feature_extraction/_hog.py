@@ -62,7 +62,8 @@ def _orientation_bins(along_rows, along_columns, orientations, degrees):
     close = np.flatnonzero(position > 0.5 - margin)
     exact = (part.ravel()[close].astype(np.float64) for part in (along_rows, along_columns))
     angle = np.rad2deg(np.arctan2(*exact)) % degrees
-    bins.ravel()[close] = np.floor_divide(angle, degrees / orientations)
+    # Multiplied first: the width of a bin, such as 180 / 14, is rounded, and its multiples more so.
+    bins.ravel()[close] = np.floor_divide(angle * orientations, degrees)
     # Modulo 180 degrees, opposite directions share a bin. A rounding error just below 0 gives 180
     # or 360 degrees, which is bin 0.
     return np.subtract(bins, orientations, out=bins, where=bins >= orientations)
@@ -179,6 +180,13 @@ class HOG(FeatureExtractor):
     Pixels outside the region of a masked image, and those with a neighbor outside, have no vote. In
     color images, each pixel votes with its strongest channel.
 
+    As in scikit-image, 1e-5 is added to the length by which a block is divided (with "L2" norms,
+    its square to the square), in units of the pixels. It matters more in floating-point images,
+    whose pixels are at most 1, than in the same images of 8 bits: values are smaller by a part of
+    ``1e-5 / length`` ("L2": its square, halved), which only shows in blocks that are almost flat.
+    If `orientations` is a multiple of 4, diagonal gradients lie on the edge of two bins, and in
+    floating-point images the rounding of the pixels decides between them.
+
     References
     ----------
     .. [1] Dalal N, Triggs B. Histograms of oriented gradients for human detection. CVPR 2005,
@@ -195,6 +203,9 @@ class HOG(FeatureExtractor):
     >>> str(hog.get_feature_names_out()[-1])
     'hog_r04_c06_b3_o8'
     """
+
+    # 2: gradients on the exact edge of two bins are in the upper one.
+    _algorithm_version = 2
 
     _parameter_constraints = {
         "orientations": [POSITIVE_INTEGER],

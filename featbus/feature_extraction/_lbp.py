@@ -27,8 +27,11 @@ from featbus.parameters import (
 # interpolations is exact, counted in these units, and the error of the second is below 3e-11 (four
 # roundings of at most 65535): with half of 1e-10 added, comparisons are exact.
 _UNIT = 10**5
-# For pixels from 0 to 1: a few roundings of a neighbor's interpolated brightness.
-_ROUNDING = 4 * np.finfo(np.float64).eps
+# Relative difference from a neighbor that counts as a tie in floating-point images. In double
+# precision: a few roundings of the interpolation. In single precision the pixels themselves are
+# rounded, by up to 6e-8. Twice that would cover all ties, and true differences of 1e-5 gray level,
+# which the rounded coordinates cause. 4e-8 changes the fewest codes of 8-bit ultrasound images.
+_ROUNDING = {"float32": 4e-8, "float64": 4 * np.finfo(np.float64).eps}
 # Most pixels, and most bits, of a strip of rows: intermediate arrays fit the cache. Smaller strips
 # are no faster, and threads would wait for each other after each short step.
 _STRIP_PIXELS, _STRIP_BITS = 80_000, 1_000_000
@@ -105,7 +108,8 @@ class _Strip:
         padded[: first + shift] = 0
         padded[first + shift : last + shift, self._reach : -1] = image[first:last]
         padded[last + shift :] = 0
-        self._tie = _ROUNDING if image.dtype.kind == "f" else 0.5 / _UNIT**2
+        self._divisor = _UNIT**2 / (1 + _ROUNDING.get(image.dtype.name, 0))
+        self._tie = 0 if image.dtype.kind == "f" else 0.5 / _UNIT**2
 
     def crop(self, values):
         """Return the values of the image's pixels, as ``(rows, columns)``."""
@@ -121,7 +125,7 @@ class _Strip:
             if whole is None:
                 if between_columns:
                     cv2.addWeighted(*between_columns)
-                rest, down = rest / _UNIT**2, down / _UNIT**2
+                rest, down = rest / self._divisor, down / self._divisor
                 cv2.addWeighted(above, rest, below, down, self._tie, self._value)
             value = self._value if whole is None else whole
             np.greater_equal(value[0], center, out=self._bits[index])
@@ -298,7 +302,8 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
     center's is always at least as bright. scikit-image interpolates in floating point, so that such
     a tie is bright or dark depending on its position in the image ([1]_); codes differ nowhere
     else. (In 16-bit images, scikit-image's rounding also hides true differences below 1e-8 gray
-    level.) In floating-point images, differences below 9e-16 are ties.
+    level.) In floating-point images, neighbors darker by less than 4e-8 (``float32``) or 9e-16
+    (``float64``) of their brightness count as ties.
 
     References
     ----------
@@ -406,8 +411,8 @@ class LBP(FeatureExtractor):
     (1, 54)
     """
 
-    # 3: NaN outside the mask does not change "var".
-    _algorithm_version = 3
+    # 4: ties in single precision.
+    _algorithm_version = 4
 
     _parameter_constraints = {
         "n_points": [_POINTS, SequenceOf(_POINTS)],

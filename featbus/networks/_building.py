@@ -441,9 +441,9 @@ def pool(feature_map, name, weights=None):
         The pooling: the average, the maximum, the generalized mean with exponent 3 [1]_, the
         standard deviation (divided by the number of cells), or all cells side by side.
     weights : keras.KerasTensor of shape (n_images, height, width, 1), default=None
-        Share of each cell that lies inside the region. Averages are weighted by it; the maximum is
-        that of the cells that are inside by half or more, or by as much as any. A window with less
-        than one cell of region counts as a whole. None: no region.
+        Share of each cell that lies inside the region. Averages are weighted by it, the maximum is
+        that of all cells with a share, and "flatten" takes all cells. A window without region is 0.
+        None: no region.
 
     Returns
     -------
@@ -464,19 +464,22 @@ def pool(feature_map, name, weights=None):
     statistic = {"avg": _mean, "max": _max, "gem": _gem, "std": _std}[name[:3]]
     rows = []
     for _, top, left, bottom, right in windows(name, height, width):
-        cells = feature_map[:, top:bottom, left:right]
-        inside = None if weights is None else _inside(weights[:, top:bottom, left:right])
-        rows.append(statistic(cells, inside))
+        window = slice(None), slice(top, bottom), slice(left, right)
+        inside = None if weights is None else weights[window]
+        rows.append(_pool_window(statistic, feature_map[window], inside))
     return rows[0] if len(rows) == 1 else ops.concatenate(rows, axis=-1)
 
 
-def _inside(weights):
-    """Return weights of which a window with less than one cell of region has all."""
+def _pool_window(statistic, cells, weights):
+    """Return the statistic of the cells with a weight, 0 where there is none."""
     from keras import ops
 
-    # Rounding must not decide about a region of exactly one cell.
-    enough = ops.sum(weights, axis=(1, 2), keepdims=True) >= 1 - 1e-4
-    return ops.where(enough, weights, ops.ones_like(weights))
+    if weights is None:
+        return statistic(cells, None)
+    touched = ops.max(weights, axis=(1, 2)) > 0
+    # Weights that are all 0 would make the gradient of a network that is trained NaN.
+    weights = ops.where(touched[:, None, None], weights, 1.0)
+    return ops.where(touched, statistic(cells, weights), 0.0)
 
 
 def _mean(cells, weights):
@@ -492,9 +495,7 @@ def _max(cells, weights):
 
     if weights is None:
         return ops.max(cells, axis=(1, 2))
-    most = ops.max(weights, axis=(1, 2), keepdims=True)
-    counts = weights >= ops.minimum(most, 0.5)
-    return ops.max(ops.where(counts, cells, -3e38), axis=(1, 2))
+    return ops.max(ops.where(weights > 0, cells, -3e38), axis=(1, 2))
 
 
 def _gem(cells, weights):
@@ -508,7 +509,10 @@ def _std(cells, weights):
     from keras import ops
 
     mean = _mean(cells, weights)[:, None, None]
-    return ops.sqrt(_mean(ops.square(cells - mean), weights))
+    variance = _mean(ops.square(cells - mean), weights)
+    # The root has no gradient at 0, which is the variance of a region in a single cell.
+    varies = variance > 0
+    return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
 
 
 def region_weights(regions, shapes):

@@ -27,7 +27,7 @@ from featbus.networks._building import (
 )
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes.
-_CONVERSION_VERSION = 2
+_CONVERSION_VERSION = 3
 _TOLERANCE = 1e-3
 _NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
 _CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile

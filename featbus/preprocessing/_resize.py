@@ -26,8 +26,9 @@ class Resize(ImageTransformer):
     -----
     Sides that shrink are averaged over the area that a new pixel covers (OpenCV's ``INTER_AREA``),
     which prevents aliasing of fine texture; sides that grow are interpolated linearly. Dtype and
-    value range are kept. The mask of a masked image is resized, too, and pixels outside the region
-    do not bleed into it.
+    value range are kept: integers are rounded to whole levels, and a bool image stays black and
+    white. The mask of a masked image is resized, too, and pixels outside the region do not bleed
+    into it.
 
     Examples
     --------
