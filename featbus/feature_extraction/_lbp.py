@@ -44,6 +44,14 @@ def _circle(n_points, radius):
     return np.divmod(np.rint(offsets * _UNIT).astype(np.int64), _UNIT)
 
 
+def _reach(n_points, radius):
+    """Return how far the neighbors lie beyond their center: up, left, down and right."""
+    whole, part = _circle(n_points, radius)
+    # Between two pixels, both count.
+    first, last = whole.min(axis=0), (whole + (part > 0)).max(axis=0)
+    return np.concatenate([np.minimum(first, 0), np.maximum(last, 0)])
+
+
 class _Strip:
     """Rows of an image, with zeros beyond its border, and their neighbors on the circle.
 
@@ -377,7 +385,9 @@ class LBP(FeatureExtractor):
     Notes
     -----
     Columns are named ``lbp_p8_r1_u03``: 8 points, radius 1, uniform pattern of 3 bright neighbors.
-    With several cells, ``lbp_p8_r1_c01_02_u03`` is the same in cell row 1, cell column 2.
+    With several cells, ``lbp_p8_r1_c01_02_u03`` is the same in cell row 1, cell column 2. `where`
+    returns the cell and what the circles of its pixels reach: all pixels that can change the
+    column.
 
     Neighbors beyond the image's border are 0, as in scikit-image. In a masked image, only pixels
     whose whole circle is inside the region are used. The histogram of a cell sums to 1; that of a
@@ -508,12 +518,18 @@ class LBP(FeatureExtractor):
                 )
 
     def _boxes(self, image_shape):
-        cells = [
-            (rows.start, columns.start, rows.stop, columns.stop)
-            for rows, columns in self._cells(*image_shape[:2])
-        ]
-        counts = [self._n_codes(n_points) for n_points, _ in self._scales()]
-        return np.concatenate([np.repeat(cells, n_codes, axis=0) for n_codes in counts])
+        height, width = image_shape[:2]
+        cells = np.array(
+            [
+                (rows.start, columns.start, rows.stop, columns.stop)
+                for rows, columns in self._cells(height, width)
+            ]
+        )
+        boxes = []
+        for n_points, radius in self._scales():
+            reached = np.clip(cells + _reach(n_points, radius), 0, [height, width] * 2)
+            boxes.append(np.repeat(reached, self._n_codes(n_points), axis=0))
+        return np.concatenate(boxes)
 
     def _columns(self):
         rows, columns = as_pair(self.cells)
