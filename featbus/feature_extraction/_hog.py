@@ -322,6 +322,13 @@ class HOG(FeatureExtractor):
         return 360 if self.signed else 180
 
     def _boxes(self, image_shape):
+        block = as_pair(self.cells_per_block)
+        rows, columns, down, across = np.indices((*self.n_blocks_, *block))
+        corner = np.stack([rows + down, columns + across], axis=-1).reshape(-1, 2)
+        boxes = np.hstack([corner, corner + 1]) * np.tile(as_pair(self.pixels_per_cell), 2)
+        return np.repeat(boxes, self.orientations, axis=0)
+
+    def _reached_boxes(self, image_shape):
         # A column is normalized by its block, whose gradients reach one pixel further.
         cell, block = as_pair(self.pixels_per_cell), as_pair(self.cells_per_block)
         first = np.stack(np.indices(self.n_blocks_), axis=-1).reshape(-1, 2)

@@ -518,6 +518,13 @@ class LBP(FeatureExtractor):
                 )
 
     def _boxes(self, image_shape):
+        return self._grow(image_shape, lambda n_points, radius: 0)
+
+    def _reached_boxes(self, image_shape):
+        return self._grow(image_shape, _reach)
+
+    def _grow(self, image_shape, reach):
+        """Return the box of each column's cell, larger by `reach` of its points and radius."""
         height, width = image_shape[:2]
         cells = np.array(
             [
@@ -525,11 +532,11 @@ class LBP(FeatureExtractor):
                 for rows, columns in self._cells(height, width)
             ]
         )
-        boxes = []
-        for n_points, radius in self._scales():
-            reached = np.clip(cells + _reach(n_points, radius), 0, [height, width] * 2)
-            boxes.append(np.repeat(reached, self._n_codes(n_points), axis=0))
-        return np.concatenate(boxes)
+        boxes = [
+            np.repeat(cells + reach(*scale), self._n_codes(scale[0]), axis=0)
+            for scale in self._scales()
+        ]
+        return np.clip(np.concatenate(boxes), 0, [height, width] * 2)
 
     def _columns(self):
         rows, columns = as_pair(self.cells)
