@@ -261,7 +261,8 @@ def change_image(image, change):
         linearly (``bool`` images: nearest neighbor); beyond the border, the nearest pixel is
         repeated. A mask is changed likewise: what comes from beyond the border is outside the
         region, and pixels outside the region do not influence those inside. The region may end up
-        empty.
+        empty. Interpolated values depend on the version of OpenCV: OpenCV 4 rounds positions to
+        1/32 pixel.
     """
     image = dihedral(image, change.element)
     matrix = change.matrix(image.shape)

@@ -364,7 +364,10 @@ class FeatureExtractor(ImageEstimator):
         return np.array([column.name for column in self._columns()], dtype=object)
 
     def where(self, name, image_shape):
-        """Tell which pixels are behind a column.
+        """Tell which pixels can change a column.
+
+        Of a network, the part of the feature map that the column describes: what the network looks
+        at reaches further.
 
         Parameters
         ----------
@@ -392,9 +395,13 @@ class FeatureExtractor(ImageEstimator):
                 f"There is no column {name!r}, expected one such as {near or names[:3]}."
             )
         index = names.index(name)
-        top, left, bottom, right = self._boxes(image_shape)[index].tolist()
+        top, left, bottom, right = self._reached_boxes(image_shape)[index].tolist()
         return Where(slice(top, bottom), slice(left, right), columns[index].what)
 
     def _boxes(self, image_shape):
-        """Return top, left, bottom and right of the pixels behind each column."""
+        """Return top, left, bottom and right of the pixels that each column describes."""
         return np.tile([0, 0, *image_shape[:2]], (len(list(self._columns())), 1))
+
+    def _reached_boxes(self, image_shape):
+        """Return the boxes of all pixels that can change each column, such as neighbors."""
+        return self._boxes(image_shape)

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -5,11 +6,18 @@ from scipy import ndimage as ndi
 from skimage.feature import hog, local_binary_pattern
 from skimage.measure import label, regionprops
 from skimage.transform import resize
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import (
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from featbus import LBP, IntensityStatistics
 from featbus.datasets import make_breast_ultrasound, make_mammograms
 
 SMALL = {"image_shape": (96, 128)}
@@ -86,6 +94,20 @@ def test_same_random_state_same_bytes(make):
     assert first.masks.tobytes() == again.masks.tobytes()
     assert first.frame.equals(again.frame)
     assert not np.array_equal(first.images, other.images)
+
+
+@both
+def test_images_do_not_depend_on_opencv(make, monkeypatch):
+    """Its results differ from version to version."""
+
+    def fail(*args, **options):
+        raise AssertionError("OpenCV was called")
+
+    expected = make(3, random_state=0, **SMALL).images
+    for name, function in vars(cv2).items():
+        if callable(function) and not isinstance(function, type):
+            monkeypatch.setattr(cv2, name, fail)
+    assert_array_equal(make(3, random_state=0, **SMALL).images, expected)
 
 
 @both
@@ -352,6 +374,28 @@ def test_contrast_moves_the_score_of_mammograms():
     assert chance == pytest.approx(1 / 2, abs=0.12)
     assert 0.62 < default < 0.92
     assert mean_accuracy(*setting, contrast=2, seeds=[0]) > default + 0.03
+
+
+def auc_of_mammograms(contrast):
+    data = make_mammograms(100, image_shape=(128, 96), contrast=contrast, random_state=0)
+    rows = make_union(LBP(), IntensityStatistics()).fit_transform(data.images)
+    scores = cross_val_predict(
+        make_pipeline(StandardScaler(), SVC()),
+        rows,
+        data.target,
+        groups=data.groups,
+        cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
+        method="decision_function",
+    )
+    return roc_auc_score(data.target, scores)
+
+
+def test_mammograms_can_be_learned_at_full_contrast():
+    assert auc_of_mammograms(contrast=1) > 0.8
+
+
+def test_mammograms_without_contrast_are_at_chance():
+    assert auc_of_mammograms(contrast=0) == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_split_that_ignores_patients_flatters():

@@ -162,10 +162,58 @@ def test_fixed_bin_number():
 
 
 @pytest.mark.parametrize("width", [1, 3, 7, 10, 25])
-def test_fixed_bin_width_has_exact_edges(width):
-    image = np.arange(5, 256, dtype=np.uint8).reshape(1, -1)
-    expected = (image.astype(int) - 5) // width + 1
-    np.testing.assert_array_equal(grey_levels(image, bin_width=width / 255), expected)
+@pytest.mark.parametrize("darkest", [0, 5, 20, 99])
+def test_bins_of_a_width_lie_at_its_multiples(width, darkest):
+    image = np.arange(darkest, 256, dtype=np.uint8).reshape(1, -1)
+    expected = image.astype(int) // width - darkest // width + 1  # as pyradiomics defines it
+    for copy in (image, image * np.uint16(257), image / 255, (image / 255).astype(np.float32)):
+        np.testing.assert_array_equal(grey_levels(copy, bin_width=width / 255), expected)
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 10, 25])
+@pytest.mark.parametrize("low", [0, 13])
+def test_bins_of_a_width_start_at_the_lower_bound_of_a_range(width, low):
+    image = np.arange(40, 200, dtype=np.uint8).reshape(1, -1)
+    expected = (image.astype(int) - low) // width + 1  # as the IBSI defines it
+    levels = grey_levels(image, bin_width=width / 255, intensity_range=(low / 255, 1))
+    np.testing.assert_array_equal(levels, expected)
+
+
+@pytest.mark.parametrize("intensity_range", [None, (0, 1)])
+def test_the_darkest_pixel_of_a_region_moves_no_edge(intensity_range):
+    parameters = {"bin_width": 8 / 255, "intensity_range": intensity_range}
+    image = NOISE // 2 + np.uint8(60)
+    rest = np.s_[1:]
+    levels = grey_levels(image, **parameters)[rest].astype(int)
+    for darkest in range(image.min()):
+        image[0, 0] = darkest
+        moved = grey_levels(image, **parameters)[rest] - levels
+        assert np.ptp(moved) == 0
+        assert intensity_range is None or not moved.any()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"bin_width": 0.1},
+        {"bin_width": 0.1, "intensity_range": (0, 1)},
+        {"intensity_range": (0, 1), "levels": 16},
+        {},
+    ],
+)
+def test_inverse_differences_are_normalized_by_the_highest_level_found(parameters):
+    image = np.ma.MaskedArray(NOISE // 4 + np.uint8(30), NOISE > 250)
+    image.data[NOISE > 250] = 255
+    levels = grey_levels(image, **parameters)
+    n_levels = levels.max()
+    difference = np.abs(np.subtract.outer(*[np.arange(n_levels)] * 2))
+    matrices = cooccurrence_matrix(levels, n_levels=n_levels)[0]
+    shares = matrices / matrices.sum(axis=(1, 2), keepdims=True)
+    row = row_of(image, **parameters)
+    expected = (shares / (1 + difference / n_levels)).sum(axis=(1, 2)).mean()
+    assert row["normalised_inverse_difference"] == pytest.approx(expected)
+    expected = (shares / (1 + (difference / n_levels) ** 2)).sum(axis=(1, 2)).mean()
+    assert row["normalised_inverse_difference_moment"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("levels", [2, 32, 64, 256])

@@ -149,7 +149,7 @@ def test_names_need_fit_and_are_built_from_their_parts():
         "hog_r00_c09_b10_o11",
     ]
     where = hog.where("hog_r00_c09_b10_o11", (8, 160))
-    assert (where.rows, where.columns) == (slice(0, 8), slice(152, 160))
+    assert (where.rows, where.columns) == (slice(0, 8), slice(71, 160))
     assert where.what == "gradients of 165 to 180 degrees"
 
 
@@ -158,14 +158,27 @@ def test_an_image_too_small_to_draw():
         HOG().render(noise((7, 30), np.uint8))
 
 
-@pytest.mark.parametrize("cell", [(8, 8), (16, 12), (12, 9)])
-def test_render_draws_what_scikit_image_draws(cell):
+@pytest.mark.parametrize("orientations", [1, 4, 9, 15])
+@pytest.mark.parametrize(
+    "cell", [(2, 2), (3, 5), (6, 6), (8, 8), (10, 10), (16, 12), (12, 9), (18, 20)]
+)
+def test_render_draws_what_scikit_image_draws(cell, orientations):
     image = noise((61, 70), np.uint8)
-    extractor = HOG(pixels_per_cell=cell, cells_per_block=(1, 1))
-    _, expected = hog(image, pixels_per_cell=cell, cells_per_block=(1, 1), visualize=True)
-    picture = extractor.render(image)
+    parameters = {"pixels_per_cell": cell, "orientations": orientations, "cells_per_block": (1, 1)}
+    _, expected = hog(image, **parameters, visualize=True)
+    picture = HOG(**parameters).render(image)
     assert picture.dtype == np.float32
+    np.testing.assert_array_equal(picture > 0, expected > 0)
     np.testing.assert_allclose(picture, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_cells_of_one_pixel_are_drawn_as_dots(signed):
+    image = noise((9, 30), np.uint8)
+    hog = HOG(pixels_per_cell=(1, 5), cells_per_block=(1, 1), signed=signed)
+    rows, columns = np.nonzero(hog.render(image))
+    assert set(columns) == set(range(2, 30, 5))
+    assert set(rows) == set(range(9))
 
 
 def test_the_last_bit_is_the_same_every_time():

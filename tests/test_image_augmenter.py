@@ -416,6 +416,24 @@ def test_a_known_copy_costs_nothing(tmp_path):
     assert count(log) == 50
 
 
+def test_copies_of_another_version_of_opencv_have_rows_of_their_own(tmp_path, monkeypatch):
+    """Versions of OpenCV interpolate differently; the key of a row is the content of the copy."""
+    log = tmp_path / "log"
+    bus = FeatureBus(CountingMean(log=str(log)), memory=tmp_path / "rows.sqlite")
+
+    def rows_of_copies():
+        copies, _ = ImageAugmenter(1).fit_resample(IMAGES, Y)
+        return copies, bus.fit(copies).transform(copies)
+
+    images, rows = rows_of_copies()
+    warp = cv2.warpAffine
+    monkeypatch.setattr(cv2, "warpAffine", lambda *args, **options: warp(*args, **options) // 2)
+    others, other_rows = rows_of_copies()
+    assert count(log) == 30
+    np.testing.assert_array_equal(others[:10], images[:10])
+    assert (other_rows[10:, 0] < rows[10:, 0]).all()
+
+
 def test_a_grid_search_over_the_augmenter(tmp_path):
     pipeline = make_pipeline(ImageAugmenter(), LBP(), LogisticRegression())
     grid = {"imageaugmenter__n_copies": [None, 2], "imageaugmenter__dihedral": [None, 6]}

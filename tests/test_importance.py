@@ -28,38 +28,52 @@ FROM_24, TO_32 = slice(24, 48), slice(0, 32)
 
 @pytest.mark.parametrize(
     "extractor",
-    [HOG(pixels_per_cell=(8, 6), cells_per_block=(2, 1)), LBP(cells=(3, 4), radius=[1, 2])],
-    ids=["HOG", "LBP"],
+    [
+        HOG(pixels_per_cell=(4, 3), cells_per_block=(2, 1)),
+        HOG(pixels_per_cell=(5, 6), cells_per_block=(1, 1), signed=True, block_norm="L1-sqrt"),
+        HOG(pixels_per_cell=3, cells_per_block=(2, 3), transform_sqrt=True, orientations=4),
+        LBP(cells=(2, 3)),
+        LBP(cells=(2, 1), n_points=[8, 5], radius=[1, 2.5], method="nri_uniform"),
+        LBP(cells=(3, 2), n_points=2, radius=3, method="var"),
+    ],
 )
-def test_a_column_changes_only_with_the_pixels_behind_it(extractor):
-    """Blank everything but the box, and what borders it: the histogram of the box stays."""
-    extractor.fit([NOISE])
-    names = extractor.get_feature_names_out()
-    rng = np.random.default_rng(0)
-    for name in rng.choice(names, 20, replace=False):
-        place = extractor.where(name, NOISE.shape)
-        # Normalization and neighbours reach a little further than the box.
-        reach = 9 if isinstance(extractor, HOG) else 2
-        other = rng.integers(0, 256, NOISE.shape).astype(np.uint8)
-        near = tuple(slice(max(part.start - reach, 0), part.stop + reach) for part in place[:2])
-        other[near] = NOISE[near]
-        rows = extractor.transform([NOISE, other])
-        changed = set(names[rows[0] != rows[1]])
-        assert changed
-        assert name not in changed
+def test_where_is_the_box_of_all_pixels_that_can_change_a_column(extractor):
+    """Invert one pixel at a time: nothing outside of the box counts, and no smaller box does."""
+    shape = 19, 17
+    pixels = np.ravel_multi_index(np.indices(shape), shape)
+    single = pixels.ravel()[:, np.newaxis, np.newaxis] == pixels
+    changed = False
+    for seed in range(4):
+        image = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+        extractor.fit([image])
+        rows = extractor.transform(np.where(single, 255 - image, image))
+        changed = changed | (rows != extractor.transform([image]))
+    together = {}
+    for name, by_pixel in zip(extractor.get_feature_names_out(), changed.T.reshape(-1, *shape)):
+        box = extractor.where(name, shape)[:2]
+        inside = np.zeros(shape, bool)
+        inside[box] = True
+        assert not by_pixel[~inside].any(), name
+        key = box[0].start, box[0].stop, box[1].start, box[1].stop
+        together[key] = together.get(key, False) | by_pixel
+    for (top, bottom, left, right), by_pixel in together.items():
+        rows, columns = np.nonzero(by_pixel)
+        assert (rows.min(), rows.max() + 1) == (top, bottom)
+        assert (columns.min(), columns.max() + 1) == (left, right)
 
 
 def test_where_of_hog():
     hog = HOG(pixels_per_cell=(8, 6), cells_per_block=(2, 2)).fit([NOISE])
     place = hog.where("hog_r03_c02_b1_o4", NOISE.shape)
-    assert place.rows == slice(24, 32)
-    assert place.columns == slice(18, 24)
+    # Two by two cells, and the neighbors that their gradients need.
+    assert place.rows == slice(23, 41)
+    assert place.columns == slice(11, 25)
     assert place.what == "gradients of 80 to 100 degrees"
 
 
 def test_where_of_lbp():
     place = LBP(cells=(2, 2), radius=2).where("lbp_p8_r2_c01_00_u03", (49, 64))
-    assert place == (slice(24, 49), slice(0, 32), "pattern 3 of 8 points at radius 2, uniform")
+    assert place == (slice(22, 49), slice(0, 34), "pattern 3 of 8 points at radius 2, uniform")
     assert LBP().where("lbp_p8_r1_u03", (49, 64))[:2] == (slice(0, 49), slice(0, 64))
 
 

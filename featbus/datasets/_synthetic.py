@@ -1,10 +1,12 @@
-"""Shared by the makers of synthetic images: parameters, random fields, curves and outlines."""
+"""Shared by the makers of synthetic images: parameters, random fields, curves and outlines.
+
+The makers use no OpenCV: its results differ from version to version.
+"""
 
 from numbers import Integral, Real
 
-import cv2
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 from sklearn.utils import check_random_state
 
 from featbus.parameters import (
@@ -108,8 +110,7 @@ def threads(field, width):
 
 def sample(field, rows, columns):
     """Interpolate a periodic field at fractional positions."""
-    columns, rows = columns.astype(np.float32), rows.astype(np.float32)
-    return cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return ndimage.map_coordinates(field, [rows, columns], order=1, mode="grid-wrap")
 
 
 def outline_radius(angle, amplitudes, phases):

@@ -284,6 +284,11 @@ def cooccurrence_features(matrices):
     autocorrelation depend on it. *Cluster tendency* equals *sum variance*, and *dissimilarity*
     equals *difference average*: IBSI lists each under both names.
 
+    *Normalised inverse difference* and *normalised inverse difference moment* divide differences by
+    the number of levels, here the size of the matrices. `GLCM` takes the highest level found in the
+    image or its region, as do MIRP and pyradiomics. All other features are the same for matrices
+    with more rows and columns of zeros.
+
     References
     ----------
     .. [1] Zwanenburg A et al. Image biomarker standardisation initiative, reference manual,
@@ -329,8 +334,11 @@ class GLCM(FeatureExtractor):
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
-        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin, as a fraction of the largest value of the image's dtype: ``10 / 255`` is 10
+        levels of an 8-bit image. With `intensity_range`, bins start at its lower bound (IBSI's
+        *fixed bin size*): the same level means the same brightness in all images. Without it, the
+        edges of bins are multiples of the width, and level 1 is the darkest bin of the image or
+        its region, as in pyradiomics.
     intensity_range : tuple of float or None, default=None
         Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
         first or last bin. None for the range of each image or, if it is masked, of its region.
@@ -353,9 +361,10 @@ class GLCM(FeatureExtractor):
     feature.
 
     Color images are converted to their luma; 16-bit images are discretized from all their values.
-    In a masked image, only pairs with both pixels inside the region are counted. An angle without
-    any pair, as in an image of one row, is left out; an image without a pair at any angle is an
-    error.
+    In a masked image, only pairs with both pixels inside the region are counted. The normalised
+    inverse differences are normalized by the highest level found in the image or its region. An
+    angle without any pair, as in an image of one row, is left out; an image without a pair at any
+    angle is an error.
 
     References
     ----------
@@ -377,7 +386,9 @@ class GLCM(FeatureExtractor):
     """
 
     # 2: the order of summation does not depend on memory layout.
-    _algorithm_version = 2
+    # 3: without intensity_range, the edges of bins are multiples of bin_width; inverse differences
+    # are normalized by the highest level found, not by the number of bins.
+    _algorithm_version = 3
 
     _parameter_constraints = _OFFSET_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
 
@@ -407,12 +418,11 @@ class GLCM(FeatureExtractor):
         )
 
     def _bins(self, image):
-        """Return bins, region and number of bins, cropped to the bounding box of the region."""
+        """Return bins, region and highest level found, cropped to the box of the region."""
         image = crop_to_region(image)
         inside, pixels = inside_mask(image), np.ascontiguousarray(np.ma.getdata(image))
-        bins, n_levels = discretise(
-            pixels, inside, self.levels, self.bin_width, self.intensity_range
-        )
+        bins, _ = discretise(pixels, inside, self.levels, self.bin_width, self.intensity_range)
+        n_levels = int((bins if inside is None else bins[inside]).max()) + 1
         return bins, inside, n_levels
 
     def _row(self, bins, inside, n_levels, distance):

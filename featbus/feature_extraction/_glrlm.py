@@ -206,8 +206,11 @@ class GLRLM(FeatureExtractor):
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
-        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin, as a fraction of the largest value of the image's dtype: ``10 / 255`` is 10
+        levels of an 8-bit image. With `intensity_range`, bins start at its lower bound (IBSI's
+        *fixed bin size*): the same level means the same brightness in all images. Without it, the
+        edges of bins are multiples of the width, and level 1 is the darkest bin of the image or
+        its region, as in pyradiomics.
     intensity_range : tuple of float or None, default=None
         Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
         first or last bin. None for the range of each image or, if it is masked, of its region.
@@ -249,6 +252,9 @@ class GLRLM(FeatureExtractor):
     >>> str(glrlm.get_feature_names_out()[0])
     'glrlm_short_runs_emphasis'
     """
+
+    # 2: without intensity_range, the edges of bins are multiples of bin_width.
+    _algorithm_version = 2
 
     _parameter_constraints = _ANGLES_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
 

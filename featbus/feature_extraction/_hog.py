@@ -112,28 +112,41 @@ def _length(blocks):
     return np.sqrt(np.square(blocks).sum(axis=-1, keepdims=True) + _EPS**2)
 
 
-def _orientation_lines(orientations, height, width):
-    """Return one cell per orientation, with a line perpendicular to the gradient."""
-    radius = min(height, width) // 2 - 1
-    lines = np.zeros((orientations, height, width))
-    for line, angle in zip(lines, np.pi * (np.arange(orientations) + 0.5) / orientations):
-        down, across = radius * np.cos(angle), radius * np.sin(angle)
-        row, column = height // 2, width // 2
-        line[
-            draw_line(int(row - down), int(column + across), int(row + down), int(column - across))
-        ] = 1
-    return lines
+def _line_ends(shape, cell, signed):
+    """Return where the lines of the cells start and end: ``(rows, columns, orientations, 4)``.
+
+    A line perpendicular to the gradient or, if `signed`, from the center of the cell along it.
+    Positions are relative to the corner of the cell.
+    """
+    n_rows, n_columns, orientations = shape
+    top = np.arange(n_rows)[:, np.newaxis, np.newaxis] * cell[0]
+    left = np.arange(n_columns)[:, np.newaxis] * cell[1]
+    row, column = top + cell[0] // 2, left + cell[1] // 2
+    radius = max(min(cell) // 2 - 1, 0)
+    angle = (1 + signed) * np.pi * (np.arange(orientations) + 0.5) / orientations
+    along, across = radius * np.cos(angle), radius * np.sin(angle)
+    if signed:
+        ends = row, column, row + np.rint(across), column + np.rint(along)
+    else:
+        ends = row - along, column + across, row + along, column - across
+    # scikit-image truncates positions in the image: after rounding errors, the same line can be a
+    # pixel longer in one cell than in another.
+    ends = np.stack(np.broadcast_arrays(*ends), axis=-1).astype(int)
+    return ends - np.stack(np.broadcast_arrays(top, left, top, left), axis=-1)
 
 
-def _direction_rays(orientations, height, width):
-    """Return one cell per direction, with a ray from its center along the gradient."""
-    radius = max(min(height, width) // 2 - 1, 0)
-    row, column = height // 2, width // 2
-    rays = np.zeros((orientations, height, width))
-    for ray, angle in zip(rays, 2 * np.pi * (np.arange(orientations) + 0.5) / orientations):
-        end = row + round(radius * np.sin(angle)), column + round(radius * np.cos(angle))
-        ray[draw_line(row, column, *end)] = 1
-    return rays
+def _draw_lines(cells, ends, cell):
+    """Return the picture of cells whose lines are as bright as their bins are full."""
+    n_rows, n_columns, orientations = cells.shape
+    picture = np.zeros((n_rows, cell[0], n_columns, cell[1]))
+    for orientation in range(orientations):
+        of_cells = ends[:, :, orientation]
+        for line in np.unique(of_cells.reshape(-1, 4), axis=0):
+            rows, columns = np.nonzero((of_cells == line).all(axis=-1))
+            down, across = draw_line(*line)
+            magnitudes = cells[rows, columns, orientation][:, np.newaxis]
+            picture[rows[:, np.newaxis], down, columns[:, np.newaxis], across] += magnitudes
+    return picture.reshape(n_rows * cell[0], n_columns * cell[1])
 
 
 class HOG(FeatureExtractor):
@@ -175,7 +188,8 @@ class HOG(FeatureExtractor):
     Notes
     -----
     Columns are named ``hog_r03_c02_b1_o4``: block row 3, block column 2, second cell of the block
-    (counted row by row), fifth orientation.
+    (counted row by row), fifth orientation. `where` returns its block and one pixel around it: all
+    pixels that can change the column.
 
     Pixels outside the region of a masked image, and those with a neighbor outside, have no vote. In
     color images, each pixel votes with its strongest channel.
@@ -302,21 +316,18 @@ class HOG(FeatureExtractor):
         Returns
         -------
         ndarray of float32 of shape (height, width)
-            The picture that `skimage.feature.hog` draws with ``visualize=True``: every cell has the
-            same lines, and where lines cross, the mean magnitudes of their orientations add up.
-            With `signed`, rays from the center of the cell point to the brighter side.
+            The picture that `skimage.feature.hog` draws with ``visualize=True``, pixel by pixel:
+            where lines cross, the mean magnitudes of their orientations add up. With `signed`, rays
+            from the center of the cell point to the brighter side. Cells one pixel high or wide,
+            where scikit-image draws outside of the cell, have a dot.
         """
         self._check_parameters()
         image = read_item(image, None)
         self._n_blocks(image.shape)  # raises if the image is too small
-        cells = self._cells(image)
-        height, width = as_pair(self.pixels_per_cell)
-        draw = _direction_rays if self.signed else _orientation_lines
-        lines = draw(as_plain(self.orientations), height, width)
-        tiles = np.einsum("rco,oij->ricj", cells, lines)
+        cells, cell = self._cells(image), as_pair(self.pixels_per_cell)
+        drawn = _draw_lines(cells, _line_ends(cells.shape, cell, bool(self.signed)), cell)
         picture = np.zeros(image.shape[:2], np.float32)
-        n_rows, n_columns = cells.shape[:2]
-        picture[: n_rows * height, : n_columns * width] = tiles.reshape(n_rows * height, -1)
+        picture[: len(drawn), : drawn.shape[1]] = drawn
         return picture
 
     def _cells(self, image):
@@ -342,6 +353,14 @@ class HOG(FeatureExtractor):
         corner = np.stack([rows + down, columns + across], axis=-1).reshape(-1, 2)
         boxes = np.hstack([corner, corner + 1]) * np.tile(as_pair(self.pixels_per_cell), 2)
         return np.repeat(boxes, self.orientations, axis=0)
+
+    def _reached_boxes(self, image_shape):
+        # A column is normalized by its block, whose gradients reach one pixel further.
+        cell, block = as_pair(self.pixels_per_cell), as_pair(self.cells_per_block)
+        first = np.stack(np.indices(self.n_blocks_), axis=-1).reshape(-1, 2)
+        start = np.maximum(first * cell - 1, 0)
+        stop = np.minimum((first + block) * cell + 1, image_shape[:2])
+        return np.repeat(np.hstack([start, stop]), np.prod(block) * self.orientations, axis=0)
 
     def _columns(self):
         check_is_fitted(self, "n_blocks_")

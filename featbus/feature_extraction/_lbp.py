@@ -47,6 +47,14 @@ def _circle(n_points, radius):
     return np.divmod(np.rint(offsets * _UNIT).astype(np.int64), _UNIT)
 
 
+def _reach(n_points, radius):
+    """Return how far the neighbors lie beyond their center: up, left, down and right."""
+    whole, part = _circle(n_points, radius)
+    # Between two pixels, both count.
+    first, last = whole.min(axis=0), (whole + (part > 0)).max(axis=0)
+    return np.concatenate([np.minimum(first, 0), np.maximum(last, 0)])
+
+
 class _Strip:
     """Rows of an image, with zeros beyond its border, and their neighbors on the circle.
 
@@ -382,7 +390,9 @@ class LBP(FeatureExtractor):
     Notes
     -----
     Columns are named ``lbp_p8_r1_u03``: 8 points, radius 1, uniform pattern of 3 bright neighbors.
-    With several cells, ``lbp_p8_r1_c01_02_u03`` is the same in cell row 1, cell column 2.
+    With several cells, ``lbp_p8_r1_c01_02_u03`` is the same in cell row 1, cell column 2. `where`
+    returns the cell and what the circles of its pixels reach: all pixels that can change the
+    column.
 
     Neighbors beyond the image's border are 0, as in scikit-image. In a masked image, only pixels
     whose whole circle is inside the region are used. The histogram of a cell sums to 1; that of a
@@ -513,12 +523,25 @@ class LBP(FeatureExtractor):
                 )
 
     def _boxes(self, image_shape):
-        cells = [
-            (rows.start, columns.start, rows.stop, columns.stop)
-            for rows, columns in self._cells(*image_shape[:2])
+        return self._grow(image_shape, lambda n_points, radius: 0)
+
+    def _reached_boxes(self, image_shape):
+        return self._grow(image_shape, _reach)
+
+    def _grow(self, image_shape, reach):
+        """Return the box of each column's cell, larger by `reach` of its points and radius."""
+        height, width = image_shape[:2]
+        cells = np.array(
+            [
+                (rows.start, columns.start, rows.stop, columns.stop)
+                for rows, columns in self._cells(height, width)
+            ]
+        )
+        boxes = [
+            np.repeat(cells + reach(*scale), self._n_codes(scale[0]), axis=0)
+            for scale in self._scales()
         ]
-        counts = [self._n_codes(n_points) for n_points, _ in self._scales()]
-        return np.concatenate([np.repeat(cells, n_codes, axis=0) for n_codes in counts])
+        return np.clip(np.concatenate(boxes), 0, [height, width] * 2)
 
     def _columns(self):
         rows, columns = as_pair(self.cells)

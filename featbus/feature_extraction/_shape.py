@@ -64,7 +64,8 @@ class ShapeStatistics(FeatureExtractor):
     - ``euler_number`` is the number of parts (8-connected) minus the number of holes.
     - ``hu_moment_1`` to ``hu_moment_7`` are invariant to position, size and rotation ([2]_). They
       are not log-transformed: for symmetric shapes most are 0, up to rounding errors. The seventh
-      changes its sign in a mirror image. Scale the columns before use.
+      changes its sign in a mirror image: x is to the right and y down, as in OpenCV; scikit-image,
+      where x is down and y to the right, has the opposite sign. Scale the columns before use.
 
     A region in several parts is measured as one: areas add up, the convex hull and the axes span
     all parts. A mask that hides no pixel is ignored.
@@ -88,6 +89,9 @@ class ShapeStatistics(FeatureExtractor):
     0      5025.0                1.0                       80.0
     """
 
+    # 2: hu_moment_7 has the sign of OpenCV, not that of scikit-image.
+    _algorithm_version = 2
+
     _parameter_constraints = {"on_missing": [StrOptions({"raise", "nan"})]}
 
     def __init__(self, *, on_missing="raise", dtype=np.float32):
@@ -99,7 +103,8 @@ class ShapeStatistics(FeatureExtractor):
         if inside is not None:
             region, circularity = region_shape(inside)
             values = [region[name] for name in _PROPERTIES.values()]
-            return np.array([circularity, *values, *region.moments_hu], dtype=np.float64)
+            *moments, seventh = region.moments_hu
+            return np.array([circularity, *values, *moments, -seventh], dtype=np.float64)
         if self.on_missing == "nan":
             return np.full(len(_NAMES), np.nan)
         raise ImageError(

@@ -1,5 +1,6 @@
 """What the texture matrices share: gray levels, and the features of runs and zones."""
 
+import math
 from numbers import Integral, Real
 
 import cv2
@@ -32,7 +33,7 @@ def _bin(brightness, low, scale, n_levels, tolerance):
 
 
 def _bounds(pixels, inside, top, intensity_range):
-    """Return the brightness at which the bins start and end."""
+    """Return the lowest and the highest brightness to put into bins."""
     if intensity_range is None:
         region = pixels if inside is None else pixels[inside]
         return region.min() / np.float64(top), region.max() / np.float64(top)
@@ -68,6 +69,8 @@ def discretise(image, inside, levels, bin_width, intensity_range):
         scale = n_levels / (high - low) if high > low else 1.0
     else:
         scale = 1 / bin_width
+        if intensity_range is None:
+            low = math.floor((low + tolerance) * scale) * bin_width
         n_levels = int((high - low + tolerance) * scale) + 1
         if n_levels > _MOST_LEVELS:
             raise ImageError(
@@ -92,8 +95,11 @@ def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin (IBSI's *fixed bin size*), as a fraction of the largest value of the image's
-        dtype: ``10 / 255`` is 10 levels of an 8-bit image.
+        Width of a bin, as a fraction of the largest value of the image's dtype: ``10 / 255`` is 10
+        levels of an 8-bit image. With `intensity_range`, bins start at its lower bound (IBSI's
+        *fixed bin size*): the same level means the same brightness in all images. Without it, the
+        edges of bins are multiples of the width, and level 1 is the darkest bin of the image or
+        its region, as in pyradiomics.
     intensity_range : tuple of float or None, default=None
         Brightness ``(low, high)``, from 0 to 1, that the bins span; pixels beyond it belong to the
         first or last bin. None for the range of the image or, if it is masked, of its region.
@@ -119,9 +125,11 @@ def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
     --------
     >>> import numpy as np
     >>> from featbus.feature_extraction import grey_levels
-    >>> image = np.array([[10, 19, 20, 50]], np.uint8)
+    >>> image = np.array([[12, 19, 20, 52]], np.uint8)
     >>> grey_levels(image, levels=4), grey_levels(image, bin_width=10 / 255)
-    (array([[1, 1, 2, 4]], dtype=uint16), array([[1, 1, 2, 5]], dtype=uint16))
+    (array([[1, 1, 1, 4]], dtype=uint16), array([[1, 1, 2, 5]], dtype=uint16))
+    >>> grey_levels(image, bin_width=10 / 255, intensity_range=(0, 1))
+    array([[2, 2, 3, 6]], dtype=uint16)
     """
     check_parameters(
         LEVELS_CONSTRAINTS,

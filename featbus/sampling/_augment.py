@@ -93,6 +93,9 @@ class ImageAugmenter(BaseOverSampler):
 
     A copy depends only on the content of its image, its number and `random_state`, not on other
     images or their order: `FeatureBus` recognizes a copy in the next fold and in the next run.
+    Rotated, shifted, sheared and zoomed copies also depend on the version of OpenCV, which
+    interpolates: OpenCV 4 rounds positions to 1/32 pixel, OpenCV 5 does not. As the key of a stored
+    row is the content of the copy, a row never is that of another version's copy.
 
     All images of a class get the same number of copies, or one more, drawn without replacement.
 
