@@ -18,7 +18,8 @@ from featbus.bus._code import attributes_in, closure_of, functions_of, globals_i
 from featbus.bus._packages import find_release
 
 DIGEST_SIZE = 16
-# Pixels also depend on the version of OpenCV. Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels.
+# Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
+# depend on the version of OpenCV.
 _READER_VERSION = 1
 # Parameters of estimators of these packages that change how they run, not their rows.
 _IRRELEVANT = {"n_jobs", "verbose", "memory"}
@@ -107,8 +108,8 @@ def fingerprint(transformer):
     """
     walk = _Walk()
     try:
-        floor = "featbus", _READER_VERSION, find_release("cv2")
-        walk.feed((*floor, transformer), where=type(transformer).__name__)
+        readers = "featbus", _READER_VERSION, find_release("cv2")
+        walk.feed((*readers, transformer), where=type(transformer).__name__)
     except RecursionError as error:
         raise FingerprintError(
             f"{type(transformer).__name__} is nested too deeply to be followed: "
