@@ -2,6 +2,7 @@
 
 import struct
 
+import cv2
 import numpy as np
 
 from featbus.io._errors import AGAIN, ImageReadError, cut_off
@@ -64,7 +65,8 @@ def _read(data, limit):
         palette = _read_palette(data[:offset], header, colors or 2**bits)
         image = _look_up(_unpack(rows, width, bits), palette)
     elif bits == 24:
-        image = rows[:, : 3 * width].reshape(len(rows), width, 3)[..., ::-1]
+        image = rows[:, : 3 * width].reshape(len(rows), width, 3)
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     else:
         masks = struct.unpack_from("<3I", data, 54) if masked else _MASKS[bits]
         image = _split(rows.view(f"<u{bits // 8}")[:, :width], masks)

@@ -4,8 +4,6 @@ Only the elements in `_TAGS` are read from a file. After damage, any of them can
 patient: no error quotes a text, or what pydicom says of one, unless it is a term of the standard.
 """
 
-import io
-
 import numpy as np
 from pydicom import uid
 from pydicom.pixels import get_decoder, pixel_array
@@ -79,7 +77,7 @@ def holds_pixels(data, limit):
     """
     try:
         with silence():
-            return "PixelData" in parse(io.BytesIO(data), _TAGS, limit)
+            return "PixelData" in parse(data, _TAGS, limit)
     except ImageReadError:
         return False
 
@@ -107,7 +105,7 @@ def read_dicom(data, *, voi_lut, limit):
         If the file contains no image, or one that cannot be decoded.
     """
     with silence():
-        dataset = parse(io.BytesIO(data), _TAGS, limit)
+        dataset = parse(data, _TAGS, limit)
         try:
             _check(dataset, limit)
             return _render(_decode(dataset, limit), dataset, voi_lut)

@@ -7,8 +7,7 @@ import warnings
 import zlib
 from contextlib import contextmanager
 
-from pydicom import dcmread, uid
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom import dcmread
 
 from featbus.io._errors import AGAIN, ImageReadError
 from featbus.io._limits import check_size
@@ -65,13 +64,34 @@ def _is_below_warning(record):
 silence = _Silence()
 
 
-def parse(file, tags, limit, *, force=True, **options):
+class _DeflatedError(Exception):
+    """Has the compressed bytes of a deflated file."""
+
+
+class _Guard:
+    """A file of which pydicom reads everything at once only to inflate it, without a bound."""
+
+    def read(self, size=-1, /):
+        if size is None or size < 0:
+            raise _DeflatedError(super().read())
+        return super().read(size)
+
+
+class _Memory(_Guard, io.BytesIO):
+    pass
+
+
+class _File(_Guard, io.BufferedReader):
+    pass
+
+
+def parse(source, tags, limit, *, force=True, **options):
     """Parse a DICOM file; call it, and use what it returns, inside ``with silence():``.
 
     Parameters
     ----------
-    file : file
-        The open file, binary.
+    source : bytes or file
+        The content of a file, or an open binary file, of which no more than necessary is read.
     tags : list of str
         Keywords of the elements to read.
     limit : int
@@ -91,11 +111,9 @@ def parse(file, tags, limit, *, force=True, **options):
     ImageReadError
         If the file cannot be parsed.
     """
+    file = _Memory(source) if isinstance(source, bytes) else _File(source.detach())
     try:
-        inflated = _inflate(file, limit)
-        file = file if inflated is None else inflated
-        force = force or inflated is not None
-        return dcmread(file, force=force, specific_tags=tags, **options)
+        return _parse(file, tags, limit, force, options)
     except (ImageReadError, MemoryError):
         raise
     except Exception:
@@ -103,23 +121,27 @@ def parse(file, tags, limit, *, force=True, **options):
         raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
 
 
-def _inflate(file, limit):
-    """Return the data set of a deflated file, None for others; `dcmread` has no bound."""
-    read_preamble(file, force=True)
-    meta = _read_file_meta_info(file)
-    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
-        file.seek(0)
-        return None
+def _parse(file, tags, limit, force, options):
+    with file:
+        try:
+            return dcmread(file, force=force, specific_tags=tags, **options)
+        except _DeflatedError as error:
+            inflated = io.BytesIO(_inflate(error.args[0], limit))
+            return dcmread(inflated, force=True, specific_tags=tags, **options)
+
+
+def _inflate(data, limit):
+    """Return the data set of a deflated file."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = stream.decompress(file.read(), _ELEMENTS_BYTES)
+    inflated = stream.decompress(data, _ELEMENTS_BYTES)
     if not stream.eof:
-        room = _count_bytes(data, limit) + _ELEMENTS_BYTES
-        data += stream.decompress(stream.unconsumed_tail, room)
+        room = _count_bytes(inflated, limit) + _ELEMENTS_BYTES
+        inflated += stream.decompress(stream.unconsumed_tail, room)
     if not stream.eof:
         raise ImageReadError(
             f"the deflated DICOM file is truncated, or larger than its image. {AGAIN}"
         )
-    return io.BytesIO(data)
+    return inflated
 
 
 def _count_bytes(data, limit):

@@ -1,11 +1,11 @@
 """Read JPEG images."""
 
-import io
 import re
 import struct
 
-import numpy as np
+import cv2
 
+from featbus.io._decoding import decode
 from featbus.io._errors import AGAIN, ImageReadError, cut_off, several
 from featbus.io._limits import JPEG_RATIO, check_ratio, check_size
 from featbus.io._tags import read_directories, read_orientation, turn_upright
@@ -40,19 +40,9 @@ def read_jpeg(data, limit):
         If the file is damaged, or of a kind that is not supported.
     """
     orientation = check_jpeg(data, limit)
-    # Pillow, unlike OpenCV, never writes to standard error.
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    try:
-        with JpegImageFile(io.BytesIO(data)) as image:
-            if image.mode not in ("L", "RGB"):
-                raise ValueError(image.mode)
-            pixels = np.array(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises errors of any type on damage
-        raise ImageReadError(f"the JPEG file cannot be decoded. {AGAIN}") from error
-    return turn_upright(pixels, orientation)
+    # These flags, unlike IMREAD_UNCHANGED, give 1 or 3 channels; the orientation is not applied.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    return turn_upright(decode(data, "JPEG", flags), orientation)
 
 
 def check_jpeg(data, limit, expected=None):

@@ -6,14 +6,14 @@ import zlib
 import cv2
 import numpy as np
 
+from featbus.io._decoding import decode
 from featbus.io._errors import AGAIN, ImageReadError, cut_off, several
 from featbus.io._limits import DEFLATE_RATIO, check_ratio, check_size
 
-# Other chunks change no pixel, but some make libpng write warnings to standard error.
+# Other chunks change no pixel, but libpng complains about some.
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
-_TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 
 
 def read_png(data, limit):
@@ -41,9 +41,9 @@ def read_png(data, limit):
     if any(kind not in _PIXELS for kind, _ in chunks):
         data = data[:8] + b"".join(chunk for kind, chunk in chunks if kind in _PIXELS)
     transparent = _transparency(chunks, color)
-    image = _decode(data)
+    image = decode(data, "PNG", cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != (height, width):
-        raise ImageReadError(f"OpenCV cannot decode the PNG file. {AGAIN}")
+        raise ImageReadError(f"the PNG file is decoded to another size than it says. {AGAIN}")
     if color == _GRAY and transparent:
         return _add_opacity(image, int.from_bytes(transparent, "big"), depth)
     return image
@@ -95,19 +95,6 @@ def _transparency(chunks, color):
     if len(found) > 1 or len(found[0]) not in lengths:
         raise ImageReadError(f"the PNG file has a wrong tRNS chunk. {AGAIN}")
     return found[0]
-
-
-def _decode(data):
-    """Decode with OpenCV; channels in the order red, green, blue."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ImageReadError(f"OpenCV cannot decode the PNG file. {AGAIN}") from error
-    if image is None:
-        raise ImageReadError(f"OpenCV cannot decode the PNG file. {AGAIN}")
-    if image.ndim == 2:
-        return image
-    return cv2.cvtColor(image, _TO_RGB[image.shape[2]], dst=image)
 
 
 def _add_opacity(image, transparent, depth):

@@ -263,7 +263,7 @@ def _as_samples(data, page):
         rows = rows.reshape(len(rows), dtype.itemsize, -1).swapaxes(1, 2)
         rows, dtype = np.ascontiguousarray(rows), dtype.newbyteorder(">")
     samples = rows.view(dtype).reshape(len(rows), width, page.samples)
-    samples = samples.astype(dtype.newbyteorder("="))
+    samples = samples.astype(dtype.newbyteorder("="), copy=False)
     if predictor == _HORIZONTAL and kind == "u":
         return np.cumsum(samples, axis=1, dtype=samples.dtype)
     if predictor not in (1, _FLOATING_POINT) or (predictor == _FLOATING_POINT and kind == "u"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from featbus.io._errors import AGAIN, ImageReadError
 from featbus.io._limits import DEFLATE_RATIO, RLE_RATIO, check_ratio
+from featbus.io._stderr import muted
 
 # Codes of 12 bits stand for up to 4096 bytes.
 _LZW_RATIO = 2731
@@ -29,7 +30,8 @@ def _check_length(found, expected):
 def _cut(segments, row, least, most):
     for segment, rows in zip(segments, least):
         _check_length(len(segment), rows * row)
-    return b"".join(segment[: rows * row] for segment, rows in zip(segments, least))
+    # A bytearray can be written to: no further copy is needed.
+    return bytearray().join(segment[: rows * row] for segment, rows in zip(segments, least))
 
 
 def _inflate(segments, row, least, most):
@@ -49,11 +51,13 @@ def _inflate(segments, row, least, most):
                 f"the TIFF file has pixels that end too late, or without a checksum. {AGAIN}"
             )
         parts.append(part[: rows * row])
-    return b"".join(parts)
+    return bytearray().join(parts)
 
 
 def _unpack_bits(segments, row, least, most):
-    return b"".join(_unpack_runs(segment, rows * row) for segment, rows in zip(segments, least))
+    return b"".join(
+        _unpack_runs(bytes(segment), rows * row) for segment, rows in zip(segments, least)
+    )
 
 
 def _unpack_runs(segment, expected):
@@ -90,7 +94,8 @@ def _decode_lzw(segments, row, least, most):
             f"the TIFF file has LZW data without their first code, or of before 1990. {AGAIN}"
         )
     try:
-        with TiffImageFile(io.BytesIO(_wrap(segments, row, height, max(least)))) as image:
+        file = io.BytesIO(_wrap(segments, row, height, max(least)))
+        with muted(), TiffImageFile(file) as image:
             return image.tobytes()
     except MemoryError:
         raise
