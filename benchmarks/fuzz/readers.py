@@ -235,7 +235,7 @@ def compare(name, path, image):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            other = _read_otherwise(name, path)
+            other = _read_otherwise(name, path, image.shape)
     except Exception:
         return "alone"
     if other is None or other.shape != image.shape:
@@ -247,7 +247,7 @@ def compare(name, path, image):
     return "same" if same else "different"
 
 
-def _read_otherwise(name, path):
+def _read_otherwise(name, path, shape):
     kind = name.split()[0]
     if kind == "dicom":
         import pydicom
@@ -271,6 +271,10 @@ def _read_otherwise(name, path):
         if (kind == "png" and image.mode in ("P", "1", "LA")) or "transparency" in image.info:
             return None
         image = ImageOps.exif_transpose(image) if kind == "jpeg" else image
+        if image.mode == "P":
+            colors = np.asarray(image.convert("RGB"))
+            gray = (colors == colors[..., :1]).all() and shape == colors.shape[:2]
+            return colors[..., 0] if gray else colors
         return np.asarray(image.convert("L") if image.mode == "1" else image)
 
 
@@ -278,7 +282,7 @@ def work(connection, folder):
     """Read what the guard asks for, in a process of its own."""
     from featbus.io import read_image
 
-    logging.lastResort = None
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # used to compare only
     read_image(folder / "warm up.dcm")
     path = folder / f"mutant {os.getpid()}.dcm"
     while (task := connection.recv()) is not None:

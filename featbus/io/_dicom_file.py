@@ -91,7 +91,8 @@ def parse(source, tags, limit, *, force=True, **options):
     Parameters
     ----------
     source : bytes or file
-        The content of a file, or an open binary file, of which no more than necessary is read.
+        The content of a file, or an open binary file, of which no more than necessary is read. It
+        is closed.
     tags : list of str
         Keywords of the elements to read.
     limit : int

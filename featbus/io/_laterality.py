@@ -50,7 +50,8 @@ def read_laterality(path):
 
     path = os.fspath(path)
     try:
-        with silence(), open_file(path) as file:
+        with silence():
+            file = open_file(path)
             dataset = parse(file, _TAGS, pixel_limit(), force=False, stop_before_pixels=True)
             values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
             for group in dataset.get("SharedFunctionalGroupsSequence") or []:

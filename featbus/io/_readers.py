@@ -60,6 +60,7 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
     - The orientation in a JPEG (EXIF) or TIFF file is applied, so that the array is the picture
       that viewers show. Viewers disagree on that of PNG files, which is ignored.
     - 1-bit images are returned as 0 and 255, palettes as their colors.
+    - A grayscale PNG file with a transparent level is returned as RGBA.
     - TIFF images whose zero is white are inverted: larger is always brighter.
     - PGM and PPM files whose maximum is neither 255 nor 65535 are returned as ``float32``, divided
       by the maximum.
@@ -77,11 +78,11 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
     RGB: ``uint8`` or ``uint16``, or ``float32`` 0..1 if the bits stored are neither 8 nor 16.
 
     Only elements that describe the pixels are read from a DICOM file. Names, identifiers and dates
-    of a patient are never read: no result, warning or error can contain them. (Text that is burned
-    into the pixels stays there.)
+    of a patient are never read. After damage, such an element can hold a name: no error quotes
+    one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
 
-    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, or of
-    uncompressed TIFF, BMP or PGM pixels, cannot be detected.
+    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, of TIFF
+    pixels other than Deflate, or of BMP or PGM pixels, cannot be detected.
 
     References
     ----------

@@ -140,6 +140,8 @@ def _as_page(tags, data):
         block = int(tags[_Tag.TILE_HEIGHT][0]), int(tags[_Tag.TILE_WIDTH][0])
     else:
         block = min(height, int(tags.get(_Tag.ROWS_PER_STRIP, [height])[0])), width
+    if min(height, width, *block) < 1:
+        raise ValueError("an image, a strip or a tile without pixels")
     return _Page(
         tags,
         order="<" if data[:2] == b"II" else ">",

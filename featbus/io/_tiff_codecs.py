@@ -89,9 +89,10 @@ def _decode_lzw(segments, row, least, most):
 
     height = sum(least)
     check_ratio("TIFF", height * row, sum(map(len, segments)), _LZW_RATIO)
-    if any(segment[:1] == b"\0" for segment in segments):
+    # The first code begins with a 1, and the last ends with one. Encoders may add a byte.
+    if not all(segment[0] and any(segment[-2:]) for segment in segments):
         raise ImageReadError(
-            f"the TIFF file has LZW data without their first code, or of before 1990. {AGAIN}"
+            f"the TIFF file has LZW data without their first or last code. {AGAIN}"
         )
     try:
         file = io.BytesIO(_wrap(segments, row, height, max(least)))
