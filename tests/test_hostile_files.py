@@ -365,6 +365,13 @@ def test_a_bmp_with_a_color_beyond_its_palette(fails):
     fails(data, "pixels of color 9, expected less than the 4")
 
 
+def test_pixels_inside_the_header(fails):
+    data = bytearray(bmp(np.zeros((1, 4), np.uint8), 8, palette=bytes(1024)))
+    struct.pack_into("<I", data, 10, 0)
+    fails(bytes(data), "BMP file has pixels at byte 0")
+    fails(tiff_tag(tiff(GRAY8), "StripOffsets", 0), "TIFF file has a strip or tile at byte 0")
+
+
 def test_the_high_bit_of_dicom_pixels(fails, read):
     data = dicom(GRAY16 >> 4, BitsStored=12)
     assert read(data).shape == GRAY16.shape

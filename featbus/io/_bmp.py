@@ -60,6 +60,11 @@ def _read(data, limit):
             f"the BMP file has compression {compression} and {bits} bits per pixel, expected none "
             "(0) and 1, 4, 8, 16, 24 or 32, or masks (3) and 16 or 32. Save it as PNG."
         )
+    if offset < 14 + header:
+        raise ImageReadError(
+            f"the BMP file has pixels at byte {offset}, expected them after its header of "
+            f"{14 + header} bytes. {AGAIN}"
+        )
     rows = _read_rows(data, offset, abs(height), (width * bits + 31) // 32 * 4)
     if bits <= 8:
         palette = _read_palette(data[:offset], header, colors or 2**bits)

@@ -228,6 +228,10 @@ def _read_segments(data, page):
     view, segments, total = memoryview(data), [], 0
     for offset, count in zip(offsets[:number].tolist(), counts[:number].tolist()):
         total += count
+        if offset < 8:
+            raise ImageReadError(
+                f"the TIFF file has a strip or tile at byte {offset}, inside its header. {AGAIN}"
+            )
         if not 0 < count <= len(data) - offset:
             where = f"but its pixels need bytes {offset} to {offset + count}"
             raise cut_off("TIFF", len(data), where)
@@ -265,9 +269,11 @@ def _as_samples(data, page):
         rows = rows.reshape(len(rows), dtype.itemsize, -1).swapaxes(1, 2)
         rows, dtype = np.ascontiguousarray(rows), dtype.newbyteorder(">")
     samples = rows.view(dtype).reshape(len(rows), width, page.samples)
-    samples = samples.astype(dtype.newbyteorder("="), copy=False)
+    samples = np.require(samples, dtype.newbyteorder("="), "W")
     if predictor == _HORIZONTAL and kind == "u":
-        return np.cumsum(samples, axis=1, dtype=samples.dtype)
+        for channel in np.moveaxis(samples, 2, 0):
+            np.cumsum(channel, axis=1, out=channel)
+        return samples
     if predictor not in (1, _FLOATING_POINT) or (predictor == _FLOATING_POINT and kind == "u"):
         raise ImageReadError(
             f"the TIFF file has predictor {predictor} for samples of type {samples.dtype}, "
