@@ -23,6 +23,7 @@ __all__ = ["run_demo"]
 
 _FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv")
 _STORE = "features.sqlite"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _POSITIVE = ("malignant", "abnormal")
 _PATH = [str, os.PathLike]
 _CONSTRAINTS = {
@@ -75,7 +76,9 @@ def run_demo(
         Weights of the network.
     output : path-like, default="featbus-demo"
         Folder for ``confusion_matrices.png``, ``predictions.csv`` and ``scores.csv``. It is created
-        if needed, and existing files of these names are replaced. ``features.sqlite`` there stores
+        if needed, and existing files of these names are replaced. The
+        predictions name the images relative to `data`; a text that a spreadsheet would take for a
+        formula begins with an apostrophe. ``features.sqlite`` there stores
         the features, so that the next run on the same images only fits the classifiers.
     n_jobs : int, default=None
         Number of parallel fits, and of batches in parallel, see `joblib.Parallel`.
@@ -138,7 +141,7 @@ def run_demo(
         verbose=verbose,
     )
     say(f"\n{result}\n")
-    _write_files(output, result, dataset.images)
+    _write_files(output, result, dataset.images, data)
     say(f"Wrote {', '.join(_FILES)} to {output}{os.sep}; {_STORE} there stores the features")
     return result
 
@@ -185,21 +188,30 @@ def _positive(target_names):
     return next((name for name in target_names if name in _POSITIVE), None)
 
 
-def _write_files(output, result, images):
+def _write_files(output, result, images, data):
     """Write the figure and the tables: all or none of them."""
     with ExitStack() as stack:
         paths = [stack.enter_context(written_whole(output / name)) for name in _FILES]
         result.plot("confusion_matrices").savefig(paths[0], format="png", dpi=150)
-        _named_predictions(result, images).to_csv(paths[1], index=False)
+        _named_predictions(result, images, data).to_csv(paths[1], index=False)
         result.scores.to_csv(paths[2], index=False)
 
 
-def _named_predictions(result, images):
-    """Return the predictions with the names of the classes, and the paths of the images if any."""
+def _named_predictions(result, images, data):
+    """Return the predictions with the names of the classes, and the files of the images if any."""
     names = dict(zip(result.labels, result.target_names))
     predictions = result.predictions.copy()
     for column in ("target", "predicted"):
         predictions[column] = predictions[column].map(names)
     if isinstance(images[0], str):
-        predictions.insert(2, "image", images[predictions["index"]])
-    return predictions
+        # Relative to the data set: folders above it may say whose it is.
+        files = [
+            Path(os.path.relpath(images[index], data)).as_posix() for index in predictions["index"]
+        ]
+        predictions.insert(2, "image", files)
+    return predictions.map(_escape)
+
+
+def _escape(cell):
+    """Return a text that a spreadsheet does not take for a formula, and anything else as it is."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

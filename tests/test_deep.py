@@ -3,6 +3,7 @@
 import json
 import pickle
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -562,6 +563,20 @@ def test_models_that_cannot_be_used(tmp_path):
     (tmp_path / "bad.keras").write_bytes(b"text")
     with pytest.raises(ValueError, match="bad.keras' cannot be loaded as a Keras model"):
         DeepFeatures(tmp_path / "bad.keras", preprocessing="tf").fit(noise(1))
+
+
+@pytest.mark.parametrize(
+    ("member", "message"), [(b"[" * 200_000, "cannot be loaded"), (None, "inflates to 200000")]
+)
+def test_a_hostile_file_of_a_model(tmp_path, member, message):
+    with zipfile.ZipFile(tmp_path / "hostile.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", member or b'{"config": {"layers": []}}')
+        if member is None:
+            with archive.open("model.weights.h5", "w") as file:
+                for _ in range(200):
+                    file.write(bytes(1_000_000))
+    with pytest.raises(ValueError, match=message):
+        DeepFeatures(tmp_path / "hostile.keras", preprocessing="tf").fit(noise(1))
 
 
 @pytest.mark.network

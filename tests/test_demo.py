@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from _data import data_dir
+from sklearn.utils import Bunch
 
 from featbus import LBP, make_breast_ultrasound
-from featbus.demo import run_demo
+from featbus.demo import _named_predictions, run_demo
 from featbus.evaluation import Evaluation
 
 NAMES = ["SVM", "random forest", "KNN", "XGBoost"]
@@ -81,6 +82,7 @@ def test_a_folder_per_class(tmp_path, ultrasound, capsys):
     truth = [image.split("/")[-2] for image in predictions["image"].str.replace("\\", "/")]
     assert predictions["target"].tolist() == truth
     assert set(predictions["predicted"]) == {"benign", "malignant"}
+    assert predictions["image"].str.match(r"^(benign|malignant)/").all()
     pd.testing.assert_frame_equal(scores, result.scores)
 
 
@@ -222,3 +224,12 @@ def test_mini_mias(tmp_path, capsys):
     assert result.to_frame().shape == (4, 44)
     assert not result.to_frame().drop(columns="brier", level=0).isna().any(axis=None)
     assert str(result) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_spreadsheets_take_no_cell_of_the_predictions_for_a_formula(tmp_path, start):
+    table = pd.DataFrame({"index": [0], "target": [1], "predicted": [1], "score": [-0.5]})
+    result = Bunch(labels=[1], target_names=[f"{start}1+1"], predictions=table)
+    paths = np.array([str(tmp_path / f"{start}HYPERLINK()" / "a.png")])
+    cells = _named_predictions(result, paths, tmp_path).iloc[0].tolist()
+    assert cells == [0, f"'{start}1+1", f"'{start}HYPERLINK()/a.png", f"'{start}1+1", -0.5]

@@ -123,7 +123,6 @@ EXACT = {
     "png rgba 16": (opencv(RGBA16, ".png"), RGBA16),
     "png palette": (pil(PALETTE, "PNG"), PALETTE_RGB),
     "tiff gray 1": (pil(Image.fromarray(BITS), "TIFF"), BITS_AS_8),
-    "tiff gray 1 fax": (pil(Image.fromarray(BITS), "TIFF", compression="group4"), BITS_AS_8),
     "tiff gray 8": (tiff(GRAY8), GRAY8),
     "tiff gray 16": (tiff(GRAY16), GRAY16),
     "tiff gray 16 big-endian": (tiff(GRAY16, byteorder=">"), GRAY16),
@@ -136,6 +135,7 @@ EXACT = {
     "tiff rgb float32": (tiff(FLOAT_RGB.astype(np.float32), "rgb"), FLOAT_RGB.astype(np.float32)),
     "tiff rgb float64": (tiff(FLOAT_RGB, "rgb"), FLOAT_RGB),
     "tiff rgba 8": (tiff(OPAQUE8, "rgb", extrasamples=["unassalpha"]), OPAQUE8),
+    "tiff rgba 8 transparent": (tiff(RGBA8, "rgb", extrasamples=["unassalpha"]), RGBA8),
     "tiff rgba 16": (tiff(RGBA16, "rgb", extrasamples=["unassalpha"]), RGBA16),
     "tiff palette": (pil(PALETTE, "TIFF"), PALETTE_RGB),
     "tiff zero is white 1": (tiff(BITS, "miniswhite"), 255 - BITS_AS_8),
@@ -344,7 +344,7 @@ def test_empty_file(fails):
 @pytest.mark.parametrize("name", ["text.png", "text.dcm", "text"])
 def test_unknown_content(name, fails):
     message = fails(b"Hello, world!", "unknown content", name)
-    assert "b'Hello, w'" in message
+    assert "b'Hell'" in message
     assert "PNG, JPEG, TIFF, BMP, PGM" in message
 
 
@@ -424,7 +424,7 @@ def test_a_tiff_with_too_short_strips_is_an_error(tmp_path):
     path.write_bytes(tiff(GRAY16))
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["StripByteCounts"].overwrite(GRAY16.nbytes - 2)
-    with pytest.raises(ImageReadError, match="holds 440 bytes of pixels, expected 442"):
+    with pytest.raises(ImageReadError, match=r"holds 440 bytes of pixels .*expected 442"):
         read_image(path)
 
 
@@ -477,18 +477,18 @@ def test_kinds_of_tiff_that_are_not_read(data, fails):
     fails(data, "the TIFF file has .* expected grayscale, RGB or RGBA")
 
 
-def test_transparent_8_bit_tiff(fails):
-    fails(tiff(RGBA8, "rgb", extrasamples=["unassalpha"]), "transparent")
-
-
 def test_cmyk_jpeg(fails):
     fails(pil(Image.fromarray(RGBA8, "CMYK"), "JPEG"), "4 components of 8 bits.*CMYK")
 
 
-def test_12_bit_jpeg(fails):
-    data = bytearray(pil(SMOOTH, "JPEG"))
+def jpeg_of_12_bits():
+    data = bytearray(pil(GRAY8, "JPEG"))
     data[data.index(b"\xff\xc0") + 4] = 12
-    fails(bytes(data), "1 components of 12 bits")
+    return bytes(data)
+
+
+def test_12_bit_jpeg(fails):
+    fails(jpeg_of_12_bits(), "1 components of 12 bits")
 
 
 def test_run_length_bmp(fails):
@@ -504,7 +504,8 @@ def test_run_length_bmp(fails):
         (b"P5 0 2 255 ", "header is incomplete or wrong"),
         (b"P5 3 2 0 ......", "maximum of 1 to 65535"),
         (b"P5 3 2 70000 ............", "maximum of 1 to 65535"),
-        (b"P5 99999999 99999999 255 ...", "3 values, expected 9999999800000001"),
+        (b"P5 9999 9999 255 ...", "3 values, expected 99980001"),
+        (b"P5 99999999 99999999 255 ...", "99999999 x 99999999 pixels, expected at most"),
         (b"P5 3 2 255 .....", "5 values, expected 6"),
         (b"P5 3 2 65535 ...........", "5 values, expected 6"),
         (b"P5 3 2 255 ......P5 3 2 255 ......", "23 values, expected 6"),
@@ -905,7 +906,7 @@ def test_a_truncated_dicom_file_is_an_error(syntax, read):
 
 
 def test_truncated_pixel_data(fails):
-    fails(dicom(GRAY16)[:-2], r"Explicit VR Little Endian.* cannot be decoded .*442 bytes")
+    fails(dicom(GRAY16)[:-2], "440 bytes of pixels, expected 442")
 
 
 def test_multi_frame(fails):
@@ -934,7 +935,8 @@ def test_multi_frame_without_the_number_of_frames(fails):
     ],
 )
 def test_a_transfer_syntax_that_cannot_be_decoded(syntax, package, fails):
-    message = fails(dicom(GRAY16, syntax, frame=b"no picture"), package)
+    frame = jpeg_of_12_bits() if syntax == uid.JPEGExtended12Bit else b"no picture"
+    message = fails(dicom(GRAY16, syntax, frame=frame), package)
     assert str(syntax) in message
     assert syntax.name in message
     assert ("pylibjpeg-libjpeg" in message) == ("GPL" in message)
@@ -957,9 +959,9 @@ def test_no_pixels(fails):
 @pytest.mark.parametrize(
     ("elements", "message"),
     [
-        ({"RescaleSlope": 0}, "Rescale Slope is 0"),
-        ({"WindowCenter": 5, "WindowWidth": 0}, "Window Width 0"),
-        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "CUBIC"),
+        ({"RescaleSlope": 0}, "Rescale Slope 0"),
+        ({"WindowCenter": 5, "WindowWidth": 0}, "a Window Width that is too small"),
+        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "unknown VOI LUT"),
         ({"VOILUTSequence": lut(0, [0, 256], 8)}, "entry 256"),
         ({"VOILUTSequence": [Dataset()]}, "LUTDescriptor|VOI"),
         ({"PhotometricInterpretation": "HSV"}, "interpretation HSV"),

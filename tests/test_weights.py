@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import sys
 import threading
 import zipfile
@@ -29,6 +30,8 @@ from featbus.networks import (
     list_weights,
     resolve_weights,
 )
+from featbus.networks._bundles import _downloads_to
+from featbus.parameters import InvalidParameterError
 
 NARROW = {"alpha": 0.35}
 SOURCE = KerasApplication("mobilenet_v2", (224, 224), options=NARROW)
@@ -171,6 +174,9 @@ def test_the_bundle_of_the_environment(bundle, tmp_path, monkeypatch):
         json.dumps({"files": [entry(options={"depth": 2})]}),
         json.dumps({"files": [entry(options={"alpha": [1]})]}),
         json.dumps({"files": [entry(options=None, input_size="224")]}),
+        json.dumps({"files": [entry(input_size="224")]}),
+        json.dumps({"files": [entry(input_size=-1)]}),
+        '{"files": ' + "[" * 200_000,
         json.dumps({"files": [entry(file="../base.weights.h5")]}),
         json.dumps({"files": [entry(file="/base.weights.h5")]}),
         json.dumps({"files": [entry(file=3)]}),
@@ -358,6 +364,20 @@ def test_downloads_that_fail(saved, server, bundle):
     with pytest.raises(ValueError, match="alpha must be one of"):
         fetch_weights("mobilenet_v2", bundle, options={"alpha": 0.4})
     assert content(bundle) == before
+
+
+@pytest.mark.network
+def test_downloads_have_a_time_out(tmp_path):
+    with _downloads_to(str(tmp_path)):
+        assert socket.getdefaulttimeout() == 60
+    assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "224", (224, 224)])
+def test_fetch_checks_the_size(tmp_path, size):
+    with pytest.raises(InvalidParameterError, match="input_size"):
+        fetch_weights("mobilenet_v2", tmp_path / "bundle", input_size=size)
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.network

@@ -1,28 +1,30 @@
 """Read DICOM images: pydicom decodes the pixels, then the steps of the standard are applied.
 
-Only the elements in `_TAGS` are read from a file. Names, identifiers and dates never enter the
-data set, so no result, warning or error can contain them.
+Only the elements in `_TAGS` are read from a file. After damage, any of them can hold the name of a
+patient: no error quotes a text, or what pydicom says of one, unless it is a term of the standard.
 """
 
-import io
-
 import numpy as np
-from pydicom import dcmread, uid
-from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom import uid
+from pydicom.pixels import get_decoder, pixel_array
 from scipy.special import expit
 
+from featbus.io._dicom_file import parse, silence
+from featbus.io._dicom_frames import check_frame
+from featbus.io._dicom_tables import CORRECT, PALETTES, index_table, read_palette, read_table
 from featbus.io._errors import AGAIN, ImageReadError, several
+from featbus.io._limits import check_size
 
 _REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_PALETTES = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
 _TAGS = [
     *_REQUIRED,
     *_FUNCTIONAL_GROUPS,
-    *(f"{palette}{part}" for palette in _PALETTES for part in ("Descriptor", "Data")),
-    *(f"Segmented{palette}Data" for palette in _PALETTES),
+    *(f"{palette}{part}" for palette in PALETTES for part in ("Descriptor", "Data")),
+    *(f"Segmented{palette}Data" for palette in PALETTES),
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
+    "HighBit",
     "ModalityLUTSequence",
     "NumberOfFrames",
     "PixelData",
@@ -37,6 +39,8 @@ _TAGS = [
     "WindowWidth",
 ]
 # pydicom converts YBR_FULL and YBR_FULL_422 to RGB, the JPEG 2000 decoders YBR_RCT and YBR_ICT.
+_GRAYS = ("MONOCHROME1", "MONOCHROME2")
+_OTHER_KINDS = ("HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
 _LIBJPEG = "python-gdcm, or pylibjpeg with pylibjpeg-libjpeg (the latter under the GPL)"
@@ -56,13 +60,15 @@ _PACKAGES = {
 }
 
 
-def holds_pixels(data):
+def holds_pixels(data, limit):
     """Tell whether a file without the DICOM preamble is a DICOM image.
 
     Parameters
     ----------
     data : bytes
         The content of a file.
+    limit : int
+        The number of pixels that are allowed.
 
     Returns
     -------
@@ -70,12 +76,13 @@ def holds_pixels(data):
         True if it can be parsed and has pixel data.
     """
     try:
-        return "PixelData" in _parse(data)
+        with silence():
+            return "PixelData" in parse(data, _TAGS, limit)
     except ImageReadError:
         return False
 
 
-def read_dicom(data, *, voi_lut):
+def read_dicom(data, *, voi_lut, limit):
     """Decode a DICOM file of one frame.
 
     Parameters
@@ -84,6 +91,8 @@ def read_dicom(data, *, voi_lut):
         The content of the file.
     voi_lut : bool
         Whether to apply the VOI LUT or the window of a grayscale image.
+    limit : int
+        The number of pixels that are allowed.
 
     Returns
     -------
@@ -95,33 +104,22 @@ def read_dicom(data, *, voi_lut):
     ImageReadError
         If the file contains no image, or one that cannot be decoded.
     """
-    dataset = _parse(data)
-    try:
-        _check(dataset)
-        return _render(_decode(dataset), dataset, voi_lut)
-    except ImageReadError:
-        raise
-    except Exception as error:  # pydicom raises errors of any type on wrong values
-        raise ImageReadError(
-            f"the DICOM file describes its pixels wrongly or incompletely ({_line(error)}). "
-            "Correct the element, or export the image again."
-        ) from error
+    with silence():
+        dataset = parse(data, _TAGS, limit)
+        try:
+            _check(dataset, limit)
+            return _render(_decode(dataset, limit), dataset, voi_lut)
+        except (ImageReadError, MemoryError):
+            raise
+        except Exception:  # pydicom raises errors of any type on wrong values, and quotes them
+            raise ImageReadError(
+                "the DICOM file describes its pixels wrongly or incompletely. Correct its elements "
+                "of the image, or export it again."
+            ) from None
 
 
-def _line(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _parse(data):
-    try:
-        return dcmread(io.BytesIO(data), force=True, specific_tags=_TAGS)
-    except Exception:
-        # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
-
-
-def _check(dataset):
-    """Refuse a data set without pixels or with several frames."""
+def _check(dataset, limit):
+    """Refuse a data set without pixels, with several frames, or whose elements contradict."""
     if not dataset.get("PixelData"):
         raise ImageReadError(
             "the DICOM file has no pixel data: it is truncated, or a report, a directory or the "
@@ -132,9 +130,19 @@ def _check(dataset):
         raise ImageReadError(f"the DICOM file lacks {', '.join(missing)}. {AGAIN}")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
         raise several(frames, "frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
+    check_size("DICOM", int(dataset.Rows), int(dataset.Columns), limit)
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    high = dataset.get("HighBit")
+    high = stored - 1 if high in (None, "") else int(high)
+    if allocated not in (1, 8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
+        raise ImageReadError(
+            f"the DICOM file has {allocated} bits allocated, {stored} stored and the high bit "
+            f"{high}, expected 1, 8, 16 or 32 allocated, as many or fewer stored, and the high bit "
+            f"one less. Correct these elements, or export the image again."
+        )
 
 
-def _decode(dataset):
+def _decode(dataset, limit):
     """Return the stored pixels in native byte order, color as RGB."""
     syntax = _transfer_syntax(dataset)
     packages = _PACKAGES.get(syntax)
@@ -142,23 +150,32 @@ def _decode(dataset):
         available = get_decoder(syntax).is_available
     except NotImplementedError:
         available = False
+    name = _name(syntax)
     if not available:
         remedy = f"Install {packages}" if packages else "Convert it to Explicit VR Little Endian"
         raise ImageReadError(
-            f"no installed package decodes its DICOM transfer syntax, {syntax.name} ({syntax}). "
-            f"{remedy}."
+            f"no installed package decodes its DICOM transfer syntax, {name}. {remedy}."
         )
+    check_frame(dataset, syntax, limit)
     try:
         stored = pixel_array(dataset)
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception:
         remedy = f" If it is complete: install {packages}." if packages else ""
         raise ImageReadError(
-            f"its DICOM pixel data ({syntax.name}, {syntax}) cannot be decoded ({_line(error)}). "
-            f"{AGAIN}{remedy}"
-        ) from error
+            f"its DICOM pixel data ({name}) cannot be decoded. {AGAIN}{remedy}"
+        ) from None
     if stored.shape[:2] != (dataset.Rows, dataset.Columns):
         raise several(len(stored), "frames", "pydicom.pixels.iter_pixels")
     return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+
+
+def _name(syntax):
+    """Return name and identifier of a transfer syntax of the standard."""
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        return "an unknown one"
+    return f"{syntax.name} ({syntax})"
 
 
 def _transfer_syntax(dataset):
@@ -171,14 +188,14 @@ def _transfer_syntax(dataset):
     if dataset["PixelData"].is_undefined_length and not syntax.is_encapsulated:
         raise ImageReadError(
             f"the DICOM file has compressed pixels, but the transfer syntax of uncompressed ones, "
-            f"{syntax.name} ({syntax}). Correct the Transfer Syntax UID, or export the image again."
+            f"{_name(syntax)}. Correct the Transfer Syntax UID, or export the image again."
         )
     return syntax
 
 
 def _render(stored, dataset, voi_lut):
     kind = dataset.PhotometricInterpretation
-    if kind in ("MONOCHROME1", "MONOCHROME2"):
+    if kind in _GRAYS:
         _add_functional_groups(dataset)
         image = _map_levels(lambda levels: _gray(levels, dataset, voi_lut), stored)
         if not (image.min() >= 0 and image.max() <= 1):
@@ -194,6 +211,7 @@ def _render(stored, dataset, voi_lut):
         if bits in (8, 16):
             return stored.astype(f"u{bits // 8}", copy=False)
         return np.divide(stored, 2**bits - 1, dtype=np.float32)
+    kind = kind if kind in (*_GRAYS, *_COLORS, *_OTHER_KINDS) else "of no known name"
     raise ImageReadError(
         f"the DICOM file has the photometric interpretation {kind} and {stored.dtype} pixels, "
         f"expected MONOCHROME1, MONOCHROME2, PALETTE COLOR or unsigned {', '.join(_COLORS)}. "
@@ -224,7 +242,7 @@ def _gray(levels, dataset, voi_lut):
     values, low, high = _modality(levels, dataset)
     window = dataset.get("WindowCenter"), dataset.get("WindowWidth")
     if voi_lut and dataset.get("VOILUTSequence"):
-        entries, bits = _look_up(values, dataset.VOILUTSequence[0], low < 0, dataset)
+        entries, bits = read_table(values, dataset.VOILUTSequence[0], low < 0, dataset)
         gray = entries / (2**bits - 1)
     elif voi_lut and None not in window:
         center, width = (float(np.ravel(value)[0]) for value in window)
@@ -238,14 +256,14 @@ def _gray(levels, dataset, voi_lut):
 
 def _modality(levels, dataset):
     """Apply modality LUT or rescaling; return the values, and the smallest and largest possible."""
-    signed = dataset.get("PixelRepresentation") == 1
+    signed = _is_signed(dataset)
     if dataset.get("ModalityLUTSequence"):
-        entries, bits = _look_up(levels, dataset.ModalityLUTSequence[0], signed, dataset)
+        entries, bits = read_table(levels, dataset.ModalityLUTSequence[0], signed, dataset)
         return entries, 0, 2**bits - 1
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     slope = 1.0 if slope is None else float(slope)
     if slope == 0:
-        raise ValueError("Rescale Slope is 0")
+        raise ImageReadError(f"the DICOM file has the Rescale Slope 0. {CORRECT}")
     low = -(2 ** (dataset.BitsStored - 1)) if signed else 0
     ends = np.array([low, low + 2**dataset.BitsStored - 1])
     intercept = float(intercept or 0)
@@ -263,54 +281,17 @@ def _window(values, center, width, function):
         return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
     if function == "LINEAR_EXACT" and width > 0:
         return np.clip((values - center) / width + 0.5, 0, 1)
-    raise ValueError(f"VOI LUT Function {function} with Window Width {width:g}")
-
-
-def _look_up(values, item, signed, dataset):
-    """Look up values in a modality or VOI LUT; return the entries and their number of bits.
-
-    The functions of pydicom wrap around if a table of 8-bit entries has more than 256 of them.
-    """
-    count, first, bits = item.LUTDescriptor
-    entries = _entries(item.LUTData, count, dataset.original_encoding[1])
-    if entries.max() >= 2**bits:
-        raise ValueError(f"LUT Data has the entry {entries.max()}, more than its {bits} bits hold")
-    return entries[_index(values, first, count, signed)], bits
-
-
-def _entries(data, count, little_endian):
-    """Return the entries of a look-up table: one of 16 bits or two of 8 bits per word."""
-    count = count or 2**16
-    if isinstance(data, bytes):
-        entries = np.frombuffer(data, "<u2" if little_endian else ">u2")
-    else:
-        entries = np.atleast_1d(np.array(data, dtype="u2"))
-    if len(entries) < count:
-        entries = entries.astype("<u2").view("u1")
-    if len(entries) < count:
-        raise ValueError(f"a look-up table has fewer than its {count} entries")
-    return entries[:count]
-
-
-def _index(values, first, count, signed):
-    """Return the index of values in a table whose first entry is for the value `first`."""
-    # `first` may be stored as signed or unsigned; the sign of the values decides.
-    first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
-    return np.clip(np.rint(values).astype(np.int64) - first, 0, (count or 2**16) - 1)
+    raise ImageReadError(
+        "the DICOM file has an unknown VOI LUT Function, or a Window Width that is too small for "
+        f"it. {CORRECT}"
+    )
 
 
 def _palette(levels, dataset):
     """Convert stored values to the colors of their palette (PS3.3 section C.7.6.3.1.5)."""
-    count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
-    if "RedPaletteColorLookupTableData" not in dataset:
-        if bits == 8 and levels.size > 256:
-            raise ValueError("a segmented palette of 8-bit entries for pixels of 16 bits")
-        return apply_color_lut(levels, dataset)
-    little_endian = dataset.original_encoding[1]
-    table = np.stack(
-        [_entries(dataset[f"{palette}Data"].value, count, little_endian) for palette in _PALETTES],
-        axis=1,
-    )
-    if bits == 8 and table.max() < 256:
-        table = table.astype(np.uint8)
-    return table[_index(levels, first, count, dataset.get("PixelRepresentation") == 1)]
+    palette, first = read_palette(dataset)
+    return palette[index_table(levels, first, len(palette), _is_signed(dataset))]
+
+
+def _is_signed(dataset):
+    return dataset.get("PixelRepresentation") == 1

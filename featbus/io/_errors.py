@@ -28,6 +28,11 @@ class ImageReadError(ImageError, OSError):
     """
 
 
+def cut_off(kind, size, where):
+    """Return the error for a file that ends too early."""
+    return ImageReadError(f"the {kind} file ends at byte {size}, {where}. {AGAIN}")
+
+
 def several(count, what, reader):
     """Return the error for a file that contains several pictures."""
     return ImageReadError(

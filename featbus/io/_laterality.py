@@ -1,9 +1,10 @@
 """Which breast a DICOM file shows."""
 
 import os
-import warnings
 
 from featbus.io._errors import AGAIN, ImageReadError
+from featbus.io._files import open_file
+from featbus.io._limits import pixel_limit
 
 _TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
 _SIDES = {"L": "left", "R": "right"}
@@ -45,21 +46,20 @@ def read_laterality(path):
     None
     """
     # Imported lazily: slow, and only DICOM needs it.
-    from pydicom import dcmread
+    from featbus.io._dicom_file import parse, silence
 
     path = os.fspath(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's could quote any bytes of the file
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        with silence():
+            file = open_file(path)
+            dataset = parse(file, _TAGS, pixel_limit(), force=False, stop_before_pixels=True)
             values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
             for group in dataset.get("SharedFunctionalGroupsSequence") or []:
                 parts = group.get("FrameAnatomySequence") or []
                 values += [part.get("FrameLaterality") for part in parts]
             return _SIDES.get(str(next(filter(None, values), "")).strip())
-    except OSError as error:
-        reason = f"the file cannot be read ({error.strerror or type(error).__name__})."
-        raise ImageReadError(f"{reason} Check the path and the permissions.", path=path) from error
+    except ImageReadError as error:
+        raise error.at(None, path) from error.__cause__
     except Exception:
         # Without the cause, whose message could quote any bytes of the file.
         raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path) from None

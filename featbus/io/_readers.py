@@ -1,30 +1,30 @@
 """Read image files, identified by content: PNG, JPEG, TIFF, BMP, PGM/PPM and DICOM.
 
-OpenCV and pydicom decode the pixels. The structure of a file is checked first, because decoders
-ignore damage: OpenCV reads half a JPEG file as half a picture, the rest gray.
+Each format has a file of its own. OpenCV, Pillow and pydicom decode the pixels. Size and structure
+of a file are checked first: a header of a few bytes can ask for gigabytes, and decoders ignore
+damage, so that half a JPEG file is half a picture, the rest gray.
 """
 
-import io
-import math
 import os
 import re
-import struct
-import zlib
 
-import cv2
 import numpy as np
 
 from featbus.images import at_index, check_image, is_path
-from featbus.io._errors import AGAIN, ImageReadError, several
+from featbus.io._bmp import read_bmp
+from featbus.io._errors import ImageReadError
+from featbus.io._files import read_bytes
+from featbus.io._jpeg import read_jpeg
+from featbus.io._limits import pixel_limit
+from featbus.io._png import read_png
+from featbus.io._pnm import read_pnm
+from featbus.io._tiff import read_tiff
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
-_UNDECODED = (
-    f"OpenCV cannot decode the {{}} file. {AGAIN} If other programs show it: save it as PNG."
-)
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-def read_image(path, *, voi_lut=True):
+def read_image(path, *, voi_lut=True, max_pixels=None):
     """Read one image file.
 
     The format is identified by the content of the file, never by its name.
@@ -37,6 +37,9 @@ def read_image(path, *, voi_lut=True):
         Whether to apply the VOI LUT or, without one, the window of a grayscale DICOM image (the
         first if there are several). If False, the whole range of the stored bits is kept. Other
         formats and color images are not affected.
+    max_pixels : int or None, default=None
+        Height times width that an image may have; the header says it, before anything is decoded.
+        None: the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970 without it.
 
     Returns
     -------
@@ -57,6 +60,7 @@ def read_image(path, *, voi_lut=True):
     - The orientation in a JPEG (EXIF) or TIFF file is applied, so that the array is the picture
       that viewers show. Viewers disagree on that of PNG files, which is ignored.
     - 1-bit images are returned as 0 and 255, palettes as their colors.
+    - A grayscale PNG file with a transparent level is returned as RGBA.
     - TIFF images whose zero is white are inverted: larger is always brighter.
     - PGM and PPM files whose maximum is neither 255 nor 65535 are returned as ``float32``, divided
       by the maximum.
@@ -74,11 +78,11 @@ def read_image(path, *, voi_lut=True):
     RGB: ``uint8`` or ``uint16``, or ``float32`` 0..1 if the bits stored are neither 8 nor 16.
 
     Only elements that describe the pixels are read from a DICOM file. Names, identifiers and dates
-    of a patient are never read: no result, warning or error can contain them. (Text that is burned
-    into the pixels stays there.)
+    of a patient are never read. After damage, such an element can hold a name: no error quotes
+    one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
 
-    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, or of
-    uncompressed TIFF, BMP or PGM pixels, cannot be detected.
+    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, of TIFF
+    pixels other than Deflate, or of BMP or PGM pixels, cannot be detected.
 
     References
     ----------
@@ -99,9 +103,14 @@ def read_image(path, *, voi_lut=True):
     """
     name = os.fsdecode(path)
     try:
-        return np.ascontiguousarray(_read(_read_bytes(name), name, voi_lut))
+        image = _read(read_bytes(name), name, voi_lut, pixel_limit(max_pixels))
+        return np.require(image, requirements=["C", "W"])
     except ImageReadError as error:
         raise error.at(None, name) from error.__cause__
+    except MemoryError as error:
+        raise ImageReadError(
+            "there is not enough memory to decode it. Use smaller images, or fewer jobs.", path=name
+        ) from error
 
 
 def read_item(item, index, read=read_image):
@@ -130,289 +139,38 @@ def read_item(item, index, read=read_image):
         return check_image(read(item) if is_path(item) else item)
 
 
-def _read_bytes(path):
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError as error:
-        raise ImageReadError(
-            "there is no such file. Check the path and the working directory."
-        ) from error
-    except (OSError, ValueError) as error:
-        if os.path.isdir(path):
-            raise ImageReadError(
-                "this is a directory, expected an image file. Pass the paths of its files."
-            ) from error
-        reason = getattr(error, "strerror", None) or error
-        raise ImageReadError(
-            f"the file cannot be opened ({reason}). Check the path and the permissions."
-        ) from error
-    if not data:
-        raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
-    return data
-
-
-def _read(data, name, voi_lut):
+def _read(data, name, voi_lut, limit):
     """Decode the content of a file with the reader of its format."""
     if data[128:132] == b"DICM":
-        return _read_dicom(data, voi_lut)
+        return _read_dicom(data, voi_lut, limit)
     for signature, reader in _READERS:
         if signature.match(data):
-            return reader(data)
+            return reader(data, limit)
     if name.lower().endswith(_DICOM_SUFFIXES):
         from featbus.io._dicom import holds_pixels
 
-        if holds_pixels(data):
-            return _read_dicom(data, voi_lut)
+        if holds_pixels(data, limit):
+            return _read_dicom(data, voi_lut, limit)
     raise ImageReadError(
-        f"unknown content (first bytes: {data[:8]!r}), expected {_FORMATS}; the name of the file "
+        f"unknown content (first bytes: {data[:4]!r}), expected {_FORMATS}; the name of the file "
         "does not matter. Convert it to one of these formats."
     )
 
 
-def _read_dicom(data, voi_lut):
+def _read_dicom(data, voi_lut, limit):
     # Imported lazily: pydicom is slow to import, and only DICOM needs it.
     from featbus.io._dicom import read_dicom
 
-    return read_dicom(data, voi_lut=voi_lut)
-
-
-def _decode(data, kind, flags=cv2.IMREAD_UNCHANGED):
-    """Decode with OpenCV; channels in the order red, green, blue."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageReadError(_UNDECODED.format(kind)) from error
-    if image is None:
-        raise ImageReadError(_UNDECODED.format(kind))
-    if image.ndim == 2:
-        return image
-    if image.dtype == np.float64:  # unknown to cvtColor
-        return image[..., [2, 1, 0, 3][: image.shape[2]]]
-    swap = cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    return cv2.cvtColor(image, swap, dst=image)
-
-
-def _cut_off(kind, size, where):
-    return ImageReadError(f"the {kind} file ends at byte {size}, {where}. {AGAIN}")
-
-
-def _read_png(data):
-    """Decode a PNG file after checking the checksums of all its chunks."""
-    view = memoryview(data)
-    kind, start = b"", 8
-    while kind != b"IEND":
-        if start + 12 > len(data):
-            raise _cut_off("PNG", len(data), "before its IEND chunk")
-        length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + length + 12
-        if end > len(data):
-            raise _cut_off("PNG", len(data), f"inside a chunk that runs to byte {end}")
-        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageReadError(
-                f"the PNG chunk {kind!r} at byte {start} has a wrong checksum. {AGAIN}"
-            )
-        if kind == b"acTL" and (frames := struct.unpack_from(">I", data, start + 8)[0]) > 1:
-            raise several(frames, "animation frames", "PIL.ImageSequence")
-        start = end
-    return _decode(data, "PNG")
-
-
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
-# In compressed data, FF is followed by 00 or a restart marker D0..D7; anything else ends the scan.
-_JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-
-
-def _read_jpeg(data):
-    """Decode a JPEG file after checking that an end marker follows its last scan."""
-    for marker, segment in _jpeg_segments(data):
-        if marker in _JPEG_FRAMES:
-            precision, components = struct.unpack("4xB4xB", segment[:10].ljust(10, b"\0"))
-            if precision != 8 or components not in (1, 3):
-                raise ImageReadError(
-                    f"the JPEG file has {components} components of {precision} bits, expected 1 "
-                    "(grayscale) or 3 (color) of 8 bits; 4 are CMYK. Convert it to grayscale or "
-                    "RGB."
-                )
-    # These flags, unlike IMREAD_UNCHANGED, make OpenCV apply the EXIF orientation.
-    return _decode(data, "JPEG", cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-
-
-def _jpeg_segments(data):
-    """Yield marker and content of each segment of a JPEG file, up to the end marker."""
-    start = 2
-    while data[start : start + 2] != b"\xff\xd9":
-        if data[start : start + 1] not in (b"\xff", b""):
-            raise ImageReadError(f"the JPEG file has no marker at byte {start}. {AGAIN}")
-        if data[start : start + 2] == b"\xff\xff":
-            start += 1
-            continue
-        end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-        if end > len(data):
-            raise _cut_off("JPEG", len(data), "before its end marker (FF D9)")
-        yield data[start + 1], data[start:end]
-        if data[start + 1] == 0xDA:
-            scan_end = _JPEG_SCAN_END.search(data, end)
-            end = scan_end.start() if scan_end else len(data)
-        start = end
-
-
-# Samples per pixel by photometric interpretation: 0 and 1 gray, 2 RGB, 3 palette, 6 YCbCr.
-_TIFF_SAMPLES = {0: (1,), 1: (1,), 2: (3, 4), 3: (1,), 6: (3,)}
-# Sample format (1 unsigned integer, 3 floating point) and bits per sample.
-_TIFF_DEPTHS = {(1, 1), (1, 8), (1, 16), (3, 32), (3, 64)}
-_TIFF_UNCOMPRESSED, _TIFF_DEFLATE = (1,), (8, 32946)
-
-
-def _read_tiff(data):
-    """Decode a TIFF file of one page after checking that all strips or tiles are complete."""
-    page = _tiff_page(data)
-    image = _decode(data, "TIFF")
-    if page.photometric == 0 and image.dtype != np.uint8:  # OpenCV inverts 8 bits only
-        return 1 - image if image.dtype.kind == "f" else ~image
-    if page.extrasamples[:1] == (2,) and image.dtype == np.uint8 and image[..., 3].min() < 255:
-        raise ImageReadError(
-            "the TIFF file has transparent 8-bit pixels, which OpenCV would darken, expected "
-            "opaque ones. Blend them on a background, or save the picture as PNG."
-        )
-    return image
-
-
-def _tiff_page(data):
-    """Return the only page of a TIFF file, checked."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            page = tiff.pages[0]
-            samples = page.imagewidth * page.imagelength * page.samplesperpixel
-            pages = sum(series.size for series in tiff.series) // samples
-            if pages > 1:
-                raise several(pages, "pages", "tifffile.imread")
-            _check_tiff_kind(page)
-            _check_tiff_segments(data, page)
-            return page
-    except ImageReadError:
-        raise
-    except Exception as error:  # tifffile raises errors of any type on damage
-        raise ImageReadError(f"the TIFF file cannot be read ({error}). {AGAIN}") from error
-
-
-def _check_tiff_kind(page):
-    """Refuse files that OpenCV decodes to other pixels than those stored."""
-    depth = (page.sampleformat, page.bitspersample)
-    interleaved = page.planarconfig == 1 or page.samplesperpixel == 1
-    if (
-        interleaved
-        and depth in _TIFF_DEPTHS
-        and page.samplesperpixel in _TIFF_SAMPLES.get(page.photometric, ())
-        and (page.photometric not in (3, 6) or depth == (1, 8))
-    ):
-        return
-    raise ImageReadError(
-        f"the TIFF file has {page.samplesperpixel} {'interleaved' if interleaved else 'planar'} "
-        f"sample(s) per pixel, {page.bitspersample} bits, sample format {page.sampleformat}, "
-        f"photometric interpretation {page.photometric}; expected grayscale, RGB or RGBA, "
-        "interleaved, unsigned 8 or 16 bits or floating point of 32 or 64 bits. Convert it to one "
-        "of these."
-    )
-
-
-def _check_tiff_segments(data, page):
-    """Check that all strips or tiles are inside the file and hold all pixels."""
-    size = 0
-    for offset, count in zip(page.dataoffsets, page.databytecounts):
-        if not 0 < count <= len(data) - offset:
-            where = f"but its pixels need bytes {offset} to {offset + count}"
-            raise _cut_off("TIFF", len(data), where)
-        if page.compression in _TIFF_DEFLATE:  # OpenCV ignores the checksum
-            count = len(zlib.decompress(memoryview(data)[offset : offset + count]))
-        size += count
-    expected = -(-page.size * page.bitspersample // 8)
-    measurable = page.compression in _TIFF_UNCOMPRESSED + _TIFF_DEFLATE
-    if len(page.dataoffsets) < math.prod(page.chunked) or (measurable and size < expected):
-        raise ImageReadError(
-            f"the TIFF file holds {size} bytes of pixels, expected {expected}. {AGAIN}"
-        )
-
-
-def _read_bmp(data):
-    """Decode an uncompressed BMP file after checking that all its rows are there."""
-    try:
-        offset, header = struct.unpack_from("<II", data, 10)
-        if header == 12:
-            width, height, bits = struct.unpack_from("<HH2xH", data, 18)
-            compression = 0
-        else:
-            width, height, bits, compression = struct.unpack_from("<ii2xHI", data, 18)
-    except struct.error as error:
-        raise _cut_off("BMP", len(data), "inside its header") from error
-    if compression not in (0, 3):
-        raise ImageReadError(
-            f"the BMP file has compression {compression}, expected none (0 or 3). Save it as PNG."
-        )
-    end = offset + (width * bits + 31) // 32 * 4 * abs(height)
-    if end > len(data):
-        raise _cut_off("BMP", len(data), f"but its {abs(height)} rows end at byte {end}")
-    return _decode(data, "BMP", cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-
-
-_PNM_HEADER = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"(?:\r\n|\s)")
-
-
-def _read_pnm(data):
-    """Parse a PGM (P2, P5) or PPM (P3, P6) file."""
-    header = _PNM_HEADER.match(data)
-    width, height, maximum = map(int, header.groups()[1:]) if header else (0, 0, 0)
-    if not (width and height and 1 <= maximum <= 65535):
-        raise ImageReadError(
-            f"the PGM or PPM header is incomplete or wrong ({data[:40]!r}), expected width, height "
-            f"and a maximum of 1 to 65535. {AGAIN}"
-        )
-    shape = (height, width) if header[1] in b"25" else (height, width, 3)
-    pixels = _pnm_pixels(data, header.end(), math.prod(shape), maximum, plain=header[1] in b"23")
-    if pixels.max() > maximum:
-        raise ImageReadError(
-            f"the PGM or PPM file has the value {pixels.max()}, expected at most {maximum}, the "
-            f"maximum that its header gives. {AGAIN}"
-        )
-    dtype = {255: np.uint8, 65535: np.uint16}.get(maximum)
-    if dtype is None:
-        return np.divide(pixels, maximum, dtype=np.float32).reshape(shape)
-    return pixels.astype(dtype).reshape(shape)
-
-
-def _pnm_pixels(data, start, count, maximum, *, plain):
-    """Return `count` values from byte `start` on: decimal numbers if plain, otherwise binary."""
-    if plain:
-        text = data[start:].strip()
-        if re.search(rb"[^\d\s]", text):
-            raise ImageReadError(f"the PGM or PPM file has pixels that are not numbers. {AGAIN}")
-        pixels = np.fromstring(text, dtype=np.int64, sep=" ")
-        found = len(pixels)
-    else:
-        dtype = np.dtype("u1" if maximum < 256 else ">u2")
-        end = start + count * dtype.itemsize
-        # Line ends and zeros may follow the pixels; a second picture may not.
-        found = (len(data) - start) // dtype.itemsize
-        if not data[end:].strip(b"\0\t\n\r "):
-            found = min(found, count)
-        pixels = np.frombuffer(data, dtype, min(found, count), start)
-    if found != count:
-        raise ImageReadError(
-            f"the PGM or PPM file has {found} values, expected {count} for the width and height "
-            f"that its header gives. {AGAIN}"
-        )
-    return pixels
+    return read_dicom(data, voi_lut=voi_lut, limit=limit)
 
 
 _READERS = [
     (re.compile(signature, re.DOTALL), reader)
     for signature, reader in (
-        (rb"\x89PNG\r\n\x1a\n", _read_png),
-        (rb"\xff\xd8\xff", _read_jpeg),
-        (rb"II[*+]\0|MM\0[*+]", _read_tiff),
-        (rb"BM", _read_bmp),
-        (rb"P[2356][\s#]", _read_pnm),
+        (rb"\x89PNG\r\n\x1a\n", read_png),
+        (rb"\xff\xd8\xff", read_jpeg),
+        (rb"II[*+]\0|MM\0[*+]", read_tiff),
+        (rb"BM", read_bmp),
+        (rb"P[2356][\s#]", read_pnm),
     )
 ]

@@ -24,7 +24,7 @@ from featbus.networks._engines import (
     find_source,
     load_engine,
 )
-from featbus.networks._models import KerasModel
+from featbus.networks._models import KerasModel, check_archive
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.networks._sources import (
     BACKBONES,
@@ -53,6 +53,7 @@ __all__ = [
     "Source",
     "auto_batch_size",
     "build_models",
+    "check_archive",
     "check_engine",
     "check_weights",
     "fetch_weights",

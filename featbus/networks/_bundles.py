@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from featbus.networks._sources import (
     get_backbone,
     read_index,
 )
+from featbus.parameters import POSITIVE_INTEGER, check_parameters
+
+_TIMEOUT = 60  # seconds without a byte, after which a download fails
 
 
 def _state(folder, entry):
@@ -60,8 +64,10 @@ def fetch_weights(name, out, *, options=None, input_size=None, source=None):
     OSError
         If the weights cannot be downloaded or read.
     ValueError
-        If there is no such network or option, or the file holds the weights of another network.
+        If there is no such network or option, `input_size` is not a positive integer, or the file
+        holds the weights of another network.
     """
+    check_parameters({"input_size": [POSITIVE_INTEGER, None]}, {"input_size": input_size})
     get_backbone(name, options)
     if source is not None and not os.path.isfile(source):
         raise FileNotFoundError(f"source is {os.fspath(source)!r}, and there is no such file.")
@@ -136,7 +142,7 @@ def _download(key, folder):
 
 @contextmanager
 def _downloads_to(folder):
-    """Have Keras download into a folder; collect paths and URLs."""
+    """Have Keras download into a folder, with a time-out; collect paths and URLs."""
     original = import_keras().utils.get_file
     # Keras reads KERAS_HOME when it is imported, which may long have happened.
     module = sys.modules[original.__module__]
@@ -147,9 +153,13 @@ def _downloads_to(folder):
         return original(fname, origin, **{**options, "cache_dir": folder, "cache_subdir": ""})
 
     module.get_file = get_file
+    # Keras passes no time-out on.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
     try:
         yield downloads
     finally:
+        socket.setdefaulttimeout(before)
         module.get_file = original
 
 

@@ -547,7 +547,9 @@ def read_index(folder):
             hash(tuple(entry.options.values()))
             if os.path.basename(entry.file) != entry.file:
                 raise ValueError(f"the file {entry.file!r} lies in another folder")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if type(entry.input_size) is not int or entry.input_size < 1:
+                raise ValueError(f"input_size is {entry.input_size!r}, expected a number of pixels")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
             f"The index {path!r} of a weights bundle cannot be read: {error!r}. Copy the bundle "
             "again, or fetch its networks into a new folder."

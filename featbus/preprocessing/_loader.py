@@ -3,7 +3,7 @@
 from featbus.base import ImageTransformer
 from featbus.images import to_gray, to_rgb
 from featbus.io import read_image
-from featbus.parameters import StrOptions
+from featbus.parameters import POSITIVE_INTEGER, StrOptions
 
 _CONVERSIONS = {"unchanged": lambda image: image, "gray": to_gray, "rgb": to_rgb}
 
@@ -22,6 +22,8 @@ class ImageLoader(ImageTransformer):
         color images; "rgb" repeats the channel of gray images.
     voi_lut : bool, default=True
         Whether to apply the value-of-interest table or window of a DICOM file.
+    max_pixels : int or None, default=None
+        Height times width that the image in a file may have, see `featbus.io.read_image`.
 
     See Also
     --------
@@ -42,14 +44,16 @@ class ImageLoader(ImageTransformer):
     _parameter_constraints = {
         "color_mode": [StrOptions(set(_CONVERSIONS))],
         "voi_lut": ["boolean"],
+        "max_pixels": [POSITIVE_INTEGER, None],
     }
 
-    def __init__(self, *, color_mode="unchanged", voi_lut=True):
+    def __init__(self, *, color_mode="unchanged", voi_lut=True, max_pixels=None):
         self.color_mode = color_mode
         self.voi_lut = voi_lut
+        self.max_pixels = max_pixels
 
     def _read(self, path):
-        return read_image(path, voi_lut=self.voi_lut)
+        return read_image(path, voi_lut=self.voi_lut, max_pixels=self.max_pixels)
 
     def _transform_image(self, image):
         return _CONVERSIONS[self.color_mode](image)

@@ -37,6 +37,7 @@ from featbus.networks import (
     ENGINES,
     KerasSource,
     Network,
+    check_archive,
     check_engine,
     find_source,
     import_keras,
@@ -526,6 +527,7 @@ class UNetSegmenter(Segmenter):
         """
         import_keras()
         try:
+            check_archive(path)
             with zipfile.ZipFile(path) as archive:
                 if archive.getinfo(_PARAMETERS).file_size > _LONGEST:
                     raise ValueError(f"{_PARAMETERS} is too long")

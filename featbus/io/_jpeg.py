@@ -1,0 +1,137 @@
+"""Read JPEG images."""
+
+import re
+import struct
+
+import cv2
+
+from featbus.io._decoding import decode
+from featbus.io._errors import AGAIN, ImageReadError, cut_off, several
+from featbus.io._limits import JPEG_RATIO, check_ratio, check_size
+from featbus.io._tags import read_directories, read_orientation, turn_upright
+
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
+_SCAN, _APP1, _APP2 = 0xDA, 0xE1, 0xE2
+# In compressed data, FF is followed by 00 or a restart marker D0..D7; anything else ends the scan.
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_NUMBER_OF_IMAGES = 0xB001
+# Encoders write about 10 scans. Each costs a pass over all pixels, and needs few bytes.
+_SCANS, _SCANNED_PIXELS = 16, 10**9
+
+
+def read_jpeg(data, limit):
+    """Decode a JPEG file after checking that an end marker follows its last scan.
+
+    Parameters
+    ----------
+    data : bytes
+        The content of the file.
+    limit : int
+        The number of pixels that are allowed.
+
+    Returns
+    -------
+    ndarray of uint8
+        Grayscale or RGB, turned as the EXIF orientation says.
+
+    Raises
+    ------
+    ImageReadError
+        If the file is damaged, or of a kind that is not supported.
+    """
+    orientation = check_jpeg(data, limit)
+    # These flags, unlike IMREAD_UNCHANGED, give 1 or 3 channels; the orientation is not applied.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    return turn_upright(decode(data, "JPEG", flags), orientation)
+
+
+def check_jpeg(data, limit, expected=None):
+    """Check the structure of a JPEG file; its compressed data are not decoded.
+
+    Parameters
+    ----------
+    data : bytes
+        The content of the file.
+    limit : int
+        The number of pixels that are allowed.
+    expected : tuple of int or None, default=None
+        Height, width and number of channels that it must have, in any precision. None: 1 or 3
+        channels of 8 bits.
+
+    Returns
+    -------
+    int
+        The orientation that it states, 1 to 8.
+
+    Raises
+    ------
+    ImageReadError
+        If it is damaged, too large, or of a kind that is not supported.
+    """
+    size, scans, orientation = None, 0, 1
+    for marker, segment in _segments(data):
+        if marker in _FRAMES:
+            size = _check_frame(segment, expected)
+            check_size("JPEG", *size[:2], limit)
+            check_ratio("JPEG", size[0] * size[1], len(data), JPEG_RATIO)
+        elif marker == _SCAN:
+            scans += 1
+        elif marker == _APP1 and segment[4:10] == b"Exif\0\0" and orientation == 1:
+            orientation = read_orientation(segment[10:])
+        elif marker == _APP2 and segment[4:8] == b"MPF\0":
+            _check_single(segment[8:])
+    if size is None:
+        raise ImageReadError(f"the JPEG file has no frame header. {AGAIN}")
+    if scans > _SCANS and scans * size[0] * size[1] > _SCANNED_PIXELS:
+        raise ImageReadError(
+            f"the JPEG file has {scans} scans of {size[0]} x {size[1]} pixels, expected at most "
+            f"{_SCANS} of as many. Save it as PNG."
+        )
+    return orientation
+
+
+def _check_frame(segment, expected):
+    """Return height, width and channels of a frame header."""
+    header = segment[:10].ljust(10, b"\0")
+    precision, *size = struct.unpack(">4xBHHB", header)
+    if expected is not None:
+        if tuple(size) != expected:
+            raise ImageReadError(
+                f"the JPEG data have {size} rows, columns and channels, expected {expected} as the "
+                f"header of the file says. {AGAIN}"
+            )
+    elif precision != 8 or size[2] not in (1, 3):
+        raise ImageReadError(
+            f"the JPEG file has {size[2]} components of {precision} bits, expected 1 "
+            "(grayscale) or 3 (color) of 8 bits; 4 are CMYK. Convert it to grayscale or RGB."
+        )
+    return size
+
+
+def _check_single(pictures):
+    """Refuse a file whose list of pictures (CIPA DC-007) has several."""
+    try:
+        count = int(next(read_directories(pictures, {_NUMBER_OF_IMAGES}))[_NUMBER_OF_IMAGES][0])
+    except (ValueError, KeyError, StopIteration, struct.error):
+        return
+    if count > 1:
+        raise several(count, "pictures (Multi-Picture Format)", "PIL.ImageSequence")
+
+
+def _segments(data):
+    """Yield marker and content of each segment of a JPEG file, up to the end marker."""
+    start = 2
+    while data[start : start + 2] != b"\xff\xd9":
+        if data[start : start + 1] not in (b"\xff", b""):
+            raise ImageReadError(f"the JPEG file has no marker at byte {start}. {AGAIN}")
+        if data[start : start + 2] == b"\xff\xff":
+            start += 1
+            continue
+        end = start + 2 + max(2, int.from_bytes(data[start + 2 : start + 4], "big"))
+        if end > len(data):
+            raise cut_off("JPEG", len(data), "before its end marker (FF D9)")
+        yield data[start + 1], data[start:end]
+        if data[start + 1] == _SCAN:
+            scan_end = _SCAN_END.search(data, end)
+            end = scan_end.start() if scan_end else len(data)
+        start = end
