@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from functools import partialmethod
+from functools import partial
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
 
@@ -17,7 +17,7 @@ from _spies import CountingMean, count
 from _store_worker import images
 
 from featbus import HOG, LBP, FeatureBus, FeatureStore
-from featbus.bus import FeatureStoreError, FeatureStoreWarning
+from featbus.bus import FeatureStoreError, FeatureStoreWarning, _store_file
 from featbus.bus._store import new_owner
 
 WORKER = Path(__file__).with_name("_store_worker.py")
@@ -218,8 +218,8 @@ def test_ctrl_c_in_the_middle_of_a_write(statement, nth, memory, monkeypatch):
                     raise KeyboardInterrupt
             return result
 
-    connect = FeatureStore._connect
-    monkeypatch.setattr(FeatureStore, "_connect", partialmethod(connect, factory=Connection))
+    connect = partial(sqlite3.connect, factory=Connection)
+    monkeypatch.setattr(_store_file.sqlite3, "connect", connect)
     with FeatureStore(memory) as store:
         bus = FeatureBus(HOG(pixels_per_cell=(4, 4)), memory=store, batch_size=4)
         with pytest.raises(KeyboardInterrupt):
@@ -240,14 +240,14 @@ def test_a_full_disk(memory, monkeypatch):
     calls = []
     extract = HOG._extract
     monkeypatch.setattr(HOG, "_extract", lambda *arguments: calls.append(1) or extract(*arguments))
-    connect = FeatureStore._connect
+    connect = sqlite3.connect
 
-    def small(self, *arguments, **options):
-        connection = connect(self, *arguments, **options)
+    def small(*arguments, **options):
+        connection = connect(*arguments, **options)
         connection.execute("PRAGMA max_page_count = 1")  # no more than there are now
         return connection
 
-    monkeypatch.setattr(FeatureStore, "_connect", small)
+    monkeypatch.setattr(_store_file.sqlite3, "connect", small)
     with pytest.warns(FeatureStoreWarning, match="full.*computed again.*Free disk space") as caught:
         rows = bus.transform(IMAGES)
     assert len(caught) == 1
@@ -299,7 +299,7 @@ assert not [path.name for path in (disk / "rows").iterdir() if path.name[0] == "
 
 
 def test_a_full_tmpfs(tmp_path):
-    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=600k tmpfs "$0" && exec "$@"']
+    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"']
     try:
         subprocess.run([*mount, str(tmp_path), "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -415,7 +415,7 @@ def test_a_newer_schema(bus, memory):
     connection = sqlite3.connect(memory)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(FeatureStoreError, match="schema 99, expected 1: another version"):
+    with pytest.raises(FeatureStoreError, match="schema 99, expected 2: another version"):
         bus.transform(IMAGES)
 
 
