@@ -413,7 +413,7 @@ class FeatureStore:
         """
         dropped = 0
         with self._reporting() as connection:
-            while (excess := self._used_bytes(connection) - max_bytes) > 0:
+            while (excess := self._used_bytes(connection) - int(max_bytes)) > 0:
                 (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
                 share = -(-excess * n_rows // self._used_bytes(connection))
                 n_dropped = self._drop(connection, share)
