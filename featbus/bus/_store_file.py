@@ -115,6 +115,7 @@ def _connect(path, mode):
         isolation_level=None,
         check_same_thread=False,
     )
+    connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
     # Nothing in the file may run code, and damaged pages are noticed when they are read.
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
