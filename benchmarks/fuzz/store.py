@@ -327,8 +327,9 @@ def serve(store, rows):
                 store.write(fingerprint, "again", free, [expected[image] for image in free])
             computed += len(free)
             waiting = [image for image in missing if image not in free]
+            if waiting:
+                time.sleep(0.05)
             missing = look_up(store, fingerprint, waiting, expected)
-            time.sleep(0.05 if missing else 0)
     store.release(owner)
     return computed
 

@@ -111,8 +111,9 @@ class FeatureStore:
     """Rows of features in one SQLite file.
 
     `FeatureBus` stores its rows here. The file is created on first use. Several processes may read
-    and write it at the same time, and one that is killed does not damage it. Keep it on a local
-    disk: SQLite's write-ahead log does not work on a network share.
+    and write it at the same time, and one that is killed does not damage it. A row that is damaged
+    is computed again. Keep the file on a local disk: SQLite's write-ahead log does not work on a
+    network share. The log, ``PATH-wal``, belongs to the file: move or copy both.
 
     Parameters
     ----------
