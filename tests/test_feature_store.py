@@ -1,13 +1,16 @@
 """FeatureStore: what it keeps, and that nothing that happens to it makes a wrong row."""
 
+import importlib.util
 import os
 import pickle
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from functools import partialmethod
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
 
@@ -17,7 +20,7 @@ from _spies import CountingMean, count
 from _store_worker import images
 
 from featbus import HOG, LBP, FeatureBus, FeatureStore
-from featbus.bus import FeatureStoreError, FeatureStoreWarning
+from featbus.bus import FeatureStoreError, FeatureStoreWarning, _store_file
 from featbus.bus._store import new_owner
 
 WORKER = Path(__file__).with_name("_store_worker.py")
@@ -38,6 +41,12 @@ def log(tmp_path):
 @pytest.fixture
 def bus(memory, log):
     return FeatureBus(CountingMean(log=log), memory=memory, batch_size=4)
+
+
+def execute(memory, statements):
+    connection = sqlite3.connect(memory)
+    connection.executescript(statements)
+    connection.close()
 
 
 def start_worker(memory, log, *, delay=0.0, start=0, stop=200):
@@ -65,6 +74,30 @@ def test_dtype_is_kept(memory, dtype):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("dtypes", [("<f4", "<f8"), ("<f8", "u1"), ("?", "<i4")])
+def test_each_row_has_its_own_dtype_and_length(memory, dtypes):
+    rows = [np.ones(length, dtype) for length, dtype in zip((3, 5), dtypes)]
+    with FeatureStore(memory) as store:
+        for image, row in zip([b"a", b"b"], rows):
+            store.write(b"f", "t", [image], [row])
+        found = store.read(b"f", [b"a", b"b"])
+        assert sorted(store.info()["n_features"]) == [3, 5]
+    for image, row in zip([b"a", b"b"], rows):
+        assert found[image].dtype == row.dtype
+        np.testing.assert_array_equal(found[image], row)
+
+
+def test_rows_that_are_no_numbers_are_not_stored(memory):
+    texts = np.array([["a", "b"]], dtype=object)
+    with FeatureStore(memory) as store:
+        owner = new_owner()
+        assert store.claim(b"f", [b"a"], owner) == [b"a"]
+        with pytest.warns(FeatureStoreWarning, match="rows of dtype object.*not stored"):
+            store.write(b"f", "t", [b"a"], texts)
+        assert store.read(b"f", [b"a"]) == {}
+        assert store.claim(b"f", [b"a"], new_owner()) == [b"a"]  # nobody waits for it
+
+
 def test_info(memory):
     FeatureBus(LBP(), memory=memory).fit_transform(IMAGES[:5])
     FeatureBus(HOG(pixels_per_cell=(5, 5)), memory=memory).fit_transform(IMAGES[:3])
@@ -87,7 +120,7 @@ def test_prune_drops_the_oldest_rows_and_shrinks_the_file(memory):
         assert len(left) == 3000 - dropped
         assert list(left) == digests[dropped:]
         assert 1_000_000 < os.path.getsize(memory) <= 1_500_000
-        assert store.prune(1_500_000) == 0
+        assert store.prune(np.int64(1_500_000)) == 0
 
 
 def test_clear(bus, memory, log):
@@ -96,6 +129,16 @@ def test_clear(bus, memory, log):
     assert FeatureStore(memory).info().empty
     bus.transform(IMAGES[:5])
     assert count(log) == 10
+
+
+def test_numbers_of_transformers_are_never_used_again(memory):
+    with FeatureStore(memory) as store:
+        for fingerprint in (b"f", b"g"):
+            store.write(fingerprint, "t", [b"a"], np.zeros((1, 2)))
+            store.clear()
+        store.write(b"h", "t", [b"a"], np.zeros((1, 2)))
+        query = "SELECT id FROM transformer"
+        assert store._connection.execute(query).fetchall() == [(3,)]
 
 
 def test_a_store_survives_pickling_and_its_context(bus, memory):
@@ -126,6 +169,43 @@ def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypat
         assert store.claim(b"f", [b"b"], one) == []
         monkeypatch.setattr(_store.time, "time", lambda: now + 60)
         assert store.claim(b"f", [b"b"], one) == [b"b"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "expires = 1e300",
+        "expires = 9e999",
+        "expires = 'tomorrow'",
+        "owner = 'somebody'",
+        "owner = '{host}:99999999999999999999:{number}'",
+        "owner = '{host}:0:{number}'",
+        "owner = x'ff'",
+    ],
+)
+def test_a_damaged_claim_blocks_nobody(damage, memory):
+    with FeatureStore(memory) as store:
+        store.claim(b"f", [b"a"], new_owner())
+        damage = damage.format(host=socket.gethostname(), number=32 * "0")
+        execute(memory, f"UPDATE claim SET {damage}")
+        assert store.claim(b"f", [b"a"], new_owner()) == [b"a"]
+
+
+def test_one_row_of_undecodable_text_leaves_the_others(memory):
+    with FeatureStore(memory) as store:
+        store.write(b"f", "t", [b"a", b"b"], np.ones((2, 2)))
+        execute(memory, "UPDATE feature SET dtype = CAST(x'ff' AS TEXT) WHERE image = x'61'")
+        assert list(store.read(b"f", [b"a", b"b"])) == [b"b"]
+        execute(memory, "UPDATE transformer SET description = CAST(x'ff' AS TEXT)")
+        assert store.info()["n_rows"].tolist() == [1, 1]
+
+
+def test_a_damaged_row_can_be_claimed(memory):
+    with FeatureStore(memory) as store:
+        store.write(b"f", "t", [b"a", b"b"], np.ones((2, 2)))
+        execute(memory, "UPDATE feature SET value = zeroblob(16) WHERE image = x'61'")
+        assert list(store.read(b"f", [b"a", b"b"])) == [b"b"]
+        assert store.claim(b"f", [b"a", b"b"], new_owner()) == [b"a"]
 
 
 def test_known_rows_need_no_thread_and_no_write(bus, monkeypatch):
@@ -218,8 +298,8 @@ def test_ctrl_c_in_the_middle_of_a_write(statement, nth, memory, monkeypatch):
                     raise KeyboardInterrupt
             return result
 
-    connect = FeatureStore._connect
-    monkeypatch.setattr(FeatureStore, "_connect", partialmethod(connect, factory=Connection))
+    connect = partial(sqlite3.connect, factory=Connection)
+    monkeypatch.setattr(_store_file.sqlite3, "connect", connect)
     with FeatureStore(memory) as store:
         bus = FeatureBus(HOG(pixels_per_cell=(4, 4)), memory=store, batch_size=4)
         with pytest.raises(KeyboardInterrupt):
@@ -240,14 +320,14 @@ def test_a_full_disk(memory, monkeypatch):
     calls = []
     extract = HOG._extract
     monkeypatch.setattr(HOG, "_extract", lambda *arguments: calls.append(1) or extract(*arguments))
-    connect = FeatureStore._connect
+    connect = sqlite3.connect
 
-    def small(self, *arguments, **options):
-        connection = connect(self, *arguments, **options)
+    def small(*arguments, **options):
+        connection = connect(*arguments, **options)
         connection.execute("PRAGMA max_page_count = 1")  # no more than there are now
         return connection
 
-    monkeypatch.setattr(FeatureStore, "_connect", small)
+    monkeypatch.setattr(_store_file.sqlite3, "connect", small)
     with pytest.warns(FeatureStoreWarning, match="full.*computed again.*Free disk space") as caught:
         rows = bus.transform(IMAGES)
     assert len(caught) == 1
@@ -299,7 +379,7 @@ assert not [path.name for path in (disk / "rows").iterdir() if path.name[0] == "
 
 
 def test_a_full_tmpfs(tmp_path):
-    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=600k tmpfs "$0" && exec "$@"']
+    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"']
     try:
         subprocess.run([*mount, str(tmp_path), "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -393,6 +473,177 @@ def test_a_row_whose_checksum_fails_is_computed_again_and_replaced(bus, memory, 
     assert count(log) == 6
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE feature SET dtype = '<i4'",
+        "UPDATE feature SET dtype = '|O'",
+        "UPDATE feature SET dtype = 'nonsense', n_features = 'many'",
+        "UPDATE feature SET dtype = '<f2', n_features = 4 WHERE id % 2",
+        "UPDATE feature SET n_features = 1",
+        "UPDATE feature SET value = value || x'00'",
+        "UPDATE feature SET value = 'text' WHERE id = 3",
+        "UPDATE feature SET value = 2.5, checksum = 0",
+        "UPDATE OR REPLACE feature SET image = 7 WHERE id = 2",
+        "UPDATE feature SET image = 1000 + id; UPDATE feature SET image = (SELECT image FROM "
+        "feature AS f WHERE f.id = 11 - feature.id)",
+        "UPDATE feature SET (value, checksum) = (SELECT value, checksum FROM feature WHERE id = 9)",
+        "UPDATE feature SET transformer = 13 - transformer",
+        "UPDATE transformer SET id = 100 + id; UPDATE transformer SET id = 103 - id",
+    ],
+)
+def test_a_row_is_bound_to_what_it_is_the_row_of(damage, bus, memory, log):
+    """The two transformers have rows of the same dtype and length."""
+    other = FeatureBus(CountingMean(log=log, factor=2.0), memory=memory)
+    for one in (bus, other):
+        one.fit_transform(IMAGES[:5])
+    execute(memory, damage)
+    for _ in range(2):
+        np.testing.assert_array_equal(bus.transform(IMAGES[:5]), EXPECTED[:5])
+        np.testing.assert_array_equal(other.transform(IMAGES[:5]), EXPECTED[:5] * [2, 1])
+
+
+HUNDRED = [index.to_bytes(16, "big") for index in range(100)]
+
+
+@pytest.fixture
+def killed(memory, tmp_path):
+    """Return a store with the files that a killed process leaves."""
+    live = tmp_path / "live"
+    with FeatureStore(live) as store:
+        store.write(b"killed", "t", HUNDRED[:1], np.zeros((1, 500)))
+        store.prune(1 << 30)  # the log begins after the transformer was written
+        store.write(b"killed", "t", HUNDRED[1:], np.zeros((99, 500)))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{live}{suffix}", f"{memory}{suffix}")
+    return memory
+
+
+@pytest.mark.parametrize("has_rows", [False, True])
+def test_the_log_of_another_store_is_not_used(has_rows, killed, tmp_path):
+    other = tmp_path / "other.sqlite"
+    with FeatureStore(other) as store:
+        if has_rows:
+            store.write(b"moved", "t", HUNDRED, np.ones((100, 500)))
+    whole = other.read_bytes()
+    os.replace(other, killed)
+    for _ in range(2):
+        with pytest.raises(FeatureStoreError, match="-wal is the log of another feature store"):
+            FeatureStore(killed).open()
+    assert killed.read_bytes() == whole
+    os.remove(f"{killed}-wal")
+    with FeatureStore(killed) as store:
+        assert len(store.read(b"moved", HUNDRED)) == 100 * has_rows
+        assert store.read(b"killed", HUNDRED) == {}
+
+
+def test_rows_are_right_after_sqlite_has_used_the_log_of_another_store(killed, tmp_path):
+    other = tmp_path / "other.sqlite"
+    with FeatureStore(other) as store:
+        for start in range(0, 100, 10):
+            part = HUNDRED[start : start + 10]
+            store.write(b"moved", "t", part, np.ones((10, 500)))
+    os.replace(other, killed)
+    execute(killed, "PRAGMA wal_checkpoint(TRUNCATE)")
+    with FeatureStore(killed) as store:
+        assert all((row == 1).all() for row in store.read(b"moved", HUNDRED).values())
+        assert all((row == 0).all() for row in store.read(b"killed", HUNDRED).values())
+
+
+def test_a_log_left_by_a_killed_process_is_read(killed):
+    with FeatureStore(killed) as store:
+        assert len(store.read(b"killed", HUNDRED)) == 100
+
+
+def test_a_read_only_store_with_a_log(killed, monkeypatch):
+    monkeypatch.setattr(_store_file.os, "access", lambda *arguments: False)
+    before = killed.read_bytes()
+    with FeatureStore(killed) as store:
+        assert len(store.read(b"killed", HUNDRED)) == 100
+        assert store.claim(b"f", [b"a"], new_owner()) == [b"a"]
+    assert killed.read_bytes() == before
+    assert os.path.getsize(f"{killed}-wal") > 0
+
+
+def test_a_log_that_cannot_be_read(killed, monkeypatch):
+    """A folder that cannot be written makes SQLite fail like this; root can write any."""
+    connect = _store_file._connect
+
+    def fail(path, mode):
+        if mode == "mode=ro":
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(path, mode)
+
+    monkeypatch.setattr(_store_file, "_connect", fail)
+    with pytest.raises(FeatureStoreError, match="-wal, SQLite's log.*Open the store once where"):
+        FeatureStore(killed).open()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE VIEW v AS SELECT * FROM feature",
+        "CREATE TRIGGER t AFTER INSERT ON feature BEGIN UPDATE feature SET value = x''; END",
+        "CREATE INDEX i ON feature (image)",
+        "CREATE TABLE patient (name)",
+        "ALTER TABLE feature ADD COLUMN more",
+        "ALTER TABLE feature RENAME TO f; CREATE VIEW feature AS SELECT * FROM f",
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE type = 'index'",
+        "DROP TABLE store",
+    ],
+)
+def test_other_tables_are_refused(change, bus, memory):
+    bus.fit_transform(IMAGES[:2])
+    execute(memory, change)
+    before = memory.read_bytes()
+    with pytest.raises(FeatureStoreError, match="other tables, indices, views or triggers"):
+        bus.transform(IMAGES[:2])
+    assert memory.read_bytes() == before
+
+
+def test_a_damaged_store_has_one_error(bus, memory):
+    bus.fit_transform(IMAGES[:50])
+    with open(memory, "r+b") as file:
+        for page in range(2, os.path.getsize(memory) // 32768):  # but for the schema
+            file.seek(page * 32768)
+            file.write(b"\xff" * 4000)
+    with FeatureStore(memory) as store:
+        for method in (store.info, lambda: store.prune(1), store.clear):
+            with pytest.raises(FeatureStoreError, match="Delete the file if it is damaged"):
+                method()
+
+
+def load_fuzz():
+    path = WORKER.parents[1] / "benchmarks" / "fuzz" / "store.py"
+    spec = importlib.util.spec_from_file_location("fuzz_store", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return path, module
+
+
+@pytest.mark.filterwarnings("ignore::featbus.bus.FeatureStoreWarning")
+def test_corruptions(tmp_path):
+    _, fuzz = load_fuzz()
+    rows, counts = fuzz.make_rows(0), Counter()
+    fuzz.make_store(tmp_path / "a", rows)
+    fuzz.make_store(tmp_path / "b", fuzz.make_rows(1))
+    fuzz.make_journal(tmp_path)
+    for index in range(120):
+        path = tmp_path / f"{index}"
+        _, rng = fuzz.run_case(tmp_path, path, 0, index)
+        counts[fuzz.use(path, rows, rng)] += 1
+        path.unlink(missing_ok=True)
+    assert set(counts) == {"served", "recomputed", "refused"}
+
+
+@pytest.mark.slow
+def test_corruptions_and_kills_under_guard():
+    path, _ = load_fuzz()
+    command = [sys.executable, path, "--corruptions", "400", "--kills", "10", "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_file_that_is_no_store_is_left_alone(bus, memory):
     memory.write_bytes(b"my thesis, the only copy" * 100)
     with pytest.raises(FeatureStoreError, match="features.sqlite.*file is not a database"):
@@ -410,12 +661,44 @@ def test_a_database_of_another_program_is_left_alone(bus, memory):
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "marks", ["user_version = 5", "application_id = 7", "user_version = 2", "journal_mode = WAL"]
+)
+def test_an_empty_database_of_another_program_is_left_alone(marks, bus, memory):
+    execute(memory, f"PRAGMA {marks}; VACUUM")
+    before = memory.read_bytes()
+    assert before
+    with pytest.raises(FeatureStoreError, match="SQLite file of another program"):
+        bus.fit_transform(IMAGES)
+    assert memory.read_bytes() == before
+
+
+def test_an_empty_file_becomes_a_store(bus, memory):
+    memory.touch()
+    bus.fit_transform(IMAGES[:2])
+    assert FeatureStore(memory).info()["n_rows"].tolist() == [2]
+
+
+def test_a_store_whose_creation_was_interrupted(memory):
+    execute(memory, "PRAGMA page_size = 32768; PRAGMA auto_vacuum = INCREMENTAL")
+    assert memory.stat().st_size > 0
+    with FeatureStore(memory) as store:
+        assert store.info().empty
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_a_pipe_is_no_store(memory):
+    os.mkfifo(memory)
+    with pytest.raises(FeatureStoreError, match="no regular file"):
+        FeatureStore(memory).open()
+
+
 def test_a_newer_schema(bus, memory):
     bus.fit_transform(IMAGES[:2])
     connection = sqlite3.connect(memory)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(FeatureStoreError, match="schema 99, expected 1: another version"):
+    with pytest.raises(FeatureStoreError, match="schema 99, expected 2: another version"):
         bus.transform(IMAGES)
 
 

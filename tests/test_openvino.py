@@ -1,10 +1,12 @@
 """The OpenVINO engine against Keras, and the cache that it comes from."""
 
+import json
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -285,17 +287,69 @@ def test_two_processes_convert_at_once(real, tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_a_file_is_always_whole(tmp_path):
-    path = tmp_path / "network"
-    parts = {"model": os.urandom(1 << 20)}
-    _openvino._write(path, {"seconds": 1.0}, parts)
+@pytest.fixture
+def stored(tmp_path):
+    """Return the path, report and parts of a network, as far as the cache knows."""
+    path = tmp_path / "folder" / "network"
+    report = {"seconds": 1.0, "shapes": [[4, 4, 8]]}
+    parts = {"model.xml": b"<net/>", "model.bin": os.urandom(1 << 20)}
+    report["digest"] = _openvino._digest(path.name, report, parts)
+    return path, report, parts
+
+
+def test_a_file_is_always_whole(stored):
+    path, *rest = stored
+    _openvino._write(path, *rest)
     with ThreadPoolExecutor() as executor:
-        writing = [
-            executor.submit(_openvino._write, path, {"seconds": 1.0}, parts) for _ in range(20)
-        ]
+        writing = [executor.submit(_openvino._write, path, *rest) for _ in range(20)]
         while not all(future.done() for future in writing):
-            assert _openvino._read(path) == ({"seconds": 1.0}, parts)
-    assert list(tmp_path.iterdir()) == [path]
+            assert _openvino._read(path) == tuple(rest)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def change_report(path, report, parts):
+    _openvino._write(path, report | {"shapes": [[2, 2, 8]]}, parts)
+
+
+def change_network(path, report, parts):
+    """Write an archive that is whole, with other weights."""
+    _openvino._write(path, report, parts | {"model.bin": bytes(1 << 20)})
+
+
+def rename(path, report, parts):
+    other = path.with_name("other")
+    _openvino._write(other, report | {"digest": _openvino._digest("other", report, parts)}, parts)
+    other.rename(path)
+
+
+def compress(path, report, parts):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {"report.json": json.dumps(report), **parts}.items():
+            archive.writestr(name, content)
+
+
+def nest(path, report, parts):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("report.json", 100_000 * "[")
+
+
+@pytest.mark.parametrize("damage", [change_report, change_network, rename, compress, nest])
+def test_a_file_with_another_digest_is_not_used(damage, stored):
+    path, *_ = stored
+    _openvino._write(*stored)
+    damage(*stored)
+    with pytest.warns(UserWarning, match="network'.* its digest does not match. It is converted"):
+        assert _openvino._read(path) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_only_the_user_may_enter_the_folder(stored):
+    path, *_ = stored
+    _openvino._write(*stored)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    path.unlink()
+    os.mkfifo(path)
+    assert _openvino._read(path) is None  # and does not wait
 
 
 @pytest.mark.network
@@ -314,7 +368,8 @@ def test_a_damaged_file_is_converted_again(damage, tiny):
         "other": b"something else",
     }
     path.write_bytes(damaged[damage])
-    again = OpenVINOEngine(network)
+    with pytest.warns(UserWarning, match="converted again"):
+        again = OpenVINOEngine(network)
     assert path.read_bytes() != damaged[damage]
     assert OpenVINOEngine(network).report == again.report
     batch = pixels((16, 16))

@@ -20,7 +20,7 @@ from featbus.bus._packages import find_release
 DIGEST_SIZE = 16
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
 # depend on the version of OpenCV.
-_READER_VERSION = 1
+_READER_VERSION = 2
 # Parameters of estimators of these packages that change how they run, not their rows.
 _IRRELEVANT = {"n_jobs", "verbose", "memory"}
 _PACKAGES = {"featbus", "sklearn", "imblearn"}

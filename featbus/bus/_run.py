@@ -350,6 +350,9 @@ class Rows:
                 "Bring the images to one size first: Resize."
             )
             raise self._located(error, index)
+        dtype = np.result_type(self._array, row)
+        if dtype != self._array.dtype:  # such as float64 after float32, which some steps return
+            self._array = self._array.astype(dtype)
         self._array[index] = row
 
     def _empty_for(self, row):

@@ -1,6 +1,8 @@
 """The store: rows of features on disk."""
 
+import hashlib
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -14,30 +16,14 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-_APPLICATION = 0x66656174  # "feat": tells a store from other SQLite files
-_SCHEMA = 1
-# SQLite quotes damaged text in its errors, and Python's module cannot always decode them.
-_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+from featbus.bus._store_file import FeatureStoreError, open_file, transaction
+
+# SQLite quotes damaged text in its errors, and Python's module cannot always decode them. It asks
+# for as much memory as a damaged file says.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 _LEASE = 20.0  # seconds that a claim lives without being renewed
-_TABLES = """
-CREATE TABLE transformer (
-    id INTEGER PRIMARY KEY, fingerprint BLOB UNIQUE NOT NULL, description TEXT NOT NULL,
-    dtype TEXT, n_features INTEGER
-);
-CREATE TABLE feature (
-    id INTEGER PRIMARY KEY, transformer INTEGER NOT NULL REFERENCES transformer (id),
-    image BLOB NOT NULL, checksum INTEGER NOT NULL, value BLOB NOT NULL,
-    UNIQUE (transformer, image)
-);
-CREATE TABLE claim (
-    fingerprint BLOB, image BLOB, owner TEXT NOT NULL, expires REAL NOT NULL,
-    PRIMARY KEY (fingerprint, image)
-) WITHOUT ROWID;
-"""
-
-
-class FeatureStoreError(OSError):
-    """A file that cannot be used as a feature store."""
+_STORED = ["|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"]
+_DTYPES = {name: np.dtype(name) for name in _STORED}
 
 
 class FeatureStoreWarning(UserWarning):
@@ -68,8 +54,30 @@ def _marks(items):
     return ",".join("?" * len(items))
 
 
-def _checksum(image, value):
-    return zlib.crc32(value, zlib.crc32(image))
+def _start_checksum(fingerprint):
+    return hashlib.blake2b(b"%a" % fingerprint, digest_size=8)
+
+
+def _checksum(start, image, dtype, n_features, value):
+    """Return 8 bytes that bind a row to what it is the row of.
+
+    The value goes in as its CRC, which takes a quarter of the time, and notices each change of up
+    to 32 bits in a row.
+    """
+    digest = start.copy()
+    digest.update(b"%b,%a,%a,%d" % (image, dtype, n_features, zlib.crc32(value)))
+    return digest.digest()
+
+
+def _is_whole(start, image, dtype, n_features, checksum, value):
+    """Tell whether a row is as it was written; a damaged file has any type in any column."""
+    return (
+        isinstance(image, bytes)
+        and isinstance(value, bytes)
+        and checksum == _checksum(start, image, dtype, n_features, value)
+        and dtype in _DTYPES
+        and divmod(len(value), _DTYPES[dtype].itemsize) == (n_features, 0)
+    )
 
 
 def new_owner():
@@ -85,11 +93,13 @@ def new_owner():
 
 def _is_alive(owner):
     """Tell whether the process of an owner is running; True if that cannot be known here."""
-    host, pid, _ = owner.rsplit(":", 2)
-    if host != socket.gethostname() or os.name != "posix":
+    parts = re.fullmatch("(.*):([1-9][0-9]{0,8}):[0-9a-f]{32}", str(owner))
+    if parts is None:  # damaged
+        return False
+    if parts[1] != socket.gethostname() or os.name != "posix":
         return True
     try:
-        os.kill(int(pid), 0)
+        os.kill(int(parts[2]), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -101,8 +111,9 @@ class FeatureStore:
     """Rows of features in one SQLite file.
 
     `FeatureBus` stores its rows here. The file is created on first use. Several processes may read
-    and write it at the same time, and one that is killed does not damage it. Keep it on a local
-    disk: SQLite's write-ahead log does not work on a network share.
+    and write it at the same time, and one that is killed does not damage it. A row that is damaged
+    is computed again. Keep the file on a local disk: SQLite's write-ahead log does not work on a
+    network share. The log, ``PATH-wal``, belongs to the file: move or copy both.
 
     Parameters
     ----------
@@ -159,7 +170,7 @@ class FeatureStore:
             self._readable = self._writable = True
             self._pid = os.getpid()
             try:
-                self._connection = self._connected()
+                self._connection, self._writable = open_file(self.path)
             except _ERRORS as error:
                 raise FeatureStoreError(
                     f"cannot use {self.path!r} as a feature store: {error}. Name a file on a disk "
@@ -174,77 +185,9 @@ class FeatureStore:
                 self._connection.close()
             self._connection = None
 
-    def _connected(self):
-        if os.path.isfile(self.path) and not os.access(self.path, os.W_OK):
-            return self._connected_read_only()
-        connection = self._connect(self.path)
-        try:
-            self._prepare(connection)
-        except sqlite3.OperationalError:
-            connection.close()
-            if not os.path.isfile(self.path) or os.path.getsize(self.path) == 0:
-                raise
-            return self._connected_read_only()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _connected_read_only(self):
-        """Open a store where nothing can be written, not even the files of SQLite's log."""
-        self._writable = False
-        connection = self._connect(f"file:{_quoted(self.path)}?immutable=1", uri=True)
-        self._check_schema(connection)
-        return connection
-
-    def _connect(self, name, **options):
-        return sqlite3.connect(
-            name, timeout=60, isolation_level=None, check_same_thread=False, **options
-        )
-
-    def _prepare(self, connection):
-        """Set up a connection, and a new file, as the other methods expect them."""
-        is_empty = self._check_schema(connection)
-        if is_empty:
-            connection.execute("PRAGMA page_size = 32768")
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A row lost to a power cut is computed again; the file stays whole all the same.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if not is_empty:
-            return
-        with _transaction(connection):
-            if self._check_schema(connection):  # still empty: no other process was faster
-                for statement in filter(str.strip, _TABLES.split(";")):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-
-    def _check_schema(self, connection):
-        """Return whether the file is empty; raise if it is no store of this schema."""
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (schema,) = connection.execute("PRAGMA user_version").fetchone()
-        if not tables and not application:
-            return True
-        if application != _APPLICATION:
-            raise FeatureStoreError(
-                f"{self.path!r} is a SQLite file of another program, expected a feature store. "
-                "Name another file."
-            )
-        if schema != _SCHEMA:
-            raise FeatureStoreError(
-                f"{self.path!r} has schema {schema}, expected {_SCHEMA}: another version of "
-                "featbus wrote it. Use that version, or name another file."
-            )
-        return False
-
     def _usable_connection(self):
-        """Return the connection, opened and with no transaction begun."""
         if self._connection is None or self._pid != os.getpid():
             self.open()
-        if self._connection.in_transaction:  # Ctrl-C came before it could be ended
-            self._connection.execute("ROLLBACK")
         return self._connection
 
     @contextmanager
@@ -253,6 +196,7 @@ class FeatureStore:
         with self._lock:
             connection = self._usable_connection()
             try:
+                _end_transaction(connection)
                 yield connection
             except _ERRORS as error:
                 # Another thread may have met the same while this one waited for the lock.
@@ -283,31 +227,36 @@ class FeatureStore:
         Returns
         -------
         dict of bytes to ndarray
-            The rows that are stored; one whose checksum fails is dropped.
+            The rows that are stored, but for those whose checksum fails.
         """
         rows = {}
-        if not self._readable:
-            return rows
-        with self._using("read") as connection:
-            key, dtype = self._transformer(connection, fingerprint)
-            for chunk in chunked(images) if key is not None else ():
-                query = (
-                    "SELECT id, image, checksum, value FROM feature "
-                    f"WHERE transformer = ? AND image IN ({_marks(chunk)})"
-                )
-                damaged = []
-                for row, image, checksum, value in connection.execute(query, (key, *chunk)):
-                    if _checksum(image, value) == checksum:
-                        rows[image] = np.frombuffer(value, dtype=dtype)
-                    else:
-                        damaged.append((row,))
-                if damaged and self._writable:
-                    connection.executemany("DELETE FROM feature WHERE id = ?", damaged)
+        if self._readable:
+            with self._using("read") as connection:
+                rows = self._rows(connection, fingerprint, images)
         return rows
 
-    def _transformer(self, connection, fingerprint):
-        query = "SELECT id, dtype FROM transformer WHERE fingerprint = ?"
-        return connection.execute(query, (fingerprint,)).fetchone() or (None, None)
+    def _rows(self, connection, fingerprint, images):
+        """Return the rows that are stored and whole, by image."""
+        query = "SELECT id FROM transformer WHERE fingerprint = ?"
+        key = connection.execute(query, (fingerprint,)).fetchone()
+        start, rows = _start_checksum(fingerprint), {}
+        for chunk in chunked(images) if key else ():
+            # In the order of the file, so that each of its pages is read once.
+            query = (
+                "SELECT image, dtype, n_features, checksum, value FROM feature WHERE id IN "
+                f"(SELECT id FROM feature WHERE transformer = ? AND image IN ({_marks(chunk)}))"
+            )
+            for row in connection.execute(query, (*key, *chunk)):
+                if _is_whole(start, *row):
+                    image, dtype, *_, value = row
+                    rows[image] = np.frombuffer(value, _DTYPES[dtype])
+        return rows
+
+    @contextmanager
+    def _writing(self):
+        """Give the connection in a transaction; if SQLite fails, warn and continue without."""
+        with self._using("written") as connection, transaction(connection):
+            yield connection
 
     def write(self, fingerprint, description, images, rows):
         """Store rows, and drop the claims on them.
@@ -321,27 +270,41 @@ class FeatureStore:
         images : list of bytes
             The images.
         rows : sequence of ndarray of shape (n_features,)
-            Their rows.
+            Their rows. Numbers of more than 64 bits and objects are not stored.
         """
         if not self._writable:
             return
-        with self._using("written") as connection, _transaction(connection):
-            connection.execute(
-                "INSERT OR IGNORE INTO transformer (fingerprint, description, dtype, n_features) "
-                "VALUES (?, ?, ?, ?)",
-                (fingerprint, description, rows[0].dtype.str, len(rows[0])),
-            )
-            key, _ = self._transformer(connection, fingerprint)
-            values = [(image, row.tobytes()) for image, row in zip(images, rows)]
-            connection.executemany(
-                "INSERT OR REPLACE INTO feature (transformer, image, checksum, value) "
-                "VALUES (?, ?, ?, ?)",
-                [(key, image, _checksum(image, value), value) for image, value in values],
-            )
+        kept = [(image, row) for image, row in zip(images, rows) if row.dtype.str in _DTYPES]
+        with self._writing() as connection:
+            if kept:
+                self._insert(connection, fingerprint, description, kept)
             connection.executemany(
                 "DELETE FROM claim WHERE fingerprint = ? AND image = ?",
                 [(fingerprint, image) for image in images],
             )
+        if len(kept) < len(images):
+            warnings.warn(
+                f"found rows of dtype {rows[0].dtype}, expected float32 or float64. They are not "
+                "stored, and computed again when needed.",
+                FeatureStoreWarning,
+                stacklevel=2,
+            )
+
+    def _insert(self, connection, fingerprint, description, rows):
+        connection.execute(
+            "INSERT OR IGNORE INTO transformer (fingerprint, description) VALUES (?, ?)",
+            (fingerprint, description),
+        )
+        start, lines = _start_checksum(fingerprint), []
+        for image, row in rows:
+            stored = row.dtype.str, len(row), row.tobytes()
+            lines.append((fingerprint, image, *stored, _checksum(start, image, *stored)))
+        connection.executemany(
+            "INSERT OR REPLACE INTO feature "
+            "(transformer, image, dtype, n_features, value, checksum) "
+            "VALUES ((SELECT id FROM transformer WHERE fingerprint = ?), ?, ?, ?, ?, ?)",
+            lines,
+        )
 
     def claim(self, fingerprint, images, owner):
         """Claim rows that are about to be computed, so that no other process computes them.
@@ -363,28 +326,25 @@ class FeatureStore:
         """
         if not self._writable:
             return list(images)
-        free = list(images)
-        with self._using("written") as connection, _transaction(connection):
-            connection.execute("DELETE FROM claim WHERE expires < ?", (time.time(),))
+        with self._writing() as connection:
+            now = time.time()
+            # One that expires later is damaged, or the clock was set back.
+            connection.execute(
+                "DELETE FROM claim WHERE expires NOT BETWEEN ? AND ?", (now, now + _LEASE)
+            )
             free = []
             for chunk in chunked(images):
-                taken = self._present(connection, fingerprint, chunk)
+                # A damaged row is not there: else nobody would compute it, and all wait for it.
+                taken = set(self._rows(connection, fingerprint, chunk))
                 taken |= self._claimed_by_others(connection, fingerprint, chunk, owner)
                 free += [image for image in chunk if image not in taken]
-            expires = time.time() + _LEASE
             connection.executemany(
                 "INSERT OR REPLACE INTO claim (fingerprint, image, owner, expires) "
                 "VALUES (?, ?, ?, ?)",
-                [(fingerprint, image, owner, expires) for image in free],
+                [(fingerprint, image, owner, now + _LEASE) for image in free],
             )
-        return free
-
-    def _present(self, connection, fingerprint, images):
-        query = (
-            "SELECT image FROM feature JOIN transformer ON transformer.id = feature.transformer "
-            f"WHERE fingerprint = ? AND image IN ({_marks(images)})"
-        )
-        return {image for (image,) in connection.execute(query, (fingerprint, *images))}
+            return free
+        return list(images)
 
     def _claimed_by_others(self, connection, fingerprint, images, owner):
         query = (
@@ -404,7 +364,7 @@ class FeatureStore:
             The run that claimed.
         """
         if self._writable:
-            with self._using("written") as connection:
+            with self._writing() as connection:
                 query = "UPDATE claim SET expires = ? WHERE owner = ?"
                 connection.execute(query, (time.time() + _LEASE, owner))
 
@@ -417,7 +377,7 @@ class FeatureStore:
             The run that claimed.
         """
         if self._writable:
-            with self._using("written") as connection:
+            with self._writing() as connection:
                 connection.execute("DELETE FROM claim WHERE owner = ?", (owner,))
 
     def info(self):
@@ -427,16 +387,17 @@ class FeatureStore:
         -------
         DataFrame
             One row per transformer, oldest first: its description, number of rows and of features,
-            their dtype and bytes.
+            their dtype and bytes. One whose rows differ in dtype has a row for each. Lengths are
+            those in the file, whether the rows are whole or not.
         """
+        columns = ["transformer", "n_rows", "n_features", "dtype", "bytes"]
         with self._reporting() as connection:
-            return pd.read_sql_query(
-                "SELECT description AS transformer, count(feature.id) AS n_rows, n_features, "
-                "dtype, coalesce(sum(length(value)), 0) AS bytes "
-                "FROM transformer LEFT JOIN feature ON transformer.id = feature.transformer "
-                "GROUP BY transformer.id ORDER BY transformer.id",
-                connection,
+            rows = connection.execute(
+                "SELECT description, count(*), max(n_features), dtype, sum(length(value)) "
+                "FROM transformer JOIN feature ON transformer.id = feature.transformer "
+                "GROUP BY transformer.id, dtype ORDER BY transformer.id"
             )
+            return pd.DataFrame(rows.fetchall(), columns=columns)
 
     def prune(self, max_bytes):
         """Drop the oldest rows until the file is no larger than `max_bytes`.
@@ -453,17 +414,23 @@ class FeatureStore:
         """
         dropped = 0
         with self._reporting() as connection:
-            while (excess := self._used_bytes(connection) - max_bytes) > 0:
+            while (excess := self._used_bytes(connection) - int(max_bytes)) > 0:
                 (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
-                if n_rows == 0:
-                    break
                 share = -(-excess * n_rows // self._used_bytes(connection))
-                dropped += connection.execute(
-                    "DELETE FROM feature WHERE id IN (SELECT id FROM feature ORDER BY id LIMIT ?)",
-                    (share,),
-                ).rowcount
+                n_dropped = self._drop(connection, share)
+                dropped += n_dropped
+                if n_dropped == 0:  # none is left; or damage hides those that are counted
+                    break
             self._shrink(connection)
         return dropped
+
+    def _drop(self, connection, n_rows):
+        """Drop the oldest rows; return how many."""
+        with transaction(connection):
+            return connection.execute(
+                "DELETE FROM feature WHERE id IN (SELECT id FROM feature ORDER BY id LIMIT ?)",
+                (n_rows,),
+            ).rowcount
 
     def clear(self):
         """Drop all rows.
@@ -474,7 +441,7 @@ class FeatureStore:
             Number of rows dropped.
         """
         with self._reporting() as connection:
-            with _transaction(connection):
+            with transaction(connection):
                 dropped = connection.execute("DELETE FROM feature").rowcount
                 connection.execute("DELETE FROM transformer")
                 connection.execute("DELETE FROM claim")
@@ -498,23 +465,14 @@ class FeatureStore:
         with self._lock:
             connection = self._usable_connection()
             try:
+                _end_transaction(connection)
                 yield connection
             except _ERRORS as error:
-                raise FeatureStoreError(f"cannot use {self.path!r}: {error}.") from error
+                raise FeatureStoreError(
+                    f"cannot use {self.path!r}: {error}. Delete the file if it is damaged."
+                ) from error
 
 
-@contextmanager
-def _transaction(connection):
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _quoted(path):
-    """Return a path escaped for SQLite's URIs."""
-    return os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+def _end_transaction(connection):
+    if connection.in_transaction:  # Ctrl-C came before it could be ended
+        connection.execute("ROLLBACK")

@@ -26,8 +26,10 @@ from featbus.networks._building import (
     windows,
 )
 
-# Part of the key that converted networks are stored under: goes up whenever conversion changes.
+# Part of the key that converted networks are stored under: goes up whenever conversion changes, or
+# what is written. 3: the digest covers name and report, too.
 _CONVERSION_VERSION = 3
+_PARTS = ("model.xml", "model.bin")
 _TOLERANCE = 1e-3
 _NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
 _CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
@@ -130,8 +132,8 @@ class OpenVINOEngine:
         Height, width and channels of the feature map of each of the layers.
     report : dict
         "engine" and its "version"; "max_relative_error", see `relative_error`, and the "seconds"
-        that it took to build, convert and check; the SHA-256 "digest" of what was converted; the
-        "path" of the file, or None where none could be written.
+        that it took to build, convert and check; the SHA-256 "digest" of the result, its name and
+        this report; the "path" of the file, or None where none could be written.
 
     Raises
     ------
@@ -217,19 +219,47 @@ def _file_name(network, masked):
 
 
 def _read(path):
-    """Return report and files of a converted network, or None if there is none or it is damaged."""
+    """Return report and files of a converted network, or None if there is none, or not that one."""
+    if not path.is_file():
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = {name: archive.read(name) for name in archive.namelist()}
-        return json.loads(parts.pop("report.json")), parts
+            report = json.loads(_read_part(archive, "report.json"))
+            parts = {name: _read_part(archive, name) for name in _PARTS}
+        is_whole = report["digest"] == _digest(path.name, report, parts)
     except Exception:  # whatever is wrong with the file, a new one takes its place
-        return None
+        is_whole = False
+    if is_whole:
+        return report, parts
+    warnings.warn(
+        f"The converted network {str(path)!r} is damaged or was replaced: its digest does not "
+        "match. It is converted again.",
+        stacklevel=2,
+    )
+    return None
+
+
+def _read_part(archive, name):
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED:  # as `_write` does; others can be of any size
+        raise ValueError(name)
+    return archive.read(entry)
+
+
+def _digest(name, report, parts):
+    """Return what the report's "digest" has to be."""
+    report = {key: value for key, value in report.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps([name, report], sort_keys=True).encode())
+    for part in _PARTS:
+        digest.update(hashlib.sha256(parts[part]).digest())
+    return digest.hexdigest()
 
 
 def _write(path, report, parts):
     """Write a converted network; return the path, or None if it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Whoever may write there decides about rows.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with written_whole(path) as hidden, zipfile.ZipFile(hidden, "x") as archive:
             for name, content in {"report.json": json.dumps(report), **parts}.items():
                 archive.writestr(name, content)
@@ -266,14 +296,14 @@ def _convert(network, masked):
             f"{error:.2g} of the largest value, expected {_TOLERANCE:g} at most. It is not used: "
             'take engine="keras", or another version of OpenVINO.'
         )
-    return {
+    report = {
         "engine": "openvino",
         "version": OpenVINOEngine.release(),
         "max_relative_error": float(error),
         "seconds": round(time.perf_counter() - start, 3),
-        "digest": hashlib.sha256(b"".join(parts.values())).hexdigest(),
         "shapes": shapes,
-    }, parts
+    }
+    return report | {"digest": _digest(_file_name(network, masked), report, parts)}, parts
 
 
 def _keras_rows(model, inputs):
