@@ -9,8 +9,8 @@ from numbers import Integral, Real
 from textwrap import shorten
 
 import numpy as np
+from sklearn.utils import _param_validation
 from sklearn.utils._param_validation import (
-    HasMethods,
     Interval,
     InvalidParameterError,
     Options,
@@ -38,6 +38,13 @@ __all__ = [
 ]
 
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
+
+
+class HasMethods(_param_validation.HasMethods):
+    """An object with these methods; a class, which has them, too, is none."""
+
+    def is_satisfied_by(self, value):
+        return not isinstance(value, type) and super().is_satisfied_by(value)
 
 
 class _FloatDtype:

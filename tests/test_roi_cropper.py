@@ -293,6 +293,17 @@ def test_evaluate_checks_masks():
         evaluate(crops, images, data.target, groups=data.groups, cv=GroupKFold(3))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         evaluate(crops, images, data.target, groups=data.groups, masks=masks[1:])
+    whole = make_pipeline(IntensityStatistics(), SVC())
+    with pytest.raises(ValueError, match="no step of a pipeline requests them"):
+        evaluate({"whole": whole}, images, data.target, groups=data.groups, masks=masks)
+    both = {"whole": whole, "crops": crops}
+    result = evaluate(both, images, data.target, groups=data.groups, masks=masks, cv=GroupKFold(3))
+    assert set(result.scores["pipeline"]) == {"whole", "crops"}
+
+
+def test_a_class_is_no_segmenter():
+    with pytest.raises(ValueError, match="segmenter is <class .*>, expected an object"):
+        ROICropper(ThresholdSegmenter).fit(np.zeros((1, 9, 9)))
 
 
 @pytest.mark.parametrize("learned", [False, True])

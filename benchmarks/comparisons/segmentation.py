@@ -167,25 +167,26 @@ def benefit(folder):
             parts = name.strip("()").split(" + ")
             values[name][test] = np.mean([decisions[part] for part in parts], axis=0)
     print("\nSupport vector machines of each part; decision functions of several are averaged.")
-    print(
-        f"{'':22} {'malignant, AUC':22} {'difference':24} {'three classes: AUC':22} balanced acc."
-    )
+    print("Benign or malignant, of images with a lesion; then all three classes.")
+    columns = ["AUC", "gain in AUC", "accuracy", "AUC", "accuracy", "balanced accuracy"]
+    print(f"{'':22} {' '.join(f'{column:22}' for column in columns)}")
     for name in names:
         report(name, values[name], values["whole"])
 
 
 def report(name, values, reference):
-    two = (values - values[:, :1])[:, 1], (reference - reference[:, :1])[:, 1], Y == 1
-    two = [value[HAS_LESION] for value in two]
-    gain = with_interval(
-        lambda a, b, y: roc_auc_score(y, a) - roc_auc_score(y, b), GROUPS[HAS_LESION], *two
-    )
-    malignant = with_interval(lambda a, _, y: roc_auc_score(y, a), GROUPS[HAS_LESION], *two)
-    three = with_interval(mean_auc, GROUPS, values, Y)
-    accuracy = with_interval(
-        lambda a, y: balanced_accuracy_score(y, a.argmax(axis=1)), GROUPS, values, Y
-    )
-    print(f"{name:22} {malignant:22} {gain:24} {three:22} {accuracy}", flush=True)
+    """Print the scores of a row of the table, with their intervals."""
+    two = [(value[:, 1] - value[:, 0])[HAS_LESION] for value in (values, reference)]
+    y, groups = Y[HAS_LESION], GROUPS[HAS_LESION]
+    scores = [
+        with_interval(roc_auc_score, groups, y, two[0]),
+        with_interval(lambda y, a, b: roc_auc_score(y, a) - roc_auc_score(y, b), groups, y, *two),
+        with_interval(lambda y, a: np.mean((a > 0) == y), groups, y, two[0]),
+        with_interval(mean_auc, GROUPS, values, Y),
+        with_interval(lambda a, y: np.mean(a.argmax(axis=1) == y), GROUPS, values, Y),
+        with_interval(lambda a, y: balanced_accuracy_score(y, a.argmax(axis=1)), GROUPS, values, Y),
+    ]
+    print(f"{name:22} {' '.join(f'{score:22}' for score in scores)}", flush=True)
 
 
 def mean_auc(values, y):

@@ -28,7 +28,7 @@ from featbus.evaluation._splits import (
     repeat_splits,
 )
 from featbus.groups import check_groups, check_target
-from featbus.parameters import Interval, check_parameters
+from featbus.parameters import Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
@@ -120,11 +120,16 @@ def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
 def _fit(pipeline, X, y, train, metadata):
     """Fit a pipeline, with those metadata that one of its steps requests."""
     with config_context(enable_metadata_routing=bool(metadata)):
-        routing = get_routing_for_object(pipeline)
-        given = {name: values for name, values in metadata.items() if values is not None}
-        requested = routing.consumes("fit", given) if given else ()
-        routed = {name: _safe_indexing(given[name], train) for name in requested}
+        requested = _requested(pipeline, metadata)
+        routed = {name: _safe_indexing(metadata[name], train) for name in requested}
         pipeline.fit(_safe_indexing(X, train), y[train], **routed)
+
+
+def _requested(pipeline, metadata):
+    """Return the names of the metadata that a step requests in `fit`."""
+    given = [name for name, values in metadata.items() if values is not None]
+    with config_context(enable_metadata_routing=True):
+        return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
 def _best(place, pipeline):
@@ -322,6 +327,12 @@ def evaluate(
     check_consistent_length(X, y, groups, masks)
     y, labels, _ = check_target(y)
     groups = check_groups(groups)
+    metadata = {} if masks is None else {"masks": masks, "groups": groups}
+    if metadata and not any("masks" in _requested(p, metadata) for p in pipelines.values()):
+        raise InvalidParameterError(
+            "masks were given, and no step of a pipeline requests them. Leave them out, or add a "
+            "step that learns from them: ROICropper(UNetSegmenter())."
+        )
     if groups is None:
         warnings.warn(_NO_GROUPS, UserWarning, stacklevel=2)
     names = _checked_names(labels, target_names)
@@ -332,7 +343,6 @@ def evaluate(
     check_classes(splits, y, labels, names)
 
     rows = extract(pipelines, X, memory, n_jobs, verbose)
-    metadata = {} if masks is None else {"masks": masks, "groups": groups}
     jobs = list(_fold_jobs(rows, splits, y, groups, names, seed, metadata))
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     hidden = None if verbose else True  # None: hidden unless on a terminal
