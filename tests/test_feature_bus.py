@@ -605,6 +605,22 @@ def test_what_cannot_be_fingerprinted_is_an_error(transformer, memory):
         FeatureBus(transformer, memory=memory).fit(noise(2)).transform(noise(2))
 
 
+def precise_if_dark(X):
+    """Return float64 for dark images, as a step may whose dtype depends on its input."""
+    return np.array([[np.pi]], np.float64 if np.mean(X) < 0.5 else np.float32)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_rows_keep_the_widest_dtype(stored, memory):
+    images = np.stack([np.ones((4, 4)), np.zeros((4, 4))])
+    step = FunctionTransformer(precise_if_dark)
+    for _ in range(2):  # computed, then read
+        bus = FeatureBus(step, batch_size=1, memory=memory if stored else None)
+        rows = bus.fit_transform(images)
+        assert rows.dtype == np.float64
+        assert rows.ravel().tolist() == [float(np.float32(np.pi)), np.pi]
+
+
 def test_progress_bar(memory, capsys):
     images = noise(6)
     bus = FeatureBus(LBP(), memory=memory, verbose=True).fit(images)
