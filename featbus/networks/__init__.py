@@ -24,7 +24,7 @@ from featbus.networks._engines import (
     find_source,
     load_engine,
 )
-from featbus.networks._models import KerasModel, check_archive
+from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.networks._sources import (
     BACKBONES,
@@ -37,6 +37,7 @@ from featbus.networks._sources import (
     get_backbone,
     resolve_weights,
 )
+from featbus.networks._weights_files import check_weights_file
 
 __all__ = [
     "BACKBONES",
@@ -53,9 +54,9 @@ __all__ = [
     "Source",
     "auto_batch_size",
     "build_models",
-    "check_archive",
     "check_engine",
     "check_weights",
+    "check_weights_file",
     "fetch_weights",
     "file_digest",
     "find_source",

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
 STAGES = ("C1", "C2", "C3", "C4", "C5")
@@ -186,6 +187,7 @@ def _with_scaled_colors(base):
 def _load_weights(base, path, label):
     """Load a weights file into a network without its top."""
     try:
+        check_weights_file(path)
         with warnings.catch_warnings():
             # Keras warns many times before it raises the error that matters.
             warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)

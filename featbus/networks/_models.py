@@ -13,10 +13,8 @@ import numpy as np
 
 from featbus.networks._building import STAGES, get_output, import_keras
 from featbus.networks._sources import KerasSource, file_digest
+from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError, as_pair
-
-# What the members of a ".keras" file may be together: times its size, plus text that is compressed.
-_RATIO, _SMALL = 4, 1 << 26
 
 
 class KerasModel(KerasSource):
@@ -161,36 +159,14 @@ def _read_input_shapes(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"backbone is {os.fspath(path)!r}, and there is no such file.")
     try:
-        check_archive(path)
+        check_weights_file(path)
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))["config"]
         layers = config["layers"]
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error
     inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
     return [tuple(layer.get("batch_shape") or ()) for layer in inputs]
-
-
-def check_archive(path):
-    """Refuse a ``.keras`` file that would be far larger in memory than it is on the disk.
-
-    Keras stores weights as they are, and loads whatever comes out of an archive.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-
-    Raises
-    ------
-    ValueError
-        If it would.
-    """
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    limit = _RATIO * os.path.getsize(path) + _SMALL
-    if size > limit:
-        raise ValueError(f"it inflates to {size} bytes, expected at most {limit}.")
 
 
 def _unreadable(path, error):

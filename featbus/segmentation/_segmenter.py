@@ -37,8 +37,8 @@ from featbus.networks import (
     ENGINES,
     KerasSource,
     Network,
-    check_archive,
     check_engine,
+    check_weights_file,
     find_source,
     import_keras,
     load_engine,
@@ -527,7 +527,7 @@ class UNetSegmenter(Segmenter):
         """
         import_keras()
         try:
-            check_archive(path)
+            check_weights_file(path)
             with zipfile.ZipFile(path) as archive:
                 if archive.getinfo(_PARAMETERS).file_size > _LONGEST:
                     raise ValueError(f"{_PARAMETERS} is too long")
