@@ -8,6 +8,7 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+import skimage
 from _data import data_dir
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -168,6 +169,23 @@ def test_mirror_views(fitted):
     np.testing.assert_allclose(
         both.predict_proba(images), (unet.predict_proba(images) + mirrored) / 2, atol=1e-5
     )
+
+
+@pytest.mark.slow
+def test_thresholds(fitted):
+    unet, images, _ = fitted
+    (expected,) = unet.predict_proba(images[:1])
+    low, high = np.quantile(expected, [0.8, 0.999])
+    (one,) = clone_fitted(unet).set_params(threshold=low).predict(images[:1])
+    np.testing.assert_array_equal(one, expected > low)
+    (two,) = clone_fitted(unet).set_params(threshold=(low, high)).predict(images[:1])
+    labels = skimage.measure.label(one, connectivity=1)
+    np.testing.assert_array_equal(two, np.isin(labels, labels[expected > high]))
+    assert not clone_fitted(unet).set_params(threshold=1).predict(images[:1])[0].any()
+    others = [clone_fitted(unet).set_params(threshold=t) for t in (0.5, 0.4, (0.4, 0.5))]
+    assert len({fingerprint(FrozenEstimator(other)) for other in (unet, *others)}) == 3
+    with pytest.raises(ValueError, match="expected the lower number first"):
+        clone_fitted(unet).set_params(threshold=(0.5, 0.4)).predict(images[:1])
 
 
 @pytest.mark.slow

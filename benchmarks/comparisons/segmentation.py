@@ -42,6 +42,8 @@ HAS_LESION = Y != 2
 FOLDS = list(stratified_folds(Y, GROUPS, 5, 0))
 # Kinds of segmenters with their epochs: both see about as many images in all.
 KINDS = {"lesions": 36, "all": 30}
+# Hysteresis that leaves at most 15 % of the normal images of the first two folds with a region.
+CERTAIN = 0.35, 0.98
 WEIGHTS = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
 SETTINGS = {
     "encoder": "mobilenet_v2",
@@ -74,14 +76,19 @@ def train(folder):
 
 
 def scores(folder):
-    for kind in ("threshold", *KINDS):
+    for name, kind, threshold in (
+        ("threshold", None, None),
+        ("lesions", "lesions", 0.5),
+        ("all", "all", 0.5),
+        ("all, certain", "all", CERTAIN),
+    ):
         found, kept = np.empty(len(Y), dtype=object), np.full(len(Y), np.nan)
         for fold, (_, test) in enumerate(FOLDS):
             path, segmenter = folder / f"{kind}_{fold}.keras", ThresholdSegmenter()
-            if kind != "threshold":
+            if kind is not None:
                 if not path.exists():
                     continue
-                segmenter = UNetSegmenter.load(path)
+                segmenter = UNetSegmenter.load(path).set_params(threshold=threshold)
             # Boxes rest on the regions that are kept for `predict`.
             bus = FeatureBus(FrozenEstimator(segmenter), memory=folder / "regions.sqlite")
             cropper = ROICropper(bus)
@@ -93,17 +100,17 @@ def scores(folder):
         if not len(seen):
             continue
         table = segmentation_scores(MASKS[seen], found[seen]).set_index(seen).reindex(range(len(Y)))
-        print(f"\n{kind}\n{'':10} {'n':>4}  {'Dice':20}  {'median':20}  below 0.5  crop holds 90 %")
+        print(f"\n{name}\n{'':10} {'n':>4}  {'Dice':20}  {'median':20}  below 0.5  crop holds 90 %")
         parts = {"lesions": HAS_LESION, "benign": Y == 0, "malignant": Y == 1}
         parts |= {f"fold {fold}": in_fold(fold) & HAS_LESION for fold in range(5)}
         parts["folds 1-4"] = HAS_LESION & ~in_fold(0)
-        for name, part in parts.items():
+        for part_name, part in parts.items():
             part = part & np.isin(np.arange(len(Y)), seen)
             if not part.any():
                 continue
             dice, groups = table["dice"].to_numpy()[part], GROUPS[part]
             print(
-                f"{name:10} {part.sum():4}  {with_interval(np.mean, groups, dice):20}  "
+                f"{part_name:10} {part.sum():4}  {with_interval(np.mean, groups, dice):20}  "
                 f"{with_interval(np.median, groups, dice):20}  {np.mean(dice < 0.5):9.1%}  "
                 f"{np.mean(kept[part] >= 0.9):.1%}"
             )

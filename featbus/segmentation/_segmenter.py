@@ -12,6 +12,7 @@ from itertools import islice
 from numbers import Integral, Real
 
 import numpy as np
+from skimage.filters import apply_hysteresis_threshold
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
@@ -50,6 +51,7 @@ from featbus.parameters import (
     Options,
     PairOf,
     StrOptions,
+    as_pair,
     as_plain,
 )
 from featbus.segmentation._base import Segmenter
@@ -58,6 +60,8 @@ from featbus.segmentation._unet import build_unet
 
 _PARAMETERS = "featbus.json"  # in a saved file
 _LONGEST = 1 << 26  # bytes of it
+# Parameters that change neither the weights nor their order.
+_NOT_TRAINED = ["batch_size", "checkpoint", "engine", "patience", "threshold", "verbose", "views"]
 
 
 def _to_input(image, size):
@@ -160,6 +164,10 @@ class UNetSegmenter(Segmenter):
         brightness, and mirror images. False: no changes.
     views : {1, 2}, default=1
         2 averages the probabilities of an image and of its mirror image.
+    threshold : float or tuple of float, default=0.5
+        Pixels with a higher probability belong to the region. Of two numbers ``(low, high)``: those
+        above the lower one that are connected to one above the higher one [2]_. A high one, such as
+        ``(0.35, 0.98)``, finds fewer regions where there is no lesion, and misses more lesions.
     engine : {"keras", "openvino"}, default="keras"
         What `predict` runs on, see `DeepFeatures`.
     checkpoint : path or None, default=None
@@ -212,6 +220,8 @@ class UNetSegmenter(Segmenter):
     ----------
     .. [1] Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image
        segmentation. MICCAI 2015, 234-241, doi:10.1007/978-3-319-24574-4_28.
+    .. [2] Canny J. A computational approach to edge detection. IEEE TPAMI 8 (1986) 679-698,
+       doi:10.1109/TPAMI.1986.4767851.
 
     Examples
     --------
@@ -241,6 +251,7 @@ class UNetSegmenter(Segmenter):
         "region_weight": [Interval(Real, 0, None, closed="neither")],
         "augmentation": [Augmentation, Options(bool, {False}), None],
         "views": [Options(Integral, {1, 2})],
+        "threshold": [PairOf(Interval(Real, 0, 1, closed="both"))],
         "engine": [StrOptions(set(ENGINES))],
         "checkpoint": [str, os.PathLike, None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
@@ -264,6 +275,7 @@ class UNetSegmenter(Segmenter):
         region_weight=1.0,
         augmentation=None,
         views=1,
+        threshold=0.5,
         engine="keras",
         checkpoint=None,
         random_state=0,
@@ -281,6 +293,7 @@ class UNetSegmenter(Segmenter):
         self.region_weight = region_weight
         self.augmentation = augmentation
         self.views = views
+        self.threshold = threshold
         self.engine = engine
         self.checkpoint = checkpoint
         self.random_state = random_state
@@ -364,7 +377,7 @@ class UNetSegmenter(Segmenter):
     def _key(self, source, images, regions, learning):
         """Return what a checkpoint must agree on."""
         parameters = self.get_params() | {"encoder": None, "encoder_weights": None}
-        for name in ("batch_size", "checkpoint", "engine", "patience", "verbose", "views"):
+        for name in _NOT_TRAINED:
             del parameters[name]
         parts = [source.identity, parameters, self.batch_size, learning.tolist()]
         digest = hashlib.sha256(repr(parts).encode())
@@ -402,7 +415,7 @@ class UNetSegmenter(Segmenter):
         Returns
         -------
         ndarray of float32 of shape (n_images, height, width), or list of ndarray
-            From 0 to 1; a list if the images differ in size. `predict` is True from 0.5 on.
+            From 0 to 1; a list if the images differ in size. `predict` applies `threshold`.
 
         Raises
         ------
@@ -412,8 +425,9 @@ class UNetSegmenter(Segmenter):
         return self._map_batch(self._iter_probabilities, X)
 
     def _iter_regions(self, images):
+        thresholds = as_pair(self.threshold)
         for probabilities in self._iter_probabilities(images):
-            yield probabilities >= 0.5
+            yield apply_hysteresis_threshold(probabilities, *thresholds)
 
     def _iter_probabilities(self, images):
         network = self._network()
@@ -454,11 +468,17 @@ class UNetSegmenter(Segmenter):
     def _check_parameters(self):
         super()._check_parameters()
         check_engine(self.engine, self._source())
+        low, high = as_pair(self.threshold)
+        if low > high:
+            raise InvalidParameterError(
+                f"threshold is {self.threshold!r}, expected the lower number first."
+            )
 
     def _fingerprint_params(self):
         network = self._network()
         release = ENGINES[self.engine].release()
-        return network.identity | {"release": release, "views": self.views}
+        found = {"views": self.views, "threshold": as_pair(self.threshold)}
+        return network.identity | {"release": release} | found
 
     def save(self, path):
         """Save the fitted segmenter as a Keras model, with its parameters.
