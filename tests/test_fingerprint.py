@@ -1,5 +1,6 @@
 """Fingerprints: equal if, and only if, the rows would be."""
 
+import builtins
 import copy
 import functools
 import importlib
@@ -8,7 +9,6 @@ import platform
 import random
 import subprocess
 import sys
-import threading
 import time
 import types
 from pathlib import Path
@@ -19,6 +19,7 @@ import scipy.sparse
 import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
@@ -26,9 +27,9 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
-from featbus.bus import FingerprintError, digest_image, fingerprint
+from featbus.bus import FingerprintError, _packages, digest_image, fingerprint
 from featbus.bus import _run as module
-from featbus.bus._packages import _find_release, find_release
+from featbus.bus._packages import find_release
 from featbus.images import with_mask
 from featbus.io import ImageReadError
 
@@ -200,6 +201,11 @@ def with_value(value):
     return FunctionTransformer(double, kw_args={"a": value})
 
 
+class NoName:
+    def __str__(self):
+        raise TypeError("no name")
+
+
 class Local:
     def __reduce__(self):
         raise TypeError("not me")
@@ -215,13 +221,18 @@ class Local:
         (with_value([np.random.default_rng(0).normal]), "Use a seed"),
         (FunctionTransformer(np.random.default_rng(0).normal), "Use a seed"),
         (FunctionTransformer(lambda rows: rows + GENERATOR.normal()), "func.GENERATOR is a"),
-        (FunctionTransformer(lambda rows: eval("rows")), "calls eval, which hides code"),
+        (FunctionTransformer(lambda rows: eval("rows")), "uses eval, which hides code"),
+        (FunctionTransformer(lambda rows: builtins.eval("rows")), "eval, which hides code"),
+        (FunctionTransformer(lambda rows: sys.modules["a"].b), r"sys\.modules, which hides code"),
+        (with_value({NoName(): 1}), "cannot be followed .*no name"),
+        (with_value(eval), "is eval, which hides code"),
+        (FunctionTransformer(lambda rows: rows.f.__globals__), "__globals__, which hides code"),
+        (with_value(object()), "nothing but its identity"),
         (FunctionTransformer(np.frompyfunc(double, 1, 1)), "the ufunc .*numpy.vectorize"),
         (with_value(iter([1])), "a list_iterator, which changes with each use"),
         (with_value(Path(__file__).parent), "is the folder .* Name its files"),
         (with_value(str(Path(__file__).parent)), "is the folder .* Name its files"),
         (with_value(Local()), "cannot be pickled"),
-        (with_value(threading.Lock()), "cannot be pickled"),
         (with_value(functools.reduce(lambda inner, _: [inner], range(5000))), "too deeply"),
     ],
 )
@@ -344,7 +355,8 @@ def test_helpers_count(caller, monkeypatch):
 
     assert key(HELPER) == key(HELPER)
     assert key(HELPER) != key(HELPER.replace("X + 1", "X + 2"))
-    assert key(HELPER) == key(HELPER.replace("return X\n", "return 2 * X\n"))
+    is_whole = "getattr" in caller
+    assert (key(HELPER) != key(HELPER.replace("return X\n", "return 2 * X\n"))) == is_whole
 
 
 @pytest.mark.parametrize(
@@ -393,6 +405,112 @@ def test_code_counts(template, monkeypatch):
     assert key(1) == key(1)
     assert not set(key(1)) & set(key(2))
     assert len(set(key(1))) == 2
+
+
+HANDED_ON = [
+    "import helper_of_mine as h\ndef scale(m): return m.BY\ndef call(X): return X * scale(h)",
+    "import helper_of_mine as h\nNAME = 'BY'\ndef call(X): return X * getattr(h, NAME)",
+    "import helper_of_mine as h\ndef call(X, name='BY'): return X * vars(h)[name]",
+    "import helper_of_mine as h\ndef call(X): return X * h.found",
+    "def call(X):\n    import helper_of_mine as h\n    return X * h.BY",
+]
+
+
+@pytest.mark.parametrize("caller", HANDED_ON)
+def test_modules_count_that_are_handed_on(caller, monkeypatch):
+    def key(number):
+        helper = f"BY = {number}\ndef __getattr__(name): return BY"
+        monkeypatch.setitem(sys.modules, "helper_of_mine", None)
+        run_module("helper_of_mine", helper)
+        monkeypatch.setitem(sys.modules, "caller_of_mine", None)
+        return of(run_module("caller_of_mine", caller).call)
+
+    assert key(1) == key(1) != key(2)
+
+
+def test_sharing_and_size_do_not_matter():
+    shared = [[1], {"a": 2}]
+    once, twice = with_value([shared, shared]), with_value([shared, copy.deepcopy(shared)])
+    assert fingerprint(once) == fingerprint(twice)
+    dag = functools.reduce(lambda inner, _: [inner, inner], range(60), [])
+    assert fingerprint(with_value(dag)) != fingerprint(with_value([dag]))
+    nodes = [types.SimpleNamespace() for _ in range(12)]
+    for node in nodes:
+        node.others = nodes
+    assert fingerprint(with_value(nodes)) == fingerprint(with_value(copy.deepcopy(nodes)))
+
+
+def test_packages_whose_modules_import_each_other(tmp_path, monkeypatch):
+    package = tmp_path / "rings_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    names = [f"part{number}" for number in range(14)]
+    for number, name in enumerate(names):
+        text = f"from . import {', '.join(names)}\ndef f(X):\n    return X + {number}"
+        text += "".join(f" + {other}.by" for other in names) + f"\nby = {number}\n"
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("rings_of_mine.part0")
+    before = of(module.f)
+    monkeypatch.setattr(sys.modules["rings_of_mine.part9"], "by", -1)
+    assert of(module.f) != before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def call(X):\n    try:\n        from . import fast\n"
+        "    except ImportError:\n        fast = 0",
+        "def call(X):\n    import not_there_at_all",
+        "def call(X):\n    import os\n" + "".join(f"    a{n} = {n + 1000}\n" for n in range(600)),
+        "import cv2\ncall = cv2.equalizeHist",
+        "import cv2, functools\ncall = functools.partial(cv2.GaussianBlur, ksize=(3, 3), sigmaX=1)",
+        "from scipy.stats import norm\ndef call(X): return norm.cdf(X)",
+        "import threading\nLOCK = threading.Lock()\ndef call(X):\n    with LOCK:\n        return X",
+        "import logging, re\nLOG, DIGIT = logging.getLogger('mine'), re.compile('[0-9]')\n"
+        "def call(X):\n    LOG.info('called')\n    return DIGIT.sub('', X)",
+        "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass A(Generic[T]):\n"
+        "    def f(self, X): return X\ncall = A().f",
+    ],
+)
+def test_ordinary_code_has_a_fingerprint(text):
+    module = run_module("steps", text)
+    assert of(module.call) == of(module.call)
+
+
+def test_vectorized_functions_keep_their_key():
+    function = np.vectorize(double, otypes=[float])
+    before = of(function)
+    function(np.arange(3))
+    assert of(function) == before != of(np.vectorize(double))
+
+
+def test_attributes_of_subclasses_count():
+    class Scaled(DeepFeatures):
+        def __init__(self, backbone="mobilenet", *, weights=None, factor=1):
+            super().__init__(backbone, weights=weights)
+            self.factor = factor
+
+    class Learning(LBP):
+        pass
+
+    assert fingerprint(Scaled()) == fingerprint(Scaled()) != fingerprint(Scaled(factor=2))
+    first, second = Learning(), Learning()
+    first.mean_, second.mean_ = 1, 2
+    assert fingerprint(first) != fingerprint(second)
+    first, second = Foreign(), Foreign()
+    first.errors_, second.errors_ = 1, 2
+    assert fingerprint(first) != fingerprint(second)
+
+
+def test_the_output_of_a_step_counts_for_the_next():
+    plain = make_pipeline(LBP(), FunctionTransformer(double))
+    tables = make_pipeline(LBP().set_output(transform="pandas"), FunctionTransformer(double))
+    last = make_pipeline(LBP(), FunctionTransformer(double).set_output(transform="pandas"))
+    assert fingerprint(plain) == fingerprint(last) != fingerprint(tables)
+    before = fingerprint(plain)
+    with config_context(transform_output="pandas"):
+        assert fingerprint(plain) != before
 
 
 def test_a_file_that_code_names_counts(tmp_path):
@@ -473,6 +591,10 @@ def test_functions_of_main_count():
 
 
 def test_packages_that_are_no_releases_count_by_their_files(monkeypatch, tmp_path):
+    def clear():
+        _packages._find_release.cache_clear()
+        _packages._files.cache_clear()
+
     name = "package_of_mine"
     (tmp_path / f"{name}.py").write_text("def call(X): return X")
     info = tmp_path / f"{name}-1.0.dist-info"
@@ -481,12 +603,13 @@ def test_packages_that_are_no_releases_count_by_their_files(monkeypatch, tmp_pat
     (info / "top_level.txt").write_text(name)
     (info / "RECORD").write_text(f"{name}.py,sha256=a,1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_release(f"{name}.part") == f"{name} 1.0"
+    assert find_release(name) == f"{name} 1.0"
+    assert find_release(f"{name}.part") is None
     (info / "direct_url.json").write_text("{}")
-    _find_release.cache_clear()
+    clear()
     first = find_release(name)
     (info / "RECORD").write_text(f"{name}.py,sha256=b,1\n")
-    _find_release.cache_clear()
+    clear()
     assert f"{name} 1.0 " in first != find_release(name)
     assert find_release("sklearn.base") == f"sklearn {sklearn.__version__}"
     assert find_release("json.decoder") == f"python {platform.python_version()}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -164,11 +165,13 @@ def benefit(folder):
         segmenter = FrozenEstimator(UNetSegmenter.load(folder / f"all_{fold}.keras"))
         masked = ROICropper(segmenter, as_mask=True).fit_transform(IMAGES)
         crop = make_pipeline(ROICropper(None), deep).fit_transform(masked)
-        shape = ShapeStatistics().fit_transform(masked)
+        shape = ShapeStatistics(on_missing="nan").fit_transform(masked)
         blocks = {"whole": whole, "crop": crop, "shape": shape, "true crop": truth}
         decisions = {}
         for block, rows in blocks.items():
-            model = make_pipeline(StandardScaler(), SVC(C=10, class_weight="balanced"))
+            # Where nothing was found, there is no shape.
+            known = SimpleImputer(add_indicator=True, keep_empty_features=True)
+            model = make_pipeline(known, StandardScaler(), SVC(C=10, class_weight="balanced"))
             decisions[block] = model.fit(rows[learning], Y[learning]).decision_function(rows[test])
         for name in names:
             parts = name.strip("()").split(" + ")

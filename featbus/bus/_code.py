@@ -18,14 +18,15 @@ def functions_of(member):
     Returns
     -------
     object
-        The functions of a property or a method; anything else as it is.
+        Kind and functions of a property or a method; anything else as it is.
     """
-    if isinstance(member, (staticmethod, classmethod)):
-        return type(member).__name__, member.__func__
-    if isinstance(member, property):
-        return member.fget, member.fset, member.fdel
-    if isinstance(member, functools.cached_property):
-        return member.func
+    kind = type(member)
+    if kind in (staticmethod, classmethod):
+        return kind, member.__func__
+    if kind is property:
+        return kind, member.fget, member.fset, member.fdel
+    if kind is functools.cached_property:
+        return kind, member.func
     return member
 
 
@@ -64,9 +65,39 @@ def globals_in(code):
     set of str
         Names, those of built-in functions included.
     """
-    loads = ("LOAD_GLOBAL", "LOAD_NAME")
-    steps = (step for part in _codes_in(code) for step in dis.get_instructions(part))
-    return {step.argval for step in steps if step.opname in loads}
+    return {step.argval for part in _codes_in(code) for step in _steps(part) if _loads(step)}
+
+
+def handed_on_in(code):
+    """Return the names of the globals that code uses otherwise than for one of their attributes.
+
+    Parameters
+    ----------
+    code : code object
+        Functions and classes defined inside are included.
+
+    Returns
+    -------
+    set of str
+        Names.
+    """
+    found = set()
+    for part in _codes_in(code):
+        steps = _steps(part)
+        for step, after in zip(steps, [*steps[1:], None]):
+            if _loads(step) and (after is None or after.opname not in ("LOAD_ATTR", "LOAD_METHOD")):
+                found.add(step.argval)
+    return found
+
+
+def _steps(code):
+    """Return the instructions of code, without those that only lengthen an argument."""
+    hidden = ("EXTENDED_ARG", "CACHE", "PRECALL")
+    return [step for step in dis.get_instructions(code) if step.opname not in hidden]
+
+
+def _loads(step):
+    return step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
 
 
 def attributes_in(code):
@@ -106,11 +137,14 @@ def imports_in(code, package):
     """
     found = set()
     for part in _codes_in(code):
-        steps = list(dis.get_instructions(part))
+        steps = _steps(part)
         for level, names, step in zip(steps, steps[1:], steps[2:]):
             if step.opname == "IMPORT_NAME":
                 name = "." * (level.argval or 0) + step.argval
-                name = importlib.util.resolve_name(name, package)
+                try:
+                    name = importlib.util.resolve_name(name, package)
+                except ImportError:
+                    continue  # the function cannot import it either
                 parts = [f"{name}.{part}" for part in names.argval or ()]
                 # `from package import module` imports a module, too.
                 found |= {name, name.partition(".")[0]} | (set(parts) & sys.modules.keys())

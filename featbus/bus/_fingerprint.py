@@ -5,17 +5,31 @@ import functools
 import hashlib
 import importlib
 import os
+import pickle
 import random
 import sys
+import threading
 import types
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from featbus.bus._code import attributes_in, closure_of, functions_of, globals_in, imports_in
+from featbus.bus._code import (
+    attributes_in,
+    closure_of,
+    functions_of,
+    globals_in,
+    handed_on_in,
+    imports_in,
+)
 from featbus.bus._packages import find_release
+from featbus.parameters import InvalidParameterError
 
 DIGEST_SIZE = 16
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
@@ -29,7 +43,6 @@ _NOT_LEARNED = {
     "_metadata_request",
     "feature_names_in_",
     "n_features_in_",
-    "errors_",
 }
 # Attributes of classes that are no code, or made from the others.
 _NOT_CODE = {
@@ -47,7 +60,10 @@ _NOT_CODE = {
     "__weakref__",
     "_abc_impl",
 }
-_HIDING = {"__import__", "eval", "exec", "globals"}
+# Functions and attributes that run, or reach, code that cannot be seen.
+_HIDDEN = eval, exec, globals, __import__
+_RUNNING = {hidden.__name__ for hidden in _HIDDEN}
+_HIDING = {"__globals__", "__import__", "_getframe", "f_globals", "import_module"}
 _REMEDY = "rows made with it cannot be stored. {}, or use FeatureBus(..., memory=None)."
 _RANDOM = (
     np.random.RandomState,
@@ -56,6 +72,9 @@ _RANDOM = (
     np.random.SeedSequence,
     random.Random,
 )
+
+
+_LOCKS = type(threading.Lock()), type(threading.RLock())
 
 
 class FingerprintError(ValueError):
@@ -110,10 +129,17 @@ def fingerprint(transformer):
     try:
         readers = "featbus", _READER_VERSION, find_release("cv2")
         walk.feed((*readers, transformer), where=type(transformer).__name__)
+    except (FingerprintError, InvalidParameterError, NotFittedError, OSError, ImportError):
+        raise
     except RecursionError as error:
         raise FingerprintError(
             f"{type(transformer).__name__} is nested too deeply to be followed: "
             + _REMEDY.format("Use flatter parameters")
+        ) from error
+    except Exception as error:  # of an object whose own methods raise
+        raise FingerprintError(
+            f"{type(transformer).__name__} cannot be followed ({error!r}): "
+            + _REMEDY.format("Use other parameters")
         ) from error
     return walk.digest.digest()
 
@@ -130,24 +156,35 @@ class _Walk:
 
     def __init__(self):
         self.digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
-        self._codes = {}  # functions and classes that were followed, by their ids
         self._open = {}  # depths of the values that are being followed, by their ids
+        self._done = {}  # digests of those that were followed, and the values, which stay alive
 
     def feed(self, value, where):
-        """Update the digest with a value."""
+        """Update the digest with a value, or with the digest of what it refers to."""
         if type(value) in _PLAIN:
-            text = hex(value) if type(value) is int else repr(value)
-            self._update(f"<{type(value).__name__} {text}>")
-            if type(value) is str:
-                self._feed_named_file(value, where)
-        elif id(value) in self._open:
-            self._update(f"<cycle {self._open[id(value)]}>")
+            self._feed_plain(value, where)
         else:
-            self._open[id(value)] = len(self._open)
+            self._follow(value, id(value), self._method_for(value), where)
+
+    def _feed_plain(self, value, where):
+        text = hex(value) if type(value) is int else repr(value)
+        self._update(f"<{type(value).__name__} {text}>")
+        if type(value) in (str, bytes):
+            self._feed_named_file(value, where)
+
+    def _follow(self, value, key, feed, where):
+        """Update with the digest of a value, which is followed once."""
+        if key in self._open:
+            return self._update(f"<cycle {len(self._open) - self._open[key]}>")
+        if key not in self._done:
+            self._open[key] = len(self._open)
+            outer, self.digest = self.digest, hashlib.blake2b(digest_size=DIGEST_SIZE)
             self._update(f"<{type(value).__module__}.{type(value).__qualname__}>")
-            self._method_for(value)(self, value, where)
-            self._update("</>")
-            del self._open[id(value)]
+            feed(self, value, where)
+            self._done[key] = self.digest.digest(), value
+            self.digest = outer
+            del self._open[key]
+        self._update(self._done[key][0])
 
     def _update(self, content):
         """Update with text or bytes, and their length: "ab", "c" differs from "a", "bc"."""
@@ -171,7 +208,10 @@ class _Walk:
 
     def _feed_array(self, array, where):
         """Update with an array; `dtype.str` would leave out the fields of a structured one."""
-        self._update(f"{array.dtype!r}{array.shape}")
+        is_transposed = array.flags.f_contiguous and not array.flags.c_contiguous
+        self._update(f"{array.dtype!r}{array.shape}{is_transposed}")
+        if array.dtype.kind in "mM":
+            array = array.view(np.int64)
         if array.dtype.hasobject or array.dtype.kind not in "biufcSUV":
             self.feed(array.ravel().tolist(), where)
         else:
@@ -179,24 +219,29 @@ class _Walk:
 
     def _feed_scalar(self, scalar, where):
         self._feed_array(np.asarray(scalar), where)
+        if isinstance(scalar, np.str_):
+            self._feed_named_file(str(scalar), where)
 
     def _feed_dtype(self, dtype, where):
         self._update(f"{dtype!r}{dtype.metadata!r}")
 
     def _feed_sequence(self, sequence, where):
+        self._update(f"{len(sequence)} items")
         for index, value in enumerate(sequence):
             self.feed(value, f"{where}[{index}]")
 
     def _feed_set(self, values, where):
         """Update with digests in order: a set has no order, and the repr of a value no meaning."""
-        parts = []
+        outer, parts = self.digest, []
         for value in values:
-            walk = _Walk()
-            walk.feed(value, where)
-            parts.append(walk.digest.digest())
-        self.feed(sorted(parts), where)
+            self.digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+            self.feed(value, where)
+            parts.append(self.digest.digest())
+        self.digest = outer
+        self._feed_sequence(sorted(parts), where)
 
     def _feed_dict(self, dictionary, where):
+        self._update(f"{len(dictionary)} pairs")
         for key, value in dictionary.items():
             self.feed(key, where)
             self.feed(value, f"{where}.{key}")
@@ -210,9 +255,11 @@ class _Walk:
 
     def _feed_named_file(self, text, where):
         """Update with the content of the file that a string names, if it names one."""
+        text = text if isinstance(text, str) else os.fsdecode(text)
         if not 0 < len(text) < 1024 or "\0" in text:
             return
-        if os.path.isfile(text):
+        # The files of the system that never end have no size.
+        if os.path.isfile(text) and os.path.getsize(text):
             self._update_with_file(text)
         elif os.sep in text and text.strip(f".{os.sep}") and os.path.isdir(text):
             _refuse(where, f"the folder {text!r}", "Name its files")
@@ -224,7 +271,8 @@ class _Walk:
     # Code
 
     def _feed_module(self, module, where):
-        names = [name for name in vars(module) if not name.startswith("__")]
+        """Update with a module that is handed on as a value: anything in it may be used."""
+        names = {name for name in vars(module) if not name.startswith("__")}
         self._feed_attributes(module, names, where)
 
     def _feed_attributes(self, module, names, where):
@@ -234,23 +282,19 @@ class _Walk:
         if release is not None:
             return
         self._feed_extension(module.__name__)
+        space = vars(module)
         for name in sorted(names):
-            if name in vars(module):
+            if name in space:
                 self._update(name)
-                self._feed_global(vars(module)[name], names, f"{where}.{name}")
+                self._feed_global(space[name], name, names, f"{where}.{name}")
+        if "__getattr__" in space and names - space.keys():
+            self.feed(space["__getattr__"], where)
 
     def _feed_extension(self, module):
         """Update with the file of a module that is not written in Python."""
-        path = getattr(sys.modules.get(module), "__file__", None)
-        if path is not None and not path.endswith((".py", ".pyc")):
+        path = vars(sys.modules[module]).get("__file__") if module in sys.modules else None
+        if path is not None and not os.fspath(path).endswith((".py", ".pyc")):
             self._update_with_file(path)
-
-    def _is_known(self, value):
-        """Update with the number of a function or a class that was met before."""
-        known = id(value) in self._codes
-        number, _ = self._codes.setdefault(id(value), (len(self._codes), value))
-        self._update(f"<{number}>")
-        return known
 
     def _is_released(self, value, name):
         """Update with the name and the release of what a name leads to in an installed package."""
@@ -262,7 +306,7 @@ class _Walk:
         return True
 
     def _feed_function(self, function, where):
-        if self._is_known(function) or self._is_released(function, function.__qualname__):
+        if self._is_released(function, function.__qualname__):
             return
         self._update(function.__qualname__)
         self.feed(function.__code__, where)
@@ -272,24 +316,43 @@ class _Walk:
 
     def _feed_globals(self, function, where):
         """Update with the globals that a function refers to, and the modules that it imports."""
-        space, names = function.__globals__, attributes_in(function.__code__)
-        loaded = globals_in(function.__code__)
-        if hidden := sorted((loaded - space.keys()) & _HIDING):
-            _refuse(where, f"a function that calls {hidden[0]}, which hides code", "Do without")
+        code, space = function.__code__, function.__globals__
+        names, loaded = attributes_in(code), globals_in(code)
+        hidden = names & _HIDING | (loaded - space.keys()) & _RUNNING
+        if "builtins" in names:
+            hidden |= names & _RUNNING
+        if {"sys", "modules"} <= names:
+            hidden |= {"sys.modules"}
+        if hidden:
+            _refuse(where, f"a function that uses {min(hidden)}, which hides code", "Do without")
+        whole = handed_on_in(code)
         for name in sorted(loaded & space.keys()):
             self._update(name)
-            self._feed_global(space[name], names, f"{where}.{name}")
-        for name in sorted(imports_in(function.__code__, space.get("__package__"))):
+            known = None if name in whole else names
+            self._feed_global(space[name], name, known, f"{where}.{name}")
+        for name in sorted(imports_in(code, space.get("__package__"))):
             self._feed_import(name, names, where)
 
-    def _feed_global(self, value, names, where):
-        """Update with a global of a function that uses these names."""
-        if isinstance(value, types.ModuleType) and id(value) not in self._open:
-            self._open[id(value)] = len(self._open)
-            self._feed_attributes(value, names, where)
-            del self._open[id(value)]
-        else:
+    def _feed_global(self, value, name, names, where):
+        """Update with a global of a function that uses these names of modules; None: all."""
+        if isinstance(value, types.ModuleType) and names is not None:
+
+            def feed(walk, module, where):
+                walk._feed_attributes(module, names, where)
+
+            self._follow(value, (id(value), frozenset(names)), feed, where)
+        elif not self._is_released_object(value, name):
             self.feed(value, where)
+
+    def _is_released_object(self, value, name):
+        """Update with the name of an object of an installed package, such as a distribution."""
+        module = type(value).__module__
+        if isinstance(value, (types.ModuleType, type)) or _look_up(module, name) is not value:
+            return False
+        release = find_release(module)
+        if release is not None:
+            self._update(f"{module}.{name} {release}")
+        return release is not None
 
     def _feed_import(self, name, names, where):
         release = find_release(name)
@@ -298,9 +361,9 @@ class _Walk:
             return
         try:
             module = importlib.import_module(name)
-        except ImportError:
-            return  # as when the function runs
-        self._feed_global(module, names, where)
+        except Exception:  # as when the function runs, which may know what to do
+            return self._update("<failed>")
+        self._feed_global(module, name, names, where)
 
     def _feed_code(self, code, where):
         """Update with byte code and constants, not with file names and line numbers."""
@@ -312,8 +375,6 @@ class _Walk:
 
     def _feed_class(self, cls, where):
         """Update with a class and its bases."""
-        if self._is_known(cls):
-            return
         for base in cls.__mro__:
             if base.__module__.partition(".")[0] == "featbus":
                 version = vars(base).get("_algorithm_version")
@@ -324,15 +385,24 @@ class _Walk:
     def _feed_class_body(self, cls, where):
         self._update(cls.__qualname__)
         self.feed(type(cls), where)
-        for name in sorted(vars(cls).keys() - _NOT_CODE):
-            member = vars(cls)[name]
-            if isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType)):
-                continue
-            self._update(name)
-            self.feed(functions_of(member), f"{where}.{name}")
+        layout = types.MemberDescriptorType, types.GetSetDescriptorType
+        names = vars(cls).keys() - _NOT_CODE
+        members = {n: vars(cls)[n] for n in names if not isinstance(vars(cls)[n], layout)}
+        self._feed_dict(_sorted({n: functions_of(m) for n, m in members.items()}), where)
 
     def _feed_method(self, method, where):
         self.feed((method.__func__, method.__self__), where)
+
+    def _feed_type_variable(self, variable, where):
+        self.feed((variable.__name__, variable.__bound__, variable.__constraints__), where)
+
+    def _feed_lock(self, lock, where):
+        """Update with nothing but the type: whether it is locked changes no row."""
+
+    def _feed_vectorized(self, function, where):
+        """Update with all but the ufunc that it makes on first use."""
+        state = {k: v for k, v in vars(function).items() if k != "_ufunc"}
+        self._feed_dict(_sorted(state), where)
 
     def _feed_ufunc(self, function, where):
         """Update with the name of a ufunc; one made by `numpy.frompyfunc` has none."""
@@ -350,53 +420,73 @@ class _Walk:
         # Asked of the class: a FrozenEstimator hands on the attributes of the estimator inside.
         describe = getattr(cls, "_fingerprint_params", None)
         parameters = estimator.get_params(deep=False)
-        skipped = _IRRELEVANT if cls.__module__.partition(".")[0] in _PACKAGES else set()
+        skipped = _IRRELEVANT if _package(cls) in _PACKAGES else set()
         described = describe(estimator) if describe else parameters
         self._feed_dict(_sorted(described, skipped), where)
-        if describe is None or get_tags(estimator).requires_fit:
-            self._feed_dict(_sorted(vars(estimator), _NOT_LEARNED | parameters.keys()), where)
+        is_own = _package(cls) == "featbus"
+        owner = next((base for base in cls.__mro__ if "_fingerprint_params" in vars(base)), cls)
+        if not is_own and _package(owner) == "featbus":  # which knows nothing of other parameters
+            self._feed_dict(_sorted(parameters, owner._get_param_names()), where)
+        if not is_own or get_tags(estimator).requires_fit:
+            learned = _sorted(vars(estimator), _NOT_LEARNED | parameters.keys())
+            if describe:
+                learned.pop("errors_", None)
+            self._feed_dict(learned, where)
+        if isinstance(estimator, Pipeline):
+            # What one step returns, array or table, the next one sees.
+            outputs = [vars(step).get("_sklearn_output_config") for step in estimator[:-1]]
+            self.feed((outputs, get_config()["transform_output"]), where)
 
     def _feed_object(self, value, where):
         """Update with any other object: what it would be pickled as, and its code."""
         if hasattr(type(value), "__next__"):
             found = f"a {type(value).__name__}, which changes with each use"
             _refuse(where, found, "Use a list")
+        if type(value) is object:
+            _refuse(where, "a plain object, which has nothing but its identity", "Use a string")
         try:
             reduce = copyreg.dispatch_table.get(type(value))
             reduced = reduce(value) if reduce else value.__reduce_ex__(4)
+            if not isinstance(reduced, str):
+                make, arguments, *rest = reduced
+                state, items, pairs = (*rest, None, None, None)[:3]
+                items, pairs = list(items or ()), [list(pair) for pair in pairs or ()]
         except Exception as error:
             raise FingerprintError(
                 f"{where} is a {type(value).__name__} that cannot be pickled ({error}): "
                 + _REMEDY.format("Use an object that can")
             ) from error
         if isinstance(reduced, str):
-            self._feed_named(value, reduced, where)
-        else:
-            self._feed_reduced(value, reduced, where)
-
-    def _feed_reduced(self, value, reduced, where):
-        make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
-        self.feed(type(value), where)
-        self.feed(make, where)
-        self._feed_sequence(arguments, where)
+            return self._feed_named(value, reduced, where)
+        state = _sorted(state) if type(state) is dict else state
+        self.feed((type(value), make, arguments), where)
+        # Attributes are fed here, so that messages name them.
         if isinstance(state, dict):
-            self._feed_dict(_sorted(state), where)
+            self._feed_dict(state, where)
         else:
             self.feed(state, where)
-        self.feed(None if items is None else list(items), where)
-        self.feed(None if pairs is None else [list(pair) for pair in pairs], where)
+        self.feed((items, pairs), where)
 
     def _feed_named(self, value, name, where):
         """Update with what is pickled by its name, such as a function written in C."""
-        if self._is_released(value, name):
-            return
-        if hasattr(value, "__wrapped__"):
+        if any(value is hidden for hidden in _HIDDEN):
+            _refuse(where, f"{name}, which hides code", "Do without")
+        module = pickle.whichmodule(value, name)
+        release = find_release(module)
+        found = _look_up(module, name) is value
+        if not found and hasattr(value, "__wrapped__"):
             return self.feed(value.__wrapped__, where)
-        module = getattr(value, "__module__", None)
-        if _look_up(module, name) is not value:
+        if not found:
             _refuse(where, f"{name!r} of module {module!r}, which is not found there", "Rename it")
-        self._update(f"{module}.{name}")
-        self._feed_extension(module)
+        if release is None and hasattr(value, "__wrapped__"):
+            return self.feed(value.__wrapped__, where)
+        self._update(f"{module}.{name} {release}")
+        if release is None:
+            self._feed_extension(module)
+
+
+def _package(cls):
+    return cls.__module__.partition(".")[0]
 
 
 def _sorted(attributes, skipped=()):
@@ -430,7 +520,10 @@ _EXACT = {
 _KINDS = [  # the first match counts
     (np.generic, _Walk._feed_scalar),
     (np.dtype, _Walk._feed_dtype),
-    (os.PathLike, _Walk._feed_path),
+    ((PurePath, os.DirEntry), _Walk._feed_path),
+    (_LOCKS, _Walk._feed_lock),
+    (TypeVar, _Walk._feed_type_variable),
+    (np.vectorize, _Walk._feed_vectorized),
     (_RANDOM, _Walk._feed_random_state),
     (np.ufunc, _Walk._feed_ufunc),
     (type, _Walk._feed_class),

@@ -29,42 +29,57 @@ def find_release(module):
         one's own, also the digests of its files. None if the module is not installed, or installed
         in editable mode: its code may change while its version does not.
     """
-    return None if module is None else _find_release(module.partition(".")[0])
+    return None if module is None else _find_release(module)
 
 
 @functools.cache
-def _find_release(root):
+def _find_release(module):
+    root = module.partition(".")[0]
     if root == "featbus":
         return f"featbus {sys.modules['featbus'].__version__}"
-    folder = _folder_of(root)
-    if root in sys.stdlib_module_names and folder in (None, *_standard_folders()):
+    file = _file_of(module)
+    if root in sys.stdlib_module_names and (file is None or _is_standard(file)):
         return f"python {platform.python_version()}"
-    if folder is None:
+    if file is None:
         return None
-    if root in _DEPENDENCIES and folder.name in _FOLDERS and root in sys.modules:
+    folder = _file_of(root).parent.parent if root in _DEPENDENCIES else None
+    if folder is not None and folder.name in _FOLDERS and file.is_relative_to(folder / root):
         return f"{root} {sys.modules[root].__version__}"
-    names = importlib.metadata.packages_distributions().get(root, [])
-    found = [importlib.metadata.distribution(name) for name in sorted(set(names))]
-    found = [package for package in found if Path(package.locate_file("")).resolve() == folder]
-    return ", ".join(map(_describe, found)) or None
+    names = sorted(set(importlib.metadata.packages_distributions().get(root, [])))
+    packages = map(importlib.metadata.distribution, names)
+    return ", ".join(_describe(package) for package in packages if _holds(package, file)) or None
 
 
-def _folder_of(root):
-    """Return the folder that holds a top-level module; None if it is built in or unknown."""
-    module = sys.modules.get(root)
-    spec = getattr(module, "__spec__", None)
-    if module is None:
-        spec = importlib.util.find_spec(root)
-    places = list(getattr(spec, "submodule_search_locations", None) or [])
-    file = places[0] if places else getattr(spec, "origin", None)
-    if file is None or not Path(file).exists():
-        return None
-    return Path(file).resolve().parent
+def _file_of(module):
+    """Return the file of a module; None if it is built in or unknown."""
+    found = sys.modules.get(module)
+    try:
+        spec = importlib.util.find_spec(module) if found is None else found.__spec__
+    except (ImportError, AttributeError, ValueError):
+        spec = None
+    # Not asked of the module: its `__getattr__` might answer.
+    file = getattr(found, "__dict__", {}).get("__file__") or getattr(spec, "origin", None)
+    return Path(file).resolve() if file is not None and Path(file).is_file() else None
 
 
-def _standard_folders():
-    folders = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    return [*folders, *(folder / "lib-dynload" for folder in folders)]
+def _is_standard(file):
+    folders = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+    return any(map(file.is_relative_to, folders)) and not _FOLDERS & set(file.parts)
+
+
+def _holds(package, file):
+    """Tell whether a package was installed, and this file with it."""
+    folder = Path(package.locate_file("")).resolve()
+    return file.is_relative_to(folder) and file.relative_to(folder).as_posix() in _files(
+        package.name
+    )
+
+
+@functools.cache
+def _files(name):
+    """Return the files that were installed with a package; none of one that is only being built."""
+    record = importlib.metadata.distribution(name).read_text("RECORD") or ""
+    return {line.split(",")[0].strip('"') for line in record.splitlines()}
 
 
 def _describe(package):
