@@ -158,30 +158,46 @@ def benefit(folder):
     )
     whole = deep.fit_transform(IMAGES)
     truth = deep.transform(crop_to_true_masks(IMAGES, MASKS))
+    # Rows of all images by each segmenter; and of each image by the one that has not seen it.
+    by_fold = [find_rows(folder / f"all_{fold}.keras", deep) for fold in range(5)]
+    unseen = {part: np.empty_like(rows) for part, rows in by_fold[0].items()}
+    for (_, test), rows in zip(FOLDS, by_fold):
+        for part in unseen:
+            unseen[part][test] = rows[part][test]
     names = ["whole", "crop", "whole + crop", "whole + shape", "whole + crop + shape"]
-    names += ["(true crop)", "(whole + true crop)"]
+    names += ["unseen crop", "unseen shape", "whole + unseen crop", "whole + unseen shape"]
+    names += ["whole + unseen crop + unseen shape", "(true crop)", "(whole + true crop)"]
     values = {name: np.empty((len(Y), 3)) for name in names}
-    for fold, (learning, test) in enumerate(FOLDS):
-        segmenter = FrozenEstimator(UNetSegmenter.load(folder / f"all_{fold}.keras"))
-        masked = ROICropper(segmenter, as_mask=True).fit_transform(IMAGES)
-        crop = make_pipeline(ROICropper(None), deep).fit_transform(masked)
-        shape = ShapeStatistics(on_missing="nan").fit_transform(masked)
-        blocks = {"whole": whole, "crop": crop, "shape": shape, "true crop": truth}
-        decisions = {}
-        for block, rows in blocks.items():
-            # Where nothing was found, there is no shape.
-            known = SimpleImputer(add_indicator=True, keep_empty_features=True)
-            model = make_pipeline(known, StandardScaler(), SVC(C=10, class_weight="balanced"))
-            decisions[block] = model.fit(rows[learning], Y[learning]).decision_function(rows[test])
+    for (learning, test), rows in zip(FOLDS, by_fold):
+        blocks = {"whole": whole, "true crop": truth, **rows}
+        blocks |= {f"unseen {part}": unseen[part] for part in unseen}
+        decisions = {part: decide(rows, learning, test) for part, rows in blocks.items()}
         for name in names:
             parts = name.strip("()").split(" + ")
             values[name][test] = np.mean([decisions[part] for part in parts], axis=0)
     print("\nSupport vector machines of each part; decision functions of several are averaged.")
+    print("Unseen: trained on crops and shapes by segmenters that have not seen the image.")
     print("Benign or malignant, of images with a lesion; then all three classes.")
     columns = ["AUC", "gain in AUC", "accuracy", "AUC", "accuracy", "balanced accuracy"]
-    print(f"{'':22} {' '.join(f'{column:22}' for column in columns)}")
+    print(f"{'':34} {' '.join(f'{column:22}' for column in columns)}")
     for name in names:
         report(name, values[name], values["whole"])
+
+
+def find_rows(path, deep):
+    """Return the features of crops, and the shapes, of the regions that a segmenter finds."""
+    segmenter = FrozenEstimator(UNetSegmenter.load(path))
+    masked = ROICropper(segmenter, as_mask=True).fit_transform(IMAGES)
+    crop = make_pipeline(ROICropper(None), deep).fit_transform(masked)
+    return {"crop": crop, "shape": ShapeStatistics(on_missing="nan").fit_transform(masked)}
+
+
+def decide(rows, learning, test):
+    """Return the decision function of a classifier for the test part."""
+    # Where nothing was found, there is no shape.
+    known = SimpleImputer(add_indicator=True, keep_empty_features=True)
+    model = make_pipeline(known, StandardScaler(), SVC(C=10, class_weight="balanced"))
+    return model.fit(rows[learning], Y[learning]).decision_function(rows[test])
 
 
 def report(name, values, reference):
@@ -196,7 +212,7 @@ def report(name, values, reference):
         with_interval(lambda a, y: np.mean(a.argmax(axis=1) == y), GROUPS, values, Y),
         with_interval(lambda a, y: balanced_accuracy_score(y, a.argmax(axis=1)), GROUPS, values, Y),
     ]
-    print(f"{name:22} {' '.join(f'{score:22}' for score in scores)}", flush=True)
+    print(f"{name:34} {' '.join(f'{score:22}' for score in scores)}", flush=True)
 
 
 def mean_auc(values, y):
