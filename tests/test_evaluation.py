@@ -36,6 +36,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from featbus import HOG, LBP, FeatureBus, IntensityStatistics, Resize, evaluate
+from featbus.bus import FingerprintError, fingerprint
 from featbus.evaluation import Evaluation, confusion_metrics
 
 SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -688,7 +689,12 @@ def test_searched_steps_stay_in_the_fold(log):
 
 def test_what_has_no_fingerprint_is_computed_in_the_fold():
     images, y, groups = noise()
-    bus = FeatureBus(FunctionTransformer(lambda batch: np.reshape(batch, (len(batch), -1))))
+    flat = FunctionTransformer(
+        lambda batch, unique: np.reshape(batch, (len(batch), -1)), kw_args={"unique": object()}
+    )
+    with pytest.raises(FingerprintError):
+        fingerprint(flat)
+    bus = FeatureBus(flat)
     result = evaluate(make_pipeline(bus, SVC()), images, y, groups=groups, cv=2)
     assert len(result.predictions) == 40
 

@@ -434,7 +434,8 @@ class _Walk:
             self._feed_dict(learned, where)
         if isinstance(estimator, Pipeline):
             # What one step returns, array or table, the next one sees.
-            outputs = [vars(step).get("_sklearn_output_config") for step in estimator[:-1]]
+            steps = [getattr(step, "__dict__", {}) for _, step in estimator.steps[:-1]]
+            outputs = [attributes.get("_sklearn_output_config") for attributes in steps]
             self.feed((outputs, get_config()["transform_output"]), where)
 
     def _feed_object(self, value, where):
