@@ -3,6 +3,7 @@
 import dis
 import functools
 import importlib.util
+import itertools
 import sys
 import types
 
@@ -53,7 +54,7 @@ def closure_of(function):
 
 
 def globals_in(code):
-    """Return the names of the globals that code loads.
+    """Return the globals that code loads, built-in functions included.
 
     Parameters
     ----------
@@ -62,31 +63,16 @@ def globals_in(code):
 
     Returns
     -------
-    set of str
-        Names, those of built-in functions included.
+    dict of str to bool
+        Names, and whether the code uses them otherwise than for one of their attributes.
     """
-    return {step.argval for part in _codes_in(code) for step in _steps(part) if _loads(step)}
-
-
-def handed_on_in(code):
-    """Return the names of the globals that code uses otherwise than for one of their attributes.
-
-    Parameters
-    ----------
-    code : code object
-        Functions and classes defined inside are included.
-
-    Returns
-    -------
-    set of str
-        Names.
-    """
-    found = set()
+    found = {}
     for part in _codes_in(code):
         steps = _steps(part)
-        for step, after in zip(steps, [*steps[1:], None]):
-            if _loads(step) and (after is None or after.opname not in ("LOAD_ATTR", "LOAD_METHOD")):
-                found.add(step.argval)
+        for step, after in itertools.pairwise(steps):
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                is_whole = after.opname not in ("LOAD_ATTR", "LOAD_METHOD")
+                found[step.argval] = found.get(step.argval, False) or is_whole
     return found
 
 
@@ -94,10 +80,6 @@ def _steps(code):
     """Return the instructions of code, without those that only lengthen an argument."""
     hidden = ("EXTENDED_ARG", "CACHE", "PRECALL")
     return [step for step in dis.get_instructions(code) if step.opname not in hidden]
-
-
-def _loads(step):
-    return step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
 
 
 def attributes_in(code):
@@ -115,9 +97,8 @@ def attributes_in(code):
     """
     parts = list(_codes_in(code))
     constants = {c for part in parts for c in part.co_consts if isinstance(c, str)}
-    return {name for part in parts for name in part.co_names} | set(
-        filter(str.isidentifier, constants)
-    )
+    names = {name for part in parts for name in part.co_names}
+    return names | set(filter(str.isidentifier, constants))
 
 
 def imports_in(code, package):

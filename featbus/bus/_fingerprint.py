@@ -20,14 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from featbus.bus._code import (
-    attributes_in,
-    closure_of,
-    functions_of,
-    globals_in,
-    handed_on_in,
-    imports_in,
-)
+from featbus.bus._code import attributes_in, closure_of, functions_of, globals_in, imports_in
 from featbus.bus._packages import find_release
 from featbus.parameters import InvalidParameterError
 
@@ -72,8 +65,6 @@ _RANDOM = (
     np.random.SeedSequence,
     random.Random,
 )
-
-
 _LOCKS = type(threading.Lock()), type(threading.RLock())
 
 
@@ -123,7 +114,7 @@ def fingerprint(transformer):
     ------
     FingerprintError
         If it contains what cannot be followed: a random state or an iterator, which change with
-        use, a folder, or an object that cannot be pickled.
+        use, a folder, code that is run by `eval` and the like, or an object that cannot be pickled.
     """
     walk = _Walk()
     try:
@@ -318,18 +309,17 @@ class _Walk:
         """Update with the globals that a function refers to, and the modules that it imports."""
         code, space = function.__code__, function.__globals__
         names, loaded = attributes_in(code), globals_in(code)
-        hidden = names & _HIDING | (loaded - space.keys()) & _RUNNING
+        hidden = names & _HIDING | (loaded.keys() - space.keys()) & _RUNNING
         if "builtins" in names:
             hidden |= names & _RUNNING
         if {"sys", "modules"} <= names:
             hidden |= {"sys.modules"}
         if hidden:
             _refuse(where, f"a function that uses {min(hidden)}, which hides code", "Do without")
-        whole = handed_on_in(code)
-        for name in sorted(loaded & space.keys()):
+        for name in sorted(loaded.keys() & space.keys()):
             self._update(name)
-            known = None if name in whole else names
-            self._feed_global(space[name], name, known, f"{where}.{name}")
+            used = None if loaded[name] else names
+            self._feed_global(space[name], name, used, f"{where}.{name}")
         for name in sorted(imports_in(code, space.get("__package__"))):
             self._feed_import(name, names, where)
 
@@ -376,7 +366,7 @@ class _Walk:
     def _feed_class(self, cls, where):
         """Update with a class and its bases."""
         for base in cls.__mro__:
-            if base.__module__.partition(".")[0] == "featbus":
+            if _package(base) == "featbus":
                 version = vars(base).get("_algorithm_version")
                 self._update(f"{base.__module__}.{base.__qualname__} {version}")
             elif not self._is_released(base, base.__qualname__):
@@ -475,12 +465,10 @@ class _Walk:
         module = pickle.whichmodule(value, name)
         release = find_release(module)
         found = _look_up(module, name) is value
-        if not found and hasattr(value, "__wrapped__"):
+        if hasattr(value, "__wrapped__") and (release is None or not found):
             return self.feed(value.__wrapped__, where)
         if not found:
             _refuse(where, f"{name!r} of module {module!r}, which is not found there", "Rename it")
-        if release is None and hasattr(value, "__wrapped__"):
-            return self.feed(value.__wrapped__, where)
         self._update(f"{module}.{name} {release}")
         if release is None:
             self._feed_extension(module)

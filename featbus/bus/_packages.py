@@ -70,9 +70,9 @@ def _is_standard(file):
 def _holds(package, file):
     """Tell whether a package was installed, and this file with it."""
     folder = Path(package.locate_file("")).resolve()
-    return file.is_relative_to(folder) and file.relative_to(folder).as_posix() in _files(
-        package.name
-    )
+    if not file.is_relative_to(folder):
+        return False
+    return file.relative_to(folder).as_posix() in _files(package.name)
 
 
 @functools.cache
