@@ -290,9 +290,7 @@ def test_the_predictor_of_integers(options, dtype, byteorder, read):
 
 def test_the_predictor_of_floating_point(read):
     pixels = np.float32(GRAY16 / 65535)
-    data = cv2.imencode(
-        ".tiff", pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 8, cv2.IMWRITE_TIFF_PREDICTOR, 3]
-    )[1].tobytes()
+    data = pil(pixels, "TIFF", compression="tiff_adobe_deflate", tiffinfo={317: 3})
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         assert file.pages[0].predictor == 3
     np.testing.assert_array_equal(read(data), pixels)

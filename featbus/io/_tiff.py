@@ -4,7 +4,6 @@ OpenCV returns a picture even where libtiff reports damage, so strips and tiles 
 `_tiff_codecs` and put together here.
 """
 
-import json
 import re
 import struct
 from dataclasses import dataclass
@@ -162,9 +161,10 @@ def _count_planes(page):
     text = bytes(page.tags.get(_Tag.DESCRIPTION, np.zeros(0, "u1"))).rstrip(b"\0")
     if text.startswith(b"ImageJ=") and (match := re.search(rb"\nimages=(\d{1,9})", text)):
         return int(match[1])
-    if text.startswith(b'{"shape": ') and b'"truncated": true' in text:  # by tifffile
-        planes = np.prod(json.loads(text)["shape"], dtype=float)
-        return int(planes // (page.height * page.width * page.samples))
+    shape = re.search(rb'"shape": \[([\d, ]{1,99})\]', text)
+    if text.startswith(b"{") and b'"truncated": true' in text and shape:  # by tifffile
+        samples = np.prod([float(size) for size in shape[1].split(b",")])
+        return int(samples // (page.height * page.width * page.samples))
     return 1
 
 
