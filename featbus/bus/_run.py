@@ -19,8 +19,9 @@ from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
 from featbus.base import FeatureExtractor, ImageTransformer, iter_images, thread_limit
-from featbus.bus._fingerprint import DIGEST_SIZE, fingerprint, update_with_file
+from featbus.bus._fingerprint import fingerprint
 from featbus.bus._store import FeatureStore, chunked, new_owner
+from featbus.bus._walk import DIGEST_SIZE, update_with_file
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError
