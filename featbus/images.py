@@ -40,6 +40,8 @@ __all__ = [
 
 CHANNELS = (1, 3, 4)
 _MAXIMUM = {"bool": 1, "uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
+# Sums of areas in single precision: smaller differences are not seen.
+_WEIGHT_ROUNDING = 1e-5
 _DTYPES = "bool, uint8 (0..255), uint16 (0..65535) or floating point (0..1)"
 _BATCH = (
     "an array (n, height, width) or (n, height, width, channels), "
@@ -316,7 +318,8 @@ def fill_value(image):
     -------
     ndarray of shape ()
         The array's `fill_value`, in the image's dtype. NumPy's own default (1e20 for floats, 63
-        for ``uint8``), which nobody chose, counts as 0: black. So does a plain array's.
+        for ``uint8``, True for ``bool``) counts as 0: black, whether it was chosen or not. So does
+        a plain array's.
     """
     if not np.ma.isMaskedArray(image):
         return np.zeros((), image.dtype)
@@ -554,8 +557,9 @@ def to_gray(image):
     Returns
     -------
     ndarray or MaskedArray of shape (height, width)
-        Luma ``0.299 R + 0.587 G + 0.114 B`` ([1]_, section 2.5.1), rounded for integers. A colour
-        image whose channels are equal gives that channel.
+        Luma ``0.299 R + 0.587 G + 0.114 B`` ([1]_, section 2.5.1). Integers are rounded by OpenCV,
+        which calculates with 14 or 15 bits: up to 0.51 level off in 8 bits, and 2 levels in 16. A
+        colour image whose channels are equal gives that channel.
 
     Raises
     ------
@@ -571,14 +575,12 @@ def to_gray(image):
     pixels = np.ascontiguousarray(np.ma.getdata(_opaque(image)))
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
-    if pixels.dtype == np.float64:
+    if pixels.dtype.kind == "f":
         red, green, blue = np.moveaxis(pixels, 2, 0)
         # Differences to one channel: equal channels come out exactly, and 0..1 stays 0..1.
         gray = np.clip(green + 0.299 * (red - green) + 0.114 * (blue - green), 0, 1)
     else:
         gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-        if gray.dtype == np.float32:
-            np.clip(gray, 0, 1, out=gray)
     return with_mask_of(gray, image)
 
 
@@ -678,7 +680,11 @@ def resize(image, size, dtype=None):
     pixels = np.ma.getdata(image)
     pixels = pixels.view(np.uint8) if pixels.dtype == bool else pixels
     if inside is None:
-        pixels = pixels if image.dtype == dtype else pixels.astype(dtype)
+        if image.dtype != dtype:
+            pixels = pixels.astype(dtype)
+        elif dtype.kind != "f" and any(new > old for new, old in zip(size, pixels.shape)):
+            # OpenCV's linear interpolation of integers is coarse.
+            pixels = pixels.astype(np.float32)
         return _to_dtype(_interpolate(pixels, size), image.dtype, dtype)
     # Pixels outside, which may be NaN, become 0.
     pixels = cv2.copyTo(pixels, inside.view(np.uint8)).astype(np.float32, copy=False)
@@ -686,7 +692,7 @@ def resize(image, size, dtype=None):
     channels = weight if image.ndim == 2 else weight[..., np.newaxis]
     pixels = _interpolate(pixels, size) / np.maximum(channels, 1e-6)
     # A region too small to fill half a pixel keeps the pixels that hold the most of it.
-    inside = weight >= min(0.5, weight.max())
+    inside = weight >= min(0.5, weight.max()) - _WEIGHT_ROUNDING
     fill = fill_value(image) * (_MAXIMUM[dtype.name] / _MAXIMUM[image.dtype.name])
     return with_mask(_to_dtype(pixels, image.dtype, dtype), inside, fill)
 
@@ -756,5 +762,5 @@ def _to_dtype(pixels, source, dtype):
     if dtype.kind == "f":
         return np.clip(pixels / _MAXIMUM[source.name], 0, 1).astype(dtype, copy=False)
     if pixels.dtype.kind == "f":
-        pixels = np.rint(np.clip(pixels, 0, _MAXIMUM[dtype.name]))
+        np.rint(np.clip(pixels, 0, _MAXIMUM[dtype.name], out=pixels), out=pixels)
     return pixels.astype(dtype, copy=False)

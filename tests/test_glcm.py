@@ -355,6 +355,22 @@ def test_light_and_gain_change_nothing_at_a_fixed_bin_number(image, light):
     assert row_of(image // 4) == row_of(image // 4 * np.uint8(3) + np.uint8(light))
 
 
+@pytest.mark.parametrize("gain", [1, 1e-3, 1e-5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gain_moves_no_level_of_floating_point_images(dtype, gain):
+    image = np.arange(256).reshape(16, 16)
+    levels = grey_levels((image / 255 * gain).astype(dtype))
+    np.testing.assert_array_equal(levels, grey_levels(image.astype(np.uint8)))
+
+
+def test_12_of_16_bits_in_single_precision_have_the_same_levels():
+    image = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for levels in (32, 64, 256):
+        np.testing.assert_array_equal(
+            grey_levels(np.float32(image / 65535), levels), grey_levels(image, levels)
+        )
+
+
 def test_names_and_distances():
     glcm = GLCM(distances=[1, 4])
     names = glcm.get_feature_names_out()

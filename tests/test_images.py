@@ -215,6 +215,22 @@ def test_gray_to_rgb_and_back_changes_nothing(dtype):
     np.testing.assert_allclose(to_float(to_gray(rgb)), to_float(image), atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+def test_a_gray_image_saved_in_color_is_the_same_to_the_last_digit(dtype):
+    image = np.random.default_rng(0).random((13, 21))
+    top = 1 if np.dtype(dtype).kind in "bf" else np.iinfo(dtype).max
+    image = (image > 0.5) if dtype is np.bool_ else (image * top).astype(dtype)
+    gray = to_gray(np.dstack([image] * 3))
+    np.testing.assert_array_equal(gray if dtype is not np.bool_ else gray > 0, image)
+
+
+@pytest.mark.parametrize(("dtype", "levels"), [(np.uint8, 0.51), (np.uint16, 2)])
+def test_the_luma_of_integers_is_rounded(dtype, levels):
+    colors = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (300, 300, 3), dtype)
+    exact = colors @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(to_gray(colors), exact, rtol=0, atol=levels)
+
+
 def test_an_opaque_alpha_channel_is_dropped_and_a_transparent_one_is_an_error():
     rgba = np.full((2, 2, 4), 255, np.uint8)
     assert to_rgb(rgba).shape == (2, 2, 3)

@@ -446,6 +446,32 @@ def test_a_region_of_one_pixel_is_an_error():
         LBP().transform([with_mask(NOISE, inside)])
 
 
+@pytest.mark.parametrize(("n_points", "radius"), [(24, 8), (8, 5), (8, 1), (5, 2.5), (16, 3)])
+def test_all_circles_inside_the_region_count(n_points, radius):
+    image = np.random.default_rng(0).integers(0, 256, (31, 31), dtype=np.uint8)
+    y, x = np.mgrid[-15:16, -15:16]
+    disc = y**2 + x**2 <= 10**2
+    # A pixel counts if noise outside the region does not change any of its neighbors.
+    noisy = np.where(disc, image, image ^ np.random.default_rng(1).integers(1, 256, image.shape))
+    noises = [noisy.astype(np.uint8), np.where(disc, image, 0).astype(np.uint8)]
+    variances = [lbp_codes(part, n_points, radius, "var") for part in (image, *noises)]
+    counted = disc & (variances[0] == variances[1]) & (variances[0] == variances[2])
+    assert 0 < counted.sum() < disc.sum()
+    codes = lbp_codes(image, n_points, radius)[counted]
+    row = LBP(n_points=n_points, radius=radius).transform([with_mask(image, disc)])[0]
+    expected = np.bincount(codes, minlength=n_points + 2) / counted.sum()
+    np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_points", [2, 4])
+def test_a_variance_between_two_octaves_belongs_to_the_upper_one(n_points):
+    white = np.random.default_rng(0).random((40, 40)) < 0.5
+    lbp = LBP(n_points=n_points, radius=0.5, method="var")
+    copies = [white, white * np.uint8(255), white * np.uint16(65535), white * np.float32(1)]
+    rows = np.concatenate([lbp.transform([copy]) for copy in (*copies, white * 1.0)])
+    np.testing.assert_array_equal(rows, np.tile(rows[:1], (5, 1)))
+
+
 def test_a_masked_border_leaves_out_the_pixels_whose_circle_it_touches():
     inside = np.zeros(NOISE.shape, bool)
     inside[3:-4, 5:-6] = True

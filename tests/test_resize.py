@@ -105,3 +105,45 @@ def test_stretch_of_a_masked_image_keeps_the_fill_value():
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         Resize(**parameters).fit([CHECKERS])
+
+
+@pytest.mark.parametrize("size", [(3, 4), (9, 14), (4, 14), (9, 5)])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16])
+def test_integers_are_rounded_to_the_nearest_level(dtype, masked, size):
+    top = 1 if dtype is np.bool_ else np.iinfo(dtype).max
+    image = (np.random.default_rng(0).random((7, 10)) * (top + 1)).astype(dtype)
+    if masked:
+        image = with_mask(image, np.ones(image.shape, bool))
+    exact = Resize(size).transform([image.astype(float) / top])[0] * top
+    np.testing.assert_allclose(
+        Resize(size).transform([image])[0].astype(float), exact, rtol=0, atol=0.5 + 1e-6 * top
+    )
+
+
+def test_a_pixel_of_which_half_is_covered_is_inside():
+    # A new pixel covers 13 5/7 old ones: the fourth, those from 41 1/7 to 54 6/7.
+    inside = np.zeros((8, 384), bool)
+    inside[:, :48] = True
+    small = Resize((8, 28)).transform([with_mask(np.zeros(inside.shape), inside)])[0]
+    np.testing.assert_array_equal(inside_mask(small)[0], np.arange(28) < 4)
+
+
+def test_pixels_that_hold_equally_much_of_a_small_region_all_stay():
+    dot = np.array([[False, False, True, False, False, False]])
+    for height in (3, 6):
+        tall = Resize((height, 1)).transform([with_mask(np.ones(dot.shape), dot)])[0]
+        assert inside_mask(tall).all()
+
+
+def test_the_region_of_a_mirror_image_is_the_mirrored_region():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        inside = rng.random((4, 5)) < 0.5
+        inside[rng.integers(4), rng.integers(5)] = True
+        image, mirrored = Resize((8, 9)).transform(
+            [with_mask(np.zeros(part.shape), part) for part in (inside, inside[:, ::-1])]
+        )
+        np.testing.assert_array_equal(
+            np.ma.getmaskarray(mirrored), np.ma.getmaskarray(image)[:, ::-1]
+        )

@@ -25,7 +25,7 @@ from featbus.parameters import InvalidParameterError
 
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
 # depend on the version of OpenCV.
-_READER_VERSION = 2
+_READER_VERSION = 3
 # Parameters of estimators of these packages that change how they run, not their rows.
 _IRRELEVANT = {"n_jobs", "verbose", "memory"}
 _PACKAGES = {"featbus", "sklearn", "imblearn"}

@@ -254,7 +254,7 @@ class GLRLM(FeatureExtractor):
     """
 
     # 2: without intensity_range, the edges of bins are multiples of bin_width.
-    _algorithm_version = 2
+    _algorithm_version = 3
 
     _parameter_constraints = _ANGLES_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
 

@@ -197,7 +197,7 @@ class GLSZM(FeatureExtractor):
     """
 
     # 2: without intensity_range, the edges of bins are multiples of bin_width.
-    _algorithm_version = 2
+    _algorithm_version = 3
 
     _parameter_constraints = LEVELS_CONSTRAINTS
 

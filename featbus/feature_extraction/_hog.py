@@ -199,7 +199,8 @@ class HOG(FeatureExtractor):
     whose pixels are at most 1, than in the same images of 8 bits: values are smaller by a part of
     ``1e-5 / length`` ("L2": its square, halved), which only shows in blocks that are almost flat.
     If `orientations` is a multiple of 4, diagonal gradients lie on the edge of two bins, and in
-    floating-point images the rounding of the pixels decides between them.
+    floating-point images the rounding of the pixels decides between them. With `transform_sqrt`,
+    it does so in images of any dtype that have few gray levels.
 
     References
     ----------

@@ -163,7 +163,7 @@ def intensity_statistics(values):
     Parameters
     ----------
     values : array_like of shape (n_pixels,)
-        Finite intensities on any scale; masked ones are left out.
+        Finite intensities from 1e-60 to 1e60, negative ones or 0; masked ones are left out.
 
     Returns
     -------
@@ -321,7 +321,7 @@ class IntensityStatistics(FeatureExtractor):
     # 2: mode and gradients of the histogram are new columns.
     # 3: bins as in grey_levels, which tolerates rounding errors of floating-point pixels at the
     # edge of a bin; sums over the values that occur, which differ from before by rounding.
-    _algorithm_version = 3
+    _algorithm_version = 4
 
     _parameter_constraints = {
         "n_bins": [Interval(Integral, 1, 2**16, closed="both")],

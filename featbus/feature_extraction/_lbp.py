@@ -209,7 +209,8 @@ def _nri_uniform(strip):
 
 def _variance_bin(strip, n_bins, full_scale):
     """Return the octave of the standard deviation, counted down from half the full scale."""
-    edges = full_scale**2 * 4.0 ** np.arange(-n_bins, -1)
+    # Rounding errors must not move a variance on an edge into the octave below.
+    edges = full_scale**2 * 4.0 ** np.arange(-n_bins, -1) * (1 - 1e-9)
     return np.digitize(strip.variance(), edges)
 
 
@@ -333,12 +334,18 @@ def lbp_codes(image, n_points=8, radius=1, method="uniform"):
     return _encode(pixels, n_points, radius, encode, np.float64 if method == "var" else np.int64)
 
 
-def _circle_inside(inside, radius):
-    """Return which pixels have their whole circle inside the region."""
-    # Pixels beyond the border are treated as inside: a larger square changes nothing.
-    reach = min(int(np.ceil(radius)), max(inside.shape))
-    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    return cv2.erode(inside.astype(np.uint8), square, borderValue=1)
+def _circle_inside(inside, n_points, radius):
+    """Return which pixels are inside the region with all pixels that their neighbors depend on."""
+    whole, part = _circle(n_points, radius)
+    # Between two pixels, both count.
+    corners = [whole + (part > 0) * corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    offsets = np.concatenate([[(0, 0)], *corners])
+    # Pixels beyond the border are treated as inside.
+    reach = min(int(np.abs(offsets).max()), max(inside.shape))
+    offsets = offsets[(np.abs(offsets) <= reach).all(axis=1)] + reach
+    footprint = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
+    footprint[tuple(offsets.T)] = 1
+    return cv2.erode(inside.astype(np.uint8), footprint, borderValue=1)
 
 
 def _histogram(codes, counted, n_codes):
@@ -422,7 +429,7 @@ class LBP(FeatureExtractor):
     """
 
     # 4: ties in single precision.
-    _algorithm_version = 4
+    _algorithm_version = 5
 
     _parameter_constraints = {
         "n_points": [_POINTS, SequenceOf(_POINTS)],
@@ -478,7 +485,7 @@ class LBP(FeatureExtractor):
             full_scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
             encode = partial(_variance_bin, n_bins=n_codes, full_scale=full_scale)
         codes = _encode(pixels, n_points, radius, encode, np.min_scalar_type(n_codes - 1))
-        counted = None if inside is None else _circle_inside(inside, radius)
+        counted = None if inside is None else _circle_inside(inside, n_points, radius)
         counts = np.stack(
             [
                 _histogram(codes[cell], None if counted is None else counted[cell], n_codes)

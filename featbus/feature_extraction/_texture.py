@@ -63,7 +63,8 @@ def discretise(image, inside, levels, bin_width, intensity_range):
         return _bin_integers(pixels, inside, n_levels), n_levels
     top = 1 if image.dtype.kind in "bf" else np.iinfo(image.dtype).max
     low, high = _bounds(pixels, inside, top, intensity_range)
-    tolerance = 4 * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
+    # Relative, as rounding is: a gain has no effect.
+    tolerance = 4 * high * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
     if bin_width is None:
         # A constant image has one level.
         scale = n_levels / (high - low) if high > low else 1.0

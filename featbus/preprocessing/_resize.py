@@ -42,6 +42,8 @@ class Resize(ImageTransformer):
     [False  True  True False False]
     """
 
+    _algorithm_version = 2
+
     _parameter_constraints = {
         "size": [PairOf(POSITIVE_INTEGER)],
         "method": [StrOptions({"stretch", "letterbox"})],

@@ -162,6 +162,8 @@ class ROICropper(ImageTransformer):
     (4, 4)
     """
 
+    _algorithm_version = 2
+
     _parameter_constraints = {
         "segmenter": [HasMethods("predict"), None],
         **_CROP_CONSTRAINTS,

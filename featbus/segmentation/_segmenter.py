@@ -238,6 +238,8 @@ class UNetSegmenter(Segmenter):
     (8, 192, 256)
     """
 
+    _algorithm_version = 2
+
     _parameter_constraints = {
         "encoder": [StrOptions(set(BACKBONES))],
         "encoder_weights": [str, os.PathLike, None],
