@@ -16,7 +16,8 @@ import pytest
 
 import featbus
 from featbus.bus import FeatureStore
-from featbus.cli import _bytes, main
+from featbus.cli import main
+from featbus.cli._parser import _bytes
 
 
 @pytest.fixture
@@ -120,7 +121,8 @@ def test_python_m_featbus():
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from featbus.cli import _parser; _parser().format_help(); print(*sys.modules)"
+        "import sys; from featbus.cli._parser import make_parser as make; make().format_help();"
+        " print(*sys.modules)"
     )
     modules = {name.partition(".")[0] for name in run("-c", code).stdout.split()}
     assert not modules & {
