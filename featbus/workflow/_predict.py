@@ -101,6 +101,10 @@ def _open_model(model):
     """Return the classifier, and the names of its classes."""
     names = None
     if not hasattr(model, "predict"):
+        if not os.path.isfile(model):
+            raise FileNotFoundError(
+                f"Found no model {os.fspath(model)!r}, expected the file that train_model wrote."
+            )
         names = persistence.read_card(model)["classes"]
         model = persistence.load(model)
     while is_search(model):

@@ -14,13 +14,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus import persistence, recipes
-from featbus.bus import FeatureStore
+from featbus.bus import FeatureBus, FeatureStore
 from featbus.datasets import describe_dataset, positive_class
 from featbus.evaluation import Evaluation, evaluate
 from featbus.evaluation._splits import keep_groups_together
 from featbus.files import written_whole
 from featbus.model_selection import AuditReport, audit
 from featbus.parameters import Interval, check_parameters
+from featbus.steps import learns
 from featbus.workflow._card import make_card
 from featbus.workflow._images import PATH, load_labeled
 from featbus.workflow._tables import check_output
@@ -154,12 +155,13 @@ def train_model(
     check_output(output, (".skops",))
     output, say = Path(output), print if verbose else _say_nothing
     with _stored(memory) as store:
-        pipeline, dataset, result, report = _evaluate(settings, store, say)
+        dataset, result, report = _evaluate(settings, store, say)
         _write_report(result, report, dataset, recipe, output.with_suffix(".report.html"))
         with written_whole(output.with_suffix(".scores.csv")) as path:
             result.scores.to_csv(path, index=False)
         say(f"Fit on all {len(dataset.images)} images")
-        model = _fit(pipeline, dataset, random_state)
+        # The number of processors of this machine does not travel.
+        model = _fit(_make_recipe(settings, store, n_jobs=None), dataset, random_state)
     card = make_card(settings, dataset, result, report)
     persistence.save(model, output, classes=dataset.target_names, card=card, embed=embed)
     others = " and ".join(output.with_suffix(end).name for end in (".report.html", ".scores.csv"))
@@ -247,7 +249,7 @@ def evaluate_recipe(
     check_output(output, (".html",))
     say = print if verbose else _say_nothing
     with _stored(memory) as store:
-        _, dataset, result, report = _evaluate(settings, store, say)
+        dataset, result, report = _evaluate(settings, store, say)
     if output is not None:
         _write_report(result, report, dataset, recipe, output)
         say(f"Wrote {os.fspath(output)}")
@@ -268,14 +270,20 @@ def _stored(memory):
         yield Path(folder) / "features.sqlite"
 
 
-def _evaluate(settings, memory, say):
-    """Return the unfitted pipeline, the data set, the evaluation and the audit's report."""
-    pipeline = recipes.make_recipe(
+def _make_recipe(settings, memory, n_jobs):
+    return recipes.make_recipe(
         settings["recipe"],
+        weights=settings["weights"],
         memory=memory,
-        **{name: settings[name] for name in ("weights", "n_jobs", "random_state")},
+        n_jobs=n_jobs,
+        random_state=settings["random_state"],
         **(settings["options"] or {}),
     )
+
+
+def _evaluate(settings, memory, say):
+    """Return the data set, the evaluation and the audit's report."""
+    pipeline = _make_recipe(settings, memory, settings["n_jobs"])
     dataset = load_labeled(settings["data"], settings["masks"], settings["groups"])
     say(describe_dataset(dataset))
     shared = {name: settings[name] for name in ("cv", "n_jobs", "random_state", "verbose")}
@@ -283,6 +291,8 @@ def _evaluate(settings, memory, say):
     names = [dataset.target_names[label] for label in dataset.target]
     report = audit(dataset.images, names, masks=dataset.get("masks"), pipeline=pipeline, **shared)
     say(f"Audit: {report.verdict}")
+    if settings["verbose"]:
+        _fill_store(pipeline, dataset.images)
     result = evaluate(
         {settings["recipe"]: pipeline},
         dataset.images,
@@ -293,7 +303,14 @@ def _evaluate(settings, memory, say):
         **shared,
     )
     say(f"\n{result}\n")
-    return pipeline, dataset, result, report
+    return dataset, result, report
+
+
+def _fill_store(pipeline, images):
+    """Compute the rows of a recipe whose features learn nothing, with a progress bar."""
+    bus = recipes.recipe_features(pipeline)
+    if isinstance(bus, FeatureBus) and not learns(bus):
+        bus.set_params(verbose=True).fit_transform(images)
 
 
 def _metadata(pipeline, dataset):
