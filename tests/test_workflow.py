@@ -342,7 +342,7 @@ def test_train_writes_a_model_and_its_evaluation(trained):
 
 
 def test_the_evaluation_is_that_of_evaluate_recipe(trained, tmp_path):
-    folder, training = trained
+    _, training = trained
     groups = write_scans(tmp_path / "scans", 24)
     result = evaluate_recipe(
         tmp_path / "scans",
@@ -535,7 +535,7 @@ def test_what_predict_refuses(trained, tmp_path):
 
 
 def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
-    write_scans(tmp_path / "scans", 24)
+    write_scans(tmp_path / "scans", 32)
     options = {"backbone": None, "n_features": 20}
     with pytest.warns(UserWarning, match="groups=None counts every sample as independent"):
         train_model(tmp_path / "scans", "fusion", tmp_path / "m.skops", cv=2, options=options)
