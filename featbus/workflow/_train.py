@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn import config_context
-from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus import persistence, recipes
@@ -49,15 +48,12 @@ class Training(NamedTuple):
 
     Attributes
     ----------
-    model : Pipeline
-        The pipeline fitted on all images.
     evaluation : Evaluation
         The result of the cross-validation.
     audit : AuditReport
         What the audit of the data found.
     """
 
-    model: Pipeline
     evaluation: Evaluation
     audit: AuditReport
 
@@ -120,7 +116,8 @@ def train_model(
     Returns
     -------
     Training
-        The ``model``, its ``evaluation`` and the ``audit`` of the data.
+        The ``evaluation`` of the recipe and the ``audit`` of the data. The model is in the file:
+        ``featbus.load(output)``.
 
     Raises
     ------
@@ -166,7 +163,7 @@ def train_model(
     persistence.save(model, output, classes=dataset.target_names, card=card, embed=embed)
     others = " and ".join(output.with_suffix(end).name for end in (".report.html", ".scores.csv"))
     say(f"Wrote {output}, and {others} beside it")
-    return Training(model, result, report)
+    return Training(result, report)
 
 
 def evaluate_recipe(
