@@ -256,9 +256,14 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
         ({"features": ["hog", "sift"]}, InvalidParameterError, "features is .*'sift'.*expected"),
         ({"features": ["hog", "hog"]}, InvalidParameterError, "different names"),
         ({"features": "no recipe"}, InvalidParameterError, "'no recipe', expected one of"),
-        ({"features": "small_cnn"}, InvalidParameterError, "'small_cnn', a recipe whose features"),
+        ({"features": "small_cnn"}, InvalidParameterError, "a recipe whose features are learned"),
         ({"features": ["lbp"], "weights": "w.h5"}, InvalidParameterError, "has no network"),
-        ({"features": LBP(), "options": {"alpha": 1}}, InvalidParameterError, "parameters of its"),
+        ({"features": LBP(), "weights": None}, InvalidParameterError, "parameters of its own"),
+        (
+            {"options": {"classifier": "knn"}},
+            InvalidParameterError,
+            "expected None without a recipe",
+        ),
         ({"features": UNetSegmenter()}, InvalidParameterError, "learns from the data"),
         ({"features": []}, InvalidParameterError, r"features is \[\], expected"),
         ({"output": "features.xls"}, InvalidParameterError, "output is 'features.xls', expected a"),
@@ -363,6 +368,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     assert card["recipe"] == {
         "name": "fusion",
         "weights": "imagenet",
+        "backbone_options": {},
         "options": {"backbone": None, "n_features": 20},
         "random_state": 0,
     }

@@ -64,22 +64,20 @@ def audit(options):
 def extract(options):
     from featbus.workflow import extract_features
 
-    table = extract_features(**_with_data(options))
+    table = extract_features(**_with_dicts(_with_data(options)))
     return 1 if table["error"].notna().any() else 0
 
 
 def train(options):
     from featbus.workflow import train_model
 
-    options["options"] = dict(options["options"])
-    train_model(**options)
+    train_model(**_with_dicts(options))
 
 
 def evaluate(options):
     from featbus.workflow import evaluate_recipe
 
-    options["options"] = dict(options["options"])
-    evaluate_recipe(**options)
+    evaluate_recipe(**_with_dicts(options))
 
 
 def predict(options):
@@ -105,6 +103,9 @@ def _with_data(options):
     """Return options whose data are a single path, a folder perhaps, or a list of files."""
     data = options["data"]
     options["data"] = data[0] if len(data) == 1 else data
-    if "options" in options:
-        options["options"] = dict(options["options"])
     return options
+
+
+def _with_dicts(options):
+    """Return options with a dict of the network's, and of the recipe's, own options."""
+    return options | {name: dict(options[name]) for name in ("backbone_options", "options")}

@@ -181,7 +181,8 @@ def _add_network(parser):
     parser.add_argument(
         "--weights", metavar="FILE", help="weights of the network; default: imagenet"
     )
-    _add_network_options(parser, "--option", "network, or of the recipe,")
+    _add_network_options(parser, "--backbone-option")
+    _add_options(parser, "--option", "recipe, such as classifier=knn")
 
 
 def _add_memory(parser):
@@ -226,8 +227,12 @@ def _add_jobs(parser, what):
     )
 
 
-def _add_network_options(parser, flag, what="network,"):
+def _add_network_options(parser, flag):
     """Add a flag for the options of a network."""
+    _add_options(parser, flag, "network, such as alpha=0.35")
+
+
+def _add_options(parser, flag, what):
     dest = f"{flag.lstrip('-')}s".replace("-", "_")
     parser.set_defaults(**{dest: []})
     parser.add_argument(
@@ -236,7 +241,7 @@ def _add_network_options(parser, flag, what="network,"):
         dest=dest,
         type=_key_value,
         action="append",
-        help=f"option of the {what} such as alpha=0.35; may be repeated",
+        help=f"option of the {what}; may be repeated",
     )
 
 

@@ -54,6 +54,7 @@ def _recipe(settings):
     return {
         "name": settings["recipe"],
         "weights": weights if weights in ("imagenet", None) else "from a file",
+        "backbone_options": _plain(settings["backbone_options"] or {}),
         "options": _plain(settings["options"] or {}),
         "random_state": int(settings["random_state"]),
     }

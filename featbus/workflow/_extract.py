@@ -22,6 +22,7 @@ _CONSTRAINTS = {
     "groups": [*PATH, pd.DataFrame, None],
     "output": [*PATH, None],
     "weights": [*PATH, None],
+    "backbone_options": [dict, None],
     "options": [dict, None],
     "memory": [*PATH, FeatureStore, None],
     "n_jobs": [Integral, None],
@@ -37,6 +38,7 @@ def extract_features(
     groups=None,
     output=None,
     weights="imagenet",
+    backbone_options=None,
     options=None,
     memory=None,
     n_jobs=None,
@@ -67,8 +69,10 @@ def extract_features(
         ``featbus[parquet]``.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the networks, see `DeepFeatures`.
+    backbone_options : dict, default=None
+        Options of the networks, such as ``{"alpha": 0.35}``.
     options : dict, default=None
-        Options of the networks, such as ``{"alpha": 0.35}``, or of the recipe.
+        Other options of the recipe, see `featbus.recipes.make_recipe`.
     memory : path-like, FeatureStore or None, default=None
         The file that stores rows. Call this again after an interruption, with the same file, and
         only the missing rows are computed.
@@ -117,7 +121,7 @@ def extract_features(
     """
     check_parameters(_CONSTRAINTS, locals())
     check_output(output, _SUFFIXES)
-    transformer = as_transformer(features, weights, options)
+    transformer = as_transformer(features, weights, backbone_options, options)
     items, info = open_images(data, masks, groups)
     if masks is not None:  # so that a union of extractors reads each file once
         transformer = make_pipeline(ImageLoader(), transformer)

@@ -33,7 +33,7 @@ _EXTRACTORS = {
 _DEEP = "deep:"
 
 
-def named_features(names, weights="imagenet", options=None):
+def named_features(names, weights="imagenet", backbone_options=None):
     """Return the extractors of these names as one transformer.
 
     Parameters
@@ -43,7 +43,7 @@ def named_features(names, weights="imagenet", options=None):
         network.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the networks.
-    options : dict, default=None
+    backbone_options : dict, default=None
         Options of the networks.
 
     Returns
@@ -62,39 +62,58 @@ def named_features(names, weights="imagenet", options=None):
             f"features is {list(names)}, expected different names among {sorted(_EXTRACTORS)} and "
             "'deep:NETWORK', such as 'deep:mobilenet_v2'. The name of a recipe is a single str."
         )
-    _check_network(names, weights, options)
+    has_network = any(name.startswith(_DEEP) for name in names)
+    if not has_network and (backbone_options or weights != "imagenet"):
+        raise InvalidParameterError(
+            f"weights is {str(weights)!r} and backbone_options is {backbone_options!r}, and "
+            f"features {list(names)} has no network, expected one: 'deep:mobilenet_v2'."
+        )
     return FeatureUnion(
-        [(name, _extractor(name, weights, options)) for name in names],
+        [(name, _extractor(name, weights, backbone_options)) for name in names],
         verbose_feature_names_out=False,
     )
 
 
-def _check_network(names, weights, options):
-    has_network = any(name.startswith(_DEEP) for name in names)
-    if not has_network and (options or weights != "imagenet"):
-        raise InvalidParameterError(
-            f"weights is {str(weights)!r} and options is {options!r}, and features {list(names)} "
-            "has no network, expected one: 'deep:mobilenet_v2'."
-        )
-
-
-def _extractor(name, weights, options):
+def _extractor(name, weights, backbone_options):
     if not name.startswith(_DEEP):
         return _EXTRACTORS[name]()
-    return DeepFeatures(name.removeprefix(_DEEP), weights=weights, backbone_options=options or None)
+    backbone = name.removeprefix(_DEEP)
+    return DeepFeatures(backbone, weights=weights, backbone_options=backbone_options or None)
 
 
-def features_of_recipe(name, weights="imagenet", options=None):
-    """Return the steps of a recipe from image to row.
+def make_recipe(name, weights, backbone_options, options, **others):
+    """Make a recipe whose options may be None.
 
     Parameters
     ----------
     name : str
         The recipe, see `featbus.recipes.list_recipes`.
-    weights : "imagenet", path-like or None, default="imagenet"
-        Weights of its networks.
-    options : dict, default=None
-        Other options of the recipe.
+    weights : "imagenet", path-like or None
+        Weights of its network.
+    backbone_options : dict or None
+        Options of its network.
+    options : dict or None
+        Its other options.
+    **others : dict
+        ``memory``, ``n_jobs`` and ``random_state``.
+
+    Returns
+    -------
+    Pipeline
+        See `featbus.recipes.make_recipe`.
+    """
+    if backbone_options:
+        others["backbone_options"] = backbone_options
+    return recipes.make_recipe(name, weights=weights, **others, **(options or {}))
+
+
+def features_of_recipe(recipe):
+    """Return the steps of a recipe from image to row.
+
+    Parameters
+    ----------
+    recipe : Pipeline
+        The recipe, unfitted.
 
     Returns
     -------
@@ -104,14 +123,13 @@ def features_of_recipe(name, weights="imagenet", options=None):
     Raises
     ------
     InvalidParameterError
-        If there is no such recipe, or it learns its features from the classes or masks.
+        If the recipe learns its features from the classes or masks.
     """
-    recipe = recipes.make_recipe(name, weights=weights, **(options or {}))
     found = recipes.recipe_features(recipe)
     if learns(found):
         raise InvalidParameterError(
-            f"features is {name!r}, a recipe whose features are learned in training, expected one "
-            "whose features are the same for any data. Use train, or name the features one by one."
+            "features is a recipe whose features are learned in training, expected one whose "
+            "features are the same for any data. Use train, or name the features one by one."
         )
     if isinstance(found, FeatureBus):
         return found.transformer
@@ -122,7 +140,7 @@ def _without_bus(step):
     return step.transformer if isinstance(step, FeatureBus) else step
 
 
-def as_transformer(features, weights="imagenet", options=None):
+def as_transformer(features, weights="imagenet", backbone_options=None, options=None):
     """Return the transformer that `features` stands for.
 
     Parameters
@@ -131,8 +149,10 @@ def as_transformer(features, weights="imagenet", options=None):
         A recipe, names of extractors, or the transformer itself.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the networks.
+    backbone_options : dict, default=None
+        Options of the networks.
     options : dict, default=None
-        Options of the networks, or of the recipe.
+        Other options of the recipe.
 
     Returns
     -------
@@ -145,13 +165,15 @@ def as_transformer(features, weights="imagenet", options=None):
         If the transformer learns from the data, see `named_features` and `features_of_recipe`, too.
     """
     if isinstance(features, str):
-        return features_of_recipe(features, weights, options)
+        return features_of_recipe(make_recipe(features, weights, backbone_options, options))
+    if options:
+        raise InvalidParameterError(f"options is {options!r}, expected None without a recipe.")
     if not hasattr(features, "transform"):
-        return named_features(list(features), weights, options)
-    if options or weights != "imagenet":
+        return named_features(list(features), weights, backbone_options)
+    if backbone_options or weights != "imagenet":
         raise InvalidParameterError(
-            f"weights is {str(weights)!r} and options is {options!r}, expected 'imagenet' and None "
-            "for a transformer: they are parameters of its own."
+            f"weights is {str(weights)!r} and backbone_options is {backbone_options!r}, expected "
+            "'imagenet' and None for a transformer: they are parameters of its own."
         )
     if learns(features):
         raise InvalidParameterError(

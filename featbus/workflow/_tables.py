@@ -9,6 +9,8 @@ from pandas.api.types import is_numeric_dtype
 from featbus.files import escape_formula, written_whole
 from featbus.parameters import InvalidParameterError
 
+_SHOWN = 20
+
 
 def check_output(path, suffixes):
     """Refuse a file that could not be written, before hours of work.
@@ -77,15 +79,18 @@ def write_table(table, path, features=()):
 
 
 def print_failures(table):
-    """Print the images without a result, and why.
+    """Print the images without a result, the first of many, and why.
 
     Parameters
     ----------
     table : DataFrame
         With the columns ``path`` and ``error``.
     """
-    for row in table[table["error"].notna()].itertuples():
+    failed = table[table["error"].notna()]
+    for row in failed[:_SHOWN].itertuples():
         print(f"  {row.path}: {row.error}")
+    if len(failed) > _SHOWN:
+        print(f"  and {len(failed) - _SHOWN} more: see the column 'error'")
 
 
 def _write_csv(table, path, features):

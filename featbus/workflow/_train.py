@@ -22,6 +22,7 @@ from featbus.model_selection import AuditReport, audit
 from featbus.parameters import Interval, check_parameters
 from featbus.steps import learns
 from featbus.workflow._card import make_card
+from featbus.workflow._features import make_recipe
 from featbus.workflow._images import PATH, load_labeled
 from featbus.workflow._tables import check_output
 
@@ -34,6 +35,7 @@ _CONSTRAINTS = {
     "cv": [Interval(Integral, 2, None, closed="left")],
     "pos_label": [str, Real, None],
     "weights": [*PATH, None],
+    "backbone_options": [dict, None],
     "options": [dict, None],
     "embed": ["boolean"],
     "memory": [*PATH, FeatureStore, None],
@@ -68,6 +70,7 @@ def train_model(
     cv=5,
     pos_label=None,
     weights="imagenet",
+    backbone_options=None,
     options=None,
     embed=True,
     memory=None,
@@ -99,6 +102,8 @@ def train_model(
         "abnormal" if it is one of two classes.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the recipe's network.
+    backbone_options : dict, default=None
+        Options of the network, such as ``{"alpha": 0.35}``.
     options : dict, default=None
         Other options of the recipe, see `featbus.recipes.make_recipe`.
     embed : bool, default=True
@@ -176,6 +181,7 @@ def evaluate_recipe(
     cv=5,
     pos_label=None,
     weights="imagenet",
+    backbone_options=None,
     options=None,
     memory=None,
     n_jobs=None,
@@ -204,6 +210,8 @@ def evaluate_recipe(
         "abnormal" if it is one of two classes.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the recipe's network.
+    backbone_options : dict, default=None
+        Options of the network, such as ``{"alpha": 0.35}``.
     options : dict, default=None
         Other options of the recipe, see `featbus.recipes.make_recipe`.
     memory : path-like, FeatureStore or None, default=None
@@ -268,14 +276,9 @@ def _stored(memory):
 
 
 def _make_recipe(settings, memory, n_jobs):
-    return recipes.make_recipe(
-        settings["recipe"],
-        weights=settings["weights"],
-        memory=memory,
-        n_jobs=n_jobs,
-        random_state=settings["random_state"],
-        **(settings["options"] or {}),
-    )
+    names = ("weights", "backbone_options", "options", "random_state")
+    chosen = {name: settings[name] for name in names}
+    return make_recipe(settings["recipe"], **chosen, memory=memory, n_jobs=n_jobs)
 
 
 def _evaluate(settings, memory, say):
