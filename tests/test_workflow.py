@@ -7,12 +7,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from featbus import (
     HOG,
@@ -25,7 +29,7 @@ from featbus import (
     load,
     load_masked,
 )
-from featbus.datasets import load_busi, load_image_folder
+from featbus.datasets import GroupsWarning, load_busi, load_image_folder
 from featbus.images import ImageError, with_mask
 from featbus.io import read_item
 from featbus.parameters import InvalidParameterError
@@ -119,7 +123,7 @@ def test_masks_of_busi(tmp_path):
     assert table["error"].isna().tolist() == [True] * 4 + [False] * 2
     assert table["error"][4].startswith("found an empty mask, expected a region.")
     assert table.iloc[4][columns_of(table)].isna().all()
-    with pytest.warns(UserWarning, match="BUSI has no patient ids"):
+    with pytest.warns(GroupsWarning, match="BUSI has no patient ids"):
         busi = load_busi(tmp_path)
     images = load_masked(busi, busi.target < 2)
     assert_allclose(table["shape_area"][:4], ShapeStatistics().transform(images)[:, 1])
@@ -447,6 +451,27 @@ def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):
     assert lines[1].startswith("  broken.png: the PNG file")
     with pytest.raises(ValueError, match=r"No image .*broken\.png"):
         predict_images(folder / "model.skops", [tmp_path / "new" / "broken.png"])
+
+
+def test_an_empty_folder_among_the_images_does_no_harm(trained, tmp_path):
+    folder, _ = trained
+    write_image(tmp_path / "p1" / "a.png", texture(0, True))
+    (tmp_path / "p2").mkdir()
+    assert predict_images(folder / "model.skops", tmp_path)["path"].tolist() == ["p1/a.png"]
+
+
+@pytest.mark.parametrize("wrap", [None, GridSearchCV])
+def test_pipelines_with_a_sampler_and_without_probabilities(scans, wrap):
+    data = load_image_folder(scans, groups=lambda path: path.name)
+    steps = [FeatureBus(IntensityStatistics()), SMOTE(k_neighbors=1), SVC()]
+    model = make_sampling_pipeline(*steps)
+    if wrap is not None:
+        model = wrap(model, {"svc__C": [1, 10]}, cv=3)
+    labels = np.array(["benign", "malignant"])[data.target]
+    model.fit(data.images, labels)
+    table = predict_images(model, scans)
+    assert list(table) == ["path", "predicted", "error"]
+    assert table["predicted"].tolist() == model.predict(data.images).tolist() == labels.tolist()
 
 
 def test_rows_of_nan_have_no_prediction(tmp_path):

@@ -1,5 +1,6 @@
 """Data sets: loaders of public releases as they are on disk, and synthetic images."""
 
+from featbus.datasets._base import GroupsWarning
 from featbus.datasets._breast_ultrasound import make_breast_ultrasound
 from featbus.datasets._busi import load_busi
 from featbus.datasets._dataset import has_classes, load_dataset
@@ -11,6 +12,7 @@ from featbus.datasets._mini_mias import load_mini_mias
 from featbus.datasets._summary import count_images, describe_dataset, positive_class
 
 __all__ = [
+    "GroupsWarning",
     "count_images",
     "describe_dataset",
     "has_classes",

@@ -81,9 +81,16 @@ def has_classes(root):
     Returns
     -------
     bool
-        True if `load_dataset` finds classes in it: of BUSI, of mini-MIAS, or in folders.
+        True if it is that of BUSI or mini-MIAS, or has folders and no images beside them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
     """
     root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
     if _is_mini_mias(root) or _is_busi(root):
         return True
     files = list(filter(is_visible, root.iterdir()))

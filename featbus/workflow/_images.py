@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from featbus.datasets import has_classes, load_dataset, load_images
+from featbus.datasets import GroupsWarning, has_classes, load_dataset, load_images
 from featbus.images import ImageError, restrict
 from featbus.io import read_image, read_mask, read_spacing
 from featbus.parameters import SequenceOf
@@ -50,11 +50,11 @@ def load_labeled(data, masks, groups):
     The loaders' warning is left out, which is about scores: `featbus.evaluate` has its own.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", GroupsWarning)
         return load_dataset(data, masks=masks, groups=groups)
 
 
-def open_images(data, masks=None, groups=None):
+def open_images(data, masks=None, groups=None, *, with_classes=True):
     """Find the images in a folder, or take files, and tell what is known about them.
 
     Parameters
@@ -63,6 +63,8 @@ def open_images(data, masks=None, groups=None):
         A folder of any layout, or files.
     masks, groups : path-like, DataFrame or None
         As in `load_images` and `load_image_folder`.
+    with_classes : bool, default=True
+        Whether folders may be classes. Otherwise an empty one does no harm.
 
     Returns
     -------
@@ -71,10 +73,9 @@ def open_images(data, masks=None, groups=None):
     info : DataFrame
         ``path`` relative to the data, and ``group``, ``class`` and ``mask`` where known.
     """
-    if not isinstance(data, (str, os.PathLike)) or Path(data).is_file():
-        data = [data] if isinstance(data, (str, os.PathLike)) else data
-        found = load_images(data, masks=masks, groups=groups)
-    elif Path(data).is_dir() and has_classes(data):
+    if isinstance(data, (str, os.PathLike)) and Path(data).is_file():
+        data = [data]
+    if with_classes and isinstance(data, (str, os.PathLike)) and has_classes(data):
         found = load_labeled(data, masks, groups)
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
         found.frame = found.frame.assign(file=files)

@@ -38,8 +38,7 @@ def predict_images(model, data, output=None, *, n_jobs=None, verbose=False):
     model : path-like or estimator
         The file that `train_model` or `featbus.save` wrote, or a fitted classifier of images.
     data : path-like or sequence of path-like
-        A folder of images, in subfolders or not, or files, see `load_images`; a data set, too, see
-        `load_dataset`, whose classes are not used.
+        A folder of images, in subfolders or not, or files, see `load_images`.
     output : path-like, default=None
         A ``.csv`` or ``.parquet`` file to write: all of it at the end, or nothing. An existing file
         is replaced. None writes nothing.
@@ -78,7 +77,7 @@ def predict_images(model, data, output=None, *, n_jobs=None, verbose=False):
     check_parameters(_CONSTRAINTS, locals())
     check_output(output, _SUFFIXES)
     model, names = _open_model(model)
-    items, info = open_images(data)
+    items, info = open_images(data, with_classes=False)
     steps, rest = split_extraction(_frozen(model))
     if steps:
         found, errors = _predict_rows(rest, names, *_extract(steps, items, n_jobs, verbose))
