@@ -1,0 +1,135 @@
+"""What the recipes reach: BUSI in grouped folds, mini-MIAS by woman.
+
+python benchmarks/comparisons/recipes.py FOLDER [ultrasound|three|trained|mammograms ...]
+
+Needs the folders busi, mini-mias and weights in the folder that FEATBUS_TEST_DATA names. FOLDER
+keeps the features. All networks are MobileNetV2 (alpha 0.35), whose weights are there, whatever
+network was published. Nothing was tuned: recipes have their defaults. The U-Net's place is taken by
+ThresholdSegmenter; segmentation.py measures what a U-Net adds. Intervals of 95 % are those of
+`evaluate`: a bootstrap over groups of near-duplicates, or women.
+"""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from featbus import ThresholdSegmenter, evaluate, load_busi, load_mini_mias
+from featbus.io import read_image
+from featbus.recipes import make_recipe
+
+DATA = Path(os.environ["FEATBUS_TEST_DATA"])
+NETWORK = {
+    "backbone": "mobilenet_v2",
+    "backbone_options": {"alpha": 0.35},
+    "weights": DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5",
+}
+METRICS = ["accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"]
+PATCH = 256  # pixels
+
+
+def report(title, result):
+    """Print protocol, metrics with intervals, and the table found in papers."""
+    print(f"\n{title}: {result.protocol}")
+    table = result.to_frame()
+    for name in table.index:
+        print(name)
+        for metric in [*METRICS, "roc_auc"]:
+            mean, _, low, high = table.loc[name, metric]
+            print(f"  {metric:20} {mean:.3f} ({low:.3f} to {high:.3f})")
+        print(result.published_table(name).round(1).to_string(), flush=True)
+
+
+def busi(folder, recipes, lesions, title):
+    data = load_busi(DATA / "busi", groups=DATA / "busi" / "groups.csv")
+    chosen = data.target < 2 if lesions else data.target < 3
+    result = evaluate(
+        recipes,
+        data.images[chosen],
+        data.target[chosen],
+        groups=np.asarray(data.groups)[chosen],
+        target_names=data.target_names[:2] if lesions else data.target_names,
+        memory=folder / "features.sqlite",
+    )
+    report(title, result)
+
+
+def frozen(folder):
+    """Return the recipes without training of networks."""
+    store = {"memory": folder / "features.sqlite"}
+    hand = {"svm": "SVM", "random_forest": "random forest", "knn": "KNN", "xgboost": "XGBoost"}
+    fusions = {
+        f"fusion, {label}": make_recipe("fusion", classifier=name, **NETWORK, **store)
+        for name, label in (hand | {"vote": "vote"}).items()
+    }
+    return {
+        "two_tap_mobilenet": make_recipe("two_tap_mobilenet", **NETWORK, **store),
+        "mobilenet_intensity": make_recipe("mobilenet_intensity", **NETWORK, **store),
+        "enhanced_crop": make_recipe("enhanced_crop", **NETWORK, **store),
+        "unet_crop, no U-Net": make_recipe(
+            "unet_crop", segmenter=ThresholdSegmenter(), **NETWORK, **store
+        ),
+        **fusions,
+    }
+
+
+def ultrasound(folder):
+    busi(folder, frozen(folder), True, "Benign or malignant")
+
+
+def three(folder):
+    busi(folder, frozen(folder), False, "Benign, malignant or normal")
+
+
+def trained(folder):
+    recipes = {
+        "two_tap_mobilenet, trained": make_recipe("two_tap_mobilenet", trained=True, **NETWORK),
+        "small_cnn": make_recipe("small_cnn"),
+    }
+    busi(folder, recipes, True, "Benign or malignant")
+
+
+def mammograms(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about variants of the table
+        data = load_mini_mias(DATA / "mini-mias")
+    recipe = make_recipe("mammogram_svm", memory=folder / "features.sqlite", **NETWORK)
+    names = data.target_names
+    result = evaluate(
+        recipe, data.images, data.target, groups=data.groups, target_names=names, cv=5
+    )
+    report("Whole films", result)
+    patches, y, groups = make_patches(data)
+    result = evaluate(
+        Pipeline(recipe.steps[2:]), patches, y, groups=groups, target_names=names, cv=5
+    )
+    report("Patches", result)
+
+
+def make_patches(data):
+    """Cut patches around known findings, and at the same places of normal films."""
+    found = data.findings.dropna(subset=["row", "column"])
+    normal = np.flatnonzero(data.target == 0)
+    patches, y, groups = [], [], []
+    for number, (_, finding) in enumerate(found.iterrows()):
+        for label, index in ((1, finding["image"]), (0, normal[number % len(normal)])):
+            image = read_image(data.images[index])
+            row, column = int(finding["row"]), int(finding["column"])
+            # Left breasts mirror right ones.
+            if data.frame["side"][index] != data.frame["side"][finding["image"]]:
+                column = image.shape[1] - 1 - column
+            padded = np.pad(image, PATCH // 2)
+            patches.append(padded[row : row + PATCH, column : column + PATCH])
+            y.append(label)
+            groups.append(data.groups[index])
+    return np.stack(patches), np.array(y), np.array(groups)
+
+
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
+TASKS = {"ultrasound": ultrasound, "three": three, "trained": trained, "mammograms": mammograms}
+for task in sys.argv[2:] or TASKS:
+    TASKS[task](folder)
