@@ -1,6 +1,6 @@
 """What the recipes reach: BUSI in grouped folds, mini-MIAS by woman.
 
-python benchmarks/comparisons/recipes.py FOLDER [ultrasound|three|trained|mammograms ...]
+python benchmarks/comparisons/recipes.py FOLDER [ultrasound|three|mammograms|scratch|trained ...]
 
 Needs the folders busi, mini-mias and weights in the folder that FEATBUS_TEST_DATA names. FOLDER
 keeps the features. All networks are MobileNetV2 (alpha 0.35), whose weights are there, whatever
@@ -43,7 +43,7 @@ def report(title, result):
         print(result.published_table(name).round(1).to_string(), flush=True)
 
 
-def busi(folder, recipes, lesions, title):
+def busi(folder, recipes, lesions, title, cv=5):
     data = load_busi(DATA / "busi", groups=DATA / "busi" / "groups.csv")
     chosen = data.target < 2 if lesions else data.target < 3
     result = evaluate(
@@ -52,6 +52,7 @@ def busi(folder, recipes, lesions, title):
         data.target[chosen],
         groups=np.asarray(data.groups)[chosen],
         target_names=data.target_names[:2] if lesions else data.target_names,
+        cv=cv,
         memory=folder / "features.sqlite",
     )
     report(title, result)
@@ -85,11 +86,12 @@ def three(folder):
 
 
 def trained(folder):
-    recipes = {
-        "two_tap_mobilenet, trained": make_recipe("two_tap_mobilenet", trained=True, **NETWORK),
-        "small_cnn": make_recipe("small_cnn"),
-    }
-    busi(folder, recipes, True, "Benign or malignant")
+    recipe = make_recipe("two_tap_mobilenet", trained=True, **NETWORK)
+    busi(folder, {"two_tap_mobilenet, trained": recipe}, True, "Benign or malignant", cv=3)
+
+
+def scratch(folder):
+    busi(folder, {"small_cnn": make_recipe("small_cnn")}, True, "Benign or malignant", cv=3)
 
 
 def mammograms(folder):
@@ -110,26 +112,23 @@ def mammograms(folder):
 
 
 def make_patches(data):
-    """Cut patches around known findings, and at the same places of normal films."""
+    """Cut patches around known findings, and at the mirrored place of the other, normal breast."""
     found = data.findings.dropna(subset=["row", "column"])
-    normal = np.flatnonzero(data.target == 0)
     patches, y, groups = [], [], []
-    for number, (_, finding) in enumerate(found.iterrows()):
-        for label, index in ((1, finding["image"]), (0, normal[number % len(normal)])):
-            image = read_image(data.images[index])
-            row, column = int(finding["row"]), int(finding["column"])
-            # Left breasts mirror right ones.
-            if data.frame["side"][index] != data.frame["side"][finding["image"]]:
-                column = image.shape[1] - 1 - column
-            padded = np.pad(image, PATCH // 2)
-            patches.append(padded[row : row + PATCH, column : column + PATCH])
-            y.append(label)
-            groups.append(data.groups[index])
+    for index, row, column in found[["image", "row", "column"]].astype(int).to_numpy():
+        same = np.flatnonzero((data.groups == data.groups[index]) & (data.target == 0))
+        for other in (index, *same):
+            image = np.pad(read_image(data.images[other]), PATCH // 2)
+            # Films of left breasts mirror those of right ones.
+            left = column if other == index else image.shape[1] - PATCH - 1 - column
+            patches.append(image[row : row + PATCH, left : left + PATCH])
+            y.append(data.target[other])
+            groups.append(data.groups[other])
     return np.stack(patches), np.array(y), np.array(groups)
 
 
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
-TASKS = {"ultrasound": ultrasound, "three": three, "trained": trained, "mammograms": mammograms}
+TASKS = {task.__name__: task for task in (ultrasound, three, mammograms, scratch, trained)}
 for task in sys.argv[2:] or TASKS:
     TASKS[task](folder)
