@@ -1,12 +1,13 @@
 """What the recipes reach: BUSI in grouped folds, mini-MIAS by woman.
 
-python benchmarks/comparisons/recipes.py FOLDER [ultrasound|three|mammograms|scratch|trained ...]
+python benchmarks/comparisons/recipes.py FOLDER [TASK ...]
 
 Needs the folders busi, mini-mias and weights in the folder that FEATBUS_TEST_DATA names. FOLDER
-keeps the features. All networks are MobileNetV2 (alpha 0.35), whose weights are there, whatever
-network was published. Nothing was tuned: recipes have their defaults. The U-Net's place is taken by
-ThresholdSegmenter; segmentation.py measures what a U-Net adds. Intervals of 95 % are those of
-`evaluate`: a bootstrap over groups of near-duplicates, or women.
+keeps the features. Tasks are ultrasound, three, leaks, mammograms, scratch and trained; the last
+two train networks. All pretrained networks are MobileNetV2 (alpha 0.35), whose weights are there,
+whatever network was published. Nothing was tuned: recipes have their defaults. ThresholdSegmenter
+takes the place of the U-Net; segmentation.py measures what a U-Net adds. Intervals of 95 % are
+those of `evaluate`: a bootstrap over groups of near-duplicates, or women.
 """
 
 import os
@@ -85,6 +86,25 @@ def three(folder):
     busi(folder, frozen(folder), False, "Benign, malignant or normal")
 
 
+def leaks(folder):
+    """Let near-duplicates on both sides, and read masks as images."""
+    data = load_busi(DATA / "busi", groups=DATA / "busi" / "groups.csv")
+    recipe = make_recipe("mobilenet_intensity", memory=folder / "features.sqlite", **NETWORK)
+    files = [[image, *np.atleast_1d(masks)] for image, masks in zip(data.images, data.masks)]
+    everything = [path for paths in files for path in paths]
+    source = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
+    for title, X, index, groups in (
+        ("Split at random", list(data.images), np.arange(len(files)), None),
+        ("Masks as images", everything, source, np.asarray(data.groups)[source]),
+        ("Masks as images, split at random", everything, source, None),
+    ):
+        names = data.target_names
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about missing groups
+            result = evaluate(recipe, X, data.target[index], groups=groups, target_names=names)
+        report(title, result)
+
+
 def trained(folder):
     recipe = make_recipe("two_tap_mobilenet", trained=True, **NETWORK)
     busi(folder, {"two_tap_mobilenet, trained": recipe}, True, "Benign or malignant", cv=3)
@@ -129,6 +149,6 @@ def make_patches(data):
 
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
-TASKS = {task.__name__: task for task in (ultrasound, three, mammograms, scratch, trained)}
+TASKS = {task.__name__: task for task in (ultrasound, three, leaks, mammograms, scratch, trained)}
 for task in sys.argv[2:] or TASKS:
     TASKS[task](folder)
