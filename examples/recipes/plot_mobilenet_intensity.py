@@ -63,4 +63,4 @@ memory = Path(tempfile.gettempdir()) / "featbus-recipes.sqlite"
 recipe = make_recipe("mobilenet_intensity", memory=memory, **network)
 result = evaluate(recipe, images, y, groups=groups, target_names=data.target_names)
 figure = plt.figure(result.plot("confusion_matrices"))
-result.per_class().round(3)
+result.published_table().round(1)

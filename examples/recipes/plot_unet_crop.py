@@ -33,8 +33,8 @@ if "FEATBUS_TEST_DATA" in os.environ:
     data = load_busi(root / "busi", groups=root / "busi" / "groups.csv")
     network["weights"] = root / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
 else:
-    data = make_breast_ultrasound(160, weights=[1, 1, 0], random_state=0)
-chosen = np.concatenate([np.flatnonzero(data.target == kind)[:80] for kind in (0, 1)])
+    data = make_breast_ultrasound(90, weights=[1, 1, 0], random_state=0)
+chosen = np.concatenate([np.flatnonzero(data.target == kind)[:45] for kind in (0, 1)])
 images, y, groups, masks = (
     np.asarray(part)[chosen] for part in (data.images, data.target, data.groups, data.masks)
 )
@@ -49,7 +49,7 @@ train, test = next(StratifiedGroupKFold(3).split(images, y, groups))
 recipe = make_recipe("unet_crop", **network)
 unet = "features__transformer__lesion__crop__segmenter"
 recipe.set_params(
-    **{f"{unet}__input_size": 96, f"{unet}__epochs": 12, f"{unet}__validation_share": 0}
+    **{f"{unet}__input_size": 96, f"{unet}__epochs": 8, f"{unet}__validation_share": 0}
 )
 with config_context(enable_metadata_routing=True):
     recipe.fit(images[train], y[train], masks=masks[train], groups=groups[train])
@@ -63,7 +63,7 @@ fitted = recipe["features"].transformer_
 cropper = dict(fitted.transformer_list)["lesion"]["crop"]
 found = cropper.predict(images[test])
 figure, axes = plt.subplots(2, 5, figsize=(10, 4.2), layout="constrained")
-for column, index in enumerate(range(0, 50, 10)):
+for column, index in enumerate(range(0, 30, 6)):
     outlines = {"true_mask": masks[test[index]], "predicted_mask": found[index]}
     plot_segmentation(images[test[index]], **outlines, ax=axes[0, column])
     (crop,) = cropper.transform(images[test[index : index + 1]])
@@ -85,7 +85,7 @@ explain(recipe, images[test[-1]], target_names=data.target_names)
 
 whole = make_recipe("unet_crop", **network)
 whole.set_params(features__transformer__lesion="drop")
-scratch = make_recipe("small_cnn").set_params(features__transformer__epochs=8)
+scratch = make_recipe("small_cnn").set_params(features__transformer__epochs=5)
 lines = {}
 for name, pipeline in {"image + crop": recipe, "image": whole, "small CNN": scratch}.items():
     if pipeline is not recipe:
