@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.feature_selection import SelectKBest, f_classif, mutual_info_classif
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif, mutual_info_classif
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -214,8 +214,8 @@ def fusion(
     -------
     Pipeline
         The steps ``features``, a `featbus.FeatureBus` around `fused_features`, and ``classifier``:
-        a calibrated pipeline of ``scale``, ``select``, ``smote`` and ``classifier``, or the vote of
-        four of them.
+        a calibrated pipeline of ``varied``, which drops constant columns, ``scale``, ``select``,
+        ``smote`` and ``classifier``, or the vote of four of them.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def fusion(
     >>> from featbus.recipes import fusion
     >>> recipe = fusion(classifier="random_forest", selection="pca", n_features=50)
     >>> list(recipe["classifier"].estimator.named_steps)
-    ['scale', 'select', 'smote', 'classifier']
+    ['varied', 'scale', 'select', 'smote', 'classifier']
     """
     check_parameters(
         {
@@ -279,5 +279,10 @@ def _selector(selection, n_features, random_state):
 def _selecting(select, classifier, random_state):
     """Return a pipeline for rows, from scaling to classes."""
     smote = SMOTE(random_state=random_state)
-    steps = [("scale", StandardScaler()), ("select", select), ("smote", smote)]
+    steps = [
+        ("varied", VarianceThreshold()),  # constant columns have no F-value
+        ("scale", StandardScaler()),
+        ("select", select),
+        ("smote", smote),
+    ]
     return clone(SamplingPipeline([*steps, ("classifier", classifier)]))
