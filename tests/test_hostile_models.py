@@ -219,9 +219,10 @@ def test_foreign_schemas_of_a_valid_digest(kind, path, monkeypatch):
     assert not os.path.exists("exploited")
 
 
-def test_an_old_protocol_is_refused(path):
-    rewrite(path, schema=lambda text: json.dumps(json.loads(text) | {"protocol": 0}))
-    with pytest.raises(ModelFileError, match="schema is of version 0"):
+@pytest.mark.parametrize("protocol", [-1, 10_000, True, None, "2"])
+def test_protocols_of_no_skops_are_refused(protocol, path):
+    rewrite(path, schema=lambda text: json.dumps(json.loads(text) | {"protocol": protocol}))
+    with pytest.raises(ModelFileError, match="protocol"):
         load(path)
 
 

@@ -96,6 +96,14 @@ def test_classifiers_predict_the_same(name, path):
     assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
 
 
+def test_classes_may_be_text(path):
+    names = np.array(DATA.target_names)[Y]
+    pipeline = make_pipeline(LBP(), SVC()).set_output(transform="pandas").fit(X, list(names))
+    loaded = assert_same_elsewhere(pipeline, path)
+    assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
+    assert read_card(path)["classes"] == sorted(DATA.target_names)
+
+
 _CHILD = """
 import sys
 import numpy as np
