@@ -139,7 +139,7 @@ def _check_key(key, where):
     if not isinstance(key, str):
         raise InvalidParameterError(f"{where} has the key {key!r}, expected text.")
     _check_text([key], where)
-    if re.sub(r"[^a-z]", "", key.lower()) in _patient_fields():
+    if re.sub(r"'s|[^a-z]", "", key.lower()) in _patient_fields():
         raise InvalidParameterError(
             f"{where} has {key!r}, an attribute of a patient: a card travels with the model. "
             "Leave it out."

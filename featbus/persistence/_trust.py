@@ -140,14 +140,6 @@ def check_schema(schema):
     schema : dict
         What skops wrote of the pipeline.
     """
-    from skops.io._protocol import PROTOCOL
-
-    if schema.get("protocol") != PROTOCOL:
-        found = schema.get("protocol")
-        raise ModelFileError(
-            f"its schema is of version {found!r}, and the installed skops reads {PROTOCOL}. "
-            "Install the version of skops that the card names."
-        )
     counts = [0]
     n_visits = _count_visits(schema, {}, counts)
     if n_visits > _EXPANSION * counts[0]:
