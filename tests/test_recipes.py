@@ -1,15 +1,36 @@
 """Named pipelines."""
 
+import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_validate
+from sklearn.pipeline import Pipeline
 
-from featbus import HOG, IntensityStatistics, evaluate, make_breast_ultrasound
-from featbus.recipes import classifier_pipelines, fused_features
+import featbus.recipes
+from featbus import (
+    HOG,
+    FeatureBus,
+    FeatureStore,
+    IntensityStatistics,
+    ThresholdSegmenter,
+    UNetSegmenter,
+    evaluate,
+    make_breast_ultrasound,
+    make_mammograms,
+)
+from featbus.recipes import (
+    classifier_pipelines,
+    fused_features,
+    list_recipes,
+    make_recipe,
+    recipe_features,
+)
 
 NAMES = ["SVM", "random forest", "KNN", "XGBoost"]
 
@@ -135,3 +156,193 @@ def test_grid_search_over_features_and_classifier_in_processes(ultrasound):
     widths = 36 * 4 * search.best_params_["features__hog__orientations"] + 38
     assert search.best_estimator_["scale"].n_features_in_ == widths
     assert search.best_score_ > 0.6
+
+
+TINY = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": None}
+ALL = list_recipes()["name"].tolist()
+OPTIONS = {
+    "mammogram_svm": TINY,
+    "two_tap_mobilenet": TINY,
+    "mobilenet_intensity": TINY,
+    "enhanced_crop": TINY,
+    "unet_crop": TINY | {"segmenter": ThresholdSegmenter()},
+    "small_cnn": {},
+    "fusion": {"backbone": None, "n_features": 10},
+}
+
+
+def tiny_recipe(name, **options):
+    """Return a recipe whose networks see 32 x 32 pixels and train for one epoch."""
+    recipe = make_recipe(name, **OPTIONS[name] | options)
+    small = {"input_size": 32, "epochs": 1}
+    found = [one for one in recipe.get_params() if one.rpartition("__")[2] in small]
+    return recipe.set_params(**{one: small[one.rpartition("__")[2]] for one in found})
+
+
+def test_recipes_are_listed():
+    table = list_recipes()
+    assert table.columns.tolist() == ["name", "description", "images", "paper"]
+    assert sorted(ALL) == sorted(OPTIONS)
+    assert all(hasattr(featbus.recipes, name) for name in ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
+    recipe = make_recipe(name, memory="features.sqlite", n_jobs=2, random_state=3)
+    assert isinstance(recipe, Pipeline)
+    assert hasattr(recipe, "predict_proba")
+    values = recipe.get_params()
+    assert repr(clone(recipe).get_params()) == repr(values)
+    assert repr(pickle.loads(pickle.dumps(recipe)).get_params()) == repr(values)
+    (memory,) = [key for key in values if key.endswith("memory") and values[key] is not None]
+    assert values[memory] == "features.sqlite"
+    assert values[memory.replace("memory", "n_jobs")] == 2
+    seeds = {values[key] for key in values if key.endswith("random_state")}
+    assert 3 in seeds <= {3, None}
+    documented = getattr(featbus.recipes, name).__doc__
+    assert all(f"\n    {one} :" in documented for one in ("memory", "n_jobs", "random_state"))
+
+
+def test_making_recipes_loads_nothing():
+    code = (
+        "import sys; from featbus.recipes import list_recipes, make_recipe\n"
+        "for name in list_recipes()['name']: make_recipe(name)\n"
+        "make_recipe('two_tap_mobilenet', trained=True)\n"
+        "print(sorted({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("fusoin", {}, "name is 'fusoin', expected one of .* Did you mean 'fusion'?"),
+        (3, {}, "name is 3, expected one of"),
+        ("fusion", {"backbones": "vgg16"}, "backbones is 'vgg16', and the recipe 'fusion' has no"),
+        ("small_cnn", {"weights": None}, "weights is None, and the recipe 'small_cnn' has no such"),
+        ("fusion", {"classifier": "svc"}, "classifier is 'svc', expected a str among"),
+        ("fusion", {"selection": "best"}, "selection is 'best', expected"),
+        ("fusion", {"n_features": 0}, "n_features is 0, expected an int in the range"),
+        ("two_tap_mobilenet", {"trained": "yes"}, "trained is 'yes', expected"),
+        ("enhanced_crop", {"contrast": "gamma"}, "contrast is 'gamma', expected"),
+        ("enhanced_crop", {"segmenter": "unet"}, "segmenter is 'unet', expected"),
+        ("unet_crop", {"segmenter": ThresholdSegmenter}, "segmenter is <class"),
+    ],
+)
+def test_what_recipes_refuse(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_recipe(name, **options)
+
+
+def test_errors_of_networks_come_with_fit(ultrasound):
+    recipe = make_recipe("mobilenet_intensity", backbone="mobilenet_v7")
+    with pytest.raises(ValueError, match="backbone is 'mobilenet_v7', expected one of"):
+        recipe.fit(ultrasound.images, ultrasound.target)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", [name for name in ALL if name != "mammogram_svm"])
+def test_recipes_run_in_grouped_folds(ultrasound, name):
+    data = ultrasound
+    cv = StratifiedGroupKFold(2)
+    found = cross_validate(
+        tiny_recipe(name),
+        data.images,
+        data.target,
+        groups=data.groups,
+        cv=cv,
+        scoring=["accuracy", "roc_auc"],
+        error_score="raise",
+        return_estimator=True,
+    )
+    assert np.isfinite(found["test_roc_auc"]).all()
+    probabilities = found["estimator"][0].predict_proba(data.images[:3])
+    assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.network
+def test_the_mammogram_recipe_calibrates_on_images_without_copies(tmp_path):
+    data = make_mammograms(6, image_shape=(128, 96), random_state=0)
+    store = FeatureStore(tmp_path / "features.sqlite")
+    recipe = tiny_recipe("mammogram_svm", memory=store).set_params(resize__size=32)
+    recipe.set_params(classifier__cv=2).fit(data.images, np.arange(6) % 2)
+    assert recipe.predict_proba(data.images[:2]).shape == (2, 2)
+    # Six orientations of each film, however often the pipeline is fitted.
+    assert store.info()["n_rows"].tolist() == [36]
+
+
+@pytest.mark.network
+def test_a_segmenter_is_trained_on_the_masks_of_the_fold(ultrasound, monkeypatch):
+    data, seen = ultrasound, []
+    fit = UNetSegmenter.fit
+
+    def spied(self, X, masks, groups=None):
+        seen.append((len(X), None if groups is None else len(set(groups))))
+        return fit(self, X, masks, groups=groups)
+
+    monkeypatch.setattr(UNetSegmenter, "fit", spied)
+    recipe = tiny_recipe("unet_crop", segmenter=None)
+    result = evaluate(recipe, data.images, data.target, groups=data.groups, masks=data.masks, cv=2)
+    assert np.isfinite(result.scores["roc_auc"]).all()
+    assert [n for n, _ in seen] == [len(data.images) - n for n in result.timings["n_test"]]
+    assert all(groups for _, groups in seen)
+    with pytest.raises(ValueError, match="masks is None, expected the masks"):
+        recipe.fit(data.images, data.target)
+
+
+@pytest.mark.network
+def test_two_taps_are_frozen_or_trained_with_their_stages(ultrasound):
+    images, y = ultrasound.images, ultrasound.target
+    frozen = recipe_features(tiny_recipe("two_tap_mobilenet")).fit(images)
+    assert frozen.transform(images[:2]).shape == (2, 192 + 1280)
+    trained = recipe_features(tiny_recipe("two_tap_mobilenet", trained=True)).fit(images, y)
+    assert trained.transform(images[:2]).shape == (2, 2 * 128)
+    names = trained.get_feature_names_out()
+    assert names[-1] == "mobilenet_v2_out_relu_auxiliary_avg_0127"
+
+
+@pytest.mark.parametrize("classifier", ["svm", "random_forest", "knn", "xgboost", "vote"])
+def test_classifiers_of_the_fusion(classifier):
+    X, y, groups = make_rows(3)
+    recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)
+    recipe.set_params(features="passthrough")
+    result = evaluate(recipe, X, y, groups=groups, cv=2)
+    assert result.scores["roc_auc"].min() > 0.9
+
+
+@pytest.mark.parametrize("selection", ["anova", "mutual_info", "pca", None])
+def test_selections_of_the_fusion(selection):
+    X, y, _ = make_rows(3)
+    recipe = make_recipe("fusion", backbone=None, selection=selection, n_features=8)
+    recipe.set_params(features="passthrough").fit(X, y)
+    fitted = recipe["classifier"].calibrated_classifiers_[0].estimator
+    assert fitted["classifier"].n_features_in_ == (30 if selection is None else 8)
+    again = clone(recipe).fit(X, y)
+    assert_array_equal(again.predict_proba(X), recipe.predict_proba(X))
+
+
+def test_a_search_over_a_recipe(ultrasound, tmp_path):
+    recipe = tiny_recipe("fusion", memory=tmp_path / "features.sqlite")
+    grid = {
+        "features__transformer__features__lbp__radius": [1, 2],
+        "classifier__estimator__select__k": [5, 20],
+    }
+    search = GridSearchCV(recipe, grid, cv=StratifiedGroupKFold(2), error_score="raise")
+    search.fit(ultrasound.images, ultrasound.target, groups=ultrasound.groups)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.predict_proba(ultrasound.images[:2]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_part_from_images_to_rows(name):
+    part = recipe_features(tiny_recipe(name))
+    steps = part.named_steps if isinstance(part, Pipeline) else {"features": part}
+    assert isinstance(list(steps.values())[-1], FeatureBus)
+    assert not any(hasattr(step, "fit_resample") for step in steps.values())
+    assert list(steps)[:-1] == (["breast", "muscle", "resize"] if name == "mammogram_svm" else [])
+
+
+def test_a_pipeline_without_a_bus_has_no_such_part():
+    with pytest.raises(ValueError, match="recipe is Pipeline, expected a pipeline with a Feature"):
+        recipe_features(fused_features())

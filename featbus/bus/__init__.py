@@ -1,6 +1,6 @@
 """The bus: images in, rows out, every image computed once."""
 
-from featbus.bus._feature_bus import FeatureBus
+from featbus.bus._feature_bus import FeatureBus, ImageWarning
 from featbus.bus._fingerprint import fingerprint
 from featbus.bus._run import digest_image
 from featbus.bus._store import FeatureStore, FeatureStoreError, FeatureStoreWarning
@@ -12,6 +12,7 @@ __all__ = [
     "FeatureStoreError",
     "FeatureStoreWarning",
     "FingerprintError",
+    "ImageWarning",
     "digest_image",
     "fingerprint",
 ]

@@ -28,6 +28,10 @@ def _inner_finds_regions(bus):
     return isinstance(inner, ImageTransformer) and hasattr(inner, "predict")
 
 
+class ImageWarning(UserWarning):
+    """Some images have no row; `FeatureBus.errors_` says which, and why."""
+
+
 class FeatureBus(ImageEstimator):
     """Stream images through a transformer, and compute each of them once.
 
@@ -328,6 +332,7 @@ class FeatureBus(ImageEstimator):
             warnings.warn(
                 f"{len(errors)} of {n_images} images gave no row but NaN; {where}. The first: "
                 f"{errors[0]}",
+                ImageWarning,
                 stacklevel=3,
             )
 

@@ -16,6 +16,10 @@ PATH = [str, os.PathLike]
 CONSTRAINTS = {"root": PATH, "masks": [*PATH, None], "groups": [*PATH, pd.DataFrame, None]}
 
 
+class GroupsWarning(UserWarning):
+    """It is unknown which images belong together; scores from any split are too optimistic."""
+
+
 def release_folder(root, top):
     """Return `root`, or the folder `top` of the archive if `root` contains it."""
     root = Path(root)
@@ -109,7 +113,7 @@ def add_groups(frame, groups, warning):
         and the other columns of the table. Columns of `frame` are not replaced.
     """
     if groups is None:
-        warnings.warn(warning, UserWarning, stacklevel=3)
+        warnings.warn(warning, GroupsWarning, stacklevel=3)
         return frame.assign(group=np.arange(len(frame)))
     table = _read_table(groups)
     absent = frame.loc[~frame["file"].isin(table["file"]), "file"].tolist()

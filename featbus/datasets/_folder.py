@@ -9,7 +9,7 @@ from featbus.parameters import check_parameters
 
 __all__ = ["load_image_folder"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm"}
 _LAYOUT = "expected one folder per class: root/benign/a.png, root/malignant/b.png, ..."
 _NO_GROUPS = (
     "groups=None makes every image its own group. If a patient has several images, scores from any "
@@ -131,7 +131,7 @@ def _class_folders(root, masks):
     """Return the folders in `root`, without that of the masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}; {_LAYOUT}")
-    loose = [path.name for path in sorted(root.iterdir()) if _is_image(path, root)]
+    loose = [path.name for path in sorted(root.iterdir()) if is_image(path, root)]
     if loose:
         raise ValueError(f"Found {_base.quote(loose)} directly in {str(root)!r}; {_LAYOUT}")
     folders = sorted(path for path in root.iterdir() if path.is_dir() and _base.is_visible(path))
@@ -149,34 +149,44 @@ def _class_folders(root, masks):
 
 
 def _images_in(folder):
-    paths = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
+    paths = sorted(path for path in folder.rglob("*") if is_image(path, folder))
     if not paths:
         raise ValueError(
             f"Found no images in {str(folder)!r}, expected files ending in "
-            f"{', '.join(sorted(_SUFFIXES))}. Remove the folder if it is not a class."
+            f"{', '.join(sorted(SUFFIXES))}. Remove the folder if it is not a class."
         )
     return paths
 
 
-def _is_image(path, folder):
+def is_image(path, folder):
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def _find_masks(paths, masks, root):
     """Return the images among `paths`, and the mask files of each."""
-    if isinstance(masks, str) and masks.startswith(("_", "-")):
+    if is_suffix(masks):
         images, found = _base.split_masks(paths, masks)
         _refuse_masks(images, masks)
     else:
         _refuse_masks(paths, "_mask")
-        images, found = paths, {} if masks is None else _mirrored(Path(masks), root)
+        images, found = paths, {} if masks is None else mirrored(Path(masks), root)
+    check_found(found, masks)
+    return images, _base.pair_masks(images, found)
+
+
+def check_found(found, masks):
+    """Raise if there are no masks, although they were asked for."""
     if masks is not None and not found:
         raise ValueError(
             f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
             "images, such as '_mask', or a folder that mirrors the images."
         )
-    return images, _base.pair_masks(images, found)
+
+
+def is_suffix(masks):
+    """Tell whether masks are next to their images, rather than in a folder of their own."""
+    return isinstance(masks, str) and masks.startswith(("_", "-"))
 
 
 def _refuse_masks(paths, suffix):
@@ -192,11 +202,11 @@ def _refuse_masks(paths, suffix):
         )
 
 
-def _mirrored(folder, root):
+def mirrored(folder, root):
     """Return the masks in a folder, and of each the path of its image without the extension."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"Found no folder {str(folder)!r}, expected the folder of the masks."
         )
-    masks = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
+    masks = sorted(path for path in folder.rglob("*") if is_image(path, folder))
     return {mask: root / mask.relative_to(folder).with_suffix("") for mask in masks}

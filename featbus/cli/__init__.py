@@ -1,0 +1,54 @@
+"""Command line: parses arguments; each command calls one public function or method."""
+
+import sys
+import warnings
+
+from featbus.cli._parser import make_parser
+
+__all__ = ["main"]
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit status:
+
+        - 0: all is done, and all is well.
+        - 1: done, but not all is well. `extract` or `predict` found images without a result, which
+          the table lists with the reason; `audit` found a leak, `verify` missed a value, or a file
+          in a weights bundle is damaged.
+        - 2: an error that the user can fix, in one line on the standard error stream; files are as
+          they were before, except feature stores.
+        - 130: interrupted by Ctrl-C. Rows of features that are in a store stay there.
+
+        Arguments that cannot be parsed (status 2), ``--help`` and ``--version`` (status 0) raise
+        `SystemExit`, as always with `argparse`.
+    """
+    options = vars(make_parser().parse_args(argv))
+    command = options.pop("command")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return command(options) or 0
+        except (ValueError, OSError, ImportError) as error:
+            print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("featbus: interrupted", file=sys.stderr)
+            return 130
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"featbus: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message):
+    return " ".join(str(message).split())

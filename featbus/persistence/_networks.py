@@ -1,0 +1,259 @@
+"""The networks of a model: their files, which travel in it or are named by their digest."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from featbus.feature_extraction import FineTunedFeatures
+from featbus.files import written_whole
+from featbus.networks import (
+    BACKBONES,
+    KerasModel,
+    check_weights_file,
+    file_digest,
+    list_weights,
+)
+from featbus.networks._openvino import cache_dir
+from featbus.persistence._archive import NETWORK, ModelFileError
+
+_ENDINGS = (".weights.h5", ".h5")
+# Layers that run code of their own or read other files; Keras' safe mode refuses them, too.
+_UNSAFE = {
+    "FlaxLayer",
+    "IndexLookup",
+    "IntegerLookup",
+    "JaxLayer",
+    "Lambda",
+    "StringLookup",
+    "TFSMLayer",
+    "TextVectorization",
+    "TorchModuleWrapper",
+}
+
+
+class Packer:
+    """Collects the networks of a pipeline that is saved.
+
+    Parameters
+    ----------
+    folder : str
+        Where files are made that do not exist yet.
+    embed : bool
+        Whether networks travel in the file.
+
+    Attributes
+    ----------
+    entries : list of dict
+        The manifest's lines, one per network: "network", "sha256", "member" and "embedded".
+    files : dict of str to str
+        The file of each member.
+    """
+
+    def __init__(self, folder, embed):
+        self._folder, self._embed = folder, embed
+        self._members = {}
+        self.entries, self.files = [], {}
+
+    def pack(self, extractor):
+        """Return what to change in the attributes of an extractor.
+
+        Parameters
+        ----------
+        extractor : DeepFeatures or FineTunedFeatures
+            The extractor, which stays as it is.
+
+        Returns
+        -------
+        dict of str to object
+            Attributes: the names of members instead of files and models.
+        """
+        fitted = hasattr(extractor, "_base_digest_")
+        if fitted:
+            extractor._network()  # refuses weights that changed since `fit`
+        source = extractor._source()
+        if source not in self._members:
+            self._members[source] = self._add(source)
+        member = self._members[source]
+        if member is None:
+            return {}
+        name = "backbone" if isinstance(source, KerasModel) else "weights"
+        return {name: member} | ({"_base_digest_": member.split("/")[1]} if fitted else {})
+
+    def _add(self, source):
+        """Enter a network; return the name of its member, None if it has no file."""
+        if not self._embed and not isinstance(source, KerasModel) and source.digest is None:
+            if source.weights is not None:
+                digest = _digest_arrays(source)
+                self._note(source, digest, None)
+            return None
+        path, name = self._file(source)
+        digest = file_digest(path)
+        member = f"networks/{digest}/{name}"
+        if not NETWORK.fullmatch(member):
+            raise ModelFileError(
+                f"the file of the network {source} would be called {name!r}, expected letters, "
+                "digits and hyphens. Give the model another name."
+            )
+        if self._embed:
+            self.files[member] = path
+        self._note(source, digest, member)
+        return member
+
+    def _note(self, source, digest, member):
+        line = {"network": _label(source), "sha256": digest, "member": member}
+        line["embedded"] = member in self.files
+        if line not in self.entries:
+            self.entries.append(line)
+
+    def _file(self, source):
+        """Return the path of a network's file, and the name to give it."""
+        path = os.path.join(self._folder, str(len(self._members)))
+        if isinstance(source, KerasModel):
+            if isinstance(source.model, str):
+                return source.model, f"{source.name}.keras"
+            if not self._embed:
+                raise ModelFileError(
+                    f"the model {source.name!r} has no file that could be named. Use embed=True, "
+                    "or save it and pass the path as backbone."
+                )
+            source.model.save(f"{path}.keras")
+            return f"{path}.keras", f"{source.name}.keras"
+        if source.digest is None:
+            source.build().save_weights(f"{path}.weights.h5")
+            return f"{path}.weights.h5", "network.weights.h5"
+        endings = [ending for ending in _ENDINGS if source.weights.endswith(ending)]
+        if not endings:
+            raise ModelFileError(
+                f"the weights of {source} are a file {os.path.basename(source.weights)!r}, "
+                f"expected a name that ends in {' or '.join(_ENDINGS)}."
+            )
+        return source.weights, f"network{endings[0]}"
+
+
+def _label(source):
+    return f"{source}, {source.input_size[0]} x {source.input_size[1]} pixels"
+
+
+def _digest_arrays(source):
+    """Return a digest of the weights of a network, wherever Keras has them."""
+    digest = hashlib.sha256()
+    for weight in source.build().get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
+
+
+class Unpacker:
+    """Gives the extractors of a loaded pipeline their networks.
+
+    Parameters
+    ----------
+    archive : zipfile.ZipFile
+        The model file.
+    entries : list of dict
+        The manifest's lines, see `Packer`.
+    """
+
+    def __init__(self, archive, entries):
+        self._archive = archive
+        self._digests = {line["member"] or line["network"]: line["sha256"] for line in entries}
+
+    def unpack(self, extractor):
+        """Change the attributes of an extractor to files on this machine.
+
+        Parameters
+        ----------
+        extractor : DeepFeatures or FineTunedFeatures
+            What was loaded.
+        """
+        for name, allowed in (("weights", (None, "imagenet")), ("backbone", BACKBONES)):
+            value = getattr(extractor, name)
+            if isinstance(value, str) and value in self._digests and NETWORK.fullmatch(value):
+                setattr(extractor, name, str(self._place(value)))
+            elif value not in allowed:
+                raise ModelFileError(f"{name} is {value!r}, which is not in the file.")
+        if extractor.weights == "imagenet" and extractor.backbone in BACKBONES:
+            self._compare(extractor, extractor._source())
+
+    def _compare(self, extractor, source):
+        """Refuse ImageNet weights that are not those of the model, wherever they come from."""
+        found, expected = _digest_arrays(source), self._digests.get(_label(source))
+        if found != expected:
+            raise ModelFileError(
+                f"the ImageNet weights of {source} have the digest {found} here, and {expected} "
+                "where the model was saved. Save it with embed=True."
+            )
+        if isinstance(extractor, FineTunedFeatures) and hasattr(extractor, "_base_digest_"):
+            extractor._base_digest_ = source.digest
+
+    def _place(self, member):
+        """Return the path of a network's file on this machine."""
+        digest, name = NETWORK.fullmatch(member).groups()
+        path = cache_dir() / "networks" / digest / name
+        if not (path.is_file() and file_digest(path) == digest):
+            if member in self._archive.namelist():
+                self._extract(member, path, digest)
+            else:
+                path = _find_in_bundle(digest) or _refuse_missing(path, digest)
+        check_weights_file(path)
+        if name.endswith(".keras"):
+            _check_layers(path)
+        return path
+
+    def _extract(self, member, path, digest):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                written_whole(path) as hidden,
+                open(hidden, "wb") as file,
+                self._archive.open(member) as source,
+            ):
+                shutil.copyfileobj(source, file)
+        except OSError as error:
+            raise ModelFileError(
+                f"its networks cannot be written to {str(path.parent)!r}: {error}. Set the "
+                "environment variable FEATBUS_CACHE to a folder that can be written."
+            ) from error
+        if file_digest(path) != digest:
+            path.unlink()
+            raise ModelFileError(f"the network {member} has another digest than its name says.")
+
+
+def _find_in_bundle(digest):
+    """Return the path of a file of this digest in the weights bundle, if there is one."""
+    folder = os.environ.get("FEATBUS_WEIGHTS")
+    if not folder:
+        return None
+    found = list_weights(folder).query("sha256 == @digest and state == 'verified'")
+    return Path(folder, found["file"].iloc[0]) if len(found) else None
+
+
+def _refuse_missing(path, digest):
+    raise ModelFileError(
+        f"it was saved with embed=False, and this machine has no network of sha256 {digest}. Copy "
+        f"its file to {str(path)!r}, let FEATBUS_WEIGHTS name a bundle that has it, or save the "
+        "model with embed=True."
+    )
+
+
+def _check_layers(path):
+    """Refuse a Keras model with anything but Keras' own layers of numbers."""
+    with zipfile.ZipFile(path) as archive:
+        pending = [json.loads(archive.read("config.json"))]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            name, module = item.get("class_name"), item.get("module")
+            is_own = module in (None, "builtins") or f"{module}.".startswith("keras.")
+            if name in _UNSAFE or not is_own or item.get("registered_name") not in (None, name):
+                raise ModelFileError(
+                    f"its network has a layer {module}.{name}, expected Keras' own layers that "
+                    "run no other code."
+                )
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item

@@ -1,0 +1,385 @@
+"""Model files that were made or changed to do harm are refused, and nothing in them is run."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import skops.io
+from _models import read_members, rewrite
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import SVC
+
+from featbus import LBP, DeepFeatures, FeatureBus, make_breast_ultrasound
+from featbus.persistence import ModelFileError, load, read_card, save
+from featbus.persistence._archive import write
+
+DATA = make_breast_ultrasound(12, random_state=0)
+X, Y = DATA.images, DATA.target
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model.skops"
+    save(make_pipeline(FeatureBus(LBP()), SVC()).fit(X, Y), path, card={"recipe": "lbp_svm"})
+    return path
+
+
+@pytest.fixture
+def path(original, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    copy = tmp_path / "model.skops"
+    copy.write_bytes(original.read_bytes())
+    return copy
+
+
+def write_zip(path, members, compression=zipfile.ZIP_STORED):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Duplicate name")
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+
+
+class Exploit:
+    def __reduce__(self):
+        return os.mkdir, ("exploited",)
+
+
+def as_pickle(members):
+    return [("schema.json", pickle.dumps(Exploit()))]
+
+
+def with_pickled_array(members):
+    file = io.BytesIO()
+    np.save(file, np.array([Exploit()]), allow_pickle=True)
+    name = next(name for name in members if name.endswith(".npy"))
+    return (members | {name: file.getvalue()}).items()
+
+
+def added(name, data=b"x"):
+    return lambda members: [*members.items(), (name, data)]
+
+
+def edited(name, old, new):
+    def change(members):
+        assert old in members[name]
+        return (members | {name: members[name].replace(old, new)}).items()
+
+    return change
+
+
+def without(name):
+    return lambda members: [item for item in members.items() if item[0] != name]
+
+
+NESTED = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+
+HOSTILE = {
+    "only a pickle": (as_pickle, "is missing"),
+    "pickle in an array": (with_pickled_array, "digest"),
+    "a member of pickle": (added("model.pkl", pickle.dumps(Exploit())), "'model.pkl', which"),
+    "a compressed array": (added("1.npz"), "'1.npz', which"),
+    "path traversal": (added("../evil.npy"), "'../evil.npy', which"),
+    "network traversal": (added(f"networks/{'0' * 64}/../../x.h5"), "x.h5', which"),
+    "hidden network": (added(f"networks/{'0' * 64}/..h5"), "..h5', which"),
+    "absolute name": (added("/etc/1.npy"), "'/etc/1.npy', which"),
+    "drive": (added("C:\\1.npy"), "1.npy', which"),
+    "two of one name": (added("card.json", b"{}"), "two members of one name"),
+    "one more": (added("1.npy"), "digest"),
+    "edited card": (edited("card.json", b"lbp_svm", b"LBP_SVM"), "digest"),
+    "edited schema": (edited("schema.json", b"FeatureBus", b"FeatureBut"), "digest"),
+    "edited manifest": (edited("featbus.json", b'"format": 1', b'"format": 1.0'), "format is 1.0"),
+    "another featbus": (edited("featbus.json", b'"featbus": "', b'"featbus": "9'), "digest"),
+    "no manifest": (without("featbus.json"), "featbus.json is missing"),
+    "no card": (without("card.json"), "card.json is missing"),
+    "nested manifest": (
+        lambda members: (members | {"featbus.json": NESTED}).items(), "RecursionError"
+    ),
+    "long manifest": (
+        lambda members: (members | {"featbus.json": b" " * (1 << 21)}).items(), "at most 1048576"
+    ),
+    "list": (lambda members: (members | {"featbus.json": b"[]"}).items(), "is a list"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_other_members(kind, path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    change, message = HOSTILE[kind]
+    write_zip(path, change(read_members(path)))
+    for function in (load, read_card):
+        with pytest.raises(ModelFileError, match=message):
+            function(path)
+    assert [item.name for item in path.parent.iterdir()] == ["model.skops"]
+
+
+@pytest.mark.parametrize("data", [b"", b"text", pickle.dumps(Exploit()), b"PK\x05\x06" + bytes(18)])
+def test_other_files(data, path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"model.skops.*expected a file that featbus.save"):
+        load(path)
+    assert not os.path.exists("exploited")
+
+
+def test_a_zip_bomb_is_refused_unread(path, monkeypatch):
+    members = read_members(path)
+    write_zip(path, [*members.items(), ("1.npy", bytes(1 << 24))], zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    with pytest.raises(ModelFileError, match="compressed"):
+        load(path)
+
+
+def test_members_that_share_bytes(path):
+    """Stored members cannot inflate, unless many of them are the same bytes of the file."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("1.npy", bytes(100_000))
+        first = archive.infolist()[-1]
+        for number in range(2, 20):
+            twin = zipfile.ZipInfo(f"{number}.npy")
+            for name in ("header_offset", "file_size", "compress_size", "CRC"):
+                setattr(twin, name, getattr(first, name))
+            archive.filelist.append(twin)
+    with pytest.raises(ModelFileError, match="members of .* bytes in a file of"):
+        load(path)
+
+
+def test_an_array_that_asks_for_more_than_it_has(path):
+    header = io.BytesIO()
+    description = {"descr": "<f8", "fortran_order": False, "shape": (1 << 45,)}
+    np.lib.format.write_array_header_1_0(header, description)
+    rewrite(path, arrays=lambda data: header.getvalue() + bytes(64))
+    with pytest.raises(ModelFileError, match="found an array"):
+        load(path)
+
+
+def schema_of(value):
+    """Return the schema that skops writes of a value."""
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(value))) as archive:
+        return archive.read("schema.json").decode()
+
+
+def doubling(depth):
+    """Return a schema of lists that have the one inside twice: few nodes, 2 ** depth visits."""
+    common = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode"}
+    node = common | {"__id__": 1, "content": []}
+    for number in range(2, depth):
+        node = common | {"__id__": number, "content": [node, common | {"__id__": number - 1}]}
+    return node | {"protocol": json.loads(schema_of(1))["protocol"]}
+
+
+def of_itself():
+    node = doubling(3)
+    node["content"][1]["__id__"] = node["__id__"]
+    return node
+
+
+def system(loader, **more):
+    node = {"__class__": "system", "__module__": "os", "__loader__": loader, "__id__": 1}
+    text = {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode"}
+    return node | {"content": text | {"content": '"mkdir exploited"'}, **more}
+
+
+FOREIGN = {
+    "function": (schema_of(FunctionTransformer(os.mkdir)), "posix.mkdir|nt.mkdir"),
+    "method": (schema_of(FunctionTransformer({}.get)), "found .*get"),
+    "own function": (schema_of(FunctionTransformer(doubling)), "test_hostile_models.doubling"),
+    "own type": (schema_of(Exploit), "test_hostile_models.Exploit"),
+    "constructor": (json.dumps(system("ConstructorFromReduceNode")), "ConstructorFromReduceNode"),
+    "type": (json.dumps(system("TypeNode")), "os.system"),
+    "object": (json.dumps(system("ObjectNode")), "os.system"),
+    "operator": (json.dumps(system("OperatorFuncNode", attrs={})), "OperatorFuncNode"),
+    "unknown": (json.dumps(system("NoNode")), "NoNode"),
+    "doubling": (json.dumps(doubling(40)), "repeats"),
+    "itself": (json.dumps(of_itself()), "Recursion"),
+    "nested": ('{"a":' * 100_000 + "1" + "}" * 100_000, "Recursion"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_schemas_of_a_valid_digest(kind, path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    schema, message = FOREIGN[kind]
+    if schema[:3] != '{"a' and "protocol" not in schema:
+        protocol = json.loads(schema_of(1))["protocol"]
+        schema = json.dumps(json.loads(schema) | {"protocol": protocol})
+    rewrite(path, schema=lambda _: schema)
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+    assert not os.path.exists("exploited")
+
+
+@pytest.mark.parametrize("protocol", [-1, 10_000, True, None, "2"])
+def test_protocols_of_no_skops_are_refused(protocol, path):
+    rewrite(path, schema=lambda text: json.dumps(json.loads(text) | {"protocol": protocol}))
+    with pytest.raises(ModelFileError, match="protocol"):
+        load(path)
+
+
+def save_unchecked(estimator, path):
+    """Write what `save` would never write."""
+    manifest = {"featbus": "1", "scikit-learn": "1.9.0", "algorithms": {}, "networks": []}
+    write(path, skops.io.dumps(estimator), card={}, files={}, manifest=manifest)
+
+
+@pytest.mark.filterwarnings("ignore:The model was saved with scikit-learn")
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (FeatureBus(LBP(), memory="/tmp/rows.sqlite"), "memory is '/tmp/rows.sqlite'"),
+        (DeepFeatures("mobilenet", weights="/etc/passwd"), "weights is '/etc/passwd'"),
+        (DeepFeatures("/tmp/evil.keras", preprocessing="tf"), "backbone is '/tmp/evil.keras'"),
+        (DeepFeatures("mobilenet", weights=f"networks/{'0' * 64}/a.h5"), "not in the file"),
+    ],
+)
+def test_files_outside(estimator, message, path):
+    save_unchecked(estimator, path)
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+
+
+def test_trees_that_lead_out_of_themselves(path):
+    forest = RandomForestClassifier(1, random_state=0).fit(X.reshape(len(X), -1)[:, ::997], Y)
+    pipeline = make_pipeline(forest)
+    save(pipeline, path)
+    load(path)
+
+    def misled(data):
+        array = np.load(io.BytesIO(data))
+        if array.dtype.names and "left_child" in array.dtype.names:
+            array["left_child"][0] = 1_000_000
+            file = io.BytesIO()
+            np.save(file, array)
+            return file.getvalue()
+        return data
+
+    rewrite(path, arrays=misled)
+    with pytest.raises(ModelFileError, match="decision tree"):
+        load(path)
+
+
+def test_networks_of_foreign_layers(tmp_path):
+    from featbus.persistence._networks import _check_layers
+
+    def of(**layer):
+        path = tmp_path / "model.keras"
+        config = {"class_name": "Sequential", "module": "keras", "registered_name": None}
+        write_zip(path, [("config.json", json.dumps(config | {"config": {"layers": [layer]}}))])
+        return path
+
+    _check_layers(of(class_name="Conv2D", module="keras.layers", registered_name=None))
+    for layer in (
+        {"class_name": "Lambda", "module": "keras.layers"},
+        {"class_name": "TFSMLayer", "module": "keras.layers"},
+        {"class_name": "system", "module": "os"},
+        {"class_name": "run", "module": "kerasx"},
+        {"class_name": "Conv2D", "module": None, "registered_name": "mine>Conv2D"},
+    ):
+        with pytest.raises(ModelFileError, match=f"{layer['module']}.{layer['class_name']}"):
+            _check_layers(of(**layer))
+
+
+def harmless(path):
+    """Tell whether a file was refused, or is the model that was saved."""
+    try:
+        pipeline = load(path)
+    except ModelFileError:
+        return True
+    return bool((pipeline.predict(X[:3]) == _EXPECTED[0]).all()) and read_card(path) == _CARD[0]
+
+
+_EXPECTED, _CARD = [], []
+
+
+@pytest.fixture
+def expected(original):
+    _EXPECTED[:], _CARD[:] = [load(original).predict(X[:3])], [read_card(original)]
+
+
+FEW = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@FEW
+@given(data=st.data())
+def test_flipped_bits(data, original, path, expected):
+    content = bytearray(original.read_bytes())
+    position = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[position // 8] ^= 1 << position % 8
+    path.write_bytes(content)
+    assert harmless(path)
+
+
+@FEW
+@given(data=st.data())
+def test_truncated_files(data, original, path, expected):
+    content = original.read_bytes()
+    start = data.draw(st.integers(0, len(content) - 1))
+    stop = data.draw(st.integers(start, len(content) - (not start)))
+    path.write_bytes(content[start:stop])
+    assert harmless(path)
+
+
+@FEW
+@given(data=st.data())
+def test_swapped_members(data, original, path, expected):
+    members = read_members(original)
+    first, second = data.draw(
+        st.lists(st.sampled_from(sorted(members)), min_size=2, max_size=2, unique=True)
+    )
+    swapped = members | {first: members[second], second: members[first]}
+    write_zip(path, swapped.items())
+    assert harmless(path)
+    if members[first] != members[second]:
+        with pytest.raises(ModelFileError):
+            load(path)
+
+
+@FEW
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    name=st.sampled_from(["schema.json", "featbus.json", "card.json"]),
+)
+def test_any_other_json(value, name, original, path, expected):
+    write_zip(path, (read_members(original) | {name: json.dumps(value).encode()}).items())
+    with pytest.raises(ModelFileError):
+        load(path)
+
+
+@FEW
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["format", "featbus", "scikit-learn", "algorithms", "networks"]),
+        st.none() | st.integers() | st.text(max_size=5) | st.lists(st.text(), max_size=2)
+        | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+        min_size=1,
+    )
+)  # fmt: skip
+def test_any_other_manifest_of_a_valid_digest(changes, original, path, expected):
+    path.write_bytes(original.read_bytes())
+    told = {name: value for name, value in changes.items() if name != "format"}
+    rewrite(path, manifest=told | {"format": changes.get("format", 1)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert harmless(path)
+
+
+def test_a_prefix_does_no_harm(original, path, expected):
+    path.write_bytes(struct.pack("<I", 7) + original.read_bytes())
+    assert harmless(path)
