@@ -84,7 +84,9 @@ def classifiers():
         "vote": make_pipeline(LBP(), vote),
         "calibrated": CalibratedClassifierCV(make_pipeline(FeatureBus(LBP()), SVC()), cv=2),
         "selected": make_pipeline(LBP(), SelectKBest(mutual_info_classif, k=4), SVC()),
-        "search": make_pipeline(LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, cv=2)),
+        "search": make_pipeline(
+            LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, scoring="f1_macro", cv=2)
+        ),
         "views": TestTimeAugmentation(make_pipeline(Resize(64), HOG(), SVC())),
     }
 

@@ -17,8 +17,8 @@ from featbus.steps import is_resampler
 _PACKAGES = {"featbus", "sklearn", "imblearn", "xgboost"}
 # Files and folders of a machine.
 _PLACES = ("memory", "checkpoint")
-# Requests of metadata, and scorers, are of use in `fit` only.
-_ONLY_TO_FIT = ("_metadata_request", "_curve_scorer")
+# Requests of metadata, optimizers, and scorers, which no prediction needs.
+_ONLY_TO_FIT = ("_metadata_request", "_optimizer", "_curve_scorer", "scorer_")
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}
 
 
