@@ -2,9 +2,9 @@
 Model file: the same predictions elsewhere
 ==========================================
 
-:func:`~featbus.save` writes a fitted pipeline, its networks and its model card into one file, without
-pickle. :func:`~featbus.load` reads it where neither the weights nor the folders of the first machine
-are. Here, another process in another folder stands in for the other machine.
+:func:`~featbus.save` writes a fitted pipeline, its networks and its model card into one file,
+without pickle. :func:`~featbus.load` reads it where neither the weights nor the folders of the
+first machine are. Here, another process in another folder stands in for the other machine.
 
 The network has random weights, so that the example needs no download.
 """
@@ -34,7 +34,7 @@ features = FeatureUnion([("deep", network), ("hog", HOG(pixels_per_cell=(32, 32)
 pipeline = make_pipeline(
     FeatureBus(make_pipeline(Resize(128), features)),
     StandardScaler(),
-    LogisticRegression(C=1e-3),
+    LogisticRegression(C=1e-2),
 )
 pipeline.fit(data.images[train], data.target[train])
 before = pipeline.predict_proba(data.images[test])[:, 1]

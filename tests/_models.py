@@ -20,7 +20,8 @@ def read_manifest(path):
 def rewrite(path, *, schema=None, arrays=None, manifest=None):
     """Write a file again, with a valid digest and other content.
 
-    `schema` takes and returns text, `arrays` takes and returns bytes; `manifest` are new entries.
+    `schema` takes and returns text, `arrays` takes and returns the bytes of an array or a
+    booster; `manifest` are new entries.
     """
     members, content = read_members(path), path.with_suffix(".zip")
     told = json.loads(members.pop("featbus.json")) | (manifest or {})
@@ -29,7 +30,7 @@ def rewrite(path, *, schema=None, arrays=None, manifest=None):
         for name, data in members.items():
             if schema and name == "schema.json":
                 data = schema(data.decode()).encode()
-            if arrays and name.endswith(".npy"):
+            if arrays and name.endswith((".npy", ".bin")):
                 data = arrays(data)
             archive.writestr(name, data)
     del told["digest"]

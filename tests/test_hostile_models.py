@@ -18,6 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
+from xgboost import XGBClassifier
 
 from featbus import LBP, DeepFeatures, FeatureBus, make_breast_ultrasound
 from featbus.persistence import ModelFileError, load, read_card, save
@@ -265,6 +266,28 @@ def test_trees_that_lead_out_of_themselves(path):
 
     rewrite(path, arrays=misled)
     with pytest.raises(ModelFileError, match="decision tree"):
+        load(path)
+
+
+BOOSTERS = {
+    "nothing": lambda text: b"",
+    "no JSON": lambda text: text[:-1],
+    "empty": lambda text: b"{}",
+    "child": lambda text: text.replace(b'"left_children":[1', b'"left_children":[99', 1),
+    "feature": lambda text: text.replace(b'"split_indices":[', b'"split_indices":[-', 1),
+}
+
+
+@pytest.mark.parametrize("kind", BOOSTERS)
+def test_boosters_that_lead_out_of_themselves(kind, path):
+    rows = X.reshape(len(X), -1)[:, ::997]
+    save(XGBClassifier(n_estimators=2, min_child_weight=0).fit(rows, Y), path)
+    (name,) = [name for name in read_members(path) if name.endswith(".bin")]
+    before = read_members(path)[name]
+    changed = BOOSTERS[kind](before)
+    assert changed != before
+    rewrite(path, arrays=lambda data: changed if data == before else data)
+    with pytest.raises(ModelFileError):
         load(path)
 
 

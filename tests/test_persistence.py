@@ -84,7 +84,9 @@ def classifiers():
         "vote": make_pipeline(LBP(), vote),
         "calibrated": CalibratedClassifierCV(make_pipeline(FeatureBus(LBP()), SVC()), cv=2),
         "selected": make_pipeline(LBP(), SelectKBest(mutual_info_classif, k=4), SVC()),
-        "search": make_pipeline(LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, cv=2)),
+        "search": make_pipeline(
+            LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, scoring="f1_macro", cv=2)
+        ),
         "views": TestTimeAugmentation(make_pipeline(Resize(64), HOG(), SVC())),
     }
 
@@ -115,38 +117,66 @@ np.savez(sys.argv[3], rows=rows, p=pipeline.decision_function(given["X"]))
 """
 
 
-@pytest.mark.network
-def test_a_fresh_process_elsewhere_needs_no_weights_file(path, tmp_path):
-    """Networks travel: the file they came from is gone, and so is the folder."""
+def assert_same_in_a_fresh_process(expected, path):
+    """Compare rows and scores with those of another process in another folder."""
+    folder = path.parent / "elsewhere"
+    folder.mkdir()
+    path.rename(folder / "copy.skops")
+    np.savez(folder / "given.npz", X=X)
+    subprocess.run(
+        [sys.executable, "-c", _CHILD, "copy.skops", "given.npz", "found.npz"],
+        cwd=folder,
+        check=True,
+        timeout=300,
+        env=_environment(FEATBUS_CACHE=str(folder / "cache")),
+    )
+    found = np.load(folder / "found.npz")
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6)
+
+
+def test_a_fresh_process_predicts_the_same(fitted, path):
+    expected = {"rows": fitted[:-1].transform(X), "p": fitted.decision_function(X)}
+    save(fitted, path)
+    assert_same_in_a_fresh_process(expected, path)
+
+
+@pytest.fixture
+def network_pipeline(tmp_path):
+    """Return a pipeline of networks from a file, and the file."""
     weights = tmp_path / "mine.weights.h5"
     DeepFeatures("mobilenet", weights=None, **SMALL)._source().build().save_weights(weights)
     deep = DeepFeatures("mobilenet", weights=weights, layers="C2", **SMALL)
     tuned = FineTunedFeatures("mobilenet", weights=weights, layers="C2", unfreeze=None, **SMALL)
     union = FeatureUnion([("deep", deep), ("tuned", tuned)]).fit(X, Y)
     _train(tuned)
-    pipeline = make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y)
-    expected = {"rows": pipeline[:-1].transform(X), "p": pipeline.decision_function(X)}
-    half = expected["rows"].shape[1] // 2
-    assert not np.allclose(expected["rows"][:, :half], expected["rows"][:, half:])
+    return make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y), weights
+
+
+@pytest.mark.network
+def test_networks_travel(network_pipeline, path, tmp_path, monkeypatch):
+    pipeline, weights = network_pipeline
+    rows = pipeline[0].transform(X[:4])
+    first, second = np.split(rows, 2, axis=1)
+    assert not np.allclose(first, second)
     save(pipeline, path)
     weights.unlink()
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    path = path.rename(elsewhere / "copy.skops")
-    np.savez(elsewhere / "given.npz", X=X)
-    subprocess.run(
-        [sys.executable, "-c", _CHILD, path.name, "given.npz", "found.npz"],
-        cwd=elsewhere,
-        check=True,
-        timeout=300,
-        env=_environment(FEATBUS_CACHE=str(elsewhere / "cache")),
-    )
-    found = np.load(elsewhere / "found.npz")
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6)
+    monkeypatch.chdir(path.parent)
+    loaded = load(path.name)
+    np.testing.assert_allclose(loaded[0].transform(X[:4]), rows, rtol=0, atol=1e-6)
     content = path.read_bytes()
     for secret in (str(tmp_path), "mine.weights", str(Path.home()) + "/"):
         assert secret.encode() not in content
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_networks_in_a_fresh_process(network_pipeline, path):
+    pipeline, weights = network_pipeline
+    expected = {"rows": pipeline[:-1].transform(X), "p": pipeline.decision_function(X)}
+    save(pipeline, path)
+    weights.unlink()
+    assert_same_in_a_fresh_process(expected, path)
 
 
 def _train(tuned):

@@ -1,5 +1,6 @@
 """What of a fitted pipeline travels: a copy without what belongs to a machine, and the way back."""
 
+import json
 import os
 
 import numpy as np
@@ -17,8 +18,8 @@ from featbus.steps import is_resampler
 _PACKAGES = {"featbus", "sklearn", "imblearn", "xgboost"}
 # Files and folders of a machine.
 _PLACES = ("memory", "checkpoint")
-# Requests of metadata, and scorers, are of use in `fit` only.
-_ONLY_TO_FIT = ("_metadata_request", "_curve_scorer")
+# Requests of metadata, optimizers, and scorers, which no prediction needs.
+_ONLY_TO_FIT = ("_metadata_request", "_optimizer", "_curve_scorer", "scorer_")
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}
 
 
@@ -107,7 +108,7 @@ def _portable(estimator, packer):
     if isinstance(estimator, NeighborsBase) and "_tree" in kept:
         kept["_tree"] = None  # built again from the rows
     if "_Booster" in kept:  # XGBoost's
-        kept["_Booster"] = bytes(estimator.get_booster().save_raw("ubj"))
+        kept["_Booster"] = bytes(estimator.get_booster().save_raw("json"))
     return kept
 
 
@@ -166,4 +167,17 @@ def _check_tree(estimator):
 def _load_booster(classifier):
     from xgboost import Booster
 
+    # XGBoost ends the process on some texts that are no JSON, and follows any node's numbers.
+    learner = json.loads(classifier._Booster)["learner"]
+    n_features = int(learner["learner_model_param"]["num_feature"])
+    booster = learner["gradient_booster"]
+    for tree in booster.get("gbtree", booster)["model"]["trees"]:
+        n_nodes = len(tree["left_children"])
+        _check_range(tree["left_children"] + tree["right_children"], -1, n_nodes)
+        _check_range(tree["split_indices"], 0, n_features)
     classifier._Booster = Booster(model_file=bytearray(classifier._Booster))
+
+
+def _check_range(values, low, high):
+    if not all(type(value) is int and low <= value < high for value in values):
+        raise ModelFileError("a tree of XGBoost has nodes that lead out of it.")
