@@ -42,11 +42,12 @@ print(f"{len(y)} films of {len(set(women))} women, classes {np.bincount(y)}")
 # From film to network
 # --------------------
 # The breast is cut out and turned to one side, the muscle is masked, and each training image is
-# joined by its five other orientations. Masked pixels are blue.
+# joined by its five other orientations. Masked pixels are blue. The film is a synthetic one: those
+# of mini-MIAS may not be shown.
 
 memory = Path(tempfile.gettempdir()) / "featbus-recipes.sqlite"
 recipe = make_recipe("mammogram_svm", memory=memory, **network)
-film = [images[1]]
+film = make_mammograms(2, image_shape=(512, 384), random_state=2).images[1:]
 breast = recipe["breast"].fit_transform(film)
 tissue = recipe["resize"].fit_transform(recipe["muscle"].fit_transform(breast))
 copies, _ = ImageAugmenter(n_copies=5, dihedral=6).fit_resample(tissue, [0])

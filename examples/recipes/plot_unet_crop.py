@@ -1,6 +1,6 @@
 """
-A U-Net, its crops, and four networks
-=====================================
+A U-Net, its crops, and the whole image
+=======================================
 
 :func:`~featbus.recipes.unet_crop` trains a U-Net on the masks of the training part, and shows a
 network the whole image and the crop around the lesion.
@@ -49,7 +49,7 @@ train, test = next(StratifiedGroupKFold(3).split(images, y, groups))
 recipe = make_recipe("unet_crop", **network)
 unet = "features__transformer__lesion__crop__segmenter"
 recipe.set_params(
-    **{f"{unet}__input_size": 96, f"{unet}__epochs": 8, f"{unet}__validation_share": 0}
+    **{f"{unet}__input_size": 96, f"{unet}__epochs": 7, f"{unet}__validation_share": 0}
 )
 with config_context(enable_metadata_routing=True):
     recipe.fit(images[train], y[train], masks=masks[train], groups=groups[train])
@@ -85,7 +85,7 @@ explain(recipe, images[test[-1]], target_names=data.target_names)
 
 whole = make_recipe("unet_crop", **network)
 whole.set_params(features__transformer__lesion="drop")
-scratch = make_recipe("small_cnn").set_params(features__transformer__epochs=5)
+scratch = make_recipe("small_cnn").set_params(features__transformer__epochs=3)
 lines = {}
 for name, pipeline in {"image + crop": recipe, "image": whole, "small CNN": scratch}.items():
     if pipeline is not recipe:
