@@ -39,7 +39,7 @@ from test_io import (
 from featbus import ImageLoader
 from featbus.io import ImageReadError, read_image, read_laterality
 from featbus.io._dicom_file import silence
-from featbus.io._stderr import muted
+from featbus.io._stderr import listen
 from featbus.parameters import InvalidParameterError
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz" / "readers.py"

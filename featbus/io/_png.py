@@ -38,14 +38,21 @@ def read_png(data, limit):
     """
     chunks = _read_chunks(data)
     width, height, depth, color = _check_header(chunks, limit)
-    if any(kind not in _PIXELS for kind, _ in chunks):
-        data = data[:8] + b"".join(chunk for kind, chunk in chunks if kind in _PIXELS)
     transparent = _transparency(chunks, color)
+    colors = _count_colors(chunks)
+    if short := color == _PALETTE and colors < 2**depth:
+        chunks, beyond = _fill_palette(chunks, transparent, colors, 2**depth)
+    if short or any(kind not in _PIXELS for kind, _ in chunks):
+        data = data[:8] + b"".join(chunk for kind, chunk in chunks if kind in _PIXELS)
     image = decode(data, "PNG", cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != (height, width):
         raise ImageReadError(f"the PNG file is decoded to another size than it says. {AGAIN}")
     if color == _GRAY and transparent:
         return _add_opacity(image, int.from_bytes(transparent, "big"), depth)
+    if short:
+        if (image[..., 3] == beyond).any():
+            raise ImageReadError(f"the PNG file has pixels beyond its {colors} colors. {AGAIN}")
+        return image if transparent else image[..., :3]
     return image
 
 
@@ -62,7 +69,7 @@ def _read_chunks(data):
             raise cut_off("PNG", len(data), f"inside a chunk that runs to byte {end}")
         if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise ImageReadError(
-                f"the PNG chunk {kind!r} at byte {start} has a wrong checksum. {AGAIN}"
+                f"the PNG chunk at byte {start} has a wrong checksum. {AGAIN}"
             )
         chunks.append((kind, view[start:end]))
         start = end
@@ -88,13 +95,34 @@ def _check_header(chunks, limit):
 def _transparency(chunks, color):
     """Return what the tRNS chunk has, checked; empty without one."""
     found = [bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"tRNS"]
-    colors = [len(chunk) // 3 - 4 for kind, chunk in chunks if kind == b"PLTE"]
-    lengths = {_GRAY: (2,), _RGB: (6,), _PALETTE: range(1, sum(colors) + 1)}.get(color, ())
+    palette = range(1, _count_colors(chunks) + 1)
+    lengths = {_GRAY: (2,), _RGB: (6,), _PALETTE: palette}.get(color, ())
     if not found:
         return b""
     if len(found) > 1 or len(found[0]) not in lengths:
         raise ImageReadError(f"the PNG file has a wrong tRNS chunk. {AGAIN}")
     return found[0]
+
+
+def _count_colors(chunks):
+    return sum(len(chunk) // 3 - 4 for kind, chunk in chunks if kind == b"PLTE")
+
+
+def _fill_palette(chunks, transparent, count, full):
+    """Give colors beyond the palette, which would be black, an opacity that no other color has."""
+    opacities = transparent.ljust(count, b"\xff")
+    beyond = min({*range(256)} - {*opacities})
+    palette = b"".join(bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"PLTE")
+    added = [
+        (b"PLTE", _as_chunk(b"PLTE" + palette.ljust(3 * full, b"\0"))),
+        (b"tRNS", _as_chunk(b"tRNS" + opacities.ljust(full, bytes([beyond])))),
+    ]
+    others = [chunk for chunk in chunks[1:] if chunk[0] not in (b"PLTE", b"tRNS")]
+    return [chunks[0], *added, *others], beyond
+
+
+def _as_chunk(content):
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
 
 def _add_opacity(image, transparent, depth):
