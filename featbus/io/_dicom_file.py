@@ -17,9 +17,10 @@ from featbus.io._limits import check_size
 _ELEMENTS_BYTES = 1 << 24
 _PIXEL_DATA = 0x7FE00010
 _SIZE = ["Rows", "Columns", "SamplesPerPixel", "BitsAllocated"]
-# Each element or item costs pydicom a few calls, and up to a tenth of a millisecond.
-_READS = 100_000
-_ITEM, _ITEMS = b"\xfe\xff\x00\xe0", 10_000
+# Each element or item costs pydicom a call or two, and up to a tenth of a millisecond each.
+_READS = 30_000
+# Sequences of known length are parsed when they are used; this bounds their elements.
+_VALUE_BYTES, _ITEM, _ITEMS = 1 << 20, b"\xfe\xff\x00\xe0", 10_000
 _LOGGERS = ("pydicom", "pydicom.pixels.decoders.base")
 
 
@@ -62,8 +63,15 @@ class _DeflatedError(Exception):
     """Has the compressed bytes of a deflated file."""
 
 
+class _TooManyError(Exception):
+    pass
+
+
 class _Guard:
-    """A file of which pydicom reads everything at once only to inflate it, without a bound."""
+    """A file from which pydicom cannot read without a bound.
+
+    It reads everything at once only to inflate it.
+    """
 
     reads = 0
 
@@ -72,7 +80,7 @@ class _Guard:
             raise _DeflatedError(super().read())
         self.reads += 1
         if self.reads > _READS:
-            raise _too_many()
+            raise _TooManyError
         return super().read(size)
 
 
@@ -116,9 +124,15 @@ def parse(source, tags, limit, *, force=True, **options):
         return _parse(file, tags, limit, force, options)
     except (ImageReadError, MemoryError):
         raise
-    except Exception:
+    except Exception as error:
         # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
+        reason = f"the DICOM data set cannot be parsed. {AGAIN}"
+        if isinstance(error, _TooManyError) or file.reads > _READS:
+            reason = (
+                "the DICOM file has too many or too long elements beside its pixels. Export the "
+                "image without them."
+            )
+        raise ImageReadError(reason) from None
 
 
 def _parse(file, tags, limit, force, options):
@@ -128,17 +142,11 @@ def _parse(file, tags, limit, force, options):
         except _DeflatedError as error:
             inflated = _Memory(_inflate(error.args[0], limit))
             dataset = dcmread(inflated, force=True, specific_tags=tags, **options)
-    # Sequences of known length are parsed when they are used.
-    values = [element.value for element in dataset.values() if element.tag != _PIXEL_DATA]
-    if any(isinstance(value, bytes) and value.count(_ITEM) > _ITEMS for value in values):
-        raise _too_many()
+    for element in dataset.values():
+        value = element.value if element.tag != _PIXEL_DATA else None
+        if isinstance(value, bytes) and (len(value) > _VALUE_BYTES or value.count(_ITEM) > _ITEMS):
+            raise _TooManyError
     return dataset
-
-
-def _too_many():
-    return ImageReadError(
-        "the DICOM file has too many elements or items of sequences. Export the image without them."
-    )
 
 
 def _inflate(data, limit):
@@ -157,7 +165,7 @@ def _inflate(data, limit):
 
 def _count_bytes(data, limit):
     """Return the bytes of pixels that the first elements of a data set announce."""
-    file = io.BytesIO(data)
+    file = _Memory(data)
     dataset = dcmread(file, force=True, specific_tags=_SIZE, stop_before_pixels=True)
     rows, columns, samples, bits = (int(dataset.get(keyword) or 1) for keyword in _SIZE)
     check_size("DICOM", rows, columns, limit)

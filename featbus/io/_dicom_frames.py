@@ -64,7 +64,7 @@ def check_frame(dataset, syntax, samples, limit):
         _replace(dataset, _decode_runs(frame, rows * columns, samples, allocated // 8))
     elif syntax in _JPEG:
         check_jpeg(frame, limit, size, allocated)
-        if syntax in _BASELINE and dataset.BitsStored == 8:
+        if syntax in _BASELINE and allocated == 8:
             _decode_jpeg(dataset, frame, samples)
     elif match := _CODESTREAM.search(frame):
         _check_codestream(frame[match.start() :], size, limit)
@@ -86,9 +86,7 @@ def _decode_runs(frame, pixels, samples, size):
     if count != samples * size or starts[:count] != sorted(starts[:count]) or starts[0] < 64:
         raise ImageReadError(f"the DICOM file has a wrong header of its run lengths. {AGAIN}")
     ends = [*starts[1:count], len(frame)]
-    planes = [
-        unpack_bits(frame[start:end], pixels, "DICOM") for start, end in zip(starts, ends)
-    ]
+    planes = [unpack_bits(frame[start:end], pixels, "DICOM") for start, end in zip(starts, ends)]
     if size == 1:
         return b"".join(planes)
     values = np.empty((samples, pixels, size), np.uint8)

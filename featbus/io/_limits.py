@@ -1,7 +1,6 @@
 """Bounds on what a file may ask for, checked before anything is decoded."""
 
 import os
-import re
 
 from featbus.io._errors import AGAIN, ImageReadError
 from featbus.parameters import POSITIVE_INTEGER, InvalidParameterError, check_parameters
@@ -12,7 +11,7 @@ _DEFAULT = 178_956_970
 # More pixels, or bytes of pixels, than this never come out of one byte. Deflate: 258 bytes in 2
 # bits. JPEG: 64 pixels in one bit, or in two and with subsampled color. RLE: 128 bytes in 2.
 DEFLATE_RATIO, JPEG_RATIO, RLE_RATIO = 1032, 512, 64
-_PADDING = re.compile(rb"[\0\t\n\r ]*+")
+_PADDING_BYTES = 1 << 20
 
 
 def pixel_limit(max_pixels=None):
@@ -108,14 +107,14 @@ def check_rest(kind, data, end):
     data : bytes-like
         The pixels, with whatever follows them.
     end : int
-        Where they end, according to the header. Only zeros and line ends may follow.
+        Where they end, according to the header. Only zeros and line ends may follow, up to 1 MB.
 
     Raises
     ------
     ImageReadError
         If anything else does.
     """
-    if _PADDING.match(data, end).end() < len(data):
+    if len(data) - end > _PADDING_BYTES or bytes(data[end:]).strip(b"\0\t\n\r "):
         raise ImageReadError(
             f"the {kind} file has {len(data) - end} bytes more than its pixels need, expected none "
             f"but zeros. {AGAIN}"

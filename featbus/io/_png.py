@@ -68,9 +68,7 @@ def _read_chunks(data):
         if end > len(data):
             raise cut_off("PNG", len(data), f"inside a chunk that runs to byte {end}")
         if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageReadError(
-                f"the PNG chunk at byte {start} has a wrong checksum. {AGAIN}"
-            )
+            raise ImageReadError(f"the PNG chunk at byte {start} has a wrong checksum. {AGAIN}")
         chunks.append((kind, view[start:end]))
         start = end
     return chunks
