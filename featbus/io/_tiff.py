@@ -52,7 +52,7 @@ _DEPTHS = {(1, 1), (1, 8), (1, 16), (3, 32), (3, 64)}
 _HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
 _PAGES = 1000  # that are looked at
 # Markers whose colors or orientation would count instead of the tags.
-_OTHER_TAGS = re.compile(
+_MARKERS = re.compile(
     rb"(?<=\xff\xe0..)JFIF|(?<=\xff\xe1..)Exif|(?<=\xff\xee..)Adobe", re.DOTALL
 )
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
