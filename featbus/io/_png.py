@@ -41,7 +41,7 @@ def read_png(data, limit):
     transparent = _transparency(chunks, color)
     colors = _count_colors(chunks)
     if short := color == _PALETTE and colors < 2**depth:
-        chunks, beyond = _fill_palette(chunks, transparent, colors, 2**depth)
+        chunks, other = _fill_palette(chunks, 2**depth)
     if short or any(kind not in _PIXELS for kind, _ in chunks):
         data = data[:8] + b"".join(chunk for kind, chunk in chunks if kind in _PIXELS)
     image = decode(data, "PNG", cv2.IMREAD_UNCHANGED)
@@ -49,10 +49,8 @@ def read_png(data, limit):
         raise ImageReadError(f"the PNG file is decoded to another size than it says. {AGAIN}")
     if color == _GRAY and transparent:
         return _add_opacity(image, int.from_bytes(transparent, "big"), depth)
-    if short:
-        if (image[..., 3] == beyond).any():
-            raise ImageReadError(f"the PNG file has pixels beyond its {colors} colors. {AGAIN}")
-        return image if transparent else image[..., :3]
+    if short and cv2.inRange(image, (other,) * 3 + (0,), (other,) * 3 + (255,)).any():
+        raise ImageReadError(f"the PNG file has pixels beyond its {colors} colors. {AGAIN}")
     return image
 
 
@@ -106,21 +104,16 @@ def _count_colors(chunks):
     return sum(len(chunk) // 3 - 4 for kind, chunk in chunks if kind == b"PLTE")
 
 
-def _fill_palette(chunks, transparent, count, full):
-    """Give colors beyond the palette, which would be black, an opacity that no other color has."""
-    opacities = transparent.ljust(count, b"\xff")
-    beyond = min({*range(256)} - {*opacities})
+def _fill_palette(chunks, size):
+    """Make colors beyond the palette, which would be black, a gray that it does not have."""
     palette = b"".join(bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"PLTE")
-    added = [
-        (b"PLTE", _as_chunk(b"PLTE" + palette.ljust(3 * full, b"\0"))),
-        (b"tRNS", _as_chunk(b"tRNS" + opacities.ljust(full, bytes([beyond])))),
-    ]
-    others = [chunk for chunk in chunks[1:] if chunk[0] not in (b"PLTE", b"tRNS")]
-    return [chunks[0], *added, *others], beyond
-
-
-def _as_chunk(content):
-    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    used = {palette[start : start + 3] for start in range(0, len(palette), 3)}
+    gray = next(level for level in range(256) if bytes([level] * 3) not in used)
+    content = b"PLTE" + palette.ljust(3 * size, bytes([gray]))
+    checksum = struct.pack(">I", zlib.crc32(content))
+    filled = b"PLTE", struct.pack(">I", 3 * size) + content + checksum
+    others = [chunk for chunk in chunks[1:] if chunk[0] != b"PLTE"]
+    return [chunks[0], filled, *others], gray
 
 
 def _add_opacity(image, transparent, depth):

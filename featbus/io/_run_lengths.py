@@ -15,7 +15,7 @@ def unpack_bits(data, size, kind):
 
     Parameters
     ----------
-    data : bytes
+    data : bytes-like
         The run lengths, and up to one byte of padding.
     size : int
         Number of bytes that come out.
@@ -24,7 +24,7 @@ def unpack_bits(data, size, kind):
 
     Returns
     -------
-    bytes
+    memoryview
         The pixels.
 
     Raises
@@ -34,14 +34,14 @@ def unpack_bits(data, size, kind):
     """
     check_ratio(kind, size, len(data), RLE_RATIO)
     for part in (data, data[:-1]):
+        marked = b"".join((part, bytes([len(_MARK) - 1]), _MARK))
         try:
-            marked = part + bytes([len(_MARK) - 1]) + _MARK
-            shape = (size + len(_MARK), 1)
-            pixels = Image.frombytes("L", shape, marked, "packbits", "L").tobytes()
+            image = Image.frombytes("L", (size + len(_MARK), 1), marked, "packbits", "L")
         except ValueError:
             continue
+        pixels = image.tobytes()
         if pixels.endswith(_MARK):
-            return pixels[:size]
+            return memoryview(pixels)[:size]
     raise ImageReadError(
         f"the {kind} file has run lengths for other than the expected {size} bytes of pixels. "
         f"{AGAIN}"

@@ -52,9 +52,7 @@ _DEPTHS = {(1, 1), (1, 8), (1, 16), (3, 32), (3, 64)}
 _HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
 _PAGES = 1000  # that are looked at
 # Markers whose colors or orientation would count instead of the tags.
-_MARKERS = re.compile(
-    rb"(?<=\xff\xe0..)JFIF|(?<=\xff\xe1..)Exif|(?<=\xff\xee..)Adobe", re.DOTALL
-)
+_MARKERS = re.compile(rb"(\xff[\xe0\xe1\xee]..)(?:JFIF|Exif|Adob)", re.DOTALL)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -258,7 +256,7 @@ def _decode_jpeg(segment, page, rows, limit):
     transform = page.get(_Tag.PHOTOMETRIC) == _YCBCR
     adobe = struct.pack(">4sH5sHHHB", b"\xff\xd8\xff\xee", 14, b"Adobe", 100, 0, 0, transform)
     tables = bytes(page.tags.get(_Tag.JPEG_TABLES, np.zeros(0, "u1")))[2:-2]
-    content = _MARKERS.sub(lambda name: bytes(len(name[0])), tables + bytes(segment[2:]))
+    content = _MARKERS.sub(rb"\1none", tables + bytes(segment[2:]))
     image = read_jpeg(adobe + content, limit)
     height, width = page.block
     sizes = [(least, width, page.samples) for least in (rows, height)]

@@ -64,7 +64,7 @@ def _inflate(segments, row, least, most):
 
 def _unpack_bits(segments, row, least, most):
     parts = zip(segments, least)
-    return bytearray().join(unpack_bits(bytes(part), rows * row, "TIFF") for part, rows in parts)
+    return bytearray().join(unpack_bits(part, rows * row, "TIFF") for part, rows in parts)
 
 
 def _unpack_lzw(segments, row, least, most):
