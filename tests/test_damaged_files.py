@@ -341,6 +341,13 @@ def test_empty_directories_of_a_tiff(fails):
     fails(b"II*\0" + struct.pack("<I", 8) + chain, "TIFF file are incomplete or contradict")
 
 
+def test_a_tag_that_comes_twice(fails):
+    data = bytearray(tiff(GRAY8, tile=(16, 16)))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<H", data, file.pages[0].tags["Compression"].offset, 323)
+    fails(bytes(data), "TIFF file are incomplete or contradict")
+
+
 def test_very_many_pages(fails):
     page = [(256, 4, 1, 3), (257, 4, 1, 3)]
     size = 6 + 12 * len(page)

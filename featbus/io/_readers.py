@@ -81,8 +81,10 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
     of a patient are never read. After damage, such an element can hold a name: no error quotes
     one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
 
-    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, of TIFF
-    pixels other than Deflate, or of BMP or PGM pixels, cannot be detected.
+    Damage is detected by checksums, by numbers of pixels, and by what libjpeg reports, the latter
+    only where the C library is glibc. Changes in place of compressed JPEG data, of TIFF pixels
+    other than Deflate, or of BMP or PGM pixels, cannot be detected if they decode to as many.
+    Pixels beyond those that the header announces are an error unless they are zeros.
 
     References
     ----------

@@ -27,7 +27,7 @@ def read_directories(data, tags):
     Raises
     ------
     ValueError or struct.error
-        If the directories are not inside the file, overlap or have no end.
+        If the directories are not inside the file, overlap, have no end or contain a tag twice.
     """
     order = {b"II": "<", b"MM": ">"}[bytes(data[:2])]
     big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
@@ -44,6 +44,8 @@ def read_directories(data, tags):
         if not count or seen > len(data):
             raise ValueError("its directories are empty or overlap")
         found = np.flatnonzero(np.isin(entries["tag"], tags))
+        if len(np.unique(entries["tag"][found])) < len(found):
+            raise ValueError("a tag comes twice")
         values = start + entry.itemsize * (found + 1)
         yield dict(
             _read_value(data, order, word, int(end), item)
