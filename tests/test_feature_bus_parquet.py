@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 from featbus import LBP, FeatureBus, FeatureStore
 from featbus.bus import FingerprintError, digest_image
 from featbus.files import written_whole
+from featbus.images import ImageError
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] is not installed")
 
@@ -332,8 +333,14 @@ def test_images_without_a_row(bus, paths, directory):
     assert frame["digest"].isna().to_numpy().nonzero()[0].tolist() == [2]
     good = frame["error"].isna()
     np.testing.assert_array_equal(frame.loc[good, "mean"], bus.transform(paths)[:, 0])
-    bus.to_parquet(images, directory, partition_size=5)
-    assert bus.errors_ == []
+    errors = [str(error) for error in bus.errors_]
+    with pytest.warns(UserWarning, match="2 of 14 images gave no row but NaN.*image 2"):
+        bus.to_parquet(images, directory, partition_size=5)  # nothing is computed
+    assert [str(error) for error in bus.errors_] == errors
+    (directory / "part-000001.parquet").unlink()
+    with pytest.raises(ImageError, match="image 2 .*there is no such file"):
+        bus.set_params(on_error="raise").to_parquet(images, directory, partition_size=5)
+    assert not (directory / "part-000001.parquet").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")

@@ -506,11 +506,13 @@ def test_attributes_of_subclasses_count():
 def test_the_output_of_a_step_counts_for_the_next():
     plain = make_pipeline(LBP(), FunctionTransformer(double))
     tables = make_pipeline(LBP().set_output(transform="pandas"), FunctionTransformer(double))
-    last = make_pipeline(LBP(), FunctionTransformer(double).set_output(transform="pandas"))
-    assert fingerprint(plain) == fingerprint(last) != fingerprint(tables)
-    before = fingerprint(plain)
-    with config_context(transform_output="pandas"):
-        assert fingerprint(plain) != before
+    assert fingerprint(plain) != fingerprint(tables)
+    for wrap in (make_pipeline, FrozenEstimator, Wrapping):
+        assert fingerprint(wrap(LBP())) != fingerprint(wrap(LBP().set_output(transform="pandas")))
+    for transformer in (plain, Wrapping(LBP()), FunctionTransformer(double)):
+        before = fingerprint(transformer)
+        with config_context(transform_output="pandas"):
+            assert fingerprint(transformer) != before
 
 
 def test_a_file_that_code_names_counts(tmp_path):

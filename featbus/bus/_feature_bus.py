@@ -33,24 +33,21 @@ def _check_stateless(fitted):
     """Raise if a step of one's own has learned something from the first image alone."""
     for _, step in steps_of(fitted):
         _check_stateless(step)
-    cls = type(fitted)
-    fit, tags = (_owner(cls, name) for name in ("fit", "__sklearn_tags__"))
-    learned = sorted(name for name in getattr(fitted, "__dict__", {}) if name.endswith("_"))
-    if (
-        learned
-        and isinstance(fitted, ImageEstimator)
-        and package(tags) == "featbus" != package(fit)
-    ):
+    if not isinstance(fitted, ImageEstimator):
+        return
+    fit, tags = (_package_of(fitted, name) for name in ("fit", "__sklearn_tags__"))
+    learned = sorted(name for name in vars(fitted) if name.endswith("_"))
+    if learned and tags == "featbus" != fit:
         raise InvalidParameterError(
-            f"transformer contains a {cls.__name__}, whose fit sets {learned[0]}, but whose tag "
-            "requires_fit is False, so that it would learn from the first image alone. Set the "
+            f"transformer contains a {type(fitted).__name__}, whose fit sets {learned[0]}, but whose "
+            "tag requires_fit is False, so that it would learn from the first image alone. Set the "
             "tag in __sklearn_tags__ to True."
         )
 
 
-def _owner(cls, name):
-    """Return the class that an attribute of a class is defined in."""
-    return next(base for base in cls.__mro__ if name in vars(base))
+def _package_of(estimator, name):
+    """Return the package that a method of an estimator is defined in."""
+    return package(next(base for base in type(estimator).__mro__ if name in vars(base)))
 
 
 class FeatureBus(ImageEstimator):
