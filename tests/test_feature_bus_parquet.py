@@ -325,6 +325,7 @@ def test_images_without_a_row(bus, paths, directory):
     assert len(caught) == 1
     assert [failure.index for failure in bus.errors_] == [2, 13]
     assert [failure.path for failure in bus.errors_] == ["no/such/file.png", None]
+    errors = [str(error) for error in bus.errors_]
     frame = pd.read_parquet(directory)
     assert np.flatnonzero(frame["error"].notna()).tolist() == [2, 13]
     assert frame["mean"].isna().to_numpy().nonzero()[0].tolist() == [2, 13]
@@ -333,7 +334,6 @@ def test_images_without_a_row(bus, paths, directory):
     assert frame["digest"].isna().to_numpy().nonzero()[0].tolist() == [2]
     good = frame["error"].isna()
     np.testing.assert_array_equal(frame.loc[good, "mean"], bus.transform(paths)[:, 0])
-    errors = [str(error) for error in bus.errors_]
     with pytest.warns(UserWarning, match="2 of 14 images gave no row but NaN.*image 2"):
         bus.to_parquet(images, directory, partition_size=5)  # nothing is computed
     assert [str(error) for error in bus.errors_] == errors

@@ -39,9 +39,8 @@ def _check_stateless(fitted):
     learned = sorted(name for name in vars(fitted) if name.endswith("_"))
     if learned and tags == "featbus" != fit:
         raise InvalidParameterError(
-            f"transformer contains a {type(fitted).__name__}, whose fit sets {learned[0]}, but whose "
-            "tag requires_fit is False, so that it would learn from the first image alone. Set the "
-            "tag in __sklearn_tags__ to True."
+            f"{type(fitted).__name__} sets {learned[0]} in fit, but its tag requires_fit is False: "
+            "it would learn from the first image alone. Set the tag to True in __sklearn_tags__."
         )
 
 

@@ -157,7 +157,10 @@ def _feed_global(walk, value, name, names, where):
 def _is_released_object(walk, value, name):
     """Update with the name of an object of an installed package, such as a distribution."""
     module = type(value).__module__
-    if isinstance(value, (types.ModuleType, type)) or look_up(module, name) is not value:
+    # Anybody may add to the built-in names.
+    if isinstance(value, (types.ModuleType, type)) or module == "builtins":
+        return False
+    if look_up(module, name) is not value:
         return False
     release = find_release(module)
     if release is not None:
