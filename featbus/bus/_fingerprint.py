@@ -65,7 +65,8 @@ def fingerprint(transformer):
     try:
         readers = "featbus", _READER_VERSION, find_release("cv2")
         output = get_config()["transform_output"]
-        walk.feed((*readers, output, transformer), where=type(transformer).__name__)
+        walk.feed((*readers, output), "settings")
+        walk.feed(transformer, type(transformer).__name__)
     except (FingerprintError, InvalidParameterError, NotFittedError, OSError, ImportError):
         raise
     except RecursionError as error:
@@ -126,6 +127,8 @@ def _feed_object(walk, value, where):
         ) from error
     if isinstance(reduced, str):
         return _feed_named(walk, value, reduced, where)
+    if isinstance(state, tuple) and not hasattr(value, "__setstate__"):  # of a class with slots
+        state = {**(state[0] or {}), **(state[1] or {})}
     state = sorted_by_name(state) if type(state) is dict else state
     walk.feed((type(value), make, arguments), where)
     # Attributes are fed here, so that messages name them.
