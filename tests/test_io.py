@@ -161,6 +161,9 @@ EXACT = {
     "pgm plain 16": (b"P2 3 2 65535 0 256 20 30 40 65535", HAND16),
     "pgm": (b"P5 17 13 255\n" + GRAY8.tobytes(), GRAY8),
     "pgm comments": (b"P5\n# a\n#b\n17 # c\n13\n#\n255\n" + GRAY8.tobytes(), GRAY8),
+    "pgm comments among the pixels": (P2.replace("30", "#a 7\n30").encode(), HAND8),
+    "pgm carriage return before 10": (b"P5 2 1 255\r\n\7", np.array([[10, 7]], np.uint8)),
+    "pgm plain, leading zeros": (b"P2 2 1 255 0000000000007 008", np.array([[7, 8]], np.uint8)),
     "pgm dos lines": (b"P5\r\n17 13\r\n255\r\n" + GRAY8.tobytes(), GRAY8),
     "pgm trailing line end": (b"P5 17 13 255\n" + GRAY8.tobytes() + b"\n", GRAY8),
     "pgm 16": (b"P5 17 13 65535\n" + GRAY16.astype(">u2").tobytes(), GRAY16),
@@ -344,7 +347,7 @@ def test_empty_file(fails):
 @pytest.mark.parametrize("name", ["text.png", "text.dcm", "text"])
 def test_unknown_content(name, fails):
     message = fails(b"Hello, world!", "unknown content", name)
-    assert "b'Hell'" in message
+    assert "Hell" not in message  # it may be the name of a patient
     assert "PNG, JPEG, TIFF, BMP, PGM" in message
 
 
@@ -518,7 +521,7 @@ def test_run_length_bmp(fails):
         (b"P5 99999999 99999999 255 ...", "99999999 x 99999999 pixels, expected at most"),
         (b"P5 3 2 255 .....", "5 values, expected 6"),
         (b"P5 3 2 65535 ...........", "5 values, expected 6"),
-        (b"P5 3 2 255 ......P5 3 2 255 ......", "23 values, expected 6"),
+        (b"P5 3 2 255 ......P5 3 2 255 ......", "17 bytes more than its pixels need"),
         (b"P5 3 2 7 \1\2\3\4\5\x08", "value 8, expected at most 7"),
         (b"P2 3 2 255 1 2 3 4 5", "5 values, expected 6"),
         (b"P2 3 2 255 1 2 3 4 5 6 7", "7 values, expected 6"),
@@ -922,7 +925,7 @@ def test_truncated_pixel_data(fails):
 def test_multi_frame(fails):
     stack = np.concatenate([GRAY8, GRAY8])
     data = dicom(stack, NumberOfFrames=2, Rows=13)
-    fails(data, r"contains 2 frames .*expected one picture.*pydicom\.pixels\.iter_pixels")
+    fails(data, r"contains several frames .*expected one picture.*pydicom\.pixels\.iter_pixels")
 
 
 def test_multi_frame_without_the_number_of_frames(fails):
@@ -972,7 +975,7 @@ def test_no_pixels(fails):
         ({"RescaleSlope": 0}, "Rescale Slope 0"),
         ({"WindowCenter": 5, "WindowWidth": 0}, "a Window Width that is too small"),
         ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "unknown VOI LUT"),
-        ({"VOILUTSequence": lut(0, [0, 256], 8)}, "entry 256"),
+        ({"VOILUTSequence": lut(0, [0, 256], 8)}, "entry of more than their bits"),
         ({"VOILUTSequence": [Dataset()]}, "LUTDescriptor|VOI"),
         ({"PhotometricInterpretation": "HSV"}, "interpretation HSV"),
         ({"PhotometricInterpretation": None}, "lacks PhotometricInterpretation"),
@@ -985,7 +988,7 @@ def test_wrong_elements(elements, message, fails):
 def test_a_look_up_table_with_too_few_entries(fails):
     table = lut(0, [1, 2, 3, 4], 16)
     table[0].LUTDescriptor = [400, 0, 16]
-    fails(dicom(GRAY16, VOILUTSequence=table), "fewer than its 400 entries")
+    fails(dicom(GRAY16, VOILUTSequence=table), "fewer entries than it says")
 
 
 SECRETS = ("ROSSI", "MARIA", "19570321", "ID-4711", "Firenze")

@@ -61,6 +61,17 @@ def test_hostile_weights(make, message, tmp_path):
         deep.fit_transform(IMAGES)
 
 
+@pytest.mark.parametrize(("make", "message"), HOSTILE)
+def test_an_empty_archive_at_the_end_does_not_hide_an_hdf5_file(make, message, tmp_path):
+    path = tmp_path / "hostile.weights.h5"
+    make(path)
+    with path.open("ab") as file:
+        file.write(b"PK\5\6" + bytes(18))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ValueError, match=message):
+        check_weights_file(path)
+
+
 def test_other_files_are_left_to_keras(tmp_path):
     path = tmp_path / "text.weights.h5"
     path.write_text("text")

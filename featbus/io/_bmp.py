@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from featbus.io._errors import AGAIN, ImageReadError, cut_off
-from featbus.io._limits import check_size
+from featbus.io._limits import check_rest, check_size
 
 _HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes; 12 and 64 are of OS/2
 _WITH_MASKS = (3, 6)
@@ -66,6 +66,8 @@ def _read(data, limit):
             f"{14 + header} bytes. {AGAIN}"
         )
     rows = _read_rows(data, offset, abs(height), (width * bits + 31) // 32 * 4)
+    if header != 124:  # after which a color profile may follow the pixels
+        check_rest("BMP", data, offset + rows.size)
     if bits <= 8:
         palette = _read_palette(data[:offset], header, colors or 2**bits)
         image = _look_up(_unpack(rows, width, bits), palette)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._stderr import muted
+from featbus.io._stderr import listen
 
 _TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 
@@ -29,17 +29,16 @@ def decode(data, kind, flags):
     Raises
     ------
     ImageReadError
-        If OpenCV cannot decode the file.
+        If OpenCV cannot decode the file, or a library that it uses reports damage.
     """
     try:
-        with muted():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image, damaged = listen(cv2.imdecode, np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None
-    if image is None:
+    if image is None or damaged:
         raise ImageReadError(
-            f"OpenCV cannot decode the {kind} file. {AGAIN} If other programs show it: save it as "
-            "PNG."
+            f"OpenCV cannot decode the {kind} file without errors. {AGAIN} If other programs show "
+            "it: save it as PNG."
         )
     if image.ndim == 2:
         return image

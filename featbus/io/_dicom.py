@@ -16,6 +16,7 @@ from featbus.io._errors import AGAIN, ImageReadError, several
 from featbus.io._limits import check_size
 
 _REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
+_NUMBERS = (*_REQUIRED[:4], "HighBit", "PixelRepresentation", "SamplesPerPixel")
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _TAGS = [
     *_REQUIRED,
@@ -42,6 +43,8 @@ _TAGS = [
 _GRAYS = ("MONOCHROME1", "MONOCHROME2")
 _OTHER_KINDS = ("HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_PALETTE = "PALETTE COLOR"
+_KINDS = (*_GRAYS, *_COLORS, _PALETTE)
 
 _LIBJPEG = "python-gdcm, or pylibjpeg with pylibjpeg-libjpeg (the latter under the GPL)"
 _OPENJPEG = "pylibjpeg with pylibjpeg-openjpeg"
@@ -107,8 +110,8 @@ def read_dicom(data, *, voi_lut, limit):
     with silence():
         dataset = parse(data, _TAGS, limit)
         try:
-            _check(dataset, limit)
-            return _render(_decode(dataset, limit), dataset, voi_lut)
+            samples = _check(dataset, limit)
+            return _render(_decode(dataset, samples, limit), dataset, voi_lut)
         except (ImageReadError, MemoryError):
             raise
         except Exception:  # pydicom raises errors of any type on wrong values, and quotes them
@@ -119,7 +122,7 @@ def read_dicom(data, *, voi_lut, limit):
 
 
 def _check(dataset, limit):
-    """Refuse a data set without pixels, with several frames, or whose elements contradict."""
+    """Refuse data sets with several frames, or without sense; return the samples per pixel."""
     if not dataset.get("PixelData"):
         raise ImageReadError(
             "the DICOM file has no pixel data: it is truncated, or a report, a directory or the "
@@ -128,21 +131,34 @@ def _check(dataset, limit):
     missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) in (None, "")]
     if missing:
         raise ImageReadError(f"the DICOM file lacks {', '.join(missing)}. {AGAIN}")
-    if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        raise several(frames, "frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
-    check_size("DICOM", int(dataset.Rows), int(dataset.Columns), limit)
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        # The number is not quoted: after damage, it may be a date.
+        raise several("several", "frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
+    numbers = [dataset.get(keyword) for keyword in _NUMBERS]
+    if not all(type(number) is int for number in numbers if number not in (None, "")):
+        raise TypeError("text instead of a number")
+    check_size("DICOM", dataset.Rows, dataset.Columns, limit)
+    allocated, stored = dataset.BitsAllocated, dataset.BitsStored
     high = dataset.get("HighBit")
-    high = stored - 1 if high in (None, "") else int(high)
+    high = stored - 1 if high in (None, "") else high
     if allocated not in (1, 8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
         raise ImageReadError(
             f"the DICOM file has {allocated} bits allocated, {stored} stored and the high bit "
             f"{high}, expected 1, 8, 16 or 32 allocated, as many or fewer stored, and the high bit "
             f"one less. Correct these elements, or export the image again."
         )
+    samples = dataset.get("SamplesPerPixel") or 1
+    kind = dataset.PhotometricInterpretation
+    expected = 1 if kind in (*_GRAYS, _PALETTE) else 3
+    if samples not in (1, 3) or (kind in _KINDS and samples != expected):
+        raise ImageReadError(
+            f"the DICOM file has {samples} samples per pixel, expected {expected} for its "
+            f"photometric interpretation. {AGAIN}"
+        )
+    return samples
 
 
-def _decode(dataset, limit):
+def _decode(dataset, samples, limit):
     """Return the stored pixels in native byte order, color as RGB."""
     syntax = _transfer_syntax(dataset)
     packages = _PACKAGES.get(syntax)
@@ -156,7 +172,7 @@ def _decode(dataset, limit):
         raise ImageReadError(
             f"no installed package decodes its DICOM transfer syntax, {name}. {remedy}."
         )
-    check_frame(dataset, syntax, limit)
+    check_frame(dataset, syntax, samples, limit)
     try:
         stored = pixel_array(dataset)
     except MemoryError:
@@ -204,14 +220,14 @@ def _render(stored, dataset, voi_lut):
                 f"rescales them to NaN. {AGAIN}"
             )
         return image
-    if kind == "PALETTE COLOR":
+    if kind == _PALETTE:
         return _map_levels(lambda levels: _palette(levels, dataset), stored)
     if kind in _COLORS and stored.dtype.kind == "u":
         bits = dataset.BitsStored
         if bits in (8, 16):
             return stored.astype(f"u{bits // 8}", copy=False)
         return np.divide(stored, 2**bits - 1, dtype=np.float32)
-    kind = kind if kind in (*_GRAYS, *_COLORS, *_OTHER_KINDS) else "of no known name"
+    kind = kind if kind in (*_KINDS, *_OTHER_KINDS) else "of no known name"
     raise ImageReadError(
         f"the DICOM file has the photometric interpretation {kind} and {stored.dtype} pixels, "
         f"expected MONOCHROME1, MONOCHROME2, PALETTE COLOR or unsigned {', '.join(_COLORS)}. "

@@ -7,73 +7,80 @@ import warnings
 import zlib
 from contextlib import contextmanager
 
-from pydicom import dcmread
+import numpy as np
+from pydicom import dcmread, misc
 
 from featbus.io._errors import AGAIN, ImageReadError
 from featbus.io._limits import check_size
 
 # What a deflated file may have beside its pixels.
 _ELEMENTS_BYTES = 1 << 24
+_PIXEL_DATA = 0x7FE00010
 _SIZE = ["Rows", "Columns", "SamplesPerPixel", "BitsAllocated"]
+# Each element or item costs pydicom a call or two, and up to a tenth of a millisecond each.
+_READS = 30_000
+# Sequences of known length are parsed when they are used; this bounds their elements.
+_VALUE_BYTES, _ITEM, _ITEMS = 1 << 20, b"\xfe\xff\x00\xe0", 10_000
 _LOGGERS = ("pydicom", "pydicom.pixels.decoders.base")
 
 
-class _Silence:
-    """Warnings and log records of pydicom are dropped while any thread reads a file.
+class _Silence(threading.local):
+    """Warnings and log records of pydicom are dropped in a thread that reads a file.
 
-    They quote values, and after damage any value can be the name of a patient. `warnings` has one
-    state for all threads: the first reader changes it, and the last one restores it.
+    They quote values, and after damage any value can be the name of a patient. All warnings of
+    pydicom come from one function, whose module gets this object for the module `warnings`: the
+    state of `warnings` itself is one for all threads.
     """
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._readers = 0
-        self._warnings = None
+    reading = False
 
     @contextmanager
     def __call__(self):
-        self._enter()
+        before, self.reading = self.reading, True
         try:
-            yield
+            with np.errstate(all="ignore"):
+                yield
         finally:
-            self._leave()
+            self.reading = before
 
-    def _enter(self):
-        with self._lock:
-            if not self._readers:
-                self._warnings = warnings.catch_warnings()
-                self._warnings.__enter__()
-                warnings.simplefilter("ignore")
-                for name in _LOGGERS:
-                    logging.getLogger(name).addFilter(_is_below_warning)
-            self._readers += 1
+    def warn(self, message, category=None, stacklevel=1):
+        """Warn as `warnings.warn` does, unless this thread reads."""
+        if not self.reading:
+            warnings.warn(message, category, stacklevel + 1)
 
-    def _leave(self):
-        with self._lock:
-            self._readers -= 1
-            if not self._readers:
-                self._warnings.__exit__(None, None, None)
-                for name in _LOGGERS:
-                    logging.getLogger(name).removeFilter(_is_below_warning)
-
-
-def _is_below_warning(record):
-    return record.levelno < logging.WARNING
+    def filter(self, record):
+        """Tell whether a log record is passed on."""
+        return not self.reading or record.levelno < logging.WARNING
 
 
 silence = _Silence()
+misc.warnings = silence
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(silence)
 
 
 class _DeflatedError(Exception):
     """Has the compressed bytes of a deflated file."""
 
 
+class _TooManyError(Exception):
+    pass
+
+
 class _Guard:
-    """A file of which pydicom reads everything at once only to inflate it, without a bound."""
+    """A file from which pydicom cannot read without a bound.
+
+    It reads everything at once only to inflate it.
+    """
+
+    reads = 0
 
     def read(self, size=-1, /):
         if size is None or size < 0:
             raise _DeflatedError(super().read())
+        self.reads += 1
+        if self.reads > _READS:
+            raise _TooManyError
         return super().read(size)
 
 
@@ -117,18 +124,29 @@ def parse(source, tags, limit, *, force=True, **options):
         return _parse(file, tags, limit, force, options)
     except (ImageReadError, MemoryError):
         raise
-    except Exception:
+    except Exception as error:
         # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
+        reason = f"the DICOM data set cannot be parsed. {AGAIN}"
+        if isinstance(error, _TooManyError) or file.reads > _READS:
+            reason = (
+                "the DICOM file has too many or too long elements beside its pixels. Export the "
+                "image without them."
+            )
+        raise ImageReadError(reason) from None
 
 
 def _parse(file, tags, limit, force, options):
     with file:
         try:
-            return dcmread(file, force=force, specific_tags=tags, **options)
+            dataset = dcmread(file, force=force, specific_tags=tags, **options)
         except _DeflatedError as error:
-            inflated = io.BytesIO(_inflate(error.args[0], limit))
-            return dcmread(inflated, force=True, specific_tags=tags, **options)
+            inflated = _Memory(_inflate(error.args[0], limit))
+            dataset = dcmread(inflated, force=True, specific_tags=tags, **options)
+    for element in dataset.values():
+        value = element.value if element.tag != _PIXEL_DATA else None
+        if isinstance(value, bytes) and (len(value) > _VALUE_BYTES or value.count(_ITEM) > _ITEMS):
+            raise _TooManyError
+    return dataset
 
 
 def _inflate(data, limit):
@@ -147,7 +165,7 @@ def _inflate(data, limit):
 
 def _count_bytes(data, limit):
     """Return the bytes of pixels that the first elements of a data set announce."""
-    file = io.BytesIO(data)
+    file = _Memory(data)
     dataset = dcmread(file, force=True, specific_tags=_SIZE, stop_before_pixels=True)
     rows, columns, samples, bits = (int(dataset.get(keyword) or 1) for keyword in _SIZE)
     check_size("DICOM", rows, columns, limit)

@@ -40,8 +40,7 @@ def read_table(values, item, signed, dataset):
     entries = _entries(item.LUTData, count, dataset.original_encoding[1])
     if entries.max() >= 2**bits:
         raise ImageReadError(
-            f"the LUT Data of the DICOM file have the entry {entries.max()}, more than their "
-            f"{bits} bits hold. {CORRECT}"
+            f"the LUT Data of the DICOM file have an entry of more than their bits. {CORRECT}"
         )
     return entries[index_table(values, first, count or 2**16, signed)], bits
 
@@ -57,7 +56,7 @@ def _entries(data, count, little_endian):
         entries = entries.astype("<u2").view("u1")
     if len(entries) < count:
         raise ImageReadError(
-            f"a look-up table of the DICOM file has fewer than its {count} entries. {CORRECT}"
+            f"a look-up table of the DICOM file has fewer entries than it says. {CORRECT}"
         )
     return entries[:count]
 
@@ -135,7 +134,7 @@ def _expand(data, count, bits, little_endian):
         start += 6 if bits == 8 else 4
     if len(table) != count:
         raise ImageReadError(
-            f"a segmented palette of the DICOM file has {len(table)} entries, expected {count}. "
+            f"a segmented palette of the DICOM file has another number of entries than it says. "
             f"{CORRECT}"
         )
     return np.array(table, np.uint16)

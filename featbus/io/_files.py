@@ -4,6 +4,10 @@ import os
 import stat
 
 from featbus.io._errors import AGAIN, ImageReadError
+from featbus.io._limits import VARIABLE
+
+# RGBA in double precision, and room for what is not pixels.
+_PIXEL, _OTHERS = 32, 1 << 26
 
 
 def open_file(path):
@@ -59,13 +63,42 @@ def _unreadable(error):
     )
 
 
-def read_bytes(path):
-    """Read a regular file.
+def read_head(file, size):
+    """Read the first bytes of an open file.
 
     Parameters
     ----------
-    path : str
-        The file.
+    file : file
+        The file, binary; its position is 0 afterwards.
+    size : int
+        How many.
+
+    Returns
+    -------
+    bytes
+        As many, or fewer.
+
+    Raises
+    ------
+    ImageReadError
+        If it cannot be read, or is empty.
+    """
+    head = _read(file.raw, size)  # past the buffer, so that the rest is not copied once more
+    file.raw.seek(0)
+    if not head:
+        raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
+    return head
+
+
+def read_bytes(file, limit):
+    """Read all of an open file.
+
+    Parameters
+    ----------
+    file : file
+        The file, binary.
+    limit : int
+        The number of pixels that are allowed.
 
     Returns
     -------
@@ -75,13 +108,19 @@ def read_bytes(path):
     Raises
     ------
     ImageReadError
-        If it cannot be read, or is empty.
+        If it cannot be read, or is larger than an image of so many pixels.
     """
-    with open_file(path) as file:
-        try:
-            data = file.read()
-        except OSError as error:
-            raise _unreadable(error) from error
-    if not data:
-        raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
-    return data
+    size, most = os.fstat(file.fileno()).st_size, limit * _PIXEL + _OTHERS
+    if size > most:
+        raise ImageReadError(
+            f"the file has {size} bytes, expected at most {most} for {limit} pixels. If it is an "
+            f"image: raise the limit, max_pixels of ImageLoader or {VARIABLE}."
+        )
+    return _read(file)
+
+
+def _read(file, size=-1):
+    try:
+        return file.read(size)
+    except OSError as error:
+        raise _unreadable(error) from error

@@ -7,13 +7,15 @@ import cv2
 
 from featbus.io._decoding import decode
 from featbus.io._errors import AGAIN, ImageReadError, cut_off, several
-from featbus.io._limits import JPEG_RATIO, check_ratio, check_size
+from featbus.io._limits import JPEG_RATIO, check_ratio, check_rest, check_size
 from featbus.io._tags import read_directories, read_orientation, turn_upright
 
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
-_SCAN, _APP1, _APP2 = 0xDA, 0xE1, 0xE2
-# In compressed data, FF is followed by 00 or a restart marker D0..D7; anything else ends the scan.
-_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_LS = 0xF7
+_FRAMES = {*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
+_END, _SCAN, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+# In compressed data, FF is followed by 00, in JPEG-LS by less than 80, or by a restart marker
+# D0..D7; other markers end the scan.
+_SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _NUMBER_OF_IMAGES = 0xB001
 # Encoders write about 10 scans. Each costs a pass over all pixels, and needs few bytes.
 _SCANS, _SCANNED_PIXELS = 16, 10**9
@@ -45,8 +47,8 @@ def read_jpeg(data, limit):
     return turn_upright(decode(data, "JPEG", flags), orientation)
 
 
-def check_jpeg(data, limit, expected=None):
-    """Check the structure of a JPEG file; its compressed data are not decoded.
+def check_jpeg(data, limit, expected=None, bits=8):
+    """Check the structure of a JPEG or JPEG-LS file; its compressed data are not decoded.
 
     Parameters
     ----------
@@ -55,8 +57,10 @@ def check_jpeg(data, limit, expected=None):
     limit : int
         The number of pixels that are allowed.
     expected : tuple of int or None, default=None
-        Height, width and number of channels that it must have, in any precision. None: 1 or 3
-        channels of 8 bits.
+        Height, width and number of channels that it must have, with nothing but zeros after its
+        end. None: 1 or 3 channels of 8 bits.
+    bits : int, default=8
+        The largest precision, if `expected` is given.
 
     Returns
     -------
@@ -71,15 +75,18 @@ def check_jpeg(data, limit, expected=None):
     size, scans, orientation = None, 0, 1
     for marker, segment in _segments(data):
         if marker in _FRAMES:
-            size = _check_frame(segment, expected)
+            size = _check_frame(segment, expected, bits)
             check_size("JPEG", *size[:2], limit)
-            check_ratio("JPEG", size[0] * size[1], len(data), JPEG_RATIO)
+            if marker != _LS:  # whose runs have any length
+                check_ratio("JPEG", size[0] * size[1], len(data), JPEG_RATIO)
         elif marker == _SCAN:
             scans += 1
         elif marker == _APP1 and segment[4:10] == b"Exif\0\0" and orientation == 1:
             orientation = read_orientation(segment[10:])
         elif marker == _APP2 and segment[4:8] == b"MPF\0":
             _check_single(segment[8:])
+        elif marker == _END and expected is not None:
+            check_rest("JPEG", data, len(data) - len(segment) + 2)
     if size is None:
         raise ImageReadError(f"the JPEG file has no frame header. {AGAIN}")
     if scans > _SCANS and scans * size[0] * size[1] > _SCANNED_PIXELS:
@@ -90,15 +97,15 @@ def check_jpeg(data, limit, expected=None):
     return orientation
 
 
-def _check_frame(segment, expected):
+def _check_frame(segment, expected, bits):
     """Return height, width and channels of a frame header."""
     header = segment[:10].ljust(10, b"\0")
     precision, *size = struct.unpack(">4xBHHB", header)
     if expected is not None:
-        if tuple(size) != expected:
+        if tuple(size) != expected or precision > bits:
             raise ImageReadError(
-                f"the JPEG data have {size} rows, columns and channels, expected {expected} as the "
-                f"header of the file says. {AGAIN}"
+                f"the JPEG data have {size} rows, columns and channels of {precision} bits, "
+                f"expected {expected} of at most {bits} as the header of the file says. {AGAIN}"
             )
     elif precision != 8 or size[2] not in (1, 3):
         raise ImageReadError(
@@ -119,7 +126,7 @@ def _check_single(pictures):
 
 
 def _segments(data):
-    """Yield marker and content of each segment of a JPEG file, up to the end marker."""
+    """Yield marker and content of each segment of a JPEG file; that of the end is all the rest."""
     start = 2
     while data[start : start + 2] != b"\xff\xd9":
         if data[start : start + 1] not in (b"\xff", b""):
@@ -135,3 +142,4 @@ def _segments(data):
             scan_end = _SCAN_END.search(data, end)
             end = scan_end.start() if scan_end else len(data)
         start = end
+    yield _END, data[start:]

@@ -11,6 +11,7 @@ _DEFAULT = 178_956_970
 # More pixels, or bytes of pixels, than this never come out of one byte. Deflate: 258 bytes in 2
 # bits. JPEG: 64 pixels in one bit, or in two and with subsampled color. RLE: 128 bytes in 2.
 DEFLATE_RATIO, JPEG_RATIO, RLE_RATIO = 1032, 512, 64
+_PADDING_BYTES = 1 << 20
 
 
 def pixel_limit(max_pixels=None):
@@ -93,4 +94,28 @@ def check_ratio(kind, expected, found, ratio):
         raise ImageReadError(
             f"the {kind} file has {found} bytes of compressed pixels, expected at least "
             f"{-(-expected // ratio)} for the size that its header says. {AGAIN}"
+        )
+
+
+def check_rest(kind, data, end):
+    """Refuse pixels beyond those that the header announces: its numbers may be damaged.
+
+    Parameters
+    ----------
+    kind : str
+        The format of the file, for the error.
+    data : bytes-like
+        The pixels, with whatever follows them.
+    end : int
+        Where they end, according to the header. Only zeros and line ends may follow, up to 1 MB.
+
+    Raises
+    ------
+    ImageReadError
+        If anything else does.
+    """
+    if len(data) - end > _PADDING_BYTES or bytes(data[end:]).strip(b"\0\t\n\r "):
+        raise ImageReadError(
+            f"the {kind} file has {len(data) - end} bytes more than its pixels need, expected none "
+            f"but zeros. {AGAIN}"
         )

@@ -38,14 +38,19 @@ def read_png(data, limit):
     """
     chunks = _read_chunks(data)
     width, height, depth, color = _check_header(chunks, limit)
-    if any(kind not in _PIXELS for kind, _ in chunks):
-        data = data[:8] + b"".join(chunk for kind, chunk in chunks if kind in _PIXELS)
     transparent = _transparency(chunks, color)
+    colors = _count_colors(chunks)
+    if short := color == _PALETTE and colors < 2**depth:
+        chunks, other = _fill_palette(chunks, 2**depth)
+    if short or any(kind not in _PIXELS for kind, _ in chunks):
+        data = data[:8] + b"".join(chunk for kind, chunk in chunks if kind in _PIXELS)
     image = decode(data, "PNG", cv2.IMREAD_UNCHANGED)
     if image.shape[:2] != (height, width):
         raise ImageReadError(f"the PNG file is decoded to another size than it says. {AGAIN}")
     if color == _GRAY and transparent:
         return _add_opacity(image, int.from_bytes(transparent, "big"), depth)
+    if short and cv2.inRange(image, (other,) * 3 + (0,), (other,) * 3 + (255,)).any():
+        raise ImageReadError(f"the PNG file has pixels beyond its {colors} colors. {AGAIN}")
     return image
 
 
@@ -61,9 +66,7 @@ def _read_chunks(data):
         if end > len(data):
             raise cut_off("PNG", len(data), f"inside a chunk that runs to byte {end}")
         if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageReadError(
-                f"the PNG chunk {kind!r} at byte {start} has a wrong checksum. {AGAIN}"
-            )
+            raise ImageReadError(f"the PNG chunk at byte {start} has a wrong checksum. {AGAIN}")
         chunks.append((kind, view[start:end]))
         start = end
     return chunks
@@ -88,13 +91,29 @@ def _check_header(chunks, limit):
 def _transparency(chunks, color):
     """Return what the tRNS chunk has, checked; empty without one."""
     found = [bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"tRNS"]
-    colors = [len(chunk) // 3 - 4 for kind, chunk in chunks if kind == b"PLTE"]
-    lengths = {_GRAY: (2,), _RGB: (6,), _PALETTE: range(1, sum(colors) + 1)}.get(color, ())
+    palette = range(1, _count_colors(chunks) + 1)
+    lengths = {_GRAY: (2,), _RGB: (6,), _PALETTE: palette}.get(color, ())
     if not found:
         return b""
     if len(found) > 1 or len(found[0]) not in lengths:
         raise ImageReadError(f"the PNG file has a wrong tRNS chunk. {AGAIN}")
     return found[0]
+
+
+def _count_colors(chunks):
+    return sum(len(chunk) // 3 - 4 for kind, chunk in chunks if kind == b"PLTE")
+
+
+def _fill_palette(chunks, size):
+    """Make colors beyond the palette, which would be black, a gray that it does not have."""
+    palette = b"".join(bytes(chunk[8:-4]) for kind, chunk in chunks if kind == b"PLTE")
+    used = {palette[start : start + 3] for start in range(0, len(palette), 3)}
+    gray = next(level for level in range(256) if bytes([level] * 3) not in used)
+    content = b"PLTE" + palette.ljust(3 * size, bytes([gray]))
+    checksum = struct.pack(">I", zlib.crc32(content))
+    filled = b"PLTE", struct.pack(">I", 3 * size) + content + checksum
+    others = [chunk for chunk in chunks[1:] if chunk[0] != b"PLTE"]
+    return [chunks[0], filled, *others], gray
 
 
 def _add_opacity(image, transparent, depth):

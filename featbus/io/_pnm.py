@@ -6,10 +6,14 @@ import re
 import numpy as np
 
 from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._limits import check_size
+from featbus.io._limits import check_rest, check_size
 
 # Possessive, so that comments are passed over once.
 _HEADER = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*+[\r\n])++(\d{1,9})" * 3 + rb"(?:\r\n|\s)")
+
+_COMMENT = re.compile(rb"#[^\r\n]*+")
+_SPACE = re.compile(rb"\s")
+_PART = 1 << 22  # bytes of text that are parsed at once
 
 
 def read_pnm(data, limit):
@@ -57,22 +61,49 @@ def read_pnm(data, limit):
 def _read_pixels(data, start, count, maximum, *, plain):
     """Return `count` values from byte `start` on: decimal numbers if plain, otherwise binary."""
     if plain:
-        text = data[start:].strip()
-        if re.search(rb"[^\d\s]", text):
-            raise ImageReadError(f"the PGM or PPM file has pixels that are not numbers. {AGAIN}")
-        pixels = np.fromstring(text, dtype=np.int64, sep=" ")
+        pixels = _parse(_COMMENT.sub(b"", data[start:]) if b"#" in data else data[start:])
         found = len(pixels)
     else:
         dtype = np.dtype("u1" if maximum < 256 else ">u2")
-        end = start + count * dtype.itemsize
+        size = count * dtype.itemsize
+        if data[start - 2 : start] == b"\r\n" and len(data) - start == size - 1:
+            start -= 1  # the line end is one byte, and the first pixel is 10
         # Line ends and zeros may follow the pixels; a second picture may not.
         found = (len(data) - start) // dtype.itemsize
-        if not data[end:].strip(b"\0\t\n\r "):
-            found = min(found, count)
-        pixels = np.frombuffer(data, dtype, min(found, count), start)
+        if found >= count:
+            check_rest("PGM or PPM", data, start + size)
+            found = count
+        pixels = np.frombuffer(data, dtype, found, start)
     if found != count:
         raise ImageReadError(
             f"the PGM or PPM file has {found} values, expected {count} for the width and height "
             f"that its header gives. {AGAIN}"
         )
     return pixels
+
+
+def _parse(text):
+    """Return decimal numbers."""
+    if text.translate(None, b"0123456789 \t\n\v\f\r"):
+        raise ImageReadError(f"the PGM or PPM file has pixels that are not numbers. {AGAIN}")
+    parts, start = [np.zeros(0, np.int64)], 0
+    while start < len(text):
+        space = _SPACE.search(text, start + _PART)
+        end = space.end() if space else len(text)
+        parts.append(_parse_part(text[start:end]))
+        start = end
+    return np.concatenate(parts)
+
+
+def _parse_part(text):
+    digits = np.frombuffer(text, np.uint8) - np.uint8(48)  # a space is more than 9
+    is_digit = np.concatenate([[False], digits < 10, [False]])
+    starts, ends = np.flatnonzero(is_digit[1:] != is_digit[:-1]).reshape(-1, 2).T
+    lengths = ends - starts
+    if not len(starts) or lengths.max() > 9:
+        return np.fromstring(text.strip(), np.int64, sep=" ")
+    numbers = digits[ends - 1].astype(np.int64)
+    for place in range(1, lengths.max()):
+        longer = np.flatnonzero(lengths > place)
+        numbers[longer] += digits[ends[longer] - 1 - place].astype(np.int64) * 10**place
+    return numbers

@@ -13,7 +13,7 @@ import numpy as np
 from featbus.images import at_index, check_image, is_path
 from featbus.io._bmp import read_bmp
 from featbus.io._errors import ImageReadError
-from featbus.io._files import read_bytes
+from featbus.io._files import open_file, read_bytes, read_head
 from featbus.io._jpeg import read_jpeg
 from featbus.io._limits import pixel_limit
 from featbus.io._png import read_png
@@ -81,8 +81,10 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
     of a patient are never read. After damage, such an element can hold a name: no error quotes
     one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
 
-    Damage is detected by checksums and lengths. Changes in place of compressed JPEG data, of TIFF
-    pixels other than Deflate, or of BMP or PGM pixels, cannot be detected.
+    Damage is detected by checksums, by numbers of pixels, and by what libjpeg reports, the latter
+    only where the C library is glibc. Changes in place of compressed JPEG data, of TIFF pixels
+    other than Deflate, or of BMP or PGM pixels, cannot be detected if they decode to as many.
+    Pixels beyond those that the header announces are an error unless they are zeros.
 
     References
     ----------
@@ -103,7 +105,8 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
     """
     name = os.fsdecode(path)
     try:
-        image = _read(read_bytes(name), name, voi_lut, pixel_limit(max_pixels))
+        with open_file(name) as file:
+            image = _read(file, name, voi_lut, pixel_limit(max_pixels))
         return np.require(image, requirements=["C", "W"])
     except ImageReadError as error:
         raise error.at(None, name) from error.__cause__
@@ -139,21 +142,24 @@ def read_item(item, index, read=read_image):
         return check_image(read(item) if is_path(item) else item)
 
 
-def _read(data, name, voi_lut, limit):
-    """Decode the content of a file with the reader of its format."""
-    if data[128:132] == b"DICM":
-        return _read_dicom(data, voi_lut, limit)
+def _read(file, name, voi_lut, limit):
+    """Decode a file with the reader of its format."""
+    head = read_head(file, 132)
+    if head[128:] == b"DICM":
+        return _read_dicom(read_bytes(file, limit), voi_lut, limit)
     for signature, reader in _READERS:
-        if signature.match(data):
-            return reader(data, limit)
-    if name.lower().endswith(_DICOM_SUFFIXES):
+        if signature.match(head):
+            return reader(read_bytes(file, limit), limit)
+    if name.lower().endswith(_DICOM_SUFFIXES) and any(head):
         from featbus.io._dicom import holds_pixels
 
+        data = read_bytes(file, limit)
         if holds_pixels(data, limit):
             return _read_dicom(data, voi_lut, limit)
+    # The content is not quoted: it may be the name of a patient.
     raise ImageReadError(
-        f"unknown content (first bytes: {data[:4]!r}), expected {_FORMATS}; the name of the file "
-        "does not matter. Convert it to one of these formats."
+        f"unknown content, expected {_FORMATS}; the name of the file does not matter. Convert it "
+        "to one of these formats."
     )
 
 

@@ -27,26 +27,29 @@ def read_directories(data, tags):
     Raises
     ------
     ValueError or struct.error
-        If the directories are not inside the file, overlap or have no end.
+        If the directories are not inside the file, overlap, have no end or contain a tag twice.
     """
     order = {b"II": "<", b"MM": ">"}[bytes(data[:2])]
     big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
     word, count_type = ("Q", "Q") if big else ("I", "H")
     entry = np.dtype([("tag", "u2"), ("type", "u2"), ("count", "u8" if big else "u4")])
     entry = np.dtype([*entry.descr, ("value", "V8" if big else "V4")]).newbyteorder(order)
-    start, seen = struct.unpack_from(f"{order}{word}", data, 8 if big else 4)[0], 0
+    start, seen, tags = struct.unpack_from(f"{order}{word}", data, 8 if big else 4)[0], 0, [*tags]
     while start:
         count = struct.unpack_from(f"{order}{count_type}", data, start)[0]
         start += struct.calcsize(count_type)
         entries = np.frombuffer(data, entry, count, start)
-        seen += entries.nbytes + 1
-        if seen > len(data):  # a loop, or nearly one: their time would grow with its square
-            raise ValueError("its directories overlap")
-        wanted = entries[np.isin(entries["tag"], list(tags))]
-        values = start + entries.strides[0] * np.flatnonzero(np.isin(entries["tag"], list(tags)))
+        seen += entries.nbytes
+        # In a loop, or nearly one, time would grow with its square.
+        if not count or seen > len(data):
+            raise ValueError("its directories are empty or overlap")
+        found = np.flatnonzero(np.isin(entries["tag"], tags))
+        if len(np.unique(entries["tag"][found])) < len(found):
+            raise ValueError("a tag comes twice")
+        values = start + entry.itemsize * (found + 1)
         yield dict(
-            _read_value(data, order, word, int(end) + entry.itemsize, item)
-            for item, end in zip(wanted, values)
+            _read_value(data, order, word, int(end), item)
+            for item, end in zip(entries[found], values)
             if int(item["type"]) in _TYPES and item["count"]
         )
         start = struct.unpack_from(f"{order}{word}", data, start + entries.nbytes)[0]
@@ -73,13 +76,12 @@ def read_orientation(exif):
     Returns
     -------
     int
-        1 to 8.
+        The number.
     """
     try:
-        value = int(next(read_directories(exif, {_ORIENTATION}))[_ORIENTATION][0])
+        return int(next(read_directories(exif, {_ORIENTATION}))[_ORIENTATION][0])
     except (ValueError, KeyError, StopIteration, struct.error):
         return 1
-    return value if 1 <= value <= 8 else 1
 
 
 def turn_upright(image, orientation):
@@ -90,14 +92,15 @@ def turn_upright(image, orientation):
     image : ndarray of shape (height, width) or (height, width, channels)
         The stored pixels.
     orientation : int
-        The tag Orientation, 1 to 8: where the first row and the first column are.
+        The tag Orientation, 1 to 8: where the first row and the first column are. Other numbers
+        count as 1, upright.
 
     Returns
     -------
     ndarray
         A view of the image.
     """
-    if orientation > 4:
+    if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]

@@ -4,10 +4,12 @@ OpenCV returns a picture even where libtiff reports damage, so strips and tiles 
 `_tiff_codecs` and put together here.
 """
 
+import math
 import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 
 import numpy as np
 
@@ -48,6 +50,9 @@ _SAMPLES = {_WHITE_IS_ZERO: (1,), _BLACK_IS_ZERO: (1,), _RGB: (3, 4), _PALETTE: 
 # Sample format (1 unsigned integer, 3 floating point) and bits per sample.
 _DEPTHS = {(1, 1), (1, 8), (1, 16), (3, 32), (3, 64)}
 _HORIZONTAL, _FLOATING_POINT = 2, 3  # predictors
+_PAGES = 1000  # that are looked at
+# Markers whose colors or orientation would count instead of the tags.
+_MARKERS = re.compile(rb"(\xff[\xe0\xe1\xee]..)(?:JFIF|Exif|Adob)", re.DOTALL)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -66,6 +71,10 @@ class _Page:
     def get(self, tag, default=1):
         """Return the first value of a tag."""
         return int(self.tags[tag][0]) if tag in self.tags else default
+
+    @property
+    def reduced(self):
+        return self.get(_Tag.NEW_SUBFILE_TYPE, 0) & 1
 
     @property
     def tiled(self):
@@ -116,13 +125,16 @@ def read_tiff(data, limit):
 
 
 def _read_page(data, limit):
-    """Return the only page of a file."""
-    directories = list(read_directories(data, set(_Tag)))
-    pages = [_as_page(tags, data) for tags in directories]
+    """Return the only page of a file, apart from smaller versions of it that are marked as such."""
+    directories = list(islice(read_directories(data, set(_Tag)), _PAGES))
+    pages = [page for tags in directories if not (page := _as_page(tags, data)).reduced]
+    count = len(directories) if len(directories) == _PAGES else len(pages)
+    if not pages:
+        raise ImageReadError(
+            "the TIFF file has only a reduced version of a picture. Save the picture itself as PNG."
+        )
     check_size("TIFF", pages[0].height, pages[0].width, limit)
-    area = pages[0].height * pages[0].width
-    others = sum(page.height * page.width for page in pages[1:] if not _is_reduced(page))
-    count = max(1 + others // area, _count_planes(pages[0]))
+    count = max(count, _count_planes(pages[0]))
     if count > 1:
         raise several(count, "pages", "tifffile.imread")
     rows, columns = pages[0].block
@@ -152,10 +164,6 @@ def _as_page(tags, data):
     )
 
 
-def _is_reduced(page):
-    return page.get(_Tag.NEW_SUBFILE_TYPE, 0) & 1
-
-
 def _count_planes(page):
     """Return how many pictures the software that wrote a directory put into it."""
     text = bytes(page.tags.get(_Tag.DESCRIPTION, np.zeros(0, "u1"))).rstrip(b"\0")
@@ -163,8 +171,8 @@ def _count_planes(page):
         return int(match[1])
     shape = re.search(rb'"shape": \[([\d, ]{1,99})\]', text)
     if text.startswith(b"{") and b'"truncated": true' in text and shape:  # by tifffile
-        samples = np.prod([float(size) for size in shape[1].split(b",")])
-        return int(samples // (page.height * page.width * page.samples))
+        samples = math.prod(int(size) for size in shape[1].split(b",") if size.strip())
+        return min(samples // (page.height * page.width * max(1, page.samples)), 10**9)
     return 1
 
 
@@ -199,12 +207,13 @@ def _read_blocks(data, page, limit):
     """Return the stored samples, of shape (height, width, samples)."""
     segments, (down, across) = _read_segments(data, page), page.grid
     height, width = page.block
+    heights = [height] * (down * across)
+    if not page.tiled:
+        heights[-1] = page.height - (down - 1) * height
     if page.get(_Tag.COMPRESSION) == JPEG:
-        rows = np.concatenate([_decode_jpeg(part, page, limit) for part in segments])
+        parts = zip(segments, heights)
+        rows = np.concatenate([_decode_jpeg(part, page, least, limit) for part, least in parts])
     else:
-        heights = [height] * (down * across)
-        if not page.tiled:
-            heights[-1] = page.height - (down - 1) * height
         codec = CODECS[page.get(_Tag.COMPRESSION)]
         rows = _as_samples(codec(segments, page.row, heights, height), page)
     if page.tiled:
@@ -220,13 +229,12 @@ def _read_segments(data, page):
         page.tags[tag] for tag in (tiles if page.tiled else (_Tag.STRIP_OFFSETS, _Tag.STRIP_BYTES))
     )
     number = page.grid[0] * page.grid[1]
-    if min(len(offsets), len(counts)) < number:
+    if {len(offsets), len(counts)} != {number}:
         raise ImageReadError(
-            f"the TIFF file has {min(len(offsets), len(counts))} strips or tiles, expected "
-            f"{number}. {AGAIN}"
+            f"the TIFF file has {len(offsets)} strips or tiles, expected {number}. {AGAIN}"
         )
     view, segments, total = memoryview(data), [], 0
-    for offset, count in zip(offsets[:number].tolist(), counts[:number].tolist()):
+    for offset, count in zip(offsets.tolist(), counts.tolist()):
         total += count
         if offset < 8:
             raise ImageReadError(
@@ -243,16 +251,19 @@ def _read_segments(data, page):
     return segments
 
 
-def _decode_jpeg(segment, page, limit):
+def _decode_jpeg(segment, page, rows, limit):
     """Decode a strip or tile; the tables are shared, and the color transform is a tag."""
     transform = page.get(_Tag.PHOTOMETRIC) == _YCBCR
     adobe = struct.pack(">4sH5sHHHB", b"\xff\xd8\xff\xee", 14, b"Adobe", 100, 0, 0, transform)
     tables = bytes(page.tags.get(_Tag.JPEG_TABLES, np.zeros(0, "u1")))[2:-2]
-    image = read_jpeg(adobe + tables + bytes(segment[2:]), limit)
+    content = _MARKERS.sub(rb"\1none", tables + bytes(segment[2:]))
+    image = read_jpeg(adobe + content, limit)
     height, width = page.block
-    if image.shape[1] != width or image.shape[0] > height or image[0, 0].size != page.samples:
+    sizes = [(least, width, page.samples) for least in (rows, height)]
+    image = image.reshape(*image.shape[:2], -1)
+    if image.shape not in sizes:
         raise ImageReadError(f"the TIFF file has JPEG data of another size. {AGAIN}")
-    return image.reshape(-1, width, page.samples)
+    return image[:rows]
 
 
 def _as_samples(data, page):

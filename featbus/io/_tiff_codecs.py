@@ -11,8 +11,9 @@ import zlib
 import numpy as np
 
 from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._limits import DEFLATE_RATIO, RLE_RATIO, check_ratio
-from featbus.io._stderr import muted
+from featbus.io._limits import DEFLATE_RATIO, check_ratio, check_rest
+from featbus.io._run_lengths import unpack_bits
+from featbus.io._stderr import listen
 
 # Codes of 12 bits stand for up to 4096 bytes.
 _LZW_RATIO = 2731
@@ -27,11 +28,18 @@ def _check_length(found, expected):
         )
 
 
-def _cut(segments, row, least, most):
-    for segment, rows in zip(segments, least):
-        _check_length(len(segment), rows * row)
+def _cut(segment, size, full):
+    """Return the pixels of a segment; the last strip of a file may be as large as the others."""
+    _check_length(len(segment), size)
+    if len(segment) != full:
+        check_rest("TIFF", segment, size)
+    return segment[:size]
+
+
+def _join(segments, row, least, most):
     # A bytearray can be written to: no further copy is needed.
-    return bytearray().join(segment[: rows * row] for segment, rows in zip(segments, least))
+    parts = zip(segments, least)
+    return bytearray().join(_cut(segment, rows * row, most * row) for segment, rows in parts)
 
 
 def _inflate(segments, row, least, most):
@@ -45,63 +53,62 @@ def _inflate(segments, row, least, most):
             raise ImageReadError(
                 f"the TIFF file has pixels that cannot be decompressed. {AGAIN}"
             ) from error
-        _check_length(len(part), rows * row)
-        if not stream.eof or len(part) > most * row:
+        part = _cut(part, rows * row, most * row)
+        if not stream.eof:
             raise ImageReadError(
                 f"the TIFF file has pixels that end too late, or without a checksum. {AGAIN}"
             )
-        parts.append(part[: rows * row])
+        parts.append(part)
     return bytearray().join(parts)
 
 
 def _unpack_bits(segments, row, least, most):
-    return b"".join(
-        _unpack_runs(bytes(segment), rows * row) for segment, rows in zip(segments, least)
-    )
+    parts = zip(segments, least)
+    return bytearray().join(unpack_bits(part, rows * row, "TIFF") for part, rows in parts)
 
 
-def _unpack_runs(segment, expected):
-    """Decode PackBits (TIFF 6.0, section 9); no more and no less than the expected bytes."""
-    check_ratio("TIFF", expected, len(segment), RLE_RATIO)
-    parts, found, start = [], 0, 0
-    while found < expected and start < len(segment):
-        head = segment[start]
-        if head < 128:
-            part = segment[start + 1 : start + 2 + head]
-            start += 2 + head
-        else:
-            part = segment[start + 1 : start + 2] * (257 - head if head > 128 else 0)
-            start += 2 if head > 128 else 1
-        parts.append(part)
-        found += len(part)
-    # Some encoders write a byte of padding.
-    if found != expected or not len(segment) - 1 <= start <= len(segment):
-        raise ImageReadError(
-            f"the TIFF file has a strip or tile of run lengths for other than {expected} bytes of "
-            f"pixels. {AGAIN}"
-        )
-    return b"".join(parts)
-
-
-def _decode_lzw(segments, row, least, most):
-    """Decode all at once, as strips of a TIFF file of bytes that has no other tags."""
-    from PIL.TiffImagePlugin import TiffImageFile
-
-    height = sum(least)
-    check_ratio("TIFF", height * row, sum(map(len, segments)), _LZW_RATIO)
+def _unpack_lzw(segments, row, least, most):
+    check_ratio("TIFF", sum(least) * row, sum(map(len, segments)), _LZW_RATIO)
     # The first code begins with a 1, and the last ends with one. Encoders may add a byte.
     if not all(segment[0] and any(segment[-2:]) for segment in segments):
         raise ImageReadError(
             f"the TIFF file has LZW data without their first or last code. {AGAIN}"
         )
-    try:
-        file = io.BytesIO(_wrap(segments, row, height, max(least)))
-        with muted(), TiffImageFile(file) as image:
+    pixels = _decode_lzw(segments, row, sum(least), max(least))
+    if pixels is None:
+        raise ImageReadError(f"the TIFF file has damaged LZW data. {AGAIN}")
+    # libtiff ignores pixels that it does not need. After a wrong width, each strip has some; after
+    # a wrong height, the last one.
+    ends = {(segments[0], least[0]), (segments[-1], least[-1])}
+    if any(_goes_on(segment, rows * row, most * row) for segment, rows in ends):
+        raise ImageReadError(
+            f"the TIFF file has LZW data of more pixels than its strips or tiles. {AGAIN}"
+        )
+    return pixels
+
+
+def _goes_on(segment, size, full):
+    """Tell whether a segment holds more bytes than `size`, and other than `full`."""
+    if _decode_lzw([segment], size + 1, 1, 1) is None:
+        return False
+    whole = _decode_lzw([segment], full, 1, 1) and not _decode_lzw([segment], full + 1, 1, 1)
+    return size == full or not whole
+
+
+def _decode_lzw(segments, row, height, rows):
+    """Decode all at once, as strips of a TIFF file of bytes that has no other tags."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    def decode(file):
+        with TiffImageFile(file) as image:
             return image.tobytes()
+
+    try:
+        return listen(decode, io.BytesIO(_wrap(segments, row, height, rows)))[0]
     except MemoryError:
         raise
-    except Exception as error:  # Pillow raises errors of any type on damage
-        raise ImageReadError(f"the TIFF file has damaged LZW data. {AGAIN}") from error
+    except Exception:  # Pillow raises errors of any type on damage
+        return None
 
 
 def _wrap(segments, width, height, rows):
@@ -123,8 +130,8 @@ def _wrap(segments, width, height, rows):
 
 UNCOMPRESSED, JPEG = 1, 7
 CODECS = {
-    UNCOMPRESSED: _cut,
-    _LZW: _decode_lzw,
+    UNCOMPRESSED: _join,
+    _LZW: _unpack_lzw,
     8: _inflate,
     32946: _inflate,
     32773: _unpack_bits,

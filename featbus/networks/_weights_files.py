@@ -27,9 +27,9 @@ def check_weights_file(path):
     """
     import h5py
 
+    if h5py.is_hdf5(path):  # even if it ends as an archive, too
+        _check_hdf5(path)
     if not zipfile.is_zipfile(path):
-        if h5py.is_hdf5(path):
-            _check_hdf5(path)
         return
     with zipfile.ZipFile(path) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
