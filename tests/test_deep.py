@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from featbus import DeepFeatures, Resize
+from featbus.bus import fingerprint
 from featbus.feature_extraction import _deep
 from featbus.images import with_mask
 from featbus.networks import KerasApplication, _engines
@@ -468,6 +469,51 @@ def test_a_model_of_ones_own(tmp_path):
     assert_rows_equal(clone(saved).fit_transform(images), rows)
     assert saved.get_feature_names_out()[0] == "model_C1_avg_0000"
     assert len(pickle.dumps(saved)) < 1_000
+
+
+OWN_LAYER = """
+import keras
+@keras.saving.register_keras_serializable("tests")
+class Gain(keras.layers.Layer):
+    def call(self, x):
+        return x * {0}
+@keras.saving.register_keras_serializable("tests")
+def lift(x):
+    return x + {1}
+"""
+
+
+def own_layers(gain, lift):
+    """Return a model with a layer and an activation of one's own, and the layer's class."""
+    import keras
+
+    space = {"__name__": "layers_of_mine"}
+    exec(OWN_LAYER.format(gain, lift), space)
+    inputs = keras.Input((8, 8, 3))
+    maps = space["Gain"](name="gain")(inputs)
+    maps = keras.layers.Activation(space["lift"], name="lift")(maps)
+    return keras.Model(inputs, maps, name="own"), space["Gain"]
+
+
+@pytest.mark.network
+def test_code_of_layers_counts(tmp_path):
+    images, path = np.full((1, 8, 8), 100, np.uint8), tmp_path / "own.keras"
+    own_layers(1, 1)[0].save(path)
+    keys = []
+    for gain, lift in ((2, 1), (3, 1), (3, 2)):
+        model, layer = own_layers(gain, lift)
+        for backbone in (model, path):
+            deep = DeepFeatures(backbone, layers="top", preprocessing="none")
+            assert deep.fit_transform(images)[0, 0] == 100 * gain + lift
+            keys += {fingerprint(deep), fingerprint(clone(deep))}
+    assert len(set(keys)) == len(keys) == 6
+    layer.call = lambda self, x: x * 5
+    assert fingerprint(deep) not in keys
+    assert deep.transform(images)[0, 0] == 502
+    with pytest.raises(
+        InvalidParameterError, match="engine is 'openvino', expected one of .'keras'"
+    ):
+        deep.set_params(engine="openvino").transform(images)
 
 
 @pytest.mark.network

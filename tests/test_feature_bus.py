@@ -89,6 +89,103 @@ def test_rows_equal_those_of_the_transformer(stored, n_jobs, batch_size, memory)
     np.testing.assert_array_equal(bus.transform(images[::-1]), expected[::-1])
 
 
+def spread(rows):
+    """The deviation of tables, ddof=1, is not that of arrays."""
+    return np.reshape(rows.std(axis=1), (-1, 1))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.filterwarnings("ignore:When `set_output` is configured:UserWarning")
+def test_settings_of_sklearn_reach_all_threads(n_jobs, stored, memory):
+    images = noise(4)
+    pipeline = make_pipeline(LBP(), FunctionTransformer(spread))
+    options = {"n_jobs": n_jobs, "batch_size": 1, "memory": memory if stored else None}
+    plain = FeatureBus(pipeline, **options).fit_transform(images)
+    with config_context(transform_output="pandas"):
+        expected = np.asarray(pipeline.fit_transform(images))
+        found = np.asarray(FeatureBus(pipeline, **options).fit_transform(images))
+    np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(found, plain)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_stacks_stay_stacks(stored, memory):
+    images = noise(7)
+    images[5] = images[0]
+    mean = FunctionTransformer(lambda X: X.mean(axis=(1, 2))[:, np.newaxis])
+    bus = FeatureBus(mean, memory=memory if stored else None, batch_size=3)
+    np.testing.assert_array_equal(bus.fit_transform(images), mean.transform(images))
+
+
+def double_in_place(X):
+    for image in X:
+        image *= 2
+    return X
+
+
+def mean_of_dark(X):
+    if any(image.max() > 2 for image in X):
+        raise ValueError("too bright")
+    return np.array([[image.mean()] for image in X])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_functions_that_change_images_in_place(stored, memory):
+    images = np.stack([np.full((8, 8), level) for level in (0.25, 0.5, 0.75, 3)])
+    steps = map(FunctionTransformer, (double_in_place, mean_of_dark))
+    options = {"memory": memory if stored else None, "on_error": "nan"}
+    bus = FeatureBus(make_pipeline(*steps), **options).fit(images)
+    for batch in (images, list(images)):
+        rows = bus.transform(batch)[:, 0]
+        np.testing.assert_array_equal(rows, [0.5, 1, 1.5, np.nan])
+    np.testing.assert_array_equal(images[:, 0, 0], [0.25, 0.5, 0.75, 3])
+
+
+@pytest.mark.parametrize("content", [b"P5 1 1 255\n9", b"no image"])
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_a_copy_of_a_file_that_changes_meanwhile(content, tmp_path, memory):
+    first, second = tmp_path / "first.pgm", tmp_path / "second.pgm"
+    for path in (first, second):
+        path.write_bytes(b"P5 1 1 255\n5")
+    transformer = IntensityStatistics()
+    expected = transformer.fit_transform([second])
+
+    def write_first(X):
+        first.write_bytes(content)
+        return transformer.transform(X)
+
+    bus = FeatureBus(FunctionTransformer(write_first), memory=memory, on_error="nan")
+    rows = bus.transform([first, second])
+    np.testing.assert_array_equal(rows[1:], expected)
+    assert not np.array_equal(rows[:1], expected)
+    np.testing.assert_array_equal(bus.transform([second]), expected)
+
+
+def test_arrays_of_objects_are_computed_each_time(memory):
+    level = np.zeros(())
+    image = np.full((2, 2), None)
+    image[:] = 0.0
+    image[0, 0] = level
+    mean = FunctionTransformer(lambda X: [[np.mean(np.asarray(image, float))] for image in X])
+    bus = FeatureBus(mean, memory=memory)
+    assert bus.fit_transform([image]) == 0
+    level[...] = 8
+    assert bus.transform([image]) == 2
+
+
+class Centered(IntensityStatistics):
+    def fit(self, X, y=None):
+        self.mean_ = np.mean(X)
+        return self
+
+
+def test_extractors_that_learn_need_the_tag():
+    with pytest.raises(InvalidParameterError, match="Centered sets mean_ in fit, but its tag"):
+        FeatureBus(make_pipeline(Centered())).fit(noise(2))
+
+
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_joblib_backends(backend, memory):
     images = noise(12)

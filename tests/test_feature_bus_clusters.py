@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from featbus import FeatureBus, FeatureStore
+from featbus.bus import FingerprintError, _run
 from featbus.bus._run import iter_results
 from featbus.io import ImageReadError
 
@@ -46,12 +47,12 @@ def log(tmp_path):
 
 @pytest.fixture
 def not_here(monkeypatch):
-    """Let this process compute nothing; the workers have code of their own."""
+    """Let this process compute nothing."""
 
-    def fail(self, image):
+    def fail(*arguments):
         raise AssertionError("computed in the main process")
 
-    monkeypatch.setattr(CountingMean, "_extract", fail)
+    monkeypatch.setattr(_run, "_results", fail)
 
 
 @contextmanager
@@ -102,6 +103,18 @@ def mortal_client():
 
 def dask_workers(client):
     return lambda: list(client.run(os.getpid).values())
+
+
+def test_workers_whose_code_is_another_one_store_nothing(client, memory, log, monkeypatch):
+    """Code that was changed at run time is changed in the main process only."""
+    monkeypatch.setattr(CountingMean, "_extract", lambda self, image: np.zeros(2))
+    bus = FeatureBus(CountingMean(log=log), memory=memory).fit(IMAGES)
+    with (
+        joblib.parallel_config("dask"),
+        pytest.raises(FingerprintError, match="CountingMean is another one in this worker"),
+    ):
+        bus.transform(IMAGES)
+    assert FeatureStore(memory).info().empty
 
 
 @pytest.mark.parametrize("stored", [False, True])

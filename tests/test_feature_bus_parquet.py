@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 from featbus import LBP, FeatureBus, FeatureStore
 from featbus.bus import FingerprintError, digest_image
 from featbus.files import written_whole
+from featbus.images import ImageError
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] is not installed")
 
@@ -324,6 +325,7 @@ def test_images_without_a_row(bus, paths, directory):
     assert len(caught) == 1
     assert [failure.index for failure in bus.errors_] == [2, 13]
     assert [failure.path for failure in bus.errors_] == ["no/such/file.png", None]
+    errors = [str(error) for error in bus.errors_]
     frame = pd.read_parquet(directory)
     assert np.flatnonzero(frame["error"].notna()).tolist() == [2, 13]
     assert frame["mean"].isna().to_numpy().nonzero()[0].tolist() == [2, 13]
@@ -332,8 +334,13 @@ def test_images_without_a_row(bus, paths, directory):
     assert frame["digest"].isna().to_numpy().nonzero()[0].tolist() == [2]
     good = frame["error"].isna()
     np.testing.assert_array_equal(frame.loc[good, "mean"], bus.transform(paths)[:, 0])
-    bus.to_parquet(images, directory, partition_size=5)
-    assert bus.errors_ == []
+    with pytest.warns(UserWarning, match="2 of 14 images gave no row but NaN.*image 2"):
+        bus.to_parquet(images, directory, partition_size=5)  # nothing is computed
+    assert [str(error) for error in bus.errors_] == errors
+    (directory / "part-000001.parquet").unlink()
+    with pytest.raises(ImageError, match="image 2 .*there is no such file"):
+        bus.set_params(on_error="raise").to_parquet(images, directory, partition_size=5)
+    assert not (directory / "part-000001.parquet").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")

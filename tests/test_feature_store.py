@@ -1,5 +1,6 @@
 """FeatureStore: what it keeps, and that nothing that happens to it makes a wrong row."""
 
+import functools
 import importlib.util
 import os
 import pickle
@@ -18,10 +19,12 @@ import numpy as np
 import pytest
 from _spies import CountingMean, count
 from _store_worker import images
+from sklearn.preprocessing import FunctionTransformer
 
 from featbus import HOG, LBP, FeatureBus, FeatureStore
 from featbus.bus import FeatureStoreError, FeatureStoreWarning, _store_file
 from featbus.bus._store import new_owner
+from featbus.parameters import InvalidParameterError
 
 WORKER = Path(__file__).with_name("_store_worker.py")
 IMAGES = images()
@@ -313,6 +316,63 @@ def test_ctrl_c_in_the_middle_of_a_write(statement, nth, memory, monkeypatch):
         assert store.info()["n_rows"].tolist() == [40]
 
 
+class FailsToCommit(sqlite3.Connection):
+    def execute(self, statement, *parameters):
+        if statement == "COMMIT":
+            super().execute("COMMIT")  # as far as it went
+            super().execute("PRAGMA application_id = 0")
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().execute(statement, *parameters)
+
+
+def test_a_disk_too_full_for_a_new_store(memory, monkeypatch):
+    connect = functools.partial(sqlite3.connect, factory=FailsToCommit)
+    monkeypatch.setattr(_store_file.sqlite3, "connect", connect)
+    with pytest.raises(FeatureStoreError, match="cannot create .*full. Free disk space"):
+        FeatureStore(memory).open()
+
+
+@pytest.mark.parametrize("name", [":memory:", "a\0b"])
+def test_names_that_are_no_files(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FeatureStoreError, match="cannot be the name of a feature store"):
+        FeatureStore(name).open()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [-1, np.nan, np.inf, "5", None])
+def test_bad_sizes_to_prune_to(size, memory):
+    with pytest.raises(InvalidParameterError, match="max_bytes is .*expected"):
+        FeatureStore(memory).prune(size)
+    assert FeatureStore(memory).prune(1e9) == 0
+
+
+def refuse_bright(X):
+    time.sleep(0.02)
+    if X[0].max() >= 100:
+        raise ValueError("too bright")
+    return [[image.mean()] for image in X]
+
+
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_runs_do_not_wait_for_each_others_bad_images(memory):
+    def run(levels):
+        images = np.stack([np.full((8, 8), level, np.uint8) for level in levels])
+        transformer = FunctionTransformer(refuse_bright)
+        bus = FeatureBus(transformer, memory=memory, batch_size=1, n_jobs=1, on_error="nan")
+        rows[levels] = bus.fit(images).transform(images)[:, 0]
+
+    rows, both = {}, [(100, *range(1, 9), 101), (101, *range(11, 19), 100)]
+    threads = [Thread(target=run, args=[levels], daemon=True) for levels in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert set(rows) == set(both)
+    for levels, found in rows.items():
+        np.testing.assert_array_equal(found, [np.nan, *levels[1:-1], np.nan])
+
+
 def test_a_full_disk(memory, monkeypatch):
     """SQLite's limit of pages gives the error of a full disk."""
     bus = FeatureBus(HOG(pixels_per_cell=(4, 4)), memory=memory, batch_size=4)
@@ -535,6 +595,18 @@ def test_the_log_of_another_store_is_not_used(has_rows, killed, tmp_path):
     with FeatureStore(killed) as store:
         assert len(store.read(b"moved", HUNDRED)) == 100 * has_rows
         assert store.read(b"killed", HUNDRED) == {}
+
+
+def test_the_log_of_another_store_is_not_used_through_a_link(killed, tmp_path):
+    other, link = tmp_path / "other.sqlite", tmp_path / "link.sqlite"
+    with FeatureStore(other) as store:
+        store.write(b"moved", "t", HUNDRED, np.ones((100, 500)))
+    os.replace(other, killed)
+    whole = killed.read_bytes()
+    link.symlink_to(killed)
+    with pytest.raises(FeatureStoreError, match="-wal is the log of another feature store"):
+        FeatureStore(link).open()
+    assert killed.read_bytes() == whole
 
 
 def test_rows_are_right_after_sqlite_has_used_the_log_of_another_store(killed, tmp_path):

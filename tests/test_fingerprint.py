@@ -4,7 +4,9 @@ import builtins
 import copy
 import functools
 import importlib
+import itertools
 import os
+import pkgutil
 import platform
 import random
 import subprocess
@@ -30,7 +32,7 @@ from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensitySt
 from featbus.bus import FingerprintError, _packages, digest_image, fingerprint
 from featbus.bus import _run as module
 from featbus.bus._packages import find_release
-from featbus.images import with_mask
+from featbus.images import ImageError, with_mask
 from featbus.io import ImageReadError
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -70,6 +72,23 @@ def test_a_file_is_digested_by_its_bytes(tmp_path):
     assert digest_image(first) != digest_image(second)
     with pytest.raises(ImageReadError, match="none': the file cannot be read .No such file"):
         digest_image(tmp_path / "none")
+
+
+def test_files_that_are_dicom_by_their_name(tmp_path):
+    digests = {}
+    for name in ("a.bin", "b.bin", "c.dcm", "d.DCM"):
+        for content in (b"no preamble", bytes(128) + b"DICM"):
+            (tmp_path / name).write_bytes(content)
+            digests.setdefault(content, []).append(digest_image(tmp_path / name))
+    without, preamble = digests.values()
+    assert without[0] == without[1] != without[2] == without[3]
+    assert len({*preamble}) == 1
+
+
+@pytest.mark.parametrize("image", [np.array([[None]]), np.array([["a"]])])
+def test_arrays_that_have_no_digest(image):
+    with pytest.raises(ImageError, match="found dtype .*, expected numbers"):
+        digest_image(image)
 
 
 def test_a_file_is_read_again_only_after_it_was_written(tmp_path, monkeypatch):
@@ -149,23 +168,35 @@ def test_what_does_not_change_a_row_does_not_change_the_fingerprint():
         (DeepFeatures("mobilenet"), DeepFeatures("mobilenet", batch_size=7)),
         (FeatureBus(LBP()), FeatureBus(LBP(), n_jobs=2, verbose=True, memory="x")),
         (LBP(), LBP().set_output(transform="pandas")),
+        (LBP(dtype="float32"), LBP(dtype=np.float32)),
         (LBP(), LBP().fit(np.zeros((1, 9, 9)))),
     ]
     for first, second in pairs:
         assert fingerprint(first) == fingerprint(second)
 
 
-def test_the_same_in_another_process():
+OF_MAIN = """
+class Mine:
+    def scale(self, X): return {} * X
+def mine(X): return Mine().scale(X)
+print(fingerprint(FunctionTransformer(mine)).hex())
+"""
+
+
+def test_in_another_process():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_fingerprint import TRANSFORMERS, fingerprint\n"
+        "from test_fingerprint import OF_MAIN, TRANSFORMERS, FunctionTransformer, fingerprint\n"
+        "for number in 1, 1, 2: exec(OF_MAIN.format(number))\n"
         "print(*[fingerprint(transformer).hex() for transformer in TRANSFORMERS])"
     )
     arguments = [sys.executable, "-c", code, str(Path(__file__).parent)]
     output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     # The functions of this file have another module name here: pytest gives them one of its own.
     here = [fingerprint(t).hex() for t in TRANSFORMERS if getattr(t, "func", None) is not double]
-    assert set(here) <= set(output.split())
+    first, again, other, *others = output.split()
+    assert first == again != other
+    assert set(here) <= set(others)
 
 
 def test_the_weights_file_counts_by_its_content(tmp_path):
@@ -226,6 +257,9 @@ class Local:
         (FunctionTransformer(lambda rows: sys.modules["a"].b), r"sys\.modules, which hides code"),
         (with_value({NoName(): 1}), "cannot be followed .*no name"),
         (with_value(eval), "is eval, which hides code"),
+        (with_value(pkgutil.resolve_name), "is resolve_name, which hides code"),
+        (FunctionTransformer(lambda rows: pkgutil.resolve_name("a")), "uses resolve_name, which"),
+        (FunctionTransformer(lambda rows: double.__annotations__), "uses __annotations__, which"),
         (FunctionTransformer(lambda rows: rows.f.__globals__), "__globals__, which hides code"),
         (with_value(object()), "nothing but its identity"),
         (FunctionTransformer(np.frompyfunc(double, 1, 1)), "the ufunc .*numpy.vectorize"),
@@ -291,29 +325,15 @@ def test_methods_count_with_their_object(my_module):
     assert of(tables[0].take) == of(tables[0].copy().take) != of(tables[1].take)
 
 
-def test_the_module_of_a_method_counts(my_module, tmp_path):
-    code = "from steps_of_mine import one\nfrom sklearn.preprocessing import FunctionTransformer\n"
-    code += "from featbus.bus import fingerprint\n"
-    code += "print(fingerprint(FunctionTransformer(one.scale)).hex())"
-
-    def in_another_process():
-        arguments = [sys.executable, "-c", code]
-        options = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path}
-        return subprocess.run(arguments, **options).stdout
-
-    before = in_another_process()
-    (tmp_path / "steps_of_mine.py").write_text(MODULE.replace("return X", "return 2 * X"))
-    assert before != in_another_process()
-
-
 def test_edited_after_import(my_module, tmp_path):
     """The code in memory counts, not the file, until the module is loaded again."""
-    before = of(my_module.base)
-    text = MODULE.replace("def base(X):\n    return X", "def base(X):\n    return 2 * X")
+    before = of(my_module.base), of(my_module.one.scale)
+    text = MODULE.replace("return X", "return 2 * X")
     (tmp_path / "steps_of_mine.py").write_text(text)
-    assert of(my_module.base) == before
+    assert (of(my_module.base), of(my_module.one.scale)) == before
     os.utime(tmp_path / "steps_of_mine.py", (0, 0))
-    assert of(importlib.reload(my_module).base) != before
+    importlib.reload(my_module)
+    assert not {of(my_module.base), of(my_module.one.scale)} & {*before}
 
 
 def test_decorated_functions_count_with_their_closures(my_module):
@@ -405,6 +425,181 @@ def test_code_counts(template, monkeypatch):
     assert key(1) == key(1)
     assert not set(key(1)) & set(key(2))
     assert len(set(key(1))) == 2
+
+
+# What changes the rows of a function, before and after: the rest of the code is the same.
+CHANGES = {
+    "environment": (
+        "import os\nos.environ['GAIN_OF_MINE'] = '1'\n"
+        "def call(X): return X * float(os.environ['GAIN_OF_MINE'])",
+        "os.environ['GAIN_OF_MINE'] = '2'",
+    ),
+    "its name in a global": (
+        "from os import getenv, environ as e\nNAME = 'GAIN_OF_MINE'\ne[NAME] = '1'\n"
+        "def call(X): return X * float(getenv(NAME))",
+        "e['GAIN_OF_MINE'] = '2'",
+    ),
+    "attribute of a cached function": (
+        "import functools\n@functools.lru_cache\ndef table(): return table.gain\n"
+        "table.gain = 1\ndef call(X): return X * table()",
+        "table.gain = 2",
+    ),
+    "singleton": (
+        "class Settings:\n    def __reduce__(self): return 'SETTINGS'\n"
+        "SETTINGS = Settings()\nSETTINGS.gain = 1\ndef call(X): return X * SETTINGS.gain",
+        "SETTINGS.gain = 2",
+    ),
+    "class of a singleton": (
+        "class Settings:\n    gain = 1\n    def __reduce__(self): return 'SETTINGS'\n"
+        "SETTINGS = Settings()\ndef call(X): return X * SETTINGS.gain",
+        "Settings.gain = 2",
+    ),
+    "built in": (
+        "import builtins\nbuiltins.gain_of_mine = lambda: 1\n"
+        "def call(X): return X * gain_of_mine()",
+        "builtins.gain_of_mine = lambda: 2",
+    ),
+    "name": ("def call(X): return X * len(call.__name__)", "call.__name__ = 'other'"),
+    "vars of a module": (
+        "import steps_of_main as m\ndef by(X): return X\nKEY = 'b'\n"
+        "def call(X): return m.__dict__[KEY + 'y'](X)",
+        "by = lambda X: 2 * X",
+    ),
+    "getattr on a local module": (
+        "def by(X): return X\n"
+        "def call(X, kind='b'):\n    import steps_of_main as m\n"
+        "    return getattr(m, kind + 'y')(X)",
+        "by = lambda X: 2 * X",
+    ),
+    "local module handed on": (
+        "def by(X): return X\ndef use(module, kind): return vars(module)[kind + 'y']\n"
+        "def call(X, kind='b'):\n    import steps_of_main\n    return use(steps_of_main, kind)(X)",
+        "by = lambda X: 2 * X",
+    ),
+    "dispatched": (
+        "import functools\n@functools.singledispatch\ndef by(x): return 1\n"
+        "by.register(int)(lambda x: 1)\ndef call(X): return X * by(X)",
+        "by.register(int)(lambda x: 2)",
+    ),
+    "empty file": (
+        "import os, tempfile\nPATH = os.path.join(tempfile.mkdtemp(), 'flag')\n"
+        "def call(X): return X * os.path.exists(PATH)",
+        "open(PATH, 'w').close()",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "change"), CHANGES.values(), ids=CHANGES)
+def test_what_a_function_depends_on_counts(code, change, monkeypatch):
+    monkeypatch.setitem(sys.modules, "steps_of_main", None)
+    monkeypatch.setenv("GAIN_OF_MINE", "")
+    monkeypatch.setattr(builtins, "gain_of_mine", None, raising=False)
+    module = run_module("steps_of_main", code)
+    before = of(module.call)
+    assert of(module.call) == before
+    exec(change, vars(module))
+    assert of(module.call) != before
+
+
+LAZY = [
+    "def call(X):\n    from lazy_of_mine import part\n    return part.by(X)",
+    "def call(X):\n    import lazy_of_mine.part\n    return lazy_of_mine.part.by(X)",
+    "def call(X):\n    import lazy_of_mine.part as p\n    return p.by(X)",
+    "def call(X, name='by'):\n    from lazy_of_mine import part\n"
+    "    return getattr(part, name[:1] + 'y')(X)",
+]
+
+
+@pytest.mark.parametrize("code", LAZY)
+def test_modules_count_that_are_imported_when_the_function_runs(code, tmp_path, monkeypatch):
+    package = tmp_path / "lazy_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def key(number):
+        (package / "part.py").write_text(f"def by(X):\n    return {number} * X\n")
+        for name in ("lazy_of_mine", "lazy_of_mine.part"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        call = run_module("steps", code).call
+        keys = of(call), of(call)
+        assert keys[0] == keys[1]
+        return keys[0]
+
+    assert key(1) == key(1) != key(2)
+    del sys.modules["lazy_of_mine"], sys.modules["lazy_of_mine.part"]
+
+
+def test_packages_that_are_imported_when_the_function_runs(monkeypatch):
+    call = run_module("steps", "def call(X):\n    import imblearn\n    return X").call
+    before = of(call)
+    _packages._find_release.cache_clear()
+    monkeypatch.delitem(sys.modules, "imblearn")
+    assert of(call) == before
+
+
+def test_installed_packages_are_listed_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(_packages.importlib.metadata, "packages_distributions", calls.append)
+    for number in range(3):
+        find_release(f"module_of_mine_{number}")
+        monkeypatch.setitem(sys.modules, f"module_{number}", sys.modules[__name__])
+        find_release(f"module_{number}")
+    assert not calls
+
+
+def test_combinations_of_flags_keep_the_key():
+    text = "import enum\nclass F(enum.Flag):\n    A = 1\n    B = 2\ndef call(X): return F.A | F.B"
+    module = run_module("steps", text)
+    before = of(module.call)
+    module.call(0)
+    assert of(module.call) == before
+
+
+def parents(is_shared):
+    first, second = {"gain": 1}, {"gain": 2}
+    first["child"] = [first]
+    second["child"] = first["child"] if is_shared else [second]
+    return [first, second]
+
+
+def test_what_a_cycle_leads_back_to_counts():
+    shared, own = (fingerprint(with_value(parents(is_shared))) for is_shared in (True, False))
+    assert shared != own
+    for first, second in itertools.product(range(3), repeat=2):
+        nodes = [[], [], []]
+        for number, node in enumerate(nodes):
+            node += [number, nodes[(number + 1) % 3], nodes[first]]
+        other = copy.deepcopy(nodes)
+        assert fingerprint(with_value(nodes)) == fingerprint(with_value(other))
+        other[2][2] = other[second]
+        assert (fingerprint(with_value(nodes)) == fingerprint(with_value(other))) == (
+            first == second
+        )
+
+
+def test_memory_maps_are_arrays(tmp_path):
+    """So joblib hands large arrays to its workers."""
+    np.save(tmp_path / "a.npy", np.arange(9))
+    assert fingerprint(with_value(np.arange(9))) == fingerprint(
+        with_value(np.load(tmp_path / "a.npy", mmap_mode="r"))
+    )
+
+
+@pytest.mark.parametrize("kind", ["store", "parquet"])
+def test_workers_with_other_code_store_nothing(kind, tmp_path, monkeypatch):
+    numbers = itertools.count()
+    monkeypatch.setattr(module, "_process", lambda: next(numbers))
+    monkeypatch.setattr(module, "fingerprint", lambda _: b"%d" % next(numbers))
+    bus, images = FeatureBus(IntensityStatistics(), n_jobs=1), np.ones((2, 3, 3))
+    bus.fit(images).transform(images)  # nothing is stored
+    use = functools.partial(bus.to_parquet, directory=tmp_path / "rows")
+    if kind == "store":
+        use = bus.set_params(memory=tmp_path / "s").transform
+    with pytest.raises(FingerprintError, match="IntensityStatistics is another one in this worker"):
+        use(images)
 
 
 HANDED_ON = [
@@ -506,11 +701,13 @@ def test_attributes_of_subclasses_count():
 def test_the_output_of_a_step_counts_for_the_next():
     plain = make_pipeline(LBP(), FunctionTransformer(double))
     tables = make_pipeline(LBP().set_output(transform="pandas"), FunctionTransformer(double))
-    last = make_pipeline(LBP(), FunctionTransformer(double).set_output(transform="pandas"))
-    assert fingerprint(plain) == fingerprint(last) != fingerprint(tables)
-    before = fingerprint(plain)
-    with config_context(transform_output="pandas"):
-        assert fingerprint(plain) != before
+    assert fingerprint(plain) != fingerprint(tables)
+    for wrap in (make_pipeline, FrozenEstimator, Wrapping):
+        assert fingerprint(wrap(LBP())) != fingerprint(wrap(LBP().set_output(transform="pandas")))
+    for transformer in (plain, Wrapping(LBP()), FunctionTransformer(double)):
+        before = fingerprint(transformer)
+        with config_context(transform_output="pandas"):
+            assert fingerprint(transformer) != before
 
 
 def test_a_file_that_code_names_counts(tmp_path):
@@ -525,6 +722,11 @@ def test_a_file_that_code_names_counts(tmp_path):
     assert before == [fingerprint(transformer) for transformer in transformers]
     path.write_text("2")
     assert not set(before) & {fingerprint(transformer) for transformer in transformers}
+
+
+class Wrapping(TransformerMixin, BaseEstimator):
+    def __init__(self, inner):
+        self.inner = inner
 
 
 class Foreign(TransformerMixin, BaseEstimator):
@@ -545,9 +747,10 @@ def test_names_have_no_meaning_in_foreign_classes(parameter):
     assert fingerprint(Foreign()) != fingerprint(Foreign(**{parameter: 7}))
 
 
-def test_what_a_foreign_estimator_keeps_counts():
+@pytest.mark.parametrize("name", ["learned", "n_features_in_", "feature_names_in_"])
+def test_what_a_foreign_estimator_keeps_counts(name):
     first, second = Foreign(), Foreign()
-    second.learned = 1
+    setattr(second, name, 1)
     assert fingerprint(first) != fingerprint(second)
 
 
@@ -572,29 +775,13 @@ def test_what_was_learned_counts_behind_frozen_estimators():
     assert fingerprint(frozen[0]) == fingerprint(clone(frozen[0]))
 
 
-def test_functions_of_main_count():
-    code = (
-        "import sys\n"
-        "from sklearn.preprocessing import FunctionTransformer\n"
-        "from featbus.bus import fingerprint\n"
-        "class Mine:\n"
-        "    def scale(self, X): return {} * X\n"
-        "def mine(X): return Mine().scale(X)\n"
-        "print(fingerprint(FunctionTransformer(mine)).hex())"
-    )
-
-    def key(number):
-        arguments = [sys.executable, "-c", code.format(number)]
-        return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-
-    assert key(1) == key(1) != key(2)
-
-
 def test_packages_that_are_no_releases_count_by_their_files(monkeypatch, tmp_path):
     def clear():
         _packages._find_release.cache_clear()
         _packages._files.cache_clear()
+        _packages._distributions.cache_clear()
 
+    clear()
     name = "package_of_mine"
     (tmp_path / f"{name}.py").write_text("def call(X): return X")
     info = tmp_path / f"{name}-1.0.dist-info"
@@ -615,6 +802,7 @@ def test_packages_that_are_no_releases_count_by_their_files(monkeypatch, tmp_pat
     assert find_release("json.decoder") == f"python {platform.python_version()}"
     assert find_release("builtins") == find_release("json")
     assert find_release(__name__) is find_release("not_a_module") is None
+    clear()
 
 
 VALUES = st.recursive(

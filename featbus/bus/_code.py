@@ -4,8 +4,9 @@ import dis
 import functools
 import importlib.util
 import itertools
-import sys
+import re
 import types
+from typing import NamedTuple
 
 
 def functions_of(member):
@@ -53,6 +54,21 @@ def closure_of(function):
     return found
 
 
+class Import(NamedTuple):
+    """A module that code imports, what it imports from it, and whether it uses that as a value."""
+
+    module: str
+    parts: tuple[str, ...]
+    is_whole: bool
+
+
+class _Step(NamedTuple):
+    """An instruction: its name, and the variable or value that it is about."""
+
+    name: str
+    value: object
+
+
 def globals_in(code):
     """Return the globals that code loads, built-in functions included.
 
@@ -66,20 +82,31 @@ def globals_in(code):
     dict of str to bool
         Names, and whether the code uses them otherwise than for one of their attributes.
     """
+    return _loaded(code, "LOAD_GLOBAL|LOAD_NAME")
+
+
+def _loaded(code, names):
+    """Return the variables that code loads by these instructions, and whether as a value."""
     found = {}
     for part in _codes_in(code):
-        steps = _steps(part)
-        for step, after in itertools.pairwise(steps):
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                is_whole = after.opname not in ("LOAD_ATTR", "LOAD_METHOD")
-                found[step.argval] = found.get(step.argval, False) or is_whole
+        for step, after in itertools.pairwise([*_steps(part), _Step("", None)]):
+            if re.match(names, step.name):
+                is_whole = after.name not in ("LOAD_ATTR", "LOAD_METHOD")
+                is_whole |= after.value == "__dict__"
+                found[step.value] = found.get(step.value, False) or is_whole
     return found
 
 
 def _steps(code):
     """Return the instructions of code, without those that only lengthen an argument."""
-    hidden = ("EXTENDED_ARG", "CACHE", "PRECALL")
-    return [step for step in dis.get_instructions(code) if step.opname not in hidden]
+    steps = []
+    for step in dis.get_instructions(code):
+        if step.opname not in ("EXTENDED_ARG", "CACHE", "PRECALL"):
+            # Python 3.13 and later have some for two variables: LOAD_FAST_LOAD_FAST.
+            names = re.findall("(?:LOAD|STORE)_FAST", step.opname)
+            both = zip(names, step.argval) if len(names) == 2 else [(step.opname, step.argval)]
+            steps += itertools.starmap(_Step, both)
+    return steps
 
 
 def attributes_in(code):
@@ -102,7 +129,7 @@ def attributes_in(code):
 
 
 def imports_in(code, package):
-    """Return the names of the modules that code imports when it runs.
+    """Return what code imports when it runs.
 
     Parameters
     ----------
@@ -113,23 +140,30 @@ def imports_in(code, package):
 
     Returns
     -------
-    set of str
-        Absolute names, those of the parent packages included.
+    list of Import
+        With absolute names, sorted.
     """
-    found = set()
+    found, loaded = set(), _loaded(code, "LOAD_(?!CONST|SMALL|ATTR|METHOD)")
     for part in _codes_in(code):
         steps = _steps(part)
-        for level, names, step in zip(steps, steps[1:], steps[2:]):
-            if step.opname == "IMPORT_NAME":
-                name = "." * (level.argval or 0) + step.argval
+        for index, step in enumerate(steps):
+            if step.name == "IMPORT_NAME":
+                level, parts = (before.value for before in steps[index - 2 : index])
+                name = "." * (level or 0) + step.value
                 try:
                     name = importlib.util.resolve_name(name, package)
                 except ImportError:
                     continue  # the function cannot import it either
-                parts = [f"{name}.{part}" for part in names.argval or ()]
-                # `from package import module` imports a module, too.
-                found |= {name, name.partition(".")[0]} | (set(parts) & sys.modules.keys())
-    return found
+                is_whole = any(map(loaded.get, _bound(steps[index + 1 :])))
+                found.add(Import(name, tuple(parts or ()), is_whole))
+    return sorted(found)
+
+
+def _bound(steps):
+    """Return the variables that the instructions after an import assign to."""
+    names = "IMPORT_FROM|SWAP|POP_TOP|STORE_"
+    assigned = itertools.takewhile(lambda step: re.match(names, step.name), steps)
+    return [step.value for step in assigned if step.name.startswith("STORE_")]
 
 
 def _codes_in(code):

@@ -12,11 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from featbus.base import ImageEstimator, ImageTransformer
 from featbus.bus._parquet import ParquetDirectory
 from featbus.bus._regions import PackedRegions, RegionRows, unpack
-from featbus.bus._run import Progress, Rows, as_image_errors, fill
+from featbus.bus._run import Progress, Rows, as_image_errors, copied, fill
 from featbus.bus._store import FeatureStore
+from featbus.bus._walk import package
 from featbus.images import ImageError, at_index, stack_images
-from featbus.parameters import HasMethods, Interval, StrOptions
-from featbus.steps import check_all_parameters, learns, unwrap
+from featbus.parameters import HasMethods, Interval, InvalidParameterError, StrOptions
+from featbus.steps import check_all_parameters, learns, steps_of, unwrap
 
 
 def _inner_has_names(bus):
@@ -26,6 +27,26 @@ def _inner_has_names(bus):
 def _inner_finds_regions(bus):
     inner = unwrap(bus.transformer)
     return isinstance(inner, ImageTransformer) and hasattr(inner, "predict")
+
+
+def _check_stateless(fitted):
+    """Raise if a step of one's own has learned something from the first image alone."""
+    for _, step in steps_of(fitted):
+        _check_stateless(step)
+    if not isinstance(fitted, ImageEstimator):
+        return
+    fit, tags = (_package_of(fitted, name) for name in ("fit", "__sklearn_tags__"))
+    learned = sorted(name for name in vars(fitted) if name.endswith("_"))
+    if learned and tags == "featbus" != fit:
+        raise InvalidParameterError(
+            f"{type(fitted).__name__} sets {learned[0]} in fit, but its tag requires_fit is False: "
+            "it would learn from the first image alone. Set the tag to True in __sklearn_tags__."
+        )
+
+
+def _package_of(estimator, name):
+    """Return the package that a method of an estimator is defined in."""
+    return package(next(base for base in type(estimator).__mro__ if name in vars(base)))
 
 
 class FeatureBus(ImageEstimator):
@@ -234,8 +255,8 @@ class FeatureBus(ImageEstimator):
         ImportError
             If pyarrow is not installed.
         ImageError
-            As in `transform`, and if a file changes while it is used; partitions that were written
-            stay.
+            As in `transform`, also about images without a row in finished partitions, and if a file
+            changes while it is used; partitions that were written stay.
         ValueError
             If `directory` contains rows of another transformer, of other images or with another
             partition size, or other files; nothing is mixed or overwritten. With
@@ -277,7 +298,9 @@ class FeatureBus(ImageEstimator):
         """
         transformer, batch = self._transformer_and_batch(X)
         partitions = ParquetDirectory(directory, partition_size, transformer)
-        missing, errors = partitions.missing(batch), []
+        missing, errors = partitions.missing(batch)
+        if errors and self.on_error == "raise":
+            raise errors[0]
         options = {
             "desc": "FeatureBus.to_parquet",
             "total": len(batch),
@@ -286,9 +309,12 @@ class FeatureBus(ImageEstimator):
         with Progress(disable=not self.verbose, **options) as progress:
             for partition in missing:
                 contents = partition.contents()
-                rows = self._rows(transformer, partition.items, progress, partition.start)
+                rows = self._rows(
+                    transformer, partition.items, progress, partition.start, partitions.key
+                )
                 partitions.write(partition, contents, rows)
                 errors += rows.errors()
+        errors.sort(key=lambda error: error.index)
         self._keep_errors(errors, len(batch), "`errors_` and the column 'error' list them")
 
     def _transformer_and_batch(self, X):
@@ -306,20 +332,23 @@ class FeatureBus(ImageEstimator):
         for index, item in enumerate(batch):
             try:
                 with at_index(index, item), as_image_errors():
-                    return clone(self.transformer).fit(batch[index : index + 1], None)
+                    fitted = clone(self.transformer).fit(copied(batch[index : index + 1]), None)
             except ImageError:
                 if self.on_error == "raise" or index == len(batch) - 1:
                     raise
+            else:
+                _check_stateless(fitted)
+                return fitted
 
-    def _rows(self, transformer, items, progress, start=0):
+    def _rows(self, transformer, items, progress, start=0, key=None):
         """Return the rows of images, the first of which is at `start` in the batch."""
         rows = Rows(items, self.on_error, progress, start)
-        self._fill(rows, transformer)
+        self._fill(rows, transformer, key)
         return rows
 
-    def _fill(self, rows, transformer):
+    def _fill(self, rows, transformer, key=None):
         options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
-        fill(rows, transformer, memory=self.memory, **options)
+        fill(rows, transformer, memory=self.memory, key=key, **options)
 
     def _keep_errors(self, errors, n_images, where):
         """Set `errors_`, and warn once of all of them."""

@@ -1,12 +1,13 @@
 """Fingerprints: what determines the row that a transformer makes of an image."""
 
 import copyreg
+import functools
 import pickle
 
+import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from featbus.bus._packages import find_release
@@ -29,12 +30,9 @@ _READER_VERSION = 3
 # Parameters of estimators of these packages that change how they run, not their rows.
 _IRRELEVANT = {"n_jobs", "verbose", "memory"}
 _PACKAGES = {"featbus", "sklearn", "imblearn"}
-_NOT_LEARNED = {
-    "_sklearn_output_config",
-    "_metadata_request",
-    "feature_names_in_",
-    "n_features_in_",
-}
+_NOT_LEARNED = {"_sklearn_output_config", "_metadata_request"}
+# Attributes that they set in `fit` only to check what they are given later.
+_CHECKED = {"feature_names_in_", "n_features_in_"}
 
 
 def fingerprint(transformer):
@@ -61,12 +59,14 @@ def fingerprint(transformer):
         If it contains what cannot be followed: a random state or an iterator, which change with
         use, a folder, code that is run by `eval` and the like, or an object that cannot be pickled.
     """
-    walk = Walk(
-        EXACT_DATA | EXACT_CODE, [*DATA, *CODE, (BaseEstimator, _feed_estimator)], _feed_object
-    )
+    feed_estimator = functools.partial(_feed_estimator, transformer)
+    kinds = [*DATA, *CODE, (BaseEstimator, feed_estimator)]
+    walk = Walk(EXACT_DATA | EXACT_CODE, kinds, _feed_object)
     try:
         readers = "featbus", _READER_VERSION, find_release("cv2")
-        walk.feed((*readers, transformer), where=type(transformer).__name__)
+        output = get_config()["transform_output"]
+        walk.feed((*readers, output), "settings")
+        walk.feed(transformer, type(transformer).__name__)
     except (FingerprintError, InvalidParameterError, NotFittedError, OSError, ImportError):
         raise
     except RecursionError as error:
@@ -82,29 +82,28 @@ def fingerprint(transformer):
     return walk.digest.digest()
 
 
-def _feed_estimator(walk, estimator, where):
+def _feed_estimator(outermost, walk, estimator, where):
     cls = type(estimator)
     walk.feed(cls, where)
     # Asked of the class: a FrozenEstimator hands on the attributes of the estimator inside.
     describe = getattr(cls, "_fingerprint_params", None)
     parameters = estimator.get_params(deep=False)
-    skipped = _IRRELEVANT if package(cls) in _PACKAGES else set()
+    skipped, checked = (_IRRELEVANT, _CHECKED) if package(cls) in _PACKAGES else ((), ())
     described = describe(estimator) if describe else parameters
+    if "dtype" in described and described["dtype"] is not None and package(cls) == "featbus":
+        described = described | {"dtype": np.dtype(described["dtype"]).str}
     walk.feed_dict(sorted_by_name(described, skipped), where)
     is_own = package(cls) == "featbus"
     owner = next((base for base in cls.__mro__ if "_fingerprint_params" in vars(base)), cls)
     if not is_own and package(owner) == "featbus":  # which knows nothing of other parameters
         walk.feed_dict(sorted_by_name(parameters, owner._get_param_names()), where)
     if not is_own or get_tags(estimator).requires_fit:
-        learned = sorted_by_name(vars(estimator), _NOT_LEARNED | parameters.keys())
+        learned = sorted_by_name(vars(estimator), {*_NOT_LEARNED, *checked, *parameters})
         if describe:
             learned.pop("errors_", None)
         walk.feed_dict(learned, where)
-    if isinstance(estimator, Pipeline):
-        # What one step returns, array or table, the next one sees.
-        steps = [getattr(step, "__dict__", {}) for _, step in estimator.steps[:-1]]
-        outputs = [attributes.get("_sklearn_output_config") for attributes in steps]
-        walk.feed((outputs, get_config()["transform_output"]), where)
+    if estimator is not outermost:  # what it returns, array or table, another one sees
+        walk.feed(vars(estimator).get("_sklearn_output_config"), where)
 
 
 def _feed_object(walk, value, where):
@@ -128,6 +127,8 @@ def _feed_object(walk, value, where):
         ) from error
     if isinstance(reduced, str):
         return _feed_named(walk, value, reduced, where)
+    if isinstance(state, tuple) and not hasattr(value, "__setstate__"):  # of a class with slots
+        state = {**(state[0] or {}), **(state[1] or {})}
     state = sorted_by_name(state) if type(state) is dict else state
     walk.feed((type(value), make, arguments), where)
     # Attributes are fed here, so that messages name them.
@@ -146,9 +147,12 @@ def _feed_named(walk, value, name, where):
     release = find_release(module)
     found = look_up(module, name) is value
     if hasattr(value, "__wrapped__") and (release is None or not found):
-        return walk.feed(value.__wrapped__, where)
+        # Such as one with a cache, which may have attributes of its own.
+        own = sorted_by_name(vars(value), {"__wrapped__", "__doc__", "cache_parameters"})
+        return walk.feed((value.__wrapped__, own), where)
     if not found:
         refuse(where, f"{name!r} of module {module!r}, which is not found there", "Rename it")
     walk.update(f"{module}.{name} {release}")
     if release is None:
         feed_extension(walk, module)
+        walk.feed((type(value), value.__getstate__()), where)

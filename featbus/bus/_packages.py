@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -9,7 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# Found without reading the metadata of all installed packages, which takes half a second.
+# Found without reading the metadata of all installed packages.
 _DEPENDENCIES = {"cv2", "imblearn", "joblib", "numpy", "pandas", "scipy", "skimage", "sklearn"}
 _FOLDERS = {"site-packages", "dist-packages"}
 
@@ -44,10 +45,14 @@ def _find_release(module):
         return None
     folder = _file_of(root).parent.parent if root in _DEPENDENCIES else None
     if folder is not None and folder.name in _FOLDERS and file.is_relative_to(folder / root):
-        return f"{root} {sys.modules[root].__version__}"
-    names = sorted(set(importlib.metadata.packages_distributions().get(root, [])))
+        return f"{root} {importlib.import_module(root).__version__}"
+    names = sorted(set(_distributions().get(root, [])))
     packages = map(importlib.metadata.distribution, names)
     return ", ".join(_describe(package) for package in packages if _holds(package, file)) or None
+
+
+# Reads the metadata of all installed packages, which takes half a second.
+_distributions = functools.cache(importlib.metadata.packages_distributions)
 
 
 def _file_of(module):

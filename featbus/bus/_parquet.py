@@ -17,7 +17,7 @@ from featbus import __version__
 from featbus.bus._fingerprint import fingerprint
 from featbus.bus._run import digest_image
 from featbus.files import written_whole
-from featbus.images import is_path
+from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
 from featbus.parameters import Interval, check_parameters
 
@@ -107,6 +107,11 @@ class ParquetDirectory:
     transformer : estimator
         The fitted transformer.
 
+    Attributes
+    ----------
+    key : bytes
+        The transformer's fingerprint.
+
     Raises
     ------
     FingerprintError
@@ -123,10 +128,11 @@ class ParquetDirectory:
         self._directory = Path(directory)
         self._size = int(partition_size)
         self._names = _feature_names(transformer)
+        self.key = fingerprint(transformer)
         self._header = {
             "featbus": __version__,
             "transformer": " ".join(str(transformer).split()),
-            "fingerprint": fingerprint(transformer).hex(),
+            "fingerprint": self.key.hex(),
             "partition_size": self._size,
         }
         self._schema = None  # that of the first partition found or written
@@ -141,8 +147,10 @@ class ParquetDirectory:
 
         Returns
         -------
-        list of Partition
+        missing : list of Partition
             Those that are not there, and those whose files have changed.
+        errors : list of ImageError
+            The images without a row in the others.
 
         Raises
         ------
@@ -159,7 +167,18 @@ class ParquetDirectory:
                 f"{str(others[0])!r} is not a partition of these {len(batch)} images, and would be "
                 f"read as one. {_START_ANEW}"
             )
-        return missing
+        names = {partition.path for partition in missing}
+        whole = [partition for partition in partitions if partition.path not in names]
+        return missing, [error for partition in whole for error in self._errors(partition)]
+
+    def _errors(self, partition):
+        """Return the errors of a partition's images."""
+        table = self._pyarrow.parquet.read_table(partition.path, columns=["error"])
+        return [
+            ImageError(reason, partition.start + index, item if is_path(item) else None)
+            for index, (item, reason) in enumerate(zip(partition.items, table["error"].to_pylist()))
+            if reason is not None
+        ]
 
     def _partition(self, batch, start):
         path = self._directory / f"part-{start // self._size:06d}.parquet"

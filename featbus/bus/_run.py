@@ -4,6 +4,7 @@ import functools
 import hashlib
 import itertools
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import joblib
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -21,10 +23,11 @@ from tqdm.auto import tqdm
 from featbus.base import FeatureExtractor, ImageTransformer, iter_images, thread_limit
 from featbus.bus._fingerprint import fingerprint
 from featbus.bus._store import FeatureStore, chunked, new_owner
-from featbus.bus._walk import DIGEST_SIZE, update_with_file
+from featbus.bus._walk import DIGEST_SIZE, FingerprintError, update_with_file
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError
+from featbus.io._readers import _DICOM_SUFFIXES
 from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, reads_plainly, steps_of
 
@@ -32,6 +35,7 @@ _TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's
 _RENEWAL = 5.0  # seconds between renewals of claims, which live for 20
 _POLL = 0.05  # seconds between look-ups of rows that another process computes
 _LOOKUP = 256  # images digested and looked up at a time
+_CHECKED = set()  # fingerprints that this worker has found to be the same as in the main process
 
 
 def digest_image(item):
@@ -40,8 +44,9 @@ def digest_image(item):
     Parameters
     ----------
     item : ndarray, MaskedArray or path
-        One item of a batch, see :ref:`images`. Of a file, only its bytes are used: neither its name
-        nor its time stamp.
+        One item of a batch, see :ref:`images`. Of a file, only its bytes are used, neither its name
+        nor its time stamp; except that a DICOM file without a preamble is recognized by the end of
+        its name, which counts for files without one.
 
     Returns
     -------
@@ -50,8 +55,8 @@ def digest_image(item):
 
     Raises
     ------
-    ImageReadError
-        If the file cannot be read.
+    ImageError
+        If the file cannot be read (an `ImageReadError`), or an array does not contain numbers.
     """
     return _digest_with_status(item)[0]
 
@@ -61,8 +66,11 @@ def _digest_with_status(item):
     status = _file_status(item)
     if status is not None:
         return _digest_file(os.fspath(item), status), status
+    image = np.asanyarray(item)
+    if image.dtype.kind not in "biufc":  # the bytes of an array of objects are addresses
+        raise ImageError(f"found dtype {image.dtype}, expected numbers. Convert it: astype.")
     digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
-    update_digest(digest, np.asanyarray(item))
+    update_digest(digest, image)
     return digest.digest(), None
 
 
@@ -104,7 +112,17 @@ def _digest_bytes(path, status):
     digest = hashlib.blake2b(b"file", digest_size=DIGEST_SIZE)
     with _naming_file(path):
         update_with_file(digest, path)
+        if is_dicom_by_name(path):
+            digest.update(b"DICOM by its name")
     return digest.digest()
+
+
+def is_dicom_by_name(path):
+    """Tell whether it may be for its name that a file is read as DICOM."""
+    if not os.fsdecode(path).lower().endswith(_DICOM_SUFFIXES):
+        return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] != b"DICM"
 
 
 @contextmanager
@@ -121,6 +139,24 @@ def as_image_errors():
         raise ImageError(str(error).strip()) from error
 
 
+def copied(items):
+    """Copy the images of a batch: a function may change them in place.
+
+    Parameters
+    ----------
+    items : ndarray or list
+        Images.
+
+    Returns
+    -------
+    ndarray or list
+        Copies of arrays, and the same paths.
+    """
+    if isinstance(items, np.ndarray):
+        return items.copy("K")
+    return [item.copy("K") if isinstance(item, np.ndarray) else item for item in items]
+
+
 def _chain(transformer):
     """Return the steps that images pass through, one after another."""
     if not isinstance(transformer, (Pipeline, FrozenEstimator)):
@@ -132,6 +168,7 @@ def _chain(transformer):
 @as_image_errors()
 def _prepare(transformer, items, n_threads=1):
     """Read images and run all steps but the last; return the last step and its input."""
+    items = copied(items)
     if reads_plainly(transformer) and any(map(is_path, items)):
         # Once for all steps of a FeatureUnion.
         items = list(iter_images(items, n_threads=n_threads))
@@ -180,25 +217,72 @@ def _results(transformer, items, prepared):
         with suppress(ImageError):
             return _finish(*prepared)
     results = []
-    for item in items:
+    for index in range(len(items)):
         try:
-            results += _finish(*_prepare(transformer, [item]))
+            results += _finish(*_prepare(transformer, items[index : index + 1]))
         except ImageError as error:
             results.append(error.at(error.index))  # without the traceback, which holds frames
     return results
 
 
-def _compute(transformer, items):
-    """Return the row of each image of a batch, or the error that it raised."""
-    return _results(transformer, items, _try_to_prepare(transformer, items))
+class _Task:
+    """The work on a batch, for any thread, process or machine.
+
+    Parameters
+    ----------
+    transformer : estimator
+        From images to rows.
+    key : bytes or None
+        The transformer's fingerprint, if its rows are stored under that.
+    """
+
+    def __init__(self, transformer, key):
+        self._transformer = transformer
+        self._key = key
+        self._home = _process()
+        self._config = get_config()  # of scikit-learn: other threads have their own
+
+    def __call__(self, items):
+        """Return the row of each image of a batch, or the error that it raised."""
+        with config_context(**self._config):
+            if self._key is not None and _process() != self._home:
+                _check_same_code(self._transformer, self._key)
+            return _results(self._transformer, items, _try_to_prepare(self._transformer, items))
+
+
+def _process():
+    return socket.gethostname(), os.getpid()
+
+
+def _check_same_code(transformer, key):
+    """Raise if a transformer is another one in this process than in the one that stores its rows.
+
+    Its functions are sent by name: a worker imports their file, whatever has been changed since.
+    """
+    if key in _CHECKED:
+        return
+    if fingerprint(transformer) != key:
+        raise FingerprintError(
+            f"{type(transformer).__name__} is another one in this worker than in the process that "
+            "stores its rows: code, variables of modules or of the environment, files or "
+            "installed packages differ. Change them in files, not at run time, and start new "
+            "workers; or use threads."
+        )
+    _CHECKED.add(key)
 
 
 def _iter_ahead(iterator):
     """Yield from an iterator whose next item is computed in a thread meanwhile."""
+    config = get_config()
+
+    def advance():
+        with config_context(**config):
+            return next(iterator, None)
+
     with closing(iterator), ThreadPoolExecutor(max_workers=1) as executor:
-        coming = executor.submit(next, iterator, None)
+        coming = executor.submit(advance)
         while (item := coming.result()) is not None:
-            coming = executor.submit(next, iterator, None)
+            coming = executor.submit(advance)
             yield item
 
 
@@ -218,7 +302,7 @@ def _iter_overlapped(transformer, batches):
             yield from results
 
 
-def iter_results(transformer, batches, n_jobs=None):
+def iter_results(transformer, batches, n_jobs=None, key=None):
     """Compute batches of images.
 
     Parameters
@@ -231,6 +315,8 @@ def iter_results(transformer, batches, n_jobs=None):
     n_jobs : int or None, default=None
         Number of joblib's workers. None: those of the active `joblib.parallel_config`, else one,
         while other threads read ahead; 1: one, without other threads.
+    key : bytes or None, default=None
+        The transformer's fingerprint, which is checked in other processes.
 
     Yields
     ------
@@ -246,15 +332,15 @@ def iter_results(transformer, batches, n_jobs=None):
         except Exception as error:
             errors.append(error)
 
-    with closing(_iter_computed(transformer, until_error(), n_jobs)) as results:
+    with closing(_iter_computed(transformer, until_error(), n_jobs, key)) as results:
         yield from results
     if errors:
         raise errors[0]
 
 
-def _iter_computed(transformer, batches, n_jobs):
+def _iter_computed(transformer, batches, n_jobs, key):
     """Return an iterator that computes batches on the active backend."""
-    compute = functools.partial(_compute, transformer)
+    compute = _Task(transformer, key)
     backend, _ = joblib.parallel.get_active_backend()
     client = getattr(backend, "client", None)  # Dask's
     n_workers = joblib.effective_n_jobs(n_jobs)  # Dask waits here for its first worker
@@ -319,6 +405,23 @@ class Rows:
         self._array = None
         self._errors = {}
         self._lock = threading.Lock()
+
+    def items(self, indices):
+        """Return some images.
+
+        Parameters
+        ----------
+        indices : list of int
+            Their positions in `batch`.
+
+        Returns
+        -------
+        ndarray or list
+            Of the type of `batch`.
+        """
+        if isinstance(self.batch, np.ndarray):
+            return self.batch[indices]
+        return [self.batch[index] for index in indices]
 
     def put(self, index, row, *, cached=False):
         """Add the row of an image.
@@ -421,7 +524,7 @@ class Rows:
         return self._array
 
 
-def fill(rows, transformer, *, memory, batch_size, n_jobs):
+def fill(rows, transformer, *, memory, batch_size, n_jobs, key=None):
     """Fill in all rows; look them up first if there is a store.
 
     Parameters
@@ -436,10 +539,12 @@ def fill(rows, transformer, *, memory, batch_size, n_jobs):
         Number of images computed at a time.
     n_jobs : int or None
         Number of joblib's workers.
+    key : bytes or None, default=None
+        The transformer's fingerprint, if the caller stores rows under it, too.
     """
     if memory is not None:
         store = memory if isinstance(memory, FeatureStore) else FeatureStore(memory)
-        run = _StoredRun(rows, transformer, store)
+        run = _StoredRun(rows, transformer, store, key or fingerprint(transformer))
         store.open()
         try:
             return run.execute(batch_size, n_jobs)
@@ -448,7 +553,7 @@ def fill(rows, transformer, *, memory, batch_size, n_jobs):
                 store.close()
     starts = range(0, len(rows.batch), batch_size)
     batches = ((start, rows.batch[start : start + batch_size]) for start in starts)
-    for start, results in iter_results(transformer, batches, n_jobs):
+    for start, results in iter_results(transformer, batches, n_jobs, key):
         for index, result in enumerate(results, start):
             take = rows.fail if isinstance(result, ImageError) else rows.put
             take(index, result)
@@ -475,6 +580,11 @@ class _Claims:
             self._renewal = renewal
         return self._store.claim(self._key, digests, self._owner)
 
+    def drop(self, digests):
+        """Give up claims on images that have no row to store: other runs wait for them."""
+        if digests:
+            self._store.release(self._owner, digests)
+
     def _renew(self):
         while not self._ended.wait(_RENEWAL):
             self._store.renew(self._owner)
@@ -497,14 +607,15 @@ class _Wanted(NamedTuple):
 class _StoredRun:
     """One run whose rows are stored."""
 
-    def __init__(self, rows, transformer, store):
+    def __init__(self, rows, transformer, store, key):
         self._rows = rows
         self._transformer = transformer
         self._store = store
-        self._key = fingerprint(transformer)
+        self._key = key
         self._description = " ".join(str(transformer).split())
         self._first = {}  # digest of each missing image -> the first position that has it
-        self._copies = []  # (position, first position with the same content)
+        self._copies = []  # (image, first position with the same content)
+        self._changed = set()  # positions of files that were written since they were digested
 
     def execute(self, batch_size, n_jobs):
         """Fill in all rows."""
@@ -513,14 +624,19 @@ class _StoredRun:
             while missing is not None:
                 waiting = []
                 batches = self._claimed(missing, batch_size, claims, waiting)
-                for group, results in iter_results(self._transformer, batches, n_jobs):
-                    self._take(group, results)
-                missing = None
-                if waiting:
-                    time.sleep(_POLL)
-                    missing = self._not_stored(waiting)
-        for index, source in self._copies:
-            self._rows.copy(index, source)
+                for group, results in iter_results(self._transformer, batches, n_jobs, self._key):
+                    self._take(group, results, claims)
+                missing = self._left(waiting)
+        for wanted, source in self._copies:
+            self._rows.copy(wanted.index, source)
+
+    def _left(self, waiting):
+        """Return the images to look up again, or None: others compute them, or their copy."""
+        left = [wanted for wanted, source in self._copies if source in self._changed]
+        self._copies = [copy for copy in self._copies if copy[1] not in self._changed]
+        if waiting:
+            time.sleep(_POLL)
+        return self._not_stored(waiting + left) if waiting + left else None
 
     def _missing(self):
         """Yield the images without a row, one for each content."""
@@ -530,7 +646,7 @@ class _StoredRun:
             if first == wanted.index:
                 yield wanted
             else:
-                self._copies.append((wanted.index, first))
+                self._copies.append((wanted, first))
 
     def _wanted(self, index):
         try:
@@ -556,19 +672,20 @@ class _StoredRun:
             free = {None, *claims.claim(digests)}
             waiting += [wanted for wanted in chunk if wanted.digest not in free]
             if group := [wanted for wanted in chunk if wanted.digest in free]:
-                yield group, [self._rows.batch[wanted.index] for wanted in group]
+                yield group, self._rows.items([wanted.index for wanted in group])
 
-    def _take(self, group, results):
+    def _take(self, group, results, claims):
         """Add the results of a batch, and store its rows."""
-        kept = []
+        self._changed |= {wanted.index for wanted in group if not self._is_unchanged(wanted)}
+        kept = {}
         for wanted, result in zip(group, results):
             if not isinstance(result, ImageError):
                 self._rows.put(wanted.index, result)
-                if self._is_unchanged(wanted):
-                    kept.append((wanted.digest, result))
+                if wanted.index not in self._changed:
+                    kept[wanted.digest] = result
         if kept:
-            digests, rows = zip(*kept)
-            self._store.write(self._key, self._description, digests, rows)
+            self._store.write(self._key, self._description, list(kept), list(kept.values()))
+        claims.drop({wanted.digest for wanted in group} - kept.keys() - {None})
         for wanted, result in zip(group, results):
             if isinstance(result, ImageError):
                 self._rows.fail(wanted.index, result)

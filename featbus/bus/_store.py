@@ -1,6 +1,7 @@
 """The store: rows of features on disk."""
 
 import hashlib
+import math
 import os
 import re
 import socket
@@ -12,11 +13,13 @@ import warnings
 import zlib
 from contextlib import contextmanager
 from itertools import islice
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 
 from featbus.bus._store_file import FeatureStoreError, open_file, transaction
+from featbus.parameters import Interval, check_parameters
 
 # SQLite quotes damaged text in its errors, and Python's module cannot always decode them. It asks
 # for as much memory as a damaged file says.
@@ -24,6 +27,7 @@ _ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 _LEASE = 20.0  # seconds that a claim lives without being renewed
 _STORED = ["|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"]
 _DTYPES = {name: np.dtype(name) for name in _STORED}
+_CONSTRAINTS = {"max_bytes": [Interval(Real, 0, None, closed="left")]}
 
 
 class FeatureStoreWarning(UserWarning):
@@ -368,17 +372,24 @@ class FeatureStore:
                 query = "UPDATE claim SET expires = ? WHERE owner = ?"
                 connection.execute(query, (time.time() + _LEASE, owner))
 
-    def release(self, owner):
+    def release(self, owner, images=None):
         """Give up the claims of an owner.
 
         Parameters
         ----------
         owner : str
             The run that claimed.
+        images : list of bytes or None, default=None
+            Those that have no row to store after all; None: all that the owner has claimed.
         """
-        if self._writable:
-            with self._writing() as connection:
+        if not self._writable:
+            return
+        with self._writing() as connection:
+            if images is None:
                 connection.execute("DELETE FROM claim WHERE owner = ?", (owner,))
+            else:
+                query = "DELETE FROM claim WHERE owner = ? AND image = ?"
+                connection.executemany(query, [(owner, image) for image in images])
 
     def info(self):
         """Summarize the content of the store.
@@ -404,7 +415,7 @@ class FeatureStore:
 
         Parameters
         ----------
-        max_bytes : int
+        max_bytes : float
             Largest size of the file.
 
         Returns
@@ -412,11 +423,12 @@ class FeatureStore:
         int
             Number of rows dropped.
         """
+        check_parameters(_CONSTRAINTS, {"max_bytes": max_bytes})
         dropped = 0
         with self._reporting() as connection:
-            while (excess := self._used_bytes(connection) - int(max_bytes)) > 0:
+            while (excess := self._used_bytes(connection) - max_bytes) > 0:
                 (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
-                share = -(-excess * n_rows // self._used_bytes(connection))
+                share = math.ceil(excess * n_rows / self._used_bytes(connection))
                 n_dropped = self._drop(connection, share)
                 dropped += n_dropped
                 if n_dropped == 0:  # none is left; or damage hides those that are counted

@@ -60,9 +60,7 @@ def open_file(path):
     sqlite3.Error
         If SQLite cannot use the file.
     """
-    path = os.path.abspath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FeatureStoreError(f"{path!r} is no regular file, expected a feature store.")
+    path = _find_file(path)
     if _has_log(path):
         _check_log(path)
     if os.path.exists(path) and not os.access(path, os.W_OK):
@@ -73,6 +71,16 @@ def open_file(path):
         if not os.path.exists(path) or _is_empty(path):
             raise
         return _open_read_only(path), False
+
+
+def _find_file(path):
+    """Return the absolute path of the file itself: SQLite looks for its log there, not at links."""
+    if "\0" in path or path == ":memory:":
+        raise FeatureStoreError(f"{path!r} cannot be the name of a feature store. Name a file.")
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FeatureStoreError(f"{path!r} is no regular file, expected a feature store.")
+    return path
 
 
 @contextmanager
@@ -170,11 +178,17 @@ def _create(connection, path):
     """Create the tables, before the log: so the file itself has the store's number in page 1."""
     connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    with _transaction(connection):
-        if _is_new(connection, path):  # no other process was faster
-            _create_tables(connection, uuid.uuid4().hex)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+    try:
+        with _transaction(connection):
+            if _is_new(connection, path):  # no other process was faster
+                _create_tables(connection, uuid.uuid4().hex)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+    except sqlite3.OperationalError as error:
+        raise FeatureStoreError(
+            f"cannot create the feature store {path!r}: {error}. Free disk space, or name a file "
+            "in a folder on a disk of this machine that can be written."
+        ) from error
 
 
 def _create_tables(connection, store_id):

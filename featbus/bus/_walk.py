@@ -5,6 +5,8 @@ import hashlib
 import os
 import sys
 
+import numpy as np
+
 DIGEST_SIZE = 16
 REMEDY = "rows made with it cannot be stored. {}, or use FeatureBus(..., memory=None)."
 _PLAIN = {type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)}
@@ -76,11 +78,16 @@ class Walk:
         self._exact = exact
         self._kinds = kinds
         self._default = default
-        self._open = {}  # depths of the values that are being followed, by their ids
-        self._done = {}  # digests of those that were followed, and the values, which stay alive
+        self._done = {}  # digests of the values that were followed, and the values, to stay alive
+        # Values that are being followed, and those inside them that refer back to these: their
+        # numbers, and the values. Where cycles begin and end is found as Tarjan (1972) does.
+        self._open = {}
+        self._lowest = 0  # the lowest number that what is being followed refers back to
 
     def feed(self, value, where):
         """Update the digest with a value, or with the digest of what it refers to."""
+        if type(value) is np.memmap:  # as which joblib hands large arrays to its workers
+            value = value.view(np.ndarray)
         if type(value) in _PLAIN:
             self._feed_plain(value, where)
         else:
@@ -95,12 +102,20 @@ class Walk:
     def follow(self, value, key, feed, where):
         """Update with the digest of a value, which is followed once."""
         if key in self._open:
-            return self.update(f"<cycle {len(self._open) - self._open[key]}>")
-        if key not in self._done:
-            self._open[key] = len(self._open)
-            self._done[key] = self.digest_of(value, feed, where), value
-            del self._open[key]
-        self.update(self._done[key][0])
+            number = self._open[key][0]
+            self._lowest = min(self._lowest, number)
+            return self.update(f"<cycle {len(self._open) - number}>")
+        if key in self._done:
+            return self.update(self._done[key][0])
+        outer, number = self._lowest, len(self._open)
+        self._lowest, self._open[key] = number, (number, value)
+        digest = self.digest_of(value, feed, where)
+        if self._lowest == number:  # it refers to nothing that is being followed
+            self._done[key] = digest, value
+            while len(self._open) > number:
+                self._open.popitem()
+        self._lowest = min(outer, self._lowest)
+        self.update(digest)
 
     def digest_of(self, value, feed, where):
         """Return the digest of a value, followed in this way."""
@@ -148,9 +163,11 @@ class Walk:
         text = text if isinstance(text, str) else os.fsdecode(text)
         if not 0 < len(text) < 1024 or "\0" in text:
             return
-        # The files of the system that never end have no size.
-        if os.path.isfile(text) and os.path.getsize(text):
-            self.update_with_file(text)
+        if os.path.isfile(text):
+            # The files of the system that never end have no size.
+            self.update("<file>")
+            if os.path.getsize(text):
+                self.update_with_file(text)
         elif os.sep in text and text.strip(f".{os.sep}") and os.path.isdir(text):
             refuse(where, f"the folder {text!r}", "Name its files")
 

@@ -1,10 +1,15 @@
 """Fingerprints of code: functions, classes, modules."""
 
+import builtins
+import functools
 import importlib
 import os
+import pkgutil
 import sys
 import threading
 import types
+from collections import ChainMap
+from contextlib import suppress
 from typing import TypeVar
 
 import numpy as np
@@ -28,11 +33,24 @@ _NOT_CODE = {
     "__static_attributes__",
     "__weakref__",
     "_abc_impl",
+    "_value2member_map_",  # of an enum; grows with each combination of flags
 }
 # Functions and attributes that run, or reach, code that cannot be seen.
-HIDDEN = eval, exec, globals, __import__
+HIDDEN = eval, exec, globals, __import__, importlib.import_module, pkgutil.resolve_name
 _RUNNING = {hidden.__name__ for hidden in HIDDEN}
-_HIDING = {"__globals__", "__import__", "_getframe", "f_globals", "import_module"}
+_HIDING = {
+    "__annotations__",
+    "__globals__",
+    "__import__",
+    "_getframe",
+    "f_globals",
+    "get_annotations",
+    "get_type_hints",
+    "import_module",
+    "resolve_name",
+}
+_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+_DISPATCHER = functools.singledispatch(len).__code__
 _LOCKS = type(threading.Lock()), type(threading.RLock())
 
 
@@ -84,9 +102,13 @@ def _is_released(walk, value, name):
 
 
 def _feed_function(walk, function, where):
+    if function in HIDDEN:
+        refuse(where, f"{function.__name__}, which hides code", "Do without")
     if _is_released(walk, function, function.__qualname__):
         return
-    walk.update(function.__qualname__)
+    if function.__code__ is _DISPATCHER:  # the rest is a cache
+        return walk.feed((function.__wrapped__, dict(function.registry)), where)
+    walk.update(f"{function.__qualname__} {function.__name__}")
     walk.feed(function.__code__, where)
     walk.feed((function.__defaults__, function.__kwdefaults__, vars(function)), where)
     walk.feed_dict(closure_of(function), where)
@@ -104,12 +126,20 @@ def _feed_globals(walk, function, where):
         hidden |= {"sys.modules"}
     if hidden:
         refuse(where, f"a function that uses {min(hidden)}, which hides code", "Do without")
-    for name in sorted(loaded.keys() & space.keys()):
+    found = ChainMap(space, vars(builtins))
+    for name in sorted(loaded.keys() & found.keys()):
         walk.update(name)
         used = None if loaded[name] else names
-        _feed_global(walk, space[name], name, used, f"{where}.{name}")
-    for name in sorted(imports_in(code, space.get("__package__"))):
-        _feed_import(walk, name, names, where)
+        _feed_global(walk, found[name], name, used, f"{where}.{name}")
+    if names & _ENVIRONMENT:
+        _feed_environment(walk, {*names, *map(found.get, loaded)})
+    _feed_imports(walk, imports_in(code, space.get("__package__")), names, where)
+
+
+def _feed_environment(walk, names):
+    """Update with the variables of the environment among the names that a function knows."""
+    names = {name for name in names if isinstance(name, str)}
+    walk.update(repr(sorted((name, os.environ[name]) for name in names & os.environ.keys())))
 
 
 def _feed_global(walk, value, name, names, where):
@@ -127,7 +157,10 @@ def _feed_global(walk, value, name, names, where):
 def _is_released_object(walk, value, name):
     """Update with the name of an object of an installed package, such as a distribution."""
     module = type(value).__module__
-    if isinstance(value, (types.ModuleType, type)) or look_up(module, name) is not value:
+    # Anybody may add to the built-in names.
+    if isinstance(value, (types.ModuleType, type)) or module == "builtins":
+        return False
+    if look_up(module, name) is not value:
         return False
     release = find_release(module)
     if release is not None:
@@ -135,16 +168,30 @@ def _is_released_object(walk, value, name):
     return release is not None
 
 
-def _feed_import(walk, name, names, where):
-    release = find_release(name)
-    walk.update(f"import {name} {release}")
-    if release is not None:
-        return
-    try:
-        module = importlib.import_module(name)
-    except Exception:  # as when the function runs, which may know what to do
-        return walk.update("<failed>")
-    _feed_global(walk, module, name, names, where)
+def _feed_imports(walk, imports, names, where):
+    """Update with what a function imports, after all of it is there, as when the function runs."""
+    own = [found for found in imports if find_release(found.module) is None]
+    for found in own:
+        _import(found)
+    for found in imports:
+        walk.update(f"import {found.module} {find_release(found.module)}")
+    for found in own:
+        used = None if found.is_whole else names
+        root, module = map(sys.modules.get, (found.module.partition(".")[0], found.module))
+        for value in (module,) if found.parts else (root, module):
+            _feed_global(walk, value, found.module, names if found.parts else used, where)
+        for part in found.parts:
+            _feed_global(walk, getattr(module, part, None), part, used, where)
+
+
+def _import(found):
+    """Import a module, and those that are imported from it."""
+    with suppress(Exception):  # as when the function runs, which may know what to do
+        module = importlib.import_module(found.module)
+        for part in found.parts:
+            if not hasattr(module, part):
+                with suppress(ImportError):
+                    importlib.import_module(f"{found.module}.{part}")
 
 
 def _feed_code(walk, code, where):

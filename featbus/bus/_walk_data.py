@@ -61,7 +61,6 @@ def _feed_random_state(walk, state, where):
 
 EXACT_DATA = {
     np.ndarray: _feed_array,
-    np.memmap: _feed_array,
     list: Walk.feed_sequence,
     tuple: Walk.feed_sequence,
     set: _feed_set,

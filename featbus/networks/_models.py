@@ -8,6 +8,7 @@ import textwrap
 import zipfile
 from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 
@@ -78,11 +79,22 @@ class KerasModel(KerasSource):
         is_file = isinstance(self.model, str)
         return file_digest(self.model) if is_file else _model_digest(self.model)
 
+    @cached_property
+    def code(self):
+        """Layers, activations and so on of one's own, with their functions' byte code."""
+        return [_with_byte_code(found) for found in _find_code(self.model)]
+
+    @property
+    def engines(self):
+        """See `Source`; conversions are kept in files whose names do not stand for code."""
+        return ("keras",) if self.code else super().engines
+
     @property
     def identity(self):
         """See `Source`."""
         size = list(map(int, self.input_size))
-        return {"model": self.digest, "input_size": size, "preprocessing": self.mode}
+        own = {"model": self.digest, "input_size": size, "preprocessing": self.mode}
+        return own | ({"code": self.code} if self.code else {})
 
     def build(self):
         """See `KerasSource.build`."""
@@ -158,15 +170,21 @@ def _input_size(model):
 def _read_input_shapes(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"backbone is {os.fspath(path)!r}, and there is no such file.")
+    layers = _read_config(path)["layers"]
+    inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
+    return [tuple(layer.get("batch_shape") or ()) for layer in inputs]
+
+
+def _read_config(path):
+    """Return the configuration of the model in a file, which has layers."""
     try:
         check_weights_file(path)
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))["config"]
-        layers = config["layers"]
+        config["layers"]
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error
-    inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
-    return [tuple(layer.get("batch_shape") or ()) for layer in inputs]
+    return config
 
 
 def _unreadable(path, error):
@@ -177,12 +195,49 @@ def _unreadable(path, error):
     )
 
 
-def _model_digest(model):
-    """Return a digest of a model's architecture and weights; how it was compiled does not count."""
+def _find_code(model):
+    """Return the classes and functions of one's own that a model, or the one in a file, needs."""
+    keras = sys.modules.get("keras")
+    if keras is None:  # a file, and nothing has been registered that it could need
+        return []
+    is_file = isinstance(model, str)
+    layers = [] if is_file else model._flatten_layers()
+    found = {type(layer) for layer in layers if not type(layer).__module__.startswith("keras.")}
+    names = set(_strings(_read_config(model) if is_file else _model_config(model)))
+    found |= {keras.saving.get_registered_object(name) for name in names} - {None}
+    for name, registered in keras.saving.get_custom_objects().items():
+        if name.rpartition(">")[2] in names:  # as Keras 3.6 and before saved functions
+            found.add(registered)
+    return sorted(found, key=lambda value: (value.__module__, value.__qualname__))
+
+
+def _strings(config):
+    """Yield the texts in a configuration."""
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, (dict, list, tuple)):
+        for part in config.values() if isinstance(config, dict) else config:
+            yield from _strings(part)
+
+
+def _with_byte_code(value):
+    """Return a class or function, and what tells it from the same one after an edit in place."""
+    members = vars(value).values() if isinstance(value, type) else [value]
+    return value, [member.__code__ for member in members if isinstance(member, FunctionType)]
+
+
+def _model_config(model):
+    """Return the architecture of a model, without how it was compiled."""
     import keras
 
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
+    return config
+
+
+def _model_digest(model):
+    """Return a digest of a model's architecture and weights."""
+    config = _model_config(model)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=repr).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
