@@ -27,7 +27,7 @@ from featbus.bus._walk import DIGEST_SIZE, FingerprintError, update_with_file
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError
-from featbus.io._readers import _DICOM_SUFFIXES
+from featbus.io._readers import DICOM_SUFFIXES
 from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, reads_plainly, steps_of
 
@@ -119,7 +119,7 @@ def _digest_bytes(path, status):
 
 def is_dicom_by_name(path):
     """Tell whether it may be for its name that a file is read as DICOM."""
-    if not os.fsdecode(path).lower().endswith(_DICOM_SUFFIXES):
+    if not os.fsdecode(path).lower().endswith(DICOM_SUFFIXES):
         return False
     with open(path, "rb") as file:
         return file.read(132)[128:] != b"DICM"

@@ -21,7 +21,7 @@ from featbus.io._pnm import read_pnm
 from featbus.io._tiff import read_tiff
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def read_image(path, *, voi_lut=True, max_pixels=None):
@@ -150,7 +150,7 @@ def _read(file, name, voi_lut, limit):
     for signature, reader in _READERS:
         if signature.match(head):
             return reader(read_bytes(file, limit), limit)
-    if name.lower().endswith(_DICOM_SUFFIXES) and any(head):
+    if name.lower().endswith(DICOM_SUFFIXES) and any(head):
         from featbus.io._dicom import holds_pixels
 
         data = read_bytes(file, limit)
