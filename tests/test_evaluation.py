@@ -13,11 +13,12 @@ from imblearn.pipeline import make_pipeline
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
-from sklearn import metrics
+from sklearn import config_context, metrics
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
+from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -381,6 +382,27 @@ def test_images_in_every_container(container):
     assert_allclose(result.scores["accuracy"], 1)
 
 
+class GroupsCounter(LogisticRegression):
+    """Fits with groups, and remembers how many there were."""
+
+    seen = []
+
+    def fit(self, X, y, groups=None):
+        self.seen.append(None if groups is None else set(groups))
+        return super().fit(X, y)
+
+
+def test_groups_reach_the_steps_that_request_them():
+    X, y, groups = make_rows()
+    GroupsCounter.seen.clear()
+    with config_context(enable_metadata_routing=True):
+        requesting = make_pipeline(GroupsCounter().set_fit_request(groups=True))
+    result = evaluate({"a": requesting, "b": GroupsCounter()}, X, y, groups=groups, cv=2)
+    folds = result.predictions.query("pipeline == 'a'").groupby("fold")["group"]
+    tested = [set(group) for _, group in folds]
+    assert GroupsCounter.seen == [set(groups) - tested[0], set(groups) - tested[1], None, None]
+
+
 def test_masks_reach_the_pipeline():
     images = np.ma.masked_less(np.arange(240, dtype=np.uint8).reshape(12, 4, 5), 7)
 
@@ -581,6 +603,7 @@ def test_calibration_and_tuning_keep_groups_together():
         CalibratedClassifierCV(Recorder(), cv=3),
         make_pipeline(FunctionTransformer(), TunedThresholdClassifierCV(Recorder(), cv=3)),
         TunedThresholdClassifierCV(Recorder(), cv=None),
+        VotingClassifier([("calibrated", CalibratedClassifierCV(Recorder(), cv=3))], voting="soft"),
     ):
         Recorder.seen.clear()
         evaluate(pipeline, X, y, groups=groups, cv=2)

@@ -119,8 +119,8 @@ def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
 
 def _fit(pipeline, X, y, train, metadata):
     """Fit a pipeline, with those metadata that one of its steps requests."""
-    with config_context(enable_metadata_routing=bool(metadata)):
-        requested = _requested(pipeline, metadata)
+    requested = _requested(pipeline, metadata)
+    with config_context(enable_metadata_routing=bool(requested)):
         routed = {name: _safe_indexing(metadata[name], train) for name in requested}
         pipeline.fit(_safe_indexing(X, train), y[train], **routed)
 
@@ -231,7 +231,8 @@ def evaluate(
         The classes; integers or strings.
     groups : array_like of shape (n_samples,), default=None
         Samples that belong together, such as images of one patient. No group is ever on both sides
-        of a split. None counts every sample as independent, with a warning.
+        of a split; steps that request groups in `fit` get those of their training part. None counts
+        every sample as independent, with a warning.
     masks : sequence of length n_samples, default=None
         The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
         `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.
@@ -294,7 +295,8 @@ def evaluate(
     `TunedThresholdClassifierCV`, `StackingClassifier`, `LogisticRegressionCV`, `RFECV`,
     `SequentialFeatureSelector`) keep groups together within the training part, too, if their `cv`
     is a number or None; a splitter that separates groups is refused. This holds for estimators
-    evaluated directly and for steps of a pipeline before any sampler.
+    evaluated directly, for steps of a pipeline before any sampler, and for what a
+    `VotingClassifier` joins.
 
     Metrics that need a class missing from a test part are NaN in that fold, and left out of the
     means.
@@ -327,8 +329,10 @@ def evaluate(
     check_consistent_length(X, y, groups, masks)
     y, labels, _ = check_target(y)
     groups = check_groups(groups)
-    metadata = {} if masks is None else {"masks": masks, "groups": groups}
-    if metadata and not any("masks" in _requested(p, metadata) for p in pipelines.values()):
+    metadata = {"masks": masks, "groups": groups}
+    if masks is not None and not any(
+        "masks" in _requested(p, metadata) for p in pipelines.values()
+    ):
         raise InvalidParameterError(
             "masks were given, and no step of a pipeline requests them. Leave them out, or add a "
             "step that learns from them: ROICropper(UNetSegmenter())."
