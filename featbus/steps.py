@@ -1,8 +1,8 @@
 """Composites: which steps an estimator has, what they learn and read, and where rows begin.
 
 The one place that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
-`ColumnTransformer`, `VotingClassifier`, `FrozenEstimator`, searches and featbus's own wrappers, and that a step can be
-``"passthrough"`` or ``"drop"``.
+`ColumnTransformer`, `VotingClassifier`, `FrozenEstimator`, searches and featbus's own wrappers, and
+that a step can be ``"passthrough"`` or ``"drop"``.
 """
 
 from typing import NamedTuple
