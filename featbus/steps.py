@@ -1,14 +1,15 @@
 """Composites: which steps an estimator has, what they learn and read, and where rows begin.
 
 The one place that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
-`ColumnTransformer`, `FrozenEstimator`, searches and featbus's own wrappers, and that a step can be
-``"passthrough"`` or ``"drop"``.
+`ColumnTransformer`, `VotingClassifier`, `FrozenEstimator`, searches and featbus's own wrappers, and
+that a step can be ``"passthrough"`` or ``"drop"``.
 """
 
 from typing import NamedTuple
 
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -51,6 +52,9 @@ def _parts(estimator):
         unfitted = [*estimator.transformers, ("remainder", estimator.remainder, None)]
         found = vars(estimator).get("transformers_", unfitted)
         return [(name, transformer) for name, transformer, _ in found]
+    if isinstance(estimator, VotingClassifier):
+        fitted = vars(estimator).get("named_estimators_", {})
+        return [(name, fitted.get(name, step)) for name, step in estimator.estimators]
     name = _wrapped_name(estimator)
     if name is None:
         return []

@@ -113,7 +113,11 @@ def test_a_jpeg_strip_of_fewer_rows(read, fails):
 )
 def test_the_photometric_tag_decides_on_the_colors_of_a_jpeg_strip(marker, read):
     pixels = np.full((16, 16, 3), [200, 50, 0], np.uint8)
-    data = pil(pixels, "JPEG", quality=95, keep_rgb=True)
+    # Pillow stores these three channels as they are.
+    channels = Image.merge(
+        "YCbCr", [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(3)]
+    )
+    data = pil(channels, "JPEG", quality=95, subsampling=0)
     data = b"\xff\xd8" + marker + data[data.index(b"\xff\xdb") :]
     image = read(tiff_of_jpeg([data], pixels.shape, 2, t258=(8, 8, 8)))
     np.testing.assert_allclose(image.astype(int), pixels, atol=3)

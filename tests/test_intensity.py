@@ -419,3 +419,11 @@ def test_names_need_the_classes_from_0(y):
 def test_masked_values_are_left_out():
     values = np.ma.MaskedArray([0.1, 0.2, 0.9], [0, 0, 1])
     assert intensity_statistics(values)["mean"] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+def test_the_shape_of_a_distribution_does_not_depend_on_the_scale(scale):
+    values = np.random.default_rng(0).random(500) - 0.3
+    computed, scaled = intensity_statistics(values), intensity_statistics(scale * values)
+    for name in ("skewness", "kurtosis", "coefficient_of_variation"):
+        assert scaled[name] == pytest.approx(computed[name], rel=1e-9)

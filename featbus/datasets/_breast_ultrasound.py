@@ -237,7 +237,7 @@ def make_breast_ultrasound(
     An offline substitute for BUSI: benign, malignant and normal B-mode images, rendered from a
     model of the anatomy and the scanner. A benign lesion is a smooth ellipse, wider than tall, with
     a thin bright capsule and acoustic enhancement behind it. A malignant lesion is irregular and
-    ill-defined, taller than wide in two of three images, and casts a shadow. Anatomy, gain and
+    ill-defined, often taller than wide, and casts a shadow. Anatomy, gain and
     depth, and the size and darkness of the lesion do not depend on the class.
 
     Parameters

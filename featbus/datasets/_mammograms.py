@@ -286,8 +286,8 @@ def make_mammograms(
     strands radiate from the nipple. Findings add to the exposure before the film saturates, so
     dense tissue hides them.
 
-    At a contrast of 1, findings stand out by their brightness: an SVM finds most of them with
-    `IntensityStatistics` or `GLCM`, in folds that keep women together. HOG with large cells and LBP
+    At a contrast of 1, findings stand out by their brightness, which `IntensityStatistics` and
+    `GLCM` measure. HOG with large cells and LBP
     over the whole image hardly respond to findings that are small and lie anywhere.
 
     The images do not depend on OpenCV, whose results differ from version to version. Other versions

@@ -388,6 +388,7 @@ class GLCM(FeatureExtractor):
     # 2: the order of summation does not depend on memory layout.
     # 3: without intensity_range, the edges of bins are multiples of bin_width; inverse differences
     # are normalized by the highest level found, not by the number of bins.
+    # 4: the tolerance at the edges of bins follows the brightness of floating-point images.
     _algorithm_version = 4
 
     _parameter_constraints = _OFFSET_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS

@@ -254,6 +254,7 @@ class GLRLM(FeatureExtractor):
     """
 
     # 2: without intensity_range, the edges of bins are multiples of bin_width.
+    # 3: the tolerance at the edges of bins follows the brightness of floating-point images.
     _algorithm_version = 3
 
     _parameter_constraints = _ANGLES_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS

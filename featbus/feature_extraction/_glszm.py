@@ -197,6 +197,7 @@ class GLSZM(FeatureExtractor):
     """
 
     # 2: without intensity_range, the edges of bins are multiples of bin_width.
+    # 3: the tolerance at the edges of bins follows the brightness of floating-point images.
     _algorithm_version = 3
 
     _parameter_constraints = LEVELS_CONSTRAINTS

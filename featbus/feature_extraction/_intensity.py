@@ -321,6 +321,7 @@ class IntensityStatistics(FeatureExtractor):
     # 2: mode and gradients of the histogram are new columns.
     # 3: bins as in grey_levels, which tolerates rounding errors of floating-point pixels at the
     # edge of a bin; sums over the values that occur, which differ from before by rounding.
+    # 4: that tolerance follows the brightness of the image.
     _algorithm_version = 4
 
     _parameter_constraints = {

@@ -429,6 +429,8 @@ class LBP(FeatureExtractor):
     """
 
     # 4: ties in single precision.
+    # 5: all circles inside a region count, not only those whose bounding square is inside;
+    # variances on the edge of an octave.
     _algorithm_version = 5
 
     _parameter_constraints = {

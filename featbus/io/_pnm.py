@@ -12,8 +12,6 @@ from featbus.io._limits import check_rest, check_size
 _HEADER = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*+[\r\n])++(\d{1,9})" * 3 + rb"(?:\r\n|\s)")
 
 _COMMENT = re.compile(rb"#[^\r\n]*+")
-_SPACE = re.compile(rb"\s")
-_PART = 1 << 22  # bytes of text that are parsed at once
 
 
 def read_pnm(data, limit):
@@ -86,24 +84,4 @@ def _parse(text):
     """Return decimal numbers."""
     if text.translate(None, b"0123456789 \t\n\v\f\r"):
         raise ImageReadError(f"the PGM or PPM file has pixels that are not numbers. {AGAIN}")
-    parts, start = [np.zeros(0, np.int64)], 0
-    while start < len(text):
-        space = _SPACE.search(text, start + _PART)
-        end = space.end() if space else len(text)
-        parts.append(_parse_part(text[start:end]))
-        start = end
-    return np.concatenate(parts)
-
-
-def _parse_part(text):
-    digits = np.frombuffer(text, np.uint8) - np.uint8(48)  # a space is more than 9
-    is_digit = np.concatenate([[False], digits < 10, [False]])
-    starts, ends = np.flatnonzero(is_digit[1:] != is_digit[:-1]).reshape(-1, 2).T
-    lengths = ends - starts
-    if not len(starts) or lengths.max() > 9:
-        return np.fromstring(text.strip(), np.int64, sep=" ")
-    numbers = digits[ends - 1].astype(np.int64)
-    for place in range(1, lengths.max()):
-        longer = np.flatnonzero(lengths > place)
-        numbers[longer] += digits[ends[longer] - 1 - place].astype(np.int64) * 10**place
-    return numbers
+    return np.fromstring(text.strip(), np.int64, sep=" ")

@@ -42,6 +42,7 @@ class Resize(ImageTransformer):
     [False  True  True False False]
     """
 
+    # 2: integers are rounded to the nearest level where a side grows; half a pixel is inside.
     _algorithm_version = 2
 
     _parameter_constraints = {

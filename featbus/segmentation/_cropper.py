@@ -162,6 +162,7 @@ class ROICropper(ImageTransformer):
     (4, 4)
     """
 
+    # 2: crops are resized as by version 2 of Resize.
     _algorithm_version = 2
 
     _parameter_constraints = {

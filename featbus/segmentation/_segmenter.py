@@ -238,6 +238,7 @@ class UNetSegmenter(Segmenter):
     (8, 192, 256)
     """
 
+    # 2: images are resized as by version 2 of Resize.
     _algorithm_version = 2
 
     _parameter_constraints = {
