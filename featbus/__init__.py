@@ -53,6 +53,7 @@ _HOMES = {
     ],
     "segmentation": ["ROICropper", "ThresholdSegmenter", "UNetSegmenter"],
     "sampling": ["ImageAugmenter", "TestTimeAugmentation"],
+    "versions": ["show_versions"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -24,15 +24,9 @@ from featbus.networks import (
     preprocess,
 )
 
-FAST = {
-    "vgg16",
-    "mobilenet",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "efficientnet_b0",
-    "convnext_tiny",
-}
-FAMILIES = FAST | {
+FAST = {"vgg16", "mobilenet", "mobilenet_v2"}
+SMALL = FAST | {"mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"}
+FAMILIES = SMALL | {
     "inception_v3",
     "xception",
     "resnet50",
@@ -40,7 +34,7 @@ FAMILIES = FAST | {
     "densenet121",
     "efficientnet_v2_b0",
 }
-# One network of each kind is built every time; all of them take minutes.
+# A few networks are built every time, one of each kind with the slow tests; all take minutes.
 ALL = os.environ.get("FEATBUS_ALL_NETWORKS") == "1"
 FURTHER = pytest.mark.skipif(not ALL, reason="FEATBUS_ALL_NETWORKS=1 builds all networks")
 
@@ -55,7 +49,7 @@ EVERY_BACKBONE = [pytest.param(name, marks=marks(name)) for name in BACKBONES]
 CHAOTIC = ("efficientnet_v2_m", "efficientnet_v2_l")
 # With their own pooling, which takes another build and is the same everywhere.
 EVERY_FAMILY = [
-    pytest.param(name, marks=[pytest.mark.network, *([] if name in FAST else [FURTHER])])
+    pytest.param(name, marks=[*marks(name), *([] if name in SMALL else [FURTHER])])
     for name in BACKBONES
     if name in FAMILIES
 ]
@@ -233,7 +227,14 @@ def test_taps_are_the_verified_ones():
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny", "inception_v3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v3_small",
+        pytest.param("convnext_tiny", marks=pytest.mark.slow),
+        pytest.param("inception_v3", marks=pytest.mark.slow),
+    ],
+)
 def test_taps_do_not_depend_on_what_was_built_before(name):
     size = (75, 75)
     network = make_network(name, size, layers=("C2", "C3"))

@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from featbus import DeepFeatures, Resize
 from featbus.bus import fingerprint
 from featbus.feature_extraction import _deep
-from featbus.images import with_mask
+from featbus.images import to_gray, with_mask
+from featbus.io import read_image
 from featbus.networks import KerasApplication, _engines
 from featbus.parameters import InvalidParameterError
 
@@ -43,6 +44,13 @@ def trained():
     """Return the parameters of a small network with real weights."""
     path = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
     return {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": path}
+
+
+@pytest.fixture(scope="module")
+def scans():
+    """Return a few real ultrasound images."""
+    paths = sorted((data_dir("busi") / "malignant").glob("* ([1-9]).png"))[:3]
+    return [to_gray(read_image(path)) for path in paths]
 
 
 @pytest.mark.network
@@ -72,6 +80,15 @@ def test_rows_are_those_of_keras_on_pixels_that_are_not_rounded(trained):
     expected = model.predict_on_batch(preprocess_input(pixels[np.newaxis]))
     rows = DeepFeatures(**trained).transform([image])
     np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("factor", [np.uint16(257), np.float32(1 / 255), np.float64(1 / 255)])
+def test_the_dtype_of_a_picture_does_not_matter(trained, scans, factor):
+    deep = DeepFeatures(**trained, layers=["C3", "top"], pooling=["avg", "max", "std"]).fit(scans)
+    converted = [scan.astype(factor.dtype) * factor for scan in scans]
+    assert {scan.dtype for scan in converted} == {factor.dtype}
+    np.testing.assert_allclose(deep.transform(converted), deep.transform(scans), rtol=0, atol=1e-4)
 
 
 @pytest.mark.network

@@ -37,7 +37,7 @@ from featbus import (
     Resize,
 )
 from featbus.bus import FingerprintError, fingerprint
-from featbus.bus._run import iter_results
+from featbus.bus._compute import iter_results
 from featbus.images import ImageError, check_image
 from featbus.io import ImageReadError
 from featbus.parameters import InvalidParameterError

@@ -18,8 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from featbus import FeatureBus, FeatureStore
-from featbus.bus import FingerprintError, _run
-from featbus.bus._run import iter_results
+from featbus.bus import FingerprintError, _compute
+from featbus.bus._compute import iter_results
 from featbus.io import ImageReadError
 
 N_IMAGES = 80
@@ -52,7 +52,7 @@ def not_here(monkeypatch):
     def fail(*arguments):
         raise AssertionError("computed in the main process")
 
-    monkeypatch.setattr(_run, "_results", fail)
+    monkeypatch.setattr(_compute, "_results", fail)
 
 
 @contextmanager
@@ -128,6 +128,7 @@ def test_dask_gives_the_same_rows(kind, stored, client, not_here, paths, memory,
     assert count(log) == N_IMAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["array", "paths"])
 def test_dask_loses_nothing_with_a_worker(kind, mortal_client, not_here, paths, memory, log):
     images = IMAGES if kind == "array" else paths
@@ -144,6 +145,7 @@ def test_dask_loses_nothing_with_a_worker(kind, mortal_client, not_here, paths, 
         assert count(log) == before
 
 
+@pytest.mark.slow
 def test_dask_names_the_images_that_kill_workers(mortal_client, paths, log):
     mortal_client.cluster.scheduler.allowed_failures = 0
     bus = FeatureBus(CountingMean(log=log, delay=0.5), batch_size=4)
@@ -210,6 +212,7 @@ def test_a_dask_cluster_of_one_thread_does_the_work():
     assert (rows == 0).all()
 
 
+@pytest.mark.slow
 def test_a_grid_search_on_dask_computes_each_image_once(client, not_here, memory, log):
     bus = FeatureBus(CountingMean(log=log, delay=0.005), memory=memory, batch_size=4)
     search = GridSearchCV(make_pipeline(bus, SVC()), {"svc__C": [1, 10, 100]}, cv=3, refit=False)

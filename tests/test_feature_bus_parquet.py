@@ -365,9 +365,9 @@ def test_a_first_partition_without_a_single_row(bus, paths, directory):
 
 
 def test_a_file_that_changes_while_its_row_is_computed(bus, paths, directory, monkeypatch):
-    from featbus.bus import _run
+    from featbus.bus import _compute
 
-    read_images = _run.iter_images
+    read_images = _compute.iter_images
 
     def read_and_overwrite(items, **options):
         images = list(read_images(items, **options))
@@ -375,7 +375,7 @@ def test_a_file_that_changes_while_its_row_is_computed(bus, paths, directory, mo
             cv2.imwrite(str(path), np.zeros((12, 12), np.uint8))
         return images
 
-    monkeypatch.setattr(_run, "iter_images", read_and_overwrite)
+    monkeypatch.setattr(_compute, "iter_images", read_and_overwrite)
     with pytest.raises(
         ValueError, match=r"image 7 .*\(007\).png'\): the file was changed .*Run again"
     ):

@@ -234,6 +234,7 @@ def test_the_claim_of_a_dead_process_blocks_nobody(bus, memory, log):
     assert time.monotonic() - start < 15  # less than the 20 seconds after which claims lapse
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_same_and_with_different_images(memory, log, tmp_path):
     workers = [
         start_worker(memory, log, delay=0.002, start=start, stop=stop)
@@ -265,6 +266,7 @@ def test_killed_in_mid_write_ten_times(bus, memory, log):
     np.testing.assert_array_equal(bus.fit_transform(IMAGES), EXPECTED)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_computed(memory, log):
     import signal
 

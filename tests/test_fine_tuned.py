@@ -119,6 +119,7 @@ def test_the_weights_are_those_of_the_best_epoch(quick, monkeypatch):
     np.testing.assert_allclose(*rows, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_that_gets_worse_is_taken_as_it_was(quick):
     images, y = diagonals(40)
     hasty = FineTunedFeatures(**quick | {"learning_rate": 30.0}, epochs=3, patience=2)
@@ -179,6 +180,7 @@ def test_groups_stay_together(quick):
     assert set(groups[apart]) & set(groups[~apart])
 
 
+@pytest.mark.slow
 def test_groups_are_routed(quick):
     images, y = diagonals(48)
     groups = np.arange(48) // 4
@@ -194,6 +196,7 @@ def test_groups_are_routed(quick):
     assert len(scores) == 2
 
 
+@pytest.mark.slow
 def test_seeds(quick, learned):
     images, y = diagonals()
     again = clone(learned).fit(images, y)
@@ -233,6 +236,7 @@ def test_losses_at_no_speed(quick):
     assert (tuned.best_epoch_, len(tuned.validation_indices_)) == (1, 0)
 
 
+@pytest.mark.slow
 def test_class_weights(quick):
     """The rarer class weighs as much as the other one, and the images apart as much as these."""
     images, y = diagonals(40)
@@ -250,6 +254,7 @@ def test_class_weights(quick):
         assert balanced.history_[name][0] != pytest.approx(plain.history_[name][0], rel=0.01)
 
 
+@pytest.mark.slow
 def test_masked_images(quick):
     """What lies outside the region does not matter, neither for learning nor for the rows."""
     images, y = diagonals(24)
@@ -289,6 +294,7 @@ def test_pickles_hold_what_was_learned(learned):
         clone(learned).get_feature_names_out()
 
 
+@pytest.mark.slow
 def test_folds_share_no_rows(quick, tmp_path):
     """Each fold has its own network; a bus that keeps rows must not mix them up."""
     images, y = diagonals(48)

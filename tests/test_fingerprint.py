@@ -29,8 +29,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
-from featbus.bus import FingerprintError, _packages, digest_image, fingerprint
-from featbus.bus import _run as module
+from featbus.bus import FingerprintError, _compute, _digest, _packages, digest_image, fingerprint
 from featbus.bus._packages import find_release
 from featbus.images import ImageError, with_mask
 from featbus.io import ImageReadError
@@ -93,15 +92,15 @@ def test_arrays_that_have_no_digest(image):
 
 def test_a_file_is_read_again_only_after_it_was_written(tmp_path, monkeypatch):
     reads = []
-    update = module.update_with_file
-    monkeypatch.setattr(module, "update_with_file", lambda *a: reads.append(a) or update(*a))
+    update = _digest.update_with_file
+    monkeypatch.setattr(_digest, "update_with_file", lambda *a: reads.append(a) or update(*a))
     path = tmp_path / "scan.png"
     path.write_bytes(b"first")
     before = digest_image(path)
     assert digest_image(path) == before
     assert len(reads) == 2  # written a moment ago: the file system's clock may not have ticked
     later = time.time_ns() + 60_000_000_000
-    monkeypatch.setattr(module.time, "time_ns", lambda: later)
+    monkeypatch.setattr(_digest.time, "time_ns", lambda: later)
     assert [digest_image(path) for _ in range(3)] == [before] * 3
     assert len(reads) == (3 if os.name == "posix" else 5)
     status = os.stat(path)
@@ -591,8 +590,8 @@ def test_memory_maps_are_arrays(tmp_path):
 @pytest.mark.parametrize("kind", ["store", "parquet"])
 def test_workers_with_other_code_store_nothing(kind, tmp_path, monkeypatch):
     numbers = itertools.count()
-    monkeypatch.setattr(module, "_process", lambda: next(numbers))
-    monkeypatch.setattr(module, "fingerprint", lambda _: b"%d" % next(numbers))
+    monkeypatch.setattr(_compute, "_process", lambda: next(numbers))
+    monkeypatch.setattr(_compute, "fingerprint", lambda _: b"%d" % next(numbers))
     bus, images = FeatureBus(IntensityStatistics(), n_jobs=1), np.ones((2, 3, 3))
     bus.fit(images).transform(images)  # nothing is stored
     use = functools.partial(bus.to_parquet, directory=tmp_path / "rows")
@@ -868,7 +867,7 @@ def shown(value):
     return f"{kind} {value!r}"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(VALUES, VALUES)
 def test_values_share_a_key_only_if_they_are_the_same(first, second):
     same = shown(first) == shown(second)

@@ -316,6 +316,7 @@ def test_the_error_crosses_process_borders(duplicate, index):
     assert (again.reason, again.index, again.path) == ("the file is empty.", index, "a.png")
 
 
+@pytest.mark.slow
 def test_the_error_comes_back_from_a_process(tmp_path):
     path = tmp_path / "bad.png"
     path.write_bytes(b"nothing")

@@ -131,6 +131,7 @@ def assert_close(rows, expected, rtol=1e-3):
     np.testing.assert_allclose(rows, expected, rtol=0, atol=rtol * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_rows_are_those_of_keras(real):
@@ -150,6 +151,7 @@ def test_rows_are_those_of_keras(real):
     assert keras.engine_report_["engine"] == "keras"
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_batches_do_not_matter(real):
@@ -247,6 +249,7 @@ print(*{{"tensorflow", "keras", "openvino_telemetry"}} & set(sys.modules))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_a_fresh_process_needs_no_tensorflow(real, tmp_path):
@@ -528,6 +531,7 @@ def test_no_more_threads_than_allowed(tiny):
     assert max(most) <= joblib.cpu_count()
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_sharing_and_pickles(real):
@@ -544,6 +548,7 @@ def test_sharing_and_pickles(real):
             np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_each_worker_loads_one_network(real):

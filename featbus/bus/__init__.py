@@ -1,8 +1,8 @@
 """The bus: images in, rows out, every image computed once."""
 
+from featbus.bus._digest import digest_image
 from featbus.bus._feature_bus import FeatureBus, ImageWarning
 from featbus.bus._fingerprint import fingerprint
-from featbus.bus._run import digest_image
 from featbus.bus._store import FeatureStore, FeatureStoreError, FeatureStoreWarning
 from featbus.bus._walk import FingerprintError
 

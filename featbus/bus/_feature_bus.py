@@ -10,9 +10,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageEstimator, ImageTransformer
+from featbus.bus._compute import as_image_errors, copied
 from featbus.bus._parquet import ParquetDirectory
 from featbus.bus._regions import PackedRegions, RegionRows, unpack
-from featbus.bus._run import Progress, Rows, as_image_errors, copied, fill
+from featbus.bus._rows import Progress, Rows
+from featbus.bus._run import fill
 from featbus.bus._store import FeatureStore
 from featbus.bus._walk import package
 from featbus.images import ImageError, at_index, stack_images

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from featbus import __version__
+from featbus.bus._digest import digest_image
 from featbus.bus._fingerprint import fingerprint
-from featbus.bus._run import digest_image
 from featbus.files import written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError

@@ -3,7 +3,7 @@
 import numpy as np
 
 from featbus.base import ImageEstimator
-from featbus.bus._run import Rows
+from featbus.bus._rows import Rows
 from featbus.bus._store_file import FeatureStoreError
 from featbus.images import is_path
 from featbus.segmentation import find_regions
