@@ -112,8 +112,11 @@ def _names_of(file, path, root, uses):
 
 
 def _as_key(name):
-    """Return a name as it is compared: file systems spell accents in two ways."""
-    return unicodedata.normalize("NFC", as_unicode(str(name)))
+    """Return a name as it is compared.
+
+    File systems spell accents in two ways; `escape_formula` puts an apostrophe before some names.
+    """
+    return unicodedata.normalize("NFC", as_unicode(str(name))).removeprefix("'")
 
 
 def _check_groups(table, rows):
