@@ -33,6 +33,7 @@ from featbus import (
     load_masked,
 )
 from featbus.datasets import GroupsWarning, load_busi, load_image_folder
+from featbus.evaluation import Evaluation
 from featbus.images import ImageError, with_mask
 from featbus.io import read_item
 from featbus.parameters import InvalidParameterError
@@ -381,6 +382,7 @@ def test_train_writes_a_model_and_its_evaluation(trained):
     assert names == ["groups.csv", *written, "scans"]
     scores = pd.read_csv(folder / "model.scores.csv")
     assert_allclose(scores["accuracy"], training.evaluation.scores["accuracy"])
+    assert (folder / "model.report.html").stat().st_size > 10_000
     assert "fusion on scans" in (folder / "model.report.html").read_text(encoding="utf-8")
     assert training.evaluation.has_groups
     assert training.evaluation.pos_name == "malignant"
@@ -388,9 +390,17 @@ def test_train_writes_a_model_and_its_evaluation(trained):
     assert training.evaluation.scores["roc_auc"].min() > 0.8
 
 
-def test_the_evaluation_is_that_of_evaluate_recipe(trained, tmp_path, monkeypatch):
+@pytest.fixture
+def quick(trained, monkeypatch):
+    """Take the audit of the training, and write a page in the place of the report."""
+    audit = trained[1].audit
+    monkeypatch.setattr("featbus.workflow._train.audit", lambda *args, **options: audit)
+    monkeypatch.setattr(Evaluation, "to_html", lambda self, path, **options: path.write_text("new"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_evaluation_is_that_of_evaluate_recipe(trained, tmp_path):
     folder, training = trained
-    monkeypatch.setattr("featbus.workflow._train.audit", lambda *args, **kwargs: training.audit)
     result = evaluate_recipe(
         folder / "scans",
         "fusion",
@@ -400,7 +410,7 @@ def test_the_evaluation_is_that_of_evaluate_recipe(trained, tmp_path, monkeypatc
         options={"backbone": None, "n_features": 20},
     )
     pd.testing.assert_frame_equal(result.predictions, training.evaluation.predictions)
-    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "report.html").read_text() == "new"
 
 
 def test_the_card_says_what_the_model_is_and_no_path(trained):
@@ -571,6 +581,7 @@ def test_a_bad_image_stops_a_training(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, monkeypatch):
     folder, training = trained
     dataset = load_labeled(folder / "scans", None, folder / "groups.csv")
@@ -686,11 +697,11 @@ def test_what_predict_refuses(trained, tmp_path):
         predict_images(tmp_path / "model.skops", folder / "scans")
 
 
-def test_without_groups_a_training_warns_and_the_card_says_so(trained, tmp_path, monkeypatch):
-    folder, training = trained
-    monkeypatch.setattr("featbus.workflow._train.audit", lambda *args, **kwargs: training.audit)
+@pytest.mark.usefixtures("quick")
+def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
+    write_scans(tmp_path / "scans", 32)
     with pytest.warns(UserWarning, match="groups=None counts every sample as independent"):
-        train_few(folder, tmp_path / "m.skops", groups=None)
+        train_few(tmp_path, tmp_path / "m.skops", groups=None)
     data = read_card(tmp_path / "m.skops")["data"]
     assert data["groups"] is None
     assert data["groups_known"] is False
