@@ -174,8 +174,8 @@ def test_missing_folder_is_refused(tmp_path):
 
 
 def test_names_that_only_look_like_masks_are_images(tmp_path):
-    write(tmp_path, "benign/a_mask.png", "benign/b.png")
-    assert len(load_image_folder(tmp_path, groups=patient).images) == 2
+    write(tmp_path, "benign/a_mask.png", "benign/b.png", "benign/c1.png", "benign/c10.png")
+    assert len(load_image_folder(tmp_path, groups=patient).images) == 4
 
 
 MASKS = {

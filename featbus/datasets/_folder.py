@@ -207,7 +207,7 @@ def refuse_masks(paths, suffix):
     """Raise if masks among the images would count as images, such as ``a_mask_left.png``."""
     stems = {path.with_suffix("") for path in paths}
     starts = [(path, path.stem.lower().rfind(suffix.lower())) for path in paths]
-    masks = [path for path, start in starts if path.with_name(path.stem[:start] or "?") in stems]
+    masks = [path for path, at in starts if at > 0 and path.with_name(path.stem[:at]) in stems]
     if masks:
         raise ValueError(
             f"Found masks next to their images: {quote(masks)}; expected images only. Pass "
