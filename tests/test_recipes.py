@@ -51,11 +51,10 @@ def make_rows(n_classes=3, n_samples=90):
     return rng.normal(size=(n_samples, 30)) + 2 * (y[:, np.newaxis] == np.arange(30) % 4), y, groups
 
 
-def made_small(pipeline):
-    """Return a pipeline whose forests have 20 trees, calibrated in two folds."""
-    small = {"n_estimators": 20, "cv": 2}
-    found = [name for name in pipeline.get_params() if name.rpartition("__")[2] in small]
-    return pipeline.set_params(**{name: small[name.rpartition("__")[2]] for name in found})
+def with_few_trees(pipeline):
+    """Return a pipeline whose forests have 20 trees."""
+    sizes = [name for name in pipeline.get_params() if name.endswith("n_estimators")]
+    return pipeline.set_params(**dict.fromkeys(sizes, 20))
 
 
 def test_fused_rows_hold_every_extractors_features(ultrasound):
@@ -131,7 +130,7 @@ def test_the_seed_reaches_every_step():
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_all_learn_and_repeat_themselves(n_classes):
     X, y, groups = make_rows(n_classes)
-    pipelines = {name: made_small(one) for name, one in classifier_pipelines().items()}
+    pipelines = {name: with_few_trees(one) for name, one in classifier_pipelines().items()}
     first, second = (evaluate(pipelines, X, y, groups=groups, cv=2) for _ in range(2))
     assert first.scores["roc_auc"].min() > 0.9
     assert first.scores.equals(second.scores)
@@ -354,7 +353,7 @@ def test_two_taps_are_trained_with_their_stages(ultrasound):
 def test_classifiers_of_the_fusion(classifier):
     X, y, groups = make_rows(3)
     recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)
-    recipe = made_small(recipe.set_params(features="passthrough"))
+    recipe = with_few_trees(recipe.set_params(features="passthrough"))
     result = evaluate(recipe, X, y, groups=groups, cv=2)
     assert result.scores["roc_auc"].min() > 0.9
 
@@ -363,7 +362,7 @@ def test_classifiers_of_the_fusion(classifier):
 def test_selections_of_the_fusion(selection):
     X, y, _ = make_rows(3, 60)
     recipe = make_recipe("fusion", backbone=None, selection=selection, n_features=8)
-    recipe = made_small(recipe.set_params(features="passthrough")).fit(X, y)
+    recipe = recipe.set_params(features="passthrough", classifier__cv=2).fit(X, y)
     fitted = recipe["classifier"].calibrated_classifiers_[0].estimator
     assert fitted["classifier"].n_features_in_ == (30 if selection is None else 8)
     again = clone(recipe).fit(X, y)

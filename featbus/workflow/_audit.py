@@ -106,6 +106,6 @@ def print_leaks(report, dataset):
         The images.
     """
     for check in report.checks.query("severity == 'leak'")["check"]:
-        files = dataset.frame["file"].iloc[report.images[check]].tolist()
+        files = [f"'{file}'" for file in dataset.frame["file"].iloc[report.images[check]]]
         more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-        print(f"Leak, {check}: {', '.join(map(repr, files[:SHOWN]))}{more}")
+        print(f"Leak, {check}: {', '.join(files[:SHOWN])}{more}")
