@@ -4,8 +4,11 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -134,7 +137,7 @@ def test_extract_passes_every_argument_on(monkeypatch):
         " --masks _mask --groups g.csv --memory f.sqlite --jobs 2 -o f.csv"
     )
     assert main(arguments.split()) == 0
-    assert call("extract a.png b.png --recipe fusion --option backbone=None -o f.npz") == 0
+    assert call("extract a.png b.png --recipe fusion --option backbone=none -o f.npz") == 0
     assert calls == [
         {
             "data": "scans",
@@ -231,6 +234,7 @@ def test_what_the_workflow_cannot_parse(capsys, arguments, message):
         ("extract . -o f.xls", "output is 'f.xls', expected a file ending in .csv or .npz or"),
         ("extract . --features sift -o f.csv", "features is ['sift'], expected different names"),
         ("extract . -o none/f.csv", "There is no folder 'none' to write to. Make it."),
+        ("audit . --output none/g.csv", "There is no folder 'none' to write to. Make it."),
         ("train none --recipe fusion -o m.skops", "Found no folder 'none'"),
         ("train . --recipe fusoin -o m.skops", "Did you mean 'fusion'?"),
         ("predict none.skops . -o p.csv", "Found no model 'none.skops', expected the file"),
@@ -253,6 +257,33 @@ def test_interruption_is_an_exit_status(monkeypatch, capsys):
     monkeypatch.setattr("featbus.workflow.extract_features", interrupt)
     assert call("extract scans -o f.csv") == 130
     assert capsys.readouterr().err == "featbus: interrupted\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+def test_sigterm_is_an_exit_status_and_removes_temporary_files(monkeypatch, tmp_path, capsys):
+    def wait(**options):
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    monkeypatch.setattr("featbus.workflow.train_model", wait)
+    before = signal.getsignal(signal.SIGTERM)
+    assert call("train scans --recipe fusion -o m.skops") == 143
+    assert capsys.readouterr().err == "featbus: stopped\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_names_that_are_not_unicode_are_printed(monkeypatch, capsys):
+    monkeypatch.setattr("featbus.demo.run_demo", lambda **options: print("\udcff.png"))
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out == "\\udcff.png\n"
+
+
+def test_spaces_between_features(monkeypatch):
+    calls = spy(monkeypatch, "extract_features", TABLE)
+    assert main(["extract", "scans", "--features", "hog, lbp", "-o", "f.csv"]) == 0
+    assert calls[0]["features"] == ["hog", "lbp"]
 
 
 def test_lists(capsys):
@@ -414,6 +445,7 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     assert "leak     exact copies across folds" in printed.out
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
     assert printed.err.startswith("featbus: warning: groups=None makes every image its own group")
+    assert "Leak, exact copies across folds: 'benign/00.png', 'malignant/19.png'" in printed.out
     assert main(["audit", folder[0], "--groups", str(output), "--folds", "3"]) == 0
 
 
@@ -427,10 +459,10 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
 
     def audit(images, y, **options):
         calls.append((images, y, options))
-        return SimpleNamespace(passed=True)
+        return SimpleNamespace(passed=True, checks=pd.DataFrame({"severity": [], "check": []}))
 
-    monkeypatch.setattr("featbus.model_selection.audit", audit)
-    assert main(["audit", str(tmp_path), "--jobs", "2", "--seed", "7"]) == 0
+    monkeypatch.setattr("featbus.workflow._audit.audit", audit)
+    assert main(["audit", str(tmp_path), "--masks", "_mask", "--jobs", "2", "--seed", "7"]) == 0
     assert capsys.readouterr().out.startswith("BUSI\n")
     ((paths, names, options),) = calls
     assert [os.path.basename(path) for path in paths] == [f"{kind} (1).png" for kind in kinds]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from featbus.datasets import has_classes, load_images
+from featbus.datasets import detect_layout, load_images
 
 
 def write(root, *files):
@@ -14,8 +14,11 @@ def write(root, *files):
 
 
 def test_a_folder_of_any_layout(tmp_path):
-    write(tmp_path, "b.png", "day 2/ü.dcm", "a.PNG", "notes.txt", ".hidden/c.png", ".d.png")
-    data = load_images(tmp_path)
+    write(
+        tmp_path, "b.png", "day 2/ü.dcm", "a.PNG", "IM0001", ".hidden/c.png", ".d.png", "Thumbs.db"
+    )
+    with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*: 'IM0001'. Rename those"):
+        data = load_images(tmp_path)
     assert data.frame["file"].tolist() == ["a.PNG", "b.png", "day 2/ü.dcm"]
     assert data.images[2] == str(tmp_path / "day 2" / "ü.dcm")
     assert data.groups is None
@@ -73,7 +76,9 @@ def test_names_that_are_not_unicode(tmp_path):
         write(tmp_path, name)
     except (OSError, UnicodeEncodeError):
         pytest.skip("the file system has Unicode names only")
-    assert load_images(tmp_path).frame["file"].tolist() == [name]
+    data = load_images(tmp_path, groups=pd.DataFrame({"file": ["\\xff.png"], "group": "a"}))
+    assert data.frame["file"].tolist() == ["\\xff.png"]
+    assert data.images.tolist() == [str(tmp_path / name)]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +97,54 @@ def test_what_is_refused(tmp_path, monkeypatch, options, error, message):
         load_images(**options)
 
 
-def test_which_folders_have_classes(tmp_path):
-    assert not has_classes(write(tmp_path / "flat", "a.png"))
-    assert not has_classes(write(tmp_path / "both", "a.png", "benign/b.png"))
-    assert not has_classes(write(tmp_path / "empty", "readme.txt"))
-    assert has_classes(write(tmp_path / "classes", "benign/b.png", "readme.txt"))
-    assert has_classes(write(tmp_path / "mias", "Info.txt", "mdb001.pgm"))
+def test_links_are_followed_once_and_dangling_ones_kept(tmp_path):
+    write(tmp_path / "far", "a.png", "deep/b.png")
+    write(tmp_path / "near", "c.png")
+    try:
+        (tmp_path / "near" / "p1").symlink_to(tmp_path / "far")
+        (tmp_path / "near" / "p2").symlink_to(tmp_path / "far")
+        (tmp_path / "far" / "deep" / "back").symlink_to(tmp_path / "near")
+        (tmp_path / "near" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    except OSError:
+        pytest.skip("links are not allowed here")
+    files = load_images(tmp_path / "near").frame["file"].tolist()
+    assert files == [
+        "c.png",
+        "gone.png",
+        *(f"{p}/{f}" for p in ("p1", "p2") for f in ("a.png", "deep/b.png")),
+    ]
+
+
+def test_images_that_would_share_a_mask_are_refused(tmp_path):
+    write(tmp_path, "a.png", "a.jpg", "a_mask.png", "b.png", "b.jpg")
+    with pytest.raises(ValueError, match=r"one mask for '.*a.jpg', '.*a.png', expected a mask of"):
+        load_images(tmp_path, masks="_mask")
+    assert len(load_images(tmp_path).images) == 4
+    assert load_images([tmp_path / "a.png"], masks="_mask").frame["masks"].tolist() == [1]
+
+
+def test_masks_of_other_names_are_refused(tmp_path):
+    write(tmp_path, "a.png", "a_mask_left.png")
+    with pytest.raises(ValueError, match="Found masks next to their images"):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (["a.png"], "images"),
+        (["a.png", "benign/b.png"], "images"),
+        (["readme.txt"], "images"),
+        (["a.png", "Info.txt"], "images"),
+        (["train/benign/a.png", "test/benign/b.png"], "images"),
+        (["benign/b.png", "readme.txt"], "class folders"),
+        (["benign/b.png", "Info.txt"], "class folders"),
+        (["Info.txt", "mdb001.pgm"], "mini-MIAS"),
+        (["all-mias/Info.txt", "all-mias/mdb001.pgm"], "mini-MIAS"),
+        (["Dataset_BUSI_with_GT/cyst/a.png"], "BUSI"),
+        (["benign/benign (1)_mask.png", "docs/a.txt"], "BUSI"),
+        (["benign/benign (1)_mask.png", "cyst/a.png"], "class folders"),
+    ],
+)
+def test_layouts(tmp_path, files, layout):
+    assert detect_layout(write(tmp_path, *files)) == layout

@@ -51,6 +51,12 @@ def make_rows(n_classes=3, n_samples=90):
     return rng.normal(size=(n_samples, 30)) + 2 * (y[:, np.newaxis] == np.arange(30) % 4), y, groups
 
 
+def with_few_trees(pipeline):
+    """Return a pipeline whose forests have 20 trees."""
+    sizes = [name for name in pipeline.get_params() if name.endswith("n_estimators")]
+    return pipeline.set_params(**dict.fromkeys(sizes, 20))
+
+
 def test_fused_rows_hold_every_extractors_features(ultrasound):
     features = fused_features(size=112).fit(ultrasound.images)
     names = features.get_feature_names_out()
@@ -124,7 +130,8 @@ def test_the_seed_reaches_every_step():
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_all_learn_and_repeat_themselves(n_classes):
     X, y, groups = make_rows(n_classes)
-    first, second = (evaluate(classifier_pipelines(), X, y, groups=groups, cv=3) for _ in range(2))
+    pipelines = {name: with_few_trees(one) for name, one in classifier_pipelines().items()}
+    first, second = (evaluate(pipelines, X, y, groups=groups, cv=2) for _ in range(2))
     assert first.scores["roc_auc"].min() > 0.9
     assert first.scores.equals(second.scores)
 
@@ -145,6 +152,7 @@ def test_smote_balances_in_fit_only():
     assert svm.fit(X, y).predict(X).shape == y.shape
 
 
+@pytest.mark.slow
 def test_grid_search_over_features_and_classifier_in_processes(ultrasound):
     pipeline = classifier_pipelines(features=fused_features(size=56))["SVM"]
     grid = {"features__hog__orientations": [4, 9], "classifier__gamma": [100.0, "scale"]}
@@ -203,6 +211,7 @@ def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
     assert all(f"\n    {one} :" in documented for one in ("memory", "n_jobs", "random_state"))
 
 
+@pytest.mark.slow
 def test_making_recipes_loads_nothing():
     code = (
         "import sys; from featbus.recipes import list_recipes, make_recipe\n"
@@ -241,8 +250,18 @@ def test_errors_of_networks_come_with_fit(ultrasound):
         recipe.fit(ultrasound.images, ultrasound.target)
 
 
+SLOW = {"two_tap_mobilenet", "small_cnn"}
+
+
 @pytest.mark.network
-@pytest.mark.parametrize("name", [name for name in ALL if name != "mammogram_svm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in ALL
+        if name != "mammogram_svm"
+    ],
+)
 def test_recipes_run_in_grouped_folds(ultrasound, name):
     data = ultrasound
     cv = StratifiedGroupKFold(2)
@@ -314,10 +333,16 @@ def test_a_unet_is_the_default_segmenter(ultrasound):
 
 
 @pytest.mark.network
-def test_two_taps_are_frozen_or_trained_with_their_stages(ultrasound):
-    images, y = ultrasound.images, ultrasound.target
+def test_two_taps_are_frozen(ultrasound):
+    images = ultrasound.images[:2]
     frozen = recipe_features(tiny_recipe("two_tap_mobilenet")).fit(images)
-    assert frozen.transform(images[:2]).shape == (2, 128 + 128)
+    assert frozen.transform(images).shape == (2, 128 + 128)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_two_taps_are_trained_with_their_stages(ultrasound):
+    images, y = ultrasound.images, ultrasound.target
     trained = recipe_features(tiny_recipe("two_tap_mobilenet", trained=True)).fit(images, y)
     assert trained.transform(images[:2]).shape == (2, 2 * 128)
     names = trained.get_feature_names_out()
@@ -328,16 +353,16 @@ def test_two_taps_are_frozen_or_trained_with_their_stages(ultrasound):
 def test_classifiers_of_the_fusion(classifier):
     X, y, groups = make_rows(3)
     recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)
-    recipe.set_params(features="passthrough")
+    recipe = with_few_trees(recipe.set_params(features="passthrough"))
     result = evaluate(recipe, X, y, groups=groups, cv=2)
     assert result.scores["roc_auc"].min() > 0.9
 
 
 @pytest.mark.parametrize("selection", ["anova", "mutual_info", "pca", None])
 def test_selections_of_the_fusion(selection):
-    X, y, _ = make_rows(3)
+    X, y, _ = make_rows(3, 60)
     recipe = make_recipe("fusion", backbone=None, selection=selection, n_features=8)
-    recipe.set_params(features="passthrough").fit(X, y)
+    recipe = recipe.set_params(features="passthrough", classifier__cv=2).fit(X, y)
     fitted = recipe["classifier"].calibrated_classifiers_[0].estimator
     assert fitted["classifier"].n_features_in_ == (30 if selection is None else 8)
     again = clone(recipe).fit(X, y)

@@ -1,7 +1,9 @@
 """From a folder of images to a table of features, a model file and predictions."""
 
 import json
+import os
 import shutil
+import warnings
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils import Bunch
 
 from featbus import (
     HOG,
@@ -30,13 +33,23 @@ from featbus import (
     load_masked,
 )
 from featbus.datasets import GroupsWarning, load_busi, load_image_folder
+from featbus.evaluation import Evaluation
 from featbus.images import ImageError, with_mask
 from featbus.io import read_item
 from featbus.parameters import InvalidParameterError
 from featbus.persistence import read_card
-from featbus.workflow import evaluate_recipe, extract_features, predict_images, train_model
+from featbus.recipes import make_recipe
+from featbus.workflow import (
+    audit_folder,
+    evaluate_recipe,
+    extract_features,
+    predict_images,
+    train_model,
+)
 from featbus.workflow._card import _plain
+from featbus.workflow._checks import fit_to_data
 from featbus.workflow._images import load_labeled
+from featbus.workflow._tables import written_together
 from featbus.workflow._train import _fit
 
 INFO = ["path", "group", "class", "mask", "spacing_row", "spacing_column", "error"]
@@ -98,7 +111,10 @@ def test_groups_of_a_table(scans, tmp_path):
     groups.to_csv(tmp_path / "groups.csv", index=False)
     table = extract_features(scans, ["intensity"], groups=tmp_path / "groups.csv")
     order = groups.set_index("file").loc[table["path"], "group"]
-    assert_array_equal(pd.factorize(table["group"])[0], pd.factorize(order)[0])
+    assert table["group"].tolist() == order.tolist()
+    groups["similar_groups"] = ["", "", "p0", "", "", ""]
+    table = extract_features(scans, ["intensity"], groups=groups)
+    assert table["group"].tolist() == ["p0", "p0", "p2"] * 2
 
 
 def write_busi(root):
@@ -160,9 +176,13 @@ def test_a_mask_that_changes_gives_another_row(tmp_path):
 def test_bad_files_are_listed(scans, tmp_path, capsys):
     (scans / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (scans / "benign" / "no image.png").write_text("a text")
-    (scans / "benign" / "notes.txt").write_text("a text")
+    (scans / "malignant" / "empty").mkdir()
+    (scans / "none").mkdir()
+    (scans / "Info.txt").write_text("a text")
     output = tmp_path / "features.csv"
-    table = extract_features(scans, ["intensity"], output=output, verbose=True)
+    with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*'Info.txt'"):
+        table = extract_features(scans, ["intensity"], output=output, verbose=True)
+    assert set(table["class"]) == {"benign", "malignant"}
     failed = table[table["error"].notna()]
     assert failed["path"].tolist() == ["benign/broken.png", "benign/no image.png"]
     assert "unknown content" in failed["error"].tolist()[1]
@@ -231,7 +251,7 @@ def test_names_that_are_not_unicode(tmp_path):
     for ending in ("csv", "parquet", "npz"):
         output = tmp_path / f"features.{ending}"
         table = extract_features(tmp_path, ["intensity"], output=output)
-        assert table["path"].tolist() == ["\\udcff.png"]
+        assert table["path"].tolist() == ["\\xff.png"]
 
 
 def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
@@ -269,6 +289,12 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
             "expected None without a recipe",
         ),
         ({"features": UNetSegmenter()}, InvalidParameterError, "learns from the data"),
+        (
+            {"features": ["fusion"]},
+            InvalidParameterError,
+            "'fusion' is a recipe: pass .*--recipe f",
+        ),
+        ({"output": f"{'l' * 250}.csv"}, OSError, "cannot be written: File name too long. Name an"),
         ({"features": []}, InvalidParameterError, r"features is \[\], expected"),
         ({"output": "features.xls"}, InvalidParameterError, "output is 'features.xls', expected a"),
         ({"output": "none/a.csv"}, FileNotFoundError, "There is no folder 'none'"),
@@ -286,8 +312,11 @@ def test_what_is_refused(scans, monkeypatch, options, error, message):
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_first(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda *arguments: False)
-    with pytest.raises(PermissionError, match="cannot be written to. Name a file in another one"):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(PermissionError, match="cannot be written: Permission denied. Name another"):
         extract_features(scans, output=tmp_path / "features.csv")
 
 
@@ -326,24 +355,34 @@ def test_spacing_of_dicom_files(scans, tmp_path):
     assert table["error"].notna().tolist() == [False, True]  # it has no pixels
 
 
+def train_few(folder, output, **options):
+    """Train in two folds on the scans in a folder."""
+    few = {
+        "cv": 2,
+        "groups": folder / "groups.csv",
+        "options": {"backbone": None, "n_features": 20},
+    }
+    return train_model(
+        **({"data": folder / "scans", "recipe": "fusion", "output": output} | few | options)
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Train on 24 images in 12 groups; return the folder of data and model, and the result."""
     folder = tmp_path_factory.mktemp("trained")
-    groups = write_scans(folder / "scans", 24)
-    options = {"backbone": None, "n_features": 20}
-    training = train_model(
-        folder / "scans", "fusion", folder / "model.skops", groups=groups, cv=2, options=options
-    )
-    return folder, training
+    write_scans(folder / "scans", 24).to_csv(folder / "groups.csv", index=False)
+    return folder, train_few(folder, folder / "model.skops")
 
 
 def test_train_writes_a_model_and_its_evaluation(trained):
     folder, training = trained
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["model.report.html", "model.scores.csv", "model.skops", "scans"]
+    written = ["model.report.html", "model.scores.csv", "model.skops"]
+    assert names == ["groups.csv", *written, "scans"]
     scores = pd.read_csv(folder / "model.scores.csv")
     assert_allclose(scores["accuracy"], training.evaluation.scores["accuracy"])
+    assert (folder / "model.report.html").stat().st_size > 10_000
     assert "fusion on scans" in (folder / "model.report.html").read_text(encoding="utf-8")
     assert training.evaluation.has_groups
     assert training.evaluation.pos_name == "malignant"
@@ -351,19 +390,27 @@ def test_train_writes_a_model_and_its_evaluation(trained):
     assert training.evaluation.scores["roc_auc"].min() > 0.8
 
 
+@pytest.fixture
+def quick(trained, monkeypatch):
+    """Take the audit of the training, and write a page in the place of the report."""
+    audit = trained[1].audit
+    monkeypatch.setattr("featbus.workflow._train.audit", lambda *args, **options: audit)
+    monkeypatch.setattr(Evaluation, "to_html", lambda self, path, **options: path.write_text("new"))
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_evaluation_is_that_of_evaluate_recipe(trained, tmp_path):
-    _, training = trained
-    groups = write_scans(tmp_path / "scans", 24)
+    folder, training = trained
     result = evaluate_recipe(
-        tmp_path / "scans",
+        folder / "scans",
         "fusion",
         tmp_path / "report.html",
-        groups=groups,
+        groups=folder / "groups.csv",
         cv=2,
         options={"backbone": None, "n_features": 20},
     )
     pd.testing.assert_frame_equal(result.predictions, training.evaluation.predictions)
-    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "report.html").read_text() == "new"
 
 
 def test_the_card_says_what_the_model_is_and_no_path(trained):
@@ -440,7 +487,6 @@ def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):
     write_image(tmp_path / "new" / "día 1" / "a.png", texture(0, True))
     write_image(tmp_path / "new" / "b.png", texture(1, False))
     (tmp_path / "new" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (tmp_path / "new" / "notes.txt").write_text("a text")
     table = predict_images(folder / "model.skops", tmp_path / "new", verbose=True)
     assert table["path"].tolist() == ["b.png", "broken.png", "día 1/a.png"]
     assert table["predicted"].tolist()[::2] == ["benign", "malignant"]
@@ -535,6 +581,93 @@ def test_a_bad_image_stops_a_training(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, monkeypatch):
+    folder, training = trained
+    dataset = load_labeled(folder / "scans", None, folder / "groups.csv")
+    known = dataset, training.evaluation, training.audit
+    monkeypatch.setattr("featbus.workflow._train._evaluate", lambda *arguments: known)
+    names = ["model.report.html", "model.scores.csv", "model.skops"]
+    for name in names:
+        (tmp_path / name).write_text("earlier")
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("featbus.persistence.save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_few(folder, tmp_path / "model.skops")
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert {(tmp_path / name).read_text() for name in names} == {"earlier"}
+
+
+def test_no_report_is_beside_a_model_of_another_training(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("model", "report", "scores")]
+    for path in paths:
+        path.write_text("earlier")
+    replace, seen = os.replace, []
+
+    def watch(old, new):
+        seen.append({path.read_text() for path in paths if path.exists()})
+        replace(old, new)
+
+    monkeypatch.setattr("os.replace", watch)
+    with written_together(*paths) as folder:
+        for path in paths:
+            (folder / path.name).write_text("new")
+    assert seen == [{"earlier"}, {"new"}, {"new"}]
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cv": 13}, r"cv is 13, .*'benign' has 12 of the groups, .* Use 12 folds: --folds 12"),
+        ({"recipe": "unet_crop", "options": None}, "masks is None, and the recipe .*--masks _mask"),
+    ],
+)
+def test_trainings_that_would_fail_are_refused_first(trained, tmp_path, options, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        train_few(trained[0], tmp_path / "model.skops", **options)
+
+
+@pytest.mark.parametrize(("n_images", "n_neighbors"), [(13, 3), (30, 5)])
+def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
+    target = np.repeat([0, 1], [n_images, 30])
+    names = ["benign", "malignant"]
+    data = Bunch(target=target, target_names=names, groups=np.arange(len(target)), has_groups=False)
+    recipe = make_recipe("fusion", backbone=None, classifier="vote")
+    with warnings.catch_warnings(record=True) as caught:
+        fit_to_data(recipe, data, 2, 0)
+    found = [step.k_neighbors for step in recipe.get_params().values() if isinstance(step, SMOTE)]
+    assert found == [n_neighbors] * 4
+    assert len(caught) == (n_neighbors < 5)
+
+
+def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
+    write_scans(tmp_path / "scans", 24)
+    for path in sorted((tmp_path / "scans" / "benign").rglob("*.png"))[8:]:
+        path.unlink()
+    with pytest.raises(
+        ValueError, match=r"training part of 10 groups \(benign 4, malignant 6 images"
+    ):
+        train_few(tmp_path, tmp_path / "model.skops", groups=None)
+
+
+def test_leaks_are_printed_with_their_files(tmp_path, capsys):
+    write_scans(tmp_path, 12)
+    write_image(tmp_path / "benign" / "a.png", texture(0, False))
+    write_image(tmp_path / "benign" / "b.png", texture(0, False))
+    with pytest.warns(GroupsWarning):
+        report = audit_folder(tmp_path, tmp_path / "groups.csv", cv=3, verbose=True)
+    assert not report.passed
+    printed = capsys.readouterr().out
+    assert "Leak, exact copies across folds: 'benign/a.png', 'benign/b.png'" in printed
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GroupsWarning)
+        audit_folder(tmp_path, groups=tmp_path / "groups.csv", cv=3)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -564,11 +697,11 @@ def test_what_predict_refuses(trained, tmp_path):
         predict_images(tmp_path / "model.skops", folder / "scans")
 
 
+@pytest.mark.usefixtures("quick")
 def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
     write_scans(tmp_path / "scans", 32)
-    options = {"backbone": None, "n_features": 20}
     with pytest.warns(UserWarning, match="groups=None counts every sample as independent"):
-        train_model(tmp_path / "scans", "fusion", tmp_path / "m.skops", cv=2, options=options)
+        train_few(tmp_path, tmp_path / "m.skops", groups=None)
     data = read_card(tmp_path / "m.skops")["data"]
     assert data["groups"] is None
     assert data["groups_known"] is False

@@ -1,7 +1,10 @@
 """Command line: parses arguments; each command calls one public function or method."""
 
+import signal
 import sys
+import threading
 import warnings
+from contextlib import contextmanager
 
 from featbus.cli._parser import make_parser
 
@@ -28,22 +31,49 @@ def main(argv=None):
         - 2: an error that the user can fix, in one line on the standard error stream; files are as
           they were before, except feature stores.
         - 130: interrupted by Ctrl-C. Rows of features that are in a store stay there.
+        - 143: stopped by the signal SIGTERM, in the same way.
 
         Arguments that cannot be parsed (status 2), ``--help`` and ``--version`` (status 0) raise
         `SystemExit`, as always with `argparse`.
     """
     options = vars(make_parser().parse_args(argv))
     command = options.pop("command")
-    with warnings.catch_warnings():
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings(), _stop_on_sigterm():
         warnings.showwarning = _show_warning
         try:
             return command(options) or 0
         except (ValueError, OSError, ImportError) as error:
             print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
             return 2
+        except _Stopped:
+            print("featbus: stopped", file=sys.stderr)
+            return 143
         except KeyboardInterrupt:
             print("featbus: interrupted", file=sys.stderr)
             return 130
+
+
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM, which would otherwise end the process without removing temporary files."""
+
+
+@contextmanager
+def _stop_on_sigterm():
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum, frame):
+        raise _Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):

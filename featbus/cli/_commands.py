@@ -44,21 +44,9 @@ def weights(options):
 
 
 def audit(options):
-    from featbus.datasets import load_dataset
-    from featbus.files import written_whole
-    from featbus.model_selection import audit
+    from featbus.workflow import audit_folder
 
-    output = options.pop("output")
-    dataset = load_dataset(options.pop("data"), groups=options.pop("groups"))
-    names = [dataset.target_names[label] for label in dataset.target]
-    report = audit(dataset.images, names, groups=dataset.groups, masks=dataset.masks, **options)
-    print(f"{dataset.name}\n{report}")
-    if output is not None:
-        table = dataset.frame[["file"]].assign(group=report.suggested_groups)
-        with written_whole(output) as path:
-            table.to_csv(path, index=False)
-        print(f"\nWrote the suggested groups to {output}")
-    return 0 if report.passed else 1
+    return 0 if audit_folder(**options).passed else 1
 
 
 def extract(options):

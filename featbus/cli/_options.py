@@ -5,6 +5,8 @@ import ast
 
 DATA = "folder of BUSI, of mini-MIAS or with one folder per class"
 
+_CONSTANTS = {"none": None, "true": True, "false": False}
+
 
 def add_parser(commands, name, text, **options):
     return commands.add_parser(name, help=text, description=f"{text.capitalize()}.", **options)
@@ -13,6 +15,15 @@ def add_parser(commands, name, text, **options):
 def add_groups(parser):
     parser.add_argument(
         "--groups", metavar="FILE", help="CSV table of the images that belong together: file,group"
+    )
+
+
+def add_masks(parser, more):
+    parser.add_argument(
+        "--masks",
+        metavar="DIR|SUFFIX",
+        help="masks: a folder that mirrors the images, or the suffix of those next to their "
+        f"images, such as _mask{more}",
     )
 
 
@@ -53,6 +64,8 @@ def _key_value(text):
     key, separator, value = text.partition("=")
     if not (key and separator):
         raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
+    if value.lower() in _CONSTANTS:
+        return key, _CONSTANTS[value.lower()]
     try:
         return key, ast.literal_eval(value)
     except (SyntaxError, ValueError):

@@ -5,7 +5,13 @@ import re
 
 from featbus import __version__
 from featbus.cli import _commands
-from featbus.cli._options import DATA, add_cross_validation, add_network_options, add_parser
+from featbus.cli._options import (
+    DATA,
+    add_cross_validation,
+    add_masks,
+    add_network_options,
+    add_parser,
+)
 from featbus.cli._workflow import add_evaluate, add_extract, add_predict, add_train
 
 
@@ -51,15 +57,18 @@ def _add_demo(commands):
 
 def _add_audit(commands):
     audit = add_parser(
-        commands, "audit", "look for leaks between folds, and for shortcuts to the label"
+        commands,
+        "audit",
+        "look for leaks between folds, and for shortcuts to the label",
+        argument_default=argparse.SUPPRESS,
     )
     audit.set_defaults(command=_commands.audit, verbose=True)
     audit.add_argument("data", metavar="DIR", help=DATA)
     audit.add_argument(
-        "--output", metavar="FILE", help="write the suggested groups there, as a table for --groups"
+        "--output", metavar="FILE", help="write the suggested groups, a .csv table for --groups"
     )
+    add_masks(audit, "")
     add_cross_validation(audit, "threads")
-    audit.set_defaults(cv=5, random_state=0)
 
 
 def _add_cache(commands):

@@ -8,6 +8,7 @@ from featbus.cli._options import (
     add_cross_validation,
     add_groups,
     add_jobs,
+    add_masks,
     add_network_options,
     add_options,
     add_parser,
@@ -30,11 +31,11 @@ def add_extract(commands):
     which.add_argument(
         "--features",
         metavar="LIST",
-        type=lambda names: names.split(","),
+        type=lambda names: [name.strip() for name in names.split(",")],
         help="names separated by commas: glcm, glrlm, glszm, hog, intensity, lbp, shape, "
         "deep:NETWORK; default: intensity,lbp,glcm",
     )
-    _add_masks(extract, "; without, whole images are used")
+    add_masks(extract, "; without, whole images are used")
     add_groups(extract)
     _add_output(extract, "table to write: a .parquet, .csv or .npz file")
     _add_network(extract)
@@ -103,7 +104,7 @@ def _add_recipe(parser):
     parser.add_argument(
         "--recipe", metavar="NAME", required=True, help="a name that `featbus recipes` lists"
     )
-    _add_masks(parser, ", for recipes that learn where lesions are")
+    add_masks(parser, ", for recipes that learn where lesions are")
     parser.add_argument(
         "--positive",
         metavar="CLASS",
@@ -126,15 +127,6 @@ def _add_images(parser):
 
 def _add_output(parser, text):
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
-
-
-def _add_masks(parser, more):
-    parser.add_argument(
-        "--masks",
-        metavar="DIR|SUFFIX",
-        help="masks: a folder that mirrors the images, or the suffix of those next to their "
-        f"images, such as _mask{more}",
-    )
 
 
 def _add_network(parser):

@@ -1,10 +1,10 @@
 """Data sets: loaders of public releases as they are on disk, and synthetic images."""
 
-from featbus.datasets._base import GroupsWarning
 from featbus.datasets._breast_ultrasound import make_breast_ultrasound
 from featbus.datasets._busi import load_busi
-from featbus.datasets._dataset import has_classes, load_dataset
+from featbus.datasets._dataset import detect_layout, load_dataset
 from featbus.datasets._folder import load_image_folder
+from featbus.datasets._groups import GroupsWarning
 from featbus.datasets._images import load_images
 from featbus.datasets._mammograms import make_mammograms
 from featbus.datasets._masked import load_masked
@@ -15,7 +15,7 @@ __all__ = [
     "GroupsWarning",
     "count_images",
     "describe_dataset",
-    "has_classes",
+    "detect_layout",
     "load_busi",
     "load_dataset",
     "load_image_folder",

@@ -1,12 +1,13 @@
 """The loader that a folder calls for."""
 
+import re
 from pathlib import Path
 
 from sklearn.utils import Bunch
 
-from featbus.datasets._base import is_visible
-from featbus.datasets._busi import load_busi
-from featbus.datasets._folder import is_image, load_image_folder
+from featbus.datasets._busi import TOP, load_busi, other_folders
+from featbus.datasets._files import as_unicode, is_image, is_visible
+from featbus.datasets._folder import SPLITS, load_image_folder
 from featbus.datasets._mini_mias import load_mini_mias
 from featbus.parameters import InvalidParameterError
 
@@ -54,24 +55,21 @@ def load_dataset(root, *, masks=None, groups=None):
     >>> data.name  # doctest: +SKIP
     'mini-MIAS'
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
-    has_groups = groups is not None
-    if _is_mini_mias(root):
+    layout, has_groups = detect_layout(root), groups is not None
+    if layout == "mini-MIAS":
         _refuse(groups, "groups", "mini-MIAS comes with groups, the women")
         _refuse(masks, "masks", "mini-MIAS has no masks")
-        return Bunch(name="mini-MIAS", has_groups=True, **load_mini_mias(root))
-    if _is_busi(root):
+        return Bunch(name=layout, has_groups=True, **load_mini_mias(root))
+    if layout == "BUSI":
         if masks != "_mask":
             _refuse(masks, "masks", "BUSI comes with masks")
-        return Bunch(name="BUSI", has_groups=has_groups, **load_busi(root, groups=groups))
+        return Bunch(name=layout, has_groups=has_groups, **load_busi(root, groups=groups))
     data = load_image_folder(root, masks=masks, groups=groups)
-    return Bunch(name=root.resolve().name, has_groups=has_groups, **data)
+    return Bunch(name=as_unicode(Path(root).resolve().name), has_groups=has_groups, **data)
 
 
-def has_classes(root):
-    """Tell whether a folder is a data set, rather than a folder with images of unknown class.
+def detect_layout(root):
+    """Tell what a folder is: a release, folders of classes, or images of unknown class.
 
     Parameters
     ----------
@@ -80,34 +78,48 @@ def has_classes(root):
 
     Returns
     -------
-    bool
-        True if it is that of BUSI or mini-MIAS, or has folders and no images beside them.
+    {"BUSI", "mini-MIAS", "class folders", "images"}
+        "BUSI" also without some of its folders, but not with others beside them. "class folders" if
+        there are folders and no images beside them; folders called ``train`` or ``test`` are no
+        classes.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
+
+    See Also
+    --------
+    load_dataset : Load a folder with classes.
+    load_images : Load any images.
+
+    Examples
+    --------
+    >>> from featbus.datasets import detect_layout
+    >>> detect_layout("all-mias")  # doctest: +SKIP
+    'mini-MIAS'
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
-    if _is_mini_mias(root) or _is_busi(root):
-        return True
+    if any(map(_is_mini_mias, (root, root / "all-mias"))):
+        return "mini-MIAS"
+    if (root / TOP).is_dir() or _is_busi(root):
+        return "BUSI"
     files = list(filter(is_visible, root.iterdir()))
-    return any(map(Path.is_dir, files)) and not any(is_image(path, root) for path in files)
+    folders = {path.name.lower() for path in files if path.is_dir()}
+    has_classes = folders and not folders & SPLITS and not any(map(is_image, files))
+    return "class folders" if has_classes else "images"
 
 
-def _is_mini_mias(root):
-    return bool(_names_in(root) & {"info.txt", "all-mias"})
+def _is_mini_mias(folder):
+    """Tell whether a folder has the images of the release and their table."""
+    names = {path.name.lower() for path in folder.iterdir()} if folder.is_dir() else set()
+    return "info.txt" in names and any(re.fullmatch(r"mdb\d+\.pgm", name) for name in names)
 
 
 def _is_busi(root):
-    is_inside = "dataset_busi_with_gt" in _names_in(root)
-    return is_inside or any(root.glob("benign/benign (*)_mask*"))
-
-
-def _names_in(root):
-    return {path.name.lower() for path in root.iterdir()}
+    return any(root.glob("benign/benign (*)_mask*")) and not other_folders(root)
 
 
 def _refuse(value, name, reason):

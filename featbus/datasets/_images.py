@@ -7,7 +7,9 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from featbus.datasets import _base
-from featbus.datasets._folder import SUFFIXES, check_found, is_image, is_suffix, mirrored
+from featbus.datasets._files import as_unicode, is_image, list_images, say_no_images, warn_left_out
+from featbus.datasets._folder import check_found, is_suffix, mirrored, refuse_masks
+from featbus.datasets._groups import add_groups
 from featbus.parameters import SequenceOf, check_parameters
 
 __all__ = ["load_images"]
@@ -26,8 +28,9 @@ def load_images(source, *, masks=None, groups=None):
     Parameters
     ----------
     source : path-like or sequence of path-like
-        A folder, whose images are taken from all of its subfolders, too; hidden files, and files
-        that are not PNG, JPEG, TIFF, BMP, PGM or DICOM according to their extension, are ignored.
+        A folder, whose images are taken from all of its subfolders, too. Links are followed. Hidden
+        files are ignored; files that are not PNG, JPEG, TIFF, BMP, PGM or DICOM according to their
+        extension are left out, with a warning that names them.
         Or files: whether they are images shows when they are read. Masks named ``a_mask.png`` or
         ``a_mask_1.png`` beside ``a.png`` are left out in both cases.
     masks : path-like, default=None
@@ -75,6 +78,8 @@ def load_images(source, *, masks=None, groups=None):
     root, paths = _images_in(Path(source), masks) if is_folder else _with_root(source)
     beside = _masks_beside(paths, masks if is_suffix(masks) else "_mask")
     paths = [path for path in paths if path not in beside]
+    if is_folder:
+        refuse_masks(paths, masks if is_suffix(masks) else "_mask")
     if masks is None:
         found = {}
     else:
@@ -84,12 +89,12 @@ def load_images(source, *, masks=None, groups=None):
             found = {mask: image for mask, image in found.items() if image in stems}
     check_found(found, masks)
     pairs = _base.pair_masks(paths, found)
-    files = [path.relative_to(root).as_posix() for path in paths]
-    # Not as text, which the names of files need not be.
-    frame = pd.DataFrame({"file": pd.Series(files, dtype=object)})
+    frame = pd.DataFrame(
+        {"file": [as_unicode(path.relative_to(root).as_posix()) for path in paths]}
+    )
     frame["masks"] = [len(pair or ()) for pair in pairs]
     if groups is not None:
-        frame = _base.add_groups(frame, groups, None)
+        frame = add_groups(frame, groups, None, paths, root)
     return Bunch(
         images=_base.object_array([str(path) for path in paths]),
         groups=None if groups is None else frame["group"].to_numpy(),
@@ -102,15 +107,11 @@ def _images_in(root, masks):
     """Return a folder and the images in it, without those in a folder of masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
-    paths = sorted(path for path in root.rglob("*") if is_image(path, root))
-    if masks is not None and not is_suffix(masks):
-        folder = Path(masks).resolve()
-        paths = [path for path in paths if folder not in path.resolve().parents]
+    folder = None if masks is None or is_suffix(masks) else masks
+    paths, others = list_images(root, without=folder)
     if not paths:
-        raise ValueError(
-            f"Found no images in {str(root)!r}, expected files ending in "
-            f"{', '.join(sorted(SUFFIXES))} there or in its subfolders."
-        )
+        raise ValueError(f"{say_no_images(root, others)} Or pass files instead of the folder.")
+    warn_left_out(others, root)
     return root, paths
 
 
@@ -132,4 +133,4 @@ def _masks_beside(paths, suffix):
 
 
 def _files_in(folder):
-    return filter(lambda path: is_image(path, folder), folder.iterdir()) if folder.is_dir() else ()
+    return filter(is_image, folder.iterdir()) if folder.is_dir() else ()

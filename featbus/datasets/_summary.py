@@ -52,9 +52,9 @@ def positive_class(target_names):
     Returns
     -------
     str or None
-        "malignant" or "abnormal", if it is one of two classes; None leaves the choice to
-        `featbus.evaluate`.
+        "malignant" or "abnormal", in capitals or not, if it is one of two classes; None leaves the
+        choice to `featbus.evaluate`.
     """
     if len(target_names) != 2:
         return None
-    return next((name for name in target_names if name in _POSITIVE), None)
+    return next((name for name in target_names if name.lower() in _POSITIVE), None)

@@ -20,7 +20,7 @@ from featbus.bus import FeatureStore
 from featbus.evaluation._evaluation import Evaluation, fold_metrics
 from featbus.evaluation._extraction import extract
 from featbus.evaluation._metrics import METRICS
-from featbus.evaluation._splits import (
+from featbus.evaluation.splits import (
     check_classes,
     check_overlap,
     keep_groups_together,

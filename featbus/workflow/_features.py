@@ -57,6 +57,12 @@ def named_features(names, weights="imagenet", backbone_options=None):
         If a name is unknown or occurs twice, or weights or options have no network.
     """
     unknown = [name for name in names if name not in _EXTRACTORS and not name.startswith(_DEEP)]
+    found = sorted({*unknown} & {*recipes.list_recipes()["name"]})
+    if found:
+        raise InvalidParameterError(
+            f"features is {list(names)}, expected names of extractors; {found[0]!r} is a recipe: "
+            f"pass features={found[0]!r}, or --recipe {found[0]} in the place of --features."
+        )
     if unknown or len(set(names)) < len(names):
         raise InvalidParameterError(
             f"features is {list(names)}, expected different names among {sorted(_EXTRACTORS)} and "

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from featbus.datasets import GroupsWarning, has_classes, load_dataset, load_images
+from featbus.datasets import GroupsWarning, detect_layout, load_dataset, load_images
 from featbus.images import ImageError, restrict
 from featbus.io import read_image, read_mask, read_spacing
 from featbus.parameters import SequenceOf
@@ -75,22 +75,33 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
     """
     if isinstance(data, (str, os.PathLike)) and Path(data).is_file():
         data = [data]
-    if with_classes and isinstance(data, (str, os.PathLike)) and has_classes(data):
+    is_folder = with_classes and isinstance(data, (str, os.PathLike))
+    layout = detect_layout(data) if is_folder else "images"
+    if layout in ("BUSI", "mini-MIAS"):
         found = load_labeled(data, masks, groups)
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
         found.frame = found.frame.assign(file=files)
     else:
         found = load_images(data, masks=masks, groups=groups)
-    info = pd.DataFrame({"path": [_as_unicode(file) for file in found.frame["file"]]})
+    info = pd.DataFrame({"path": found.frame["file"]})
     if found.groups is not None and found.get("has_groups", True):
-        info["group"] = found.groups
-    if "target" in found:
+        info["group"] = _name_groups(found)
+    if layout == "class folders":
+        info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
+    elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
     if masks is None:
         return found.images.tolist(), info
     names = [_name_masks(*row, masks) for row in zip(info["path"], found.masks)]
     info["mask"] = pd.Series(names, dtype=object)
     return [MaskedFile(*pair) for pair in zip(found.images, found.masks)], info
+
+
+def _name_groups(found):
+    """Return the name of each image's group in the table; of similar groups, that of the first."""
+    if "listed_group" not in found.frame:
+        return found.groups
+    return found.frame.groupby("group")["listed_group"].transform("first").to_numpy()
 
 
 def _name_masks(path, files, masks):
@@ -101,12 +112,8 @@ def _name_masks(path, files, masks):
         names = [PurePosixPath(path).with_name(Path(file).name) for file in files]
     else:
         names = [Path(os.path.relpath(file, masks)) for file in files]
-    return _as_unicode(";".join(name.as_posix() for name in names))
-
-
-def _as_unicode(text):
-    """Escape the bytes of a file name that are not Unicode."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = ";".join(name.as_posix() for name in names)
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def add_spacing(info, items):

@@ -1,7 +1,9 @@
 """Tables of images as files: CSV, Parquet or NumPy's archive."""
 
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from pandas.api.types import is_numeric_dtype
@@ -9,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 from featbus.files import escape_formula, written_whole
 from featbus.parameters import InvalidParameterError
 
-_SHOWN = 20
+SHOWN = 20
 
 
 def check_output(path, suffixes):
@@ -29,7 +31,7 @@ def check_output(path, suffixes):
     ImportError
         If a Parquet file is wanted and pyarrow is not installed.
     OSError
-        If there is no such folder, or a folder in the place of the file.
+        If there is no such folder, a folder in the place of the file, or no file can be written.
     """
     if path is None:
         return
@@ -42,12 +44,25 @@ def check_output(path, suffixes):
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write to. Make it.")
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder, expected a file. Name another one.")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(
-            f"The folder {str(path.parent)!r} cannot be written to. Name a file in another one."
-        )
+    _try_to_write(path)
     if path.suffix.lower() == ".parquet":
         _import_pyarrow()
+
+
+def _try_to_write(path):
+    """Raise if a file of this name cannot be written: only writing one tells."""
+
+    class _Tried(Exception):
+        pass
+
+    try:
+        with suppress(_Tried), written_whole(path) as hidden:
+            hidden.touch()
+            raise _Tried
+    except OSError as error:
+        raise type(error)(
+            f"The file {str(path)!r} cannot be written: {error.strerror}. Name another one."
+        ) from error
 
 
 def _import_pyarrow():
@@ -78,6 +93,33 @@ def write_table(table, path, features=()):
         _WRITERS[Path(path).suffix.lower()](table, hidden, features)
 
 
+@contextmanager
+def written_together(path, *others):
+    """Write files in a hidden folder, and move all of them to their places at the end.
+
+    The others that exist are removed first: whatever happens then, none of them is beside a file
+    that it does not belong to.
+
+    Parameters
+    ----------
+    path : Path
+        The main file.
+    *others : Path
+        Files that say something about it, in the same folder.
+
+    Yields
+    ------
+    Path
+        The hidden folder, in which to write files of these names. It is removed after an error.
+    """
+    with TemporaryDirectory(prefix=".featbus-", dir=path.parent) as folder:
+        yield Path(folder)
+        for other in others:
+            other.unlink(missing_ok=True)
+        for each in (path, *others):
+            os.replace(Path(folder) / each.name, each)
+
+
 def print_failures(table):
     """Print the images without a result, the first of many, and why.
 
@@ -87,10 +129,10 @@ def print_failures(table):
         With the columns ``path`` and ``error``.
     """
     failed = table[table["error"].notna()]
-    for row in failed[:_SHOWN].itertuples():
+    for row in failed[:SHOWN].itertuples():
         print(f"  {row.path}: {row.error}")
-    if len(failed) > _SHOWN:
-        print(f"  and {len(failed) - _SHOWN} more: see the column 'error'")
+    if len(failed) > SHOWN:
+        print(f"  and {len(failed) - SHOWN} more: see the column 'error'")
 
 
 def _write_csv(table, path, features):

@@ -10,21 +10,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn import config_context
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus import persistence, recipes
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.datasets import describe_dataset, positive_class
 from featbus.evaluation import Evaluation, evaluate
-from featbus.evaluation._splits import keep_groups_together
-from featbus.files import written_whole
+from featbus.evaluation.splits import keep_groups_together
 from featbus.model_selection import AuditReport, audit
 from featbus.parameters import Interval, check_parameters
 from featbus.steps import learns
+from featbus.workflow._audit import print_leaks
 from featbus.workflow._card import make_card
+from featbus.workflow._checks import find_metadata, fit_to_data
 from featbus.workflow._features import make_recipe
 from featbus.workflow._images import PATH, load_labeled
-from featbus.workflow._tables import check_output
+from featbus.workflow._tables import check_output, write_table, written_together
 
 _CONSTRAINTS = {
     "data": PATH,
@@ -89,7 +89,7 @@ def train_model(
     output : path-like
         The model file to write, ``model.skops``. The report of the evaluation,
         ``model.report.html``, and its scores by fold, ``model.scores.csv``, are written beside it.
-        Existing files of these names are replaced, each in one step.
+        All appear together at the end; until then, existing files of these names stay.
     masks : path-like, default=None
         Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
     groups : path-like or DataFrame, default=None
@@ -154,20 +154,23 @@ def train_model(
     """
     settings = dict(locals())
     check_parameters(_CONSTRAINTS, settings)
-    check_output(output, (".skops",))
     output, say = Path(output), print if verbose else _say_nothing
+    page, scores = (output.with_suffix(end) for end in (".report.html", ".scores.csv"))
+    for path in (output, page, scores):
+        check_output(path, (".skops", ".html", ".csv"))
     with _stored(memory) as store:
         dataset, result, report = _evaluate(settings, store, say)
-        _write_report(result, report, dataset, recipe, output.with_suffix(".report.html"))
-        with written_whole(output.with_suffix(".scores.csv")) as path:
-            result.scores.to_csv(path, index=False)
         say(f"Fit on all {len(dataset.images)} images")
         # The number of processors of this machine does not travel.
-        model = _fit(_make_recipe(settings, store, n_jobs=None), dataset, random_state)
-    card = make_card(settings, dataset, result, report)
-    persistence.save(model, output, classes=dataset.target_names, card=card, embed=embed)
-    others = " and ".join(output.with_suffix(end).name for end in (".report.html", ".scores.csv"))
-    say(f"Wrote {output}, and {others} beside it")
+        model = _make_recipe(settings, store, n_jobs=None)
+        model = _fit(fit_to_data(model, dataset, cv, random_state), dataset, random_state)
+        card = make_card(settings, dataset, result, report)
+        with written_together(output, page, scores) as folder:
+            _write_report(result, report, dataset, recipe, folder / page.name)
+            write_table(result.scores, folder / scores.name)
+            classes, path = dataset.target_names, folder / output.name
+            persistence.save(model, path, classes=classes, card=card, embed=embed)
+    say(f"Wrote {output}, and {page.name} and {scores.name} beside it")
     return Training(result, report)
 
 
@@ -286,18 +289,20 @@ def _evaluate(settings, memory, say):
     pipeline = _make_recipe(settings, memory, settings["n_jobs"])
     dataset = load_labeled(settings["data"], settings["masks"], settings["groups"])
     say(describe_dataset(dataset))
+    fit_to_data(pipeline, dataset, settings["cv"], settings["random_state"])
     shared = {name: settings[name] for name in ("cv", "n_jobs", "random_state", "verbose")}
     shared["groups"] = dataset.groups if dataset.has_groups else None
     names = [dataset.target_names[label] for label in dataset.target]
     report = audit(dataset.images, names, masks=dataset.get("masks"), pipeline=pipeline, **shared)
     say(f"Audit: {report.verdict}")
     if settings["verbose"]:
+        print_leaks(report, dataset)
         _fill_store(pipeline, dataset.images)
     result = evaluate(
         {settings["recipe"]: pipeline},
         dataset.images,
         dataset.target,
-        masks=_metadata(pipeline, dataset).get("masks"),
+        masks=find_metadata(pipeline, dataset).get("masks"),
         target_names=dataset.target_names,
         pos_label=settings["pos_label"] or positive_class(dataset.target_names),
         **shared,
@@ -313,24 +318,12 @@ def _fill_store(pipeline, images):
         bus.set_params(verbose=True).fit_transform(images)
 
 
-def _metadata(pipeline, dataset):
-    """Return those of the masks and groups that the data set has and a step requests in `fit`."""
-    masks = dataset.get("masks")
-    known = {
-        "masks": None if masks is None or all(mask is None for mask in masks) else masks,
-        "groups": dataset.groups if dataset.has_groups else None,
-    }
-    with config_context(enable_metadata_routing=True):
-        requested = get_routing_for_object(pipeline).consumes("fit", list(known))
-    return {name: known[name] for name in requested if known[name] is not None}
-
-
 def _fit(pipeline, dataset, random_state):
     """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
     groups = dataset.groups if dataset.has_groups else None
     everything = np.arange(len(dataset.target))
     pipeline = keep_groups_together(pipeline, dataset.target, groups, everything, random_state)
-    metadata = _metadata(pipeline, dataset)
+    metadata = find_metadata(pipeline, dataset)
     with config_context(enable_metadata_routing=bool(metadata)):
         return pipeline.fit(dataset.images, dataset.target, **metadata)
 
