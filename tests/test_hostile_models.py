@@ -226,7 +226,7 @@ FOREIGN = {
     "object": (json.dumps(system("ObjectNode", content=ATTRIBUTES)), "os.system"),
     "set": (schema_of([{1, 2}]), "builtins.set as SetNode in 0"),
     "call by a list": (json.dumps(node(CLASS, "ListNode", 1, content=[])), "XGBClassifier as List"),
-    "call by a key": (json.dumps(keyed_by(node(CLASS, "TypeNode", 4))), "XGBClassifier as TypeNode"),
+    "call by a key": (json.dumps(keyed_by(node(CLASS, "TypeNode", 4))), "XGBClassifier as Type"),
     "call of a loss": (
         json.dumps(
             node(CLASS, "LossNode", 1, content=ATTRIBUTES, __reduce__={"args": listed(4)})

@@ -45,6 +45,8 @@ _SCALARS = "biufcSUMm"  # kinds of dtypes
 def _slots(node):
     """Yield the places of a node's children, in the order in which skops reads them."""
     loader, content = node["__loader__"], node.get("content")
+    if loader not in _FIELDS:
+        return
     if loader == "DictNode":
         yield node, "key_types"
     if loader in ("DictNode", "MaskedArrayNode"):
