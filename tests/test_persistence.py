@@ -529,7 +529,8 @@ def test_the_card(fitted, path):
         },
         "positive class": None,
         "url": "https://doi.org/10.1016/j.dib.2019.104863",
-        "contrast": "benign/malignant, normal / abnormal",
+        "contrast": "benign/malignant, normal / abnormal, per 1/2 film, </b>",
+        "patients": 12,
     }
     save(fitted, path, classes=list(DATA.target_names), card=card)
     found = read_card(path)
@@ -550,6 +551,14 @@ def test_the_card(fitted, path):
         ({"data": ["C:\\images"]}, "a path"),
         ({"data": "file:///x"}, "a path"),
         ({"data": {"~/busi": 3}}, "a path"),
+        ({"data": "read from `/home/alice/x`"}, "a path"),
+        ({"data": "~/.keras/w.h5"}, "a path"),
+        ({"data": "//server/share/alice"}, "a path"),
+        ({"data": "<b>/home/alice"}, "a path"),
+        ({"00100010": "x"}, "attribute of a patient"),
+        ({"(0010,0020)": "x"}, "attribute of a patient"),
+        ({"PatientIDs": ["x"]}, "attribute of a patient"),
+        ({"patients_name": "x"}, "attribute of a patient"),
         ({"author": "by J.Doe, 2026"}, "name of the user"),
         ({"data": {"PatientName": "x"}}, "attribute of a patient"),
         ({"data": [{"patient_id": 7}]}, "attribute of a patient"),
@@ -567,13 +576,21 @@ def test_cards_that_say_too_much(card, message, fitted, path, monkeypatch):
 
 def test_the_page_of_a_card(fitted, path, tmp_path):
     evil = "<script>alert('x')</script>"
-    card = {"recipe": evil, evil: [evil], "scores": [{"auc": {"mean": 0.5, "low": 0, "high": 1}}]}
+    hidden = "\u202etxt.exe\x1b[2J"
+    card = {
+        hidden: hidden,
+        "recipe": evil,
+        evil: [evil],
+        "scores": [{"auc": {"mean": 0.5, "low": 0, "high": 1}}],
+    }
     save(fitted, path, card=card, classes=["benign", "malignant", evil])
     write_card_html(path, tmp_path / "card.html")
     page = (tmp_path / "card.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script") == 4
     assert "0.500" in page
+    assert not set(hidden[:1] + hidden[8:9]) & set(page)
+    assert page.count(r"\u202etxt.exe\x1b[2J") == 2
     assert "not for clinical use" in page
     assert "default-src 'none'" in page
 

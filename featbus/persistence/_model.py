@@ -42,7 +42,7 @@ def save(pipeline, path, *, classes=None, card=None, embed=True):
         Names of the classes, in the order of ``pipeline.classes_``. None: the classes as text.
     card : dict or None, default=None
         What the model card says: recipe, data set, scores. Strings, numbers, lists and dicts.
-        Versions, steps, networks and a note against clinical use are added.
+        Added are "classes", "steps", "networks", "versions", "saved" and "note".
     embed : bool, default=True
         Whether the networks of `DeepFeatures` and `FineTunedFeatures` travel in the file. False:
         only their names and digests; `load` looks for the weights where it is called. What was

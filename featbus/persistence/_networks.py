@@ -71,7 +71,7 @@ class Packer:
         dict of str to object
             Attributes: the names of members instead of files and models.
         """
-        fitted = hasattr(extractor, "_base_digest_")
+        fitted = hasattr(extractor, "base_digest_")
         if fitted:
             extractor._network()  # refuses weights that changed since `fit`
         source = extractor._source()
@@ -81,7 +81,7 @@ class Packer:
         if member is None:
             return {}
         name = "backbone" if isinstance(source, KerasModel) else "weights"
-        return {name: member} | ({"_base_digest_": member.split("/")[1]} if fitted else {})
+        return {name: member} | ({"base_digest_": member.split("/")[1]} if fitted else {})
 
     def unpack(self, extractor):
         """Check what `Unpacker.unpack` will check, and change nothing.
@@ -194,8 +194,8 @@ class Unpacker:
                 f"the ImageNet weights of {source} have the digest {found} here, and {expected} "
                 "where the model was saved. Save it with embed=True."
             )
-        if isinstance(extractor, FineTunedFeatures) and hasattr(extractor, "_base_digest_"):
-            extractor._base_digest_ = source.digest
+        if isinstance(extractor, FineTunedFeatures) and hasattr(extractor, "base_digest_"):
+            extractor.base_digest_ = source.digest
 
     def _place(self, member):
         """Return the path of a network's file on this machine."""
