@@ -7,22 +7,24 @@ import pickle
 import struct
 import warnings
 import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
-import skops.io
 from _models import read_members, rewrite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
+from sklearn.utils import Bunch
 from xgboost import XGBClassifier
 
 from featbus import LBP, DeepFeatures, FeatureBus, make_breast_ultrasound
 from featbus.persistence import ModelFileError, load, read_card, save
 from featbus.persistence._archive import write
+from featbus.persistence._model import _dump
 
 DATA = make_breast_ultrasound(12, random_state=0)
 X, Y = DATA.images, DATA.target
@@ -165,30 +167,53 @@ def test_an_array_that_asks_for_more_than_it_has(path):
 
 
 def schema_of(value):
-    """Return the schema that skops writes of a value."""
-    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(value))) as archive:
+    """Return the schema of a value."""
+    with zipfile.ZipFile(io.BytesIO(_dump(value))) as archive:
         return archive.read("schema.json").decode()
+
+
+def node(name, loader, number, **fields):
+    module, _, name = name.rpartition(".")
+    return {
+        "__class__": name,
+        "__module__": module,
+        "__loader__": loader,
+        "__id__": number,
+    } | fields
+
+
+def listed(number, *items):
+    return node("builtins.list", "ListNode", number, content=list(items))
 
 
 def doubling(depth):
     """Return a schema of lists that have the one inside twice: few nodes, 2 ** depth visits."""
-    common = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode"}
-    node = common | {"__id__": 1, "content": []}
+    found = listed(1)
     for number in range(2, depth):
-        node = common | {"__id__": number, "content": [node, common | {"__id__": number - 1}]}
-    return node | {"protocol": json.loads(schema_of(1))["protocol"]}
+        found = listed(number, found, {"__id__": number - 1})
+    return found
 
 
-def of_itself():
-    node = doubling(3)
-    node["content"][1]["__id__"] = node["__id__"]
-    return node
+def text(content="mkdir exploited"):
+    return node("builtins.str", "JsonNode", 2, content=json.dumps(content))
 
 
 def system(loader, **more):
-    node = {"__class__": "system", "__module__": "os", "__loader__": loader, "__id__": 1}
-    text = {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode"}
-    return node | {"content": text | {"content": '"mkdir exploited"'}, **more}
+    return node("os.system", loader, 1, **({"content": text()} | more))
+
+
+def behind_a_decoy(hidden):
+    """Return a node behind an id that a field, unknown to skops, has used for a harmless one."""
+    return listed(1, listed(2, hidden) | {"decoy": node("builtins.list", "ListNode", 2)})
+
+
+def keyed_by(kind):
+    types = listed(3, kind)
+    return node("builtins.dict", "DictNode", 2, key_types=types, content={"x": listed(5)})
+
+
+CLASS = "xgboost.sklearn.XGBClassifier"
+ATTRIBUTES = node("builtins.dict", "DictNode", 2, key_types=listed(3), content={})
 
 
 FOREIGN = {
@@ -197,30 +222,52 @@ FOREIGN = {
     "own function": (schema_of(FunctionTransformer(doubling)), "test_hostile_models.doubling"),
     "own type": (schema_of(Exploit), "test_hostile_models.Exploit"),
     "constructor": (json.dumps(system("ConstructorFromReduceNode")), "ConstructorFromReduceNode"),
-    "type": (json.dumps(system("TypeNode")), "os.system"),
-    "object": (json.dumps(system("ObjectNode")), "os.system"),
+    "type": (json.dumps(node("os.system", "TypeNode", 1)), "os.system"),
+    "object": (json.dumps(system("ObjectNode", content=ATTRIBUTES)), "os.system"),
+    "set": (schema_of([{1, 2}]), "builtins.set as SetNode in 0"),
+    "call by a list": (json.dumps(node(CLASS, "ListNode", 1, content=[])), "XGBClassifier as List"),
+    "call by a key": (json.dumps(keyed_by(node(CLASS, "TypeNode", 4))), "XGBClassifier as Type"),
+    "call of a loss": (
+        json.dumps(
+            node(CLASS, "LossNode", 1, content=ATTRIBUTES, __reduce__={"args": listed(4)})
+        ), "XGBClassifier as LossNode"
+    ),
+    "call of a function": (json.dumps(node(CLASS, "FunctionNode", 1)), "XGBClassifier as Function"),
+    "compressed": (
+        json.dumps(node("scipy.sparse._matrix.spmatrix", "SparseMatrixNode", 1)), "SparseMatrix"
+    ),
+    "nested JSON": (json.dumps(listed(1, text([[]]))), "neither text nor a number in 0"),
+    "void": (
+        json.dumps(node("numpy.void", "NdArrayNode", 1, type="numpy", file="1.npy")), "numpy.void"
+    ),
+    "file": (
+        json.dumps(node("numpy.ndarray", "NdArrayNode", 1, type="numpy", file="card.json")), "card"
+    ),
+    "decoy": (json.dumps(behind_a_decoy(system("MethodNode"))), "unexpected field 'decoy'"),
+    "decoy at the root": (json.dumps({"decoy": listed(1)} | listed(1)), "field 'decoy'"),
+    "twice": (json.dumps(listed(1, listed(2), listed(2))), "an id for the second time in 1"),
     "operator": (json.dumps(system("OperatorFuncNode", attrs={})), "OperatorFuncNode"),
     "unknown": (json.dumps(system("NoNode")), "NoNode"),
     "doubling": (json.dumps(doubling(40)), "repeats"),
-    "itself": (json.dumps(of_itself()), "Recursion"),
+    "itself": (json.dumps(listed(1, {"__id__": 1})), "not given before in 0"),
     "nested": ('{"a":' * 100_000 + "1" + "}" * 100_000, "Recursion"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_foreign_schemas_of_a_valid_digest(kind, path, monkeypatch):
     monkeypatch.chdir(path.parent)
+    save(LBP(), path)
     schema, message = FOREIGN[kind]
     if schema[:3] != '{"a' and "protocol" not in schema:
-        protocol = json.loads(schema_of(1))["protocol"]
-        schema = json.dumps(json.loads(schema) | {"protocol": protocol})
+        schema = json.dumps(json.loads(schema) | {"protocol": 2})
     rewrite(path, schema=lambda _: schema)
     with pytest.raises(ModelFileError, match=message):
         load(path)
     assert not os.path.exists("exploited")
 
 
-@pytest.mark.parametrize("protocol", [-1, 10_000, True, None, "2"])
+@pytest.mark.parametrize("protocol", [-1, 1, 10_000, True, None, "2"])
 def test_protocols_of_no_skops_are_refused(protocol, path):
     rewrite(path, schema=lambda text: json.dumps(json.loads(text) | {"protocol": protocol}))
     with pytest.raises(ModelFileError, match="protocol"):
@@ -230,7 +277,7 @@ def test_protocols_of_no_skops_are_refused(protocol, path):
 def save_unchecked(estimator, path):
     """Write what `save` would never write."""
     manifest = {"featbus": "1", "scikit-learn": "1.9.0", "algorithms": {}, "networks": []}
-    write(path, skops.io.dumps(estimator), card={}, files={}, manifest=manifest)
+    write(path, _dump(estimator), card={}, files={}, manifest=manifest)
 
 
 @pytest.mark.filterwarnings("ignore:The model was saved with scikit-learn")
@@ -243,10 +290,44 @@ def save_unchecked(estimator, path):
         (DeepFeatures("mobilenet", weights=f"networks/{'0' * 64}/a.h5"), "not in the file"),
     ],
 )
-def test_files_outside(estimator, message, path):
-    save_unchecked(estimator, path)
+@pytest.mark.parametrize("hide", ["no", "list", "key", "array", "masked"])
+def test_files_outside(hide, estimator, message, path):
+    hidden = np.empty((1, 1), dtype=object)
+    hidden[0, 0] = estimator
+    search = LBP()
+    search.best_ = {
+        "no": estimator,
+        "list": [({"step": Bunch(inner=estimator)},)],
+        "key": {0: OrderedDict(inner=[estimator])},
+        "array": hidden,
+        "masked": np.ma.MaskedArray(hidden, True),
+    }[hide]
+    save_unchecked(search, path)
     with pytest.raises(ModelFileError, match=message):
         load(path)
+
+
+def test_files_that_nothing_names(path, tmp_path):
+    name = min(name for name in read_members(path) if name.endswith(".npy"))
+    rewrite(path, schema=lambda text: text.replace(f'"{name}"', '"1.npy"'))
+    with pytest.raises(ModelFileError, match="in the file or in its schema only"):
+        load(path)
+
+
+@pytest.mark.parametrize("where", ["featbus", "scikit-learn", "algorithms", "schema"])
+def test_names_in_a_file_reach_no_terminal(where, path):
+    evil = "\x1b[2J\x07\u202eOK\n"
+    manifest = {
+        "featbus": {"format": 99, "featbus": evil},
+        "scikit-learn": {"scikit-learn": f"9{evil}"},
+        "algorithms": {"algorithms": {evil: [1]}},
+        "schema": {},
+    }[where]
+    change = json.dumps(node(f"a.{evil}", evil, 1) | {"protocol": 2})
+    rewrite(path, manifest=manifest, schema=(lambda _: change) if where == "schema" else None)
+    with pytest.raises(ModelFileError, match=r"\\x1b\[2J\\x07\\u202eOK") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
 
 
 def test_trees_that_lead_out_of_themselves(path):
@@ -269,11 +350,31 @@ def test_trees_that_lead_out_of_themselves(path):
         load(path)
 
 
+def test_boostings_of_trees_that_differ(path):
+    rows = X.reshape(len(X), -1)[:, ::9997]
+    boosting = GradientBoostingClassifier(n_estimators=2).fit(rows, Y)
+    save_unchecked(boosting, path)
+    load(path)
+    wider = np.hstack([rows, rows])
+    other = GradientBoostingClassifier(n_estimators=2).fit(wider, Y).estimators_
+    boosting.estimators_ = np.vstack([boosting.estimators_[:1], other[1:]])
+    save_unchecked(boosting, path)
+    with pytest.raises(ModelFileError, match="do not fit together"):
+        load(path)
+    boosting.estimators_ = other
+    boosting.n_trees_per_iteration_ = 1  # the matrix that the trees would write to
+    save_unchecked(boosting, path)
+    with pytest.raises(ModelFileError, match="do not fit together"):
+        load(path)
+
+
 BOOSTERS = {
     "nothing": lambda text: b"",
     "no JSON": lambda text: text[:-1],
     "empty": lambda text: b"{}",
     "child": lambda text: text.replace(b'"left_children":[1', b'"left_children":[99', 1),
+    "root": lambda text: text.replace(b'"left_children":[1', b'"left_children":[0', 1),
+    "cycle": lambda text: text.replace(b'"right_children":[2', b'"right_children":[1', 1),
     "feature": lambda text: text.replace(b'"split_indices":[', b'"split_indices":[-', 1),
 }
 
@@ -310,6 +411,16 @@ def test_networks_of_foreign_layers(tmp_path):
     ):
         with pytest.raises(ModelFileError, match=f"{layer['module']}.{layer['class_name']}"):
             _check_layers(of(**layer))
+
+
+def test_networks_of_long_configurations(tmp_path):
+    from featbus.networks import read_model_config
+
+    path = tmp_path / "model.keras"
+    write_zip(path, [("config.json", b"[" + b"[]," * 3_000_000 + b"0]")], zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 1e5
+    with pytest.raises(ValueError, match="config.json has 9000003 bytes"):
+        read_model_config(path)
 
 
 def harmless(path):
@@ -371,11 +482,14 @@ def test_swapped_members(data, original, path, expected):
             load(path)
 
 
+_NAMES = ["", "format", "content", "__id__", "__loader__", "__class__"]
+
+
 @FEW
 @given(
     value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab", max_size=3),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(_NAMES), inner),
     ),
     name=st.sampled_from(["schema.json", "featbus.json", "card.json"]),
 )

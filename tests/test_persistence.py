@@ -7,19 +7,37 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from _models import read_manifest, rewrite
+from scipy.stats import loguniform
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest, mutual_info_classif
 from sklearn.frozen import FrozenEstimator
+from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    ParameterGrid,
+    RandomizedSearchCV,
+    RepeatedStratifiedKFold,
+    TunedThresholdClassifierCV,
+)
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
+from xgboost import XGBClassifier
 
 import featbus
 from featbus import (
@@ -87,6 +105,27 @@ def classifiers():
         "search": make_pipeline(
             LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, scoring="f1_macro", cv=2)
         ),
+        "temperature": CalibratedClassifierCV(
+            make_pipeline(FeatureBus(LBP()), SVC()), cv=2, method="temperature"
+        ),
+        "Gaussian process": make_pipeline(LBP(), GaussianProcessClassifier()),
+        "boosting": make_pipeline(LBP(), GradientBoostingClassifier(n_estimators=3)),
+        "linear boosting": make_pipeline(LBP(), XGBClassifier(n_estimators=3, booster="gblinear")),
+        "dropout boosting": make_pipeline(LBP(), XGBClassifier(n_estimators=3, booster="dart")),
+        "search of steps": GridSearchCV(
+            make_pipeline(FeatureBus(LBP()), SVC()),
+            {"svc": [SVC(), RandomForestClassifier(3)], "featurebus__memory": [None]},
+            scoring=make_scorer(f1_score, average="macro"),
+            cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=1),
+        ),
+        "search of splits": make_pipeline(
+            LBP(), GridSearchCV(SVC(), {"C": [1]}, cv=[(np.arange(12), np.arange(12, 24))])
+        ),
+        "columns": make_pipeline(
+            FeatureBus(LBP()).set_output(transform="pandas"),
+            ColumnTransformer([("some", "passthrough", make_column_selector("lbp"))]),
+            SVC(),
+        ),
         "views": TestTimeAugmentation(make_pipeline(Resize(64), HOG(), SVC())),
     }
 
@@ -96,6 +135,79 @@ def test_classifiers_predict_the_same(name, path):
     pipeline = classifiers()[name].fit(X, Y)
     loaded = assert_same_elsewhere(pipeline, path)
     assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
+
+
+def test_thresholds_travel(path):
+    classifier = make_pipeline(FeatureBus(LBP()), LogisticRegression())
+    tuned = TunedThresholdClassifierCV(classifier, cv=2, scoring="f1").fit(X, Y > 0)
+    loaded = assert_same_elsewhere(tuned, path)
+    assert loaded.predict(X).tolist() == tuned.predict(X).tolist()
+
+
+def test_paths_that_a_search_tried_stay(path, tmp_path):
+    weights = [write_weights(tmp_path / f"{name}.weights.h5") for name in "ab"]
+    networks = [DeepFeatures("mobilenet", weights=file, **SMALL) for file in weights]
+    tried = {
+        "lbp__memory": [tmp_path / "rows.sqlite", str(tmp_path / "others.sqlite")],
+        "lbp__transformer": [*networks, LBP()],
+        "svc__C": [1, 10],
+    }
+    pipeline = Pipeline([("lbp", FeatureBus(LBP())), ("svc", SVC())])
+    search = GridSearchCV(pipeline, tried, cv=2).set_params(n_jobs=1)
+    search.best_estimator_ = clone(pipeline).fit(X, Y)
+    candidates = list(ParameterGrid(tried))
+    search.best_params_, search.cv_results_ = candidates[0], {"params": candidates}
+    for name in tried:
+        column = np.ma.MaskedArray(np.empty(len(candidates), dtype=object), mask=False)
+        column[:] = [candidate[name] for candidate in candidates]
+        search.cv_results_[f"param_{name}"] = column
+    loaded = assert_same_elsewhere(search, path)
+    assert_no_trace_of(path, tmp_path, "a.weights")
+    assert loaded.param_grid["svc__C"] == [1, 10]
+    assert loaded.param_grid["lbp__memory"] == ["rows.sqlite", "others.sqlite"]
+    assert set(loaded.cv_results_["param_lbp__memory"]) == {"rows.sqlite", "others.sqlite"}
+    found = loaded.cv_results_["param_lbp__transformer"]
+    assert found[-1].get_params() == LBP().get_params()
+    assert loaded.best_params_["lbp__transformer"] is loaded.param_grid["lbp__transformer"][0]
+
+
+def test_text_that_is_no_path_stays(path):
+    union = FeatureUnion([("a/b", LBP()), ("~", HOG())], transformer_weights={"a/b": 2.0})
+    loaded = assert_same_elsewhere(make_pipeline(Resize(32), union).fit(X, Y), path)
+    assert loaded[1].transformer_list[0][0] == "a/b"
+    labels = np.array(["/a", "/b"], dtype=object)[(Y > 0).astype(int)]
+    pipeline = make_pipeline(LBP(), SVC()).fit(X, labels)
+    loaded = assert_same_elsewhere(pipeline, path, classes=["a", "b"])
+    assert loaded.classes_.tolist() == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (HistGradientBoostingClassifier(max_iter=2), "Generator as RandomGeneratorNode in steps.1"),
+        (
+            RandomizedSearchCV(SVC(), {"C": loguniform(1, 10)}, n_iter=1, cv=2),
+            r"rv_continuous_frozen in steps.1.1.param_distributions.C,.*lists",
+        ),
+        (SVC().set_params(kernel=lambda a, b: a @ b.T), "<lambda> in steps.1.1.kernel"),
+    ],
+)
+def test_messages_say_where(classifier, message, path):
+    pipeline = make_pipeline(LBP(), classifier).fit(X, Y)
+    with pytest.raises(ModelFileError, match=message):
+        save(pipeline, path)
+
+
+def test_a_file_that_load_would_refuse_is_not_written(fitted, path, monkeypatch):
+    from featbus.persistence import _model
+
+    def unpack(pipeline, networks):
+        raise ModelFileError("this part is refused")
+
+    monkeypatch.setattr(_model, "unpack", unpack)
+    with pytest.raises(ModelFileError, match="this part"):
+        save(fitted, path)
+    assert not path.exists()
 
 
 def test_classes_may_be_text(path):
@@ -135,6 +247,7 @@ def assert_same_in_a_fresh_process(expected, path):
         np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_predicts_the_same(fitted, path):
     expected = {"rows": fitted[:-1].transform(X), "p": fitted.decision_function(X)}
     save(fitted, path)
@@ -153,7 +266,49 @@ def network_pipeline(tmp_path):
     return make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y), weights
 
 
+def write_weights(path):
+    """Write a small file of weights, which no network has."""
+    with h5py.File(path, "w") as file:
+        file["kernel"] = np.arange(6.0)
+    return path
+
+
+def test_weights_files_travel(path, tmp_path, monkeypatch):
+    weights = write_weights(tmp_path / "mine.weights.h5")
+    content = weights.read_bytes()
+    deep = DeepFeatures("mobilenet", weights=weights, layers="C2", **SMALL)
+    other = clone(deep).set_params(weights=str(weights), layers="C3")
+    save(FeatureUnion([("deep", FeatureBus(deep)), ("other", other)]), path)
+    weights.unlink()
+    monkeypatch.chdir(tmp_path)
+    loaded = [step for _, step in load(path.name).transformer_list]
+    for step in (loaded[0].transformer, loaded[1]):
+        assert Path(step.weights).read_bytes() == content
+        assert Path(step.weights).is_relative_to(tmp_path / "cache")
+    assert_no_trace_of(path, tmp_path, "mine.weights")
+
+
+def test_weights_files_by_digest(path, tmp_path):
+    weights = write_weights(tmp_path / "source.weights.h5")
+    save(DeepFeatures("mobilenet", weights=weights, **SMALL), path, embed=False)
+    digest = read_card(path)["networks"][0]["sha256"]
+    with pytest.raises(ModelFileError, match=f"no network of sha256 {digest}.*FEATBUS_WEIGHTS"):
+        load(path)
+    copy = tmp_path / "cache" / "networks" / digest / "network.weights.h5"
+    copy.parent.mkdir(parents=True)
+    weights.rename(copy)
+    assert load(path).weights == str(copy)
+
+
+def assert_no_trace_of(path, folder, *names):
+    """Find neither paths nor the user's home in a file."""
+    content = path.read_bytes()
+    for secret in (str(folder), str(Path.home()) + "/", *names):
+        assert secret.encode() not in content
+
+
 @pytest.mark.network
+@pytest.mark.slow
 def test_networks_travel(network_pipeline, path, tmp_path, monkeypatch):
     pipeline, weights = network_pipeline
     rows = pipeline[0].transform(X[:4])
@@ -164,9 +319,7 @@ def test_networks_travel(network_pipeline, path, tmp_path, monkeypatch):
     monkeypatch.chdir(path.parent)
     loaded = load(path.name)
     np.testing.assert_allclose(loaded[0].transform(X[:4]), rows, rtol=0, atol=1e-6)
-    content = path.read_bytes()
-    for secret in (str(tmp_path), "mine.weights", str(Path.home()) + "/"):
-        assert secret.encode() not in content
+    assert_no_trace_of(path, tmp_path, "mine.weights")
 
 
 @pytest.mark.network
@@ -179,9 +332,9 @@ def test_networks_in_a_fresh_process(network_pipeline, path):
     assert_same_in_a_fresh_process(expected, path)
 
 
-def _train(tuned):
+def _train(tuned, name="conv1_bn/beta"):
     """Change the weights of one layer, as `fit` does in half a minute."""
-    (variable,) = [v for v in tuned._source().build().variables if v.path == "conv1_bn/beta"]
+    (variable,) = [v for v in tuned._source().build().variables if v.path.endswith(name)]
     tuned.weights_ = {variable.path: np.asarray(variable.value) + 0.1}
     tuned._learned_digest_ = _digest(tuned.weights_)
 
@@ -193,24 +346,48 @@ def _environment(**changes):
     return os.environ | {"PYTHONPATH": paths} | changes
 
 
+def test_what_a_segmenter_learned_travels(path, tmp_path):
+    weights, places = tmp_path / "encoder.weights.h5", {"checkpoint": tmp_path / "checkpoints"}
+    segmenter = UNetSegmenter("mobilenet", encoder_weights=weights, input_size=32, **places)
+    segmenter.weights_ = [np.arange(3.0), np.ones((2, 2), dtype=np.float32)]  # as `fit` does
+    save(ROICropper(FrozenEstimator(segmenter), size=64), path)
+    found = load(path).segmenter.estimator
+    assert all(map(np.array_equal, found.weights_, segmenter.weights_))
+    assert found.checkpoint is None
+    assert found.encoder_weights == "encoder.weights.h5"
+    assert_no_trace_of(path, tmp_path)
+
+
 @pytest.mark.network
-def test_a_trained_segmenter_travels(path, tmp_path):
+@pytest.mark.slow
+def test_a_trained_segmenter_predicts_the_same(path):
     segmenter = UNetSegmenter(
         "mobilenet",
         encoder_weights=None,
         encoder_options={"alpha": 0.25},
         input_size=32,
-        checkpoint=tmp_path / "checkpoints",
     )
     source = segmenter._source()
     segmenter.weights_ = build_unet(source, source.build(), 0).get_weights()  # as `fit` does
-    segmenter.set_params(encoder_weights=tmp_path / "encoder.weights.h5")
     crop = ROICropper(FrozenEstimator(segmenter), size=64)
-    loaded = assert_same_elsewhere(make_pipeline(crop, HOG(), SVC()).fit(X, Y), path)
-    found = loaded[0].segmenter.estimator
-    assert found.checkpoint is None
-    assert found.encoder_weights == "encoder.weights.h5"
-    assert str(tmp_path).encode() not in path.read_bytes()
+    assert_same_elsewhere(make_pipeline(crop, HOG(), SVC()).fit(X, Y), path)
+
+
+@pytest.mark.network
+def test_what_a_fine_tuning_learned_travels(path, tmp_path):
+    import keras
+
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
+    keras.Sequential(layers, name="mine").save(tmp_path / "mine.keras")
+    tuned = FineTunedFeatures(tmp_path / "mine.keras", preprocessing="tf", unfreeze=None)
+    before = tuned.fit(X, Y).transform(X)
+    _train(tuned, "bias")
+    assert not np.allclose(tuned.transform(X), before)
+    save(tuned, path)
+    loaded, expected = load(path), tuned.transform(X)
+    (tmp_path / "mine.keras").unlink()
+    np.testing.assert_allclose(loaded.transform(X), expected, rtol=0, atol=1e-6)
+    assert_no_trace_of(path, tmp_path)
 
 
 @pytest.mark.network
@@ -232,19 +409,16 @@ def test_a_model_of_ones_own_travels(path):
 
 
 @pytest.mark.network
-def test_networks_by_name_and_digest(path, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_networks_from_a_bundle(path, tmp_path, monkeypatch):
     weights = tmp_path / "source.weights.h5"
     deep = DeepFeatures("mobilenet", weights=None, **SMALL)
     deep._source().build().save_weights(weights)
     deep.set_params(weights=weights)
     save(deep, path, embed=False)
     assert path.stat().st_size < 1e5 < weights.stat().st_size
-    ((network, digest),) = [
-        (line["network"], line["sha256"]) for line in read_card(path)["networks"]
-    ]
+    (network,) = [line["network"] for line in read_card(path)["networks"]]
     assert network == "mobilenet(alpha=0.25), 32 x 32 pixels"
-    with pytest.raises(ModelFileError, match=f"no network of sha256 {digest}.*FEATBUS_WEIGHTS"):
-        load(path)
     bundle = tmp_path / "bundle"
     fetch_weights("mobilenet", bundle, options={"alpha": 0.25}, source=weights)
     monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
@@ -355,7 +529,8 @@ def test_the_card(fitted, path):
         },
         "positive class": None,
         "url": "https://doi.org/10.1016/j.dib.2019.104863",
-        "contrast": "benign/malignant, normal / abnormal",
+        "contrast": "benign/malignant, normal / abnormal, per 1/2 film, </b>",
+        "patients": 12,
     }
     save(fitted, path, classes=list(DATA.target_names), card=card)
     found = read_card(path)
@@ -376,6 +551,14 @@ def test_the_card(fitted, path):
         ({"data": ["C:\\images"]}, "a path"),
         ({"data": "file:///x"}, "a path"),
         ({"data": {"~/busi": 3}}, "a path"),
+        ({"data": "read from `/home/alice/x`"}, "a path"),
+        ({"data": "~/.keras/w.h5"}, "a path"),
+        ({"data": "//server/share/alice"}, "a path"),
+        ({"data": "<b>/home/alice"}, "a path"),
+        ({"00100010": "x"}, "attribute of a patient"),
+        ({"(0010,0020)": "x"}, "attribute of a patient"),
+        ({"PatientIDs": ["x"]}, "attribute of a patient"),
+        ({"patients_name": "x"}, "attribute of a patient"),
         ({"author": "by J.Doe, 2026"}, "name of the user"),
         ({"data": {"PatientName": "x"}}, "attribute of a patient"),
         ({"data": [{"patient_id": 7}]}, "attribute of a patient"),
@@ -393,13 +576,21 @@ def test_cards_that_say_too_much(card, message, fitted, path, monkeypatch):
 
 def test_the_page_of_a_card(fitted, path, tmp_path):
     evil = "<script>alert('x')</script>"
-    card = {"recipe": evil, evil: [evil], "scores": [{"auc": {"mean": 0.5, "low": 0, "high": 1}}]}
+    hidden = "\u202etxt.exe\x1b[2J"
+    card = {
+        hidden: hidden,
+        "recipe": evil,
+        evil: [evil],
+        "scores": [{"auc": {"mean": 0.5, "low": 0, "high": 1}}],
+    }
     save(fitted, path, card=card, classes=["benign", "malignant", evil])
     write_card_html(path, tmp_path / "card.html")
     page = (tmp_path / "card.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script") == 4
     assert "0.500" in page
+    assert not set(hidden[:1] + hidden[8:9]) & set(page)
+    assert page.count(r"\u202etxt.exe\x1b[2J") == 2
     assert "not for clinical use" in page
     assert "default-src 'none'" in page
 

@@ -282,6 +282,8 @@ class FineTunedFeatures(NetworkFeatures):
         The trained weights, by the path of the Keras variable.
     validation_indices_ : ndarray of int
         Positions of the validation images.
+    base_digest_ : str or None
+        SHA-256 digest of the weights before training; None if they came from no file.
 
     See Also
     --------
@@ -438,7 +440,7 @@ class FineTunedFeatures(NetworkFeatures):
         groups = check_groups(groups)
         check_consistent_length(batch, y, groups)
         network = self._base_network()
-        self._base_digest_ = network.source.digest
+        self.base_digest_ = network.source.digest
         self.n_epochs_ = self.best_epoch_ = 0
         self.history_ = {"loss": [], "val_loss": [], "val_accuracy": []}
         self.weights_, self.validation_indices_ = {}, np.arange(0)
@@ -508,10 +510,10 @@ class FineTunedFeatures(NetworkFeatures):
         check_is_fitted(self)
         network = self._base_network()
         source = network.source
-        if source.digest != self._base_digest_:
+        if source.digest != self.base_digest_:
             raise InvalidParameterError(
                 f"The weights that {source} started from are others than in fit: digest "
-                f"{source.digest}, expected {self._base_digest_}. Bring them back, or fit again."
+                f"{source.digest}, expected {self.base_digest_}. Bring them back, or fit again."
             )
         tuned = _TunedSource(source, self.weights_, self._learned_digest_)
         return replace(network, source=tuned)

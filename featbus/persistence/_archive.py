@@ -19,12 +19,34 @@ _MEMBER = re.compile(
     re.ASCII,
 )
 _ENCRYPTED = 1
-# Bytes of JSON; a forest of a thousand trees has some ten million in its schema.
-_LONGEST = {MANIFEST: 1 << 20, CARD: 1 << 20, SCHEMA: 1 << 28}
+# Bytes of JSON, which takes some thirty times its size in memory; a forest of a thousand trees has
+# some two million in its schema.
+_LONGEST = {MANIFEST: 1 << 20, CARD: 1 << 20, SCHEMA: 1 << 26}
+_LONGEST_MESSAGE = 2000
 
 
 class ModelFileError(ValueError):
     """A pipeline that cannot be saved, or a file that is refused."""
+
+    def __init__(self, message):
+        # Names in a file are anybody's text, and a message is printed on a terminal.
+        super().__init__(escape(message[:_LONGEST_MESSAGE]))
+
+
+def escape(text):
+    """Return a text without control characters and marks that change the direction of writing.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text, with escapes such as ``\\x1b`` and ``\\u202e`` instead of what cannot be seen.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from featbus.files import written_whole
 from featbus.parameters import InvalidParameterError
-from featbus.persistence._archive import CARD, ModelFileError, opened, read_json
+from featbus.persistence._archive import CARD, ModelFileError, escape, opened, read_json
 from featbus.steps import all_steps
 
 _NOTE = (
@@ -35,12 +35,16 @@ _PACKAGES = (
 )
 _ADDED = ("classes", "steps", "networks", "versions", "saved", "note")
 _DEEPEST = 10
-# An absolute path, or one of a home folder, at the beginning of a word.
-_PATH = re.compile(r"(?:^|[\s\"'(\[=,;:])(?:~?/\w|~\\|[A-Za-z]:[\\/]\w|\\\\\w|file:/)")
+# An absolute path, or one of a home folder, at the beginning of a word, and none in a URL or tag.
+_PATH = re.compile(
+    r"(?:^|[\s\"'`(\[{>=,;|:])(?:~?/[.\w]|~\\|[A-Za-z]:[\\/]\w|\\\\\w|file:/)"
+    r"|(?:^|[\s\"'`(\[{>=,;|])//\w"
+)
 # Accounts that are no person's, and may well be words of a card.
 _NO_PERSON = {"admin", "app", "docker", "jenkins", "root", "runner", "test", "ubuntu", "user"}
 # DICOM's patient module, and what else leads back to one patient.
 _PATIENT_GROUP = 0x0010
+_PATIENT_TAG = re.compile(r"\(?0010,? ?[0-9a-f]{4}\)?", re.IGNORECASE)
 _IDENTIFIERS = {
     "accessionnumber",
     "birthdate",
@@ -62,7 +66,7 @@ def complete_card(card, pipeline, classes, networks):
     Parameters
     ----------
     card : dict
-        What the user says.
+        What the user says; without the keys that are added.
     pipeline : estimator
         The fitted pipeline.
     classes : sequence of str or None
@@ -139,7 +143,9 @@ def _check_key(key, where):
     if not isinstance(key, str):
         raise InvalidParameterError(f"{where} has the key {key!r}, expected text.")
     _check_text([key], where)
-    if re.sub(r"'s|[^a-z]", "", key.lower()) in _patient_fields():
+    name = re.sub(r"'s|[^a-z]", "", key.lower())
+    spellings = {name, name.replace("patients", "patient"), name.removesuffix("s")}
+    if _PATIENT_TAG.fullmatch(key) or (name != "patients" and spellings & _patient_fields()):
         raise InvalidParameterError(
             f"{where} has {key!r}, an attribute of a patient: a card travels with the model. "
             "Leave it out."
@@ -251,9 +257,15 @@ def _template():
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_escape_text,
     )
     pages.filters["number"] = _format_number
     return pages.get_template("card.html")
+
+
+def _escape_text(value):
+    """Return what the page shows of a value, before the characters of HTML are escaped."""
+    return escape(value) if type(value) is str else value
 
 
 def _format_number(value):

@@ -1,6 +1,7 @@
 """Save and load: a fitted pipeline, its networks and its card in one file."""
 
 import io
+import json
 import os
 import tempfile
 import warnings
@@ -16,6 +17,7 @@ from featbus.parameters import HasMethods, SequenceOf, check_parameters
 from featbus.persistence._archive import (
     SCHEMA,
     ModelFileError,
+    escape,
     opened,
     read_json,
     write,
@@ -23,13 +25,8 @@ from featbus.persistence._archive import (
 from featbus.persistence._card import complete_card
 from featbus.persistence._networks import Packer, Unpacker
 from featbus.persistence._pack import pack, parts_of, unpack
-from featbus.persistence._trust import (
-    algorithms_of,
-    check_algorithms,
-    check_array,
-    check_schema,
-    trusted_types,
-)
+from featbus.persistence._schema import check_array, check_schema, find_type, share_parts
+from featbus.persistence._trust import algorithms_of, check_algorithms, trusted_types
 
 
 def save(pipeline, path, *, classes=None, card=None, embed=True):
@@ -45,7 +42,7 @@ def save(pipeline, path, *, classes=None, card=None, embed=True):
         Names of the classes, in the order of ``pipeline.classes_``. None: the classes as text.
     card : dict or None, default=None
         What the model card says: recipe, data set, scores. Strings, numbers, lists and dicts.
-        Versions, steps, networks and a note against clinical use are added.
+        Added are "classes", "steps", "networks", "versions", "saved" and "note".
     embed : bool, default=True
         Whether the networks of `DeepFeatures` and `FineTunedFeatures` travel in the file. False:
         only their names and digests; `load` looks for the weights where it is called. What was
@@ -55,7 +52,7 @@ def save(pipeline, path, *, classes=None, card=None, embed=True):
     ------
     ModelFileError
         A ValueError: if the pipeline has a part that is not trusted, such as a function of yours;
-        the message names its type.
+        the message names its type and where it is. A file is written only if `load` accepts it.
     InvalidParameterError
         If a parameter is invalid, or the card has a path, a user's name or a patient's attribute.
     NotFittedError
@@ -99,8 +96,15 @@ def save(pipeline, path, *, classes=None, card=None, embed=True):
         raise FileNotFoundError(f"There is no folder {str(Path(path).parent)!r}. Make it first.")
     with tempfile.TemporaryDirectory() as folder:
         packer = Packer(folder, embed)
-        packed = pack(pipeline, packer)
-        schema = _dump(packed)
+        try:
+            packed = pack(pipeline, packer)
+            schema = _dump(packed)
+            with zipfile.ZipFile(io.BytesIO(schema)) as archive:
+                _rebuild(archive, packer)
+        except ModelFileError:
+            raise
+        except Exception as error:  # what skops and Keras raise depends on the part
+            raise ModelFileError(f"the pipeline cannot be saved: {error!r}") from error
         manifest = {
             "featbus": version("featbus"),
             "scikit-learn": version("scikit-learn"),
@@ -113,29 +117,67 @@ def save(pipeline, path, *, classes=None, card=None, embed=True):
 
 
 def _dump(packed):
-    """Return what skops writes of a pipeline, after the checks that `load` will make."""
+    """Return a zip file of what skops writes of a pipeline, each part of it once."""
     import skops.io
 
-    try:
-        schema = skops.io.dumps(packed)
-        with zipfile.ZipFile(io.BytesIO(schema)) as archive:
-            check_schema(read_json(archive, SCHEMA))
-        _refuse_untrusted(skops.io.get_untrusted_types(data=schema))
-    except ModelFileError:
-        raise
-    except Exception as error:  # what skops raises depends on the part
-        raise ModelFileError(f"the pipeline cannot be saved: {error!r}") from error
-    return schema
+    content = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(skops.io.dumps(packed))) as source,
+        zipfile.ZipFile(content, "w") as target,
+    ):
+        schema = json.loads(source.read(SCHEMA))
+        for name in sorted(share_parts(schema)):
+            target.writestr(name, source.read(name))
+        target.writestr(SCHEMA, json.dumps(schema))
+    return content.getvalue()
 
 
-def _refuse_untrusted(types):
-    untrusted = set(types) - set(trusted_types())
-    if untrusted:
-        raise ModelFileError(
-            f"found {', '.join(sorted(untrusted))}, expected types of featbus, scikit-learn, "
-            "imbalanced-learn and NumPy. Functions and classes of your own, and lambdas, do not "
-            "travel in a model."
-        )
+def _rebuild(archive, networks):
+    """Return the pipeline in an archive, after all checks.
+
+    Parameters
+    ----------
+    archive : zipfile.ZipFile
+        An archive with the schema and its files.
+    networks : Unpacker or Packer
+        Gives the networks, or, before the pipeline is saved, only checks them.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    schema = read_json(archive, SCHEMA)
+    _check_files(archive, check_schema(schema))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)  # `load` names it once
+        try:
+            pipeline = skops.io.load(archive.fp, trusted=trusted_types())
+        except UntrustedTypesFoundException:
+            found = set(skops.io.get_untrusted_types(file=archive.fp)) - set(trusted_types())
+            _refuse_untrusted(sorted(found), schema)
+            raise
+    unpack(pipeline, networks)
+    return pipeline
+
+
+def _check_files(archive, expected):
+    """Refuse files that the schema does not name, and arrays larger than they are."""
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    found = {name for name in sizes if name.endswith((".npy", ".bin"))}
+    if found != set(expected):
+        raise ModelFileError(f"{min(found ^ set(expected))} is in the file or in its schema only.")
+    for name in found:
+        if name.endswith(".npy"):
+            with archive.open(name) as file:
+                check_array(file, sizes[name], expected[name])
+
+
+def _refuse_untrusted(types, schema):
+    places = [f"{name} in {find_type(schema, name) or 'the pipeline'}" for name in types]
+    raise ModelFileError(
+        f"found {', '.join(places)}, expected types of featbus, scikit-learn, imbalanced-learn "
+        "and NumPy that the guide lists. Functions and classes of your own, lambdas and "
+        "distributions do not travel: replace them by names, lists or functions of NumPy."
+    )
 
 
 def load(path):
@@ -168,23 +210,10 @@ def load(path):
     save : Write such a file, with an example.
     featbus.persistence.read_card : The model card alone.
     """
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
     with opened(path) as (archive, manifest):
         _check_scikit_learn(manifest["scikit-learn"])
         check_algorithms(manifest)
-        check_schema(read_json(archive, SCHEMA))
-        _check_arrays(archive)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InconsistentVersionWarning)  # named once, above
-            try:
-                pipeline = skops.io.load(archive.fp, trusted=trusted_types())
-            except UntrustedTypesFoundException:
-                _refuse_untrusted(skops.io.get_untrusted_types(file=archive.fp))
-                raise
-        unpack(pipeline, Unpacker(archive, manifest["networks"]))
-    return pipeline
+        return _rebuild(archive, Unpacker(archive, manifest["networks"]))
 
 
 def _check_scikit_learn(found):
@@ -197,14 +226,7 @@ def _check_scikit_learn(found):
         )
     if found.split(".")[:2] != here.split(".")[:2]:
         warnings.warn(
-            f"The model was saved with scikit-learn {found}, and {here} is installed: its "
+            f"The model was saved with scikit-learn {escape(found)}, and {here} is installed: its "
             "predictions can differ. Compare some with those where it was saved.",
             stacklevel=3,
         )
-
-
-def _check_arrays(archive):
-    for member in archive.infolist():
-        if member.filename.endswith(".npy"):
-            with archive.open(member) as file:
-                check_array(file, member.file_size)

@@ -1,10 +1,8 @@
 """The networks of a model: their files, which travel in it or are named by their digest."""
 
 import hashlib
-import json
 import os
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +12,12 @@ from featbus.files import written_whole
 from featbus.networks import (
     BACKBONES,
     KerasModel,
+    cache_dir,
     check_weights_file,
     file_digest,
     list_weights,
+    read_model_config,
 )
-from featbus.networks._openvino import cache_dir
 from featbus.persistence._archive import NETWORK, ModelFileError
 
 _ENDINGS = (".weights.h5", ".h5")
@@ -56,7 +55,7 @@ class Packer:
 
     def __init__(self, folder, embed):
         self._folder, self._embed = folder, embed
-        self._members = {}
+        self._members, self._paths = {}, {}
         self.entries, self.files = [], {}
 
     def pack(self, extractor):
@@ -72,7 +71,7 @@ class Packer:
         dict of str to object
             Attributes: the names of members instead of files and models.
         """
-        fitted = hasattr(extractor, "_base_digest_")
+        fitted = hasattr(extractor, "base_digest_")
         if fitted:
             extractor._network()  # refuses weights that changed since `fit`
         source = extractor._source()
@@ -82,7 +81,18 @@ class Packer:
         if member is None:
             return {}
         name = "backbone" if isinstance(source, KerasModel) else "weights"
-        return {name: member} | ({"_base_digest_": member.split("/")[1]} if fitted else {})
+        return {name: member} | ({"base_digest_": member.split("/")[1]} if fitted else {})
+
+    def unpack(self, extractor):
+        """Check what `Unpacker.unpack` will check, and change nothing.
+
+        Parameters
+        ----------
+        extractor : DeepFeatures or FineTunedFeatures
+            What will be loaded.
+        """
+        for member in _members_of(extractor, self._paths).values():
+            _check_network(self._paths[member])
 
     def _add(self, source):
         """Enter a network; return the name of its member, None if it has no file."""
@@ -99,6 +109,7 @@ class Packer:
                 f"the file of the network {source} would be called {name!r}, expected letters, "
                 "digits and hyphens. Give the model another name."
             )
+        self._paths[member] = path
         if self._embed:
             self.files[member] = path
         self._note(source, digest, member)
@@ -170,12 +181,8 @@ class Unpacker:
         extractor : DeepFeatures or FineTunedFeatures
             What was loaded.
         """
-        for name, allowed in (("weights", (None, "imagenet")), ("backbone", BACKBONES)):
-            value = getattr(extractor, name)
-            if isinstance(value, str) and value in self._digests and NETWORK.fullmatch(value):
-                setattr(extractor, name, str(self._place(value)))
-            elif value not in allowed:
-                raise ModelFileError(f"{name} is {value!r}, which is not in the file.")
+        for name, member in _members_of(extractor, self._digests).items():
+            setattr(extractor, name, str(self._place(member)))
         if extractor.weights == "imagenet" and extractor.backbone in BACKBONES:
             self._compare(extractor, extractor._source())
 
@@ -187,8 +194,8 @@ class Unpacker:
                 f"the ImageNet weights of {source} have the digest {found} here, and {expected} "
                 "where the model was saved. Save it with embed=True."
             )
-        if isinstance(extractor, FineTunedFeatures) and hasattr(extractor, "_base_digest_"):
-            extractor._base_digest_ = source.digest
+        if isinstance(extractor, FineTunedFeatures) and hasattr(extractor, "base_digest_"):
+            extractor.base_digest_ = source.digest
 
     def _place(self, member):
         """Return the path of a network's file on this machine."""
@@ -199,9 +206,7 @@ class Unpacker:
                 self._extract(member, path, digest)
             else:
                 path = _find_in_bundle(digest) or _refuse_missing(path, digest)
-        check_weights_file(path)
-        if name.endswith(".keras"):
-            _check_layers(path)
+        _check_network(path)
         return path
 
     def _extract(self, member, path, digest):
@@ -223,6 +228,18 @@ class Unpacker:
             raise ModelFileError(f"the network {member} has another digest than its name says.")
 
 
+def _members_of(extractor, known):
+    """Return the attributes of an extractor that name networks of the file; refuse other files."""
+    found = {}
+    for name, allowed in (("weights", (None, "imagenet")), ("backbone", BACKBONES)):
+        value = getattr(extractor, name)
+        if isinstance(value, str) and value in known and NETWORK.fullmatch(value):
+            found[name] = value
+        elif value not in allowed:
+            raise ModelFileError(f"{name} is {value!r}, which is not in the file.")
+    return found
+
+
 def _find_in_bundle(digest):
     """Return the path of a file of this digest in the weights bundle, if there is one."""
     folder = os.environ.get("FEATBUS_WEIGHTS")
@@ -240,10 +257,16 @@ def _refuse_missing(path, digest):
     )
 
 
+def _check_network(path):
+    """Refuse a network's file that asks for more than it has, or for code."""
+    check_weights_file(path)
+    if str(path).endswith(".keras"):
+        _check_layers(path)
+
+
 def _check_layers(path):
     """Refuse a Keras model with anything but Keras' own layers of numbers."""
-    with zipfile.ZipFile(path) as archive:
-        pending = [json.loads(archive.read("config.json"))]
+    pending = [read_model_config(path)]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):

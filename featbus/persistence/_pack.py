@@ -5,22 +5,25 @@ import os
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.neighbors._base import NeighborsBase
 from sklearn.tree import BaseDecisionTree
+from sklearn.tree._tree import Tree
 from sklearn.utils import Bunch
 
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.persistence._archive import ModelFileError
-from featbus.segmentation import UNetSegmenter
 from featbus.steps import is_resampler
 
 _PACKAGES = {"featbus", "sklearn", "imblearn", "xgboost"}
 # Files and folders of a machine.
 _PLACES = ("memory", "checkpoint")
-# Requests of metadata, optimizers, and scorers, which no prediction needs.
-_ONLY_TO_FIT = ("_metadata_request", "_optimizer", "_curve_scorer", "scorer_")
+# Requests of metadata, optimizers, scorers and splits, which no prediction needs.
+_ONLY_TO_FIT = ("_metadata_request", "_optimizer", "_checked_cv_orig", "_curve_scorer", "scorer_")
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}
+_BOOSTINGS = (GradientBoostingClassifier, GradientBoostingRegressor)
 
 
 def _is_composed(value):
@@ -30,6 +33,8 @@ def _is_composed(value):
 
 def parts_of(value, found=None):
     """Find the objects inside a pipeline: estimators, fitted ones, and what they are made of.
+
+    Of a loaded pipeline, it finds all: `check_schema` lets no other containers through.
 
     Parameters
     ----------
@@ -44,18 +49,21 @@ def parts_of(value, found=None):
         The objects, each once.
     """
     found = {} if found is None else found
-    if _is_composed(value):
-        if id(value) not in found:
-            found[id(value)] = value
-            parts_of(list(vars(value).values()), found)
-    elif isinstance(value, dict):
-        parts_of(list(value.values()), found)
-    elif isinstance(value, (list, tuple)) or (
-        isinstance(value, np.ndarray) and value.dtype == object
-    ):
-        for item in np.ravel(value) if isinstance(value, np.ndarray) else value:
-            parts_of(item, found)
+    for item in _items(value):
+        parts_of(item, found)
+    if (_is_composed(value) or isinstance(value, Tree)) and id(value) not in found:
+        found[id(value)] = value
+        parts_of(list(getattr(value, "__dict__", {}).values()), found)
     return list(found.values())
+
+
+def _items(container):
+    """Return what is in a list, tuple, dict or array of objects, masked or not."""
+    if isinstance(container, np.ndarray):
+        return np.ma.getdata(container).ravel() if container.dtype == object else ()
+    if isinstance(container, dict):
+        return container.values()
+    return container if isinstance(container, (list, tuple)) else ()
 
 
 def pack(value, packer, done=None):
@@ -82,6 +90,10 @@ def pack(value, packer, done=None):
         return _packed(value, packer, done)
     if type(value) is Bunch:
         return Bunch(**_packed(value, packer, done))
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return _pack_array(value, packer, done)
+    if isinstance(value, (str, os.PathLike)):
+        return _without_folder(value)
     if not _is_composed(value):
         return value
     if id(value) not in done:
@@ -95,6 +107,29 @@ def _packed(attributes, packer, done):
     return {name: pack(item, packer, done) for name, item in attributes.items()}
 
 
+def _pack_array(array, packer, done):
+    """Copy an array of objects; text stays, unless it is a value that a search has tried."""
+    is_searched = isinstance(array, np.ma.MaskedArray)
+    copy = np.empty(array.shape, dtype=object)
+    for index in np.ndindex(array.shape):
+        item = np.ma.getdata(array)[index]
+        is_label = isinstance(item, str) and not is_searched
+        copy[index] = item if is_label else pack(item, packer, done)
+    return np.ma.MaskedArray(copy, np.ma.getmaskarray(array)) if is_searched else copy
+
+
+def _without_folder(text):
+    """Return the name alone of a path of this machine, any other text as it is."""
+    path = os.fspath(text)
+    is_path = (
+        isinstance(text, os.PathLike)
+        or os.path.isabs(path)
+        or path.startswith("~")
+        or (os.path.basename(path) != path and os.path.exists(path))
+    )
+    return os.path.basename(path) if is_path else path
+
+
 def _portable(estimator, packer):
     """Return the attributes of an estimator that travel."""
     kept = {name: value for name, value in vars(estimator).items() if name not in _ONLY_TO_FIT}
@@ -103,8 +138,6 @@ def _portable(estimator, packer):
         kept["errors_"] = []  # with paths
     if isinstance(estimator, (DeepFeatures, FineTunedFeatures)):
         kept |= packer.pack(estimator)
-    if isinstance(estimator, UNetSegmenter) and estimator.encoder_weights is not None:
-        kept["encoder_weights"] = os.path.basename(estimator.encoder_weights)
     if isinstance(estimator, NeighborsBase) and "_tree" in kept:
         kept["_tree"] = None  # built again from the rows
     if "_Booster" in kept:  # XGBoost's
@@ -123,6 +156,9 @@ def unpack(pipeline, unpacker):
         Gives the networks.
     """
     for part in parts_of(pipeline):
+        if isinstance(part, Tree):
+            _check_tree(part)
+            continue
         attributes = vars(part)
         for name in _PLACES:
             if attributes.get(name) is not None:
@@ -132,7 +168,11 @@ def unpack(pipeline, unpacker):
         if isinstance(part, NeighborsBase) and attributes.get("_fit_method") in _TREES:
             _build_tree(part)
         if isinstance(part, BaseDecisionTree) and "tree_" in attributes:
-            _check_tree(part)
+            _check_shape(part)
+        if isinstance(part, _BOOSTINGS) and "estimators_" in attributes:
+            _check_boosting(part)
+        if isinstance(part, TunedThresholdClassifierCV) and "estimator_" in attributes:
+            part._curve_scorer = part._get_curve_scorer()
         if isinstance(attributes.get("_Booster"), bytes):
             _load_booster(part)
 
@@ -147,21 +187,35 @@ def _build_tree(neighbors):
     )
 
 
-def _check_tree(estimator):
+def _check_tree(tree):
     """Refuse a decision tree whose nodes lead back, or out of it: scikit-learn would follow."""
-    tree = estimator.tree_
     nodes, is_leaf = np.arange(tree.node_count), tree.children_left == -1
     children = np.stack([tree.children_left, tree.children_right])[:, ~is_leaf]
     features = tree.feature[~is_leaf]
     if (
-        tree.n_features != estimator.n_features_in_
-        or tree.n_outputs != estimator.n_outputs_
-        or (children <= nodes[~is_leaf]).any()
+        (children <= nodes[~is_leaf]).any()
         or (children >= tree.node_count).any()
         or (features < 0).any()
         or (features >= tree.n_features).any()
     ):
         raise ModelFileError("a decision tree has nodes that lead out of it.")
+
+
+def _check_shape(estimator):
+    """Refuse a tree of other columns than the estimator checks."""
+    tree = estimator.tree_
+    found, expected = (tree.n_features, tree.n_outputs), (estimator.n_features_in_,)
+    expected += (estimator.n_outputs_,)
+    if found != expected:
+        raise ModelFileError(f"a decision tree has {found} features and outputs, not {expected}.")
+
+
+def _check_boosting(boosting):
+    """Refuse trees that differ from the first, the only one of which scikit-learn checks rows."""
+    trees = boosting.estimators_
+    n_features = {tree.tree_.n_features for tree in trees.ravel()}
+    if trees.shape[1:] != (boosting.n_trees_per_iteration_,) or len(n_features) != 1:
+        raise ModelFileError("the trees of a gradient boosting do not fit together.")
 
 
 def _load_booster(classifier):
@@ -171,13 +225,31 @@ def _load_booster(classifier):
     learner = json.loads(classifier._Booster)["learner"]
     n_features = int(learner["learner_model_param"]["num_feature"])
     booster = learner["gradient_booster"]
-    for tree in booster.get("gbtree", booster)["model"]["trees"]:
-        n_nodes = len(tree["left_children"])
-        _check_range(tree["left_children"] + tree["right_children"], -1, n_nodes)
-        _check_range(tree["split_indices"], 0, n_features)
+    model = booster.get("gbtree", booster)["model"]
+    if booster["name"] == "gblinear":
+        n_groups = max(1, int(learner["learner_model_param"]["num_class"]))
+        if len(model["weights"]) != (n_features + 1) * n_groups:
+            raise ModelFileError("a linear model of XGBoost has weights of other columns.")
+    else:
+        for tree in model["trees"]:
+            _check_nodes(tree, n_features)
     classifier._Booster = Booster(model_file=bytearray(classifier._Booster))
 
 
-def _check_range(values, low, high):
-    if not all(type(value) is int and low <= value < high for value in values):
-        raise ModelFileError("a tree of XGBoost has nodes that lead out of it.")
+def _check_nodes(tree, n_features):
+    """Refuse a tree of XGBoost whose nodes lead back, or out of it."""
+    left, right, features = (
+        tree[name] for name in ("left_children", "right_children", "split_indices")
+    )
+    children = [child for child in left + right if child != -1]
+    if (
+        not len(left) == len(right) == len(features)
+        or not _are_in_range(children, 1, len(left))  # 0 is the root
+        or len(set(children)) < len(children)
+        or not _are_in_range(features, 0, n_features)
+    ):
+        raise ModelFileError("a tree of XGBoost has nodes that lead back, or out of it.")
+
+
+def _are_in_range(values, low, high):
+    return all(type(value) is int and low <= value < high for value in values)

@@ -1,6 +1,5 @@
-"""Trust: what types a model may have, and what skops' schema and arrays may ask for."""
+"""Trust: what types a model may have, and which versions of featbus's algorithms."""
 
-import math
 from functools import cache
 
 import numpy as np
@@ -10,43 +9,42 @@ from featbus import bus, feature_extraction, preprocessing, sampling, segmentati
 from featbus.augmentation import Augmentation
 from featbus.persistence._archive import ModelFileError
 
-# Beside scikit-learn's estimators and NumPy's and SciPy's ufuncs, which skops trusts.
+# Objects beside scikit-learn's estimators, which skops trusts.
 _OTHERS = [
     "imblearn.pipeline.Pipeline",
-    "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.metrics._scorer._Scorer",
+    "xgboost.sklearn.XGBClassifier",
+]
+# Functions beside NumPy's and SciPy's ufuncs, which skops trusts, and scikit-learn's metrics.
+_FUNCTIONS = [
     "sklearn.feature_selection._mutual_info.mutual_info_classif",
     "sklearn.feature_selection._univariate_selection.chi2",
     "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.model_selection._split.GroupKFold",
-    "sklearn.model_selection._split.KFold",
-    "sklearn.model_selection._split.StratifiedGroupKFold",
-    "sklearn.model_selection._split.StratifiedKFold",
-    "sklearn.tree._tree.Tree",  # its nodes are checked after loading
-    "sklearn.utils._bunch.Bunch",
-    "xgboost.sklearn.XGBClassifier",
 ]
-# Without those of bound methods, partial functions, operators and compressed arrays.
-_LOADERS = {
-    "BytesNode",
-    "DTypeNode",
-    "DictNode",
-    "FunctionNode",
-    "JsonNode",
-    "ListNode",
-    "LossNode",
-    "MaskedArrayNode",
-    "NdArrayNode",
-    "ObjectNode",
-    "RandomStateNode",
-    "SetNode",
-    "SliceNode",
-    "TreeNode",
-    "TupleNode",
-    "TypeNode",
+_TREE = "sklearn.tree._tree.Tree"  # its nodes are checked after loading
+_BUNCH = "sklearn.utils._bunch.Bunch"
+# What a kind of node may become where one type, or few, are meant.
+_TYPES = {
+    "BytesNode": {"builtins.bytes"},
+    "DTypeNode": {"numpy.dtype"},
+    "DictNode": {"builtins.dict", "collections.OrderedDict", _BUNCH},
+    "JsonNode": {"builtins.str"},
+    "ListNode": {"builtins.list"},
+    "MaskedArrayNode": {"numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"},
+    "RandomStateNode": {"numpy.random.mtrand.RandomState"},
+    "SliceNode": {"builtins.slice"},
+    "TreeNode": {_TREE},
+    "TupleNode": {"builtins.tuple"},
 }
-_EXPANSION = 100  # what the visits of a schema's nodes may be, times the nodes
+_PRIMITIVES = {"builtins.bool", "builtins.float", "builtins.int", "builtins.str"}
+_METRICS = ("_score", "_loss", "_error", "_corrcoef")
+# Not of void, which would be as long as the number that it is made of.
+_SCALARS = (np.number, np.bool_, np.character, np.datetime64)
 
 
 @cache
@@ -72,6 +70,38 @@ def _name(cls):
 
 
 @cache
+def _objects():
+    """Return the names of the types whose attributes skops may restore, beside its own."""
+    from imblearn import combine, over_sampling, under_sampling
+    from sklearn.gaussian_process import kernels
+
+    samplers = [
+        getattr(room, name)
+        for room in (combine, over_sampling, under_sampling)
+        for name in room.__all__
+    ]
+    found = [cls for cls in vars(kernels).values() if isinstance(cls, type)]
+    found = [cls for cls in found if issubclass(cls, kernels.Kernel)]
+    return {*own_classes(), *_OTHERS, *map(_name, [*samplers, *found, *_splitters()])}
+
+
+@cache
+def _splitters():
+    from sklearn import model_selection
+
+    found = [getattr(model_selection, name) for name in model_selection.__all__]
+    return [cls for cls in found if isinstance(cls, type) and hasattr(cls, "split")]
+
+
+@cache
+def _functions():
+    from sklearn import metrics
+
+    found = [getattr(metrics, name) for name in metrics.__all__ if name.endswith(_METRICS)]
+    return {*_FUNCTIONS, *map(_name, found)}
+
+
+@cache
 def trusted_types():
     """Return the types that a model may have, beside those that skops trusts.
 
@@ -80,14 +110,38 @@ def trusted_types():
     list of str
         Their full names.
     """
-    from imblearn import combine, over_sampling, under_sampling
+    return sorted({*_objects(), *_functions(), _TREE, _BUNCH, "numpy.dtype"})
 
-    samplers = [
-        getattr(room, name)
-        for room in (combine, over_sampling, under_sampling)
-        for name in room.__all__
-    ]
-    return [*own_classes(), *map(_name, samplers), *_OTHERS]
+
+def is_trusted(loader, name):
+    """Tell whether a kind of node may be of a type; where it may not, skops could call it.
+
+    Parameters
+    ----------
+    loader : str
+        The kind of node.
+    name : str
+        The full name of the type.
+
+    Returns
+    -------
+    bool
+        True also for what only skops can tell: its own estimators, ufuncs and losses.
+    """
+    if loader in _TYPES:
+        return name in _TYPES[loader]
+    if loader == "NdArrayNode":
+        return name == "numpy.ndarray" or _is_scalar(name)
+    if loader == "TypeNode":
+        return name in _PRIMITIVES or _is_scalar(name) or name in map(_name, _splitters())
+    own = _objects() if loader == "ObjectNode" else _functions() if loader == "FunctionNode" else ()
+    return name in own or name not in trusted_types()
+
+
+def _is_scalar(name):
+    package, _, scalar = name.partition(".")
+    cls = getattr(np, scalar, None)
+    return package == "numpy" and isinstance(cls, type) and issubclass(cls, _SCALARS)
 
 
 def algorithms_of(objects):
@@ -129,60 +183,3 @@ def check_algorithms(manifest):
                 f"image would have other features. Install featbus {manifest['featbus']}, or "
                 "train the model again."
             )
-
-
-def check_schema(schema):
-    """Refuse a schema with kinds of content that no model has, or that grows as it is visited.
-
-    Parameters
-    ----------
-    schema : dict
-        What skops wrote of the pipeline.
-    """
-    counts = [0]
-    n_visits = _count_visits(schema, {}, counts)
-    if n_visits > _EXPANSION * counts[0]:
-        raise ModelFileError(f"its schema repeats {counts[0]} parts {n_visits} times.")
-
-
-def _count_visits(value, known, counts):
-    """Return how many nodes skops would visit, which takes one of a known id for that one."""
-    if isinstance(value, list):
-        return sum(_count_visits(item, known, counts) for item in value)
-    if not isinstance(value, dict):
-        return 0
-    if "__loader__" not in value:
-        return sum(_count_visits(item, known, counts) for item in value.values())
-    if value["__loader__"] not in _LOADERS:
-        raise ModelFileError(
-            f"found {value.get('__module__')}.{value.get('__class__')} as a "
-            f"{value['__loader__']}, which no model has: bound methods, partial functions, "
-            "generators and the like do not travel."
-        )
-    counts[0] += 1
-    number = value.get("__id__")
-    if number not in known:
-        known[number] = 0  # of itself inside itself
-        known[number] = 1 + sum(_count_visits(item, known, counts) for item in value.values())
-    return known[number]
-
-
-def check_array(file, size):
-    """Refuse the file of an array that asks for more memory than it has bytes.
-
-    Parameters
-    ----------
-    file : file object
-        What `numpy.save` wrote.
-    size : int
-        Its number of bytes.
-    """
-    version = np.lib.format.read_magic(file)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, _, dtype = read[version](file)
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or n_bytes != size - file.tell() or (not n_bytes and math.prod(shape)):
-        raise ModelFileError(f"found an array {shape} of {dtype} in {size} bytes.")
