@@ -20,7 +20,7 @@ from featbus.datasets import (
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
 from featbus.files import escape_formula, written_whole
-from featbus.parameters import Interval, InvalidParameterError, check_parameters
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
 
 __all__ = ["run_demo"]
@@ -35,7 +35,7 @@ _CONSTRAINTS = {
     "backbone_options": [dict, None],
     "weights": [*_PATH, None],
     "output": _PATH,
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "cv": ["cv_object"],
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],

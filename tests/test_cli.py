@@ -259,6 +259,16 @@ def test_interruption_is_an_exit_status(monkeypatch, capsys):
     assert capsys.readouterr().err == "featbus: interrupted\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_reader_that_does_not_wait_for_the_output():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "featbus", "recipes"]
+    run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
 def test_sigterm_is_an_exit_status_and_removes_temporary_files(monkeypatch, tmp_path, capsys):
     def wait(**options):

@@ -148,3 +148,35 @@ def test_masks_of_other_names_are_refused(tmp_path):
 )
 def test_layouts(tmp_path, files, layout):
     assert detect_layout(write(tmp_path, *files)) == layout
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("file,group\na.png,007\nb.png,7\nabsent.png,\n", ["007", "7"]),
+        ("file,group\na.png,1e3\nb.png,1000\n", ["1e3", "1000"]),
+        ("file,group\na.png,True\nb.png,TRUE\n", ["True", "TRUE"]),
+        ("file,group\na.png,p1,\nb.png,p2,\n", ["p1", "p2"]),
+    ],
+    ids=["leading zeros", "exponents", "booleans", "a separator at the end"],
+)
+def test_names_of_groups_are_text(tmp_path, table, expected):
+    write(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / "groups.csv").write_text(table)
+    data = load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
+    assert data.frame["listed_group"].tolist() == expected
+    assert data.groups.tolist() == [0, 1]
+
+
+def test_the_exact_name_of_a_file_comes_first(tmp_path):
+    write(tmp_path, "images/=a.png", "images/'=a.png")
+    (tmp_path / "groups.csv").write_text("file,group\n=a.png,A\n'=a.png,B\n")
+    data = load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
+    found = dict(zip(data.frame["file"], data.frame["listed_group"]))
+    assert found == {"=a.png": "A", "'=a.png": "B"}
+
+
+def test_a_table_that_is_missing(tmp_path):
+    write(tmp_path, "images/a.png")
+    with pytest.raises(FileNotFoundError, match="There is no table of groups '.*none.csv'"):
+        load_images(tmp_path / "images", groups=tmp_path / "none.csv")

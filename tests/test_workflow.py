@@ -296,6 +296,11 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
         ),
         ({"output": f"{'l' * 250}.csv"}, OSError, "cannot be written: File name too long. Name an"),
         ({"features": []}, InvalidParameterError, r"features is \[\], expected"),
+        (
+            {"features": ["lbp", "shape"]},
+            InvalidParameterError,
+            "measures lesions, .*--masks _mask",
+        ),
         ({"output": "features.xls"}, InvalidParameterError, "output is 'features.xls', expected a"),
         ({"output": "none/a.csv"}, FileNotFoundError, "There is no folder 'none'"),
         ({"output": "folder.csv"}, IsADirectoryError, "is a folder, expected a file"),
@@ -418,8 +423,6 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     card = read_card(folder / "model.skops")
     assert card["recipe"] == {
         "name": "fusion",
-        "weights": "imagenet",
-        "backbone_options": {},
         "options": {"backbone": None, "n_features": 20},
         "random_state": 0,
     }
@@ -624,6 +627,10 @@ def test_no_report_is_beside_a_model_of_another_training(tmp_path, monkeypatch):
     [
         ({"cv": 13}, r"cv is 13, .*'benign' has 12 of the groups, .* Use 12 folds: --folds 12"),
         ({"recipe": "unet_crop", "options": None}, "masks is None, and the recipe .*--masks _mask"),
+        (
+            {"pos_label": "tumor"},
+            r"pos_label \(--positive\) is 'tumor', .* \['benign', 'malignant'\]",
+        ),
     ],
 )
 def test_trainings_that_would_fail_are_refused_first(trained, tmp_path, options, message):
@@ -677,6 +684,14 @@ def test_leaks_are_printed_with_their_files(tmp_path, capsys):
         ({"output": "none/model.skops"}, FileNotFoundError, "There is no folder 'none'"),
         ({"cv": 1}, InvalidParameterError, "cv is 1, expected"),
         ({"data": "none"}, FileNotFoundError, "Found no folder 'none'"),
+        ({"options": {"random_state": 5}}, InvalidParameterError, "'random_state', .* of its own"),
+        ({"options": {"backbone_options": {}}}, InvalidParameterError, "'backbone_options', which"),
+        (
+            {"options": {"backbone": None}, "backbone_options": {"alpha": 0.35}},
+            InvalidParameterError,
+            "the recipe has no network",
+        ),
+        ({"n_jobs": 0}, InvalidParameterError, "n_jobs is 0, expected"),
     ],
 )
 def test_what_train_refuses(scans, monkeypatch, options, error, message):

@@ -18,7 +18,7 @@ from featbus.bus._run import fill
 from featbus.bus._store import FeatureStore
 from featbus.bus._walk import package
 from featbus.images import ImageError, at_index, stack_images
-from featbus.parameters import HasMethods, Interval, InvalidParameterError, StrOptions
+from featbus.parameters import N_JOBS, HasMethods, Interval, InvalidParameterError, StrOptions
 from featbus.steps import check_all_parameters, learns, steps_of, unwrap
 
 
@@ -129,7 +129,7 @@ class FeatureBus(ImageEstimator):
         "transformer": [HasMethods("transform")],
         "memory": [str, os.PathLike, FeatureStore, None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
         "on_error": [StrOptions({"raise", "nan"})],
         "verbose": ["boolean"],
     }

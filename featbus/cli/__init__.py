@@ -1,5 +1,6 @@
 """Command line: parses arguments; each command calls one public function or method."""
 
+import os
 import signal
 import sys
 import threading
@@ -31,7 +32,8 @@ def main(argv=None):
         - 2: an error that the user can fix, in one line on the standard error stream; files are as
           they were before, except feature stores.
         - 130: interrupted by Ctrl-C. Rows of features that are in a store stay there.
-        - 143: stopped by the signal SIGTERM, in the same way.
+        - 141: whoever reads the output has closed it. Files that were written stay.
+        - 143: stopped by the signal SIGTERM, in the same way as by Ctrl-C.
 
         Arguments that cannot be parsed (status 2), ``--help`` and ``--version`` (status 0) raise
         `SystemExit`, as always with `argparse`.
@@ -44,7 +46,13 @@ def main(argv=None):
     with warnings.catch_warnings(), _stop_on_sigterm():
         warnings.showwarning = _show_warning
         try:
-            return command(options) or 0
+            status = command(options) or 0
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            # Python would write the rest at its end, and fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except (ValueError, OSError, ImportError) as error:
             print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
             return 2

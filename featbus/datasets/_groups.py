@@ -13,6 +13,8 @@ import pandas as pd
 from featbus.datasets._files import as_unicode, quote
 from featbus.groups import link
 
+_TEXTS = dict.fromkeys(("file", "group", "similar_groups"), str)
+
 
 class GroupsWarning(UserWarning):
     """It is unknown which images belong together; scores from any split are too optimistic."""
@@ -70,7 +72,12 @@ def _read_table(groups):
 
 
 def _read_csv(path):
-    """Read a table whose columns are separated by commas, semicolons or tabs."""
+    """Read a table whose columns are separated by commas, semicolons or tabs.
+
+    Names stay text: as numbers, 007 and 7 would be one group.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no table of groups {os.fspath(path)!r}. Check the path.")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -80,17 +87,24 @@ def _read_csv(path):
         ) from error
     header = text.partition("\n")[0]
     separator = max(",;\t", key=header.count)
-    return pd.read_csv(io.StringIO(text), sep=separator) if header.strip() else pd.DataFrame()
+    if not header.strip():
+        return pd.DataFrame()
+    # Without the second option, a separator at the end of each row would move all columns.
+    return pd.read_csv(io.StringIO(text), sep=separator, index_col=False, dtype=_TEXTS)
 
 
 def _find_rows(table, files, paths, root):
     """Return the position of each image's row in the table."""
-    rows = {_as_key(name): row for row, name in enumerate(table["file"])}
+    exact = {str(name): row for row, name in enumerate(table["file"])}
+    keys = Counter(map(_as_key, exact))
+    loose = {key: row for name, row in exact.items() if keys[key := _as_key(name)] == 1}
     uses = Counter(path.name for path in paths)
-    found = [
-        next((rows[name] for name in _names_of(*image, root, uses) if name in rows), None)
-        for image in zip(files, paths)
-    ]
+    found = []
+    for image in zip(files, paths):
+        names = _names_of(*image, root, uses)
+        rows = [exact.get(name) for name in names]
+        rows += [loose.get(_as_key(name)) for name in names]
+        found.append(next((row for row in rows if row is not None), None))
     absent = [file for file, row in zip(files, found) if row is None]
     if absent:
         raise ValueError(
@@ -103,12 +117,12 @@ def _find_rows(table, files, paths, root):
 
 
 def _names_of(file, path, root, uses):
-    """Yield what a table may call an image, the most precise name first."""
+    """Return what a table may call an image, the most precise name first."""
     relative = path.relative_to(root).as_posix()
     names = [relative, file, relative.replace("/", "\\"), str(path), os.path.abspath(path)]
     if uses[path.name] == 1:
         names.append(path.name)
-    yield from map(_as_key, names)
+    return [as_unicode(name) for name in names]
 
 
 def _as_key(name):
@@ -137,6 +151,9 @@ def _merge_similar(table):
         return codes
     similar = _as_text(table["similar_groups"]).fillna("").str.split(";").explode().str.strip()
     similar = similar[similar != ""]
+    # pandas writes whole numbers in a column with gaps as 7.0.
+    whole = similar.str.removesuffix(".0")
+    similar = similar.where(similar.isin(names) | ~whole.isin(names), whole)
     others = pd.Index(names).get_indexer(similar)
     if (others < 0).any():
         unknown = similar[others < 0].unique().tolist()

@@ -28,7 +28,7 @@ from featbus.evaluation.splits import (
     repeat_splits,
 )
 from featbus.groups import check_groups, check_target
-from featbus.parameters import Interval, InvalidParameterError, check_parameters
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
@@ -45,7 +45,7 @@ _CONSTRAINTS = {
     "pos_label": [str, Real, np.bool_, None],
     "random_state": ["random_state"],
     "memory": [str, os.PathLike, FeatureStore, None],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
 

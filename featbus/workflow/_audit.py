@@ -6,7 +6,7 @@ import pandas as pd
 
 from featbus.datasets import load_dataset
 from featbus.model_selection import audit
-from featbus.parameters import Interval, check_parameters
+from featbus.parameters import N_JOBS, Interval, check_parameters
 from featbus.workflow._images import PATH
 from featbus.workflow._tables import SHOWN, check_output, write_table
 
@@ -16,7 +16,7 @@ _CONSTRAINTS = {
     "masks": [*PATH, None],
     "groups": [*PATH, pd.DataFrame, None],
     "cv": [Interval(Integral, 2, None, closed="left")],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
 }

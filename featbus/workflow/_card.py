@@ -5,19 +5,22 @@ import os
 import numpy as np
 
 from featbus.datasets import count_images
+from featbus.workflow._features import has_backbone
 
 _SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "brier")
 _KNOWN = ("BUSI", "mini-MIAS")
 _PLAIN = (bool, int, float, type(None))
 
 
-def make_card(settings, dataset, evaluation, audit):
+def make_card(settings, recipe, dataset, evaluation, audit):
     """Describe a training for the card of its model.
 
     Parameters
     ----------
     settings : dict
         The parameters of `train_model`.
+    recipe : Pipeline
+        The recipe.
     dataset : Bunch
         The images.
     evaluation : Evaluation
@@ -34,7 +37,7 @@ def make_card(settings, dataset, evaluation, audit):
         after people.
     """
     return {
-        "recipe": _recipe(settings),
+        "recipe": _recipe(settings, recipe),
         "data": {
             "name": dataset.name if dataset.name in _KNOWN else "one folder per class",
             "images": len(dataset.images),
@@ -49,14 +52,20 @@ def make_card(settings, dataset, evaluation, audit):
     }
 
 
-def _recipe(settings):
-    weights = settings["weights"]
+def _recipe(settings, recipe):
     return {
         "name": settings["recipe"],
-        "weights": weights if weights in ("imagenet", None) else "from a file",
-        "backbone_options": _plain(settings["backbone_options"] or {}),
+        **(_network(settings) if has_backbone(recipe) else {}),
         "options": _plain(settings["options"] or {}),
         "random_state": int(settings["random_state"]),
+    }
+
+
+def _network(settings):
+    weights = settings["weights"]
+    return {
+        "weights": weights if weights in ("imagenet", None) else "from a file",
+        "backbone_options": _plain(settings["backbone_options"] or {}),
     }
 
 

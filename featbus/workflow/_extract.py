@@ -2,13 +2,18 @@
 
 import os
 import warnings
-from numbers import Integral
 
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
 from featbus.bus import FeatureBus, FeatureStore, ImageWarning
-from featbus.parameters import HasMethods, InvalidParameterError, SequenceOf, check_parameters
+from featbus.parameters import (
+    N_JOBS,
+    HasMethods,
+    InvalidParameterError,
+    SequenceOf,
+    check_parameters,
+)
 from featbus.preprocessing import ImageLoader
 from featbus.workflow._features import as_transformer
 from featbus.workflow._images import DATA, PATH, add_spacing, open_images
@@ -25,7 +30,7 @@ _CONSTRAINTS = {
     "backbone_options": [dict, None],
     "options": [dict, None],
     "memory": [*PATH, FeatureStore, None],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
 
@@ -122,6 +127,12 @@ def extract_features(
     check_parameters(_CONSTRAINTS, locals())
     check_output(output, _SUFFIXES)
     transformer = as_transformer(features, weights, backbone_options, options)
+    named = not isinstance(features, str) and not hasattr(features, "transform")
+    if masks is None and named and "shape" in features:
+        raise InvalidParameterError(
+            "features has 'shape', which measures lesions, expected masks: a folder, or the suffix "
+            "of those next to their images, such as --masks _mask."
+        )
     items, info = open_images(data, masks, groups)
     if masks is not None:  # so that a union of extractors reads each file once
         transformer = make_pipeline(ImageLoader(), transformer)

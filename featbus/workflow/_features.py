@@ -108,9 +108,40 @@ def make_recipe(name, weights, backbone_options, options, **others):
     Pipeline
         See `featbus.recipes.make_recipe`.
     """
+    others["weights"] = weights
     if backbone_options:
         others["backbone_options"] = backbone_options
-    return recipes.make_recipe(name, weights=weights, **others, **(options or {}))
+    taken = sorted({*others, "backbone_options", "memory", "n_jobs"} & {*(options or {})})
+    if taken:
+        raise InvalidParameterError(
+            f"options has {taken[0]!r}, which is a parameter, or an option of the command line, of "
+            "its own. Use that."
+        )
+    recipe = recipes.make_recipe(name, **others, **(options or {}))
+    if backbone_options and not has_backbone(recipe):
+        raise InvalidParameterError(
+            f"backbone_options is {backbone_options}, and the recipe has no network, expected none."
+        )
+    return recipe
+
+
+def has_backbone(recipe):
+    """Tell whether a recipe has a network with a name.
+
+    Parameters
+    ----------
+    recipe : Pipeline
+        The recipe.
+
+    Returns
+    -------
+    bool
+        Whether any step's ``backbone`` is not None.
+    """
+    return any(
+        name.rpartition("__")[2] == "backbone" and value is not None
+        for name, value in recipe.get_params().items()
+    )
 
 
 def features_of_recipe(recipe):

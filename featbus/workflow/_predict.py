@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from featbus import persistence
 from featbus.bus import FeatureBus, ImageWarning
 from featbus.images import ImageError
-from featbus.parameters import HasMethods, check_parameters
+from featbus.parameters import N_JOBS, HasMethods, check_parameters
 from featbus.steps import is_resampler, is_search, split_extraction, steps_of
 from featbus.workflow._images import DATA, PATH, open_images
 from featbus.workflow._tables import check_output, print_failures, write_table
@@ -25,7 +24,7 @@ _CONSTRAINTS = {
     "model": [*PATH, HasMethods("predict")],
     "data": DATA,
     "output": [*PATH, None],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
 

@@ -17,7 +17,7 @@ from featbus.datasets import describe_dataset, positive_class
 from featbus.evaluation import Evaluation, evaluate
 from featbus.evaluation.splits import keep_groups_together
 from featbus.model_selection import AuditReport, audit
-from featbus.parameters import Interval, check_parameters
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import learns
 from featbus.workflow._audit import print_leaks
 from featbus.workflow._card import make_card
@@ -39,7 +39,7 @@ _CONSTRAINTS = {
     "options": [dict, None],
     "embed": ["boolean"],
     "memory": [*PATH, FeatureStore, None],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
 }
@@ -164,7 +164,7 @@ def train_model(
         # The number of processors of this machine does not travel.
         model = _make_recipe(settings, store, n_jobs=None)
         model = _fit(fit_to_data(model, dataset, cv, random_state), dataset, random_state)
-        card = make_card(settings, dataset, result, report)
+        card = make_card(settings, model, dataset, result, report)
         with written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, recipe, folder / page.name)
             write_table(result.scores, folder / scores.name)
@@ -290,6 +290,7 @@ def _evaluate(settings, memory, say):
     dataset = load_labeled(settings["data"], settings["masks"], settings["groups"])
     say(describe_dataset(dataset))
     fit_to_data(pipeline, dataset, settings["cv"], settings["random_state"])
+    _check_positive(settings["pos_label"], dataset.target_names)
     shared = {name: settings[name] for name in ("cv", "n_jobs", "random_state", "verbose")}
     shared["groups"] = dataset.groups if dataset.has_groups else None
     names = [dataset.target_names[label] for label in dataset.target]
@@ -309,6 +310,13 @@ def _evaluate(settings, memory, say):
     )
     say(f"\n{result}\n")
     return dataset, result, report
+
+
+def _check_positive(label, names):
+    if isinstance(label, str) and label not in names:
+        raise InvalidParameterError(
+            f"pos_label (--positive) is {label!r}, expected one of the classes {list(names)}."
+        )
 
 
 def _fill_store(pipeline, images):
