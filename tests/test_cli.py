@@ -259,6 +259,7 @@ def test_interruption_is_an_exit_status(monkeypatch, capsys):
     assert capsys.readouterr().err == "featbus: interrupted\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
 def test_a_reader_that_does_not_wait_for_the_output():
     read, write = os.pipe()
