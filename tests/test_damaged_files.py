@@ -338,6 +338,14 @@ def test_pixels_beyond_the_palette_of_a_png(depth, transparency, read, fails):
     fails(encode([0, 1, 3, 1]), "pixels beyond its 3 colors")
 
 
+@pytest.mark.parametrize(("color", "depth"), [(3, 128), (3, 30), (3, 16), (3, 0), (0, 3), (2, 4)])
+def test_a_png_of_a_depth_that_does_not_exist(color, depth, fails):
+    """Some of them once made a palette of gigabytes."""
+    every_gray = bytes(level for level in range(256) for _ in range(3))
+    data = png(4, 1, bytes(99), (b"PLTE", every_gray), depth=depth, color=color)
+    fails(data, f"PNG file has {depth} bits per sample, expected ")
+
+
 def test_empty_directories_of_a_tiff(fails):
     loop = b"II*\0" + struct.pack("<IHI", 8, 0, 8) + bytes(50_000)
     fails(loop, "TIFF file are incomplete or contradict")

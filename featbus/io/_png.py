@@ -14,6 +14,7 @@ from featbus.io._limits import DEFLATE_RATIO, check_ratio, check_size
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
+_DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
 
 
 def read_png(data, limit):
@@ -78,6 +79,10 @@ def _check_header(chunks, limit):
     if kind != b"IHDR" or len(header) != 25 or header[17] not in _SAMPLES:
         raise ImageReadError(f"the PNG file does not begin with a valid header. {AGAIN}")
     width, height, depth, color = struct.unpack_from(">IIBB", header, 8)
+    if depth not in (depths := _DEPTHS.get(color, (8, 16))):
+        raise ImageReadError(
+            f"the PNG file has {depth} bits per sample, expected {depths}. {AGAIN}"
+        )
     check_size("PNG", height, width, limit)
     row = -(-width * depth * _SAMPLES[color] // 8)
     found = sum(len(chunk) for kind, chunk in chunks if kind == b"IDAT")
