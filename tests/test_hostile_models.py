@@ -8,20 +8,28 @@ import struct
 import warnings
 import zipfile
 from collections import OrderedDict
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from _models import read_members, rewrite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+)
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.utils import Bunch
 from xgboost import XGBClassifier
 
-from featbus import LBP, DeepFeatures, FeatureBus, make_breast_ultrasound
+from featbus import LBP, DeepFeatures, FeatureBus, ImageFunction, make_breast_ultrasound
 from featbus.persistence import ModelFileError, load, read_card, save
 from featbus.persistence._archive import write
 from featbus.persistence._model import _dump
@@ -276,11 +284,15 @@ def test_protocols_of_no_skops_are_refused(protocol, path):
 
 def save_unchecked(estimator, path):
     """Write what `save` would never write."""
-    manifest = {"featbus": "1", "scikit-learn": "1.9.0", "algorithms": {}, "networks": []}
+    manifest = {
+        "featbus": "1",
+        "scikit-learn": version("scikit-learn"),
+        "algorithms": {},
+        "networks": [],
+    }
     write(path, _dump(estimator), card={}, files={}, manifest=manifest)
 
 
-@pytest.mark.filterwarnings("ignore:The model was saved with scikit-learn")
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
@@ -389,6 +401,60 @@ def test_boosters_that_lead_out_of_themselves(kind, path):
     assert changed != before
     rewrite(path, arrays=lambda data: changed if data == before else data)
     with pytest.raises(ModelFileError):
+        load(path)
+
+
+def test_boosters_of_escaped_keys(path):
+    """XGBoost takes an escaped key for another one, Python for the same."""
+    rows = X.reshape(len(X), -1)[:, ::997]
+    classifier = XGBClassifier(n_estimators=1, max_depth=1).fit(rows, Y > 0)
+    save(classifier, path)
+
+    def doubled(data):
+        name, value = b'"left_children":', b"[1,-1,-1]"
+        other = name.replace(b"_", b"\\u005f")
+        return data.replace(name + value, name + b"[0,-1,-1]," + other + value)
+
+    assert any(doubled(data) != data for data in read_members(path).values())
+    rewrite(path, arrays=doubled)
+    assert load(path).predict_proba(rows).tolist() == classifier.predict_proba(rows).tolist()
+
+
+def with_attributes(estimator, **attributes):
+    vars(estimator).update(attributes)
+    return estimator
+
+
+ALLIANCES = {
+    "file": FixedThresholdClassifier(SVC(), response_method="save_model"),
+    "scorer": with_attributes(make_scorer(f1_score), _response_method=("predict", "save_model")),
+    "stack": StackingClassifier([("a", SVC())], stack_method="save_model"),
+    "fitted stack": with_attributes(StackingClassifier([]), stack_method_=np.array(["save_model"])),
+    "keys": with_attributes(StackingClassifier([]), stack_method_={"save_model": 1}),
+    "tried": GridSearchCV(SVC(), {"a__response_method": ["save_model"]}),
+    "output": FunctionTransformer(np.logical_not, kw_args={"out": np.array("/x"), "where": False}),
+    "image": ImageFunction(np.logical_not, {"out": np.zeros(3)}),
+    "type": FunctionTransformer(str),
+    "type of images": ImageFunction(str),
+    "way back": FunctionTransformer(inverse_func=np.add),
+    "metric": FunctionTransformer(f1_score),
+    "tried function": GridSearchCV(SVC(), {"transformer__func": [str]}),
+    "kernel": SVC(kernel=np.add),
+    "method": with_attributes(LBP(), transform="x"),
+    "parameter": SVC(C="x"),
+}
+
+
+@pytest.mark.parametrize("kind", ALLIANCES)
+def test_trusted_parts_that_would_call_each_other(kind, path):
+    save_unchecked(make_pipeline(LBP(), ALLIANCES[kind]), path)
+    with pytest.raises(ModelFileError, match="which no model has|C is 'x'"):
+        load(path)
+
+
+def test_estimators_that_read_files(path):
+    save_unchecked(make_pipeline(CountVectorizer(input="filename")), path)
+    with pytest.raises(ModelFileError, match="CountVectorizer as ObjectNode in steps.0.1"):
         load(path)
 
 

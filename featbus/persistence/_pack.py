@@ -15,6 +15,7 @@ from sklearn.utils import Bunch
 
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.persistence._archive import ModelFileError
+from featbus.persistence._values import check_values
 from featbus.steps import is_resampler
 
 _PACKAGES = {"featbus", "sklearn", "imblearn", "xgboost"}
@@ -155,7 +156,11 @@ def unpack(pipeline, unpacker):
     unpacker : Unpacker
         Gives the networks.
     """
-    for part in parts_of(pipeline):
+    parts = parts_of(pipeline)
+    for part in parts:
+        if not isinstance(part, Tree):
+            check_values(part)
+    for part in parts:
         if isinstance(part, Tree):
             _check_tree(part)
             continue
@@ -222,7 +227,8 @@ def _load_booster(classifier):
     from xgboost import Booster
 
     # XGBoost ends the process on some texts that are no JSON, and follows any node's numbers.
-    learner = json.loads(classifier._Booster)["learner"]
+    model_json = json.loads(classifier._Booster)
+    learner = model_json["learner"]
     n_features = int(learner["learner_model_param"]["num_feature"])
     booster = learner["gradient_booster"]
     model = booster.get("gbtree", booster)["model"]
@@ -233,7 +239,8 @@ def _load_booster(classifier):
     else:
         for tree in model["trees"]:
             _check_nodes(tree, n_features)
-    classifier._Booster = Booster(model_file=bytearray(classifier._Booster))
+    # Not the bytes that came: XGBoost reads some keys, such as escaped ones, in another way.
+    classifier._Booster = Booster(model_file=bytearray(json.dumps(model_json).encode()))
 
 
 def _check_nodes(tree, n_features):
