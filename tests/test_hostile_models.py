@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -467,16 +468,40 @@ def test_networks_of_foreign_layers(tmp_path):
         write_zip(path, [("config.json", json.dumps(config | {"config": {"layers": [layer]}}))])
         return path
 
-    _check_layers(of(class_name="Conv2D", module="keras.layers", registered_name=None))
+    function = {"class_name": "function", "registered_name": "function"}
+    for layer in (
+        {"class_name": "Conv2D", "module": "keras.layers", "registered_name": None},
+        {"class_name": "Functional", "module": "keras.src.models.functional"},
+        {"class_name": "Add", "module": "keras.src.ops.numpy", "registered_name": "Add"},
+        {"class_name": "Dropout", "module": "keras.layers", "config": {"seed": 1 << 31}},
+        function | {"module": "builtins", "config": "binary_crossentropy"},
+    ):
+        _check_layers(of(**layer))
     for layer in (
         {"class_name": "Lambda", "module": "keras.layers"},
         {"class_name": "TFSMLayer", "module": "keras.layers"},
+        {"class_name": "Lambda", "module": "keras.src.layers.core.lambda_layer"},
+        {"class_name": "layers.Lambda", "module": "keras"},
+        {"class_name": "schedules.Lambda", "module": "keras.optimizers"},
+        {"class_name": "deserialize", "module": "keras.layers"},
+        {"class_name": "Lambda", "module": None},
+        {"class_name": "__lambda__", "module": None},
+        {"class_name": "__tensor__", "module": None},
+        {"class_name": "__numpy__", "module": None},
+        {"class_name": ["Lambda"], "module": "keras.layers"},
         {"class_name": "system", "module": "os"},
         {"class_name": "run", "module": "kerasx"},
         {"class_name": "Conv2D", "module": None, "registered_name": "mine>Conv2D"},
+        function | {"module": "keras.visualization", "config": "plot_image_gallery"},
+        function | {"module": "keras.activations", "config": "get"},
+        function | {"module": "keras.activations", "config": "layers.Lambda"},
     ):
-        with pytest.raises(ModelFileError, match=f"{layer['module']}.{layer['class_name']}"):
+        message = re.escape(f"{layer['module']}.{layer['class_name']}")
+        with pytest.raises(ModelFileError, match=message):
             _check_layers(of(**layer))
+    wide = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 250_000_000}}
+    with pytest.raises(ModelFileError, match="units=250000000"):
+        _check_layers(of(**wide))
 
 
 def test_networks_of_long_configurations(tmp_path):
