@@ -470,7 +470,7 @@ def test_networks_of_foreign_layers(tmp_path):
 
     function = {"class_name": "function", "registered_name": "function"}
     for layer in (
-        {"class_name": "Conv2D", "module": "keras.layers", "registered_name": None},
+        {"class_name": "Conv2D", "module": "keras.layers", "shared_object_id": 1 << 40},
         {"class_name": "Functional", "module": "keras.src.models.functional"},
         {"class_name": "Add", "module": "keras.src.ops.numpy", "registered_name": "Add"},
         {"class_name": "Dropout", "module": "keras.layers", "config": {"seed": 1 << 31}},

@@ -48,6 +48,7 @@ _VALUES = {"__ellipsis__", "__keras_tensor__", "__slice__"}
 _FUNCTION_MODULES = {"builtins", "keras.activations", "keras.losses", "keras.metrics"}
 _FUNCTION = re.compile(r"(?!(?:de)?serialize$|get$)[a-z][a-z0-9_]*", re.ASCII)
 _LARGEST = 1 << 16  # what a number may be in the configuration of a small file: gray levels
+_UNBOUNDED = {"seed", "shared_object_id"}
 
 
 class Packer:
@@ -294,7 +295,7 @@ def _check_layers(path):
             pending += item.items()
         elif isinstance(item, list):
             pending += ((name, inner) for inner in item)
-        elif isinstance(item, int) and item > largest and name != "seed":
+        elif isinstance(item, int) and item > largest and name not in _UNBOUNDED:
             raise ModelFileError(
                 f"its network has {name}={item}, and its file is too small for so many weights."
             )
