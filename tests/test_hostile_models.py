@@ -363,6 +363,58 @@ def test_trees_that_lead_out_of_themselves(path):
         load(path)
 
 
+def number(value):
+    return node("builtins.str", "JsonNode", 1 << 30, content=json.dumps(value), is_json=True)
+
+
+def dicts_of(value):
+    """Yield all dicts in a schema."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list)):
+            yield from dicts_of(item)
+
+
+def test_trees_made_of_too_few_numbers(path, monkeypatch):
+    save(RandomForestClassifier(1).fit(X.reshape(len(X), -1)[:, ::9997], Y), path)
+
+    def claimed(text):
+        schema = json.loads(text)
+        nodes = {part["__id__"]: part for part in dicts_of(schema) if "__loader__" in part}
+        (tree,) = [part for part in nodes.values() if part["__loader__"] == "TreeNode"]
+        nodes[tree["__reduce__"]["args"]["__id__"]]["content"][2] = number(100_000_000)
+        return json.dumps(schema)
+
+    rewrite(path, schema=claimed)
+    monkeypatch.setattr("skops.io.load", None)  # it would read past the array
+    with pytest.raises(ModelFileError, match="found an array"):
+        load(path)
+
+
+def test_trees_that_are_deeper_than_they_say(path):
+    save(RandomForestClassifier(1).fit(X.reshape(len(X), -1)[:, ::9997], Y), path)
+
+    def flattened(text):
+        schema = json.loads(text)
+        (state,) = [part for part in dicts_of(schema) if "max_depth" in part and "nodes" in part]
+        state["max_depth"] = number(0)
+        return json.dumps(schema)
+
+    rewrite(path, schema=flattened)
+    with pytest.raises(ModelFileError, match="not as deep as it says"):
+        load(path)
+
+
+def test_forests_of_trees_that_differ(path):
+    rows = X.reshape(len(X), -1)[:, ::9997]
+    forest = RandomForestClassifier(2).fit(rows, Y)
+    forest.estimators_[1] = RandomForestClassifier(1).fit(np.hstack([rows, rows]), Y)[0]
+    save_unchecked(forest, path)
+    with pytest.raises(ModelFileError, match="do not fit together"):
+        load(path)
+
+
 def test_boostings_of_trees_that_differ(path):
     rows = X.reshape(len(X), -1)[:, ::9997]
     boosting = GradientBoostingClassifier(n_estimators=2).fit(rows, Y)

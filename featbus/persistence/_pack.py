@@ -6,6 +6,7 @@ import os
 import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.ensemble._forest import BaseForest
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.neighbors._base import NeighborsBase
@@ -174,6 +175,8 @@ def unpack(pipeline, unpacker):
             _build_tree(part)
         if isinstance(part, BaseDecisionTree) and "tree_" in attributes:
             _check_shape(part)
+        if isinstance(part, BaseForest) and "estimators_" in attributes:
+            _check_forest(part)
         if isinstance(part, _BOOSTINGS) and "estimators_" in attributes:
             _check_boosting(part)
         if isinstance(part, TunedThresholdClassifierCV) and "estimator_" in attributes:
@@ -194,16 +197,25 @@ def _build_tree(neighbors):
 
 def _check_tree(tree):
     """Refuse a decision tree whose nodes lead back, or out of it: scikit-learn would follow."""
+    if tree.node_count != tree.capacity or not _is_tree(tree):
+        raise ModelFileError("a decision tree has nodes that lead out of it.")
+    # `decision_path` makes room for paths of this length.
+    if tree.max_depth != tree.compute_node_depths().max() - 1:
+        raise ModelFileError("a decision tree is not as deep as it says.")
+
+
+def _is_tree(tree):
     nodes, is_leaf = np.arange(tree.node_count), tree.children_left == -1
     children = np.stack([tree.children_left, tree.children_right])[:, ~is_leaf]
     features = tree.feature[~is_leaf]
-    if (
-        (children <= nodes[~is_leaf]).any()
-        or (children >= tree.node_count).any()
-        or (features < 0).any()
-        or (features >= tree.n_features).any()
-    ):
-        raise ModelFileError("a decision tree has nodes that lead out of it.")
+    return (
+        len(nodes) > 0
+        and (children > nodes[~is_leaf]).all()
+        and (children < tree.node_count).all()
+        and len(np.unique(children)) == children.size
+        and (features >= 0).all()
+        and (features < tree.n_features).all()
+    )
 
 
 def _check_shape(estimator):
@@ -213,6 +225,12 @@ def _check_shape(estimator):
     expected += (estimator.n_outputs_,)
     if found != expected:
         raise ModelFileError(f"a decision tree has {found} features and outputs, not {expected}.")
+
+
+def _check_forest(forest):
+    """Refuse trees of other columns than the forest checks, instead of each of them."""
+    if {tree.tree_.n_features for tree in forest.estimators_} != {forest.n_features_in_}:
+        raise ModelFileError("the trees of a forest do not fit together.")
 
 
 def _check_boosting(boosting):
