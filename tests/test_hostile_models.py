@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import (
     GradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
     StackingClassifier,
 )
@@ -410,6 +411,17 @@ def test_forests_of_trees_that_differ(path):
     rows = X.reshape(len(X), -1)[:, ::9997]
     forest = RandomForestClassifier(2).fit(rows, Y)
     forest.estimators_[1] = RandomForestClassifier(1).fit(np.hstack([rows, rows]), Y)[0]
+    save_unchecked(forest, path)
+    with pytest.raises(ModelFileError, match="do not fit together"):
+        load(path)
+
+
+def test_isolation_forests_of_trees_that_differ(path):
+    rows = X.reshape(len(X), -1)[:, ::9997]
+    forest = IsolationForest(n_estimators=2, max_features=2).fit(rows)
+    save_unchecked(forest, path)
+    assert load(path).predict(rows).tolist() == forest.predict(rows).tolist()
+    forest.estimators_[1] = IsolationForest(n_estimators=1).fit(rows).estimators_[0]
     save_unchecked(forest, path)
     with pytest.raises(ModelFileError, match="do not fit together"):
         load(path)

@@ -5,7 +5,11 @@ import os
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    IsolationForest,
+)
 from sklearn.ensemble._forest import BaseForest
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.neighbors import BallTree, KDTree
@@ -177,6 +181,8 @@ def unpack(pipeline, unpacker):
             _check_shape(part)
         if isinstance(part, BaseForest) and "estimators_" in attributes:
             _check_forest(part)
+        if isinstance(part, IsolationForest) and "estimators_" in attributes:
+            _check_isolation(part)
         if isinstance(part, _BOOSTINGS) and "estimators_" in attributes:
             _check_boosting(part)
         if isinstance(part, TunedThresholdClassifierCV) and "estimator_" in attributes:
@@ -230,6 +236,14 @@ def _check_shape(estimator):
 def _check_forest(forest):
     """Refuse trees of other columns than the forest checks, instead of each of them."""
     if {tree.tree_.n_features for tree in forest.estimators_} != {forest.n_features_in_}:
+        raise ModelFileError("the trees of a forest do not fit together.")
+
+
+def _check_isolation(forest):
+    """Refuse trees of other columns than those that the forest selects for them."""
+    found = {tree.tree_.n_features for tree in forest.estimators_}
+    found |= {len(columns) for columns in forest.estimators_features_}
+    if found != {forest._max_features}:
         raise ModelFileError("the trees of a forest do not fit together.")
 
 
