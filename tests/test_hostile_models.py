@@ -4,24 +4,34 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import warnings
 import zipfile
 from collections import OrderedDict
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from _models import read_members, rewrite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    StackingClassifier,
+)
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.utils import Bunch
 from xgboost import XGBClassifier
 
-from featbus import LBP, DeepFeatures, FeatureBus, make_breast_ultrasound
+from featbus import LBP, DeepFeatures, FeatureBus, ImageFunction, make_breast_ultrasound
 from featbus.persistence import ModelFileError, load, read_card, save
 from featbus.persistence._archive import write
 from featbus.persistence._model import _dump
@@ -276,11 +286,15 @@ def test_protocols_of_no_skops_are_refused(protocol, path):
 
 def save_unchecked(estimator, path):
     """Write what `save` would never write."""
-    manifest = {"featbus": "1", "scikit-learn": "1.9.0", "algorithms": {}, "networks": []}
+    manifest = {
+        "featbus": "1",
+        "scikit-learn": version("scikit-learn"),
+        "algorithms": {},
+        "networks": [],
+    }
     write(path, _dump(estimator), card={}, files={}, manifest=manifest)
 
 
-@pytest.mark.filterwarnings("ignore:The model was saved with scikit-learn")
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
@@ -350,6 +364,69 @@ def test_trees_that_lead_out_of_themselves(path):
         load(path)
 
 
+def number(value):
+    return node("builtins.str", "JsonNode", 1 << 30, content=json.dumps(value), is_json=True)
+
+
+def dicts_of(value):
+    """Yield all dicts in a schema."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list)):
+            yield from dicts_of(item)
+
+
+def test_trees_made_of_too_few_numbers(path, monkeypatch):
+    save(RandomForestClassifier(1).fit(X.reshape(len(X), -1)[:, ::9997], Y), path)
+
+    def claimed(text):
+        schema = json.loads(text)
+        nodes = {part["__id__"]: part for part in dicts_of(schema) if "__loader__" in part}
+        (tree,) = [part for part in nodes.values() if part["__loader__"] == "TreeNode"]
+        nodes[tree["__reduce__"]["args"]["__id__"]]["content"][2] = number(100_000_000)
+        return json.dumps(schema)
+
+    rewrite(path, schema=claimed)
+    monkeypatch.setattr("skops.io.load", None)  # it would read past the array
+    with pytest.raises(ModelFileError, match="found an array"):
+        load(path)
+
+
+def test_trees_that_are_deeper_than_they_say(path):
+    save(RandomForestClassifier(1).fit(X.reshape(len(X), -1)[:, ::9997], Y), path)
+
+    def flattened(text):
+        schema = json.loads(text)
+        (state,) = [part for part in dicts_of(schema) if "max_depth" in part and "nodes" in part]
+        state["max_depth"] = number(0)
+        return json.dumps(schema)
+
+    rewrite(path, schema=flattened)
+    with pytest.raises(ModelFileError, match="not as deep as it says"):
+        load(path)
+
+
+def test_forests_of_trees_that_differ(path):
+    rows = X.reshape(len(X), -1)[:, ::9997]
+    forest = RandomForestClassifier(2).fit(rows, Y)
+    forest.estimators_[1] = RandomForestClassifier(1).fit(np.hstack([rows, rows]), Y)[0]
+    save_unchecked(forest, path)
+    with pytest.raises(ModelFileError, match="do not fit together"):
+        load(path)
+
+
+def test_isolation_forests_of_trees_that_differ(path):
+    rows = X.reshape(len(X), -1)[:, ::9997]
+    forest = IsolationForest(n_estimators=2, max_features=2).fit(rows)
+    save_unchecked(forest, path)
+    assert load(path).predict(rows).tolist() == forest.predict(rows).tolist()
+    forest.estimators_[1] = IsolationForest(n_estimators=1).fit(rows).estimators_[0]
+    save_unchecked(forest, path)
+    with pytest.raises(ModelFileError, match="do not fit together"):
+        load(path)
+
+
 def test_boostings_of_trees_that_differ(path):
     rows = X.reshape(len(X), -1)[:, ::9997]
     boosting = GradientBoostingClassifier(n_estimators=2).fit(rows, Y)
@@ -392,6 +469,60 @@ def test_boosters_that_lead_out_of_themselves(kind, path):
         load(path)
 
 
+def test_boosters_of_escaped_keys(path):
+    """XGBoost takes an escaped key for another one, Python for the same."""
+    rows = X.reshape(len(X), -1)[:, ::997]
+    classifier = XGBClassifier(n_estimators=1, max_depth=1).fit(rows, Y > 0)
+    save(classifier, path)
+
+    def doubled(data):
+        name, value = b'"left_children":', b"[1,-1,-1]"
+        other = name.replace(b"_", b"\\u005f")
+        return data.replace(name + value, name + b"[0,-1,-1]," + other + value)
+
+    assert any(doubled(data) != data for data in read_members(path).values())
+    rewrite(path, arrays=doubled)
+    assert load(path).predict_proba(rows).tolist() == classifier.predict_proba(rows).tolist()
+
+
+def with_attributes(estimator, **attributes):
+    vars(estimator).update(attributes)
+    return estimator
+
+
+ALLIANCES = {
+    "file": FixedThresholdClassifier(SVC(), response_method="save_model"),
+    "scorer": with_attributes(make_scorer(f1_score), _response_method=("predict", "save_model")),
+    "stack": StackingClassifier([("a", SVC())], stack_method="save_model"),
+    "fitted stack": with_attributes(StackingClassifier([]), stack_method_=np.array(["save_model"])),
+    "keys": with_attributes(StackingClassifier([]), stack_method_={"save_model": 1}),
+    "tried": GridSearchCV(SVC(), {"a__response_method": ["save_model"]}),
+    "output": FunctionTransformer(np.logical_not, kw_args={"out": np.array("/x"), "where": False}),
+    "image": ImageFunction(np.logical_not, {"out": np.zeros(3)}),
+    "type": FunctionTransformer(str),
+    "type of images": ImageFunction(str),
+    "way back": FunctionTransformer(inverse_func=np.add),
+    "metric": FunctionTransformer(f1_score),
+    "tried function": GridSearchCV(SVC(), {"transformer__func": [str]}),
+    "kernel": SVC(kernel=np.add),
+    "method": with_attributes(LBP(), transform="x"),
+    "parameter": SVC(C="x"),
+}
+
+
+@pytest.mark.parametrize("kind", ALLIANCES)
+def test_trusted_parts_that_would_call_each_other(kind, path):
+    save_unchecked(make_pipeline(LBP(), ALLIANCES[kind]), path)
+    with pytest.raises(ModelFileError, match="which no model has|C is 'x'"):
+        load(path)
+
+
+def test_estimators_that_read_files(path):
+    save_unchecked(make_pipeline(CountVectorizer(input="filename")), path)
+    with pytest.raises(ModelFileError, match="CountVectorizer as ObjectNode in steps.0.1"):
+        load(path)
+
+
 def test_networks_of_foreign_layers(tmp_path):
     from featbus.persistence._networks import _check_layers
 
@@ -401,16 +532,40 @@ def test_networks_of_foreign_layers(tmp_path):
         write_zip(path, [("config.json", json.dumps(config | {"config": {"layers": [layer]}}))])
         return path
 
-    _check_layers(of(class_name="Conv2D", module="keras.layers", registered_name=None))
+    function = {"class_name": "function", "registered_name": "function"}
+    for layer in (
+        {"class_name": "Conv2D", "module": "keras.layers", "shared_object_id": 1 << 40},
+        {"class_name": "Functional", "module": "keras.src.models.functional"},
+        {"class_name": "Add", "module": "keras.src.ops.numpy", "registered_name": "Add"},
+        {"class_name": "Dropout", "module": "keras.layers", "config": {"seed": 1 << 31}},
+        function | {"module": "builtins", "config": "binary_crossentropy"},
+    ):
+        _check_layers(of(**layer))
     for layer in (
         {"class_name": "Lambda", "module": "keras.layers"},
         {"class_name": "TFSMLayer", "module": "keras.layers"},
+        {"class_name": "Lambda", "module": "keras.src.layers.core.lambda_layer"},
+        {"class_name": "layers.Lambda", "module": "keras"},
+        {"class_name": "schedules.Lambda", "module": "keras.optimizers"},
+        {"class_name": "deserialize", "module": "keras.layers"},
+        {"class_name": "Lambda", "module": None},
+        {"class_name": "__lambda__", "module": None},
+        {"class_name": "__tensor__", "module": None},
+        {"class_name": "__numpy__", "module": None},
+        {"class_name": ["Lambda"], "module": "keras.layers"},
         {"class_name": "system", "module": "os"},
         {"class_name": "run", "module": "kerasx"},
         {"class_name": "Conv2D", "module": None, "registered_name": "mine>Conv2D"},
+        function | {"module": "keras.visualization", "config": "plot_image_gallery"},
+        function | {"module": "keras.activations", "config": "get"},
+        function | {"module": "keras.activations", "config": "layers.Lambda"},
     ):
-        with pytest.raises(ModelFileError, match=f"{layer['module']}.{layer['class_name']}"):
+        message = re.escape(f"{layer['module']}.{layer['class_name']}")
+        with pytest.raises(ModelFileError, match=message):
             _check_layers(of(**layer))
+    wide = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 250_000_000}}
+    with pytest.raises(ModelFileError, match="units=250000000"):
+        _check_layers(of(**wide))
 
 
 def test_networks_of_long_configurations(tmp_path):

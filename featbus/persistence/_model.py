@@ -146,7 +146,7 @@ def _rebuild(archive, networks):
     from skops.io.exceptions import UntrustedTypesFoundException
 
     schema = read_json(archive, SCHEMA)
-    _check_files(archive, check_schema(schema))
+    _check_files(archive, *check_schema(schema))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)  # `load` names it once
         try:
@@ -159,7 +159,7 @@ def _rebuild(archive, networks):
     return pipeline
 
 
-def _check_files(archive, expected):
+def _check_files(archive, expected, lengths):
     """Refuse files that the schema does not name, and arrays larger than they are."""
     sizes = {member.filename: member.file_size for member in archive.infolist()}
     found = {name for name in sizes if name.endswith((".npy", ".bin"))}
@@ -168,7 +168,7 @@ def _check_files(archive, expected):
     for name in found:
         if name.endswith(".npy"):
             with archive.open(name) as file:
-                check_array(file, sizes[name], expected[name])
+                check_array(file, sizes[name], expected[name], lengths.get(name))
 
 
 def _refuse_untrusted(types, schema):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from featbus.networks import (
 from featbus.persistence._archive import NETWORK, ModelFileError
 
 _ENDINGS = (".weights.h5", ".h5")
-# Layers that run code of their own or read other files; Keras' safe mode refuses them, too.
+# Layers that run code of their own or read other files; Keras' safe mode refuses most of them, too.
 _UNSAFE = {
+    "FeatureSpace",
     "FlaxLayer",
     "IndexLookup",
     "IntegerLookup",
@@ -33,6 +35,20 @@ _UNSAFE = {
     "TextVectorization",
     "TorchModuleWrapper",
 }
+# Where Keras finds the classes of a network; it would look for "layers.Lambda" in any of them.
+_MODULES = re.compile(
+    r"keras\.(?:activations|constraints|dtype_policies|initializers|layers|losses|metrics|models"
+    r"|optimizers(?:\.schedules)?|quantizers|random|regularizers)"
+    r"|keras\.src\.(?:applications|models|ops)(?:\.[a-z0-9_]+)+",
+    re.ASCII,
+)
+_CLASS = re.compile(r"[A-Z][A-Za-z0-9]*", re.ASCII)
+_OF_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
+_VALUES = {"__ellipsis__", "__keras_tensor__", "__slice__"}
+_FUNCTION_MODULES = {"builtins", "keras.activations", "keras.losses", "keras.metrics"}
+_FUNCTION = re.compile(r"(?!(?:de)?serialize$|get$)[a-z][a-z0-9_]*", re.ASCII)
+_LARGEST = 1 << 16  # what a number may be in the configuration of a small file: gray levels
+_UNBOUNDED = {"seed", "shared_object_id"}
 
 
 class Packer:
@@ -266,17 +282,37 @@ def _check_network(path):
 
 def _check_layers(path):
     """Refuse a Keras model with anything but Keras' own layers of numbers."""
-    pending = [read_model_config(path)]
+    largest = max(_LARGEST, os.path.getsize(path))
+    pending = [(None, read_model_config(path))]
     while pending:
-        item = pending.pop()
+        name, item = pending.pop()
         if isinstance(item, dict):
-            name, module = item.get("class_name"), item.get("module")
-            is_own = module in (None, "builtins") or f"{module}.".startswith("keras.")
-            if name in _UNSAFE or not is_own or item.get("registered_name") not in (None, name):
+            if "class_name" in item and not _is_known(item):
                 raise ModelFileError(
-                    f"its network has a layer {module}.{name}, expected Keras' own layers that "
-                    "run no other code."
+                    f"its network has a layer {item.get('module')}.{item['class_name']}, expected "
+                    "Keras' own layers that run no other code."
                 )
-            pending += item.values()
+            pending += item.items()
         elif isinstance(item, list):
-            pending += item
+            pending += ((name, inner) for inner in item)
+        elif isinstance(item, int) and item > largest and name not in _UNBOUNDED:
+            raise ModelFileError(
+                f"its network has {name}={item}, and its file is too small for so many weights."
+            )
+
+
+def _is_known(item):
+    """Tell whether a part of a configuration becomes a harmless object of Keras' own."""
+    name, module = item["class_name"], item.get("module")
+    if item.get("registered_name") not in (None, name) or not isinstance(name, str):
+        return False
+    if name == "function":
+        function = item.get("config")
+        is_name = isinstance(function, str) and _FUNCTION.fullmatch(function)
+        return bool(is_name) and module in _FUNCTION_MODULES
+    if module is None:
+        return name in _VALUES
+    if module == "keras":
+        return name in _OF_KERAS
+    is_class = _CLASS.fullmatch(name) and name not in _UNSAFE
+    return bool(is_class and isinstance(module, str) and _MODULES.fullmatch(module))

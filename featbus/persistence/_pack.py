@@ -5,7 +5,12 @@ import os
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    IsolationForest,
+)
+from sklearn.ensemble._forest import BaseForest
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.neighbors._base import NeighborsBase
@@ -15,6 +20,7 @@ from sklearn.utils import Bunch
 
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.persistence._archive import ModelFileError
+from featbus.persistence._values import check_values
 from featbus.steps import is_resampler
 
 _PACKAGES = {"featbus", "sklearn", "imblearn", "xgboost"}
@@ -155,7 +161,11 @@ def unpack(pipeline, unpacker):
     unpacker : Unpacker
         Gives the networks.
     """
-    for part in parts_of(pipeline):
+    parts = parts_of(pipeline)
+    for part in parts:
+        if not isinstance(part, Tree):
+            check_values(part)
+    for part in parts:
         if isinstance(part, Tree):
             _check_tree(part)
             continue
@@ -169,6 +179,10 @@ def unpack(pipeline, unpacker):
             _build_tree(part)
         if isinstance(part, BaseDecisionTree) and "tree_" in attributes:
             _check_shape(part)
+        if isinstance(part, BaseForest) and "estimators_" in attributes:
+            _check_forest(part)
+        if isinstance(part, IsolationForest) and "estimators_" in attributes:
+            _check_isolation(part)
         if isinstance(part, _BOOSTINGS) and "estimators_" in attributes:
             _check_boosting(part)
         if isinstance(part, TunedThresholdClassifierCV) and "estimator_" in attributes:
@@ -189,16 +203,25 @@ def _build_tree(neighbors):
 
 def _check_tree(tree):
     """Refuse a decision tree whose nodes lead back, or out of it: scikit-learn would follow."""
+    if tree.node_count != tree.capacity or not _is_tree(tree):
+        raise ModelFileError("a decision tree has nodes that lead out of it.")
+    # `decision_path` makes room for paths of this length.
+    if tree.max_depth != tree.compute_node_depths().max() - 1:
+        raise ModelFileError("a decision tree is not as deep as it says.")
+
+
+def _is_tree(tree):
     nodes, is_leaf = np.arange(tree.node_count), tree.children_left == -1
     children = np.stack([tree.children_left, tree.children_right])[:, ~is_leaf]
     features = tree.feature[~is_leaf]
-    if (
-        (children <= nodes[~is_leaf]).any()
-        or (children >= tree.node_count).any()
-        or (features < 0).any()
-        or (features >= tree.n_features).any()
-    ):
-        raise ModelFileError("a decision tree has nodes that lead out of it.")
+    return (
+        len(nodes) > 0
+        and (children > nodes[~is_leaf]).all()
+        and (children < tree.node_count).all()
+        and len(np.unique(children)) == children.size
+        and (features >= 0).all()
+        and (features < tree.n_features).all()
+    )
 
 
 def _check_shape(estimator):
@@ -208,6 +231,20 @@ def _check_shape(estimator):
     expected += (estimator.n_outputs_,)
     if found != expected:
         raise ModelFileError(f"a decision tree has {found} features and outputs, not {expected}.")
+
+
+def _check_forest(forest):
+    """Refuse trees of other columns than the forest checks, instead of each of them."""
+    if {tree.tree_.n_features for tree in forest.estimators_} != {forest.n_features_in_}:
+        raise ModelFileError("the trees of a forest do not fit together.")
+
+
+def _check_isolation(forest):
+    """Refuse trees of other columns than those that the forest selects for them."""
+    found = {tree.tree_.n_features for tree in forest.estimators_}
+    found |= {len(columns) for columns in forest.estimators_features_}
+    if found != {forest._max_features}:
+        raise ModelFileError("the trees of a forest do not fit together.")
 
 
 def _check_boosting(boosting):
@@ -222,7 +259,8 @@ def _load_booster(classifier):
     from xgboost import Booster
 
     # XGBoost ends the process on some texts that are no JSON, and follows any node's numbers.
-    learner = json.loads(classifier._Booster)["learner"]
+    model_json = json.loads(classifier._Booster)
+    learner = model_json["learner"]
     n_features = int(learner["learner_model_param"]["num_feature"])
     booster = learner["gradient_booster"]
     model = booster.get("gbtree", booster)["model"]
@@ -233,7 +271,8 @@ def _load_booster(classifier):
     else:
         for tree in model["trees"]:
             _check_nodes(tree, n_features)
-    classifier._Booster = Booster(model_file=bytearray(classifier._Booster))
+    # Not the bytes that came: XGBoost reads some keys, such as escaped ones, in another way.
+    classifier._Booster = Booster(model_file=bytearray(json.dumps(model_json).encode()))
 
 
 def _check_nodes(tree, n_features):

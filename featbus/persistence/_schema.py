@@ -1,5 +1,6 @@
 """The schema of a model: what skops wrote of each of its parts, and all that it may say."""
 
+import json
 import math
 import re
 
@@ -105,8 +106,10 @@ def check_schema(schema):
 
     Returns
     -------
-    dict of str to str
+    files : dict of str to str
         The files that the schema names, and the types that they become.
+    lengths : dict of str to int
+        The length of each array that a decision tree is made of, by its file.
     """
     root = {name: value for name, value in schema.items() if name != "_skops_version"}
     protocol = root.pop("protocol", None)
@@ -116,14 +119,15 @@ def check_schema(schema):
     n_visits = check.visit(root)
     if n_visits > _EXPANSION * check.n_nodes:
         raise ModelFileError(f"its schema repeats {check.n_nodes} parts {n_visits} times.")
-    return check.files
+    return check.files, check.lengths
 
 
 class _Check:
     """A walk through a schema; `files` is what it found, `n_nodes` how many nodes there are."""
 
     def __init__(self):
-        self.files, self.n_nodes = {}, 0
+        self.files, self.lengths, self.n_nodes = {}, {}, 0
+        self._nodes = {}  # by their id
         self._visits = {}  # of each node that has been read as a whole, by its id
 
     def visit(self, node, where=()):
@@ -140,14 +144,29 @@ class _Check:
         _check_type(node, where)
         if number in self._visits:
             _refuse("an id for the second time", where)
-        self._visits[number] = 0
+        self._visits[number], self._nodes[number] = 0, node
         self._note_file(node, where)
         visits = 1 + sum(
             self.visit(place[key], (where, key) if _is_named(node, place) else where)
             for place, key in _slots(node)
         )
         self._visits[number] = visits
+        if node["__loader__"] == "TreeNode":
+            self._note_lengths(node, where)
         return visits
+
+    def _note_lengths(self, tree, where):
+        """Note how many numbers the constructor of a tree reads from its array, unchecked."""
+        arguments = self._nodes[tree["__reduce__"]["args"]["__id__"]]
+        content = arguments.get("content")
+        items = content if isinstance(content, list) else []
+        items = [self._nodes[item["__id__"]] for item in items]
+        if [item["__loader__"] for item in items] != ["JsonNode", "NdArrayNode", "JsonNode"]:
+            _refuse("a decision tree of other arguments", where)
+        n_outputs = json.loads(items[2]["content"])
+        if type(n_outputs) is not int or self.lengths.get(items[1]["file"], n_outputs) != n_outputs:
+            _refuse("a decision tree of other outputs", where)
+        self.lengths[items[1]["file"]] = n_outputs
 
     def _note_file(self, node, where):
         ending, name = _ENDINGS.get(node["__loader__"]), node.get("file")
@@ -230,7 +249,7 @@ def find_type(schema, name):
     return ""
 
 
-def check_array(file, size, kind="ndarray"):
+def check_array(file, size, kind="ndarray", length=None):
     """Refuse the file of an array that asks for more memory than it has bytes.
 
     Parameters
@@ -241,6 +260,8 @@ def check_array(file, size, kind="ndarray"):
         Its number of bytes.
     kind : str, default="ndarray"
         What becomes of it: "ndarray", or the name of NumPy's scalar.
+    length : int or None, default=None
+        The only length that it may have; None for any shape.
     """
     version = np.lib.format.read_magic(file)
     read = {
@@ -255,5 +276,6 @@ def check_array(file, size, kind="ndarray"):
         or n_bytes != size - file.tell()
         or (not n_bytes and math.prod(shape))
         or (kind != "ndarray" and not is_scalar)
+        or (length is not None and shape != (length,))
     ):
         raise ModelFileError(f"found an array {shape} of {dtype} in {size} bytes.")

@@ -26,6 +26,41 @@ _FUNCTIONS = [
     "sklearn.feature_selection._univariate_selection.chi2",
     "sklearn.feature_selection._univariate_selection.f_classif",
 ]
+# The rooms of scikit-learn whose estimators work on rows of numbers; others read files.
+_ROOMS = {
+    "_loss",
+    "calibration",
+    "cluster",
+    "compose",
+    "covariance",
+    "cross_decomposition",
+    "decomposition",
+    "discriminant_analysis",
+    "dummy",
+    "ensemble",
+    "feature_selection",
+    "frozen",
+    "gaussian_process",
+    "impute",
+    "isotonic",
+    "kernel_approximation",
+    "kernel_ridge",
+    "linear_model",
+    "manifold",
+    "mixture",
+    "model_selection",
+    "multiclass",
+    "multioutput",
+    "naive_bayes",
+    "neighbors",
+    "neural_network",
+    "pipeline",
+    "preprocessing",
+    "random_projection",
+    "semi_supervised",
+    "svm",
+    "tree",
+}
 _TREE = "sklearn.tree._tree.Tree"  # its nodes are checked after loading
 _BUNCH = "sklearn.utils._bunch.Bunch"
 # What a kind of node may become where one type, or few, are meant.
@@ -94,11 +129,62 @@ def _splitters():
 
 
 @cache
-def _functions():
+def _metrics():
     from sklearn import metrics
 
-    found = [getattr(metrics, name) for name in metrics.__all__ if name.endswith(_METRICS)]
-    return {*_FUNCTIONS, *map(_name, found)}
+    return [getattr(metrics, name) for name in metrics.__all__ if name.endswith(_METRICS)]
+
+
+def _functions():
+    return {*_FUNCTIONS, *map(_name, _metrics())}
+
+
+def is_metric(value):
+    """Tell whether a value is one of scikit-learn's metrics.
+
+    Parameters
+    ----------
+    value : object
+        Any value.
+
+    Returns
+    -------
+    bool
+        True if it is.
+    """
+    return any(value is metric for metric in _metrics())
+
+
+def is_score(value):
+    """Tell whether a value is a function by which scikit-learn selects features.
+
+    Parameters
+    ----------
+    value : object
+        Any value.
+
+    Returns
+    -------
+    bool
+        True if it is.
+    """
+    return not isinstance(value, np.ufunc) and _name(value) in _FUNCTIONS
+
+
+def is_splitter(value):
+    """Tell whether a value is a class of scikit-learn's that splits rows.
+
+    Parameters
+    ----------
+    value : object
+        Any value.
+
+    Returns
+    -------
+    bool
+        True if it is.
+    """
+    return any(value is splitter for splitter in _splitters())
 
 
 @cache
@@ -135,7 +221,12 @@ def is_trusted(loader, name):
     if loader == "TypeNode":
         return name in _PRIMITIVES or _is_scalar(name) or name in map(_name, _splitters())
     own = _objects() if loader == "ObjectNode" else _functions() if loader == "FunctionNode" else ()
-    return name in own or name not in trusted_types()
+    return name in own or (name not in trusted_types() and _is_of_rows(name))
+
+
+def _is_of_rows(name):
+    package, room = f"{name}.".split(".")[:2]
+    return package != "sklearn" or room in _ROOMS
 
 
 def _is_scalar(name):
