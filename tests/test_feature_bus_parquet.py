@@ -492,6 +492,7 @@ def start_worker(paths, directory, log, *, delay=0.0, dies_in_write=""):
     return subprocess.Popen(command, cwd=Path(__file__).parent)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_in_the_middle_of_a_write(bus, tmp_path, directory, log):
     paths = write_images(tmp_path / "images", 35)
     worker = start_worker(paths, directory, log, dies_in_write=3)

@@ -440,6 +440,7 @@ assert not [path.name for path in (disk / "rows").iterdir() if path.name[0] == "
 """
 
 
+@pytest.mark.slow
 def test_a_full_tmpfs(tmp_path):
     mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"']
     try:

@@ -167,6 +167,7 @@ def test_statistics_of_batch_normalization_stay(learned):
     assert not any("moving" in path for path in learned.weights_)
 
 
+@pytest.mark.slow
 def test_groups_stay_together(quick):
     images, y = diagonals(48)
     y, groups = np.repeat(["b", "a"], 24), np.array([f"p{n // 4}" for n in range(48)], dtype=object)
@@ -449,6 +450,7 @@ def test_scikit_learns_checks(quick):
     assert not failed
 
 
+@pytest.mark.slow
 def test_auxiliary_stages_learn_and_travel(quick):
     images, y = diagonals()
     staged = FineTunedFeatures(**quick, layers=["C2", "C3"], auxiliary=6, epochs=6, batch_size=8)
@@ -490,6 +492,7 @@ def test_what_auxiliary_stages_refuse(quick, parameters, message):
         FineTunedFeatures(**quick | parameters).fit(*diagonals(8))
 
 
+@pytest.mark.slow
 def test_a_small_network_from_the_beginning():
     images, y = diagonals()
     tuned = FineTunedFeatures(

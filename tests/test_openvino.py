@@ -487,6 +487,7 @@ def test_engines_have_fingerprints_of_their_own(monkeypatch):
         assert of("openvino")["release"] == "1.2.3"
 
 
+@pytest.mark.slow
 def test_limits_of_threads():
     assert 1 <= thread_limit() <= joblib.cpu_count()
     with threadpool_limits(1):
@@ -498,6 +499,7 @@ def test_limits_of_threads():
         assert int(done.stdout) == expected
 
 
+@pytest.mark.slow
 def test_workers_share_the_cores():
     n_cores = joblib.cpu_count()
     limits = joblib.Parallel(n_jobs=n_cores, backend="loky")(
