@@ -274,6 +274,24 @@ def test_a_fresh_process_needs_no_tensorflow(real, tmp_path):
 
 
 @pytest.mark.slow
+@needs_openvino
+@pytest.mark.parametrize("turn", range(3))
+def test_two_threads_may_be_the_first(turn):
+    """Without care, most of such processes hang."""
+    code = (
+        "import sys, threading\n"
+        "from featbus.networks._openvino import _import_openvino\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "openvino, barrier = _import_openvino(), threading.Barrier(2)\n"
+        "use = lambda: barrier.wait() + openvino.Type.f32.to_dtype().itemsize\n"
+        "threads = [threading.Thread(target=use) for _ in range(2)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_two_processes_convert_at_once(real, tmp_path, monkeypatch):
