@@ -19,6 +19,7 @@ import pytest
 from _data import data_dir
 from _engine_worker import row_and_engine, tensorflow_threads
 from _networks import change_source, make_network
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -583,6 +584,7 @@ def test_each_worker_loads_one_network(real):
     deep = DeepFeatures(**real, engine="openvino")
     images = noise(6)
     expected = deep.transform(images)
+    get_reusable_executor().shutdown()  # workers of other tests may have imported TensorFlow
     results = joblib.Parallel(n_jobs=2, backend="loky")(
         joblib.delayed(row_and_engine)(deep, image) for image in images
     )
