@@ -34,6 +34,7 @@ _HOMES = {
         "list_backbones",
     ],
     "model_selection": ["audit", "find_near_duplicates"],
+    "persistence": ["load", "save"],
     "preprocessing": [
         "CLAHE",
         "AdaptiveThreshold",

@@ -6,25 +6,27 @@ from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import Bunch
 
 from featbus.bus import FeatureBus
-from featbus.datasets import load_dataset, make_breast_ultrasound
+from featbus.datasets import (
+    describe_dataset,
+    load_dataset,
+    make_breast_ultrasound,
+    positive_class,
+)
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
-from featbus.files import written_whole
-from featbus.parameters import Interval, InvalidParameterError, check_parameters
+from featbus.files import escape_formula, written_whole
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
 
 __all__ = ["run_demo"]
 
 _FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv")
 _STORE = "features.sqlite"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_POSITIVE = ("malignant", "abnormal")
 _PATH = [str, os.PathLike]
 _CONSTRAINTS = {
     "data": [*_PATH, None],
@@ -33,7 +35,7 @@ _CONSTRAINTS = {
     "backbone_options": [dict, None],
     "weights": [*_PATH, None],
     "output": _PATH,
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "cv": ["cv_object"],
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
@@ -118,7 +120,7 @@ def run_demo(
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
     dataset = _load(data, groups, random_state)
     output.mkdir(parents=True, exist_ok=True)
-    say(_describe(dataset))
+    say(describe_dataset(dataset))
 
     # Features are computed once for all folds and classifiers. This cannot leak, because the
     # extractors learn nothing from the data: a row depends on its image alone. The steps that learn
@@ -135,7 +137,7 @@ def run_demo(
         groups=dataset.groups,
         cv=cv,
         target_names=dataset.target_names,
-        pos_label=_positive(dataset.target_names),
+        pos_label=positive_class(dataset.target_names),
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
@@ -173,21 +175,6 @@ def _load(data, groups, random_state):
     return Bunch(name="Synthetic breast ultrasound", **dataset)
 
 
-def _describe(dataset):
-    names = dataset.target_names
-    counts = np.bincount(dataset.target, minlength=len(names))
-    classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
-    n_groups = len(np.unique(dataset.groups))
-    return f"{dataset.name}: {len(dataset.images)} images in {n_groups} groups ({classes})"
-
-
-def _positive(target_names):
-    """Return the positive class of two; None leaves the choice to `evaluate`."""
-    if len(target_names) != 2:
-        return None
-    return next((name for name in target_names if name in _POSITIVE), None)
-
-
 def _write_files(output, result, images, data):
     """Write the figure and the tables: all or none of them."""
     with ExitStack() as stack:
@@ -209,9 +196,4 @@ def _named_predictions(result, images, data):
             Path(os.path.relpath(images[index], data)).as_posix() for index in predictions["index"]
         ]
         predictions.insert(2, "image", files)
-    return predictions.map(_escape)
-
-
-def _escape(cell):
-    """Return a text that a spreadsheet does not take for a formula, and anything else as it is."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return predictions.map(escape_formula)

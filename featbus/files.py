@@ -1,9 +1,11 @@
-"""Files that appear whole, or not at all."""
+"""Files that appear whole, or not at all, and cells that a spreadsheet takes for what they are."""
 
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextmanager
@@ -30,3 +32,19 @@ def written_whole(path):
         os.replace(hidden, path)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def escape_formula(cell):
+    """Return a text that a spreadsheet does not take for a formula.
+
+    Parameters
+    ----------
+    cell : object
+        A cell of a table.
+
+    Returns
+    -------
+    object
+        A text that begins as a formula does, after an apostrophe; anything else as it is.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

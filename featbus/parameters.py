@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import (
 
 __all__ = [
     "FLOAT_DTYPE",
+    "N_JOBS",
     "POSITIVE_INTEGER",
     "HasMethods",
     "Interval",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
+N_JOBS = [POSITIVE_INTEGER, Interval(Integral, None, -1, closed="right"), None]  # joblib's
 
 
 class HasMethods(_param_validation.HasMethods):

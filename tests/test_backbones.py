@@ -226,15 +226,9 @@ def test_taps_are_the_verified_ones():
                 assert (tap, width) == (entry[0], entry[1][2])
 
 
+@pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mobilenet_v3_small",
-        pytest.param("convnext_tiny", marks=pytest.mark.slow),
-        pytest.param("inception_v3", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny", "inception_v3"])
 def test_taps_do_not_depend_on_what_was_built_before(name):
     size = (75, 75)
     network = make_network(name, size, layers=("C2", "C3"))

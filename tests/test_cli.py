@@ -4,8 +4,11 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -16,7 +19,8 @@ import pytest
 
 import featbus
 from featbus.bus import FeatureStore
-from featbus.cli import _bytes, main
+from featbus.cli import main
+from featbus.cli._parser import _bytes
 
 
 @pytest.fixture
@@ -109,6 +113,200 @@ def test_a_missing_folder(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def call(line):
+    return main(line.split())
+
+
+def spy(monkeypatch, name, result=None):
+    """Replace a function of the workflow; return the list of its arguments."""
+    calls = []
+    monkeypatch.setattr(
+        f"featbus.workflow.{name}", lambda **options: calls.append(options) or result
+    )
+    return calls
+
+
+TABLE = pd.DataFrame({"path": ["a.png", "b.png"], "error": [None, None]})
+FAILED = TABLE.assign(error=[None, "found no image"])
+
+
+def test_extract_passes_every_argument_on(monkeypatch):
+    calls = spy(monkeypatch, "extract_features", TABLE)
+    arguments = (
+        "extract scans --features hog,deep:mobilenet_v2 --backbone-option alpha=0.35 --weights w.h5"
+        " --masks _mask --groups g.csv --memory f.sqlite --jobs 2 -o f.csv"
+    )
+    assert main(arguments.split()) == 0
+    assert call("extract a.png b.png --recipe fusion --option backbone=none -o f.npz") == 0
+    assert calls == [
+        {
+            "data": "scans",
+            "features": ["hog", "deep:mobilenet_v2"],
+            "backbone_options": {"alpha": 0.35},
+            "options": {},
+            "weights": "w.h5",
+            "masks": "_mask",
+            "groups": "g.csv",
+            "memory": "f.sqlite",
+            "n_jobs": 2,
+            "output": "f.csv",
+            "verbose": True,
+        },
+        {
+            "data": ["a.png", "b.png"],
+            "features": "fusion",
+            "backbone_options": {},
+            "options": {"backbone": None},
+            "output": "f.npz",
+            "verbose": True,
+        },
+    ]
+
+
+def test_train_and_evaluate_pass_every_argument_on(monkeypatch):
+    trained, evaluated = (spy(monkeypatch, name) for name in ("train_model", "evaluate_recipe"))
+    arguments = (
+        "scans --recipe fusion --option classifier=knn --backbone-option alpha=0.35 --weights w.h5"
+        " --masks m --groups g.csv --memory f.sqlite --jobs 2 --folds 3 --seed 7 --positive benign"
+    )
+    assert main(["train", *arguments.split(), "-o", "m.skops", "--no-embed"]) == 0
+    assert main(["evaluate", *arguments.split(), "--output", "r.html"]) == 0
+    assert main(["evaluate", "scans", "--recipe", "fusion"]) == 0
+    shared = {
+        "data": "scans",
+        "recipe": "fusion",
+        "options": {"classifier": "knn"},
+        "backbone_options": {"alpha": 0.35},
+        "weights": "w.h5",
+        "masks": "m",
+        "groups": "g.csv",
+        "memory": "f.sqlite",
+        "n_jobs": 2,
+        "cv": 3,
+        "random_state": 7,
+        "pos_label": "benign",
+        "verbose": True,
+    }
+    assert trained == [shared | {"output": "m.skops", "embed": False}]
+    defaults = {"data": "scans", "recipe": "fusion", "options": {}, "backbone_options": {}}
+    assert evaluated == [
+        shared | {"output": "r.html"},
+        defaults | {"output": "report.html", "verbose": True},
+    ]
+
+
+def test_predict_passes_every_argument_on(monkeypatch):
+    calls = spy(monkeypatch, "predict_images", TABLE)
+    assert call("predict m.skops new --jobs 2 -o p.csv") == 0
+    assert call("predict m.skops a.png b.png -o p.csv") == 0
+    shared = {"model": "m.skops", "output": "p.csv", "verbose": True}
+    assert calls == [shared | {"data": "new", "n_jobs": 2}, shared | {"data": ["a.png", "b.png"]}]
+
+
+def test_images_without_a_result_are_an_exit_status(monkeypatch):
+    spy(monkeypatch, "extract_features", FAILED)
+    spy(monkeypatch, "predict_images", FAILED)
+    assert call("extract scans -o f.csv") == 1
+    assert call("predict m.skops scans -o p.csv") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("extract scans", "required: -o/--output"),
+        ("extract -o f.csv", r"required: DIR|FILE"),
+        ("extract scans --recipe a --features b -o f.csv", "not allowed with argument --recipe"),
+        ("train scans -o m.skops", "required: --recipe"),
+        ("predict m.skops -o p.csv", "required: DIR|FILE"),
+    ],
+)
+def test_what_the_workflow_cannot_parse(capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments.split())
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("extract none -o f.csv", "Found no folder 'none', expected a folder of images."),
+        ("extract . -o f.xls", "output is 'f.xls', expected a file ending in .csv or .npz or"),
+        ("extract . --features sift -o f.csv", "features is ['sift'], expected different names"),
+        ("extract . -o none/f.csv", "There is no folder 'none' to write to. Make it."),
+        ("audit . --output none/g.csv", "There is no folder 'none' to write to. Make it."),
+        ("train none --recipe fusion -o m.skops", "Found no folder 'none'"),
+        ("train . --recipe fusoin -o m.skops", "Did you mean 'fusion'?"),
+        ("predict none.skops . -o p.csv", "Found no model 'none.skops', expected the file"),
+    ],
+)
+def test_errors_of_the_workflow_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.startswith("featbus: error: ")
+    assert printed.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_interruption_is_an_exit_status(monkeypatch, capsys):
+    def interrupt(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("featbus.workflow.extract_features", interrupt)
+    assert call("extract scans -o f.csv") == 130
+    assert capsys.readouterr().err == "featbus: interrupted\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_reader_that_does_not_wait_for_the_output():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "featbus", "recipes"]
+    run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+def test_sigterm_is_an_exit_status_and_removes_temporary_files(monkeypatch, tmp_path, capsys):
+    def wait(**options):
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    monkeypatch.setattr("featbus.workflow.train_model", wait)
+    before = signal.getsignal(signal.SIGTERM)
+    assert call("train scans --recipe fusion -o m.skops") == 143
+    assert capsys.readouterr().err == "featbus: stopped\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_names_that_are_not_unicode_are_printed(monkeypatch, capsys):
+    monkeypatch.setattr("featbus.demo.run_demo", lambda **options: print("\udcff.png"))
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out == "\\udcff.png\n"
+
+
+def test_spaces_between_features(monkeypatch):
+    calls = spy(monkeypatch, "extract_features", TABLE)
+    assert main(["extract", "scans", "--features", "hog, lbp", "-o", "f.csv"]) == 0
+    assert calls[0]["features"] == ["hog", "lbp"]
+
+
+def test_lists(capsys):
+    assert main(["backbones"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["name", "input_size", "parameters"]
+    assert {row.split()[0] for row in rows} >= {"mobilenet_v2", "vgg16"}
+    assert main(["recipes"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert {row.split()[0] for row in rows} >= {"fusion", "mobilenet_intensity"}
+
+
 def run(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
@@ -120,7 +318,8 @@ def test_python_m_featbus():
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from featbus.cli import _parser; _parser().format_help(); print(*sys.modules)"
+        "import sys; from featbus.cli._parser import make_parser as make; make().format_help();"
+        " print(*sys.modules)"
     )
     modules = {name.partition(".")[0] for name in run("-c", code).stdout.split()}
     assert not modules & {
@@ -257,6 +456,7 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     assert "leak     exact copies across folds" in printed.out
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
     assert printed.err.startswith("featbus: warning: groups=None makes every image its own group")
+    assert "Leak, exact copies across folds: 'benign/00.png', 'malignant/19.png'" in printed.out
     assert main(["audit", folder[0], "--groups", str(output), "--folds", "3"]) == 0
 
 
@@ -270,10 +470,10 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
 
     def audit(images, y, **options):
         calls.append((images, y, options))
-        return SimpleNamespace(passed=True)
+        return SimpleNamespace(passed=True, checks=pd.DataFrame({"severity": [], "check": []}))
 
-    monkeypatch.setattr("featbus.model_selection.audit", audit)
-    assert main(["audit", str(tmp_path), "--jobs", "2", "--seed", "7"]) == 0
+    monkeypatch.setattr("featbus.workflow._audit.audit", audit)
+    assert main(["audit", str(tmp_path), "--masks", "_mask", "--jobs", "2", "--seed", "7"]) == 0
     assert capsys.readouterr().out.startswith("BUSI\n")
     ((paths, names, options),) = calls
     assert [os.path.basename(path) for path in paths] == [f"{kind} (1).png" for kind in kinds]

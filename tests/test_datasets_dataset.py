@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from featbus.datasets import load_dataset
+from featbus.datasets import load_dataset, positive_class
 
 
 def write(root, *files):
@@ -31,6 +31,28 @@ def test_busi(busi, tmp_path):
     assert [len(masks) for masks in data.masks] == [1, 1, 1]
     shutil.move(busi, tmp_path / "download" / "Dataset_BUSI_with_GT")
     assert load_dataset(tmp_path / "download").name == "BUSI"
+
+
+def test_a_folder_beside_those_of_busi_is_a_class(busi):
+    write(busi, "cyst/a.png")
+    data = load_dataset(busi, masks="_mask", groups=lambda path: path.parts)
+    assert data.target_names == ["benign", "cyst", "malignant", "normal"]
+    assert data.frame["masks"].tolist() == [1, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"masks next to their images: .*Pass masks='_mask'"):
+        load_dataset(busi)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["Malignant", "Normal"], "Malignant"),
+        (["ABNORMAL", "NORMAL"], "ABNORMAL"),
+        (["cancer", "healthy"], None),
+        (["benign", "malignant", "normal"], None),
+    ],
+)
+def test_the_positive_class(names, expected):
+    assert positive_class(names) == expected
 
 
 @pytest.mark.parametrize("place", [".", "all-mias"])

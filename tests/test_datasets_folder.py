@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 
 import cv2
 import numpy as np
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from featbus.datasets import load_image_folder
+from featbus.datasets import GroupsWarning, load_image_folder
 
 FILES = [
     "benign/p1_a.png",
@@ -25,7 +26,13 @@ def write(root, *files):
 
 @pytest.fixture
 def root(tmp_path):
-    others = ["benign/notes.txt", "benign/.p1.png", ".cache/a.png", "malignant/.thumbs/a.png"]
+    others = [
+        "benign/notes.txt",
+        "benign/.p1.png",
+        "benign/desktop.ini",
+        ".cache/a.png",
+        "malignant/.thumbs/a.png",
+    ]
     write(tmp_path, *reversed(FILES), *others, "readme.md")
     return tmp_path
 
@@ -35,7 +42,8 @@ def patient(path):
 
 
 def test_folders_are_classes(root):
-    data = load_image_folder(root, groups=patient)
+    with pytest.warns(UserWarning, match="Left out 1 file.*'benign/notes.txt'"):
+        data = load_image_folder(root, groups=patient)
     assert data.images.tolist() == [str(root / file) for file in FILES]
     assert data.images.dtype == object
     assert data.target_names == ["benign", "malignant"]
@@ -67,10 +75,70 @@ def test_groups_from_a_table(root):
     assert data.frame["age"].tolist() == [41, 41, 63, 50, 71]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda root, file: str(root / file),
+        lambda root, file: file.replace("/", "\\"),
+        lambda root, file: file.rpartition("/")[2],
+        lambda root, file: unicodedata.normalize("NFD", file),
+    ],
+    ids=["absolute", "Windows", "name", "decomposed"],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_what_a_table_may_call_an_image(root, name, separator):
+    write(root, "benign/Müller.png")
+    files = [*FILES[:2], "benign/Müller.png", *FILES[2:]]
+    files = sorted(files)
+    table = pd.DataFrame({"file": [name(root, file) for file in files], "group": [*"cbacba"]})
+    table.to_csv(root / "groups.csv", index=False, sep=separator, encoding="utf-8-sig")
+    data = load_image_folder(root, groups=root / "groups.csv")
+    assert data.frame["file"].tolist() == files
+    assert data.frame["listed_group"].tolist() == [*"cbacba"]
+
+
+def test_a_name_that_two_images_have_is_no_name(tmp_path):
+    write(tmp_path, "x/a.png", "y/a.png", "y/b.png")
+    table = pd.DataFrame({"file": ["a.png", "b.png", "x/a.png"], "group": 1})
+    with pytest.raises(ValueError, match=r"no row for 'y/a.png', expected .*no other image has it"):
+        load_image_folder(tmp_path, groups=table)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "file,group\n".encode("utf-16"),
+            "groups.csv' is not in UTF-8: .* Save it as CSV in UTF-8",
+        ),
+        ("file,group\nMüller,1\n".encode("latin-1"), "is not in UTF-8: .* at byte 12"),
+        (b"", r"has the columns \[\], expected 'file' and 'group'"),
+        (b"file,group\nx/a.png,NA\ngone.png,\n", "no group for 'x/a.png', expected.*'NA' and"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, content, message):
+    write(tmp_path, "x/a.png")
+    (tmp_path / "groups.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path, groups=tmp_path / "groups.csv")
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    folder = b"M\xfcller".decode("utf-8", "surrogateescape")
+    try:
+        write(tmp_path, f"{folder}/a.png", "y/b.png")
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("the file system has Unicode names only")
+    data = load_image_folder(tmp_path, groups=lambda path: path.name)
+    assert data.frame["file"].tolist() == ["M\\xfcller/a.png", "y/b.png"]
+    assert data.target_names == ["M\\xfcller", "y"]
+    assert data.images[0] == str(tmp_path / folder / "a.png")
+
+
 def test_without_groups_every_image_is_alone_and_a_warning_says_so(root):
-    with pytest.warns(UserWarning, match="patient has several images.*groups=") as records:
+    with pytest.warns(GroupsWarning, match="patient has several images.*groups=") as records:
         data = load_image_folder(root)
-    assert records[0].filename == __file__
+    assert [record.filename for record in records] == [__file__] * 2
     assert_array_equal(data.groups, range(5))
 
 
@@ -85,13 +153,14 @@ def test_images_without_a_group_are_refused(root):
         (["a.png", "b.png"], "'a.png', 'b.png' directly in .*expected one folder per class"),
         (["benign/a.png", "b.png"], "'b.png' directly in .*expected one folder per class"),
         (["readme.md"], "no folders in .*expected one folder per class"),
-        (["benign/a.png", "normal/notes.txt"], "no images in .*normal.*expected files ending in"),
+        (["benign/a.png", "normal/b"], "no images in .*normal.*ending in.*images: 'b'"),
+        (["train/benign/a.png", "Test/benign/b.png"], "the folders 'Test', 'train' .*or merge"),
         (
             ["benign/a.png", "benign/a_mask_1.png"],
             "masks next to .*a_mask_1.png'.* Pass masks='_mask'",
         ),
     ],
-    ids=["flat", "mixed", "nothing", "empty class", "masks"],
+    ids=["flat", "mixed", "nothing", "empty class", "splits", "masks"],
 )
 def test_other_layouts_are_refused(tmp_path, files, message):
     write(tmp_path, *files)
@@ -105,8 +174,8 @@ def test_missing_folder_is_refused(tmp_path):
 
 
 def test_names_that_only_look_like_masks_are_images(tmp_path):
-    write(tmp_path, "benign/a_mask.png", "benign/b.png")
-    assert len(load_image_folder(tmp_path, groups=patient).images) == 2
+    write(tmp_path, "benign/a_mask.png", "benign/b.png", "benign/c1.png", "benign/c10.png")
+    assert len(load_image_folder(tmp_path, groups=patient).images) == 4
 
 
 MASKS = {

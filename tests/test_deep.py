@@ -353,6 +353,7 @@ def test_threads_share_one_network():
         assert_rows_equal(DeepFeatures(**SMALL).transform(batch), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_the_seed_matters_only_for_random_weights(trained):
     images = noise(1)

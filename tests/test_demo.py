@@ -156,6 +156,7 @@ def test_what_is_refused(tmp_path, options, error, message):
 
 def test_groups_of_mini_mias_are_its_own(tmp_path):
     (tmp_path / "Info.txt").touch()
+    (tmp_path / "mdb001.pgm").touch()
     with pytest.raises(ValueError, match="groups is .*mini-MIAS comes with groups"):
         run_demo(tmp_path, groups="groups.csv", output=tmp_path / "out")
 

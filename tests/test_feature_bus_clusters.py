@@ -105,6 +105,7 @@ def dask_workers(client):
     return lambda: list(client.run(os.getpid).values())
 
 
+@pytest.mark.slow
 def test_workers_whose_code_is_another_one_store_nothing(client, memory, log, monkeypatch):
     """Code that was changed at run time is changed in the main process only."""
     monkeypatch.setattr(CountingMean, "_extract", lambda self, image: np.zeros(2))

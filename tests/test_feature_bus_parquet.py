@@ -492,6 +492,7 @@ def start_worker(paths, directory, log, *, delay=0.0, dies_in_write=""):
     return subprocess.Popen(command, cwd=Path(__file__).parent)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_in_the_middle_of_a_write(bus, tmp_path, directory, log):
     paths = write_images(tmp_path / "images", 35)
     worker = start_worker(paths, directory, log, dies_in_write=3)
@@ -542,7 +543,7 @@ def test_kill_at_random_moments_leaves_whole_partitions(bus, tmp_path, directory
     expected = bus.fit_transform(paths)
     rng = np.random.default_rng(0)
     n_whole = 0
-    for _ in range(10):
+    for _ in range(5):
         before = count(log)
         worker = start_worker(paths, directory, log, delay=0.003)
         wanted = before + rng.integers(1, 25)

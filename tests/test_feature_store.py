@@ -249,9 +249,9 @@ def test_two_processes_with_the_same_and_with_different_images(memory, log, tmp_
 
 
 @pytest.mark.slow
-def test_killed_in_mid_write_ten_times(bus, memory, log):
+def test_killed_in_mid_write_again_and_again(bus, memory, log):
     rng = np.random.default_rng(0)
-    for _ in range(10):
+    for _ in range(5):
         before = count(log)
         worker = start_worker(memory, log, delay=0.003)
         while count(log) == before and worker.poll() is None:
@@ -440,6 +440,7 @@ assert not [path.name for path in (disk / "rows").iterdir() if path.name[0] == "
 """
 
 
+@pytest.mark.slow
 def test_a_full_tmpfs(tmp_path):
     mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"']
     try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from featbus.files import written_whole
+from featbus.files import escape_formula, written_whole
 
 
 def names_in(folder):
@@ -60,3 +60,11 @@ def test_two_writers_do_not_meet(tmp_path):
         second.write_text("second")
     assert path.read_text() == "first"
     assert names_in(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [("=1+1", "'=1+1"), ("\tx", "'\tx"), ("-5", "'-5"), ("a=1", "a=1"), (-5, -5), (None, None)],
+)
+def test_spreadsheets_take_no_text_for_a_formula(cell, expected):
+    assert escape_formula(cell) == expected

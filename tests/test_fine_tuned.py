@@ -167,6 +167,7 @@ def test_statistics_of_batch_normalization_stay(learned):
     assert not any("moving" in path for path in learned.weights_)
 
 
+@pytest.mark.slow
 def test_groups_stay_together(quick):
     images, y = diagonals(48)
     y, groups = np.repeat(["b", "a"], 24), np.array([f"p{n // 4}" for n in range(48)], dtype=object)
@@ -447,3 +448,76 @@ def test_scikit_learns_checks(quick):
             if type(error).__name__ != "SkipTest" or name != "check_array_api_input":
                 failed[name] = f"{type(error).__name__}: {error}"
     assert not failed
+
+
+@pytest.mark.slow
+def test_auxiliary_stages_learn_and_travel(quick):
+    images, y = diagonals()
+    staged = FineTunedFeatures(**quick, layers=["C2", "C3"], auxiliary=6, epochs=6, batch_size=8)
+    rows = staged.fit(images[:60], y[:60]).transform(images)
+    assert rows.shape == (80, 12)
+    names = staged.get_feature_names_out()
+    assert names[0].endswith("C2_auxiliary_avg_0000")
+    assert names[-1].endswith("C3_auxiliary_avg_0005")
+    assert staged.best_epoch_ > 0
+    kinds = {path.partition("/")[0] for path in staged.weights_}
+    assert {"C2_auxiliary_depthwise", "C3_auxiliary_pointwise", "conv_1"} <= kinds
+    assert np.array_equal(pickle.loads(pickle.dumps(staged)).transform(images), rows)
+    other = clone(staged).set_params(auxiliary=5).fit(images[:60], y[:60])
+    assert fingerprint(other) != fingerprint(staged)
+
+
+def test_stages_after_a_frozen_part_learn_alone(quick):
+    images, y = diagonals(24)
+    staged = FineTunedFeatures(
+        **quick | {"unfreeze": "C3"}, layers="C2", auxiliary=4, epochs=1, validation_share=0
+    )
+    staged.fit(images, y)
+    assert {path.partition("/")[0] for path in staged.weights_} == {
+        "C2_auxiliary_depthwise",
+        "C2_auxiliary_pointwise",
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"auxiliary": 0}, "auxiliary is 0, expected an int in the range"),
+        ({"auxiliary": 4, "unfreeze": None}, "auxiliary is 4, and unfreeze is None: expected"),
+        ({"auxiliary": 4, "layers": "relu_2"}, "auxiliary is 4, and layers has 'relu_2': expected"),
+    ],
+)
+def test_what_auxiliary_stages_refuse(quick, parameters, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        FineTunedFeatures(**quick | parameters).fit(*diagonals(8))
+
+
+@pytest.mark.slow
+def test_a_small_network_from_the_beginning():
+    images, y = diagonals()
+    tuned = FineTunedFeatures(
+        "small_cnn",
+        weights=None,
+        input_size=32,
+        unfreeze="all",
+        layers="C3",
+        learning_rate=0.003,
+        augmentation=False,
+    )
+    rows = tuned.fit(images[:60], y[:60]).transform(images)
+    score = LogisticRegression().fit(rows[:60], y[:60]).score(rows[60:], y[60:])
+    assert rows.shape == (80, 64)
+    assert score > 0.7
+    assert tuned.get_feature_names_out()[0] == "small_cnn_C3_avg_0000"
+    again = clone(tuned).set_params(random_state=1).fit(images[:60], y[:60])
+    assert fingerprint(again) != fingerprint(tuned)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"weights": "imagenet"}, {"preprocessing": "tf"}, {"backbone_options": {"alpha": 1}}],
+)
+def test_the_small_network_has_no_weights_and_no_options(parameters):
+    (name,) = parameters
+    with pytest.raises(InvalidParameterError, match=f"{name} is .*, expected None: small_cnn"):
+        FineTunedFeatures("small_cnn", **{"weights": None} | parameters).fit(*diagonals(8))

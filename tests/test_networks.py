@@ -148,6 +148,7 @@ def automatic_number(layer):
     return int(layer.name.removeprefix("conv2d").removeprefix("_") or 0)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_a_network_stays_apart_from_the_users():
     """Automatic names do not depend on what was built before, nor does precision on a policy."""

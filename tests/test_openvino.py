@@ -19,6 +19,7 @@ import pytest
 from _data import data_dir
 from _engine_worker import row_and_engine, tensorflow_threads
 from _networks import change_source, make_network
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -59,13 +60,21 @@ FAMILIES = {
     "efficientnet_v2_b0": 96,
     "convnext_tiny": 64,
 }
-# Their conversion takes longest.
-LARGE = {"inception_resnet_v2", "xception", "densenet121", "nasnet_mobile", "convnext_tiny"}
+# Their conversion takes longest, or a relative is converted anyway.
+OTHERS = {
+    "inception_resnet_v2",
+    "xception",
+    "densenet121",
+    "nasnet_mobile",
+    "convnext_tiny",
+    "resnet50_v2",
+    "efficientnet_v2_b0",
+}
 ON_DEMAND = pytest.mark.skipif(
     os.environ.get("FEATBUS_ALL_NETWORKS") != "1",
     reason="FEATBUS_ALL_NETWORKS=1 converts all families",
 )
-EVERY_FAMILY = [pytest.param(name, marks=[ON_DEMAND] * (name in LARGE)) for name in FAMILIES]
+EVERY_FAMILY = [pytest.param(name, marks=[ON_DEMAND] * (name in OTHERS)) for name in FAMILIES]
 
 # Keras meets it when it reads a TensorFlow variable with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -263,6 +272,24 @@ def test_a_fresh_process_needs_no_tensorflow(real, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
     np.testing.assert_allclose(np.load(target), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_openvino
+@pytest.mark.parametrize("turn", range(3))
+def test_two_threads_may_be_the_first(turn):
+    """Without care, most of such processes hang."""
+    code = (
+        "import sys, threading\n"
+        "from featbus.networks._openvino import _import_openvino\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "openvino, barrier = _import_openvino(), threading.Barrier(2)\n"
+        "use = lambda: barrier.wait() + openvino.Type.f32.to_dtype().itemsize\n"
+        "threads = [threading.Thread(target=use) for _ in range(2)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 @pytest.mark.slow
@@ -479,6 +506,7 @@ def test_engines_have_fingerprints_of_their_own(monkeypatch):
         assert of("openvino")["release"] == "1.2.3"
 
 
+@pytest.mark.slow
 def test_limits_of_threads():
     assert 1 <= thread_limit() <= joblib.cpu_count()
     with threadpool_limits(1):
@@ -490,6 +518,7 @@ def test_limits_of_threads():
         assert int(done.stdout) == expected
 
 
+@pytest.mark.slow
 def test_workers_share_the_cores():
     n_cores = joblib.cpu_count()
     limits = joblib.Parallel(n_jobs=n_cores, backend="loky")(
@@ -555,6 +584,7 @@ def test_each_worker_loads_one_network(real):
     deep = DeepFeatures(**real, engine="openvino")
     images = noise(6)
     expected = deep.transform(images)
+    get_reusable_executor().shutdown()  # workers of other tests may have imported TensorFlow
     results = joblib.Parallel(n_jobs=2, backend="loky")(
         joblib.delayed(row_and_engine)(deep, image) for image in images
     )

@@ -1,15 +1,36 @@
 """Named pipelines."""
 
+import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_validate
+from sklearn.pipeline import Pipeline
 
-from featbus import HOG, IntensityStatistics, evaluate, make_breast_ultrasound
-from featbus.recipes import classifier_pipelines, fused_features
+import featbus.recipes
+from featbus import (
+    HOG,
+    FeatureBus,
+    FeatureStore,
+    IntensityStatistics,
+    ThresholdSegmenter,
+    evaluate,
+    make_breast_ultrasound,
+    make_mammograms,
+)
+from featbus.recipes import (
+    classifier_pipelines,
+    fused_features,
+    list_recipes,
+    make_recipe,
+    recipe_features,
+)
 
 NAMES = ["SVM", "random forest", "KNN", "XGBoost"]
 
@@ -28,6 +49,12 @@ def make_rows(n_classes=3, n_samples=90):
     groups = np.arange(n_samples) // 2
     y = np.minimum(groups % (n_classes + 2), n_classes - 1)
     return rng.normal(size=(n_samples, 30)) + 2 * (y[:, np.newaxis] == np.arange(30) % 4), y, groups
+
+
+def with_few_trees(pipeline):
+    """Return a pipeline whose forests have 20 trees."""
+    sizes = [name for name in pipeline.get_params() if name.endswith("n_estimators")]
+    return pipeline.set_params(**dict.fromkeys(sizes, 20))
 
 
 def test_fused_rows_hold_every_extractors_features(ultrasound):
@@ -103,7 +130,8 @@ def test_the_seed_reaches_every_step():
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_all_learn_and_repeat_themselves(n_classes):
     X, y, groups = make_rows(n_classes)
-    first, second = (evaluate(classifier_pipelines(), X, y, groups=groups, cv=3) for _ in range(2))
+    pipelines = {name: with_few_trees(one) for name, one in classifier_pipelines().items()}
+    first, second = (evaluate(pipelines, X, y, groups=groups, cv=2) for _ in range(2))
     assert first.scores["roc_auc"].min() > 0.9
     assert first.scores.equals(second.scores)
 
@@ -124,6 +152,7 @@ def test_smote_balances_in_fit_only():
     assert svm.fit(X, y).predict(X).shape == y.shape
 
 
+@pytest.mark.slow
 def test_grid_search_over_features_and_classifier_in_processes(ultrasound):
     pipeline = classifier_pipelines(features=fused_features(size=56))["SVM"]
     grid = {"features__hog__orientations": [4, 9], "classifier__gamma": [100.0, "scale"]}
@@ -135,3 +164,232 @@ def test_grid_search_over_features_and_classifier_in_processes(ultrasound):
     widths = 36 * 4 * search.best_params_["features__hog__orientations"] + 38
     assert search.best_estimator_["scale"].n_features_in_ == widths
     assert search.best_score_ > 0.6
+
+
+TINY = {"backbone": "small_cnn", "weights": None}
+ALL = list_recipes()["name"].tolist()
+OPTIONS = {
+    "mammogram_svm": TINY,
+    "two_tap_mobilenet": TINY,
+    "mobilenet_intensity": TINY,
+    "enhanced_crop": TINY,
+    "unet_crop": TINY | {"segmenter": ThresholdSegmenter()},
+    "small_cnn": {},
+    "fusion": {"backbone": None, "n_features": 10},
+}
+
+
+def tiny_recipe(name, **options):
+    """Return a recipe whose networks see 32 x 32 pixels and train for one epoch."""
+    recipe = make_recipe(name, **OPTIONS[name] | options)
+    small = {"input_size": 32, "epochs": 1}
+    found = [one for one in recipe.get_params() if one.rpartition("__")[2] in small]
+    return recipe.set_params(**{one: small[one.rpartition("__")[2]] for one in found})
+
+
+def test_recipes_are_listed():
+    table = list_recipes()
+    assert table.columns.tolist() == ["name", "description", "images", "paper"]
+    assert sorted(ALL) == sorted(OPTIONS)
+    assert all(hasattr(featbus.recipes, name) for name in ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
+    recipe = make_recipe(name, memory="features.sqlite", n_jobs=2, random_state=3)
+    assert isinstance(recipe, Pipeline)
+    assert hasattr(recipe, "predict_proba")
+    values = recipe.get_params()
+    assert repr(clone(recipe).get_params()) == repr(values)
+    assert repr(pickle.loads(pickle.dumps(recipe)).get_params()) == repr(values)
+    (memory,) = [key for key in values if key.endswith("memory") and values[key] is not None]
+    assert values[memory] == "features.sqlite"
+    assert values[memory.replace("memory", "n_jobs")] == 2
+    seeds = {values[key] for key in values if key.endswith("random_state")}
+    assert 3 in seeds <= {3, None}
+    documented = getattr(featbus.recipes, name).__doc__
+    assert all(f"\n    {one} :" in documented for one in ("memory", "n_jobs", "random_state"))
+
+
+@pytest.mark.slow
+def test_making_recipes_loads_nothing():
+    code = (
+        "import sys; from featbus.recipes import list_recipes, make_recipe\n"
+        "for name in list_recipes()['name']: make_recipe(name)\n"
+        "make_recipe('two_tap_mobilenet', trained=True)\n"
+        "print(sorted({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("fusoin", {}, "name is 'fusoin', expected one of .* Did you mean 'fusion'?"),
+        (3, {}, "name is 3, expected one of"),
+        ("fusion", {"backbones": "vgg16"}, "backbones is 'vgg16', and the recipe 'fusion' has no"),
+        ("small_cnn", {"weights": None}, "weights is None, and the recipe 'small_cnn' has no such"),
+        ("fusion", {"classifier": "svc"}, "classifier is 'svc', expected a str among"),
+        ("fusion", {"selection": "best"}, "selection is 'best', expected"),
+        ("fusion", {"n_features": 0}, "n_features is 0, expected an int in the range"),
+        ("two_tap_mobilenet", {"trained": "yes"}, "trained is 'yes', expected"),
+        ("enhanced_crop", {"contrast": "gamma"}, "contrast is 'gamma', expected"),
+        ("enhanced_crop", {"segmenter": "unet"}, "segmenter is 'unet', expected"),
+        ("unet_crop", {"segmenter": ThresholdSegmenter}, "segmenter is <class"),
+    ],
+)
+def test_what_recipes_refuse(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_recipe(name, **options)
+
+
+def test_errors_of_networks_come_with_fit(ultrasound):
+    recipe = make_recipe("mobilenet_intensity", backbone="mobilenet_v7")
+    with pytest.raises(ValueError, match="backbone is 'mobilenet_v7', expected one of"):
+        recipe.fit(ultrasound.images, ultrasound.target)
+
+
+SLOW = {"two_tap_mobilenet", "small_cnn"}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in ALL
+        if name != "mammogram_svm"
+    ],
+)
+def test_recipes_run_in_grouped_folds(ultrasound, name):
+    data = ultrasound
+    cv = StratifiedGroupKFold(2)
+    found = cross_validate(
+        tiny_recipe(name),
+        data.images,
+        data.target,
+        groups=data.groups,
+        cv=cv,
+        scoring=["accuracy", "roc_auc"],
+        error_score="raise",
+        return_estimator=True,
+    )
+    assert np.isfinite(found["test_roc_auc"]).all()
+    probabilities = found["estimator"][0].predict_proba(data.images[:3])
+    assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.network
+def test_the_mammogram_recipe_calibrates_on_images_without_copies(tmp_path):
+    data = make_mammograms(6, image_shape=(128, 96), random_state=0)
+    store = FeatureStore(tmp_path / "features.sqlite")
+    recipe = tiny_recipe("mammogram_svm", memory=store).set_params(resize__size=32)
+    recipe.set_params(classifier__cv=2).fit(data.images, np.arange(6) % 2)
+    assert recipe.predict_proba(data.images[:2]).shape == (2, 2)
+    # Six orientations of each film, however often the pipeline is fitted.
+    assert store.info()["n_rows"].tolist() == [36]
+
+
+class MiddleFinder(BaseEstimator):
+    """A segmenter that remembers what it was fitted on, and finds the middle of each image."""
+
+    fitted_on = []
+
+    def fit(self, X, masks, groups=None):
+        self.fitted_on.append((len(X), len(masks), len(groups)))
+        self.fitted_ = True
+        return self
+
+    def predict(self, X):
+        regions = [np.zeros(image.shape[:2], bool) for image in X]
+        for region in regions:
+            region[16:48, 16:48] = True
+        return regions
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["enhanced_crop", "unet_crop"])
+def test_a_segmenter_is_trained_on_the_masks_of_the_fold(ultrasound, name, monkeypatch):
+    monkeypatch.setattr(MiddleFinder, "fitted_on", [])
+    data = ultrasound
+    recipe = tiny_recipe(name, segmenter=MiddleFinder())
+    result = evaluate(recipe, data.images, data.target, groups=data.groups, masks=data.masks, cv=2)
+    assert np.isfinite(result.scores["roc_auc"]).all()
+    assert MiddleFinder.fitted_on == [3 * (n,) for n in result.timings["n_train"]]
+    with pytest.raises(ValueError, match="masks is None, expected the masks"):
+        recipe.fit(data.images, data.target)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_unet_is_the_default_segmenter(ultrasound):
+    network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
+    recipe = tiny_recipe("unet_crop", segmenter=None, **network)
+    data = ultrasound
+    with config_context(enable_metadata_routing=True):
+        recipe.fit(data.images, data.target, masks=data.masks, groups=data.groups)
+    assert recipe.predict_proba(data.images[:2]).shape == (2, 2)
+
+
+@pytest.mark.network
+def test_two_taps_are_frozen(ultrasound):
+    images = ultrasound.images[:2]
+    frozen = recipe_features(tiny_recipe("two_tap_mobilenet")).fit(images)
+    assert frozen.transform(images).shape == (2, 128 + 128)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_two_taps_are_trained_with_their_stages(ultrasound):
+    images, y = ultrasound.images, ultrasound.target
+    trained = recipe_features(tiny_recipe("two_tap_mobilenet", trained=True)).fit(images, y)
+    assert trained.transform(images[:2]).shape == (2, 2 * 128)
+    names = trained.get_feature_names_out()
+    assert names[-1] == "small_cnn_C5_auxiliary_avg_0127"
+
+
+@pytest.mark.parametrize("classifier", ["svm", "knn", "xgboost", "vote"])
+def test_classifiers_of_the_fusion(classifier):
+    X, y, groups = make_rows(3)
+    recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)
+    recipe = with_few_trees(recipe.set_params(features="passthrough"))
+    result = evaluate(recipe, X, y, groups=groups, cv=2)
+    assert result.scores["roc_auc"].min() > 0.9
+
+
+@pytest.mark.parametrize("selection", ["anova", "mutual_info", "pca", None])
+def test_selections_of_the_fusion(selection):
+    X, y, _ = make_rows(3, 60)
+    recipe = make_recipe("fusion", backbone=None, selection=selection, n_features=8)
+    recipe = recipe.set_params(features="passthrough", classifier__cv=2).fit(X, y)
+    fitted = recipe["classifier"].calibrated_classifiers_[0].estimator
+    assert fitted["classifier"].n_features_in_ == (30 if selection is None else 8)
+    again = clone(recipe).fit(X, y)
+    assert_array_equal(again.predict_proba(X), recipe.predict_proba(X))
+
+
+def test_a_search_over_a_recipe(ultrasound, tmp_path):
+    recipe = tiny_recipe("fusion", memory=tmp_path / "features.sqlite")
+    grid = {
+        "features__transformer__features__lbp__radius": [1, 2],
+        "classifier__estimator__select__k": [5, 20],
+    }
+    search = GridSearchCV(recipe, grid, cv=StratifiedGroupKFold(2), error_score="raise")
+    search.fit(ultrasound.images, ultrasound.target, groups=ultrasound.groups)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.predict_proba(ultrasound.images[:2]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_part_from_images_to_rows(name):
+    part = recipe_features(tiny_recipe(name))
+    steps = part.named_steps if isinstance(part, Pipeline) else {"features": part}
+    assert isinstance(list(steps.values())[-1], FeatureBus)
+    assert not any(hasattr(step, "fit_resample") for step in steps.values())
+    assert list(steps)[:-1] == (["breast", "muscle", "resize"] if name == "mammogram_svm" else [])
+
+
+def test_a_pipeline_without_a_bus_has_no_such_part():
+    with pytest.raises(ValueError, match="recipe is Pipeline, expected a pipeline with a Feature"):
+        recipe_features(fused_features())

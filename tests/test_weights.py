@@ -238,7 +238,14 @@ def content(folder):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base.weights.h5",
+        pytest.param("base.keras", marks=pytest.mark.slow),
+        pytest.param("base.h5", marks=pytest.mark.slow),
+    ],
+)
 def test_fetch_from_a_file(saved, tmp_path, name):
     source = saved[0] / name
     path = fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=source)
@@ -253,6 +260,7 @@ def test_fetch_from_a_file(saved, tmp_path, name):
     assert len(content(tmp_path / "out")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_fetch_again(saved, tmp_path, monkeypatch):
     fetch = partial(fetch_weights, "mobilenet_v2", tmp_path, options=NARROW)
@@ -271,6 +279,7 @@ def test_fetch_again(saved, tmp_path, monkeypatch):
     assert list_weights(tmp_path)["state"].tolist() == ["verified"]
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_a_bundle_of_several_networks(saved, bundle):
     """Files of one name do not meet, and one file may serve two sizes."""
@@ -380,6 +389,7 @@ def test_fetch_checks_the_size(tmp_path, size):
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
 @pytest.mark.parametrize(
@@ -419,6 +429,7 @@ def test_real_weights(tmp_path):
     np.testing.assert_allclose(row[:8], reference["pooled_first_8"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_deep_features_of_a_bundle(saved, tmp_path, monkeypatch):
     source = str(saved[0] / "base.weights.h5")
@@ -467,7 +478,7 @@ def malicious(trace, tmp_path):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["evil.keras", "evil.h5"])
+@pytest.mark.parametrize("name", ["evil.keras", pytest.param("evil.h5", marks=pytest.mark.slow)])
 def test_code_in_a_file_does_not_run(malicious, saved, trace, tmp_path, name):
     import keras
 

@@ -18,7 +18,7 @@ from featbus.bus._run import fill
 from featbus.bus._store import FeatureStore
 from featbus.bus._walk import package
 from featbus.images import ImageError, at_index, stack_images
-from featbus.parameters import HasMethods, Interval, InvalidParameterError, StrOptions
+from featbus.parameters import N_JOBS, HasMethods, Interval, InvalidParameterError, StrOptions
 from featbus.steps import check_all_parameters, learns, steps_of, unwrap
 
 
@@ -29,6 +29,10 @@ def _inner_has_names(bus):
 def _inner_finds_regions(bus):
     inner = unwrap(bus.transformer)
     return isinstance(inner, ImageTransformer) and hasattr(inner, "predict")
+
+
+class ImageWarning(UserWarning):
+    """Some images have no row; `FeatureBus.errors_` says which, and why."""
 
 
 def _check_stateless(fitted):
@@ -125,7 +129,7 @@ class FeatureBus(ImageEstimator):
         "transformer": [HasMethods("transform")],
         "memory": [str, os.PathLike, FeatureStore, None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
         "on_error": [StrOptions({"raise", "nan"})],
         "verbose": ["boolean"],
     }
@@ -359,6 +363,7 @@ class FeatureBus(ImageEstimator):
             warnings.warn(
                 f"{len(errors)} of {n_images} images gave no row but NaN; {where}. The first: "
                 f"{errors[0]}",
+                ImageWarning,
                 stacklevel=3,
             )
 

@@ -1,8 +1,7 @@
-"""Shared by the loaders: folders, descriptions, masks and groups of images."""
+"""Shared by the loaders: folders, descriptions and masks of images."""
 
 import os
 import re
-import warnings
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from featbus.groups import link
+from featbus.datasets._files import quote
 
 PATH = [str, os.PathLike]
 CONSTRAINTS = {"root": PATH, "masks": [*PATH, None], "groups": [*PATH, pd.DataFrame, None]}
@@ -36,17 +35,6 @@ def object_array(items):
     return np.fromiter(items, dtype=object, count=len(items))
 
 
-def quote(names, limit=5):
-    """Format names for a message: all of them, or the first few and the number of the others."""
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def is_visible(path):
-    """Tell whether a file is not one that an operating system hides."""
-    return not path.name.startswith(".")
-
-
 def split_masks(paths, suffix):
     """Separate masks, such as ``a_mask.png`` and ``a_mask_1.png``, from images, such as ``a.png``.
 
@@ -65,6 +53,7 @@ def pair_masks(images, masks):
     `masks` is a dict from each mask to the path of its image without the extension.
     """
     files_of = {image.with_suffix(""): [] for image in images}
+    _refuse_shared(images, {*masks.values()})
     lost = [mask for mask, image in masks.items() if image not in files_of]
     if lost:
         raise ValueError(
@@ -74,6 +63,18 @@ def pair_masks(images, masks):
     for mask, image in masks.items():
         files_of[image].append(str(mask))
     return object_array([tuple(files_of[image.with_suffix("")]) or None for image in images])
+
+
+def _refuse_shared(images, masked):
+    """Raise if two images would have one mask: ``a.png``, ``a.jpg`` and ``a_mask.png``."""
+    first = {}
+    for image in images:
+        other = first.setdefault(image.with_suffix(""), image)
+        if other is not image and image.with_suffix("") in masked:
+            raise ValueError(
+                f"Found one mask for {quote([other, image])}, expected a mask of each: masks are "
+                "found by the name without the extension. Rename an image and its mask."
+            )
 
 
 def as_bunch(paths, masks, frame, class_names, *, target="class", **fields):
@@ -87,82 +88,3 @@ def as_bunch(paths, masks, frame, class_names, *, target="class", **fields):
         frame=frame,
         **fields,
     )
-
-
-def add_groups(frame, groups, warning):
-    """Add the column ``group`` and the columns of a table of groups to `frame`.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        One row per image, with its name in the column ``file``.
-    groups : None, path or DataFrame
-        A table with the columns ``file`` and ``group``, and optionally ``similar_groups``: names of
-        other groups in the table, separated by semicolons. None makes every image its own group.
-    warning : str
-        The warning if `groups` is None.
-
-    Returns
-    -------
-    DataFrame
-        `frame` with ``group`` (int; similar groups are merged), ``listed_group`` (as in the table)
-        and the other columns of the table. Columns of `frame` are not replaced.
-    """
-    if groups is None:
-        warnings.warn(warning, UserWarning, stacklevel=3)
-        return frame.assign(group=np.arange(len(frame)))
-    table = _read_table(groups)
-    absent = frame.loc[~frame["file"].isin(table["file"]), "file"].tolist()
-    if absent:
-        raise ValueError(
-            f"The table of groups has no row for {quote(absent)}, expected one for every image, "
-            "with its name in the column 'file'. Add the missing rows; an image without known "
-            "relatives gets a group of its own."
-        )
-    table = table.assign(listed_group=table["group"], group=_merge_similar(table))
-    news = [column for column in table if column not in frame]
-    return frame.merge(table[["file", *news]], on="file", how="left")
-
-
-def _read_table(groups):
-    table = groups if isinstance(groups, pd.DataFrame) else pd.read_csv(groups)
-    missing = [column for column in ("file", "group") if column not in table]
-    if missing:
-        raise ValueError(
-            f"The table of groups has the columns {list(table.columns)}, expected 'file' and "
-            f"'group' among them. Rename or add {quote(missing)}."
-        )
-    for problem, rows in (
-        ("several rows", table["file"].duplicated()),
-        ("no group", table["group"].isna()),
-    ):
-        if rows.any():
-            raise ValueError(
-                f"The table of groups has {problem} for {quote(table.loc[rows, 'file'].tolist())}, "
-                "expected one row and one group per image."
-            )
-    return table.reset_index(drop=True)
-
-
-def _merge_similar(table):
-    """Return the group of each row as an int, the same for similar groups."""
-    codes, names = pd.factorize(_as_text(table["group"]))
-    if "similar_groups" not in table:
-        return codes
-    similar = _as_text(table["similar_groups"]).fillna("").str.split(";").explode().str.strip()
-    similar = similar[similar != ""]
-    others = pd.Index(names).get_indexer(similar)
-    if (others < 0).any():
-        unknown = similar[others < 0].unique().tolist()
-        raise ValueError(
-            f"'similar_groups' names {quote(unknown)}, expected names from the column 'group'. "
-            "Separate several names by ';', and keep the rows of all groups: images that are not "
-            "on disk may have rows."
-        )
-    first = np.unique(codes, return_index=True)[1]
-    return link(codes, similar.index, first[others])
-
-
-def _as_text(values):
-    """Return names as text: pandas reads whole numbers as 322.0 if a column has gaps."""
-    return values.convert_dtypes().astype("string")

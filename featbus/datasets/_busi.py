@@ -5,11 +5,14 @@ import re
 import pandas as pd
 
 from featbus.datasets import _base
+from featbus.datasets._files import is_visible, list_images, quote, warn_left_out
+from featbus.datasets._groups import add_groups
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import check_parameters
 
 __all__ = ["load_busi"]
 
+TOP = "Dataset_BUSI_with_GT"
 _CLASSES = ["benign", "malignant", "normal"]
 _NO_GROUPS = (
     "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None every image "
@@ -24,17 +27,19 @@ def load_busi(root, *, groups=None):
 
     Reads the original release as it is on disk: the folders ``benign``, ``malignant`` and
     ``normal`` with ``benign (1).png``, ``benign (1)_mask.png``, ``benign (4)_mask_1.png``, ... A
-    subset of the images is fine. No pixels are read, except to find near-duplicates.
+    subset of the images or of the folders is fine. No pixels are read, except to find
+    near-duplicates.
 
     Parameters
     ----------
     root : path-like
-        The folder that contains the three class folders, or ``Dataset_BUSI_with_GT``.
+        The folder that contains the class folders, or ``Dataset_BUSI_with_GT``.
     groups : path-like, DataFrame or "near-duplicates", default=None
         Which images belong together: a CSV file or table with the columns ``file`` (such as
-        ``benign (1).png``) and ``group``. A column ``similar_groups`` may name other groups,
-        separated by semicolons, that show the same lesion; groups that are linked directly or
-        through others are merged. Rows of images that are not on disk are ignored.
+        ``benign (1).png``, or a path) and ``group``, see `load_image_folder`. A column
+        ``similar_groups`` may name other groups, separated by semicolons, that show the same
+        lesion; groups that are linked directly or through others are merged. Rows of images that
+        are not on disk are ignored.
         "near-duplicates" reads all images and groups them with `find_near_duplicates`, which finds
         most of the published groups, but not different views of one lesion. None makes every image
         its own group, with a warning.
@@ -47,9 +52,9 @@ def load_busi(root, *, groups=None):
         images : ndarray of shape (n_images,), dtype object
             The paths of the images, as `str`.
         target : ndarray of int of shape (n_images,)
-            0 benign, 1 malignant, 2 normal.
+            The class, an index into `target_names`.
         target_names : list of str
-            ``["benign", "malignant", "normal"]``.
+            ``["benign", "malignant", "normal"]``, or those of them whose folders are there.
         groups : ndarray of int of shape (n_images,)
             Images with the same number must be on the same side of every split.
         masks : ndarray of shape (n_images,), dtype object
@@ -63,15 +68,15 @@ def load_busi(root, *, groups=None):
     Raises
     ------
     FileNotFoundError
-        If a folder is missing.
+        If there is no class folder.
     ValueError
-        If a class folder has no images, an image has no mask, a mask has no image, a PNG file has
-        an unexpected name, or the table of groups lacks an image.
+        If a class folder has no images, or another folder has some; if an image has no mask, a mask
+        has no image, an image has an unexpected name, or the table of groups lacks an image.
 
     Warns
     -----
     UserWarning
-        If `groups` is None.
+        If `groups` is None, or files are left out.
 
     See Also
     --------
@@ -93,14 +98,15 @@ def load_busi(root, *, groups=None):
     {'benign': 437, 'malignant': 210, 'normal': 133}
     """
     check_parameters(_base.CONSTRAINTS, locals())
-    root = _base.release_folder(root, "Dataset_BUSI_with_GT")
-    paths = [path for kind in _CLASSES for path in _files_of(root, kind)]
+    root = _base.release_folder(root, TOP)
+    classes = _classes_in(root)
+    paths = [path for kind in classes for path in _files_of(root, kind)]
     paths, mask_files = _base.split_masks(paths, "_mask")
     masks = _base.pair_masks(paths, mask_files)
     bare = [path.name for path, files in zip(paths, masks) if files is None]
     if bare:
         raise ValueError(
-            f"Found no mask for {_base.quote(bare)} in {str(root)!r}, expected one or more for "
+            f"Found no mask for {quote(bare)} in {str(root)!r}, expected one or more for "
             "each image. Unpack the release again, or remove these images."
         )
     frame = pd.DataFrame(
@@ -113,25 +119,45 @@ def load_busi(root, *, groups=None):
     )
     if isinstance(groups, str) and groups == "near-duplicates":
         groups = frame[["file"]].assign(group=find_near_duplicates(paths))
-    frame = _base.add_groups(frame, groups, _NO_GROUPS)
-    return _base.as_bunch(paths, masks, frame, _CLASSES, DESCR=_base.read_descr("busi.rst"))
+    frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
+    return _base.as_bunch(paths, masks, frame, classes, DESCR=_base.read_descr("busi.rst"))
+
+
+def _classes_in(root):
+    """Return the classes whose folders are there."""
+    classes = [kind for kind in _CLASSES if (root / kind).is_dir()]
+    if not classes:
+        raise FileNotFoundError(
+            f"Found none of the folders {quote(_CLASSES)} in {str(root)!r}, expected the layout of "
+            "the release: each with its images and masks."
+        )
+    others = other_folders(root)
+    if others:
+        raise ValueError(
+            f"Found images in {quote(others)} in {str(root)!r}, expected the folders of the "
+            f"release only, {quote(_CLASSES)}. Move them elsewhere, or load all folders as "
+            "classes: load_image_folder(root, masks='_mask')."
+        )
+    return classes
+
+
+def other_folders(root):
+    """Return the names of folders with images that are not in the release."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and is_visible(path))
+    return [path.name for path in folders if path.name not in _CLASSES and list_images(path)[0]]
 
 
 def _files_of(root, kind):
     """Return the images and masks of a class, sorted by number."""
     folder = root / kind
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"Found no folder {kind!r} in {str(root)!r}, expected the layout of the release: the "
-            f"folders {_base.quote(_CLASSES)}, each with its images and masks."
-        )
-    paths = filter(_base.is_visible, sorted(folder.iterdir()))
-    paths = [path for path in paths if path.suffix.lower() == ".png"]
+    paths, others = list_images(folder)
+    warn_left_out(others, root)
     pattern = re.compile(rf"{kind} \(\d+\)(_mask(_\d+)?)?\.png", re.IGNORECASE)
-    wrong = [path.name for path in paths if not pattern.fullmatch(path.name)]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    wrong = [name for name in names if not pattern.fullmatch(name)]
     if wrong or not paths:
         raise ValueError(
-            f"Found {_base.quote(wrong) or 'no images'} in {str(folder)!r}, expected names like "
+            f"Found {quote(wrong) or 'no images'} in {str(folder)!r}, expected names like "
             f"'{kind} (1).png' and '{kind} (1)_mask.png'. Move other files elsewhere."
         )
     return sorted(paths, key=_number)

@@ -1,24 +1,29 @@
 """The loader that a folder calls for."""
 
+import re
 from pathlib import Path
 
 from sklearn.utils import Bunch
 
-from featbus.datasets._busi import load_busi
-from featbus.datasets._folder import load_image_folder
+from featbus.datasets._busi import TOP, load_busi, other_folders
+from featbus.datasets._files import as_unicode, is_image, is_visible
+from featbus.datasets._folder import SPLITS, load_image_folder
 from featbus.datasets._mini_mias import load_mini_mias
 from featbus.parameters import InvalidParameterError
 
 __all__ = ["load_dataset"]
 
 
-def load_dataset(root, *, groups=None):
+def load_dataset(root, *, masks=None, groups=None):
     """Load the data set in a folder with the loader that its contents call for.
 
     Parameters
     ----------
     root : path-like
         Folder of BUSI, of mini-MIAS, or with one folder per class.
+    masks : path-like, default=None
+        Where the masks are, see `load_image_folder`. BUSI has masks of its own, ``"_mask"``, which
+        are loaded in any case; mini-MIAS has none.
     groups : path-like, DataFrame, callable or "near-duplicates", default=None
         Which images belong together, see `load_busi` and `load_image_folder`. mini-MIAS has groups
         of its own.
@@ -26,14 +31,16 @@ def load_dataset(root, *, groups=None):
     Returns
     -------
     Bunch
-        The result of the loader, and the ``name`` of the data set.
+        The result of the loader, the ``name`` of the data set, and ``has_groups``, whether it is
+        known which images belong together; otherwise each image is its own group.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If the data set cannot be read, or `groups` is given for mini-MIAS.
+        If the data set cannot be read; if `groups` or `masks` is given for mini-MIAS, or other
+        masks than its own for BUSI.
 
     See Also
     --------
@@ -48,16 +55,73 @@ def load_dataset(root, *, groups=None):
     >>> data.name  # doctest: +SKIP
     'mini-MIAS'
     """
+    layout, has_groups = detect_layout(root), groups is not None
+    if layout == "mini-MIAS":
+        _refuse(groups, "groups", "mini-MIAS comes with groups, the women")
+        _refuse(masks, "masks", "mini-MIAS has no masks")
+        return Bunch(name=layout, has_groups=True, **load_mini_mias(root))
+    if layout == "BUSI":
+        if masks != "_mask":
+            _refuse(masks, "masks", "BUSI comes with masks")
+        return Bunch(name=layout, has_groups=has_groups, **load_busi(root, groups=groups))
+    data = load_image_folder(root, masks=masks, groups=groups)
+    return Bunch(name=as_unicode(Path(root).resolve().name), has_groups=has_groups, **data)
+
+
+def detect_layout(root):
+    """Tell what a folder is: a release, folders of classes, or images of unknown class.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder.
+
+    Returns
+    -------
+    {"BUSI", "mini-MIAS", "class folders", "images"}
+        "BUSI" also without some of its folders, but not with others beside them. "class folders" if
+        there are folders and no images beside them; folders called ``train`` or ``test`` are no
+        classes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+
+    See Also
+    --------
+    load_dataset : Load a folder with classes.
+    load_images : Load any images.
+
+    Examples
+    --------
+    >>> from featbus.datasets import detect_layout
+    >>> detect_layout("all-mias")  # doctest: +SKIP
+    'mini-MIAS'
+    """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
-    names = {path.name.lower() for path in root.iterdir()}
-    if names & {"info.txt", "all-mias"}:
-        if groups is not None:
-            raise InvalidParameterError(
-                f"groups is {str(groups)!r}, expected None: mini-MIAS comes with groups, the women."
-            )
-        return Bunch(name="mini-MIAS", **load_mini_mias(root))
-    if "dataset_busi_with_gt" in names or any(root.glob("benign/benign (*)_mask*")):
-        return Bunch(name="BUSI", **load_busi(root, groups=groups))
-    return Bunch(name=root.resolve().name, **load_image_folder(root, groups=groups))
+    if any(map(_is_mini_mias, (root, root / "all-mias"))):
+        return "mini-MIAS"
+    if (root / TOP).is_dir() or _is_busi(root):
+        return "BUSI"
+    files = list(filter(is_visible, root.iterdir()))
+    folders = {path.name.lower() for path in files if path.is_dir()}
+    has_classes = folders and not folders & SPLITS and not any(map(is_image, files))
+    return "class folders" if has_classes else "images"
+
+
+def _is_mini_mias(folder):
+    """Tell whether a folder has the images of the release and their table."""
+    names = {path.name.lower() for path in folder.iterdir()} if folder.is_dir() else set()
+    return "info.txt" in names and any(re.fullmatch(r"mdb\d+\.pgm", name) for name in names)
+
+
+def _is_busi(root):
+    return any(root.glob("benign/benign (*)_mask*")) and not other_folders(root)
+
+
+def _refuse(value, name, reason):
+    if value is not None:
+        raise InvalidParameterError(f"{name} is {str(value)!r}, expected None: {reason}.")

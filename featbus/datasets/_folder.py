@@ -5,11 +5,21 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from featbus.datasets import _base
+from featbus.datasets._files import (
+    as_unicode,
+    is_image,
+    is_visible,
+    list_images,
+    quote,
+    say_no_images,
+    warn_left_out,
+)
+from featbus.datasets._groups import add_groups
 from featbus.parameters import check_parameters
 
 __all__ = ["load_image_folder"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm"}
+SPLITS = {"train", "training", "test", "testing"}  # folders of these names are no classes
 _LAYOUT = "expected one folder per class: root/benign/a.png, root/malignant/b.png, ..."
 _NO_GROUPS = (
     "groups=None makes every image its own group. If a patient has several images, scores from any "
@@ -21,8 +31,9 @@ _NO_GROUPS = (
 def load_image_folder(root, *, masks=None, groups=None):
     """Load images from one folder per class.
 
-    No pixels are read. Hidden files, and files that are not PNG, JPEG, TIFF, BMP, PGM or DICOM
-    according to their extension, are ignored.
+    No pixels are read. Links are followed. Hidden files are ignored; files that are not PNG, JPEG,
+    TIFF, BMP, PGM or DICOM according to their extension are left out, with a warning that names
+    them.
 
     Parameters
     ----------
@@ -37,9 +48,10 @@ def load_image_folder(root, *, masks=None, groups=None):
     groups : callable, path-like or DataFrame, default=None
         Which images belong together, usually those of one patient. A callable gets the path of an
         image relative to `root` (a `pathlib.PurePosixPath`) and returns something hashable. A CSV
-        file or table has the columns ``file`` (that path as text) and ``group``; a column
-        ``similar_groups`` may name other groups, separated by semicolons, to merge with this one.
-        None makes every image its own group, with a warning.
+        file (UTF-8; commas, semicolons or tabs) or table has the columns ``file`` (that path as
+        text, an absolute path, or the name of the file if no other image has it) and ``group``; a
+        column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
+        one. None makes every image its own group, with a warning.
 
     Returns
     -------
@@ -68,14 +80,15 @@ def load_image_folder(root, *, masks=None, groups=None):
     FileNotFoundError
         If a folder does not exist.
     ValueError
-        If there are no class folders, images next to them, or a class folder without images; if a
+        If there are no class folders, images next to them, a class folder without images, or
+        folders called ``train`` and ``test`` in the place of classes; if a
         mask has no image, no masks are found, or masks are found next to their images although
         `masks` is not their suffix; if an image has no group.
 
     Warns
     -----
     UserWarning
-        If `groups` is None.
+        If `groups` is None, or files are left out.
 
     See Also
     --------
@@ -106,12 +119,13 @@ def load_image_folder(root, *, masks=None, groups=None):
     )
     root = Path(root)
     classes = _class_folders(root, masks)
-    paths = [path for folder in classes for path in _images_in(folder)]
-    paths, found = _find_masks(paths, masks, root)
-    files = [path.relative_to(root) for path in paths]
+    listed = [_list_class(folder) for folder in classes]
+    warn_left_out([path for _, others in listed for path in others], root)
+    paths, found = _find_masks([path for images, _ in listed for path in images], masks, root)
+    files = [PurePosixPath(as_unicode(path.relative_to(root).as_posix())) for path in paths]
     frame = pd.DataFrame(
         {
-            "file": [file.as_posix() for file in files],
+            "file": [str(file) for file in files],
             "class": [file.parts[0] for file in files],
             "masks": [len(names or ()) for names in found],
         }
@@ -119,8 +133,8 @@ def load_image_folder(root, *, masks=None, groups=None):
     if callable(groups):
         names = _base.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    frame = _base.add_groups(frame, groups, _NO_GROUPS)
-    target_names = [folder.name for folder in classes]
+    frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
+    target_names = [as_unicode(folder.name) for folder in classes]
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
@@ -131,10 +145,10 @@ def _class_folders(root, masks):
     """Return the folders in `root`, without that of the masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}; {_LAYOUT}")
-    loose = [path.name for path in sorted(root.iterdir()) if _is_image(path, root)]
+    loose = [path.name for path in sorted(root.iterdir()) if is_image(path)]
     if loose:
-        raise ValueError(f"Found {_base.quote(loose)} directly in {str(root)!r}; {_LAYOUT}")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and _base.is_visible(path))
+        raise ValueError(f"Found {quote(loose)} directly in {str(root)!r}; {_LAYOUT}")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and is_visible(path))
     if masks is not None:
         folder, inside = Path(masks).resolve(), root.resolve()
         if folder == inside or (inside in folder.parents and folder.parent != inside):
@@ -145,58 +159,68 @@ def _class_folders(root, masks):
         folders = [path for path in folders if path.resolve() != folder]
     if not folders:
         raise ValueError(f"Found no folders in {str(root)!r}; {_LAYOUT}")
+    splits = [folder.name for folder in folders if folder.name.lower() in SPLITS]
+    if splits:
+        raise ValueError(
+            f"Found the folders {quote(splits)} in {str(root)!r}; {_LAYOUT} Name one of these "
+            "folders as root, or merge their class folders: cross-validation splits the images "
+            "itself."
+        )
     return folders
 
 
-def _images_in(folder):
-    paths = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
-    if not paths:
-        raise ValueError(
-            f"Found no images in {str(folder)!r}, expected files ending in "
-            f"{', '.join(sorted(_SUFFIXES))}. Remove the folder if it is not a class."
-        )
-    return paths
-
-
-def _is_image(path, folder):
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden and path.is_file()
+def _list_class(folder):
+    """Return the images and the other files of a class."""
+    images, others = list_images(folder)
+    if not images:
+        raise ValueError(f"{say_no_images(folder, others)} Remove the folder if it is not a class.")
+    return images, others
 
 
 def _find_masks(paths, masks, root):
     """Return the images among `paths`, and the mask files of each."""
-    if isinstance(masks, str) and masks.startswith(("_", "-")):
+    if is_suffix(masks):
         images, found = _base.split_masks(paths, masks)
-        _refuse_masks(images, masks)
+        refuse_masks(images, masks)
     else:
-        _refuse_masks(paths, "_mask")
-        images, found = paths, {} if masks is None else _mirrored(Path(masks), root)
+        refuse_masks(paths, "_mask")
+        images, found = paths, {} if masks is None else mirrored(Path(masks), root)
+    check_found(found, masks)
+    return images, _base.pair_masks(images, found)
+
+
+def check_found(found, masks):
+    """Raise if there are no masks, although they were asked for."""
     if masks is not None and not found:
         raise ValueError(
             f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
             "images, such as '_mask', or a folder that mirrors the images."
         )
-    return images, _base.pair_masks(images, found)
 
 
-def _refuse_masks(paths, suffix):
+def is_suffix(masks):
+    """Tell whether masks are next to their images, rather than in a folder of their own."""
+    return isinstance(masks, str) and masks.startswith(("_", "-"))
+
+
+def refuse_masks(paths, suffix):
     """Raise if masks among the images would count as images, such as ``a_mask_left.png``."""
     stems = {path.with_suffix("") for path in paths}
     starts = [(path, path.stem.lower().rfind(suffix.lower())) for path in paths]
-    masks = [path for path, start in starts if path.with_name(path.stem[:start] or "?") in stems]
+    masks = [path for path, at in starts if at > 0 and path.with_name(path.stem[:at]) in stems]
     if masks:
         raise ValueError(
-            f"Found masks next to their images: {_base.quote(masks)}; expected images only. Pass "
-            "masks='_mask' for masks named a_mask.png or a_mask_1.png, or move the masks to a "
-            "folder outside the classes."
+            f"Found masks next to their images: {quote(masks)}; expected images only. Pass "
+            "masks='_mask' (--masks _mask) for masks named a_mask.png or a_mask_1.png, or move the "
+            "masks to a folder outside the classes."
         )
 
 
-def _mirrored(folder, root):
+def mirrored(folder, root):
     """Return the masks in a folder, and of each the path of its image without the extension."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"Found no folder {str(folder)!r}, expected the folder of the masks."
         )
-    masks = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
+    masks, _ = list_images(folder)
     return {mask: root / mask.relative_to(folder).with_suffix("") for mask in masks}

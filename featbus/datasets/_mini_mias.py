@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
+from featbus.datasets._files import is_visible, quote
 from featbus.parameters import StrOptions, check_parameters
 
 __all__ = ["load_mini_mias"]
@@ -121,7 +122,7 @@ def load_mini_mias(root, *, target="abnormality"):
 
 
 def _image_paths(folder):
-    visible = filter(_base.is_visible, folder.iterdir())
+    visible = filter(is_visible, folder.iterdir())
     paths = [path for path in visible if path.suffix.lower() == ".pgm"]
     if not paths:
         raise FileNotFoundError(
@@ -160,7 +161,7 @@ def _image_rows(paths, table):
     unknown = images.loc[~images["name"].isin(table["name"]), "file"].tolist()
     if unknown:
         raise ValueError(
-            f"Info.txt has no row for {_base.quote(unknown)}, expected every .pgm file to be an "
+            f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an "
             "image of the release. Move other files elsewhere."
         )
     rows = images.merge(table, on="name", how="left")
@@ -199,7 +200,7 @@ def _warn_of_variant(frame):
     names = frame.loc[retyped & (frame["class"] == "NORM"), "file"].tolist()
     if names:
         warnings.warn(
-            f"Info.txt lists {_base.quote(names)} as NORM, the release of 1995 as CALC B. This is "
+            f"Info.txt lists {quote(names)} as NORM, the release of 1995 as CALC B. This is "
             "a variant of the table that is found on the web; its labels are used. Replace it with "
             "the original to compare with work that used the original.",
             UserWarning,

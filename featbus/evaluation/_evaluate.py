@@ -20,7 +20,7 @@ from featbus.bus import FeatureStore
 from featbus.evaluation._evaluation import Evaluation, fold_metrics
 from featbus.evaluation._extraction import extract
 from featbus.evaluation._metrics import METRICS
-from featbus.evaluation._splits import (
+from featbus.evaluation.splits import (
     check_classes,
     check_overlap,
     keep_groups_together,
@@ -28,7 +28,7 @@ from featbus.evaluation._splits import (
     repeat_splits,
 )
 from featbus.groups import check_groups, check_target
-from featbus.parameters import Interval, InvalidParameterError, check_parameters
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
@@ -45,7 +45,7 @@ _CONSTRAINTS = {
     "pos_label": [str, Real, np.bool_, None],
     "random_state": ["random_state"],
     "memory": [str, os.PathLike, FeatureStore, None],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
 

@@ -65,7 +65,8 @@ def _run(engine, batch, batch_size):
     return rows
 
 
-def _as_tuple(value):
+def as_tuple(value):
+    """Return a tuple: a str stands for a tuple of one."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -103,14 +104,14 @@ class NetworkFeatures(FeatureExtractor):
 
     def _check_parameters(self):
         super()._check_parameters()
-        pooling = _as_tuple(self.pooling)
+        pooling = as_tuple(self.pooling)
         if len(set(pooling)) < len(pooling):
             raise InvalidParameterError(
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
         source = self._source()
         check_engine(self.engine, source)
-        for layer in _as_tuple(self.layers):
+        for layer in as_tuple(self.layers):
             source.label(layer)
 
     def _source(self):
@@ -125,7 +126,7 @@ class NetworkFeatures(FeatureExtractor):
         )
 
     def _network(self):
-        return Network(self._source(), _as_tuple(self.layers), _as_tuple(self.pooling), self.engine)
+        return Network(self._source(), as_tuple(self.layers), as_tuple(self.pooling), self.engine)
 
     def _iter_prepared(self, batch):
         size = self._network().source.input_size

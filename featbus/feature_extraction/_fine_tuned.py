@@ -12,11 +12,18 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import Augmentation, augment
-from featbus.feature_extraction._deep import NetworkFeatures
+from featbus.feature_extraction._auxiliary import AuxiliarySource
+from featbus.feature_extraction._deep import NetworkFeatures, as_tuple
 from featbus.groups import check_groups, check_target, validation_split
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
 from featbus.networks import STAGES, KerasSource, build_models, preprocess, region_weights
-from featbus.parameters import Interval, InvalidParameterError, Options, StrOptions
+from featbus.parameters import (
+    POSITIVE_INTEGER,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+)
 
 
 def _as_stored(image, size):
@@ -55,14 +62,18 @@ class _TunedSource(KerasSource):
         return self._source.label(layer)
 
     def build(self):
-        base = self._source.build()
-        for variable in base.variables:
-            if variable.path in self._weights:
-                variable.assign(self._weights[variable.path])
-        return base
+        return self._source.build()
 
     def find_taps(self, base):
-        return self._source.find_taps(base)
+        """Return the feature maps, and assign the weights: auxiliary stages come only now."""
+        import keras
+
+        taps = self._source.find_taps(base)
+        whole = keras.Model(base.input, [*base.outputs, *taps.values()])
+        for variable in whole.variables:
+            if variable.path in self._weights:
+                variable.assign(self._weights[variable.path])
+        return taps
 
 
 def _digest(weights):
@@ -206,7 +217,8 @@ class FineTunedFeatures(NetworkFeatures):
     Parameters
     ----------
     backbone : str, path or keras.Model, default="mobilenet_v2"
-        The network, see `DeepFeatures`.
+        The network, see `DeepFeatures`; or "small_cnn": five convolutions of stride 2, without
+        pretrained weights, for ``weights=None`` and ``unfreeze="all"``.
     layers : str or sequence of str, default="top"
         Where features are taken, see `DeepFeatures`. Layers after the last of them are not
         trained.
@@ -223,6 +235,11 @@ class FineTunedFeatures(NetworkFeatures):
     unfreeze : {"top", "C1", "C2", "C3", "C4", "C5", "all"} or None, default="C5"
         Layers to train: those after the previous stage. "top" is "C5"; "all" is the whole network.
         VGG's "C5" has no weights, use "C4". None: no layer; the rows are those of `DeepFeatures`.
+    auxiliary : int or None, default=None
+        Number of channels of a light stage after each of `layers`, as in SSDLite [4]_: a depthwise
+        convolution of 3 x 3 cells and a pointwise one, both followed by ReLU6. The stages are
+        trained from random weights, and their maps are pooled instead of the network's. `layers`
+        must be "top" or stages, and `unfreeze` not None. None: no such stages.
     epochs : int, default=20
         Maximum number of epochs.
     patience : int, default=5
@@ -265,6 +282,8 @@ class FineTunedFeatures(NetworkFeatures):
         The trained weights, by the path of the Keras variable.
     validation_indices_ : ndarray of int
         Positions of the validation images.
+    base_digest_ : str or None
+        SHA-256 digest of the weights before training; None if they came from no file.
 
     See Also
     --------
@@ -306,6 +325,8 @@ class FineTunedFeatures(NetworkFeatures):
        out-of-distribution. ICLR 2022, arXiv:2202.10054.
     .. [3] Chollet F. Transfer learning and fine-tuning. Keras developer guides,
        https://keras.io/guides/transfer_learning/.
+    .. [4] Sandler M et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018,
+       doi:10.1109/CVPR.2018.00474.
 
     Examples
     --------
@@ -329,6 +350,7 @@ class FineTunedFeatures(NetworkFeatures):
 
     _parameter_constraints = {
         "unfreeze": [StrOptions({"top", "all", *STAGES}), None],
+        "auxiliary": [POSITIVE_INTEGER, None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "validation_share": [Interval(Real, 0, 0.5, closed="both")],
@@ -351,6 +373,7 @@ class FineTunedFeatures(NetworkFeatures):
         backbone_options=None,
         preprocessing=None,
         unfreeze="C5",
+        auxiliary=None,
         epochs=20,
         patience=5,
         validation_share=0.2,
@@ -370,6 +393,7 @@ class FineTunedFeatures(NetworkFeatures):
         self.backbone_options = backbone_options
         self.preprocessing = preprocessing
         self.unfreeze = unfreeze
+        self.auxiliary = auxiliary
         self.epochs = epochs
         self.patience = patience
         self.validation_share = validation_share
@@ -415,8 +439,8 @@ class FineTunedFeatures(NetworkFeatures):
         _, self.classes_, y = check_target(y)
         groups = check_groups(groups)
         check_consistent_length(batch, y, groups)
-        network = super()._network()
-        self._base_digest_ = network.source.digest
+        network = self._base_network()
+        self.base_digest_ = network.source.digest
         self.n_epochs_ = self.best_epoch_ = 0
         self.history_ = {"loss": [], "val_loss": [], "val_accuracy": []}
         self.weights_, self.validation_indices_ = {}, np.arange(0)
@@ -472,15 +496,24 @@ class FineTunedFeatures(NetworkFeatures):
             with at_index(index):
                 yield _as_stored(image, size)
 
+    def _base_network(self):
+        """Return the network as it is before training."""
+        network = super()._network()
+        if self.auxiliary is None:
+            return network
+        stages = network.source, network.layers, self.auxiliary, self.random_state
+        source = AuxiliarySource(*stages)
+        return replace(network, source=source, layers=source.outputs)
+
     def _network(self):
         """Return the network with its trained weights."""
         check_is_fitted(self)
-        network = super()._network()
+        network = self._base_network()
         source = network.source
-        if source.digest != self._base_digest_:
+        if source.digest != self.base_digest_:
             raise InvalidParameterError(
                 f"The weights that {source} started from are others than in fit: digest "
-                f"{source.digest}, expected {self._base_digest_}. Bring them back, or fit again."
+                f"{source.digest}, expected {self.base_digest_}. Bring them back, or fit again."
             )
         tuned = _TunedSource(source, self.weights_, self._learned_digest_)
         return replace(network, source=tuned)
@@ -493,6 +526,21 @@ class FineTunedFeatures(NetworkFeatures):
             raise InvalidParameterError(
                 f"augmentation has dihedral=True, and the network's input is {size} pixels: "
                 "expected a square one, because quarter turns swap height and width."
+            )
+        if self.auxiliary is not None:
+            self._check_auxiliary()
+
+    def _check_auxiliary(self):
+        if self.unfreeze is None:
+            raise InvalidParameterError(
+                f"auxiliary is {self.auxiliary!r}, and unfreeze is None: expected the stage to "
+                "train from, such as 'C5', because auxiliary stages have to be trained."
+            )
+        others = [layer for layer in as_tuple(self.layers) if layer not in ("top", *STAGES)]
+        if others:
+            raise InvalidParameterError(
+                f"auxiliary is {self.auxiliary!r}, and layers has {others[0]!r}: expected 'top' or "
+                f"stages among {list(STAGES)}."
             )
 
     def __sklearn_tags__(self):

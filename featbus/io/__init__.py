@@ -4,5 +4,13 @@ from featbus.io._errors import ImageReadError
 from featbus.io._laterality import read_laterality
 from featbus.io._masks import read_mask
 from featbus.io._readers import read_image, read_item
+from featbus.io._spacing import read_spacing
 
-__all__ = ["ImageReadError", "read_image", "read_item", "read_laterality", "read_mask"]
+__all__ = [
+    "ImageReadError",
+    "read_image",
+    "read_item",
+    "read_laterality",
+    "read_mask",
+    "read_spacing",
+]

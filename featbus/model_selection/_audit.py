@@ -27,13 +27,13 @@ from featbus.model_selection._copies import Copies
 from featbus.model_selection._duplicates import map_images, thumbnail
 from featbus.model_selection._report import AuditReport
 from featbus.model_selection._shortcuts import measure_image, measure_mask, score_shortcuts
-from featbus.parameters import HasMethods, SequenceOf, check_parameters
+from featbus.parameters import N_JOBS, HasMethods, SequenceOf, check_parameters
 
 _PARAMETER_CONSTRAINTS = {
     "pipeline": [HasMethods("get_params"), SequenceOf(HasMethods("get_params")), dict, None],
     "cv": ["cv_object"],
     "random_state": ["random_state"],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "verbose": ["verbose"],
 }
 

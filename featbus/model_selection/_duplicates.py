@@ -12,7 +12,7 @@ from tqdm import tqdm
 from featbus.groups import link
 from featbus.images import as_batch, at_index, resize, to_float, to_gray
 from featbus.io import read_item
-from featbus.parameters import Interval, check_parameters
+from featbus.parameters import N_JOBS, Interval, check_parameters
 
 _SIDE = 32
 _HASH_SIDE = 8
@@ -26,7 +26,7 @@ _BLOCK = 2048
 _PARAMETER_CONSTRAINTS = {
     "max_distance": [Interval(Integral, -1, _BITS, closed="both")],
     "min_correlation": [Interval(Real, -1, None, closed="left")],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "verbose": ["verbose"],
 }
 

@@ -24,8 +24,8 @@ from featbus.networks._engines import (
     find_source,
     load_engine,
 )
-from featbus.networks._models import KerasModel
-from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._models import KerasModel, read_model_config
+from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
@@ -54,6 +54,7 @@ __all__ = [
     "Source",
     "auto_batch_size",
     "build_models",
+    "cache_dir",
     "check_engine",
     "check_weights",
     "check_weights_file",
@@ -67,6 +68,7 @@ __all__ = [
     "load_engine",
     "pool",
     "preprocess",
+    "read_model_config",
     "region_weights",
     "resolve_weights",
     "windows",

@@ -14,10 +14,11 @@ import numpy as np
 from featbus.networks._building import build_models, import_keras, preprocess, region_weights
 from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import KerasApplication, get_backbone
 from featbus.parameters import InvalidParameterError
 
-SOURCES = (KerasApplication, KerasModel)
+SOURCES = (KerasApplication, KerasModel, SmallCNN)
 _LOCK = threading.Lock()
 
 _ARGUMENTS = ("kernel_size", "strides", "padding", "dilation_rate")

@@ -17,6 +17,9 @@ from featbus.networks._sources import KerasSource, file_digest
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError, as_pair
 
+# Bytes of JSON, which takes some thirty times its size in memory; large networks have one million.
+_LONGEST_CONFIG = 1 << 23
+
 
 class KerasModel(KerasSource):
     """A Keras model, or a ``.keras`` file.
@@ -175,12 +178,36 @@ def _read_input_shapes(path):
     return [tuple(layer.get("batch_shape") or ()) for layer in inputs]
 
 
+def read_model_config(path):
+    """Read how the model in a ``.keras`` file is built, without Keras.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    dict or list
+        The file's JSON.
+
+    Raises
+    ------
+    ValueError
+        If it is longer than that of any network, or no JSON.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("config.json").file_size
+        if size > _LONGEST_CONFIG:
+            raise ValueError(f"config.json has {size} bytes, expected at most {_LONGEST_CONFIG}.")
+        return json.loads(archive.read("config.json"))
+
+
 def _read_config(path):
     """Return the configuration of the model in a file, which has layers."""
     try:
         check_weights_file(path)
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))["config"]
+        config = read_model_config(path)["config"]
         config["layers"]
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error

@@ -32,6 +32,7 @@ _CONVERSION_VERSION = 3
 _PARTS = ("model.xml", "model.bin")
 _TOLERANCE = 1e-3
 _NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
+_IMPORTING = threading.Lock()
 _CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
 
 
@@ -54,14 +55,17 @@ def cache_dir():
 
 def _import_openvino():
     """Import OpenVINO without the package that reports imports and conversions to its makers."""
-    reports = "openvino_telemetry" not in sys.modules
-    if reports:
-        sys.modules["openvino_telemetry"] = None  # importing it is an ImportError, which is caught
-    try:
-        import openvino
-    finally:
+    with _IMPORTING:
+        reports = "openvino_telemetry" not in sys.modules
         if reports:
-            del sys.modules["openvino_telemetry"]
+            sys.modules["openvino_telemetry"] = None  # its ImportError is caught
+        try:
+            import openvino
+        finally:
+            if reports:
+                del sys.modules["openvino_telemetry"]
+        # The first call makes a table; two threads that make it at once wait forever.
+        openvino.Type.f32.to_dtype()
     return openvino
 
 

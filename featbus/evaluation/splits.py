@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.feature_selection import RFECV, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegressionCV
@@ -92,7 +92,8 @@ def _cross_validating(estimator, prefix=""):
     if is_search(estimator) or isinstance(estimator, _CROSS_VALIDATING):
         yield prefix, estimator
     elif not isinstance(estimator, FrozenEstimator):
-        for name, step in steps_of(estimator):
+        is_vote = isinstance(estimator, VotingClassifier)
+        for name, step in estimator.estimators if is_vote else steps_of(estimator):
             if is_resampler(step):
                 _refuse_search_after(step, estimator)
                 return

@@ -1,0 +1,171 @@
+"""Tables of the images that belong together."""
+
+import io
+import os
+import unicodedata
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from featbus.datasets._files import as_unicode, quote
+from featbus.groups import link
+
+_TEXTS = dict.fromkeys(("file", "group", "similar_groups"), str)
+
+
+class GroupsWarning(UserWarning):
+    """It is unknown which images belong together; scores from any split are too optimistic."""
+
+
+def add_groups(frame, groups, warning, paths, root):
+    """Add the column ``group`` and the columns of a table of groups to `frame`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per image, with its name in the column ``file``.
+    groups : None, path or DataFrame
+        A table with the columns ``file`` and ``group``, and optionally ``similar_groups``: names of
+        other groups in the table, separated by semicolons. None makes every image its own group.
+    warning : str
+        The warning if `groups` is None.
+    paths : list of Path
+        The images.
+    root : Path
+        The folder of the data set.
+
+    Returns
+    -------
+    DataFrame
+        `frame` with ``group`` (int; similar groups are merged), ``listed_group`` (as in the table)
+        and the other columns of the table. Columns of `frame` are not replaced.
+    """
+    if groups is None:
+        warnings.warn(warning, GroupsWarning, stacklevel=3)
+        return frame.assign(group=np.arange(len(frame)))
+    table = _read_table(groups)
+    rows = _find_rows(table, frame["file"].tolist(), paths, root)
+    _check_groups(table, rows)
+    table = table.assign(listed_group=table["group"], group=_merge_similar(table))
+    news = [column for column in table if column not in frame]
+    return frame.join(table.loc[rows, news].set_axis(frame.index))
+
+
+def _read_table(groups):
+    table = groups if isinstance(groups, pd.DataFrame) else _read_csv(groups)
+    missing = [column for column in ("file", "group") if column not in table]
+    if missing:
+        raise ValueError(
+            f"The table of groups has the columns {list(table.columns)}, expected 'file' and "
+            f"'group' among them. Rename or add {quote(missing)}."
+        )
+    twice = table["file"].duplicated()
+    if twice.any():
+        raise ValueError(
+            f"The table of groups has several rows for {quote(table.loc[twice, 'file'].tolist())}, "
+            "expected one row per image."
+        )
+    return table.reset_index(drop=True)
+
+
+def _read_csv(path):
+    """Read a table whose columns are separated by commas, semicolons or tabs.
+
+    Names stay text: as numbers, 007 and 7 would be one group.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no table of groups {os.fspath(path)!r}. Check the path.")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"The table of groups {os.fspath(path)!r} is not in UTF-8: {error.reason} at byte "
+            f"{error.start}. Save it as CSV in UTF-8."
+        ) from error
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    if not header.strip():
+        return pd.DataFrame()
+    # Without the second option, a separator at the end of each row would move all columns.
+    return pd.read_csv(io.StringIO(text), sep=separator, index_col=False, dtype=_TEXTS)
+
+
+def _find_rows(table, files, paths, root):
+    """Return the position of each image's row in the table."""
+    exact = {str(name): row for row, name in enumerate(table["file"])}
+    keys = Counter(map(_as_key, exact))
+    loose = {key: row for name, row in exact.items() if keys[key := _as_key(name)] == 1}
+    uses = Counter(path.name for path in paths)
+    found = []
+    for image in zip(files, paths):
+        names = _names_of(*image, root, uses)
+        rows = [exact.get(name) for name in names]
+        rows += [loose.get(_as_key(name)) for name in names]
+        found.append(next((row for row in rows if row is not None), None))
+    absent = [file for file, row in zip(files, found) if row is None]
+    if absent:
+        raise ValueError(
+            f"The table of groups has no row for {quote(absent)}, expected one for every image, "
+            f"with its path in the column 'file': absolute or relative to {str(root)!r}, or its "
+            "name if no other image has it. Add the missing rows; an image without known relatives "
+            "gets a group of its own."
+        )
+    return found
+
+
+def _names_of(file, path, root, uses):
+    """Return what a table may call an image, the most precise name first."""
+    relative = path.relative_to(root).as_posix()
+    names = [relative, file, relative.replace("/", "\\"), str(path), os.path.abspath(path)]
+    if uses[path.name] == 1:
+        names.append(path.name)
+    return [as_unicode(name) for name in names]
+
+
+def _as_key(name):
+    """Return a name as it is compared.
+
+    File systems spell accents in two ways; `escape_formula` puts an apostrophe before some names.
+    """
+    return unicodedata.normalize("NFC", as_unicode(str(name))).removeprefix("'")
+
+
+def _check_groups(table, rows):
+    rows = table.loc[rows]
+    missing = rows.loc[rows["group"].isna(), "file"].tolist()
+    if missing:
+        raise ValueError(
+            f"The table of groups has no group for {quote(missing)}, expected one for every image; "
+            "'NA' and 'None' count as none. An image without known relatives gets a group of its "
+            "own."
+        )
+
+
+def _merge_similar(table):
+    """Return the group of each row as an int, the same for similar groups."""
+    codes, names = pd.factorize(_as_text(table["group"]))
+    if "similar_groups" not in table:
+        return codes
+    similar = _as_text(table["similar_groups"]).fillna("").str.split(";").explode().str.strip()
+    similar = similar[similar != ""]
+    # pandas writes whole numbers in a column with gaps as 7.0.
+    whole = similar.str.removesuffix(".0")
+    similar = similar.where(similar.isin(names) | ~whole.isin(names), whole)
+    others = pd.Index(names).get_indexer(similar)
+    if (others < 0).any():
+        unknown = similar[others < 0].unique().tolist()
+        raise ValueError(
+            f"'similar_groups' names {quote(unknown)}, expected names from the column 'group'. "
+            "Separate several names by ';', and keep the rows of all groups: images that are not "
+            "on disk may have rows."
+        )
+    first = np.unique(codes, return_index=True)[1]
+    return link(codes, similar.index, first[others])
+
+
+def _as_text(values):
+    """Return names as text: pandas reads whole numbers as 322.0 if a column has gaps."""
+    return values.convert_dtypes().astype("string")

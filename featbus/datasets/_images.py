@@ -1,0 +1,136 @@
+"""Images without classes: a folder of any layout, or files."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+from sklearn.utils import Bunch
+
+from featbus.datasets import _base
+from featbus.datasets._files import as_unicode, is_image, list_images, say_no_images, warn_left_out
+from featbus.datasets._folder import check_found, is_suffix, mirrored, refuse_masks
+from featbus.datasets._groups import add_groups
+from featbus.parameters import SequenceOf, check_parameters
+
+__all__ = ["load_images"]
+
+_CONSTRAINTS = {
+    **_base.CONSTRAINTS,
+    "source": [*_base.PATH, SequenceOf(str), SequenceOf(os.PathLike)],
+}
+
+
+def load_images(source, *, masks=None, groups=None):
+    """Load images whose classes are unknown, such as those of new patients.
+
+    No pixels are read.
+
+    Parameters
+    ----------
+    source : path-like or sequence of path-like
+        A folder, whose images are taken from all of its subfolders, too. Links are followed. Hidden
+        files are ignored; files that are not PNG, JPEG, TIFF, BMP, PGM or DICOM according to their
+        extension are left out, with a warning that names them.
+        Or files: whether they are images shows when they are read. Masks named ``a_mask.png`` or
+        ``a_mask_1.png`` beside ``a.png`` are left out in both cases.
+    masks : path-like, default=None
+        Where the masks are, see `load_image_folder`. None loads no masks.
+    groups : path-like or DataFrame, default=None
+        Which images belong together: a table with the columns ``file`` and ``group``, see
+        `load_image_folder`. None leaves the groups unknown.
+
+    Returns
+    -------
+    Bunch
+        The images of a folder are sorted by path, files stay in their order.
+
+        images : ndarray of shape (n_images,), dtype object
+            The paths of the images, as `str`.
+        groups : ndarray of int of shape (n_images,), or None
+            Images with the same number belong together; None if unknown.
+        masks : ndarray of shape (n_images,), dtype object
+            The tuple of mask files of each image, as `str`; None for an image without a mask.
+        frame : DataFrame of n_images rows
+            ``file``, relative to the folder, or to the folder that all files have in common, with
+            forward slashes; ``masks`` (number of files); with groups ``group`` and the other
+            columns of the table.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or that of the masks, does not exist.
+    ValueError
+        If there are no images; if a mask has no image, or no masks are found although `masks` is
+        given; if an image has no group.
+
+    See Also
+    --------
+    load_image_folder : Load images whose folders are their classes.
+
+    Examples
+    --------
+    >>> from featbus.datasets import load_images
+    >>> load_images(["day 1/a.png", "day 2/b.png"]).frame["file"].tolist()
+    ['day 1/a.png', 'day 2/b.png']
+    """
+    check_parameters(_CONSTRAINTS, locals())
+    is_folder = isinstance(source, (str, os.PathLike))
+    root, paths = _images_in(Path(source), masks) if is_folder else _with_root(source)
+    beside = _masks_beside(paths, masks if is_suffix(masks) else "_mask")
+    paths = [path for path in paths if path not in beside]
+    if is_folder:
+        refuse_masks(paths, masks if is_suffix(masks) else "_mask")
+    if masks is None:
+        found = {}
+    else:
+        found = beside if is_suffix(masks) else mirrored(Path(masks), root)
+        if not is_folder:  # others may have masks, too
+            stems = {path.with_suffix("") for path in paths}
+            found = {mask: image for mask, image in found.items() if image in stems}
+    check_found(found, masks)
+    pairs = _base.pair_masks(paths, found)
+    frame = pd.DataFrame(
+        {"file": [as_unicode(path.relative_to(root).as_posix()) for path in paths]}
+    )
+    frame["masks"] = [len(pair or ()) for pair in pairs]
+    if groups is not None:
+        frame = add_groups(frame, groups, None, paths, root)
+    return Bunch(
+        images=_base.object_array([str(path) for path in paths]),
+        groups=None if groups is None else frame["group"].to_numpy(),
+        masks=pairs,
+        frame=frame,
+    )
+
+
+def _images_in(root, masks):
+    """Return a folder and the images in it, without those in a folder of masks."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
+    folder = None if masks is None or is_suffix(masks) else masks
+    paths, others = list_images(root, without=folder)
+    if not paths:
+        raise ValueError(f"{say_no_images(root, others)} Or pass files instead of the folder.")
+    warn_left_out(others, root)
+    return root, paths
+
+
+def _with_root(source):
+    """Return files with their absolute paths, and the folder that they have in common."""
+    paths = [Path(os.path.abspath(path)) for path in source]
+    return Path(os.path.commonpath([path.parent for path in paths])), paths
+
+
+def _masks_beside(paths, suffix):
+    """Return the masks next to the images, each with the path of its image without the extension.
+
+    Files that are not in `paths` count, too.
+    """
+    stems = {path.with_suffix("") for path in paths}
+    near = {file for folder in {path.parent for path in paths} for file in _files_in(folder)}
+    _, masks = _base.split_masks(sorted(near), suffix)
+    return {mask: image for mask, image in masks.items() if image in stems}
+
+
+def _files_in(folder):
+    return filter(is_image, folder.iterdir()) if folder.is_dir() else ()

@@ -1,0 +1,25 @@
+"""Recipes: published systems as named pipelines, unfitted, ready to be changed."""
+
+from featbus.recipes._catalog import list_recipes, make_recipe
+from featbus.recipes._enhanced import enhanced_crop
+from featbus.recipes._features import recipe_features
+from featbus.recipes._fusion import classifier_pipelines, fused_features, fusion
+from featbus.recipes._intensity import mobilenet_intensity
+from featbus.recipes._mammogram import mammogram_svm
+from featbus.recipes._two_taps import two_tap_mobilenet
+from featbus.recipes._unet_crop import small_cnn, unet_crop
+
+__all__ = [
+    "classifier_pipelines",
+    "enhanced_crop",
+    "fused_features",
+    "fusion",
+    "list_recipes",
+    "make_recipe",
+    "mammogram_svm",
+    "mobilenet_intensity",
+    "recipe_features",
+    "small_cnn",
+    "two_tap_mobilenet",
+    "unet_crop",
+]

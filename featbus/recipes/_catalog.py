@@ -1,0 +1,156 @@
+"""Recipes by name."""
+
+from difflib import get_close_matches
+from inspect import signature
+from typing import NamedTuple
+
+import pandas as pd
+
+from featbus.parameters import InvalidParameterError
+from featbus.recipes._enhanced import enhanced_crop
+from featbus.recipes._fusion import fusion
+from featbus.recipes._intensity import mobilenet_intensity
+from featbus.recipes._mammogram import mammogram_svm
+from featbus.recipes._two_taps import two_tap_mobilenet
+from featbus.recipes._unet_crop import small_cnn, unet_crop
+
+
+class _Recipe(NamedTuple):
+    """A factory, what it makes, the images that it is for, and what was published."""
+
+    factory: object
+    description: str
+    images: str
+    paper: str
+
+
+_RECIPES = [
+    _Recipe(
+        mammogram_svm,
+        "breast without muscle, six orientations, VGG16 or InceptionV3, SVM",
+        "mammograms",
+        "accuracy 0.978 (VGG16), 0.929 (InceptionV3)",
+    ),
+    _Recipe(
+        two_tap_mobilenet,
+        "maps C4 and C5 of MobileNetV3Small, frozen or trained, SVM",
+        "breast ultrasound",
+        "accuracy 0.96",
+    ),
+    _Recipe(
+        mobilenet_intensity,
+        "MobileNetV2 and intensity statistics, SVM",
+        "breast ultrasound",
+        "accuracy 0.82 (three classes)",
+    ),
+    _Recipe(
+        enhanced_crop,
+        "enhance, despeckle, segment, crop, ResNet101, SVM",
+        "breast ultrasound",
+        "accuracy 0.97 to 0.99",
+    ),
+    _Recipe(
+        unet_crop,
+        "MobileNet on the image and on the crop of a U-Net, SVM",
+        "breast ultrasound, with masks",
+        "accuracy 0.98 (VGG16), 0.95 (InceptionV3), 0.90 (MobileNet)",
+    ),
+    _Recipe(
+        small_cnn,
+        "small convolutional network without pretraining, SVM",
+        "breast ultrasound",
+        "accuracy 0.54",
+    ),
+    _Recipe(
+        fusion,
+        "network, HOG, LBP, intensity; selection; SVM, forest, KNN, XGBoost or their vote",
+        "any",
+        "",
+    ),
+]
+_BY_NAME = {recipe.factory.__name__: recipe for recipe in _RECIPES}
+
+
+def list_recipes():
+    """List the recipes.
+
+    Returns
+    -------
+    DataFrame
+        A row per recipe: ``name``, ``description``, ``images`` and ``paper``, the score of the
+        published system where there is one. The user guide says what it is worth.
+
+    See Also
+    --------
+    make_recipe : Make one of them.
+
+    Examples
+    --------
+    >>> from featbus.recipes import list_recipes
+    >>> list_recipes()["name"].tolist()[:3]
+    ['mammogram_svm', 'two_tap_mobilenet', 'mobilenet_intensity']
+    """
+    rows = [(name, *recipe[1:]) for name, recipe in _BY_NAME.items()]
+    return pd.DataFrame(rows, columns=["name", *_Recipe._fields[1:]])
+
+
+def make_recipe(name, *, weights="imagenet", memory=None, n_jobs=None, random_state=0, **options):
+    """Make the pipeline of a published system, unfitted.
+
+    Parameters
+    ----------
+    name : str
+        A name that `list_recipes` has. It is also that of the function in ``featbus.recipes`` that
+        documents the recipe.
+    weights : "imagenet", path or None, default="imagenet"
+        Weights of the network.
+    memory : str, os.PathLike, FeatureStore or None, default=None
+        Where `featbus.FeatureBus` keeps the rows.
+    n_jobs : int or None, default=None
+        Number of batches of images at a time.
+    random_state : int, default=0
+        Seed of everything random.
+    **options : dict
+        Further parameters of the recipe, such as `backbone`.
+
+    Returns
+    -------
+    Pipeline
+        From images, or their paths, to classes and probabilities. Nothing is loaded yet.
+
+    Raises
+    ------
+    ValueError
+        If there is no such recipe, it has no such option, or an option is invalid.
+
+    See Also
+    --------
+    list_recipes : The names.
+    recipe_features : The part of a recipe from images to rows.
+    featbus.evaluate : Cross-validate recipes.
+
+    Examples
+    --------
+    >>> from featbus.recipes import make_recipe
+    >>> recipe = make_recipe("mobilenet_intensity", backbone_options={"alpha": 0.35})
+    >>> list(recipe.named_steps)
+    ['features', 'classifier']
+    """
+    if not isinstance(name, str) or name not in _BY_NAME:
+        near = get_close_matches(str(name), _BY_NAME, n=1)
+        raise InvalidParameterError(
+            f"name is {name!r}, expected one of {list(_BY_NAME)}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    factory = _BY_NAME[name].factory
+    options |= {"memory": memory, "n_jobs": n_jobs, "random_state": random_state}
+    known = list(signature(factory).parameters)
+    if "weights" in known or weights != "imagenet":
+        options["weights"] = weights
+    for option, value in options.items():
+        if option not in known:
+            raise InvalidParameterError(
+                f"{option} is {value!r}, and the recipe {name!r} has no such parameter: expected "
+                f"some of {known}."
+            )
+    return factory(**options)

@@ -1,0 +1,91 @@
+"""Ultrasound: enhance the image, find the lesion, crop to it, and describe the crop."""
+
+from sklearn.pipeline import Pipeline
+
+from featbus.bus import FeatureBus
+from featbus.feature_extraction import DeepFeatures
+from featbus.parameters import HasMethods, StrOptions, check_parameters
+from featbus.preprocessing import CLAHE, Despeckle, HistogramEqualizer
+from featbus.recipes._parts import support_vector_machine
+from featbus.segmentation import ROICropper, ThresholdSegmenter
+
+_CONTRAST = {"clahe": CLAHE, "equalize": HistogramEqualizer}
+
+
+def enhanced_crop(
+    *,
+    contrast="clahe",
+    segmenter=None,
+    backbone="resnet101",
+    backbone_options=None,
+    weights="imagenet",
+    memory=None,
+    n_jobs=None,
+    random_state=0,
+):
+    """Make a pipeline for ultrasound: enhance, segment, crop, ResNet101, and an SVM.
+
+    Parameters
+    ----------
+    contrast : {"clahe", "equalize"}, default="clahe"
+        How the contrast is enhanced: `featbus.CLAHE` or `featbus.HistogramEqualizer`.
+    segmenter : estimator or None, default=None
+        What finds the lesion, see `featbus.ROICropper`. None: ``ThresholdSegmenter()``, which needs
+        no training; its methods "adaptive" and "watershed" follow local thresholds and edges. A
+        `featbus.UNetSegmenter` is trained in `fit`, on masks passed as metadata.
+    backbone : str, path or keras.Model, default="resnet101"
+        The network, see `featbus.DeepFeatures`.
+    backbone_options : dict or None, default=None
+        Options of the network's architecture.
+    weights : "imagenet", path or None, default="imagenet"
+        Weights of the network; a segmenter has its own.
+    memory : str, os.PathLike, FeatureStore or None, default=None
+        Where `featbus.FeatureBus` keeps the rows.
+    n_jobs : int or None, default=None
+        Number of batches of images at a time.
+    random_state : int, default=0
+        Seed of random weights.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``features``, a `featbus.FeatureBus` around ``contrast``, ``despeckle``, ``crop``
+        and ``deep``, and ``classifier``, a calibrated support vector machine.
+
+    Raises
+    ------
+    ValueError
+        If `contrast` or `segmenter` is invalid.
+
+    See Also
+    --------
+    make_recipe : Recipes by name.
+    featbus.evaluate : Passes the masks of the training part to `fit`.
+
+    Examples
+    --------
+    >>> from featbus import ThresholdSegmenter
+    >>> from featbus.recipes import enhanced_crop
+    >>> recipe = enhanced_crop(segmenter=ThresholdSegmenter("watershed"))
+    >>> list(recipe["features"].transformer.named_steps)
+    ['contrast', 'despeckle', 'crop', 'deep']
+    """
+    check_parameters(
+        {"contrast": [StrOptions(set(_CONTRAST))], "segmenter": [HasMethods("predict"), None]},
+        {"contrast": contrast, "segmenter": segmenter},
+    )
+    deep = DeepFeatures(
+        backbone, backbone_options=backbone_options, weights=weights, random_state=random_state
+    )
+    steps = [
+        ("contrast", _CONTRAST[contrast]()),
+        ("despeckle", Despeckle()),
+        ("crop", ROICropper(ThresholdSegmenter() if segmenter is None else segmenter)),
+        ("deep", deep),
+    ]
+    return Pipeline(
+        [
+            ("features", FeatureBus(Pipeline(steps), memory=memory, n_jobs=n_jobs)),
+            ("classifier", support_vector_machine()),
+        ]
+    )

@@ -1,0 +1,288 @@
+"""A network beside hand-crafted features, and the classifiers of the literature."""
+
+from functools import partial
+from numbers import Integral
+
+from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import Pipeline as SamplingPipeline
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif, mutual_info_classif
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus.bus import FeatureBus
+from featbus.feature_extraction import HOG, LBP, DeepFeatures, IntensityStatistics
+from featbus.parameters import (
+    POSITIVE_INTEGER,
+    Interval,
+    PairOf,
+    StrOptions,
+    as_pair,
+    check_parameters,
+)
+from featbus.preprocessing import Resize
+from featbus.recipes._parts import calibrated
+from featbus.steps import steps_of
+
+_CLASSIFIERS = {
+    "svm": "SVM",
+    "random_forest": "random forest",
+    "knn": "KNN",
+    "xgboost": "XGBoost",
+}
+_SELECTIONS = {"anova", "mutual_info", "pca"}
+
+# HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
+_CELLS = 7
+
+
+def fused_features(*, deep=None, size=224):
+    """Combine hand-crafted features, and those of a network, in one row per image.
+
+    Parameters
+    ----------
+    deep : DeepFeatures, default=None
+        Another extractor, usually a pretrained network; None leaves it out.
+    size : int or tuple of int, default=224
+        Size in pixels to which all images are stretched: ``(height, width)``, or one number for
+        squares. At least 7.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``resize`` and ``features``, a `sklearn.pipeline.FeatureUnion` of ``hog``,
+        ``lbp``, ``intensity`` and, with `deep`, ``deep``.
+
+    Raises
+    ------
+    ValueError
+        If `size` is invalid.
+
+    See Also
+    --------
+    classifier_pipelines : Classifiers for these features.
+
+    Examples
+    --------
+    >>> from featbus import make_breast_ultrasound
+    >>> from featbus.recipes import fused_features
+    >>> images = make_breast_ultrasound(4, random_state=0).images
+    >>> fused_features().fit_transform(images).shape
+    (4, 1334)
+    """
+    side = Interval(Integral, _CELLS, None, closed="left")
+    check_parameters({"size": [PairOf(side)]}, {"size": size})
+    height, width = as_pair(size)
+    extractors = [
+        ("hog", HOG(pixels_per_cell=(height // _CELLS, width // _CELLS), cells_per_block=(2, 2))),
+        ("lbp", LBP()),
+        ("intensity", IntensityStatistics()),
+    ]
+    if deep is not None:
+        extractors.append(("deep", deep))
+    union = FeatureUnion(extractors, verbose_feature_names_out=False)
+    return Pipeline([("resize", Resize(size)), ("features", union)])
+
+
+def classifier_pipelines(*, features=None, random_state=0):
+    """Make pipelines of scaling, SMOTE and each of four classifiers.
+
+    Parameters
+    ----------
+    features : transformer, default=None
+        From images to rows, such as `fused_features`. None expects rows of features computed
+        before, which is valid only for extractors that do not learn from the data.
+    random_state : int, RandomState instance or None, default=0
+        Seed of SMOTE, the random forest and XGBoost.
+
+    Returns
+    -------
+    dict of str to imblearn.pipeline.Pipeline
+        ``"SVM"`` (radial basis functions), ``"random forest"``, ``"KNN"`` and ``"XGBoost"``. Their
+        steps are those of `features` (one step ``features`` unless it is a pipeline), ``scale``,
+        ``smote`` and ``classifier``; KNN has ``pca`` before and ``lda`` after ``smote``.
+
+    See Also
+    --------
+    featbus.evaluate : Cross-validate all four.
+
+    Notes
+    -----
+    SMOTE ([1]_) generates rows of the smaller classes between neighbors, during `fit` only: it
+    never sees test samples. It needs more than 5 training samples of every class.
+
+    Distances between neighbors mean little in a thousand columns, and less still once SMOTE has
+    filled the space between them. KNN therefore uses discriminant directions within the principal
+    components ([2]_).
+
+    XGBoost requires the classes 0, 1, 2, ...
+
+    References
+    ----------
+    .. [1] Chawla NV, Bowyer KW, Hall LO, Kegelmeyer WP. SMOTE: Synthetic Minority Over-sampling
+       Technique. Journal of Artificial Intelligence Research 16 (2002) 321-357,
+       doi:10.1613/jair.953.
+    .. [2] Belhumeur PN, Hespanha JP, Kriegman DJ. Eigenfaces vs. Fisherfaces: recognition using
+       class specific linear projection. IEEE TPAMI 19 (1997) 711-720, doi:10.1109/34.598228.
+
+    Examples
+    --------
+    >>> from featbus.recipes import classifier_pipelines, fused_features
+    >>> pipelines = classifier_pipelines(features=fused_features())
+    >>> list(pipelines)
+    ['SVM', 'random forest', 'KNN', 'XGBoost']
+    >>> list(pipelines["SVM"].named_steps)
+    ['resize', 'features', 'scale', 'smote', 'classifier']
+    """
+    smote = SMOTE(random_state=random_state)
+    classifiers = _classifiers(random_state)
+    steps = {name: [("smote", smote), ("classifier", one)] for name, one in classifiers.items()}
+    steps["KNN"][:1] = [
+        ("pca", PCA(n_components=0.7)),
+        ("smote", smote),
+        ("lda", LinearDiscriminantAnalysis()),
+    ]
+    first = [*_steps(features), ("scale", StandardScaler())]
+    return {name: clone(SamplingPipeline([*first, *last])) for name, last in steps.items()}
+
+
+def _classifiers(random_state):
+    """Return the four classifiers by name."""
+    from xgboost import XGBClassifier
+
+    # A few hundred rows do not need 256 bins, nor each tree a thousand columns. One thread, because
+    # cross-validation runs fits in parallel.
+    xgboost = XGBClassifier(max_bin=64, colsample_bytree=0.3, n_jobs=1, random_state=random_state)
+    return {
+        "SVM": SVC(),
+        "random forest": RandomForestClassifier(n_estimators=300, random_state=random_state),
+        "KNN": KNeighborsClassifier(n_neighbors=15),
+        "XGBoost": xgboost,
+    }
+
+
+def _steps(features):
+    """Return the steps of `features`: imbalanced-learn does not accept pipelines as steps."""
+    if features is None:
+        return []
+    return steps_of(features) if isinstance(features, Pipeline) else [("features", features)]
+
+
+def fusion(
+    *,
+    classifier="svm",
+    selection="anova",
+    n_features=100,
+    backbone="mobilenet_v2",
+    backbone_options=None,
+    weights="imagenet",
+    memory=None,
+    n_jobs=None,
+    random_state=0,
+):
+    """Make a pipeline of a network, hand-crafted features, selection, SMOTE and a classifier.
+
+    Parameters
+    ----------
+    classifier : {"svm", "random_forest", "knn", "xgboost", "vote"}, default="svm"
+        The classifier; "vote" averages the probabilities of the four others. "xgboost" requires the
+        classes 0, 1, 2, ...
+    selection : {"anova", "mutual_info", "pca"} or None, default="anova"
+        What remains of the columns: those with the largest F-value or mutual information with the
+        class, or principal components. None: all columns.
+    n_features : int, default=100
+        Number of columns, or of components, that remain.
+    backbone : str, path, keras.Model or None, default="mobilenet_v2"
+        The network, see `featbus.DeepFeatures`; None leaves it out.
+    backbone_options : dict or None, default=None
+        Options of the network's architecture.
+    weights : "imagenet", path or None, default="imagenet"
+        Weights of the network.
+    memory : str, os.PathLike, FeatureStore or None, default=None
+        Where `featbus.FeatureBus` keeps the rows.
+    n_jobs : int or None, default=None
+        Number of batches of images at a time.
+    random_state : int, default=0
+        Seed of the selection, SMOTE and the classifiers, and of random weights.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``features``, a `featbus.FeatureBus` around `fused_features`, and ``classifier``:
+        a calibrated pipeline of ``varied``, which drops constant columns, ``scale``, ``select``,
+        ``smote`` and ``classifier``, or the vote of four of them.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid.
+
+    See Also
+    --------
+    make_recipe : Recipes by name.
+    classifier_pipelines : The classifiers without selection and calibration.
+
+    Notes
+    -----
+    Probabilities are calibrated on training images as they are, without SMOTE: they follow the
+    frequencies of the classes there, and so does the predicted class.
+
+    Examples
+    --------
+    >>> from featbus.recipes import fusion
+    >>> recipe = fusion(classifier="random_forest", selection="pca", n_features=50)
+    >>> list(recipe["classifier"].estimator.named_steps)
+    ['varied', 'scale', 'select', 'smote', 'classifier']
+    """
+    check_parameters(
+        {
+            "classifier": [StrOptions({*_CLASSIFIERS, "vote"})],
+            "selection": [StrOptions(_SELECTIONS), None],
+            "n_features": [POSITIVE_INTEGER],
+        },
+        {"classifier": classifier, "selection": selection, "n_features": n_features},
+    )
+    deep = None
+    if backbone is not None:
+        deep = DeepFeatures(
+            backbone, backbone_options=backbone_options, weights=weights, random_state=random_state
+        )
+    bus = FeatureBus(fused_features(deep=deep), memory=memory, n_jobs=n_jobs)
+    select = _selector(selection, n_features, random_state)
+    known = _classifiers(random_state)
+    members = {
+        name: calibrated(_selecting(select, known[label], random_state))
+        for name, label in _CLASSIFIERS.items()
+    }
+    voted = VotingClassifier([*members.items()], voting="soft")
+    return Pipeline(
+        [("features", bus), ("classifier", voted if classifier == "vote" else members[classifier])]
+    )
+
+
+def _selector(selection, n_features, random_state):
+    """Return the step that leaves some of the columns."""
+    if selection is None:
+        return "passthrough"
+    if selection == "pca":
+        return PCA(n_features, random_state=random_state)
+    # Mutual information breaks ties of values at random.
+    mutual_info = partial(mutual_info_classif, random_state=random_state)
+    return SelectKBest(f_classif if selection == "anova" else mutual_info, k=n_features)
+
+
+def _selecting(select, classifier, random_state):
+    """Return a pipeline for rows, from scaling to classes."""
+    smote = SMOTE(random_state=random_state)
+    steps = [
+        ("varied", VarianceThreshold()),  # constant columns have no F-value
+        ("scale", StandardScaler()),
+        ("select", select),
+        ("smote", smote),
+    ]
+    return clone(SamplingPipeline([*steps, ("classifier", classifier)]))

@@ -1,0 +1,70 @@
+"""Ultrasound in three classes: a network, and how bright the image is."""
+
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from featbus.bus import FeatureBus
+from featbus.feature_extraction import DeepFeatures, IntensityStatistics
+from featbus.recipes._parts import support_vector_machine
+
+
+def mobilenet_intensity(
+    *,
+    backbone="mobilenet_v2",
+    backbone_options=None,
+    weights="imagenet",
+    memory=None,
+    n_jobs=None,
+    random_state=0,
+):
+    """Make a pipeline for ultrasound: MobileNetV2 and intensity statistics, and an SVM.
+
+    Parameters
+    ----------
+    backbone : str, path or keras.Model, default="mobilenet_v2"
+        The network, see `featbus.DeepFeatures`.
+    backbone_options : dict or None, default=None
+        Options of the network's architecture.
+    weights : "imagenet", path or None, default="imagenet"
+        Weights of the network.
+    memory : str, os.PathLike, FeatureStore or None, default=None
+        Where `featbus.FeatureBus` keeps the rows.
+    n_jobs : int or None, default=None
+        Number of batches of images at a time.
+    random_state : int, default=0
+        Seed of random weights.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``features``, a `featbus.FeatureBus` around the union of ``deep`` and
+        ``intensity``, and ``classifier``, a calibrated support vector machine.
+
+    See Also
+    --------
+    make_recipe : Recipes by name.
+    featbus.intensity_summary : How bright the images of each class are.
+
+    Notes
+    -----
+    BUSI's masks lie beside its images, with the names of the classes. Read as images, they give the
+    class away: those of normal images are black. `featbus.load_busi` keeps them apart.
+
+    Examples
+    --------
+    >>> from featbus.recipes import mobilenet_intensity
+    >>> recipe = mobilenet_intensity()
+    >>> recipe.get_params()["features__transformer__deep"].backbone
+    'mobilenet_v2'
+    """
+    deep = DeepFeatures(
+        backbone, backbone_options=backbone_options, weights=weights, random_state=random_state
+    )
+    union = FeatureUnion(
+        [("deep", deep), ("intensity", IntensityStatistics())], verbose_feature_names_out=False
+    )
+    return Pipeline(
+        [
+            ("features", FeatureBus(union, memory=memory, n_jobs=n_jobs)),
+            ("classifier", support_vector_machine()),
+        ]
+    )

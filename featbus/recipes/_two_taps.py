@@ -1,0 +1,98 @@
+"""Ultrasound: two stages of a small network, and a light stage of their own after each."""
+
+from sklearn import config_context
+from sklearn.pipeline import Pipeline
+
+from featbus.bus import FeatureBus
+from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
+from featbus.parameters import check_parameters
+from featbus.recipes._parts import support_vector_machine
+
+_STAGES = ("C4", "C5")
+_CHANNELS = 128  # of an auxiliary stage
+
+
+def two_tap_mobilenet(
+    *,
+    trained=False,
+    backbone="mobilenet_v3_small",
+    backbone_options=None,
+    weights="imagenet",
+    memory=None,
+    n_jobs=None,
+    random_state=0,
+):
+    """Make a pipeline for ultrasound: the maps C4 and C5 of MobileNetV3Small, and an SVM.
+
+    Parameters
+    ----------
+    trained : bool, default=False
+        Whether stage C5 and a light stage after each of the two maps are trained in `fit`: a
+        depthwise convolution, then a pointwise one that reduces the map to 128 channels, as in
+        SSDLite [1]_. Otherwise the network stays as it is, and its maps are pooled.
+    backbone : str, path or keras.Model, default="mobilenet_v3_small"
+        The network, see `featbus.DeepFeatures`.
+    backbone_options : dict or None, default=None
+        Options of the network's architecture.
+    weights : "imagenet", path or None, default="imagenet"
+        Weights of the network.
+    memory : str, os.PathLike, FeatureStore or None, default=None
+        Where `featbus.FeatureBus` keeps the rows.
+    n_jobs : int or None, default=None
+        Number of batches of images at a time.
+    random_state : int, default=0
+        Seed of the training, and of random weights.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``features``, a `featbus.FeatureBus` around one extractor, and ``classifier``, a
+        calibrated support vector machine with balanced class weights.
+
+    Raises
+    ------
+    ValueError
+        If `trained` is no bool.
+
+    See Also
+    --------
+    make_recipe : Recipes by name.
+    featbus.FineTunedFeatures : How the network is trained.
+
+    Notes
+    -----
+    Training requests `groups` as metadata: with scikit-learn's metadata routing, its validation
+    images are those of other groups.
+
+    References
+    ----------
+    .. [1] Sandler M et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018,
+       doi:10.1109/CVPR.2018.00474, section 6.2.
+
+    Examples
+    --------
+    >>> from featbus.recipes import two_tap_mobilenet
+    >>> recipe = two_tap_mobilenet()
+    >>> recipe["features"].transformer.layers
+    ('C4', 'C5')
+    """
+    check_parameters({"trained": ["boolean"]}, {"trained": trained})
+    network = {"layers": _STAGES, "weights": weights, "backbone_options": backbone_options}
+    if trained:
+        extractor = FineTunedFeatures(
+            backbone,
+            **network,
+            auxiliary=_CHANNELS,
+            learning_rate=1e-3,
+            random_state=random_state,
+        )
+        with config_context(enable_metadata_routing=True):
+            extractor.set_fit_request(groups=True)
+    else:
+        extractor = DeepFeatures(backbone, **network, random_state=random_state)
+    return Pipeline(
+        [
+            ("features", FeatureBus(extractor, memory=memory, n_jobs=n_jobs)),
+            ("classifier", support_vector_machine()),
+        ]
+    )

@@ -1,0 +1,15 @@
+"""From a folder of images to a table of features, a model file and predictions."""
+
+from featbus.workflow._audit import audit_folder
+from featbus.workflow._extract import extract_features
+from featbus.workflow._predict import predict_images
+from featbus.workflow._train import Training, evaluate_recipe, train_model
+
+__all__ = [
+    "Training",
+    "audit_folder",
+    "evaluate_recipe",
+    "extract_features",
+    "predict_images",
+    "train_model",
+]

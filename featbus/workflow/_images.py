@@ -1,0 +1,145 @@
+"""The images to work on, and what is known about each of them."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from featbus.datasets import GroupsWarning, detect_layout, load_dataset, load_images
+from featbus.images import ImageError, restrict
+from featbus.io import read_image, read_mask, read_spacing
+from featbus.parameters import SequenceOf
+
+PATH = [str, os.PathLike]
+DATA = [*PATH, SequenceOf(str), SequenceOf(os.PathLike)]
+
+
+@dataclass(frozen=True)
+class MaskedFile:
+    """An image of a batch that is read with its masks when its pixels are needed.
+
+    Parameters
+    ----------
+    path : str
+        The file of the image.
+    masks : tuple of str, or None
+        The files of its masks.
+    """
+
+    path: str
+    masks: tuple | None
+
+    def __array__(self, dtype=None, copy=None):
+        image = read_image(self.path)
+        inside = read_mask(self.masks, image.shape)
+        if inside is None or not inside.any():
+            found = "no" if inside is None else "an empty"
+            raise ImageError(
+                f"found {found} mask, expected a region. Add its mask, or use whole images: leave "
+                "out masks.",
+                path=self.path,
+            )
+        return restrict(image, inside)
+
+
+def load_labeled(data, masks, groups):
+    """Load images with their classes; ``has_groups`` tells whether groups are known.
+
+    The loaders' warning is left out, which is about scores: `featbus.evaluate` has its own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GroupsWarning)
+        return load_dataset(data, masks=masks, groups=groups)
+
+
+def open_images(data, masks=None, groups=None, *, with_classes=True):
+    """Find the images in a folder, or take files, and tell what is known about them.
+
+    Parameters
+    ----------
+    data : path-like or sequence of path-like
+        A folder of any layout, or files.
+    masks, groups : path-like, DataFrame or None
+        As in `load_images` and `load_image_folder`.
+    with_classes : bool, default=True
+        Whether folders may be classes. Otherwise an empty one does no harm.
+
+    Returns
+    -------
+    items : list of str or MaskedFile
+        The images; masked ones with `masks`.
+    info : DataFrame
+        ``path`` relative to the data, and ``group``, ``class`` and ``mask`` where known.
+    """
+    if isinstance(data, (str, os.PathLike)) and Path(data).is_file():
+        data = [data]
+    is_folder = with_classes and isinstance(data, (str, os.PathLike))
+    layout = detect_layout(data) if is_folder else "images"
+    if layout in ("BUSI", "mini-MIAS"):
+        found = load_labeled(data, masks, groups)
+        files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
+        found.frame = found.frame.assign(file=files)
+    else:
+        found = load_images(data, masks=masks, groups=groups)
+    info = pd.DataFrame({"path": found.frame["file"]})
+    if found.groups is not None and found.get("has_groups", True):
+        info["group"] = _name_groups(found)
+    if layout == "class folders":
+        info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
+    elif "target" in found:
+        info["class"] = [found.target_names[label] for label in found.target]
+    if masks is None:
+        return found.images.tolist(), info
+    names = [_name_masks(*row, masks) for row in zip(info["path"], found.masks)]
+    info["mask"] = pd.Series(names, dtype=object)
+    return [MaskedFile(*pair) for pair in zip(found.images, found.masks)], info
+
+
+def _name_groups(found):
+    """Return the name of each image's group in the table; of similar groups, that of the first."""
+    if "listed_group" not in found.frame:
+        return found.groups
+    return found.frame.groupby("group")["listed_group"].transform("first").to_numpy()
+
+
+def _name_masks(path, files, masks):
+    """Name the masks of an image, relative to the data or to the folder of the masks."""
+    if files is None:
+        return None
+    if str(masks).startswith(("_", "-")):  # next to their image
+        names = [PurePosixPath(path).with_name(Path(file).name) for file in files]
+    else:
+        names = [Path(os.path.relpath(file, masks)) for file in files]
+    text = ";".join(name.as_posix() for name in names)
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def add_spacing(info, items):
+    """Add the columns ``spacing_row`` and ``spacing_column``, in mm, if that of any image is known.
+
+    Parameters
+    ----------
+    info : DataFrame
+        One row per image.
+    items : list of str or MaskedFile
+        The images.
+
+    Returns
+    -------
+    DataFrame
+        `info`, or a copy with two more columns, NaN where unknown.
+    """
+    spacings = [_read_spacing(getattr(item, "path", item)) for item in items]
+    if not any(spacings):
+        return info
+    table = pd.DataFrame([spacing or (None, None) for spacing in spacings], dtype=float)
+    return info.assign(spacing_row=table[0], spacing_column=table[1])
+
+
+def _read_spacing(path):
+    try:
+        return read_spacing(path)
+    except ImageError:  # the image has no row, which says why
+        return None

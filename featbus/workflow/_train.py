@@ -1,0 +1,341 @@
+"""From images and a recipe to an evaluation and a model file."""
+
+import os
+import tempfile
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn import config_context
+
+from featbus import persistence, recipes
+from featbus.bus import FeatureBus, FeatureStore
+from featbus.datasets import describe_dataset, positive_class
+from featbus.evaluation import Evaluation, evaluate
+from featbus.evaluation.splits import keep_groups_together
+from featbus.model_selection import AuditReport, audit
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
+from featbus.steps import learns
+from featbus.workflow._audit import print_leaks
+from featbus.workflow._card import make_card
+from featbus.workflow._checks import find_metadata, fit_to_data
+from featbus.workflow._features import make_recipe
+from featbus.workflow._images import PATH, load_labeled
+from featbus.workflow._tables import check_output, write_table, written_together
+
+_CONSTRAINTS = {
+    "data": PATH,
+    "recipe": [str],
+    "output": [*PATH, None],
+    "masks": [*PATH, None],
+    "groups": [*PATH, pd.DataFrame, None],
+    "cv": [Interval(Integral, 2, None, closed="left")],
+    "pos_label": [str, Real, None],
+    "weights": [*PATH, None],
+    "backbone_options": [dict, None],
+    "options": [dict, None],
+    "embed": ["boolean"],
+    "memory": [*PATH, FeatureStore, None],
+    "n_jobs": N_JOBS,
+    "random_state": [Interval(Integral, 0, None, closed="left")],
+    "verbose": ["boolean"],
+}
+
+
+class Training(NamedTuple):
+    """What `train_model` returns.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        The result of the cross-validation.
+    audit : AuditReport
+        What the audit of the data found.
+    """
+
+    evaluation: Evaluation
+    audit: AuditReport
+
+
+def train_model(
+    data,
+    recipe,
+    output,
+    *,
+    masks=None,
+    groups=None,
+    cv=5,
+    pos_label=None,
+    weights="imagenet",
+    backbone_options=None,
+    options=None,
+    embed=True,
+    memory=None,
+    n_jobs=None,
+    random_state=0,
+    verbose=False,
+):
+    """Evaluate a recipe by cross-validation, fit it on all images, and save the model.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
+    recipe : str
+        Name of the recipe, see `featbus.recipes.list_recipes`.
+    output : path-like
+        The model file to write, ``model.skops``. The report of the evaluation,
+        ``model.report.html``, and its scores by fold, ``model.scores.csv``, are written beside it.
+        All appear together at the end; until then, existing files of these names stay.
+    masks : path-like, default=None
+        Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_dataset`. None counts every image as independent,
+        with a warning.
+    cv : int, default=5
+        Number of folds of the cross-validation.
+    pos_label : str, default=None
+        The class that scores are about, see `featbus.evaluate`. None takes "malignant" or
+        "abnormal" if it is one of two classes.
+    weights : "imagenet", path-like or None, default="imagenet"
+        Weights of the recipe's network.
+    backbone_options : dict, default=None
+        Options of the network, such as ``{"alpha": 0.35}``.
+    options : dict, default=None
+        Other options of the recipe, see `featbus.recipes.make_recipe`.
+    embed : bool, default=True
+        Whether the file contains the networks' weights, see `featbus.save`.
+    memory : path-like, FeatureStore or None, default=None
+        The file that stores rows of features, for the next run. None stores them in a temporary
+        file, so that the folds and the final fit share them.
+    n_jobs : int, default=None
+        Number of parallel fits, and of batches of images in parallel.
+    random_state : int, default=0
+        Seed of the folds and of the recipe.
+    verbose : bool, default=False
+        Whether to print the data set, the audit's verdict, progress, scores and files.
+
+    Returns
+    -------
+    Training
+        The ``evaluation`` of the recipe and the ``audit`` of the data. The model is in the file:
+        ``featbus.load(output)``.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be read; the message names it. Nothing is left out in silence.
+    FileNotFoundError
+        If a folder does not exist.
+    ValueError
+        If a parameter is invalid, or the data cannot be used, see `load_dataset` and
+        `featbus.evaluate`.
+
+    See Also
+    --------
+    evaluate_recipe : The evaluation alone.
+    predict_images : Use the model.
+    featbus.save : The format of the file.
+
+    Notes
+    -----
+    The scores are those of the cross-validation. The saved model is fitted on all images, and has
+    no scores of its own: its scores on these images would mean nothing.
+
+    Examples
+    --------
+    >>> from featbus.workflow import train_model
+    >>> training = train_model(  # doctest: +SKIP
+    ...     "scans", "mobilenet_intensity", "model.skops", groups="groups.csv"
+    ... )
+    """
+    settings = dict(locals())
+    check_parameters(_CONSTRAINTS, settings)
+    output, say = Path(output), print if verbose else _say_nothing
+    page, scores = (output.with_suffix(end) for end in (".report.html", ".scores.csv"))
+    for path in (output, page, scores):
+        check_output(path, (".skops", ".html", ".csv"))
+    with _stored(memory) as store:
+        dataset, result, report = _evaluate(settings, store, say)
+        say(f"Fit on all {len(dataset.images)} images")
+        # The number of processors of this machine does not travel.
+        model = _make_recipe(settings, store, n_jobs=None)
+        model = _fit(fit_to_data(model, dataset, cv, random_state), dataset, random_state)
+        card = make_card(settings, model, dataset, result, report)
+        with written_together(output, page, scores) as folder:
+            _write_report(result, report, dataset, recipe, folder / page.name)
+            write_table(result.scores, folder / scores.name)
+            classes, path = dataset.target_names, folder / output.name
+            persistence.save(model, path, classes=classes, card=card, embed=embed)
+    say(f"Wrote {output}, and {page.name} and {scores.name} beside it")
+    return Training(result, report)
+
+
+def evaluate_recipe(
+    data,
+    recipe,
+    output=None,
+    *,
+    masks=None,
+    groups=None,
+    cv=5,
+    pos_label=None,
+    weights="imagenet",
+    backbone_options=None,
+    options=None,
+    memory=None,
+    n_jobs=None,
+    random_state=0,
+    verbose=False,
+):
+    """Evaluate a recipe by cross-validation that keeps groups together.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
+    recipe : str
+        Name of the recipe, see `featbus.recipes.list_recipes`.
+    output : path-like, default=None
+        The report to write, an ``.html`` file. An existing file is replaced. None writes nothing.
+    masks : path-like, default=None
+        Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_dataset`. None counts every image as independent,
+        with a warning.
+    cv : int, default=5
+        Number of folds of the cross-validation.
+    pos_label : str, default=None
+        The class that scores are about, see `featbus.evaluate`. None takes "malignant" or
+        "abnormal" if it is one of two classes.
+    weights : "imagenet", path-like or None, default="imagenet"
+        Weights of the recipe's network.
+    backbone_options : dict, default=None
+        Options of the network, such as ``{"alpha": 0.35}``.
+    options : dict, default=None
+        Other options of the recipe, see `featbus.recipes.make_recipe`.
+    memory : path-like, FeatureStore or None, default=None
+        The file that stores rows of features, for the next run.
+    n_jobs : int, default=None
+        Number of parallel fits, and of batches of images in parallel.
+    random_state : int, default=0
+        Seed of the folds and of the recipe.
+    verbose : bool, default=False
+        Whether to print the data set, the audit's verdict, progress, scores and files.
+
+    Returns
+    -------
+    Evaluation
+        The result.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be read; the message names it.
+    FileNotFoundError
+        If a folder does not exist.
+    ValueError
+        If a parameter is invalid, or the data cannot be used.
+
+    See Also
+    --------
+    train_model : Also fit and save the model.
+    featbus.evaluate : Any pipelines on any images.
+
+    Examples
+    --------
+    >>> from featbus.workflow import evaluate_recipe
+    >>> result = evaluate_recipe(  # doctest: +SKIP
+    ...     "scans", "mobilenet_intensity", "report.html", groups="groups.csv"
+    ... )
+    """
+    settings = dict(locals())
+    check_parameters(_CONSTRAINTS, settings)
+    check_output(output, (".html",))
+    say = print if verbose else _say_nothing
+    with _stored(memory) as store:
+        dataset, result, report = _evaluate(settings, store, say)
+    if output is not None:
+        _write_report(result, report, dataset, recipe, output)
+        say(f"Wrote {os.fspath(output)}")
+    return result
+
+
+def _say_nothing(text):
+    pass
+
+
+@contextmanager
+def _stored(memory):
+    """Yield a store of rows: that of the user, or a temporary one."""
+    if memory is not None:
+        yield memory
+        return
+    with tempfile.TemporaryDirectory(prefix="featbus-") as folder:
+        yield Path(folder) / "features.sqlite"
+
+
+def _make_recipe(settings, memory, n_jobs):
+    names = ("weights", "backbone_options", "options", "random_state")
+    chosen = {name: settings[name] for name in names}
+    return make_recipe(settings["recipe"], **chosen, memory=memory, n_jobs=n_jobs)
+
+
+def _evaluate(settings, memory, say):
+    """Return the data set, the evaluation and the audit's report."""
+    pipeline = _make_recipe(settings, memory, settings["n_jobs"])
+    dataset = load_labeled(settings["data"], settings["masks"], settings["groups"])
+    say(describe_dataset(dataset))
+    fit_to_data(pipeline, dataset, settings["cv"], settings["random_state"])
+    _check_positive(settings["pos_label"], dataset.target_names)
+    shared = {name: settings[name] for name in ("cv", "n_jobs", "random_state", "verbose")}
+    shared["groups"] = dataset.groups if dataset.has_groups else None
+    names = [dataset.target_names[label] for label in dataset.target]
+    report = audit(dataset.images, names, masks=dataset.get("masks"), pipeline=pipeline, **shared)
+    say(f"Audit: {report.verdict}")
+    if settings["verbose"]:
+        print_leaks(report, dataset)
+        _fill_store(pipeline, dataset.images)
+    result = evaluate(
+        {settings["recipe"]: pipeline},
+        dataset.images,
+        dataset.target,
+        masks=find_metadata(pipeline, dataset).get("masks"),
+        target_names=dataset.target_names,
+        pos_label=settings["pos_label"] or positive_class(dataset.target_names),
+        **shared,
+    )
+    say(f"\n{result}\n")
+    return dataset, result, report
+
+
+def _check_positive(label, names):
+    if isinstance(label, str) and label not in names:
+        raise InvalidParameterError(
+            f"pos_label (--positive) is {label!r}, expected one of the classes {list(names)}."
+        )
+
+
+def _fill_store(pipeline, images):
+    """Compute the rows of a recipe whose features learn nothing, with a progress bar."""
+    bus = recipes.recipe_features(pipeline)
+    if isinstance(bus, FeatureBus) and not learns(bus):
+        bus.set_params(verbose=True).fit_transform(images)
+
+
+def _fit(pipeline, dataset, random_state):
+    """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
+    groups = dataset.groups if dataset.has_groups else None
+    everything = np.arange(len(dataset.target))
+    pipeline = keep_groups_together(pipeline, dataset.target, groups, everything, random_state)
+    metadata = find_metadata(pipeline, dataset)
+    with config_context(enable_metadata_routing=bool(metadata)):
+        return pipeline.fit(dataset.images, dataset.target, **metadata)
+
+
+def _write_report(result, report, dataset, recipe, path):
+    title = f"{recipe} on {dataset.name}"
+    result.to_html(path, images=dataset.images, audit=report, title=title)
