@@ -48,3 +48,8 @@ def escape_formula(cell):
         A text that begins as a formula does, after an apostrophe; anything else as it is.
     """
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def as_unicode(text):
+    r"""Escape the bytes of a file name that are not Unicode: ``M\xfcller.png``."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

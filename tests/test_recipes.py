@@ -21,8 +21,10 @@ from featbus import (
     IntensityStatistics,
     ThresholdSegmenter,
     evaluate,
+    load,
     make_breast_ultrasound,
     make_mammograms,
+    save,
 )
 from featbus.recipes import (
     classifier_pipelines,
@@ -367,6 +369,25 @@ def test_selections_of_the_fusion(selection):
     assert fitted["classifier"].n_features_in_ == (30 if selection is None else 8)
     again = clone(recipe).fit(X, y)
     assert_array_equal(again.predict_proba(X), recipe.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("selection", "classifier"),
+    [
+        ("anova", "svm"),
+        ("mutual_info", "random_forest"),
+        ("pca", "knn"),
+        (None, "xgboost"),
+        ("mutual_info", "vote"),
+    ],
+)
+def test_the_fusion_can_be_saved(tmp_path, selection, classifier):
+    X, y, _ = make_rows(2, 40)
+    options = {"selection": selection, "classifier": classifier, "n_features": 4}
+    recipe = with_few_trees(make_recipe("fusion", backbone=None, **options)["classifier"]).fit(X, y)
+    save(recipe, tmp_path / "model.skops")
+    loaded = load(tmp_path / "model.skops")
+    assert_array_equal(loaded.predict_proba(X), recipe.predict_proba(X))
 
 
 def test_a_search_over_a_recipe(ultrasound, tmp_path):

@@ -6,9 +6,10 @@ from pathlib import Path
 from sklearn.utils import Bunch
 
 from featbus.datasets._busi import TOP, load_busi, other_folders
-from featbus.datasets._files import as_unicode, is_image, is_visible
+from featbus.datasets._files import is_image, is_visible
 from featbus.datasets._folder import SPLITS, load_image_folder
 from featbus.datasets._mini_mias import load_mini_mias
+from featbus.files import as_unicode
 from featbus.parameters import InvalidParameterError
 
 __all__ = ["load_dataset"]

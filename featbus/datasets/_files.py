@@ -44,11 +44,6 @@ def _walk(folder, above, without):
             yield path
 
 
-def as_unicode(text):
-    r"""Escape the bytes of a file name that are not Unicode: ``M\xfcller.png``."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
 def quote(names, limit=5):
     """Format names for a message: all of them, or the first few and the number of the others."""
     shown = ", ".join(repr(str(name)) for name in names[:limit])

@@ -6,7 +6,6 @@ import pandas as pd
 
 from featbus.datasets import _base
 from featbus.datasets._files import (
-    as_unicode,
     is_image,
     is_visible,
     list_images,
@@ -15,6 +14,7 @@ from featbus.datasets._files import (
     warn_left_out,
 )
 from featbus.datasets._groups import add_groups
+from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 
 __all__ = ["load_image_folder"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from featbus.datasets._files import as_unicode, quote
+from featbus.datasets._files import quote
+from featbus.files import as_unicode
 from featbus.groups import link
 
 _TEXTS = dict.fromkeys(("file", "group", "similar_groups"), str)

@@ -7,9 +7,10 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from featbus.datasets import _base
-from featbus.datasets._files import as_unicode, is_image, list_images, say_no_images, warn_left_out
+from featbus.datasets._files import is_image, list_images, say_no_images, warn_left_out
 from featbus.datasets._folder import check_found, is_suffix, mirrored, refuse_masks
 from featbus.datasets._groups import add_groups
+from featbus.files import as_unicode
 from featbus.parameters import SequenceOf, check_parameters
 
 __all__ = ["load_images"]

@@ -3,8 +3,7 @@
 import os
 
 from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._files import open_file
-from featbus.io._limits import pixel_limit
+from featbus.io._header import dicom_header
 
 _TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
 _SIDES = {"L": "left", "R": "right"}
@@ -45,21 +44,11 @@ def read_laterality(path):
     >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
     None
     """
-    # Imported lazily: slow, and only DICOM needs it.
-    from featbus.io._dicom_file import parse, silence
-
-    path = os.fspath(path)
-    try:
-        with silence():
-            file = open_file(path)
-            dataset = parse(file, _TAGS, pixel_limit(), force=False, stop_before_pixels=True)
-            values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
-            for group in dataset.get("SharedFunctionalGroupsSequence") or []:
-                parts = group.get("FrameAnatomySequence") or []
-                values += [part.get("FrameLaterality") for part in parts]
-            return _SIDES.get(str(next(filter(None, values), "")).strip())
-    except ImageReadError as error:
-        raise error.at(None, path) from error.__cause__
-    except Exception:
-        # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path) from None
+    with dicom_header(os.fspath(path), _TAGS, "DICOM data set") as dataset:
+        if dataset is None:
+            raise ImageReadError(f"found no DICOM data set. {AGAIN}")
+        values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+        for group in dataset.get("SharedFunctionalGroupsSequence") or []:
+            parts = group.get("FrameAnatomySequence") or []
+            values += [part.get("FrameLaterality") for part in parts]
+        return _SIDES.get(str(next(filter(None, values), "")).strip())

@@ -2,9 +2,7 @@
 
 import os
 
-from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._files import open_file
-from featbus.io._limits import pixel_limit
+from featbus.io._header import dicom_header
 
 _TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _CENTIMETERS = 3
@@ -45,28 +43,8 @@ def read_spacing(path):
     >>> read_spacing(get_testdata_file("CT_small.dcm"))
     (0.661468, 0.661468)
     """
-    path = os.fspath(path)
-    try:
-        if not _is_dicom(path):
-            return None
-        # Imported lazily: slow, and only DICOM needs it.
-        from featbus.io._dicom_file import parse, silence
-
-        with silence():
-            dataset = parse(
-                open_file(path), _TAGS, pixel_limit(), force=False, stop_before_pixels=True
-            )
-            return _spacing(dataset)
-    except ImageReadError as error:
-        raise error.at(None, path) from error.__cause__
-    except Exception:
-        # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(f"found no valid spacing. {AGAIN}", path=path) from None
-
-
-def _is_dicom(path):
-    with open_file(path) as file:
-        return file.read(132)[128:] == b"DICM"
+    with dicom_header(os.fspath(path), _TAGS, "valid spacing") as dataset:
+        return None if dataset is None else _spacing(dataset)
 
 
 def _spacing(dataset):

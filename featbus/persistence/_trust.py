@@ -22,6 +22,7 @@ _OTHERS = [
 ]
 # Functions beside NumPy's and SciPy's ufuncs, which skops trusts, and scikit-learn's metrics.
 _FUNCTIONS = [
+    "featbus.recipes._parts.mutual_information",
     "sklearn.feature_selection._mutual_info.mutual_info_classif",
     "sklearn.feature_selection._univariate_selection.chi2",
     "sklearn.feature_selection._univariate_selection.f_classif",

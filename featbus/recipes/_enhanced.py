@@ -2,11 +2,10 @@
 
 from sklearn.pipeline import Pipeline
 
-from featbus.bus import FeatureBus
 from featbus.feature_extraction import DeepFeatures
 from featbus.parameters import HasMethods, StrOptions, check_parameters
 from featbus.preprocessing import CLAHE, Despeckle, HistogramEqualizer
-from featbus.recipes._parts import support_vector_machine
+from featbus.recipes._parts import with_support_vectors
 from featbus.segmentation import ROICropper, ThresholdSegmenter
 
 _CONTRAST = {"clahe": CLAHE, "equalize": HistogramEqualizer}
@@ -83,9 +82,4 @@ def enhanced_crop(
         ("crop", ROICropper(ThresholdSegmenter() if segmenter is None else segmenter)),
         ("deep", deep),
     ]
-    return Pipeline(
-        [
-            ("features", FeatureBus(Pipeline(steps), memory=memory, n_jobs=n_jobs)),
-            ("classifier", support_vector_machine()),
-        ]
-    )
+    return with_support_vectors(Pipeline(steps), memory, n_jobs)

@@ -1,6 +1,5 @@
 """A network beside hand-crafted features, and the classifiers of the literature."""
 
-from functools import partial
 from numbers import Integral
 
 from imblearn.over_sampling import SMOTE
@@ -9,7 +8,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif, mutual_info_classif
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,7 +25,7 @@ from featbus.parameters import (
     check_parameters,
 )
 from featbus.preprocessing import Resize
-from featbus.recipes._parts import calibrated
+from featbus.recipes._parts import calibrated, mutual_information
 from featbus.steps import steps_of
 
 _CLASSIFIERS = {
@@ -208,7 +207,7 @@ def fusion(
     n_jobs : int or None, default=None
         Number of batches of images at a time.
     random_state : int, default=0
-        Seed of the selection, SMOTE and the classifiers, and of random weights.
+        Seed of the components, SMOTE and the classifiers, and of random weights.
 
     Returns
     -------
@@ -271,9 +270,7 @@ def _selector(selection, n_features, random_state):
         return "passthrough"
     if selection == "pca":
         return PCA(n_features, random_state=random_state)
-    # Mutual information breaks ties of values at random.
-    mutual_info = partial(mutual_info_classif, random_state=random_state)
-    return SelectKBest(f_classif if selection == "anova" else mutual_info, k=n_features)
+    return SelectKBest(f_classif if selection == "anova" else mutual_information, k=n_features)
 
 
 def _selecting(select, classifier, random_state):

@@ -1,10 +1,9 @@
 """Ultrasound in three classes: a network, and how bright the image is."""
 
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import FeatureUnion
 
-from featbus.bus import FeatureBus
 from featbus.feature_extraction import DeepFeatures, IntensityStatistics
-from featbus.recipes._parts import support_vector_machine
+from featbus.recipes._parts import with_support_vectors
 
 
 def mobilenet_intensity(
@@ -62,9 +61,4 @@ def mobilenet_intensity(
     union = FeatureUnion(
         [("deep", deep), ("intensity", IntensityStatistics())], verbose_feature_names_out=False
     )
-    return Pipeline(
-        [
-            ("features", FeatureBus(union, memory=memory, n_jobs=n_jobs)),
-            ("classifier", support_vector_machine()),
-        ]
-    )
+    return with_support_vectors(union, memory, n_jobs)

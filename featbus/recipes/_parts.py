@@ -1,9 +1,13 @@
 """What several recipes share."""
 
+from sklearn import config_context
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.pipeline import make_pipeline
+from sklearn.feature_selection import mutual_info_classif
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+
+from featbus.bus import FeatureBus
 
 
 def calibrated(classifier):
@@ -33,3 +37,48 @@ def support_vectors():
 def support_vector_machine():
     """Return a calibrated support vector machine for rows of features."""
     return calibrated(make_pipeline(*support_vectors()))
+
+
+def with_support_vectors(extractor, memory, n_jobs):
+    """Return the pipeline of an extractor in a feature bus and a support vector machine.
+
+    Parameters
+    ----------
+    extractor : estimator
+        Whatever makes rows of images.
+    memory, n_jobs : object
+        Parameters of `featbus.FeatureBus`.
+
+    Returns
+    -------
+    Pipeline
+        The steps ``features`` and ``classifier``.
+    """
+    bus = FeatureBus(extractor, memory=memory, n_jobs=n_jobs)
+    return Pipeline([("features", bus), ("classifier", support_vector_machine())])
+
+
+def request_groups(extractor):
+    """Have `groups` passed to an extractor's `fit` where metadata routing is on."""
+    with config_context(enable_metadata_routing=True):
+        extractor.set_fit_request(groups=True)
+
+
+def mutual_information(X, y):
+    """Return each column's mutual information with the class; ties of values fall alike each time.
+
+    A function of its own, since a partial one cannot be saved.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Rows of features.
+    y : array of shape (n_samples,)
+        Their classes.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        In nats.
+    """
+    return mutual_info_classif(X, y, random_state=0)

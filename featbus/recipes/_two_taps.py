@@ -1,12 +1,8 @@
 """Ultrasound: two stages of a small network, and a light stage of their own after each."""
 
-from sklearn import config_context
-from sklearn.pipeline import Pipeline
-
-from featbus.bus import FeatureBus
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.parameters import check_parameters
-from featbus.recipes._parts import support_vector_machine
+from featbus.recipes._parts import request_groups, with_support_vectors
 
 _STAGES = ("C4", "C5")
 _CHANNELS = 128  # of an auxiliary stage
@@ -86,13 +82,7 @@ def two_tap_mobilenet(
             learning_rate=1e-3,
             random_state=random_state,
         )
-        with config_context(enable_metadata_routing=True):
-            extractor.set_fit_request(groups=True)
+        request_groups(extractor)
     else:
         extractor = DeepFeatures(backbone, **network, random_state=random_state)
-    return Pipeline(
-        [
-            ("features", FeatureBus(extractor, memory=memory, n_jobs=n_jobs)),
-            ("classifier", support_vector_machine()),
-        ]
-    )
+    return with_support_vectors(extractor, memory, n_jobs)

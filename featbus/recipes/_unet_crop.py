@@ -1,13 +1,11 @@
 """Ultrasound: a U-Net finds the lesion, and a network sees the image and the crop."""
 
-from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from featbus.bus import FeatureBus
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.parameters import HasMethods, check_parameters
-from featbus.recipes._parts import support_vector_machine
+from featbus.recipes._parts import request_groups, with_support_vectors
 from featbus.segmentation import ROICropper, UNetSegmenter
 
 
@@ -85,12 +83,7 @@ def unet_crop(
         )
     lesion = Pipeline([("crop", ROICropper(segmenter)), ("deep", clone(deep))])
     union = FeatureUnion([("whole", deep), ("lesion", lesion)])
-    return Pipeline(
-        [
-            ("features", FeatureBus(union, memory=memory, n_jobs=n_jobs)),
-            ("classifier", support_vector_machine()),
-        ]
-    )
+    return with_support_vectors(union, memory, n_jobs)
 
 
 def small_cnn(*, memory=None, n_jobs=None, random_state=0):
@@ -138,11 +131,5 @@ def small_cnn(*, memory=None, n_jobs=None, random_state=0):
         learning_rate=1e-3,
         random_state=random_state,
     )
-    with config_context(enable_metadata_routing=True):
-        extractor.set_fit_request(groups=True)
-    return Pipeline(
-        [
-            ("features", FeatureBus(extractor, memory=memory, n_jobs=n_jobs)),
-            ("classifier", support_vector_machine()),
-        ]
-    )
+    request_groups(extractor)
+    return with_support_vectors(extractor, memory, n_jobs)

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from featbus.datasets import GroupsWarning, detect_layout, load_dataset, load_images
+from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
 from featbus.io import read_image, read_mask, read_spacing
 from featbus.parameters import SequenceOf
@@ -112,8 +113,7 @@ def _name_masks(path, files, masks):
         names = [PurePosixPath(path).with_name(Path(file).name) for file in files]
     else:
         names = [Path(os.path.relpath(file, masks)) for file in files]
-    text = ";".join(name.as_posix() for name in names)
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+    return as_unicode(";".join(name.as_posix() for name in names))
 
 
 def add_spacing(info, items):
