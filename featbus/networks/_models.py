@@ -17,7 +17,7 @@ from featbus.networks._sources import KerasSource, file_digest
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError, as_pair
 
-# Bytes of JSON, which takes some thirty times its size in memory; large networks have one million.
+# Bytes of JSON, which takes many times its size in memory; large networks have one million.
 _LONGEST_CONFIG = 1 << 23
 
 

@@ -19,7 +19,7 @@ _MEMBER = re.compile(
     re.ASCII,
 )
 _ENCRYPTED = 1
-# Bytes of JSON, which takes some thirty times its size in memory; a forest of a thousand trees has
+# Bytes of JSON, which takes many times its size in memory; a forest of a thousand trees has
 # some two million in its schema.
 _LONGEST = {MANIFEST: 1 << 20, CARD: 1 << 20, SCHEMA: 1 << 26}
 _LONGEST_MESSAGE = 2000
