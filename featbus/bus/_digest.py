@@ -22,9 +22,9 @@ def digest_image(item):
     Parameters
     ----------
     item : ndarray, MaskedArray, path or SpacedImage
-        One item of a batch, see :ref:`images`. The spacing of a `SpacedImage` counts, too. Of a file, only its bytes are used, neither its name
+        One item of a batch, see :ref:`images`. Of a file, only its bytes are used, neither its name
         nor its time stamp; except that a DICOM file without a preamble is recognized by the end of
-        its name, which counts for files without one.
+        its name, which counts for files without one. The spacing of a `SpacedImage` counts, too.
 
     Returns
     -------

@@ -58,7 +58,7 @@ def resolution_spacing(file):
     reader = read.get(data[:4])
     try:
         return None if reader is None else reader(data)
-    except (ValueError, KeyError, OverflowError, struct.error):
+    except (ValueError, KeyError, StopIteration, struct.error):
         return None  # the reader of the pixels says what is wrong
 
 

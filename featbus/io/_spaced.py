@@ -61,7 +61,9 @@ class SpacedImage:
 
 def _checked(spacing):
     """Return a pair of floats, None if it is unknown."""
-    if spacing is None or any(isinstance(side, Real) and math.isnan(side) for side in as_list(spacing)):
+    if spacing is None or any(
+        isinstance(side, Real) and math.isnan(side) for side in as_list(spacing)
+    ):
         return None
     check_parameters(_CONSTRAINTS, {"spacing": spacing})
     return tuple(map(float, as_pair(spacing)))

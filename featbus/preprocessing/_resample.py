@@ -77,9 +77,9 @@ class Resample(ImageTransformer):
             found = read_spacing(item) if is_path(item) else None
         if found is None and self.default_spacing is None:
             raise ImageError(
-                "found no spacing, expected a DICOM, TIFF or PNG file that states it. Make Resample "
-                "the first step, pass featbus.io.SpacedImage(image, (row, column)) in millimeters, "
-                "or give default_spacing if that of all such images is known."
+                "found no spacing, expected a DICOM, TIFF or PNG file that states it. Make "
+                "Resample the first step; pass featbus.io.SpacedImage(image, (row, column)), in "
+                "millimeters; or give default_spacing if all such images have the same."
             )
         return as_pair(self.default_spacing) if found is None else found
 
