@@ -9,12 +9,10 @@ from featbus.datasets._images import load_images
 from featbus.datasets._mammograms import make_mammograms
 from featbus.datasets._masked import load_masked
 from featbus.datasets._mini_mias import load_mini_mias
-from featbus.datasets._spacing import add_spacing
 from featbus.datasets._summary import count_images, describe_dataset, positive_class
 
 __all__ = [
     "GroupsWarning",
-    "add_spacing",
     "count_images",
     "describe_dataset",
     "detect_layout",
