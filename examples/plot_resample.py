@@ -20,22 +20,26 @@ from featbus import Resample, ShapeStatistics, load_masked, make_breast_ultrasou
 from featbus.io import SpacedImage
 
 data = make_breast_ultrasound(1, image_shape=(240, 320), weights=[0, 1, 0], random_state=1)
-near = SpacedImage(load_masked(data)[0], 0.1)
-(pixels,) = Resample(0.2).transform([near])
-deep = SpacedImage(pixels, 0.2)
-images = {"0.1 mm": near, "0.2 mm": deep}
+speckle, (region,) = data.images[0], load_masked(data)
 
-resampled = Resample(0.15).transform(list(images.values()))
-figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
-titles = [f"{name} per pixel" for name in images] + [
-    f"{name}, resampled\nto 0.15 mm" for name in images
-]
-pictures = [near.image, deep.image, *resampled]
-for axis, picture, title in zip(axes, pictures, titles):
-    axis.imshow(np.ma.getdata(picture), cmap="gray", vmin=0, vmax=255)
-    axis.contour(np.ma.getmaskarray(picture), levels=[0.5], colors="tab:orange")
-    axis.set(xlim=(0, 320), ylim=(240, 0), title=title)
-    axis.title.set_fontsize("small")
+
+def scans(image):
+    """Return an image as one device sees it, and as another."""
+    near = SpacedImage(image, 0.1)
+    return [near, SpacedImage(Resample(0.2).transform([near])[0], 0.2)]
+
+
+before = [scan.image for scan in scans(speckle)]
+pictures = [*before, *Resample(0.15).transform(scans(speckle))]
+regions = [scan.image for scan in scans(region)] + [*Resample(0.15).transform(scans(region))]
+titles = ["0.1 mm per pixel", "0.2 mm per pixel", "0.1 mm, resampled", "0.2 mm, resampled"]
+
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.2), layout="constrained")
+for axis, picture, masked, title in zip(axes, pictures, regions, titles):
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axis.contour(np.ma.getmaskarray(masked), levels=[0.5], colors="tab:orange")
+    axis.set(xlim=(0, 320), ylim=(240, 0), xticks=[0, 300], yticks=[0, 200])
+    axis.set_title(title, fontsize="medium")
 
 # %%
 # Lengths and areas
@@ -44,8 +48,8 @@ for axis, picture, title in zip(axes, pictures, titles):
 
 columns = ["area", "perimeter", "major_axis_length"]
 shape = ShapeStatistics(dtype=np.float64).set_output(transform="pandas")
-table = shape.fit_transform([image.image for image in images.values()])
-table.index = list(images)
+table = shape.fit_transform(regions[:2])
+table.index = ["0.1 mm", "0.2 mm"]
 print(table[[f"shape_{name}" for name in columns]].round(2).to_string())
 
 # %%
@@ -54,8 +58,8 @@ print(table[[f"shape_{name}" for name in columns]].round(2).to_string())
 # and names the units.
 
 pipeline = make_pipeline(Resample(0.15), ShapeStatistics(spacing=0.15, dtype=np.float64))
-table = pipeline.set_output(transform="pandas").fit_transform(list(images.values()))
-table.index = list(images)
+table = pipeline.set_output(transform="pandas").fit_transform(scans(region))
+table.index = ["0.1 mm", "0.2 mm"]
 print(
     table[["shape_area_mm2", "shape_perimeter_mm", "shape_major_axis_length_mm"]]
     .round(1)
