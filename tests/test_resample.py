@@ -23,6 +23,7 @@ from featbus import (
     Resample,
     Resize,
     ShapeStatistics,
+    TestTimeAugmentation,
     load_masked,
 )
 from featbus.bus import ImageWarning
@@ -205,6 +206,13 @@ def test_a_union_of_extractors_reads_files_with_their_spacing(tmp_path):
     union = make_union(make_pipeline(Resample(0.1), LBP()), IntensityStatistics())
     expected = union.fit_transform([path])
     np.testing.assert_array_equal(FeatureBus(union).fit_transform([path]), expected)
+
+
+def test_test_time_augmentation_after_it():
+    images = [SpacedImage(NOISE // part, 0.2) for part in (1, 2) * 3]
+    pipeline = make_pipeline(IntensityStatistics(), LogisticRegression())
+    augmented = make_pipeline(Resample(0.3), TestTimeAugmentation(pipeline))
+    assert augmented.fit(images, [0, 1] * 3).predict(images).tolist() == [0, 1] * 3
 
 
 @pytest.mark.slow
