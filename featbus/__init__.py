@@ -49,6 +49,7 @@ _HOMES = {
         "Normalize",
         "PectoralMuscleRemover",
         "RemoveAnnotations",
+        "Resample",
         "Resize",
     ],
     "segmentation": ["ROICropper", "ThresholdSegmenter", "UNetSegmenter"],

@@ -197,7 +197,10 @@ def reads_plainly(transformer):
         return bool(steps) and reads_plainly(steps[0].estimator)
     if steps:
         return all(reads_plainly(step) for _, step in steps)
-    return getattr(type(transformer), "_read", None) is ImageEstimator._read
+    return all(
+        getattr(type(transformer), name, None) is getattr(ImageEstimator, name)
+        for name in ("_read", "_iter_images")
+    )
 
 
 def is_search(estimator):

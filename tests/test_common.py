@@ -35,6 +35,7 @@ from featbus import (
     Normalize,
     PectoralMuscleRemover,
     RemoveAnnotations,
+    Resample,
     Resize,
     ROICropper,
     ThresholdSegmenter,
@@ -49,6 +50,7 @@ SMALL_NETWORK = {"backbone": "vgg16", "layers": "block2_pool", "weights": None}
 ESTIMATORS = [
     pytest.param(ImageLoader(color_mode="rgb"), id="ImageLoader"),
     pytest.param(Resize((24, 32)), id="Resize"),
+    pytest.param(Resample((0.2, 0.15), default_spacing=0.1), id="Resample"),
     pytest.param(CLAHE(), id="CLAHE"),
     pytest.param(HistogramEqualizer(), id="HistogramEqualizer"),
     pytest.param(ContrastStretch(), id="ContrastStretch"),

@@ -100,6 +100,25 @@ def test_the_seventh_hu_moment_is_that_of_the_definition():
     assert shape(inside)["hu_moment_7"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_millimeters():
+    images, pixels = [masked(square(20))], shape(square(20))
+    extractor = ShapeStatistics(spacing=0.5, dtype=np.float64).set_output(transform="pandas")
+    row = extractor.transform(images).iloc[0].rename(lambda name: name.removeprefix("shape_"))
+    assert row["area_mm2"] == 100
+    lengths = ["perimeter", "major_axis_length", "minor_axis_length", "equivalent_diameter"]
+    for name in lengths:
+        assert row[f"{name}_mm"] == pixels[name] / 2
+    others = [name for name in pixels.index if name not in ["area", *lengths]]
+    np.testing.assert_array_equal(row[others], pixels[others])
+    assert len(row) == len(pixels)
+
+
+@pytest.mark.parametrize("spacing", [0, -1, float("nan"), (0.1, 0.2), "mm"])
+def test_bad_spacing(spacing):
+    with pytest.raises(ValueError, match="spacing is"):
+        ShapeStatistics(spacing=spacing).transform([masked(square())])
+
+
 def test_parts_and_holes():
     two = square() | disc(20)
     row = shape(two)

@@ -1,12 +1,22 @@
-"""How far the pixels of a DICOM file are apart."""
+"""How far the pixels of a file are apart."""
 
+import struct
+import zlib
+
+import cv2
 import numpy as np
+import pandas as pd
+import PIL.Image
 import pytest
+import tifffile
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from featbus.io import ImageReadError, read_spacing
+from featbus import IntensityStatistics, load_image_folder
+from featbus.datasets import load_images
+from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
+from featbus.parameters import InvalidParameterError
 
 
 def write(path, **elements):
@@ -49,7 +59,7 @@ def test_spacing(tmp_path, elements, expected):
     assert found is None if expected is None else np.allclose(found, expected)
 
 
-def test_files_that_are_not_dicom_have_none(tmp_path):
+def test_a_file_that_ends_early_has_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert read_spacing(tmp_path / "a.png") is None
 
@@ -62,3 +72,153 @@ def test_errors(tmp_path):
     with pytest.raises(ImageReadError, match="found no valid spacing") as caught:
         read_spacing(path)
     assert "Doe" not in str(caught.value)
+
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+
+
+def png(path, across, down=None, unit=1, damage=0):
+    """Write a PNG file with a pHYs chunk, in pixels per meter if `unit` is 1."""
+    plain = cv2.imencode(".png", IMAGE)[1].tobytes()
+    content = b"pHYs" + struct.pack(">IIB", across, across if down is None else down, unit)
+    chunk = struct.pack(">I", 9) + content + struct.pack(">I", zlib.crc32(content) + damage)
+    path.write_bytes(plain[:33] + chunk + plain[33:])
+    return path
+
+
+def tiff(path, resolution, unit="CENTIMETER", pixels=IMAGE, **options):
+    """Write a TIFF file; the resolution is (across, down)."""
+    tifffile.imwrite(path, pixels, resolution=resolution, resolutionunit=unit, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "options", "expected"),
+    [
+        (10_000, 5_000, {}, (0.2, 0.1)),
+        (14_286, 14_286, {}, (0.07, 0.07)),
+        (20_000, 20_000, {}, (0.05, 0.05)),
+        *((dots, dots, {}, None) for dots in (2834, 2835, 3779, 3780, 3937, 5906, 7874, 11811)),
+        (10_000, 2835, {}, None),
+        (10_000, 10_000, {"unit": 0}, None),
+        (10_000, 10_000, {"unit": 7}, None),
+        (10_000, 10_000, {"damage": 1}, None),
+        (0, 0, {}, None),
+        (99, 99, {}, None),
+        (1_000_001, 1_000_001, {}, None),
+    ],
+)
+def test_png(tmp_path, across, down, options, expected):
+    found = read_spacing(png(tmp_path / "a.png", across, down, **options))
+    assert found is None if expected is None else np.allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_tiff(tmp_path, byteorder, bigtiff):
+    options = {"byteorder": byteorder, "bigtiff": bigtiff}
+    path = tiff(tmp_path / "a.tif", (100, 50), **options)
+    np.testing.assert_allclose(read_spacing(path), (0.2, 0.1))
+    path = tiff(tmp_path / "b.tif", (508, 254), "INCH", **options)
+    np.testing.assert_allclose(read_spacing(path), (0.1, 0.05))
+    turned = tiff(tmp_path / "c.tif", (100, 50), extratags=[(274, 3, 1, 6, True)], **options)
+    assert read_image(turned).shape == IMAGE.T.shape
+    np.testing.assert_allclose(read_spacing(turned), (0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("resolution", "unit"),
+    [
+        *(((dots, dots), "INCH") for dots in (1, 72, 96, 100, 150, 200, 300, 600, 1200)),
+        *(((dots, dots), "CENTIMETER") for dots in (28, 28.35, 37, 38, 39, 59, 118, 118.11, 236)),
+        ((100, 118.11), "CENTIMETER"),
+        ((100, 100), "NONE"),
+        ((0, 0), "CENTIMETER"),
+        ((0.5, 0.5), "CENTIMETER"),
+        ((20_000, 20_000), "CENTIMETER"),
+    ],
+)
+def test_tiff_resolutions_that_tell_nothing(tmp_path, resolution, unit):
+    assert read_spacing(tiff(tmp_path / "a.tif", resolution, unit)) is None
+
+
+@pytest.mark.parametrize(
+    "millimeters", [0.02, 0.025, 0.04, 0.05, 0.07, 0.085, 0.1, 0.125, 0.2, 0.25]
+)
+def test_usual_spacings_are_no_defaults(tmp_path, millimeters):
+    found = [
+        read_spacing(png(tmp_path / "a.png", round(1000 / millimeters))),
+        read_spacing(tiff(tmp_path / "a.tif", (10 / millimeters,) * 2)),
+        read_spacing(tiff(tmp_path / "b.tif", (25.4 / millimeters,) * 2, "INCH")),
+    ]
+    np.testing.assert_allclose(found, millimeters, rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp", "pgm"])
+def test_what_opencv_and_pillow_write_tells_nothing(tmp_path, suffix):
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), IMAGE)
+    assert read_spacing(tmp_path / f"a.{suffix}") is None
+    for dots in ({}, {"dpi": (72, 72)}, {"dpi": (300, 300)}):
+        PIL.Image.fromarray(IMAGE).save(tmp_path / f"b.{suffix.replace('pgm', 'ppm')}", **dots)
+        assert read_spacing(tmp_path / f"b.{suffix.replace('pgm', 'ppm')}") is None
+
+
+def test_a_resolution_in_jpeg_is_ignored(tmp_path):
+    PIL.Image.fromarray(IMAGE).save(tmp_path / "a.jpg", dpi=(254, 254))
+    assert read_spacing(tmp_path / "a.jpg") is None
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_damaged_headers_are_errors_or_unknown(tmp_path, kind):
+    good = tmp_path / f"good.{kind}"
+    content = (png(good, 10_000) if kind == "png" else tiff(good, (100, 100))).read_bytes()
+    rng, path = np.random.default_rng(0), tmp_path / f"bad.{kind}"
+    for _ in range(150):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[rng.integers(0, 300, 4) % len(damaged)] = rng.choice([0, 1, 127, 255], 4)
+        path.write_bytes(damaged[: rng.integers(1, len(damaged))].tobytes())
+        found = read_spacing(path)
+        assert found is None or min(found) >= 0.001
+
+
+def test_headers_that_ask_for_much_are_read_in_little_time(tmp_path):
+    path = tmp_path / "many.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + (struct.pack(">I4sI", 0, b"tEXt", 0)) * 1_000_000)
+    assert read_spacing(path) is None
+    big = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2**40)
+    path.write_bytes(big + bytes(1_000_000))
+    assert read_spacing(path) is None
+
+
+def test_spaced_images():
+    assert SpacedImage(IMAGE, 1).spacing == (1.0, 1.0)
+    assert SpacedImage(IMAGE, np.float32([0.5, 0.25])).spacing == (0.5, 0.25)
+    for unknown in (None, float("nan"), (0.1, float("nan"))):
+        assert SpacedImage(IMAGE, unknown).spacing is None
+    for wrong in (0, (0.1, -1), "0.1", (1, 2, 3)):
+        with pytest.raises(InvalidParameterError, match="spacing is"):
+            SpacedImage(IMAGE, wrong)
+
+
+def test_a_spaced_image_is_an_image(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
+    masked = np.ma.MaskedArray(IMAGE, IMAGE > 128)
+    items = [SpacedImage(item, 0.1) for item in (IMAGE, tmp_path / "a.png", masked)]
+    expected = IntensityStatistics().transform([IMAGE, IMAGE, masked])
+    for batch in (items, pd.Series(items), pd.DataFrame({"image": items})):
+        np.testing.assert_array_equal(IntensityStatistics().transform(batch), expected)
+
+
+def test_loaders_give_the_spacing(tmp_path):
+    for name, across in (("x/a", 10_000), ("x/b", 2835), ("y/a", 20_000)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        png(tmp_path / f"{name}.png", across)
+    (tmp_path / "x/c.tif").write_bytes(b"II*\0 damaged")
+    groups = pd.DataFrame({"file": ["x/a.png", "x/b.png", "x/c.tif", "y/a.png"], "group": range(4)})
+    for frame in (load_images(tmp_path).frame, load_image_folder(tmp_path, groups=groups).frame):
+        for column in ("spacing_row", "spacing_column"):
+            np.testing.assert_allclose(frame[column], [0.1, np.nan, np.nan, 0.05])
+    assert "spacing_row" not in load_images([tmp_path / "x/b.png"]).frame
+    groups["spacing_row"], groups["spacing_column"] = 0.3, 0.4
+    frame = load_images(tmp_path, groups=groups).frame
+    assert frame[["spacing_row", "spacing_column"]].to_numpy().tolist() == [[0.3, 0.4]] * 4

@@ -5,6 +5,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 
 import cv2
 import joblib
@@ -19,6 +20,7 @@ from featbus.bus._fingerprint import fingerprint
 from featbus.bus._walk import FingerprintError
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
 from featbus.images import ImageError, is_path
+from featbus.io import SpacedImage
 from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, reads_plainly, steps_of
 
@@ -50,11 +52,17 @@ def copied(items):
     Returns
     -------
     ndarray or list
-        Copies of arrays, and the same paths.
+        Copies of arrays, and the same paths; of a `SpacedImage`, of what it holds.
     """
     if isinstance(items, np.ndarray):
         return items.copy("K")
-    return [item.copy("K") if isinstance(item, np.ndarray) else item for item in items]
+    return list(map(_copied, items))
+
+
+def _copied(item):
+    if isinstance(item, SpacedImage):
+        return replace(item, image=_copied(item.image))
+    return item.copy("K") if isinstance(item, np.ndarray) else item
 
 
 def _chain(transformer):

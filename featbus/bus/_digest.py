@@ -10,7 +10,7 @@ import numpy as np
 
 from featbus.bus._walk import DIGEST_SIZE, update_with_file
 from featbus.images import ImageError, is_path, update_digest
-from featbus.io import ImageReadError
+from featbus.io import ImageReadError, SpacedImage
 from featbus.io._readers import DICOM_SUFFIXES
 
 _TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's, ticks every 2 s
@@ -21,10 +21,10 @@ def digest_image(item):
 
     Parameters
     ----------
-    item : ndarray, MaskedArray or path
+    item : ndarray, MaskedArray, path or SpacedImage
         One item of a batch, see :ref:`images`. Of a file, only its bytes are used, neither its name
         nor its time stamp; except that a DICOM file without a preamble is recognized by the end of
-        its name, which counts for files without one.
+        its name, which counts for files without one. The spacing of a `SpacedImage` counts, too.
 
     Returns
     -------
@@ -41,6 +41,11 @@ def digest_image(item):
 
 def digest_with_status(item):
     """Return the digest of an image, and its file's status at that time."""
+    if isinstance(item, SpacedImage):
+        content, status = digest_with_status(item.image)
+        spaced = hashlib.blake2b(content, digest_size=DIGEST_SIZE)
+        spaced.update(repr(item.spacing).encode())
+        return spaced.digest(), status
     status = file_status(item)
     if status is not None:
         return _digest_file(os.fspath(item), status), status
@@ -69,6 +74,8 @@ def file_status(item):
     These are inode, size, and times of the last change of content and of inode in nanoseconds; None
     for an array.
     """
+    if isinstance(item, SpacedImage):
+        return file_status(item.image)
     if not is_path(item):
         return None
     with _naming_file(item):

@@ -14,6 +14,7 @@ from featbus.datasets._files import (
     warn_left_out,
 )
 from featbus.datasets._groups import add_groups
+from featbus.datasets._spacing import add_spacing
 from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 
@@ -133,7 +134,7 @@ def load_image_folder(root, *, masks=None, groups=None):
     if callable(groups):
         names = _base.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
+    frame = add_spacing(add_groups(frame, groups, _NO_GROUPS, paths, root), paths)
     target_names = [as_unicode(folder.name) for folder in classes]
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""

@@ -10,6 +10,7 @@ from featbus.datasets import _base
 from featbus.datasets._files import is_image, list_images, say_no_images, warn_left_out
 from featbus.datasets._folder import check_found, is_suffix, mirrored, refuse_masks
 from featbus.datasets._groups import add_groups
+from featbus.datasets._spacing import add_spacing
 from featbus.files import as_unicode
 from featbus.parameters import SequenceOf, check_parameters
 
@@ -24,7 +25,7 @@ _CONSTRAINTS = {
 def load_images(source, *, masks=None, groups=None):
     """Load images whose classes are unknown, such as those of new patients.
 
-    No pixels are read.
+    No pixels are read, only headers.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ def load_images(source, *, masks=None, groups=None):
         frame : DataFrame of n_images rows
             ``file``, relative to the folder, or to the folder that all files have in common, with
             forward slashes; ``masks`` (number of files); with groups ``group`` and the other
-            columns of the table.
+            columns of the table; ``spacing_row`` and ``spacing_column``, in millimeters and NaN
+            where unknown, if the file of any image states them, see `featbus.io.read_spacing`.
 
     Raises
     ------
@@ -96,6 +98,7 @@ def load_images(source, *, masks=None, groups=None):
     frame["masks"] = [len(pair or ()) for pair in pairs]
     if groups is not None:
         frame = add_groups(frame, groups, None, paths, root)
+    frame = add_spacing(frame, paths)
     return Bunch(
         images=_base.object_array([str(path) for path in paths]),
         groups=None if groups is None else frame["group"].to_numpy(),

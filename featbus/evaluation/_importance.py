@@ -7,6 +7,7 @@ import numpy as np
 from featbus.base import ImageTransformer
 from featbus.images import fill_mask, to_float, to_gray
 from featbus.io import read_item
+from featbus.preprocessing import Resample
 from featbus.steps import extractions, unwrap
 
 
@@ -22,7 +23,7 @@ def importance_map(transformer, importances, image):
     importances : array_like of shape (n_features,)
         A weight for each column: a linear classifier's ``coef_[0]``, a forest's
         ``feature_importances_``.
-    image : ndarray or path
+    image : ndarray, path or SpacedImage
         One image.
 
     Returns
@@ -41,8 +42,7 @@ def importance_map(transformer, importances, image):
     Boxes of pixels are mapped back through the image steps by `ImageTransformer.map_boxes`. Other
     steps from image to image count as a stretch from one shape to the other.
     """
-    image = read_item(image, None)
-    height, width = image.shape[:2]
+    height, width = read_item(image, None).shape[:2]
     boxes = _boxes(transformer, image)
     importances = np.asarray(importances, dtype=np.float64)
     if importances.shape != (len(boxes),):
@@ -62,14 +62,16 @@ def importance_map(transformer, importances, image):
     return corners.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
 
 
-def _boxes(transformer, image):
+def _boxes(transformer, item):
     """Return the boxes of pixels of the image behind all columns."""
-    images, found = {}, []
+    image, images, found = read_item(item, None), {}, []
     for steps, extractor in extractions(transformer):
         # The parts of a union have the same steps before them.
         key = tuple(map(id, steps))
         if key not in images:
-            images[key] = _transformed(steps, image)
+            # The spacing is lost once a file is read.
+            takes_item = steps and isinstance(unwrap(steps[0]), Resample)
+            images[key] = _transformed(steps, item if takes_item else image)
         boxes = extractor._boxes(images[key][-1].shape[:2])
         for step, (before, after) in zip(steps[::-1], list(pairwise(images[key]))[::-1]):
             boxes = _map_boxes(unwrap(step), boxes, before, after)
@@ -112,7 +114,7 @@ def plot_importance(transformer, importances, image, *, ax=None):
     importances : array_like of shape (n_features,)
         A weight for each column: a linear classifier's ``coef_[0]``, a forest's
         ``feature_importances_``.
-    image : ndarray or path
+    image : ndarray, path or SpacedImage
         One image.
     ax : matplotlib.axes.Axes or None, default=None
         Where to draw; None makes a new figure.
@@ -148,8 +150,8 @@ def plot_importance(transformer, importances, image, *, ax=None):
     """
     from matplotlib import pyplot as plt
 
-    image = read_item(image, None)
     heat = importance_map(transformer, importances, image)
+    image = read_item(image, None)
     ax = plt.figure(layout="constrained").gca() if ax is None else ax
     ax.imshow(fill_mask(to_float(to_gray(image))), cmap="gray", vmin=0, vmax=1)
     limit = np.abs(heat).max() or 1.0

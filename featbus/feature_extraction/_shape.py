@@ -1,10 +1,12 @@
 """Shape of the region."""
 
+from numbers import Real
+
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor
 from featbus.images import ImageError, inside_mask
-from featbus.parameters import StrOptions
+from featbus.parameters import Interval, StrOptions
 from featbus.regions import region_shape
 
 # Our names, and those of scikit-image.
@@ -22,6 +24,9 @@ _PROPERTIES = {
 }
 _HU_MOMENTS = [f"hu_moment_{index}" for index in range(1, 8)]
 _NAMES = ["circularity", *_PROPERTIES, *_HU_MOMENTS]
+# Powers of a length; the others have no unit.
+_LENGTHS = ("perimeter", "major_axis_length", "minor_axis_length", "equivalent_diameter")
+_POWERS = {"area": 2} | dict.fromkeys(_LENGTHS, 1)
 
 
 class ShapeStatistics(FeatureExtractor):
@@ -31,24 +36,30 @@ class ShapeStatistics(FeatureExtractor):
     ----------
     on_missing : {"raise", "nan"}, default="raise"
         What to do with an image without a mask: raise an error, or return a row of NaN.
+    spacing : float or None, default=None
+        Millimeters between the pixels of all images: that of `Resample` before this step. None
+        measures in pixels.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Data type of the rows; the computation uses double precision.
 
     See Also
     --------
     IntensityStatistics : The brightness of the region.
+    Resample : Bring images to one spacing first, in order to measure in millimeters.
 
     Notes
     -----
-    Columns are named ``shape_solidity``: ``shape_`` and the name of the statistic.
+    Columns are named ``shape_solidity``: ``shape_`` and the name of the statistic. With `spacing`,
+    those of lengths end in ``_mm`` and that of the area in ``_mm2``; all others have no unit.
 
     **A mask can reveal the diagnosis.** A reader who outlines a lesion and knows, or suspects, that
     it is malignant draws it accordingly, so the shape of the mask encodes the reader's opinion.
     Scores on such masks do not tell how well a pipeline does on masks that it computes itself. Use
     masks from the source that will be available in practice.
 
-    Pixel values are ignored. Lengths are in pixels and areas in square pixels; resize images only
-    with their aspect ratio kept. Definitions are those of `skimage.measure.regionprops`:
+    Pixel values are ignored. Without `spacing`, lengths are in pixels and areas in square pixels.
+    Pixels must be square; resize images only with their aspect ratio kept. Definitions are those of
+    `skimage.measure.regionprops`:
 
     - ``circularity`` is :math:`4 \\pi A / P^2`: 1 for a disc, less for other shapes. For small
       regions it may be slightly larger than 1.
@@ -87,15 +98,22 @@ class ShapeStatistics(FeatureExtractor):
     >>> frame[["shape_area", "shape_circularity", "shape_equivalent_diameter"]].round(1)
        shape_area  shape_circularity  shape_equivalent_diameter
     0      5025.0                1.0                       80.0
+    >>> names = ShapeStatistics(spacing=0.1).get_feature_names_out()
+    >>> [name for name in names if "_mm" in name][:2]
+    ['shape_area_mm2', 'shape_perimeter_mm']
     """
 
     # 2: hu_moment_7 has the sign of OpenCV, not that of scikit-image.
     _algorithm_version = 2
 
-    _parameter_constraints = {"on_missing": [StrOptions({"raise", "nan"})]}
+    _parameter_constraints = {
+        "on_missing": [StrOptions({"raise", "nan"})],
+        "spacing": [Interval(Real, 0, None, closed="neither"), None],
+    }
 
-    def __init__(self, *, on_missing="raise", dtype=np.float32):
+    def __init__(self, *, on_missing="raise", spacing=None, dtype=np.float32):
         self.on_missing = on_missing
+        self.spacing = spacing
         self.dtype = dtype
 
     def _extract(self, image):
@@ -104,7 +122,8 @@ class ShapeStatistics(FeatureExtractor):
             region, circularity = region_shape(inside)
             values = [region[name] for name in _PROPERTIES.values()]
             *moments, seventh = region.moments_hu
-            return np.array([circularity, *values, *moments, -seventh], dtype=np.float64)
+            row = np.array([circularity, *values, *moments, -seventh], dtype=np.float64)
+            return row * self._units()
         if self.on_missing == "nan":
             return np.full(len(_NAMES), np.nan)
         raise ImageError(
@@ -112,5 +131,12 @@ class ShapeStatistics(FeatureExtractor):
             "one with featbus.images.with_mask, or use on_missing='nan' for a row of NaN."
         )
 
+    def _units(self):
+        """Return what to multiply each number by."""
+        side = 1 if self.spacing is None else float(self.spacing)
+        return np.array([side ** _POWERS.get(name, 0) for name in _NAMES])
+
     def _columns(self):
-        return [Column(f"shape_{name}", name.replace("_", " ")) for name in _NAMES]
+        for name in _NAMES:
+            unit = {0: "", 1: "_mm", 2: "_mm2"}[0 if self.spacing is None else _POWERS.get(name, 0)]
+            yield Column(f"shape_{name}{unit}", f"{name}{unit}".replace("_", " "))

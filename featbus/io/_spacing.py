@@ -1,15 +1,17 @@
-"""The distance between the pixels of a DICOM file."""
+"""The distance between the pixels of a file."""
 
 import os
 
+from featbus.io._files import open_file
 from featbus.io._header import dicom_header
+from featbus.io._resolution import resolution_spacing
 
 _TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _CENTIMETERS = 3
 
 
 def read_spacing(path):
-    """Read from a DICOM file how far its pixels are apart.
+    """Read from a file how far its pixels are apart.
 
     Parameters
     ----------
@@ -19,17 +21,34 @@ def read_spacing(path):
     Returns
     -------
     (float, float) or None
-        Millimeters between rows and between columns: Pixel Spacing, else Imager Pixel Spacing,
-        which is that of the detector and not corrected for the magnification of a mammogram, else
-        the physical delta of the region of an ultrasound image ([1]_, 10.7.1.3, C.8.11.7 and
-        C.8.5.5). None if the file is not DICOM or has none of them, or if it has several
-        ultrasound regions of different scale. The resolution in PNG, JPEG and TIFF files is for
-        printers, and is ignored.
+        Millimeters between rows and between columns; None if the file does not state them in a
+        way that can be trusted, see the notes.
 
     Raises
     ------
     ImageReadError
-        If the file cannot be read, or its elements cannot be parsed.
+        If the file cannot be read, or the elements of a DICOM file cannot be parsed.
+
+    See Also
+    --------
+    featbus.Resample : Bring images to one spacing.
+    SpacedImage : An image whose spacing is known from elsewhere.
+
+    Notes
+    -----
+    **DICOM**: Pixel Spacing, else Imager Pixel Spacing, which is that of the detector and not
+    corrected for the magnification of a mammogram, else the physical delta of the region of an
+    ultrasound image ([1]_, 10.7.1.3, C.8.11.7 and C.8.5.5) unless there are several regions of
+    different scale.
+
+    **TIFF** (XResolution, YResolution, in inches or centimeters) and **PNG** (pHYs, in meters):
+    most programs write a resolution whether they know it or not. One that screens or printers
+    have, such as 72, 96, 100, 150, 200, 300 or 600 dots per inch, is ignored, in either direction
+    and also if it was rounded to whole pixels per centimeter or meter; so is one without a unit,
+    and one beyond 0.001 to 10 mm. A film that was really scanned at 300 dots per inch is thus of
+    unknown spacing. Of a TIFF file with several pages, only the first is looked at.
+
+    **JPEG** and all others: never.
 
     References
     ----------
@@ -44,7 +63,10 @@ def read_spacing(path):
     (0.661468, 0.661468)
     """
     with dicom_header(os.fspath(path), _TAGS, "valid spacing") as dataset:
-        return None if dataset is None else _spacing(dataset)
+        if dataset is not None:
+            return _spacing(dataset)
+    with open_file(os.fspath(path)) as file:
+        return resolution_spacing(file)
 
 
 def _spacing(dataset):

@@ -4,8 +4,8 @@ import struct
 
 import numpy as np
 
-# Types of the values that are read: bytes and text, and unsigned integers.
-_TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
+# Types of the values that are read: bytes and text, unsigned integers, and pairs of these (5).
+_TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
 _ORIENTATION = 274
 
 
@@ -15,14 +15,15 @@ def read_directories(data, tags):
     Parameters
     ----------
     data : bytes
-        The file.
+        The file, or an object with its length and slices.
     tags : collection of int
         Tags to read.
 
     Yields
     ------
     dict of int to ndarray
-        The values of these tags. Those that are no bytes, text or unsigned integers are left out.
+        The values of these tags; a rational number is the 8 bytes of its two integers. Those that
+        are no bytes, text, unsigned integers or rational numbers are left out.
 
     Raises
     ------
@@ -30,15 +31,15 @@ def read_directories(data, tags):
         If the directories are not inside the file, overlap, have no end or contain a tag twice.
     """
     order = {b"II": "<", b"MM": ">"}[bytes(data[:2])]
-    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+    big = _unpack(f"{order}H", data, 2) == 43
     word, count_type = ("Q", "Q") if big else ("I", "H")
     entry = np.dtype([("tag", "u2"), ("type", "u2"), ("count", "u8" if big else "u4")])
     entry = np.dtype([*entry.descr, ("value", "V8" if big else "V4")]).newbyteorder(order)
-    start, seen, tags = struct.unpack_from(f"{order}{word}", data, 8 if big else 4)[0], 0, [*tags]
+    start, seen, tags = _unpack(f"{order}{word}", data, 8 if big else 4), 0, [*tags]
     while start:
-        count = struct.unpack_from(f"{order}{count_type}", data, start)[0]
+        count = _unpack(f"{order}{count_type}", data, start)
         start += struct.calcsize(count_type)
-        entries = np.frombuffer(data, entry, count, start)
+        entries = _array(data, entry, count, start)
         seen += entries.nbytes
         # In a loop, or nearly one, time would grow with its square.
         if not count or seen > len(data):
@@ -52,7 +53,7 @@ def read_directories(data, tags):
             for item, end in zip(entries[found], values)
             if int(item["type"]) in _TYPES and item["count"]
         )
-        start = struct.unpack_from(f"{order}{word}", data, start + entries.nbytes)[0]
+        start = _unpack(f"{order}{word}", data, start + entries.nbytes)
 
 
 def _read_value(data, order, word, end, item):
@@ -61,8 +62,18 @@ def _read_value(data, order, word, end, item):
     count, room = int(item["count"]), struct.calcsize(word)
     start = end - room
     if count * dtype.itemsize > room:
-        start = struct.unpack_from(f"{order}{word}", data, start)[0]
-    return int(item["tag"]), np.frombuffer(data, dtype, count, start)
+        start = _unpack(f"{order}{word}", data, start)
+    return int(item["tag"]), _array(data, dtype, count, start)
+
+
+def _unpack(form, data, start):
+    """Return the number at a position; an error beyond the end."""
+    return struct.unpack(form, data[start : start + struct.calcsize(form)])[0]
+
+
+def _array(data, dtype, count, start):
+    """Return the numbers from a position on; an error if they reach beyond the end."""
+    return np.frombuffer(data[start : start + count * dtype.itemsize], dtype, count)
 
 
 def read_orientation(exif):

@@ -11,6 +11,7 @@ from featbus.preprocessing._gamma import GammaCorrection
 from featbus.preprocessing._loader import ImageLoader
 from featbus.preprocessing._normalize import Normalize
 from featbus.preprocessing._pectoral_muscle import PectoralMuscleRemover
+from featbus.preprocessing._resample import Resample
 from featbus.preprocessing._resize import Resize
 from featbus.preprocessing._stretch import ContrastStretch
 from featbus.preprocessing._threshold import AdaptiveThreshold
@@ -29,5 +30,6 @@ __all__ = [
     "Normalize",
     "PectoralMuscleRemover",
     "RemoveAnnotations",
+    "Resample",
     "Resize",
 ]

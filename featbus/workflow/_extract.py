@@ -15,8 +15,9 @@ from featbus.parameters import (
     check_parameters,
 )
 from featbus.preprocessing import ImageLoader
+from featbus.steps import reads_plainly
 from featbus.workflow._features import as_transformer
-from featbus.workflow._images import DATA, PATH, add_spacing, open_images
+from featbus.workflow._images import DATA, PATH, open_images
 from featbus.workflow._tables import check_output, print_failures, write_table
 
 _SUFFIXES = (".csv", ".npz", ".parquet")
@@ -92,8 +93,8 @@ def extract_features(
         One row per image. First, where known: ``path``, relative to the folder, or to the folder
         that all files have in common; ``group``; ``class``; ``mask``, the files of the mask,
         separated by semicolons; ``spacing_row`` and ``spacing_column``, millimeters between pixels,
-        from DICOM files; ``error``, None or the reason why there are no features. Then one column
-        per feature, NaN after an error.
+        see `featbus.io.read_spacing`; ``error``, None or the reason why there are no features. Then
+        one column per feature, NaN after an error.
 
     Raises
     ------
@@ -134,14 +135,14 @@ def extract_features(
             "of those next to their images, such as --masks _mask."
         )
     items, info = open_images(data, masks, groups)
-    if masks is not None:  # so that a union of extractors reads each file once
+    if masks is not None and reads_plainly(transformer):  # a union would read each file again
         transformer = make_pipeline(ImageLoader(), transformer)
     bus = FeatureBus(transformer, memory=memory, n_jobs=n_jobs, on_error="nan", verbose=verbose)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # the table says it
         rows = bus.fit_transform(items)
     info["error"] = _reasons(bus.errors_, len(items))
-    table = _join(add_spacing(info, items), rows, bus)
+    table = _join(info, rows, bus)
     if output is not None:
         write_table(table, output, list(table.columns[-rows.shape[1] :]))
     if verbose:

@@ -10,10 +10,11 @@ import pandas as pd
 from featbus.datasets import GroupsWarning, detect_layout, load_dataset, load_images
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
-from featbus.io import read_image, read_mask, read_spacing
+from featbus.io import SpacedImage, read_image, read_mask
 from featbus.parameters import SequenceOf
 
 PATH = [str, os.PathLike]
+_SPACING = ["spacing_row", "spacing_column"]
 DATA = [*PATH, SequenceOf(str), SequenceOf(os.PathLike)]
 
 
@@ -69,10 +70,11 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
 
     Returns
     -------
-    items : list of str or MaskedFile
+    items : list of str, MaskedFile or SpacedImage
         The images; masked ones with `masks`.
     info : DataFrame
-        ``path`` relative to the data, and ``group``, ``class`` and ``mask`` where known.
+        ``path`` relative to the data, and ``group``, ``class``, ``mask``, ``spacing_row`` and
+        ``spacing_column`` where known.
     """
     if isinstance(data, (str, os.PathLike)) and Path(data).is_file():
         data = [data]
@@ -91,11 +93,18 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
         info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
     elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
-    if masks is None:
+    if masks is not None:
+        names = [_name_masks(*row, masks) for row in zip(info["path"], found.masks)]
+        info["mask"] = pd.Series(names, dtype=object)
+    is_spaced = {*_SPACING} <= {*found.frame}
+    if is_spaced:
+        info[_SPACING] = found.frame[_SPACING].to_numpy()
+    if masks is None:  # whoever reads them finds the spacing, too
         return found.images.tolist(), info
-    names = [_name_masks(*row, masks) for row in zip(info["path"], found.masks)]
-    info["mask"] = pd.Series(names, dtype=object)
-    return [MaskedFile(*pair) for pair in zip(found.images, found.masks)], info
+    items = [MaskedFile(*pair) for pair in zip(found.images, found.masks)]
+    if is_spaced:
+        items = [SpacedImage(*pair) for pair in zip(items, info[_SPACING].to_numpy().tolist())]
+    return items, info
 
 
 def _name_groups(found):
@@ -114,32 +123,3 @@ def _name_masks(path, files, masks):
     else:
         names = [Path(os.path.relpath(file, masks)) for file in files]
     return as_unicode(";".join(name.as_posix() for name in names))
-
-
-def add_spacing(info, items):
-    """Add the columns ``spacing_row`` and ``spacing_column``, in mm, if that of any image is known.
-
-    Parameters
-    ----------
-    info : DataFrame
-        One row per image.
-    items : list of str or MaskedFile
-        The images.
-
-    Returns
-    -------
-    DataFrame
-        `info`, or a copy with two more columns, NaN where unknown.
-    """
-    spacings = [_read_spacing(getattr(item, "path", item)) for item in items]
-    if not any(spacings):
-        return info
-    table = pd.DataFrame([spacing or (None, None) for spacing in spacings], dtype=float)
-    return info.assign(spacing_row=table[0], spacing_column=table[1])
-
-
-def _read_spacing(path):
-    try:
-        return read_spacing(path)
-    except ImageError:  # the image has no row, which says why
-        return None

@@ -1,0 +1,290 @@
+"""Images of one pixel size."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
+from test_spacing import png, tiff
+
+from featbus import (
+    CLAHE,
+    LBP,
+    FeatureBus,
+    FeatureStore,
+    ImageFunction,
+    ImageLoader,
+    IntensityStatistics,
+    Resample,
+    Resize,
+    ShapeStatistics,
+    TestTimeAugmentation,
+    load_masked,
+)
+from featbus.bus import ImageWarning
+from featbus.datasets import load_images
+from featbus.evaluation import importance_map
+from featbus.images import ImageError, inside_mask, with_mask
+from featbus.io import SpacedImage, read_image
+from featbus.parameters import InvalidParameterError
+from featbus.workflow import extract_features
+
+NOISE = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
+
+
+def disc(spacing, diameter=12.0, center=(14.0, 17.0), size=(30.0, 36.0)):
+    """Return a masked image of a disc; all lengths in millimeters."""
+    down, across = np.broadcast_to(spacing, 2)
+    row, column = np.ogrid[: round(size[0] / down), : round(size[1] / across)]
+    away = np.hypot((row + 0.5) * down - center[0], (column + 0.5) * across - center[1])
+    inside = away <= diameter / 2
+    return SpacedImage(with_mask(np.where(inside, 200, 50).astype(np.uint8), inside), spacing)
+
+
+def measure(images, spacing=0.1):
+    pipeline = make_pipeline(Resample(spacing), ShapeStatistics(spacing=spacing))
+    return pipeline.set_output(transform="pandas").fit_transform(images)
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.08, 0.1, 0.17, (0.05, 0.2), (0.13, 0.07)])
+def test_a_disc_has_the_same_size_in_millimeters_at_any_spacing(spacing):
+    row = measure([disc(spacing)]).loc[0]
+    assert row["shape_area_mm2"] == pytest.approx(np.pi * 6**2, rel=0.01)
+    assert row["shape_equivalent_diameter_mm"] == pytest.approx(12, rel=0.005)
+    # An outline that was enlarged has steps.
+    assert row["shape_perimeter_mm"] == pytest.approx(12 * np.pi, rel=0.03)
+    assert row["shape_major_axis_length_mm"] == pytest.approx(12, rel=0.01)
+    assert row["shape_minor_axis_length_mm"] == pytest.approx(12, rel=0.01)
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.2, (0.05, 0.2)])
+def test_nothing_is_shifted(spacing):
+    (image,) = Resample(0.1).transform([disc(spacing)])
+    center = [(part.mean() + 0.5) * 0.1 for part in np.nonzero(inside_mask(image))]
+    np.testing.assert_allclose(center, (14, 17), atol=0.01)
+
+
+@pytest.mark.parametrize("old", [(0.05, 0.05), (0.3, 0.3), (0.05, 0.3)])
+def test_a_gradient_stays_where_it_is(old):
+    """Pixel centers are half a pixel from the corner, as in scikit-image's coordinates."""
+
+    def gradient(spacing, height, width):
+        row, column = np.mgrid[:height, :width] + 0.5
+        return (row * spacing[0] + 2 * column * spacing[1]) / 100
+
+    sides = [round(12 / side) for side in old]
+    (found,) = Resample(0.1).transform([SpacedImage(gradient(old, *sides), old)])
+    expected = gradient((0.1, 0.1), 120, 120)
+    # Enlarged, the outermost half pixel of the old ones has nothing to interpolate with.
+    np.testing.assert_allclose(found[3:-3, 3:-3], expected[3:-3, 3:-3], atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_pixels_are_those_of_resize(dtype, channels, masked):
+    rng = np.random.default_rng(0)
+    image = rng.random((23, 31, *channels))
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    image = (image * top).astype(dtype) if dtype is not np.bool_ else image > 0.5
+    image = with_mask(image, rng.random((23, 31)) > 0.3) if masked else image
+    for spacing, size in ((0.2, (46, 62)), (0.03, (7, 9)), ((0.2, 0.05), (46, 16))):
+        (found,) = Resample(0.1).transform([SpacedImage(image, spacing)])
+        (expected,) = Resize(size).transform([image])
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(np.ma.getdata(found), np.ma.getdata(expected))
+        np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
+
+
+def test_an_image_of_the_wanted_spacing_is_kept():
+    np.testing.assert_array_equal(Resample(0.1).transform([SpacedImage(NOISE, 0.1)])[0], NOISE)
+
+
+def test_sizes_are_rounded():
+    shape = Resample(0.1).transform([SpacedImage(NOISE, (0.0508, 0.0994))])[0].shape
+    assert shape == (30, 80)  # 30.48, 79.52
+
+
+def test_spacing_of_files(tmp_path):
+    paths = [png(tmp_path / "a.png", 5_000, 10_000), tiff(tmp_path / "b.tif", (100, 200))]
+    shapes = [image.shape for image in Resample(0.1).transform(paths)]
+    assert shapes == [(20, 60), (10, 30)]
+    told = [SpacedImage(paths[0], 0.1), SpacedImage(str(paths[1]), None)]
+    shapes = [image.shape for image in Resample(0.1, default_spacing=0.3).transform(told)]
+    assert shapes == [(20, 30), (60, 90)]
+
+
+def test_images_of_unknown_spacing(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), NOISE)
+    for item, name in ((path, r" \('.*a.png'\)"), (NOISE, ""), (SpacedImage(path, None), "")):
+        with pytest.raises(ImageError, match=f"image 1{name}: found no spacing, expected .* Make"):
+            Resample(0.1).transform([SpacedImage(NOISE, 0.1), item])
+    assert Resample(0.1, default_spacing=(0.2, 0.1)).transform([path])[0].shape == (120, 80)
+    with pytest.raises(ImageError, match="image 0: found no spacing, .* Make Resample the first"):
+        make_pipeline(CLAHE(), Resample()).fit_transform([SpacedImage(NOISE, 0.1)])
+
+
+@pytest.mark.parametrize("old", [100, 1e-4, 1e300, 1e-300])
+def test_spacings_in_another_unit_are_refused(old):
+    message = "image 1: found 60 x 80 pixels of .* mm, which would become .* Check that both are in"
+    with pytest.raises(ImageError, match=message):
+        Resample(0.1).transform([SpacedImage(NOISE, 0.1), SpacedImage(NOISE, old)])
+
+
+def test_the_limit_of_pixels_is_that_of_the_reader(monkeypatch):
+    monkeypatch.setenv("FEATBUS_MAX_PIXELS", str(120 * 160))
+    assert Resample(0.1).transform([SpacedImage(NOISE, 0.2)]).shape == (1, 120, 160)
+    with pytest.raises(ImageError, match="expected 1 to 19200 in all.*FEATBUS_MAX_PIXELS raises"):
+        Resample(0.1).transform([SpacedImage(NOISE, (0.2, 0.21))])
+
+
+@pytest.mark.parametrize("name", ["spacing", "default_spacing"])
+@pytest.mark.parametrize("value", [0, -0.1, float("inf"), float("nan"), (0.1,), "0.1"])
+def test_bad_parameters(name, value):
+    with pytest.raises(InvalidParameterError, match=f"{name} is"):
+        Resample(**{name: value}).fit([NOISE])
+
+
+def stored_row(item, memory, **parameters):
+    pipeline = make_pipeline(Resample(0.1, **parameters), LBP())
+    return FeatureBus(pipeline, memory=memory).fit_transform([item])
+
+
+def test_a_changed_spacing_changes_the_stored_row(tmp_path):
+    path, memory = tmp_path / "a.png", tmp_path / "rows"
+    # Of the file, in which only the header changes; of an item; and the parameter.
+    rows = [stored_row(png(path, across), memory) for across in (10_000, 5_000)]
+    items = [SpacedImage(item, spacing) for spacing in (0.15, 0.3) for item in (NOISE, path)]
+    rows += [stored_row(item, memory) for item in items]
+    rows += [stored_row(NOISE, memory, default_spacing=spacing) for spacing in (0.12, 0.24)]
+    assert len(np.unique(np.concatenate(rows), axis=0)) == len(rows)
+    assert FeatureStore(memory).info()["n_rows"].sum() == len(rows)
+    again = stored_row(SpacedImage(NOISE, (0.3, 0.3)), memory)
+    np.testing.assert_array_equal(again, rows[4])
+    assert FeatureStore(memory).info()["n_rows"].sum() == len(rows)
+
+
+def test_a_masked_image_of_another_spacing_has_another_row(tmp_path):
+    masked = with_mask(NOISE, NOISE > 100)
+    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
+    items = [SpacedImage(masked, spacing) for spacing in (0.1, 0.2, 0.1)]
+    bus = FeatureBus(pipeline, memory=tmp_path / "rows")
+    np.testing.assert_array_equal(bus.fit_transform(items), pipeline.fit_transform(items))
+    assert FeatureStore(tmp_path / "rows").info()["n_rows"].tolist() == [2]
+
+
+def test_a_function_after_it_does_not_change_the_images():
+    def blacken(image):
+        image[:] = 0
+        return image
+
+    kept = NOISE.copy()
+    bus = FeatureBus(make_pipeline(Resample(0.1), ImageFunction(blacken), IntensityStatistics()))
+    bus.fit_transform([SpacedImage(kept, 0.1)])
+    np.testing.assert_array_equal(kept, NOISE)
+
+
+def test_steps_after_it(tmp_path):
+    image = SpacedImage(NOISE, (0.2, 0.1))
+    (expected,) = CLAHE().transform(Resample(0.1).transform([image]))
+    np.testing.assert_array_equal(
+        make_pipeline(Resample(0.1), CLAHE()).transform([image])[0], expected
+    )
+    path = png(tmp_path / "a.png", 5_000)
+    pipeline = make_pipeline(Resample(0.1), ImageLoader(color_mode="rgb"), Resize(20))
+    assert pipeline.fit_transform([path, image])[0].shape == (20, 20, 3)
+
+
+def test_a_union_of_extractors_reads_files_with_their_spacing(tmp_path):
+    path = png(tmp_path / "a.png", 5_000)
+    union = make_union(make_pipeline(Resample(0.1), LBP()), IntensityStatistics())
+    expected = union.fit_transform([path])
+    np.testing.assert_array_equal(FeatureBus(union).fit_transform([path]), expected)
+
+
+def test_test_time_augmentation_after_it():
+    images = [SpacedImage(NOISE // part, 0.2) for part in (1, 2) * 3]
+    pipeline = make_pipeline(IntensityStatistics(), LogisticRegression())
+    augmented = make_pipeline(Resample(0.3), TestTimeAugmentation(pipeline))
+    assert augmented.fit(images, [0, 1] * 3).predict(images).tolist() == [0, 1] * 3
+
+
+@pytest.mark.slow
+def test_workers(tmp_path):
+    items = [disc(spacing) for spacing in (0.1, 0.2, (0.1, 0.3))] * 3
+    items += [png(tmp_path / "a.png", 10_000), np.zeros((9, 9))]
+    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
+    one, two = (
+        FeatureBus(pipeline, n_jobs=n_jobs, batch_size=2, on_error="nan") for n_jobs in (1, 2)
+    )
+    with pytest.warns(ImageWarning):
+        rows = one.fit_transform(items)
+    with pytest.warns(ImageWarning):
+        np.testing.assert_array_equal(two.fit_transform(items), rows)
+    assert [error.index for error in two.errors_] == [10]
+
+
+@pytest.mark.parametrize("container", [list, pd.Series])
+def test_cross_validation(container):
+    images = [disc(spacing, diameter) for spacing in (0.1, 0.2) for diameter in (6, 9) * 4]
+    area = FunctionTransformer(lambda rows: rows[:, [1]])
+    shape = ShapeStatistics(spacing=0.2)
+    pipeline = make_pipeline(Resample(0.2), shape, area, LogisticRegression())
+    copies = pickle.loads(pickle.dumps(images))
+    assert cross_val_score(pipeline, container(copies), [0, 1] * 8, cv=2).tolist() == [1, 1]
+
+
+def test_boxes_are_mapped_back(tmp_path):
+    path = png(tmp_path / "a.png", 10_000, 5_000)  # 20 x 30 pixels
+    boxes = [[0, 0, 40, 30], [10, 3, 20, 6]]
+    np.testing.assert_allclose(
+        Resample(0.1).map_boxes(boxes, path), [[0, 0, 20, 30], [5, 3, 10, 6]]
+    )
+    pipeline = make_pipeline(Resample(0.1), LBP(cells=(2, 1))).fit([path])
+    n_features = len(pipeline[-1].get_feature_names_out())
+    weights = np.arange(n_features) < n_features // 2
+    for item in (path, SpacedImage(read_image(path), (0.2, 0.1))):
+        heat = importance_map(pipeline, weights, item)
+        assert heat.shape == (20, 30)
+        assert heat[:9].min() > 0
+        assert heat[11:].max() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Write one lesion of 12 mm twice, as TIFF files of different spacing, with its masks."""
+    root = tmp_path_factory.mktemp("scans")
+    for name, spacing in (("near", 0.1), ("deep", 0.2)):
+        image = disc(spacing).image
+        for folder, pixels in (("lesion", image.data), ("masks", inside_mask(image))):
+            path = root / folder / ("lesion" if folder == "masks" else "") / f"{name}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tiff(path, (10 / spacing,) * 2, pixels=pixels.astype(np.uint8))
+    return root
+
+
+def test_a_folder_with_two_spacings(scans):
+    data = load_images(scans / "lesion", masks=scans / "masks" / "lesion")
+    spacings = data.frame[["spacing_row", "spacing_column"]].to_numpy()
+    np.testing.assert_allclose(spacings, [[0.2, 0.2], [0.1, 0.1]])
+    masked = load_masked(data)
+    before = ShapeStatistics().fit_transform(masked)[:, 1]
+    assert before[1] / before[0] == pytest.approx(4, rel=0.01)
+    after = measure([SpacedImage(*pair) for pair in zip(masked, spacings)])["shape_area_mm2"]
+    assert after[1] / after[0] == pytest.approx(1, abs=0.01)
+
+
+def test_extract_features_of_masked_images(scans, tmp_path):
+    pipeline = make_pipeline(Resample(0.1), ShapeStatistics(spacing=0.1))
+    table = extract_features(
+        scans / "lesion", pipeline, masks=scans / "masks" / "lesion", memory=tmp_path / "rows"
+    )
+    assert table["error"].isna().all()
+    np.testing.assert_allclose(table["shape_area_mm2"], np.pi * 36, rtol=0.01)
+    np.testing.assert_allclose(table["spacing_row"], [0.2, 0.1])
