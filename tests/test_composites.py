@@ -1,0 +1,334 @@
+"""The composites of scikit-learn and imbalanced-learn, around images in every form.
+
+What works with what is the table of the user guide, ``docs/user_guide/composites.csv``: each of its
+cells is a test.
+"""
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import cv2
+import imblearn.pipeline
+import numpy as np
+import pandas as pd
+import pytest
+from imblearn.ensemble import BalancedBaggingClassifier, EasyEnsembleClassifier
+from imblearn.over_sampling import SMOTE, RandomOverSampler
+from imblearn.under_sampling import RandomUnderSampler
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.feature_selection import RFE, SequentialFeatureSelector
+from sklearn.frozen import FrozenEstimator
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    StratifiedGroupKFold,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    permutation_test_score,
+    train_test_split,
+    validation_curve,
+)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from featbus import FeatureBus, ImageAugmenter, ImageLoader, IntensityStatistics, Resize, evaluate
+from featbus.images import with_mask
+
+TABLE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "composites.csv"
+
+N = 18
+Y = np.tile([0, 0, 1], N // 3)
+THREE = np.arange(N) % 3
+TWO_TARGETS = np.column_stack([Y, np.arange(N) % 2])
+GROUPS = np.arange(N) // 3
+FOLDS = StratifiedGroupKFold(2)
+GRID = {"decisiontreeclassifier__max_depth": [1, 3]}
+SEED = {"random_state": 0}
+
+
+def classifier():
+    return DecisionTreeClassifier(max_depth=3, **SEED)
+
+
+def model(features, classifier):
+    """Return the pipeline that a composite is put around; the classifier alone for rows."""
+    return classifier if features is None else make_pipeline(features, classifier)
+
+
+def fitted(estimator, X, y=Y):
+    """Return what a fitted estimator predicts, as probabilities where it has them."""
+    estimator.fit(X, y)
+    predict = getattr(estimator, "predict_proba", estimator.predict)
+    return np.asarray(predict(X))
+
+
+def wrapped(wrap, y=Y):
+    """Return the test of an estimator that is put around a pipeline."""
+    return lambda features, classifier, X: fitted(wrap(model(features, classifier)), X, y)
+
+
+def called(function):
+    """Return the test of a function that takes a pipeline and images."""
+    return lambda features, classifier, X: function(model(features, classifier), X)
+
+
+def split(pipeline, X):
+    train, test, y, _ = train_test_split(X, Y, stratify=Y, **SEED)
+    return pipeline.fit(train, y).predict_proba(test)
+
+
+def importance(pipeline, X):
+    return permutation_importance(pipeline.fit(X, Y), X, Y, n_repeats=2, **SEED).importances
+
+
+def twice(pipeline):
+    return [("first", pipeline), ("second", pipeline)]
+
+
+def before(sampler):
+    """Return the test of a sampler that comes before the extractor."""
+    return wrapped(lambda pipeline: imblearn.pipeline.make_pipeline(sampler, pipeline))
+
+
+def after(sampler):
+    """Return the test of a sampler that comes after the extractor."""
+    return lambda features, classifier, X: fitted(
+        imblearn.pipeline.make_pipeline(features, sampler, classifier), X
+    )
+
+
+def features_by(make):
+    """Return the test of a transformer that holds the extractor."""
+    return lambda features, classifier, X: fitted(make_pipeline(make(features, X), classifier), X)
+
+
+def regression(features, classifier, X):
+    regressor = make_pipeline(features, DecisionTreeRegressor(max_depth=3, **SEED))
+    target = TransformedTargetRegressor(regressor, func=np.log, inverse_func=np.exp)
+    return fitted(target, X, np.arange(1.0, N + 1))
+
+
+COMPOSITES = {
+    "train_test_split": called(split),
+    "cross_val_score": called(lambda p, X: cross_val_score(p, X, Y, groups=GROUPS, cv=FOLDS)),
+    "cross_val_predict": called(lambda p, X: cross_val_predict(p, X, Y, groups=GROUPS, cv=FOLDS)),
+    "cross_validate": called(
+        lambda p, X: cross_validate(p, X, Y, groups=GROUPS, cv=FOLDS)["test_score"]
+    ),
+    "featbus.evaluate": called(
+        lambda p, X: evaluate(p, X, Y, groups=GROUPS, cv=2, random_state=0).predictions["predicted"]
+    ),
+    "learning_curve": called(
+        lambda p, X: learning_curve(p, X, Y, groups=GROUPS, cv=FOLDS, train_sizes=[0.5, 1.0])[2]
+    ),
+    "validation_curve": called(
+        lambda p, X: validation_curve(
+            p, X, Y, param_name=next(iter(GRID)), param_range=[1, 3], groups=GROUPS, cv=FOLDS
+        )[1]
+    ),
+    "permutation_test_score": called(
+        lambda p, X: permutation_test_score(p, X, Y, cv=2, n_permutations=3, **SEED)[1]
+    ),
+    "permutation_importance": called(importance),
+    "GridSearchCV": wrapped(lambda p: GridSearchCV(p, GRID, cv=2)),
+    "RandomizedSearchCV": wrapped(lambda p: RandomizedSearchCV(p, GRID, n_iter=2, cv=2, **SEED)),
+    "HalvingGridSearchCV": wrapped(
+        lambda p: HalvingGridSearchCV(p, GRID, cv=2, min_resources=12, **SEED)
+    ),
+    "VotingClassifier": wrapped(lambda p: VotingClassifier(twice(p), voting="soft")),
+    "StackingClassifier": wrapped(lambda p: StackingClassifier(twice(p), classifier(), cv=2)),
+    "StackingClassifier(passthrough=True)": wrapped(
+        lambda p: StackingClassifier(twice(p), classifier(), cv=2, passthrough=True)
+    ),
+    "BaggingClassifier": wrapped(lambda p: BaggingClassifier(p, n_estimators=3, **SEED)),
+    "AdaBoostClassifier": wrapped(lambda p: AdaBoostClassifier(p, n_estimators=3, **SEED)),
+    "CalibratedClassifierCV": wrapped(lambda p: CalibratedClassifierCV(p, cv=2)),
+    "FixedThresholdClassifier": wrapped(lambda p: FixedThresholdClassifier(p, threshold=0.3)),
+    "TunedThresholdClassifierCV": wrapped(
+        lambda p: TunedThresholdClassifierCV(p, thresholds=5, cv=2, **SEED)
+    ),
+    "OneVsRestClassifier": wrapped(OneVsRestClassifier, THREE),
+    "OneVsOneClassifier": wrapped(OneVsOneClassifier, THREE),
+    "MultiOutputClassifier": wrapped(MultiOutputClassifier, TWO_TARGETS),
+    "ClassifierChain": wrapped(ClassifierChain, TWO_TARGETS),
+    "SelfTrainingClassifier": wrapped(SelfTrainingClassifier, np.where(GROUPS == 0, -1, Y)),
+    "TransformedTargetRegressor": regression,
+    "RFE": wrapped(lambda p: RFE(p, n_features_to_select=20)),
+    "SequentialFeatureSelector": lambda features, classifier, X: (
+        SequentialFeatureSelector(model(features, classifier), n_features_to_select=1, cv=2)
+        .fit(X, Y)
+        .get_support()
+    ),
+    "FeatureUnion": features_by(lambda features, X: make_union(features, features)),
+    "ColumnTransformer": features_by(
+        lambda features, X: ColumnTransformer([("image", features, [0])])
+    ),
+    "FrozenEstimator": features_by(lambda features, X: FrozenEstimator(features.fit(X))),
+    "RandomOverSampler, before the extractor": before(RandomOverSampler(**SEED)),
+    "RandomUnderSampler, before the extractor": before(RandomUnderSampler(**SEED)),
+    "SMOTE, before the extractor": before(SMOTE(k_neighbors=2, **SEED)),
+    "SMOTE, after the extractor": after(SMOTE(k_neighbors=2, **SEED)),
+    "BalancedBaggingClassifier": wrapped(
+        lambda p: BalancedBaggingClassifier(p, n_estimators=3, **SEED)
+    ),
+    "EasyEnsembleClassifier": wrapped(
+        lambda p: EasyEnsembleClassifier(3, BaggingClassifier(p, n_estimators=2), **SEED)
+    ),
+}
+
+
+def make_images():
+    """Return small gray images, brighter in class 1, of a brightness that overlaps."""
+    rng = np.random.default_rng(3)
+    level = 60 + 40 * Y + rng.normal(0, 20, N)
+    pixels = level[:, None, None] + rng.normal(0, 30, (N, 16, 16))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+STACK = make_images()
+RAGGED = [image[: 12 + index % 5] for index, image in enumerate(STACK)]
+
+
+def object_array(items):
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    paths = [str(folder / f"{index}.png") for index in range(N)]
+    for path, image in zip(paths, RAGGED):
+        cv2.imwrite(path, image)
+    return {
+        "stack, gray": STACK,
+        "stack, color": np.repeat(STACK[..., np.newaxis], 3, axis=-1),
+        "list of arrays": RAGGED,
+        "object array": object_array(RAGGED),
+        "list of paths": paths,
+        "array of paths": object_array(paths),
+        "column of arrays": pd.DataFrame({"image": RAGGED}),
+        "column of paths": pd.DataFrame({"image": paths}),
+    }
+
+
+@cache
+def expected(name, is_stack):
+    """Return what a composite gives for a column of numbers that stand for the same rows."""
+    rows = IntensityStatistics().fit_transform(STACK if is_stack else RAGGED)
+    look_up = FunctionTransformer(lambda column: rows[np.ravel(column)])
+    return COMPOSITES[name](look_up, classifier(), np.arange(N)[:, np.newaxis])
+
+
+with TABLE.open(encoding="utf-8", newline="") as file:
+    ROWS = {row.pop("composite").replace("``", ""): row for row in csv.DictReader(file)}
+CELLS = [(name, form) for name, row in ROWS.items() for form in row]
+
+
+def test_the_table_has_a_row_for_each_composite_and_a_column_for_each_form(forms):
+    assert list(ROWS) == list(COMPOSITES)
+    assert {tuple(row) for row in ROWS.values()} == {tuple(forms)}
+
+
+@pytest.mark.parametrize(("name", "form"), CELLS)
+def test_each_cell_of_the_table(name, form, forms):
+    features, X = IntensityStatistics(), forms[form]
+    if ROWS[name][form] == "yes":
+        found = COMPOSITES[name](features, classifier(), X)
+        assert_allclose(found, expected(name, form.startswith("stack")))
+    else:
+        with pytest.raises((ValueError, TypeError, IndexError)):
+            COMPOSITES[name](features, classifier(), X)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_each_remedy_works(name):
+    remedies = set(ROWS[name].values()) - {"yes"}
+    assert remedies in (set(), {"column"}, {"rows"})
+    if remedies == {"column"}:
+        assert ROWS[name]["column of arrays"] == ROWS[name]["column of paths"] == "yes"
+    if remedies == {"rows"}:
+        rows = IntensityStatistics().fit_transform(RAGGED)
+        assert len(COMPOSITES[name](None, classifier(), rows)) in (N, rows.shape[1])
+
+
+def as_column(items):
+    return object_array(items)[:, np.newaxis]
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if "column" in row.values()])
+def test_an_object_array_of_one_column_does_what_a_data_frame_does(name):
+    found = COMPOSITES[name](IntensityStatistics(), classifier(), as_column(RAGGED))
+    assert_allclose(found, expected(name, False))
+
+
+@pytest.mark.parametrize("form", ["column of arrays", "column of paths"])
+@pytest.mark.parametrize("sampler", [RandomOverSampler, RandomUnderSampler])
+def test_resampled_images_keep_their_classes_and_groups(sampler, form, forms):
+    X = forms[form].set_axis([f"row {index}" for index in range(N)])
+    sampler = sampler(**SEED)
+    images, y = sampler.fit_resample(X, Y)
+    chosen = sampler.sample_indices_
+    assert_array_equal(y, Y[chosen])
+    assert np.bincount(y).tolist() in ([12, 12], [6, 6])
+    rows = IntensityStatistics().fit_transform(RAGGED)
+    assert_array_equal(IntensityStatistics().fit_transform(images), rows[chosen])
+    pipeline = make_pipeline(IntensityStatistics(), classifier())
+    folds = GROUPS[chosen]
+    found = cross_val_predict(pipeline, images, y, groups=folds, cv=FOLDS)
+    assert_array_equal(
+        found, cross_val_predict(pipeline[1], rows[chosen], y, groups=folds, cv=FOLDS)
+    )
+
+
+def test_masked_images_keep_their_masks_in_a_column():
+    masked = [with_mask(image, image > np.median(image)) for image in RAGGED]
+    images, _ = RandomOverSampler(**SEED).fit_resample(pd.DataFrame({"image": masked}), Y)
+    rows = IntensityStatistics().fit_transform(masked)
+    assert not np.allclose(rows, IntensityStatistics().fit_transform(RAGGED))
+    assert_array_equal(IntensityStatistics().fit_transform(images)[:N], rows)
+
+
+@pytest.mark.parametrize("form", ["column of arrays", "column of paths"])
+def test_every_kind_of_step_takes_a_column(form, forms):
+    extract = make_pipeline(ImageLoader(color_mode="gray"), Resize(16), IntensityStatistics())
+    pipeline = imblearn.pipeline.make_pipeline(
+        ImageAugmenter(1), FeatureBus(extract), SMOTE(k_neighbors=2, **SEED), classifier()
+    )
+    bagging = BaggingClassifier(pipeline, n_estimators=2, **SEED)
+    found = fitted(bagging, forms[form])
+    assert_allclose(found, fitted(bagging, as_column(RAGGED)))
+
+
+def test_an_image_column_beside_numbers(forms):
+    table = forms["column of paths"].assign(age=np.arange(N) + 40.0)
+    columns = ColumnTransformer(
+        [("image", IntensityStatistics(), [0]), ("numbers", "passthrough", [1])]
+    )
+    pipeline = make_pipeline(columns, classifier()).fit(table, Y)
+    drops = permutation_importance(pipeline, table, Y, n_repeats=3, **SEED).importances_mean
+    assert drops.shape == (2,)
+    assert drops[0] > drops[1]
+    bagging = BaggingClassifier(pipeline, n_estimators=2, **SEED)
+    assert fitted(bagging, table).shape == (N, 2)
