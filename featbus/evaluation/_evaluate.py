@@ -244,8 +244,7 @@ def evaluate(
         classes is looked for by its name, such as "malignant", "cancer" or "positive", see
         `featbus.classes.positive_class`; of labels 0 and 1, -1 and 1, or False and True without
         names it takes 1, as scikit-learn does. Where neither says which one, and with more than two
-        classes, metrics are means over the classes, and the printed table has a row for each of
-        two.
+        classes, metrics are means over the classes; of two, tables show both.
     random_state : int, RandomState instance or None, default=0
         Seed of the shuffling and of the intervals' resamples, kept in the result. It does not seed
         the pipelines.
