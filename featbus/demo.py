@@ -1,25 +1,24 @@
 """The main job from end to end: images, features, classifiers, cross-validation, files."""
 
 import os
+import warnings
 from contextlib import ExitStack
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import Bunch
 
 from featbus.bus import FeatureBus
-from featbus.datasets import (
-    describe_dataset,
-    load_dataset,
-    make_breast_ultrasound,
-    positive_class,
-)
+from featbus.classes import find_positive
+from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
 from featbus.files import escape_formula, written_whole
+from featbus.groups import GroupsWarning, check_folds
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
 
@@ -37,6 +36,7 @@ _CONSTRAINTS = {
     "output": _PATH,
     "n_jobs": N_JOBS,
     "cv": ["cv_object"],
+    "pos_label": [str, Real, None],
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
 }
@@ -52,6 +52,7 @@ def run_demo(
     output="featbus-demo",
     n_jobs=None,
     cv=5,
+    pos_label=None,
     random_state=0,
     verbose=True,
 ):
@@ -68,8 +69,9 @@ def run_demo(
         Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`. None makes
         240 synthetic breast ultrasound images.
     groups : path-like or DataFrame, default=None
-        Which images belong together, see `load_busi` and `load_image_folder`. mini-MIAS and the
-        synthetic images have groups of their own: the patients.
+        Which images belong together, see `load_dataset`. mini-MIAS and the synthetic images have
+        groups of their own: the patients. Where they are unknown, every image counts as its own
+        patient, with a warning.
     backbone : str, default=None
         Name of a network for `DeepFeatures`; None uses no network.
     backbone_options : dict, default=None
@@ -86,6 +88,9 @@ def run_demo(
         Number of parallel fits, and of batches in parallel, see `joblib.Parallel`.
     cv : int or splitter, default=5
         Folds, see `featbus.evaluate`.
+    pos_label : str, default=None
+        The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
+        two classes.
     random_state : int, default=0
         Seed of the synthetic images, the folds, SMOTE and the classifiers.
     verbose : bool, default=True
@@ -119,6 +124,8 @@ def run_demo(
     output = Path(output)
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
     dataset = _load(data, groups, random_state)
+    check_folds([dataset.target_names[label] for label in dataset.target], dataset.groups, cv)
+    find_positive(np.unique(dataset.target), dataset.target_names, pos_label)
     output.mkdir(parents=True, exist_ok=True)
     say(describe_dataset(dataset))
 
@@ -130,18 +137,20 @@ def run_demo(
     rows = clone(bus).set_params(verbose=verbose).fit_transform(dataset.images)
     say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
 
-    result = evaluate(
-        classifier_pipelines(features=bus.set_params(n_jobs=None), random_state=random_state),
-        dataset.images,
-        dataset.target,
-        groups=dataset.groups,
-        cv=cv,
-        target_names=dataset.target_names,
-        pos_label=positive_class(dataset.target_names),
-        random_state=random_state,
-        n_jobs=n_jobs,
-        verbose=verbose,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GroupsWarning)  # the loader has warned
+        result = evaluate(
+            classifier_pipelines(features=bus.set_params(n_jobs=None), random_state=random_state),
+            dataset.images,
+            dataset.target,
+            groups=dataset.groups,
+            cv=cv,
+            target_names=dataset.target_names,
+            pos_label=pos_label,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
     say(f"\n{result}\n")
     _write_files(output, result, dataset.images, data)
     say(f"Wrote {', '.join(_FILES)} to {output}{os.sep}; {_STORE} there stores the features")

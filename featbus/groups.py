@@ -1,5 +1,7 @@
 """Samples in groups: checked targets and groups, stratified folds, linked labels, bootstrap."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -7,6 +9,13 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
+
+# Said wherever groups are None.
+GROUPS_UNKNOWN = "groups unknown: every image counted as its own patient"
+
+
+class GroupsWarning(UserWarning):
+    """It is unknown which images belong together; scores from any split are too optimistic."""
 
 
 def check_target(y):
@@ -38,7 +47,10 @@ def check_target(y):
     check_classification_targets(y)
     labels, codes = np.unique(y, return_inverse=True)
     if len(labels) < 2:
-        raise ValueError(f"y has 1 class, {labels.tolist()[0]!r}, expected at least two classes.")
+        raise ValueError(
+            f"y has 1 class, {labels.tolist()[0]!r}, expected at least two classes. Add samples of "
+            "another class."
+        )
     return y, labels, codes
 
 
@@ -75,6 +87,54 @@ def _check_not_missing(values, name, expected):
         raise ValueError(
             f"{name} is NaN or None for {missing.size} sample(s), the first at {missing[0]}, "
             f"expected {expected}"
+        )
+
+
+def count_groups(codes, groups):
+    """Count the groups of each class; without groups, the samples.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+        The classes, numbered from 0.
+    groups : ndarray of shape (n_samples,), or None
+        Groups.
+
+    Returns
+    -------
+    list of int
+        One number per class.
+    """
+    names = np.arange(len(codes)) if groups is None else np.asarray(groups)
+    return [len(np.unique(names[codes == code])) for code in np.unique(codes)]
+
+
+def check_folds(y, groups, cv):
+    """Check that there is a group of each class for each fold.
+
+    Parameters
+    ----------
+    y : array_like of shape (n_samples,)
+        Classes.
+    groups : ndarray of shape (n_samples,), or None
+        Groups; None counts each sample as a group.
+    cv : int, splitter or iterable
+        Number of folds; anything else splits as it likes.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer; if `y` has a single class.
+    """
+    _, labels, codes = check_target(y)
+    counts = count_groups(codes, groups)
+    fewest, what = min(counts), "samples" if groups is None else "groups"
+    if isinstance(cv, Integral) and fewest < cv:
+        name = labels[counts.index(fewest)]
+        remedy = f"Pass cv={fewest}" if fewest > 1 else "Add samples"
+        raise ValueError(
+            f"cv is {cv}, and the class {str(name)!r} has {fewest} of the {what}, expected one or "
+            f"more for each fold. {remedy}, or leave out the class."
         )
 
 
@@ -140,9 +200,8 @@ def validation_split(y, groups, share, random_state, needed=None):
     """
     if share == 0:
         return np.arange(len(y)), np.arange(0)
-    names = np.arange(len(y)) if groups is None else groups
     labels = np.unique(y)
-    n_groups = [len(np.unique(names[y == label])) for label in labels]
+    n_groups = count_groups(y, groups)
     n_folds = min(round(1 / share), *n_groups, len(y))
     needed = np.ones(len(y), dtype=bool) if needed is None else needed
 

@@ -174,11 +174,19 @@ def test_groups_across_folds(scans):
     assert severity(whole)[GROUPS] == "ok"
 
 
-@pytest.mark.parametrize("groups", [None, np.arange(N_IMAGES)])
-def test_no_groups_are_a_warning(scans, groups):
+@pytest.mark.parametrize(
+    ("groups", "finding"),
+    [
+        (None, "Groups unknown: every image counted as its own patient."),
+        (np.arange(N_IMAGES), "Every group has a single image."),
+    ],
+)
+def test_no_groups_are_a_warning(scans, groups, finding):
     report = audit(scans, Y, groups=groups)
     assert severity(report)[GROUPS] == "warning"
+    assert row(report, GROUPS).finding == finding
     assert report.passed
+    assert report.has_groups == ("unknown" not in report.verdict) == (groups is not None)
 
 
 def test_groups_may_be_names(scans):
@@ -482,18 +490,22 @@ def test_seeded(scans):
 def test_report_in_other_forms(scans):
     report = audit(**with_copy(scans, scans[0]))
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
-    assert text.startswith("Audit: 2 leaks, 1 warning\n41 images without groups")
+    unknown = "groups unknown: every image counted as its own patient"
+    verdict = f"2 leaks, 1 warning; {unknown}"
+    assert text.startswith(f"Audit: {verdict}\n41 images (")
+    assert unknown in " ".join(text.partition("\n")[2].split())
     assert "leak     exact copies across folds\n         2 test image(s)" in text
     assert max(map(len, text.splitlines())) <= 100
     assert html.count("<tr") == len(report.checks) + 1
     assert html.count(">leak</b>") == 2
-    assert "41 images without groups" in html
+    assert html.count(unknown) == 2
     for check in report.checks.itertuples():
         assert escape(check.finding) in html
         assert escape(check.remedy) in html
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert data["passed"] is False
-    assert data["verdict"] == report.verdict == "2 leaks, 1 warning"
+    assert data["has_groups"] is False
+    assert data["verdict"] == report.verdict == verdict
     frame = report.to_frame()
     assert frame.columns.tolist() == ["check", "severity", "finding", "count", "remedy"]
     frame["check"] = ""
@@ -522,6 +534,8 @@ def test_html_is_escaped(scans):
         ({"n_jobs": "x"}, "n_jobs is 'x', expected"),
         ({"verbose": "x"}, "verbose is 'x', expected"),
         ({"y": np.zeros(N_IMAGES)}, r"1 class, 0.0.*expected at least two"),
+        ({"cv": 21}, "cv is 21, and the class '0' has 20 of the samples, .* Pass cv=20, or"),
+        ({"groups": Y}, "cv is 5, and the class '0' has 1 of the groups, .* fold. Add samples, or"),
         ({"y": np.linspace(0, 1, N_IMAGES)}, "continuous"),
         ({"y": [None, *["a"] * 39]}, r"y is NaN or None for 1 sample\(s\), the first at 0"),
         ({"groups": [*range(39), None]}, r"groups is NaN or None for 1 sample\(s\), .* 39"),

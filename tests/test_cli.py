@@ -41,10 +41,12 @@ def test_demo_passes_every_argument_on(calls):
         "demo --data images --groups groups.csv --backbone mobilenet_v2"
         " --backbone-option alpha=0.35 --backbone-option minimalistic=True"
         " --backbone-option mode=fast=1 --weights w.h5 --output out --jobs -1 --folds 3 --seed 7"
+        " --positive cyst"
     )
     assert main(arguments.split()) == 0
     assert calls == [
         {
+            "pos_label": "cyst",
             "data": "images",
             "groups": "groups.csv",
             "backbone": "mobilenet_v2",
@@ -455,7 +457,7 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     assert printed.out.startswith("lesions\nAudit: 2 leaks, ")
     assert "leak     exact copies across folds" in printed.out
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
-    assert printed.err.startswith("featbus: warning: groups=None makes every image its own group")
+    assert printed.err.startswith("featbus: warning: groups=None: it is unknown which images")
     assert "Leak, exact copies across folds: 'benign/00.png', 'malignant/19.png'" in printed.out
     assert main(["audit", folder[0], "--groups", str(output), "--folds", "3"]) == 0
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils import _safe_indexing
 
 from featbus import ShapeStatistics, load_busi, load_masked
+from featbus.datasets import GroupsWarning, describe_dataset, load_dataset
 from featbus.io import read_mask
 
 GRAY = np.full((6, 8), 90, dtype=np.uint8)
@@ -101,11 +102,13 @@ def test_scikit_learn_indexes_images_and_masks(release, table):
     assert _safe_indexing(busi.masks, rows).tolist() == [busi.masks[4], busi.masks[0]]
 
 
-def test_without_groups_every_image_is_alone_and_a_warning_says_so(release):
-    with pytest.warns(UserWarning, match=r"near-duplicate.*optimistic.*groups=") as records:
-        busi = load_busi(release)
+def test_without_groups_they_are_unknown_and_a_warning_says_so(release):
+    with pytest.warns(GroupsWarning, match=r"near-duplicate.*optimistic.*groups=") as records:
+        busi = load_busi(release, groups=None)
     assert records[0].filename == __file__
-    assert_array_equal(busi.groups, [0, 1, 2, 3, 4])
+    assert busi.groups is None
+    assert "group" not in busi.frame
+    assert busi.DESCR.endswith("Groups unknown: every image counted as its own patient.")
 
 
 def test_groups_and_columns_come_from_the_table(release, table, tmp_path):
@@ -146,8 +149,25 @@ def test_groups_of_near_duplicates_are_found_in_the_images(release):
     write(release / "benign" / "benign (10).png", speckle[1])
     write(release / "malignant" / "malignant (3).png", speckle[0])
     write(release / "normal" / "normal (1).png", speckle[2])
-    busi = load_busi(release, groups="near-duplicates")
+    with pytest.warns(
+        UserWarning, match="5 images are in 4 groups of near-dup.*not pat"
+    ) as records:
+        busi = load_busi(release)
+    assert [record.filename for record in records] == [__file__]
     assert busi.groups.tolist() == busi.frame["listed_group"].tolist() == [0, 1, 2, 1, 3]
+    assert "in 4 groups of near-duplicates, which are not patients" in busi.DESCR
+    with pytest.warns(UserWarning, match="of near-duplicates"):
+        found = load_dataset(release)
+    assert describe_dataset(found).startswith("BUSI: 5 images in 4 groups of near-duplicates (be")
+    with pytest.warns(UserWarning, match="of near-duplicates"):
+        assert_array_equal(load_busi(release, groups="near-duplicates").groups, busi.groups)
+
+
+def test_an_image_that_cannot_be_read_has_no_near_duplicate(release):
+    (release / "benign" / "benign (2).png").write_bytes(b"cut off")
+    with pytest.warns(UserWarning, match="5 images are in 2 groups"):
+        busi = load_busi(release)
+    assert busi.groups.tolist() == [0, 1, 0, 0, 0]
 
 
 def test_groups_may_have_names(release, table):
@@ -248,7 +268,8 @@ def test_real_groups_keep_duplicates_and_similar_lesions_together(real):
 
 
 def test_real_near_duplicates_are_the_listed_groups(real):
-    found = load_busi(data_dir("busi"), groups="near-duplicates")
+    with pytest.warns(UserWarning, match="480 images are in 363 groups of near-duplicates"):
+        found = load_busi(data_dir("busi"))
     listed = real.frame["listed_group"].to_numpy()
     pairs = np.triu_indices(len(listed), 1)
     together, expected = (

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from featbus.datasets import load_dataset, positive_class
+from featbus.datasets import GroupsWarning, describe_dataset, load_dataset
 
 
 def write(root, *files):
@@ -42,19 +42,6 @@ def test_a_folder_beside_those_of_busi_is_a_class(busi):
         load_dataset(busi)
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["Malignant", "Normal"], "Malignant"),
-        (["ABNORMAL", "NORMAL"], "ABNORMAL"),
-        (["cancer", "healthy"], None),
-        (["benign", "malignant", "normal"], None),
-    ],
-)
-def test_the_positive_class(names, expected):
-    assert positive_class(names) == expected
-
-
 @pytest.mark.parametrize("place", [".", "all-mias"])
 def test_mini_mias(tmp_path, place):
     write(tmp_path / place, "mdb001.pgm")
@@ -71,6 +58,14 @@ def test_one_folder_per_class(tmp_path):
     data = load_dataset(str(tmp_path / "lesions"), groups=lambda path: path.stem[:2])
     assert data.name == "lesions"
     assert data.groups.tolist() == [0, 0, 1]
+    assert describe_dataset(data) == "lesions: 3 images in 2 groups (benign 2, malignant 1)"
+    with pytest.warns(GroupsWarning):
+        unknown = load_dataset(str(tmp_path / "lesions"))
+    assert unknown.groups is None
+    assert describe_dataset(unknown) == (
+        "lesions: 3 images (benign 2, malignant 1), "
+        "groups unknown: every image counted as its own patient"
+    )
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -135,11 +135,16 @@ def test_names_that_are_not_unicode(tmp_path):
     assert data.images[0] == str(tmp_path / folder / "a.png")
 
 
-def test_without_groups_every_image_is_alone_and_a_warning_says_so(root):
-    with pytest.warns(GroupsWarning, match="patient has several images.*groups=") as records:
+def test_without_groups_they_are_unknown_and_a_warning_says_so(root):
+    with pytest.warns(GroupsWarning, match="patient has several, .*groups=") as records:
         data = load_image_folder(root)
     assert [record.filename for record in records] == [__file__] * 2
-    assert_array_equal(data.groups, range(5))
+    assert data.groups is None
+    assert "'groups': None" in repr(data)
+    assert "group" not in data.frame
+    unknown = "Groups unknown: every image counted as its own patient."
+    assert data.DESCR.endswith(unknown)
+    assert unknown not in load_image_folder(root, groups=patient).DESCR
 
 
 def test_images_without_a_group_are_refused(root):

@@ -1,13 +1,18 @@
 """The main job from end to end."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from _data import data_dir
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
 from sklearn.utils import Bunch
 
-from featbus import LBP, make_breast_ultrasound
+from featbus import LBP, IntensityStatistics, make_breast_ultrasound
+from featbus.datasets import GroupsWarning
 from featbus.demo import _named_predictions, run_demo
 from featbus.evaluation import Evaluation
 
@@ -107,7 +112,7 @@ def test_nothing_is_printed_unless_verbose(tmp_path, ultrasound, capsys):
 
 def test_the_layout_of_busi(tmp_path, ultrasound, capsys):
     write_busi(tmp_path / "Dataset_BUSI_with_GT", ultrasound)
-    with pytest.warns(UserWarning, match="near-duplicate"):
+    with pytest.warns(UserWarning, match="in .* groups of near-duplicates, which are not patients"):
         result = run_demo(tmp_path, output=tmp_path / "out", cv=2)
     assert result.target_names == ["benign", "malignant", "normal"]
     assert result.pos_name is None
@@ -119,6 +124,40 @@ def test_the_layout_of_mini_mias(tmp_path, ultrasound, capsys):
     result = run_demo(tmp_path, output=tmp_path / "out", cv=2)
     assert result.pos_name == "abnormal"
     assert "mini-MIAS: 40 images in 20 groups (normal 20, abnormal 20)" in capsys.readouterr().out
+
+
+def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, ultrasound, monkeypatch):
+    groups = write_folders(tmp_path / "data", ultrasound)
+    monkeypatch.setattr("featbus.demo.FeatureBus", None)  # would compute the features
+    output = tmp_path / "out"
+    few = groups.assign(group=groups["group"] // 2 % 4)
+    with pytest.raises(ValueError, match="cv is 5, and the class 'benign' has 4 of the groups"):
+        run_demo(tmp_path / "data", groups=few, output=output)
+    with pytest.raises(ValueError, match="pos_label is 'cyst', expected one of"):
+        run_demo(tmp_path / "data", groups=groups, pos_label="cyst", output=output)
+    shutil.rmtree(tmp_path / "data" / "malignant")
+    with pytest.raises(ValueError, match="y has 1 class, 'benign', expected at least two"):
+        run_demo(tmp_path / "data", groups=groups, output=output)
+    assert not output.exists()
+
+
+@pytest.mark.filterwarnings("always")
+def test_unknown_groups_are_said_once_and_the_class_may_be_chosen(
+    tmp_path, ultrasound, monkeypatch, capsys
+):
+    def one_pipeline(features, random_state):
+        return {"SVM": make_pipeline(features, SVC())}
+
+    monkeypatch.setattr("featbus.demo.classifier_pipelines", one_pipeline)
+    monkeypatch.setattr("featbus.demo.fused_features", lambda deep: IntensityStatistics())
+    write_folders(tmp_path / "data", ultrasound)
+    with pytest.warns(GroupsWarning) as records:
+        result = run_demo(tmp_path / "data", pos_label="benign", output=tmp_path / "out", cv=2)
+    assert len([record for record in records if record.category is GroupsWarning]) == 1
+    assert result.pos_name == "benign"
+    printed = capsys.readouterr().out
+    assert printed.lower().count("groups unknown: every image counted as its own patient") == 2
+    assert "Sensitivity (benign)" in printed
 
 
 @pytest.mark.network

@@ -1,8 +1,11 @@
 """Cross-validation of pipelines, its metrics and its honesty."""
 
+import json
+import os
 import re
 import warnings
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,8 +39,17 @@ from sklearn.pipeline import Pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from featbus import HOG, LBP, FeatureBus, IntensityStatistics, Resize, evaluate
+from featbus import (
+    HOG,
+    LBP,
+    FeatureBus,
+    IntensityStatistics,
+    Resize,
+    evaluate,
+    load_image_folder,
+)
 from featbus.bus import FingerprintError, fingerprint
+from featbus.datasets import GroupsWarning
 from featbus.evaluation import Evaluation, confusion_metrics
 
 SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -213,10 +225,18 @@ def test_folds_are_those_of_stratified_group_k_fold():
 
 def test_without_groups_evaluate_warns():
     X, y, _ = make_rows()
-    with pytest.warns(UserWarning, match="too optimistic. Pass groups="):
+    with pytest.warns(GroupsWarning, match="too optimistic. Pass groups="):
         result = evaluate(LogisticRegression(), X, y)
     assert_array_equal(result.predictions["group"], np.arange(len(y)))
-    assert "without groups" in result.protocol
+    unknown = "Groups unknown: every image counted as its own patient."
+    assert (
+        result.protocol.splitlines()[0] == str(result).split("\n\n")[1].splitlines()[0] == unknown
+    )
+    assert "kept together" not in result.protocol
+    assert f"<p>{unknown}</p>" in result._repr_html_()
+    found = json.loads(result.to_json())
+    assert found["has_groups"] is False
+    assert unknown in found["protocol"]
 
 
 def test_groups_on_both_sides_are_refused():
@@ -326,16 +346,115 @@ def test_processes_and_repetition_change_nothing():
 def test_the_positive_class():
     X, y, groups = make_rows()
     names = ["malignant", "benign"]
-    default, by_name, by_label = (
+    guessed, other, by_label = (
         evaluate(LogisticRegression(), X, y, groups=groups, target_names=names, pos_label=label)
-        for label in (None, "malignant", 0)
+        for label in (None, "benign", 0)
     )
-    assert default.pos_name == "benign"
-    assert by_name.pos_name == by_label.pos_name == "malignant"
-    assert "malignant against the rest" in str(by_name)
-    assert_frame_equal(by_name.scores, by_label.scores)
-    assert_allclose(by_name.scores["sensitivity"], default.scores["specificity"])
-    assert_allclose(by_name.scores["roc_auc"], default.scores["roc_auc"])
+    assert guessed.pos_name == by_label.pos_name == "malignant"
+    assert other.pos_name == "benign"
+    assert [result.pos_guessed for result in (guessed, other, by_label)] == [True, False, False]
+    assert_frame_equal(guessed.scores, by_label.scores)
+    assert_allclose(guessed.scores["sensitivity"], other.scores["specificity"])
+    assert_allclose(guessed.scores["roc_auc"], other.scores["roc_auc"])
+    line = "Positive class: malignant, guessed from its name; pass pos_label= to choose."
+    assert guessed.protocol.splitlines()[-1] == line
+    assert line in str(guessed)
+    assert json.loads(guessed.to_json())["pos_guessed"] is True
+    assert "Positive class: malignant.\n" in str(by_label)
+
+
+def test_of_folders_cancer_and_healthy_the_table_is_about_cancer(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        kind, low = ("cancer", 0) if i % 2 else ("healthy", 60)
+        (tmp_path / kind).mkdir(exist_ok=True)
+        image = rng.integers(low, low + 150, (9, 12), np.uint8)
+        cv2.imwrite(str(tmp_path / kind / f"{i:02d}.png"), image)
+    with pytest.warns(GroupsWarning):
+        data = load_image_folder(tmp_path)
+    pipeline = make_pipeline(IntensityStatistics(), SVC())
+    with pytest.warns(GroupsWarning):
+        result = evaluate(
+            pipeline, data.images, data.target, groups=data.groups, target_names=data.target_names
+        )
+    assert result.pos_name == "cancer"
+    head, *rest = str(result).splitlines()
+    for name in ("Sensitivity", "Specificity", "Precision", "F1"):
+        assert f"{name} (cancer)" in head
+    assert rest[2:5] == [
+        "Groups unknown: every image counted as its own patient.",
+        "12 samples (cancer 6, healthy 6); stratified 5-fold cross-validation.",
+        "Positive class: cancer, guessed from its name; pass pos_label= to choose.",
+    ]
+
+
+def test_of_zeros_and_ones_the_convention_is_that_of_scikit_learn():
+    X, y, groups = make_rows()
+    result = evaluate(SVC(), X, y, groups=groups, cv=2)
+    assert result.pos_name == "1"
+    assert "Sensitivity (1)" in str(result)
+    assert "Positive class: 1, by scikit-learn's convention" in result.protocol
+
+
+def test_two_classes_whose_names_say_nothing_have_a_row_each():
+    X, y, groups = make_rows()
+    names = ["left", "right"]
+    pipelines = {"svm": SVC(), "lr": LogisticRegression()}
+    result = evaluate(pipelines, X, y, groups=groups, target_names=names)
+    assert result.pos_name is None
+    assert not result.pos_guessed
+    head, index, *rows = str(result).splitlines()[:6]
+    assert " ".join(head.split()) == "Accuracy ROC AUC Sensitivity Specificity Precision F1"
+    assert index.split() == ["class"]
+    assert [row.count("±") for row in rows] == [6, 4, 6, 4]
+    assert [row[4:9].strip() for row in rows] == ["left", "right"] * 2
+    left, right = (
+        evaluate(SVC(), X, y, groups=groups, target_names=names, pos_label=name) for name in names
+    )
+    for row, one in zip(rows, (left, right)):
+        scores = one.scores["sensitivity"]
+        assert f" {scores.mean():.2f} ± {scores.std():.2f} " in row
+    assert "Positive class: unknown" in result.protocol
+    figure = result.plot("intervals")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "Sensitivity (left)" in labels
+    assert "Sensitivity (right)" in labels
+    assert "Sensitivity" not in labels
+
+
+def test_of_more_classes_the_header_says_that_it_is_a_mean():
+    X, y, groups = make_rows(3)
+    head, metric_names = str(evaluate(SVC(), X, y, groups=groups, cv=2)).splitlines()[:2]
+    assert head.strip() == "mean over classes"
+    assert metric_names.split()[:2] == ["Accuracy", "Sensitivity"]
+    text = str(evaluate(SVC(), X, y, groups=groups, cv=2, pos_label=1))
+    assert "Sensitivity (1)" in text
+    assert "ROC AUC (1)" in text
+
+
+@pytest.mark.parametrize(
+    ("y", "groups", "message"),
+    [
+        ([0] * 9, range(9), "y has 1 class, 0, expected at least two classes. Add"),
+        ([0, 0, 1], None, "cv is 5, and the class 'b' has 1 of the samples, .* fold. Add samples"),
+        ([0, 1] * 5, [0, 1, 2, 3, 4] * 2, None),
+        ([0, 1] * 6, [0, 1, 2, 3] * 3, r"class 'a' has 2 of the groups, .* Pass cv=2, or leave"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:groups=None")
+def test_too_few_groups_are_refused_before_any_feature(log, y, groups, message):
+    images, pipeline = (
+        np.zeros((len(y), 4, 4), np.uint8),
+        make_pipeline(CountingMean(log=log), SVC()),
+    )
+    names = ["a", "b"][: len(set(y))]
+    if message is None:
+        evaluate(pipeline, images, y, groups=groups, target_names=names)
+        return
+    with pytest.raises(ValueError, match=message) as caught:
+        evaluate(pipeline, images, y, groups=groups, target_names=names)
+    assert "\n" not in str(caught.value)
+    assert not os.path.exists(log)
 
 
 def test_one_class_of_many_can_be_positive():
@@ -760,7 +879,8 @@ def result():
             "decision_malignant": [0.5, -1.5, 1.5, 0.0] * 2,
         }
     )
-    return Evaluation(scores, predictions, np.array([0, 1]), ["benign", "malignant"], None, "How.")
+    names = ["benign", "malignant"]
+    return Evaluation(scores, predictions, np.array([0, 1]), names, "malignant", "How.")
 
 
 def test_mean_and_standard_deviation(result):
@@ -776,7 +896,6 @@ def test_the_printed_table(result):
     assert lines[0].split("  ")[-1] == "ROC AUC"
     assert lines[1].split() == ["<SVM>", *["0.81", "±", "0.04"] * 6]
     assert lines[-2] == "How."
-    assert "mean over the classes" in lines[-1]
     assert repr(result) == str(result)
 
 
@@ -823,7 +942,7 @@ def test_figure_of_many_pipelines_has_rows():
 
 def test_names_and_pooled_predictions(result):
     assert result.pipeline_names == ["<SVM>", "KNN"]
-    assert result.shown_classes == [0, 1]
+    assert result.shown_classes == [1]
     pooled = result.pooled("KNN")
     assert pooled.kind == "decision"
     assert_array_equal(pooled.index, range(4))

@@ -152,6 +152,7 @@ class Audit:
     """What an audit returns, as far as a report needs it."""
 
     passed = False
+    has_groups = True
     protocol = "90 <images>, audited."
     shortcuts = pd.DataFrame({"shortcut": ["image size"], "roc_auc": [0.69]})
     verdict = "Group <7> is on both sides of fold 0."
@@ -464,11 +465,19 @@ def test_without_groups_the_report_says_so(tmp_path):
     X, y, _, _ = make_data()
     with pytest.warns(UserWarning, match="groups=None"):
         result = evaluate(LogisticRegression(), X, y)
-    assert "Without groups. Every image counts as independent" in Page(write(result, tmp_path)).text
+    audit = Audit()
+    audit.passed, audit.has_groups = True, False
+    html = write(result, tmp_path, audit=audit)
+    page = Page(html)
+    assert page.text.count("Groups unknown: every image counted as its own patient.") == 2
+    assert "90 images, groups unknown: every image counted as its own patient." in page.text
+    assert page.text.count("Audit incomplete: Group") == 2
+    assert html.count('class="note doubtful"') == 3
+    assert 'class="note good"' not in html
 
 
 def test_with_groups_the_report_says_nothing_of_them(html):
-    assert "Without groups." not in html
+    assert "Groups unknown" not in html
 
 
 def test_details(binary, html):

@@ -33,7 +33,7 @@ from featbus import (
     load_masked,
 )
 from featbus.datasets import GroupsWarning, load_busi, load_image_folder
-from featbus.evaluation import Evaluation
+from featbus.evaluation import Evaluation, evaluate
 from featbus.images import ImageError, with_mask
 from featbus.io import read_item
 from featbus.parameters import InvalidParameterError
@@ -46,7 +46,7 @@ from featbus.workflow import (
     predict_images,
     train_model,
 )
-from featbus.workflow._card import _plain
+from featbus.workflow._card import _plain, _scores
 from featbus.workflow._checks import fit_to_data
 from featbus.workflow._images import load_labeled
 from featbus.workflow._tables import written_together
@@ -139,8 +139,9 @@ def test_masks_of_busi(tmp_path):
     assert table["error"].isna().tolist() == [True] * 4 + [False] * 2
     assert table["error"][4].startswith("found an empty mask, expected a region.")
     assert table.iloc[4][columns_of(table)].isna().all()
+    assert "group" not in table
     with pytest.warns(GroupsWarning, match="BUSI has no patient ids"):
-        busi = load_busi(tmp_path)
+        busi = load_busi(tmp_path, groups=None)
     images = load_masked(busi, busi.target < 2)
     assert_allclose(table["shape_area"][:4], ShapeStatistics().transform(images)[:, 1])
     whole = extract_features(tmp_path, ["intensity"])
@@ -642,7 +643,7 @@ def test_trainings_that_would_fail_are_refused_first(trained, tmp_path, options,
 def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
     target = np.repeat([0, 1], [n_images, 30])
     names = ["benign", "malignant"]
-    data = Bunch(target=target, target_names=names, groups=np.arange(len(target)), has_groups=False)
+    data = Bunch(target=target, target_names=names, groups=None)
     recipe = make_recipe("fusion", backbone=None, classifier="vote")
     with warnings.catch_warnings(record=True) as caught:
         fit_to_data(recipe, data, 2, 0)
@@ -715,11 +716,30 @@ def test_what_predict_refuses(trained, tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
     write_scans(tmp_path / "scans", 32)
-    with pytest.warns(UserWarning, match="groups=None counts every sample as independent"):
+    with pytest.warns(UserWarning, match="groups=None counts every sample as its own patient"):
         train_few(tmp_path, tmp_path / "m.skops", groups=None)
-    data = read_card(tmp_path / "m.skops")["data"]
-    assert data["groups"] is None
-    assert data["groups_known"] is False
+    card = read_card(tmp_path / "m.skops")
+    assert card["data"]["groups"] is None
+    assert card["data"]["groups_known"] is False
+    assert card["protocol"].startswith("Groups unknown: every image counted as its own patient.")
+    assert card["protocol"].endswith("guessed from its name; pass pos_label= to choose.")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["benign", "malignant"], ["sensitivity"]),
+        (["left", "right"], ["sensitivity (left)", "sensitivity (right)"]),
+        (["a", "b", "c"], ["sensitivity (mean over classes)"]),
+    ],
+)
+def test_scores_of_a_card_name_their_class(names, expected):
+    y = np.arange(30) % len(names)
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = LogisticRegression()
+    scores = _scores(evaluate(model, X, y, groups=np.arange(30), cv=2, target_names=names))
+    assert [name for name in scores if name.startswith("sensitivity")] == expected
+    assert scores["accuracy"].keys() == {"mean", "low", "high"}
 
 
 def test_masks_reach_the_steps_that_request_them(tmp_path, monkeypatch):
@@ -735,6 +755,8 @@ def test_masks_reach_the_steps_that_request_them(tmp_path, monkeypatch):
         recipe = Recipe().set_fit_request(masks=True, groups=True)
     dataset = load_labeled(tmp_path / "busi", None, None)
     _fit(recipe, dataset, 0)
-    ((masks, groups),) = asked
-    assert masks.tolist() == dataset.masks.tolist()
-    assert groups is None  # unknown
+    _fit(recipe, Bunch(**{**dataset, "groups": None}), 0)
+    (masks, groups), (again, unknown) = asked
+    assert masks.tolist() == again.tolist() == dataset.masks.tolist()
+    assert groups.tolist() == dataset.groups.tolist()
+    assert unknown is None

@@ -27,6 +27,16 @@ def add_masks(parser, more):
     )
 
 
+def add_positive(parser):
+    parser.add_argument(
+        "--positive",
+        metavar="CLASS",
+        dest="pos_label",
+        help="class that scores are about; default: guessed from the names of two classes, such as "
+        "malignant",
+    )
+
+
 def add_jobs(parser, what):
     parser.add_argument(
         "--jobs", metavar="N", dest="n_jobs", type=int, help=f"{what}; -1: one per processor"

@@ -11,6 +11,7 @@ from featbus.cli._options import (
     add_masks,
     add_network_options,
     add_parser,
+    add_positive,
 )
 from featbus.cli._workflow import add_evaluate, add_extract, add_predict, add_train
 
@@ -52,6 +53,7 @@ def _add_demo(commands):
     add_network_options(demo, "--backbone-option")
     demo.add_argument("--weights", metavar="FILE", help="weights of the network; default: imagenet")
     demo.add_argument("--output", metavar="DIR", help="folder to write to; default: featbus-demo")
+    add_positive(demo)
     add_cross_validation(demo, "parallel fits")
 
 

@@ -12,6 +12,7 @@ from featbus.cli._options import (
     add_network_options,
     add_options,
     add_parser,
+    add_positive,
 )
 
 
@@ -105,12 +106,7 @@ def _add_recipe(parser):
         "--recipe", metavar="NAME", required=True, help="a name that `featbus recipes` lists"
     )
     add_masks(parser, ", for recipes that learn where lesions are")
-    parser.add_argument(
-        "--positive",
-        metavar="CLASS",
-        dest="pos_label",
-        help="class that scores are about; default: malignant or abnormal, if it is one of two",
-    )
+    add_positive(parser)
     _add_network(parser)
     _add_memory(parser)
     add_cross_validation(parser, "parallel fits")

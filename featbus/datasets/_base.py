@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from featbus.datasets._files import quote
+from featbus.groups import GROUPS_UNKNOWN
 
 PATH = [str, os.PathLike]
 CONSTRAINTS = {"root": PATH, "masks": [*PATH, None], "groups": [*PATH, pd.DataFrame, None]}
@@ -77,14 +78,21 @@ def _refuse_shared(images, masked):
             )
 
 
-def as_bunch(paths, masks, frame, class_names, *, target="class", **fields):
-    """Return a data set whose classes are in the column `target` of its frame."""
+def as_bunch(paths, masks, frame, class_names, *, DESCR, target="class", **fields):
+    """Return a data set whose classes are in the column `target` of its frame.
+
+    Without a column ``group`` in the frame, its groups are None, and its description says so.
+    """
+    groups = frame["group"].to_numpy(dtype=np.intp) if "group" in frame else None
+    if groups is None:
+        DESCR = f"{DESCR.rstrip()}\n\n{GROUPS_UNKNOWN.capitalize()}."
     return Bunch(
         images=object_array([str(path) for path in paths]),
         target=pd.Categorical(frame[target], categories=class_names).codes.astype(np.intp),
         target_names=list(class_names),
-        groups=frame["group"].to_numpy(dtype=np.intp),
+        groups=groups,
         masks=masks,
         frame=frame,
+        DESCR=DESCR,
         **fields,
     )

@@ -1,13 +1,19 @@
 """BUSI: breast ultrasound images with the outlines of the lesions."""
 
 import re
+import warnings
+from contextlib import suppress
 
+import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
 from featbus.datasets._files import is_visible, list_images, quote, warn_left_out
 from featbus.datasets._groups import add_groups
+from featbus.images import ImageError
+from featbus.io import read_item
 from featbus.model_selection import find_near_duplicates
+from featbus.model_selection._duplicates import thumbnail
 from featbus.parameters import check_parameters
 
 __all__ = ["load_busi"]
@@ -15,14 +21,15 @@ __all__ = ["load_busi"]
 TOP = "Dataset_BUSI_with_GT"
 _CLASSES = ["benign", "malignant", "normal"]
 _NO_GROUPS = (
-    "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None every image "
-    "is its own group, and scores from any split are too optimistic. Pass a table (CSV file or "
-    "DataFrame) with the columns 'file' and 'group' as groups= (DESCR says where to find one), or "
-    "groups='near-duplicates' to find the groups in the images."
+    "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None it is unknown "
+    "which belong together, and scores from any split are too optimistic. Pass a table (CSV file "
+    "or DataFrame) with the columns 'file' and 'group' as groups= (DESCR says where to find one), "
+    "or leave groups= out to find near-duplicates in the images."
 )
+_NEAR_DUPLICATES = "near-duplicates"
 
 
-def load_busi(root, *, groups=None):
+def load_busi(root, *, groups=_NEAR_DUPLICATES):
     """Load the Breast Ultrasound Images data set (BUSI).
 
     Reads the original release as it is on disk: the folders ``benign``, ``malignant`` and
@@ -34,15 +41,16 @@ def load_busi(root, *, groups=None):
     ----------
     root : path-like
         The folder that contains the class folders, or ``Dataset_BUSI_with_GT``.
-    groups : path-like, DataFrame or "near-duplicates", default=None
+    groups : path-like, DataFrame, "near-duplicates" or None, default="near-duplicates"
         Which images belong together: a CSV file or table with the columns ``file`` (such as
         ``benign (1).png``, or a path) and ``group``, see `load_image_folder`. A column
         ``similar_groups`` may name other groups, separated by semicolons, that show the same
         lesion; groups that are linked directly or through others are merged. Rows of images that
         are not on disk are ignored.
         "near-duplicates" reads all images and groups them with `find_near_duplicates`, which finds
-        most of the published groups, but not different views of one lesion. None makes every image
-        its own group, with a warning.
+        most of the published groups, but not different views of one lesion; a warning says that
+        these are no patients. An image that cannot be read has a group of its own, and its error
+        comes when it is used. None: unknown, with a warning.
 
     Returns
     -------
@@ -55,13 +63,16 @@ def load_busi(root, *, groups=None):
             The class, an index into `target_names`.
         target_names : list of str
             ``["benign", "malignant", "normal"]``, or those of them whose folders are there.
-        groups : ndarray of int of shape (n_images,)
-            Images with the same number must be on the same side of every split.
+        groups : ndarray of int of shape (n_images,), or None
+            Images with the same number must be on the same side of every split. None if unknown.
+        groups_of : str
+            "near-duplicates", if that is what the groups are.
         masks : ndarray of shape (n_images,), dtype object
             The tuple of mask files of each image, as `str`. The masks of normal images are empty.
         frame : DataFrame of n_images rows
-            ``file``, ``class``, ``number``, ``masks`` (number of files), ``group``; with a table
-            also ``listed_group`` (the group before similar ones were merged) and its other columns.
+            ``file``, ``class``, ``number``, ``masks`` (number of files); unless unknown ``group``
+            and ``listed_group`` (before similar ones were merged), and the other columns of the
+            table.
         DESCR : str
             Description, source, license, citation and known pitfalls.
 
@@ -76,7 +87,7 @@ def load_busi(root, *, groups=None):
     Warns
     -----
     UserWarning
-        If `groups` is None, or files are left out.
+        If groups are unknown, or are near-duplicates; if files are left out.
 
     See Also
     --------
@@ -117,10 +128,31 @@ def load_busi(root, *, groups=None):
             "masks": [len(files) for files in masks],
         }
     )
-    if isinstance(groups, str) and groups == "near-duplicates":
-        groups = frame[["file"]].assign(group=find_near_duplicates(paths))
+    descr, fields = _base.read_descr("busi.rst"), {}
+    if isinstance(groups, str) and groups == _NEAR_DUPLICATES:
+        groups = frame[["file"]].assign(group=_group_near_duplicates(paths))
+        note = (
+            f"BUSI has no patient ids: its {len(paths)} images are in {groups['group'].nunique()} "
+            "groups of near-duplicates, which are not patients."
+        )
+        warnings.warn(
+            f"{note} Pass the published table as groups= if you have it.", UserWarning, stacklevel=2
+        )
+        descr, fields = f"{descr.rstrip()}\n\n{note}", {"groups_of": _NEAR_DUPLICATES}
     frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
-    return _base.as_bunch(paths, masks, frame, classes, DESCR=_base.read_descr("busi.rst"))
+    return _base.as_bunch(paths, masks, frame, classes, DESCR=descr, **fields)
+
+
+def _group_near_duplicates(paths):
+    """Return the near-duplicate group of each image; whoever uses an unreadable one reports it."""
+    thumbnails = {}
+    for index, path in enumerate(paths):
+        with suppress(ImageError):
+            thumbnails[index] = np.clip(thumbnail(read_item(path, index)), 0, 1)
+    groups = -1 - np.arange(len(paths))
+    if thumbnails:
+        groups[list(thumbnails)] = find_near_duplicates(list(thumbnails.values()))
+    return pd.factorize(groups)[0]
 
 
 def _classes_in(root):

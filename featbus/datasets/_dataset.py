@@ -26,14 +26,13 @@ def load_dataset(root, *, masks=None, groups=None):
         Where the masks are, see `load_image_folder`. BUSI has masks of its own, ``"_mask"``, which
         are loaded in any case; mini-MIAS has none.
     groups : path-like, DataFrame, callable or "near-duplicates", default=None
-        Which images belong together, see `load_busi` and `load_image_folder`. mini-MIAS has groups
-        of its own.
+        Which images belong together, see `load_busi` and `load_image_folder`. None: the women of
+        mini-MIAS, the near-duplicates of BUSI; of other folders, unknown.
 
     Returns
     -------
     Bunch
-        The result of the loader, the ``name`` of the data set, and ``has_groups``, whether it is
-        known which images belong together; otherwise each image is its own group.
+        The result of the loader, and the ``name`` of the data set.
 
     Raises
     ------
@@ -56,17 +55,18 @@ def load_dataset(root, *, masks=None, groups=None):
     >>> data.name  # doctest: +SKIP
     'mini-MIAS'
     """
-    layout, has_groups = detect_layout(root), groups is not None
+    layout = detect_layout(root)
     if layout == "mini-MIAS":
         _refuse(groups, "groups", "mini-MIAS comes with groups, the women")
         _refuse(masks, "masks", "mini-MIAS has no masks")
-        return Bunch(name=layout, has_groups=True, **load_mini_mias(root))
+        return Bunch(name=layout, **load_mini_mias(root))
     if layout == "BUSI":
         if masks != "_mask":
             _refuse(masks, "masks", "BUSI comes with masks")
-        return Bunch(name=layout, has_groups=has_groups, **load_busi(root, groups=groups))
+        given = {} if groups is None else {"groups": groups}
+        return Bunch(name=layout, **load_busi(root, **given))
     data = load_image_folder(root, masks=masks, groups=groups)
-    return Bunch(name=as_unicode(Path(root).resolve().name), has_groups=has_groups, **data)
+    return Bunch(name=as_unicode(Path(root).resolve().name), **data)
 
 
 def detect_layout(root):

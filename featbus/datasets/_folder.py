@@ -23,9 +23,9 @@ __all__ = ["load_image_folder"]
 SPLITS = {"train", "training", "test", "testing"}  # folders of these names are no classes
 _LAYOUT = "expected one folder per class: root/benign/a.png, root/malignant/b.png, ..."
 _NO_GROUPS = (
-    "groups=None makes every image its own group. If a patient has several images, scores from any "
-    "split are too optimistic: pass a function of the path, or a table with the columns 'file' and "
-    "'group', as groups=."
+    "groups=None: it is unknown which images belong together. If a patient has several, scores "
+    "from any split are too optimistic: pass a function of the path, or a table with the columns "
+    "'file' and 'group', as groups=."
 )
 
 
@@ -52,7 +52,7 @@ def load_image_folder(root, *, masks=None, groups=None):
         file (UTF-8; commas, semicolons or tabs) or table has the columns ``file`` (that path as
         text, an absolute path, or the name of the file if no other image has it) and ``group``; a
         column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
-        one. None makes every image its own group, with a warning.
+        one. None: unknown, with a warning.
 
     Returns
     -------
@@ -65,16 +65,16 @@ def load_image_folder(root, *, masks=None, groups=None):
             The class, an index into `target_names`.
         target_names : list of str
             The names of the class folders, sorted.
-        groups : ndarray of int of shape (n_images,)
-            Images with the same number must be on the same side of every split.
+        groups : ndarray of int of shape (n_images,), or None
+            Images with the same number must be on the same side of every split. None if unknown.
         masks : ndarray of shape (n_images,), dtype object
             The tuple of mask files of each image, as `str`; None for an image without a mask.
         frame : DataFrame of n_images rows
             ``file`` (relative to `root`, with forward slashes), ``class``, ``masks`` (number of
-            files), ``group``; with groups also ``listed_group`` (as given) and the other columns of
+            files); with groups also ``group``, ``listed_group`` (as given) and the other columns of
             the table.
         DESCR : str
-            Number of images, by class, and of images without a mask.
+            Number of images, by class, and of images without a mask; whether groups are unknown.
 
     Raises
     ------

@@ -12,13 +12,9 @@ import pandas as pd
 
 from featbus.datasets._files import quote
 from featbus.files import as_unicode
-from featbus.groups import link
+from featbus.groups import GroupsWarning, link
 
 _TEXTS = dict.fromkeys(("file", "group", "similar_groups"), str)
-
-
-class GroupsWarning(UserWarning):
-    """It is unknown which images belong together; scores from any split are too optimistic."""
 
 
 def add_groups(frame, groups, warning, paths, root):
@@ -30,7 +26,7 @@ def add_groups(frame, groups, warning, paths, root):
         One row per image, with its name in the column ``file``.
     groups : None, path or DataFrame
         A table with the columns ``file`` and ``group``, and optionally ``similar_groups``: names of
-        other groups in the table, separated by semicolons. None makes every image its own group.
+        other groups in the table, separated by semicolons. None: unknown.
     warning : str
         The warning if `groups` is None.
     paths : list of Path
@@ -42,11 +38,12 @@ def add_groups(frame, groups, warning, paths, root):
     -------
     DataFrame
         `frame` with ``group`` (int; similar groups are merged), ``listed_group`` (as in the table)
-        and the other columns of the table. Columns of `frame` are not replaced.
+        and the other columns of the table. Columns of `frame` are not replaced. `frame` itself, if
+        `groups` is None.
     """
     if groups is None:
         warnings.warn(warning, GroupsWarning, stacklevel=3)
-        return frame.assign(group=np.arange(len(frame)))
+        return frame
     table = _read_table(groups)
     rows = _find_rows(table, frame["file"].tolist(), paths, root)
     _check_groups(table, rows)

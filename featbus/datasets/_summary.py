@@ -1,8 +1,8 @@
-"""What is said of a data set, and which of its classes is the positive one."""
+"""What is said of a data set."""
 
 import numpy as np
 
-_POSITIVE = ("malignant", "abnormal")
+from featbus.groups import GROUPS_UNKNOWN
 
 
 def count_images(dataset):
@@ -33,28 +33,12 @@ def describe_dataset(dataset):
     Returns
     -------
     str
-        Its name, and the number of images, groups, and images of each class.
+        Its name, and the number of images, groups, and images of each class. Groups may be
+        unknown.
     """
     classes = ", ".join(f"{name} {count}" for name, count in count_images(dataset).items())
-    n_groups = len(np.unique(dataset.groups))
-    groups = f"in {n_groups} groups" if dataset.get("has_groups", True) else "without groups"
-    return f"{dataset.name}: {len(dataset.images)} images {groups} ({classes})"
-
-
-def positive_class(target_names):
-    """Return the class that metrics are about, for data sets of breast images.
-
-    Parameters
-    ----------
-    target_names : list of str
-        The names of the classes.
-
-    Returns
-    -------
-    str or None
-        "malignant" or "abnormal", in capitals or not, if it is one of two classes; None leaves the
-        choice to `featbus.evaluate`.
-    """
-    if len(target_names) != 2:
-        return None
-    return next((name for name in target_names if name.lower() in _POSITIVE), None)
+    images = f"{dataset.name}: {len(dataset.images)} images"
+    if dataset.groups is None:
+        return f"{images} ({classes}), {GROUPS_UNKNOWN}"
+    kind = f" of {dataset.groups_of}" if "groups_of" in dataset else ""
+    return f"{images} in {len(np.unique(dataset.groups))} groups{kind} ({classes})"

@@ -17,6 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
 from featbus.bus import FeatureStore
+from featbus.classes import describe_positive, find_positive
 from featbus.evaluation._evaluation import Evaluation, fold_metrics
 from featbus.evaluation._extraction import extract
 from featbus.evaluation._metrics import METRICS
@@ -27,15 +28,21 @@ from featbus.evaluation.splits import (
     number_splits,
     repeat_splits,
 )
-from featbus.groups import check_groups, check_target
+from featbus.groups import (
+    GROUPS_UNKNOWN,
+    GroupsWarning,
+    check_folds,
+    check_groups,
+    check_target,
+)
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _NO_GROUPS = (
-    "groups=None counts every sample as independent. If a patient has several images, or images "
-    "are near-duplicates, they end up on both sides of the splits and all scores are too "
+    "groups=None counts every sample as its own patient. If a patient has several images, or "
+    "images are near-duplicates, they end up on both sides of the splits and all scores are too "
     "optimistic. Pass groups=, one value per sample."
 )
 _CONSTRAINTS = {
@@ -60,19 +67,6 @@ def _checked_names(labels, target_names):
             f"{len(labels)} classes in y, in this order: {labels.tolist()}."
         )
     return [str(name) for name in target_names]
-
-
-def _positive_class(labels, names, pos_label):
-    """Return the position of the positive class, or None for the mean over all classes."""
-    if pos_label is None:
-        return 1 if len(labels) == 2 else None
-    for known in (labels.tolist(), names):
-        if pos_label in known:
-            return known.index(pos_label)
-    raise ValueError(
-        f"pos_label is {pos_label!r}, expected one of the classes {labels.tolist()} or of their "
-        f"names {names}."
-    )
 
 
 def _seed(random_state):
@@ -152,14 +146,13 @@ def _class_scores(pipeline, X):
 
 
 def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
-    """Describe in words what was evaluated, and how."""
+    """Describe in words what was evaluated, and how; groups that are unknown come first."""
     counts = np.unique(y, return_counts=True)[1]
     classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
-    if groups is None:
-        data, together = f"{len(y)} samples", "without groups"
-    else:
-        data = f"{len(y)} samples in {len(np.unique(groups))} groups"
-        together = "groups kept together"
+    known = groups is not None
+    warning = "" if known else f"{GROUPS_UNKNOWN.capitalize()}.\n"
+    within = f" in {len(np.unique(groups))} groups" if known else ""
+    together = ", groups kept together" if known else ""
     if isinstance(cv, Integral):
         times = f", repeated {n_repeats} times" if n_repeats > 1 else ""
         how = f"stratified {cv}-fold cross-validation{times}"
@@ -168,7 +161,7 @@ def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
         how = f"cross-validation on {len(splits)} splits{splitter}"
     searches = any(search_in(pipeline) is not None for pipeline in pipelines)
     nested = "; parameters chosen within each training part" if searches else ""
-    return f"{data} ({classes}); {how}, {together}{nested}."
+    return f"{warning}{len(y)} samples{within} ({classes}); {how}{together}{nested}."
 
 
 def _versions():
@@ -232,7 +225,7 @@ def evaluate(
     groups : array_like of shape (n_samples,), default=None
         Samples that belong together, such as images of one patient. No group is ever on both sides
         of a split; steps that request groups in `fit` get those of their training part. None counts
-        every sample as independent, with a warning.
+        every sample as its own patient, with a warning, and the result says so.
     masks : sequence of length n_samples, default=None
         The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
         `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.
@@ -247,8 +240,11 @@ def evaluate(
         Names of the classes, in the order of the sorted labels.
     pos_label : str or int, default=None
         The class that sensitivity, specificity, precision, NPV, F1, ROC AUC and PR AUC are about,
-        against all others: a label in `y` or one of `target_names`. None takes the larger label of
-        two, as scikit-learn does, and the mean over all classes if there are more.
+        against all others: a label in `y` or one of `target_names`. None guesses which of two
+        classes is looked for by its name, such as "malignant", "cancer" or "positive", see
+        `featbus.classes.positive_class`; of labels 0 and 1, -1 and 1, or False and True without
+        names it takes 1, as scikit-learn does. Where neither says which one, and with more than two
+        classes, metrics are means over the classes; of two, tables show both.
     random_state : int, RandomState instance or None, default=0
         Seed of the shuffling and of the intervals' resamples, kept in the result. It does not seed
         the pipelines.
@@ -268,12 +264,16 @@ def evaluate(
     ------
     ValueError
         If a group is on both sides of a split, or of a split within a training part; if a training
-        part lacks a class; if lengths or names do not match; if a parameter is invalid.
+        part lacks a class; if `y` has a single class, or a class has fewer groups than folds; if
+        lengths or names do not match; if a parameter is invalid. All of this is checked before any
+        feature is computed.
 
     Warns
     -----
+    GroupsWarning
+        If `groups` is None.
     UserWarning
-        If `groups` is None, or the test part of a fold lacks a class.
+        If the test part of a fold lacks a class.
 
     See Also
     --------
@@ -327,7 +327,7 @@ def evaluate(
     if not pipelines:
         raise ValueError("Got no pipelines, expected at least one.")
     check_consistent_length(X, y, groups, masks)
-    y, labels, _ = check_target(y)
+    y, labels, codes = check_target(y)
     groups = check_groups(groups)
     metadata = {"masks": masks, "groups": groups}
     if masks is not None and not any(
@@ -338,10 +338,12 @@ def evaluate(
             "step that learns from them: ROICropper(UNetSegmenter())."
         )
     if groups is None:
-        warnings.warn(_NO_GROUPS, UserWarning, stacklevel=2)
+        warnings.warn(_NO_GROUPS, GroupsWarning, stacklevel=2)
     names = _checked_names(labels, target_names)
-    positive = _positive_class(labels, names, pos_label)
+    named = target_names is not None
+    positive, source = find_positive(labels, names if named else None, pos_label)
     seed = _seed(random_state)
+    check_folds(np.take(names, codes), groups, cv)
     splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
     check_overlap(splits, groups, len(y))
     check_classes(splits, y, labels, names)
@@ -352,16 +354,21 @@ def evaluate(
     hidden = None if verbose else True  # None: hidden unless on a terminal
     results = list(tqdm(results, "evaluate", len(jobs), unit="fit", disable=hidden))
     frames, timings, best = zip(*results)
+    pos_name = None if positive is None else names[positive]
+    protocol = _protocol(cv, splits, n_repeats, y, groups, names, pipelines.values())
+    if len(labels) == 2 or source:
+        protocol += f"\n{describe_positive(pos_name, source)}"
     return Evaluation(
         scores=_score_folds(frames, labels, names, positive),
         predictions=_join_predictions(frames, groups),
         labels=labels,
         target_names=names,
-        pos_name=None if positive is None else names[positive],
-        protocol=_protocol(cv, splits, n_repeats, y, groups, names, pipelines.values()),
+        pos_name=pos_name,
+        protocol=protocol,
         versions=_versions(),
         timings=pd.DataFrame(timings),
         best_params=pd.DataFrame([found for found in best if found is not None], columns=_BEST),
         random_state=seed,
         has_groups=groups is not None,
+        pos_guessed=source == "name",
     )

@@ -16,6 +16,7 @@ from featbus.evaluation._intervals import bootstrap, percentile_interval
 from featbus.evaluation._metrics import METRICS, TITLES, FoldMetrics, ratio
 from featbus.evaluation._plots import plot
 from featbus.evaluation._report import write_report
+from featbus.evaluation._titles import MEAN, is_of_class, title
 from featbus.files import written_whole
 
 # The metrics in the printed table.
@@ -108,8 +109,13 @@ def _plain(value):
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def _cell(mean, std):
-    return f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+def _cells(folds):
+    """Return mean and standard deviation over the folds of each printed metric, as text."""
+    folds = folds[_SHOWN]
+    return [
+        f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+        for mean, std in zip(folds.mean(), folds.std())
+    ]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,7 +144,8 @@ class Evaluation:
     pos_name : str or None
         Name of the class that the metrics are about; None for the mean over all classes.
     protocol : str
-        What was evaluated, and how.
+        What was evaluated, and how; if groups are unknown, its first line says so. The last one
+        tells which of two classes is the positive one, and whether it was guessed.
     versions : dict of str to str
         Versions of Python, and of the packages that the numbers depend on.
     timings : DataFrame
@@ -151,7 +158,9 @@ class Evaluation:
     random_state : int
         Seed of the folds and of the intervals.
     has_groups : bool
-        Whether the samples had groups. Without them, each counted as independent.
+        Whether the samples had groups. Without them, each counted as its own patient.
+    pos_guessed : bool
+        Whether `pos_name` was guessed from the names of the classes.
 
     See Also
     --------
@@ -195,6 +204,7 @@ class Evaluation:
     best_params: pd.DataFrame = field(default_factory=pd.DataFrame)
     random_state: int = 0
     has_groups: bool = True
+    pos_guessed: bool = False
 
     @property
     def pipeline_names(self):
@@ -206,6 +216,11 @@ class Evaluation:
         """Positions of the classes that curves are about, a list of int."""
         names = list(self.target_names)
         return list(range(len(names))) if self.pos_name is None else [names.index(self.pos_name)]
+
+    @property
+    def shows_both(self):
+        """Whether there are two classes and none is the positive one, a bool."""
+        return self.pos_name is None and len(self.labels) == 2
 
     def pooled(self, pipeline):
         """Return the out-of-fold predictions of a pipeline, of all folds and repeats.
@@ -250,11 +265,17 @@ class Evaluation:
         return bootstrap(self._folds, n_groups, self.random_state)
 
     @cached_property
+    def _class_scores(self):
+        """Return the metrics of each class, (n_folds, n_classes, n_metrics), by pipeline."""
+        return {
+            name: np.concatenate([metrics(np.ones((1, len(group))))[1] for metrics, group in folds])
+            for name, folds in self._folds.items()
+        }
+
+    @cached_property
     def _class_table(self):
         blocks = []
-        for name, folds in self._folds.items():
-            ones = [np.ones((1, len(group))) for _, group in folds]
-            values = np.concatenate([metrics(one)[1] for (metrics, _), one in zip(folds, ones)])
+        for name, values in self._class_scores.items():
             resampled = self._resampled[name][1]
             blocks += [_summary(values[:, i], resampled[:, i]) for i in range(len(self.labels))]
         index = pd.MultiIndex.from_product(
@@ -510,24 +531,35 @@ class Evaluation:
 
     def _table(self):
         """Return the printed table, cells as text."""
-        folds = self.scores.groupby("pipeline", sort=False)[_SHOWN]
-        mean, std = folds.mean(), folds.std()
-        return pd.DataFrame(
-            {
-                TITLES[metric]: [_cell(*cell) for cell in zip(mean[metric], std[metric])]
-                for metric in _SHOWN
-            },
-            index=mean.index.tolist(),
-        )
+        if self.shows_both:
+            return self._table_of_both()
+        rows = {name: _cells(part) for name, part in self.scores.groupby("pipeline", sort=False)}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=_SHOWN)
+        about = [is_of_class(metric, len(self.labels)) for metric in _SHOWN]
+        if self.pos_name is None:
+            heads = [(MEAN if is_one else "", TITLES[m]) for m, is_one in zip(_SHOWN, about)]
+            return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
+        heads = [title(m, self.pos_name if is_one else None) for m, is_one in zip(_SHOWN, about)]
+        return table.set_axis(heads, axis=1)
+
+    def _table_of_both(self):
+        """Return the printed table of two classes, a row for each of them."""
+        rows = {
+            (name, of_class): _cells(pd.DataFrame(values[:, i], columns=METRICS))
+            for name, values in self._class_scores.items()
+            for i, of_class in enumerate(self.target_names)
+        }
+        index = pd.MultiIndex.from_tuples(rows, names=["", "class"])
+        table = pd.DataFrame([*rows.values()], index, _SHOWN)
+        once = [metric for metric in _SHOWN if not is_of_class(metric, 2)]
+        table.loc[table.index[1::2], once] = ""
+        return table[[*once, *table.columns.drop(once)]].rename(columns=TITLES)
 
     def _notes(self):
-        if self.pos_name is None:
-            about = "mean over the classes, each against the rest"
-        else:
-            about = f"{self.pos_name} against the rest"
-        spread = "Mean ± standard deviation over the folds."
+        spread = "Mean ± standard deviation over the folds"
+        rest = "; each class against the rest" if self.pos_name is None else ""
         more = "to_frame() has more metrics, and 95% intervals."
-        return [self.protocol, f"{spread} All but the accuracy: {about}. {more}"]
+        return [*self.protocol.splitlines(), f"{spread}{rest}. {more}"]
 
     def __repr__(self):
         return "\n".join([self._table().to_string(), "", *self._notes()])

@@ -10,7 +10,8 @@ import pandas as pd
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from featbus.evaluation._metrics import METRICS, TITLES
+from featbus.evaluation._metrics import METRICS
+from featbus.evaluation._titles import iter_tables, title
 
 # Okabe and Ito's colors, distinguishable for color-blind readers, without yellow and black. Dashes
 # repeat the information for prints in gray.
@@ -287,21 +288,23 @@ def _distribution_panel(pipeline, pooled, i, names):
 
 def _interval_panels(evaluation):
     """Return one panel: for each metric, a marker with its interval per pipeline."""
-    frame = evaluation.to_frame()
-    names = frame.index.tolist()
-    # Decision values have no Brier score.
-    metrics = [metric for metric in METRICS if frame[metric, "mean"].notna().any()]
+    names = evaluation.pipeline_names
+    metrics = {
+        title(metric, about): table
+        for metric, about, table in iter_tables(evaluation, METRICS)
+        if table["mean"].notna().any()  # decision values have no Brier score
+    }
     pitch = len(names) + 1.2
 
     def draw(axis):
         rows = np.arange(len(metrics)) * pitch
         handles = []
         for number, name in enumerate(names):
-            values = frame.loc[name].unstack().loc[metrics]
+            values = pd.DataFrame([table.loc[name] for table in metrics.values()])
             color, marker = _line(number)["color"], "osD^vPX"[number % 7]
             axis.hlines(rows + number, values["low"], values["high"], color=color, linewidth=1.4)
             handles += axis.plot(values["mean"], rows + number, marker, color=color, markersize=4.5)
-        axis.set_yticks(rows + (len(names) - 1) / 2, [TITLES[metric] for metric in metrics])
+        axis.set_yticks(rows + (len(names) - 1) / 2, list(metrics))
         axis.set_ylim(rows[-1] + pitch - 0.6, -1.1)
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)

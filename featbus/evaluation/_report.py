@@ -15,8 +15,10 @@ from featbus.evaluation._metrics import TITLES
 from featbus.evaluation._pictures import read_pictures
 from featbus.evaluation._plots import Panel, make_panels
 from featbus.evaluation._svg import draw_svg
+from featbus.evaluation._titles import iter_tables, title
 from featbus.feature_extraction import intensity_summary
 from featbus.files import written_whole
+from featbus.groups import GROUPS_UNKNOWN
 from featbus.images import as_batch, is_path
 
 _N_WORST = 12  # images with the most confident errors, shared by two or more pipelines
@@ -109,9 +111,10 @@ def _results(evaluation):
     """Return what the template shows of scores and predictions."""
     names = evaluation.pipeline_names
     return {
-        "results": _intervals(evaluation.to_frame(), TITLES).T,
+        "results": _intervals(_titled_tables(evaluation, TITLES)).T,
         "intervals": make_panels(evaluation, "intervals")[0],
         "comparison": _comparison(evaluation) if len(names) > 1 else None,
+        "compared": next(iter(_titled_tables(evaluation, ["roc_auc"]))),
         "classes": _classes(evaluation),
         "matrices": [_matrix(evaluation, name) for name in names],
         "curves": _curves(evaluation),
@@ -156,7 +159,7 @@ def _template():
         "interval": lambda value: isinstance(value, Interval),
         "percent": lambda value: isinstance(value, Percent),
     }
-    pages.globals["svg"] = draw_svg
+    pages.globals |= {"svg": draw_svg, "groups_unknown": GROUPS_UNKNOWN}
     return pages.get_template("report.html")
 
 
@@ -186,14 +189,18 @@ def _spaced(frame):
     return frame.rename(columns=lambda column: column.replace("_", " "))
 
 
-def _intervals(frame, metrics, digits=3):
-    """Return a table of metrics with their intervals."""
+def _titled_tables(evaluation, metrics):
+    return {title(metric, of): table for metric, of, table in iter_tables(evaluation, metrics)}
+
+
+def _intervals(tables, digits=3):
+    """Return a table of metrics, by title, with their intervals."""
     ends = ["mean", "low", "high"]
     cells = {
-        TITLES[metric]: [Interval(*row, digits) for row in frame[metric][ends].to_numpy()]
-        for metric in metrics
+        title: [Interval(*row, digits) for row in table[ends].to_numpy()]
+        for title, table in tables.items()
     }
-    return pd.DataFrame(cells, index=frame.index)
+    return pd.DataFrame(cells, index=next(iter(tables.values())).index)
 
 
 def _comparison(evaluation):
@@ -211,7 +218,9 @@ def _comparison(evaluation):
 
 
 def _classes(evaluation):
-    metrics = _intervals(evaluation.per_class(), _CLASS_METRICS, digits=2)
+    frame = evaluation.per_class()
+    tables = {TITLES[metric]: frame[metric] for metric in _CLASS_METRICS}
+    metrics = _intervals(tables, digits=2)
     counts = pd.concat(map(evaluation.published_table, evaluation.pipeline_names))
     return counts[["TP", "TN", "FP", "FN"]].set_index(metrics.index).join(metrics)
 

@@ -9,7 +9,14 @@ import pandas as pd
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_random_state
 
-from featbus.groups import check_groups, check_target, stratified_folds, unite
+from featbus.groups import (
+    GROUPS_UNKNOWN,
+    check_folds,
+    check_groups,
+    check_target,
+    stratified_folds,
+    unite,
+)
 from featbus.images import as_batch, inside_mask, is_path, update_digest
 from featbus.io import read_mask
 from featbus.model_selection._checks import (
@@ -61,7 +68,8 @@ def audit(
     y : array_like of shape (n_images,)
         The classes; integers or strings.
     groups : array_like of shape (n_images,), default=None
-        Images that belong together, such as those of one patient.
+        Images that belong together, such as those of one patient. None: unknown; the report says
+        so.
     cv : int, splitter or iterable of (train, test), default=5
         The folds to audit. An int specifies the number of stratified, shuffled folds, which keep
         groups together: the same folds as in `evaluate`.
@@ -88,8 +96,8 @@ def audit(
     ImageError
         If an image or a mask is invalid; the message names the image.
     ValueError
-        If lengths do not match, `y` has a single class, a group or label is missing, or a
-        parameter is invalid.
+        If lengths do not match, `y` has a single class, a class has fewer groups than folds, a
+        group or label is missing, or a parameter is invalid.
 
     See Also
     --------
@@ -120,6 +128,7 @@ def audit(
     check_consistent_length(images, y, groups, masks)
     _, labels, codes = check_target(y)
     groups = check_groups(groups)
+    check_folds(y, groups, cv)
     rng = check_random_state(random_state)
     folds = Folds(_make_splits(cv, codes, groups, rng), _name_images(images))
     masks = [None] * len(images) if masks is None else masks
@@ -147,6 +156,7 @@ def audit(
         near_duplicates=copies.near,
         suggested_groups=suggested,
         protocol=_describe(cv, folds, codes, labels, groups),
+        has_groups=groups is not None,
     )
 
 
@@ -181,7 +191,8 @@ def _look_at(image, item, mask):
 def _describe(cv, folds, codes, labels, groups):
     """Describe what was audited."""
     counts = ", ".join(f"{label}: {n}" for label, n in zip(labels, np.bincount(codes)))
-    together = "without groups" if groups is None else f"in {len(np.unique(groups))} groups"
+    within = "" if groups is None else f" in {len(np.unique(groups))} groups"
+    warning = f", {GROUPS_UNKNOWN}" if groups is None else ""
     how = f"by {type(cv).__name__}" if hasattr(cv, "split") else "as given"
     how = "stratified" if isinstance(cv, Integral) else how
-    return f"{len(codes)} images {together} ({counts}); {len(folds.splits)} splits, {how}."
+    return f"{len(codes)} images{within} ({counts}){warning}; {len(folds.splits)} splits, {how}."

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from featbus.groups import GROUPS_UNKNOWN
 from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
 
 _SHARE = 0.1
@@ -99,11 +100,11 @@ def check_overlap(folds):
 
 def check_groups_apart(folds, groups):
     """Check whether groups are kept together."""
-    check = "groups across folds"
-    if groups is None or len(np.unique(groups)) == len(groups):
-        remedy = "Pass groups=, such as the patients. " + _GROUPS_REMEDY
-        finding = "No groups: every image counts as independent."
-        return Check(check, "warning", finding, remedy=remedy)
+    check, remedy = "groups across folds", "Pass groups=, such as the patients. " + _GROUPS_REMEDY
+    if groups is None:
+        return Check(check, "warning", f"{GROUPS_UNKNOWN.capitalize()}.", remedy=remedy)
+    if len(np.unique(groups)) == len(groups):
+        return Check(check, "warning", "Every group has a single image.", remedy=remedy)
     leaking, pair = folds.find_leaks(groups)
     finding = f"{len(leaking)} test image(s) have images of their group in the training part"
     remedy = _GROUPS_REMEDY + " Use cv=5 or StratifiedGroupKFold."

@@ -7,6 +7,8 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
+from featbus.groups import GROUPS_UNKNOWN
+
 _COLORS = {"leak": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32"}
 
 
@@ -35,6 +37,8 @@ class AuditReport:
         most are beyond doubt). Keep images of the same group on the same side of every split.
     protocol : str
         What was audited.
+    has_groups : bool
+        Whether groups were given. Otherwise they are unknown, and the verdict says so.
 
     See Also
     --------
@@ -47,6 +51,7 @@ class AuditReport:
     near_duplicates: np.ndarray
     suggested_groups: np.ndarray
     protocol: str
+    has_groups: bool
 
     @property
     def passed(self):
@@ -55,10 +60,11 @@ class AuditReport:
 
     @property
     def verdict(self):
-        """The number of leaks and of warnings in words, a str."""
+        """The number of leaks and of warnings in words, and whether groups are unknown, a str."""
         counts = self.checks["severity"].value_counts()
         leaks, warnings = (_count(counts.get(kind, 0), kind) for kind in ("leak", "warning"))
-        return f"{'no leak found' if self.passed else leaks}, {warnings}"
+        found = f"{'no leak found' if self.passed else leaks}, {warnings}"
+        return found if self.has_groups else f"{found}; {GROUPS_UNKNOWN}"
 
     def to_frame(self):
         """Return the checks.
@@ -76,15 +82,16 @@ class AuditReport:
         Returns
         -------
         dict
-            ``passed``, ``verdict``, ``protocol``, ``checks`` and ``shortcuts`` (lists with one
-            dict per row, None for NaN), ``images``, ``near_duplicates`` and ``suggested_groups``
-            (lists).
+            ``passed``, ``verdict``, ``protocol``, ``has_groups``, ``checks`` and
+            ``shortcuts`` (lists with one dict per row, None for NaN), ``images``,
+            ``near_duplicates`` and ``suggested_groups`` (lists).
         """
         shortcuts = self.shortcuts.astype(object).where(self.shortcuts.notna(), None)
         return {
             "passed": self.passed,
             "verdict": self.verdict,
             "protocol": self.protocol,
+            "has_groups": self.has_groups,
             "checks": self.checks.to_dict("records"),
             "shortcuts": shortcuts.to_dict("records"),
             "images": {name: found.tolist() for name, found in self.images.items()},
@@ -93,7 +100,7 @@ class AuditReport:
         }
 
     def __repr__(self):
-        lines = [f"Audit: {self.verdict}", fill(self.protocol, 100), ""]
+        lines = [fill(f"Audit: {self.verdict}", 100), fill(self.protocol, 100), ""]
         for check in self.checks.itertuples():
             lines.append(f"{check.severity:9}{check.check}")
             lines += [_indent(text) for text in (check.finding, check.remedy) if text]

@@ -45,8 +45,8 @@ def audit_folder(
     masks : path-like, default=None
         Where the masks are, see `load_dataset`.
     groups : path-like or DataFrame, default=None
-        Which images belong together, see `load_dataset`. None counts every image as independent,
-        with a warning.
+        Which images belong together, see `load_dataset`. Where they are unknown, every image counts
+        as its own patient, with a warning.
     cv : int, default=5
         Number of folds.
     n_jobs : int, default=None

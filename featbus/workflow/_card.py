@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from featbus.datasets import count_images
+from featbus.evaluation._titles import iter_tables
 from featbus.workflow._features import has_backbone
 
 _SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "brier")
@@ -32,7 +33,8 @@ def make_card(settings, recipe, dataset, evaluation, audit):
     -------
     dict
         ``recipe``, ``data``, ``audit`` (the verdict in one line), ``protocol``, ``scores`` (mean,
-        low and high end of the 95% interval) and ``positive_class``, in the types of JSON. It
+        low and high end of the 95% interval; without a positive class, their names say what they
+        are about) and ``positive_class``, in the types of JSON. It
         contains no path, and the name of a data set only if it is a public one: folders are named
         after people.
     """
@@ -42,8 +44,8 @@ def make_card(settings, recipe, dataset, evaluation, audit):
             "name": dataset.name if dataset.name in _KNOWN else "one folder per class",
             "images": len(dataset.images),
             "classes": count_images(dataset),
-            "groups": len(np.unique(dataset.groups)) if dataset.has_groups else None,
-            "groups_known": bool(dataset.has_groups),
+            "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
+            "groups_known": dataset.groups is not None,
         },
         "audit": audit.verdict,
         "protocol": evaluation.protocol,
@@ -83,10 +85,12 @@ def _plain(value):
 
 
 def _scores(evaluation):
-    row = evaluation.to_frame().iloc[0]
+    named = None, evaluation.pos_name
     return {
-        metric: {part: _number(row[metric, part]) for part in ("mean", "low", "high")}
-        for metric in _SCORES
+        metric if about in named else f"{metric} ({about})": {
+            part: _number(table[part].iloc[0]) for part in ("mean", "low", "high")
+        }
+        for metric, about, table in iter_tables(evaluation, _SCORES)
     }
 
 

@@ -7,7 +7,7 @@ from imblearn.over_sampling import SMOTE
 from sklearn import config_context
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from featbus.groups import stratified_folds
+from featbus.groups import count_groups, stratified_folds
 from featbus.parameters import InvalidParameterError
 
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
@@ -31,7 +31,7 @@ def find_metadata(pipeline, dataset):
     masks = dataset.get("masks")
     known = {
         "masks": None if masks is None or all(mask is None for mask in masks) else masks,
-        "groups": dataset.groups if dataset.has_groups else None,
+        "groups": dataset.groups,
     }
     return {name: known[name] for name in _requested(pipeline) if known[name] is not None}
 
@@ -80,9 +80,8 @@ def fit_to_data(pipeline, dataset, cv, random_state):
 
 
 def _check_folds(dataset, cv):
-    labels = range(len(dataset.target_names))
-    counts = [len(np.unique(dataset.groups[dataset.target == label])) for label in labels]
-    fewest, what = min(counts), "groups" if dataset.has_groups else "images"
+    counts = count_groups(dataset.target, dataset.groups)
+    fewest, what = min(counts), "images" if dataset.groups is None else "groups"
     if fewest < cv:
         name = dataset.target_names[counts.index(fewest)]
         remedy = f"Use {fewest} folds: --folds {fewest}." if fewest > 1 else "Add some."
@@ -94,7 +93,7 @@ def _check_folds(dataset, cv):
 
 def _count_fewest(dataset, cv, random_state):
     """Return the fewest images of a class that anything is trained on."""
-    y, groups = dataset.target, dataset.groups if dataset.has_groups else None
+    y, groups = dataset.target, dataset.groups
     classes = np.arange(len(dataset.target_names))
     fewest = len(y)
     for train, _ in stratified_folds(y, groups, cv, random_state):

@@ -2,12 +2,19 @@
 
 import os
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from featbus.datasets import GroupsWarning, detect_layout, load_dataset, load_images
+from featbus.datasets import (
+    GroupsWarning,
+    detect_layout,
+    load_busi,
+    load_dataset,
+    load_images,
+)
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
 from featbus.io import SpacedImage, read_image, read_mask
@@ -47,13 +54,20 @@ class MaskedFile:
 
 
 def load_labeled(data, masks, groups):
-    """Load images with their classes; ``has_groups`` tells whether groups are known.
+    """Load images with their classes.
 
     The loaders' warning is left out, which is about scores: `featbus.evaluate` has its own.
     """
+    with _unwarned():
+        return load_dataset(data, masks=masks, groups=groups)
+
+
+@contextmanager
+def _unwarned():
+    """Leave out the warning that groups are unknown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)
-        return load_dataset(data, masks=masks, groups=groups)
+        yield
 
 
 def open_images(data, masks=None, groups=None, *, with_classes=True):
@@ -81,13 +95,13 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
     is_folder = with_classes and isinstance(data, (str, os.PathLike))
     layout = detect_layout(data) if is_folder else "images"
     if layout in ("BUSI", "mini-MIAS"):
-        found = load_labeled(data, masks, groups)
+        found = _load_release(layout, data, masks, groups)
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
         found.frame = found.frame.assign(file=files)
     else:
         found = load_images(data, masks=masks, groups=groups)
     info = pd.DataFrame({"path": found.frame["file"]})
-    if found.groups is not None and found.get("has_groups", True):
+    if found.groups is not None:
         info["group"] = _name_groups(found)
     if layout == "class folders":
         info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
@@ -105,6 +119,14 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
     if is_spaced:
         items = [SpacedImage(*pair) for pair in zip(items, info[_SPACING].to_numpy().tolist())]
     return items, info
+
+
+def _load_release(layout, data, masks, groups):
+    """Load a release, without looking for near-duplicates: that reads all images."""
+    if layout == "BUSI" and masks in (None, "_mask"):
+        with _unwarned():
+            return load_busi(data, groups=groups)
+    return load_labeled(data, masks, groups)
 
 
 def _name_groups(found):

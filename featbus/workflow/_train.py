@@ -13,7 +13,7 @@ from sklearn import config_context
 
 from featbus import persistence, recipes
 from featbus.bus import FeatureBus, FeatureStore
-from featbus.datasets import describe_dataset, positive_class
+from featbus.datasets import describe_dataset
 from featbus.evaluation import Evaluation, evaluate
 from featbus.evaluation.splits import keep_groups_together
 from featbus.model_selection import AuditReport, audit
@@ -93,13 +93,13 @@ def train_model(
     masks : path-like, default=None
         Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
     groups : path-like or DataFrame, default=None
-        Which images belong together, see `load_dataset`. None counts every image as independent,
-        with a warning.
+        Which images belong together, see `load_dataset`. Where they are unknown, every image counts
+        as its own patient, with a warning.
     cv : int, default=5
         Number of folds of the cross-validation.
     pos_label : str, default=None
-        The class that scores are about, see `featbus.evaluate`. None takes "malignant" or
-        "abnormal" if it is one of two classes.
+        The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
+        two classes.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the recipe's network.
     backbone_options : dict, default=None
@@ -204,13 +204,13 @@ def evaluate_recipe(
     masks : path-like, default=None
         Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
     groups : path-like or DataFrame, default=None
-        Which images belong together, see `load_dataset`. None counts every image as independent,
-        with a warning.
+        Which images belong together, see `load_dataset`. Where they are unknown, every image counts
+        as its own patient, with a warning.
     cv : int, default=5
         Number of folds of the cross-validation.
     pos_label : str, default=None
-        The class that scores are about, see `featbus.evaluate`. None takes "malignant" or
-        "abnormal" if it is one of two classes.
+        The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
+        two classes.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the recipe's network.
     backbone_options : dict, default=None
@@ -292,7 +292,7 @@ def _evaluate(settings, memory, say):
     fit_to_data(pipeline, dataset, settings["cv"], settings["random_state"])
     _check_positive(settings["pos_label"], dataset.target_names)
     shared = {name: settings[name] for name in ("cv", "n_jobs", "random_state", "verbose")}
-    shared["groups"] = dataset.groups if dataset.has_groups else None
+    shared["groups"] = dataset.groups
     names = [dataset.target_names[label] for label in dataset.target]
     report = audit(dataset.images, names, masks=dataset.get("masks"), pipeline=pipeline, **shared)
     say(f"Audit: {report.verdict}")
@@ -305,7 +305,7 @@ def _evaluate(settings, memory, say):
         dataset.target,
         masks=find_metadata(pipeline, dataset).get("masks"),
         target_names=dataset.target_names,
-        pos_label=settings["pos_label"] or positive_class(dataset.target_names),
+        pos_label=settings["pos_label"],
         **shared,
     )
     say(f"\n{result}\n")
@@ -328,12 +328,11 @@ def _fill_store(pipeline, images):
 
 def _fit(pipeline, dataset, random_state):
     """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
-    groups = dataset.groups if dataset.has_groups else None
-    everything = np.arange(len(dataset.target))
-    pipeline = keep_groups_together(pipeline, dataset.target, groups, everything, random_state)
+    y, everything = dataset.target, np.arange(len(dataset.target))
+    pipeline = keep_groups_together(pipeline, y, dataset.groups, everything, random_state)
     metadata = find_metadata(pipeline, dataset)
     with config_context(enable_metadata_routing=bool(metadata)):
-        return pipeline.fit(dataset.images, dataset.target, **metadata)
+        return pipeline.fit(dataset.images, y, **metadata)
 
 
 def _write_report(result, report, dataset, recipe, path):

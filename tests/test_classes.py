@@ -1,0 +1,84 @@
+"""Which class is looked for."""
+
+import numpy as np
+import pytest
+
+from featbus.classes import describe_positive, find_positive, positive_class
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["benign", "malignant"], "malignant"),
+        (["Malignant", "Normal"], "Malignant"),
+        (["ABNORMAL", "NORMAL"], "ABNORMAL"),
+        (["cancer", "healthy"], "cancer"),
+        (["no cancer", "cancer"], "cancer"),
+        (["cancer", "cancer-free"], "cancer"),
+        (["malignant", "non_malignant"], "malignant"),
+        (["Malignant", "NonMalignant"], "Malignant"),
+        (["not-malignant", "malignant"], "malignant"),
+        (["nonmalignant", "malignant"], "malignant"),
+        (["HER2 negative", "HER2 positive"], "HER2 positive"),
+        (["benign tumor", "malignant tumor"], "malignant tumor"),
+        (["normal adjacent to tumor", "tumor"], "tumor"),
+        (["0_neg", "1_pos"], "1_pos"),
+        (["sin cáncer", "cáncer"], "cáncer"),
+        (["benigno", "MALIGNO"], "MALIGNO"),
+        (["bénin", "maligne"], "maligne"),
+        (["bo\u0308sartig", "gutartig"], "bo\u0308sartig"),
+        (["BÖSARTIG", "gutartig"], "BÖSARTIG"),
+        (["gesund", "krank"], "krank"),
+        (["łagodny", "ZŁOŚLIWY"], "ZŁOŚLIWY"),
+        (["злокачественный", "доброкачественный"], "злокачественный"),
+        (["恶性", "良性"], "恶性"),
+        # No word, two of them, or none without a negation.
+        (["left", "right"], None),
+        (["cancer", "tumor"], None),
+        (["benign tumor", "normal"], None),
+        (["no cancer", "healthy"], None),
+        (["cancerology", "dermatology"], None),
+        (["positive", "false positive", "normal"], None),
+        (["benign", "malignant", "normal"], None),
+        (["malignant"], None),
+    ],
+)
+def test_a_class_is_guessed_from_its_name(names, expected):
+    assert positive_class(names) == positive_class(names[::-1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "pos_label", "expected"),
+    [
+        ([0, 1], None, None, (1, "convention")),
+        ([-1, 1], None, None, (1, "convention")),
+        ([False, True], None, None, (1, "convention")),
+        ([0.0, 1.0], None, None, (1, "convention")),
+        ([1, 2], None, None, (None, None)),
+        (["cancer", "healthy"], None, None, (0, "name")),
+        (["a", "b"], None, None, (None, None)),
+        ([0, 1], ["malignant", "benign"], None, (0, "name")),
+        ([0, 1], ["a", "b"], None, (None, None)),
+        ([0, 1], ["malignant", "benign"], "benign", (1, "given")),
+        ([0, 1], ["malignant", "benign"], 1, (1, "given")),
+        ([0, 1], None, "0", (0, "given")),
+        ([0, 1, 2], None, None, (None, None)),
+        ([0, 1, 2], ["benign", "malignant", "normal"], None, (None, None)),
+        ([0, 1, 2], ["benign", "malignant", "normal"], "malignant", (1, "given")),
+    ],
+)
+def test_the_positive_class_of_labels(labels, names, pos_label, expected):
+    assert find_positive(np.array(labels), names, pos_label) == expected
+
+
+def test_a_class_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"pos_label is 'cyst', expected .* \['a', 'b'\]"):
+        find_positive(np.array([0, 1]), ["a", "b"], "cyst")
+
+
+def test_a_sentence_says_how_the_class_is_known():
+    assert describe_positive("cancer", "given") == "Positive class: cancer."
+    guessed = "Positive class: cancer, guessed from its name; pass pos_label= to choose."
+    assert describe_positive("cancer", "name") == guessed
+    assert "scikit-learn's convention" in describe_positive("1", "convention")
+    assert describe_positive(None, None).startswith("Positive class: unknown")
