@@ -12,7 +12,12 @@ from sklearn.utils import Bunch
 from featbus.datasets._files import quote
 
 PATH = [str, os.PathLike]
-CONSTRAINTS = {"root": PATH, "masks": [*PATH, None], "groups": [*PATH, pd.DataFrame, None]}
+CONSTRAINTS = {
+    "root": PATH,
+    "masks": [*PATH, None],
+    "groups": [*PATH, pd.DataFrame, None],
+    "strict": ["boolean"],
+}
 
 
 def release_folder(root, top):

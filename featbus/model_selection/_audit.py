@@ -86,7 +86,7 @@ def audit(
     Raises
     ------
     ImageError
-        If an image or a mask is invalid; the message names the image.
+        If images or masks are invalid; the message names the images, all of them.
     ValueError
         If lengths do not match, `y` has a single class, a group or label is missing, or a
         parameter is invalid.
