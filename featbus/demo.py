@@ -1,6 +1,7 @@
 """The main job from end to end: images, features, classifiers, cross-validation, files."""
 
 import os
+import warnings
 from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import Bunch
 
-from featbus.bus import FeatureBus
+from featbus.bus import FeatureBus, ImageWarning
 from featbus.datasets import (
     describe_dataset,
     load_dataset,
@@ -20,8 +21,17 @@ from featbus.datasets import (
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
 from featbus.files import escape_formula, written_whole
+from featbus.images import ImageErrors
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
+from featbus.workflow._checks import check_folds, choose_cv, describe_split, make_folds
+from featbus.workflow._left_out import (
+    ON_ERROR,
+    add_notes,
+    describe_left_out,
+    leave_out,
+    list_left_out,
+)
 
 __all__ = ["run_demo"]
 
@@ -37,6 +47,8 @@ _CONSTRAINTS = {
     "output": _PATH,
     "n_jobs": N_JOBS,
     "cv": ["cv_object"],
+    "strict": ["boolean"],
+    "on_error": ON_ERROR,
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
 }
@@ -51,7 +63,9 @@ def run_demo(
     weights="imagenet",
     output="featbus-demo",
     n_jobs=None,
-    cv=5,
+    cv=None,
+    strict=False,
+    on_error="raise",
     random_state=0,
     verbose=True,
 ):
@@ -84,8 +98,14 @@ def run_demo(
         the features, so that the next run on the same images only fits the classifiers.
     n_jobs : int, default=None
         Number of parallel fits, and of batches in parallel, see `joblib.Parallel`.
-    cv : int or splitter, default=5
-        Folds, see `featbus.evaluate`.
+    cv : int or splitter, default=None
+        Folds, see `featbus.evaluate`. None uses the split that the folders give, see
+        `load_image_folder`, or five folds.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read are an error, which lists all of them, or are left out.
+        What is printed says how many and which.
     random_state : int, default=0
         Seed of the synthetic images, the folds, SMOTE and the classifiers.
     verbose : bool, default=True
@@ -98,6 +118,9 @@ def run_demo(
 
     Raises
     ------
+    ImageErrors
+        If images cannot be read and `on_error` is "raise". The features of the others are in the
+        store.
     ValueError
         If a parameter is invalid or the data cannot be read.
     OSError
@@ -118,30 +141,36 @@ def run_demo(
     say = print if verbose else _say_nothing
     output = Path(output)
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
-    dataset = _load(data, groups, random_state)
+    dataset = _load(data, groups, strict, random_state)
+    _check(dataset, cv, random_state)
     output.mkdir(parents=True, exist_ok=True)
-    say(describe_dataset(dataset))
+    say(" ".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
 
     # Features are computed once for all folds and classifiers. This cannot leak, because the
     # extractors learn nothing from the data: a row depends on its image alone. The steps that learn
     # (scaler, PCA, SMOTE, classifier) come after the bus and are fitted on training folds only.
     start = perf_counter()
     bus = FeatureBus(features, memory=output / _STORE, n_jobs=n_jobs)
-    rows = clone(bus).set_params(verbose=verbose).fit_transform(dataset.images)
-    say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
+    n_features, errors = _fill_store(clone(bus).set_params(verbose=verbose), dataset.images)
+    say(f"Features: {n_features} columns, {perf_counter() - start:.1f} s")
+    if errors:
+        dataset = leave_out(dataset, ImageErrors(errors, len(dataset.images)), on_error)
+        say(list_left_out(dataset))
+        _check(dataset, cv, random_state)
 
     result = evaluate(
         classifier_pipelines(features=bus.set_params(n_jobs=None), random_state=random_state),
         dataset.images,
         dataset.target,
         groups=dataset.groups,
-        cv=cv,
+        cv=choose_cv(cv, dataset),
         target_names=dataset.target_names,
         pos_label=positive_class(dataset.target_names),
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
     )
+    result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
     _write_files(output, result, dataset.images, data)
     say(f"Wrote {', '.join(_FILES)} to {output}{os.sep}; {_STORE} there stores the features")
@@ -163,9 +192,9 @@ def _deep_features(backbone, backbone_options, weights):
     return None
 
 
-def _load(data, groups, random_state):
+def _load(data, groups, strict, random_state):
     if data is not None:
-        return load_dataset(data, groups=groups)
+        return load_dataset(data, groups=groups, strict=strict)
     if groups is not None:
         raise InvalidParameterError(
             f"groups is {str(groups)!r}, expected None: the synthetic images come with groups, the "
@@ -173,6 +202,21 @@ def _load(data, groups, random_state):
         )
     dataset = make_breast_ultrasound(240, random_state=random_state)
     return Bunch(name="Synthetic breast ultrasound", **dataset)
+
+
+def _check(dataset, cv, random_state):
+    """Refuse data that cannot be evaluated, before features are computed."""
+    folds = choose_cv(cv, dataset)
+    check_folds(dataset, folds)
+    make_folds(dataset, folds, random_state)
+
+
+def _fill_store(bus, images):
+    """Compute the rows of images; return their length, and the errors of those without one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
+        rows = bus.set_params(on_error="nan").fit_transform(images)
+    return rows.shape[1], bus.errors_
 
 
 def _write_files(output, result, images, data):

@@ -399,7 +399,7 @@ def test_train_writes_a_model_and_its_evaluation(trained):
 def quick(trained, monkeypatch):
     """Take the audit of the training, and write a page in the place of the report."""
     audit = trained[1].audit
-    monkeypatch.setattr("featbus.workflow._train.audit", lambda *args, **options: audit)
+    monkeypatch.setattr("featbus.workflow._audit.audit", lambda *args, **options: audit)
     monkeypatch.setattr(Evaluation, "to_html", lambda self, path, **options: path.write_text("new"))
 
 

@@ -12,6 +12,7 @@ from featbus.cli._options import (
     add_network_options,
     add_options,
     add_parser,
+    add_strict,
 )
 
 
@@ -123,6 +124,7 @@ def _add_images(parser):
         nargs="+",
         help="a folder of images, in subfolders or not; files",
     )
+    add_strict(parser)
 
 
 def _add_output(parser, text):

@@ -79,8 +79,8 @@ def load_image_folder(root, *, masks=None, groups=None, strict=False):
             The tuple of mask files of each image, as `str`; None for an image without a mask.
         frame : DataFrame of n_images rows
             ``file`` (relative to `root`, with forward slashes), ``class``, with a given split
-            ``split`` ("train", "validation" or "test"), ``masks`` (number of files), ``group``; with groups also ``listed_group`` (as given) and the other columns of
-            the table.
+            ``split`` ("train", "validation" or "test"), ``masks`` (number of files), ``group``;
+            with groups also ``listed_group`` (as given) and the other columns of the table.
         DESCR : str
             Number of images, by class, and of images without a mask.
 

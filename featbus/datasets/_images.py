@@ -70,8 +70,8 @@ def load_images(source, *, masks=None, groups=None, strict=False):
     FileNotFoundError
         If the folder, or that of the masks, does not exist.
     ValueError
-        If there are no images; if files are no images and `strict` is True; if a mask has no image, or no masks are found although `masks` is
-        given; if an image has no group.
+        If there are no images; if files are no images and `strict` is True; if a mask has no
+        image, or no masks are found although `masks` is given; if an image has no group.
 
     See Also
     --------

@@ -8,7 +8,7 @@ from sklearn.model_selection import PredefinedSplit
 from featbus.datasets._files import is_image, is_visible, quote
 from featbus.files import as_unicode
 
-_PARTS = {
+PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -29,7 +29,7 @@ def find_class_folders(root, masks=None):
     """
     folders = _folders_in(root, masks)
     _check_masks(root, folders)
-    parts = [_PARTS.get(folder.name.lower()) for folder in folders]
+    parts = [PARTS.get(folder.name.lower()) for folder in folders]
     if not any(parts):
         _check_classes(root, folders)
         return [(None, folder) for folder in folders]
@@ -74,16 +74,19 @@ def _check_masks(root, folders):
 
 
 def _check_classes(root, folders):
-    """Refuse folders that have classes or the parts of a split below them."""
-    below = {folder: _subfolders(folder) for folder in folders}
-    inner = [path for found in below.values() for path in found]
-    classes = {folder.name.lower() for folder in folders} | {*_PARTS}
+    """Refuse folders that have classes or the parts of a split below them.
+
+    The same folders in each are classes, unless they have numbers, as patients do.
+    """
+    below = [_subfolders(folder) for folder in folders]
+    inner = [path for found in below for path in found]
+    classes = {folder.name.lower() for folder in folders} | {*PARTS}
     wrong = [path for path in inner if path.name.lower() in classes]
-    sets = {frozenset(path.name for path in found) for found in below.values()}
+    sets = {frozenset(path.name for path in found) for found in below}
     if not wrong and len(folders) > 1 and len(sets) == 1 and len(*sets) > 1:
-        wrong = inner  # the same folders in each
+        wrong = [] if any(map(str.isdigit, "".join(*sets))) else inner
     if wrong:
-        found = f"folders that may be classes below others, {quote([_name(p, root) for p in wrong])}"
+        found = f"folders below others, {quote([_name(path, root) for path in wrong])},"
         remedy = "Name the folder right above the classes as root, or move these elsewhere."
         raise _unknown(root, found, remedy)
 
@@ -101,9 +104,13 @@ def _check_parts(root, folders, parts):
         found = f"{quote([folder.name for folder in folders])}, a part of a split"
         remedy = "Name it as root, for a cross-validation of its images."
     elif loose:
-        found, remedy = f"images without a class: {quote(loose)}", "Leave out this part, or sort it."
+        found, remedy = (
+            f"images without a class: {quote(loose)}",
+            "Leave out this part, or sort it.",
+        )
     elif len({frozenset(found) for found in names.values()}) > 1 or not all(names.values()):
-        found, remedy = "parts of a split with different classes", "Give all parts the same ones."
+        found = "parts of a split with different classes"
+        remedy = "Give all parts the same ones."
     else:
         for folder in folders:
             _check_masks(root, _subfolders(folder))

@@ -41,6 +41,7 @@ def make_card(settings, recipe, dataset, evaluation, audit):
         "data": {
             "name": dataset.name if dataset.name in _KNOWN else "one folder per class",
             "images": len(dataset.images),
+            "left_out": len(dataset.get("left_out", [])),
             "classes": count_images(dataset),
             "groups": len(np.unique(dataset.groups)) if dataset.has_groups else None,
             "groups_known": bool(dataset.has_groups),
