@@ -429,6 +429,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     assert card["data"] == {
         "name": "one folder per class",
         "images": 24,
+        "left_out": 0,
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
         "groups_known": True,

@@ -104,10 +104,8 @@ def _check_parts(root, folders, parts):
         found = f"{quote([folder.name for folder in folders])}, a part of a split"
         remedy = "Name it as root, for a cross-validation of its images."
     elif loose:
-        found, remedy = (
-            f"images without a class: {quote(loose)}",
-            "Leave out this part, or sort it.",
-        )
+        found = f"images without a class, {quote(loose)},"
+        remedy = "Move them into class folders, or this part elsewhere."
     elif len({frozenset(found) for found in names.values()}) > 1 or not all(names.values()):
         found = "parts of a split with different classes"
         remedy = "Give all parts the same ones."
