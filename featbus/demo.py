@@ -24,7 +24,7 @@ from featbus.files import escape_formula, written_whole
 from featbus.images import ImageErrors
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
-from featbus.workflow._checks import check_folds, choose_cv, describe_split, make_folds
+from featbus.workflow._checks import check_data, choose_cv, describe_split, make_folds
 from featbus.workflow._left_out import (
     ON_ERROR,
     add_notes,
@@ -207,7 +207,7 @@ def _load(data, groups, strict, random_state):
 def _check(dataset, cv, random_state):
     """Refuse data that cannot be evaluated, before features are computed."""
     folds = choose_cv(cv, dataset)
-    check_folds(dataset, folds)
+    check_data(dataset, folds)
     make_folds(dataset, folds, random_state)
 
 

@@ -8,7 +8,7 @@ from featbus.datasets import load_dataset
 from featbus.images import ImageError
 from featbus.model_selection import audit
 from featbus.parameters import N_JOBS, Interval, check_parameters
-from featbus.workflow._checks import check_folds, choose_cv, describe_split, known_groups
+from featbus.workflow._checks import check_data, choose_cv, describe_split, known_groups
 from featbus.workflow._images import PATH
 from featbus.workflow._left_out import ON_ERROR, add_notes, leave_out, list_left_out
 from featbus.workflow._tables import SHOWN, check_output, write_table
@@ -139,7 +139,7 @@ def audit_dataset(dataset, cv, on_error, **options):
 
 def _audit(dataset, cv, options):
     folds = choose_cv(cv, dataset)
-    check_folds(dataset, folds)
+    check_data(dataset, folds)
     names = [dataset.target_names[label] for label in dataset.target]
     known = {"groups": known_groups(dataset), "masks": dataset.get("masks")}
     report = audit(dataset.images, names, cv=folds, **known, **options)

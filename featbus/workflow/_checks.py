@@ -76,7 +76,7 @@ def fit_to_data(pipeline, dataset, cv, random_state):
             "the suffix of those next to their images, such as --masks _mask. Or use a recipe "
             "without masks."
         )
-    check_folds(dataset, cv)
+    check_data(dataset, cv)
     _limit_neighbors(pipeline, _count_fewest(dataset, cv, random_state))
     return pipeline
 
@@ -125,7 +125,7 @@ def describe_split(cv, dataset):
     )
 
 
-def check_folds(dataset, cv):
+def check_data(dataset, cv):
     """Refuse data that cannot be split.
 
     Parameters
