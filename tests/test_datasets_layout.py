@@ -91,8 +91,8 @@ def test_a_table_of_features_has_the_split(tmp_path):
             "others, 'ct/x', 'ct/y', 'mr/x'",
         ),
         (["x/a.png", "y/b.png", "z/x/a.png", "z/y/b.png"], "folders below others, 'z/x', 'z/y'"),
-        (["x/a.png", "y/b.png", "masks/x/a.png"], "the folders 'masks' in .* as masks="),
-        (["x/a.png", "y/b.png", "x/Masks/a.png"], "the folders 'x/Masks' in .* as masks="),
+        (["x/a.png", "y/b.png", "masks/x/a.png"], "folders of masks, 'masks', in .* as masks="),
+        (["x/a.png", "y/b.png", "x/Masks/a.png"], "folders of masks, 'x/Masks', in .* as masks="),
     ],
 )
 def test_other_layouts_are_refused_with_the_tree(tmp_path, files, message):

@@ -72,7 +72,7 @@ def skip_others(others, root, strict):
     if strict:
         raise ValueError(
             f"Found {_describe(others, root)} in {str(root)!r}, expected {_FORMATS} only. Move the "
-            "others elsewhere, or leave them out: strict=False."
+            "others elsewhere, or leave them out: strict=False (no --strict)."
         )
     warnings.warn(f"Left out {_describe(others, root)}.", UserWarning, stacklevel=3)
     return relative_names(others, root)

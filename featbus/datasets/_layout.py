@@ -70,7 +70,7 @@ def _check_masks(root, folders):
     masks = [_name(path, root) for path in [*folders, *inner] if path.name.lower() in _MASKS]
     if masks:
         remedy = "Pass a folder of masks beside the classes as masks=; move others elsewhere."
-        raise _unknown(root, f"the folders {quote(masks)}", remedy)
+        raise _unknown(root, f"folders of masks, {quote(masks)},", remedy)
 
 
 def _check_classes(root, folders):

@@ -10,7 +10,13 @@ from featbus.model_selection import audit
 from featbus.parameters import N_JOBS, Interval, check_parameters
 from featbus.workflow._checks import check_data, choose_cv, describe_split, known_groups
 from featbus.workflow._images import PATH
-from featbus.workflow._left_out import ON_ERROR, add_notes, leave_out, list_left_out
+from featbus.workflow._left_out import (
+    ON_ERROR,
+    add_notes,
+    describe_left_out,
+    leave_out,
+    list_left_out,
+)
 from featbus.workflow._tables import SHOWN, check_output, write_table
 
 _CONSTRAINTS = {
@@ -101,6 +107,8 @@ def audit_folder(
     if verbose:
         print(f"{dataset.name}\n{report}")
         print_leaks(report, dataset)
+        if "left_out" in dataset:
+            print(f"\n{list_left_out(dataset)}")
         if output is not None:
             print(f"\nWrote the suggested groups to {output}")
     return report
@@ -143,7 +151,8 @@ def _audit(dataset, cv, options):
     names = [dataset.target_names[label] for label in dataset.target]
     known = {"groups": known_groups(dataset), "masks": dataset.get("masks")}
     report = audit(dataset.images, names, cv=folds, **known, **options)
-    return add_notes(report, describe_split(cv, dataset), list_left_out(dataset))
+    notes = describe_split(cv, dataset), describe_left_out(dataset, with_names=True)
+    return add_notes(report, *notes)
 
 
 def print_leaks(report, dataset):

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
+from featbus.datasets._files import quote
 from featbus.images import ImageErrors
 from featbus.parameters import StrOptions
 
@@ -54,24 +55,27 @@ def leave_out(dataset, error, on_error):
     return Bunch(**others | fields | {"frame": frame, "left_out": left_out})
 
 
-def describe_left_out(dataset):
+def describe_left_out(dataset, *, with_names=False):
     """Say how many images were left out.
 
     Parameters
     ----------
     dataset : Bunch
         The images.
+    with_names : bool, default=False
+        Whether to name them; a model's card has no names.
 
     Returns
     -------
     str
-        A sentence without names; empty if none was left out.
+        A sentence; empty if none was left out.
     """
     left_out = dataset.get("left_out", [])
+    if not left_out:
+        return ""
+    names = f" ({quote([each['file'] for each in left_out], _SHOWN)})" if with_names else ""
     n_images = len(dataset.images) + len(left_out)
-    return (
-        f"{len(left_out)} of {n_images} images left out: they cannot be used." if left_out else ""
-    )
+    return f"{len(left_out)} of {n_images} images left out: they cannot be used{names}."
 
 
 def list_left_out(dataset):
@@ -85,9 +89,9 @@ def list_left_out(dataset):
     Returns
     -------
     str
-        One line per image, after that of `describe_left_out`; empty if none was left out.
+        The sentence of `describe_left_out`, and one line per image.
     """
-    left_out = dataset.get("left_out", [])
+    left_out = dataset.left_out
     lines = [f"  {each['file']}: {each['reason']}" for each in left_out[:_SHOWN]]
     if len(left_out) > _SHOWN:
         lines.append(f"  and {len(left_out) - _SHOWN} more")
