@@ -7,6 +7,7 @@ from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import Bunch
@@ -37,6 +38,7 @@ __all__ = ["run_demo"]
 
 _FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv")
 _STORE = "features.sqlite"
+_FEWEST = 8  # KNN looks at 15 images, after SMOTE has made classes equal
 _PATH = [str, os.PathLike]
 _CONSTRAINTS = {
     "data": [*_PATH, None],
@@ -144,7 +146,7 @@ def run_demo(
     dataset = _load(data, groups, strict, random_state)
     _check(dataset, cv, random_state)
     output.mkdir(parents=True, exist_ok=True)
-    say(" ".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
+    say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
 
     # Features are computed once for all folds and classifiers. This cannot leak, because the
     # extractors learn nothing from the data: a row depends on its image alone. The steps that learn
@@ -208,7 +210,14 @@ def _check(dataset, cv, random_state):
     """Refuse data that cannot be evaluated, before features are computed."""
     folds = choose_cv(cv, dataset)
     check_data(dataset, folds)
-    make_folds(dataset, folds, random_state)
+    for train, _ in make_folds(dataset, folds, random_state):
+        counts = np.bincount(dataset.target[train], minlength=len(dataset.target_names))
+        if counts.min() < _FEWEST:
+            name = dataset.target_names[counts.argmin()]
+            raise ValueError(
+                f"Found a training part with {counts.min()} images of the class {name!r}, expected "
+                f"{_FEWEST} or more: SMOTE and KNN look at neighbors. Add images."
+            )
 
 
 def _fill_store(bus, images):

@@ -1,5 +1,7 @@
 """Folders above the images: classes, or a given split above the same classes."""
 
+import warnings
+
 import numpy as np
 import pytest
 from skimage.io import imsave
@@ -65,6 +67,15 @@ def test_groups_on_both_sides_of_a_given_split_are_refused(tmp_path):
     rows = np.arange(7.0)[:, np.newaxis]
     with pytest.raises(ValueError, match="in both its training and its test part"):
         evaluate(DummyClassifier(), rows, data.target, groups=data.groups, cv=data.cv)
+
+
+def test_groups_and_a_given_split_go_together(tmp_path):
+    data = load_image_folder(write(tmp_path, *SPLIT), groups=patient)
+    rows = np.arange(7.0)[:, np.newaxis]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = evaluate(DummyClassifier(), rows, data.target, groups=data.groups, cv=data.cv)
+    assert result.predictions["index"].tolist() == [5, 6]
 
 
 def test_a_table_of_features_has_the_split(tmp_path):

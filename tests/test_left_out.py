@@ -279,3 +279,11 @@ def test_too_little_data_is_refused_first(tmp_path, monkeypatch, files, message)
         with pytest.raises(ValueError, match=message) as caught:
             run()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning")
+def test_a_demo_needs_neighbors(tmp_path):
+    write_scans(tmp_path / "scans", 18)
+    with pytest.raises(ValueError, match=r"training part with 7 images of .*expected 8 or more"):
+        run_demo(tmp_path / "scans", output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

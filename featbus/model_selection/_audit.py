@@ -6,7 +6,7 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import PredefinedSplit, check_cv
 from sklearn.utils import check_consistent_length, check_random_state
 
 from featbus.groups import check_groups, check_target, stratified_folds, unite
@@ -155,6 +155,8 @@ def _make_splits(cv, codes, groups, rng):
     if isinstance(cv, Integral):
         return stratified_folds(codes, groups, cv, rng)
     everything = np.arange(len(codes))
+    # A predefined split would warn that it ignores groups; `check_groups_apart` looks at them.
+    groups = None if isinstance(cv, PredefinedSplit) else groups
     splits = check_cv(cv).split(codes, codes, groups)
     splits = [(everything[train], everything[test]) for train, test in splits]
     if not splits:

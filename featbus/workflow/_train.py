@@ -315,7 +315,7 @@ def _evaluate(settings, memory, say):
     pipeline = _make_recipe(settings, memory, settings["n_jobs"])
     dataset = load_labeled(*(settings[name] for name in ("data", "masks", "groups", "strict")))
     cv, seed = settings["cv"], settings["random_state"]
-    say(" ".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
+    say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
     fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
     _check_positive(settings["pos_label"], dataset.target_names)
     shared = {name: settings[name] for name in ("n_jobs", "random_state", "verbose")}
