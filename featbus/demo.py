@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
 from featbus.bus import FeatureBus, ImageWarning
@@ -140,6 +141,7 @@ def run_demo(
     >>> result = run_demo("Dataset_BUSI_with_GT", groups="groups.csv")  # doctest: +SKIP
     """
     check_parameters(_CONSTRAINTS, locals())
+    cv = _reusable(cv, on_error)
     say = print if verbose else _say_nothing
     output = Path(output)
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
@@ -204,6 +206,19 @@ def _load(data, groups, strict, random_state):
         )
     dataset = make_breast_ultrasound(240, random_state=random_state)
     return Bunch(name="Synthetic breast ultrasound", **dataset)
+
+
+def _reusable(cv, on_error):
+    """Return folds that can be asked twice; refuse positions of images that may be left out."""
+    if cv is None or isinstance(cv, Integral):
+        return cv
+    by_position = not hasattr(cv, "split") or isinstance(cv, PredefinedSplit)
+    if by_position and on_error == "skip":
+        raise InvalidParameterError(
+            f"cv is {cv!r} and on_error is 'skip', expected a number or another splitter: "
+            "positions change when images are left out. Use on_error='raise'."
+        )
+    return cv if hasattr(cv, "split") else list(cv)
 
 
 def _check(dataset, cv, random_state):
