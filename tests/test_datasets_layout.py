@@ -78,6 +78,12 @@ def test_groups_and_a_given_split_go_together(tmp_path):
     assert result.predictions["index"].tolist() == [5, 6]
 
 
+def test_a_folder_of_masks_is_no_class(tmp_path):
+    write(tmp_path, "x/a.png", "y/b.png", "masks/x/a.png")
+    assert detect_layout(tmp_path, masks=tmp_path / "masks") == "class folders"
+    assert detect_layout(tmp_path, masks="_mask") == "images"
+
+
 def test_a_table_of_features_has_the_split(tmp_path):
     for file in SPLIT:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def _folders_in(root, masks):
     folders = _subfolders(root)
     loose = _images_in(root)
     if loose:
-        raise _unknown(root, f"{quote(loose)} directly in it", "Move them into class folders.")
+        raise _unknown(root, f"{quote(loose)} directly", "Move them into class folders.")
     if masks is not None:
         folder, inside = Path(masks).resolve(), root.resolve()
         if folder == inside or (inside in folder.parents and folder.parent != inside):
