@@ -10,22 +10,33 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
-from featbus.bus import FeatureBus
+from featbus.bus import FeatureBus, ImageWarning
 from featbus.classes import find_positive
 from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
 from featbus.files import escape_formula, written_whole
-from featbus.groups import GroupsWarning, check_folds
+from featbus.groups import GroupsWarning
+from featbus.images import ImageErrors
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
+from featbus.workflow._checks import check_data, choose_cv, describe_split, make_folds
+from featbus.workflow._left_out import (
+    ON_ERROR,
+    add_notes,
+    describe_left_out,
+    leave_out,
+    list_left_out,
+)
 
 __all__ = ["run_demo"]
 
 _FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv")
 _STORE = "features.sqlite"
+_FEWEST = 8  # KNN looks at 15 images, after SMOTE has made classes equal
 _PATH = [str, os.PathLike]
 _CONSTRAINTS = {
     "data": [*_PATH, None],
@@ -37,6 +48,8 @@ _CONSTRAINTS = {
     "n_jobs": N_JOBS,
     "cv": ["cv_object"],
     "pos_label": [str, Real, None],
+    "strict": ["boolean"],
+    "on_error": ON_ERROR,
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
 }
@@ -51,7 +64,9 @@ def run_demo(
     weights="imagenet",
     output="featbus-demo",
     n_jobs=None,
-    cv=5,
+    cv=None,
+    strict=False,
+    on_error="raise",
     pos_label=None,
     random_state=0,
     verbose=True,
@@ -86,8 +101,14 @@ def run_demo(
         the features, so that the next run on the same images only fits the classifiers.
     n_jobs : int, default=None
         Number of parallel fits, and of batches in parallel, see `joblib.Parallel`.
-    cv : int or splitter, default=5
-        Folds, see `featbus.evaluate`.
+    cv : int or splitter, default=None
+        Folds, see `featbus.evaluate`. None uses the split that the folders give, see
+        `load_image_folder`, or five folds.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read are an error, which lists all of them, or are left out.
+        What is printed says how many and which.
     pos_label : str, default=None
         The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
         two classes.
@@ -103,6 +124,9 @@ def run_demo(
 
     Raises
     ------
+    ImageErrors
+        If images cannot be read and `on_error` is "raise". The features of the others are in the
+        store.
     ValueError
         If a parameter is invalid or the data cannot be read.
     OSError
@@ -120,22 +144,27 @@ def run_demo(
     >>> result = run_demo("Dataset_BUSI_with_GT", groups="groups.csv")  # doctest: +SKIP
     """
     check_parameters(_CONSTRAINTS, locals())
+    cv = _reusable(cv, on_error)
     say = print if verbose else _say_nothing
     output = Path(output)
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
-    dataset = _load(data, groups, random_state)
-    check_folds([dataset.target_names[label] for label in dataset.target], dataset.groups, cv)
+    dataset = _load(data, groups, strict, random_state)
     find_positive(np.unique(dataset.target), dataset.target_names, pos_label)
+    _check(dataset, cv, random_state)
     output.mkdir(parents=True, exist_ok=True)
-    say(describe_dataset(dataset))
+    say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
 
     # Features are computed once for all folds and classifiers. This cannot leak, because the
     # extractors learn nothing from the data: a row depends on its image alone. The steps that learn
     # (scaler, PCA, SMOTE, classifier) come after the bus and are fitted on training folds only.
     start = perf_counter()
     bus = FeatureBus(features, memory=output / _STORE, n_jobs=n_jobs)
-    rows = clone(bus).set_params(verbose=verbose).fit_transform(dataset.images)
-    say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
+    n_features, errors = _fill_store(clone(bus).set_params(verbose=verbose), dataset.images)
+    say(f"Features: {n_features} columns, {perf_counter() - start:.1f} s")
+    if errors:
+        dataset = leave_out(dataset, ImageErrors(errors, len(dataset.images)), on_error)
+        say(list_left_out(dataset))
+        _check(dataset, cv, random_state)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)  # the loader has warned
@@ -144,13 +173,14 @@ def run_demo(
             dataset.images,
             dataset.target,
             groups=dataset.groups,
-            cv=cv,
+            cv=choose_cv(cv, dataset),
             target_names=dataset.target_names,
             pos_label=pos_label,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,
         )
+    result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
     _write_files(output, result, dataset.images, data)
     say(f"Wrote {', '.join(_FILES)} to {output}{os.sep}; {_STORE} there stores the features")
@@ -172,9 +202,9 @@ def _deep_features(backbone, backbone_options, weights):
     return None
 
 
-def _load(data, groups, random_state):
+def _load(data, groups, strict, random_state):
     if data is not None:
-        return load_dataset(data, groups=groups)
+        return load_dataset(data, groups=groups, strict=strict)
     if groups is not None:
         raise InvalidParameterError(
             f"groups is {str(groups)!r}, expected None: the synthetic images come with groups, the "
@@ -182,6 +212,41 @@ def _load(data, groups, random_state):
         )
     dataset = make_breast_ultrasound(240, random_state=random_state)
     return Bunch(name="Synthetic breast ultrasound", **dataset)
+
+
+def _reusable(cv, on_error):
+    """Return folds that can be asked twice; refuse positions of images that may be left out."""
+    if cv is None or isinstance(cv, Integral):
+        return cv
+    by_position = not hasattr(cv, "split") or isinstance(cv, PredefinedSplit)
+    if by_position and on_error == "skip":
+        raise InvalidParameterError(
+            f"cv is {cv!r} and on_error is 'skip', expected a number or another splitter: "
+            "positions change when images are left out. Use on_error='raise'."
+        )
+    return cv if hasattr(cv, "split") else list(cv)
+
+
+def _check(dataset, cv, random_state):
+    """Refuse data that cannot be evaluated, before features are computed."""
+    folds = choose_cv(cv, dataset)
+    check_data(dataset, folds)
+    for train, _ in make_folds(dataset, folds, random_state):
+        counts = np.bincount(dataset.target[train], minlength=len(dataset.target_names))
+        if counts.min() < _FEWEST:
+            name = dataset.target_names[counts.argmin()]
+            raise ValueError(
+                f"Found a training part with {counts.min()} images of the class {name!r}, expected "
+                f"{_FEWEST} or more: SMOTE and KNN look at neighbors. Add images."
+            )
+
+
+def _fill_store(bus, images):
+    """Compute the rows of images; return their length, and the errors of those without one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
+        rows = bus.set_params(on_error="nan").fit_transform(images)
+    return rows.shape[1], bus.errors_
 
 
 def _write_files(output, result, images, data):

@@ -16,6 +16,7 @@ import numpy as np
 
 __all__ = [
     "ImageError",
+    "ImageErrors",
     "as_batch",
     "as_mask",
     "at_index",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 CHANNELS = (1, 3, 4)
+_SHOWN = 20  # errors of a batch in one message
 _MAXIMUM = {"bool": 1, "uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
 # Sums of areas in single precision: smaller differences are not seen.
 _WEIGHT_ROUNDING = 1e-5
@@ -102,6 +104,47 @@ class ImageError(ValueError):
             A new error of the same type.
         """
         return type(self)(self.reason, index, self.path if path is None else path)
+
+
+class ImageErrors(ImageError):
+    """Several images of a batch that are invalid.
+
+    Parameters
+    ----------
+    errors : list of ImageError
+        One for each of these images, with its position. They are also the attribute ``errors``.
+    n_images : int
+        Number of images in the batch.
+    remedy : str, default="Repair these images, or leave them out."
+        What to do.
+
+    Examples
+    --------
+    >>> from featbus.images import ImageError, ImageErrors
+    >>> errors = [ImageError("found no pixels.", index) for index in (3, 5)]
+    >>> print(ImageErrors(errors, 20))
+    2 of 20 images cannot be used:
+    image 3: found no pixels.
+    image 5: found no pixels.
+    Repair these images, or leave them out.
+    """
+
+    def __init__(self, errors, n_images, remedy="Repair these images, or leave them out."):
+        lines = [str(error) for error in errors[:_SHOWN]]
+        if len(errors) > _SHOWN:
+            lines.append(f"and {len(errors) - _SHOWN} more.")
+        lines = [f"{len(errors)} of {n_images} images cannot be used:", *lines, remedy]
+        super().__init__("\n".join(lines))
+        self.errors = list(errors)
+        self.n_images = n_images
+        self.remedy = remedy
+
+    def __reduce__(self):
+        return type(self), (self.errors, self.n_images, self.remedy)
+
+    def at(self, index, path=None):
+        """Return this error: each of its errors has a position of its own."""
+        return self
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def test_demo_passes_every_argument_on(calls):
         "demo --data images --groups groups.csv --backbone mobilenet_v2"
         " --backbone-option alpha=0.35 --backbone-option minimalistic=True"
         " --backbone-option mode=fast=1 --weights w.h5 --output out --jobs -1 --folds 3 --seed 7"
-        " --positive cyst"
+        " --positive cyst --strict --on-error skip"
     )
     assert main(arguments.split()) == 0
     assert calls == [
@@ -55,6 +55,8 @@ def test_demo_passes_every_argument_on(calls):
             "output": "out",
             "n_jobs": -1,
             "cv": 3,
+            "strict": True,
+            "on_error": "skip",
             "random_state": 7,
         }
     ]
@@ -136,7 +138,7 @@ def test_extract_passes_every_argument_on(monkeypatch):
     calls = spy(monkeypatch, "extract_features", TABLE)
     arguments = (
         "extract scans --features hog,deep:mobilenet_v2 --backbone-option alpha=0.35 --weights w.h5"
-        " --masks _mask --groups g.csv --memory f.sqlite --jobs 2 -o f.csv"
+        " --masks _mask --groups g.csv --memory f.sqlite --jobs 2 -o f.csv --strict"
     )
     assert main(arguments.split()) == 0
     assert call("extract a.png b.png --recipe fusion --option backbone=none -o f.npz") == 0
@@ -152,6 +154,7 @@ def test_extract_passes_every_argument_on(monkeypatch):
             "memory": "f.sqlite",
             "n_jobs": 2,
             "output": "f.csv",
+            "strict": True,
             "verbose": True,
         },
         {
@@ -170,6 +173,7 @@ def test_train_and_evaluate_pass_every_argument_on(monkeypatch):
     arguments = (
         "scans --recipe fusion --option classifier=knn --backbone-option alpha=0.35 --weights w.h5"
         " --masks m --groups g.csv --memory f.sqlite --jobs 2 --folds 3 --seed 7 --positive benign"
+        " --strict --on-error skip"
     )
     assert main(["train", *arguments.split(), "-o", "m.skops", "--no-embed"]) == 0
     assert main(["evaluate", *arguments.split(), "--output", "r.html"]) == 0
@@ -185,6 +189,8 @@ def test_train_and_evaluate_pass_every_argument_on(monkeypatch):
         "memory": "f.sqlite",
         "n_jobs": 2,
         "cv": 3,
+        "strict": True,
+        "on_error": "skip",
         "random_state": 7,
         "pos_label": "benign",
         "verbose": True,
@@ -199,10 +205,13 @@ def test_train_and_evaluate_pass_every_argument_on(monkeypatch):
 
 def test_predict_passes_every_argument_on(monkeypatch):
     calls = spy(monkeypatch, "predict_images", TABLE)
-    assert call("predict m.skops new --jobs 2 -o p.csv") == 0
+    assert call("predict m.skops new --jobs 2 -o p.csv --strict") == 0
     assert call("predict m.skops a.png b.png -o p.csv") == 0
     shared = {"model": "m.skops", "output": "p.csv", "verbose": True}
-    assert calls == [shared | {"data": "new", "n_jobs": 2}, shared | {"data": ["a.png", "b.png"]}]
+    assert calls == [
+        shared | {"data": "new", "n_jobs": 2, "strict": True},
+        shared | {"data": ["a.png", "b.png"]},
+    ]
 
 
 def test_images_without_a_result_are_an_exit_status(monkeypatch):
@@ -466,8 +475,9 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
     kinds = ("benign", "malignant", "normal")
     for kind in kinds:
         (tmp_path / kind).mkdir()
-        for name in (f"{kind} (1).png", f"{kind} (1)_mask.png"):
-            (tmp_path / kind / name).touch()
+        for number in (1, 2):
+            for name in (f"{kind} ({number}).png", f"{kind} ({number})_mask.png"):
+                (tmp_path / kind / name).touch()
     calls = []
 
     def audit(images, y, **options):
@@ -475,15 +485,17 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(passed=True, checks=pd.DataFrame({"severity": [], "check": []}))
 
     monkeypatch.setattr("featbus.workflow._audit.audit", audit)
-    assert main(["audit", str(tmp_path), "--masks", "_mask", "--jobs", "2", "--seed", "7"]) == 0
+    arguments = ["--masks", "_mask", "--folds", "2", "--seed", "7"]
+    assert main(["audit", str(tmp_path), *arguments]) == 0
     assert capsys.readouterr().out.startswith("BUSI\n")
     ((paths, names, options),) = calls
-    assert [os.path.basename(path) for path in paths] == [f"{kind} (1).png" for kind in kinds]
-    assert names == list(kinds)
-    assert options.pop("groups").tolist() == [0, 1, 2]
-    expected = [(str(tmp_path / kind / f"{kind} (1)_mask.png"),) for kind in kinds]
-    assert options.pop("masks").tolist() == expected
-    assert options == {"cv": 5, "n_jobs": 2, "random_state": 7, "verbose": True}
+    stems = [f"{kind} ({number})" for kind in kinds for number in (1, 2)]
+    assert [os.path.basename(path) for path in paths] == [f"{stem}.png" for stem in stems]
+    assert names == list(np.repeat(kinds, 2))
+    assert options.pop("groups") is None
+    masks = [(str(tmp_path / stem.split()[0] / f"{stem}_mask.png"),) for stem in stems]
+    assert options.pop("masks").tolist() == masks
+    assert options == {"cv": 2, "n_jobs": None, "random_state": 7, "verbose": True}
 
 
 def test_audit_passes_with_groups(folder, capsys):

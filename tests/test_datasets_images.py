@@ -17,7 +17,7 @@ def test_a_folder_of_any_layout(tmp_path):
     write(
         tmp_path, "b.png", "day 2/ü.dcm", "a.PNG", "IM0001", ".hidden/c.png", ".d.png", "Thumbs.db"
     )
-    with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*: 'IM0001'. Rename those"):
+    with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*: 'IM0001'."):
         data = load_images(tmp_path)
     assert data.frame["file"].tolist() == ["a.PNG", "b.png", "day 2/ü.dcm"]
     assert data.images[2] == str(tmp_path / "day 2" / "ü.dcm")
@@ -85,7 +85,7 @@ def test_names_that_are_not_unicode(tmp_path):
     ("options", "error", "message"),
     [
         ({"source": "none"}, FileNotFoundError, "Found no folder 'none'"),
-        ({"source": "."}, ValueError, "Found no images in '.', expected files ending in .bmp, "),
+        ({"source": "."}, ValueError, "Found no images in '.'. Expected PNG, JPEG, "),
         ({"source": []}, ValueError, r"source is \[\], expected"),
         ({"source": 3}, ValueError, "source is 3, expected"),
         ({"source": ["a.png"], "masks": "_mask"}, ValueError, "Found no masks for masks='_mask'"),
@@ -136,7 +136,10 @@ def test_masks_of_other_names_are_refused(tmp_path):
         (["a.png", "benign/b.png"], "images"),
         (["readme.txt"], "images"),
         (["a.png", "Info.txt"], "images"),
-        (["train/benign/a.png", "test/benign/b.png"], "images"),
+        (["train/benign/a.png", "test/benign/b.png"], "split"),
+        (["train/benign/a.png", "test/b.png"], "images"),
+        (["train/benign/a.png", "train/malignant/b.png"], "images"),
+        (["ct/benign/a.png", "ct/sick/b.png", "mr/benign/a.png", "mr/sick/b.png"], "images"),
         (["benign/b.png", "readme.txt"], "class folders"),
         (["benign/b.png", "Info.txt"], "class folders"),
         (["Info.txt", "mdb001.pgm"], "mini-MIAS"),

@@ -182,6 +182,7 @@ def test_a_backbone_adds_its_features(tmp_path, ultrasound, capsys):
         ({"weights": "weights.h5"}, ValueError, "backbone is None, .*'weights.h5'"),
         ({"backbone_options": {"alpha": 1}}, ValueError, "backbone is None, .*'alpha'"),
         ({"cv": "five"}, ValueError, "cv is 'five', expected an int"),
+        ({"cv": [([0], [1])], "on_error": "skip"}, ValueError, "positions change when images are"),
         ({"backbone": 16}, ValueError, "backbone is 16, expected an instance of 'str'"),
         ({"verbose": "no"}, ValueError, "verbose is 'no', expected"),
         ({"data": "no-such-folder"}, FileNotFoundError, "Found no folder 'no-such-folder'"),

@@ -400,7 +400,7 @@ def test_train_writes_a_model_and_its_evaluation(trained):
 def quick(trained, monkeypatch):
     """Take the audit of the training, and write a page in the place of the report."""
     audit = trained[1].audit
-    monkeypatch.setattr("featbus.workflow._train.audit", lambda *args, **options: audit)
+    monkeypatch.setattr("featbus.workflow._audit.audit", lambda *args, **options: audit)
     monkeypatch.setattr(Evaluation, "to_html", lambda self, path, **options: path.write_text("new"))
 
 
@@ -430,6 +430,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     assert card["data"] == {
         "name": "one folder per class",
         "images": 24,
+        "left_out": 0,
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
         "groups_known": True,

@@ -3,7 +3,7 @@
 import argparse
 import ast
 
-DATA = "folder of BUSI, of mini-MIAS or with one folder per class"
+DATA = "folder of BUSI, of mini-MIAS or with one folder per class, in train and test or not"
 
 _CONSTANTS = {"none": None, "true": True, "false": False}
 
@@ -37,6 +37,14 @@ def add_positive(parser):
     )
 
 
+def add_strict(parser):
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="files that are no images are an error, instead of left out with a warning",
+    )
+
+
 def add_jobs(parser, what):
     parser.add_argument(
         "--jobs", metavar="N", dest="n_jobs", type=int, help=f"{what}; -1: one per processor"
@@ -44,9 +52,21 @@ def add_jobs(parser, what):
 
 
 def add_cross_validation(parser, jobs):
-    """Add the options of the groups, folds and jobs."""
+    """Add the options of the groups, files, folds and jobs."""
     add_groups(parser)
-    parser.add_argument("--folds", metavar="K", dest="cv", type=int, help="default: 5")
+    add_strict(parser)
+    parser.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        help="skip leaves out images that cannot be read; default: raise, an error that lists them",
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="K",
+        dest="cv",
+        type=int,
+        help="default: the split that folders called train and test give, or 5",
+    )
     add_jobs(parser, jobs)
     parser.add_argument("--seed", metavar="S", dest="random_state", type=int, help="default: 0")
 

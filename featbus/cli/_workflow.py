@@ -13,6 +13,7 @@ from featbus.cli._options import (
     add_options,
     add_parser,
     add_positive,
+    add_strict,
 )
 
 
@@ -119,6 +120,7 @@ def _add_images(parser):
         nargs="+",
         help="a folder of images, in subfolders or not; files",
     )
+    add_strict(parser)
 
 
 def _add_output(parser, text):

@@ -13,7 +13,12 @@ from featbus.datasets._files import quote
 from featbus.groups import GROUPS_UNKNOWN
 
 PATH = [str, os.PathLike]
-CONSTRAINTS = {"root": PATH, "masks": [*PATH, None], "groups": [*PATH, pd.DataFrame, None]}
+CONSTRAINTS = {
+    "root": PATH,
+    "masks": [*PATH, None],
+    "groups": [*PATH, pd.DataFrame, None],
+    "strict": ["boolean"],
+}
 
 
 def release_folder(root, top):

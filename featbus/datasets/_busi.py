@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
-from featbus.datasets._files import is_visible, list_images, quote, warn_left_out
+from featbus.datasets._files import is_visible, list_images, quote, skip_others
 from featbus.datasets._groups import add_groups
 from featbus.images import ImageError
 from featbus.io import read_item
@@ -29,7 +29,7 @@ _NO_GROUPS = (
 _NEAR_DUPLICATES = "near-duplicates"
 
 
-def load_busi(root, *, groups=_NEAR_DUPLICATES):
+def load_busi(root, *, groups=_NEAR_DUPLICATES, strict=False):
     """Load the Breast Ultrasound Images data set (BUSI).
 
     Reads the original release as it is on disk: the folders ``benign``, ``malignant`` and
@@ -51,6 +51,8 @@ def load_busi(root, *, groups=_NEAR_DUPLICATES):
         most of the published groups, but not different views of one lesion; a warning says that
         these are no patients. An image that cannot be read has a group of its own, and its error
         comes when it is used. None: unknown, with a warning.
+    strict : bool, default=False
+        Whether files that are no images are an error.
 
     Returns
     -------
@@ -73,6 +75,8 @@ def load_busi(root, *, groups=_NEAR_DUPLICATES):
             ``file``, ``class``, ``number``, ``masks`` (number of files); unless unknown ``group``
             and ``listed_group`` (before similar ones were merged), and the other columns of the
             table.
+        skipped : list of str
+            The files that were left out, relative to the folder.
         DESCR : str
             Description, source, license, citation and known pitfalls.
 
@@ -81,7 +85,8 @@ def load_busi(root, *, groups=_NEAR_DUPLICATES):
     FileNotFoundError
         If there is no class folder.
     ValueError
-        If a class folder has no images, or another folder has some; if an image has no mask, a mask
+        If a class folder has no images, or another folder has some; if files are no images and
+        `strict` is True; if an image has no mask, a mask
         has no image, an image has an unexpected name, or the table of groups lacks an image.
 
     Warns
@@ -111,7 +116,9 @@ def load_busi(root, *, groups=_NEAR_DUPLICATES):
     check_parameters(_base.CONSTRAINTS, locals())
     root = _base.release_folder(root, TOP)
     classes = _classes_in(root)
-    paths = [path for kind in classes for path in _files_of(root, kind)]
+    listed = [_list_class(root, kind) for kind in classes]
+    skipped = skip_others([path for _, others in listed for path in others], root, strict)
+    paths = [path for images, _ in listed for path in images]
     paths, mask_files = _base.split_masks(paths, "_mask")
     masks = _base.pair_masks(paths, mask_files)
     bare = [path.name for path, files in zip(paths, masks) if files is None]
@@ -140,7 +147,7 @@ def load_busi(root, *, groups=_NEAR_DUPLICATES):
         )
         descr, fields = f"{descr.rstrip()}\n\n{note}", {"groups_of": _NEAR_DUPLICATES}
     frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
-    return _base.as_bunch(paths, masks, frame, classes, DESCR=descr, **fields)
+    return _base.as_bunch(paths, masks, frame, classes, DESCR=descr, skipped=skipped, **fields)
 
 
 def _group_near_duplicates(paths):
@@ -179,11 +186,10 @@ def other_folders(root):
     return [path.name for path in folders if path.name not in _CLASSES and list_images(path)[0]]
 
 
-def _files_of(root, kind):
-    """Return the images and masks of a class, sorted by number."""
+def _list_class(root, kind):
+    """Return the images and masks of a class, sorted by number, and the other files."""
     folder = root / kind
     paths, others = list_images(folder)
-    warn_left_out(others, root)
     pattern = re.compile(rf"{kind} \(\d+\)(_mask(_\d+)?)?\.png", re.IGNORECASE)
     names = [path.relative_to(folder).as_posix() for path in paths]
     wrong = [name for name in names if not pattern.fullmatch(name)]
@@ -192,7 +198,7 @@ def _files_of(root, kind):
             f"Found {quote(wrong) or 'no images'} in {str(folder)!r}, expected names like "
             f"'{kind} (1).png' and '{kind} (1)_mask.png'. Move other files elsewhere."
         )
-    return sorted(paths, key=_number)
+    return sorted(paths, key=_number), others
 
 
 def _number(path):

@@ -6,8 +6,8 @@ from pathlib import Path
 from sklearn.utils import Bunch
 
 from featbus.datasets._busi import TOP, load_busi, other_folders
-from featbus.datasets._files import is_image, is_visible
-from featbus.datasets._folder import SPLITS, load_image_folder
+from featbus.datasets._folder import is_suffix, load_image_folder
+from featbus.datasets._layout import find_class_folders
 from featbus.datasets._mini_mias import load_mini_mias
 from featbus.files import as_unicode
 from featbus.parameters import InvalidParameterError
@@ -15,19 +15,22 @@ from featbus.parameters import InvalidParameterError
 __all__ = ["load_dataset"]
 
 
-def load_dataset(root, *, masks=None, groups=None):
+def load_dataset(root, *, masks=None, groups=None, strict=False):
     """Load the data set in a folder with the loader that its contents call for.
 
     Parameters
     ----------
     root : path-like
-        Folder of BUSI, of mini-MIAS, or with one folder per class.
+        Folder of BUSI, of mini-MIAS, or with one folder per class, below the folders of a given
+        split or not.
     masks : path-like, default=None
         Where the masks are, see `load_image_folder`. BUSI has masks of its own, ``"_mask"``, which
         are loaded in any case; mini-MIAS has none.
     groups : path-like, DataFrame, callable or "near-duplicates", default=None
         Which images belong together, see `load_busi` and `load_image_folder`. None: the women of
         mini-MIAS, the near-duplicates of BUSI; of other folders, unknown.
+    strict : bool, default=False
+        Whether files that are no images are an error. Those of mini-MIAS are ignored.
 
     Returns
     -------
@@ -64,25 +67,27 @@ def load_dataset(root, *, masks=None, groups=None):
         if masks != "_mask":
             _refuse(masks, "masks", "BUSI comes with masks")
         given = {} if groups is None else {"groups": groups}
-        return Bunch(name=layout, **load_busi(root, **given))
-    data = load_image_folder(root, masks=masks, groups=groups)
+        return Bunch(name=layout, **load_busi(root, strict=strict, **given))
+    data = load_image_folder(root, masks=masks, groups=groups, strict=strict)
     return Bunch(name=as_unicode(Path(root).resolve().name), **data)
 
 
-def detect_layout(root):
+def detect_layout(root, *, masks=None):
     """Tell what a folder is: a release, folders of classes, or images of unknown class.
 
     Parameters
     ----------
     root : path-like
         The folder.
+    masks : path-like, default=None
+        Where the masks are, see `load_image_folder`: a folder of masks is no class.
 
     Returns
     -------
-    {"BUSI", "mini-MIAS", "class folders", "images"}
-        "BUSI" also without some of its folders, but not with others beside them. "class folders" if
-        there are folders and no images beside them; folders called ``train`` or ``test`` are no
-        classes.
+    {"BUSI", "mini-MIAS", "class folders", "split", "images"}
+        "BUSI" also without some of its folders, but not with others beside them. "class folders"
+        and "split" if `load_image_folder` understands the folders: classes, or a given split, such
+        as ``train`` and ``test``, with the same classes in each part. Otherwise "images".
 
     Raises
     ------
@@ -107,10 +112,12 @@ def detect_layout(root):
         return "mini-MIAS"
     if (root / TOP).is_dir() or _is_busi(root):
         return "BUSI"
-    files = list(filter(is_visible, root.iterdir()))
-    folders = {path.name.lower() for path in files if path.is_dir()}
-    has_classes = folders and not folders & SPLITS and not any(map(is_image, files))
-    return "class folders" if has_classes else "images"
+    is_folder = masks is not None and not is_suffix(masks)
+    try:
+        folders = find_class_folders(root, masks if is_folder else None)
+    except ValueError:
+        return "images"
+    return "class folders" if folders[0][0] is None else "split"
 
 
 def _is_mini_mias(folder):

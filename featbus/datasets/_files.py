@@ -1,25 +1,34 @@
-"""The images below a folder: links are followed, and files that are left out are named."""
+"""The images below a folder: links are followed, and files that are no images are named."""
 
 import os
 import warnings
 from pathlib import Path
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm"}
-_OF_WINDOWS = {"desktop.ini", "thumbs.db"}
+from featbus.files import as_unicode
+from featbus.io import find_format
+
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm"),
+    *(".dcm", ".dicom", ".ima"),
+}
+_NOT_READ = {"GIF", "WebP"}
+_INDEXES = {"desktop.ini", "dicomdir", "thumbs.db"}  # which programs write beside images
 
 
 def is_visible(path):
-    """Tell whether a file is not one that an operating system hides."""
-    return not path.name.startswith(".") and path.name.lower() not in _OF_WINDOWS
+    """Tell whether a file is neither hidden nor an index that programs write beside images."""
+    return not path.name.startswith(".") and path.name.lower() not in _INDEXES
 
 
 def is_image(path):
-    """Tell whether a file is an image by its extension.
+    """Tell whether a file is an image by its content or by its extension.
 
-    A link that leads nowhere is one, too: reading it gives an error that names it.
+    A file of another content that has the extension of an image is one, too, as is a link that
+    leads nowhere: reading it gives an error that names it.
     """
-    is_file = path.is_file() or (path.is_symlink() and not path.exists())
-    return path.suffix.lower() in SUFFIXES and is_visible(path) and is_file
+    if not is_visible(path) or path.is_dir():
+        return False
+    return path.suffix.lower() in SUFFIXES or find_format(path) not in {None, *_NOT_READ}
 
 
 def list_images(folder, without=None):
@@ -52,23 +61,36 @@ def quote(names, limit=5):
 
 def say_no_images(folder, others):
     """Format the message about a folder without images, but with other files."""
-    names = quote([path.relative_to(folder).as_posix() for path in others])
-    return f"Found no images in {str(folder)!r}, expected files ending in {_list_suffixes()}." + (
-        f" Rename those that are images: {names}." if others else ""
-    )
+    found = f", only {_describe(others, folder)}" if others else ""
+    return f"Found no images in {str(folder)!r}{found}. Expected {_FORMATS}."
 
 
-def warn_left_out(others, root):
-    """Warn about files that are no images by their extension."""
-    if others:
-        names = quote([path.relative_to(root).as_posix() for path in others])
-        warnings.warn(
-            f"Left out {len(others)} file(s) that are no images by their extension: {names}. "
-            f"Rename those that are: {_list_suffixes()}.",
-            UserWarning,
-            stacklevel=3,
+def skip_others(others, root, strict):
+    """Return the names of files that are no images, with a warning; `strict` refuses them."""
+    if not others:
+        return []
+    if strict:
+        raise ValueError(
+            f"Found {_describe(others, root)} in {str(root)!r}, expected {_FORMATS} only. Move the "
+            "others elsewhere, or leave them out: strict=False (no --strict)."
         )
+    warnings.warn(f"Left out {_describe(others, root)}.", UserWarning, stacklevel=3)
+    return relative_names(others, root)
 
 
-def _list_suffixes():
-    return ", ".join(sorted(SUFFIXES))
+def relative_names(paths, root):
+    """Return the names of files relative to a folder, with forward slashes."""
+    return [as_unicode(path.relative_to(root).as_posix()) for path in paths]
+
+
+_FORMATS = "PNG, JPEG, TIFF, BMP, PGM or DICOM files"
+
+
+def _describe(others, root):
+    """Count and name files that are no images, and those that another format would make one."""
+    text = f"{len(others)} file(s) that are no images: {quote(relative_names(others, root), 10)}"
+    convert = [path for path in others if find_format(path) in _NOT_READ]
+    if not convert:
+        return text
+    names = quote(relative_names(convert, root), 10)
+    return f"{text} (convert GIF and WebP to PNG: {names})"

@@ -6,22 +6,20 @@ import pandas as pd
 
 from featbus.datasets import _base
 from featbus.datasets._files import (
-    is_image,
-    is_visible,
     list_images,
     quote,
+    relative_names,
     say_no_images,
-    warn_left_out,
+    skip_others,
 )
 from featbus.datasets._groups import add_groups
+from featbus.datasets._layout import find_class_folders, make_split
 from featbus.datasets._spacing import add_spacing
 from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 
 __all__ = ["load_image_folder"]
 
-SPLITS = {"train", "training", "test", "testing"}  # folders of these names are no classes
-_LAYOUT = "expected one folder per class: root/benign/a.png, root/malignant/b.png, ..."
 _NO_GROUPS = (
     "groups=None: it is unknown which images belong together. If a patient has several, scores "
     "from any split are too optimistic: pass a function of the path, or a table with the columns "
@@ -29,18 +27,21 @@ _NO_GROUPS = (
 )
 
 
-def load_image_folder(root, *, masks=None, groups=None):
+def load_image_folder(root, *, masks=None, groups=None, strict=False):
     """Load images from one folder per class.
 
-    No pixels are read. Links are followed. Hidden files are ignored; files that are not PNG, JPEG,
-    TIFF, BMP, PGM or DICOM according to their extension are left out, with a warning that names
-    them.
+    No pixels are read. Links are followed. Hidden files are ignored. Images are PNG, JPEG, TIFF,
+    BMP, PGM, PPM or DICOM files by their first bytes, whatever their names are, and all files with
+    the extension of one of these formats: of those, reading says what is wrong. Other files are
+    left out, with a warning that names them.
 
     Parameters
     ----------
     root : path-like
         The folder that contains the class folders; their names are the classes. Images may be in
-        subfolders of a class.
+        subfolders of a class. Or the folder of a given split: ``train`` and ``test``, each with
+        the same class folders; also ``Training``, ``Testing``, ``val``, ``valid`` and
+        ``validation``, in capitals or not.
     masks : path-like, default=None
         Where the masks are. A string that begins with ``_`` or ``-`` is a suffix of masks next to
         their images: with ``"_mask"``, ``a_mask.png`` and ``a_mask_1.png`` are the masks of
@@ -53,11 +54,13 @@ def load_image_folder(root, *, masks=None, groups=None):
         text, an absolute path, or the name of the file if no other image has it) and ``group``; a
         column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
         one. None: unknown, with a warning.
+    strict : bool, default=False
+        Whether files that are no images are an error.
 
     Returns
     -------
     Bunch
-        The images are sorted by class and path.
+        The images are sorted by class and path; with a split, by part, class and path.
 
         images : ndarray of shape (n_images,), dtype object
             The paths of the images, as `str`.
@@ -67,12 +70,20 @@ def load_image_folder(root, *, masks=None, groups=None):
             The names of the class folders, sorted.
         groups : ndarray of int of shape (n_images,), or None
             Images with the same number must be on the same side of every split. None if unknown.
+        cv : PredefinedSplit
+            Only with a given split. The images in ``test`` are tested, all others are trained on,
+            those in ``validation`` as well; without ``test``, the images in ``validation`` are
+            tested.
+        skipped : list of str
+            The files that were left out, relative to `root`.
         masks : ndarray of shape (n_images,), dtype object
             The tuple of mask files of each image, as `str`; None for an image without a mask.
         frame : DataFrame of n_images rows
-            ``file`` (relative to `root`, with forward slashes), ``class``, ``masks`` (number of
-            files); with groups also ``group``, ``listed_group`` (as given) and the other columns of
-            the table.
+            ``file`` (relative to `root`, with forward slashes), ``class``, with a given split
+            ``split`` ("train", "validation" or "test"), ``masks`` (number of files); with groups
+            also ``group``, ``listed_group`` (as given) and the other columns of the table;
+            ``spacing_row`` and ``spacing_column``, in millimeters and NaN where unknown, if the
+            file of any image states them, see `featbus.io.read_spacing`.
         DESCR : str
             Number of images, by class, and of images without a mask; whether groups are unknown.
 
@@ -81,8 +92,8 @@ def load_image_folder(root, *, masks=None, groups=None):
     FileNotFoundError
         If a folder does not exist.
     ValueError
-        If there are no class folders, images next to them, a class folder without images, or
-        folders called ``train`` and ``test`` in the place of classes; if a
+        If the folders are neither classes nor a split above the same classes: the message shows
+        them; if a class folder has no images; if files are no images and `strict` is True; if a
         mask has no image, no masks are found, or masks are found next to their images although
         `masks` is not their suffix; if an image has no group.
 
@@ -119,55 +130,30 @@ def load_image_folder(root, *, masks=None, groups=None):
         {**_base.CONSTRAINTS, "groups": [callable, *_base.CONSTRAINTS["groups"]]}, locals()
     )
     root = Path(root)
-    classes = _class_folders(root, masks)
-    listed = [_list_class(folder) for folder in classes]
-    warn_left_out([path for _, others in listed for path in others], root)
-    paths, found = _find_masks([path for images, _ in listed for path in images], masks, root)
-    files = [PurePosixPath(as_unicode(path.relative_to(root).as_posix())) for path in paths]
-    frame = pd.DataFrame(
-        {
-            "file": [str(file) for file in files],
-            "class": [file.parts[0] for file in files],
-            "masks": [len(names or ()) for names in found],
-        }
-    )
+    folders = find_class_folders(root, None if is_suffix(masks) else masks)
+    listed = [_list_class(folder) for _, folder in folders]
+    skipped = skip_others([path for _, others in listed for path in others], root, strict)
+    known = {
+        path: (part, as_unicode(folder.name))
+        for (part, folder), (images, _) in zip(folders, listed)
+        for path in images
+    }
+    paths, found = _find_masks(list(known), masks, root)
+    parts, classes = zip(*(known[path] for path in paths))
+    columns = {"file": relative_names(paths, root), "class": classes}
+    fields = {"skipped": skipped}
+    if folders[0][0] is not None:
+        columns["split"], fields["cv"] = parts, make_split(parts)
+    frame = pd.DataFrame({**columns, "masks": [len(names or ()) for names in found]})
     if callable(groups):
         names = _base.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
     frame = add_spacing(add_groups(frame, groups, _NO_GROUPS, paths, root), paths)
-    target_names = [as_unicode(folder.name) for folder in classes]
+    target_names = sorted({*classes})
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
-    return _base.as_bunch(paths, found, frame, target_names, DESCR=description)
-
-
-def _class_folders(root, masks):
-    """Return the folders in `root`, without that of the masks."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"Found no folder {str(root)!r}; {_LAYOUT}")
-    loose = [path.name for path in sorted(root.iterdir()) if is_image(path)]
-    if loose:
-        raise ValueError(f"Found {quote(loose)} directly in {str(root)!r}; {_LAYOUT}")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and is_visible(path))
-    if masks is not None:
-        folder, inside = Path(masks).resolve(), root.resolve()
-        if folder == inside or (inside in folder.parents and folder.parent != inside):
-            raise ValueError(
-                f"masks is {str(masks)!r}, expected a folder directly in {str(root)!r} or outside "
-                "of it: what is in a class folder is an image of that class."
-            )
-        folders = [path for path in folders if path.resolve() != folder]
-    if not folders:
-        raise ValueError(f"Found no folders in {str(root)!r}; {_LAYOUT}")
-    splits = [folder.name for folder in folders if folder.name.lower() in SPLITS]
-    if splits:
-        raise ValueError(
-            f"Found the folders {quote(splits)} in {str(root)!r}; {_LAYOUT} Name one of these "
-            "folders as root, or merge their class folders: cross-validation splits the images "
-            "itself."
-        )
-    return folders
+    return _base.as_bunch(paths, found, frame, target_names, DESCR=description, **fields)
 
 
 def _list_class(folder):

@@ -7,11 +7,16 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from featbus.datasets import _base
-from featbus.datasets._files import is_image, list_images, say_no_images, warn_left_out
+from featbus.datasets._files import (
+    is_image,
+    list_images,
+    relative_names,
+    say_no_images,
+    skip_others,
+)
 from featbus.datasets._folder import check_found, is_suffix, mirrored, refuse_masks
 from featbus.datasets._groups import add_groups
 from featbus.datasets._spacing import add_spacing
-from featbus.files import as_unicode
 from featbus.parameters import SequenceOf, check_parameters
 
 __all__ = ["load_images"]
@@ -22,7 +27,7 @@ _CONSTRAINTS = {
 }
 
 
-def load_images(source, *, masks=None, groups=None):
+def load_images(source, *, masks=None, groups=None, strict=False):
     """Load images whose classes are unknown, such as those of new patients.
 
     No pixels are read, only headers.
@@ -31,8 +36,8 @@ def load_images(source, *, masks=None, groups=None):
     ----------
     source : path-like or sequence of path-like
         A folder, whose images are taken from all of its subfolders, too. Links are followed. Hidden
-        files are ignored; files that are not PNG, JPEG, TIFF, BMP, PGM or DICOM according to their
-        extension are left out, with a warning that names them.
+        files are ignored; files that are no images by their content or extension, see
+        `load_image_folder`, are left out, with a warning that names them.
         Or files: whether they are images shows when they are read. Masks named ``a_mask.png`` or
         ``a_mask_1.png`` beside ``a.png`` are left out in both cases.
     masks : path-like, default=None
@@ -40,6 +45,8 @@ def load_images(source, *, masks=None, groups=None):
     groups : path-like or DataFrame, default=None
         Which images belong together: a table with the columns ``file`` and ``group``, see
         `load_image_folder`. None leaves the groups unknown.
+    strict : bool, default=False
+        Whether files in the folder that are no images are an error.
 
     Returns
     -------
@@ -57,14 +64,16 @@ def load_images(source, *, masks=None, groups=None):
             forward slashes; ``masks`` (number of files); with groups ``group`` and the other
             columns of the table; ``spacing_row`` and ``spacing_column``, in millimeters and NaN
             where unknown, if the file of any image states them, see `featbus.io.read_spacing`.
+        skipped : list of str
+            The files that were left out, relative to the folder.
 
     Raises
     ------
     FileNotFoundError
         If the folder, or that of the masks, does not exist.
     ValueError
-        If there are no images; if a mask has no image, or no masks are found although `masks` is
-        given; if an image has no group.
+        If there are no images; if files are no images and `strict` is True; if a mask has no
+        image, or no masks are found although `masks` is given; if an image has no group.
 
     See Also
     --------
@@ -78,7 +87,8 @@ def load_images(source, *, masks=None, groups=None):
     """
     check_parameters(_CONSTRAINTS, locals())
     is_folder = isinstance(source, (str, os.PathLike))
-    root, paths = _images_in(Path(source), masks) if is_folder else _with_root(source)
+    root, paths, others = _images_in(Path(source), masks) if is_folder else _with_root(source)
+    skipped = skip_others(others, root, strict)
     beside = _masks_beside(paths, masks if is_suffix(masks) else "_mask")
     paths = [path for path in paths if path not in beside]
     if is_folder:
@@ -92,10 +102,8 @@ def load_images(source, *, masks=None, groups=None):
             found = {mask: image for mask, image in found.items() if image in stems}
     check_found(found, masks)
     pairs = _base.pair_masks(paths, found)
-    frame = pd.DataFrame(
-        {"file": [as_unicode(path.relative_to(root).as_posix()) for path in paths]}
-    )
-    frame["masks"] = [len(pair or ()) for pair in pairs]
+    counts = [len(pair or ()) for pair in pairs]
+    frame = pd.DataFrame({"file": relative_names(paths, root), "masks": counts})
     if groups is not None:
         frame = add_groups(frame, groups, None, paths, root)
     frame = add_spacing(frame, paths)
@@ -104,25 +112,25 @@ def load_images(source, *, masks=None, groups=None):
         groups=None if groups is None else frame["group"].to_numpy(),
         masks=pairs,
         frame=frame,
+        skipped=skipped,
     )
 
 
 def _images_in(root, masks):
-    """Return a folder and the images in it, without those in a folder of masks."""
+    """Return a folder, and its images and other files without those in a folder of masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
     folder = None if masks is None or is_suffix(masks) else masks
     paths, others = list_images(root, without=folder)
     if not paths:
         raise ValueError(f"{say_no_images(root, others)} Or pass files instead of the folder.")
-    warn_left_out(others, root)
-    return root, paths
+    return root, paths, others
 
 
 def _with_root(source):
-    """Return files with their absolute paths, and the folder that they have in common."""
+    """Return the folder that files have in common, their absolute paths, and no others."""
     paths = [Path(os.path.abspath(path)) for path in source]
-    return Path(os.path.commonpath([path.parent for path in paths])), paths
+    return Path(os.path.commonpath([path.parent for path in paths])), paths, []
 
 
 def _masks_beside(paths, suffix):

@@ -10,7 +10,7 @@ from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.feature_selection import RFECV, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import TunedThresholdClassifierCV, check_cv
+from sklearn.model_selection import PredefinedSplit, TunedThresholdClassifierCV, check_cv
 
 from featbus.groups import stratified_folds
 from featbus.steps import is_resampler, is_search, search_in, steps_of
@@ -26,6 +26,8 @@ def make_splits(cv, X, y, groups, random_state):
     """Return a list of (train, test), arrays of positions."""
     if isinstance(cv, Integral):
         return stratified_folds(y, groups, cv, random_state)
+    # A predefined split would warn that it ignores groups; `check_overlap` looks at them.
+    groups = None if isinstance(cv, PredefinedSplit) else groups
     return list(check_cv(cv).split(X, y, groups))
 
 

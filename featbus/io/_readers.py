@@ -22,6 +22,20 @@ from featbus.io._tiff import read_tiff
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_HEAD = 132
+_SIGNATURES = {
+    name: re.compile(signature, re.DOTALL)
+    for name, signature in {
+        "DICOM": rb".{128}DICM",
+        "PNG": rb"\x89PNG\r\n\x1a\n",
+        "JPEG": rb"\xff\xd8\xff",
+        "TIFF": rb"II[*+]\0|MM\0[*+]",
+        "BMP": rb"BM(?=.*\0)",  # a text such as "BMI,age" has no zeros
+        "PNM": rb"P[2356](\s*#|\s+\d)",
+        "GIF": rb"GIF8[79]a",
+        "WebP": rb"RIFF.{4}WEBP",
+    }.items()
+}
 
 
 def read_image(path, *, voi_lut=True, max_pixels=None):
@@ -142,14 +156,57 @@ def read_item(item, index, read=read_image):
         return check_image(read(item) if is_path(item) else item)
 
 
+def find_format(path):
+    """Tell the format of an image file by its first bytes, as `read_image` does.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file, of which 132 bytes are read.
+
+    Returns
+    -------
+    {"DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"} or None
+        PNM is PGM or PPM. GIF and WebP are not supported by `read_image`. None if the content is
+        anything else, if the file is empty or cannot be opened, and for DICOM files without the
+        preamble of 128 bytes, which only their name tells.
+
+    See Also
+    --------
+    read_image : Read all of it.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import tempfile
+    >>> from featbus.io import find_format
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "IM0001")
+    ...     _ = path.write_text("P2 1 1 255  0")
+    ...     find_format(path)
+    'PNM'
+    """
+    try:
+        with open_file(os.fsdecode(path)) as file:
+            return _format_of(read_head(file, _HEAD))
+    except ImageReadError:
+        return None
+
+
+def _format_of(head):
+    """Return the name of the format that a file begins with, or None."""
+    found = (name for name, signature in _SIGNATURES.items() if signature.match(head))
+    return next(found, None)
+
+
 def _read(file, name, voi_lut, limit):
     """Decode a file with the reader of its format."""
-    head = read_head(file, 132)
-    if head[128:] == b"DICM":
+    head = read_head(file, _HEAD)
+    found = _format_of(head)
+    if found == "DICOM":
         return _read_dicom(read_bytes(file, limit), voi_lut, limit)
-    for signature, reader in _READERS:
-        if signature.match(head):
-            return reader(read_bytes(file, limit), limit)
+    if found in _READERS:
+        return _READERS[found](read_bytes(file, limit), limit)
     if name.lower().endswith(DICOM_SUFFIXES) and any(head):
         from featbus.io._dicom import holds_pixels
 
@@ -158,8 +215,8 @@ def _read(file, name, voi_lut, limit):
             return _read_dicom(data, voi_lut, limit)
     # The content is not quoted: it may be the name of a patient.
     raise ImageReadError(
-        f"unknown content, expected {_FORMATS}; the name of the file does not matter. Convert it "
-        "to one of these formats."
+        f"{found or 'unknown'} content, expected {_FORMATS}; the name of the file does not matter. "
+        "Convert it to one of these formats."
     )
 
 
@@ -170,13 +227,4 @@ def _read_dicom(data, voi_lut, limit):
     return read_dicom(data, voi_lut=voi_lut, limit=limit)
 
 
-_READERS = [
-    (re.compile(signature, re.DOTALL), reader)
-    for signature, reader in (
-        (rb"\x89PNG\r\n\x1a\n", read_png),
-        (rb"\xff\xd8\xff", read_jpeg),
-        (rb"II[*+]\0|MM\0[*+]", read_tiff),
-        (rb"BM", read_bmp),
-        (rb"P[2356][\s#]", read_pnm),
-    )
-]
+_READERS = {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff, "BMP": read_bmp, "PNM": read_pnm}

@@ -6,7 +6,7 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import PredefinedSplit, check_cv
 from sklearn.utils import check_consistent_length, check_random_state
 
 from featbus.groups import (
@@ -94,7 +94,7 @@ def audit(
     Raises
     ------
     ImageError
-        If an image or a mask is invalid; the message names the image.
+        If images or masks are invalid; the message names the images, all of them.
     ValueError
         If lengths do not match, `y` has a single class, a class has fewer groups than folds, a
         group or label is missing, or a parameter is invalid.
@@ -165,6 +165,8 @@ def _make_splits(cv, codes, groups, rng):
     if isinstance(cv, Integral):
         return stratified_folds(codes, groups, cv, rng)
     everything = np.arange(len(codes))
+    # A predefined split would warn that it ignores groups; `check_groups_apart` looks at them.
+    groups = None if isinstance(cv, PredefinedSplit) else groups
     splits = check_cv(cv).split(codes, codes, groups)
     splits = [(everything[train], everything[test]) for train, test in splits]
     if not splits:

@@ -10,7 +10,7 @@ from scipy import fft
 from tqdm import tqdm
 
 from featbus.groups import link
-from featbus.images import as_batch, at_index, resize, to_float, to_gray
+from featbus.images import ImageError, ImageErrors, as_batch, at_index, resize, to_float, to_gray
 from featbus.io import read_item
 from featbus.parameters import N_JOBS, Interval, check_parameters
 
@@ -51,16 +51,28 @@ def map_images(function, batch, *others, n_jobs=None, verbose=False):
     -------
     list
         The results of `function`.
+
+    Raises
+    ------
+    ImageError
+        If images are invalid, after all have been read: an `ImageErrors` if there are several.
     """
 
     def call(index, item, *rest):
-        with at_index(index, item):
-            return function(read_item(item, index), *rest)
+        try:
+            with at_index(index, item):
+                return function(read_item(item, index), *rest)
+        except ImageError as error:
+            return error.at(error.index, error.path)  # a traceback would keep the pixels
 
     tasks = (delayed(call)(*task) for task in zip(count(), batch, *others))
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(tasks)
     hidden = None if verbose else True  # None: hidden unless on a terminal
-    return list(tqdm(results, "images", len(batch), unit="image", disable=hidden))
+    results = list(tqdm(results, "images", len(batch), unit="image", disable=hidden))
+    errors = [result for result in results if isinstance(result, ImageError)]
+    if errors:
+        raise errors[0] if len(errors) == 1 else ImageErrors(errors, len(batch))
+    return results
 
 
 def thumbnail(image):
@@ -193,7 +205,7 @@ def find_near_duplicates(
     Raises
     ------
     ImageError
-        If an image is invalid; the message names the image.
+        If images are invalid; the message names them.
     ValueError
         If `images` is no batch of images, or a parameter is invalid.
 

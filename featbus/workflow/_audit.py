@@ -5,9 +5,18 @@ from numbers import Integral
 import pandas as pd
 
 from featbus.datasets import load_dataset
+from featbus.images import ImageError
 from featbus.model_selection import audit
 from featbus.parameters import N_JOBS, Interval, check_parameters
+from featbus.workflow._checks import check_data, choose_cv, describe_split
 from featbus.workflow._images import PATH
+from featbus.workflow._left_out import (
+    ON_ERROR,
+    add_notes,
+    describe_left_out,
+    leave_out,
+    list_left_out,
+)
 from featbus.workflow._tables import SHOWN, check_output, write_table
 
 _CONSTRAINTS = {
@@ -15,7 +24,9 @@ _CONSTRAINTS = {
     "output": [*PATH, None],
     "masks": [*PATH, None],
     "groups": [*PATH, pd.DataFrame, None],
-    "cv": [Interval(Integral, 2, None, closed="left")],
+    "cv": [Interval(Integral, 2, None, closed="left"), None],
+    "strict": ["boolean"],
+    "on_error": ON_ERROR,
     "n_jobs": N_JOBS,
     "random_state": [Interval(Integral, 0, None, closed="left")],
     "verbose": ["boolean"],
@@ -28,7 +39,9 @@ def audit_folder(
     *,
     masks=None,
     groups=None,
-    cv=5,
+    cv=None,
+    strict=False,
+    on_error="raise",
     n_jobs=None,
     random_state=0,
     verbose=False,
@@ -47,8 +60,13 @@ def audit_folder(
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, every image counts
         as its own patient, with a warning.
-    cv : int, default=5
-        Number of folds.
+    cv : int, default=None
+        Number of folds. None audits the split that the folders give, or five folds.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read, or whose mask cannot, are an error, which lists all of
+        them, or are left out. The report says how many and which.
     n_jobs : int, default=None
         Number of threads that read images.
     random_state : int, default=0
@@ -64,7 +82,7 @@ def audit_folder(
     Raises
     ------
     ImageError
-        If an image or a mask cannot be read; the message names it.
+        If images or masks cannot be read; the message names all of them.
     FileNotFoundError
         If a folder does not exist.
     ValueError
@@ -81,18 +99,60 @@ def audit_folder(
     """
     check_parameters(_CONSTRAINTS, locals())
     check_output(output, (".csv",))
-    dataset = load_dataset(data, masks=masks, groups=groups)
-    names = [dataset.target_names[label] for label in dataset.target]
-    options = {"cv": cv, "n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
-    report = audit(dataset.images, names, groups=dataset.groups, masks=dataset.masks, **options)
+    dataset = load_dataset(data, masks=masks, groups=groups, strict=strict)
+    options = {"n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
+    dataset, report = audit_dataset(dataset, cv, on_error, **options)
     if output is not None:
         write_table(dataset.frame[["file"]].assign(group=report.suggested_groups), output)
     if verbose:
         print(f"{dataset.name}\n{report}")
         print_leaks(report, dataset)
+        if "left_out" in dataset:
+            print(f"\n{list_left_out(dataset)}")
         if output is not None:
             print(f"\nWrote the suggested groups to {output}")
     return report
+
+
+def audit_dataset(dataset, cv, on_error, **options):
+    """Audit a data set, without the images that cannot be read if these are skipped.
+
+    The audit is the first to read all images. It is repeated if it finds some that cannot be read;
+    otherwise nothing is read twice.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        The images.
+    cv : int or None
+        The folds asked for.
+    on_error : {"raise", "skip"}
+        What to do about images that cannot be read.
+    **options : dict
+        Other parameters of `featbus.audit`.
+
+    Returns
+    -------
+    dataset : Bunch
+        The images that can be read, see `leave_out`.
+    report : AuditReport
+        What was found.
+    """
+    try:
+        return dataset, _audit(dataset, cv, options)
+    except ImageError as error:
+        dataset = leave_out(dataset, error, on_error)
+    return dataset, _audit(dataset, cv, options)
+
+
+def _audit(dataset, cv, options):
+    folds = choose_cv(cv, dataset)
+    check_data(dataset, folds)
+    names = [dataset.target_names[label] for label in dataset.target]
+    known = {"groups": dataset.groups, "masks": dataset.get("masks")}
+    report = audit(dataset.images, names, cv=folds, **known, **options)
+    notes = describe_split(cv, dataset), describe_left_out(dataset, with_names=True)
+    return add_notes(report, *notes)
 
 
 def print_leaks(report, dataset):

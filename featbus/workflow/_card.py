@@ -43,6 +43,7 @@ def make_card(settings, recipe, dataset, evaluation, audit):
         "data": {
             "name": dataset.name if dataset.name in _KNOWN else "one folder per class",
             "images": len(dataset.images),
+            "left_out": len(dataset.get("left_out", [])),
             "classes": count_images(dataset),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
             "groups_known": dataset.groups is not None,

@@ -1,15 +1,18 @@
 """What would stop a training after hours: too few images, or no masks."""
 
 import warnings
+from numbers import Integral
 
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from sklearn import config_context
 from sklearn.utils.metadata_routing import get_routing_for_object
 
+from featbus.evaluation.splits import check_overlap, make_splits
 from featbus.groups import count_groups, stratified_folds
 from featbus.parameters import InvalidParameterError
 
+_FOLDS = 5
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
 
 
@@ -50,8 +53,8 @@ def fit_to_data(pipeline, dataset, cv, random_state):
         The recipe. It is changed.
     dataset : Bunch
         The images.
-    cv : int
-        Number of folds.
+    cv : int or splitter
+        The folds, see `choose_cv`.
     random_state : int
         Seed of the folds.
 
@@ -65,7 +68,7 @@ def fit_to_data(pipeline, dataset, cv, random_state):
     InvalidParameterError
         If the recipe learns from masks and there are none, or a class has fewer groups than folds.
     ValueError
-        If a class has too few images.
+        If there is one class, a class has too few images, or a group is on both sides of a split.
     """
     if "masks" in _requested(pipeline) and "masks" not in find_metadata(pipeline, dataset):
         raise InvalidParameterError(
@@ -73,13 +76,115 @@ def fit_to_data(pipeline, dataset, cv, random_state):
             "the suffix of those next to their images, such as --masks _mask. Or use a recipe "
             "without masks."
         )
-    if len(dataset.target_names) > 1:  # otherwise the audit says so
-        _check_folds(dataset, cv)
-        _limit_neighbors(pipeline, _count_fewest(dataset, cv, random_state))
+    check_data(dataset, cv)
+    _limit_neighbors(pipeline, _count_fewest(dataset, cv, random_state))
     return pipeline
 
 
-def _check_folds(dataset, cv):
+def choose_cv(cv, dataset):
+    """Return the folds asked for, or without any, those that the data set comes with, or five.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+        The folds asked for.
+    dataset : Bunch
+        The images.
+
+    Returns
+    -------
+    int, splitter or iterable
+        The folds.
+    """
+    return dataset.get("cv", _FOLDS) if cv is None else cv
+
+
+def describe_split(cv, dataset):
+    """Say that images are split as their folders are.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+        The folds asked for.
+    dataset : Bunch
+        The images.
+
+    Returns
+    -------
+    str
+        A sentence; empty if folds are asked for, or the folders are no split.
+    """
+    if cv is not None or "cv" not in dataset:
+        return ""
+    counts = dataset.frame["split"].value_counts().to_dict()
+    parts = [part for part in ("train", "validation", "test") if part in counts]
+    sizes = ", ".join(f"{part} {counts[part]}" for part in parts)
+    trained = " and ".join(parts[:-1])
+    return (
+        f"Split as the folders are ({sizes} images): trained on {trained}, tested on {parts[-1]}."
+    )
+
+
+def check_data(dataset, cv):
+    """Refuse data that cannot be split.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        The images.
+    cv : int, splitter or iterable
+        The folds, see `choose_cv`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a class has fewer groups than folds.
+    ValueError
+        If there is one class, or the folders give a split and its test part is empty.
+    """
+    if len(dataset.target_names) < 2:
+        raise ValueError(
+            f"Found one class, {dataset.target_names[0]!r}, expected two or more. Add the images "
+            "of another class, in a folder beside it."
+        )
+    if isinstance(cv, Integral):
+        _check_number(dataset, cv)
+    elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
+        raise ValueError(
+            "Found no image to test, expected some in the test part of the split that the folders "
+            "give. Use folds: --folds 5."
+        )
+
+
+def make_folds(dataset, cv, random_state):
+    """Split a data set, and refuse folds with a group on both sides.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        The images.
+    cv : int, splitter or iterable
+        The folds, see `choose_cv`.
+    random_state : int
+        Seed of the folds.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        Positions of the training and test part of each fold.
+
+    Raises
+    ------
+    ValueError
+        If a group is on both sides.
+    """
+    groups = dataset.groups
+    splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
+    check_overlap(splits, groups, len(dataset.target))
+    return splits
+
+
+def _check_number(dataset, cv):
     counts = count_groups(dataset.target, dataset.groups)
     fewest, what = min(counts), "images" if dataset.groups is None else "groups"
     if fewest < cv:
@@ -96,7 +201,7 @@ def _count_fewest(dataset, cv, random_state):
     y, groups = dataset.target, dataset.groups
     classes = np.arange(len(dataset.target_names))
     fewest = len(y)
-    for train, _ in stratified_folds(y, groups, cv, random_state):
+    for train, _ in make_folds(dataset, cv, random_state):
         within = None if groups is None else groups[train]
         found = np.bincount(y[train], minlength=len(classes))
         n_groups = len(train if groups is None else np.unique(within))

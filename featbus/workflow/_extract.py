@@ -31,6 +31,7 @@ _CONSTRAINTS = {
     "backbone_options": [dict, None],
     "options": [dict, None],
     "memory": [*PATH, FeatureStore, None],
+    "strict": ["boolean"],
     "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
@@ -47,6 +48,7 @@ def extract_features(
     backbone_options=None,
     options=None,
     memory=None,
+    strict=False,
     n_jobs=None,
     verbose=False,
 ):
@@ -82,6 +84,8 @@ def extract_features(
     memory : path-like, FeatureStore or None, default=None
         The file that stores rows. Call this again after an interruption, with the same file, and
         only the missing rows are computed.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
     n_jobs : int, default=None
         Number of batches of images at a time, see `FeatureBus`.
     verbose : bool, default=False
@@ -91,7 +95,8 @@ def extract_features(
     -------
     DataFrame
         One row per image. First, where known: ``path``, relative to the folder, or to the folder
-        that all files have in common; ``group``; ``class``; ``mask``, the files of the mask,
+        that all files have in common; ``group``; ``class``; ``split``, the part of the given
+        split: "train", "validation" or "test"; ``mask``, the files of the mask,
         separated by semicolons; ``spacing_row`` and ``spacing_column``, millimeters between pixels,
         see `featbus.io.read_spacing`; ``error``, None or the reason why there are no features. Then
         one column per feature, NaN after an error.
@@ -134,7 +139,7 @@ def extract_features(
             "features has 'shape', which measures lesions, expected masks: a folder, or the suffix "
             "of those next to their images, such as --masks _mask."
         )
-    items, info = open_images(data, masks, groups)
+    items, info = open_images(data, masks, groups, strict=strict)
     if masks is not None and reads_plainly(transformer):  # a union would read each file again
         transformer = make_pipeline(ImageLoader(), transformer)
     bus = FeatureBus(transformer, memory=memory, n_jobs=n_jobs, on_error="nan", verbose=verbose)

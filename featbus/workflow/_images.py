@@ -15,6 +15,7 @@ from featbus.datasets import (
     load_dataset,
     load_images,
 )
+from featbus.datasets._layout import PARTS
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
 from featbus.io import SpacedImage, read_image, read_mask
@@ -53,13 +54,13 @@ class MaskedFile:
         return restrict(image, inside)
 
 
-def load_labeled(data, masks, groups):
+def load_labeled(data, masks, groups, strict=False):
     """Load images with their classes.
 
     The loaders' warning is left out, which is about scores: `featbus.evaluate` has its own.
     """
     with _unwarned():
-        return load_dataset(data, masks=masks, groups=groups)
+        return load_dataset(data, masks=masks, groups=groups, strict=strict)
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def _unwarned():
         yield
 
 
-def open_images(data, masks=None, groups=None, *, with_classes=True):
+def open_images(data, masks=None, groups=None, *, with_classes=True, strict=False):
     """Find the images in a folder, or take files, and tell what is known about them.
 
     Parameters
@@ -81,30 +82,35 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
         As in `load_images` and `load_image_folder`.
     with_classes : bool, default=True
         Whether folders may be classes. Otherwise an empty one does no harm.
+    strict : bool, default=False
+        Whether files that are no images are an error.
 
     Returns
     -------
     items : list of str, MaskedFile or SpacedImage
         The images; masked ones with `masks`.
     info : DataFrame
-        ``path`` relative to the data, and ``group``, ``class``, ``mask``, ``spacing_row`` and
-        ``spacing_column`` where known.
+        ``path`` relative to the data, and ``group``, ``class``, ``split``, ``mask``,
+        ``spacing_row`` and ``spacing_column`` where known.
     """
     if isinstance(data, (str, os.PathLike)) and Path(data).is_file():
         data = [data]
     is_folder = with_classes and isinstance(data, (str, os.PathLike))
-    layout = detect_layout(data) if is_folder else "images"
+    layout = detect_layout(data, masks=masks) if is_folder else "images"
     if layout in ("BUSI", "mini-MIAS"):
-        found = _load_release(layout, data, masks, groups)
+        found = _load_release(layout, data, masks, groups, strict)
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
         found.frame = found.frame.assign(file=files)
     else:
-        found = load_images(data, masks=masks, groups=groups)
+        found = load_images(data, masks=masks, groups=groups, strict=strict)
     info = pd.DataFrame({"path": found.frame["file"]})
     if found.groups is not None:
         info["group"] = _name_groups(found)
     if layout == "class folders":
         info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
+    elif layout == "split":
+        info["class"] = [PurePosixPath(file).parts[1] for file in info["path"]]
+        info["split"] = [PARTS[PurePosixPath(file).parts[0].lower()] for file in info["path"]]
     elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
     if masks is not None:
@@ -121,12 +127,12 @@ def open_images(data, masks=None, groups=None, *, with_classes=True):
     return items, info
 
 
-def _load_release(layout, data, masks, groups):
+def _load_release(layout, data, masks, groups, strict):
     """Load a release, without looking for near-duplicates: that reads all images."""
     if layout == "BUSI" and masks in (None, "_mask"):
         with _unwarned():
-            return load_busi(data, groups=groups)
-    return load_labeled(data, masks, groups)
+            return load_busi(data, groups=groups, strict=strict)
+    return load_labeled(data, masks, groups, strict)
 
 
 def _name_groups(found):

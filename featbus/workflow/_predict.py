@@ -24,12 +24,13 @@ _CONSTRAINTS = {
     "model": [*PATH, HasMethods("predict")],
     "data": DATA,
     "output": [*PATH, None],
+    "strict": ["boolean"],
     "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
 
 
-def predict_images(model, data, output=None, *, n_jobs=None, verbose=False):
+def predict_images(model, data, output=None, *, strict=False, n_jobs=None, verbose=False):
     """Predict the classes of images.
 
     Parameters
@@ -41,6 +42,8 @@ def predict_images(model, data, output=None, *, n_jobs=None, verbose=False):
     output : path-like, default=None
         A ``.csv`` or ``.parquet`` file to write: all of it at the end, or nothing. An existing file
         is replaced. None writes nothing.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
     n_jobs : int, default=None
         Number of batches of images at a time, see `FeatureBus`; for models that begin with steps
         from image to row.
@@ -76,7 +79,7 @@ def predict_images(model, data, output=None, *, n_jobs=None, verbose=False):
     check_parameters(_CONSTRAINTS, locals())
     check_output(output, _SUFFIXES)
     model, names = _open_model(model)
-    items, info = open_images(data, with_classes=False)
+    items, info = open_images(data, with_classes=False, strict=strict)
     steps, rest = split_extraction(_frozen(model))
     if steps:
         found, errors = _predict_rows(rest, names, *_extract(steps, items, n_jobs, verbose))

@@ -16,14 +16,20 @@ from featbus.bus import FeatureBus, FeatureStore
 from featbus.datasets import describe_dataset
 from featbus.evaluation import Evaluation, evaluate
 from featbus.evaluation.splits import keep_groups_together
-from featbus.model_selection import AuditReport, audit
+from featbus.model_selection import AuditReport
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import learns
-from featbus.workflow._audit import print_leaks
+from featbus.workflow._audit import audit_dataset, print_leaks
 from featbus.workflow._card import make_card
-from featbus.workflow._checks import find_metadata, fit_to_data
+from featbus.workflow._checks import (
+    choose_cv,
+    describe_split,
+    find_metadata,
+    fit_to_data,
+)
 from featbus.workflow._features import make_recipe
 from featbus.workflow._images import PATH, load_labeled
+from featbus.workflow._left_out import ON_ERROR, add_notes, describe_left_out, list_left_out
 from featbus.workflow._tables import check_output, write_table, written_together
 
 _CONSTRAINTS = {
@@ -32,7 +38,9 @@ _CONSTRAINTS = {
     "output": [*PATH, None],
     "masks": [*PATH, None],
     "groups": [*PATH, pd.DataFrame, None],
-    "cv": [Interval(Integral, 2, None, closed="left")],
+    "cv": [Interval(Integral, 2, None, closed="left"), None],
+    "strict": ["boolean"],
+    "on_error": ON_ERROR,
     "pos_label": [str, Real, None],
     "weights": [*PATH, None],
     "backbone_options": [dict, None],
@@ -67,7 +75,9 @@ def train_model(
     *,
     masks=None,
     groups=None,
-    cv=5,
+    cv=None,
+    strict=False,
+    on_error="raise",
     pos_label=None,
     weights="imagenet",
     backbone_options=None,
@@ -95,8 +105,14 @@ def train_model(
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, every image counts
         as its own patient, with a warning.
-    cv : int, default=5
-        Number of folds of the cross-validation.
+    cv : int, default=None
+        Number of folds of the cross-validation. None uses the split that the folders give, see
+        `load_image_folder`, or five folds.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read are an error, which lists all of them, or are left out.
+        What is printed and written says how many.
     pos_label : str, default=None
         The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
         two classes.
@@ -127,7 +143,7 @@ def train_model(
     Raises
     ------
     ImageError
-        If an image cannot be read; the message names it. Nothing is left out in silence.
+        If images cannot be read; the message names all of them. Or if one cannot be used.
     FileNotFoundError
         If a folder does not exist.
     ValueError
@@ -163,7 +179,8 @@ def train_model(
         say(f"Fit on all {len(dataset.images)} images")
         # The number of processors of this machine does not travel.
         model = _make_recipe(settings, store, n_jobs=None)
-        model = _fit(fit_to_data(model, dataset, cv, random_state), dataset, random_state)
+        model = fit_to_data(model, dataset, choose_cv(cv, dataset), random_state)
+        model = _fit(model, dataset, random_state)
         card = make_card(settings, model, dataset, result, report)
         with written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, recipe, folder / page.name)
@@ -181,7 +198,9 @@ def evaluate_recipe(
     *,
     masks=None,
     groups=None,
-    cv=5,
+    cv=None,
+    strict=False,
+    on_error="raise",
     pos_label=None,
     weights="imagenet",
     backbone_options=None,
@@ -206,8 +225,14 @@ def evaluate_recipe(
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, every image counts
         as its own patient, with a warning.
-    cv : int, default=5
-        Number of folds of the cross-validation.
+    cv : int, default=None
+        Number of folds of the cross-validation. None uses the split that the folders give, see
+        `load_image_folder`, or five folds.
+    strict : bool, default=False
+        Whether files that are no images are an error, instead of left out with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read are an error, which lists all of them, or are left out.
+        What is printed and written says how many.
     pos_label : str, default=None
         The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
         two classes.
@@ -234,7 +259,7 @@ def evaluate_recipe(
     Raises
     ------
     ImageError
-        If an image cannot be read; the message names it.
+        If images cannot be read; the message names all of them. Or if one cannot be used.
     FileNotFoundError
         If a folder does not exist.
     ValueError
@@ -287,14 +312,16 @@ def _make_recipe(settings, memory, n_jobs):
 def _evaluate(settings, memory, say):
     """Return the data set, the evaluation and the audit's report."""
     pipeline = _make_recipe(settings, memory, settings["n_jobs"])
-    dataset = load_labeled(settings["data"], settings["masks"], settings["groups"])
-    say(describe_dataset(dataset))
-    fit_to_data(pipeline, dataset, settings["cv"], settings["random_state"])
+    dataset = load_labeled(*(settings[name] for name in ("data", "masks", "groups", "strict")))
+    cv, seed = settings["cv"], settings["random_state"]
+    say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
+    fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
     _check_positive(settings["pos_label"], dataset.target_names)
-    shared = {name: settings[name] for name in ("cv", "n_jobs", "random_state", "verbose")}
-    shared["groups"] = dataset.groups
-    names = [dataset.target_names[label] for label in dataset.target]
-    report = audit(dataset.images, names, masks=dataset.get("masks"), pipeline=pipeline, **shared)
+    shared = {name: settings[name] for name in ("n_jobs", "random_state", "verbose")}
+    dataset, report = audit_dataset(dataset, cv, settings["on_error"], pipeline=pipeline, **shared)
+    if "left_out" in dataset:
+        say(list_left_out(dataset))
+        fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
     say(f"Audit: {report.verdict}")
     if settings["verbose"]:
         print_leaks(report, dataset)
@@ -303,11 +330,14 @@ def _evaluate(settings, memory, say):
         {settings["recipe"]: pipeline},
         dataset.images,
         dataset.target,
+        groups=dataset.groups,
         masks=find_metadata(pipeline, dataset).get("masks"),
+        cv=choose_cv(cv, dataset),
         target_names=dataset.target_names,
         pos_label=settings["pos_label"],
         **shared,
     )
+    result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
     return dataset, result, report
 

@@ -1,0 +1,159 @@
+"""Which files are images: those with the content of one, or with the extension of one."""
+
+import os
+from time import perf_counter
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from featbus.datasets import load_busi, load_dataset, load_image_folder, load_images
+from featbus.io import ImageReadError, find_format, read_image
+from featbus.workflow import extract_features
+
+GRAY = np.full((8, 8), 90, np.uint8)
+PNG = cv2.imencode(".png", GRAY)[1].tobytes()
+HTML = b"<html><body>404 Not Found</body></html>"
+GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
+WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L"
+DICOM = bytes(128) + b"DICM"
+
+
+def write(root, **contents):
+    for name, content in contents.items():
+        file = root / name.replace("__", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return root
+
+
+def patient(path):
+    return path.name
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (DICOM, "DICOM"),
+        (PNG, "PNG"),
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"II*\0\x08", "TIFF"),
+        (cv2.imencode(".bmp", GRAY)[1].tobytes(), "BMP"),
+        (b"P5 1 1 255 \0", "PNM"),
+        (b"P2\n# made by hand\n1 1", "PNM"),
+        (GIF, "GIF"),
+        (WEBP, "WebP"),
+        (b"BMI,age\n31,60\n", None),
+        (b"P2 was seen twice", None),
+        (HTML, None),
+        (b"", None),
+    ],
+)
+def test_the_format_of_a_file(tmp_path, content, expected):
+    (tmp_path / "a").write_bytes(content)
+    assert find_format(tmp_path / "a") == expected
+
+
+def test_what_cannot_be_opened_has_no_format(tmp_path):
+    assert find_format(tmp_path) is None
+    assert find_format(tmp_path / "none") is None
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Write an export: files without extensions, with wrong ones, and what is no image."""
+    benign = {"IM0001": DICOM, "B.PNG": PNG, "c.txt": PNG, "d.png": HTML, "e.tif": b""}
+    others = {"notes": b"notes", "f.gif": GIF, "g.webp": WEBP, "DICOMDIR": DICOM, "h.csv": b"BMI,1"}
+    contents = {f"benign__{name}": content for name, content in (benign | others).items()}
+    return write(tmp_path, malignant__IM0002=DICOM, **contents)
+
+
+IMAGES = ["B.PNG", "IM0001", "c.txt", "d.png", "e.tif"]
+SKIPPED = [f"benign/{name}" for name in ("f.gif", "g.webp", "h.csv", "notes")]
+
+
+@pytest.mark.parametrize("load", [load_image_folder, load_dataset])
+def test_images_are_found_by_content_or_extension(root, load):
+    with pytest.warns(UserWarning, match=r"Left out 4 file\(s\) that are no images: ") as caught:
+        data = load(root, groups=patient)
+    text = str(caught[0].message)
+    assert all(repr(name) in text for name in SKIPPED)
+    assert "(convert GIF and WebP to PNG: 'benign/f.gif', 'benign/g.webp')" in text
+    assert data.skipped == SKIPPED
+    expected = [*(f"benign/{name}" for name in IMAGES), "malignant/IM0002"]
+    assert data.frame["file"].tolist() == expected
+
+
+def test_images_without_classes_are_found_in_the_same_way(root):
+    with pytest.warns(UserWarning, match="Left out 4 file"):
+        data = load_images(root / "benign")
+    assert data.frame["file"].tolist() == IMAGES
+    assert data.skipped == [name.removeprefix("benign/") for name in SKIPPED]
+
+
+def test_strict_refuses_what_is_no_image(root, tmp_path):
+    expected = r"Found 4 file\(s\) that are no images: 'benign/f.gif', .*strict=False"
+    with pytest.raises(ValueError, match=expected):
+        load_dataset(root, groups=patient, strict=True)
+    with pytest.raises(ValueError, match=r"Found 4 file\(s\) that are no images: 'f.gif'"):
+        load_images(root / "benign", strict=True)
+    with pytest.raises(ValueError, match="that are no images: 'benign/f.gif'"):
+        extract_features(root, strict=True)
+    for name in SKIPPED:
+        (root / name).unlink()
+    assert load_dataset(root, groups=patient, strict=True).skipped == []
+
+
+def test_busi_lists_what_it_skips(tmp_path):
+    names = ("benign (1).png", "benign (1)_mask.png")
+    for name in names:
+        write(tmp_path / "benign", **{name: PNG})
+    write(tmp_path, benign__notes=b"notes")
+    table = pd.DataFrame({"file": names[:1], "group": [1]})
+    with pytest.warns(UserWarning, match="'benign/notes'"):
+        assert load_busi(tmp_path, groups=table).skipped == ["benign/notes"]
+    with pytest.raises(ValueError, match="'benign/notes'"):
+        load_busi(tmp_path, groups=table, strict=True)
+
+
+def test_masks_are_found_by_content(tmp_path):
+    write(tmp_path, images__x__a=PNG, masks__x__a=PNG, images__y__b=PNG, masks__y__notes=b"notes")
+    data = load_image_folder(tmp_path / "images", masks=tmp_path / "masks", groups=patient)
+    assert data.masks.tolist() == [(str(tmp_path / "masks" / "x" / "a"),), None]
+
+
+def test_what_is_no_regular_file_neither_blocks_nor_crashes(tmp_path):
+    write(tmp_path, x__a=PNG, y__b=PNG)
+    try:
+        os.mkfifo(tmp_path / "x" / "pipe")
+        os.mkfifo(tmp_path / "x" / "pipe.png")
+        (tmp_path / "x" / "gone").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "x" / "gone.png").symlink_to(tmp_path / "nowhere")
+    except (AttributeError, OSError):
+        pytest.skip("no pipes and links here")
+    (tmp_path / "x" / "folder.png").mkdir()
+    with pytest.warns(UserWarning, match="Left out 2 file"):
+        data = load_image_folder(tmp_path, groups=patient)
+    assert data.frame["file"].tolist() == ["x/a", "x/gone.png", "x/pipe.png", "y/b"]
+    assert data.skipped == ["x/gone", "x/pipe"]
+    with pytest.raises(ImageReadError, match="this is a pipe"):
+        read_image(data.images[2])
+
+
+def test_the_reader_names_formats_that_it_does_not_read(tmp_path):
+    write(tmp_path, **{"a.png": GIF})
+    with pytest.raises(ImageReadError, match="GIF content, expected PNG, .* Convert"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.slow
+def test_listing_many_files_takes_seconds(tmp_path):
+    for kind in ("x", "y"):
+        (tmp_path / kind).mkdir()
+        for number in range(10_000):
+            (tmp_path / kind / f"IM{number:05d}").write_bytes(DICOM)
+    start = perf_counter()
+    data = load_image_folder(tmp_path, groups=patient)
+    assert len(data.images) == 20_000
+    assert perf_counter() - start < 30

@@ -1,0 +1,289 @@
+"""Images that cannot be read: listed all at once, or left out and said so."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import PredefinedSplit
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
+
+import featbus.io
+from featbus import audit, find_near_duplicates
+from featbus.cli import main
+from featbus.datasets import load_image_folder
+from featbus.demo import run_demo
+from featbus.images import ImageError, ImageErrors
+from featbus.persistence import read_card
+from featbus.workflow import audit_folder, evaluate_recipe, train_model
+from featbus.workflow._left_out import leave_out
+
+BAD = ["benign/06.png", "malignant/11.png", "malignant/31.png"]
+LEFT_OUT = "3 of 50 images left out: they cannot be used."
+
+
+def write_scans(root, n_images=50, parts=("",)):
+    """Write images of two classes, told apart by their brightness, two of each patient."""
+    rng = np.random.default_rng(0)
+    files = []
+    for index in range(n_images):
+        kind = ("benign", "malignant")[index % 2]
+        file = f"{parts[index % len(parts)]}{kind}/{index:02d}.png"
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        image = rng.integers(0, 100 + 100 * (index % 2), (32, 32), np.uint8)
+        cv2.imwrite(str(root / file), cv2.resize(image, (48, 48)))
+        files.append(file)
+    return pd.DataFrame({"file": files, "group": [index // 4 for index in range(n_images)]})
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Write 50 images, three of which are truncated; return the folder and the groups."""
+    root = tmp_path_factory.mktemp("scans")
+    groups = write_scans(root)
+    for file in BAD:
+        (root / file).write_bytes((root / file).read_bytes()[:200])
+    return root, groups
+
+
+def check_lists_all(text):
+    assert "3 of 50 images cannot be used:" in text
+    assert all(file.split("/")[1] in text for file in BAD)
+    assert text.count("PNG file") == 3
+    assert "on_error='skip' (--on-error skip)" in text
+
+
+OPTIONS = {"backbone": None, "n_features": 20, "classifier": "knn"}
+FUSION = {"recipe": "fusion", "options": OPTIONS, "cv": 2}
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda data, groups, folder: audit_folder(data, groups=groups),
+        lambda data, groups, folder: run_demo(data, groups=groups, output=folder / "demo"),
+        lambda data, groups, folder: evaluate_recipe(data, groups=groups, **FUSION),
+        lambda data, groups, folder: train_model(
+            data, output=folder / "model.skops", groups=groups, **FUSION
+        ),
+    ],
+    ids=["audit", "demo", "evaluate", "train"],
+)
+def test_one_error_lists_all_bad_images(scans, tmp_path, run):
+    with pytest.raises(ImageErrors) as caught:
+        run(*scans, tmp_path)
+    check_lists_all(str(caught.value))
+    assert [error.index for error in caught.value.errors] == [3, 30, 40]
+    assert not list(tmp_path.glob("*.*"))
+
+
+def test_an_audit_goes_on_with_the_rest(scans, capsys):
+    report = audit_folder(scans[0], groups=scans[1], cv=2, on_error="skip", verbose=True)
+    assert len(report.suggested_groups) == 47
+    assert report.protocol.startswith("47 images in 13 groups (benign: 24, malignant: 23)")
+    printed = capsys.readouterr().out
+    for text in (report.protocol, str(report.to_dict()), report._repr_html_(), printed):
+        text = " ".join(text.split())
+        assert LEFT_OUT.removesuffix(".") in text
+        assert all(file in text for file in BAD)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Compare one quick classifier in the place of four."""
+    monkeypatch.setattr(
+        "featbus.demo.classifier_pipelines",
+        lambda features, random_state: {"KNN": make_pipeline(features, KNeighborsClassifier(3))},
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_demo_goes_on_with_the_rest(scans, tmp_path, capsys):
+    result = run_demo(*scans[:1], groups=scans[1], output=tmp_path, cv=2, on_error="skip")
+    assert result.protocol.startswith("47 samples in 13 groups (benign 24, malignant 23)")
+    assert LEFT_OUT in result.protocol
+    printed = capsys.readouterr().out
+    assert all(f"  {file}: the PNG file" in printed for file in BAD)
+    tested = pd.read_csv(tmp_path / "predictions.csv")["image"]
+    assert tested.nunique() == 47
+    assert not set(tested) & set(BAD)
+    (group,) = result.predictions.loc[tested == "benign/08.png", "group"].unique()
+    assert group == result.predictions.loc[tested == "malignant/09.png", "group"].iloc[0]
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_the_rest(scans, tmp_path, capsys):
+    output = tmp_path / "model.skops"
+    options = {"groups": scans[1], "on_error": "skip", "verbose": True}
+    training = train_model(scans[0], output=output, **FUSION, **options)
+    assert len(training.evaluation.predictions) == 47
+    assert LEFT_OUT in training.evaluation.protocol
+    assert LEFT_OUT.replace(".", f" ({', '.join(map(repr, BAD))}).") in training.audit.protocol
+    card = read_card(output)
+    assert card["data"]["left_out"] == 3
+    assert card["data"]["images"] == 47
+    assert LEFT_OUT in card["protocol"]
+    assert not any(file.split("/")[1] in str(card) for file in BAD)
+    assert LEFT_OUT in (tmp_path / "model.report.html").read_text(encoding="utf-8")
+    assert f"{LEFT_OUT}\n  {BAD[0]}: the PNG file" in capsys.readouterr().out
+
+
+def test_the_command_line_leaves_images_out(scans, tmp_path, capsys):
+    scans[1].to_csv(tmp_path / "groups.csv", index=False)
+    arguments = ["audit", str(scans[0]), "--groups", str(tmp_path / "groups.csv"), "--folds", "2"]
+    assert main(arguments) == 2
+    check_lists_all(capsys.readouterr().err)
+    assert main([*arguments, "--on-error", "skip"]) == 0
+    assert LEFT_OUT in " ".join(capsys.readouterr().out.split())
+
+
+def test_nothing_is_read_twice_unless_it_has_to_be(scans, tmp_path, monkeypatch):
+    groups = write_scans(tmp_path)
+    reads = []
+    read = featbus.io._readers._read
+    monkeypatch.setattr(
+        "featbus.io._readers._read", lambda *given: reads.append(given[1]) or read(*given)
+    )
+    audit_folder(tmp_path, groups=groups, cv=2, on_error="skip")
+    assert len(reads) == len(set(reads)) == 50
+
+
+def test_a_class_that_becomes_too_small_is_refused(tmp_path):
+    groups = write_scans(tmp_path, 12)
+    for index in range(0, 8, 2):
+        (tmp_path / "benign" / f"{index:02d}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="'benign' has 1 of the groups, expected one or more"):
+        audit_folder(tmp_path, groups=groups, cv=2, on_error="skip")
+
+
+def test_all_fields_stay_in_step():
+    error = ImageErrors([ImageError("found nothing.", index) for index in (0, 3)], 4)
+    data = Bunch(
+        images=np.array(["a", "b", "c", "d"], object),
+        target=np.array([0, 0, 1, 1]),
+        target_names=["x", "y"],
+        groups=None,
+        masks=np.array([None, "m", None, None], object),
+        frame=pd.DataFrame({"file": ["a", "b", "c", "d"]}),
+        cv=PredefinedSplit([-1, -1, 0, 0]),
+    )
+    left = leave_out(data, error, "skip")
+    assert left.images.tolist() == ["b", "c"]
+    assert left.target.tolist() == [0, 1]
+    assert left.groups is None
+    assert left.masks.tolist() == ["m", None]
+    assert left.frame["file"].tolist() == ["b", "c"]
+    assert left.frame.index.tolist() == [0, 1]
+    assert left.cv.test_fold.tolist() == [-1, 0]
+    assert left.left_out == [
+        {"file": "a", "reason": "found nothing."},
+        {"file": "d", "reason": "found nothing."},
+    ]
+
+
+def test_functions_of_images_list_all_errors(scans):
+    paths = [str(scans[0] / file) for file in scans[1]["file"]]
+    with pytest.raises(ImageErrors, match="(?s)3 of 50 images cannot be used:.*06.*11.*31"):
+        audit(paths, np.arange(50) % 2)
+    with pytest.raises(ImageErrors) as caught:
+        find_near_duplicates(paths, n_jobs=2)
+    assert [error.index for error in caught.value.errors] == [6, 11, 31]
+    with pytest.raises(ImageError, match=r"^image 1 \('.*06.png'\): ") as one:
+        find_near_duplicates(paths[5:7])
+    assert not isinstance(one.value, ImageErrors)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    assert again.at(7) is again
+
+
+def test_many_errors_are_cut():
+    errors = [ImageError("found nothing.", index) for index in range(100)]
+    lines = str(ImageErrors(errors, 200)).splitlines()
+    assert lines[0] == "100 of 200 images cannot be used:"
+    assert lines[-2] == "and 80 more."
+    assert len(lines) == 23
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning")
+def test_a_given_split_is_the_cross_validation(tmp_path, capsys):
+    write_scans(tmp_path / "scans", 60, parts=("train/", "train/", "test/", "val/", "train/"))
+    data = load_image_folder(tmp_path / "scans")
+    said = (
+        "Split as the folders are (train 36, validation 12, test 12 images): "
+        "trained on train and validation, tested on test."
+    )
+    result = run_demo(tmp_path / "scans", output=tmp_path / "out")
+    assert said in capsys.readouterr().out
+    assert said in result.protocol
+    assert set(result.predictions["index"]) == set(np.flatnonzero(data.cv.test_fold == 0))
+    report = audit_folder(tmp_path / "scans")
+    assert said in report.protocol
+    assert "1 split" in report.protocol
+    report = audit_folder(tmp_path / "scans", cv=3)
+    assert said not in report.protocol
+    assert "3 splits" in report.protocol
+
+
+@pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning", "ignore:groups=None")
+def test_a_recipe_is_evaluated_on_the_given_split(tmp_path, capsys):
+    files = write_scans(tmp_path, 60, parts=("train/", "train/", "test/"))["file"]
+    (tmp_path / files[2]).write_bytes(b"")
+    options = {"options": OPTIONS, "on_error": "skip", "verbose": True}
+    result = evaluate_recipe(tmp_path, "fusion", **options)
+    assert len(result.predictions) == 19
+    assert "test 19 images): trained on train, tested on test." in result.protocol
+    assert "1 of 60 images left out: they cannot be used." in result.protocol
+    printed = capsys.readouterr().out
+    assert "test 20 images): trained on train, tested on test." in printed
+    assert f"  {files[2]}: the file is empty" in printed
+
+
+def test_patients_on_both_sides_of_a_given_split_are_found_first(tmp_path, monkeypatch):
+    groups = write_scans(tmp_path / "scans", 24, parts=("train/", "train/", "test/"))
+    monkeypatch.setattr("featbus.bus.FeatureBus.fit_transform", None)
+    with pytest.raises(ValueError, match="in both its training and its test part"):
+        run_demo(tmp_path / "scans", groups=groups, output=tmp_path / "out")
+    with pytest.raises(ValueError, match="in both its training and its test part"):
+        evaluate_recipe(tmp_path / "scans", "fusion", groups=groups, options={"backbone": None})
+    report = audit_folder(tmp_path / "scans", groups=groups)
+    assert not report.passed
+
+
+@pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning")
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["benign/a.png"], "Found one class, 'benign', expected two or more"),
+        ([], "Found no folders in"),
+        (["x/a.png", "x/b.png", "y/c.png"], r"'y' has 1 of the images.* Add some"),
+        (["x/a.png", "x/b.png", "y/c.png", "y/d.png"], "'x' has 2 of .* Use 2 folds: --folds 2"),
+    ],
+    ids=["one class", "empty", "three images", "four images"],
+)
+def test_too_little_data_is_refused_first(tmp_path, monkeypatch, files, message):
+    data = tmp_path / "data"
+    data.mkdir()
+    for file in files:
+        (data / file).parent.mkdir(exist_ok=True)
+        (data / file).touch()  # reading it would be another error
+    runs = (
+        lambda: audit_folder(data),
+        lambda: run_demo(data, output=tmp_path / "out"),
+        lambda: evaluate_recipe(data, "fusion", options={"backbone": None}),
+    )
+    for run in runs:
+        with pytest.raises(ValueError, match=message) as caught:
+            run()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning")
+def test_a_demo_needs_neighbors(tmp_path):
+    write_scans(tmp_path / "scans", 18)
+    with pytest.raises(ValueError, match=r"training part with 7 images of .*expected 8 or more"):
+        run_demo(tmp_path / "scans", output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
