@@ -492,7 +492,7 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
     stems = [f"{kind} ({number})" for kind in kinds for number in (1, 2)]
     assert [os.path.basename(path) for path in paths] == [f"{stem}.png" for stem in stems]
     assert names == list(np.repeat(kinds, 2))
-    assert options.pop("groups") is None
+    assert options.pop("groups").tolist() == [*range(6)]  # empty files resemble no others
     masks = [(str(tmp_path / stem.split()[0] / f"{stem}_mask.png"),) for stem in stems]
     assert options.pop("masks").tolist() == masks
     assert options == {"cv": 2, "n_jobs": None, "random_state": 7, "verbose": True}
