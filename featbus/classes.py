@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from featbus.wording import argument, named
+
 
 def _words_of(name):
     """Return the words of a name, in lower case and without accents."""
@@ -108,8 +110,8 @@ def find_positive(labels, target_names, pos_label=None):
             if pos_label in known:
                 return known.index(pos_label), "given"
         raise ValueError(
-            f"pos_label is {pos_label!r}, expected one of the classes {values} or of their names "
-            f"{names}."
+            f"{named('pos_label')} is {pos_label!r}, expected one of the classes {values} or of "
+            f"their names {names}."
         )
     if target_names is None and values in ([0, 1], [-1, 1]):  # False == 0
         return 1, "convention"
@@ -132,13 +134,12 @@ def describe_positive(name, source):
     str
         The sentence.
     """
+    choose = f"pass {argument('pos_label')} to choose"
     why = {
         "given": "",
-        "name": ", guessed from its name; pass pos_label= to choose",
-        "convention": ", by scikit-learn's convention; pass pos_label= to choose",
+        "name": f", guessed from its name; {choose}",
+        "convention": f", by scikit-learn's convention; {choose}",
     }
     if name is None:
-        return (
-            "Positive class: unknown, metrics are those of each class; pass pos_label= to choose."
-        )
+        return f"Positive class: unknown, metrics are those of each class; {choose}."
     return f"Positive class: {name}{why[source]}."

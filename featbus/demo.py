@@ -34,7 +34,7 @@ from featbus.workflow._left_out import (
 
 __all__ = ["run_demo"]
 
-_FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv")
+_FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv", "report.html")
 _STORE = "features.sqlite"
 _FEWEST = 8  # KNN looks at 15 images, after SMOTE has made classes equal
 _PATH = [str, os.PathLike]
@@ -94,11 +94,11 @@ def run_demo(
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the network.
     output : path-like, default="featbus-demo"
-        Folder for ``confusion_matrices.png``, ``predictions.csv`` and ``scores.csv``. It is created
-        if needed, and existing files of these names are replaced. The
-        predictions name the images relative to `data`; a text that a spreadsheet would take for a
-        formula begins with an apostrophe. ``features.sqlite`` there stores
-        the features, so that the next run on the same images only fits the classifiers.
+        Folder for ``confusion_matrices.png``, ``predictions.csv``, ``scores.csv`` and
+        ``report.html``. It is created if needed, and existing files of these names are replaced.
+        The predictions name the images relative to `data`; a text that a spreadsheet would take for
+        a formula begins with an apostrophe. ``features.sqlite`` there stores the features, so that
+        the next run on the same images only fits the classifiers.
     n_jobs : int, default=None
         Number of parallel fits, and of batches in parallel, see `joblib.Parallel`.
     cv : int or splitter, default=None
@@ -182,8 +182,9 @@ def run_demo(
         )
     result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
-    _write_files(output, result, dataset.images, data)
-    say(f"Wrote {', '.join(_FILES)} to {output}{os.sep}; {_STORE} there stores the features")
+    _write_files(output, result, dataset.images, data, f"Four classifiers on {dataset.name}")
+    say(f"Wrote {', '.join(_FILES[:-1])} to {output}{os.sep}; {_STORE} there stores the features")
+    say(f"The report: {output / _FILES[-1]}")
     return result
 
 
@@ -249,13 +250,14 @@ def _fill_store(bus, images):
     return rows.shape[1], bus.errors_
 
 
-def _write_files(output, result, images, data):
+def _write_files(output, result, images, data, title):
     """Write the figure and the tables: all or none of them."""
     with ExitStack() as stack:
         paths = [stack.enter_context(written_whole(output / name)) for name in _FILES]
         result.plot("confusion_matrices").savefig(paths[0], format="png", dpi=150)
         _named_predictions(result, images, data).to_csv(paths[1], index=False)
         result.scores.to_csv(paths[2], index=False)
+        result.to_html(paths[3], images=images, title=title)
 
 
 def _named_predictions(result, images, data):

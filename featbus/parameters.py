@@ -18,6 +18,8 @@ from sklearn.utils._param_validation import (
     make_constraint,
 )
 
+from featbus.wording import named
+
 __all__ = [
     "FLOAT_DTYPE",
     "N_JOBS",
@@ -275,7 +277,7 @@ def _check(constraints, values):
         if name in values and not any(_accepts(one, values[name]) for one in allowed):
             value = shorten(repr(values[name]), 200)
             raise InvalidParameterError(
-                f"{name} is {value}, expected {' or '.join(map(_describe, allowed))}."
+                f"{named(name)} is {value}, expected {' or '.join(map(_describe, allowed))}."
             )
 
 

@@ -137,6 +137,17 @@ def verify(*, verbose=True):
         _passes(value, reference) for value, reference in zip(table["value"], table["reference"])
     ]
     if verbose:
-        print(table.to_string(index=False, float_format="{:.6g}".format))
-        print(f"{table['passed'].sum()} of {len(table)} IBSI reference values met")
+        _print(table)
     return table
+
+
+def _print(table):
+    agrees = {True: f"to the {_DIGITS} digits given", False: "no"}
+    shown = table[["family", "feature", "value", "reference"]].assign(
+        agrees=table["passed"].map(agrees)
+    )
+    print(shown.to_string(index=False, float_format="{:.6g}".format))
+    print(
+        f"{table['passed'].sum()} of {len(table)} IBSI reference values met, rounded to the "
+        f"{_DIGITS} digits given"
+    )

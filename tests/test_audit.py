@@ -467,7 +467,7 @@ def test_shortcuts_of_files(tmp_path):
 
 
 @pytest.mark.parametrize("groups", [None, np.array(list("dcbaefghij"))[np.arange(N_IMAGES) // 4]])
-@pytest.mark.filterwarnings("ignore:groups=None")
+@pytest.mark.filterwarnings("ignore:Groups unknown")
 def test_folds_are_those_of_evaluate(scans, groups):
     model = make_pipeline(LBP(), DummyClassifier())
     predictions = evaluate(model, scans, Y, groups=groups, cv=4, random_state=3).predictions

@@ -248,7 +248,10 @@ def test_what_the_workflow_cannot_parse(capsys, arguments, message):
         ("audit . --output none/g.csv", "There is no folder 'none' to write to. Make it."),
         ("train none --recipe fusion -o m.skops", "Found no folder 'none'"),
         ("train . --recipe fusoin -o m.skops", "Did you mean 'fusion'?"),
-        ("predict none.skops . -o p.csv", "Found no model 'none.skops', expected the file"),
+        (
+            "predict none.skops . -o p.csv",
+            "Found no file 'none.skops', expected the model that `featbus train` wrote",
+        ),
     ],
 )
 def test_errors_of_the_workflow_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):
@@ -466,7 +469,7 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     assert printed.out.startswith("lesions\nAudit: 2 leaks, ")
     assert "leak     exact copies across folds" in printed.out
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
-    assert printed.err.startswith("featbus: warning: groups=None: it is unknown which images")
+    assert printed.err.startswith("featbus: warning: It is unknown which images belong together.")
     assert "Leak, exact copies across folds: 'benign/00.png', 'malignant/19.png'" in printed.out
     assert main(["audit", folder[0], "--groups", str(output), "--folds", "3"]) == 0
 

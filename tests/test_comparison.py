@@ -189,7 +189,7 @@ def test_intervals_of_groups_are_wider_than_those_of_samples():
     y = (groups % 2).astype(int)
     X = (y + rng.normal(size=30)[groups])[:, np.newaxis]  # images of one patient are the same
     grouped = evaluate(LogisticRegression(), X, y, groups=groups).to_frame()["accuracy"]
-    with pytest.warns(UserWarning, match="groups=None"):
+    with pytest.warns(UserWarning, match="Groups unknown"):
         alone = evaluate(LogisticRegression(), X, y).to_frame()["accuracy"]
     width = (grouped["high"] - grouped["low"]).item()
     assert width > 2 * (alone["high"] - alone["low"]).item()

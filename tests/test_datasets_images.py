@@ -181,5 +181,7 @@ def test_the_exact_name_of_a_file_comes_first(tmp_path):
 
 def test_a_table_that_is_missing(tmp_path):
     write(tmp_path, "images/a.png")
-    with pytest.raises(FileNotFoundError, match="There is no table of groups '.*none.csv'"):
+    with pytest.raises(
+        FileNotFoundError, match="Found no file '.*none.csv', expected a table of groups"
+    ):
         load_images(tmp_path / "images", groups=tmp_path / "none.csv")

@@ -252,7 +252,7 @@ def test_samples_on_both_sides_are_refused():
     X, y, _ = make_rows()
     splits = [(np.arange(60), np.arange(50, 90))]
     with (
-        pytest.warns(UserWarning, match="groups=None"),
+        pytest.warns(UserWarning, match="Groups unknown"),
         pytest.raises(
             ValueError, match=r"Fold 0 has the samples \[50, 51, 52, 53, 54\] and 5 more"
         ),
@@ -441,7 +441,7 @@ def test_of_more_classes_the_header_says_that_it_is_a_mean():
         ([0, 1] * 6, [0, 1, 2, 3] * 3, r"class 'a' has 2 of the groups, .* Pass cv=2, or leave"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:groups=None")
+@pytest.mark.filterwarnings("ignore:Groups unknown")
 def test_too_few_groups_are_refused_before_any_feature(log, y, groups, message):
     images, pipeline = (
         np.zeros((len(y), 4, 4), np.uint8),
@@ -967,7 +967,7 @@ def test_pooled_predictions_have_positions_of_classes():
 def test_whether_there_were_groups():
     X, y, groups = make_rows()
     assert evaluate(SVC(), X, y, groups=groups, cv=2).has_groups
-    with pytest.warns(UserWarning, match="groups=None"):
+    with pytest.warns(UserWarning, match="Groups unknown"):
         assert not evaluate(SVC(), X, y, cv=2).has_groups
 
 

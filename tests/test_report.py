@@ -463,7 +463,7 @@ def test_without_an_audit(html):
 
 def test_without_groups_the_report_says_so(tmp_path):
     X, y, _, _ = make_data()
-    with pytest.warns(UserWarning, match="groups=None"):
+    with pytest.warns(UserWarning, match="Groups unknown"):
         result = evaluate(LogisticRegression(), X, y)
     audit = Audit()
     audit.passed, audit.has_groups = True, False

@@ -270,7 +270,7 @@ def test_evaluate_trains_segmenters_on_the_masks_of_the_training_part(with_group
     crops = make_pipeline(ROICropper(Recorder(), min_area=0), IntensityStatistics(), SVC())
     whole = make_pipeline(IntensityStatistics(), SVC())
     splits = list(GroupKFold(3).split(images, data.target, data.groups))
-    with nullcontext() if with_groups else pytest.warns(UserWarning, match="groups=None"):
+    with nullcontext() if with_groups else pytest.warns(UserWarning, match="Groups unknown"):
         evaluate(
             {"crops": crops, "whole": whole},
             images,

@@ -33,8 +33,9 @@ def test_all_reference_values_are_met():
 def test_what_is_printed(capsys):
     verify()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["family", "feature", "value", "reference", "tolerance", "passed"]
-    assert lines[-1] == "139 of 139 IBSI reference values met"
+    assert lines[0].split() == ["family", "feature", "value", "reference", "agrees"]
+    assert all(line.endswith("to the 3 digits given") for line in lines[1:])
+    assert lines[-1] == "139 of 139 IBSI reference values met, rounded to the 3 digits given"
 
 
 def test_a_miss_is_found(monkeypatch):

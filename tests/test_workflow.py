@@ -293,14 +293,14 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
         (
             {"features": ["fusion"]},
             InvalidParameterError,
-            "'fusion' is a recipe: pass .*--recipe f",
+            "'fusion' is a recipe: pass features='fusion' instead",
         ),
         ({"output": f"{'l' * 250}.csv"}, OSError, "cannot be written: File name too long. Name an"),
         ({"features": []}, InvalidParameterError, r"features is \[\], expected"),
         (
             {"features": ["lbp", "shape"]},
             InvalidParameterError,
-            "measures lesions, .*--masks _mask",
+            "measures lesions, .*masks='_mask'",
         ),
         ({"output": "features.xls"}, InvalidParameterError, "output is 'features.xls', expected a"),
         ({"output": "none/a.csv"}, FileNotFoundError, "There is no folder 'none'"),
@@ -627,11 +627,11 @@ def test_no_report_is_beside_a_model_of_another_training(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cv": 13}, r"cv is 13, .*'benign' has 12 of the groups, .* Use 12 folds: --folds 12"),
-        ({"recipe": "unet_crop", "options": None}, "masks is None, and the recipe .*--masks _mask"),
+        ({"cv": 13}, r"cv is 13, .*'benign' has 12 of the groups, .* Pass cv=12, or"),
+        ({"recipe": "unet_crop", "options": None}, "masks is None, and the recipe .*masks='_mask'"),
         (
             {"pos_label": "tumor"},
-            r"pos_label \(--positive\) is 'tumor', .* \['benign', 'malignant'\]",
+            r"pos_label is 'tumor', .* \['benign', 'malignant'\]",
         ),
     ],
 )
@@ -705,7 +705,10 @@ def test_what_train_refuses(scans, monkeypatch, options, error, message):
 
 def test_what_predict_refuses(trained, tmp_path):
     folder, _ = trained
-    with pytest.raises(FileNotFoundError, match="Found no model '.*none.skops'"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="Found no file '.*none.skops', expected the model that train_model wrote",
+    ):
         predict_images(tmp_path / "none.skops", folder / "scans")
     with pytest.raises(InvalidParameterError, match="output is 'a.npz', expected a file ending in"):
         predict_images(folder / "model.skops", folder / "scans", "a.npz")
@@ -717,7 +720,7 @@ def test_what_predict_refuses(trained, tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
     write_scans(tmp_path / "scans", 32)
-    with pytest.warns(UserWarning, match="groups=None counts every sample as its own patient"):
+    with pytest.warns(UserWarning, match="every image counted as its own patient"):
         train_few(tmp_path, tmp_path / "m.skops", groups=None)
     card = read_card(tmp_path / "m.skops")
     assert card["data"]["groups"] is None

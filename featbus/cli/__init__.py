@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 
 from featbus.cli._parser import make_parser
+from featbus.wording import flags_in_messages
 
 __all__ = ["main"]
 
@@ -43,7 +44,7 @@ def main(argv=None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings(), _stop_on_sigterm():
+    with warnings.catch_warnings(), _stop_on_sigterm(), flags_in_messages():
         warnings.showwarning = _show_warning
         try:
             status = command(options) or 0

@@ -49,7 +49,11 @@ def _add_demo(commands):
     )
     demo.set_defaults(command=_commands.demo)
     demo.add_argument("--data", metavar="DIR", help=f"{DATA}; default: synthetic images")
-    demo.add_argument("--backbone", metavar="NAME", help="add a network's features: mobilenet_v2")
+    demo.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="add a network's features, such as mobilenet_v2; `featbus backbones` lists them",
+    )
     add_network_options(demo, "--backbone-option")
     demo.add_argument("--weights", metavar="FILE", help="weights of the network; default: imagenet")
     demo.add_argument("--output", metavar="DIR", help="folder to write to; default: featbus-demo")

@@ -15,6 +15,7 @@ from featbus.io import read_item
 from featbus.model_selection import find_near_duplicates
 from featbus.model_selection._duplicates import thumbnail
 from featbus.parameters import check_parameters
+from featbus.wording import argument
 
 __all__ = ["load_busi"]
 
@@ -26,6 +27,7 @@ _NO_GROUPS = (
     "or DataFrame) with the columns 'file' and 'group' as groups= (DESCR says where to find one), "
     "or leave groups= out to find near-duplicates in the images."
 )
+
 _NEAR_DUPLICATES = "near-duplicates"
 
 
@@ -143,7 +145,9 @@ def load_busi(root, *, groups=_NEAR_DUPLICATES, strict=False):
             "groups of near-duplicates, which are not patients."
         )
         warnings.warn(
-            f"{note} Pass the published table as groups= if you have it.", UserWarning, stacklevel=2
+            f"{note} Pass the published table as {argument('groups')} if you have it.",
+            UserWarning,
+            stacklevel=2,
         )
         descr, fields = f"{descr.rstrip()}\n\n{note}", {"groups_of": _NEAR_DUPLICATES}
     frame = add_groups(frame, groups, _NO_GROUPS, paths, root)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from featbus.files import as_unicode
 from featbus.io import find_format
+from featbus.wording import named
 
 SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm"),
@@ -72,7 +73,7 @@ def skip_others(others, root, strict):
     if strict:
         raise ValueError(
             f"Found {_describe(others, root)} in {str(root)!r}, expected {_FORMATS} only. Move the "
-            "others elsewhere, or leave them out: strict=False (no --strict)."
+            f"others elsewhere, or leave them out: without {named('strict')}."
         )
     warnings.warn(f"Left out {_describe(others, root)}.", UserWarning, stacklevel=3)
     return relative_names(others, root)

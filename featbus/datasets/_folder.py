@@ -17,14 +17,9 @@ from featbus.datasets._layout import find_class_folders, make_split
 from featbus.datasets._spacing import add_spacing
 from featbus.files import as_unicode
 from featbus.parameters import check_parameters
+from featbus.wording import argument
 
 __all__ = ["load_image_folder"]
-
-_NO_GROUPS = (
-    "groups=None: it is unknown which images belong together. If a patient has several, scores "
-    "from any split are too optimistic: pass a function of the path, or a table with the columns "
-    "'file' and 'group', as groups=."
-)
 
 
 def load_image_folder(root, *, masks=None, groups=None, strict=False):
@@ -148,7 +143,7 @@ def load_image_folder(root, *, masks=None, groups=None, strict=False):
     if callable(groups):
         names = _base.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    frame = add_spacing(add_groups(frame, groups, _NO_GROUPS, paths, root), paths)
+    frame = add_spacing(add_groups(frame, groups, _warning(), paths, root), paths)
     target_names = sorted({*classes})
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
@@ -162,6 +157,14 @@ def _list_class(folder):
     if not images:
         raise ValueError(f"{say_no_images(folder, others)} Remove the folder if it is not a class.")
     return images, others
+
+
+def _warning():
+    return (
+        "It is unknown which images belong together. If a patient has several, scores from any "
+        f"split are too optimistic. Pass {argument('groups')}, such as a table with the columns "
+        "'file' and 'group'."
+    )
 
 
 def _find_masks(paths, masks, root):
@@ -180,8 +183,8 @@ def check_found(found, masks):
     """Raise if there are no masks, although they were asked for."""
     if masks is not None and not found:
         raise ValueError(
-            f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
-            "images, such as '_mask', or a folder that mirrors the images."
+            f"Found no masks for {argument('masks', str(masks))}, expected the suffix of masks "
+            "next to their images, such as '_mask', or a folder that mirrors the images."
         )
 
 
@@ -198,7 +201,7 @@ def refuse_masks(paths, suffix):
     if masks:
         raise ValueError(
             f"Found masks next to their images: {quote(masks)}; expected images only. Pass "
-            "masks='_mask' (--masks _mask) for masks named a_mask.png or a_mask_1.png, or move the "
+            f"{argument('masks', '_mask')} for masks named a_mask.png or a_mask_1.png, or move the "
             "masks to a folder outside the classes."
         )
 

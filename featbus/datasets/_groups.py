@@ -75,7 +75,7 @@ def _read_csv(path):
     Names stay text: as numbers, 007 and 7 would be one group.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no table of groups {os.fspath(path)!r}. Check the path.")
+        raise FileNotFoundError(f"Found no file {os.fspath(path)!r}, expected a table of groups.")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -7,6 +7,7 @@ from sklearn.model_selection import PredefinedSplit
 
 from featbus.datasets._files import is_image, is_visible, quote
 from featbus.files import as_unicode
+from featbus.wording import argument
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -69,7 +70,10 @@ def _check_masks(root, folders):
     inner = [path for folder in folders for path in _subfolders(folder)]
     masks = [_name(path, root) for path in [*folders, *inner] if path.name.lower() in _MASKS]
     if masks:
-        remedy = "Pass a folder of masks beside the classes as masks=; move others elsewhere."
+        remedy = (
+            f"Pass a folder of masks beside the classes as {argument('masks')}; move others "
+            "elsewhere."
+        )
         raise _unknown(root, f"folders of masks, {quote(masks)},", remedy)
 
 

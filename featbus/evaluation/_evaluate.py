@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -37,14 +38,10 @@ from featbus.groups import (
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
+from featbus.wording import argument
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
-_NO_GROUPS = (
-    "groups=None counts every sample as its own patient. If a patient has several images, or "
-    "images are near-duplicates, they end up on both sides of the splits and all scores are too "
-    "optimistic. Pass groups=, one value per sample."
-)
 _CONSTRAINTS = {
     "cv": ["cv_object"],
     "n_repeats": [Interval(Integral, 1, None, closed="left")],
@@ -109,6 +106,20 @@ def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
     timing = place | {"n_train": len(train), "n_test": len(test)}
     timing |= {"fit_s": fitted - start, "predict_s": predicting}
     return predictions, timing, _best(place, pipeline)
+
+
+def _with_progress(results, n_fits, verbose):
+    """Yield results with a progress bar on a terminal, elsewhere with a line for each."""
+    bar = tqdm(results, "evaluate", n_fits, unit="fit", disable=None if verbose else True)
+    for number, result in enumerate(bar, start=1):
+        if verbose and bar.disable:
+            timing = result[1]
+            print(
+                f"Fit {number} of {n_fits}: {timing['pipeline']}, fold {timing['fold'] + 1}, "
+                f"{timing['fit_s']:.1f} s",
+                file=sys.stderr,
+            )
+        yield result
 
 
 def _fit(pipeline, X, y, train, metadata):
@@ -338,7 +349,13 @@ def evaluate(
             "step that learns from them: ROICropper(UNetSegmenter())."
         )
     if groups is None:
-        warnings.warn(_NO_GROUPS, GroupsWarning, stacklevel=2)
+        warnings.warn(
+            f"{GROUPS_UNKNOWN.capitalize()}. If a patient has several images, or images are "
+            "near-duplicates, they end up on both sides of the splits and all scores are too "
+            f"optimistic. Pass {argument('groups')} to say which belong together.",
+            GroupsWarning,
+            stacklevel=2,
+        )
     names = _checked_names(labels, target_names)
     named = target_names is not None
     positive, source = find_positive(labels, names if named else None, pos_label)
@@ -351,8 +368,7 @@ def evaluate(
     rows = extract(pipelines, X, memory, n_jobs, verbose)
     jobs = list(_fold_jobs(rows, splits, y, groups, names, seed, metadata))
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    hidden = None if verbose else True  # None: hidden unless on a terminal
-    results = list(tqdm(results, "evaluate", len(jobs), unit="fit", disable=hidden))
+    results = list(_with_progress(results, len(jobs), verbose))
     frames, timings, best = zip(*results)
     pos_name = None if positive is None else names[positive]
     protocol = _protocol(cv, splits, n_repeats, y, groups, names, pipelines.values())

@@ -18,6 +18,7 @@ from featbus.evaluation._plots import plot
 from featbus.evaluation._report import write_report
 from featbus.evaluation._titles import MEAN, is_of_class, title
 from featbus.files import written_whole
+from featbus.wording import either
 
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
@@ -558,7 +559,8 @@ class Evaluation:
     def _notes(self):
         spread = "Mean ± standard deviation over the folds"
         rest = "; each class against the rest" if self.pos_name is None else ""
-        more = "to_frame() has more metrics, and 95% intervals."
+        table = either("to_frame()", "The report")
+        more = f"{table} has more metrics, and 95% intervals."
         return [*self.protocol.splitlines(), f"{spread}{rest}. {more}"]
 
     def __repr__(self):

@@ -14,6 +14,7 @@ from sklearn.model_selection import PredefinedSplit, TunedThresholdClassifierCV,
 
 from featbus.groups import stratified_folds
 from featbus.steps import is_resampler, is_search, search_in, steps_of
+from featbus.wording import argument
 
 # They split what they are fitted on; cv=None means five folds.
 _CROSS_VALIDATING = (
@@ -122,8 +123,8 @@ def check_overlap(splits, groups, n_samples, of=""):
             more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
             raise ValueError(
                 f"Fold {fold}{of} has the {what} {shared[:5]}{more} in both its training and its "
-                "test part, expected none: its scores would be too optimistic. Pass cv=5, or a "
-                "splitter that keeps groups together, such as StratifiedGroupKFold."
+                "test part, expected none: its scores would be too optimistic. Pass "
+                f"{argument('cv', 5)}, which keeps groups together."
             )
 
 

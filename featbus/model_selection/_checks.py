@@ -7,13 +7,9 @@ import pandas as pd
 
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
+from featbus.wording import argument, either
 
 _SHARE = 0.1
-_GROUPS_REMEDY = "Split by groups: use suggested_groups of this report."
-_DOUBT_REMEDY = (
-    "Look at some: standard views look alike without being copies. The groups of all of them are "
-    "in near_duplicates of this report."
-)
 
 
 class Check(NamedTuple):
@@ -50,10 +46,26 @@ class Folds(NamedTuple):
         return "" if pair is None else f", such as {self.names[pair[0]]} and {self.names[pair[1]]}"
 
 
-def _ok_unless(images, check, severity, finding, remedy=_GROUPS_REMEDY):
+def _groups_remedy():
+    return either(
+        "Split by groups: use suggested_groups of this report.",
+        "Split by groups: `featbus audit DIR --output FILE` writes a table for --groups.",
+    )
+
+
+def _doubt_remedy():
+    groups = either(
+        "The groups of all of them are in near_duplicates of this report.",
+        "`featbus.find_near_duplicates` has the groups of all of them.",
+    )
+    return f"Look at some: standard views look alike without being copies. {groups}"
+
+
+def _ok_unless(images, check, severity, finding, remedy=None):
     """Return a check that fails if it found images."""
     if len(images) == 0:
         return Check(check, "ok", "None.")
+    remedy = _groups_remedy() if remedy is None else remedy
     return Check(check, severity, finding, len(images), remedy, tuple(images))
 
 
@@ -75,7 +87,7 @@ def check_copies(folds, copies):
         "leak" if len(certain) else "warning",
         f"{len(near)} test image(s) have a copy or near-duplicate in their training part, "
         f"{len(certain)} of them beyond doubt{folds.such_as(pair)}.",
-        _GROUPS_REMEDY if len(certain) else _DOUBT_REMEDY,
+        None if len(certain) else _doubt_remedy(),
     )
     turned, pair = folds.find_leaks(copies.turned)
     yield _ok_unless(
@@ -85,7 +97,7 @@ def check_copies(folds, copies):
         f"{len(turned)} test image(s) have a mirrored or rotated copy in their training part"
         f"{folds.such_as(pair)}.",
         "Augment only inside the training fold, with a step of an imblearn pipeline. "
-        + _GROUPS_REMEDY,
+        + _groups_remedy(),
     )
 
 
@@ -100,14 +112,15 @@ def check_overlap(folds):
 
 def check_groups_apart(folds, groups):
     """Check whether groups are kept together."""
-    check, remedy = "groups across folds", "Pass groups=, such as the patients. " + _GROUPS_REMEDY
+    check = "groups across folds"
+    remedy = f"Pass {argument('groups')}, such as the patients. {_groups_remedy()}"
     if groups is None:
         return Check(check, "warning", f"{GROUPS_UNKNOWN.capitalize()}.", remedy=remedy)
     if len(np.unique(groups)) == len(groups):
         return Check(check, "warning", "Every group has a single image.", remedy=remedy)
     leaking, pair = folds.find_leaks(groups)
     finding = f"{len(leaking)} test image(s) have images of their group in the training part"
-    remedy = _GROUPS_REMEDY + " Use cv=5 or StratifiedGroupKFold."
+    remedy = f"{_groups_remedy()} Use {argument('cv', 5)}, which keeps them together."
     return _ok_unless(leaking, check, "leak", f"{finding}{folds.such_as(pair)}.", remedy)
 
 
@@ -150,7 +163,8 @@ def check_balance(folds, codes, labels):
 def check_pipeline(pipeline, n_images):
     """Yield checks of the pipeline's samplers and fitted steps."""
     if pipeline is None:
-        yield Check("pipeline", "note", "No pipeline was given.", remedy="Pass pipeline=.")
+        remedy = either("Pass pipeline=.", "`featbus evaluate` and `featbus train` audit theirs.")
+        yield Check("pipeline", "note", "No pipeline was given.", remedy=remedy)
         return
     samplers = [type(sampler).__name__ for sampler in misplaced_samplers(pipeline)]
     check = "samplers in the training fold"

@@ -13,6 +13,7 @@ from importlib.resources import files
 
 from featbus.networks._building import STAGES, build_application, get_output
 from featbus.parameters import InvalidParameterError, as_pair
+from featbus.wording import named
 
 INDEX = "weights.json"
 
@@ -218,8 +219,8 @@ def get_backbone(name, options=None):
     if not isinstance(name, str) or name not in BACKBONES:
         near = get_close_matches(str(name).lower(), BACKBONES, n=1)
         raise InvalidParameterError(
-            f"backbone is {name!r}, expected one of {sorted(BACKBONES)}, the path of a '.keras' "
-            "file or a keras.Model." + (f" Did you mean {near[0]!r}?" if near else "")
+            f"{named('backbone')} is {name!r}, expected one of {sorted(BACKBONES)}, the path of a "
+            "'.keras' file or a keras.Model." + (f" Did you mean {near[0]!r}?" if near else "")
         )
     backbone = BACKBONES[name]
     if set(options or {}) - set(backbone.options):
@@ -398,8 +399,8 @@ def check_weights(weights):
     file = os.path.join(path, INDEX) if os.path.isdir(path) else path
     if not os.path.isfile(file):
         raise FileNotFoundError(
-            f"weights is {path!r}, and there is no such file as {file!r}. Expected 'imagenet', "
-            "None, the path of a Keras weights file, or the folder of a weights bundle."
+            f"{named('weights')} is {path!r}, and there is no such file as {file!r}. Expected "
+            "'imagenet', None, the path of a Keras weights file, or the folder of a weights bundle."
         )
     return path
 

@@ -13,6 +13,7 @@ from featbus.recipes._intensity import mobilenet_intensity
 from featbus.recipes._mammogram import mammogram_svm
 from featbus.recipes._two_taps import two_tap_mobilenet
 from featbus.recipes._unet_crop import small_cnn, unet_crop
+from featbus.wording import either
 
 
 class _Recipe(NamedTuple):
@@ -139,7 +140,7 @@ def make_recipe(name, *, weights="imagenet", memory=None, n_jobs=None, random_st
     if not isinstance(name, str) or name not in _BY_NAME:
         near = get_close_matches(str(name), _BY_NAME, n=1)
         raise InvalidParameterError(
-            f"name is {name!r}, expected one of {list(_BY_NAME)}."
+            f"{either('name', '--recipe')} is {name!r}, expected one of {list(_BY_NAME)}."
             + (f" Did you mean {near[0]!r}?" if near else "")
         )
     factory = _BY_NAME[name].factory

@@ -9,8 +9,9 @@ from sklearn import config_context
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.evaluation.splits import check_overlap, make_splits
-from featbus.groups import count_groups, stratified_folds
+from featbus.groups import check_folds, stratified_folds
 from featbus.parameters import InvalidParameterError
+from featbus.wording import argument, named
 
 _FOLDS = 5
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
@@ -72,9 +73,9 @@ def fit_to_data(pipeline, dataset, cv, random_state):
     """
     if "masks" in _requested(pipeline) and "masks" not in find_metadata(pipeline, dataset):
         raise InvalidParameterError(
-            "masks is None, and the recipe learns where lesions are, expected masks: a folder, or "
-            "the suffix of those next to their images, such as --masks _mask. Or use a recipe "
-            "without masks."
+            f"{named('masks')} is None, and the recipe learns where lesions are, expected "
+            "masks: a folder, or the suffix of those next to their images, such as "
+            f"{argument('masks', '_mask')}. Or use a recipe without masks."
         )
     check_data(dataset, cv)
     _limit_neighbors(pipeline, _count_fewest(dataset, cv, random_state))
@@ -148,11 +149,12 @@ def check_data(dataset, cv):
             "of another class, in a folder beside it."
         )
     if isinstance(cv, Integral):
-        _check_number(dataset, cv)
+        names = [dataset.target_names[label] for label in dataset.target]
+        check_folds(names, dataset.groups, cv)
     elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
         raise ValueError(
             "Found no image to test, expected some in the test part of the split that the folders "
-            "give. Use folds: --folds 5."
+            f"give. Use folds: {argument('cv', 5)}."
         )
 
 
@@ -182,18 +184,6 @@ def make_folds(dataset, cv, random_state):
     splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
     check_overlap(splits, groups, len(dataset.target))
     return splits
-
-
-def _check_number(dataset, cv):
-    counts = count_groups(dataset.target, dataset.groups)
-    fewest, what = min(counts), "images" if dataset.groups is None else "groups"
-    if fewest < cv:
-        name = dataset.target_names[counts.index(fewest)]
-        remedy = f"Use {fewest} folds: --folds {fewest}." if fewest > 1 else "Add some."
-        raise InvalidParameterError(
-            f"cv is {cv}, and the class {name!r} has {fewest} of the {what}, expected one or more "
-            f"for each fold. {remedy} Or leave out the class."
-        )
 
 
 def _count_fewest(dataset, cv, random_state):

@@ -16,6 +16,7 @@ from featbus.parameters import (
 )
 from featbus.preprocessing import ImageLoader
 from featbus.steps import reads_plainly
+from featbus.wording import argument, named
 from featbus.workflow._features import as_transformer
 from featbus.workflow._images import DATA, PATH, open_images
 from featbus.workflow._tables import check_output, print_failures, write_table
@@ -133,11 +134,11 @@ def extract_features(
     check_parameters(_CONSTRAINTS, locals())
     check_output(output, _SUFFIXES)
     transformer = as_transformer(features, weights, backbone_options, options)
-    named = not isinstance(features, str) and not hasattr(features, "transform")
-    if masks is None and named and "shape" in features:
+    is_named = not isinstance(features, str) and not hasattr(features, "transform")
+    if masks is None and is_named and "shape" in features:
         raise InvalidParameterError(
-            "features has 'shape', which measures lesions, expected masks: a folder, or the suffix "
-            "of those next to their images, such as --masks _mask."
+            f"{named('features')} has 'shape', which measures lesions, expected masks: a folder, "
+            f"or the suffix of those next to their images, such as {argument('masks', '_mask')}."
         )
     items, info = open_images(data, masks, groups, strict=strict)
     if masks is not None and reads_plainly(transformer):  # a union would read each file again

@@ -17,6 +17,7 @@ from featbus.feature_extraction import (
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
 from featbus.steps import learns
+from featbus.wording import either, named
 
 _HOG_SIZE = 224  # images of one size have rows of one length
 _EXTRACTORS = {
@@ -60,13 +61,13 @@ def named_features(names, weights="imagenet", backbone_options=None):
     found = sorted({*unknown} & {*recipes.list_recipes()["name"]})
     if found:
         raise InvalidParameterError(
-            f"features is {list(names)}, expected names of extractors; {found[0]!r} is a recipe: "
-            f"pass features={found[0]!r}, or --recipe {found[0]} in the place of --features."
+            f"{named('features')} is {list(names)}, expected names of extractors; {found[0]!r} is "
+            f"a recipe: pass {either(f'features={found[0]!r}', f'--recipe {found[0]}')} instead."
         )
     if unknown or len(set(names)) < len(names):
         raise InvalidParameterError(
-            f"features is {list(names)}, expected different names among {sorted(_EXTRACTORS)} and "
-            "'deep:NETWORK', such as 'deep:mobilenet_v2'. The name of a recipe is a single str."
+            f"{named('features')} is {list(names)}, expected different names among "
+            f"{sorted(_EXTRACTORS)} and 'deep:NETWORK', such as 'deep:mobilenet_v2'."
         )
     has_network = any(name.startswith(_DEEP) for name in names)
     if not has_network and (backbone_options or weights != "imagenet"):

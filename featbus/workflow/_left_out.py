@@ -9,11 +9,9 @@ from sklearn.utils import Bunch
 from featbus.datasets._files import quote
 from featbus.images import ImageErrors
 from featbus.parameters import StrOptions
+from featbus.wording import argument
 
 ON_ERROR = [StrOptions({"raise", "skip"})]
-_REMEDY = (
-    "Repair or remove these files, or leave the images out: on_error='skip' (--on-error skip)."
-)
 _ARRAYS = ("images", "target", "groups", "masks")  # one item per image
 _SHOWN = 20
 
@@ -43,7 +41,9 @@ def leave_out(dataset, error, on_error):
     """
     errors, n_images = getattr(error, "errors", [error]), len(dataset.images)
     if on_error == "raise":
-        raise ImageErrors(errors, n_images, _REMEDY) from error
+        skip = argument("on_error", "skip")
+        remedy = f"Repair or remove these files, or leave the images out: {skip}."
+        raise ImageErrors(errors, n_images, remedy) from error
     kept = np.setdiff1d(np.arange(n_images), [each.index for each in errors])
     fields = {name: dataset[name][kept] for name in _ARRAYS if dataset.get(name) is not None}
     if "cv" in dataset:

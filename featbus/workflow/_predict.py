@@ -15,6 +15,7 @@ from featbus.bus import FeatureBus, ImageWarning
 from featbus.images import ImageError
 from featbus.parameters import N_JOBS, HasMethods, check_parameters
 from featbus.steps import is_resampler, is_search, split_extraction, steps_of
+from featbus.wording import either
 from featbus.workflow._images import DATA, PATH, open_images
 from featbus.workflow._tables import check_output, print_failures, write_table
 
@@ -104,7 +105,8 @@ def _open_model(model):
     if not hasattr(model, "predict"):
         if not os.path.isfile(model):
             raise FileNotFoundError(
-                f"Found no model {os.fspath(model)!r}, expected the file that train_model wrote."
+                f"Found no file {os.fspath(model)!r}, expected the model that "
+                f"{either('train_model', '`featbus train`')} wrote."
             )
         names = persistence.read_card(model)["classes"]
         model = persistence.load(model)

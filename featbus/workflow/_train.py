@@ -19,6 +19,7 @@ from featbus.evaluation.splits import keep_groups_together
 from featbus.model_selection import AuditReport
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import learns
+from featbus.wording import named
 from featbus.workflow._audit import audit_dataset, print_leaks
 from featbus.workflow._card import make_card
 from featbus.workflow._checks import (
@@ -345,7 +346,7 @@ def _evaluate(settings, memory, say):
 def _check_positive(label, names):
     if isinstance(label, str) and label not in names:
         raise InvalidParameterError(
-            f"pos_label (--positive) is {label!r}, expected one of the classes {list(names)}."
+            f"{named('pos_label')} is {label!r}, expected one of the classes {list(names)}."
         )
 
 

@@ -1,0 +1,87 @@
+"""How messages name a parameter: as Python does, or as the command line does."""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_FLAGS = {
+    "backbone": "--backbone",
+    "backbone_options": "--backbone-option",
+    "cv": "--folds",
+    "features": "--features",
+    "groups": "--groups",
+    "masks": "--masks",
+    "memory": "--memory",
+    "n_jobs": "--jobs",
+    "on_error": "--on-error",
+    "options": "--option",
+    "output": "--output",
+    "pos_label": "--positive",
+    "random_state": "--seed",
+    "recipe": "--recipe",
+    "strict": "--strict",
+    "weights": "--weights",
+}
+_uses_flags = ContextVar("uses_flags", default=False)
+
+
+@contextmanager
+def flags_in_messages():
+    """Have messages name the flags of the command line inside a ``with`` block."""
+    token = _uses_flags.set(True)
+    try:
+        yield
+    finally:
+        _uses_flags.reset(token)
+
+
+def named(parameter):
+    """Return the name of a parameter in messages.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name in Python.
+
+    Returns
+    -------
+    str
+        The same, or the flag of the command line, if it has one and was called.
+    """
+    return _FLAGS.get(parameter, parameter) if _uses_flags.get() else parameter
+
+
+def argument(parameter, value=None):
+    """Return an argument in messages, as whoever called has to pass it.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name in Python.
+    value : object, default=None
+        The value; None leaves it to the user.
+
+    Returns
+    -------
+    str
+        Such as ``cv=5`` or ``--folds 5``.
+    """
+    name = named(parameter)
+    if name.startswith("--"):
+        return name if value is None else f"{name} {value}"
+    return f"{name}=" if value is None else f"{name}={value!r}"
+
+
+def either(python, command_line):
+    """Return the text for whoever called.
+
+    Parameters
+    ----------
+    python, command_line : str
+        The texts.
+
+    Returns
+    -------
+    str
+        One of the two.
+    """
+    return command_line if _uses_flags.get() else python
