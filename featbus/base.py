@@ -19,6 +19,7 @@ from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 
 __all__ = [
     "Column",
+    "Documented",
     "FeatureExtractor",
     "ImageEstimator",
     "ImageTransformer",
@@ -102,7 +103,18 @@ def naming_paths(batch):
         raise error.at(error.index, batch[error.index]) from error
 
 
-class ImageEstimator(TransformerMixin, BaseEstimator):
+class Documented:
+    """Has the "?" of the HTML representation lead to the page of the class.
+
+    The documentation is not published yet: an empty address means no "?". It will be that of
+    ``api/generated/featbus.{estimator_name}.html``.
+    """
+
+    _doc_link_module = "featbus"
+    _doc_link_template = ""
+
+
+class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     """What all estimators of images share: tags, and the checks of parameters and batches."""
 
     # Part of the key that rows are stored under: goes up whenever the same image and parameters

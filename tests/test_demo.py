@@ -1,5 +1,7 @@
 """The main job from end to end."""
 
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from featbus import LBP, make_breast_ultrasound
 from featbus.demo import _named_predictions, run_demo
 from featbus.evaluation import Evaluation
 
-NAMES = ["SVM", "random forest", "KNN", "XGBoost"]
+NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
 FILES = ["confusion_matrices.png", "predictions.csv", "scores.csv"]
 STORE = "features.sqlite"
 

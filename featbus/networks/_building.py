@@ -34,6 +34,8 @@ PREPROCESSING = tuple(_PREPROCESSING)
 _POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
 _GEM_POWER, _GEM_FLOOR = 3, 1e-6
 
+NO_KERAS = "Networks need Keras and TensorFlow: pip install keras tensorflow"
+
 
 @dataclass(frozen=True)
 class Network:
@@ -73,12 +75,17 @@ def import_keras():
 
     Raises
     ------
+    ImportError
+        If Keras or its backend is not installed.
     RuntimeError
         If Keras is set to images whose channels come first.
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    try:
+        import keras
+    except ImportError as error:
+        raise ImportError(f"{NO_KERAS} ({error})") from error
 
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeError(

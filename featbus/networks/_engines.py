@@ -11,7 +11,13 @@ from itertools import chain
 
 import numpy as np
 
-from featbus.networks._building import build_models, import_keras, preprocess, region_weights
+from featbus.networks._building import (
+    NO_KERAS,
+    build_models,
+    import_keras,
+    preprocess,
+    region_weights,
+)
 from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.networks._small_cnn import SmallCNN
@@ -340,7 +346,9 @@ def check_engine(engine, source):
         )
     if find_spec(engine) is None:
         raise ImportError(
-            f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
+            NO_KERAS
+            if engine == "keras"
+            else f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
         )
 
 

@@ -1,5 +1,6 @@
 """A network beside hand-crafted features, and the classifiers of the literature."""
 
+import warnings
 from numbers import Integral
 
 from imblearn.over_sampling import SMOTE
@@ -35,6 +36,7 @@ _CLASSIFIERS = {
     "xgboost": "XGBoost",
 }
 _SELECTIONS = {"anova", "mutual_info", "pca"}
+_NO_XGBOOST = "Install it: pip install xgboost"
 
 # HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
 _CELLS = 7
@@ -91,6 +93,8 @@ def fused_features(*, deep=None, size=224):
 def classifier_pipelines(*, features=None, random_state=0):
     """Make pipelines of scaling, SMOTE and each of four classifiers.
 
+    XGBoost is left out, with a warning, where it is not installed.
+
     Parameters
     ----------
     features : transformer, default=None
@@ -140,6 +144,8 @@ def classifier_pipelines(*, features=None, random_state=0):
     """
     smote = SMOTE(random_state=random_state)
     classifiers = _classifiers(random_state)
+    if "XGBoost" not in classifiers:
+        warnings.warn(f"XGBoost is left out. {_NO_XGBOOST}", stacklevel=2)
     steps = {name: [("smote", smote), ("classifier", one)] for name, one in classifiers.items()}
     steps["KNN"][:1] = [
         ("pca", PCA(n_components=0.7)),
@@ -151,18 +157,20 @@ def classifier_pipelines(*, features=None, random_state=0):
 
 
 def _classifiers(random_state):
-    """Return the four classifiers by name."""
-    from xgboost import XGBClassifier
-
-    # A few hundred rows do not need 256 bins, nor each tree a thousand columns. One thread, because
-    # cross-validation runs fits in parallel.
-    xgboost = XGBClassifier(max_bin=64, colsample_bytree=0.3, n_jobs=1, random_state=random_state)
-    return {
+    """Return the classifiers by name, XGBoost where it is installed."""
+    classifiers = {
         "SVM": SVC(),
         "random forest": RandomForestClassifier(n_estimators=300, random_state=random_state),
         "KNN": KNeighborsClassifier(n_neighbors=15),
-        "XGBoost": xgboost,
     }
+    try:
+        from xgboost import XGBClassifier
+    except ImportError:
+        return classifiers
+    # A few hundred rows do not need 256 bins, nor each tree a thousand columns. One thread, because
+    # cross-validation runs fits in parallel.
+    xgboost = XGBClassifier(max_bin=64, colsample_bytree=0.3, n_jobs=1, random_state=random_state)
+    return classifiers | {"XGBoost": xgboost}
 
 
 def _steps(features):
@@ -220,6 +228,8 @@ def fusion(
     ------
     ValueError
         If a parameter is invalid.
+    ImportError
+        If `classifier` is "xgboost" or "vote", and XGBoost is not installed.
 
     See Also
     --------
@@ -254,9 +264,12 @@ def fusion(
     bus = FeatureBus(fused_features(deep=deep), memory=memory, n_jobs=n_jobs)
     select = _selector(selection, n_features, random_state)
     known = _classifiers(random_state)
+    if classifier in ("xgboost", "vote") and "XGBoost" not in known:
+        raise ImportError(f'classifier="{classifier}" needs XGBoost. {_NO_XGBOOST}')
     members = {
         name: calibrated(_selecting(select, known[label], random_state))
         for name, label in _CLASSIFIERS.items()
+        if label in known
     }
     voted = VotingClassifier([*members.items()], voting="soft")
     return Pipeline(

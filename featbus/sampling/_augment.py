@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing, check_consistent_length, check_random_
 from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.augmentation import DIHEDRAL, Augmentation, augment, dihedral
+from featbus.base import Documented
 from featbus.images import as_batch, at_index, fill_value, update_digest
 from featbus.io import read_item
 from featbus.parameters import Interval, Options, check_estimator_parameters
@@ -36,7 +37,7 @@ def _stack(batch, copies, n_copies):
     return result
 
 
-class ImageAugmenter(BaseOverSampler):
+class ImageAugmenter(Documented, BaseOverSampler):
     """Add randomly changed copies of images to a training set.
 
     A sampler of imbalanced-learn: in an `imblearn.pipeline.Pipeline` it augments the images that

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import DIHEDRAL, dihedral
-from featbus.base import iter_images
+from featbus.base import Documented, iter_images
 from featbus.images import as_batch, stack_images
 from featbus.parameters import HasMethods, Options, check_estimator_parameters
 
@@ -28,7 +28,7 @@ def _has(method):
     return check
 
 
-class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Average the predictions of a classifier over several views of an image.
 
     The classifier is fitted on the images as they are. To predict, its probabilities, or else its
