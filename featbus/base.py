@@ -19,7 +19,6 @@ from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 
 __all__ = [
     "Column",
-    "Documented",
     "FeatureExtractor",
     "ImageEstimator",
     "ImageTransformer",

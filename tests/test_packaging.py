@@ -30,10 +30,13 @@ for module in pkgutil.walk_packages(featbus.__path__, "featbus."):
         importlib.import_module(module.name)
 for name in featbus.__all__:
     getattr(featbus, name)
+import logging
+assert not logging.root.handlers
+assert [name for name in logging.root.manager.loggerDict if name[:7] == "featbus"] == ["featbus"]
 """
 
 
-def test_every_module_imports_without_heavy_packages():
+def test_every_module_imports_without_heavy_packages_and_logs_to_one_logger():
     subprocess.run([sys.executable, "-c", EVERY_MODULE], check=True)
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import sklearn
@@ -284,6 +283,7 @@ def network_pipeline(tmp_path):
 
 def write_weights(path):
     """Write a small file of weights, which no network has."""
+    h5py = pytest.importorskip("h5py", reason="comes with Keras")
     with h5py.File(path, "w") as file:
         file["kernel"] = np.arange(6.0)
     return path

@@ -111,7 +111,7 @@ def test_the_classifiers():
 
 def test_without_xgboost(monkeypatch):
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.warns(UserWarning, match=r"XGBoost is left out\. Install it: pip install xgboost"):
+    with pytest.warns(UserWarning, match=r"left out\. Install it: pip install xgboost\."):
         assert list(classifier_pipelines()) == ["SVM", "random forest", "KNN"]
     make_recipe("fusion", backbone=None, classifier="svm")
     for classifier in ("xgboost", "vote"):

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._requirements import needing_keras
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
@@ -33,8 +34,6 @@ PREPROCESSING = tuple(_PREPROCESSING)
 
 _POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
 _GEM_POWER, _GEM_FLOOR = 3, 1e-6
-
-NO_KERAS = "Networks need Keras and TensorFlow: pip install keras tensorflow"
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,8 @@ def import_keras():
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
+    with needing_keras():
         import keras
-    except ImportError as error:
-        raise ImportError(f"{NO_KERAS} ({error})") from error
 
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeError(

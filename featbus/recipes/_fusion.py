@@ -36,7 +36,7 @@ _CLASSIFIERS = {
     "xgboost": "XGBoost",
 }
 _SELECTIONS = {"anova", "mutual_info", "pca"}
-_NO_XGBOOST = "Install it: pip install xgboost"
+_NO_XGBOOST = "Install it: pip install xgboost."
 
 # HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
 _CELLS = 7
