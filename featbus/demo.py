@@ -1,10 +1,13 @@
 """The main job from end to end: images, features, classifiers, cross-validation, files."""
 
+from __future__ import annotations
+
 import os
 from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from sklearn.base import clone
@@ -22,6 +25,12 @@ from featbus.feature_extraction import DeepFeatures
 from featbus.files import escape_formula, written_whole
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from featbus.evaluation._evaluation import Evaluation
+    from featbus.typing import PathLike
 
 __all__ = ["run_demo"]
 
@@ -43,18 +52,18 @@ _CONSTRAINTS = {
 
 
 def run_demo(
-    data=None,
+    data: PathLike | None = None,
     *,
-    groups=None,
-    backbone=None,
-    backbone_options=None,
-    weights="imagenet",
-    output="featbus-demo",
-    n_jobs=None,
-    cv=5,
-    random_state=0,
-    verbose=True,
-):
+    groups: PathLike | pd.DataFrame | None = None,
+    backbone: str | None = None,
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    output: PathLike = "featbus-demo",
+    n_jobs: int | None = None,
+    cv: Any = 5,
+    random_state: int = 0,
+    verbose: bool = True,
+) -> Evaluation:
     """Compare four classifiers on the fused features of a data set.
 
     The features are histograms of oriented gradients, local binary patterns and intensity

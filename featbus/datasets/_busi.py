@@ -1,6 +1,9 @@
 """BUSI: breast ultrasound images with the outlines of the lesions."""
 
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -9,6 +12,11 @@ from featbus.datasets._files import is_visible, list_images, quote, warn_left_ou
 from featbus.datasets._groups import add_groups
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import check_parameters
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from featbus.typing import PathLike
 
 __all__ = ["load_busi"]
 
@@ -22,7 +30,7 @@ _NO_GROUPS = (
 )
 
 
-def load_busi(root, *, groups=None):
+def load_busi(root: PathLike, *, groups: PathLike | pd.DataFrame | None = None) -> Bunch:
     """Load the Breast Ultrasound Images data set (BUSI).
 
     Reads the original release as it is on disk: the folders ``benign``, ``malignant`` and

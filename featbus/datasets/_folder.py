@@ -1,6 +1,9 @@
 """Images in one folder per class."""
 
+from __future__ import annotations
+
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,6 +20,13 @@ from featbus.datasets._groups import add_groups
 from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sklearn.utils import Bunch
+
+    from featbus.typing import PathLike
+
 __all__ = ["load_image_folder"]
 
 SPLITS = {"train", "training", "test", "testing"}  # folders of these names are no classes
@@ -28,7 +38,12 @@ _NO_GROUPS = (
 )
 
 
-def load_image_folder(root, *, masks=None, groups=None):
+def load_image_folder(
+    root: PathLike,
+    *,
+    masks: PathLike | None = None,
+    groups: Callable | PathLike | pd.DataFrame | None = None,
+) -> Bunch:
     """Load images from one folder per class.
 
     No pixels are read. Links are followed. Hidden files are ignored; files that are not PNG, JPEG,

@@ -1,7 +1,10 @@
 """Images without classes: a folder of any layout, or files."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from sklearn.utils import Bunch
@@ -13,6 +16,11 @@ from featbus.datasets._groups import add_groups
 from featbus.files import as_unicode
 from featbus.parameters import SequenceOf, check_parameters
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featbus.typing import PathLike
+
 __all__ = ["load_images"]
 
 _CONSTRAINTS = {
@@ -21,7 +29,12 @@ _CONSTRAINTS = {
 }
 
 
-def load_images(source, *, masks=None, groups=None):
+def load_images(
+    source: PathLike | Sequence[PathLike],
+    *,
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+) -> Bunch:
     """Load images whose classes are unknown, such as those of new patients.
 
     No pixels are read.

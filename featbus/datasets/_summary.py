@@ -1,11 +1,18 @@
 """What is said of a data set, and which of its classes is the positive one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
 
 _POSITIVE = ("malignant", "abnormal")
 
 
-def count_images(dataset):
+def count_images(dataset: Bunch) -> dict[str, int]:
     """Return the number of images of each class.
 
     Parameters
@@ -22,7 +29,7 @@ def count_images(dataset):
     return dict(zip(dataset.target_names, counts.tolist()))
 
 
-def describe_dataset(dataset):
+def describe_dataset(dataset: Bunch) -> str:
     """Describe a data set in one line.
 
     Parameters
@@ -41,7 +48,7 @@ def describe_dataset(dataset):
     return f"{dataset.name}: {len(dataset.images)} images {groups} ({classes})"
 
 
-def positive_class(target_names):
+def positive_class(target_names: list[str]) -> str | None:
     """Return the class that metrics are about, for data sets of breast images.
 
     Parameters

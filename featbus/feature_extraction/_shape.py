@@ -1,11 +1,20 @@
 """Shape of the region."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor
 from featbus.images import ImageError, inside_mask
 from featbus.parameters import StrOptions
 from featbus.regions import region_shape
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import DTypeLike
 
 # Our names, and those of scikit-image.
 _PROPERTIES = {
@@ -94,7 +103,9 @@ class ShapeStatistics(FeatureExtractor):
 
     _parameter_constraints = {"on_missing": [StrOptions({"raise", "nan"})]}
 
-    def __init__(self, *, on_missing="raise", dtype=np.float32):
+    def __init__(
+        self, *, on_missing: Literal["raise", "nan"] = "raise", dtype: DTypeLike = np.float32
+    ) -> None:
         self.on_missing = on_missing
         self.dtype = dtype
 

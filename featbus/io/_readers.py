@@ -5,8 +5,11 @@ of a file are checked first: a header of a few bytes can ask for gigabytes, and 
 damage, so that half a JPEG file is half a picture, the rest gray.
 """
 
+from __future__ import annotations
+
 import os
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,11 +23,20 @@ from featbus.io._png import read_png
 from featbus.io._pnm import read_pnm
 from featbus.io._tiff import read_tiff
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
+
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-def read_image(path, *, voi_lut=True, max_pixels=None):
+def read_image(
+    path: PathLike, *, voi_lut: bool = True, max_pixels: int | None = None
+) -> np.ndarray:
     """Read one image file.
 
     The format is identified by the content of the file, never by its name.
@@ -116,7 +128,7 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
         ) from error
 
 
-def read_item(item, index, read=read_image):
+def read_item(item: ArrayLike | PathLike, index: int, read: Callable = read_image) -> np.ndarray:
     """Read and check one item of a batch.
 
     Parameters

@@ -1,14 +1,20 @@
 """The distance between the pixels of a DICOM file."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from featbus.io._header import dicom_header
+
+if TYPE_CHECKING:
+    from featbus.typing import PathLike
 
 _TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _CENTIMETERS = 3
 
 
-def read_spacing(path):
+def read_spacing(path: PathLike) -> tuple[float, float] | None:
     """Read from a DICOM file how far its pixels are apart.
 
     Parameters

@@ -1,11 +1,17 @@
 """The result of an audit."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from html import escape
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _COLORS = {"leak": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32"}
 
@@ -49,18 +55,18 @@ class AuditReport:
     protocol: str
 
     @property
-    def passed(self):
+    def passed(self) -> Any:
         """Whether no leak was found, a bool."""
         return not (self.checks["severity"] == "leak").any()
 
     @property
-    def verdict(self):
+    def verdict(self) -> Any:
         """The number of leaks and of warnings in words, a str."""
         counts = self.checks["severity"].value_counts()
         leaks, warnings = (_count(counts.get(kind, 0), kind) for kind in ("leak", "warning"))
         return f"{'no leak found' if self.passed else leaks}, {warnings}"
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """Return the checks.
 
         Returns
@@ -70,7 +76,7 @@ class AuditReport:
         """
         return self.checks.copy()
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """Return the report in plain types, for example for JSON.
 
         Returns

@@ -1,7 +1,10 @@
 """A network beside hand-crafted features, and the classifiers of the literature."""
 
+from __future__ import annotations
+
 import warnings
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline as SamplingPipeline
@@ -29,6 +32,14 @@ from featbus.preprocessing import Resize
 from featbus.recipes._parts import calibrated, mutual_information
 from featbus.steps import steps_of
 
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    import numpy as np
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
+
 _CLASSIFIERS = {
     "svm": "SVM",
     "random_forest": "random forest",
@@ -42,7 +53,9 @@ _NO_XGBOOST = "Install it: pip install xgboost."
 _CELLS = 7
 
 
-def fused_features(*, deep=None, size=224):
+def fused_features(
+    *, deep: DeepFeatures | None = None, size: int | tuple[int, ...] = 224
+) -> Pipeline:
     """Combine hand-crafted features, and those of a network, in one row per image.
 
     Parameters
@@ -90,7 +103,9 @@ def fused_features(*, deep=None, size=224):
     return Pipeline([("resize", Resize(size)), ("features", union)])
 
 
-def classifier_pipelines(*, features=None, random_state=0):
+def classifier_pipelines(
+    *, features: Any = None, random_state: int | np.random.RandomState | None = 0
+) -> dict[str, Pipeline]:
     """Make pipelines of scaling, SMOTE and each of four classifiers.
 
     XGBoost is left out, with a warning, where it is not installed.
@@ -182,16 +197,16 @@ def _steps(features):
 
 def fusion(
     *,
-    classifier="svm",
-    selection="anova",
-    n_features=100,
-    backbone="mobilenet_v2",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    classifier: Literal["svm", "random_forest", "knn", "xgboost", "vote"] = "svm",
+    selection: Literal["anova", "mutual_info", "pca"] | None = "anova",
+    n_features: int = 100,
+    backbone: Any = "mobilenet_v2",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline of a network, hand-crafted features, selection, SMOTE and a classifier.
 
     Parameters

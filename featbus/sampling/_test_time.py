@@ -1,6 +1,9 @@
 """Predictions averaged over several views of an image."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn import get_config
@@ -14,6 +17,13 @@ from featbus.augmentation import DIHEDRAL, dihedral
 from featbus.base import Documented, iter_images
 from featbus.images import as_batch, stack_images
 from featbus.parameters import HasMethods, Options, check_estimator_parameters
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
 
 _BATCH = 128  # images whose views are in memory at a time
 
@@ -88,11 +98,11 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         "views": [Options(Integral, DIHEDRAL.keys())],
     }
 
-    def __init__(self, estimator, *, views=2):
+    def __init__(self, estimator: Any, *, views: Literal[2, 6, 8] = 2) -> None:
         self.estimator = estimator
         self.views = views
 
-    def fit(self, X, y, **params):
+    def fit(self, X: Images, y: ArrayLike, **params: Any) -> Self:
         """Fit the estimator on the images as they are.
 
         Parameters
@@ -117,11 +127,11 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         return self
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """Return the classes."""
         return self.estimator_.classes_
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray:
         """Predict the class of each image.
 
         Parameters
@@ -142,7 +152,7 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         ]
 
     @available_if(_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Images) -> np.ndarray:
         """Return the mean of the probabilities over all views.
 
         Parameters
@@ -158,7 +168,7 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         return self._mean("predict_proba", X)
 
     @available_if(_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Images) -> np.ndarray:
         """Return the mean of the decision values over all views.
 
         Parameters
@@ -194,7 +204,7 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
                 images = []
         return total / (1 + len(others))
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Return how metadata reaches the estimator.
 
         Returns

@@ -1,6 +1,9 @@
 """From a folder of images to an audit of them."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -9,6 +12,10 @@ from featbus.model_selection import audit
 from featbus.parameters import N_JOBS, Interval, check_parameters
 from featbus.workflow._images import PATH
 from featbus.workflow._tables import SHOWN, check_output, write_table
+
+if TYPE_CHECKING:
+    from featbus.model_selection._report import AuditReport
+    from featbus.typing import PathLike
 
 _CONSTRAINTS = {
     "data": PATH,
@@ -23,16 +30,16 @@ _CONSTRAINTS = {
 
 
 def audit_folder(
-    data,
-    output=None,
+    data: PathLike,
+    output: PathLike | None = None,
     *,
-    masks=None,
-    groups=None,
-    cv=5,
-    n_jobs=None,
-    random_state=0,
-    verbose=False,
-):
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    cv: int = 5,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> AuditReport:
     """Look for leaks between folds, and for shortcuts to the label, in a folder of images.
 
     Parameters

@@ -44,6 +44,7 @@ def features(images: Images) -> np.ndarray:
 
 
 data = load_image_folder(Path("scans"), groups=lambda path: path.stem)
+evaluate(HOG(), stack, np.arange(3), groups=[1, 2, 3])
 result = evaluate({"svm": make_recipe("fusion")}, data.images, data.target, groups=data.groups)
 assert_type(result, Evaluation)
 result.to_html("report.html")
@@ -54,5 +55,5 @@ HOG(orientations="9")  # type: ignore[arg-type]
 HOG(orientation=9)  # type: ignore[call-arg]
 ThresholdSegmenter("otzu")  # type: ignore[arg-type]
 Resize(8.5)  # type: ignore[arg-type]
-evaluate(HOG(), arrays, [0, 1], n_repeats="2")  # type: ignore[arg-type]
+evaluate(HOG(), stack, [0, 1, 0], n_repeats="2")  # type: ignore[arg-type]
 featbus.Hog()  # type: ignore[attr-defined]
