@@ -135,6 +135,17 @@ def test_boosters_predict_the_same(booster, path):
     assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
 
 
+@pytest.mark.xgboost
+def test_a_model_that_needs_a_missing_package(path, monkeypatch):
+    from xgboost import XGBClassifier
+
+    save(make_pipeline(LBP(), XGBClassifier(n_estimators=2)).fit(X, Y), path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "xgboost"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"needs a package that is missing: .*xgboost"):
+        load(path)
+
+
 @pytest.mark.parametrize("name", classifiers())
 def test_classifiers_predict_the_same(name, path):
     pipeline = classifiers()[name].fit(X, Y)

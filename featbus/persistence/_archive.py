@@ -74,7 +74,9 @@ def opened(path):
     Raises
     ------
     ModelFileError
-        If the file is refused; or instead of any error of the code inside the context.
+        If the file is refused; or instead of any other error of the code inside the context.
+    ImportError
+        If a package of the model, such as XGBoost or Keras, is not installed.
     """
     path = os.fspath(path)
     with open(path, "rb") as file:
@@ -87,6 +89,8 @@ def opened(path):
                 yield archive, manifest
         except ModelFileError as error:
             raise ModelFileError(f"{path!r}: {error}") from error
+        except ImportError as error:
+            raise ImportError(f"{path!r} needs a package that is missing: {error}.") from error
         except Exception as error:  # what zipfile, skops and Keras raise depends on the damage
             raise ModelFileError(
                 f"{path!r} cannot be read ({textwrap.shorten(repr(error), 300)}), expected a file "

@@ -215,6 +215,8 @@ def load(path: PathLike) -> Any:
         A ValueError: if the file is damaged or was changed, has types that are not trusted, was
         written by a newer featbus or another major version of scikit-learn, or needs other versions
         of algorithms or other weights; the message names them. Nothing in the file is run.
+    ImportError
+        If a package of the model, such as XGBoost or Keras, is not installed.
 
     Warns
     -----
