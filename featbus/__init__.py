@@ -4,10 +4,13 @@ The public names are resolved on first use (PEP 562): importing featbus costs ne
 imports neither TensorFlow nor matplotlib nor xgboost.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version as _version
 
 __version__ = _version("featbus")
+
+logging.getLogger("featbus").addHandler(logging.NullHandler())
 
 _HOMES = {
     "bus": ["FeatureBus", "FeatureStore"],

@@ -1,5 +1,7 @@
 """Random geometry and brightness, as pure functions of an image or of its mask."""
 
+from __future__ import annotations
+
 from dataclasses import astuple, dataclass
 from numbers import Real
 
@@ -58,7 +60,7 @@ class Change:
     brightness: float = 1.0
     element: int = 0
 
-    def matrix(self, shape):
+    def matrix(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return the geometry as a matrix.
 
         Parameters
@@ -155,7 +157,7 @@ class Augmentation:
                 f"brightness is {self.brightness}, expected the smaller factor first."
             )
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> Change:
         """Draw the changes to an image.
 
         Parameters
@@ -184,7 +186,7 @@ class Augmentation:
         )
 
 
-def dihedral(image, element):
+def dihedral(image: np.ndarray, element: int) -> np.ndarray:
     """Rotate an image by quarter turns and mirror it, without changing pixel values.
 
     Parameters
@@ -214,7 +216,7 @@ def dihedral(image, element):
     return (turned if element < 4 else turned[:, ::-1]).copy()
 
 
-def brighten(image, factor):
+def brighten(image: np.ndarray, factor: float) -> np.ndarray:
     """Multiply the brightness of an image.
 
     Parameters
@@ -244,7 +246,7 @@ def brighten(image, factor):
     return with_mask(bright, inside_mask(image), fill_value(image))
 
 
-def change_image(image, change):
+def change_image(image: np.ndarray, change: Change) -> np.ndarray:
     """Apply a change to an image.
 
     Parameters
@@ -271,7 +273,7 @@ def change_image(image, change):
     return brighten(image, change.brightness)
 
 
-def change_mask(mask, change):
+def change_mask(mask: np.ndarray | int, change: Change) -> np.ndarray | int:
     """Apply the change of an image to its mask.
 
     Parameters
@@ -291,7 +293,9 @@ def change_mask(mask, change):
     return mask if matrix is None else _warp_mask(mask, matrix)
 
 
-def augment(image, rng, augmentation=Augmentation()):
+def augment(
+    image: np.ndarray, rng: np.random.Generator, augmentation: Augmentation = Augmentation()
+) -> np.ndarray:
     """Change an image at random.
 
     Parameters

@@ -1,12 +1,14 @@
 """Base classes: `ImageTransformer` (image -> image) and `FeatureExtractor` (image -> row)."""
 
+from __future__ import annotations
+
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import joblib
 import numpy as np
@@ -16,6 +18,14 @@ from threadpoolctl import ThreadpoolController
 from featbus.images import ImageError, as_batch, at_index, is_path, stack_images
 from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
 
 __all__ = [
     "Column",
@@ -28,7 +38,7 @@ __all__ = [
 ]
 
 
-def thread_limit():
+def thread_limit() -> int:
     """Return how many threads may be used at this moment.
 
     Returns
@@ -50,7 +60,9 @@ def _pools(n_modules):
     return ThreadpoolController()
 
 
-def iter_images(batch, read=read_image, n_threads=1):
+def iter_images(
+    batch: np.ndarray | list, read: Callable = read_image, n_threads: int = 1
+) -> Iterator[np.ndarray]:
     """Read and check the images of a batch, one at a time.
 
     Parameters
@@ -102,7 +114,18 @@ def naming_paths(batch):
         raise error.at(error.index, batch[error.index]) from error
 
 
-class ImageEstimator(TransformerMixin, BaseEstimator):
+class Documented:
+    """Has the "?" of the HTML representation lead to the page of the class.
+
+    The documentation is not published yet: an empty address means no "?". It will be that of
+    ``api/generated/featbus.{estimator_name}.html``.
+    """
+
+    _doc_link_module = "featbus"
+    _doc_link_template = ""
+
+
+class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     """What all estimators of images share: tags, and the checks of parameters and batches."""
 
     # Part of the key that rows are stored under: goes up whenever the same image and parameters
@@ -132,7 +155,7 @@ class ImageEstimator(TransformerMixin, BaseEstimator):
     def _iter_images(self, batch):
         return iter_images(batch, self._read, self._n_readers())
 
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
         """Check the parameters and the batch; there is nothing to learn, and no image is read.
 
         Parameters
@@ -177,7 +200,7 @@ class ImageTransformer(ImageEstimator):
         # Images have no columns: scikit-learn must not wrap them in a DataFrame.
         super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Transform each image.
 
         Parameters
@@ -213,7 +236,7 @@ class ImageTransformer(ImageEstimator):
             with at_index(index):
                 yield self._transform_image(image)
 
-    def map_boxes(self, boxes, image):
+    def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the output back to the input.
 
         Parameters
@@ -230,7 +253,7 @@ class ImageTransformer(ImageEstimator):
         """
         return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
 
-    def set_output(self, *, transform=None):
+    def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing: images have no columns.
 
         Parameters
@@ -245,7 +268,7 @@ class ImageTransformer(ImageEstimator):
         """
         return self
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return the input names: an image stays an image.
 
         Parameters
@@ -297,7 +320,7 @@ class FeatureExtractor(ImageEstimator):
 
     _parameter_constraints = {"dtype": [FLOAT_DTYPE]}
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of each image.
 
         Parameters
@@ -347,7 +370,7 @@ class FeatureExtractor(ImageEstimator):
             with at_index(index):
                 yield self._extract(image)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return the columns' names.
 
         Parameters
@@ -363,7 +386,7 @@ class FeatureExtractor(ImageEstimator):
         self._check_parameters()
         return np.array([column.name for column in self._columns()], dtype=object)
 
-    def where(self, name, image_shape):
+    def where(self, name: str, image_shape: tuple[int, ...]) -> Where:
         """Tell which pixels can change a column.
 
         Of a network, the part of the feature map that the column describes: what the network looks

@@ -1,11 +1,14 @@
 """The main job from end to end: images, features, classifiers, cross-validation, files."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from contextlib import ExitStack
 from numbers import Integral, Real
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -32,6 +35,12 @@ from featbus.workflow._left_out import (
     list_left_out,
 )
 
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from featbus.evaluation._evaluation import Evaluation
+    from featbus.typing import PathLike
+
 __all__ = ["run_demo"]
 
 _FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv", "report.html")
@@ -56,21 +65,21 @@ _CONSTRAINTS = {
 
 
 def run_demo(
-    data=None,
+    data: PathLike | None = None,
     *,
-    groups=None,
-    backbone=None,
-    backbone_options=None,
-    weights="imagenet",
-    output="featbus-demo",
-    n_jobs=None,
-    cv=None,
-    strict=False,
-    on_error="raise",
-    pos_label=None,
-    random_state=0,
-    verbose=True,
-):
+    groups: PathLike | pd.DataFrame | None = None,
+    backbone: str | None = None,
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    output: PathLike = "featbus-demo",
+    n_jobs: int | None = None,
+    cv: Any = None,
+    strict: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    pos_label: str | None = None,
+    random_state: int = 0,
+    verbose: bool = True,
+) -> Evaluation:
     """Compare four classifiers on the fused features of a data set.
 
     The features are histograms of oriented gradients, local binary patterns and intensity

@@ -7,12 +7,22 @@ A region of interest rides along as a NumPy masked array whose mask is True *out
 An invalid image is an `ImageError`.
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import contextmanager
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from featbus.typing import Images, PathLike
 
 __all__ = [
     "ImageError",
@@ -71,7 +81,7 @@ class ImageError(ValueError):
     ("'scan.png': found no pixels.", "image 3 ('scan.png'): found no pixels.")
     """
 
-    def __init__(self, reason, index=None, path=None):
+    def __init__(self, reason: str, index: int | None = None, path: PathLike | None = None) -> None:
         super().__init__(reason, index, path)
         self.reason = reason
         self.index = index
@@ -88,7 +98,7 @@ class ImageError(ValueError):
             where = f"image {self.index}" + (f" ({path})" if path else "")
         return f"{where}: {self.reason}" if where else self.reason
 
-    def at(self, index, path=None):
+    def at(self, index: int | None, path: PathLike | None = None) -> ImageError:
         """Return the same error for another position.
 
         Parameters
@@ -129,7 +139,12 @@ class ImageErrors(ImageError):
     Repair these images, or leave them out.
     """
 
-    def __init__(self, errors, n_images, remedy="Repair these images, or leave them out."):
+    def __init__(
+        self,
+        errors: list[ImageError],
+        n_images: int,
+        remedy: str = "Repair these images, or leave them out.",
+    ) -> None:
         lines = [str(error) for error in errors[:_SHOWN]]
         if len(errors) > _SHOWN:
             lines.append(f"and {len(errors) - _SHOWN} more.")
@@ -142,13 +157,13 @@ class ImageErrors(ImageError):
     def __reduce__(self):
         return type(self), (self.errors, self.n_images, self.remedy)
 
-    def at(self, index, path=None):
+    def at(self, index: int | None, path: PathLike | None = None) -> ImageErrors:
         """Return this error: each of its errors has a position of its own."""
         return self
 
 
 @contextmanager
-def at_index(index, item=None):
+def at_index(index: int, item: np.ndarray | PathLike | None = None) -> None:
     """Add an image's position, and its path, to any `ImageError` raised in a ``with`` block.
 
     Parameters
@@ -164,7 +179,7 @@ def at_index(index, item=None):
         raise error.at(index, item if is_path(item) else None) from error
 
 
-def is_path(item):
+def is_path(item: Any) -> bool:
     """Tell whether an item of a batch is a path.
 
     Parameters
@@ -180,7 +195,7 @@ def is_path(item):
     return isinstance(item, (str, os.PathLike))
 
 
-def as_batch(X):
+def as_batch(X: np.ndarray | Images) -> np.ndarray | list:
     """Check the container of a batch of images; its pixels stay untouched and unread.
 
     Parameters
@@ -233,7 +248,7 @@ def _column(X):
     return X
 
 
-def check_image(image):
+def check_image(image: ArrayLike) -> np.ndarray:
     """Check one image, and bring it to the canonical form without changing its values.
 
     Parameters
@@ -322,7 +337,7 @@ def _check_unit_range(image):
     )
 
 
-def stack_images(images):
+def stack_images(images: list[np.ndarray]) -> np.ndarray | list:
     """Stack images where they share shape and dtype.
 
     Parameters
@@ -349,7 +364,7 @@ def stack_images(images):
     return stack
 
 
-def fill_value(image):
+def fill_value(image: np.ndarray) -> np.ndarray:
     """Return the value that stands for the masked pixels of an image.
 
     Parameters
@@ -371,7 +386,7 @@ def fill_value(image):
     return np.zeros_like(fill) if fill == default else fill
 
 
-def fill_mask(image):
+def fill_mask(image: np.ndarray) -> np.ndarray:
     """Return the image as a plain array, its masked pixels set to its fill value.
 
     Parameters
@@ -387,7 +402,7 @@ def fill_mask(image):
     return image.filled(fill_value(image)) if np.ma.isMaskedArray(image) else image
 
 
-def inside_mask(image):
+def inside_mask(image: np.ndarray) -> np.ndarray | None:
     """Return the region of a masked image.
 
     Parameters
@@ -410,7 +425,7 @@ def inside_mask(image):
     return ~outside
 
 
-def as_mask(mask, image_shape):
+def as_mask(mask: ArrayLike | None, image_shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the mask of an image as an array of bool.
 
     Parameters
@@ -471,7 +486,7 @@ def _varies(values):
     return values.size > 0 and values.min() != values.max()
 
 
-def update_digest(digest, image):
+def update_digest(digest: Any, image: np.ndarray) -> None:
     """Update a hash with all that distinguishes one image from another.
 
     Parameters
@@ -488,7 +503,7 @@ def update_digest(digest, image):
         digest.update(fill_value(image).tobytes())
 
 
-def with_mask(pixels, inside, fill_value=0):
+def with_mask(pixels: np.ndarray, inside: ArrayLike | None, fill_value: float = 0) -> np.ndarray:
     """Return pixels as a masked image.
 
     Parameters
@@ -517,7 +532,7 @@ def with_mask(pixels, inside, fill_value=0):
     return np.ma.MaskedArray(pixels, outside, fill_value=fill_value)
 
 
-def restrict(image, inside):
+def restrict(image: np.ndarray, inside: ArrayLike) -> np.ma.MaskedArray:
     """Restrict the region of an image: pixels outside of `inside` leave it.
 
     Parameters
@@ -552,7 +567,7 @@ def restrict(image, inside):
     return with_mask(np.ma.getdata(image), inside, fill_value(image))
 
 
-def with_mask_of(pixels, image):
+def with_mask_of(pixels: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Return pixels with the region of an image.
 
     Parameters
@@ -589,7 +604,7 @@ def _opaque(image):
     return image[..., :3]
 
 
-def to_gray(image):
+def to_gray(image: np.ndarray) -> np.ndarray:
     """Convert a checked image to one channel; the dtype and the mask stay.
 
     Parameters
@@ -627,7 +642,7 @@ def to_gray(image):
     return with_mask_of(gray, image)
 
 
-def to_rgb(image):
+def to_rgb(image: np.ndarray) -> np.ndarray:
     """Convert a checked image to three channels; the dtype and the mask stay.
 
     Parameters
@@ -651,7 +666,7 @@ def to_rgb(image):
     return with_mask_of(pixels, image)
 
 
-def to_float(image, dtype=np.float32):
+def to_float(image: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Convert a checked image to floating point 0..1; the mask stays.
 
     Parameters
@@ -674,7 +689,7 @@ def to_float(image, dtype=np.float32):
     return with_mask_of(pixels, image)
 
 
-def to_uint8(image):
+def to_uint8(image: np.ndarray) -> np.ndarray:
     """Convert a checked image to 8 bits; a mask stays.
 
     Parameters
@@ -694,7 +709,7 @@ def to_uint8(image):
     return with_mask(pixels, inside_mask(image), np.rint(fill_value(image) * 255))
 
 
-def resize(image, size, dtype=None):
+def resize(image: np.ndarray, size: tuple[int, ...], dtype: DTypeLike | None = None) -> np.ndarray:
     """Stretch one image to a new shape.
 
     Sides that shrink are averaged over the area that a new pixel covers, sides that grow are
@@ -740,7 +755,7 @@ def resize(image, size, dtype=None):
     return with_mask(_to_dtype(pixels, image.dtype, dtype), inside, fill)
 
 
-def letterbox_window(shape, size):
+def letterbox_window(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
     """Return where a letterboxed image lies.
 
     Parameters
@@ -761,7 +776,7 @@ def letterbox_window(shape, size):
     return slice(top, top + inner[0]), slice(left, left + inner[1])
 
 
-def letterbox(image, size):
+def letterbox(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Resize a checked image into a new shape, keeping its aspect ratio.
 
     Parameters

@@ -4,9 +4,12 @@ An estimator declares its constraints as scikit-learn's do, in the class attribu
 ``_parameter_constraints``: a list of alternatives for each parameter.
 """
 
+from __future__ import annotations
+
 from functools import cache
 from numbers import Integral, Real
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils import _param_validation
@@ -19,6 +22,11 @@ from sklearn.utils._param_validation import (
 )
 
 from featbus.wording import named
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from featbus.typing import Images
 
 __all__ = [
     "FLOAT_DTYPE",
@@ -78,11 +86,11 @@ class SequenceOf:
         The number of items; None for any.
     """
 
-    def __init__(self, item, length=None):
+    def __init__(self, item: Any, length: int | None = None) -> None:
         self.item = _as_constraint(item)
         self.length = length
 
-    def is_satisfied_by(self, value):
+    def is_satisfied_by(self, value: Any) -> bool:
         """Tell whether a value satisfies the constraint.
 
         Parameters
@@ -117,10 +125,10 @@ class PairOf(SequenceOf):
         What each of the two must satisfy.
     """
 
-    def __init__(self, item):
+    def __init__(self, item: Any) -> None:
         super().__init__(item, length=2)
 
-    def is_satisfied_by(self, value):
+    def is_satisfied_by(self, value: Any) -> bool:
         """Tell whether a value satisfies the constraint.
 
         Parameters
@@ -145,10 +153,10 @@ class LowHigh(SequenceOf):
     Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(Interval(Real, -1, 2, closed="both"), length=2)
 
-    def is_satisfied_by(self, value):
+    def is_satisfied_by(self, value: Any) -> bool:
         """Tell whether a value satisfies the constraint.
 
         Parameters
@@ -167,7 +175,7 @@ class LowHigh(SequenceOf):
         return "a pair (low, high) of brightnesses, 0 to 1, with low < high"
 
 
-def as_plain(value):
+def as_plain(value: Any) -> Any:
     """Return a number as Python's: small or unsigned NumPy integers overflow in products.
 
     Parameters
@@ -183,7 +191,7 @@ def as_plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def as_list(value):
+def as_list(value: float | Images) -> list:
     """Return a list: a scalar stands for a list of one.
 
     Parameters
@@ -199,7 +207,7 @@ def as_list(value):
     return [as_plain(item) for item in ([value] if np.ndim(value) == 0 else value)]
 
 
-def as_pair(value):
+def as_pair(value: float | Images) -> tuple:
     """Return a pair: a scalar stands for two equal values.
 
     Parameters
@@ -228,7 +236,7 @@ def _accepts(constraint, value):
     return constraint.is_satisfied_by(value)
 
 
-def check_parameters(constraints, values):
+def check_parameters(constraints: dict[str, list], values: dict[str, Any]) -> None:
     """Check the values of parameters.
 
     Parameters
@@ -282,7 +290,7 @@ def _check(constraints, values):
 
 
 @cache
-def constraints_of(cls):
+def constraints_of(cls: type) -> dict[str, list]:
     """Return the constraints of all parameters of a class of estimators.
 
     Parameters
@@ -302,7 +310,7 @@ def constraints_of(cls):
     return _prepared(constraints)
 
 
-def check_estimator_parameters(estimator):
+def check_estimator_parameters(estimator: Any) -> None:
     """Check all parameters of an estimator.
 
     Parameters

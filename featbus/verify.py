@@ -1,5 +1,7 @@
 """The IBSI certificate: reference values of the digital phantom, recomputed on this machine."""
 
+from __future__ import annotations
+
 import json
 from functools import partial
 from importlib.resources import files
@@ -83,7 +85,7 @@ def _passes(value, reference):
     return abs(float(f"{value:.{_DIGITS}g}") - reference) <= _TOLERANCE
 
 
-def verify(*, verbose=True):
+def verify(*, verbose: bool = True) -> pd.DataFrame:
     """Compute the reference values of the Image Biomarker Standardisation Initiative (IBSI).
 
     Features of IBSI's digital phantom ([1]_), 4 slices of 4 x 5 voxels with a mask, are computed on

@@ -1,5 +1,7 @@
 """Versions of everything that rows depend on, for reports of errors."""
 
+from __future__ import annotations
+
 import os
 import platform
 import re
@@ -9,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 _DEVELOPERS_EXTRAS = re.compile(r"extra == .(test|lint|docs|benchmark)\b")
 
 
-def show_versions():
+def show_versions() -> None:
     """Print the versions of featbus and its dependencies, and what they compute with.
 
     Paste the output into the report of an error.

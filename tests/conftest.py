@@ -1,6 +1,7 @@
 """Settings that every test shares."""
 
 import os
+from importlib.util import find_spec
 
 import hypothesis
 import pytest
@@ -14,6 +15,23 @@ os.environ.setdefault("MPLBACKEND", "agg")
 hypothesis.settings.register_profile("same", derandomize=True)
 if "CI" in os.environ:
     hypothesis.settings.load_profile("same")
+
+
+# Markers of tests that need packages which a slim installation does not have.
+_NEEDS = {"network": ("keras", "tensorflow"), "xgboost": ("xgboost",)}
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs packages that are not installed."""
+    missing = {
+        marker: [name for name in names if find_spec(name) is None]
+        for marker, names in _NEEDS.items()
+    }
+    for item in items:
+        for marker, names in missing.items():
+            if names and item.get_closest_marker(marker):
+                reason = f"{' and '.join(names)} not installed"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(optionalhook=True)

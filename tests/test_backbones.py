@@ -249,6 +249,7 @@ def test_labels(name):
     assert not any(set(label) & set("<>") for label in labels)
 
 
+@pytest.mark.network
 def test_a_stage_that_is_not_there():
     deep = DeepFeatures("convnext_tiny", layers=["C1", "C2"], weights=None)
     message = r"layers has 'C1', expected a stage that convnext_tiny has: \['C2', 'C3', 'C4', 'C5'"

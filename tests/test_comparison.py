@@ -396,7 +396,7 @@ def test_a_result_tells_its_seed():
 
 
 def test_versions_and_timings(result):
-    assert {"python", "featbus", "scikit-learn", "numpy", "keras"} <= set(result.versions)
+    assert {"python", "featbus", "scikit-learn", "numpy"} <= set(result.versions)
     assert result.versions["numpy"] == np.__version__
     timings = result.timings
     assert timings.columns.tolist() == [

@@ -104,6 +104,7 @@ def test_batches_do_not_matter(trained):
         assert_rows_equal(shuffled, expected[order])
 
 
+@pytest.mark.network
 def test_the_next_batch_is_read_meanwhile(monkeypatch):
     second_batch = threading.Event()
     to_pixels = _deep._to_pixels
@@ -380,6 +381,7 @@ def test_a_changed_weights_file_is_noticed(tmp_path):
     np.testing.assert_array_equal(rows[0], rows[2])
 
 
+@pytest.mark.network
 def test_fingerprints_follow_what_changes_rows(tmp_path):
     first, copy = tmp_path / "base.weights.h5", tmp_path / "copy.weights.h5"
     first.write_bytes(b"one")
@@ -434,7 +436,11 @@ def test_errors_name_the_image():
         ({"backbone_options": "alpha"}, "backbone_options is 'alpha', expected .*dict"),
         ({"preprocessing": "caffee"}, "preprocessing is 'caffee', expected a str among"),
         ({"engine": "tensorrt"}, "engine is 'tensorrt', expected a str among .*'openvino'"),
-        ({"backbone": "convnext_tiny", "layers": "C1"}, "layers has 'C1', expected a stage that"),
+        pytest.param(
+            {"backbone": "convnext_tiny", "layers": "C1"},
+            "layers has 'C1', expected a stage that",
+            marks=pytest.mark.network,
+        ),
         ({"dtype": np.float16}, "dtype is .*float16.*, expected numpy.float32"),
     ],
 )
@@ -629,6 +635,7 @@ def test_models_that_cannot_be_used(tmp_path):
         DeepFeatures(tmp_path / "bad.keras", preprocessing="tf").fit(noise(1))
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("member", "message"), [(b"[" * 200_000, "cannot be loaded"), (None, "inflates to 200000")]
 )

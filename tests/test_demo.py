@@ -1,6 +1,7 @@
 """The main job from end to end."""
 
 import shutil
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from featbus.datasets import GroupsWarning
 from featbus.demo import _named_predictions, run_demo
 from featbus.evaluation import Evaluation
 
-NAMES = ["SVM", "random forest", "KNN", "XGBoost"]
+NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
 FILES = ["confusion_matrices.png", "predictions.csv", "scores.csv"]
 STORE = "features.sqlite"
 

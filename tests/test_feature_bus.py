@@ -220,6 +220,20 @@ def test_the_second_time_nothing_is_computed_and_rows_are_bit_identical(memory, 
     assert count(log) == before == 20
 
 
+def test_log_messages(tmp_path, caplog):
+    caplog.set_level("DEBUG", "featbus")
+    bus = FeatureBus(LBP(), memory=tmp_path / "features.sqlite", batch_size=3)
+    images = noise(4)
+    bus.transform(images)
+    bus.transform(images)
+    assert caplog.messages == [
+        "Found the rows of 0 of 4 images in the store",
+        "Computed the rows of 3 images, stored 3",
+        "Computed the rows of 1 images, stored 1",
+        "Found the rows of 4 of 4 images in the store",
+    ]
+
+
 def test_each_content_is_computed_once(memory, log):
     image = noise(1)[0]
     bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=2).fit([image])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import types
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,8 @@ TRANSFORMERS = [
     FunctionTransformer(double, kw_args={"a": 2 * scipy.sparse.eye(3)}),
     FunctionTransformer(double, kw_args={"a": np.array([1, "x"], dtype=object)}),
     FeatureBus(LBP()),
+]
+NETWORKS = [
     DeepFeatures("mobilenet", weights=None),
     DeepFeatures("mobilenet", weights=None, random_state=1),
     DeepFeatures("mobilenet", weights=None, layers="C3"),
@@ -154,6 +157,7 @@ TRANSFORMERS = [
     DeepFeatures("mobilenet_v2", weights=None),
     DeepFeatures("mobilenet_v2"),
 ]
+TRANSFORMERS += NETWORKS if find_spec("keras") else []
 
 
 def test_different_transformers_have_different_fingerprints():
@@ -164,12 +168,13 @@ def test_what_does_not_change_a_row_does_not_change_the_fingerprint():
     pairs = [
         (make_union(LBP(), HOG()), make_union(LBP(), HOG(), n_jobs=2, verbose=True)),
         (make_pipeline(Resize(9), LBP()), make_pipeline(Resize(9), LBP(), memory="x", verbose=1)),
-        (DeepFeatures("mobilenet"), DeepFeatures("mobilenet", batch_size=7)),
         (FeatureBus(LBP()), FeatureBus(LBP(), n_jobs=2, verbose=True, memory="x")),
         (LBP(), LBP().set_output(transform="pandas")),
         (LBP(dtype="float32"), LBP(dtype=np.float32)),
         (LBP(), LBP().fit(np.zeros((1, 9, 9)))),
     ]
+    if find_spec("keras"):
+        pairs.append((DeepFeatures("mobilenet"), DeepFeatures("mobilenet", batch_size=7)))
     for first, second in pairs:
         assert fingerprint(first) == fingerprint(second)
 
@@ -679,6 +684,7 @@ def test_vectorized_functions_keep_their_key():
     assert of(function) == before != of(np.vectorize(double))
 
 
+@pytest.mark.network
 def test_attributes_of_subclasses_count():
     class Scaled(DeepFeatures):
         def __init__(self, backbone="mobilenet", *, weights=None, factor=1):

@@ -29,7 +29,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.utils import Bunch
-from xgboost import XGBClassifier
 
 from featbus import LBP, DeepFeatures, FeatureBus, ImageFunction, make_breast_ultrasound
 from featbus.persistence import ModelFileError, load, read_card, save
@@ -456,8 +455,11 @@ BOOSTERS = {
 }
 
 
+@pytest.mark.xgboost
 @pytest.mark.parametrize("kind", BOOSTERS)
 def test_boosters_that_lead_out_of_themselves(kind, path):
+    from xgboost import XGBClassifier
+
     rows = X.reshape(len(X), -1)[:, ::997]
     save(XGBClassifier(n_estimators=2, min_child_weight=0).fit(rows, Y), path)
     (name,) = [name for name in read_members(path) if name.endswith(".bin")]
@@ -469,8 +471,11 @@ def test_boosters_that_lead_out_of_themselves(kind, path):
         load(path)
 
 
+@pytest.mark.xgboost
 def test_boosters_of_escaped_keys(path):
     """XGBoost takes an escaped key for another one, Python for the same."""
+    from xgboost import XGBClassifier
+
     rows = X.reshape(len(X), -1)[:, ::997]
     classifier = XGBClassifier(n_estimators=1, max_depth=1).fit(rows, Y > 0)
     save(classifier, path)

@@ -9,6 +9,7 @@ import struct
 import traceback
 import warnings
 import zlib
+from unittest.mock import Mock
 
 import cv2
 import joblib
@@ -25,7 +26,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from featbus.images import ImageError
-from featbus.io import ImageReadError, read_image, read_item
+from featbus.io import ImageReadError, _dicom, read_image, read_item
 
 RNG = np.random.default_rng(0)
 GRAY8 = RNG.integers(0, 256, (13, 17), dtype=np.uint8)
@@ -561,7 +562,7 @@ def dicom(pixels, syntax=uid.ExplicitVRLittleEndian, *, frame=None, **elements):
     dataset.PixelData = content + b"\0" * (len(content) % 2)
     dataset["PixelData"].VR = "OW" if pixels.itemsize > 1 else "OB"
     if syntax == uid.RLELossless:
-        dataset.compress(syntax)
+        dataset.compress(syntax, encoding_plugin="pydicom")  # not GDCM, which may abort
     dataset.file_meta.TransferSyntaxUID = syntax
     if frame is not None:
         dataset.PixelData = encapsulate([frame])
@@ -938,22 +939,59 @@ def test_multi_frame_without_the_number_of_frames(fails):
 
 
 @pytest.mark.parametrize(
-    ("syntax", "package"),
+    ("syntax", "remedy"),
     [
-        (uid.JPEGLosslessSV1, "python-gdcm"),
-        (uid.JPEGExtended12Bit, "python-gdcm"),
-        (uid.JPEGLSLossless, "pyjpegls"),
-        (uid.JPEG2000, "pylibjpeg-openjpeg"),
-        (uid.HTJ2KLossless, "pylibjpeg-openjpeg"),
-        (uid.MPEG2MPML, "Explicit VR Little Endian"),
+        (uid.JPEGLosslessSV1, r'pip install "featbus\[dicom\]"\.$'),
+        (uid.JPEGLSLossless, r'pip install "featbus\[dicom\]"\.$'),
+        (uid.JPEG2000, r'pip install "featbus\[dicom\]"\.$'),
+        (uid.HTJ2KLossless, r'pip install "featbus\[dicom\]"\.$'),
+        (uid.JPEGExtended12Bit, "convert it to Explicit VR Little Endian"),
+        (uid.MPEG2MPML, "convert it to Explicit VR Little Endian"),
     ],
 )
-def test_a_transfer_syntax_that_cannot_be_decoded(syntax, package, fails):
-    frame = jpeg_of_12_bits() if syntax == uid.JPEGExtended12Bit else b"no picture"
-    message = fails(dicom(GRAY16, syntax, frame=frame), package)
+def test_a_transfer_syntax_that_cannot_be_decoded(syntax, remedy, fails, monkeypatch):
+    decoder = Mock(return_value=Mock(available_plugins=()))
+    monkeypatch.setattr(_dicom, "get_decoder", decoder)
+    message = fails(dicom(GRAY16, syntax, frame=b"no picture"), remedy)
     assert str(syntax) in message
     assert syntax.name in message
-    assert ("pylibjpeg-libjpeg" in message) == ("GPL" in message)
+
+
+def test_jpeg_of_12_bits_in_a_dicom_file(fails):
+    data = dicom(GRAY16, uid.JPEGExtended12Bit, frame=jpeg_of_12_bits())
+    fails(data, r"cannot be decoded\..*convert it to Explicit VR Little Endian")
+
+
+@pytest.mark.parametrize(
+    ("name", "same", "codec"),
+    [
+        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm", "jpeg_ls"),
+        ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm", "gdcm"),
+        ("GDCMJ2K_TextGBR.dcm", None, "openjpeg"),
+    ],
+)
+def test_what_the_extra_decodes(name, same, codec):
+    pytest.importorskip(codec, reason="the extra featbus[dicom] is not installed")
+    image = read_image(bundled(name))
+    if same is not None:
+        np.testing.assert_array_equal(image, read_image(bundled(same)))
+    assert np.ptp(image) > 0
+
+
+def test_a_picture_is_the_same_with_and_without_the_extra(monkeypatch):
+    """GDCM and pylibjpeg decode what Pillow cannot, and nothing else."""
+    decoder = Mock(return_value=Mock(available_plugins=("gdcm", "pillow", "pylibjpeg")))
+    monkeypatch.setattr(_dicom, "get_decoder", decoder)
+    assert _dicom._plugins(uid.JPEG2000) == ["pillow", "pylibjpeg"]
+    assert _dicom._plugins(uid.JPEGBaseline8Bit) == ["pillow", "pylibjpeg"]
+    assert _dicom._plugins(uid.JPEGLosslessSV1)[-1] == "gdcm"
+
+
+def test_an_unknown_color_transform(fails):
+    """GDCM would end the process."""
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7"
+    data = pil(SMOOTH_RGB, "JPEG")
+    fails(data[:2] + adobe + data[2:], "an unknown color transform")
 
 
 def test_compressed_pixels_in_an_uncompressed_transfer_syntax(fails):

@@ -19,8 +19,11 @@ def modules_after(code):
     [
         "import featbus",
         "from featbus import HOG, LBP, IntensityStatistics, Resize, ImageLoader",
-        "from featbus import DeepFeatures; import numpy\n"
-        "DeepFeatures().fit(numpy.zeros((1, 8, 8)))",
+        pytest.param(
+            "from featbus import DeepFeatures; import numpy\n"
+            "DeepFeatures().fit(numpy.zeros((1, 8, 8)))",
+            marks=pytest.mark.network,
+        ),
         "from featbus import load_busi, make_breast_ultrasound, evaluate",
     ],
 )

@@ -457,6 +457,7 @@ def test_a_missing_extra(monkeypatch):
         DeepFeatures(engine="openvino", weights=None).fit(noise())
 
 
+@pytest.mark.network
 def test_an_engine_that_cannot_run_the_source():
     source = KerasApplication("vgg16", (32, 32))
     with pytest.raises(InvalidParameterError, match="engine is 'onnx', expected one of .* vgg16"):
@@ -474,6 +475,7 @@ def test_where_converted_networks_are_kept(monkeypatch, tmp_path):
     assert _openvino.cache_dir().is_relative_to(Path.home())
 
 
+@pytest.mark.network
 def test_file_names_tell_networks_apart(monkeypatch):
     monkeypatch.setattr(OpenVINOEngine, "release", lambda: "1")
     network = make_network("vgg16", (32, 32), engine="openvino", weights="a.h5", digest="12")
@@ -495,6 +497,7 @@ def test_file_names_tell_networks_apart(monkeypatch):
     }
 
 
+@pytest.mark.network
 def test_engines_have_fingerprints_of_their_own(monkeypatch):
     def of(engine):
         return DeepFeatures(weights=None, engine=engine)._fingerprint_params()

@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ from featbus.recipes import (
     recipe_features,
 )
 
-NAMES = ["SVM", "random forest", "KNN", "XGBoost"]
+NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
+XGBOOST = pytest.mark.xgboost
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +100,23 @@ def test_fused_features_as_a_table(ultrasound):
     assert "intensity_skewness" in table
 
 
-def test_four_classifiers():
+def test_the_classifiers():
     pipelines = classifier_pipelines()
     assert list(pipelines) == NAMES
     assert list(pipelines["SVM"].named_steps) == ["scale", "smote", "classifier"]
     assert list(pipelines["KNN"].named_steps) == ["scale", "pca", "smote", "lda", "classifier"]
     parts = [id(step) for pipeline in pipelines.values() for step in pipeline.named_steps.values()]
     assert len(set(parts)) == len(parts)
+
+
+def test_without_xgboost(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.warns(UserWarning, match=r"left out\. Install it: pip install xgboost\."):
+        assert list(classifier_pipelines()) == ["SVM", "random forest", "KNN"]
+    make_recipe("fusion", backbone=None, classifier="svm")
+    for classifier in ("xgboost", "vote"):
+        with pytest.raises(ImportError, match=f'"{classifier}" needs XGBoost.*pip install xgboost'):
+            make_recipe("fusion", backbone=None, classifier=classifier)
 
 
 def test_features_come_first():
@@ -126,7 +138,8 @@ def test_the_seed_reaches_every_step():
         for name, value in pipeline.get_params().items():
             if name in ("smote__random_state", "classifier__random_state"):
                 assert value in (7, None), name
-    assert classifier_pipelines(random_state=7)["XGBoost"]["classifier"].random_state == 7
+    forest = classifier_pipelines(random_state=7)["random forest"]
+    assert forest["classifier"].random_state == 7
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -351,7 +364,10 @@ def test_two_taps_are_trained_with_their_stages(ultrasound):
     assert names[-1] == "small_cnn_C5_auxiliary_avg_0127"
 
 
-@pytest.mark.parametrize("classifier", ["svm", "knn", "xgboost", "vote"])
+@pytest.mark.parametrize(
+    "classifier",
+    ["svm", "knn", pytest.param("xgboost", marks=XGBOOST), pytest.param("vote", marks=XGBOOST)],
+)
 def test_classifiers_of_the_fusion(classifier):
     X, y, groups = make_rows(3)
     recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)
@@ -377,8 +393,8 @@ def test_selections_of_the_fusion(selection):
         ("anova", "svm"),
         ("mutual_info", "random_forest"),
         ("pca", "knn"),
-        (None, "xgboost"),
-        ("mutual_info", "vote"),
+        pytest.param(None, "xgboost", marks=XGBOOST),
+        pytest.param("mutual_info", "vote", marks=XGBOOST),
     ],
 )
 def test_the_fusion_can_be_saved(tmp_path, selection, classifier):

@@ -2,7 +2,6 @@
 
 import zipfile
 
-import h5py
 import numpy as np
 import pytest
 
@@ -10,6 +9,8 @@ from featbus import DeepFeatures, UNetSegmenter
 from featbus.networks import check_weights_file
 
 IMAGES = np.zeros((1, 32, 32), np.uint8)
+
+h5py = pytest.importorskip("h5py", reason="comes with Keras")
 
 
 def inflating(file):

@@ -640,6 +640,7 @@ def test_trainings_that_would_fail_are_refused_first(trained, tmp_path, options,
         train_few(trained[0], tmp_path / "model.skops", **options)
 
 
+@pytest.mark.xgboost
 @pytest.mark.parametrize(("n_images", "n_neighbors"), [(13, 3), (30, 5)])
 def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
     target = np.repeat([0, 1], [n_images, 30])

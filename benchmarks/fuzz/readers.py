@@ -160,7 +160,7 @@ def _make_dicom(pixels, syntax, frame=None, **elements):
     dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
     dataset["PixelData"].VR = "OW" if pixels.itemsize > 1 else "OB"
     if syntax == uid.RLELossless:
-        dataset.compress(syntax)
+        dataset.compress(syntax, encoding_plugin="pydicom")
     dataset.file_meta.TransferSyntaxUID = syntax
     if frame is not None:
         dataset.PixelData = encapsulate([frame])

@@ -1,10 +1,13 @@
 """Digests of images: of the bytes of their files, or of their pixels."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os
 import time
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +16,13 @@ from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError, SpacedImage
 from featbus.io._readers import DICOM_SUFFIXES
 
+if TYPE_CHECKING:
+    from featbus.typing import PathLike
+
 _TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's, ticks every 2 s
 
 
-def digest_image(item):
+def digest_image(item: np.ndarray | PathLike) -> bytes:
     """Digest the content of an image.
 
     Parameters

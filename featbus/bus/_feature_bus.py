@@ -1,8 +1,11 @@
 """The bus: stream images through a transformer, and compute each of them once."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -20,6 +23,14 @@ from featbus.bus._walk import package
 from featbus.images import ImageError, at_index, stack_images
 from featbus.parameters import N_JOBS, HasMethods, Interval, InvalidParameterError, StrOptions
 from featbus.steps import check_all_parameters, learns, steps_of, unwrap
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, Self
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images, PathLike
 
 
 def _inner_has_names(bus):
@@ -136,14 +147,14 @@ class FeatureBus(ImageEstimator):
 
     def __init__(
         self,
-        transformer,
+        transformer: Any,
         *,
-        memory=None,
-        batch_size=32,
-        n_jobs=None,
-        on_error="raise",
-        verbose=False,
-    ):
+        memory: PathLike | FeatureStore | None = None,
+        batch_size: int = 32,
+        n_jobs: int | None = None,
+        on_error: Literal["raise", "nan"] = "raise",
+        verbose: bool = False,
+    ) -> None:
         self.transformer = transformer
         self.memory = memory
         self.batch_size = batch_size
@@ -151,7 +162,7 @@ class FeatureBus(ImageEstimator):
         self.on_error = on_error
         self.verbose = verbose
 
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Images, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit the transformer; a stateless one on the first valid image alone.
 
         Parameters
@@ -179,7 +190,7 @@ class FeatureBus(ImageEstimator):
         self.errors_ = []
         return self
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the rows of images, or look them up.
 
         Parameters
@@ -212,7 +223,7 @@ class FeatureBus(ImageEstimator):
         return array
 
     @available_if(_inner_finds_regions)
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Find the region in each image, or look it up; only if `transformer` is a segmenter.
 
         Parameters
@@ -236,7 +247,7 @@ class FeatureBus(ImageEstimator):
             self._fill(rows, PackedRegions(segmenter))
         return stack_images([unpack(row) for row in rows.array()])
 
-    def to_parquet(self, X, directory, *, partition_size=10_000):
+    def to_parquet(self, X: Images, directory: PathLike, *, partition_size: int = 10_000) -> None:
         """Write the rows of images to a Parquet data set, for more than memory can hold.
 
         Partitions are written one after another, and each file appears whole or not at all. Call
@@ -372,7 +383,7 @@ class FeatureBus(ImageEstimator):
         return {"transformer": fitted, "on_error": self.on_error}
 
     @available_if(_inner_has_names)
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return the columns' names: the transformer's.
 
         Parameters
@@ -388,7 +399,7 @@ class FeatureBus(ImageEstimator):
         transformer = getattr(self, "transformer_", self.transformer)
         return transformer.get_feature_names_out(input_features)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Return how metadata reaches the transformer.
 
         Returns

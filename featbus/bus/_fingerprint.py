@@ -1,8 +1,11 @@
 """Fingerprints: what determines the row that a transformer makes of an image."""
 
+from __future__ import annotations
+
 import copyreg
 import functools
 import pickle
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn import get_config
@@ -24,6 +27,9 @@ from featbus.bus._walk_code import CODE, EXACT_CODE, HIDDEN, feed_extension
 from featbus.bus._walk_data import DATA, EXACT_DATA
 from featbus.parameters import InvalidParameterError
 
+if TYPE_CHECKING:
+    from typing import Any
+
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
 # depend on the version of OpenCV.
 _READER_VERSION = 3
@@ -35,7 +41,7 @@ _NOT_LEARNED = {"_sklearn_output_config", "_metadata_request"}
 _CHECKED = {"feature_names_in_", "n_features_in_"}
 
 
-def fingerprint(transformer):
+def fingerprint(transformer: Any) -> bytes:
     """Digest everything that determines the row a transformer makes of an image.
 
     What is featbus's own is identified by its class, the algorithm versions of the class and of its

@@ -1,5 +1,6 @@
 """One run of the bus: look up rows, compute the missing ones, store them."""
 
+import logging
 import threading
 import time
 from contextlib import suppress
@@ -12,6 +13,7 @@ from featbus.bus._store import FeatureStore, chunked, new_owner
 from featbus.images import ImageError
 from featbus.io import ImageReadError
 
+_LOG = logging.getLogger("featbus")
 _RENEWAL = 5.0  # seconds between renewals of claims, which live for 20
 _POLL = 0.05  # seconds between look-ups of rows that another process computes
 _LOOKUP = 256  # images digested and looked up at a time
@@ -47,6 +49,7 @@ def fill(rows, transformer, *, memory, batch_size, n_jobs, key=None):
     starts = range(0, len(rows.batch), batch_size)
     batches = ((start, rows.batch[start : start + batch_size]) for start in starts)
     for start, results in iter_results(transformer, batches, n_jobs, key):
+        _LOG.debug("Computed the rows of %d images", len(results))
         for index, result in enumerate(results, start):
             take = rows.fail if isinstance(result, ImageError) else rows.put
             take(index, result)
@@ -152,6 +155,7 @@ class _StoredRun:
         for chunk in chunked(images, _LOOKUP):
             digests = {wanted.digest for wanted in chunk if wanted.digest}
             found = self._store.read(self._key, list(digests))
+            _LOG.debug("Found the rows of %d of %d images in the store", len(found), len(digests))
             for wanted in chunk:
                 if wanted.digest in found:
                     self._rows.put(wanted.index, found[wanted.digest], cached=True)
@@ -178,6 +182,7 @@ class _StoredRun:
                     kept[wanted.digest] = result
         if kept:
             self._store.write(self._key, self._description, list(kept), list(kept.values()))
+        _LOG.debug("Computed the rows of %d images, stored %d", len(group), len(kept))
         claims.drop({wanted.digest for wanted in group} - kept.keys() - {None})
         for wanted, result in zip(group, results):
             if isinstance(result, ImageError):

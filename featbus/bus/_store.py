@@ -1,5 +1,7 @@
 """The store: rows of features on disk."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 import os
@@ -14,12 +16,18 @@ import zlib
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from featbus.bus._store_file import FeatureStoreError, open_file, transaction
 from featbus.parameters import Interval, check_parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
 
 # SQLite quotes damaged text in its errors, and Python's module cannot always decode them. It asks
 # for as much memory as a damaged file says.
@@ -141,7 +149,7 @@ class FeatureStore:
     0       6          10
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         self.path = os.fspath(path)
         self._lock = threading.RLock()
         self._connection = self._pid = None
@@ -160,7 +168,7 @@ class FeatureStore:
     def __exit__(self, *error):
         self.close()
 
-    def open(self):
+    def open(self) -> None:
         """Open the file; create it if it does not exist.
 
         Raises
@@ -181,7 +189,7 @@ class FeatureStore:
                     "of this machine that can be written; delete this one if it is a damaged store."
                 ) from error
 
-    def close(self):
+    def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
             # A connection that came along in a fork belongs to the parent: it is left alone.
@@ -218,7 +226,7 @@ class FeatureStore:
                     stacklevel=2,
                 )
 
-    def read(self, fingerprint, images):
+    def read(self, fingerprint: bytes, images: list[bytes]) -> dict[bytes, np.ndarray]:
         """Look up rows.
 
         Parameters
@@ -262,7 +270,9 @@ class FeatureStore:
         with self._using("written") as connection, transaction(connection):
             yield connection
 
-    def write(self, fingerprint, description, images, rows):
+    def write(
+        self, fingerprint: bytes, description: str, images: list[bytes], rows: ArrayLike
+    ) -> None:
         """Store rows, and drop the claims on them.
 
         Parameters
@@ -310,7 +320,7 @@ class FeatureStore:
             lines,
         )
 
-    def claim(self, fingerprint, images, owner):
+    def claim(self, fingerprint: bytes, images: list[bytes], owner: str) -> list[bytes]:
         """Claim rows that are about to be computed, so that no other process computes them.
 
         Parameters
@@ -359,7 +369,7 @@ class FeatureStore:
         alive = {other: _is_alive(other) for other in {other for _, other in claims}}
         return {image for image, other in claims if alive[other]}
 
-    def renew(self, owner):
+    def renew(self, owner: str) -> None:
         """Keep the claims of an owner alive for another 20 seconds.
 
         Parameters
@@ -372,7 +382,7 @@ class FeatureStore:
                 query = "UPDATE claim SET expires = ? WHERE owner = ?"
                 connection.execute(query, (time.time() + _LEASE, owner))
 
-    def release(self, owner, images=None):
+    def release(self, owner: str, images: list[bytes] | None = None) -> None:
         """Give up the claims of an owner.
 
         Parameters
@@ -391,7 +401,7 @@ class FeatureStore:
                 query = "DELETE FROM claim WHERE owner = ? AND image = ?"
                 connection.executemany(query, [(owner, image) for image in images])
 
-    def info(self):
+    def info(self) -> pd.DataFrame:
         """Summarize the content of the store.
 
         Returns
@@ -410,7 +420,7 @@ class FeatureStore:
             )
             return pd.DataFrame(rows.fetchall(), columns=columns)
 
-    def prune(self, max_bytes):
+    def prune(self, max_bytes: float) -> int:
         """Drop the oldest rows until the file is no larger than `max_bytes`.
 
         Parameters
@@ -444,7 +454,7 @@ class FeatureStore:
                 (n_rows,),
             ).rowcount
 
-    def clear(self):
+    def clear(self) -> int:
         """Drop all rows.
 
         Returns

@@ -1,6 +1,9 @@
 """Synthetic breast ultrasound images."""
 
+from __future__ import annotations
+
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,9 @@ from sklearn.utils import Bunch
 
 from featbus.datasets import _synthetic as draw
 from featbus.datasets._base import read_descr
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["make_breast_ultrasound"]
 
@@ -224,14 +230,14 @@ def _ultrasound_image(patient, rng, shape, contrast):
 
 
 def make_breast_ultrasound(
-    n_images=120,
+    n_images: int = 120,
     *,
-    image_shape=(192, 256),
-    n_images_per_patient=2,
-    weights=None,
-    contrast=1.0,
-    random_state=None,
-):
+    image_shape: int | tuple[tuple[int, int], ...] = (192, 256),
+    n_images_per_patient: int = 2,
+    weights: ArrayLike | None = None,
+    contrast: float = 1.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
     """Make synthetic breast ultrasound images with lesion masks.
 
     An offline substitute for BUSI: benign, malignant and normal B-mode images, rendered from a

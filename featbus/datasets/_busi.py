@@ -1,8 +1,11 @@
 """BUSI: breast ultrasound images with the outlines of the lesions."""
 
+from __future__ import annotations
+
 import re
 import warnings
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,11 @@ from featbus.model_selection import find_near_duplicates
 from featbus.model_selection._duplicates import thumbnail
 from featbus.parameters import check_parameters
 from featbus.wording import argument
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+    from featbus.typing import PathLike
 
 __all__ = ["load_busi"]
 
@@ -31,7 +39,12 @@ _NO_GROUPS = (
 _NEAR_DUPLICATES = "near-duplicates"
 
 
-def load_busi(root, *, groups=_NEAR_DUPLICATES, strict=False):
+def load_busi(
+    root: PathLike,
+    *,
+    groups: PathLike | pd.DataFrame | None = _NEAR_DUPLICATES,
+    strict: bool = False,
+) -> Bunch:
     """Load the Breast Ultrasound Images data set (BUSI).
 
     Reads the original release as it is on disk: the folders ``benign``, ``malignant`` and

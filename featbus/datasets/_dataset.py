@@ -1,7 +1,10 @@
 """The loader that a folder calls for."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sklearn.utils import Bunch
 
@@ -12,10 +15,24 @@ from featbus.datasets._mini_mias import load_mini_mias
 from featbus.files import as_unicode
 from featbus.parameters import InvalidParameterError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    import pandas as pd
+
+    from featbus.typing import PathLike
+
 __all__ = ["load_dataset"]
 
 
-def load_dataset(root, *, masks=None, groups=None, strict=False):
+def load_dataset(
+    root: PathLike,
+    *,
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | Callable | None = None,
+    strict: bool = False,
+) -> Bunch:
     """Load the data set in a folder with the loader that its contents call for.
 
     Parameters
@@ -72,7 +89,9 @@ def load_dataset(root, *, masks=None, groups=None, strict=False):
     return Bunch(name=as_unicode(Path(root).resolve().name), **data)
 
 
-def detect_layout(root, *, masks=None):
+def detect_layout(
+    root: PathLike, *, masks: PathLike | None = None
+) -> Literal["BUSI", "mini-MIAS", "class folders", "split", "images"]:
     """Tell what a folder is: a release, folders of classes, or images of unknown class.
 
     Parameters

@@ -1,6 +1,9 @@
 """Images in one folder per class."""
 
+from __future__ import annotations
+
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,10 +22,23 @@ from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 from featbus.wording import argument
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sklearn.utils import Bunch
+
+    from featbus.typing import PathLike
+
 __all__ = ["load_image_folder"]
 
 
-def load_image_folder(root, *, masks=None, groups=None, strict=False):
+def load_image_folder(
+    root: PathLike,
+    *,
+    masks: PathLike | None = None,
+    groups: Callable | PathLike | pd.DataFrame | None = None,
+    strict: bool = False,
+) -> Bunch:
     """Load images from one folder per class.
 
     No pixels are read. Links are followed. Hidden files are ignored. Images are PNG, JPEG, TIFF,

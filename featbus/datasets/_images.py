@@ -1,7 +1,10 @@
 """Images without classes: a folder of any layout, or files."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from sklearn.utils import Bunch
@@ -19,6 +22,11 @@ from featbus.datasets._groups import add_groups
 from featbus.datasets._spacing import add_spacing
 from featbus.parameters import SequenceOf, check_parameters
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featbus.typing import PathLike
+
 __all__ = ["load_images"]
 
 _CONSTRAINTS = {
@@ -27,7 +35,13 @@ _CONSTRAINTS = {
 }
 
 
-def load_images(source, *, masks=None, groups=None, strict=False):
+def load_images(
+    source: PathLike | Sequence[PathLike],
+    *,
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    strict: bool = False,
+) -> Bunch:
     """Load images whose classes are unknown, such as those of new patients.
 
     No pixels are read, only headers.

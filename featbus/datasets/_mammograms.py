@@ -1,6 +1,9 @@
 """Synthetic mammograms."""
 
+from __future__ import annotations
+
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,9 @@ from sklearn.utils import Bunch
 
 from featbus.datasets import _synthetic as draw
 from featbus.datasets._base import read_descr
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["make_mammograms"]
 
@@ -210,13 +216,13 @@ def _draw_sides(shares, n_images):
 
 
 def make_mammograms(
-    n_images=120,
+    n_images: int = 120,
     *,
-    image_shape=(256, 192),
-    weights=None,
-    contrast=1.0,
-    random_state=None,
-):
+    image_shape: int | tuple[tuple[int, int], ...] = (256, 192),
+    weights: ArrayLike | None = None,
+    contrast: float = 1.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
     """Make synthetic mammograms with masks of the findings and of the pectoral muscle.
 
     An offline substitute for mini-MIAS: mediolateral oblique views of the right and left breast of

@@ -1,14 +1,22 @@
 """The images of a data set, masked to their regions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.images import ImageError, at_index, restrict
 from featbus.io import read_item, read_mask
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from sklearn.utils import Bunch
+
 __all__ = ["load_masked"]
 
 
-def load_masked(dataset, indices=None):
+def load_masked(dataset: Bunch, indices: ArrayLike | bool | None = None) -> list[np.ma.MaskedArray]:
     """Read the images of a data set, masked to their regions of interest.
 
     Parameters

@@ -1,7 +1,10 @@
 """mini-MIAS: digitized mammograms with circles around the abnormalities."""
 
+from __future__ import annotations
+
 import re
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,13 @@ import pandas as pd
 from featbus.datasets import _base
 from featbus.datasets._files import is_visible, quote
 from featbus.parameters import StrOptions, check_parameters
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from sklearn.utils import Bunch
+
+    from featbus.typing import PathLike
 
 __all__ = ["load_mini_mias"]
 
@@ -29,7 +39,9 @@ _ROW = re.compile(
 _RETYPED = ["mdb212", "mdb214"]
 
 
-def load_mini_mias(root, *, target="abnormality"):
+def load_mini_mias(
+    root: PathLike, *, target: Literal["abnormality", "severity", "tissue"] = "abnormality"
+) -> Bunch:
     """Load the MIAS MiniMammographic Database (mini-MIAS).
 
     Reads the original release as it is on disk: ``Info.txt`` next to ``mdb001.pgm``,

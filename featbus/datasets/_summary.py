@@ -1,11 +1,18 @@
 """What is said of a data set."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.groups import GROUPS_UNKNOWN
 
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
 
-def count_images(dataset):
+
+def count_images(dataset: Bunch) -> dict[str, int]:
     """Return the number of images of each class.
 
     Parameters
@@ -22,7 +29,7 @@ def count_images(dataset):
     return dict(zip(dataset.target_names, counts.tolist()))
 
 
-def describe_dataset(dataset):
+def describe_dataset(dataset: Bunch) -> str:
     """Describe a data set in one line.
 
     Parameters

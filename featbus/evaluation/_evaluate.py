@@ -1,5 +1,7 @@
 """Cross-validation of pipelines that keeps each group on one side of every split."""
 
+from __future__ import annotations
+
 import os
 import platform
 import sys
@@ -8,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -39,6 +42,14 @@ from featbus.groups import (
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
 from featbus.wording import argument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images, PathLike
 
 _PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
@@ -207,21 +218,21 @@ def _join_predictions(frames, groups):
 
 
 def evaluate(
-    pipelines,
-    X,
-    y,
+    pipelines: Any,
+    X: Images,
+    y: ArrayLike,
     *,
-    groups=None,
-    masks=None,
-    cv=5,
-    n_repeats=1,
-    target_names=None,
-    pos_label=None,
-    random_state=0,
-    memory=None,
-    n_jobs=None,
-    verbose=False,
-):
+    groups: ArrayLike | None = None,
+    masks: Images | None = None,
+    cv: Any = 5,
+    n_repeats: int = 1,
+    target_names: Sequence[str] | None = None,
+    pos_label: str | int | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Evaluation:
     """Cross-validate pipelines on the same folds, keeping groups together.
 
     Parameters

@@ -1,11 +1,13 @@
 """The result of an evaluation."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from html import escape
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,14 @@ from featbus.evaluation._report import write_report
 from featbus.evaluation._titles import MEAN, is_of_class, title
 from featbus.files import written_whole
 from featbus.wording import either
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from matplotlib.figure import Figure
+
+    from featbus.model_selection._report import AuditReport
+    from featbus.typing import Images, PathLike
 
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
@@ -208,22 +218,22 @@ class Evaluation:
     pos_guessed: bool = False
 
     @property
-    def pipeline_names(self):
+    def pipeline_names(self) -> Any:
         """Names of the pipelines, a list of str."""
         return self.predictions["pipeline"].unique().tolist()
 
     @property
-    def shown_classes(self):
+    def shown_classes(self) -> Any:
         """Positions of the classes that curves are about, a list of int."""
         names = list(self.target_names)
         return list(range(len(names))) if self.pos_name is None else [names.index(self.pos_name)]
 
     @property
-    def shows_both(self):
+    def shows_both(self) -> bool:
         """Whether there are two classes and none is the positive one, a bool."""
         return self.pos_name is None and len(self.labels) == 2
 
-    def pooled(self, pipeline):
+    def pooled(self, pipeline: str) -> Pooled:
         """Return the out-of-fold predictions of a pipeline, of all folds and repeats.
 
         Parameters
@@ -292,7 +302,7 @@ class Evaluation:
             raise ValueError(f"pipeline is {pipeline!r}, expected one of {names}.")
         return pipeline
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """Return the mean over the folds, its standard deviation and its interval.
 
         Returns
@@ -310,7 +320,7 @@ class Evaluation:
         table = np.reshape(blocks, (len(blocks), -1))
         return pd.DataFrame(table, self.pipeline_names, _columns())
 
-    def per_class(self):
+    def per_class(self) -> pd.DataFrame:
         """Return the same as `to_frame`, for each class against the rest.
 
         Returns
@@ -322,7 +332,7 @@ class Evaluation:
         """
         return self._class_table.copy()
 
-    def published_table(self, pipeline=None):
+    def published_table(self, pipeline: str | None = None) -> pd.DataFrame:
         """Return the table found in papers: counts and percentages of each class.
 
         Parameters
@@ -357,7 +367,7 @@ class Evaluation:
         }
         return table.assign(**{name: 100 * ratio(*parts) for name, parts in rates.items()})
 
-    def compare(self, metric="roc_auc", baseline=None):
+    def compare(self, metric: str = "roc_auc", baseline: str | None = None) -> pd.DataFrame:
         """Compare pipelines pairwise: difference, interval and test.
 
         Parameters
@@ -432,7 +442,7 @@ class Evaluation:
             "p_value": corrected_t_test(differences, n_train, n_test),
         }
 
-    def to_json(self, path=None):
+    def to_json(self, path: PathLike | None = None) -> str | None:
         """Return or write the whole result as JSON.
 
         Parameters
@@ -459,7 +469,14 @@ class Evaluation:
             hidden.write_text(text, encoding="utf-8")
         return None
 
-    def to_html(self, path, *, images=None, audit=None, title=None):
+    def to_html(
+        self,
+        path: PathLike,
+        *,
+        images: Images | None = None,
+        audit: AuditReport | None = None,
+        title: str | None = None,
+    ) -> None:
         """Write a report: one HTML file with tables and figures, for any browser.
 
         Parameters
@@ -484,7 +501,7 @@ class Evaluation:
         """
         write_report(self, path, images=images, audit=audit, title=title)
 
-    def plot(self, name):
+    def plot(self, name: str) -> Figure:
         """Draw a figure.
 
         Parameters
@@ -505,7 +522,7 @@ class Evaluation:
         """
         return plot(self, name)
 
-    def confusion_matrix(self, pipeline=None):
+    def confusion_matrix(self, pipeline: str | None = None) -> pd.DataFrame:
         """Return the confusion matrix over the test parts of all folds and repeats.
 
         Parameters

@@ -1,6 +1,9 @@
 """Weights of columns, painted back on the image."""
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +13,18 @@ from featbus.io import read_item
 from featbus.preprocessing import Resample
 from featbus.steps import extractions, unwrap
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def importance_map(transformer, importances, image):
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
+
+
+def importance_map(
+    transformer: Any, importances: ArrayLike, image: np.ndarray | PathLike
+) -> np.ndarray:
     """Spread the weights of columns over the pixels behind them.
 
     Parameters
@@ -103,7 +116,13 @@ def _to_whole_pixels(boxes):
     return np.hstack([low, np.where(vanished, low + 1, high)]).astype(np.intp)
 
 
-def plot_importance(transformer, importances, image, *, ax=None):
+def plot_importance(
+    transformer: Any,
+    importances: ArrayLike,
+    image: np.ndarray | PathLike,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
     """Paint the weights of columns on an image.
 
     Parameters

@@ -1,8 +1,15 @@
 """Metrics of a classifier, from its confusion matrix and its scores."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.scores import wins_and_pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["METRICS", "TITLES", "FoldMetrics", "confusion_metrics", "ratio"]
 
@@ -22,7 +29,7 @@ TITLES = {
 METRICS = list(TITLES)
 
 
-def confusion_metrics(confusion, *, positive=None):
+def confusion_metrics(confusion: ArrayLike, *, positive: int | None = None) -> dict[str, float]:
     """Compute the metrics of a classifier that follow from its confusion matrix.
 
     Parameters

@@ -1,6 +1,9 @@
 """Scores of segmentations, and outlines on images."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,11 +19,21 @@ from featbus.regions import dice
 from featbus.segmentation import ROICropper, Segmenter
 from featbus.steps import steps_of, unwrap
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images, PathLike
+
 _QUALITY = ["dice", "iou", "precision", "recall", "hausdorff_95", "surface_distance"]
 _CONSTRAINTS = {"spacing": [PairOf(Interval(Real, 0, None, closed="neither"))]}
 
 
-def segmentation_scores(true_masks, predicted_masks, *, spacing=1.0):
+def segmentation_scores(
+    true_masks: Images, predicted_masks: ArrayLike, *, spacing: float | tuple[float, ...] = 1.0
+) -> pd.DataFrame:
     """Compare found regions with true ones, image by image.
 
     Parameters
@@ -115,7 +128,13 @@ def _surface_distances(first, second, spacing):
     return away[1][outlines[0]], away[0][outlines[1]]
 
 
-def plot_segmentation(image, *, true_mask=None, predicted_mask=None, ax=None):
+def plot_segmentation(
+    image: np.ndarray | PathLike,
+    *,
+    true_mask: PathLike | ArrayLike | Images | None = None,
+    predicted_mask: np.ndarray | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the outlines of regions on an image.
 
     Parameters
@@ -165,7 +184,13 @@ def plot_segmentation(image, *, true_mask=None, predicted_mask=None, ax=None):
     return ax
 
 
-def explain(pipeline, image, *, target_names=None, ax=None):
+def explain(
+    pipeline: Any,
+    image: np.ndarray | PathLike,
+    *,
+    target_names: list[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw what a fitted pipeline says of an image: the class, its probability and the outline.
 
     Parameters

@@ -1,9 +1,12 @@
 """Features of frozen convolutional networks."""
 
+from __future__ import annotations
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +30,14 @@ from featbus.parameters import (
     SequenceOf,
     StrOptions,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal
+
+    from numpy.typing import DTypeLike
+
+    from featbus.typing import PathLike
 
 
 def _to_pixels(image, size):
@@ -175,7 +186,7 @@ class NetworkFeatures(FeatureExtractor):
                     yield layer, window, shape
 
     @property
-    def engine_report_(self):
+    def engine_report_(self) -> dict:
         """What is known of the engine; loads the network.
 
         Returns
@@ -342,19 +353,19 @@ class DeepFeatures(NetworkFeatures):
 
     def __init__(
         self,
-        backbone="vgg16",
+        backbone: Any = "vgg16",
         *,
-        layers="top",
-        pooling="avg",
-        weights="imagenet",
-        input_size=None,
-        batch_size=32,
-        backbone_options=None,
-        preprocessing=None,
-        engine="keras",
-        random_state=0,
-        dtype=np.float32,
-    ):
+        layers: str | Sequence[str] = "top",
+        pooling: str | Sequence[str] = "avg",
+        weights: PathLike | None = "imagenet",
+        input_size: int | tuple[int, ...] | None = None,
+        batch_size: int | Literal["auto"] = 32,
+        backbone_options: dict | None = None,
+        preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
+        engine: Literal["keras", "openvino"] = "keras",
+        random_state: int = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.backbone = backbone
         self.layers = layers
         self.pooling = pooling

@@ -1,8 +1,11 @@
 """Features of networks that are fine-tuned on the images of a training set."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import log_softmax
@@ -24,6 +27,14 @@ from featbus.parameters import (
     Options,
     StrOptions,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal, Self
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from featbus.typing import Images, PathLike
 
 
 def _as_stored(image, size):
@@ -364,27 +375,27 @@ class FineTunedFeatures(NetworkFeatures):
 
     def __init__(
         self,
-        backbone="mobilenet_v2",
+        backbone: Any = "mobilenet_v2",
         *,
-        layers="top",
-        pooling="avg",
-        weights="imagenet",
-        input_size=None,
-        backbone_options=None,
-        preprocessing=None,
-        unfreeze="C5",
-        auxiliary=None,
-        epochs=20,
-        patience=5,
-        validation_share=0.2,
-        batch_size=16,
-        learning_rate=1e-4,
-        class_weight="balanced",
-        augmentation=None,
-        random_state=0,
-        dtype=np.float32,
-        verbose=False,
-    ):
+        layers: str | Sequence[str] = "top",
+        pooling: str | Sequence[str] = "avg",
+        weights: PathLike | None = "imagenet",
+        input_size: int | tuple[int, ...] | None = None,
+        backbone_options: dict | None = None,
+        preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
+        unfreeze: Literal["top", "C1", "C2", "C3", "C4", "C5", "all"] | None = "C5",
+        auxiliary: int | None = None,
+        epochs: int = 20,
+        patience: int = 5,
+        validation_share: float = 0.2,
+        batch_size: int = 16,
+        learning_rate: float = 1e-4,
+        class_weight: Literal["balanced"] | dict | None = "balanced",
+        augmentation: Augmentation | Literal[False] | None = None,
+        random_state: int = 0,
+        dtype: DTypeLike = np.float32,
+        verbose: bool = False,
+    ) -> None:
         self.backbone = backbone
         self.layers = layers
         self.pooling = pooling
@@ -405,7 +416,7 @@ class FineTunedFeatures(NetworkFeatures):
         self.dtype = dtype
         self.verbose = verbose
 
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X: Images, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> Self:
         """Train the network to tell the classes apart.
 
         Parameters

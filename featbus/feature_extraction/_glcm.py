@@ -1,7 +1,10 @@
 """Gray-level co-occurrence."""
 
+from __future__ import annotations
+
 import math
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,6 +20,12 @@ from featbus.feature_extraction._texture import (
 )
 from featbus.images import ImageError, inside_mask, to_gray
 from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list, check_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, DTypeLike
 
 # Pairs counted at a time: few enough for little memory, and for exact counts, as OpenCV counts in
 # single precision, exact up to 2**24.
@@ -98,7 +107,12 @@ def _count_pairs(bins, inside, n_levels, offsets):
         yield counts + counts.transpose(0, 2, 1)
 
 
-def cooccurrence_matrix(levels, distances=(1,), angles=ANGLES, n_levels=None):
+def cooccurrence_matrix(
+    levels: np.ndarray,
+    distances: int | Sequence[int] = (1,),
+    angles: float | Sequence[float] = ANGLES,
+    n_levels: int | None = None,
+) -> np.ndarray:
     """Count how often two gray levels occur at a distance from each other.
 
     Parameters
@@ -250,7 +264,7 @@ def _quotient(dividend, divisor):
     return np.divide(dividend, divisor, where=divisor > 0, out=np.zeros_like(divisor))
 
 
-def cooccurrence_features(matrices):
+def cooccurrence_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     """Compute the co-occurrence features of the Image Biomarker Standardisation Initiative.
 
     Parameters
@@ -396,14 +410,14 @@ class GLCM(FeatureExtractor):
     def __init__(
         self,
         *,
-        distances=(1,),
-        angles=ANGLES,
-        levels=32,
-        bin_width=None,
-        intensity_range=None,
-        aggregation="average",
-        dtype=np.float32,
-    ):
+        distances: int | Sequence[int] = (1,),
+        angles: float | Sequence[float] = ANGLES,
+        levels: int = 32,
+        bin_width: float | None = None,
+        intensity_range: tuple[float, ...] | None = None,
+        aggregation: Literal["average", "merge"] = "average",
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.distances = distances
         self.angles = angles
         self.levels = levels

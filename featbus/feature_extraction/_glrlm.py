@@ -1,7 +1,10 @@
 """Gray-level run lengths."""
 
+from __future__ import annotations
+
 import math
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,6 +21,12 @@ from featbus.feature_extraction._texture import (
     grey_levels,
 )
 from featbus.parameters import SequenceOf, as_list, check_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, DTypeLike
 
 # Pixels counted at a time: intermediate arrays fit a processor's cache.
 _STRIP = 1 << 14
@@ -95,7 +104,9 @@ def _count_runs(lines, n_levels):
     return counts[:, : np.flatnonzero(counts.any(axis=0))[-1] + 1].copy()
 
 
-def run_length_matrix(levels, angles=ANGLES, n_levels=None):
+def run_length_matrix(
+    levels: np.ndarray, angles: float | Sequence[float] = ANGLES, n_levels: int | None = None
+) -> np.ndarray:
     """Count the runs of each gray level and length.
 
     A run is a maximal sequence of adjacent pixels of one level along a direction.
@@ -143,7 +154,7 @@ def run_length_matrix(levels, angles=ANGLES, n_levels=None):
     return matrices
 
 
-def run_length_features(matrices):
+def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     """Compute the run-length features of the Image Biomarker Standardisation Initiative.
 
     Parameters
@@ -262,13 +273,13 @@ class GLRLM(FeatureExtractor):
     def __init__(
         self,
         *,
-        angles=ANGLES,
-        levels=32,
-        bin_width=None,
-        intensity_range=None,
-        aggregation="average",
-        dtype=np.float32,
-    ):
+        angles: float | Sequence[float] = ANGLES,
+        levels: int = 32,
+        bin_width: float | None = None,
+        intensity_range: tuple[float, ...] | None = None,
+        aggregation: Literal["average", "merge"] = "average",
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.angles = angles
         self.levels = levels
         self.bin_width = bin_width

@@ -1,5 +1,9 @@
 """Gray-level zone sizes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import sparse
 from skimage.measure import label
@@ -13,6 +17,11 @@ from featbus.feature_extraction._texture import (
     emphasis_features,
     grey_levels,
 )
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import DTypeLike
 
 _NAMES = (
     "small_zone_emphasis",
@@ -43,7 +52,7 @@ def _zones(levels):
     return levels_of[1:], sizes[1:]
 
 
-def size_zone_matrix(levels, n_levels=None):
+def size_zone_matrix(levels: np.ndarray, n_levels: int | None = None) -> Any:
     """Count the zones of each gray level and size.
 
     A zone is a set of pixels of one level that are connected along rows, columns or diagonals.
@@ -85,7 +94,7 @@ def size_zone_matrix(levels, n_levels=None):
     return sparse.coo_array((counts, divmod(entries, largest)), (n_levels, largest)).tocsr()
 
 
-def size_zone_features(matrix):
+def size_zone_features(matrix: Any) -> dict[str, float]:
     """Compute the size-zone features of the Image Biomarker Standardisation Initiative.
 
     Parameters
@@ -202,7 +211,14 @@ class GLSZM(FeatureExtractor):
 
     _parameter_constraints = LEVELS_CONSTRAINTS
 
-    def __init__(self, *, levels=32, bin_width=None, intensity_range=None, dtype=np.float32):
+    def __init__(
+        self,
+        *,
+        levels: int = 32,
+        bin_width: float | None = None,
+        intensity_range: tuple[float, ...] | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.levels = levels
         self.bin_width = bin_width
         self.intensity_range = intensity_range

@@ -1,6 +1,9 @@
 """Histograms of oriented gradients."""
 
+from __future__ import annotations
+
 from itertools import product
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,6 +15,13 @@ from featbus.base import Column, FeatureExtractor
 from featbus.images import ImageError, at_index, inside_mask, to_rgb
 from featbus.io import read_item
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair, as_plain
+
+if TYPE_CHECKING:
+    from typing import Literal, Self
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from featbus.typing import Images, PathLike
 
 _EPS = 1e-5
 # Pixels per strip: intermediate arrays fit a processor's cache. With smaller strips, threads would
@@ -234,14 +244,14 @@ class HOG(FeatureExtractor):
     def __init__(
         self,
         *,
-        orientations=9,
-        pixels_per_cell=(8, 8),
-        cells_per_block=(3, 3),
-        block_norm="L2-Hys",
-        transform_sqrt=False,
-        signed=False,
-        dtype=np.float32,
-    ):
+        orientations: int = 9,
+        pixels_per_cell: int | tuple[int, ...] = (8, 8),
+        cells_per_block: int | tuple[int, ...] = (3, 3),
+        block_norm: Literal["L1", "L1-sqrt", "L2", "L2-Hys"] = "L2-Hys",
+        transform_sqrt: bool = False,
+        signed: bool = False,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.orientations = orientations
         self.pixels_per_cell = pixels_per_cell
         self.cells_per_block = cells_per_block
@@ -250,7 +260,7 @@ class HOG(FeatureExtractor):
         self.signed = signed
         self.dtype = dtype
 
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
         """Learn the number of blocks from the first image.
 
         Parameters
@@ -306,7 +316,7 @@ class HOG(FeatureExtractor):
         blocks = np.moveaxis(sliding_window_view(self._cells(image), block, axis=(0, 1)), 2, -1)
         return _normalize(blocks.reshape(*blocks.shape[:2], -1), self.block_norm).ravel()
 
-    def render(self, image):
+    def render(self, image: np.ndarray | PathLike) -> np.ndarray:
         """Draw the histogram of each cell: a line along the edges of each orientation, or a ray.
 
         Parameters

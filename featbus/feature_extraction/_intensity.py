@@ -1,7 +1,10 @@
 """Intensity statistics."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +13,11 @@ from featbus.base import Column, FeatureExtractor
 from featbus.feature_extraction._texture import discretise
 from featbus.images import inside_mask, to_gray
 from featbus.parameters import POSITIVE_INTEGER, Interval, StrOptions, check_parameters
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, DTypeLike
 
 _PERCENTILES = np.array([10, 25, 50, 75, 90])
 # Not among IBSI's intensity-histogram features.
@@ -157,7 +165,7 @@ def _shape_statistics(histogram):
     }
 
 
-def intensity_statistics(values):
+def intensity_statistics(values: ArrayLike) -> dict[str, float]:
     """Compute the intensity-based statistics of the Image Biomarker Standardisation Initiative.
 
     Parameters
@@ -205,7 +213,7 @@ def intensity_statistics(values):
     return _to_floats(_statistics(values, counts, _sums_before(counts)))
 
 
-def histogram_statistics(levels, n_levels=None):
+def histogram_statistics(levels: ArrayLike, n_levels: int | None = None) -> dict[str, float]:
     """Compute the intensity-histogram features of the Image Biomarker Standardisation Initiative.
 
     Parameters
@@ -329,7 +337,13 @@ class IntensityStatistics(FeatureExtractor):
         "bin_range": [StrOptions({"dtype", "region"})],
     }
 
-    def __init__(self, *, n_bins=256, bin_range="dtype", dtype=np.float32):
+    def __init__(
+        self,
+        *,
+        n_bins: int = 256,
+        bin_range: Literal["dtype", "region"] = "dtype",
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.n_bins = n_bins
         self.bin_range = bin_range
         self.dtype = dtype

@@ -1,5 +1,9 @@
 """How bright the images of each class are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
@@ -7,8 +11,22 @@ from sklearn.utils import check_consistent_length
 from featbus.feature_extraction._intensity import IntensityStatistics
 from featbus.parameters import InvalidParameterError, StrOptions, check_parameters
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def intensity_summary(images, y=None, *, statistic="mean", target_names=None):
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
+
+
+def intensity_summary(
+    images: Images,
+    y: ArrayLike | None = None,
+    *,
+    statistic: str = "mean",
+    target_names: Sequence[str] | None = None,
+) -> IntensitySummary:
     """Summarize the brightness of a data set by class.
 
     Each image is summarized by one number, such as its mean brightness. If classes differ in it, a
@@ -113,7 +131,7 @@ class IntensitySummary:
     .. [1] Tukey JW. Exploratory Data Analysis. Addison-Wesley (1977).
     """
 
-    def __init__(self, values, statistic):
+    def __init__(self, values: pd.DataFrame, statistic: str) -> None:
         self.values = values
         self.statistic = statistic
         self.table = values.groupby("class").apply(self._summarize, include_groups=False)
@@ -138,7 +156,7 @@ class IntensitySummary:
     def _repr_html_(self):
         return self.table.round(3).to_html()
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the distribution of each class: a violin, with a box and outliers in it.
 
         Parameters

@@ -1,9 +1,12 @@
 """Local binary patterns."""
 
+from __future__ import annotations
+
 import math
 import threading
 from functools import lru_cache, partial
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,6 +24,12 @@ from featbus.parameters import (
     as_pair,
     check_parameters,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from numpy.typing import ArrayLike, DTypeLike
 
 # Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbor
 # and its center differ by a multiple of 1e-10 gray level. In double precision the first of the two
@@ -279,7 +288,12 @@ class _Strips(threading.local):
 _STRIPS = _Strips()
 
 
-def lbp_codes(image, n_points=8, radius=1, method="uniform"):
+def lbp_codes(
+    image: ArrayLike,
+    n_points: int = 8,
+    radius: float = 1,
+    method: Literal["default", "ror", "uniform", "nri_uniform", "var"] = "uniform",
+) -> np.ndarray:
     """Compute the local binary pattern of each pixel.
 
     Parameters
@@ -444,13 +458,13 @@ class LBP(FeatureExtractor):
     def __init__(
         self,
         *,
-        n_points=8,
-        radius=1,
-        method="uniform",
-        cells=(1, 1),
-        n_bins=8,
-        dtype=np.float32,
-    ):
+        n_points: int | Sequence[int] = 8,
+        radius: float | Sequence[float] = 1,
+        method: Literal["default", "ror", "uniform", "nri_uniform", "var"] = "uniform",
+        cells: int | tuple[int, ...] = (1, 1),
+        n_bins: int = 8,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.n_points = n_points
         self.radius = radius
         self.method = method

@@ -1,11 +1,18 @@
 """The table of backbones as a DataFrame."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.networks import BACKBONES, STAGES
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def list_backbones():
+
+def list_backbones() -> pd.DataFrame:
     """Return the table of the networks that `DeepFeatures` knows by name.
 
     Returns

@@ -1,6 +1,9 @@
 """Shape of the region."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +11,11 @@ from featbus.base import Column, FeatureExtractor
 from featbus.images import ImageError, inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.regions import region_shape
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import DTypeLike
 
 # Our names, and those of scikit-image.
 _PROPERTIES = {
@@ -111,7 +119,13 @@ class ShapeStatistics(FeatureExtractor):
         "spacing": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    def __init__(self, *, on_missing="raise", spacing=None, dtype=np.float32):
+    def __init__(
+        self,
+        *,
+        on_missing: Literal["raise", "nan"] = "raise",
+        spacing: float | tuple[float, float] | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         self.on_missing = on_missing
         self.spacing = spacing
         self.dtype = dtype

@@ -1,5 +1,7 @@
 """What the texture matrices share: gray levels, and the features of runs and zones."""
 
+from __future__ import annotations
+
 import math
 from numbers import Integral, Real
 
@@ -85,7 +87,12 @@ def discretise(image, inside, levels, bin_width, intensity_range):
     return cv2.LUT(pixels, table) if top == 255 else np.take(table, pixels), n_levels
 
 
-def grey_levels(image, levels=32, bin_width=None, intensity_range=None):
+def grey_levels(
+    image: np.ndarray,
+    levels: int = 32,
+    bin_width: float | None = None,
+    intensity_range: tuple[float, ...] | None = None,
+) -> np.ndarray:
     """Discretize the brightness of an image as the IBSI defines it.
 
     Parameters

@@ -46,20 +46,18 @@ _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _PALETTE = "PALETTE COLOR"
 _KINDS = (*_GRAYS, *_COLORS, _PALETTE)
 
-_LIBJPEG = "python-gdcm, or pylibjpeg with pylibjpeg-libjpeg (the latter under the GPL)"
-_OPENJPEG = "pylibjpeg with pylibjpeg-openjpeg"
-_PACKAGES = {
-    uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGExtended12Bit: _LIBJPEG,
-    uid.JPEGLossless: _LIBJPEG,
-    uid.JPEGLosslessSV1: _LIBJPEG,
-    uid.JPEGLSLossless: "pyjpegls or python-gdcm",
-    uid.JPEGLSNearLossless: "pyjpegls or python-gdcm",
-    uid.JPEG2000Lossless: f"{_OPENJPEG}, or python-gdcm",
-    uid.JPEG2000: f"{_OPENJPEG}, or python-gdcm",
-    uid.HTJ2KLossless: _OPENJPEG,
-    uid.HTJ2KLosslessRPCL: _OPENJPEG,
-    uid.HTJ2K: _OPENJPEG,
+# GDCM ends the process on some damaged files: it decodes only what nothing else of the extra does.
+_GDCM = {uid.JPEGLossless, uid.JPEGLosslessSV1}
+# What the extra decodes. JPEG of 12 bits is missing: the only free decoder is under the GPL.
+_EXTRA = {
+    *_GDCM,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
 }
 
 
@@ -161,30 +159,51 @@ def _check(dataset, limit):
 def _decode(dataset, samples, limit):
     """Return the stored pixels in native byte order, color as RGB."""
     syntax = _transfer_syntax(dataset)
-    packages = _PACKAGES.get(syntax)
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
     name = _name(syntax)
-    if not available:
-        remedy = f"Install {packages}" if packages else "Convert it to Explicit VR Little Endian"
+    if not _plugins(syntax):
         raise ImageReadError(
-            f"no installed package decodes its DICOM transfer syntax, {name}. {remedy}."
+            f"no installed package decodes its DICOM transfer syntax, {name}. {_remedy(syntax)}."
         )
     check_frame(dataset, syntax, samples, limit)
-    try:
-        stored = pixel_array(dataset)
-    except MemoryError:
-        raise
-    except Exception:
-        remedy = f" If it is complete: install {packages}." if packages else ""
-        raise ImageReadError(
-            f"its DICOM pixel data ({name}) cannot be decoded. {AGAIN}{remedy}"
-        ) from None
+    stored = _decode_pixels(dataset)
+    if stored is None:
+        remedy = f" If it is complete: {_remedy(syntax)}." if syntax.is_encapsulated else ""
+        raise ImageReadError(f"its DICOM pixel data ({name}) cannot be decoded. {AGAIN}{remedy}")
     if stored.shape[:2] != (dataset.Rows, dataset.Columns):
         raise several(len(stored), "frames", "pydicom.pixels.iter_pixels")
     return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+
+
+def _plugins(syntax):
+    """Return the decoders of pydicom to try; the first one is the same with and without extras."""
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return []
+    if not syntax.is_encapsulated:
+        return [""]  # pydicom itself
+    found = [name for name in decoder.available_plugins if name != "gdcm"]
+    if syntax in _GDCM and "gdcm" in decoder.available_plugins:
+        found.append("gdcm")
+    return found
+
+
+def _remedy(syntax):
+    if syntax in _EXTRA:
+        return 'pip install "featbus[dicom]"'
+    return "convert it to Explicit VR Little Endian"
+
+
+def _decode_pixels(dataset):
+    """Return the pixels, or None if no decoder can."""
+    for plugin in _plugins(dataset.file_meta.TransferSyntaxUID):
+        try:
+            return pixel_array(dataset, decoding_plugin=plugin)
+        except MemoryError:
+            raise
+        except Exception:  # of any type, and it may quote the file
+            continue
+    return None
 
 
 def _name(syntax):

@@ -12,7 +12,7 @@ from featbus.io._tags import read_directories, read_orientation, turn_upright
 
 _LS = 0xF7
 _FRAMES = {*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
-_END, _SCAN, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+_END, _SCAN, _APP1, _APP2, _APP14 = 0xD9, 0xDA, 0xE1, 0xE2, 0xEE
 # In compressed data, FF is followed by 00, in JPEG-LS by less than 80, or by a restart marker
 # D0..D7; other markers end the scan.
 _SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
@@ -85,6 +85,9 @@ def check_jpeg(data, limit, expected=None, bits=8):
             orientation = read_orientation(segment[10:])
         elif marker == _APP2 and segment[4:8] == b"MPF\0":
             _check_single(segment[8:])
+        elif marker == _APP14 and segment[4:9] == b"Adobe" and segment[15:16] > b"\2":
+            # GDCM ends the process here.
+            raise ImageReadError(f"the JPEG file has an unknown color transform. {AGAIN}")
         elif marker == _END and expected is not None:
             check_rest("JPEG", data, len(data) - len(segment) + 2)
     if size is None:

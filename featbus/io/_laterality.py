@@ -1,15 +1,23 @@
 """Which breast a DICOM file shows."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from featbus.io._errors import AGAIN, ImageReadError
 from featbus.io._header import dicom_header
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from featbus.typing import PathLike
 
 _TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
 _SIDES = {"L": "left", "R": "right"}
 
 
-def read_laterality(path):
+def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     """Read from a DICOM file which breast, or other paired organ, it shows.
 
     Parameters

@@ -1,16 +1,29 @@
 """Read the masks of an image."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featbus.images import ImageError, as_mask, is_path
 from featbus.io._readers import read_image
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
+
 __all__ = ["read_mask"]
 
 
-def read_mask(item, image_shape, *, required=False):
+def read_mask(
+    item: PathLike | ArrayLike | tuple[None, ...] | None,
+    image_shape: tuple[int, ...],
+    *,
+    required: bool = False,
+) -> np.ndarray | None:
     """Read the mask of one image, the union of its parts.
 
     Parameters

@@ -5,8 +5,11 @@ of a file are checked first: a header of a few bytes can ask for gigabytes, and 
 damage, so that half a JPEG file is half a picture, the rest gray.
 """
 
+from __future__ import annotations
+
 import os
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +22,14 @@ from featbus.io._limits import pixel_limit
 from featbus.io._png import read_png
 from featbus.io._pnm import read_pnm
 from featbus.io._tiff import read_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -38,7 +49,9 @@ _SIGNATURES = {
 }
 
 
-def read_image(path, *, voi_lut=True, max_pixels=None):
+def read_image(
+    path: PathLike, *, voi_lut: bool = True, max_pixels: int | None = None
+) -> np.ndarray:
     """Read one image file.
 
     The format is identified by the content of the file, never by its name.
@@ -130,7 +143,7 @@ def read_image(path, *, voi_lut=True, max_pixels=None):
         ) from error
 
 
-def read_item(item, index, read=read_image):
+def read_item(item: ArrayLike | PathLike, index: int, read: Callable = read_image) -> np.ndarray:
     """Read and check one item of a batch.
 
     Parameters
@@ -156,7 +169,9 @@ def read_item(item, index, read=read_image):
         return check_image(read(item) if is_path(item) else item)
 
 
-def find_format(path):
+def find_format(
+    path: PathLike,
+) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
     """Tell the format of an image file by its first bytes, as `read_image` does.
 
     Parameters

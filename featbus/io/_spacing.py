@@ -1,16 +1,22 @@
 """The distance between the pixels of a file."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from featbus.io._files import open_file
 from featbus.io._header import dicom_header
 from featbus.io._resolution import resolution_spacing
 
+if TYPE_CHECKING:
+    from featbus.typing import PathLike
+
 _TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _CENTIMETERS = 3
 
 
-def read_spacing(path):
+def read_spacing(path: PathLike) -> tuple[float, float] | None:
     """Read from a file how far its pixels are apart.
 
     Parameters

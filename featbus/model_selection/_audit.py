@@ -1,8 +1,11 @@
 """The audit of a data set, its folds and its pipeline."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -36,6 +39,13 @@ from featbus.model_selection._report import AuditReport
 from featbus.model_selection._shortcuts import measure_image, measure_mask, score_shortcuts
 from featbus.parameters import N_JOBS, HasMethods, SequenceOf, check_parameters
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
+
 _PARAMETER_CONSTRAINTS = {
     "pipeline": [HasMethods("get_params"), SequenceOf(HasMethods("get_params")), dict, None],
     "cv": ["cv_object"],
@@ -46,17 +56,17 @@ _PARAMETER_CONSTRAINTS = {
 
 
 def audit(
-    images,
-    y,
+    images: Images,
+    y: ArrayLike,
     *,
-    groups=None,
-    cv=5,
-    pipeline=None,
-    masks=None,
-    random_state=0,
-    n_jobs=None,
-    verbose=False,
-):
+    groups: ArrayLike | None = None,
+    cv: Any = 5,
+    pipeline: Any = None,
+    masks: Images | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> AuditReport:
     """Look for what inflates scores: leaks between folds, and shortcuts to the label.
 
     No model of the image content is trained, and the pipeline is not run.

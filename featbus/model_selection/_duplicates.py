@@ -1,8 +1,10 @@
 """Near-duplicates: images that show the same scene, found by hash and by correlation."""
 
+from __future__ import annotations
+
 from itertools import count
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -13,6 +15,9 @@ from featbus.groups import link
 from featbus.images import ImageError, ImageErrors, as_batch, at_index, resize, to_float, to_gray
 from featbus.io import read_item
 from featbus.parameters import N_JOBS, Interval, check_parameters
+
+if TYPE_CHECKING:
+    from featbus.typing import Images
 
 _SIDE = 32
 _HASH_SIDE = 8
@@ -173,8 +178,13 @@ def link_flat(labels, sketches):
 
 
 def find_near_duplicates(
-    images, *, max_distance=8, min_correlation=0.97, n_jobs=None, verbose=False
-):
+    images: Images,
+    *,
+    max_distance: int = 8,
+    min_correlation: float = 0.97,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> np.ndarray:
     """Group images that are copies or near-copies of each other.
 
     Two images are near-duplicates if their perceptual hashes or their thumbnails nearly agree:

@@ -1,13 +1,19 @@
 """The result of an audit."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from html import escape
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from featbus.groups import GROUPS_UNKNOWN
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _COLORS = {"leak": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32"}
 
@@ -54,19 +60,19 @@ class AuditReport:
     has_groups: bool
 
     @property
-    def passed(self):
+    def passed(self) -> Any:
         """Whether no leak was found, a bool."""
         return not (self.checks["severity"] == "leak").any()
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """The number of leaks and of warnings in words, and whether groups are unknown, a str."""
         counts = self.checks["severity"].value_counts()
         leaks, warnings = (_count(counts.get(kind, 0), kind) for kind in ("leak", "warning"))
         found = f"{'no leak found' if self.passed else leaks}, {warnings}"
         return found if self.has_groups else f"{found}; {GROUPS_UNKNOWN}"
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """Return the checks.
 
         Returns
@@ -76,7 +82,7 @@ class AuditReport:
         """
         return self.checks.copy()
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """Return the report in plain types, for example for JSON.
 
         Returns

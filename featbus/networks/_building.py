@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._requirements import needing_keras
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
@@ -73,12 +74,15 @@ def import_keras():
 
     Raises
     ------
+    ImportError
+        If Keras or its backend is not installed.
     RuntimeError
         If Keras is set to images whose channels come first.
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    with needing_keras():
+        import keras
 
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeError(

@@ -1,9 +1,11 @@
 """Engines: what runs a network on a batch of images."""
 
+import logging
 import math
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from functools import lru_cache
 from importlib.util import find_spec
@@ -11,15 +13,22 @@ from itertools import chain
 
 import numpy as np
 
-from featbus.networks._building import build_models, import_keras, preprocess, region_weights
+from featbus.networks._building import (
+    build_models,
+    import_keras,
+    preprocess,
+    region_weights,
+)
 from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import KerasApplication, get_backbone
 from featbus.parameters import InvalidParameterError
 
 SOURCES = (KerasApplication, KerasModel, SmallCNN)
 _LOCK = threading.Lock()
+_LOG = logging.getLogger("featbus")
 
 _ARGUMENTS = ("kernel_size", "strides", "padding", "dilation_rate")
 # Of each kind of convolution its other arguments, and its kernels.
@@ -340,13 +349,19 @@ def check_engine(engine, source):
         )
     if find_spec(engine) is None:
         raise ImportError(
-            f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
+            NO_KERAS
+            if engine == "keras"
+            else f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
         )
 
 
 @lru_cache(maxsize=8)
 def _load_engine(network):
-    return ENGINES[network.engine](network)
+    start = time.perf_counter()
+    engine = ENGINES[network.engine](network)
+    seconds = time.perf_counter() - start
+    _LOG.debug("Built %s for the engine %s in %.1f s", network.source, network.engine, seconds)
+    return engine
 
 
 def load_engine(network):

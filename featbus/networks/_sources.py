@@ -12,6 +12,7 @@ from importlib.metadata import version
 from importlib.resources import files
 
 from featbus.networks._building import STAGES, build_application, get_output
+from featbus.networks._requirements import needing_keras
 from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named
 
@@ -363,7 +364,8 @@ class KerasApplication(KerasSource):
 
 @lru_cache(maxsize=1)
 def _keras_release():
-    return version("keras")
+    with needing_keras():
+        return version("keras")
 
 
 def _find_tensor(base, tap):

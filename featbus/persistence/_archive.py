@@ -1,5 +1,7 @@
 """The container of a model: a zip file of bounded members, and one digest over all of them."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -7,6 +9,10 @@ import re
 import textwrap
 import zipfile
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 FORMAT = 1  # goes up whenever older releases of featbus cannot read what is written
 MANIFEST, CARD, SCHEMA = "featbus.json", "card.json", "schema.json"
@@ -28,7 +34,7 @@ _LONGEST_MESSAGE = 2000
 class ModelFileError(ValueError):
     """A pipeline that cannot be saved, or a file that is refused."""
 
-    def __init__(self, message):
+    def __init__(self, message: Any) -> None:
         # Names in a file are anybody's text, and a message is printed on a terminal.
         super().__init__(escape(message[:_LONGEST_MESSAGE]))
 
@@ -68,7 +74,9 @@ def opened(path):
     Raises
     ------
     ModelFileError
-        If the file is refused; or instead of any error of the code inside the context.
+        If the file is refused; or instead of any other error of the code inside the context.
+    ImportError
+        If a package of the model, such as XGBoost or Keras, is not installed.
     """
     path = os.fspath(path)
     with open(path, "rb") as file:
@@ -81,6 +89,8 @@ def opened(path):
                 yield archive, manifest
         except ModelFileError as error:
             raise ModelFileError(f"{path!r}: {error}") from error
+        except ImportError as error:
+            raise ImportError(f"{path!r} needs a package that is missing: {error}.") from error
         except Exception as error:  # what zipfile, skops and Keras raise depends on the damage
             raise ModelFileError(
                 f"{path!r} cannot be read ({textwrap.shorten(repr(error), 300)}), expected a file "

@@ -1,5 +1,7 @@
 """The model card: what it may say, what is added, and its page."""
 
+from __future__ import annotations
+
 import getpass
 import math
 import re
@@ -9,6 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +20,9 @@ from featbus.files import written_whole
 from featbus.parameters import InvalidParameterError
 from featbus.persistence._archive import CARD, ModelFileError, escape, opened, read_json
 from featbus.steps import all_steps
+
+if TYPE_CHECKING:
+    from featbus.typing import PathLike
 
 _NOTE = (
     "Not a medical device, and not for clinical use: trained on the data described here, for "
@@ -184,7 +190,7 @@ def _patient_fields():
     return names | _IDENTIFIERS
 
 
-def read_card(path):
+def read_card(path: PathLike) -> dict:
     """Return the model card of a file, without loading the model.
 
     Parameters
@@ -221,7 +227,7 @@ def read_card(path):
         return read_json(archive, CARD)
 
 
-def write_card_html(path, page):
+def write_card_html(path: PathLike, page: PathLike) -> None:
     """Write the model card of a file as one HTML page without external resources.
 
     Parameters

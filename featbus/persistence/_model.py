@@ -1,5 +1,7 @@
 """Save and load: a fitted pipeline, its networks and its card in one file."""
 
+from __future__ import annotations
+
 import io
 import json
 import os
@@ -8,6 +10,7 @@ import warnings
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
@@ -28,8 +31,21 @@ from featbus.persistence._pack import pack, parts_of, unpack
 from featbus.persistence._schema import check_array, check_schema, find_type, share_parts
 from featbus.persistence._trust import algorithms_of, check_algorithms, trusted_types
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
-def save(pipeline, path, *, classes=None, card=None, embed=True):
+    from featbus.typing import PathLike
+
+
+def save(
+    pipeline: Any,
+    path: PathLike,
+    *,
+    classes: Sequence[str] | None = None,
+    card: dict | None = None,
+    embed: bool = True,
+) -> None:
     """Save a fitted pipeline in one file, without pickle.
 
     Parameters
@@ -180,7 +196,7 @@ def _refuse_untrusted(types, schema):
     )
 
 
-def load(path):
+def load(path: PathLike) -> Any:
     """Load a pipeline that `save` wrote.
 
     Parameters
@@ -199,6 +215,8 @@ def load(path):
         A ValueError: if the file is damaged or was changed, has types that are not trusted, was
         written by a newer featbus or another major version of scikit-learn, or needs other versions
         of algorithms or other weights; the message names them. Nothing in the file is run.
+    ImportError
+        If a package of the model, such as XGBoost or Keras, is not installed.
 
     Warns
     -----

@@ -1,5 +1,9 @@
 """Removal of text, calipers and colored marks that a scanner has burned in."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
@@ -7,6 +11,9 @@ from featbus.base import ImageTransformer
 from featbus.images import inside_mask, restrict, to_gray
 from featbus.parameters import StrOptions
 from featbus.preprocessing._pixels import as_float, convert, extend, map_pixels
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 # Gray levels of 255, and sides in pixels: tuned on half of BUSI.
 _STROKE = np.ones((7, 7), np.uint8)
@@ -117,7 +124,7 @@ class RemoveAnnotations(ImageTransformer):
 
     _parameter_constraints = {"method": [StrOptions({"inpaint", "mask"})]}
 
-    def __init__(self, method="inpaint"):
+    def __init__(self, method: Literal["inpaint", "mask"] = "inpaint") -> None:
         self.method = method
 
     def _transform_image(self, image):

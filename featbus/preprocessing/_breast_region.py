@@ -1,6 +1,9 @@
 """The breast in a mammogram."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +12,13 @@ from featbus.images import restrict, with_mask_of
 from featbus.io import read_item
 from featbus.parameters import StrOptions
 from featbus.preprocessing._mammogram import enlarge, find_breast
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
 
 
 @dataclass(frozen=True)
@@ -71,10 +81,10 @@ class BreastRegion(ImageTransformer):
 
     _parameter_constraints = {"orient": [StrOptions({"left", "right"}), None]}
 
-    def __init__(self, *, orient=None):
+    def __init__(self, *, orient: Literal["left", "right"] | None = None) -> None:
         self.orient = orient
 
-    def detect(self, image):
+    def detect(self, image: PathLike | ArrayLike) -> BreastOutline:
         """Find the breast in one image.
 
         Parameters
@@ -113,7 +123,7 @@ class BreastRegion(ImageTransformer):
     def _mirrors(self, outline):
         return None not in (self.orient, outline.side) and self.orient != outline.side
 
-    def map_boxes(self, boxes, image):
+    def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the output back to the input.
 
         Parameters

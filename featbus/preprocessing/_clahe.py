@@ -1,5 +1,7 @@
 """Contrast-limited adaptive histogram equalization."""
 
+from __future__ import annotations
+
 from functools import partial
 from numbers import Integral, Real
 
@@ -84,7 +86,9 @@ class CLAHE(ImageTransformer):
         "tile_grid_size": [PairOf(Interval(Integral, 1, None, closed="left"))],
     }
 
-    def __init__(self, clip_limit=2.0, *, tile_grid_size=8):
+    def __init__(
+        self, clip_limit: float = 2.0, *, tile_grid_size: int | tuple[int, ...] = 8
+    ) -> None:
         self.clip_limit = clip_limit
         self.tile_grid_size = tile_grid_size
 

@@ -1,6 +1,9 @@
 """Filters against noise."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +13,9 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from featbus.base import ImageTransformer
 from featbus.parameters import Interval, InvalidParameterError, StrOptions
 from featbus.preprocessing._pixels import as_float, map_pixels
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 # Largest window whose median OpenCV takes of 16-bit and float32 pixels.
 _OPENCV_MEDIAN = 5
@@ -126,7 +132,13 @@ class Denoise(ImageTransformer):
         "strength": [Interval(Real, 1e-6, 1e3, closed="both")],
     }
 
-    def __init__(self, method="median", *, size=5, strength=0.1):
+    def __init__(
+        self,
+        method: Literal["median", "gaussian", "bilateral", "nlmeans", "tv"] = "median",
+        *,
+        size: int = 5,
+        strength: float = 0.1,
+    ) -> None:
         self.method = method
         self.size = size
         self.strength = strength

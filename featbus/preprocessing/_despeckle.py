@@ -1,6 +1,9 @@
 """Filters against speckle, which grows with the signal."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +13,9 @@ from featbus.images import inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.preprocessing._denoise import check_odd
 from featbus.preprocessing._pixels import as_float, map_pixels
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 _BORDER = cv2.BORDER_REPLICATE
 _DAMPING = 2.0
@@ -275,7 +281,15 @@ class Despeckle(ImageTransformer):
         "dynamic_range": [Interval(Real, 1, 1000, closed="both"), None],
     }
 
-    def __init__(self, method="lee", *, size=7, noise=None, n_iterations=50, dynamic_range=None):
+    def __init__(
+        self,
+        method: Literal["lee", "kuan", "frost", "srad"] = "lee",
+        *,
+        size: int = 7,
+        noise: float | None = None,
+        n_iterations: int = 50,
+        dynamic_range: float | None = None,
+    ) -> None:
         self.method = method
         self.size = size
         self.noise = noise

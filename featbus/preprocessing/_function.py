@@ -1,10 +1,17 @@
 """Any function of an image as a step."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.base import ImageTransformer
 from featbus.images import ImageError, check_image, inside_mask, restrict, with_mask_of
 from featbus.preprocessing._pixels import extend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ImageFunction(ImageTransformer):
@@ -45,7 +52,7 @@ class ImageFunction(ImageTransformer):
 
     _parameter_constraints = {"func": [callable], "kwargs": [dict, None]}
 
-    def __init__(self, func, kwargs=None):
+    def __init__(self, func: Callable, kwargs: dict | None = None) -> None:
         self.func = func
         self.kwargs = kwargs
 

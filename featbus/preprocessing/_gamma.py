@@ -1,5 +1,7 @@
 """Gamma correction."""
 
+from __future__ import annotations
+
 from numbers import Real
 
 from featbus.base import ImageTransformer
@@ -36,7 +38,7 @@ class GammaCorrection(ImageTransformer):
 
     _parameter_constraints = {"gamma": [Interval(Real, 0.01, 100, closed="both")]}
 
-    def __init__(self, gamma=0.5):
+    def __init__(self, gamma: float = 0.5) -> None:
         self.gamma = gamma
 
     def _transform_image(self, image):

@@ -1,9 +1,16 @@
 """Images from paths."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from featbus.base import ImageTransformer
 from featbus.images import to_gray, to_rgb
 from featbus.io import read_image
 from featbus.parameters import POSITIVE_INTEGER, StrOptions
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 _CONVERSIONS = {"unchanged": lambda image: image, "gray": to_gray, "rgb": to_rgb}
 
@@ -47,7 +54,13 @@ class ImageLoader(ImageTransformer):
         "max_pixels": [POSITIVE_INTEGER, None],
     }
 
-    def __init__(self, *, color_mode="unchanged", voi_lut=True, max_pixels=None):
+    def __init__(
+        self,
+        *,
+        color_mode: Literal["unchanged", "gray", "rgb"] = "unchanged",
+        voi_lut: bool = True,
+        max_pixels: int | None = None,
+    ) -> None:
         self.color_mode = color_mode
         self.voi_lut = voi_lut
         self.max_pixels = max_pixels

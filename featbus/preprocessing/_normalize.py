@@ -1,6 +1,9 @@
 """Normalization to the range 0..1."""
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +12,9 @@ from featbus.images import to_float
 from featbus.parameters import StrOptions
 from featbus.preprocessing._pixels import limits_inside, map_pixels, stretch
 from featbus.preprocessing._stretch import PERCENTILES, check_percentiles
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 
 class Normalize(ImageTransformer):
@@ -44,7 +50,12 @@ class Normalize(ImageTransformer):
         "percentiles": [PERCENTILES],
     }
 
-    def __init__(self, method="minmax", *, percentiles=(1, 99)):
+    def __init__(
+        self,
+        method: Literal["minmax", "percentile"] = "minmax",
+        *,
+        percentiles: tuple[float, ...] = (1, 99),
+    ) -> None:
         self.method = method
         self.percentiles = percentiles
 

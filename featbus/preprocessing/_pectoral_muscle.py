@@ -1,8 +1,10 @@
 """The pectoral muscle in a mammogram."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +14,11 @@ from featbus.images import restrict
 from featbus.io import read_item
 from featbus.parameters import Interval
 from featbus.preprocessing._mammogram import ellipse, enlarge, find_breast
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
 
 # All lengths are in pixels of the coarse image.
 _SAG = 0.03  # of a typical edge, as a share of its length
@@ -295,10 +302,10 @@ class PectoralMuscleRemover(ImageTransformer):
 
     _parameter_constraints = {"min_confidence": [Interval(Real, 0, 1, closed="both")]}
 
-    def __init__(self, *, min_confidence=0.3):
+    def __init__(self, *, min_confidence: float = 0.3) -> None:
         self.min_confidence = min_confidence
 
-    def detect(self, image):
+    def detect(self, image: PathLike | ArrayLike) -> PectoralMuscle:
         """Look for the muscle in one image.
 
         Parameters

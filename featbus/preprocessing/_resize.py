@@ -1,10 +1,19 @@
 """Images of one size."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from featbus.base import ImageTransformer
 from featbus.images import letterbox, letterbox_window, resize
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import ArrayLike
 
 
 class Resize(ImageTransformer):
@@ -50,7 +59,12 @@ class Resize(ImageTransformer):
         "method": [StrOptions({"stretch", "letterbox"})],
     }
 
-    def __init__(self, size=224, *, method="stretch"):
+    def __init__(
+        self,
+        size: int | tuple[int, ...] = 224,
+        *,
+        method: Literal["stretch", "letterbox"] = "stretch",
+    ) -> None:
         self.size = size
         self.method = method
 
@@ -58,7 +72,7 @@ class Resize(ImageTransformer):
         function = letterbox if self.method == "letterbox" else resize
         return function(image, as_pair(self.size))
 
-    def map_boxes(self, boxes, image):
+    def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the resized image back to the image.
 
         Parameters

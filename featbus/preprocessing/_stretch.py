@@ -1,5 +1,7 @@
 """Linear contrast stretching."""
 
+from __future__ import annotations
+
 from functools import partial
 from numbers import Real
 
@@ -60,7 +62,7 @@ class ContrastStretch(ImageTransformer):
 
     _parameter_constraints = {"percentiles": [PERCENTILES]}
 
-    def __init__(self, percentiles=(2, 98)):
+    def __init__(self, percentiles: tuple[float, ...] = (2, 98)) -> None:
         self.percentiles = percentiles
 
     def _check_parameters(self):

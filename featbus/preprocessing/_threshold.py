@@ -1,6 +1,9 @@
 """Adaptive thresholding."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +13,9 @@ from featbus.images import inside_mask, to_gray, with_mask_of
 from featbus.parameters import Interval, StrOptions
 from featbus.preprocessing._denoise import check_odd
 from featbus.preprocessing._pixels import as_float, extend
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 _BORDER = cv2.BORDER_REPLICATE
 _ROUNDING = 1e-6
@@ -56,7 +62,13 @@ class AdaptiveThreshold(ImageTransformer):
         "offset": [Interval(Real, -1, 1, closed="both")],
     }
 
-    def __init__(self, size=35, *, method="gaussian", offset=0.0):
+    def __init__(
+        self,
+        size: int = 35,
+        *,
+        method: Literal["gaussian", "mean"] = "gaussian",
+        offset: float = 0.0,
+    ) -> None:
         self.size = size
         self.method = method
         self.offset = offset

@@ -1,8 +1,10 @@
 """Recipes by name."""
 
+from __future__ import annotations
+
 from difflib import get_close_matches
 from inspect import signature
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -14,6 +16,14 @@ from featbus.recipes._mammogram import mammogram_svm
 from featbus.recipes._two_taps import two_tap_mobilenet
 from featbus.recipes._unet_crop import small_cnn, unet_crop
 from featbus.wording import either
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sklearn.pipeline import Pipeline
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
 
 
 class _Recipe(NamedTuple):
@@ -72,7 +82,7 @@ _RECIPES = [
 _BY_NAME = {recipe.factory.__name__: recipe for recipe in _RECIPES}
 
 
-def list_recipes():
+def list_recipes() -> pd.DataFrame:
     """List the recipes.
 
     Returns
@@ -95,7 +105,15 @@ def list_recipes():
     return pd.DataFrame(rows, columns=["name", *_Recipe._fields[1:]])
 
 
-def make_recipe(name, *, weights="imagenet", memory=None, n_jobs=None, random_state=0, **options):
+def make_recipe(
+    name: str,
+    *,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    **options: Any,
+) -> Pipeline:
     """Make the pipeline of a published system, unfitted.
 
     Parameters

@@ -1,5 +1,9 @@
 """Ultrasound: enhance the image, find the lesion, crop to it, and describe the crop."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from sklearn.pipeline import Pipeline
 
 from featbus.feature_extraction import DeepFeatures
@@ -8,20 +12,26 @@ from featbus.preprocessing import CLAHE, Despeckle, HistogramEqualizer
 from featbus.recipes._parts import with_support_vectors
 from featbus.segmentation import ROICropper, ThresholdSegmenter
 
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
+
 _CONTRAST = {"clahe": CLAHE, "equalize": HistogramEqualizer}
 
 
 def enhanced_crop(
     *,
-    contrast="clahe",
-    segmenter=None,
-    backbone="resnet101",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    contrast: Literal["clahe", "equalize"] = "clahe",
+    segmenter: Any = None,
+    backbone: Any = "resnet101",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline for ultrasound: enhance, segment, crop, ResNet101, and an SVM.
 
     Parameters

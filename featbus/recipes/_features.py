@@ -1,5 +1,7 @@
 """The part of a recipe from images to rows."""
 
+from __future__ import annotations
+
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -8,7 +10,7 @@ from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, steps_of
 
 
-def recipe_features(recipe):
+def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
     """Return the part of a recipe from images to rows, for a table of features.
 
     Parameters

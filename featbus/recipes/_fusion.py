@@ -1,6 +1,10 @@
 """A network beside hand-crafted features, and the classifiers of the literature."""
 
+from __future__ import annotations
+
+import warnings
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline as SamplingPipeline
@@ -28,6 +32,14 @@ from featbus.preprocessing import Resize
 from featbus.recipes._parts import calibrated, mutual_information
 from featbus.steps import steps_of
 
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    import numpy as np
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
+
 _CLASSIFIERS = {
     "svm": "SVM",
     "random_forest": "random forest",
@@ -35,12 +47,15 @@ _CLASSIFIERS = {
     "xgboost": "XGBoost",
 }
 _SELECTIONS = {"anova", "mutual_info", "pca"}
+_NO_XGBOOST = "Install it: pip install xgboost."
 
 # HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
 _CELLS = 7
 
 
-def fused_features(*, deep=None, size=224):
+def fused_features(
+    *, deep: DeepFeatures | None = None, size: int | tuple[int, ...] = 224
+) -> Pipeline:
     """Combine hand-crafted features, and those of a network, in one row per image.
 
     Parameters
@@ -88,8 +103,12 @@ def fused_features(*, deep=None, size=224):
     return Pipeline([("resize", Resize(size)), ("features", union)])
 
 
-def classifier_pipelines(*, features=None, random_state=0):
+def classifier_pipelines(
+    *, features: Any = None, random_state: int | np.random.RandomState | None = 0
+) -> dict[str, Pipeline]:
     """Make pipelines of scaling, SMOTE and each of four classifiers.
+
+    XGBoost is left out, with a warning, where it is not installed.
 
     Parameters
     ----------
@@ -140,6 +159,8 @@ def classifier_pipelines(*, features=None, random_state=0):
     """
     smote = SMOTE(random_state=random_state)
     classifiers = _classifiers(random_state)
+    if "XGBoost" not in classifiers:
+        warnings.warn(f"XGBoost is left out. {_NO_XGBOOST}", stacklevel=2)
     steps = {name: [("smote", smote), ("classifier", one)] for name, one in classifiers.items()}
     steps["KNN"][:1] = [
         ("pca", PCA(n_components=0.7)),
@@ -151,18 +172,20 @@ def classifier_pipelines(*, features=None, random_state=0):
 
 
 def _classifiers(random_state):
-    """Return the four classifiers by name."""
-    from xgboost import XGBClassifier
-
-    # A few hundred rows do not need 256 bins, nor each tree a thousand columns. One thread, because
-    # cross-validation runs fits in parallel.
-    xgboost = XGBClassifier(max_bin=64, colsample_bytree=0.3, n_jobs=1, random_state=random_state)
-    return {
+    """Return the classifiers by name, XGBoost where it is installed."""
+    classifiers = {
         "SVM": SVC(),
         "random forest": RandomForestClassifier(n_estimators=300, random_state=random_state),
         "KNN": KNeighborsClassifier(n_neighbors=15),
-        "XGBoost": xgboost,
     }
+    try:
+        from xgboost import XGBClassifier
+    except ImportError:
+        return classifiers
+    # A few hundred rows do not need 256 bins, nor each tree a thousand columns. One thread, because
+    # cross-validation runs fits in parallel.
+    xgboost = XGBClassifier(max_bin=64, colsample_bytree=0.3, n_jobs=1, random_state=random_state)
+    return classifiers | {"XGBoost": xgboost}
 
 
 def _steps(features):
@@ -174,16 +197,16 @@ def _steps(features):
 
 def fusion(
     *,
-    classifier="svm",
-    selection="anova",
-    n_features=100,
-    backbone="mobilenet_v2",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    classifier: Literal["svm", "random_forest", "knn", "xgboost", "vote"] = "svm",
+    selection: Literal["anova", "mutual_info", "pca"] | None = "anova",
+    n_features: int = 100,
+    backbone: Any = "mobilenet_v2",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline of a network, hand-crafted features, selection, SMOTE and a classifier.
 
     Parameters
@@ -220,6 +243,8 @@ def fusion(
     ------
     ValueError
         If a parameter is invalid.
+    ImportError
+        If `classifier` is "xgboost" or "vote", and XGBoost is not installed.
 
     See Also
     --------
@@ -254,9 +279,12 @@ def fusion(
     bus = FeatureBus(fused_features(deep=deep), memory=memory, n_jobs=n_jobs)
     select = _selector(selection, n_features, random_state)
     known = _classifiers(random_state)
+    if classifier in ("xgboost", "vote") and "XGBoost" not in known:
+        raise ImportError(f'classifier="{classifier}" needs XGBoost. {_NO_XGBOOST}')
     members = {
         name: calibrated(_selecting(select, known[label], random_state))
         for name, label in _CLASSIFIERS.items()
+        if label in known
     }
     voted = VotingClassifier([*members.items()], voting="soft")
     return Pipeline(

@@ -1,20 +1,32 @@
 """Ultrasound in three classes: a network, and how bright the image is."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from sklearn.pipeline import FeatureUnion
 
 from featbus.feature_extraction import DeepFeatures, IntensityStatistics
 from featbus.recipes._parts import with_support_vectors
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sklearn.pipeline import Pipeline
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
+
 
 def mobilenet_intensity(
     *,
-    backbone="mobilenet_v2",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    backbone: Any = "mobilenet_v2",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline for ultrasound: MobileNetV2 and intensity statistics, and an SVM.
 
     Parameters

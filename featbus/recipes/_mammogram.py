@@ -1,5 +1,9 @@
 """Mammograms: the breast without its muscle, copies in the training part, a network and an SVM."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from imblearn.pipeline import make_pipeline
 from sklearn.pipeline import Pipeline
 
@@ -9,16 +13,22 @@ from featbus.preprocessing import BreastRegion, PectoralMuscleRemover, Resize
 from featbus.recipes._parts import calibrated, support_vectors
 from featbus.sampling import ImageAugmenter
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
+
 
 def mammogram_svm(
     *,
-    backbone="vgg16",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    backbone: Any = "vgg16",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline for mammograms: VGG16 or InceptionV3 on the breast alone, and an SVM.
 
     Parameters

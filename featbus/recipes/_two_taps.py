@@ -1,8 +1,20 @@
 """Ultrasound: two stages of a small network, and a light stage of their own after each."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.parameters import check_parameters
 from featbus.recipes._parts import request_groups, with_support_vectors
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sklearn.pipeline import Pipeline
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
 
 _STAGES = ("C4", "C5")
 _CHANNELS = 128  # of an auxiliary stage
@@ -10,14 +22,14 @@ _CHANNELS = 128  # of an auxiliary stage
 
 def two_tap_mobilenet(
     *,
-    trained=False,
-    backbone="mobilenet_v3_small",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    trained: bool = False,
+    backbone: Any = "mobilenet_v3_small",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline for ultrasound: the maps C4 and C5 of MobileNetV3Small, and an SVM.
 
     Parameters

@@ -1,5 +1,9 @@
 """Ultrasound: a U-Net finds the lesion, and a network sees the image and the crop."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 
@@ -8,17 +12,23 @@ from featbus.parameters import HasMethods, check_parameters
 from featbus.recipes._parts import request_groups, with_support_vectors
 from featbus.segmentation import ROICropper, UNetSegmenter
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from featbus.bus._store import FeatureStore
+    from featbus.typing import PathLike
+
 
 def unet_crop(
     *,
-    segmenter=None,
-    backbone="mobilenet",
-    backbone_options=None,
-    weights="imagenet",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    segmenter: Any = None,
+    backbone: str = "mobilenet",
+    backbone_options: dict | None = None,
+    weights: PathLike | None = "imagenet",
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline for ultrasound: a network on image and U-Net crop, and an SVM.
 
     Parameters
@@ -86,7 +96,12 @@ def unet_crop(
     return with_support_vectors(union, memory, n_jobs)
 
 
-def small_cnn(*, memory=None, n_jobs=None, random_state=0):
+def small_cnn(
+    *,
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+) -> Pipeline:
     """Make a pipeline for ultrasound: a small CNN without pretraining, and an SVM.
 
     Parameters

@@ -1,8 +1,11 @@
 """Augmented copies of images, only in the training part of a fold."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import fields
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from imblearn.over_sampling.base import BaseOverSampler
@@ -11,9 +14,18 @@ from sklearn.utils import _safe_indexing, check_consistent_length, check_random_
 from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.augmentation import DIHEDRAL, Augmentation, augment, dihedral
+from featbus.base import Documented
 from featbus.images import as_batch, at_index, fill_value, update_digest
 from featbus.io import read_item
 from featbus.parameters import Interval, Options, check_estimator_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
 
 
 def _image_generator(image, seed):
@@ -36,7 +48,7 @@ def _stack(batch, copies, n_copies):
     return result
 
 
-class ImageAugmenter(BaseOverSampler):
+class ImageAugmenter(Documented, BaseOverSampler):
     """Add randomly changed copies of images to a training set.
 
     A sampler of imbalanced-learn: in an `imblearn.pipeline.Pipeline` it augments the images that
@@ -133,19 +145,19 @@ class ImageAugmenter(BaseOverSampler):
 
     def __init__(
         self,
-        n_copies=None,
+        n_copies: int | None = None,
         *,
-        sampling_strategy="auto",
-        dihedral=None,
-        rotation=5.0,
-        width_shift=0.1,
-        height_shift=0.1,
-        shear=0.05,
-        zoom=0.05,
-        brightness=(1.0, 1.4),
-        horizontal_flip=True,
-        random_state=0,
-    ):
+        sampling_strategy: float | str | dict | Callable = "auto",
+        dihedral: Literal[2, 6, 8] | None = None,
+        rotation: float = 5.0,
+        width_shift: float = 0.1,
+        height_shift: float = 0.1,
+        shear: float = 0.05,
+        zoom: float = 0.05,
+        brightness: tuple[float, ...] = (1.0, 1.4),
+        horizontal_flip: bool = True,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
         super().__init__(sampling_strategy=sampling_strategy)
         self.n_copies = n_copies
         self.dihedral = dihedral
@@ -158,7 +170,7 @@ class ImageAugmenter(BaseOverSampler):
         self.horizontal_flip = horizontal_flip
         self.random_state = random_state
 
-    def fit(self, X, y):
+    def fit(self, X: Images, y: ArrayLike) -> Self:
         """Check the parameters and the batch, and count the copies; no image is read.
 
         Parameters
@@ -176,7 +188,7 @@ class ImageAugmenter(BaseOverSampler):
         self._check(X, y)
         return self
 
-    def fit_resample(self, X, y):
+    def fit_resample(self, X: Images, y: ArrayLike) -> tuple[np.ndarray | list, ArrayLike]:
         """Return the images, and changed copies of them.
 
         Parameters

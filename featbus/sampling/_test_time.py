@@ -1,6 +1,9 @@
 """Predictions averaged over several views of an image."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn import get_config
@@ -11,9 +14,16 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import DIHEDRAL, dihedral
-from featbus.base import iter_images
+from featbus.base import Documented, iter_images
 from featbus.images import as_batch, stack_images
 from featbus.parameters import HasMethods, Options, check_estimator_parameters
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
 
 _BATCH = 128  # images whose views are in memory at a time
 
@@ -28,7 +38,7 @@ def _has(method):
     return check
 
 
-class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Average the predictions of a classifier over several views of an image.
 
     The classifier is fitted on the images as they are. To predict, its probabilities, or else its
@@ -88,11 +98,11 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "views": [Options(Integral, DIHEDRAL.keys())],
     }
 
-    def __init__(self, estimator, *, views=2):
+    def __init__(self, estimator: Any, *, views: Literal[2, 6, 8] = 2) -> None:
         self.estimator = estimator
         self.views = views
 
-    def fit(self, X, y, **params):
+    def fit(self, X: Images, y: ArrayLike, **params: Any) -> Self:
         """Fit the estimator on the images as they are.
 
         Parameters
@@ -117,11 +127,11 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self
 
     @property
-    def classes_(self):
+    def classes_(self) -> Any:
         """Return the classes."""
         return self.estimator_.classes_
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray:
         """Predict the class of each image.
 
         Parameters
@@ -142,7 +152,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ]
 
     @available_if(_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Images) -> np.ndarray:
         """Return the mean of the probabilities over all views.
 
         Parameters
@@ -158,7 +168,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self._mean("predict_proba", X)
 
     @available_if(_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Images) -> np.ndarray:
         """Return the mean of the decision values over all views.
 
         Parameters
@@ -194,7 +204,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 images = []
         return total / (1 + len(others))
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Return how metadata reaches the estimator.
 
         Returns

@@ -1,6 +1,9 @@
 """What all segmenters share."""
 
+from __future__ import annotations
+
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils import check_consistent_length
@@ -11,8 +14,15 @@ from featbus.io import read_mask
 from featbus.parameters import InvalidParameterError
 from featbus.regions import dice
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def find_regions(segmenter, images):
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
+
+
+def find_regions(segmenter: Any, images: ArrayLike) -> list[np.ndarray]:
     """Let a segmenter, which may be another library's, find the regions of images.
 
     Parameters
@@ -53,7 +63,7 @@ class Segmenter(ImageTransformer):
     none.
     """
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Find the region in each image.
 
         Parameters
@@ -73,7 +83,7 @@ class Segmenter(ImageTransformer):
         """
         return self._map_batch(self._iter_regions, X)
 
-    def score(self, X, masks):
+    def score(self, X: Images, masks: Images) -> float:
         """Return the mean Dice coefficient over the images that have a region.
 
         Parameters

@@ -1,7 +1,10 @@
 """Crops around the regions that a segmenter finds."""
 
+from __future__ import annotations
+
 from itertools import islice
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,6 +26,13 @@ from featbus.parameters import (
 )
 from featbus.segmentation._base import find_regions
 from featbus.steps import learns
+
+if TYPE_CHECKING:
+    from typing import Any, Literal, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
 
 _BATCH = 32  # images segmented at a time
 
@@ -175,16 +185,16 @@ class ROICropper(ImageTransformer):
 
     def __init__(
         self,
-        segmenter,
+        segmenter: Any,
         *,
-        margin=0.3,
-        square=True,
-        component="largest",
-        min_area=0.001,
-        size=None,
-        on_empty="image",
-        as_mask=False,
-    ):
+        margin: float = 0.3,
+        square: bool = True,
+        component: Literal["largest", "union"] = "largest",
+        min_area: float = 0.001,
+        size: int | tuple[int, ...] | None = None,
+        on_empty: Literal["image", "raise", "center"] = "image",
+        as_mask: bool = False,
+    ) -> None:
         self.segmenter = segmenter
         self.margin = margin
         self.square = square
@@ -194,7 +204,13 @@ class ROICropper(ImageTransformer):
         self.on_empty = on_empty
         self.as_mask = as_mask
 
-    def fit(self, X, y=None, masks=None, groups=None):
+    def fit(
+        self,
+        X: Images,
+        y: ArrayLike | None = None,
+        masks: Images | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the segmenter, unless it is fitted or needs no training.
 
         Parameters
@@ -234,7 +250,7 @@ class ROICropper(ImageTransformer):
         self.segmenter_ = clone(self.segmenter).fit(X, masks, **options)
         return self
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Find the parts of the regions that count.
 
         Parameters
@@ -249,7 +265,7 @@ class ROICropper(ImageTransformer):
         """
         return self._map_batch(lambda images: (part for _, part in self._iter_found(images)), X)
 
-    def find_boxes(self, X):
+    def find_boxes(self, X: Images) -> np.ndarray:
         """Find the boxes that images are cropped to.
 
         Parameters
@@ -318,7 +334,7 @@ class ROICropper(ImageTransformer):
     def _box(self, region):
         return _box_of(region, self.margin, self.square, self.on_empty)
 
-    def map_boxes(self, boxes, image):
+    def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the crop back to the image.
 
         Parameters
@@ -348,16 +364,16 @@ class ROICropper(ImageTransformer):
 
 
 def crop_to_true_masks(
-    images,
-    masks,
+    images: Images,
+    masks: Images,
     *,
-    margin=0.3,
-    square=True,
-    component="largest",
-    min_area=0.0,
-    size=None,
-    on_empty="image",
-):
+    margin: Any = 0.3,
+    square: Any = True,
+    component: Any = "largest",
+    min_area: Any = 0.0,
+    size: Any = None,
+    on_empty: Any = "image",
+) -> list[np.ndarray]:
     """Crop images around their true masks: an upper bound, not a result.
 
     Parameters

@@ -1,5 +1,7 @@
 """Segmentation by a U-Net."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import operator
@@ -10,6 +12,7 @@ import zipfile
 from dataclasses import asdict
 from itertools import islice
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.filters import apply_hysteresis_threshold
@@ -57,6 +60,13 @@ from featbus.parameters import (
 from featbus.segmentation._base import Segmenter
 from featbus.segmentation._training import Training
 from featbus.segmentation._unet import build_unet
+
+if TYPE_CHECKING:
+    from typing import Literal, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images, PathLike
 
 _PARAMETERS = "featbus.json"  # in a saved file
 _LONGEST = 1 << 26  # bytes of it
@@ -265,25 +275,25 @@ class UNetSegmenter(Segmenter):
 
     def __init__(
         self,
-        encoder="mobilenet",
+        encoder: str = "mobilenet",
         *,
-        encoder_weights="imagenet",
-        encoder_options=None,
-        input_size=256,
-        epochs=50,
-        batch_size=8,
-        learning_rate=1e-3,
-        patience=15,
-        validation_share=0.1,
-        region_weight=1.0,
-        augmentation=None,
-        views=1,
-        threshold=0.5,
-        engine="keras",
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
+        encoder_weights: PathLike | None = "imagenet",
+        encoder_options: dict | None = None,
+        input_size: int | tuple[int, ...] = 256,
+        epochs: int = 50,
+        batch_size: int = 8,
+        learning_rate: float = 1e-3,
+        patience: int = 15,
+        validation_share: float = 0.1,
+        region_weight: float = 1.0,
+        augmentation: Augmentation | Literal[False] | None = None,
+        views: Literal[1, 2] = 1,
+        threshold: float | tuple[float, ...] = 0.5,
+        engine: Literal["keras", "openvino"] = "keras",
+        checkpoint: PathLike | None = None,
+        random_state: int = 0,
+        verbose: bool = False,
+    ) -> None:
         self.encoder = encoder
         self.encoder_weights = encoder_weights
         self.encoder_options = encoder_options
@@ -302,7 +312,7 @@ class UNetSegmenter(Segmenter):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, masks, groups=None):
+    def fit(self, X: Images, masks: Images, groups: ArrayLike | None = None) -> Self:
         """Train on images and their masks.
 
         Parameters
@@ -407,7 +417,7 @@ class UNetSegmenter(Segmenter):
                 progress.set_postfix(latest, refresh=False)
                 progress.update()
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Compute the probability that each pixel is inside the region.
 
         Parameters
@@ -483,7 +493,7 @@ class UNetSegmenter(Segmenter):
         found = {"views": self.views, "threshold": as_pair(self.threshold)}
         return network.identity | {"release": release} | found
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Save the fitted segmenter as a Keras model, with its parameters.
 
         Parameters
@@ -530,7 +540,7 @@ class UNetSegmenter(Segmenter):
         }
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> UNetSegmenter:
         """Load a segmenter that `save` wrote.
 
         Parameters

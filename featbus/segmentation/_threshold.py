@@ -1,6 +1,9 @@
 """Segmentation without training."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -9,6 +12,9 @@ from skimage.filters import threshold_local, threshold_multiotsu, threshold_otsu
 from featbus.images import at_index, inside_mask, to_float, to_gray
 from featbus.parameters import Interval, StrOptions
 from featbus.segmentation._base import Segmenter
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 _LONGER_SIDE = 256  # pixels of the image that regions are found in
 _WINDOW = 127  # of the local threshold, about half of it
@@ -180,7 +186,15 @@ class ThresholdSegmenter(Segmenter):
         "smoothing": [Interval(Real, 0, 0.5, closed="both")],
     }
 
-    def __init__(self, method="radial", *, dark=True, smoothing=0.02):
+    def __init__(
+        self,
+        method: Literal[
+            "radial", "otsu", "multiotsu", "adaptive", "watershed", "chan_vese"
+        ] = "radial",
+        *,
+        dark: bool = True,
+        smoothing: float = 0.02,
+    ) -> None:
         self.method = method
         self.dark = dark
         self.smoothing = smoothing

@@ -1,6 +1,9 @@
 """From a folder of images to an audit of them."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,6 +22,12 @@ from featbus.workflow._left_out import (
 )
 from featbus.workflow._tables import SHOWN, check_output, write_table
 
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from featbus.model_selection._report import AuditReport
+    from featbus.typing import PathLike
+
 _CONSTRAINTS = {
     "data": PATH,
     "output": [*PATH, None],
@@ -34,18 +43,18 @@ _CONSTRAINTS = {
 
 
 def audit_folder(
-    data,
-    output=None,
+    data: PathLike,
+    output: PathLike | None = None,
     *,
-    masks=None,
-    groups=None,
-    cv=None,
-    strict=False,
-    on_error="raise",
-    n_jobs=None,
-    random_state=0,
-    verbose=False,
-):
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    cv: int | None = None,
+    strict: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> AuditReport:
     """Look for leaks between folds, and for shortcuts to the label, in a folder of images.
 
     Parameters

@@ -1,7 +1,10 @@
 """From images to a table of features."""
 
+from __future__ import annotations
+
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from sklearn.pipeline import make_pipeline
@@ -21,6 +24,12 @@ from featbus.workflow._features import as_transformer
 from featbus.workflow._images import DATA, PATH, open_images
 from featbus.workflow._tables import check_output, print_failures, write_table
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from featbus.typing import PathLike
+
 _SUFFIXES = (".csv", ".npz", ".parquet")
 _CONSTRAINTS = {
     "data": DATA,
@@ -39,20 +48,20 @@ _CONSTRAINTS = {
 
 
 def extract_features(
-    data,
-    features=("intensity", "lbp", "glcm"),
+    data: PathLike | Sequence[PathLike],
+    features: Any = ("intensity", "lbp", "glcm"),
     *,
-    masks=None,
-    groups=None,
-    output=None,
-    weights="imagenet",
-    backbone_options=None,
-    options=None,
-    memory=None,
-    strict=False,
-    n_jobs=None,
-    verbose=False,
-):
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    output: PathLike | None = None,
+    weights: PathLike | None = "imagenet",
+    backbone_options: dict | None = None,
+    options: dict | None = None,
+    memory: PathLike | FeatureStore | None = None,
+    strict: bool = False,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> pd.DataFrame:
     """Compute the features of images, one row per image, with what is known about each.
 
     Parameters

@@ -1,7 +1,10 @@
 """From a model and images to a table of predictions."""
 
+from __future__ import annotations
+
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +22,12 @@ from featbus.wording import either
 from featbus.workflow._images import DATA, PATH, open_images
 from featbus.workflow._tables import check_output, print_failures, write_table
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from featbus.typing import PathLike
+
 _SUFFIXES = (".csv", ".parquet")
 _BATCH = 32  # images that a pipeline reads at a time
 _CONSTRAINTS = {
@@ -31,7 +40,15 @@ _CONSTRAINTS = {
 }
 
 
-def predict_images(model, data, output=None, *, strict=False, n_jobs=None, verbose=False):
+def predict_images(
+    model: Any,
+    data: PathLike | Sequence[PathLike],
+    output: PathLike | None = None,
+    *,
+    strict: bool = False,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> pd.DataFrame:
     """Predict the classes of images.
 
     Parameters

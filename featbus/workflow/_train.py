@@ -1,11 +1,13 @@
 """From images and a recipe to an evaluation and a model file."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,11 @@ from featbus.workflow._features import make_recipe
 from featbus.workflow._images import PATH, load_labeled
 from featbus.workflow._left_out import ON_ERROR, add_notes, describe_left_out, list_left_out
 from featbus.workflow._tables import check_output, write_table, written_together
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from featbus.typing import PathLike
 
 _CONSTRAINTS = {
     "data": PATH,
@@ -70,25 +77,25 @@ class Training(NamedTuple):
 
 
 def train_model(
-    data,
-    recipe,
-    output,
+    data: PathLike,
+    recipe: str,
+    output: PathLike,
     *,
-    masks=None,
-    groups=None,
-    cv=None,
-    strict=False,
-    on_error="raise",
-    pos_label=None,
-    weights="imagenet",
-    backbone_options=None,
-    options=None,
-    embed=True,
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-    verbose=False,
-):
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    cv: int | None = None,
+    strict: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    pos_label: str | None = None,
+    weights: PathLike | None = "imagenet",
+    backbone_options: dict | None = None,
+    options: dict | None = None,
+    embed: bool = True,
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> Training:
     """Evaluate a recipe by cross-validation, fit it on all images, and save the model.
 
     Parameters
@@ -193,24 +200,24 @@ def train_model(
 
 
 def evaluate_recipe(
-    data,
-    recipe,
-    output=None,
+    data: PathLike,
+    recipe: str,
+    output: PathLike | None = None,
     *,
-    masks=None,
-    groups=None,
-    cv=None,
-    strict=False,
-    on_error="raise",
-    pos_label=None,
-    weights="imagenet",
-    backbone_options=None,
-    options=None,
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-    verbose=False,
-):
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    cv: int | None = None,
+    strict: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    pos_label: str | None = None,
+    weights: PathLike | None = "imagenet",
+    backbone_options: dict | None = None,
+    options: dict | None = None,
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> Evaluation:
     """Evaluate a recipe by cross-validation that keeps groups together.
 
     Parameters

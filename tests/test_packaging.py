@@ -1,0 +1,94 @@
+"""What is installed with featbus, and what works without the rest."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils import estimator_html_repr
+
+import featbus
+from featbus import HOG, DeepFeatures, FineTunedFeatures, UNetSegmenter
+from featbus.base import Documented
+from featbus.networks import fetch_weights, import_keras
+
+CHECKOUT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+HEAVY = {"tensorflow", "keras", "xgboost"}
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 32, 32), dtype=np.uint8)
+
+EVERY_MODULE = f"""
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys({sorted(HEAVY)})
+import featbus
+for module in pkgutil.walk_packages(featbus.__path__, "featbus."):
+    if module.name != "featbus.__main__":
+        importlib.import_module(module.name)
+for name in featbus.__all__:
+    getattr(featbus, name)
+import logging
+assert not logging.root.handlers
+assert [name for name in logging.root.manager.loggerDict if name[:7] == "featbus"] == ["featbus"]
+"""
+
+
+def test_every_module_imports_without_heavy_packages_and_logs_to_one_logger():
+    subprocess.run([sys.executable, "-c", EVERY_MODULE], check=True)
+
+
+def test_the_slim_requirements_are_all_others():
+    lines = (CHECKOUT / "requirements-slim.txt").read_text().splitlines()
+    slim = [line for line in lines if not line.startswith("#")]
+    names = {line: re.match(r"[\w.-]+", line)[0] for line in PROJECT["dependencies"]}
+    assert slim == [line for line, name in names.items() if name not in HEAVY]
+    assert set(names.values()) >= HEAVY
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: DeepFeatures("mobilenet_v2", weights=None).fit_transform(IMAGES),
+        lambda path: FineTunedFeatures("mobilenet_v2", weights=None).fit(IMAGES, [0, 1, 0, 1]),
+        lambda path: UNetSegmenter(encoder_weights=None).fit(IMAGES, IMAGES > 99),
+        lambda path: fetch_weights("mobilenet_v2", path),
+        lambda path: import_keras(),
+    ],
+)
+def test_networks_without_keras(use, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ImportError, match="need Keras and TensorFlow: pip install keras tensorf"):
+        use(tmp_path)
+
+
+def test_the_codecs_have_licenses_that_fit():
+    """pylibjpeg-libjpeg is under the GPL."""
+    codecs = PROJECT["optional-dependencies"]["dicom"]
+    assert codecs
+    assert not any(line.startswith("pylibjpeg-libjpeg") for line in codecs)
+
+
+ESTIMATORS = [
+    estimator
+    for estimator in (getattr(featbus, name) for name in featbus.__all__)
+    if isinstance(estimator, type) and issubclass(estimator, BaseEstimator)
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_links_to_the_documentation(estimator, monkeypatch):
+    """There is no site yet, and no broken link; one constant is all that it will take."""
+    link = estimator.__new__(estimator)._get_doc_link
+    assert link() == ""
+    template = "https://example.org/featbus.{estimator_name}.html"
+    monkeypatch.setattr(Documented, "_doc_link_template", template)
+    assert link() == f"https://example.org/featbus.{estimator.__name__}.html"
+
+
+def test_no_link_is_shown():
+    html = estimator_html_repr(HOG())
+    assert "HOG" in html
+    assert "href=" not in html
