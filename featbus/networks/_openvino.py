@@ -78,6 +78,9 @@ def _named_tensorflow():
     To find it, OpenVINO 2026.4 deletes a name with `exec`, which from Python 3.13 on is not there
     (PEP 667).
     """
+    if sys.version_info < (3, 13):
+        yield
+        return
     from openvino.frontend.tensorflow import utils
 
     before = utils.get_environment_setup
