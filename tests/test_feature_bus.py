@@ -393,7 +393,7 @@ def test_on_error_nan(stored, n_jobs, memory, paths):
     )
     with pytest.warns(UserWarning, match="3 of 10 images gave no row but NaN.*image 2") as caught:
         rows = bus.fit(images).transform(images)
-    assert len(caught) == 1
+    assert len([one for one in caught if one.category is not ResourceWarning]) == 1
     assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [2, 5, 9]
     assert np.isnan(rows[[2, 5, 9]]).all()
     assert [failure.index for failure in bus.errors_] == [2, 5, 9]

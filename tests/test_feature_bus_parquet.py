@@ -322,7 +322,7 @@ def test_images_without_a_row(bus, paths, directory):
     bus.set_params(on_error="nan")
     with pytest.warns(UserWarning, match="2 of 14 images gave no row but NaN.*image 2") as caught:
         bus.to_parquet(images, directory, partition_size=5)
-    assert len(caught) == 1
+    assert len([one for one in caught if one.category is not ResourceWarning]) == 1
     assert [failure.index for failure in bus.errors_] == [2, 13]
     assert [failure.path for failure in bus.errors_] == ["no/such/file.png", None]
     errors = [str(error) for error in bus.errors_]

@@ -392,7 +392,7 @@ def test_a_full_disk(memory, monkeypatch):
     monkeypatch.setattr(_store_file.sqlite3, "connect", small)
     with pytest.warns(FeatureStoreWarning, match="full.*computed again.*Free disk space") as caught:
         rows = bus.transform(IMAGES)
-    assert len(caught) == 1
+    assert len([one for one in caught if one.category is not ResourceWarning]) == 1
     assert len(calls) == 180  # the 20 rows that are there are still used
     np.testing.assert_array_equal(rows, bus.transformer_.transform(IMAGES))
 

@@ -1,5 +1,6 @@
 """Named pipelines."""
 
+import inspect
 import pickle
 import re
 import subprocess
@@ -222,8 +223,8 @@ def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
     assert values[memory.replace("memory", "n_jobs")] == 2
     seeds = {values[key] for key in values if key.endswith("random_state")}
     assert 3 in seeds <= {3, None}
-    documented = getattr(featbus.recipes, name).__doc__
-    assert all(f"\n    {one} :" in documented for one in ("memory", "n_jobs", "random_state"))
+    documented = inspect.getdoc(getattr(featbus.recipes, name))
+    assert all(f"\n{one} :" in documented for one in ("memory", "n_jobs", "random_state"))
 
 
 @pytest.mark.slow

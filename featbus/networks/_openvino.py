@@ -11,6 +11,8 @@ import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -69,6 +71,26 @@ def _import_openvino():
     return openvino
 
 
+@contextmanager
+def _named_tensorflow():
+    """Tell OpenVINO the version of TensorFlow.
+
+    To find it, OpenVINO 2026.4 deletes a name with `exec`, which from Python 3.13 on is not there
+    (PEP 667).
+    """
+    if sys.version_info < (3, 13):
+        yield
+        return
+    from openvino.frontend.tensorflow import utils
+
+    before = utils.get_environment_setup
+    utils.get_environment_setup = lambda framework: {"tensorflow": version("tensorflow")}
+    try:
+        yield
+    finally:
+        utils.get_environment_setup = before
+
+
 def _export(model):
     """Return the files of OpenVINO's own format, for a model that takes one image at a time."""
     keras, _ = import_keras(), _import_openvino()
@@ -76,7 +98,7 @@ def _export(model):
         keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype="float32", name=f"input_{index}")
         for index, tensor in enumerate(model.inputs)
     ]
-    with _CONVERTING, tempfile.TemporaryDirectory() as folder:
+    with _CONVERTING, _named_tensorflow(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         model.export(
             str(path),
