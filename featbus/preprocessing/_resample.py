@@ -18,15 +18,13 @@ class Resample(ImageTransformer):
 
     The first step of a pipeline, since arrays that come out of other steps have no spacing. That of
     an image is what its file states (DICOM, and where they can be trusted TIFF and PNG, see
-    `featbus.io.read_spacing`), or what a `featbus.io.SpacedImage` says.
+    `featbus.io.read_spacing`), or what a `featbus.io.SpacedImage` says. An image of unknown spacing
+    is an error.
 
     Parameters
     ----------
     spacing : float or (float, float), default=0.1
         New distance in millimeters between rows and between columns; one number for square pixels.
-    default_spacing : float, (float, float) or None, default=None
-        Spacing of images that do not state theirs, such as arrays or JPEG files, in millimeters.
-        None: such an image is an error.
 
     See Also
     --------
@@ -58,11 +56,10 @@ class Resample(ImageTransformer):
     [(150, 200), (300, 300)]
     """
 
-    _parameter_constraints = {"spacing": [_MILLIMETERS], "default_spacing": [_MILLIMETERS, None]}
+    _parameter_constraints = {"spacing": [_MILLIMETERS]}
 
-    def __init__(self, spacing=0.1, *, default_spacing=None):
+    def __init__(self, spacing=0.1):
         self.spacing = spacing
-        self.default_spacing = default_spacing
 
     def _iter_images(self, batch):
         for index, item in enumerate(batch):
@@ -75,13 +72,14 @@ class Resample(ImageTransformer):
             found = item.spacing
         else:
             found = read_spacing(item) if is_path(item) else None
-        if found is None and self.default_spacing is None:
+        if found is None:
             raise ImageError(
-                "found no spacing, expected a DICOM, TIFF or PNG file that states it. Make "
-                "Resample the first step; pass featbus.io.SpacedImage(image, (row, column)), in "
-                "millimeters; or give default_spacing if all such images have the same."
+                "found no spacing, expected a DICOM, TIFF or PNG file that states it, or "
+                "featbus.io.SpacedImage(image, (row, column)), in millimeters. Make Resample the "
+                "first step: other steps, ImageAugmenter and TestTimeAugmentation pass on arrays, "
+                "which have none."
             )
-        return as_pair(self.default_spacing) if found is None else found
+        return found
 
     def _transform_image(self, image):
         return resize(image.image, self._new_size(image))

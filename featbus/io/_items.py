@@ -1,0 +1,32 @@
+"""Images, whatever kind of item of a batch they are."""
+
+from featbus.images import at_index, check_image, is_path
+from featbus.io._readers import read_image
+from featbus.io._spaced import SpacedImage
+
+
+def read_item(item, index, read=read_image):
+    """Read and check one item of a batch.
+
+    Parameters
+    ----------
+    item : array_like, str, os.PathLike or SpacedImage
+        An image, or the path of one.
+    index : int
+        Its position in the batch, for errors.
+    read : callable, default=read_image
+        Reads a path.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The checked image, see `featbus.images.check_image`.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read (an `ImageReadError`) or the image is invalid.
+    """
+    item = item.image if isinstance(item, SpacedImage) else item
+    with at_index(index, item):
+        return check_image(read(item) if is_path(item) else item)
