@@ -80,7 +80,7 @@ def iter_images(
     ndarray or MaskedArray
         Checked images, see `featbus.images.check_image`.
     """
-    if n_threads == 1 or not any(map(is_path, batch)):
+    if n_threads == 1 or all(isinstance(item, np.ndarray) for item in batch):
         for index, item in enumerate(batch):
             yield read_item(item, index, read)
         return

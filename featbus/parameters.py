@@ -6,6 +6,7 @@ An estimator declares its constraints as scikit-learn's do, in the class attribu
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from numbers import Integral, Real
 from textwrap import shorten
@@ -230,10 +231,19 @@ def _as_constraint(constraint):
 
 
 def _accepts(constraint, value):
-    # Python counts a bool among the integers; nobody means it as one.
-    if isinstance(constraint, Interval) and isinstance(value, (bool, np.bool_)):
+    if isinstance(constraint, Interval) and not _is_number(value):
         return False
     return constraint.is_satisfied_by(value)
+
+
+def _is_number(value):
+    """Tell whether a value is a number for NumPy, which neither a Fraction nor a huge int is."""
+    # Python counts a bool among the integers; nobody means it as one.
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    if isinstance(value, int):
+        return value.bit_length() < sys.float_info.max_exp
+    return isinstance(value, (float, np.integer, np.floating))
 
 
 def check_parameters(constraints: dict[str, list], values: dict[str, Any]) -> None:

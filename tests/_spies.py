@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from featbus import ShapeStatistics
+from featbus import Resample, ShapeStatistics
 from featbus.base import FeatureExtractor
 from featbus.images import inside_mask, to_gray, with_mask
 
@@ -31,6 +31,13 @@ class CountingMean(FeatureExtractor):
 
     def get_feature_names_out(self, input_features=None):
         return np.array(["mean", "size"], dtype=object)
+
+
+class ResampleArrays(Resample):
+    """Takes 0.1 mm for the spacing of all images, arrays included."""
+
+    def _spacing_of(self, item):
+        return 0.1, 0.1
 
 
 class ShapeOfBrightPart(ShapeStatistics):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from _adapters import from_rows
-from _spies import ShapeOfBrightPart
+from _spies import ResampleArrays, ShapeOfBrightPart
 from sklearn.base import TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -35,7 +35,6 @@ from featbus import (
     Normalize,
     PectoralMuscleRemover,
     RemoveAnnotations,
-    Resample,
     Resize,
     ROICropper,
     ThresholdSegmenter,
@@ -50,7 +49,7 @@ SMALL_NETWORK = {"backbone": "vgg16", "layers": "block2_pool", "weights": None}
 ESTIMATORS = [
     pytest.param(ImageLoader(color_mode="rgb"), id="ImageLoader"),
     pytest.param(Resize((24, 32)), id="Resize"),
-    pytest.param(Resample((0.2, 0.15), default_spacing=0.1), id="Resample"),
+    pytest.param(ResampleArrays((0.2, 0.15)), id="Resample"),
     pytest.param(CLAHE(), id="CLAHE"),
     pytest.param(HistogramEqualizer(), id="HistogramEqualizer"),
     pytest.param(ContrastStretch(), id="ContrastStretch"),

@@ -6,6 +6,7 @@ import pytest
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
+from test_io import without_preamble
 
 from featbus.io import ImageReadError, read_laterality
 
@@ -55,7 +56,13 @@ def test_pixels_may_be_missing_or_cut_off(tmp_path):
     assert read_laterality(str(path)) == "left"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no DICOM file at all"])
+def test_a_file_without_preamble_is_known_by_its_name(tmp_path):
+    path = write(tmp_path / "film.dcm", ImageLaterality="L", Rows=4)
+    path.write_bytes(without_preamble(path.read_bytes()))
+    assert read_laterality(path) == "left"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no DICOM file at all", bytes(200)])
 def test_bad_files(tmp_path, content):
     path = tmp_path / "film.dcm"
     if content is not None:

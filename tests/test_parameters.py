@@ -1,6 +1,7 @@
 """Parameters are declared, and checked before an image is read."""
 
 import inspect
+from fractions import Fraction
 from numbers import Integral
 from textwrap import shorten
 
@@ -40,6 +41,8 @@ VALUES = {
     "nan": np.nan,
     "inf": np.inf,
     "True": True,
+    "a fraction": Fraction(1, 2),
+    "beyond float": 10**400,
     "None": None,
     "an empty list": [],
     "three numbers": (1, 2, 3),

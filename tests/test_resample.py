@@ -10,13 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
-from test_spacing import png, tiff
+from test_spacing import IMAGE, png, tiff
 
 from featbus import (
     CLAHE,
     LBP,
     FeatureBus,
     FeatureStore,
+    ImageAugmenter,
     ImageFunction,
     ImageLoader,
     IntensityStatistics,
@@ -51,13 +52,22 @@ def measure(images, spacing=0.1):
     return pipeline.set_output(transform="pandas").fit_transform(images)
 
 
-@pytest.mark.parametrize("spacing", [0.05, 0.08, 0.1, 0.17, (0.05, 0.2), (0.13, 0.07)])
-def test_a_disc_has_the_same_size_in_millimeters_at_any_spacing(spacing):
+# An outline that was enlarged has steps, which make it longer.
+@pytest.mark.parametrize(
+    ("spacing", "error"),
+    [
+        *((spacing, 0.01) for spacing in (0.05, 0.08, 0.1, (0.05, 0.1))),
+        *((spacing, 0.01) for spacing in (0.15, (0.13, 0.07))),
+        *((spacing, 0.05) for spacing in ((0.05, 0.2), (0.2, 0.15), 0.17, 0.19, (0.13, 0.17))),
+        *((spacing, 0.08) for spacing in ((0.2, 0.1), (0.1, 0.2))),
+        (0.2, 0.11),
+    ],
+)
+def test_a_disc_has_the_same_size_in_millimeters_at_any_spacing(spacing, error):
     row = measure([disc(spacing)]).loc[0]
     assert row["shape_area_mm2"] == pytest.approx(np.pi * 6**2, rel=0.01)
     assert row["shape_equivalent_diameter_mm"] == pytest.approx(12, rel=0.005)
-    # An outline that was enlarged has steps.
-    assert row["shape_perimeter_mm"] == pytest.approx(12 * np.pi, rel=0.03)
+    assert row["shape_perimeter_mm"] == pytest.approx(12 * np.pi, rel=error)
     assert row["shape_major_axis_length_mm"] == pytest.approx(12, rel=0.01)
     assert row["shape_minor_axis_length_mm"] == pytest.approx(12, rel=0.01)
 
@@ -114,9 +124,8 @@ def test_spacing_of_files(tmp_path):
     paths = [png(tmp_path / "a.png", 5_000, 10_000), tiff(tmp_path / "b.tif", (100, 200))]
     shapes = [image.shape for image in Resample(0.1).transform(paths)]
     assert shapes == [(20, 60), (10, 30)]
-    told = [SpacedImage(paths[0], 0.1), SpacedImage(str(paths[1]), None)]
-    shapes = [image.shape for image in Resample(0.1, default_spacing=0.3).transform(told)]
-    assert shapes == [(20, 30), (60, 90)]
+    told = [SpacedImage(paths[0], 0.1), SpacedImage(str(paths[1]), 0.3)]
+    assert [image.shape for image in Resample(0.1).transform(told)] == [(20, 30), (60, 90)]
 
 
 def test_images_of_unknown_spacing(tmp_path):
@@ -125,9 +134,31 @@ def test_images_of_unknown_spacing(tmp_path):
     for item, name in ((path, r" \('.*a.png'\)"), (NOISE, ""), (SpacedImage(path, None), "")):
         with pytest.raises(ImageError, match=f"image 1{name}: found no spacing, expected .* Make"):
             Resample(0.1).transform([SpacedImage(NOISE, 0.1), item])
-    assert Resample(0.1, default_spacing=(0.2, 0.1)).transform([path])[0].shape == (120, 80)
-    with pytest.raises(ImageError, match="image 0: found no spacing, .* Make Resample the first"):
-        make_pipeline(CLAHE(), Resample()).fit_transform([SpacedImage(NOISE, 0.1)])
+
+
+@pytest.mark.parametrize("before", [CLAHE(), ImageLoader()])
+def test_other_steps_lose_the_spacing(before, tmp_path):
+    for item in (SpacedImage(NOISE, 0.1), png(tmp_path / "a.png", 10_000)):
+        with pytest.raises(ImageError, match="image 0: found no spacing, .* Make Resample the fir"):
+            make_pipeline(before, Resample()).fit_transform([item])
+
+
+def test_views_and_copies_have_no_spacing(tmp_path):
+    """Another one than that of their image would be wrong without notice."""
+    images, y = [png(tmp_path / "a.png", 5_000), SpacedImage(NOISE, 0.2)] * 2, [0, 1] * 2
+    pipeline = make_pipeline(Resample(0.2), IntensityStatistics(), LogisticRegression())
+    views = TestTimeAugmentation(pipeline).fit(images, y)
+    with pytest.raises(ImageError, match="found no spacing, .* TestTimeAugmentation"):
+        views.predict(images)
+    images, _ = ImageAugmenter(n_copies=1).fit_resample(images, y)
+    with pytest.raises(ImageError, match="image 4: found no spacing, .* ImageAugmenter"):
+        pipeline.fit(images, y * 2)
+
+
+def test_readers_of_files_read_those_of_a_spaced_image_likewise(tmp_path):
+    item = SpacedImage(png(tmp_path / "a.png", 10_000), 0.1)
+    with pytest.raises(ImageError, match=r"a\.png.*max"):
+        ImageLoader(max_pixels=100).transform([item])
 
 
 @pytest.mark.parametrize("old", [100, 1e-4, 1e300, 1e-300])
@@ -144,15 +175,14 @@ def test_the_limit_of_pixels_is_that_of_the_reader(monkeypatch):
         Resample(0.1).transform([SpacedImage(NOISE, (0.2, 0.21))])
 
 
-@pytest.mark.parametrize("name", ["spacing", "default_spacing"])
 @pytest.mark.parametrize("value", [0, -0.1, float("inf"), float("nan"), (0.1,), "0.1"])
-def test_bad_parameters(name, value):
-    with pytest.raises(InvalidParameterError, match=f"{name} is"):
-        Resample(**{name: value}).fit([NOISE])
+def test_bad_parameters(value):
+    with pytest.raises(InvalidParameterError, match="spacing is"):
+        Resample(value).fit([NOISE])
 
 
-def stored_row(item, memory, **parameters):
-    pipeline = make_pipeline(Resample(0.1, **parameters), LBP())
+def stored_row(item, memory, spacing=0.1):
+    pipeline = make_pipeline(Resample(spacing), LBP())
     return FeatureBus(pipeline, memory=memory).fit_transform([item])
 
 
@@ -162,7 +192,7 @@ def test_a_changed_spacing_changes_the_stored_row(tmp_path):
     rows = [stored_row(png(path, across), memory) for across in (10_000, 5_000)]
     items = [SpacedImage(item, spacing) for spacing in (0.15, 0.3) for item in (NOISE, path)]
     rows += [stored_row(item, memory) for item in items]
-    rows += [stored_row(NOISE, memory, default_spacing=spacing) for spacing in (0.12, 0.24)]
+    rows += [stored_row(items[0], memory, spacing) for spacing in (0.12, 0.24)]
     assert len(np.unique(np.concatenate(rows), axis=0)) == len(rows)
     assert FeatureStore(memory).info()["n_rows"].sum() == len(rows)
     again = stored_row(SpacedImage(NOISE, (0.3, 0.3)), memory)
@@ -288,3 +318,55 @@ def test_extract_features_of_masked_images(scans, tmp_path):
     assert table["error"].isna().all()
     np.testing.assert_allclose(table["shape_area_mm2"], np.pi * 36, rtol=0.01)
     np.testing.assert_allclose(table["spacing_row"], [0.2, 0.1])
+
+
+@pytest.fixture
+def stated(tmp_path):
+    """Write two images whose files state 0.2 mm, and return their folder."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in "ab":
+        png(folder / f"{name}.png", 5_000)
+    return folder
+
+
+def table_of(row, column):
+    return pd.DataFrame(
+        {"file": ["a.png", "b.png"], "group": [1, 2], "spacing_row": row, "spacing_column": column}
+    )
+
+
+@pytest.mark.parametrize("extractors", [LBP(), make_union(LBP(), IntensityStatistics())])
+def test_extract_features_with_the_spacings_of_a_table(stated, extractors):
+    features = make_pipeline(Resample(0.2), extractors)
+    spacings = [0.4, 0.2]
+    table = extract_features(stated, features, groups=table_of(spacings, spacings))
+    assert table["spacing_row"].tolist() == spacings
+    images = [SpacedImage(stated / "a.png", 0.4), stated / "b.png"]
+    np.testing.assert_array_equal(table.filter(like="lbp_"), features.fit_transform(images)[:, :10])
+
+
+def test_a_table_that_states_the_same_finds_the_rows_of_the_files(stated, tmp_path):
+    memory = tmp_path / "rows"
+    for groups in (None, table_of(0.2, 0.2)):
+        extract_features(stated, make_pipeline(Resample(0.1), LBP()), groups=groups, memory=memory)
+    assert FeatureStore(memory).info()["n_rows"].sum() == 1  # both show the same
+
+
+@pytest.mark.parametrize("unknown", [None, pd.NA, float("nan")])
+@pytest.mark.parametrize("masks", [None, "_mask"])
+def test_extract_features_of_unknown_spacing(stated, unknown, masks):
+    for name in "ab":
+        cv2.imwrite(str(stated / f"{name}_mask.png"), np.uint8(IMAGE > 100))
+    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
+    groups = table_of(pd.Series([unknown, 0.2], dtype=object), 0.2)
+    table = extract_features(stated, pipeline, masks=masks, groups=groups)
+    assert table["error"].iloc[0].startswith("found no spacing")
+    assert table["error"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("wrong", [0, -0.1, float("inf"), "0.1 mm"])
+def test_wrong_spacings_in_a_table_are_named(stated, wrong):
+    groups = table_of(pd.Series([0.1, wrong], dtype=object), 0.1)
+    with pytest.raises(ValueError, match=r"no valid spacing for 'b\.png', expected positive"):
+        load_images(stated, groups=groups)

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
@@ -10,8 +11,10 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 from sklearn.pipeline import make_pipeline, make_union
 
 from featbus import (
+    CLAHE,
     FeatureBus,
     IntensityStatistics,
+    Resample,
     Resize,
     ROICropper,
     ShapeStatistics,
@@ -21,6 +24,7 @@ from featbus import (
 )
 from featbus.evaluation import plot_segmentation, segmentation_scores
 from featbus.images import ImageError
+from featbus.io import SpacedImage
 
 
 def blobs(seed, shape=(60, 80)):
@@ -168,3 +172,21 @@ def test_an_explanation_needs_a_segmenter():
     pipeline = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
     with pytest.raises(ValueError, match="has no ROICropper and no segmenter"):
         explain(pipeline.fit(data.images, data.target), data.images[0])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_explanation_uses_the_spacing_of_its_image(tmp_path, nested):
+    data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
+    images = [SpacedImage(image, (0.2, 0.1)) for image in data.images]
+    PIL.Image.fromarray(data.images[0]).save(tmp_path / "a.png", dpi=(254, 127))
+    before = [Resample(0.2), CLAHE()]
+    pipeline = make_pipeline(
+        *([make_pipeline(*before)] if nested else before),
+        ROICropper(ThresholdSegmenter()),
+        IntensityStatistics(),
+        LogisticRegression(max_iter=10_000),
+    ).fit(images, data.target)
+    for item in (images[0], tmp_path / "a.png"):
+        ax = explain(pipeline, item)
+        assert ax.images[0].get_array().shape == Resample(0.2).transform(images[:1]).shape[1:]
+        assert f"{pipeline.predict_proba([item]).max():.2f}" in ax.get_title()

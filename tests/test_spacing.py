@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 import tifffile
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.multival import MultiValue
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
+from test_io import dicom, without_preamble
 
 from featbus import IntensityStatistics, load_image_folder
 from featbus.datasets import load_images
@@ -46,6 +50,8 @@ def region(unit=3, down=0.01, across=0.02):
         ({"ImagerPixelSpacing": [0.07, 0.07]}, (0.07, 0.07)),
         ({"PixelSpacing": [0.1, 0.2], "ImagerPixelSpacing": [3, 3]}, (0.1, 0.2)),
         ({"PixelSpacing": [0, 0]}, None),
+        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.1, 0.2]}, (0.1, 0.2)),
+        ({"PixelSpacing": [0, 0], "SequenceOfUltrasoundRegions": [region()]}, (0.1, 0.2)),
         ({"SequenceOfUltrasoundRegions": [region()]}, (0.1, 0.2)),
         ({"SequenceOfUltrasoundRegions": [region(), region()]}, (0.1, 0.2)),
         ({"SequenceOfUltrasoundRegions": [region(), region(down=0.02)]}, None),
@@ -57,6 +63,21 @@ def region(unit=3, down=0.01, across=0.02):
 def test_spacing(tmp_path, elements, expected):
     found = read_spacing(write(tmp_path / "scan.dcm", **elements))
     assert found is None if expected is None else np.allclose(found, expected)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_dicom_without_preamble_is_known_by_its_name(tmp_path, syntax):
+    content = without_preamble(dicom(IMAGE, syntax, PixelSpacing=[0.2, 0.05]))
+    for name, expected in (("scan.dcm", (0.2, 0.05)), ("scan.IMA", (0.2, 0.05)), ("scan", None)):
+        (tmp_path / name).write_bytes(content)
+        assert read_spacing(tmp_path / name) == expected
+    assert read_image(tmp_path / "scan.dcm").shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("content", [b"a text", bytes(200), b"\x08\0\x08\0 damaged"])
+def test_a_name_alone_makes_no_dicom_file(tmp_path, content):
+    (tmp_path / "scan.dcm").write_bytes(content)
+    assert read_spacing(tmp_path / "scan.dcm") is None
 
 
 def test_a_file_that_ends_early_has_none(tmp_path):
@@ -185,17 +206,34 @@ def test_headers_that_ask_for_much_are_read_in_little_time(tmp_path):
     path = tmp_path / "many.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + (struct.pack(">I4sI", 0, b"tEXt", 0)) * 1_000_000)
     assert read_spacing(path) is None
-    big = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2**40)
-    path.write_bytes(big + bytes(1_000_000))
+    for count in (2**40, 2**63, 2**64 - 1):
+        big = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, count)
+        path.write_bytes(big + bytes(1_000_000))
+        assert read_spacing(path) is None
+
+
+@pytest.mark.parametrize("tag", [274, 282, 296])
+@pytest.mark.parametrize("count", [2**60, 2**63, 2**64 - 1])
+def test_tags_that_claim_many_values(tmp_path, tag, count):
+    kinds = {274: (3, 1), 282: (5, 1), 283: (5, 1), 296: (3, 1)}  # type and number of values
+    kinds[tag] = (kinds[tag][0], count)
+    entries = [struct.pack("<HHQQ", tag, *kind, 200) for tag, kind in kinds.items()]
+    head = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(entries))
+    path = tmp_path / "a.tif"
+    path.write_bytes(head + b"".join(entries) + bytes(1_000))
     assert read_spacing(path) is None
+    assert "spacing_row" not in load_images([path]).frame
 
 
 def test_spaced_images():
     assert SpacedImage(IMAGE, 1).spacing == (1.0, 1.0)
     assert SpacedImage(IMAGE, np.float32([0.5, 0.25])).spacing == (0.5, 0.25)
-    for unknown in (None, float("nan"), (0.1, float("nan"))):
+    for pair in (pd.Series([0.2, 0.1], index=[3, 4]), MultiValue(DSfloat, ["0.2", "0.1"])):
+        assert SpacedImage(IMAGE, pair).spacing == (0.2, 0.1)
+    nan = float("nan")
+    for unknown in (None, nan, pd.NA, (0.1, nan), (None, None), np.array([0.1, None])):
         assert SpacedImage(IMAGE, unknown).spacing is None
-    for wrong in (0, (0.1, -1), "0.1", (1, 2, 3)):
+    for wrong in (0, (0.1, -1), "0.1", (1, 2, 3), True, Fraction(1, 10), 10**400):
         with pytest.raises(InvalidParameterError, match="spacing is"):
             SpacedImage(IMAGE, wrong)
 
@@ -207,6 +245,23 @@ def test_a_spaced_image_is_an_image(tmp_path):
     expected = IntensityStatistics().transform([IMAGE, IMAGE, masked])
     for batch in (items, pd.Series(items), pd.DataFrame({"image": items})):
         np.testing.assert_array_equal(IntensityStatistics().transform(batch), expected)
+
+
+def test_a_copy_of_a_spaced_image_is_a_copy():
+    masked = np.ma.MaskedArray(IMAGE, IMAGE > 128)
+    for image in (IMAGE, masked):
+        spaced = SpacedImage(image, 0.1)
+        assert not np.shares_memory(np.array(spaced), IMAGE)
+        assert np.shares_memory(np.asanyarray(spaced), IMAGE)
+        assert np.asarray(spaced, dtype=float).dtype == float
+    assert np.ma.isMaskedArray(np.asanyarray(spaced))
+
+
+def test_spaced_images_are_compared_by_identity():
+    first, second = SpacedImage(IMAGE, 0.1), SpacedImage(IMAGE.copy(), 0.1)
+    assert first != second
+    assert [first, second].index(second) == 1
+    assert len({first, second, first}) == 2
 
 
 def test_loaders_give_the_spacing(tmp_path):

@@ -19,7 +19,7 @@ from featbus.base import FeatureExtractor, ImageTransformer, iter_images, thread
 from featbus.bus._fingerprint import fingerprint
 from featbus.bus._walk import FingerprintError
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
-from featbus.images import ImageError, is_path
+from featbus.images import ImageError
 from featbus.io import SpacedImage
 from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, reads_plainly, steps_of
@@ -77,8 +77,8 @@ def _chain(transformer):
 def _prepare(transformer, items, n_threads=1):
     """Read images and run all steps but the last; return the last step and its input."""
     items = copied(items)
-    if reads_plainly(transformer) and any(map(is_path, items)):
-        # Once for all steps of a FeatureUnion.
+    if reads_plainly(transformer) and not all(isinstance(item, np.ndarray) for item in items):
+        # Files, also those in a SpacedImage: once for all steps of a FeatureUnion.
         items = list(iter_images(items, n_threads=n_threads))
     *before, last = _chain(transformer) or [transformer]
     for step in before:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets._files import quote
+from featbus.datasets._spacing import check_spacing
 from featbus.files import as_unicode
 from featbus.groups import GroupsWarning, link
 
@@ -49,7 +50,7 @@ def add_groups(frame, groups, warning, paths, root):
     _check_groups(table, rows)
     table = table.assign(listed_group=table["group"], group=_merge_similar(table))
     news = [column for column in table if column not in frame]
-    return frame.join(table.loc[rows, news].set_axis(frame.index))
+    return check_spacing(frame.join(table.loc[rows, news].set_axis(frame.index)))
 
 
 def _read_table(groups):

@@ -139,7 +139,7 @@ def plot_segmentation(
 
     Parameters
     ----------
-    image : ndarray or path
+    image : ndarray, path or SpacedImage
         One image.
     true_mask : path, array or sequence of these, default=None
         The true mask, see `featbus.io.read_mask`.
@@ -197,7 +197,7 @@ def explain(
     ----------
     pipeline : estimator
         A fitted classifier of images with a `ROICropper` or a segmenter inside.
-    image : ndarray or path
+    image : ndarray, path or SpacedImage
         One image.
     target_names : list of str, default=None
         Names of the classes, in the order of ``pipeline.classes_``; None for the classes
@@ -220,7 +220,6 @@ def explain(
     --------
     plot_segmentation : Compare a found outline with the true one.
     """
-    image = read_item(image, None)
     seen, region = _find(pipeline, image)
     if region is None:
         raise ValueError(
@@ -233,18 +232,24 @@ def explain(
 
 
 def _find(estimator, image):
-    """Return the region that the first finder in an estimator finds, and the image it gets."""
+    """Return the image that the first finder in an estimator gets, and the region that it finds.
+
+    Without a finder: the image that the steps make of it, and None.
+    """
+    estimator = unwrap(estimator)
     # A cropper, which comes before its segmenter, leaves specks out.
     is_cropper = isinstance(estimator, ROICropper) and estimator.segmenter is not None
     if is_cropper or isinstance(estimator, Segmenter):
         (region,) = estimator.predict([image])
         return image, region
+    if isinstance(estimator, ImageTransformer):
+        return estimator.transform([image])[0], None
     for _, step in steps_of(estimator):
         seen, region = _find(step, image)
         if region is not None:
             return seen, region
-        if isinstance(estimator, Pipeline) and isinstance(unwrap(step), ImageTransformer):
-            (image,) = step.transform([image])
+        if isinstance(estimator, Pipeline):
+            image = seen
     return image, None
 
 

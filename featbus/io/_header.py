@@ -3,8 +3,9 @@
 from contextlib import contextmanager
 
 from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._files import open_file
+from featbus.io._files import open_file, read_head
 from featbus.io._limits import pixel_limit
+from featbus.io._readers import HEAD, format_of, is_dicom_by_name
 
 
 @contextmanager
@@ -28,17 +29,33 @@ def dicom_header(path, tags, expected):
     """
     try:
         with open_file(path) as file:
-            is_dicom = file.read(132)[128:] == b"DICM"
-        if not is_dicom:
+            head = read_head(file, HEAD)
+        found = format_of(head)
+        if found != "DICOM" and (found or not is_dicom_by_name(head, path)):
             yield None
             return
         # Imported lazily: slow, and only DICOM needs it.
-        from featbus.io._dicom_file import parse, silence
+        from featbus.io._dicom_file import silence
 
         with silence():
-            yield parse(open_file(path), tags, pixel_limit(), force=False, stop_before_pixels=True)
+            yield _parse(path, tags, force=False) if found else _parse_without_preamble(path, tags)
     except ImageReadError as error:
         raise error.at(None, path) from error.__cause__
     except Exception:
         # Without the cause, whose message could quote any bytes of the file.
         raise ImageReadError(f"found no {expected}. {AGAIN}", path=path) from None
+
+
+def _parse(path, tags, **options):
+    from featbus.io._dicom_file import parse
+
+    return parse(open_file(path), tags, pixel_limit(), stop_before_pixels=True, **options)
+
+
+def _parse_without_preamble(path, tags):
+    """Return the elements of what may be DICOM for its name only, None if it has no image."""
+    try:
+        dataset = _parse(path, ["Rows", *tags])
+    except ImageReadError:
+        return None
+    return dataset if "Rows" in dataset else None

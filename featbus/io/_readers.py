@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.images import at_index, check_image, is_path
 from featbus.io._bmp import read_bmp
 from featbus.io._errors import ImageReadError
 from featbus.io._files import open_file, read_bytes, read_head
@@ -24,16 +23,13 @@ from featbus.io._pnm import read_pnm
 from featbus.io._tiff import read_tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Literal
-
-    from numpy.typing import ArrayLike
 
     from featbus.typing import PathLike
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_HEAD = 132
+HEAD = 132
 _SIGNATURES = {
     name: re.compile(signature, re.DOTALL)
     for name, signature in {
@@ -143,32 +139,6 @@ def read_image(
         ) from error
 
 
-def read_item(item: ArrayLike | PathLike, index: int, read: Callable = read_image) -> np.ndarray:
-    """Read and check one item of a batch.
-
-    Parameters
-    ----------
-    item : array_like, str or os.PathLike
-        An image, or the path of one.
-    index : int
-        Its position in the batch, for errors.
-    read : callable, default=read_image
-        Reads a path.
-
-    Returns
-    -------
-    ndarray or MaskedArray
-        The checked image, see `featbus.images.check_image`.
-
-    Raises
-    ------
-    ImageError
-        If the file cannot be read (an `ImageReadError`) or the image is invalid.
-    """
-    with at_index(index, item):
-        return check_image(read(item) if is_path(item) else item)
-
-
 def find_format(
     path: PathLike,
 ) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
@@ -203,26 +173,31 @@ def find_format(
     """
     try:
         with open_file(os.fsdecode(path)) as file:
-            return _format_of(read_head(file, _HEAD))
+            return format_of(read_head(file, HEAD))
     except ImageReadError:
         return None
 
 
-def _format_of(head):
+def format_of(head):
     """Return the name of the format that a file begins with, or None."""
     found = (name for name, signature in _SIGNATURES.items() if signature.match(head))
     return next(found, None)
 
 
+def is_dicom_by_name(head, name):
+    """Tell whether a file of unknown content may be DICOM without the preamble, for its name."""
+    return name.lower().endswith(DICOM_SUFFIXES) and any(head)
+
+
 def _read(file, name, voi_lut, limit):
     """Decode a file with the reader of its format."""
-    head = read_head(file, _HEAD)
-    found = _format_of(head)
+    head = read_head(file, HEAD)
+    found = format_of(head)
     if found == "DICOM":
         return _read_dicom(read_bytes(file, limit), voi_lut, limit)
     if found in _READERS:
         return _READERS[found](read_bytes(file, limit), limit)
-    if name.lower().endswith(DICOM_SUFFIXES) and any(head):
+    if is_dicom_by_name(head, name):
         from featbus.io._dicom import holds_pixels
 
         data = read_bytes(file, limit)

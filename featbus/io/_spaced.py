@@ -1,19 +1,30 @@
 """An image, and how far its pixels are apart."""
 
-import math
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
+from pandas import isna
+from pandas.api.types import is_scalar
 
 from featbus.images import is_path
 from featbus.io._readers import read_image
 from featbus.parameters import Interval, PairOf, as_list, as_pair, check_parameters
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
+
 _CONSTRAINTS = {"spacing": [PairOf(Interval(Real, 0, None, closed="neither")), None]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # pixels have no single answer to ==
 class SpacedImage:
     """An item of a batch: an image whose spacing is known from elsewhere, such as a table.
 
@@ -25,8 +36,8 @@ class SpacedImage:
     image : array_like, MaskedArray, str or os.PathLike
         An image, or the path of one.
     spacing : float, (float, float) or None
-        Millimeters between rows and between columns, in this order; one number for both. None or
-        NaN: unknown, whatever a file says.
+        Millimeters between rows and between columns, in this order; one number for both. None, NaN
+        or `pandas.NA`, also in either direction only: unknown, whatever a file says.
 
     Raises
     ------
@@ -49,21 +60,22 @@ class SpacedImage:
     [(100, 80), (200, 80)]
     """
 
-    image: object
-    spacing: object
+    image: ArrayLike | PathLike
+    spacing: Any
 
     def __post_init__(self):
         object.__setattr__(self, "spacing", _checked(self.spacing))
 
     def __array__(self, dtype=None, copy=None):
-        return read_image(self.image) if is_path(self.image) else np.asanyarray(self.image)
+        image = read_image(self.image) if is_path(self.image) else self.image
+        return np.array(image, dtype, copy=copy, subok=True)
 
 
 def _checked(spacing):
     """Return a pair of floats, None if it is unknown."""
-    if spacing is None or any(
-        isinstance(side, Real) and math.isnan(side) for side in as_list(spacing)
-    ):
+    sides = as_list(spacing)
+    if any(is_scalar(side) and isna(side) for side in sides):
         return None
+    spacing = sides[0] if np.ndim(spacing) == 0 else sides  # of a Series, or an element of pydicom
     check_parameters(_CONSTRAINTS, {"spacing": spacing})
     return tuple(map(float, as_pair(spacing)))

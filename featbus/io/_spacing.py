@@ -80,7 +80,8 @@ def _spacing(dataset):
     for tag in _TAGS[:2]:
         if values := dataset.get(tag):
             rows, columns = map(float, values)
-            return _checked(rows, columns)
+            if found := _checked(rows, columns):
+                return found
     regions = dataset.get("SequenceOfUltrasoundRegions") or []
     found = {_region_spacing(region) for region in regions}
     return found.pop() if len(found) == 1 else None

@@ -73,7 +73,10 @@ def _unpack(form, data, start):
 
 def _array(data, dtype, count, start):
     """Return the numbers from a position on; an error if they reach beyond the end."""
-    return np.frombuffer(data[start : start + count * dtype.itemsize], dtype, count)
+    stop = start + count * dtype.itemsize
+    if stop > len(data):  # NumPy would convert a hostile count to its own integers first
+        raise ValueError("its directories reach beyond its end")
+    return np.frombuffer(data[start:stop], dtype, count)
 
 
 def read_orientation(exif):

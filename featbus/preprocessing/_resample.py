@@ -1,6 +1,9 @@
 """Images of one pixel size."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +13,11 @@ from featbus.io import SpacedImage, read_item, read_spacing
 from featbus.io._limits import VARIABLE, pixel_limit
 from featbus.parameters import Interval, PairOf, as_pair
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
 _MILLIMETERS = PairOf(Interval(Real, 0, None, closed="neither"))
 
 
@@ -18,15 +26,13 @@ class Resample(ImageTransformer):
 
     The first step of a pipeline, since arrays that come out of other steps have no spacing. That of
     an image is what its file states (DICOM, and where they can be trusted TIFF and PNG, see
-    `featbus.io.read_spacing`), or what a `featbus.io.SpacedImage` says.
+    `featbus.io.read_spacing`), or what a `featbus.io.SpacedImage` says. An image of unknown spacing
+    is an error.
 
     Parameters
     ----------
     spacing : float or (float, float), default=0.1
         New distance in millimeters between rows and between columns; one number for square pixels.
-    default_spacing : float, (float, float) or None, default=None
-        Spacing of images that do not state theirs, such as arrays or JPEG files, in millimeters.
-        None: such an image is an error.
 
     See Also
     --------
@@ -58,11 +64,10 @@ class Resample(ImageTransformer):
     [(150, 200), (300, 300)]
     """
 
-    _parameter_constraints = {"spacing": [_MILLIMETERS], "default_spacing": [_MILLIMETERS, None]}
+    _parameter_constraints = {"spacing": [_MILLIMETERS]}
 
-    def __init__(self, spacing=0.1, *, default_spacing=None):
+    def __init__(self, spacing: float | tuple[float, float] = 0.1) -> None:
         self.spacing = spacing
-        self.default_spacing = default_spacing
 
     def _iter_images(self, batch):
         for index, item in enumerate(batch):
@@ -75,13 +80,14 @@ class Resample(ImageTransformer):
             found = item.spacing
         else:
             found = read_spacing(item) if is_path(item) else None
-        if found is None and self.default_spacing is None:
+        if found is None:
             raise ImageError(
-                "found no spacing, expected a DICOM, TIFF or PNG file that states it. Make "
-                "Resample the first step; pass featbus.io.SpacedImage(image, (row, column)), in "
-                "millimeters; or give default_spacing if all such images have the same."
+                "found no spacing, expected a DICOM, TIFF or PNG file that states it, or "
+                "featbus.io.SpacedImage(image, (row, column)), in millimeters. Make Resample the "
+                "first step: other steps, ImageAugmenter and TestTimeAugmentation pass on arrays, "
+                "which have none."
             )
-        return as_pair(self.default_spacing) if found is None else found
+        return found
 
     def _transform_image(self, image):
         return resize(image.image, self._new_size(image))
@@ -101,7 +107,7 @@ class Resample(ImageTransformer):
             )
         return size
 
-    def map_boxes(self, boxes, image):
+    def map_boxes(self, boxes: ArrayLike, image: Any) -> np.ndarray:
         """Map boxes of the resampled image back to the image.
 
         Parameters

@@ -53,7 +53,8 @@ class ImageAugmenter(Documented, BaseOverSampler):
 
     A sampler of imbalanced-learn: in an `imblearn.pipeline.Pipeline` it augments the images that
     the pipeline is fitted on and leaves those to predict, such as the test part of a fold,
-    unchanged. Make it the first step, before any feature extractor.
+    unchanged. Make it the first step, before any feature extractor; only `Resample` comes before
+    it, since copies are arrays without a spacing.
 
     Parameters
     ----------

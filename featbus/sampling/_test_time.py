@@ -73,6 +73,8 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
     Multiclass decision values of support vector machines are votes, so that their mean says less
     than the mean of probabilities.
 
+    Views are arrays without a spacing: put `Resample` before this classifier, not inside.
+
     Each view costs as much as the image. A `FeatureBus` stores the rows of all views. Views of 128
     images are in memory at a time.
 

@@ -7,7 +7,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from sklearn.pipeline import make_pipeline
 
 from featbus.bus import FeatureBus, FeatureStore, ImageWarning
 from featbus.parameters import (
@@ -17,8 +16,6 @@ from featbus.parameters import (
     SequenceOf,
     check_parameters,
 )
-from featbus.preprocessing import ImageLoader
-from featbus.steps import reads_plainly
 from featbus.wording import argument, named
 from featbus.workflow._features import as_transformer
 from featbus.workflow._images import DATA, PATH, open_images
@@ -150,8 +147,6 @@ def extract_features(
             f"or the suffix of those next to their images, such as {argument('masks', '_mask')}."
         )
     items, info = open_images(data, masks, groups, strict=strict)
-    if masks is not None and reads_plainly(transformer):  # a union would read each file again
-        transformer = make_pipeline(ImageLoader(), transformer)
     bus = FeatureBus(transformer, memory=memory, n_jobs=n_jobs, on_error="nan", verbose=verbose)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # the table says it

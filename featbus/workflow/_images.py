@@ -16,13 +16,13 @@ from featbus.datasets import (
     load_images,
 )
 from featbus.datasets._layout import PARTS
+from featbus.datasets._spacing import SPACING, stated_spacing
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
 from featbus.io import SpacedImage, read_image, read_mask
 from featbus.parameters import SequenceOf
 
 PATH = [str, os.PathLike]
-_SPACING = ["spacing_row", "spacing_column"]
 DATA = [*PATH, SequenceOf(str), SequenceOf(os.PathLike)]
 
 
@@ -116,15 +116,22 @@ def open_images(data, masks=None, groups=None, *, with_classes=True, strict=Fals
     if masks is not None:
         names = [_name_masks(*row, masks) for row in zip(info["path"], found.masks)]
         info["mask"] = pd.Series(names, dtype=object)
-    is_spaced = {*_SPACING} <= {*found.frame}
+    is_spaced = {*SPACING} <= {*found.frame}
     if is_spaced:
-        info[_SPACING] = found.frame[_SPACING].to_numpy()
-    if masks is None:  # whoever reads them finds the spacing, too
-        return found.images.tolist(), info
-    items = [MaskedFile(*pair) for pair in zip(found.images, found.masks)]
-    if is_spaced:
-        items = [SpacedImage(*pair) for pair in zip(items, info[_SPACING].to_numpy().tolist())]
+        info[SPACING] = found.frame[SPACING].to_numpy()
+    items = found.images.tolist()
+    if masks is not None:
+        items = [MaskedFile(*pair) for pair in zip(items, found.masks)]
+    if is_spaced and (masks is not None or groups is not None):
+        items = [_as_spaced(*pair) for pair in zip(items, info[SPACING].to_numpy().tolist())]
     return items, info
+
+
+def _as_spaced(item, spacing):
+    """Return an item with its spacing; a path stays as it is if its file states the same."""
+    spaced = SpacedImage(item, spacing)
+    is_stated = isinstance(item, str) and stated_spacing(item) == spaced.spacing
+    return item if is_stated else spaced
 
 
 def _load_release(layout, data, masks, groups, strict):
