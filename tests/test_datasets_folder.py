@@ -123,6 +123,44 @@ def test_tables_that_cannot_be_read(tmp_path, content, message):
         load_image_folder(tmp_path, groups=tmp_path / "groups.csv")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["p1", "p1 ", " p1", "p2"], ["M\u00fc", "Mu\u0308", "M\u00fc ", "p"], ["7", 7, "7 ", 8.5]],
+    ids=["spaces", "accents", "numbers"],
+)
+def test_one_group_in_several_spellings(tmp_path, names):
+    files = [f"x/{index}.png" for index in range(4)]
+    write(tmp_path, *files)
+    data = load_image_folder(tmp_path, groups=pd.DataFrame({"file": files, "group": names}))
+    assert data.groups.tolist() == [0, 0, 0, 1]
+    assert data.frame["listed_group"].tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("P100\nx/b.png,p100", "has the groups 'P100', 'p100', expected one spelling of each"),
+        ("1\nx/b.png,1.0", "has the groups '1', '1.0', expected one spelling"),
+        ('p1\nx/b.png," "', "no group for 'x/b.png', expected one for every image"),
+        ("Doe, Jane\nx/b.png,Doe, Joan", "3 cells in the row of 'x/a.png', expected 2.* in quotes"),
+        ("Roe\nx/b.png,Doe, Joan", "3 cells in the row of 'x/b.png', expected 2.* in quotes"),
+    ],
+    ids=["case", "decimals", "empty", "commas", "a comma"],
+)
+def test_groups_that_are_not_clear_are_refused(tmp_path, content, message):
+    write(tmp_path / "scans", "x/a.png", "x/b.png")
+    (tmp_path / "groups.csv").write_text(f"file,group\nx/a.png,{content}\n")
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path / "scans", groups=tmp_path / "groups.csv")
+
+
+def test_similar_groups_of_a_table_with_rows_without_a_group(tmp_path):
+    write(tmp_path, "x/a.png", "x/b.png", "x/c.png")
+    table = pd.DataFrame({"file": ["gone.png", "x/a.png", "x/b.png", "x/c.png"]})
+    table = table.assign(group=[None, "A", "B", "C"], similar_groups=["B", None, None, "B "])
+    assert load_image_folder(tmp_path, groups=table).groups.tolist() == [0, 1, 1]
+
+
 def test_names_that_are_not_unicode(tmp_path):
     folder = b"M\xfcller".decode("utf-8", "surrogateescape")
     try:
