@@ -10,13 +10,20 @@ import pandas as pd
 from featbus.datasets import _base
 from featbus.datasets._files import (
     list_images,
-    quote,
     relative_names,
     say_no_images,
     skip_others,
 )
 from featbus.datasets._groups import add_groups
 from featbus.datasets._layout import find_class_folders, make_split
+from featbus.datasets._masks import (
+    check_found,
+    is_suffix,
+    mirrored,
+    pair_masks,
+    refuse_masks,
+    split_masks,
+)
 from featbus.datasets._spacing import add_spacing
 from featbus.files import as_unicode
 from featbus.parameters import check_parameters
@@ -186,47 +193,9 @@ def _warning():
 def _find_masks(paths, masks, root):
     """Return the images among `paths`, and the mask files of each."""
     if is_suffix(masks):
-        images, found = _base.split_masks(paths, masks)
-        refuse_masks(images, masks)
+        images, found = split_masks(paths, masks)
     else:
-        refuse_masks(paths, "_mask")
         images, found = paths, {} if masks is None else mirrored(Path(masks), root)
+    refuse_masks(images, masks, root)
     check_found(found, masks)
-    return images, _base.pair_masks(images, found)
-
-
-def check_found(found, masks):
-    """Raise if there are no masks, although they were asked for."""
-    if masks is not None and not found:
-        raise ValueError(
-            f"Found no masks for {argument('masks', str(masks))}, expected the suffix of masks "
-            "next to their images, such as '_mask', or a folder that mirrors the images."
-        )
-
-
-def is_suffix(masks):
-    """Tell whether masks are next to their images, rather than in a folder of their own."""
-    return isinstance(masks, str) and masks.startswith(("_", "-"))
-
-
-def refuse_masks(paths, suffix):
-    """Raise if masks among the images would count as images, such as ``a_mask_left.png``."""
-    stems = {path.with_suffix("") for path in paths}
-    starts = [(path, path.stem.lower().rfind(suffix.lower())) for path in paths]
-    masks = [path for path, at in starts if at > 0 and path.with_name(path.stem[:at]) in stems]
-    if masks:
-        raise ValueError(
-            f"Found masks next to their images: {quote(masks)}; expected images only. Pass "
-            f"{argument('masks', '_mask')} for masks named a_mask.png or a_mask_1.png, or move the "
-            "masks to a folder outside the classes."
-        )
-
-
-def mirrored(folder, root):
-    """Return the masks in a folder, and of each the path of its image without the extension."""
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"Found no folder {str(folder)!r}, expected the folder of the masks."
-        )
-    masks, _ = list_images(folder)
-    return {mask: root / mask.relative_to(folder).with_suffix("") for mask in masks}
+    return images, pair_masks(images, found)

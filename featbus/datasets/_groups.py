@@ -8,7 +8,6 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from featbus.datasets._files import quote

@@ -6,7 +6,7 @@ from featbus.files import as_unicode
 
 
 def as_name(text):
-    """Return a name as it is compared: file systems spell accents in two ways; people add spaces."""
+    """Return a name as it is compared: accents have two spellings, and spaces do not show."""
     return unicodedata.normalize("NFC", as_unicode(text)).strip()
 
 

@@ -16,6 +16,7 @@ from featbus.datasets import (
     load_images,
 )
 from featbus.datasets._layout import PARTS
+from featbus.datasets._masks import is_suffix
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
 from featbus.io import SpacedImage, read_image, read_mask
@@ -146,7 +147,7 @@ def _name_masks(path, files, masks):
     """Name the masks of an image, relative to the data or to the folder of the masks."""
     if files is None:
         return None
-    if str(masks).startswith(("_", "-")):  # next to their image
+    if is_suffix(masks):  # next to their image
         names = [PurePosixPath(path).with_name(Path(file).name) for file in files]
     else:
         names = [Path(os.path.relpath(file, masks)) for file in files]
