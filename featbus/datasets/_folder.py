@@ -24,8 +24,8 @@ from featbus.datasets._masks import (
     refuse_masks,
     split_masks,
 )
+from featbus.datasets._names import as_name
 from featbus.datasets._spacing import add_spacing
-from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 from featbus.wording import argument
 
@@ -152,7 +152,7 @@ def load_image_folder(
     listed = [_list_class(folder) for _, folder in folders]
     skipped = skip_others([path for _, others in listed for path in others], root, strict)
     known = {
-        path: (part, as_unicode(folder.name))
+        path: (part, as_name(folder.name))
         for (part, folder), (images, _) in zip(folders, listed)
         for path in images
     }

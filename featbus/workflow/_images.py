@@ -17,6 +17,7 @@ from featbus.datasets import (
 )
 from featbus.datasets._layout import PARTS
 from featbus.datasets._masks import is_suffix
+from featbus.datasets._names import as_name
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
 from featbus.io import SpacedImage, read_image, read_mask
@@ -108,9 +109,9 @@ def open_images(data, masks=None, groups=None, *, with_classes=True, strict=Fals
     if found.groups is not None:
         info["group"] = _name_groups(found)
     if layout == "class folders":
-        info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
+        info["class"] = [as_name(PurePosixPath(file).parts[0]) for file in info["path"]]
     elif layout == "split":
-        info["class"] = [PurePosixPath(file).parts[1] for file in info["path"]]
+        info["class"] = [as_name(PurePosixPath(file).parts[1]) for file in info["path"]]
         info["split"] = [PARTS[PurePosixPath(file).parts[0].lower()] for file in info["path"]]
     elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
