@@ -44,7 +44,7 @@ def patient(path):
 
 
 def test_folders_are_classes(root):
-    with pytest.warns(UserWarning, match="Left out 1 file.*'benign/notes.txt'"):
+    with pytest.warns(UserWarning, match="Left out 2 file.*'benign/notes.txt', 'readme.md'"):
         data = load_image_folder(root, groups=patient)
     assert data.images.tolist() == [str(root / file) for file in FILES]
     assert data.images.dtype == object

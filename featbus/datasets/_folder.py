@@ -10,6 +10,7 @@ import pandas as pd
 from featbus.datasets import _base
 from featbus.datasets._files import (
     list_images,
+    list_loose,
     relative_names,
     say_no_images,
     skip_others,
@@ -150,7 +151,9 @@ def load_image_folder(
     root = Path(root)
     folders = find_class_folders(root, None if is_suffix(masks) else masks)
     listed = [_list_class(folder) for _, folder in folders]
-    skipped = skip_others([path for _, others in listed for path in others], root, strict)
+    above = {root, *(folder.parent for _, folder in folders)}
+    others = sorted([*list_loose(above), *(path for _, found in listed for path in found)])
+    skipped = skip_others(others, root, strict, groups)
     known = {
         path: (part, as_name(folder.name))
         for (part, folder), (images, _) in zip(folders, listed)

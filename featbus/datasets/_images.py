@@ -110,7 +110,7 @@ def load_images(
     check_parameters(_CONSTRAINTS, locals())
     is_folder = isinstance(source, (str, os.PathLike))
     root, paths, others = _images_in(Path(source), masks) if is_folder else _with_root(source)
-    skipped = skip_others(others, root, strict)
+    skipped = skip_others(others, root, strict, groups)
     beside = _masks_beside(paths, masks if is_suffix(masks) else "_mask")
     paths = [path for path in paths if path not in beside]
     if is_folder:
