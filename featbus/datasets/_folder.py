@@ -62,19 +62,20 @@ def load_image_folder(
         the same class folders; also ``Training``, ``Testing``, ``val``, ``valid`` and
         ``validation``, in capitals or not.
     masks : path-like, default=None
-        Where the masks are. A string that begins with ``_`` or ``-`` is a suffix of masks next to
-        their images: with ``"_mask"``, ``a_mask.png`` and ``a_mask_1.png`` are the masks of
-        ``a.png``. Anything else is a folder that mirrors the images: the mask of ``benign/a.png``
-        is ``benign/a.*`` in that folder, which may be inside `root`. None loads no masks.
+        Where the masks are. A string that begins with ``_``, ``-`` or a space is a suffix of masks
+        next to their images: with ``"_mask"``, ``a_mask.png`` and ``a_mask_1.png`` are the masks
+        of ``a.png``. Anything else is a folder that mirrors the images: the mask of
+        ``benign/a.png`` is ``benign/a.*`` in that folder, which may be inside `root`. None loads no
+        masks.
     groups : callable, path-like or DataFrame, default=None
         Which images belong together, usually those of one patient. A callable gets the path of an
         image relative to `root` (a `pathlib.PurePosixPath`) and returns something hashable. A CSV
         file (UTF-8; commas, semicolons or tabs) or table has the columns ``file`` (that path as
         text, an absolute path, or the name of the file if no other image has it) and ``group``; a
         column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
-        one. None: unknown, with a warning.
+        one. Names are compared without spaces around them. None: unknown, with a warning.
     strict : bool, default=False
-        Whether files that are no images are an error.
+        Whether files that are no images are an error. The table of groups is none of them.
 
     Returns
     -------
@@ -113,8 +114,10 @@ def load_image_folder(
     ValueError
         If the folders are neither classes nor a split above the same classes: the message shows
         them; if a class folder has no images; if files are no images and `strict` is True; if a
-        mask has no image, no masks are found, or masks are found next to their images although
-        `masks` is not their suffix; if an image has no group.
+        mask has no image, no masks are found, or there are other masks than those: files next to
+        images, named as these and by a word for a mask or one that half of the images have, or
+        folders with such a name; if an image has no group, or two groups may be one: their names
+        differ only by case or by ``.0``.
 
     Warns
     -----

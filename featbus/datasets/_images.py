@@ -95,7 +95,8 @@ def load_images(
         If the folder, or that of the masks, does not exist.
     ValueError
         If there are no images; if files are no images and `strict` is True; if a mask has no
-        image, or no masks are found although `masks` is given; if an image has no group.
+        image, no masks are found although `masks` is given, or the folder has others than those,
+        see `load_image_folder`; if an image has no group.
 
     See Also
     --------

@@ -95,8 +95,8 @@ def refuse_masks(paths, masks, root):
         raise ValueError(
             f"Found masks next to their images: {quote(beside)}; expected images only. Pass "
             f"{argument('masks', suffix[1] if suffix else '_mask')} for masks that are named so, "
-            "or so and with a number, such as a_mask.png and a_mask_1.png; move others, and other "
-            "copies of images, to a folder outside the classes."
+            "or so and with a number, such as a_mask.png and a_mask_1.png; move others to a folder "
+            "outside the classes, and rename those that are images of their own."
         )
     folders = _find_folders(paths, root)
     if folders:
