@@ -67,7 +67,8 @@ def argument(parameter, value=None):
     """
     name = named(parameter)
     if name.startswith("--"):
-        return name if value is None else f"{name} {value}"
+        gap = "=" if str(value).startswith("-") else " "  # -x would be another flag
+        return name if value is None else f"{name}{gap}{value}"
     return f"{name}=" if value is None else f"{name}={value!r}"
 
 

@@ -105,6 +105,30 @@ def test_strict_refuses_what_is_no_image(root, tmp_path):
     assert load_dataset(root, groups=patient, strict=True).skipped == []
 
 
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_files_above_the_classes_are_skipped_too(tmp_path, part):
+    classes = [f"{other}{kind}" for other in {part, part and "test/"} for kind in "xy"]
+    for folder in classes:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").write_bytes(PNG)
+    (tmp_path / "groups.csv").write_text(
+        "file,group\n" + "".join(f"{f}/a.png,1\n" for f in classes)
+    )
+    above = {f"{part}left.webp": WEBP, "left.gif": GIF, "y 2.zip": b"PK", "Thumbs.db": b"x"}
+    for name, content in above.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.warns(UserWarning, match="Left out 3 file") as caught:
+        data = load_image_folder(tmp_path, groups=tmp_path / "groups.csv")
+    assert data.skipped == sorted({*above} - {"Thumbs.db"})
+    assert len(caught) == 1
+    with pytest.raises(ValueError, match="Found 3 file.*convert GIF and WebP to PNG: 'left.gif'"):
+        load_image_folder(tmp_path, groups=tmp_path / "groups.csv", strict=True)
+    for name in data.skipped:
+        (tmp_path / name).unlink()
+    for load in (load_image_folder, load_images):
+        assert load(tmp_path, groups=tmp_path / "groups.csv", strict=True).skipped == []
+
+
 def test_busi_lists_what_it_skips(tmp_path):
     names = ("benign (1).png", "benign (1)_mask.png")
     for name in names:

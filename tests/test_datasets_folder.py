@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from skimage.io import imsave
 
-from featbus.datasets import GroupsWarning, load_image_folder
+from featbus.datasets import GroupsWarning, load_image_folder, load_images
+from featbus.wording import flags_in_messages
 
 FILES = [
     "benign/p1_a.png",
@@ -42,7 +44,7 @@ def patient(path):
 
 
 def test_folders_are_classes(root):
-    with pytest.warns(UserWarning, match="Left out 1 file.*'benign/notes.txt'"):
+    with pytest.warns(UserWarning, match="Left out 2 file.*'benign/notes.txt', 'readme.md'"):
         data = load_image_folder(root, groups=patient)
     assert data.images.tolist() == [str(root / file) for file in FILES]
     assert data.images.dtype == object
@@ -123,6 +125,45 @@ def test_tables_that_cannot_be_read(tmp_path, content, message):
         load_image_folder(tmp_path, groups=tmp_path / "groups.csv")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["p1", "p1 ", " p1", "p2"], ["M\u00fc", "Mu\u0308", "M\u00fc ", "p"], ["7", 7, "7 ", 8.5]],
+    ids=["spaces", "accents", "numbers"],
+)
+def test_one_group_in_several_spellings(tmp_path, names):
+    files = [f"x/{index}.png" for index in range(4)]
+    write(tmp_path, *files)
+    data = load_image_folder(tmp_path, groups=pd.DataFrame({"file": files, "group": names}))
+    assert data.groups.tolist() == [0, 0, 0, 1]
+    assert data.frame["listed_group"].tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("P100\nx/b.png,p100", "has the groups 'P100', 'p100', expected one spelling of each"),
+        ("1\nx/b.png,1.0", "has the groups '1', '1.0', expected one spelling"),
+        ('p1\nx/b.png," "', "no group for 'x/b.png', expected one for every image"),
+        ("Doe, Jane\nx/b.png,Doe, Joan", "3 cells in the row of 'x/a.png', expected 2.* in quotes"),
+        ("Roe\nx/b.png,Doe, Joan", "3 cells in the row of 'x/b.png', expected 2.* in quotes"),
+    ],
+    ids=["case", "decimals", "empty", "commas", "a comma"],
+)
+def test_groups_that_are_not_clear_are_refused(tmp_path, content, message):
+    write(tmp_path / "scans", "x/a.png", "x/b.png")
+    (tmp_path / "groups.csv").write_text(f"file,group\nx/a.png,{content}\n")
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(tmp_path / "scans", groups=tmp_path / "groups.csv")
+
+
+def test_similar_groups_of_a_table_with_rows_without_a_group(tmp_path):
+    write(tmp_path, "x/a.png", "x/b.png", "x/c.png")
+    table = pd.DataFrame({"file": ["gone.png", "x/a.png", "x/b.png", "x/c.png"]})
+    table = table.assign(group=[None, "A", "B", "C"], similar_groups=["B", None, None, "B "])
+    groups = load_image_folder(tmp_path, groups=table).groups
+    assert pd.factorize(groups)[0].tolist() == [0, 1, 1]
+
+
 def test_names_that_are_not_unicode(tmp_path):
     folder = b"M\xfcller".decode("utf-8", "surrogateescape")
     try:
@@ -183,6 +224,60 @@ def test_missing_folder_is_refused(tmp_path):
 def test_names_that_only_look_like_masks_are_images(tmp_path):
     write(tmp_path, "benign/a_mask.png", "benign/b.png", "benign/c1.png", "benign/c10.png")
     assert len(load_image_folder(tmp_path, groups=patient).images) == 4
+
+
+@pytest.mark.parametrize(
+    ("end", "suffix"),
+    [
+        *(("-mask", "-mask"), ("_seg", "_seg"), ("_Segmentation2", "_Segmentation")),
+        *(("_GT", "_GT"), ("_label_1", "_label"), ("_lesion", "_lesion"), (" roi", " roi")),
+        *(("_annotation", "_annotation"), ("_ground_truth", "_ground_truth"), ("_xyz", "_xyz")),
+    ],
+)
+def test_masks_next_to_their_images_are_refused_and_then_found(tmp_path, end, suffix):
+    stems = ("benign/p1_a", "benign/p1_b", "benign/p1", "malignant/1.2.3")
+    write(tmp_path, *(f"{stem}.png" for stem in stems), *(f"{stem}{end}.png" for stem in stems[1:]))
+    for load in (load_image_folder, load_images):
+        with pytest.raises(ValueError, match=f"masks next to .* Pass masks='{suffix}' for"):
+            load(tmp_path)
+    data = load_image_folder(tmp_path, masks=suffix, groups=patient)
+    assert data.frame["masks"].tolist() == [1, 0, 1, 1]
+    with flags_in_messages(), pytest.raises(ValueError, match=f"Pass --masks[= ]{suffix} for"):
+        load_images(tmp_path)
+
+
+def test_one_word_for_a_mask_is_enough(tmp_path):
+    write(tmp_path, *(f"x/{number}.png" for number in range(9)), "x/3_seg.png")
+    with pytest.raises(ValueError, match=r"masks next to .*: '.*3_seg.png'; expected"):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["p1_left", "p1_right", "p2_left", "p2_right"],
+        ["a", "a_1", "a_2", "b", "b_1", "c (1)", "c (2)", "c"],
+        ["a_copy", "b_copy", "a_flip"],
+        ["a", "a_copy", "b", "c", "p1/a_copy"],
+        ["a", "b", "c", "d", "e", "a_copy", "b_copy"],
+    ],
+)
+def test_views_and_copies_are_images(tmp_path, files):
+    write(tmp_path, *(f"x/{file}.png" for file in files))
+    assert len(load_image_folder(tmp_path, groups=patient).images) == len(files)
+
+
+@pytest.mark.parametrize("image", ["1.2.3", "1.2.3.dcm", "1.2.3_b", "scan", "scan.v1.png"])
+def test_masks_of_files_without_extension(tmp_path, image):
+    for folder, end in (("images", ""), ("masks", ".png")):
+        for other in (image, "1.2.4"):
+            (tmp_path / folder / "x").mkdir(parents=True, exist_ok=True)
+            imsave(tmp_path / "a.png", np.eye(8, dtype=np.uint8), check_contrast=False)
+            stem = other.removesuffix(".dcm").removesuffix(".png") if end else other
+            shutil.copy(tmp_path / "a.png", tmp_path / folder / "x" / f"{stem}{end}")
+    for load in (load_image_folder, load_images):
+        data = load(tmp_path / "images", masks=tmp_path / "masks")
+        assert data.frame["masks"].tolist() == [1, 1]
 
 
 MASKS = {

@@ -158,10 +158,15 @@ def test_layouts(tmp_path, files, layout):
     [
         ("file,group\na.png,007\nb.png,7\nabsent.png,\n", ["007", "7"]),
         ("file,group\na.png,1e3\nb.png,1000\n", ["1e3", "1000"]),
-        ("file,group\na.png,True\nb.png,TRUE\n", ["True", "TRUE"]),
+        ("file,group\na.png,True\nb.png,true1\n", ["True", "true1"]),
+        ('sep=,\nfile, group\na.png, p1\nb.png, "Doe, Jane"\n', ["p1", "Doe, Jane"]),
+        ("\n File ;GROUP\na.png;01\nb.png;1\n", ["01", "1"]),
         ("file,group\na.png,p1,\nb.png,p2,\n", ["p1", "p2"]),
     ],
-    ids=["leading zeros", "exponents", "booleans", "a separator at the end"],
+    ids=[
+        *("leading zeros", "exponents", "booleans", "spaces", "capitals"),
+        "a separator at the end",
+    ],
 )
 def test_names_of_groups_are_text(tmp_path, table, expected):
     write(tmp_path, "images/a.png", "images/b.png")

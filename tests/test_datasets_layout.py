@@ -9,7 +9,7 @@ from sklearn.dummy import DummyClassifier
 
 from featbus import evaluate
 from featbus.datasets import detect_layout, load_dataset, load_image_folder, load_images
-from featbus.workflow import extract_features
+from featbus.workflow import extract_features, predict_images
 
 SPLIT = [
     *("Training/benign/a.png", "Training/benign/p1/b.png", "Training/malignant/c.png"),
@@ -108,8 +108,13 @@ def test_a_table_of_features_has_the_split(tmp_path):
             "others, 'ct/x', 'ct/y', 'mr/x'",
         ),
         (["x/a.png", "y/b.png", "z/x/a.png", "z/y/b.png"], "folders below others, 'z/x', 'z/y'"),
-        (["x/a.png", "y/b.png", "masks/x/a.png"], "folders of masks, 'masks', in .* as masks="),
-        (["x/a.png", "y/b.png", "x/Masks/a.png"], "folders of masks, 'x/Masks', in .* as masks="),
+        (["A/x/a.png", "A/y/b.png", "B/x/c.png"], "folders below others, 'A/x', 'B/x', in"),
+        (["p1/x/a.png", "p2/y/b.png", "p3/x/c.png"], "folders below others, 'p1/x', 'p3/x', in"),
+        (["all/x/a.png", "all/y/b.png"], "one folder above all images, 'all', .* Pass '.*/all' if"),
+        (["all/train/a.png", "all/test/b.png"], "one folder above .* Pass '.*/all' if"),
+        (["krank/a.png", "krank /b.png"], "folders of one name, 'krank', 'krank ', in .* Merge"),
+        (["M\u00fc/a.png", "Mu\u0308/b.png"], "folders of one name, 'M"),
+        (["train/x/a.png", "train/X/b.png", "test/x/c.png", "test/X/d.png"], "of one name, 'te"),
     ],
 )
 def test_other_layouts_are_refused_with_the_tree(tmp_path, files, message):
@@ -121,6 +126,49 @@ def test_other_layouts_are_refused_with_the_tree(tmp_path, files, message):
         assert any(line.startswith(f"  {folder}/ (") for line in lines), folder
     assert lines[-1].startswith("expected one folder per class: ")
     assert len(load_images(tmp_path).images) == len(files)  # of any layout
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["x/a.png", "y/b.png", "masks/x/a.png"],
+        ["x/a.png", "y/b.png", "x/Masks/a.png"],
+        ["image/a.png", "label/a.png"],
+        ["img/a.png", "img/b.png", "gt/a_gt.png", "gt/b_gt.png"],
+        ["images/a.png", "annotations/a.jpg"],
+        ["x/a.png", "x/segmentation/a.png", "y/b.png"],
+        ["x/a.png", "y/b.png", "x_masks/a.png", "y_masks/b.png"],
+        ["x/p1/a.png", "x/p1/Ground truth/a.png", "y/b.png"],
+    ],
+    ids=lambda files: files[-2].rpartition("/")[0],
+)
+def test_folders_of_masks_are_no_classes(tmp_path, files):
+    write(tmp_path, *files)
+    for load in (load_image_folder, load_images):
+        with pytest.raises(ValueError, match="(?s)Found folders of masks, '.* as masks="):
+            load(tmp_path)
+    model = DummyClassifier().fit([[0], [1]], ["x", "y"])
+    for run in (extract_features, lambda data: predict_images(model, data)):
+        with pytest.raises(ValueError, match="(?s)Found folders of masks, '"):
+            run(tmp_path)
+
+
+def test_words_for_masks_may_be_classes(tmp_path):
+    files = [f"{kind}/{number}.png" for kind in ("label 0", "label 1") for number in range(3)]
+    data = load_image_folder(write(tmp_path, *files), groups=patient)
+    assert data.target_names == ["label 0", "label 1"]
+
+
+def test_one_class_has_one_name(tmp_path):
+    files = ["train/M\u00fc/a.png", "train/y/b.png", "test/Mu\u0308 /c.png", "test/y/d.png"]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        imsave(tmp_path / file, np.eye(8, dtype=np.uint8), check_contrast=False)
+    data = load_image_folder(tmp_path, groups=patient)
+    assert data.target_names == ["M\u00fc", "y"]
+    assert data.target.tolist() == [0, 1, 0, 1]
+    table = extract_features(tmp_path, ["intensity"])
+    assert sorted(table["class"]) == ["M\u00fc", "M\u00fc", "y", "y"]
 
 
 def test_the_tree_of_many_folders_is_short(tmp_path):

@@ -155,8 +155,26 @@ def test_a_class_that_becomes_too_small_is_refused(tmp_path):
     groups = write_scans(tmp_path, 12)
     for index in range(0, 8, 2):
         (tmp_path / "benign" / f"{index:02d}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="'benign' has 1 of the groups, expected one or more"):
+    expected = "'benign' has 1 of the groups, expected one or more.* 4 of 12 images left out"
+    with pytest.raises(ValueError, match=expected):
         audit_folder(tmp_path, groups=groups, cv=2, on_error="skip")
+
+
+@pytest.mark.parametrize("parts", [("",), ("train/", "train/", "test/", "test/")])
+def test_what_becomes_empty_is_named(tmp_path, parts):
+    is_split = len(parts) > 1
+    write_scans(tmp_path / "scans", 48, parts)
+    for path in tmp_path.glob("scans/test/*/*" if is_split else "scans/benign/*"):
+        path.write_bytes(b"")
+    empty = "the test part of the split" if is_split else r"the class\(es\) 'benign'"
+    expected = f"in {empty}.* 24 of 48 images left out: .*benign/{'02' if is_split else '00'}.png"
+    for run in (
+        lambda data: audit_folder(data, on_error="skip"),
+        lambda data: run_demo(data, output=tmp_path / "out", on_error="skip"),
+        lambda data: evaluate_recipe(data, "fusion", options=OPTIONS, on_error="skip"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            run(tmp_path / "scans")
 
 
 def test_all_fields_stay_in_step():
@@ -259,8 +277,14 @@ def test_patients_on_both_sides_of_a_given_split_are_found_first(tmp_path, monke
     [
         (["benign/a.png"], "Found one class, 'benign', expected two or more"),
         ([], "Found no folders in"),
-        (["x/a.png", "x/b.png", "y/c.png"], r"'y' has 1 of the samples.* Add samples"),
-        (["x/a.png", "x/b.png", "y/c.png", "y/d.png"], "'x' has 2 of .* Pass cv=2"),
+        (
+            ["x/a.png", "x/b.png", "y/c.png"],
+            r"'y' has 1 of the samples.* Add samples|3 images \(x 2, y 1\), .* Add",
+        ),
+        (
+            ["x/a.png", "x/b.png", "y/c.png", "y/d.png"],
+            r"'x' has 2 of .* Pass cv=2|4 images \(x 2, y 2\), .* Add",
+        ),
     ],
     ids=["one class", "empty", "three images", "four images"],
 )

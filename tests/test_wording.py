@@ -73,3 +73,9 @@ def test_each_fit_has_a_line_where_there_is_no_terminal(capsys):
     ]
     evaluate(DummyClassifier(), X, y, cv=2)
     assert not capsys.readouterr().err
+
+
+def test_a_value_that_begins_as_a_flag_does_is_none():
+    with flags_in_messages():
+        assert argument("masks", "-mask") == "--masks=-mask"
+        assert argument("masks", "_mask") == "--masks _mask"

@@ -659,9 +659,20 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
     for path in sorted((tmp_path / "scans" / "benign").rglob("*.png"))[8:]:
         path.unlink()
     with pytest.raises(
-        ValueError, match=r"training part of 10 groups \(benign 4, malignant 6 images"
+        ValueError,
+        match=r"training part of 10 images \(benign 4, malignant 6\), .* the class 'benign'.$",
     ):
         train_few(tmp_path, tmp_path / "model.skops", groups=None)
+
+
+def test_folds_are_no_remedy_for_too_few_groups():
+    target, groups = np.repeat([0, 1], 12), np.arange(24) // 4
+    data = Bunch(target=target, target_names=["a", "b"], groups=groups)
+    recipe = make_recipe("fusion", backbone=None)
+    for cv in (5, 3, 2):
+        with pytest.raises(ValueError, match=r"6 groups \(a 12, b 12 images\), .* Add") as caught:
+            fit_to_data(recipe, data, cv, 0)
+        assert str(caught.value).endswith("Add images of other groups.")
 
 
 def test_leaks_are_printed_with_their_files(tmp_path, capsys):
@@ -684,6 +695,7 @@ def test_leaks_are_printed_with_their_files(tmp_path, capsys):
         ({"recipe": "no recipe"}, InvalidParameterError, "'no recipe', expected one of"),
         ({"options": {"depth": 3}}, InvalidParameterError, "no such parameter"),
         ({"output": "model.pkl"}, InvalidParameterError, r"expected a file ending in \.skops"),
+        ({"output": "model.html"}, InvalidParameterError, r"a file ending in \.skops\."),
         ({"output": "none/model.skops"}, FileNotFoundError, "There is no folder 'none'"),
         ({"cv": 1}, InvalidParameterError, "cv is 1, expected"),
         ({"data": "none"}, FileNotFoundError, "Found no folder 'none'"),

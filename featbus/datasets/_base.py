@@ -1,7 +1,6 @@
-"""Shared by the loaders: folders, descriptions and masks of images."""
+"""Shared by the loaders: parameters, folders, descriptions and results."""
 
 import os
-import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from featbus.datasets._files import quote
 from featbus.groups import GROUPS_UNKNOWN
 
 PATH = [str, os.PathLike]
@@ -39,48 +37,6 @@ def read_descr(name):
 def object_array(items):
     """Return a 1-D array of Python objects, which scikit-learn can index."""
     return np.fromiter(items, dtype=object, count=len(items))
-
-
-def split_masks(paths, suffix):
-    """Separate masks, such as ``a_mask.png`` and ``a_mask_1.png``, from images, such as ``a.png``.
-
-    Returns the images, and a dict from each mask to the path of its image without the extension.
-    """
-    pattern = re.compile(rf"(.+){re.escape(suffix)}(?:_?\d+)?", re.IGNORECASE)
-    matches = {path: pattern.fullmatch(path.stem) for path in paths}
-    images = [path for path, match in matches.items() if match is None]
-    masks = {path: path.with_name(match[1]) for path, match in matches.items() if match}
-    return images, masks
-
-
-def pair_masks(images, masks):
-    """Return the tuple of mask files of each image, None if it has none.
-
-    `masks` is a dict from each mask to the path of its image without the extension.
-    """
-    files_of = {image.with_suffix(""): [] for image in images}
-    _refuse_shared(images, {*masks.values()})
-    lost = [mask for mask, image in masks.items() if image not in files_of]
-    if lost:
-        raise ValueError(
-            f"Found no image for {quote(lost)}, expected an image for every mask. Add the images, "
-            "or remove these masks."
-        )
-    for mask, image in masks.items():
-        files_of[image].append(str(mask))
-    return object_array([tuple(files_of[image.with_suffix("")]) or None for image in images])
-
-
-def _refuse_shared(images, masked):
-    """Raise if two images would have one mask: ``a.png``, ``a.jpg`` and ``a_mask.png``."""
-    first = {}
-    for image in images:
-        other = first.setdefault(image.with_suffix(""), image)
-        if other is not image and image.with_suffix("") in masked:
-            raise ValueError(
-                f"Found one mask for {quote([other, image])}, expected a mask of each: masks are "
-                "found by the name without the extension. Rename an image and its mask."
-            )
 
 
 def as_bunch(paths, masks, frame, class_names, *, DESCR, target="class", **fields):

@@ -13,6 +13,7 @@ import pandas as pd
 from featbus.datasets import _base
 from featbus.datasets._files import is_visible, list_images, quote, skip_others
 from featbus.datasets._groups import add_groups
+from featbus.datasets._masks import pair_masks, split_masks
 from featbus.images import ImageError
 from featbus.io import read_item
 from featbus.model_selection import find_near_duplicates
@@ -134,8 +135,8 @@ def load_busi(
     listed = [_list_class(root, kind) for kind in classes]
     skipped = skip_others([path for _, others in listed for path in others], root, strict)
     paths = [path for images, _ in listed for path in images]
-    paths, mask_files = _base.split_masks(paths, "_mask")
-    masks = _base.pair_masks(paths, mask_files)
+    paths, mask_files = split_masks(paths, "_mask")
+    masks = pair_masks(paths, mask_files)
     bare = [path.name for path, files in zip(paths, masks) if files is None]
     if bare:
         raise ValueError(

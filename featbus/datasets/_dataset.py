@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from sklearn.utils import Bunch
 
 from featbus.datasets._busi import TOP, load_busi, other_folders
-from featbus.datasets._folder import is_suffix, load_image_folder
+from featbus.datasets._folder import load_image_folder
 from featbus.datasets._layout import find_class_folders
+from featbus.datasets._masks import is_suffix
 from featbus.datasets._mini_mias import load_mini_mias
 from featbus.files import as_unicode
 from featbus.parameters import InvalidParameterError

@@ -66,8 +66,19 @@ def say_no_images(folder, others):
     return f"Found no images in {str(folder)!r}{found}. Expected {_FORMATS}."
 
 
-def skip_others(others, root, strict):
-    """Return the names of files that are no images, with a warning; `strict` refuses them."""
+def list_loose(folders):
+    """Return the files directly in folders that are no images; none hidden."""
+    files = [path for folder in folders for path in folder.iterdir() if not path.is_dir()]
+    return sorted(path for path in files if is_visible(path) and not is_image(path))
+
+
+def skip_others(others, root, strict, groups=None):
+    """Return the names of files that are no images, with a warning; `strict` refuses them.
+
+    The file `groups`, a table that is used, is not among them.
+    """
+    if isinstance(groups, (str, os.PathLike)):
+        others = [path for path in others if os.path.realpath(path) != os.path.realpath(groups)]
     if not others:
         return []
     if strict:

@@ -10,15 +10,23 @@ import pandas as pd
 from featbus.datasets import _base
 from featbus.datasets._files import (
     list_images,
-    quote,
+    list_loose,
     relative_names,
     say_no_images,
     skip_others,
 )
 from featbus.datasets._groups import add_groups
 from featbus.datasets._layout import find_class_folders, make_split
+from featbus.datasets._masks import (
+    check_found,
+    is_suffix,
+    mirrored,
+    pair_masks,
+    refuse_masks,
+    split_masks,
+)
+from featbus.datasets._names import as_name
 from featbus.datasets._spacing import add_spacing
-from featbus.files import as_unicode
 from featbus.parameters import check_parameters
 from featbus.wording import argument
 
@@ -54,19 +62,20 @@ def load_image_folder(
         the same class folders; also ``Training``, ``Testing``, ``val``, ``valid`` and
         ``validation``, in capitals or not.
     masks : path-like, default=None
-        Where the masks are. A string that begins with ``_`` or ``-`` is a suffix of masks next to
-        their images: with ``"_mask"``, ``a_mask.png`` and ``a_mask_1.png`` are the masks of
-        ``a.png``. Anything else is a folder that mirrors the images: the mask of ``benign/a.png``
-        is ``benign/a.*`` in that folder, which may be inside `root`. None loads no masks.
+        Where the masks are. A string that begins with ``_``, ``-`` or a space is a suffix of masks
+        next to their images: with ``"_mask"``, ``a_mask.png`` and ``a_mask_1.png`` are the masks
+        of ``a.png``. Anything else is a folder that mirrors the images: the mask of
+        ``benign/a.png`` is ``benign/a.*`` in that folder, which may be inside `root`. None loads no
+        masks.
     groups : callable, path-like or DataFrame, default=None
         Which images belong together, usually those of one patient. A callable gets the path of an
         image relative to `root` (a `pathlib.PurePosixPath`) and returns something hashable. A CSV
         file (UTF-8; commas, semicolons or tabs) or table has the columns ``file`` (that path as
         text, an absolute path, or the name of the file if no other image has it) and ``group``; a
         column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
-        one. None: unknown, with a warning.
+        one. Names are compared without spaces around them. None: unknown, with a warning.
     strict : bool, default=False
-        Whether files that are no images are an error.
+        Whether files that are no images are an error. The table of groups is none of them.
 
     Returns
     -------
@@ -105,8 +114,10 @@ def load_image_folder(
     ValueError
         If the folders are neither classes nor a split above the same classes: the message shows
         them; if a class folder has no images; if files are no images and `strict` is True; if a
-        mask has no image, no masks are found, or masks are found next to their images although
-        `masks` is not their suffix; if an image has no group.
+        mask has no image, no masks are found, or there are other masks than those: files next to
+        images, named as these and by a word for a mask or one that half of the images have, or
+        folders with such a name; if an image has no group, or two groups may be one: their names
+        differ only by case or by ``.0``.
 
     Warns
     -----
@@ -143,9 +154,11 @@ def load_image_folder(
     root = Path(root)
     folders = find_class_folders(root, None if is_suffix(masks) else masks)
     listed = [_list_class(folder) for _, folder in folders]
-    skipped = skip_others([path for _, others in listed for path in others], root, strict)
+    above = {root, *(folder.parent for _, folder in folders)}
+    others = sorted([*list_loose(above), *(path for _, found in listed for path in found)])
+    skipped = skip_others(others, root, strict, groups)
     known = {
-        path: (part, as_unicode(folder.name))
+        path: (part, as_name(folder.name))
         for (part, folder), (images, _) in zip(folders, listed)
         for path in images
     }
@@ -186,47 +199,9 @@ def _warning():
 def _find_masks(paths, masks, root):
     """Return the images among `paths`, and the mask files of each."""
     if is_suffix(masks):
-        images, found = _base.split_masks(paths, masks)
-        refuse_masks(images, masks)
+        images, found = split_masks(paths, masks)
     else:
-        refuse_masks(paths, "_mask")
         images, found = paths, {} if masks is None else mirrored(Path(masks), root)
+    refuse_masks(images, masks, root)
     check_found(found, masks)
-    return images, _base.pair_masks(images, found)
-
-
-def check_found(found, masks):
-    """Raise if there are no masks, although they were asked for."""
-    if masks is not None and not found:
-        raise ValueError(
-            f"Found no masks for {argument('masks', str(masks))}, expected the suffix of masks "
-            "next to their images, such as '_mask', or a folder that mirrors the images."
-        )
-
-
-def is_suffix(masks):
-    """Tell whether masks are next to their images, rather than in a folder of their own."""
-    return isinstance(masks, str) and masks.startswith(("_", "-"))
-
-
-def refuse_masks(paths, suffix):
-    """Raise if masks among the images would count as images, such as ``a_mask_left.png``."""
-    stems = {path.with_suffix("") for path in paths}
-    starts = [(path, path.stem.lower().rfind(suffix.lower())) for path in paths]
-    masks = [path for path, at in starts if at > 0 and path.with_name(path.stem[:at]) in stems]
-    if masks:
-        raise ValueError(
-            f"Found masks next to their images: {quote(masks)}; expected images only. Pass "
-            f"{argument('masks', '_mask')} for masks named a_mask.png or a_mask_1.png, or move the "
-            "masks to a folder outside the classes."
-        )
-
-
-def mirrored(folder, root):
-    """Return the masks in a folder, and of each the path of its image without the extension."""
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"Found no folder {str(folder)!r}, expected the folder of the masks."
-        )
-    masks, _ = list_images(folder)
-    return {mask: root / mask.relative_to(folder).with_suffix("") for mask in masks}
+    return images, pair_masks(images, found)

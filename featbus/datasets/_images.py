@@ -17,8 +17,16 @@ from featbus.datasets._files import (
     say_no_images,
     skip_others,
 )
-from featbus.datasets._folder import check_found, is_suffix, mirrored, refuse_masks
 from featbus.datasets._groups import add_groups
+from featbus.datasets._masks import (
+    check_found,
+    is_suffix,
+    mirrored,
+    pair_masks,
+    refuse_masks,
+    split_masks,
+)
+from featbus.datasets._names import stem_of
 from featbus.datasets._spacing import add_spacing
 from featbus.parameters import SequenceOf, check_parameters
 
@@ -87,7 +95,8 @@ def load_images(
         If the folder, or that of the masks, does not exist.
     ValueError
         If there are no images; if files are no images and `strict` is True; if a mask has no
-        image, or no masks are found although `masks` is given; if an image has no group.
+        image, no masks are found although `masks` is given, or the folder has others than those,
+        see `load_image_folder`; if an image has no group.
 
     See Also
     --------
@@ -102,20 +111,20 @@ def load_images(
     check_parameters(_CONSTRAINTS, locals())
     is_folder = isinstance(source, (str, os.PathLike))
     root, paths, others = _images_in(Path(source), masks) if is_folder else _with_root(source)
-    skipped = skip_others(others, root, strict)
+    skipped = skip_others(others, root, strict, groups)
     beside = _masks_beside(paths, masks if is_suffix(masks) else "_mask")
     paths = [path for path in paths if path not in beside]
     if is_folder:
-        refuse_masks(paths, masks if is_suffix(masks) else "_mask")
+        refuse_masks(paths, masks, root)
     if masks is None:
         found = {}
     else:
         found = beside if is_suffix(masks) else mirrored(Path(masks), root)
         if not is_folder:  # others may have masks, too
-            stems = {path.with_suffix("") for path in paths}
+            stems = {stem_of(path) for path in paths}
             found = {mask: image for mask, image in found.items() if image in stems}
     check_found(found, masks)
-    pairs = _base.pair_masks(paths, found)
+    pairs = pair_masks(paths, found)
     counts = [len(pair or ()) for pair in pairs]
     frame = pd.DataFrame({"file": relative_names(paths, root), "masks": counts})
     if groups is not None:
@@ -152,9 +161,9 @@ def _masks_beside(paths, suffix):
 
     Files that are not in `paths` count, too.
     """
-    stems = {path.with_suffix("") for path in paths}
+    stems = {stem_of(path) for path in paths}
     near = {file for folder in {path.parent for path in paths} for file in _files_in(folder)}
-    _, masks = _base.split_masks(sorted(near), suffix)
+    _, masks = split_masks(sorted(near), suffix)
     return {mask: image for mask, image in masks.items() if image in stems}
 
 

@@ -1,11 +1,13 @@
 """The folders above the images: classes, or the parts of a split with the same classes in each."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import PredefinedSplit
 
 from featbus.datasets._files import is_image, is_visible, quote
+from featbus.datasets._names import as_name
 from featbus.files import as_unicode
 from featbus.wording import argument
 
@@ -80,24 +82,33 @@ def _check_masks(root, folders):
 def _check_classes(root, folders):
     """Refuse folders that have classes or the parts of a split below them.
 
-    The same folders in each are classes, unless they have numbers, as patients do.
+    Folders below two others are classes, unless their names have numbers, as those of patients do.
     """
-    below = [_subfolders(folder) for folder in folders]
-    inner = [path for found in below for path in found]
-    classes = {folder.name.lower() for folder in folders} | {*PARTS}
-    wrong = [path for path in inner if path.name.lower() in classes]
-    sets = {frozenset(path.name for path in found) for found in below}
-    if not wrong and len(folders) > 1 and len(sets) == 1 and len(*sets) > 1:
-        wrong = [] if any(map(str.isdigit, "".join(*sets))) else inner
-    if wrong:
+    below = {folder: _subfolders(folder) for folder in folders}
+    keys = Counter(key for inner in below.values() for key in {*map(_as_key, inner)})
+    taken = {*map(_as_key, folders), *PARTS}
+    repeated = {key for key, n in keys.items() if n > 1 and not any(map(str.isdigit, key))}
+    inner = [path for found in below.values() for path in found]
+    wrong = [path for path in inner if _as_key(path) in taken | repeated]
+    twice = [folder for folder in folders if Counter(map(_as_key, folders))[_as_key(folder)] > 1]
+    alone = len(folders) == 1 and inner and not _images_in(folders[0])
+    if twice:
+        found = f"folders of one name, {quote([_name(path, root) for path in twice])},"
+        remedy = "Merge them, or give them names that differ by more than spaces and case."
+    elif wrong and not alone:
         found = f"folders below others, {quote([_name(path, root) for path in wrong])},"
         remedy = "Name the folder right above the classes as root, or move these elsewhere."
-        raise _unknown(root, found, remedy)
+    elif alone:
+        found = f"one folder above all images, {_name(folders[0], root)!r},"
+        remedy = f"Pass {str(folders[0])!r} if the classes are in it, or add the other classes."
+    else:
+        return
+    raise _unknown(root, found, remedy)
 
 
 def _check_parts(root, folders, parts):
     """Refuse a split that is not complete, has other folders beside it, or other classes in it."""
-    names = {folder: {path.name for path in _subfolders(folder)} for folder in folders}
+    names = {folder: {as_name(path.name) for path in _subfolders(folder)} for folder in folders}
     loose = [f"{folder.name}/{name}" for folder in folders for name in _images_in(folder)]
     if None in parts:
         others = [folder.name for folder, part in zip(folders, parts) if part is None]
@@ -133,6 +144,10 @@ def _draw(root):
     lines = [f"  {_name(path, root)}/ ({_count_files(path)} files)" for path in folders]
     more = len(lines) - _LINES
     return [*lines[:_LINES], f"  and {more} more folders"] if more > 0 else lines
+
+
+def _as_key(folder):
+    return as_name(folder.name).casefold()
 
 
 def _name(path, root):

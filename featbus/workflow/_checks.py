@@ -9,12 +9,14 @@ from sklearn import config_context
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.evaluation.splits import check_overlap, make_splits
-from featbus.groups import check_folds, stratified_folds
+from featbus.groups import check_folds, count_groups, stratified_folds
 from featbus.parameters import InvalidParameterError
 from featbus.wording import argument, named
+from featbus.workflow._left_out import left_out_in_errors
 
 _FOLDS = 5
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
+_ADD = {True: "Add images", False: "Add images of other groups"}  # whether groups are unknown
 
 
 def find_metadata(pipeline, dataset):
@@ -77,8 +79,12 @@ def fit_to_data(pipeline, dataset, cv, random_state):
             "masks: a folder, or the suffix of those next to their images, such as "
             f"{argument('masks', '_mask')}. Or use a recipe without masks."
         )
-    check_data(dataset, cv)
-    _limit_neighbors(pipeline, _count_fewest(dataset, cv, random_state))
+    with left_out_in_errors(dataset):
+        if isinstance(cv, Integral):
+            _check_any_folds(dataset)
+        _check_split(dataset, cv)
+        fewest = _count_fewest(dataset, cv, random_state)
+    _limit_neighbors(pipeline, fewest)
     return pipeline
 
 
@@ -143,6 +149,11 @@ def check_data(dataset, cv):
     ValueError
         If there is one class, or the folders give a split and its test part is empty.
     """
+    with left_out_in_errors(dataset):
+        _check_split(dataset, cv)
+
+
+def _check_split(dataset, cv):
     if len(dataset.target_names) < 2:
         raise ValueError(
             f"Found one class, {dataset.target_names[0]!r}, expected two or more. Add the images "
@@ -194,7 +205,7 @@ def _count_fewest(dataset, cv, random_state):
     for train, _ in make_folds(dataset, cv, random_state):
         within = None if groups is None else groups[train]
         found = np.bincount(y[train], minlength=len(classes))
-        n_groups = len(train if groups is None else np.unique(within))
+        n_groups = _count(groups, train, len(train))
         if min(*found, n_groups) < _CALIBRATION:
             _refuse(dataset, found, n_groups)
         for part, _ in stratified_folds(y[train], within, _CALIBRATION, random_state):
@@ -205,12 +216,41 @@ def _count_fewest(dataset, cv, random_state):
     return int(fewest)
 
 
-def _refuse(dataset, counts, n_groups):
+def _check_any_folds(dataset):
+    """Refuse images that are too few to train on for any number of folds."""
+    n_groups = _count(dataset.groups, slice(None), len(dataset.target))
+    n_folds = min(count_groups(dataset.target, dataset.groups))  # more are impossible
+    largest = n_groups - -(-n_groups // n_folds)
+    if len(dataset.target_names) > 1 and largest < _CALIBRATION:
+        found = _describe_part(dataset, np.bincount(dataset.target), n_groups)
+        raise ValueError(
+            f"Found {found}, expected more: with any number of folds, training parts have "
+            f"{largest} at most, which are split again, into {_CALIBRATION} folds that calibrate "
+            f"probabilities. {_ADD[dataset.groups is None]}."
+        )
+
+
+def _count(groups, part, n_images):
+    return n_images if groups is None else len(np.unique(groups[part]))
+
+
+def _describe_part(dataset, counts, n_groups):
     images = ", ".join(f"{name} {n}" for name, n in zip(dataset.target_names, counts))
+    if dataset.groups is None:
+        return f"{n_groups} images ({images})"
+    return f"{n_groups} groups ({images} images)"
+
+
+def _refuse(dataset, counts, n_groups):
+    """Raise since a training part has too few groups, or too few images of a class."""
+    remedy = _ADD[dataset.groups is None]
+    if n_groups >= _CALIBRATION:
+        remedy = f"Add images of the class {dataset.target_names[np.argmin(counts)]!r}"
+        remedy += ", or leave it out" if len(counts) > 2 else ""
     raise ValueError(
-        f"Found a training part of {n_groups} groups ({images} images), expected more: it is split "
-        f"again, into {_CALIBRATION} folds that calibrate probabilities, and 2 images or more of "
-        "each class must remain. Add images, or leave out the smallest class."
+        f"Found a training part of {_describe_part(dataset, counts, n_groups)}, expected more: it "
+        f"is split again, into {_CALIBRATION} folds that calibrate probabilities, and 2 images or "
+        f"more of each class must remain. {remedy}."
     )
 
 

@@ -16,6 +16,8 @@ from featbus.datasets import (
     load_images,
 )
 from featbus.datasets._layout import PARTS
+from featbus.datasets._masks import is_suffix
+from featbus.datasets._names import as_name
 from featbus.datasets._spacing import SPACING, stated_spacing
 from featbus.files import as_unicode
 from featbus.images import ImageError, restrict
@@ -107,9 +109,9 @@ def open_images(data, masks=None, groups=None, *, with_classes=True, strict=Fals
     if found.groups is not None:
         info["group"] = _name_groups(found)
     if layout == "class folders":
-        info["class"] = [PurePosixPath(file).parts[0] for file in info["path"]]
+        info["class"] = [as_name(PurePosixPath(file).parts[0]) for file in info["path"]]
     elif layout == "split":
-        info["class"] = [PurePosixPath(file).parts[1] for file in info["path"]]
+        info["class"] = [as_name(PurePosixPath(file).parts[1]) for file in info["path"]]
         info["split"] = [PARTS[PurePosixPath(file).parts[0].lower()] for file in info["path"]]
     elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
@@ -153,7 +155,7 @@ def _name_masks(path, files, masks):
     """Name the masks of an image, relative to the data or to the folder of the masks."""
     if files is None:
         return None
-    if str(masks).startswith(("_", "-")):  # next to their image
+    if is_suffix(masks):  # next to their image
         names = [PurePosixPath(path).with_name(Path(file).name) for file in files]
     else:
         names = [Path(os.path.relpath(file, masks)) for file in files]

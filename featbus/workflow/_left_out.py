@@ -1,5 +1,6 @@
 """Images that cannot be used: all of them in one error, or left out and said so."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +39,8 @@ def leave_out(dataset, error, on_error):
     ------
     ImageErrors
         If `on_error` is "raise"; its ``errors`` has one error per image.
+    ValueError
+        If no image of a class, or of the test part of a given split, is left.
     """
     errors, n_images = getattr(error, "errors", [error]), len(dataset.images)
     if on_error == "raise":
@@ -52,7 +55,43 @@ def leave_out(dataset, error, on_error):
     left_out = [{"file": files.iloc[each.index], "reason": each.reason} for each in errors]
     frame = dataset.frame.iloc[kept].reset_index(drop=True)
     others = {name: value for name, value in dataset.items() if name != "findings"}
-    return Bunch(**others | fields | {"frame": frame, "left_out": left_out})
+    rest = Bunch(**others | fields | {"frame": frame, "left_out": left_out})
+    _check_none_empty(rest)
+    return rest
+
+
+def _check_none_empty(dataset):
+    """Refuse to go on without a class, or without images to test."""
+    counts = np.bincount(dataset.target, minlength=len(dataset.target_names))
+    gone = [name for name, n in zip(dataset.target_names, counts) if n == 0]
+    if gone:
+        empty = f"the class(es) {quote(gone)}"
+    elif "cv" in dataset and dataset.cv.get_n_splits() == 0:
+        empty = "the test part of the split that the folders give"
+    else:
+        return
+    raise ValueError(
+        f"Found no image that can be used in {empty}, expected some. Repair the files, or move the "
+        f"folder elsewhere. {describe_left_out(dataset, with_names=True)}"
+    )
+
+
+@contextmanager
+def left_out_in_errors(dataset):
+    """Have errors about the rest of a data set say how many images were left out.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        The images.
+    """
+    try:
+        yield
+    except ValueError as error:
+        note = describe_left_out(dataset)
+        if not note:
+            raise
+        raise type(error)(f"{error} {note}") from error
 
 
 def describe_left_out(dataset, *, with_names=False):

@@ -180,8 +180,8 @@ def train_model(
     check_parameters(_CONSTRAINTS, settings)
     output, say = Path(output), print if verbose else _say_nothing
     page, scores = (output.with_suffix(end) for end in (".report.html", ".scores.csv"))
-    for path in (output, page, scores):
-        check_output(path, (".skops", ".html", ".csv"))
+    for path, suffix in ((output, ".skops"), (page, ".html"), (scores, ".csv")):
+        check_output(path, (suffix,))
     with _stored(memory) as store:
         dataset, result, report = _evaluate(settings, store, say)
         say(f"Fit on all {len(dataset.images)} images")
