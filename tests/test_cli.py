@@ -466,7 +466,7 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     output = tmp_path / "suggested.csv"
     assert main(["audit", folder[0], "--folds", "3", "--output", str(output)]) == 1
     printed = capsys.readouterr()
-    assert printed.out.startswith("lesions\nAudit: 2 leaks, ")
+    assert printed.out.startswith("lesions\nAudit failed: 2 leaks, ")
     assert "leak     exact copies across folds" in printed.out
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
     assert printed.err.startswith("featbus: warning: It is unknown which images belong together.")
@@ -504,7 +504,7 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
 def test_audit_passes_with_groups(folder, capsys):
     assert main(["audit", *folder[:1], "--groups", folder[1], "--seed", "3", "--jobs", "2"]) == 0
     printed = capsys.readouterr()
-    assert "Audit: no leak found" in printed.out
+    assert "Audit passed: no leak found" in printed.out
     assert "20 images in 19 groups (benign: 10, malignant: 10); 5 splits" in printed.out
     assert not printed.err
 

@@ -434,6 +434,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
         "groups_known": True,
+        "groups_note": None,
     }
     assert card["audit"] == training.audit.verdict
     assert card["positive_class"] == "malignant"
@@ -728,6 +729,53 @@ def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
     assert card["data"]["groups_known"] is False
     assert card["protocol"].startswith("Groups unknown: every image counted as its own patient.")
     assert card["protocol"].endswith("guessed from its name; pass pos_label= to choose.")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.filterwarnings("ignore:BUSI has no patient ids")
+def test_groups_that_are_near_duplicates_are_said_to_be_no_patients(tmp_path):
+    for index in range(24):
+        stem = tmp_path / "scans" / "benign" / f"benign ({index})"
+        stem = stem if index % 2 else tmp_path / "scans" / "malignant" / f"malignant ({index})"
+        write_image(stem.with_name(f"{stem.name}.png"), texture(index, index % 2))
+        mask = np.pad(np.full((9, 9), 255, np.uint8), 9)
+        write_image(stem.with_name(f"{stem.name}_mask.png"), np.resize(mask, (40, 48)))
+    note = "groups are near-duplicates found in the images, not patients"
+    options = {"groups": "near-duplicates", "recipe": "fusion"}
+    training = train_few(tmp_path, tmp_path / "m.skops", **options)
+    assert training.evaluation.groups_note == training.audit.groups_note == note
+    assert training.evaluation.protocol.startswith(f"{note.capitalize()}.\n24 samples in ")
+    assert training.audit.outcome == "incomplete"
+    assert training.audit.verdict.endswith(note)
+    assert note in training.evaluation.to_json()
+    card = read_card(tmp_path / "m.skops")
+    assert card["data"]["groups_known"] is False
+    assert card["data"]["groups_note"] == note
+    assert note in card["audit"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.filterwarnings("ignore:Groups unknown")
+def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path):
+    for index in range(24):
+        write_image(tmp_path / str(1 + index % 2) / f"{index}.png", texture(index, index % 2))
+    options = {"cv": 2, "options": {"backbone": None, "n_features": 20}}
+    assert evaluate_recipe(tmp_path, "fusion", pos_label=1, **options).pos_name == "1"
+    for name in (0, True, "3"):
+        with pytest.raises(ValueError, match=rf"pos_label is {name!r}, expected .*\['1', '2'\]"):
+            evaluate_recipe(tmp_path, "fusion", pos_label=name, **options)
+
+
+def test_messages_about_groups_have_the_names_of_the_user(tmp_path):
+    for split in ("train", "test"):
+        for index in range(12):
+            kind = ("benign", "malignant")[index % 2]
+            write_image(tmp_path / split / kind / f"{split}{index}.png", texture(index, index % 2))
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    groups = pd.DataFrame({"file": files, "group": [f"p{i:02}" for i in range(24)]})
+    groups.loc[groups["group"] == "p20", "group"] = "p03"
+    with pytest.raises(ValueError, match=r"Fold 0 has the groups \['p03'\] in both"):
+        evaluate_recipe(tmp_path, "fusion", groups=groups, options={"backbone": None})
 
 
 @pytest.mark.parametrize(

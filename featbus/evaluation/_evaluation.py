@@ -240,7 +240,7 @@ class Evaluation:
     @property
     def has_one_split(self) -> bool:
         """Whether there is a single training and test part, a bool."""
-        return len(self.scores[["repeat", "fold"]].drop_duplicates()) == 1
+        return self.predictions.groupby(["repeat", "fold"]).ngroups == 1
 
     def pooled(self, pipeline: str) -> Pooled:
         """Return the out-of-fold predictions of a pipeline, of all folds and repeats.

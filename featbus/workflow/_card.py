@@ -47,7 +47,7 @@ def make_card(settings, recipe, dataset, evaluation, audit):
             "classes": count_images(dataset),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
             "groups_known": not evaluation.groups_note,
-            "groups_note": evaluation.groups_note,
+            "groups_note": evaluation.groups_note or None,
         },
         "audit": audit.verdict,
         "protocol": evaluation.protocol,
