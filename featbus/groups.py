@@ -8,6 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.wording import argument, named
@@ -154,8 +155,10 @@ def check_folds(y, groups, cv):
 
     Raises
     ------
+    InvalidParameterError
+        If there are fewer.
     ValueError
-        If there are fewer; if `y` has a single class.
+        If `y` has a single class.
     """
     _, labels, codes = check_target(y)
     counts = count_groups(codes, groups)
@@ -163,7 +166,7 @@ def check_folds(y, groups, cv):
     if isinstance(cv, Integral) and fewest < cv:
         name = labels[counts.index(fewest)]
         remedy = f"Pass {argument('cv', fewest)}" if fewest > 1 else "Add samples"
-        raise ValueError(
+        raise InvalidParameterError(
             f"{named('cv')} is {cv}, and the class {str(name)!r} has {fewest} of the {what}, "
             f"expected one or more for each fold. {remedy}, or leave out the class."
         )

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 import warnings
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ import featbus
 from featbus.bus import FeatureStore
 from featbus.cli import main
 from featbus.cli._parser import _bytes
+from featbus.model_selection import AuditReport
 
 
 @pytest.fixture
@@ -485,12 +485,13 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
 
     def audit(images, y, **options):
         calls.append((images, y, options))
-        return SimpleNamespace(passed=True, checks=pd.DataFrame({"severity": [], "check": []}))
+        nothing = pd.DataFrame(columns=["severity", "check", "finding", "remedy"])
+        return AuditReport(nothing, nothing, {}, np.array([]), np.array([]), "Audited.", True)
 
     monkeypatch.setattr("featbus.workflow._audit.audit", audit)
     arguments = ["--masks", "_mask", "--folds", "2", "--seed", "7"]
     assert main(["audit", str(tmp_path), *arguments]) == 0
-    assert capsys.readouterr().out.startswith("BUSI\n")
+    assert capsys.readouterr().out.startswith("BUSI\nAudit incomplete: no leak found, 0 warnings;")
     ((paths, names, options),) = calls
     stems = [f"{kind} ({number})" for kind in kinds for number in (1, 2)]
     assert [os.path.basename(path) for path in paths] == [f"{stem}.png" for stem in stems]

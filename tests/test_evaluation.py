@@ -599,7 +599,7 @@ def test_names_of_other_labels_are_refused():
 
 @pytest.mark.parametrize("n_classes", [3, 4])
 def test_decision_values_of_pairs_of_classes_are_refused_before_any_feature(log, n_classes):
-    images, y = noise(), np.arange(40) % n_classes
+    images, y = noise()[0], np.arange(40) % n_classes
     pairs = SVC(decision_function_shape="ovo")
     search = GridSearchCV(pairs, {"C": [1, 2]}, cv=2)
     for classifier in (pairs, search, make_pipeline(StandardScaler(), pairs)):
@@ -654,7 +654,7 @@ def test_a_hard_vote_is_refused_before_any_feature(log):
     vote = VotingClassifier([("one", LogisticRegression()), ("other", SVC())])
     pipeline = make_pipeline(CountingMean(log=log), vote)
     with pytest.raises(ValueError, match="voting='hard', which has no scores, expected"):
-        evaluate(pipeline, noise(), np.arange(40) % 2, groups=np.arange(40), cv=2)
+        evaluate(pipeline, *noise()[:2], groups=np.arange(40), cv=2)
     assert not os.path.exists(log)
 
 
