@@ -9,37 +9,55 @@ from featbus.wording import argument, named
 def _words_of(name):
     """Return the words of a name, in lower case and without accents."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # NonMalignant
-    name = unicodedata.normalize("NFKD", name.casefold().replace("ł", "l"))
+    name = name.casefold().replace("ł", "l").replace("ı", "i")  # letters, not accents, to Unicode
+    name = unicodedata.normalize("NFKD", name)
     plain = "".join(mark for mark in name if not unicodedata.combining(mark))
     return frozenset(re.findall(r"[^\W\d_]+", plain))
 
 
-# English; Dutch, French, German, Italian, Polish, Portuguese, Spanish, Turkish; Russian; Chinese
-# and Japanese.
+# English; Dutch, French, German, Italian, Polish, Portuguese, Spanish, Swedish, Turkish; Russian;
+# Chinese and Japanese.
 _POSITIVE = _words_of(
     """
     abnormal abnormality cancer cancerous cancers carcinoma carcinomas disease diseased malignancy
     malignant metastasis metastatic pathologic pathological pathology pos positive sick tumor
     tumors tumour tumours unhealthy
 
-    anormal anormale anormales bösartig bösartige boesartig cáncer cancéreuse cancéreux cancro
-    doença doente enferma enfermedad enfermo erkrankt kanker kanser karzinom krank krebs
-    kwaadaardig malade maladie malata malato maligna maligne maligno malin patológica patológico
-    pathologique pathologisch positif positiv positiva positivo rak tumeur tumore tumores złośliwy
+    anormal anormale anormales auffällig bösartig bösartige bösartiger boesartig cáncer cancéreuse
+    cancéreux cancro chora chory doença doente elakartad enferma enfermedad enfermo erkrankt ganas
+    hasta kanker kanser karzinom krank krebs kwaadaardig kwaadaardige malade maladie malata malato
+    malign maligna malignas maligne maligner malignes maligni maligno malignos malin malins
+    patológica patológico pathologique pathologisch positif positiv positiva positivo rak tumeur
+    tumeurs tumore tumores tumori tümör złośliwa złośliwe złośliwy ziek
 
-    злокачественная злокачественный опухоль рак
+    болен больной злокачественная злокачественное злокачественные злокачественный опухоль рак
 
-    恶性 惡性 悪性 癌 癌症
+    恶性 惡性 悪性 异常 異常 阳性 陽性 癌 癌症
     """
 )
-_NEGATING = _words_of(
+# What makes a name the opposite: words for what is harmless, and negations.
+_NEGATIVE = _words_of(
     """
-    benign false free healthy neg negative no non none normal not without
+    absence absent benign control controls excluded false free healthy like neg negative no non none
+    normal not other pseudo remission stable unlikely without
 
-    benigna benigne benigno bénin frei geen gutartig kein keine keinen não negatif negativ negativa
-    negativo nicht niet ohne sans senza sem sin zonder
+    absente ausente aucun aucune benigna benignas benigne benigner benigni benigno benignos bénin
+    bénigne bénignes bénins bukan değil ej fără frei geen gesund gezond goedaardig goedaardige
+    godartad gutartig gutartige gutartiger ikke ingen iyi jinak kein keine keinen keiner łagodna
+    łagodne łagodny não negatif negativ negativa negativo nem nenhum nenhuma nessun nessuna nicht
+    nie niet ningún ninguna normaal normale normalny ohne pas sağlıklı sain saine sana sano sans
+    saudável sem senza sin tidak unauffällig yok zdrowa zdrowy zonder
 
-    без не нет
+    без доброкачественная доброкачественное доброкачественные доброкачественный здоров здоровый не
+    нет норма нормальный отсутствует
+
+    良性 正常 健康 阴性 陰性 无 無 なし
+    """
+)
+# They say nothing of what they are about: ER positive is not the opposite of triple negative.
+_SIGNS = _words_of(
+    """
+    neg negatif negative negativ negativa negativo pos positif positive positiv positiva positivo
     """
 )
 
@@ -55,9 +73,10 @@ def positive_class(target_names):
     Returns
     -------
     str or None
-        The only one of two names with a word such as "malignant", "abnormal", "cancer", "tumor" or
-        "positive", in one of several languages, and without a negation, such as in "no cancer" or
-        "benign tumor". None if there is no such name, or both are, or there are not two classes.
+        The name with a word such as "malignant", "abnormal", "cancer", "tumor" or "positive", in
+        one of several languages, if the other is its opposite: with a word such as "benign",
+        "normal" or "healthy", or a negation, as in "no cancer". None if the two names are anything
+        else, or there are not two classes.
 
     Examples
     --------
@@ -69,13 +88,31 @@ def positive_class(target_names):
     >>> positive_class(["left", "right"]) is None
     True
     """
-    found = [name for name in target_names if _is_positive(name)]
-    return found[0] if len(target_names) == 2 and len(found) == 1 else None
+    if len(target_names) != 2:
+        return None
+    words = [_words_of(name) for name in target_names]
+    for name, positive, negative in zip(target_names, words, reversed(words)):
+        if _are_opposite(positive, negative):
+            return name
+    return None
 
 
-def _is_positive(name):
-    words = _words_of(name)
-    return bool(words & _POSITIVE) and not words & _NEGATING
+def _is_positive(words):
+    return bool(words & _POSITIVE) and not words & _NEGATIVE
+
+
+def _is_negative(words):
+    joined = (re.fullmatch(r"(?:non?|not)(\w+)", word) for word in words)  # nonmalignant
+    return bool(words & _NEGATIVE) or any(found and found[1] in _POSITIVE for found in joined)
+
+
+def _are_opposite(positive, negative):
+    """Tell whether words are of the positive class, and of its negative."""
+    if not (_is_positive(positive) and _is_negative(negative)):
+        return False
+    one, other = positive - _SIGNS, negative - _SIGNS
+    both_are_signs = positive & _SIGNS and negative & _SIGNS
+    return not both_are_signs or one <= other or other <= one
 
 
 def find_positive(labels, target_names, pos_label=None):
@@ -101,22 +138,35 @@ def find_positive(labels, target_names, pos_label=None):
     Raises
     ------
     ValueError
-        If `pos_label` is no class.
+        If `pos_label` is no class, or is the label of a class and the name of another.
     """
     values = labels.tolist()
     names = [str(label) for label in values] if target_names is None else list(target_names)
     if pos_label is not None:
-        for known in (values, names):
-            if pos_label in known:
-                return known.index(pos_label), "given"
-        raise ValueError(
-            f"{named('pos_label')} is {pos_label!r}, expected one of the classes {values} or of "
-            f"their names {names}."
-        )
+        return _find_given(pos_label, values, names), "given"
     if target_names is None and values in ([0, 1], [-1, 1]):  # False == 0
         return 1, "convention"
     guess = positive_class(names)
     return (None, None) if guess is None else (names.index(guess), "name")
+
+
+def _find_given(pos_label, labels, names):
+    """Return the position of the class with a label or name."""
+    found = {known.index(pos_label) for known in (labels, names) if pos_label in known}
+    # Without names, the label 1 may be given as "1"; with them, 1 may stand for the name "1".
+    found |= {names.index(str(pos_label))} if str(pos_label) in names else set()
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise ValueError(
+            f"{named('pos_label')} is {pos_label!r}, the label of the class "
+            f"{names[labels.index(pos_label)]!r} and the name of another, expected one of the "
+            f"names {names}. Pass a name, as a str."
+        )
+    raise ValueError(
+        f"{named('pos_label')} is {pos_label!r}, expected one of the classes {labels} or of their "
+        f"names {names}."
+    )
 
 
 def describe_positive(name, source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import ExitStack
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
 from featbus.bus import FeatureBus, ImageWarning
-from featbus.classes import find_positive
 from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.feature_extraction import DeepFeatures
@@ -26,7 +25,13 @@ from featbus.groups import GroupsWarning
 from featbus.images import ImageErrors
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.recipes import classifier_pipelines, fused_features
-from featbus.workflow._checks import check_data, choose_cv, describe_split, make_folds
+from featbus.workflow._checks import (
+    check_data,
+    choose_cv,
+    describe_split,
+    find_class,
+    make_folds,
+)
 from featbus.workflow._left_out import (
     ON_ERROR,
     add_notes,
@@ -34,6 +39,7 @@ from featbus.workflow._left_out import (
     leave_out,
     list_left_out,
 )
+from featbus.workflow._notes import note_groups
 
 if TYPE_CHECKING:
     from typing import Any, Literal
@@ -56,7 +62,7 @@ _CONSTRAINTS = {
     "output": _PATH,
     "n_jobs": N_JOBS,
     "cv": ["cv_object"],
-    "pos_label": [str, Real, None],
+    "pos_label": [str, Integral, None],
     "strict": ["boolean"],
     "on_error": ON_ERROR,
     "random_state": [Interval(Integral, 0, None, closed="left")],
@@ -76,7 +82,7 @@ def run_demo(
     cv: Any = None,
     strict: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
-    pos_label: str | None = None,
+    pos_label: str | int | None = None,
     random_state: int = 0,
     verbose: bool = True,
 ) -> Evaluation:
@@ -118,9 +124,9 @@ def run_demo(
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read are an error, which lists all of them, or are left out.
         What is printed says how many and which.
-    pos_label : str, default=None
-        The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
-        two classes.
+    pos_label : str or int, default=None
+        The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
+        guesses it from the names of two classes, see `featbus.evaluate`.
     random_state : int, default=0
         Seed of the synthetic images, the folds, SMOTE and the classifiers.
     verbose : bool, default=True
@@ -158,7 +164,7 @@ def run_demo(
     output = Path(output)
     features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
     dataset = _load(data, groups, strict, random_state)
-    find_positive(np.unique(dataset.target), dataset.target_names, pos_label)
+    pos_label = find_class(pos_label, dataset.target_names)
     _check(dataset, cv, random_state)
     output.mkdir(parents=True, exist_ok=True)
     say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
@@ -189,6 +195,7 @@ def run_demo(
             n_jobs=n_jobs,
             verbose=verbose,
         )
+    result = note_groups(result, dataset)
     result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
     _write_files(output, result, dataset.images, data, f"Four classifiers on {dataset.name}")

@@ -1,6 +1,6 @@
 """Samples in groups: checked targets and groups, stratified folds, linked labels, bootstrap."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -8,10 +8,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.wording import argument, named
 
+N_FOLDS = 5  # if nobody says how many
 # Said wherever groups are None.
 GROUPS_UNKNOWN = "groups unknown: every image counted as its own patient"
 
@@ -40,12 +42,20 @@ def check_target(y):
     Raises
     ------
     ValueError
-        If a value is missing, `y` is not a target of a classifier, or it has a single class.
+        If a value is missing, `y` is not a target of a classifier, its labels are of several
+        types, or it has a single class.
     """
     if y is None:
         raise ValueError("y is None, expected the class of each sample.")
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(_as_objects(y), warn=True)
     _check_not_missing(y, "y", "the class of each sample. Leave out samples without a class.")
+    y = _with_plain_dtype(y)
+    if y.dtype == object:
+        kinds = sorted({type(label).__name__ for label in y})
+        raise ValueError(
+            f"y has labels of type {' and '.join(kinds)}, expected integers or strings, one type "
+            "for all. Convert them, such as by astype(str)."
+        )
     check_classification_targets(y)
     labels, codes = np.unique(y, return_inverse=True)
     if len(labels) < 2:
@@ -62,7 +72,7 @@ def check_groups(groups):
     Parameters
     ----------
     groups : array_like of shape (n_samples,), or None
-        What belongs together, such as the patient.
+        What belongs together, such as the patient. Of several types, they are compared as text.
 
     Returns
     -------
@@ -76,11 +86,31 @@ def check_groups(groups):
     """
     if groups is None:
         return None
-    groups = column_or_1d(groups)
+    groups = column_or_1d(_as_objects(groups))
     _check_not_missing(
         groups, "groups", "one for each. A sample without known relatives gets a group of its own."
     )
-    return groups
+    groups = _with_plain_dtype(groups)
+    # Of several types, which have no order: 7 and "7" are one group, as in a table of text.
+    return groups.astype(str) if groups.dtype == object else groups
+
+
+def _as_objects(values):
+    """Return pandas' own types as objects: scikit-learn makes floats of them, 2**53 + 1 too."""
+    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
+        values = values.iloc[:, 0]
+    if isinstance(getattr(values, "dtype", None), pd.api.extensions.ExtensionDtype):
+        return np.asarray(values, dtype=object)
+    return np.array(values, dtype=object) if isinstance(values, (list, tuple)) else values
+
+
+def _with_plain_dtype(values):
+    """Return an array of objects as one of numbers or text, if all are one or the other."""
+    if values.dtype != object:
+        return values
+    kinds = [str, (bool, np.bool_), (Real, np.number)]
+    is_one = any(all(isinstance(value, kind) for value in values) for kind in kinds)
+    return np.array(values.tolist()) if is_one else values
 
 
 def _check_not_missing(values, name, expected):
@@ -125,8 +155,10 @@ def check_folds(y, groups, cv):
 
     Raises
     ------
+    InvalidParameterError
+        If there are fewer.
     ValueError
-        If there are fewer; if `y` has a single class.
+        If `y` has a single class.
     """
     _, labels, codes = check_target(y)
     counts = count_groups(codes, groups)
@@ -134,7 +166,7 @@ def check_folds(y, groups, cv):
     if isinstance(cv, Integral) and fewest < cv:
         name = labels[counts.index(fewest)]
         remedy = f"Pass {argument('cv', fewest)}" if fewest > 1 else "Add samples"
-        raise ValueError(
+        raise InvalidParameterError(
             f"{named('cv')} is {cv}, and the class {str(name)!r} has {fewest} of the {what}, "
             f"expected one or more for each fold. {remedy}, or leave out the class."
         )

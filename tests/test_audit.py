@@ -185,8 +185,23 @@ def test_no_groups_are_a_warning(scans, groups, finding):
     report = audit(scans, Y, groups=groups)
     assert severity(report)[GROUPS] == "warning"
     assert row(report, GROUPS).finding == finding
-    assert report.passed
+    assert report.outcome == ("incomplete" if groups is None else "passed")
     assert report.has_groups == ("unknown" not in report.verdict) == (groups is not None)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(scans, tmp_path):
+    paths = []
+    for index, image in enumerate(scans[:20]):
+        paths.append(tmp_path / f"p{index}" / "scan.png")
+        paths[-1].parent.mkdir()
+        cv2.imwrite(str(paths[-1]), scans[0] if index == 1 else image)
+    finding = row(audit(paths, Y[:20], cv=[(np.arange(1, 20), [0])]), COPIES[0]).finding
+    assert "'p0/scan.png'" in finding
+    assert "'p1/scan.png'" in finding
+
+
+def test_cv_none_is_five_folds(scans):
+    assert "5 splits, stratified." in audit(scans, Y, groups=np.arange(N_IMAGES), cv=None).protocol
 
 
 def test_groups_may_be_names(scans):
@@ -492,7 +507,7 @@ def test_report_in_other_forms(scans):
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
     unknown = "groups unknown: every image counted as its own patient"
     verdict = f"2 leaks, 1 warning; {unknown}"
-    assert text.startswith(f"Audit: {verdict}\n41 images (")
+    assert text.startswith(f"Audit failed: {verdict}\n41 images (")
     assert unknown in " ".join(text.partition("\n")[2].split())
     assert "leak     exact copies across folds\n         2 test image(s)" in text
     assert max(map(len, text.splitlines())) <= 100

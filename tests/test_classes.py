@@ -32,6 +32,23 @@ from featbus.classes import describe_positive, find_positive, positive_class
         (["łagodny", "ZŁOŚLIWY"], "ZŁOŚLIWY"),
         (["злокачественный", "доброкачественный"], "злокачественный"),
         (["恶性", "良性"], "恶性"),
+        (["tumores benignos", "lesiones malignas"], "lesiones malignas"),
+        (["tumor jinak", "ganas"], "ganas"),
+        (["nessun tumore", "tumore"], "tumore"),
+        (["доброкачественная опухоль", "злокачественная"], "злокачественная"),
+        (["SAĞLIKLI", "Hasta"], "Hasta"),
+        (["正常", "癌"], "癌"),
+        # A positive word, and not its opposite.
+        (["pas de cancer", "carcinome"], None),
+        (["gutartiger Tumor", "Brustkrebs"], None),
+        (["goedaardige tumor", "borstkanker"], None),
+        (["fibrocystic disease", "DCIS"], None),
+        (["low-grade tumor", "high grade"], None),
+        (["stable disease", "progression"], None),
+        (["pré-menopausa", "pós-menopausa"], None),
+        (["ER positive", "triple negative"], None),
+        (["tumor-like lesion", "melanoma"], None),
+        (["良性肿瘤", "恶性肿瘤"], None),
         # No word, two of them, or none without a negation.
         (["left", "right"], None),
         (["cancer", "tumor"], None),
@@ -74,6 +91,14 @@ def test_the_positive_class_of_labels(labels, names, pos_label, expected):
 def test_a_class_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"pos_label is 'cyst', expected .* \['a', 'b'\]"):
         find_positive(np.array([0, 1]), ["a", "b"], "cyst")
+
+
+def test_a_number_that_is_a_label_and_the_name_of_another_class_is_refused():
+    labels, names = np.array([0, 1]), ["1", "2"]
+    with pytest.raises(ValueError, match="1, the label of the class '2' and the name of another"):
+        find_positive(labels, names, 1)
+    assert find_positive(labels, names, "1") == (0, "given")
+    assert find_positive(labels, ["0", "1"], 1) == (1, "given")
 
 
 def test_a_sentence_says_how_the_class_is_known():

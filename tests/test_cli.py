@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 import warnings
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ import featbus
 from featbus.bus import FeatureStore
 from featbus.cli import main
 from featbus.cli._parser import _bytes
+from featbus.model_selection import AuditReport
 
 
 @pytest.fixture
@@ -466,7 +466,7 @@ def test_audit_of_a_leak_is_exit_status_1(folder, tmp_path, capsys):
     output = tmp_path / "suggested.csv"
     assert main(["audit", folder[0], "--folds", "3", "--output", str(output)]) == 1
     printed = capsys.readouterr()
-    assert printed.out.startswith("lesions\nAudit: 2 leaks, ")
+    assert printed.out.startswith("lesions\nAudit failed: 2 leaks, ")
     assert "leak     exact copies across folds" in printed.out
     assert "'00.png' and '19.png' (benign and malignant)" in " ".join(printed.out.split())
     assert printed.err.startswith("featbus: warning: It is unknown which images belong together.")
@@ -485,12 +485,13 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
 
     def audit(images, y, **options):
         calls.append((images, y, options))
-        return SimpleNamespace(passed=True, checks=pd.DataFrame({"severity": [], "check": []}))
+        nothing = pd.DataFrame(columns=["severity", "check", "finding", "remedy"])
+        return AuditReport(nothing, nothing, {}, np.array([]), np.array([]), "Audited.", True)
 
     monkeypatch.setattr("featbus.workflow._audit.audit", audit)
     arguments = ["--masks", "_mask", "--folds", "2", "--seed", "7"]
     assert main(["audit", str(tmp_path), *arguments]) == 0
-    assert capsys.readouterr().out.startswith("BUSI\n")
+    assert capsys.readouterr().out.startswith("BUSI\nAudit incomplete: no leak found, 0 warnings;")
     ((paths, names, options),) = calls
     stems = [f"{kind} ({number})" for kind in kinds for number in (1, 2)]
     assert [os.path.basename(path) for path in paths] == [f"{stem}.png" for stem in stems]
@@ -504,7 +505,7 @@ def test_audit_gets_the_masks_of_the_data_set(tmp_path, monkeypatch, capsys):
 def test_audit_passes_with_groups(folder, capsys):
     assert main(["audit", *folder[:1], "--groups", folder[1], "--seed", "3", "--jobs", "2"]) == 0
     printed = capsys.readouterr()
-    assert "Audit: no leak found" in printed.out
+    assert "Audit passed: no leak found" in printed.out
     assert "20 images in 19 groups (benign: 10, malignant: 10); 5 splits" in printed.out
     assert not printed.err
 

@@ -28,6 +28,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     LeaveOneGroupOut,
+    PredefinedSplit,
     RandomizedSearchCV,
     RepeatedStratifiedKFold,
     StratifiedGroupKFold,
@@ -554,6 +555,7 @@ def test_labels_may_be_names():
         ({"groups": [1.0, None] * 45}, r"groups is NaN or None for 45 sample\(s\), the first at 1"),
         ({"target_names": ["a"]}, r"target_names is \['a'\].*order: \[0, 1\]"),
         ({"target_names": ["a", "a"]}, "different name"),
+        ({"target_names": [1, "1"]}, "different name"),
         ({"pos_label": "c", "target_names": ["a", "b"]}, r"pos_label is 'c'.*\['a', 'b'\]"),
         ({"y": None}, "y is None"),
         ({"y": [None, *"ab"] * 30}, r"y is NaN or None for 30 sample\(s\), the first at 0"),
@@ -584,6 +586,112 @@ def test_parameters_of_wrong_types_and_values_are_named(name, values):
     for value in values:
         with pytest.raises(ValueError, match=re.escape(f"{name} is {value!r}, expected")):
             evaluate(LogisticRegression(), X, y, groups=groups, **{name: value})
+
+
+def test_names_of_other_labels_are_refused():
+    X, y, groups = make_rows()
+    named = np.take(["benign", "malignant"], y)
+    with pytest.raises(ValueError, match="gives the name 'malignant' to another class"):
+        evaluate(SVC(), X, named, groups=groups, target_names=["malignant", "benign"])
+    # Folders "1" and "2" are the labels 0 and 1.
+    assert evaluate(SVC(), X, y, groups=groups, cv=2, target_names=["1", "2"]).pos_name is None
+
+
+@pytest.mark.parametrize("n_classes", [3, 4])
+def test_decision_values_of_pairs_of_classes_are_refused_before_any_feature(log, n_classes):
+    images, y = noise()[0], np.arange(40) % n_classes
+    pairs = SVC(decision_function_shape="ovo")
+    search = GridSearchCV(pairs, {"C": [1, 2]}, cv=2)
+    for classifier in (pairs, search, make_pipeline(StandardScaler(), pairs)):
+        pipeline = make_pipeline(CountingMean(log=log), classifier)
+        with pytest.raises(ValueError, match=r"of SVC is 'ovo'.*expected one per class"):
+            evaluate(pipeline, images, y, groups=np.arange(40), cv=2)
+    assert not os.path.exists(log)
+    search = GridSearchCV(SVC(), {"decision_function_shape": ["ovo"]}, cv=2)
+    with pytest.raises(ValueError, match="of SVC is 'ovo'"):
+        evaluate(search, *make_rows(n_classes)[:2], groups=np.arange(90), cv=2)
+
+
+def test_two_classes_have_no_pairs():
+    X, y, groups = make_rows()
+    one, other = (
+        evaluate(SVC(decision_function_shape=shape), X, y, groups=groups, cv=2)
+        for shape in ("ovo", "ovr")
+    )
+    assert_frame_equal(one.scores, other.scores)
+
+
+class Turned(LogisticRegression):
+    """A classifier with its classes in another order."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.coef_, self.intercept_ = self.coef_[::-1], self.intercept_[::-1]
+        self.classes_ = self.classes_[::-1]
+        return self
+
+
+def test_scores_are_those_of_their_class_in_any_order():
+    X, y, groups = make_rows(3)
+    result, expected = (evaluate(c, X, y, groups=groups) for c in (Turned(), LogisticRegression()))
+    assert_frame_equal(result.predictions, expected.predictions)
+
+
+class Forgetful(LogisticRegression):
+    """A classifier without the last class."""
+
+    def fit(self, X, y):
+        return super().fit(X[y < 2], y[y < 2])
+
+
+def test_a_classifier_without_a_class_is_refused():
+    X, y, groups = make_rows(3)
+    with pytest.raises(ValueError, match=r"shape \(\d+, 2\) for the classes \[0, 1\], expected"):
+        evaluate(Forgetful(), X, y, groups=groups)
+
+
+def test_a_hard_vote_is_refused_before_any_feature(log):
+    vote = VotingClassifier([("one", LogisticRegression()), ("other", SVC())])
+    pipeline = make_pipeline(CountingMean(log=log), vote)
+    with pytest.raises(ValueError, match="voting='hard', which has no scores, expected"):
+        evaluate(pipeline, *noise()[:2], groups=np.arange(40), cv=2)
+    assert not os.path.exists(log)
+
+
+def test_cv_none_is_five_stratified_folds_that_keep_groups_together():
+    X, y, groups = make_rows()
+    none, five = (evaluate(SVC(), X, y, groups=groups, cv=cv) for cv in (None, 5))
+    assert none.protocol == five.protocol
+    assert_frame_equal(none.predictions, five.predictions)
+
+
+def test_splits_may_be_masks():
+    X, y, groups = make_rows()
+    first = groups % 2 == 0
+    masks = [(first, ~first), (~first, first)]
+    result, expected = (
+        evaluate(SVC(), X, y, groups=groups, cv=cv)
+        for cv in (masks, [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in masks])
+    )
+    assert_frame_equal(result.predictions, expected.predictions)
+
+
+def test_a_single_split_is_no_folds():
+    X, y, groups = make_rows()
+    result = evaluate(SVC(), X, y, groups=groups, cv=PredefinedSplit((groups < 6) - 1))
+    assert "one split by PredefinedSplit (72 samples to train on, 18 to test)" in result.protocol
+    assert "Scores on the test part." in repr(result)
+    assert "folds" not in repr(result)
+
+
+def test_a_given_test_part_without_a_class_gets_advice_of_its_own():
+    X, y, groups = make_rows()
+    test = np.flatnonzero((y == 0) & (groups < 20))
+    split = [(np.setdiff1d(np.arange(90), test), test)]
+    with pytest.warns(UserWarning, match=r"The test part lacks a class.*add samples .*: cv=5\.$"):
+        result = evaluate(SVC(), X, y, groups=groups, cv=split)
+    for name in ("roc", "precision_recall"):
+        result.plot(name)  # without a warning
 
 
 def test_repeats_need_a_number_of_folds():
@@ -912,7 +1020,7 @@ def test_one_fold_has_no_spread():
     cv = [(np.arange(60), np.arange(60, 90))]
     text = str(evaluate(LogisticRegression(), X, y, groups=groups, cv=cv))
     assert "nan" not in text
-    assert "1 splits, groups kept together" in text
+    assert "one split (60 samples to train on, 30 to test), groups kept together" in text
 
 
 def test_confusion_matrix(result):

@@ -53,6 +53,44 @@ def test_groups_may_be_anything():
         check_groups([0, 1, None])
 
 
+def test_groups_of_pandas_types_stay_what_they_are():
+    identifiers = pd.Series(2**53 + np.arange(4), dtype="Int64")
+    assert check_groups(identifiers).tolist() == (2**53 + np.arange(4)).tolist()
+    assert check_groups(identifiers.to_frame()).tolist() == identifiers.tolist()
+    for kind in ("string", "category"):
+        assert check_groups(pd.Series(["a", "b", "a"], dtype=kind)).tolist() == ["a", "b", "a"]
+    with pytest.raises(ValueError, match=r"groups is NaN or None for 1 .*, the first at 1"):
+        check_groups(pd.Series([1, None], dtype="Int64"))
+
+
+@pytest.mark.parametrize("kind", [list, pd.Series])
+def test_groups_of_several_types_are_text(kind):
+    assert check_groups(kind([7, "p7", "7"])).tolist() == ["7", "p7", "7"]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([True, False, True], dtype="boolean"),
+        pd.Series([1, 0, 1], dtype="Int8"),
+        pd.Series(["b", "a", "b"], dtype="string"),
+        pd.Series(["b", "a", "b"], dtype="category"),
+        np.array([1, 0, 1], dtype=object),
+        np.array([True, False, True], dtype=object),
+    ],
+    ids=lambda y: f"{y.dtype} {y[0]}",
+)
+def test_labels_of_other_types_stay_what_they_are(y):
+    target, labels, _ = check_target(y)
+    assert target.tolist() == list(y)
+    assert labels.dtype.kind in "biU"
+
+
+def test_labels_of_several_types_are_refused():
+    with pytest.raises(ValueError, match="y has labels of type int and str, expected"):
+        check_target([1, "1", 0])
+
+
 def data(seed, n=60, n_groups=20):
     rng = np.random.default_rng(seed)
     groups = rng.integers(n_groups, size=n)

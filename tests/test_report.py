@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.model_selection import PredefinedSplit
 from sklearn.svm import SVC
 
 from featbus import evaluate, files, intensity_summary
@@ -151,8 +152,7 @@ def write(evaluation, path, **options):
 class Audit:
     """What an audit returns, as far as a report needs it."""
 
-    passed = False
-    has_groups = True
+    outcome = "failed"
     protocol = "90 <images>, audited."
     shortcuts = pd.DataFrame({"shortcut": ["image size"], "roc_auc": [0.69]})
     verdict = "Group <7> is on both sides of fold 0."
@@ -466,13 +466,33 @@ def test_without_groups_the_report_says_so(tmp_path):
     with pytest.warns(UserWarning, match="Groups unknown"):
         result = evaluate(LogisticRegression(), X, y)
     audit = Audit()
-    audit.passed, audit.has_groups = True, False
+    audit.outcome = "passed"
     html = write(result, tmp_path, audit=audit)
     page = Page(html)
     assert page.text.count("Groups unknown: every image counted as its own patient.") == 2
     assert "90 images, groups unknown: every image counted as its own patient." in page.text
     assert page.text.count("Audit incomplete: Group") == 2
     assert html.count('class="note doubtful"') == 3
+    assert 'class="note good"' not in html
+
+
+def test_a_single_split_is_said_to_be_one(tmp_path):
+    X, y, groups, _ = make_data()
+    split = PredefinedSplit((groups < 6) - 1)
+    result = evaluate(LogisticRegression(), X, y, groups=groups, cv=split, pos_label=1)
+    page = Page(write(result, tmp_path))
+    assert "folds" not in page.text
+    assert "Scores on the test part and 95% intervals, by the bootstrap over groups." in page.text
+    assert "18 tested images of 90 in 6 groups of 3 images each." in page.text
+
+
+def test_groups_that_are_no_patients_are_not_green(binary, tmp_path):
+    audit, note = Audit(), "groups are near-duplicates found in the images, not patients"
+    audit.outcome = "incomplete"
+    html = write(replace(binary, groups_note=note), tmp_path, audit=audit)
+    page = Page(html)
+    assert f"{note.capitalize()}. If images of one patient are on both sides" in page.text
+    assert page.text.count("Audit incomplete: Group") == 2
     assert 'class="note good"' not in html
 
 

@@ -434,6 +434,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
         "groups_known": True,
+        "groups_note": None,
     }
     assert card["audit"] == training.audit.verdict
     assert card["positive_class"] == "malignant"
@@ -740,6 +741,73 @@ def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
     assert card["data"]["groups_known"] is False
     assert card["protocol"].startswith("Groups unknown: every image counted as its own patient.")
     assert card["protocol"].endswith("guessed from its name; pass pos_label= to choose.")
+
+
+@pytest.fixture
+def untrained(trained, quick, monkeypatch):
+    """Take the evaluation of the training, and fit nothing; return the calls of `evaluate`."""
+    calls = []
+
+    def evaluate(*args, **options):
+        calls.append(options)
+        return trained[1].evaluation
+
+    monkeypatch.setattr("featbus.workflow._train.evaluate", evaluate)
+    monkeypatch.setattr("featbus.workflow._train._fit", lambda pipeline, *args: pipeline)
+    return calls
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.filterwarnings("ignore:BUSI has no patient ids", "ignore:The smallest class")
+def test_groups_that_are_near_duplicates_are_said_to_be_no_patients(tmp_path, monkeypatch):
+    mask = np.pad(np.full((20, 28), 255, np.uint8), 10)
+    for index in range(24):
+        kind = ("benign", "malignant")[index % 2]
+        stem = tmp_path / "scans" / kind / f"{kind} ({index})"
+        write_image(stem.with_name(f"{stem.name}.png"), texture(index, index % 2))
+        write_image(stem.with_name(f"{stem.name}_mask.png"), mask)
+    cards = []
+
+    def save(model, path, *, card, **options):
+        cards.append(card)
+        path.touch()
+
+    monkeypatch.setattr("featbus.persistence.save", save)
+    training = train_few(tmp_path, tmp_path / "m.skops", groups="near-duplicates")
+    note = "groups are near-duplicates found in the images, not patients"
+    assert training.evaluation.groups_note == training.audit.groups_note == note
+    for protocol in (training.evaluation.protocol, training.audit.protocol):
+        assert protocol.startswith(f"{note.capitalize()}.\n24 ")
+    assert training.audit.outcome == "incomplete"
+    assert note in training.audit.verdict
+    assert note in json.loads(training.evaluation.to_json())["groups_note"]
+    assert cards[0]["data"]["groups_known"] is False
+    assert cards[0]["data"]["groups_note"] == note
+    assert note in cards[0]["audit"]
+
+
+@pytest.mark.filterwarnings("ignore:Groups unknown", "ignore:The smallest class")
+def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path, untrained):
+    for index in range(24):
+        write_image(tmp_path / str(1 + index % 2) / f"{index}.png", texture(index, index % 2))
+    options = {"cv": 2, "options": {"backbone": None}}
+    evaluate_recipe(tmp_path, "fusion", pos_label=1, **options)
+    assert [call["pos_label"] for call in untrained] == ["1"]
+    for name in (0, True, "3"):
+        with pytest.raises(ValueError, match=rf"pos_label is {name!r}, expected .*\['1', '2'\]"):
+            evaluate_recipe(tmp_path, "fusion", pos_label=name, **options)
+
+
+def test_messages_about_groups_have_the_names_of_the_user(tmp_path):
+    for split in ("train", "test"):
+        for index in range(12):
+            kind = ("benign", "malignant")[index % 2]
+            write_image(tmp_path / split / kind / f"{split}{index}.png", texture(index, index % 2))
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    groups = pd.DataFrame({"file": files, "group": [f"p{i:02}" for i in range(24)]})
+    groups.loc[groups["group"] == "p20", "group"] = "p03"
+    with pytest.raises(ValueError, match=r"Fold 0 has the groups \['p03'\] in both"):
+        evaluate_recipe(tmp_path, "fusion", groups=groups, options={"backbone": None})
 
 
 @pytest.mark.parametrize(

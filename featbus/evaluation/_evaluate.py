@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from featbus.bus import FeatureStore
 from featbus.classes import describe_positive, find_positive
+from featbus.evaluation._class_scores import check_scores, class_scores
 from featbus.evaluation._evaluation import Evaluation, fold_metrics
 from featbus.evaluation._extraction import extract
 from featbus.evaluation._metrics import METRICS
@@ -34,6 +35,7 @@ from featbus.evaluation.splits import (
 )
 from featbus.groups import (
     GROUPS_UNKNOWN,
+    N_FOLDS,
     GroupsWarning,
     check_folds,
     check_groups,
@@ -69,12 +71,20 @@ def _checked_names(labels, target_names):
     """Return the names of the classes as str."""
     if target_names is None:
         return [str(label) for label in labels]
-    if not len(target_names) == len(set(target_names)) == len(labels):
+    labels, names = labels.tolist(), [str(name) for name in target_names]
+    if not len(names) == len(set(names)) == len(labels):
         raise ValueError(
             f"target_names is {list(target_names)}, expected a different name for each of the "
-            f"{len(labels)} classes in y, in this order: {labels.tolist()}."
+            f"{len(labels)} classes in y, in this order: {labels}."
         )
-    return [str(name) for name in target_names]
+    swapped = [name for label, name in zip(labels, names) if name in labels and name != label]
+    if swapped:
+        raise ValueError(
+            f"target_names is {names}, which gives the name {swapped[0]!r} to another class than "
+            f"the one labeled so, expected names in the order of the sorted labels: {labels}. "
+            "Leave target_names out to use the labels."
+        )
+    return names
 
 
 def _seed(random_state):
@@ -84,16 +94,16 @@ def _seed(random_state):
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _fold_jobs(rows, splits, y, groups, names, seed, metadata):
+def _fold_jobs(rows, splits, y, groups, classes, seed, metadata):
     """Yield the calls that fit and test each pipeline in each fold."""
     for name, (pipeline, X) in rows.items():
         for (repeat, fold), (train, test) in zip(number_splits(splits, len(y)), splits):
             place = {"pipeline": name, "repeat": repeat, "fold": fold}
             together = keep_groups_together(pipeline, y, groups, train, seed)
-            yield delayed(_run_fold)(place, together, X, y, train, test, names, metadata)
+            yield delayed(_run_fold)(place, together, X, y, train, test, classes, metadata)
 
 
-def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
+def _run_fold(place, pipeline, X, y, train, test, classes, metadata):
     """Return the predictions for the test part of a fold, its timing, and the best parameters."""
     start = perf_counter()
     try:
@@ -102,7 +112,7 @@ def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
         X_test = _safe_indexing(X, test)
         predicted = pipeline.predict(X_test)
         predicting = perf_counter() - fitted
-        kind, scores = _class_scores(pipeline, X_test)
+        kind, scores = class_scores(pipeline, X_test, [*classes])
     except Exception as error:
         error.add_note(
             f"In fold {place['fold']} of {place['pipeline']!r}; positions of images are those in "
@@ -112,7 +122,7 @@ def _run_fold(place, pipeline, X, y, train, test, class_names, metadata):
     predictions = pd.DataFrame(
         {"pipeline": place["pipeline"], "repeat": place["repeat"], "index": test}
         | {"fold": place["fold"], "target": y[test], "predicted": predicted}
-        | {f"{kind}_{label}": column for label, column in zip(class_names, scores.T)}
+        | {f"{kind}_{label}": column for label, column in zip(classes.values(), scores.T)}
     )
     timing = place | {"n_train": len(train), "n_test": len(test)}
     timing |= {"fit_s": fitted - start, "predict_s": predicting}
@@ -157,16 +167,6 @@ def _best(place, pipeline):
     return place | {"score": getattr(search, "best_score_", np.nan), "params": search.best_params_}
 
 
-def _class_scores(pipeline, X):
-    """Return the kind of scores, and one column of them per class."""
-    if hasattr(pipeline, "predict_proba"):
-        return "probability", pipeline.predict_proba(X)
-    decision = pipeline.decision_function(X)
-    if decision.ndim == 1:
-        decision = np.column_stack([-decision, decision])
-    return "decision", decision
-
-
 def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
     """Describe in words what was evaluated, and how; groups that are unknown come first."""
     counts = np.unique(y, return_counts=True)[1]
@@ -180,7 +180,11 @@ def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
         how = f"stratified {cv}-fold cross-validation{times}"
     else:
         splitter = f" by {type(cv).__name__}" if hasattr(cv, "split") else ""
-        how = f"cross-validation on {len(splits)} splits{splitter}"
+        single = len(splits) == 1
+        how = "one split" if single else f"cross-validation on {len(splits)} splits"
+        how += splitter
+        if single:
+            how += " ({} samples to train on, {} to test)".format(*map(len, splits[0]))
     searches = any(search_in(pipeline) is not None for pipeline in pipelines)
     nested = "; parameters chosen within each training part" if searches else ""
     return f"{warning}{len(y)} samples{within} ({classes}); {how}{together}{nested}."
@@ -254,7 +258,7 @@ def evaluate(
         Those of the test part are not used.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds of a stratified, shuffled cross-validation, or another way to split, as in
-        scikit-learn.
+        scikit-learn. None: five folds.
     n_repeats : int, default=1
         Number of times to repeat the cross-validation with different folds; requires a number as
         `cv`.
@@ -286,9 +290,10 @@ def evaluate(
     ------
     ValueError
         If a group is on both sides of a split, or of a split within a training part; if a training
-        part lacks a class; if `y` has a single class, or a class has fewer groups than folds; if
-        lengths or names do not match; if a parameter is invalid. All of this is checked before any
-        feature is computed.
+        part lacks a class; if a pipeline cannot give one score per class, such as an `SVC` with
+        ``decision_function_shape="ovo"`` or a hard `VotingClassifier`; if `y` has a single class,
+        or a class has fewer groups than folds; if lengths or names do not match; if a parameter is
+        invalid. All of this is checked before any feature is computed.
 
     Warns
     -----
@@ -345,6 +350,7 @@ def evaluate(
     values = {"cv": cv, "n_repeats": n_repeats, "target_names": target_names}
     values |= {"pos_label": pos_label, "random_state": random_state, "memory": memory}
     check_parameters(_CONSTRAINTS, values | {"n_jobs": n_jobs, "verbose": verbose})
+    cv = N_FOLDS if cv is None else cv
     pipelines = dict(pipelines) if isinstance(pipelines, Mapping) else {"pipeline": pipelines}
     if not pipelines:
         raise ValueError("Got no pipelines, expected at least one.")
@@ -371,13 +377,15 @@ def evaluate(
     named = target_names is not None
     positive, source = find_positive(labels, names if named else None, pos_label)
     seed = _seed(random_state)
+    check_scores(pipelines, len(labels))
     check_folds(np.take(names, codes), groups, cv)
     splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
     check_overlap(splits, groups, len(y))
-    check_classes(splits, y, labels, names)
+    check_classes(splits, y, labels, names, is_given=not isinstance(cv, Integral))
 
     rows = extract(pipelines, X, memory, n_jobs, verbose)
-    jobs = list(_fold_jobs(rows, splits, y, groups, names, seed, metadata))
+    classes = dict(zip(labels.tolist(), names))
+    jobs = list(_fold_jobs(rows, splits, y, groups, classes, seed, metadata))
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     results = list(_with_progress(results, len(jobs), verbose))
     frames, timings, best = zip(*results)
@@ -397,5 +405,6 @@ def evaluate(
         best_params=pd.DataFrame([found for found in best if found is not None], columns=_BEST),
         random_state=seed,
         has_groups=groups is not None,
+        groups_note=GROUPS_UNKNOWN if groups is None else "",
         pos_guessed=source == "name",
     )

@@ -170,6 +170,9 @@ class Evaluation:
         Seed of the folds and of the intervals.
     has_groups : bool
         Whether the samples had groups. Without them, each counted as its own patient.
+    groups_note : str
+        What is doubtful about the groups: that they are unknown, or no patients. Empty if nothing
+        is.
     pos_guessed : bool
         Whether `pos_name` was guessed from the names of the classes.
 
@@ -215,6 +218,7 @@ class Evaluation:
     best_params: pd.DataFrame = field(default_factory=pd.DataFrame)
     random_state: int = 0
     has_groups: bool = True
+    groups_note: str = ""
     pos_guessed: bool = False
 
     @property
@@ -232,6 +236,11 @@ class Evaluation:
     def shows_both(self) -> bool:
         """Whether there are two classes and none is the positive one, a bool."""
         return self.pos_name is None and len(self.labels) == 2
+
+    @property
+    def has_one_split(self) -> bool:
+        """Whether there is a single training and test part, a bool."""
+        return self.predictions.groupby(["repeat", "fold"]).ngroups == 1
 
     def pooled(self, pipeline: str) -> Pooled:
         """Return the out-of-fold predictions of a pipeline, of all folds and repeats.
@@ -574,7 +583,8 @@ class Evaluation:
         return table[[*once, *table.columns.drop(once)]].rename(columns=TITLES)
 
     def _notes(self):
-        spread = "Mean ± standard deviation over the folds"
+        folds = "Mean ± standard deviation over the folds"
+        spread = "Scores on the test part" if self.has_one_split else folds
         rest = "; each class against the rest" if self.pos_name is None else ""
         table = either("to_frame()", "The report")
         more = f"{table} has more metrics, and 95% intervals."

@@ -184,7 +184,8 @@ def _curve_panel(title, curves, add_curve, decorate):
     def draw(axis):
         labels = []
         for curve in curves:
-            x, y, style, value = add_curve(curve)
+            is_defined = 0 < curve.is_class.mean() < 1
+            x, y, style, value = add_curve(curve) if is_defined else ([], [], {}, ": no curve")
             axis.plot(x, y, **_line(curve.number), **style)
             labels.append(f"{curve.label}{value}")
         handles = list(axis.lines)

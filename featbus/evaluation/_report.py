@@ -18,7 +18,6 @@ from featbus.evaluation._svg import draw_svg
 from featbus.evaluation._titles import iter_tables, title
 from featbus.feature_extraction import intensity_summary
 from featbus.files import written_whole
-from featbus.groups import GROUPS_UNKNOWN
 from featbus.images import as_batch, is_path
 
 _N_WORST = 12  # images with the most confident errors, shared by two or more pipelines
@@ -135,6 +134,7 @@ def _data_set(evaluation, batch):
         "errors": list(zip(names, map(len, wrong), shown)),
         "classes_of_data": _count_classes(evaluation, samples),
         "group_sizes": samples.groupby("group").size(),
+        "n_all": _count_samples(evaluation, len(samples)),
     }
     if batch is None:
         return data | {"pictures": None, "images": None}
@@ -159,7 +159,9 @@ def _template():
         "interval": lambda value: isinstance(value, Interval),
         "percent": lambda value: isinstance(value, Percent),
     }
-    pages.globals |= {"svg": draw_svg, "groups_unknown": GROUPS_UNKNOWN}
+    pages.globals |= {
+        "svg": draw_svg,
+    }
     return pages.get_template("report.html")
 
 
@@ -271,6 +273,12 @@ def _samples(evaluation):
     rows = evaluation.predictions.drop_duplicates("index")
     codes = np.searchsorted(evaluation.labels, rows["target"])
     return rows[["index", "group"]].assign(name=np.take(evaluation.target_names, codes))
+
+
+def _count_samples(evaluation, n_tested):
+    """Return the number of samples, those included that no fold tests."""
+    sizes = evaluation.timings
+    return int((sizes["n_train"] + sizes["n_test"]).max()) if len(sizes) else n_tested
 
 
 def _count_classes(evaluation, samples):

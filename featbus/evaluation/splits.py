@@ -4,6 +4,7 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -12,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import PredefinedSplit, TunedThresholdClassifierCV, check_cv
 
-from featbus.groups import stratified_folds
+from featbus.groups import N_FOLDS, stratified_folds
 from featbus.steps import is_resampler, is_search, search_in, steps_of
 from featbus.wording import argument
 
@@ -24,12 +25,15 @@ _CROSS_VALIDATING = (
 
 
 def make_splits(cv, X, y, groups, random_state):
-    """Return a list of (train, test), arrays of positions."""
+    """Return a list of (train, test), arrays of positions; five folds if `cv` is None."""
+    cv = N_FOLDS if cv is None else cv
     if isinstance(cv, Integral):
         return stratified_folds(y, groups, cv, random_state)
     # A predefined split would warn that it ignores groups; `check_overlap` looks at them.
     groups = None if isinstance(cv, PredefinedSplit) else groups
-    return list(check_cv(cv).split(X, y, groups))
+    positions = np.arange(len(y))  # for splits that are masks
+    splits = check_cv(cv).split(X, y, groups)
+    return [(positions[train], positions[test]) for train, test in splits]
 
 
 def repeat_splits(cv, n_repeats, X, y, groups, seed):
@@ -84,7 +88,7 @@ def keep_groups_together(estimator, y, groups, train, seed):
     for prefix, step in _cross_validating(estimator):
         # A str is "prefit", a float the share of one test part.
         if not isinstance(step.cv, (str, float)):
-            splits = make_splits(5 if step.cv is None else step.cv, y, y, groups, seed)
+            splits = make_splits(step.cv, y, y, groups, seed)
             check_overlap(splits, groups, len(y), of=f" of the cv of {type(step).__name__}")
             estimator.set_params(**{f"{prefix}cv": splits})
     return estimator
@@ -114,12 +118,17 @@ def _refuse_search_after(sampler, pipeline):
         )
 
 
-def check_overlap(splits, groups, n_samples, of=""):
-    """Refuse splits with a group, or without groups a sample, on both sides."""
+def check_overlap(splits, groups, n_samples, of="", names=None):
+    """Refuse splits with a group, or without groups a sample, on both sides.
+
+    Messages name groups by the `names` of their samples, if there are any.
+    """
     what, ids = ("samples", np.arange(n_samples)) if groups is None else ("groups", groups)
     for fold, (train, test) in enumerate(splits):
-        shared = np.intersect1d(ids[train], ids[test]).tolist()
-        if shared:
+        shared = np.intersect1d(ids[train], ids[test])
+        if shared.size:
+            known = ids if names is None else np.asarray(names)
+            shared = pd.unique(known[np.isin(ids, shared)]).tolist()
             more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
             raise ValueError(
                 f"Fold {fold}{of} has the {what} {shared[:5]}{more} in both its training and its "
@@ -128,8 +137,11 @@ def check_overlap(splits, groups, n_samples, of=""):
             )
 
 
-def check_classes(splits, y, labels, names):
-    """Refuse training parts that lack a class, and warn about test parts that do."""
+def check_classes(splits, y, labels, names, is_given):
+    """Refuse training parts that lack a class, and warn about test parts that do.
+
+    Splits that are given, not made of a number of folds, call for another remedy.
+    """
     unseen = []
     for fold, (train, test) in enumerate(splits):
         missing = [name for label, name in zip(labels, names) if label not in y[train]]
@@ -141,9 +153,12 @@ def check_classes(splits, y, labels, names):
         if not np.isin(labels, y[test]).all():
             unseen.append(fold)
     if unseen:
+        where = f"test parts of the folds {unseen} lack" if len(splits) > 1 else "test part lacks"
+        given = f"add samples of it, or use folds: {argument('cv', N_FOLDS)}"
+        remedy = given if is_given else "fewer folds give each more samples"
         warnings.warn(
-            f"The test parts of the folds {unseen} lack a class. Metrics that need it are NaN "
-            "there and left out of the means; fewer folds give each more samples.",
+            f"The {where} a class. Metrics that need it are NaN there and left out of the means; "
+            f"{remedy}.",
             UserWarning,
             stacklevel=3,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 
 from featbus.groups import (
     GROUPS_UNKNOWN,
+    N_FOLDS,
     check_folds,
     check_groups,
     check_target,
@@ -82,7 +84,7 @@ def audit(
         so.
     cv : int, splitter or iterable of (train, test), default=5
         The folds to audit. An int specifies the number of stratified, shuffled folds, which keep
-        groups together: the same folds as in `evaluate`.
+        groups together: the same folds as in `evaluate`. None: five folds.
     pipeline : estimator or list of estimator, default=None
         The estimator to cross-validate, or the steps of a workflow in order.
     masks : sequence of length n_images, default=None
@@ -134,6 +136,7 @@ def audit(
     options = {"n_jobs": n_jobs, "verbose": verbose}
     values = {"cv": cv, "pipeline": pipeline, "random_state": random_state, **options}
     check_parameters(_PARAMETER_CONSTRAINTS, values)
+    cv = N_FOLDS if cv is None else cv
     images = as_batch(images)
     check_consistent_length(images, y, groups, masks)
     _, labels, codes = check_target(y)
@@ -167,6 +170,7 @@ def audit(
         suggested_groups=suggested,
         protocol=_describe(cv, folds, codes, labels, groups),
         has_groups=groups is not None,
+        groups_note=GROUPS_UNKNOWN if groups is None else "",
     )
 
 
@@ -185,9 +189,14 @@ def _make_splits(cv, codes, groups, rng):
 
 
 def _name_images(images):
+    """Return names of the images: of files, below the folder of all where two have one name."""
+    paths = {index: os.fspath(item) for index, item in enumerate(images) if is_path(item)}
+    files = {index: os.path.basename(path) for index, path in paths.items()}
+    if len(set(files.values())) < len(files):
+        top = os.path.commonpath(map(os.path.abspath, paths.values()))
+        files = {i: Path(os.path.relpath(path, top)).as_posix() for i, path in paths.items()}
     return [
-        repr(os.path.basename(item)) if is_path(item) else f"image {index}"
-        for index, item in enumerate(images)
+        repr(files[index]) if index in files else f"image {index}" for index in range(len(images))
     ]
 
 
@@ -207,4 +216,6 @@ def _describe(cv, folds, codes, labels, groups):
     warning = f", {GROUPS_UNKNOWN}" if groups is None else ""
     how = f"by {type(cv).__name__}" if hasattr(cv, "split") else "as given"
     how = "stratified" if isinstance(cv, Integral) else how
-    return f"{len(codes)} images{within} ({counts}){warning}; {len(folds.splits)} splits, {how}."
+    n_splits = len(folds.splits)
+    splits = f"{n_splits} split{'' if n_splits == 1 else 's'}, {how}"
+    return f"{len(codes)} images{within} ({counts}){warning}; {splits}."

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from featbus.groups import GROUPS_UNKNOWN
-
 if TYPE_CHECKING:
     from typing import Any
 
@@ -44,7 +42,10 @@ class AuditReport:
     protocol : str
         What was audited.
     has_groups : bool
-        Whether groups were given. Otherwise they are unknown, and the verdict says so.
+        Whether groups were given.
+    groups_note : str
+        What is doubtful about the groups: that they are unknown, or no patients. The verdict says
+        it. Empty if nothing is.
 
     See Also
     --------
@@ -58,6 +59,7 @@ class AuditReport:
     suggested_groups: np.ndarray
     protocol: str
     has_groups: bool
+    groups_note: str = ""
 
     @property
     def passed(self) -> Any:
@@ -65,12 +67,19 @@ class AuditReport:
         return not (self.checks["severity"] == "leak").any()
 
     @property
+    def outcome(self) -> str:
+        """With a leak "failed"; "incomplete" if groups are doubtful; or "passed": a str."""
+        if not self.passed:
+            return "failed"
+        return "incomplete" if self.groups_note else "passed"
+
+    @property
     def verdict(self) -> str:
-        """The number of leaks and of warnings in words, and whether groups are unknown, a str."""
+        """The number of leaks and of warnings in words, and what is doubtful of groups, a str."""
         counts = self.checks["severity"].value_counts()
         leaks, warnings = (_count(counts.get(kind, 0), kind) for kind in ("leak", "warning"))
         found = f"{'no leak found' if self.passed else leaks}, {warnings}"
-        return found if self.has_groups else f"{found}; {GROUPS_UNKNOWN}"
+        return f"{found}; {self.groups_note}" if self.groups_note else found
 
     def to_frame(self) -> pd.DataFrame:
         """Return the checks.
@@ -88,16 +97,18 @@ class AuditReport:
         Returns
         -------
         dict
-            ``passed``, ``verdict``, ``protocol``, ``has_groups``, ``checks`` and
-            ``shortcuts`` (lists with one dict per row, None for NaN), ``images``,
+            ``passed``, ``outcome``, ``verdict``, ``protocol``, ``has_groups``, ``groups_note``,
+            ``checks`` and ``shortcuts`` (lists with one dict per row, None for NaN), ``images``,
             ``near_duplicates`` and ``suggested_groups`` (lists).
         """
         shortcuts = self.shortcuts.astype(object).where(self.shortcuts.notna(), None)
         return {
             "passed": self.passed,
+            "outcome": self.outcome,
             "verdict": self.verdict,
             "protocol": self.protocol,
             "has_groups": self.has_groups,
+            "groups_note": self.groups_note,
             "checks": self.checks.to_dict("records"),
             "shortcuts": shortcuts.to_dict("records"),
             "images": {name: found.tolist() for name, found in self.images.items()},
@@ -106,7 +117,7 @@ class AuditReport:
         }
 
     def __repr__(self):
-        lines = [fill(f"Audit: {self.verdict}", 100), fill(self.protocol, 100), ""]
+        lines = [fill(f"Audit {self.outcome}: {self.verdict}", 100), fill(self.protocol, 100), ""]
         for check in self.checks.itertuples():
             lines.append(f"{check.severity:9}{check.check}")
             lines += [_indent(text) for text in (check.finding, check.remedy) if text]
@@ -116,7 +127,7 @@ class AuditReport:
         columns = {"severity": _color, "check": escape, "finding": escape, "remedy": escape}
         options = {"index": False, "escape": False, "justify": "left", "border": 0}
         table = self.checks.to_html(columns=list(columns), formatters=columns, **options)
-        title = f"<b>Audit: {escape(self.verdict)}</b><br>{escape(self.protocol)}"
+        title = f"<b>Audit {self.outcome}: {escape(self.verdict)}</b><br>{escape(self.protocol)}"
         return f'<p>{title}</p><div style="text-align:left">{table}</div>'
 
 

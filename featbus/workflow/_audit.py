@@ -20,6 +20,7 @@ from featbus.workflow._left_out import (
     leave_out,
     list_left_out,
 )
+from featbus.workflow._notes import note_groups
 from featbus.workflow._tables import SHOWN, check_output, write_table
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _audit(dataset, cv, options):
     known = {"groups": dataset.groups, "masks": dataset.get("masks")}
     report = audit(dataset.images, names, cv=folds, **known, **options)
     notes = describe_split(cv, dataset), describe_left_out(dataset, with_names=True)
-    return add_notes(report, *notes)
+    return add_notes(note_groups(report, dataset), *notes)
 
 
 def print_leaks(report, dataset):

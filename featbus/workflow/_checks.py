@@ -9,12 +9,11 @@ from sklearn import config_context
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.evaluation.splits import check_overlap, make_splits
-from featbus.groups import check_folds, count_groups, stratified_folds
+from featbus.groups import N_FOLDS, check_folds, count_groups, stratified_folds
 from featbus.parameters import InvalidParameterError
 from featbus.wording import argument, named
 from featbus.workflow._left_out import left_out_in_errors
 
-_FOLDS = 5
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
 _ADD = {True: "Add images", False: "Add images of other groups"}  # whether groups are unknown
 
@@ -103,7 +102,36 @@ def choose_cv(cv, dataset):
     int, splitter or iterable
         The folds.
     """
-    return dataset.get("cv", _FOLDS) if cv is None else cv
+    return dataset.get("cv", N_FOLDS) if cv is None else cv
+
+
+def find_class(pos_label, names):
+    """Return the name of the class that scores are about.
+
+    Labels of a data set are positions: a number is the name of a folder, never a label.
+
+    Parameters
+    ----------
+    pos_label : str, int or None
+        The name, or the number that it is.
+    names : list of str
+        The classes.
+
+    Returns
+    -------
+    str or None
+        The name.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such class.
+    """
+    if pos_label is None or str(pos_label) in names:
+        return None if pos_label is None else str(pos_label)
+    raise InvalidParameterError(
+        f"{named('pos_label')} is {pos_label!r}, expected one of the classes {list(names)}."
+    )
 
 
 def describe_split(cv, dataset):
@@ -193,7 +221,8 @@ def make_folds(dataset, cv, random_state):
     """
     groups = dataset.groups
     splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
-    check_overlap(splits, groups, len(dataset.target))
+    names = dataset.frame.get("listed_group")
+    check_overlap(splits, groups, len(dataset.target), names=names)
     return splits
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,20 +19,21 @@ from featbus.datasets import describe_dataset
 from featbus.evaluation import Evaluation, evaluate
 from featbus.evaluation.splits import keep_groups_together
 from featbus.model_selection import AuditReport
-from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
+from featbus.parameters import N_JOBS, Interval, check_parameters
 from featbus.steps import learns
-from featbus.wording import named
 from featbus.workflow._audit import audit_dataset, print_leaks
 from featbus.workflow._card import make_card
 from featbus.workflow._checks import (
     choose_cv,
     describe_split,
+    find_class,
     find_metadata,
     fit_to_data,
 )
 from featbus.workflow._features import make_recipe
 from featbus.workflow._images import PATH, load_labeled
 from featbus.workflow._left_out import ON_ERROR, add_notes, describe_left_out, list_left_out
+from featbus.workflow._notes import note_groups
 from featbus.workflow._tables import check_output, write_table, written_together
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _CONSTRAINTS = {
     "cv": [Interval(Integral, 2, None, closed="left"), None],
     "strict": ["boolean"],
     "on_error": ON_ERROR,
-    "pos_label": [str, Real, None],
+    "pos_label": [str, Integral, None],
     "weights": [*PATH, None],
     "backbone_options": [dict, None],
     "options": [dict, None],
@@ -86,7 +87,7 @@ def train_model(
     cv: int | None = None,
     strict: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
-    pos_label: str | None = None,
+    pos_label: str | int | None = None,
     weights: PathLike | None = "imagenet",
     backbone_options: dict | None = None,
     options: dict | None = None,
@@ -121,9 +122,9 @@ def train_model(
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read are an error, which lists all of them, or are left out.
         What is printed and written says how many.
-    pos_label : str, default=None
-        The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
-        two classes.
+    pos_label : str or int, default=None
+        The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
+        guesses it from the names of two classes, see `featbus.evaluate`.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the recipe's network.
     backbone_options : dict, default=None
@@ -209,7 +210,7 @@ def evaluate_recipe(
     cv: int | None = None,
     strict: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
-    pos_label: str | None = None,
+    pos_label: str | int | None = None,
     weights: PathLike | None = "imagenet",
     backbone_options: dict | None = None,
     options: dict | None = None,
@@ -241,9 +242,9 @@ def evaluate_recipe(
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read are an error, which lists all of them, or are left out.
         What is printed and written says how many.
-    pos_label : str, default=None
-        The class that scores are about, see `featbus.evaluate`. None guesses it from the names of
-        two classes.
+    pos_label : str or int, default=None
+        The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
+        guesses it from the names of two classes, see `featbus.evaluate`.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the recipe's network.
     backbone_options : dict, default=None
@@ -323,14 +324,14 @@ def _evaluate(settings, memory, say):
     dataset = load_labeled(*(settings[name] for name in ("data", "masks", "groups", "strict")))
     cv, seed = settings["cv"], settings["random_state"]
     say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
+    positive = find_class(settings["pos_label"], dataset.target_names)
     fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
-    _check_positive(settings["pos_label"], dataset.target_names)
     shared = {name: settings[name] for name in ("n_jobs", "random_state", "verbose")}
     dataset, report = audit_dataset(dataset, cv, settings["on_error"], pipeline=pipeline, **shared)
     if "left_out" in dataset:
         say(list_left_out(dataset))
         fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
-    say(f"Audit: {report.verdict}")
+    say(f"Audit {report.outcome}: {report.verdict}")
     if settings["verbose"]:
         print_leaks(report, dataset)
         _fill_store(pipeline, dataset.images)
@@ -342,19 +343,13 @@ def _evaluate(settings, memory, say):
         masks=find_metadata(pipeline, dataset).get("masks"),
         cv=choose_cv(cv, dataset),
         target_names=dataset.target_names,
-        pos_label=settings["pos_label"],
+        pos_label=positive,
         **shared,
     )
+    result = note_groups(result, dataset)
     result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
     return dataset, result, report
-
-
-def _check_positive(label, names):
-    if isinstance(label, str) and label not in names:
-        raise InvalidParameterError(
-            f"{named('pos_label')} is {label!r}, expected one of the classes {list(names)}."
-        )
 
 
 def _fill_store(pipeline, images):
