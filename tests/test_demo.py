@@ -18,7 +18,7 @@ from featbus.demo import _named_predictions, run_demo
 from featbus.evaluation import Evaluation
 
 NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
-FILES = ["confusion_matrices.png", "predictions.csv", "scores.csv"]
+FILES = ["confusion_matrices.png", "predictions.csv", "report.html", "scores.csv"]
 STORE = "features.sqlite"
 
 

@@ -646,7 +646,8 @@ def test_trainings_that_would_fail_are_refused_first(trained, tmp_path, options,
 def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
     target = np.repeat([0, 1], [n_images, 30])
     names = ["benign", "malignant"]
-    data = Bunch(target=target, target_names=names, groups=None)
+    frame = pd.DataFrame(index=range(len(target)))
+    data = Bunch(target=target, target_names=names, groups=None, frame=frame)
     recipe = make_recipe("fusion", backbone=None, classifier="vote")
     with warnings.catch_warnings(record=True) as caught:
         fit_to_data(recipe, data, 2, 0)
