@@ -303,16 +303,28 @@ def split_extraction(estimator):
         return [], estimator
     if not is_search(estimator):
         return steps, pipeline[count:]
-    if _searched(estimator) & {name for name, _ in steps}:
+    searched = {name.partition("__")[0] for name in searched_parameters(estimator)}
+    if searched & {name for name, _ in steps}:
         return [], estimator
     return steps, clone(estimator).set_params(estimator=pipeline[count:])
 
 
-def _searched(search):
-    """Return the names of the steps whose parameters are searched."""
+def searched_parameters(search):
+    """Return the names of the parameters that a search chooses.
+
+    Parameters
+    ----------
+    search : estimator
+        A `GridSearchCV` or another search.
+
+    Returns
+    -------
+    set of str
+        Such as "svc__C".
+    """
     space = getattr(search, "param_grid", None) or getattr(search, "param_distributions", {})
     spaces = [space] if hasattr(space, "keys") else space
-    return {name.partition("__")[0] for part in spaces for name in part}
+    return {name for part in spaces for name in part}
 
 
 class Extraction(NamedTuple):

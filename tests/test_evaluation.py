@@ -607,9 +607,22 @@ def test_decision_values_of_pairs_of_classes_are_refused_before_any_feature(log,
         with pytest.raises(ValueError, match=r"of SVC is 'ovo'.*expected one per class"):
             evaluate(pipeline, images, y, groups=np.arange(40), cv=2)
     assert not os.path.exists(log)
-    search = GridSearchCV(SVC(), {"decision_function_shape": ["ovo"]}, cv=2)
-    with pytest.raises(ValueError, match="of SVC is 'ovo'"):
-        evaluate(search, *make_rows(n_classes)[:2], groups=np.arange(90), cv=2)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda search: search, lambda search: make_pipeline(PCA(), search)]
+)
+def test_what_a_search_chooses_decides_about_scores(wrap):
+    X, y, groups = make_rows(3)
+    vote = VotingClassifier([("one", LogisticRegression())])
+    for model, name, bad, good in [
+        (SVC(decision_function_shape="ovo"), "decision_function_shape", "ovo", "ovr"),
+        (vote, "voting", "hard", "soft"),
+    ]:
+        evaluate(wrap(GridSearchCV(model, {name: [good]}, cv=2)), X, y, groups=groups, cv=2)
+        search = wrap(GridSearchCV(model, {name: [bad]}, cv=2))
+        with pytest.raises(ValueError, match="expected one"):
+            evaluate(search, X, y, groups=groups, cv=2)
 
 
 def test_two_classes_have_no_pairs():
@@ -653,7 +666,7 @@ def test_a_classifier_without_a_class_is_refused():
 def test_a_hard_vote_is_refused_before_any_feature(log):
     vote = VotingClassifier([("one", LogisticRegression()), ("other", SVC())])
     pipeline = make_pipeline(CountingMean(log=log), vote)
-    with pytest.raises(ValueError, match="voting='hard', which has no scores, expected"):
+    with pytest.raises(ValueError, match="voting of VotingClassifier is 'hard'.*expected"):
         evaluate(pipeline, *noise()[:2], groups=np.arange(40), cv=2)
     assert not os.path.exists(log)
 

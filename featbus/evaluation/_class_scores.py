@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 
-from featbus.steps import unwrap, walk
+from featbus.steps import search_in, searched_parameters, unwrap, walk
 
 _METHODS = ("predict_proba", "decision_function")
 
@@ -24,26 +24,38 @@ def check_scores(pipelines, n_classes):
     ValueError
         If one votes without scores, has neither of the methods, or compares pairs of classes.
     """
-    for name, pipeline in pipelines.items():
-        classifier = _last(pipeline)
-        if isinstance(classifier, VotingClassifier) and classifier.voting == "hard":
-            raise ValueError(
-                f"{name!r} is a VotingClassifier with voting='hard', which has no scores, expected "
-                "one score per class. Pass voting='soft', with classifiers that have predict_proba."
-            )
-        # Asked of the class, too: some have the methods only once they are fitted.
-        if not any(
-            hasattr(kind, each) for kind in (type(classifier), pipeline) for each in _METHODS
-        ):
-            _refuse_without_scores(classifier)
-        if n_classes > 2 and not hasattr(pipeline, "predict_proba"):
+    for pipeline in pipelines.values():
+        searched = _searched(pipeline)
+        if "voting" not in searched:
+            _refuse_hard_vote(pipeline)
+        owners = pipeline, type(_last(pipeline))  # some have the methods only once they are fitted
+        if not any(hasattr(owner, method) for owner in owners for method in _METHODS):
+            _refuse_without_scores(_last(pipeline))
+        is_about_classes = n_classes == 2 or hasattr(pipeline, "predict_proba")
+        if not is_about_classes and "decision_function_shape" not in searched:
             _refuse_pairs(pipeline)
+
+
+def _searched(pipeline):
+    """Return the parameters that a search chooses, without the names of their steps."""
+    search = search_in(pipeline)
+    names = set() if search is None else searched_parameters(search)
+    return {name.rpartition("__")[2] for name in names}
 
 
 def _last(pipeline):
     """Return the classifier that a pipeline, or the search around it, ends in."""
     inner = unwrap(pipeline)
     return _last(inner.steps[-1][1]) if isinstance(inner, Pipeline) else inner
+
+
+def _refuse_hard_vote(pipeline):
+    classifier = _last(pipeline)
+    if isinstance(classifier, VotingClassifier) and classifier.voting == "hard":
+        raise ValueError(
+            "voting of VotingClassifier is 'hard', which has no scores, expected one score per "
+            "class. Pass voting='soft', with classifiers that have predict_proba."
+        )
 
 
 def _refuse_without_scores(classifier):
@@ -92,7 +104,8 @@ def class_scores(pipeline, X, labels):
         kind, scores = "probability", np.asarray(pipeline.predict_proba(X))
     elif hasattr(pipeline, "decision_function"):
         if len(labels) > 2:
-            _refuse_pairs(getattr(pipeline, "best_estimator_", pipeline))  # what a search chose
+            search = search_in(pipeline)
+            _refuse_pairs(pipeline if search is None else search.best_estimator_)
         kind, scores = "decision", np.asarray(pipeline.decision_function(X))
     else:
         _refuse_without_scores(pipeline)

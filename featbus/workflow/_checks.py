@@ -221,7 +221,7 @@ def make_folds(dataset, cv, random_state):
     """
     groups = dataset.groups
     splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
-    names = dataset.frame.get("listed_group")
+    names = dataset.get("frame", {}).get("listed_group")
     check_overlap(splits, groups, len(dataset.target), names=names)
     return splits
 
