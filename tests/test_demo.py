@@ -18,7 +18,7 @@ from featbus.demo import _named_predictions, run_demo
 from featbus.evaluation import Evaluation
 
 NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
-FILES = ["confusion_matrices.png", "predictions.csv", "report.html", "scores.csv"]
+FILES = ["confusion_matrices.png", "predictions.csv", "scores.csv"]
 STORE = "features.sqlite"
 
 
@@ -81,7 +81,7 @@ def test_a_folder_per_class(tmp_path, ultrasound, capsys):
     assert str(result) in printed
     assert f"Wrote {', '.join(FILES)} to {output}" in printed
 
-    assert names_in(output) == sorted([*FILES, STORE])
+    assert names_in(output) == sorted([*FILES, "report.html", STORE])
     assert cv2.imread(str(output / FILES[0])).shape[1] > 900
     predictions, scores = (pd.read_csv(output / name) for name in FILES[1:])
     assert predictions.groupby("pipeline").size().to_dict() == dict.fromkeys(NAMES, 40)
@@ -234,7 +234,7 @@ def test_the_default_demo(tmp_path, monkeypatch, capsys):
     assert means.index.tolist() == NAMES
     assert (means["accuracy"] > 0.6).all()
     assert (means["roc_auc"] > 0.8).all()
-    assert names_in(tmp_path / "featbus-demo") == sorted([*FILES, STORE])
+    assert names_in(tmp_path / "featbus-demo") == sorted([*FILES, "report.html", STORE])
     again = run_demo(output=tmp_path / "again", verbose=False)
     pd.testing.assert_frame_equal(result.predictions, again.predictions)
 
