@@ -41,3 +41,9 @@ def pytest_xdist_auto_num_workers(config):
         config.option.dist = "no"
         return 0
     return None
+
+
+@pytest.fixture
+def empty_figures(monkeypatch):
+    """Draw no figures in reports: they take most of the time, and have tests of their own."""
+    monkeypatch.setattr("featbus.evaluation._report.draw_svg", lambda panel, key: "")

@@ -232,7 +232,14 @@ def test_a_region_smaller_than_a_cell_is_pooled_over_the_cells_it_touches():
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("pooling", ["avg", "gem", "std"])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        "avg",
+        pytest.param("gem", marks=pytest.mark.slow),
+        pytest.param("std", marks=pytest.mark.slow),
+    ],
+)
 def test_rows_do_not_jump_as_a_region_grows(pooling):
     # At stride 32 a cell has 1,024 pixels, which the region has from a height of 32 on.
     image = np.float32(noise(1, (128, 128))[0] / 255)

@@ -22,6 +22,13 @@ FILES = ["confusion_matrices.png", "predictions.csv", "scores.csv"]
 STORE = "features.sqlite"
 
 
+@pytest.fixture(autouse=True)
+def quick(request):
+    """Draw the figures of reports in the slow tests only."""
+    if request.node.get_closest_marker("slow") is None:
+        request.getfixturevalue("empty_figures")
+
+
 @pytest.fixture(scope="module")
 def ultrasound():
     """Return clear images of benign and malignant lesions, 20 each."""

@@ -129,7 +129,10 @@ def test_a_network_that_gets_worse_is_taken_as_it_was(quick):
     np.testing.assert_allclose(hasty.transform(images), frozen.transform(images), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("stage", "first"), [("C2", 2), ("C3", 3), ("C5", 4), (None, 4)])
+@pytest.mark.parametrize(
+    ("stage", "first"),
+    [pytest.param("C2", 2, marks=pytest.mark.slow), ("C3", 3), ("C5", 4), (None, 4)],
+)
 def test_only_layers_behind_the_stage_learn(quick, stage, first):
     images, y = diagonals(24)
     layers = ["relu_1", "relu_2", "relu_3"]

@@ -20,6 +20,13 @@ KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
 # Keras meets it when it reads a TensorFlow variable with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+# The format that Keras writes, and two others.
+FORMATS = [
+    "base.weights.h5",
+    pytest.param("base.keras", marks=pytest.mark.slow),
+    pytest.param("base.h5", marks=pytest.mark.slow),
+]
+
 
 def pixels(n_images=1, size=(32, 32), seed=0):
     rng = np.random.default_rng(seed)
@@ -225,7 +232,7 @@ def from_file(network, path, **changes):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_weights_from_a_file(saved, name):
     network, expected, folder = saved
     rows = KerasEngine(from_file(network, folder / name)).run(pixels(1, (96, 96)), 1)
@@ -233,7 +240,7 @@ def test_weights_from_a_file(saved, name):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_weights_of_another_network(saved, name):
     network, _, folder = saved
     wide = from_file(network, folder / name, options={"alpha": 0.5})
@@ -245,7 +252,7 @@ def test_weights_of_another_network(saved, name):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["base.weights.h5", "base.keras", "base.h5"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_files_that_are_damaged_or_named_wrongly(saved, tmp_path, name):
     network, _, folder = saved
     damaged = tmp_path / name

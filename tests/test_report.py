@@ -94,6 +94,9 @@ def html(binary, tmp_path_factory):
     return write(binary, tmp_path_factory.mktemp("report"))
 
 
+without_figures = pytest.mark.usefixtures("empty_figures")
+
+
 class Page(HTMLParser):
     """A page in pieces."""
 
@@ -173,6 +176,7 @@ def test_the_page_needs_nothing_beside_it(binary, tmp_path):
     assert "@import" not in html
 
 
+@without_figures
 def test_the_contents_lead_to_all_sections(three, tmp_path):
     html = write(three, tmp_path)
     sections = re.findall('<section id="(.*?)"', html)
@@ -205,6 +209,7 @@ def test_numbers_are_those_of_the_evaluation(binary, html):
     assert page.values["comparison"] == pair[columns].tolist()
 
 
+@without_figures
 def test_numbers_of_each_class(three, tmp_path):
     page = Page(write(three, tmp_path))
     metrics = ["sensitivity", "specificity", "precision", "npv", "f1", "roc_auc", "pr_auc"]
@@ -220,6 +225,7 @@ def test_numbers_of_each_class(three, tmp_path):
     assert shown == three.confusion_matrix().to_numpy().ravel().tolist()
 
 
+@without_figures
 def test_most_wrong_are_the_surest_errors(tmp_path):
     probabilities = [0.1, 0.6, 0.2, 0.9, 0.3, 0.05, 0.8]
     result = by_hand([0, 0, 1, 0, 0, 1, 1], [0, 1, 0, 1, 0, 0, 1], probabilities)
@@ -233,6 +239,7 @@ def test_most_wrong_are_the_surest_errors(tmp_path):
     assert "true malignant predicted benign probability 0.950 image 5" in page.text
 
 
+@without_figures
 def test_most_wrong_shows_an_image_once(tmp_path):
     result = by_hand(
         [0, 1, 0, 1], [1, 1, 1, 1], [0.7, 0.6, 0.8, 0.9], index=[0, 1, 0, 1], repeats=2
@@ -253,12 +260,14 @@ def test_most_wrong_without_images_is_a_table(binary, html):
     assert f"6 of {len(wrong)} wrong images" in page.text
 
 
+@without_figures
 def test_a_perfect_classifier_has_none_wrong(tmp_path):
     result = by_hand([0, 1, 0, 1], [0, 1, 0, 1], [0.1, 0.9, 0.2, 0.8])
     page = Page(write(result, tmp_path, images=np.zeros((4, 8, 8), np.uint8)))
     assert "0 of 0 wrong images" in page.text
 
 
+@without_figures
 @pytest.mark.parametrize(
     "image",
     [
@@ -294,6 +303,7 @@ def test_thumbnails_are_small_and_keep_colors():
     assert_allclose(decoded.mean(axis=(0, 1)), [0, 0, 200], atol=3)
 
 
+@without_figures
 def test_paths_are_shown_without_where_they_are_stored(tmp_path):
     folder = tmp_path / "private" / "benign & co"
     folder.mkdir(parents=True)
@@ -306,6 +316,7 @@ def test_paths_are_shown_without_where_they_are_stored(tmp_path):
     assert "private" not in html
 
 
+@without_figures
 def test_only_so_many_images_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(_report, "_N_DESCRIBED", 5)
     y = np.arange(90) % 2
@@ -321,6 +332,7 @@ def test_only_so_many_images_are_read(tmp_path, monkeypatch):
     assert "uint8 gray (5)" in page.text
 
 
+@without_figures
 def test_every_image_is_read_once(binary, tmp_path, monkeypatch):
     images = make_data()[-1]
     paths = [str(tmp_path / f"{i}.png") for i in range(90)]
@@ -341,6 +353,7 @@ def test_every_image_is_read_once(binary, tmp_path, monkeypatch):
     assert with_paths.count("<img") == with_arrays.count("<img") == 12
 
 
+@without_figures
 def test_brightness_is_that_of_the_intensity_summary(binary, tmp_path):
     rng = np.random.default_rng(0)
     y = make_data()[1]
@@ -358,6 +371,7 @@ def test_brightness_is_that_of_the_intensity_summary(binary, tmp_path):
     )
 
 
+@without_figures
 def test_the_data_set_card(binary, tmp_path):
     images = list(make_data()[-1])
     images[3] = np.zeros((30, 20, 3), np.uint8)
@@ -437,6 +451,7 @@ def test_figures_follow_the_page(html):
         assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) <= {"#ffffff"}
 
 
+@without_figures
 def test_the_audit(binary, tmp_path):
     page = Page(write(binary, tmp_path, audit=Audit()))
     assert page.text.count("Audit failed: Group <7> is on both sides of fold 0.") == 2
@@ -445,6 +460,7 @@ def test_the_audit(binary, tmp_path):
     assert "90 <images>, audited." in page.text
 
 
+@without_figures
 def test_a_real_audit_that_passed(binary, tmp_path):
     images, y, groups = make_data()[-1], *make_data()[1:3]
     images = np.random.default_rng(0).integers(0, 256, (90, 32, 32), np.uint8)
@@ -461,6 +477,7 @@ def test_without_an_audit(html):
     assert "No audit was passed." in Page(html).text
 
 
+@without_figures
 def test_without_groups_the_report_says_so(tmp_path):
     X, y, _, _ = make_data()
     with pytest.warns(UserWarning, match="Groups unknown"):
@@ -476,6 +493,7 @@ def test_without_groups_the_report_says_so(tmp_path):
     assert 'class="note good"' not in html
 
 
+@without_figures
 def test_a_single_split_is_said_to_be_one(tmp_path):
     X, y, groups, _ = make_data()
     split = PredefinedSplit((groups < 6) - 1)
@@ -486,6 +504,7 @@ def test_a_single_split_is_said_to_be_one(tmp_path):
     assert "18 tested images of 90 in 6 groups of 3 images each." in page.text
 
 
+@without_figures
 def test_groups_that_are_no_patients_are_not_green(binary, tmp_path):
     audit, note = Audit(), "groups are near-duplicates found in the images, not patients"
     audit.outcome = "incomplete"
@@ -510,6 +529,7 @@ def test_details(binary, html):
     assert "seed 0" in page.text
 
 
+@without_figures
 def test_classifiers_without_probabilities_are_not_calibrated(tmp_path):
     X, y, groups, _ = make_data()
     result = evaluate({"<SVM>": SVC()}, X, y, groups=groups)
@@ -520,6 +540,7 @@ def test_classifiers_without_probabilities_are_not_calibrated(tmp_path):
         result.plot("calibration")
 
 
+@without_figures
 def test_a_failure_leaves_the_old_file(binary, tmp_path):
     (tmp_path / "report.html").write_text("old")
     images = [*make_data()[-1][:-1], np.full((8, 8), np.nan)]
@@ -528,6 +549,7 @@ def test_a_failure_leaves_the_old_file(binary, tmp_path):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
+@without_figures
 def test_a_full_disk_leaves_nothing(binary, tmp_path, monkeypatch):
     def fail(source, target):
         assert source.stat().st_size > 10_000
@@ -539,6 +561,7 @@ def test_a_full_disk_leaves_nothing(binary, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@without_figures
 def test_what_is_refused(binary, tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no folder .*missing"):
         binary.to_html(tmp_path / "missing" / "report.html")
