@@ -68,6 +68,8 @@ class SpacedImage:
 
     def __array__(self, dtype=None, copy=None):
         image = read_image(self.image) if is_path(self.image) else self.image
+        if copy is None:  # NumPy before 2.0 does not know it
+            return np.asanyarray(image, dtype)
         return np.array(image, dtype, copy=copy, subok=True)
 
 
