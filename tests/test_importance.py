@@ -20,7 +20,7 @@ from featbus import (
     plot_importance,
 )
 from featbus.evaluation import importance_map
-from featbus.io import ImageReadError
+from featbus.io import ImageReadError, read_item
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
 FROM_24, TO_32 = slice(24, 48), slice(0, 32)
@@ -255,3 +255,18 @@ def test_the_plot():
 def test_what_cannot_be_painted(transformer, n_weights, message):
     with pytest.raises(ValueError, match=message):
         importance_map(transformer, np.ones(n_weights), NOISE)
+
+
+def test_a_file_is_read_once(tmp_path, monkeypatch):
+    path = str(tmp_path / "noise.png")
+    cv2.imwrite(path, NOISE)
+    hog = HOG(pixels_per_cell=(8, 8)).fit([NOISE])
+    weights = np.ones(len(hog.get_feature_names_out()))
+    reads = []
+    monkeypatch.setattr(
+        "featbus.evaluation._importance.read_item",
+        lambda item, index: reads.append(item) or read_item(item, index),
+    )
+    plot_importance(hog, weights, path)
+    importance_map(hog, weights, path)
+    assert reads == [path, path]

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.model_selection import PredefinedSplit
 
 from featbus.datasets._files import is_image, is_visible, quote
+from featbus.datasets._masks import SURE
 from featbus.datasets._names import as_name
 from featbus.files import as_unicode
 from featbus.wording import argument
@@ -16,7 +17,6 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_MASKS = {"mask", "masks"}
 _LINES = 12  # of a tree in a message
 _LAYOUT = (
     "expected one folder per class: root/benign/a.png, root/malignant/b.png, ...; or a split above "
@@ -70,7 +70,7 @@ def _folders_in(root, masks):
 def _check_masks(root, folders):
     """Refuse folders of masks in the place of classes, or below them."""
     inner = [path for folder in folders for path in _subfolders(folder)]
-    masks = [_name(path, root) for path in [*folders, *inner] if path.name.lower() in _MASKS]
+    masks = [_name(path, root) for path in [*folders, *inner] if path.name.lower() in SURE]
     if masks:
         remedy = (
             f"Pass a folder of masks beside the classes as {argument('masks')}; move others "

@@ -8,8 +8,8 @@ from featbus.datasets._files import list_images, quote
 from featbus.datasets._names import stem_of
 from featbus.wording import argument
 
-_SURE = {"mask", "masks"}
-_FOLDERS = _SURE | {
+SURE = {"mask", "masks"}  # folders of these names never hold images
+_FOLDERS = SURE | {
     *("annotation", "annotations", "contour", "contours", "groundtruth", "gt", "label", "labels"),
     *("overlay", "overlays", "seg", "segs", "segmentation", "segmentations", "truth"),
 }
@@ -155,7 +155,7 @@ def _find_folders(paths, root):
     return sorted(
         folder.as_posix()
         for folder, stems in inside.items()
-        if folder.name.casefold() in _SURE or 2 * len(_paired(stems, outside)) >= len(stems)
+        if folder.name.casefold() in SURE or 2 * len(_paired(stems, outside)) >= len(stems)
     )
 
 

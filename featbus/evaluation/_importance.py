@@ -55,8 +55,13 @@ def importance_map(
     Boxes of pixels are mapped back through the image steps by `ImageTransformer.map_boxes`. Other
     steps from image to image count as a stretch from one shape to the other.
     """
-    height, width = read_item(image, None).shape[:2]
-    boxes = _boxes(transformer, image)
+    return _spread(transformer, importances, image, read_item(image, None))
+
+
+def _spread(transformer, importances, item, image):
+    """Return the map of weights of an item of a batch whose pixels have been read."""
+    height, width = image.shape[:2]
+    boxes = _boxes(transformer, item, image)
     importances = np.asarray(importances, dtype=np.float64)
     if importances.shape != (len(boxes),):
         raise ValueError(
@@ -75,9 +80,9 @@ def importance_map(
     return corners.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
 
 
-def _boxes(transformer, item):
+def _boxes(transformer, item, image):
     """Return the boxes of pixels of the image behind all columns."""
-    image, images, found = read_item(item, None), {}, []
+    images, found = {}, []
     for steps, extractor in extractions(transformer):
         # The parts of a union have the same steps before them.
         key = tuple(map(id, steps))
@@ -169,10 +174,10 @@ def plot_importance(
     """
     from matplotlib import pyplot as plt
 
-    heat = importance_map(transformer, importances, image)
-    image = read_item(image, None)
+    pixels = read_item(image, None)
+    heat = _spread(transformer, importances, image, pixels)
     ax = plt.figure(layout="constrained").gca() if ax is None else ax
-    ax.imshow(fill_mask(to_float(to_gray(image))), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(fill_mask(to_float(to_gray(pixels))), cmap="gray", vmin=0, vmax=1)
     limit = np.abs(heat).max() or 1.0
     ax.imshow(heat, cmap="bwr", vmin=-limit, vmax=limit, alpha=0.7 * np.abs(heat) / limit)
     ax.set_axis_off()

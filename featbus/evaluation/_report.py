@@ -159,9 +159,7 @@ def _template():
         "interval": lambda value: isinstance(value, Interval),
         "percent": lambda value: isinstance(value, Percent),
     }
-    pages.globals |= {
-        "svg": draw_svg,
-    }
+    pages.globals["svg"] = draw_svg
     return pages.get_template("report.html")
 
 
