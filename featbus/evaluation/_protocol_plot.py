@@ -5,7 +5,7 @@ import numpy as np
 from featbus.evaluation._plots import COLORS, GRAY, STYLE
 from featbus.evaluation._titles import is_of_class, title
 
-_ROW = 0.62  # inches
+_ROW = 0.56  # inches
 
 
 def plot_protocols(scores, leaks, metric, pos_name):
@@ -45,14 +45,14 @@ def _draw_rows(axis, scores):
     honest = scores.iloc[0]
     axis.axvspan(honest["low"], honest["high"], color=COLORS[0], alpha=0.1, linewidth=0)
     axis.axvline(honest["mean"], color=COLORS[0], linewidth=0.8, linestyle=(0, (4, 3)))
-    right = scores["high"].max()
     for row, (mean, low, high) in enumerate(scores[["mean", "low", "high"]].to_numpy()):
         color, marker = (COLORS[1], "D") if row else (COLORS[0], "o")
         axis.hlines(row, low, high, color=color, linewidth=2.2)
         axis.plot(mean, row, marker, color=color, markersize=7 if row == 0 else 6)
-        text = f"  {mean:.2f} ({low:.2f} to {high:.2f})"
-        axis.text(right, row, text, va="center", color=color, fontweight="bold" if not row else None)
-    left = scores["low"].min()
+        style = {"color": color, "va": "center", "fontweight": None if row else "bold"}
+        text = f"{mean:.2f} ({low:.2f} to {high:.2f})"
+        axis.text(1.02, row, text, transform=axis.get_yaxis_transform(), **style)
+    left, right = scores["low"].min(), scores["high"].max()
     margin = 0.06 * max(right - left, 0.05)
     axis.set_xlim(left - margin, right + margin)
 
@@ -66,7 +66,8 @@ def _draw_gap(axis, scores):
     at = row - 0.36
     style = {"arrowstyle": "<->", "color": GRAY, "shrinkA": 0, "shrinkB": 0, "linewidth": 1}
     axis.annotate("", (highest, at), (honest, at), arrowprops=style)
-    text = f"{highest - honest:+.2f} by protocol"
+    is_clear = scores["low"].iloc[row] > scores["high"].iloc[0]
+    text = f"{highest - honest:+.2f}{'' if is_clear else ', intervals overlap'}"
     axis.text((honest + highest) / 2, at - 0.06, text, ha="center", va="bottom", color="#404040")
 
 

@@ -276,10 +276,11 @@ def _make_pipeline(classifier, smote, n_features):
 
 
 def _add_copies(X, y, n_features):
-    """Return the rows of images and of their copies; synthetic rows have no copies, but NaN."""
-    views = X.reshape(len(X), -1, n_features)
-    known = ~np.isnan(views[:, :, 0])
-    return views[known], np.repeat(y, known.sum(axis=1))
+    """Return the rows of images, then those of their copies, in the order of `ImageAugmenter`."""
+    copies = X[:, n_features:].reshape(len(X), -1, n_features)
+    known = ~np.isnan(copies).any(axis=2)  # synthetic rows have no copies
+    rows = np.concatenate([_drop_copies(X, n_features), copies[known]])
+    return rows, np.concatenate([y, np.repeat(y, known.sum(axis=1))])
 
 
 def _drop_copies(X, n_features):
@@ -323,10 +324,11 @@ def _prepare(protocol, rows, y, smote):
         The image that each was made from.
     """
     n_images, n_views, n_features = rows.shape
-    source = np.arange(n_images)
+    rows, source = rows.reshape(n_images, -1), np.arange(n_images)
     if protocol.copies:
-        source = np.repeat(source, n_views)
-    rows, y = rows.reshape(len(source), -1), y[source]
+        rows, _ = _add_copies(rows, y, n_features)
+        source = np.concatenate([source, np.repeat(source, n_views - 1)])
+    y = y[source]
     if protocol.smote:
         mixed, y_mixed, nearest = _mix(rows[:, :n_features], y, smote)
         padded = np.full((len(mixed), rows.shape[1]), np.nan, rows.dtype)
