@@ -45,7 +45,9 @@ def make_noise(n_groups, n_each, seed=0):
     """Return images that show which group they are of, and nothing about its random class."""
     rng = np.random.default_rng(seed)
     patterns = rng.random((n_groups, 8, 8))
-    images = np.repeat(patterns, n_each, axis=0) * 0.8 + 0.01 * rng.random((n_groups * n_each, 8, 8))
+    images = np.repeat(patterns, n_each, axis=0) * 0.8 + 0.01 * rng.random(
+        (n_groups * n_each, 8, 8)
+    )
     classes = rng.permutation(np.arange(n_groups) % 5 < 2).astype(int)
     return images, np.repeat(classes, n_each), np.repeat(np.arange(n_groups), n_each)
 
@@ -91,12 +93,13 @@ def test_protocols_are_those_of_pipelines_with_the_same_steps():
     options = {"cv": 3, "random_state": 0}
     found = compare_protocols(IntensityStatistics(), X, y, groups=groups, **options)
     smote = SMOTE(random_state=0)
-    steps = FeatureBus(IntensityStatistics()), StandardScaler(), smote, SVC()
+    steps = FeatureBus(IntensityStatistics()), StandardScaler(), smote, SVC(C=10)
     inside, without = make_pipeline(augmenter, *steps), make_pipeline(*steps)
     copies, y_copies = augmenter.fit_resample(X, y)
     expected = {HONEST: evaluate(inside, X, y, groups=groups, **options)}
     with pytest.warns(GroupsWarning):
         expected[RANDOM] = evaluate(inside, X, y, **options)
+    with pytest.warns(GroupsWarning):
         expected[COPIES] = evaluate(without, copies, y_copies, **options)
     for name, evaluation in expected.items():
         columns = ["index", "fold", "target", "predicted"]
@@ -273,6 +276,20 @@ def test_the_command(tmp_path, capsys):
         "honesty.png",
     ]
     assert pd.read_csv(output / "honesty.csv")["protocol"].tolist() == NAMES
+
+
+def test_a_folder_without_groups(tmp_path, capsys):
+    write_images(tmp_path / "scans")
+    options = {"features": ["intensity"], "cv": 2, "n_copies": 0, "on_error": "skip"}
+    found = measure_leaks(tmp_path / "scans", tmp_path / "out", verbose=True, **options)
+    assert "groups of near-duplicates (benign 16, malignant 8)" in capsys.readouterr().out
+    assert found.protocol.startswith(
+        "Groups are near-duplicates found in the images, not patients."
+    )
+    assert found.protocol.count("near-duplicates") == 1
+    assert "1 of 25 images left out" in found.protocol
+    with pytest.raises(ValueError, match="cv is 9, and the class 'malignant' has 8"):
+        measure_leaks(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
 
 
 def test_the_command_passes_every_argument_on(monkeypatch):

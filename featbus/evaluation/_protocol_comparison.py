@@ -94,8 +94,8 @@ class ProtocolComparison:
         Returns
         -------
         dict
-            ``protocol``, ``groups_note``, ``summary`` and ``scores``, the rows of `to_table`; NaN is
-            None.
+            ``protocol``, ``groups_note``, ``summary`` and ``scores``, the rows of `to_table`; None
+            for NaN.
         """
         rows = self.to_table().astype(object)
         scores = rows.where(rows.notna(), None).to_dict("records")
@@ -174,7 +174,11 @@ class ProtocolComparison:
         return table
 
     def _notes(self):
-        return [*self.protocol.splitlines(), "Mean over the folds and 95% interval.", self.summary()]
+        return [
+            *self.protocol.splitlines(),
+            "Mean over the folds and 95% interval.",
+            self.summary(),
+        ]
 
     def __repr__(self):
         return "\n".join([self._table().to_string(), "", *self._notes()])

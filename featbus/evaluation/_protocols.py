@@ -113,7 +113,7 @@ def compare_protocols(
         Images that belong together, such as those of one patient. None: near-duplicates, found by
         `find_near_duplicates`; the result says so.
     classifier : estimator, default=None
-        A classifier of rows. None: `sklearn.svm.SVC`.
+        A classifier of rows. None: ``SVC(C=10)``, the support vector machine of the recipes.
     n_copies : int, default=2
         Number of copies of each image, made by `ImageAugmenter`. 0: no copies, and none of the
         protocols that make them before the split.
@@ -168,6 +168,9 @@ def compare_protocols(
     Without this, copies would count as patients and make the intervals even narrower. SMOTE before
     the split also makes the test parts balanced; accuracy then equals balanced accuracy.
 
+    SMOTE has five neighbors, or fewer in all protocols if a class is too small for them in the
+    training part of any honest fold.
+
     A protocol that cannot differ is left out: "random split" if each image is a group of its own,
     SMOTE before the split if all classes have the same size.
 
@@ -187,29 +190,30 @@ def compare_protocols(
     X = as_batch(X)
     check_consistent_length(X, y, groups)
     y, labels, codes = check_target(y)
+    named = np.shape(target_names) == labels.shape  # otherwise `evaluate` refuses them
+    names = np.asarray(target_names if named else labels)
     note = "" if groups is not None else _FOUND
     if groups is None:
         groups = find_near_duplicates(X, n_jobs=n_jobs, verbose=verbose)
     groups = check_groups(groups)
     protocols = _choose_protocols(codes, groups, n_copies)
-    named = np.shape(target_names) == labels.shape  # otherwise `evaluate` refuses them
-    names = np.asarray(target_names if named else labels)
-    smote = SMOTE(k_neighbors=_count_neighbors(codes, names, groups, cv, random_state))
-    smote.set_params(random_state=random_state)
+    k_neighbors = _count_neighbors(codes, names, groups, cv, random_state)
 
     bus = FeatureBus(features, memory=memory, n_jobs=n_jobs)
     augmenter = ImageAugmenter(n_copies, dihedral=dihedral, random_state=random_state)
     rows = compute_rows(bus, augmenter, X, y, verbose)
-    pipeline = _make_pipeline(SVC() if classifier is None else classifier, smote, rows.shape[2])
+    smote = SMOTE(k_neighbors=k_neighbors, random_state=random_state)
+    pipeline = _make_pipeline(SVC(C=10) if classifier is None else classifier, smote, rows.shape[2])
     options = {"cv": cv, "target_names": target_names, "pos_label": pos_label}
     options |= {"random_state": random_state, "n_jobs": n_jobs, "verbose": verbose}
+    evaluations = {
+        protocol.name: _evaluate(pipeline, protocol, rows, y, groups, smote, options)
+        for protocol in protocols
+    }
     return ProtocolComparison(
-        evaluations={
-            protocol.name: _evaluate(pipeline, protocol, rows, y, groups, smote, options)
-            for protocol in protocols
-        },
+        evaluations=evaluations,
         leaks={protocol.name: _describe_leaks(protocol, groups) for protocol in protocols},
-        protocol=_describe(protocols[0], codes, names, groups, n_copies, dihedral, cv, note),
+        protocol=_describe(codes, names, groups, n_copies, dihedral, cv, note),
         groups_note=note,
     )
 
@@ -296,7 +300,7 @@ def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
         result = evaluate({protocol.name: pipeline}, rows, y, groups=known, **options)
     drawn = groups[source[result.predictions["index"]]]
     predictions = result.predictions.assign(group=drawn)
-    return replace(result, predictions=predictions, has_groups=True, groups_note="")
+    return replace(result, predictions=predictions)
 
 
 def _prepare(protocol, rows, y, smote):
@@ -362,7 +366,7 @@ def _describe_leaks(protocol, groups):
     return f"{'also ' if _has_pairs(groups) else ''}{made} of tested images"
 
 
-def _describe(honest, codes, names, groups, n_copies, dihedral, cv, note):
+def _describe(codes, names, groups, n_copies, dihedral, cv, note):
     """Describe in words what was compared."""
     classes = ", ".join(f"{name} {n}" for name, n in zip(names, np.bincount(codes)))
     kind = "" if dihedral is None else " by flips and quarter turns"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from sklearn.utils import Bunch
 
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, ImageWarning
@@ -16,6 +17,7 @@ from featbus.datasets import describe_dataset
 from featbus.evaluation import compare_protocols
 from featbus.files import written_whole
 from featbus.images import ImageErrors
+from featbus.model_selection import find_near_duplicates
 from featbus.parameters import (
     N_JOBS,
     HasMethods,
@@ -155,7 +157,8 @@ def measure_leaks(
     >>> from featbus.workflow import measure_leaks
     >>> result = measure_leaks("Dataset_BUSI_with_GT", groups="groups.csv")  # doctest: +SKIP
     """
-    check_parameters(_CONSTRAINTS, locals())
+    settings = dict(locals())
+    check_parameters(_CONSTRAINTS, settings)
     say = print if verbose else _say_nothing
     output = Path(output)
     transformer = as_transformer(features, weights, backbone_options, options)
@@ -163,26 +166,18 @@ def measure_leaks(
     positive = find_class(pos_label, dataset.target_names)
     check_data(dataset, cv)
     output.mkdir(parents=True, exist_ok=True)
+    dataset = _prepare(transformer, dataset, output / _STORE, settings)
     say(describe_dataset(dataset))
-    bus = FeatureBus(transformer, memory=output / _STORE, n_jobs=n_jobs, verbose=verbose)
-    dataset = _leave_out_failures(bus, dataset, on_error)
-    if "left_out" in dataset:
-        say(list_left_out(dataset))
-        check_data(dataset, cv)
+    shared = ("n_copies", "dihedral", "cv", "random_state", "n_jobs", "verbose")
     result = compare_protocols(
         transformer,
         dataset.images,
         dataset.target,
         groups=dataset.groups,
-        n_copies=n_copies,
-        dihedral=dihedral,
-        cv=cv,
         target_names=dataset.target_names,
         pos_label=positive,
-        random_state=random_state,
         memory=output / _STORE,
-        n_jobs=n_jobs,
-        verbose=verbose,
+        **{name: settings[name] for name in shared},
     )
     result = add_notes(note_groups(result, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
@@ -195,15 +190,23 @@ def _say_nothing(text):
     pass
 
 
-def _leave_out_failures(bus, dataset, on_error):
-    """Compute the features of all images, and leave out those without any."""
-    bus = bus.set_params(on_error="nan")
+def _prepare(transformer, dataset, memory, settings):
+    """Return the images that have features, with groups: if unknown, those of near-duplicates."""
+    options = {name: settings[name] for name in ("n_jobs", "verbose")}
+    bus = FeatureBus(transformer, memory=memory, on_error="nan", **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
         bus.fit_transform(dataset.images)
-    if not bus.errors_:
-        return dataset
-    return leave_out(dataset, ImageErrors(bus.errors_, len(dataset.images)), on_error)
+    if bus.errors_:
+        errors = ImageErrors(bus.errors_, len(dataset.images))
+        dataset = leave_out(dataset, errors, settings["on_error"])
+        if settings["verbose"]:
+            print(list_left_out(dataset))
+    if dataset.groups is None:
+        groups = find_near_duplicates(dataset.images, **options)
+        dataset = Bunch(**dataset | {"groups": groups, "groups_of": "near-duplicates"})
+    check_data(dataset, settings["cv"])
+    return dataset
 
 
 def _write_files(result, output):
