@@ -40,7 +40,7 @@ if root.exists():
     mammograms = load_mini_mias(root / "mini-mias")
 else:
     ultrasound = make_breast_ultrasound(100, weights=[3, 2, 1], random_state=0)
-    mammograms = make_mammograms(80, contrast=0, random_state=0)
+    mammograms = make_mammograms(80, weights=[2, 1], contrast=0, random_state=0)
 print(f"{len(ultrasound.images)} ultrasound images, {len(mammograms.images)} mammograms")
 
 shapes = HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2))

@@ -67,7 +67,7 @@ def _draw_gap(axis, scores):
     style = {"arrowstyle": "<->", "color": GRAY, "shrinkA": 0, "shrinkB": 0, "linewidth": 1}
     axis.annotate("", (highest, at), (honest, at), arrowprops=style)
     is_clear = scores["low"].iloc[row] > scores["high"].iloc[0]
-    text = f"{highest - honest:+.2f}{'' if is_clear else ', intervals overlap'}"
+    text = f"{highest - honest:+.2f}{' by protocol' if is_clear else ', intervals overlap'}"
     axis.text((honest + highest) / 2, at - 0.06, text, ha="center", va="bottom", color="#404040")
 
 
