@@ -23,12 +23,12 @@ from featbus import (
     make_breast_ultrasound,
 )
 from featbus.cli import main
-from featbus.evaluation._protocols import _PROTOCOLS, _mix, _prepare
+from featbus.evaluation._protocol_samples import PROTOCOLS, _mix, prepare
 from featbus.groups import GroupsWarning
 from featbus.images import ImageError
 from featbus.workflow import measure_leaks
 
-NAMES = [protocol.name for protocol in _PROTOCOLS]
+NAMES = [protocol.name for protocol in PROTOCOLS]
 HONEST, RANDOM, COPIES, MIXTURES, BOTH = NAMES
 
 
@@ -118,8 +118,8 @@ def test_what_is_split():
     smote = SMOTE(k_neighbors=2, random_state=0)
     shapes = {HONEST: (10, 12), RANDOM: (10, 12), COPIES: (30, 4)}
     shapes |= {MIXTURES: (14, 12), BOTH: (42, 4)}
-    for protocol in _PROTOCOLS:
-        found, labels, source = _prepare(protocol, rows, y, smote)
+    for protocol in PROTOCOLS:
+        found, labels, source = prepare(protocol, rows, y, smote)
         assert found.shape == shapes[protocol.name]
         assert np.array_equal(labels, y[source])
         assert np.bincount(labels)[0] == np.bincount(labels)[1] or not protocol.smote

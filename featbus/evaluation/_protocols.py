@@ -6,22 +6,19 @@ import os
 import warnings
 from dataclasses import replace
 from numbers import Integral
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE
-from imblearn.pipeline import make_pipeline
-from sklearn.metrics import pairwise_distances_argmin
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import check_consistent_length
 
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
-from featbus.evaluation._copies import compute_rows
 from featbus.evaluation._evaluate import evaluate
 from featbus.evaluation._protocol_comparison import ProtocolComparison
+from featbus.evaluation._protocol_rows import compute_rows
+from featbus.evaluation._protocol_samples import PROTOCOLS, make_steps, prepare
 from featbus.groups import GroupsWarning, check_folds, check_groups, check_target, stratified_folds
 from featbus.images import as_batch
 from featbus.model_selection import find_near_duplicates
@@ -58,24 +55,6 @@ _CONSTRAINTS = {
     "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
-
-
-class _Protocol(NamedTuple):
-    """What comes before the split, and whether the split keeps groups together."""
-
-    name: str
-    grouped: bool = False
-    copies: bool = False
-    smote: bool = False
-
-
-_PROTOCOLS = [
-    _Protocol("by group", grouped=True),
-    _Protocol("random split"),
-    _Protocol("copies before the split", copies=True),
-    _Protocol("SMOTE before the split", smote=True),
-    _Protocol("copies and SMOTE before the split", copies=True, smote=True),
-]
 
 
 def compare_protocols(
@@ -203,7 +182,7 @@ def compare_protocols(
     augmenter = ImageAugmenter(n_copies, dihedral=dihedral, random_state=random_state)
     rows = compute_rows(bus, augmenter, X, y, verbose)
     smote = SMOTE(k_neighbors=k_neighbors, random_state=random_state)
-    pipeline = _make_pipeline(SVC(C=10) if classifier is None else classifier, smote, rows.shape[2])
+    pipeline = make_steps(SVC(C=10) if classifier is None else classifier, smote, rows.shape[2])
     options = {"cv": cv, "target_names": target_names, "pos_label": pos_label}
     options |= {"random_state": random_state, "n_jobs": n_jobs, "verbose": verbose}
     evaluations = {
@@ -240,7 +219,7 @@ def _choose_protocols(codes, groups, n_copies):
             return n_copies >= protocol.copies and not (protocol.smote and is_balanced)
         return _has_pairs(groups)
 
-    honest, *leaky = _PROTOCOLS
+    honest, *leaky = PROTOCOLS
     chosen = [protocol for protocol in leaky if can_differ(protocol)]
     if not chosen:
         raise ValueError(
@@ -267,33 +246,9 @@ def _count_neighbors(codes, names, groups, cv, random_state):
     return int(min(5, fewest - 1))
 
 
-def _make_pipeline(classifier, smote, n_features):
-    """Return the steps that learn from the training part, the same in all protocols."""
-    columns = {"n_features": n_features}
-    return make_pipeline(
-        FunctionSampler(func=_add_copies, kw_args=columns, validate=False),
-        FunctionTransformer(_drop_copies, kw_args=columns),
-        StandardScaler(),
-        smote,
-        classifier,
-    )
-
-
-def _add_copies(X, y, n_features):
-    """Return the rows of images, then those of their copies, in the order of `ImageAugmenter`."""
-    copies = X[:, n_features:].reshape(len(X), -1, n_features)
-    known = ~np.isnan(copies).any(axis=2)  # synthetic rows have no copies
-    rows = np.concatenate([_drop_copies(X, n_features), copies[known]])
-    return rows, np.concatenate([y, np.repeat(y, known.sum(axis=1))])
-
-
-def _drop_copies(X, n_features):
-    return X[:, :n_features]
-
-
 def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
     """Return the evaluation of a protocol; its intervals are by the groups of the images."""
-    rows, y, source = _prepare(protocol, rows, y, smote)
+    rows, y, source = prepare(protocol, rows, y, smote)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)  # this is what a random split does
         known = groups[source] if protocol.grouped else None
@@ -301,58 +256,6 @@ def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
     drawn = groups[source[result.predictions["index"]]]
     predictions = result.predictions.assign(group=drawn)
     return replace(result, predictions=predictions)
-
-
-def _prepare(protocol, rows, y, smote):
-    """Return what a protocol splits.
-
-    Parameters
-    ----------
-    protocol : _Protocol
-        The protocol.
-    rows : ndarray of shape (n_images, n_views, n_features)
-        The features of each image, and of its copies.
-    y : ndarray of shape (n_images,)
-        The classes.
-    smote : SMOTE
-        What balances the classes.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_samples, n_features or n_views * n_features)
-        Rows of images, each followed by those of its copies, for the training part; of copies, if
-        they are samples of their own; and of mixtures.
-    y : ndarray of shape (n_samples,)
-        Their classes.
-    source : ndarray of int of shape (n_samples,)
-        The image that each was made from.
-    """
-    n_images, n_views, n_features = rows.shape
-    rows, source = rows.reshape(n_images, -1), np.arange(n_images)
-    if protocol.copies:
-        rows, _ = _add_copies(rows, y, n_features)
-        source = np.concatenate([source, np.repeat(source, n_views - 1)])
-    y = y[source]
-    if protocol.smote:
-        mixed, y_mixed, nearest = _mix(rows[:, :n_features], y, smote)
-        padded = np.full((len(mixed), rows.shape[1]), np.nan, rows.dtype)
-        padded[:, :n_features] = mixed
-        rows, y = np.concatenate([rows, padded]), np.concatenate([y, y_mixed])
-        source = np.concatenate([source, source[nearest]])
-    return rows, y, source
-
-
-def _mix(rows, y, smote):
-    """Return the rows that SMOTE adds, their classes, and the nearest row of the class."""
-    scaler = StandardScaler().fit(rows)
-    scaled = scaler.transform(rows)
-    balanced, y_balanced = smote.fit_resample(scaled, y)
-    mixed, y_mixed = balanced[len(rows) :], y_balanced[len(rows) :]
-    nearest = np.empty(len(mixed), dtype=int)
-    for label in np.unique(y_mixed):
-        own, is_mixed = np.flatnonzero(y == label), y_mixed == label
-        nearest[is_mixed] = own[pairwise_distances_argmin(mixed[is_mixed], scaled[own])]
-    return scaler.inverse_transform(mixed), y_mixed, nearest
 
 
 def _describe_leaks(protocol, groups):
