@@ -22,7 +22,13 @@ _HOMES = {
         "make_breast_ultrasound",
         "make_mammograms",
     ],
-    "evaluation": ["evaluate", "explain", "plot_importance", "plot_segmentation"],
+    "evaluation": [
+        "compare_protocols",
+        "evaluate",
+        "explain",
+        "plot_importance",
+        "plot_segmentation",
+    ],
     "feature_extraction": [
         "GLCM",
         "GLRLM",

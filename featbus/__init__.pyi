@@ -8,6 +8,7 @@ from featbus.datasets import load_masked as load_masked
 from featbus.datasets import load_mini_mias as load_mini_mias
 from featbus.datasets import make_breast_ultrasound as make_breast_ultrasound
 from featbus.datasets import make_mammograms as make_mammograms
+from featbus.evaluation import compare_protocols as compare_protocols
 from featbus.evaluation import evaluate as evaluate
 from featbus.evaluation import explain as explain
 from featbus.evaluation import plot_importance as plot_importance

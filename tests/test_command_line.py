@@ -41,12 +41,13 @@ def run(commands):
 
 
 def test_the_page_prints_all_commands():
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     assert {command.split()[0] for command in COMMANDS} == {
         "extract",
         "train",
         "predict",
         "evaluate",
+        "honesty",
     }
 
 
@@ -99,7 +100,7 @@ def test_the_commands_with_a_network_run(folder):
     assert pd.read_csv("deep.csv")["error"].isna().all()
 
 
-@pytest.mark.parametrize("command", ["extract", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["extract", "train", "evaluate", "honesty", "predict"])
 def test_the_page_names_every_option(command):
     (commands,) = [action for action in make_parser()._actions if action.choices]
     options = commands.choices[command]._option_string_actions

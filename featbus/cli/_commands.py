@@ -68,6 +68,12 @@ def evaluate(options):
     evaluate_recipe(**_with_dicts(options))
 
 
+def honesty(options):
+    from featbus.workflow import measure_leaks
+
+    measure_leaks(**_with_dicts(options))
+
+
 def predict(options):
     from featbus.workflow import predict_images
 

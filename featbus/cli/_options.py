@@ -4,6 +4,7 @@ import argparse
 import ast
 
 DATA = "folder of BUSI, of mini-MIAS or with one folder per class, in train and test or not"
+FOLDS = "the split that folders called train and test give, or 5"
 
 _CONSTANTS = {"none": None, "true": True, "false": False}
 
@@ -51,7 +52,7 @@ def add_jobs(parser, what):
     )
 
 
-def add_cross_validation(parser, jobs):
+def add_cross_validation(parser, jobs, folds=FOLDS):
     """Add the options of the groups, files, folds and jobs."""
     add_groups(parser)
     add_strict(parser)
@@ -60,13 +61,7 @@ def add_cross_validation(parser, jobs):
         choices=["raise", "skip"],
         help="skip leaves out images that cannot be read; default: raise, an error that lists them",
     )
-    parser.add_argument(
-        "--folds",
-        metavar="K",
-        dest="cv",
-        type=int,
-        help="default: the split that folders called train and test give, or 5",
-    )
+    parser.add_argument("--folds", metavar="K", dest="cv", type=int, help=f"default: {folds}")
     add_jobs(parser, jobs)
     parser.add_argument("--seed", metavar="S", dest="random_state", type=int, help="default: 0")
 

@@ -13,7 +13,7 @@ from featbus.cli._options import (
     add_parser,
     add_positive,
 )
-from featbus.cli._workflow import add_evaluate, add_extract, add_predict, add_train
+from featbus.cli._workflow import add_evaluate, add_extract, add_honesty, add_predict, add_train
 
 
 def make_parser():
@@ -28,8 +28,9 @@ def make_parser():
     add_train(commands)
     add_predict(commands)
     add_evaluate(commands)
+    add_honesty(commands)
     _add_audit(commands)
-    text = "list the recipes that train, evaluate and extract know"
+    text = "list the recipes that train, evaluate, honesty and extract know"
     add_parser(commands, "recipes", text).set_defaults(command=_commands.recipes)
     text = "list the networks that features can come from"
     add_parser(commands, "backbones", text).set_defaults(command=_commands.backbones)

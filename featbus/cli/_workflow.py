@@ -1,4 +1,4 @@
-"""The parsers of extract, train, evaluate and predict."""
+"""The parsers of extract, train, evaluate, honesty and predict."""
 
 import argparse
 
@@ -28,15 +28,7 @@ def add_extract(commands):
     )
     extract.set_defaults(command=_commands.extract, verbose=True)
     _add_images(extract)
-    which = extract.add_mutually_exclusive_group()
-    which.add_argument("--recipe", metavar="NAME", dest="features", help="features of a recipe")
-    which.add_argument(
-        "--features",
-        metavar="LIST",
-        type=lambda names: [name.strip() for name in names.split(",")],
-        help="names separated by commas: glcm, glrlm, glszm, hog, intensity, lbp, shape, "
-        "deep:NETWORK; default: intensity,lbp,glcm",
-    )
+    _add_features(extract, "intensity,lbp,glcm")
     add_masks(extract, "; without, whole images are used")
     add_groups(extract)
     _add_output(extract, "table to write: a .parquet, .csv or .npz file")
@@ -83,6 +75,36 @@ def add_evaluate(commands):
     )
 
 
+def add_honesty(commands):
+    honesty = add_parser(
+        commands,
+        "honesty",
+        "score the same features and SVM by the honest protocol, and by those that leak",
+        argument_default=argparse.SUPPRESS,
+        epilog="Exit status: 0; 2 after an error, such as an image that cannot be read.",
+    )
+    honesty.set_defaults(command=_commands.honesty, verbose=True)
+    honesty.add_argument("data", metavar="DIR", help=DATA)
+    honesty.add_argument(
+        "-o", "--output", metavar="DIR", help="folder to write to; default: featbus-honesty"
+    )
+    _add_features(honesty, "hog,intensity,lbp")
+    honesty.add_argument(
+        "--copies", metavar="N", dest="n_copies", type=int, help="copies per image; default: 2"
+    )
+    honesty.add_argument(
+        "--dihedral",
+        metavar="N",
+        type=int,
+        choices=[2, 6, 8],
+        help="copies by flips and quarter turns: 2, 6 or 8 orientations; default: random changes",
+    )
+    add_masks(honesty, ", which are not used")
+    add_positive(honesty)
+    _add_network(honesty)
+    add_cross_validation(honesty, "parallel fits", folds="5")
+
+
 def add_predict(commands):
     predict = add_parser(
         commands,
@@ -111,6 +133,19 @@ def _add_recipe(parser):
     _add_network(parser)
     _add_memory(parser)
     add_cross_validation(parser, "parallel fits")
+
+
+def _add_features(parser, default):
+    """Add the features, by their names or as those of a recipe."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--recipe", metavar="NAME", dest="features", help="features of a recipe")
+    which.add_argument(
+        "--features",
+        metavar="LIST",
+        type=lambda names: [name.strip() for name in names.split(",")],
+        help="names separated by commas: glcm, glrlm, glszm, hog, intensity, lbp, shape, "
+        f"deep:NETWORK; default: {default}",
+    )
 
 
 def _add_images(parser):

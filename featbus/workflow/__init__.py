@@ -2,6 +2,7 @@
 
 from featbus.workflow._audit import audit_folder
 from featbus.workflow._extract import extract_features
+from featbus.workflow._honesty import measure_leaks
 from featbus.workflow._predict import predict_images
 from featbus.workflow._train import Training, evaluate_recipe, train_model
 
@@ -10,6 +11,7 @@ __all__ = [
     "audit_folder",
     "evaluate_recipe",
     "extract_features",
+    "measure_leaks",
     "predict_images",
     "train_model",
 ]

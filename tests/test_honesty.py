@@ -1,0 +1,334 @@
+"""The same features and classifier under honest and leaky protocols."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _data import data_dir
+from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import make_pipeline
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from featbus import (
+    FeatureBus,
+    ImageAugmenter,
+    IntensityStatistics,
+    compare_protocols,
+    evaluate,
+    make_breast_ultrasound,
+)
+from featbus.cli import main
+from featbus.evaluation._protocol_samples import PROTOCOLS, _mix, prepare
+from featbus.groups import GroupsWarning
+from featbus.images import ImageError
+from featbus.workflow import measure_leaks
+
+NAMES = [protocol.name for protocol in PROTOCOLS]
+HONEST, RANDOM, COPIES, MIXTURES, BOTH = NAMES
+
+
+def pixels(images):
+    """Return the pixels of small images as rows."""
+    return np.stack([np.asarray(image, np.float32).ravel() for image in images])
+
+
+FEATURES = FunctionTransformer(pixels)
+NEAREST = KNeighborsClassifier(1)
+
+
+def make_noise(n_groups, n_each, seed=0):
+    """Return images that show which group they are of, and nothing about its random class."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.random((n_groups, 8, 8))
+    images = np.repeat(patterns, n_each, axis=0) * 0.8 + 0.01 * rng.random(
+        (n_groups * n_each, 8, 8)
+    )
+    classes = rng.permutation(np.arange(n_groups) % 5 < 2).astype(int)
+    return images, np.repeat(classes, n_each), np.repeat(np.arange(n_groups), n_each)
+
+
+def accuracies(result):
+    return result.to_frame()["accuracy", "mean"]
+
+
+@pytest.fixture(scope="module")
+def result():
+    images, y, groups = make_noise(50, 3)
+    names = ["benign", "malignant"]
+    options = {"classifier": NEAREST, "n_copies": 1, "target_names": names}
+    return compare_protocols(FEATURES, images, y, groups=groups, **options)
+
+
+def test_where_there_is_nothing_to_learn_only_leaks_score(result):
+    scores = accuracies(result)
+    assert scores.index.tolist() == NAMES
+    assert scores[HONEST] < 0.65
+    assert scores[[RANDOM, MIXTURES]].min() > 0.95
+    assert scores[[COPIES, BOTH]].min() > 0.75  # mirrored copies look like nothing else
+    honest = result.to_frame().loc[HONEST]
+    assert honest["roc_auc", "low"] < 0.55
+    assert "from the protocol alone" in result.summary()
+
+
+def test_without_groups_of_several_images_only_copies_and_mixtures_leak():
+    images, y, groups = make_noise(80, 1)
+    options = {"classifier": NEAREST, "n_copies": 5, "dihedral": 6}
+    found = compare_protocols(IntensityStatistics(), images, y, groups=groups, **options)
+    scores = accuracies(found)
+    assert scores.index.tolist() == [HONEST, COPIES, MIXTURES, BOTH]
+    assert scores[HONEST] < 0.65
+    assert scores[[COPIES, BOTH]].min() > 0.98  # statistics are the same in all orientations
+    assert found.leaks[COPIES] == "copies of tested images"
+
+
+def test_protocols_are_those_of_pipelines_with_the_same_steps():
+    data = make_breast_ultrasound(48, weights=[2, 1, 1], random_state=0)
+    X, y, groups = data.images, data.target, data.groups
+    augmenter = ImageAugmenter(2)
+    options = {"cv": 3, "random_state": 0}
+    found = compare_protocols(IntensityStatistics(), X, y, groups=groups, **options)
+    smote = SMOTE(random_state=0)
+    steps = FeatureBus(IntensityStatistics()), StandardScaler(), smote, SVC(C=10)
+    inside, without = make_pipeline(augmenter, *steps), make_pipeline(*steps)
+    copies, y_copies = augmenter.fit_resample(X, y)
+    expected = {HONEST: evaluate(inside, X, y, groups=groups, **options)}
+    with pytest.warns(GroupsWarning):
+        expected[RANDOM] = evaluate(inside, X, y, **options)
+    with pytest.warns(GroupsWarning):
+        expected[COPIES] = evaluate(without, copies, y_copies, **options)
+    for name, evaluation in expected.items():
+        columns = ["index", "fold", "target", "predicted"]
+        columns += [column for column in evaluation.predictions if "decision" in column]
+        pd.testing.assert_frame_equal(
+            found.evaluations[name].predictions[columns], evaluation.predictions[columns]
+        )
+    wanted = expected[HONEST].to_frame().loc["pipeline"]
+    pd.testing.assert_series_equal(found.to_frame().loc[HONEST], wanted, check_names=False)
+
+
+def test_what_is_split():
+    rng = np.random.default_rng(0)
+    rows = rng.random((10, 3, 4), np.float32)  # of an image and two copies
+    y = np.array([0] * 7 + [1] * 3)
+    smote = SMOTE(k_neighbors=2, random_state=0)
+    shapes = {HONEST: (10, 12), RANDOM: (10, 12), COPIES: (30, 4)}
+    shapes |= {MIXTURES: (14, 12), BOTH: (42, 4)}
+    for protocol in PROTOCOLS:
+        found, labels, source = prepare(protocol, rows, y, smote)
+        assert found.shape == shapes[protocol.name]
+        assert np.array_equal(labels, y[source])
+        assert np.bincount(labels)[0] == np.bincount(labels)[1] or not protocol.smote
+        np.testing.assert_array_equal(found[:10, :4], rows[:, 0])
+        if protocol.copies:
+            np.testing.assert_array_equal(found[10:30], rows[:, 1:].reshape(20, 4))
+            np.testing.assert_array_equal(source[10:30], np.repeat(np.arange(10), 2))
+        elif protocol.smote:
+            assert np.isnan(found[10:, 4:]).all()
+            assert not np.isnan(found[10:, :4]).any()
+
+
+def test_mixtures_lie_between_rows_of_their_class_and_count_with_the_nearest():
+    y = np.array([0] * 6 + [1] * 2)
+    rows = np.column_stack([np.arange(8.0), np.arange(8.0) * 1000])
+    mixed, labels, nearest = _mix(rows, y, SMOTE(k_neighbors=1, random_state=0))
+    assert labels.tolist() == [1] * 4
+    assert ((mixed >= rows[6] - 1e-6) & (mixed <= rows[7] + 1e-6)).all()
+    assert nearest.tolist() == (6 + (mixed[:, 0] > 6.5)).tolist()
+
+
+def test_copies_count_with_the_group_of_their_image(result):
+    predictions = result.evaluations[COPIES].predictions
+    index, group = predictions["index"].to_numpy(), predictions["group"].to_numpy()
+    source = np.concatenate([np.arange(150), np.arange(150)])
+    np.testing.assert_array_equal(group, source[index] // 3)
+    assert result.evaluations[BOTH].predictions["group"].nunique() == 50
+
+
+def test_without_copies_and_with_equal_classes():
+    images, y, groups = make_noise(20, 2)
+    options = {"groups": groups, "classifier": NEAREST, "n_copies": 0, "cv": 2}
+    found = compare_protocols(FEATURES, images, y, **options)
+    assert list(found.evaluations) == [HONEST, RANDOM, MIXTURES]
+    assert "copies" not in found.protocol
+    equal = np.arange(20).repeat(2) % 2
+    assert list(compare_protocols(FEATURES, images, equal, **options).evaluations) == [
+        HONEST,
+        RANDOM,
+    ]
+    with pytest.raises(ValueError, match="No protocol can leak: .* n_copies=2"):
+        compare_protocols(FEATURES, images[::2], equal[::2], **options | {"groups": range(20)})
+
+
+def test_without_groups_near_duplicates_are_found():
+    data = make_breast_ultrasound(20, weights=[3, 2, 0], random_state=0)
+    images = [*data.images, *data.images[:, 2:, 2:]]
+    y = np.tile(data.target, 2)
+    found = compare_protocols(IntensityStatistics(), images, y, n_copies=0, cv=2)
+    assert found.groups_note == "groups are near-duplicates found in the images, not patients"
+    assert found.protocol.startswith("Groups are near-duplicates")
+    assert RANDOM in found.evaluations
+    group = found.evaluations[HONEST].predictions.sort_values("index")["group"].to_numpy()
+    np.testing.assert_array_equal(group[:20], group[20:])
+
+
+def test_the_result_tells_everything(result):
+    table = result.to_table()
+    assert table["n_samples"].tolist() == [150, 150, 300, 180, 360]
+    assert table["leak"][0] == "none"
+    assert (table["accuracy_low"] <= table["accuracy"]).all()
+    known = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert known["scores"][0]["protocol"] == HONEST
+    assert known["summary"] == result.summary()
+    assert known["scores"][0]["roc_auc"] == table["roc_auc"][0]
+    text, page = repr(result), result._repr_html_()
+    for part in (*NAMES, "also copies of tested images", result.summary()):
+        assert part in text
+        assert part in page
+    with pytest.raises(ValueError, match="metric is 'brier', expected one of"):
+        result.summary("brier")
+
+
+def test_the_picture_has_the_honest_protocol_at_the_top(result):
+    axis = result.plot("roc_auc").axes[0]
+    texts = {text.get_text(): text for text in axis.texts}
+    assert {*NAMES, "no leak"} < {*texts}
+    heights = [texts[name].get_position()[1] for name in NAMES]
+    assert heights == sorted(heights)
+    assert axis.yaxis_inverted()
+    assert any(text.startswith("+0.") for text in texts)
+    assert "ROC AUC" in axis.get_xlabel()
+    assert "(malignant)" in result.plot("sensitivity").axes[0].get_xlabel()
+
+
+def test_a_difference_within_the_noise_is_said_so():
+    images, y, groups = make_noise(20, 1)
+    bright = np.clip(images * 0.4 + 0.4 * y[:, None, None], 0, 1)  # any protocol learns this
+    options = {"groups": groups, "cv": 2, "n_copies": 1}
+    easy = compare_protocols(FEATURES, bright, y, **options)
+    assert "get no more by any protocol that leaks" in easy.summary()
+    data = make_breast_ultrasound(60, weights=[1, 1, 0], random_state=0)
+    known = {"groups": data.groups, "n_copies": 0, "cv": 3}
+    found = compare_protocols(IntensityStatistics(), data.images, data.target, **known)
+    assert "too few to tell the protocols apart" in found.summary()
+    assert "overlap" in "".join(text.get_text() for text in found.plot().axes[0].texts)
+
+
+def test_invalid_input():
+    images, y, groups = make_noise(20, 1)
+    known = {"groups": groups, "cv": 2}
+    with pytest.raises(ValueError, match="features is PCA, which learns from the data"):
+        compare_protocols(PCA(2), images, y, **known)
+    with pytest.raises(ValueError, match="n_copies is -1, expected"):
+        compare_protocols(FEATURES, images, y, n_copies=-1, **known)
+    with pytest.raises(ValueError, match="y has 1 class"):
+        compare_protocols(FEATURES, images, np.zeros(20), **known)
+    with pytest.raises(ValueError, match="cv is 9, and the class 'rare' has 8 of the groups"):
+        compare_protocols(FEATURES, images, y, groups=groups, cv=9, target_names=["a", "rare"])
+    few = np.arange(20) < 2
+    with pytest.raises(ValueError, match="1 image.s. of the class 'rare', expected 2 or more"):
+        compare_protocols(FEATURES, images, few, target_names=["a", "rare"], **known)
+    with pytest.raises(ValueError, match="target_names is"):
+        compare_protocols(FEATURES, images, y, target_names=["a"], **known)
+    nan = FunctionTransformer(lambda images: np.full((len(images), 1), np.nan))
+    with pytest.raises(ValueError, match="features of image 0, or of a copy of it, that are NaN"):
+        compare_protocols(nan, images, y, **known)
+    with pytest.raises(ImageError, match="image 19"):
+        compare_protocols(FEATURES, [*images[:19], images[19] + 9], y, **known)
+
+
+def write_images(root, n_groups=8):
+    """Write two images of each patient, and a file that cannot be read."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(3 * n_groups):
+        file = f"{('benign', 'malignant')[index // 2 % 3 == 0]}/{index:02d}.png"
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / file), rng.integers(0, 200, (40, 48), np.uint8))
+        rows.append((file, index // 2))
+    bad = root / "benign" / "bad.png"
+    bad.write_bytes((root / rows[0][0]).read_bytes()[:99])
+    return pd.DataFrame([*rows, ("benign/bad.png", 99)], columns=["file", "group"])
+
+
+def test_the_command(tmp_path, capsys):
+    write_images(tmp_path / "scans").to_csv(tmp_path / "groups.csv", index=False)
+    output = tmp_path / "out"
+    line = ["honesty", str(tmp_path / "scans"), "--groups", str(tmp_path / "groups.csv")]
+    line += ["--features", "intensity", "--folds", "2", "--copies", "1", "--output", str(output)]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert "1 of 25 images cannot be used" in error
+    assert "bad.png" in error
+    assert "--on-error skip" in error
+    assert main([*line, "--on-error", "skip"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 25 images left out" in said
+    assert "Honest accuracy: 0." in said
+    assert "24 images in 12 groups (benign 16, malignant 8)" in said
+    assert sorted(path.name for path in output.iterdir()) == [
+        "features.sqlite",
+        "honesty.csv",
+        "honesty.png",
+    ]
+    assert pd.read_csv(output / "honesty.csv")["protocol"].tolist() == NAMES
+
+
+def test_a_folder_without_groups(tmp_path, capsys):
+    write_images(tmp_path / "scans")
+    options = {"features": ["intensity"], "cv": 2, "n_copies": 0, "on_error": "skip"}
+    found = measure_leaks(tmp_path / "scans", tmp_path / "out", verbose=True, **options)
+    assert "groups of near-duplicates (benign 16, malignant 8)" in capsys.readouterr().out
+    assert found.protocol.startswith(
+        "Groups are near-duplicates found in the images, not patients."
+    )
+    assert found.protocol.count("near-duplicates") == 1
+    assert "1 of 25 images left out" in found.protocol
+    with pytest.raises(ValueError, match="cv is 9, and the class 'malignant' has 8"):
+        measure_leaks(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
+
+
+def test_the_command_passes_every_argument_on(monkeypatch):
+    calls = []
+    monkeypatch.setattr("featbus.workflow.measure_leaks", lambda **options: calls.append(options))
+    line = (
+        "honesty scans --features hog,deep:mobilenet_v2 --backbone-option alpha=0.35 --weights w.h5"
+        " --copies 5 --dihedral 6 --masks _mask --groups g.csv --positive malignant --folds 3"
+        " --seed 7 --jobs 2 --strict --on-error skip --output out"
+    )
+    assert main(line.split()) == 0
+    assert main(["honesty", "scans", "--recipe", "fusion", "--option", "backbone=none"]) == 0
+    assert calls[0] == {
+        "data": "scans",
+        "features": ["hog", "deep:mobilenet_v2"],
+        "backbone_options": {"alpha": 0.35},
+        "options": {},
+        "weights": "w.h5",
+        "n_copies": 5,
+        "dihedral": 6,
+        "masks": "_mask",
+        "groups": "g.csv",
+        "pos_label": "malignant",
+        "cv": 3,
+        "random_state": 7,
+        "n_jobs": 2,
+        "strict": True,
+        "on_error": "skip",
+        "output": "out",
+        "verbose": True,
+    }
+    assert calls[1]["features"] == "fusion"
+    assert calls[1]["options"] == {"backbone": None}
+
+
+@pytest.mark.slow
+def test_ultrasound(tmp_path):
+    root = data_dir("busi")
+    found = measure_leaks(root, tmp_path, features=["intensity", "lbp"], groups=root / "groups.csv")
+    scores = accuracies(found)
+    assert scores[HONEST] < scores[RANDOM] < scores[COPIES] < scores[BOTH]
+    assert scores[BOTH] > scores[HONEST] + 0.1
