@@ -27,11 +27,11 @@ MEASURE = """(() => {
   return {
     width,
     page: document.documentElement.scrollWidth,
-    cut: cut.map(e => e.outerHTML.slice(0, 80)),
+    cut: cut.map(e => e.tagName + " " + e.textContent.trim().slice(0, 60)),
     scrolling: boxes.map(e => e.textContent.trim().slice(0, 40)),
   };
 })()"""
-FOREST = """[...document.querySelectorAll("#results figure svg, #results figure svg text")].map(e => {
+FOREST = """[...document.querySelectorAll(".forest svg, .forest svg text")].map(e => {
   const box = e.getBoundingClientRect();
   return [box.left, box.right, e.tagName == "text" ? box.height : 99];
 })"""

@@ -21,8 +21,8 @@ _DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9,
 GRAY = "#808080"
 
 _MAX_WIDTH = 12  # of a figure of several columns, in inches
-_LINE = 32  # characters of a label that fit a panel
-_LONG_LINE = 46  # the same, in the panel of intervals
+_LINE = 27  # characters of a label that fit a panel
+_LONG_LINE = 42  # the same, in the panel of intervals
 
 STYLE = {
     "axes.edgecolor": GRAY,
