@@ -197,7 +197,7 @@ def _curve_panel(title, curves, add_curve, decorate):
         _legend(axis, handles, labels, (-0.02, -0.16))
 
     n_lines = sum(_count_lines(f"{curve.label}, AUC 0.00") for curve in curves)
-    return Panel(title, draw, (3.2, 3.5 + 0.17 * n_lines))
+    return Panel(title, draw, (3.2, 3.3 + 0.21 * n_lines))
 
 
 def _line(number):
@@ -297,7 +297,7 @@ def _distribution_panel(pipeline, pooled, i, names):
         _legend(axis, handles, [f"truly {name}" for name in names], (-0.02, -0.24))
 
     n_lines = _count_lines(label) + sum(_count_lines(f"truly {name}") for name in names)
-    return Panel(str(pipeline), draw, (3.2, 2.4 + 0.17 * n_lines))
+    return Panel(str(pipeline), draw, (3.2, 2.4 + 0.19 * n_lines))
 
 
 def _interval_panels(evaluation):
