@@ -495,9 +495,7 @@ def test_without_groups_the_report_says_so(tmp_path):
     audit.outcome = "passed"
     html = write(result, tmp_path, audit=audit)
     page = Page(html)
-    first_line = (
-        "90 images, groups unknown: every image counted as its own patient. Positive"
-    )
+    first_line = "90 images, groups unknown: every image counted as its own patient. Positive"
     assert re.search('<p class="lead">(.*?)</p>', html)[1].startswith(first_line)
     assert page.text.count("Groups unknown: every image counted as its own patient.") == 1
     assert "90 images, groups unknown: every image counted as its own patient." in page.text

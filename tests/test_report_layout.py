@@ -31,7 +31,7 @@ MEASURE = """(() => {
     scrolling: boxes.map(e => e.textContent.trim().slice(0, 40)),
   };
 })()"""
-FOREST = """[...document.querySelectorAll(".forest svg, .forest svg text")].map(e => {
+FOREST = """[...document.querySelectorAll("#results svg, #results svg text")].map(e => {
   const box = e.getBoundingClientRect();
   return [box.left, box.right, e.tagName == "text" ? box.height : 99];
 })"""
