@@ -87,7 +87,9 @@ class Browser:
         )
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.send("Emulation.setEmulatedMedia", features=features)
-        self.send("Page.navigate", url=path.as_uri())
+        answer = self.send("Page.navigate", url=path.as_uri())
+        if "errorText" in answer:
+            raise RuntimeError(f"{path}: {answer['errorText']}")
         self._read(lambda message: message.get("method") == "Page.loadEventFired")
 
     def run(self, script):
