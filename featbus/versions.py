@@ -8,6 +8,27 @@ import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 
+# Packages that numbers depend on, under the names they are distributed by.
+_OF_NUMBERS = (
+    ("featbus",),
+    ("numpy",),
+    ("scipy",),
+    ("scikit-learn",),
+    ("scikit-image",),
+    (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
+    ("imbalanced-learn",),
+    ("xgboost",),
+    ("keras",),
+    ("tensorflow", "tensorflow-cpu"),
+    ("openvino",),
+    ("pydicom",),
+    ("pillow",),
+)
 _DEVELOPERS_EXTRAS = re.compile(r"extra == .(test|lint|docs|benchmark)\b")
 
 
@@ -36,6 +57,28 @@ def show_versions() -> None:
         for name, value in values.items():
             print(f"{name:>24}: {value}")
         print()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on.
+
+    Returns
+    -------
+    dict of str to str
+        The versions by name; packages that are not installed are left out.
+
+    Examples
+    --------
+    >>> from featbus.versions import package_versions
+    >>> list(package_versions())[:3]
+    ['python', 'featbus', 'numpy']
+    """
+    found = {"python": platform.python_version()}
+    for names in _OF_NUMBERS:
+        for name in names:
+            with suppress(PackageNotFoundError):
+                found[name] = version(name)
+    return found
 
 
 def _system():

@@ -1,16 +1,17 @@
 """The report of an evaluation, and its figures."""
 
 import re
-import shutil
 import subprocess
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from _browser import CHROMIUM
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
@@ -27,7 +28,6 @@ from featbus.images import with_mask
 from featbus.io import read_item
 from featbus.model_selection import audit
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FIGURES = [
     "confusion_matrices",
     "roc",
@@ -236,7 +236,7 @@ def test_most_wrong_are_the_surest_errors(tmp_path):
     assert [int(n) for n in re.findall(r"image (\d+)", page.text)] == order
     assert [image.shape for image in page.images] == [(20, 30 + i) for i in order]
     assert_allclose([image.mean() for image in page.images], [30 * i for i in order], atol=2)
-    assert "true malignant predicted benign probability 0.950 image 5" in page.text
+    assert "image 5 true malignant predicted benign probability 0.950" in page.text
 
 
 @without_figures
@@ -305,15 +305,24 @@ def test_thumbnails_are_small_and_keep_colors():
 
 @without_figures
 def test_paths_are_shown_without_where_they_are_stored(tmp_path):
-    folder = tmp_path / "private" / "benign & co"
-    folder.mkdir(parents=True)
-    for i in range(4):
-        cv2.imwrite(str(folder / f"{i}.png"), np.full((8, 9), 20 * i, np.uint8))
+    folder = tmp_path / "private"
+    paths = [folder / name for name in ("benign & co/1/0.png", "2/0.png", "2/2.png", "3.png")]
+    for i, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((8, 9), 20 * i, np.uint8))
     (tmp_path / "out").mkdir()
     result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
-    html = write(result, tmp_path / "out", images=sorted(folder.iterdir()))
-    assert "benign &amp; co/0.png" in html
+    html = write(result, tmp_path / "out", images=paths)
+    assert ">benign &amp; co/1/0.png<" in html
     assert "private" not in html
+    # Only the position of an image that has no file.
+    assert not re.search(r"image \d", Page(html).text)
+
+
+def test_a_common_folder_that_hides_nothing(tmp_path):
+    assert _report._common_folder([Path("/a/name"), Path("/b")]) is None
+    assert _report._common_folder([]) is None
+    assert _report._common_folder([tmp_path / "a" / "b", tmp_path / "a"]) == tmp_path / "a"
 
 
 @without_figures
@@ -422,10 +431,10 @@ def test_awkward_names_of_classes_and_files_stay_in_their_attributes(tmp_path):
         result, predictions=predictions, scores=scores, target_names=AWKWARD[1:], pos_name=None
     )
     page = Page(write(result, tmp_path / "out", images=paths))
-    assert f"image 0, {AWKWARD[1]}, predicted {AWKWARD[2]}" in page.labels
+    assert f"{paths[0].name}, {AWKWARD[1]}, predicted {AWKWARD[2]}" in page.labels
     assert "each class against the rest" in page.text
     assert page.labels.count(AWKWARD[1]) == 2
-    assert f"{folder.name}/{paths[0].name}" in page.text
+    assert paths[0].name in page.text
 
 
 def test_names_with_characters_that_a_page_cannot_have(tmp_path):
@@ -486,7 +495,9 @@ def test_without_groups_the_report_says_so(tmp_path):
     audit.outcome = "passed"
     html = write(result, tmp_path, audit=audit)
     page = Page(html)
-    assert page.text.count("Groups unknown: every image counted as its own patient.") == 2
+    first_line = "90 images, groups unknown: every image counted as its own patient. Positive"
+    assert re.search('<p class="lead">(.*?)</p>', html)[1].startswith(first_line)
+    assert page.text.count("Groups unknown: every image counted as its own patient.") == 1
     assert "90 images, groups unknown: every image counted as its own patient." in page.text
     assert page.text.count("Audit incomplete: Group") == 2
     assert html.count('class="note doubtful"') == 3
@@ -510,13 +521,18 @@ def test_groups_that_are_no_patients_are_not_green(binary, tmp_path):
     audit.outcome = "incomplete"
     html = write(replace(binary, groups_note=note), tmp_path, audit=audit)
     page = Page(html)
+    assert f'<p class="lead">90 images in 30 groups, {note}. Positive class: malignant' in html
     assert f"{note.capitalize()}. If images of one patient are on both sides" in page.text
     assert page.text.count("Audit incomplete: Group") == 2
     assert 'class="note good"' not in html
 
 
-def test_with_groups_the_report_says_nothing_of_them(html):
+def test_the_first_line_names_groups_and_positive_class(html):
     assert "Groups unknown" not in html
+    first_line = re.search('<p class="lead">(.*?)</p>', html)[1]
+    assert first_line.startswith(
+        "90 images in 30 groups. Positive class: malignant, guessed from its name"
+    )
 
 
 def test_details(binary, html):
@@ -583,7 +599,7 @@ def test_figures_are_drawn_outside_of_pyplot(name, kind, request, tmp_path):
 
 
 def legend_of(axis):
-    return [text.get_text() for text in axis.get_legend().get_texts()]
+    return [text.get_text().replace("\n", " ") for text in axis.get_legend().get_texts()]
 
 
 def test_roc_curves_of_two_classes(binary):
@@ -617,7 +633,8 @@ def test_several_pipelines_have_a_panel_a_class():
     pipelines = {"SVM": SVC(), "logistic": LogisticRegression()}
     result = evaluate(pipelines, X, y, groups=groups, target_names=AWKWARD)
     axes = result.plot("roc").axes
-    assert [axis.get_title() for axis in axes] == [f"{name} against the rest" for name in AWKWARD]
+    titles = [axis.get_title().replace("\n", " ") for axis in axes]
+    assert titles == [f"{name} against the rest" for name in AWKWARD]
     assert [len(legend_of(axis)) for axis in axes] == [2, 2, 2]
     axes = result.plot("calibration").axes
     assert [legend_of(axis) for axis in axes] == [["logistic"]] * 3

@@ -30,3 +30,12 @@ def test_keras_that_cannot_be_imported(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "keras", None)
     show_versions()
     assert "Keras: cannot be imported (ModuleNotFoundError: " in capsys.readouterr().out
+
+
+def test_versions_of_what_numbers_depend_on(monkeypatch):
+    found = versions.package_versions()
+    for name in ("featbus", "numpy", "scipy", "scikit-learn", "scikit-image", "pydicom", "pillow"):
+        assert found[name] == version(name)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    monkeypatch.setattr(versions, "_OF_NUMBERS", (("none-such", "numpy"),))
+    assert list(versions.package_versions()) == ["python", "numpy"]

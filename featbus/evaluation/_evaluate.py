@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -43,6 +41,7 @@ from featbus.groups import (
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import search_in
+from featbus.versions import package_versions
 from featbus.wording import argument
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
     from featbus.typing import Images, PathLike
 
-_PACKAGES = ["featbus", "scikit-learn", "imbalanced-learn", "numpy", "scipy", "keras", "tensorflow"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _CONSTRAINTS = {
     "cv": ["cv_object"],
@@ -188,17 +186,6 @@ def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
     searches = any(search_in(pipeline) is not None for pipeline in pipelines)
     nested = "; parameters chosen within each training part" if searches else ""
     return f"{warning}{len(y)} samples{within} ({classes}); {how}{together}{nested}."
-
-
-def _versions():
-    """Return the versions of Python and of the packages that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # TensorFlow has several names
-            continue
-    return found
 
 
 def _score_folds(frames, labels, names, positive):
@@ -400,7 +387,7 @@ def evaluate(
         target_names=names,
         pos_name=pos_name,
         protocol=protocol,
-        versions=_versions(),
+        versions=package_versions(),
         timings=pd.DataFrame(timings),
         best_params=pd.DataFrame([found for found in best if found is not None], columns=_BEST),
         random_state=seed,

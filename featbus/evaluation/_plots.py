@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from math import ceil
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ _DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9,
 GRAY = "#808080"
 
 _MAX_WIDTH = 12  # of a figure of several columns, in inches
+_LINE = 27  # characters of a label that fit a panel
+_LONG_LINE = 42  # the same, in the panel of intervals
 
 STYLE = {
     "axes.edgecolor": GRAY,
@@ -43,7 +46,7 @@ class Panel(NamedTuple):
 
     title: str
     draw: Callable
-    size: tuple = (3.6, 3.2)
+    size: tuple = (3.2, 3.2)
 
 
 class _Curve(NamedTuple):
@@ -88,7 +91,7 @@ def plot(evaluation, name):
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis, panel in zip(axes.flat, panels):
             panel.draw(axis)
-            axis.set_title(panel.title)
+            axis.set_title(_wrapped(panel.title))
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
     return figure
@@ -193,7 +196,8 @@ def _curve_panel(title, curves, add_curve, decorate):
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
         _legend(axis, handles, labels, (-0.02, -0.16))
 
-    return Panel(title, draw, (3.6, 3.9 + 0.19 * len(curves)))
+    n_lines = sum(_count_lines(f"{curve.label}, AUC 0.00") for curve in curves)
+    return Panel(title, draw, (3.2, 3.3 + 0.21 * n_lines))
 
 
 def _line(number):
@@ -204,19 +208,27 @@ def _line(number):
     }
 
 
-def _legend(axis, handles, labels, anchor, handlelength=2.6):
+def _wrapped(text, width=_LINE):
+    return "\n".join(wrap(str(text), width))
+
+
+def _count_lines(text, width=_LINE):
+    return len(wrap(str(text), width))
+
+
+def _legend(axis, handles, labels, anchor, loc="upper left", handlelength=2.6, width=_LINE):
     """Put the legend outside of the axes."""
     legend = axis.legend(
         handles,
         [str(number) for number in range(len(labels))],
-        loc="upper left",
+        loc=loc,
         bbox_to_anchor=anchor,
         borderaxespad=0,
         handlelength=handlelength,
     )
     # Set afterwards, because matplotlib leaves out labels that start with an underscore.
     for text, label in zip(legend.get_texts(), labels):
-        text.set_text(str(label))
+        text.set_text(_wrapped(label, width))
 
 
 def _roc(curve):
@@ -279,12 +291,13 @@ def _distribution_panel(pipeline, pooled, i, names):
             line = _line(number)
             axis.stairs(shares, edges, fill=True, color=line["color"], alpha=0.18)
             handles.append(axis.stairs(shares, edges, linewidth=1.4, **line))
-        axis.set(xlabel=label, ylabel="share of the true class")
+        axis.set(xlabel=_wrapped(label), ylabel="share of the true class")
         axis.set_ylim(bottom=0)
         axis.locator_params(axis="x", nbins=6)
         _legend(axis, handles, [f"truly {name}" for name in names], (-0.02, -0.24))
 
-    return Panel(str(pipeline), draw, (3.6, 2.7 + 0.19 * len(names)))
+    n_lines = _count_lines(label) + sum(_count_lines(f"truly {name}") for name in names)
+    return Panel(str(pipeline), draw, (3.2, 2.4 + 0.19 * n_lines))
 
 
 def _interval_panels(evaluation):
@@ -295,7 +308,11 @@ def _interval_panels(evaluation):
         for metric, about, table in iter_tables(evaluation, METRICS)
         if table["mean"].notna().any()  # decision values have no Brier score
     }
-    pitch = len(names) + 1.2
+    heads = [_wrapped(head, _LONG_LINE) for head in metrics]
+    n_lines = sum(_count_lines(name, _LONG_LINE) for name in names) if len(names) > 1 else 0
+    # One unit per interval; the name of the metric is above them.
+    above = 1.4 * max(head.count("\n") + 1 for head in heads)
+    pitch = len(names) + above + 0.6
 
     def draw(axis):
         rows = np.arange(len(metrics)) * pitch
@@ -305,16 +322,16 @@ def _interval_panels(evaluation):
             color, marker = _line(number)["color"], "osD^vPX"[number % 7]
             axis.hlines(rows + number, values["low"], values["high"], color=color, linewidth=1.4)
             handles += axis.plot(values["mean"], rows + number, marker, color=color, markersize=4.5)
-        axis.set_yticks(rows + (len(names) - 1) / 2, list(metrics))
-        axis.set_ylim(rows[-1] + pitch - 0.6, -1.1)
-        axis.tick_params(axis="y", length=0)
+        for row, head in zip(rows, heads):
+            axis.text(0, row - 0.7, head, transform=axis.get_yaxis_transform(), va="bottom")
+        axis.set(yticks=[], ylim=(rows[-1] + len(names), -above - 0.7))
         axis.spines["left"].set_visible(False)
         axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
         axis.set_xlabel("mean and 95% interval")
         if len(names) > 1:
-            _legend(axis, handles, names, anchor=(1.02, 1), handlelength=1)
+            _legend(axis, handles, names, (-0.02, 1.01), "lower left", 1, _LONG_LINE)
 
-    return [Panel("", draw, (7.2, 0.8 + len(metrics) * max(0.26, 0.115 * pitch)))]
+    return [Panel("", draw, (4.2, 0.6 + 0.17 * n_lines + 0.125 * pitch * len(metrics)))]
 
 
 _PANELS = {

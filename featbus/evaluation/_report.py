@@ -1,5 +1,6 @@
 """The report of an evaluation: one HTML file without external resources."""
 
+import os
 from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
@@ -23,6 +24,8 @@ from featbus.images import as_batch, is_path
 _N_WORST = 12  # images with the most confident errors, shared by two or more pipelines
 _N_DESCRIBED = 1000  # at most so many images are described
 _CLASS_METRICS = ["sensitivity", "specificity", "precision", "npv", "f1", "roc_auc", "pr_auc"]
+_N_COLUMNS = 6  # pipelines side by side in the table of results
+_NO_POSITIVE = "No positive class: metrics are means over the classes."
 _CURVES = {"roc": "ROC", "precision_recall": "Precision and recall", "calibration": "Calibration"}
 
 
@@ -103,14 +106,36 @@ def _render(evaluation, batch, audit, title):
         audit=audit,
         **_results(evaluation),
         **_data_set(evaluation, batch),
+        **_introduce(evaluation),
     )
+
+
+def _introduce(evaluation):
+    """Return the first line: samples, groups and positive class; and the rest of the protocol."""
+    samples = _samples(evaluation)
+    n_groups = samples["group"].nunique()
+    first = f"{_count_samples(evaluation, len(samples))} images"
+    first += f" in {n_groups} groups" if evaluation.has_groups and len(samples) else ""
+    first += f", {evaluation.groups_note}" if evaluation.groups_note else ""
+    said = f"{evaluation.groups_note.capitalize()}."
+    rest = [line for line in evaluation.protocol.splitlines() if line != said]
+    positive = next((line for line in rest if line.startswith("Positive class")), None)
+    if positive:
+        rest.remove(positive)
+    return {"first_line": f"{first}. {positive or _NO_POSITIVE}", "protocol": rest}
+
+
+def _split_columns(frame):
+    """Return parts of a table that are narrow enough for a page."""
+    n_parts = -(-frame.shape[1] // _N_COLUMNS)
+    return [frame.iloc[:, part] for part in np.array_split(np.arange(frame.shape[1]), n_parts)]
 
 
 def _results(evaluation):
     """Return what the template shows of scores and predictions."""
     names = evaluation.pipeline_names
     return {
-        "results": _intervals(_titled_tables(evaluation, TITLES)).T,
+        "results": _split_columns(_intervals(_titled_tables(evaluation, TITLES)).T),
         "intervals": make_panels(evaluation, "intervals")[0],
         "comparison": _comparison(evaluation) if len(names) > 1 else None,
         "compared": next(iter(_titled_tables(evaluation, ["roc_auc"]))),
@@ -261,9 +286,22 @@ def _errors(evaluation, pipeline):
 
 
 def _short_names(batch, pictures):
-    """Return names of files and their folders, but not where these are."""
-    paths = {index: Path(batch[index]) for index in pictures if is_path(batch[index])}
-    return {index: "/".join(path.parts[-2:]) for index, path in paths.items()}
+    """Return names of files relative to the folder of all, but not where this is."""
+    paths = {i: Path(os.path.abspath(item)) for i, item in enumerate(batch) if is_path(item)}
+    top = _common_folder([path.parent for path in paths.values()])
+    shown = {index: paths[index] for index in pictures if index in paths}
+    if top is None:
+        return {index: "/".join(path.parts[-2:]) for index, path in shown.items()}
+    return {index: path.relative_to(top).as_posix() for index, path in shown.items()}
+
+
+def _common_folder(folders):
+    """Return the folder of all; None if that is the root of a disk, which hides nothing."""
+    try:
+        top = Path(os.path.commonpath(folders))
+    except ValueError:  # no folders, or several disks
+        return None
+    return None if top == top.parent else top
 
 
 def _samples(evaluation):
@@ -299,7 +337,7 @@ def _describe_images(evaluation, samples, pictures):
         "shapes": Counter(picture.shape for picture in found).most_common(),
         "kinds": Counter(picture.kind for picture in found).most_common(),
         "brightness": _spaced(summary.table.loc[present]).rename_axis("class"),
-        "panel": Panel("", summary.plot, (3.6, 2.9)),
+        "panel": Panel("", summary.plot, (3.2, 2.9)),
     }
 
 

@@ -14,7 +14,7 @@ _NOT_IN_XML = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF} - {*b"\t\n\r"})
 
 
 def draw_svg(panel, key):
-    """Draw a panel as an SVG element.
+    """Draw a panel as an SVG element, without its title.
 
     Parameters
     ----------
@@ -40,7 +40,6 @@ def draw_svg(panel, key):
         figure = Figure(figsize=panel.size, layout="constrained")
         axis = figure.subplots()
         panel.draw(axis)
-        axis.set_title(panel.title)
         figure.savefig(buffer, format="svg", transparent=True)
     return Markup(_to_element(buffer.getvalue(), panel.title or key))
 

@@ -1,0 +1,113 @@
+"""How the report looks in a browser: nothing is cut, and no table scrolls."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from _browser import CHROMIUM, Browser
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from featbus import evaluate, evaluation
+
+LONG = "mobilenet_v2 0.35, C3 + C4 + C5, avg + max, 320 pixels, logistic regression"
+CSS = Path(evaluation.__file__).parent / "templates" / "report.css"
+# Elements beyond the page, unless a box scrolls them, and boxes that scroll.
+MEASURE = """(() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = e => getComputedStyle(e).overflowX == "auto" && e.scrollWidth > e.clientWidth + 1;
+  const boxes = [...document.querySelectorAll("*")].filter(scrolls);
+  const cut = [...document.querySelectorAll("body *")].filter(e => {
+    const box = e.getBoundingClientRect();
+    const outside = box.width && (box.left < -1 || box.right > width + 1);
+    return outside && !boxes.some(other => other.contains(e));
+  });
+  return {
+    width,
+    page: document.documentElement.scrollWidth,
+    cut: cut.map(e => e.tagName + " " + e.textContent.trim().slice(0, 60)),
+    scrolling: boxes.map(e => e.textContent.trim().slice(0, 40)),
+  };
+})()"""
+FOREST = """[...document.querySelectorAll("#results svg, #results svg text")].map(e => {
+  const box = e.getBoundingClientRect();
+  return [box.left, box.right, e.tagName == "text" ? box.height : 99];
+})"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no chromium to look at the report with")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Return the report of four pipelines and three classes with long names, and of files."""
+    folder = tmp_path_factory.mktemp("report")
+    rng = np.random.default_rng(0)
+    groups = np.arange(90) // 3
+    y = groups % 3
+    pipelines = {LONG: LogisticRegression(), "an_unbroken_name_" * 4: SVC(), "grid": SVC(C=9)}
+    pipelines |= {f"{LONG}, balanced": LogisticRegression(C=0.1)}
+    names = ["benign, biopsy-proven", "malignant, any grade", "normal"]
+    X = rng.normal(size=(90, 4)) + y[:, np.newaxis] / 2
+    result = evaluate(pipelines, X, y, groups=groups, target_names=names)
+    paths = [folder / f"2026-11-04_left_transverse_view_{'x' * 60}_{i}.png" for i in range(90)]
+    for path in paths:
+        cv2.imwrite(str(path), rng.integers(0, 256, (12, 16), np.uint8))
+    result.to_html(folder / "report.html", images=paths)
+    return folder / "report.html"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 800, 400])
+def test_nothing_is_wider_than_the_page(width, browser, report):
+    browser.open(report, width)
+    found = browser.run(MEASURE)
+    assert found["width"] == found["page"] == width
+    assert found["cut"] == []
+    assert width < 800 or found["scrolling"] == []
+
+
+@pytest.mark.slow
+def test_the_forest_plot_is_whole_on_a_phone(browser, report):
+    browser.open(report, 400)
+    boxes = np.array(browser.run(FOREST))
+    assert len(boxes) > 15
+    assert boxes[:, 0].min() >= 0
+    assert boxes[:, 1].max() <= 400
+    assert boxes[:, 2].min() >= 10  # pixels of height: the labels are readable
+
+
+@pytest.mark.slow
+def test_it_prints(browser, report):
+    browser.open(report, 1200)
+    assert browser.print().startswith(b"%PDF")
+
+
+def luminance(color):
+    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(one, other):
+    """Return the contrast ratio of WCAG 2."""
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["light", "dark"])
+def test_colors_have_enough_contrast(number):
+    theme = re.findall(r":root \{(.*?)\}", CSS.read_text(encoding="utf-8"), re.DOTALL)[number]
+    colors = dict(re.findall(r"--([\w-]+): (#\w{6});", theme))
+    for name in ("ink", "muted", "accent", "good", "doubtful", "bad"):
+        assert contrast(colors[name], colors["paper"]) >= 4.5, name
+        assert contrast(colors[name], colors["surface"]) >= 4.5, name
+    for name in ["figure-gray", *(f"c{i}" for i in range(6))]:
+        assert contrast(colors[name], colors["paper"]) >= 3, name
