@@ -3,11 +3,13 @@
 from featbus.evaluation._evaluate import evaluate
 from featbus.evaluation._evaluation import Evaluation
 from featbus.evaluation._importance import importance_map, plot_importance
+from featbus.evaluation._intervals import FewGroupsWarning
 from featbus.evaluation._metrics import confusion_metrics
 from featbus.evaluation._segmentation import explain, plot_segmentation, segmentation_scores
 
 __all__ = [
     "Evaluation",
+    "FewGroupsWarning",
     "confusion_metrics",
     "evaluate",
     "explain",
