@@ -11,8 +11,12 @@ from featbus.groups import count_groups
 
 _MIN_GROUPS = 40
 _MIN_GROUPS_OF_CLASS = 8
-# Both numbers were chosen by benchmarks/comparisons/interval_coverage.py --part choosing.
-_TRAINING = 1.25  # variance of a score, the training images included, over that of the test alone
+# These numbers were chosen by benchmarks/comparisons/interval_coverage.py --part choosing.
+# Variance of a score, the training images included, over that due to the test images; more where
+# a class gains what another one loses.
+_TRAINING = 1.25
+_TRAINING_OF_CLASS = 1.5
+_OF_CLASS = ["sensitivity", "specificity", "precision", "npv", "f1"]
 _PRIOR = 0.5  # groups whose variance is taken to be binomial
 _MAX_BLOCKS = 1000
 _CHUNK = 1_000_000  # weights of samples at a time: the arrays of a chunk take some 50 MB
@@ -182,7 +186,8 @@ def score_interval(score, found, n_groups, n_classes=2):
     start, end = np.transpose([metric_range(metric, n_classes) for metric in METRICS])
     span = end - start
     share = np.clip((score - start) / span, 0, 1)
-    variance = _TRAINING * found.variance / span**2
+    factor = np.where(np.isin(METRICS, _OF_CLASS), _TRAINING_OF_CLASS, _TRAINING)
+    variance = factor * found.variance / span**2
     # The average precision of a few groups is too high; all other biases are small.
     bias = np.where(np.isin(METRICS, "pr_auc") & ~np.isnan(found.bias), found.bias, 0)
     lows, highs = np.stack(
