@@ -58,10 +58,12 @@ CELLS = {
         Cell(120, (1, 1), 0.7, lda),
         Cell(120, (1, 1), 2.6, lda, shared=0.8),
         Cell(120, (4, 1), 1.3, lda, n_repeats=5),
-    ],
-    "reporting": [
         Cell(40, (1, 1), 0.5, logistic),
         Cell(40, (1, 1), 1.0, knn, mixed=True, shared=0.3),
+    ],
+    "reporting": [
+        Cell(40, (1, 1), 1.0, logistic),
+        Cell(50, (1, 1), 1.3, knn, mixed=True),
         Cell(40, (1, 1), 2.0, logistic, heavy=True, n_repeats=5),
         Cell(40, (4, 1), 1.0, knn, shared=0.3),
         Cell(40, (4, 1), 1.7, logistic, heavy=True),
@@ -156,7 +158,7 @@ def main(part, n_data_sets):
     coverages, equal = [], []
     heads = [metric.replace("_accuracy", "")[:7] for metric in METRICS]
     for number, cell in enumerate(CELLS[part]):
-        rng = np.random.default_rng(number)
+        rng = np.random.default_rng([number, len(CELLS[part])])
         truth = true_scores(cell, rng)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # test parts that lack a class

@@ -189,15 +189,16 @@ class Evaluation:
     -----
     The interval of a score is one for what the mean over the folds estimates: the expected score on
     new groups (patients), with classes in the same proportions, of pipelines trained on as many
-    images of each class as one training part has. Each group is left out in turn: the jackknife
-    [1]_ [2]_ tells the variance of the mean, which is multiplied by 1.25 for that of the training
-    images. The interval is Wilson's, for a share of as many independent samples as would have this
-    variance [3]_, with Student's distribution for the number of groups that have the class. It lies
-    within the range of the metric and contains the mean. If all predictions are correct, its length
-    is that for a share of 100% of the groups. That of PR AUC reaches on to the interval around the
-    mean less its bias, since average precision is too high in small test parts.
+    images of each class as one training part has. Each group is left out of the test parts in turn;
+    this jackknife [1]_ [2]_ tells the variance of the mean due to the groups tested. It is
+    multiplied by 1.5 for the variance due to training images, and by 2 for sensitivity,
+    specificity, precision, NPV and F1. The interval is Wilson's, for a share of as many independent
+    samples as would have this variance [3]_, with Student's distribution for the number of groups
+    with images of the class. It lies within the range of the metric, contains the mean, and is not
+    empty if all predictions are correct. That of PR AUC also covers the interval around the mean
+    less its bias: average precision is too high in small test parts.
 
-    The factor was chosen in a simulation, and coverage measured on another, see
+    The factors were chosen in simulations, and coverage was measured on others, see
     :ref:`evaluation`. Predictions of different folds come from different models, and their scores
     are not pooled: the area under a curve of pooled scores is biased [4]_.
 

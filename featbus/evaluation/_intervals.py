@@ -14,11 +14,11 @@ _MIN_GROUPS_OF_CLASS = 8
 # These numbers were chosen by benchmarks/comparisons/interval_coverage.py --part choosing.
 # Variance of a score, the training images included, over that due to the test images; more where
 # a class gains what another one loses.
-_TRAINING = 1.25
-_TRAINING_OF_CLASS = 1.5
+_TRAINING = 1.5
+_TRAINING_OF_CLASS = 2
 _OF_CLASS = ["sensitivity", "specificity", "precision", "npv", "f1"]
 _PRIOR = 0.5  # groups whose variance is taken to be binomial
-_MAX_BLOCKS = 1000
+_MAX_BLOCKS = 500
 _CHUNK = 1_000_000  # weights of samples at a time: the arrays of a chunk take some 50 MB
 
 
@@ -84,7 +84,7 @@ def jackknife(folds, n_groups):
     folds : list of (FoldMetrics, ndarray of int)
         The metrics of each fold, and the group of each of its samples, from 0.
     n_groups : int
-        Number of groups. More than 1,000 are left out in 1,000 blocks.
+        Number of groups. More than 500 are left out in 500 blocks.
 
     Returns
     -------
