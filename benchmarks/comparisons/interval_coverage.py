@@ -8,7 +8,8 @@ images of other groups.
 
 Prints for each cell the percentage of intervals that contain the true score, their mean width, and
 how often the test and the interval of the difference tell the two equal pipelines apart. Constants
-in `featbus` were chosen by the cells of the part "choosing"; the documentation cites "reporting".
+in `featbus` were chosen by the cells of the part "choosing"; the documentation cites "reporting",
+whose cells were not used to choose.
 
     python benchmarks/comparisons/interval_coverage.py [--part choosing] [--data-sets 200]
 """
