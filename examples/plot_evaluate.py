@@ -96,9 +96,8 @@ right.set_yticks(range(len(comparison)), comparison["first"])
 right.set(xlabel="ROC AUC, difference to texture", ylim=(len(comparison) - 0.5, -0.5))
 
 # %%
-# Interval and p-value answer different questions. The interval is about these pipelines as fitted,
-# on other patients. The corrected resampled t-test is about training: would the difference persist
-# with other training images? It is the more cautious one.
+# Interval and p-value are those of the corrected resampled t-test: p is below 0.05 exactly if the
+# interval excludes 0. Both are about one pair; ``p_holm`` accounts for the number of pairs.
 
 print(comparison.round(3).to_string())
 

@@ -1,11 +1,14 @@
-"""Intervals of metrics, and comparisons of pipelines."""
+"""Metrics of folds, and comparisons of pipelines."""
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from scipy import stats
@@ -15,14 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
-from sklearn.utils import check_random_state
 
 from featbus import evaluate
 from featbus.evaluation import Evaluation
 from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
-from featbus.evaluation._intervals import bootstrap, percentile_interval
 from featbus.evaluation._metrics import METRICS, FoldMetrics
-from featbus.groups import resample_groups
 
 
 def make_predictions(n_classes, n_samples=60, seed=0, decimals=1):
@@ -118,100 +118,6 @@ def result():
     return evaluate(pipelines, X, y, groups=groups, cv=3, target_names=["benign", "malignant"])
 
 
-def plain_bootstrap(result, pipeline, metric, n_resamples=1000):
-    """Resample the groups as `bootstrap` does, but one after another, and copy their rows."""
-    rng = check_random_state(result.random_state)
-    rows = result.predictions[result.predictions["pipeline"] == pipeline]
-    fold, group, target, predicted, score = (
-        rows[name].to_numpy()
-        for name in ("fold", "group", "target", "predicted", "probability_malignant")
-    )
-    members = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
-    means = []
-    for draw in rng.randint(len(members), size=(n_resamples, len(members))):
-        drawn = np.concatenate([members[number] for number in draw])
-        values, shares = [], []
-        for number in np.unique(fold[drawn]):
-            part = drawn[fold[drawn] == number]
-            values.append(metric(target[part], predicted[part], score[part]))
-            shares.append(len(part) / np.sum(fold == number))
-        values, shares = np.array(values), np.array(shares)
-        known = ~np.isnan(values)
-        means.append(np.average(values[known], weights=shares[known]))
-    return means
-
-
-def accuracy(target, predicted, score):
-    return np.mean(target == predicted)
-
-
-def roc_auc(target, predicted, score):
-    """Return the share of pairs that are in order; half of those that tie."""
-    difference = score[target == 1][:, np.newaxis] - score[target == 0]
-    return np.mean(np.sign(difference) / 2 + 0.5) if difference.size else np.nan
-
-
-@pytest.mark.parametrize(("name", "metric"), [("accuracy", accuracy), ("roc_auc", roc_auc)])
-def test_intervals_equal_those_of_a_plain_loop(result, name, metric):
-    means = plain_bootstrap(result, "bayes", metric)
-    frame = result.to_frame()[name]
-    assert_allclose(frame.loc["bayes", ["low", "high"]], np.percentile(means, [2.5, 97.5]))
-    other = plain_bootstrap(result, "logistic", metric)
-    compared = result.compare(name).iloc[0]
-    assert compared[["first", "second"]].tolist() == ["bayes", "logistic"]
-    assert_allclose(
-        compared[["low", "high"]].astype(float),
-        np.percentile(np.subtract(means, other), [2.5, 97.5]),
-        atol=1e-12,
-    )
-
-
-def test_chunks_change_nothing(monkeypatch, result):
-    whole = bootstrap(result._folds, 30, 0, 50)
-    monkeypatch.setattr("featbus.evaluation._intervals._CHUNK", 7 * 90)
-    parts = bootstrap(result._folds, 30, 0, 50)
-    for name in whole:
-        for one, other in zip(whole[name], parts[name]):
-            assert_allclose(one, other)
-
-
-def test_every_resample_draws_as_many_groups():
-    counts = resample_groups(40, 200, check_random_state(0))
-    assert counts.shape == (200, 40)
-    assert (counts.sum(axis=1) == 40).all()
-    assert_allclose(counts.mean(), 1)
-    assert_allclose(counts.var(), 39 / 40, atol=0.05)  # of the binomial distribution
-
-
-def test_intervals_of_groups_are_wider_than_those_of_samples():
-    rng = np.random.default_rng(0)
-    groups = np.arange(240) // 8
-    y = (groups % 2).astype(int)
-    X = (y + rng.normal(size=30)[groups])[:, np.newaxis]  # images of one patient are the same
-    grouped = evaluate(LogisticRegression(), X, y, groups=groups).to_frame()["accuracy"]
-    with pytest.warns(UserWarning, match="Groups unknown"):
-        alone = evaluate(LogisticRegression(), X, y).to_frame()["accuracy"]
-    width = (grouped["high"] - grouped["low"]).item()
-    assert width > 2 * (alone["high"] - alone["low"]).item()
-
-
-def test_the_interval_of_single_groups_is_that_of_their_mean():
-    X, y, groups = make_rows()
-    splits = [(np.flatnonzero(groups != g), np.flatnonzero(groups == g)) for g in range(30)]
-    with pytest.warns(UserWarning, match="lack a class"):
-        result = evaluate(LogisticRegression(), X, y, groups=groups, cv=splits)
-    counts = resample_groups(30, 1000, check_random_state(0))
-    means = counts @ result.scores["accuracy"] / 30
-    found = result.to_frame()["accuracy"].loc["pipeline", ["low", "high"]]
-    assert_allclose(found, np.percentile(means, [2.5, 97.5]))
-    assert result.to_frame()["roc_auc"].isna().all(axis=None)
-
-
-def test_the_percentile_interval():
-    values = np.column_stack([np.arange(101.0), np.full(101, np.nan)])
-    assert_array_equal(percentile_interval(values), [[2.5, np.nan], [97.5, np.nan]])
-
-
 def test_means_lie_in_their_intervals(result):
     for frame in (result.to_frame(), result.per_class()):
         table = frame.stack(0, future_stack=True)
@@ -259,17 +165,38 @@ def test_the_corrected_t_test_by_hand():
     # Student's distribution with 4 degrees of freedom has a closed form.
     x = t / np.sqrt(4 + t**2)
     expected = 1 - 1.5 * (x - x**3 / 3)
-    assert corrected_t_test(differences, 80, 20) == pytest.approx(expected, rel=1e-12)
-    assert corrected_t_test(differences, 1e12, 20) == pytest.approx(
-        stats.ttest_1samp(differences, 0).pvalue
-    )
-    assert corrected_t_test([*differences, np.nan], 80, 20) == pytest.approx(expected)
+    found = corrected_t_test(differences, 80, 20)
+    assert found.p_value == pytest.approx(expected, rel=1e-12)
+    # From the table of the distribution: 97.5% are below 2.776.
+    assert_allclose([found.low, found.high], 0.03 + 2.776 * 0.03 / t * np.array([-1, 1]), atol=1e-5)
+    assert corrected_t_test([*differences, np.nan], 80, 20) == found
+
+
+def test_without_training_parts_it_is_the_t_test_of_scipy():
+    differences = [0.02, 0.04, 0.03, 0.01, 0.05]
+    found = corrected_t_test(differences, 1e14, 20)
+    expected = stats.ttest_1samp(differences, 0)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert_allclose([found.low, found.high], expected.confidence_interval())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(-1000, 1000), min_size=2, max_size=10),
+    st.integers(1, 1000),
+    st.integers(1, 1000),
+)
+def test_the_interval_excludes_zero_exactly_if_p_is_below_5_percent(thousandths, n_train, n_test):
+    found = corrected_t_test(np.array(thousandths) / 1000, n_train, n_test)
+    assert found.low <= found.difference <= found.high
+    assert (found.low > 0 or found.high < 0) == (found.p_value < 0.05)
 
 
 def test_the_t_test_without_spread():
-    assert corrected_t_test([0, 0, 0], 80, 20) == 1
-    assert corrected_t_test([0.5, 0.5, 0.5], 80, 20) == 0
-    assert np.isnan(corrected_t_test([0.1], 80, 20))
+    assert corrected_t_test([0, 0, 0], 80, 20) == (0, 0, 0, 1)
+    assert corrected_t_test([0.5, 0.5, 0.5], 80, 20) == (0.5, 0.5, 0.5, 0)
+    assert_array_equal(corrected_t_test([0.1], 80, 20), [0.1, np.nan, np.nan, np.nan])
+    assert np.isnan(corrected_t_test([np.nan], 80, 20)).all()
 
 
 def test_holm_by_hand():
@@ -288,9 +215,9 @@ def test_compare_all_pairs(result):
     folds = result.scores.pivot(index="fold", columns="pipeline", values="roc_auc")
     expected = folds["bayes"] - folds["nothing"]
     assert frame["difference"][1] == pytest.approx(expected.mean())
-    assert frame["p_value"][1] == pytest.approx(corrected_t_test(expected, 60, 30))
+    test = corrected_t_test(expected, 60, 30)
+    assert_allclose(frame.loc[1, ["low", "high", "p_value"]].astype(float), test[1:])
     assert_allclose(frame["p_holm"], adjust_for_number(frame["p_value"]))
-    assert frame["low"][1] > 0
     assert (frame["low"] <= frame["difference"]).all()
     assert (frame["difference"] <= frame["high"]).all()
 
@@ -304,6 +231,28 @@ def test_compare_with_a_baseline(result):
     assert turned["difference"] == -ours["difference"]
     assert_allclose([-turned["high"], -turned["low"]], [ours["low"], ours["high"]])
     assert turned["p_value"] == ours["p_value"]
+
+
+def test_the_interval_of_a_difference_is_a_possible_one():
+    X, y, groups = make_rows()
+    pipelines = {"first": GaussianNB(), "second": LogisticRegression()}
+    result = evaluate(pipelines, X, y, groups=groups, cv=2)
+    scores = result.scores.assign(f1=[1.0, 0, 0, 0], mcc=[1.0, -1, -1, -1])
+    result = replace(result, scores=scores)
+    # One degree of freedom: the interval of the test is wider than any difference.
+    found = [result.compare(m)[["low", "high"]].iloc[0].tolist() for m in ("f1", "mcc")]
+    assert found == [[-1, 1], [-2, 2]]
+
+
+def test_a_single_split_has_no_test():
+    X, y, groups = make_rows()
+    split = [(np.flatnonzero(groups < 20), np.flatnonzero(groups >= 20))]
+    pipelines = {"bayes": GaussianNB(), "logistic": LogisticRegression()}
+    result = evaluate(pipelines, X, y, groups=groups, cv=split)
+    found = result.compare("accuracy").iloc[0]
+    assert not np.isnan(found["difference"])
+    assert found[["low", "high", "p_value", "p_holm"]].isna().all()
+    assert not result.to_frame()["accuracy"][["low", "high"]].isna().any(axis=None)
 
 
 def test_a_pipeline_does_not_differ_from_itself():

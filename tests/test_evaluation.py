@@ -382,9 +382,10 @@ def test_of_folders_cancer_and_healthy_the_table_is_about_cancer(tmp_path):
     head, *rest = str(result).splitlines()
     for name in ("Sensitivity", "Specificity", "Precision", "F1"):
         assert f"{name} (cancer)" in head
-    assert rest[2:5] == [
+    assert rest[2:6] == [
         "Groups unknown: every image counted as its own patient.",
         "12 samples (cancer 6, healthy 6); stratified 5-fold cross-validation.",
+        "Only 12 samples tested: intervals are unreliable with fewer than 40.",
         "Positive class: cancer, guessed from its name; pass pos_label= to choose.",
     ]
 
@@ -725,7 +726,7 @@ def test_errors_name_pipeline_and_fold():
 
 
 def test_evaluate_itself_does_not_warn():
-    X, y, groups = make_rows(3)
+    X, y, groups = make_rows(3, n_samples=120)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate({"a": LogisticRegression(), "b": SVC()}, X, y, groups=groups)

@@ -3,6 +3,7 @@
 from featbus.evaluation._evaluate import evaluate
 from featbus.evaluation._evaluation import Evaluation
 from featbus.evaluation._importance import importance_map, plot_importance
+from featbus.evaluation._intervals import FewGroupsWarning
 from featbus.evaluation._metrics import confusion_metrics
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.evaluation._protocols import compare_protocols
@@ -10,6 +11,7 @@ from featbus.evaluation._segmentation import explain, plot_segmentation, segment
 
 __all__ = [
     "Evaluation",
+    "FewGroupsWarning",
     "ProtocolComparison",
     "compare_protocols",
     "confusion_metrics",

@@ -1,7 +1,30 @@
 """Comparison of two pipelines on the same folds."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.stats import t as student
+
+LEVEL = 0.95  # of all intervals
+
+
+class Comparison(NamedTuple):
+    """Difference of two pipelines, as one statement: 0 is outside the interval if p < 0.05.
+
+    Attributes
+    ----------
+    difference : float
+        Mean of the differences.
+    low, high : float
+        Ends of its 95% interval.
+    p_value : float
+        Two-sided.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
 
 
 def corrected_t_test(differences, n_train, n_test):
@@ -14,6 +37,7 @@ def corrected_t_test(differences, n_train, n_test):
         t = d / sqrt((1 / J + n_test / n_train) s²)
 
     follows Student's distribution with J - 1 degrees of freedom [1]_, for repeated folds too [2]_.
+    The interval has those differences that the test would not reject.
 
     Parameters
     ----------
@@ -25,8 +49,8 @@ def corrected_t_test(differences, n_train, n_test):
 
     Returns
     -------
-    float
-        Two-sided p-value; NaN for fewer than two folds.
+    Comparison
+        Difference, interval and p-value; the last two are NaN for fewer than two folds.
 
     References
     ----------
@@ -38,18 +62,22 @@ def corrected_t_test(differences, n_train, n_test):
     Examples
     --------
     >>> from featbus.evaluation._comparison import corrected_t_test
-    >>> round(corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20), 4)
-    0.0474
+    >>> found = corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20)
+    >>> {name: round(value, 4) for name, value in found._asdict().items()}
+    {'difference': 0.03, 'low': 0.0006, 'high': 0.0594, 'p_value': 0.0474}
     """
     differences = np.asarray(differences, dtype=np.float64)
     differences = differences[~np.isnan(differences)]
     n_folds = len(differences)
+    mean = float(differences.mean()) if n_folds else np.nan
     if n_folds < 2:
-        return np.nan
+        return Comparison(mean, np.nan, np.nan, np.nan)
     scale = np.sqrt((1 / n_folds + n_test / n_train) * differences.var(ddof=1))
     if scale == 0:
-        return 1.0 if differences[0] == 0 else 0.0
-    return float(2 * student.sf(abs(differences.mean()) / scale, n_folds - 1))
+        return Comparison(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    reach = scale * student.ppf((1 + LEVEL) / 2, n_folds - 1)
+    p_value = 2 * student.sf(abs(mean) / scale, n_folds - 1)
+    return Comparison(mean, float(mean - reach), float(mean + reach), float(p_value))
 
 
 def adjust_for_number(p_values):

@@ -11,7 +11,7 @@ from featbus.scores import wins_and_pairs
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["METRICS", "TITLES", "FoldMetrics", "confusion_metrics", "ratio"]
+__all__ = ["METRICS", "TITLES", "FoldMetrics", "confusion_metrics", "metric_range", "ratio"]
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -27,6 +27,26 @@ TITLES = {
     "brier": "Brier score",
 }
 METRICS = list(TITLES)
+
+
+def metric_range(metric, n_classes):
+    """Return the smallest and the largest value of a metric.
+
+    Parameters
+    ----------
+    metric : str
+        One of `METRICS`.
+    n_classes : int
+        Number of classes; the Brier score of more than two is a sum over the classes.
+
+    Returns
+    -------
+    low, high : int
+        The range.
+    """
+    if metric == "mcc":
+        return -1, 1
+    return (0, 2) if metric == "brier" and n_classes > 2 else (0, 1)
 
 
 def confusion_metrics(confusion: ArrayLike, *, positive: int | None = None) -> dict[str, float]:

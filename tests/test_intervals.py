@@ -1,0 +1,295 @@
+"""Intervals of scores, and the warning of few groups."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
+
+from featbus import evaluate
+from featbus.evaluation import FewGroupsWarning
+from featbus.evaluation._intervals import (
+    Jackknife,
+    count_informative,
+    jackknife,
+    score_interval,
+    wilson_interval,
+)
+from featbus.evaluation._metrics import METRICS, metric_range
+
+
+def make_rows(n_groups=42, n_classes=2, seed=0, effect=0.5):
+    """Return rows, labels and groups of three."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(3 * n_groups) // 3
+    y = rng.permutation(np.arange(n_groups) % n_classes)[groups]
+    X = rng.normal(size=(n_groups, 4))[groups] + rng.normal(size=(3 * n_groups, 4))
+    return X + effect * y[:, np.newaxis], y, groups
+
+
+def evaluated(classifier, **options):
+    X, y, groups = make_rows(**options)
+    return evaluate(classifier, X, y, groups=groups)
+
+
+# Wilson's interval of 9 of 10, worked out with z = t of 9 degrees of freedom in place of 1.96.
+def test_wilson_interval_by_hand():
+    low, high = wilson_interval(0.9, 0.009, 10)
+    n = (0.09 + 0.05) / (0.009 + 0.005)
+    assert n == pytest.approx(10)
+    z = 2.262157
+    center = (0.9 + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(0.09 / n + z**2 / (4 * n**2))
+    assert_allclose([low, high], [center - half, center + half], rtol=1e-6)
+
+
+def test_with_many_groups_it_is_the_interval_of_scipy():
+    expected = stats.binomtest(7000, 10_000).proportion_ci(method="wilson")
+    assert_allclose(wilson_interval(0.7, 0.21 / 10_000, 10_000), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("n_groups", [40, 200])
+def test_perfect_scores_tell_as_much_as_a_share_of_all_groups(n_groups):
+    low, high = wilson_interval(1.0, 0.0, n_groups)
+    t = stats.t.ppf(0.975, n_groups - 1)
+    assert high == 1
+    assert low == pytest.approx(n_groups / (n_groups + t**2))
+    assert low < 1 - 3 / n_groups  # the rule of three
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.one_of(st.just(np.nan), st.floats(0, 0.25)),
+    st.integers(1, 1000),
+)
+def test_intervals_are_possible_and_symmetric(thousandths, variance, n_groups):
+    share = thousandths / 1000
+    low, high = wilson_interval(share, variance, n_groups)
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
+    assert low < high
+    assert_allclose(wilson_interval(1 - share, variance, n_groups), [1 - high, 1 - low], atol=1e-9)
+
+
+def test_intervals_grow_with_the_variance_and_shrink_with_the_groups():
+    low, high = wilson_interval(0.8, np.linspace(0, 0.1, 20), 50)
+    assert (np.diff(high - low) > 0).all()
+    low, high = wilson_interval(0.8, np.full(20, 0.002), np.arange(2, 42, 2))
+    assert (np.diff(high - low) < 0).all()
+
+
+def plain_jackknife(result, metric):
+    """Leave out the rows of one group after another, and compute the metric anew."""
+    rows = result.predictions
+    sizes = rows.groupby("fold").size()
+    means = []
+    for group in rows["group"].unique():
+        rest = rows[rows["group"] != group]
+        folds = {fold: metric(part) for fold, part in rest.groupby("fold")}
+        shares = rest.groupby("fold").size() / sizes
+        means.append(np.average(list(folds.values()), weights=shares[list(folds)]))
+    return (len(means) - 1) * np.var(means)
+
+
+def accuracy(rows):
+    return np.mean(rows["target"] == rows["predicted"])
+
+
+def roc_auc(rows):
+    return roc_auc_score(rows["target"], rows["probability_1"])
+
+
+@pytest.mark.parametrize("metric", [accuracy, roc_auc])
+def test_the_variance_is_that_of_a_plain_loop(metric):
+    result = evaluated(GaussianNB())
+    overall, of_class = result._left_out["pipeline"]
+    column = METRICS.index(metric.__name__)
+    assert overall.variance[column] == pytest.approx(plain_jackknife(result, metric))
+    assert_allclose(of_class.variance[:, column], overall.variance[column])
+
+
+def test_the_variance_of_one_fold_of_single_samples_is_that_of_a_mean():
+    X, y, _ = make_rows()
+    splits = [(np.arange(60), np.arange(60, 126))]
+    result = evaluate(LogisticRegression(), X, y, groups=np.arange(126), cv=splits)
+    correct = result.predictions["target"] == result.predictions["predicted"]
+    variance = result._left_out["pipeline"][0].variance[METRICS.index("accuracy")]
+    assert variance == pytest.approx(correct.var(ddof=1) / 66)
+
+
+def test_repeats_are_no_new_groups():
+    X, y, groups = make_rows()
+    once, often = (
+        evaluate(GaussianNB(), X, y, groups=groups, n_repeats=n).to_frame()["roc_auc"].iloc[0]
+        for n in (1, 4)
+    )
+    assert often["high"] - often["low"] > 0.75 * (once["high"] - once["low"])
+
+
+def test_blocks_of_groups_and_chunks(monkeypatch):
+    folds = evaluated(GaussianNB(), n_groups=120)._folds["pipeline"]
+    whole = jackknife(folds, 120)
+    monkeypatch.setattr("featbus.evaluation._intervals._CHUNK", 200)
+    for one, other in zip(whole, jackknife(folds, 120)):
+        assert_allclose(one, other, atol=1e-12)
+    monkeypatch.setattr("featbus.evaluation._intervals._MAX_BLOCKS", 60)
+    in_blocks = jackknife(folds, 120)[0].variance
+    assert_allclose(in_blocks, whole[0].variance, rtol=0.5)
+
+
+def test_intervals_of_groups_are_wider_than_those_of_samples():
+    rng = np.random.default_rng(0)
+    groups = np.arange(480) // 8
+    y = (groups % 2).astype(int)
+    X = (y + rng.normal(size=60)[groups])[:, np.newaxis]  # images of one patient are the same
+    grouped = evaluate(LogisticRegression(), X, y, groups=groups).to_frame()["accuracy"]
+    with pytest.warns(UserWarning, match="Groups unknown"):
+        alone = evaluate(LogisticRegression(), X, y).to_frame()["accuracy"]
+    assert np.ptp(grouped[["low", "high"]]) > 2 * np.ptp(alone[["low", "high"]])
+
+
+def test_the_groups_that_tell_about_a_metric():
+    has_class = np.zeros((10, 3), bool)
+    has_class[:6, 0] = has_class[6:9, 1] = has_class[9, 2] = True
+    has_class[0, 1] = True  # of two classes
+    counts = dict(zip(METRICS, count_informative(has_class).T.tolist()))
+    assert counts["accuracy"] == counts["brier"] == [10, 10, 10]
+    assert counts["sensitivity"] == [6, 4, 1]
+    assert counts["specificity"] == [5, 7, 9]
+    assert counts["roc_auc"] == counts["f1"] == [5, 4, 1]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "classifier",
+    [LinearDiscriminantAnalysis(), DummyClassifier(strategy="prior"), SVC()],
+    ids=["lda", "nothing", "svm"],
+)
+def test_intervals_are_within_range_and_contain_the_mean(classifier, n_classes):
+    result = evaluated(classifier, n_classes=n_classes)
+    for table, is_of_class in ((result.to_frame(), False), (result.per_class(), True)):
+        for metric in METRICS:
+            smallest, largest = metric_range(metric, 2 if is_of_class else n_classes)
+            part = table[metric].dropna(subset="mean")
+            assert len(part) == len(table) or metric == "brier"
+            assert (smallest <= part["low"]).all()
+            assert (part["low"] <= part["mean"]).all()
+            assert (part["mean"] <= part["high"]).all()
+            assert (part["high"] <= largest).all()
+            assert (part["low"] < part["high"]).all()
+
+
+def test_perfect_classifiers_have_intervals():
+    table = evaluated(LinearDiscriminantAnalysis(), effect=20).to_frame()
+    scores = table.xs("mean", axis=1, level=1).iloc[0]
+    assert (scores.drop("brier") == 1).all()
+    low = table.xs("low", axis=1, level=1).iloc[0]
+    # 42 groups, 21 of each class.
+    t = stats.t.ppf(0.975, [41, 20]) ** 2
+    assert_allclose(low[["accuracy", "sensitivity"]], [42 / (42 + t[0]), 21 / (21 + t[1])])
+    assert low["mcc"] == pytest.approx(2 * low["sensitivity"] - 1)
+    assert low["roc_auc"] == low["sensitivity"]
+
+
+def test_scores_without_a_variance_have_intervals():
+    X, y, _ = make_rows()
+    few = [*np.flatnonzero(y == 0)[:1], *np.flatnonzero(y == 1)[:1]]
+    split = [(np.setdiff1d(np.arange(126), few), np.array(few))]
+    with pytest.warns(FewGroupsWarning, match="Only 2 groups tested"):
+        result = evaluate(GaussianNB(), X, y, groups=np.arange(126), cv=split)
+    table = result.to_frame().stack(0, future_stack=True)
+    assert (table["low"] < table["high"]).all()
+    assert (table["high"] - table["low"] > 0.9).all()
+
+
+def test_metrics_that_are_missing_have_no_interval():
+    nothing = np.full(len(METRICS), np.nan)
+    found = score_interval(nothing, Jackknife(nothing, nothing), np.zeros(len(METRICS), int))
+    assert_array_equal(found, np.full((2, len(METRICS)), np.nan))
+
+
+def test_the_bias_of_the_average_precision_widens_its_interval():
+    score, variance = np.full(len(METRICS), 0.7), np.full(len(METRICS), 0.01)
+    n_groups = np.full(len(METRICS), 40)
+    unbiased = Jackknife(variance, np.zeros(len(METRICS)))
+    biased = Jackknife(variance, np.full(len(METRICS), 0.1))
+    low, high = score_interval(score, unbiased, n_groups)
+    lower, as_high = score_interval(score, biased, n_groups)
+    moved = np.array(METRICS) == "pr_auc"
+    assert_array_equal(lower < low, moved)
+    assert_array_equal(as_high, high)
+
+
+def test_few_groups_are_told():
+    X, y, groups = make_rows(39)
+    with pytest.warns(FewGroupsWarning) as caught:
+        result = evaluate(GaussianNB(), X, y, groups=groups)
+    note = "Only 39 groups tested: intervals are unreliable with fewer than 40."
+    assert [str(warning.message) for warning in caught] == [note]
+    assert caught[0].filename == __file__
+    assert note in result.protocol.splitlines()
+    assert note in str(result)
+    assert note in result.to_json()
+    assert note in result._repr_html_()
+
+
+def test_few_groups_of_a_class_are_told(tmp_path):
+    X, y, groups = make_rows(60)
+    y = (groups % 10 == 0).astype(int)  # 6 of 60 groups
+    with pytest.warns(FewGroupsWarning, match="Only 6 groups of sick tested: intervals of metrics"):
+        result = evaluate(GaussianNB(), X, y, groups=groups, target_names=["healthy", "sick"])
+    result.to_html(tmp_path / "report.html")
+    assert "Only 6 groups of sick tested" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_only_tested_groups_count():
+    X, y, groups = make_rows(60)
+    split = [(np.flatnonzero(groups < 45), np.flatnonzero(groups >= 45))]
+    with pytest.warns(FewGroupsWarning, match="Only 15 groups tested"):
+        evaluate(GaussianNB(), X, y, groups=groups, cv=split)
+
+
+def test_enough_groups_are_no_warning():
+    X, y, groups = make_rows(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FewGroupsWarning)
+        result = evaluate(GaussianNB(), X, y, groups=groups)
+    assert "unreliable" not in result.protocol
+
+
+@pytest.mark.slow
+def test_coverage():
+    # 40 groups of 1 to 4 images. The percentiles of a bootstrap contain 85 to 90%.
+    rng = np.random.default_rng(0)
+    ends, truths = [], []
+    centers = np.array([[0.0, 0, 0], [0.9, 0, 0]])
+
+    def draw(n_groups, most):
+        groups = np.repeat(np.arange(n_groups), rng.integers(1, most + 1, n_groups))
+        y = rng.permutation(np.arange(n_groups) % 2)[groups]
+        X = rng.normal(size=(n_groups, 3))[groups] + rng.normal(size=(len(y), 3))
+        return X / np.sqrt(2) + centers[y], y, groups
+
+    X_new, y_new, _ = draw(10_000, 1)
+    for _ in range(200):
+        X, y, groups = draw(40, 4)
+        table = evaluate(LinearDiscriminantAnalysis(), X, y, groups=groups).to_frame()
+        ends.append(
+            [table[m][end].item() for m in ("accuracy", "roc_auc") for end in ("low", "high")]
+        )
+        X, y, _ = draw(32, 4)
+        scores = LinearDiscriminantAnalysis().fit(X, y).predict_proba(X_new)[:, 1]
+        truths.append([np.mean((scores > 0.5) == y_new), roc_auc_score(y_new, scores)])
+    low, high = np.array(ends).reshape(-1, 2, 2).transpose(2, 0, 1)
+    truth = np.mean(truths, axis=0)
+    assert (((low <= truth) & (truth <= high)).mean(axis=0) >= 0.93).all()
