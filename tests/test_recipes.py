@@ -475,9 +475,13 @@ def test_the_recipe_for_breast_ultrasound_without_a_network(ultrasound, tmp_path
         assert_array_equal(probabilities, recipe.predict_proba(ultrasound.images))
 
 
+@pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_recipe_for_breast_ultrasound_can_be_saved_with_its_network(ultrasound, tmp_path):
-    recipe = tiny_recipe("breast_ultrasound_features").fit(ultrasound.images, ultrasound.target)
+    network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
+    recipe = tiny_recipe("breast_ultrasound_features", **network)
+    recipe.fit(ultrasound.images, ultrasound.target)
     save(recipe, tmp_path / "model.skops")
     loaded = load(tmp_path / "model.skops")
     expected = recipe.predict_proba(ultrasound.images[:4])

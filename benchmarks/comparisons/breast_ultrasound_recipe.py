@@ -8,7 +8,7 @@ set of columns and a classifier, is evaluated in five grouped folds. "chosen ins
 line: in each fold, the configuration with the highest ROC AUC in three grouped folds of the
 training part. "best" is the highest ROC AUC of all lines, chosen after seeing them. The last three
 are a logistic regression on all columns at 320 pixels, with SMOTE, class weights, or neither. F1 is
-that of malignant, or the mean over three classes.
+that of the malignant class, or the mean over three.
 """
 
 import argparse
