@@ -59,19 +59,14 @@ def balancing_pipelines(
         "class weights": ("passthrough", "balanced"),
         "no balancing": ("passthrough", None),
     }
+    first = [*feature_steps(features), ("scale", StandardScaler())]
     return {
         name: clone(
-            SamplingPipeline(
-                [
-                    *feature_steps(features),
-                    ("scale", StandardScaler()),
-                    ("smote", smote),
-                    (
-                        "classifier",
-                        LogisticRegression(C=0.003, class_weight=weights, max_iter=1000),
-                    ),
-                ]
-            )
+            SamplingPipeline([*first, ("smote", smote), ("classifier", _logistic(weights))])
         )
         for name, (smote, weights) in ways.items()
     }
+
+
+def _logistic(class_weight):
+    return LogisticRegression(C=0.003, class_weight=class_weight, max_iter=1000)
