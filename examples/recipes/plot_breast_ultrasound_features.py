@@ -35,8 +35,9 @@ images, y, groups = (np.asarray(part)[chosen] for part in (data.images, data.tar
 # %%
 # What each part is worth
 # -----------------------
-# Without the network, with the last map alone, and with the stages C3 to C5. Rows are computed once
-# per image and kept; only the classifiers are fitted in each fold.
+# Without the network, with the last map alone, and with the stages C3 to C5. Bars are 95 %
+# intervals: 160 images show that the network helps, but not what its stages add. :ref:`recipes` has
+# the scores on all images.
 
 memory = Path(tempfile.gettempdir()) / "featbus-recipes.sqlite"
 recipes = {

@@ -45,8 +45,8 @@ def balancing_pipelines(
     Notes
     -----
     A logistic regression has probabilities of its own, which the Brier score judges. Balancing
-    makes all classes equally frequent in training: probabilities of the rarer ones become too high,
-    and more images are assigned to them.
+    makes all classes equally frequent in training: the rarer ones get higher probabilities, and
+    more images are assigned to them.
 
     Examples
     --------
