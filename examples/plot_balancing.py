@@ -21,7 +21,7 @@ from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.pipeline import make_union
 from sklearn.preprocessing import StandardScaler
@@ -81,6 +81,7 @@ for marker, (name, frame) in zip("osD^vX", by_way.items()):
     sensitivity, specificity = found[malignant].mean(), (~found)[~malignant].mean()
     print(
         f"{name:29} sensitivity {sensitivity:.2f}, specificity {specificity:.2f}, "
+        f"ROC AUC {roc_auc_score(malignant, probability):.2f}, "
         f"mean probability {probability.mean():.2f}, "
         f"Brier score {brier_score_loss(malignant, probability):.3f}"
     )

@@ -19,12 +19,20 @@ from sklearn.utils import Bunch
 from featbus.bus import FeatureBus, ImageWarning
 from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
+from featbus.evaluation._metrics import TITLES
 from featbus.feature_extraction import DeepFeatures
 from featbus.files import escape_formula, written_whole
 from featbus.groups import GroupsWarning
 from featbus.images import ImageErrors
-from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
-from featbus.recipes import classifier_pipelines, fused_features
+from featbus.parameters import (
+    N_JOBS,
+    Interval,
+    InvalidParameterError,
+    SequenceOf,
+    check_parameters,
+)
+from featbus.recipes import balancing_pipelines, classifier_pipelines, fused_features
+from featbus.recipes._fused import INPUT_SIZE, LAYERS, POOLING
 from featbus.workflow._checks import (
     check_data,
     choose_cv,
@@ -42,6 +50,7 @@ from featbus.workflow._left_out import (
 from featbus.workflow._notes import note_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Literal
 
     from featbus.evaluation._evaluation import Evaluation
@@ -49,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-_FILES = ("confusion_matrices.png", "predictions.csv", "scores.csv", "report.html")
+_FIGURE, _BALANCING, _REPORT = "confusion_matrices.png", "balancing.csv", "report.html"
 _STORE = "features.sqlite"
 _FEWEST = 8  # KNN looks at 15 images, after SMOTE has made classes equal
 _PATH = [str, os.PathLike]
@@ -59,6 +68,9 @@ _CONSTRAINTS = {
     "backbone": [str, None],
     "backbone_options": [dict, None],
     "weights": [*_PATH, None],
+    "layers": [str, SequenceOf(str), None],
+    "pooling": [str, SequenceOf(str), None],
+    "input_size": [Interval(Integral, 32, None, closed="left"), None],
     "output": _PATH,
     "n_jobs": N_JOBS,
     "cv": ["cv_object"],
@@ -77,6 +89,9 @@ def run_demo(
     backbone: str | None = None,
     backbone_options: dict | None = None,
     weights: PathLike | None = "imagenet",
+    layers: str | Sequence[str] | None = None,
+    pooling: str | Sequence[str] | None = None,
+    input_size: int | None = None,
     output: PathLike = "featbus-demo",
     n_jobs: int | None = None,
     cv: Any = None,
@@ -88,10 +103,11 @@ def run_demo(
 ) -> Evaluation:
     """Compare four classifiers on the fused features of a data set.
 
-    The features are histograms of oriented gradients, local binary patterns and intensity
+    The features are histograms of oriented gradients, local binary patterns, texture and intensity
     statistics of the resized images and, with a backbone, those of a frozen network. SVM, random
     forest, KNN and XGBoost are trained on them, with SMOTE inside the training folds, and evaluated
-    by stratified cross-validation that keeps groups together.
+    by stratified cross-validation that keeps groups together. Where classes differ in size, a
+    logistic regression with SMOTE, with class weights and with neither shows what balancing does.
 
     Parameters
     ----------
@@ -108,12 +124,20 @@ def run_demo(
         Options of the network, such as ``{"alpha": 0.35}``.
     weights : "imagenet", path-like or None, default="imagenet"
         Weights of the network.
+    layers : str or sequence of str, default=None
+        Where the network's features are taken, see `DeepFeatures`. None: ``("C3", "C4", "C5")``.
+    pooling : str or sequence of str, default=None
+        How its feature maps become numbers, see `DeepFeatures`. None: ``("avg", "max")``.
+    input_size : int, default=None
+        Size in pixels that images are stretched to, 32 or more. None: 320 with a network, 224
+        without.
     output : path-like, default="featbus-demo"
-        Folder for ``confusion_matrices.png``, ``predictions.csv``, ``scores.csv`` and
-        ``report.html``. It is created if needed, and existing files of these names are replaced.
-        The predictions name the images relative to `data`; a text that a spreadsheet would take for
-        a formula begins with an apostrophe. ``features.sqlite`` there stores the features, so that
-        the next run on the same images only fits the classifiers.
+        Folder for ``confusion_matrices.png``, ``predictions.csv``, ``scores.csv``, ``report.html``
+        and, where classes differ in size, ``balancing.csv``. It is created if needed, and existing
+        files of these names are replaced. The predictions name the images relative to `data`; a
+        text that a spreadsheet would take for a formula begins with an apostrophe.
+        ``features.sqlite`` there stores the features, so that the next run on the same images only
+        fits the classifiers.
     n_jobs : int, default=None
         Number of parallel fits, and of batches in parallel, see `joblib.Parallel`.
     cv : int or splitter, default=None
@@ -162,7 +186,9 @@ def run_demo(
     cv = _reusable(cv, on_error)
     say = print if verbose else _say_nothing
     output = Path(output)
-    features = fused_features(deep=_deep_features(backbone, backbone_options, weights))
+    deep = _deep_features(backbone, backbone_options, weights, layers, pooling, input_size)
+    size = input_size or (224 if deep is None else INPUT_SIZE)
+    features = fused_features(deep=deep, size=size)
     dataset = _load(data, groups, strict, random_state)
     pos_label = find_class(pos_label, dataset.target_names)
     _check(dataset, cv, random_state)
@@ -181,26 +207,21 @@ def run_demo(
         say(list_left_out(dataset))
         _check(dataset, cv, random_state)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GroupsWarning)  # the loader has warned
-        result = evaluate(
-            classifier_pipelines(features=bus.set_params(n_jobs=None), random_state=random_state),
-            dataset.images,
-            dataset.target,
-            groups=dataset.groups,
-            cv=choose_cv(cv, dataset),
-            target_names=dataset.target_names,
-            pos_label=pos_label,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-        )
+    parts = {"features": bus.set_params(n_jobs=None), "random_state": random_state}
+    options = {"cv": choose_cv(cv, dataset), "pos_label": pos_label, "n_jobs": n_jobs}
+    options |= {"random_state": random_state, "verbose": verbose}
+    result = _evaluate(classifier_pipelines(**parts), dataset, options)
     result = note_groups(result, dataset)
     result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
     say(f"\n{result}\n")
-    _write_files(output, result, dataset.images, data, f"Four classifiers on {dataset.name}")
-    say(f"Wrote {', '.join(_FILES[:-1])} to {output}{os.sep}; {_STORE} there stores the features")
-    say(f"The report: {output / _FILES[-1]}")
+    balancing = None
+    if len(set(np.bincount(dataset.target))) > 1:
+        balancing = _evaluate(balancing_pipelines(**parts), dataset, options)
+        say(f"What balancing does to a logistic regression:\n{_describe_balancing(balancing)}\n")
+    title = f"Four classifiers on {dataset.name}"
+    names = _write_files(output, result, balancing, dataset.images, data, title)
+    say(f"Wrote {', '.join(names)} to {output}{os.sep}; {_STORE} there stores the features")
+    say(f"The report: {output / _REPORT}")
     return result
 
 
@@ -208,13 +229,23 @@ def _say_nothing(text):
     pass
 
 
-def _deep_features(backbone, backbone_options, weights):
+def _deep_features(backbone, backbone_options, weights, layers, pooling, input_size):
     if backbone is not None:
-        return DeepFeatures(backbone, backbone_options=backbone_options, weights=weights)
-    if backbone_options or weights not in ("imagenet", None):
+        return DeepFeatures(
+            backbone,
+            layers=LAYERS if layers is None else layers,
+            pooling=POOLING if pooling is None else pooling,
+            input_size=input_size or INPUT_SIZE,
+            backbone_options=backbone_options,
+            weights=weights,
+        )
+    given = {"weights": None if weights == "imagenet" else weights}
+    given |= {"backbone_options": backbone_options, "layers": layers, "pooling": pooling}
+    given = [f"{name}={value!r}" for name, value in given.items() if value]
+    if given:
         raise InvalidParameterError(
-            f"backbone is None, expected the name of a network, such as 'mobilenet_v2', for "
-            f"weights={str(weights)!r} and backbone_options={backbone_options!r}."
+            "backbone is None, expected the name of a network, such as 'mobilenet_v2', for "
+            f"{' and '.join(given)}."
         )
     return None
 
@@ -266,14 +297,42 @@ def _fill_store(bus, images):
     return rows.shape[1], bus.errors_
 
 
-def _write_files(output, result, images, data, title):
-    """Write the figure and the tables: all or none of them."""
+def _evaluate(pipelines, dataset, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GroupsWarning)  # the loader has warned
+        return evaluate(
+            pipelines,
+            dataset.images,
+            dataset.target,
+            groups=dataset.groups,
+            target_names=dataset.target_names,
+            **options,
+        )
+
+
+def _describe_balancing(result):
+    """Return a table of the metrics that balancing changes, and of those that it does not."""
+    metrics = ["accuracy", "balanced_accuracy", "roc_auc", "brier"]
+    means = result.scores.groupby("pipeline", sort=False)[metrics].mean()
+    return means.rename_axis(None).rename(columns=TITLES).round(3).to_string()
+
+
+def _write_files(output, result, balancing, images, data, title):
+    """Write the figure, the tables and the report, all or none; return the first ones' names."""
+    tables = {"predictions.csv": _named_predictions(result, images, data)}
+    tables["scores.csv"] = result.scores
+    if balancing is not None:
+        tables[_BALANCING] = balancing.scores
     with ExitStack() as stack:
-        paths = [stack.enter_context(written_whole(output / name)) for name in _FILES]
-        result.plot("confusion_matrices").savefig(paths[0], format="png", dpi=150)
-        _named_predictions(result, images, data).to_csv(paths[1], index=False)
-        result.scores.to_csv(paths[2], index=False)
-        result.to_html(paths[3], images=images, title=title)
+        names = [_FIGURE, *tables, _REPORT]
+        paths = {name: stack.enter_context(written_whole(output / name)) for name in names}
+        result.plot("confusion_matrices").savefig(paths[_FIGURE], format="png", dpi=150)
+        for name, table in tables.items():
+            table.to_csv(paths[name], index=False)
+        result.to_html(paths[_REPORT], images=images, title=title)
+    if balancing is None:
+        (output / _BALANCING).unlink(missing_ok=True)  # of other images
+    return names[:-1]
 
 
 def _named_predictions(result, images, data):

@@ -42,6 +42,7 @@ def test_demo_passes_every_argument_on(calls):
         " --backbone-option alpha=0.35 --backbone-option minimalistic=True"
         " --backbone-option mode=fast=1 --weights w.h5 --output out --jobs -1 --folds 3 --seed 7"
         " --positive cyst --strict --on-error skip"
+        " --layers C4,top --pooling max --input-size 96"
     )
     assert main(arguments.split()) == 0
     assert calls == [
@@ -52,6 +53,9 @@ def test_demo_passes_every_argument_on(calls):
             "backbone": "mobilenet_v2",
             "backbone_options": {"alpha": 0.35, "minimalistic": True, "mode": "fast=1"},
             "weights": "w.h5",
+            "layers": ["C4", "top"],
+            "pooling": ["max"],
+            "input_size": 96,
             "output": "out",
             "n_jobs": -1,
             "cv": 3,

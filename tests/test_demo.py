@@ -84,7 +84,7 @@ def test_a_folder_per_class(tmp_path, ultrasound, capsys):
 
     printed = capsys.readouterr().out
     assert "lesions: 40 images in 20 groups (benign 20, malignant 20)" in printed
-    assert "Features: 1334 columns" in printed
+    assert "Features: 1485 columns" in printed
     assert str(result) in printed
     assert f"Wrote {', '.join(FILES)} to {output}" in printed
 
@@ -157,7 +157,7 @@ def test_unknown_groups_are_said_once_and_the_class_may_be_chosen(
         return {"SVM": make_pipeline(features, SVC())}
 
     monkeypatch.setattr("featbus.demo.classifier_pipelines", one_pipeline)
-    monkeypatch.setattr("featbus.demo.fused_features", lambda deep: IntensityStatistics())
+    monkeypatch.setattr("featbus.demo.fused_features", lambda deep, size: IntensityStatistics())
     write_folders(tmp_path / "data", ultrasound)
     with pytest.warns(GroupsWarning) as records:
         result = run_demo(tmp_path / "data", pos_label="benign", output=tmp_path / "out", cv=2)
@@ -169,7 +169,14 @@ def test_unknown_groups_are_said_once_and_the_class_may_be_chosen(
 
 
 @pytest.mark.network
-def test_a_backbone_adds_its_features(tmp_path, ultrasound, capsys):
+@pytest.mark.parametrize(
+    ("options", "n_columns"),
+    [
+        pytest.param({}, 2 * (96 + 192 + 1280), marks=pytest.mark.slow),
+        ({"layers": "top", "pooling": ["avg"], "input_size": 64}, 1280),
+    ],
+)
+def test_a_backbone_adds_its_features(tmp_path, ultrasound, capsys, options, n_columns):
     groups = write_folders(tmp_path / "data", ultrasound)
     run_demo(
         tmp_path / "data",
@@ -179,8 +186,31 @@ def test_a_backbone_adds_its_features(tmp_path, ultrasound, capsys):
         weights=None,
         output=tmp_path / "out",
         cv=2,
+        **options,
     )
-    assert f"Features: {1334 + 1280} columns" in capsys.readouterr().out
+    assert f"Features: {1485 + n_columns} columns" in capsys.readouterr().out
+
+
+def test_what_balancing_does_is_shown_where_classes_differ_in_size(tmp_path, ultrasound, capsys):
+    groups = write_folders(tmp_path / "equal", ultrasound)
+    options = {"groups": groups, "output": tmp_path / "out", "cv": 2, "input_size": 56}
+    shutil.copytree(tmp_path / "equal", tmp_path / "data")
+    for image in sorted((tmp_path / "data" / "malignant").iterdir())[:4]:
+        image.unlink()
+    run_demo(tmp_path / "data", **options)
+    printed = capsys.readouterr().out.partition("What balancing does to a logistic regression:")[2]
+    heading, *rows = printed.strip().splitlines()[:4]
+    assert heading.endswith("Accuracy  Balanced accuracy  ROC AUC  Brier score")
+    names = ["SMOTE", "class weights", "no balancing"]
+    assert [row.partition("  ")[0] for row in rows] == names
+    table = pd.read_csv(tmp_path / "out" / "balancing.csv")
+    assert table["pipeline"].unique().tolist() == names
+    shown = table.groupby("pipeline")["brier"].mean()["no balancing"]
+    assert float(rows[2].split()[-1]) == pytest.approx(shown, abs=6e-4)
+
+    run_demo(tmp_path / "equal", **options)
+    assert "What balancing does" not in capsys.readouterr().out
+    assert not (tmp_path / "out" / "balancing.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +219,9 @@ def test_a_backbone_adds_its_features(tmp_path, ultrasound, capsys):
         ({"groups": "groups.csv"}, ValueError, "groups is .*the synthetic images come with groups"),
         ({"weights": "weights.h5"}, ValueError, "backbone is None, .*'weights.h5'"),
         ({"backbone_options": {"alpha": 1}}, ValueError, "backbone is None, .*'alpha'"),
+        ({"layers": "C4"}, ValueError, "backbone is None, .*layers='C4'"),
+        ({"pooling": ["max"]}, ValueError, r"backbone is None, .*pooling=\['max'\]"),
+        ({"input_size": 6}, ValueError, "input_size is 6, expected an int in the range"),
         ({"cv": "five"}, ValueError, "cv is 'five', expected an int"),
         ({"cv": [([0], [1])], "on_error": "skip"}, ValueError, "positions change when images are"),
         ({"backbone": 16}, ValueError, "backbone is 16, expected an instance of 'str'"),
@@ -261,8 +294,8 @@ def test_busi_with_a_network(tmp_path):
     )
     means = result.to_frame().xs("mean", axis=1, level=1)
     assert means.index.tolist() == NAMES
-    assert (means["accuracy"] > 0.70).all()
-    assert (means["roc_auc"] > 0.85).all()
+    assert (means["accuracy"] > 0.72).all()
+    assert (means["roc_auc"] > 0.86).all()
     assert (result.predictions.groupby(["pipeline", "group"])["fold"].nunique() == 1).all()
 
 

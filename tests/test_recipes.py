@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from _data import data_dir
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
@@ -24,11 +25,14 @@ from featbus import (
     ThresholdSegmenter,
     evaluate,
     load,
+    load_busi,
     make_breast_ultrasound,
     make_mammograms,
     save,
 )
+from featbus.evaluation.splits import keep_groups_together
 from featbus.recipes import (
+    balancing_pipelines,
     classifier_pipelines,
     fused_features,
     list_recipes,
@@ -69,7 +73,7 @@ def test_fused_rows_hold_every_extractors_features(ultrasound):
     assert len(set(names)) == len(names)
     kinds = [name.partition("_")[0] for name in names]
     assert {kind: kinds.count(kind) for kind in kinds}["hog"] == 6 * 6 * 4 * 9
-    assert set(kinds) == {"hog", "lbp", "intensity"}
+    assert set(kinds) == {"hog", "lbp", "glcm", "glrlm", "glszm", "intensity"}
 
 
 @pytest.mark.parametrize("size", [64, (96, 64)])
@@ -159,6 +163,29 @@ def test_pipelines_take_images(ultrasound, name):
     assert pipeline.score(ultrasound.images, ultrasound.target) > 0.8
 
 
+def test_three_ways_of_balancing():
+    ways = balancing_pipelines(features=fused_features(), random_state=7)
+    assert list(ways) == ["SMOTE", "class weights", "no balancing"]
+    assert list(ways["SMOTE"].named_steps)[-3:] == ["scale", "smote", "classifier"]
+    assert ways["SMOTE"]["smote"].random_state == 7
+    assert ways["class weights"]["classifier"].class_weight == "balanced"
+    assert ways["no balancing"]["classifier"].class_weight is None
+    assert ways["class weights"]["smote"] == ways["no balancing"]["smote"] == "passthrough"
+
+
+def test_balancing_finds_more_of_the_rare_class_and_spoils_probabilities():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [400, 60])
+    X = rng.normal(size=(460, 40)) + 0.25 * y[:, np.newaxis]
+    result = evaluate(balancing_pipelines(), X, y, groups=np.arange(460))
+    means = result.scores.groupby("pipeline")[["sensitivity", "roc_auc", "brier"]].mean()
+    for way in ("SMOTE", "class weights"):
+        change = means.loc[way] - means.loc["no balancing"]
+        assert change["sensitivity"] > 0.2
+        assert abs(change["roc_auc"]) < 0.02
+        assert change["brier"] > 0.02
+
+
 def test_smote_balances_in_fit_only():
     X, y, _ = make_rows(3)
     assert len(set(np.bincount(y))) > 1
@@ -177,7 +204,7 @@ def test_grid_search_over_features_and_classifier_in_processes(ultrasound):
     search.fit(ultrasound.images, ultrasound.target, groups=ultrasound.groups)
     assert len(search.cv_results_["params"]) == 4
     assert search.best_params_["classifier__gamma"] == "scale"
-    widths = 36 * 4 * search.best_params_["features__hog__orientations"] + 38
+    widths = 36 * 4 * search.best_params_["features__hog__orientations"] + 189
     assert search.best_estimator_["scale"].n_features_in_ == widths
     assert search.best_score_ > 0.6
 
@@ -191,6 +218,7 @@ OPTIONS = {
     "enhanced_crop": TINY,
     "unet_crop": TINY | {"segmenter": ThresholdSegmenter()},
     "small_cnn": {},
+    "breast_ultrasound_features": TINY | {"input_size": 64},
     "fusion": {"backbone": None, "n_features": 10},
 }
 
@@ -248,6 +276,8 @@ def test_making_recipes_loads_nothing():
         ("small_cnn", {"weights": None}, "weights is None, and the recipe 'small_cnn' has no such"),
         ("fusion", {"classifier": "svc"}, "classifier is 'svc', expected a str among"),
         ("fusion", {"selection": "best"}, "selection is 'best', expected"),
+        ("fusion", {"input_size": 6}, "input_size is 6, expected"),
+        ("breast_ultrasound_features", {"input_size": "big"}, "input_size is 'big', expected"),
         ("fusion", {"n_features": 0}, "n_features is 0, expected an int in the range"),
         ("two_tap_mobilenet", {"trained": "yes"}, "trained is 'yes', expected"),
         ("enhanced_crop", {"contrast": "gamma"}, "contrast is 'gamma', expected"),
@@ -410,13 +440,83 @@ def test_the_fusion_can_be_saved(tmp_path, selection, classifier):
 def test_a_search_over_a_recipe(ultrasound, tmp_path):
     recipe = tiny_recipe("fusion", memory=tmp_path / "features.sqlite")
     grid = {
-        "features__transformer__features__lbp__radius": [1, 2],
+        "features__transformer__features__glcm__distances": [1, 2],
         "classifier__estimator__select__k": [5, 20],
     }
     search = GridSearchCV(recipe, grid, cv=StratifiedGroupKFold(2), error_score="raise")
     search.fit(ultrasound.images, ultrasound.target, groups=ultrasound.groups)
     assert len(search.cv_results_["params"]) == 4
     assert search.predict_proba(ultrasound.images[:2]).shape == (2, 2)
+
+
+@pytest.mark.network
+def test_the_recipe_for_breast_ultrasound_joins_network_and_texture(ultrasound):
+    recipe = tiny_recipe("breast_ultrasound_features")
+    values = recipe.get_params()
+    sizes = {values[key] for key in values if key.endswith(("input_size", "resize__size"))}
+    assert sizes == {32, 64}  # tiny_recipe shrinks the network's alone
+    names = recipe_features(recipe).fit(ultrasound.images[:2]).get_feature_names_out()
+    kinds = {name.partition("_")[0] for name in names}
+    assert kinds == {"hog", "lbp", "glcm", "glrlm", "glszm", "intensity", "small"}
+    deep = values["features__transformer__features__deep"]
+    assert (deep.layers, deep.pooling) == (("C3", "C4", "C5"), ("avg", "max"))
+    poolings = [sum(f"_{pooling}_" in name for name in names) for pooling in deep.pooling]
+    assert poolings[0] == poolings[1] > 3 * 16
+
+
+def test_the_recipe_for_breast_ultrasound_without_a_network(ultrasound, tmp_path):
+    recipe = make_recipe("breast_ultrasound_features", backbone=None, input_size=64)
+    recipe.fit(ultrasound.images, ultrasound.target)
+    assert recipe.score(ultrasound.images, ultrasound.target) > 0.9
+    save(recipe, tmp_path / "model.skops")
+    loaded = load(tmp_path / "model.skops")
+    for other in (loaded, pickle.loads(pickle.dumps(recipe))):
+        probabilities = other.predict_proba(ultrasound.images)
+        assert_array_equal(probabilities, recipe.predict_proba(ultrasound.images))
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_recipe_for_breast_ultrasound_can_be_saved_with_its_network(ultrasound, tmp_path):
+    network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
+    recipe = tiny_recipe("breast_ultrasound_features", **network)
+    recipe.fit(ultrasound.images, ultrasound.target)
+    save(recipe, tmp_path / "model.skops")
+    loaded = load(tmp_path / "model.skops")
+    expected = recipe.predict_proba(ultrasound.images[:4])
+    assert_allclose(loaded.predict_proba(ultrasound.images[:4]), expected, rtol=1e-5)
+
+
+def test_the_vote_calibrates_on_other_groups():
+    X, y, groups = make_rows(3)
+    vote = make_recipe("breast_ultrasound_features", backbone=None)["classifier"]
+    splits = keep_groups_together(vote, y, groups, np.arange(len(y)), 0).get_params()["svm__cv"]
+    for train, test in splits:
+        assert not set(groups[train]) & set(groups[test])
+    result = evaluate(vote, X, y, groups=groups, cv=2)
+    assert result.scores["roc_auc"].min() > 0.9
+    assert result.scores["brier"].max() < 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_recipe_for_breast_ultrasound_scores_what_the_weights_allow(tmp_path):
+    busi = load_busi(data_dir("busi"), groups=data_dir("busi") / "groups.csv")
+    recipe = make_recipe(
+        "breast_ultrasound_features",
+        backbone_options={"alpha": 0.35},
+        weights=data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5",
+        memory=tmp_path / "features.sqlite",
+    )
+    for n_classes, accuracy, area in ((3, 0.79, 0.905), (2, 0.85, 0.885)):
+        chosen = busi.target < n_classes
+        images, y, groups = (
+            np.asarray(part)[chosen] for part in (busi.images, busi.target, busi.groups)
+        )
+        scores = evaluate(recipe, images, y, groups=groups).scores
+        assert scores["accuracy"].mean() > accuracy
+        assert scores["roc_auc"].mean() > area
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -347,7 +347,7 @@ def test_parquet_without_pyarrow_is_refused_first(scans, tmp_path, monkeypatch):
 
 def test_features_of_a_recipe(scans):
     table = extract_features(scans, "fusion", options={"backbone": None})
-    assert len(columns_of(table)) == 1334
+    assert len(columns_of(table)) == 1485
 
 
 def test_spacing_of_dicom_files(scans, tmp_path):

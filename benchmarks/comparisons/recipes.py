@@ -74,6 +74,7 @@ def frozen(folder):
         "unet_crop, no U-Net": make_recipe(
             "unet_crop", segmenter=ThresholdSegmenter(), **NETWORK, **store
         ),
+        "breast_ultrasound_features": make_recipe("breast_ultrasound_features", **NETWORK, **store),
         **fusions,
     }
 

@@ -3,7 +3,7 @@ Fusion: a network beside hand-crafted features
 ==============================================
 
 :func:`~featbus.recipes.fusion` is what the literature keeps coming back to: features of a network,
-HOG, LBP and intensities in one row, the best hundred of them, SMOTE, and any of the usual
+HOG, LBP, texture and intensities in one row, the best hundred of them, SMOTE, and any of the usual
 classifiers.
 """
 
@@ -44,6 +44,7 @@ names = recipe["features"].get_feature_names_out()
 select = recipe["classifier"].calibrated_classifiers_[0].estimator[:3]
 kept = names[select["varied"].get_support()][select["select"].get_support()]
 families = {"deep": "mobilenet", "HOG": "hog", "LBP": "lbp", "intensity": "intensity"}
+families["texture"] = ("glcm", "glrlm", "glszm")
 pd.DataFrame(
     {
         family: [sum(name.startswith(start) for name in part) for part in (names, kept)]

@@ -71,6 +71,11 @@ def add_network_options(parser, flag):
     add_options(parser, flag, "network, such as alpha=0.35")
 
 
+def as_list(text):
+    """Split names at commas."""
+    return [name.strip() for name in text.split(",")]
+
+
 def add_options(parser, flag, what):
     dest = f"{flag.lstrip('-')}s".replace("-", "_")
     parser.set_defaults(**{dest: []})

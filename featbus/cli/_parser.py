@@ -12,6 +12,7 @@ from featbus.cli._options import (
     add_network_options,
     add_parser,
     add_positive,
+    as_list,
 )
 from featbus.cli._workflow import add_evaluate, add_extract, add_honesty, add_predict, add_train
 
@@ -57,6 +58,24 @@ def _add_demo(commands):
     )
     add_network_options(demo, "--backbone-option")
     demo.add_argument("--weights", metavar="FILE", help="weights of the network; default: imagenet")
+    demo.add_argument(
+        "--layers",
+        metavar="LIST",
+        type=as_list,
+        help="layers of the network, separated by commas; default: C3,C4,C5",
+    )
+    demo.add_argument(
+        "--pooling",
+        metavar="LIST",
+        type=as_list,
+        help="how its feature maps become numbers: avg, max, gem, std; default: avg,max",
+    )
+    demo.add_argument(
+        "--input-size",
+        metavar="PIXELS",
+        type=int,
+        help="size that images are stretched to; default: 320 with a network, 224 without",
+    )
     demo.add_argument("--output", metavar="DIR", help="folder to write to; default: featbus-demo")
     add_positive(demo)
     add_cross_validation(demo, "parallel fits")

@@ -14,6 +14,7 @@ from featbus.cli._options import (
     add_parser,
     add_positive,
     add_strict,
+    as_list,
 )
 
 
@@ -142,7 +143,7 @@ def _add_features(parser, default):
     which.add_argument(
         "--features",
         metavar="LIST",
-        type=lambda names: [name.strip() for name in names.split(",")],
+        type=as_list,
         help="names separated by commas: glcm, glrlm, glszm, hog, intensity, lbp, shape, "
         f"deep:NETWORK; default: {default}",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from featbus.parameters import InvalidParameterError
+from featbus.recipes._breast_ultrasound import breast_ultrasound_features
 from featbus.recipes._enhanced import enhanced_crop
 from featbus.recipes._fusion import fusion
 from featbus.recipes._intensity import mobilenet_intensity
@@ -73,8 +74,14 @@ _RECIPES = [
         "accuracy 0.54",
     ),
     _Recipe(
+        breast_ultrasound_features,
+        "network, HOG, LBP, texture, intensity; vote of logistic regression and SVM",
+        "breast ultrasound",
+        "",
+    ),
+    _Recipe(
         fusion,
-        "network, HOG, LBP, intensity; selection; SVM, forest, KNN, XGBoost or their vote",
+        "network, HOG, LBP, texture, intensity; selection; SVM, forest, KNN, XGBoost or their vote",
         "any",
         "",
     ),

@@ -40,7 +40,7 @@ def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
     >>> images = make_breast_ultrasound(4, random_state=0).images
     >>> features = recipe_features(make_recipe("fusion", backbone=None))
     >>> features.fit_transform(images).shape
-    (4, 1334)
+    (4, 1485)
     """
     steps = _up_to_rows(recipe)
     if not steps or not isinstance(steps[-1][1], FeatureBus):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 from imblearn.over_sampling import SMOTE
@@ -14,25 +13,16 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from featbus.bus import FeatureBus
-from featbus.feature_extraction import HOG, LBP, DeepFeatures, IntensityStatistics
-from featbus.parameters import (
-    POSITIVE_INTEGER,
-    Interval,
-    PairOf,
-    StrOptions,
-    as_pair,
-    check_parameters,
-)
-from featbus.preprocessing import Resize
-from featbus.recipes._parts import calibrated, mutual_information
-from featbus.steps import steps_of
+from featbus.parameters import POSITIVE_INTEGER, StrOptions, check_parameters
+from featbus.recipes._fused import INPUT_SIZE, LAYERS, POOLING, fused_bus
+from featbus.recipes._parts import calibrated, feature_steps, mutual_information
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Literal
 
     import numpy as np
@@ -48,59 +38,6 @@ _CLASSIFIERS = {
 }
 _SELECTIONS = {"anova", "mutual_info", "pca"}
 _NO_XGBOOST = "Install it: pip install xgboost."
-
-# HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
-_CELLS = 7
-
-
-def fused_features(
-    *, deep: DeepFeatures | None = None, size: int | tuple[int, ...] = 224
-) -> Pipeline:
-    """Combine hand-crafted features, and those of a network, in one row per image.
-
-    Parameters
-    ----------
-    deep : DeepFeatures, default=None
-        Another extractor, usually a pretrained network; None leaves it out.
-    size : int or tuple of int, default=224
-        Size in pixels to which all images are stretched: ``(height, width)``, or one number for
-        squares. At least 7.
-
-    Returns
-    -------
-    Pipeline
-        The steps ``resize`` and ``features``, a `sklearn.pipeline.FeatureUnion` of ``hog``,
-        ``lbp``, ``intensity`` and, with `deep`, ``deep``.
-
-    Raises
-    ------
-    ValueError
-        If `size` is invalid.
-
-    See Also
-    --------
-    classifier_pipelines : Classifiers for these features.
-
-    Examples
-    --------
-    >>> from featbus import make_breast_ultrasound
-    >>> from featbus.recipes import fused_features
-    >>> images = make_breast_ultrasound(4, random_state=0).images
-    >>> fused_features().fit_transform(images).shape
-    (4, 1334)
-    """
-    side = Interval(Integral, _CELLS, None, closed="left")
-    check_parameters({"size": [PairOf(side)]}, {"size": size})
-    height, width = as_pair(size)
-    extractors = [
-        ("hog", HOG(pixels_per_cell=(height // _CELLS, width // _CELLS), cells_per_block=(2, 2))),
-        ("lbp", LBP()),
-        ("intensity", IntensityStatistics()),
-    ]
-    if deep is not None:
-        extractors.append(("deep", deep))
-    union = FeatureUnion(extractors, verbose_feature_names_out=False)
-    return Pipeline([("resize", Resize(size)), ("features", union)])
 
 
 def classifier_pipelines(
@@ -167,7 +104,7 @@ def classifier_pipelines(
         ("smote", smote),
         ("lda", LinearDiscriminantAnalysis()),
     ]
-    first = [*_steps(features), ("scale", StandardScaler())]
+    first = [*feature_steps(features), ("scale", StandardScaler())]
     return {name: clone(SamplingPipeline([*first, *last])) for name, last in steps.items()}
 
 
@@ -188,19 +125,15 @@ def _classifiers(random_state):
     return classifiers | {"XGBoost": xgboost}
 
 
-def _steps(features):
-    """Return the steps of `features`: imbalanced-learn does not accept pipelines as steps."""
-    if features is None:
-        return []
-    return steps_of(features) if isinstance(features, Pipeline) else [("features", features)]
-
-
 def fusion(
     *,
     classifier: Literal["svm", "random_forest", "knn", "xgboost", "vote"] = "svm",
     selection: Literal["anova", "mutual_info", "pca"] | None = "anova",
     n_features: int = 100,
     backbone: Any = "mobilenet_v2",
+    layers: str | Sequence[str] = LAYERS,
+    pooling: str | Sequence[str] = POOLING,
+    input_size: int | tuple[int, ...] = INPUT_SIZE,
     backbone_options: dict | None = None,
     weights: PathLike | None = "imagenet",
     memory: PathLike | FeatureStore | None = None,
@@ -221,6 +154,13 @@ def fusion(
         Number of columns, or of components, that remain.
     backbone : str, path, keras.Model or None, default="mobilenet_v2"
         The network, see `featbus.DeepFeatures`; None leaves it out.
+    layers : str or sequence of str, default=("C3", "C4", "C5")
+        Where the network's features are taken, see `featbus.DeepFeatures`.
+    pooling : str or sequence of str, default=("avg", "max")
+        How its feature maps become numbers, see `featbus.DeepFeatures`.
+    input_size : int or tuple of int, default=320
+        Size in pixels that images are stretched to, for the network and for all other features. At
+        least 7.
     backbone_options : dict or None, default=None
         Options of the network's architecture.
     weights : "imagenet", path or None, default="imagenet"
@@ -271,12 +211,17 @@ def fusion(
         },
         {"classifier": classifier, "selection": selection, "n_features": n_features},
     )
-    deep = None
-    if backbone is not None:
-        deep = DeepFeatures(
-            backbone, backbone_options=backbone_options, weights=weights, random_state=random_state
-        )
-    bus = FeatureBus(fused_features(deep=deep), memory=memory, n_jobs=n_jobs)
+    bus = fused_bus(
+        backbone,
+        layers=layers,
+        pooling=pooling,
+        input_size=input_size,
+        backbone_options=backbone_options,
+        weights=weights,
+        memory=memory,
+        n_jobs=n_jobs,
+        random_state=random_state,
+    )
     select = _selector(selection, n_features, random_state)
     known = _classifiers(random_state)
     if classifier in ("xgboost", "vote") and "XGBoost" not in known:

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from featbus.bus import FeatureBus
+from featbus.steps import steps_of
 
 
 def calibrated(classifier):
@@ -56,6 +57,24 @@ def with_support_vectors(extractor, memory, n_jobs):
     """
     bus = FeatureBus(extractor, memory=memory, n_jobs=n_jobs)
     return Pipeline([("features", bus), ("classifier", support_vector_machine())])
+
+
+def feature_steps(features):
+    """Return the steps of a transformer, for a pipeline of imbalanced-learn: it accepts no others.
+
+    Parameters
+    ----------
+    features : transformer or None
+        From images to rows.
+
+    Returns
+    -------
+    list of (str, transformer)
+        The steps of a pipeline, or one step ``features``; empty for None.
+    """
+    if features is None:
+        return []
+    return steps_of(features) if isinstance(features, Pipeline) else [("features", features)]
 
 
 def request_groups(extractor):
