@@ -7,6 +7,7 @@ import pandas as pd
 
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
+from featbus.model_selection._shortcuts import CONTENT
 from featbus.wording import argument, either
 
 _SHARE = 0.1
@@ -202,9 +203,10 @@ def _check_fitted(fitted, n_images):
 
 
 def check_shortcuts(shortcuts):
-    """Yield a check for each shortcut."""
+    """Yield a check for each shortcut; content is a note."""
     for row in shortcuts.itertuples():
-        check = f"shortcut: {row.shortcut}"
+        is_content = row.shortcut in CONTENT
+        check = row.shortcut if is_content else f"shortcut: {row.shortcut}"
         if np.isnan(row.roc_auc):
             yield Check(check, "ok", "The same in all images, or a class has a single group.")
             continue
@@ -214,6 +216,8 @@ def check_shortcuts(shortcuts):
         )
         if row.roc_auc <= row.baseline_high or row.low <= row.baseline:
             yield Check(check, "ok", finding)
+        elif is_content:
+            yield Check(check, "note", finding, remedy="The disease, or how images were taken.")
         else:
             remedy = "Find its cause. A model can learn it instead of the disease."
             yield Check(check, "warning", finding, remedy=remedy)
