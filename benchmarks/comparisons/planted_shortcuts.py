@@ -105,7 +105,7 @@ def to_box(mask):
 
 
 def grown(mask):
-    size = max(3, min(mask.shape) // 20)
+    size = max(3, min(mask.shape) // 5)
     return cv2.dilate(mask.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
 
 
@@ -126,11 +126,11 @@ PLANTS = [
     ("JPEG, quality 90", "compression", {"image": jpeg(90)}),
     ("brightness x 1.25", "exposure", {"image": levels(lambda image, rng: image * 1.25)}),
     ("brightness + 20", "exposure", {"image": levels(lambda image, rng: image + 20)}),
-    ("gamma 0.75", "exposure", {"image": levels(lambda image, rng: 255 * (image / 255) ** 0.75)}),
+    ("gamma 0.65", "exposure", {"image": levels(lambda image, rng: 255 * (image / 255) ** 0.65)}),
     (
-        "contrast x 1.3",
+        "contrast x 1.4",
         "contrast",
-        {"image": levels(lambda image, rng: image.mean() + 1.3 * (image - image.mean()))},
+        {"image": levels(lambda image, rng: image.mean() + 1.4 * (image - image.mean()))},
     ),
     (
         "noise, sigma 5",
@@ -157,7 +157,7 @@ PLANTS = [
     (
         "moved mask",
         "mask position",
-        {"mask": lambda mask, rng: np.roll(mask, mask.shape[1] // 6, axis=1)},
+        {"mask": lambda mask, rng: np.roll(mask, mask.shape[1] // 3, axis=1)},
     ),
 ]
 

@@ -182,24 +182,33 @@ def check_pipeline(pipeline, n_images):
 
 
 def _check_fitted(fitted, n_images):
-    """Check for steps that learned before the folds; frozen ones are not fitted again."""
+    """Check for steps that learned before the folds; those that are held are not fitted again."""
     check = "steps fitted before the folds"
     if not fitted:
         return Check(check, "ok", "None.")
-    leaks = any(frozen and count == n_images for _, frozen, count in fitted)
-    texts = [
-        type(step.estimator if frozen else step).__name__
-        + " (frozen)" * frozen
-        + (f" from {count} samples" if count else "")
-        for step, frozen, count in fitted
-    ]
-    finding = f"{', '.join(texts)}: learned before the folds"
-    finding += f"; there are {n_images} images: all of them." if leaks else "."
+    held = [step for step in fitted if step.held]
+    from_all = any(step.n_samples == n_images for step in held)
+    unknown = any(step.n_samples is None and step.uses_labels for step in held)
+    finding = f"{', '.join(map(_describe_step, fitted))}: learned before the folds"
+    finding += f"; there are {n_images} images: all of them." if from_all else "."
     remedy = (
-        "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps "
-        "must have learned from other patients."
+        "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps, "
+        "and those in functions, must have learned from other patients."
     )
-    return Check(check, "leak" if leaks else "warning", finding, len(fitted), remedy)
+    if unknown:
+        remedy += (
+            " If one did that learned from labels, set its attribute n_samples_ to the number of "
+            "samples that it learned from."
+        )
+    return Check(check, "leak" if from_all or unknown else "warning", finding, len(fitted), remedy)
+
+
+def _describe_step(step):
+    text = step.name + (f" ({step.held})" if step.held else "")
+    if step.n_samples is not None:
+        return f"{text} from {step.n_samples} samples"
+    unknown = step.held and step.uses_labels
+    return f"{text} from labels and an unknown number of samples" if unknown else text
 
 
 def check_shortcuts(shortcuts):

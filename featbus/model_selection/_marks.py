@@ -8,9 +8,16 @@ from featbus.images import to_uint8
 # Gray levels of 255; chosen on half of BUSI, see benchmarks/comparisons/planted_shortcuts.py.
 _STEP = 24
 _COLORED = 32
-_ALONG_Y = np.ones((3, 1), np.uint8)
-_ALONG_X = np.ones((1, 3), np.uint8)
-_AROUND = np.ones((3, 3), np.uint8)
+_SQUARE = np.ones((3, 3), np.uint8)
+_RISING, _FALLING = np.eye(3, dtype=np.uint8)[::-1].copy(), np.eye(3, dtype=np.uint8)
+_ALONG_X, _ALONG_Y = np.ones((1, 3), np.uint8), np.ones((3, 1), np.uint8)
+# Along an edge, and across it.
+_DIRECTIONS = [
+    (_ALONG_X, _ALONG_Y),
+    (_ALONG_Y, _ALONG_X),
+    (_RISING, _FALLING),
+    (_FALLING, _RISING),
+]
 _MIN_SIDE = 3
 
 
@@ -32,14 +39,16 @@ def measure_marks(pixels, gray):
     dict of str to float
         Shares of pixels: ``bright`` and ``dark``, edges of ink, which are equal to both neighbors
         along the edge and differ by 24 of 255 levels from a neighbor across, which is darker or
-        brighter; ``patches``, in flat regions from 5 by 5 pixels with such edges on at least half
-        of their perimeter, unless they are as wide or as high as the image; ``colored``, whose
-        channels differ by more than an eighth of the range.
+        brighter; ``ink``, the edges of the most frequent level other than black and white;
+        ``patches``, in flat regions from 5 by 5 pixels with such edges on at least half of their
+        perimeter, unless they are as wide or as high as the image; ``colored``, whose channels
+        differ by at least an eighth of the range.
     """
     bright, dark = _find_edges(gray)
     return {
         "bright": np.mean(bright),
         "dark": np.mean(dark),
+        "ink": np.bincount(gray[bright | dark], minlength=256)[1:-1].max() / gray.size,
         "patches": _share_in_patches(gray, bright | dark),
         "colored": _share_colored(pixels),
     }
@@ -48,7 +57,7 @@ def measure_marks(pixels, gray):
 def _find_edges(gray):
     """Return where ink is brighter, and where it is darker, than what is next to it."""
     bright, dark = np.zeros((2, *gray.shape), bool)
-    for along, across in [(_ALONG_X, _ALONG_Y), (_ALONG_Y, _ALONG_X)]:
+    for along, across in _DIRECTIONS:
         is_run = cv2.dilate(gray, along) == cv2.erode(gray, along)
         bright |= is_run & (cv2.subtract(gray, cv2.erode(gray, across)) >= _STEP)
         dark |= is_run & (cv2.subtract(cv2.dilate(gray, across), gray) >= _STEP)
@@ -56,11 +65,11 @@ def _find_edges(gray):
 
 
 def _share_in_patches(gray, edges):
-    flat = (cv2.dilate(gray, _AROUND) == cv2.erode(gray, _AROUND)).astype(np.uint8)
+    flat = (cv2.dilate(gray, _SQUARE) == cv2.erode(gray, _SQUARE)).astype(np.uint8)
     n_parts, labels, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
     width, height, area = stats[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_AREA + 1].T
     # The flat neighborhoods of a region are one pixel smaller on each side than the region.
-    border = cv2.dilate(labels.astype(np.float32), _AROUND).astype(np.int32)
+    border = cv2.dilate(labels.astype(np.float32), _SQUARE).astype(np.int32)
     n_sharp = np.bincount(border[edges], minlength=n_parts)
     is_patch = (np.minimum(width, height) >= _MIN_SIDE) & (n_sharp >= width + height)
     is_patch &= (width < gray.shape[1] - 2) & (height < gray.shape[0] - 2)

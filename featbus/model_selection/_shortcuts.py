@@ -18,8 +18,8 @@ SHORTCUTS = {
     "contrast": ["spread", "relative_spread"],
     "sharpness and noise": ["sharpness", "noise"],
     "borders": ["top", "bottom", "left", "right", "lines"],
-    "marks": ["bright", "dark", "patches", "colored"],
-    "compression": ["zeros", "blockiness", "quantization"],
+    "marks": ["bright", "dark", "ink", "patches", "colored"],
+    "compression": ["zeros", "step", "blockiness", "quantization"],
     "file format": ["format"],
     "file size": ["bytes", "bytes_per_pixel"],
     "mask size": ["area"],
@@ -29,10 +29,10 @@ SHORTCUTS = {
 # The disease is content, too: the audit reports it, and counts it as no shortcut.
 CONTENT = {"content by place": PLACES}
 _FOLDS = 5
-_PERMUTATIONS = 200
+_PERMUTATIONS = 500
 _RESAMPLES = 500
 _MAX_IMAGES = 2000
-_LEVEL = 0.05
+_LEVEL = 0.03
 
 
 def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
@@ -56,14 +56,14 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
     DataFrame
         One row per shortcut that has values: ``shortcut``; ``roc_auc`` with its 95 % interval
         ``low`` to ``high``; for permuted labels the mean ``baseline`` and ``baseline_high``, which
-        no shortcut exceeds for 95 % of the permutations. NaN where all images have the same values
+        no shortcut exceeds for 97 % of the permutations. NaN where all images have the same values
         or a class has a single group. The content is the last row.
 
     Notes
     -----
     All shortcuts share the permutations. Their areas are standardized by the mean and the standard
-    deviation over these; the 95th percentile of the largest of each permutation bounds all of them,
-    so that the probability of any false alarm is 5 % however many shortcuts there are, and however
+    deviation over these; the 97th percentile of the largest of each permutation bounds all of them,
+    so that the probability of any false alarm is 3 % however many shortcuts there are, and however
     they are correlated: the step of Westfall and Young's maxT [1]_.
 
     References
@@ -167,7 +167,7 @@ def _neighbors(values, splits, rng):
         ranks = _ranks(values, train)
         # Ties must not be broken by the order of the images, which is often that of the classes.
         ranks += rng.uniform(0, 1e-6, size=ranks.shape)
-        count = max(1, round(np.sqrt(len(train))))
+        count = max(1, round(2 * np.sqrt(len(train))))
         nearest = NearestNeighbors(n_neighbors=count).fit(ranks[train])
         neighbors.append(train[nearest.kneighbors(ranks[test], return_distance=False)])
     return neighbors
