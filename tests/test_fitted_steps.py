@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import (
@@ -21,7 +20,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from featbus import LBP, ImageFunction, TestTimeAugmentation
+from featbus import LBP, ImageFunction
 from featbus.model_selection._checks import check_pipeline
 from featbus.model_selection._pipelines import _count_of_f_test
 

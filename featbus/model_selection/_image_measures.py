@@ -79,7 +79,7 @@ def _measure_detail(gray):
     """Measure sharpness and noise, both independent of the contrast."""
     gray = gray.astype(np.float32)
     noise = np.sqrt(np.pi / 2) / 6 * np.abs(cv2.filter2D(gray, -1, _IMMERKAER)).mean()
-    slopes = np.square(np.diff(gray, axis=0)).mean() + np.square(np.diff(gray, axis=1)).mean()
+    slopes = sum(np.square(np.diff(gray, axis=axis)).sum() for axis in (0, 1)) / gray.size
     bends = np.square(cv2.Laplacian(gray, -1)).mean()
     spread = gray.std()
     return {

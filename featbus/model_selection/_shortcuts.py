@@ -123,7 +123,7 @@ def _baselines(names, permuted):
         for name, areas in permuted.items()
         if name not in CONTENT and spread[name] > 0
     ]
-    bound = np.quantile(np.nanmax(family, axis=0), 1 - _LEVEL) if family else np.inf
+    bound = np.quantile(np.nanmax(family, axis=0), 1 - _LEVEL) if family else 0.0
     return {
         "baseline": [mean.get(name, np.nan) for name in names],
         "baseline_high": [
