@@ -40,8 +40,8 @@ print(report)
 # Findings
 # --------
 # Left: a test image and its near-duplicate in the training part. Right: the ROC AUC of each
-# shortcut alone, and the 97.5th percentile that it reaches with permuted labels. The shape of the
-# masks gives the diagnosis away.
+# shortcut alone, and the bound that none exceeds for 97 % of the permutations of the labels. The
+# shape of the masks gives the diagnosis away.
 
 shortcuts = report.shortcuts.dropna()
 figure = plt.figure(figsize=(10, 3.4), layout="constrained")

@@ -105,7 +105,7 @@ def to_box(mask):
 
 
 def grown(mask):
-    size = max(3, min(mask.shape) // 5)
+    size = max(3, min(mask.shape) // 3)
     return cv2.dilate(mask.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
 
 

@@ -51,15 +51,14 @@ def measure_borders(gray, borders):
     -------
     dict of str to float
         ``top``, ``bottom``, ``left`` and ``right`` as shares of the height or the width, and
-        ``lines``: the larger of the shares of rows and of columns, at any place, whose pixels have
-        all one value.
+        ``rows`` and ``columns``, the shares of those, at any place, whose pixels have all one value.
     """
     height, width = gray.shape
     names = ("top", "bottom", "left", "right")
     sides = dict(zip(names, np.divide(borders, [height, height, width, width])))
     rows = (gray == gray[:, :1]).all(axis=1).mean()
     columns = (gray == gray[:1]).all(axis=0).mean()
-    return sides | {"lines": max(rows, columns)}
+    return sides | {"rows": rows, "columns": columns}
 
 
 def without_borders(gray, borders):

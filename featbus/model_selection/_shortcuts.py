@@ -17,7 +17,7 @@ SHORTCUTS = {
     "exposure": ["mean", "black", "white"],
     "contrast": ["spread", "relative_spread"],
     "sharpness and noise": ["sharpness", "noise"],
-    "borders": ["top", "bottom", "left", "right", "lines"],
+    "borders": ["top", "bottom", "left", "right", "rows", "columns"],
     "marks": ["bright", "dark", "ink", "patches", "colored"],
     "compression": ["zeros", "step", "blockiness", "quantization"],
     "file format": ["format"],
