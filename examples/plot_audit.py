@@ -63,7 +63,7 @@ axis.barh(place, by_chance, left=0.5, color="0.8", height=0.8, label="permuted l
 axis.barh(place, reached, left=0.5, xerr=spread, color="C3", height=0.5, capsize=3)
 axis.set_yticks(place, shortcuts["shortcut"])
 axis.invert_yaxis()
-axis.legend(loc="center right")
+bars.legend(loc="outside upper right")
 axis.set(xlim=(0.4, 1.02), xlabel="ROC AUC of the shortcut alone")
 
 # %%

@@ -166,10 +166,10 @@ plt.show()
 # -----------------------------------------
 # A mask drawn by an expert contains the diagnosis. Its outline alone, without a pixel of the image,
 # separates benign from malignant: a classifier that gets the mask, or an image cropped to it, is
-# given the answer. Even the size of an image can depend on the class. :func:`~featbus.audit`
+# given the answer. Even the sharpness of an image can depend on the class. :func:`~featbus.audit`
 # measures how well such properties predict the class, compared with permuted classes. Between
-# benign and malignant images of BUSI, the outline reaches a ROC AUC of 0.98, the size of the image
-# 0.66.
+# benign and malignant images of BUSI, the outline reaches a ROC AUC of 0.99, sharpness and noise of
+# the image about 0.7.
 
 lesions = np.flatnonzero(ultrasound.target < 2)
 report = audit(

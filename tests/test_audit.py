@@ -320,7 +320,7 @@ def test_shortcuts_of_files(tmp_path):
     report = audit(paths, groups % 2, groups=groups, n_jobs=2)
     found = severity(report)
     assert found["shortcut: image size"] == found["shortcut: file size"] == "warning"
-    assert found["shortcut: aspect ratio"] == found["shortcut: bit depth"] == "ok"
+    assert found["shortcut: aspect ratio"] == found["shortcut: bit depth and channels"] == "ok"
     assert report.passed
 
 
@@ -421,7 +421,7 @@ def test_busi(busi):
     assert row(alone, COPIES[1])["count"] > 150
     shortcuts = alone.shortcuts.set_index("shortcut")
     assert shortcuts.loc["mask shape", "low"] > 0.97
-    assert 0.6 < shortcuts.loc["image size", "roc_auc"] < 0.72
+    assert 0.57 < shortcuts.loc["image size", "roc_auc"] < 0.72
     assert severity(alone)["shortcut: image size"] == "warning"
 
     grouped = audit(busi.images, names, groups=busi.groups, n_jobs=2)
