@@ -182,6 +182,7 @@ def load(folder, half, n_images):
     masks = data.get("masks")
     if masks is not None:
         masks = [read_mask(masks[i], image.shape) for i, image in zip(chosen, images)]
+        masks = None if all(mask is None for mask in masks) else masks
     groups = np.unique(groups[chosen], return_inverse=True)[1]
     return images, masks, data.target[chosen], groups
 

@@ -51,7 +51,7 @@ def measure_borders(gray, borders):
     -------
     dict of str to float
         ``top``, ``bottom``, ``left`` and ``right`` as shares of the height or the width, and
-        ``rows`` and ``columns``, the shares of those, at any place, whose pixels have all one value.
+        ``rows`` and ``columns``, the shares of those, at any place, that have a single value.
     """
     height, width = gray.shape
     names = ("top", "bottom", "left", "right")
