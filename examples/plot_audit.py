@@ -40,8 +40,8 @@ print(report)
 # Findings
 # --------
 # Left: a test image and its near-duplicate in the training part. Right: the ROC AUC of each
-# shortcut alone, and the 97.5th percentile that it reaches with permuted labels. The shape of the
-# masks gives the diagnosis away.
+# shortcut alone, and the bound that none exceeds for 97 % of the permutations of the labels. The
+# shape of the masks gives the diagnosis away.
 
 shortcuts = report.shortcuts.dropna()
 figure = plt.figure(figsize=(10, 3.4), layout="constrained")
@@ -63,7 +63,7 @@ axis.barh(place, by_chance, left=0.5, color="0.8", height=0.8, label="permuted l
 axis.barh(place, reached, left=0.5, xerr=spread, color="C3", height=0.5, capsize=3)
 axis.set_yticks(place, shortcuts["shortcut"])
 axis.invert_yaxis()
-axis.legend(loc="center right")
+bars.legend(loc="outside upper right")
 axis.set(xlim=(0.4, 1.02), xlabel="ROC AUC of the shortcut alone")
 
 # %%

@@ -11,30 +11,18 @@ from _data import data_dir
 from imblearn.ensemble import BalancedBaggingClassifier
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
-from sklearn.compose import ColumnTransformer
-from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
-from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from featbus import TestTimeAugmentation, evaluate
+from featbus import evaluate
 from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound
 from featbus.feature_extraction import LBP
 from featbus.images import ImageError, with_mask
 from featbus.model_selection import AuditReport, audit
 from featbus.model_selection._audit import _make_splits
-from featbus.model_selection._shortcuts import (
-    SHORTCUTS,
-    _macro_auc,
-    _permute,
-    measure_image,
-    measure_mask,
-    score_shortcuts,
-)
 
 COPIES = ["exact copies across folds", "near-duplicates across folds"]
 TURNED = "mirrored or turned copies across folds"
@@ -272,151 +260,6 @@ def test_without_a_pipeline_the_report_says_so(clean):
     assert row(clean, "pipeline")["severity"] == "note"
 
 
-def test_fitted_steps(scans):
-    groups = np.arange(N_IMAGES) // 2
-    rows = LBP().fit(scans).transform(scans)
-    scaler, pca = StandardScaler().fit(rows), PCA(2).fit(rows)
-    elsewhere = StandardScaler().fit(rows[:9])
-    columns = ColumnTransformer([("scaler", StandardScaler(), [0, 1])]).fit(rows)
-    expected = [
-        (make_pipeline(LBP().fit(scans), StandardScaler(), SVC()), "ok", "None."),
-        (make_pipeline(scaler, SVC()), "warning", "StandardScaler from 40 samples: learned"),
-        (make_pipeline(FrozenEstimator(scaler), SVC()), "leak", "StandardScaler (frozen) from 40"),
-        (make_pipeline(FrozenEstimator(make_pipeline(LBP(), pca)), SVC()), "leak", "from 40"),
-        (make_pipeline(FrozenEstimator(columns), SVC()), "leak", "ColumnTransformer (frozen) from"),
-        (make_pipeline(columns, SVC()), "warning", "ColumnTransformer from 40 samples: learned"),
-        (TestTimeAugmentation(FrozenEstimator(make_pipeline(LBP(), pca))), "leak", "from 40"),
-        (make_pipeline("passthrough", FrozenEstimator(scaler)), "leak", "from 40"),
-        (make_pipeline(FrozenEstimator(elsewhere), SVC()), "warning", "(frozen) from 9 samples"),
-        (make_pipeline(FrozenEstimator(LBP()), SVC()), "ok", "None."),
-        (SVC().fit(rows, Y), "warning", "SVC: learned"),
-    ]
-    for pipeline, kind, finding in expected:
-        check = row(audit(scans, Y, groups=groups, pipeline=pipeline), FITTED)
-        assert check["severity"] == kind
-        assert finding in check["finding"]
-
-
-def test_image_measures(tmp_path):
-    image = np.full((20, 40), 40, np.uint8)
-    image[5, 10:30] = 255  # 20 of 800 pixels: a stroke
-    measures = measure_image(image, image)
-    assert (measures["height"], measures["width"]) == (20, 40)
-    assert (measures["aspect"], measures["bits"], measures["channels"]) == (2, 8, 1)
-    assert measures["saturated"] == measures["strokes"] == 20 / 800
-    assert measures["colored"] == 0
-    assert np.isnan(measures["bytes"])
-
-    colour = np.dstack([image] * 3).astype(np.uint16) * 257
-    colour[:10, :, 2] = 0
-    path = tmp_path / "a.png"
-    path.write_bytes(b"12345")
-    measures = measure_image(path, colour)
-    assert (measures["bits"], measures["channels"], measures["bytes"]) == (16, 3, 5)
-    assert measures["colored"] == 0.5
-    assert measure_image(None, np.zeros((8, 8), bool))["bits"] == 1
-
-
-def test_a_blob_is_no_stroke():
-    image = np.zeros((60, 60), np.float32)
-    image[20:40, 20:40] = 1
-    assert measure_image(image, image)["strokes"] == 0
-
-
-def test_mask_measures():
-    square = np.zeros((20, 40), bool)
-    square[5:15, 5:15] = True
-    measures = measure_mask(square)
-    assert measures["area"] == 100 / 800
-    assert (measures["solidity"], measures["extent"], measures["eccentricity"]) == (1, 1, 0)
-    empty = measure_mask(np.zeros((4, 4), bool))
-    assert empty.pop("area") == 0
-    assert np.isnan(list(empty.values())).all()
-    assert np.isnan(list(measure_mask(None).values())).all()
-
-
-def measures_of(**columns):
-    names = [name for names in SHORTCUTS.values() for name in names]
-    return pd.DataFrame(columns, columns=names, dtype=float)
-
-
-def test_a_shortcut_and_its_baseline():
-    rng = np.random.default_rng(0)
-    y = np.arange(1000) % 2
-    table = measures_of(height=rng.normal(y, 1), aspect=rng.normal(size=1000), bits=[8] * 1000)
-    scores = score_shortcuts(table, y, np.arange(1000)).set_index("shortcut")
-    assert scores.index.tolist() == ["image size", "aspect ratio", "bit depth"]
-    size, aspect = scores.loc["image size"], scores.loc["aspect ratio"]
-    # For normal distributions one standard deviation apart, the area is 0.76.
-    assert 0.7 < size["low"] < size["roc_auc"] < size["high"] < 0.82
-    assert size["baseline_high"] < size["low"]
-    assert aspect["low"] < 0.5 < aspect["high"]
-    np.testing.assert_allclose(scores["baseline"].dropna(), 0.5, atol=0.02)
-    assert scores.loc["bit depth"].isna().all()
-
-
-def test_ties_say_nothing():
-    """Images come class by class, and the next in order are no nearer than others."""
-    y = np.repeat([0, 1], 100)
-    scores = score_shortcuts(measures_of(height=[1] * 199 + [2]), y, np.arange(200))
-    assert scores["roc_auc"][0] == pytest.approx(0.5, abs=0.1)
-
-
-def test_groups_are_no_shortcut():
-    """All images of a patient have one size and one class: by patient, size tells nothing."""
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(40), 10)
-    y = rng.permutation(np.arange(40) % 2)[groups]
-    table = measures_of(height=rng.normal(size=40)[groups])
-    by_patient = score_shortcuts(table, y, groups).iloc[0]
-    assert by_patient["low"] < 0.5 < by_patient["high"]
-    assert by_patient["roc_auc"] <= by_patient["baseline_high"]
-    assert score_shortcuts(table, y, np.arange(400))["roc_auc"][0] > 0.85
-
-
-def test_area_under_the_curve_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 60)
-    test = np.arange(60)
-    near = rng.integers(0, 60, (60, 7))
-    weights = rng.integers(0, 3, (4, 60))
-    found = _macro_auc(y, [near], [(test, test)], weights)
-    shares = np.stack([(y[near] == label).mean(axis=1) for label in range(3)], axis=1)
-    for auc, weight in zip(found, weights):
-        expected = [
-            roc_auc_score(y == label, shares[:, label], sample_weight=weight) for label in range(3)
-        ]
-        assert auc == pytest.approx(np.mean(expected))
-
-
-def test_labels_are_permuted_by_group():
-    groups = np.repeat(np.arange(30), 4)
-    y = (np.arange(30) % 3)[groups]
-    permuted = _permute(y, groups, np.random.RandomState(0))
-    assert (pd.Series(permuted).groupby(groups).nunique() == 1).all()
-    assert np.bincount(permuted).tolist() == [40, 40, 40]
-    assert (permuted != y).any()
-
-
-def test_mixed_groups_hand_on_what_they_have():
-    groups = np.array([1, 0, 1, 0, 1, 2])
-    y = np.array([0, 1, 1, 1, 0, 2])
-    generator = np.random.RandomState(0)
-    seen = {tuple(_permute(y, groups, generator).tolist()) for _ in range(200)}
-    # In the order of the groups: [1, 1], [0, 1, 0] and [2] go to groups of 2, 3 and 1.
-    assert (2, 1, 2, 1, 2, 0) in seen  # 0 stays, 1 and 2 change places
-    assert (1, 2, 1, 2, 1, 0) in seen  # 1 gets that of 0, 0 that of 2, 2 that of 1
-    assert len(seen) == 6
-
-
-def test_many_images_are_sampled_by_group(monkeypatch):
-    monkeypatch.setattr("featbus.model_selection._shortcuts._MAX_IMAGES", 100)
-    y = np.arange(400) % 2
-    table = measures_of(height=y + 1.0)
-    scores = score_shortcuts(table, y, np.arange(400) // 4)
-    assert scores["roc_auc"][0] == 1
-
-
 def test_masks_are_a_shortcut(scans, clean, tmp_path):
     """Class 1 is outlined as a bar, class 0 as a square."""
     bar, square = np.zeros((2, 64, 80), bool)
@@ -477,7 +320,7 @@ def test_shortcuts_of_files(tmp_path):
     report = audit(paths, groups % 2, groups=groups, n_jobs=2)
     found = severity(report)
     assert found["shortcut: image size"] == found["shortcut: file size"] == "warning"
-    assert found["shortcut: aspect ratio"] == found["shortcut: bit depth"] == "ok"
+    assert found["shortcut: aspect ratio"] == found["shortcut: bit depth and channels"] == "ok"
     assert report.passed
 
 
@@ -578,7 +421,7 @@ def test_busi(busi):
     assert row(alone, COPIES[1])["count"] > 150
     shortcuts = alone.shortcuts.set_index("shortcut")
     assert shortcuts.loc["mask shape", "low"] > 0.97
-    assert 0.6 < shortcuts.loc["image size", "roc_auc"] < 0.72
+    assert 0.57 < shortcuts.loc["image size", "roc_auc"] < 0.72
     assert severity(alone)["shortcut: image size"] == "warning"
 
     grouped = audit(busi.images, names, groups=busi.groups, n_jobs=2)

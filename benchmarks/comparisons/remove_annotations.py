@@ -1,4 +1,4 @@
-"""RemoveAnnotations on BUSI: what the audit's burned-in marks predict before and after it.
+"""RemoveAnnotations on BUSI: what the audit's marks predict before and after it.
 
 python benchmarks/comparisons/remove_annotations.py /path/to/busi
 
@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from featbus import RemoveAnnotations, audit
+from featbus import RemoveAnnotations
 from featbus.io import read_image
+from featbus.model_selection._image_measures import measure_image
+from featbus.model_selection._shortcuts import score_shortcuts
 from featbus.preprocessing._annotations import find_annotations
 
 
@@ -32,8 +34,9 @@ def read_table(root):
 
 
 def print_shortcut(images, table, name):
-    report = audit(images, table["class"], groups=table["joined"])
-    row = report.shortcuts.set_index("shortcut").loc["burned-in marks"]
+    measures = pd.DataFrame([measure_image(image, image) for image in images])
+    codes, groups = (pd.factorize(table[name])[0] for name in ("class", "joined"))
+    row = score_shortcuts(measures, codes, groups).set_index("shortcut").loc["marks"]
     verdict = "above" if row["roc_auc"] > row["baseline_high"] else "within"
     print(
         f"  {name:24} AUC {row['roc_auc']:.3f} ({row['low']:.3f} to {row['high']:.3f}), permuted "

@@ -1,22 +1,26 @@
 """Read JPEG images."""
 
+import os
 import re
 import struct
 
 import cv2
+import numpy as np
 
 from featbus.io._decoding import decode
 from featbus.io._errors import AGAIN, ImageReadError, cut_off, several
+from featbus.io._files import open_file, read_head
 from featbus.io._limits import JPEG_RATIO, check_ratio, check_rest, check_size
 from featbus.io._tags import read_directories, read_orientation, turn_upright
 
 _LS = 0xF7
 _FRAMES = {*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC}  # markers of frame headers
-_END, _SCAN, _APP1, _APP2, _APP14 = 0xD9, 0xDA, 0xE1, 0xE2, 0xEE
+_END, _SCAN, _TABLES, _APP1, _APP2, _APP14 = 0xD9, 0xDA, 0xDB, 0xE1, 0xE2, 0xEE
 # In compressed data, FF is followed by 00, in JPEG-LS by less than 80, or by a restart marker
 # D0..D7; other markers end the scan.
 _SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _NUMBER_OF_IMAGES = 0xB001
+_HEAD = 1 << 20  # where the first table is; it may follow a preview and a color profile
 # Encoders write about 10 scans. Each costs a pass over all pixels, and needs few bytes.
 _SCANS, _SCANNED_PIXELS = 16, 10**9
 
@@ -146,3 +150,31 @@ def _segments(data):
             end = scan_end.start() if scan_end else len(data)
         start = end
     yield _END, data[start:]
+
+
+def read_quantization(path):
+    """Read how coarsely a JPEG file is quantized.
+
+    Parameters
+    ----------
+    path : path-like
+        A JPEG file, of which at most the first mebibyte is read.
+
+    Returns
+    -------
+    float
+        The mean step of its first quantization table, usually that of the brightness: 1 for the
+        best quality, 57.6 for quality 50 of the Independent JPEG Group. NaN if there is none.
+    """
+    try:
+        with open_file(os.fsdecode(path)) as file:
+            for marker, segment in _segments(read_head(file, _HEAD)):
+                if marker == _TABLES and len(segment) > 4:
+                    is_wide = segment[4] >> 4  # steps of two bytes
+                    steps = np.frombuffer(
+                        segment[5 : 133 if is_wide else 69], ">u2" if is_wide else "u1"
+                    )
+                    return float(steps.mean()) if len(steps) == 64 else np.nan
+    except ImageReadError:  # the reader says what is wrong with the file
+        pass
+    return np.nan

@@ -37,8 +37,9 @@ from featbus.model_selection._checks import (
 )
 from featbus.model_selection._copies import Copies
 from featbus.model_selection._duplicates import map_images, thumbnail
+from featbus.model_selection._image_measures import measure_image, measure_mask
 from featbus.model_selection._report import AuditReport
-from featbus.model_selection._shortcuts import measure_image, measure_mask, score_shortcuts
+from featbus.model_selection._shortcuts import score_shortcuts
 from featbus.parameters import N_JOBS, HasMethods, SequenceOf, check_parameters
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
+from featbus.model_selection._shortcuts import CONTENT
 from featbus.wording import argument, either
 
 _SHARE = 0.1
@@ -181,30 +182,40 @@ def check_pipeline(pipeline, n_images):
 
 
 def _check_fitted(fitted, n_images):
-    """Check for steps that learned before the folds; frozen ones are not fitted again."""
+    """Check for steps that learned before the folds; those that are held are not fitted again."""
     check = "steps fitted before the folds"
     if not fitted:
         return Check(check, "ok", "None.")
-    leaks = any(frozen and count == n_images for _, frozen, count in fitted)
-    texts = [
-        type(step.estimator if frozen else step).__name__
-        + " (frozen)" * frozen
-        + (f" from {count} samples" if count else "")
-        for step, frozen, count in fitted
-    ]
-    finding = f"{', '.join(texts)}: learned before the folds"
-    finding += f"; there are {n_images} images: all of them." if leaks else "."
+    held = [step for step in fitted if step.held]
+    from_all = any(step.n_samples == n_images for step in held)
+    unknown = any(step.n_samples is None and step.uses_labels for step in held)
+    finding = f"{', '.join(map(_describe_step, fitted))}: learned before the folds"
+    finding += f"; there are {n_images} images: all of them." if from_all else "."
     remedy = (
-        "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps "
-        "must have learned from other patients."
+        "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps, "
+        "and those in functions, must have learned from other patients."
     )
-    return Check(check, "leak" if leaks else "warning", finding, len(fitted), remedy)
+    if unknown:
+        remedy += (
+            " If one did that learned from labels, set its attribute n_samples_ to the number of "
+            "samples that it learned from."
+        )
+    return Check(check, "leak" if from_all or unknown else "warning", finding, len(fitted), remedy)
+
+
+def _describe_step(step):
+    text = step.name + (f" ({step.held})" if step.held else "")
+    if step.n_samples is not None:
+        return f"{text} from {step.n_samples} samples"
+    unknown = step.held and step.uses_labels
+    return f"{text} from labels and an unknown number of samples" if unknown else text
 
 
 def check_shortcuts(shortcuts):
-    """Yield a check for each shortcut."""
+    """Yield a check for each shortcut; content is a note."""
     for row in shortcuts.itertuples():
-        check = f"shortcut: {row.shortcut}"
+        is_content = row.shortcut in CONTENT
+        check = row.shortcut if is_content else f"shortcut: {row.shortcut}"
         if np.isnan(row.roc_auc):
             yield Check(check, "ok", "The same in all images, or a class has a single group.")
             continue
@@ -212,8 +223,10 @@ def check_shortcuts(shortcuts):
             f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "
             f"with permuted labels {row.baseline:.2f}, up to {row.baseline_high:.2f}."
         )
-        if row.roc_auc <= row.baseline_high or row.low <= row.baseline:
+        if row.roc_auc <= row.baseline_high:
             yield Check(check, "ok", finding)
+        elif is_content:
+            yield Check(check, "note", finding, remedy="The disease, or how images were taken.")
         else:
             remedy = "Find its cause. A model can learn it instead of the disease."
             yield Check(check, "warning", finding, remedy=remedy)

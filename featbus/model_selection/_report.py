@@ -30,8 +30,9 @@ class AuditReport:
         if there is nothing to do.
     shortcuts : DataFrame
         One row per shortcut: ``shortcut``; ``roc_auc`` of its predictions with the 95 % interval
-        ``low`` to ``high``; for permuted labels the mean ``baseline`` and the 97.5th percentile
-        ``baseline_high``. NaN where there is nothing to learn from.
+        ``low`` to ``high``; for permuted labels the mean ``baseline`` and ``baseline_high``, which
+        no shortcut exceeds for 97 % of the permutations. NaN where there is nothing to learn from.
+        The last row is the content by place, which is no shortcut.
     images : dict of str to ndarray of int
         The positions of the images that each check found.
     near_duplicates : ndarray of int of shape (n_images,)

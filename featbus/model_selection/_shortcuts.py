@@ -1,8 +1,5 @@
 """Shortcuts: how well properties other than the image content predict the label."""
 
-import os
-
-import cv2
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
@@ -10,92 +7,32 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from featbus.groups import resample_groups, stratified_folds
-from featbus.images import is_path, to_float, to_gray
-from featbus.regions import region_shape
-from featbus.scores import wins_and_pairs
+from featbus.model_selection._image_measures import PLACES
 
 # The columns of `measure_image` and `measure_mask` that each shortcut uses.
 SHORTCUTS = {
     "image size": ["height", "width"],
     "aspect ratio": ["aspect"],
-    "bit depth": ["bits", "channels"],
-    "file size": ["bytes"],
-    "burned-in marks": ["colored", "saturated", "strokes"],
-    "mask shape": ["area", "circularity", "solidity", "extent", "eccentricity"],
+    "bit depth and channels": ["bits", "channels"],
+    "exposure": ["mean", "black", "white"],
+    "contrast": ["spread", "relative_spread"],
+    "sharpness and noise": ["sharpness", "noise"],
+    "borders": ["top", "bottom", "left", "right", "rows", "columns"],
+    "marks": ["bright", "dark", "ink", "patches", "colored"],
+    "compression": ["zeros", "step", "blockiness", "quantization"],
+    "file format": ["format"],
+    "file size": ["bytes", "bytes_per_pixel"],
+    "mask size": ["area"],
+    "mask shape": ["circularity", "solidity", "extent", "eccentricity"],
+    "mask position": ["center_y", "center_x"],
 }
-_MASK_COLUMNS = SHORTCUTS["mask shape"]
+# The disease is content, too: the audit reports it, and counts it as no shortcut.
+CONTENT = {"content by place": PLACES}
 _FOLDS = 5
-_PERMUTATIONS = 100
+_PERMUTATIONS = 500
 _RESAMPLES = 500
-_MAX_IMAGES = 5000
-_STROKE = np.ones((7, 7), np.uint8)
-
-
-def measure_image(item, image):
-    """Measure properties of an image other than its content.
-
-    Parameters
-    ----------
-    item : ndarray or path
-        The item of the batch.
-    image : ndarray or MaskedArray
-        The checked image; its mask is ignored.
-
-    Returns
-    -------
-    dict of str to float
-        ``height`` and ``width`` in pixels and ``aspect``, width by height; ``bits`` per sample and
-        ``channels``; ``bytes`` of the file, NaN for an array; the shares of pixels that are
-        ``colored`` (channels differ by more than an eighth of the range), ``saturated`` (white),
-        or part of bright ``strokes`` (narrower than 7 pixels and brighter than their surroundings
-        by half the range: text, marks, calipers).
-    """
-    pixels = np.ma.getdata(image)
-    height, width = pixels.shape[:2]
-    gray = to_float(to_gray(pixels))
-    stroke = cv2.morphologyEx(gray, cv2.MORPH_TOPHAT, _STROKE)
-    return {
-        "height": height,
-        "width": width,
-        "aspect": width / height,
-        "bits": 1 if pixels.dtype == bool else 8 * pixels.dtype.itemsize,
-        "channels": 1 if pixels.ndim == 2 else pixels.shape[2],
-        "bytes": os.path.getsize(item) if is_path(item) else np.nan,
-        "colored": _share_colored(pixels),
-        "saturated": np.mean(gray >= 1),
-        "strokes": np.mean(stroke > 0.5),
-    }
-
-
-def _share_colored(pixels):
-    if pixels.ndim == 2:
-        return 0.0
-    return np.mean(np.ptp(to_float(pixels[..., :3]), axis=2) > 1 / 8)
-
-
-def measure_mask(inside):
-    """Measure the shape of a region, all of its parts as one.
-
-    Parameters
-    ----------
-    inside : ndarray of bool of shape (height, width), or None
-        True inside the region; None without a mask.
-
-    Returns
-    -------
-    dict of str to float
-        ``area`` as a share of the image, ``circularity``, ``solidity``, ``extent`` and
-        ``eccentricity`` as in `featbus.regions.region_shape`; NaN without a mask and, except
-        for the area, for an empty region.
-    """
-    measures = dict.fromkeys(_MASK_COLUMNS, np.nan)
-    if inside is None:
-        return measures
-    measures["area"] = inside.mean()
-    if inside.any():
-        region, measures["circularity"] = region_shape(inside)
-        measures |= {name: region[name] for name in ("solidity", "extent", "eccentricity")}
-    return measures
+_MAX_IMAGES = 2000
+_LEVEL = 0.03
 
 
 def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
@@ -118,25 +55,81 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
     -------
     DataFrame
         One row per shortcut that has values: ``shortcut``; ``roc_auc`` with its 95 % interval
-        ``low`` to ``high``; for permuted labels the mean ``baseline`` and the 97.5th percentile
-        ``baseline_high``. NaN where all images have the same values or a class has a single group.
+        ``low`` to ``high``; for permuted labels the mean ``baseline`` and ``baseline_high``, which
+        no shortcut exceeds for 97 % of the permutations. NaN where all images have the same values
+        or a class has a single group. The content is the last row.
+
+    Notes
+    -----
+    All shortcuts share the permutations. Their areas are standardized by the mean and the standard
+    deviation over these; the 97th percentile of the largest of each permutation bounds all of them,
+    so that the probability of any false alarm is 3 % however many shortcuts there are, and however
+    they are correlated: the step of Westfall and Young's maxT [1]_.
+
+    References
+    ----------
+    .. [1] Westfall PH, Young SS. Resampling-based multiple testing. Wiley, 1993.
     """
     rng = check_random_state(random_state)
     measures, y, groups = _sample(measures, y, groups, rng)
-    columns = {name: measures[names].to_numpy(float) for name, names in SHORTCUTS.items()}
-    columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
     splits = _folds(y, groups, rng)
-    targets = [y, *(_permute(y, groups, rng) for _ in range(_PERMUTATIONS))]
+    targets = np.array([y, *(_permute(y, groups, rng) for _ in range(_PERMUTATIONS))])
     weights = resample_groups(groups.max() + 1, _RESAMPLES, rng)[:, groups]
-    rows = []
+    rows, permuted = [], {}
     hidden = None if verbose else True  # None: hidden unless on a terminal
-    for name, values in tqdm(columns.items(), "shortcuts", unit="shortcut", disable=hidden):
+    columns = _columns(measures).items()
+    for name, values in tqdm(columns, "shortcuts", unit="shortcut", disable=hidden):
         row = {"shortcut": name}
         if splits and len(np.unique(np.nan_to_num(values, nan=-1), axis=0)) > 1:
-            row |= _summary(targets, _neighbors(values, splits, rng), splits, weights)
+            neighbors = _neighbors(values, splits, rng)
+            row["roc_auc"], *permuted[name] = _macro_aucs(targets, neighbors, splits)
+            resampled = _macro_aucs(y[np.newaxis], neighbors, splits, weights)
+            row["low"], row["high"] = np.nanpercentile(resampled, [2.5, 97.5])
         rows.append(row)
     names = ["shortcut", "roc_auc", "low", "high", "baseline", "baseline_high"]
-    return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[1:], float))
+    scores = pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[1:], float))
+    return scores.assign(**_baselines(scores["shortcut"], permuted))
+
+
+def _columns(measures):
+    """Return the values of each shortcut that has some."""
+    names = {
+        name: [column for column in columns if column in measures]
+        for name, columns in (SHORTCUTS | CONTENT).items()
+    }
+    columns = {name: measures[found].to_numpy(float) for name, found in names.items()}
+    return {name: values for name, values in columns.items() if not np.isnan(values).all()}
+
+
+def _baselines(names, permuted):
+    """Return the mean area of each shortcut with permuted labels, and the bound for all.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The shortcuts.
+    permuted : dict of str to sequence of float
+        The areas with permuted labels of those that have some.
+
+    Returns
+    -------
+    dict of str to list of float
+        ``baseline`` and ``baseline_high``.
+    """
+    mean = {name: np.nanmean(areas) for name, areas in permuted.items()}
+    spread = {name: np.nanstd(areas) for name, areas in permuted.items()}
+    family = [
+        (np.array(areas) - mean[name]) / spread[name]
+        for name, areas in permuted.items()
+        if name not in CONTENT and spread[name] > 0
+    ]
+    bound = np.quantile(np.nanmax(family, axis=0), 1 - _LEVEL) if family else 0.0
+    return {
+        "baseline": [mean.get(name, np.nan) for name in names],
+        "baseline_high": [
+            mean[name] + bound * spread[name] if name in mean else np.nan for name in names
+        ],
+    }
 
 
 def _sample(measures, y, groups, rng):
@@ -174,7 +167,7 @@ def _neighbors(values, splits, rng):
         ranks = _ranks(values, train)
         # Ties must not be broken by the order of the images, which is often that of the classes.
         ranks += rng.uniform(0, 1e-6, size=ranks.shape)
-        count = max(1, round(np.sqrt(len(train))))
+        count = max(1, round(2 * np.sqrt(len(train))))
         nearest = NearestNeighbors(n_neighbors=count).fit(ranks[train])
         neighbors.append(train[nearest.kneighbors(ranks[test], return_distance=False)])
     return neighbors
@@ -191,31 +184,55 @@ def _ranks(values, train):
     return ranks
 
 
-def _summary(targets, neighbors, splits, weights):
-    """Return the area under the curve of one shortcut, its interval and the baseline."""
-    once = np.ones((1, len(targets[0])))
-    aucs = [_macro_auc(y, neighbors, splits, once)[0] for y in targets]
-    resampled = _macro_auc(targets[0], neighbors, splits, weights)
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return {
-        "roc_auc": aucs[0],
-        "low": low,
-        "high": high,
-        "baseline": np.nanmean(aucs[1:]),
-        "baseline_high": np.nanpercentile(aucs[1:], 97.5),
-    }
+def _macro_aucs(targets, neighbors, splits, weights=None):
+    """Return areas under the curve, averaged over classes (one-vs-rest).
 
+    Parameters
+    ----------
+    targets : ndarray of int of shape (n_targets, n_images)
+        The classes, in one or several orders.
+    neighbors : list of ndarray of int of shape (n_test, n_neighbors)
+        For each split, the training images nearest to each test image.
+    splits : list of (ndarray of int, ndarray of int)
+        Training and test part.
+    weights : ndarray of float of shape (n_weightings, n_images), default=None
+        How often each image counts, for a single target.
 
-def _macro_auc(y, neighbors, splits, weights):
-    """Return, for each weighting, the area under the curve, averaged over classes (one-vs-rest)."""
-    labels = np.unique(y)
+    Returns
+    -------
+    ndarray of float
+        One area per target, or per weighting.
+    """
+    labels = np.unique(targets)
     areas = []
     for label in labels[1:] if len(labels) == 2 else labels:
         wins = pairs = 0
         # Pairs count within folds only: the level of the scores differs between folds.
         for (_, test), near in zip(splits, neighbors):
-            score = np.mean(y[near] == label, axis=1)
-            more = wins_and_pairs(y[test] == label, score, weights[:, test])
+            positive = targets == label
+            more = _wins_and_pairs(positive, near, test, weights)
             wins, pairs = wins + more[0], pairs + more[1]
-        areas.append(np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
+        areas.append(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
     return np.mean(areas, axis=0)
+
+
+def _wins_and_pairs(positive, near, test, weights):
+    """Count as `featbus.scores.wins_and_pairs`, of scores that are numbers of positive neighbors.
+
+    There are few different scores: images are counted per score, for all targets at once.
+    """
+    votes = sum(positive[:, column].astype(np.intp) for column in near.T)
+    positive, n_scores = positive[:, test], near.shape[1] + 1
+    if weights is None:
+        cells = votes + n_scores * np.arange(len(votes))[:, np.newaxis]
+        own, others = (
+            np.bincount(cells[chosen], minlength=len(votes) * n_scores).reshape(-1, n_scores)
+            for chosen in (positive, ~positive)
+        )
+    else:
+        has_score = np.eye(n_scores)[votes[0]]
+        own, others = (
+            weights[:, test[chosen]] @ has_score[chosen] for chosen in (positive[0], ~positive[0])
+        )
+    wins = (own * (np.cumsum(others, axis=1) - others / 2)).sum(axis=1)
+    return wins, own.sum(axis=1) * others.sum(axis=1)

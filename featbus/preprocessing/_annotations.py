@@ -93,7 +93,7 @@ class RemoveAnnotations(ImageTransformer):
 
     See Also
     --------
-    audit : Tell what burned-in marks alone predict.
+    audit : Tell what marks alone predict.
 
     Notes
     -----

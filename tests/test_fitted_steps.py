@@ -1,0 +1,240 @@
+"""Steps that learned before the folds: where the audit finds them, and what it makes of them."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_selection import (
+    SelectFromModel,
+    SelectKBest,
+    VarianceThreshold,
+    mutual_info_classif,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from featbus import LBP, ImageFunction
+from featbus.model_selection._checks import check_pipeline
+from featbus.model_selection._pipelines import _count_of_f_test
+
+N_IMAGES = 40
+RNG = np.random.default_rng(0)
+ROWS, Y = RNG.normal(size=(N_IMAGES, 6)), np.arange(N_IMAGES) % 2
+IMAGES = RNG.integers(0, 256, (N_IMAGES, 16, 16), np.uint8)
+SCALER = StandardScaler().fit(ROWS)
+PCA_ = PCA(2).fit(ROWS)
+ELSEWHERE = StandardScaler().fit(ROWS[:9])
+
+
+def check(pipeline):
+    return list(check_pipeline(pipeline, N_IMAGES))[-1]
+
+
+class Holder:
+    """Any object with an attribute."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self, X):
+        return self.inner.transform(X)
+
+
+class Slotted(Holder):
+    __slots__ = ("inner",)
+
+
+class Step(TransformerMixin, BaseEstimator):
+    """A step with any parameter."""
+
+    def __init__(self, helper=None):
+        self.helper = helper
+
+
+def scale_globally(X):
+    return SCALER.transform(X)
+
+
+def scale_by_default(X, scaler=SCALER):
+    return scaler.transform(X)
+
+
+def scale_by_keyword(X, *, scaler=SCALER):
+    return scaler.transform(X)
+
+
+def scale_indirectly(X):
+    return [scale_globally(x) for x in X]
+
+
+def closure(scaler):
+    return lambda X: scaler.transform(X)
+
+
+def scale_with(X, scaler):
+    return scaler.transform(X)
+
+
+def ring():
+    """Return a cycle of references that ends in a fitted estimator."""
+    first, second = {}, []
+    first["second"] = second
+    second += [first, SCALER]
+    return first
+
+
+STEPS_IN_FUNCTIONS = {
+    "bound method": FunctionTransformer(SCALER.transform),
+    "inverse": FunctionTransformer(inverse_func=SCALER.inverse_transform),
+    "partial": FunctionTransformer(partial(SCALER.transform, copy=True)),
+    "partial argument": FunctionTransformer(partial(scale_with, scaler=SCALER)),
+    "closure": FunctionTransformer(closure(SCALER)),
+    "closure of a method": FunctionTransformer(closure(Holder(SCALER))),
+    "lambda of a global": FunctionTransformer(lambda X: SCALER.transform(X)),
+    "global": FunctionTransformer(scale_globally),
+    "global of a function called": FunctionTransformer(scale_indirectly),
+    "default": FunctionTransformer(scale_by_default),
+    "keyword default": FunctionTransformer(scale_by_keyword),
+    "kw_args": FunctionTransformer(scale_with, kw_args={"scaler": SCALER}),
+    "list in kw_args": FunctionTransformer(scale_with, kw_args={"scalers": [[SCALER]]}),
+    "callable object": FunctionTransformer(Holder(SCALER)),
+    "method of an object": FunctionTransformer(Holder(SCALER).__call__),
+    "slots": FunctionTransformer(Slotted(SCALER)),
+    "object": Step(Holder({"inner": [SCALER]})),
+    "array of objects": Step(Holder(np.array([SCALER, None]))),
+    "cycle": Step(Holder(ring())),
+    "image function": ImageFunction(SCALER.transform),
+    "kwargs of an image function": ImageFunction(scale_with, {"scaler": SCALER}),
+    "pipeline": FunctionTransformer(make_pipeline(SCALER, PCA_).transform),
+    "frozen": FunctionTransformer(FrozenEstimator(SCALER).transform),
+    "function in a function": FunctionTransformer(FunctionTransformer(SCALER.transform).transform),
+    "function in a frozen step": FrozenEstimator(FunctionTransformer(SCALER.transform)),
+}
+
+
+@pytest.mark.parametrize("name", STEPS_IN_FUNCTIONS)
+def test_fitted_steps_in_functions_are_leaks(name):
+    step = STEPS_IN_FUNCTIONS[name]
+    for pipeline in (
+        make_pipeline(step, SVC()),
+        GridSearchCV(make_pipeline(make_union(step, LBP()), SVC()), {}),
+        [step, SVC()],
+    ):
+        found = check(pipeline)
+        assert found.severity == "leak"
+        assert found.count == 1
+        assert "(in a function) from 40 samples" in found.finding
+
+
+def test_an_attribute_that_is_no_parameter_is_searched():
+    step = Step()
+    step.scaler = SCALER
+    assert check(make_pipeline(step, SVC())).severity == "leak"
+
+
+def refuse(*args):
+    raise AssertionError("executed")
+
+
+class Touchy:
+    """An object that nobody may ask for anything."""
+
+    __getattr__ = __eq__ = __iter__ = __len__ = __bool__ = refuse
+    __hash__ = object.__hash__
+
+    @property
+    def inner(self):
+        return refuse()
+
+
+STEPS_THAT_ARE_FINE = {
+    "function": FunctionTransformer(np.log1p),
+    "lambda": FunctionTransformer(lambda X: np.log1p(X)),
+    "partial": FunctionTransformer(partial(np.clip, a_min=0, a_max=1)),
+    "unfitted": FunctionTransformer(closure(StandardScaler())),
+    "extractor": FunctionTransformer(LBP().fit(IMAGES).transform),
+    "frozen extractor": FrozenEstimator(LBP().fit(IMAGES)),
+    "fitted extractor": LBP().fit(IMAGES),
+    "fitted function": FunctionTransformer(np.log1p).fit(ROWS),
+    "image function": ImageFunction(np.fliplr, {}),
+    "kwargs": ImageFunction(np.rot90, {"k": 2, "axes": [0, 1]}),
+    "another global": FunctionTransformer(lambda X: X.SCALER),
+    "touchy": Step(Holder([Touchy()])),
+    "frozen pipeline": FrozenEstimator(make_pipeline(LBP(), FunctionTransformer(np.log1p))),
+}
+
+
+@pytest.mark.parametrize("name", STEPS_THAT_ARE_FINE)
+def test_what_has_not_learned_is_not_reported(name):
+    assert check(make_pipeline(STEPS_THAT_ARE_FINE[name], SVC())).severity == "ok"
+
+
+def test_candidates_of_a_search_are_cloned():
+    search = GridSearchCV(make_pipeline(StandardScaler(), SVC()), {"standardscaler": [SCALER]})
+    assert check(search).severity == "warning"
+
+
+def select(score_func=None, rows=slice(None)):
+    selector = SelectKBest(k=2) if score_func is None else SelectKBest(score_func, k=2)
+    return selector.fit(ROWS[rows], Y[rows])
+
+
+def elsewhere():
+    """Return a selector of unknown origin that says where it comes from."""
+    selector = select(mutual_info_classif, slice(9))
+    selector.n_samples_ = 9
+    return selector
+
+
+@pytest.mark.parametrize(
+    ("step", "severity", "finding"),
+    [
+        (FrozenEstimator(SCALER), "leak", "StandardScaler (frozen) from 40 samples: learned"),
+        (FrozenEstimator(make_pipeline(LBP(), PCA_)), "leak", "Pipeline (frozen) from 40"),
+        (FrozenEstimator(FrozenEstimator(SCALER)), "leak", "StandardScaler (frozen) from 40"),
+        (FrozenEstimator(ELSEWHERE), "warning", "(frozen) from 9 samples: learned before the"),
+        (FunctionTransformer(ELSEWHERE.transform), "warning", "(in a function) from 9 samples"),
+        (SCALER, "warning", "StandardScaler from 40 samples: learned"),
+        (FrozenEstimator(select()), "leak", "SelectKBest (frozen) from 40 samples: learned"),
+        (FunctionTransformer(select().transform), "leak", "SelectKBest (in a function) from 40"),
+        (FrozenEstimator(select(rows=slice(30))), "warning", "SelectKBest (frozen) from 30"),
+        (FrozenEstimator(select(mutual_info_classif)), "leak", "from labels and an unknown"),
+        (FrozenEstimator(elsewhere()), "warning", "SelectKBest (frozen) from 9 samples"),
+        (
+            FrozenEstimator(SelectFromModel(RandomForestClassifier(3)).fit(ROWS, Y)),
+            "leak",
+            "SelectFromModel (frozen) from 40",
+        ),
+        (
+            FrozenEstimator(SelectFromModel(LogisticRegression()).fit(ROWS, Y)),
+            "leak",
+            "SelectFromModel (frozen) from labels and an unknown number of samples: learned",
+        ),
+        (FrozenEstimator(LogisticRegression().fit(ROWS, Y)), "leak", "from labels and an unknown"),
+        (FrozenEstimator(VarianceThreshold().fit(ROWS)), "warning", "VarianceThreshold (frozen): "),
+        (FrozenEstimator(make_pipeline(ELSEWHERE, select(mutual_info_classif))), "warning", "9"),
+        (select(), "warning", "SelectKBest from 40 samples: learned"),
+    ],
+)
+def test_frozen_steps(step, severity, finding):
+    found = check(make_pipeline(step, SVC()))
+    assert found.severity == severity
+    assert finding in found.finding
+    assert ("n_samples_" in found.remedy) == ("unknown number" in finding or "labels" in finding)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+@pytest.mark.parametrize("n_samples", [12, 57, 1000])
+def test_an_f_test_tells_the_number_of_samples(n_classes, n_samples):
+    rng = np.random.default_rng(n_samples)
+    selector = SelectKBest(k=1).fit(
+        rng.normal(size=(n_samples, 8)), np.arange(n_samples) % n_classes
+    )
+    assert _count_of_f_test(selector.scores_, selector.pvalues_) == n_samples
