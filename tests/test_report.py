@@ -511,7 +511,7 @@ def test_a_single_split_is_said_to_be_one(tmp_path):
     result = evaluate(LogisticRegression(), X, y, groups=groups, cv=split, pos_label=1)
     page = Page(write(result, tmp_path))
     assert "folds" not in page.text
-    assert "Scores on the test part and 95% intervals, by the bootstrap over groups." in page.text
+    assert "Scores on the test part and 95% intervals, by the jackknife over groups." in page.text
     assert "18 tested images of 90 in 6 groups of 3 images each." in page.text
 
 

@@ -48,7 +48,7 @@ class ProtocolComparison:
 
     Notes
     -----
-    Interval and mean are those of `featbus.evaluation.Evaluation`, by the bootstrap over the groups
+    Interval and mean are those of `featbus.evaluation.Evaluation`, by the jackknife over the groups
     of the images. They tell how sure a score is, not whether it means anything: that of a leaky
     protocol is a precise answer to the wrong question.
     """

@@ -142,7 +142,7 @@ def compare_protocols(
     those of `evaluate` without groups, the honest one those with groups.
 
     Leaky protocols are scored as publications score them: on all rows of the test parts, copies and
-    synthetic rows included. Intervals are by the bootstrap over groups in all protocols: a copy
+    synthetic rows included. Intervals are by the jackknife over groups in all protocols: a copy
     counts with the group of its image, a synthetic row with that of the nearest image of its class.
     Without this, copies would count as patients and make the intervals even narrower. SMOTE before
     the split also makes the test parts balanced; accuracy then equals balanced accuracy.
