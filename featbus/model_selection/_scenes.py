@@ -1,4 +1,4 @@
-"""What identifies the scene of an image: its local texture, and keypoints of it."""
+"""The scene that an image shows: its local texture, and keypoints of the texture."""
 
 from functools import cache
 from typing import NamedTuple
@@ -12,8 +12,10 @@ from featbus.images import resize, to_float, to_gray
 # Images are reduced to the area of a square of this side: speckle is averaged, structures remain.
 _SIDE = 144
 # Sides below this have too few structures for keypoints.
-_SMALLEST = 48
+_SMALLEST = 40
 _N_KEYPOINTS = 64
+_FEWEST_KEYPOINTS = 8
+_THUMBNAIL = 32
 # Standard deviation, in pixels, of the neighborhood whose mean and contrast are normalized.
 _NEIGHBORHOOD = 6.0
 # Contrast, of 255, that is added to the local one: less than it is noise.
@@ -25,24 +27,31 @@ _GRAY, _SPREAD = 128, 45
 
 
 class Scene(NamedTuple):
-    """The texture and the keypoints of an image.
+    """What two images are compared by.
 
     Attributes
     ----------
     texture : ndarray of uint8 of shape (height, width)
-        The reduced image, its mean and contrast normalized in each neighborhood; 128 is the mean.
-    inside : ndarray of uint8 of shape (height, width)
-        1 where there is tissue; 0 in black or white areas, such as background and marks.
+        The bounding box of the tissue, reduced, with the mean and the contrast of each neighborhood
+        normalized; 128 is the mean, and 0 is outside of the tissue: black or white areas, such as
+        background and marks.
     points : ndarray of float32 of shape (n_keypoints, 4)
-        x and y from the center of the image, size, and direction in radians.
+        x and y from the center of `texture`, size, and direction in radians.
     descriptors : ndarray of float16 of shape (n_keypoints, 40)
         Unit vectors.
+    thumbnail : ndarray of float32 of shape (32, 32)
+        The whole image, gray 0..1.
     """
 
     texture: np.ndarray
-    inside: np.ndarray
     points: np.ndarray
     descriptors: np.ndarray
+    thumbnail: np.ndarray
+
+    @property
+    def is_plain(self):
+        """Whether the image is too small or too uniform to be recognized by keypoints."""
+        return len(self.points) < _FEWEST_KEYPOINTS
 
 
 class Variant(NamedTuple):
@@ -64,10 +73,11 @@ class Variant(NamedTuple):
         """Return the directions that the keypoints of the changed image have."""
         return (np.pi - angles if self.mirrored else angles) + np.pi * self.inverted
 
-    def pixels(self, pixels):
-        """Return the changed texture, or its region."""
-        pixels = pixels[:, ::-1] if self.mirrored else pixels
-        return np.ascontiguousarray(pixels)
+    def texture(self, texture):
+        """Return the texture that the changed image has."""
+        texture = np.ascontiguousarray(texture[:, ::-1]) if self.mirrored else texture
+        # Modulo 256, 0 stays 0.
+        return np.negative(texture) if self.inverted else texture
 
 
 VARIANTS = [Variant(bool(k % 2), bool(k // 2)) for k in range(4)]
@@ -76,11 +86,11 @@ VARIANTS = [Variant(bool(k % 2), bool(k // 2)) for k in range(4)]
 def describe_scene(image):
     """Return the scene of a checked image; its mask is ignored."""
     pixels = to_gray(np.ma.getdata(image))
+    thumbnail = resize(to_float(pixels), (_THUMBNAIL, _THUMBNAIL))
     pixels = _reduce(_crop_to_tissue(pixels))
     inside = _find_tissue(pixels)
     texture = _normalize(pixels, inside)
-    points, descriptors = _find_keypoints(texture, inside)
-    return Scene(texture, inside, points, descriptors)
+    return Scene(texture, *_find_keypoints(texture, inside), thumbnail)
 
 
 def _reduce(pixels):
@@ -118,8 +128,8 @@ def _normalize(pixels, inside):
     total = _blur(weight) + 1e-6
     pixels = pixels - _blur(pixels * weight) / total
     contrast = np.sqrt(np.maximum(_blur(pixels**2 * weight) / total, 0))
-    pixels = _GRAY + _SPREAD * weight * pixels / (contrast + _NOISE)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    pixels = _GRAY + _SPREAD * pixels / (contrast + _NOISE)
+    return inside * np.clip(np.rint(pixels), 1, 255).astype(np.uint8)
 
 
 def _blur(pixels):
@@ -133,7 +143,8 @@ def _find_keypoints(texture, inside):
         return none
     # The texture has the same contrast everywhere: no threshold of it is needed.
     sift = cv2.SIFT_create(nfeatures=_N_KEYPOINTS, contrastThreshold=0, edgeThreshold=20)
-    points, histograms = sift.detectAndCompute(texture, inside)
+    filled = np.where(inside, texture, np.uint8(_GRAY))  # no edge at the border of the tissue
+    points, histograms = sift.detectAndCompute(filled, inside)
     if not points:
         return none
     height, width = texture.shape
