@@ -77,14 +77,12 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
 
 
 def _find_same(scenes):
-    """Return the first image of each texture, unless plain, and the label of each image's texture.
+    """Return the first image of each texture, unless plain, and a label of each image.
 
-    Thousands of equal images, compared with each other, would hide all others.
+    Equal textures, or thumbnails of plain images, share a label. Thousands of equal images,
+    compared with each other, would hide all others.
     """
-    keys = [
-        b"%d" % index if scene.is_plain else _digest(scene.texture)
-        for index, scene in enumerate(scenes)
-    ]
+    keys = [_digest(scene.thumbnail if scene.is_plain else scene.texture) for scene in scenes]
     labels = pd.factorize(np.array(keys, dtype=object))[0]
     first = np.unique(labels, return_index=True)[1]
     return first[[not scenes[index].is_plain for index in first]], labels
