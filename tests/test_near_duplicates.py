@@ -116,7 +116,14 @@ def test_flat_images_of_one_gray_are_copies_and_like_nothing_else(scans):
 def test_tiny_and_plain_images(scans):
     tiny = [cv2.resize(scan, (28, 28), interpolation=cv2.INTER_AREA) for scan in scans]
     brighter = np.clip(tiny[1] * 1.1, 0, 255).astype(np.uint8)
-    images = [*tiny, brighter, tiny[2][:, ::-1], np.rot90(tiny[3]), np.zeros((1, 1)), np.ones((1, 9))]
+    images = [
+        *tiny,
+        brighter,
+        tiny[2][:, ::-1],
+        np.rot90(tiny[3]),
+        np.zeros((1, 1)),
+        np.ones((1, 9)),
+    ]
     assert find_near_duplicates(images).tolist() == [0, 1, 2, 3, 1, 2, 3, 4, 5]
     speck = np.full((64, 64), 100, np.uint8)
     speck[3, 4] = 101

@@ -41,9 +41,9 @@ def measure(n_images):
     found = np.mean(groups[-n_copies:] == groups[:n_copies])
     kept = sum(field.nbytes for scene in scenes for field in scene) / n_images
     print(
-        f"{n_images:7,} images: CPU {described - start:.1f} s to describe, {matched - described:.1f} s "
-        f"to match; {groups.max() + 1:,} groups, {found:.1%} of the copies found; {kept / 1000:.0f} "
-        f"kB an image; peak of the process {peak():.1f} GB"
+        f"{n_images:7,} images: CPU {described - start:.1f} s to describe, "
+        f"{matched - described:.1f} s to match; {groups.max() + 1:,} groups, {found:.1%} of the "
+        f"copies found; {kept / 1000:.0f} kB an image; peak of the process {peak():.1f} GB"
     )
     return described - start, matched - described, kept
 

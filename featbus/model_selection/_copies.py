@@ -14,8 +14,8 @@ from featbus.model_selection._matching import match_keypoints, match_stretched
 from featbus.model_selection._scenes import VARIANTS
 from featbus.model_selection._thumbnails import Sketches, link_flat, match_thumbnails
 
-# Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13; neighboring
-# frames start at 0.23.
+# Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
+# neighboring frames start at 0.23.
 MIN_CORRELATION = 0.2
 # Pairs per task of a thread.
 _CHUNK = 256

@@ -1,4 +1,4 @@
-"""Copies among images without keypoints, found by their thumbnails: perceptual hash, correlation."""
+"""Copies among images without keypoints: thumbnails whose hash and correlation agree."""
 
 from typing import NamedTuple
 
