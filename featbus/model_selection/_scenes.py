@@ -22,6 +22,8 @@ _NEIGHBORHOOD = 6.0
 _NOISE = 3.0
 # Levels, of 255, below and above which pixels are background or marks.
 _DARK, _BRIGHT = 10, 245
+# Areas below this share of the largest one, such as labels and borders of films, are left out.
+_SPECK = 0.5
 # Mean and levels per standard deviation of the texture.
 _GRAY, _SPREAD = 128, 45
 
@@ -101,15 +103,17 @@ def _reduce(pixels):
 
 
 def _crop_to_tissue(pixels):
-    """Return the bounding box of the largest connected area of tissue."""
+    """Return the bounding box of the tissue, without smaller areas such as labels."""
     inside = _find_tissue(_reduce(pixels))
-    _, _, boxes, _ = cv2.connectedComponentsWithStats(inside)
-    if len(boxes) < 2:
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(inside)
+    areas = boxes[1:, cv2.CC_STAT_AREA]
+    if not areas.size:
         return pixels
-    x, y, width, height = boxes[1 + boxes[1:, cv2.CC_STAT_AREA].argmax()][:4]
-    scale = np.array(pixels.shape) / inside.shape
-    top, left = np.floor(scale * (y, x)).astype(int)
-    bottom, right = np.ceil(scale * (y + height, x + width)).astype(int)
+    large = 1 + np.flatnonzero(areas >= _SPECK * areas.max())
+    rows, columns = (np.isin(labels, large).any(axis=axis).nonzero()[0] for axis in (1, 0))
+    height, width = np.array(pixels.shape) / inside.shape
+    top, bottom = int(height * rows[0]), int(np.ceil(height * (rows[-1] + 1)))
+    left, right = int(width * columns[0]), int(np.ceil(width * (columns[-1] + 1)))
     return pixels[top:bottom, left:right]
 
 
