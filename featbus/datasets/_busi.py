@@ -16,8 +16,8 @@ from featbus.datasets._groups import add_groups
 from featbus.datasets._masks import pair_masks, split_masks
 from featbus.images import ImageError
 from featbus.io import read_item
-from featbus.model_selection import find_near_duplicates
-from featbus.model_selection._duplicates import thumbnail
+from featbus.model_selection._copies import find_matches
+from featbus.model_selection._scenes import describe_scene
 from featbus.parameters import check_parameters
 from featbus.wording import argument
 
@@ -170,13 +170,13 @@ def load_busi(
 
 def _group_near_duplicates(paths):
     """Return the near-duplicate group of each image; whoever uses an unreadable one reports it."""
-    thumbnails = {}
+    scenes = {}
     for index, path in enumerate(paths):
         with suppress(ImageError):
-            thumbnails[index] = np.clip(thumbnail(read_item(path, index)), 0, 1)
+            scenes[index] = describe_scene(read_item(path, index))
     groups = -1 - np.arange(len(paths))
-    if thumbnails:
-        groups[list(thumbnails)] = find_near_duplicates(list(thumbnails.values()))
+    if scenes:
+        groups[list(scenes)] = find_matches(list(scenes.values())).groups()
     return pd.factorize(groups)[0]
 
 

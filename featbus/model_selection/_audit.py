@@ -36,9 +36,10 @@ from featbus.model_selection._checks import (
     check_shortcuts,
 )
 from featbus.model_selection._copies import Copies
-from featbus.model_selection._duplicates import map_images, thumbnail
+from featbus.model_selection._duplicates import map_images
 from featbus.model_selection._image_measures import measure_image, measure_mask
 from featbus.model_selection._report import AuditReport
+from featbus.model_selection._scenes import describe_scene
 from featbus.model_selection._shortcuts import score_shortcuts
 from featbus.parameters import N_JOBS, HasMethods, SequenceOf, check_parameters
 
@@ -147,8 +148,8 @@ def audit(
     folds = Folds(_make_splits(cv, codes, groups, rng), _name_images(images))
     masks = [None] * len(images) if masks is None else masks
     looks = map_images(_look_at, images, images, masks, **options)
-    thumbnails, digests, measures = zip(*looks)
-    copies = Copies.find(np.array(thumbnails), digests)
+    scenes, digests, measures = zip(*looks)
+    copies = Copies.find(scenes, digests, n_jobs)
     copied = copies.joined()
     suggested = copied if groups is None else unite(groups, copied)
     shortcuts = score_shortcuts(
@@ -167,7 +168,7 @@ def audit(
         checks=pd.DataFrame(checks, columns=Check._fields).drop(columns="images"),
         shortcuts=shortcuts,
         images={check.check: np.array(check.images, np.intp) for check in checks},
-        near_duplicates=copies.near,
+        near_duplicates=copied,
         suggested_groups=suggested,
         protocol=_describe(cv, folds, codes, labels, groups),
         has_groups=groups is not None,
@@ -202,12 +203,12 @@ def _name_images(images):
 
 
 def _look_at(image, item, mask):
-    """Return the thumbnail of an image, the digest of its pixels, and its measures."""
+    """Return the scene of an image, the digest of its pixels, and its measures."""
     digest = hashlib.blake2b(digest_size=16)
     update_digest(digest, np.ma.getdata(image))
     inside = read_mask(mask, image.shape)
     inside = inside_mask(image) if inside is None else inside
-    return thumbnail(image), digest.digest(), measure_image(item, image) | measure_mask(inside)
+    return describe_scene(image), digest.digest(), measure_image(item, image) | measure_mask(inside)
 
 
 def _describe(cv, folds, codes, labels, groups):

@@ -54,14 +54,6 @@ def _groups_remedy():
     )
 
 
-def _doubt_remedy():
-    groups = either(
-        "The groups of all of them are in near_duplicates of this report.",
-        "`featbus.find_near_duplicates` has the groups of all of them.",
-    )
-    return f"Look at some: standard views look alike without being copies. {groups}"
-
-
 def _ok_unless(images, check, severity, finding, remedy=None):
     """Return a check that fails if it found images."""
     if len(images) == 0:
@@ -80,22 +72,20 @@ def check_copies(folds, copies):
         f"{len(exact)} test image(s) are also in their training part, pixel by pixel"
         f"{folds.such_as(pair)}.",
     )
-    certain, _ = folds.find_leaks(copies.certain)
     near, pair = folds.find_leaks(copies.near)
     yield _ok_unless(
         near,
         "near-duplicates across folds",
-        "leak" if len(certain) else "warning",
-        f"{len(near)} test image(s) have a copy or near-duplicate in their training part, "
-        f"{len(certain)} of them beyond doubt{folds.such_as(pair)}.",
-        None if len(certain) else _doubt_remedy(),
-    )
-    turned, pair = folds.find_leaks(copies.turned)
-    yield _ok_unless(
-        turned,
-        "mirrored or turned copies across folds",
         "leak",
-        f"{len(turned)} test image(s) have a mirrored or rotated copy in their training part"
+        f"{len(near)} test image(s) have a copy or near-duplicate in their training part"
+        f"{folds.such_as(pair)}.",
+    )
+    changed, pair = folds.find_leaks(copies.changed)
+    yield _ok_unless(
+        changed,
+        "mirrored, turned or inverted copies across folds",
+        "leak",
+        f"{len(changed)} test image(s) have such a copy in their training part"
         f"{folds.such_as(pair)}.",
         "Augment only inside the training fold, with a step of an imblearn pipeline. "
         + _groups_remedy(),

@@ -1,23 +1,128 @@
-"""Copies of images: exact, nearly the same, mirrored or rotated."""
+"""Copies among images: exact, nearly the same, mirrored, turned or inverted."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
-from featbus.groups import unite
-from featbus.model_selection._duplicates import (
-    Sketches,
-    link_flat,
-    link_similar,
-    near_duplicates,
-)
+from featbus.groups import link, unite
+from featbus.images import update_digest
+from featbus.model_selection._candidates import propose_alike, propose_by_keypoints
+from featbus.model_selection._matching import match_keypoints, match_stretched
+from featbus.model_selection._scenes import VARIANTS
+from featbus.model_selection._thumbnails import Sketches, link_flat, match_thumbnails
 
-# Both breasts of a mini-MIAS woman are this similar, films of different women are not, and three of
-# four BUSI near-duplicates are.
-_CERTAIN = {"max_distance": 6, "min_correlation": 0.98, "need_both": True}
-# The right breast of a woman and her mirrored left breast are less similar than this.
-_COPY = {"max_distance": 4, "min_correlation": 0.99, "need_both": True}
+# Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
+# neighboring frames start at 0.23.
+MIN_CORRELATION = 0.2
+# Pairs per task of a thread.
+_CHUNK = 256
+
+
+class Matches(NamedTuple):
+    """Labels of the images: those of the same scene share a label.
+
+    Attributes
+    ----------
+    near : ndarray of int of shape (n_images,)
+        Near-duplicates in the same orientation.
+    changed : ndarray of int of shape (n_images,)
+        Copies that are mirrored, turned or inverted.
+    """
+
+    near: np.ndarray
+    changed: np.ndarray
+
+    def groups(self):
+        """Return labels that join both."""
+        return unite(self.near, self.changed)
+
+
+def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
+    """Find the images that show the same scene.
+
+    Parameters
+    ----------
+    scenes : list of Scene
+        The images.
+    min_correlation : float, default=0.2
+        Smallest correlation of the details of two aligned images.
+    n_jobs : int or None, default=None
+        Number of threads. It does not change the result.
+
+    Returns
+    -------
+    Matches
+        Who matches whom.
+    """
+    thumbnails = np.array([scene.thumbnail for scene in scenes])
+    sketches = Sketches.of(thumbnails)
+    first, same = _find_same(scenes)
+    near, changed = link_flat(same, sketches), np.arange(len(scenes))
+    unlike = [scenes[index] for index in first]
+    matches = _match_scenes(unlike, min_correlation, n_jobs) if unlike else ()
+    for left, right, is_changed in matches:
+        left, right = first[left], first[right]
+        near = link(near, left[~is_changed], right[~is_changed])
+        changed = link(changed, left[is_changed], right[is_changed])
+    plain = np.flatnonzero([scene.is_plain for scene in scenes])
+    for left, right, is_changed in match_thumbnails(thumbnails, plain) if plain.size else ():
+        if is_changed:
+            changed = link(changed, left, right)
+        else:
+            near = link(near, left, right)
+    return Matches(near, changed)
+
+
+def _find_same(scenes):
+    """Return the first image of each texture, unless plain, and a label of each image.
+
+    Equal textures, or thumbnails of plain images, share a label. Thousands of equal images,
+    compared with each other, would hide all others.
+    """
+    keys = [_digest(scene.thumbnail if scene.is_plain else scene.texture) for scene in scenes]
+    labels = pd.factorize(np.array(keys, dtype=object))[0]
+    first = np.unique(labels, return_index=True)[1]
+    return first[[not scenes[index].is_plain for index in first]], labels
+
+
+def _digest(texture):
+    digest = hashlib.blake2b(digest_size=16)
+    update_digest(digest, texture)
+    return digest.digest()
+
+
+def _match_scenes(scenes, min_correlation, n_jobs):
+    """Yield pairs that match: their positions, and whether the first image is changed."""
+    proposed = propose_by_keypoints(scenes)
+    pairs = [(match_keypoints, i, j, VARIANTS[k]) for i, j, k in proposed.tolist()]
+    left, right, is_changed = _confirm(scenes, pairs, min_correlation, n_jobs)
+    yield left, right, is_changed
+    found = set(zip(left.tolist(), right.tolist()))
+    pairs = [
+        (match_stretched, i, j) for i, j in propose_alike(scenes).tolist() if (i, j) not in found
+    ]
+    yield _confirm(scenes, pairs, min_correlation, n_jobs)
+
+
+def _confirm(scenes, pairs, min_correlation, n_jobs):
+    """Return the positions of the pairs that match, and whether the first image is changed."""
+
+    def confirm(chunk):
+        return [match(scenes[i], scenes[j], *variant) for match, i, j, *variant in chunk]
+
+    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    results = Parallel(n_jobs=n_jobs, backend="threading")(map(delayed(confirm), chunks))
+    matches = [match for chunk in results for match in chunk]
+    kept = [
+        (i, j, match.is_changed)
+        for (_, i, j, *_), match in zip(pairs, matches)
+        if match.correlation >= min_correlation
+    ]
+    left, right, is_changed = np.array(kept, np.intp).reshape(-1, 3).T
+    return left, right, is_changed.astype(bool)
 
 
 class Copies(NamedTuple):
@@ -27,51 +132,23 @@ class Copies(NamedTuple):
     ----------
     exact : ndarray of int of shape (n_images,)
         The same pixels.
-    certain : ndarray of int of shape (n_images,)
-        Exact copies, and near-duplicates beyond doubt.
     near : ndarray of int of shape (n_images,)
-        Exact copies, and all near-duplicates.
-    turned : ndarray of int of shape (n_images,)
-        Copies that are mirrored or rotated by quarter turns.
+        Exact copies, and near-duplicates in the same orientation.
+    changed : ndarray of int of shape (n_images,)
+        Copies that are mirrored, turned or inverted.
     """
 
     exact: np.ndarray
-    certain: np.ndarray
     near: np.ndarray
-    turned: np.ndarray
+    changed: np.ndarray
 
     @classmethod
-    def find(cls, thumbnails, digests):
-        """Find copies from thumbnails (n_images, 32, 32) and the digests of the pixels."""
-        sketches = Sketches.of(thumbnails)
+    def find(cls, scenes, digests, n_jobs=None):
+        """Find copies from the scenes of the images and the digests of their pixels."""
         exact = pd.factorize(np.array(digests, dtype=object))[0]
-        certain = link_similar(link_flat(exact, sketches), sketches, sketches, **_CERTAIN)
-        turned = np.arange(len(exact))
-        for variant in _turned(thumbnails):
-            others = Sketches.of(np.ascontiguousarray(variant))
-            turned = link_similar(turned, sketches, others, **_COPY)
-        return cls(exact, certain, unite(exact, near_duplicates(sketches)), turned)
+        matches = find_matches(scenes, n_jobs=n_jobs)
+        return cls(exact, unite(exact, matches.near), matches.changed)
 
     def joined(self):
-        """Return labels that join all kinds of copies.
-
-        Standard views look alike without being copies: where fewer than half of the images that
-        have a near-duplicate have one beyond doubt, the doubtful ones are ignored.
-        """
-        doubtful = _n_sharing(self.certain) < _n_sharing(self.near) / 2
-        return unite(self.exact, self.turned, self.certain if doubtful else self.near)
-
-
-def _turned(thumbnails):
-    """Yield the thumbnails in each of the seven other orientations."""
-    for turns in range(4):
-        turned = np.rot90(thumbnails, turns, axes=(1, 2))
-        if turns:
-            yield turned
-        yield turned[:, :, ::-1]
-
-
-def _n_sharing(labels):
-    """Return the number of images that share their label with another one."""
-    counts = np.bincount(labels)
-    return counts[counts > 1].sum()
+        """Return labels that join all kinds of copies."""
+        return unite(self.near, self.changed)

@@ -36,10 +36,10 @@ class AuditReport:
     images : dict of str to ndarray of int
         The positions of the images that each check found.
     near_duplicates : ndarray of int of shape (n_images,)
-        The near-duplicate group of each image, as `find_near_duplicates` finds it.
+        The group of copies of each image: those of `find_near_duplicates`, joined with exact ones.
     suggested_groups : ndarray of int of shape (n_images,)
-        The given groups joined with all copies and near-duplicates (with doubtful ones only if
-        most are beyond doubt). Keep images of the same group on the same side of every split.
+        The given groups joined with `near_duplicates`. Keep images of the same group on the same
+        side of every split.
     protocol : str
         What was audited.
     has_groups : bool

@@ -1,0 +1,200 @@
+"""The scene that an image shows: its local texture, and keypoints of the texture."""
+
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy import fft
+
+from featbus.images import resize, to_float, to_gray
+
+# Images are reduced to the area of a square of this side: speckle is averaged, structures remain.
+_SIDE = 144
+# Sides below this have too few structures for keypoints.
+_SMALLEST = 40
+_N_KEYPOINTS = 64
+_FEWEST_KEYPOINTS = 8
+_THUMBNAIL = 32
+# Standard deviation, in pixels, of the neighborhood whose mean and contrast are normalized.
+_NEIGHBORHOOD = 6.0
+# Contrast, of 255, that is added to the local one: less than it is noise.
+_NOISE = 3.0
+# Levels, of 255, below and above which pixels are background or marks.
+_DARK, _BRIGHT = 10, 245
+# Areas below this share of the largest one, such as labels and borders of films, are left out.
+_SPECK = 0.5
+# Mean and levels per standard deviation of the texture.
+_GRAY, _SPREAD = 128, 45
+
+
+class Scene(NamedTuple):
+    """What two images are compared by.
+
+    Attributes
+    ----------
+    texture : ndarray of uint8 of shape (height, width)
+        The bounding box of the tissue, reduced, with the mean and the contrast of each neighborhood
+        normalized; 128 is the mean, and 0 is outside of the tissue: black or white areas, such as
+        background and marks.
+    points : ndarray of float32 of shape (n_keypoints, 4)
+        x and y from the center of `texture`, size, and direction in radians.
+    descriptors : ndarray of float16 of shape (n_keypoints, 40)
+        Unit vectors.
+    thumbnail : ndarray of float32 of shape (32, 32)
+        The whole image, gray 0..1.
+    """
+
+    texture: np.ndarray
+    points: np.ndarray
+    descriptors: np.ndarray
+    thumbnail: np.ndarray
+
+    @property
+    def is_plain(self):
+        """Whether the image is too small or too uniform to be recognized by keypoints."""
+        return len(self.points) < _FEWEST_KEYPOINTS
+
+
+class Variant(NamedTuple):
+    """A change of an image that its keypoints follow exactly: mirrored, inverted, or both."""
+
+    mirrored: bool
+    inverted: bool
+
+    def descriptors(self, descriptors):
+        """Return the descriptors that the changed image has."""
+        return descriptors * _signs(*self)
+
+    def points(self, points):
+        """Return the keypoints that the changed image has."""
+        x, y, size, angle = points.T
+        return np.stack([-x if self.mirrored else x, y, size, self.angles(angle)], axis=1)
+
+    def angles(self, angles):
+        """Return the directions that the keypoints of the changed image have."""
+        return (np.pi - angles if self.mirrored else angles) + np.pi * self.inverted
+
+    def texture(self, texture):
+        """Return the texture that the changed image has."""
+        texture = np.ascontiguousarray(texture[:, ::-1]) if self.mirrored else texture
+        # Modulo 256, 0 stays 0.
+        return np.negative(texture) if self.inverted else texture
+
+
+VARIANTS = [Variant(bool(k % 2), bool(k // 2)) for k in range(4)]
+
+
+def describe_scene(image):
+    """Return the scene of a checked image; its mask is ignored."""
+    pixels = to_gray(np.ma.getdata(image))
+    thumbnail = resize(to_float(pixels), (_THUMBNAIL, _THUMBNAIL))
+    pixels = _reduce(_crop_to_tissue(pixels))
+    inside = _find_tissue(pixels)
+    texture = _normalize(pixels, inside)
+    return Scene(texture, *_find_keypoints(texture, inside), thumbnail)
+
+
+def _reduce(pixels):
+    """Return a gray image, 0..255, of the largest allowed area."""
+    scale = min(1, _SIDE / np.sqrt(pixels.size))
+    shape = tuple(max(1, round(scale * side)) for side in pixels.shape)
+    return 255 * np.clip(resize(to_float(pixels), shape), 0, 1)
+
+
+def _crop_to_tissue(pixels):
+    """Return the bounding box of the tissue, without smaller areas such as labels."""
+    inside = _find_tissue(_reduce(pixels))
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(inside)
+    areas = boxes[1:, cv2.CC_STAT_AREA]
+    if not areas.size:
+        return pixels
+    large = 1 + np.flatnonzero(areas >= _SPECK * areas.max())
+    rows, columns = (np.isin(labels, large).any(axis=axis).nonzero()[0] for axis in (1, 0))
+    height, width = np.array(pixels.shape) / inside.shape
+    top, bottom = int(height * rows[0]), int(np.ceil(height * (rows[-1] + 1)))
+    left, right = int(width * columns[0]), int(np.ceil(width * (columns[-1] + 1)))
+    return pixels[top:bottom, left:right]
+
+
+def _find_tissue(pixels):
+    """Return 1 where the image is neither black nor white, away from the border of such areas."""
+    inside = ((pixels > _DARK) & (pixels < _BRIGHT)).astype(np.uint8)
+    box = np.ones((3, 3), np.uint8)
+    inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, box)
+    inside = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, box)
+    return cv2.erode(inside, np.ones((5, 5), np.uint8))
+
+
+def _normalize(pixels, inside):
+    """Return the image with the mean and the contrast of each neighborhood normalized."""
+    weight = inside.astype(np.float32)
+    total = _blur(weight) + 1e-6
+    pixels = pixels - _blur(pixels * weight) / total
+    contrast = np.sqrt(np.maximum(_blur(pixels**2 * weight) / total, 0))
+    pixels = _GRAY + _SPREAD * pixels / (contrast + _NOISE)
+    return inside * np.clip(np.rint(pixels), 1, 255).astype(np.uint8)
+
+
+def _blur(pixels):
+    return cv2.GaussianBlur(pixels, (0, 0), _NEIGHBORHOOD, borderType=cv2.BORDER_REFLECT)
+
+
+def _find_keypoints(texture, inside):
+    """Return the strongest keypoints and their descriptors."""
+    none = np.zeros((0, 4), np.float32), np.zeros((0, len(_basis())), np.float16)
+    if min(texture.shape) < _SMALLEST:
+        return none
+    # The texture has the same contrast everywhere: no threshold of it is needed.
+    sift = cv2.SIFT_create(nfeatures=_N_KEYPOINTS, contrastThreshold=0, edgeThreshold=20)
+    filled = np.where(inside, texture, np.uint8(_GRAY))  # no edge at the border of the tissue
+    points, histograms = sift.detectAndCompute(filled, inside)
+    if not points:
+        return none
+    height, width = texture.shape
+    points = [
+        (p.pt[0] - (width - 1) / 2, p.pt[1] - (height - 1) / 2, p.size, np.deg2rad(p.angle))
+        for p in points[:_N_KEYPOINTS]
+    ]
+    return np.array(points, np.float32), _compress(histograms[:_N_KEYPOINTS])
+
+
+def _compress(histograms):
+    """Return the low frequencies of SIFT histograms as unit vectors."""
+    total = np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6)
+    vectors = np.sqrt(histograms / total) @ _basis().T
+    norm = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    return (vectors / norm).astype(np.float16)
+
+
+_FREQUENCIES = [
+    (u, v, k, wave) for u in range(4) for v in range(4 - u) for k in (1, 2) for wave in "cs"
+]
+
+
+@cache
+def _basis():
+    """Return the waves over the 4 x 4 cells and the 8 directions of a histogram, one per row."""
+    cosine = fft.dct(np.eye(4), axis=0, norm="ortho")
+    turn = np.pi / 4 * np.arange(8)
+    rows = [
+        np.einsum("a,b,c->abc", cosine[u], cosine[v], (np.cos if wave == "c" else np.sin)(k * turn))
+        for u, v, k, wave in _FREQUENCIES
+    ]
+    return np.array(rows, np.float32).reshape(len(rows), -1) / 2
+
+
+@cache
+def _signs(mirrored, inverted):
+    """Return the sign by which a change of the image multiplies each number of a descriptor.
+
+    A histogram is relative to the direction of its keypoint. A mirror image has its cells in
+    reverse order across this direction, and its directions with the opposite sign. In an inverted
+    image the direction of each keypoint is opposite: its cells are in reverse order along both
+    axes. Waves are even or odd under each of these.
+    """
+    signs = [
+        (-1) ** ((u + (wave == "s")) * mirrored + (u + v) * inverted)
+        for u, v, _, wave in _FREQUENCIES
+    ]
+    return np.array(signs, np.float32)

@@ -1,0 +1,127 @@
+"""The steps that find copies: scenes, candidates, matches."""
+
+import cv2
+import numpy as np
+import pytest
+
+from featbus.datasets import make_breast_ultrasound
+from featbus.model_selection import _candidates
+from featbus.model_selection._candidates import propose_alike, propose_by_keypoints
+from featbus.model_selection._copies import Copies, find_matches
+from featbus.model_selection._matching import match_keypoints, match_stretched
+from featbus.model_selection._scenes import VARIANTS, describe_scene
+from featbus.model_selection._thumbnails import Sketches
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return make_breast_ultrasound(8, image_shape=(192, 256), random_state=0).images[::2]
+
+
+@pytest.fixture(scope="module")
+def scenes(scans):
+    return [describe_scene(scan) for scan in scans]
+
+
+def test_a_scene_is_small(scans):
+    scene = describe_scene(scans[0])
+    assert scene.texture.size <= 1.02 * 144**2
+    assert len(scene.points) == len(scene.descriptors) <= 64
+    assert not scene.is_plain
+    norms = np.linalg.norm(scene.descriptors.astype(float), axis=1)
+    np.testing.assert_allclose(norms, 1, atol=2e-3)
+
+
+def test_background_and_marks_are_outside():
+    rng = np.random.default_rng(0)
+    image = np.zeros((200, 200), np.uint8)
+    image[50:150, 60:160] = cv2.GaussianBlur(rng.integers(60, 200, (100, 100), np.uint8), (0, 0), 2)
+    image[80:100, 80:110] = 255
+    texture = describe_scene(image).texture
+    assert abs(texture.shape[0] - 100) <= 6
+    assert abs(texture.shape[1] - 100) <= 6
+    assert 0.05 < (texture == 0).mean() < 0.3
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_descriptors_of_changed_images_are_those_with_changed_signs(scans, variant):
+    image = scans[0][:, ::-1] if variant.mirrored else scans[0]
+    image = 255 - image if variant.inverted else image
+    scene, changed = describe_scene(scans[0]), describe_scene(image)
+    cosine = variant.descriptors(scene.descriptors.astype(np.float32)) @ changed.descriptors.T
+    near = np.abs(
+        variant.points(scene.points)[:, np.newaxis, :2] - changed.points[np.newaxis, :, :2]
+    ).max(axis=2)
+    place, best = near.argmin(axis=1), cosine.argmax(axis=1)
+    assert np.mean(near[np.arange(len(best)), best] < 1) > 0.85
+    assert np.median(cosine[np.arange(len(place)), best]) > 0.97
+
+
+@pytest.mark.parametrize("degrees", [0, 10, 90, 200])
+def test_rotated_images_match(scans, scenes, degrees):
+    turn = cv2.getRotationMatrix2D((127.5, 95.5), degrees, 1)
+    copy = describe_scene(cv2.warpAffine(scans[1], turn, (256, 192)))
+    match = match_keypoints(copy, scenes[1], VARIANTS[0])
+    assert match.correlation > 0.5
+    assert match.is_changed == (degrees > 30)
+    assert match_keypoints(copy, scenes[2], VARIANTS[0]).correlation < 0.15
+
+
+def test_little_overlap_is_no_match(scans):
+    left, right = scans[0][:, :150], scans[0][:, 106:]
+    assert match_keypoints(*map(describe_scene, (left, right)), VARIANTS[0]).correlation == 0
+    wider = scans[0][:, 56:]
+    assert match_keypoints(*map(describe_scene, (left, wider)), VARIANTS[0]).correlation > 0.5
+
+
+def test_stretched_images_match(scans, scenes):
+    copy = describe_scene(cv2.resize(scans[3], (256, 120), interpolation=cv2.INTER_AREA))
+    assert match_stretched(copy, scenes[3]).correlation > 0.4
+    assert match_stretched(copy, scenes[2]).correlation < 0.15
+    assert propose_alike([*scenes, copy]).tolist() == [[3, 4]]
+
+
+def test_candidates(scans, scenes):
+    copies = [describe_scene(image) for image in (scans[0][20:, 30:], scans[1][:, ::-1])]
+    pairs = propose_by_keypoints([*scenes, *copies]).tolist()
+    assert [0, 4, 0] in pairs
+    assert [1, 5, 1] in pairs
+    assert len(pairs) < 8
+    plain = describe_scene(np.zeros((50, 50)))
+    assert propose_by_keypoints([plain, plain]).shape == (0, 3)
+
+
+def test_the_number_of_candidates_is_limited(scans, monkeypatch):
+    monkeypatch.setattr(_candidates, "_N_PAIRS", 2)
+    monkeypatch.setattr(_candidates, "_N_ALIKE", 2)
+    scenes = [describe_scene(scans[0][:, shift : 200 + shift]) for shift in range(12)]
+    assert 11 <= len(propose_by_keypoints(scenes)) <= 2 * 12
+    assert len(propose_alike(scenes)) <= 2 * 12
+    assert find_matches(scenes).groups().tolist() == [0] * 12
+
+
+def test_blocks_and_cells_change_nothing(scans, monkeypatch):
+    scenes = [describe_scene(scan[:, shift:]) for scan in scans for shift in (0, 9)]
+    whole = find_matches(scenes)
+    monkeypatch.setattr(_candidates, "_BLOCK", 7)
+    assert find_matches(scenes).near.tolist() == whole.near.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_kinds_of_copies_are_told_apart(scans):
+    images = [*scans, scans[0], scans[1][9:], scans[2][::-1], 255 - scans[3]]
+    copies = Copies.find([describe_scene(image) for image in images], [0, 1, 2, 3, 0, 4, 5, 6])
+    assert copies.exact.tolist() == [0, 1, 2, 3, 0, 4, 5, 6]
+    assert copies.near.tolist() == [0, 1, 2, 3, 0, 1, 4, 5]
+    assert copies.changed.tolist() == [0, 1, 2, 3, 4, 5, 2, 3]
+    assert copies.joined().tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_hashes_and_correlations_of_thumbnails():
+    thumbnails = np.random.default_rng(0).random((5, 32, 32), dtype=np.float32)
+    thumbnails[3] = 0.4
+    sketches = Sketches.of(thumbnails)
+    assert sketches.flat[3] == 102
+    assert np.isnan(np.delete(sketches.flat, 3)).all()
+    assert not sketches.hashes[3].any()
+    expected = np.corrcoef(thumbnails[0].ravel(), thumbnails[1].ravel())[0, 1]
+    assert sketches.pixels[0] @ sketches.pixels[1] == pytest.approx(expected, abs=1e-5)
