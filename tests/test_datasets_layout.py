@@ -9,6 +9,7 @@ from sklearn.dummy import DummyClassifier
 
 from featbus import evaluate
 from featbus.datasets import detect_layout, load_dataset, load_image_folder, load_images
+from featbus.evaluation import FewGroupsWarning
 from featbus.workflow import extract_features, predict_images
 
 SPLIT = [
@@ -74,6 +75,7 @@ def test_groups_and_a_given_split_go_together(tmp_path):
     rows = np.arange(7.0)[:, np.newaxis]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", FewGroupsWarning)
         result = evaluate(DummyClassifier(), rows, data.target, groups=data.groups, cv=data.cv)
     assert result.predictions["index"].tolist() == [5, 6]
 

@@ -418,7 +418,7 @@ def test_two_classes_whose_names_say_nothing_have_a_row_each():
         assert f" {scores.mean():.2f} ± {scores.std():.2f} " in row
     assert "Positive class: unknown" in result.protocol
     figure = result.plot("intervals")
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    labels = [text.get_text() for text in figure.axes[0].texts]
     assert "Sensitivity (left)" in labels
     assert "Sensitivity (right)" in labels
     assert "Sensitivity" not in labels

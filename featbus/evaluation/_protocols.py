@@ -16,6 +16,7 @@ from sklearn.utils import check_consistent_length
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.evaluation._evaluate import evaluate
+from featbus.evaluation._intervals import FewGroupsWarning
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.evaluation._protocol_rows import compute_rows
 from featbus.evaluation._protocol_samples import PROTOCOLS, make_steps, prepare
@@ -250,7 +251,9 @@ def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
     """Return the evaluation of a protocol; its intervals are by the groups of the images."""
     rows, y, source = prepare(protocol, rows, y, smote)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GroupsWarning)  # this is what a random split does
+        if not protocol.grouped:  # this is what a random split does
+            warnings.simplefilter("ignore", GroupsWarning)
+            warnings.simplefilter("ignore", FewGroupsWarning)
         known = groups[source] if protocol.grouped else None
         result = evaluate({protocol.name: pipeline}, rows, y, groups=known, **options)
     drawn = groups[source[result.predictions["index"]]]
