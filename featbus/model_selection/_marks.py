@@ -5,7 +5,7 @@ import numpy as np
 
 from featbus.images import to_uint8
 
-# Gray levels of 255; chosen on half of BUSI, see benchmarks/comparisons/planted_shortcuts.py.
+# Gray levels of 255.
 _STEP = 24
 _COLORED = 32
 _SQUARE = np.ones((3, 3), np.uint8)
