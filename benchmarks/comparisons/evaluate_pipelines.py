@@ -61,7 +61,7 @@ def main(n_images):
 
         timed("evaluate 8 pipelines, empty store", run)
         result = timed("evaluate 8 pipelines, features cached", run)
-    timed("intervals: 1,000 resamples", result.to_frame)
+    timed("intervals", result.to_frame)
     comparison = timed("comparison of all pairs", result.compare)
     print(f"\n{result}\n\n{comparison.round(3).to_string()}")
 

@@ -7,7 +7,7 @@ keeps the features. Tasks are ultrasound, three, leaks, mammograms, scratch and 
 two train networks. All pretrained networks are MobileNetV2 (alpha 0.35), whose weights are there,
 whatever network was published. Nothing was tuned: recipes have their defaults. ThresholdSegmenter
 takes the place of the U-Net; segmentation.py measures what a U-Net adds. Intervals of 95 % are
-those of `evaluate`: a bootstrap over groups of near-duplicates, or women.
+those of `evaluate`: a jackknife over groups of near-duplicates, or women.
 """
 
 import os
