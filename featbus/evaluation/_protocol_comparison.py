@@ -102,19 +102,19 @@ class ProtocolComparison:
         notes = {"protocol": self.protocol, "groups_note": self.groups_note}
         return notes | {"summary": self.summary(), "scores": scores}
 
-    def summary(self, metric: str = "accuracy") -> str:
+    def summary(self, metric: str = "balanced_accuracy") -> str:
         """Say what the highest score of a leaky protocol is worth.
 
         Parameters
         ----------
-        metric : str, default="accuracy"
+        metric : str, default="balanced_accuracy"
             A metric of `to_frame`; "brier", of which less is better, is none of them.
 
         Returns
         -------
         str
-            The honest score, the highest one of a leaky protocol, and the difference; if the
-            intervals of the two overlap, that the images are too few to tell.
+            The honest score, the highest one of a leaky protocol, and the difference; whether the
+            intervals of the two overlap.
 
         Raises
         ------
@@ -133,10 +133,7 @@ class ProtocolComparison:
             return f"{start}get no more by any protocol that leaks: {_interval(best)} {where}."
         end = f"{gain:+.2f} from the protocol alone."
         if best["low"] <= honest["high"]:
-            end = (
-                f"{gain:+.2f}, but the intervals overlap: these images are too few to tell the "
-                "protocols apart."
-            )
+            end = f"{gain:+.2f}, though the intervals overlap."
         return f"{start}reach {_interval(best)} {where}: {end}"
 
     def _scores(self, metric):
@@ -144,12 +141,12 @@ class ProtocolComparison:
             raise ValueError(f"metric is {metric!r}, expected one of {METRICS[:-1]}.")
         return self.to_frame()[metric]
 
-    def plot(self, metric: str = "accuracy") -> Figure:
+    def plot(self, metric: str = "balanced_accuracy") -> Figure:
         """Draw a row for each protocol: its score, its interval and what leaks.
 
         Parameters
         ----------
-        metric : str, default="accuracy"
+        metric : str, default="balanced_accuracy"
             A metric of `to_frame`, except "brier".
 
         Returns

@@ -33,6 +33,7 @@ _PERMUTATIONS = 500
 _RESAMPLES = 500
 _MAX_IMAGES = 2000
 _LEVEL = 0.03
+_ROUNDING = 1e-9  # few groups have few permutations, the labels themselves among them
 
 
 def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
@@ -84,11 +85,16 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
             neighbors = _neighbors(values, splits, rng)
             row["roc_auc"], *permuted[name] = _macro_aucs(targets, neighbors, splits)
             resampled = _macro_aucs(y[np.newaxis], neighbors, splits, weights)
-            row["low"], row["high"] = np.nanpercentile(resampled, [2.5, 97.5])
+            row["low"], row["high"] = _percentiles(resampled)
         rows.append(row)
     names = ["shortcut", "roc_auc", "low", "high", "baseline", "baseline_high"]
     scores = pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[1:], float))
     return scores.assign(**_baselines(scores["shortcut"], permuted))
+
+
+def _percentiles(areas):
+    known = areas[~np.isnan(areas)]
+    return np.percentile(known, [2.5, 97.5]) if known.size else (np.nan, np.nan)
 
 
 def _columns(measures):
@@ -116,14 +122,19 @@ def _baselines(names, permuted):
     dict of str to list of float
         ``baseline`` and ``baseline_high``.
     """
-    mean = {name: np.nanmean(areas) for name, areas in permuted.items()}
-    spread = {name: np.nanstd(areas) for name, areas in permuted.items()}
+    # A permutation of few groups may leave all folds with a single class: its areas are NaN.
+    known = {name: np.array(areas)[~np.isnan(areas)] for name, areas in permuted.items()}
+    mean = {name: areas.mean() for name, areas in known.items() if areas.size}
+    spread = {name: known[name].std() for name in mean}
     family = [
-        (np.array(areas) - mean[name]) / spread[name]
-        for name, areas in permuted.items()
+        (np.array(permuted[name]) - mean[name]) / spread[name]
+        for name in mean
         if name not in CONTENT and spread[name] > 0
     ]
-    bound = np.quantile(np.nanmax(family, axis=0), 1 - _LEVEL) if family else 0.0
+    bound = 0.0
+    if family:
+        largest = np.max(np.where(np.isnan(family), -np.inf, family), axis=0)
+        bound = np.quantile(largest[np.isfinite(largest)], 1 - _LEVEL) + _ROUNDING
     return {
         "baseline": [mean.get(name, np.nan) for name in names],
         "baseline_high": [
