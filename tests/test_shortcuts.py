@@ -1,5 +1,7 @@
 """Shortcuts: what is measured, and how well it predicts the label."""
 
+import warnings
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -404,3 +406,16 @@ def test_many_images_are_sampled_by_group(monkeypatch):
     table = measures_of(height=y + 1.0)
     scores = score_shortcuts(table, y, np.arange(400) // 4)
     assert scores["roc_auc"][0] == 1
+
+
+@pytest.mark.parametrize("n_groups", [2, 4])
+def test_few_groups_have_no_shortcuts(n_groups):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16 * n_groups, 24, 24), np.uint8)
+    groups = np.repeat(np.arange(2 * n_groups), 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = audit(images, groups % 2, groups=groups, cv=n_groups)
+    table = report.to_frame()
+    found = table[table["check"].str.startswith("shortcut")]
+    assert set(found["severity"]) == {"ok"}

@@ -16,7 +16,7 @@ from sklearn.utils import check_consistent_length
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.evaluation._evaluate import evaluate
-from featbus.evaluation._intervals import FewGroupsWarning
+from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.evaluation._protocol_rows import compute_rows
 from featbus.evaluation._protocol_samples import PROTOCOLS, make_steps, prepare
@@ -107,7 +107,7 @@ def compare_protocols(
     pos_label : str or int, default=None
         The class that metrics are about, see `evaluate`.
     random_state : int, default=0
-        Seed of the copies, of the folds, of SMOTE and of the intervals.
+        Seed of the copies, of the folds and of SMOTE.
     memory : str, os.PathLike, FeatureStore or None, default=None
         Where `FeatureBus` keeps the rows of images and copies for the next run.
     n_jobs : int, default=None
@@ -138,8 +138,9 @@ def compare_protocols(
     Notes
     -----
     In all protocols, the training part has the copies of its images, is scaled to unit variance,
-    balanced by SMOTE, and given to the classifier. A protocol with copies or SMOTE before the split
-    does the same thing earlier, with all images, and splits everything at random. Random splits are
+    balanced by SMOTE, and given to the classifier. A protocol with copies before the split makes
+    those of all images, and splits everything at random; one with SMOTE before the split adds rows
+    to those of all images first, and SMOTE runs in the training part as well. Random splits are
     those of `evaluate` without groups, the honest one those with groups.
 
     Leaky protocols are scored as publications score them: on all rows of the test parts, copies and
@@ -277,9 +278,11 @@ def _describe(codes, names, groups, n_copies, dihedral, cv, note):
     classes = ", ".join(f"{name} {n}" for name, n in zip(names, np.bincount(codes)))
     kind = "" if dihedral is None else " by flips and quarter turns"
     copies = "" if n_copies == 0 else f"{n_copies} copies of each of its images{kind}, and "
+    few = describe_few_groups(codes, groups, names)
     lines = [
         f"{len(codes)} images in {len(np.unique(groups))} groups ({classes}); stratified {cv}-fold "
         "cross-validation.",
+        *([few] if few else []),
         f"Each training part has {copies}rows that SMOTE adds. In the protocols that leak, one or "
         "both are made before the split, and the test part has them, too, as in publications.",
     ]

@@ -129,7 +129,7 @@ def measure_leaks(
     n_jobs : int, default=None
         Number of parallel fits, and of batches of images in parallel.
     random_state : int, default=0
-        Seed of the copies, of the folds, of SMOTE and of the intervals.
+        Seed of the copies, of the folds and of SMOTE.
     verbose : bool, default=False
         Whether to print the data set, progress, the result and files.
 
