@@ -89,7 +89,7 @@ def _inside(value):
 
 
 def _is_of_library(cls):
-    name = vars(cls).get("__module__")
+    name = vars(cls).get("__module__", "builtins")  # static types have none
     file = getattr(sys.modules.get(name), "__file__", None) or ""
     return name in sys.builtin_module_names or file.startswith(_LIBRARIES)
 
