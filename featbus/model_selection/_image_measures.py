@@ -18,7 +18,7 @@ PLACES = [f"place_{row}_{column}" for row in range(_GRID) for column in range(_G
 _FORMATS = ["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM"]
 _SHAPE = ["solidity", "extent", "eccentricity"]
 _MASK_COLUMNS = ["area", "circularity", *_SHAPE, "center_y", "center_x"]
-_EXACT = 1e-3
+_EXACT = 1e-3  # of a level; a value of 10 bits or more is mostly further from the next level
 _IMMERKAER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
