@@ -125,15 +125,41 @@ def walk(value, parent=None):
         An estimator, itself first, and the one whose parameter it is. Parameters count, not what
         `fit` made of them. The inside of a `FrozenEstimator` is left out.
     """
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from walk(item, parent)
-    elif isinstance(value, dict):
-        yield from walk(list(value.values()), parent)
-    elif hasattr(value, "get_params") and not isinstance(value, type):
-        yield value, parent
-        if not isinstance(value, FrozenEstimator):
-            yield from walk(value.get_params(deep=False), value)
+    seen, stack = {}, [(value, parent)]
+    while stack:
+        value, parent = stack.pop()
+        kind, inner = type(value), ()
+        if (id(value), id(parent)) in seen:
+            continue
+        if issubclass(kind, list):
+            inner = [(item, parent) for item in list.__iter__(value)]
+        elif issubclass(kind, tuple):
+            inner = [(item, parent) for item in tuple.__iter__(value)]
+        elif issubclass(kind, dict):
+            inner = [(item, parent) for item in dict.values(value)]
+        elif is_estimator(value):
+            yield value, parent
+            if not isinstance(value, FrozenEstimator):
+                inner = [(item, value) for item in value.get_params(deep=False).values()]
+        if inner:
+            seen[id(value), id(parent)] = value  # kept alive, so that no other gets its id
+            stack += reversed(inner)
+
+
+def is_estimator(value):
+    """Tell whether an object is an estimator; only the names in its classes are read.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        True if its class, or one that this inherits from, has `get_params`.
+    """
+    return any("get_params" in vars(cls) for cls in type(value).__mro__)
 
 
 def check_all_parameters(estimator):

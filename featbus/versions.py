@@ -93,7 +93,7 @@ def _system():
 
 def _packages():
     """Return the version of featbus and of each dependency of users, by name."""
-    wanted = [line for line in requires("featbus") if not _DEVELOPERS_EXTRAS.search(line)]
+    wanted = [line for line in requires("featbus") or [] if not _DEVELOPERS_EXTRAS.search(line)]
     names = [re.match(r"[\w.-]+", line)[0] for line in wanted]
     return {name: _version(name) for name in ["featbus", *names]}
 

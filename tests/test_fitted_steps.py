@@ -1,8 +1,12 @@
 """Steps that learned before the folds: where the audit finds them, and what it makes of them."""
 
 from functools import partial
+from operator import methodcaller
+from types import MappingProxyType
+from unittest.mock import MagicMock
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
@@ -49,6 +53,54 @@ class Holder:
 
 class Slotted(Holder):
     __slots__ = ("inner",)
+
+
+class HoldsInClass:
+    inner = SCALER
+
+
+class UsesGlobal:
+    def __call__(self, X):
+        return SCALER.transform(X)
+
+
+class UsesGlobalInStaticMethod:
+    @staticmethod
+    def scale(X):
+        return SCALER.transform(X)
+
+
+USES_GLOBAL = UsesGlobalInStaticMethod()
+
+
+def refuse(*args):
+    raise AssertionError("executed")
+
+
+class TouchyType(type):
+    __getattr__ = refuse
+
+
+class Touchy(metaclass=TouchyType):
+    """An object that nobody may ask for anything."""
+
+    __getattr__ = __eq__ = __iter__ = __len__ = __bool__ = __repr__ = refuse
+    __hash__ = object.__hash__
+
+    def __init__(self, inner=None):
+        self.held = inner
+
+    @property
+    def inner(self):
+        return refuse()
+
+
+class TouchyList(list):
+    __iter__ = __len__ = __getitem__ = refuse
+
+
+class TouchyDict(dict):
+    __iter__ = __len__ = values = items = refuse
 
 
 class Step(TransformerMixin, BaseEstimator):
@@ -110,6 +162,18 @@ STEPS_IN_FUNCTIONS = {
     "object": Step(Holder({"inner": [SCALER]})),
     "array of objects": Step(Holder(np.array([SCALER, None]))),
     "cycle": Step(Holder(ring())),
+    "class attribute": FunctionTransformer(partial(scale_with, scaler=HoldsInClass())),
+    "global of a callable object": FunctionTransformer(UsesGlobal()),
+    "global of a static method": FunctionTransformer(lambda X: USES_GLOBAL.scale(X)),
+    "static method": FunctionTransformer(staticmethod(closure(SCALER))),
+    "universal function": FunctionTransformer(np.frompyfunc(closure(SCALER), 1, 1)),
+    "method caller": FunctionTransformer(methodcaller("scale", SCALER)),
+    "mapping": Step(MappingProxyType({"scaler": SCALER})),
+    "series": Step(pd.Series([SCALER])),
+    "after much": Step(Holder([[[i] for i in range(20_000)], [[[SCALER]]]])),
+    "touchy": Step(Touchy(SCALER)),
+    "touchy list": Step(Holder(TouchyList([SCALER]))),
+    "touchy dict": Step(Holder(TouchyDict(scaler=SCALER))),
     "image function": ImageFunction(SCALER.transform),
     "kwargs of an image function": ImageFunction(scale_with, {"scaler": SCALER}),
     "pipeline": FunctionTransformer(make_pipeline(SCALER, PCA_).transform),
@@ -139,19 +203,10 @@ def test_an_attribute_that_is_no_parameter_is_searched():
     assert check(make_pipeline(step, SVC())).severity == "leak"
 
 
-def refuse(*args):
-    raise AssertionError("executed")
-
-
-class Touchy:
-    """An object that nobody may ask for anything."""
-
-    __getattr__ = __eq__ = __iter__ = __len__ = __bool__ = refuse
-    __hash__ = object.__hash__
-
-    @property
-    def inner(self):
-        return refuse()
+def list_in_itself():
+    items = []
+    items.append(items)
+    return items
 
 
 STEPS_THAT_ARE_FINE = {
@@ -167,6 +222,8 @@ STEPS_THAT_ARE_FINE = {
     "kwargs": ImageFunction(np.rot90, {"k": 2, "axes": [0, 1]}),
     "another global": FunctionTransformer(lambda X: X.SCALER),
     "touchy": Step(Holder([Touchy()])),
+    "mock": Step(MagicMock()),
+    "list in itself": Step(list_in_itself()),
     "frozen pipeline": FrozenEstimator(make_pipeline(LBP(), FunctionTransformer(np.log1p))),
 }
 

@@ -105,6 +105,52 @@ def test_noise_is_that_of_immerkaer():
     assert measure(cv2.GaussianBlur(flat, None, 2))["noise"] < 0.2
 
 
+def test_the_noise_of_small_images_is_not_that_of_a_reflected_border():
+    flat = np.random.default_rng(0).normal(128, 10, (300, 16, 16)).astype(np.uint8)
+    # The spread of few pixels is smaller by about 0.1 %.
+    assert np.mean([measure(image)["noise"] for image in flat]) == pytest.approx(1, abs=0.012)
+
+
+def marked():
+    """Return an image from 0 to 255 that has borders and marks."""
+    image = box(0)(smooth())
+    image[:4], image[-5:] = 0, 255
+    return cv2.putText(image, "R 2", (10, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
+
+
+def differing(first, second):
+    return {name for name in first if not np.isclose(first[name], second[name], equal_nan=True)}
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda image: image.astype(np.uint16) << 2,
+        lambda image: image.astype(np.uint16) << 4,
+        lambda image: image.astype(np.uint16) << 6,
+        lambda image: (image / 255 * 0.03 + 0.5).astype(np.float32),
+    ],
+    ids=["10 bits", "12 bits", "14 bits", "signed 12 bits in 16"],
+)
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_images_that_use_few_levels_of_their_type_are_stretched(convert, n_channels):
+    image = marked()
+    if n_channels == 3:
+        image = np.dstack([image] * 3)
+        image[60:70, 60:70, 2] = 0
+    levels = {"bits", "mean", "black", "white", "spread", "relative_spread"}
+    before = measure(image)
+    assert before["top"] > 0 < before["patches"]
+    assert differing(before, measure(convert(image))) <= levels
+
+
+@pytest.mark.parametrize("convert", [lambda x: x.astype(np.uint16) * 257, lambda x: x / 255])
+@pytest.mark.parametrize("darker", [1, 4])
+def test_8_bits_in_another_type_are_measured_alike(convert, darker):
+    image = marked() // darker
+    assert differing(measure(image), measure(convert(image))) == {"bits"}
+
+
 def test_contrast_does_not_change_sharpness_and_noise():
     image = np.clip(smooth() + np.random.default_rng(0).normal(0, 8, (96, 128)), 0, 255)
     image, half = image.astype(np.uint8), measure((image / 2).astype(np.uint8))
@@ -176,7 +222,15 @@ def test_compression_of_pixels_and_files(tmp_path, quality):
     assert after["quantization"] == pytest.approx(57.6 * (200 - 2 * quality) / 100, rel=0.05)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"\xff\xd8\xff\xdb\x00\x04\x00\x01", b""])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xd8\xff",
+        b"\xff\xd8\xff\xdb\x00\x04\x00\x01",
+        b"\xff\xd8\xff\xdb\x00\x04\x10\x00\xff\xd9",  # half a step of 16 bits
+    ],
+)
 def test_damaged_files_have_no_quantization(tmp_path, content):
     path = tmp_path / "image.jpg"
     path.write_bytes(content)

@@ -26,6 +26,11 @@ def test_a_package_that_is_missing(monkeypatch):
     assert versions._packages()["numpy"] == version("numpy")
 
 
+def test_no_metadata(monkeypatch):
+    monkeypatch.setattr(versions, "requires", lambda _: None)
+    assert list(versions._packages()) == ["featbus"]
+
+
 def test_keras_that_cannot_be_imported(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "keras", None)
     show_versions()

@@ -170,11 +170,10 @@ def read_quantization(path):
         with open_file(os.fsdecode(path)) as file:
             for marker, segment in _segments(read_head(file, _HEAD)):
                 if marker == _TABLES and len(segment) > 4:
-                    is_wide = segment[4] >> 4  # steps of two bytes
-                    steps = np.frombuffer(
-                        segment[5 : 133 if is_wide else 69], ">u2" if is_wide else "u1"
-                    )
-                    return float(steps.mean()) if len(steps) == 64 else np.nan
+                    kind = ">u2" if segment[4] >> 4 else "u1"
+                    if len(segment) < 5 + 64 * np.dtype(kind).itemsize:
+                        return np.nan
+                    return float(np.frombuffer(segment, kind, 64, offset=5).mean())
     except ImageReadError:  # the reader says what is wrong with the file
         pass
     return np.nan

@@ -31,8 +31,9 @@ def measure_compression(gray):
         ``zeros``: the share of coefficients of the discrete cosine transform, in blocks of 8 by 8
         pixels, that round to zero, less the same share in blocks that are displaced by half a
         block; ``step``: the mean of the quantization steps of the seven lowest frequencies, from 2
-        to 24, or 1 where none is found [1]_; ``blockiness``: the mean step between two blocks by
-        the mean step between other neighbors [2]_. NaN for images below 16 by 16 pixels.
+        to 24, after [1]_, where coarser steps show as divisors, and 1 stands for none;
+        ``blockiness``: the mean step between two blocks by the mean step between other neighbors,
+        after [2]_. NaN for images below 16 by 16 pixels.
 
     References
     ----------

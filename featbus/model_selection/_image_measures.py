@@ -5,7 +5,7 @@ import os
 import cv2
 import numpy as np
 
-from featbus.images import is_path, to_gray, to_uint8
+from featbus.images import is_path, to_float, to_gray, to_rgb, to_uint8
 from featbus.io import SpacedImage, find_format
 from featbus.io._jpeg import read_quantization
 from featbus.model_selection._borders import find_borders, measure_borders, without_borders
@@ -18,6 +18,7 @@ PLACES = [f"place_{row}_{column}" for row in range(_GRID) for column in range(_G
 _FORMATS = ["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM"]
 _SHAPE = ["solidity", "extent", "eccentricity"]
 _MASK_COLUMNS = ["area", "circularity", *_SHAPE, "center_y", "center_x"]
+_EXACT = 1e-3  # of a level; a value of 10 bits or more is mostly further from the next level
 _IMMERKAER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
@@ -39,7 +40,9 @@ def measure_image(item, image):
     """
     pixels = np.ma.getdata(image)
     height, width = pixels.shape[:2]
-    gray = np.ascontiguousarray(to_uint8(to_gray(pixels)))
+    shown = to_rgb(pixels) if pixels.ndim == 3 else pixels
+    stretched = _stretch(shown)
+    gray = np.ascontiguousarray(to_gray(stretched))
     borders = find_borders(gray)
     inner = np.ascontiguousarray(without_borders(gray, borders))
     return {
@@ -48,14 +51,28 @@ def measure_image(item, image):
         "aspect": width / height,
         "bits": 1 if pixels.dtype == bool else 8 * pixels.dtype.itemsize,
         "channels": 1 if pixels.ndim == 2 else pixels.shape[2],
-        **_measure_levels(inner),
+        **_measure_levels(without_borders(to_gray(to_uint8(shown)), borders)),
         **_measure_detail(inner),
         **measure_borders(gray, borders),
-        **measure_marks(pixels, gray),
+        **measure_marks(stretched, gray),
         **measure_compression(gray),
         **_measure_file(item, height * width),
         **_measure_places(inner),
     }
+
+
+def _stretch(pixels):
+    """Convert to 8 bits; stretch levels that use less than half of the range and need more bits.
+
+    Images of 10 to 14 bits are often stored in 16, where they use few of 256 levels.
+    """
+    if pixels.dtype in (np.uint8, bool):
+        return to_uint8(pixels)
+    levels = 255 * to_float(pixels)
+    low, high = levels.min(), levels.max()
+    if 0 < high - low < 128 and np.abs(levels - np.rint(levels)).max() > _EXACT:
+        levels = (levels - low) * (255 / (high - low))
+    return np.rint(levels).astype(np.uint8)
 
 
 def _measure_levels(gray):
@@ -78,7 +95,9 @@ def _measure_levels(gray):
 def _measure_detail(gray):
     """Measure sharpness and noise, both independent of the contrast."""
     gray = gray.astype(np.float32)
-    noise = np.sqrt(np.pi / 2) / 6 * np.abs(cv2.filter2D(gray, -1, _IMMERKAER)).mean()
+    differences = np.abs(cv2.filter2D(gray, -1, _IMMERKAER))
+    inner = differences[1:-1, 1:-1] if min(gray.shape) > 2 else differences
+    noise = np.sqrt(np.pi / 2) / 6 * inner.mean()
     slopes = sum(np.square(np.diff(gray, axis=axis)).sum() for axis in (0, 1)) / gray.size
     bends = np.square(cv2.Laplacian(gray, -1)).mean()
     spread = gray.std()

@@ -3,8 +3,6 @@
 import cv2
 import numpy as np
 
-from featbus.images import to_uint8
-
 # Gray levels of 255.
 _STEP = 24
 _COLORED = 32
@@ -29,7 +27,7 @@ def measure_marks(pixels, gray):
 
     Parameters
     ----------
-    pixels : ndarray of shape (height, width) or (height, width, channels)
+    pixels : ndarray of uint8 of shape (height, width) or (height, width, 3)
         The image.
     gray : ndarray of uint8 of shape (height, width)
         The same in gray.
@@ -80,4 +78,4 @@ def _share_in_patches(gray, edges):
 def _share_colored(pixels):
     if pixels.ndim == 2:
         return 0.0
-    return np.mean(np.ptp(to_uint8(pixels[..., :3]), axis=2) >= _COLORED)
+    return np.mean(np.ptp(pixels, axis=2) >= _COLORED)

@@ -123,11 +123,13 @@ def _describe(estimator, held):
 def _has_learned(estimator):
     if isinstance(estimator, (FrozenEstimator, *_FITTED_IN_PLACE)):
         return any(_has_learned(step) for _, step in steps_of(estimator))
-    if not hasattr(estimator, "__sklearn_tags__") or not learns(estimator):
+    if not (hasattr(estimator, "__sklearn_tags__") and hasattr(estimator, "fit")):
+        return False
+    if not learns(estimator):
         return False
     try:
         check_is_fitted(estimator)
-    except (NotFittedError, TypeError):  # TypeError: it has no fit
+    except NotFittedError:
         return False
     return True
 
