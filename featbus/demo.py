@@ -216,8 +216,9 @@ def run_demo(
     say(f"\n{result}\n")
     balancing = None
     if len(set(np.bincount(dataset.target))) > 1:
+        say("What balancing does to a logistic regression, means over the folds:")
         balancing = _evaluate(balancing_pipelines(**parts), dataset, options)
-        say(f"What balancing does to a logistic regression:\n{_describe_balancing(balancing)}\n")
+        say(f"{_describe_balancing(balancing)}\n")
     title = f"Four classifiers on {dataset.name}"
     names = _write_files(output, result, balancing, dataset.images, data, title)
     say(f"Wrote {', '.join(names)} to {output}{os.sep}; {_STORE} there stores the features")

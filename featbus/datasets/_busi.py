@@ -159,7 +159,8 @@ def load_busi(
             "groups of near-duplicates, which are not patients."
         )
         warnings.warn(
-            f"{note} Pass the published table as {argument('groups')} if you have it.",
+            f"{note} Pass the published table as {argument('groups')} if you have it; its groups "
+            "are no patients, either.",
             UserWarning,
             stacklevel=2,
         )

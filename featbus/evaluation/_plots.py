@@ -291,7 +291,7 @@ def _distribution_panel(pipeline, pooled, i, names):
             line = _line(number)
             axis.stairs(shares, edges, fill=True, color=line["color"], alpha=0.18)
             handles.append(axis.stairs(shares, edges, linewidth=1.4, **line))
-        axis.set(xlabel=_wrapped(label), ylabel="share of the true class")
+        axis.set(xlabel=_wrapped(label), ylabel="share of class")
         axis.set_ylim(bottom=0)
         axis.locator_params(axis="x", nbins=6)
         _legend(axis, handles, [f"truly {name}" for name in names], (-0.02, -0.24))

@@ -99,7 +99,7 @@ def compare_protocols(
         protocols that make them before the split.
     dihedral : {None, 2, 6, 8}, default=None
         Flips and quarter turns instead of random changes, see `ImageAugmenter`: ``n_copies=5,
-        dihedral=6`` gives six orientations of each image.
+        dihedral=6`` gives six orientations of each image, and more copies are an error.
     cv : int, default=5
         Number of folds.
     target_names : sequence of str of length n_classes, default=None
@@ -168,6 +168,7 @@ def compare_protocols(
     """
     check_parameters(_CONSTRAINTS, locals())
     _check_stateless(features)
+    _check_orientations(n_copies, dihedral)
     X = as_batch(X)
     check_consistent_length(X, y, groups)
     y, labels, codes = check_target(y)
@@ -205,6 +206,15 @@ def _check_stateless(features):
             f"features is {type(features).__name__}, which learns from the data, expected a "
             "transformer that does not: its rows are computed before the split. Put what learns "
             "into classifier, a pipeline."
+        )
+
+
+def _check_orientations(n_copies, dihedral):
+    """Refuse more copies than orientations: some would be equal, and leak whatever is done."""
+    if dihedral is not None and n_copies >= dihedral:
+        raise InvalidParameterError(
+            f"{argument('n_copies', n_copies)} and {argument('dihedral', dihedral)}, expected at "
+            f"most {dihedral - 1} copies: the image is one of the {dihedral} orientations."
         )
 
 
@@ -277,13 +287,14 @@ def _describe(codes, names, groups, n_copies, dihedral, cv, note):
     """Describe in words what was compared."""
     classes = ", ".join(f"{name} {n}" for name, n in zip(names, np.bincount(codes)))
     kind = "" if dihedral is None else " by flips and quarter turns"
-    copies = "" if n_copies == 0 else f"{n_copies} copies of each of its images{kind}, and "
+    made = [f"{n_copies} copies of each of its images{kind}"] if n_copies else []
+    made += ["rows that SMOTE adds where classes differ in size"]
     few = describe_few_groups(codes, groups, names)
     lines = [
         f"{len(codes)} images in {len(np.unique(groups))} groups ({classes}); stratified {cv}-fold "
         "cross-validation.",
         *([few] if few else []),
-        f"Each training part has {copies}rows that SMOTE adds. In the protocols that leak, one or "
-        "both are made before the split, and the test part has them, too, as in publications.",
+        f"Each training part has {' and '.join(made)}. Where a protocol makes them before the "
+        "split, the test part has them, too, as in publications.",
     ]
     return "\n".join([f"{note.capitalize()}.", *lines] if note else lines)
