@@ -198,7 +198,7 @@ def test_what_balancing_does_is_shown_where_classes_differ_in_size(tmp_path, ult
     for image in sorted((tmp_path / "data" / "malignant").iterdir())[:4]:
         image.unlink()
     run_demo(tmp_path / "data", **options)
-    printed = capsys.readouterr().out.partition("What balancing does to a logistic regression:")[2]
+    printed = capsys.readouterr().out.partition("What balancing does to a logistic regression")[2]
     table = printed.partition("Accuracy  Balanced accuracy  ROC AUC  Brier score\n")[2]
     rows = table.splitlines()[:3]
     names = ["SMOTE", "class weights", "no balancing"]

@@ -337,4 +337,6 @@ def test_ultrasound(tmp_path):
 def test_more_copies_than_orientations_are_refused():
     message = "n_copies=2 and dihedral=2, expected at most 1 copies"
     with pytest.raises(ValueError, match=message):
-        compare_protocols(IntensityStatistics(), np.zeros((8, 16, 16)), np.arange(8) % 2, dihedral=2)
+        compare_protocols(
+            IntensityStatistics(), np.zeros((8, 16, 16)), np.arange(8) % 2, dihedral=2
+        )
