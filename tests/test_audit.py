@@ -135,6 +135,15 @@ def test_changed_copies(scans, turn, last):
     assert report.suggested_groups[40] == report.suggested_groups[0] == 0
 
 
+def test_copies_of_an_image_that_is_in_no_part(scans):
+    """The mirror image in the training part shows what the brighter one in the test part does."""
+    images = [*scans, cv2.convertScaleAbs(scans[0], alpha=1.2), scans[0][:, ::-1]]
+    folds = [([*range(2, 20), 41], [1, *range(20, 41)])]
+    report = audit(images, [*Y, Y[0], Y[0]], cv=folds)
+    assert [severity(report)[check] for check in (*COPIES, CHANGED)] == ["ok", "ok", "leak"]
+    assert report.images[CHANGED].tolist() == [40]
+
+
 def test_the_same_image_on_both_sides(scans):
     everything = np.arange(N_IMAGES)
     report = audit(scans, Y, cv=[(everything, everything[:6]), (everything[6:], everything[:6])])

@@ -43,6 +43,30 @@ def test_background_and_marks_are_outside():
     assert 0.05 < (texture == 0).mean() < 0.3
 
 
+def frame(image):
+    """Return a gray user interface with text around an image."""
+    shown = np.full((300, 400), 60, np.uint8)
+    for row in range(10):
+        text = ["Gain 52", "Depth 4.5", "12 MHz", "Freeze", "Menu"][row % 5]
+        cv2.putText(shown, text, (3, 25 + 28 * row), 0, 0.4, 200, 1)
+        cv2.putText(shown, text[::-1], (340, 30 + 27 * row), 0, 0.4, 200, 1)
+    shown[54:246, 72:328] = image
+    return shown
+
+
+def test_the_frame_of_a_user_interface_is_no_scene(scans):
+    framed = [frame(scan) for scan in scans]
+    groups = find_matches([describe_scene(image) for image in [*scans, *framed]]).groups()
+    assert groups.tolist() == [0, 1, 2, 3] * 2
+
+
+def test_images_of_12_bits_are_not_dark(scans):
+    deep = [scan.astype(np.uint16) * 16 for scan in scans]
+    crops = [scan[20:, 25:] for scan in deep]
+    groups = find_matches([describe_scene(image) for image in [*scans, *deep, *crops]]).groups()
+    assert groups.tolist() == [0, 1, 2, 3] * 3
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_descriptors_of_changed_images_are_those_with_changed_signs(scans, variant):
     image = scans[0][:, ::-1] if variant.mirrored else scans[0]

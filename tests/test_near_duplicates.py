@@ -8,7 +8,8 @@ from _data import data_dir
 
 from featbus import ImageAugmenter
 from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound
-from featbus.images import with_mask
+from featbus.images import to_gray, with_mask
+from featbus.io import read_image
 from featbus.model_selection import _duplicates as module
 from featbus.model_selection import find_near_duplicates
 
@@ -211,6 +212,23 @@ def test_published_groups_of_busi():
     listed = pairs(pd.factorize(busi.frame["listed_group"])[0])
     assert (found & listed).sum() / listed.sum() >= 0.96
     assert not (found & ~listed).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [48, 64, 128])
+def test_small_images_of_busi(side):
+    root = data_dir("busi")
+    busi = load_busi(root, groups=root / "groups.csv")
+    images = [
+        cv2.resize(to_gray(read_image(path)), (side, side), interpolation=cv2.INTER_AREA)
+        for path in busi.images
+    ]
+    found = pairs(find_near_duplicates(images))
+    listed, joined = (
+        pairs(pd.factorize(groups)[0]) for groups in (busi.frame["listed_group"], busi.groups)
+    )
+    assert (found & listed).sum() / listed.sum() >= 0.96
+    assert not (found & ~joined).any()
 
 
 @pytest.mark.slow

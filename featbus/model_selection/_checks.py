@@ -81,12 +81,15 @@ def check_copies(folds, copies):
         f"{folds.such_as(pair)}.",
     )
     changed, pair = folds.find_leaks(copies.changed)
+    # A copy of a copy of a test image leaks, too, even if the one in between is in no part.
+    joined, chain = folds.find_leaks(copies.joined())
+    changed = np.union1d(changed, np.setdiff1d(joined, near))
     yield _ok_unless(
         changed,
         "mirrored, turned or inverted copies across folds",
         "leak",
         f"{len(changed)} test image(s) have such a copy in their training part"
-        f"{folds.such_as(pair)}.",
+        f"{folds.such_as(pair or chain)}.",
         "Augment only inside the training fold, with a step of an imblearn pipeline. "
         + _groups_remedy(),
     )

@@ -17,6 +17,9 @@ from featbus.model_selection._thumbnails import Sketches, link_flat, match_thumb
 # Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
 # neighboring frames start at 0.23.
 MIN_CORRELATION = 0.2
+# Pixels of the side of a texture below which different scenes correlate more by chance, as the
+# inverse of the side.
+_SIDE = 135
 # Pairs per task of a thread.
 _CHUNK = 256
 
@@ -113,13 +116,14 @@ def _confirm(scenes, pairs, min_correlation, n_jobs):
     def confirm(chunk):
         return [match(scenes[i], scenes[j], *variant) for match, i, j, *variant in chunk]
 
+    sides = [np.sqrt(scene.texture.size) for scene in scenes]
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
     results = Parallel(n_jobs=n_jobs, backend="threading")(map(delayed(confirm), chunks))
     matches = [match for chunk in results for match in chunk]
     kept = [
         (i, j, match.is_changed)
         for (_, i, j, *_), match in zip(pairs, matches)
-        if match.correlation >= min_correlation
+        if match.correlation >= min_correlation * max(1, _SIDE / min(sides[i], sides[j]))
     ]
     left, right, is_changed = np.array(kept, np.intp).reshape(-1, 3).T
     return left, right, is_changed.astype(bool)

@@ -89,11 +89,12 @@ def find_near_duplicates(
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time; 35 kB per image stay in memory. Masks are
+        See :ref:`images`. Paths are read one at a time; 31 kB per image stay in memory. Masks are
         ignored.
     min_correlation : float, default=0.2
         Smallest correlation of the details of two aligned images, 0 to 1. Copies usually have more
-        than 0.5, neighboring frames from 0.2, and different scenes below 0.15.
+        than 0.5, neighboring frames from 0.2, and different scenes below 0.15. It grows with the
+        inverse of the side of images with sides below 135 pixels.
     n_jobs : int or None, default=None
         Number of threads, see `joblib.Parallel`.
     verbose : bool, default=False
@@ -119,8 +120,8 @@ def find_near_duplicates(
     -----
     The :ref:`user guide <near_duplicates>` describes the steps: SIFT keypoints [1]_ of images with
     locally normalized contrast, an index of their descriptors, an alignment by RANSAC that is
-    refined to maximize the correlation [2]_, and the correlation itself. Black and white areas,
-    such as background and marks, are ignored.
+    refined to maximize the correlation [2]_, and the correlation itself. Black, white and large
+    flat areas, such as background and marks, are ignored.
 
     Images that are too small (below about 40 pixels) or too uniform for keypoints are compared by
     thumbnails of 32 by 32 pixels: their perceptual hashes [3]_ and their correlation must nearly

@@ -22,6 +22,11 @@ _NEIGHBORHOOD = 6.0
 _NOISE = 3.0
 # Levels, of 255, below and above which pixels are background or marks.
 _DARK, _BRIGHT = 10, 245
+# Pixels of the neighborhoods that are flat if their range is at most so many levels of 255, and the
+# share of the image from which flat areas, such as frames of user interfaces, are left out.
+_FLAT_SIDE, _FLAT, _FRAME = 9, 2, 0.02
+# Images whose white is below this level, such as 12 bits stored in 16, are made brighter.
+_DIM = 0.4
 # Areas below this share of the largest one, such as labels and borders of films, are left out.
 _SPECK = 0.5
 # Mean and levels per standard deviation of the texture.
@@ -89,17 +94,35 @@ def describe_scene(image):
     """Return the scene of a checked image; its mask is ignored."""
     pixels = to_gray(np.ma.getdata(image))
     thumbnail = resize(to_float(pixels), (_THUMBNAIL, _THUMBNAIL))
+    pixels = _leave_out_flat(_brighten(to_float(pixels)))
     pixels = _reduce(_crop_to_tissue(pixels))
     inside = _find_tissue(pixels)
     texture = _normalize(pixels, inside)
     return Scene(texture, *_find_keypoints(texture, inside), thumbnail)
 
 
+def _brighten(pixels):
+    """Return a dim image, 0..1, with the white of most others."""
+    white = np.quantile(pixels, 0.995)
+    return np.clip(0.8 * pixels / white, 0, 1) if 0 < white < _DIM else pixels
+
+
+def _leave_out_flat(pixels):
+    """Return the image with 0 in large flat areas: tissue is nowhere flat."""
+    box = np.ones((_FLAT_SIDE, _FLAT_SIDE), np.uint8)
+    flat = cv2.dilate(pixels, box) - cv2.erode(pixels, box) <= _FLAT / 255
+    flat = cv2.dilate(flat.astype(np.uint8), box)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(flat)
+    large = boxes[:, cv2.CC_STAT_AREA] >= _FRAME * pixels.size
+    large[0] = False  # what is not flat
+    return np.where(large[labels], np.float32(0), pixels)
+
+
 def _reduce(pixels):
     """Return a gray image, 0..255, of the largest allowed area."""
     scale = min(1, _SIDE / np.sqrt(pixels.size))
     shape = tuple(max(1, round(scale * side)) for side in pixels.shape)
-    return 255 * np.clip(resize(to_float(pixels), shape), 0, 1)
+    return 255 * np.clip(resize(pixels, shape), 0, 1)
 
 
 def _crop_to_tissue(pixels):
