@@ -223,7 +223,7 @@ def test_rows_are_finite_and_in_range(image, levels):
     row = row_of(image, levels=levels)
     assert np.isfinite(list(row.values())).all()
     rounding = 1 + 1e-9
-    assert 0 < row["zone_percentage"] <= 1
+    assert 0 < row["zone_percentage"] <= rounding
     assert 0 < row["small_zone_emphasis"] <= rounding
     assert row["large_zone_emphasis"] * rounding >= 1
     assert 1 <= row["high_grey_level_zone_emphasis"] <= levels**2
