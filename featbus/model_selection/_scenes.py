@@ -103,7 +103,7 @@ def describe_scene(image):
 
 def _brighten(pixels):
     """Return a dim image, 0..1, with the white of most others."""
-    white = np.quantile(pixels, 0.995)
+    white = np.quantile(pixels[::4, ::4], 0.995)
     return np.clip(0.8 * pixels / white, 0, 1) if 0 < white < _DIM else pixels
 
 
