@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
-from featbus.bus import FeatureBus, ImageWarning
+from featbus.bus import FeatureBus
 from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.evaluation._metrics import TITLES
@@ -44,10 +44,11 @@ from featbus.workflow._left_out import (
     ON_ERROR,
     add_notes,
     describe_left_out,
+    fill_store,
     leave_out,
     list_left_out,
 )
-from featbus.workflow._notes import note_groups
+from featbus.workflow._notes import note_groups, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,7 @@ def run_demo(
     """
     check_parameters(_CONSTRAINTS, locals())
     cv = _reusable(cv, on_error)
-    say = print if verbose else _say_nothing
+    say = print if verbose else say_nothing
     output = Path(output)
     deep = _deep_features(backbone, backbone_options, weights, layers, pooling, input_size)
     size = input_size or (224 if deep is None else INPUT_SIZE)
@@ -200,7 +201,7 @@ def run_demo(
     # (scaler, PCA, SMOTE, classifier) come after the bus and are fitted on training folds only.
     start = perf_counter()
     bus = FeatureBus(features, memory=output / _STORE, n_jobs=n_jobs)
-    n_features, errors = _fill_store(clone(bus).set_params(verbose=verbose), dataset.images)
+    n_features, errors = fill_store(clone(bus).set_params(verbose=verbose), dataset.images)
     say(f"Features: {n_features} columns, {perf_counter() - start:.1f} s")
     if errors:
         dataset = leave_out(dataset, ImageErrors(errors, len(dataset.images)), on_error)
@@ -224,10 +225,6 @@ def run_demo(
     say(f"Wrote {', '.join(names)} to {output}{os.sep}; {_STORE} there stores the features")
     say(f"The report: {output / _REPORT}")
     return result
-
-
-def _say_nothing(text):
-    pass
 
 
 def _deep_features(backbone, backbone_options, weights, layers, pooling, input_size):
@@ -288,14 +285,6 @@ def _check(dataset, cv, random_state):
                 f"Found a training part with {counts.min()} images of the class {name!r}, expected "
                 f"{_FEWEST} or more: SMOTE and KNN look at neighbors. Add images."
             )
-
-
-def _fill_store(bus, images):
-    """Compute the rows of images; return their length, and the errors of those without one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
-        rows = bus.set_params(on_error="nan").fit_transform(images)
-    return rows.shape[1], bus.errors_
 
 
 def _evaluate(pipelines, dataset, options):

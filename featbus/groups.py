@@ -16,6 +16,7 @@ from featbus.wording import argument, named
 N_FOLDS = 5  # if nobody says how many
 # Said wherever groups are None.
 GROUPS_UNKNOWN = "groups unknown: every image counted as its own patient"
+GROUPS_FOUND = "groups are near-duplicates found in the images, not patients"
 
 
 class GroupsWarning(UserWarning):

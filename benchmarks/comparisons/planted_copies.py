@@ -1,8 +1,9 @@
 """Copies planted in a data set: how many of each kind the audit finds, and what else it joins.
 
-python benchmarks/comparisons/planted_copies.py [DIR]
+python benchmarks/comparisons/planted_copies.py [DIR [GROUPS]]
 
-DIR is any folder that `featbus.datasets.load_dataset` reads; without it, images are synthetic. Each
+DIR is any folder that `featbus.datasets.load_dataset` reads, GROUPS a table of its groups, which
+BUSI needs; without both, images are synthetic. Joined pairs of different groups are false. Each
 kind of copy is made of 20 images, one per group, which are in the training part while the copies
 are in the test part. `leak` is the share of copies that the audit calls a leak, `suggested` the
 share that the suggested groups keep with the original.
@@ -78,15 +79,17 @@ KINDS = {
 }
 
 
-def load(folder):
-    """Return gray images, their classes and their groups."""
+def load(folder, table):
+    """Return images, their classes and their groups: by the table, or of the data set itself."""
     if folder is None:
         data = make_breast_ultrasound(2 * N_IMAGES, weights=[1, 1, 0], random_state=0)
         keep = np.unique(data.groups, return_index=True)[1]
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            data = load_dataset(folder)
+            data = load_dataset(folder, groups=table)
+        if "groups_of" in data:
+            raise SystemExit("The groups are near-duplicates themselves. Pass a table of groups.")
         keep = np.arange(len(data.images))
     groups = keep if data.groups is None else np.asarray(data.groups)[keep]
     target = np.asarray(data.target)[keep]
@@ -108,8 +111,8 @@ def plant(images, y, change, chosen):
     return leaking.mean(), (groups[copied] == groups[chosen]).mean(), report.passed
 
 
-def main(folder=None):
-    images, y, groups = load(folder)
+def main(folder=None, table=None):
+    images, y, groups = load(folder, table)
     found = find_near_duplicates(images, n_jobs=2)
     joined, belong = (
         np.equal.outer(labels, labels)[np.triu_indices(len(images), 1)]
@@ -117,6 +120,7 @@ def main(folder=None):
     )
     print(f"{len(images)} images, {len(joined):,} pairs, {(~belong).sum():,} of different groups")
     print(f"pairs joined: {joined.sum()}, of different groups: {(joined & ~belong).sum()}")
+    print(f"pairs of the same group: {belong.sum()}, joined: {(joined & belong).sum()}")
     # Originals without other near-duplicates, so that each copy has one original.
     alone = np.flatnonzero(np.bincount(found)[found] == 1)
     chosen = alone[:: max(1, len(alone) // N_COPIES)][:N_COPIES]

@@ -20,7 +20,14 @@ from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.evaluation._protocol_rows import compute_rows
 from featbus.evaluation._protocol_samples import PROTOCOLS, make_steps, prepare
-from featbus.groups import GroupsWarning, check_folds, check_groups, check_target, stratified_folds
+from featbus.groups import (
+    GROUPS_FOUND,
+    GroupsWarning,
+    check_folds,
+    check_groups,
+    check_target,
+    stratified_folds,
+)
 from featbus.images import as_batch
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import (
@@ -43,7 +50,6 @@ if TYPE_CHECKING:
 
     from featbus.typing import Images, PathLike
 
-_FOUND = "groups are near-duplicates found in the images, not patients"
 _CONSTRAINTS = {
     "features": [HasMethods("transform")],
     "classifier": [HasMethods(["fit", "predict"]), None],
@@ -174,7 +180,7 @@ def compare_protocols(
     y, labels, codes = check_target(y)
     named = np.shape(target_names) == labels.shape  # otherwise `evaluate` refuses them
     names = np.asarray(target_names if named else labels)
-    note = "" if groups is not None else _FOUND
+    note = "" if groups is not None else GROUPS_FOUND
     if groups is None:
         groups = find_near_duplicates(X, n_jobs=n_jobs, verbose=verbose)
     groups = check_groups(groups)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from numbers import Integral
 from pathlib import Path
@@ -22,7 +21,7 @@ from featbus.groups import (
     stratified_folds,
     unite,
 )
-from featbus.images import as_batch, inside_mask, is_path, update_digest
+from featbus.images import as_batch, inside_mask, is_path
 from featbus.io import read_mask
 from featbus.model_selection._checks import (
     Check,
@@ -35,7 +34,7 @@ from featbus.model_selection._checks import (
     check_pipeline,
     check_shortcuts,
 )
-from featbus.model_selection._copies import Copies
+from featbus.model_selection._copies import Copies, digest_pixels
 from featbus.model_selection._duplicates import map_images
 from featbus.model_selection._image_measures import measure_image, measure_mask
 from featbus.model_selection._report import AuditReport
@@ -204,11 +203,10 @@ def _name_images(images):
 
 def _look_at(image, item, mask):
     """Return the scene of an image, the digest of its pixels, and its measures."""
-    digest = hashlib.blake2b(digest_size=16)
-    update_digest(digest, np.ma.getdata(image))
     inside = read_mask(mask, image.shape)
     inside = inside_mask(image) if inside is None else inside
-    return describe_scene(image), digest.digest(), measure_image(item, image) | measure_mask(inside)
+    digest = digest_pixels(np.ma.getdata(image))
+    return describe_scene(image), digest, measure_image(item, image) | measure_mask(inside)
 
 
 def _describe(cv, folds, codes, labels, groups):

@@ -85,15 +85,16 @@ def _find_same(scenes):
     Equal textures, or thumbnails of plain images, share a label. Thousands of equal images,
     compared with each other, would hide all others.
     """
-    keys = [_digest(scene.thumbnail if scene.is_plain else scene.texture) for scene in scenes]
+    keys = [digest_pixels(scene.thumbnail if scene.is_plain else scene.texture) for scene in scenes]
     labels = pd.factorize(np.array(keys, dtype=object))[0]
     first = np.unique(labels, return_index=True)[1]
     return first[[not scenes[index].is_plain for index in first]], labels
 
 
-def _digest(texture):
+def digest_pixels(image):
+    """Return the digest of an image: of its dtype, shape and pixels."""
     digest = hashlib.blake2b(digest_size=16)
-    update_digest(digest, texture)
+    update_digest(digest, image)
     return digest.digest()
 
 

@@ -81,10 +81,10 @@ def find_near_duplicates(
     """Group images that show the same scene: copies, near-copies and neighboring frames.
 
     Local keypoints of two images propose how to align them; the images are near-duplicates if
-    their details correlate after the alignment. Copies are found whatever their brightness,
-    contrast, size, crop, shift and rotation, and if they are mirrored or inverted. Groups are
-    transitive: if A matches B and B matches C, all three form one group. Keep each group on one
-    side of every split.
+    their details correlate after the alignment. Copies are found if they are resized, shifted,
+    rotated, moderately cropped, brighter or darker, mirrored or inverted. Groups are transitive: if
+    A matches B and B matches C, all three form one group. Keep each group on one side of every
+    split.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def find_near_duplicates(
     agree. Flat images, whose thumbnail has a single gray value, match flat images of the same
     value only.
 
-    Time and memory grow nearly linearly with the number of images: only pairs that an index
-    proposes are aligned, a limited number for each image.
+    Memory grows linearly with the number of images, and so does most of the time: only pairs that
+    an index proposes are aligned, a limited number for each image.
 
     References
     ----------

@@ -40,8 +40,8 @@ class Scene(NamedTuple):
     ----------
     texture : ndarray of uint8 of shape (height, width)
         The bounding box of the tissue, reduced, with the mean and the contrast of each neighborhood
-        normalized; 128 is the mean, and 0 is outside of the tissue: black or white areas, such as
-        background and marks.
+        normalized; 128 is the mean, and 0 is outside of the tissue: black, white or large flat
+        areas, such as background and marks.
     points : ndarray of float32 of shape (n_keypoints, 4)
         x and y from the center of `texture`, size, and direction in radians.
     descriptors : ndarray of float16 of shape (n_keypoints, 40)
@@ -92,9 +92,9 @@ VARIANTS = [Variant(bool(k % 2), bool(k // 2)) for k in range(4)]
 
 def describe_scene(image):
     """Return the scene of a checked image; its mask is ignored."""
-    pixels = to_gray(np.ma.getdata(image))
-    thumbnail = resize(to_float(pixels), (_THUMBNAIL, _THUMBNAIL))
-    pixels = _leave_out_flat(_brighten(to_float(pixels)))
+    pixels = to_float(to_gray(np.ma.getdata(image)))
+    thumbnail = resize(pixels, (_THUMBNAIL, _THUMBNAIL))
+    pixels = _leave_out_flat(_brighten(pixels))
     pixels = _reduce(_crop_to_tissue(pixels))
     inside = _find_tissue(pixels)
     texture = _normalize(pixels, inside)

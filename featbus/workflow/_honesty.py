@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from featbus.augmentation import DIHEDRAL
-from featbus.bus import FeatureBus, ImageWarning
+from featbus.bus import FeatureBus
 from featbus.datasets import describe_dataset
 from featbus.evaluation import compare_protocols
 from featbus.files import written_whole
@@ -33,10 +32,11 @@ from featbus.workflow._left_out import (
     ON_ERROR,
     add_notes,
     describe_left_out,
+    fill_store,
     leave_out,
     list_left_out,
 )
-from featbus.workflow._notes import note_groups
+from featbus.workflow._notes import note_groups, say_nothing
 from featbus.workflow._tables import write_table
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def measure_leaks(
     """
     settings = dict(locals())
     check_parameters(_CONSTRAINTS, settings)
-    say = print if verbose else _say_nothing
+    say = print if verbose else say_nothing
     output = Path(output)
     transformer = as_transformer(features, weights, backbone_options, options)
     dataset = load_labeled(data, masks, groups, strict)
@@ -186,19 +186,13 @@ def measure_leaks(
     return result
 
 
-def _say_nothing(text):
-    pass
-
-
 def _prepare(transformer, dataset, memory, settings):
     """Return the images that have features, with groups: if unknown, those of near-duplicates."""
     options = {name: settings[name] for name in ("n_jobs", "verbose")}
-    bus = FeatureBus(transformer, memory=memory, on_error="nan", **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
-        bus.fit_transform(dataset.images)
-    if bus.errors_:
-        errors = ImageErrors(bus.errors_, len(dataset.images))
+    bus = FeatureBus(transformer, memory=memory, **options)
+    _, errors = fill_store(bus, dataset.images)
+    if errors:
+        errors = ImageErrors(errors, len(dataset.images))
         dataset = leave_out(dataset, errors, settings["on_error"])
         if settings["verbose"]:
             print(list_left_out(dataset))

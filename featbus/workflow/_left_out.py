@@ -1,5 +1,6 @@
 """Images that cannot be used: all of them in one error, or left out and said so."""
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
+from featbus.bus import ImageWarning
 from featbus.datasets._files import quote
 from featbus.images import ImageErrors
 from featbus.parameters import StrOptions
@@ -15,6 +17,29 @@ from featbus.wording import argument
 ON_ERROR = [StrOptions({"raise", "skip"})]
 _ARRAYS = ("images", "target", "groups", "masks")  # one item per image
 _SHOWN = 20
+
+
+def fill_store(bus, images):
+    """Compute the rows of images, and collect all errors.
+
+    Parameters
+    ----------
+    bus : FeatureBus
+        With a store; its `on_error` is set to "nan".
+    images : batch of images
+        The images.
+
+    Returns
+    -------
+    n_features : int
+        Length of a row.
+    errors : list of ImageError
+        Of the images without one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
+        rows = bus.set_params(on_error="nan").fit_transform(images)
+    return rows.shape[1], bus.errors_
 
 
 def leave_out(dataset, error, on_error):

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from featbus.groups import GROUPS_FOUND
+
 
 def note_groups(result, dataset):
     """Return a result that says so if the groups of its data set are no patients.
@@ -11,7 +13,7 @@ def note_groups(result, dataset):
     result : Evaluation or AuditReport
         The result.
     dataset : Bunch
-        The images; ``groups_of`` tells what the groups are, if not patients.
+        The images; with ``groups_of`` if the groups are near-duplicates.
 
     Returns
     -------
@@ -20,6 +22,9 @@ def note_groups(result, dataset):
     """
     if "groups_of" not in dataset:
         return result
-    note = f"groups are {dataset.groups_of} found in the images, not patients"
-    protocol = f"{note.capitalize()}.\n{result.protocol}"
-    return replace(result, groups_note=note, protocol=protocol)
+    protocol = f"{GROUPS_FOUND.capitalize()}.\n{result.protocol}"
+    return replace(result, groups_note=GROUPS_FOUND, protocol=protocol)
+
+
+def say_nothing(text):
+    """Take the place of `print`."""

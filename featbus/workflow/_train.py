@@ -33,7 +33,7 @@ from featbus.workflow._checks import (
 from featbus.workflow._features import make_recipe
 from featbus.workflow._images import PATH, load_labeled
 from featbus.workflow._left_out import ON_ERROR, add_notes, describe_left_out, list_left_out
-from featbus.workflow._notes import note_groups
+from featbus.workflow._notes import note_groups, say_nothing
 from featbus.workflow._tables import check_output, write_table, written_together
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def train_model(
     """
     settings = dict(locals())
     check_parameters(_CONSTRAINTS, settings)
-    output, say = Path(output), print if verbose else _say_nothing
+    output, say = Path(output), print if verbose else say_nothing
     page, scores = (output.with_suffix(end) for end in (".report.html", ".scores.csv"))
     for path, suffix in ((output, ".skops"), (page, ".html"), (scores, ".csv")):
         check_output(path, (suffix,))
@@ -289,17 +289,13 @@ def evaluate_recipe(
     settings = dict(locals())
     check_parameters(_CONSTRAINTS, settings)
     check_output(output, (".html",))
-    say = print if verbose else _say_nothing
+    say = print if verbose else say_nothing
     with _stored(memory) as store:
         dataset, result, report = _evaluate(settings, store, say)
     if output is not None:
         _write_report(result, report, dataset, recipe, output)
         say(f"Wrote {os.fspath(output)}")
     return result
-
-
-def _say_nothing(text):
-    pass
 
 
 @contextmanager
