@@ -13,16 +13,18 @@ from itertools import chain
 
 import numpy as np
 
+from featbus.networks._applications import KerasApplication
 from featbus.networks._building import (
     build_models,
     import_keras,
     region_weights,
 )
+from featbus.networks._index import find_model
 from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
-from featbus.networks._sources import KerasApplication, get_backbone
+from featbus.networks._sources import get_backbone
 from featbus.parameters import InvalidParameterError
 
 SOURCES = (KerasApplication, KerasModel, SmallCNN)
@@ -319,6 +321,7 @@ def find_source(**parameters):
     OSError
         If a file is missing or cannot be read.
     """
+    parameters = find_model(parameters)
     for kind in SOURCES:
         if kind.accepts(parameters["backbone"]):
             return kind.from_parameters(**parameters)
