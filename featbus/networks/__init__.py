@@ -9,11 +9,8 @@ from featbus.networks._building import (
     Network,
     build_models,
     import_keras,
-    is_pooling,
     pool,
     preprocess,
-    region_weights,
-    windows,
 )
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
@@ -26,6 +23,7 @@ from featbus.networks._engines import (
 )
 from featbus.networks._models import KerasModel, read_model_config
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
+from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
@@ -67,6 +65,7 @@ __all__ = [
     "list_weights",
     "load_engine",
     "pool",
+    "pool_array",
     "preprocess",
     "read_model_config",
     "region_weights",

@@ -13,14 +13,10 @@ from itertools import chain
 
 import numpy as np
 
-from featbus.networks._building import (
-    build_models,
-    import_keras,
-    preprocess,
-    region_weights,
-)
+from featbus.networks._building import build_models, import_keras, preprocess
 from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._pooling import region_weights
 from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import KerasApplication, get_backbone
