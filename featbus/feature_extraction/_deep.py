@@ -14,7 +14,6 @@ from featbus.base import Column, FeatureExtractor, thread_limit
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.networks import (
     ENGINES,
-    PREPROCESSING,
     Network,
     auto_batch_size,
     check_engine,
@@ -105,7 +104,7 @@ class NetworkFeatures(FeatureExtractor):
         "weights": [str, os.PathLike, None],
         "input_size": [PairOf(Interval(Integral, 1, None, closed="left")), None],
         "backbone_options": [dict, None],
-        "preprocessing": [StrOptions(set(PREPROCESSING)), None],
+        "preprocessing": [str, dict, os.PathLike, None],
     }
 
     engine = "keras"

@@ -19,7 +19,7 @@ from featbus.feature_extraction._auxiliary import AuxiliarySource
 from featbus.feature_extraction._deep import NetworkFeatures, as_tuple
 from featbus.groups import check_groups, check_target, validation_split
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
-from featbus.networks import STAGES, KerasSource, build_models, preprocess, region_weights
+from featbus.networks import STAGES, KerasSource, build_models, region_weights
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -62,7 +62,7 @@ class _TunedSource(KerasSource):
         self._weights = weights
         self.digest = digest
         self.name = source.name
-        self.mode = source.mode
+        self.preprocessing = source.preprocessing
         self.input_size = source.input_size
 
     @property
@@ -121,7 +121,7 @@ class _Learner:
     def __init__(self, network, unfreeze, images, batch_size):
         self._images = images
         self._batch_size = batch_size
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._masked = any(np.ma.isMaskedArray(image) for image in images)
         self._shapes, self._rows = build_models(network, self._masked, unfreeze=unfreeze)
         self._learning = self._rows.trainable_variables
@@ -214,7 +214,7 @@ class _Learner:
             pixels[index] = to_rgb(fill_mask(image))
             inside = inside_mask(image)
             regions[index] = 1 if inside is None else inside
-        pixels = preprocess(pixels, self._mode)
+        pixels = self._preprocess(pixels)
         return [pixels, *region_weights(regions, self._shapes)] if self._masked else pixels
 
 

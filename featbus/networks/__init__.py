@@ -4,13 +4,11 @@ Importing this package imports neither Keras nor TensorFlow; building the first 
 """
 
 from featbus.networks._building import (
-    PREPROCESSING,
     STAGES,
     Network,
     build_models,
     import_keras,
     pool,
-    preprocess,
 )
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
@@ -24,6 +22,7 @@ from featbus.networks._engines import (
 from featbus.networks._models import KerasModel, read_model_config
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
+from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
@@ -40,7 +39,7 @@ from featbus.networks._weights_files import check_weights_file
 __all__ = [
     "BACKBONES",
     "ENGINES",
-    "PREPROCESSING",
+    "NAMED",
     "STAGES",
     "Backbone",
     "KerasApplication",
@@ -49,7 +48,9 @@ __all__ = [
     "KerasSource",
     "Network",
     "OpenVINOEngine",
+    "Preprocessing",
     "Source",
+    "as_preprocessing",
     "auto_batch_size",
     "build_models",
     "cache_dir",
@@ -66,7 +67,6 @@ __all__ = [
     "load_engine",
     "pool",
     "pool_array",
-    "preprocess",
     "read_model_config",
     "region_weights",
     "resolve_weights",

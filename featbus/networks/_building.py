@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-import numpy as np
-
 from featbus.base import thread_limit
 from featbus.networks._pooling import GEM_FLOOR, GEM_POWER, windows
 from featbus.networks._requirements import needing_keras
@@ -20,15 +18,6 @@ from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
 STAGES = ("C1", "C2", "C3", "C4", "C5")
-
-# Per mode: whether channels come as BGR, the mean to subtract and the scale to divide by.
-_PREPROCESSING = {
-    "caffe": (True, (103.939, 116.779, 123.68), 1),
-    "tf": (False, 127.5, 127.5),
-    "torch": (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "none": (False, 0, 1),
-}
-PREPROCESSING = tuple(_PREPROCESSING)
 
 
 @dataclass(frozen=True)
@@ -451,28 +440,3 @@ def _std(cells, weights):
     # The root has no gradient at 0, which is the variance of a region in a single cell.
     varies = variance > 0
     return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
-
-
-def preprocess(pixels, mode):
-    """Bring pixels to the values that a network was trained on.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8 or float32 of shape (..., 3)
-        RGB, 0..255.
-    mode : {"caffe", "tf", "torch", "none"}
-        "caffe": BGR minus ImageNet's mean color; "tf": -1..1; "torch": 0..1 minus ImageNet's mean
-        color, divided by its standard deviation; "none": as it is, the network does it itself.
-
-    Returns
-    -------
-    ndarray of float32 of shape (..., 3)
-        What `keras.applications.imagenet_utils.preprocess_input` returns for this `mode`.
-    """
-    reverse, mean, scale = _PREPROCESSING[mode]
-    if reverse:
-        pixels = pixels[..., ::-1]
-    # With a plain minus, NumPy 1 takes half precision for a number and bytes.
-    pixels = np.subtract(pixels, np.float32(mean), dtype=np.float32)
-    pixels /= np.float32(scale)
-    return pixels

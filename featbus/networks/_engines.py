@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from featbus.networks._building import build_models, import_keras, preprocess
+from featbus.networks._building import build_models, import_keras
 from featbus.networks._models import KerasModel
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.networks._pooling import region_weights
@@ -180,7 +180,7 @@ class KerasEngine:
     """
 
     def __init__(self, network):
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._running = threading.Lock()
         self._largest = sys.maxsize  # batch that the memory suffices for, as far as is known
         self.shapes, *models = build_models(network, False, True, change=fold)
@@ -221,7 +221,7 @@ class KerasEngine:
         ndarray of shape (n_images, n_features)
             Layer by layer, pooling by pooling, window by window, channel by channel.
         """
-        inputs = [preprocess(pixels, self._mode)]
+        inputs = [self._preprocess(pixels)]
         if regions is not None:
             inputs += region_weights(regions, self.shapes)
         # One pass keeps all cores busy, and a model on JAX cannot run twice at a time.
