@@ -14,8 +14,8 @@ from numbers import Integral
 
 from featbus.files import written_whole
 from featbus.networks._applications import bundle_key
-from featbus.networks._building import import_keras
-from featbus.networks._engines import find_source
+from featbus.networks._building import Network, import_keras
+from featbus.networks._engines import check_engine, find_engine, find_source
 from featbus.networks._index import INDEX, Entry, check_model_name, model_file, read_index
 from featbus.networks._models import KerasModel
 from featbus.networks._onnx_file import onnx_digest, read_onnx
@@ -167,12 +167,12 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
             "who gets the bundle has to know what they may do with it."
         )
     preprocessing = as_preprocessing(preprocessing)
+    model = _load_model(source, preprocessing, input_size)
     os.makedirs(out, exist_ok=True)
     known = [entry for entry in _entries(out) if entry.network == name]
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
         path = os.path.join(scratch, name + os.path.splitext(source)[1])
         _copy_model(source, path)
-        model = _load_model(path, preprocessing, input_size)
         digest = file_digest(path)
         entry = _describe(
             path,
@@ -211,7 +211,9 @@ def _load_model(path, preprocessing, input_size):
     if isinstance(source, KerasModel):
         source.build()
     else:
-        source.layers
+        check_engine("onnxruntime", source)
+        layer = "top" if "top" in source.taps else list(source.layers)[-1]
+        find_engine(source, "onnxruntime")(Network(source, (layer,), ("avg",), "onnxruntime"))
     return source
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from featbus.networks._building import STAGES
-from featbus.parameters import InvalidParameterError
+from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named
 
 
@@ -91,6 +91,24 @@ class Source:
         """
         return layer
 
+    def check_layers(self, layers, pooling):
+        """Check layers and their pooling, as far as is known before the network is loaded.
+
+        Parameters
+        ----------
+        layers : sequence of str
+            "top", stages and names of layers.
+        pooling : sequence of str
+            The poolings.
+
+        Raises
+        ------
+        InvalidParameterError
+            If it is certain that there is no such layer, or that it cannot be pooled so.
+        """
+        for layer in layers:
+            self.label(layer)
+
     def __eq__(self, other):
         return isinstance(other, Source) and self.identity == other.identity
 
@@ -105,6 +123,14 @@ class KerasSource(Source):
     """A network that Keras builds."""
 
     engines = ("keras", "openvino")
+
+    def check_layers(self, layers, pooling):
+        """See `Source.check_layers`."""
+        super().check_layers(layers, pooling)
+        if "cls" in pooling:
+            raise InvalidParameterError(
+                f"pooling has 'cls', expected another one: {self} has feature maps, and no tokens."
+            )
 
     def build(self):
         """Build the network without its classifier.
@@ -245,3 +271,59 @@ def file_digest(path):
 def _file_digest(path, times, size):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_own(weights, backbone_options):
+    """Refuse parameters that a model of one's own does not have.
+
+    Parameters
+    ----------
+    weights, backbone_options : object
+        Parameters of an estimator.
+
+    Raises
+    ------
+    InvalidParameterError
+        If one of them is not the default.
+    """
+    for name, value, default in (
+        ("weights", weights, "imagenet"),
+        ("backbone_options", backbone_options or None, None),
+    ):
+        if value != default:
+            raise InvalidParameterError(
+                f"{name} is {value!r}, expected {default!r}: the model has its own. Load weights "
+                "into it before."
+            )
+
+
+def fit_input_size(name, own, input_size):
+    """Return the input size of a model of one's own.
+
+    Parameters
+    ----------
+    name : str
+        What errors call the model.
+    own : tuple of int or None
+        Height and width that the model takes, None where any will do.
+    input_size : int, tuple of int or None
+        The parameter of an estimator.
+
+    Returns
+    -------
+    tuple of int
+        Height and width in pixels.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the model does not take the size, or takes any and none is given.
+    """
+    size = own if input_size is None else as_pair(input_size)
+    if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
+        raise InvalidParameterError(
+            f"input_size is {input_size!r}, expected "
+            + ("height and width" if None in own else "None")
+            + f": the model {name!r} takes {own} pixels."
+        )
+    return size
