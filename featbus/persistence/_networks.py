@@ -185,11 +185,17 @@ def _is_model(source):
 def _known(extractor, source):
     """Return what a bundle, or a file of another library, knows about a model: it has to travel."""
     known, backbone = {"weights": "imagenet"}, extractor.backbone
-    if not isinstance(extractor.preprocessing, dict) and extractor.preprocessing not in NAMED:
+    if extractor.preprocessing is None or _is_file(extractor.preprocessing):
         known["preprocessing"] = source.preprocessing.identity
     if isinstance(backbone, str) and not backbone.endswith(MODEL_FILES):
         known["input_size"] = tuple(map(int, source.input_size))
     return known
+
+
+def _is_file(preprocessing):
+    """Tell whether preprocessing is read from a file."""
+    is_path = isinstance(preprocessing, (str, os.PathLike))
+    return is_path and str(preprocessing) not in NAMED
 
 
 def _as_one_file(source, path):
@@ -290,9 +296,11 @@ class Unpacker:
 
 def _members_of(extractor, known):
     """Return the attributes of an extractor that name networks of the file; refuse other files."""
-    found, preprocessing = {}, extractor.preprocessing
-    if not isinstance(preprocessing, (dict, type(None))) and preprocessing not in NAMED:
-        raise ModelFileError(f"preprocessing is {preprocessing!r}, which is not in the file.")
+    if _is_file(extractor.preprocessing):
+        raise ModelFileError(
+            f"preprocessing is {extractor.preprocessing!r}, which is not in the file."
+        )
+    found = {}
     for name, allowed in (("weights", (None, "imagenet")), ("backbone", BACKBONES)):
         value = getattr(extractor, name)
         if isinstance(value, str) and value in known and NETWORK.fullmatch(value):
