@@ -322,4 +322,4 @@ def test_the_command_line(source, config, tmp_path, monkeypatch, capsys):
     shutil.rmtree(tmp_path / "bundle")
     assert main(["predict", "model.skops", "scans", "-o", "predictions.csv"]) == 0
     predictions = pd.read_csv("predictions.csv")
-    assert (predictions["prediction"] == predictions["path"].str.split("/").str[0]).all()
+    assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
