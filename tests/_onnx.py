@@ -64,7 +64,8 @@ class Graph:
             self.weights,
         )
         opsets = [helper.make_opsetid("", 17)]
-        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        onnx.save(onnx.shape_inference.infer_shapes(model), path)
         return str(path)
 
 
