@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from featbus.typing import Images, PathLike
 
 
-def _as_stored(image, size):
+def _as_stored(image, size, method):
     """Return an image of `size` in 8 bits, with one channel or three; a mask stays."""
-    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32))
+    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method))
 
 
 class _TunedSource(KerasSource):
@@ -464,7 +464,7 @@ class FineTunedFeatures(NetworkFeatures):
 
     def _learn(self, network, batch, y, parts):
         """Train epoch by epoch, and keep the best weights."""
-        images = list(self._iter_stored(batch, network.source.input_size))
+        images = list(self._iter_stored(batch, network.source))
         learner = _Learner(network, self.unfreeze, images, self.batch_size)
         # A class has the same weight in training and validation.
         learning, watching = (
@@ -502,10 +502,11 @@ class FineTunedFeatures(NetworkFeatures):
         for name, value in zip(self.history_, (loss, val_loss, val_accuracy)):
             self.history_[name].append(value)
 
-    def _iter_stored(self, batch, size):
+    def _iter_stored(self, batch, source):
+        size, method = source.input_size, source.preprocessing.resize
         for index, image in enumerate(self._iter_images(batch)):
             with at_index(index):
-                yield _as_stored(image, size)
+                yield _as_stored(image, size, method)
 
     def _base_network(self):
         """Return the network as it is before training."""

@@ -3,6 +3,7 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
+from featbus.networks._applications import KerasApplication, check_weights, resolve_weights
 from featbus.networks._building import (
     STAGES,
     Network,
@@ -30,13 +31,10 @@ from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessi
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
-    KerasApplication,
     KerasSource,
     Source,
-    check_weights,
     file_digest,
     get_backbone,
-    resolve_weights,
 )
 from featbus.networks._weights_files import check_weights_file
 

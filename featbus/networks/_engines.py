@@ -13,7 +13,9 @@ from itertools import chain
 
 import numpy as np
 
+from featbus.networks._applications import KerasApplication
 from featbus.networks._building import build_models, import_keras
+from featbus.networks._index import find_model
 from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._onnx_runtime import OnnxOpenVINOEngine, OnnxRuntimeEngine
@@ -21,7 +23,7 @@ from featbus.networks._openvino import OpenVINOEngine
 from featbus.networks._pooling import region_weights
 from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
-from featbus.networks._sources import KerasApplication, KerasSource, get_backbone
+from featbus.networks._sources import KerasSource, get_backbone
 from featbus.parameters import InvalidParameterError
 
 SOURCES = (KerasApplication, OnnxModel, KerasModel, SmallCNN)
@@ -338,6 +340,7 @@ def find_source(**parameters):
     OSError
         If a file is missing or cannot be read.
     """
+    parameters = find_model(parameters)
     for kind in SOURCES:
         if kind.accepts(parameters["backbone"]):
             return kind.from_parameters(**parameters)

@@ -1,10 +1,12 @@
 """Preprocessing: the values that the images of a network's training had."""
 
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
 
+from featbus.networks._preprocessing_files import read_preprocessing
 from featbus.parameters import InvalidParameterError
 from featbus.wording import named
 
@@ -14,6 +16,7 @@ _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
+_SMALLEST = 1e-9  # of what is divided by, in single precision
 _REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
 
 
@@ -95,9 +98,10 @@ def as_preprocessing(value):
 
     Parameters
     ----------
-    value : str, dict or Preprocessing
-        A key of `NAMED`; or a dict with "mean", "std" and "scale", and, if they differ from "rgb"
-        and "area", "channels" and "resize". A number stands for one of each channel.
+    value : str, dict, path or Preprocessing
+        A key of `NAMED`; a dict with "mean", "std" and "scale", and, if they differ from "rgb" and
+        "area", "channels" and "resize", where a number stands for one of each channel; or a file,
+        see `read_preprocessing`.
 
     Returns
     -------
@@ -108,6 +112,8 @@ def as_preprocessing(value):
     ------
     InvalidParameterError
         If it is none of these, or None; the message shows what is needed.
+    FileNotFoundError
+        If there is no such file.
     """
     if isinstance(value, Preprocessing):
         return value
@@ -115,12 +121,30 @@ def as_preprocessing(value):
         return _from_dict(value)
     if isinstance(value, str) and value in NAMED:
         return NAMED[value]
+    if isinstance(value, (str, os.PathLike)) and (os.path.exists(value) or _ends_as_file(value)):
+        return _from_file(value)
     near = get_close_matches(value, NAMED, n=1) if isinstance(value, str) else []
     raise InvalidParameterError(
-        f"{named('preprocessing')} is {value!r}, expected {', '.join(map(repr, NAMED))}, or a dict "
-        f"such as {_EXAMPLE}: say what the network was trained on."
+        f"{named('preprocessing')} is {value!r}, expected {', '.join(map(repr, NAMED))}, a dict "
+        f"such as {_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) "
+        "or config.json (timm): say what the network was trained on."
         + (f" Did you mean {near[0]!r}?" if near else "")
     )
+
+
+def _ends_as_file(value):
+    return os.fspath(value).endswith(".json")
+
+
+def _from_file(path):
+    """Return the preprocessing that a file describes."""
+    try:
+        return _from_dict(read_preprocessing(path))
+    except ValueError as error:
+        raise InvalidParameterError(
+            f"{named('preprocessing')} is the file {os.fspath(path)!r}: "
+            f"{str(error).removesuffix('.')}."
+        ) from error
 
 
 def _from_dict(value):
@@ -143,8 +167,8 @@ def _from_dict(value):
     mean, std = (_as_numbers(key, value[key], count) for key in ("mean", "std"))
     (scale,) = _as_numbers("scale", value["scale"], 1)
     for key, numbers in (("std", std), ("scale", (scale,))):
-        if min(numbers) <= 0:
-            raise _refused(f"{key} {value[key]!r}", "more than 0")
+        if min(numbers) < _SMALLEST:
+            raise _refused(f"{key} {value[key]!r}", f"{_SMALLEST:g} or more")
     return Preprocessing(mean, std, scale, channels, value.get("resize", "area"))
 
 
