@@ -14,6 +14,7 @@ from featbus.networks._onnx_checks import check_input
 from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._onnx_graph import find_shapes, truncate
 from featbus.networks._onnx_layers import find_grids, find_layers, find_taps, make_labels
+from featbus.networks._onnx_trial import try_in_child
 from featbus.networks._preprocessing import Preprocessing, as_preprocessing
 from featbus.networks._sources import Source, check_own, fit_input_size
 from featbus.parameters import InvalidParameterError
@@ -183,7 +184,7 @@ class OnnxModel(Source):
         raise InvalidParameterError(
             f"layers has {name!r}, expected {known}, or the name of a tensor of {self.path!r}"
             + (f", such as {near}" if near else "")
-            + (": tokens have no stages." if self._ends_in_tokens else ".")
+            + (": tokens have no stages." if name in STAGES and self._ends_in_tokens else ".")
             + " `list_layers` shows all."
         )
 
@@ -245,6 +246,16 @@ class OnnxModel(Source):
         """
         return self._contents.shapes[layer.tensor]
 
+    def list_layers(self):
+        """See `Source.list_layers`."""
+        return [
+            (layer.tensor, layer.kind, layer.shape, layer.n_prefix_tokens, self._stages_of(layer))
+            for layer in self.layers.values()
+        ]
+
+    def _stages_of(self, layer):
+        return [stage for stage, tensor in self.taps.items() if tensor == layer.tensor]
+
     def truncate(self, layers):
         """Return the part of the graph that leads to some layers.
 
@@ -265,9 +276,10 @@ class OnnxModel(Source):
 def _check_pooling(name, layer, pooling):
     """Refuse a pooling that would be nothing but constants, or has nothing to pool."""
     if pooling == "cls" and layer.n_prefix_tokens == 0:
-        what = "tokens without a class token" if layer.kind == "tokens" else f"of kind {layer.kind}"
+        found = {"map": "a feature map", "tokens": "patch tokens only", "embedding": "an embedding"}
         raise InvalidParameterError(
-            f"pooling has 'cls', expected another one: the layer {name!r} is {what}."
+            f"pooling has 'cls', expected another one: the layer {name!r} is {found[layer.kind]}, "
+            "without a class token."
         )
     if layer.kind == "embedding" and pooling not in ("avg", "max"):
         raise InvalidParameterError(
@@ -311,8 +323,8 @@ def _read_use(model, name):
             channels = dims[1] * groups if len(dims) == 4 else None
             names = {(0, 1, 2, 3): "NCHW", (0, 3, 1, 2): "NHWC"}
             return names.get(order), channels
-        if node.op_type in _UNCHANGED:
-            perm = next((item.ints for item in node.attribute if item.name == "perm"), range(4))
+        perm = next((item.ints for item in node.attribute if item.name == "perm"), range(4))
+        if node.op_type in _UNCHANGED and sorted(perm) == [0, 1, 2, 3]:
             letters[node.output[0]] = tuple(order[axis] for axis in perm)
     return None, None
 
@@ -324,7 +336,13 @@ def _read_contents(path, digest, input_shape, n_prefix_tokens):
     sides = dict(zip(image.letters, input_shape))
     size = sides["H"], sides["W"]
     shapes = find_shapes(model, input_shape)
-    axes = find_axes(model, shapes | {image.name: input_shape}, image.name, image.letters)
+    own = {image.name: input_shape}
+    axes = find_axes(model, shapes | own, image.name, image.letters)
+    unknown = [name for name in axes if shapes.get(name, ()) is None]
+    if unknown:
+        # Exporters of PyTorch compute sides that padding and class tokens have.
+        shapes |= try_in_child(truncate(model, unknown, input_shape), name=path)
+        axes = find_axes(model, shapes | own, image.name, image.letters)
     layers = find_layers(shapes, axes, size, n_prefix_tokens)
     taps = find_taps(model, layers, axes, size)
     return _Contents(shapes, axes, layers, taps, make_labels(shapes))

@@ -57,12 +57,28 @@ def find_axes(model, shapes, image, letters):
         All tensors that depend on the pixels; None where the axes are unknown, as in attention.
     """
     axes = {image: Axes(letters)}
+    sides = dict(zip(letters, shapes[image]))
     for node in model.graph.node:
         if node.op_type in _SHAPES_ONLY or not any(name in axes for name in node.input):
             continue
         for name in filter(None, node.output):
             axes[name] = _axes_after(node, axes, shapes, shapes.get(name))
+            if axes[name] is None and node.op_type == "Reshape":
+                size = sides["H"], sides["W"]
+                axes[name] = _put_together(shapes.get(node.input[0]), shapes.get(name), size)
     return axes
+
+
+def _put_together(before, shape, size):
+    """Return the axes of a map that was made of parts, as windows, by their proportions."""
+    if not before or not shape or len(before) < 5 or len(shape) != 4 or 0 in shape:
+        return None
+    found = [
+        letters
+        for letters, cells in (("NHWC", shape[1:3]), ("NCHW", shape[2:]))
+        if all(side % n == 0 and side // n == size[0] // cells[0] for side, n in zip(size, cells))
+    ]
+    return Axes(found[0]) if len(found) == 1 else None
 
 
 def _axes_after(node, axes, shapes, shape):
