@@ -12,7 +12,7 @@ from _onnx import TORCH, save_convnet, save_vit
 from skimage.io import imsave
 from sklearn.base import clone
 
-from featbus import DeepFeatures, FeatureBus, FeatureStore, load, save
+from featbus import DeepFeatures, FeatureBus, FeatureStore, list_layers, load, save
 from featbus.bus import fingerprint
 from featbus.cli import main
 from featbus.networks import fetch_weights, file_digest, list_weights
@@ -123,6 +123,11 @@ def test_parameters_that_contradict(bundle, changes, message):
     deep = DeepFeatures("mine", weights=bundle).set_params(**changes)
     with pytest.raises(InvalidParameterError, match=message):
         deep.fit(IMAGES)
+
+
+def test_layers_of_a_bundle(bundle):
+    table = list_layers("mine", weights=bundle)
+    assert table.loc[table["stage"] == "C1", ["height", "width"]].to_numpy().tolist() == [[24, 16]]
 
 
 def test_parameters_that_agree(bundle, config):
