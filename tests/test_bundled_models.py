@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -305,7 +307,14 @@ def test_a_pipeline_of_files(source, config, tmp_path, monkeypatch, parts):
     assert str(tmp_path / "export") not in (tmp_path / "deep.skops").read_bytes().decode("latin-1")
 
 
-def test_the_command_line(source, config, tmp_path, monkeypatch, capsys):
+def guide_commands():
+    """Return the commands of the guide about models of one's own."""
+    text = (Path(__file__).parents[1] / "docs" / "user_guide" / "weights.rst").read_text()
+    _, _, text = text.replace("\\\n", " ").partition("Models of your own")
+    return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("   $ featbus")]
+
+
+def test_the_commands_of_the_guide(config, tmp_path, monkeypatch, capsys):
     """From a file to features and predictions, with nothing but commands."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -314,17 +323,14 @@ def test_the_command_line(source, config, tmp_path, monkeypatch, capsys):
         for number in range(9):
             image = np.uint8(level + rng.integers(0, 40, (40, 40)))
             imsave(f"scans/{label}/{number}.png", image, check_contrast=False)
-    fetch = "weights fetch mine --preprocessing preprocessor_config.json --input-size 32"
-    assert main([*fetch.split(), "--source", source, "--license", "MIT", "--out", "bundle"]) == 0
-    assert main(["weights", "list", "bundle"]) == 0
-    assert "verified" in capsys.readouterr().out
-    extract = "extract scans --features deep:mine --weights bundle -o rows.csv"
-    assert main(extract.split()) == 0
-    table = pd.read_csv("rows.csv")
-    assert table.columns[-1] == "mine_top_avg_0007"
-    train = "train scans --recipe mobilenet_intensity --option backbone=mine --weights bundle"
-    assert main([*train.split(), "-o", "model.skops"]) == 0
+    save_vit("vit.onnx")
+    fetch, table, extract, *others = guide_commands()
+    assert main(fetch) == main(table) == main(extract) == 0
+    assert "Apache-2.0 hub/my-vit, revision 3" in capsys.readouterr().out
+    assert pd.read_csv("features.csv").columns[-1] == "my_vit_top_avg_0005"
+    evaluate, train, predict = others
+    assert main(evaluate) == main(train) == 0
     shutil.rmtree(tmp_path / "bundle")
-    assert main(["predict", "model.skops", "scans", "-o", "predictions.csv"]) == 0
+    assert main(predict) == 0
     predictions = pd.read_csv("predictions.csv")
     assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
