@@ -1,4 +1,4 @@
-"""ONNX files in weights bundles."""
+"""Models in weights bundles: ONNX and ``.keras`` files."""
 
 import json
 import os
@@ -14,7 +14,15 @@ from _onnx import TORCH, save_convnet, save_vit
 from skimage.io import imsave
 from sklearn.base import clone
 
-from featbus import DeepFeatures, FeatureBus, FeatureStore, list_layers, load, save
+from featbus import (
+    DeepFeatures,
+    FeatureBus,
+    FeatureStore,
+    FineTunedFeatures,
+    list_layers,
+    load,
+    save,
+)
 from featbus.bus import fingerprint
 from featbus.cli import main
 from featbus.networks import fetch_weights, file_digest, list_weights
@@ -314,8 +322,9 @@ def guide_commands():
     return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("   $ featbus")]
 
 
-def test_the_commands_of_the_guide(config, tmp_path, monkeypatch, capsys):
-    """From a file to features and predictions, with nothing but commands."""
+@pytest.fixture
+def scans(config, tmp_path, monkeypatch):
+    """Return the folder of the commands of the guide, which is the current one."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for label, level in (("dark", 60), ("light", 180)):
@@ -324,13 +333,62 @@ def test_the_commands_of_the_guide(config, tmp_path, monkeypatch, capsys):
             image = np.uint8(level + rng.integers(0, 40, (40, 40)))
             imsave(f"scans/{label}/{number}.png", image, check_contrast=False)
     save_vit("vit.onnx")
-    fetch, table, extract, *others = guide_commands()
+    return tmp_path
+
+
+def test_the_commands_of_the_guide(scans, capsys):
+    fetch, table, extract = guide_commands()[:3]
     assert main(fetch) == main(table) == main(extract) == 0
     assert "Apache-2.0 hub/my-vit, revision 3" in capsys.readouterr().out
-    assert pd.read_csv("features.csv").columns[-1] == "my_vit_top_avg_0005"
-    evaluate, train, predict = others
-    assert main(evaluate) == main(train) == 0
-    shutil.rmtree(tmp_path / "bundle")
+    features = pd.read_csv("features.csv")
+    assert features.columns[-1] == "my_vit_top_avg_0005"
+    assert features.shape[0] == 18
+    os.remove("bundle/weights.json")
+    assert main(extract) == 2
+    assert "Found no weights bundle 'bundle', expected a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_commands_that_train(scans):
+    fetch, _, _, evaluate, train, predict = guide_commands()
+    assert main(fetch) == main(evaluate) == main(train) == 0
+    shutil.rmtree(scans / "bundle")
     assert main(predict) == 0
     predictions = pd.read_csv("predictions.csv")
     assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
+
+
+@pytest.mark.network
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_keras_files_in_a_bundle(config, tmp_path, monkeypatch):
+    import keras
+
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
+    keras.Sequential(layers, name="theirs").save(tmp_path / "theirs.keras")
+    by_path = DeepFeatures(tmp_path / "theirs.keras", preprocessing=config)
+    rows, key = by_path.fit_transform(IMAGES), fingerprint(by_path)
+    fetch_weights(
+        "ours",
+        tmp_path / "out",
+        source=tmp_path / "theirs.keras",
+        preprocessing=config,
+        license="-",
+    )
+    (entry,) = list_weights(tmp_path / "out").to_dict("records")
+    assert entry["keras"] == keras.__version__
+    assert entry["input_size"] == [32, 32]
+    os.remove(tmp_path / "theirs.keras")
+    os.remove(config)
+    by_name = DeepFeatures("ours", weights=tmp_path / "out")
+    np.testing.assert_array_equal(by_name.fit_transform(IMAGES), rows)
+    assert fingerprint(by_name) == key
+    assert by_name.get_feature_names_out()[0] == "ours_top_avg_0000"
+    y = [0, 0, 1]
+    tuned = FineTunedFeatures("ours", weights=tmp_path / "out", unfreeze=None)
+    rows = tuned.fit(IMAGES, y).transform(IMAGES)
+    save(tuned, tmp_path / "tuned.skops")
+    shutil.rmtree(tmp_path / "out")
+    np.testing.assert_array_equal(load(tmp_path / "tuned.skops").transform(IMAGES), rows)
