@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 from featbus.networks._onnx_checks import (
+    as_text,
     check_functions,
     check_graph,
     check_input,
@@ -88,9 +89,9 @@ def read_onnx(path, digest=None):
             raise ValueError("it was changed since it was first read. Fit again.")
         _load_external(model, files)
         check_tensors(model, _LARGEST)
-        size = len(data) + sum(map(len, files.values()))
-        check_functions(model, min(_LARGEST, _RATIO * size + _SMALL))
         if model.functions:
+            size = len(data) + sum(map(len, files.values()))
+            check_functions(model, min(_LARGEST, _RATIO * size + _SMALL))
             model = onnx.inliner.inline_local_functions(model)
         check_graph(model)
         check_input(model)
@@ -236,7 +237,8 @@ def _external_tensors(model):
 
 def _external(tensor):
     """Return where the external data of a tensor are: file, offset, and length or None."""
-    values = {entry.key: entry.value for entry in tensor.external_data}
+    # What is not Unicode comes as bytes.
+    values = {entry.key: as_text(entry.value) for entry in tensor.external_data}
     offset, length = values.get("offset") or "0", values.get("length") or "0"
     if not (offset.isdecimal() and length.isdecimal() and max(len(offset), len(length)) < 20):
         raise ValueError(
