@@ -20,6 +20,7 @@ from featbus.networks._onnx_checks import (
 )
 from featbus.parameters import InvalidParameterError
 
+_OLDEST_ONNX = 1, 22  # before, shape inference divides by sides of zero pixels
 _LARGEST = (1 << 31) - 1  # bytes; no ONNX model in memory can have more
 # External data may be this many times as large in memory as on the disk: weights that are shared.
 _RATIO, _SMALL = 4, 1 << 26
@@ -37,7 +38,7 @@ def import_onnx():
     Raises
     ------
     ImportError
-        If it is not installed.
+        If it is not installed, or too old.
     """
     try:
         import onnx
@@ -48,6 +49,11 @@ def import_onnx():
         raise ImportError(
             f'ONNX files need the package onnx: pip install "featbus[onnx]" ({error})'
         ) from error
+    if tuple(map(int, onnx.__version__.split(".")[:2])) < _OLDEST_ONNX:
+        raise ImportError(
+            f"onnx is of version {onnx.__version__}, expected 1.22 or later: older ones end the "
+            "process when a file is damaged. pip install -U onnx"
+        )
     return onnx
 
 
