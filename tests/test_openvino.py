@@ -27,6 +27,7 @@ from featbus import DeepFeatures
 from featbus.base import thread_limit
 from featbus.images import with_mask
 from featbus.networks import (
+    NAMED,
     KerasApplication,
     KerasEngine,
     KerasModel,
@@ -111,7 +112,7 @@ def tiny():
     image = keras.Input((16, 16, 3))
     maps = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(image)
     model = keras.Model(image, keras.layers.Conv2D(6, 3, activation="relu")(maps), name="tiny")
-    source = KerasModel(model, "tf", (16, 16))
+    source = KerasModel(model, NAMED["tf"], (16, 16))
     return Network(source, ("C1", "top"), ("avg", "max2x2"))
 
 
