@@ -91,8 +91,8 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'flatten', 'cls', or 'avg', 'max', 'gem' or 'std', each alone or with a grid such as "
-            "'avg2x2'"
+            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'cls' or "
+            "'flatten'"
         )
 
 
