@@ -441,7 +441,10 @@ def test_errors_name_the_image():
         ({"random_state": "0"}, "random_state is '0', expected an instance of"),
         ({"weights": True}, "weights is True, expected .*'str'"),
         ({"backbone_options": "alpha"}, "backbone_options is 'alpha', expected .*dict"),
-        ({"preprocessing": "caffee"}, "preprocessing is 'caffee', expected a str among"),
+        (
+            {"preprocessing": "caffee"},
+            "preprocessing is 'caffee', expected None: vgg16 has its own",
+        ),
         ({"engine": "tensorrt"}, "engine is 'tensorrt', expected a str among .*'openvino'"),
         pytest.param(
             {"backbone": "convnext_tiny", "layers": "C1"},
@@ -608,7 +611,7 @@ def test_a_model_for_any_size():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({}, "preprocessing is None, expected 'caffe', 'tf', 'torch' or 'none'"),
+        ({}, "preprocessing is None, expected 'caffe', 'tf', 'torch', 'none'"),
         (
             {"preprocessing": "tf", "weights": None},
             "weights is None, expected 'imagenet'",

@@ -37,7 +37,6 @@ from featbus.networks import (
     build_models,
     check_engine,
     load_engine,
-    preprocess,
 )
 from featbus.parameters import InvalidParameterError
 
@@ -212,7 +211,7 @@ def test_every_pooling(tiny):
     assert_close(converted.run(batch, 3, inside), keras.run(batch, 3, inside), 1e-5)
 
 
-def calibrate(model, mode):
+def calibrate(model, preprocess):
     """Give random weights activations of a natural size, so that a difference shows."""
     size, rng = model.input_shape[1:3], np.random.default_rng(0)
     images = [cv2.resize(rng.random((side, side, 3)), size) for side in (2, 4, 8, 16, 32, 64)]
@@ -221,7 +220,7 @@ def calibrate(model, mode):
             layer.momentum = 0
         if type(layer).__name__ == "LayerScale":
             layer.set_weights([np.full_like(layer.get_weights()[0], 0.3)])
-    model(preprocess(np.float32(255 * np.stack(images)), mode), training=True)
+    model(preprocess(np.float32(255 * np.stack(images))), training=True)
 
 
 @pytest.mark.slow
@@ -234,10 +233,10 @@ def test_every_family(name, monkeypatch):
     shapes, model = build_models(network, False)
     # Random EfficientNets are alive, and chaotic once calibrated: 1e-6 becomes 1e-2.
     if not name.startswith("efficientnet"):
-        calibrate(model, network.source.mode)
+        calibrate(model, network.source.preprocessing)
     monkeypatch.setattr(_openvino, "build_models", lambda network, masked: (shapes, model))
     batch = pixels(size, 2)
-    expected = model(preprocess(batch, network.source.mode), training=False).numpy()
+    expected = model(network.source.preprocessing(batch), training=False).numpy()
     widths = [shape[2] for shape in shapes for _ in network.pooling]
     groups = np.cumsum(widths)[:-1]
     converted = OpenVINOEngine(network)

@@ -20,7 +20,7 @@ from _interleaved import compare
 
 from featbus import DeepFeatures, Resize, make_breast_ultrasound
 from featbus.io import read_image
-from featbus.networks import BACKBONES, KerasApplication, preprocess
+from featbus.networks import BACKBONES, NAMED, KerasApplication
 
 DEFAULT = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "resnet50", "inception_v3", "vgg16")
 ENGINES = ("keras", "openvino")
@@ -37,7 +37,7 @@ TIMM = {
 }
 
 
-def calibrate(base, mode):
+def calibrate(base, preprocess):
     """Set the statistics of batch normalization to those of one batch, of coarse and fine noise.
 
     Random weights let activations decay to numbers that are slow to compute with.
@@ -47,7 +47,7 @@ def calibrate(base, mode):
     for layer in base.layers:
         if hasattr(layer, "moving_mean"):
             layer.momentum = 0
-    base(preprocess(np.float32(255 * np.stack(images)), mode), training=True)
+    base(preprocess(np.float32(255 * np.stack(images))), training=True)
 
 
 def write_files(folder, n_images):
@@ -66,7 +66,7 @@ def predict_side(base, name, size, paths):
     pooled = keras.layers.GlobalAveragePooling2D()(base.output)
     model = keras.Model(base.input, pooled)
     pixels = np.stack(Resize(size).transform([str(path) for path in paths])).astype(np.float32)
-    arrays = preprocess(np.stack([pixels] * 3, axis=-1), BACKBONES[name].preprocessing)
+    arrays = NAMED[BACKBONES[name].preprocessing](np.stack([pixels] * 3, axis=-1))
     return arrays, lambda: model.predict(arrays, batch_size=32, verbose=0)
 
 
@@ -124,7 +124,7 @@ def sgemm(side=2048, repeats=5):
 def compare_network(name, paths, folder, repeats):
     size = (BACKBONES[name].input_size,) * 2
     base = KerasApplication(name, size).build()
-    calibrate(base, BACKBONES[name].preprocessing)
+    calibrate(base, NAMED[BACKBONES[name].preprocessing])
     weights = folder / f"{name}.weights.h5"
     base.save_weights(weights)
     arrays, predict = predict_side(base, name, size, paths)

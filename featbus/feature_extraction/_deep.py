@@ -14,7 +14,6 @@ from featbus.base import Column, FeatureExtractor, thread_limit
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.networks import (
     ENGINES,
-    PREPROCESSING,
     Network,
     auto_batch_size,
     check_engine,
@@ -40,14 +39,14 @@ if TYPE_CHECKING:
     from featbus.typing import PathLike
 
 
-def _to_pixels(image, size):
+def _to_pixels(image, size, method):
     """Return the image as a network takes it, RGB, 0..255, of `size`; and its region.
 
     The region is float32, 1 inside; None where there is nothing outside.
     """
     # A gray image is cheaper to resize while it has one channel. Resized in its own dtype, it would
     # be rounded to 256 levels, or to black and white.
-    image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32)
+    image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method)
     inside = inside_mask(image)
     region = None if inside is None or inside.all() else inside.astype(np.float32)
     return to_rgb(255 * fill_mask(image)), region
@@ -105,7 +104,7 @@ class NetworkFeatures(FeatureExtractor):
         "weights": [str, os.PathLike, None],
         "input_size": [PairOf(Interval(Integral, 1, None, closed="left")), None],
         "backbone_options": [dict, None],
-        "preprocessing": [StrOptions(set(PREPROCESSING)), None],
+        "preprocessing": [str, dict, os.PathLike, None],
     }
 
     engine = "keras"
@@ -140,10 +139,11 @@ class NetworkFeatures(FeatureExtractor):
         return Network(self._source(), as_tuple(self.layers), as_tuple(self.pooling), self.engine)
 
     def _iter_prepared(self, batch):
-        size = self._network().source.input_size
+        source = self._network().source
+        size, method = source.input_size, source.preprocessing.resize
         for index, image in enumerate(self._iter_images(batch)):
             with at_index(index):
-                yield _to_pixels(image, size)
+                yield _to_pixels(image, size, method)
 
     def _iter_rows(self, prepared):
         network, batch_size, prepared = self._network(), self.batch_size, iter(prepared)

@@ -4,14 +4,12 @@ Importing this package imports neither Keras nor TensorFlow; building the first 
 """
 
 from featbus.networks._building import (
-    PREPROCESSING,
     STAGES,
     Network,
     build_models,
     import_keras,
     is_pooling,
     pool,
-    preprocess,
     region_weights,
     windows,
 )
@@ -26,6 +24,7 @@ from featbus.networks._engines import (
 )
 from featbus.networks._models import KerasModel, read_model_config
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
+from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
@@ -42,7 +41,7 @@ from featbus.networks._weights_files import check_weights_file
 __all__ = [
     "BACKBONES",
     "ENGINES",
-    "PREPROCESSING",
+    "NAMED",
     "STAGES",
     "Backbone",
     "KerasApplication",
@@ -51,7 +50,9 @@ __all__ = [
     "KerasSource",
     "Network",
     "OpenVINOEngine",
+    "Preprocessing",
     "Source",
+    "as_preprocessing",
     "auto_batch_size",
     "build_models",
     "cache_dir",
@@ -67,7 +68,6 @@ __all__ = [
     "list_weights",
     "load_engine",
     "pool",
-    "preprocess",
     "read_model_config",
     "region_weights",
     "resolve_weights",

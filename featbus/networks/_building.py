@@ -23,15 +23,6 @@ from featbus.parameters import InvalidParameterError
 
 STAGES = ("C1", "C2", "C3", "C4", "C5")
 
-# Per mode: whether channels come as BGR, the mean to subtract and the scale to divide by.
-_PREPROCESSING = {
-    "caffe": (True, (103.939, 116.779, 123.68), 1),
-    "tf": (False, 127.5, 127.5),
-    "torch": (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "none": (False, 0, 1),
-}
-PREPROCESSING = tuple(_PREPROCESSING)
-
 _POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
 _GEM_POWER, _GEM_FLOOR = 3, 1e-6
 
@@ -544,28 +535,3 @@ def region_weights(regions, shapes):
 
 def _reduced(region, height, width):
     return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def preprocess(pixels, mode):
-    """Bring pixels to the values that a network was trained on.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8 or float32 of shape (..., 3)
-        RGB, 0..255.
-    mode : {"caffe", "tf", "torch", "none"}
-        "caffe": BGR minus ImageNet's mean color; "tf": -1..1; "torch": 0..1 minus ImageNet's mean
-        color, divided by its standard deviation; "none": as it is, the network does it itself.
-
-    Returns
-    -------
-    ndarray of float32 of shape (..., 3)
-        What `keras.applications.imagenet_utils.preprocess_input` returns for this `mode`.
-    """
-    reverse, mean, scale = _PREPROCESSING[mode]
-    if reverse:
-        pixels = pixels[..., ::-1]
-    # With a plain minus, NumPy 1 takes half precision for a number and bytes.
-    pixels = np.subtract(pixels, np.float32(mean), dtype=np.float32)
-    pixels /= np.float32(scale)
-    return pixels

@@ -16,7 +16,6 @@ import numpy as np
 from featbus.networks._building import (
     build_models,
     import_keras,
-    preprocess,
     region_weights,
 )
 from featbus.networks._models import KerasModel
@@ -184,7 +183,7 @@ class KerasEngine:
     """
 
     def __init__(self, network):
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._running = threading.Lock()
         self._largest = sys.maxsize  # batch that the memory suffices for, as far as is known
         self.shapes, *models = build_models(network, False, True, change=fold)
@@ -225,7 +224,7 @@ class KerasEngine:
         ndarray of shape (n_images, n_features)
             Layer by layer, pooling by pooling, window by window, channel by channel.
         """
-        inputs = [preprocess(pixels, self._mode)]
+        inputs = [self._preprocess(pixels)]
         if regions is not None:
             inputs += region_weights(regions, self.shapes)
         # One pass keeps all cores busy, and a model on JAX cannot run twice at a time.

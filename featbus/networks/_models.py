@@ -13,6 +13,7 @@ from types import FunctionType
 import numpy as np
 
 from featbus.networks._building import STAGES, get_output, import_keras
+from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import KerasSource, file_digest
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError, as_pair
@@ -28,16 +29,16 @@ class KerasModel(KerasSource):
     ----------
     model : keras.Model, str or path
         The model, which stays as it is, or its file.
-    mode : str
-        What it was trained on, see `preprocess`.
+    preprocessing : Preprocessing
+        What it was trained on.
     input_size : tuple of int
         Height and width of the input in pixels.
     """
 
-    def __init__(self, model, mode, input_size):
+    def __init__(self, model, preprocessing, input_size):
         self.model = os.fspath(model) if _is_path(model) else model
         self.name = _name(model)
-        self.mode = mode
+        self.preprocessing = preprocessing
         self.input_size = input_size
 
     @classmethod
@@ -52,11 +53,7 @@ class KerasModel(KerasSource):
         cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
     ):
         """See `Source.from_parameters`."""
-        if preprocessing is None:
-            raise InvalidParameterError(
-                "preprocessing is None, expected 'caffe', 'tf', 'torch' or 'none': say what the "
-                "model was trained on."
-            )
+        preprocessing = as_preprocessing(preprocessing)
         for name, value, default in (
             ("weights", weights, "imagenet"),
             ("backbone_options", backbone_options or None, None),
@@ -96,7 +93,11 @@ class KerasModel(KerasSource):
     def identity(self):
         """See `Source`."""
         size = list(map(int, self.input_size))
-        own = {"model": self.digest, "input_size": size, "preprocessing": self.mode}
+        own = {
+            "model": self.digest,
+            "input_size": size,
+            "preprocessing": self.preprocessing.identity,
+        }
         return own | ({"code": self.code} if self.code else {})
 
     def build(self):

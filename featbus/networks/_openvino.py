@@ -23,7 +23,6 @@ from featbus.files import written_whole
 from featbus.networks._building import (
     build_models,
     import_keras,
-    preprocess,
     region_weights,
     windows,
 )
@@ -170,7 +169,7 @@ class OpenVINOEngine:
 
     def __init__(self, network):
         self._network = network
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._running = threading.Lock()
         self._runtimes = {}
         self.report = self._load(masked=False)
@@ -214,7 +213,7 @@ class OpenVINOEngine:
             def row(index):
                 one = slice(index, index + 1)
                 weights = region_weights(regions[one], self.shapes) if masked else []
-                return runtime([preprocess(pixels[one], self._mode), *weights])
+                return runtime([self._preprocess(pixels[one]), *weights])
 
             with ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
                 return np.concatenate(list(executor.map(row, range(len(pixels)))))
@@ -351,7 +350,7 @@ def _probe(network, shapes, masked):
     pixels = np.concatenate(
         [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colors for plane in smooth]]
     )
-    inputs = [preprocess(np.float32(255 * pixels), network.source.mode)]
+    inputs = [network.source.preprocessing(np.float32(255 * pixels))]
     if masked:
         # One region is a point, smaller than any cell.
         regions = np.zeros((4, height, width), np.float32)

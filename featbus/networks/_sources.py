@@ -12,6 +12,7 @@ from importlib.metadata import version
 from importlib.resources import files
 
 from featbus.networks._building import STAGES, build_application, get_output
+from featbus.networks._preprocessing import NAMED
 from featbus.networks._requirements import needing_keras
 from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named
@@ -34,8 +35,8 @@ class Source:
     ----------
     name : str
         The network's name, with which the names of columns begin.
-    mode : str
-        What the network was trained on, see `preprocess`.
+    preprocessing : Preprocessing
+        What the network was trained on.
     input_size : tuple of int
         Height and width of the input in pixels.
     engines : tuple of str
@@ -151,7 +152,7 @@ class Backbone:
     builder : str
         Name of the function in `keras.applications`.
     preprocessing : {"caffe", "tf", "torch", "none"}
-        See `preprocess`.
+        See `NAMED`.
     taps : dict of str to str
         The tensors of the stages C1 to C5, of stride 2, 4, 8, 16 and 32, where encoder-decoders
         take their skip connections. A layer's name means its output, ``"<name"`` its input,
@@ -316,9 +317,9 @@ class KerasApplication(KerasSource):
         )
 
     @property
-    def mode(self):
+    def preprocessing(self):
         """See `Source`."""
-        return BACKBONES[self.name].preprocessing
+        return NAMED[BACKBONES[self.name].preprocessing]
 
     @property
     def identity(self):
