@@ -161,11 +161,12 @@ def test_tokens_of_a_vision_transformer(folder, network, n_prefix, variant, expo
 def test_nothing_is_computed_past_the_last_tap(folder, exporter):
     import onnx
 
-    from featbus.networks._onnx_file import read_onnx, truncate
+    from featbus.networks._onnx_file import read_onnx
+    from featbus.networks._onnx_graph import truncate
 
     path, tensors, images, *_ = read(folder, f"resnet_fixed_{exporter}")
     taps = [tensors["stem"], tensors["stages.1"]]
-    model = onnx.load_from_string(truncate(read_onnx(path), taps, images[0].shape[:2]))
+    model = onnx.load_from_string(truncate(read_onnx(path), taps, (1, 3, *images[0].shape[:2])))
     weights = {tensor.name for tensor in model.graph.initializer}
     assert any("stages.1" in name for name in weights)
     assert not any(part in name for name in weights for part in ("stages.2", "classifier"))
