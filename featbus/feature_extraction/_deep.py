@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -14,9 +15,12 @@ from featbus.base import Column, FeatureExtractor, thread_limit
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.networks import (
     ENGINES,
+    ONNX_ENGINES,
     Network,
+    OnnxModel,
     auto_batch_size,
     check_engine,
+    find_engine,
     find_source,
     is_pooling,
     load_engine,
@@ -120,9 +124,8 @@ class NetworkFeatures(FeatureExtractor):
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
         source = self._source()
-        check_engine(self.engine, source)
-        for layer in as_tuple(self.layers):
-            source.label(layer)
+        check_engine(self.engine or source.engines[0], source)
+        source.check_layers(as_tuple(self.layers), pooling)
 
     def _source(self):
         """Return where the network comes from."""
@@ -136,7 +139,9 @@ class NetworkFeatures(FeatureExtractor):
         )
 
     def _network(self):
-        return Network(self._source(), as_tuple(self.layers), as_tuple(self.pooling), self.engine)
+        source = self._source()
+        engine = self.engine or source.engines[0]
+        return Network(source, as_tuple(self.layers), as_tuple(self.pooling), engine)
 
     def _iter_prepared(self, batch):
         source = self._network().source
@@ -155,7 +160,7 @@ class NetworkFeatures(FeatureExtractor):
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
         network = self._network()
-        release = ENGINES[network.engine].release()
+        release = find_engine(network.source, network.engine).release()
         return network.identity | {"release": release, "dtype": np.dtype(self.dtype).name}
 
     def _columns(self):
@@ -347,7 +352,8 @@ class DeepFeatures(NetworkFeatures):
 
     _parameter_constraints = {
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "engine": [StrOptions(set(ENGINES))],
+        "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
+        "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
         "random_state": [Integral, None],
     }
 
@@ -362,7 +368,8 @@ class DeepFeatures(NetworkFeatures):
         batch_size: int | Literal["auto"] = 32,
         backbone_options: dict | None = None,
         preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
-        engine: Literal["keras", "openvino"] = "keras",
+        n_prefix_tokens: int | None = None,
+        engine: Literal["keras", "onnxruntime", "openvino"] | None = None,
         random_state: int = 0,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -374,6 +381,18 @@ class DeepFeatures(NetworkFeatures):
         self.batch_size = batch_size
         self.backbone_options = backbone_options
         self.preprocessing = preprocessing
+        self.n_prefix_tokens = n_prefix_tokens
         self.engine = engine
         self.random_state = random_state
         self.dtype = dtype
+
+    def _source(self):
+        source = super()._source()
+        if self.n_prefix_tokens is None:
+            return source
+        if not isinstance(source, OnnxModel):
+            raise InvalidParameterError(
+                f"n_prefix_tokens is {self.n_prefix_tokens!r}, expected None: {source} has no "
+                "tokens. The parameter is for ONNX files."
+            )
+        return replace(source, n_prefix_tokens=int(self.n_prefix_tokens))

@@ -20,12 +20,8 @@ import numpy as np
 
 from featbus.base import thread_limit
 from featbus.files import written_whole
-from featbus.networks._building import (
-    build_models,
-    import_keras,
-    region_weights,
-    windows,
-)
+from featbus.networks._building import build_models, import_keras
+from featbus.networks._pooling import region_weights, windows
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
 # what is written. 3: the digest covers name and report, too.
