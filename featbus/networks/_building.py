@@ -319,6 +319,35 @@ def _add_pooling(base, maps, pooling, masked):
     return keras.Model(inputs, rows[0] if len(rows) == 1 else keras.ops.concatenate(rows, axis=-1))
 
 
+def list_maps(source):
+    """Build a network, and return its feature maps.
+
+    Parameters
+    ----------
+    source : KerasSource
+        Where the network comes from.
+
+    Returns
+    -------
+    list of tuple
+        Of each layer with a feature map: its name; height, width and channels; and the list of
+        what else stands for it, of "top" and the stages.
+    """
+    with ThreadPoolExecutor(max_workers=1) as executor:  # as in `build_models`
+        return executor.submit(_list_maps, source).result()
+
+
+def _list_maps(source):
+    base = source.build()
+    taps, maps = source.find_taps(base), []
+    for layer in base.layers[1:]:
+        tensor = get_output(layer)
+        if len(getattr(tensor, "shape", ())) == 4:
+            stages = [stage for stage, tap in taps.items() if tap is tensor]
+            maps.append((layer.name, tuple(tensor.shape[1:]), sorted(stages, reverse=True)))
+    return maps
+
+
 def build_models(network, *kinds, change=None, unfreeze=None):
     """Build what an engine runs: truncated networks with their pooling.
 

@@ -246,6 +246,16 @@ class OnnxModel(Source):
         """
         return self._contents.shapes[layer.tensor]
 
+    def list_layers(self):
+        """See `Source.list_layers`."""
+        return [
+            (layer.tensor, layer.kind, layer.shape, layer.n_prefix_tokens, self._stages_of(layer))
+            for layer in self.layers.values()
+        ]
+
+    def _stages_of(self, layer):
+        return [stage for stage, tensor in self.taps.items() if tensor == layer.tensor]
+
     def truncate(self, layers):
         """Return the part of the graph that leads to some layers.
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 
-from featbus.networks._building import STAGES
+from featbus.networks._building import STAGES, list_maps
 from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named
 
@@ -109,6 +109,18 @@ class Source:
         for layer in layers:
             self.label(layer)
 
+    def list_layers(self):
+        """Return the layers that features can be taken from; builds the network, or reads it.
+
+        Returns
+        -------
+        list of tuple
+            In the order of computation: name; "map", "tokens" or "embedding"; height, width and
+            channels; number of class and register tokens; and what else stands for the layer, of
+            "top" and the stages.
+        """
+        raise NotImplementedError
+
     def __eq__(self, other):
         return isinstance(other, Source) and self.identity == other.identity
 
@@ -131,6 +143,10 @@ class KerasSource(Source):
             raise InvalidParameterError(
                 f"pooling has 'cls', expected another one: {self} has feature maps, and no tokens."
             )
+
+    def list_layers(self):
+        """See `Source.list_layers`."""
+        return [(name, "map", shape, 0, stages) for name, shape, stages in list_maps(self)]
 
     def build(self):
         """Build the network without its classifier.
