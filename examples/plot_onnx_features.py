@@ -97,9 +97,9 @@ rows.iloc[:, [0, 12, 13, 26]].round(3)
 # Where tokens look alike
 # -----------------------
 # "flatten" has the tokens themselves. Their cosine similarity with one of them, marked by a cross,
-# shows what the network holds to be the same: in the first map the lesion, in the second tissue
-# with the same lines. For DINOv2 and its relatives, such maps are a quick look at what they see in
-# medical images before anything is trained.
+# shows what the network holds to be the same: with a patch of the lesion, all that is dark and
+# smooth, such as the shadow; with a patch of tissue, what is bright and has lines. For DINOv2 and
+# its relatives, such maps are a quick look at what they see before anything is trained.
 
 flat = DeepFeatures(path, preprocessing=gray, pooling="flatten").fit_transform(images)
 tokens = flat.reshape(len(images), 24, 32, 13)
@@ -110,7 +110,7 @@ for line, image, mask, grid in zip(axes, images, masks, tokens):
     height, width = image.shape
     inside = np.argwhere(mask).mean(0) / mask.shape * grid.shape[:2]
     line[0].imshow(image, cmap="gray", extent=(0, width, height, 0))
-    for axis, (row, column) in zip(line[1:], [inside.astype(int), (20, 8)]):
+    for axis, (row, column) in zip(line[1:], [inside.astype(int), (9, 5)]):
         similarity = grid @ grid[row, column]
         shown = axis.imshow(
             similarity, cmap="RdBu_r", vmin=-1, vmax=1, extent=(0, width, height, 0)
