@@ -61,6 +61,8 @@ def entry(**changes):
         "sha256": ABC,
         "bytes": 3,
         "source": "file",
+        "license": None,
+        "preprocessing": None,
         "keras": "3.15.1",
         "date": "2026-01-31",
         **changes,

@@ -331,12 +331,13 @@ def _change_weights(model, rng):
 def _change_sizes(model, rng):
     """Change a weight of integers: the shape of something."""
     tensors = [t for t in model.graph.initializer if t.data_type == TensorProto.INT64]
-    tensor = _pick(tensors, rng)
+    tensor = _pick([tensor for tensor in tensors if len(tensor.raw_data) >= 8], rng)
     if tensor is None:
         return _insert_size(model, rng)
-    values = numpy_helper.to_array(tensor).copy().reshape(-1)
-    values[rng.integers(len(values))] = _number(rng)
-    tensor.raw_data = values.tobytes()
+    place = 8 * int(rng.integers(len(tensor.raw_data) // 8))
+    data = bytearray(tensor.raw_data)
+    data[place : place + 8] = _number(rng).to_bytes(8, "little", signed=True)
+    tensor.raw_data = bytes(data)
 
 
 def _insert_size(model, rng):

@@ -91,7 +91,8 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'flatten'"
+            "'flatten', 'cls', or 'avg', 'max', 'gem' or 'std', each alone or with a grid such as "
+            "'avg2x2'"
         )
 
 
@@ -205,7 +206,7 @@ class NetworkFeatures(FeatureExtractor):
 
 
 class DeepFeatures(NetworkFeatures):
-    """Features of a convolutional network that was trained on natural images.
+    """Features of a network that was trained on other images: a convolutional one or a transformer.
 
     The network's weights stay as they are (frozen): an image goes through it once, and each channel
     of the chosen layers' feature maps becomes one number, such as its average or maximum over the
@@ -214,20 +215,23 @@ class DeepFeatures(NetworkFeatures):
     Parameters
     ----------
     backbone : str, path or keras.Model, default="vgg16"
-        The network: a name that `list_backbones` has; the path of a ``.keras`` file; or a
-        functional or sequential `keras.Model`. Names are those of Keras' families VGG [1]_,
-        Inception [2]_ [3]_, Xception [4]_, ResNet [5]_ [6]_, DenseNet [7]_, MobileNet [8]_ [9]_
-        [10]_, NASNet [11]_, EfficientNet [12]_ [13]_ and ConvNeXt [14]_.
+        The network: a name that `list_backbones` has; the path of a ``.keras`` or ``.onnx`` file; a
+        functional or sequential `keras.Model`; or the name of a model in the bundle that `weights`
+        names. Names are those of Keras' families VGG [1]_, Inception [2]_ [3]_, Xception [4]_,
+        ResNet [5]_ [6]_, DenseNet [7]_, MobileNet [8]_ [9]_ [10]_, NASNet [11]_, EfficientNet [12]_
+        [13]_ and ConvNeXt [14]_.
     layers : str or sequence of str, default="top"
         Where features are taken: "top" is the last feature map, before the classifier; "C1" to "C5"
         are the stages of stride 2, 4, 8, 16 and 32, where "C5" is the same as "top"; anything else
-        is the name of a Keras layer. Several layers need one pass, and nothing after the last of
-        them is computed. ConvNeXt has no "C1".
+        is the name of a Keras layer, or of a tensor in an ONNX file, see `list_layers`. Several
+        layers need one pass, and nothing after the last of them is computed. ConvNeXt has no "C1",
+        and vision transformers have no stages.
     pooling : str or sequence of str, default="avg"
         How a feature map becomes numbers: "avg" the average, "max" the maximum, "gem" the
         generalized mean with exponent 3 [15]_, "std" the standard deviation. With a grid, such as
         "avg2x2" or "max3x3", each window of that many rows and columns has its own number.
-        "flatten" takes every cell of the map.
+        "flatten" takes every cell of the map. Of the tokens of a vision transformer [16]_, "cls"
+        takes the class token; the others treat the patch tokens as a map.
     weights : "imagenet", path or None, default="imagenet"
         "imagenet": the weights that Keras provides; it downloads them on first use into
         ``~/.keras/models``. A path: a weights file of the network without its classifier
@@ -243,15 +247,23 @@ class DeepFeatures(NetworkFeatures):
     backbone_options : dict or None, default=None
         Options of the network's architecture: ``{"alpha": 0.35}`` is the width of the MobileNets;
         MobileNetV3 also has ``minimalistic``.
-    preprocessing : {"caffe", "tf", "torch", "none"} or None, default=None
+    preprocessing : {"caffe", "tf", "torch", "none"}, dict, path or None, default=None
         What a model of your own was trained on: "caffe": blue, green, red, 0..255, minus the mean
         color of ImageNet; "tf": -1..1; "torch": red, green, blue, 0..1, minus the mean color of
-        ImageNet and divided by its standard deviation; "none": red, green, blue, 0..255. None: for
+        ImageNet and divided by its standard deviation; "none": red, green, blue, 0..255. A dict has
+        "mean" and "std", a number or one per channel, and "scale", for
+        ``(pixels * scale - mean) / std`` with pixels of 0..255; and may have "channels": "rgb",
+        "bgr" or "gray", and "resize": "area", "bilinear" or "bicubic". A path is that of a
+        ``preprocessor_config.json`` of transformers or a ``config.json`` of timm. None: for
         networks with a name, which have their own.
-    engine : {"keras", "openvino"}, default="keras"
-        What runs the network. OpenVINO is faster on most processors, and an extra:
-        ``pip install "featbus[openvino]"``. For the first row, Keras builds and exports the
-        network; the exported file is kept, see :ref:`engines`.
+    n_prefix_tokens : int or None, default=None
+        Number of class and register tokens [17]_ before the patch tokens of an ONNX file. None:
+        what the tokens have more than the grid of patches; an error says where that is unclear.
+    engine : {"keras", "onnxruntime", "openvino"} or None, default=None
+        What runs the network. None: ONNX Runtime for ONNX files (``pip install "featbus[onnx]"``),
+        Keras for all others. OpenVINO is faster on most processors, and an extra:
+        ``pip install "featbus[openvino]"``. For the first row, Keras builds and exports its
+        networks; the exported file is kept, see :ref:`engines`.
     random_state : int, default=0
         Seed of the random weights; ignored with other weights.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
@@ -260,6 +272,7 @@ class DeepFeatures(NetworkFeatures):
     See Also
     --------
     list_backbones : The table of networks.
+    list_layers : The layers of a network.
     HOG : Histograms of oriented gradients.
     LBP : Local binary patterns.
 
@@ -288,6 +301,15 @@ class DeepFeatures(NetworkFeatures):
     further: it is hashed each time, and a changed one counts as another network. `clone` copies it
     and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is loaded in
     Keras' safe mode: no code in it is run.
+
+    In an ONNX file, the stages are the last maps of their stride, too. "top" is the first output,
+    unless it is that of a classifier, which is recognized by its bias or softmax: then it is the
+    last map of more than one cell, or the last tokens. An output of shape (images, width) is an
+    embedding: "avg" takes it as it is, and a region has no effect on its pooling, nor on that of
+    "cls". The first prefix token counts as the class token. Axes are followed from the image on,
+    so that channels may come first or last. ONNX files run on the CPU. Only operators of the ONNX
+    standard are accepted, and a file is tried in a process of its own before it is used. Its
+    content is hashed, so that a changed file counts as another network.
 
     Estimators with the same parameters share one network, which is loaded when the first row is
     computed. A pickle does not contain it.
@@ -329,6 +351,9 @@ class DeepFeatures(NetworkFeatures):
     .. [15] Radenovic F, Tolias G, Chum O. Fine-tuning CNN image retrieval with no human annotation.
        IEEE Transactions on Pattern Analysis and Machine Intelligence 41 (2019) 1655-1668,
        doi:10.1109/TPAMI.2018.2846566, eq. 3.
+    .. [16] Dosovitskiy A et al. An image is worth 16x16 words: transformers for image recognition
+       at scale. ICLR 2021, arXiv:2010.11929.
+    .. [17] Darcet T et al. Vision transformers need registers. ICLR 2024, arXiv:2309.16588.
 
     Examples
     --------
@@ -367,7 +392,7 @@ class DeepFeatures(NetworkFeatures):
         input_size: int | tuple[int, ...] | None = None,
         batch_size: int | Literal["auto"] = 32,
         backbone_options: dict | None = None,
-        preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
+        preprocessing: Literal["caffe", "tf", "torch", "none"] | dict | PathLike | None = None,
         n_prefix_tokens: int | None = None,
         engine: Literal["keras", "onnxruntime", "openvino"] | None = None,
         random_state: int = 0,

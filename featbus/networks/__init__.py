@@ -23,8 +23,10 @@ from featbus.networks._engines import (
     find_source,
     load_engine,
 )
+from featbus.networks._index import MODEL_FILES, find_folder, read_index
 from featbus.networks._models import KerasModel, read_model_config
 from featbus.networks._onnx import OnnxModel
+from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
 from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
@@ -41,6 +43,7 @@ from featbus.networks._weights_files import check_weights_file
 __all__ = [
     "BACKBONES",
     "ENGINES",
+    "MODEL_FILES",
     "NAMED",
     "ONNX_ENGINES",
     "STAGES",
@@ -65,15 +68,19 @@ __all__ = [
     "fetch_weights",
     "file_digest",
     "find_engine",
+    "find_folder",
     "find_source",
     "get_backbone",
     "import_keras",
     "is_pooling",
     "list_weights",
     "load_engine",
+    "onnx_digest",
     "pool",
     "pool_array",
+    "read_index",
     "read_model_config",
+    "read_onnx",
     "region_weights",
     "resolve_weights",
     "windows",

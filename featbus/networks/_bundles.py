@@ -22,6 +22,7 @@ from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import Interval, InvalidParameterError, PairOf, check_parameters
+from featbus.wording import named
 
 _TIMEOUT = 60  # seconds without a byte, after which a download fails
 
@@ -98,7 +99,9 @@ def fetch_weights(
         {"input_size": input_size, "source": source, "license": license, "origin": origin},
     )
     if source is not None and not os.path.isfile(source):
-        raise FileNotFoundError(f"source is {os.fspath(source)!r}, and there is no such file.")
+        raise FileNotFoundError(
+            f"{named('source')} is {os.fspath(source)!r}, and there is no such file."
+        )
     notes = {"license": license, "source": origin or "file"}
     out = os.fspath(out)
     if _is_model(name, source):
@@ -108,8 +111,8 @@ def fetch_weights(
     for parameter, value in given.items():
         if value is not None:
             raise InvalidParameterError(
-                f"{parameter} is {value!r}, expected None: it is for a model from a file, and "
-                f"{name} has its own."
+                f"{named(parameter)} is {value!r}, expected None: it is for a model from a file, "
+                f"and {name} has its own."
             )
     return _enter_weights(bundle_key(name, options, input_size), out, source, notes)
 
@@ -160,11 +163,13 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
     """Enter a model; return the path of the file."""
     check_model_name(name)
     if options:
-        raise InvalidParameterError(f"options is {options!r}, expected None: {name} is a model.")
+        raise InvalidParameterError(
+            f"{named('options')} is {options!r}, expected None: {name} is a model."
+        )
     if not (notes["license"] or "").strip():
         raise InvalidParameterError(
-            "license is missing, expected that of the weights, such as 'Apache-2.0', or 'unknown': "
-            "who gets the bundle has to know what they may do with it."
+            f"{named('license')} is missing, expected that of the weights, such as 'Apache-2.0', "
+            "or 'unknown': who gets the bundle has to know what they may do with it."
         )
     preprocessing = as_preprocessing(preprocessing)
     model = _load_model(source, preprocessing, input_size)

@@ -211,6 +211,8 @@ def _check_weights(entry):
 def _check_model(entry):
     """Refuse an entry of a model that cannot be what `fetch_weights` writes."""
     check_model_name(entry.network)
+    if entry.options != {}:
+        raise ValueError(f"options is {entry.options!r}, and {entry.network} is a model")
     if not isinstance(entry.preprocessing, dict):
         raise TypeError(f"preprocessing is {entry.preprocessing!r}, expected a dict")
     as_preprocessing(entry.preprocessing)

@@ -344,5 +344,5 @@ def _read_contents(path, digest, input_shape, n_prefix_tokens):
         shapes |= try_in_child(truncate(model, unknown, input_shape), name=path)
         axes = find_axes(model, shapes | own, image.name, image.letters)
     layers = find_layers(shapes, axes, size, n_prefix_tokens)
-    taps = find_taps(model, layers, axes, size)
+    taps = find_taps(model, shapes, axes, layers, size)
     return _Contents(shapes, axes, layers, taps, make_labels(shapes))

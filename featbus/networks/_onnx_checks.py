@@ -1,5 +1,6 @@
 """What is refused in an ONNX model: all that is not one image in, the same numbers out."""
 
+from collections import Counter
 from math import prod
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -203,6 +204,9 @@ def check_graph(model):
     """
     opset = next((o.version for o in model.opset_import if _plain(o.domain) == ""), 1)
     constants = _constants(model)
+    n_nodes = sum(len(graph.node) for graph in iter_graphs(model.graph))
+    if n_nodes > _MOST_NODES:
+        raise ValueError(f"it has {n_nodes} nodes, expected at most {_MOST_NODES}.")
     for graph in iter_graphs(model.graph):
         if graph.sparse_initializer:
             raise ValueError("it has sparse weights. Store them as ordinary tensors.")
@@ -210,13 +214,33 @@ def check_graph(model):
             check_operator(node, opset, constants)
         names = [tensor.name for tensor in graph.initializer]
         names += [name for node in graph.node for name in node.output if name]
-        repeated = {name for name in names if names.count(name) > 1} if _repeats(names) else ()
-        for name in repeated:
-            raise ValueError(f"several of its tensors have the name {name!r}.")
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(f"several of its tensors have the name {name!r}.")
+            as_text(name)
 
 
-def _repeats(names):
-    return len(set(names)) < len(names)
+def as_text(name):
+    """Return a text of a model, which may be any bytes.
+
+    Parameters
+    ----------
+    name : str or bytes
+        What protobuf reads as a text: bytes if it is not Unicode.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    ValueError
+        If it is not Unicode.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"its text {name[:80]!r} is not Unicode: it is damaged. Export it again.")
+    return name
 
 
 def check_operator(node, opset, constants):

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 from featbus.networks._onnx_checks import (
+    as_text,
     check_functions,
     check_graph,
     check_input,
@@ -19,6 +20,7 @@ from featbus.networks._onnx_checks import (
 )
 from featbus.parameters import InvalidParameterError
 
+_OLDEST_ONNX = 1, 22  # before, shape inference divides by sides of zero pixels
 _LARGEST = (1 << 31) - 1  # bytes; no ONNX model in memory can have more
 # External data may be this many times as large in memory as on the disk: weights that are shared.
 _RATIO, _SMALL = 4, 1 << 26
@@ -36,7 +38,7 @@ def import_onnx():
     Raises
     ------
     ImportError
-        If it is not installed.
+        If it is not installed, or too old.
     """
     try:
         import onnx
@@ -47,6 +49,11 @@ def import_onnx():
         raise ImportError(
             f'ONNX files need the package onnx: pip install "featbus[onnx]" ({error})'
         ) from error
+    if tuple(map(int, onnx.__version__.split(".")[:2])) < _OLDEST_ONNX:
+        raise ImportError(
+            f"onnx is of version {onnx.__version__}, expected 1.22 or later: older ones end the "
+            "process when a file is damaged. pip install -U onnx"
+        )
     return onnx
 
 
@@ -88,9 +95,9 @@ def read_onnx(path, digest=None):
             raise ValueError("it was changed since it was first read. Fit again.")
         _load_external(model, files)
         check_tensors(model, _LARGEST)
-        size = len(data) + sum(map(len, files.values()))
-        check_functions(model, min(_LARGEST, _RATIO * size + _SMALL))
         if model.functions:
+            size = len(data) + sum(map(len, files.values()))
+            check_functions(model, min(_LARGEST, _RATIO * size + _SMALL))
             model = onnx.inliner.inline_local_functions(model)
         check_graph(model)
         check_input(model)
@@ -236,7 +243,8 @@ def _external_tensors(model):
 
 def _external(tensor):
     """Return where the external data of a tensor are: file, offset, and length or None."""
-    values = {entry.key: entry.value for entry in tensor.external_data}
+    # What is not Unicode comes as bytes.
+    values = {entry.key: as_text(entry.value) for entry in tensor.external_data}
     offset, length = values.get("offset") or "0", values.get("length") or "0"
     if not (offset.isdecimal() and length.isdecimal() and max(len(offset), len(length)) < 20):
         raise ValueError(

@@ -4,10 +4,10 @@ from math import prod
 
 from featbus.networks._onnx_checks import check_input, iter_graphs
 from featbus.networks._onnx_file import import_onnx
+from featbus.networks._onnx_shapes import infer_types, known_shape, names_read
 from featbus.parameters import InvalidParameterError
 
 _LARGEST = 1 << 28  # numbers in a tensor, 1 GiB of float32
-_CONSTANT = 1024  # numbers in a weight; shapes are computed from less
 
 
 def find_shapes(model, input_shape):
@@ -32,11 +32,7 @@ def find_shapes(model, input_shape):
         If the network takes no such input, only batches of several images, or has tensors of more
         than 268,435,456 numbers then.
     """
-    shapes = _infer(model, input_shape)
-    declared = _declared_batch(model)
-    if declared > 1:
-        _check_batch(_infer(model, (declared, *input_shape[1:])), shapes, declared)
-    return shapes
+    return {name: known_shape(kind) for name, kind in _infer_one(model, input_shape).items()}
 
 
 def truncate(model, tensors, input_shape):
@@ -63,75 +59,44 @@ def truncate(model, tensors, input_shape):
         If there is no such tensor, one comes twice, or `find_shapes` refuses the input.
     """
     onnx = import_onnx()
-    shapes = find_shapes(model, input_shape)
-    _check_tensors(tensors, shapes)
+    types = _infer_one(model, input_shape)
+    _check_tensors(tensors, types)
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.producer_name = "featbus"
     part.graph.name = "network"
     nodes, weights = _leading_to(model.graph, tensors)
     part.graph.node.extend(nodes)
     part.graph.initializer.extend(weights)
-    source = check_input(model)
-    kinds = _kinds(model, input_shape)
-    _take_float32(part.graph, source, input_shape)
+    _take_float32(part.graph, check_input(model), input_shape)
     for name in tensors:
-        _give_float32(part.graph, name, kinds.get(name), shapes[name])
+        _give_float32(part.graph, name, types[name])
     return part.SerializeToString()
 
 
+def _infer_one(model, input_shape):
+    """Return the types of tensors for one image."""
+    types, declared = _infer(model, input_shape), _declared_batch(model)
+    if declared > 1:
+        _check_batch(_infer(model, (declared, *input_shape[1:])), types, declared)
+    return types
+
+
 def _infer(model, input_shape):
-    """Return the shapes of all tensors of floats."""
+    """Return the types of the tensors of floats that the network computes, None where unknown."""
     from onnx import TensorProto as Tensor
 
     floats = (Tensor.FLOAT, Tensor.FLOAT16, Tensor.BFLOAT16, Tensor.DOUBLE)
-    found = _infer_types(model, input_shape)
-    shapes = {}
-    for name in (name for node in model.graph.node for name in node.output if name):
-        kind = found.get(name)
-        shape = _known_shape(kind) if kind is not None else None
-        _check_size(name, shape)
-        if kind is None or kind.elem_type in floats:
-            shapes[name] = shape
-    return shapes
-
-
-def _kinds(model, input_shape):
-    found = _infer_types(model, input_shape)
-    return {name: kind.elem_type for name, kind in found.items()}
-
-
-def _infer_types(model, input_shape):
-    """Return the types of tensors by name."""
-    onnx = import_onnx()
-    fixed = _fix_input(model, input_shape)
-    # What does not fit in a part that is not needed, such as the head, must not count.
-    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
-    values = [*inferred.graph.value_info, *inferred.graph.output]
-    return {value.name: value.type.tensor_type for value in values}
-
-
-def _fix_input(model, input_shape):
-    """Return a copy of a model with this input, without large weights and declared shapes."""
-    onnx = import_onnx()
     source = check_input(model)
     _check_input_shape(source, input_shape)
-    fixed = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = fixed.graph
-    graph.name = "network"
-    graph.node.extend(model.graph.node)
-    graph.input.append(
-        onnx.helper.make_tensor_value_info(
-            source.name, source.type.tensor_type.elem_type, input_shape
-        )
-    )
-    for tensor in model.graph.initializer:
-        if prod(tensor.dims) <= _CONSTANT:
-            graph.initializer.append(tensor)
-        else:
-            graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-    for value in model.graph.output:
-        graph.output.add(name=value.name)
-    return fixed
+    types = infer_types(model, source, input_shape)
+    for name, kind in types.items():
+        _check_size(name, known_shape(kind))
+    names = [name for node in model.graph.node for name in node.output if name]
+    return {
+        name: types.get(name)
+        for name in names
+        if name not in types or types[name].tensor_type.elem_type in floats
+    }
 
 
 def _check_input_shape(source, input_shape):
@@ -155,21 +120,15 @@ def _declared_batch(model):
 
 def _check_batch(several, one, batch):
     """Refuse a network that is fixed to a batch, unless all first sides shrink with it."""
-    for name, shape in several.items():
+    for name, kind in several.items():
+        shape, alone = known_shape(kind), known_shape(one[name])
         fixed = shape is not None and len(shape) > 0 and shape[0] == batch
-        if fixed and (one[name] is None or one[name][:1] != (1,)):
+        if fixed and (alone is None or alone[:1] != (1,)):
             raise InvalidParameterError(
                 f"The network takes batches of exactly {batch} images, and its tensor {name!r} "
-                f"of shape {shape} would be {one[name]} for one image, expected 1 first. Export "
+                f"of shape {shape} would be {alone} for one image, expected 1 first. Export "
                 "it for one image, or with a free number of images."
             )
-
-
-def _known_shape(kind):
-    """Return the shape of a type, or None if a part of it is not known."""
-    if not kind.HasField("shape") or any(not dim.HasField("dim_value") for dim in kind.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in kind.shape.dim)
 
 
 def _check_size(name, shape):
@@ -180,10 +139,10 @@ def _check_size(name, shape):
         )
 
 
-def _check_tensors(tensors, shapes):
-    missing = [name for name in tensors if name not in shapes]
+def _check_tensors(tensors, types):
+    missing = [name for name in tensors if name not in types]
     if missing or not tensors or len(set(tensors)) < len(tensors):
-        some = ", ".join(list(shapes)[-5:])
+        some = ", ".join(list(types)[-5:])
         raise InvalidParameterError(
             f"The tensors are {list(tensors)}, expected names of tensors of floats that the "
             f"network computes, each once, such as {some}."
@@ -196,19 +155,8 @@ def _leading_to(graph, tensors):
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             nodes.append(node)
-            needed.update(_reads(node))
+            needed.update(names_read(node))
     return nodes[::-1], [tensor for tensor in graph.initializer if tensor.name in needed]
-
-
-def _reads(node):
-    """Return the names of all that a node reads, its inner graphs included."""
-    names = set(node.input)
-    for attribute in node.attribute:
-        for inner in [attribute.g, *attribute.graphs]:
-            for graph in iter_graphs(inner):
-                names.update(name for node in graph.node for name in node.input)
-                names.update(value.name for value in graph.output)
-    return names
 
 
 def _take_float32(graph, source, input_shape):
@@ -223,15 +171,15 @@ def _take_float32(graph, source, input_shape):
         graph.node.insert(0, make_node("Cast", [source.name], [own], to=kind))
 
 
-def _give_float32(graph, name, kind, shape):
+def _give_float32(graph, name, kind):
     """Add an output, converted from the network's own type."""
     from onnx import TensorProto as Tensor
     from onnx.helper import make_node, make_tensor_value_info
 
-    if kind != Tensor.FLOAT:
+    if kind is None or kind.tensor_type.elem_type != Tensor.FLOAT:
         own = _rename(graph, name)
         graph.node.append(make_node("Cast", [own], [name], to=Tensor.FLOAT))
-    graph.output.append(make_tensor_value_info(name, Tensor.FLOAT, shape))
+    graph.output.append(make_tensor_value_info(name, Tensor.FLOAT, known_shape(kind)))
 
 
 def _rename(graph, name):

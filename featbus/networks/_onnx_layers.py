@@ -142,17 +142,19 @@ def find_grids(n_tokens, grid, input_size, n_prefix_tokens=None):
     return [pair for pair in found if pair[1] == 0] or found
 
 
-def find_taps(model, layers, axes, input_size):
+def find_taps(model, shapes, axes, layers, input_size):
     """Return the tensors that "top" and the stages stand for.
 
     Parameters
     ----------
     model : onnx.ModelProto
         The graph.
-    layers : dict of str to Layer
-        What `find_layers` returned.
+    shapes : dict of str to tuple of int or None
+        Shapes of the tensors for one image, in topological order.
     axes : dict of str to Axes or None
         What `find_axes` returned.
+    layers : dict of str to Layer
+        What `find_layers` returned.
     input_size : tuple of int
         Height and width of the input in pixels.
 
@@ -164,14 +166,20 @@ def find_taps(model, layers, axes, input_size):
         stride; a network that ends in tokens has none.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
-    # Tokens count even if their grid is unknown: an error about them is better than another layer.
-    spatial = [name for name in axes if _has_tokens(axes[name]) or _is_spatial(layers.get(name))]
-    output = model.graph.output[0].name
-    flat = output not in spatial and output in layers
-    top = output if not (flat and _is_classifier(makers, output)) else None
-    if top is None or top not in (*spatial, *layers):
+    # Tokens count even if their grid is unclear: an error about them is better than another layer.
+    spatial = [
+        name
+        for name, shape in shapes.items()
+        if (
+            layers[name].is_spatial
+            if name in layers
+            else _is_unclear(name, shape, axes, input_size)
+        )
+    ]
+    top = model.graph.output[0].name
+    if top in layers and not layers[top].is_spatial and _is_classifier(makers, top):
         top = spatial[-1] if spatial else None
-    taps = {"top": top} if top else {}
+    taps = {"top": top} if top in shapes else {}
     if not spatial or spatial[-1] not in layers or layers[spatial[-1]].kind == "tokens":
         return taps
     maps = [layers[name] for name in spatial if name in layers and makers[name].op_type != "Pad"]
@@ -179,12 +187,13 @@ def find_taps(model, layers, axes, input_size):
     return taps | {name: stages[name] for name in STAGES if name in stages}
 
 
-def _has_tokens(axes):
-    return axes is not None and axes.letters == "NTC"
-
-
-def _is_spatial(layer):
-    return layer is not None and layer.is_spatial
+def _is_unclear(name, shape, axes, input_size):
+    """Tell whether a tensor that is no layer has tokens: too many, or of several possible grids."""
+    if name not in axes or shape is None or len(shape) != 3 or shape[0] != 1:
+        return False
+    if axes[name] is None:
+        return bool(find_grids(shape[1], None, input_size))
+    return axes[name].letters == "NTC"
 
 
 def _stage(layer, input_size):

@@ -127,8 +127,8 @@ def as_preprocessing(value):
     raise InvalidParameterError(
         f"{named('preprocessing')} is {value!r}, expected {', '.join(map(repr, NAMED))}, a dict "
         f"such as {_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) "
-        "or config.json (timm): say what the network was trained on."
-        + (f" Did you mean {near[0]!r}?" if near else "")
+        "or config.json (timm): say what the network was trained on. A weights bundle knows it of "
+        "its models." + (f" Did you mean {near[0]!r}?" if near else "")
     )
 
 

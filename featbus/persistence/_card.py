@@ -95,7 +95,7 @@ def complete_card(card, pipeline, classes, networks):
         "classes": names,
         "steps": [type(step).__name__ for step in all_steps(pipeline)],
         "networks": [
-            {name: line[name] for name in ("network", "sha256", "embedded")} for line in networks
+            {name: value for name, value in line.items() if name != "member"} for line in networks
         ],
         "versions": _versions(),
         "saved": datetime.now(UTC).date().isoformat(),
