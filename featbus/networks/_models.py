@@ -63,7 +63,7 @@ class KerasModel(KerasSource):
                     f"{name} is {value!r}, expected {default!r}: the model has its own. Load "
                     "weights into it before."
                 )
-        own = _input_size(backbone)
+        own = _input_size(backbone, preprocessing)
         size = own if input_size is None else as_pair(input_size)
         if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
             raise InvalidParameterError(
@@ -111,7 +111,7 @@ class KerasModel(KerasSource):
         try:
             # A sequential model becomes a functional one, whose layers include its input.
             model = keras.Model(model.inputs[0], model.outputs, name=model.name)
-            image = keras.Input((*self.input_size, 3))
+            image = keras.Input((*self.input_size, len(self.preprocessing.mean)))
             copy = keras.models.clone_model(model, input_tensors=image)
             copy.set_weights(model.get_weights())
         except Exception as error:
@@ -155,18 +155,20 @@ def _name(model):
     return Path(model).stem if _is_path(model) else model.name
 
 
-def _input_size(model):
+def _input_size(model, preprocessing):
     """Return height and width of the input, None where any will do; a file is not loaded."""
     if _is_path(model):
         shapes = _read_input_shapes(model)
     else:
         shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
+    channels = len(preprocessing.mean)
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != channels:
         found = ", ".join(map(str, shapes)) or "unknown"
         raise InvalidParameterError(
             f"backbone is the model {_name(model)!r} with the input {found}, expected one input of "
-            "shape (images, height, width, 3): build it as a functional or sequential keras.Model "
-            "with keras.Input((height, width, 3))."
+            f"shape (images, height, width, {channels}), as preprocessing has channels "
+            f"{preprocessing.channels!r}: build it as a functional or sequential keras.Model with "
+            f"keras.Input((height, width, {channels}))."
         )
     return tuple(shapes[0][1:3])
 

@@ -16,6 +16,7 @@ _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
+_SMALLEST = 1e-9  # of what is divided by, in single precision
 _REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
 
 
@@ -148,7 +149,8 @@ def _from_file(path):
 
 def _from_dict(value):
     """Return the preprocessing that a dict describes."""
-    keys = [*_REQUIRED, *_OPTIONAL]
+    keys = [*_SMALLEST = 1e-9  # of what is divided by, in single precision
+_REQUIRED, *_OPTIONAL]
     for key in value:
         if key not in keys:
             near = get_close_matches(str(key), keys, n=1)
@@ -166,8 +168,8 @@ def _from_dict(value):
     mean, std = (_as_numbers(key, value[key], count) for key in ("mean", "std"))
     (scale,) = _as_numbers("scale", value["scale"], 1)
     for key, numbers in (("std", std), ("scale", (scale,))):
-        if min(numbers) <= 0:
-            raise _refused(f"{key} {value[key]!r}", "more than 0")
+        if min(numbers) < _SMALLEST:
+            raise _refused(f"{key} {value[key]!r}", f"{_SMALLEST:g} or more")
     return Preprocessing(mean, std, scale, channels, value.get("resize", "area"))
 
 

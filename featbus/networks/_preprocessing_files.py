@@ -3,6 +3,8 @@
 import json
 import os
 
+from featbus.wording import named
+
 _LARGEST = 1 << 20  # bytes; such files have a few hundred, with names of classes some 100,000
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 _INTERPOLATION = {name: name for name in _RESAMPLE.values()}
@@ -34,8 +36,10 @@ def read_preprocessing(path):
         If it is none of these, or asks for what featbus does not do.
     """
     path = os.fspath(path)
+    if os.path.isdir(path):
+        raise ValueError("it is a folder, expected a file")
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"preprocessing is {path!r}, and there is no such file.")
+        raise FileNotFoundError(f"{named('preprocessing')} is {path!r}, and there is no such file.")
     size = os.path.getsize(path)
     if size > _LARGEST:
         raise ValueError(f"it has {size} bytes, expected at most {_LARGEST}")
