@@ -1,6 +1,7 @@
 """The OpenVINO engine: runs what Keras built, from a cache on disk."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,6 +13,8 @@ import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,12 +29,15 @@ from featbus.networks._building import (
     region_weights,
     windows,
 )
+from featbus.parameters import InvalidParameterError
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
-# what is written. 3: the digest covers name and report, too.
-_CONVERSION_VERSION = 3
-_PARTS = ("model.xml", "model.bin")
+# what is written. 4: the rows that Keras computes at conversion are written, too.
+_CONVERSION_VERSION = 4
+_PARTS = ("model.xml", "model.bin", "rows.npy")
 _TOLERANCE = 1e-3
+_LEAST_COSINE = 0.95  # of rows in reduced precision
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
 _IMPORTING = threading.Lock()
 _CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
@@ -108,16 +114,45 @@ def _export(model):
         return {file.name: file.read_bytes() for file in (path, path.with_suffix(".bin"))}
 
 
+def check_precision(precision):
+    """Check whether OpenVINO can compute in a precision on this processor.
+
+    Parameters
+    ----------
+    precision : {"bf16"}
+        The precision.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it cannot; the message names the processor.
+    """
+    capabilities, processor = _find_capabilities()
+    if precision.upper() not in capabilities:
+        raise InvalidParameterError(
+            f"precision is {precision!r}, expected 'fp32': the processor {processor} does not "
+            f"compute in {precision}. OpenVINO finds {', '.join(sorted(capabilities))}."
+        )
+
+
+@cache
+def _find_capabilities():
+    """Return what OpenVINO says that the processor can do, and what it is called."""
+    core = _import_openvino().Core()
+    names = ("OPTIMIZATION_CAPABILITIES", "FULL_DEVICE_NAME")
+    return tuple(core.get_property("CPU", name) for name in names)
+
+
 class _Runtime:
     """A network on OpenVINO, with one thread per image."""
 
-    def __init__(self, parts, n_threads):
+    def __init__(self, parts, n_threads, precision="fp32"):
         core = _import_openvino().Core()
         compiled = core.compile_model(
             core.read_model(parts["model.xml"], parts["model.bin"]),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": n_threads,
                 "INFERENCE_NUM_THREADS": n_threads,
@@ -125,16 +160,20 @@ class _Runtime:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        # Conversion drops regions that no pooling uses.
-        self._n_inputs = len(compiled.inputs)
         self._free = SimpleQueue()
         for _ in range(n_threads):
             self._free.put(compiled.create_infer_request())
 
-    def __call__(self, inputs):
+    def __call__(self, pixels, weights, preprocess):
+        """Return the row of one image, as an array of shape (1, n_features)."""
         request = self._free.get()
         try:
-            return request.infer(inputs[: self._n_inputs], share_inputs=True)[0]
+            # Conversion drops regions that no pooling uses.
+            image, *regions = (tensor.data for tensor in request.input_tensors)
+            preprocess(pixels, out=image)
+            for region, values in zip(regions, weights):
+                region[...] = values
+            return request.infer()[0]
         finally:
             self._free.put(request)
 
@@ -144,7 +183,9 @@ class OpenVINOEngine:
 
     The network is converted once, checked against Keras, and kept on disk. From there it is loaded
     without Keras and TensorFlow. Images run one at a time, each in one thread, and as many at once
-    as `thread_limit` says; so a row depends on nothing but its image.
+    as `thread_limit` says; so a row depends on nothing but its image. One file serves all
+    precisions; a network in reduced precision is checked whenever it is loaded, as its rows depend
+    on the processor.
 
     Parameters
     ----------
@@ -156,15 +197,16 @@ class OpenVINOEngine:
     shapes : tuple of tuple of int
         Height, width and channels of the feature map of each of the layers.
     report : dict
-        "engine" and its "version"; "max_relative_error", see `relative_error`, and the "seconds"
-        that it took to build, convert and check; the SHA-256 "digest" of the result, its name and
-        this report; the "path" of the file, or None where none could be written.
+        "engine", its "version" and the "precision"; "max_relative_error" in "fp32", see
+        `relative_error`, and the "seconds" that it took to build, convert and check; the SHA-256
+        "digest" of the result, its name and this report; the "path" of the file, or None where none
+        could be written. In reduced precision also "min_cosine", see `least_cosine`.
 
     Raises
     ------
     RuntimeError
         If Keras runs on another backend than TensorFlow, or if rows differ from those of Keras by
-        more than 1e-3.
+        more than 1e-3; or, in reduced precision, if the cosine is below 0.95.
     """
 
     def __init__(self, network):
@@ -191,8 +233,8 @@ class OpenVINOEngine:
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
-            RGB, 0..255, in the network's input size.
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
+            RGB or gray, 0..255, in the network's input size.
         batch_size : int
             Without effect: images run one at a time.
         regions : ndarray of float32 of shape (n_images, height, width), default=None
@@ -213,7 +255,7 @@ class OpenVINOEngine:
             def row(index):
                 one = slice(index, index + 1)
                 weights = region_weights(regions[one], self.shapes) if masked else []
-                return runtime([self._preprocess(pixels[one]), *weights])
+                return runtime(pixels[one], weights, self._preprocess)
 
             with ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
                 return np.concatenate(list(executor.map(row, range(len(pixels)))))
@@ -226,13 +268,17 @@ class OpenVINOEngine:
             stored = _convert(self._network, masked)
             path = _write(path, *stored)
         report, parts = stored
-        self._runtimes[masked] = _Runtime(parts, thread_limit())
-        return report | {"path": path and str(path)}
+        runtime = _Runtime(parts, thread_limit(), self._network.precision)
+        report |= {"precision": self._network.precision, "path": path and str(path)}
+        if self._network.precision != "fp32":
+            report["min_cosine"] = _check_rows(self._network, runtime, parts, report["shapes"], masked)
+        self._runtimes[masked] = runtime
+        return report
 
 
 def _file_name(network, masked):
     """Return the name of a converted network, which stands for all that decides about its rows."""
-    key = network.identity | {
+    key = replace(network, precision="fp32").identity | {
         "masked": masked,
         "version": OpenVINOEngine.release(),
         "conversion": _CONVERSION_VERSION,
@@ -311,10 +357,11 @@ def _convert(network, masked):
             "then on the network comes from the cache, and Keras is not needed."
         )
     parts = _export(model)
-    inputs = _probe(network, shapes, masked)
-    one_image = _Runtime(parts, 1)
-    rows = [one_image([values[[index]] for values in inputs]) for index in range(len(inputs[0]))]
-    error = relative_error(np.concatenate(rows), _keras_rows(model, inputs), network, shapes)
+    pixels, weights = _probe(network, shapes, masked)
+    expected = _keras_rows(model, [network.source.preprocessing(pixels), *weights])
+    parts["rows.npy"] = _as_npy(expected)
+    rows = _run_each(_Runtime(parts, 1), pixels, weights, network.source.preprocessing)
+    error = relative_error(rows, expected, network, shapes)
     if not error <= _TOLERANCE:
         raise RuntimeError(
             f"{network.source} on OpenVINO {OpenVINOEngine.release()} differs from Keras by "
@@ -331,6 +378,35 @@ def _convert(network, masked):
     return report | {"digest": _digest(_file_name(network, masked), report, parts)}, parts
 
 
+def _as_npy(rows):
+    file = io.BytesIO()
+    np.save(file, rows, allow_pickle=False)
+    return file.getvalue()
+
+
+def _run_each(runtime, pixels, weights, preprocess):
+    """Return the rows of some images, one after another."""
+    rows = [
+        runtime(pixels[one], [values[one] for values in weights], preprocess)
+        for one in (slice(index, index + 1) for index in range(len(pixels)))
+    ]
+    return np.concatenate(rows)
+
+
+def _check_rows(network, runtime, parts, shapes, masked):
+    """Compare rows in reduced precision with those of Keras; return the least cosine."""
+    rows = _run_each(runtime, *_probe(network, shapes, masked), network.source.preprocessing)
+    expected = np.load(io.BytesIO(parts["rows.npy"]), allow_pickle=False)
+    cosine = least_cosine(rows, expected, network, shapes)
+    if not cosine >= _LEAST_COSINE:
+        raise RuntimeError(
+            f"{network.source} in {network.precision} on OpenVINO {OpenVINOEngine.release()} "
+            f"differs from Keras: the cosine between rows is {cosine:.3g}, expected "
+            f"{_LEAST_COSINE:g} at least. It is not used: take precision='fp32'."
+        )
+    return cosine
+
+
 def _keras_rows(model, inputs):
     import tensorflow as tf
 
@@ -341,7 +417,7 @@ def _keras_rows(model, inputs):
 
 
 def _probe(network, shapes, masked):
-    """Return the inputs that a conversion is checked on: two images of noise, two smooth ones."""
+    """Return pixels and weights of the check: two images of noise, two smooth ones."""
     height, width = network.source.input_size
     rng = np.random.default_rng(0)
     down, across = np.linspace(0, 1, height)[:, np.newaxis], np.linspace(0, 1, width)
@@ -350,14 +426,14 @@ def _probe(network, shapes, masked):
     pixels = np.concatenate(
         [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colors for plane in smooth]]
     )
-    inputs = [network.source.preprocessing(np.float32(255 * pixels))]
+    weights = []
     if masked:
         # One region is a point, smaller than any cell.
         regions = np.zeros((4, height, width), np.float32)
         for region, share in zip(regions, (0.3, 0.5, 0.9, 0)):
             region[: int(share * height) + 1, : int(share * width) + 1] = 1
-        inputs += region_weights(regions, shapes)
-    return inputs
+        weights = region_weights(regions, shapes)
+    return np.float32(255 * pixels), weights
 
 
 def relative_error(rows, expected, network, shapes):
@@ -378,13 +454,40 @@ def relative_error(rows, expected, network, shapes):
         The largest over the groups of columns of the largest difference divided by the largest
         magnitude. Magnitudes below 1e-20 count as that.
     """
+    return max(
+        np.abs(part - wanted).max() / max(np.abs(wanted).max(), _NOTHING)
+        for part, wanted in _groups(rows, expected, network, shapes)
+    )
+
+
+def least_cosine(rows, expected, network, shapes):
+    """Return the smallest cosine of the angle between rows.
+
+    Parameters
+    ----------
+    rows, expected, network, shapes : object
+        As of `relative_error`.
+
+    Returns
+    -------
+    float
+        The smallest over the images and the groups of columns. The longer of both is also what the
+        shorter one is divided by, so that rows of another length count as another angle. NaN if
+        there is one in `rows`.
+    """
+    cosines = [1.0]
+    for part, wanted in _groups(np.float64(rows), np.float64(expected), network, shapes):
+        longer = np.maximum(*(np.sum(values**2, axis=1) for values in (part, wanted)))
+        cosines.append(np.min((np.sum(part * wanted, axis=1) + _NOTHING**2) / (longer + _NOTHING**2)))
+    return float(np.min(cosines))
+
+
+def _groups(rows, expected, network, shapes):
+    """Return pairs of the columns of each layer and pooling."""
     widths = [
         len(windows(pooling, *shape[:2])) * shape[2]
         for shape in shapes
         for pooling in network.pooling
     ]
     groups = np.cumsum(widths)[:-1]
-    return max(
-        np.abs(part - wanted).max() / max(np.abs(wanted).max(), _NOTHING)
-        for part, wanted in zip(*(np.split(values, groups, axis=1) for values in (rows, expected)))
-    )
+    return zip(*(np.split(values, groups, axis=1) for values in (rows, expected)))
