@@ -79,8 +79,10 @@ class Preprocessing:
             out[..., index] = pixels[..., min(source, pixels.shape[-1] - 1)]
         rows = out.reshape(-1, width * n_channels)
         # One division by the scale here saves a pass over the pixels.
-        for operation, values in ((np.subtract, self.mean), (np.divide, self.std)):
-            operation(rows, np.tile(np.float32(np.divide(values, self.scale)), width), out=rows)
+        for step, values, neutral in ((np.subtract, self.mean, 0), (np.divide, self.std, 1)):
+            values = np.float32(np.divide(values, self.scale))
+            if (values != neutral).any():
+                step(rows, np.tile(values, width), out=rows)
         return out
 
 
