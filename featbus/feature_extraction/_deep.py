@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -15,9 +16,12 @@ from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.io import read_item
 from featbus.networks import (
     ENGINES,
+    ONNX_ENGINES,
     Network,
+    OnnxModel,
     auto_batch_size,
     check_engine,
+    find_engine,
     find_source,
     is_pooling,
     load_engine,
@@ -132,9 +136,8 @@ class NetworkFeatures(FeatureExtractor):
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
         source = self._source()
-        check_engine(self.engine, source, self.precision)
-        for layer in as_tuple(self.layers):
-            source.label(layer)
+        check_engine(self.engine or source.engines[0], source, self.precision)
+        source.check_layers(as_tuple(self.layers), pooling)
 
     def _source(self):
         """Return where the network comes from."""
@@ -148,8 +151,9 @@ class NetworkFeatures(FeatureExtractor):
         )
 
     def _network(self):
+        source = self._source()
         layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
-        return Network(self._source(), layers, pooling, self.engine, self.precision)
+        return Network(source, layers, pooling, self.engine or source.engines[0], self.precision)
 
     def _iter_prepared(self, batch):
         source = self._network().source
@@ -173,7 +177,7 @@ class NetworkFeatures(FeatureExtractor):
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
         network = self._network()
-        release = ENGINES[network.engine].release()
+        release = find_engine(network.source, network.engine).release()
         return network.identity | {"release": release, "dtype": np.dtype(self.dtype).name}
 
     def _columns(self):
@@ -370,7 +374,8 @@ class DeepFeatures(NetworkFeatures):
 
     _parameter_constraints = {
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "engine": [StrOptions(set(ENGINES))],
+        "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
+        "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
         "precision": [StrOptions({"fp32", "bf16"})],
         "random_state": [Integral, None],
     }
@@ -386,7 +391,8 @@ class DeepFeatures(NetworkFeatures):
         batch_size: int | Literal["auto"] = 32,
         backbone_options: dict | None = None,
         preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
-        engine: Literal["keras", "openvino"] = "keras",
+        n_prefix_tokens: int | None = None,
+        engine: Literal["keras", "onnxruntime", "openvino"] | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
         random_state: int = 0,
         dtype: DTypeLike = np.float32,
@@ -399,7 +405,19 @@ class DeepFeatures(NetworkFeatures):
         self.batch_size = batch_size
         self.backbone_options = backbone_options
         self.preprocessing = preprocessing
+        self.n_prefix_tokens = n_prefix_tokens
         self.engine = engine
         self.precision = precision
         self.random_state = random_state
         self.dtype = dtype
+
+    def _source(self):
+        source = super()._source()
+        if self.n_prefix_tokens is None:
+            return source
+        if not isinstance(source, OnnxModel):
+            raise InvalidParameterError(
+                f"n_prefix_tokens is {self.n_prefix_tokens!r}, expected None: {source} has no "
+                "tokens. The parameter is for ONNX files."
+            )
+        return replace(source, n_prefix_tokens=int(self.n_prefix_tokens))

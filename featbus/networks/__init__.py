@@ -3,38 +3,38 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
+from featbus.networks._applications import KerasApplication, check_weights, resolve_weights
 from featbus.networks._building import (
     STAGES,
     Network,
     build_models,
     import_keras,
-    is_pooling,
     pool,
-    region_weights,
-    windows,
 )
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
     ENGINES,
+    ONNX_ENGINES,
     KerasEngine,
     auto_batch_size,
     check_engine,
+    check_trainable,
+    find_engine,
     find_source,
     load_engine,
 )
 from featbus.networks._models import KerasModel, read_model_config
+from featbus.networks._onnx import OnnxModel
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
+from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
 from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
-    KerasApplication,
     KerasSource,
     Source,
-    check_weights,
     file_digest,
     get_backbone,
-    resolve_weights,
 )
 from featbus.networks._weights_files import check_weights_file
 
@@ -42,6 +42,7 @@ __all__ = [
     "BACKBONES",
     "ENGINES",
     "NAMED",
+    "ONNX_ENGINES",
     "STAGES",
     "Backbone",
     "KerasApplication",
@@ -49,6 +50,7 @@ __all__ = [
     "KerasModel",
     "KerasSource",
     "Network",
+    "OnnxModel",
     "OpenVINOEngine",
     "Preprocessing",
     "Source",
@@ -57,10 +59,12 @@ __all__ = [
     "build_models",
     "cache_dir",
     "check_engine",
+    "check_trainable",
     "check_weights",
     "check_weights_file",
     "fetch_weights",
     "file_digest",
+    "find_engine",
     "find_source",
     "get_backbone",
     "import_keras",
@@ -68,6 +72,7 @@ __all__ = [
     "list_weights",
     "load_engine",
     "pool",
+    "pool_array",
     "read_model_config",
     "region_weights",
     "resolve_weights",

@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import re
 import textwrap
 import traceback
 import warnings
@@ -11,20 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NamedTuple
-
-import cv2
-import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._pooling import GEM_FLOOR, GEM_POWER, windows
 from featbus.networks._requirements import needing_keras
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
 STAGES = ("C1", "C2", "C3", "C4", "C5")
-
-_POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
-_GEM_POWER, _GEM_FLOOR = 3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -367,69 +360,6 @@ def build_models(network, *kinds, change=None, unfreeze=None):
         return future.result()
 
 
-class Window(NamedTuple):
-    """A part of a feature map that becomes one number per channel, in cells of the map."""
-
-    label: str
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-def is_pooling(name):
-    """Tell whether there is a pooling of this name.
-
-    Parameters
-    ----------
-    name : object
-        What should be "flatten", or "avg", "max", "gem" or "std", each alone or with a grid such as
-        "avg2x2".
-
-    Returns
-    -------
-    bool
-        True if there is.
-    """
-    return isinstance(name, str) and (name == "flatten" or bool(_POOLING.fullmatch(name)))
-
-
-def windows(name, height, width):
-    """Return the windows that a pooling lays over a feature map.
-
-    Parameters
-    ----------
-    name : str
-        The pooling.
-    height, width : int
-        Size of the map in cells.
-
-    Returns
-    -------
-    list of Window
-        Row by row. Window `i` of `n` along a side of `m` cells goes from ``floor(i m / n)`` to
-        ``ceil((i + 1) m / n)``: neighbors share a cell where the sides do not divide.
-    """
-    if name == "flatten":
-        rows, columns = height, width
-    else:
-        _, rows, columns = _POOLING.fullmatch(name).groups()
-        if rows is None:
-            return [Window(name, 0, 0, height, width)]
-        rows, columns = int(rows), int(columns)
-    return [
-        Window(
-            f"{name}_r{row}c{column}",
-            row * height // rows,
-            column * width // columns,
-            -(-(row + 1) * height // rows),
-            -(-(column + 1) * width // columns),
-        )
-        for row in range(rows)
-        for column in range(columns)
-    ]
-
-
 def pool(feature_map, name, weights=None):
     """Pool feature maps, as a part of a Keras graph.
 
@@ -501,8 +431,8 @@ def _max(cells, weights):
 def _gem(cells, weights):
     from keras import ops
 
-    powers = ops.power(ops.maximum(cells, _GEM_FLOOR), _GEM_POWER)
-    return ops.power(_mean(powers, weights), 1 / _GEM_POWER)
+    powers = ops.power(ops.maximum(cells, GEM_FLOOR), GEM_POWER)
+    return ops.power(_mean(powers, weights), 1 / GEM_POWER)
 
 
 def _std(cells, weights):
@@ -513,28 +443,3 @@ def _std(cells, weights):
     # The root has no gradient at 0, which is the variance of a region in a single cell.
     varies = variance > 0
     return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
-
-
-def region_weights(regions, shapes):
-    """Return the share of each cell of the feature maps that lies inside a region.
-
-    Parameters
-    ----------
-    regions : ndarray of float32 of shape (n_images, height, width)
-        Share of each pixel that lies inside, 0..1, in the network's input size.
-    shapes : sequence of tuple of int
-        Height, width and channels of the feature maps.
-
-    Returns
-    -------
-    list of ndarray of float32 of shape (n_images, height, width, 1)
-        One array a map: averages over the area of each cell.
-    """
-    return [
-        np.stack([_reduced(region, height, width) for region in regions])[..., np.newaxis]
-        for height, width, _ in shapes
-    ]
-
-
-def _reduced(region, height, width):
-    return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)

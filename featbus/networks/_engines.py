@@ -13,19 +13,20 @@ from itertools import chain
 
 import numpy as np
 
-from featbus.networks._building import (
-    build_models,
-    import_keras,
-    region_weights,
-)
+from featbus.networks._applications import KerasApplication
+from featbus.networks._building import build_models, import_keras
+from featbus.networks._index import find_model
 from featbus.networks._models import KerasModel
+from featbus.networks._onnx import OnnxModel
+from featbus.networks._onnx_runtime import OnnxOpenVINOEngine, OnnxRuntimeEngine
 from featbus.networks._openvino import OpenVINOEngine, check_precision
+from featbus.networks._pooling import region_weights
 from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
-from featbus.networks._sources import KerasApplication, get_backbone
+from featbus.networks._sources import KerasSource, get_backbone
 from featbus.parameters import InvalidParameterError
 
-SOURCES = (KerasApplication, KerasModel, SmallCNN)
+SOURCES = (KerasApplication, OnnxModel, KerasModel, SmallCNN)
 _LOCK = threading.Lock()
 _LOG = logging.getLogger("featbus")
 
@@ -299,6 +300,26 @@ def auto_batch_size(input_size):
 
 
 ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
+ONNX_ENGINES = {"onnxruntime": OnnxRuntimeEngine, "openvino": OnnxOpenVINOEngine}
+_EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+
+
+def find_engine(source, name):
+    """Return the class of an engine.
+
+    Parameters
+    ----------
+    source : Source
+        Where the network comes from.
+    name : str
+        One of its `engines`.
+
+    Returns
+    -------
+    type
+        The class, which takes a `Network`.
+    """
+    return (ONNX_ENGINES if isinstance(source, OnnxModel) else ENGINES)[name]
 
 
 def find_source(**parameters):
@@ -322,10 +343,32 @@ def find_source(**parameters):
     OSError
         If a file is missing or cannot be read.
     """
+    parameters = find_model(parameters)
     for kind in SOURCES:
         if kind.accepts(parameters["backbone"]):
             return kind.from_parameters(**parameters)
     return get_backbone(parameters["backbone"])
+
+
+def check_trainable(source):
+    """Check whether Keras can build and train a network; nothing is imported.
+
+    Parameters
+    ----------
+    source : Source
+        Where the network comes from.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it cannot.
+    """
+    if not isinstance(source, KerasSource):
+        raise InvalidParameterError(
+            f"backbone is the ONNX file {source.path!r}, expected a network that Keras builds: an "
+            "ONNX file can be run, as by DeepFeatures with one of the engines "
+            f"{list(source.engines)}, and not be trained."
+        )
 
 
 def check_engine(engine, source, precision="fp32"):
@@ -347,6 +390,8 @@ def check_engine(engine, source, precision="fp32"):
     ImportError
         If it is not installed.
     """
+    if engine == "keras":
+        check_trainable(source)
     if engine not in source.engines:
         raise InvalidParameterError(
             f"engine is {engine!r}, expected one of {list(source.engines)} for {source}."
@@ -355,7 +400,8 @@ def check_engine(engine, source, precision="fp32"):
         raise ImportError(
             NO_KERAS
             if engine == "keras"
-            else f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
+            else f'engine="{engine}" needs the package {engine}: pip install '
+            f'"featbus[{_EXTRAS[engine]}]".'
         )
     if precision != "fp32":
         if engine != "openvino":
@@ -369,7 +415,7 @@ def check_engine(engine, source, precision="fp32"):
 @lru_cache(maxsize=8)
 def _load_engine(network):
     start = time.perf_counter()
-    engine = ENGINES[network.engine](network)
+    engine = find_engine(network.source, network.engine)(network)
     seconds = time.perf_counter() - start
     _LOG.debug("Built %s for the engine %s in %.1f s", network.source, network.engine, seconds)
     return engine
@@ -385,7 +431,7 @@ def load_engine(network):
 
     Returns
     -------
-    KerasEngine or OpenVINOEngine
+    KerasEngine, OpenVINOEngine or OnnxEngine
         The engine. The eight used last stay in memory.
     """
     with _LOCK:

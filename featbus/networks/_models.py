@@ -14,9 +14,9 @@ import numpy as np
 
 from featbus.networks._building import STAGES, get_output, import_keras
 from featbus.networks._preprocessing import as_preprocessing
-from featbus.networks._sources import KerasSource, file_digest
+from featbus.networks._sources import KerasSource, check_own, file_digest, fit_input_size
 from featbus.networks._weights_files import check_weights_file
-from featbus.parameters import InvalidParameterError, as_pair
+from featbus.parameters import InvalidParameterError
 
 # Bytes of JSON, which takes many times its size in memory; large networks have one million.
 _LONGEST_CONFIG = 1 << 23
@@ -54,23 +54,8 @@ class KerasModel(KerasSource):
     ):
         """See `Source.from_parameters`."""
         preprocessing = as_preprocessing(preprocessing)
-        for name, value, default in (
-            ("weights", weights, "imagenet"),
-            ("backbone_options", backbone_options or None, None),
-        ):
-            if value != default:
-                raise InvalidParameterError(
-                    f"{name} is {value!r}, expected {default!r}: the model has its own. Load "
-                    "weights into it before."
-                )
-        own = _input_size(backbone, preprocessing)
-        size = own if input_size is None else as_pair(input_size)
-        if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
-            raise InvalidParameterError(
-                f"input_size is {input_size!r}, expected "
-                + ("height and width" if None in own else "None")
-                + f": the model {_name(backbone)!r} takes {own} pixels."
-            )
+        check_own(weights, backbone_options)
+        size = fit_input_size(_name(backbone), _input_size(backbone, preprocessing), input_size)
         return cls(backbone, preprocessing, size)
 
     @cached_property

@@ -23,12 +23,8 @@ import numpy as np
 
 from featbus.base import thread_limit
 from featbus.files import written_whole
-from featbus.networks._building import (
-    build_models,
-    import_keras,
-    region_weights,
-    windows,
-)
+from featbus.networks._building import build_models, import_keras
+from featbus.networks._pooling import region_weights, windows
 from featbus.parameters import InvalidParameterError
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
@@ -143,23 +139,42 @@ def _find_capabilities():
     return tuple(core.get_property("CPU", name) for name in names)
 
 
+def compile_model(model, weights, n_threads, precision):
+    """Compile a network for the processor, for requests that run in one thread each.
+
+    Parameters
+    ----------
+    model : bytes
+        The network, in OpenVINO's own format or in that of ONNX.
+    weights : bytes or None
+        The weights; None where `model` contains them.
+    n_threads : int
+        Number of requests that run at a time.
+    precision : {"fp32", "bf16"}
+        What to compute in.
+
+    Returns
+    -------
+    openvino.CompiledModel
+        The network.
+    """
+    core = _import_openvino().Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "NUM_STREAMS": n_threads,
+        "INFERENCE_NUM_THREADS": n_threads,
+        # Processes that run beside each other would all be pinned to the first core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return core.compile_model(core.read_model(model, weights), "CPU", settings)
+
+
 class _Runtime:
     """A network on OpenVINO, with one thread per image."""
 
     def __init__(self, parts, n_threads, precision="fp32"):
-        core = _import_openvino().Core()
-        compiled = core.compile_model(
-            core.read_model(parts["model.xml"], parts["model.bin"]),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": n_threads,
-                "INFERENCE_NUM_THREADS": n_threads,
-                # Processes that run beside each other would all be pinned to the first core.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        compiled = compile_model(parts["model.xml"], parts["model.bin"], n_threads, precision)
         self._free = SimpleQueue()
         for _ in range(n_threads):
             self._free.put(compiled.create_infer_request())
@@ -271,7 +286,9 @@ class OpenVINOEngine:
         runtime = _Runtime(parts, thread_limit(), self._network.precision)
         report |= {"precision": self._network.precision, "path": path and str(path)}
         if self._network.precision != "fp32":
-            report["min_cosine"] = _check_rows(self._network, runtime, parts, report["shapes"], masked)
+            report["min_cosine"] = _check_rows(
+                self._network, runtime, parts, report["shapes"], masked
+            )
         self._runtimes[masked] = runtime
         return report
 
@@ -397,14 +414,7 @@ def _check_rows(network, runtime, parts, shapes, masked):
     """Compare rows in reduced precision with those of Keras; return the least cosine."""
     rows = _run_each(runtime, *_probe(network, shapes, masked), network.source.preprocessing)
     expected = np.load(io.BytesIO(parts["rows.npy"]), allow_pickle=False)
-    cosine = least_cosine(rows, expected, network, shapes)
-    if not cosine >= _LEAST_COSINE:
-        raise RuntimeError(
-            f"{network.source} in {network.precision} on OpenVINO {OpenVINOEngine.release()} "
-            f"differs from Keras: the cosine between rows is {cosine:.3g}, expected "
-            f"{_LEAST_COSINE:g} at least. It is not used: take precision='fp32'."
-        )
-    return cosine
+    return check_cosine(rows, expected, network, shapes)
 
 
 def _keras_rows(model, inputs):
@@ -460,6 +470,34 @@ def relative_error(rows, expected, network, shapes):
     )
 
 
+def check_cosine(rows, expected, network, shapes):
+    """Check rows in reduced precision.
+
+    Parameters
+    ----------
+    rows, expected, network, shapes : object
+        As of `relative_error`.
+
+    Returns
+    -------
+    float
+        The result of `least_cosine`.
+
+    Raises
+    ------
+    RuntimeError
+        If it is below 0.95.
+    """
+    cosine = least_cosine(rows, expected, network, shapes)
+    if not cosine >= _LEAST_COSINE:
+        raise RuntimeError(
+            f"{network.source} in {network.precision} on OpenVINO {OpenVINOEngine.release()} has "
+            f"other rows than in fp32: the cosine between them is {cosine:.3g}, expected "
+            f"{_LEAST_COSINE:g} at least. It is not used: take precision='fp32'."
+        )
+    return cosine
+
+
 def least_cosine(rows, expected, network, shapes):
     """Return the smallest cosine of the angle between rows.
 
@@ -478,7 +516,9 @@ def least_cosine(rows, expected, network, shapes):
     cosines = [1.0]
     for part, wanted in _groups(np.float64(rows), np.float64(expected), network, shapes):
         longer = np.maximum(*(np.sum(values**2, axis=1) for values in (part, wanted)))
-        cosines.append(np.min((np.sum(part * wanted, axis=1) + _NOTHING**2) / (longer + _NOTHING**2)))
+        cosines.append(
+            np.min((np.sum(part * wanted, axis=1) + _NOTHING**2) / (longer + _NOTHING**2))
+        )
     return float(np.min(cosines))
 
 

@@ -1,0 +1,255 @@
+"""ONNX graphs: the shapes of their tensors, and the part that leads to some of them."""
+
+from math import prod
+
+from featbus.networks._onnx_checks import check_input, iter_graphs
+from featbus.networks._onnx_file import import_onnx
+from featbus.parameters import InvalidParameterError
+
+_LARGEST = 1 << 28  # numbers in a tensor, 1 GiB of float32
+_CONSTANT = 1024  # numbers in a weight; shapes are computed from less
+
+
+def find_shapes(model, input_shape):
+    """Return the shapes of a network's tensors for an input of one shape.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        What `read_onnx` returned.
+    input_shape : tuple of int of length 4
+        Of one image: 1, and its channels, height and width in the order of the input.
+
+    Returns
+    -------
+    dict of str to tuple of int or None
+        By the name of each tensor of floats that the network computes, in the order of
+        computation: its shape, None where it is not known before the network runs.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the network takes no such input, only batches of several images, or has tensors of more
+        than 268,435,456 numbers then.
+    """
+    shapes = _infer(model, input_shape)
+    declared = _declared_batch(model)
+    if declared > 1:
+        _check_batch(_infer(model, (declared, *input_shape[1:])), shapes, declared)
+    return shapes
+
+
+def truncate(model, tensors, input_shape):
+    """Return the part of a network that leads to some of its tensors.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        What `read_onnx` returned.
+    tensors : sequence of str
+        Names of tensors of floats that the network computes, each once.
+    input_shape : tuple of int of length 4
+        As of `find_shapes`.
+
+    Returns
+    -------
+    bytes
+        An ONNX model. It takes float32 of this shape, by the name of the network's input, and
+        returns these tensors in this order, under their names, as float32.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such tensor, one comes twice, or `find_shapes` refuses the input.
+    """
+    onnx = import_onnx()
+    shapes = find_shapes(model, input_shape)
+    _check_tensors(tensors, shapes)
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.producer_name = "featbus"
+    part.graph.name = "network"
+    nodes, weights = _leading_to(model.graph, tensors)
+    part.graph.node.extend(nodes)
+    part.graph.initializer.extend(weights)
+    source = check_input(model)
+    kinds = _kinds(model, input_shape)
+    _take_float32(part.graph, source, input_shape)
+    for name in tensors:
+        _give_float32(part.graph, name, kinds.get(name), shapes[name])
+    return part.SerializeToString()
+
+
+def _infer(model, input_shape):
+    """Return the shapes of all tensors of floats."""
+    from onnx import TensorProto as Tensor
+
+    floats = (Tensor.FLOAT, Tensor.FLOAT16, Tensor.BFLOAT16, Tensor.DOUBLE)
+    found = _infer_types(model, input_shape)
+    shapes = {}
+    for name in (name for node in model.graph.node for name in node.output if name):
+        kind = found.get(name)
+        shape = _known_shape(kind) if kind is not None else None
+        _check_size(name, shape)
+        if kind is None or kind.elem_type in floats:
+            shapes[name] = shape
+    return shapes
+
+
+def _kinds(model, input_shape):
+    found = _infer_types(model, input_shape)
+    return {name: kind.elem_type for name, kind in found.items()}
+
+
+def _infer_types(model, input_shape):
+    """Return the types of tensors by name."""
+    onnx = import_onnx()
+    fixed = _fix_input(model, input_shape)
+    # What does not fit in a part that is not needed, such as the head, must not count.
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    values = [*inferred.graph.value_info, *inferred.graph.output]
+    return {value.name: value.type.tensor_type for value in values}
+
+
+def _fix_input(model, input_shape):
+    """Return a copy of a model with this input, without large weights and declared shapes."""
+    onnx = import_onnx()
+    source = check_input(model)
+    _check_input_shape(source, input_shape)
+    fixed = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = fixed.graph
+    graph.name = "network"
+    graph.node.extend(model.graph.node)
+    graph.input.append(
+        onnx.helper.make_tensor_value_info(
+            source.name, source.type.tensor_type.elem_type, input_shape
+        )
+    )
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) <= _CONSTANT:
+            graph.initializer.append(tensor)
+        else:
+            graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+    for value in model.graph.output:
+        graph.output.add(name=value.name)
+    return fixed
+
+
+def _check_input_shape(source, input_shape):
+    declared = [dim.dim_value for dim in source.type.tensor_type.shape.dim] or [0] * 4
+    if len(input_shape) != 4 or min(input_shape) < 1 or prod(input_shape) > _LARGEST:
+        raise InvalidParameterError(
+            f"The shape of the input is {tuple(input_shape)}, expected 4 positive numbers."
+        )
+    if any(fixed > 0 and fixed != side for fixed, side in zip(declared[1:], input_shape[1:])):
+        free = tuple(side or "any" for side in declared[1:])
+        raise InvalidParameterError(
+            f"The input {source.name!r} is of shape {tuple(input_shape[1:])}, expected {free}, for "
+            "which the network was exported. Export it for that size, or with free sides."
+        )
+
+
+def _declared_batch(model):
+    shape = check_input(model).type.tensor_type.shape
+    return shape.dim[0].dim_value if shape.dim else 0
+
+
+def _check_batch(several, one, batch):
+    """Refuse a network that is fixed to a batch, unless all first sides shrink with it."""
+    for name, shape in several.items():
+        fixed = shape is not None and len(shape) > 0 and shape[0] == batch
+        if fixed and (one[name] is None or one[name][:1] != (1,)):
+            raise InvalidParameterError(
+                f"The network takes batches of exactly {batch} images, and its tensor {name!r} "
+                f"of shape {shape} would be {one[name]} for one image, expected 1 first. Export "
+                "it for one image, or with a free number of images."
+            )
+
+
+def _known_shape(kind):
+    """Return the shape of a type, or None if a part of it is not known."""
+    if not kind.HasField("shape") or any(not dim.HasField("dim_value") for dim in kind.shape.dim):
+        return None
+    return tuple(dim.dim_value for dim in kind.shape.dim)
+
+
+def _check_size(name, shape):
+    if shape is not None and (min(shape, default=0) < 0 or prod(shape) > _LARGEST):
+        raise InvalidParameterError(
+            f"The tensor {name!r} of the network would have the shape {shape}, expected at most "
+            f"{_LARGEST} numbers. Take a smaller input_size."
+        )
+
+
+def _check_tensors(tensors, shapes):
+    missing = [name for name in tensors if name not in shapes]
+    if missing or not tensors or len(set(tensors)) < len(tensors):
+        some = ", ".join(list(shapes)[-5:])
+        raise InvalidParameterError(
+            f"The tensors are {list(tensors)}, expected names of tensors of floats that the "
+            f"network computes, each once, such as {some}."
+        )
+
+
+def _leading_to(graph, tensors):
+    """Return the nodes and weights that tensors are computed from."""
+    needed, nodes = set(tensors), []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(_reads(node))
+    return nodes[::-1], [tensor for tensor in graph.initializer if tensor.name in needed]
+
+
+def _reads(node):
+    """Return the names of all that a node reads, its inner graphs included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in [attribute.g, *attribute.graphs]:
+            for graph in iter_graphs(inner):
+                names.update(name for node in graph.node for name in node.input)
+                names.update(value.name for value in graph.output)
+    return names
+
+
+def _take_float32(graph, source, input_shape):
+    """Add the input, converted to the network's own type."""
+    from onnx import TensorProto as Tensor
+    from onnx.helper import make_node, make_tensor_value_info
+
+    kind = source.type.tensor_type.elem_type
+    graph.input.append(make_tensor_value_info(source.name, Tensor.FLOAT, input_shape))
+    if kind != Tensor.FLOAT:
+        own = _rename(graph, source.name)
+        graph.node.insert(0, make_node("Cast", [source.name], [own], to=kind))
+
+
+def _give_float32(graph, name, kind, shape):
+    """Add an output, converted from the network's own type."""
+    from onnx import TensorProto as Tensor
+    from onnx.helper import make_node, make_tensor_value_info
+
+    if kind != Tensor.FLOAT:
+        own = _rename(graph, name)
+        graph.node.append(make_node("Cast", [own], [name], to=Tensor.FLOAT))
+    graph.output.append(make_tensor_value_info(name, Tensor.FLOAT, shape))
+
+
+def _rename(graph, name):
+    """Give a tensor another name, and return that."""
+    names = {tensor.name for tensor in graph.initializer}
+    names.update(
+        name for inner in iter_graphs(graph) for node in inner.node for name in node.output
+    )
+    new = name
+    while new in names or new == name:
+        new += "_"
+    for inner in iter_graphs(graph):
+        for node in inner.node:
+            for values in (node.input, node.output):
+                for index, value in enumerate(values):
+                    if value == name:
+                        values[index] = new
+        if inner is not graph:
+            for value in inner.output:
+                value.name = new if value.name == name else value.name
+    return new
