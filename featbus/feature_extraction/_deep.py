@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 
 
 def _to_pixels(image, size, method):
-    """Return the image as an engine takes it, RGB or gray, 0..255, of `size`; and its region.
+    """Return the image as an engine takes it, 0..255, of `size`, and its region.
 
-    It has one channel or three. The region is float32, 1 inside; None where there is nothing outside.
+    The image has one channel or three. The region is float32, 1 inside; None where there is nothing
+    outside.
     """
     # A gray image is cheaper to resize while it has one channel. Resized in its own dtype, it would
     # be rounded to 256 levels, or to black and white.
@@ -217,7 +218,7 @@ class NetworkFeatures(FeatureExtractor):
             "engine" and "version". Of a converted network also "precision"; "max_relative_error",
             of rows compared with those of Keras at conversion; "seconds" that this took; "digest"
             of what was converted, and the "path" where it is kept. In reduced precision also
-            "min_cosine", of rows compared with those of Keras.
+            "row_cosine", of rows compared with those of Keras.
         """
         return dict(load_engine(self._network()).report)
 

@@ -9,8 +9,9 @@ from queue import SimpleQueue
 import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._comparison import check_cosine, relative_error
 from featbus.networks._onnx_trial import runtime_release, try_in_child
-from featbus.networks._openvino import check_cosine, compile_model, relative_error
+from featbus.networks._openvino import compile_model
 from featbus.networks._pooling import pool_array, region_weights
 from featbus.parameters import InvalidParameterError
 
@@ -158,7 +159,7 @@ class OnnxOpenVINOEngine(OnnxEngine):
 
     If ONNX Runtime is installed, the rows of two images are compared with those that it computes:
     "max_relative_error" of the report. More than 1e-3 is an error. Rows in reduced precision are
-    compared with those in single precision: "min_cosine" of the report, see `check_cosine`.
+    compared with those in single precision: "row_cosine" of the report, see `check_cosine`.
     """
 
     runtime = "openvino"
@@ -175,7 +176,7 @@ class OnnxOpenVINOEngine(OnnxEngine):
         rows, report = rows_of(self._infer), {"precision": self._precision}
         if self._precision != "fp32":
             reduced, rows = rows, rows_of(_load_openvino(graph, "fp32"))
-            report["min_cosine"] = check_cosine(reduced, rows, network, self.shapes)
+            report["row_cosine"] = check_cosine(reduced, rows, network, self.shapes)
         if find_spec("onnxruntime") is None:
             return report
         self._try(graph, network.source, "onnxruntime")

@@ -24,7 +24,8 @@ import numpy as np
 from featbus.base import thread_limit
 from featbus.files import written_whole
 from featbus.networks._building import build_models, import_keras
-from featbus.networks._pooling import region_weights, windows
+from featbus.networks._comparison import check_cosine, relative_error
+from featbus.networks._pooling import region_weights
 from featbus.parameters import InvalidParameterError
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
@@ -32,9 +33,7 @@ from featbus.parameters import InvalidParameterError
 _CONVERSION_VERSION = 4
 _PARTS = ("model.xml", "model.bin", "rows.npy")
 _TOLERANCE = 1e-3
-_LEAST_COSINE = 0.95  # of rows in reduced precision
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
 _IMPORTING = threading.Lock()
 _CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
 
@@ -215,13 +214,13 @@ class OpenVINOEngine:
         "engine", its "version" and the "precision"; "max_relative_error" in "fp32", see
         `relative_error`, and the "seconds" that it took to build, convert and check; the SHA-256
         "digest" of the result, its name and this report; the "path" of the file, or None where none
-        could be written. In reduced precision also "min_cosine", see `least_cosine`.
+        could be written. In reduced precision also "row_cosine", see `row_cosine`.
 
     Raises
     ------
     RuntimeError
         If Keras runs on another backend than TensorFlow, or if rows differ from those of Keras by
-        more than 1e-3; or, in reduced precision, if the cosine is below 0.95.
+        more than 1e-3; or, in reduced precision, if the cosine is below 0.9.
     """
 
     def __init__(self, network):
@@ -286,7 +285,7 @@ class OpenVINOEngine:
         runtime = _Runtime(parts, thread_limit(), self._network.precision)
         report |= {"precision": self._network.precision, "path": path and str(path)}
         if self._network.precision != "fp32":
-            report["min_cosine"] = _check_rows(
+            report["row_cosine"] = _check_rows(
                 self._network, runtime, parts, report["shapes"], masked
             )
         self._runtimes[masked] = runtime
@@ -444,90 +443,3 @@ def _probe(network, shapes, masked):
             region[: int(share * height) + 1, : int(share * width) + 1] = 1
         weights = region_weights(regions, shapes)
     return np.float32(255 * pixels), weights
-
-
-def relative_error(rows, expected, network, shapes):
-    """Return the largest difference between rows, relative to the scale of their columns.
-
-    Parameters
-    ----------
-    rows, expected : ndarray of shape (n_images, n_features)
-        What to compare, and with what.
-    network : Network
-        Tells, together with `shapes`, which columns belong together: those of a layer and pooling.
-    shapes : tuple of tuple of int
-        Height, width and channels of the feature map of each of the layers.
-
-    Returns
-    -------
-    float
-        The largest over the groups of columns of the largest difference divided by the largest
-        magnitude. Magnitudes below 1e-20 count as that.
-    """
-    return max(
-        np.abs(part - wanted).max() / max(np.abs(wanted).max(), _NOTHING)
-        for part, wanted in _groups(rows, expected, network, shapes)
-    )
-
-
-def check_cosine(rows, expected, network, shapes):
-    """Check rows in reduced precision.
-
-    Parameters
-    ----------
-    rows, expected, network, shapes : object
-        As of `relative_error`.
-
-    Returns
-    -------
-    float
-        The result of `least_cosine`.
-
-    Raises
-    ------
-    RuntimeError
-        If it is below 0.95.
-    """
-    cosine = least_cosine(rows, expected, network, shapes)
-    if not cosine >= _LEAST_COSINE:
-        raise RuntimeError(
-            f"{network.source} in {network.precision} on OpenVINO {OpenVINOEngine.release()} has "
-            f"other rows than in fp32: the cosine between them is {cosine:.3g}, expected "
-            f"{_LEAST_COSINE:g} at least. It is not used: take precision='fp32'."
-        )
-    return cosine
-
-
-def least_cosine(rows, expected, network, shapes):
-    """Return the smallest cosine of the angle between rows.
-
-    Parameters
-    ----------
-    rows, expected, network, shapes : object
-        As of `relative_error`.
-
-    Returns
-    -------
-    float
-        The smallest over the images and the groups of columns. The longer of both is also what the
-        shorter one is divided by, so that rows of another length count as another angle. NaN if
-        there is one in `rows`.
-    """
-    cosines = [1.0]
-    for part, wanted in _groups(np.float64(rows), np.float64(expected), network, shapes):
-        longer = np.maximum(*(np.sum(values**2, axis=1) for values in (part, wanted)))
-        cosines.append(
-            np.min((np.sum(part * wanted, axis=1) + _NOTHING**2) / (longer + _NOTHING**2))
-        )
-    return float(np.min(cosines))
-
-
-def _groups(rows, expected, network, shapes):
-    """Return pairs of the columns of each layer and pooling."""
-    widths = [
-        len(windows(pooling, *shape[:2])) * shape[2]
-        for shape in shapes
-        for pooling in network.pooling
-    ]
-    groups = np.cumsum(widths)[:-1]
-    return zip(*(np.split(values, groups, axis=1) for values in (rows, expected)))
