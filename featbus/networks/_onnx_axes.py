@@ -94,7 +94,9 @@ def _axes_after(node, axes, shapes, shape):
         return _transposed(node, known[0][0])
     if node.op_type in _RESHAPING:
         return _reshaped(*known[0], shape)
-    return next((found for found, _ in known if len(found.letters) == len(shape)), None)
+    # A class token may have been made of the patches, and have a grid of one cell.
+    alike = [pair for pair in known if len(pair[0].letters) == len(shape)]
+    return max(alike, key=lambda pair: prod(pair[1]))[0] if alike else None
 
 
 def _transposed(node, axes):

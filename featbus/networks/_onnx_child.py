@@ -29,14 +29,24 @@ def limit_memory(n_bytes):
         _, hard = resource.getrlimit(number)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (value, hard))
-    unit = 1 if sys.platform == "darwin" else 1024
 
     def watch():
-        while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit < n_bytes:
+        while _memory(resource) < n_bytes:
             time.sleep(0.02)
         os._exit(TOO_LARGE)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _memory(resource):
+    """Return how many bytes of memory this process uses, or has used."""
+    try:
+        # On Linux, the peak that `getrusage` knows begins with that of the parent.
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def run_onnxruntime(model, make_image):
