@@ -49,6 +49,24 @@ def test_a_class_token_that_is_made_of_the_patches(tmp_path):
     np.testing.assert_allclose(rows[:, :8], rows[:, 8:], rtol=1e-4, atol=1e-5)
 
 
+def test_stages_of_residual_blocks_that_shrink_in_their_second_convolution(tmp_path):
+    # As in PyTorch's ResNet50: the first convolution of a stage has the stride of the one before.
+    graph = Graph()
+    maps = graph.add("Relu", [graph.conv("image", 3, 8)], "stem")
+    for stage, width in enumerate((16, 24), 2):
+        inner = graph.add("Relu", [graph.conv(maps, 8 * (stage - 1), 4, stride=1)])
+        inner = graph.add("Relu", [graph.conv(inner, 4, 4)])
+        both = [
+            graph.conv(inner, 4, width, kernel=1, stride=1),
+            graph.conv(maps, 8 * (stage - 1), width),
+        ]
+        maps = graph.add("Relu", [graph.add("Add", both)], f"stage_{stage}")
+    path = tmp_path / "network.onnx"
+    graph.save(path, (1, 3, SIZE, SIZE), maps)
+    table = list_layers(path).set_index("stage")["name"]
+    assert table[["C1", "C2", "top, C3"]].tolist() == ["stem", "stage_2", "stage_3"]
+
+
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "onnx.rst"
 # Instead of a download, networks of the same shape with random weights.
 STAND_INS = {
@@ -94,7 +112,7 @@ EXPORTS = {
     "dinov3_small.onnx": ("timm", "onnxscript", 2 * 384),
     "dinov2_small.onnx": ("transformers", "onnxscript", 2 * 384),
     "biomedclip.onnx": ("open_clip", "onnxscript", 512),
-    "densenet121.onnx": ("torchvision", "onnxscript", 2 * (512 + 1024 + 1024)),
+    "densenet121.onnx": ("torchvision", "onnxscript", 2 * (256 + 512 + 1024)),
     "radimagenet_resnet50.keras": ("keras", "tensorflow", 512 + 1024 + 2048),
 }
 
