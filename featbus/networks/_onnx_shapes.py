@@ -191,8 +191,16 @@ def _evaluate(node, constants, opsets):
     from onnx.reference import ReferenceEvaluator
 
     values = {name: numpy_helper.to_array(constants[name]) for name in node.input if name}
+    if node.op_type == "Range" and not _is_short(*values.values()):
+        return []
     try:
         with np.errstate(all="ignore"):
             return ReferenceEvaluator(node, opsets=opsets).run(None, values)
     except Exception:  # whatever it is, the runtime will tell
         return []
+
+
+def _is_short(start, limit=0, delta=0):
+    """Tell whether a range is, whose length ONNX computes with numbers that may overflow."""
+    with np.errstate(all="ignore"):
+        return bool(abs((float(limit) - float(start)) / np.float64(delta)) <= _CONSTANT)
