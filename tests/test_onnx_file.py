@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import sys
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +228,7 @@ def test_inputs_that_the_network_does_not_take(shape, message, tmp_path):
 
 
 SIZES = {
-    "Expand": (["image", "sizes"], [1, 3, 1 << 14, 1 << 14]),
+    "Expand": (["image", "sizes"], [1 << 18, 3, 32, 32]),
     "Tile": (["image", "sizes"], [1, 1, 1 << 10, 1 << 10]),
     "Pad": (["image", "sizes"], [0, 0, 1 << 20, 0, 0, 0, 0, 1 << 20]),
     "ConstantOfShape": (["sizes"], [1 << 20, 1 << 20]),
@@ -255,10 +257,9 @@ def test_long_ranges_are_not_computed(values, tmp_path):
     weights = {name: np.array(v) for name, v in zip(("start", "stop", "step"), values)}
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
     path = write_model(tmp_path, fuzz.make_model(nodes, weights, [IMAGE], [result]))
-    try:
-        find_shapes(read_onnx(path), FIRST)
-    except InvalidParameterError as error:
-        assert "expected at most" in str(error)
+    model = read_onnx(path)
+    with suppress(InvalidParameterError):
+        assert find_shapes(model, FIRST)["y"] in (None, (0,))
 
 
 # Refusals.
@@ -320,7 +321,7 @@ def exploding():
         names = ["x", *(f"t{index}" for index in range(9)), "y"]
         nodes = [
             helper.make_node(f"F{depth + 1}", [one], [other], domain="own")
-            for one, other in zip(names, names[1:])
+            for one, other in pairwise(names)
         ]
         model.functions.append(helper.make_function("own", f"F{depth}", ["x"], ["y"], nodes, sets))
     relu = [helper.make_node("Relu", ["x"], ["y"])]
@@ -404,7 +405,7 @@ REFUSED = {
         with_function(helper.make_node("F", ["x"], ["y"], domain="own")),
         "'F' calls itself",
     ),
-    "functions without end": (exploding(), "1000000001 nodes .* functions inlined"),
+    "functions without end": (exploding(), "1000000000 nodes .* functions inlined"),
     "too deep": (nested(9), "nested more than 8 deep"),
     "sparse": (sparse(), "sparse weights"),
     "too short": (with_weights(lambda w: setattr(w[0], "raw_data", b"1234")), "4 bytes, .* 864"),

@@ -144,7 +144,7 @@ def _infer_node(node, types, constants, model, opsets):
     read = names_read(node)
     try:
         schema = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
-        return onnx.shape_inference.infer_node_outputs(
+        found = onnx.shape_inference.infer_node_outputs(
             schema,
             node,
             {name: types[name] for name in read & types.keys()},
@@ -152,9 +152,18 @@ def _infer_node(node, types, constants, model, opsets):
             opset_imports=list(model.opset_import),
             ir_version=model.ir_version,
         )
+        return found if _keeps_count(node, types, found) else {}
     # A part that is not needed, such as the head, may not fit this input.
     except (KeyError, RuntimeError, ValueError, TypeError, InferenceError, ValidationError):
         return {}
+
+
+def _keeps_count(node, types, found):
+    """Tell whether the result of Reshape, which ONNX does not check, has as many numbers."""
+    if node.op_type != "Reshape":
+        return True
+    shapes = [known_shape(types.get(node.input[0])), known_shape(found.get(node.output[0]))]
+    return None in shapes or prod(shapes[0]) == prod(shapes[1])
 
 
 def _fold(node, types, constants, opsets):

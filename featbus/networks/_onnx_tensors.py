@@ -181,8 +181,6 @@ def load_external(model, files):
         If a tensor does not lie within its file, has other data than its shape needs, or if
         together they are far larger than the files.
     """
-    from onnx import TensorProto as Tensor
-
     sizes = sum(map(len, files.values()))
     left = min(LARGEST, RATIO * sizes + SMALL)
     for tensor in _external_tensors(model):
@@ -197,5 +195,5 @@ def load_external(model, files):
                 f"{len(files[name])} bytes of {name!r}. The files do not belong together."
             )
         tensor.ClearField("external_data")
-        tensor.data_location = Tensor.DEFAULT
+        tensor.ClearField("data_location")
         tensor.raw_data = files[name][offset : offset + length]
