@@ -1,8 +1,10 @@
-"""ONNX files in weights bundles."""
+"""Models in weights bundles: ONNX and ``.keras`` files."""
 
 import json
 import os
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,12 +14,20 @@ from _onnx import TORCH, save_convnet, save_vit
 from skimage.io import imsave
 from sklearn.base import clone
 
-from featbus import DeepFeatures, FeatureBus, FeatureStore, load, save
+from featbus import (
+    DeepFeatures,
+    FeatureBus,
+    FeatureStore,
+    FineTunedFeatures,
+    list_layers,
+    load,
+    save,
+)
 from featbus.bus import fingerprint
 from featbus.cli import main
 from featbus.networks import fetch_weights, file_digest, list_weights
 from featbus.parameters import InvalidParameterError
-from featbus.persistence import read_card
+from featbus.persistence import read_card, write_card_html
 
 CONFIG = {
     "image_mean": TORCH["mean"],
@@ -123,6 +133,11 @@ def test_parameters_that_contradict(bundle, changes, message):
     deep = DeepFeatures("mine", weights=bundle).set_params(**changes)
     with pytest.raises(InvalidParameterError, match=message):
         deep.fit(IMAGES)
+
+
+def test_layers_of_a_bundle(bundle):
+    table = list_layers("mine", weights=bundle)
+    assert table.loc[table["stage"] == "C1", ["height", "width"]].to_numpy().tolist() == [[24, 16]]
 
 
 def test_parameters_that_agree(bundle, config):
@@ -272,6 +287,8 @@ def test_a_saved_pipeline(bundle, tmp_path, monkeypatch):
     assert network["preprocessing"] == TORCH | {"channels": "rgb", "resize": "bicubic"}
     assert network["sha256"] == list_weights(bundle)["sha256"].iloc[0]
     assert network["embedded"]
+    write_card_html(tmp_path / "whole.skops", tmp_path / "card.html")
+    assert "0.00392" in (tmp_path / "card.html").read_text()
     monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
     named = load(tmp_path / "named.skops")
     np.testing.assert_array_equal(named.transform(IMAGES), rows)
@@ -300,8 +317,16 @@ def test_a_pipeline_of_files(source, config, tmp_path, monkeypatch, parts):
     assert str(tmp_path / "export") not in (tmp_path / "deep.skops").read_bytes().decode("latin-1")
 
 
-def test_the_command_line(source, config, tmp_path, monkeypatch, capsys):
-    """From a file to features and predictions, with nothing but commands."""
+def guide_commands():
+    """Return the commands of the guide about models of one's own."""
+    text = (Path(__file__).parents[1] / "docs" / "user_guide" / "weights.rst").read_text()
+    _, _, text = text.replace("\\\n", " ").partition("Models of your own")
+    return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("   $ featbus")]
+
+
+@pytest.fixture
+def scans(config, tmp_path, monkeypatch):
+    """Return the folder of the commands of the guide, which is the current one."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for label, level in (("dark", 60), ("light", 180)):
@@ -309,17 +334,63 @@ def test_the_command_line(source, config, tmp_path, monkeypatch, capsys):
         for number in range(9):
             image = np.uint8(level + rng.integers(0, 40, (40, 40)))
             imsave(f"scans/{label}/{number}.png", image, check_contrast=False)
-    fetch = "weights fetch mine --preprocessing preprocessor_config.json --input-size 32"
-    assert main([*fetch.split(), "--source", source, "--license", "MIT", "--out", "bundle"]) == 0
-    assert main(["weights", "list", "bundle"]) == 0
-    assert "verified" in capsys.readouterr().out
-    extract = "extract scans --features deep:mine --weights bundle -o rows.csv"
-    assert main(extract.split()) == 0
-    table = pd.read_csv("rows.csv")
-    assert table.columns[-1] == "mine_top_avg_0007"
-    train = "train scans --recipe mobilenet_intensity --option backbone=mine --weights bundle"
-    assert main([*train.split(), "-o", "model.skops"]) == 0
-    shutil.rmtree(tmp_path / "bundle")
-    assert main(["predict", "model.skops", "scans", "-o", "predictions.csv"]) == 0
+    save_vit("vit.onnx")
+    return tmp_path
+
+
+def test_the_commands_of_the_guide(scans, capsys):
+    fetch, table, extract = guide_commands()[:3]
+    assert main(fetch) == main(table) == main(extract) == 0
+    assert "Apache-2.0 hub/my-vit, revision 3" in capsys.readouterr().out
+    features = pd.read_csv("features.csv")
+    assert features.columns[-1] == "my_vit_top_avg_0005"
+    assert features.shape[0] == 18
+    os.remove("bundle/weights.json")
+    assert main(extract) == 2
+    assert "Found no weights bundle 'bundle', expected a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_commands_that_train(scans):
+    fetch, _, _, evaluate, train, predict = guide_commands()
+    assert main(fetch) == main(evaluate) == main(train) == 0
+    shutil.rmtree(scans / "bundle")
+    assert main(predict) == 0
     predictions = pd.read_csv("predictions.csv")
     assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
+
+
+@pytest.mark.network
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_keras_files_in_a_bundle(config, tmp_path, monkeypatch):
+    import keras
+
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
+    keras.Sequential(layers, name="theirs").save(tmp_path / "theirs.keras")
+    by_path = DeepFeatures(tmp_path / "theirs.keras", preprocessing=config)
+    rows, key = by_path.fit_transform(IMAGES), fingerprint(by_path)
+    fetch_weights(
+        "ours",
+        tmp_path / "out",
+        source=tmp_path / "theirs.keras",
+        preprocessing=config,
+        license="-",
+    )
+    (entry,) = list_weights(tmp_path / "out").to_dict("records")
+    assert entry["keras"] == keras.__version__
+    assert entry["input_size"] == [32, 32]
+    os.remove(tmp_path / "theirs.keras")
+    os.remove(config)
+    by_name = DeepFeatures("ours", weights=tmp_path / "out")
+    np.testing.assert_array_equal(by_name.fit_transform(IMAGES), rows)
+    assert fingerprint(by_name) == key
+    assert by_name.get_feature_names_out()[0] == "ours_top_avg_0000"
+    y = [0, 0, 1]
+    tuned = FineTunedFeatures("ours", weights=tmp_path / "out", unfreeze=None)
+    rows = tuned.fit(IMAGES, y).transform(IMAGES)
+    save(tuned, tmp_path / "tuned.skops")
+    shutil.rmtree(tmp_path / "out")
+    np.testing.assert_array_equal(load(tmp_path / "tuned.skops").transform(IMAGES), rows)

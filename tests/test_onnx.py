@@ -6,9 +6,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from _adapters import from_rows
+from _data import data_dir
 from _pooling import pool_pixels
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -531,3 +533,24 @@ def test_images_of_other_channels(tmp_path, shape):
     path = graph.save(tmp_path / "net.onnx", shape, maps)
     with pytest.raises(InvalidParameterError, match="expected images of 3 channels, or 1"):
         DeepFeatures(path, preprocessing=TORCH).fit(make_images())
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_of_a_keras_network_with_real_weights(tmp_path, engine):
+    """The stages that strides tell are the taps of the table."""
+    weights = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
+    paths = sorted((data_dir("busi") / "malignant").glob("*).png"))[:4]
+    shared = {"layers": ["C1", "C2", "C3", "C4", "C5"], "pooling": ["avg", "max", "std2x2"]}
+    keras = DeepFeatures(
+        "mobilenet_v2", weights=weights, backbone_options={"alpha": 0.35}, **shared
+    )
+    path = networks.save_keras(keras._source().build(), tmp_path / "net.onnx")
+    deep = DeepFeatures(path, preprocessing="tf", engine=engine, **shared)
+    inside = np.zeros((600, 800), bool)
+    inside[200:400, 300:500] = True
+    images = [cv2.resize(cv2.imread(str(file), 0), (800, 600)) for file in paths]
+    masked = [with_mask(image, inside) for image in images]
+    for batch in (images, masked):
+        assert_close(deep.fit_transform(batch), keras.fit_transform(batch), 1e-4)

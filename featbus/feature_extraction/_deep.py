@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.base import Column, FeatureExtractor, thread_limit
+from featbus.base import Column, FeatureExtractor, map_ahead, thread_limit
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
+from featbus.io import read_item
 from featbus.networks import (
     ENGINES,
     ONNX_ENGINES,
@@ -44,16 +45,18 @@ if TYPE_CHECKING:
 
 
 def _to_pixels(image, size, method):
-    """Return the image as a network takes it, RGB, 0..255, of `size`; and its region.
+    """Return the image as an engine takes it, 0..255, of `size`, and its region.
 
-    The region is float32, 1 inside; None where there is nothing outside.
+    The image has one channel or three. The region is float32, 1 inside; None where there is nothing
+    outside.
     """
     # A gray image is cheaper to resize while it has one channel. Resized in its own dtype, it would
     # be rounded to 256 levels, or to black and white.
     image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method)
     inside = inside_mask(image)
     region = None if inside is None or inside.all() else inside.astype(np.float32)
-    return to_rgb(255 * fill_mask(image)), region
+    pixels = np.float32(255) * fill_mask(image)
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis], region
 
 
 def _ahead(batches):
@@ -72,11 +75,20 @@ def _run(engine, batch, batch_size):
         chosen = [i for i, (_, region) in enumerate(batch) if (region is not None) == masked]
         if not chosen:
             continue
-        pixels = np.stack([batch[i][0] for i in chosen])
+        pixels = _stack([batch[i][0] for i in chosen])
         regions = np.stack([batch[i][1] for i in chosen]) if masked else None
         for i, row in zip(chosen, engine.run(pixels, batch_size, regions)):
             rows[i] = row
     return rows
+
+
+def _stack(images):
+    """Return images as one array; gray ones have one channel where all are gray."""
+    n_channels = max(image.shape[2] for image in images)
+    stack = np.empty((len(images), *images[0].shape[:2], n_channels), np.float32)
+    for pixels, image in zip(stack, images):
+        pixels[...] = image
+    return stack
 
 
 def as_tuple(value):
@@ -91,8 +103,8 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'flatten', 'cls', or 'avg', 'max', 'gem' or 'std', each alone or with a grid such as "
-            "'avg2x2'"
+            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'cls' or "
+            "'flatten'"
         )
 
 
@@ -113,6 +125,7 @@ class NetworkFeatures(FeatureExtractor):
     }
 
     engine = "keras"
+    precision = "fp32"
 
     # The network would wait for a single thread.
     _n_readers = staticmethod(thread_limit)
@@ -125,7 +138,7 @@ class NetworkFeatures(FeatureExtractor):
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
         source = self._source()
-        check_engine(self.engine or source.engines[0], source)
+        check_engine(self.engine or source.engines[0], source, self.precision)
         source.check_layers(as_tuple(self.layers), pooling)
 
     def _source(self):
@@ -141,15 +154,20 @@ class NetworkFeatures(FeatureExtractor):
 
     def _network(self):
         source = self._source()
-        engine = self.engine or source.engines[0]
-        return Network(source, as_tuple(self.layers), as_tuple(self.pooling), engine)
+        layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
+        return Network(source, layers, pooling, self.engine or source.engines[0], self.precision)
 
     def _iter_prepared(self, batch):
         source = self._network().source
         size, method = source.input_size, source.preprocessing.resize
-        for index, image in enumerate(self._iter_images(batch)):
+
+        def prepare(index, item):
+            image = read_item(item, index, self._read)
             with at_index(index):
-                yield _to_pixels(image, size, method)
+                return _to_pixels(image, size, method)
+
+        # Resizing takes as long as a small network does: in the threads that read, too.
+        return map_ahead(prepare, batch, self._n_readers())
 
     def _iter_rows(self, prepared):
         network, batch_size, prepared = self._network(), self.batch_size, iter(prepared)
@@ -198,9 +216,10 @@ class NetworkFeatures(FeatureExtractor):
         Returns
         -------
         dict
-            "engine" and "version". Of a converted network also "max_relative_error", of rows
-            compared with those of Keras at conversion; "seconds" that this took; "digest" of what
-            was converted, and the "path" where it is kept.
+            "engine" and "version". Of a converted network also "precision"; "max_relative_error",
+            of rows compared with those of Keras at conversion; "seconds" that this took; "digest"
+            of what was converted, and the "path" where it is kept. In reduced precision also
+            "row_cosine", of rows compared with those of Keras.
         """
         return dict(load_engine(self._network()).report)
 
@@ -264,10 +283,14 @@ class DeepFeatures(NetworkFeatures):
         Keras for all others. OpenVINO is faster on most processors, and an extra:
         ``pip install "featbus[openvino]"``. For the first row, Keras builds and exports its
         networks; the exported file is kept, see :ref:`engines`.
+    precision : {"fp32", "bf16"}, default="fp32"
+        What the network is computed in: single precision, or bfloat16, which has two to three
+        digits. ``engine="openvino"`` has "bf16" where the processor has it; heavy networks are
+        several times as fast, and rows differ, see :ref:`precision`.
     random_state : int, default=0
         Seed of the random weights; ignored with other weights.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in single precision.
+        The rows' dtype, whatever `precision` is.
 
     See Also
     --------
@@ -379,6 +402,7 @@ class DeepFeatures(NetworkFeatures):
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
         "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
+        "precision": [StrOptions({"fp32", "bf16"})],
         "random_state": [Integral, None],
     }
 
@@ -395,6 +419,7 @@ class DeepFeatures(NetworkFeatures):
         preprocessing: Literal["caffe", "tf", "torch", "none"] | dict | PathLike | None = None,
         n_prefix_tokens: int | None = None,
         engine: Literal["keras", "onnxruntime", "openvino"] | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
         random_state: int = 0,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -408,6 +433,7 @@ class DeepFeatures(NetworkFeatures):
         self.preprocessing = preprocessing
         self.n_prefix_tokens = n_prefix_tokens
         self.engine = engine
+        self.precision = precision
         self.random_state = random_state
         self.dtype = dtype
 

@@ -34,18 +34,21 @@ class Network:
         How a feature map becomes a row, see `pool`.
     engine : {"keras", "openvino"}
         What runs the network, see `load_engine`.
+    precision : {"fp32", "bf16"}
+        What the engine computes in.
     """
 
     source: object
     layers: tuple[str, ...] = ("top",)
     pooling: tuple[str, ...] = ("avg",)
     engine: str = "keras"
+    precision: str = "fp32"
 
     @property
     def identity(self):
         """What decides about the rows, as JSON has it."""
-        own = {"layers": self.layers, "pooling": self.pooling, "engine": self.engine}
-        return self.source.identity | own
+        own = ("layers", "pooling", "engine", "precision")
+        return self.source.identity | {name: getattr(self, name) for name in own}
 
 
 def import_keras():

@@ -19,7 +19,7 @@ from featbus.networks._index import find_model
 from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._onnx_runtime import OnnxOpenVINOEngine, OnnxRuntimeEngine
-from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._openvino import OpenVINOEngine, check_precision
 from featbus.networks._pooling import region_weights
 from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
@@ -211,8 +211,8 @@ class KerasEngine:
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
-            RGB, 0..255, in the network's input size.
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
+            RGB or gray, 0..255, in the network's input size.
         batch_size : int
             The largest batch there will be. Smaller ones are filled up to a power of two: a network
             is compiled or tuned again for each new size.
@@ -225,21 +225,19 @@ class KerasEngine:
         ndarray of shape (n_images, n_features)
             Layer by layer, pooling by pooling, window by window, channel by channel.
         """
-        inputs = [self._preprocess(pixels)]
-        if regions is not None:
-            inputs += region_weights(regions, self.shapes)
+        weights = [] if regions is None else region_weights(regions, self.shapes)
         # One pass keeps all cores busy, and a model on JAX cannot run twice at a time.
         with self._running:
-            return self._run_parts(inputs, batch_size)
+            return self._run_parts(pixels, weights, batch_size)
 
-    def _run_parts(self, inputs, batch_size):
+    def _run_parts(self, pixels, weights, batch_size):
         """Run a batch, in halves from the moment on that the memory does not suffice."""
-        n_images = len(inputs[0])
+        n_images = len(pixels)
         batch_size = min(batch_size, self._largest)
         if n_images <= batch_size:
             size = min(batch_size, 1 << (n_images - 1).bit_length())
             try:
-                return self._predict([_filled_up(values, size) for values in inputs])[:n_images]
+                return self._predict(self._inputs(pixels, weights, size))[:n_images]
             except Exception as error:
                 if n_images == 1 or not _is_out_of_memory(error):
                     raise
@@ -248,11 +246,23 @@ class KerasEngine:
         return np.concatenate(
             [
                 self._run_parts(
-                    [values[start : start + batch_size] for values in inputs], batch_size
+                    pixels[start : start + batch_size],
+                    [values[start : start + batch_size] for values in weights],
+                    batch_size,
                 )
                 for start in parts
             ]
         )
+
+    def _inputs(self, pixels, weights, size):
+        """Return what the model takes, filled up to `size` images."""
+        shapes = [(*pixels.shape[1:3], len(self._preprocess.mean))]
+        shapes += [values.shape[1:] for values in weights]
+        inputs = [np.zeros((size, *shape), np.float32) for shape in shapes]
+        self._preprocess(pixels, out=inputs[0][: len(pixels)])
+        for array, values in zip(inputs[1:], weights):
+            array[: len(values)] = values
+        return inputs
 
     def _predict(self, inputs):
         if len(inputs) == 1:
@@ -287,13 +297,6 @@ def auto_batch_size(input_size):
     except (AttributeError, ValueError, OSError):  # not on every system
         free = 1 << 32
     return 1 << min(6, max(1, free // 4 // bytes_per_image).bit_length() - 1)
-
-
-def _filled_up(values, size):
-    """Return an array with zeros behind its end, up to `size`."""
-    filled = np.zeros((size, *values.shape[1:]), dtype=np.float32)
-    filled[: len(values)] = values
-    return filled
 
 
 ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
@@ -368,8 +371,8 @@ def check_trainable(source):
         )
 
 
-def check_engine(engine, source):
-    """Check whether an engine can run a network here; nothing is imported.
+def check_engine(engine, source, precision="fp32"):
+    """Check whether an engine can run a network here.
 
     Parameters
     ----------
@@ -377,11 +380,13 @@ def check_engine(engine, source):
         The parameter `engine` of an estimator.
     source : Source
         Where the network comes from.
+    precision : {"fp32", "bf16"}, default="fp32"
+        What to compute in. Nothing is imported for "fp32".
 
     Raises
     ------
     InvalidParameterError
-        If the engine cannot run networks from this source.
+        If the engine cannot run networks from this source, or cannot compute in this precision.
     ImportError
         If it is not installed.
     """
@@ -398,6 +403,13 @@ def check_engine(engine, source):
             else f'engine="{engine}" needs the package {engine}: pip install '
             f'"featbus[{_EXTRAS[engine]}]".'
         )
+    if precision != "fp32":
+        if engine != "openvino":
+            raise InvalidParameterError(
+                f"precision is {precision!r}, expected 'fp32' for engine={engine!r}: only "
+                "engine='openvino' computes in another precision."
+            )
+        check_precision(precision)
 
 
 @lru_cache(maxsize=8)

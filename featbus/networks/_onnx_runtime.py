@@ -9,8 +9,9 @@ from queue import SimpleQueue
 import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._comparison import check_cosine, relative_error
 from featbus.networks._onnx_trial import runtime_release, try_in_child
-from featbus.networks._openvino import _import_openvino, relative_error
+from featbus.networks._openvino import compile_model
 from featbus.networks._pooling import pool_array, region_weights
 from featbus.parameters import InvalidParameterError
 
@@ -49,6 +50,7 @@ class OnnxEngine:
         source = network.source
         self._layers = [source.find_layer(name) for name in network.layers]
         self._pooling = network.pooling
+        self._precision = network.precision
         self._preprocess = source.preprocessing
         self._channels_first = source.channels_first
         self._running = threading.Lock()
@@ -76,8 +78,8 @@ class OnnxEngine:
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
-            RGB, 0..255, in the network's input size.
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
+            RGB or gray, 0..255, in the network's input size.
         batch_size : int
             Without effect: images run one at a time.
         regions : ndarray of float32 of shape (n_images, height, width), default=None
@@ -156,22 +158,29 @@ class OnnxOpenVINOEngine(OnnxEngine):
     """An ONNX file on OpenVINO, see `OnnxEngine`.
 
     If ONNX Runtime is installed, the rows of two images are compared with those that it computes:
-    "max_relative_error" of the report. More than 1e-3 is an error.
+    "max_relative_error" of the report. More than 1e-3 is an error. Rows in reduced precision are
+    compared with those in single precision: "row_cosine" of the report, see `check_cosine`.
     """
 
     runtime = "openvino"
 
     def _load(self, graph):
-        return _load_openvino(graph)
+        return _load_openvino(graph, self._precision)
 
     def _check(self, graph, network):
+        images = _make_images(network.source.input_size)
+
+        def rows_of(infer):
+            return np.stack([self._row(infer, image) for image in images])
+
+        rows, report = rows_of(self._infer), {"precision": self._precision}
+        if self._precision != "fp32":
+            reduced, rows = rows, rows_of(_load_openvino(graph, "fp32"))
+            report["row_cosine"] = check_cosine(reduced, rows, network, self.shapes)
         if find_spec("onnxruntime") is None:
-            return {}
+            return report
         self._try(graph, network.source, "onnxruntime")
-        infer, images = _load_onnxruntime(graph), _make_images(network.source.input_size)
-        rows, expected = (
-            np.stack([self._row(run, image) for image in images]) for run in (self._infer, infer)
-        )
+        expected = rows_of(_load_onnxruntime(graph))
         error = float(relative_error(rows, expected, network, self.shapes))
         if not error <= _TOLERANCE:
             raise RuntimeError(
@@ -179,7 +188,7 @@ class OnnxOpenVINOEngine(OnnxEngine):
                 f"by {error:.2g} of the largest value, expected {_TOLERANCE:g} at most. It is not "
                 'used: take engine="onnxruntime", or another version of OpenVINO.'
             )
-        return {"max_relative_error": error}
+        return report | {"max_relative_error": error}
 
 
 def _make_images(size):
@@ -204,19 +213,10 @@ def _load_onnxruntime(graph):
     return lambda values: session.run(None, {image.name: values})
 
 
-def _load_openvino(graph):
+def _load_openvino(graph, precision):
     """Load a graph; return a function from one image to its outputs."""
     n_threads = thread_limit()
-    core = _import_openvino().Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        "NUM_STREAMS": n_threads,
-        "INFERENCE_NUM_THREADS": n_threads,
-        # Processes that run beside each other would all be pinned to the first core.
-        "ENABLE_CPU_PINNING": False,
-    }
-    compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+    compiled = compile_model(graph, None, n_threads, precision)
     n_outputs, free = len(compiled.outputs), SimpleQueue()
     for _ in range(n_threads):
         free.put(compiled.create_infer_request())

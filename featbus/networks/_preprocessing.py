@@ -53,29 +53,37 @@ class Preprocessing:
             "resize": self.resize,
         }
 
-    def __call__(self, pixels):
+    def __call__(self, pixels, out=None):
         """Bring pixels to the values that the network was trained on.
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or float32 of shape (..., 3)
-            RGB, 0..255.
+        pixels : ndarray of uint8 or float32 of shape (..., width, 3) or (..., width, 1)
+            RGB, 0..255, or gray, which stands for three equal channels.
+        out : ndarray of float32, default=None
+            Where to write the values, C-contiguous; None makes a new array.
 
         Returns
         -------
-        ndarray of float32 of shape (..., 3), or (..., 1) if `channels` is "gray"
+        ndarray of float32 of shape (..., width, 3), or (..., width, 1) if `channels` is "gray"
             The values; gray is the luma, see `featbus.images.to_gray`, without rounding.
         """
-        if self.channels == "bgr":
-            pixels = pixels[..., ::-1]
-        elif self.channels == "gray":
+        width, n_channels = pixels.shape[-2], len(self.mean)
+        if self.channels == "gray" and pixels.shape[-1] == 3:
             pixels = _to_luma(pixels)
+        if out is None:
+            out = np.empty((*pixels.shape[:-1], n_channels), np.float32)
+        # NumPy is slow where the last axis is short: copy channel by channel, compute on rows.
+        for index in range(n_channels):
+            source = n_channels - 1 - index if self.channels == "bgr" else index
+            out[..., index] = pixels[..., min(source, pixels.shape[-1] - 1)]
+        rows = out.reshape(-1, width * n_channels)
         # One division by the scale here saves a pass over the pixels.
-        mean, std = (np.float32(np.divide(values, self.scale)) for values in (self.mean, self.std))
-        # With a plain minus, NumPy 1 takes half precision for a number and bytes.
-        pixels = np.subtract(pixels, mean, dtype=np.float32)
-        pixels /= std
-        return pixels
+        for step, values, neutral in ((np.subtract, self.mean, 0), (np.divide, self.std, 1)):
+            values = np.float32(np.divide(values, self.scale))
+            if (values != neutral).any():
+                step(rows, np.tile(values, width), out=rows)
+        return out
 
 
 def _to_luma(pixels):
