@@ -1,4 +1,4 @@
-"""Networks as other libraries export them: the page of the guide, line by line, and their habits."""
+"""Networks as other libraries export them: the lines of the guide, and what is peculiar."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from featbus import DeepFeatures, list_layers, make_breast_ultrasound
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-from _onnx import SIZE, TORCH, Graph, save_convnet  # noqa: E402
+from _onnx import SIZE, TORCH, Graph, save_convnet
 
 IMAGES = make_breast_ultrasound(2, random_state=0).images
 
