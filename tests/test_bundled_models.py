@@ -27,7 +27,7 @@ from featbus.bus import fingerprint
 from featbus.cli import main
 from featbus.networks import fetch_weights, file_digest, list_weights
 from featbus.parameters import InvalidParameterError
-from featbus.persistence import read_card
+from featbus.persistence import read_card, write_card_html
 
 CONFIG = {
     "image_mean": TORCH["mean"],
@@ -287,6 +287,8 @@ def test_a_saved_pipeline(bundle, tmp_path, monkeypatch):
     assert network["preprocessing"] == TORCH | {"channels": "rgb", "resize": "bicubic"}
     assert network["sha256"] == list_weights(bundle)["sha256"].iloc[0]
     assert network["embedded"]
+    write_card_html(tmp_path / "whole.skops", tmp_path / "card.html")
+    assert "0.00392" in (tmp_path / "card.html").read_text()
     monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
     named = load(tmp_path / "named.skops")
     np.testing.assert_array_equal(named.transform(IMAGES), rows)

@@ -77,7 +77,11 @@ def _infer_one(model, input_shape):
     """Return the types of tensors for one image."""
     types, declared = _infer(model, input_shape), _declared_batch(model)
     if declared > 1:
-        _check_batch(_infer(model, (declared, *input_shape[1:])), types, declared)
+        several = _infer(model, (declared, *input_shape[1:]))
+        depending = _depending(model.graph, check_input(model).name)
+        _check_batch(
+            {name: several[name] for name in several if name in depending}, types, declared
+        )
     return types
 
 
@@ -116,6 +120,15 @@ def _check_input_shape(source, input_shape):
 def _declared_batch(model):
     shape = check_input(model).type.tensor_type.shape
     return shape.dim[0].dim_value if shape.dim else 0
+
+
+def _depending(graph, source):
+    """Return the names of the tensors that depend on the input."""
+    names = {source}
+    for node in graph.node:
+        if names & names_read(node):
+            names.update(node.output)
+    return names
 
 
 def _check_batch(several, one, batch):

@@ -278,7 +278,8 @@ def _format_number(value):
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.3f}".replace("-", "−")
+        digits = ".3g" if 0 < abs(value) < 0.01 else ".3f"
+        return f"{value:{digits}}".replace("-", "−")
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
