@@ -1,8 +1,9 @@
 """Write ONNX files of small PyTorch networks with random weights, and what PyTorch computes.
 
-``python _torch_networks.py FOLDER [EXPORTER ...]`` writes ``NAME.onnx`` and ``NAME.npz`` for each
-network and exporter; ``NAME.npz`` has the maps and tokens of the modules in `TAPS`. A process of its
-own: PyTorch and TensorFlow cannot be imported side by side everywhere.
+``python _torch_networks.py FOLDER [EXPORTER ...]`` writes three files for each network and exporter:
+``NAME.onnx``; ``NAME.npz``, the images and the outputs of the modules in `TAPS`; ``NAME.json``, the
+tensors of these modules. It is a process of its own, because PyTorch and TensorFlow cannot be
+imported side by side everywhere.
 """
 
 import json
@@ -63,7 +64,9 @@ class Layer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
         self.n_heads = n_heads
 
     def forward(self, tokens):
@@ -166,7 +169,7 @@ def export(network, free, path, exporter):
         return
     # A dimension of 1 would be taken as fixed.
     image = image.expand(2 if free else 1, -1, -1, -1)
-    shapes = ({axis: torch.export.Dim.DYNAMIC for axis in free},) if free else None
+    shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),) if free else None
     torch.onnx.export(network, (image,), path, dynamo=True, dynamic_shapes=shapes, verbose=False)
 
 

@@ -99,10 +99,11 @@ def share_slowly(region, height, width):
 
 def expected_rows(maps, regions, pooling):
     """Return the rows of one layer's maps, of shape (n_images, height, width, channels)."""
-    return [
-        sum((pool_slowly(cells, share_slowly(region, *cells.shape[:2]), name) for name in pooling), [])
-        for cells, region in zip(maps, regions)
-    ]
+    rows = []
+    for cells, region in zip(maps, regions):
+        shares = share_slowly(region, *cells.shape[:2])
+        rows.append(np.hstack([pool_slowly(cells, shares, name) for name in pooling]))
+    return rows
 
 
 def compare(rows, expected, name):

@@ -21,7 +21,6 @@ The exit status is 1 if that happened.
 
 import argparse
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -469,6 +468,8 @@ def use(path, channels_last, runtime=None):
 
 def work(connection, folder, runtime):
     """Use the files that the guard writes, in a process of its own."""
+    import resource
+
     while (channels_last := connection.recv()) is not None:
         outcome, seconds, said = use(folder / "model.onnx", channels_last, runtime)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

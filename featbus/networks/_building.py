@@ -32,7 +32,7 @@ class Network:
         "top", stages "C1" to "C5", or names of layers.
     pooling : tuple of str
         How a feature map becomes a row, see `pool`.
-    engine : {"keras", "openvino"}
+    engine : {"keras", "openvino", "onnxruntime"}
         What runs the network, see `load_engine`.
     precision : {"fp32", "bf16"}
         What the engine computes in.

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 
 TOO_LARGE = 77  # exit status
 
@@ -28,7 +29,8 @@ def limit_memory(n_bytes):
         number = getattr(resource, kind)
         _, hard = resource.getrlimit(number)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(number, (value, hard))
+        with suppress(ValueError, OSError):  # macOS knows few of the limits
+            resource.setrlimit(number, (value, hard))
 
     def watch():
         while _memory(resource) < n_bytes:

@@ -9,21 +9,22 @@ from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 from featbus.networks._onnx_checks import (
-    as_text,
     check_functions,
     check_graph,
     check_input,
-    check_tensors,
     check_versions,
-    iter_tensors,
-    tensor_bytes,
+)
+from featbus.networks._onnx_tensors import (
+    LARGEST,
+    RATIO,
+    SMALL,
+    check_tensors,
+    external_files,
+    load_external,
 )
 from featbus.parameters import InvalidParameterError
 
 _OLDEST_ONNX = 1, 22  # before, shape inference divides by sides of zero pixels
-_LARGEST = (1 << 31) - 1  # bytes; no ONNX model in memory can have more
-# External data may be this many times as large in memory as on the disk: weights that are shared.
-_RATIO, _SMALL = 4, 1 << 26
 _NOT_BLOCKING = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")  # where there are such
 
 
@@ -90,14 +91,14 @@ def read_onnx(path, digest=None):
         data = _read_file(path)
         model = _parse(data)
         check_versions(model)
-        files = {name: _read_external(path, name) for name in _locations(model)}
+        files = _read_external(path, external_files(model))
         if digest not in (None, _hash(data, files)):
             raise ValueError("it was changed since it was first read. Fit again.")
-        _load_external(model, files)
-        check_tensors(model, _LARGEST)
+        load_external(model, files)
+        check_tensors(model)
         if model.functions:
             size = len(data) + sum(map(len, files.values()))
-            check_functions(model, min(_LARGEST, _RATIO * size + _SMALL))
+            check_functions(model, min(LARGEST, RATIO * size + SMALL))
             model = onnx.inliner.inline_local_functions(model)
         check_graph(model)
         check_input(model)
@@ -129,7 +130,7 @@ def onnx_digest(path):
     """
     import_onnx()
     with _naming(path):
-        names = _cached_locations(os.path.abspath(path), _state(path))
+        names = _cached_files(os.path.abspath(path), _state(path))
         files = [_external_path(path, name) for name in names]
         return _digest(os.path.abspath(path), (_state(path), *map(_state, files)))
 
@@ -141,14 +142,14 @@ def _state(path):
 
 
 @lru_cache(maxsize=64)
-def _cached_locations(path, state):
-    return _locations(_parse(_read_file(path)))
+def _cached_files(path, state):
+    return external_files(_parse(_read_file(path)))
 
 
 @lru_cache(maxsize=64)
 def _digest(path, states):
     data = _read_file(path)
-    return _hash(data, {name: _read_external(path, name) for name in _locations(_parse(data))})
+    return _hash(data, _read_external(path, external_files(_parse(data))))
 
 
 def _hash(data, files):
@@ -190,12 +191,12 @@ def _read_regular(path, flags):
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{os.path.basename(path)!r} is no regular file.")
-        if status.st_size > _LARGEST:
+        if status.st_size > LARGEST:
             raise ValueError(
                 f"{os.path.basename(path)!r} has {status.st_size} bytes, expected at most "
-                f"{_LARGEST}: a model in memory can have no more. Export it as float16."
+                f"{LARGEST}: a model in memory can have no more. Export it as float16."
             )
-        return file.read(_LARGEST)
+        return file.read(LARGEST)
 
 
 def _parse(data):
@@ -230,30 +231,6 @@ def _parse(data):
         ) from error
 
 
-def _locations(model):
-    """Return the names of the files that hold external data."""
-    return tuple(sorted({_external(tensor)[0] for tensor in _external_tensors(model)}))
-
-
-def _external_tensors(model):
-    from onnx import TensorProto as Tensor
-
-    return (tensor for tensor in iter_tensors(model) if tensor.data_location == Tensor.EXTERNAL)
-
-
-def _external(tensor):
-    """Return where the external data of a tensor are: file, offset, and length or None."""
-    # What is not Unicode comes as bytes.
-    values = {entry.key: as_text(entry.value) for entry in tensor.external_data}
-    offset, length = values.get("offset") or "0", values.get("length") or "0"
-    if not (offset.isdecimal() and length.isdecimal() and max(len(offset), len(length)) < 20):
-        raise ValueError(
-            f"its tensor {tensor.name!r} is at offset {offset} with length {length}, expected "
-            "numbers of bytes."
-        )
-    return values.get("location", ""), int(offset), int(length) if "length" in values else None
-
-
 def _external_path(path, name):
     """Return the path of external data, which has to lie in the file's folder."""
     parts = PureWindowsPath(name).parts  # splits at both kinds of slash
@@ -265,7 +242,8 @@ def _external_path(path, name):
         )
     folder = os.path.dirname(os.path.abspath(path))
     target = os.path.join(folder, name)
-    if os.path.realpath(target) != os.path.join(os.path.realpath(folder), os.path.normpath(name)):
+    expected = os.path.join(os.path.realpath(folder), os.path.normpath(name))
+    if os.path.normcase(os.path.realpath(target)) != os.path.normcase(expected):
         raise ValueError(
             f"its external data {name!r} are a link to another place. Copy the files themselves "
             "into one folder."
@@ -275,28 +253,14 @@ def _external_path(path, name):
     return target
 
 
-def _read_external(path, name):
+def _read_external(path, names):
+    """Return the contents of files beside a file, by name."""
     flags = sum(getattr(os, flag, 0) for flag in _NOT_BLOCKING)
-    return _read_regular(_external_path(path, name), flags)
-
-
-def _load_external(model, files):
-    """Move external data into the model."""
-    from onnx import TensorProto as Tensor
-
-    sizes = sum(map(len, files.values()))
-    left = min(_LARGEST, _RATIO * sizes + _SMALL)
-    for tensor in _external_tensors(model):
-        name, offset, length = _external(tensor)
-        expected = tensor_bytes(tensor)
-        length = expected if length is None else length
-        left -= length
-        if length != expected or offset + length > len(files[name]) or left < 0:
-            raise ValueError(
-                f"its tensor {tensor.name!r} of shape {tuple(tensor.dims)} needs {expected} bytes, "
-                f"and its external data are {length} bytes from {offset} on, in the "
-                f"{len(files[name])} bytes of {name!r}. The files do not belong together."
-            )
-        tensor.ClearField("external_data")
-        tensor.data_location = Tensor.DEFAULT
-        tensor.raw_data = files[name][offset : offset + length]
+    files, left = {}, LARGEST
+    for name in names:
+        target = _external_path(path, name)
+        left -= os.path.getsize(target)  # one file may have many names: a, ./a, ././a
+        if left < 0:
+            raise ValueError(f"its external data have more than {LARGEST} bytes together.")
+        files[name] = _read_regular(target, flags)
+    return files

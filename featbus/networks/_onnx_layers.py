@@ -163,7 +163,8 @@ def find_taps(model, shapes, axes, layers, input_size):
     dict of str to str
         Names of tensors. "top" is the first output, unless it is that of a classifier: then the
         last map of more than one cell, or the last tokens. The stages are the last maps of their
-        stride; a network that ends in tokens has none.
+        stride that all paths pass, if there are any: within a residual block of the next stage,
+        maps may still have the stride. A network that ends in tokens has none.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     # Tokens count even if their grid is unclear: an error about them is better than another layer.
@@ -184,7 +185,25 @@ def find_taps(model, shapes, axes, layers, input_size):
         return taps
     maps = [layers[name] for name in spatial if name in layers and makers[name].op_type != "Pad"]
     stages = {_stage(layer, input_size): layer.tensor for layer in maps}
+    passed = _find_passages(model, axes)
+    maps = [layer for layer in maps if layer.tensor in passed]
+    stages |= {_stage(layer, input_size): layer.tensor for layer in maps}
     return taps | {name: stages[name] for name in STAGES if name in stages}
+
+
+def _find_passages(model, axes):
+    """Return the tensors that all paths from the image pass."""
+    last, found = {}, set()
+    nodes = [node for node in model.graph.node if any(name in axes for name in node.output)]
+    for index, node in enumerate(nodes):
+        last |= dict.fromkeys(node.input, index)
+    # The last node that reads what was computed before.
+    furthest = max(last.get(value.name, 0) for value in model.graph.input)
+    for index, node in enumerate(nodes):
+        if furthest <= index:
+            found.add(node.output[0])
+        furthest = max(furthest, *(last.get(name, 0) for name in node.output))
+    return found
 
 
 def _is_unclear(name, shape, axes, input_size):

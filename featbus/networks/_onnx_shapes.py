@@ -144,7 +144,7 @@ def _infer_node(node, types, constants, model, opsets):
     read = names_read(node)
     try:
         schema = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
-        return onnx.shape_inference.infer_node_outputs(
+        found = onnx.shape_inference.infer_node_outputs(
             schema,
             node,
             {name: types[name] for name in read & types.keys()},
@@ -152,9 +152,18 @@ def _infer_node(node, types, constants, model, opsets):
             opset_imports=list(model.opset_import),
             ir_version=model.ir_version,
         )
+        return found if _keeps_count(node, types, found) else {}
     # A part that is not needed, such as the head, may not fit this input.
     except (KeyError, RuntimeError, ValueError, TypeError, InferenceError, ValidationError):
         return {}
+
+
+def _keeps_count(node, types, found):
+    """Tell whether the result of Reshape, which ONNX does not check, has as many numbers."""
+    if node.op_type != "Reshape":
+        return True
+    shapes = [known_shape(types.get(node.input[0])), known_shape(found.get(node.output[0]))]
+    return None in shapes or prod(shapes[0]) == prod(shapes[1])
 
 
 def _fold(node, types, constants, opsets):
@@ -191,8 +200,16 @@ def _evaluate(node, constants, opsets):
     from onnx.reference import ReferenceEvaluator
 
     values = {name: numpy_helper.to_array(constants[name]) for name in node.input if name}
+    if node.op_type == "Range" and not _is_short(*values.values()):
+        return []
     try:
         with np.errstate(all="ignore"):
             return ReferenceEvaluator(node, opsets=opsets).run(None, values)
     except Exception:  # whatever it is, the runtime will tell
         return []
+
+
+def _is_short(start, limit=0, delta=0):
+    """Tell whether a range is, whose length ONNX computes with numbers that may overflow."""
+    with np.errstate(all="ignore"):
+        return bool(abs((float(limit) - float(start)) / np.float64(delta)) <= _CONSTANT)
