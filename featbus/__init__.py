@@ -41,6 +41,7 @@ _HOMES = {
         "ShapeStatistics",
         "intensity_summary",
         "list_backbones",
+        "list_layers",
     ],
     "model_selection": ["audit", "find_near_duplicates"],
     "persistence": ["load", "save"],

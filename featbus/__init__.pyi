@@ -24,6 +24,7 @@ from featbus.feature_extraction import IntensityStatistics as IntensityStatistic
 from featbus.feature_extraction import ShapeStatistics as ShapeStatistics
 from featbus.feature_extraction import intensity_summary as intensity_summary
 from featbus.feature_extraction import list_backbones as list_backbones
+from featbus.feature_extraction import list_layers as list_layers
 from featbus.model_selection import audit as audit
 from featbus.model_selection import find_near_duplicates as find_near_duplicates
 from featbus.persistence import load as load

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import joblib
@@ -20,7 +21,7 @@ from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
     from numpy.typing import ArrayLike
@@ -34,6 +35,7 @@ __all__ = [
     "ImageTransformer",
     "Where",
     "iter_images",
+    "map_ahead",
     "thread_limit",
 ]
 
@@ -80,15 +82,36 @@ def iter_images(
     ndarray or MaskedArray
         Checked images, see `featbus.images.check_image`.
     """
-    if n_threads == 1 or all(isinstance(item, np.ndarray) for item in batch):
-        for index, item in enumerate(batch):
-            yield read_item(item, index, read)
+    if all(isinstance(item, np.ndarray) for item in batch):
+        n_threads = 1
+    yield from map_ahead(lambda index, item: read_item(item, index, read), batch, n_threads)
+
+
+def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterator:
+    """Yield the results of a function, in order, a few of them computed ahead.
+
+    Parameters
+    ----------
+    function : callable
+        Gets the index of an item, and the item.
+    items : iterable
+        The items.
+    n_threads : int, default=1
+        Number of calls at a time. 1 calls only when the result is asked for.
+
+    Yields
+    ------
+    object
+        What the function returned for each item.
+    """
+    if n_threads == 1:
+        yield from map(function, count(), items)
         return
     executor = ThreadPoolExecutor(n_threads)
     coming = deque()
     try:
-        for index, item in enumerate(batch):
-            coming.append(executor.submit(read_item, item, index, read))
+        for index, item in enumerate(items):
+            coming.append(executor.submit(function, index, item))
             if len(coming) > 2 * n_threads:
                 yield coming.popleft().result()
         while coming:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from numpy.typing import ArrayLike, DTypeLike
 
@@ -709,12 +710,16 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return with_mask(pixels, inside_mask(image), np.rint(fill_value(image) * 255))
 
 
-def resize(image: np.ndarray, size: tuple[int, ...], dtype: DTypeLike | None = None) -> np.ndarray:
+def resize(
+    image: np.ndarray,
+    size: tuple[int, ...],
+    dtype: DTypeLike | None = None,
+    method: Literal["area", "bilinear", "bicubic"] = "area",
+) -> np.ndarray:
     """Stretch one image to a new shape.
 
-    Sides that shrink are averaged over the area that a new pixel covers, sides that grow are
-    interpolated linearly. Of a masked image only pixels inside the region are averaged, and a new
-    pixel is inside if at least half of what it covers is.
+    Of a masked image only pixels inside the region count, and a new pixel is inside if at least
+    half of what it covers, or half of the weight of the pixels that make it, is.
 
     Parameters
     ----------
@@ -725,6 +730,10 @@ def resize(image: np.ndarray, size: tuple[int, ...], dtype: DTypeLike | None = N
     dtype : {numpy.float32, numpy.float64} or None, default=None
         Convert as `to_float` does, without rounding to whole levels in between. None: the image's
         dtype; integers are rounded, and a bool image stays one.
+    method : {"area", "bilinear", "bicubic"}, default="area"
+        "area": sides that shrink are averaged over the area that a new pixel covers, sides that
+        grow are interpolated linearly. "bilinear" and "bicubic": Pillow's, whose kernels widen
+        where sides shrink, in single precision.
 
     Returns
     -------
@@ -743,12 +752,12 @@ def resize(image: np.ndarray, size: tuple[int, ...], dtype: DTypeLike | None = N
         elif dtype.kind != "f" and any(new > old for new, old in zip(size, pixels.shape)):
             # OpenCV's linear interpolation of integers is coarse.
             pixels = pixels.astype(np.float32)
-        return _to_dtype(_interpolate(pixels, size), image.dtype, dtype)
+        return _to_dtype(_interpolate(pixels, size, method), image.dtype, dtype)
     # Pixels outside, which may be NaN, become 0.
     pixels = cv2.copyTo(pixels, inside.view(np.uint8)).astype(np.float32, copy=False)
-    weight = _interpolate(inside.astype(np.float32), size)
+    weight = _interpolate(inside.astype(np.float32), size, method)
     channels = weight if image.ndim == 2 else weight[..., np.newaxis]
-    pixels = _interpolate(pixels, size) / np.maximum(channels, 1e-6)
+    pixels = _interpolate(pixels, size, method) / np.maximum(channels, 1e-6)
     # A region too small to fill half a pixel keeps the pixels that hold the most of it.
     inside = weight >= min(0.5, weight.max()) - _WEIGHT_ROUNDING
     fill = fill_value(image) * (_MAXIMUM[dtype.name] / _MAXIMUM[image.dtype.name])
@@ -803,13 +812,26 @@ def letterbox(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return with_mask(pixels, inside, fill_value(image))
 
 
-def _interpolate(pixels, size):
+def _interpolate(pixels, size, method):
+    if method != "area":
+        return _interpolate_by_pillow(pixels, size, method)
     height, width = (min(new, old) for new, old in zip(size, pixels.shape))
     if (height, width) != pixels.shape[:2]:
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     if (height, width) != tuple(size):
         pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return pixels
+
+
+def _interpolate_by_pillow(pixels, size, method):
+    """Return float32 pixels of a new size, one channel at a time; bicubic ones may overshoot."""
+    resample = Image.Resampling[method.upper()]
+    planes = np.moveaxis(np.atleast_3d(pixels).astype(np.float32, copy=False), 2, 0)
+    resized = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], resample))
+        for plane in planes
+    ]
+    return resized[0].copy() if pixels.ndim == 2 else np.stack(resized, axis=2)
 
 
 def _to_dtype(pixels, source, dtype):

@@ -25,6 +25,8 @@ _OF_NUMBERS = (
     ("xgboost",),
     ("keras",),
     ("tensorflow", "tensorflow-cpu"),
+    ("onnx",),
+    ("onnxruntime", "onnxruntime-gpu"),
     ("openvino",),
     ("pydicom",),
     ("pillow",),

@@ -15,13 +15,13 @@ from featbus import DeepFeatures
 from featbus.feature_extraction import list_backbones
 from featbus.networks import (
     BACKBONES,
+    NAMED,
     STAGES,
     KerasApplication,
     KerasEngine,
     _engines,
     build_models,
     get_backbone,
-    preprocess,
 )
 
 FAST = {"vgg16", "mobilenet", "mobilenet_v2"}
@@ -82,15 +82,11 @@ def stages_of(name):
 
 def test_known_answers_of_preprocessing():
     white = np.full((1, 1, 3), 255, np.float32)
-    np.testing.assert_allclose(
-        preprocess(white, "caffe").ravel(), [151.061, 138.221, 131.32], rtol=1e-6
-    )
-    np.testing.assert_allclose(preprocess(white, "tf").ravel(), [1, 1, 1])
-    np.testing.assert_allclose(
-        preprocess(white, "torch").ravel(), [2.248908, 2.428571, 2.64], rtol=1e-5
-    )
-    np.testing.assert_array_equal(preprocess(white, "none"), white)
-    assert all(preprocess(white, mode).dtype == np.float32 for mode in ("caffe", "tf", "torch"))
+    np.testing.assert_allclose(NAMED["caffe"](white).ravel(), [151.061, 138.221, 131.32], rtol=1e-6)
+    np.testing.assert_allclose(NAMED["tf"](white).ravel(), [1, 1, 1])
+    np.testing.assert_allclose(NAMED["torch"](white).ravel(), [2.248908, 2.428571, 2.64], rtol=1e-5)
+    np.testing.assert_array_equal(NAMED["none"](white), white)
+    assert all(NAMED[name](white).dtype == np.float32 for name in NAMED)
 
 
 @pytest.mark.network
@@ -98,7 +94,7 @@ def test_known_answers_of_preprocessing():
 def test_preprocessing_is_that_of_keras(name):
     images = pixels(2)
     np.testing.assert_allclose(
-        preprocess(images, BACKBONES[name].preprocessing),
+        NAMED[BACKBONES[name].preprocessing](images),
         application(name).preprocess_input(images.copy()),
         rtol=1e-5,
         atol=1e-5,
@@ -138,7 +134,7 @@ def test_row_of_the_table(name, monkeypatch):
     strides = [np.rint(np.log2(side / shape[0])) for shape in engine.shapes]
     assert strides == [STAGES.index(stage) + 1 for stage in network.layers]
     images = pixels(1, (side, side))
-    inputs = preprocess(images, backbone.preprocessing)
+    inputs = NAMED[backbone.preprocessing](images)
     # The same compiled function is a weaker check.
     chaotic = name in CHAOTIC
     expected = built[0].predict_on_batch(inputs) if chaotic else built[0](inputs, training=False)
@@ -261,7 +257,7 @@ def test_unknown_backbone():
     with pytest.raises(ValueError, match="backbone is 'VGG_16', expected one of .* mean 'vgg16'"):
         get_backbone("VGG_16")
     for backbone in (3, ["vgg16"]):
-        with pytest.raises(ValueError, match="expected one of .* or a keras.Model"):
+        with pytest.raises(ValueError, match="expected one of .* a keras.Model"):
             get_backbone(backbone)
 
 

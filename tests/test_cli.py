@@ -417,7 +417,8 @@ def test_weights_fetch_passes_every_argument_on(monkeypatch, capsys):
         " --input-size 96 --source w.h5 --out dir"
     )
     assert main(arguments.split()) == 0
-    assert main(["weights", "fetch", "vgg16", "--out", "dir"]) == 0
+    arguments = "weights fetch mine --source m.onnx --preprocessing tf --license MIT --origin here"
+    assert main([*arguments.split(), "--out", "dir"]) == 0
     assert capsys.readouterr().out == "In the bundle: dir/w.h5\n" * 2
     assert calls == [
         {
@@ -426,15 +427,25 @@ def test_weights_fetch_passes_every_argument_on(monkeypatch, capsys):
             "input_size": 96,
             "source": "w.h5",
             "out": "dir",
+            **dict.fromkeys(["preprocessing", "license", "origin"]),
         },
-        {"name": "vgg16", "options": {}, "input_size": None, "source": None, "out": "dir"},
+        {
+            "name": "mine",
+            "options": {},
+            "input_size": None,
+            "source": "m.onnx",
+            "preprocessing": "tf",
+            "license": "MIT",
+            "origin": "here",
+            "out": "dir",
+        },
     ]
 
 
 def test_weights_list(tmp_path, monkeypatch, capsys):
     entry = {"network": "vgg16", "options": {}, "input_size": 224, "file": "abc.h5"}
     entry |= {"sha256": hashlib.sha256(b"abc").hexdigest(), "bytes": 3, "source": "file"}
-    entry |= {"keras": "3.15.1", "date": "2026-01-31"}
+    entry |= {"keras": "3.15.1", "date": "2026-01-31", "license": None, "preprocessing": None}
     (tmp_path / "weights.json").write_text(json.dumps({"files": [entry]}))
     (tmp_path / "abc.h5").write_bytes(b"abc")
     assert main(["weights", "list", str(tmp_path)]) == 0

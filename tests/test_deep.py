@@ -109,10 +109,10 @@ def test_the_next_batch_is_read_meanwhile(monkeypatch):
     second_batch = threading.Event()
     to_pixels = _deep._to_pixels
 
-    def reading(image, size):
+    def reading(image, *args):
         if image[0, 0] == 2:
             second_batch.set()
-        return to_pixels(image, size)
+        return to_pixels(image, *args)
 
     class Engine:
         def run(self, pixels, batch_size, regions):
@@ -123,7 +123,7 @@ def test_the_next_batch_is_read_meanwhile(monkeypatch):
     monkeypatch.setattr(_deep, "load_engine", lambda network: Engine())
     images = np.arange(3, dtype=np.uint8)[:, np.newaxis, np.newaxis] + np.zeros((1, 32, 32), "u1")
     rows = DeepFeatures(**SMALL, batch_size=2).transform(images)
-    np.testing.assert_array_equal(rows, np.repeat([[0], [1], [2]], 3, axis=1))
+    np.testing.assert_array_equal(rows, [[0], [1], [2]])
 
 
 @pytest.mark.network
@@ -441,7 +441,10 @@ def test_errors_name_the_image():
         ({"random_state": "0"}, "random_state is '0', expected an instance of"),
         ({"weights": True}, "weights is True, expected .*'str'"),
         ({"backbone_options": "alpha"}, "backbone_options is 'alpha', expected .*dict"),
-        ({"preprocessing": "caffee"}, "preprocessing is 'caffee', expected a str among"),
+        (
+            {"preprocessing": "caffee"},
+            "preprocessing is 'caffee', expected None: vgg16 has its own",
+        ),
         ({"engine": "tensorrt"}, "engine is 'tensorrt', expected a str among .*'openvino'"),
         pytest.param(
             {"backbone": "convnext_tiny", "layers": "C1"},
@@ -608,7 +611,7 @@ def test_a_model_for_any_size():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({}, "preprocessing is None, expected 'caffe', 'tf', 'torch' or 'none'"),
+        ({}, "preprocessing is None, expected 'caffe', 'tf', 'torch', 'none'"),
         (
             {"preprocessing": "tf", "weights": None},
             "weights is None, expected 'imagenet'",

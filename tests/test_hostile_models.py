@@ -1,5 +1,6 @@
 """Model files that were made or changed to do harm are refused, and nothing in them is run."""
 
+import hashlib
 import io
 import json
 import os
@@ -300,6 +301,8 @@ def save_unchecked(estimator, path):
         (FeatureBus(LBP(), memory="/tmp/rows.sqlite"), "memory is '/tmp/rows.sqlite'"),
         (DeepFeatures("mobilenet", weights="/etc/passwd"), "weights is '/etc/passwd'"),
         (DeepFeatures("/tmp/evil.keras", preprocessing="tf"), "backbone is '/tmp/evil.keras'"),
+        (DeepFeatures("/tmp/evil.onnx", preprocessing="tf"), "backbone is '/tmp/evil.onnx'"),
+        (DeepFeatures("mobilenet", preprocessing="/etc/passwd"), "preprocessing is '/etc/passwd'"),
         (DeepFeatures("mobilenet", weights=f"networks/{'0' * 64}/a.h5"), "not in the file"),
     ],
 )
@@ -525,6 +528,51 @@ def test_trusted_parts_that_would_call_each_other(kind, path):
 def test_estimators_that_read_files(path):
     save_unchecked(make_pipeline(CountVectorizer(input="filename")), path)
     with pytest.raises(ModelFileError, match="CountVectorizer as ObjectNode in steps.0.1"):
+        load(path)
+
+
+def spoil(model, kind):
+    """Return the content of an ONNX file after a change."""
+    import onnx
+
+    if kind == "custom operator":
+        model.graph.node[0].domain = "evil.example"
+        model.opset_import.append(onnx.helper.make_opsetid("evil.example", 1))
+    elif kind == "external data":
+        tensor = model.graph.initializer[0]
+        onnx.external_data_helper.set_external_data(tensor, "../../../../../etc/passwd")
+        tensor.ClearField("raw_data")
+    content = model.SerializeToString()
+    return content[: len(content) // 2] if kind == "truncated" else content
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("custom operator", "its network is refused: .* of the domain 'evil.example'"),
+        ("external data", "its network is refused: .*external data"),
+        ("truncated", "its network is refused: .* is no ONNX model, or a truncated one"),
+        ("nothing", None),
+    ],
+)
+def test_onnx_files_that_are_hostile(kind, message, path, tmp_path):
+    import onnx
+    from _onnx import save_convnet
+
+    file = tmp_path / "evil.onnx"
+    save_convnet(file)
+    file.write_bytes(spoil(onnx.load(file), kind))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    member = f"networks/{digest}/evil.onnx"
+    deep = DeepFeatures(member, preprocessing="tf", input_size=32)
+    line = {"network": "evil", "sha256": digest, "member": member, "embedded": True}
+    manifest = {"featbus": "1", "scikit-learn": version("scikit-learn"), "algorithms": {}}
+    manifest["networks"] = [line]
+    write(path, _dump(deep), card={}, files={member: str(file)}, manifest=manifest)
+    if message is None:
+        assert load(path).transform(X[:1]).shape == (1, 8)
+        return
+    with pytest.raises(ModelFileError, match=message):
         load(path)
 
 

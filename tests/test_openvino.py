@@ -27,17 +27,18 @@ from featbus import DeepFeatures
 from featbus.base import thread_limit
 from featbus.images import with_mask
 from featbus.networks import (
+    NAMED,
     KerasApplication,
     KerasEngine,
     KerasModel,
     Network,
     OpenVINOEngine,
+    _comparison,
     _engines,
     _openvino,
     build_models,
     check_engine,
     load_engine,
-    preprocess,
 )
 from featbus.parameters import InvalidParameterError
 
@@ -112,7 +113,7 @@ def tiny():
     image = keras.Input((16, 16, 3))
     maps = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(image)
     model = keras.Model(image, keras.layers.Conv2D(6, 3, activation="relu")(maps), name="tiny")
-    source = KerasModel(model, "tf", (16, 16))
+    source = KerasModel(model, NAMED["tf"], (16, 16))
     return Network(source, ("C1", "top"), ("avg", "max2x2"))
 
 
@@ -212,7 +213,7 @@ def test_every_pooling(tiny):
     assert_close(converted.run(batch, 3, inside), keras.run(batch, 3, inside), 1e-5)
 
 
-def calibrate(model, mode):
+def calibrate(model, preprocess):
     """Give random weights activations of a natural size, so that a difference shows."""
     size, rng = model.input_shape[1:3], np.random.default_rng(0)
     images = [cv2.resize(rng.random((side, side, 3)), size) for side in (2, 4, 8, 16, 32, 64)]
@@ -221,7 +222,7 @@ def calibrate(model, mode):
             layer.momentum = 0
         if type(layer).__name__ == "LayerScale":
             layer.set_weights([np.full_like(layer.get_weights()[0], 0.3)])
-    model(preprocess(np.float32(255 * np.stack(images)), mode), training=True)
+    model(preprocess(np.float32(255 * np.stack(images))), training=True)
 
 
 @pytest.mark.slow
@@ -234,10 +235,10 @@ def test_every_family(name, monkeypatch):
     shapes, model = build_models(network, False)
     # Random EfficientNets are alive, and chaotic once calibrated: 1e-6 becomes 1e-2.
     if not name.startswith("efficientnet"):
-        calibrate(model, network.source.mode)
+        calibrate(model, network.source.preprocessing)
     monkeypatch.setattr(_openvino, "build_models", lambda network, masked: (shapes, model))
     batch = pixels(size, 2)
-    expected = model(preprocess(batch, network.source.mode), training=False).numpy()
+    expected = model(network.source.preprocessing(batch), training=False).numpy()
     widths = [shape[2] for shape in shapes for _ in network.pooling]
     groups = np.cumsum(widths)[:-1]
     converted = OpenVINOEngine(network)
@@ -322,7 +323,7 @@ def stored(tmp_path):
     """Return the path, report and parts of a network, as far as the cache knows."""
     path = tmp_path / "folder" / "network"
     report = {"seconds": 1.0, "shapes": [[4, 4, 8]]}
-    parts = {"model.xml": b"<net/>", "model.bin": os.urandom(1 << 20)}
+    parts = {"model.xml": b"<net/>", "model.bin": os.urandom(1 << 20), "rows.npy": b""}
     report["digest"] = _openvino._digest(path.name, report, parts)
     return path, report, parts
 
@@ -421,12 +422,99 @@ def test_known_answers_of_relative_error():
     network = Network(None, ("C2", "C3"), ("avg", "max"))
     shapes = ((4, 4, 1), (2, 2, 2))
     expected = np.array([[100, 4, 1, -2, 1e-30, 0], [50, 1, 0, 1, 0, 0]])
-    assert _openvino.relative_error(expected, expected, network, shapes) == 0
+    assert _comparison.relative_error(expected, expected, network, shapes) == 0
     rows = expected.copy()
     rows[0, 2] += 0.1  # beside a magnitude of 2, in the third group of columns
-    assert _openvino.relative_error(rows, expected, network, shapes) == pytest.approx(0.05)
+    assert _comparison.relative_error(rows, expected, network, shapes) == pytest.approx(0.05)
     rows[1, 4] = np.nan
-    assert not _openvino.relative_error(rows, expected, network, shapes) <= 1e-3
+    assert not _comparison.relative_error(rows, expected, network, shapes) <= 1e-3
+
+
+def test_known_answers_of_row_cosine():
+    network = Network(None, ("C2", "C3"), ("avg", "max"))
+    shapes = ((8, 8, 2), (4, 4, 3))
+    expected = np.ones((2, 10), np.float32)
+    cosine = _comparison.row_cosine
+    assert cosine(expected, expected, network, shapes) == 1
+    assert cosine(0 * expected, 0 * expected, network, shapes) == 1
+    turned = expected.copy()
+    turned[1, 4:7] = 3, 0, 0  # of one of two images
+    assert cosine(turned, expected, network, shapes) == pytest.approx((1 + 1 / 3) / 2)
+    assert cosine(0 * expected, expected, network, shapes) == pytest.approx(0, abs=1e-9)
+    assert cosine(2 * expected, expected, network, shapes) == pytest.approx(0.5)
+    turned[0, 0] = np.nan
+    assert not cosine(turned, expected, network, shapes) >= 0
+
+
+def has_bf16():
+    return find_spec("openvino") and "BF16" in _openvino._find_capabilities()[0]
+
+
+needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="no OpenVINO, or no bfloat16 here")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@needs_bf16
+def test_bf16(real, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
+    single = DeepFeatures(**real, engine="openvino")
+    half = clone(single).set_params(precision="bf16")
+    smooth = [cv2.GaussianBlur(image, (0, 0), 3) for image in noise()]
+    expected, rows = single.transform(smooth), half.transform(smooth)
+    groups = np.cumsum([96, 96, 96, 1280, 1280])
+    for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
+        lengths = np.linalg.norm(part, axis=1) * np.linalg.norm(group, axis=1)
+        assert np.all(np.sum(part * group, axis=1) > 0.98 * lengths)
+    assert not np.allclose(rows, expected, rtol=1e-3)
+    np.testing.assert_array_equal(half.set_params(batch_size=1).transform(smooth[::-1]), rows[::-1])
+    assert half._fingerprint_params() != single._fingerprint_params()
+    reports = single.engine_report_, half.engine_report_
+    assert [report.pop("precision") for report in reports] == ["fp32", "bf16"]
+    assert 0.93 < reports[1].pop("row_cosine") < 1
+    assert reports[0] == reports[1]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.network
+@needs_bf16
+def test_bf16_of_regions(tiny):
+    batch, inside = pixels((16, 16)), regions((16, 16))
+    network = replace(tiny, engine="openvino")
+    expected = OpenVINOEngine(network).run(batch, 3, inside)
+    rows = OpenVINOEngine(replace(network, precision="bf16")).run(batch, 3, inside)
+    assert not np.array_equal(rows, expected)
+    assert_close(rows, expected, 0.02)
+
+
+@pytest.mark.network
+@needs_bf16
+@pytest.mark.parametrize(
+    "broken",
+    [np.zeros_like, lambda row: row * np.nan, lambda row: 1.2 * row, lambda row: row[:, ::-1]],
+    ids=["zeros", "nan", "scaled", "reversed"],
+)
+def test_bf16_that_differs_is_refused(broken, tiny, monkeypatch):
+    network = replace(tiny, engine="openvino", precision="bf16")
+    OpenVINOEngine(network)
+    true = _openvino._Runtime.__call__
+    monkeypatch.setattr(_openvino._Runtime, "__call__", lambda *args: broken(true(*args)))
+    with pytest.raises(RuntimeError, match="tiny in bf16 has other rows than in fp32"):
+        OpenVINOEngine(network)
+
+
+@needs_openvino
+def test_a_precision_that_the_processor_lacks(monkeypatch):
+    deep = DeepFeatures(engine="openvino", precision="bf16", weights=None)
+    monkeypatch.setattr(_openvino, "_find_capabilities", lambda: (["FP32", "INT8"], "Z80"))
+    with pytest.raises(InvalidParameterError, match="the processor Z80 does not compute in bf16"):
+        deep.fit(noise())
+
+
+def test_a_precision_that_the_engine_lacks():
+    deep = DeepFeatures(engine="keras", precision="bf16", weights=None)
+    with pytest.raises(InvalidParameterError, match="expected 'fp32' for engine='keras'"):
+        deep.fit(noise())
 
 
 @pytest.mark.network
@@ -547,11 +635,11 @@ def test_no_more_threads_than_allowed(tiny):
     engine = OpenVINOEngine(replace(tiny, engine="openvino"))
     runtime, running, most = engine._runtimes[False], [], []
 
-    def counting(inputs):
+    def counting(*inputs):
         running.append(threading.get_ident())
         most.append(len(set(running)))
         try:
-            return runtime(inputs)
+            return runtime(*inputs)
         finally:
             running.remove(threading.get_ident())
 

@@ -456,14 +456,14 @@ def test_networks_from_a_bundle(path, tmp_path, monkeypatch):
 
 @pytest.mark.network
 def test_imagenet_weights_by_name_and_digest(path, monkeypatch):
-    from featbus.networks import _sources
+    from featbus.networks import _applications
 
-    build, seed = _sources.build_application, [0]
+    build, seed = _applications.build_application, [0]
 
     def build_as_if_downloaded(builder, size, options, weights, random_state, label):
         return build(builder, size, options, None, seed[0], label)
 
-    monkeypatch.setattr(_sources, "build_application", build_as_if_downloaded)
+    monkeypatch.setattr(_applications, "build_application", build_as_if_downloaded)
     save(DeepFeatures("mobilenet", **SMALL), path, embed=False)
     assert load(path).weights == "imagenet"
     seed[0] = 1

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from _pooling import STATISTICS, pool_pixels
 
-from featbus.networks import is_pooling, pool, region_weights, windows
+from featbus.networks import is_pooling, pool, pool_array, region_weights, windows
 
 
 def run(maps, name, weights=None):
@@ -86,30 +87,6 @@ def test_cells_count_by_their_share():
     assert run(maps, "flatten", weights).tolist() == [[1, 2, 3, 6]]
 
 
-STATISTICS = {
-    "avg": np.mean,
-    "max": np.max,
-    "std": np.std,
-    "gem": lambda values: np.cbrt(np.mean(np.maximum(values, 1e-6) ** 3)),
-}
-
-
-def pool_pixels(maps, region, name):
-    """Return the statistic of the pixels of a region, each with the values of its cell."""
-    size = [side // cells for side, cells in zip(region.shape, maps.shape)]
-    pixels = maps.astype(np.float64).repeat(size[0], axis=0).repeat(size[1], axis=1)
-    row = []
-    for window in windows(name, *maps.shape[:2]):
-        box = np.s_[
-            window.top * size[0] : window.bottom * size[0],
-            window.left * size[1] : window.right * size[1],
-        ]
-        for values in np.moveaxis(pixels[box], 2, 0):
-            values = values[region[box]]
-            row.append(STATISTICS[name[:3]](values) if values.size else 0)
-    return row
-
-
 @pytest.mark.network
 @pytest.mark.parametrize("name", [*STATISTICS, "avg2x2", "max3x2", "gem2x3", "std3x3"])
 def test_pooling_is_that_of_the_pixels_of_the_region(maps, name):
@@ -126,6 +103,30 @@ def test_pooling_is_that_of_the_pixels_of_the_region(maps, name):
     batch = maps[[0, 1, 0, 1, 0, 1]]
     expected = [pool_pixels(*pair, name) for pair in zip(batch, regions)]
     np.testing.assert_allclose(run(batch, name, weights), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", [*STATISTICS, "avg2x2", "max3x2", "gem2x3", "std3x3", "flatten"])
+def test_arrays_are_pooled_as_keras_does(maps, name):
+    weights = np.random.default_rng(2).random((2, 5, 7, 1), dtype=np.float32)
+    weights[weights < 0.3] = 0
+    weights[1, :3] = 0  # windows without region
+    for shares in (None, weights):
+        pairs = zip(maps, [None, None] if shares is None else shares)
+        rows = np.stack([pool_array(cells, name, share) for cells, share in pairs])
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(rows, run(maps, name, shares), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*STATISTICS, "avg2x2", "max3x2", "gem2x3", "std3x3"])
+def test_pooling_of_arrays_is_that_of_the_pixels_of_the_region(maps, name):
+    rng = np.random.default_rng(1)
+    regions = np.stack([rng.random((40, 56)) < share for share in (1e-3, 0.01, 0.5, 1)])
+    regions[1, :, :20] = False
+    (weights,) = region_weights(regions.astype(np.float32), [maps.shape[1:]])
+    for region, share in zip(regions, weights):
+        expected = pool_pixels(maps[0], region, name)
+        np.testing.assert_allclose(pool_array(maps[0], name, share), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.network
@@ -167,4 +168,4 @@ def test_weights_are_shares_of_area():
 )
 def test_no_pooling(name):
     assert not is_pooling(name)
-    assert all(map(is_pooling, ["avg", "max3x3", "gem2x1", "std", "flatten"]))
+    assert all(map(is_pooling, ["avg", "max3x3", "gem2x1", "std", "flatten", "cls"]))

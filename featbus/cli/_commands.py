@@ -38,8 +38,8 @@ def weights(options):
         print(f"In the bundle: {fetch_weights(**options)}")
         return 0
     table = list_weights(**options)
-    columns = ["network", "options", "input_size", "bytes", "source", "file", "state"]
-    print(table[columns].to_string(index=False))
+    columns = ["network", "options", "input_size", "bytes", "license", "source", "file", "state"]
+    print(table[columns].fillna("").to_string(index=False))
     return 0 if (table["state"] == "verified").all() else 1
 
 

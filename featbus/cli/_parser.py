@@ -126,17 +126,32 @@ def _add_weights(commands):
     )
     weights.set_defaults(command=_commands.weights)
     actions = weights.add_subparsers(dest="action", required=True, metavar="ACTION")
-    fetch = add_parser(actions, "fetch", "add the weights of a network to a bundle")
-    fetch.add_argument("name", metavar="NAME", help="the network: mobilenet_v2")
+    fetch = add_parser(actions, "fetch", "add the weights of a network, or a model, to a bundle")
+    fetch.add_argument(
+        "name",
+        metavar="NAME",
+        help="the network: mobilenet_v2; or a new name for the model in an ONNX or .keras file",
+    )
     fetch.add_argument("--out", metavar="DIR", required=True, help="folder of the bundle")
     add_network_options(fetch, "--option")
     fetch.add_argument(
         "--input-size",
         metavar="PIXELS",
         type=int,
-        help="size of the images, if Keras has weights for several; default: the network's own",
+        help="size of the images, if Keras has weights for several, or a model takes any; "
+        "default: the network's own",
     )
     fetch.add_argument("--source", metavar="FILE", help="a local file; default: Keras downloads")
+    fetch.add_argument(
+        "--preprocessing",
+        metavar="NAME|FILE",
+        help="what the model was trained on: caffe, tf, torch, none, or its "
+        "preprocessor_config.json (transformers) or config.json (timm)",
+    )
+    fetch.add_argument(
+        "--license", metavar="TEXT", help="license of the weights; a model needs one"
+    )
+    fetch.add_argument("--origin", metavar="TEXT", help="where the file comes from")
     table = add_parser(
         actions,
         "list",

@@ -30,7 +30,7 @@ class AuxiliarySource(KerasSource):
         self._random_state = int(random_state)
         self.outputs = tuple(f"{layer}_auxiliary" for layer in layers)
         self.name = source.name
-        self.mode = source.mode
+        self.preprocessing = source.preprocessing
         self.input_size = source.input_size
         self.digest = source.digest
 

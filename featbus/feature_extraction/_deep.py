@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.base import Column, FeatureExtractor, thread_limit
+from featbus.base import Column, FeatureExtractor, map_ahead, thread_limit
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
+from featbus.io import read_item
 from featbus.networks import (
     ENGINES,
-    PREPROCESSING,
+    ONNX_ENGINES,
     Network,
+    OnnxModel,
     auto_batch_size,
     check_engine,
+    find_engine,
     find_source,
     is_pooling,
     load_engine,
@@ -40,17 +44,19 @@ if TYPE_CHECKING:
     from featbus.typing import PathLike
 
 
-def _to_pixels(image, size):
-    """Return the image as a network takes it, RGB, 0..255, of `size`; and its region.
+def _to_pixels(image, size, method):
+    """Return the image as an engine takes it, 0..255, of `size`, and its region.
 
-    The region is float32, 1 inside; None where there is nothing outside.
+    The image has one channel or three. The region is float32, 1 inside; None where there is nothing
+    outside.
     """
     # A gray image is cheaper to resize while it has one channel. Resized in its own dtype, it would
     # be rounded to 256 levels, or to black and white.
-    image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32)
+    image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method)
     inside = inside_mask(image)
     region = None if inside is None or inside.all() else inside.astype(np.float32)
-    return to_rgb(255 * fill_mask(image)), region
+    pixels = np.float32(255) * fill_mask(image)
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis], region
 
 
 def _ahead(batches):
@@ -69,11 +75,20 @@ def _run(engine, batch, batch_size):
         chosen = [i for i, (_, region) in enumerate(batch) if (region is not None) == masked]
         if not chosen:
             continue
-        pixels = np.stack([batch[i][0] for i in chosen])
+        pixels = _stack([batch[i][0] for i in chosen])
         regions = np.stack([batch[i][1] for i in chosen]) if masked else None
         for i, row in zip(chosen, engine.run(pixels, batch_size, regions)):
             rows[i] = row
     return rows
+
+
+def _stack(images):
+    """Return images as one array; gray ones have one channel where all are gray."""
+    n_channels = max(image.shape[2] for image in images)
+    stack = np.empty((len(images), *images[0].shape[:2], n_channels), np.float32)
+    for pixels, image in zip(stack, images):
+        pixels[...] = image
+    return stack
 
 
 def as_tuple(value):
@@ -88,7 +103,8 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'flatten'"
+            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'cls' or "
+            "'flatten'"
         )
 
 
@@ -105,10 +121,11 @@ class NetworkFeatures(FeatureExtractor):
         "weights": [str, os.PathLike, None],
         "input_size": [PairOf(Interval(Integral, 1, None, closed="left")), None],
         "backbone_options": [dict, None],
-        "preprocessing": [StrOptions(set(PREPROCESSING)), None],
+        "preprocessing": [str, dict, os.PathLike, None],
     }
 
     engine = "keras"
+    precision = "fp32"
 
     # The network would wait for a single thread.
     _n_readers = staticmethod(thread_limit)
@@ -121,9 +138,8 @@ class NetworkFeatures(FeatureExtractor):
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
         source = self._source()
-        check_engine(self.engine, source)
-        for layer in as_tuple(self.layers):
-            source.label(layer)
+        check_engine(self.engine or source.engines[0], source, self.precision)
+        source.check_layers(as_tuple(self.layers), pooling)
 
     def _source(self):
         """Return where the network comes from."""
@@ -137,13 +153,21 @@ class NetworkFeatures(FeatureExtractor):
         )
 
     def _network(self):
-        return Network(self._source(), as_tuple(self.layers), as_tuple(self.pooling), self.engine)
+        source = self._source()
+        layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
+        return Network(source, layers, pooling, self.engine or source.engines[0], self.precision)
 
     def _iter_prepared(self, batch):
-        size = self._network().source.input_size
-        for index, image in enumerate(self._iter_images(batch)):
+        source = self._network().source
+        size, method = source.input_size, source.preprocessing.resize
+
+        def prepare(index, item):
+            image = read_item(item, index, self._read)
             with at_index(index):
-                yield _to_pixels(image, size)
+                return _to_pixels(image, size, method)
+
+        # Resizing takes as long as a small network does: in the threads that read, too.
+        return map_ahead(prepare, batch, self._n_readers())
 
     def _iter_rows(self, prepared):
         network, batch_size, prepared = self._network(), self.batch_size, iter(prepared)
@@ -155,7 +179,7 @@ class NetworkFeatures(FeatureExtractor):
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
         network = self._network()
-        release = ENGINES[network.engine].release()
+        release = find_engine(network.source, network.engine).release()
         return network.identity | {"release": release, "dtype": np.dtype(self.dtype).name}
 
     def _columns(self):
@@ -192,15 +216,16 @@ class NetworkFeatures(FeatureExtractor):
         Returns
         -------
         dict
-            "engine" and "version". Of a converted network also "max_relative_error", of rows
-            compared with those of Keras at conversion; "seconds" that this took; "digest" of what
-            was converted, and the "path" where it is kept.
+            "engine" and "version". Of a converted network also "precision"; "max_relative_error",
+            of rows compared with those of Keras at conversion; "seconds" that this took; "digest"
+            of what was converted, and the "path" where it is kept. In reduced precision also
+            "row_cosine", of rows compared with those of Keras.
         """
         return dict(load_engine(self._network()).report)
 
 
 class DeepFeatures(NetworkFeatures):
-    """Features of a convolutional network that was trained on natural images.
+    """Features of a network that was trained on other images: a convolutional one or a transformer.
 
     The network's weights stay as they are (frozen): an image goes through it once, and each channel
     of the chosen layers' feature maps becomes one number, such as its average or maximum over the
@@ -209,20 +234,23 @@ class DeepFeatures(NetworkFeatures):
     Parameters
     ----------
     backbone : str, path or keras.Model, default="vgg16"
-        The network: a name that `list_backbones` has; the path of a ``.keras`` file; or a
-        functional or sequential `keras.Model`. Names are those of Keras' families VGG [1]_,
-        Inception [2]_ [3]_, Xception [4]_, ResNet [5]_ [6]_, DenseNet [7]_, MobileNet [8]_ [9]_
-        [10]_, NASNet [11]_, EfficientNet [12]_ [13]_ and ConvNeXt [14]_.
+        The network: a name that `list_backbones` has; the path of a ``.keras`` or ``.onnx`` file; a
+        functional or sequential `keras.Model`; or the name of a model in the bundle that `weights`
+        names. Names are those of Keras' families VGG [1]_, Inception [2]_ [3]_, Xception [4]_,
+        ResNet [5]_ [6]_, DenseNet [7]_, MobileNet [8]_ [9]_ [10]_, NASNet [11]_, EfficientNet [12]_
+        [13]_ and ConvNeXt [14]_.
     layers : str or sequence of str, default="top"
         Where features are taken: "top" is the last feature map, before the classifier; "C1" to "C5"
         are the stages of stride 2, 4, 8, 16 and 32, where "C5" is the same as "top"; anything else
-        is the name of a Keras layer. Several layers need one pass, and nothing after the last of
-        them is computed. ConvNeXt has no "C1".
+        is the name of a Keras layer, or of a tensor in an ONNX file, see `list_layers`. Several
+        layers need one pass, and nothing after the last of them is computed. ConvNeXt has no "C1",
+        and vision transformers have no stages.
     pooling : str or sequence of str, default="avg"
         How a feature map becomes numbers: "avg" the average, "max" the maximum, "gem" the
         generalized mean with exponent 3 [15]_, "std" the standard deviation. With a grid, such as
         "avg2x2" or "max3x3", each window of that many rows and columns has its own number.
-        "flatten" takes every cell of the map.
+        "flatten" takes every cell of the map. Of the tokens of a vision transformer [16]_, "cls"
+        takes the class token; the others treat the patch tokens as a map.
     weights : "imagenet", path or None, default="imagenet"
         "imagenet": the weights that Keras provides; it downloads them on first use into
         ``~/.keras/models``. A path: a weights file of the network without its classifier
@@ -238,23 +266,36 @@ class DeepFeatures(NetworkFeatures):
     backbone_options : dict or None, default=None
         Options of the network's architecture: ``{"alpha": 0.35}`` is the width of the MobileNets;
         MobileNetV3 also has ``minimalistic``.
-    preprocessing : {"caffe", "tf", "torch", "none"} or None, default=None
+    preprocessing : {"caffe", "tf", "torch", "none"}, dict, path or None, default=None
         What a model of your own was trained on: "caffe": blue, green, red, 0..255, minus the mean
         color of ImageNet; "tf": -1..1; "torch": red, green, blue, 0..1, minus the mean color of
-        ImageNet and divided by its standard deviation; "none": red, green, blue, 0..255. None: for
+        ImageNet and divided by its standard deviation; "none": red, green, blue, 0..255. A dict has
+        "mean" and "std", a number or one per channel, and "scale", for
+        ``(pixels * scale - mean) / std`` with pixels of 0..255; and may have "channels": "rgb",
+        "bgr" or "gray", and "resize": "area", "bilinear" or "bicubic". A path is that of a
+        ``preprocessor_config.json`` of transformers or a ``config.json`` of timm. None: for
         networks with a name, which have their own.
-    engine : {"keras", "openvino"}, default="keras"
-        What runs the network. OpenVINO is faster on most processors, and an extra:
-        ``pip install "featbus[openvino]"``. For the first row, Keras builds and exports the
-        network; the exported file is kept, see :ref:`engines`.
+    n_prefix_tokens : int or None, default=None
+        Number of class and register tokens [17]_ before the patch tokens of an ONNX file. None:
+        what the tokens have more than the grid of patches; an error says where that is unclear.
+    engine : {"keras", "onnxruntime", "openvino"} or None, default=None
+        What runs the network. None: ONNX Runtime for ONNX files (``pip install "featbus[onnx]"``),
+        Keras for all others. OpenVINO is faster on most processors, and an extra:
+        ``pip install "featbus[openvino]"``. For the first row, Keras builds and exports its
+        networks; the exported file is kept, see :ref:`engines`.
+    precision : {"fp32", "bf16"}, default="fp32"
+        What the network is computed in: single precision, or bfloat16, which has two to three
+        digits. ``engine="openvino"`` has "bf16" where the processor has it; heavy networks are
+        several times as fast, and rows differ, see :ref:`precision`.
     random_state : int, default=0
         Seed of the random weights; ignored with other weights.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
-        The rows' dtype; the computation is in single precision.
+        The rows' dtype, whatever `precision` is.
 
     See Also
     --------
     list_backbones : The table of networks.
+    list_layers : The layers of a network.
     HOG : Histograms of oriented gradients.
     LBP : Local binary patterns.
 
@@ -283,6 +324,15 @@ class DeepFeatures(NetworkFeatures):
     further: it is hashed each time, and a changed one counts as another network. `clone` copies it
     and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is loaded in
     Keras' safe mode: no code in it is run.
+
+    In an ONNX file, the stages are the last maps of their stride, too. "top" is the first output,
+    unless it is that of a classifier, which is recognized by its bias or softmax: then it is the
+    last map of more than one cell, or the last tokens. An output of shape (images, width) is an
+    embedding: "avg" takes it as it is, and a region has no effect on its pooling, nor on that of
+    "cls". The first prefix token counts as the class token. Axes are followed from the image on,
+    so that channels may come first or last. ONNX files run on the CPU. Only operators of the ONNX
+    standard are accepted, and a file is tried in a process of its own before it is used. Its
+    content is hashed, so that a changed file counts as another network.
 
     Estimators with the same parameters share one network, which is loaded when the first row is
     computed. A pickle does not contain it.
@@ -324,6 +374,9 @@ class DeepFeatures(NetworkFeatures):
     .. [15] Radenovic F, Tolias G, Chum O. Fine-tuning CNN image retrieval with no human annotation.
        IEEE Transactions on Pattern Analysis and Machine Intelligence 41 (2019) 1655-1668,
        doi:10.1109/TPAMI.2018.2846566, eq. 3.
+    .. [16] Dosovitskiy A et al. An image is worth 16x16 words: transformers for image recognition
+       at scale. ICLR 2021, arXiv:2010.11929.
+    .. [17] Darcet T et al. Vision transformers need registers. ICLR 2024, arXiv:2309.16588.
 
     Examples
     --------
@@ -347,7 +400,9 @@ class DeepFeatures(NetworkFeatures):
 
     _parameter_constraints = {
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "engine": [StrOptions(set(ENGINES))],
+        "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
+        "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
+        "precision": [StrOptions({"fp32", "bf16"})],
         "random_state": [Integral, None],
     }
 
@@ -361,8 +416,10 @@ class DeepFeatures(NetworkFeatures):
         input_size: int | tuple[int, ...] | None = None,
         batch_size: int | Literal["auto"] = 32,
         backbone_options: dict | None = None,
-        preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
-        engine: Literal["keras", "openvino"] = "keras",
+        preprocessing: Literal["caffe", "tf", "torch", "none"] | dict | PathLike | None = None,
+        n_prefix_tokens: int | None = None,
+        engine: Literal["keras", "onnxruntime", "openvino"] | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
         random_state: int = 0,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -374,6 +431,19 @@ class DeepFeatures(NetworkFeatures):
         self.batch_size = batch_size
         self.backbone_options = backbone_options
         self.preprocessing = preprocessing
+        self.n_prefix_tokens = n_prefix_tokens
         self.engine = engine
+        self.precision = precision
         self.random_state = random_state
         self.dtype = dtype
+
+    def _source(self):
+        source = super()._source()
+        if self.n_prefix_tokens is None:
+            return source
+        if not isinstance(source, OnnxModel):
+            raise InvalidParameterError(
+                f"n_prefix_tokens is {self.n_prefix_tokens!r}, expected None: {source} has no "
+                "tokens. The parameter is for ONNX files."
+            )
+        return replace(source, n_prefix_tokens=int(self.n_prefix_tokens))

@@ -19,7 +19,7 @@ from featbus.feature_extraction._auxiliary import AuxiliarySource
 from featbus.feature_extraction._deep import NetworkFeatures, as_tuple
 from featbus.groups import check_groups, check_target, validation_split
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
-from featbus.networks import STAGES, KerasSource, build_models, preprocess, region_weights
+from featbus.networks import STAGES, KerasSource, build_models, region_weights
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from featbus.typing import Images, PathLike
 
 
-def _as_stored(image, size):
+def _as_stored(image, size, method):
     """Return an image of `size` in 8 bits, with one channel or three; a mask stays."""
-    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32))
+    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method))
 
 
 class _TunedSource(KerasSource):
@@ -62,7 +62,7 @@ class _TunedSource(KerasSource):
         self._weights = weights
         self.digest = digest
         self.name = source.name
-        self.mode = source.mode
+        self.preprocessing = source.preprocessing
         self.input_size = source.input_size
 
     @property
@@ -121,7 +121,7 @@ class _Learner:
     def __init__(self, network, unfreeze, images, batch_size):
         self._images = images
         self._batch_size = batch_size
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._masked = any(np.ma.isMaskedArray(image) for image in images)
         self._shapes, self._rows = build_models(network, self._masked, unfreeze=unfreeze)
         self._learning = self._rows.trainable_variables
@@ -214,7 +214,7 @@ class _Learner:
             pixels[index] = to_rgb(fill_mask(image))
             inside = inside_mask(image)
             regions[index] = 1 if inside is None else inside
-        pixels = preprocess(pixels, self._mode)
+        pixels = self._preprocess(pixels)
         return [pixels, *region_weights(regions, self._shapes)] if self._masked else pixels
 
 
@@ -464,7 +464,7 @@ class FineTunedFeatures(NetworkFeatures):
 
     def _learn(self, network, batch, y, parts):
         """Train epoch by epoch, and keep the best weights."""
-        images = list(self._iter_stored(batch, network.source.input_size))
+        images = list(self._iter_stored(batch, network.source))
         learner = _Learner(network, self.unfreeze, images, self.batch_size)
         # A class has the same weight in training and validation.
         learning, watching = (
@@ -502,10 +502,11 @@ class FineTunedFeatures(NetworkFeatures):
         for name, value in zip(self.history_, (loss, val_loss, val_accuracy)):
             self.history_[name].append(value)
 
-    def _iter_stored(self, batch, size):
+    def _iter_stored(self, batch, source):
+        size, method = source.input_size, source.preprocessing.resize
         for index, image in enumerate(self._iter_images(batch)):
             with at_index(index):
-                yield _as_stored(image, size)
+                yield _as_stored(image, size, method)
 
     def _base_network(self):
         """Return the network as it is before training."""

@@ -3,46 +3,49 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
+from featbus.networks._applications import KerasApplication, check_weights, resolve_weights
 from featbus.networks._building import (
-    PREPROCESSING,
     STAGES,
     Network,
     build_models,
     import_keras,
-    is_pooling,
     pool,
-    preprocess,
-    region_weights,
-    windows,
 )
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
     ENGINES,
+    ONNX_ENGINES,
     KerasEngine,
     auto_batch_size,
     check_engine,
+    check_trainable,
+    find_engine,
     find_source,
     load_engine,
 )
+from featbus.networks._index import MODEL_FILES, find_folder, read_index
 from featbus.networks._models import KerasModel, read_model_config
+from featbus.networks._onnx import OnnxModel
+from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
+from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
+from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
-    KerasApplication,
     KerasSource,
     Source,
-    check_weights,
     file_digest,
     get_backbone,
-    resolve_weights,
 )
 from featbus.networks._weights_files import check_weights_file
 
 __all__ = [
     "BACKBONES",
     "ENGINES",
-    "PREPROCESSING",
+    "MODEL_FILES",
+    "NAMED",
+    "ONNX_ENGINES",
     "STAGES",
     "Backbone",
     "KerasApplication",
@@ -50,25 +53,34 @@ __all__ = [
     "KerasModel",
     "KerasSource",
     "Network",
+    "OnnxModel",
     "OpenVINOEngine",
+    "Preprocessing",
     "Source",
+    "as_preprocessing",
     "auto_batch_size",
     "build_models",
     "cache_dir",
     "check_engine",
+    "check_trainable",
     "check_weights",
     "check_weights_file",
     "fetch_weights",
     "file_digest",
+    "find_engine",
+    "find_folder",
     "find_source",
     "get_backbone",
     "import_keras",
     "is_pooling",
     "list_weights",
     "load_engine",
+    "onnx_digest",
     "pool",
-    "preprocess",
+    "pool_array",
+    "read_index",
     "read_model_config",
+    "read_onnx",
     "region_weights",
     "resolve_weights",
     "windows",

@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import re
 import textwrap
 import traceback
 import warnings
@@ -11,29 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NamedTuple
-
-import cv2
-import numpy as np
 
 from featbus.base import thread_limit
+from featbus.networks._pooling import GEM_FLOOR, GEM_POWER, windows
 from featbus.networks._requirements import needing_keras
 from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
 STAGES = ("C1", "C2", "C3", "C4", "C5")
-
-# Per mode: whether channels come as BGR, the mean to subtract and the scale to divide by.
-_PREPROCESSING = {
-    "caffe": (True, (103.939, 116.779, 123.68), 1),
-    "tf": (False, 127.5, 127.5),
-    "torch": (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "none": (False, 0, 1),
-}
-PREPROCESSING = tuple(_PREPROCESSING)
-
-_POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
-_GEM_POWER, _GEM_FLOOR = 3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -48,20 +32,23 @@ class Network:
         "top", stages "C1" to "C5", or names of layers.
     pooling : tuple of str
         How a feature map becomes a row, see `pool`.
-    engine : {"keras", "openvino"}
+    engine : {"keras", "openvino", "onnxruntime"}
         What runs the network, see `load_engine`.
+    precision : {"fp32", "bf16"}
+        What the engine computes in.
     """
 
     source: object
     layers: tuple[str, ...] = ("top",)
     pooling: tuple[str, ...] = ("avg",)
     engine: str = "keras"
+    precision: str = "fp32"
 
     @property
     def identity(self):
         """What decides about the rows, as JSON has it."""
-        own = {"layers": self.layers, "pooling": self.pooling, "engine": self.engine}
-        return self.source.identity | own
+        own = ("layers", "pooling", "engine", "precision")
+        return self.source.identity | {name: getattr(self, name) for name in own}
 
 
 def import_keras():
@@ -335,6 +322,35 @@ def _add_pooling(base, maps, pooling, masked):
     return keras.Model(inputs, rows[0] if len(rows) == 1 else keras.ops.concatenate(rows, axis=-1))
 
 
+def list_maps(source):
+    """Build a network, and return its feature maps.
+
+    Parameters
+    ----------
+    source : KerasSource
+        Where the network comes from.
+
+    Returns
+    -------
+    list of tuple
+        Of each layer with a feature map: its name; height, width and channels; and the list of
+        what else stands for it, of "top" and the stages.
+    """
+    with ThreadPoolExecutor(max_workers=1) as executor:  # as in `build_models`
+        return executor.submit(_list_maps, source).result()
+
+
+def _list_maps(source):
+    base = source.build()
+    taps, maps = source.find_taps(base), []
+    for layer in base.layers[1:]:
+        tensor = get_output(layer)
+        if len(getattr(tensor, "shape", ())) == 4:
+            stages = [stage for stage, tap in taps.items() if tap is tensor]
+            maps.append((layer.name, tuple(tensor.shape[1:]), sorted(stages, reverse=True)))
+    return maps
+
+
 def build_models(network, *kinds, change=None, unfreeze=None):
     """Build what an engine runs: truncated networks with their pooling.
 
@@ -371,69 +387,6 @@ def build_models(network, *kinds, change=None, unfreeze=None):
     with ThreadPoolExecutor(max_workers=1) as executor:
         future = executor.submit(_build_models, network, *kinds, change=change, unfreeze=unfreeze)
         return future.result()
-
-
-class Window(NamedTuple):
-    """A part of a feature map that becomes one number per channel, in cells of the map."""
-
-    label: str
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-def is_pooling(name):
-    """Tell whether there is a pooling of this name.
-
-    Parameters
-    ----------
-    name : object
-        What should be "flatten", or "avg", "max", "gem" or "std", each alone or with a grid such as
-        "avg2x2".
-
-    Returns
-    -------
-    bool
-        True if there is.
-    """
-    return isinstance(name, str) and (name == "flatten" or bool(_POOLING.fullmatch(name)))
-
-
-def windows(name, height, width):
-    """Return the windows that a pooling lays over a feature map.
-
-    Parameters
-    ----------
-    name : str
-        The pooling.
-    height, width : int
-        Size of the map in cells.
-
-    Returns
-    -------
-    list of Window
-        Row by row. Window `i` of `n` along a side of `m` cells goes from ``floor(i m / n)`` to
-        ``ceil((i + 1) m / n)``: neighbors share a cell where the sides do not divide.
-    """
-    if name == "flatten":
-        rows, columns = height, width
-    else:
-        _, rows, columns = _POOLING.fullmatch(name).groups()
-        if rows is None:
-            return [Window(name, 0, 0, height, width)]
-        rows, columns = int(rows), int(columns)
-    return [
-        Window(
-            f"{name}_r{row}c{column}",
-            row * height // rows,
-            column * width // columns,
-            -(-(row + 1) * height // rows),
-            -(-(column + 1) * width // columns),
-        )
-        for row in range(rows)
-        for column in range(columns)
-    ]
 
 
 def pool(feature_map, name, weights=None):
@@ -507,8 +460,8 @@ def _max(cells, weights):
 def _gem(cells, weights):
     from keras import ops
 
-    powers = ops.power(ops.maximum(cells, _GEM_FLOOR), _GEM_POWER)
-    return ops.power(_mean(powers, weights), 1 / _GEM_POWER)
+    powers = ops.power(ops.maximum(cells, GEM_FLOOR), GEM_POWER)
+    return ops.power(_mean(powers, weights), 1 / GEM_POWER)
 
 
 def _std(cells, weights):
@@ -519,53 +472,3 @@ def _std(cells, weights):
     # The root has no gradient at 0, which is the variance of a region in a single cell.
     varies = variance > 0
     return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
-
-
-def region_weights(regions, shapes):
-    """Return the share of each cell of the feature maps that lies inside a region.
-
-    Parameters
-    ----------
-    regions : ndarray of float32 of shape (n_images, height, width)
-        Share of each pixel that lies inside, 0..1, in the network's input size.
-    shapes : sequence of tuple of int
-        Height, width and channels of the feature maps.
-
-    Returns
-    -------
-    list of ndarray of float32 of shape (n_images, height, width, 1)
-        One array a map: averages over the area of each cell.
-    """
-    return [
-        np.stack([_reduced(region, height, width) for region in regions])[..., np.newaxis]
-        for height, width, _ in shapes
-    ]
-
-
-def _reduced(region, height, width):
-    return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def preprocess(pixels, mode):
-    """Bring pixels to the values that a network was trained on.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8 or float32 of shape (..., 3)
-        RGB, 0..255.
-    mode : {"caffe", "tf", "torch", "none"}
-        "caffe": BGR minus ImageNet's mean color; "tf": -1..1; "torch": 0..1 minus ImageNet's mean
-        color, divided by its standard deviation; "none": as it is, the network does it itself.
-
-    Returns
-    -------
-    ndarray of float32 of shape (..., 3)
-        What `keras.applications.imagenet_utils.preprocess_input` returns for this `mode`.
-    """
-    reverse, mean, scale = _PREPROCESSING[mode]
-    if reverse:
-        pixels = pixels[..., ::-1]
-    # With a plain minus, NumPy 1 takes half precision for a number and bytes.
-    pixels = np.subtract(pixels, np.float32(mean), dtype=np.float32)
-    pixels /= np.float32(scale)
-    return pixels

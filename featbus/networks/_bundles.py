@@ -6,22 +6,23 @@ import shutil
 import socket
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from numbers import Integral
 
 from featbus.files import written_whole
-from featbus.networks._building import import_keras
-from featbus.networks._sources import (
-    INDEX,
-    Entry,
-    bundle_key,
-    file_digest,
-    get_backbone,
-    read_index,
-)
-from featbus.parameters import POSITIVE_INTEGER, check_parameters
+from featbus.networks._applications import bundle_key
+from featbus.networks._building import Network, import_keras
+from featbus.networks._engines import check_engine, find_engine, find_source
+from featbus.networks._index import INDEX, Entry, check_model_name, model_file, read_index
+from featbus.networks._models import KerasModel
+from featbus.networks._onnx_file import onnx_digest, read_onnx
+from featbus.networks._preprocessing import as_preprocessing
+from featbus.networks._sources import BACKBONES, file_digest, get_backbone
+from featbus.parameters import Interval, InvalidParameterError, PairOf, check_parameters
+from featbus.wording import named
 
 _TIMEOUT = 60  # seconds without a byte, after which a download fails
 
@@ -33,26 +34,46 @@ def _state(folder, entry):
     return "verified" if file_digest(path) == entry.sha256 else "damaged"
 
 
-def fetch_weights(name, out, *, options=None, input_size=None, source=None):
-    """Enter the weights of a network into a bundle, which is made if there is none.
+def fetch_weights(
+    name,
+    out,
+    *,
+    options=None,
+    input_size=None,
+    source=None,
+    preprocessing=None,
+    license=None,
+    origin=None,
+):
+    """Enter the weights of a network, or a model, into a bundle, which is made if there is none.
 
     A file comes in only after the network has loaded it, and the index changes last, in one step.
-    What is there and intact is not fetched again. Fetch into a folder from one process at a time:
-    of two that end at once, the index keeps one's entry, and the other must be fetched again.
+    Weights that are there and intact are not fetched again. Fetch into a folder from one process at
+    a time: of two that end at once, the index keeps one's entry, and the other must be fetched
+    again.
 
     Parameters
     ----------
     name : str
-        A key of `BACKBONES`.
+        A key of `BACKBONES`; or a new name for the model in an ONNX or ``.keras`` file.
     out : str or path
         The folder of the bundle.
     options : dict or None, default=None
         Parameters of the backbone's builder, such as ``{"alpha": 0.35}``.
-    input_size : int or None, default=None
+    input_size : int, tuple of int or None, default=None
         Height and width in pixels that images will have: Keras has weights of "mobilenet" for 128,
         160, 192 and 224 pixels, and of "mobilenet_v2" also for 96. None: the network's own size.
+        A model that takes any size needs one.
     source : str, path or None, default=None
-        A weights file of the network without its top. None: Keras downloads ImageNet's.
+        A file: the weights of the backbone without its top, or the model. External data of an ONNX
+        file get into the same file. None: Keras downloads ImageNet's.
+    preprocessing : str, dict, path or None, default=None
+        What the model was trained on, see `featbus.DeepFeatures`; the bundle has its content. None:
+        for a backbone, which has its own.
+    license : str or None, default=None
+        The license of the weights, such as "Apache-2.0"; a model needs one.
+    origin : str or None, default=None
+        Where `source` comes from, such as an address and a version.
 
     Returns
     -------
@@ -64,33 +85,156 @@ def fetch_weights(name, out, *, options=None, input_size=None, source=None):
     OSError
         If the weights cannot be downloaded or read.
     ValueError
-        If there is no such network or option, `input_size` is not a positive integer, or the file
-        holds the weights of another network.
+        If there is no such network or option, a parameter is missing or invalid, or the file holds
+        the weights of another network, or no model that `featbus.DeepFeatures` can use.
     """
-    check_parameters({"input_size": [POSITIVE_INTEGER, None]}, {"input_size": input_size})
-    get_backbone(name, options)
+    side = Interval(Integral, 1, None, closed="left")
+    check_parameters(
+        {
+            "input_size": [PairOf(side) if _is_model(name, source) else side, None],
+            "source": [str, os.PathLike, None],
+            "license": [str, None],
+            "origin": [str, None],
+        },
+        {"input_size": input_size, "source": source, "license": license, "origin": origin},
+    )
     if source is not None and not os.path.isfile(source):
-        raise FileNotFoundError(f"source is {os.fspath(source)!r}, and there is no such file.")
-    key, out = bundle_key(name, options, input_size), os.fspath(out)
+        raise FileNotFoundError(
+            f"{named('source')} is {os.fspath(source)!r}, and there is no such file."
+        )
+    notes = {"license": license, "source": origin}
+    out = os.fspath(out)
+    if _is_model(name, source):
+        return _enter_model(name, out, source, options, preprocessing, input_size, notes)
+    get_backbone(name, options)
+    for parameter, value, reason in (
+        ("preprocessing", preprocessing, f"{name} has its own"),
+        ("origin", None if source else origin, "Keras knows where it downloads from"),
+    ):
+        if value is not None:
+            raise InvalidParameterError(
+                f"{named(parameter)} is {value!r}, expected None: {reason}."
+            )
+    return _enter_weights(bundle_key(name, options, input_size), out, source, notes)
+
+
+def _is_model(name, source):
+    """Tell whether a file is entered as a model of its own, not as weights of a backbone."""
+    return source is not None and (
+        str(source).endswith(".onnx") or (name not in BACKBONES and str(source).endswith(".keras"))
+    )
+
+
+def _enter_weights(key, out, source, notes):
+    """Enter the weights of a backbone; return the path of the file."""
     os.makedirs(out, exist_ok=True)
-    known = [entry for entry in _entries(out) if entry.key == key]
+    known = [entry for entry in _entries(out) if _is_for(entry, key)]
     for entry in known:
         same = source is None or file_digest(source) == entry.sha256
+        same = same and all(text in (None, getattr(entry, key)) for key, text in notes.items())
         if same and _state(out, entry) == "verified":
             return os.path.join(out, entry.file)
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
         if source is None:
-            path, origin = _download(key, scratch)
+            path, notes["source"] = _download(key, scratch)
         else:
-            path, origin = _copy(key, source, scratch), "file"
-        entry = _describe(key, path, origin)
+            path = _copy(key, source, scratch)
+        digest = file_digest(path)
+        entry = _describe(
+            path,
+            network=key.name,
+            options=key.options,
+            input_size=key.input_size[0],
+            # The digest keeps files of one name apart; Keras goes by the rest.
+            file=f"{digest[:8]}-{os.path.basename(path)}",
+            preprocessing=None,
+            **notes,
+        )
         os.replace(path, os.path.join(out, entry.file))
-    entries = [*(other for other in _entries(out) if other.key != key), entry]
-    _write_index(out, sorted(entries, key=lambda entry: str(entry.key)))
-    for file in {old.file for old in known} - {entry.file for entry in entries}:
-        if os.path.isfile(os.path.join(out, file)):
-            os.remove(os.path.join(out, file))
+    _replace_entries(out, known, entry)
     return os.path.join(out, entry.file)
+
+
+def _is_for(entry, key):
+    """Tell whether an entry has the weights of a network."""
+    parts = entry.network, entry.options, entry.input_size
+    return not entry.is_model and bundle_key(*parts) == key
+
+
+def _enter_model(name, out, source, options, preprocessing, input_size, notes):
+    """Enter a model; return the path of the file."""
+    check_model_name(name)
+    if options:
+        raise InvalidParameterError(
+            f"{named('options')} is {options!r}, expected None: {name} is a model."
+        )
+    if not (notes["license"] or "").strip():
+        raise InvalidParameterError(
+            f"{named('license')} is missing, expected that of the weights, such as 'Apache-2.0', "
+            "or 'unknown': who gets the bundle has to know what they may do with it."
+        )
+    preprocessing = as_preprocessing(preprocessing)
+    model = _load_model(source, preprocessing, input_size)
+    os.makedirs(out, exist_ok=True)
+    known = [entry for entry in _entries(out) if entry.network == name]
+    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
+        path = os.path.join(scratch, name + os.path.splitext(source)[1])
+        _copy_model(source, path)
+        digest = file_digest(path)
+        entry = _describe(
+            path,
+            network=name,
+            options={},
+            input_size=list(map(int, model.input_size)),
+            file=model_file(name, digest, os.path.splitext(path)[1]),
+            preprocessing=preprocessing.identity,
+            **notes,
+        )
+        os.makedirs(os.path.join(out, digest[:8]), exist_ok=True)
+        os.replace(path, os.path.join(out, entry.file))
+    _replace_entries(out, known, entry)
+    return os.path.join(out, entry.file)
+
+
+def _copy_model(source, path):
+    """Copy a model; an ONNX file with external data becomes one file."""
+    if path.endswith(".onnx") and onnx_digest(source) != file_digest(source):
+        with open(path, "wb") as file:
+            file.write(read_onnx(source).SerializeToString())
+    else:
+        shutil.copyfile(source, path)
+
+
+def _load_model(path, preprocessing, input_size):
+    """Load a model once; return it as a source."""
+    source = find_source(
+        backbone=path,
+        backbone_options=None,
+        weights="imagenet",
+        preprocessing=preprocessing,
+        input_size=input_size,
+        random_state=0,
+    )
+    if isinstance(source, KerasModel):
+        source.build()
+    else:
+        check_engine("onnxruntime", source)
+        layer = "top" if "top" in source.taps else list(source.layers)[-1]
+        find_engine(source, "onnxruntime")(Network(source, (layer,), ("avg",), "onnxruntime"))
+    return source
+
+
+def _replace_entries(out, old, entry):
+    """Write the index with an entry instead of old ones, and remove the files of these."""
+    entries = [*(other for other in _entries(out) if other not in old), entry]
+    _write_index(out, sorted(entries, key=lambda entry: (entry.label, str(entry.input_size))))
+    for file in {other.file for other in old} - {entry.file for entry in entries}:
+        path = os.path.join(out, file)
+        if os.path.isfile(path):
+            os.remove(path)
+        if "/" in file:
+            with suppress(OSError):  # it holds something else
+                os.rmdir(os.path.dirname(path))
 
 
 def _entries(folder):
@@ -103,19 +247,13 @@ def _write_index(folder, entries):
         path.write_text(text + "\n", encoding="utf-8")
 
 
-def _describe(key, path, origin):
-    digest = file_digest(path)
+def _describe(path, **known):
     return Entry(
-        network=key.name,
-        options=key.options,
-        input_size=key.input_size[0],
-        # The digest keeps files of one name apart; Keras goes by the rest.
-        file=f"{digest[:8]}-{os.path.basename(path)}",
-        sha256=digest,
+        sha256=file_digest(path),
         bytes=os.path.getsize(path),
-        source=origin,
-        keras=version("keras"),
+        keras=None if path.endswith(".onnx") else version("keras"),
         date=datetime.now(UTC).date().isoformat(),
+        **known | {"source": known["source"] or "file"},
     )
 
 
@@ -175,8 +313,8 @@ def list_weights(folder=None):
     -------
     pandas.DataFrame
         One row per file: ``network``, ``options``, ``input_size`` in pixels, ``file``, ``sha256``,
-        ``bytes``, ``source``, ``keras``, ``date`` and ``state``: "verified", "damaged" or
-        "missing".
+        ``bytes``, ``source``, ``license``, ``preprocessing``, ``keras``, ``date`` and ``state``:
+        "verified", "damaged" or "missing".
 
     Raises
     ------

@@ -13,20 +13,20 @@ from itertools import chain
 
 import numpy as np
 
-from featbus.networks._building import (
-    build_models,
-    import_keras,
-    preprocess,
-    region_weights,
-)
+from featbus.networks._applications import KerasApplication
+from featbus.networks._building import build_models, import_keras
+from featbus.networks._index import find_model
 from featbus.networks._models import KerasModel
-from featbus.networks._openvino import OpenVINOEngine
+from featbus.networks._onnx import OnnxModel
+from featbus.networks._onnx_runtime import OnnxOpenVINOEngine, OnnxRuntimeEngine
+from featbus.networks._openvino import OpenVINOEngine, check_precision
+from featbus.networks._pooling import region_weights
 from featbus.networks._requirements import NO_KERAS
 from featbus.networks._small_cnn import SmallCNN
-from featbus.networks._sources import KerasApplication, get_backbone
+from featbus.networks._sources import KerasSource, get_backbone
 from featbus.parameters import InvalidParameterError
 
-SOURCES = (KerasApplication, KerasModel, SmallCNN)
+SOURCES = (KerasApplication, OnnxModel, KerasModel, SmallCNN)
 _LOCK = threading.Lock()
 _LOG = logging.getLogger("featbus")
 
@@ -184,7 +184,7 @@ class KerasEngine:
     """
 
     def __init__(self, network):
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._running = threading.Lock()
         self._largest = sys.maxsize  # batch that the memory suffices for, as far as is known
         self.shapes, *models = build_models(network, False, True, change=fold)
@@ -211,8 +211,8 @@ class KerasEngine:
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
-            RGB, 0..255, in the network's input size.
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
+            RGB or gray, 0..255, in the network's input size.
         batch_size : int
             The largest batch there will be. Smaller ones are filled up to a power of two: a network
             is compiled or tuned again for each new size.
@@ -225,21 +225,19 @@ class KerasEngine:
         ndarray of shape (n_images, n_features)
             Layer by layer, pooling by pooling, window by window, channel by channel.
         """
-        inputs = [preprocess(pixels, self._mode)]
-        if regions is not None:
-            inputs += region_weights(regions, self.shapes)
+        weights = [] if regions is None else region_weights(regions, self.shapes)
         # One pass keeps all cores busy, and a model on JAX cannot run twice at a time.
         with self._running:
-            return self._run_parts(inputs, batch_size)
+            return self._run_parts(pixels, weights, batch_size)
 
-    def _run_parts(self, inputs, batch_size):
+    def _run_parts(self, pixels, weights, batch_size):
         """Run a batch, in halves from the moment on that the memory does not suffice."""
-        n_images = len(inputs[0])
+        n_images = len(pixels)
         batch_size = min(batch_size, self._largest)
         if n_images <= batch_size:
             size = min(batch_size, 1 << (n_images - 1).bit_length())
             try:
-                return self._predict([_filled_up(values, size) for values in inputs])[:n_images]
+                return self._predict(self._inputs(pixels, weights, size))[:n_images]
             except Exception as error:
                 if n_images == 1 or not _is_out_of_memory(error):
                     raise
@@ -248,11 +246,23 @@ class KerasEngine:
         return np.concatenate(
             [
                 self._run_parts(
-                    [values[start : start + batch_size] for values in inputs], batch_size
+                    pixels[start : start + batch_size],
+                    [values[start : start + batch_size] for values in weights],
+                    batch_size,
                 )
                 for start in parts
             ]
         )
+
+    def _inputs(self, pixels, weights, size):
+        """Return what the model takes, filled up to `size` images."""
+        shapes = [(*pixels.shape[1:3], len(self._preprocess.mean))]
+        shapes += [values.shape[1:] for values in weights]
+        inputs = [np.zeros((size, *shape), np.float32) for shape in shapes]
+        self._preprocess(pixels, out=inputs[0][: len(pixels)])
+        for array, values in zip(inputs[1:], weights):
+            array[: len(values)] = values
+        return inputs
 
     def _predict(self, inputs):
         if len(inputs) == 1:
@@ -289,14 +299,27 @@ def auto_batch_size(input_size):
     return 1 << min(6, max(1, free // 4 // bytes_per_image).bit_length() - 1)
 
 
-def _filled_up(values, size):
-    """Return an array with zeros behind its end, up to `size`."""
-    filled = np.zeros((size, *values.shape[1:]), dtype=np.float32)
-    filled[: len(values)] = values
-    return filled
-
-
 ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
+ONNX_ENGINES = {"onnxruntime": OnnxRuntimeEngine, "openvino": OnnxOpenVINOEngine}
+_EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+
+
+def find_engine(source, name):
+    """Return the class of an engine.
+
+    Parameters
+    ----------
+    source : Source
+        Where the network comes from.
+    name : str
+        One of its `engines`.
+
+    Returns
+    -------
+    type
+        The class, which takes a `Network`.
+    """
+    return (ONNX_ENGINES if isinstance(source, OnnxModel) else ENGINES)[name]
 
 
 def find_source(**parameters):
@@ -320,14 +343,36 @@ def find_source(**parameters):
     OSError
         If a file is missing or cannot be read.
     """
+    parameters = find_model(parameters)
     for kind in SOURCES:
         if kind.accepts(parameters["backbone"]):
             return kind.from_parameters(**parameters)
     return get_backbone(parameters["backbone"])
 
 
-def check_engine(engine, source):
-    """Check whether an engine can run a network here; nothing is imported.
+def check_trainable(source):
+    """Check whether Keras can build and train a network; nothing is imported.
+
+    Parameters
+    ----------
+    source : Source
+        Where the network comes from.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it cannot.
+    """
+    if not isinstance(source, KerasSource):
+        raise InvalidParameterError(
+            f"backbone is the ONNX file {source.path!r}, expected a network that Keras builds: an "
+            "ONNX file can be run, as by DeepFeatures with one of the engines "
+            f"{list(source.engines)}, and not be trained."
+        )
+
+
+def check_engine(engine, source, precision="fp32"):
+    """Check whether an engine can run a network here.
 
     Parameters
     ----------
@@ -335,14 +380,18 @@ def check_engine(engine, source):
         The parameter `engine` of an estimator.
     source : Source
         Where the network comes from.
+    precision : {"fp32", "bf16"}, default="fp32"
+        What to compute in. Nothing is imported for "fp32".
 
     Raises
     ------
     InvalidParameterError
-        If the engine cannot run networks from this source.
+        If the engine cannot run networks from this source, or cannot compute in this precision.
     ImportError
         If it is not installed.
     """
+    if engine == "keras":
+        check_trainable(source)
     if engine not in source.engines:
         raise InvalidParameterError(
             f"engine is {engine!r}, expected one of {list(source.engines)} for {source}."
@@ -351,14 +400,22 @@ def check_engine(engine, source):
         raise ImportError(
             NO_KERAS
             if engine == "keras"
-            else f'engine="{engine}" needs the package {engine}: pip install "featbus[{engine}]".'
+            else f'engine="{engine}" needs the package {engine}: pip install '
+            f'"featbus[{_EXTRAS[engine]}]".'
         )
+    if precision != "fp32":
+        if engine != "openvino":
+            raise InvalidParameterError(
+                f"precision is {precision!r}, expected 'fp32' for engine={engine!r}: only "
+                "engine='openvino' computes in another precision."
+            )
+        check_precision(precision)
 
 
 @lru_cache(maxsize=8)
 def _load_engine(network):
     start = time.perf_counter()
-    engine = ENGINES[network.engine](network)
+    engine = find_engine(network.source, network.engine)(network)
     seconds = time.perf_counter() - start
     _LOG.debug("Built %s for the engine %s in %.1f s", network.source, network.engine, seconds)
     return engine
@@ -374,7 +431,7 @@ def load_engine(network):
 
     Returns
     -------
-    KerasEngine or OpenVINOEngine
+    KerasEngine, OpenVINOEngine or OnnxEngine
         The engine. The eight used last stay in memory.
     """
     with _LOCK:

@@ -13,9 +13,10 @@ from types import FunctionType
 import numpy as np
 
 from featbus.networks._building import STAGES, get_output, import_keras
-from featbus.networks._sources import KerasSource, file_digest
+from featbus.networks._preprocessing import as_preprocessing
+from featbus.networks._sources import KerasSource, check_own, file_digest, fit_input_size
 from featbus.networks._weights_files import check_weights_file
-from featbus.parameters import InvalidParameterError, as_pair
+from featbus.parameters import InvalidParameterError
 
 # Bytes of JSON, which takes many times its size in memory; large networks have one million.
 _LONGEST_CONFIG = 1 << 23
@@ -28,16 +29,16 @@ class KerasModel(KerasSource):
     ----------
     model : keras.Model, str or path
         The model, which stays as it is, or its file.
-    mode : str
-        What it was trained on, see `preprocess`.
+    preprocessing : Preprocessing
+        What it was trained on.
     input_size : tuple of int
         Height and width of the input in pixels.
     """
 
-    def __init__(self, model, mode, input_size):
+    def __init__(self, model, preprocessing, input_size):
         self.model = os.fspath(model) if _is_path(model) else model
         self.name = _name(model)
-        self.mode = mode
+        self.preprocessing = preprocessing
         self.input_size = input_size
 
     @classmethod
@@ -52,28 +53,9 @@ class KerasModel(KerasSource):
         cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
     ):
         """See `Source.from_parameters`."""
-        if preprocessing is None:
-            raise InvalidParameterError(
-                "preprocessing is None, expected 'caffe', 'tf', 'torch' or 'none': say what the "
-                "model was trained on."
-            )
-        for name, value, default in (
-            ("weights", weights, "imagenet"),
-            ("backbone_options", backbone_options or None, None),
-        ):
-            if value != default:
-                raise InvalidParameterError(
-                    f"{name} is {value!r}, expected {default!r}: the model has its own. Load "
-                    "weights into it before."
-                )
-        own = _input_size(backbone)
-        size = own if input_size is None else as_pair(input_size)
-        if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
-            raise InvalidParameterError(
-                f"input_size is {input_size!r}, expected "
-                + ("height and width" if None in own else "None")
-                + f": the model {_name(backbone)!r} takes {own} pixels."
-            )
+        preprocessing = as_preprocessing(preprocessing)
+        check_own(weights, backbone_options)
+        size = fit_input_size(_name(backbone), _input_size(backbone, preprocessing), input_size)
         return cls(backbone, preprocessing, size)
 
     @cached_property
@@ -96,7 +78,11 @@ class KerasModel(KerasSource):
     def identity(self):
         """See `Source`."""
         size = list(map(int, self.input_size))
-        own = {"model": self.digest, "input_size": size, "preprocessing": self.mode}
+        own = {
+            "model": self.digest,
+            "input_size": size,
+            "preprocessing": self.preprocessing.identity,
+        }
         return own | ({"code": self.code} if self.code else {})
 
     def build(self):
@@ -110,7 +96,7 @@ class KerasModel(KerasSource):
         try:
             # A sequential model becomes a functional one, whose layers include its input.
             model = keras.Model(model.inputs[0], model.outputs, name=model.name)
-            image = keras.Input((*self.input_size, 3))
+            image = keras.Input((*self.input_size, len(self.preprocessing.mean)))
             copy = keras.models.clone_model(model, input_tensors=image)
             copy.set_weights(model.get_weights())
         except Exception as error:
@@ -154,18 +140,20 @@ def _name(model):
     return Path(model).stem if _is_path(model) else model.name
 
 
-def _input_size(model):
+def _input_size(model, preprocessing):
     """Return height and width of the input, None where any will do; a file is not loaded."""
     if _is_path(model):
         shapes = _read_input_shapes(model)
     else:
         shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
+    channels = len(preprocessing.mean)
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != channels:
         found = ", ".join(map(str, shapes)) or "unknown"
         raise InvalidParameterError(
             f"backbone is the model {_name(model)!r} with the input {found}, expected one input of "
-            "shape (images, height, width, 3): build it as a functional or sequential keras.Model "
-            "with keras.Input((height, width, 3))."
+            f"shape (images, height, width, {channels}), as preprocessing has channels "
+            f"{preprocessing.channels!r}: build it as a functional or sequential keras.Model with "
+            f"keras.Input((height, width, {channels}))."
         )
     return tuple(shapes[0][1:3])
 

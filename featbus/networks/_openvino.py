@@ -1,6 +1,7 @@
 """The OpenVINO engine: runs what Keras built, from a cache on disk."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,6 +13,8 @@ import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,20 +23,17 @@ import numpy as np
 
 from featbus.base import thread_limit
 from featbus.files import written_whole
-from featbus.networks._building import (
-    build_models,
-    import_keras,
-    preprocess,
-    region_weights,
-    windows,
-)
+from featbus.networks._building import build_models, import_keras
+from featbus.networks._comparison import check_cosine, relative_error
+from featbus.networks._pooling import region_weights
+from featbus.parameters import InvalidParameterError
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
-# what is written. 3: the digest covers name and report, too.
-_CONVERSION_VERSION = 3
-_PARTS = ("model.xml", "model.bin")
+# what is written. 4: the rows that Keras computes at conversion are written, too.
+_CONVERSION_VERSION = 4
+_PARTS = ("model.xml", "model.bin", "rows.npy")
 _TOLERANCE = 1e-3
-_NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _IMPORTING = threading.Lock()
 _CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
 
@@ -109,33 +109,85 @@ def _export(model):
         return {file.name: file.read_bytes() for file in (path, path.with_suffix(".bin"))}
 
 
+def check_precision(precision):
+    """Check whether OpenVINO can compute in a precision on this processor.
+
+    Parameters
+    ----------
+    precision : {"bf16"}
+        The precision.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it cannot; the message names the processor.
+    """
+    capabilities, processor = _find_capabilities()
+    if precision.upper() not in capabilities:
+        raise InvalidParameterError(
+            f"precision is {precision!r}, expected 'fp32': the processor {processor} does not "
+            f"compute in {precision}. OpenVINO finds {', '.join(sorted(capabilities))}."
+        )
+
+
+@cache
+def _find_capabilities():
+    """Return what OpenVINO says that the processor can do, and what it is called."""
+    core = _import_openvino().Core()
+    names = ("OPTIMIZATION_CAPABILITIES", "FULL_DEVICE_NAME")
+    return tuple(core.get_property("CPU", name) for name in names)
+
+
+def compile_model(model, weights, n_threads, precision):
+    """Compile a network for the processor, for requests that run in one thread each.
+
+    Parameters
+    ----------
+    model : bytes
+        The network, in OpenVINO's own format or in that of ONNX.
+    weights : bytes or None
+        The weights; None where `model` contains them.
+    n_threads : int
+        Number of requests that run at a time.
+    precision : {"fp32", "bf16"}
+        What to compute in.
+
+    Returns
+    -------
+    openvino.CompiledModel
+        The network.
+    """
+    core = _import_openvino().Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "NUM_STREAMS": n_threads,
+        "INFERENCE_NUM_THREADS": n_threads,
+        # Processes that run beside each other would all be pinned to the first core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return core.compile_model(core.read_model(model, weights), "CPU", settings)
+
+
 class _Runtime:
     """A network on OpenVINO, with one thread per image."""
 
-    def __init__(self, parts, n_threads):
-        core = _import_openvino().Core()
-        compiled = core.compile_model(
-            core.read_model(parts["model.xml"], parts["model.bin"]),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": n_threads,
-                "INFERENCE_NUM_THREADS": n_threads,
-                # Processes that run beside each other would all be pinned to the first core.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        # Conversion drops regions that no pooling uses.
-        self._n_inputs = len(compiled.inputs)
+    def __init__(self, parts, n_threads, precision="fp32"):
+        compiled = compile_model(parts["model.xml"], parts["model.bin"], n_threads, precision)
         self._free = SimpleQueue()
         for _ in range(n_threads):
             self._free.put(compiled.create_infer_request())
 
-    def __call__(self, inputs):
+    def __call__(self, pixels, weights, preprocess):
+        """Return the row of one image, as an array of shape (1, n_features)."""
         request = self._free.get()
         try:
-            return request.infer(inputs[: self._n_inputs], share_inputs=True)[0]
+            # Conversion drops regions that no pooling uses.
+            image, *regions = (tensor.data for tensor in request.input_tensors)
+            preprocess(pixels, out=image)
+            for region, values in zip(regions, weights):
+                region[...] = values
+            return request.infer()[0]
         finally:
             self._free.put(request)
 
@@ -145,7 +197,9 @@ class OpenVINOEngine:
 
     The network is converted once, checked against Keras, and kept on disk. From there it is loaded
     without Keras and TensorFlow. Images run one at a time, each in one thread, and as many at once
-    as `thread_limit` says; so a row depends on nothing but its image.
+    as `thread_limit` says; so a row depends on nothing but its image. One file serves all
+    precisions; a network in reduced precision is checked whenever it is loaded, as its rows depend
+    on the processor.
 
     Parameters
     ----------
@@ -157,20 +211,21 @@ class OpenVINOEngine:
     shapes : tuple of tuple of int
         Height, width and channels of the feature map of each of the layers.
     report : dict
-        "engine" and its "version"; "max_relative_error", see `relative_error`, and the "seconds"
-        that it took to build, convert and check; the SHA-256 "digest" of the result, its name and
-        this report; the "path" of the file, or None where none could be written.
+        "engine", its "version" and the "precision"; "max_relative_error" in "fp32", see
+        `relative_error`, and the "seconds" that it took to build, convert and check; the SHA-256
+        "digest" of the result, its name and this report; the "path" of the file, or None where none
+        could be written. In reduced precision also "row_cosine", see `row_cosine`.
 
     Raises
     ------
     RuntimeError
         If Keras runs on another backend than TensorFlow, or if rows differ from those of Keras by
-        more than 1e-3.
+        more than 1e-3; or, in reduced precision, if the cosine is below 0.9.
     """
 
     def __init__(self, network):
         self._network = network
-        self._mode = network.source.mode
+        self._preprocess = network.source.preprocessing
         self._running = threading.Lock()
         self._runtimes = {}
         self.report = self._load(masked=False)
@@ -192,8 +247,8 @@ class OpenVINOEngine:
 
         Parameters
         ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3)
-            RGB, 0..255, in the network's input size.
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
+            RGB or gray, 0..255, in the network's input size.
         batch_size : int
             Without effect: images run one at a time.
         regions : ndarray of float32 of shape (n_images, height, width), default=None
@@ -214,7 +269,7 @@ class OpenVINOEngine:
             def row(index):
                 one = slice(index, index + 1)
                 weights = region_weights(regions[one], self.shapes) if masked else []
-                return runtime([preprocess(pixels[one], self._mode), *weights])
+                return runtime(pixels[one], weights, self._preprocess)
 
             with ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
                 return np.concatenate(list(executor.map(row, range(len(pixels)))))
@@ -227,13 +282,19 @@ class OpenVINOEngine:
             stored = _convert(self._network, masked)
             path = _write(path, *stored)
         report, parts = stored
-        self._runtimes[masked] = _Runtime(parts, thread_limit())
-        return report | {"path": path and str(path)}
+        runtime = _Runtime(parts, thread_limit(), self._network.precision)
+        report |= {"precision": self._network.precision, "path": path and str(path)}
+        if self._network.precision != "fp32":
+            report["row_cosine"] = _check_rows(
+                self._network, runtime, parts, report["shapes"], masked
+            )
+        self._runtimes[masked] = runtime
+        return report
 
 
 def _file_name(network, masked):
     """Return the name of a converted network, which stands for all that decides about its rows."""
-    key = network.identity | {
+    key = replace(network, precision="fp32").identity | {
         "masked": masked,
         "version": OpenVINOEngine.release(),
         "conversion": _CONVERSION_VERSION,
@@ -312,10 +373,11 @@ def _convert(network, masked):
             "then on the network comes from the cache, and Keras is not needed."
         )
     parts = _export(model)
-    inputs = _probe(network, shapes, masked)
-    one_image = _Runtime(parts, 1)
-    rows = [one_image([values[[index]] for values in inputs]) for index in range(len(inputs[0]))]
-    error = relative_error(np.concatenate(rows), _keras_rows(model, inputs), network, shapes)
+    pixels, weights = _probe(network, shapes, masked)
+    expected = _keras_rows(model, [network.source.preprocessing(pixels), *weights])
+    parts["rows.npy"] = _as_npy(expected)
+    rows = _run_each(_Runtime(parts, 1), pixels, weights, network.source.preprocessing)
+    error = relative_error(rows, expected, network, shapes)
     if not error <= _TOLERANCE:
         raise RuntimeError(
             f"{network.source} on OpenVINO {OpenVINOEngine.release()} differs from Keras by "
@@ -332,6 +394,28 @@ def _convert(network, masked):
     return report | {"digest": _digest(_file_name(network, masked), report, parts)}, parts
 
 
+def _as_npy(rows):
+    file = io.BytesIO()
+    np.save(file, rows, allow_pickle=False)
+    return file.getvalue()
+
+
+def _run_each(runtime, pixels, weights, preprocess):
+    """Return the rows of some images, one after another."""
+    rows = [
+        runtime(pixels[one], [values[one] for values in weights], preprocess)
+        for one in (slice(index, index + 1) for index in range(len(pixels)))
+    ]
+    return np.concatenate(rows)
+
+
+def _check_rows(network, runtime, parts, shapes, masked):
+    """Compare rows in reduced precision with those of Keras; return the least cosine."""
+    rows = _run_each(runtime, *_probe(network, shapes, masked), network.source.preprocessing)
+    expected = np.load(io.BytesIO(parts["rows.npy"]), allow_pickle=False)
+    return check_cosine(rows, expected, network, shapes)
+
+
 def _keras_rows(model, inputs):
     import tensorflow as tf
 
@@ -342,7 +426,7 @@ def _keras_rows(model, inputs):
 
 
 def _probe(network, shapes, masked):
-    """Return the inputs that a conversion is checked on: two images of noise, two smooth ones."""
+    """Return pixels and weights of the check: two images of noise, two smooth ones."""
     height, width = network.source.input_size
     rng = np.random.default_rng(0)
     down, across = np.linspace(0, 1, height)[:, np.newaxis], np.linspace(0, 1, width)
@@ -351,41 +435,11 @@ def _probe(network, shapes, masked):
     pixels = np.concatenate(
         [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colors for plane in smooth]]
     )
-    inputs = [preprocess(np.float32(255 * pixels), network.source.mode)]
+    weights = []
     if masked:
         # One region is a point, smaller than any cell.
         regions = np.zeros((4, height, width), np.float32)
         for region, share in zip(regions, (0.3, 0.5, 0.9, 0)):
             region[: int(share * height) + 1, : int(share * width) + 1] = 1
-        inputs += region_weights(regions, shapes)
-    return inputs
-
-
-def relative_error(rows, expected, network, shapes):
-    """Return the largest difference between rows, relative to the scale of their columns.
-
-    Parameters
-    ----------
-    rows, expected : ndarray of shape (n_images, n_features)
-        What to compare, and with what.
-    network : Network
-        Tells, together with `shapes`, which columns belong together: those of a layer and pooling.
-    shapes : tuple of tuple of int
-        Height, width and channels of the feature map of each of the layers.
-
-    Returns
-    -------
-    float
-        The largest over the groups of columns of the largest difference divided by the largest
-        magnitude. Magnitudes below 1e-20 count as that.
-    """
-    widths = [
-        len(windows(pooling, *shape[:2])) * shape[2]
-        for shape in shapes
-        for pooling in network.pooling
-    ]
-    groups = np.cumsum(widths)[:-1]
-    return max(
-        np.abs(part - wanted).max() / max(np.abs(wanted).max(), _NOTHING)
-        for part, wanted in zip(*(np.split(values, groups, axis=1) for values in (rows, expected)))
-    )
+        weights = region_weights(regions, shapes)
+    return np.float32(255 * pixels), weights

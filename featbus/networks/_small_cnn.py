@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from featbus.networks._building import STAGES, import_keras
+from featbus.networks._preprocessing import NAMED
 from featbus.networks._sources import KerasSource
 from featbus.parameters import InvalidParameterError, as_pair
 
@@ -27,7 +28,7 @@ class SmallCNN(KerasSource):
     random_state: int
 
     name = _NAME
-    mode = "tf"
+    preprocessing = NAMED["tf"]
     digest = None
 
     @classmethod

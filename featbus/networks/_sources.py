@@ -4,24 +4,14 @@ import csv
 import hashlib
 import json
 import os
-import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.metadata import version
 from importlib.resources import files
 
-from featbus.networks._building import STAGES, build_application, get_output
-from featbus.networks._requirements import needing_keras
+from featbus.networks._building import STAGES, list_maps
 from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named
-
-INDEX = "weights.json"
-
-# Keras has weights of these that were trained at other sizes, and takes those that fit the input.
-_OTHER_SIZES = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
-# Giving an option its default changes nothing.
-_DEFAULTS = {"alpha": 1, "minimalistic": False}
 
 
 class Source:
@@ -34,8 +24,8 @@ class Source:
     ----------
     name : str
         The network's name, with which the names of columns begin.
-    mode : str
-        What the network was trained on, see `preprocess`.
+    preprocessing : Preprocessing
+        What the network was trained on.
     input_size : tuple of int
         Height and width of the input in pixels.
     engines : tuple of str
@@ -101,6 +91,36 @@ class Source:
         """
         return layer
 
+    def check_layers(self, layers, pooling):
+        """Check layers and their pooling, as far as is known before the network is loaded.
+
+        Parameters
+        ----------
+        layers : sequence of str
+            "top", stages and names of layers.
+        pooling : sequence of str
+            The poolings.
+
+        Raises
+        ------
+        InvalidParameterError
+            If it is certain that there is no such layer, or that it cannot be pooled so.
+        """
+        for layer in layers:
+            self.label(layer)
+
+    def list_layers(self):
+        """Return the layers that features can be taken from; builds the network, or reads it.
+
+        Returns
+        -------
+        list of tuple
+            In the order of computation: name; "map", "tokens" or "embedding"; height, width and
+            channels; number of class and register tokens; and what else stands for the layer, of
+            "top" and the stages.
+        """
+        raise NotImplementedError
+
     def __eq__(self, other):
         return isinstance(other, Source) and self.identity == other.identity
 
@@ -115,6 +135,18 @@ class KerasSource(Source):
     """A network that Keras builds."""
 
     engines = ("keras", "openvino")
+
+    def check_layers(self, layers, pooling):
+        """See `Source.check_layers`."""
+        super().check_layers(layers, pooling)
+        if "cls" in pooling:
+            raise InvalidParameterError(
+                f"pooling has 'cls', expected another one: {self} has feature maps, and no tokens."
+            )
+
+    def list_layers(self):
+        """See `Source.list_layers`."""
+        return [(name, "map", shape, 0, stages) for name, shape, stages in list_maps(self)]
 
     def build(self):
         """Build the network without its classifier.
@@ -151,7 +183,7 @@ class Backbone:
     builder : str
         Name of the function in `keras.applications`.
     preprocessing : {"caffe", "tf", "torch", "none"}
-        See `preprocess`.
+        See `NAMED`.
     taps : dict of str to str
         The tensors of the stages C1 to C5, of stride 2, 4, 8, 16 and 32, where encoder-decoders
         take their skip connections. A layer's name means its output, ``"<name"`` its input,
@@ -220,8 +252,9 @@ def get_backbone(name, options=None):
     if not isinstance(name, str) or name not in BACKBONES:
         near = get_close_matches(str(name).lower(), BACKBONES, n=1)
         raise InvalidParameterError(
-            f"{named('backbone')} is {name!r}, expected one of {sorted(BACKBONES)}, the path of a "
-            "'.keras' file or a keras.Model." + (f" Did you mean {near[0]!r}?" if near else "")
+            f"{named('backbone')} is {name!r}, expected one of {sorted(BACKBONES)}, the path of an "
+            "ONNX or '.keras' file, a keras.Model, or a model of a weights bundle."
+            + (f" Did you mean {near[0]!r}?" if near else "")
         )
     backbone = BACKBONES[name]
     if set(options or {}) - set(backbone.options):
@@ -256,322 +289,57 @@ def _file_digest(path, times, size):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class KerasApplication(KerasSource):
-    """A network of the table.
+def check_own(weights, backbone_options):
+    """Refuse parameters that a model of one's own does not have.
 
-    Attributes
+    Parameters
     ----------
-    name : str
-        A key of `BACKBONES`.
-    input_size : tuple of int
-        Height and width of the input in pixels.
-    weights : str or None
-        "imagenet", the path of a file, or None: random.
-    digest : str or None
-        Digest of the weights file, so that a changed file is another network.
-    random_state : int or None
-        Seed of random weights.
-    options : dict
-        Parameters of the backbone's builder.
+    weights, backbone_options : object
+        Parameters of an estimator.
+
+    Raises
+    ------
+    InvalidParameterError
+        If one of them is not the default.
     """
-
-    name: str
-    input_size: tuple[int, int]
-    weights: str | None = None
-    digest: str | None = None
-    random_state: int | None = 0
-    options: dict = field(default_factory=dict)
-
-    @classmethod
-    def accepts(cls, backbone):
-        """See `Source.accepts`."""
-        return isinstance(backbone, str) and backbone in BACKBONES
-
-    @classmethod
-    def from_parameters(
-        cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
+    for name, value, default in (
+        ("weights", weights, "imagenet"),
+        ("backbone_options", backbone_options or None, None),
     ):
-        """See `Source.from_parameters`."""
-        row = get_backbone(backbone, backbone_options)
-        if preprocessing is not None:
+        if value != default:
             raise InvalidParameterError(
-                f"preprocessing is {preprocessing!r}, expected None: {backbone} has its own. The "
-                "parameter is for a keras.Model or a '.keras' file as backbone."
+                f"{name} is {value!r}, expected {default!r}: the model has its own. Load weights "
+                "into it before."
             )
-        if weights is None and random_state is None:
-            raise InvalidParameterError(
-                "random_state is None, expected an integer: random weights have to be the same "
-                "ones every time."
-            )
-        size = as_pair(row.input_size if input_size is None else input_size)
-        path, digest = resolve_weights(weights, backbone, backbone_options, size)
-        return cls(
-            backbone,
-            size,
-            weights=path,
-            digest=digest,
-            random_state=int(random_state) if path is None else None,
-            options=backbone_options or {},
-        )
-
-    @property
-    def mode(self):
-        """See `Source`."""
-        return BACKBONES[self.name].preprocessing
-
-    @property
-    def identity(self):
-        """See `Source`; random weights, and those that Keras has, are its release's."""
-        return {
-            "backbone": self.name,
-            "input_size": list(map(int, self.input_size)),
-            "weights": self.digest or f"{self.weights}, keras {_keras_release()}",
-            "random_state": self.random_state,
-            "options": self.options,
-        }
-
-    def label(self, layer):
-        """See `Source.label`."""
-        taps = BACKBONES[self.name].taps
-        if layer in STAGES and layer not in taps:
-            raise InvalidParameterError(
-                f"layers has {layer!r}, expected a stage that {self.name} has: {list(taps)}."
-            )
-        tap = taps.get(layer, layer)
-        return layer if tap.startswith(("<", ">")) else tap
-
-    def build(self):
-        """See `KerasSource.build`."""
-        return build_application(
-            BACKBONES[self.name].builder,
-            self.input_size,
-            self.options,
-            self.weights,
-            self.random_state,
-            str(self),
-        )
-
-    def find_taps(self, base):
-        """See `KerasSource.find_taps`."""
-        taps = BACKBONES[self.name].taps
-        return {stage: _find_tensor(base, tap) for stage, tap in taps.items()}
-
-    def __str__(self):
-        options = ", ".join(f"{name}={value}" for name, value in sorted(self.options.items()))
-        return f"{self.name}({options})" if options else self.name
 
 
-@lru_cache(maxsize=1)
-def _keras_release():
-    with needing_keras():
-        return version("keras")
-
-
-def _find_tensor(base, tap):
-    """Return the tensor of a network that a tap in the table means."""
-    if tap == ">output":
-        return base.output
-    if tap.startswith("<"):
-        return base.get_layer(tap[1:]).input
-    return get_output(base.get_layer(tap))
-
-
-def check_weights(weights):
-    """Check where weights come from; no file is read.
-
-    Parameters
-    ----------
-    weights : "imagenet", str, path or None
-        The parameter `weights` of an estimator.
-
-    Returns
-    -------
-    str or None
-        `weights` as a string; None for random weights.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or the folder is no weights bundle.
-    """
-    if weights is None or (isinstance(weights, str) and weights == "imagenet"):
-        return weights
-    path = os.fspath(weights)
-    file = os.path.join(path, INDEX) if os.path.isdir(path) else path
-    if not os.path.isfile(file):
-        raise FileNotFoundError(
-            f"{named('weights')} is {path!r}, and there is no such file as {file!r}. Expected "
-            "'imagenet', None, the path of a Keras weights file, or the folder of a weights bundle."
-        )
-    return path
-
-
-def resolve_weights(weights, backbone, options=None, input_size=None):
-    """Return the file of an estimator's weights, verified where a bundle holds it.
-
-    Parameters
-    ----------
-    weights : "imagenet", str, path or None
-        The parameter `weights` of an estimator: a file, or a folder that is a bundle. "imagenet" is
-        looked up in the bundle that the environment variable ``FEATBUS_WEIGHTS`` names, if any, and
-        then nowhere else.
-    backbone : str
-        A key of `BACKBONES`.
-    options : dict or None, default=None
-        Parameters of the backbone's builder.
-    input_size : int, tuple of int or None, default=None
-        Height and width of the input in pixels. None: what the network was trained at.
-
-    Returns
-    -------
-    weights : str or None
-        The path of a file, "imagenet": Keras knows where, or None: random.
-    digest : str or None
-        SHA-256 digest of the file's content.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file or bundle, or the bundle lacks the network.
-    ValueError
-        If the file is not the one that the bundle's index describes, or the index is damaged.
-    """
-    weights = check_weights(weights)
-    folder, hint = weights, ""
-    if weights == "imagenet":
-        folder = os.environ.get("FEATBUS_WEIGHTS")
-        hint = " While FEATBUS_WEIGHTS names a bundle, 'imagenet' means the weights in there."
-    if not folder:
-        return weights, None
-    if folder == weights and os.path.isfile(weights):
-        return weights, file_digest(weights)
-    key = bundle_key(backbone, options, input_size)
-    entries = {entry.key: entry for entry in read_index(folder)}
-    if key not in entries:
-        raise FileNotFoundError(
-            f"The weights bundle {folder!r} lacks {_label(key)}. It has: "
-            f"{', '.join(map(_label, entries)) or 'nothing'}. On a machine with internet access: "
-            f"{_command(key, folder)}.{hint}"
-        )
-    path = os.path.join(folder, entries[key].file)
-    _verify(path, entries[key])
-    return path, entries[key].sha256
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file of a weights bundle, as the index has it."""
-
-    network: str
-    options: dict
-    input_size: int
-    file: str
-    sha256: str
-    bytes: int
-    source: str
-    keras: str
-    date: str
-
-    @property
-    def key(self):
-        """The network that the file is for, see `bundle_key`."""
-        return bundle_key(self.network, self.options, self.input_size)
-
-
-def bundle_key(name, options=None, input_size=None):
-    """Return the network whose weights Keras takes for an input of some size.
+def fit_input_size(name, own, input_size):
+    """Return the input size of a model of one's own.
 
     Parameters
     ----------
     name : str
-        A key of `BACKBONES`.
-    options : dict or None, default=None
-        Parameters of the backbone's builder.
-    input_size : int, tuple of int or None, default=None
-        Height and width of the input in pixels. None: what the network was trained at.
+        What errors call the model.
+    own : tuple of int or None
+        Height and width that the model takes, None where any will do.
+    input_size : int, tuple of int or None
+        The parameter of an estimator.
 
     Returns
     -------
-    KerasApplication
-        The network at the size that its weights were trained at, without options at their default.
-    """
-    trained_at = BACKBONES[name].input_size
-    height, width = as_pair(trained_at if input_size is None else input_size)
-    if height == width and height in _OTHER_SIZES.get(name, ()):
-        trained_at = int(height)
-    chosen = {key: value for key, value in (options or {}).items() if value != _DEFAULTS.get(key)}
-    return KerasApplication(name, (trained_at, trained_at), options=chosen)
-
-
-def _label(key):
-    return f"{key} trained at {key.input_size[0]} pixels"
-
-
-def _command(key, folder):
-    """Return the command that enters a network into a bundle."""
-    options = "".join(f" --option {name}={value}" for name, value in sorted(key.options.items()))
-    if key.input_size[0] != BACKBONES[key.name].input_size:
-        options += f" --input-size {key.input_size[0]}"
-    return f"featbus weights fetch {key.name}{options} --out {shlex.quote(folder)}"
-
-
-def read_index(folder):
-    """Return the entries of a weights bundle.
-
-    Parameters
-    ----------
-    folder : str
-        The bundle.
-
-    Returns
-    -------
-    list of Entry
-        One per file.
+    tuple of int
+        Height and width in pixels.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such bundle.
-    ValueError
-        If the index is damaged.
+    InvalidParameterError
+        If the model does not take the size, or takes any and none is given.
     """
-    path = os.path.join(folder, INDEX)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"Found no weights bundle {folder!r}, expected a folder with a file {INDEX}. "
-            f"`featbus weights fetch NAME --out {folder}` makes one."
-        )
-    try:
-        with open(path, encoding="utf-8") as file:
-            entries = [Entry(**entry) for entry in json.load(file)["files"]]
-        for entry in entries:
-            get_backbone(entry.network, entry.options)
-            hash(tuple(entry.options.values()))
-            if os.path.basename(entry.file) != entry.file:
-                raise ValueError(f"the file {entry.file!r} lies in another folder")
-            if type(entry.input_size) is not int or entry.input_size < 1:
-                raise ValueError(f"input_size is {entry.input_size!r}, expected a number of pixels")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    size = own if input_size is None else as_pair(input_size)
+    if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
         raise InvalidParameterError(
-            f"The index {path!r} of a weights bundle cannot be read: {error!r}. Copy the bundle "
-            "again, or fetch its networks into a new folder."
-        ) from error
-    return entries
-
-
-def _verify(path, entry):
-    """Raise an error if a file is not the one that the index describes."""
-    again = (
-        "Do not use it: copy the bundle again, or fetch the file again: "
-        f"{_command(entry.key, os.path.dirname(path))}."
-    )
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"The weights file {path!r} of {entry.key} is missing. {again}")
-    digest = file_digest(path)
-    if digest != entry.sha256:
-        raise InvalidParameterError(
-            f"The weights file {path!r} of {entry.key} is truncated or was changed: expected "
-            f"sha256 {entry.sha256} ({entry.bytes} bytes), found {digest} "
-            f"({os.path.getsize(path)} bytes). {again}"
+            f"input_size is {input_size!r}, expected "
+            + ("height and width" if None in own else "None")
+            + f": the model {name!r} takes {own} pixels."
         )
+    return size

@@ -18,7 +18,7 @@ FORMAT = 1  # goes up whenever older releases of featbus cannot read what is wri
 MANIFEST, CARD, SCHEMA = "featbus.json", "card.json", "schema.json"
 # The digest of a network's file, and the name that it gets where a model is loaded.
 NETWORK = re.compile(
-    r"networks/([0-9a-f]{64})/([^\W_][\w .()+-]{0,100}\.(?:weights\.h5|h5|keras))", re.ASCII
+    r"networks/([0-9a-f]{64})/([^\W_][\w .()+-]{0,100}\.(?:weights\.h5|h5|keras|onnx))", re.ASCII
 )
 _MEMBER = re.compile(
     rf"{MANIFEST}|{CARD}|{SCHEMA}|[0-9]{{1,20}}\.npy|[0-9a-f-]{{36}}\.bin|{NETWORK.pattern}",

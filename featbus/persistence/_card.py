@@ -95,7 +95,7 @@ def complete_card(card, pipeline, classes, networks):
         "classes": names,
         "steps": [type(step).__name__ for step in all_steps(pipeline)],
         "networks": [
-            {name: line[name] for name in ("network", "sha256", "embedded")} for line in networks
+            {name: value for name, value in line.items() if name != "member"} for line in networks
         ],
         "versions": _versions(),
         "saved": datetime.now(UTC).date().isoformat(),
@@ -278,7 +278,8 @@ def _format_number(value):
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.3f}".replace("-", "−")
+        digits = ".3g" if 0 < abs(value) < 0.01 else ".3f"
+        return f"{value:{digits}}".replace("-", "−")
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 

@@ -12,13 +12,21 @@ from featbus.feature_extraction import FineTunedFeatures
 from featbus.files import written_whole
 from featbus.networks import (
     BACKBONES,
+    MODEL_FILES,
+    NAMED,
     KerasModel,
+    OnnxModel,
     cache_dir,
     check_weights_file,
     file_digest,
+    find_folder,
     list_weights,
+    onnx_digest,
+    read_index,
     read_model_config,
+    read_onnx,
 )
+from featbus.parameters import InvalidParameterError
 from featbus.persistence._archive import NETWORK, ModelFileError
 
 _ENDINGS = (".weights.h5", ".h5")
@@ -64,7 +72,8 @@ class Packer:
     Attributes
     ----------
     entries : list of dict
-        The manifest's lines, one per network: "network", "sha256", "member" and "embedded".
+        The manifest's lines, one per network: "network", "sha256", "member", "embedded",
+        "preprocessing" and, where a weights bundle knows it, "license"; else None.
     files : dict of str to str
         The file of each member.
     """
@@ -92,12 +101,14 @@ class Packer:
             extractor._network()  # refuses weights that changed since `fit`
         source = extractor._source()
         if source not in self._members:
-            self._members[source] = self._add(source)
+            self._members[source] = self._add(source, find_folder(extractor.weights))
         member = self._members[source]
         if member is None:
             return {}
-        name = "backbone" if isinstance(source, KerasModel) else "weights"
-        return {name: member} | ({"base_digest_": member.split("/")[1]} if fitted else {})
+        digest = {"base_digest_": member.split("/")[1]} if fitted else {}
+        if not _is_model(source):
+            return {"weights": member} | digest
+        return {"backbone": member} | _known(extractor, source) | digest
 
     def unpack(self, extractor):
         """Check what `Unpacker.unpack` will check, and change nothing.
@@ -110,12 +121,12 @@ class Packer:
         for member in _members_of(extractor, self._paths).values():
             _check_network(self._paths[member])
 
-    def _add(self, source):
+    def _add(self, source, bundle):
         """Enter a network; return the name of its member, None if it has no file."""
-        if not self._embed and not isinstance(source, KerasModel) and source.digest is None:
+        if not self._embed and not _is_model(source) and source.digest is None:
             if source.weights is not None:
                 digest = _digest_arrays(source)
-                self._note(source, digest, None)
+                self._note(source, digest, None, bundle)
             return None
         path, name = self._file(source)
         digest = file_digest(path)
@@ -128,18 +139,22 @@ class Packer:
         self._paths[member] = path
         if self._embed:
             self.files[member] = path
-        self._note(source, digest, member)
+        self._note(source, digest, member, bundle)
         return member
 
-    def _note(self, source, digest, member):
+    def _note(self, source, digest, member, bundle):
         line = {"network": _label(source), "sha256": digest, "member": member}
         line["embedded"] = member in self.files
+        line["preprocessing"] = source.preprocessing.identity
+        line["license"] = _find_license(bundle, digest)
         if line not in self.entries:
             self.entries.append(line)
 
     def _file(self, source):
         """Return the path of a network's file, and the name to give it."""
         path = os.path.join(self._folder, str(len(self._members)))
+        if isinstance(source, OnnxModel):
+            return _as_one_file(source.path, f"{path}.onnx"), f"{source.name}.onnx"
         if isinstance(source, KerasModel):
             if isinstance(source.model, str):
                 return source.model, f"{source.name}.keras"
@@ -160,6 +175,41 @@ class Packer:
                 f"expected a name that ends in {' or '.join(_ENDINGS)}."
             )
         return source.weights, f"network{endings[0]}"
+
+
+def _is_model(source):
+    """Tell whether a network is a model of one's own, not one of the table."""
+    return isinstance(source, (KerasModel, OnnxModel))
+
+
+def _known(extractor, source):
+    """Return what a bundle, or a file of another library, knows about a model: it has to travel."""
+    known, backbone = {"weights": "imagenet"}, extractor.backbone
+    if extractor.preprocessing is None or _is_file(extractor.preprocessing):
+        known["preprocessing"] = source.preprocessing.identity
+    if isinstance(backbone, str) and not backbone.endswith(MODEL_FILES):
+        known["input_size"] = tuple(map(int, source.input_size))
+    return known
+
+
+def _is_file(preprocessing):
+    """Tell whether preprocessing is read from a file."""
+    is_path = isinstance(preprocessing, (str, os.PathLike))
+    return is_path and str(preprocessing) not in NAMED
+
+
+def _as_one_file(source, path):
+    """Return the path of an ONNX file with its external data in it."""
+    if onnx_digest(source) == file_digest(source):
+        return source
+    Path(path).write_bytes(read_onnx(source).SerializeToString())
+    return path
+
+
+def _find_license(bundle, digest):
+    """Return the license of a file in a weights bundle, None where it is not known."""
+    entries = read_index(bundle) if bundle else []
+    return next((entry.license for entry in entries if entry.sha256 == digest), None)
 
 
 def _label(source):
@@ -246,6 +296,10 @@ class Unpacker:
 
 def _members_of(extractor, known):
     """Return the attributes of an extractor that name networks of the file; refuse other files."""
+    if _is_file(extractor.preprocessing):
+        raise ModelFileError(
+            f"preprocessing is {extractor.preprocessing!r}, which is not in the file."
+        )
     found = {}
     for name, allowed in (("weights", (None, "imagenet")), ("backbone", BACKBONES)):
         value = getattr(extractor, name)
@@ -275,9 +329,22 @@ def _refuse_missing(path, digest):
 
 def _check_network(path):
     """Refuse a network's file that asks for more than it has, or for code."""
+    if str(path).endswith(".onnx"):
+        _check_onnx(path)
+        return
     check_weights_file(path)
     if str(path).endswith(".keras"):
         _check_layers(path)
+
+
+def _check_onnx(path):
+    """Refuse an ONNX file that is not one plain network."""
+    try:
+        if onnx_digest(path) != file_digest(path):
+            raise ModelFileError("its network refers to other files.")
+        read_onnx(path)
+    except InvalidParameterError as error:
+        raise ModelFileError(f"its network is refused: {error}") from error
 
 
 def _check_layers(path):

@@ -117,7 +117,7 @@ class _TrainedUNet(KerasSource):
     def __init__(self, source, weights, digest):
         self._source = source
         self._weights = weights
-        self.mode = source.mode
+        self.preprocessing = source.preprocessing
         self.input_size = source.input_size
         self.name = f"unet_{source.name}"
         self.identity = {"unet": source.identity, "learned": digest}

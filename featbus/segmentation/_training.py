@@ -9,7 +9,7 @@ import numpy as np
 from featbus.augmentation import Augmentation, change_image, change_mask
 from featbus.files import written_whole
 from featbus.images import to_rgb
-from featbus.networks import import_keras, preprocess
+from featbus.networks import import_keras
 from featbus.regions import dice
 from featbus.segmentation._unet import build_unet, overlap_loss
 
@@ -37,7 +37,7 @@ class Training:
     def __init__(self, source, images, regions, segmenter):
         keras = import_keras()
         self._images, self._regions = images, regions
-        self._mode = source.mode
+        self._preprocess = source.preprocessing
         self._batch_size = segmenter.batch_size
         self._rate, self._n_epochs = segmenter.learning_rate, segmenter.epochs
         self._augmentation = segmenter.augmentation
@@ -112,7 +112,7 @@ class Training:
                 image, region = change_image(image, change), change_mask(region, change)
             images.append(to_rgb(image))
             regions.append(region[..., np.newaxis])
-        return preprocess(np.stack(images), self._mode), np.stack(regions).astype(np.float32)
+        return self._preprocess(np.stack(images)), np.stack(regions).astype(np.float32)
 
     def _set_rate(self, progress):
         """Set the learning rate: up for a twentieth of the training, then down as a cosine."""

@@ -1,0 +1,110 @@
+"""The layers of a network as a DataFrame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from featbus.networks import KerasApplication, KerasModel, OnnxModel, find_source
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import pandas as pd
+
+    from featbus.typing import PathLike
+
+
+def list_layers(
+    backbone: Any,
+    *,
+    weights: PathLike | None = "imagenet",
+    input_size: int | tuple[int, ...] | None = None,
+    backbone_options: dict | None = None,
+    preprocessing: Any = None,
+    n_prefix_tokens: int | None = None,
+) -> pd.DataFrame:
+    """Return the layers of a network that `DeepFeatures` can take features from.
+
+    Parameters
+    ----------
+    backbone : str, path or keras.Model
+        The network, see `DeepFeatures`.
+    weights : "imagenet", path or None, default="imagenet"
+        The folder of a weights bundle, if the network is one in there. Other weights are not
+        loaded: they change no layer.
+    input_size : int, tuple of int or None, default=None
+        Height and width in pixels that images are resized to, see `DeepFeatures`.
+    backbone_options : dict or None, default=None
+        Options of the network's architecture, see `DeepFeatures`.
+    preprocessing : str, dict, path or None, default=None
+        What the network was trained on, see `DeepFeatures`. Only the number of channels matters
+        here. None: three.
+    n_prefix_tokens : int or None, default=None
+        Number of class and register tokens, see `DeepFeatures`.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer, in the order of computation:
+
+        name : str
+            What `layers` of `DeepFeatures` calls it.
+        kind : str
+            "map": a feature map; "tokens": class and register tokens, and patches on a grid;
+            "embedding": one number per column, with nothing to pool.
+        height, width : int
+            Cells of the map, or of the grid of patches; 1 for embeddings.
+        channels : int
+            How many columns "avg" makes of it.
+        prefix_tokens : int
+            Number of class and register tokens.
+        stage : str
+            "top" and "C1" to "C5", if they stand for this layer, else empty.
+
+    See Also
+    --------
+    DeepFeatures : Features of these layers.
+    list_backbones : The networks that have a name.
+
+    Notes
+    -----
+    A Keras network is built for this, an ONNX file is read.
+
+    Examples
+    --------
+    >>> from featbus import list_layers
+    >>> table = list_layers("vgg16", input_size=64)
+    >>> print(table.loc[table["stage"] != "", ["name", "height", "channels", "stage"]].to_string())
+                name  height  channels    stage
+    4   block2_conv2      32       128       C1
+    8   block3_conv3      16       256       C2
+    12  block4_conv3       8       512       C3
+    16  block5_conv3       4       512       C4
+    17   block5_pool       2       512  top, C5
+    """
+    import pandas as pd
+
+    own = OnnxModel.accepts(backbone) or KerasModel.accepts(backbone)
+    source = find_source(
+        backbone=backbone,
+        backbone_options=backbone_options,
+        weights=None if KerasApplication.accepts(backbone) else weights,
+        preprocessing="none" if own and preprocessing is None else preprocessing,
+        input_size=input_size,
+        random_state=0,
+    )
+    if n_prefix_tokens is not None and isinstance(source, OnnxModel):
+        source = replace(source, n_prefix_tokens=n_prefix_tokens)
+    return pd.DataFrame(
+        {
+            "name": name,
+            "kind": kind,
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "prefix_tokens": n_prefix_tokens,
+            "stage": ", ".join(stages),
+        }
+        for name, kind, (height, width, channels), n_prefix_tokens, stages in source.list_layers()
+    )

@@ -1,0 +1,266 @@
+"""ONNX files: read once, with their external data, and refused unless they are plain networks."""
+
+import hashlib
+import os
+import stat
+import textwrap
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import PurePosixPath, PureWindowsPath
+
+from featbus.networks._onnx_checks import (
+    check_functions,
+    check_graph,
+    check_input,
+    check_versions,
+)
+from featbus.networks._onnx_tensors import (
+    LARGEST,
+    RATIO,
+    SMALL,
+    check_tensors,
+    external_files,
+    load_external,
+)
+from featbus.parameters import InvalidParameterError
+
+_OLDEST_ONNX = 1, 22  # before, shape inference divides by sides of zero pixels
+_NOT_BLOCKING = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")  # where there are such
+
+
+def import_onnx():
+    """Import onnx, or tell how to install it.
+
+    Returns
+    -------
+    module
+        The package onnx.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, or too old.
+    """
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.inliner
+        import onnx.shape_inference
+    except ImportError as error:
+        raise ImportError(
+            f'ONNX files need the package onnx: pip install "featbus[onnx]" ({error})'
+        ) from error
+    if tuple(map(int, onnx.__version__.split(".")[:2])) < _OLDEST_ONNX:
+        raise ImportError(
+            f"onnx is of version {onnx.__version__}, expected 1.22 or later: older ones end the "
+            "process when a file is damaged. pip install -U onnx"
+        )
+    return onnx
+
+
+def read_onnx(path, digest=None):
+    """Read an ONNX file with its external data, unless it is not a plain network.
+
+    Nothing is run. What is refused: other files; operators outside the ONNX standard, loops, text,
+    chance, training mode; several inputs, or one that is no image; external data outside the
+    file's folder; tensors without their bytes; more than 2 GiB.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    digest : str or None, default=None
+        What `onnx_digest` returned; a file that was changed since is refused. None: any.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The model in one piece: external data loaded, local functions inlined.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If onnx is not installed.
+    InvalidParameterError
+        If it is refused; the message has the reason.
+    """
+    onnx = import_onnx()
+    with _naming(path):
+        data = _read_file(path)
+        model = _parse(data)
+        check_versions(model)
+        files = _read_external(path, external_files(model))
+        if digest not in (None, _hash(data, files)):
+            raise ValueError("it was changed since it was first read. Fit again.")
+        load_external(model, files)
+        check_tensors(model)
+        if model.functions:
+            size = len(data) + sum(map(len, files.values()))
+            check_functions(model, min(LARGEST, RATIO * size + SMALL))
+            model = onnx.inliner.inline_local_functions(model)
+        check_graph(model)
+        check_input(model)
+        onnx.checker.check_model(model)
+    return model
+
+
+def onnx_digest(path):
+    """Return the SHA-256 digest of an ONNX file and its external data.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. It is read again only after it, or its external data, has changed.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. Without external data, they are those of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If onnx is not installed.
+    InvalidParameterError
+        If it, or its external data, cannot be read.
+    """
+    import_onnx()
+    with _naming(path):
+        names = _cached_files(os.path.abspath(path), _state(path))
+        files = [_external_path(path, name) for name in names]
+        return _digest(os.path.abspath(path), (_state(path), *map(_state, files)))
+
+
+def _state(path):
+    """Return what changes with a file."""
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
+
+@lru_cache(maxsize=64)
+def _cached_files(path, state):
+    return external_files(_parse(_read_file(path)))
+
+
+@lru_cache(maxsize=64)
+def _digest(path, states):
+    data = _read_file(path)
+    return _hash(data, _read_external(path, external_files(_parse(data))))
+
+
+def _hash(data, files):
+    """Return the digest of a file, and of its external data in the order of their names."""
+    digest = hashlib.sha256(data)
+    for name in sorted(files):
+        digest.update(hashlib.sha256(name.encode()).digest())
+        digest.update(hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _naming(path):
+    """Name the file in what is raised about its content."""
+    from google.protobuf.message import DecodeError, EncodeError
+    from onnx.checker import ValidationError
+    from onnx.shape_inference import InferenceError
+
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"There is no ONNX file {name!r}.")
+    errors = (DecodeError, EncodeError, ValidationError, InferenceError, OSError, ValueError)
+    try:
+        yield
+    except (*errors, RuntimeError, TypeError, KeyError) as error:
+        raise InvalidParameterError(
+            f"The ONNX file {name!r} cannot be used: {textwrap.shorten(str(error), 500)}"
+        ) from error
+
+
+def _read_file(path):
+    """Return the content of a regular file, whose size is bounded."""
+    flags = sum(getattr(os, flag, 0) for flag in _NOT_BLOCKING if flag != "O_NOFOLLOW")
+    return _read_regular(path, flags)
+
+
+def _read_regular(path, flags):
+    with open(os.open(path, os.O_RDONLY | flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{os.path.basename(path)!r} is no regular file.")
+        if status.st_size > LARGEST:
+            raise ValueError(
+                f"{os.path.basename(path)!r} has {status.st_size} bytes, expected at most "
+                f"{LARGEST}: a model in memory can have no more. Export it as float16."
+            )
+        return file.read(LARGEST)
+
+
+def _parse(data):
+    """Return the model in the content of a file."""
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto
+
+    start = data[:200].lstrip().lower()
+    for found, prefixes in (
+        ("it is empty.", () if data else (b"",)),
+        (
+            "it is a pointer of Git LFS, expected the file itself: git lfs pull",
+            (b"version https://git-lfs",),
+        ),
+        (
+            "it is a page of HTML or XML, expected the file itself: download it again.",
+            (b"<", b"\xef\xbb\xbf<"),
+        ),
+        (
+            "it is an archive, such as PyTorch and Keras write, expected a file that "
+            "torch.onnx.export or keras.Model.export(format='onnx') wrote.",
+            (b"pk\x03\x04", b"\x89hdf"),
+        ),
+    ):
+        if prefixes and start.startswith(prefixes):
+            raise ValueError(found)
+    try:
+        return ModelProto.FromString(data)
+    except DecodeError as error:
+        raise ValueError(
+            "it is no ONNX model, or a truncated one. Export or download it again."
+        ) from error
+
+
+def _external_path(path, name):
+    """Return the path of external data, which has to lie in the file's folder."""
+    parts = PureWindowsPath(name).parts  # splits at both kinds of slash
+    outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in parts
+    if not name or "\0" in name or outside:
+        raise ValueError(
+            f"its external data are in {name!r}, expected a file beside it. Save it again with "
+            "onnx.save_model(model, path, save_as_external_data=True)."
+        )
+    folder = os.path.dirname(os.path.abspath(path))
+    target = os.path.join(folder, name)
+    expected = os.path.join(os.path.realpath(folder), os.path.normpath(name))
+    if os.path.normcase(os.path.realpath(target)) != os.path.normcase(expected):
+        raise ValueError(
+            f"its external data {name!r} are a link to another place. Copy the files themselves "
+            "into one folder."
+        )
+    if not os.path.isfile(target):
+        raise ValueError(f"its external data {name!r} are missing: there is no such file.")
+    return target
+
+
+def _read_external(path, names):
+    """Return the contents of files beside a file, by name."""
+    flags = sum(getattr(os, flag, 0) for flag in _NOT_BLOCKING)
+    files, left = {}, LARGEST
+    for name in names:
+        target = _external_path(path, name)
+        left -= os.path.getsize(target)  # one file may have many names: a, ./a, ././a
+        if left < 0:
+            raise ValueError(f"its external data have more than {LARGEST} bytes together.")
+        files[name] = _read_regular(target, flags)
+    return files

@@ -1,0 +1,201 @@
+"""Preprocessing: the values that the images of a network's training had."""
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+
+from featbus.networks._preprocessing_files import read_preprocessing
+from featbus.parameters import InvalidParameterError
+from featbus.wording import named
+
+CHANNELS = ("rgb", "bgr", "gray")
+RESIZE = ("area", "bilinear", "bicubic")
+_EXAMPLE = (
+    "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
+    "'channels': 'rgb', 'resize': 'bicubic'}"
+)
+# Values are single precision: of any number, and of what is divided by.
+_LARGEST, _SMALLEST = 1e9, 1e-9
+_REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network expects of an image: ``(pixels * scale - mean) / std``.
+
+    Attributes
+    ----------
+    mean, std : tuple of float
+        One number per channel, in the order of `channels`.
+    scale : float
+        What pixels of 0..255 are multiplied by before the mean is subtracted.
+    channels : {"rgb", "bgr", "gray"}, default="rgb"
+        The channels and their order.
+    resize : {"area", "bilinear", "bicubic"}, default="area"
+        How images are brought to the input size, see `featbus.images.resize`.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float
+    channels: str = "rgb"
+    resize: str = "area"
+
+    @property
+    def identity(self):
+        """What decides about the rows, as JSON has it."""
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "scale": self.scale,
+            "channels": self.channels,
+            "resize": self.resize,
+        }
+
+    def __call__(self, pixels, out=None):
+        """Bring pixels to the values that the network was trained on.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8 or float32 of shape (..., width, 3) or (..., width, 1)
+            RGB, 0..255, or gray, which stands for three equal channels.
+        out : ndarray of float32, default=None
+            Where to write the values, C-contiguous; None makes a new array.
+
+        Returns
+        -------
+        ndarray of float32 of shape (..., width, 3), or (..., width, 1) if `channels` is "gray"
+            The values; gray is the luma, see `featbus.images.to_gray`, without rounding.
+        """
+        width, n_channels = pixels.shape[-2], len(self.mean)
+        if self.channels == "gray" and pixels.shape[-1] == 3:
+            pixels = _to_luma(pixels)
+        if out is None:
+            out = np.empty((*pixels.shape[:-1], n_channels), np.float32)
+        # NumPy is slow where the last axis is short: copy channel by channel, compute on rows.
+        for index in range(n_channels):
+            source = n_channels - 1 - index if self.channels == "bgr" else index
+            out[..., index] = pixels[..., min(source, pixels.shape[-1] - 1)]
+        rows = out.reshape(-1, width * n_channels)
+        # One division by the scale here saves a pass over the pixels.
+        for step, values, neutral in ((np.subtract, self.mean, 0), (np.divide, self.std, 1)):
+            values = np.float32(np.divide(values, self.scale))
+            if (values != neutral).any():
+                step(rows, np.tile(values, width), out=rows)
+        return out
+
+
+def _to_luma(pixels):
+    """Return one channel; equal channels come out exactly."""
+    red, green, blue = (pixels[..., [index]].astype(np.float32) for index in range(3))
+    return green + np.float32(0.299) * (red - green) + np.float32(0.114) * (blue - green)
+
+
+# As `keras.applications.imagenet_utils.preprocess_input` computes them.
+NAMED = {
+    "caffe": Preprocessing((103.939, 116.779, 123.68), (1.0,) * 3, 1.0, "bgr"),
+    "tf": Preprocessing((127.5,) * 3, (127.5,) * 3, 1.0),
+    "torch": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 1.0),
+    "none": Preprocessing((0.0,) * 3, (1.0,) * 3, 1.0),
+}
+
+
+def as_preprocessing(value):
+    """Return the preprocessing that a parameter describes.
+
+    Parameters
+    ----------
+    value : str, dict, path or Preprocessing
+        A key of `NAMED`; a dict with "mean", "std" and "scale", and, if they differ from "rgb" and
+        "area", "channels" and "resize", where a number stands for one of each channel; or a file,
+        see `read_preprocessing`.
+
+    Returns
+    -------
+    Preprocessing
+        The preprocessing.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is none of these, or None; the message shows what is needed.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if isinstance(value, Preprocessing):
+        return value
+    if isinstance(value, dict):
+        return _from_dict(value)
+    if isinstance(value, str) and value in NAMED:
+        return NAMED[value]
+    if isinstance(value, (str, os.PathLike)) and (os.path.exists(value) or _ends_as_file(value)):
+        return _from_file(value)
+    near = get_close_matches(value, NAMED, n=1) if isinstance(value, str) else []
+    raise InvalidParameterError(
+        f"{named('preprocessing')} is {value!r}, expected {', '.join(map(repr, NAMED))}, a dict "
+        f"such as {_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) "
+        "or config.json (timm): say what the network was trained on. A weights bundle knows it of "
+        "its models." + (f" Did you mean {near[0]!r}?" if near else "")
+    )
+
+
+def _ends_as_file(value):
+    return os.fspath(value).endswith(".json")
+
+
+def _from_file(path):
+    """Return the preprocessing that a file describes."""
+    try:
+        return _from_dict(read_preprocessing(path))
+    except ValueError as error:
+        raise InvalidParameterError(
+            f"{named('preprocessing')} is the file {os.fspath(path)!r}: "
+            f"{str(error).removesuffix('.')}."
+        ) from error
+
+
+def _from_dict(value):
+    """Return the preprocessing that a dict describes."""
+    keys = [*_REQUIRED, *_OPTIONAL]
+    for key in value:
+        if key not in keys:
+            near = get_close_matches(str(key), keys, n=1)
+            raise _refused(f"the key {key!r}", f"one of {keys}", near)
+    missing = [key for key in _REQUIRED if key not in value]
+    if missing:
+        raise _refused(f"no {' and no '.join(map(repr, missing))}", f"a dict such as {_EXAMPLE}")
+    for key, allowed in _OPTIONAL.items():
+        if value.get(key, allowed[0]) not in allowed:
+            found = value[key]
+            near = get_close_matches(str(found), allowed, n=1)
+            raise _refused(f"{key} {found!r}", f"one of {list(allowed)}", near)
+    channels = value.get("channels", "rgb")
+    count = 1 if channels == "gray" else 3
+    mean, std = (_as_numbers(key, value[key], count) for key in ("mean", "std"))
+    (scale,) = _as_numbers("scale", value["scale"], 1)
+    for key, numbers in (("std", std), ("scale", (scale,))):
+        if min(numbers) < _SMALLEST:
+            raise _refused(f"{key} {value[key]!r}", f"{_SMALLEST:g} or more")
+    return Preprocessing(mean, std, scale, channels, value.get("resize", "area"))
+
+
+def _as_numbers(key, value, count):
+    """Return `count` numbers; one stands for all."""
+    try:
+        numbers = np.atleast_1d(value)
+    except ValueError:  # a ragged sequence
+        numbers = np.empty(0)
+    is_numeric = numbers.dtype.kind in "iuf" and numbers.shape in ((1,), (count,))
+    if not is_numeric or not (np.abs(np.float64(numbers)) <= _LARGEST).all():  # NaN is not
+        wanted = "a number" if count == 1 else f"a number or {count} of them, one per channel"
+        raise _refused(f"{key} {value!r}", f"{wanted}, of {_LARGEST:g} at most")
+    return tuple(map(float, np.broadcast_to(numbers, count)))
+
+
+def _refused(found, expected, near=()):
+    return InvalidParameterError(
+        f"{named('preprocessing')} has {found}, expected {expected}."
+        + (f" Did you mean {near[0]!r}?" if near else "")
+    )

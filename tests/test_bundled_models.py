@@ -1,0 +1,412 @@
+"""Models in weights bundles: ONNX and ``.keras`` files."""
+
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from _onnx import TORCH, save_convnet, save_vit
+from skimage.io import imsave
+from sklearn.base import clone
+
+from featbus import (
+    DeepFeatures,
+    FeatureBus,
+    FeatureStore,
+    FineTunedFeatures,
+    list_layers,
+    load,
+    save,
+)
+from featbus.bus import fingerprint
+from featbus.cli import main
+from featbus.networks import fetch_weights, file_digest, list_weights
+from featbus.parameters import InvalidParameterError
+from featbus.persistence import read_card, write_card_html
+
+CONFIG = {
+    "image_mean": TORCH["mean"],
+    "image_std": TORCH["std"],
+    "resample": 3,
+    "rescale_factor": TORCH["scale"],
+    "do_center_crop": True,
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 50, 60), np.uint8)
+
+pytestmark = pytest.mark.usefixtures("without_a_bundle")
+
+
+@pytest.fixture
+def without_a_bundle(monkeypatch):
+    monkeypatch.delenv("FEATBUS_WEIGHTS", raising=False)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Return the path of a file of preprocessing."""
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Return the path of an ONNX file that takes images of any size."""
+    return save_convnet(tmp_path / "export.onnx")
+
+
+@pytest.fixture
+def bundle(tmp_path, source, config):
+    """Return a bundle of one model."""
+    fetch_weights(
+        "mine",
+        tmp_path / "bundle",
+        source=source,
+        preprocessing=config,
+        input_size=(48, 32),
+        license="Apache-2.0",
+        origin="https://example.org/mine, version 2",
+    )
+    return tmp_path / "bundle"
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_index_knows_everything(bundle, source, config):
+    digest = file_digest(source)
+    row = list_weights(bundle).iloc[0]
+    assert row["network"] == "mine"
+    assert row["file"] == f"{digest[:8]}/mine.onnx"
+    assert (row["sha256"], row["bytes"]) == (digest, os.path.getsize(source))
+    assert row["input_size"] == [48, 32]
+    assert row["license"] == "Apache-2.0"
+    assert row["source"] == "https://example.org/mine, version 2"
+    assert row["preprocessing"] == TORCH | {"channels": "rgb", "resize": "bicubic"}
+    assert row["keras"] is None
+    assert row["state"] == "verified"
+    assert len(content(bundle)) == 2
+
+
+def test_deep_features_of_a_bundle(bundle, source, config, monkeypatch):
+    by_path = DeepFeatures(source, preprocessing=config, input_size=(48, 32), layers=["C1", "top"])
+    rows, key = by_path.fit_transform(IMAGES), fingerprint(by_path)
+    for path in (source, config):
+        os.remove(path)  # the bundle is enough
+    by_name = DeepFeatures("mine", weights=bundle, layers=["C1", "top"])
+    np.testing.assert_array_equal(by_name.fit_transform(IMAGES), rows)
+    assert fingerprint(by_name) == fingerprint(clone(by_name)) == key
+    assert by_name.get_feature_names_out()[-1] == "mine_top_avg_0007"
+    monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
+    offline = DeepFeatures("mine", layers=["C1", "top"])
+    np.testing.assert_array_equal(offline.fit_transform(IMAGES), rows)
+    assert fingerprint(offline) == key
+
+
+def test_path_and_bundle_share_stored_rows(bundle, source, config, tmp_path):
+    with FeatureStore(tmp_path / "rows.sqlite") as store:
+        by_path = DeepFeatures(source, preprocessing=config, input_size=(48, 32))
+        rows = FeatureBus(by_path, memory=store).fit_transform(IMAGES)
+        bus = FeatureBus(DeepFeatures("mine", weights=bundle), memory=store)
+        np.testing.assert_array_equal(bus.fit_transform(IMAGES), rows)
+        assert store.info()["n_rows"].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocessing": "torch"}, "preprocessing is .*, expected None: the weights bundle has"),
+        ({"input_size": 48}, r"input_size is \(48, 48\), expected None: .* with \[48, 32\]"),
+        ({"backbone_options": {"alpha": 1}}, "backbone_options is .*, expected None"),
+        ({"backbone": "mime"}, r"backbone is 'mime', .* bundle .* which has \['mine'\]. Did you m"),
+        ({"weights": "imagenet"}, "backbone is 'mine', expected one of .* a model of a weights b"),
+        ({"weights": None}, "backbone is 'mine', expected one of"),
+    ],
+)
+def test_parameters_that_contradict(bundle, changes, message):
+    deep = DeepFeatures("mine", weights=bundle).set_params(**changes)
+    with pytest.raises(InvalidParameterError, match=message):
+        deep.fit(IMAGES)
+
+
+def test_layers_of_a_bundle(bundle):
+    table = list_layers("mine", weights=bundle)
+    assert table.loc[table["stage"] == "C1", ["height", "width"]].to_numpy().tolist() == [[24, 16]]
+
+
+def test_parameters_that_agree(bundle, config):
+    deep = DeepFeatures("mine", weights=bundle, preprocessing=config, input_size=(48, 32))
+    assert fingerprint(deep) == fingerprint(DeepFeatures("mine", weights=bundle))
+
+
+def test_files_that_were_changed(bundle):
+    (path,) = bundle.rglob("*.onnx")
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert list_weights(bundle)["state"].tolist() == ["damaged"]
+    with pytest.raises(InvalidParameterError, match="of mine is truncated or was changed: expect"):
+        DeepFeatures("mine", weights=bundle).fit(IMAGES)
+    path.unlink()
+    assert list_weights(bundle)["state"].tolist() == ["missing"]
+    with pytest.raises(FileNotFoundError, match="of mine is missing.*fetch mine --source FILE"):
+        DeepFeatures("mine", weights=bundle).fit(IMAGES)
+
+
+def test_external_data_in_a_bundle_are_refused(bundle):
+    (path,) = bundle.rglob("*.onnx")
+    name = path.with_name("weights.bin").name
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location=name, size_threshold=0)
+    index = json.loads((bundle / "weights.json").read_text())
+    digest = file_digest(path)
+    moved = path.parent.rename(bundle / digest[:8])
+    index["files"][0] |= {"sha256": digest, "file": f"{moved.name}/mine.onnx"}
+    (bundle / "weights.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidParameterError, match="of mine refers to other files, which are not"):
+        DeepFeatures("mine", weights=bundle).fit(IMAGES)
+
+
+def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
+    other = save_vit(tmp_path / "vit.onnx")
+    options = {"license": "MIT", "preprocessing": config}
+    path = fetch_weights("mine", bundle, source=other, **options)
+    assert set(content(bundle)) == {bundle / "weights.json", bundle / path}
+    assert [folder.name for folder in bundle.iterdir() if folder.is_dir()] == [
+        file_digest(other)[:8]
+    ]
+    before = content(bundle)
+    assert fetch_weights("mine", bundle, source=other, **options) == path
+    assert content(bundle) == before
+    fetch_weights("second", bundle, source=other, **options)
+    assert list_weights(bundle)["network"].tolist() == ["mine", "second"]
+    fetch_weights(
+        "second", bundle, source=save_convnet(tmp_path / "c.onnx", (1, 3, 32, 32)), **options
+    )
+    assert set(list_weights(bundle)["state"]) == {"verified"}
+
+
+def test_external_data_get_into_the_file(source, tmp_path):
+    model = onnx.load(source)
+    onnx.save(
+        model,
+        tmp_path / "parts.onnx",
+        save_as_external_data=True,
+        location="parts.bin",
+        size_threshold=0,
+    )
+    path = fetch_weights(
+        "mine",
+        tmp_path / "out",
+        source=tmp_path / "parts.onnx",
+        preprocessing=TORCH,
+        license="MIT",
+        input_size=32,
+    )
+    expected = DeepFeatures(source, preprocessing=TORCH, input_size=32).fit_transform(IMAGES)
+    for name in ("parts.onnx", "parts.bin"):
+        os.remove(tmp_path / name)
+    deep = DeepFeatures("mine", weights=tmp_path / "out")
+    np.testing.assert_array_equal(deep.fit_transform(IMAGES), expected)
+    assert {file.suffix for file in content(tmp_path / "out")} == {".onnx", ".json"}
+    assert list_weights(tmp_path / "out")["sha256"].tolist() == [file_digest(path)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "vgg16"}, "name is 'vgg16', which is a network of featbus"),
+        ({"name": "small_cnn"}, "name is 'small_cnn', which is a network"),
+        ({"name": "my net"}, "name is 'my net', expected 1 to 64 letters"),
+        ({"name": "../mine"}, "name is '../mine', expected"),
+        ({"name": "mine.onnx"}, "name is 'mine.onnx', expected"),
+        ({"name": "x" * 65}, "name is 'xxx.*, expected"),
+        ({"license": None}, "license is missing, expected .* 'Apache-2.0', or 'unknown'"),
+        ({"license": " "}, "license is missing"),
+        ({"preprocessing": None}, "preprocessing is None, expected 'caffe'"),
+        ({"options": {"alpha": 1}}, "options is .*, expected None: mine is a model"),
+        ({"input_size": None}, "input_size is None, expected height and width"),
+        ({"input_size": 0}, "input_size is 0, expected"),
+        ({"source": "weights.h5"}, "backbone is 'mine', expected one of"),
+    ],
+)
+def test_what_does_not_get_in(changes, message, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.h5").write_bytes(b"")
+    arguments = {"name": "mine", "source": source, "preprocessing": TORCH, "license": "MIT"}
+    arguments |= {"input_size": 32} | changes
+    with pytest.raises(InvalidParameterError, match=message):
+        fetch_weights(arguments.pop("name"), tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_model(bundle, tmp_path):
+    before = content(bundle)
+    (tmp_path / "no.onnx").write_bytes(b"<html>")
+    arguments = {"preprocessing": "tf", "license": "MIT", "source": tmp_path / "no.onnx"}
+    with pytest.raises(InvalidParameterError, match="ONNX file '.*/no.onnx' cannot be used"):
+        fetch_weights("mine", bundle, **arguments)
+    assert content(bundle) == before
+    with pytest.raises(InvalidParameterError, match="is 'tf', expected None: vgg16 has its own"):
+        fetch_weights("vgg16", bundle, preprocessing="tf")
+    with pytest.raises(InvalidParameterError, match="origin is 'me', expected None: Keras knows"):
+        fetch_weights("vgg16", bundle, origin="me")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "vgg16"},
+        {"network": "small_cnn"},
+        {"network": "../mine"},
+        {"network": None},
+        {"file": "../mine.onnx"},
+        {"file": "/mine.onnx"},
+        {"file": "mine.onnx"},
+        {"file": 3},
+        {"sha256": "../../../mine"},
+        {"sha256": None},
+        {"preprocessing": {}},
+        {"preprocessing": "/etc/passwd"},
+        {"preprocessing": TORCH | {"std": 0}},
+        {"input_size": 32},
+        {"input_size": [32]},
+        {"input_size": [32, "32"]},
+        {"input_size": [32, True]},
+        {"input_size": None},
+        {"options": None},
+        {"more": 1},
+    ],
+)
+def test_an_index_that_is_hostile(bundle, changes):
+    index = json.loads((bundle / "weights.json").read_text())
+    index["files"][0] |= changes
+    (bundle / "weights.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidParameterError, match="weights.json' .* cannot be read"):
+        list_weights(bundle)
+    with pytest.raises(InvalidParameterError, match="weights.json' .* cannot be read"):
+        DeepFeatures("mine", weights=bundle).fit(IMAGES)
+
+
+def test_a_saved_pipeline(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    deep = DeepFeatures("mine", weights=bundle).fit(IMAGES)
+    rows, names = deep.transform(IMAGES), deep.get_feature_names_out().tolist()
+    save(deep, tmp_path / "whole.skops")
+    save(deep, tmp_path / "named.skops", embed=False)
+    (network,) = read_card(tmp_path / "whole.skops")["networks"]
+    assert network["license"] == "Apache-2.0"
+    assert network["preprocessing"] == TORCH | {"channels": "rgb", "resize": "bicubic"}
+    assert network["sha256"] == list_weights(bundle)["sha256"].iloc[0]
+    assert network["embedded"]
+    write_card_html(tmp_path / "whole.skops", tmp_path / "card.html")
+    assert "0.00392" in (tmp_path / "card.html").read_text()
+    monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
+    named = load(tmp_path / "named.skops")
+    np.testing.assert_array_equal(named.transform(IMAGES), rows)
+    monkeypatch.delenv("FEATBUS_WEIGHTS")
+    shutil.rmtree(bundle)
+    whole = load(tmp_path / "whole.skops")
+    np.testing.assert_array_equal(whole.transform(IMAGES), rows)
+    assert whole.get_feature_names_out().tolist() == names
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_pipeline_of_files(source, config, tmp_path, monkeypatch, parts):
+    """Neither the ONNX file nor that of the preprocessing is needed where it is loaded."""
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    if parts:
+        onnx.save(
+            onnx.load(source), source, save_as_external_data=True, location="x", size_threshold=0
+        )
+    deep = DeepFeatures(source, preprocessing=config, input_size=32).fit(IMAGES)
+    rows = deep.transform(IMAGES)
+    save(deep, tmp_path / "deep.skops")
+    for path in (source, config):
+        os.remove(path)
+    loaded = load(tmp_path / "deep.skops")
+    np.testing.assert_array_equal(loaded.transform(IMAGES), rows)
+    assert str(tmp_path / "export") not in (tmp_path / "deep.skops").read_bytes().decode("latin-1")
+
+
+def guide_commands():
+    """Return the commands of the guide about models of one's own."""
+    text = (Path(__file__).parents[1] / "docs" / "user_guide" / "weights.rst").read_text()
+    _, _, text = text.replace("\\\n", " ").partition("Models of your own")
+    return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("   $ featbus")]
+
+
+@pytest.fixture
+def scans(config, tmp_path, monkeypatch):
+    """Return the folder of the commands of the guide, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label, level in (("dark", 60), ("light", 180)):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for number in range(9):
+            image = np.uint8(level + rng.integers(0, 40, (40, 40)))
+            imsave(f"scans/{label}/{number}.png", image, check_contrast=False)
+    save_vit("vit.onnx")
+    return tmp_path
+
+
+def test_the_commands_of_the_guide(scans, capsys):
+    fetch, table, extract = guide_commands()[:3]
+    assert main(fetch) == main(table) == main(extract) == 0
+    assert "Apache-2.0 hub/my-vit, revision 3" in capsys.readouterr().out
+    features = pd.read_csv("features.csv")
+    assert features.columns[-1] == "my_vit_top_avg_0005"
+    assert features.shape[0] == 18
+    os.remove("bundle/weights.json")
+    assert main(extract) == 2
+    assert "Found no weights bundle 'bundle', expected a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_commands_that_train(scans):
+    fetch, _, _, evaluate, train, predict = guide_commands()
+    assert main(fetch) == main(evaluate) == main(train) == 0
+    shutil.rmtree(scans / "bundle")
+    assert main(predict) == 0
+    predictions = pd.read_csv("predictions.csv")
+    assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
+
+
+@pytest.mark.network
+# Keras meets it when it reads a TensorFlow variable with NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_keras_files_in_a_bundle(config, tmp_path, monkeypatch):
+    import keras
+
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
+    keras.Sequential(layers, name="theirs").save(tmp_path / "theirs.keras")
+    by_path = DeepFeatures(tmp_path / "theirs.keras", preprocessing=config)
+    rows, key = by_path.fit_transform(IMAGES), fingerprint(by_path)
+    fetch_weights(
+        "ours",
+        tmp_path / "out",
+        source=tmp_path / "theirs.keras",
+        preprocessing=config,
+        license="-",
+    )
+    (entry,) = list_weights(tmp_path / "out").to_dict("records")
+    assert entry["keras"] == keras.__version__
+    assert entry["input_size"] == [32, 32]
+    os.remove(tmp_path / "theirs.keras")
+    os.remove(config)
+    by_name = DeepFeatures("ours", weights=tmp_path / "out")
+    np.testing.assert_array_equal(by_name.fit_transform(IMAGES), rows)
+    assert fingerprint(by_name) == key
+    assert by_name.get_feature_names_out()[0] == "ours_top_avg_0000"
+    y = [0, 0, 1]
+    tuned = FineTunedFeatures("ours", weights=tmp_path / "out", unfreeze=None)
+    rows = tuned.fit(IMAGES, y).transform(IMAGES)
+    save(tuned, tmp_path / "tuned.skops")
+    shutil.rmtree(tmp_path / "out")
+    np.testing.assert_array_equal(load(tmp_path / "tuned.skops").transform(IMAGES), rows)

@@ -1,0 +1,293 @@
+"""The preprocessing of networks: numbers, files of other libraries, and ways to resize."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from featbus import DeepFeatures
+from featbus.bus import fingerprint
+from featbus.images import fill_mask, inside_mask, resize
+from featbus.networks import NAMED, as_preprocessing
+from featbus.parameters import InvalidParameterError
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CLIP = {"mean": MEAN, "std": STD, "scale": 1 / 255}
+TRANSFORMERS = {
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": list(MEAN),
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": list(STD),
+    "resample": 3,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"shortest_edge": 224},
+}
+TIMM = {
+    "input_size": [3, 224, 224],
+    "interpolation": "bicubic",
+    "crop_pct": 0.9,
+    "crop_mode": "center",
+    "mean": list(MEAN),
+    "std": list(STD),
+    "num_classes": 0,
+}
+FILES = {
+    "preprocessor_config.json": TRANSFORMERS,
+    "processor_config.json": {"processor_class": "CLIPProcessor", "image_processor": TRANSFORMERS},
+    "config.json": {"architecture": "vit_small_patch14_dinov2", "pretrained_cfg": TIMM},
+    "old_config.json": {"architecture": "vit_small_patch14_dinov2", **TIMM},
+    "open_clip_config.json": {"model_cfg": {}, "preprocess_cfg": {"mean": MEAN, "std": STD}},
+    "own.json": CLIP | {"resize": "bicubic"},
+}
+
+
+def write(folder, config, name="preprocessor_config.json"):
+    path = folder / name
+    path.write_text(json.dumps(config))
+    return path
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def test_a_dict_is_a_formula():
+    pixels = noise(2, 5, 4, 3)
+    values = as_preprocessing(CLIP)(pixels)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, (pixels / 255 - MEAN) / STD, atol=1e-5)
+    bgr = as_preprocessing(CLIP | {"channels": "bgr"})(pixels)
+    np.testing.assert_allclose(bgr, (pixels[..., ::-1] / 255 - MEAN) / STD, atol=1e-5)
+    gray = as_preprocessing({"mean": 0.2, "std": 4, "scale": 2, "channels": "gray"})(pixels)
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(gray, ((luma * 2 - 0.2) / 4)[..., None], rtol=1e-5)
+
+
+def test_names_are_the_same_formula():
+    pixels = noise(4, 4, 3)
+    torch = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 1 / 255}
+    np.testing.assert_allclose(NAMED["torch"](pixels), as_preprocessing(torch)(pixels), atol=1e-5)
+    assert as_preprocessing({"mean": 127.5, "std": 127.5, "scale": 1}) == NAMED["tf"]
+    assert as_preprocessing(NAMED["caffe"]) is NAMED["caffe"]
+    assert as_preprocessing("none").identity == {
+        "mean": [0, 0, 0],
+        "std": [1, 1, 1],
+        "scale": 1,
+        "channels": "rgb",
+        "resize": "area",
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_other_libraries(name, tmp_path):
+    path = write(tmp_path, FILES[name], name)
+    expected = as_preprocessing(CLIP | {"resize": "bicubic"})
+    for value in (path, str(path)):
+        found = as_preprocessing(value)
+        np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-14)
+        assert (found.mean, found.std) == (expected.mean, expected.std)
+        assert (found.channels, found.resize) == ("rgb", "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"resample": 2}, CLIP | {"resize": "bilinear"}),
+        ({"do_resize": False}, CLIP),
+        ({"do_normalize": False, "do_resize": False}, {"mean": 0, "std": 1, "scale": 1 / 255}),
+        ({"do_rescale": False, "do_resize": False}, CLIP | {"scale": 1}),
+        ({"rescale_factor": 0.5, "do_resize": False}, CLIP | {"scale": 0.5}),
+    ],
+)
+def test_switches_of_transformers(changes, expected, tmp_path):
+    found = as_preprocessing(write(tmp_path, TRANSFORMERS | changes))
+    expected = as_preprocessing(expected)
+    np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-14)
+    assert found.identity | {"scale": 0} == expected.identity | {"scale": 0}
+
+
+def test_a_gray_network_of_timm(tmp_path):
+    changes = {"input_size": [1, 64, 64], "mean": [0.5], "std": [0.25]}
+    found = as_preprocessing(write(tmp_path, {"pretrained_cfg": TIMM | changes}))
+    assert (found.channels, found.mean, found.std) == ("gray", (0.5,), (0.25,))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, r"is None, expected 'caffe', .* a dict such as \{'mean'.* preprocessor_config.json"),
+        ("torhc", "is 'torhc', expected .* Did you mean 'torch'"),
+        (3, "is 3, expected 'caffe'"),
+        (CLIP | {"sdt": 1}, "has the key 'sdt', expected one of .* Did you mean 'std'"),
+        (CLIP | {5: 1}, "has the key 5, expected one of"),
+        ({}, "has no 'mean' and no 'std' and no 'scale', expected a dict such as"),
+        ({"mean": 0, "std": 1}, "has no 'scale'"),
+        (CLIP | {"channels": "rbg"}, "has channels 'rbg', .* Did you mean 'rgb'"),
+        (CLIP | {"channels": ["rgb"]}, r"has channels \['rgb'\], expected one of"),
+        (CLIP | {"resize": "nearest"}, "has resize 'nearest', expected one of"),
+        (CLIP | {"channels": "gray"}, r"has mean \(0.48.*, expected a number, of 1e.09 at most"),
+        (CLIP | {"mean": (0.5, 0.5)}, "has mean .*, expected a number or 3 of them"),
+        (CLIP | {"mean": "half"}, "has mean 'half', expected"),
+        (CLIP | {"mean": None}, "has mean None, expected"),
+        (CLIP | {"mean": [[1], [2, 3]]}, "has mean .*, expected"),
+        (CLIP | {"mean": True}, "has mean True, expected"),
+        (CLIP | {"mean": np.nan}, "has mean nan, expected"),
+        (CLIP | {"std": (1, 0, 1)}, r"has std \(1, 0, 1\), expected 1e-09 or more"),
+        (CLIP | {"std": np.inf}, "has std inf, expected"),
+        (CLIP | {"mean": 1e30}, "has mean 1e.30, expected a number or 3 of them"),
+        (CLIP | {"std": 1e-50}, "has std 1e-50, expected"),
+        (CLIP | {"scale": 0}, "has scale 0, expected 1e-09 or more"),
+        (CLIP | {"scale": (1, 1, 1)}, "has scale .*, expected a number"),
+        (CLIP | {"scale": 10**400}, "has scale .*, expected a number"),
+    ],
+)
+def test_what_is_refused(value, message):
+    with pytest.raises(InvalidParameterError, match=f"preprocessing {message}"):
+        as_preprocessing(value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([1, 2], "it holds a list, expected a JSON object"),
+        ({"model_type": "vit"}, r"it has the keys \['model_type'\], expected those of a"),
+        (TRANSFORMERS | {"image_mean": None}, "it has no 'image_mean'"),
+        (TRANSFORMERS | {"resample": 0}, "its 'resample' is 0, expected 2 or 3"),
+        (TRANSFORMERS | {"resample": [2]}, r"its 'resample' is \[2\], expected 2 or 3"),
+        (TRANSFORMERS | {"resample": True}, "its 'resample' is True, expected 2 or 3"),
+        (TRANSFORMERS | {"do_flip_channel_order": True}, "asks for 'do_flip_channel_order', which"),
+        (TRANSFORMERS | {"rescale_offset": True}, "asks for 'rescale_offset', which"),
+        (TRANSFORMERS | {"image_std": [1, 2]}, r"preprocessing has std \[1, 2\], expected"),
+        ({"pretrained_cfg": TIMM | {"interpolation": "random"}}, "its 'interpolation' is 'random'"),
+        ({"pretrained_cfg": {}}, "it has no 'mean'"),
+        ({"preprocess_cfg": {"mean": 0.5}}, "it has no 'std'"),
+    ],
+)
+def test_files_that_are_refused(config, message, tmp_path):
+    path = write(tmp_path, config)
+    with pytest.raises(InvalidParameterError, match=f"is the file '.*_config.json': .*{message}"):
+        as_preprocessing(path)
+
+
+def test_damaged_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"'.*no\.json', and there is no such file"):
+        as_preprocessing(tmp_path / "no.json")
+    path = tmp_path / "config.json"
+    for text in ("{", "[" * 100_000, "\x00"):
+        path.write_text(text)
+        with pytest.raises(InvalidParameterError, match="it is no JSON"):
+            as_preprocessing(path)
+    path.write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(InvalidParameterError, match="it is no JSON"):
+        as_preprocessing(path)
+    path.write_text(json.dumps({"label_names": "x" * (1 << 20)}))
+    with pytest.raises(InvalidParameterError, match="bytes, expected at most 1048576"):
+        as_preprocessing(path)
+    with pytest.raises(InvalidParameterError, match="folder, expected a file"):
+        as_preprocessing(tmp_path)
+
+
+def kernel(name, x):
+    """Return the kernels as the literature has them; the bicubic one is of Keys, a = -0.5."""
+    x = np.abs(x)
+    if name == "bilinear":
+        return np.maximum(1 - x, 0)
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def matrix(name, old, new):
+    """Return the weights of old pixels in new ones: the kernel widens where a side shrinks."""
+    ratio = old / new
+    centers = (np.arange(new)[:, None] + 0.5) * ratio
+    weights = kernel(name, (np.arange(old) + 0.5 - centers) / max(ratio, 1))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(17, 30), (40, 9), (31, 60)])
+def test_resize_is_that_of_pillow(method, size):
+    image = noise(31, 23, 3)
+    down, across = (matrix(method, *sides) for sides in zip(image.shape, size))
+    expected = np.einsum("ih,hwc,jw->ijc", down, image / 255, across).clip(0, 1)
+    np.testing.assert_allclose(resize(image, size, np.float32, method), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        resize(image[..., 0], size, np.float64, method), expected[..., 0], atol=1e-6
+    )
+    whole = resize(image, size, method=method)
+    np.testing.assert_allclose(whole, 255 * expected, atol=0.501)
+    assert whole.dtype == np.uint8
+    assert resize(image > 99, size, method=method).dtype == bool
+
+
+@pytest.mark.parametrize("method", ["area", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(17, 30), (60, 41)])
+def test_only_pixels_inside_the_mask_count(method, size):
+    inside = np.zeros((40, 40), bool)
+    inside[5:30, 8:26] = inside[36, 36] = True
+    pixels = np.where(inside[..., None], noise(40, 40, 3), 0).astype(np.float32) / 255
+    other = np.where(inside[..., None], pixels, [np.nan, 1, 0.5])
+    one, two = (
+        resize(np.ma.MaskedArray(values, ~np.dstack([inside] * 3)), size, np.float32, method)
+        for values in (pixels, other.astype(np.float32))
+    )
+    np.testing.assert_array_equal(inside_mask(one), inside_mask(two))
+    np.testing.assert_array_equal(fill_mask(one), fill_mask(two))
+    assert 0.2 < inside_mask(one).mean() < 0.4
+    assert fill_mask(one).max() <= 1
+    # A region of one brightness keeps it up to its outline.
+    flat = np.ma.MaskedArray(np.where(inside, 0.4, 1), ~inside)
+    resized = resize(flat, size, np.float32, method)
+    np.testing.assert_allclose(fill_mask(resized)[inside_mask(resized)], 0.4, atol=1e-5)
+
+
+def model_of(channels):
+    """Return a model that gives its input back."""
+    import keras
+
+    inputs = keras.Input((8, 8, channels))
+    return keras.Model(inputs, keras.layers.Activation("linear", name="same")(inputs), name="same")
+
+
+@pytest.mark.network
+def test_a_model_sees_these_values(tmp_path):
+    images = noise(2, 8, 8, 3)
+    deep = DeepFeatures(model_of(3), layers="same", pooling="flatten", preprocessing=CLIP)
+    rows = deep.fit_transform(images)
+    np.testing.assert_allclose(rows, ((images / 255 - MEAN) / STD).reshape(2, -1), atol=1e-5)
+    larger = noise(1, 20, 12, 3)
+    deep.set_params(preprocessing=write(tmp_path, TRANSFORMERS))
+    resized = resize(larger[0], (8, 8), np.float64, "bicubic")
+    expected = ((resized - MEAN) / STD).reshape(1, -1)
+    np.testing.assert_allclose(deep.transform(larger), expected, atol=1e-5)
+    gray = {"mean": 0.5, "std": 0.5, "scale": 1 / 255, "channels": "gray"}
+    deep = DeepFeatures(model_of(1), layers="same", pooling="flatten", preprocessing=gray)
+    rows = deep.fit_transform(images[..., 0])
+    np.testing.assert_allclose(rows, (images[..., 0] / 127.5 - 1).reshape(2, -1), atol=1e-5)
+    with pytest.raises(InvalidParameterError, match=r"shape \(images, height, width, 1\), as prep"):
+        DeepFeatures(model_of(3), preprocessing=gray).fit(images)
+
+
+@pytest.mark.network
+def test_the_content_of_a_file_counts(tmp_path):
+    model = model_of(3)
+    paths = [
+        write(tmp_path, TRANSFORMERS | changes, f"{number}.json")
+        for number, changes in enumerate([{}, {"size": 1}, {"resample": 2}])
+    ]
+    deep = [DeepFeatures(model, layers="same", preprocessing=path) for path in paths]
+    same, alike, other = map(fingerprint, deep)
+    assert same == alike != other
+    assert fingerprint(clone(deep[0])) == fingerprint(pickle.loads(pickle.dumps(deep[0]))) == same
+    as_dict = as_preprocessing(paths[0]).identity
+    assert fingerprint(clone(deep[0]).set_params(preprocessing=as_dict)) == same
+    write(tmp_path, TRANSFORMERS | {"image_mean": 0}, "0.json")
+    assert fingerprint(deep[0]) != same
