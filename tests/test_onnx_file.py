@@ -175,6 +175,24 @@ def test_shapes_that_depend_on_the_image_are_unknown(tmp_path):
     assert run(truncate(model, ["y"], FIRST), image)["y"].shape == (4, 3 * 32 * 32)
 
 
+def test_tensors_that_do_not_depend_on_the_pixels_are_no_layers(tmp_path):
+    # Position embeddings that are resized to the input, and quantized weights.
+    nodes = [
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Resize", ["positions", "", "", "shape"], ["resized"], mode="linear"),
+        helper.make_node("DequantizeLinear", ["w", "scale"], ["weights"]),
+        helper.make_node("Conv", ["image", "weights"], ["map"]),
+        helper.make_node("Add", ["map", "resized"], ["y"]),
+    ]
+    weights = {
+        "positions": np.ones((1, 3, 2, 2), np.float32),
+        "w": np.ones((3, 3, 1, 1), np.int8),
+        "scale": np.array(1, np.float32),
+    }
+    model = read_onnx(write_model(tmp_path, make_model(*nodes, weights=weights)))
+    assert find_shapes(model, FIRST) == {"map": FIRST, "y": FIRST}
+
+
 def test_a_head_that_does_not_fit_the_input_does_not_count(tmp_path):
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["map"]),
@@ -259,7 +277,7 @@ def test_long_ranges_are_not_computed(values, tmp_path):
     path = write_model(tmp_path, fuzz.make_model(nodes, weights, [IMAGE], [result]))
     model = read_onnx(path)
     with suppress(InvalidParameterError):
-        assert find_shapes(model, FIRST)["y"] in (None, (0,))
+        assert find_shapes(model, FIRST) == {}
 
 
 # Refusals.
@@ -626,10 +644,16 @@ def test_first_run(runtime, part, cache, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(_onnx_trial.subprocess, "run", None)
         assert try_in_child(part, runtime) == {"relu2": (1, 16, 8, 8)}
+
+
+def test_damaged_result_of_a_first_run(part, cache):
+    pytest.importorskip("onnxruntime")
+    shapes = try_in_child(part)
     (verdict,) = cache.rglob("*.json")
+    content = verdict.read_text()
     verdict.write_text("[]")
-    assert try_in_child(part, runtime) == {"relu2": (1, 16, 8, 8)}
-    assert len(verdict.read_text()) > 10
+    assert try_in_child(part) == shapes
+    assert verdict.read_text() == content
 
 
 def test_a_run_that_fails_is_refused(tmp_path, cache):
@@ -638,16 +662,15 @@ def test_a_run_that_fails_is_refused(tmp_path, cache):
     sizes = next(w for w in model.graph.initializer if w.name == "to_heads")
     sizes.raw_data = np.array([0, -1, 3, 5]).tobytes()
     broken = truncate(model, ["scores"], FIRST)
-    for _ in range(2):
-        with pytest.raises(InvalidParameterError, match="'a.onnx' on onnxruntime .* cannot be run"):
-            try_in_child(broken, name="a.onnx")
+    with pytest.raises(InvalidParameterError, match="'a.onnx' on onnxruntime .* cannot be run: "):
+        try_in_child(broken, name="a.onnx")
     assert not cache.exists()
 
 
 def test_rows_of_nan_are_refused(tmp_path, cache):
     pytest.importorskip("onnxruntime")
     model = read_onnx(write_model(tmp_path, node_model("Log")))
-    with pytest.raises(InvalidParameterError, match="NaN or infinity in y Export|infinity in y"):
+    with pytest.raises(InvalidParameterError, match="NaN or infinity in y. Export it as float32"):
         try_in_child(truncate(model, ["y"], FIRST))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _OLDEST_IR = 3  # the first that says which operators are meant
 _DEEPEST = 8  # graphs within graphs, such as the branches of If
-_MOST_NODES = 50_000  # after inlining; large networks have ten thousand
+_MOST_NODES = 20_000  # after inlining; large networks have some thousands
 _RANDOM = {
     "Bernoulli",
     "Multinomial",

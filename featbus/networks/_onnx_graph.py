@@ -23,8 +23,8 @@ def find_shapes(model, input_shape):
     Returns
     -------
     dict of str to tuple of int or None
-        By the name of each tensor of floats that the network computes, in the order of
-        computation: its shape, None where it is not known before the network runs.
+        By the name of each tensor of floats that the network computes from the pixels, in the order
+        of computation: its shape, None where it is not known before the network runs.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def truncate(model, tensors, input_shape):
     model : onnx.ModelProto
         What `read_onnx` returned.
     tensors : sequence of str
-        Names of tensors of floats that the network computes, each once.
+        Names that `find_shapes` returns, each once.
     input_shape : tuple of int of length 4
         As of `find_shapes`.
 
@@ -77,16 +77,12 @@ def _infer_one(model, input_shape):
     """Return the types of tensors for one image."""
     types, declared = _infer(model, input_shape), _declared_batch(model)
     if declared > 1:
-        several = _infer(model, (declared, *input_shape[1:]))
-        depending = _depending(model.graph, check_input(model).name)
-        _check_batch(
-            {name: several[name] for name in several if name in depending}, types, declared
-        )
+        _check_batch(_infer(model, (declared, *input_shape[1:])), types, declared)
     return types
 
 
 def _infer(model, input_shape):
-    """Return the types of the tensors of floats that the network computes, None where unknown."""
+    """Return the types of the tensors of floats that depend on the image, None where unknown."""
     from onnx import TensorProto as Tensor
 
     floats = (Tensor.FLOAT, Tensor.FLOAT16, Tensor.BFLOAT16, Tensor.DOUBLE)
@@ -95,12 +91,21 @@ def _infer(model, input_shape):
     types = infer_types(model, source, input_shape)
     for name, kind in types.items():
         _check_size(name, known_shape(kind))
-    names = [name for node in model.graph.node for name in node.output if name]
     return {
         name: types.get(name)
-        for name in names
+        for name in _names_computed(model.graph, source.name)
         if name not in types or types[name].tensor_type.elem_type in floats
     }
+
+
+def _names_computed(graph, source):
+    """Return the names of the tensors that depend on the pixels, not only on their number."""
+    names, found = {source}, []
+    for node in graph.node:
+        if node.op_type not in ("Shape", "Size") and names & names_read(node):
+            found += [name for name in node.output if name]
+            names.update(found[-len(node.output) :])
+    return found
 
 
 def _check_input_shape(source, input_shape):
@@ -120,15 +125,6 @@ def _check_input_shape(source, input_shape):
 def _declared_batch(model):
     shape = check_input(model).type.tensor_type.shape
     return shape.dim[0].dim_value if shape.dim else 0
-
-
-def _depending(graph, source):
-    """Return the names of the tensors that depend on the input."""
-    names = {source}
-    for node in graph.node:
-        if names & names_read(node):
-            names.update(node.output)
-    return names
 
 
 def _check_batch(several, one, batch):
@@ -158,7 +154,7 @@ def _check_tensors(tensors, types):
         some = ", ".join(list(types)[-5:])
         raise InvalidParameterError(
             f"The tensors are {list(tensors)}, expected names of tensors of floats that the "
-            f"network computes, each once, such as {some}."
+            f"network computes from the image, each once, such as {some}."
         )
 
 

@@ -16,7 +16,7 @@ from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.parameters import InvalidParameterError
 
 RUNTIMES = ("onnxruntime", "openvino")
-_SECONDS = 300
+_SECONDS = 120
 _MEMORY = 4 << 30  # bytes, besides those for the model itself
 _COPIES = 8  # of the model, while a runtime loads it
 _TRIAL_VERSION = 1  # goes up when more is checked
@@ -35,7 +35,7 @@ def try_in_child(model, runtime="onnxruntime", *, name="model.onnx", seconds=_SE
         What runs it.
     name : str, default="model.onnx"
         The file to name in errors.
-    seconds : float, default=300
+    seconds : float, default=120
         After this time the child process is ended. Its memory is limited to 4 GiB and 8 times the
         size of the model, except on Windows.
 
@@ -190,4 +190,4 @@ def _ended(child):
 
 
 def _refused(what, happened, remedy):
-    return InvalidParameterError(f"{what} {happened.rstrip()} {remedy}".replace(" .", "."))
+    return InvalidParameterError(f"{what} {happened.rstrip('. ')}. {remedy}")
