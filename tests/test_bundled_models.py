@@ -157,6 +157,20 @@ def test_files_that_were_changed(bundle):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
 
 
+def test_external_data_in_a_bundle_are_refused(bundle):
+    (path,) = bundle.rglob("*.onnx")
+    name = path.with_name("weights.bin").name
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location=name, size_threshold=0)
+    index = json.loads((bundle / "weights.json").read_text())
+    digest = file_digest(path)
+    moved = path.parent.rename(bundle / digest[:8])
+    index["files"][0] |= {"sha256": digest, "file": f"{moved.name}/mine.onnx"}
+    (bundle / "weights.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidParameterError, match="of mine refers to other files, which are not"):
+        DeepFeatures("mine", weights=bundle).fit(IMAGES)
+
+
 def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
     other = save_vit(tmp_path / "vit.onnx")
     options = {"license": "MIT", "preprocessing": config}

@@ -263,6 +263,10 @@ def test_fetch_from_a_file(saved, tmp_path, name):
     assert index["options"] == NARROW
     assert (index["source"], index["bytes"]) == ("file", source.stat().st_size)
     assert len(content(tmp_path / "out")) == 2
+    texts = {"license": "CC0", "origin": "a friend"}
+    fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=source, **texts)
+    (row,) = list_weights(tmp_path / "out").to_dict("records")
+    assert (row["license"], row["source"], row["file"]) == ("CC0", "a friend", index["file"])
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def fetch_weights(
         raise FileNotFoundError(
             f"{named('source')} is {os.fspath(source)!r}, and there is no such file."
         )
-    notes = {"license": license, "source": origin or "file"}
+    notes = {"license": license, "source": origin}
     out = os.fspath(out)
     if _is_model(name, source):
         return _enter_model(name, out, source, options, preprocessing, input_size, notes)
@@ -130,6 +130,7 @@ def _enter_weights(key, out, source, notes):
     known = [entry for entry in _entries(out) if _is_for(entry, key)]
     for entry in known:
         same = source is None or file_digest(source) == entry.sha256
+        same = same and all(text in (None, getattr(entry, key)) for key, text in notes.items())
         if same and _state(out, entry) == "verified":
             return os.path.join(out, entry.file)
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
@@ -251,7 +252,7 @@ def _describe(path, **known):
         bytes=os.path.getsize(path),
         keras=None if path.endswith(".onnx") else version("keras"),
         date=datetime.now(UTC).date().isoformat(),
-        **known,
+        **known | {"source": known["source"] or "file"},
     )
 
 

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from featbus.networks._onnx_file import onnx_digest
 from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
@@ -265,6 +266,11 @@ def verify(folder, entry):
             f"The weights file {path!r} of {entry.label} is truncated or was changed: expected "
             f"sha256 {entry.sha256} ({entry.bytes} bytes), found {digest} "
             f"({os.path.getsize(path)} bytes). {again}"
+        )
+    if path.endswith(".onnx") and onnx_digest(path) != digest:
+        raise InvalidParameterError(
+            f"The file {path!r} of {entry.label} refers to other files, which are not verified, "
+            f"expected all weights in one. {again}"
         )
     return path
 
