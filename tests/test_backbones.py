@@ -257,7 +257,7 @@ def test_unknown_backbone():
     with pytest.raises(ValueError, match="backbone is 'VGG_16', expected one of .* mean 'vgg16'"):
         get_backbone("VGG_16")
     for backbone in (3, ["vgg16"]):
-        with pytest.raises(ValueError, match="expected one of .* or a keras.Model"):
+        with pytest.raises(ValueError, match="expected one of .* a keras.Model"):
             get_backbone(backbone)
 
 

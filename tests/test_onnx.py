@@ -472,7 +472,7 @@ def test_fine_tuning_needs_keras(tmp_path):
     ("save", "parameters", "message"),
     [
         (save_vit, {"preprocessing": None}, "preprocessing is None, expected .*'mean'"),
-        (save_vit, {"preprocessing": "tork"}, "Did you mean 'torch'"),
+        (save_vit, {"preprocessing": "torch2"}, "Did you mean 'torch'"),
         (save_vit, {"weights": None}, "weights is None, expected 'imagenet'"),
         (save_vit, {"backbone_options": {"alpha": 1}}, "backbone_options is .*, expected None"),
         (save_vit, {"input_size": 64}, r"input_size is 64, expected None: .* \(32, 32\) pixels"),
@@ -526,6 +526,14 @@ def test_how_many_prefix_tokens_is_unclear(tmp_path):
 def test_prefix_tokens_are_those_of_onnx_files():
     with pytest.raises(InvalidParameterError, match="n_prefix_tokens is 1, expected None: vgg16"):
         DeepFeatures(n_prefix_tokens=1, weights=None).fit(make_images())
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_what_to_install(tmp_path, monkeypatch, package):
+    deep = DeepFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'pip install "featbus\[onnx\]"'):
+        deep.fit(make_images())
 
 
 def test_there_is_no_such_file(tmp_path):

@@ -34,19 +34,24 @@ def compare(sides, repeats=15, *, packages=("featbus", "numpy"), threads="defaul
     for side in sides.values():
         side()
     times = {name: np.empty(repeats) for name in sides}
+    processor = {name: np.empty(repeats) for name in sides}
     for turn in range(repeats):
         # Every other turn runs backwards: nobody always works in the other's warm cache.
         for name in list(sides)[:: -1 if turn % 2 else 1]:
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             sides[name]()
             times[name][turn] = time.perf_counter() - start
+            processor[name][turn] = time.process_time() - used
     print(_machine(packages, threads))
-    print(_table(times))
+    print(_table(times, processor))
     return times
 
 
-def _table(times):
-    """Return a line for each side: median time, and median and quartiles of its ratio."""
+def _table(times, processor):
+    """Return a line for each side: median time, its ratio and quartiles, median processor time.
+
+    The latter, of all threads of this process, is what a busy machine disturbs least.
+    """
     first = next(iter(times.values()))
     width = max(map(len, times))
     lines = []
@@ -54,7 +59,8 @@ def _table(times):
         low, ratio, high = np.percentile(values / first, [25, 50, 75])
         lines.append(
             f"{name:{width}}  {1e3 * np.median(values):10.2f} ms   "
-            f"{ratio:6.2f} x  (quartiles {low:.2f} to {high:.2f})"
+            f"{ratio:6.2f} x  (quartiles {low:.2f} to {high:.2f})   "
+            f"processor {1e3 * np.median(processor[name]):.1f} ms"
         )
     return "\n".join([*lines, f"{len(first)} interleaved turns"])
 

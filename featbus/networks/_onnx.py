@@ -10,33 +10,14 @@ from typing import NamedTuple
 
 from featbus.networks._building import STAGES
 from featbus.networks._onnx_axes import find_axes
-from featbus.networks._onnx_checks import check_input
 from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._onnx_graph import find_shapes, truncate
+from featbus.networks._onnx_image import read_image
 from featbus.networks._onnx_layers import find_grids, find_layers, find_taps, make_labels
 from featbus.networks._onnx_trial import try_in_child
 from featbus.networks._preprocessing import Preprocessing, as_preprocessing
 from featbus.networks._sources import Source, check_own, fit_input_size
 from featbus.parameters import InvalidParameterError
-
-_UNCHANGED = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Sub", "Transpose"}
-
-
-class _Image(NamedTuple):
-    """The input of a graph: name, axes "NCHW" or "NHWC", height and width, and channels.
-
-    What any number will do for, is None.
-    """
-
-    name: str
-    letters: str
-    size: tuple
-    channels: int | None
-
-    def shape(self, size, channels):
-        """Return the shape of one image."""
-        sides = dict(zip("NHWC", (1, *size, channels)))
-        return tuple(sides[letter] for letter in self.letters)
 
 
 class _Contents(NamedTuple):
@@ -85,7 +66,7 @@ class OnnxModel(Source):
         path = os.fspath(backbone)
         preprocessing = as_preprocessing(preprocessing)
         check_own(weights, backbone_options)
-        image = _read_image(path, onnx_digest(path))
+        image = read_image(path, onnx_digest(path))
         size = fit_input_size(path, image.size, input_size)
         given = len(preprocessing.mean)
         if image.channels not in (None, given):
@@ -119,13 +100,13 @@ class OnnxModel(Source):
     @property
     def input_shape(self):
         """The shape of one image."""
-        image = _read_image(self.path, self.digest)
+        image = read_image(self.path, self.digest)
         return image.shape(self.input_size, len(self.preprocessing.mean))
 
     @property
     def channels_first(self):
         """Whether the channels of the input come before height and width."""
-        return _read_image(self.path, self.digest).letters == "NCHW"
+        return read_image(self.path, self.digest).letters == "NCHW"
 
     @property
     def _contents(self):
@@ -175,25 +156,24 @@ class OnnxModel(Source):
         tensor = contents.taps.get(name, name)
         if tensor in contents.layers:
             return contents.layers[tensor]
-        if tensor in contents.shapes:
-            raise InvalidParameterError(f"layers has {name!r}, {self._describe(tensor)}")
+        explain = self._explain_tensor if tensor in contents.shapes else self._explain_name
+        raise InvalidParameterError(f"layers has {name!r}, {explain(tensor)}")
+
+    def _explain_name(self, name):
+        """Return what was expected instead of a name that no tensor has."""
+        contents, near = self._contents, []
         known = f"one of {list(contents.taps)}" if contents.taps else "no stage"
-        near = get_close_matches(name, contents.layers, n=3, cutoff=0.4)
-        if name in STAGES:
-            near = []
-        raise InvalidParameterError(
-            f"layers has {name!r}, expected {known}, or the name of a tensor of {self.path!r}"
+        if name not in STAGES:
+            near = get_close_matches(name, contents.layers, n=3, cutoff=0.4)
+        spatial = [layer.kind for layer in contents.layers.values() if layer.is_spatial]
+        return (
+            f"expected {known}, or the name of a tensor of {self.path!r}"
             + (f", such as {near}" if near else "")
-            + (": tokens have no stages." if name in STAGES and self._ends_in_tokens else ".")
+            + (": tokens have no stages." if name in STAGES and "tokens" in spatial[-1:] else ".")
             + " `list_layers` shows all."
         )
 
-    @property
-    def _ends_in_tokens(self):
-        spatial = [layer for layer in self.layers.values() if layer.is_spatial]
-        return bool(spatial) and spatial[-1].kind == "tokens"
-
-    def _describe(self, tensor):
+    def _explain_tensor(self, tensor):
         """Return why a tensor cannot become features."""
         shape, axes = self._contents.shapes[tensor], self._contents.axes.get(tensor)
         if shape is None:
@@ -289,50 +269,9 @@ def _check_pooling(name, layer, pooling):
 
 
 @lru_cache(maxsize=32)
-def _read_image(path, digest):
-    """Return the input of the graph in a file."""
-    model = read_onnx(path, digest)
-    value = check_input(model)
-    dims = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim] or [None] * 4
-    used, channels = _read_use(model, value.name)
-    likely = [letters for letters in ("NCHW", "NHWC") if dims[letters.index("C")] in (1, 3)]
-    if len(likely) != 1:
-        likely = [used] if used and dims[used.index("C")] in (None, 1, 3) else []
-    if not likely:
-        raise InvalidParameterError(
-            f"The ONNX file {path!r} takes {value.name!r} of shape {tuple(dims)}, expected images "
-            "of 3 channels, or 1: (n, 3, height, width) or (n, height, width, 3)."
-        )
-    sides = dict(zip(likely[0], dims))
-    size = sides["H"], sides["W"]
-    return _Image(value.name, likely[0], size, sides["C"] or channels)
-
-
-def _read_use(model, name):
-    """Return the axes of the image as its first convolution sees them, and its channels."""
-    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    letters = {name: (0, 1, 2, 3)}
-    for node in model.graph.node:
-        source = next((item for item in node.input if item in letters), None)
-        if source is None:
-            continue
-        order = letters[source]
-        if node.op_type == "Conv":
-            groups = next((item.i for item in node.attribute if item.name == "group"), 1)
-            dims = weights.get(node.input[1], ())
-            channels = dims[1] * groups if len(dims) == 4 else None
-            names = {(0, 1, 2, 3): "NCHW", (0, 3, 1, 2): "NHWC"}
-            return names.get(order), channels
-        perm = next((item.ints for item in node.attribute if item.name == "perm"), range(4))
-        if node.op_type in _UNCHANGED and sorted(perm) == [0, 1, 2, 3]:
-            letters[node.output[0]] = tuple(order[axis] for axis in perm)
-    return None, None
-
-
-@lru_cache(maxsize=32)
 def _read_contents(path, digest, input_shape, n_prefix_tokens):
     """Return what is in a file."""
-    model, image = read_onnx(path, digest), _read_image(path, digest)
+    model, image = read_onnx(path, digest), read_image(path, digest)
     sides = dict(zip(image.letters, input_shape))
     size = sides["H"], sides["W"]
     shapes = find_shapes(model, input_shape)

@@ -144,9 +144,15 @@ def _max(cells, weights):
 
 
 def _gem(cells, weights):
-    powers = np.maximum(cells, GEM_FLOOR, dtype=np.float64) ** GEM_POWER
+    cells = np.maximum(cells, np.float32(GEM_FLOOR))
+    powers = cells.copy()
+    for _ in range(GEM_POWER - 1):  # a tenth of the time of a power
+        powers *= cells
     return _mean(powers, weights) ** (1 / GEM_POWER)
 
 
 def _std(cells, weights):
-    return np.sqrt(_mean(np.square(cells - _mean(cells, weights)), weights))
+    # In double precision, all cells would take ten times as long.
+    deviations = cells - _mean(cells, weights).astype(np.float32)
+    deviations *= deviations
+    return np.sqrt(_mean(deviations, weights))
