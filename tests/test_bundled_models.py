@@ -251,8 +251,10 @@ def test_a_file_that_is_no_model(bundle, tmp_path):
     with pytest.raises(InvalidParameterError, match="ONNX file '.*/no.onnx' cannot be used"):
         fetch_weights("mine", bundle, **arguments)
     assert content(bundle) == before
-    with pytest.raises(InvalidParameterError, match="preprocessing is 'tf', expected None: it is"):
+    with pytest.raises(InvalidParameterError, match="is 'tf', expected None: vgg16 has its own"):
         fetch_weights("vgg16", bundle, preprocessing="tf")
+    with pytest.raises(InvalidParameterError, match="origin is 'me', expected None: Keras knows"):
+        fetch_weights("vgg16", bundle, origin="me")
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,13 @@ def fetch_weights(
     if _is_model(name, source):
         return _enter_model(name, out, source, options, preprocessing, input_size, notes)
     get_backbone(name, options)
-    given = {"preprocessing": preprocessing} | ({} if source else {"origin": origin})
-    for parameter, value in given.items():
+    for parameter, value, reason in (
+        ("preprocessing", preprocessing, f"{name} has its own"),
+        ("origin", None if source else origin, "Keras knows where it downloads from"),
+    ):
         if value is not None:
             raise InvalidParameterError(
-                f"{named(parameter)} is {value!r}, expected None: it is for a model from a file, "
-                f"and {name} has its own."
+                f"{named(parameter)} is {value!r}, expected None: {reason}."
             )
     return _enter_weights(bundle_key(name, options, input_size), out, source, notes)
 

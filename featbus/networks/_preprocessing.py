@@ -16,7 +16,8 @@ _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
-_SMALLEST = 1e-9  # of what is divided by, in single precision
+# Values are single precision: of any number, and of what is divided by.
+_LARGEST, _SMALLEST = 1e9, 1e-9
 _REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
 
 
@@ -181,15 +182,15 @@ def _from_dict(value):
 
 
 def _as_numbers(key, value, count):
-    """Return `count` finite numbers; one stands for all."""
+    """Return `count` numbers; one stands for all."""
     try:
         numbers = np.atleast_1d(value)
     except ValueError:  # a ragged sequence
         numbers = np.empty(0)
     is_numeric = numbers.dtype.kind in "iuf" and numbers.shape in ((1,), (count,))
-    if not is_numeric or not np.isfinite(numbers).all():
+    if not is_numeric or not (np.abs(np.float64(numbers)) <= _LARGEST).all():  # NaN is not
         wanted = "a number" if count == 1 else f"a number or {count} of them, one per channel"
-        raise _refused(f"{key} {value!r}", f"{wanted}, all finite")
+        raise _refused(f"{key} {value!r}", f"{wanted}, of {_LARGEST:g} at most")
     return tuple(map(float, np.broadcast_to(numbers, count)))
 
 
