@@ -7,8 +7,8 @@ have random weights with calibrated batch normalization. Both precisions run on 
 turn, on every 20th image of BUSI_DIR, resized beforehand: processor times of the networks. Besides
 them, the cosine of the angle between an image's two rows.
 
-Then the effect on a diagnosis: ROC AUC of a logistic regression on rows of the real network, in five
-grouped folds of BUSI_DIR, drawn three times, in both precisions, with the interval of their
+Then the effect on a diagnosis: ROC AUC of a logistic regression on rows of the real network, in
+five grouped folds of BUSI_DIR, drawn three times, in both precisions, with the interval of their
 difference (1,000 samples of groups).
 """
 
