@@ -1,6 +1,6 @@
 """Write ONNX files of small PyTorch networks with random weights, and what PyTorch computes.
 
-``python _torch_networks.py FOLDER [EXPORTER ...]`` writes three files for each network and exporter:
+``python _torch_networks.py FOLDER [EXPORTER ...]`` writes files for each network and exporter:
 ``NAME.onnx``; ``NAME.npz``, the images and the outputs of the modules in `TAPS`; ``NAME.json``, the
 tensors of these modules. It is a process of its own, because PyTorch and TensorFlow cannot be
 imported side by side everywhere.

@@ -528,6 +528,25 @@ def test_prefix_tokens_are_those_of_onnx_files():
         DeepFeatures(n_prefix_tokens=1, weights=None).fit(make_images())
 
 
+@pytest.mark.network
+def test_networks_of_keras_have_no_tokens():
+    with pytest.raises(InvalidParameterError, match="'cls', expected another one: vgg16 has"):
+        DeepFeatures(weights=None, pooling=["avg", "cls"]).fit(make_images())
+
+
+@pytest.mark.network
+def test_list_layers_of_a_keras_model():
+    keras = pytest.importorskip("keras")
+    image = keras.Input((SIZE, SIZE, 3))
+    maps = keras.layers.Conv2D(4, 3, 2, padding="same", name="edges")(image)
+    maps = keras.layers.Conv2D(6, 3, 2, padding="same", name="corners")(maps)
+    rows = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(maps))
+    table = list_layers(keras.Model(image, rows))
+    assert table["name"].tolist() == ["edges", "corners"]
+    assert table["stage"].tolist() == ["C1", "top, C2"]
+    assert table[["kind", "height", "channels"]].to_numpy().tolist()[1] == ["map", 8, 6]
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_what_to_install(tmp_path, monkeypatch, package):
     deep = DeepFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH)

@@ -291,3 +291,30 @@ def test_the_content_of_a_file_counts(tmp_path):
     assert fingerprint(clone(deep[0]).set_params(preprocessing=as_dict)) == same
     write(tmp_path, TRANSFORMERS | {"image_mean": 0}, "0.json")
     assert fingerprint(deep[0]) != same
+
+
+@pytest.mark.parametrize(
+    "value", [*NAMED, {"mean": 0.4, "std": 0.2, "scale": 1 / 255, "channels": "gray"}]
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_values_are_those_of_the_formula_to_the_last_bit(value, dtype):
+    preprocessing = as_preprocessing(value)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 1)).astype(dtype)
+    mean, std = (
+        np.float32(np.divide(numbers, preprocessing.scale))
+        for numbers in (preprocessing.mean, preprocessing.std)
+    )
+    expected = (np.float32(pixels) - mean) / std
+    # A gray image stands for three equal channels.
+    np.testing.assert_array_equal(preprocessing(pixels), expected)
+    np.testing.assert_array_equal(preprocessing(np.repeat(pixels, 3, axis=3)), expected)
+    out = np.full_like(expected, np.nan)
+    assert preprocessing(pixels, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_the_order_of_colors():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    expected = pixels[..., ::-1] - np.float32(NAMED["caffe"].mean)
+    np.testing.assert_array_equal(NAMED["caffe"](pixels), expected)
+    np.testing.assert_array_equal(NAMED["none"](pixels), pixels)

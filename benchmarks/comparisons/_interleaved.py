@@ -9,7 +9,14 @@ import joblib
 import numpy as np
 
 
-def compare(sides, repeats=15, *, packages=("featbus", "numpy"), threads="default"):
+def compare(
+    sides,
+    repeats=15,
+    *,
+    packages=("featbus", "numpy"),
+    threads="default",
+    clock=time.perf_counter,
+):
     """Time each side once a turn, in alternating order, and print what came of it.
 
     A machine that slows down, or a neighbour that wakes up, meets all sides alike, and the ratio of
@@ -25,6 +32,9 @@ def compare(sides, repeats=15, *, packages=("featbus", "numpy"), threads="defaul
         Distributions whose versions are printed.
     threads : str, default="default"
         What to print of the number of threads that the sides may use.
+    clock : callable, default=time.perf_counter
+        `time.process_time` counts the processor's time, which a busy machine disturbs least; a side
+        returns, as a float, what other processes used for it.
 
     Returns
     -------
@@ -34,24 +44,21 @@ def compare(sides, repeats=15, *, packages=("featbus", "numpy"), threads="defaul
     for side in sides.values():
         side()
     times = {name: np.empty(repeats) for name in sides}
-    processor = {name: np.empty(repeats) for name in sides}
     for turn in range(repeats):
         # Every other turn runs backwards: nobody always works in the other's warm cache.
         for name in list(sides)[:: -1 if turn % 2 else 1]:
-            start, used = time.perf_counter(), time.process_time()
-            sides[name]()
-            times[name][turn] = time.perf_counter() - start
-            processor[name][turn] = time.process_time() - used
+            start = clock()
+            result = sides[name]()
+            times[name][turn] = clock() - start
+            if clock is time.process_time and isinstance(result, float):
+                times[name][turn] += result
     print(_machine(packages, threads))
-    print(_table(times, processor))
+    print(_table(times))
     return times
 
 
-def _table(times, processor):
-    """Return a line for each side: median time, its ratio and quartiles, median processor time.
-
-    The latter, of all threads of this process, is what a busy machine disturbs least.
-    """
+def _table(times):
+    """Return a line for each side: median time, and median and quartiles of its ratio."""
     first = next(iter(times.values()))
     width = max(map(len, times))
     lines = []
@@ -59,8 +66,7 @@ def _table(times, processor):
         low, ratio, high = np.percentile(values / first, [25, 50, 75])
         lines.append(
             f"{name:{width}}  {1e3 * np.median(values):10.2f} ms   "
-            f"{ratio:6.2f} x  (quartiles {low:.2f} to {high:.2f})   "
-            f"processor {1e3 * np.median(processor[name]):.1f} ms"
+            f"{ratio:6.2f} x  (quartiles {low:.2f} to {high:.2f})"
         )
     return "\n".join([*lines, f"{len(first)} interleaved turns"])
 

@@ -3,11 +3,12 @@
 python _timm_child.py MODEL SIZE {arrays,files} INPUT [ONNX_FILE]
 
 INPUT is an .npy file of images, or a text file of paths. For each line on standard input, all
-images go through the network, and a line is printed. With ONNX_FILE, the network is written there
-first.
+images go through the network, and the processor time is printed. With ONNX_FILE, the network is
+written there first.
 """
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,9 @@ def main():
         paths = Path(source).read_text().splitlines()
     print("ready", flush=True)
     for _ in sys.stdin:
+        start = time.process_time()
         run(model, arrays if kind == "arrays" else read_files(paths, int(size)))
-        print("done", flush=True)
+        print("done", time.process_time() - start, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """DeepFeatures on every engine against keras.Model.predict and PyTorch: arrays, then files.
 
 python benchmarks/comparisons/deep_features_engines.py [NETWORK ...] [--images 64] [--repeats 7]
-    [--torch PYTHON]
+    [--torch PYTHON] [--processor]
 
 Two tables for each network. Arrays: all sides have the same images in memory, 8 bits, RGB, in the
 network's size, and preprocess them. Files: all sides have the same PNG files of 640 x 480 pixels,
@@ -9,7 +9,9 @@ and read, resize and preprocess them; `predict` behind a loop with Pillow, and b
 Weights are random, with calibrated batch normalization.
 
 PYTHON is an interpreter that has PyTorch and timm, by default this one. They run in a process of
-its own, which also exports the network that ONNX Runtime runs. Its processor time is not counted.
+its own, which also exports the network that ONNX Runtime runs. With --processor, times are those of
+the processor, all threads together, which other programs disturb less; OMP_NUM_THREADS=1 gives all
+sides one thread.
 
 Last, where the time goes: files can be as fast as decoding and arrays, one after another.
 """
@@ -19,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -146,14 +149,15 @@ class Child:
         self._wait("ready")
 
     def _wait(self, word):
-        while (line := self._process.stdout.readline()).strip() != word:
+        while not (line := self._process.stdout.readline()).startswith(word):
             if not line:
                 raise RuntimeError(f"{CHILD.name} ended with {self._process.wait()}")
+        return line
 
     def __call__(self):
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        self._wait("done")
+        return float(self._wait("done").split()[1])
 
     def close(self):
         self._process.stdin.close()
@@ -191,12 +195,12 @@ def decode_all(paths):
         list(executor.map(read_image, paths))
 
 
-def compare_sides(title, sides, repeats):
+def compare_sides(title, sides, options):
     """Print a table, and how many times as fast each side is as those of Keras."""
     print(f"\n{title}")
     packages = ["featbus", "tensorflow", *filter(find_spec, ("openvino", "onnxruntime"))]
     threads = f"{thread_limit()} of featbus"
-    times = compare(sides, repeats, packages=packages, threads=threads)
+    times = compare(sides, options.repeats, packages=packages, threads=threads, clock=options.clock)
     for first in [name for name in sides if "predict" in name]:
         ratios = {name: np.median(times[first] / times[name]) for name in sides if name != first}
         print(f"times as fast as {first}: " + ", ".join(f"{n} {r:.2f}" for n, r in ratios.items()))
@@ -225,14 +229,14 @@ def compare_network(name, paths, folder, options):
             print(f"{title}: differs from predict by {error:.1e} of the largest value")
     for title, X, keras, timm in zip(("Arrays", "Files"), (arrays, paths), first, others):
         ours = {n: lambda d=d, X=X: d.transform(X) for n, d in deep.items()}
-        compare_sides(f"{name}: {title}", keras | ours | timm, options.repeats)
+        compare_sides(f"{name}: {title}", keras | ours | timm, options)
     for child in (*others[0].values(), *others[1].values()):
         child.close()
     if "featbus openvino" in deep:
-        explain(name, deep["featbus openvino"], arrays, paths, options.repeats)
+        explain(name, deep["featbus openvino"], arrays, paths, options)
 
 
-def explain(name, deep, arrays, paths, repeats):
+def explain(name, deep, arrays, paths, options):
     """Print how close files come to decoding and arrays, one after another."""
     sides = {
         "files": lambda: deep.transform(paths),
@@ -240,7 +244,7 @@ def explain(name, deep, arrays, paths, repeats):
         "arrays": lambda: deep.transform(arrays[..., 0]),
     }
     print(f"\n{name}: where the time of files goes, openvino")
-    files, decoding, network = compare(sides, repeats).values()
+    files, decoding, network = compare(sides, options.repeats, clock=options.clock).values()
     print(f"files reach {np.median((decoding + network) / files):.2f} of decoding and arrays")
 
 
@@ -250,6 +254,8 @@ def main():
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--torch", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--processor", dest="clock", action="store_const", const=time.process_time)
+    parser.set_defaults(clock=time.perf_counter)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

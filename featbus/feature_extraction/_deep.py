@@ -325,14 +325,14 @@ class DeepFeatures(NetworkFeatures):
     and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is loaded in
     Keras' safe mode: no code in it is run.
 
-    In an ONNX file, the stages are the last maps of their stride, too. "top" is the first output,
-    unless it is that of a classifier, which is recognized by its bias or softmax: then it is the
-    last map of more than one cell, or the last tokens. An output of shape (images, width) is an
-    embedding: "avg" takes it as it is, and a region has no effect on its pooling, nor on that of
-    "cls". The first prefix token counts as the class token. Axes are followed from the image on,
-    so that channels may come first or last. ONNX files run on the CPU. Only operators of the ONNX
-    standard are accepted, and a file is tried in a process of its own before it is used. Its
-    content is hashed, so that a changed file counts as another network.
+    In an ONNX file, the stages are the last maps of their stride that all paths through the network
+    pass. "top" is the first output, unless it is that of a classifier, which is recognized by its
+    bias or softmax: then it is the last map of more than one cell, or the last tokens. An output of
+    shape (images, width) is an embedding: "avg" takes it as it is, and a region has no effect on
+    its pooling, nor on that of "cls". The first prefix token counts as the class token. Axes are
+    followed from the image on, so that channels may come first or last. ONNX files run on the CPU.
+    Only operators of the ONNX standard are accepted, and a file is tried in a process of its own
+    before it is used. Its content is hashed, so that a changed file counts as another network.
 
     Estimators with the same parameters share one network, which is loaded when the first row is
     computed. A pickle does not contain it.

@@ -12,7 +12,7 @@ from featbus.networks._building import STAGES
 from featbus.networks._onnx_axes import find_axes
 from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._onnx_graph import find_shapes, truncate
-from featbus.networks._onnx_image import read_image
+from featbus.networks._onnx_image import read_image, read_outline
 from featbus.networks._onnx_layers import find_grids, find_layers, find_taps, make_labels
 from featbus.networks._onnx_trial import try_in_child
 from featbus.networks._preprocessing import Preprocessing, as_preprocessing
@@ -56,7 +56,7 @@ class OnnxModel(Source):
     @classmethod
     def accepts(cls, backbone):
         """See `Source.accepts`."""
-        return isinstance(backbone, (str, os.PathLike)) and os.fspath(backbone).endswith(".onnx")
+        return isinstance(backbone, (str, os.PathLike)) and str(backbone).endswith(".onnx")
 
     @classmethod
     def from_parameters(
@@ -271,7 +271,7 @@ def _check_pooling(name, layer, pooling):
 @lru_cache(maxsize=32)
 def _read_contents(path, digest, input_shape, n_prefix_tokens):
     """Return what is in a file."""
-    model, image = read_onnx(path, digest), read_image(path, digest)
+    model, image = read_outline(path, digest), read_image(path, digest)
     sides = dict(zip(image.letters, input_shape))
     size = sides["H"], sides["W"]
     shapes = find_shapes(model, input_shape)
@@ -280,7 +280,8 @@ def _read_contents(path, digest, input_shape, n_prefix_tokens):
     unknown = [name for name in axes if shapes.get(name, ()) is None]
     if unknown:
         # Exporters of PyTorch compute sides that padding and class tokens have.
-        shapes |= try_in_child(truncate(model, unknown, input_shape), name=path)
+        graph = truncate(read_onnx(path, digest), unknown, input_shape)
+        shapes |= try_in_child(graph, name=path)
         axes = find_axes(model, shapes | own, image.name, image.letters)
     layers = find_layers(shapes, axes, size, n_prefix_tokens)
     taps = find_taps(model, shapes, axes, layers, size)

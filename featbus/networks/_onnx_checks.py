@@ -94,7 +94,7 @@ def check_versions(model):
             f"its format is IR version {model.ir_version}, expected {_OLDEST_IR} to "
             f"{onnx.IR_VERSION}, which onnx {onnx.__version__} knows.{_upgrade(model)}"
         )
-    opsets = {_plain(opset.domain): opset.version for opset in model.opset_import}
+    opsets = {plain_domain(opset.domain): opset.version for opset in model.opset_import}
     newest = onnx.defs.onnx_opset_version()
     if not 1 <= opsets.get("", 1) <= newest:
         raise ValueError(
@@ -107,8 +107,19 @@ def _upgrade(model):
     return " pip install -U onnx onnxruntime" if model.ir_version > _OLDEST_IR else ""
 
 
-def _plain(domain):
-    """Return the domain of ONNX's own operators by its first name."""
+def plain_domain(domain):
+    """Return a domain, that of ONNX's own operators by the first of its two names.
+
+    Parameters
+    ----------
+    domain : str
+        Where an operator is defined.
+
+    Returns
+    -------
+    str
+        The domain; "" for "ai.onnx".
+    """
     return "" if domain == "ai.onnx" else domain
 
 
@@ -178,7 +189,7 @@ def check_graph(model):
     ValueError
         If it is refused.
     """
-    opset = next((o.version for o in model.opset_import if _plain(o.domain) == ""), 1)
+    opset = next((o.version for o in model.opset_import if plain_domain(o.domain) == ""), 1)
     constants = _constants(model)
     n_nodes = sum(len(graph.node) for graph in iter_graphs(model.graph))
     if n_nodes > _MOST_NODES:

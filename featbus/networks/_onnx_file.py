@@ -25,7 +25,21 @@ from featbus.networks._onnx_tensors import (
 from featbus.parameters import InvalidParameterError
 
 _OLDEST_ONNX = 1, 22  # before, shape inference divides by sides of zero pixels
-_NOT_BLOCKING = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")  # where there are such
+# Pipes must not block; external data must not be links.
+_PLAIN = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_ARCHIVE = (
+    "it is an archive, such as PyTorch and Keras write, expected a file that torch.onnx.export or "
+    "keras.Model.export(format='onnx') wrote."
+)
+_PAGE = "it is a page of HTML or XML, expected the file itself: download it again."
+_OTHER_FILES = {
+    b"version https://git-lfs": "it is a pointer of Git LFS, expected the file: git lfs pull",
+    b"<": _PAGE,
+    b"\xef\xbb\xbf<": _PAGE,
+    b"pk\x03\x04": _ARCHIVE,
+    b"\x89hdf": _ARCHIVE,
+}
 
 
 def import_onnx():
@@ -88,7 +102,7 @@ def read_onnx(path, digest=None):
     """
     onnx = import_onnx()
     with _naming(path):
-        data = _read_file(path)
+        data = _read_regular(path)
         model = _parse(data)
         check_versions(model)
         files = _read_external(path, external_files(model))
@@ -143,12 +157,12 @@ def _state(path):
 
 @lru_cache(maxsize=64)
 def _cached_files(path, state):
-    return external_files(_parse(_read_file(path)))
+    return external_files(_parse(_read_regular(path)))
 
 
 @lru_cache(maxsize=64)
 def _digest(path, states):
-    data = _read_file(path)
+    data = _read_regular(path)
     return _hash(data, _read_external(path, external_files(_parse(data))))
 
 
@@ -180,14 +194,9 @@ def _naming(path):
         ) from error
 
 
-def _read_file(path):
+def _read_regular(path, flags=0):
     """Return the content of a regular file, whose size is bounded."""
-    flags = sum(getattr(os, flag, 0) for flag in _NOT_BLOCKING if flag != "O_NOFOLLOW")
-    return _read_regular(path, flags)
-
-
-def _read_regular(path, flags):
-    with open(os.open(path, os.O_RDONLY | flags), "rb") as file:
+    with open(os.open(path, _PLAIN | flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{os.path.basename(path)!r} is no regular file.")
@@ -204,24 +213,11 @@ def _parse(data):
     from google.protobuf.message import DecodeError
     from onnx import ModelProto
 
+    if not data:
+        raise ValueError("it is empty.")
     start = data[:200].lstrip().lower()
-    for found, prefixes in (
-        ("it is empty.", () if data else (b"",)),
-        (
-            "it is a pointer of Git LFS, expected the file itself: git lfs pull",
-            (b"version https://git-lfs",),
-        ),
-        (
-            "it is a page of HTML or XML, expected the file itself: download it again.",
-            (b"<", b"\xef\xbb\xbf<"),
-        ),
-        (
-            "it is an archive, such as PyTorch and Keras write, expected a file that "
-            "torch.onnx.export or keras.Model.export(format='onnx') wrote.",
-            (b"pk\x03\x04", b"\x89hdf"),
-        ),
-    ):
-        if prefixes and start.startswith(prefixes):
+    for prefix, found in _OTHER_FILES.items():
+        if start.startswith(prefix):
             raise ValueError(found)
     try:
         return ModelProto.FromString(data)
@@ -255,12 +251,11 @@ def _external_path(path, name):
 
 def _read_external(path, names):
     """Return the contents of files beside a file, by name."""
-    flags = sum(getattr(os, flag, 0) for flag in _NOT_BLOCKING)
     files, left = {}, LARGEST
     for name in names:
         target = _external_path(path, name)
         left -= os.path.getsize(target)  # one file may have many names: a, ./a, ././a
         if left < 0:
             raise ValueError(f"its external data have more than {LARGEST} bytes together.")
-        files[name] = _read_regular(target, flags)
+        files[name] = _read_regular(target, _NO_LINK)
     return files

@@ -1,12 +1,14 @@
 """The input of ONNX graphs: where its channels are, and what sizes it takes."""
 
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 from featbus.networks._onnx_checks import check_input
 from featbus.networks._onnx_file import read_onnx
 from featbus.parameters import InvalidParameterError
 
+_LARGE = 1024  # numbers in a weight; shapes are computed from less
 # What an image may pass on its way to the first convolution.
 _UNCHANGED = {"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Sub", "Transpose"}
 
@@ -50,6 +52,30 @@ class Image(NamedTuple):
         return tuple(sides[letter] for letter in self.letters)
 
 
+@lru_cache(maxsize=8)
+def read_outline(path, digest):
+    """Read an ONNX file, and return it without its large weights, which take time and memory.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    digest : str
+        What `onnx_digest` returned.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The model; of its large weights, shapes and types.
+    """
+    model = read_onnx(path, digest)
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) > _LARGE:
+            outline = type(tensor)(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            tensor.CopyFrom(outline)
+    return model
+
+
 @lru_cache(maxsize=32)
 def read_image(path, digest):
     """Return the input of the graph in a file.
@@ -71,7 +97,7 @@ def read_image(path, digest):
     InvalidParameterError
         If it is no image of one channel or three.
     """
-    model = read_onnx(path, digest)
+    model = read_outline(path, digest)
     value = check_input(model)
     dims = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim] or [None] * 4
     used, channels = _read_use(model, value.name)

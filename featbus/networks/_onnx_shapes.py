@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from featbus.networks._onnx_checks import iter_graphs
+from featbus.networks._onnx_checks import iter_graphs, plain_domain
 from featbus.networks._onnx_file import import_onnx
 
 _CONSTANT = 1024  # numbers; shapes are computed from fewer
@@ -49,7 +49,7 @@ def _walk(graph, types, constants, model):
     """Enter the types of all tensors of a graph, and the values of small constant ones."""
     for tensor in graph.initializer:
         _enter(tensor.name, tensor, types, constants)
-    opsets = {opset.domain: opset.version for opset in model.opset_import}
+    opsets = {plain_domain(opset.domain): opset.version for opset in model.opset_import}
     for node in graph.node:
         value = next((a.t for a in node.attribute if a.HasField("t")), None)
         branch = _find_branch(node, constants)
@@ -143,7 +143,8 @@ def _infer_node(node, types, constants, model, opsets):
 
     read = names_read(node)
     try:
-        schema = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
+        domain = plain_domain(node.domain)
+        schema = onnx.defs.get_schema(node.op_type, opsets[domain], domain)
         found = onnx.shape_inference.infer_node_outputs(
             schema,
             node,
