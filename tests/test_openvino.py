@@ -465,13 +465,13 @@ def test_bf16(real, tmp_path, monkeypatch):
     groups = np.cumsum([96, 96, 96, 1280, 1280])
     for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
         lengths = np.linalg.norm(part, axis=1) * np.linalg.norm(group, axis=1)
-        assert np.all(np.sum(part * group, axis=1) > 0.98 * lengths)
+        assert np.all(np.sum(part * group, axis=1) > 0.9 * lengths)
     assert not np.allclose(rows, expected, rtol=1e-3)
     np.testing.assert_array_equal(half.set_params(batch_size=1).transform(smooth[::-1]), rows[::-1])
     assert half._fingerprint_params() != single._fingerprint_params()
     reports = single.engine_report_, half.engine_report_
     assert [report.pop("precision") for report in reports] == ["fp32", "bf16"]
-    assert 0.93 < reports[1].pop("row_cosine") < 1
+    assert 0.9 < reports[1].pop("row_cosine") < 1
     assert reports[0] == reports[1]
     assert len(list(tmp_path.iterdir())) == 1
 
