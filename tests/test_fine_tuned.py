@@ -104,6 +104,22 @@ def test_columns_are_those_of_deep_features(network, learned):
     assert wide.transform(diagonals()[0]).dtype == np.float64
 
 
+def test_rows_of_images_and_their_mirror_images(learned):
+    images, _ = diagonals(6)
+    inside = np.zeros((32, 32), bool)
+    inside[4:30, 2:20] = True
+    masked = [*images[:4], with_mask(images[4], inside), with_mask(images[5], inside)]
+    flipped = clone(learned).set_params(flip=True)
+    vars(flipped).update({k: v for k, v in vars(learned).items() if k.endswith("_")})
+    plain, mirrored = (
+        learned.transform(batch) for batch in (masked, [image[:, ::-1] for image in masked])
+    )
+    rows = flipped.transform(masked)
+    np.testing.assert_allclose(rows, (plain + mirrored) / 2, rtol=1e-5, atol=1e-6)
+    assert np.abs(plain - mirrored).max() > 0.01
+    assert fingerprint(flipped) != fingerprint(learned)
+
+
 def test_a_training_that_diverges_is_an_error(quick):
     images, y = diagonals(40)
     hasty = FineTunedFeatures(**quick | {"learning_rate": 1e30}, epochs=3)
@@ -308,6 +324,7 @@ def test_progress(quick, capsys):
         ({"unfreeze": "C6"}, "unfreeze is 'C6', expected a str among {.*'C5'"),
         ({"epochs": 0}, "epochs is 0, expected an int in the range"),
         ({"n_members": 1.5}, "n_members is 1.5, expected an int in the range"),
+        ({"flip": True, "pooling": ["avg", "max2x2"]}, "flip is True, and pooling has 'max2x2'"),
         ({"checkpoint": 3}, "checkpoint is 3, expected"),
         ({"batch_size": "auto"}, "batch_size is 'auto', expected an int in the range"),
         ({"learning_rate": 0}, "learning_rate is 0, expected a float in the range"),

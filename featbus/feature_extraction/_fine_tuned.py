@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from featbus.feature_extraction._training import Training
 from featbus.feature_extraction._tuned_source import TunedSource, digest_weights
 from featbus.groups import check_target
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
-from featbus.networks import ENGINES, STAGES
+from featbus.networks import ENGINES, STAGES, windows
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
 def _as_stored(image, size):
     """Return an image of `size` in 8 bits, with one channel or three; a mask stays."""
     return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32))
+
+
+def _with_mirror_image(prepared):
+    """Return the pixels and region of an image, and those of its mirror image."""
+    pixels, region = prepared
+    return prepared, (pixels[:, ::-1], None if region is None else region[:, ::-1])
 
 
 class FineTunedFeatures(NetworkFeatures):
@@ -91,6 +98,9 @@ class FineTunedFeatures(NetworkFeatures):
     learning_rate : float, default=1e-4
         Largest step size of Adam [1]_. It rises linearly for a tenth of the steps, then falls as a
         cosine to 0.
+    flip : bool, default=False
+        Whether the row of an image is the mean of its row and that of its left-right mirror image,
+        which takes twice the time. `pooling` must have no grid.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes in the loss. "balanced": all classes have the same total weight.
         None: all images have the same weight.
@@ -202,6 +212,7 @@ class FineTunedFeatures(NetworkFeatures):
         "n_members": [POSITIVE_INTEGER],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "flip": ["boolean"],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "augmentation": [Augmentation, Options(bool, {False}), None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
@@ -225,6 +236,7 @@ class FineTunedFeatures(NetworkFeatures):
         n_members: int = 1,
         batch_size: int = 16,
         learning_rate: float = 1e-4,
+        flip: bool = False,
         class_weight: Literal["balanced"] | dict | None = "balanced",
         augmentation: Augmentation | Literal[False] | None = None,
         random_state: int = 0,
@@ -245,6 +257,7 @@ class FineTunedFeatures(NetworkFeatures):
         self.n_members = n_members
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.flip = flip
         self.class_weight = class_weight
         self.augmentation = augmentation
         self.random_state = random_state
@@ -353,6 +366,15 @@ class FineTunedFeatures(NetworkFeatures):
             with at_index(index):
                 yield _as_stored(image, size)
 
+    def _iter_rows(self, prepared):
+        if not self.flip:
+            return super()._iter_rows(prepared)
+        rows = super()._iter_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
+        return (np.mean(pair, axis=0) for pair in zip(rows, rows))
+
+    def _fingerprint_params(self):
+        return super()._fingerprint_params() | {"flip": self.flip}
+
     def _base_network(self):
         """Return the network as it is before training."""
         network = super()._network()
@@ -383,6 +405,12 @@ class FineTunedFeatures(NetworkFeatures):
             raise InvalidParameterError(
                 f"augmentation has dihedral=True, and the network's input is {size} pixels: "
                 "expected a square one, because quarter turns swap height and width."
+            )
+        grids = [name for name in as_tuple(self.pooling) if len(windows(name, 2, 2)) > 1]
+        if self.flip and grids:
+            raise InvalidParameterError(
+                f"flip is True, and pooling has {grids[0]!r}: expected poolings of the whole map, "
+                "because the mirror image has other windows."
             )
         if self.auxiliary is not None:
             self._check_auxiliary()

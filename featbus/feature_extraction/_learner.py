@@ -202,7 +202,7 @@ class Learner:
 
     def state(self):
         """Return copies of all that training changes: weights, and what the optimizer keeps."""
-        return [np.array(variable) for variable in self._variables]
+        return [variable.numpy().copy() for variable in self._variables]
 
     def set_state(self, state):
         """Go back to what `state` returned.
