@@ -27,7 +27,7 @@ def fine_tuned_ultrasound(
     pooling: str | Sequence[str] = POOLING,
     input_size: int | tuple[int, ...] | None = None,
     epochs: int = 30,
-    n_members: int = 3,
+    n_members: int = 1,
     backbone_options: dict | None = None,
     weights: PathLike | None = "imagenet",
     memory: PathLike | FeatureStore | None = None,
@@ -48,7 +48,7 @@ def fine_tuned_ultrasound(
         Size in pixels that images are stretched to. None: the size that the network was trained at.
     epochs : int, default=30
         Number of epochs.
-    n_members : int, default=3
+    n_members : int, default=1
         Number of trainings whose weights are averaged.
     backbone_options : dict or None, default=None
         Options of the network's architecture.
