@@ -145,9 +145,9 @@ class FineTunedFeatures(NetworkFeatures):
 
     No images are held out to decide when to stop: with a few hundred images, a validation part is
     so small that its loss decides at random. The learning rate falls to 0 instead, and the weights
-    are the mean of those after the last quarter of the epochs [5]_, of all members: trainings from
-    the same pretrained weights end close enough to each other for that [6]_, if the learning rate is
-    small. This does not hold for a network that starts from random weights: use one member.
+    are the mean of those after the last quarter of the epochs [5]_, of all members [6]_. Members
+    must end close to each other for that: from the same pretrained weights, with a small learning
+    rate. A network that starts from random weights needs a single member.
 
     Batch normalization layers keep their means and variances, as is advised for fine-tuning [3]_:
     the few images of a batch estimate them badly. Their scales and offsets are trained.
