@@ -55,7 +55,8 @@ else:
 # Training
 # --------
 # The network is trained on half of the patients, twice from the same start. The learning rate falls
-# to 0, and the weights after the last quarter of the epochs are averaged, over both trainings.
+# to 0, and the weights after the last quarter of the epochs are averaged. Rows are the mean of
+# those of both networks.
 
 ultrasound = make_breast_ultrasound(120, image_shape=(96, 96), weights=[1, 1, 0], random_state=0)
 images, y, groups = ultrasound.images, ultrasound.target, ultrasound.groups

@@ -120,6 +120,20 @@ def test_rows_of_images_and_their_mirror_images(learned):
     assert fingerprint(flipped) != fingerprint(learned)
 
 
+def test_rows_are_the_mean_of_those_of_the_members(quick):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick, epochs=2, n_members=3, batch_size=5).fit(images, y)
+    parts = []
+    for number in range(3):
+        part = clone(tuned)
+        vars(part).update({k: v for k, v in vars(tuned).items() if k.endswith("_")})
+        part.weights_ = {path: w[number : number + 1] for path, w in tuned.weights_.items()}
+        part._learned_digest_ = f"part {number}"
+        parts.append(part.transform(images))
+    assert np.abs(parts[0] - parts[1]).max() > 0.001
+    np.testing.assert_allclose(tuned.transform(images), np.mean(parts, axis=0), atol=1e-5)
+
+
 def test_a_training_that_diverges_is_an_error(quick):
     images, y = diagonals(40)
     hasty = FineTunedFeatures(**quick | {"learning_rate": 1e30}, epochs=3)
@@ -158,7 +172,7 @@ def test_statistics_of_batch_normalization_stay(learned):
     _, model = build_models(frozen._network(), False)
     for variable in model.variables:
         if variable.path in learned.weights_:
-            variable.assign(learned.weights_[variable.path])
+            variable.assign(learned.weights_[variable.path][0])
     images, _ = diagonals(4)
     pixels = np.repeat(images[..., np.newaxis], 3, axis=3).astype(np.float32) / 127.5 - 1
     expected = model.predict_on_batch(pixels)

@@ -362,7 +362,7 @@ def test_networks_in_a_fresh_process(network_pipeline, path):
 def _train(tuned, name="conv1_bn/beta"):
     """Change the weights of one layer, as `fit` does in half a minute."""
     (variable,) = [v for v in tuned._source().build().variables if v.path.endswith(name)]
-    tuned.weights_ = {variable.path: np.asarray(variable.value) + 0.1}
+    tuned.weights_ = {variable.path: np.asarray(variable.value)[np.newaxis] + 0.1}
     tuned._learned_digest_ = digest_weights(tuned.weights_)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, islice
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,8 @@ class FineTunedFeatures(NetworkFeatures):
     epochs : int, default=30
         Number of epochs. All of them are run, with all images.
     n_members : int, default=1
-        Number of trainings, which draw the order of the images and their changes anew. The weights
-        are the average over all of them, so that there is still one network.
+        Number of networks, trained from the same start with images in another order, changed anew.
+        Rows are the mean of theirs.
     batch_size : int, default=16
         Number of images per training step, and that go through the network at a time.
     learning_rate : float, default=1e-4
@@ -127,8 +128,8 @@ class FineTunedFeatures(NetworkFeatures):
         layer was trained.
     n_samples_ : int
         Number of training images.
-    weights_ : dict of str to ndarray
-        The trained weights, by the path of the Keras variable.
+    weights_ : dict of str to ndarray of shape (n_members, ...)
+        The trained weights of each member, by the path of the Keras variable.
     base_digest_ : str or None
         SHA-256 digest of the weights before training; None if they came from no file.
 
@@ -145,9 +146,8 @@ class FineTunedFeatures(NetworkFeatures):
 
     No images are held out to decide when to stop: with a few hundred images, a validation part is
     so small that its loss decides at random. The learning rate falls to 0 instead, and the weights
-    are the mean of those after the last quarter of the epochs [5]_, of all members [6]_. Members
-    must end close to each other for that: from the same pretrained weights, with a small learning
-    rate. A network that starts from random weights needs a single member.
+    are the mean of those after the last quarter of the epochs [5]_. Members that start from the
+    same pretrained weights end close enough to each other to average their rows, column by column.
 
     Batch normalization layers keep their means and variances, as is advised for fine-tuning [3]_:
     the few images of a batch estimate them badly. Their scales and offsets are trained.
@@ -182,8 +182,6 @@ class FineTunedFeatures(NetworkFeatures):
        doi:10.1109/CVPR.2018.00474.
     .. [5] Izmailov P et al. Averaging weights leads to wider optima and better generalization. UAI
        2018, arXiv:1803.05407.
-    .. [6] Wortsman M et al. Model soups: averaging weights of multiple fine-tuned models improves
-       accuracy without increasing inference time. ICML 2022, arXiv:2203.05482.
 
     Examples
     --------
@@ -368,9 +366,27 @@ class FineTunedFeatures(NetworkFeatures):
 
     def _iter_rows(self, prepared):
         if not self.flip:
-            return super()._iter_rows(prepared)
-        rows = super()._iter_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
+            return self._iter_mean_rows(prepared)
+        rows = self._iter_mean_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
         return (np.mean(pair, axis=0) for pair in zip(rows, rows))
+
+    def _iter_mean_rows(self, prepared):
+        """Yield the mean of the members' rows."""
+        members = [copy(self) for _ in range(self._n_networks())]
+        for number, member in enumerate(members):
+            member._member = number
+        if len(members) == 1:
+            yield from super()._iter_rows(prepared)
+            return
+        prepared = iter(prepared)
+        while batch := list(islice(prepared, self.batch_size)):
+            rows = [list(super(FineTunedFeatures, one)._iter_rows(batch)) for one in members]
+            yield from np.mean(rows, axis=0)
+
+    def _n_networks(self):
+        """Return the number of members that were trained."""
+        check_is_fitted(self)
+        return next((len(values) for values in self.weights_.values()), 1)
 
     def _fingerprint_params(self):
         return super()._fingerprint_params() | {"flip": self.flip}
@@ -385,7 +401,7 @@ class FineTunedFeatures(NetworkFeatures):
         return replace(network, source=source, layers=source.outputs)
 
     def _network(self):
-        """Return the network with its trained weights."""
+        """Return the network with the trained weights of a member, the first one if not told."""
         check_is_fitted(self)
         network = self._base_network()
         source = network.source
@@ -394,7 +410,10 @@ class FineTunedFeatures(NetworkFeatures):
                 f"The weights that {source} started from are others than in fit: digest "
                 f"{source.digest}, expected {self.base_digest_}. Bring them back, or fit again."
             )
-        tuned = TunedSource(source, self.weights_, self._learned_digest_)
+        member = getattr(self, "_member", 0)
+        weights = {path: values[member] for path, values in self.weights_.items()}
+        # The digest is that of all members.
+        tuned = TunedSource(source, weights, f"{self._learned_digest_}, member {member}")
         return replace(network, source=tuned)
 
     def _check_parameters(self):

@@ -12,7 +12,7 @@ _AVERAGED = 0.25  # share of the epochs, the last ones
 
 
 class Training:
-    """Members trained from the same start, one after another, and the mean of their weights.
+    """Members trained from the same start, one after another, and the weights of each.
 
     Parameters
     ----------
@@ -64,7 +64,8 @@ class Training:
         self.losses.append(loss)
         if epoch >= self._n_epochs - self._n_averaged:
             for path, weights in self._learner.weights().items():
-                self._sums[path] = self._sums.get(path, 0) + weights.astype(np.float64)
+                zeros = np.zeros((self._n_members, *weights.shape))
+                self._sums.setdefault(path, zeros)[member] += weights
 
     def _build(self):
         """Build the network, and go back to where it was when it was saved."""
@@ -79,11 +80,13 @@ class Training:
 
         Returns
         -------
-        dict of str to ndarray of float32
+        dict of str to ndarray of float32 of shape (n_members, ...)
             The weights, by the path of the Keras variable.
         """
-        n_summed = self._n_members * self._n_averaged
-        return {path: (total / n_summed).astype(np.float32) for path, total in self._sums.items()}
+        return {
+            path: (total / self._n_averaged).astype(np.float32)
+            for path, total in self._sums.items()
+        }
 
     def save(self, path, key):
         """Write all that is needed to go on, whole or not at all.

@@ -49,7 +49,7 @@ def fine_tuned_ultrasound(
     epochs : int, default=30
         Number of epochs.
     n_members : int, default=1
-        Number of trainings whose weights are averaged.
+        Number of networks, whose rows are averaged.
     backbone_options : dict or None, default=None
         Options of the network's architecture.
     weights : "imagenet", path or None, default="imagenet"
