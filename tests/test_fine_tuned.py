@@ -1,26 +1,28 @@
 """Features of networks that learn from the training images."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
-import sklearn
 from _adapters import from_rows
 from _data import data_dir
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from featbus import DeepFeatures, FeatureBus, FineTunedFeatures, ImageLoader
+from featbus import DeepFeatures, FeatureBus, FineTunedFeatures
 from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
-from featbus.feature_extraction import _fine_tuned
+from featbus.feature_extraction import _learner
 from featbus.images import with_mask
 from featbus.networks import build_models
 from featbus.parameters import InvalidParameterError
@@ -87,14 +89,10 @@ def test_it_learns_what_frozen_features_do_not_show(network, learned):
 
 
 def test_attributes(learned):
-    history = learned.history_
     assert learned.classes_.tolist() == [0, 1]
-    assert {len(values) for values in history.values()} == {learned.n_epochs_ + 1}
-    assert len(learned.validation_indices_) == 16
-    assert diagonals()[1][learned.validation_indices_].mean() == 0.5
-    assert 0 < learned.best_epoch_ <= learned.n_epochs_ <= learned.epochs
-    assert learned.best_epoch_ == np.argmin(history["val_loss"])
-    assert history["loss"][-1] < history["loss"][0]
+    assert learned.n_samples_ == 80
+    assert learned.losses_.shape == (1, learned.epochs)
+    assert learned.losses_[0, -1] < learned.losses_[0, 0] / 2
 
 
 def test_columns_are_those_of_deep_features(network, learned):
@@ -106,27 +104,41 @@ def test_columns_are_those_of_deep_features(network, learned):
     assert wide.transform(diagonals()[0]).dtype == np.float64
 
 
-def test_the_weights_are_those_of_the_best_epoch(quick, monkeypatch):
-    """As many epochs as the best one took, and no more, give the same rows."""
-    images, y = diagonals(40)
-    rows = []
-    for epochs in (20, 2):
-        losses = iter([0.0, 1.0, 0.5, 0.3, 0.4, 0.3, 0.1])  # the first one is that to learn from
-        monkeypatch.setattr(_fine_tuned._Learner, "loss", lambda *_, it=losses: (next(it), 0.5))
-        tuned = FineTunedFeatures(**quick, patience=2, epochs=epochs).fit(images, y)
-        assert (tuned.best_epoch_, tuned.n_epochs_) == (2, min(4, epochs))
-        rows.append(tuned.transform(images))
-    np.testing.assert_allclose(*rows, rtol=1e-3, atol=1e-5)
+def test_rows_of_images_and_their_mirror_images(learned):
+    images, _ = diagonals(6)
+    inside = np.zeros((32, 32), bool)
+    inside[4:30, 2:20] = True
+    masked = [*images[:4], with_mask(images[4], inside), with_mask(images[5], inside)]
+    flipped = clone(learned).set_params(flip=True)
+    vars(flipped).update({k: v for k, v in vars(learned).items() if k.endswith("_")})
+    plain, mirrored = (
+        learned.transform(batch) for batch in (masked, [image[:, ::-1] for image in masked])
+    )
+    rows = flipped.transform(masked)
+    np.testing.assert_allclose(rows, (plain + mirrored) / 2, rtol=1e-5, atol=1e-6)
+    assert np.abs(plain - mirrored).max() > 0.01
+    assert fingerprint(flipped) != fingerprint(learned)
 
 
-@pytest.mark.slow
-def test_a_network_that_gets_worse_is_taken_as_it_was(quick):
+def test_rows_are_the_mean_of_those_of_the_members(quick):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick, epochs=2, n_members=3, batch_size=5).fit(images, y)
+    parts = []
+    for number in range(3):
+        part = clone(tuned)
+        vars(part).update({k: v for k, v in vars(tuned).items() if k.endswith("_")})
+        part.weights_ = {path: w[number : number + 1] for path, w in tuned.weights_.items()}
+        part._learned_digest_ = f"part {number}"
+        parts.append(part.transform(images))
+    assert np.abs(parts[0] - parts[1]).max() > 0.001
+    np.testing.assert_allclose(tuned.transform(images), np.mean(parts, axis=0), atol=1e-5)
+
+
+def test_a_training_that_diverges_is_an_error(quick):
     images, y = diagonals(40)
-    hasty = FineTunedFeatures(**quick | {"learning_rate": 30.0}, epochs=3, patience=2)
-    hasty.fit(images, y)
-    assert (hasty.best_epoch_, hasty.n_epochs_, hasty.weights_) == (0, 2, {})
-    frozen = DeepFeatures(quick["backbone"], preprocessing="tf")
-    np.testing.assert_allclose(hasty.transform(images), frozen.transform(images), rtol=1e-5)
+    hasty = FineTunedFeatures(**quick | {"learning_rate": 1e30}, epochs=3)
+    with pytest.raises(ValueError, match="diverged: the loss of epoch .* smaller learning_rate"):
+        hasty.fit(images, y)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +148,7 @@ def test_a_network_that_gets_worse_is_taken_as_it_was(quick):
 def test_only_layers_behind_the_stage_learn(quick, stage, first):
     images, y = diagonals(24)
     layers = ["relu_1", "relu_2", "relu_3"]
-    tuned = FineTunedFeatures(
-        **quick | {"unfreeze": stage, "layers": layers}, epochs=1, validation_share=0
-    )
+    tuned = FineTunedFeatures(**quick | {"unfreeze": stage, "layers": layers}, epochs=1)
     if stage == "C5":  # the network ends before
         with pytest.raises(ValueError, match="unfreeze is 'C5', and tiny has no weights between"):
             tuned.fit(images, y)
@@ -162,7 +172,7 @@ def test_statistics_of_batch_normalization_stay(learned):
     _, model = build_models(frozen._network(), False)
     for variable in model.variables:
         if variable.path in learned.weights_:
-            variable.assign(learned.weights_[variable.path])
+            variable.assign(learned.weights_[variable.path][0])
     images, _ = diagonals(4)
     pixels = np.repeat(images[..., np.newaxis], 3, axis=3).astype(np.float32) / 127.5 - 1
     expected = model.predict_on_batch(pixels)
@@ -170,44 +180,15 @@ def test_statistics_of_batch_normalization_stay(learned):
     assert not any("moving" in path for path in learned.weights_)
 
 
-@pytest.mark.slow
-def test_groups_stay_together(quick):
-    images, y = diagonals(48)
-    y, groups = np.repeat(["b", "a"], 24), np.array([f"p{n // 4}" for n in range(48)], dtype=object)
-    tuned = FineTunedFeatures(**quick, epochs=1).fit(images, y, groups=groups)
-    apart = np.isin(np.arange(48), tuned.validation_indices_)
-    assert not set(groups[apart]) & set(groups[~apart])
-    assert set(y[apart]) == {"a", "b"}
-    assert apart.sum() in (8, 12)
-    loose = clone(tuned).fit(images, y).validation_indices_
-    apart = np.isin(np.arange(48), loose)
-    assert set(groups[apart]) & set(groups[~apart])
-
-
-@pytest.mark.slow
-def test_groups_are_routed(quick):
-    images, y = diagonals(48)
-    groups = np.arange(48) // 4
-    with sklearn.config_context(enable_metadata_routing=True):
-        tuned = FineTunedFeatures(**quick, epochs=1).set_fit_request(groups=True)
-        bus = FeatureBus(make_pipeline(ImageLoader(), tuned)).fit(images, y, groups=groups)
-        inner = bus.transformer_[-1]
-        apart = np.isin(np.arange(48), inner.validation_indices_)
-        assert not set(groups[apart]) & set(groups[~apart])
-        scores = cross_val_score(
-            make_pipeline(tuned, SVC()), images, y, cv=GroupKFold(2), params={"groups": groups}
-        )
-    assert len(scores) == 2
-
-
-@pytest.mark.slow
-def test_seeds(quick, learned):
-    images, y = diagonals()
-    again = clone(learned).fit(images, y)
-    np.testing.assert_allclose(again.transform(images), learned.transform(images), rtol=1e-3)
-    assert again.history_["val_loss"] == pytest.approx(learned.history_["val_loss"], rel=1e-3)
-    other = clone(learned).set_params(random_state=1, epochs=1).fit(images, y)
-    assert other.validation_indices_.tolist() != learned.validation_indices_.tolist()
+def test_the_same_seed_gives_the_same_weights(quick):
+    images, y = diagonals(40)
+    tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=3)
+    first, second, other = (
+        clone(tuned).set_params(random_state=seed).fit(images, y).weights_ for seed in (0, 0, 1)
+    )
+    for path, weights in first.items():
+        np.testing.assert_array_equal(second[path], weights)
+    assert any(np.abs(other[path] - weights).max() > 0 for path, weights in first.items())
 
 
 def test_images_change_anew_in_each_epoch(quick, monkeypatch):
@@ -218,44 +199,44 @@ def test_images_change_anew_in_each_epoch(quick, monkeypatch):
         seen.append((image.tobytes(), rng.random(), augmentation))
         return image
 
-    monkeypatch.setattr(_fine_tuned, "augment", spy)
-    tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=2, patience=2)
-    tuned.fit(images, y)
-    assert len(seen) == 2 * 16 == len({draw for _, draw, _ in seen})
-    apart = {images[index].tobytes() for index in tuned.validation_indices_}
-    learned_from = {image.tobytes() for image in images} - apart
-    assert {image for image, _, _ in seen[:16]} == {image for image, _, _ in seen[16:]}
-    assert {image for image, _, _ in seen} == learned_from
-    assert {augmentation for _, _, augmentation in seen} == {Augmentation()}
+    monkeypatch.setattr(_learner, "augment", spy)
+    FineTunedFeatures(**quick | {"augmentation": None}, epochs=2, n_members=2).fit(images, y)
+    assert len(seen) == 4 * 20 == len({draw for _, draw, _ in seen})
+    everything = {image.tobytes() for image in images}
+    orders = [[image for image, *_ in seen[start : start + 20]] for start in range(0, 80, 20)]
+    assert all(set(order) == everything for order in orders)
+    assert len(set(map(tuple, orders))) == 4
+    assert {augmentation for *_, augmentation in seen} == {Augmentation()}
 
 
 def test_losses_at_no_speed(quick):
-    """Learning sees the network as in inference, and counts every image as much as any other."""
+    """Training sees the network as in inference, and counts every image as much as any other."""
     images, y = diagonals(21)
-    slow = {"learning_rate": 1e-12, "validation_share": 0, "class_weight": None}
-    tuned = FineTunedFeatures(**quick | slow, epochs=1).fit(images, y)
-    before, after = tuned.history_["loss"]
-    assert after == pytest.approx(before, rel=1e-4)
-    assert np.isnan(tuned.history_["val_loss"]).all()
-    assert (tuned.best_epoch_, len(tuned.validation_indices_)) == (1, 0)
+    slow = {"learning_rate": 1e-12, "class_weight": None}
+    tuned = FineTunedFeatures(**quick | slow, epochs=2).fit(images, y)
+    frozen = DeepFeatures(quick["backbone"], preprocessing="tf")
+    rows = tuned.transform(images)
+    np.testing.assert_allclose(rows, frozen.transform(images), rtol=1e-4, atol=1e-6)
+    variance = rows.var(axis=0)
+    rows = (rows - rows.mean(axis=0)) / np.sqrt(variance + variance.mean())
+    classifier = LogisticRegression(C=1 / rows.shape[1], max_iter=1000).fit(rows, y)
+    expected = log_loss(y, classifier.predict_proba(rows))
+    np.testing.assert_allclose(tuned.losses_, expected, rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_class_weights(quick):
-    """The rarer class weighs as much as the other one, and the images apart as much as these."""
+    """The rarer class weighs as much as the other one."""
     images, y = diagonals(40)
     y[:16] = 0
+    counts = np.bincount(y)
     slow = quick | {"learning_rate": 1e-12, "epochs": 1}
-    balanced = FineTunedFeatures(**slow).fit(images, y)
-    counts = np.bincount(np.delete(y, balanced.validation_indices_))
-    assert counts[1] < counts[0] / 2
-    named, plain = (
-        FineTunedFeatures(**slow, class_weight=weight).fit(images, y)
-        for weight in (dict(enumerate(counts.sum() / 2 / counts)), None)
+    balanced, named, plain = (
+        FineTunedFeatures(**slow, class_weight=weight).fit(images, y).losses_[0, 0]
+        for weight in ("balanced", dict(enumerate(counts.sum() / 2 / counts)), None)
     )
-    for name in ("loss", "val_loss"):
-        assert balanced.history_[name] == pytest.approx(named.history_[name], rel=1e-4)
-        assert balanced.history_[name][0] != pytest.approx(plain.history_[name][0], rel=0.01)
+    assert balanced == pytest.approx(named, rel=1e-4)
+    assert balanced != pytest.approx(plain, rel=0.01)
 
 
 @pytest.mark.slow
@@ -268,7 +249,7 @@ def test_masked_images(quick):
     rows = []
     for batch in (images, other):
         masked = [with_mask(image, inside) for image in batch[:-1]] + [images[-1]]
-        tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=1, validation_share=0)
+        tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=1)
         rows.append(tuned.fit(masked, y).transform(masked))
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4, atol=1e-6)
     assert np.abs(rows[0] - tuned.transform(images)).max() > 0.01
@@ -303,7 +284,7 @@ def test_folds_share_no_rows(quick, tmp_path):
     """Each fold has its own network; a bus that keeps rows must not mix them up."""
     images, y = diagonals(48)
     memory = tmp_path / "rows.sqlite"
-    tuned = FineTunedFeatures(**quick, epochs=2, validation_share=0)
+    tuned = FineTunedFeatures(**quick, epochs=2)
     first, second = (
         FeatureBus(tuned, memory=memory).fit(images[part], y[part])
         for part in (slice(0, 32), slice(16, 48))
@@ -313,7 +294,7 @@ def test_folds_share_no_rows(quick, tmp_path):
         np.testing.assert_array_equal(bus.transform(images), bus.transformer_.transform(images))
     assert np.abs(first.transform(images) - second.transform(images)).max() > 0.01
     again = FeatureBus(tuned, memory=memory).fit(images[:32], y[:32])
-    np.testing.assert_allclose(again.transform(images), first.transform(images), rtol=1e-3)
+    assert fingerprint(again.transformer_) == fingerprint(first.transformer_)
 
 
 @pytest.mark.slow
@@ -340,11 +321,15 @@ def test_changed_base_weights_are_an_error(quick, learned, tmp_path):
         tuned.transform(images)
 
 
-def test_output(quick, capsys):
+def test_progress(quick, capsys):
     images, y = diagonals(24)
-    FineTunedFeatures(**quick, epochs=1, verbose=True).fit(images, y)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["epoch 0", "epoch 1"]
+    FineTunedFeatures(**quick, epochs=2, verbose=True).fit(images, y)
+    shown = capsys.readouterr().err
+    assert "FineTunedFeatures.fit" in shown
+    assert "2/2" in shown
+    assert "loss=" in shown
+    FineTunedFeatures(**quick, epochs=1).fit(images, y)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -352,9 +337,10 @@ def test_output(quick, capsys):
     [
         ({"unfreeze": "C6"}, "unfreeze is 'C6', expected a str among {.*'C5'"),
         ({"epochs": 0}, "epochs is 0, expected an int in the range"),
-        ({"patience": 1.5}, "patience is 1.5, expected an int in the range"),
+        ({"n_members": 1.5}, "n_members is 1.5, expected an int in the range"),
+        ({"flip": True, "pooling": ["avg", "max2x2"]}, "flip is True, and pooling has 'max2x2'"),
+        ({"checkpoint": 3}, "checkpoint is 3, expected"),
         ({"batch_size": "auto"}, "batch_size is 'auto', expected an int in the range"),
-        ({"validation_share": 0.9}, r"validation_share is 0.9, expected a float .* \[0.0, 0.5\]"),
         ({"learning_rate": 0}, "learning_rate is 0, expected a float in the range"),
         ({"learning_rate": np.nan}, "learning_rate is nan, expected a float in the range"),
         ({"random_state": None}, "random_state is None, expected an int in the range"),
@@ -388,7 +374,6 @@ def test_parameters_are_checked(parameters, message):
         (["a", "b", "a", "b", "a", None], "y is NaN or None for 1 sample.s., the first at 5"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "Unknown label type"),
         ([[0, 1]] * 6, "y should be a 1d array"),
-        ([0, 0, 0, 0, 0, 1], r"the classes have \[5, 1\] groups. Expected 2 at least"),
     ],
 )
 def test_bad_classes(y, message):
@@ -396,17 +381,6 @@ def test_bad_classes(y, message):
     y = y if y is None else np.array(y, dtype=object if isinstance(y[0], str) else None)
     with pytest.raises(ValueError, match=message):
         FineTunedFeatures(weights=None).fit(images, y)
-
-
-def test_bad_groups():
-    images, y = diagonals(6)
-    tuned = FineTunedFeatures(weights=None)
-    with pytest.raises(ValueError, match=r"the classes have \[1, 1\] groups"):
-        tuned.fit(images, y, groups=[0] * 6)
-    with pytest.raises(ValueError, match="groups is NaN or None for 1 sample.s., the first at 5"):
-        tuned.fit(images, y, groups=[0, 1, 2, 3, 4, np.nan])
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        tuned.fit(images, y, groups=[0, 1])
 
 
 def test_a_bad_image_is_named(quick):
@@ -422,7 +396,7 @@ def test_a_known_network():
     parameters = {"backbone_options": {"alpha": 0.35}, "weights": path, "input_size": 64}
     images, y = diagonals(24)
     layers = ["C4", "top"]
-    tuned = FineTunedFeatures(**parameters, layers=layers, epochs=1, validation_share=0)
+    tuned = FineTunedFeatures(**parameters, layers=layers, epochs=1)
     rows = tuned.fit(images, y).transform(images)
     frozen = DeepFeatures("mobilenet_v2", **parameters, layers=layers).transform(images)
     np.testing.assert_allclose(rows[:, :192], frozen[:, :192], rtol=1e-4, atol=1e-5)
@@ -439,7 +413,6 @@ def test_scikit_learns_checks(quick):
     tuned = from_rows(FineTunedFeatures)(
         **quick | {"backbone": str(path), "layers": "C2"},
         epochs=1,
-        validation_share=0,
         batch_size=1,  # rounding depends on the place in a batch
     )
     failed = {}
@@ -462,7 +435,6 @@ def test_auxiliary_stages_learn_and_travel(quick):
     names = staged.get_feature_names_out()
     assert names[0].endswith("C2_auxiliary_avg_0000")
     assert names[-1].endswith("C3_auxiliary_avg_0005")
-    assert staged.best_epoch_ > 0
     kinds = {path.partition("/")[0] for path in staged.weights_}
     assert {"C2_auxiliary_depthwise", "C3_auxiliary_pointwise", "conv_1"} <= kinds
     assert np.array_equal(pickle.loads(pickle.dumps(staged)).transform(images), rows)
@@ -472,9 +444,7 @@ def test_auxiliary_stages_learn_and_travel(quick):
 
 def test_stages_after_a_frozen_part_learn_alone(quick):
     images, y = diagonals(24)
-    staged = FineTunedFeatures(
-        **quick | {"unfreeze": "C3"}, layers="C2", auxiliary=4, epochs=1, validation_share=0
-    )
+    staged = FineTunedFeatures(**quick | {"unfreeze": "C3"}, layers="C2", auxiliary=4, epochs=1)
     staged.fit(images, y)
     assert {path.partition("/")[0] for path in staged.weights_} == {
         "C2_auxiliary_depthwise",
@@ -524,3 +494,118 @@ def test_the_small_network_has_no_weights_and_no_options(parameters):
     (name,) = parameters
     with pytest.raises(InvalidParameterError, match=f"{name} is .*, expected None: small_cnn"):
         FineTunedFeatures("small_cnn", **{"weights": None} | parameters).fit(*diagonals(8))
+
+
+def _refuse(*arguments):
+    raise AssertionError("not again")
+
+
+def test_an_equal_fit_takes_the_trained_weights(quick, tmp_path, monkeypatch):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick, epochs=2, n_members=2, checkpoint=tmp_path / "new")
+    first = clone(tuned).fit(images, y)
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    monkeypatch.setattr(FineTunedFeatures, "_make_learner", _refuse)
+    again = clone(tuned).fit(images, y)
+    assert fingerprint(again) == fingerprint(first)
+    np.testing.assert_array_equal(again.losses_, first.losses_)
+    again.set_params(dtype=np.float64, verbose=True).fit(images, y)
+    changed = images.copy()
+    changed[3, 0, 0] ^= 1
+    others = [
+        (tuned, images, 1 - y),
+        (tuned, changed, y),
+        (tuned, images[::-1], y[::-1]),
+        (tuned, [with_mask(images[0], images[0] > 0), *images[1:]], y),
+        (clone(tuned).set_params(epochs=3), images, y),
+        (clone(tuned).set_params(random_state=1), images, y),
+        (clone(tuned).set_params(class_weight={0: 1, 1: 2}), images, y),
+        (clone(tuned).set_params(layers="relu_2"), images, y),
+        (clone(tuned).set_params(augmentation=None), images, y),
+    ]
+    for other, their_images, their_y in others:
+        with pytest.raises(AssertionError, match="not again"):
+            other.fit(their_images, their_y)
+
+
+def test_a_damaged_checkpoint_is_named(quick, tmp_path):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick, epochs=1, checkpoint=tmp_path).fit(images, y)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=f"{path.name}' is damaged.* Delete it"):
+        tuned.fit(images, y)
+
+
+@pytest.mark.slow
+def test_a_second_evaluation_neither_trains_nor_computes_rows(quick, tmp_path, monkeypatch):
+    images, y = diagonals(48)
+    tuned = FineTunedFeatures(**quick, epochs=2, checkpoint=tmp_path / "networks")
+    bus = FeatureBus(tuned, memory=tmp_path / "rows.sqlite")
+    pipeline = make_pipeline(bus, SVC())
+    first = cross_val_score(pipeline, images, y, cv=3, error_score="raise")
+    assert len(list((tmp_path / "networks").iterdir())) == 3
+    monkeypatch.setattr(FineTunedFeatures, "_make_learner", _refuse)
+    monkeypatch.setattr(FineTunedFeatures, "_iter_rows", _refuse)
+    second = cross_val_score(pipeline, images, y, cv=3, error_score="raise")
+    np.testing.assert_array_equal(second, first)
+
+
+_FIT = """
+import os, sys
+import numpy as np
+from featbus import FineTunedFeatures
+from featbus.feature_extraction import _training
+
+path, data, folder, n_whole = sys.argv[1:]
+with np.load(data) as file:
+    images, y = file["images"], file["y"]
+if n_whole:
+    save = _training.Training.save
+    def save_or_stop(self, *arguments):
+        save(self, *arguments)
+        if len(self.losses) == int(n_whole):
+            os._exit(7)
+    _training.Training.save = save_or_stop
+tuned = FineTunedFeatures(
+    path, preprocessing="tf", unfreeze="all", learning_rate=0.003, epochs=4, n_members=2,
+    checkpoint=folder or None,
+)
+print(tuned.fit(images, y)._learned_digest_)
+"""
+
+
+def _fit_in_child(path, data, folder="", n_whole="", **variables):
+    """Return exit status and digest of a fit in a process that may end after some epochs."""
+    command = [sys.executable, "-c", _FIT, str(path), str(data), str(folder), str(n_whole)]
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        command, env=environment | variables, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return done.returncode, done.stdout.strip()
+
+
+@pytest.fixture
+def child_data(tmp_path):
+    images, y = diagonals(40)
+    np.savez(tmp_path / "data.npz", images=images, y=y)
+    return tmp_path / "data.npz"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [{}, {"TF_NUM_INTRAOP_THREADS": "1"}])
+def test_fresh_processes_train_the_same_weights(network, child_data, variables):
+    results = [_fit_in_child(network["backbone"], child_data, **variables) for _ in range(2)]
+    assert results[0] == results[1]
+    assert results[0][0] == 0
+    assert len(results[0][1]) == 64
+
+
+@pytest.mark.slow
+def test_a_killed_fit_continues(network, child_data, tmp_path):
+    path, folder = network["backbone"], tmp_path / "networks"
+    expected = _fit_in_child(path, child_data)
+    for n_whole in (2, 5):  # in the first member, and in the second
+        assert _fit_in_child(path, child_data, folder, n_whole) == (7, "")
+        assert len(list(folder.iterdir())) == 1
+    assert _fit_in_child(path, child_data, folder) == expected

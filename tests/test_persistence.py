@@ -54,7 +54,7 @@ from featbus import (
     UNetSegmenter,
     make_breast_ultrasound,
 )
-from featbus.feature_extraction._fine_tuned import _digest
+from featbus.feature_extraction._tuned_source import digest_weights
 from featbus.networks import fetch_weights
 from featbus.persistence import ModelFileError, load, read_card, save, write_card_html
 from featbus.recipes import classifier_pipelines
@@ -362,8 +362,8 @@ def test_networks_in_a_fresh_process(network_pipeline, path):
 def _train(tuned, name="conv1_bn/beta"):
     """Change the weights of one layer, as `fit` does in half a minute."""
     (variable,) = [v for v in tuned._source().build().variables if v.path.endswith(name)]
-    tuned.weights_ = {variable.path: np.asarray(variable.value) + 0.1}
-    tuned._learned_digest_ = _digest(tuned.weights_)
+    tuned.weights_ = {variable.path: np.asarray(variable.value)[np.newaxis] + 0.1}
+    tuned._learned_digest_ = digest_weights(tuned.weights_)
 
 
 def _environment(**changes):

@@ -219,6 +219,7 @@ OPTIONS = {
     "unet_crop": TINY | {"segmenter": ThresholdSegmenter()},
     "small_cnn": {},
     "breast_ultrasound_features": TINY | {"input_size": 64},
+    "fine_tuned_ultrasound": TINY,
     "fusion": {"backbone": None, "n_features": 10},
 }
 
@@ -296,7 +297,7 @@ def test_errors_of_networks_come_with_fit(ultrasound):
         recipe.fit(ultrasound.images, ultrasound.target)
 
 
-SLOW = {"two_tap_mobilenet", "small_cnn"}
+SLOW = {"two_tap_mobilenet", "small_cnn", "fine_tuned_ultrasound"}
 
 
 @pytest.mark.network

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+from copy import copy
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from itertools import chain, islice
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
 
-from featbus.augmentation import Augmentation, augment
+from featbus.augmentation import Augmentation
 from featbus.feature_extraction._auxiliary import AuxiliarySource
 from featbus.feature_extraction._deep import NetworkFeatures, as_tuple
-from featbus.groups import check_groups, check_target, validation_split
+from featbus.feature_extraction._learner import Learner
+from featbus.feature_extraction._training import Training
+from featbus.feature_extraction._tuned_source import TunedSource, digest_weights
+from featbus.groups import check_target
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
-from featbus.networks import STAGES, KerasSource, build_models, region_weights
+from featbus.networks import ENGINES, STAGES, windows
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -42,180 +50,10 @@ def _as_stored(image, size, method):
     return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method))
 
 
-class _TunedSource(KerasSource):
-    """A network from another source, some of whose weights were trained.
-
-    Parameters
-    ----------
-    source : KerasSource
-        The network before.
-    weights : dict of str to ndarray
-        The trained weights, by the path of the Keras variable.
-    digest : str
-        Digest of these weights.
-    """
-
-    engines = ("keras",)
-
-    def __init__(self, source, weights, digest):
-        self._source = source
-        self._weights = weights
-        self.digest = digest
-        self.name = source.name
-        self.preprocessing = source.preprocessing
-        self.input_size = source.input_size
-
-    @property
-    def identity(self):
-        return self._source.identity | {"learned": self.digest}
-
-    def label(self, layer):
-        return self._source.label(layer)
-
-    def build(self):
-        return self._source.build()
-
-    def find_taps(self, base):
-        """Return the feature maps, and assign the weights: auxiliary stages come only now."""
-        import keras
-
-        taps = self._source.find_taps(base)
-        whole = keras.Model(base.input, [*base.outputs, *taps.values()])
-        for variable in whole.variables:
-            if variable.path in self._weights:
-                variable.assign(self._weights[variable.path])
-        return taps
-
-
-def _digest(weights):
-    digest = hashlib.sha256()
-    for path in sorted(weights):
-        digest.update(f"{path}{weights[path].shape}".encode())
-        digest.update(np.ascontiguousarray(weights[path]).data)
-    return digest.hexdigest()
-
-
-def _classifier(rows, head, mean, scale):
-    """Return the model to train: `head` after the standardized rows of a network."""
-    import keras
-
-    class Classifier(keras.Model):
-        def __init__(self):
-            super().__init__(name="classifier")
-            self.rows, self.head = rows, head
-
-        def call(self, inputs):
-            # Given in a functional model, Keras 3.15 forgets this argument when it trains.
-            outputs = self.rows(inputs, training=False)
-            return self.head((outputs - mean.astype("float32")) / scale.astype("float32"))
-
-    return Classifier()
-
-
-class _Learner:
-    """A network with a linear classifier after it, and the images to train and validate with.
-
-    The network always runs as in inference: no statistics are updated, and nothing is dropped out.
-    """
-
-    def __init__(self, network, unfreeze, images, batch_size):
-        self._images = images
-        self._batch_size = batch_size
-        self._preprocess = network.source.preprocessing
-        self._masked = any(np.ma.isMaskedArray(image) for image in images)
-        self._shapes, self._rows = build_models(network, self._masked, unfreeze=unfreeze)
-        self._learning = self._rows.trainable_variables
-        if not self._learning:
-            raise InvalidParameterError(
-                f"unfreeze is {unfreeze!r}, and {network.source} has no weights between that stage "
-                f"and the layers {list(network.layers)}: expected an earlier stage, or 'all'."
-            )
-        import keras  # which `build_models` has set up
-
-        # As in `KerasEngine`.
-        self._compiling = {"jit_compile": keras.backend.backend() == "jax"}
-        self._rows.compile(**self._compiling)
-
-    def add_classifier(self, indices, y, weight, learning_rate):
-        """Add a classifier after the network: the logistic regression on its present rows."""
-        import keras
-
-        rows = self._predict(indices)
-        variance = rows.var(axis=0)
-        # A channel that is hardly ever active must not get the weight of the others.
-        self._mean, self._scale = rows.mean(axis=0), np.sqrt(variance + variance.mean()) + 1e-12
-        regression = LogisticRegression(C=1 / rows.shape[1], max_iter=1000)
-        regression.fit((rows - self._mean) / self._scale, y, sample_weight=weight)
-        kernel, bias = regression.coef_.T, regression.intercept_
-        if len(bias) == 1:
-            kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.hstack([-bias / 2, bias / 2])
-        zeros = {"kernel_initializer": "zeros", "dtype": "float32"}
-        self._head = keras.layers.Dense(len(bias), **zeros, name="classifier")
-        self._head.build((None, len(kernel)))
-        self._head.set_weights([kernel, bias])
-        self._model = _classifier(self._rows, self._head, self._mean, self._scale)
-        self._model.compile(
-            optimizer=keras.optimizers.Adam(learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            **self._compiling,
-        )
-
-    def learn(self, indices, y, weight, rng, augmentation):
-        """Train on each of the images once, and return the loss."""
-        order, total = rng.permutation(len(indices)), 0.0
-        for start in range(0, len(order), self._batch_size):
-            part = order[start : start + self._batch_size]
-            images = [self._changed(index, rng, augmentation) for index in indices[part]]
-            missing = (0, self._batch_size - len(part))
-            # The last batch is padded with weight 0, so that no other shape has to be compiled.
-            # Some releases of Keras return the mean since the last reset.
-            self._model.reset_metrics()
-            loss = self._model.train_on_batch(
-                self._inputs(images),
-                np.pad(y[part], missing),
-                sample_weight=np.pad(weight[part], missing).astype(np.float32),
-            )
-            total += float(loss) * self._batch_size
-        return total / len(order)
-
-    def loss(self, indices, y, weight):
-        """Return loss and accuracy on images as they are."""
-        if len(indices) == 0:
-            return np.nan, np.nan
-        kernel, bias = self._head.get_weights()
-        logits = (self._predict(indices) - self._mean) / self._scale @ kernel + bias
-        losses = -log_softmax(logits, axis=1)[np.arange(len(y)), y]
-        return float(np.mean(weight * losses)), float(np.mean(logits.argmax(axis=1) == y))
-
-    def weights(self):
-        """Return copies of the weights that are trained."""
-        return {variable.path: variable.numpy().copy() for variable in self._learning}
-
-    def _changed(self, index, rng, augmentation):
-        if not augmentation:
-            return self._images[index]
-        with at_index(index):
-            return augment(self._images[index], rng, augmentation)
-
-    def _predict(self, indices):
-        """Return the rows of images as they are."""
-        rows = []
-        for start in range(0, len(indices), self._batch_size):
-            images = [self._images[index] for index in indices[start : start + self._batch_size]]
-            rows.append(self._rows.predict_on_batch(self._inputs(images))[: len(images)])
-        return np.concatenate(rows).astype(np.float64)
-
-    def _inputs(self, images):
-        """Return what the network takes, filled up to a whole batch."""
-        height, width = images[0].shape[:2]
-        pixels = np.zeros((self._batch_size, height, width, 3), np.float32)
-        regions = np.ones((self._batch_size, height, width), np.float32)
-        for index, image in enumerate(images):
-            pixels[index] = to_rgb(fill_mask(image))
-            inside = inside_mask(image)
-            regions[index] = 1 if inside is None else inside
-        pixels = self._preprocess(pixels)
-        return [pixels, *region_weights(regions, self._shapes)] if self._masked else pixels
+def _with_mirror_image(prepared):
+    """Return the pixels and region of an image, and those of its mirror image."""
+    pixels, region = prepared
+    return prepared, (pixels[:, ::-1], None if region is None else region[:, ::-1])
 
 
 class FineTunedFeatures(NetworkFeatures):
@@ -241,7 +79,7 @@ class FineTunedFeatures(NetworkFeatures):
         Height and width in pixels that images are resized to, see `DeepFeatures`.
     backbone_options : dict or None, default=None
         Options of the network's architecture, see `DeepFeatures`.
-    preprocessing : {"caffe", "tf", "torch", "none"} or None, default=None
+    preprocessing : {"caffe", "tf", "torch", "none"}, dict, path or None, default=None
         What a model of your own was trained on, see `DeepFeatures`.
     unfreeze : {"top", "C1", "C2", "C3", "C4", "C5", "all"} or None, default="C5"
         Layers to train: those after the previous stage. "top" is "C5"; "all" is the whole network.
@@ -251,19 +89,19 @@ class FineTunedFeatures(NetworkFeatures):
         convolution of 3 x 3 cells and a pointwise one, both followed by ReLU6. The stages are
         trained from random weights, and their maps are pooled instead of the network's. `layers`
         must be "top" or stages, and `unfreeze` not None. None: no such stages.
-    epochs : int, default=20
-        Maximum number of epochs.
-    patience : int, default=5
-        Training stops when the validation loss has not fallen for this number of epochs.
-    validation_share : float, default=0.2
-        Approximate share of the images that are held out for validation, up to 0.5. The weights of
-        the epoch with the lowest validation loss are kept. 0: none; all epochs are run, and the
-        weights of the last one are kept.
+    epochs : int, default=30
+        Number of epochs. All of them are run, with all images.
+    n_members : int, default=1
+        Number of networks, trained from the same start with images in another order, changed anew.
+        Rows are the mean of theirs.
     batch_size : int, default=16
         Number of images per training step, and that go through the network at a time.
     learning_rate : float, default=1e-4
-        Step size of Adam [1]_. A tenth of it, as in [3]_, is safe for a whole network, and needs
-        more epochs.
+        Largest step size of Adam [1]_. It rises linearly for a tenth of the steps, then falls as a
+        cosine to 0.
+    flip : bool, default=False
+        Whether the row of an image is the mean of its row and that of its left-right mirror image,
+        which takes twice the time. `pooling` must have no grid.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes in the loss. "balanced": all classes have the same total weight.
         None: all images have the same weight.
@@ -271,28 +109,27 @@ class FineTunedFeatures(NetworkFeatures):
         Random changes of the images, drawn again in each epoch. None: the default
         `featbus.augmentation.Augmentation`. False: no changes.
     random_state : int, default=0
-        Seed of the split, the order of the images, their augmentation and random weights.
+        Seed of the order of the images, their augmentation and random weights.
+    checkpoint : path or None, default=None
+        Folder for the state of the training, created if needed: a ``fit`` that was interrupted
+        continues after the last whole epoch, and one with the same images, classes and parameters
+        as one before takes its weights. None: nothing is kept.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         The rows' dtype; the computation is in single precision.
     verbose : bool, default=False
-        Whether each epoch prints a line.
+        Whether to show a progress bar.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The classes.
-    history_ : dict of str to list of float
-        "loss", "val_loss" and "val_accuracy" after each epoch: the cross-entropy of the augmented
-        training images, averaged over the epoch's steps, that of the validation images, and the
-        share of these that are classified correctly. The first entry is before the first epoch.
-    n_epochs_ : int
-        Number of epochs run.
-    best_epoch_ : int
-        The epoch whose weights were kept; 0 means those before training.
-    weights_ : dict of str to ndarray
-        The trained weights, by the path of the Keras variable.
-    validation_indices_ : ndarray of int
-        Positions of the validation images.
+    losses_ : ndarray of shape (n_members, epochs)
+        Cross-entropy of the augmented images in each epoch, averaged over its steps. Empty if no
+        layer was trained.
+    n_samples_ : int
+        Number of training images.
+    weights_ : dict of str to ndarray of shape (n_members, ...)
+        The trained weights of each member, by the path of the Keras variable.
     base_digest_ : str or None
         SHA-256 digest of the weights before training; None if they came from no file.
 
@@ -305,26 +142,31 @@ class FineTunedFeatures(NetworkFeatures):
     -----
     The classifier starts as the logistic regression on the features before training, because the
     first steps of a random classifier would distort the features [2]_. Rows are standardized for
-    it. The loss is cross-entropy. If no epoch lowers the validation loss, the network is kept as it
-    was.
+    it. The loss is cross-entropy.
+
+    No images are held out to decide when to stop: with a few hundred images, a validation part is
+    so small that its loss decides at random. The learning rate falls to 0 instead, and the weights
+    are the mean of those after the last quarter of the epochs [5]_. Members that start from the
+    same pretrained weights end close enough to each other to average their rows, column by column.
 
     Batch normalization layers keep their means and variances, as is advised for fine-tuning [3]_:
     the few images of a batch estimate them badly. Their scales and offsets are trained.
-
-    The validation images are those of one fold of a stratified split. With `groups`, such as
-    patients, each group is on one side; with a group on both sides, training stops too late.
-    Without, all images count as independent. In a pipeline, request the groups by
-    ``set_fit_request(groups=True)`` and scikit-learn's metadata routing.
 
     All training images are in memory at once, resized and in 8 bits: 50 kB for a gray image of
     224 x 224 pixels, 150 kB in color. Images of more than 8 bits are reduced to 8 bits for
     training; `transform` uses all of them.
 
-    The same call gives the same rows, up to rounding, with the same versions on the same machine.
-    Training amplifies rounding: on another machine, with another number of threads or another Keras
-    backend, rows differ, and another epoch can be the best. Graphics cards do not sum in a fixed
-    order unless the backend is set to, as by
+    The same call gives the same weights, bit by bit, with the same versions, processor and number
+    of threads, in any process. Another number of threads sums gradients in another order, and
+    training amplifies the rounding. TensorFlow sets the number once per process, when it is
+    imported: the number of cores, or fewer in a worker of joblib. With the environment variable
+    ``TF_NUM_INTRAOP_THREADS=1`` the weights do not depend on the number of workers. With a file in
+    `checkpoint`, they are those of the training that wrote it, also for other numbers of threads.
+    Graphics cards do not sum in a fixed order unless the backend is set to, as by
     ``tensorflow.config.experimental.enable_op_determinism``.
+
+    A file in `checkpoint` contains arrays only, and a digest of them that is verified. Its name is
+    a digest of the images, classes and parameters, and processes can share the folder.
 
     A pickle contains the trained weights, and the path of the others. Columns are named as those of
     `DeepFeatures`.
@@ -338,6 +180,8 @@ class FineTunedFeatures(NetworkFeatures):
        https://keras.io/guides/transfer_learning/.
     .. [4] Sandler M et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018,
        doi:10.1109/CVPR.2018.00474.
+    .. [5] Izmailov P et al. Averaging weights leads to wider optima and better generalization. UAI
+       2018, arXiv:1803.05407.
 
     Examples
     --------
@@ -350,26 +194,27 @@ class FineTunedFeatures(NetworkFeatures):
     ...     backbone_options={"alpha": 0.35},
     ...     epochs=1,
     ... )
-    >>> tuned.fit(data.images, data.target, groups=data.groups).transform(data.images).shape
+    >>> tuned.fit(data.images, data.target).transform(data.images).shape
     (12, 1280)
-    >>> tuned.n_epochs_, sorted(tuned.history_)
-    (1, ['loss', 'val_accuracy', 'val_loss'])
+    >>> tuned.losses_.shape
+    (1, 1)
     """
 
-    # 5: resizing and pooling as in version 4 of DeepFeatures.
-    _algorithm_version = 5
+    # 6: a fixed number of epochs with all images, a schedule of the step size, averaged weights.
+    _algorithm_version = 6
 
     _parameter_constraints = {
         "unfreeze": [StrOptions({"top", "all", *STAGES}), None],
         "auxiliary": [POSITIVE_INTEGER, None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_share": [Interval(Real, 0, 0.5, closed="both")],
+        "n_members": [POSITIVE_INTEGER],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "flip": ["boolean"],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "augmentation": [Augmentation, Options(bool, {False}), None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
+        "checkpoint": [str, os.PathLike, None],
         "verbose": ["boolean"],
     }
 
@@ -382,17 +227,18 @@ class FineTunedFeatures(NetworkFeatures):
         weights: PathLike | None = "imagenet",
         input_size: int | tuple[int, ...] | None = None,
         backbone_options: dict | None = None,
-        preprocessing: Literal["caffe", "tf", "torch", "none"] | None = None,
+        preprocessing: Literal["caffe", "tf", "torch", "none"] | dict | PathLike | None = None,
         unfreeze: Literal["top", "C1", "C2", "C3", "C4", "C5", "all"] | None = "C5",
         auxiliary: int | None = None,
-        epochs: int = 20,
-        patience: int = 5,
-        validation_share: float = 0.2,
+        epochs: int = 30,
+        n_members: int = 1,
         batch_size: int = 16,
         learning_rate: float = 1e-4,
+        flip: bool = False,
         class_weight: Literal["balanced"] | dict | None = "balanced",
         augmentation: Augmentation | Literal[False] | None = None,
         random_state: int = 0,
+        checkpoint: PathLike | None = None,
         dtype: DTypeLike = np.float32,
         verbose: bool = False,
     ) -> None:
@@ -406,17 +252,18 @@ class FineTunedFeatures(NetworkFeatures):
         self.unfreeze = unfreeze
         self.auxiliary = auxiliary
         self.epochs = epochs
-        self.patience = patience
-        self.validation_share = validation_share
+        self.n_members = n_members
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.flip = flip
         self.class_weight = class_weight
         self.augmentation = augmentation
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.dtype = dtype
         self.verbose = verbose
 
-    def fit(self, X: Images, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> Self:
+    def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
         """Train the network to tell the classes apart.
 
         Parameters
@@ -425,9 +272,6 @@ class FineTunedFeatures(NetworkFeatures):
             See :ref:`images`.
         y : array_like of shape (n_images,)
             The classes, two or more.
-        groups : array_like of shape (n_images,), default=None
-            What belongs together, such as the patient; all images of a group are on one side of the
-            validation split. None: each image is a group of its own.
 
         Returns
         -------
@@ -438,7 +282,7 @@ class FineTunedFeatures(NetworkFeatures):
         ------
         ValueError
             If `X` is no batch of images, or an image is invalid; the message names the image. If
-            `y` has one class, or a class too few images for the split.
+            `y` has one class, the training diverges, or a file in `checkpoint` is damaged.
         """
         self._check_parameters()
         batch = self._check_batch(X, reset=True)
@@ -448,65 +292,105 @@ class FineTunedFeatures(NetworkFeatures):
                 "class of each image."
             )
         _, self.classes_, y = check_target(y)
-        groups = check_groups(groups)
-        check_consistent_length(batch, y, groups)
+        check_consistent_length(batch, y)
         network = self._base_network()
         self.base_digest_ = network.source.digest
-        self.n_epochs_ = self.best_epoch_ = 0
-        self.history_ = {"loss": [], "val_loss": [], "val_accuracy": []}
-        self.weights_, self.validation_indices_ = {}, np.arange(0)
+        self.n_samples_ = len(y)
+        self.weights_, self.losses_ = {}, np.empty((self.n_members, 0))
         if self.unfreeze is not None:
-            parts = validation_split(y, groups, self.validation_share, int(self.random_state))
-            self.validation_indices_ = parts[1]
-            self._learn(network, batch, y, parts)
-        self._learned_digest_ = _digest(self.weights_)
+            images = list(self._iter_stored(batch, network.source))
+            self._train(network, images, y)
+        self._learned_digest_ = digest_weights(self.weights_)
         return self
 
-    def _learn(self, network, batch, y, parts):
-        """Train epoch by epoch, and keep the best weights."""
-        images = list(self._iter_stored(batch, network.source))
-        learner = _Learner(network, self.unfreeze, images, self.batch_size)
-        # A class has the same weight in training and validation.
-        learning, watching = (
-            (indices, y[indices], self._sample_weight(y, parts[0])[indices]) for indices in parts
+    def _train(self, network, images, y):
+        """Train epoch by epoch, or take the result of an equal training."""
+        weight = compute_sample_weight(self.class_weight, self.classes_[y])
+        training = Training(
+            partial(self._make_learner, network, images, y, weight),
+            self.epochs,
+            self.n_members,
+            int(self.random_state),
+            Augmentation() if self.augmentation is None else self.augmentation,
         )
-        learner.add_classifier(*learning, self.learning_rate)
-        rng = np.random.default_rng(int(self.random_state))
-        augmentation = Augmentation() if self.augmentation is None else self.augmentation
-        self._note(learner.loss(*learning)[0], *learner.loss(*watching))
-        for epoch in range(1, self.epochs + 1):
-            loss = learner.learn(*learning, rng, augmentation)
-            self._note(loss, *learner.loss(*watching))
-            self.n_epochs_ = epoch
-            losses = self.history_["val_loss"]
-            if len(watching[0]) == 0 or losses[epoch] < losses[self.best_epoch_]:
-                self.best_epoch_, self.weights_ = epoch, learner.weights()
-            elif epoch - self.best_epoch_ >= self.patience:
-                break
+        key = path = None
+        if self.checkpoint is not None:
+            os.makedirs(self.checkpoint, exist_ok=True)
+            key = self._training_key(network, images, y, weight)
+            path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
+            if os.path.exists(path):
+                training.load(path, key)
+        self._run_epochs(training, path, key)
+        self.weights_ = training.weights()
+        self.losses_ = np.reshape(training.losses, (self.n_members, self.epochs))
 
-    def _sample_weight(self, y, learning):
-        """Return the weight of each image, given the training images."""
-        labels = self.classes_[y]
-        weight = np.empty(len(y))
-        weight[learning] = compute_sample_weight(self.class_weight, labels[learning])
-        by_class = dict(zip(y[learning], weight[learning]))
-        return np.array([by_class[label] for label in y])
+    def _run_epochs(self, training, path, key):
+        with tqdm(
+            total=self.epochs * self.n_members,
+            initial=len(training.losses),
+            desc="FineTunedFeatures.fit",
+            unit="epoch",
+            disable=not self.verbose,
+        ) as progress:
+            while not training.is_finished:
+                training.run_epoch()
+                if path is not None:
+                    training.save(path, key)
+                progress.set_postfix(loss=f"{training.losses[-1]:.3f}", refresh=False)
+                progress.update()
 
-    def _note(self, loss, val_loss, val_accuracy):
-        if self.verbose:
-            print(
-                f"epoch {len(self.history_['loss'])}: loss {loss:.4f}, validation loss "
-                f"{val_loss:.4f}, validation accuracy {val_accuracy:.3f}",
-                flush=True,
-            )
-        for name, value in zip(self.history_, (loss, val_loss, val_accuracy)):
-            self.history_[name].append(value)
+    def _make_learner(self, network, images, y, weight):
+        learner = Learner(network, self.unfreeze, images, self.batch_size)
+        learner.add_classifier(y, weight, self.learning_rate, self.epochs)
+        return learner
+
+    def _training_key(self, network, images, y, weight):
+        """Return a digest of all that the trained weights depend on, but for rounding."""
+        names = ("unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state")
+        parameters = {name: str(getattr(self, name)) for name in names}
+        parameters |= {"version": self._algorithm_version, "augmentation": str(self.augmentation)}
+        releases = [ENGINES["keras"].release(), version("keras")]
+        about = [network.identity, parameters, releases, y.tolist(), weight.tolist()]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+        for image in images:
+            for part in (fill_mask(image), inside_mask(image)):
+                if part is not None:
+                    digest.update(f"{part.dtype}{part.shape}".encode())
+                    digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
 
     def _iter_stored(self, batch, source):
         size, method = source.input_size, source.preprocessing.resize
         for index, image in enumerate(self._iter_images(batch)):
             with at_index(index):
                 yield _as_stored(image, size, method)
+
+    def _iter_rows(self, prepared):
+        if not self.flip:
+            return self._iter_mean_rows(prepared)
+        rows = self._iter_mean_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
+        return (np.mean(pair, axis=0) for pair in zip(rows, rows))
+
+    def _iter_mean_rows(self, prepared):
+        """Yield the mean of the members' rows."""
+        members = [copy(self) for _ in range(self._n_networks())]
+        for number, member in enumerate(members):
+            member._member = number
+        if len(members) == 1:
+            yield from super()._iter_rows(prepared)
+            return
+        prepared = iter(prepared)
+        while batch := list(islice(prepared, self.batch_size)):
+            rows = [list(super(FineTunedFeatures, one)._iter_rows(batch)) for one in members]
+            yield from np.mean(rows, axis=0)
+
+    def _n_networks(self):
+        """Return the number of members that were trained."""
+        check_is_fitted(self)
+        return next((len(values) for values in self.weights_.values()), 1)
+
+    def _fingerprint_params(self):
+        return super()._fingerprint_params() | {"flip": self.flip}
 
     def _base_network(self):
         """Return the network as it is before training."""
@@ -518,7 +402,7 @@ class FineTunedFeatures(NetworkFeatures):
         return replace(network, source=source, layers=source.outputs)
 
     def _network(self):
-        """Return the network with its trained weights."""
+        """Return the network with the trained weights of a member, the first one if not told."""
         check_is_fitted(self)
         network = self._base_network()
         source = network.source
@@ -527,7 +411,10 @@ class FineTunedFeatures(NetworkFeatures):
                 f"The weights that {source} started from are others than in fit: digest "
                 f"{source.digest}, expected {self.base_digest_}. Bring them back, or fit again."
             )
-        tuned = _TunedSource(source, self.weights_, self._learned_digest_)
+        member = getattr(self, "_member", 0)
+        weights = {path: values[member] for path, values in self.weights_.items()}
+        # The digest is that of all members.
+        tuned = TunedSource(source, weights, f"{self._learned_digest_}, member {member}")
         return replace(network, source=tuned)
 
     def _check_parameters(self):
@@ -538,6 +425,12 @@ class FineTunedFeatures(NetworkFeatures):
             raise InvalidParameterError(
                 f"augmentation has dihedral=True, and the network's input is {size} pixels: "
                 "expected a square one, because quarter turns swap height and width."
+            )
+        grids = [name for name in as_tuple(self.pooling) if len(windows(name, 2, 2)) > 1]
+        if self.flip and grids:
+            raise InvalidParameterError(
+                f"flip is True, and pooling has {grids[0]!r}: expected poolings of the whole map, "
+                "because the mirror image has other windows."
             )
         if self.auxiliary is not None:
             self._check_auxiliary()

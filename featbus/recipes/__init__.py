@@ -5,6 +5,7 @@ from featbus.recipes._breast_ultrasound import breast_ultrasound_features
 from featbus.recipes._catalog import list_recipes, make_recipe
 from featbus.recipes._enhanced import enhanced_crop
 from featbus.recipes._features import recipe_features
+from featbus.recipes._fine_tuned import fine_tuned_ultrasound
 from featbus.recipes._fused import fused_features
 from featbus.recipes._fusion import classifier_pipelines, fusion
 from featbus.recipes._intensity import mobilenet_intensity
@@ -17,6 +18,7 @@ __all__ = [
     "breast_ultrasound_features",
     "classifier_pipelines",
     "enhanced_crop",
+    "fine_tuned_ultrasound",
     "fused_features",
     "fusion",
     "list_recipes",

@@ -11,6 +11,7 @@ import pandas as pd
 from featbus.parameters import InvalidParameterError
 from featbus.recipes._breast_ultrasound import breast_ultrasound_features
 from featbus.recipes._enhanced import enhanced_crop
+from featbus.recipes._fine_tuned import fine_tuned_ultrasound
 from featbus.recipes._fusion import fusion
 from featbus.recipes._intensity import mobilenet_intensity
 from featbus.recipes._mammogram import mammogram_svm
@@ -76,6 +77,12 @@ _RECIPES = [
     _Recipe(
         breast_ultrasound_features,
         "network, HOG, LBP, texture, intensity; vote of logistic regression and SVM",
+        "breast ultrasound",
+        "",
+    ),
+    _Recipe(
+        fine_tuned_ultrasound,
+        "network whose layers are all trained further, logistic regression",
         "breast ultrasound",
         "",
     ),

@@ -1,6 +1,5 @@
 """What several recipes share."""
 
-from sklearn import config_context
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -75,12 +74,6 @@ def feature_steps(features):
     if features is None:
         return []
     return steps_of(features) if isinstance(features, Pipeline) else [("features", features)]
-
-
-def request_groups(extractor):
-    """Have `groups` passed to an extractor's `fit` where metadata routing is on."""
-    with config_context(enable_metadata_routing=True):
-        extractor.set_fit_request(groups=True)
 
 
 def mutual_information(X, y):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.parameters import check_parameters
-from featbus.recipes._parts import request_groups, with_support_vectors
+from featbus.recipes._parts import with_support_vectors
 
 if TYPE_CHECKING:
     from typing import Any
@@ -67,11 +67,6 @@ def two_tap_mobilenet(
     make_recipe : Recipes by name.
     featbus.FineTunedFeatures : How the network is trained.
 
-    Notes
-    -----
-    Training requests `groups` as metadata: with scikit-learn's metadata routing, its validation
-    images are those of other groups.
-
     References
     ----------
     .. [1] Sandler M et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018,
@@ -94,7 +89,6 @@ def two_tap_mobilenet(
             learning_rate=1e-3,
             random_state=random_state,
         )
-        request_groups(extractor)
     else:
         extractor = DeepFeatures(backbone, **network, random_state=random_state)
     return with_support_vectors(extractor, memory, n_jobs)

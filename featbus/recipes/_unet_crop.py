@@ -9,7 +9,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.parameters import HasMethods, check_parameters
-from featbus.recipes._parts import request_groups, with_support_vectors
+from featbus.recipes._parts import with_support_vectors
 from featbus.segmentation import ROICropper, UNetSegmenter
 
 if TYPE_CHECKING:
@@ -141,10 +141,7 @@ def small_cnn(
         weights=None,
         input_size=128,
         unfreeze="all",
-        epochs=30,
-        patience=10,
         learning_rate=1e-3,
         random_state=random_state,
     )
-    request_groups(extractor)
     return with_support_vectors(extractor, memory, n_jobs)
