@@ -413,6 +413,10 @@ def test_a_changed_file_is_another_network(tmp_path):
     deep = DeepFeatures(path, preprocessing=TORCH).fit(make_images())
     before, key = deep.transform(make_images()), fingerprint(deep)
     save_vit(path, n_registers=1)
+    for use in (deep.transform, pickle.loads(pickle.dumps(deep)).transform):
+        with pytest.raises(InvalidParameterError, match="another one than in fit.*fit again"):
+            use(make_images())
+    deep.fit(make_images())
     assert fingerprint(deep) != key
     assert np.abs(deep.transform(make_images()) - before).max() > 0.01
 

@@ -37,11 +37,11 @@ from featbus.parameters import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Literal
+    from typing import Any, Literal, Self
 
-    from numpy.typing import DTypeLike
+    from numpy.typing import ArrayLike, DTypeLike
 
-    from featbus.typing import PathLike
+    from featbus.typing import Images, PathLike
 
 
 def _to_pixels(image, size, method):
@@ -151,6 +151,15 @@ class NetworkFeatures(FeatureExtractor):
             input_size=self.input_size,
             random_state=self.random_state,
         )
+
+    def _check_base(self, source):
+        """Refuse a network that was changed since `fit`."""
+        fitted = getattr(self, "base_digest_", source.digest)
+        if fitted != source.digest:
+            raise InvalidParameterError(
+                f"The network {source} is another one than in fit: digest {source.digest}, "
+                f"expected {fitted}. Bring it back, or fit again."
+            )
 
     def _network(self):
         source = self._source()
@@ -292,6 +301,12 @@ class DeepFeatures(NetworkFeatures):
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         The rows' dtype, whatever `precision` is.
 
+    Attributes
+    ----------
+    base_digest_ : str or None
+        SHA-256 digest of the network's file or model in `fit`; None if it came from no file. A
+        network that was changed since is an error.
+
     See Also
     --------
     list_backbones : The table of networks.
@@ -321,9 +336,9 @@ class DeepFeatures(NetworkFeatures):
 
     In a model of your own, the stages are the last layers of their stride, and "top" is the output
     or, if that is a classifier's, the last map of more than one cell. The model may be trained
-    further: it is hashed each time, and a changed one counts as another network. `clone` copies it
-    and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is loaded in
-    Keras' safe mode: no code in it is run.
+    further: it is hashed each time, and a changed one counts as another network: fit again. `clone`
+    copies it and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is
+    loaded in Keras' safe mode: no code in it is run.
 
     In an ONNX file, the stages are the last maps of their stride that all paths through the network
     pass. "top" is the first output, unless it is that of a classifier, which is recognized by its
@@ -447,3 +462,27 @@ class DeepFeatures(NetworkFeatures):
                 "tokens. The parameter is for ONNX files."
             )
         return replace(source, n_prefix_tokens=int(self.n_prefix_tokens))
+
+    def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
+        """Check the parameters and the batch, and note which network it is; no image is read.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : DeepFeatures
+            The estimator itself.
+        """
+        super().fit(X, y)
+        self.base_digest_ = self._source().digest
+        return self
+
+    def _network(self):
+        network = super()._network()
+        self._check_base(network.source)
+        return network

@@ -406,11 +406,7 @@ class FineTunedFeatures(NetworkFeatures):
         check_is_fitted(self)
         network = self._base_network()
         source = network.source
-        if source.digest != self.base_digest_:
-            raise InvalidParameterError(
-                f"The weights that {source} started from are others than in fit: digest "
-                f"{source.digest}, expected {self.base_digest_}. Bring them back, or fit again."
-            )
+        self._check_base(source)
         member = getattr(self, "_member", 0)
         weights = {path: values[member] for path, values in self.weights_.items()}
         # The digest is that of all members.

@@ -19,6 +19,8 @@ _CHANNELS_FIRST = {
     "LpPool",
     "MaxPool",
 }
+# Only shapes of floating-point tensors are known: these have the axes of what they come from.
+_QUANTIZATION = {"DequantizeLinear", "QuantizeLinear"}
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
 
@@ -83,11 +85,15 @@ def _put_together(before, shape, size):
 
 def _axes_after(node, axes, shapes, shape):
     """Return the axes of an output of `node`, None if they are unknown."""
+    if node.op_type in _QUANTIZATION:
+        return axes.get(node.input[0])
     if shape is None:
         return None
     if node.op_type in _CHANNELS_FIRST:
         return Axes("NCHW") if len(shape) == 4 else None
-    known = [(axes[name], shapes[name]) for name in node.input if axes.get(name)]
+    known = [
+        (axes[name], shapes[name]) for name in node.input if axes.get(name) and shapes.get(name)
+    ]
     if not known:
         return None
     if node.op_type == "Transpose":

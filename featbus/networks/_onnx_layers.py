@@ -13,6 +13,7 @@ from featbus.networks._building import STAGES
 _MOST_PREFIX_TOKENS = 16
 # What may follow the last layer of a classifier.
 _AFTER_LOGITS = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze"}
+_AFTER_LOGITS |= {"DequantizeLinear", "QuantizeLinear"}
 _PROBABILITIES = {"LogSoftmax", "Sigmoid", "Softmax"}
 
 
@@ -226,11 +227,21 @@ def _is_classifier(makers, output):
     while makers[output].op_type in _AFTER_LOGITS and makers[output].input[0] in makers:
         output = makers[output].input[0]
     node = makers[output]
-    if node.op_type == "Add":  # a Gemm in two nodes
-        return any(name in makers and makers[name].op_type == "MatMul" for name in node.input)
+    if node.op_type == "Add":  # a Gemm in several nodes
+        return any(_is_product(makers, name) for name in node.input)
     # The projections of CLIP and its relatives have no bias.
     has_bias = node.op_type in ("Conv", "Gemm") and len(node.input) == 3
     return has_bias or node.op_type in _PROBABILITIES
+
+
+def _is_product(makers, name):
+    """Tell whether a tensor is a product of matrices, quantized or not."""
+    node = makers.get(name)
+    if node is not None and node.op_type == "MatMul":
+        return True
+    while node is not None and node.op_type in ("Cast", "Mul"):  # a quantized one is rescaled
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type == "MatMulInteger"
 
 
 def make_labels(names):

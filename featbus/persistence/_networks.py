@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from featbus.feature_extraction import FineTunedFeatures
 from featbus.files import written_whole
 from featbus.networks import (
     BACKBONES,
@@ -260,7 +259,7 @@ class Unpacker:
                 f"the ImageNet weights of {source} have the digest {found} here, and {expected} "
                 "where the model was saved. Save it with embed=True."
             )
-        if isinstance(extractor, FineTunedFeatures) and hasattr(extractor, "base_digest_"):
+        if hasattr(extractor, "base_digest_"):
             extractor.base_digest_ = source.digest
 
     def _place(self, member):
