@@ -134,11 +134,38 @@ def test_rows_are_the_mean_of_those_of_the_members(quick):
     np.testing.assert_allclose(tuned.transform(images), np.mean(parts, axis=0), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 def test_a_training_that_diverges_is_an_error(quick):
     images, y = diagonals(40)
-    hasty = FineTunedFeatures(**quick | {"learning_rate": 1e30}, epochs=3)
-    with pytest.raises(ValueError, match="diverged: the loss of epoch .* smaller learning_rate"):
-        hasty.fit(images, y)
+    # The loss of a step is that before it.
+    for change in (
+        {"learning_rate": 1e30},
+        {"learning_rate": 1e300, "epochs": 1, "batch_size": 40},
+    ):
+        hasty = FineTunedFeatures(**quick | {"epochs": 3} | change)
+        with pytest.raises(ValueError, match="diverged in epoch .* smaller learning_rate"):
+            hasty.fit(images, y)
+
+
+def test_weights_of_one_name_are_refused():
+    import keras
+
+    def block(name):
+        return keras.Sequential([keras.layers.Conv2D(4, 3, 2, name="conv")], name=name)
+
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, block("second")(block("first")(inputs)))
+    images, y = diagonals(8)
+    tuned = FineTunedFeatures(model, preprocessing="tf", unfreeze="all", epochs=1)
+    with pytest.raises(InvalidParameterError, match="several weights of the name .*conv"):
+        tuned.fit(images, y)
+
+
+def test_weights_of_classes_are_checked(quick):
+    images, y = diagonals(8)
+    for weights in ({0: 1, 1: -1}, {0: 1, 1: np.inf}, {0: 0, 1: 0}):
+        with pytest.raises(InvalidParameterError, match="class_weight is .* expected finite"):
+            FineTunedFeatures(**quick, class_weight=weights).fit(images, y)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +344,7 @@ def test_changed_base_weights_are_an_error(quick, learned, tmp_path):
     model = keras.models.load_model(path)
     model.set_weights([2 * weight for weight in model.get_weights()])
     model.save(path)
-    with pytest.raises(ValueError, match="weights that tiny started from are others than in fit"):
+    with pytest.raises(ValueError, match="network tiny is another one than in fit"):
         tuned.transform(images)
 
 
@@ -526,6 +553,14 @@ def test_an_equal_fit_takes_the_trained_weights(quick, tmp_path, monkeypatch):
     for other, their_images, their_y in others:
         with pytest.raises(AssertionError, match="not again"):
             other.fit(their_images, their_y)
+
+
+def test_equal_changes_of_images_share_a_checkpoint(quick, tmp_path):
+    images, y = diagonals(8)
+    parameters = quick | {"epochs": 1, "checkpoint": tmp_path}
+    for changes in (None, Augmentation(), Augmentation(rotation=np.float64(5))):
+        FineTunedFeatures(**parameters | {"augmentation": changes}).fit(images, y)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_damaged_checkpoint_is_named(quick, tmp_path):

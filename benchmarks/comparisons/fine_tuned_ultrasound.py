@@ -10,11 +10,11 @@ which images are near-duplicates.
 The groups are split into two halves. With ``--choose``, three grouped folds of the first half say
 what a setting is worth: this is where settings are chosen. Without, each network is trained on the
 training part of five grouped folds of all images, and the scores are those of the second half, on
-which nothing was chosen, and of all images. The networks learn three classes; the classifiers tell
-apart three classes, or benign and malignant lesions. "frozen" is the recipe
-breast_ultrasound_features, whose settings were chosen on all of these images. "spread" is the
-standard deviation over seeds. Intervals of 95 % are of differences to "frozen", means over seeds,
-by a bootstrap over groups.
+which no setting of the training was chosen, and of all images. The networks learn three classes;
+the classifiers tell apart three classes, or benign and malignant lesions. "frozen" is the recipe
+breast_ultrasound_features, whose settings were chosen on all of these images; so were the layers
+and poolings of all systems. "spread" is the standard deviation over seeds. Intervals of 95 % are of
+differences to "frozen", means over these seeds, by a bootstrap over groups.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from featbus.recipes import make_recipe
 METRICS = ["accuracy", "macro F1", "ROC AUC"]
 TASKS = {"Three classes": 3, "Benign or malignant": 2}
 FROZEN = "frozen"
-N_RESAMPLES = 200
+N_RESAMPLES = 1000
 
 
 def score(y, probabilities, weight=None):

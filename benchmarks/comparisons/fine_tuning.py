@@ -37,7 +37,7 @@ tuned = FineTunedFeatures(
     unfreeze="all",
 )
 network = tuned._base_network()
-stored = list(tuned._iter_stored(tuned._check_batch(images, reset=True), (size, size)))
+stored = list(tuned._iter_stored(tuned._check_batch(images, reset=True), network.source))
 learner = Learner(network, "all", stored, 16)
 learner.add_classifier(y, np.ones(96), 1e-4, 1000)
 pixels = np.concatenate([learner._inputs(stored[start : start + 16]) for start in range(0, 96, 16)])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
@@ -154,7 +154,8 @@ class FineTunedFeatures(NetworkFeatures):
 
     All training images are in memory at once, resized and in 8 bits: 50 kB for a gray image of
     224 x 224 pixels, 150 kB in color. Images of more than 8 bits are reduced to 8 bits for
-    training; `transform` uses all of them.
+    training, with the range of their dtype: 12 bits in uint16 become 4, so stretch their contrast
+    first, as by `ContrastStretch`. `transform` uses all bits.
 
     The same call gives the same weights, bit by bit, with the same versions, processor and number
     of threads, in any process. Another number of threads sums gradients in another order, and
@@ -306,12 +307,17 @@ class FineTunedFeatures(NetworkFeatures):
     def _train(self, network, images, y):
         """Train epoch by epoch, or take the result of an equal training."""
         weight = compute_sample_weight(self.class_weight, self.classes_[y])
+        if not (np.isfinite(weight).all() and weight.min() >= 0 < weight.max()):
+            raise InvalidParameterError(
+                f"class_weight is {self.class_weight!r}, expected finite weights from 0 on, not "
+                "all of them 0."
+            )
         training = Training(
             partial(self._make_learner, network, images, y, weight),
             self.epochs,
             self.n_members,
             int(self.random_state),
-            Augmentation() if self.augmentation is None else self.augmentation,
+            self._changes(),
         )
         key = path = None
         if self.checkpoint is not None:
@@ -323,6 +329,9 @@ class FineTunedFeatures(NetworkFeatures):
         self._run_epochs(training, path, key)
         self.weights_ = training.weights()
         self.losses_ = np.reshape(training.losses, (self.n_members, self.epochs))
+
+    def _changes(self):
+        return Augmentation() if self.augmentation is None else self.augmentation
 
     def _run_epochs(self, training, path, key):
         with tqdm(
@@ -348,7 +357,8 @@ class FineTunedFeatures(NetworkFeatures):
         """Return a digest of all that the trained weights depend on, but for rounding."""
         names = ("unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state")
         parameters = {name: str(getattr(self, name)) for name in names}
-        parameters |= {"version": self._algorithm_version, "augmentation": str(self.augmentation)}
+        changes = self._changes() and asdict(self._changes())
+        parameters |= {"version": self._algorithm_version, "augmentation": changes}
         releases = [ENGINES["keras"].release(), version("keras")]
         about = [network.identity, parameters, releases, y.tolist(), weight.tolist()]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())

@@ -1,5 +1,6 @@
 """A network with a classifier after it, which learn together."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -59,6 +60,13 @@ class Learner:
             raise InvalidParameterError(
                 f"unfreeze is {unfreeze!r}, and {network.source} has no weights between that stage "
                 f"and the layers {list(network.layers)}: expected an earlier stage, or 'all'."
+            )
+        paths = Counter(variable.path for variable in self._rows.variables)
+        twice = [one.path for one in self._learning if paths[one.path] > 1]
+        if twice:
+            raise InvalidParameterError(
+                f"{network.source} has several weights of the name {twice[0]!r}, expected a name "
+                "of its own for each layer: trained weights are kept by name."
             )
         import keras  # which `build_models` has set up
 

@@ -56,16 +56,17 @@ class Training:
             self._learner.set_state(self._start)
         rng = np.random.default_rng([self._random_state, member, epoch])
         loss = self._learner.learn(rng, self._augmentation)
-        if not np.isfinite(loss):
+        weights = self._learner.weights()
+        if not (np.isfinite(loss) and all(np.isfinite(part).all() for part in weights.values())):
             raise ValueError(
-                f"The training diverged: the loss of epoch {epoch + 1} is {loss}. Use a smaller "
-                "learning_rate."
+                f"The training diverged in epoch {epoch + 1}: the loss is {loss}, or weights are "
+                "not finite. Use a smaller learning_rate, or smaller weights of the classes."
             )
         self.losses.append(loss)
         if epoch >= self._n_epochs - self._n_averaged:
-            for path, weights in self._learner.weights().items():
-                zeros = np.zeros((self._n_members, *weights.shape))
-                self._sums.setdefault(path, zeros)[member] += weights
+            for path, values in weights.items():
+                zeros = np.zeros((self._n_members, *values.shape))
+                self._sums.setdefault(path, zeros)[member] += values
 
     def _build(self):
         """Build the network, and go back to where it was when it was saved."""
