@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+_LONGEST = 300  # characters of a value in a message
+
 _FLAGS = {
     "backbone": "--backbone",
     "backbone_options": "--backbone-option",
@@ -94,3 +96,20 @@ def either(python, command_line):
         One of the two.
     """
     return command_line if _uses_flags.get() else python
+
+
+def shown(value):
+    """Return a value as messages show it.
+
+    Parameters
+    ----------
+    value : object
+        The value.
+
+    Returns
+    -------
+    str
+        Its `repr`, cut if it is long.
+    """
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
