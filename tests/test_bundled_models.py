@@ -135,6 +135,31 @@ def test_parameters_that_contradict(bundle, changes, message):
         deep.fit(IMAGES)
 
 
+def test_a_bundle_that_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Found no weights bundle '.*nobundle', expected"):
+        DeepFeatures("mine", weights=str(tmp_path / "nobundle")).fit(IMAGES)
+
+
+@pytest.mark.parametrize("text", ["Apache-2.0", "$(rm -rf ~) `id` 'a' \"b\"", "-o x", "a\nb\x1b"])
+@pytest.mark.parametrize("preprocessing", [TORCH, "tf"])
+def test_the_command_that_fetches_a_model_again(tmp_path, text, preprocessing, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_convnet("MODEL.onnx")
+    out, more = tmp_path / "a bundle", {"license": text, "origin": text, "input_size": 32}
+    fetch_weights("mine", out, source="MODEL.onnx", preprocessing=preprocessing, **more)
+    (before,) = list_weights(out).to_dict("records")
+    (out / before["file"]).unlink()
+    with pytest.raises(FileNotFoundError, match="is missing: ") as caught:
+        DeepFeatures("mine", weights=out).fit(IMAGES)
+    _, _, command = str(caught.value).partition("fetch the file again: ")
+    command, _, content = command.partition(", where PREPROCESSING.json has ")
+    Path("PREPROCESSING.json").write_text(content)
+    assert main(shlex.split(command)[1:]) == 0
+    (after,) = list_weights(out).to_dict("records")
+    known = {} if text.isprintable() else {"license": "TEXT", "source": "TEXT"}
+    assert after == before | known
+
+
 def test_layers_of_a_bundle(bundle):
     table = list_layers("mine", weights=bundle)
     assert table.loc[table["stage"] == "C1", ["height", "width"]].to_numpy().tolist() == [[24, 16]]
@@ -153,7 +178,7 @@ def test_files_that_were_changed(bundle):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
     path.unlink()
     assert list_weights(bundle)["state"].tolist() == ["missing"]
-    with pytest.raises(FileNotFoundError, match="of mine is missing.*fetch mine --source FILE"):
+    with pytest.raises(FileNotFoundError, match="of mine is missing: copy the bundle again, or"):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
 
 

@@ -144,9 +144,9 @@ def as_preprocessing(value):
     near = _close(value, NAMED)
     raise InvalidParameterError(
         f"{named('preprocessing')} is {shown(value)}, expected {', '.join(map(repr, NAMED))}, a "
-        f"dict such as {_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) "
-        "or config.json (timm): say what the network was trained on. A weights bundle knows it of "
-        "its models." + (f" Did you mean {near[0]!r}?" if near else "")
+        f"dict such as {_EXAMPLE}, or the path of the network's preprocessor_config.json "
+        "(transformers) or config.json (timm): say what the network was trained on. A "
+        "weights bundle knows it of its models." + (f" Did you mean {near[0]!r}?" if near else "")
     )
 
 

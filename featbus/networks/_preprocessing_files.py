@@ -95,8 +95,8 @@ def _read(config):
         return _read_timm(config)
     raise ValueError(
         f"it has the keys {shown(sorted(config)[:12])}, expected those of a "
-        "preprocessor_config.json of transformers ('image_mean', 'image_std', ...), of a config.json of timm "
-        "('pretrained_cfg') or of an open_clip_config.json ('preprocess_cfg')"
+        "preprocessor_config.json of transformers ('image_mean', 'image_std', ...), of a "
+        "config.json of timm ('pretrained_cfg') or of an open_clip_config.json ('preprocess_cfg')"
     )
 
 
