@@ -103,8 +103,8 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'cls' or "
-            "'flatten'"
+            "'avg', 'max', 'gem' or 'std', each alone or with a grid of up to 9 x 9, such as "
+            "'avg2x2', or 'cls' or 'flatten'"
         )
 
 

@@ -384,8 +384,8 @@ def _known(entry, preprocessing, input_size):
         if value not in (None, known[key]):
             found = value if key == "input_size" else value.identity
             raise InvalidParameterError(
-                f"{named(key)} is {found!r}, expected None: the weights bundle has "
-                f"{entry.network!r} with {getattr(entry, key)!r}. Pass the path of the file as "
-                "backbone to choose another."
+                f"{named(key)} is {found!r}, expected None or {getattr(entry, key)!r}, which the "
+                f"weights bundle has for {entry.network!r}. Pass the path of the file as backbone "
+                "to choose another."
             )
     return known
