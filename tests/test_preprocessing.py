@@ -184,7 +184,7 @@ def test_messages_are_short(value):
         (TRANSFORMERS | {"do_flip_channel_order": True}, "asks for 'do_flip_channel_order', which"),
         (TRANSFORMERS | {"rescale_offset": True}, "asks for 'rescale_offset', which"),
         (TRANSFORMERS | {"offset": True}, "asks for 'offset', which"),
-        (TRANSFORMERS | {"include_top": True}, "asks for 'include_top', which"),
+        (TRANSFORMERS | {"include_top": True}, "asks for 'include_top', a second division"),
         (TRANSFORMERS | {"do_normalize": "no"}, "its 'do_normalize' is 'no', expected true or f"),
         (TRANSFORMERS | {"do_rescale": None}, "its 'do_rescale' is None, expected true or false"),
         (TRANSFORMERS | {"image_std": [1, 2]}, r"preprocessing has std \[1, 2\], expected"),

@@ -11,9 +11,7 @@ _INTERPOLATION = {name: name for name in _RESAMPLE.values()}
 # What changes the frame of an image, and what does nothing to values.
 _HARMLESS = {"do_center_crop", "do_convert_rgb", "do_pad", "do_reduce_labels", "do_resize"}
 _APPLIED = {"do_normalize", "do_rescale"}
-# What changes values in another way: -1 after the rescaling, and a second division by the
-# standard deviation.
-_OTHER = ("include_top", "offset", "rescale_offset")
+_OFFSETS = ("offset", "rescale_offset")  # -1 after the rescaling
 # Image processors of transformers, by the beginning of their names, that do without a key what
 # others do not.
 _DEFAULTS = {
@@ -113,11 +111,16 @@ def _read_transformers(config):
         if not isinstance(config.get(key, True), bool):
             raise ValueError(f"its {key!r} is {shown(config[key])}, expected true or false")
     steps = {key for key, value in config.items() if key.startswith("do_") and value}
-    unknown = sorted(steps - _HARMLESS - _APPLIED) + [key for key in _OTHER if config.get(key)]
+    unknown = sorted(steps - _HARMLESS - _APPLIED) + [key for key in _OFFSETS if config.get(key)]
     if unknown:
         raise ValueError(
             f"it asks for {' and '.join(map(shown, unknown[:5]))}, which is not supported. "
             f"{_AS_DICT}"
+        )
+    if config.get("include_top"):
+        raise ValueError(
+            "it asks for 'include_top', a second division by 'image_std'. Give preprocessing as a "
+            "dict, with the squares of these numbers"
         )
     normalized = config.get("do_normalize", True)
     mean, std = (_get(config, "image_mean"), _get(config, "image_std")) if normalized else (0, 1)
