@@ -433,6 +433,8 @@ class FeatureExtractor(ImageEstimator):
             If there is no such column.
         """
         self._check_parameters()
+        if np.ndim(image_shape) != 1 or len(image_shape) < 2:
+            raise ValueError(f"image_shape is {image_shape!r}, expected height and width.")
         columns = list(self._columns())
         names = [column.name for column in columns]
         if name not in names:

@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+_LONGEST = 300  # characters of a value in a message
+
 _FLAGS = {
     "backbone": "--backbone",
     "backbone_options": "--backbone-option",
@@ -29,17 +31,24 @@ _FLAGS = {
     "strict": "--strict",
     "weights": "--weights",
 }
-_uses_flags = ContextVar("uses_flags", default=False)
+_ALL_FLAGS = tuple(_FLAGS.values())
+_flags = ContextVar("flags", default=None)
 
 
 @contextmanager
-def flags_in_messages():
-    """Have messages name the flags of the command line inside a ``with`` block."""
-    token = _uses_flags.set(True)
+def flags_in_messages(flags=_ALL_FLAGS):
+    """Have messages name the flags of the command line inside a ``with`` block.
+
+    Parameters
+    ----------
+    flags : collection of str, default=all
+        Those that the command has.
+    """
+    token = _flags.set(flags)
     try:
         yield
     finally:
-        _uses_flags.reset(token)
+        _flags.reset(token)
 
 
 def named(parameter):
@@ -53,9 +62,10 @@ def named(parameter):
     Returns
     -------
     str
-        The same, or the flag of the command line, if it has one and was called.
+        The same, or the flag of the command line, if a command was called that has it.
     """
-    return _FLAGS.get(parameter, parameter) if _uses_flags.get() else parameter
+    flag = _FLAGS.get(parameter)
+    return flag if flag in (_flags.get() or ()) else parameter
 
 
 def argument(parameter, value=None):
@@ -93,4 +103,21 @@ def either(python, command_line):
     str
         One of the two.
     """
-    return command_line if _uses_flags.get() else python
+    return python if _flags.get() is None else command_line
+
+
+def shown(value):
+    """Return a value as messages show it.
+
+    Parameters
+    ----------
+    value : object
+        The value.
+
+    Returns
+    -------
+    str
+        Its `repr`, cut if it is long.
+    """
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

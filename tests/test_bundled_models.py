@@ -28,6 +28,7 @@ from featbus.cli import main
 from featbus.networks import fetch_weights, file_digest, list_weights
 from featbus.parameters import InvalidParameterError
 from featbus.persistence import read_card, write_card_html
+from featbus.recipes import make_recipe
 
 CONFIG = {
     "image_mean": TORCH["mean"],
@@ -121,8 +122,11 @@ def test_path_and_bundle_share_stored_rows(bundle, source, config, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preprocessing": "torch"}, "preprocessing is .*, expected None: the weights bundle has"),
-        ({"input_size": 48}, r"input_size is \(48, 48\), expected None: .* with \[48, 32\]"),
+        (
+            {"preprocessing": "torch"},
+            "preprocessing is .*, expected None or {.*, which the we",
+        ),
+        ({"input_size": 48}, r"input_size is \(48, 48\), expected None or \[48, 32\], which"),
         ({"backbone_options": {"alpha": 1}}, "backbone_options is .*, expected None"),
         ({"backbone": "mime"}, r"backbone is 'mime', .* bundle .* which has \['mine'\]. Did you m"),
         ({"weights": "imagenet"}, "backbone is 'mine', expected one of .* a model of a weights b"),
@@ -133,6 +137,31 @@ def test_parameters_that_contradict(bundle, changes, message):
     deep = DeepFeatures("mine", weights=bundle).set_params(**changes)
     with pytest.raises(InvalidParameterError, match=message):
         deep.fit(IMAGES)
+
+
+def test_a_bundle_that_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Found no weights bundle '.*nobundle', expected"):
+        DeepFeatures("mine", weights=str(tmp_path / "nobundle")).fit(IMAGES)
+
+
+@pytest.mark.parametrize("text", ["Apache-2.0", "$(rm -rf ~) `id` 'a' \"b\"", "-o x", "a\nb\x1b"])
+@pytest.mark.parametrize("preprocessing", [TORCH, "tf"])
+def test_the_command_that_fetches_a_model_again(tmp_path, text, preprocessing, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_convnet("MODEL.onnx")
+    out, more = tmp_path / "a bundle", {"license": text, "origin": text, "input_size": 32}
+    fetch_weights("mine", out, source="MODEL.onnx", preprocessing=preprocessing, **more)
+    (before,) = list_weights(out).to_dict("records")
+    (out / before["file"]).unlink()
+    with pytest.raises(FileNotFoundError, match="is missing: ") as caught:
+        DeepFeatures("mine", weights=out).fit(IMAGES)
+    _, _, command = str(caught.value).partition("fetch the file again: ")
+    command, _, content = command.partition(", where PREPROCESSING.json has ")
+    Path("PREPROCESSING.json").write_text(content)
+    assert main(shlex.split(command)[1:]) == 0
+    (after,) = list_weights(out).to_dict("records")
+    known = {} if text.isprintable() else {"license": "TEXT", "source": "TEXT"}
+    assert after == before | known
 
 
 def test_layers_of_a_bundle(bundle):
@@ -153,7 +182,7 @@ def test_files_that_were_changed(bundle):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
     path.unlink()
     assert list_weights(bundle)["state"].tolist() == ["missing"]
-    with pytest.raises(FileNotFoundError, match="of mine is missing.*fetch mine --source FILE"):
+    with pytest.raises(FileNotFoundError, match="of mine is missing: copy the bundle again, or"):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
 
 
@@ -174,7 +203,8 @@ def test_external_data_in_a_bundle_are_refused(bundle):
 def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
     other = save_vit(tmp_path / "vit.onnx")
     options = {"license": "MIT", "preprocessing": config}
-    path = fetch_weights("mine", bundle, source=other, **options)
+    with pytest.warns(UserWarning, match="mine had another file in the bundle '.*', which this"):
+        path = fetch_weights("mine", bundle, source=other, **options)
     assert set(content(bundle)) == {bundle / "weights.json", bundle / path}
     assert [folder.name for folder in bundle.iterdir() if folder.is_dir()] == [
         file_digest(other)[:8]
@@ -184,9 +214,14 @@ def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
     assert content(bundle) == before
     fetch_weights("second", bundle, source=other, **options)
     assert list_weights(bundle)["network"].tolist() == ["mine", "second"]
-    fetch_weights(
-        "second", bundle, source=save_convnet(tmp_path / "c.onnx", (1, 3, 32, 32)), **options
-    )
+    third = save_convnet(tmp_path / "c.ONNX", (1, 3, 32, 32))
+    with pytest.warns(UserWarning, match="second had another file"):
+        fetch_weights("second", bundle, source=third, **options)
+    deep = DeepFeatures(third, preprocessing="tf").fit(IMAGES)
+    with pytest.raises(ValueError, match="image_shape is 500, expected height and width"):
+        deep.where(deep.get_feature_names_out()[0], 500)
+    with pytest.raises(InvalidParameterError, match="a grid of up to 9 x 9"):
+        deep.set_params(pooling="avg20x20").fit(IMAGES)
     assert set(list_weights(bundle)["state"]) == {"verified"}
 
 
@@ -333,6 +368,32 @@ def test_a_pipeline_of_files(source, config, tmp_path, monkeypatch, parts):
     assert str(tmp_path / "export") not in (tmp_path / "deep.skops").read_bytes().decode("latin-1")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mammogram_svm",
+        "mobilenet_intensity",
+        "enhanced_crop",
+        "unet_crop",
+        "fusion",
+        "breast_ultrasound_features",
+    ],
+)
+def test_recipes_with_a_vision_transformer(name, config, tmp_path):
+    """As the guide says."""
+    source = save_vit(tmp_path / "vit.onnx")
+    options = {"source": source, "preprocessing": config, "license": "MIT"}
+    fetch_weights("vit", tmp_path / "out", **options)
+    (height, _) = list_weights(tmp_path / "out")["input_size"][0]
+    takes_layers = name in ("fusion", "breast_ultrasound_features")
+    more = {"layers": "top", "input_size": height, "pooling": "cls"} if takes_layers else {}
+    recipe = make_recipe(name, backbone="vit", weights=tmp_path / "out", **more)
+    networks = [deep for deep in recipe.get_params().values() if isinstance(deep, DeepFeatures)]
+    for deep in networks:
+        assert clone(deep).fit(IMAGES).layers == "top"
+    assert networks
+
+
 def guide_commands():
     """Return the commands of the guide about models of one's own."""
     text = (Path(__file__).parents[1] / "docs" / "user_guide" / "weights.rst").read_text()
@@ -374,6 +435,13 @@ def test_the_commands_that_train(scans):
     assert main(predict) == 0
     predictions = pd.read_csv("predictions.csv")
     assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
+
+
+def test_a_pipeline_whose_file_is_gone(source, config, tmp_path):
+    deep = DeepFeatures(source, preprocessing=config, input_size=32).fit(IMAGES)
+    os.remove(source)
+    with pytest.raises(ValueError, match=r"the pipeline cannot be saved: [A-Z][^()]*export\.onnx"):
+        save(deep, tmp_path / "deep.skops")
 
 
 @pytest.mark.network

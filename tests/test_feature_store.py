@@ -761,6 +761,11 @@ def test_a_store_whose_creation_was_interrupted(memory):
         assert store.info().empty
 
 
+def test_a_folder_that_is_missing(tmp_path):
+    with pytest.raises(FeatureStoreError, match=r"There is no folder '.*none'\. Make it first\."):
+        FeatureStore(tmp_path / "none" / "rows.sqlite").open()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
 def test_a_pipe_is_no_store(memory):
     os.mkfifo(memory)

@@ -592,3 +592,39 @@ def test_rows_of_a_keras_network_with_real_weights(tmp_path, engine):
     masked = [with_mask(image, inside) for image in images]
     for batch in (images, masked):
         assert_close(deep.fit_transform(batch), keras.fit_transform(batch), 1e-4)
+
+
+def has_bf16():
+    from featbus.networks import _openvino
+
+    return find_spec("openvino") and "BF16" in _openvino._find_capabilities()[0]
+
+
+@pytest.mark.skipif(not has_bf16(), reason="no OpenVINO, or no bfloat16 here")
+def test_bf16(tmp_path, monkeypatch):
+    from featbus.networks import _onnx_runtime
+
+    path = save_vit(tmp_path / "vit.onnx", n_registers=1)
+    single = DeepFeatures(path, preprocessing=TORCH, engine="openvino", pooling=["cls", "avg"])
+    half = clone(single).set_params(precision="bf16")
+    expected, rows = (deep.fit_transform(make_images()) for deep in (single, half))
+    assert rows.dtype == np.float32
+    assert not np.array_equal(rows, expected)
+    # Eight bits of precision, lost again at each layer.
+    assert np.abs(rows - expected).max() < 0.05 * np.abs(expected).max()
+    report = half.engine_report_
+    assert (single.engine_report_["precision"], report["precision"]) == ("fp32", "bf16")
+    assert 0.99 < report["row_cosine"] < 1
+    assert report["max_relative_error"] < 1e-4  # of single precision
+    assert fingerprint(half) != fingerprint(single)
+    # Compared with OpenVINO's own rows: those of another network are refused.
+    load = _onnx_runtime._load_openvino
+
+    def broken(graph, precision):
+        infer = load(graph, precision)
+        sign = -1 if precision == "bf16" else 1
+        return lambda image: [sign * values for values in infer(image)]
+
+    monkeypatch.setattr(_onnx_runtime, "_load_openvino", broken)
+    with pytest.raises(RuntimeError, match="in bf16 has other rows than in fp32: the cosine"):
+        half.set_params(pooling="max").transform(make_images())

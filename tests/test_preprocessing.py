@@ -138,6 +138,9 @@ def test_a_gray_network_of_timm(tmp_path):
         (CLIP | {"mean": None}, "has mean None, expected"),
         (CLIP | {"mean": [[1], [2, 3]]}, "has mean .*, expected"),
         (CLIP | {"mean": True}, "has mean True, expected"),
+        (CLIP | {"std": [True, 1, 1]}, r"has std \[True, 1, 1\], expected a number or 3 of them"),
+        (CLIP | {"mean": [0, "0", 0]}, "has mean .*, expected a number or 3 of them"),
+        (CLIP | {"resample": 3}, "has the key 'resample', .* Did you mean 'resize'"),
         (CLIP | {"mean": np.nan}, "has mean nan, expected"),
         (CLIP | {"std": (1, 0, 1)}, r"has std \(1, 0, 1\), expected 1e-09 or more"),
         (CLIP | {"std": np.inf}, "has std inf, expected"),
@@ -154,6 +157,22 @@ def test_what_is_refused(value, message):
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 900_000,
+        CLIP | {"mean": [0.0] * 900_000},
+        CLIP | {"std": "9" * 900_000},
+        CLIP | {"resize": "9" * 900_000},
+        CLIP | {"9" * 900_000: 1},
+    ],
+)
+def test_messages_are_short(value):
+    with pytest.raises(InvalidParameterError) as caught:
+        as_preprocessing(value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         ([1, 2], "it holds a list, expected a JSON object"),
@@ -164,6 +183,10 @@ def test_what_is_refused(value, message):
         (TRANSFORMERS | {"resample": True}, "its 'resample' is True, expected 2 or 3"),
         (TRANSFORMERS | {"do_flip_channel_order": True}, "asks for 'do_flip_channel_order', which"),
         (TRANSFORMERS | {"rescale_offset": True}, "asks for 'rescale_offset', which"),
+        (TRANSFORMERS | {"offset": True}, "asks for 'offset', which"),
+        (TRANSFORMERS | {"include_top": True}, "asks for 'include_top', a second division"),
+        (TRANSFORMERS | {"do_normalize": "no"}, "its 'do_normalize' is 'no', expected true or f"),
+        (TRANSFORMERS | {"do_rescale": None}, "its 'do_rescale' is None, expected true or false"),
         (TRANSFORMERS | {"image_std": [1, 2]}, r"preprocessing has std \[1, 2\], expected"),
         ({"pretrained_cfg": TIMM | {"interpolation": "random"}}, "its 'interpolation' is 'random'"),
         ({"pretrained_cfg": {}}, "it has no 'mean'"),
@@ -173,6 +196,54 @@ def test_what_is_refused(value, message):
 def test_files_that_are_refused(config, message, tmp_path):
     path = write(tmp_path, config)
     with pytest.raises(InvalidParameterError, match=f"is the file '.*_config.json': .*{message}"):
+        as_preprocessing(path)
+
+
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        ("EfficientNetImageProcessor", "asks for 'include_top'"),
+        ("VivitImageProcessor", "asks for 'offset'"),
+        ("MobileViTImageProcessorFast", "asks for 'do_flip_channel_order'"),
+        ("TvpImageProcessor", "asks for 'do_flip_channel_order'"),
+        ("PPLCNetImageProcessor", "'PPLCNetImageProcessor' changes the order of colors"),
+        ("PPOCRV5ServerDetImageProcessorFast", "changes the order of colors"),
+        ("LayoutLMv2FeatureExtractor", "changes the order of colors"),
+    ],
+)
+@pytest.mark.parametrize("key", ["image_processor_type", "feature_extractor_type"])
+def test_processors_that_compute_something_else(processor, message, key, tmp_path):
+    config = TRANSFORMERS | {"image_processor_type": None, key: processor}
+    with pytest.raises(InvalidParameterError, match=message):
+        as_preprocessing(write(tmp_path, config))
+
+
+@pytest.mark.parametrize(
+    ("processor", "changes"),
+    [
+        ("EfficientNetImageProcessor", {"include_top": False, "rescale_offset": False}),
+        ("VivitImageProcessor", {"offset": False}),
+        ("MobileViTImageProcessor", {"do_flip_channel_order": False}),
+    ],
+)
+def test_processors_whose_keys_say_that_they_do_not(processor, changes, tmp_path):
+    config = TRANSFORMERS | changes | {"image_processor_type": processor}
+    assert as_preprocessing(write(tmp_path, config)).mean == MEAN
+
+
+@pytest.mark.parametrize("processor", ["MobileViTImageProcessor", "RTDetrImageProcessorFast"])
+def test_processors_that_normalize_only_if_asked_to(processor, tmp_path):
+    changes = {"image_processor_type": processor, "do_flip_channel_order": False}
+    config = TRANSFORMERS | changes
+    del config["do_normalize"]
+    found = as_preprocessing(write(tmp_path, config))
+    assert (found.mean, found.std) == ((0, 0, 0), (1, 1, 1))
+
+
+def test_a_key_that_is_there_twice(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"mean": 0, "std": 1, "scale": 1, "mean": 0.5}')
+    with pytest.raises(InvalidParameterError, match="it has the key 'mean' twice"):
         as_preprocessing(path)
 
 

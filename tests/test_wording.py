@@ -45,6 +45,7 @@ def test_an_error_ends_the_words_of_the_command_line():
         ("evaluate scans --recipe nope", "--recipe is 'nope', expected one of"),
         ("evaluate scans --recipe fusion --option backbone=none", "Pass --folds 4"),
         ("demo --data scans --positive x", "--positive is 'x'"),
+        ("extract scans --features deep:nope -o a.csv", "error: backbone is 'nope', expected"),
         ("predict nope.skops scans -o a.csv", "Found no file 'nope.skops', .*`featbus train`"),
     ],
 )
@@ -73,6 +74,19 @@ def test_each_fit_has_a_line_where_there_is_no_terminal(capsys):
     ]
     evaluate(DummyClassifier(), X, y, cv=2)
     assert not capsys.readouterr().err
+
+
+def test_only_flags_that_the_command_has():
+    with flags_in_messages({"--option", "--folds"}):
+        assert (named("cv"), named("backbone"), named("input_size")) == (
+            "--folds",
+            "backbone",
+            "input_size",
+        )
+        assert argument("input_size", 224) == "input_size=224"
+        assert either("p", "c") == "c"
+    with flags_in_messages(set()):
+        assert either("p", "c") == "c"
 
 
 def test_a_value_that_begins_as_a_flag_does_is_none():

@@ -78,6 +78,8 @@ def _find_file(path):
     if "\0" in path or path == ":memory:":
         raise FeatureStoreError(f"{path!r} cannot be the name of a feature store. Name a file.")
     path = os.path.realpath(path)
+    if not os.path.isdir(os.path.dirname(path)):
+        raise FeatureStoreError(f"There is no folder {os.path.dirname(path)!r}. Make it first.")
     if os.path.exists(path) and not os.path.isfile(path):
         raise FeatureStoreError(f"{path!r} is no regular file, expected a feature store.")
     return path

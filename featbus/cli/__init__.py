@@ -40,11 +40,11 @@ def main(argv=None):
         `SystemExit`, as always with `argparse`.
     """
     options = vars(make_parser().parse_args(argv))
-    command = options.pop("command")
+    command, parser = options.pop("command"), options.pop("parser")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings(), _stop_on_sigterm(), flags_in_messages():
+    with warnings.catch_warnings(), _stop_on_sigterm(), flags_in_messages(_flags(parser)):
         warnings.showwarning = _show_warning
         try:
             status = command(options) or 0
@@ -63,6 +63,11 @@ def main(argv=None):
         except KeyboardInterrupt:
             print("featbus: interrupted", file=sys.stderr)
             return 130
+
+
+def _flags(parser):
+    """Return the flags of a command."""
+    return {flag for action in parser._actions for flag in action.option_strings}
 
 
 class _Stopped(KeyboardInterrupt):

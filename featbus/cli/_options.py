@@ -10,7 +10,9 @@ _CONSTANTS = {"none": None, "true": True, "false": False}
 
 
 def add_parser(commands, name, text, **options):
-    return commands.add_parser(name, help=text, description=f"{text.capitalize()}.", **options)
+    parser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.", **options)
+    parser.set_defaults(parser=parser)
+    return parser
 
 
 def add_groups(parser):

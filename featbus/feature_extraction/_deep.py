@@ -103,8 +103,8 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'avg', 'max', 'gem' or 'std', each alone or with a grid such as 'avg2x2', or 'cls' or "
-            "'flatten'"
+            "'avg', 'max', 'gem' or 'std', each alone or with a grid of up to 9 x 9, such as "
+            "'avg2x2', or 'cls' or 'flatten'"
         )
 
 
@@ -225,10 +225,12 @@ class NetworkFeatures(FeatureExtractor):
         Returns
         -------
         dict
-            "engine" and "version". Of a converted network also "precision"; "max_relative_error",
-            of rows compared with those of Keras at conversion; "seconds" that this took; "digest"
+            "engine" and "version". On OpenVINO also "precision"; and "max_relative_error", of rows
+            compared with those of Keras at conversion, or of an ONNX file with those of ONNX
+            Runtime, if that is installed. Of a converted network "seconds" that this took; "digest"
             of what was converted, and the "path" where it is kept. In reduced precision also
-            "row_cosine", of rows compared with those of Keras.
+            "row_cosine", of rows compared with those of Keras, or of an ONNX file with those of
+            OpenVINO in single precision.
         """
         return dict(load_engine(self._network()).report)
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
@@ -55,7 +56,8 @@ def fetch_weights(
     Parameters
     ----------
     name : str
-        A key of `BACKBONES`; or a new name for the model in an ONNX or ``.keras`` file.
+        A key of `BACKBONES`; or a name for the model in an ONNX or ``.keras`` file, which replaces
+        one of this name, with a warning if that is another file.
     out : str or path
         The folder of the bundle.
     options : dict or None, default=None
@@ -121,7 +123,8 @@ def fetch_weights(
 def _is_model(name, source):
     """Tell whether a file is entered as a model of its own, not as weights of a backbone."""
     return source is not None and (
-        str(source).endswith(".onnx") or (name not in BACKBONES and str(source).endswith(".keras"))
+        str(source).lower().endswith(".onnx")
+        or (name not in BACKBONES and str(source).endswith(".keras"))
     )
 
 
@@ -178,7 +181,7 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
     os.makedirs(out, exist_ok=True)
     known = [entry for entry in _entries(out) if entry.network == name]
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
-        path = os.path.join(scratch, name + os.path.splitext(source)[1])
+        path = os.path.join(scratch, name + os.path.splitext(source)[1].lower())
         _copy_model(source, path)
         digest = file_digest(path)
         entry = _describe(
@@ -190,6 +193,11 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
             preprocessing=preprocessing.identity,
             **notes,
         )
+        if any(other.sha256 != digest for other in known):
+            warnings.warn(
+                f"{name} had another file in the bundle {out!r}, which this one replaces.",
+                stacklevel=3,
+            )
         os.makedirs(os.path.join(out, digest[:8]), exist_ok=True)
         os.replace(path, os.path.join(out, entry.file))
     _replace_entries(out, known, entry)

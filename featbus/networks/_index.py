@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from featbus.networks._onnx_file import onnx_digest
-from featbus.networks._preprocessing import as_preprocessing
+from featbus.networks._preprocessing import NAMED, as_preprocessing
 from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
@@ -16,6 +16,7 @@ from featbus.wording import named
 
 INDEX = "weights.json"
 MODEL_FILES = (".onnx", ".keras")
+_LONGEST_TEXT = 300  # characters in a message
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII | re.IGNORECASE)
 
 
@@ -155,10 +156,41 @@ def fetch_command(name, options, input_size, folder):
     str
         The command.
     """
-    flags = "".join(f" --option {key}={value}" for key, value in sorted(options.items()))
+    pairs = [shlex.quote(f"{key}={value}") for key, value in sorted(options.items())]
+    flags = "".join(f" --option {pair}" for pair in pairs)
     if input_size != BACKBONES[name].input_size:
         flags += f" --input-size {input_size}"
     return f"featbus weights fetch {name}{flags} --out {shlex.quote(folder)}"
+
+
+def _fetch_model_command(entry, folder):
+    """Return the command that enters a model into a bundle again."""
+    preprocessing = as_preprocessing(entry.preprocessing)
+    names = [name for name, known in NAMED.items() if known == preprocessing]
+    texts = {
+        "--source": "MODEL" + os.path.splitext(entry.file)[1],
+        "--preprocessing": names[0] if names else "PREPROCESSING.json",
+        "--license": entry.license or "unknown",
+        "--origin": entry.source,
+        "--out": folder,
+    }
+    height, width = entry.input_size
+    if height == width:  # otherwise the file tells
+        texts["--input-size"] = height
+    flags = " ".join(_flag(name, str(text)) for name, text in texts.items())
+    command = f"featbus weights fetch {entry.network} {flags}"
+    if names:
+        return command
+    content = json.dumps(preprocessing.identity)
+    return f"{command}, where PREPROCESSING.json has {content}"
+
+
+def _flag(name, text):
+    """Return a flag with its value, as a shell takes it; nothing in the text can do harm."""
+    text = text if text.isprintable() and len(text) <= _LONGEST_TEXT else "TEXT"
+    if text.startswith("-"):  # which would be another flag
+        return f"{name}={shlex.quote(text)}"
+    return f"{name} {shlex.quote(text)}"
 
 
 def read_index(folder):
@@ -185,7 +217,7 @@ def read_index(folder):
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"Found no weights bundle {folder!r}, expected a folder with a file {INDEX}. "
-            f"`featbus weights fetch NAME --out {folder}` makes one."
+            f"`featbus weights fetch NAME --out {shlex.quote(folder)}` makes one."
         )
     try:
         with open(path, encoding="utf-8") as file:
@@ -253,13 +285,14 @@ def verify(folder, entry):
         If it is another one.
     """
     path = os.path.join(folder, *entry.file.split("/"))
-    again = "Do not use it: copy the bundle again, or fetch the file again: "
     if entry.is_model:
-        again += f"featbus weights fetch {entry.network} --source FILE."
+        again = _fetch_model_command(entry, folder)
     else:
-        again += f"{fetch_command(entry.network, entry.options, entry.input_size, folder)}."
+        again = fetch_command(entry.network, entry.options, entry.input_size, folder)
+    again = f"copy the bundle again, or fetch the file again: {again}"
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"The weights file {path!r} of {entry.label} is missing. {again}")
+        raise FileNotFoundError(f"The weights file {path!r} of {entry.label} is missing: {again}")
+    again = f"Do not use it: {again}"
     digest = file_digest(path)
     if digest != entry.sha256:
         raise InvalidParameterError(
@@ -313,9 +346,15 @@ def find_model(parameters):
     InvalidParameterError
         If the bundle has no such model, or another preprocessing or input size than is given.
     """
-    name, folder = parameters["backbone"], find_folder(parameters["weights"])
+    name, weights = parameters["backbone"], parameters["weights"]
     is_name = isinstance(name, str) and _NAME.fullmatch(name)
-    if not folder or not is_name or name in BACKBONES or SmallCNN.accepts(name):
+    if not is_name or name in BACKBONES or SmallCNN.accepts(name):
+        return parameters
+    folder = find_folder(weights)
+    is_path = isinstance(weights, (str, os.PathLike)) and weights != "imagenet"
+    if is_path and not os.path.exists(weights):
+        folder = os.fspath(weights)  # that is missing
+    if not folder:
         return parameters
     entries = {entry.network: entry for entry in read_index(folder) if entry.is_model}
     if name not in entries:
@@ -345,8 +384,8 @@ def _known(entry, preprocessing, input_size):
         if value not in (None, known[key]):
             found = value if key == "input_size" else value.identity
             raise InvalidParameterError(
-                f"{named(key)} is {found!r}, expected None: the weights bundle has "
-                f"{entry.network!r} with {getattr(entry, key)!r}. Pass the path of the file as "
-                "backbone to choose another."
+                f"{named(key)} is {found!r}, expected None or {getattr(entry, key)!r}, which the "
+                f"weights bundle has for {entry.network!r}. Pass the path of the file as backbone "
+                "to choose another."
             )
     return known

@@ -56,7 +56,7 @@ class OnnxModel(Source):
     @classmethod
     def accepts(cls, backbone):
         """See `Source.accepts`."""
-        return isinstance(backbone, (str, os.PathLike)) and str(backbone).endswith(".onnx")
+        return isinstance(backbone, (str, os.PathLike)) and str(backbone).lower().endswith(".onnx")
 
     @classmethod
     def from_parameters(

@@ -120,8 +120,8 @@ def _write_verdict(path, key, shapes):
             hidden.write_text(json.dumps({"key": key, "shapes": shapes}), encoding="utf-8")
     except OSError as error:
         warnings.warn(
-            f"The result of a first run cannot be kept in {str(path.parent)!r}: {error} The model "
-            "is tried again in each process. Set the environment variable FEATBUS_CACHE to a "
+            f"The result of a first run cannot be kept in {str(path.parent)!r}: {error}. The "
+            "model is tried again in each process. Set the environment variable FEATBUS_CACHE to a "
             "folder that can be written.",
             stacklevel=3,
         )

@@ -352,8 +352,8 @@ def _write(path, report, parts):
                 archive.writestr(name, content)
     except OSError as error:
         warnings.warn(
-            f"The converted network cannot be kept in {str(path.parent)!r}: {error} It is "
-            "converted again in each process. Set the environment variable FEATBUS_CACHE to a "
+            f"The converted network cannot be kept in {str(path.parent)!r}: {error}. It "
+            "is converted again in each process. Set the environment variable FEATBUS_CACHE to a "
             "folder that can be written.",
             stacklevel=2,
         )

@@ -3,12 +3,13 @@
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Real
 
 import numpy as np
 
 from featbus.networks._preprocessing_files import read_preprocessing
 from featbus.parameters import InvalidParameterError
-from featbus.wording import named
+from featbus.wording import named, shown
 
 CHANNELS = ("rgb", "bgr", "gray")
 RESIZE = ("area", "bilinear", "bicubic")
@@ -18,6 +19,14 @@ _EXAMPLE = (
 )
 # Values are single precision: of any number, and of what is divided by.
 _LARGEST, _SMALLEST = 1e9, 1e-9
+# What other libraries call the keys.
+_SYNONYMS = {
+    "image_mean": "mean",
+    "image_std": "std",
+    "interpolation": "resize",
+    "resample": "resize",
+    "rescale_factor": "scale",
+}
 _REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
 
 
@@ -132,12 +141,12 @@ def as_preprocessing(value):
         return NAMED[value]
     if isinstance(value, (str, os.PathLike)) and (os.path.exists(value) or _ends_as_file(value)):
         return _from_file(value)
-    near = get_close_matches(value, NAMED, n=1) if isinstance(value, str) else []
+    near = _close(value, NAMED)
     raise InvalidParameterError(
-        f"{named('preprocessing')} is {value!r}, expected {', '.join(map(repr, NAMED))}, a dict "
-        f"such as {_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) "
-        "or config.json (timm): say what the network was trained on. A weights bundle knows it of "
-        "its models." + (f" Did you mean {near[0]!r}?" if near else "")
+        f"{named('preprocessing')} is {shown(value)}, expected {', '.join(map(repr, NAMED))}, a "
+        f"dict such as {_EXAMPLE}, or the path of the network's preprocessor_config.json "
+        "(transformers) or config.json (timm): say what the network was trained on. A "
+        "weights bundle knows it of its models." + (f" Did you mean {near[0]!r}?" if near else "")
     )
 
 
@@ -161,37 +170,47 @@ def _from_dict(value):
     keys = [*_REQUIRED, *_OPTIONAL]
     for key in value:
         if key not in keys:
-            near = get_close_matches(str(key), keys, n=1)
-            raise _refused(f"the key {key!r}", f"one of {keys}", near)
+            near = [_SYNONYMS[key]] if key in _SYNONYMS else _close(key, keys)
+            raise _refused(f"the key {shown(key)}", f"one of {keys}", near)
     missing = [key for key in _REQUIRED if key not in value]
     if missing:
         raise _refused(f"no {' and no '.join(map(repr, missing))}", f"a dict such as {_EXAMPLE}")
     for key, allowed in _OPTIONAL.items():
         if value.get(key, allowed[0]) not in allowed:
             found = value[key]
-            near = get_close_matches(str(found), allowed, n=1)
-            raise _refused(f"{key} {found!r}", f"one of {list(allowed)}", near)
+            raise _refused(
+                f"{key} {shown(found)}", f"one of {list(allowed)}", _close(found, allowed)
+            )
     channels = value.get("channels", "rgb")
     count = 1 if channels == "gray" else 3
     mean, std = (_as_numbers(key, value[key], count) for key in ("mean", "std"))
     (scale,) = _as_numbers("scale", value["scale"], 1)
     for key, numbers in (("std", std), ("scale", (scale,))):
         if min(numbers) < _SMALLEST:
-            raise _refused(f"{key} {value[key]!r}", f"{_SMALLEST:g} or more")
+            raise _refused(f"{key} {shown(value[key])}", f"{_SMALLEST:g} or more")
     return Preprocessing(mean, std, scale, channels, value.get("resize", "area"))
 
 
 def _as_numbers(key, value, count):
     """Return `count` numbers; one stands for all."""
     try:
-        numbers = np.atleast_1d(value)
+        numbers = np.atleast_1d(np.asarray(value, dtype=object))
     except ValueError:  # a ragged sequence
         numbers = np.empty(0)
-    is_numeric = numbers.dtype.kind in "iuf" and numbers.shape in ((1,), (count,))
-    if not is_numeric or not (np.abs(np.float64(numbers)) <= _LARGEST).all():  # NaN is not
+    if numbers.shape not in ((1,), (count,)) or not all(map(_is_number, numbers)):
         wanted = "a number" if count == 1 else f"a number or {count} of them, one per channel"
-        raise _refused(f"{key} {value!r}", f"{wanted}, of {_LARGEST:g} at most")
+        raise _refused(f"{key} {shown(value)}", f"{wanted}, of {_LARGEST:g} at most")
     return tuple(map(float, np.broadcast_to(numbers, count)))
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _close(value, names):
+    """Return the name that a short text may mean, if any."""
+    is_short = isinstance(value, str) and len(value) < 100
+    return get_close_matches(value, names, n=1) if is_short else []
 
 
 def _refused(found, expected, near=()):

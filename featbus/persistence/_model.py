@@ -120,7 +120,9 @@ def save(
         except ModelFileError:
             raise
         except Exception as error:  # what skops and Keras raise depends on the part
-            raise ModelFileError(f"the pipeline cannot be saved: {error!r}") from error
+            # What is not from featbus may say little without the name of its class.
+            found = error if isinstance(error, FileNotFoundError) else repr(error)
+            raise ModelFileError(f"the pipeline cannot be saved: {found}") from error
         manifest = {
             "featbus": version("featbus"),
             "scikit-learn": version("scikit-learn"),
