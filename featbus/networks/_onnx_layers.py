@@ -11,9 +11,13 @@ from featbus.networks._building import STAGES
 
 # The networks known have 0 to 5 class and register tokens.
 _MOST_PREFIX_TOKENS = 16
-# What may follow the last layer of a classifier.
-_AFTER_LOGITS = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze"}
-_AFTER_LOGITS |= {"DequantizeLinear", "QuantizeLinear"}
+_SCALING = {"Add", "Cast", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Sub"}
+_RESHAPING = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+# What may follow the last layers of a classifier: several heads, their mean, a temperature.
+_AFTER_LOGITS = _SCALING | _RESHAPING | {"Concat", "Mean", "ReduceMean", "Sum"}
+# What may follow the projections of attention.
+_AFTER_PROJECTION = _SCALING | _RESHAPING | {"Gather", "Slice", "Split", "Transpose"}
+_PRODUCTS = {"Einsum", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
 _PROBABILITIES = {"LogSoftmax", "Sigmoid", "Softmax"}
 
 
@@ -81,7 +85,8 @@ def find_layers(shapes, axes, input_size, n_prefix_tokens=None):
     input_size : tuple of int
         Height and width of the input in pixels.
     n_prefix_tokens : int or None, default=None
-        Number of tokens before the patches; None: told from the shapes.
+        Number of tokens before the patches; None: told from the shapes, of tokens that were made
+        of a map.
 
     Returns
     -------
@@ -105,7 +110,8 @@ def _as_layer(name, shape, axes, input_size, n_prefix_tokens):
         sizes = dict(zip(axes.letters, shape))
         size = sizes["H"], sizes["W"], sizes["C"]
         return Layer(name, "map", size, channels_first=axes.letters == "NCHW")
-    if len(shape) == 3 and (axes is None or axes.letters == "NTC"):
+    is_known = axes.letters == "NTC" if axes else n_prefix_tokens is not None
+    if len(shape) == 3 and is_known:
         grids = find_grids(shape[1], axes and axes.grid, input_size, n_prefix_tokens)
         if len(grids) == 1:
             (height, width), prefix = grids[0]
@@ -163,9 +169,10 @@ def find_taps(model, shapes, axes, layers, input_size):
     -------
     dict of str to str
         Names of tensors. "top" is the first output, unless it is that of a classifier: then the
-        last map of more than one cell, or the last tokens. The stages are the last maps of their
-        stride that all paths pass, if there are any: within a residual block of the next stage,
-        maps may still have the stride. A network that ends in tokens has none.
+        last map of more than one cell, or the last tokens that no linear layer has returned. The
+        stages are the last maps of their stride that all paths pass, if there are any: within a
+        residual block of the next stage, maps may still have the stride. A network that ends in
+        tokens has none.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     # Tokens count even if their grid is unclear: an error about them is better than another layer.
@@ -177,9 +184,10 @@ def find_taps(model, shapes, axes, layers, input_size):
             if name in layers
             else _is_unclear(name, shape, axes, input_size)
         )
+        and (len(shape) == 4 or not _is_projected(makers, axes, name))
     ]
     top = model.graph.output[0].name
-    if top in layers and not layers[top].is_spatial and _is_classifier(makers, top):
+    if top in layers and not layers[top].is_spatial and _is_classifier(makers, axes, layers, top):
         top = spatial[-1] if spatial else None
     taps = {"top": top} if top in shapes else {}
     if not spatial or spatial[-1] not in layers or layers[spatial[-1]].kind == "tokens":
@@ -213,7 +221,8 @@ def _is_unclear(name, shape, axes, input_size):
         return False
     if axes[name] is None:
         return bool(find_grids(shape[1], None, input_size))
-    return axes[name].letters == "NTC"
+    # Fewer are class tokens without their patches.
+    return axes[name].letters == "NTC" and shape[1] > prod(axes[name].grid or (1,))
 
 
 def _stage(layer, input_size):
@@ -222,11 +231,56 @@ def _stage(layer, input_size):
     return STAGES[down - 1] if down == across and 1 <= down <= len(STAGES) else None
 
 
-def _is_classifier(makers, output):
-    """Tell whether an output is that of a classifier: probabilities, or a layer with a bias."""
-    while makers[output].op_type in _AFTER_LOGITS and makers[output].input[0] in makers:
-        output = makers[output].input[0]
-    node = makers[output]
+def _is_projected(makers, axes, name):
+    """Tell whether tokens are what a linear layer returned, as keys and values of attention are."""
+    while name in makers:
+        node = makers[name]
+        parts = [part for part in node.input if part in axes]
+        if node.op_type in _PRODUCTS or _is_product(makers, name):
+            return True
+        if len(parts) != 1 or node.op_type not in _AFTER_PROJECTION:
+            return False
+        name = parts[0]
+    return False
+
+
+def _is_classifier(makers, axes, layers, output):
+    """Tell whether an output is that of classifiers: probabilities, or layers with a bias."""
+    heads, found, left = set(), set(), [output]
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        found.add(name)
+        node = makers.get(name)
+        if node is None or (name in layers and _is_large_map(layers[name])):
+            return False
+        if _is_head(makers, node):
+            heads.add(name)
+        elif node.op_type in _AFTER_LOGITS:
+            left += [part for part in node.input if part in axes]
+        else:
+            return False
+    return not heads & _find_sources(makers, heads)
+
+
+def _is_large_map(layer):
+    return layer.kind == "map" and layer.is_spatial
+
+
+def _find_sources(makers, names):
+    """Return the tensors that others are computed from."""
+    found, left = set(), [part for name in names for part in makers[name].input]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += makers[name].input if name in makers else []
+    return found
+
+
+def _is_head(makers, node):
+    """Tell whether a node is the last layer of a classifier."""
     if node.op_type == "Add":  # a Gemm in several nodes
         return any(_is_product(makers, name) for name in node.input)
     # The projections of CLIP and its relatives have no bias.
