@@ -632,12 +632,12 @@ def test_fine_tuning_needs_keras(tmp_path):
         (save_vit, {"weights": None}, "weights is None, expected 'imagenet'"),
         (save_vit, {"backbone_options": {"alpha": 1}}, "backbone_options is .*, expected None"),
         (save_vit, {"input_size": 64}, r"input_size is 64, expected None: .* \(32, 32\) pixels"),
-        (save_convnet, {}, "input_size is None, expected height and width"),
+        (save_convnet, {}, "input_size is None, expected height .*any size: pass input_size=224"),
         (save_vit, {"engine": "keras"}, "ONNX file .*expected a network that Keras builds"),
         (save_vit, {"layers": "tokns"}, r"layers has 'tokns', expected .*'tokens'"),
         (save_vit, {"layers": "C4"}, r"layers has 'C4', expected .*'top'.*tokens have no stages"),
         (save_vit, {"layers": ["top", "tokens"]}, "'top' and 'tokens', which are the same tensor"),
-        (save_vit, {"layers": "attention"}, r"a tensor of shape \(1, 2, 19, 19\), expected"),
+        (save_vit, {"layers": "attention"}, r"of shape \(1, 2, 19, 19\) whose axes cannot"),
         (save_vit, {"n_prefix_tokens": 1}, r"19 tokens, and n_prefix_tokens is 1.*3 and 4 x 4"),
         (save_vit, {"layers": "patches", "pooling": "cls"}, "'patches' is a feature map, without"),
         (save_convnet, {"input_size": SIZE, "pooling": "cls"}, "'top' is a feature map, without"),
@@ -712,8 +712,33 @@ def test_what_to_install(tmp_path, monkeypatch, package):
 
 
 def test_there_is_no_such_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no ONNX file"):
+    with pytest.raises(FileNotFoundError, match="no ONNX file .* Check path"):
         DeepFeatures(tmp_path / "missing.onnx", preprocessing=TORCH).fit(make_images())
+
+
+def test_list_layers_of_one_channel(tmp_path):
+    path = save_convnet(tmp_path / "net.onnx", shape=(1, 1, SIZE, SIZE), channels=1)
+    assert list_layers(path).set_index("name").loc["relu3", "stage"] == "top, C3"
+    with pytest.raises(InvalidParameterError, match="expected 'gray': .* of 1 channel[.]"):
+        list_layers(path, preprocessing=TORCH)
+
+
+@pytest.mark.parametrize("size", ["224", 0])
+def test_list_layers_checks_its_parameters(tmp_path, size):
+    with pytest.raises(InvalidParameterError, match=f"input_size is {size!r}, expected an int"):
+        list_layers(save_convnet(tmp_path / "net.onnx"), input_size=size)
+
+
+def test_a_failure_while_running_names_the_file(tmp_path):
+    deep = DeepFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH).fit(make_images())
+    engine = load_engine(deep._network())
+
+    def fail(values):
+        raise MemoryError
+
+    engine._infer = fail
+    with pytest.raises(RuntimeError, match=r"vit.onnx' cannot be run on onnxruntime .*MemoryError"):
+        deep.transform(make_images())
 
 
 @pytest.mark.parametrize("shape", [(1, 4, SIZE, SIZE), (1, SIZE, SIZE, 2)])
