@@ -8,17 +8,10 @@ from math import prod
 import numpy as np
 
 from featbus.networks._building import STAGES
+from featbus.networks._onnx_heads import find_projections, is_classifier
 
 # The networks known have 0 to 5 class and register tokens.
 _MOST_PREFIX_TOKENS = 16
-_SCALING = {"Add", "Cast", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Sub"}
-_RESHAPING = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
-# What may follow the last layers of a classifier: several heads, their mean, a temperature.
-_AFTER_LOGITS = _SCALING | _RESHAPING | {"Concat", "Mean", "ReduceMean", "Sum"}
-# What may follow the projections of attention.
-_AFTER_PROJECTION = _SCALING | _RESHAPING | {"Gather", "Slice", "Split", "Transpose"}
-_PRODUCTS = {"Einsum", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
-_PROBABILITIES = {"LogSoftmax", "Sigmoid", "Softmax"}
 
 
 @dataclass(frozen=True)
@@ -175,6 +168,7 @@ def find_taps(model, shapes, axes, layers, input_size):
         tokens has none.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
+    projected = find_projections(model, shapes, axes)
     # Tokens count even if their grid is unclear: an error about them is better than another layer.
     spatial = [
         name
@@ -184,10 +178,11 @@ def find_taps(model, shapes, axes, layers, input_size):
             if name in layers
             else _is_unclear(name, shape, axes, input_size)
         )
-        and (len(shape) == 4 or not _is_projected(makers, axes, name))
+        and (len(shape) == 4 or name not in projected)
     ]
     top = model.graph.output[0].name
-    if top in layers and not layers[top].is_spatial and _is_classifier(makers, axes, layers, top):
+    large = {name for name in spatial if name in layers and layers[name].kind == "map"}
+    if top in layers and not layers[top].is_spatial and is_classifier(makers, axes, large, top):
         top = spatial[-1] if spatial else None
     taps = {"top": top} if top in shapes else {}
     if not spatial or spatial[-1] not in layers or layers[spatial[-1]].kind == "tokens":
@@ -229,73 +224,6 @@ def _stage(layer, input_size):
     """Return the stage of a stride, or None if height and width have different ones."""
     down, across = (round(np.log2(side / cells)) for side, cells in zip(input_size, layer.shape))
     return STAGES[down - 1] if down == across and 1 <= down <= len(STAGES) else None
-
-
-def _is_projected(makers, axes, name):
-    """Tell whether tokens are what a linear layer returned, as keys and values of attention are."""
-    while name in makers:
-        node = makers[name]
-        parts = [part for part in node.input if part in axes]
-        if node.op_type in _PRODUCTS or _is_product(makers, name):
-            return True
-        if len(parts) != 1 or node.op_type not in _AFTER_PROJECTION:
-            return False
-        name = parts[0]
-    return False
-
-
-def _is_classifier(makers, axes, layers, output):
-    """Tell whether an output is that of classifiers: probabilities, or layers with a bias."""
-    heads, found, left = set(), set(), [output]
-    while left:
-        name = left.pop()
-        if name in found:
-            continue
-        found.add(name)
-        node = makers.get(name)
-        if node is None or (name in layers and _is_large_map(layers[name])):
-            return False
-        if _is_head(makers, node):
-            heads.add(name)
-        elif node.op_type in _AFTER_LOGITS:
-            left += [part for part in node.input if part in axes]
-        else:
-            return False
-    return not heads & _find_sources(makers, heads)
-
-
-def _is_large_map(layer):
-    return layer.kind == "map" and layer.is_spatial
-
-
-def _find_sources(makers, names):
-    """Return the tensors that others are computed from."""
-    found, left = set(), [part for name in names for part in makers[name].input]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += makers[name].input if name in makers else []
-    return found
-
-
-def _is_head(makers, node):
-    """Tell whether a node is the last layer of a classifier."""
-    if node.op_type == "Add":  # a Gemm in several nodes
-        return any(_is_product(makers, name) for name in node.input)
-    # The projections of CLIP and its relatives have no bias.
-    has_bias = node.op_type in ("Conv", "Gemm") and len(node.input) == 3
-    return has_bias or node.op_type in _PROBABILITIES
-
-
-def _is_product(makers, name):
-    """Tell whether a tensor is a product of matrices, quantized or not."""
-    node = makers.get(name)
-    if node is not None and node.op_type == "MatMul":
-        return True
-    while node is not None and node.op_type in ("Cast", "Mul"):  # a quantized one is rescaled
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type == "MatMulInteger"
 
 
 def make_labels(names):
