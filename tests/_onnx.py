@@ -98,7 +98,8 @@ def save_convnet(path, shape=("n", 3, "h", "w"), dtype=np.float32, classifier=Fa
 def save_vit(path, size=SIZE, patch=8, n_registers=2, has_class=True, head=None, dtype=np.float32):
     """Save a vision transformer of one block: tokens as "tokens", of width 6.
 
-    `head` is None, "pooled": the class token, "projected" or "logits".
+    `head` is None, "pooled": the class token, "projected", "logits", or "alone": logits of the
+    class token after a normalization of its own.
     """
     graph, width, cells = Graph(dtype, seed=1), 6, (size // patch) ** 2
     n_prefix = n_registers + has_class
@@ -122,7 +123,12 @@ def save_vit(path, size=SIZE, patch=8, n_registers=2, has_class=True, head=None,
     tokens = graph.add("Add", [tokens, mixed])
     scale, shift = graph.random(width), graph.random(width)
     output = graph.add("LayerNormalization", [tokens, scale, shift], "tokens", axis=-1)
-    if head is not None:
+    if head == "alone":
+        output = graph.add("Gather", [output, graph.constant(np.int64([0]))], axis=1)
+        output = graph.add("LayerNormalization", [output, scale, shift], "alone", axis=-1)
+        output = graph.add("ReduceMean", [output], axes=[1], keepdims=0)
+        output = graph.dense(output, width, 3, "logits")
+    elif head is not None:
         index = graph.constant(np.int64(0))
         output = graph.add("Gather", [output, index], "pooled", axis=1)
     if head == "projected":

@@ -226,6 +226,158 @@ def test_the_classifier_of_a_convnet_is_left_out(tmp_path):
     assert_close(deep.transform(make_images()), maps.mean((2, 3)))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_stages_after_group_normalization(tmp_path, groups):
+    """Exporters of PyTorch write it with groups of channels for the axes of a map."""
+    graph = networks.Graph()
+    maps, channels = "image", 3
+    for index in (1, 2):
+        maps = graph.conv(maps, channels, 4)
+        values = graph.reshape(maps, 0, groups, -1)
+        ones, zeros = (graph.constant(np.full(groups, v, np.float32)) for v in (1, 0))
+        values = graph.add("InstanceNormalization", [values, ones, zeros])
+        sides = graph.add("Shape", [maps])
+        maps = graph.add("Reshape", [values, sides])
+        maps = graph.add("Relu", [graph.add("Mul", [maps, graph.random(4, 1, 1)])], f"relu{index}")
+        channels = 4
+    flat = graph.add("Flatten", [graph.add("GlobalAveragePool", [maps])])
+    logits = graph.add("Gemm", [flat, graph.random(4, 3), graph.random(3)])
+    path = graph.save(tmp_path / "net.onnx", (1, 3, SIZE, SIZE), logits)
+    table = list_layers(path).set_index("name")
+    assert table.loc["relu1", ["kind", "height", "channels", "stage"]].tolist() == [
+        "map",
+        16,
+        4,
+        "C1",
+    ]
+    assert table.loc["relu2", "stage"] == "top, C2"
+    assert "tokens" not in table["kind"].tolist()
+    maps = np.moveaxis(compute(path, make_images(), "relu2"), 1, 3)
+    deep = DeepFeatures(path, pooling="max2x2", preprocessing=TORCH)
+    assert_close(deep.transform(make_images()), pool_all(maps, ["max2x2"]))
+
+
+def _gemm(graph, values, width=3):
+    return graph.add("Gemm", [values, graph.random(6, width), graph.random(width)])
+
+
+HEADS = {
+    "temperature": lambda graph, a, b: graph.add("Div", [a, graph.random(1)]),
+    "averaged": lambda graph, a, b: graph.add("Div", [graph.add("Add", [a, b]), graph.random(1)]),
+    "stacked": lambda graph, a, b: graph.add(
+        "ReduceMean",
+        [
+            graph.add(
+                "Concat",
+                [graph.reshape(a, 1, 1, 3), graph.reshape(b, 1, 1, 3)],
+                axis=0,
+            )
+        ],
+        axes=[0],
+        keepdims=0,
+    ),
+    "joined": lambda graph, a, b: graph.add("Concat", [a, b], axis=1),
+    "probabilities": lambda graph, a, b: graph.add(
+        "Mean", [graph.add("Softmax", [a]), graph.add("Softmax", [b])]
+    ),
+    # These are embeddings.
+    "residual": lambda graph, a, b: graph.add(
+        "Add", [a, graph.dense(graph.add("Relu", [a]), 3, 3)], "embedding"
+    ),
+    "silu": lambda graph, a, b: graph.add("Mul", [a, graph.add("Sigmoid", [a])], "embedding"),
+    "normalized": lambda graph, a, b: graph.add(
+        "Div", [a, graph.add("ReduceL2", [a], axes=[1])], "embedding"
+    ),
+    "without": lambda graph, a, b: graph.add(
+        "Concat", [a, graph.add("Relu", [b])], "embedding", axis=1
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_that_are_combined(tmp_path, kind):
+    """Distilled DeiT averages two classifiers, CrossViT stacks them."""
+    graph = networks.Graph()
+    maps = graph.add("Relu", [graph.conv("image", 3, 6, 8, 8)], "maps")
+    flat = graph.add("Flatten", [graph.add("GlobalAveragePool", [maps])])
+    output = HEADS[kind](graph, _gemm(graph, flat), _gemm(graph, flat))
+    path = graph.save(tmp_path / "net.onnx", (1, 3, SIZE, SIZE), output)
+    table = list_layers(path).set_index("name")
+    expected = "embedding" if output == "embedding" else "maps"
+    assert "top" in table.loc[expected, "stage"]
+
+
+def test_the_keys_of_attention_are_not_the_top(tmp_path):
+    """SigLIP pools its tokens by attention, and its classifier comes after that."""
+    graph = networks.Graph()
+    tokens = graph.reshape(graph.conv("image", 3, 6, 8, 8), 0, 6, 16)
+    tokens = graph.add("Transpose", [tokens], perm=[0, 2, 1])
+    scale, shift = graph.random(6), graph.random(6)
+    tokens = graph.add("LayerNormalization", [tokens, scale, shift], "tokens", axis=-1)
+    both = graph.dense(tokens, 6, 12, "both")
+    both = graph.add("Mul", [both, graph.random(12)], "scaled")
+    keys, values = (
+        graph.add("Transpose", [graph.reshape(part, 1, 16, 2, 3)], perm=[0, 2, *order])
+        for part, order in zip(_split(graph, both), ((3, 1), (1, 3)))
+    )
+    weights = graph.add("MatMul", [graph.random(1, 2, 1, 3), keys])
+    weights = graph.add("Softmax", [weights], axis=-1)
+    pooled = graph.reshape(graph.add("MatMul", [weights, values]), 1, 6)
+    path = graph.save(tmp_path / "vit.onnx", (1, 3, SIZE, SIZE), _gemm(graph, pooled))
+    stages = list_layers(path).set_index("name")["stage"]
+    assert stages["tokens"] == "top"
+    assert not stages["both"]
+
+
+def _split(graph, values):
+    return [
+        graph.add(
+            "Slice", [values, *(graph.constant(np.int64([v])) for v in (start, start + 6, 2))]
+        )
+        for start in (0, 6)
+    ]
+
+
+def test_tokens_of_unknown_axes_are_not_guessed(tmp_path):
+    """Groups of channels may be as many as patches: only the parameter can tell."""
+    graph = networks.Graph()
+    maps = graph.conv("image", 3, 6, 8, 8)
+    mixed = graph.add("MatMul", [graph.random(6, 6), graph.reshape(maps, 6, 16)])
+    values = graph.reshape(mixed, 1, 6, 16, name="values")
+    path = graph.save(tmp_path / "net.onnx", (1, 3, SIZE, SIZE), values)
+    deep = DeepFeatures(path, pooling="cls", preprocessing=TORCH)
+    with pytest.raises(
+        InvalidParameterError, match="6 tokens, and n_prefix_tokens is None.*2 and 2"
+    ):
+        deep.fit(make_images())
+    rows = deep.set_params(n_prefix_tokens=2).fit_transform(make_images())
+    assert_close(rows, compute(path, make_images(), "values")[:, 0])
+
+
+def test_tokens_of_quantized_networks(tmp_path):
+    """ONNX Runtime quantizes products of matrices, whose whole numbers have no known shape."""
+    graph = networks.Graph()
+    tokens = graph.reshape(graph.conv("image", 3, 6, 8, 8), 0, 6, 16)
+    tokens = graph.add("Transpose", [tokens], perm=[0, 2, 1])
+    names = ["whole", "scale", "zero"]
+    graph.nodes.append(onnx.helper.make_node("DynamicQuantizeLinear", [tokens], names))
+    weights = graph.constant(np.arange(36, dtype=np.int8).reshape(6, 6))
+    product = graph.add("MatMulInteger", ["whole", weights, "zero"])
+    product = graph.add("Mul", [graph.add("Cast", [product], to=1), "scale"])
+    values = graph.add("Tanh", [graph.add("Add", [product, graph.random(6)])], "values")
+    path = graph.save(tmp_path / "net.onnx", (1, 3, SIZE, SIZE), values)
+    assert list_layers(path).set_index("name").loc["values"].tolist() == [
+        *("tokens", 4, 4, 6, 0, "top")
+    ]
+
+
+def test_class_tokens_alone_are_not_the_top(tmp_path):
+    """CvT normalizes its class token only."""
+    table = list_layers(save_vit(tmp_path / "vit.onnx", head="alone")).set_index("name")
+    assert table.loc["tokens", "stage"] == "top"
+    assert "alone" not in table.index
+
+
 def test_list_layers_of_tokens(tmp_path):
     table = list_layers(save_vit(tmp_path / "vit.onnx")).set_index("name")
     assert table.loc["tokens"].tolist() == ["tokens", 4, 4, 6, 3, "top"]
@@ -480,12 +632,12 @@ def test_fine_tuning_needs_keras(tmp_path):
         (save_vit, {"weights": None}, "weights is None, expected 'imagenet'"),
         (save_vit, {"backbone_options": {"alpha": 1}}, "backbone_options is .*, expected None"),
         (save_vit, {"input_size": 64}, r"input_size is 64, expected None: .* \(32, 32\) pixels"),
-        (save_convnet, {}, "input_size is None, expected height and width"),
+        (save_convnet, {}, "input_size is None, expected height .*any size: pass input_size=224"),
         (save_vit, {"engine": "keras"}, "ONNX file .*expected a network that Keras builds"),
         (save_vit, {"layers": "tokns"}, r"layers has 'tokns', expected .*'tokens'"),
         (save_vit, {"layers": "C4"}, r"layers has 'C4', expected .*'top'.*tokens have no stages"),
         (save_vit, {"layers": ["top", "tokens"]}, "'top' and 'tokens', which are the same tensor"),
-        (save_vit, {"layers": "attention"}, r"a tensor of shape \(1, 2, 19, 19\), expected"),
+        (save_vit, {"layers": "attention"}, r"of shape \(1, 2, 19, 19\) whose axes cannot"),
         (save_vit, {"n_prefix_tokens": 1}, r"19 tokens, and n_prefix_tokens is 1.*3 and 4 x 4"),
         (save_vit, {"layers": "patches", "pooling": "cls"}, "'patches' is a feature map, without"),
         (save_convnet, {"input_size": SIZE, "pooling": "cls"}, "'top' is a feature map, without"),
@@ -560,8 +712,33 @@ def test_what_to_install(tmp_path, monkeypatch, package):
 
 
 def test_there_is_no_such_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no ONNX file"):
+    with pytest.raises(FileNotFoundError, match="no ONNX file .* Check path"):
         DeepFeatures(tmp_path / "missing.onnx", preprocessing=TORCH).fit(make_images())
+
+
+def test_list_layers_of_one_channel(tmp_path):
+    path = save_convnet(tmp_path / "net.onnx", shape=(1, 1, SIZE, SIZE), channels=1)
+    assert list_layers(path).set_index("name").loc["relu3", "stage"] == "top, C3"
+    with pytest.raises(InvalidParameterError, match="expected 'gray': .* of 1 channel[.]"):
+        list_layers(path, preprocessing=TORCH)
+
+
+@pytest.mark.parametrize("size", ["224", 0])
+def test_list_layers_checks_its_parameters(tmp_path, size):
+    with pytest.raises(InvalidParameterError, match=f"input_size is {size!r}, expected an int"):
+        list_layers(save_convnet(tmp_path / "net.onnx"), input_size=size)
+
+
+def test_a_failure_while_running_names_the_file(tmp_path):
+    deep = DeepFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH).fit(make_images())
+    engine = load_engine(deep._network())
+
+    def fail(values):
+        raise MemoryError
+
+    engine._infer = fail
+    with pytest.raises(RuntimeError, match=r"vit.onnx' cannot be run on onnxruntime .*MemoryError"):
+        deep.transform(make_images())
 
 
 @pytest.mark.parametrize("shape", [(1, 4, SIZE, SIZE), (1, SIZE, SIZE, 2)])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from featbus.feature_extraction._deep import DeepFeatures
 from featbus.networks import KerasApplication, KerasModel, OnnxModel, find_source
+from featbus.parameters import check_parameters, constraints_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +41,7 @@ def list_layers(
         Options of the network's architecture, see `DeepFeatures`.
     preprocessing : str, dict, path or None, default=None
         What the network was trained on, see `DeepFeatures`. Only the number of channels matters
-        here. None: three.
+        here. None: three, or one if an ONNX file takes one.
     n_prefix_tokens : int or None, default=None
         Number of class and register tokens, see `DeepFeatures`.
 
@@ -85,12 +87,23 @@ def list_layers(
     """
     import pandas as pd
 
-    own = OnnxModel.accepts(backbone) or KerasModel.accepts(backbone)
+    given = {
+        "weights": weights,
+        "input_size": input_size,
+        "backbone_options": backbone_options,
+        "preprocessing": preprocessing,
+        "n_prefix_tokens": n_prefix_tokens,
+    }
+    check_parameters(constraints_of(DeepFeatures), given)
+    if preprocessing is None and OnnxModel.accepts(backbone):
+        preprocessing = OnnxModel.placeholder(backbone)
+    elif preprocessing is None and KerasModel.accepts(backbone):
+        preprocessing = "none"
     source = find_source(
         backbone=backbone,
         backbone_options=backbone_options,
         weights=None if KerasApplication.accepts(backbone) else weights,
-        preprocessing="none" if own and preprocessing is None else preprocessing,
+        preprocessing=preprocessing,
         input_size=input_size,
         random_state=0,
     )

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -73,9 +73,30 @@ class OnnxModel(Source):
             wanted = "'gray'" if image.channels == 1 else "'rgb' or 'bgr'"
             raise InvalidParameterError(
                 f"preprocessing has channels {preprocessing.channels!r}, expected {wanted}: "
-                f"the ONNX file {path!r} takes images of {image.channels} channels."
+                f"the ONNX file {path!r} takes images of "
+                + ("1 channel." if image.channels == 1 else f"{image.channels} channels.")
             )
         return cls(path, preprocessing, size)
+
+    @staticmethod
+    def placeholder(backbone):
+        """Return a preprocessing with as many channels as a file takes, where only these matter.
+
+        Parameters
+        ----------
+        backbone : str or path
+            The file.
+
+        Returns
+        -------
+        Preprocessing
+            Pixels as they are.
+        """
+        path = os.fspath(backbone)
+        plain = as_preprocessing("none")
+        if read_image(path, onnx_digest(path)).channels != 1:
+            return plain
+        return replace(plain, mean=plain.mean[:1], std=plain.std[:1], channels="gray")
 
     @property
     def name(self):
@@ -178,6 +199,11 @@ class OnnxModel(Source):
         shape, axes = self._contents.shapes[tensor], self._contents.axes.get(tensor)
         if shape is None:
             return "whose shape is known only while the network runs: export it with a fixed size."
+        if len(shape) == 4 and axes is None:
+            return (
+                f"a tensor of shape {shape} whose axes cannot be followed through the network, as "
+                "after attention: which of them are height and width is unknown."
+            )
         if len(shape) != 3 or (axes and axes.letters != "NTC"):
             return (
                 f"a tensor of shape {shape}, expected a feature map (1, channels, height, width) "

@@ -20,7 +20,8 @@ _CHANNELS_FIRST = {
     "MaxPool",
 }
 # Only shapes of floating-point tensors are known: these have the axes of what they come from.
-_QUANTIZATION = {"DequantizeLinear", "QuantizeLinear"}
+_QUANTIZATION = {"DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"}
+_QUANTIZATION |= {"Cast", "ConvInteger", "MatMulInteger"}
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
 
@@ -30,13 +31,17 @@ class Axes(NamedTuple):
     Attributes
     ----------
     letters : str
-        One letter per axis: "N" images, "C" channels, "H" and "W" height and width, "T" tokens.
+        One letter per axis: "N" images, "C" channels, "H" and "W" height and width, "T" tokens, "G"
+        groups of channels, and "X" all that is in a group.
     grid : tuple of int or None
         Height and width of the feature map that tokens were made of; None if they are no tokens.
+    whole : tuple of int or None
+        Shape of the map with channels first whose groups these are; None if they are no groups.
     """
 
     letters: str
     grid: tuple[int, int] | None = None
+    whole: tuple[int, int, int, int] | None = None
 
 
 def find_axes(model, shapes, image, letters):
@@ -85,11 +90,13 @@ def _put_together(before, shape, size):
 
 def _axes_after(node, axes, shapes, shape):
     """Return the axes of an output of `node`, None if they are unknown."""
-    if node.op_type in _QUANTIZATION:
+    if node.op_type in _QUANTIZATION:  # the scales that some return need no axes
         return axes.get(node.input[0])
     if shape is None:
         return None
     if node.op_type in _CHANNELS_FIRST:
+        if len(shape) == 3 and node.op_type == "InstanceNormalization":  # a part of GroupNorm
+            return axes.get(node.input[0])
         return Axes("NCHW") if len(shape) == 4 else None
     known = [
         (axes[name], shapes[name]) for name in node.input if axes.get(name) and shapes.get(name)
@@ -113,9 +120,13 @@ def _transposed(node, axes):
 
 
 def _reshaped(axes, before, shape):
-    """Return the axes after height and width became tokens, or tokens height and width."""
+    """Return the axes after height and width became tokens or a part of groups, or the reverse."""
     if before == shape:
         return axes
+    if axes.letters == "NGX":
+        return Axes("NCHW") if shape == axes.whole else None
+    if axes.letters == "NCHW" and len(shape) == 3 and _is_divisor(shape[1], before[1]):
+        return Axes("NGX", whole=before)
     sizes = dict(zip(axes.letters, before))
     first = axes.letters[1] == "C"
     if "H" in sizes and len(shape) == 3:
@@ -129,3 +140,8 @@ def _reshaped(axes, before, shape):
     channels = (sizes["C"],)
     expected = (1, *channels, *tokens) if first else (1, *tokens, *channels)
     return Axes(letters, grid) if shape == expected else None
+
+
+def _is_divisor(groups, channels):
+    """Tell whether channels can be in so many groups of several."""
+    return groups != 0 and groups < channels and channels % groups == 0

@@ -184,7 +184,9 @@ def _naming(path):
 
     name = os.fspath(path)
     if not os.path.isfile(name):
-        raise FileNotFoundError(f"There is no ONNX file {name!r}.")
+        raise FileNotFoundError(
+            f"There is no ONNX file {name!r}. Check path and working directory."
+        )
     errors = (DecodeError, EncodeError, ValidationError, InferenceError, OSError, ValueError)
     try:
         yield

@@ -8,13 +8,10 @@ from math import prod
 import numpy as np
 
 from featbus.networks._building import STAGES
+from featbus.networks._onnx_heads import find_projections, is_classifier
 
 # The networks known have 0 to 5 class and register tokens.
 _MOST_PREFIX_TOKENS = 16
-# What may follow the last layer of a classifier.
-_AFTER_LOGITS = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze"}
-_AFTER_LOGITS |= {"DequantizeLinear", "QuantizeLinear"}
-_PROBABILITIES = {"LogSoftmax", "Sigmoid", "Softmax"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,8 @@ def find_layers(shapes, axes, input_size, n_prefix_tokens=None):
     input_size : tuple of int
         Height and width of the input in pixels.
     n_prefix_tokens : int or None, default=None
-        Number of tokens before the patches; None: told from the shapes.
+        Number of tokens before the patches; None: told from the shapes, of tokens that were made
+        of a map.
 
     Returns
     -------
@@ -105,7 +103,8 @@ def _as_layer(name, shape, axes, input_size, n_prefix_tokens):
         sizes = dict(zip(axes.letters, shape))
         size = sizes["H"], sizes["W"], sizes["C"]
         return Layer(name, "map", size, channels_first=axes.letters == "NCHW")
-    if len(shape) == 3 and (axes is None or axes.letters == "NTC"):
+    is_known = axes.letters == "NTC" if axes else n_prefix_tokens is not None
+    if len(shape) == 3 and is_known:
         grids = find_grids(shape[1], axes and axes.grid, input_size, n_prefix_tokens)
         if len(grids) == 1:
             (height, width), prefix = grids[0]
@@ -163,11 +162,13 @@ def find_taps(model, shapes, axes, layers, input_size):
     -------
     dict of str to str
         Names of tensors. "top" is the first output, unless it is that of a classifier: then the
-        last map of more than one cell, or the last tokens. The stages are the last maps of their
-        stride that all paths pass, if there are any: within a residual block of the next stage,
-        maps may still have the stride. A network that ends in tokens has none.
+        last map of more than one cell, or the last tokens that no linear layer has returned. The
+        stages are the last maps of their stride that all paths pass, if there are any: within a
+        residual block of the next stage, maps may still have the stride. A network that ends in
+        tokens has none.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
+    projected = find_projections(model, shapes, axes)
     # Tokens count even if their grid is unclear: an error about them is better than another layer.
     spatial = [
         name
@@ -177,9 +178,11 @@ def find_taps(model, shapes, axes, layers, input_size):
             if name in layers
             else _is_unclear(name, shape, axes, input_size)
         )
+        and (len(shape) == 4 or name not in projected)
     ]
     top = model.graph.output[0].name
-    if top in layers and not layers[top].is_spatial and _is_classifier(makers, top):
+    large = {name for name in spatial if name in layers and layers[name].kind == "map"}
+    if top in layers and not layers[top].is_spatial and is_classifier(makers, axes, large, top):
         top = spatial[-1] if spatial else None
     taps = {"top": top} if top in shapes else {}
     if not spatial or spatial[-1] not in layers or layers[spatial[-1]].kind == "tokens":
@@ -213,35 +216,14 @@ def _is_unclear(name, shape, axes, input_size):
         return False
     if axes[name] is None:
         return bool(find_grids(shape[1], None, input_size))
-    return axes[name].letters == "NTC"
+    # Fewer are class tokens without their patches.
+    return axes[name].letters == "NTC" and shape[1] > prod(axes[name].grid or (1,))
 
 
 def _stage(layer, input_size):
     """Return the stage of a stride, or None if height and width have different ones."""
     down, across = (round(np.log2(side / cells)) for side, cells in zip(input_size, layer.shape))
     return STAGES[down - 1] if down == across and 1 <= down <= len(STAGES) else None
-
-
-def _is_classifier(makers, output):
-    """Tell whether an output is that of a classifier: probabilities, or a layer with a bias."""
-    while makers[output].op_type in _AFTER_LOGITS and makers[output].input[0] in makers:
-        output = makers[output].input[0]
-    node = makers[output]
-    if node.op_type == "Add":  # a Gemm in several nodes
-        return any(_is_product(makers, name) for name in node.input)
-    # The projections of CLIP and its relatives have no bias.
-    has_bias = node.op_type in ("Conv", "Gemm") and len(node.input) == 3
-    return has_bias or node.op_type in _PROBABILITIES
-
-
-def _is_product(makers, name):
-    """Tell whether a tensor is a product of matrices, quantized or not."""
-    node = makers.get(name)
-    if node is not None and node.op_type == "MatMul":
-        return True
-    while node is not None and node.op_type in ("Cast", "Mul"):  # a quantized one is rescaled
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type == "MatMulInteger"
 
 
 def make_labels(names):

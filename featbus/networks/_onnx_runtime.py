@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from queue import SimpleQueue
+from textwrap import shorten
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class OnnxEngine:
         start = time.perf_counter()
         source = network.source
         self._layers = [source.find_layer(name) for name in network.layers]
+        self._path = source.path
         self._pooling = network.pooling
         self._precision = network.precision
         self._preprocess = source.preprocessing
@@ -104,7 +106,14 @@ class OnnxEngine:
         values = self._preprocess(pixels)
         if self._channels_first:
             values = np.moveaxis(values, 2, 0)
-        outputs = infer(np.ascontiguousarray(values[np.newaxis], np.float32))
+        try:
+            outputs = infer(np.ascontiguousarray(values[np.newaxis], np.float32))
+        except Exception as error:  # what runtimes raise has no common class
+            raise RuntimeError(
+                f"The ONNX file {self._path!r} cannot be run on {self.runtime} {self.release()}: "
+                f"{shorten(str(error) or repr(error), 500)} If memory is short, take a smaller "
+                "input_size or fewer threads."
+            ) from error
         shares = [None] * len(outputs)
         if region is not None:
             shares = [share[0] for share in region_weights(region, self.shapes)]
