@@ -39,6 +39,17 @@ _OTHER_VALUES = {
     "TfIdfVectorizer",
     "ZipMap",
 }
+# Operators whose results have sizes that depend on the values of inputs, and the first of these. If
+# they depended on the pixels, the trial of one image would prove nothing about another.
+_DECIDED_BY = {
+    **dict.fromkeys(("BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "If"), 0),
+    **dict.fromkeys(("MelWeightMatrix", "NonMaxSuppression", "NonZero", "Range", "Unique"), 0),
+    **dict.fromkeys(("AffineGrid", "CenterCropPad", "Col2Im", "Compress", "DFT", "Expand"), 1),
+    **dict.fromkeys(("OneHot", "Pad", "Reshape", "Resize", "Slice", "Split", "STFT", "Tile"), 1),
+    **dict.fromkeys(("TopK", "Upsample"), 1),
+    "MaxUnpool": 2,
+}
+_LONGEST = 512  # characters of a name, bytes of an attribute, where functions are inlined
 _INFERENCE = "Export the network in inference mode: call model.eval() before torch.onnx.export."
 
 
@@ -70,6 +81,57 @@ def iter_graphs(graph, depth=0):
             for inner in [attribute.g, *attribute.graphs]:
                 if inner.node or inner.initializer or inner.output:
                     yield from iter_graphs(inner, depth + 1)
+
+
+def names_read(node):
+    """Return the names of all that a node reads, its inner graphs included.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+        The node.
+
+    Returns
+    -------
+    set of str
+        The names.
+    """
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in [attribute.g, *attribute.graphs]:
+            for graph in iter_graphs(inner):
+                names.update(name for node in graph.node for name in node.input)
+                names.update(value.name for value in graph.output)
+    return names - {""}
+
+
+def find_computed(graph, names):
+    """Return the names of the tensors that depend on the pixels, not only on their number.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        The graph, whose inner graphs are searched, too.
+    names : set of str
+        The names that are known to depend on the pixels, such as the input's.
+
+    Returns
+    -------
+    set of str
+        These names, and those of all that is computed from them.
+    """
+    found = set(names)
+    _add_computed(graph, found)
+    return found
+
+
+def _add_computed(graph, names):
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                _add_computed(inner, names)
+        if node.op_type not in ("Shape", "Size") and names & names_read(node):
+            names.update(filter(None, node.output))
 
 
 def check_versions(model):
@@ -138,7 +200,7 @@ def check_functions(model, largest):
     ValueError
         If it is refused.
     """
-    functions = {_key(function): function for function in model.functions}
+    functions = {_key(function, function.name): function for function in model.functions}
     if len(functions) < len(model.functions):
         raise ValueError("several of its functions have one name.")
     sizes = {}
@@ -148,11 +210,14 @@ def check_functions(model, largest):
         n_nodes, n_bytes = 0, body.ByteSize()
         for graph in iter_graphs(body):
             for node in graph.node:
-                key = node.domain, node.op_type, getattr(node, "overload", "")
+                key = _key(node, node.op_type)
+                _check_call(node, key in functions)
                 inner = _measured(key, functions, sizes, parents, measure)
-                n_nodes, n_bytes = n_nodes + inner[0], n_bytes + inner[1]
+                n_nodes, n_bytes = n_nodes + inner[0], n_bytes + inner[1] + _inserted(node)
         return n_nodes, n_bytes
 
+    for function in model.functions:
+        _check_attributes(function.attribute_proto, function.name)
     n_nodes, n_bytes = measure(model.graph, ())
     if n_nodes > _MOST_NODES or n_bytes > largest:
         raise ValueError(
@@ -161,8 +226,36 @@ def check_functions(model, largest):
         )
 
 
-def _key(function):
-    return function.domain, function.name, getattr(function, "overload", "")
+def _key(found, name):
+    """Return what identifies a function: onnx joins these texts with colons."""
+    key = plain_domain(found.domain), name, getattr(found, "overload", "")
+    if any(":" in text for text in key):
+        raise ValueError(f"a function or operator of it has a colon in its name: {name[:80]!r}.")
+    return key
+
+
+def _check_call(node, is_function):
+    """Refuse names and arguments that grow when they get into each place that reads them."""
+    if any(len(name) > _LONGEST for name in (*node.input, *node.output)):
+        raise ValueError(f"it has names of more than {_LONGEST} characters beside functions.")
+    if is_function:
+        _check_attributes(node.attribute, node.op_type)
+
+
+def _check_attributes(attributes, name):
+    for attribute in attributes:
+        is_graph = attribute.HasField("g") or attribute.graphs
+        if is_graph or attribute.ByteSize() > 2 * _LONGEST:
+            raise ValueError(
+                f"its function {name[:80]!r} gets a graph or a large tensor as attribute. Export "
+                "it without functions, or inline them with onnx.inliner."
+            )
+
+
+def _inserted(node):
+    """Return the bytes that names and arguments of functions may add to a node."""
+    places = len(node.input) + len(node.output)
+    return _LONGEST * (places + 2 * sum(bool(a.ref_attr_name) for a in node.attribute))
 
 
 def _measured(key, functions, sizes, parents, measure):
@@ -170,7 +263,9 @@ def _measured(key, functions, sizes, parents, measure):
     if key not in functions:
         return 1, 0
     if key in parents or len(parents) > 4 * _DEEPEST:
-        raise ValueError(f"its function {key[1]!r} calls itself, or calls are nested too deep.")
+        raise ValueError(
+            f"its function {key[1][:80]!r} calls itself, or calls are nested too deep."
+        )
     if key not in sizes:
         sizes[key] = measure(functions[key], (*parents, key))
     return sizes[key]
@@ -191,6 +286,9 @@ def check_graph(model):
     """
     opset = next((o.version for o in model.opset_import if plain_domain(o.domain) == ""), 1)
     constants = _constants(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    images = {value.name for value in model.graph.input} - weights
+    computed = find_computed(model.graph, images)
     n_nodes = sum(len(graph.node) for graph in iter_graphs(model.graph))
     if n_nodes > _MOST_NODES:
         raise ValueError(f"it has {n_nodes} nodes, expected at most {_MOST_NODES}.")
@@ -198,13 +296,33 @@ def check_graph(model):
         if graph.sparse_initializer:
             raise ValueError("it has sparse weights. Store them as ordinary tensors.")
         for node in graph.node:
-            check_operator(node, opset, constants)
+            check_operator(node, opset, constants, computed)
         names = [tensor.name for tensor in graph.initializer]
         names += [name for node in graph.node for name in node.output if name]
         for name, count in Counter(names).items():
             if count > 1:
                 raise ValueError(f"several of its tensors have the name {name!r}.")
             as_text(name)
+
+
+def shorten(text, longest=500):
+    """Return the start and the end of a text in one line.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    longest : int, default=500
+        Its number of characters.
+
+    Returns
+    -------
+    str
+        The text, the middle left out if it is longer.
+    """
+    text = " ".join(text.split())
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
 def as_text(name):
@@ -230,7 +348,7 @@ def as_text(name):
     return name
 
 
-def check_operator(node, opset, constants):
+def check_operator(node, opset, constants, computed):
     """Refuse an operator that is not ONNX's own, or whose result depends on more than the image.
 
     Parameters
@@ -241,6 +359,8 @@ def check_operator(node, opset, constants):
         Version of ONNX's own operators.
     constants : dict of str to onnx.TensorProto
         Tensors that the model holds, by name.
+    computed : set of str
+        Names of the tensors that depend on the pixels.
 
     Raises
     ------
@@ -259,7 +379,13 @@ def check_operator(node, opset, constants):
         raise ValueError(f"it uses {what}: loops are not run. Export a fixed input size.")
     if name in _OTHER_VALUES:
         raise ValueError(f"it uses {what}, expected a network of plain tensors of numbers.")
-    if _is_training(node, opset, constants):
+    first = _DECIDED_BY.get(name, len(node.input))
+    if computed.intersection(node.input[first:]):
+        raise ValueError(
+            f"it uses {what} on values of the image: sizes would depend on more than its height "
+            "and width. Export only the part before."
+        )
+    if _is_training(node, opset, constants, computed):
         raise ValueError(
             f"it has {name} in training mode{_where(node)}: rows would depend on chance or on the "
             f"other images. {_INFERENCE}"
@@ -270,7 +396,7 @@ def _where(node):
     return f" (node {node.name!r})" if node.name else ""
 
 
-def _is_training(node, opset, constants):
+def _is_training(node, opset, constants, computed):
     """Tell whether dropout or batch normalization works as it does in training."""
     values = {attribute.name: attribute.i for attribute in node.attribute}
     if node.op_type not in ("BatchNormalization", "Dropout") or node.domain == "ai.onnx.ml":
@@ -278,6 +404,8 @@ def _is_training(node, opset, constants):
     if opset < 7:
         return not values.get("is_test")
     if node.op_type == "BatchNormalization":
+        if node.input[0] not in computed:
+            return False  # such as weights that are standardized
         return bool(values.get("training_mode")) or any(list(node.output)[1:])
     mode = list(node.input)[2:3]
     return bool(mode and mode[0]) and _is_true(constants.get(mode[0]))

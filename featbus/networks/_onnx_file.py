@@ -3,7 +3,6 @@
 import hashlib
 import os
 import stat
-import textwrap
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
@@ -13,12 +12,14 @@ from featbus.networks._onnx_checks import (
     check_graph,
     check_input,
     check_versions,
+    shorten,
 )
 from featbus.networks._onnx_tensors import (
     LARGEST,
     RATIO,
     SMALL,
     check_tensors,
+    external_bytes,
     external_files,
     load_external,
 )
@@ -105,7 +106,7 @@ def read_onnx(path, digest=None):
         data = _read_regular(path)
         model = _parse(data)
         check_versions(model)
-        files = _read_external(path, external_files(model))
+        files = _read_external(path, model)
         if digest not in (None, _hash(data, files)):
             raise ValueError("it was changed since it was first read. Fit again.")
         load_external(model, files)
@@ -163,7 +164,7 @@ def _cached_files(path, state):
 @lru_cache(maxsize=64)
 def _digest(path, states):
     data = _read_regular(path)
-    return _hash(data, _read_external(path, external_files(_parse(data))))
+    return _hash(data, _read_external(path, _parse(data)))
 
 
 def _hash(data, files):
@@ -190,7 +191,11 @@ def _naming(path):
         yield
     except (*errors, RuntimeError, TypeError, KeyError) as error:
         raise InvalidParameterError(
-            f"The ONNX file {name!r} cannot be used: {textwrap.shorten(str(error), 500)}"
+            f"The ONNX file {name!r} cannot be used: {shorten(str(error))}"
+        ) from error
+    except MemoryError as error:
+        raise InvalidParameterError(
+            f"The ONNX file {name!r} cannot be used: it needs more memory than there is."
         ) from error
 
 
@@ -205,7 +210,7 @@ def _read_regular(path, flags=0):
                 f"{os.path.basename(path)!r} has {status.st_size} bytes, expected at most "
                 f"{LARGEST}: a model in memory can have no more. Export it as float16."
             )
-        return file.read(LARGEST)
+        return file.read(status.st_size)
 
 
 def _parse(data):
@@ -249,13 +254,18 @@ def _external_path(path, name):
     return target
 
 
-def _read_external(path, names):
-    """Return the contents of files beside a file, by name."""
-    files, left = {}, LARGEST
-    for name in names:
+def _read_external(path, model):
+    """Return the contents of the files beside a file, by name."""
+    files, needed = {}, external_bytes(model)
+    left = most = min(LARGEST, RATIO * needed + SMALL)
+    for name in external_files(model):
         target = _external_path(path, name)
         left -= os.path.getsize(target)  # one file may have many names: a, ./a, ././a
         if left < 0:
-            raise ValueError(f"its external data have more than {LARGEST} bytes together.")
+            raise ValueError(
+                f"its external data have more than {most} bytes together, and its tensors need "
+                f"{needed}. Save it again with onnx.save_model(model, path, "
+                "save_as_external_data=True)."
+            )
         files[name] = _read_regular(target, _NO_LINK)
     return files
