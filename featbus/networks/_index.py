@@ -216,6 +216,7 @@ def _check_texts(entry):
     for key in ("license", "keras"):
         if not isinstance(getattr(entry, key), str | None):
             raise TypeError(f"{key} is {getattr(entry, key)!r}, expected a text or null")
+    "".join(map(str, (entry.source, entry.license, entry.keras, entry.date))).encode()  # Unicode
     if not _DIGEST.fullmatch(entry.sha256):
         raise ValueError(f"sha256 is {entry.sha256!r}, expected 64 hexadecimal digits")
     if type(entry.bytes) is not int or entry.bytes < 0:

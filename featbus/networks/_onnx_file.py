@@ -102,7 +102,7 @@ def read_onnx(path, digest=None):
         If it is refused; the message has the reason.
     """
     onnx = import_onnx()
-    with _naming(path):
+    with naming(path):
         data = _read_regular(path)
         model = _parse(data)
         check_versions(model)
@@ -144,7 +144,7 @@ def onnx_digest(path):
         If it, or its external data, cannot be read.
     """
     import_onnx()
-    with _naming(path):
+    with naming(path):
         names = _cached_files(os.path.abspath(path), _state(path))
         files = [_external_path(path, name) for name in names]
         return _digest(os.path.abspath(path), (_state(path), *map(_state, files)))
@@ -177,8 +177,21 @@ def _hash(data, files):
 
 
 @contextmanager
-def _naming(path):
-    """Name the file in what is raised about its content."""
+def naming(path):
+    """Name an ONNX file in what is raised about its content.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    InvalidParameterError
+        Instead of what is raised.
+    """
     from google.protobuf.message import DecodeError, EncodeError
     from onnx.checker import ValidationError
     from onnx.shape_inference import InferenceError
@@ -189,7 +202,7 @@ def _naming(path):
     errors = (DecodeError, EncodeError, ValidationError, InferenceError, OSError, ValueError)
     try:
         yield
-    except (*errors, RuntimeError, TypeError, KeyError) as error:
+    except (*errors, RuntimeError, TypeError, KeyError, OverflowError) as error:
         raise InvalidParameterError(
             f"The ONNX file {name!r} cannot be used: {shorten(str(error))}"
         ) from error
