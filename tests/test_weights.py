@@ -222,7 +222,7 @@ def test_list_weights(bundle, monkeypatch):
 
 def test_control_characters_are_not_printed(bundle, capsys):
     write_index(bundle, entry(license="MIT\x1b[2J\u202e", source="\x1b]0;x\x07"))
-    assert main(["weights", "list", str(bundle)]) == 1
+    assert main(["weights", "list", str(bundle)]) == 0
     assert r"MIT\x1b[2J\u202e \x1b]0;x\x07 base" in capsys.readouterr().out
 
 

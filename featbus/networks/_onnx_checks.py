@@ -4,8 +4,8 @@ from collections import Counter
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _OLDEST_IR = 3  # the first that says which operators are meant
-_DEEPEST = 8  # graphs within graphs, such as the branches of If
-_MOST_NODES = 20_000  # after inlining; large networks have some thousands
+DEEPEST = 8  # graphs within graphs, such as the branches of If
+MOST_NODES = 20_000  # after inlining; large networks have some thousands
 _RANDOM = {
     "Bernoulli",
     "Multinomial",
@@ -49,7 +49,6 @@ _DECIDED_BY = {
     **dict.fromkeys(("TopK", "Upsample"), 1),
     "MaxUnpool": 2,
 }
-_LONGEST = 512  # characters of a name, bytes of an attribute, where functions are inlined
 _INFERENCE = "Export the network in inference mode: call model.eval() before torch.onnx.export."
 
 
@@ -73,8 +72,8 @@ def iter_graphs(graph, depth=0):
     ValueError
         If more than 8 lie within each other.
     """
-    if depth > _DEEPEST:
-        raise ValueError(f"its graphs are nested more than {_DEEPEST} deep.")
+    if depth > DEEPEST:
+        raise ValueError(f"its graphs are nested more than {DEEPEST} deep.")
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -185,92 +184,6 @@ def plain_domain(domain):
     return "" if domain == "ai.onnx" else domain
 
 
-def check_functions(model, largest):
-    """Refuse local functions that call themselves, or that grow beyond bounds when inlined.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        The model before inlining.
-    largest : int
-        Bytes that it may have afterwards.
-
-    Raises
-    ------
-    ValueError
-        If it is refused.
-    """
-    functions = {_key(function, function.name): function for function in model.functions}
-    if len(functions) < len(model.functions):
-        raise ValueError("several of its functions have one name.")
-    sizes = {}
-
-    def measure(body, parents):
-        """Return the number of nodes and bytes of a body in which all functions are inlined."""
-        n_nodes, n_bytes = 0, body.ByteSize()
-        for graph in iter_graphs(body):
-            for node in graph.node:
-                key = _key(node, node.op_type)
-                _check_call(node, key in functions)
-                inner = _measured(key, functions, sizes, parents, measure)
-                n_nodes, n_bytes = n_nodes + inner[0], n_bytes + inner[1] + _inserted(node)
-        return n_nodes, n_bytes
-
-    for function in model.functions:
-        _check_attributes(function.attribute_proto, function.name)
-    n_nodes, n_bytes = measure(model.graph, ())
-    if n_nodes > _MOST_NODES or n_bytes > largest:
-        raise ValueError(
-            f"it has {n_nodes} nodes and {n_bytes} bytes with its functions inlined, expected at "
-            f"most {_MOST_NODES} and {largest}."
-        )
-
-
-def _key(found, name):
-    """Return what identifies a function: onnx joins these texts with colons."""
-    key = plain_domain(found.domain), name, getattr(found, "overload", "")
-    if any(":" in text for text in key):
-        raise ValueError(f"a function or operator of it has a colon in its name: {name[:80]!r}.")
-    return key
-
-
-def _check_call(node, is_function):
-    """Refuse names and arguments that grow when they get into each place that reads them."""
-    if any(len(name) > _LONGEST for name in (*node.input, *node.output)):
-        raise ValueError(f"it has names of more than {_LONGEST} characters beside functions.")
-    if is_function:
-        _check_attributes(node.attribute, node.op_type)
-
-
-def _check_attributes(attributes, name):
-    for attribute in attributes:
-        is_graph = attribute.HasField("g") or attribute.graphs
-        if is_graph or attribute.ByteSize() > 2 * _LONGEST:
-            raise ValueError(
-                f"its function {name[:80]!r} gets a graph or a large tensor as attribute. Export "
-                "it without functions, or inline them with onnx.inliner."
-            )
-
-
-def _inserted(node):
-    """Return the bytes that names and arguments of functions may add to a node."""
-    places = len(node.input) + len(node.output)
-    return _LONGEST * (places + 2 * sum(bool(a.ref_attr_name) for a in node.attribute))
-
-
-def _measured(key, functions, sizes, parents, measure):
-    """Return nodes and bytes of what a node calls, measuring each function once."""
-    if key not in functions:
-        return 1, 0
-    if key in parents or len(parents) > 4 * _DEEPEST:
-        raise ValueError(
-            f"its function {key[1][:80]!r} calls itself, or calls are nested too deep."
-        )
-    if key not in sizes:
-        sizes[key] = measure(functions[key], (*parents, key))
-    return sizes[key]
-
-
 def check_graph(model):
     """Refuse a model whose operators or names are not allowed.
 
@@ -290,8 +203,8 @@ def check_graph(model):
     images = {value.name for value in model.graph.input} - weights
     computed = find_computed(model.graph, images)
     n_nodes = sum(len(graph.node) for graph in iter_graphs(model.graph))
-    if n_nodes > _MOST_NODES:
-        raise ValueError(f"it has {n_nodes} nodes, expected at most {_MOST_NODES}.")
+    if n_nodes > MOST_NODES:
+        raise ValueError(f"it has {n_nodes} nodes, expected at most {MOST_NODES}.")
     for graph in iter_graphs(model.graph):
         if graph.sparse_initializer:
             raise ValueError("it has sparse weights. Store them as ordinary tensors.")

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 from featbus.networks._onnx_checks import (
-    check_functions,
     check_graph,
     check_input,
     check_versions,
     shorten,
 )
+from featbus.networks._onnx_functions import check_functions
 from featbus.networks._onnx_tensors import (
     LARGEST,
     RATIO,
