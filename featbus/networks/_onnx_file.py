@@ -77,8 +77,9 @@ def read_onnx(path, digest=None):
     """Read an ONNX file with its external data, unless it is not a plain network.
 
     Nothing is run. What is refused: other files; operators outside the ONNX standard, loops, text,
-    chance, training mode; several inputs, or one that is no image; external data outside the
-    file's folder; tensors without their bytes; more than 2 GiB.
+    chance, training mode; sizes that depend on the values of pixels; several inputs, or one that is
+    no image; external data outside the file's folder, or in far larger files than the tensors need;
+    tensors without their bytes; more than 2 GiB.
 
     Parameters
     ----------

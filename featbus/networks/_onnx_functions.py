@@ -29,6 +29,7 @@ def check_functions(model, largest):
         """Return the number of nodes and bytes of a body in which all functions are inlined."""
         n_nodes, n_bytes = 0, body.ByteSize()
         for graph in iter_graphs(body):
+            n_bytes += _LONGEST * (len(graph.output) + len(getattr(graph, "value_info", ())))
             for node in graph.node:
                 key = _key(node, node.op_type)
                 _check_call(node, key in functions)
