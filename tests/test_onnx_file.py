@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from featbus.networks import _onnx_child, _onnx_tensors, _onnx_trial, file_digest
+from featbus.networks._onnx_checks import shorten
 from featbus.networks._onnx_file import onnx_digest, read_onnx
 from featbus.networks._onnx_graph import find_shapes, truncate
 from featbus.networks._onnx_trial import try_in_child
 from featbus.parameters import InvalidParameterError
 
 onnx = pytest.importorskip("onnx")
-helper, TensorProto = onnx.helper, onnx.TensorProto
+helper, numpy_helper, TensorProto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
 
 
 def load_fuzz():
@@ -163,18 +164,6 @@ def make_branches(then, otherwise):
     }
 
 
-def test_shapes_that_depend_on_the_image_are_unknown(tmp_path):
-    nodes = [
-        helper.make_node("NonZero", ["image"], ["where"]),
-        helper.make_node("Cast", ["where"], ["y"], to=TensorProto.FLOAT),
-    ]
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, "count"])
-    model = read_onnx(write_model(tmp_path, fuzz.make_model(nodes, {}, [IMAGE], [result])))
-    assert find_shapes(model, FIRST) == {"y": None}
-    image = np.ones(FIRST, np.float32)
-    assert run(truncate(model, ["y"], FIRST), image)["y"].shape == (4, 3 * 32 * 32)
-
-
 def test_tensors_that_do_not_depend_on_the_pixels_are_no_layers(tmp_path):
     # Position embeddings that are resized to the input, and quantized weights.
     nodes = [
@@ -264,6 +253,54 @@ def test_tensors_of_absurd_sizes(operator, tmp_path):
     model = read_onnx(write_model(tmp_path, model))
     with pytest.raises(InvalidParameterError, match="'y' .* expected at most 268435456 numbers"):
         find_shapes(model, FIRST)
+
+
+def test_ranks_that_double(tmp_path):
+    nodes = [
+        helper.make_node("Gather", [f"x{n}", f"x{n}"], [f"x{n + 1}"], axis=0) for n in range(26)
+    ]
+    nodes.append(helper.make_node("Relu", ["image"], ["y"]))
+    model = read_onnx(write_model(tmp_path, make_model(*nodes, weights={"x0": np.array([[0]])})))
+    with pytest.raises(InvalidParameterError, match="more than 64 dimensions"):
+        find_shapes(model, FIRST)
+
+
+def test_splits_into_more_parts_than_outputs(tmp_path):
+    node = helper.make_node("Split", ["image"], ["y"], num_outputs=1 << 28)
+    model = make_model(node, opset_imports=[helper.make_opsetid("", 18)])
+    model = read_onnx(write_model(tmp_path, model))
+    with pytest.raises(InvalidParameterError, match=r"\[268435456\] parts, and has 1 outputs"):
+        find_shapes(model, FIRST)
+
+
+def test_weights_that_are_standardized(tmp_path):
+    # As in the residual networks of BiT: batch normalization in training mode, of weights only.
+    weights = {"w": np.arange(24, dtype=np.float32).reshape(1, 8, 3)}
+    weights |= {name: np.ones(8, np.float32) for name in ("scale", "bias", "mean", "var")}
+    names = ["w", "scale", "bias", "mean", "var"]
+    nodes = [
+        helper.make_node("BatchNormalization", names, ["n", "m", "v"], training_mode=1),
+        helper.make_node("Reshape", ["n", "shape"], ["kernel"]),
+        helper.make_node("Conv", ["image", "kernel"], ["y"]),
+    ]
+    weights["shape"] = np.array([8, 3, 1, 1])
+    model = read_onnx(write_model(tmp_path, make_model(*nodes, weights=weights)))
+    assert find_shapes(model, FIRST)["y"] == (1, 8, 32, 32)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError])
+def test_memory_that_is_not_there(error, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise error
+
+    path = write(tmp_path, SEEDS["channels first"])
+    monkeypatch.setattr("featbus.networks._onnx_file._read_regular", fail)
+    with pytest.raises(InvalidParameterError, match="model.onnx' cannot be used"):
+        read_onnx(path)
+
+
+def test_long_words_do_not_hide_the_reason():
+    assert shorten("the " + "x" * 900 + " end", 20) == "the xxxxxx ... xxxxxx end"
 
 
 @pytest.mark.parametrize("values", [(0, 1 << 62, 1), (-(1 << 63), (1 << 63) - 1, 1 << 33)])
@@ -391,7 +428,83 @@ def opset(version):
     return model
 
 
+def sized_by_pixels(operator, *inputs):
+    """Return a model with an operator that reads whole numbers computed from the pixels."""
+    return make_model(
+        helper.make_node("ReduceMax", ["image"], ["brightest"], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["number"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["number", "one"], ["sizes"]),
+        helper.make_node(operator, inputs, ["y"]),
+        weights={"one": np.array([1]), "zero": np.array(0), "step": np.array(1)},
+    )
+
+
+def chosen_by_pixels():
+    return make_model(
+        helper.make_node("ReduceMax", ["image"], ["brightest"], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["flag"], to=TensorProto.BOOL),
+        helper.make_node("If", ["flag"], ["y"], **make_branches("image", "image")),
+    )
+
+
+def colliding():
+    """Return a function that calls itself by another spelling of its name."""
+    model = make_model(helper.make_node("c", ["image"], ["y"], domain="a::b"))
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("a::b", 1)]
+    nodes = [helper.make_node("c", ["x"], ["y"], domain="a::b")]
+    model.functions.append(helper.make_function("a", "b::c", ["x"], ["y"], nodes, sets))
+    model.opset_import.extend([helper.make_opsetid("a", 1), sets[1]])
+    return model
+
+
+def spelled_out():
+    """Return a function of ONNX's own domain that calls itself by the other name of that."""
+    model = make_model(helper.make_node("F", ["image"], ["y"]))
+    nodes = [helper.make_node("F", ["x"], ["y"])]
+    sets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("ai.onnx", "F", ["x"], ["y"], nodes, sets))
+    return model
+
+
+def called_with(**values):
+    """Return a model whose function gets attributes."""
+    model = with_function(helper.make_node("Relu", ["x"], ["y"]))
+    set_attribute(**values)(model.graph.node[0])
+    return model
+
+
+def renamed(n_characters):
+    """Return a model with a long name that a function reads."""
+    model = with_function(helper.make_node("Relu", ["x"], ["y"]))
+    model.graph.input[0].name = model.graph.node[0].input[0] = "n" * n_characters
+    return model
+
+
+def growing(n_reads):
+    """Return a function that reads its input many times, whose name may be long."""
+    return with_function(helper.make_node("Sum", ["x"] * n_reads, ["y"]))
+
+
+def many_sides(weights):
+    del weights[0].dims[:]
+    weights[0].dims.extend([1 << 62] * 100_000)
+
+
+LARGE = numpy_helper.from_array(np.zeros(1000, np.float32), "large")
+GROWING = make_branches("image", "image")["then_branch"]
 REFUSED = {
+    "size of the pixels": (sized_by_pixels("Expand", "image", "sizes"), "Expand on values of the"),
+    "padding of the pixels": (sized_by_pixels("Pad", "image", "sizes"), "Pad on values of the"),
+    "range of the pixels": (sized_by_pixels("Range", "zero", "number", "step"), "Range on values"),
+    "bright pixels": (node_model("NonZero"), "NonZero on values of the image: sizes would"),
+    "branch of the pixels": (chosen_by_pixels(), "If on values of the image: sizes would"),
+    "two spellings": (colliding(), "colon in its name: 'b::c'|colon in its name: 'c'"),
+    "two spellings of ONNX": (spelled_out(), "'F' calls itself"),
+    "tensor for a function": (called_with(v=LARGE), "'F' gets a graph or a large tensor"),
+    "graph for a function": (called_with(v=GROWING), "'F' gets a graph or a large tensor"),
+    "long name": (renamed(513), "more than 512 characters"),
+    "name read often": (growing(200_000), "bytes with its functions inlined"),
+    "more sides than fit": (with_weights(many_sides), "'w1' has 100000 dimensions"),
     "no graph": (onnx.ModelProto(ir_version=8), "no graph with nodes"),
     "format of the future": (changed(ir_version=999), "IR version 999, .*pip install -U onnx"),
     "format of the past": (changed(ir_version=2), "IR version 2, expected 3 to"),
@@ -561,6 +674,7 @@ def test_external_data_that_are_no_file(tmp_path):
     [
         ({"offset": "-8"}, "offset -8"),
         ({"offset": "1e3"}, "offset 1e3"),
+        ({"offset": "\u0664"}, "expected numbers of bytes"),
         ({"length": "9" * 30}, "expected numbers of bytes"),
         ({"offset": "999999999"}, "864 bytes from 999999999 on.*do not belong together"),
         ({"length": "860"}, "needs 864 bytes.* 860 bytes from 0 on"),
@@ -581,6 +695,14 @@ def test_external_data_that_grow(tmp_path, monkeypatch):
     path = write(tmp_path, SEEDS["external"] | {"model.onnx": model.SerializeToString()})
     with pytest.raises(InvalidParameterError, match="do not belong together"):
         read_onnx(path)
+
+
+@pytest.mark.parametrize("read", [read_onnx, onnx_digest])
+def test_external_data_with_holes(read, tmp_path):
+    path = write(tmp_path, SEEDS["external"])
+    os.truncate(tmp_path / "model.onnx.data", (1 << 31) - 1)
+    with pytest.raises(InvalidParameterError, match="more than .* bytes together, .* tensors need"):
+        read(path)
 
 
 def test_external_data_are_loaded(tmp_path):
@@ -651,9 +773,21 @@ def test_damaged_result_of_a_first_run(part, cache):
     shapes = try_in_child(part)
     (verdict,) = cache.rglob("*.json")
     content = verdict.read_text()
-    verdict.write_text("[]")
-    assert try_in_child(part) == shapes
-    assert verdict.read_text() == content
+    wrong = [
+        "[]",
+        "[" * 100_000,
+        content.replace("[1, ", "[1e400, "),
+        content.replace("[1,", "[1.5,"),
+    ]
+    for text in wrong:
+        verdict.write_text(text)
+        assert try_in_child(part) == shapes
+        assert verdict.read_text() == content
+    if hasattr(os, "mkfifo"):
+        verdict.unlink()
+        os.mkfifo(verdict)
+        assert try_in_child(part) == shapes
+        assert verdict.read_text() == content
 
 
 def test_a_run_that_fails_is_refused(tmp_path, cache):

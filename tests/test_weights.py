@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ import skimage.data
 from _data import data_dir
 
 from featbus import DeepFeatures
+from featbus.cli import main
 from featbus.networks import (
     KerasApplication,
     KerasEngine,
@@ -30,7 +32,7 @@ from featbus.networks import (
     list_weights,
     resolve_weights,
 )
-from featbus.networks._bundles import _downloads_to
+from featbus.networks._bundles import _downloads_to, _scratch
 from featbus.parameters import InvalidParameterError
 
 NARROW = {"alpha": 0.35}
@@ -185,6 +187,14 @@ def test_the_bundle_of_the_environment(bundle, tmp_path, monkeypatch):
         json.dumps({"files": [entry(file="../base.weights.h5")]}),
         json.dumps({"files": [entry(file="/base.weights.h5")]}),
         json.dumps({"files": [entry(file=3)]}),
+        json.dumps({"files": [entry(file="..")]}),
+        json.dumps({"files": [entry(file="weights.json")]}),
+        json.dumps({"files": [entry(file="base\x1b[2J.h5")]}),
+        json.dumps({"files": [entry(sha256="abc")]}),
+        json.dumps({"files": [entry(bytes=True)]}),
+        json.dumps({"files": [entry(license=["MIT"])]}),
+        json.dumps({"files": [entry(license="\ud800")]}),
+        json.dumps({"files": [entry()] * 1_001}),
     ],
 )
 def test_an_index_that_is_damaged(bundle, text):
@@ -208,6 +218,22 @@ def test_list_weights(bundle, monkeypatch):
         list_weights()
     with pytest.raises(FileNotFoundError, match="no weights bundle"):
         list_weights(bundle / "nothing")
+
+
+def test_control_characters_are_not_printed(bundle, capsys):
+    write_index(bundle, entry(license="MIT\x1b[2J\u202e", source="\x1b]0;x\x07"))
+    assert main(["weights", "list", str(bundle)]) == 0
+    assert r"MIT\x1b[2J\u202e \x1b]0;x\x07 base" in capsys.readouterr().out
+
+
+def test_folders_of_killed_fetches_are_removed(tmp_path):
+    for name, age in (("old", 200_000), ("new", 0)):
+        (tmp_path / f".fetch-{name}").mkdir()
+        then = time.time() - age
+        os.utime(tmp_path / f".fetch-{name}", (then, then))
+    with _scratch(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".fetch-new"]
 
 
 def test_arguments_of_fetch_weights(tmp_path):

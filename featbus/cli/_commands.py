@@ -32,6 +32,7 @@ def verify(options):
 
 def weights(options):
     from featbus.networks import fetch_weights, list_weights
+    from featbus.persistence._archive import escape
 
     if options.pop("action") == "fetch":
         options["options"] = dict(options["options"])
@@ -39,7 +40,8 @@ def weights(options):
         return 0
     table = list_weights(**options)
     columns = ["network", "options", "input_size", "bytes", "license", "source", "file", "state"]
-    print(table[columns].fillna("").to_string(index=False))
+    shown = table[columns].fillna("").map(lambda value: escape(str(value)))
+    print(shown.to_string(index=False))
     return 0 if (table["state"] == "verified").all() else 1
 
 

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
+import time
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from numbers import Integral
+from pathlib import Path
 
 from featbus.files import written_whole
 from featbus.networks._applications import bundle_key
@@ -26,6 +29,8 @@ from featbus.parameters import Interval, InvalidParameterError, PairOf, check_pa
 from featbus.wording import named
 
 _TIMEOUT = 60  # seconds without a byte, after which a download fails
+_SCRATCH = ".fetch-"
+_STALE = 24 * 3600  # seconds after which the folder of a fetch that was killed is removed
 
 
 def _state(folder, entry):
@@ -137,25 +142,37 @@ def _enter_weights(key, out, source, notes):
         same = same and all(text in (None, getattr(entry, key)) for key, text in notes.items())
         if same and _state(out, entry) == "verified":
             return os.path.join(out, entry.file)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
+    with _scratch(out) as scratch:
         if source is None:
             path, notes["source"] = _download(key, scratch)
         else:
             path = _copy(key, source, scratch)
         digest = file_digest(path)
+        name = re.sub(r"[^\w.-]", "_", os.path.basename(path))
         entry = _describe(
             path,
             network=key.name,
             options=key.options,
             input_size=key.input_size[0],
             # The digest keeps files of one name apart; Keras goes by the rest.
-            file=f"{digest[:8]}-{os.path.basename(path)}",
+            file=f"{digest[:8]}-{name}",
             preprocessing=None,
             **notes,
         )
         os.replace(path, os.path.join(out, entry.file))
     _replace_entries(out, known, entry)
     return os.path.join(out, entry.file)
+
+
+@contextmanager
+def _scratch(out):
+    """Make a hidden folder for one fetch; remove those that killed ones have left."""
+    for path in Path(out).glob(_SCRATCH + "*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                shutil.rmtree(path)
+    with tempfile.TemporaryDirectory(dir=out, prefix=_SCRATCH) as scratch:
+        yield scratch
 
 
 def _is_for(entry, key):
@@ -180,7 +197,7 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
     model = _load_model(source, preprocessing, input_size)
     os.makedirs(out, exist_ok=True)
     known = [entry for entry in _entries(out) if entry.network == name]
-    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
+    with _scratch(out) as scratch:
         path = os.path.join(scratch, name + os.path.splitext(source)[1].lower())
         _copy_model(source, path)
         digest = file_digest(path)

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from featbus.networks._onnx_checks import shorten
 from featbus.networks._onnx_file import onnx_digest
 from featbus.networks._preprocessing import NAMED, as_preprocessing
 from featbus.networks._small_cnn import SmallCNN
@@ -18,6 +19,9 @@ INDEX = "weights.json"
 MODEL_FILES = (".onnx", ".keras")
 _LONGEST_TEXT = 300  # characters in a message
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII | re.IGNORECASE)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"\w[\w.-]*\w")
+_MOST = 1_000  # entries
 
 
 @dataclass(frozen=True)
@@ -221,23 +225,44 @@ def read_index(folder):
         )
     try:
         with open(path, encoding="utf-8") as file:
-            entries = [Entry(**entry) for entry in json.load(file)["files"]]
+            found = json.load(file)["files"]
+        if len(found) > _MOST:
+            raise ValueError(f"it has {len(found)} entries, expected at most {_MOST}")
+        entries = [Entry(**entry) for entry in found]
         for entry in entries:
+            _check_texts(entry)
             (_check_model if entry.is_model else _check_weights)(entry)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
-            f"The index {path!r} of a weights bundle cannot be read: {error!r}. Copy the bundle "
-            "again, or fetch its networks into a new folder."
+            f"The index {path!r} of a weights bundle cannot be read: {shorten(repr(error))}. "
+            "Copy the bundle again, or fetch its networks into a new folder."
         ) from error
     return entries
+
+
+def _check_texts(entry):
+    """Refuse an entry whose texts and numbers are of other types, or that has no digest."""
+    for key in ("network", "file", "sha256", "source", "date"):
+        if not isinstance(getattr(entry, key), str):
+            raise TypeError(f"{key} is {getattr(entry, key)!r}, expected a text")
+    for key in ("license", "keras"):
+        if not isinstance(getattr(entry, key), str | None):
+            raise TypeError(f"{key} is {getattr(entry, key)!r}, expected a text or null")
+    "".join(map(str, (entry.source, entry.license, entry.keras, entry.date))).encode()  # Unicode
+    if not _DIGEST.fullmatch(entry.sha256):
+        raise ValueError(f"sha256 is {entry.sha256!r}, expected 64 hexadecimal digits")
+    if type(entry.bytes) is not int or entry.bytes < 0:
+        raise ValueError(f"bytes is {entry.bytes!r}, expected a number of bytes")
 
 
 def _check_weights(entry):
     """Refuse an entry of weights that cannot be what `fetch_weights` writes."""
     get_backbone(entry.network, entry.options)
     hash(tuple(entry.options.values()))
-    if os.path.basename(entry.file) != entry.file:
-        raise ValueError(f"the file {entry.file!r} lies in another folder")
+    if not _FILE.fullmatch(entry.file) or entry.file.casefold() == INDEX:
+        raise ValueError(
+            f"the file is {entry.file!r}, expected a name of letters, digits and _.- in the bundle"
+        )
     _check_side(entry.input_size)
 
 

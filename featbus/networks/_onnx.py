@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from featbus.networks._building import STAGES
 from featbus.networks._onnx_axes import find_axes
-from featbus.networks._onnx_file import onnx_digest, read_onnx
+from featbus.networks._onnx_file import naming, onnx_digest, read_onnx
 from featbus.networks._onnx_graph import find_shapes, truncate
 from featbus.networks._onnx_image import read_image, read_outline
 from featbus.networks._onnx_layers import find_grids, find_layers, find_taps, make_labels
@@ -276,7 +276,8 @@ class OnnxModel(Source):
             An ONNX model that takes one image, and returns the tensors of the layers.
         """
         model = read_onnx(self.path, self.digest)
-        return truncate(model, [layer.tensor for layer in layers], self.input_shape)
+        with naming(self.path):
+            return truncate(model, [layer.tensor for layer in layers], self.input_shape)
 
 
 def _check_pooling(name, layer, pooling):
@@ -300,7 +301,8 @@ def _read_contents(path, digest, input_shape, n_prefix_tokens):
     model, image = read_outline(path, digest), read_image(path, digest)
     sides = dict(zip(image.letters, input_shape))
     size = sides["H"], sides["W"]
-    shapes = find_shapes(model, input_shape)
+    with naming(path):
+        shapes = find_shapes(model, input_shape)
     own = {image.name: input_shape}
     axes = find_axes(model, shapes | own, image.name, image.letters)
     unknown = [name for name in axes if shapes.get(name, ()) is None]

@@ -4,8 +4,8 @@ from collections import Counter
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _OLDEST_IR = 3  # the first that says which operators are meant
-_DEEPEST = 8  # graphs within graphs, such as the branches of If
-_MOST_NODES = 20_000  # after inlining; large networks have some thousands
+DEEPEST = 8  # graphs within graphs, such as the branches of If
+MOST_NODES = 20_000  # after inlining; large networks have some thousands
 _RANDOM = {
     "Bernoulli",
     "Multinomial",
@@ -39,6 +39,16 @@ _OTHER_VALUES = {
     "TfIdfVectorizer",
     "ZipMap",
 }
+# Operators whose results have sizes that depend on the values of inputs, and the first of these. If
+# they depended on the pixels, the trial of one image would prove nothing about another.
+_DECIDED_BY = {
+    **dict.fromkeys(("BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "If"), 0),
+    **dict.fromkeys(("MelWeightMatrix", "NonMaxSuppression", "NonZero", "Range", "Unique"), 0),
+    **dict.fromkeys(("AffineGrid", "CenterCropPad", "Col2Im", "Compress", "DFT", "Expand"), 1),
+    **dict.fromkeys(("OneHot", "Pad", "Reshape", "Resize", "Slice", "Split", "STFT", "Tile"), 1),
+    **dict.fromkeys(("TopK", "Upsample"), 1),
+    "MaxUnpool": 2,
+}
 _INFERENCE = "Export the network in inference mode: call model.eval() before torch.onnx.export."
 
 
@@ -62,14 +72,65 @@ def iter_graphs(graph, depth=0):
     ValueError
         If more than 8 lie within each other.
     """
-    if depth > _DEEPEST:
-        raise ValueError(f"its graphs are nested more than {_DEEPEST} deep.")
+    if depth > DEEPEST:
+        raise ValueError(f"its graphs are nested more than {DEEPEST} deep.")
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in [attribute.g, *attribute.graphs]:
                 if inner.node or inner.initializer or inner.output:
                     yield from iter_graphs(inner, depth + 1)
+
+
+def names_read(node):
+    """Return the names of all that a node reads, its inner graphs included.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+        The node.
+
+    Returns
+    -------
+    set of str
+        The names.
+    """
+    names = set(node.input)
+    for attribute in node.attribute:
+        for inner in [attribute.g, *attribute.graphs]:
+            for graph in iter_graphs(inner):
+                names.update(name for node in graph.node for name in node.input)
+                names.update(value.name for value in graph.output)
+    return names - {""}
+
+
+def find_computed(graph, names):
+    """Return the names of the tensors that depend on the pixels, not only on their number.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        The graph, whose inner graphs are searched, too.
+    names : set of str
+        The names that are known to depend on the pixels, such as the input's.
+
+    Returns
+    -------
+    set of str
+        These names, and those of all that is computed from them.
+    """
+    found = set(names)
+    _add_computed(graph, found)
+    return found
+
+
+def _add_computed(graph, names):
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                _add_computed(inner, names)
+        if node.op_type not in ("Shape", "Size") and names & names_read(node):
+            names.update(filter(None, node.output))
 
 
 def check_versions(model):
@@ -123,59 +184,6 @@ def plain_domain(domain):
     return "" if domain == "ai.onnx" else domain
 
 
-def check_functions(model, largest):
-    """Refuse local functions that call themselves, or that grow beyond bounds when inlined.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        The model before inlining.
-    largest : int
-        Bytes that it may have afterwards.
-
-    Raises
-    ------
-    ValueError
-        If it is refused.
-    """
-    functions = {_key(function): function for function in model.functions}
-    if len(functions) < len(model.functions):
-        raise ValueError("several of its functions have one name.")
-    sizes = {}
-
-    def measure(body, parents):
-        """Return the number of nodes and bytes of a body in which all functions are inlined."""
-        n_nodes, n_bytes = 0, body.ByteSize()
-        for graph in iter_graphs(body):
-            for node in graph.node:
-                key = node.domain, node.op_type, getattr(node, "overload", "")
-                inner = _measured(key, functions, sizes, parents, measure)
-                n_nodes, n_bytes = n_nodes + inner[0], n_bytes + inner[1]
-        return n_nodes, n_bytes
-
-    n_nodes, n_bytes = measure(model.graph, ())
-    if n_nodes > _MOST_NODES or n_bytes > largest:
-        raise ValueError(
-            f"it has {n_nodes} nodes and {n_bytes} bytes with its functions inlined, expected at "
-            f"most {_MOST_NODES} and {largest}."
-        )
-
-
-def _key(function):
-    return function.domain, function.name, getattr(function, "overload", "")
-
-
-def _measured(key, functions, sizes, parents, measure):
-    """Return nodes and bytes of what a node calls, measuring each function once."""
-    if key not in functions:
-        return 1, 0
-    if key in parents or len(parents) > 4 * _DEEPEST:
-        raise ValueError(f"its function {key[1]!r} calls itself, or calls are nested too deep.")
-    if key not in sizes:
-        sizes[key] = measure(functions[key], (*parents, key))
-    return sizes[key]
-
-
 def check_graph(model):
     """Refuse a model whose operators or names are not allowed.
 
@@ -191,20 +199,43 @@ def check_graph(model):
     """
     opset = next((o.version for o in model.opset_import if plain_domain(o.domain) == ""), 1)
     constants = _constants(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    images = {value.name for value in model.graph.input} - weights
+    computed = find_computed(model.graph, images)
     n_nodes = sum(len(graph.node) for graph in iter_graphs(model.graph))
-    if n_nodes > _MOST_NODES:
-        raise ValueError(f"it has {n_nodes} nodes, expected at most {_MOST_NODES}.")
+    if n_nodes > MOST_NODES:
+        raise ValueError(f"it has {n_nodes} nodes, expected at most {MOST_NODES}.")
     for graph in iter_graphs(model.graph):
         if graph.sparse_initializer:
             raise ValueError("it has sparse weights. Store them as ordinary tensors.")
         for node in graph.node:
-            check_operator(node, opset, constants)
+            check_operator(node, opset, constants, computed)
         names = [tensor.name for tensor in graph.initializer]
         names += [name for node in graph.node for name in node.output if name]
         for name, count in Counter(names).items():
             if count > 1:
                 raise ValueError(f"several of its tensors have the name {name!r}.")
             as_text(name)
+
+
+def shorten(text, longest=500):
+    """Return the start and the end of a text in one line.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    longest : int, default=500
+        Its number of characters.
+
+    Returns
+    -------
+    str
+        The text, the middle left out if it is longer.
+    """
+    text = " ".join(text.split())
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
 def as_text(name):
@@ -230,7 +261,7 @@ def as_text(name):
     return name
 
 
-def check_operator(node, opset, constants):
+def check_operator(node, opset, constants, computed):
     """Refuse an operator that is not ONNX's own, or whose result depends on more than the image.
 
     Parameters
@@ -241,6 +272,8 @@ def check_operator(node, opset, constants):
         Version of ONNX's own operators.
     constants : dict of str to onnx.TensorProto
         Tensors that the model holds, by name.
+    computed : set of str
+        Names of the tensors that depend on the pixels.
 
     Raises
     ------
@@ -259,7 +292,13 @@ def check_operator(node, opset, constants):
         raise ValueError(f"it uses {what}: loops are not run. Export a fixed input size.")
     if name in _OTHER_VALUES:
         raise ValueError(f"it uses {what}, expected a network of plain tensors of numbers.")
-    if _is_training(node, opset, constants):
+    first = _DECIDED_BY.get(name, len(node.input))
+    if computed.intersection(node.input[first:]):
+        raise ValueError(
+            f"it uses {what} on values of the image: sizes would depend on more than its height "
+            "and width. Export only the part before."
+        )
+    if _is_training(node, opset, constants, computed):
         raise ValueError(
             f"it has {name} in training mode{_where(node)}: rows would depend on chance or on the "
             f"other images. {_INFERENCE}"
@@ -270,7 +309,7 @@ def _where(node):
     return f" (node {node.name!r})" if node.name else ""
 
 
-def _is_training(node, opset, constants):
+def _is_training(node, opset, constants, computed):
     """Tell whether dropout or batch normalization works as it does in training."""
     values = {attribute.name: attribute.i for attribute in node.attribute}
     if node.op_type not in ("BatchNormalization", "Dropout") or node.domain == "ai.onnx.ml":
@@ -278,6 +317,8 @@ def _is_training(node, opset, constants):
     if opset < 7:
         return not values.get("is_test")
     if node.op_type == "BatchNormalization":
+        if node.input[0] not in computed:
+            return False  # such as weights that are standardized
         return bool(values.get("training_mode")) or any(list(node.output)[1:])
     mode = list(node.input)[2:3]
     return bool(mode and mode[0]) and _is_true(constants.get(mode[0]))

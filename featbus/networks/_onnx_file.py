@@ -3,22 +3,23 @@
 import hashlib
 import os
 import stat
-import textwrap
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 from featbus.networks._onnx_checks import (
-    check_functions,
     check_graph,
     check_input,
     check_versions,
+    shorten,
 )
+from featbus.networks._onnx_functions import check_functions
 from featbus.networks._onnx_tensors import (
     LARGEST,
     RATIO,
     SMALL,
     check_tensors,
+    external_bytes,
     external_files,
     load_external,
 )
@@ -76,8 +77,9 @@ def read_onnx(path, digest=None):
     """Read an ONNX file with its external data, unless it is not a plain network.
 
     Nothing is run. What is refused: other files; operators outside the ONNX standard, loops, text,
-    chance, training mode; several inputs, or one that is no image; external data outside the
-    file's folder; tensors without their bytes; more than 2 GiB.
+    chance, training mode; sizes that depend on the values of pixels; several inputs, or one that is
+    no image; external data outside the file's folder, or in far larger files than the tensors need;
+    tensors without their bytes; more than 2 GiB.
 
     Parameters
     ----------
@@ -101,11 +103,11 @@ def read_onnx(path, digest=None):
         If it is refused; the message has the reason.
     """
     onnx = import_onnx()
-    with _naming(path):
+    with naming(path):
         data = _read_regular(path)
         model = _parse(data)
         check_versions(model)
-        files = _read_external(path, external_files(model))
+        files = _read_external(path, model)
         if digest not in (None, _hash(data, files)):
             raise ValueError("it was changed since it was first read. Fit again.")
         load_external(model, files)
@@ -143,7 +145,7 @@ def onnx_digest(path):
         If it, or its external data, cannot be read.
     """
     import_onnx()
-    with _naming(path):
+    with naming(path):
         names = _cached_files(os.path.abspath(path), _state(path))
         files = [_external_path(path, name) for name in names]
         return _digest(os.path.abspath(path), (_state(path), *map(_state, files)))
@@ -163,7 +165,7 @@ def _cached_files(path, state):
 @lru_cache(maxsize=64)
 def _digest(path, states):
     data = _read_regular(path)
-    return _hash(data, _read_external(path, external_files(_parse(data))))
+    return _hash(data, _read_external(path, _parse(data)))
 
 
 def _hash(data, files):
@@ -176,8 +178,21 @@ def _hash(data, files):
 
 
 @contextmanager
-def _naming(path):
-    """Name the file in what is raised about its content."""
+def naming(path):
+    """Name an ONNX file in what is raised about its content.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    InvalidParameterError
+        Instead of what is raised.
+    """
     from google.protobuf.message import DecodeError, EncodeError
     from onnx.checker import ValidationError
     from onnx.shape_inference import InferenceError
@@ -190,9 +205,13 @@ def _naming(path):
     errors = (DecodeError, EncodeError, ValidationError, InferenceError, OSError, ValueError)
     try:
         yield
-    except (*errors, RuntimeError, TypeError, KeyError) as error:
+    except (*errors, RuntimeError, TypeError, KeyError, OverflowError) as error:
         raise InvalidParameterError(
-            f"The ONNX file {name!r} cannot be used: {textwrap.shorten(str(error), 500)}"
+            f"The ONNX file {name!r} cannot be used: {shorten(str(error))}"
+        ) from error
+    except MemoryError as error:
+        raise InvalidParameterError(
+            f"The ONNX file {name!r} cannot be used: it needs more memory than there is."
         ) from error
 
 
@@ -207,7 +226,7 @@ def _read_regular(path, flags=0):
                 f"{os.path.basename(path)!r} has {status.st_size} bytes, expected at most "
                 f"{LARGEST}: a model in memory can have no more. Export it as float16."
             )
-        return file.read(LARGEST)
+        return file.read(status.st_size)
 
 
 def _parse(data):
@@ -251,13 +270,18 @@ def _external_path(path, name):
     return target
 
 
-def _read_external(path, names):
-    """Return the contents of files beside a file, by name."""
-    files, left = {}, LARGEST
-    for name in names:
+def _read_external(path, model):
+    """Return the contents of the files beside a file, by name."""
+    files, needed = {}, external_bytes(model)
+    left = most = min(LARGEST, RATIO * needed + SMALL)
+    for name in external_files(model):
         target = _external_path(path, name)
         left -= os.path.getsize(target)  # one file may have many names: a, ./a, ././a
         if left < 0:
-            raise ValueError(f"its external data have more than {LARGEST} bytes together.")
+            raise ValueError(
+                f"its external data have more than {most} bytes together, and its tensors need "
+                f"{needed}. Save it again with onnx.save_model(model, path, "
+                "save_as_external_data=True)."
+            )
         files[name] = _read_regular(target, _NO_LINK)
     return files

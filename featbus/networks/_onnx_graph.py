@@ -2,9 +2,9 @@
 
 from math import prod
 
-from featbus.networks._onnx_checks import check_input, iter_graphs
+from featbus.networks._onnx_checks import check_input, find_computed, iter_graphs, names_read
 from featbus.networks._onnx_file import import_onnx
-from featbus.networks._onnx_shapes import infer_types, known_shape, names_read
+from featbus.networks._onnx_shapes import infer_types, known_shape
 from featbus.parameters import InvalidParameterError
 
 _LARGEST = 1 << 28  # numbers in a tensor, 1 GiB of float32
@@ -91,21 +91,13 @@ def _infer(model, input_shape):
     types = infer_types(model, source, input_shape)
     for name, kind in types.items():
         _check_size(name, known_shape(kind))
+    computed = find_computed(model.graph, {source.name})
+    names = [name for node in model.graph.node for name in node.output if name in computed]
     return {
         name: types.get(name)
-        for name in _names_computed(model.graph, source.name)
+        for name in names
         if name not in types or types[name].tensor_type.elem_type in floats
     }
-
-
-def _names_computed(graph, source):
-    """Return the names of the tensors that depend on the pixels, not only on their number."""
-    names, found = {source}, []
-    for node in graph.node:
-        if node.op_type not in ("Shape", "Size") and names & names_read(node):
-            found += [name for name in node.output if name]
-            names.update(found[-len(node.output) :])
-    return found
 
 
 def _check_input_shape(source, input_shape):

@@ -4,9 +4,11 @@ from math import prod
 
 import numpy as np
 
-from featbus.networks._onnx_checks import iter_graphs, plain_domain
+from featbus.networks._onnx_checks import names_read, plain_domain
 from featbus.networks._onnx_file import import_onnx
+from featbus.parameters import InvalidParameterError
 
+_MOST_SIDES = 64
 _CONSTANT = 1024  # numbers; shapes are computed from fewer
 # How exporters compute shapes.
 _FOLDED = {
@@ -77,28 +79,6 @@ def _find_branch(node, constants):
     return next((attribute.g for attribute in node.attribute if attribute.name == name), None)
 
 
-def names_read(node):
-    """Return the names of all that a node reads, its inner graphs included.
-
-    Parameters
-    ----------
-    node : onnx.NodeProto
-        The node.
-
-    Returns
-    -------
-    set of str
-        The names.
-    """
-    names = set(node.input)
-    for attribute in node.attribute:
-        for inner in [attribute.g, *attribute.graphs]:
-            for graph in iter_graphs(inner):
-                names.update(name for node in graph.node for name in node.input)
-                names.update(value.name for value in graph.output)
-    return names - {""}
-
-
 def known_shape(kind):
     """Return the shape of a type.
 
@@ -142,6 +122,7 @@ def _infer_node(node, types, constants, model, opsets):
     from onnx.shape_inference import InferenceError
 
     read = names_read(node)
+    _check_growth(node, {name: types[name] for name in read & types.keys()})
     try:
         domain = plain_domain(node.domain)
         schema = onnx.defs.get_schema(node.op_type, opsets[domain], domain)
@@ -157,6 +138,21 @@ def _infer_node(node, types, constants, model, opsets):
     # A part that is not needed, such as the head, may not fit this input.
     except (KeyError, RuntimeError, ValueError, TypeError, InferenceError, ValidationError):
         return {}
+
+
+def _check_growth(node, types):
+    """Refuse what onnx would take all memory for."""
+    for name, kind in types.items():
+        if len(kind.tensor_type.shape.dim) > _MOST_SIDES:
+            raise InvalidParameterError(
+                f"its tensor {name[:80]!r} would have more than {_MOST_SIDES} dimensions."
+            )
+    counts = [a.i for a in node.attribute if a.name == "num_outputs"]
+    if counts and counts != [len(node.output)]:
+        raise InvalidParameterError(
+            f"its operator {node.op_type} splits a tensor into {counts} parts, and has "
+            f"{len(node.output)} outputs."
+        )
 
 
 def _keeps_count(node, types, found):

@@ -1,5 +1,6 @@
 """Tensors of an ONNX model: where their numbers are, and whether these are all there."""
 
+import re
 from math import prod
 
 from featbus.networks._onnx_checks import as_text, iter_graphs
@@ -7,6 +8,7 @@ from featbus.networks._onnx_checks import as_text, iter_graphs
 LARGEST = (1 << 31) - 1  # bytes; no ONNX model in memory can have more
 # A file may be this many times as large in memory as on the disk: weights that are shared.
 RATIO, SMALL = 4, 1 << 26
+_MOST_SIDES = 64
 
 
 def iter_tensors(model):
@@ -75,8 +77,13 @@ def tensor_bytes(tensor):
     Raises
     ------
     ValueError
-        If the type is unknown or no number, or a dimension is negative.
+        If the type is unknown or no number, a dimension is negative, or there are more than 64.
     """
+    if len(tensor.dims) > _MOST_SIDES:
+        raise ValueError(
+            f"its tensor {tensor.name!r} has {len(tensor.dims)} dimensions, expected at most "
+            f"{_MOST_SIDES}."
+        )
     bits = _bits().get(tensor.data_type)
     if bits is None:
         raise ValueError(
@@ -146,6 +153,22 @@ def external_files(model):
     return tuple(sorted({_external(tensor)[0] for tensor in _external_tensors(model)}))
 
 
+def external_bytes(model):
+    """Return the number of bytes that the tensors with external data take.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The model.
+
+    Returns
+    -------
+    int
+        The number of bytes.
+    """
+    return sum(map(tensor_bytes, _external_tensors(model)))
+
+
 def _external_tensors(model):
     from onnx import TensorProto as Tensor
 
@@ -157,7 +180,7 @@ def _external(tensor):
     # What is not Unicode comes as bytes.
     values = {entry.key: as_text(entry.value) for entry in tensor.external_data}
     offset, length = values.get("offset") or "0", values.get("length") or "0"
-    if not (offset.isdecimal() and length.isdecimal() and max(len(offset), len(length)) < 20):
+    if not all(re.fullmatch("[0-9]{1,19}", number) for number in (offset, length)):
         raise ValueError(
             f"its tensor {tensor.name!r} is at offset {offset} with length {length}, expected "
             "numbers of bytes."

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import warnings
 
 from featbus.files import written_whole
 from featbus.networks import _onnx_child
+from featbus.networks._onnx_checks import shorten
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.parameters import InvalidParameterError
 
@@ -105,10 +105,14 @@ def runtime_release(runtime):
 def _read_verdict(path, key):
     """Return the shapes that a trial gave, or None if there was none."""
     try:
+        if not path.is_file():  # a pipe would block
+            return None
         verdict = json.loads(path.read_text(encoding="utf-8"))
-        shapes = {name: list(map(int, shape)) for name, shape in verdict["shapes"].items()}
-        return shapes if verdict["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        shapes = verdict["shapes"]
+        sides = [side for shape in shapes.values() for side in shape]
+        valid = verdict["key"] == key and all(type(side) is int for side in sides)
+        return shapes if valid else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # tried again
 
 
@@ -162,14 +166,14 @@ def _judge(child, what, limit, printed):
         raise _refused(
             what,
             f"crashed in its first run, which was in a process of its own: {_ended(child)} "
-            + textwrap.shorten(printed, 300),
+            + shorten(printed, 300),
             "The file is damaged or made to do harm, or the runtime has a bug: get the file from "
             "where it was made, or install another version of the runtime.",
         ) from None
     if "error" in answer:
         raise _refused(
             what,
-            f"cannot be run: {textwrap.shorten(answer['error'], 500)}",
+            f"cannot be run: {shorten(answer['error'])}",
             "Export it again for this input_size, or choose other layers.",
         )
     if answer["not_finite"]:
