@@ -458,6 +458,7 @@ needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="no OpenVINO, or no bfloa
 @needs_bf16
 def test_bf16(real, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
+    _engines._load_engine.cache_clear()  # it may come from another test's folder
     single = DeepFeatures(**real, engine="openvino")
     half = clone(single).set_params(precision="bf16")
     smooth = [cv2.GaussianBlur(image, (0, 0), 3) for image in noise()]
@@ -511,6 +512,7 @@ def test_a_precision_that_the_processor_lacks(monkeypatch):
         deep.fit(noise())
 
 
+@pytest.mark.network
 def test_a_precision_that_the_engine_lacks():
     deep = DeepFeatures(engine="keras", precision="bf16", weights=None)
     with pytest.raises(InvalidParameterError, match="expected 'fp32' for engine='keras'"):
