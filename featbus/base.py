@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import count
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import joblib
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from threadpoolctl import ThreadpoolController
 
@@ -21,7 +22,7 @@ from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Self
 
     from numpy.typing import ArrayLike
@@ -34,6 +35,7 @@ __all__ = [
     "ImageEstimator",
     "ImageTransformer",
     "Where",
+    "iter_ahead",
     "iter_images",
     "map_ahead",
     "thread_limit",
@@ -118,6 +120,32 @@ def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterat
             yield coming.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def iter_ahead(iterator: Generator) -> Iterator:
+    """Yield from a generator whose next item is computed in another thread meanwhile.
+
+    Parameters
+    ----------
+    iterator : generator
+        What computes the items, none of which is None; it is closed at the end.
+
+    Yields
+    ------
+    object
+        Its items.
+    """
+    config = get_config()
+
+    def advance():
+        with config_context(**config):
+            return next(iterator, None)
+
+    with closing(iterator), ThreadPoolExecutor(max_workers=1) as executor:
+        coming = executor.submit(advance)
+        while (item := coming.result()) is not None:
+            coming = executor.submit(advance)
+            yield item
 
 
 @contextmanager

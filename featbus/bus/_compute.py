@@ -3,7 +3,6 @@
 import itertools
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from featbus.base import FeatureExtractor, ImageTransformer, iter_images, thread_limit
+from featbus.base import FeatureExtractor, ImageTransformer, iter_ahead, iter_images, thread_limit
 from featbus.bus._fingerprint import fingerprint
 from featbus.bus._walk import FingerprintError
 from featbus.bus._workers import is_dask_task, iter_on_dask, iter_on_joblib
@@ -179,21 +178,6 @@ def _check_same_code(transformer, key):
     _CHECKED.add(key)
 
 
-def _iter_ahead(iterator):
-    """Yield from an iterator whose next item is computed in a thread meanwhile."""
-    config = get_config()
-
-    def advance():
-        with config_context(**config):
-            return next(iterator, None)
-
-    with closing(iterator), ThreadPoolExecutor(max_workers=1) as executor:
-        coming = executor.submit(advance)
-        while (item := coming.result()) is not None:
-            coming = executor.submit(advance)
-            yield item
-
-
 def _iter_overlapped(transformer, batches):
     """Compute batches in order, while the next is prepared and the previous one is consumed."""
     first, n_threads = next(batches, None), thread_limit()
@@ -204,9 +188,9 @@ def _iter_overlapped(transformer, batches):
         for tag, items in itertools.chain([first], batches)
     )
     # Each is closed here: left to the garbage collector, it would join its thread at any moment.
-    with closing(_iter_ahead(prepared)) as ahead:
+    with closing(iter_ahead(prepared)) as ahead:
         computed = ((tag, _results(transformer, *rest)) for tag, *rest in ahead)
-        with closing(_iter_ahead(computed)) as results:
+        with closing(iter_ahead(computed)) as results:
             yield from results
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from numbers import Integral
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.base import Column, FeatureExtractor, map_ahead, thread_limit
+from featbus.base import Column, FeatureExtractor, iter_ahead, map_ahead, thread_limit
 from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.io import read_item
 from featbus.networks import (
@@ -57,15 +56,6 @@ def _to_pixels(image, size, method):
     region = None if inside is None or inside.all() else inside.astype(np.float32)
     pixels = np.float32(255) * fill_mask(image)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis], region
-
-
-def _ahead(batches):
-    """Yield batches; the next one is read in another thread meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        coming = executor.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = executor.submit(next, batches, None)
-            yield batch
 
 
 def _run(engine, batch, batch_size):
@@ -182,7 +172,8 @@ class NetworkFeatures(FeatureExtractor):
         network, batch_size, prepared = self._network(), self.batch_size, iter(prepared)
         if batch_size == "auto":
             batch_size = auto_batch_size(network.source.input_size)
-        for batch in _ahead(iter(lambda: list(islice(prepared, batch_size)), [])):
+        batches = (batch for batch in iter(lambda: list(islice(prepared, batch_size)), []))
+        for batch in iter_ahead(batches):
             yield from _run(load_engine(network), batch, batch_size)
 
     def _fingerprint_params(self):

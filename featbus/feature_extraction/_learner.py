@@ -1,13 +1,13 @@
 """A network with a classifier after it, which learn together."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from featbus.augmentation import augment
+from featbus.base import iter_ahead
 from featbus.images import at_index, fill_mask, inside_mask, to_rgb
 from featbus.networks import build_models, region_weights
 from featbus.parameters import InvalidParameterError
@@ -154,19 +154,13 @@ class Learner:
         return total / len(self._y)
 
     def _iter_batches(self, rng, augmentation):
-        """Yield inputs, classes and weights; each batch is made while the one before is used."""
+        """Return inputs, classes and weights; each batch is made while the one before is used."""
         order = rng.permutation(len(self._y))
         parts = [
             order[start : start + self._batch_size]
             for start in range(0, len(order), self._batch_size)
         ]
-        with ThreadPoolExecutor(max_workers=1) as executor:
-            coming = executor.submit(self._make_batch, parts[0], rng, augmentation)
-            for part in parts[1:]:
-                batch = coming.result()
-                coming = executor.submit(self._make_batch, part, rng, augmentation)
-                yield batch
-            yield coming.result()
+        return iter_ahead(self._make_batch(part, rng, augmentation) for part in parts)
 
     def _make_batch(self, part, rng, augmentation):
         images = [self._changed(index, rng, augmentation) for index in part]

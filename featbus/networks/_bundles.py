@@ -22,7 +22,7 @@ from featbus.networks._building import Network, import_keras
 from featbus.networks._engines import check_engine, find_engine, find_source
 from featbus.networks._index import INDEX, Entry, check_model_name, model_file, read_index
 from featbus.networks._models import KerasModel
-from featbus.networks._onnx_file import onnx_digest, read_onnx
+from featbus.networks._onnx_file import copy_onnx
 from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import Interval, InvalidParameterError, PairOf, check_parameters
@@ -199,7 +199,7 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
     known = [entry for entry in _entries(out) if entry.network == name]
     with _scratch(out) as scratch:
         path = os.path.join(scratch, name + os.path.splitext(source)[1].lower())
-        _copy_model(source, path)
+        (copy_onnx if path.endswith(".onnx") else shutil.copyfile)(source, path)
         digest = file_digest(path)
         entry = _describe(
             path,
@@ -219,15 +219,6 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
         os.replace(path, os.path.join(out, entry.file))
     _replace_entries(out, known, entry)
     return os.path.join(out, entry.file)
-
-
-def _copy_model(source, path):
-    """Copy a model; an ONNX file with external data becomes one file."""
-    if path.endswith(".onnx") and onnx_digest(source) != file_digest(source):
-        with open(path, "wb") as file:
-            file.write(read_onnx(source).SerializeToString())
-    else:
-        shutil.copyfile(source, path)
 
 
 def _load_model(path, preprocessing, input_size):

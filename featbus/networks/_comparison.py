@@ -32,6 +32,30 @@ def relative_error(rows, expected, network, shapes):
     )
 
 
+def make_images(size):
+    """Return the images that rows are compared on: two of noise, two smooth ones.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width in pixels.
+
+    Returns
+    -------
+    ndarray of float32 of shape (4, height, width, 3)
+        Pixels of 0..255.
+    """
+    height, width = size
+    rng = np.random.default_rng(0)
+    down, across = np.linspace(0, 1, height)[:, np.newaxis], np.linspace(0, 1, width)
+    smooth = [down * across, 0.5 + 0.5 * np.sin(9 * down) * np.cos(7 * across)]
+    colors = np.array([0.9, 0.6, 1.0])
+    pixels = np.concatenate(
+        [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colors for plane in smooth]]
+    )
+    return np.float32(255 * pixels)
+
+
 def check_cosine(rows, expected, network, shapes):
     """Check rows in reduced precision.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,6 +24,7 @@ from featbus.networks._onnx_tensors import (
     external_files,
     load_external,
 )
+from featbus.networks._sources import file_digest
 from featbus.parameters import InvalidParameterError
 
 _OLDEST_ONNX = 1, 22  # before, shape inference divides by sides of zero pixels
@@ -149,6 +151,26 @@ def onnx_digest(path):
         names = _cached_files(os.path.abspath(path), _state(path))
         files = [_external_path(path, name) for name in names]
         return _digest(os.path.abspath(path), (_state(path), *map(_state, files)))
+
+
+def copy_onnx(source, path):
+    """Copy an ONNX file, with its external data in it.
+
+    Parameters
+    ----------
+    source, path : str or path
+        The file, and its copy.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it has external data, and `read_onnx` refuses it.
+    """
+    if onnx_digest(source) == file_digest(source):
+        shutil.copyfile(source, path)
+        return
+    with open(path, "wb") as file:
+        file.write(read_onnx(source).SerializeToString())
 
 
 def _state(path):

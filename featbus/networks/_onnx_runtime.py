@@ -10,7 +10,7 @@ from textwrap import shorten
 import numpy as np
 
 from featbus.base import thread_limit
-from featbus.networks._comparison import check_cosine, relative_error
+from featbus.networks._comparison import check_cosine, make_images, relative_error
 from featbus.networks._onnx_trial import runtime_release, try_in_child
 from featbus.networks._openvino import compile_model
 from featbus.networks._pooling import pool_array, region_weights
@@ -177,7 +177,7 @@ class OnnxOpenVINOEngine(OnnxEngine):
         return _load_openvino(graph, self._precision)
 
     def _check(self, graph, network):
-        images = _make_images(network.source.input_size)
+        images = make_images(network.source.input_size)[::2]  # noise, and a smooth one
 
         def rows_of(infer):
             return np.stack([self._row(infer, image) for image in images])
@@ -198,14 +198,6 @@ class OnnxOpenVINOEngine(OnnxEngine):
                 'used: take engine="onnxruntime", or another version of OpenVINO.'
             )
         return report | {"max_relative_error": error}
-
-
-def _make_images(size):
-    """Return two images: noise, and a smooth one."""
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3))
-    down, across = np.linspace(0, 1, size[0])[:, np.newaxis], np.linspace(0, 1, size[1])
-    smooth = 255 * (0.5 + 0.5 * np.sin(9 * down) * np.cos(7 * across))
-    return np.float32([noise, np.stack([smooth, 0.6 * smooth, smooth], axis=-1)])
 
 
 def _load_onnxruntime(graph):

@@ -24,7 +24,7 @@ import numpy as np
 from featbus.base import thread_limit
 from featbus.files import written_whole
 from featbus.networks._building import build_models, import_keras
-from featbus.networks._comparison import check_cosine, relative_error
+from featbus.networks._comparison import check_cosine, make_images, relative_error
 from featbus.networks._pooling import region_weights
 from featbus.parameters import InvalidParameterError
 
@@ -426,15 +426,8 @@ def _keras_rows(model, inputs):
 
 
 def _probe(network, shapes, masked):
-    """Return pixels and weights of the check: two images of noise, two smooth ones."""
+    """Return pixels and weights of the check."""
     height, width = network.source.input_size
-    rng = np.random.default_rng(0)
-    down, across = np.linspace(0, 1, height)[:, np.newaxis], np.linspace(0, 1, width)
-    smooth = [down * across, 0.5 + 0.5 * np.sin(9 * down) * np.cos(7 * across)]
-    colors = np.array([0.9, 0.6, 1.0])
-    pixels = np.concatenate(
-        [rng.random((2, height, width, 3)), [plane[..., np.newaxis] * colors for plane in smooth]]
-    )
     weights = []
     if masked:
         # One region is a point, smaller than any cell.
@@ -442,4 +435,4 @@ def _probe(network, shapes, masked):
         for region, share in zip(regions, (0.3, 0.5, 0.9, 0)):
             region[: int(share * height) + 1, : int(share * width) + 1] = 1
         weights = region_weights(regions, shapes)
-    return np.float32(255 * pixels), weights
+    return make_images((height, width)), weights

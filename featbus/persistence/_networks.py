@@ -17,6 +17,7 @@ from featbus.networks import (
     OnnxModel,
     cache_dir,
     check_weights_file,
+    copy_onnx,
     file_digest,
     find_folder,
     list_weights,
@@ -153,7 +154,8 @@ class Packer:
         """Return the path of a network's file, and the name to give it."""
         path = os.path.join(self._folder, str(len(self._members)))
         if isinstance(source, OnnxModel):
-            return _as_one_file(source.path, f"{path}.onnx"), f"{source.name}.onnx"
+            copy_onnx(source.path, f"{path}.onnx")
+            return f"{path}.onnx", f"{source.name}.onnx"
         if isinstance(source, KerasModel):
             if isinstance(source.model, str):
                 return source.model, f"{source.name}.keras"
@@ -195,14 +197,6 @@ def _is_file(preprocessing):
     """Tell whether preprocessing is read from a file."""
     is_path = isinstance(preprocessing, (str, os.PathLike))
     return is_path and str(preprocessing) not in NAMED
-
-
-def _as_one_file(source, path):
-    """Return the path of an ONNX file with its external data in it."""
-    if onnx_digest(source) == file_digest(source):
-        return source
-    Path(path).write_bytes(read_onnx(source).SerializeToString())
-    return path
 
 
 def _find_license(bundle, digest):

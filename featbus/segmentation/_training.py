@@ -2,11 +2,11 @@
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from featbus.augmentation import Augmentation, change_image, change_mask
+from featbus.base import iter_ahead
 from featbus.files import written_whole
 from featbus.images import to_rgb
 from featbus.networks import import_keras
@@ -88,14 +88,9 @@ class Training:
             )
 
     def _iter_batches(self, parts):
-        """Yield batches of changed images and regions, each made while the one before is used."""
+        """Return batches of changed images and regions, each made while the one before is used."""
         draws = [self._draw(part) for part in parts]
-        with ThreadPoolExecutor(max_workers=1) as executor:
-            coming = executor.submit(self._make_batch, *draws[0])
-            for draw in draws[1:]:
-                batch, coming = coming.result(), executor.submit(self._make_batch, *draw)
-                yield batch
-            yield coming.result()
+        return iter_ahead(self._make_batch(*draw) for draw in draws)
 
     def _draw(self, indices):
         """Return images and the random change of each; drawn before threads start."""
