@@ -148,7 +148,9 @@ def onnx_digest(path):
     """
     import_onnx()
     with naming(path):
-        names = _cached_files(os.path.abspath(path), _state(path))
+        digest, names = _digest_alone(os.path.abspath(path), _state(path))
+        if not names:
+            return digest
         files = [_external_path(path, name) for name in names]
         return _digest(os.path.abspath(path), (_state(path), *map(_state, files)))
 
@@ -180,8 +182,10 @@ def _state(path):
 
 
 @lru_cache(maxsize=64)
-def _cached_files(path, state):
-    return external_files(_parse(_read_regular(path)))
+def _digest_alone(path, state):
+    """Return the digest of a file, and the names of those with its external data."""
+    data = _read_regular(path)
+    return _hash(data, {}), external_files(_parse(data))
 
 
 @lru_cache(maxsize=64)
