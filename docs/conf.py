@@ -1,6 +1,7 @@
 """Sphinx configuration: ``sphinx-build -W --keep-going -b html docs docs/_build/html``."""
 
 import os
+from itertools import chain
 from pathlib import Path
 
 # Examples run during the build: on the CPU, without TensorFlow's log messages.
@@ -28,6 +29,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "numpydoc",
     "sphinx_design",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "myst_parser",
 ]
@@ -39,6 +41,10 @@ highlight_language = "none"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
+
+# The button copies what is typed: no prompts, no output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
@@ -62,25 +68,50 @@ html_theme_options = {
     "pygments_dark_style": "github-dark",
 }
 
+# The sections of the gallery, and the examples that come first in each.
+EXAMPLES = {
+    "start": ["plot_main_job.py", "plot_own_images.py"],
+    "images_in": ["plot_synthetic_images.py", "plot_image_loader.py"],
+    "preprocessing": [
+        "plot_resize.py",
+        "plot_resample.py",
+        "plot_enhancement.py",
+        "plot_remove_annotations.py",
+        "plot_breast_region.py",
+        "plot_pectoral_muscle.py",
+        "plot_roi_cropper.py",
+    ],
+    "features": [
+        "plot_deep_features.py",
+        "plot_onnx_features.py",
+        "plot_fine_tuned_features.py",
+        "plot_intensity_statistics.py",
+        "plot_hog.py",
+        "plot_lbp.py",
+        "plot_glcm.py",
+        "plot_glrlm.py",
+        "plot_glszm.py",
+        "plot_shape_statistics.py",
+    ],
+    "learning": ["plot_near_duplicates.py", "plot_image_augmenter.py", "plot_balancing.py"],
+    "judging": [
+        "plot_evaluate.py",
+        "plot_report.py",
+        "plot_audit.py",
+        "plot_honesty.py",
+        "plot_importance.py",
+    ],
+    "deploying": ["plot_feature_bus.py", "plot_model_file.py"],
+    "recipes": [],
+}
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "backreferences_dir": "api/generated/examples",
     "doc_module": ("featbus",),
-    "within_subsection_order": ExplicitOrder(
-        [
-            "plot_main_job.py",
-            "plot_synthetic_images.py",
-            "plot_image_loader.py",
-            "plot_resize.py",
-            "plot_deep_features.py",
-            "plot_hog.py",
-            "plot_lbp.py",
-            "plot_intensity_statistics.py",
-            "*",
-            "plot_feature_bus.py",
-        ]
-    ),
+    "subsection_order": ExplicitOrder([f"../examples/{name}" for name in EXAMPLES]),
+    "within_subsection_order": ExplicitOrder([*chain(*EXAMPLES.values()), "*"]),
     "image_srcset": ["2x"],
     "show_signature": False,
     "remove_config_comments": True,
