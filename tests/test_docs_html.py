@@ -1,4 +1,4 @@
-"""The built documentation, in the folder that ``FEATBUS_DOCS`` names: every internal link, and the notebooks."""
+"""Internal links and notebooks of the documentation, built in the folder FEATBUS_DOCS."""
 
 import json
 import os
@@ -14,7 +14,7 @@ FOLDER = Path(os.environ.get("FEATBUS_DOCS") or "nowhere")
 PAGES = sorted(FOLDER.rglob("*.html"))
 NOTEBOOKS = sorted(FOLDER.glob("_downloads/*/*.ipynb"))
 
-pytestmark = pytest.mark.skipif(not PAGES, reason="FEATBUS_DOCS names no folder of HTML pages")
+needs_docs = pytest.mark.skipif(not PAGES, reason="FEATBUS_DOCS names no folder of HTML pages")
 
 
 class Page(HTMLParser):
@@ -51,6 +51,7 @@ def read_page(path):
     return Page(path)
 
 
+@needs_docs
 def test_links():
     broken = {
         str(path.relative_to(FOLDER)): read_page(path.resolve()).broken_links() for path in PAGES
@@ -67,11 +68,13 @@ def test_a_broken_link_is_found(tmp_path):
     assert Page(tmp_path / "other.html").broken_links() == ["none.png"]
 
 
+@needs_docs
 def test_every_example_is_a_notebook():
     examples = {path.stem for path in Path(__file__).parents[1].glob("examples/*/plot_*.py")}
     assert {path.stem for path in NOTEBOOKS} == examples
 
 
+@needs_docs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_markdown(path):
     """No roles, literals, targets or directives of reStructuredText."""
