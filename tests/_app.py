@@ -69,8 +69,8 @@ def run_app(model, root, leak=None):
         _wait_for(f"{url}/_stcore/health", process, root / "log")
         yield App(url, process, root)
     finally:
-        process.terminate()
-        process.wait(30)
+        process.kill()  # an image that is examined would be waited for
+        process.wait()
 
 
 def _make_environ(root):

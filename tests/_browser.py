@@ -28,7 +28,7 @@ def open_page(browser, url, width, *, height=900, scheme="light", **options):
     context = browser.new_context(
         viewport=size, is_mobile=width < 600, color_scheme=scheme, **options
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     try:
         page = context.new_page()
         page.goto(url)
