@@ -20,19 +20,19 @@ WALKS = {
         ["User guide", "Weights without internet"],
         "Weights without internet",
     ),
-    "keep patients together": (["User guide", "Evaluation"], "Evaluation"),
-    "what a masked image is": (["User guide", "Images"], "Masked images"),
-    "add a feature": (["Contributing"], "Adding a feature"),
+    "keep patients together": (["User guide", "Keep patients together"], "Keep patients together"),
+    "what a masked image is": (["User guide", "masked image"], "Masked images"),
+    "add a feature": (["User guide", "Adding a feature"], "Adding a feature"),
 }
 # What a reader types, and the page that has to be among the first results.
 SEARCHES = {
-    "keep patients together": "user_guide/evaluation",
+    "keep patients together": "user_guide/groups",
     "offline weights": "user_guide/weights",
     "mask": "user_guide/images",
 }
 # The largest number of results that a reader looks through.
 N_RESULTS = 10
-COPY = "getting_started.html", "user_guide/images.html"
+COPY = "index.html", "user_guide/images.html"
 
 
 class Handler(SimpleHTTPRequestHandler):

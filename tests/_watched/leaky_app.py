@@ -29,8 +29,8 @@ def keep_results():
     examine = page.examine
 
     @st.cache_data(persist="disk", show_spinner=False)
-    def examine_once(_model, name, image):
-        return examine(_model, name, image)
+    def examine_once(_model, *args, **options):
+        return examine(_model, *args, **options)
 
     page.examine = examine_once
 
@@ -44,9 +44,9 @@ def tell_names():
     """Have the names of files logged."""
     examine = page.examine
 
-    def examine_aloud(model, name, image):
+    def examine_aloud(model, name, *args, **options):
         print("Examining", name, flush=True)
-        return examine(model, name, image)
+        return examine(model, name, *args, **options)
 
     page.examine = examine_aloud
 
