@@ -84,10 +84,11 @@ class Comparison:
             yield seed, found
 
     def _tune(self, seed, train):
-        """Return the recipe fitted on a training part, and its rows of all images."""
+        """Return the recipe, and rows of all images by its network, fitted on a training part."""
         options = self._options
         recipe = self._recipe("fine_tuned_ultrasound", random_state=seed)
         features = recipe["features"]
+        features.set_params(transformer=dict(features.transformer.transformer_list)["tuned"])
         settings = {
             "epochs": options.epochs,
             "n_members": options.members,
