@@ -36,6 +36,8 @@ def segmentation_scores(
 ) -> pd.DataFrame:
     """Compare found regions with true ones, image by image.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     true_masks : sequence of length n_images
@@ -137,6 +139,8 @@ def plot_segmentation(
 ) -> Axes:
     """Draw the outlines of regions on an image.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     image : ndarray, path or SpacedImage
@@ -192,6 +196,8 @@ def explain(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw what a fitted pipeline says of an image: the class, its probability and the outline.
+
+    Read more in the :ref:`User Guide <segmentation>`.
 
     Parameters
     ----------

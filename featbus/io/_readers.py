@@ -52,6 +52,8 @@ def read_image(
 
     The format is identified by the content of the file, never by its name.
 
+    Read more in the :ref:`User Guide <loading>`.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -143,6 +145,8 @@ def find_format(
     path: PathLike,
 ) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
     """Tell the format of an image file by its first bytes, as `read_image` does.
+
+    Read more in the :ref:`User Guide <loading>`.
 
     Parameters
     ----------

@@ -51,6 +51,8 @@ def predict_images(
 ) -> pd.DataFrame:
     """Predict the classes of images.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Parameters
     ----------
     model : path-like or estimator
