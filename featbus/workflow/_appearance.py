@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from featbus.images import fill_mask, resize, to_float, to_gray, to_rgb
+from featbus.images import fill_mask, resize, to_gray, to_rgb
 
 _LONGER_SIDE = 256
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -14,7 +14,7 @@ _FLOOR = 1e-3  # of contrasts, before their logarithm: half a level of 256
 
 MEASURES = [
     "color",
-    "color_maximum",
+    "color_95",
     *(f"quantile_{round(100 * q):02d}" for q in _QUANTILES),
     "dark",
     "bright",
@@ -37,7 +37,7 @@ def measure_appearance(image):
     -------
     ndarray of float of shape (n_measures,)
         The values of `MEASURES`, of the image resized to 256 pixels along its longer side:
-        the mean and the largest difference between its color channels; quantiles of its gray
+        the mean and the 0.95 quantile of the difference between its color channels; quantiles of its gray
         levels, and shares of almost black and white pixels; of each band of a Laplacian pyramid
         [1]_, from fine to coarse, the contrast as a logarithm, how sparse it is, and whether it
         varies more along rows or columns; and the mean of each of 3 x 3 parts, less that of all.
@@ -47,9 +47,11 @@ def measure_appearance(image):
     .. [1] Burt P, Adelson E. The Laplacian pyramid as a compact image code. IEEE Transactions on
        Communications 31 (1983) 532-540.
     """
-    pixels = to_float(to_rgb(fill_mask(image)))
+    pixels = fill_mask(image)
+    pixels = pixels if pixels.ndim == 2 else to_rgb(pixels)
     scale = _LONGER_SIDE / max(pixels.shape[:2])
-    pixels = resize(pixels, [max(1, round(side * scale)) for side in pixels.shape[:2]])
+    size = [max(1, round(side * scale)) for side in pixels.shape[:2]]
+    pixels = resize(pixels, size, np.float32)
     gray = np.ascontiguousarray(to_gray(pixels))
     values = [*_measure_color(pixels), *_measure_levels(gray), *_measure_bands(gray)]
     places = cv2.resize(gray, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
@@ -57,7 +59,8 @@ def measure_appearance(image):
 
 
 def _measure_color(pixels):
-    # A colored mark of a few pixels is no color image: roots would make it one.
+    if pixels.ndim == 2:
+        return 0, 0
     difference = pixels.max(axis=2) - pixels.min(axis=2)
     return difference.mean(), np.quantile(difference, 0.95)
 

@@ -12,7 +12,7 @@ from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError, check_image, fill_mask, to_rgb, to_uint8
 from featbus.parameters import HasMethods, check_parameters
 from featbus.workflow._predict import predict_image
-from featbus.workflow._reference import N_BINS, histogram_of, is_current, measure_distance
+from featbus.workflow._reference import N_BINS, find_histogram, is_current, measure_distance
 
 if TYPE_CHECKING:
     from typing import Any
@@ -104,7 +104,7 @@ def examine_image(model: Any, card: dict, image: np.ndarray) -> Examination:
         outline=outline,
         importance=importance,
         importance_reason=reason,
-        histogram=pd.Series(histogram_of(image), _bins(), name="share of pixels"),
+        histogram=pd.Series(find_histogram(image), _bins(), name="share of pixels"),
         reference=_read_histograms(reference),
         distance=distance,
         limit=limit,
