@@ -1,0 +1,7 @@
+"""The script that Streamlit runs, once for each change on the page."""
+
+import sys
+
+from featbus.app._page import show_page
+
+show_page(sys.argv[1])
