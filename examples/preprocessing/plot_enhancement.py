@@ -50,9 +50,9 @@ show(
 )
 
 # %%
-# A photograph of a retina (scikit-image, CC0). Its vessels are clearest in the green channel, and
-# brightness falls off to the border of the eye: what looks at tiles shows the vessels everywhere,
-# what looks at the whole image does not.
+# A photograph of a retina (scikit-image, CC0). Vessels are clearest in the green channel. The image
+# is brighter on the left: :class:`~featbus.CLAHE`, which looks at tiles, shows vessels everywhere;
+# a stretch or equalization of the whole image burns out the left side.
 
 from skimage.data import retina
 

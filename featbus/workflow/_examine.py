@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Examination:
     """What `examine_image` returns.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Attributes
     ----------
     image : ndarray of uint8 of shape (height, width) or (height, width, 3)
@@ -66,6 +68,8 @@ class Examination:
 
 def examine_image(model: Any, card: dict, image: np.ndarray) -> Examination:
     """Predict the class of one image, and say what the prediction rests on.
+
+    Read more in the :ref:`User Guide <command_line>`.
 
     Parameters
     ----------

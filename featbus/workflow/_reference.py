@@ -40,6 +40,8 @@ def describe_training_images(
 ) -> dict:
     """Describe training images in few numbers, for the card of the model.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Parameters
     ----------
     images : batch of images
