@@ -1,16 +1,16 @@
-"""What each kind of features costs, and what it tells of breast ultrasound: a table of the user guide.
+"""What each kind of features costs, and what it tells of breast ultrasound: a table of the guide.
 
 python benchmarks/comparisons/which_features.py BUSI_DIR [--weights FILE] [--memory STORE]
 
-Writes ``docs/user_guide/which_features.csv``. FILE has the ImageNet weights of MobileNetV2 (alpha 0.35)
-without its classifier; without it, rows with a network are left out. STORE keeps the features.
-``groups.csv`` in BUSI_DIR says which images are near-duplicates.
+Writes ``docs/user_guide/which_features.csv``. FILE has the ImageNet weights of MobileNetV2 (alpha
+0.35) without its classifier; without it, rows with a network are left out. STORE keeps the
+features. ``groups.csv`` in BUSI_DIR says which images are near-duplicates.
 
 Accuracy: a scaler and a support vector machine with the defaults of scikit-learn and balanced class
 weights, the same for all features and never tuned, in five grouped folds; intervals of 95 % are
-those of `featbus.evaluate`. Time: processor time of all threads, the median of several turns on
-every eighth image. These images are decoded and reduced to 224 x 224 pixels beforehand, except for
-the shapes, which are those of the masks at full size, and the recipe, which resizes its images
+those of `featbus.evaluate`. Time: processor time of all threads, the median of five turns on every
+eighth image with a lesion. These images are read and reduced to 224 x 224 pixels beforehand, except
+for the shapes, which are those of the masks at full size, and the recipe, which resizes its images
 itself. With ``OMP_NUM_THREADS=1``, it is the time of one core.
 """
 
