@@ -312,7 +312,7 @@ def test_the_command_passes_every_argument_on(monkeypatch):
     calls = []
     monkeypatch.setattr("featbus.app.run_app", lambda **options: calls.append(options))
     assert main(["app", "m.skops"]) == 0
-    assert main("app m.skops --port 80 --url https://a.example --no-browser".split()) == 0
+    assert main(["app", "m.skops", "--port=80", "--url=https://a.example", "--no-browser"]) == 0
     assert calls == [
         {"model": "m.skops"},
         {"model": "m.skops", "port": 80, "url": "https://a.example", "browser": False},
