@@ -95,11 +95,19 @@ def _polygon(values, top):
 
 def picture(url, name, examination, importance):
     """Return the image with a caption that explains what is drawn on it."""
-    parts = ["yellow: the outline that the model found"] * (examination.outline is not None)
+    parts = []
+    if examination.outline is not None:
+        parts.append("Yellow: the region that the model found.")
     if importance and examination.importance is not None:
-        parts.append("red: hiding this part lowers the probability; blue: raises it")
-    caption = f"<figcaption>{'; '.join(parts).capitalize()}.</figcaption>" if parts else ""
-    return f'<figure class="fb-image"><img src="{url}" alt="{_text(name)}">{caption}</figure>'
+        parts.append(
+            "Red: hiding this part lowers the probability of the predicted class; blue: raises it."
+        )
+    elif importance:
+        parts.append(_text(examination.importance_reason))
+    return (
+        f'<figure class="fb-image"><img src="{url}" alt="{_text(name)}">'
+        f"<figcaption>{' '.join(parts)}</figcaption></figure>"
+    )
 
 
 def error(name, reason):

@@ -44,9 +44,11 @@ def show_page(path):
             _examine(model, images, results, shown)
         if results[shown].error:
             st.rerun()  # with the next image
-        _show_result(results[shown], answer, view)
+        _show_answer(results[shown].examination, answer)
     with answer, st.expander("Model card: data, scores, limits"):
         st.html(_html.card(model.card))
+    if shown is not None:
+        _show_image(model, images, results, shown, view)
     with overview:
         _show_all(model, images, results)
 
@@ -84,11 +86,15 @@ def _results_of(images):
     return st.session_state.results
 
 
-def _examine(model, images, results, key):
-    if key not in results:
+def _examine(model, images, results, key, importance=False):
+    """Examine an image, unless that was done."""
+    if key not in results or importance > results[key].is_explained:
         name, image = images[key]
         data = image.getvalue() if hasattr(image, "getvalue") else image
-        results[key] = examine(model, name, data)
+        result = examine(model, name, data, importance)
+        if result.error and key in results:  # only the importance failed
+            result = results[key]._replace(is_explained=True)
+        results[key] = result
 
 
 def _show_errors(results):
@@ -97,18 +103,26 @@ def _show_errors(results):
             st.html(_html.error(result.name, result.error))
 
 
-def _show_result(result, answer, view):
-    found = result.examination
+def _show_answer(found, answer):
     with answer:
         st.html(_html.warning(found) + _html.classes(found) + _html.histograms(found))
+
+
+def _show_image(model, images, results, key, view):
+    """Show the image at once, and again with its importance map when that is computed."""
     with view:
-        importance = st.toggle(
-            "Show what the class rests on",
-            value=True,
-            disabled=found.importance is None,
-            help=found.importance_reason,
-        )
-        st.html(_html.picture(draw(found, importance), result.name, found, importance))
+        is_wanted = st.toggle("Show what the class rests on", value=True)
+        place = st.empty()
+        if is_wanted and not results[key].is_explained:
+            _draw(results[key], False, place)
+            with st.spinner("Finding what the class rests on"):
+                _examine(model, images, results, key, importance=True)
+        _draw(results[key], is_wanted, place)
+
+
+def _draw(result, importance, place):
+    found = result.examination
+    place.html(_html.picture(draw(found, importance), result.name, found, importance))
 
 
 def _show_all(model, images, results):

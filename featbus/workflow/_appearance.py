@@ -19,7 +19,7 @@ MEASURES = [
     "dark",
     "bright",
     *(f"contrast_{band}" for band in range(_N_BANDS + 1)),
-    *(f"sparsity_{band}" for band in range(_N_BANDS)),
+    *(f"evenness_{band}" for band in range(_N_BANDS)),
     *(f"direction_{band}" for band in range(_N_BANDS)),
     *(f"place_{row}_{column}" for row in range(_GRID) for column in range(_GRID)),
 ]
@@ -36,11 +36,12 @@ def measure_appearance(image):
     Returns
     -------
     ndarray of float of shape (n_measures,)
-        The values of `MEASURES`, of the image resized to 256 pixels along its longer side:
-        the mean and the 0.95 quantile of the difference between its color channels; quantiles of its gray
-        levels, and shares of almost black and white pixels; of each band of a Laplacian pyramid
-        [1]_, from fine to coarse, the contrast as a logarithm, how sparse it is, and whether it
-        varies more along rows or columns; and the mean of each of 3 x 3 parts, less that of all.
+        The values of `MEASURES`, of the image resized to 256 pixels along its longer side. Color:
+        mean and 0.95 quantile of the difference between the channels. Levels: quantiles, and the
+        shares of almost black and almost white pixels. Texture: of each band of a Laplacian pyramid
+        [1]_, from fine to coarse, the logarithm of the contrast, how evenly it is spread, and
+        whether it varies more from row to row or from column to column. Layout: the mean of each of
+        3 x 3 parts, less the mean of all.
 
     References
     ----------
@@ -70,14 +71,14 @@ def _measure_levels(gray):
 
 
 def _measure_bands(gray):
-    contrasts, sparsities, directions = [], [], []
+    contrasts, evenness, directions = [], [], []
     for _ in range(_N_BANDS):
         smaller = cv2.pyrDown(gray)
         band = gray - cv2.pyrUp(smaller, dstsize=gray.shape[::-1])
         contrasts.append(band.std())
-        sparsities.append(np.abs(band).mean() / (band.std() + _FLOOR))
+        evenness.append(np.abs(band).mean() / (band.std() + _FLOOR))
         down, across = (np.abs(np.diff(band, axis=axis)).sum() / band.size for axis in (0, 1))
         directions.append(np.log((down + _FLOOR) / (across + _FLOOR)))
         gray = smaller
     contrasts.append(gray.std())
-    return *np.log(np.array(contrasts) + _FLOOR), *sparsities, *directions
+    return *np.log(np.array(contrasts) + _FLOOR), *evenness, *directions

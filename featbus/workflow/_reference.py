@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
@@ -176,39 +176,55 @@ def _distances(rows, center, spread):
     return np.sqrt(np.square((rows - center) / spread).mean(axis=1))
 
 
-def measure_distance(summary, image):
-    """Measure how far an image is from training images.
+class Reference(NamedTuple):
+    """What a card says of the training images.
+
+    Attributes
+    ----------
+    histograms : dict of str to ndarray of shape (32,)
+        The mean histogram of each class.
+    center, spread : ndarray of shape (n_measures,)
+        Of the measures of the images.
+    limit : float
+        The distance from which on an image is unlike them.
+    """
+
+    histograms: dict
+    center: np.ndarray
+    spread: np.ndarray
+    limit: float
+
+    def measure_distance(self, image):
+        """Measure how far a checked image is from the training images."""
+        return _distances(measure_appearance(image)[np.newaxis], self.center, self.spread).item()
+
+
+def read_reference(card):
+    """Take the description of the training images from a card.
 
     Parameters
     ----------
-    summary : dict
-        The ``"features"`` that `describe_training_images` returned.
-    image : ndarray or MaskedArray
-        A checked image.
+    card : dict
+        The card of a model.
 
     Returns
     -------
-    float
-        The distance, at least 0.
+    Reference or None
+        None if there is none, or one with other measures than this version makes.
     """
-    row = measure_appearance(image)[np.newaxis]
-    return _distances(row, np.array(summary["center"]), np.array(summary["spread"])).item()
+    try:
+        found, about = card["reference"]["features"], card["reference"]["histograms"]
+        if found["measures"] != MEASURES:
+            return None
+        columns = [_as_numbers(found[key], len(MEASURES)) for key in ("center", "spread")]
+        histograms = {name: _as_numbers(shares, N_BINS) for name, shares in about.items()}
+        return Reference(histograms, *columns, float(found["limit"]))
+    except (KeyError, TypeError, ValueError, AttributeError):  # somebody else's entry
+        return None
 
 
-def is_current(summary):
-    """Tell whether images can be compared with a summary.
-
-    Parameters
-    ----------
-    summary : object
-        What a card has as the ``"features"`` of training images, or None.
-
-    Returns
-    -------
-    bool
-        True if it is a summary of the measures that this version makes.
-    """
-    return isinstance(summary, dict) and summary.get("measures") == MEASURES
+def _as_numbers(values, count):
+    return np.array(values, dtype=float).reshape(count)
 
 
 def _rounded(values):
