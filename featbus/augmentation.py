@@ -31,6 +31,8 @@ _N_DRAWS = 20  # attempts to keep the region of a masked image inside
 class Change:
     """Changes to one image: first `element`, then the geometry, then the brightness.
 
+    Read more in the :ref:`User Guide <augmentation>`.
+
     Parameters
     ----------
     rotation : float, default=0
@@ -91,6 +93,8 @@ class Change:
 @dataclass(frozen=True)
 class Augmentation:
     """How much images may change at random.
+
+    Read more in the :ref:`User Guide <augmentation>`.
 
     Parameters
     ----------
@@ -189,6 +193,8 @@ class Augmentation:
 def dihedral(image: np.ndarray, element: int) -> np.ndarray:
     """Rotate an image by quarter turns and mirror it, without changing pixel values.
 
+    Read more in the :ref:`User Guide <augmentation>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray
@@ -218,6 +224,8 @@ def dihedral(image: np.ndarray, element: int) -> np.ndarray:
 
 def brighten(image: np.ndarray, factor: float) -> np.ndarray:
     """Multiply the brightness of an image.
+
+    Read more in the :ref:`User Guide <augmentation>`.
 
     Parameters
     ----------
@@ -249,6 +257,8 @@ def brighten(image: np.ndarray, factor: float) -> np.ndarray:
 def change_image(image: np.ndarray, change: Change) -> np.ndarray:
     """Apply a change to an image.
 
+    Read more in the :ref:`User Guide <augmentation>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray
@@ -276,6 +286,8 @@ def change_image(image: np.ndarray, change: Change) -> np.ndarray:
 def change_mask(mask: np.ndarray | int, change: Change) -> np.ndarray | int:
     """Apply the change of an image to its mask.
 
+    Read more in the :ref:`User Guide <augmentation>`.
+
     Parameters
     ----------
     mask : ndarray of bool or int of shape (height, width)
@@ -297,6 +309,8 @@ def augment(
     image: np.ndarray, rng: np.random.Generator, augmentation: Augmentation = Augmentation()
 ) -> np.ndarray:
     """Change an image at random.
+
+    Read more in the :ref:`User Guide <augmentation>`.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, metadata
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,11 +46,13 @@ __all__ = [
 def thread_limit() -> int:
     """Return how many threads may be used at this moment.
 
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
     Returns
     -------
     int
         The usable cores, or as many as the most limited pool of threads in this process has.
-        Workers of loky and Dask start with such limits, `threadpoolctl.threadpool_limits` and the
+        Workers of loky and Dask start with such limits, ``threadpoolctl.threadpool_limits`` and the
         variable ``OMP_NUM_THREADS`` set others.
     """
     # A library that brings a pool of threads comes with a module.
@@ -68,6 +71,8 @@ def iter_images(
     batch: np.ndarray | list, read: Callable = read_image, n_threads: int = 1
 ) -> Iterator[np.ndarray]:
     """Read and check the images of a batch, one at a time.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -91,6 +96,8 @@ def iter_images(
 
 def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterator:
     """Yield the results of a function, in order, a few of them computed ahead.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -124,6 +131,8 @@ def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterat
 
 def iter_ahead(iterator: Generator) -> Iterator:
     """Yield from a generator whose next item is computed in another thread meanwhile.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -165,19 +174,42 @@ def naming_paths(batch):
         raise error.at(error.index, batch[error.index]) from error
 
 
-class Documented:
-    """Has the "?" of the HTML representation lead to the page of the class.
+@lru_cache(maxsize=1)
+def find_documentation() -> str:
+    """Return the address of the published documentation.
 
-    The documentation is not published yet: an empty address means no "?". It will be that of
-    ``api/generated/featbus.{estimator_name}.html``.
+    Returns
+    -------
+    str
+        The URL "Documentation" in the metadata of the installed package, without a slash at the
+        end; empty if there is none.
+    """
+    try:
+        urls = metadata("featbus").get_all("Project-URL", [])
+    except PackageNotFoundError:
+        return ""
+    return dict(url.split(", ", 1) for url in urls).get("Documentation", "").rstrip("/")
+
+
+class Documented:
+    """Has the "?" of the HTML representation lead to the class's page in the documentation.
+
+    There is no "?" while the documentation is not published, see `find_documentation`.
     """
 
     _doc_link_module = "featbus"
-    _doc_link_template = ""
+
+    @property
+    def _doc_link_template(self):
+        address = find_documentation()
+        return address and f"{address}/api/generated/featbus.{{estimator_name}}.html"
 
 
 class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
-    """What all estimators of images share: tags, and the checks of parameters and batches."""
+    """What all estimators of images share: tags, and the checks of parameters and batches.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+    """
 
     # Part of the key that rows are stored under: goes up whenever the same image and parameters
     # give other numbers.
@@ -245,6 +277,8 @@ class ImageTransformer(ImageEstimator):
     A subclass writes `_transform_image(image)`: a checked image in, an image out. A step that runs
     on several images at a time, such as a network, overrides `_transform_images` instead. A step
     that moves pixels also overrides `map_boxes`.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -337,7 +371,10 @@ class ImageTransformer(ImageEstimator):
 
 
 class Column(NamedTuple):
-    """A column of features: its name, and what it describes."""
+    """A column of features: its name, and what it describes.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+    """
 
     name: str
     what: str
@@ -345,6 +382,8 @@ class Column(NamedTuple):
 
 class Where(NamedTuple):
     """The pixels behind a feature.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Attributes
     ----------
@@ -367,6 +406,8 @@ class FeatureExtractor(ImageEstimator):
     A subclass has a parameter `dtype`, writes `_extract(image)`, a checked image in and a 1-D array
     out, and `_columns()`, the name and meaning of each number. Where several images at a time are
     faster than one, it overrides `_iter_rows`, and `_prepare` for what is done to each image first.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     _parameter_constraints = {"dtype": [FLOAT_DTYPE]}

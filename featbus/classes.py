@@ -65,6 +65,8 @@ _SIGNS = _words_of(
 def positive_class(target_names):
     """Guess which of two classes is looked for, by their names.
 
+    Read more in the :ref:`User Guide <evaluation>`.
+
     Parameters
     ----------
     target_names : list of str

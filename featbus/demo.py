@@ -110,6 +110,8 @@ def run_demo(
     by stratified cross-validation that keeps groups together. Where classes differ in size, a
     logistic regression with SMOTE, with class weights and with neither shows what balancing does.
 
+    Read more in the :ref:`User Guide <getting_started>`.
+
     Parameters
     ----------
     data : path-like, default=None

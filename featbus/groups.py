@@ -20,7 +20,10 @@ GROUPS_FOUND = "groups are near-duplicates found in the images, not patients"
 
 
 class GroupsWarning(UserWarning):
-    """It is unknown which images belong together; scores from any split are too optimistic."""
+    """It is unknown which images belong together; scores from any split are too optimistic.
+
+    Read more in the :ref:`User Guide <datasets>`.
+    """
 
 
 def check_target(y):

@@ -65,6 +65,8 @@ _BATCH = (
 class ImageError(ValueError):
     """An image that is invalid, or that a step cannot use.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     reason : str
@@ -120,6 +122,8 @@ class ImageError(ValueError):
 class ImageErrors(ImageError):
     """Several images of a batch that are invalid.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     errors : list of ImageError
@@ -167,6 +171,8 @@ class ImageErrors(ImageError):
 def at_index(index: int, item: np.ndarray | PathLike | None = None) -> None:
     """Add an image's position, and its path, to any `ImageError` raised in a ``with`` block.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     index : int
@@ -183,6 +189,8 @@ def at_index(index: int, item: np.ndarray | PathLike | None = None) -> None:
 def is_path(item: Any) -> bool:
     """Tell whether an item of a batch is a path.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     item : object
@@ -198,6 +206,8 @@ def is_path(item: Any) -> bool:
 
 def as_batch(X: np.ndarray | Images) -> np.ndarray | list:
     """Check the container of a batch of images; its pixels stay untouched and unread.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -251,6 +261,8 @@ def _column(X):
 
 def check_image(image: ArrayLike) -> np.ndarray:
     """Check one image, and bring it to the canonical form without changing its values.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -341,6 +353,8 @@ def _check_unit_range(image):
 def stack_images(images: list[np.ndarray]) -> np.ndarray | list:
     """Stack images where they share shape and dtype.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     images : list of ndarray
@@ -368,6 +382,8 @@ def stack_images(images: list[np.ndarray]) -> np.ndarray | list:
 def fill_value(image: np.ndarray) -> np.ndarray:
     """Return the value that stands for the masked pixels of an image.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray
@@ -390,6 +406,8 @@ def fill_value(image: np.ndarray) -> np.ndarray:
 def fill_mask(image: np.ndarray) -> np.ndarray:
     """Return the image as a plain array, its masked pixels set to its fill value.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray
@@ -405,6 +423,8 @@ def fill_mask(image: np.ndarray) -> np.ndarray:
 
 def inside_mask(image: np.ndarray) -> np.ndarray | None:
     """Return the region of a masked image.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -428,6 +448,8 @@ def inside_mask(image: np.ndarray) -> np.ndarray | None:
 
 def as_mask(mask: ArrayLike | None, image_shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the mask of an image as an array of bool.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -490,6 +512,8 @@ def _varies(values):
 def update_digest(digest: Any, image: np.ndarray) -> None:
     """Update a hash with all that distinguishes one image from another.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     digest : hashlib hash
@@ -506,6 +530,8 @@ def update_digest(digest: Any, image: np.ndarray) -> None:
 
 def with_mask(pixels: np.ndarray, inside: ArrayLike | None, fill_value: float = 0) -> np.ndarray:
     """Return pixels as a masked image.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -535,6 +561,8 @@ def with_mask(pixels: np.ndarray, inside: ArrayLike | None, fill_value: float = 
 
 def restrict(image: np.ndarray, inside: ArrayLike) -> np.ma.MaskedArray:
     """Restrict the region of an image: pixels outside of `inside` leave it.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -570,6 +598,8 @@ def restrict(image: np.ndarray, inside: ArrayLike) -> np.ma.MaskedArray:
 
 def with_mask_of(pixels: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Return pixels with the region of an image.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -607,6 +637,8 @@ def _opaque(image):
 
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Convert a checked image to one channel; the dtype and the mask stay.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -646,6 +678,8 @@ def to_gray(image: np.ndarray) -> np.ndarray:
 def to_rgb(image: np.ndarray) -> np.ndarray:
     """Convert a checked image to three channels; the dtype and the mask stay.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray
@@ -670,6 +704,8 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 def to_float(image: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Convert a checked image to floating point 0..1; the mask stays.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray
@@ -692,6 +728,8 @@ def to_float(image: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Convert a checked image to 8 bits; a mask stays.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -720,6 +758,8 @@ def resize(
 
     Of a masked image only pixels inside the region count, and a new pixel is inside if at least
     half of what it covers, or half of the weight of the pixels that make it, is.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------
@@ -767,6 +807,8 @@ def resize(
 def letterbox_window(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
     """Return where a letterboxed image lies.
 
+    Read more in the :ref:`User Guide <images>`.
+
     Parameters
     ----------
     shape : tuple of int
@@ -787,6 +829,8 @@ def letterbox_window(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[sli
 
 def letterbox(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Resize a checked image into a new shape, keeping its aspect ratio.
+
+    Read more in the :ref:`User Guide <images>`.
 
     Parameters
     ----------

@@ -79,6 +79,8 @@ FLOAT_DTYPE = _FloatDtype()
 class SequenceOf:
     """A list, tuple, range or 1-D array, not empty, whose items satisfy a constraint.
 
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
     Parameters
     ----------
     item : constraint
@@ -120,6 +122,8 @@ class SequenceOf:
 class PairOf(SequenceOf):
     """Two values, or a single one that stands for both; `as_pair` spells it out.
 
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
     Parameters
     ----------
     item : constraint
@@ -152,6 +156,8 @@ class LowHigh(SequenceOf):
     """A pair ``(low, high)`` of brightnesses, the first smaller than the second.
 
     Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     def __init__(self) -> None:
@@ -179,6 +185,8 @@ class LowHigh(SequenceOf):
 def as_plain(value: Any) -> Any:
     """Return a number as Python's: small or unsigned NumPy integers overflow in products.
 
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
     Parameters
     ----------
     value : object
@@ -195,6 +203,8 @@ def as_plain(value: Any) -> Any:
 def as_list(value: float | Images) -> list:
     """Return a list: a scalar stands for a list of one.
 
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
     Parameters
     ----------
     value : scalar or sequence
@@ -210,6 +220,8 @@ def as_list(value: float | Images) -> list:
 
 def as_pair(value: float | Images) -> tuple:
     """Return a pair: a scalar stands for two equal values.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -248,6 +260,8 @@ def _is_number(value):
 
 def check_parameters(constraints: dict[str, list], values: dict[str, Any]) -> None:
     """Check the values of parameters.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -303,6 +317,8 @@ def _check(constraints, values):
 def constraints_of(cls: type) -> dict[str, list]:
     """Return the constraints of all parameters of a class of estimators.
 
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
     Parameters
     ----------
     cls : type
@@ -322,6 +338,8 @@ def constraints_of(cls: type) -> dict[str, list]:
 
 def check_estimator_parameters(estimator: Any) -> None:
     """Check all parameters of an estimator.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------

@@ -95,6 +95,8 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     co-occurrence and run lengths are computed both ways, averaged over the directions and with the
     directions merged.
 
+    Read more in the :ref:`User Guide <intensity>`.
+
     Parameters
     ----------
     verbose : bool, default=True

@@ -39,6 +39,8 @@ def show_versions() -> None:
 
     Paste the output into the report of an error.
 
+    Read more in the :ref:`User Guide <contributing>`.
+
     Examples
     --------
     >>> from featbus import show_versions

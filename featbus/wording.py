@@ -24,11 +24,13 @@ _FLAGS = {
     "origin": "--origin",
     "output": "--output",
     "pooling": "--pooling",
+    "port": "--port",
     "pos_label": "--positive",
     "random_state": "--seed",
     "recipe": "--recipe",
     "source": "--source",
     "strict": "--strict",
+    "url": "--url",
     "weights": "--weights",
 }
 _ALL_FLAGS = tuple(_FLAGS.values())

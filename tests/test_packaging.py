@@ -1,10 +1,14 @@
 """What is installed with featbus, and what works without the rest."""
 
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
 import tomllib
+from email.message import Message
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from sklearn.utils import estimator_html_repr
 
 import featbus
 from featbus import HOG, DeepFeatures, FineTunedFeatures, UNetSegmenter
-from featbus.base import Documented
+from featbus.base import find_documentation
 from featbus.networks import fetch_weights, import_keras
 
 CHECKOUT = Path(__file__).parents[1]
@@ -78,17 +82,43 @@ ESTIMATORS = [
 ]
 
 
+@pytest.fixture
+def published(monkeypatch):
+    """Have the metadata name a site."""
+    found = Message()
+    found["Project-URL"] = "Source, https://example.org/source"
+    found["Project-URL"] = "Documentation, https://example.org/featbus/"
+    monkeypatch.setattr("featbus.base.metadata", {"featbus": found}.__getitem__)
+    find_documentation.cache_clear()
+    yield
+    find_documentation.cache_clear()
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_links_to_the_documentation(estimator, monkeypatch):
-    """There is no site yet, and no broken link; one constant is all that it will take."""
-    link = estimator.__new__(estimator)._get_doc_link
-    assert link() == ""
-    template = "https://example.org/featbus.{estimator_name}.html"
-    monkeypatch.setattr(Documented, "_doc_link_template", template)
-    assert link() == f"https://example.org/featbus.{estimator.__name__}.html"
+def test_links_to_the_documentation(estimator, published):
+    link = estimator.__new__(estimator)._get_doc_link()
+    assert link == f"https://example.org/featbus/api/generated/featbus.{estimator.__name__}.html"
 
 
-def test_no_link_is_shown():
+def test_links_only_to_published_documentation():
+    if "Documentation" in PROJECT.get("urls", {}):
+        pytest.skip("it is published")
     html = estimator_html_repr(HOG())
     assert "HOG" in html
     assert "href=" not in html
+
+
+def _public(name):
+    return inspect.unwrap(pkgutil.resolve_name(f"featbus.{name}"))
+
+
+API = re.findall(
+    r"^   ([\w.]+)$", (CHECKOUT / "docs" / "api" / "index.rst").read_text(), re.MULTILINE
+)
+DOCUMENTED = [name for name in API if isinstance(_public(name), type | FunctionType)]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_docstrings_lead_to_the_guide(name):
+    """The build of the docs checks that the label exists."""
+    assert re.search(r"Read more in the :ref:`User Guide <\w+>`\.\n", _public(name).__doc__)

@@ -28,7 +28,7 @@ _CHECKED = set()  # fingerprints that this worker has found to be the same as in
 
 @contextmanager
 def as_image_errors():
-    """Turn a `ValueError` or `cv2.error` that a foreign step raises into an `ImageError`.
+    """Turn a `ValueError` or ``cv2.error`` that a foreign step raises into an `ImageError`.
 
     Errors that are not about an image, such as a wrong parameter, pass unchanged.
     """

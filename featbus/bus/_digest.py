@@ -25,6 +25,8 @@ _TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's
 def digest_image(item: np.ndarray | PathLike) -> bytes:
     """Digest the content of an image.
 
+    Read more in the :ref:`User Guide <feature_bus>`.
+
     Parameters
     ----------
     item : ndarray, MaskedArray, path or SpacedImage

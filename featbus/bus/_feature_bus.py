@@ -43,7 +43,10 @@ def _inner_finds_regions(bus):
 
 
 class ImageWarning(UserWarning):
-    """Some images have no row; `FeatureBus.errors_` says which, and why."""
+    """Some images have no row; the attribute ``errors_`` says which, and why.
+
+    Read more in the :ref:`User Guide <feature_bus>`.
+    """
 
 
 def _check_stateless(fitted):
@@ -73,6 +76,8 @@ class FeatureBus(ImageEstimator):
     featbus steps. It hands images over in batches, so that memory does not grow with their number,
     runs batches in parallel, and keeps rows in a store: the folds and the candidates of a grid
     search, several classifiers, processes and later runs share them.
+
+    Read more in the :ref:`User Guide <feature_bus>`.
 
     Parameters
     ----------
@@ -116,7 +121,7 @@ class FeatureBus(ImageEstimator):
 
     Processes that share a store claim the images they compute, so that no image is computed twice.
 
-    A `ValueError` or `cv2.error` that a step raises on one image, for example a function of
+    A `ValueError` or ``cv2.error`` that a step raises on one image, for example a function of
     scikit-image in a `FunctionTransformer`, becomes an `ImageError` that names the image.
 
     Examples

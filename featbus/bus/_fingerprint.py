@@ -49,6 +49,8 @@ def fingerprint(transformer: Any) -> bytes:
     name and version. All other code is identified by what will run: its byte code, defaults,
     closures, and the functions, classes, constants and files that it refers to.
 
+    Read more in the :ref:`User Guide <feature_bus>`.
+
     Parameters
     ----------
     transformer : estimator

@@ -39,7 +39,10 @@ _CONSTRAINTS = {"max_bytes": [Interval(Real, 0, None, closed="left")]}
 
 
 class FeatureStoreWarning(UserWarning):
-    """A feature store that fails during a run, which continues without it."""
+    """A feature store that fails during a run, which continues without it.
+
+    Read more in the :ref:`User Guide <feature_bus>`.
+    """
 
 
 def chunked(items, size=500):
@@ -126,6 +129,8 @@ class FeatureStore:
     and write it at the same time, and one that is killed does not damage it. A row that is damaged
     is computed again. Keep the file on a local disk: SQLite's write-ahead log does not work on a
     network share. The log, ``PATH-wal``, belongs to the file: move or copy both.
+
+    Read more in the :ref:`User Guide <feature_bus>`.
 
     Parameters
     ----------

@@ -35,7 +35,10 @@ CREATE TABLE claim (
 
 
 class FeatureStoreError(OSError):
-    """A file that cannot be used as a feature store."""
+    """A file that cannot be used as a feature store.
+
+    Read more in the :ref:`User Guide <feature_bus>`.
+    """
 
 
 def open_file(path):

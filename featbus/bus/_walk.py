@@ -13,7 +13,10 @@ _PLAIN = {type(None), bool, int, float, complex, str, bytes, type(...), type(Not
 
 
 class FingerprintError(ValueError):
-    """A transformer whose rows cannot be stored, because its changes cannot be detected."""
+    """A transformer whose rows cannot be stored, because its changes cannot be detected.
+
+    Read more in the :ref:`User Guide <feature_bus>`.
+    """
 
 
 def update_with_file(digest, path):

@@ -83,6 +83,12 @@ def predict(options):
     return 1 if table["error"].notna().any() else 0
 
 
+def app(options):
+    from featbus.app import run_app
+
+    run_app(**options)
+
+
 def backbones(options):
     from featbus.feature_extraction import list_backbones
 

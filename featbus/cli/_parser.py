@@ -28,6 +28,7 @@ def make_parser():
     add_extract(commands)
     add_train(commands)
     add_predict(commands)
+    _add_app(commands)
     add_evaluate(commands)
     add_honesty(commands)
     _add_audit(commands)
@@ -79,6 +80,27 @@ def _add_demo(commands):
     demo.add_argument("--output", metavar="DIR", help="folder to write to; default: featbus-demo")
     add_positive(demo)
     add_cross_validation(demo, "parallel fits")
+
+
+def _add_app(commands):
+    app = add_parser(
+        commands,
+        "app",
+        "serve a page on which readers examine images with a saved model; nothing is kept",
+        argument_default=argparse.SUPPRESS,
+        epilog="The page is served to this machine alone. To serve it to others, put a reverse "
+        "proxy with TLS and logins in front of it, and give its address by --url.",
+    )
+    app.set_defaults(command=_commands.app)
+    app.add_argument("model", metavar="MODEL", help="the file that `featbus train` wrote")
+    app.add_argument("--port", metavar="N", type=int, help="port to listen on; default: 8501")
+    app.add_argument(
+        "--url",
+        metavar="URL",
+        help="where a reverse proxy on this machine serves the page, such as "
+        "https://reader.hospital.example",
+    )
+    app.add_argument("--no-browser", dest="browser", action="store_false", help="open no browser")
 
 
 def _add_audit(commands):

@@ -246,6 +246,8 @@ def make_breast_ultrasound(
     ill-defined, often taller than wide, and casts a shadow. Anatomy, gain and
     depth, and the size and darkness of the lesion do not depend on the class.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     n_images : int, default=120

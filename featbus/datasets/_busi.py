@@ -53,6 +53,8 @@ def load_busi(
     subset of the images or of the folders is fine. No pixels are read, except to find
     near-duplicates.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     root : path-like

@@ -36,6 +36,8 @@ def load_dataset(
 ) -> Bunch:
     """Load the data set in a folder with the loader that its contents call for.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     root : path-like
@@ -94,6 +96,8 @@ def detect_layout(
     root: PathLike, *, masks: PathLike | None = None
 ) -> Literal["BUSI", "mini-MIAS", "class folders", "split", "images"]:
     """Tell what a folder is: a release, folders of classes, or images of unknown class.
+
+    Read more in the :ref:`User Guide <datasets>`.
 
     Parameters
     ----------

@@ -54,6 +54,8 @@ def load_image_folder(
     the extension of one of these formats: of those, reading says what is wrong. Other files are
     left out, with a warning that names them.
 
+    Read more in the :ref:`User Guide <own_images>`.
+
     Parameters
     ----------
     root : path-like

@@ -54,6 +54,8 @@ def load_images(
 
     No pixels are read, only headers.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     source : path-like or sequence of path-like

@@ -229,6 +229,8 @@ def make_mammograms(
     each woman, normal or with one finding: a circumscribed mass, a spiculated mass or a cluster of
     calcifications. Outline, density, muscle and film do not depend on the class.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     n_images : int, default=120

@@ -19,6 +19,8 @@ __all__ = ["load_masked"]
 def load_masked(dataset: Bunch, indices: ArrayLike | bool | None = None) -> list[np.ma.MaskedArray]:
     """Read the images of a data set, masked to their regions of interest.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     dataset : Bunch

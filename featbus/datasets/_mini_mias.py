@@ -47,6 +47,8 @@ def load_mini_mias(
     Reads the original release as it is on disk: ``Info.txt`` next to ``mdb001.pgm``,
     ``mdb002.pgm``, ... A subset of the images is fine. No pixels are read.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     root : path-like

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def count_images(dataset: Bunch) -> dict[str, int]:
     """Return the number of images of each class.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     dataset : Bunch
@@ -31,6 +33,8 @@ def count_images(dataset: Bunch) -> dict[str, int]:
 
 def describe_dataset(dataset: Bunch) -> str:
     """Describe a data set in one line.
+
+    Read more in the :ref:`User Guide <datasets>`.
 
     Parameters
     ----------

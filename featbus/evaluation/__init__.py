@@ -5,6 +5,8 @@ from featbus.evaluation._evaluation import Evaluation
 from featbus.evaluation._importance import importance_map, plot_importance
 from featbus.evaluation._intervals import FewGroupsWarning
 from featbus.evaluation._metrics import confusion_metrics
+from featbus.evaluation._occlusion import occlusion_map
+from featbus.evaluation._outline import find_outline
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.evaluation._protocols import compare_protocols
 from featbus.evaluation._segmentation import explain, plot_segmentation, segmentation_scores
@@ -17,7 +19,9 @@ __all__ = [
     "confusion_metrics",
     "evaluate",
     "explain",
+    "find_outline",
     "importance_map",
+    "occlusion_map",
     "plot_importance",
     "plot_segmentation",
     "segmentation_scores",

@@ -227,6 +227,8 @@ def evaluate(
 ) -> Evaluation:
     """Cross-validate pipelines on the same folds, keeping groups together.
 
+    Read more in the :ref:`User Guide <evaluation>`.
+
     Parameters
     ----------
     pipelines : estimator or dict of str to estimator

@@ -140,6 +140,8 @@ class Evaluation:
 
     Printing it shows the table. It is made by `evaluate`; its parameters are its attributes.
 
+    Read more in the :ref:`User Guide <evaluation>`.
+
     Parameters
     ----------
     scores : DataFrame
@@ -512,7 +514,7 @@ class Evaluation:
             at a time. With images, the report shows those with the most confident errors, and
             describes sizes and brightness.
         audit : AuditReport, default=None
-            The result of `featbus.model_selection.audit` for the same images.
+            The result of `featbus.audit` for the same images.
         title : str, default=None
             Title of the report.
 

@@ -27,6 +27,8 @@ def importance_map(
 ) -> np.ndarray:
     """Spread the weights of columns over the pixels behind them.
 
+    Read more in the :ref:`User Guide <report>`.
+
     Parameters
     ----------
     transformer : estimator
@@ -52,8 +54,9 @@ def importance_map(
 
     Notes
     -----
-    Boxes of pixels are mapped back through the image steps by `ImageTransformer.map_boxes`. Other
-    steps from image to image count as a stretch from one shape to the other.
+    Boxes of pixels are mapped back through the image steps by
+    `featbus.base.ImageTransformer.map_boxes`. Other steps from image to image count as a stretch
+    from one shape to the other.
     """
     return _spread(transformer, importances, image, read_item(image, None))
 
@@ -129,6 +132,8 @@ def plot_importance(
     ax: Axes | None = None,
 ) -> Axes:
     """Paint the weights of columns on an image.
+
+    Read more in the :ref:`User Guide <report>`.
 
     Parameters
     ----------

@@ -23,7 +23,10 @@ _CHUNK = 1_000_000  # weights of samples at a time: the arrays of a chunk take s
 
 
 class FewGroupsWarning(UserWarning):
-    """Few groups are tested: the intervals of the scores are unreliable."""
+    """Few groups are tested: the intervals of the scores are unreliable.
+
+    Read more in the :ref:`User Guide <evaluation>`.
+    """
 
 
 def describe_few_groups(codes, groups, names):

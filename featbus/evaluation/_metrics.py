@@ -52,6 +52,8 @@ def metric_range(metric, n_classes):
 def confusion_metrics(confusion: ArrayLike, *, positive: int | None = None) -> dict[str, float]:
     """Compute the metrics of a classifier that follow from its confusion matrix.
 
+    Read more in the :ref:`User Guide <evaluation>`.
+
     Parameters
     ----------
     confusion : array_like of int of shape (n_classes, n_classes)

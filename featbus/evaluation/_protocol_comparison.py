@@ -31,6 +31,8 @@ class ProtocolComparison:
     Printing it shows the table, and `summary`. It is made by `compare_protocols`; its parameters
     are its attributes.
 
+    Read more in the :ref:`User Guide <honesty>`.
+
     Parameters
     ----------
     evaluations : dict of str to Evaluation

@@ -87,6 +87,8 @@ def compare_protocols(
     alone. The others split at random, or make copies of all images, or SMOTE's rows of all rows, or
     both, before they split. Nothing else differs.
 
+    Read more in the :ref:`User Guide <honesty>`.
+
     Parameters
     ----------
     features : transformer

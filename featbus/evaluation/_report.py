@@ -64,7 +64,7 @@ def write_report(evaluation, path, *, images=None, audit=None, title=None):
     images : batch of images, default=None
         The images of the rows of `X`.
     audit : AuditReport, default=None
-        The result of `featbus.model_selection.audit`.
+        The result of `featbus.audit`.
     title : str, default=None
         Heading of the report.
 

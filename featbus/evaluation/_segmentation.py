@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from scipy.ndimage import binary_erosion, distance_transform_edt
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
-from featbus.base import ImageTransformer
+from featbus.evaluation._outline import find_region
 from featbus.images import at_index, fill_mask, to_float, to_gray
 from featbus.io import read_item, read_mask
 from featbus.parameters import Interval, PairOf, as_pair, check_parameters
 from featbus.regions import dice
-from featbus.segmentation import ROICropper, Segmenter
-from featbus.steps import steps_of, unwrap
 
 if TYPE_CHECKING:
     from typing import Any
@@ -35,6 +32,8 @@ def segmentation_scores(
     true_masks: Images, predicted_masks: ArrayLike, *, spacing: float | tuple[float, ...] = 1.0
 ) -> pd.DataFrame:
     """Compare found regions with true ones, image by image.
+
+    Read more in the :ref:`User Guide <segmentation>`.
 
     Parameters
     ----------
@@ -137,6 +136,8 @@ def plot_segmentation(
 ) -> Axes:
     """Draw the outlines of regions on an image.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     image : ndarray, path or SpacedImage
@@ -193,6 +194,8 @@ def explain(
 ) -> Axes:
     """Draw what a fitted pipeline says of an image: the class, its probability and the outline.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     pipeline : estimator
@@ -220,37 +223,16 @@ def explain(
     --------
     plot_segmentation : Compare a found outline with the true one.
     """
-    seen, region = _find(pipeline, image)
+    region, trail = find_region(pipeline, image)
     if region is None:
         raise ValueError(
             f"{type(pipeline).__name__} has no ROICropper and no segmenter, expected one: only "
             "they find outlines."
         )
+    seen = trail[-1].after if trail else image
     ax = plot_segmentation(seen, predicted_mask=region, ax=ax)
     ax.set_title(_verdict(pipeline, image, target_names))
     return ax
-
-
-def _find(estimator, image):
-    """Return the image that the first finder in an estimator gets, and the region that it finds.
-
-    Without a finder: the image that the steps make of it, and None.
-    """
-    estimator = unwrap(estimator)
-    # A cropper, which comes before its segmenter, leaves specks out.
-    is_cropper = isinstance(estimator, ROICropper) and estimator.segmenter is not None
-    if is_cropper or isinstance(estimator, Segmenter):
-        (region,) = estimator.predict([image])
-        return image, region
-    if isinstance(estimator, ImageTransformer):
-        return estimator.transform([image])[0], None
-    for _, step in steps_of(estimator):
-        seen, region = _find(step, image)
-        if region is not None:
-            return seen, region
-        if isinstance(estimator, Pipeline):
-            image = seen
-    return image, None
 
 
 def _verdict(pipeline, image, target_names):

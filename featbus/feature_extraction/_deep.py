@@ -233,6 +233,8 @@ class DeepFeatures(NetworkFeatures):
     of the chosen layers' feature maps becomes one number, such as its average or maximum over the
     map. Only pixels inside the mask are used.
 
+    Read more in the :ref:`User Guide <deep_features>`.
+
     Parameters
     ----------
     backbone : str, path or keras.Model, default="vgg16"

@@ -63,6 +63,8 @@ class FineTunedFeatures(NetworkFeatures):
     features. Then the classifier is discarded, and the network extracts features as `DeepFeatures`
     does. In a pipeline, it is trained on the training part of each fold only.
 
+    Read more in the :ref:`User Guide <fine_tuning>`.
+
     Parameters
     ----------
     backbone : str, path or keras.Model, default="mobilenet_v2"

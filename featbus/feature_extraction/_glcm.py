@@ -115,6 +115,8 @@ def cooccurrence_matrix(
 ) -> np.ndarray:
     """Count how often two gray levels occur at a distance from each other.
 
+    Read more in the :ref:`User Guide <glcm>`.
+
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
@@ -267,6 +269,8 @@ def _quotient(dividend, divisor):
 def cooccurrence_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     """Compute the co-occurrence features of the Image Biomarker Standardisation Initiative.
 
+    Read more in the :ref:`User Guide <glcm>`.
+
     Parameters
     ----------
     matrices : array_like of shape (..., n_levels, n_levels)
@@ -335,6 +339,8 @@ class GLCM(FeatureExtractor):
 
     The 25 features of each distance are computed from how often two gray levels are neighbors in
     four directions ([1]_, [2]_).
+
+    Read more in the :ref:`User Guide <glcm>`.
 
     Parameters
     ----------

@@ -111,6 +111,8 @@ def run_length_matrix(
 
     A run is a maximal sequence of adjacent pixels of one level along a direction.
 
+    Read more in the :ref:`User Guide <glrlm>`.
+
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
@@ -156,6 +158,8 @@ def run_length_matrix(
 
 def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     """Compute the run-length features of the Image Biomarker Standardisation Initiative.
+
+    Read more in the :ref:`User Guide <glrlm>`.
 
     Parameters
     ----------
@@ -208,6 +212,8 @@ class GLRLM(FeatureExtractor):
 
     Coarse texture has long runs, fine texture short ones. 16 features are computed from the number
     of runs of each level and length ([1]_, [2]_).
+
+    Read more in the :ref:`User Guide <glrlm>`.
 
     Parameters
     ----------

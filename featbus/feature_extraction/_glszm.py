@@ -57,6 +57,8 @@ def size_zone_matrix(levels: np.ndarray, n_levels: int | None = None) -> Any:
 
     A zone is a set of pixels of one level that are connected along rows, columns or diagonals.
 
+    Read more in the :ref:`User Guide <glszm>`.
+
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
@@ -96,6 +98,8 @@ def size_zone_matrix(levels: np.ndarray, n_levels: int | None = None) -> Any:
 
 def size_zone_features(matrix: Any) -> dict[str, float]:
     """Compute the size-zone features of the Image Biomarker Standardisation Initiative.
+
+    Read more in the :ref:`User Guide <glszm>`.
 
     Parameters
     ----------
@@ -153,6 +157,8 @@ class GLSZM(FeatureExtractor):
 
     A zone is a set of connected pixels of one level. 16 features are computed from the number of
     zones of each level and size ([1]_, [2]_).
+
+    Read more in the :ref:`User Guide <glszm>`.
 
     Parameters
     ----------

@@ -166,6 +166,8 @@ class HOG(FeatureExtractor):
     histograms are normalized over overlapping blocks of cells ([1]_). Rows equal those of
     `skimage.feature.hog`, which has no counterpart of `signed`.
 
+    Read more in the :ref:`User Guide <hog>`.
+
     Parameters
     ----------
     orientations : int, default=9

@@ -168,6 +168,8 @@ def _shape_statistics(histogram):
 def intensity_statistics(values: ArrayLike) -> dict[str, float]:
     """Compute the intensity-based statistics of the Image Biomarker Standardisation Initiative.
 
+    Read more in the :ref:`User Guide <intensity>`.
+
     Parameters
     ----------
     values : array_like of shape (n_pixels,)
@@ -215,6 +217,8 @@ def intensity_statistics(values: ArrayLike) -> dict[str, float]:
 
 def histogram_statistics(levels: ArrayLike, n_levels: int | None = None) -> dict[str, float]:
     """Compute the intensity-histogram features of the Image Biomarker Standardisation Initiative.
+
+    Read more in the :ref:`User Guide <intensity>`.
 
     Parameters
     ----------
@@ -276,6 +280,8 @@ def _to_floats(statistics):
 
 class IntensityStatistics(FeatureExtractor):
     """Statistics of the brightness of an image, or of its region.
+
+    Read more in the :ref:`User Guide <intensity>`.
 
     Parameters
     ----------

@@ -33,6 +33,8 @@ def intensity_summary(
     classifier can separate them without looking at the anatomy: a sign of different scanners,
     settings or exports.
 
+    Read more in the :ref:`User Guide <intensity>`.
+
     Parameters
     ----------
     images : batch of images
@@ -108,6 +110,8 @@ def _is_outlier(values):
 
 class IntensitySummary:
     """Brightness of the images of each class; made by `intensity_summary`.
+
+    Read more in the :ref:`User Guide <intensity>`.
 
     Parameters
     ----------

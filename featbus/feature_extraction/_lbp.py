@@ -296,6 +296,8 @@ def lbp_codes(
 ) -> np.ndarray:
     """Compute the local binary pattern of each pixel.
 
+    Read more in the :ref:`User Guide <lbp>`.
+
     Parameters
     ----------
     image : array_like of shape (height, width) or (height, width, channels)
@@ -379,6 +381,8 @@ class LBP(FeatureExtractor):
 
     Each pixel is compared with neighbors on a circle; which of them are at least as bright is its
     pattern ([1]_). The histogram of the patterns describes the texture, independent of brightness.
+
+    Read more in the :ref:`User Guide <lbp>`.
 
     Parameters
     ----------

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def list_backbones() -> pd.DataFrame:
     """Return the table of the networks that `DeepFeatures` knows by name.
 
+    Read more in the :ref:`User Guide <deep_features>`.
+
     Returns
     -------
     DataFrame

@@ -28,6 +28,8 @@ def list_layers(
 ) -> pd.DataFrame:
     """Return the layers of a network that `DeepFeatures` can take features from.
 
+    Read more in the :ref:`User Guide <deep_features>`.
+
     Parameters
     ----------
     backbone : str, path or keras.Model

@@ -40,6 +40,8 @@ _POWERS = {"area": 2} | dict.fromkeys(_LENGTHS, 1)
 class ShapeStatistics(FeatureExtractor):
     """Shape of the region of a masked image.
 
+    Read more in the :ref:`User Guide <shape>`.
+
     Parameters
     ----------
     on_missing : {"raise", "nan"}, default="raise"

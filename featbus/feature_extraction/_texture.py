@@ -95,6 +95,8 @@ def grey_levels(
 ) -> np.ndarray:
     """Discretize the brightness of an image as the IBSI defines it.
 
+    Read more in the :ref:`User Guide <glcm>`.
+
     Parameters
     ----------
     image : ndarray or MaskedArray of shape (height, width) or (height, width, channels)

@@ -8,6 +8,8 @@ AGAIN = "The file is damaged or incomplete: copy, download or export it again."
 class ImageReadError(ImageError, OSError):
     """An image file cannot be read: missing, damaged, or of a kind that is not supported.
 
+    Read more in the :ref:`User Guide <loading>`.
+
     Parameters
     ----------
     reason : str

@@ -8,6 +8,7 @@ from featbus.io._limits import VARIABLE
 
 # RGBA in double precision, and room for what is not pixels.
 _PIXEL, _OTHERS = 32, 1 << 26
+_EMPTY = f"the file is empty (0 bytes), expected an image. {AGAIN}"
 
 
 def open_file(path):
@@ -86,7 +87,7 @@ def read_head(file, size):
     head = _read(file.raw, size)  # past the buffer, so that the rest is not copied once more
     file.raw.seek(0)
     if not head:
-        raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
+        raise ImageReadError(_EMPTY)
     return head
 
 
@@ -110,13 +111,56 @@ def read_bytes(file, limit):
     ImageReadError
         If it cannot be read, or is larger than an image of so many pixels.
     """
-    size, most = os.fstat(file.fileno()).st_size, limit * _PIXEL + _OTHERS
+    _check_bytes(os.fstat(file.fileno()).st_size, limit)
+    return _read(file)
+
+
+def take_bytes(content, limit):
+    """Take the content of a file that is in memory, or that somebody else opened.
+
+    Parameters
+    ----------
+    content : bytes-like or binary file object
+        The content, or what `read` gives it.
+    limit : int
+        The number of pixels that are allowed.
+
+    Returns
+    -------
+    bytes
+        The content.
+
+    Raises
+    ------
+    ImageReadError
+        If it is empty, or larger than an image of so many pixels.
+    TypeError
+        If it is neither.
+    """
+    if hasattr(content, "read"):
+        content = content.read(_most_bytes(limit) + 1)
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"Expected a path, bytes or a binary file object, got {type(content).__name__}."
+        )
+    data = bytes(content)
+    if not data:
+        raise ImageReadError(_EMPTY)
+    _check_bytes(len(data), limit)
+    return data
+
+
+def _most_bytes(limit):
+    return limit * _PIXEL + _OTHERS
+
+
+def _check_bytes(size, limit):
+    most = _most_bytes(limit)
     if size > most:
         raise ImageReadError(
             f"the file has {size} bytes, expected at most {most} for {limit} pixels. If it is an "
             f"image: raise the limit, max_pixels of ImageLoader or {VARIABLE}."
         )
-    return _read(file)
 
 
 def _read(file, size=-1):

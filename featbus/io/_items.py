@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def read_item(item: Any, index: int | None, read: Callable = read_image) -> np.ndarray:
     """Read and check one item of a batch.
 
+    Read more in the :ref:`User Guide <loading>`.
+
     Parameters
     ----------
     item : array_like, str, os.PathLike or SpacedImage

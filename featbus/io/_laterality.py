@@ -20,6 +20,8 @@ _SIDES = {"L": "left", "R": "right"}
 def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     """Read from a DICOM file which breast, or other paired organ, it shows.
 
+    Read more in the :ref:`User Guide <mammograms>`.
+
     Parameters
     ----------
     path : str or os.PathLike

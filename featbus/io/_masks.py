@@ -26,6 +26,8 @@ def read_mask(
 ) -> np.ndarray | None:
     """Read the mask of one image, the union of its parts.
 
+    Read more in the :ref:`User Guide <datasets>`.
+
     Parameters
     ----------
     item : path-like, array_like, tuple of these, or None

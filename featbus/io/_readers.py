@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featbus.images import is_path
 from featbus.io._bmp import read_bmp
 from featbus.io._errors import ImageReadError
-from featbus.io._files import open_file, read_bytes, read_head
+from featbus.io._files import open_file, read_bytes, read_head, take_bytes
 from featbus.io._jpeg import read_jpeg
 from featbus.io._limits import pixel_limit
 from featbus.io._png import read_png
@@ -23,7 +25,7 @@ from featbus.io._pnm import read_pnm
 from featbus.io._tiff import read_tiff
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import BinaryIO, Literal
 
     from featbus.typing import PathLike
 
@@ -46,16 +48,24 @@ _SIGNATURES = {
 
 
 def read_image(
-    path: PathLike, *, voi_lut: bool = True, max_pixels: int | None = None
+    file: PathLike | bytes | BinaryIO,
+    *,
+    voi_lut: bool = True,
+    max_pixels: int | None = None,
+    name: str | None = None,
 ) -> np.ndarray:
-    """Read one image file.
+    """Read one image file, from disk or from memory.
 
     The format is identified by the content of the file, never by its name.
 
+    Read more in the :ref:`User Guide <loading>`.
+
     Parameters
     ----------
-    path : str or os.PathLike
-        A PNG, JPEG, TIFF, BMP, PGM (P2, P5), PPM (P3, P6) or DICOM file with one picture.
+    file : str, os.PathLike, bytes or binary file object
+        A PNG, JPEG, TIFF, BMP, PGM (P2, P5), PPM (P3, P6) or DICOM file with one picture: its path,
+        its content, or an open file such as `io.BytesIO`, read from its current position to its
+        end. Content in memory stays there: no reader writes a file.
     voi_lut : bool, default=True
         Whether to apply the VOI LUT or, without one, the window of a grayscale DICOM image (the
         first if there are several). If False, the whole range of the stored bits is kept. Other
@@ -63,6 +73,8 @@ def read_image(
     max_pixels : int or None, default=None
         Height times width that an image may have; the header says it, before anything is decoded.
         None: the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970 without it.
+    name : str or None, default=None
+        What errors call the image, such as the name of an upload. None: its path, or nothing.
 
     Returns
     -------
@@ -126,10 +138,9 @@ def read_image(
     array([[  0,  10,  20],
            [ 30,  40, 255]], dtype=uint8)
     """
-    name = os.fsdecode(path)
+    name = os.fspath(file) if name is None and is_path(file) else name
     try:
-        with open_file(name) as file:
-            image = _read(file, name, voi_lut, pixel_limit(max_pixels))
+        image = _read(file, name or "", voi_lut, pixel_limit(max_pixels))
         return np.require(image, requirements=["C", "W"])
     except ImageReadError as error:
         raise error.at(None, name) from error.__cause__
@@ -143,6 +154,8 @@ def find_format(
     path: PathLike,
 ) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
     """Tell the format of an image file by its first bytes, as `read_image` does.
+
+    Read more in the :ref:`User Guide <loading>`.
 
     Parameters
     ----------
@@ -190,17 +203,26 @@ def is_dicom_by_name(head, name):
 
 
 def _read(file, name, voi_lut, limit):
+    """Decode a file on disk, or its content."""
+    if not is_path(file):
+        data = take_bytes(file, limit)
+        return _decode(data[:HEAD], lambda: data, name, voi_lut, limit)
+    with open_file(os.fspath(file)) as opened:
+        head = read_head(opened, HEAD)
+        return _decode(head, partial(read_bytes, opened, limit), name, voi_lut, limit)
+
+
+def _decode(head, read_all, name, voi_lut, limit):
     """Decode a file with the reader of its format."""
-    head = read_head(file, HEAD)
     found = format_of(head)
     if found == "DICOM":
-        return _read_dicom(read_bytes(file, limit), voi_lut, limit)
+        return _read_dicom(read_all(), voi_lut, limit)
     if found in _READERS:
-        return _READERS[found](read_bytes(file, limit), limit)
+        return _READERS[found](read_all(), limit)
     if is_dicom_by_name(head, name):
         from featbus.io._dicom import holds_pixels
 
-        data = read_bytes(file, limit)
+        data = read_all()
         if holds_pixels(data, limit):
             return _read_dicom(data, voi_lut, limit)
     # The content is not quoted: it may be the name of a patient.

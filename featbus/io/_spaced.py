@@ -31,6 +31,8 @@ class SpacedImage:
     All estimators take it as the image that it holds; `featbus.Resample` also uses the spacing,
     and `featbus.FeatureBus` stores rows of the same pixels by their spacing.
 
+    Read more in the :ref:`User Guide <millimeters>`.
+
     Parameters
     ----------
     image : array_like, MaskedArray, str or os.PathLike

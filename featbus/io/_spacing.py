@@ -19,6 +19,8 @@ _CENTIMETERS = 3
 def read_spacing(path: PathLike) -> tuple[float, float] | None:
     """Read from a file how far its pixels are apart.
 
+    Read more in the :ref:`User Guide <millimeters>`.
+
     Parameters
     ----------
     path : str or os.PathLike

@@ -74,6 +74,8 @@ def audit(
 
     No model of the image content is trained, and the pipeline is not run.
 
+    Read more in the :ref:`User Guide <audit>`.
+
     Parameters
     ----------
     images : batch of images

@@ -86,6 +86,8 @@ def find_near_duplicates(
     A matches B and B matches C, all three form one group. Keep each group on one side of every
     split.
 
+    Read more in the :ref:`User Guide <near_duplicates>`.
+
     Parameters
     ----------
     images : batch of images

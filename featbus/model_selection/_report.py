@@ -22,6 +22,8 @@ class AuditReport:
 
     Printing it shows the checks. `audit` makes it; its parameters are also its attributes.
 
+    Read more in the :ref:`User Guide <audit>`.
+
     Parameters
     ----------
     checks : DataFrame

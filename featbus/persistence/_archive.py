@@ -32,7 +32,10 @@ _LONGEST_MESSAGE = 2000
 
 
 class ModelFileError(ValueError):
-    """A pipeline that cannot be saved, or a file that is refused."""
+    """A pipeline that cannot be saved, or a file that is refused.
+
+    Read more in the :ref:`User Guide <models>`.
+    """
 
     def __init__(self, message: Any) -> None:
         # Names in a file are anybody's text, and a message is printed on a terminal.

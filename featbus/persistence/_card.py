@@ -193,6 +193,8 @@ def _patient_fields():
 def read_card(path: PathLike) -> dict:
     """Return the model card of a file, without loading the model.
 
+    Read more in the :ref:`User Guide <models>`.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -229,6 +231,8 @@ def read_card(path: PathLike) -> dict:
 
 def write_card_html(path: PathLike, page: PathLike) -> None:
     """Write the model card of a file as one HTML page without external resources.
+
+    Read more in the :ref:`User Guide <models>`.
 
     Parameters
     ----------

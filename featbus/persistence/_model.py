@@ -48,6 +48,8 @@ def save(
 ) -> None:
     """Save a fitted pipeline in one file, without pickle.
 
+    Read more in the :ref:`User Guide <models>`.
+
     Parameters
     ----------
     pipeline : estimator
@@ -200,6 +202,8 @@ def _refuse_untrusted(types, schema):
 
 def load(path: PathLike) -> Any:
     """Load a pipeline that `save` wrote.
+
+    Read more in the :ref:`User Guide <models>`.
 
     Parameters
     ----------

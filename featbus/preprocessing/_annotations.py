@@ -85,6 +85,8 @@ class RemoveAnnotations(ImageTransformer):
     Marks show where somebody has measured, and often which class that was: a classifier learns them
     instead of the disease, see :ref:`audit`.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     method : {"inpaint", "mask"}, default="inpaint"

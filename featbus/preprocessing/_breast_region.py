@@ -46,6 +46,8 @@ class BreastOutline:
 class BreastRegion(ImageTransformer):
     """Restrict mammograms to the breast: no labels, tape, film border or padding.
 
+    Read more in the :ref:`User Guide <mammograms>`.
+
     Parameters
     ----------
     orient : {"left", "right"} or None, default=None

@@ -42,6 +42,8 @@ def _fill_tiles(gray, inside, grid):
 class CLAHE(ImageTransformer):
     """Raise the local contrast: contrast-limited adaptive histogram equalization.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     clip_limit : float, default=2.0

@@ -78,6 +78,8 @@ _METHODS = {
 class Denoise(ImageTransformer):
     """Smooth noise away.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     method : {"median", "gaussian", "bilateral", "nlmeans", "tv"}, default="median"

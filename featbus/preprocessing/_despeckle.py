@@ -220,6 +220,8 @@ def _diffuse(pixels, scale_squared):
 class Despeckle(ImageTransformer):
     """Smooth speckle, the noise of ultrasound, and leave edges sharp.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     method : {"lee", "kuan", "frost", "srad"}, default="lee"

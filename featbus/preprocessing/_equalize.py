@@ -11,6 +11,8 @@ from featbus.preprocessing._pixels import map_pixels, map_values, values_inside
 class HistogramEqualizer(ImageTransformer):
     """Spread the gray values evenly over the range.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     See Also
     --------
     CLAHE : Equalization tile by tile, with limited contrast.

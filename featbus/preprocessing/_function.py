@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class ImageFunction(ImageTransformer):
     """Make a step of a function.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     func : callable

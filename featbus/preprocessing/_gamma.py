@@ -12,6 +12,8 @@ from featbus.preprocessing._pixels import map_pixels, map_values
 class GammaCorrection(ImageTransformer):
     """Brighten or darken the middle of the range by a power law.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     gamma : float, default=0.5

@@ -22,6 +22,8 @@ class ImageLoader(ImageTransformer):
     JPEG, TIFF, BMP, PGM and DICOM files are recognized by their content. Arrays are converted to
     `color_mode`, too.
 
+    Read more in the :ref:`User Guide <loading>`.
+
     Parameters
     ----------
     color_mode : {"unchanged", "gray", "rgb"}, default="unchanged"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Normalize(ImageTransformer):
     """Bring the values of each image to the whole range 0..1.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     method : {"minmax", "percentile"}, default="minmax"

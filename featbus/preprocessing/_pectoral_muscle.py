@@ -252,6 +252,8 @@ def _fill(trace, shape):
 class PectoralMuscleRemover(ImageTransformer):
     """Take the pectoral muscle out of the region of mediolateral-oblique mammograms.
 
+    Read more in the :ref:`User Guide <mammograms>`.
+
     Parameters
     ----------
     min_confidence : float, default=0.3

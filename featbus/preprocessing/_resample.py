@@ -29,6 +29,8 @@ class Resample(ImageTransformer):
     `featbus.io.read_spacing`), or what a `featbus.io.SpacedImage` says. An image of unknown spacing
     is an error.
 
+    Read more in the :ref:`User Guide <millimeters>`.
+
     Parameters
     ----------
     spacing : float or (float, float), default=0.1

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Resize(ImageTransformer):
     """Bring all images to one size.
 
+    Read more in the :ref:`User Guide <resizing>`.
+
     Parameters
     ----------
     size : int or tuple of int, default=224

@@ -34,6 +34,8 @@ def check_percentiles(percentiles):
 class ContrastStretch(ImageTransformer):
     """Stretch the contrast linearly between two percentiles.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     percentiles : tuple of float, default=(2, 98)

@@ -24,6 +24,8 @@ _ROUNDING = 1e-6
 class AdaptiveThreshold(ImageTransformer):
     """Find the pixels that are brighter than their surroundings.
 
+    Read more in the :ref:`User Guide <enhancement>`.
+
     Parameters
     ----------
     size : int, default=35

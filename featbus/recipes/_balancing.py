@@ -23,6 +23,8 @@ def balancing_pipelines(
 ) -> dict[str, SamplingPipeline]:
     """Make pipelines of a logistic regression with SMOTE, with class weights, and with neither.
 
+    Read more in the :ref:`User Guide <balancing>`.
+
     Parameters
     ----------
     features : transformer, default=None

@@ -36,6 +36,8 @@ def breast_ultrasound_features(
 ) -> Pipeline:
     """Make the recommended pipeline for breast ultrasound: fused features and a soft vote.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     backbone : str, path, keras.Model or None, default="mobilenet_v2"

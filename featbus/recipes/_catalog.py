@@ -99,6 +99,8 @@ _BY_NAME = {recipe.factory.__name__: recipe for recipe in _RECIPES}
 def list_recipes() -> pd.DataFrame:
     """List the recipes.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Returns
     -------
     DataFrame
@@ -129,6 +131,8 @@ def make_recipe(
     **options: Any,
 ) -> Pipeline:
     """Make the pipeline of a published system, unfitted.
+
+    Read more in the :ref:`User Guide <recipes>`.
 
     Parameters
     ----------

@@ -34,6 +34,8 @@ def enhanced_crop(
 ) -> Pipeline:
     """Make a pipeline for ultrasound: enhance, segment, crop, ResNet101, and an SVM.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     contrast : {"clahe", "equalize"}, default="clahe"

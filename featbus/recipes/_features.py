@@ -13,6 +13,8 @@ from featbus.steps import is_resampler, steps_of
 def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
     """Return the part of a recipe from images to rows, for a table of features.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     recipe : Pipeline

@@ -36,6 +36,8 @@ def fine_tuned_ultrasound(
 ) -> Pipeline:
     """Make a pipeline for breast ultrasound: a fine-tuned network beside frozen features.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     backbone : str, path or keras.Model, default="mobilenet_v2"

@@ -34,6 +34,8 @@ def fused_features(
 ) -> Pipeline:
     """Combine hand-crafted features, and those of a network, in one row per image.
 
+    Read more in the :ref:`User Guide <composites>`.
+
     Parameters
     ----------
     deep : DeepFeatures, default=None

@@ -47,6 +47,8 @@ def classifier_pipelines(
 
     XGBoost is left out, with a warning, where it is not installed.
 
+    Read more in the :ref:`User Guide <composites>`.
+
     Parameters
     ----------
     features : transformer, default=None
@@ -141,6 +143,8 @@ def fusion(
     random_state: int = 0,
 ) -> Pipeline:
     """Make a pipeline of a network, hand-crafted features, selection, SMOTE and a classifier.
+
+    Read more in the :ref:`User Guide <recipes>`.
 
     Parameters
     ----------

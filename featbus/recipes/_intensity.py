@@ -29,6 +29,8 @@ def mobilenet_intensity(
 ) -> Pipeline:
     """Make a pipeline for ultrasound: MobileNetV2 and intensity statistics, and an SVM.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     backbone : str, path or keras.Model, default="mobilenet_v2"

@@ -31,6 +31,8 @@ def mammogram_svm(
 ) -> Pipeline:
     """Make a pipeline for mammograms: VGG16 or InceptionV3 on the breast alone, and an SVM.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     backbone : str, path or keras.Model, default="vgg16"

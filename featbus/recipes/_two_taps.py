@@ -32,6 +32,8 @@ def two_tap_mobilenet(
 ) -> Pipeline:
     """Make a pipeline for ultrasound: the maps C4 and C5 of MobileNetV3Small, and an SVM.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     trained : bool, default=False

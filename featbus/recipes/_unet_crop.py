@@ -31,6 +31,8 @@ def unet_crop(
 ) -> Pipeline:
     """Make a pipeline for ultrasound: a network on image and U-Net crop, and an SVM.
 
+    Read more in the :ref:`User Guide <recipes>`.
+
     Parameters
     ----------
     segmenter : estimator or None, default=None
@@ -103,6 +105,8 @@ def small_cnn(
     random_state: int = 0,
 ) -> Pipeline:
     """Make a pipeline for ultrasound: a small CNN without pretraining, and an SVM.
+
+    Read more in the :ref:`User Guide <recipes>`.
 
     Parameters
     ----------

@@ -56,6 +56,8 @@ class ImageAugmenter(Documented, BaseOverSampler):
     unchanged. Make it the first step, before any feature extractor; only `Resample` comes before
     it, since copies are arrays without a spacing.
 
+    Read more in the :ref:`User Guide <augmentation>`.
+
     Parameters
     ----------
     n_copies : int or None, default=None

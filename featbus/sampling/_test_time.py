@@ -45,6 +45,8 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
     decision values, are averaged over the views of each image, such as the image and its mirror
     image.
 
+    Read more in the :ref:`User Guide <augmentation>`.
+
     Parameters
     ----------
     estimator : estimator

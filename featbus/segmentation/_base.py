@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 def find_regions(segmenter: Any, images: ArrayLike) -> list[np.ndarray]:
     """Let a segmenter, which may be another library's, find the regions of images.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     segmenter : estimator
@@ -61,6 +63,8 @@ class Segmenter(ImageTransformer):
     A subclass writes `_iter_regions(images)`: it gets an iterator of checked images, and yields the
     region of each as a bool array of the image's height and width, False everywhere if there is
     none.
+
+    Read more in the :ref:`User Guide <segmentation>`.
     """
 
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:

@@ -110,6 +110,8 @@ def _take_mask_off(image):
 class ROICropper(ImageTransformer):
     """Crop images around the regions that a segmenter finds.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     segmenter : estimator or None
@@ -375,6 +377,8 @@ def crop_to_true_masks(
     on_empty: Any = "image",
 ) -> list[np.ndarray]:
     """Crop images around their true masks: an upper bound, not a result.
+
+    Read more in the :ref:`User Guide <segmentation>`.
 
     Parameters
     ----------

@@ -143,6 +143,8 @@ class UNetSegmenter(Segmenter):
     A U-Net [1]_ joins the feature maps of an encoder, one of Keras' networks, with a decoder that
     brings them back to the size of the image, and gives each pixel its probability.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     encoder : str, default="mobilenet"

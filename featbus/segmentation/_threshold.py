@@ -128,6 +128,8 @@ _METHODS = {
 class ThresholdSegmenter(Segmenter):
     """Find the dark, or the bright, region in the middle of an image, without training.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     method : {"radial", "otsu", "multiotsu", "adaptive", "watershed", "chan_vese"}, \

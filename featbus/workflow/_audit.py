@@ -58,6 +58,8 @@ def audit_folder(
 ) -> AuditReport:
     """Look for leaks between folds, and for shortcuts to the label, in a folder of images.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Parameters
     ----------
     data : path-like

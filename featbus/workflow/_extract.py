@@ -61,6 +61,8 @@ def extract_features(
 ) -> pd.DataFrame:
     """Compute the features of images, one row per image, with what is known about each.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Parameters
     ----------
     data : path-like or sequence of path-like

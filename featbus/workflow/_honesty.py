@@ -89,6 +89,8 @@ def measure_leaks(
 ) -> ProtocolComparison:
     """Score the same features and SVM by the honest protocol, and by those that leak.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Parameters
     ----------
     data : path-like

@@ -51,6 +51,8 @@ def predict_images(
 ) -> pd.DataFrame:
     """Predict the classes of images.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Parameters
     ----------
     model : path-like or estimator
@@ -116,6 +118,47 @@ def predict_images(
     return table
 
 
+def predict_image(model, names, image):
+    """Predict the class of one image.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier of images.
+    names : list of str or None
+        The names of its classes; None for the classes themselves.
+    image : ndarray
+        The image.
+
+    Returns
+    -------
+    predicted : str
+        The name of the class.
+    probabilities : Series or None
+        That of each class, by its name, if the classifier has probabilities.
+
+    Raises
+    ------
+    ImageError
+        If the model cannot use the image.
+    """
+    model = _searched(model)
+    names = [str(name) for name in (names or model.classes_)]
+    steps, rest = split_extraction(_frozen(model))
+    if steps:
+        rows = Pipeline(steps).transform([image])
+        found, errors = _predict_rows(rest, names, rows, [])
+        if errors:
+            raise errors[0]
+    else:
+        found = _predict(model, names, [image], [0])
+    row = found.iloc[0]
+    columns = [f"probability_{name}" for name in names]
+    is_sure = hasattr(model, "predict_proba")
+    probabilities = pd.Series(row[columns].to_numpy(float), names) if is_sure else None
+    return row["predicted"], probabilities
+
+
 def _open_model(model):
     """Return the classifier, and the names of its classes."""
     names = None
@@ -127,9 +170,15 @@ def _open_model(model):
             )
         names = persistence.read_card(model)["classes"]
         model = persistence.load(model)
+    model = _searched(model)
+    return model, [str(name) for name in (model.classes_ if names is None else names)]
+
+
+def _searched(model):
+    """Return the best estimator of a search, or the model itself."""
     while is_search(model):
         model = model.best_estimator_
-    return model, [str(name) for name in (model.classes_ if names is None else names)]
+    return model
 
 
 def _frozen(model):

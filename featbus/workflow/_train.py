@@ -65,6 +65,8 @@ _CONSTRAINTS = {
 class Training(NamedTuple):
     """What `train_model` returns.
 
+    Read more in the :ref:`User Guide <command_line>`.
+
     Attributes
     ----------
     evaluation : Evaluation
@@ -98,6 +100,8 @@ def train_model(
     verbose: bool = False,
 ) -> Training:
     """Evaluate a recipe by cross-validation, fit it on all images, and save the model.
+
+    Read more in the :ref:`User Guide <command_line>`.
 
     Parameters
     ----------
@@ -220,6 +224,8 @@ def evaluate_recipe(
     verbose: bool = False,
 ) -> Evaluation:
     """Evaluate a recipe by cross-validation that keeps groups together.
+
+    Read more in the :ref:`User Guide <command_line>`.
 
     Parameters
     ----------

@@ -1,0 +1,97 @@
+"""What the page knows of an uploaded file: an examination, or why there is none."""
+
+import logging
+import traceback
+from typing import NamedTuple
+
+import pandas as pd
+
+from featbus.files import escape_formula
+from featbus.images import ImageError
+from featbus.io import read_image
+from featbus.workflow import Examination, examine_image
+
+_LOGGER = logging.getLogger("featbus")
+_UNKNOWN = "The image could not be examined. Other images are not affected."
+
+
+class Result(NamedTuple):
+    """The result of one file."""
+
+    name: str
+    examination: Examination | None = None
+    error: str | None = None
+    is_explained: bool = False  # whether its importance was asked for
+
+
+def examine(model, name, image, importance=False):
+    """Examine an image; whatever goes wrong is a sentence of the result.
+
+    Parameters
+    ----------
+    model : Model
+        See `open_model`.
+    name : str
+        What the reader calls the image.
+    image : bytes or ndarray
+        The content of a file, or an image.
+    importance : bool, default=False
+        Whether to find what the class rests on, which takes many predictions.
+
+    Returns
+    -------
+    Result
+        The examination or the error.
+    """
+    try:
+        pixels = read_image(image) if isinstance(image, bytes) else image
+        found = examine_image(model.pipeline, model.card, pixels, importance=importance)
+        return Result(name, found, is_explained=importance)
+    except ImageError as error:
+        return Result(name, error=error.reason)
+    except Exception as error:
+        _log(error)
+        return Result(name, error=_UNKNOWN)
+
+
+def _log(error):
+    """Log where an error happened, without its message, which may quote the image."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _LOGGER.error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
+
+
+def to_csv(results):
+    """Return results as the text of a CSV file.
+
+    Parameters
+    ----------
+    results : iterable of Result
+        The results.
+
+    Returns
+    -------
+    str
+        One row per image: ``image``, ``predicted``, ``probability_<class>``, ``distance`` and
+        ``limit`` (see `featbus.workflow.examine_image`), ``unlike_training_images`` and ``error``.
+    """
+    table = pd.DataFrame([_row(result) for result in results])
+    table["error"] = table.pop("error")  # last
+    for name in ("image", "predicted", "error"):
+        if name in table:
+            table[name] = table[name].map(escape_formula)
+    return table.rename(columns=escape_formula).to_csv(index=False)
+
+
+def _row(result):
+    row = {"image": result.name, "error": result.error}
+    found = result.examination
+    if found is None:
+        return row
+    row["predicted"] = found.predicted
+    if found.probabilities is not None:
+        row |= {f"probability_{name}": value for name, value in found.probabilities.items()}
+    return row | {
+        "distance": found.distance,
+        "limit": found.limit,
+        "unlike_training_images": found.is_unfamiliar,
+    }
