@@ -104,14 +104,17 @@ def test_an_example_is_examined(page):
     assert "Predicted class" in text(page)
 
 
-def test_the_importance_map_can_be_hidden(page):
-    upload(page, ("a.png", encode(IMAGE)))
-    assert "Red: hiding this part" in text(page)
-    painted = text(page)
-    page.toggle[0].set_value(False).run()
-    assert "Red: hiding this part" not in text(page)
-    page.toggle[0].set_value(True).run()
-    assert text(page) == painted
+def test_the_importance_map_is_painted_when_wanted(page):
+    plain = text(upload(page, ("a.png", encode(IMAGE))))
+    assert "Red: hiding this part" not in plain
+    painted = text(page.toggle[0].set_value(True).run())
+    assert "Red: hiding this part" in painted
+    assert picture_in(painted) != picture_in(plain)
+    assert text(page.toggle[0].set_value(False).run()) == plain
+
+
+def picture_in(shown):
+    return shown.partition('src="data:image/png;base64,')[2].partition('"')[0]
 
 
 def test_an_unlike_image_is_said_to_be_so_before_its_class(page):

@@ -9,6 +9,7 @@ _SIDE = 900  # pixels of the longer side: sharp on the page
 _OUTLINE = (255, 214, 64)
 _FOR, _AGAINST = np.array([235, 64, 52.0]), np.array([52, 120, 246.0])
 _OPACITY = 0.45
+_VISIBLE = 0.1  # change of probability: a map of smaller ones stays pale
 
 
 def draw(examination, importance=True):
@@ -46,7 +47,7 @@ def draw(examination, importance=True):
 
 def _paint(picture, importance):
     """Blend red where the map is above 0 and blue below; stronger is more opaque."""
-    strength = importance[..., np.newaxis] / (np.abs(importance).max() or 1)
+    strength = importance[..., np.newaxis] / max(_VISIBLE, np.abs(importance).max())
     opacity = _OPACITY * strength**2  # leaves parts of little weight as they are
     color = np.where(strength > 0, _FOR, _AGAINST)
     return np.rint(picture * (1 - opacity) + color * opacity).astype(np.uint8)

@@ -109,9 +109,9 @@ def _show_answer(found, answer):
 
 
 def _show_image(model, images, results, key, view):
-    """Show the image at once, and again with its importance map when that is computed."""
+    """Show the image at once, and again with its importance map if that is wanted."""
     with view:
-        is_wanted = st.toggle("Show what the class rests on", value=True)
+        is_wanted = st.toggle("Show what the class rests on")
         place = st.empty()
         if is_wanted and not results[key].is_explained:
             _draw(results[key], False, place)
