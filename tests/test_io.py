@@ -317,9 +317,9 @@ def test_content_in_memory_is_not_written_to_disk(tmp_path):
                 read_image(data, name="Doe^Jane.dcm")
     """
     trace = tmp_path / "trace"
+    traced = ["strace", "-f", "-o", trace, "-e", "trace=file,write"]
     run = subprocess.run(
-        ["strace", "-f", "-o", trace, "-e", "trace=file,write"]
-        + [sys.executable, "-B", "-c", textwrap.dedent(code)],
+        [*traced, sys.executable, "-B", "-c", textwrap.dedent(code)],
         input=pickle.dumps(files),
         capture_output=True,
     )
