@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from _data import data_dir
+from _mammogram import mammogram
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +21,7 @@ from featbus import (
     IntensityStatistics,
     Resize,
     ROICropper,
+    ShapeStatistics,
     ThresholdSegmenter,
     load,
     load_busi,
@@ -34,8 +37,7 @@ from featbus.persistence import read_card, write_card_html
 from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter
 from featbus.workflow import describe_training_images, examine_image
-from tests._data import data_dir
-from tests._mammogram import mammogram
+from featbus.workflow._reference import _distances, _summarize
 
 DATA = make_breast_ultrasound(60, random_state=0)
 NEW = make_breast_ultrasound(60, random_state=1)
@@ -69,7 +71,7 @@ class BrightCorner(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X):
         height, width = X[0].shape[:2]
-        mean = np.array([image[: height // 2, : width // 2].mean() / 255 for image in X])
+        mean = np.array([image[: -(-height // 2), : -(-width // 2)].mean() / 255 for image in X])
         return np.column_stack([1 - mean, mean])
 
     def predict(self, X):
@@ -215,9 +217,22 @@ def test_images_of_other_kinds_are_unfamiliar(saved, kind):
     assert found.distance > found.limit
 
 
-def test_images_of_the_same_kind_are_rarely_unfamiliar(saved):
-    examined = [examine_image(*saved, image, importance=False) for image in NEW.images]
-    assert np.mean([found.is_unfamiliar for found in examined]) < 0.06
+def test_two_of_a_hundred_images_of_the_same_kind_are_unfamiliar():
+    rows = RNG.normal(size=(4000, 10)) * np.arange(1, 11)
+    summary = _summarize(rows[:2000], np.arange(2000))
+    center, spread = np.array(summary["center"]), np.array(summary["spread"])
+    assert_allclose(center, rows[:2000].mean(axis=0), rtol=1e-3)
+    assert_allclose(spread, rows[:2000].std(axis=0) + 0.02, rtol=1e-3)
+    expected = np.sqrt(np.square((rows - center) / spread).mean(axis=1))
+    assert_allclose(_distances(rows, center, spread), expected)
+    assert 0.01 < (expected[2000:] > summary["limit"]).mean() < 0.03
+
+
+def test_a_group_is_on_one_side_when_the_limit_is_found():
+    places = 10 * RNG.normal(size=(20, 3))
+    rows = np.repeat(places, 20, axis=0) + RNG.normal(size=(400, 3))
+    limits = [_summarize(rows, groups)["limit"] for groups in (np.arange(400) // 20, range(400))]
+    assert limits[0] > limits[1]
 
 
 def test_gray_pixels_in_three_channels_are_no_color_image(saved, found):
@@ -262,7 +277,7 @@ def test_a_search_is_its_best_estimator():
 
 
 BAD = {
-    "out of range": (np.full((20, 20), 7.0), "0..1"),
+    "out of range": (np.full((20, 20), 7.0), "expected 0 to 1"),
     "NaN": (np.full((20, 20), np.nan), "NaN"),
     "empty": (np.zeros((0, 5), np.uint8), "0"),
     "one number a row": (np.zeros(20, np.uint8), "shape"),
@@ -281,9 +296,14 @@ def test_bad_images_are_image_errors(saved, name):
 
 
 def test_images_whose_features_are_nan_are_image_errors():
-    model = make_pipeline(IntensityStatistics(), classifier()).fit(DATA.images, DATA.target)
-    with pytest.raises(ImageError, match="NaN") as caught:
-        examine_image(model, {}, np.zeros((30, 30), np.uint8))
+    kept = np.flatnonzero([mask.any() for mask in DATA.masks])
+    images = [with_mask(DATA.images[index], DATA.masks[index]) for index in kept]
+    model = make_pipeline(ShapeStatistics(on_missing="nan"), classifier())
+    model.fit(images, DATA.target[kept])
+    found = examine_image(model, {}, images[0], importance=False)
+    assert_allclose(found.probabilities, model.predict_proba(images[:1])[0])
+    with pytest.raises(ImageError, match="found features that are NaN") as caught:
+        examine_image(model, {}, NEW.images[0])
     assert caught.value.index is None
 
 

@@ -149,7 +149,7 @@ def predict_image(model, names, image):
         rows = Pipeline(steps).transform([image])
         found, errors = _predict_rows(rest, names, rows, [])
         if errors:
-            raise errors[0]
+            raise errors[0].at(None)
     else:
         found = _predict(model, names, [image], [0])
     row = found.iloc[0]

@@ -84,8 +84,9 @@ def describe_training_images(
     The distance of an image is the root mean square of its measures, each less its center and
     divided by its spread: 1 is typical. The limit is the 0.98 quantile of the distances of the
     training images from center and spread of the other nine of ten folds, which keep groups
-    together. So about 2% of new images of the same kind count as unlike, and more if they come from
-    another device. ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
+    together. So about 2% of new images of the same kind count as unlike; with fewer than fifty
+    groups, about one in as many as there are. Images of another device count as unlike more often.
+    ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
     images of other kinds are noticed.
 
     An image that looks like the training images can still be one for which the model was not made,
