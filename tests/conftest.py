@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import hypothesis
 import pytest
+from _browser import open_browser
 
 # The suite must give the same numbers with and without a graphics card or a screen.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -41,6 +42,14 @@ def pytest_xdist_auto_num_workers(config):
         config.option.dist = "no"
         return 0
     return None
+
+
+# Closed at the end of the file: while it is open, tests cannot run event loops of their own.
+@pytest.fixture(scope="module")
+def browser():
+    """Return headless Chromium, or skip the test."""
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The report of an evaluation, and its figures."""
 
 import re
-import subprocess
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,7 +10,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from _browser import CHROMIUM
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
@@ -694,25 +692,12 @@ def test_a_report_of_500_images_is_small(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to look at the report with")
-def test_a_browser_has_no_complaints(binary, tmp_path):
+def test_a_browser_has_no_complaints(browser, binary, tmp_path):
     write(binary, tmp_path, images=make_data()[-1], audit=Audit())
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --enable-logging=stderr"
-    )
-    run = subprocess.run(
-        [
-            CHROMIUM,
-            *flags.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--dump-dom",
-            (tmp_path / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert run.stdout.count("</svg>") == 7
-    assert "CONSOLE" not in run.stderr
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.locator("svg").count() == 7
+    assert complaints == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from _browser import CHROMIUM, Browser
+from _browser import open_page
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
@@ -38,14 +38,6 @@ FOREST = """[...document.querySelectorAll("#results svg, #results svg text")].ma
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no chromium to look at the report with")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """Return the report of four pipelines and three classes with long names, and of files."""
     folder = tmp_path_factory.mktemp("report")
@@ -67,8 +59,8 @@ def report(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1200, 800, 400])
 def test_nothing_is_wider_than_the_page(width, browser, report):
-    browser.open(report, width)
-    found = browser.run(MEASURE)
+    with open_page(browser, report.as_uri(), width) as page:
+        found = page.evaluate(MEASURE)
     assert found["width"] == found["page"] == width
     assert found["cut"] == []
     assert width < 800 or found["scrolling"] == []
@@ -76,8 +68,8 @@ def test_nothing_is_wider_than_the_page(width, browser, report):
 
 @pytest.mark.slow
 def test_the_forest_plot_is_whole_on_a_phone(browser, report):
-    browser.open(report, 400)
-    boxes = np.array(browser.run(FOREST))
+    with open_page(browser, report.as_uri(), 400) as page:
+        boxes = np.array(page.evaluate(FOREST))
     assert len(boxes) > 15
     assert boxes[:, 0].min() >= 0
     assert boxes[:, 1].max() <= 400
@@ -86,8 +78,8 @@ def test_the_forest_plot_is_whole_on_a_phone(browser, report):
 
 @pytest.mark.slow
 def test_it_prints(browser, report):
-    browser.open(report, 1200)
-    assert browser.print().startswith(b"%PDF")
+    with open_page(browser, report.as_uri(), 1200) as page:
+        assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
 def luminance(color):
