@@ -11,6 +11,7 @@ import pytest
 from _adapters import from_rows
 from _data import data_dir
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -23,6 +24,7 @@ from featbus import DeepFeatures, FeatureBus, FineTunedFeatures
 from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
 from featbus.feature_extraction import _learner
+from featbus.feature_extraction._training import Training
 from featbus.images import with_mask
 from featbus.networks import build_models
 from featbus.parameters import InvalidParameterError
@@ -145,6 +147,30 @@ def test_a_training_that_diverges_is_an_error(quick):
         hasty = FineTunedFeatures(**quick | {"epochs": 3} | change)
         with pytest.raises(ValueError, match="diverged in epoch .* smaller learning_rate"):
             hasty.fit(images, y)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_fit_changes_nothing(quick, monkeypatch, error):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick, epochs=2).fit(images, y)
+    before, rows = dict(vars(tuned)), tuned.transform(images)
+    run_epoch = Training.run_epoch
+
+    def run_one_epoch(self):
+        if self.losses:
+            raise error
+        run_epoch(self)
+
+    monkeypatch.setattr(Training, "run_epoch", run_one_epoch)
+    new = clone(tuned)
+    for one in (tuned, new):
+        with pytest.raises(error):
+            one.fit(images[:20], 1 - y[:20])
+    with pytest.raises(NotFittedError):
+        new.transform(images)
+    assert vars(tuned).keys() == before.keys()
+    assert all(vars(tuned)[name] is value for name, value in before.items())
+    np.testing.assert_array_equal(tuned.transform(images), rows)
 
 
 def test_weights_of_one_name_are_refused():

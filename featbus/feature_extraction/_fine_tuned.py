@@ -292,21 +292,27 @@ class FineTunedFeatures(NetworkFeatures):
                 "FineTunedFeatures requires y to be passed, but the target y is None: expected the "
                 "class of each image."
             )
-        _, self.classes_, y = check_target(y)
+        _, classes, y = check_target(y)
         check_consistent_length(batch, y)
         network = self._base_network()
-        self.base_digest_ = network.source.digest
-        self.n_samples_ = len(y)
-        self.weights_, self.losses_ = {}, np.empty((self.n_members, 0))
+        base_digest = network.source.digest
+        weights, losses = {}, np.empty((self.n_members, 0))
         if self.unfreeze is not None:
             images = list(self._iter_stored(batch, network.source))
-            self._train(network, images, y)
-        self._learned_digest_ = digest_weights(self.weights_)
+            weights, losses = self._train(network, images, y, classes)
+        learned_digest = digest_weights(weights)
+        # All at once, at the end: an interrupted training leaves the estimator as it was.
+        self.classes_, self.n_samples_ = classes, len(y)
+        self.weights_, self.losses_ = weights, losses
+        self.base_digest_, self._learned_digest_ = base_digest, learned_digest
         return self
 
-    def _train(self, network, images, y):
-        """Train epoch by epoch, or take the result of an equal training."""
-        weight = compute_sample_weight(self.class_weight, self.classes_[y])
+    def _train(self, network, images, y, classes):
+        """Train epoch by epoch, or take the result of an equal training.
+
+        Returns the weights and the losses.
+        """
+        weight = compute_sample_weight(self.class_weight, classes[y])
         if not (np.isfinite(weight).all() and weight.min() >= 0 < weight.max()):
             raise InvalidParameterError(
                 f"class_weight is {self.class_weight!r}, expected finite weights from 0 on, not "
@@ -327,8 +333,8 @@ class FineTunedFeatures(NetworkFeatures):
             if os.path.exists(path):
                 training.load(path, key)
         self._run_epochs(training, path, key)
-        self.weights_ = training.weights()
-        self.losses_ = np.reshape(training.losses, (self.n_members, self.epochs))
+        losses = np.reshape(training.losses, (self.n_members, self.epochs))
+        return training.weights(), losses
 
     def _changes(self):
         return Augmentation() if self.augmentation is None else self.augmentation
