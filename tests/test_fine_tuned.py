@@ -12,6 +12,7 @@ from _adapters import from_rows
 from _data import data_dir
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -26,7 +27,7 @@ from featbus.bus import fingerprint
 from featbus.feature_extraction import _learner
 from featbus.feature_extraction._training import Training
 from featbus.images import with_mask
-from featbus.networks import build_models
+from featbus.networks import SmallCNN, build_models
 from featbus.parameters import InvalidParameterError
 
 pytestmark = [
@@ -134,6 +135,18 @@ def test_rows_are_the_mean_of_those_of_the_members(quick):
         parts.append(part.transform(images))
     assert np.abs(parts[0] - parts[1]).max() > 0.001
     np.testing.assert_allclose(tuned.transform(images), np.mean(parts, axis=0), atol=1e-5)
+
+
+def test_networks_of_many_members_are_built_once(monkeypatch):
+    images, y = diagonals(6)
+    small = {"weights": None, "input_size": 32, "unfreeze": "all", "augmentation": False}
+    tuned = FineTunedFeatures("small_cnn", **small, epochs=1, n_members=9, batch_size=1)
+    tuned.fit(images, y)
+    build, built = SmallCNN.build, []
+    monkeypatch.setattr(SmallCNN, "build", lambda source: built.append(source) or build(source))
+    bus = FeatureBus(FrozenEstimator(tuned), batch_size=3)
+    np.testing.assert_array_equal(bus.fit_transform(images), tuned.transform(images))
+    assert len(built) == 9
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")

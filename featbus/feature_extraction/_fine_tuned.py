@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -383,27 +382,9 @@ class FineTunedFeatures(NetworkFeatures):
 
     def _iter_rows(self, prepared):
         if not self.flip:
-            return self._iter_mean_rows(prepared)
-        rows = self._iter_mean_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
+            return super()._iter_rows(prepared)
+        rows = super()._iter_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
         return (np.mean(pair, axis=0) for pair in zip(rows, rows))
-
-    def _iter_mean_rows(self, prepared):
-        """Yield the mean of the members' rows."""
-        members = [copy(self) for _ in range(self._n_networks())]
-        for number, member in enumerate(members):
-            member._member = number
-        if len(members) == 1:
-            yield from super()._iter_rows(prepared)
-            return
-        prepared = iter(prepared)
-        while batch := list(islice(prepared, self.batch_size)):
-            rows = [list(super(FineTunedFeatures, one)._iter_rows(batch)) for one in members]
-            yield from np.mean(rows, axis=0)
-
-    def _n_networks(self):
-        """Return the number of members that were trained."""
-        check_is_fitted(self)
-        return next((len(values) for values in self.weights_.values()), 1)
 
     def _fingerprint_params(self):
         return super()._fingerprint_params() | {"flip": self.flip}
@@ -418,15 +399,11 @@ class FineTunedFeatures(NetworkFeatures):
         return replace(network, source=source, layers=source.outputs)
 
     def _network(self):
-        """Return the network with the trained weights of a member, the first one if not told."""
+        """Return the network with the trained weights of all members."""
         check_is_fitted(self)
         network = self._base_network()
-        source = network.source
-        self._check_base(source)
-        member = getattr(self, "_member", 0)
-        weights = {path: values[member] for path, values in self.weights_.items()}
-        # The digest is that of all members.
-        tuned = TunedSource(source, weights, f"{self._learned_digest_}, member {member}")
+        self._check_base(network.source)
+        tuned = TunedSource(network.source, self.weights_, self._learned_digest_)
         return replace(network, source=tuned)
 
     def _check_parameters(self):
