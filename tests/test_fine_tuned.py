@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -609,6 +610,36 @@ def test_a_damaged_checkpoint_is_named(quick, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=f"{path.name}' is damaged.* Delete it"):
         tuned.fit(images, y)
+
+
+@pytest.mark.parametrize("n_theirs", [2, 3])
+def test_a_training_that_is_further_along_is_taken(quick, tmp_path, monkeypatch, n_theirs):
+    """Another one saves its second or last epoch while the first one runs."""
+    images, y = diagonals(8)
+    expected = FineTunedFeatures(**quick, epochs=3).fit(images, y)
+    tuned = FineTunedFeatures(**quick, epochs=3, checkpoint=tmp_path)
+    run_epoch, n_run = Training.run_epoch, 0
+
+    def run_theirs(self):
+        if len(self.losses) == n_theirs:
+            raise InterruptedError
+        run_epoch(self)
+
+    def run_ours(self):
+        nonlocal n_run
+        run_epoch(self)
+        n_run += 1
+        if n_run == 1:
+            monkeypatch.setattr(Training, "run_epoch", run_theirs)
+            with suppress(InterruptedError):
+                clone(tuned).fit(images, y)
+            monkeypatch.setattr(Training, "run_epoch", run_ours)
+
+    monkeypatch.setattr(Training, "run_epoch", run_ours)
+    ours = clone(tuned).fit(images, y)
+    assert n_run == 4 - n_theirs
+    assert fingerprint(ours) == fingerprint(expected)
+    np.testing.assert_array_equal(ours.losses_, expected.losses_)
 
 
 @pytest.mark.slow

@@ -329,8 +329,7 @@ class FineTunedFeatures(NetworkFeatures):
             os.makedirs(self.checkpoint, exist_ok=True)
             key = self._training_key(network, images, y, weight)
             path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
-            if os.path.exists(path):
-                training.load(path, key)
+            training.load(path, key)
         self._run_epochs(training, path, key)
         losses = np.reshape(training.losses, (self.n_members, self.epochs))
         return training.weights(), losses
@@ -349,9 +348,9 @@ class FineTunedFeatures(NetworkFeatures):
             while not training.is_finished:
                 training.run_epoch()
                 if path is not None:
-                    training.save(path, key)
+                    training.save(path, key)  # or take what another process has saved
                 progress.set_postfix(loss=f"{training.losses[-1]:.3f}", refresh=False)
-                progress.update()
+                progress.update(len(training.losses) - progress.n)
 
     def _make_learner(self, network, images, y, weight):
         learner = Learner(network, self.unfreeze, images, self.batch_size)
