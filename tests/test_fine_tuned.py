@@ -157,6 +157,7 @@ def test_a_training_that_diverges_is_an_error(quick):
     for change in (
         {"learning_rate": 1e30},
         {"learning_rate": 1e300, "epochs": 1, "batch_size": 40},
+        {"learning_rate": 1e30, "epochs": 1, "batch_size": 40},  # weights are finite
     ):
         hasty = FineTunedFeatures(**quick | {"epochs": 3} | change)
         with pytest.raises(ValueError, match="diverged in epoch .* smaller learning_rate"):
@@ -610,6 +611,14 @@ def test_a_damaged_checkpoint_is_named(quick, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=f"{path.name}' is damaged.* Delete it"):
         tuned.fit(images, y)
+
+
+@pytest.mark.parametrize("name", ["file", "file/folder"])
+def test_a_folder_that_cannot_be_made_is_named(quick, tmp_path, name):
+    (tmp_path / "file").touch()
+    tuned = FineTunedFeatures(**quick, checkpoint=tmp_path / name)
+    with pytest.raises(InvalidParameterError, match=f"checkpoint is '.*{name}', expected a folder"):
+        tuned.fit(*diagonals(8))
 
 
 @pytest.mark.parametrize("n_theirs", [2, 3])

@@ -326,13 +326,22 @@ class FineTunedFeatures(NetworkFeatures):
         )
         key = path = None
         if self.checkpoint is not None:
-            os.makedirs(self.checkpoint, exist_ok=True)
+            self._make_folder()
             key = self._training_key(network, images, y, weight)
             path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
             training.load(path, key)
         self._run_epochs(training, path, key)
         losses = np.reshape(training.losses, (self.n_members, self.epochs))
         return training.weights(), losses
+
+    def _make_folder(self):
+        try:
+            os.makedirs(self.checkpoint, exist_ok=True)
+        except OSError as error:
+            raise InvalidParameterError(
+                f"checkpoint is {os.fspath(self.checkpoint)!r}, expected a folder, or where one "
+                f"can be made: {error}."
+            ) from error
 
     def _changes(self):
         return Augmentation() if self.augmentation is None else self.augmentation

@@ -56,10 +56,15 @@ class Training:
         rng = np.random.default_rng([self._random_state, member, epoch])
         loss = self._learner.learn(rng, self._augmentation)
         weights = self._learner.weights()
-        if not (np.isfinite(loss) and all(np.isfinite(part).all() for part in weights.values())):
+        numbers = [loss, *weights.values()]
+        if epoch + 1 == self._n_epochs:
+            # The loss is that before the last step.
+            numbers.append(self._learner.first_rows())
+        if not all(np.isfinite(part).all() for part in numbers):
             raise ValueError(
-                f"The training diverged in epoch {epoch + 1}: the loss is {loss}, or weights are "
-                "not finite. Use a smaller learning_rate, or smaller weights of the classes."
+                f"The training diverged in epoch {epoch + 1}: the loss is {loss}, or weights or "
+                "rows are not finite. Use a smaller learning_rate, or smaller weights of the "
+                "classes."
             )
         self.losses.append(loss)
         if epoch >= self._n_epochs - self._n_averaged:
