@@ -397,6 +397,12 @@ def test_folds_of_a_fine_tuned_recipe_share_the_frozen_rows(ultrasound, tmp_path
     assert FeatureStore(memory).info()["n_rows"].tolist() == 3 * [len(images)]
 
 
+def test_a_memory_that_is_no_path_is_refused(ultrasound):
+    recipe = make_recipe("fine_tuned_ultrasound", memory=3)
+    with pytest.raises(ValueError, match="memory is 3, expected"):
+        recipe.fit(ultrasound.images, ultrasound.target)
+
+
 @pytest.mark.network
 def test_two_taps_are_frozen(ultrasound):
     images = ultrasound.images[:2]

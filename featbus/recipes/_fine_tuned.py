@@ -60,7 +60,7 @@ def fine_tuned_ultrasound(
     memory : str, os.PathLike, FeatureStore or None, default=None
         Where `featbus.FeatureBus` keeps the rows, the frozen ones once for all folds. The trained
         networks are kept in a folder beside it, whose name ends in ``.networks``, and a training
-        that was interrupted continues.
+        that was interrupted continues; ``set_params(features__memory=...)`` does not move them.
     n_jobs : int or None, default=None
         Number of batches of images at a time.
     random_state : int, default=0
@@ -117,7 +117,6 @@ def fine_tuned_ultrasound(
 
 def _folder_beside(memory):
     """Return the folder of the trained networks, None if nothing is kept."""
-    if memory is None:
-        return None
-    path = memory.path if isinstance(memory, FeatureStore) else os.fspath(memory)
-    return f"{path}.networks"
+    path = memory.path if isinstance(memory, FeatureStore) else memory
+    # `fit` refuses what is no path.
+    return f"{os.fspath(path)}.networks" if isinstance(path, (str, os.PathLike)) else None
