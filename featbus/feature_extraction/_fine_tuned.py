@@ -132,6 +132,8 @@ class FineTunedFeatures(NetworkFeatures):
         The trained weights of each member, by the path of the Keras variable.
     base_digest_ : str or None
         SHA-256 digest of the weights before training; None if they came from no file.
+    base_input_ : dict
+        Preprocessing and input size of the network in `fit`; others are an error.
 
     See Also
     --------
@@ -295,7 +297,7 @@ class FineTunedFeatures(NetworkFeatures):
         _, self.classes_, y = check_target(y)
         check_consistent_length(batch, y)
         network = self._base_network()
-        self.base_digest_ = network.source.digest
+        self._note_base(network.source)
         self.n_samples_ = len(y)
         self.weights_, self.losses_ = {}, np.empty((self.n_members, 0))
         if self.unfreeze is not None:
