@@ -389,6 +389,14 @@ def test_changed_base_weights_are_an_error(quick, learned, tmp_path):
         tuned.transform(images)
 
 
+def test_changed_preprocessing_is_an_error(network):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**network, unfreeze=None).fit(images, y)
+    tuned.set_params(preprocessing="caffe")
+    with pytest.raises(ValueError, match="another preprocessing or input size than in fit"):
+        tuned.transform(images)
+
+
 def test_progress(quick, capsys):
     images, y = diagonals(24)
     FineTunedFeatures(**quick, epochs=2, verbose=True).fit(images, y)

@@ -133,6 +133,8 @@ class FineTunedFeatures(NetworkFeatures):
         The trained weights of each member, by the path of the Keras variable.
     base_digest_ : str or None
         SHA-256 digest of the weights before training; None if they came from no file.
+    base_input_ : dict
+        Preprocessing and input size of the network in `fit`; others are an error.
 
     See Also
     --------
@@ -296,7 +298,6 @@ class FineTunedFeatures(NetworkFeatures):
         _, classes, y = check_target(y)
         check_consistent_length(batch, y)
         network = self._base_network()
-        base_digest = network.source.digest
         weights, losses = {}, np.empty((self.n_members, 0))
         if self.unfreeze is not None:
             images = list(self._iter_stored(batch, network.source))
@@ -305,7 +306,8 @@ class FineTunedFeatures(NetworkFeatures):
         # All at once, at the end: an interrupted training leaves the estimator as it was.
         self.classes_, self.n_samples_ = classes, len(y)
         self.weights_, self.losses_ = weights, losses
-        self.base_digest_, self._learned_digest_ = base_digest, learned_digest
+        self._learned_digest_ = learned_digest
+        self._note_base(network.source)
         return self
 
     def _train(self, network, images, y, classes):
