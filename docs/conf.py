@@ -13,6 +13,7 @@ import pandas as pd
 import sphinx_gallery.notebook
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx_gallery.sorting import ExplicitOrder
 
 import featbus
@@ -45,9 +46,9 @@ templates_path = ["_templates"]
 default_role = "py:obj"
 highlight_language = "none"
 
-# Whatever has a dot in its name must be found. A name without one can be a parameter.
+# Whatever has a dot in its name must be found. Without one, it can be a parameter.
 nitpicky = True
-nitpick_ignore_regex = [("py:obj", r"[^.]+")]
+nitpick_ignore_regex = [("py:obj", r"[^.]+|.*[^\w.].*")]
 intersphinx_mapping = write_inventories(_HERE / "api" / "generated" / "inventories")
 
 autodoc_typehints = "none"
@@ -56,6 +57,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 numpydoc_xref_aliases = {
+    **{name: name for name in DEFAULT_LINKS},
     "ndarray": "numpy.ndarray",
     "DataFrame": "pandas.DataFrame",
     "Series": "pandas.Series",

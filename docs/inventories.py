@@ -16,7 +16,13 @@ PROJECTS = {
         "Python",
         "https://docs.python.org/3/",
         "library/{module}.html#{name}",
-        ["functools.lru_cache", "os.PathLike", "pathlib.Path", "pathlib.PurePosixPath"],
+        [
+            "functools.lru_cache",
+            "io.BytesIO",
+            "os.PathLike",
+            "pathlib.Path",
+            "pathlib.PurePosixPath",
+        ],
     ),
     "numpy": (
         "NumPy",

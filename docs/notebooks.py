@@ -1,6 +1,7 @@
 """Text of the examples for notebooks: Markdown, without roles of Sphinx."""
 
 import re
+from pathlib import Path
 
 from featbus.base import find_documentation
 
@@ -30,9 +31,19 @@ def _replace_role(match):
     if role == "math":
         return match[0]
     if role == "ref":
-        return _link(title or name.replace("_", " "), f"user_guide/{name}.html")
+        page, found = _find_section(name)
+        return _link(title or found, page)
     shown = name.removeprefix("~featbus.") if name.startswith("~") else name
     return _link(title or f"`{shown}`", f"api/generated/{name.removeprefix('~')}.html")
+
+
+def _find_section(label):
+    """Return the page and the title of a section of the user guide."""
+    section = re.compile(rf"^\.\. _{label}:\n\n(.+)$", re.MULTILINE)
+    for path in (Path(__file__).parent / "user_guide").glob("*.rst"):
+        if match := section.search(path.read_text(encoding="utf-8")):
+            return f"user_guide/{path.stem}.html#{label.replace('_', '-')}", match[1]
+    raise ValueError(f"No page of the user guide has the label {label!r}.")
 
 
 def _link(text, page):

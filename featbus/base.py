@@ -46,7 +46,7 @@ __all__ = [
 def thread_limit() -> int:
     """Return how many threads may be used at this moment.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def iter_images(
 ) -> Iterator[np.ndarray]:
     """Read and check the images of a batch, one at a time.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def iter_images(
 def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterator:
     """Yield the results of a function, in order, a few of them computed ahead.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterat
 def iter_ahead(iterator: Generator) -> Iterator:
     """Yield from a generator whose next item is computed in another thread meanwhile.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class Documented:
 class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     """What all estimators of images share: tags, and the checks of parameters and batches.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     # Part of the key that rows are stored under: goes up whenever the same image and parameters
@@ -278,7 +278,7 @@ class ImageTransformer(ImageEstimator):
     on several images at a time, such as a network, overrides `_transform_images` instead. A step
     that moves pixels also overrides `map_boxes`.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -373,7 +373,7 @@ class ImageTransformer(ImageEstimator):
 class Column(NamedTuple):
     """A column of features: its name, and what it describes.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     name: str
@@ -383,7 +383,7 @@ class Column(NamedTuple):
 class Where(NamedTuple):
     """The pixels behind a feature.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Attributes
     ----------
@@ -407,7 +407,7 @@ class FeatureExtractor(ImageEstimator):
     out, and `_columns()`, the name and meaning of each number. Where several images at a time are
     faster than one, it overrides `_iter_rows`, and `_prepare` for what is done to each image first.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     _parameter_constraints = {"dtype": [FLOAT_DTYPE]}

@@ -79,7 +79,7 @@ FLOAT_DTYPE = _FloatDtype()
 class SequenceOf:
     """A list, tuple, range or 1-D array, not empty, whose items satisfy a constraint.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class SequenceOf:
 class PairOf(SequenceOf):
     """Two values, or a single one that stands for both; `as_pair` spells it out.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class LowHigh(SequenceOf):
 
     Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class LowHigh(SequenceOf):
 def as_plain(value: Any) -> Any:
     """Return a number as Python's: small or unsigned NumPy integers overflow in products.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def as_plain(value: Any) -> Any:
 def as_list(value: float | Images) -> list:
     """Return a list: a scalar stands for a list of one.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def as_list(value: float | Images) -> list:
 def as_pair(value: float | Images) -> tuple:
     """Return a pair: a scalar stands for two equal values.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def _is_number(value):
 def check_parameters(constraints: dict[str, list], values: dict[str, Any]) -> None:
     """Check the values of parameters.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def _check(constraints, values):
 def constraints_of(cls: type) -> dict[str, list]:
     """Return the constraints of all parameters of a class of estimators.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
@@ -339,7 +339,7 @@ def constraints_of(cls: type) -> dict[str, list]:
 def check_estimator_parameters(estimator: Any) -> None:
     """Check all parameters of an estimator.
 
-    Read more in the :ref:`User Guide <contributing>`.
+    Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ def test_external_data_in_a_bundle_are_refused(bundle):
 def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
     other = save_vit(tmp_path / "vit.onnx")
     options = {"license": "MIT", "preprocessing": config}
-    with pytest.warns(UserWarning, match="mine had another file in the bundle '.*', which this"):
+    with pytest.warns(UserWarning, match="another file and input size in the bundle '.*', which"):
         path = fetch_weights("mine", bundle, source=other, **options)
     assert set(content(bundle)) == {bundle / "weights.json", bundle / path}
     assert [folder.name for folder in bundle.iterdir() if folder.is_dir()] == [
@@ -223,6 +223,26 @@ def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
     with pytest.raises(InvalidParameterError, match="a grid of up to 9 x 9"):
         deep.set_params(pooling="avg20x20").fit(IMAGES)
     assert set(list_weights(bundle)["state"]) == {"verified"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"), [({"preprocessing": "tf"}, "preprocessing"), ({"input_size": 64}, "input")]
+)
+def test_other_rows_of_the_same_file(bundle, source, config, changes, what, tmp_path):
+    options = {"license": "MIT", "preprocessing": config, "input_size": (48, 32)}
+    deep = DeepFeatures("mine", weights=bundle).fit(IMAGES)
+    rows = deep.transform(IMAGES)
+    fetch_weights("mine", bundle, source=source, **options)
+    np.testing.assert_array_equal(deep.transform(IMAGES), rows)
+    save(deep, tmp_path / "deep.skops")
+    with pytest.warns(UserWarning, match=f"mine had another {what}.* in the bundle"):
+        fetch_weights("mine", bundle, source=source, **options | changes)
+    with pytest.raises(InvalidParameterError, match="another preprocessing or input size than in"):
+        deep.transform(IMAGES)
+    loaded = load(tmp_path / "deep.skops")
+    np.testing.assert_array_equal(loaded.transform(IMAGES), rows)
+    assert loaded.base_input_ == deep.base_input_
+    assert np.abs(deep.fit(IMAGES).transform(IMAGES) - rows).max() > 0.001
 
 
 def test_external_data_get_into_the_file(source, tmp_path):
@@ -331,6 +351,15 @@ def test_an_index_that_is_hostile(bundle, changes):
     with pytest.raises(InvalidParameterError, match="weights.json' .* cannot be read"):
         list_weights(bundle)
     with pytest.raises(InvalidParameterError, match="weights.json' .* cannot be read"):
+        DeepFeatures("mine", weights=bundle).fit(IMAGES)
+
+
+def test_two_models_of_one_name(bundle):
+    index = json.loads((bundle / "weights.json").read_text())
+    (entry,) = index["files"]
+    index["files"].append(entry | {"input_size": [64, 64]})
+    (bundle / "weights.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidParameterError, match="several of its models have one name"):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
 
 

@@ -1,6 +1,7 @@
 """The documentation keeps up with the code."""
 
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import featbus
+from featbus.base import FeatureExtractor
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 MODULES = [
@@ -43,3 +45,18 @@ def test_the_code_in_the_readme_runs(capsys, tmp_path, monkeypatch):
     score = float(capsys.readouterr().out.split()[0])
     assert 0.5 < score <= 1
     assert (tmp_path / "report.html").stat().st_size > 1e5
+
+
+def test_the_table_of_features_names_each_that_turns_whole_images_into_rows():
+    table = (DOCS / "user_guide" / "which_features.csv").read_text(encoding="utf-8")
+    page = (DOCS / "user_guide" / "which_features.rst").read_text(encoding="utf-8")
+    names = [name for name in dir(featbus) if _is_extractor(getattr(featbus, name))]
+    assert len(names) > 8
+    assert all(f"~featbus.{name}`" in page for name in names)
+    # Fine-tuning has a page of its own.
+    assert {name for name in names if f"~featbus.{name}`" not in table} == {"FineTunedFeatures"}
+
+
+def _is_extractor(found):
+    is_public = isinstance(found, type) and not inspect.isabstract(found)
+    return is_public and issubclass(found, FeatureExtractor) and found is not FeatureExtractor

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from _adapters import from_rows
 from _data import data_dir
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -23,8 +26,9 @@ from featbus import DeepFeatures, FeatureBus, FineTunedFeatures
 from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
 from featbus.feature_extraction import _learner
+from featbus.feature_extraction._training import Training
 from featbus.images import with_mask
-from featbus.networks import build_models
+from featbus.networks import SmallCNN, build_models
 from featbus.parameters import InvalidParameterError
 
 pytestmark = [
@@ -134,6 +138,18 @@ def test_rows_are_the_mean_of_those_of_the_members(quick):
     np.testing.assert_allclose(tuned.transform(images), np.mean(parts, axis=0), atol=1e-5)
 
 
+def test_networks_of_many_members_are_built_once(monkeypatch):
+    images, y = diagonals(6)
+    small = {"weights": None, "input_size": 32, "unfreeze": "all", "augmentation": False}
+    tuned = FineTunedFeatures("small_cnn", **small, epochs=1, n_members=9, batch_size=1)
+    tuned.fit(images, y)
+    build, built = SmallCNN.build, []
+    monkeypatch.setattr(SmallCNN, "build", lambda source: built.append(source) or build(source))
+    bus = FeatureBus(FrozenEstimator(tuned), batch_size=3)
+    np.testing.assert_array_equal(bus.fit_transform(images), tuned.transform(images))
+    assert len(built) == 9
+
+
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 def test_a_training_that_diverges_is_an_error(quick):
     images, y = diagonals(40)
@@ -141,10 +157,35 @@ def test_a_training_that_diverges_is_an_error(quick):
     for change in (
         {"learning_rate": 1e30},
         {"learning_rate": 1e300, "epochs": 1, "batch_size": 40},
+        {"learning_rate": 1e30, "epochs": 1, "batch_size": 40},  # weights are finite
     ):
         hasty = FineTunedFeatures(**quick | {"epochs": 3} | change)
         with pytest.raises(ValueError, match="diverged in epoch .* smaller learning_rate"):
             hasty.fit(images, y)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_fit_changes_nothing(quick, monkeypatch, error):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**quick, epochs=2).fit(images, y)
+    before, rows = dict(vars(tuned)), tuned.transform(images)
+    run_epoch = Training.run_epoch
+
+    def run_one_epoch(self):
+        if self.losses:
+            raise error
+        run_epoch(self)
+
+    monkeypatch.setattr(Training, "run_epoch", run_one_epoch)
+    new = clone(tuned)
+    for one in (tuned, new):
+        with pytest.raises(error):
+            one.fit(images[:20], 1 - y[:20])
+    with pytest.raises(NotFittedError):
+        new.transform(images)
+    assert vars(tuned).keys() == before.keys()
+    assert all(vars(tuned)[name] is value for name, value in before.items())
+    np.testing.assert_array_equal(tuned.transform(images), rows)
 
 
 def test_weights_of_one_name_are_refused():
@@ -345,6 +386,14 @@ def test_changed_base_weights_are_an_error(quick, learned, tmp_path):
     model.set_weights([2 * weight for weight in model.get_weights()])
     model.save(path)
     with pytest.raises(ValueError, match="network tiny is another one than in fit"):
+        tuned.transform(images)
+
+
+def test_changed_preprocessing_is_an_error(network):
+    images, y = diagonals(24)
+    tuned = FineTunedFeatures(**network, unfreeze=None).fit(images, y)
+    tuned.set_params(preprocessing="caffe")
+    with pytest.raises(ValueError, match="another preprocessing or input size than in fit"):
         tuned.transform(images)
 
 
@@ -570,6 +619,44 @@ def test_a_damaged_checkpoint_is_named(quick, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=f"{path.name}' is damaged.* Delete it"):
         tuned.fit(images, y)
+
+
+@pytest.mark.parametrize("name", ["file", "file/folder"])
+def test_a_folder_that_cannot_be_made_is_named(quick, tmp_path, name):
+    (tmp_path / "file").touch()
+    tuned = FineTunedFeatures(**quick, checkpoint=tmp_path / name)
+    with pytest.raises(InvalidParameterError, match=f"checkpoint is '.*{name}', expected a folder"):
+        tuned.fit(*diagonals(8))
+
+
+@pytest.mark.parametrize("n_theirs", [2, 3])
+def test_a_training_that_is_further_along_is_taken(quick, tmp_path, monkeypatch, n_theirs):
+    """Another one saves its second or last epoch while the first one runs."""
+    images, y = diagonals(8)
+    expected = FineTunedFeatures(**quick, epochs=3).fit(images, y)
+    tuned = FineTunedFeatures(**quick, epochs=3, checkpoint=tmp_path)
+    run_epoch, n_run = Training.run_epoch, 0
+
+    def run_theirs(self):
+        if len(self.losses) == n_theirs:
+            raise InterruptedError
+        run_epoch(self)
+
+    def run_ours(self):
+        nonlocal n_run
+        run_epoch(self)
+        n_run += 1
+        if n_run == 1:
+            monkeypatch.setattr(Training, "run_epoch", run_theirs)
+            with suppress(InterruptedError):
+                clone(tuned).fit(images, y)
+            monkeypatch.setattr(Training, "run_epoch", run_ours)
+
+    monkeypatch.setattr(Training, "run_epoch", run_ours)
+    ours = clone(tuned).fit(images, y)
+    assert n_run == 4 - n_theirs
+    assert fingerprint(ours) == fingerprint(expected)
+    np.testing.assert_array_equal(ours.losses_, expected.losses_)
 
 
 @pytest.mark.slow

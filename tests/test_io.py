@@ -4,8 +4,12 @@ import copy
 import io
 import pathlib
 import pickle
+import re
 import shutil
 import struct
+import subprocess
+import sys
+import textwrap
 import traceback
 import warnings
 import zlib
@@ -260,8 +264,71 @@ def test_paths_are_strings_or_path_objects(tmp_path):
     path = tmp_path / "image.png"
     path.write_bytes(EXACT["png gray 8"][0])
     np.testing.assert_array_equal(read_image(str(path)), read_image(path))
-    with pytest.raises(TypeError, match="PathLike"):
+    with pytest.raises(TypeError, match="Expected a path, bytes or a binary file object, got int"):
         read_image(0)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_content_in_memory_is_read_as_from_a_file(name, read):
+    data, _ = EXACT[name]
+    expected = read(data)
+    for content in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
+        np.testing.assert_array_equal(read_image(content), expected)
+
+
+@pytest.mark.parametrize("wrap", [bytes, io.BytesIO])
+def test_errors_name_content_in_memory_as_it_is_called(wrap):
+    with pytest.raises(ImageReadError, match="^'a.dcm': unknown content, expected PNG") as caught:
+        read_image(wrap(b"nothing"), name="a.dcm")
+    assert caught.value.path == "a.dcm"
+    with pytest.raises(ImageReadError, match=r"^the file is empty \(0 bytes\)"):
+        read_image(wrap(b""))
+
+
+def test_content_in_memory_has_the_limits_of_a_file(monkeypatch):
+    data, _ = EXACT["png gray 8"]
+    with pytest.raises(ImageReadError, match="expected at most 10 in all"):
+        read_image(data, max_pixels=10)
+    monkeypatch.setattr("featbus.io._files._OTHERS", 0)
+    for content in (data, io.BytesIO(data), io.BytesIO(1000 * data)):
+        with pytest.raises(ImageReadError, match="expected at most 32 for 1 pixels"):
+            read_image(content, max_pixels=1)
+
+
+def test_dicom_content_without_preamble_is_known_by_its_name():
+    data = dicom(GRAY8)[132:]
+    np.testing.assert_array_equal(read_image(data, name="a.dcm"), read_image(dicom(GRAY8)))
+    with pytest.raises(ImageReadError, match="unknown content"):
+        read_image(data)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_content_in_memory_is_not_written_to_disk(tmp_path):
+    names = ["png gray 8", "pgm", *(name for name in EXACT if name.startswith(("tiff", "dicom")))]
+    files = [*(EXACT[name][0] for name in names), opencv(RGB8, ".jpg"), dicom(GRAY8)]
+    files += [data[: len(data) // 2] for data in files]
+    code = """
+        import contextlib, os, pickle, sys
+        from featbus.io import ImageReadError, read_image
+        files = pickle.load(sys.stdin.buffer)
+        os.write(1, b"begin")
+        for data in files * 2:
+            with contextlib.suppress(ImageReadError):
+                read_image(data, name="Doe^Jane.dcm")
+    """
+    trace = tmp_path / "trace"
+    traced = ["strace", "-f", "-o", trace, "-e", "trace=file,write"]
+    run = subprocess.run(
+        [*traced, sys.executable, "-B", "-c", textwrap.dedent(code)],
+        input=pickle.dumps(files),
+        capture_output=True,
+    )
+    if not trace.exists() or "begin" not in trace.read_text(errors="replace"):
+        pytest.skip("strace is not allowed to trace here")
+    assert run.returncode == 0, run.stderr
+    calls = trace.read_text(errors="replace").partition("begin")[2]
+    assert not re.findall(r"O_WRONLY|O_RDWR|O_CREAT|mkdir|rename|Doe", calls)
+    assert b"Doe" not in run.stdout + run.stderr
 
 
 def test_missing_file(tmp_path):

@@ -1,5 +1,6 @@
 """Networks in ONNX files: layers, tokens, pooling, engines and errors. No TensorFlow."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from threadpoolctl import threadpool_limits
 
 from featbus import DeepFeatures, FeatureBus, FineTunedFeatures, list_layers
 from featbus.bus import fingerprint
-from featbus.images import with_mask
+from featbus.images import ImageError, with_mask
 from featbus.networks import load_engine
+from featbus.networks._onnx_layers import make_labels
 from featbus.parameters import InvalidParameterError
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -571,6 +573,57 @@ def test_a_changed_file_is_another_network(tmp_path):
     deep.fit(make_images())
     assert fingerprint(deep) != key
     assert np.abs(deep.transform(make_images()) - before).max() > 0.01
+
+
+def test_a_changed_file_of_preprocessing_is_noticed(tmp_path):
+    path = tmp_path / "preprocessing.json"
+    path.write_text(json.dumps(TORCH))
+    deep = DeepFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=path).fit(make_images())
+    before = deep.transform(make_images())
+    path.write_text(json.dumps(TORCH | {"std": [0.5, 0.5, 0.5]}))
+    with pytest.raises(InvalidParameterError, match="another preprocessing.*than in fit"):
+        deep.transform(make_images())
+    assert np.abs(deep.fit_transform(make_images()) - before).max() > 0.01
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_of_nan_name_image_and_layer(tmp_path, engine):
+    graph = networks.Graph()
+    brightest = graph.add("ReduceMax", ["image"], keepdims=0)
+    graph.add("Div", [graph.conv("image", 3, 4), brightest], "maps")
+    path = graph.save(tmp_path / "net.onnx", (1, 3, SIZE, SIZE), "maps")
+    deep = DeepFeatures(path, preprocessing="none", engine=engine, batch_size=2)
+    images = make_images(4)
+    assert np.isfinite(deep.fit_transform(images)).all()
+    images[2] = 0
+    with pytest.raises(ImageError, match="image 2: .* NaN or infinity of it, in net_top_avg_0000"):
+        deep.transform(images)
+
+
+def test_names_of_columns_differ():
+    names = ["a/b", "a_b", "a_b_2", "a:b", "C1", "C1_2"]
+    labels = make_labels(names)
+    assert [*labels] == names
+    assert [*labels.values()] == ["a_b", "a_b_2", "a_b_2_2", "a_b_3", "C1_2", "C1_2_2"]
+
+
+def test_layers_after_a_branch(tmp_path):
+    """Branches read tensors from outside: what comes after depends on the image."""
+    graph = networks.Graph()
+    graph.conv("image", 3, 4, name="stem")
+    branches = {}
+    for key, kind in (("then_branch", "Relu"), ("else_branch", "Neg")):
+        value = onnx.helper.make_tensor_value_info(key, 1, None)
+        node = onnx.helper.make_node(kind, ["stem"], [key])
+        branches[key] = onnx.helper.make_graph([node], key, [], [value])
+    graph.add("If", [graph.constant(np.array(True))], "chosen", **branches)
+    graph.conv("chosen", 4, 6, name="maps")
+    path = graph.save(tmp_path / "net.onnx", (1, 3, SIZE, SIZE), "maps")
+    deep = DeepFeatures(path, preprocessing=TORCH, layers=["C1", "C2"])
+    expected = [compute(path, make_images(), name).mean((2, 3)) for name in ("stem", "maps")]
+    assert_close(deep.fit_transform(make_images()), np.hstack(expected))
+    with pytest.raises(InvalidParameterError, match="'chosen', .* axes cannot be followed"):
+        deep.set_params(layers="chosen").fit(make_images())
 
 
 def test_pickles_clones_and_the_store(tmp_path):

@@ -418,6 +418,19 @@ def test_what_a_fine_tuning_learned_travels(path, tmp_path):
 
 
 @pytest.mark.network
+@pytest.mark.parametrize("extractor", [DeepFeatures, FineTunedFeatures])
+def test_the_small_cnn_travels(extractor, path):
+    frozen = {"unfreeze": None} if extractor is FineTunedFeatures else {}
+    small = extractor("small_cnn", weights=None, input_size=32, random_state=3, **frozen)
+    pipeline = make_pipeline(small, SVC()).fit(X, Y)
+    loaded = assert_same_elsewhere(pipeline, path)
+    names = [steps[0].get_feature_names_out().tolist() for steps in (pipeline, loaded)]
+    assert names[0] == names[1]
+    with pytest.raises(ModelFileError, match="'small_cnn' has no file.*embed=True"):
+        save(pipeline, path, embed=False)
+
+
+@pytest.mark.network
 def test_a_model_of_ones_own_travels(path):
     import keras
 

@@ -13,7 +13,12 @@ from _data import data_dir
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedGroupKFold,
+    cross_val_predict,
+    cross_validate,
+)
 from sklearn.pipeline import Pipeline
 
 import featbus.recipes
@@ -247,9 +252,9 @@ def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
     values = recipe.get_params()
     assert repr(clone(recipe).get_params()) == repr(values)
     assert repr(pickle.loads(pickle.dumps(recipe)).get_params()) == repr(values)
-    (memory,) = [key for key in values if key.endswith("memory") and values[key] is not None]
-    assert values[memory] == "features.sqlite"
-    assert values[memory.replace("memory", "n_jobs")] == 2
+    memories = [key for key in values if key.endswith("memory") and values[key] is not None]
+    assert {values[key] for key in memories} == {"features.sqlite"}
+    assert {values[key.replace("memory", "n_jobs")] for key in memories} == {2}
     seeds = {values[key] for key in values if key.endswith("random_state")}
     assert 3 in seeds <= {3, None}
     documented = inspect.getdoc(getattr(featbus.recipes, name))
@@ -377,6 +382,25 @@ def test_a_unet_is_the_default_segmenter(ultrasound):
     with config_context(enable_metadata_routing=True):
         recipe.fit(data.images, data.target, masks=data.masks, groups=data.groups)
     assert recipe.predict_proba(data.images[:2]).shape == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_folds_of_a_fine_tuned_recipe_share_the_frozen_rows(ultrasound, tmp_path):
+    memory = tmp_path / "rows.sqlite"
+    recipe = tiny_recipe("fine_tuned_ultrasound", memory=memory)
+    images, y = ultrasound.images, ultrasound.target
+    found = [cross_val_predict(recipe, images, y, cv=2, method="predict_proba") for _ in range(2)]
+    assert_array_equal(*found)
+    assert len(list((tmp_path / "rows.sqlite.networks").iterdir())) == 2
+    # The frozen features, and those of two folds.
+    assert FeatureStore(memory).info()["n_rows"].tolist() == 3 * [len(images)]
+
+
+def test_a_memory_that_is_no_path_is_refused(ultrasound):
+    recipe = make_recipe("fine_tuned_ultrasound", memory=3)
+    with pytest.raises(ValueError, match="memory is 3, expected"):
+        recipe.fit(ultrasound.images, ultrasound.target)
 
 
 @pytest.mark.network

@@ -7,14 +7,22 @@ FILE has the ImageNet weights of MobileNetV2 (alpha 0.35) without its classifier
 networks and rows: stopped and started again, the script continues. ``groups.csv`` in BUSI_DIR says
 which images are near-duplicates.
 
+Systems: "frozen" is the recipe breast_ultrasound_features (network at 320 pixels, HOG, LBP, texture
+and intensity statistics, a vote). "fine-tuned" is the network of the recipe fine_tuned_ultrasound,
+"not trained" the same without training: input size, mirror images and classifier are equal. Both
+of them also side by side with the frozen rows: "tuned + frozen" is the recipe. Last, the mean of
+the probabilities of "fine-tuned" and "frozen".
+
 The groups are split into two halves. With ``--choose``, three grouped folds of the first half say
 what a setting is worth: this is where settings are chosen. Without, each network is trained on the
-training part of five grouped folds of all images, and the scores are those of the second half, on
-which no setting of the training was chosen, and of all images. The networks learn three classes;
-the classifiers tell apart three classes, or benign and malignant lesions. "frozen" is the recipe
-breast_ultrasound_features, whose settings were chosen on all of these images; so were the layers
-and poolings of all systems. "spread" is the standard deviation over seeds. Intervals of 95 % are of
-differences to "frozen", means over these seeds, by a bootstrap over groups.
+training part of five grouped folds of all images, the same for all seeds, and the scores are those
+of the second half, on which no setting of the training was chosen, and of all images. Layers,
+poolings, the settings of "frozen" and the C of the logistic regression were chosen on all of these
+images, for frozen networks. The networks learn three classes; the classifiers tell apart three
+classes, or benign and malignant lesions, and learn from rows of images that the network was trained
+on, which is a handicap, not a leak. The ROC AUC pools the folds. "spread" is the standard deviation
+over the seeds of the training. Intervals of 95 % are of differences to "frozen" and to its
+counterpart without training, means over the seeds, by a bootstrap over groups.
 """
 
 import argparse
@@ -31,7 +39,8 @@ from featbus.recipes import make_recipe
 METRICS = ["accuracy", "macro F1", "ROC AUC"]
 TASKS = {"Three classes": 3, "Benign or malignant": 2}
 FROZEN = "frozen"
-N_RESAMPLES = 1000
+UNTRAINED = {"fine-tuned": "not trained", "tuned + frozen": "not trained + frozen"}
+N_RESAMPLES = 500
 
 
 def score(y, probabilities, weight=None):
@@ -66,28 +75,38 @@ class Comparison:
         """Yield the number of a seed, and probabilities by task and system."""
         vote = self._recipe("breast_ultrasound_features")
         frozen = vote["features"].fit_transform(self._images)
+        classifier, plain = self._tune(None, np.arange(len(self.y)))
+        fixed = {
+            FROZEN: (frozen, vote["classifier"]),
+            "not trained": (plain, classifier),
+            "not trained + frozen": (np.hstack([frozen, plain]), classifier),
+        }
         folds = stratified_folds(self.y, self.groups, n_folds, 0)
+        known = {}
+        for train, test in folds:
+            for name, system in fixed.items():
+                self._predict(known, name, *system, train, test)
         for seed in seeds:
-            found = {}
+            found = dict(known)
             for train, test in folds:
-                recipe, rows = self._tune(seed, train)
-                systems = {
-                    FROZEN: (frozen, vote["classifier"]),
-                    "fine-tuned": (rows, recipe["classifier"]),
-                    "side by side": (np.hstack([frozen, rows]), recipe["classifier"]),
-                }
-                for name, system in systems.items():
-                    self._predict(found, name, *system, train, test)
+                classifier, rows = self._tune(seed, train)
+                both = np.hstack([frozen, rows])
+                self._predict(found, "fine-tuned", rows, classifier, train, test)
+                self._predict(found, "tuned + frozen", both, classifier, train, test)
             for task in TASKS:
                 both = found[task, FROZEN] + found[task, "fine-tuned"]
                 found[task, "mean of both"] = both / 2
             yield seed, found
 
     def _tune(self, seed, train):
-        """Return the recipe fitted on a training part, and its rows of all images."""
+        """Return the recipe's classifier, and rows of all images by its network.
+
+        The network is fitted on a training part; it stays as it is without a seed.
+        """
         options = self._options
-        recipe = self._recipe("fine_tuned_ultrasound", random_state=seed)
+        recipe = self._recipe("fine_tuned_ultrasound", random_state=seed or 0)
         features = recipe["features"]
+        features.set_params(transformer=dict(features.transformer.transformer_list)["tuned"])
         settings = {
             "epochs": options.epochs,
             "n_members": options.members,
@@ -95,9 +114,11 @@ class Comparison:
             "learning_rate": options.learning_rate,
         }
         chosen = {name: value for name, value in settings.items() if value is not None}
+        if seed is None:
+            chosen |= {"unfreeze": None, "n_members": 1}
         features.transformer.set_params(**chosen, verbose=True)
         features.fit(self._images[train], self.y[train])
-        return recipe, features.transform(self._images)
+        return recipe["classifier"], features.transform(self._images)
 
     def _predict(self, found, name, rows, classifier, train, test):
         for task, n_classes in TASKS.items():
@@ -114,38 +135,50 @@ class Comparison:
         return score(self.y[part], probabilities[part], weight)
 
     def report(self, runs, part, title):
-        """Print scores of each seed, their mean and spread, and differences to frozen features."""
-        names = sorted({name for _, name in runs[0]}, key=lambda name: (name != FROZEN, name))
+        """Print scores, mean and spread over seeds, and differences to systems without training."""
         for task in TASKS:
-            print(f"\n{task}, {title}: {', '.join(METRICS)}; spread; difference to frozen")
+            names = [name for of, name in runs[0] if of == task]
+            scores = self._all_scores(runs, task, names, part)
+            samples = [
+                self._all_scores(runs, task, names, part, weight) for weight in self._weights()
+            ]
+            print(f"\n{task}, {title}: {', '.join(METRICS)}; spread")
             for name in names:
-                values = np.array([self.scores(found[task, name], part) for found in runs])
-                mean = values.mean(axis=0).round(3).tolist()
-                spread = values.std(axis=0, ddof=1).round(3).tolist() if len(values) > 1 else "-"
-                low, high = self._difference(runs, task, name, part)
-                pairs = "  ".join(f"{a:+.3f} to {b:+.3f}" for a, b in zip(low, high))
-                print(f"  {name:14} {mean}  {spread}  {pairs}")
+                mean = scores[name].mean(axis=0).round(3).tolist()
+                spread = scores[name].std(axis=0, ddof=1).round(3).tolist() if len(runs) > 1 else ""
+                print(f"  {name:21} {mean}  {spread if len(scores[name]) > 1 else ''}")
+                for other in (FROZEN, UNTRAINED.get(name)):
+                    if other not in (None, name):
+                        print(f"    minus {other:21} {_interval(scores, samples, name, other)}")
             if len(runs) > 1:
                 together = np.mean([found[task, "fine-tuned"] for found in runs], axis=0)
                 mean = np.round(self.scores(together, part), 3).tolist()
                 print(f"  fine-tuned, probabilities averaged over {len(runs)} seeds: {mean}")
 
-    def _difference(self, runs, task, name, part):
-        """Return the limits of the paired differences to the frozen features."""
-        rng = np.random.RandomState(0)
+    def _all_scores(self, runs, task, names, part, weight=None):
+        """Return the scores of each system: a row per seed, one row for those without training."""
+        found = {}
+        for name in names:
+            different = runs if runs[0][task, name] is not runs[-1][task, name] else runs[:1]
+            found[name] = np.array(
+                [self.scores(run[task, name], part, weight) for run in different]
+            )
+        return found
+
+    def _weights(self):
+        """Yield how often each image is drawn, when groups are drawn with replacement."""
         _, codes = np.unique(self.groups, return_inverse=True)
-        found = []
+        rng = np.random.RandomState(0)
         for counts in resample_groups(codes.max() + 1, N_RESAMPLES, rng):
-            weight = counts[codes]
-            pairs = [
-                np.subtract(
-                    self.scores(run[task, name], part, weight),
-                    self.scores(run[task, FROZEN], part, weight),
-                )
-                for run in runs
-            ]
-            found.append(np.mean(pairs, axis=0))
-        return np.percentile(found, [2.5, 97.5], axis=0)
+            yield counts[codes]
+
+
+def _interval(scores, samples, name, other):
+    """Return the differences of two systems with their limits, as text."""
+    pairs = [values[name].mean(axis=0) - values[other].mean(axis=0) for values in samples]
+    low, high = np.percentile(pairs, [2.5, 97.5], axis=0)
+    mean = scores[name].mean(axis=0) - scores[other].mean(axis=0)
+    return "  ".join(f"{m:+.3f} ({a:+.3f} to {b:+.3f})" for m, a, b in zip(mean, low, high))
 
 
 def main():

@@ -3,6 +3,7 @@
 python benchmarks/comparisons/hog_vs_scikit_image.py
 """
 
+import time
 from functools import partial
 
 import cv2
@@ -29,6 +30,7 @@ def main():
                 },
                 packages=["featbus", "scikit-image", "numpy", "opencv-python-headless"],
                 threads="1",
+                clock=time.process_time,
             )
 
 

@@ -3,6 +3,8 @@
 python benchmarks/comparisons/intensity_vs_scipy.py
 """
 
+import time
+
 import numpy as np
 from _interleaved import compare
 from scipy import stats
@@ -74,6 +76,7 @@ def main():
                 },
                 packages=["featbus", "scipy", "numpy"],
                 threads="both use one",
+                clock=time.process_time,
             )
 
 

@@ -79,6 +79,7 @@ axis.legend()
 # A classifier is trained on the features of the training images and tested on images that neither
 # it nor the network has seen. Each point is a test image.
 
+# sphinx_gallery_thumbnail_number = 2
 frozen = DeepFeatures(**network)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=True)
 for axis, features, name in zip(axes, (frozen, tuned), ("frozen", "fine-tuned")):

@@ -36,10 +36,38 @@ for axis in axes:
     axis.set(xticks=[], yticks=[])
 
 # %%
-# Three textures
-# --------------
-# The features of an image are the histogram of its codes. Of a masked image only the region
-# counts, here the lesion, the glandular tissue beside it and the muscle below.
+# Textures
+# --------
+# The features of an image are the histogram of its codes. Photographs of bricks, grass and gravel
+# (scikit-image, CC0) have textures that everybody can tell apart, and different histograms.
+
+from skimage.data import brick, grass, gravel
+
+
+def compare_codes(images):
+    """Draw the share of each code, in bars of one color per image."""
+    rows = LBP().fit_transform(list(images.values()))
+    names = LBP().get_feature_names_out()
+    _, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    for index, (name, row) in enumerate(zip(images, rows)):
+        axis.bar(np.arange(len(row)) + 0.27 * (index - 1), row, width=0.25, label=name)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axis.set_ylabel("share of the pixels")
+    axis.legend()
+
+
+photographs = {"bricks": brick(), "grass": grass(), "gravel": gravel()}
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+for axis, (name, photograph) in zip(axes, photographs.items()):
+    axis.imshow(photograph, cmap="gray")
+    axis.set(title=name, xticks=[], yticks=[])
+compare_codes(photographs)
+
+# %%
+# Regions of one image
+# --------------------
+# Only pixels inside the mask are used: the lesion, the glandular tissue beside it and the muscle
+# below.
 
 y, x = np.indices(image.shape)
 regions = {
@@ -47,15 +75,7 @@ regions = {
     "gland": (y > 55) & (y < 95) & (x < 60),
     "muscle": (y > 140) & (x < 60),
 }
-rows = LBP().fit_transform([with_mask(image, inside) for inside in regions.values()])
-names = LBP().get_feature_names_out()
-
-figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
-for index, (name, row) in enumerate(zip(regions, rows)):
-    axis.bar(np.arange(len(row)) + 0.27 * (index - 1), row, width=0.25, label=name)
-axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
-axis.set_ylabel("share of the pixels")
-axis.legend()
+compare_codes({name: with_mask(image, inside) for name, inside in regions.items()})
 
 # %%
 # Whatever the brightness

@@ -9,8 +9,8 @@ explicit step, with control over how files are read.
 # %%
 # A few files
 # -----------
-# An 8-bit color PNG, a 16-bit TIFF, and a DICOM file whose zero is white (MONOCHROME1) and whose
-# window selects a part of its 4096 levels.
+# An 8-bit color PNG, a photograph of a retina (scikit-image, CC0); a 16-bit TIFF; and a DICOM file
+# whose zero is white (MONOCHROME1) and whose window selects a part of its 4096 levels.
 
 import tempfile
 from pathlib import Path
@@ -20,16 +20,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from skimage.data import retina
 
-from featbus import ImageLoader, make_breast_ultrasound, make_mammograms
+from featbus import ImageLoader, make_mammograms
 
 folder = Path(tempfile.mkdtemp())
-ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=1).images[0]
 mammogram = make_mammograms(2, random_state=6).images[0]
 
-annotated = cv2.cvtColor(ultrasound, cv2.COLOR_GRAY2BGR)
-cv2.putText(annotated, "LT 3:00", (8, 184), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 220, 255), 2)
-cv2.imwrite(str(folder / "ultrasound.png"), annotated)
+cv2.imwrite(str(folder / "retina.png"), cv2.cvtColor(retina(), cv2.COLOR_RGB2BGR))
 cv2.imwrite(str(folder / "mammogram.tif"), mammogram.astype(np.uint16) * 257)
 
 
@@ -75,7 +73,7 @@ for axis, path, image in zip(axes, paths, images):
 dicom = folder / "mammogram.dcm"
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained", width_ratios=[4.6, 3, 3])
 shown = {
-    'color_mode="gray"': ImageLoader(color_mode="gray").transform([folder / "ultrasound.png"]),
+    'color_mode="gray"': ImageLoader(color_mode="gray").transform([folder / "retina.png"]),
     "voi_lut=True": ImageLoader().transform([dicom]),
     "voi_lut=False": ImageLoader(voi_lut=False).transform([dicom]),
 }

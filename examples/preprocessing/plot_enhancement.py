@@ -2,7 +2,7 @@
 Enhancement: contrast, noise and speckle
 ========================================
 
-What each enhancement step makes of an ultrasound image. The image is synthetic.
+What each enhancement step makes of a synthetic ultrasound image, and of a photograph of a retina.
 """
 
 # %%
@@ -24,6 +24,7 @@ from featbus import (
     HistogramEqualizer,
     ImageFunction,
     Normalize,
+    Resize,
     make_breast_ultrasound,
 )
 from featbus.images import to_float, with_mask
@@ -47,6 +48,16 @@ show(
     faint,
     [CLAHE(), HistogramEqualizer(), ContrastStretch(), Normalize(), GammaCorrection()],
 )
+
+# %%
+# A photograph of a retina (scikit-image, CC0). Vessels are clearest in the green channel. The image
+# is brighter on the left: :class:`~featbus.CLAHE`, which looks at tiles, shows vessels everywhere;
+# a stretch or equalization of the whole image burns out the left side.
+
+from skimage.data import retina
+
+green = Resize(384).transform([retina()[..., 1]])[0]
+show(green, [CLAHE(), HistogramEqualizer(), ContrastStretch(), Normalize(), GammaCorrection()])
 
 # %%
 # Noise

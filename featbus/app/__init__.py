@@ -1,4 +1,4 @@
-"""The page of a trained model: upload an image, see class, probability and reason; keeps nothing."""
+"""The page of a trained model: upload an image, see its class and why; keeps nothing."""
 
 from featbus.app._run import run_app
 

@@ -8,18 +8,19 @@ import numpy as np
 _SIDE = 900  # pixels of the longer side: sharp on the page
 _OUTLINE = (255, 214, 64)
 _FOR, _AGAINST = np.array([235, 64, 52.0]), np.array([52, 120, 246.0])
-_OPACITY = 0.6
+_OPACITY = 0.45
+_VISIBLE = 0.1  # change of probability: a map of smaller ones stays pale
 
 
-def draw(examination, outline=True, importance=True):
+def draw(examination, importance=True):
     """Return the picture of an image as a ``data:`` URL: no address serves it to anyone else.
 
     Parameters
     ----------
     examination : Examination
         The image, its outline and its importance map.
-    outline, importance : bool, default=True
-        Whether to draw them, if there are any.
+    importance : bool, default=True
+        Whether to paint the importance map, if there is one.
 
     Returns
     -------
@@ -33,7 +34,7 @@ def draw(examination, outline=True, importance=True):
     scale = _SIDE / max(picture.shape[:2])
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
     picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else 1)
-    if outline and examination.outline is not None:
+    if examination.outline is not None:
         inside = cv2.resize(examination.outline.astype(np.uint8) * 255, size)
         edges, _ = cv2.findContours(
             (inside > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
@@ -46,7 +47,7 @@ def draw(examination, outline=True, importance=True):
 
 def _paint(picture, importance):
     """Blend red where the map is above 0 and blue below; stronger is more opaque."""
-    strength = importance / (np.abs(importance).max() or 1)
-    opacity = _OPACITY * np.abs(strength)[..., np.newaxis]
-    color = np.where(strength[..., np.newaxis] > 0, _FOR, _AGAINST)
+    strength = importance[..., np.newaxis] / max(_VISIBLE, np.abs(importance).max())
+    opacity = _OPACITY * strength**2  # leaves parts of little weight as they are
+    color = np.where(strength > 0, _FOR, _AGAINST)
     return np.rint(picture * (1 - opacity) + color * opacity).astype(np.uint8)

@@ -8,8 +8,13 @@ from featbus.persistence._archive import escape as escape_text
 
 _PACKAGE = files("featbus.app")
 NOTE = (
-    "Not a medical device and not for clinical use: a research tool that must not guide the care of "
-    "a patient. Nothing you upload is kept."
+    "Not a medical device and not for clinical use: a research tool that must not guide the care "
+    "of a patient. Nothing you upload is kept."
+)
+
+_NOT_TRAINED_ON = (
+    "Anything else: other kinds of images, findings other than {}, and devices, hospitals and "
+    "patients that the data do not cover. For such images the class means nothing."
 )
 
 
@@ -32,8 +37,8 @@ def warning(examination):
     if not examination.is_unfamiliar:
         return ""
     return (
-        '<div class="fb-unlike" role="alert"><strong>Unlike the training images.</strong> The model '
-        "has not learned from images like this one: do not rely on the class below. Distance "
+        '<div class="fb-unlike" role="alert"><strong>Unlike the training images.</strong> The '
+        "model has not learned from images like this one: do not rely on the class below. Distance "
         f"{examination.distance:.1f}, expected at most {examination.limit:.1f}.</div>"
     )
 
@@ -90,11 +95,19 @@ def _polygon(values, top):
 
 def picture(url, name, examination, importance):
     """Return the image with a caption that explains what is drawn on it."""
-    parts = ["yellow: the outline that the model found"] * (examination.outline is not None)
+    parts = []
+    if examination.outline is not None:
+        parts.append("Yellow: the region that the model found.")
     if importance and examination.importance is not None:
-        parts.append("red: hiding this part lowers the probability; blue: raises it")
-    caption = f"<figcaption>{'; '.join(parts).capitalize()}.</figcaption>" if parts else ""
-    return f'<figure class="fb-image"><img src="{url}" alt="{_text(name)}">{caption}</figure>'
+        parts.append(
+            "Red: hiding this part lowers the probability of the predicted class; blue: raises it."
+        )
+    elif importance:
+        parts.append(_text(examination.importance_reason))
+    return (
+        f'<figure class="fb-image"><img src="{url}" alt="{_text(name)}">'
+        f"<figcaption>{' '.join(parts)}</figcaption></figure>"
+    )
 
 
 def error(name, reason):
@@ -114,13 +127,13 @@ def table(results):
     )
 
 
-def welcome(classes):
+def welcome(names):
     """Return what a reader sees before the first image."""
     return (
-        f'<section class="fb-welcome"><h2>Upload an image, or choose an example</h2><p>The model '
-        f"tells these classes apart: <strong>{_text(classes)}</strong>. You will see the class and "
-        "the probability of each, what it rests on, and whether the image is like those that the "
-        "model has learned from.</p></section>"
+        '<section class="fb-welcome"><h2>Upload an image, or choose an example</h2><p>The model '
+        f"tells these classes apart: <strong>{_text(', '.join(names))}</strong>.</p><p>You will "
+        "see the probability of each, the parts of the image that the class rests on, and whether "
+        "the image is like those that the model has learned from.</p></section>"
     )
 
 
@@ -133,24 +146,42 @@ def _cells(result):
     return f"<td>{_text(found.predicted)}{mark}</td><td>{chance}</td>"
 
 
-def card(value):
-    """Return a model card as nested lists of terms."""
+def card(known):
+    """Return a model card: what the model was trained on, and what not, and how good it is."""
+    names = ", ".join(known["classes"])
+    sections = [
+        ("Trained on", _value(known.get("data", "not described"))),
+        ("Not trained on", _text(_NOT_TRAINED_ON.format(names))),
+        ("Scores, with 95% intervals", _value(known.get("scores", "not measured"))),
+        *(
+            (key.replace("_", " ").capitalize(), _value(known[key]))
+            for key in ("positive_class", "protocol", "audit", "recipe")
+            if known.get(key) is not None
+        ),
+        ("Note", _text(known["note"])),
+    ]
+    shown = "".join(f"<h3>{title}</h3><div>{body}</div>" for title, body in sections)
+    return f'<section class="fb-card" aria-label="Model card"><h2>Model card</h2>{shown}</section>'
+
+
+def _value(value):
+    """Return a value of a card: scores with their intervals, dicts as lists of terms."""
     if isinstance(value, dict):
         if value.keys() == {"mean", "low", "high"}:
-            mean, low, high = (card(value[part]) for part in ("mean", "low", "high"))
+            mean, low, high = (_value(value[part]) for part in ("mean", "low", "high"))
             return f"{mean} <span>[{low}, {high}]</span>"
         rows = (
-            f"<div><dt>{_text(key.replace('_', ' '))}</dt><dd>{card(item)}</dd></div>"
+            f"<div><dt>{_text(key.replace('_', ' '))}</dt><dd>{_value(item)}</dd></div>"
             for key, item in value.items()
+            if item is not None
         )
-        return f'<dl class="fb-card">{"".join(rows)}</dl>'
+        return f"<dl>{''.join(rows)}</dl>"
     if isinstance(value, list):
-        between = "" if value and isinstance(value[0], dict) else ", "
-        return between.join(card(item) for item in value) or "none"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    return f"{value:.3f}" if isinstance(value, float) else _text(value)
+        return ", ".join(_value(item) for item in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2f}" if isinstance(value, float) else _text("–" if value is None else value)
 
 
 def _text(value):
-    return escape_html(escape_text(str(value)))
+    return escape_html(escape_text(" ".join(str(value).split())))

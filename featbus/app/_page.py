@@ -11,7 +11,6 @@ from featbus.app._model import open_model
 from featbus.app._results import Result, examine, to_csv
 
 MAX_IMAGES = 20  # at a time: all of them are in memory
-_CARD = ("classes", "data", "scores", "positive_class", "protocol", "audit", "recipe", "note")
 _LOGO = str(files("featbus.app").joinpath("logo.svg"))
 
 
@@ -27,23 +26,29 @@ def show_page(path):
     st.set_page_config(page_title=f"{model.name} – featbus", page_icon=_LOGO, layout="wide")
     st.html(_html.style())
     st.html(_html.header(model.name))
-    left, middle, right = st.columns([0.25, 0.42, 0.33], gap="medium")
-    with left:
+    choice, answer, view = st.columns([0.24, 0.32, 0.44], gap="medium")
+    with choice:
         images = _choose_images(model)
-        shown = _choose_shown(images)
-        overview = st.container()
-    if shown is None:
-        with middle:
-            _show_welcome(model)
-        with right:
-            _show_card(model, is_open=True)
-        return
     results = _results_of(images)
-    with middle, st.spinner("Examining the image"):
-        _examine(model, images, results, shown)
-    _show_result(results[shown], middle, right)
-    with right:
-        _show_card(model)
+    with choice:
+        shown = _choose_shown(images, results)
+        overview = st.container()
+    if not images:
+        answer.html(_html.welcome(model.card["classes"]))
+        view.html(_html.card(model.card))
+        return
+    with answer:
+        _show_errors(results)
+    if shown is not None:
+        with answer, st.spinner("Examining the image"):
+            _examine(model, images, results, shown)
+        if results[shown].error:
+            st.rerun()  # with the next image
+        _show_answer(results[shown].examination, answer)
+    with answer, st.expander("Model card: data, scores, limits"):
+        st.html(_html.card(model.card))
+    if shown is not None:
+        _show_image(model, images, results, shown, view)
     with overview:
         _show_all(model, images, results)
 
@@ -62,12 +67,16 @@ def _choose_images(model):
     return chosen | ({example: (example, model.examples[example])} if example else {})
 
 
-def _choose_shown(images):
-    """Return the key of the image that is shown."""
-    if len(images) < 2:
-        return next(iter(images), None)
-    names = {key: f"{i}. {name}" for i, (key, (name, _)) in enumerate(images.items(), start=1)}
-    return st.selectbox("Image shown", [*images], format_func=names.get)
+def _choose_shown(images, results):
+    """Return the key of the image that is shown: not one of those that have an error."""
+    names = {
+        key: f"{position}. {name}"
+        for position, (key, (name, _)) in enumerate(images.items(), start=1)
+        if key not in results or results[key].error is None
+    }
+    if len(names) < 2:
+        return next(iter(names), None)
+    return st.selectbox("Image shown", [*names], format_func=names.get)
 
 
 def _results_of(images):
@@ -77,39 +86,53 @@ def _results_of(images):
     return st.session_state.results
 
 
-def _examine(model, images, results, key):
-    if key not in results:
+def _examine(model, images, results, key, importance=False):
+    """Examine an image, unless that was done."""
+    if key not in results or importance > results[key].is_explained:
         name, image = images[key]
         data = image.getvalue() if hasattr(image, "getvalue") else image
-        results[key] = examine(model, name, data)
+        result = examine(model, name, data, importance)
+        if result.error and key in results:  # only the importance failed
+            result = results[key]._replace(is_explained=True)
+        results[key] = result
 
 
-def _show_result(result, middle, right):
-    if result.examination is None:
-        with middle:
+def _show_errors(results):
+    for result in results.values():
+        if result.error:
             st.html(_html.error(result.name, result.error))
-        return
+
+
+def _show_answer(found, answer):
+    with answer:
+        st.html(_html.warning(found) + _html.classes(found) + _html.histograms(found))
+
+
+def _show_image(model, images, results, key, view):
+    """Show the image at once, and again with its importance map if that is wanted."""
+    with view:
+        is_wanted = st.toggle("Show what the class rests on")
+        place = st.empty()
+        if is_wanted and not results[key].is_explained:
+            _draw(results[key], False, place)
+            with st.spinner("Finding what the class rests on"):
+                _examine(model, images, results, key, importance=True)
+        _draw(results[key], is_wanted, place)
+
+
+def _draw(result, importance, place):
     found = result.examination
-    with middle:
-        importance = st.toggle(
-            "Show what the class rests on",
-            value=found.importance is not None,
-            disabled=found.importance is None,
-            help=found.importance_reason,
-        )
-        url = draw(found, importance=importance)
-        st.html(_html.picture(url, result.name, found, importance))
-    with right:
-        st.html(_html.warning(found) + _html.classes(found))
-        st.html(_html.histograms(found))
+    place.html(_html.picture(draw(found, importance), result.name, found, importance))
 
 
 def _show_all(model, images, results):
     """Examine the images that are not shown, and list all of them."""
-    place = st.empty()
+    place, before = st.empty(), dict(results)
     for key in images:
         _list(images, results, place)
         _examine(model, images, results, key)
+    if any(results[key].error for key in images if key not in before):
+        st.rerun()  # errors stand above the result
     _list(images, results, place)
     download_link(to_csv(results[key] for key in images))
 
@@ -118,13 +141,3 @@ def _list(images, results, place):
     if len(images) > 1:
         listed = [results.get(key, Result(name)) for key, (name, _) in images.items()]
         place.html(_html.table(listed))
-
-
-def _show_welcome(model):
-    classes = ", ".join(model.card["classes"])
-    st.html(_html.welcome(classes))
-
-
-def _show_card(model, is_open=False):
-    with st.expander("Model card: data, scores, limits", expanded=is_open):
-        st.html(_html.card({key: model.card[key] for key in _CARD if key in model.card}))

@@ -21,9 +21,10 @@ class Result(NamedTuple):
     name: str
     examination: Examination | None = None
     error: str | None = None
+    is_explained: bool = False  # whether its importance was asked for
 
 
-def examine(model, name, image):
+def examine(model, name, image, importance=False):
     """Examine an image; whatever goes wrong is a sentence of the result.
 
     Parameters
@@ -34,6 +35,8 @@ def examine(model, name, image):
         What the reader calls the image.
     image : bytes or ndarray
         The content of a file, or an image.
+    importance : bool, default=False
+        Whether to find what the class rests on, which takes many predictions.
 
     Returns
     -------
@@ -42,7 +45,8 @@ def examine(model, name, image):
     """
     try:
         pixels = read_image(image) if isinstance(image, bytes) else image
-        return Result(name, examine_image(model.pipeline, model.card, pixels))
+        found = examine_image(model.pipeline, model.card, pixels, importance=importance)
+        return Result(name, found, is_explained=importance)
     except ImageError as error:
         return Result(name, error=error.reason)
     except Exception as error:

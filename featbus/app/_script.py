@@ -4,4 +4,5 @@ import sys
 
 from featbus.app._page import show_page
 
-show_page(sys.argv[1])
+if __name__ == "__main__":
+    show_page(sys.argv[1])

@@ -88,8 +88,8 @@ def _add_app(commands):
         "app",
         "serve a page on which readers examine images with a saved model; nothing is kept",
         argument_default=argparse.SUPPRESS,
-        epilog="The page is served to this machine alone. To serve it to others, put a reverse proxy "
-        "with TLS and logins in front of it, and tell its address with --url.",
+        epilog="The page is served to this machine alone. To serve it to others, put a reverse "
+        "proxy with TLS and logins in front of it, and give its address by --url.",
     )
     app.set_defaults(command=_commands.app)
     app.add_argument("model", metavar="MODEL", help="the file that `featbus train` wrote")

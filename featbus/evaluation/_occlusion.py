@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.images import fill_mask
+from featbus.images import to_uint8
 from featbus.io import read_item
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from featbus.typing import PathLike
 
-_N_PARTS = 7
+_N_PARTS = 6
 _BATCH = 16
 
 
@@ -50,13 +50,14 @@ def occlusion_map(model: Any, image: np.ndarray | PathLike) -> np.ndarray:
     .. [1] Zeiler MD, Fergus R. Visualizing and understanding convolutional networks. ECCV 2014,
        section 4.2.
     """
-    image = fill_mask(read_item(image, None))
+    image = read_item(image, None)
+    image = to_uint8(image) if image.dtype == bool else image
     hidden = image.mean(axis=(0, 1)).astype(image.dtype)
     cells = list(product(*(_parts(side) for side in image.shape[:2])))
     copies = [image]
     for cell in cells:
         copy = image.copy()
-        copy[cell] = hidden
+        np.ma.getdata(copy)[cell] = hidden
         copies.append(copy)
     batches = (copies[start : start + _BATCH] for start in range(0, len(copies), _BATCH))
     probabilities = np.concatenate([model.predict_proba(batch) for batch in batches])

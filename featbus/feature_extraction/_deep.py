@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor, iter_ahead, map_ahead, thread_limit
-from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb
+from featbus.images import ImageError, at_index, fill_mask, inside_mask, resize, to_rgb
 from featbus.io import read_item
 from featbus.networks import (
     ENGINES,
@@ -86,6 +86,11 @@ def as_tuple(value):
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _describe_input(source):
+    """Return what an image becomes before it goes into a network."""
+    return source.preprocessing.identity | {"input_size": list(map(int, source.input_size))}
+
+
 class _Pooling:
     """What `is_pooling` accepts."""
 
@@ -142,13 +147,24 @@ class NetworkFeatures(FeatureExtractor):
             random_state=self.random_state,
         )
 
+    def _note_base(self, source):
+        """Note which network it is, and what its images become."""
+        self.base_digest_, self.base_input_ = source.digest, _describe_input(source)
+
     def _check_base(self, source):
-        """Refuse a network that was changed since `fit`."""
+        """Refuse a network or preprocessing that was changed since `fit`."""
         fitted = getattr(self, "base_digest_", source.digest)
         if fitted != source.digest:
             raise InvalidParameterError(
                 f"The network {source} is another one than in fit: digest {source.digest}, "
                 f"expected {fitted}. Bring it back, or fit again."
+            )
+        found = _describe_input(source)
+        fitted = getattr(self, "base_input_", found)
+        if fitted != found:
+            raise InvalidParameterError(
+                f"The network {source} has another preprocessing or input size than in fit: "
+                f"{found}, expected {fitted}. Bring it back, or fit again."
             )
 
     def _network(self):
@@ -301,6 +317,8 @@ class DeepFeatures(NetworkFeatures):
     base_digest_ : str or None
         SHA-256 digest of the network's file or model in `fit`; None if it came from no file. A
         network that was changed since is an error.
+    base_input_ : dict
+        Preprocessing and input size of the network in `fit`; others are an error, too.
 
     See Also
     --------
@@ -474,8 +492,19 @@ class DeepFeatures(NetworkFeatures):
             The estimator itself.
         """
         super().fit(X, y)
-        self.base_digest_ = self._source().digest
+        self._note_base(self._source())
         return self
+
+    def _iter_rows(self, prepared):
+        for index, row in enumerate(super()._iter_rows(prepared)):
+            if not np.isfinite(row).all():
+                column = list(self._columns())[np.flatnonzero(~np.isfinite(row))[0]]
+                raise ImageError(
+                    f"the network computes NaN or infinity of it, in {column.name}, expected "
+                    "finite numbers. Leave the image out, or take other layers.",
+                    index,
+                )
+            yield row
 
     def _network(self):
         network = super()._network()

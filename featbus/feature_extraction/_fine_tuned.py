@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -134,6 +133,8 @@ class FineTunedFeatures(NetworkFeatures):
         The trained weights of each member, by the path of the Keras variable.
     base_digest_ : str or None
         SHA-256 digest of the weights before training; None if they came from no file.
+    base_input_ : dict
+        Preprocessing and input size of the network in `fit`; others are an error.
 
     See Also
     --------
@@ -294,21 +295,27 @@ class FineTunedFeatures(NetworkFeatures):
                 "FineTunedFeatures requires y to be passed, but the target y is None: expected the "
                 "class of each image."
             )
-        _, self.classes_, y = check_target(y)
+        _, classes, y = check_target(y)
         check_consistent_length(batch, y)
         network = self._base_network()
-        self.base_digest_ = network.source.digest
-        self.n_samples_ = len(y)
-        self.weights_, self.losses_ = {}, np.empty((self.n_members, 0))
+        weights, losses = {}, np.empty((self.n_members, 0))
         if self.unfreeze is not None:
             images = list(self._iter_stored(batch, network.source))
-            self._train(network, images, y)
-        self._learned_digest_ = digest_weights(self.weights_)
+            weights, losses = self._train(network, images, y, classes)
+        learned_digest = digest_weights(weights)
+        # All at once, at the end: an interrupted training leaves the estimator as it was.
+        self.classes_, self.n_samples_ = classes, len(y)
+        self.weights_, self.losses_ = weights, losses
+        self._learned_digest_ = learned_digest
+        self._note_base(network.source)
         return self
 
-    def _train(self, network, images, y):
-        """Train epoch by epoch, or take the result of an equal training."""
-        weight = compute_sample_weight(self.class_weight, self.classes_[y])
+    def _train(self, network, images, y, classes):
+        """Train epoch by epoch, or take the result of an equal training.
+
+        Returns the weights and the losses.
+        """
+        weight = compute_sample_weight(self.class_weight, classes[y])
         if not (np.isfinite(weight).all() and weight.min() >= 0 < weight.max()):
             raise InvalidParameterError(
                 f"class_weight is {self.class_weight!r}, expected finite weights from 0 on, not "
@@ -323,14 +330,22 @@ class FineTunedFeatures(NetworkFeatures):
         )
         key = path = None
         if self.checkpoint is not None:
-            os.makedirs(self.checkpoint, exist_ok=True)
+            self._make_folder()
             key = self._training_key(network, images, y, weight)
             path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
-            if os.path.exists(path):
-                training.load(path, key)
+            training.load(path, key)
         self._run_epochs(training, path, key)
-        self.weights_ = training.weights()
-        self.losses_ = np.reshape(training.losses, (self.n_members, self.epochs))
+        losses = np.reshape(training.losses, (self.n_members, self.epochs))
+        return training.weights(), losses
+
+    def _make_folder(self):
+        try:
+            os.makedirs(self.checkpoint, exist_ok=True)
+        except OSError as error:
+            raise InvalidParameterError(
+                f"checkpoint is {os.fspath(self.checkpoint)!r}, expected a folder, or where one "
+                f"can be made: {error}."
+            ) from error
 
     def _changes(self):
         return Augmentation() if self.augmentation is None else self.augmentation
@@ -346,9 +361,9 @@ class FineTunedFeatures(NetworkFeatures):
             while not training.is_finished:
                 training.run_epoch()
                 if path is not None:
-                    training.save(path, key)
+                    training.save(path, key)  # or take what another process has saved
                 progress.set_postfix(loss=f"{training.losses[-1]:.3f}", refresh=False)
-                progress.update()
+                progress.update(len(training.losses) - progress.n)
 
     def _make_learner(self, network, images, y, weight):
         learner = Learner(network, self.unfreeze, images, self.batch_size)
@@ -379,27 +394,9 @@ class FineTunedFeatures(NetworkFeatures):
 
     def _iter_rows(self, prepared):
         if not self.flip:
-            return self._iter_mean_rows(prepared)
-        rows = self._iter_mean_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
+            return super()._iter_rows(prepared)
+        rows = super()._iter_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
         return (np.mean(pair, axis=0) for pair in zip(rows, rows))
-
-    def _iter_mean_rows(self, prepared):
-        """Yield the mean of the members' rows."""
-        members = [copy(self) for _ in range(self._n_networks())]
-        for number, member in enumerate(members):
-            member._member = number
-        if len(members) == 1:
-            yield from super()._iter_rows(prepared)
-            return
-        prepared = iter(prepared)
-        while batch := list(islice(prepared, self.batch_size)):
-            rows = [list(super(FineTunedFeatures, one)._iter_rows(batch)) for one in members]
-            yield from np.mean(rows, axis=0)
-
-    def _n_networks(self):
-        """Return the number of members that were trained."""
-        check_is_fitted(self)
-        return next((len(values) for values in self.weights_.values()), 1)
 
     def _fingerprint_params(self):
         return super()._fingerprint_params() | {"flip": self.flip}
@@ -414,15 +411,11 @@ class FineTunedFeatures(NetworkFeatures):
         return replace(network, source=source, layers=source.outputs)
 
     def _network(self):
-        """Return the network with the trained weights of a member, the first one if not told."""
+        """Return the network with the trained weights of all members."""
         check_is_fitted(self)
         network = self._base_network()
-        source = network.source
-        self._check_base(source)
-        member = getattr(self, "_member", 0)
-        weights = {path: values[member] for path, values in self.weights_.items()}
-        # The digest is that of all members.
-        tuned = TunedSource(source, weights, f"{self._learned_digest_}, member {member}")
+        self._check_base(network.source)
+        tuned = TunedSource(network.source, self.weights_, self._learned_digest_)
         return replace(network, source=tuned)
 
     def _check_parameters(self):

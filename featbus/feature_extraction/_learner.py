@@ -91,7 +91,7 @@ class Learner:
         import keras
 
         self._y, self._weight = y, weight
-        kernel, bias = self._fit_classifier(self._predict())
+        kernel, bias = self._fit_classifier(self._predict(self._images))
         zeros = {"kernel_initializer": "zeros", "dtype": "float32"}
         head = keras.layers.Dense(len(bias), **zeros, name="classifier")
         head.build((None, len(kernel)))
@@ -175,12 +175,16 @@ class Learner:
         with at_index(index):
             return augment(self._images[index], rng, augmentation)
 
-    def _predict(self):
-        """Return the rows of the images as they are."""
+    def first_rows(self):
+        """Return the present rows of the first batch of images as they are."""
+        return self._predict(self._images[: self._batch_size])
+
+    def _predict(self, images):
+        """Return the rows of images as they are."""
         rows = []
-        for start in range(0, len(self._images), self._batch_size):
-            images = self._images[start : start + self._batch_size]
-            rows.append(self._rows.predict_on_batch(self._inputs(images))[: len(images)])
+        for start in range(0, len(images), self._batch_size):
+            batch = images[start : start + self._batch_size]
+            rows.append(self._rows.predict_on_batch(self._inputs(batch))[: len(batch)])
         return np.concatenate(rows).astype(np.float64)
 
     def _inputs(self, images):

@@ -49,18 +49,22 @@ class Training:
 
     def run_epoch(self):
         """Train the next epoch."""
-        if self._learner is None:
-            self._build()
+        self._prepare()
         member, epoch = divmod(len(self.losses), self._n_epochs)
         if epoch == 0:
             self._learner.set_state(self._start)
         rng = np.random.default_rng([self._random_state, member, epoch])
         loss = self._learner.learn(rng, self._augmentation)
         weights = self._learner.weights()
-        if not (np.isfinite(loss) and all(np.isfinite(part).all() for part in weights.values())):
+        numbers = [loss, *weights.values()]
+        if epoch + 1 == self._n_epochs:
+            # The loss is that before the last step.
+            numbers.append(self._learner.first_rows())
+        if not all(np.isfinite(part).all() for part in numbers):
             raise ValueError(
-                f"The training diverged in epoch {epoch + 1}: the loss is {loss}, or weights are "
-                "not finite. Use a smaller learning_rate, or smaller weights of the classes."
+                f"The training diverged in epoch {epoch + 1}: the loss is {loss}, or weights or "
+                "rows are not finite. Use a smaller learning_rate, or smaller weights of the "
+                "classes."
             )
         self.losses.append(loss)
         if epoch >= self._n_epochs - self._n_averaged:
@@ -68,10 +72,11 @@ class Training:
                 zeros = np.zeros((self._n_members, *values.shape))
                 self._sums.setdefault(path, zeros)[member] += values
 
-    def _build(self):
-        """Build the network, and go back to where it was when it was saved."""
-        self._learner = self._make_learner()
-        self._start = self._learner.state()
+    def _prepare(self):
+        """Build the network once, and go to where a training was when it was saved."""
+        if self._learner is None:
+            self._learner = self._make_learner()
+            self._start = self._learner.state()
         if self._saved is not None:
             self._learner.set_state(self._saved)
             self._saved = None
@@ -90,7 +95,10 @@ class Training:
         }
 
     def save(self, path, key):
-        """Write all that is needed to go on, whole or not at all.
+        """Write all that is needed to go on, or take what another process has written.
+
+        A file is written whole or not at all. One that is as far along stays, and is loaded: all
+        processes end with the weights of the one that finishes first.
 
         Parameters
         ----------
@@ -99,6 +107,8 @@ class Training:
         key : str
             What the training depends on, see `load`.
         """
+        if self.load(path, key):
+            return
         # A finished training needs no optimizer any more.
         state = [] if self.is_finished else self._learner.state()
         about = {"key": key, "losses": self.losses, "paths": list(self._sums)}
@@ -111,6 +121,8 @@ class Training:
     def load(self, path, key):
         """Go on from where a training of the same key was stopped, or take its result.
 
+        Nothing is done if there is no file, or if it is not as far along as this training.
+
         Parameters
         ----------
         path : str or os.PathLike
@@ -118,14 +130,23 @@ class Training:
         key : str
             What the training depends on.
 
+        Returns
+        -------
+        bool
+            Whether the file was taken.
+
         Raises
         ------
         ValueError
             If the file is damaged, or was written for another key.
         """
+        if not os.path.exists(path):
+            return False
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
+                if len(about["losses"]) < len(self.losses):
+                    return False
                 arrays = [file[f"array_{number}"] for number in range(len(file.files) - 1)]
             digest = about.pop("digest")
             if digest != _digest(about, arrays) or about["key"] != key:
@@ -138,6 +159,7 @@ class Training:
         self.losses, n_paths = about["losses"], len(about["paths"])
         self._sums = dict(zip(about["paths"], arrays))
         self._saved = arrays[n_paths:] or None
+        return True
 
 
 def _digest(about, arrays):

@@ -8,14 +8,14 @@ from featbus.networks import KerasSource
 
 
 class TunedSource(KerasSource):
-    """A network from another source, some of whose weights were trained.
+    """Networks from one source, some of whose weights were trained, each time to other values.
 
     Parameters
     ----------
     source : KerasSource
         The network before.
-    weights : dict of str to ndarray
-        The trained weights, by the path of the Keras variable.
+    weights : dict of str to ndarray of shape (n_members, ...)
+        The trained weights of each member, by the path of the Keras variable.
     digest : str
         Digest of these weights, see `digest_weights`.
     """
@@ -35,6 +35,18 @@ class TunedSource(KerasSource):
         """See `Source`."""
         return self._source.identity | {"learned": self.digest}
 
+    @property
+    def members(self):
+        """See `Source`."""
+        n_members = next((len(values) for values in self._weights.values()), 1)
+        if n_members == 1:
+            return (self,)
+        parts = (
+            {path: values[[number]] for path, values in self._weights.items()}
+            for number in range(n_members)
+        )
+        return tuple(TunedSource(self._source, part, digest_weights(part)) for part in parts)
+
     def label(self, layer):
         """See `Source.label`."""
         return self._source.label(layer)
@@ -44,14 +56,17 @@ class TunedSource(KerasSource):
         return self._source.build()
 
     def find_taps(self, base):
-        """Return the feature maps, and assign the weights: auxiliary stages come only now."""
+        """Return the feature maps, and assign the first member's weights.
+
+        Auxiliary stages come only now.
+        """
         import keras
 
         taps = self._source.find_taps(base)
         whole = keras.Model(base.input, [*base.outputs, *taps.values()])
         for variable in whole.variables:
             if variable.path in self._weights:
-                variable.assign(self._weights[variable.path])
+                variable.assign(self._weights[variable.path][0])
         return taps
 
 

@@ -30,6 +30,7 @@ from featbus.networks._onnx_file import copy_onnx, onnx_digest, read_onnx
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
 from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
+from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import (
     BACKBONES,
     Backbone,
@@ -56,6 +57,7 @@ __all__ = [
     "OnnxModel",
     "OpenVINOEngine",
     "Preprocessing",
+    "SmallCNN",
     "Source",
     "as_preprocessing",
     "auto_batch_size",

@@ -30,6 +30,11 @@ from featbus.wording import named
 
 _TIMEOUT = 60  # seconds without a byte, after which a download fails
 _SCRATCH = ".fetch-"
+_DECIDES_ABOUT_ROWS = {
+    "file": "sha256",
+    "preprocessing": "preprocessing",
+    "input size": "input_size",
+}
 _STALE = 24 * 3600  # seconds after which the folder of a fetch that was killed is removed
 
 
@@ -62,7 +67,7 @@ def fetch_weights(
     ----------
     name : str
         A key of `BACKBONES`; or a name for the model in an ONNX or ``.keras`` file, which replaces
-        one of this name, with a warning if that is another file.
+        one of this name, with a warning if its file, preprocessing or input size is another.
     out : str or path
         The folder of the bundle.
     options : dict or None, default=None
@@ -210,9 +215,15 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
             preprocessing=preprocessing.identity,
             **notes,
         )
-        if any(other.sha256 != digest for other in known):
+        changed = [
+            what
+            for what, key in _DECIDES_ABOUT_ROWS.items()
+            if any(getattr(other, key) != getattr(entry, key) for other in known)
+        ]
+        if changed:
             warnings.warn(
-                f"{name} had another file in the bundle {out!r}, which this one replaces.",
+                f"{name} had another {' and '.join(changed)} in the bundle {out!r}, which this one "
+                "replaces.",
                 stacklevel=3,
             )
         os.makedirs(os.path.join(out, digest[:8]), exist_ok=True)

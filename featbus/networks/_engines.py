@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
@@ -270,6 +271,30 @@ class KerasEngine:
         return self._masked_model.predict_on_batch(inputs)
 
 
+class Ensemble:
+    """Engines of the members of an ensemble, whose rows are averaged.
+
+    Parameters
+    ----------
+    engines : list
+        The engines, of networks of the same layers.
+
+    Attributes
+    ----------
+    shapes, report : object
+        Those of the first engine.
+    """
+
+    def __init__(self, engines):
+        self._engines = engines
+        self.shapes, self.report = engines[0].shapes, engines[0].report
+
+    def run(self, pixels, batch_size, regions=None):
+        """See `KerasEngine.run`."""
+        rows = [engine.run(pixels, batch_size, regions) for engine in self._engines]
+        return np.mean(rows, axis=0)
+
+
 def _is_out_of_memory(error):
     """Tell whether a backend of Keras has run out of memory, on any device."""
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -421,6 +446,13 @@ def _load_engine(network):
     return engine
 
 
+# More than eight members would drive each other out of the cache above, batch by batch.
+@lru_cache(maxsize=2)
+def _load_ensemble(network):
+    members = [replace(network, source=member) for member in network.source.members]
+    return Ensemble([_load_engine(member) for member in members])
+
+
 def load_engine(network):
     """Return the engine of a network, built on first use and shared by all who ask for it.
 
@@ -431,8 +463,9 @@ def load_engine(network):
 
     Returns
     -------
-    KerasEngine, OpenVINOEngine or OnnxEngine
-        The engine. The eight used last stay in memory.
+    KerasEngine, OpenVINOEngine, OnnxEngine or Ensemble
+        The engine. The eight used last stay in memory, and the two ensembles used last.
     """
     with _LOCK:
-        return _load_engine(network)
+        several = len(network.source.members) > 1
+        return _load_ensemble(network) if several else _load_engine(network)

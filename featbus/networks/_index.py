@@ -232,6 +232,9 @@ def read_index(folder):
         for entry in entries:
             _check_texts(entry)
             (_check_model if entry.is_model else _check_weights)(entry)
+        names = [entry.network for entry in entries if entry.is_model]
+        if len(set(names)) < len(names):
+            raise ValueError("several of its models have one name, expected different names")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
             f"The index {path!r} of a weights bundle cannot be read: {shorten(repr(error))}. "

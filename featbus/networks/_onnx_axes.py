@@ -3,6 +3,8 @@
 from math import prod
 from typing import NamedTuple
 
+from featbus.networks._onnx_checks import names_read
+
 # What these return depends on the size of the image only.
 _SHAPES_ONLY = {"ConstantOfShape", "Shape", "Size"}
 # In ONNX, these have their channels in the second axis.
@@ -66,7 +68,7 @@ def find_axes(model, shapes, image, letters):
     axes = {image: Axes(letters)}
     sides = dict(zip(letters, shapes[image]))
     for node in model.graph.node:
-        if node.op_type in _SHAPES_ONLY or not any(name in axes for name in node.input):
+        if node.op_type in _SHAPES_ONLY or axes.keys().isdisjoint(names_read(node)):
             continue
         for name in filter(None, node.output):
             axes[name] = _axes_after(node, axes, shapes, shapes.get(name))

@@ -206,7 +206,12 @@ def check_graph(model):
     if n_nodes > MOST_NODES:
         raise ValueError(f"it has {n_nodes} nodes, expected at most {MOST_NODES}.")
     for graph in iter_graphs(model.graph):
-        if graph.sparse_initializer:
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        # Their values could be in a file that the digest does not cover.
+        if graph.sparse_initializer or any(
+            attribute.HasField("sparse_tensor") or attribute.sparse_tensors
+            for attribute in attributes
+        ):
             raise ValueError("it has sparse weights. Store them as ordinary tensors.")
         for node in graph.node:
             check_operator(node, opset, constants, computed)

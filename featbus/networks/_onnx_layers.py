@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from featbus.networks._building import STAGES
+from featbus.networks._onnx_checks import names_read
 from featbus.networks._onnx_heads import find_projections, is_classifier
 
 # The networks known have 0 to 5 class and register tokens.
@@ -200,7 +201,7 @@ def _find_passages(model, axes):
     last, found = {}, set()
     nodes = [node for node in model.graph.node if any(name in axes for name in node.output)]
     for index, node in enumerate(nodes):
-        last |= dict.fromkeys(node.input, index)
+        last |= dict.fromkeys(names_read(node), index)
     # The last node that reads what was computed before.
     furthest = max(last.get(value.name, 0) for value in model.graph.input)
     for index, node in enumerate(nodes):
@@ -244,7 +245,9 @@ def make_labels(names):
     plain = {name: re.sub(r"[^\w.]+", "_", name).strip("_") for name in names}
     seen, labels = Counter(["top", *STAGES]), {}
     for name in names:
-        seen[plain[name]] += 1
-        count = seen[plain[name]]
-        labels[name] = plain[name] if count == 1 else f"{plain[name]}_{count}"
+        label = plain[name]
+        while label in seen:
+            seen[plain[name]] += 1
+            label = f"{plain[name]}_{seen[plain[name]]}"
+        seen[label], labels[name] = 1, label
     return labels

@@ -34,9 +34,16 @@ class Source:
         Digest of the file or model that it comes from; None if there is none.
     identity : dict of str to object
         What decides about the rows, as JSON has it: the same on another machine.
+    members : tuple of Source
+        The networks whose rows are averaged: itself, unless there are several.
     """
 
     engines = ()
+
+    @property
+    def members(self):
+        """See above."""
+        return (self,)
 
     @classmethod
     def accepts(cls, backbone):

@@ -15,6 +15,7 @@ from featbus.networks import (
     NAMED,
     KerasModel,
     OnnxModel,
+    SmallCNN,
     cache_dir,
     check_weights_file,
     copy_onnx,
@@ -156,15 +157,16 @@ class Packer:
         if isinstance(source, OnnxModel):
             copy_onnx(source.path, f"{path}.onnx")
             return f"{path}.onnx", f"{source.name}.onnx"
-        if isinstance(source, KerasModel):
-            if isinstance(source.model, str):
-                return source.model, f"{source.name}.keras"
+        if _is_model(source):
+            model = source.build() if isinstance(source, SmallCNN) else source.model
+            if isinstance(model, str):
+                return model, f"{source.name}.keras"
             if not self._embed:
                 raise ModelFileError(
                     f"the model {source.name!r} has no file that could be named. Use embed=True, "
                     "or save it and pass the path as backbone."
                 )
-            source.model.save(f"{path}.keras")
+            model.save(f"{path}.keras")
             return f"{path}.keras", f"{source.name}.keras"
         if source.digest is None:
             source.build().save_weights(f"{path}.weights.h5")
@@ -179,8 +181,8 @@ class Packer:
 
 
 def _is_model(source):
-    """Tell whether a network is a model of one's own, not one of the table."""
-    return isinstance(source, (KerasModel, OnnxModel))
+    """Tell whether a network travels as a model, not as weights of the table."""
+    return isinstance(source, (KerasModel, OnnxModel, SmallCNN))
 
 
 def _known(extractor, source):

@@ -82,7 +82,7 @@ _RECIPES = [
     ),
     _Recipe(
         fine_tuned_ultrasound,
-        "network whose layers are all trained further, logistic regression",
+        "the same features and a network trained further, logistic regression",
         "breast ultrasound",
         "",
     ),

@@ -1,4 +1,4 @@
-"""Breast ultrasound: a network whose layers are all trained further, and logistic regression."""
+"""Breast ultrasound: a network trained further beside frozen features, and logistic regression."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.feature_extraction import FineTunedFeatures
-from featbus.recipes._fused import LAYERS, POOLING
+from featbus.recipes._fused import INPUT_SIZE, LAYERS, POOLING, fused_bus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ def fine_tuned_ultrasound(
     backbone: Any = "mobilenet_v2",
     layers: str | Sequence[str] = LAYERS,
     pooling: str | Sequence[str] = POOLING,
-    input_size: int | tuple[int, ...] | None = None,
-    epochs: int = 30,
+    input_size: int | tuple[int, ...] = 160,
+    epochs: int = 20,
     n_members: int = 1,
     backbone_options: dict | None = None,
     weights: PathLike | None = "imagenet",
@@ -34,31 +34,33 @@ def fine_tuned_ultrasound(
     n_jobs: int | None = None,
     random_state: int = 0,
 ) -> Pipeline:
-    """Make a pipeline for breast ultrasound: a fine-tuned network and a logistic regression.
+    """Make a pipeline for breast ultrasound: a fine-tuned network beside frozen features.
 
     Read more in the :ref:`User Guide <recipes>`.
 
     Parameters
     ----------
     backbone : str, path or keras.Model, default="mobilenet_v2"
-        The network, see `featbus.FineTunedFeatures`. All of its layers are trained.
+        The network. One copy stays frozen, all layers of the other are trained.
     layers : str or sequence of str, default=("C3", "C4", "C5")
         Where features are taken, see `featbus.DeepFeatures`.
     pooling : str or sequence of str, default=("avg", "max")
         How feature maps become numbers, see `featbus.DeepFeatures`.
-    input_size : int, tuple of int or None, default=None
-        Size in pixels that images are stretched to. None: the size that the network was trained at.
-    epochs : int, default=30
+    input_size : int or tuple of int, default=160
+        Size in pixels that images are stretched to for the network that is trained. The frozen
+        features see 320 x 320 pixels.
+    epochs : int, default=20
         Number of epochs.
     n_members : int, default=1
-        Number of networks, whose rows are averaged.
+        Number of networks to train, whose rows are averaged.
     backbone_options : dict or None, default=None
         Options of the network's architecture.
     weights : "imagenet", path or None, default="imagenet"
         Weights of the network to start from.
     memory : str, os.PathLike, FeatureStore or None, default=None
-        Where `featbus.FeatureBus` keeps the rows. The trained networks are kept in a folder beside
-        it, whose name ends in ``.networks``, and a training that was interrupted continues.
+        Where `featbus.FeatureBus` keeps the rows, the frozen ones once for all folds. The trained
+        networks are kept in a folder beside it, whose name ends in ``.networks``, and a training
+        that was interrupted continues; ``set_params(features__memory=...)`` does not move them.
     n_jobs : int or None, default=None
         Number of batches of images at a time.
     random_state : int, default=0
@@ -67,49 +69,54 @@ def fine_tuned_ultrasound(
     Returns
     -------
     Pipeline
-        The steps ``features``, a `featbus.FeatureBus` around `featbus.FineTunedFeatures`, and
-        ``classifier``, a logistic regression on standardized rows.
+        The steps ``features``, a `featbus.FeatureBus` around a `sklearn.pipeline.FeatureUnion` of
+        ``frozen``, the features of `breast_ultrasound_features`, and ``tuned``, a
+        `featbus.FineTunedFeatures`; and ``classifier``, a logistic regression on standardized rows.
 
     See Also
     --------
     make_recipe : Recipes by name.
-    breast_ultrasound_features : The recommended recipe without training of a network.
+    breast_ultrasound_features : The frozen features alone.
 
     Notes
     -----
-    The network is trained in each fold anew. Rows are the mean of those of an image and of its
-    mirror image.
+    A network is trained in each fold. Its rows are the mean of those of an image and of its mirror
+    image.
 
     Examples
     --------
     >>> from featbus.recipes import fine_tuned_ultrasound
     >>> recipe = fine_tuned_ultrasound(backbone_options={"alpha": 0.35}, memory="rows.sqlite")
-    >>> recipe["features"].transformer.checkpoint
+    >>> recipe.get_params()["features__transformer__tuned__checkpoint"]
     'rows.sqlite.networks'
     """
-    extractor = FineTunedFeatures(
+    network = {
+        "layers": layers,
+        "pooling": pooling,
+        "weights": weights,
+        "backbone_options": backbone_options,
+        "random_state": random_state,
+    }
+    frozen = fused_bus(backbone, input_size=INPUT_SIZE, memory=memory, n_jobs=n_jobs, **network)
+    tuned = FineTunedFeatures(
         backbone,
-        layers=layers,
-        pooling=pooling,
-        weights=weights,
         input_size=input_size,
-        backbone_options=backbone_options,
         unfreeze="all",
         epochs=epochs,
         n_members=n_members,
-        learning_rate=3e-4,
+        learning_rate=1e-3,
         flip=True,
-        random_state=random_state,
         checkpoint=_folder_beside(memory),
+        **network,
     )
+    union = FeatureUnion([("frozen", frozen), ("tuned", tuned)])
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=1000))
-    bus = FeatureBus(extractor, memory=memory, n_jobs=n_jobs)
+    bus = FeatureBus(union, memory=memory, n_jobs=n_jobs)
     return Pipeline([("features", bus), ("classifier", classifier)])
 
 
 def _folder_beside(memory):
     """Return the folder of the trained networks, None if nothing is kept."""
-    if memory is None:
-        return None
-    path = memory.path if isinstance(memory, FeatureStore) else os.fspath(memory)
-    return f"{path}.networks"
+    path = memory.path if isinstance(memory, FeatureStore) else memory
+    # `fit` refuses what is no path.
+    return f"{os.fspath(path)}.networks" if isinstance(path, (str, os.PathLike)) else None

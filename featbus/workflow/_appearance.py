@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from featbus.images import fill_mask, resize, to_float, to_gray, to_rgb
+from featbus.images import fill_mask, resize, to_gray, to_rgb
 
 _LONGER_SIDE = 256
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -14,12 +14,12 @@ _FLOOR = 1e-3  # of contrasts, before their logarithm: half a level of 256
 
 MEASURES = [
     "color",
-    "color_maximum",
+    "color_95",
     *(f"quantile_{round(100 * q):02d}" for q in _QUANTILES),
     "dark",
     "bright",
     *(f"contrast_{band}" for band in range(_N_BANDS + 1)),
-    *(f"sparsity_{band}" for band in range(_N_BANDS)),
+    *(f"evenness_{band}" for band in range(_N_BANDS)),
     *(f"direction_{band}" for band in range(_N_BANDS)),
     *(f"place_{row}_{column}" for row in range(_GRID) for column in range(_GRID)),
 ]
@@ -36,20 +36,23 @@ def measure_appearance(image):
     Returns
     -------
     ndarray of float of shape (n_measures,)
-        The values of `MEASURES`, of the image resized to 256 pixels along its longer side:
-        the mean and the largest difference between its color channels; quantiles of its gray
-        levels, and shares of almost black and white pixels; of each band of a Laplacian pyramid
-        [1]_, from fine to coarse, the contrast as a logarithm, how sparse it is, and whether it
-        varies more along rows or columns; and the mean of each of 3 x 3 parts, less that of all.
+        The values of `MEASURES`, of the image resized to 256 pixels along its longer side. Color:
+        mean and 0.95 quantile of the difference between the channels. Levels: quantiles, and the
+        shares of almost black and almost white pixels. Texture: of each band of a Laplacian pyramid
+        [1]_, from fine to coarse, the logarithm of the contrast, how evenly it is spread, and
+        whether it varies more from row to row or from column to column. Layout: the mean of each of
+        3 x 3 parts, less the mean of all.
 
     References
     ----------
     .. [1] Burt P, Adelson E. The Laplacian pyramid as a compact image code. IEEE Transactions on
        Communications 31 (1983) 532-540.
     """
-    pixels = to_float(to_rgb(fill_mask(image)))
+    pixels = fill_mask(image)
+    pixels = pixels if pixels.ndim == 2 else to_rgb(pixels)
     scale = _LONGER_SIDE / max(pixels.shape[:2])
-    pixels = resize(pixels, [max(1, round(side * scale)) for side in pixels.shape[:2]])
+    size = [max(1, round(side * scale)) for side in pixels.shape[:2]]
+    pixels = resize(pixels, size, np.float32)
     gray = np.ascontiguousarray(to_gray(pixels))
     values = [*_measure_color(pixels), *_measure_levels(gray), *_measure_bands(gray)]
     places = cv2.resize(gray, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
@@ -57,7 +60,8 @@ def measure_appearance(image):
 
 
 def _measure_color(pixels):
-    # A colored mark of a few pixels is no color image: roots would make it one.
+    if pixels.ndim == 2:
+        return 0, 0
     difference = pixels.max(axis=2) - pixels.min(axis=2)
     return difference.mean(), np.quantile(difference, 0.95)
 
@@ -67,14 +71,14 @@ def _measure_levels(gray):
 
 
 def _measure_bands(gray):
-    contrasts, sparsities, directions = [], [], []
+    contrasts, evenness, directions = [], [], []
     for _ in range(_N_BANDS):
         smaller = cv2.pyrDown(gray)
         band = gray - cv2.pyrUp(smaller, dstsize=gray.shape[::-1])
         contrasts.append(band.std())
-        sparsities.append(np.abs(band).mean() / (band.std() + _FLOOR))
+        evenness.append(np.abs(band).mean() / (band.std() + _FLOOR))
         down, across = (np.abs(np.diff(band, axis=axis)).sum() / band.size for axis in (0, 1))
         directions.append(np.log((down + _FLOOR) / (across + _FLOOR)))
         gray = smaller
     contrasts.append(gray.std())
-    return *np.log(np.array(contrasts) + _FLOOR), *sparsities, *directions
+    return *np.log(np.array(contrasts) + _FLOOR), *evenness, *directions

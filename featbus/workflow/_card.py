@@ -7,7 +7,7 @@ import numpy as np
 from featbus.datasets import count_images
 from featbus.evaluation._titles import iter_tables
 from featbus.workflow._features import has_backbone
-from featbus.workflow._reference import TooFewImagesError, describe_training_images
+from featbus.workflow._reference import FewImagesError, describe_training_images
 
 _SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "brier")
 _KNOWN = ("BUSI", "mini-MIAS")
@@ -54,21 +54,17 @@ def make_card(settings, recipe, dataset, evaluation, audit):
         "protocol": evaluation.protocol,
         "scores": _scores(evaluation),
         "positive_class": evaluation.pos_name,
-        "reference": _reference(dataset),
+        **_reference(dataset),
     }
 
 
 def _reference(dataset):
-    """Describe the training images, unless they are so few that one of them could be seen."""
+    """Describe the training images, unless they are too few."""
+    known = {"groups": dataset.groups, "target_names": dataset.target_names}
     try:
-        return describe_training_images(
-            dataset.images,
-            dataset.target,
-            groups=dataset.groups,
-            target_names=dataset.target_names,
-        )
-    except TooFewImagesError:
-        return None
+        return {"reference": describe_training_images(dataset.images, dataset.target, **known)}
+    except FewImagesError:
+        return {}
 
 
 def _recipe(settings, recipe):

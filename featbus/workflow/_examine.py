@@ -1,4 +1,4 @@
-"""What a model says of one image, and whether it may say it."""
+"""What a model says of one image, and whether the image is like those it was trained on."""
 
 from __future__ import annotations
 
@@ -12,43 +12,62 @@ from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError, check_image, fill_mask, to_rgb, to_uint8
 from featbus.parameters import HasMethods, check_parameters
 from featbus.workflow._predict import predict_image
-from featbus.workflow._reference import N_BINS, histogram_of, is_current, measure_distance
+from featbus.workflow._reference import N_BINS, find_histogram, read_reference
 
 if TYPE_CHECKING:
     from typing import Any
 
+_CONSTRAINTS = {
+    "model": [HasMethods("predict")],
+    "card": [dict],
+    "image": [np.ndarray],
+    "importance": ["boolean"],
+}
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class Examination:
     """What `examine_image` returns.
+
+    Read more in the :ref:`User Guide <command_line>`.
 
     Attributes
     ----------
     image : ndarray of uint8 of shape (height, width) or (height, width, 3)
-        The image as a page shows it.
+        The image as screens show it.
     predicted : str
         The predicted class.
     probabilities : Series or None
-        The probability of each class, by its name. None if the model gives none.
+        The probability of each class, by its name; None if the model gives none.
     outline : ndarray of bool of shape (height, width), or None
-        True inside the region that the model found in the image; None if it looks for none.
+        True inside the region that the model found, see `featbus.evaluation.find_outline`; None if
+        it looks for none.
     importance : ndarray of float of shape (height, width), or None
         How much the probability of the predicted class falls when a part of the image is hidden,
         see `featbus.evaluation.occlusion_map`.
     importance_reason : str or None
         Why there is no importance.
     histogram : Series
-        The share of pixels in each of 32 equal parts of the range of intensities, by the lower end
-        of the part, from 0 to 1.
+        The share of pixels in each of 32 equal parts of the range of intensities. The index is the
+        lower end of the part, from 0 to 1.
     reference : DataFrame or None
-        The mean histogram of the training images, a column for each class. None if the card has
-        none.
+        The mean histogram of the training images, a column per class; None if the card has none.
     distance : float or None
-        How far the image is from the training images.
+        How far the image is from the training images, see `describe_training_images`.
     limit : float or None
-        The distance from which an image counts as unfamiliar.
+        The distance from which on an image counts as unlike them.
     is_unfamiliar : bool or None
-        Whether the image is unlike the training images. None if the card has no summary of them.
+        Whether the distance exceeds the limit; None if the card does not describe the training
+        images.
+
+    Notes
+    -----
+    Probabilities are those of the model's `predict_proba`. In the recipes of featbus they are
+    calibrated: by logistic regression, or by a sigmoid of the classifier's scores that is fitted in
+    a cross-validation inside `fit`, which keeps groups together. They hold for the shares of the
+    classes in the training images, not for patients among whom a class is rarer or more frequent,
+    and for images like these. How good they are, the Brier score of the card's cross-validation
+    tells: the mean squared error of the probabilities, 0 at best.
     """
 
     image: np.ndarray
@@ -64,76 +83,106 @@ class Examination:
     is_unfamiliar: bool | None
 
 
-def examine_image(model: Any, card: dict, image: np.ndarray) -> Examination:
-    """Predict the class of one image, and say what the prediction rests on.
+def examine_image(
+    model: Any, card: dict, image: np.ndarray, *, importance: bool = True
+) -> Examination:
+    """Predict the class of one image, and show what the prediction rests on.
+
+    Read more in the :ref:`User Guide <command_line>`.
 
     Parameters
     ----------
     model : estimator
-        A fitted classifier of images, such as `featbus.load` returns.
+        A fitted classifier of images, such as `featbus.load` returns. Rows of the image are stored
+        only if its `FeatureBus` has a `memory`, which a loaded model has not.
     card : dict
-        Its model card, see `featbus.persistence.read_card`.
+        The card of the model, see `featbus.persistence.read_card`.
     image : ndarray
-        The image, see `featbus.io.read_image`, which also reads bytes.
+        The image, see `featbus.io.read_image`, which also takes the content of a file.
+    importance : bool, default=True
+        Whether to compute the importance, which takes 37 predictions.
 
     Returns
     -------
     Examination
-        The class, probabilities, outline, importance, histograms and distance.
+        The class and its probability, the outline, the importance, the histograms, and the distance
+        from the training images.
 
     Raises
     ------
     ImageError
         If the image is invalid, or the model cannot use it.
+    ValueError
+        If a parameter is invalid.
+
+    See Also
+    --------
+    predict_images : Tables of predictions for many files.
+    describe_training_images : What the card says of the training images.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featbus import IntensityStatistics, make_breast_ultrasound
+    >>> from featbus.workflow import describe_training_images, examine_image
+    >>> data = make_breast_ultrasound(40, random_state=0)
+    >>> model = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
+    >>> model = model.fit(data.images, data.target)
+    >>> reference = describe_training_images(data.images, data.target)
+    >>> card = {"classes": data.target_names, "reference": reference}
+    >>> found = examine_image(model, card, data.images[0])
+    >>> found.predicted, found.is_unfamiliar
+    ('benign', False)
     """
-    check_parameters({"model": [HasMethods("predict")], "card": [dict]}, locals())
+    check_parameters(_CONSTRAINTS, locals())
     image = check_image(image)
-    try:
-        found = predict_image(model, card.get("classes"), image)
-        outline = find_outline(model, image)
-    except ImageError as error:
-        raise error.at(None) from error
-    predicted, probabilities = found
-    importance, reason = _find_importance(model, image, probabilities)
-    reference = card.get("reference") or {}
-    distance, limit = _judge(reference, image)
+    predicted, probabilities, outline = _predict(model, card, image)
+    heat, reason = _find_importance(model, image, probabilities, importance)
+    known = read_reference(card)
+    distance = None if known is None else known.measure_distance(image)
     return Examination(
         image=_shown(image),
         predicted=predicted,
         probabilities=probabilities,
         outline=outline,
-        importance=importance,
+        importance=heat,
         importance_reason=reason,
-        histogram=pd.Series(histogram_of(image), _bins(), name="share of pixels"),
-        reference=_read_histograms(reference),
+        histogram=pd.Series(find_histogram(image), _intensities()),
+        reference=_as_table(known),
         distance=distance,
-        limit=limit,
-        is_unfamiliar=None if limit is None else distance > limit,
+        limit=None if known is None else known.limit,
+        is_unfamiliar=None if known is None else distance > known.limit,
     )
 
 
-def _find_importance(model, image, probabilities):
+def _predict(model, card, image):
+    """Return the class, the probabilities and the outline."""
+    try:
+        return *predict_image(model, card.get("classes"), image), find_outline(model, image)
+    except ImageError as error:
+        raise error.at(None) from error
+
+
+def _find_importance(model, image, probabilities, wanted):
+    """Return the importance of pixels, or None, and why there is none."""
+    if not wanted:
+        return None, "The importance was not asked for."
     if probabilities is None:
-        return None, "The model gives no probabilities."
+        return None, "The model gives no probabilities, whose change is the importance."
     try:
         return occlusion_map(model, image), None
     except ImageError as error:
         return None, f"The model cannot use the image with a part hidden: {error.reason}"
 
 
-def _judge(reference, image):
-    summary = reference.get("features")
-    if not is_current(summary):
-        return None, None
-    return measure_distance(summary, image), float(summary["limit"])
+def _as_table(known):
+    if known is None or not known.histograms:
+        return None
+    return pd.DataFrame(known.histograms, index=_intensities())
 
 
-def _read_histograms(reference):
-    histograms = reference.get("histograms")
-    return pd.DataFrame(histograms, index=_bins()) if histograms else None
-
-
-def _bins():
+def _intensities():
     return pd.Index(np.arange(N_BINS) / N_BINS, name="intensity")
 
 

@@ -142,13 +142,14 @@ def predict_image(model, names, image):
     ImageError
         If the model cannot use the image.
     """
+    model = _searched(model)
     names = [str(name) for name in (names or model.classes_)]
     steps, rest = split_extraction(_frozen(model))
     if steps:
         rows = Pipeline(steps).transform([image])
         found, errors = _predict_rows(rest, names, rows, [])
         if errors:
-            raise errors[0]
+            raise errors[0].at(None)
     else:
         found = _predict(model, names, [image], [0])
     row = found.iloc[0]
@@ -169,9 +170,15 @@ def _open_model(model):
             )
         names = persistence.read_card(model)["classes"]
         model = persistence.load(model)
+    model = _searched(model)
+    return model, [str(name) for name in (model.classes_ if names is None else names)]
+
+
+def _searched(model):
+    """Return the best estimator of a search, or the model itself."""
     while is_search(model):
         model = model.best_estimator_
-    return model, [str(name) for name in (model.classes_ if names is None else names)]
+    return model
 
 
 def _frozen(model):

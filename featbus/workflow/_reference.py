@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.covariance import LedoitWolf
+from sklearn.model_selection import GroupKFold
+from sklearn.utils import check_consistent_length
 
 from featbus.base import iter_images
-from featbus.groups import check_target, stratified_folds
+from featbus.groups import check_groups, check_target
 from featbus.images import as_batch, fill_mask, inside_mask, to_float, to_gray
 from featbus.workflow._appearance import MEASURES, measure_appearance
 
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
     from featbus.typing import Images
 
 N_BINS = 32
-_FEWEST = 10  # images that a mean is shown of
+_FEWEST = 10  # groups that a mean is kept of
 _QUANTILE = 0.98
 _N_FOLDS = 10
-_DIGITS = 5
+# Added to standard deviations, so that what never varied in training may vary a little.
+_TOLERANCE = 0.02
+_DIGITS = 4
 
 
-class TooFewImagesError(ValueError):
-    """There are so few images that a summary would show single ones."""
+class FewImagesError(ValueError):
+    """There are so few images that a summary of them would show single ones."""
 
 
 def describe_training_images(
@@ -35,7 +38,9 @@ def describe_training_images(
     groups: ArrayLike | None = None,
     target_names: list[str] | None = None,
 ) -> dict:
-    """Describe the images that a model was trained on, for its card.
+    """Describe training images in few numbers, for the card of the model.
+
+    Read more in the :ref:`User Guide <command_line>`.
 
     Parameters
     ----------
@@ -44,89 +49,183 @@ def describe_training_images(
     y : array_like of shape (n_images,)
         Their classes.
     groups : array_like of shape (n_images,), default=None
-        Which images belong together, such as those of one patient.
+        Which images belong together, such as those of one patient. None counts each image as its
+        own patient.
     target_names : list of str, default=None
-        Names of the classes, in sorted order of the labels. None for the labels themselves.
+        Names of the classes, in the order of the sorted labels. None for the labels themselves.
 
     Returns
     -------
     dict
-        Plain JSON, for ``featbus.save(..., card={"reference": ...})``.
+        Plain JSON, the entry ``"reference"`` of a card: ``card={"reference": ...}`` of
+        `featbus.save`. `train_model` adds it by itself.
+
+        ``"histograms"``: for each class, the mean share of pixels in each of 32 equal parts of the
+        range of intensities. Classes with fewer than ten groups are left out.
+
+        ``"features"``: the names of 34 ``"measures"`` of an image, which describe its color,
+        levels, texture and layout, independent of the model; their mean over the images,
+        ``"center"``, and their standard deviation plus 0.02, ``"spread"``; the ``"limit"`` of the
+        distance, from which on an image counts as unlike these; and the number of ``"images"``.
 
     Raises
     ------
     ImageError
-        If an image is invalid.
+        If an image is invalid; the message names the image.
     ValueError
-        If there are fewer than ten images or groups.
+        If there are fewer than ten groups: a summary of so few would show single patients.
+
+    See Also
+    --------
+    examine_image : Uses it.
+
+    Notes
+    -----
+    The distance of an image is the root mean square of its measures, each less its center and
+    divided by its spread: 1 is typical. The limit is the 0.98 quantile of the distances of the
+    training images from center and spread of the other nine of ten folds, which keep groups
+    together. So about 2% of new images of the same kind count as unlike; with fewer than fifty
+    groups, about one in as many as there are. Images of another device count as unlike more often.
+    ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
+    images of other kinds are noticed.
+
+    An image that looks like the training images can still be one for which the model was not made,
+    such as an ultrasound image of another organ.
+
+    Examples
+    --------
+    >>> from featbus import make_breast_ultrasound
+    >>> from featbus.workflow import describe_training_images
+    >>> data = make_breast_ultrasound(40, random_state=0)
+    >>> reference = describe_training_images(
+    ...     data.images, data.target, target_names=data.target_names
+    ... )
+    >>> list(reference["histograms"]), len(reference["features"]["center"])
+    (['benign', 'malignant', 'normal'], 34)
     """
     batch = as_batch(images)
-    y, labels, codes = check_target(y)
-    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
-    names = [str(label) for label in labels] if target_names is None else list(target_names)
-    rows, histograms = [], []
-    for image in iter_images(batch):
-        rows.append(measure_appearance(image))
-        histograms.append(histogram_of(image))
-    histograms = np.array(histograms)
+    _, labels, codes = check_target(y)
+    groups = np.arange(len(codes)) if groups is None else check_groups(groups)
+    check_consistent_length(batch, codes, groups)
+    names = list(map(str, labels if target_names is None else target_names))
+    _check_enough(groups)
+    rows, histograms = _measure_all(batch)
     return {
         "histograms": {
             name: _rounded(histograms[codes == code].mean(axis=0))
             for code, name in enumerate(names)
             if len(np.unique(groups[codes == code])) >= _FEWEST
         },
-        "features": _summarize(np.array(rows), codes, groups),
+        "features": _summarize(rows, groups),
     }
 
 
-def histogram_of(image):
-    """Return the share of pixels in each of 32 equal parts of the range of intensities."""
-    gray, inside = to_float(to_gray(fill_mask(image))), inside_mask(image)
-    values = gray if inside is None else gray[inside]
-    counts, _ = np.histogram(values, bins=N_BINS, range=(0, 1))
+def _check_enough(groups):
+    found = len(np.unique(groups))
+    if found < _FEWEST:
+        raise FewImagesError(
+            f"Found {found} groups of images, expected at least {_FEWEST}: a summary of so few "
+            "would show single patients. Leave it out of the card."
+        )
+
+
+def _measure_all(batch):
+    """Return the measures of all images, and their histograms."""
+    found = [(measure_appearance(image), find_histogram(image)) for image in iter_images(batch)]
+    return map(np.array, zip(*found))
+
+
+def find_histogram(image):
+    """Count the pixels of an image by their intensity.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image. Only pixels inside the mask are counted.
+
+    Returns
+    -------
+    ndarray of shape (32,)
+        The share of pixels in each of equal parts of the range from 0 to 1.
+    """
+    inside = inside_mask(image)
+    gray = to_float(to_gray(fill_mask(image)))
+    counts, _ = np.histogram(gray if inside is None else gray[inside], N_BINS, range=(0, 1))
     return counts / max(1, counts.sum())
 
 
-def is_current(summary):
-    """Tell whether there is a summary of training images, made of the measures of this version."""
-    return isinstance(summary, dict) and summary.get("measures") == MEASURES
-
-
-def measure_distance(summary, image):
-    """Return how far an image is from the training images, see `describe_training_images`."""
-    row = measure_appearance(image)
-    center, precision = np.array(summary["center"]), np.array(summary["precision"])
-    return _distance(row[np.newaxis], center, precision).item()
-
-
-def _distance(rows, center, precision):
-    away = rows - center
-    return np.sqrt(np.maximum(0, np.einsum("ij,jk,ik->i", away, precision, away)) / len(center))
-
-
-def _fit(rows):
-    scale = rows.std(axis=0) + 0.02
-    precision = LedoitWolf().fit(rows / scale).precision_
-    return rows.mean(axis=0), precision / np.outer(scale, scale)
-
-
-def _summarize(rows, codes, groups):
-    if len(np.unique(groups)) < _FEWEST:
-        raise TooFewImagesError(
-            f"Found {len(np.unique(groups))} groups of images, expected at least {_FEWEST}: a "
-            "summary of fewer would tell what single images look like."
-        )
+def _summarize(rows, groups):
+    """Return center and spread of the measures, and the limit of the distance."""
     distances = np.empty(len(rows))
-    for train, test in stratified_folds(codes, groups, _N_FOLDS, 0):
-        distances[test] = _distance(rows[test], *_fit(rows[train]))
-    center, precision = _fit(rows)
+    for train, test in GroupKFold(_N_FOLDS).split(rows, groups=groups):
+        distances[test] = _distances(rows[test], *_center_and_spread(rows[train]))
+    center, spread = _center_and_spread(rows)
     return {
         "measures": MEASURES,
         "center": _rounded(center),
-        "precision": _rounded(precision),
+        "spread": _rounded(spread),
         "limit": _rounded(np.quantile(distances, _QUANTILE, method="higher")),
         "images": len(rows),
     }
+
+
+def _center_and_spread(rows):
+    return rows.mean(axis=0), rows.std(axis=0) + _TOLERANCE
+
+
+def _distances(rows, center, spread):
+    return np.sqrt(np.square((rows - center) / spread).mean(axis=1))
+
+
+class Reference(NamedTuple):
+    """What a card says of the training images.
+
+    Attributes
+    ----------
+    histograms : dict of str to ndarray of shape (32,)
+        The mean histogram of each class.
+    center, spread : ndarray of shape (n_measures,)
+        Of the measures of the images.
+    limit : float
+        The distance from which on an image is unlike them.
+    """
+
+    histograms: dict
+    center: np.ndarray
+    spread: np.ndarray
+    limit: float
+
+    def measure_distance(self, image):
+        """Measure how far a checked image is from the training images."""
+        return _distances(measure_appearance(image)[np.newaxis], self.center, self.spread).item()
+
+
+def read_reference(card):
+    """Take the description of the training images from a card.
+
+    Parameters
+    ----------
+    card : dict
+        The card of a model.
+
+    Returns
+    -------
+    Reference or None
+        None if there is none, or one with other measures than this version makes.
+    """
+    try:
+        found, about = card["reference"]["features"], card["reference"]["histograms"]
+        if found["measures"] != MEASURES:
+            return None
+        columns = [_as_numbers(found[key], len(MEASURES)) for key in ("center", "spread")]
+        histograms = {name: _as_numbers(shares, N_BINS) for name, shares in about.items()}
+        return Reference(histograms, *columns, float(found["limit"]))
+    except (KeyError, TypeError, ValueError, AttributeError):  # somebody else's entry
+        return None
+
+
+def _as_numbers(values, count):
+    return np.array(values, dtype=float).reshape(count)
 
 
 def _rounded(values):

@@ -1,0 +1,153 @@
+"""What each kind of features costs, and what it tells of breast ultrasound: a table of the guide.
+
+python benchmarks/comparisons/which_features.py BUSI_DIR [--weights FILE] [--memory STORE]
+
+Writes ``docs/user_guide/which_features.csv``. FILE has the ImageNet weights of MobileNetV2 (alpha
+0.35) without its classifier; without it, rows with a network are left out. STORE keeps the
+features. ``groups.csv`` in BUSI_DIR says which images are near-duplicates.
+
+Accuracy: a scaler and a support vector machine with the defaults of scikit-learn and balanced class
+weights, the same for all features and never tuned, in five grouped folds; intervals of 95 % are
+those of `featbus.evaluate`. Time: processor time of all threads, the median of five turns on every
+eighth image with a lesion. These images are read and reduced to 224 x 224 pixels beforehand, except
+for the shapes, which are those of the masks at full size, and the recipe, which resizes its images
+itself. With ``OMP_NUM_THREADS=1``, it is the time of one core.
+"""
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from _interleaved import compare
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus import (
+    GLCM,
+    GLRLM,
+    GLSZM,
+    HOG,
+    LBP,
+    DeepFeatures,
+    IntensityStatistics,
+    Resize,
+    ShapeStatistics,
+    evaluate,
+    load_busi,
+    load_masked,
+)
+from featbus.recipes import breast_ultrasound_features, fused_features, recipe_features
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "user_guide" / "which_features.csv"
+SIZE = 224  # pixels
+SHAPE = ":class:`~featbus.ShapeStatistics` of masks"
+RECIPE = ":func:`~featbus.recipes.breast_ultrasound_features`"
+MOBILENET = {"backbone_options": {"alpha": 0.35}}
+
+
+def make_features(weights):
+    """Return what turns images of `SIZE` into rows, by the name that the table gives it."""
+    features = {
+        ":class:`~featbus.IntensityStatistics`": IntensityStatistics(),
+        ":class:`~featbus.GLCM`": GLCM(distances=(1, 2, 4)),
+        ":class:`~featbus.GLRLM`": GLRLM(),
+        ":class:`~featbus.GLSZM`": GLSZM(),
+        ":class:`~featbus.LBP`": LBP(n_points=(8, 16, 24), radius=(1, 2, 3)),
+        ":class:`~featbus.HOG`": HOG(pixels_per_cell=32, cells_per_block=2),
+        "these six together": fused_features(),
+    }
+    if weights is not None:
+        options = MOBILENET | {"weights": weights}
+        stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
+        recipe = breast_ultrasound_features(**options)
+        features |= {
+            ":class:`~featbus.DeepFeatures`": DeepFeatures("mobilenet_v2", **options),
+            "the same, three stages": DeepFeatures("mobilenet_v2", **stages, **options),
+            RECIPE: recipe_features(recipe).transformer,
+        }
+    return features
+
+
+def make_pipelines(features):
+    """Return each kind of features before the classifier that is the same for all."""
+    return {
+        name: make_pipeline(
+            steps if name in (RECIPE, SHAPE) else make_pipeline(Resize(SIZE), steps),
+            StandardScaler(),
+            SVC(class_weight="balanced"),
+        )
+        for name, steps in features.items()
+    }
+
+
+def judge(features, images, y, groups, memory):
+    """Print how each kind of features was judged, and return the metrics."""
+    result = evaluate(make_pipelines(features), images, y, groups=groups, memory=memory)
+    print(f"{result.protocol}\n", flush=True)
+    return result.to_frame()
+
+
+def measure(features, masked):
+    """Return the milliseconds that each kind of features takes per image."""
+    images = [np.ma.getdata(image) for image in masked]
+    prepared = {SHAPE: masked, RECIPE: images}
+    small = Resize(SIZE).fit_transform(images)
+    sides = {}
+    for name, steps in features.items():
+        chosen = prepared.get(name, small)
+        sides[name] = partial(steps.fit(chosen).transform, chosen)
+    times = compare(sides, repeats=5, threads="processor time", clock=time.process_time)
+    return {name: 1e3 * np.median(turns) / len(images) for name, turns in times.items()}
+
+
+def make_cell(scores, name, metric):
+    """Return a metric and its interval as text; nothing where there are no scores."""
+    if name not in scores.index:
+        return ""
+    values = scores.loc[name, metric]
+    return f"{values['mean']:.2f} ({values['low']:.2f} to {values['high']:.2f})"
+
+
+def make_table(features, data, memory):
+    """Return the table as text: one row per kind of features."""
+    lesion = data.target != data.target_names.index("normal")
+    y, groups, masked = data.target[lesion], data.groups[lesion], load_masked(data, lesion)
+    shape = {SHAPE: ShapeStatistics()}
+    three = judge(features, data.images, data.target, data.groups, memory)
+    two = judge(features, data.images[lesion], y, groups, memory)
+    two = pd.concat([two, judge(shape, masked, y, groups, memory)])
+    features = features | shape
+    times = measure(features, masked[::8])
+    table = pd.DataFrame(index=pd.Index(features, name="features"))
+    table["columns"] = [f"{len(steps.get_feature_names_out()):,}" for steps in features.values()]
+    table["ms per image"] = [f"{times[name]:.2g}" for name in features]
+    for title, scores, metric in (
+        ("balanced accuracy, three classes", three, "balanced_accuracy"),
+        ("ROC AUC, three classes", three, "roc_auc"),
+        ("ROC AUC, benign or malignant", two, "roc_auc"),
+    ):
+        table[title] = [make_cell(scores, name, metric) for name in features]
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, metavar="BUSI_DIR")
+    parser.add_argument("--weights", type=Path, metavar="FILE")
+    parser.add_argument("--memory", type=Path, metavar="STORE")
+    parser.add_argument("--output", type=Path, default=TABLE, metavar="CSV")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    data = load_busi(arguments.folder, groups=arguments.folder / "groups.csv")
+    table = make_table(make_features(arguments.weights), data, arguments.memory)
+    table.to_csv(arguments.output)
+    print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What the pages "Coming from" say of other libraries holds for the installed ones."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.feature import graycomatrix, graycoprops, hog, local_binary_pattern
+
+from featbus import (
+    GLCM,
+    GLRLM,
+    GLSZM,
+    HOG,
+    LBP,
+    DeepFeatures,
+    IntensityStatistics,
+    Resize,
+    ShapeStatistics,
+    load_masked,
+    make_breast_ultrasound,
+)
+
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "coming_from"
+IMAGES = make_breast_ultrasound(3, random_state=0).images
+WIDTH = 8 / 255
+RELATIONS = {
+    "equal": float,
+    "square it": np.square,
+    "add 1": lambda value: value + 1,
+    "divide by ln 2": lambda value: value / math.log(2),
+    "divide by 255": lambda value: value / 255,
+    "divide by 255²": lambda value: value / 255**2,
+    "subtract 3": lambda value: value - 3,
+    "√(1 - x²)": lambda value: math.sqrt(1 - value**2),
+}
+
+WITHOUT_A_COLUMN = {"glcm_MCC", "shape2D_MaximumDiameter", "shape2D_PerimeterSurfaceRatio"}
+
+
+def read_table(name):
+    """Return the rows of a table of names, without the marks of code."""
+    with (PAGES / name).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [[cell.replace("`", "") for cell in row] for row in rows]
+
+
+def make_row(image):
+    """Return all features of the table of pyradiomics for one masked image, by column."""
+    options = {"dtype": np.float64}
+    row = {}
+    for steps in (
+        GLCM(bin_width=WIDTH, **options),
+        GLRLM(bin_width=WIDTH, **options),
+        GLSZM(bin_width=WIDTH, **options),
+        IntensityStatistics(n_bins=32, **options),
+        ShapeStatistics(**options),
+    ):
+        row |= zip(steps.fit([image]).get_feature_names_out(), steps.transform([image])[0])
+    return row
+
+
+@pytest.fixture(scope="module")
+def region():
+    return load_masked(make_breast_ultrasound(1, weights=[0, 1, 0], random_state=0))[0]
+
+
+def test_hog_equals_scikit_image():
+    theirs = [hog(image, pixels_per_cell=(32, 32), cells_per_block=(2, 2)) for image in IMAGES]
+    ours = HOG(pixels_per_cell=32, cells_per_block=2, dtype=np.float64).fit_transform(IMAGES)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_lbp_equals_scikit_image():
+    codes = [local_binary_pattern(image, 8, 1, "uniform").astype(int) for image in IMAGES]
+    theirs = [np.bincount(code.ravel(), minlength=10) / code.size for code in codes]
+    np.testing.assert_allclose(LBP().fit_transform(IMAGES), theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("theirs", "ours", "relation"), read_table("scikit_image.csv"))
+def test_properties_of_scikit_image(theirs, ours, relation):
+    image = IMAGES[0]
+    low, high = int(image.min()), int(image.max())
+    bins = np.minimum((image - low) / (high - low) * 32, 31).astype(np.uint8)
+    angles = np.arange(4) * np.pi / 4
+    matrices = graycomatrix(bins, [1], angles, 32, symmetric=True, normed=True)
+    glcm = GLCM(levels=32, dtype=np.float64).fit([image])
+    row = dict(zip(glcm.get_feature_names_out(), glcm.transform([image])[0]))
+    values = [RELATIONS[relation](value) for value in graycoprops(matrices, theirs)[0]]
+    # A square and its mean over four directions do not commute.
+    rtol = 1e-2 if relation == "square it" else 1e-6
+    assert row[f"glcm_d1_{ours}"] == pytest.approx(np.mean(values), rel=rtol)
+
+
+@pytest.mark.network
+def test_rows_equal_those_of_a_keras_loop():
+    import keras
+    from keras.applications import mobilenet_v2
+
+    keras.utils.set_random_seed(0)
+    network = mobilenet_v2.MobileNetV2(
+        input_shape=(96, 96, 3), alpha=0.35, include_top=False, pooling="avg", weights=None
+    )
+    small = Resize(96).fit_transform(IMAGES)
+    batch = np.repeat(small[..., None], 3, axis=-1).astype(np.float32)
+    theirs = network.predict(mobilenet_v2.preprocess_input(batch), verbose=0)
+    deep = DeepFeatures(
+        "mobilenet_v2", input_size=96, backbone_options={"alpha": 0.35}, weights=None
+    )
+    ours = deep.fit_transform(small)
+    assert abs(ours - theirs).max() < 1e-4 * abs(theirs).max()
+
+
+def test_columns_beside_those_of_pyradiomics_exist(region):
+    table = read_table("pyradiomics.csv")
+    assert {ours for _, ours, _ in table if ours} <= set(make_row(region))
+    assert {name for name, ours, _ in table if not ours} == WITHOUT_A_COLUMN
+    exact = [relation for *_, relation in table if relation in RELATIONS]
+    assert (len(exact), len(table)) == (77, 83)
+
+
+def test_numbers_equal_those_of_pyradiomics(region):
+    sitk = pytest.importorskip("SimpleITK", reason="needs pyradiomics")
+    featureextractor = pytest.importorskip("radiomics.featureextractor", reason="needs pyradiomics")
+    extractor = featureextractor.RadiomicsFeatureExtractor(binWidth=8, force2D=True)
+    extractor.disableAllFeatures()
+    for name in ("firstorder", "shape2D", "glcm", "glrlm", "glszm"):
+        extractor.enableFeatureClassByName(name)
+    theirs = extractor.execute(
+        sitk.GetImageFromArray(region.data[None].astype(float)),
+        sitk.GetImageFromArray((~region.mask)[None].astype(np.uint8)),
+    )
+    found = {name.removeprefix("original_") for name in theirs if name.startswith("original_")}
+    assert found == {name for name, *_ in read_table("pyradiomics.csv")}
+    ours = make_row(region)
+    for name, column, relation in read_table("pyradiomics.csv"):
+        if relation in RELATIONS:
+            value = RELATIONS[relation](float(theirs[f"original_{name}"]))
+            assert ours[column] == pytest.approx(value, rel=1e-6), name

@@ -1,0 +1,409 @@
+"""`examine_image`, `describe_training_images`, and what they are made of."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from _data import data_dir
+from _mammogram import mammogram
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from featbus import (
+    BreastRegion,
+    IntensityStatistics,
+    Resize,
+    ROICropper,
+    ShapeStatistics,
+    ThresholdSegmenter,
+    load,
+    load_busi,
+    load_mini_mias,
+    make_breast_ultrasound,
+    save,
+)
+from featbus.base import ImageTransformer
+from featbus.evaluation import find_outline, occlusion_map
+from featbus.images import ImageError, to_gray, with_mask
+from featbus.io import read_image
+from featbus.persistence import read_card, write_card_html
+from featbus.recipes import list_recipes, make_recipe
+from featbus.segmentation import Segmenter
+from featbus.workflow import describe_training_images, examine_image
+from featbus.workflow._reference import _distances, _summarize
+
+DATA = make_breast_ultrasound(60, random_state=0)
+NEW = make_breast_ultrasound(60, random_state=1)
+RNG = np.random.default_rng(0)
+
+
+class FindBright(Segmenter):
+    """Find what is bright."""
+
+    def _iter_regions(self, images):
+        for image in images:
+            yield to_gray(image) > 100
+
+
+class Mirror(ImageTransformer):
+    """Exchange left and right."""
+
+    def _transform_image(self, image):
+        return np.ascontiguousarray(image[:, ::-1])
+
+    def map_boxes(self, boxes, image):
+        boxes = np.array(boxes, dtype=float).reshape(-1, 4)
+        boxes[:, [1, 3]] = image.shape[1] - boxes[:, [3, 1]]
+        return boxes
+
+
+class BrightCorner(ClassifierMixin, BaseEstimator):
+    """The probability of class 1 is the mean of the upper left quarter."""
+
+    classes_ = np.array([0, 1])
+
+    def predict_proba(self, X):
+        height, width = X[0].shape[:2]
+        mean = np.array([image[: -(-height // 2), : -(-width // 2)].mean() / 255 for image in X])
+        return np.column_stack([1 - mean, mean])
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def classifier():
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Save a model that segments, with the description of its images; return model and card."""
+    path = tmp_path_factory.mktemp("examine") / "model.skops"
+    cropper = ROICropper(ThresholdSegmenter())
+    model = make_pipeline(Resize((96, 128)), cropper, IntensityStatistics(), classifier())
+    model.fit(DATA.images, DATA.target)
+    known = {"groups": DATA.groups, "target_names": DATA.target_names}
+    card = {"reference": describe_training_images(DATA.images, DATA.target, **known)}
+    save(model, path, classes=DATA.target_names, card=card)
+    return load(path), read_card(path)
+
+
+@pytest.fixture(scope="module")
+def found(saved):
+    return examine_image(*saved, NEW.images[0])
+
+
+def test_class_and_probabilities_are_those_of_the_model(saved, found):
+    model, _ = saved
+    expected = model.predict_proba(NEW.images[:1])[0]
+    assert found.probabilities.index.tolist() == DATA.target_names
+    assert_allclose(found.probabilities, expected)
+    assert found.predicted == DATA.target_names[expected.argmax()]
+
+
+def test_everything_lies_on_the_image(found):
+    shape = NEW.images[0].shape
+    assert_array_equal(found.image, NEW.images[0])
+    assert found.outline.shape == found.importance.shape == shape
+    assert found.outline.dtype == bool
+    assert found.importance_reason is None
+
+
+def test_the_histogram_is_that_of_the_image_beside_those_of_the_classes(found):
+    counts = np.bincount(NEW.images[0].ravel() // 8, minlength=32)
+    assert_allclose(found.histogram, counts / NEW.images[0].size, atol=1e-12)
+    assert found.reference.columns.tolist() == DATA.target_names
+    assert_allclose(found.reference.sum(), 1, atol=1e-3)
+    benign = [image for image, label in zip(DATA.images, DATA.target) if label == 0]
+    expected = np.mean([np.bincount(i.ravel() // 8, minlength=32) / i.size for i in benign], axis=0)
+    assert_allclose(found.reference["benign"], expected, rtol=1e-3)
+    assert found.reference.index.equals(found.histogram.index)
+
+
+def test_only_pixels_inside_a_mask_are_counted():
+    pixels = np.full((40, 50), 255, np.uint8)
+    pixels[:20] = 0
+    inside = np.zeros(pixels.shape, bool)
+    inside[:20] = True
+    reference = describe_training_images([with_mask(pixels, inside)] * 20, [0, 1] * 10)
+    assert reference["histograms"]["0"] == [1.0] + [0.0] * 31
+
+
+def test_a_part_that_is_hidden_counts_by_what_it_changes():
+    image = np.full((60, 60), 50, np.uint8)
+    image[:10, 10:20] = 200
+    heat = occlusion_map(BrightCorner(), image)
+    # Class 0 is predicted, for which the bright part speaks least.
+    mean = int(image.mean())
+    expected = np.zeros(image.shape)
+    expected[:30, :30] = (mean - 50) * 100 / 900 / 255
+    expected[:10, 10:20] = (mean - 200) * 100 / 900 / 255
+    assert_allclose(heat, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (61, 200)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, bool])
+def test_every_image_has_a_map(shape, dtype):
+    image = np.ones(shape, dtype)
+    assert occlusion_map(BrightCorner(), image).shape == shape
+
+
+STEPS = {
+    "none": [],
+    "stretch": [Resize((50, 120))],
+    "letterbox": [Resize((100, 100), method="letterbox")],
+    "mirror": [Mirror()],
+    "several": [Mirror(), Resize((40, 60)), Mirror(), Mirror()],
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_outline_lies_where_the_region_is(name, nested):
+    image = np.zeros((80, 100), np.uint8)
+    expected = np.zeros(image.shape, bool)
+    expected[10:30, 20:70] = True
+    image[expected] = 255
+    finder = ROICropper(FindBright(), size=32)
+    features = make_pipeline(finder, IntensityStatistics())
+    last = make_union(IntensityStatistics(), features) if nested else features
+    outline = find_outline(make_pipeline(*STEPS[name], last), image)
+    assert (outline != expected).mean() < 0.03
+    if name in ("none", "mirror"):
+        assert_array_equal(outline, expected)
+
+
+def test_the_outline_of_an_image_that_was_turned_to_its_wall():
+    image, inside, _ = mammogram(128, labels=False)
+    image = np.rint(255 * image[:, ::-1]).astype(np.uint8)
+    pipeline = make_pipeline(BreastRegion(orient="left"), FindBright())
+    outline = find_outline(pipeline, image)
+    assert_array_equal(outline, (image > 100) & outline)
+    assert (outline != ((image > 100) & inside[:, ::-1])).mean() < 0.02
+
+
+def test_without_a_segmenter_there_is_no_outline():
+    assert find_outline(make_pipeline(Resize(32), IntensityStatistics()), DATA.images[0]) is None
+
+
+def others():
+    """Return images of other kinds than ultrasound."""
+    text = np.full((300, 400), 255, np.uint8)
+    for row in range(30, 300, 30):
+        cv2.putText(text, "date of the examination", (5, row), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 0, 2)
+    photograph = cv2.GaussianBlur(RNG.uniform(0, 1, (200, 300, 3)), (0, 0), 9)
+    return {
+        "color photograph": np.rint(255 * photograph).astype(np.uint8),
+        "mammogram": np.rint(255 * mammogram(256)[0]).astype(np.uint8),
+        "noise": RNG.integers(0, 256, (192, 256)).astype(np.uint8),
+        "black": np.zeros((192, 256), np.uint8),
+        "white": np.full((192, 256), 255, np.uint8),
+        "text": text,
+        "colored": np.stack([NEW.images[0], NEW.images[0] // 2, NEW.images[0] // 3], axis=2),
+    }
+
+
+@pytest.mark.parametrize("kind", others())
+def test_images_of_other_kinds_are_unfamiliar(saved, kind):
+    found = examine_image(*saved, others()[kind], importance=False)
+    assert found.is_unfamiliar
+    assert found.distance > found.limit
+
+
+def test_two_of_a_hundred_images_of_the_same_kind_are_unfamiliar():
+    rows = RNG.normal(size=(4000, 10)) * np.arange(1, 11)
+    summary = _summarize(rows[:2000], np.arange(2000))
+    center, spread = np.array(summary["center"]), np.array(summary["spread"])
+    assert_allclose(center, rows[:2000].mean(axis=0), rtol=1e-3)
+    assert_allclose(spread, rows[:2000].std(axis=0) + 0.02, rtol=1e-3)
+    expected = np.sqrt(np.square((rows - center) / spread).mean(axis=1))
+    assert_allclose(_distances(rows, center, spread), expected)
+    assert 0.01 < (expected[2000:] > summary["limit"]).mean() < 0.03
+
+
+def test_a_group_is_on_one_side_when_the_limit_is_found():
+    places = 10 * RNG.normal(size=(20, 3))
+    rows = np.repeat(places, 20, axis=0) + RNG.normal(size=(400, 3))
+    limits = [_summarize(rows, groups)["limit"] for groups in (np.arange(400) // 20, range(400))]
+    assert limits[0] > limits[1]
+
+
+def test_gray_pixels_in_three_channels_are_no_color_image(saved, found):
+    color = examine_image(*saved, np.dstack([NEW.images[0]] * 3), importance=False)
+    assert_allclose(color.distance, found.distance, rtol=1e-6)
+
+
+def test_a_card_without_a_description(saved):
+    model, card = saved
+    foreign = {"features": dict(card["reference"]["features"], measures=["height"])}
+    wrong = {"features": dict(card["reference"]["features"], center=[1, 2]), "histograms": {}}
+    for reference in (None, foreign, wrong, "text", [1], {"histograms": {"benign": "text"}}):
+        found = examine_image(
+            model, {"classes": card["classes"], "reference": reference}, NEW.images[0]
+        )
+        fields = found.reference, found.distance, found.limit, found.is_unfamiliar
+        assert fields == (None, None, None, None)
+    assert examine_image(model, {}, NEW.images[0]).predicted in {"0", "1", "2"}
+
+
+def test_models_without_probabilities_have_no_importance():
+    model = make_pipeline(IntensityStatistics(), StandardScaler(), SVC())
+    model.fit(DATA.images, DATA.target)
+    found = examine_image(model, {}, NEW.images[0])
+    assert found.probabilities is None
+    assert found.importance is None
+    assert "no probabilities" in found.importance_reason
+
+
+def test_importance_can_be_left_out(saved):
+    found = examine_image(*saved, NEW.images[0], importance=False)
+    assert found.importance is None
+    assert found.importance_reason == "The importance was not asked for."
+
+
+def test_a_search_is_its_best_estimator():
+    pipeline = make_pipeline(IntensityStatistics(), classifier())
+    search = GridSearchCV(pipeline, {"pipeline__logisticregression__C": [0.1, 1]}, cv=2)
+    search.fit(DATA.images, DATA.target)
+    found = examine_image(search, {}, NEW.images[0], importance=False)
+    assert_allclose(found.probabilities, search.predict_proba(NEW.images[:1])[0])
+
+
+BAD = {
+    "out of range": (np.full((20, 20), 7.0), "expected 0 to 1"),
+    "NaN": (np.full((20, 20), np.nan), "NaN"),
+    "empty": (np.zeros((0, 5), np.uint8), "0"),
+    "one number a row": (np.zeros(20, np.uint8), "shape"),
+    "transparent": (np.zeros((20, 20, 4), np.uint8), "transparent"),
+    "signed": (np.zeros((20, 20), np.int16), "int16"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_images_are_image_errors(saved, name):
+    image, message = BAD[name]
+    with pytest.raises(ImageError, match=message) as caught:
+        examine_image(*saved, image)
+    assert caught.value.index is None
+    assert "\n" not in str(caught.value)
+
+
+def test_images_whose_features_are_nan_are_image_errors():
+    kept = np.flatnonzero([mask.any() for mask in DATA.masks])
+    images = [with_mask(DATA.images[index], DATA.masks[index]) for index in kept]
+    model = make_pipeline(ShapeStatistics(on_missing="nan"), classifier())
+    model.fit(images, DATA.target[kept])
+    found = examine_image(model, {}, images[0], importance=False)
+    assert_allclose(found.probabilities, model.predict_proba(images[:1])[0])
+    with pytest.raises(ImageError, match="found features that are NaN") as caught:
+        examine_image(model, {}, NEW.images[0])
+    assert caught.value.index is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": IntensityStatistics()}, "model"),
+        ({"card": None}, "card"),
+        ({"image": "scan.png"}, "image"),
+        ({"importance": "yes"}, "importance"),
+    ],
+)
+def test_what_is_refused(saved, options, message):
+    model, card = saved
+    given = {"model": model, "card": card, "image": NEW.images[0]} | options
+    with pytest.raises(ValueError, match=f"^{message} is"):
+        examine_image(**given)
+
+
+def test_the_description_holds_means_and_no_rows():
+    reference = describe_training_images(DATA.images, DATA.target)
+    assert json.loads(json.dumps(reference)) == reference
+    assert len(json.dumps(reference)) < 4000
+    summary = reference["features"]
+    n_measures = len(summary["measures"])
+    assert len(summary["center"]) == len(summary["spread"]) == n_measures < 40
+    assert set(summary) == {"measures", "center", "spread", "limit", "images"}
+    doubled = describe_training_images([*DATA.images, *DATA.images], [*DATA.target] * 2)
+    assert doubled["features"]["center"] == summary["center"]
+    assert doubled["histograms"] == reference["histograms"]
+
+
+def test_few_patients_are_not_described():
+    with pytest.raises(ValueError, match="Found 9 groups of images, expected at least 10"):
+        describe_training_images(DATA.images[:9], [0, 1, 0] * 3)
+    with pytest.raises(ValueError, match="Found 5 groups"):
+        describe_training_images(DATA.images, DATA.target, groups=np.arange(60) % 5)
+
+
+def test_classes_of_few_patients_have_no_histogram():
+    y = np.repeat(["rare", "usual"], [9, 51])
+    assert list(describe_training_images(DATA.images, y)["histograms"]) == ["usual"]
+
+
+def test_the_page_of_a_card_folds_the_description(saved, tmp_path):
+    model, card = saved
+    path = tmp_path / "model.skops"
+    save(model, path, classes=card["classes"], card={"reference": card["reference"]})
+    write_card_html(path, tmp_path / "card.html")
+    page = (tmp_path / "card.html").read_text(encoding="utf-8")
+    assert page.count("<summary>32 numbers</summary>") == 3
+    assert page.count("<summary>34 entries</summary>") == 1
+
+
+def options_of(recipe):
+    small = {"backbone_options": {"alpha": 0.35}, "weights": None}
+    return {
+        "fusion": {"backbone": None, "n_features": 20},
+        "small_cnn": {},
+        "mammogram_svm": {"backbone": "mobilenet_v2", **small},
+        "two_tap_mobilenet": small,
+        "enhanced_crop": {"backbone": "mobilenet_v2", **small},
+        "unet_crop": {"segmenter": ThresholdSegmenter(), **small},
+        "fine_tuned_ultrasound": {"epochs": 1, "n_members": 1, **small},
+    }.get(recipe, small)
+
+
+SLOW = pytest.mark.slow
+RECIPES = [
+    pytest.param(name, marks=[] if name == "fusion" else [SLOW]) for name in list_recipes()["name"]
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_models_of_every_recipe(recipe, tmp_path):
+    model = make_recipe(recipe, **options_of(recipe)).fit(DATA.images[:30], DATA.target[:30])
+    save(model, tmp_path / "model.skops", classes=DATA.target_names)
+    model, card = load(tmp_path / "model.skops"), read_card(tmp_path / "model.skops")
+    found = examine_image(model, card, NEW.images[0])
+    assert_allclose(found.probabilities.sum(), 1)
+    assert_allclose(found.probabilities, model.predict_proba(NEW.images[:1])[0], rtol=1e-4)
+    assert found.predicted in DATA.target_names
+    assert found.importance.shape == NEW.images[0].shape
+    assert (found.outline is not None) == (recipe in ("enhanced_crop", "unet_crop"))
+
+
+@pytest.mark.slow
+def test_real_images_of_another_kind_are_unfamiliar():
+    busi, mias = load_busi(data_dir("busi")), load_mini_mias(data_dir("mini-mias"))
+    chosen = busi.groups % 2 == 1
+    known = busi.images[chosen], busi.target[chosen]
+    reference = describe_training_images(*known, groups=busi.groups[chosen])
+    model = BrightCorner()
+
+    def share(paths):
+        examined = (
+            examine_image(model, {"reference": reference}, read_image(path), importance=False)
+            for path in paths
+        )
+        return pd.Series([found.is_unfamiliar for found in examined]).mean()
+
+    assert share(busi.images[~chosen]) < 0.05
+    assert share(mias.images) == 1
