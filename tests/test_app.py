@@ -1,5 +1,6 @@
 """The page of a trained model: its logic, without a browser."""
 
+import os
 import socket
 import sys
 from io import StringIO
@@ -201,6 +202,7 @@ def configuration(monkeypatch):
         settings.update({name: config.get_option(name) for name in NAMES}, args=[*args])
 
     monkeypatch.setattr("streamlit.web.bootstrap.run", read)
+    monkeypatch.setattr("os.environ", os.environ.copy())  # gets the limit of pixels
     yield settings
     config.get_config_options(force_reparse=True)
 

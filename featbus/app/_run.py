@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import warnings
 from numbers import Integral
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featbus.app._model import open_model
-from featbus.app._settings import ADDRESS, MEGABYTES, make_flags
+from featbus.app._settings import ADDRESS, MEGABYTES, PIXELS, make_flags
+from featbus.io._limits import VARIABLE
 from featbus.parameters import Interval, check_parameters
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ def run_app(
     flags = make_flags(port, url, browser)
     _check_port(port)
     path = str(Path(model).absolute())
+    # A few kilobytes may become the pixels that readers of files allow, and take minutes.
+    os.environ.setdefault(VARIABLE, str(PIXELS))
     open_model(path)  # before the first reader comes
     _keep_uploads_in_memory()
     print(f"The page is at {url or f'http://{ADDRESS}:{port}'}; Ctrl-C stops it.", flush=True)

@@ -6,6 +6,7 @@ from featbus.parameters import InvalidParameterError
 
 ADDRESS = "127.0.0.1"
 MEGABYTES = 50  # of an upload
+PIXELS = 50_000_000  # of an image, unless the environment says otherwise
 
 _SETTINGS = {
     # Nobody else gets in.
