@@ -26,6 +26,9 @@ class Walker:
     def weights(self):
         return {"dense/kernel": self._weight.copy()}
 
+    def first_rows(self):
+        return self._weight.copy()
+
     def state(self):
         return [self._weight.copy(), np.array(self._momentum)]
 

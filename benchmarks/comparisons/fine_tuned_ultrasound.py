@@ -145,8 +145,9 @@ class Comparison:
             print(f"\n{task}, {title}: {', '.join(METRICS)}; spread")
             for name in names:
                 mean = scores[name].mean(axis=0).round(3).tolist()
-                spread = scores[name].std(axis=0, ddof=1).round(3).tolist() if len(runs) > 1 else ""
-                print(f"  {name:21} {mean}  {spread if len(scores[name]) > 1 else ''}")
+                is_trained = len(scores[name]) > 1
+                spread = scores[name].std(axis=0, ddof=1).round(3).tolist() if is_trained else ""
+                print(f"  {name:21} {mean}  {spread}")
                 for other in (FROZEN, UNTRAINED.get(name)):
                     if other not in (None, name):
                         print(f"    minus {other:21} {_interval(scores, samples, name, other)}")

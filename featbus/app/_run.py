@@ -28,6 +28,8 @@ def run_app(
     The page is served to this machine alone, at http://127.0.0.1:8501, until the process is
     stopped. It keeps nothing, see :ref:`app`.
 
+    Read more in the :ref:`User Guide <app>`.
+
     Parameters
     ----------
     model : path-like

@@ -22,6 +22,8 @@ _BATCH = 16
 def occlusion_map(model: Any, image: np.ndarray | PathLike) -> np.ndarray:
     """Measure how much the probability of the predicted class falls when a part is hidden.
 
+    Read more in the :ref:`User Guide <evaluation>`.
+
     Parameters
     ----------
     model : estimator

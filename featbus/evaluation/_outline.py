@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def find_outline(pipeline: Any, image: np.ndarray | PathLike) -> np.ndarray | None:
     """Find the region that a fitted pipeline sees, on the pixels of the image.
 
+    Read more in the :ref:`User Guide <segmentation>`.
+
     Parameters
     ----------
     pipeline : estimator
