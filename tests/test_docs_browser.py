@@ -17,8 +17,8 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "_build" / "html"
 # What a newcomer wants, the links to click from the home page, and the heading where they end.
 WALKS = {
     "use DeepFeatures with own weights offline": (
-        ["User guide", "Weights without internet"],
-        "Weights without internet",
+        ["User guide", "Weights offline, without internet"],
+        "Weights offline, without internet",
     ),
     "keep patients together": (["User guide", "Keep patients together"], "Keep patients together"),
     "what a masked image is": (["User guide", "masked image"], "Masked images"),

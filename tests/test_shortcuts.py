@@ -473,3 +473,13 @@ def test_few_groups_have_no_shortcuts(n_groups):
     table = report.to_frame()
     found = table[table["check"].str.startswith("shortcut")]
     assert set(found["severity"]) == {"ok"}
+
+
+@pytest.mark.parametrize("n_groups", [8, 10, 12])
+def test_a_bound_that_nothing_exceeds_is_no_proof(n_groups):
+    rng, y = np.random.default_rng(0), np.arange(n_groups) % 2
+    images = [rng.integers(0, 256, (60 + 30 * label, 90), dtype=np.uint8) for label in y]
+    table = audit(images, y, groups=np.arange(n_groups), cv=3).to_frame()
+    found = table[table["check"] == "shortcut: image size"].iloc[0]
+    assert found["severity"] == "note"
+    assert found["finding"].startswith("The groups are too few to tell: alone it reaches ROC AUC 1")

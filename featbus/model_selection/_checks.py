@@ -11,6 +11,7 @@ from featbus.model_selection._shortcuts import CONTENT
 from featbus.wording import argument, either
 
 _SHARE = 0.1
+_STRONG = 0.9  # ROC AUC of a shortcut that is worth a look, even without proof
 
 
 class Check(NamedTuple):
@@ -212,8 +213,9 @@ def check_shortcuts(shortcuts):
         if np.isnan(row.roc_auc):
             yield Check(check, "ok", "The same in all images, or a class has a single group.")
             continue
-        if np.isnan(row.baseline_high):
-            yield Check(check, "ok", "The groups are too few to tell.")
+        if not row.baseline_high < 1:
+            finding = f"The groups are too few to tell: alone it reaches ROC AUC {row.roc_auc:.2f}."
+            yield Check(check, "note" if row.roc_auc >= _STRONG else "ok", finding)
             continue
         finding = (
             f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "
