@@ -3,21 +3,23 @@
 import os
 import socket
 import sys
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from featbus import FeatureBus, IntensityStatistics, make_breast_ultrasound, save
+from featbus import FeatureBus, IntensityStatistics, Resample, make_breast_ultrasound, save
 from featbus.app import _page, _results, run_app
 from featbus.app._model import open_model
 from featbus.app._settings import MEGABYTES, make_flags
 from featbus.cli import main
+from featbus.io import SpacedImage
 from featbus.workflow import describe_training_images, examine_image
 
 streamlit_testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit not installed")
@@ -98,6 +100,22 @@ def test_an_image_is_examined_whatever_its_name_is(page, path, suffix):
     assert 'src="data:image/png;base64,' in shown
     assert "this image" in shown
     assert "Unlike the training images" not in shown
+
+
+def test_a_model_that_needs_the_spacing_gets_it(tmp_path):
+    data = make_breast_ultrasound(12, random_state=0)
+    images = [SpacedImage(image, 0.2) for image in data.images]
+    model = make_pipeline(Resample(0.4), IntensityStatistics(), LogisticRegression(max_iter=5000))
+    save(model.fit(images, data.target), tmp_path / "model.skops", classes=data.target_names)
+    model = open_model(str(tmp_path / "model.skops"))
+    stated = BytesIO()
+    dpi = 25.4 / 0.13
+    PIL.Image.fromarray(IMAGE).save(stated, "png", dpi=(dpi, dpi))
+    found = _results.examine(model, "a.png", stated.getvalue(), importance=True)
+    expected = model.pipeline.predict_proba([SpacedImage(IMAGE, 0.13)])[0]
+    np.testing.assert_allclose(found.examination.probabilities, expected, rtol=1e-3)
+    assert found.examination.importance.shape == IMAGE.shape
+    assert "found no spacing" in _results.examine(model, "b.png", encode(IMAGE)).error
 
 
 def test_an_example_is_examined(page):

@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 from featbus import (
     BreastRegion,
     IntensityStatistics,
+    Resample,
     Resize,
     ROICropper,
     ShapeStatistics,
@@ -32,7 +33,7 @@ from featbus import (
 from featbus.base import ImageTransformer
 from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError, to_gray, with_mask
-from featbus.io import read_image
+from featbus.io import SpacedImage, read_image
 from featbus.persistence import read_card, write_card_html
 from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter
@@ -148,6 +149,38 @@ def test_a_part_that_is_hidden_counts_by_what_it_changes():
     assert_allclose(heat, expected, atol=1e-12)
 
 
+def test_the_importance_is_that_of_the_class_that_is_predicted():
+    class Contrary(BrightCorner):
+        def predict(self, X):  # as that of SVC, which need not be the most probable class
+            return self.classes_[self.predict_proba(X).argmin(axis=1)]
+
+    image = np.full((60, 60), 50, np.uint8)
+    image[:10, :10] = 200
+    found = examine_image(Contrary(), {"classes": ["dark", "bright"]}, image)
+    assert found.predicted == "bright"
+    assert found.importance[0, 0] > 0
+    assert_array_equal(found.importance, occlusion_map(BrightCorner(), image, class_index=1))
+    assert_allclose(found.importance, -occlusion_map(BrightCorner(), image), atol=1e-12)
+
+
+def test_images_with_a_spacing():
+    images = [SpacedImage(image, 0.2) for image in DATA.images]
+    steps = Resample(0.4), ROICropper(FindBright()), IntensityStatistics()
+    model = make_pipeline(*steps, classifier()).fit(images, DATA.target)
+    pixels = NEW.images[0]
+    reference = {"reference": describe_training_images(images, DATA.target)}
+    found = examine_image(model, reference, SpacedImage(pixels, 0.2))
+    assert_allclose(found.probabilities, model.predict_proba([SpacedImage(pixels, 0.2)])[0])
+    assert found.importance.shape == found.outline.shape == pixels.shape
+    assert found.importance.any()
+    small = find_outline(model[1], Resample(0.4).transform([images[0]])[0])
+    outline = find_outline(model, images[0])
+    assert_array_equal(outline, small.repeat(2, axis=0).repeat(2, axis=1))
+    assert found.distance == examine_image(BrightCorner(), reference, pixels).distance
+    with pytest.raises(ImageError, match="found no spacing"):
+        examine_image(model, {}, pixels)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1), (61, 200)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, bool])
 def test_every_image_has_a_map(shape, dtype):
@@ -235,6 +268,40 @@ def test_a_group_is_on_one_side_when_the_limit_is_found():
     assert limits[0] > limits[1]
 
 
+def test_a_patient_counts_once_with_many_images_or_few():
+    rows, groups = RNG.normal(size=(11, 3)), np.arange(11)
+    once, often = (
+        _summarize(rows[at], groups[at]) for at in (groups, groups.repeat([200] + [1] * 10))
+    )
+    assert once["center"] == often["center"]
+    assert once["spread"] == often["spread"]
+    images, y = DATA.images[:20], [0, 1] * 10
+    again = [*images, *[images[0]] * 200], [*y, *[0] * 200]
+    alone = describe_training_images(images, y)
+    described = describe_training_images(*again, groups=[*range(20), *[0] * 200])
+    assert described["histograms"] == alone["histograms"]
+    assert described["features"]["center"] == alone["features"]["center"]
+
+
+def test_identical_training_images_are_like_themselves():
+    image = DATA.images[0]
+    card = {"reference": describe_training_images([image] * 20, [0, 1] * 10)}
+    assert card["reference"]["features"]["limit"] == 1
+    found = examine_image(BrightCorner(), card, image)
+    assert found.distance < 0.05
+    assert not found.is_unfamiliar
+    assert examine_image(BrightCorner(), card, 255 - image).is_unfamiliar
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"], ["a", "b", "b"]])
+def test_names_that_are_not_those_of_the_classes(saved, names):
+    message = "expected a different name for each of the 3 classes"
+    with pytest.raises(ValueError, match=message):
+        describe_training_images(DATA.images, DATA.target, target_names=names)
+    with pytest.raises(ValueError, match=message):
+        examine_image(saved[0], {"classes": names}, NEW.images[0])
+
+
 def test_gray_pixels_in_three_channels_are_no_color_image(saved, found):
     color = examine_image(*saved, np.dstack([NEW.images[0]] * 3), importance=False)
     assert_allclose(color.distance, found.distance, rtol=1e-6)
@@ -244,10 +311,21 @@ def test_a_card_without_a_description(saved):
     model, card = saved
     foreign = {"features": dict(card["reference"]["features"], measures=["height"])}
     wrong = {"features": dict(card["reference"]["features"], center=[1, 2]), "histograms": {}}
-    for reference in (None, foreign, wrong, "text", [1], {"histograms": {"benign": "text"}}):
-        found = examine_image(
-            model, {"classes": card["classes"], "reference": reference}, NEW.images[0]
-        )
+    unusable = [
+        {"features": card["reference"]["features"] | {name: value}, "histograms": {}}
+        for name, value in [
+            ("limit", None),
+            ("limit", float("nan")),
+            ("limit", 0),
+            ("center", [None] * 34),
+            ("spread", [0] * 34),
+            ("spread", [float("inf")] * 34),
+        ]
+    ]
+    others = None, foreign, wrong, "text", [1], {"histograms": {"benign": "text"}}
+    for reference in (*others, *unusable):
+        about = {"classes": card["classes"], "reference": reference}
+        found = examine_image(model, about, NEW.images[0], importance=False)
         fields = found.reference, found.distance, found.limit, found.is_unfamiliar
         assert fields == (None, None, None, None)
     assert examine_image(model, {}, NEW.images[0]).predicted in {"0", "1", "2"}

@@ -61,8 +61,22 @@ def region(unit=3, down=0.01, across=0.02):
     ],
 )
 def test_spacing(tmp_path, elements, expected):
-    found = read_spacing(write(tmp_path / "scan.dcm", **elements))
+    path = write(tmp_path / "scan.dcm", **elements)
+    found = read_spacing(path)
     assert found is None if expected is None else np.allclose(found, expected)
+    assert read_spacing(path.read_bytes()) == found
+
+
+def test_the_spacing_of_what_is_in_memory(tmp_path):
+    assert read_spacing(png(tmp_path / "a.png", 5_000).read_bytes()) == (0.2, 0.2)
+    assert read_spacing(tiff(tmp_path / "a.tif", (50, 25)).read_bytes()) == (0.4, 0.2)
+    assert read_spacing(b"no image") is None
+    with pytest.raises(ImageReadError, match="the file is empty"):
+        read_spacing(b"")
+    damaged = write(tmp_path / "a.dcm", PixelSpacing=[0.1, 0.2]).read_bytes()
+    with pytest.raises(ImageReadError, match="found no valid spacing") as caught:
+        read_spacing(damaged.replace(b"0.1\\0.2", b"?.1\\Doe"))
+    assert "Doe" not in str(caught.value)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])

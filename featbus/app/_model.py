@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featbus.datasets import make_breast_ultrasound, make_mammograms
+from featbus.io import SpacedImage
 from featbus.persistence import load, read_card
 from featbus.workflow import examine_image
 
@@ -19,7 +20,7 @@ class Model(NamedTuple):
     name: str
     pipeline: Any
     card: dict
-    examples: dict  # name to image
+    examples: dict  # name to SpacedImage
 
 
 @cache
@@ -59,12 +60,16 @@ def _make_examples(card):
     """Make one synthetic image of each class, of the kind that the card speaks of."""
     about = json.dumps([card.get("recipe"), card.get("data")]).lower()
     is_mammogram = "mammo" in about or "mias" in about
-    kind, make = (
-        ("mammogram", make_mammograms) if is_mammogram else ("ultrasound", make_breast_ultrasound)
+    kind, make, spacing = (
+        ("mammogram", make_mammograms, 1.0)
+        if is_mammogram
+        else ("ultrasound", make_breast_ultrasound, 0.2)
     )
     data = make(12, random_state=3)
     _, first = np.unique(data.target, return_index=True)
     return {
-        f"Synthetic {kind}, {data.target_names[data.target[index]]}": data.images[index]
+        f"Synthetic {kind}, {data.target_names[data.target[index]]}": SpacedImage(
+            data.images[index], spacing
+        )
         for index in first
     }

@@ -8,7 +8,7 @@ import pandas as pd
 
 from featbus.files import escape_formula
 from featbus.images import ImageError
-from featbus.io import read_image
+from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
 from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")
@@ -33,7 +33,7 @@ def examine(model, name, image, importance=False):
         See `open_model`.
     name : str
         What the reader calls the image.
-    image : bytes or ndarray
+    image : bytes, ndarray or SpacedImage
         The content of a file, or an image.
     importance : bool, default=False
         Whether to find what the class rests on, which takes many predictions.
@@ -44,14 +44,24 @@ def examine(model, name, image, importance=False):
         The examination or the error.
     """
     try:
-        pixels = read_image(image) if isinstance(image, bytes) else image
-        found = examine_image(model.pipeline, model.card, pixels, importance=importance)
+        item = _read(image) if isinstance(image, bytes) else image
+        found = examine_image(model.pipeline, model.card, item, importance=importance)
         return Result(name, found, is_explained=importance)
     except ImageError as error:
         return Result(name, error=error.reason)
     except Exception as error:
         _log(error)
         return Result(name, error=_UNKNOWN)
+
+
+def _read(content):
+    """Read an image, with its spacing if the file states one."""
+    image = read_image(content)
+    try:
+        spacing = read_spacing(content)
+    except ImageReadError:
+        spacing = None  # a model that needs it says so
+    return image if spacing is None else SpacedImage(image, spacing)
 
 
 def _log(error):

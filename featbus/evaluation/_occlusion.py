@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.images import to_uint8
-from featbus.io import read_item
+from featbus.io import SpacedImage, read_item
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,8 +19,10 @@ _N_PARTS = 6
 _BATCH = 16
 
 
-def occlusion_map(model: Any, image: np.ndarray | PathLike) -> np.ndarray:
-    """Measure how much the probability of the predicted class falls when a part is hidden.
+def occlusion_map(
+    model: Any, image: np.ndarray | PathLike, *, class_index: int | None = None
+) -> np.ndarray:
+    """Measure how much the probability of a class falls when a part of the image is hidden.
 
     Read more in the :ref:`User Guide <evaluation>`.
 
@@ -30,13 +32,16 @@ def occlusion_map(model: Any, image: np.ndarray | PathLike) -> np.ndarray:
         A fitted classifier of images with `predict_proba`.
     image : ndarray, path or SpacedImage
         One image.
+    class_index : int or None, default=None
+        The position of the class in ``model.classes_``. None: the most probable one, which need
+        not be what `predict` returns, such as that of `sklearn.svm.SVC`.
 
     Returns
     -------
     ndarray of float of shape (height, width)
-        For the pixels of each part, the probability of the class that `model` finds most probable,
-        less the probability of this class once the part is filled with the image's mean: from -1
-        to 1, positive where the image speaks for the class.
+        For the pixels of each part, the probability of the class, less the probability of this
+        class once the part is filled with the image's mean: from -1 to 1, positive where the image
+        speaks for the class.
 
     Raises
     ------
@@ -52,6 +57,7 @@ def occlusion_map(model: Any, image: np.ndarray | PathLike) -> np.ndarray:
     .. [1] Zeiler MD, Fergus R. Visualizing and understanding convolutional networks. ECCV 2014,
        section 4.2.
     """
+    spacing = image.spacing if isinstance(image, SpacedImage) else None
     image = read_item(image, None)
     image = to_uint8(image) if image.dtype == bool else image
     hidden = image.mean(axis=(0, 1)).astype(image.dtype)
@@ -61,9 +67,12 @@ def occlusion_map(model: Any, image: np.ndarray | PathLike) -> np.ndarray:
         copy = image.copy()
         np.ma.getdata(copy)[cell] = hidden
         copies.append(copy)
+    if spacing is not None:
+        copies = [SpacedImage(copy, spacing) for copy in copies]
     batches = (copies[start : start + _BATCH] for start in range(0, len(copies), _BATCH))
     probabilities = np.concatenate([model.predict_proba(batch) for batch in batches])
-    probability = probabilities[:, probabilities[0].argmax()]
+    index = probabilities[0].argmax() if class_index is None else class_index
+    probability = probabilities[:, index]
     heat = np.zeros(image.shape[:2])
     for cell, value in zip(cells, probability[0] - probability[1:]):
         heat[cell] = value

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from featbus.base import ImageTransformer
-from featbus.evaluation._importance import _map_boxes
+from featbus.evaluation._importance import _map_boxes, _takes_item
 from featbus.io import read_item
 from featbus.segmentation import ROICropper, Segmenter
 from featbus.steps import all_steps, steps_of, unwrap
@@ -49,7 +49,8 @@ def find_outline(pipeline: Any, image: np.ndarray | PathLike) -> np.ndarray | No
         return None
     region, trail = find_region(pipeline, image)
     for step, before, after in reversed(trail):
-        region = _map_region(region, step, read_item(before, None), after)
+        before = before if _takes_item(step) else read_item(before, None)
+        region = _map_region(region, step, before, after)
     return region
 
 
@@ -102,7 +103,7 @@ def find_region(estimator, image):
 
 def _map_region(region, step, before, after):
     """Map a region after a step back to the pixels before it: steps move rows and columns."""
-    (height, width), shape = region.shape, before.shape[:2]
+    (height, width), shape = region.shape, read_item(before, None).shape[:2]
     rows, columns = np.zeros((height, 4)), np.zeros((width, 4))
     rows[:, 0], rows[:, 2], rows[:, 3] = range(height), range(1, height + 1), width
     columns[:, 1], columns[:, 3], columns[:, 2] = range(width), range(1, width + 1), height

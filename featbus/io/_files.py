@@ -1,5 +1,6 @@
 """Open image files."""
 
+import io
 import os
 import stat
 
@@ -11,13 +12,13 @@ _PIXEL, _OTHERS = 32, 1 << 26
 _EMPTY = f"the file is empty (0 bytes), expected an image. {AGAIN}"
 
 
-def open_file(path):
+def open_file(source):
     """Open a regular file for reading.
 
     Parameters
     ----------
-    path : str
-        The file. Devices and pipes, which may block or never end, are not opened.
+    source : str or bytes
+        The file, or its content. Devices and pipes, which may block or never end, are not opened.
 
     Returns
     -------
@@ -29,9 +30,11 @@ def open_file(path):
     ImageReadError
         If there is no such file, it is not a regular one, or it cannot be opened.
     """
+    if isinstance(source, bytes):
+        return io.BufferedReader(io.BytesIO(source))
     try:
-        _check_kind(path)
-        return open(path, "rb")
+        _check_kind(source)
+        return open(source, "rb")
     except FileNotFoundError as error:
         raise ImageReadError(
             "there is no such file. Check the path and the working directory."

@@ -9,13 +9,13 @@ from featbus.io._readers import HEAD, format_of, is_dicom_by_name
 
 
 @contextmanager
-def dicom_header(path, tags, expected):
+def dicom_header(source, tags, expected):
     """Parse elements of a DICOM file, whose pixels are not read.
 
     Parameters
     ----------
-    path : str
-        The file.
+    source : str or bytes
+        The file, or its content.
     tags : list of str
         Keywords of the elements.
     expected : str
@@ -27,18 +27,20 @@ def dicom_header(path, tags, expected):
         The elements; None if this is no DICOM file. Whatever fails inside the block is an
         `ImageReadError`.
     """
+    path = None if isinstance(source, bytes) else source
     try:
-        with open_file(path) as file:
+        with open_file(source) as file:
             head = read_head(file, HEAD)
         found = format_of(head)
-        if found != "DICOM" and (found or not is_dicom_by_name(head, path)):
+        if found != "DICOM" and (found or not is_dicom_by_name(head, path or "")):
             yield None
             return
         # Imported lazily: slow, and only DICOM needs it.
         from featbus.io._dicom_file import silence
 
         with silence():
-            yield _parse(path, tags, force=False) if found else _parse_without_preamble(path, tags)
+            whole = _parse if found else _parse_without_preamble
+            yield whole(source, tags)
     except ImageReadError as error:
         raise error.at(None, path) from error.__cause__
     except Exception:
@@ -46,16 +48,17 @@ def dicom_header(path, tags, expected):
         raise ImageReadError(f"found no {expected}. {AGAIN}", path=path) from None
 
 
-def _parse(path, tags, **options):
+def _parse(source, tags, force=False):
     from featbus.io._dicom_file import parse
 
-    return parse(open_file(path), tags, pixel_limit(), stop_before_pixels=True, **options)
+    file = source if isinstance(source, bytes) else open_file(source)
+    return parse(file, tags, pixel_limit(), force=force, stop_before_pixels=True)
 
 
-def _parse_without_preamble(path, tags):
+def _parse_without_preamble(source, tags):
     """Return the elements of what may be DICOM for its name only, None if it has no image."""
     try:
-        dataset = _parse(path, ["Rows", *tags])
+        dataset = _parse(source, ["Rows", *tags], force=True)
     except ImageReadError:
         return None
     return dataset if "Rows" in dataset else None

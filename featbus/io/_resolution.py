@@ -27,7 +27,7 @@ class _FileBytes:
 
     def __init__(self, file):
         self._file = file
-        self._size = os.fstat(file.fileno()).st_size
+        self._size = file.seek(0, os.SEEK_END)
 
     def __len__(self):
         return self._size

@@ -16,15 +16,15 @@ _TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _CENTIMETERS = 3
 
 
-def read_spacing(path: PathLike) -> tuple[float, float] | None:
+def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     """Read from a file how far its pixels are apart.
 
     Read more in the :ref:`User Guide <millimeters>`.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        The file. Its pixels are not read.
+    file : str, os.PathLike or bytes
+        The file, or its content. Its pixels are not read.
 
     Returns
     -------
@@ -70,11 +70,12 @@ def read_spacing(path: PathLike) -> tuple[float, float] | None:
     >>> read_spacing(get_testdata_file("CT_small.dcm"))
     (0.661468, 0.661468)
     """
-    with dicom_header(os.fspath(path), _TAGS, "valid spacing") as dataset:
+    source = os.fspath(file)  # bytes are content
+    with dicom_header(source, _TAGS, "valid spacing") as dataset:
         if dataset is not None:
             return _spacing(dataset)
-    with open_file(os.fspath(path)) as file:
-        return resolution_spacing(file)
+    with open_file(source) as opened:
+        return resolution_spacing(opened)
 
 
 def _spacing(dataset):

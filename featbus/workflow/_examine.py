@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from featbus.evaluation import find_outline, occlusion_map
-from featbus.images import ImageError, check_image, fill_mask, to_rgb, to_uint8
+from featbus.images import ImageError, fill_mask, to_rgb, to_uint8
+from featbus.io import SpacedImage, read_item
 from featbus.parameters import HasMethods, check_parameters
 from featbus.workflow._predict import predict_image
 from featbus.workflow._reference import N_BINS, find_histogram, read_reference
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _CONSTRAINTS = {
     "model": [HasMethods("predict")],
     "card": [dict],
-    "image": [np.ndarray],
+    "image": [np.ndarray, SpacedImage],
     "importance": ["boolean"],
 }
 
@@ -84,7 +85,7 @@ class Examination:
 
 
 def examine_image(
-    model: Any, card: dict, image: np.ndarray, *, importance: bool = True
+    model: Any, card: dict, image: np.ndarray | SpacedImage, *, importance: bool = True
 ) -> Examination:
     """Predict the class of one image, and show what the prediction rests on.
 
@@ -97,8 +98,9 @@ def examine_image(
         only if its `FeatureBus` has a `memory`, which a loaded model has not.
     card : dict
         The card of the model, see `featbus.persistence.read_card`.
-    image : ndarray
-        The image, see `featbus.io.read_image`, which also takes the content of a file.
+    image : ndarray or SpacedImage
+        The image, see `featbus.io.read_image`, which also takes the content of a file. Models whose
+        first step is `Resample` need a `featbus.io.SpacedImage`.
     importance : bool, default=True
         Whether to compute the importance, which takes 37 predictions.
 
@@ -113,7 +115,7 @@ def examine_image(
     ImageError
         If the image is invalid, or the model cannot use it.
     ValueError
-        If a parameter is invalid.
+        If a parameter is invalid, or the classes of the card are not those of the model.
 
     See Also
     --------
@@ -136,9 +138,9 @@ def examine_image(
     ('benign', False)
     """
     check_parameters(_CONSTRAINTS, locals())
-    image = check_image(image)
-    predicted, probabilities, outline = _predict(model, card, image)
-    heat, reason = _find_importance(model, image, probabilities, importance)
+    item, image = _read(image)
+    predicted, probabilities, outline = _predict(model, card, item)
+    heat, reason = _find_importance(model, item, predicted, probabilities, importance)
     known = read_reference(card)
     distance = None if known is None else known.measure_distance(image)
     return Examination(
@@ -156,6 +158,12 @@ def examine_image(
     )
 
 
+def _read(item):
+    """Return an item with its pixels in memory, and these pixels."""
+    image = read_item(item, None)
+    return (SpacedImage(image, item.spacing) if isinstance(item, SpacedImage) else image), image
+
+
 def _predict(model, card, image):
     """Return the class, the probabilities and the outline."""
     try:
@@ -164,14 +172,15 @@ def _predict(model, card, image):
         raise error.at(None) from error
 
 
-def _find_importance(model, image, probabilities, wanted):
+def _find_importance(model, image, predicted, probabilities, wanted):
     """Return the importance of pixels, or None, and why there is none."""
     if not wanted:
         return None, "The importance was not asked for."
     if probabilities is None:
         return None, "The model gives no probabilities, whose change is the importance."
     try:
-        return occlusion_map(model, image), None
+        shown = probabilities.index.get_loc(predicted)
+        return occlusion_map(model, image, class_index=shown), None
     except ImageError as error:
         return None, f"The model cannot use the image with a part hidden: {error.reason}"
 

@@ -141,9 +141,16 @@ def predict_image(model, names, image):
     ------
     ImageError
         If the model cannot use the image.
+    ValueError
+        If the names are not as many as the classes, or two are equal.
     """
     model = _searched(model)
     names = [str(name) for name in (names or model.classes_)]
+    if len(set(names)) != len(names) or len(names) != len(model.classes_):
+        raise ValueError(
+            f"The card has the classes {names}, expected a different name for each of the "
+            f"{len(model.classes_)} classes of the model. Is it the card of another model?"
+        )
     steps, rest = split_extraction(_frozen(model))
     if steps:
         rows = Pipeline(steps).transform([image])

@@ -25,6 +25,7 @@ _N_FOLDS = 10
 # Added to standard deviations, so that what never varied in training may vary a little.
 _TOLERANCE = 0.02
 _DIGITS = 4
+_LOWEST_LIMIT = 1.0  # a distance that is typical is never too far
 
 
 class FewImagesError(ValueError):
@@ -60,20 +61,24 @@ def describe_training_images(
         Plain JSON, the entry ``"reference"`` of a card: ``card={"reference": ...}`` of
         `featbus.save`. `train_model` adds it by itself.
 
+        All means are over groups, of the mean within each: a patient counts once, with many
+        images or few.
+
         ``"histograms"``: for each class, the mean share of pixels in each of 32 equal parts of the
         range of intensities. Classes with fewer than ten groups are left out.
 
         ``"features"``: the names of 34 ``"measures"`` of an image, which describe its color,
-        levels, texture and layout, independent of the model; their mean over the images,
-        ``"center"``, and their standard deviation plus 0.02, ``"spread"``; the ``"limit"`` of the
-        distance, from which on an image counts as unlike these; and the number of ``"images"``.
+        levels, texture and layout, independent of the model; their mean, ``"center"``, and their
+        standard deviation plus 0.02, ``"spread"``; the ``"limit"`` of the distance, from which on
+        an image counts as unlike these; and the number of ``"images"``.
 
     Raises
     ------
     ImageError
         If an image is invalid; the message names the image.
     ValueError
-        If there are fewer than ten groups: a summary of so few would show single patients.
+        If there are fewer than ten groups: a summary of so few would show single patients. If the
+        target names are not as many as the classes, or two are equal.
 
     See Also
     --------
@@ -84,9 +89,9 @@ def describe_training_images(
     The distance of an image is the root mean square of its measures, each less its center and
     divided by its spread: 1 is typical. The limit is the 0.98 quantile of the distances of the
     training images from center and spread of the other nine of ten folds, which keep groups
-    together. So about 2% of new images of the same kind count as unlike; with fewer than fifty
-    groups, about one in as many as there are. Images of another device count as unlike more often.
-    ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
+    together, and at least 1. So about 2% of new images of the same kind count as unlike; with fewer
+    than fifty groups, about one in as many as there are. Images of another device count as unlike
+    more often. ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
     images of other kinds are noticed.
 
     An image that looks like the training images can still be one for which the model was not made,
@@ -108,16 +113,25 @@ def describe_training_images(
     groups = np.arange(len(codes)) if groups is None else check_groups(groups)
     check_consistent_length(batch, codes, groups)
     names = list(map(str, labels if target_names is None else target_names))
+    _check_names(names, labels)
     _check_enough(groups)
     rows, histograms = _measure_all(batch)
     return {
         "histograms": {
-            name: _rounded(histograms[codes == code].mean(axis=0))
+            name: _rounded(_mean(histograms[codes == code], groups[codes == code]))
             for code, name in enumerate(names)
             if len(np.unique(groups[codes == code])) >= _FEWEST
         },
         "features": _summarize(rows, groups),
     }
+
+
+def _check_names(names, labels):
+    if len(set(names)) != len(names) or len(names) != len(labels):
+        raise ValueError(
+            f"target_names is {names}, expected a different name for each of the {len(labels)} "
+            "classes."
+        )
 
 
 def _check_enough(groups):
@@ -156,21 +170,30 @@ def find_histogram(image):
 
 def _summarize(rows, groups):
     """Return center and spread of the measures, and the limit of the distance."""
-    distances = np.empty(len(rows))
+    groups, distances = np.asarray(groups), np.empty(len(rows))
     for train, test in GroupKFold(_N_FOLDS).split(rows, groups=groups):
-        distances[test] = _distances(rows[test], *_center_and_spread(rows[train]))
-    center, spread = _center_and_spread(rows)
+        known = _center_and_spread(rows[train], groups[train])
+        distances[test] = _distances(rows[test], *known)
+    center, spread = _center_and_spread(rows, groups)
+    limit = np.quantile(distances, _QUANTILE, method="higher")
     return {
         "measures": MEASURES,
         "center": _rounded(center),
         "spread": _rounded(spread),
-        "limit": _rounded(np.quantile(distances, _QUANTILE, method="higher")),
+        "limit": _rounded(max(limit, _LOWEST_LIMIT)),
         "images": len(rows),
     }
 
 
-def _center_and_spread(rows):
-    return rows.mean(axis=0), rows.std(axis=0) + _TOLERANCE
+def _center_and_spread(rows, groups):
+    center = _mean(rows, groups)
+    return center, np.sqrt(_mean(np.square(rows - center), groups)) + _TOLERANCE
+
+
+def _mean(rows, groups):
+    """Return the mean over groups, of the mean within each."""
+    _, members, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.average(rows, axis=0, weights=1 / counts[members])
 
 
 def _distances(rows, center, spread):
@@ -211,21 +234,27 @@ def read_reference(card):
     Returns
     -------
     Reference or None
-        None if there is none, or one with other measures than this version makes.
+        None if there is none, one with other measures than this version makes, or one by which no
+        distance can be told.
     """
     try:
         found, about = card["reference"]["features"], card["reference"]["histograms"]
         if found["measures"] != MEASURES:
             return None
-        columns = [_as_numbers(found[key], len(MEASURES)) for key in ("center", "spread")]
+        center, spread = (_as_numbers(found[key], len(MEASURES)) for key in ("center", "spread"))
+        limit = _as_numbers(found["limit"], 1).item()
         histograms = {name: _as_numbers(shares, N_BINS) for name, shares in about.items()}
-        return Reference(histograms, *columns, float(found["limit"]))
+        is_valid = spread.min() > 0 and limit > 0
+        return Reference(histograms, center, spread, limit) if is_valid else None
     except (KeyError, TypeError, ValueError, AttributeError):  # somebody else's entry
         return None
 
 
 def _as_numbers(values, count):
-    return np.array(values, dtype=float).reshape(count)
+    numbers = np.array(values, dtype=float).reshape(count)
+    if not np.isfinite(numbers).all():
+        raise ValueError("Found NaN or infinity, expected numbers.")
+    return numbers
 
 
 def _rounded(values):
