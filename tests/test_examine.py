@@ -414,14 +414,14 @@ def test_the_description_holds_means_and_no_rows():
     assert doubled["histograms"] == reference["histograms"]
 
 
-def test_few_patients_are_not_described():
+def test_few_groups_are_not_described():
     with pytest.raises(ValueError, match="Found 9 groups of images, expected at least 10"):
         describe_training_images(DATA.images[:9], [0, 1, 0] * 3)
     with pytest.raises(ValueError, match="Found 5 groups"):
         describe_training_images(DATA.images, DATA.target, groups=np.arange(60) % 5)
 
 
-def test_classes_of_few_patients_have_no_histogram():
+def test_classes_of_few_groups_have_no_histogram():
     y = np.repeat(["rare", "usual"], [9, 51])
     assert list(describe_training_images(DATA.images, y)["histograms"]) == ["usual"]
 

@@ -51,7 +51,7 @@ def describe_training_images(
         Their classes.
     groups : array_like of shape (n_images,), default=None
         Which images belong together, such as those of one patient. None counts each image as its
-        own patient.
+        own patient: then the means protect images, not patients.
     target_names : list of str, default=None
         Names of the classes, in the order of the sorted labels. None for the labels themselves.
 
