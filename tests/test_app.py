@@ -56,6 +56,12 @@ def open_page(path):
     return streamlit_testing.AppTest.from_function(show, args=(path,), default_timeout=60).run()
 
 
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Bring back `__main__`, which AppTest replaces: processes that are spawned import it."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def page(path):
     return open_page(path)

@@ -338,7 +338,7 @@ def test_a_model_sees_these_values(tmp_path):
     deep.set_params(preprocessing=write(tmp_path, TRANSFORMERS))
     resized = resize(larger[0], (8, 8), np.float64, "bicubic")
     expected = ((resized - MEAN) / STD).reshape(1, -1)
-    np.testing.assert_allclose(deep.transform(larger), expected, atol=1e-5)
+    np.testing.assert_allclose(deep.fit_transform(larger), expected, atol=1e-5)
     gray = {"mean": 0.5, "std": 0.5, "scale": 1 / 255, "channels": "gray"}
     deep = DeepFeatures(model_of(1), layers="same", pooling="flatten", preprocessing=gray)
     rows = deep.fit_transform(images[..., 0])
