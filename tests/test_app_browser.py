@@ -313,6 +313,21 @@ def test_the_page_fits(width, scheme, app, browser):
         assert downward <= 0 or width < 1400
 
 
+LINES = """cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getClientRects().length;
+}"""
+
+
+def test_a_long_name_leaves_room_for_the_class(app, browser):
+    with open_app(app, browser) as page:
+        examine(page, upload(f"{'x' * 240}.png", GOOD), upload("good.png", GOOD))
+        for cell in page.locator(".fb-table th").all():
+            assert cell.evaluate(LINES) == 1
+        assert page.locator(".fb-table td").nth(1).evaluate(LINES) <= 2  # with "(unlike)"
+
+
 def test_the_results_are_downloaded(app, browser):
     with open_app(app, browser) as page:
         examine(page, upload("good.png", GOOD), upload("=empty.png", b""))
