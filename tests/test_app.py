@@ -1,8 +1,10 @@
 """The page of a trained model: its logic, without a browser."""
 
+import asyncio
 import os
 import socket
 import sys
+from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from featbus import FeatureBus, IntensityStatistics, Resample, make_breast_ultrasound, save
-from featbus.app import _page, _results, run_app
+from featbus.app import _html, _page, _results, run_app
 from featbus.app._model import open_model
-from featbus.app._settings import MEGABYTES, make_flags
+from featbus.app._settings import MEGABYTES, find_names, make_flags
 from featbus.cli import main
 from featbus.io import SpacedImage
 from featbus.workflow import describe_training_images, examine_image
@@ -138,6 +140,18 @@ def test_the_importance_map_is_painted_when_wanted(page):
     assert text(page.toggle[0].set_value(False).run()) == plain
 
 
+def test_an_importance_that_fails_leaves_the_result(page, monkeypatch):
+    upload(page, ("a.png", encode(IMAGE)))
+
+    def fail(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(_results, "examine_image", fail)
+    shown = text(page.toggle[0].set_value(True).run())
+    assert "Predicted class" in shown
+    assert "What the class rests on could not be computed." in shown
+
+
 def picture_in(shown):
     return shown.partition('src="data:image/png;base64,')[2].partition('"')[0]
 
@@ -145,6 +159,23 @@ def picture_in(shown):
 def test_an_unlike_image_is_said_to_be_so_before_its_class(page):
     shown = text(upload(page, ("photo.png", encode(PHOTO))))
     assert 0 < shown.index("Unlike the training images") < shown.index("Predicted class")
+
+
+@pytest.fixture(scope="module")
+def found(path):
+    model = open_model(path)
+    return examine_image(model.pipeline, model.card, IMAGE, importance=False)
+
+
+def test_a_class_that_is_not_the_most_probable_is_said_to_be_so(found):
+    assert "differ" not in _html.classes(found)
+    other = next(name for name in found.probabilities.index if name != found.predicted)
+    assert "its probabilities differ" in _html.classes(replace(found, predicted=other))
+
+
+def test_a_distance_just_above_its_limit(found):
+    shown = _html.warning(replace(found, is_unfamiliar=True, distance=1.13, limit=1.08))
+    assert "Distance 1.13, expected at most 1.08." in shown
 
 
 def test_a_broken_file_is_a_sentence_and_the_others_are_examined(page):
@@ -157,10 +188,18 @@ def test_a_broken_file_is_a_sentence_and_the_others_are_examined(page):
     assert "<b>1971" not in shown
 
 
+def test_many_broken_files_are_folded(page):
+    shown = text(upload(page, *((f"{index}.png", b"hello") for index in range(5))))
+    first, fold, rest = shown.partition("<details")
+    assert fold
+    assert [first.count(" has no result"), rest.count(" has no result")] == [3, 2]
+    assert "<summary>2 more without a result</summary>" in rest
+
+
 def test_more_images_than_a_page_takes(page, monkeypatch):
     monkeypatch.setattr(_page, "MAX_IMAGES", 2)
     shown = text(upload(page, *((f"{index}.png", encode(IMAGE)) for index in range(3))))
-    assert "only the first 2 are examined" in shown
+    assert ">3 images are chosen; only the first 2 are examined.<" in shown
     assert "2.png" not in shown
 
 
@@ -194,7 +233,7 @@ def test_the_table_that_is_downloaded(path):
     model = open_model(path)
     results = [
         _results.examine(model, "=1+2.png", IMAGE),
-        _results.examine(model, "b.png", b"no image"),
+        _results.examine(model, "b\u202e\x1b\n.png", b"no image"),
     ]
     table = pd.read_csv(StringIO(_results.to_csv(results)))
     found = results[0].examination
@@ -203,7 +242,7 @@ def test_the_table_that_is_downloaded(path):
         *("image", "predicted", *names),
         *("distance", "limit", "unlike_training_images", "error"),
     ]
-    assert table["image"].tolist() == ["'=1+2.png", "b.png"]
+    assert table["image"].tolist() == ["'=1+2.png", r"b\u202e\x1b\n.png"]
     np.testing.assert_allclose(table.loc[0, names].astype(float), found.probabilities, rtol=1e-12)
     assert table["error"].isna().tolist() == [True, False]
 
@@ -218,20 +257,33 @@ def test_no_image_is_served_at_an_address(page):
 @pytest.fixture
 def configuration(monkeypatch):
     """Do not start the server; return the settings that it would have."""
-    from streamlit import config
+    from starlette.formparsers import MultiPartParser
+    from streamlit import config, net_util
+    from streamlit.web.server.starlette import starlette_app
 
     settings = {}
 
     def read(script, is_hello, args, flags):
-        settings.update({name: config.get_option(name) for name in NAMES}, args=[*args])
+        options = config.get_config_options()
+        settings.update({name: option.value for name, option in options.items()}, args=[*args])
+        settings["set"] = {name for name in options if config.is_manually_set(name)}
 
     monkeypatch.setattr("streamlit.web.bootstrap.run", read)
     monkeypatch.setattr("os.environ", os.environ.copy())  # gets the limit of pixels
+    for place, name in [  # what `run_app` changes
+        (config, "get_config_files"),
+        (net_util, "get_internal_ip"),
+        (net_util, "get_external_ip"),
+        (starlette_app, "create_streamlit_middleware"),
+        (MultiPartParser, "spool_max_size"),
+    ]:
+        monkeypatch.setattr(place, name, getattr(place, name))
     yield settings
+    monkeypatch.undo()
     config.get_config_options(force_reparse=True)
 
 
-NAMES = [flag[2:].partition("=")[0] for flag in make_flags(8501)]
+NAMES = {flag[2:].partition("=")[0] for flag in make_flags(8501)}
 
 HARMFUL = """
 [server]
@@ -245,8 +297,12 @@ fileWatcherType = "auto"
 enableStaticServing = true
 [browser]
 gatherUsageStats = true
+serverAddress = "evil.example"
 [client]
 showErrorDetails = "full"
+allowedOrigins = ["https://evil.example"]
+[theme]
+font = "Evil:https://evil.example/font.css"
 [logger]
 level = "debug"
 """
@@ -262,9 +318,12 @@ def test_no_configuration_file_and_no_variable_switches_protection_off(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION", "false")
     monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "0.0.0.0")
+    monkeypatch.setenv("STREAMLIT_BROWSER_SERVER_ADDRESS", "evil.example")
+    monkeypatch.setenv("STREAMLIT_SERVER_COOKIE_SECRET", "known")
     before = sorted(tmp_path.rglob("*"))
     run_app(path, port=free_port(), url="https://reader.example/featbus", browser=False)
     assert configuration["args"] == [path]
+    assert configuration["set"] <= NAMES
     expected = {
         "server.address": "127.0.0.1",
         "server.enableCORS": True,
@@ -292,6 +351,89 @@ def test_uploads_are_parsed_in_memory(path, configuration):
 
     run_app(path, port=free_port())
     assert MultiPartParser.spool_max_size > MEGABYTES * 1024**2
+
+
+def test_no_request_has_an_address_looked_up(path, configuration, monkeypatch):
+    from streamlit.web.server.server_util import is_url_from_allowed_origins
+
+    run_app(path, port=free_port())
+    calls = []
+    for name in ("getaddrinfo", "socket"):
+        monkeypatch.setattr(socket, name, lambda *args, **options: calls.append(args))
+    assert not is_url_from_allowed_origins("http://evil.example")
+    assert calls == []
+
+
+OWN = "https://reader.example"
+
+
+@pytest.fixture
+def server(path, configuration, monkeypatch):
+    """Return the server with a page behind a proxy, without routes."""
+    from streamlit.web.server.starlette import starlette_app
+
+    run_app(path, port=free_port(), url=f"{OWN}:443/featbus", browser=False)
+    monkeypatch.setattr(starlette_app, "create_streamlit_routes", lambda runtime: [])
+    return starlette_app.create_starlette_app(None)
+
+
+def ask(server, kind, **headers):
+    """Return the status of the answer to a request, and its headers."""
+    sent = []
+
+    async def receive():
+        return {"type": f"{kind}.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": kind, "method": "GET", "path": "/", "query_string": b"", "root_path": ""}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope["extensions"] = {"websocket.http.response": {}}
+    asyncio.run(server(scope, receive, send))
+    answer = sent[0]
+    return answer.get("status"), {name.decode(): value for name, value in answer.get("headers", [])}
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    ("host", "origin", "is_refused"),
+    [
+        ("127.0.0.1:8501", None, False),
+        ("127.0.0.1:8501", "http://127.0.0.1:8501", False),
+        ("localhost:9000", "http://localhost:9000", False),  # a tunnel
+        ("reader.example", OWN, False),
+        ("127.0.0.1:8501", OWN, False),  # a proxy that does not pass the name on
+        ("evil.example", None, True),
+        ("evil.example", "http://evil.example", True),
+        ("127.0.0.1.evil.example", None, True),
+        ("127.0.0.1:8501", "http://evil.example", True),
+        ("127.0.0.1:8501", "http://localhost:9999", True),
+        ("127.0.0.1:8501", "http://0.0.0.0:81", True),
+        ("127.0.0.1:8501", "null", True),
+        ("reader.example", "http://reader.example:81", True),
+    ],
+)
+def test_only_requests_of_the_page_are_answered(server, kind, host, origin, is_refused):
+    headers = {"host": host} if origin is None else {"host": host, "origin": origin}
+    status, _ = ask(server, kind, **headers)
+    assert (status in (400, 403)) == is_refused
+
+
+def test_no_site_shows_the_page_in_a_frame(server):
+    _, headers = ask(server, "http", host="localhost")
+    assert headers["x-frame-options"] == b"DENY"
+    assert headers["content-security-policy"] == b"frame-ancestors 'none'"
+    assert headers["referrer-policy"] == b"no-referrer"
+
+
+def test_origins_are_as_browsers_write_them():
+    for url, origin in [
+        ("https://Reader.example:443/featbus", OWN),
+        ("https://user@reader.example", OWN),
+        ("http://reader.example:8080", "http://reader.example:8080"),
+    ]:
+        assert find_names(8501, url)[1] == [origin]
 
 
 def free_port():

@@ -209,12 +209,21 @@ def open_session(app, **headers):
         return connection.getresponse().status
 
 
-def test_other_sites_open_no_session(app):
+def test_other_sites_get_no_answer(app):
     """Neither by their own name, nor by one that they have pointed at this machine."""
     host = urlsplit(app.url).netloc
     assert open_session(app, Host=host) == 101
-    assert open_session(app, Host=host, Origin="http://evil.example") == 403
-    assert open_session(app, Host="evil.example") == 403
+    for origin in ("http://evil.example", "http://localhost:9", "null"):
+        assert open_session(app, Host=host, Origin=origin) == 403
+        assert ask(app.url, Origin=origin) == 403
+    assert open_session(app, Host="evil.example") == 400
+    for path in ("", "/_stcore/health", "/static/index.html"):
+        assert ask(app.url + path, Host="evil.example") == 400
+
+
+def test_no_site_shows_the_page_in_a_frame(app):
+    with urlopen(app.url, timeout=10) as answer:
+        assert answer.headers["X-Frame-Options"] == "DENY"
 
 
 def test_a_slow_image_does_not_block_another_reader(app, browser):
@@ -302,6 +311,21 @@ def test_the_page_fits(width, scheme, app, browser):
         assert of_window <= 0
         assert sideways <= 0
         assert downward <= 0 or width < 1400
+
+
+LINES = """cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getClientRects().length;
+}"""
+
+
+def test_a_long_name_leaves_room_for_the_class(app, browser):
+    with open_app(app, browser) as page:
+        examine(page, upload(f"{'x' * 240}.png", GOOD), upload("good.png", GOOD))
+        for cell in page.locator(".fb-table th").all():
+            assert cell.evaluate(LINES) == 1
+        assert page.locator(".fb-table td").nth(1).evaluate(LINES) <= 2  # with "(unlike)"
 
 
 def test_the_results_are_downloaded(app, browser):

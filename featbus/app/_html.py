@@ -11,6 +11,7 @@ NOTE = (
     "Not a medical device and not for clinical use: a research tool that must not guide the care "
     "of a patient. Nothing you upload is kept."
 )
+_SHOWN = 3  # errors: the answer stays in sight
 
 _NOT_TRAINED_ON = (
     "Anything else: other kinds of images, findings other than {}, and devices, hospitals and "
@@ -39,7 +40,7 @@ def warning(examination):
     return (
         '<div class="fb-unlike" role="alert"><strong>Unlike the training images.</strong> The '
         "model has not learned from images like this one: do not rely on the class below. Distance "
-        f"{examination.distance:.1f}, expected at most {examination.limit:.1f}.</div>"
+        f"{examination.distance:.2f}, expected at most {examination.limit:.2f}.</div>"
     )
 
 
@@ -54,6 +55,11 @@ def classes(examination):
         f'<i style="width:{100 * value:.1f}%"></i></span></dd></div>'
         for name, value in examination.probabilities.items()
     )
+    if examination.predicted != examination.probabilities.idxmax():
+        head += (
+            "<p>The decision of this classifier and its probabilities differ: another class has "
+            "the highest probability.</p>"
+        )
     return f'{head}<dl class="fb-classes" aria-label="Probability of each class">{rows}</dl>'
 
 
@@ -110,11 +116,28 @@ def picture(url, name, examination, importance):
     )
 
 
-def error(name, reason):
-    """Return the sentence about a file without a result."""
+def too_many(n_images, limit):
+    """Return the sentence that not all images are examined."""
     return (
-        f'<div class="fb-error" role="alert"><strong>{_text(name)}</strong> has no result: '
-        f"{_text(reason)}</div>"
+        f'<div class="fb-error" role="alert">{n_images} images are chosen; only the first {limit} '
+        "are examined.</div>"
+    )
+
+
+def errors(results):
+    """Return the sentences about files without a result, most of them folded if they are many."""
+    found = [_error(result) for result in results if result.error]
+    first, rest = "".join(found[:_SHOWN]), "".join(found[_SHOWN:])
+    if not rest:
+        return first
+    summary = f"<summary>{len(found) - _SHOWN} more without a result</summary>"
+    return f'{first}<details class="fb-more">{summary}{rest}</details>'
+
+
+def _error(result):
+    return (
+        f'<div class="fb-error" role="alert"><strong>{_text(result.name)}</strong> has no result: '
+        f"{_text(result.error)}</div>"
     )
 
 

@@ -1,5 +1,6 @@
 """The page: what a reader sees; every number comes from `featbus.workflow`."""
 
+from dataclasses import replace
 from importlib.resources import files
 
 import streamlit as st
@@ -11,6 +12,7 @@ from featbus.app._model import open_model
 from featbus.app._results import Result, examine, to_csv
 
 MAX_IMAGES = 20  # at a time: all of them are in memory
+_NOT_EXPLAINED = "What the class rests on could not be computed."
 _LOGO = str(files("featbus.app").joinpath("logo.svg"))
 
 
@@ -37,8 +39,8 @@ def show_page(path):
         answer.html(_html.welcome(model.card["classes"]))
         view.html(_html.card(model.card))
         return
-    with answer:
-        _show_errors(results)
+    if any(result.error for result in results.values()):
+        answer.html(_html.errors(results.values()))
     if shown is not None:
         with answer, st.spinner("Examining the image"):
             _examine(model, images, results, shown)
@@ -62,7 +64,7 @@ def _choose_images(model):
         "Or a synthetic example", [*model.examples], index=None, placeholder="Choose an example"
     )
     if len(uploads) > MAX_IMAGES:
-        st.html(_html.error(f"{len(uploads)} images", f"only the first {MAX_IMAGES} are examined."))
+        st.html(_html.too_many(len(uploads), MAX_IMAGES))
     chosen = {upload.file_id: (upload.name, upload) for upload in uploads[:MAX_IMAGES]}
     return chosen | ({example: (example, model.examples[example])} if example else {})
 
@@ -93,14 +95,9 @@ def _examine(model, images, results, key, importance=False):
         data = image.getvalue() if hasattr(image, "getvalue") else image
         result = examine(model, name, data, importance)
         if result.error and key in results:  # only the importance failed
-            result = results[key]._replace(is_explained=True)
+            found = replace(results[key].examination, importance_reason=_NOT_EXPLAINED)
+            result = Result(name, found, is_explained=True)
         results[key] = result
-
-
-def _show_errors(results):
-    for result in results.values():
-        if result.error:
-            st.html(_html.error(result.name, result.error))
 
 
 def _show_answer(found, answer):

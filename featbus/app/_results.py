@@ -9,6 +9,7 @@ import pandas as pd
 from featbus.files import escape_formula
 from featbus.images import ImageError
 from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
+from featbus.persistence._archive import escape
 from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")
@@ -88,8 +89,13 @@ def to_csv(results):
     table["error"] = table.pop("error")  # last
     for name in ("image", "predicted", "error"):
         if name in table:
-            table[name] = table[name].map(escape_formula)
-    return table.rename(columns=escape_formula).to_csv(index=False)
+            table[name] = table[name].map(_as_cell)
+    return table.rename(columns=_as_cell).to_csv(index=False)
+
+
+def _as_cell(value):
+    """Escape a text: no formula, and nothing that cannot be seen."""
+    return escape_formula(escape(value)) if isinstance(value, str) else value
 
 
 def _row(result):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featbus.app._model import open_model
-from featbus.app._settings import ADDRESS, MEGABYTES, PIXELS, make_flags
+from featbus.app._settings import ADDRESS, PIXELS, find_names, make_flags
 from featbus.io._limits import VARIABLE
 from featbus.parameters import Interval, check_parameters
 
@@ -72,14 +72,14 @@ def run_app(
         },
         {"port": port, "url": url, "browser": browser},
     )
-    streamlit = _import_streamlit()
+    streamlit, prepare_server = _import_streamlit()
     flags = make_flags(port, url, browser)
     _check_port(port)
     path = str(Path(model).absolute())
     # A few kilobytes may become the pixels that readers of files allow, and take minutes.
     os.environ.setdefault(VARIABLE, str(PIXELS))
     open_model(path)  # before the first reader comes
-    _keep_uploads_in_memory()
+    prepare_server(*find_names(port, url))
     print(f"The page is at {url or f'http://{ADDRESS}:{port}'}; Ctrl-C stops it.", flush=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a warning about an image would be a log of it
@@ -89,11 +89,13 @@ def run_app(
 def _import_streamlit():
     try:
         from streamlit.web.cli import main
+
+        from featbus.app._server import prepare_server
     except ImportError as error:
         raise ImportError(
             f"The page needs Streamlit ({error}). Install it: pip install 'featbus[app]'."
         ) from error
-    return main
+    return main, prepare_server
 
 
 def _check_port(port):
@@ -105,10 +107,3 @@ def _check_port(port):
             raise OSError(
                 f"Port {port} cannot be used: {error.strerror}. Choose another port."
             ) from error
-
-
-def _keep_uploads_in_memory():
-    """Have uploads parsed in memory: by default, those above 1 MB become temporary files."""
-    from starlette.formparsers import MultiPartParser
-
-    MultiPartParser.spool_max_size = (MEGABYTES + 1) * 1024**2

@@ -1,4 +1,4 @@
-"""Streamlit's settings, as flags of its command: neither files nor variables can override them."""
+"""Streamlit's settings, as flags of its command: files and variables are ignored."""
 
 from urllib.parse import urlsplit
 
@@ -53,23 +53,44 @@ def make_flags(port, url=None, browser=True):
     list of str
         The flags.
     """
-    hosts, origin, folder = [ADDRESS, "localhost"], [], ""
-    if url is not None:
-        parts = _split(url)
-        hosts, folder = [*hosts, parts.hostname], parts.path.strip("/")
-        origin = [f"{parts.scheme}://{parts.netloc}"]
+    hosts, origins = find_names(port, url)
     settings = _SETTINGS | {
         "server.port": port,
         "server.headless": not browser,
-        "server.baseUrlPath": folder,
+        "server.baseUrlPath": "" if url is None else _split(url).path.strip("/"),
         "server.allowedHosts": hosts,
-        "server.corsAllowedOrigins": origin or [f"http://{ADDRESS}:{port}"],
+        "server.corsAllowedOrigins": origins,
     }
     return [
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
         for name, values in settings.items()
         for value in (values if isinstance(values, list) else [values])
     ]
+
+
+def find_names(port, url=None):
+    """Return the names of a server.
+
+    Parameters
+    ----------
+    port : int
+        The port.
+    url : str or None, default=None
+        Where a reverse proxy serves the page.
+
+    Returns
+    -------
+    hosts : list of str
+        The names by which requests may call it.
+    origins : list of str
+        Where readers find the page, as browsers write it.
+    """
+    if url is None:
+        return [ADDRESS, "localhost"], [f"http://{ADDRESS}:{port}"]
+    parts = _split(url)
+    is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    host = parts.hostname if is_default else f"{parts.hostname}:{parts.port}"
+    return [ADDRESS, "localhost", parts.hostname], [f"{parts.scheme}://{host}"]
 
 
 def _split(url):
