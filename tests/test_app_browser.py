@@ -231,7 +231,7 @@ def test_a_slow_image_does_not_block_another_reader(app, browser):
     slow = [upload(f"slow {i}.png", encode_png(large + i)) for i in range(6)]
     with open_app(app, browser) as first, open_app(app, browser) as second:
         chooser(first).set_input_files(slow)
-        first.locator("tbody tr", has_text="waiting").first.wait_for(timeout=WAIT)
+        first.locator("tbody tr", has_text="waiting").first.wait_for(timeout=3 * WAIT)
         chooser(second).set_input_files([upload("good.png", GOOD)])
         wait_for_image(second, "good.png")
         assert first.locator("tbody", has_text="waiting").count() == 1
