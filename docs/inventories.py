@@ -54,6 +54,7 @@ PROJECTS = {
             "sklearn.pipeline.Pipeline.set_output",
             "sklearn.preprocessing.FunctionTransformer",
             "sklearn.preprocessing.StandardScaler",
+            "sklearn.svm.SVC",
             "sklearn.utils.Bunch",
         ],
     ),

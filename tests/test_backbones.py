@@ -54,9 +54,6 @@ EVERY_FAMILY = [
     if name in FAMILIES
 ]
 
-# Keras meets it when it reads a TensorFlow variable with NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def pixels(n_images=1, size=(32, 32), seed=0):
     rng = np.random.default_rng(seed)

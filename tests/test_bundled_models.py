@@ -481,8 +481,6 @@ def test_a_pipeline_whose_file_is_gone(source, config, tmp_path):
 
 
 @pytest.mark.network
-# Keras meets it when it reads a TensorFlow variable with NumPy 2.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_keras_files_in_a_bundle(config, tmp_path, monkeypatch):
     import keras
 

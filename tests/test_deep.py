@@ -25,9 +25,6 @@ from featbus.parameters import InvalidParameterError
 # Random weights of VGG16 keep activations alive (those of MobileNet decay to 1e-19).
 SMALL = {"weights": None, "input_size": 32}
 
-# Keras meets it when it reads a TensorFlow variable with NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def noise(n_images=4, shape=(40, 36), dtype=np.uint8, seed=0):
     rng = np.random.default_rng(seed)

@@ -455,7 +455,6 @@ RECIPES = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_models_of_every_recipe(recipe, tmp_path):
     model = make_recipe(recipe, **options_of(recipe)).fit(DATA.images[:30], DATA.target[:30])

@@ -31,11 +31,7 @@ from featbus.images import with_mask
 from featbus.networks import SmallCNN, build_models
 from featbus.parameters import InvalidParameterError
 
-pytestmark = [
-    pytest.mark.network,
-    # Keras meets it when it reads a TensorFlow variable with NumPy 2.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.network
 
 
 def diagonals(n_images=80, seed=0):

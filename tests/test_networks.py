@@ -17,8 +17,6 @@ from featbus.networks import KerasEngine, check_weights, file_digest, load_engin
 SMALL = make_network("vgg16", (32, 32))
 KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
 
-# Keras meets it when it reads a TensorFlow variable with NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 # The format that Keras writes, and two others.
 FORMATS = [

@@ -77,9 +77,6 @@ ON_DEMAND = pytest.mark.skipif(
 )
 EVERY_FAMILY = [pytest.param(name, marks=[ON_DEMAND] * (name in OTHERS)) for name in FAMILIES]
 
-# Keras meets it when it reads a TensorFlow variable with NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):

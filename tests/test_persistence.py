@@ -60,8 +60,6 @@ from featbus.persistence import ModelFileError, load, read_card, save, write_car
 from featbus.recipes import classifier_pipelines
 from featbus.segmentation._unet import build_unet
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 DATA = make_breast_ultrasound(24, random_state=0)
 X, Y = DATA.images, DATA.target
 SMALL = {"backbone_options": {"alpha": 0.25}, "input_size": 32}

@@ -502,7 +502,6 @@ def test_the_recipe_for_breast_ultrasound_without_a_network(ultrasound, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_recipe_for_breast_ultrasound_can_be_saved_with_its_network(ultrasound, tmp_path):
     network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
     recipe = tiny_recipe("breast_ultrasound_features", **network)

@@ -23,10 +23,7 @@ from featbus.networks import find_source
 from featbus.parameters import InvalidParameterError
 from featbus.segmentation._unet import build_unet, overlap_loss
 
-pytestmark = [
-    pytest.mark.network,
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras' own
-]
+pytestmark = pytest.mark.network
 
 # Fewer epochs are enough.
 GENTLE = Augmentation(rotation=15, shear=0.1, zoom=0.15, brightness=(0.7, 1.3))

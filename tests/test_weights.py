@@ -41,11 +41,7 @@ KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5
 SLOW_SIZES = ("mobilenet", "vgg16")
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of b"abc", FIPS 180-2
 
-pytestmark = [
-    pytest.mark.network,
-    # Keras meets it when it reads a TensorFlow variable with NumPy 2.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.network
 
 
 @pytest.fixture(autouse=True)
