@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
+from packaging.version import Version
 from skimage.feature import graycomatrix, graycoprops, hog, local_binary_pattern
 
 from featbus import (
@@ -25,6 +27,7 @@ from featbus import (
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "coming_from"
 IMAGES = make_breast_ultrasound(3, random_state=0).images
 WIDTH = 8 / 255
+NEW = {"mean", "variance", "std", "entropy"}
 RELATIONS = {
     "equal": float,
     "square each direction, then average": np.square,
@@ -80,6 +83,8 @@ def test_lbp_equals_scikit_image():
 
 @pytest.mark.parametrize(("theirs", "ours", "relation"), read_table("scikit_image.csv"))
 def test_properties_of_scikit_image(theirs, ours, relation):
+    if theirs in NEW and Version(skimage.__version__) < Version("0.25"):
+        pytest.skip(f"graycoprops has {theirs} from scikit-image 0.25 on")
     image = IMAGES[0]
     low, high = int(image.min()), int(image.max())
     bins = np.minimum((image - low) / (high - low) * 32, 31).astype(np.uint8)

@@ -74,7 +74,7 @@ def test_every_example_is_a_notebook():
 
 
 @needs_docs
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_notebooks_are_markdown(path):
     """No roles, literals, targets or directives of reStructuredText."""
     install, *cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
