@@ -7,7 +7,6 @@ import sys
 
 import featbus.app._model as model
 import featbus.app._page as page
-import featbus.app._run as run
 from featbus.cli import main
 
 
@@ -37,7 +36,17 @@ def keep_results():
 
 def keep_uploads():
     """Have large uploads parsed in temporary files, which is the default of Starlette."""
-    run._keep_uploads_in_memory = lambda: None
+    from starlette.formparsers import MultiPartParser
+
+    from featbus.app import _server
+
+    prepare = _server.prepare_server
+
+    def prepare_for_files(*args):
+        prepare(*args)
+        MultiPartParser.spool_max_size = 1024**2
+
+    _server.prepare_server = prepare_for_files
 
 
 def tell_names():
