@@ -228,7 +228,7 @@ def test_no_site_shows_the_page_in_a_frame(app):
 
 def test_a_slow_image_does_not_block_another_reader(app, browser):
     large = IMAGES[0].repeat(14, axis=0).repeat(14, axis=1)
-    slow = [upload(f"slow {i}.png", encode_png(large + i)) for i in range(16)]
+    slow = [upload(f"slow {i}.png", encode_png(large + i)) for i in range(10)]
     with open_app(app, browser) as first, open_app(app, browser) as second:
         chooser(first).set_input_files(slow)
         first.locator("tbody tr", has_text="waiting").first.wait_for(timeout=3 * WAIT)
