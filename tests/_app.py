@@ -47,11 +47,11 @@ class App(NamedTuple):
 
 
 @contextmanager
-def run_app(model, root, leak=None):
-    """Run ``featbus app``, with one thing that keeps images if `leak` is given."""
+def run_app(model, root, change=None):
+    """Run ``featbus app``, with one of the changes in ``changed_app.py`` if `change` is given."""
     for name in FOLDERS:
         (root / name).mkdir(parents=True)
-    program = ["-m", "featbus"] if leak is None else [str(WATCHED / "leaky_app.py"), leak]
+    program = [str(WATCHED / "changed_app.py"), change] if change else ["-m", "featbus"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,9 +1,11 @@
-"""``featbus`` with one thing switched on that keeps images: ``python leaky_app.py LEAK app MODEL``.
+"""``featbus`` with one change of the page: ``python changed_app.py CHANGE app MODEL``.
 
-The test that nothing is kept has to find each of them.
+Four keep something of the images, which the test that nothing is kept has to find; one makes an
+image slow.
 """
 
 import sys
+from pathlib import Path
 
 import featbus.app._model as model
 import featbus.app._page as page
@@ -60,8 +62,23 @@ def tell_names():
     page.examine = examine_aloud
 
 
-LEAKS = {leak.__name__: leak for leak in (keep_rows, keep_results, keep_uploads, tell_names)}
+def wait_for_release():
+    """Have the image ``slow.png`` take all of Python's time until there is a file ``release``."""
+    examine = page.examine
+
+    def examine_slowly(model, name, *args, **options):
+        while name == "slow.png" and not Path("release").exists():
+            pass
+        return examine(model, name, *args, **options)
+
+    page.examine = examine_slowly
+
+
+CHANGES = {
+    change.__name__: change
+    for change in (keep_rows, keep_results, keep_uploads, tell_names, wait_for_release)
+}
 
 if __name__ == "__main__":
-    LEAKS[sys.argv.pop(1)]()
+    CHANGES[sys.argv.pop(1)]()
     main()
