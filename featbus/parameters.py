@@ -6,6 +6,7 @@ An estimator declares its constraints as scikit-learn's do, in the class attribu
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from numbers import Integral, Real
@@ -27,7 +28,7 @@ from featbus.wording import named
 if TYPE_CHECKING:
     from typing import Any
 
-    from featbus.typing import Images
+    from featbus.typing import Images, PathLike
 
 __all__ = [
     "FLOAT_DTYPE",
@@ -47,6 +48,7 @@ __all__ = [
     "check_estimator_parameters",
     "check_parameters",
     "constraints_of",
+    "make_folder",
 ]
 
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
@@ -353,3 +355,27 @@ def check_estimator_parameters(estimator: Any) -> None:
     """
     # Parameters are attributes; `get_params` would inspect the signature each time.
     _check(constraints_of(type(estimator)), vars(estimator))
+
+
+def make_folder(name: str, path: PathLike) -> None:
+    """Make the folder that a parameter names, unless there is one.
+
+    Parameters
+    ----------
+    name : str
+        The parameter.
+    path : path-like
+        Its value.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is a file of that name, or no folder can be made there.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InvalidParameterError(
+            f"{named(name)} is {os.fspath(path)!r}, expected a folder, or where one can be made: "
+            f"{error}."
+        ) from error

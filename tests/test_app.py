@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from featbus import FeatureBus, IntensityStatistics, Resample, make_breast_ultrasound, save
 from featbus.app import _html, _page, _results, run_app
 from featbus.app._model import open_model
+from featbus.app._results import _for_readers
 from featbus.app._settings import MEGABYTES, find_names, make_flags
 from featbus.cli import main
 from featbus.io import SpacedImage
@@ -412,12 +414,24 @@ def ask(server, kind, **headers):
         ("127.0.0.1:8501", "http://0.0.0.0:81", True),
         ("127.0.0.1:8501", "null", True),
         ("reader.example", "http://reader.example:81", True),
+        ("reader.example", "http://reader.example", True),
+        ("127.0.0.1:8501", "https://127.0.0.1:8501", True),
     ],
 )
 def test_only_requests_of_the_page_are_answered(server, kind, host, origin, is_refused):
     headers = {"host": host} if origin is None else {"host": host, "origin": origin}
     status, _ = ask(server, kind, **headers)
     assert (status in (400, 403)) == is_refused
+
+
+def test_a_second_origin_is_refused():
+    from starlette.datastructures import Headers
+
+    from featbus.app._guard import Guard
+
+    guard = Guard(None, [OWN])
+    assert guard._is_own(Headers(raw=[(b"origin", OWN.encode())]))
+    assert not guard._is_own(Headers(raw=[(b"origin", OWN.encode()), (b"origin", b"http://evil")]))
 
 
 def test_no_site_shows_the_page_in_a_frame(server):
@@ -432,6 +446,7 @@ def test_origins_are_as_browsers_write_them():
         ("https://Reader.example:443/featbus", OWN),
         ("https://user@reader.example", OWN),
         ("http://reader.example:8080", "http://reader.example:8080"),
+        ("https://münchen.example", "https://xn--mnchen-3ya.example"),
     ]:
         assert find_names(8501, url)[1] == [origin]
 
@@ -457,6 +472,13 @@ def test_a_port_in_use(path):
         ({"port": 0}, "port is 0"),
         ({"url": "reader.example"}, "url is 'reader.example', expected where readers find"),
         ({"url": "https://a.example/?b"}, "url is"),
+        ({"url": "https://*"}, "url is"),
+        ({"url": "https://*.example"}, "url is"),
+        ({"url": "https://[::1]:8443"}, "url is"),
+        ({"url": "https://a.example:99999"}, "url is"),
+        ({"url": "https://a.example/../b"}, "url is"),
+        ({"url": "https://a.exam\nple"}, "url is"),
+        ({"url": "https://a b"}, "url is"),
         ({"browser": 3}, "browser is 3"),
     ],
 )
@@ -494,3 +516,44 @@ def test_the_script_is_where_streamlit_looks_for_it():
     from featbus.app import _run
 
     assert Path(_run._SCRIPT).is_file()
+
+
+def make_session(name, ended):
+    """Return what a server knows of a session."""
+    session = SimpleNamespace(id=name, shutdown=lambda: ended.append(name))
+    return SimpleNamespace(session=session)
+
+
+def test_a_session_is_dropped_when_its_time_is_over():
+    """And not when the next reader comes."""
+    from featbus.app._sessions import Sessions
+
+    ended = []
+
+    async def lose_connections():
+        sessions = Sessions(ttl_seconds=0.05)
+        gone, back = (make_session(name, ended) for name in ("gone", "back"))
+        sessions.save(gone)
+        sessions.save(back)
+        assert sessions.list() == [gone, back]
+        assert sessions.get("back") is back
+        sessions.delete("back")
+        assert sessions.get("back") is None
+        while sessions.list():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+
+    asyncio.run(lose_connections())
+    assert ended == ["gone"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("found 3 pages. Save each, or read them with tifffile.imread.", "found 3 pages."),
+        ("the file ends early. Copy it. Raise max_pixels.", "the file ends early. Copy it."),
+        ("found 0.5 in a.png", "found 0.5 in a.png"),
+    ],
+)
+def test_readers_need_no_python(reason, shown):
+    assert _for_readers(reason) == shown

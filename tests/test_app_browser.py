@@ -2,6 +2,7 @@
 
 import csv
 import re
+import time
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -148,6 +149,25 @@ def test_a_second_session_sees_nothing_of_the_first(app, browser):
             answer = second.request.get(url)
             assert not answer.headers.get("content-type", "").startswith("image/"), url
             assert find_secrets(answer.body(), secrets) == [], url
+
+
+def count_bytes(app):
+    """Return the number of bytes of uploads in the memory of the server."""
+    with urlopen(f"{app.url}/_stcore/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.search(r"cache_memory_bytes{[^}]*UploadedFileManager[^}]*} (\S+)", text)
+    return 0 if found is None else float(found[1])
+
+
+def test_uploads_are_dropped_though_nobody_else_comes(model, browser, tmp_path):
+    with run_app(model, tmp_path, "forget_soon") as app:
+        with open_app(app, browser) as page:
+            examine(page, upload("good.png", GOOD))
+            assert count_bytes(app) == len(GOOD)
+        end = time.monotonic() + WAIT / 1000
+        while (left := count_bytes(app)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert left == 0
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -361,7 +361,7 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch):
         np.savez(path, **other)
     with pytest.raises(ValueError, match="written for other images, masks or"):
         unet.fit(images, masks)
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(ValueError, match="checkpoint is .*, expected a folder, or where one can"):
         unet.set_params(checkpoint=path / "folder").fit(images, masks)
 
 

@@ -3,8 +3,11 @@
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
+from featbus.app._settings import LOCAL_NAMES
+
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
@@ -18,7 +21,8 @@ class Guard:
     app : callable
         The application.
     origins : list of str
-        Where the page is found, apart from the host that a request names.
+        Where the page is found, apart from ports of this machine that lead to it, such as those of
+        tunnels.
     """
 
     def __init__(self, app, origins):
@@ -35,10 +39,12 @@ class Guard:
             await PlainTextResponse("Forbidden", status_code=403)(scope, receive, send)
 
     def _is_own(self, headers):
-        origin = headers.get("origin")  # only browsers have one
-        if origin is None or origin in self.origins:
-            return True
-        return origin.partition("://")[2] == headers.get("host")
+        origins = headers.getlist("origin")  # only browsers send one
+        if len(origins) != 1:
+            return not origins
+        host = headers.get("host", "")
+        is_local = host.partition(":")[0] in LOCAL_NAMES
+        return origins[0] in self.origins or (is_local and origins[0] == f"http://{host}")
 
 
 def _with_headers(send):

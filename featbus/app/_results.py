@@ -1,6 +1,7 @@
 """What the page knows of an uploaded file: an examination, or why there is none."""
 
 import logging
+import re
 import traceback
 from typing import NamedTuple
 
@@ -9,10 +10,12 @@ import pandas as pd
 from featbus.files import escape_formula
 from featbus.images import ImageError
 from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
-from featbus.persistence._archive import escape
+from featbus.wording import escape
 from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")
+# A name of a parameter, a class or a function.
+_CODE = re.compile(r"\w_\w|[a-z][A-Z]|[a-z]\.[a-z]")
 _UNKNOWN = "The image could not be examined. Other images are not affected."
 
 
@@ -49,7 +52,7 @@ def examine(model, name, image, importance=False):
         found = examine_image(model.pipeline, model.card, item, importance=importance)
         return Result(name, found, is_explained=importance)
     except ImageError as error:
-        return Result(name, error=error.reason)
+        return Result(name, error=_for_readers(error.reason))
     except Exception as error:
         _log(error)
         return Result(name, error=_UNKNOWN)
@@ -63,6 +66,12 @@ def _read(content):
     except ImageReadError:
         spacing = None  # a model that needs it says so
     return image if spacing is None else SpacedImage(image, spacing)
+
+
+def _for_readers(reason):
+    """Return a reason without the remedies that only programmers have."""
+    found, *remedies = re.split(r"(?<=\.) (?=[A-Z])", reason)
+    return " ".join([found, *(remedy for remedy in remedies if not _CODE.search(remedy))])
 
 
 def _log(error):

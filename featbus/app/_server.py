@@ -6,9 +6,11 @@ from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from streamlit import config, net_util
+from streamlit.web.server import server
 from streamlit.web.server.starlette import starlette_app
 
 from featbus.app._guard import Guard
+from featbus.app._sessions import Sessions
 from featbus.app._settings import MEGABYTES
 
 
@@ -24,6 +26,7 @@ def prepare_server(hosts, origins):
     """
     _ignore_configuration()
     _guard_requests(hosts, origins)
+    server.MemorySessionStorage = Sessions
     # By default, uploads above 1 MB become temporary files.
     MultiPartParser.spool_max_size = (MEGABYTES + 1) * 1024**2
     # By default, a request from another site has a server on the internet asked for an address.

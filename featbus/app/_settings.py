@@ -1,12 +1,18 @@
 """Streamlit's settings, as flags of its command: files and variables are ignored."""
 
+import re
 from urllib.parse import urlsplit
 
 from featbus.parameters import InvalidParameterError
 
 ADDRESS = "127.0.0.1"
+LOCAL_NAMES = (ADDRESS, "localhost")
 MEGABYTES = 50  # of an upload
 PIXELS = 50_000_000  # of an image, unless the environment says otherwise
+
+# An asterisk would allow all names.
+_HOST = re.compile("[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_PATH = re.compile(r"(/[\w~-][\w.~-]*)*/?", re.ASCII)
 
 _SETTINGS = {
     # Nobody else gets in.
@@ -86,19 +92,30 @@ def find_names(port, url=None):
         Where readers find the page, as browsers write it.
     """
     if url is None:
-        return [ADDRESS, "localhost"], [f"http://{ADDRESS}:{port}"]
+        return [*LOCAL_NAMES], [f"http://{ADDRESS}:{port}"]
     parts = _split(url)
     is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
     host = parts.hostname if is_default else f"{parts.hostname}:{parts.port}"
-    return [ADDRESS, "localhost", parts.hostname], [f"{parts.scheme}://{host}"]
+    return [*LOCAL_NAMES, parts.hostname], [f"{parts.scheme}://{host}"]
 
 
 def _split(url):
-    """Return the parts of a URL, after a check."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    """Return the parts of a URL, as browsers write it, after a check."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna").decode()
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        host = ""
+    if not (
+        _HOST.fullmatch(host)
+        and parts.scheme in ("http", "https")
+        and _PATH.fullmatch(parts.path)
+        and not (parts.query or parts.fragment)
+        and url.isprintable()  # a line break is ignored where a URL is split
+    ):
         raise InvalidParameterError(
             f"url is {url!r}, expected where readers find the page, such as "
             "'https://reader.hospital.example'."
         )
-    return parts
+    return parts._replace(netloc=host + port)

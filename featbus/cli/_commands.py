@@ -32,7 +32,7 @@ def verify(options):
 
 def weights(options):
     from featbus.networks import fetch_weights, list_weights
-    from featbus.persistence._archive import escape
+    from featbus.wording import escape
 
     if options.pop("action") == "fetch":
         options["options"] = dict(options["options"])

@@ -91,16 +91,16 @@ def _boxes(transformer, item, image):
         key = tuple(map(id, steps))
         if key not in images:
             # The spacing is lost once a file is read.
-            takes_item = steps and _takes_item(unwrap(steps[0]))
-            images[key] = _transformed(steps, item if takes_item else image)
+            is_item = steps and takes_item(unwrap(steps[0]))
+            images[key] = _transformed(steps, item if is_item else image)
         boxes = extractor._boxes(images[key][-1].shape[:2])
         for step, (before, after) in zip(steps[::-1], list(pairwise(images[key]))[::-1]):
-            boxes = _map_boxes(unwrap(step), boxes, before, after)
+            boxes = map_boxes_back(unwrap(step), boxes, before, after)
         found.append(boxes)
     return np.concatenate(found)
 
 
-def _takes_item(step):
+def takes_item(step):
     """Tell whether a step needs more of an item of a batch than its pixels."""
     return isinstance(step, Resample)
 
@@ -113,7 +113,7 @@ def _transformed(steps, image):
     return images
 
 
-def _map_boxes(step, boxes, before, after):
+def map_boxes_back(step, boxes, before, after):
     """Map boxes after a step back to its input."""
     if isinstance(step, ImageTransformer):
         return step.map_boxes(boxes, before)

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from featbus.base import ImageTransformer
-from featbus.evaluation._importance import _map_boxes, _takes_item
+from featbus.evaluation._importance import map_boxes_back, takes_item
 from featbus.io import read_item
 from featbus.segmentation import ROICropper, Segmenter
 from featbus.steps import all_steps, steps_of, unwrap
@@ -49,7 +49,7 @@ def find_outline(pipeline: Any, image: np.ndarray | PathLike) -> np.ndarray | No
         return None
     region, trail = find_region(pipeline, image)
     for step, before, after in reversed(trail):
-        before = before if _takes_item(step) else read_item(before, None)
+        before = before if takes_item(step) else read_item(before, None)
         region = _map_region(region, step, before, after)
     return region
 
@@ -107,7 +107,7 @@ def _map_region(region, step, before, after):
     rows, columns = np.zeros((height, 4)), np.zeros((width, 4))
     rows[:, 0], rows[:, 2], rows[:, 3] = range(height), range(1, height + 1), width
     columns[:, 1], columns[:, 3], columns[:, 2] = range(width), range(1, width + 1), height
-    boxes = _map_boxes(step, np.concatenate([rows, columns]), before, after)
+    boxes = map_boxes_back(step, np.concatenate([rows, columns]), before, after)
     down = _positions(boxes[:height, [0, 2]], shape[0])
     across = _positions(boxes[height:, [1, 3]], shape[1])
     return region[np.ix_(down, across)] & np.outer(down >= 0, across >= 0)

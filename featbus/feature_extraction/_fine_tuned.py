@@ -33,6 +33,7 @@ from featbus.parameters import (
     InvalidParameterError,
     Options,
     StrOptions,
+    make_folder,
 )
 
 if TYPE_CHECKING:
@@ -330,22 +331,13 @@ class FineTunedFeatures(NetworkFeatures):
         )
         key = path = None
         if self.checkpoint is not None:
-            self._make_folder()
+            make_folder("checkpoint", self.checkpoint)
             key = self._training_key(network, images, y, weight)
             path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
             training.load(path, key)
         self._run_epochs(training, path, key)
         losses = np.reshape(training.losses, (self.n_members, self.epochs))
         return training.weights(), losses
-
-    def _make_folder(self):
-        try:
-            os.makedirs(self.checkpoint, exist_ok=True)
-        except OSError as error:
-            raise InvalidParameterError(
-                f"checkpoint is {os.fspath(self.checkpoint)!r}, expected a folder, or where one "
-                f"can be made: {error}."
-            ) from error
 
     def _changes(self):
         return Augmentation() if self.augmentation is None else self.augmentation

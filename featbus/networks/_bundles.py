@@ -25,7 +25,13 @@ from featbus.networks._models import KerasModel
 from featbus.networks._onnx_file import copy_onnx
 from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
-from featbus.parameters import Interval, InvalidParameterError, PairOf, check_parameters
+from featbus.parameters import (
+    Interval,
+    InvalidParameterError,
+    PairOf,
+    check_parameters,
+    make_folder,
+)
 from featbus.wording import named
 
 _TIMEOUT = 60  # seconds without a byte, after which a download fails
@@ -140,7 +146,7 @@ def _is_model(name, source):
 
 def _enter_weights(key, out, source, notes):
     """Enter the weights of a backbone; return the path of the file."""
-    os.makedirs(out, exist_ok=True)
+    make_folder("out", out)
     known = [entry for entry in _entries(out) if _is_for(entry, key)]
     for entry in known:
         same = source is None or file_digest(source) == entry.sha256
@@ -200,7 +206,7 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
         )
     preprocessing = as_preprocessing(preprocessing)
     model = _load_model(source, preprocessing, input_size)
-    os.makedirs(out, exist_ok=True)
+    make_folder("out", out)
     known = [entry for entry in _entries(out) if entry.network == name]
     with _scratch(out) as scratch:
         path = os.path.join(scratch, name + os.path.splitext(source)[1].lower())

@@ -11,6 +11,8 @@ import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from featbus.wording import escape
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -40,22 +42,6 @@ class ModelFileError(ValueError):
     def __init__(self, message: Any) -> None:
         # Names in a file are anybody's text, and a message is printed on a terminal.
         super().__init__(escape(message[:_LONGEST_MESSAGE]))
-
-
-def escape(text):
-    """Return a text without control characters and marks that change the direction of writing.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text, with escapes such as ``\\x1b`` and ``\\u202e`` instead of what cannot be seen.
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 @contextmanager

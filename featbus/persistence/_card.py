@@ -18,8 +18,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from featbus.files import written_whole
 from featbus.parameters import InvalidParameterError
-from featbus.persistence._archive import CARD, ModelFileError, escape, opened, read_json
+from featbus.persistence._archive import CARD, ModelFileError, opened, read_json
 from featbus.steps import all_steps
+from featbus.wording import escape
 
 if TYPE_CHECKING:
     from featbus.typing import PathLike

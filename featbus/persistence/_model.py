@@ -20,7 +20,6 @@ from featbus.parameters import HasMethods, SequenceOf, check_parameters
 from featbus.persistence._archive import (
     SCHEMA,
     ModelFileError,
-    escape,
     opened,
     read_json,
     write,
@@ -30,6 +29,7 @@ from featbus.persistence._networks import Packer, Unpacker
 from featbus.persistence._pack import pack, parts_of, unpack
 from featbus.persistence._schema import check_array, check_schema, find_type, share_parts
 from featbus.persistence._trust import algorithms_of, check_algorithms, trusted_types
+from featbus.wording import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

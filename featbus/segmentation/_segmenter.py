@@ -56,6 +56,7 @@ from featbus.parameters import (
     StrOptions,
     as_pair,
     as_plain,
+    make_folder,
 )
 from featbus.segmentation._base import Segmenter
 from featbus.segmentation._training import Training
@@ -356,7 +357,7 @@ class UNetSegmenter(Segmenter):
         training = Training(source, images, regions, self)
         key = path = None
         if self.checkpoint is not None:
-            os.makedirs(self.checkpoint, exist_ok=True)
+            make_folder("checkpoint", self.checkpoint)
             key = self._key(source, images, regions, learning)
             path = os.path.join(self.checkpoint, f"{key[:16]}.npz")
             if os.path.exists(path):

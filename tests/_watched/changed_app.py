@@ -1,7 +1,7 @@
 """``featbus`` with one change of the page: ``python changed_app.py CHANGE app MODEL``.
 
-Four keep something of the images, which the test that nothing is kept has to find; one makes an
-image slow.
+Four keep something of the images, which the test that nothing is kept has to find; the others make
+sessions short, and an image slow.
 """
 
 import sys
@@ -62,6 +62,13 @@ def tell_names():
     page.examine = examine_aloud
 
 
+def forget_soon():
+    """Have sessions dropped a second after their page is closed."""
+    from featbus.app import _settings
+
+    _settings._SETTINGS["server.disconnectedSessionTTL"] = 1
+
+
 def wait_for_release():
     """Have the image ``slow.png`` take all of Python's time until there is a file ``release``."""
     examine = page.examine
@@ -76,7 +83,7 @@ def wait_for_release():
 
 CHANGES = {
     change.__name__: change
-    for change in (keep_rows, keep_results, keep_uploads, tell_names, wait_for_release)
+    for change in (keep_rows, keep_results, keep_uploads, tell_names, forget_soon, wait_for_release)
 }
 
 if __name__ == "__main__":
