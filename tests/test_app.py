@@ -520,7 +520,9 @@ def test_the_script_is_where_streamlit_looks_for_it():
 
 def make_session(name, ended):
     """Return what a server knows of a session."""
-    session = SimpleNamespace(id=name, shutdown=lambda: ended.append(name))
+    state = {"results": "rows"}
+    session = SimpleNamespace(id=name, session_state=state, flush_browser_queue=list)
+    session.shutdown = lambda: ended.append((name, state))
     return SimpleNamespace(session=session)
 
 
@@ -544,7 +546,7 @@ def test_a_session_is_dropped_when_its_time_is_over():
         await asyncio.sleep(0.1)
 
     asyncio.run(lose_connections())
-    assert ended == ["gone"]
+    assert ended == [("gone", {})]
 
 
 @pytest.mark.parametrize(

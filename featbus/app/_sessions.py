@@ -42,7 +42,8 @@ class Sessions(SessionStorage):
         return [info for info, _ in self._waiting.values()]
 
     def _drop(self, session_id):
-        info, _ = self._waiting.pop(session_id)
-        info.session.shutdown()
-        del info
-        gc.collect()  # its results
+        session = self._waiting.pop(session_id)[0].session
+        session.shutdown()  # removes its uploads
+        session.session_state.clear()  # the server holds the last session until another one comes
+        session.flush_browser_queue()
+        gc.collect()
