@@ -317,6 +317,27 @@ def test_images_of_new_groups_exceed_the_limit_as_often_as_promised(n_groups, n_
     assert np.mean(shares) > expected / 3
 
 
+def test_a_measure_that_few_groups_have_neither_sets_nor_breaks_the_limit():
+    rng = np.random.default_rng(0)
+
+    def draw(n_rows, share):
+        rows = rng.normal(size=(n_rows, 34))
+        rows[:, 0] = 0.3 * (rng.uniform(size=n_rows) < share)
+        return rows
+
+    alarms, limits = [], []
+    for _ in range(100):
+        train = draw(40, 0.12)
+        found = _summarize(train, np.arange(40))
+        distances = _distances(
+            draw(200, 0.12), np.array(found["center"]), np.array(found["spread"])
+        )
+        alarms.append((distances > found["limit"]).mean())
+        limits.append(found["limit"] / _summarize(train * [0, *[1] * 33], np.arange(40))["limit"])
+    assert np.mean(alarms) < 1 / 41 + 3 * np.std(alarms) / 10
+    assert 0.95 < np.mean(limits) < 1.05
+
+
 def colored(image, strength):
     channels = image, image * (1 - strength), image
     return np.dstack([np.rint(channel).astype(np.uint8) for channel in channels])
