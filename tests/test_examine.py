@@ -1,6 +1,7 @@
 """`examine_image`, `describe_training_images`, and what they are made of."""
 
 import json
+import math
 
 import cv2
 import numpy as np
@@ -38,7 +39,8 @@ from featbus.persistence import read_card, write_card_html
 from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter
 from featbus.workflow import describe_training_images, examine_image
-from featbus.workflow._reference import _distances, _summarize
+from featbus.workflow._appearance import MEASURES
+from featbus.workflow._reference import _distances, _find_limit, _summarize
 
 DATA = make_breast_ultrasound(60, random_state=0)
 NEW = make_breast_ultrasound(60, random_state=1)
@@ -121,9 +123,11 @@ def test_the_histogram_is_that_of_the_image_beside_those_of_the_classes(found):
     counts = np.bincount(NEW.images[0].ravel() // 8, minlength=32)
     assert_allclose(found.histogram, counts / NEW.images[0].size, atol=1e-12)
     assert found.reference.columns.tolist() == DATA.target_names
-    assert_allclose(found.reference.sum(), 1, atol=1e-3)
+    assert_allclose(found.reference.sum(), 1, atol=2e-3)
     benign = [image for image, label in zip(DATA.images, DATA.target) if label == 0]
-    expected = np.mean([np.bincount(i.ravel() // 8, minlength=32) / i.size for i in benign], axis=0)
+    shares = np.array([np.bincount(i.ravel() // 8, minlength=32) / i.size for i in benign])
+    by_group = shares.reshape(10, 2, 32).mean(axis=1)  # ten groups: 0 where one of them has none
+    expected = np.where((by_group > 0).all(axis=0), by_group.mean(axis=0), 0)
     assert_allclose(found.reference["benign"], expected, rtol=1e-3)
     assert found.reference.index.equals(found.histogram.index)
 
@@ -283,6 +287,106 @@ def test_a_patient_counts_once_with_many_images_or_few():
     assert described["features"]["center"] == alone["features"]["center"]
 
 
+@pytest.mark.parametrize("n_groups", [10, 49, 50, 51, 98, 99, 148, 149, 1000])
+def test_the_limit_has_the_rank_of_conformal_prediction(n_groups):
+    distances = RNG.permutation(np.arange(1, n_groups + 1))
+    rank = min(n_groups, math.ceil(0.98 * (n_groups + 1)))
+    assert _find_limit(distances, np.arange(n_groups)) == rank
+
+
+@pytest.mark.parametrize("n_groups", [20, 200])
+def test_a_clip_does_not_move_the_limit(n_groups):
+    distances, groups = RNG.uniform(size=n_groups), np.arange(n_groups)
+    expected = _find_limit(distances, groups)
+    order = RNG.permutation(n_groups + 5000)
+    longer = np.append(distances, np.full(5000, distances[7]))[order]
+    assert _find_limit(longer, np.append(groups, np.full(5000, 7))[order]) == expected
+
+
+@pytest.mark.parametrize(("n_groups", "n_frames"), [(20, 1), (20, 600), (50, 1), (51, 1)])
+def test_images_of_new_groups_exceed_the_limit_as_often_as_promised(n_groups, n_frames):
+    rng = np.random.default_rng(0)
+    groups = np.append(np.arange(n_groups), np.zeros(n_frames - 1, int))
+    shares = []
+    for _ in range(100):
+        rows = rng.normal(size=(n_groups, 34))[groups] + 0.05 * rng.normal(size=(len(groups), 34))
+        center, spread, limit = list(_summarize(rows, groups).values())[1:4]
+        shares.append((_distances(rng.normal(size=(200, 34)), center, spread) > limit).mean())
+    expected, error = 1 / (n_groups + 1), np.std(shares) / np.sqrt(len(shares))
+    assert np.mean(shares) < expected + 3 * error
+    assert np.mean(shares) > expected / 3
+
+
+def test_a_measure_that_few_groups_have_neither_sets_nor_breaks_the_limit():
+    rng = np.random.default_rng(0)
+
+    def draw(n_rows, share):
+        rows = rng.normal(size=(n_rows, 34))
+        rows[:, 0] = 0.3 * (rng.uniform(size=n_rows) < share)
+        return rows
+
+    alarms, limits = [], []
+    for _ in range(100):
+        train = draw(40, 0.12)
+        found = _summarize(train, np.arange(40))
+        distances = _distances(
+            draw(200, 0.12), np.array(found["center"]), np.array(found["spread"])
+        )
+        alarms.append((distances > found["limit"]).mean())
+        limits.append(found["limit"] / _summarize(train * [0, *[1] * 33], np.arange(40))["limit"])
+    assert np.mean(alarms) < 1 / 41 + 3 * np.std(alarms) / 10
+    assert 0.95 < np.mean(limits) < 1.05
+
+
+def colored(image, strength):
+    channels = image, image * (1 - strength), image
+    return np.dstack([np.rint(channel).astype(np.uint8) for channel in channels])
+
+
+def describe_with_color(n_colored, strength, n_images=40):
+    images = [colored(image, strength) for image in DATA.images[:n_colored]]
+    images += [*DATA.images[n_colored:n_images]]
+    return describe_training_images(images, np.arange(n_images) % 2)
+
+
+@pytest.mark.parametrize("n_colored", [1, 9])
+def test_color_that_few_groups_have_is_not_in_the_card(n_colored):
+    cards = [describe_with_color(n_colored, strength)["features"] for strength in (0.5, 0.9)]
+    for key, expected in (("center", 0), ("spread", 0.1)):
+        assert [card[key][:2] for card in cards] == [[expected, expected]] * 2
+    assert MEASURES[:2] == ["color", "color_95"]
+
+
+def test_color_that_ten_groups_have_is_in_the_card():
+    weak, strong = (describe_with_color(10, strength)["features"] for strength in (0.5, 0.9))
+    assert 0 < weak["center"][0] < strong["center"][0]
+    assert weak["spread"][0] < strong["spread"][0]
+
+
+@pytest.mark.parametrize("n_colored", [0, 1])
+@pytest.mark.parametrize("n_images", [20, 60])
+def test_color_photographs_are_unlike_gray_images(n_colored, n_images):
+    card = {"reference": describe_with_color(n_colored, 0.9, n_images)}
+    for kind in ("color photograph", "mammogram", "noise"):
+        found = examine_image(BrightCorner(), card, others()[kind], importance=False)
+        assert found.is_unfamiliar
+    if not n_colored:
+        found = examine_image(BrightCorner(), card, colored(NEW.images[0], 0.5), importance=False)
+        assert found.is_unfamiliar
+
+
+def test_levels_that_few_groups_have_are_not_in_the_card():
+    images = [np.full((20, 20), 100, np.uint8) for _ in range(40)]
+    for image, rows in zip(images, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)):
+        image[:rows] = 250
+    images[0][-1] = 0
+    histograms = describe_training_images(images, [0] * 20 + [1] * 20)["histograms"]
+    expected = np.zeros(32)
+    expected[31], expected[12] = 55 / 400, (20 * 20 - 55 - 1) / 400
+    assert_allclose(histograms["0"], expected, rtol=1e-3)
+    assert_allclose(histograms["1"], np.eye(32)[12])
+
+
 def test_identical_training_images_are_like_themselves():
     image = DATA.images[0]
     card = {"reference": describe_training_images([image] * 20, [0, 1] * 10)}
@@ -409,7 +513,8 @@ def test_the_description_holds_means_and_no_rows():
     n_measures = len(summary["measures"])
     assert len(summary["center"]) == len(summary["spread"]) == n_measures < 40
     assert set(summary) == {"measures", "center", "spread", "limit", "images"}
-    doubled = describe_training_images([*DATA.images, *DATA.images], [*DATA.target] * 2)
+    twice = [*DATA.images, *DATA.images], [*DATA.target] * 2
+    doubled = describe_training_images(*twice, groups=[*range(60)] * 2)
     assert doubled["features"]["center"] == summary["center"]
     assert doubled["histograms"] == reference["histograms"]
 

@@ -214,8 +214,15 @@ def check_shortcuts(shortcuts):
             yield Check(check, "ok", "The same in all images, or a class has a single group.")
             continue
         if not row.baseline_high < 1:
-            finding = f"The groups are too few to tell: alone it reaches ROC AUC {row.roc_auc:.2f}."
-            yield Check(check, "note" if row.roc_auc >= _STRONG else "ok", finding)
+            finding = (
+                f"Alone it reaches ROC AUC {row.roc_auc:.2f}. The groups are so few that the bound "
+                "for permuted labels is 1 or more, which no area exceeds."
+            )
+            if row.roc_auc >= _STRONG:
+                remedy = "Compare the classes yourself, or audit more groups."
+                yield Check(check, "note", finding, remedy=remedy)
+            else:
+                yield Check(check, "ok", finding)
             continue
         finding = (
             f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "

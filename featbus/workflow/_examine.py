@@ -30,7 +30,7 @@ _CONSTRAINTS = {
 class Examination:
     """What `examine_image` returns.
 
-    Read more in the :ref:`User Guide <command_line>`.
+    Read more in the :ref:`User Guide <reference_of_card>`.
 
     Attributes
     ----------
@@ -68,7 +68,9 @@ class Examination:
     a cross-validation inside `fit`, which keeps groups together. They hold for the shares of the
     classes in the training images, not for patients among whom a class is rarer or more frequent,
     and for images like these. How good they are, the Brier score of the card's cross-validation
-    tells: the mean squared error of the probabilities, 0 at best.
+    tells: the mean squared error of the probabilities, 0 at best. `predicted` is what the model's
+    `predict` returns, which is not always the most probable class: ``SVC(probability=True)``
+    computes the two in different ways.
     """
 
     image: np.ndarray
@@ -89,7 +91,7 @@ def examine_image(
 ) -> Examination:
     """Predict the class of one image, and show what the prediction rests on.
 
-    Read more in the :ref:`User Guide <command_line>`.
+    Read more in the :ref:`User Guide <reference_of_card>`.
 
     Parameters
     ----------

@@ -24,7 +24,10 @@ _QUANTILE = 0.98
 _N_FOLDS = 10
 # Added to standard deviations, so that what never varied in training may vary a little.
 _TOLERANCE = 0.02
+# Of a measure that few groups have, instead of theirs: wide, so that they do not set the limit.
+_RARE_SPREAD = 0.1
 _DIGITS = 4
+_ROUNDING = 1e-9
 _LOWEST_LIMIT = 1.0  # a distance that is typical is never too far
 
 
@@ -41,7 +44,7 @@ def describe_training_images(
 ) -> dict:
     """Describe training images in few numbers, for the card of the model.
 
-    Read more in the :ref:`User Guide <command_line>`.
+    Read more in the :ref:`User Guide <reference_of_card>`.
 
     Parameters
     ----------
@@ -65,7 +68,8 @@ def describe_training_images(
         images or few.
 
         ``"histograms"``: for each class, the mean share of pixels in each of 32 equal parts of the
-        range of intensities. Classes with fewer than ten groups are left out.
+        range of intensities; 0 in parts where fewer than ten groups have pixels. Classes with
+        fewer than ten groups are left out.
 
         ``"features"``: the names of 34 ``"measures"`` of an image, which describe its color,
         levels, texture and layout, independent of the model; their mean, ``"center"``, and their
@@ -87,12 +91,22 @@ def describe_training_images(
     Notes
     -----
     The distance of an image is the root mean square of its measures, each less its center and
-    divided by its spread: 1 is typical. The limit is the 0.98 quantile of the distances of the
-    training images from center and spread of the other nine of ten folds, which keep groups
-    together, and at least 1. So about 2% of new images of the same kind count as unlike; with fewer
-    than fifty groups, about one in as many as there are. Images of another device count as unlike
+    divided by its spread: 1 is typical. Each training image is measured from center and spread of
+    the other nine of ten folds, which keep groups together. The limit is the 0.98 quantile of these
+    distances, at least 1, by the rank of the conformal prediction of one more group [1]_: images
+    count by the inverse of how many their group has. So about 2% of the images of new groups of the
+    same kind count as unlike. With fewer than 99 groups, the limit is the largest of the distances,
+    and with `n` groups, about 1 in `n` + 1 exceeds it. Images of another device count as unlike
     more often. ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
     images of other kinds are noticed.
+
+    The mean of a measure that is 0 in all but a few groups, such as color, would show these. If it
+    is not 0 in fewer than ten groups, its center is 0 and its spread 0.1, whatever they have.
+
+    References
+    ----------
+    .. [1] Dunn R, Wasserman L, Ramdas A. Distribution-free prediction sets for two-layer
+       hierarchical models. Journal of the American Statistical Association 118 (2023) 2491-2502.
 
     An image that looks like the training images can still be one for which the model was not made,
     such as an ultrasound image of another organ.
@@ -118,7 +132,7 @@ def describe_training_images(
     rows, histograms = _measure_all(batch)
     return {
         "histograms": {
-            name: _rounded(_mean(histograms[codes == code], groups[codes == code]))
+            name: _rounded(_mean_of_many(histograms[codes == code], groups[codes == code]))
             for code, name in enumerate(names)
             if len(np.unique(groups[codes == code])) >= _FEWEST
         },
@@ -171,29 +185,53 @@ def find_histogram(image):
 def _summarize(rows, groups):
     """Return center and spread of the measures, and the limit of the distance."""
     groups, distances = np.asarray(groups), np.empty(len(rows))
+    rare = _is_rare(rows, groups)
     for train, test in GroupKFold(_N_FOLDS).split(rows, groups=groups):
-        known = _center_and_spread(rows[train], groups[train])
+        known = _center_and_spread(rows[train], groups[train], rare)
         distances[test] = _distances(rows[test], *known)
-    center, spread = _center_and_spread(rows, groups)
-    limit = np.quantile(distances, _QUANTILE, method="higher")
+    center, spread = _center_and_spread(rows, groups, rare)
     return {
         "measures": MEASURES,
         "center": _rounded(center),
         "spread": _rounded(spread),
-        "limit": _rounded(max(limit, _LOWEST_LIMIT)),
+        "limit": _rounded(max(_find_limit(distances, groups), _LOWEST_LIMIT)),
         "images": len(rows),
     }
 
 
-def _center_and_spread(rows, groups):
+def _is_rare(rows, groups):
+    """Return which columns are not 0 in so few groups that their mean would show these."""
+    counts = np.array([len(np.unique(groups[column != 0])) for column in rows.T])
+    return (counts > 0) & (counts < _FEWEST)
+
+
+def _mean_of_many(rows, groups):
+    return np.where(_is_rare(rows, groups), 0, _mean(rows, groups))
+
+
+def _center_and_spread(rows, groups, rare):
     center = _mean(rows, groups)
-    return center, np.sqrt(_mean(np.square(rows - center), groups)) + _TOLERANCE
+    spread = np.sqrt(_mean(np.square(rows - center), groups)) + _TOLERANCE
+    return np.where(rare, 0, center), np.where(rare, _RARE_SPREAD, spread)
 
 
 def _mean(rows, groups):
     """Return the mean over groups, of the mean within each."""
+    return np.average(rows, axis=0, weights=_weigh(groups))
+
+
+def _weigh(groups):
+    """Return a weight for each image; those of a group sum to 1."""
     _, members, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return np.average(rows, axis=0, weights=1 / counts[members])
+    return 1 / counts[members]
+
+
+def _find_limit(distances, groups):
+    """Return the distance that an image of a new group exceeds with a probability of 2%."""
+    order = np.argsort(distances)
+    reached = np.cumsum(_weigh(groups)[order])
+    rank = np.searchsorted(reached, _QUANTILE * (len(np.unique(groups)) + 1) - _ROUNDING)
+    return distances[order][min(rank, len(order) - 1)]
 
 
 def _distances(rows, center, spread):
