@@ -136,7 +136,7 @@ sphinx_gallery_conf = {
     "doc_module": ("featbus",),
     "subsection_order": ExplicitOrder([f"../examples/{name}" for name in EXAMPLES]),
     "within_subsection_order": ExplicitOrder([*chain(*EXAMPLES.values()), "*"]),
-    "first_notebook_cell": "%pip install featbus",
+    "first_notebook_cell": "# In the folder of the source code of featbus: %pip install .",
     "image_srcset": ["2x"],
     "show_signature": False,
     "remove_config_comments": True,

@@ -92,6 +92,26 @@ def argument(parameter, value=None):
     return f"{name}=" if value is None else f"{name}={value!r}"
 
 
+def options_argument(parameter, options):
+    """Return a dict of options in messages, as whoever called has to pass it.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name in Python.
+    options : dict
+        The options.
+
+    Returns
+    -------
+    str
+        Such as ``backbone_options={'alpha': 0.35}`` or ``--backbone-option alpha=0.35``.
+    """
+    if not named(parameter).startswith("--"):
+        return argument(parameter, options)
+    return " ".join(argument(parameter, f"{key}={value}") for key, value in options.items())
+
+
 def either(python, command_line):
     """Return the text for whoever called.
 

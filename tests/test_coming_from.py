@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
+from _data import data_dir
+from _lbp import exact_differences
 from packaging.version import Version
 from skimage.feature import graycomatrix, graycoprops, hog, local_binary_pattern
 
@@ -23,6 +25,9 @@ from featbus import (
     load_masked,
     make_breast_ultrasound,
 )
+from featbus.feature_extraction import lbp_codes
+from featbus.images import to_gray
+from featbus.io import read_image
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "coming_from"
 IMAGES = make_breast_ultrasound(3, random_state=0).images
@@ -75,10 +80,33 @@ def test_hog_equals_scikit_image():
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
+def test_hog_of_colors_equals_scikit_image():
+    colored = np.stack([IMAGES, IMAGES[:, ::-1], IMAGES[:, :, ::-1]], axis=-1)
+    options = {"pixels_per_cell": (32, 32), "cells_per_block": (2, 2), "channel_axis": -1}
+    theirs = [hog(image, **options) for image in colored]
+    ours = HOG(pixels_per_cell=32, cells_per_block=2, dtype=np.float64).fit_transform(colored)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    gray = HOG(pixels_per_cell=32, cells_per_block=2).transform([to_gray(im) for im in colored])
+    assert abs(ours - gray).max() > 0.1
+
+
 def test_lbp_equals_scikit_image():
     codes = [local_binary_pattern(image, 8, 1, "uniform").astype(int) for image in IMAGES]
     theirs = [np.bincount(code.ravel(), minlength=10) / code.size for code in codes]
     np.testing.assert_allclose(LBP().fit_transform(IMAGES), theirs, rtol=0, atol=1e-6)
+
+
+def test_lbp_of_real_scans_equals_scikit_image_except_at_ties():
+    paths = sorted((data_dir("busi") / "benign").glob("* (?).png"))
+    paths += sorted((data_dir("busi") / "normal").glob("* (?).png"))
+    largest = 0
+    for scan in [to_gray(read_image(path)) for path in paths]:
+        ours, theirs = lbp_codes(scan), local_binary_pattern(scan, 8, 1, "uniform").astype(int)
+        has_tie = (exact_differences(scan, 8, 1) == 0).any(axis=0)
+        np.testing.assert_array_equal(ours[~has_tie], theirs[~has_tie])
+        counts = [np.bincount(codes.ravel(), minlength=10) for codes in (ours, theirs)]
+        largest = max(largest, abs(counts[0] - counts[1]).max() / scan.size)
+    assert 1e-4 < largest < 6e-3
 
 
 @pytest.mark.parametrize(("theirs", "ours", "relation"), read_table("scikit_image.csv"))

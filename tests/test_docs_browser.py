@@ -29,9 +29,25 @@ SEARCHES = {
     "keep patients together": "user_guide/groups",
     "offline weights": "user_guide/weights",
     "mask": "user_guide/images",
+    "masked image": "user_guide/images",
+    "own weights": "user_guide/weights",
+    "PyPI": "getting_started",
+    "hyperparameters": "user_guide/faq",
+    "oneDNN": "user_guide/faq",
 }
 # The largest number of results that a reader looks through.
 N_RESULTS = 10
+# Pages with long names, formulas, tables and signatures.
+NARROW = (
+    "user_guide/glcm.html",
+    "user_guide/intensity.html",
+    "user_guide/augmentation.html",
+    "user_guide/feature_bus.html",
+    "user_guide/which_features.html",
+    "coming_from/scikit_image.html",
+    "api/generated/featbus.ImageFunction.html",
+    "api/generated/featbus.DeepFeatures.html",
+)
 COPY = "index.html", "user_guide/images.html"
 
 
@@ -107,6 +123,15 @@ def test_copied_code_has_no_prompts_and_no_output(path, site, browser):
         assert ast.parse(copied).body
         shown = [line for line in block.inner_text().splitlines() if line[:4] in (">>> ", "... ")]
         assert copied.splitlines() == [line[4:] for line in shown]
+
+
+@pytest.mark.parametrize("path", NARROW)
+def test_no_page_is_wider_than_a_phone(path, site, browser):
+    with open_page(browser, site + path, 400) as page:
+        width, room = page.locator(".bd-article-container").evaluate(
+            "each => [each.scrollWidth, each.clientWidth]"
+        )
+        assert width <= room
 
 
 def test_nothing_comes_from_elsewhere(site, browser):

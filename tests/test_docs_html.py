@@ -78,7 +78,8 @@ def test_every_example_is_a_notebook():
 def test_notebooks_are_markdown(path):
     """No roles, literals, targets or directives of reStructuredText."""
     install, *cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert "".join(install["source"]) == "%pip install featbus"
+    # A comment: where the source code is, the notebook cannot know.
+    assert re.fullmatch("#.*%pip install .", "".join(install["source"]))
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     assert text.lstrip().startswith("# ")
     assert not re.findall(

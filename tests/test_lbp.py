@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from _data import data_dir
+from _lbp import exact_differences
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -35,26 +36,6 @@ def noise(dtype, shape):
     if np.dtype(dtype).kind == "u":
         return generator.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
     return (generator.random(shape) > 0.5) if dtype is bool else generator.random(shape, dtype)
-
-
-def exact_differences(image, n_points, radius):
-    """Return neighbour minus centre in 1e-10 of a grey level, in integers, per neighbour."""
-    unit, reach = 10**5, int(np.ceil(radius)) + 1
-    padded = np.pad(image.astype(np.int64), reach)
-    height, width = image.shape
-    angles = 2 * np.pi * np.arange(n_points) / n_points
-    differences = []
-    for along_rows, along_columns in zip(-radius * np.sin(angles), radius * np.cos(angles)):
-        row, down = divmod(round(along_rows * unit), unit)
-        column, right = divmod(round(along_columns * unit), unit)
-        value = 0
-        for rows, row_weight in ((row, unit - down), (row + 1, down)):
-            for columns, column_weight in ((column, unit - right), (column + 1, right)):
-                top, left = reach + rows, reach + columns
-                pixels = padded[top : top + height, left : left + width]
-                value = value + row_weight * column_weight * pixels
-        differences.append(value - image.astype(np.int64) * unit**2)
-    return np.stack(differences)
 
 
 def scikit_image_codes(image, n_points, radius, method):

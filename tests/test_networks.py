@@ -326,6 +326,13 @@ def test_imagenet_weights_are_downloaded(saved, pretrained, server, tmp_path):
 
 
 @pytest.mark.network
+def test_a_size_without_weights_of_its_own_is_no_warning(saved, pretrained, server, recwarn):
+    shutil.copy(saved[2] / "base.h5", server / KERAS_FILE.replace("_96_", "_224_"))
+    KerasEngine(change_source(pretrained[0], input_size=(64, 48)))
+    assert not [str(each.message) for each in recwarn if "input_shape" in str(each.message)]
+
+
+@pytest.mark.network
 def test_a_download_that_fails(pretrained, tmp_path):
     network, port = pretrained
     with pytest.raises(OSError, match="could not be downloaded") as caught:

@@ -34,6 +34,7 @@ from featbus.networks import (
 )
 from featbus.networks._bundles import _downloads_to, _scratch
 from featbus.parameters import InvalidParameterError
+from featbus.wording import flags_in_messages
 
 NARROW = {"alpha": 0.35}
 SOURCE = KerasApplication("mobilenet_v2", (224, 224), options=NARROW)
@@ -107,6 +108,21 @@ def test_defaults_of_options_are_the_same_network(bundle):
         assert resolve_weights(bundle, "mobilenet_v3_small", options)[1] == ABC
     with pytest.raises(FileNotFoundError, match="lacks mobilenet_v3_small trained at"):
         resolve_weights(bundle, "mobilenet_v3_small", {"alpha": 1, "minimalistic": False})
+
+
+def test_a_network_with_other_options_is_offered(bundle):
+    message = r"weights fetch mobilenet_v2 --out .* For mobilenet_v2\(alpha=0.35\), pass {}\.$"
+    with pytest.raises(
+        FileNotFoundError, match=message.format(r"backbone_options={'alpha': 0.35}")
+    ):
+        resolve_weights(bundle, "mobilenet_v2")
+    with (
+        flags_in_messages(),
+        pytest.raises(FileNotFoundError, match=message.format("--backbone-option alpha=0.35")),
+    ):
+        resolve_weights(bundle, "mobilenet_v2")
+    with pytest.raises(FileNotFoundError, match=r"--out \S+$"):
+        resolve_weights(bundle, "mobilenet_v2", input_size=96)
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,15 @@ def _read_masked(item, mask, index):
     image = read_item(item, index)
     with at_index(index, item):
         inside = read_mask(mask, image.shape)
-        if inside is None or not inside.any():
+        if inside is None:
             raise ImageError(
-                f"found {'no' if inside is None else 'an empty'} mask, expected a region. Select "
-                "the images that have one: load_masked(dataset, indices)."
+                "found no mask, expected a region. Select the images that have one: "
+                "load_masked(dataset, indices)."
+            )
+        if not inside.any():
+            raise ImageError(
+                "found an empty mask, expected a region. Select the images whose mask is not "
+                "empty: load_masked(dataset, indices), such as indices = "
+                "dataset.frame['class'] != 'normal'."
             )
         return restrict(image, inside)

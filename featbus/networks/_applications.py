@@ -11,7 +11,7 @@ from featbus.networks._preprocessing import NAMED
 from featbus.networks._requirements import needing_keras
 from featbus.networks._sources import BACKBONES, KerasSource, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
-from featbus.wording import named
+from featbus.wording import named, options_argument
 
 # Keras has weights of these that were trained at other sizes, and takes those that fit the input.
 _OTHER_SIZES = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
@@ -212,6 +212,7 @@ def resolve_weights(weights, backbone, options=None, input_size=None):
             f"The weights bundle {folder!r} lacks {_describe(key)}. It has: "
             f"{', '.join(map(_describe, entries)) or 'nothing'}. On a machine with internet "
             f"access: {missing}."
+            + _advise_options(key, entries)
             + (
                 " While FEATBUS_WEIGHTS names a bundle, 'imagenet' means the weights in there."
                 if weights == "imagenet"
@@ -250,6 +251,14 @@ def _entries(folder):
     """Return the weights in a bundle, by the networks that they are for."""
     entries = [entry for entry in read_index(folder) if not entry.is_model]
     return {bundle_key(entry.network, entry.options, entry.input_size): entry for entry in entries}
+
+
+def _advise_options(key, entries):
+    """Return how to ask for the network with other options, if the bundle has one."""
+    for other in entries:
+        if (other.name, other.input_size) == (key.name, key.input_size) and other.options:
+            return f" For {other}, pass {options_argument('backbone_options', other.options)}."
+    return ""
 
 
 def _describe(key):

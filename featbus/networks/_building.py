@@ -142,7 +142,9 @@ def build_application(builder, input_size, options, weights, random_state, label
     build = getattr(keras.applications, builder)
     source = "imagenet" if weights == "imagenet" else None
     try:
-        with _seeded(random_state):
+        with _seeded(random_state), warnings.catch_warnings():
+            # Expected: the same weights serve every other size.
+            warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
             base = build(include_top=False, weights=source, input_shape=(*input_size, 3), **options)
             if source is None and build.__module__.endswith(".efficientnet"):
                 base = _with_scaled_colors(base)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from featbus.networks import BACKBONES
 from featbus.parameters import InvalidParameterError
 from featbus.recipes._breast_ultrasound import breast_ultrasound_features
 from featbus.recipes._enhanced import enhanced_crop
@@ -17,7 +18,7 @@ from featbus.recipes._intensity import mobilenet_intensity
 from featbus.recipes._mammogram import mammogram_svm
 from featbus.recipes._two_taps import two_tap_mobilenet
 from featbus.recipes._unet_crop import small_cnn, unet_crop
-from featbus.wording import either
+from featbus.wording import either, options_argument
 
 if TYPE_CHECKING:
     from typing import Any
@@ -121,6 +122,14 @@ def list_recipes() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", *_Recipe._fields[1:]])
 
 
+def _advise_network(option, value, known):
+    """Return how to pass an option of networks, if it is one and the recipe has a network."""
+    if "backbone_options" in known and any(option in row.options for row in BACKBONES.values()):
+        given = options_argument("backbone_options", {option: value})
+        return f" For an option of the network, pass {given}."
+    return ""
+
+
 def make_recipe(
     name: str,
     *,
@@ -188,6 +197,6 @@ def make_recipe(
         if option not in known:
             raise InvalidParameterError(
                 f"{option} is {value!r}, and the recipe {name!r} has no such parameter: expected "
-                f"some of {known}."
+                f"some of {known}." + _advise_network(option, value, known)
             )
     return factory(**options)

@@ -115,8 +115,8 @@ def make_recipe(name, weights, backbone_options, options, **others):
     taken = sorted({*others, "backbone_options", "memory", "n_jobs"} & {*(options or {})})
     if taken:
         raise InvalidParameterError(
-            f"options has {taken[0]!r}, which is a parameter, or an option of the command line, of "
-            "its own. Use that."
+            f"{named('options')} has {taken[0]!r}, expected options of the recipe that have no "
+            f"parameter of their own. Use {named(taken[0])}."
         )
     recipe = recipes.make_recipe(name, **others, **(options or {}))
     if backbone_options and not has_backbone(recipe):
