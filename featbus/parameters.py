@@ -48,7 +48,6 @@ __all__ = [
     "check_estimator_parameters",
     "check_parameters",
     "constraints_of",
-    "make_folder",
 ]
 
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
