@@ -697,13 +697,21 @@ def test_leaks_are_printed_with_their_files(tmp_path, capsys):
     [
         ({"recipe": "no recipe"}, InvalidParameterError, "'no recipe', expected one of"),
         ({"options": {"depth": 3}}, InvalidParameterError, "no such parameter: .*]\\.$"),
-        ({"options": {"alpha": 0.5}}, InvalidParameterError, "pass backbone_options={'alpha': 0.5}"),
+        (
+            {"options": {"alpha": 0.5}},
+            InvalidParameterError,
+            "pass backbone_options=",
+        ),
         ({"output": "model.pkl"}, InvalidParameterError, r"expected a file ending in \.skops"),
         ({"output": "model.html"}, InvalidParameterError, r"a file ending in \.skops\."),
         ({"output": "none/model.skops"}, FileNotFoundError, "There is no folder 'none'"),
         ({"cv": 1}, InvalidParameterError, "cv is 1, expected"),
         ({"data": "none"}, FileNotFoundError, "Found no folder 'none'"),
-        ({"options": {"random_state": 5}}, InvalidParameterError, "'random_state', .* Use random_state"),
+        (
+            {"options": {"random_state": 5}},
+            InvalidParameterError,
+            "Use random_state",
+        ),
         ({"options": {"backbone_options": {}}}, InvalidParameterError, "Use backbone_options"),
         (
             {"options": {"backbone": None}, "backbone_options": {"alpha": 0.35}},
