@@ -47,6 +47,8 @@ NARROW = (
     "coming_from/scikit_image.html",
     "api/generated/featbus.ImageFunction.html",
     "api/generated/featbus.DeepFeatures.html",
+    "api/generated/featbus.evaluation.segmentation_scores.html",
+    "api/generated/featbus.parameters.N_JOBS.html",
 )
 COPY = "index.html", "user_guide/images.html"
 
