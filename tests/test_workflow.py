@@ -700,7 +700,7 @@ def test_leaks_are_printed_with_their_files(tmp_path, capsys):
         (
             {"options": {"alpha": 0.5}},
             InvalidParameterError,
-            "pass backbone_options=",
+            "pass backbone_options={'alpha': 0.5}",
         ),
         ({"output": "model.pkl"}, InvalidParameterError, r"expected a file ending in \.skops"),
         ({"output": "model.html"}, InvalidParameterError, r"a file ending in \.skops\."),
@@ -710,7 +710,7 @@ def test_leaks_are_printed_with_their_files(tmp_path, capsys):
         (
             {"options": {"random_state": 5}},
             InvalidParameterError,
-            "Use random_state",
+            "'random_state', .* Use random_state",
         ),
         ({"options": {"backbone_options": {}}}, InvalidParameterError, "Use backbone_options"),
         (

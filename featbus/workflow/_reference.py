@@ -103,13 +103,13 @@ def describe_training_images(
     The mean of a measure that is 0 in all but a few groups, such as color, would show these. If it
     is not 0 in fewer than ten groups, its center is 0 and its spread 0.1, whatever they have.
 
+    An image that looks like the training images can still be one for which the model was not made,
+    such as an ultrasound image of another organ.
+
     References
     ----------
     .. [1] Dunn R, Wasserman L, Ramdas A. Distribution-free prediction sets for two-layer
        hierarchical models. Journal of the American Statistical Association 118 (2023) 2491-2502.
-
-    An image that looks like the training images can still be one for which the model was not made,
-    such as an ultrasound image of another organ.
 
     Examples
     --------
