@@ -8,7 +8,8 @@ from numbers import Real
 import cv2
 import numpy as np
 
-from featbus.images import ImageError, fill_value, inside_mask, with_mask
+from featbus.images import ImageError, fill_value
+from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
 __all__ = [

@@ -53,3 +53,19 @@ def escape_formula(cell):
 def as_unicode(text):
     r"""Escape the bytes of a file name that are not Unicode: ``M\xfcller.png``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def escape(text):
+    """Return a text without control characters and marks that change the direction of writing.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text, with escapes such as ``\\x1b`` and ``\\u202e`` instead of what cannot be seen.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -143,19 +143,3 @@ def shown(value):
     """
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def escape(text):
-    """Return a text without control characters and marks that change the direction of writing.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text, with escapes such as ``\\x1b`` and ``\\u202e`` instead of what cannot be seen.
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -7,7 +7,8 @@ import numpy as np
 
 from featbus import Resample, ShapeStatistics
 from featbus.base import FeatureExtractor
-from featbus.images import inside_mask, to_gray, with_mask
+from featbus.color import to_gray
+from featbus.masks import inside_mask, with_mask
 
 
 class CountingMean(FeatureExtractor):

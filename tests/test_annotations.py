@@ -7,8 +7,8 @@ import pytest
 from _data import data_dir
 
 from featbus import RemoveAnnotations, make_breast_ultrasound
-from featbus.images import inside_mask, with_mask
 from featbus.io import read_image
+from featbus.masks import inside_mask, with_mask
 from featbus.preprocessing._annotations import find_annotations
 
 INK = 226

@@ -20,7 +20,8 @@ from sklearn.svm import SVC
 from featbus import evaluate
 from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound
 from featbus.feature_extraction import LBP
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 from featbus.model_selection import AuditReport, audit
 from featbus.model_selection._audit import _make_splits
 

@@ -17,7 +17,8 @@ from featbus.augmentation import (
     change_mask,
     dihedral,
 )
-from featbus.images import ImageError, check_image, inside_mask, with_mask
+from featbus.images import ImageError, check_image
+from featbus.masks import inside_mask, with_mask
 
 DTYPES = [np.bool_, np.uint8, np.uint16, np.float32, np.float64]
 ANY_CHANGE = Change(

@@ -8,7 +8,8 @@ from sklearn.pipeline import make_pipeline
 
 from featbus import HOG, BreastRegion
 from featbus.evaluation import importance_map
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 
 
 def detect(image):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from featbus import CLAHE
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 
 def speckle(shape, dtype=np.uint8, seed=0):

@@ -25,8 +25,8 @@ from featbus import (
     load_masked,
     make_breast_ultrasound,
 )
+from featbus.color import to_gray
 from featbus.feature_extraction import lbp_codes
-from featbus.images import to_gray
 from featbus.io import read_image
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "coming_from"

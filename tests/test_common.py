@@ -40,7 +40,7 @@ from featbus import (
     ThresholdSegmenter,
 )
 from featbus.base import ImageTransformer
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 # With random weights, the activations of networks with batch normalization fade away.
 SMALL_NETWORK = {"backbone": "vgg16", "layers": "block2_pool", "weights": None}

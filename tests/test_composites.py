@@ -52,7 +52,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from featbus import FeatureBus, ImageAugmenter, ImageLoader, IntensityStatistics, Resize, evaluate
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "composites.csv"
 

@@ -8,7 +8,8 @@ import pytest
 from _adapters import from_rows
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"

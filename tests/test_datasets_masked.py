@@ -8,8 +8,9 @@ from sklearn.utils import Bunch
 
 from featbus import IntensityStatistics, ShapeStatistics, load_masked, make_breast_ultrasound
 from featbus.datasets import make_mammograms
-from featbus.images import ImageError, inside_mask, with_mask
+from featbus.images import ImageError
 from featbus.io import ImageReadError
+from featbus.masks import inside_mask, with_mask
 
 GRAY = np.full((6, 8), 90, dtype=np.uint8)
 LEFT, RIGHT = np.zeros((2, 6, 8), dtype=bool)

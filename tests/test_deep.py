@@ -16,9 +16,10 @@ from sklearn.pipeline import make_pipeline
 
 from featbus import DeepFeatures, Resize
 from featbus.bus import fingerprint
+from featbus.color import to_gray
 from featbus.feature_extraction import _deep
-from featbus.images import to_gray, with_mask
 from featbus.io import read_image
+from featbus.masks import with_mask
 from featbus.networks import KerasApplication, _engines
 from featbus.parameters import InvalidParameterError
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from featbus import Denoise
-from featbus.images import to_float
+from featbus.color import to_float
 
 METHODS = ("median", "gaussian", "bilateral", "nlmeans", "tv")
 

@@ -15,7 +15,9 @@ from featbus import (
     Normalize,
     RemoveAnnotations,
 )
-from featbus.images import fill_value, inside_mask, to_float, with_mask
+from featbus.color import to_float
+from featbus.images import fill_value
+from featbus.masks import inside_mask, with_mask
 from featbus.preprocessing._pixels import extend
 
 # Each step, and how much the result of the same image in another dtype may differ. CLAHE counts

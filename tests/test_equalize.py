@@ -5,7 +5,7 @@ import pytest
 from skimage.exposure import equalize_hist
 
 from featbus import HistogramEqualizer
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 
 def image_of(dtype):

@@ -32,9 +32,11 @@ from featbus import (
     save,
 )
 from featbus.base import ImageTransformer
+from featbus.color import to_gray
 from featbus.evaluation import find_outline, occlusion_map
-from featbus.images import ImageError, to_gray, with_mask
+from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
+from featbus.masks import with_mask
 from featbus.persistence import read_card, write_card_html
 from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter

@@ -27,7 +27,7 @@ from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
 from featbus.feature_extraction import _learner
 from featbus.feature_extraction._training import Training
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.networks import SmallCNN, build_models
 from featbus.parameters import InvalidParameterError
 

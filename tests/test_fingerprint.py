@@ -32,8 +32,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
 from featbus.bus import FingerprintError, _compute, _digest, _packages, digest_image, fingerprint
 from featbus.bus._packages import find_release
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
 from featbus.io import ImageReadError
+from featbus.masks import with_mask
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
 

@@ -12,7 +12,8 @@ from skimage.feature import graycomatrix, graycoprops
 
 from featbus import GLCM
 from featbus.feature_extraction import cooccurrence_features, cooccurrence_matrix, grey_levels
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from featbus import GLRLM
 from featbus.feature_extraction import grey_levels, run_length_features, run_length_matrix
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)

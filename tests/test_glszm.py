@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from featbus import GLSZM
 from featbus.feature_extraction import size_zone_features, size_zone_matrix
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)

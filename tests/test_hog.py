@@ -9,7 +9,8 @@ from skimage.feature import hog
 from sklearn.exceptions import NotFittedError
 
 from featbus import HOG
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 
 images_of_four_cells = arrays(
     np.uint8,

@@ -22,8 +22,9 @@ from sklearn.utils.validation import validate_data
 
 from featbus import LBP, FeatureBus, ImageAugmenter, Resize
 from featbus.augmentation import dihedral
-from featbus.images import ImageError, check_image, inside_mask, with_mask
+from featbus.images import ImageError, check_image
 from featbus.io import read_image, read_item
+from featbus.masks import inside_mask, with_mask
 
 GEOMETRY = ("rotation", "width_shift", "height_shift", "shear", "zoom")
 STILL = dict.fromkeys(GEOMETRY, 0) | {"horizontal_flip": False}

@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 
 from featbus import LBP, FeatureBus, ImageFunction
 from featbus.bus import fingerprint
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (3, 20, 24), np.uint8)
 

@@ -9,25 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from featbus.color import to_float, to_gray, to_rgb
 from featbus.images import (
     ImageError,
     as_batch,
-    as_mask,
     at_index,
     check_image,
-    fill_mask,
     fill_value,
-    inside_mask,
-    resize,
-    restrict,
     stack_images,
-    to_float,
-    to_gray,
-    to_rgb,
     update_digest,
-    with_mask,
-    with_mask_of,
 )
+from featbus.masks import as_mask, fill_mask, inside_mask, restrict, with_mask, with_mask_of
+from featbus.resizing import resize
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
 

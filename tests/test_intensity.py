@@ -13,7 +13,7 @@ from scipy import stats
 from featbus import IntensityStatistics, intensity_summary, load_busi
 from featbus.feature_extraction import intensity_statistics
 from featbus.feature_extraction._intensity import histogram_statistics
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 IBSI_NAMES = {

@@ -14,9 +14,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skimage.feature import local_binary_pattern
 
 from featbus import LBP
+from featbus.color import to_gray
 from featbus.feature_extraction import lbp_codes
-from featbus.images import ImageError, to_gray, with_mask
+from featbus.images import ImageError
 from featbus.io import read_image
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)

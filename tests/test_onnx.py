@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from featbus import DeepFeatures, FeatureBus, FineTunedFeatures, list_layers
 from featbus.bus import fingerprint
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
+from featbus.masks import with_mask
 from featbus.networks import load_engine
 from featbus.networks._onnx_layers import make_labels
 from featbus.parameters import InvalidParameterError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featbus import DeepFeatures
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 pytestmark = [
     pytest.mark.slow,

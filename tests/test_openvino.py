@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from featbus import DeepFeatures
 from featbus.base import thread_limit
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.networks import (
     NAMED,
     KerasApplication,

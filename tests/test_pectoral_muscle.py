@@ -5,7 +5,7 @@ import pytest
 from _mammogram import dice, mammogram
 
 from featbus import BreastRegion, PectoralMuscleRemover
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 
 def detect(image, **parameters):

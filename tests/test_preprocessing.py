@@ -9,9 +9,10 @@ from sklearn.base import clone
 
 from featbus import DeepFeatures
 from featbus.bus import fingerprint
-from featbus.images import fill_mask, inside_mask, resize
+from featbus.masks import fill_mask, inside_mask
 from featbus.networks import NAMED, as_preprocessing
 from featbus.parameters import InvalidParameterError
+from featbus.resizing import resize
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 CLIP = {"mean": MEAN, "std": STD, "scale": 1 / 255}

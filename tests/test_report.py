@@ -22,8 +22,8 @@ from sklearn.svm import SVC
 from featbus import evaluate, files, intensity_summary
 from featbus.evaluation import Evaluation, _pictures, _report
 from featbus.evaluation._metrics import TITLES
-from featbus.images import with_mask
 from featbus.io import read_item
+from featbus.masks import with_mask
 from featbus.model_selection import audit
 
 FIGURES = [

@@ -30,8 +30,9 @@ from featbus import (
 from featbus.bus import ImageWarning
 from featbus.datasets import load_images
 from featbus.evaluation import importance_map
-from featbus.images import ImageError, inside_mask, with_mask
+from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
+from featbus.masks import inside_mask, with_mask
 from featbus.parameters import InvalidParameterError
 from featbus.workflow import extract_features
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from featbus import Resize
-from featbus.images import inside_mask, with_mask
+from featbus.masks import inside_mask, with_mask
 
 CHECKERS = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
 

@@ -22,7 +22,8 @@ from featbus import (
     make_breast_ultrasound,
 )
 from featbus.evaluation import importance_map
-from featbus.images import ImageError, as_mask, with_mask
+from featbus.images import ImageError
+from featbus.masks import as_mask, with_mask
 from featbus.parameters import InvalidParameterError
 from featbus.segmentation import Segmenter, crop_to_true_masks
 

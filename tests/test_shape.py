@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.draw import ellipse
 
 from featbus import ShapeStatistics
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 
 def masked(inside):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featbus import ContrastStretch
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

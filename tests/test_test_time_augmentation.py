@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 
 from featbus import HOG, FeatureBus, Resize, TestTimeAugmentation, make_breast_ultrasound
 from featbus.augmentation import dihedral
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.steps import steps_of, unwrap
 
 DATA = make_breast_ultrasound(24, image_shape=(48, 64), random_state=0)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from featbus import ThresholdSegmenter, make_breast_ultrasound
-from featbus.images import with_mask
-from featbus.regions import dice
+from featbus.masks import dice, with_mask
 
 METHODS = ["radial", "otsu", "multiotsu", "adaptive", "watershed", "chan_vese"]
 

@@ -34,8 +34,9 @@ from featbus import (
 )
 from featbus.datasets import GroupsWarning, load_busi, load_image_folder
 from featbus.evaluation import Evaluation, evaluate
-from featbus.images import ImageError, with_mask
+from featbus.images import ImageError
 from featbus.io import read_item
+from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 from featbus.persistence import read_card
 from featbus.recipes import make_recipe

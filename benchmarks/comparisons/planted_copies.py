@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from featbus import ImageAugmenter, audit, find_near_duplicates
+from featbus.color import to_gray, to_uint8
 from featbus.datasets import load_dataset, make_breast_ultrasound
-from featbus.images import to_gray, to_uint8
 from featbus.io import read_item
 
 N_COPIES = 20

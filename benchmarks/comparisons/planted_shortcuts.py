@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from featbus import make_breast_ultrasound
+from featbus.color import to_gray, to_uint8
 from featbus.datasets import load_dataset
-from featbus.images import to_gray, to_uint8
 from featbus.io import read_image, read_mask
 from featbus.model_selection._checks import check_shortcuts
 from featbus.model_selection._image_measures import measure_image, measure_mask

@@ -21,8 +21,8 @@ import pandas as pd
 import skimage
 
 from featbus import DeepFeatures, load_busi, load_mini_mias
+from featbus.color import to_gray
 from featbus.groups import stratified_folds
-from featbus.images import to_gray
 from featbus.io import read_image
 from featbus.workflow._appearance import measure_appearance
 from featbus.workflow._reference import _distances, _summarize

@@ -77,7 +77,7 @@ table.iloc[:, [0, 1, 500, 1000, -1]].round(3)
 # In a masked image, only the cells of a feature map inside the region are pooled. Which cells these
 # are, and how much of each is inside, depends on the layer: the deeper, the coarser.
 
-from featbus.images import with_mask
+from featbus.masks import with_mask
 from featbus.networks import region_weights
 
 index = 8

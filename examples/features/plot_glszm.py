@@ -19,7 +19,7 @@ from skimage.measure import label
 
 from featbus import GLSZM, make_breast_ultrasound
 from featbus.feature_extraction import grey_levels
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=8)
 image, lesion = ultrasound.images[0], ultrasound.masks[0].astype(bool)

@@ -17,7 +17,7 @@ Image Biomarker Standardisation Initiative (IBSI).
 import matplotlib.pyplot as plt
 
 from featbus import IntensityStatistics, make_breast_ultrasound
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 ultrasound = make_breast_ultrasound(60, weights=[1, 1, 0], random_state=2)
 image, lesion = ultrasound.images[0], ultrasound.masks[0]

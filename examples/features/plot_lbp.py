@@ -19,7 +19,7 @@ import numpy as np
 
 from featbus import LBP, make_breast_ultrasound
 from featbus.feature_extraction import lbp_codes
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=8)
 image, lesion = ultrasound.images[0], ultrasound.masks[0]

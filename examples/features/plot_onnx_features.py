@@ -80,7 +80,7 @@ list_layers(path, preprocessing=gray)
 # "cls" is the class token; the other poolings are over the patches, in a masked image over those
 # inside the region.
 
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 ultrasound = make_breast_ultrasound(12, random_state=0)
 chosen = [index for index, mask in enumerate(ultrasound.masks) if mask.any()][1:4]

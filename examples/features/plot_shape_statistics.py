@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from featbus import ShapeStatistics, make_breast_ultrasound
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 row, column = np.mgrid[-60:61, -60:61]
 radius, angle = np.hypot(row, column), np.arctan2(row, column)

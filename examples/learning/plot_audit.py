@@ -16,7 +16,7 @@ from imblearn.over_sampling import SMOTE
 from sklearn.svm import SVC
 
 from featbus import LBP, audit, make_breast_ultrasound
-from featbus.images import with_mask
+from featbus.masks import with_mask
 
 data = make_breast_ultrasound(120, weights=[1, 1, 0], random_state=0)
 rng = np.random.default_rng(0)

@@ -33,7 +33,7 @@ from featbus import (
     TestTimeAugmentation,
     make_breast_ultrasound,
 )
-from featbus.images import inside_mask, with_mask
+from featbus.masks import inside_mask, with_mask
 
 ultrasound = make_breast_ultrasound(6, random_state=3)
 image = with_mask(ultrasound.images[0], ultrasound.masks[0])

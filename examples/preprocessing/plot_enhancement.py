@@ -27,7 +27,8 @@ from featbus import (
     Resize,
     make_breast_ultrasound,
 )
-from featbus.images import to_float, with_mask
+from featbus.color import to_float
+from featbus.masks import with_mask
 
 
 def show(image, steps):

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from featbus import ImageAugmenter, evaluate, load_mini_mias, make_mammograms
-from featbus.images import fill_mask
+from featbus.masks import fill_mask
 from featbus.recipes import make_recipe
 
 network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": None}

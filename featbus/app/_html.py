@@ -4,7 +4,7 @@ from base64 import b64encode
 from html import escape as escape_html
 from importlib.resources import files
 
-from featbus.wording import escape as escape_text
+from featbus.files import escape as escape_text
 
 _PACKAGE = files("featbus.app")
 NOTE = (

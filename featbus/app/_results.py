@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from featbus.files import escape_formula
+from featbus.files import escape, escape_formula
 from featbus.images import ImageError
 from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
-from featbus.wording import escape
 from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")

@@ -31,8 +31,8 @@ def verify(options):
 
 
 def weights(options):
+    from featbus.files import escape
     from featbus.networks import fetch_weights, list_weights
-    from featbus.wording import escape
 
     if options.pop("action") == "fetch":
         options["options"] = dict(options["options"])

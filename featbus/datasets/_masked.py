@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.images import ImageError, at_index, restrict
+from featbus.images import ImageError, at_index
 from featbus.io import read_item, read_mask
+from featbus.masks import restrict
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,7 +44,7 @@ def load_masked(dataset: Bunch, indices: ArrayLike | bool | None = None) -> list
     See Also
     --------
     featbus.io.read_mask : Read the mask of one image.
-    featbus.images.with_mask : Mask an image with an array.
+    featbus.masks.with_mask : Mask an image with an array.
     ShapeStatistics : Features of the region alone.
 
     Notes

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import fill_mask, to_float, to_gray
+from featbus.color import to_float, to_gray
 from featbus.io import read_item
+from featbus.masks import fill_mask
 from featbus.preprocessing import Resample
 from featbus.steps import extractions, unwrap
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.images import to_uint8
+from featbus.color import to_uint8
 from featbus.io import SpacedImage, read_item
 
 if TYPE_CHECKING:

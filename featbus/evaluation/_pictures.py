@@ -6,8 +6,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from featbus.images import at_index, fill_mask, resize, to_float, to_gray
+from featbus.color import to_float, to_gray
+from featbus.images import at_index
 from featbus.io import read_item
+from featbus.masks import fill_mask
+from featbus.resizing import resize
 
 _THUMBNAIL = 224  # longer side in pixels: sharp at the 140 that the page shows
 

@@ -10,11 +10,12 @@ import pandas as pd
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from sklearn.utils import check_consistent_length
 
+from featbus.color import to_float, to_gray
 from featbus.evaluation._outline import find_region
-from featbus.images import at_index, fill_mask, to_float, to_gray
+from featbus.images import at_index
 from featbus.io import read_item, read_mask
+from featbus.masks import dice, fill_mask
 from featbus.parameters import Interval, PairOf, as_pair, check_parameters
-from featbus.regions import dice
 
 if TYPE_CHECKING:
     from typing import Any

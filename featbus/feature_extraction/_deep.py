@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor, iter_ahead, map_ahead, thread_limit
-from featbus.images import ImageError, at_index, fill_mask, inside_mask, resize, to_rgb
+from featbus.color import to_rgb
+from featbus.images import ImageError, at_index
 from featbus.io import read_item
+from featbus.masks import fill_mask, inside_mask
 from featbus.networks import (
     ENGINES,
     ONNX_ENGINES,
@@ -33,6 +35,7 @@ from featbus.parameters import (
     SequenceOf,
     StrOptions,
 )
+from featbus.resizing import resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,13 +19,15 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from featbus.augmentation import Augmentation
+from featbus.color import to_rgb, to_uint8
 from featbus.feature_extraction._auxiliary import AuxiliarySource
 from featbus.feature_extraction._deep import NetworkFeatures, as_tuple
 from featbus.feature_extraction._learner import Learner
 from featbus.feature_extraction._training import Training
 from featbus.feature_extraction._tuned_source import TunedSource, digest_weights
 from featbus.groups import check_target
-from featbus.images import at_index, fill_mask, inside_mask, resize, to_rgb, to_uint8
+from featbus.images import at_index
+from featbus.masks import fill_mask, inside_mask
 from featbus.networks import ENGINES, STAGES, windows
 from featbus.parameters import (
     POSITIVE_INTEGER,
@@ -35,6 +37,7 @@ from featbus.parameters import (
     StrOptions,
     make_folder,
 )
+from featbus.resizing import resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

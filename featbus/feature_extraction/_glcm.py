@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor
+from featbus.color import to_gray
 from featbus.feature_extraction._texture import (
     AGGREGATION_CONSTRAINTS,
     ANGLES,
@@ -18,7 +19,8 @@ from featbus.feature_extraction._texture import (
     crop_to_region,
     discretise,
 )
-from featbus.images import ImageError, inside_mask, to_gray
+from featbus.images import ImageError
+from featbus.masks import inside_mask
 from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list, check_parameters
 
 if TYPE_CHECKING:

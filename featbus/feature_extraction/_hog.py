@@ -12,8 +12,10 @@ from skimage.draw import line as draw_line
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import Column, FeatureExtractor
-from featbus.images import ImageError, at_index, inside_mask, to_rgb
+from featbus.color import to_rgb
+from featbus.images import ImageError, at_index
 from featbus.io import read_item
+from featbus.masks import inside_mask
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair, as_plain
 
 if TYPE_CHECKING:

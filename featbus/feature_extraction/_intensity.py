@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor
+from featbus.color import to_gray
 from featbus.feature_extraction._texture import discretise
-from featbus.images import inside_mask, to_gray
+from featbus.masks import inside_mask
 from featbus.parameters import POSITIVE_INTEGER, Interval, StrOptions, check_parameters
 
 if TYPE_CHECKING:

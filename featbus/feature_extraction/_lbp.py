@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor
-from featbus.images import ImageError, check_image, inside_mask, to_gray
+from featbus.color import to_gray
+from featbus.images import ImageError, check_image
+from featbus.masks import inside_mask
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,

@@ -8,7 +8,9 @@ from threadpoolctl import threadpool_limits
 
 from featbus.augmentation import augment
 from featbus.base import iter_ahead
-from featbus.images import at_index, fill_mask, inside_mask, to_rgb
+from featbus.color import to_rgb
+from featbus.images import at_index
+from featbus.masks import fill_mask, inside_mask
 from featbus.networks import build_models, region_weights
 from featbus.parameters import InvalidParameterError
 

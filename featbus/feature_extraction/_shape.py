@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import Column, FeatureExtractor
-from featbus.images import ImageError, inside_mask
+from featbus.images import ImageError
+from featbus.masks import inside_mask, region_shape
 from featbus.parameters import Interval, StrOptions
-from featbus.regions import region_shape
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -144,7 +144,7 @@ class ShapeStatistics(FeatureExtractor):
             return np.full(len(_NAMES), np.nan)
         raise ImageError(
             "found no mask, expected a masked array whose mask is True outside the region. Make "
-            "one with featbus.images.with_mask, or use on_missing='nan' for a row of NaN."
+            "one with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
         )
 
     def _units(self):

@@ -8,7 +8,9 @@ from numbers import Integral, Real
 import cv2
 import numpy as np
 
-from featbus.images import ImageError, check_image, inside_mask, to_gray, with_mask
+from featbus.color import to_gray
+from featbus.images import ImageError, check_image
+from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, LowHigh, StrOptions, check_parameters
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featbus.images import ImageError, as_mask, is_path
+from featbus.images import ImageError, is_path
 from featbus.io._readers import read_image
+from featbus.masks import as_mask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -32,7 +33,7 @@ def read_mask(
     ----------
     item : path-like, array_like, tuple of these, or None
         An item of the ``masks`` of a data set: usually a tuple of the mask files of one image, one
-        file per lesion, or an array. See `featbus.images.as_mask` for the values of a mask.
+        file per lesion, or an array. See `featbus.masks.as_mask` for the values of a mask.
     image_shape : tuple of int
         Height and width of the image; further numbers are ignored.
     required : bool, default=False

@@ -21,8 +21,9 @@ from featbus.groups import (
     stratified_folds,
     unite,
 )
-from featbus.images import as_batch, inside_mask, is_path
+from featbus.images import as_batch, is_path
 from featbus.io import read_mask
+from featbus.masks import inside_mask
 from featbus.model_selection._checks import (
     Check,
     Folds,

@@ -5,13 +5,14 @@ import os
 import cv2
 import numpy as np
 
-from featbus.images import is_path, to_float, to_gray, to_rgb, to_uint8
+from featbus.color import to_float, to_gray, to_rgb, to_uint8
+from featbus.images import is_path
 from featbus.io import SpacedImage, find_format
 from featbus.io._jpeg import read_quantization
+from featbus.masks import region_shape
 from featbus.model_selection._borders import find_borders, measure_borders, without_borders
 from featbus.model_selection._compression import measure_compression
 from featbus.model_selection._marks import measure_marks
-from featbus.regions import region_shape
 
 _GRID = 4
 PLACES = [f"place_{row}_{column}" for row in range(_GRID) for column in range(_GRID)]
@@ -140,7 +141,7 @@ def measure_mask(inside):
     -------
     dict of str to float
         ``area`` as a share of the image; ``circularity``, ``solidity``, ``extent`` and
-        ``eccentricity`` as in `featbus.regions.region_shape`; ``center_y`` and ``center_x``, the
+        ``eccentricity`` as in `featbus.masks.region_shape`; ``center_y`` and ``center_x``, the
         centroid as a share of height and width. NaN without a mask and, except for the area, for
         an empty region.
     """

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from featbus.images import resize, to_float, to_gray
+from featbus.color import to_float, to_gray
+from featbus.resizing import resize
 
 # Images are reduced to the area of a square of this side: speckle is averaged, structures remain.
 _SIDE = 144

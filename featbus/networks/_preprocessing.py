@@ -43,7 +43,7 @@ class Preprocessing:
     channels : {"rgb", "bgr", "gray"}, default="rgb"
         The channels and their order.
     resize : {"area", "bilinear", "bicubic"}, default="area"
-        How images are brought to the input size, see `featbus.images.resize`.
+        How images are brought to the input size, see `featbus.resizing.resize`.
     """
 
     mean: tuple[float, ...]
@@ -76,7 +76,7 @@ class Preprocessing:
         Returns
         -------
         ndarray of float32 of shape (..., width, 3), or (..., width, 1) if `channels` is "gray"
-            The values; gray is the luma, see `featbus.images.to_gray`, without rounding.
+            The values; gray is the luma, see `featbus.color.to_gray`, without rounding.
         """
         width, n_channels = pixels.shape[-2], len(self.mean)
         if self.channels == "gray" and pixels.shape[-1] == 3:

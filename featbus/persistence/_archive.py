@@ -11,7 +11,7 @@ import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from featbus.wording import escape
+from featbus.files import escape
 
 if TYPE_CHECKING:
     from typing import Any

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from featbus.files import written_whole
+from featbus.files import escape, written_whole
 from featbus.parameters import InvalidParameterError
 from featbus.persistence._archive import CARD, ModelFileError, opened, read_json
 from featbus.steps import all_steps
-from featbus.wording import escape
 
 if TYPE_CHECKING:
     from featbus.typing import PathLike

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
-from featbus.files import written_whole
+from featbus.files import escape, written_whole
 from featbus.parameters import HasMethods, SequenceOf, check_parameters
 from featbus.persistence._archive import (
     SCHEMA,
@@ -29,7 +29,6 @@ from featbus.persistence._networks import Packer, Unpacker
 from featbus.persistence._pack import pack, parts_of, unpack
 from featbus.persistence._schema import check_array, check_schema, find_type, share_parts
 from featbus.persistence._trust import algorithms_of, check_algorithms, trusted_types
-from featbus.wording import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

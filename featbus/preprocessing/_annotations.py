@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import inside_mask, restrict, to_gray
+from featbus.color import to_gray
+from featbus.masks import inside_mask, restrict
 from featbus.parameters import StrOptions
 from featbus.preprocessing._pixels import as_float, convert, extend, map_pixels
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import restrict, with_mask_of
 from featbus.io import read_item
+from featbus.masks import restrict, with_mask_of
 from featbus.parameters import StrOptions
 from featbus.preprocessing._mammogram import enlarge, find_breast
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import inside_mask
+from featbus.masks import inside_mask
 from featbus.parameters import Interval, PairOf, as_pair
 from featbus.preprocessing._pixels import convert, map_pixels
 

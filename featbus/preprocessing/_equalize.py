@@ -4,7 +4,7 @@ import numpy as np
 from skimage.exposure import cumulative_distribution
 
 from featbus.base import ImageTransformer
-from featbus.images import to_gray
+from featbus.color import to_gray
 from featbus.preprocessing._pixels import map_pixels, map_values, values_inside
 
 

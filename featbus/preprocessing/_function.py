@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, check_image, inside_mask, restrict, with_mask_of
+from featbus.images import ImageError, check_image
+from featbus.masks import inside_mask, restrict, with_mask_of
 from featbus.preprocessing._pixels import extend
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from featbus.base import ImageTransformer
-from featbus.images import to_gray, to_rgb
+from featbus.color import to_gray, to_rgb
 from featbus.io import read_image
 from featbus.parameters import POSITIVE_INTEGER, StrOptions
 

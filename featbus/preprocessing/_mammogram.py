@@ -5,7 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from featbus.images import to_float, to_gray
+from featbus.color import to_float, to_gray
 
 # The longer side of the coarse image. A muscle's edge is found to a quarter of its pixel.
 COARSE = 256

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import to_float
+from featbus.color import to_float
 from featbus.parameters import StrOptions
 from featbus.preprocessing._pixels import limits_inside, map_pixels, stretch
 from featbus.preprocessing._stretch import PERCENTILES, check_percentiles

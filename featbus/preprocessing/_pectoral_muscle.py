@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import restrict
 from featbus.io import read_item
+from featbus.masks import restrict
 from featbus.parameters import Interval
 from featbus.preprocessing._mammogram import ellipse, enlarge, find_breast
 

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from featbus.images import inside_mask, to_float, to_gray, with_mask_of
+from featbus.color import to_float, to_gray
+from featbus.masks import inside_mask, with_mask_of
 
 
 def convert(pixels, dtype):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import letterbox, letterbox_window, resize
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair
+from featbus.resizing import letterbox, letterbox_window, resize
 
 if TYPE_CHECKING:
     from typing import Literal

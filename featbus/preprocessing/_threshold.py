@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.images import inside_mask, to_gray, with_mask_of
+from featbus.color import to_gray
+from featbus.masks import inside_mask, with_mask_of
 from featbus.parameters import Interval, StrOptions
 from featbus.preprocessing._denoise import check_odd
 from featbus.preprocessing._pixels import as_float, extend

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, as_batch, at_index, restrict
+from featbus.images import ImageError, as_batch, at_index
 from featbus.io import read_mask
+from featbus.masks import dice, restrict
 from featbus.parameters import InvalidParameterError
-from featbus.regions import dice
 
 if TYPE_CHECKING:
     from typing import Any

@@ -13,8 +13,9 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, as_batch, at_index, inside_mask, resize, restrict
+from featbus.images import ImageError, as_batch, at_index
 from featbus.io import read_item, read_mask
+from featbus.masks import inside_mask, restrict
 from featbus.parameters import (
     POSITIVE_INTEGER,
     HasMethods,
@@ -24,6 +25,7 @@ from featbus.parameters import (
     as_pair,
     check_parameters,
 )
+from featbus.resizing import resize
 from featbus.segmentation._base import find_regions
 from featbus.steps import learns
 

@@ -23,19 +23,12 @@ from tqdm.auto import tqdm
 from featbus import __version__
 from featbus.augmentation import Augmentation
 from featbus.base import naming_paths
+from featbus.color import to_float, to_rgb, to_uint8
 from featbus.files import written_whole
 from featbus.groups import check_groups, validation_split
-from featbus.images import (
-    at_index,
-    fill_mask,
-    letterbox,
-    letterbox_window,
-    resize,
-    to_float,
-    to_rgb,
-    to_uint8,
-)
+from featbus.images import at_index
 from featbus.io import read_mask
+from featbus.masks import fill_mask
 from featbus.networks import (
     BACKBONES,
     ENGINES,
@@ -58,6 +51,7 @@ from featbus.parameters import (
     as_plain,
     make_folder,
 )
+from featbus.resizing import letterbox, letterbox_window, resize
 from featbus.segmentation._base import Segmenter
 from featbus.segmentation._training import Training
 from featbus.segmentation._unet import build_unet

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from skimage.filters import threshold_local, threshold_multiotsu, threshold_otsu
 
-from featbus.images import at_index, inside_mask, to_float, to_gray
+from featbus.color import to_float, to_gray
+from featbus.images import at_index
+from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.segmentation._base import Segmenter
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from featbus.augmentation import Augmentation, change_image, change_mask
 from featbus.base import iter_ahead
+from featbus.color import to_rgb
 from featbus.files import written_whole
-from featbus.images import to_rgb
+from featbus.masks import dice
 from featbus.networks import import_keras
-from featbus.regions import dice
 from featbus.segmentation._unet import build_unet, overlap_loss
 
 # Stronger than for classification: outlines move with their images.

@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 
-from featbus.images import fill_mask, resize, to_gray, to_rgb
+from featbus.color import to_gray, to_rgb
+from featbus.masks import fill_mask
+from featbus.resizing import resize
 
 _LONGER_SIDE = 256
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

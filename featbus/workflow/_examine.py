@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from featbus.color import to_rgb, to_uint8
 from featbus.evaluation import find_outline, occlusion_map
-from featbus.images import ImageError, fill_mask, to_rgb, to_uint8
+from featbus.images import ImageError
 from featbus.io import SpacedImage, read_item
+from featbus.masks import fill_mask
 from featbus.parameters import HasMethods, check_parameters
 from featbus.workflow._predict import predict_image
 from featbus.workflow._reference import N_BINS, find_histogram, read_reference

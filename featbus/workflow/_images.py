@@ -20,8 +20,9 @@ from featbus.datasets._masks import is_suffix
 from featbus.datasets._names import as_name
 from featbus.datasets._spacing import SPACING, stated_spacing
 from featbus.files import as_unicode
-from featbus.images import ImageError, restrict
+from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image, read_mask
+from featbus.masks import restrict
 from featbus.parameters import SequenceOf
 
 PATH = [str, os.PathLike]

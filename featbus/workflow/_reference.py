@@ -9,8 +9,10 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length
 
 from featbus.base import iter_images
+from featbus.color import to_float, to_gray
 from featbus.groups import check_groups, check_target
-from featbus.images import as_batch, fill_mask, inside_mask, to_float, to_gray
+from featbus.images import as_batch
+from featbus.masks import fill_mask, inside_mask
 from featbus.workflow._appearance import MEASURES, measure_appearance
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featbus.regions import region_shape
+from featbus.masks import region_shape
 
 
 def disc(radius, center=(100, 100)):
