@@ -17,13 +17,13 @@ from numpydoc.xref import DEFAULT_LINKS
 from sphinx_gallery.sorting import ExplicitOrder
 
 import featbus
-from featbus.base import Documented, find_documentation
+from featbus.base import Documented
 from featbus.networks import BACKBONES
 
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 from inventories import write_inventories
-from notebooks import replace_roles
+from notebooks import find_documentation, replace_roles
 
 project = "featbus"
 author = "The featbus developers"

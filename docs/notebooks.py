@@ -1,12 +1,26 @@
 """Text of the examples for notebooks: Markdown, without roles of Sphinx."""
 
 import re
+from functools import lru_cache
+from importlib.metadata import metadata
 from pathlib import Path
-
-from featbus.base import find_documentation
 
 _ROLE = re.compile(r":(?P<role>[\w:]+):`(?:(?P<title>[^`<]+?)\s*<(?P<of>[^`>]+)>|(?P<name>[^`]+))`")
 _LITERAL = re.compile(r"``(.+?)``", re.DOTALL)
+
+
+@lru_cache(maxsize=1)
+def find_documentation():
+    """Return the address of the published documentation.
+
+    Returns
+    -------
+    str
+        The URL "Documentation" in the metadata of the installed package, without the final slash;
+        empty if it is not published.
+    """
+    urls = metadata("featbus").get_all("Project-URL", [])
+    return dict(url.split(", ", 1) for url in urls).get("Documentation", "").rstrip("/")
 
 
 def replace_roles(text):

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, metadata
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -174,35 +173,14 @@ def naming_paths(batch):
         raise error.at(error.index, batch[error.index]) from error
 
 
-@lru_cache(maxsize=1)
-def find_documentation() -> str:
-    """Return the address of the published documentation.
-
-    Returns
-    -------
-    str
-        The URL "Documentation" in the metadata of the installed package, without a slash at the
-        end; empty if there is none.
-    """
-    try:
-        urls = metadata("featbus").get_all("Project-URL", [])
-    except PackageNotFoundError:
-        return ""
-    return dict(url.split(", ", 1) for url in urls).get("Documentation", "").rstrip("/")
-
-
 class Documented:
-    """Has the "?" of the HTML representation lead to the class's page in the documentation.
+    """Link of the "?" in the HTML representation to the class's page in the documentation.
 
-    There is no "?" while the documentation is not published, see `find_documentation`.
+    The template is empty, and there is no "?", as long as the documentation is not published.
     """
 
     _doc_link_module = "featbus"
-
-    @property
-    def _doc_link_template(self):
-        address = find_documentation()
-        return address and f"{address}/api/generated/featbus.{{estimator_name}}.html"
+    _doc_link_template = ""
 
 
 class ImageEstimator(Documented, TransformerMixin, BaseEstimator):

@@ -1,69 +1,34 @@
-"""The class that a study looks for: given, or guessed from the names of two classes."""
+"""The positive class: given, or guessed from the English names of two classes."""
 
 import re
-import unicodedata
-
-from featbus.wording import argument, named
 
 
 def _words_of(name):
-    """Return the words of a name, in lower case and without accents."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # NonMalignant
-    name = name.casefold().replace("ł", "l").replace("ı", "i")  # letters, not accents, to Unicode
-    name = unicodedata.normalize("NFKD", name)
-    plain = "".join(mark for mark in name if not unicodedata.combining(mark))
-    return frozenset(re.findall(r"[^\W\d_]+", plain))
+    """Return the words of a name in lower case: CamelCase, digits and signs separate words."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return frozenset(re.findall(r"[^\W\d_]+", name.casefold()))
 
 
-# English; Dutch, French, German, Italian, Polish, Portuguese, Spanish, Swedish, Turkish; Russian;
-# Chinese and Japanese.
 _POSITIVE = _words_of(
     """
     abnormal abnormality cancer cancerous cancers carcinoma carcinomas disease diseased malignancy
     malignant metastasis metastatic pathologic pathological pathology pos positive sick tumor
     tumors tumour tumours unhealthy
-
-    anormal anormale anormales auffällig bösartig bösartige bösartiger boesartig cáncer cancéreuse
-    cancéreux cancro chora chory doença doente elakartad enferma enfermedad enfermo erkrankt ganas
-    hasta kanker kanser karzinom krank krebs kwaadaardig kwaadaardige malade maladie malata malato
-    malign maligna malignas maligne maligner malignes maligni maligno malignos malin malins
-    patológica patológico pathologique pathologisch positif positiv positiva positivo rak tumeur
-    tumeurs tumore tumores tumori tümör złośliwa złośliwe złośliwy ziek
-
-    болен больной злокачественная злокачественное злокачественные злокачественный опухоль рак
-
-    恶性 惡性 悪性 异常 異常 阳性 陽性 癌 癌症
     """
 )
-# What makes a name the opposite: words for what is harmless, and negations.
+# Words for what is harmless, and negations: they make a name the opposite of a positive one.
 _NEGATIVE = _words_of(
     """
     absence absent benign control controls excluded false free healthy like neg negative no non none
     normal not other pseudo remission stable unlikely without
-
-    absente ausente aucun aucune benigna benignas benigne benigner benigni benigno benignos bénin
-    bénigne bénignes bénins bukan değil ej fără frei geen gesund gezond goedaardig goedaardige
-    godartad gutartig gutartige gutartiger ikke ingen iyi jinak kein keine keinen keiner łagodna
-    łagodne łagodny não negatif negativ negativa negativo nem nenhum nenhuma nessun nessuna nicht
-    nie niet ningún ninguna normaal normale normalny ohne pas sağlıklı sain saine sana sano sans
-    saudável sem senza sin tidak unauffällig yok zdrowa zdrowy zonder
-
-    без доброкачественная доброкачественное доброкачественные доброкачественный здоров здоровый не
-    нет норма нормальный отсутствует
-
-    良性 正常 健康 阴性 陰性 无 無 なし
     """
 )
-# They say nothing of what they are about: ER positive is not the opposite of triple negative.
-_SIGNS = _words_of(
-    """
-    neg negatif negative negativ negativa negativo pos positif positive positiv positiva positivo
-    """
-)
+# These alone name no disease: "ER positive" is not the opposite of "triple negative".
+_SIGNS = _words_of("neg negative pos positive")
 
 
 def positive_class(target_names):
-    """Guess which of two classes is looked for, by their names.
+    """Guess the positive one of two classes from their names.
 
     Read more in the :ref:`User Guide <evaluation>`.
 
@@ -75,10 +40,10 @@ def positive_class(target_names):
     Returns
     -------
     str or None
-        The name with a word such as "malignant", "abnormal", "cancer", "tumor" or "positive", in
-        one of several languages, if the other is its opposite: with a word such as "benign",
-        "normal" or "healthy", or a negation, as in "no cancer". None if the two names are anything
-        else, or there are not two classes.
+        The name with an English word such as "malignant", "abnormal", "cancer", "tumor" or
+        "positive", if the other is its opposite: with a word such as "benign", "normal" or
+        "healthy", or a negation, as in "no cancer". None if the two names are anything else, or
+        there are not two classes.
 
     Examples
     --------
@@ -109,7 +74,7 @@ def _is_negative(words):
 
 
 def _are_opposite(positive, negative):
-    """Tell whether words are of the positive class, and of its negative."""
+    """Return whether the first name is positive and the second one its opposite."""
     if not (_is_positive(positive) and _is_negative(negative)):
         return False
     one, other = positive - _SIGNS, negative - _SIGNS
@@ -161,12 +126,12 @@ def _find_given(pos_label, labels, names):
         return found.pop()
     if found:
         raise ValueError(
-            f"{named('pos_label')} is {pos_label!r}, the label of the class "
+            f"pos_label is {pos_label!r}, the label of the class "
             f"{names[labels.index(pos_label)]!r} and the name of another, expected one of the "
             f"names {names}. Pass a name, as a str."
         )
     raise ValueError(
-        f"{named('pos_label')} is {pos_label!r}, expected one of the classes {labels} or of their "
+        f"pos_label is {pos_label!r}, expected one of the classes {labels} or of their "
         f"names {names}."
     )
 
@@ -186,7 +151,7 @@ def describe_positive(name, source):
     str
         The sentence.
     """
-    choose = f"pass {argument('pos_label')} to choose"
+    choose = "pass pos_label= to choose"
     why = {
         "given": "",
         "name": f", guessed from its name; {choose}",

@@ -11,8 +11,6 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import check_classification_targets
 
-from featbus.wording import argument, named
-
 N_FOLDS = 5  # if nobody says how many
 # Said wherever groups are None.
 GROUPS_UNKNOWN = "groups unknown: every image counted as its own patient"
@@ -169,9 +167,9 @@ def check_folds(y, groups, cv):
     fewest, what = min(counts), "samples" if groups is None else "groups"
     if isinstance(cv, Integral) and fewest < cv:
         name = labels[counts.index(fewest)]
-        remedy = f"Pass {argument('cv', fewest)}" if fewest > 1 else "Add samples"
+        remedy = f"Pass cv={fewest}" if fewest > 1 else "Add samples"
         raise InvalidParameterError(
-            f"{named('cv')} is {cv}, and the class {str(name)!r} has {fewest} of the {what}, "
+            f"cv is {cv}, and the class {str(name)!r} has {fewest} of the {what}, "
             f"expected one or more for each fold. {remedy}, or leave out the class."
         )
 

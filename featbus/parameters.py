@@ -23,8 +23,6 @@ from sklearn.utils._param_validation import (
     make_constraint,
 )
 
-from featbus.wording import named
-
 if TYPE_CHECKING:
     from typing import Any
 
@@ -310,7 +308,7 @@ def _check(constraints, values):
         if name in values and not any(_accepts(one, values[name]) for one in allowed):
             value = shorten(repr(values[name]), 200)
             raise InvalidParameterError(
-                f"{named(name)} is {value}, expected {' or '.join(map(_describe, allowed))}."
+                f"{name} is {value}, expected {' or '.join(map(_describe, allowed))}."
             )
 
 
@@ -375,6 +373,5 @@ def make_folder(name: str, path: PathLike) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise InvalidParameterError(
-            f"{named(name)} is {os.fspath(path)!r}, expected a folder, or where one can be made: "
-            f"{error}."
+            f"{name} is {os.fspath(path)!r}, expected a folder, or where one can be made: {error}."
         ) from error

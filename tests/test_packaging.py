@@ -6,18 +6,14 @@ import re
 import subprocess
 import sys
 import tomllib
-from email.message import Message
 from pathlib import Path
 from types import FunctionType
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator
 from sklearn.utils import estimator_html_repr
 
-import featbus
 from featbus import HOG, DeepFeatures, FineTunedFeatures, UNetSegmenter
-from featbus.base import find_documentation
 from featbus.networks import fetch_weights, import_keras
 
 CHECKOUT = Path(__file__).parents[1]
@@ -73,31 +69,6 @@ def test_the_codecs_have_licenses_that_fit():
     codecs = PROJECT["optional-dependencies"]["dicom"]
     assert codecs
     assert not any(line.startswith("pylibjpeg-libjpeg") for line in codecs)
-
-
-ESTIMATORS = [
-    estimator
-    for estimator in (getattr(featbus, name) for name in featbus.__all__)
-    if isinstance(estimator, type) and issubclass(estimator, BaseEstimator)
-]
-
-
-@pytest.fixture
-def published(monkeypatch):
-    """Have the metadata name a site."""
-    found = Message()
-    found["Project-URL"] = "Source, https://example.org/source"
-    found["Project-URL"] = "Documentation, https://example.org/featbus/"
-    monkeypatch.setattr("featbus.base.metadata", {"featbus": found}.__getitem__)
-    find_documentation.cache_clear()
-    yield
-    find_documentation.cache_clear()
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_links_to_the_documentation(estimator, published):
-    link = estimator.__new__(estimator)._get_doc_link()
-    assert link == f"https://example.org/featbus/api/generated/featbus.{estimator.__name__}.html"
 
 
 def test_links_only_to_published_documentation():
