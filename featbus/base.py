@@ -457,7 +457,7 @@ class FeatureExtractor(ImageEstimator):
         return np.array([column.name for column in self._columns()], dtype=object)
 
     def where(self, name: str, image_shape: tuple[int, ...]) -> Where:
-        """Tell which pixels can change a column.
+        """Return the pixels that can change a column.
 
         Of a network, the part of the feature map that the column describes: what the network looks
         at reaches further.

@@ -93,7 +93,7 @@ class SequenceOf:
         self.length = length
 
     def is_satisfied_by(self, value: Any) -> bool:
-        """Tell whether a value satisfies the constraint.
+        """Return whether a value satisfies the constraint.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class PairOf(SequenceOf):
         super().__init__(item, length=2)
 
     def is_satisfied_by(self, value: Any) -> bool:
-        """Tell whether a value satisfies the constraint.
+        """Return whether a value satisfies the constraint.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class LowHigh(SequenceOf):
         super().__init__(Interval(Real, -1, 2, closed="both"), length=2)
 
     def is_satisfied_by(self, value: Any) -> bool:
-        """Tell whether a value satisfies the constraint.
+        """Return whether a value satisfies the constraint.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ def _accepts(constraint, value):
 
 
 def _is_number(value):
-    """Tell whether a value is a number for NumPy, which neither a Fraction nor a huge int is."""
+    """Return whether a value is a number for NumPy, which neither a Fraction nor a huge int is."""
     # Python counts a bool among the integers; nobody means it as one.
     if isinstance(value, (bool, np.bool_)):
         return False

@@ -125,29 +125,19 @@ def walk(value, parent=None):
         An estimator, itself first, and the one whose parameter it is. Parameters count, not what
         `fit` made of them. The inside of a `FrozenEstimator` is left out.
     """
-    seen, stack = {}, [(value, parent)]
-    while stack:
-        value, parent = stack.pop()
-        kind, inner = type(value), ()
-        if (id(value), id(parent)) in seen:
-            continue
-        if issubclass(kind, list):
-            inner = [(item, parent) for item in list.__iter__(value)]
-        elif issubclass(kind, tuple):
-            inner = [(item, parent) for item in tuple.__iter__(value)]
-        elif issubclass(kind, dict):
-            inner = [(item, parent) for item in dict.values(value)]
-        elif is_estimator(value):
-            yield value, parent
-            if not isinstance(value, FrozenEstimator):
-                inner = [(item, value) for item in value.get_params(deep=False).values()]
-        if inner:
-            seen[id(value), id(parent)] = value  # kept alive, so that no other gets its id
-            stack += reversed(inner)
+    inner = ()
+    if is_estimator(value):
+        yield value, parent
+        if not isinstance(value, FrozenEstimator):
+            inner, parent = value.get_params(deep=False).values(), value
+    elif isinstance(value, (list, tuple, dict)):
+        inner = value.values() if isinstance(value, dict) else value
+    for item in inner:
+        yield from walk(item, parent)
 
 
 def is_estimator(value):
-    """Tell whether an object is an estimator; only the names in its classes are read.
+    """Return whether an object is an estimator.
 
     Parameters
     ----------
@@ -157,9 +147,9 @@ def is_estimator(value):
     Returns
     -------
     bool
-        True if its class, or one that this inherits from, has `get_params`.
+        True if its class has the method `get_params`.
     """
-    return any("get_params" in vars(cls) for cls in type(value).__mro__)
+    return hasattr(type(value), "get_params")
 
 
 def check_all_parameters(estimator):
@@ -175,16 +165,15 @@ def check_all_parameters(estimator):
     InvalidParameterError
         If one is invalid.
     """
-    # Asked of the class: a FrozenEstimator hands on the attributes of the estimator inside.
-    check = getattr(type(estimator), "_check_parameters", None)
-    if check is not None:
-        check(estimator)
-    for _, step in steps_of(estimator):
-        check_all_parameters(step)
+    for step in all_steps(estimator):
+        # Asked of the class: a FrozenEstimator delegates the attributes of the estimator inside.
+        check = getattr(type(step), "_check_parameters", None)
+        if check is not None:
+            check(step)
 
 
 def learns(transformer):
-    """Tell whether a transformer learns from the data in `fit`.
+    """Return whether a transformer learns from the data in `fit`.
 
     Parameters
     ----------
@@ -206,7 +195,7 @@ def learns(transformer):
 
 
 def reads_plainly(transformer):
-    """Tell whether a transformer reads paths as `featbus.io.read_image` does by default.
+    """Return whether a transformer reads paths as `featbus.io.read_image` does by default.
 
     Parameters
     ----------
@@ -230,7 +219,7 @@ def reads_plainly(transformer):
 
 
 def is_search(estimator):
-    """Tell whether an estimator is a `GridSearchCV` or another search.
+    """Return whether an estimator is a `GridSearchCV` or another search.
 
     Parameters
     ----------
@@ -263,7 +252,7 @@ def search_in(estimator):
 
 
 def is_resampler(estimator):
-    """Tell whether an estimator is a sampler of imbalanced-learn.
+    """Return whether an estimator is a sampler of imbalanced-learn.
 
     Parameters
     ----------
@@ -279,7 +268,7 @@ def is_resampler(estimator):
 
 
 def _gives_rows(step, frozen=False):
-    """Tell whether a step makes a row of each image on its own, and learns nothing."""
+    """Return whether a step makes a row of each image on its own, and learns nothing."""
     frozen = frozen or isinstance(step, FrozenEstimator)
     while isinstance(step, FrozenEstimator):
         step = step.estimator
@@ -293,7 +282,7 @@ def _gives_rows(step, frozen=False):
 
 
 def _gives_images(step, frozen):
-    """Tell whether a step makes an image of each image on its own, and learns nothing."""
+    """Return whether a step makes an image of each image on its own, and learns nothing."""
     return isinstance(unwrap(step), ImageTransformer) and (frozen or not learns(step))
 
 
