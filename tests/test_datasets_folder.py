@@ -9,7 +9,6 @@ from numpy.testing import assert_array_equal
 from skimage.io import imsave
 
 from featbus.datasets import GroupsWarning, load_image_folder, load_images
-from featbus.wording import flags_in_messages
 
 FILES = [
     "benign/p1_a.png",
@@ -24,6 +23,7 @@ def write(root, *files):
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
+    return root
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_a_name_that_two_images_have_is_no_name(tmp_path):
     [
         (
             "file,group\n".encode("utf-16"),
-            "groups.csv' is not in UTF-8: .* Save it as CSV in UTF-8",
+            "groups.csv' cannot be read: .*UTF-8",
         ),
-        ("file,group\nMüller,1\n".encode("latin-1"), "is not in UTF-8: .* at byte 12"),
-        (b"", r"has the columns \[\], expected 'file' and 'group'"),
-        (b"file,group\nx/a.png,NA\ngone.png,\n", "no group for 'x/a.png', expected.*'NA' and"),
+        ("file,group\nMüller,1\n".encode("latin-1"), "position 12.*UTF-8"),
+        (b"", "groups.csv' cannot be read"),
+        (b"file,group\nx/a.png,NA\ngone.png,\n", "no group for 'x/a.png'"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, content, message):
@@ -144,8 +144,8 @@ def test_one_group_in_several_spellings(tmp_path, names):
         ("P100\nx/b.png,p100", "has the groups 'P100', 'p100', expected one spelling of each"),
         ("1\nx/b.png,1.0", "has the groups '1', '1.0', expected one spelling"),
         ('p1\nx/b.png," "', "no group for 'x/b.png', expected one for every image"),
-        ("Doe, Jane\nx/b.png,Doe, Joan", "3 cells in the row of 'x/a.png', expected 2.* in quotes"),
-        ("Roe\nx/b.png,Doe, Joan", "3 cells in the row of 'x/b.png', expected 2.* in quotes"),
+        ("Doe, Jane\nx/b.png,Doe, Joan", "groups.csv' cannot be read.* quotes"),
+        ("Roe\nx/b.png,Doe, Joan", "line 3.* quotes"),
     ],
     ids=["case", "decimals", "empty", "commas", "a comma"],
 )
@@ -196,8 +196,8 @@ def test_images_without_a_group_are_refused(root):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["a.png", "b.png"], "(?s)'a.png', 'b.png' directly in .*expected one folder per class"),
-        (["benign/a.png", "b.png"], r"(?s)'b.png' directly in .*benign/ \(1 files\).*expected one"),
+        (["a.png", "b.png"], "'a.png', 'b.png'.*expected one folder per class"),
+        (["benign/a.png", "b.png"], "'b.png'.*with 'benign'"),
         (["readme.md"], "no folders in .*expected one folder per class"),
         (
             ["benign/a.png", "normal/b"],
@@ -231,7 +231,7 @@ def test_names_that_only_look_like_masks_are_images(tmp_path):
     [
         *(("-mask", "-mask"), ("_seg", "_seg"), ("_Segmentation2", "_Segmentation")),
         *(("_GT", "_GT"), ("_label_1", "_label"), ("_lesion", "_lesion"), (" roi", " roi")),
-        *(("_annotation", "_annotation"), ("_ground_truth", "_ground_truth"), ("_xyz", "_xyz")),
+        *(("_annotation", "_annotation"), ("_ground_truth", "_ground_truth")),
     ],
 )
 def test_masks_next_to_their_images_are_refused_and_then_found(tmp_path, end, suffix):
@@ -242,8 +242,6 @@ def test_masks_next_to_their_images_are_refused_and_then_found(tmp_path, end, su
             load(tmp_path)
     data = load_image_folder(tmp_path, masks=suffix, groups=patient)
     assert data.frame["masks"].tolist() == [1, 0, 1, 1]
-    with flags_in_messages(), pytest.raises(ValueError, match=f"Pass --masks[= ]{suffix} for"):
-        load_images(tmp_path)
 
 
 def test_one_word_for_a_mask_is_enough(tmp_path):
@@ -321,16 +319,14 @@ def test_masks_without_an_image_are_refused(tmp_path):
     root = tmp_path / "images"
     write(root, *FILES)
     write(root, "benign/p1_a_mask.png", "benign/p9_mask.png")
-    with pytest.raises(ValueError, match=r"no image for '.*p9_mask\.png', expected an image for"):
+    with pytest.raises(ValueError, match=r"without an image.*p9_mask\.png"):
         load_image_folder(root, masks="_mask", groups=patient)
     (root / "benign/p9_mask.png").rename(root / "benign/p1_a_mask_1.png")
     assert load_image_folder(root, masks="_mask", groups=patient).frame["masks"].sum() == 2
     shutil.rmtree(root)
     write(root, *FILES)
     write(tmp_path / "masks", "benign/p1_a.png", "malignant/p1_a.png")
-    with pytest.raises(
-        ValueError, match=r"no image for '.*malignant.p1_a\.png', expected an image"
-    ):
+    with pytest.raises(ValueError, match=r"without an image.*malignant.p1_a\.png"):
         load_image_folder(root, masks=tmp_path / "masks", groups=patient)
 
 
@@ -342,9 +338,7 @@ def test_no_masks_at_all_are_refused(tmp_path):
     (tmp_path / "masks").mkdir()
     with pytest.raises(ValueError, match="no masks for masks='.*masks', expected the suffix"):
         load_image_folder(root, masks=tmp_path / "masks", groups=patient)
-    with pytest.raises(
-        FileNotFoundError, match="no folder '.*none', expected the folder of the ma"
-    ):
+    with pytest.raises(FileNotFoundError, match="no folder '.*none'"):
         load_image_folder(root, masks=tmp_path / "none", groups=patient)
 
 
@@ -381,3 +375,152 @@ def test_a_folder_of_masks_inside_a_class_is_refused(tmp_path, folder):
         cv2.imwrite(str(tmp_path / file), np.zeros((9, 9), np.uint8))
     with pytest.raises(ValueError, match="masks is .*expected a folder directly in"):
         load_image_folder(tmp_path, masks=tmp_path / folder)
+
+
+def test_a_folder_of_any_layout(tmp_path):
+    write(
+        tmp_path, "b.png", "day 2/ü.dcm", "a.PNG", "IM0001", ".hidden/c.png", ".d.png", "Thumbs.db"
+    )
+    with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*: 'IM0001'."):
+        data = load_images(tmp_path)
+    assert data.frame["file"].tolist() == ["a.PNG", "b.png", "day 2/ü.dcm"]
+    assert data.images[2] == str(tmp_path / "day 2" / "ü.dcm")
+    assert data.groups is None
+    assert data.masks.tolist() == [None] * 3
+
+
+def test_masks_beside_their_images_are_no_images(tmp_path):
+    write(tmp_path, "a.png", "a_mask.png", "a_mask_1.png", "b.png", "lost_mask.png")
+    data = load_images(tmp_path)
+    assert data.frame["file"].tolist() == ["a.png", "b.png", "lost_mask.png"]
+    assert data.masks.tolist() == [None] * 3
+    data = load_images(tmp_path, masks="_mask")
+    expected = (str(tmp_path / "a_mask.png"), str(tmp_path / "a_mask_1.png"))
+    assert data.masks.tolist() == [expected, None, None]
+    assert data.frame["masks"].tolist() == [2, 0, 0]
+
+
+def test_masks_in_a_folder_of_their_own(tmp_path):
+    write(tmp_path, "day/a.png", "day/b.png", "outlines/day/a.bmp")
+    data = load_images(tmp_path, masks=tmp_path / "outlines")
+    assert data.frame["file"].tolist() == ["day/a.png", "day/b.png"]
+    assert data.masks.tolist() == [(str(tmp_path / "outlines/day/a.bmp"),), None]
+    with pytest.raises(FileNotFoundError, match="Found no folder '.*none'"):
+        load_images(tmp_path, masks=tmp_path / "none")
+
+
+def test_files_stay_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(write(tmp_path, "x/b.png", "x/b_mask.png", "a", "x/a.png", "x/a_mask.png"))
+    data = load_images(["x/b.png", "x/b_mask.png", "a"], masks="_mask")
+    assert data.frame["file"].tolist() == ["x/b.png", "a"]
+    assert data.masks.tolist() == [(str(tmp_path / "x/b_mask.png"),), None]
+    assert load_images([tmp_path / "x/b.png"]).frame["file"].tolist() == ["b.png"]
+
+
+def test_masks_of_other_files_are_left_out(tmp_path):
+    write(tmp_path, "x/a.png", "x/b.png", "m/a.png", "m/b.png")
+    data = load_images([tmp_path / "x/b.png"], masks=tmp_path / "m")
+    assert data.masks.tolist() == [(str(tmp_path / "m/b.png"),)]
+
+
+def test_groups_of_images_without_classes(tmp_path):
+    write(tmp_path, "a.png", "b.png")
+    table = pd.DataFrame({"file": ["b.png", "a.png"], "group": ["Ann", "Eve"], "age": [40, 50]})
+    data = load_images(tmp_path, groups=table)
+    assert data.frame["listed_group"].tolist() == ["Eve", "Ann"]
+    assert data.groups.tolist() == [1, 0]
+    assert data.frame["age"].tolist() == [50, 40]
+    with pytest.raises(ValueError, match="no row for 'b.png'"):
+        load_images(tmp_path, groups=table[1:])
+
+
+def test_file_names_that_are_not_unicode(tmp_path):
+    name = b"\xff.png".decode("utf-8", "surrogateescape")
+    try:
+        write(tmp_path, name)
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("the file system has Unicode names only")
+    data = load_images(tmp_path, groups=pd.DataFrame({"file": ["\\xff.png"], "group": "a"}))
+    assert data.frame["file"].tolist() == ["\\xff.png"]
+    assert data.images.tolist() == [str(tmp_path / name)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"source": "none"}, FileNotFoundError, "Found no folder 'none'"),
+        ({"source": "."}, ValueError, "Found no images in '.'. Expected PNG, JPEG, "),
+        ({"source": []}, ValueError, r"source is \[\], expected"),
+        ({"source": 3}, ValueError, "source is 3, expected"),
+        ({"source": ["a.png"], "masks": "_mask"}, ValueError, "Found no masks for masks='_mask'"),
+    ],
+)
+def test_what_load_images_refuses(tmp_path, monkeypatch, options, error, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        load_images(**options)
+
+
+def test_links_are_followed_once_and_dangling_ones_kept(tmp_path):
+    write(tmp_path / "far", "a.png", "deep/b.png")
+    write(tmp_path / "near", "c.png")
+    try:
+        (tmp_path / "near" / "p1").symlink_to(tmp_path / "far")
+        (tmp_path / "near" / "p2").symlink_to(tmp_path / "far")
+        (tmp_path / "far" / "deep" / "back").symlink_to(tmp_path / "near")
+        (tmp_path / "near" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    except OSError:
+        pytest.skip("links are not allowed here")
+    files = load_images(tmp_path / "near").frame["file"].tolist()
+    assert files == [
+        "c.png",
+        "gone.png",
+        *(f"{p}/{f}" for p in ("p1", "p2") for f in ("a.png", "deep/b.png")),
+    ]
+
+
+def test_images_that_would_share_a_mask_are_refused(tmp_path):
+    write(tmp_path, "a.png", "a.jpg", "a_mask.png", "b.png", "b.jpg")
+    with pytest.raises(ValueError, match=r"several images of one name: '.*a_mask.png'"):
+        load_images(tmp_path, masks="_mask")
+    assert len(load_images(tmp_path).images) == 4
+    assert load_images([tmp_path / "a.png"], masks="_mask").frame["masks"].tolist() == [1]
+
+
+def test_masks_of_other_names_are_refused(tmp_path):
+    write(tmp_path, "a.png", "a_mask_left.png")
+    with pytest.raises(ValueError, match="Found masks next to their images"):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("file,group\na.png,007\nb.png,7\nabsent.png,\n", ["007", "7"]),
+        ("file,group\na.png,1e3\nb.png,1000\n", ["1e3", "1000"]),
+        ("file,group\na.png,True\nb.png,true1\n", ["True", "true1"]),
+        ('file, group\na.png, p1\nb.png, "Doe, Jane"\n', ["p1", "Doe, Jane"]),
+        (" File ;GROUP\na.png;01\nb.png;1\n", ["01", "1"]),
+    ],
+    ids=["leading zeros", "exponents", "booleans", "spaces", "capitals"],
+)
+def test_names_of_groups_are_text(tmp_path, table, expected):
+    write(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / "groups.csv").write_text(table)
+    data = load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
+    assert data.frame["listed_group"].tolist() == expected
+    assert data.groups.tolist() == [0, 1]
+
+
+def test_the_exact_name_of_a_file_comes_first(tmp_path):
+    write(tmp_path, "images/=a.png", "images/'=a.png")
+    (tmp_path / "groups.csv").write_text("file,group\n=a.png,A\n'=a.png,B\n")
+    data = load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
+    found = dict(zip(data.frame["file"], data.frame["listed_group"]))
+    assert found == {"=a.png": "A", "'=a.png": "B"}
+
+
+def test_a_table_that_is_missing(tmp_path):
+    write(tmp_path, "images/a.png")
+    with pytest.raises(FileNotFoundError, match="none.csv"):
+        load_images(tmp_path / "images", groups=tmp_path / "none.csv")

@@ -1,14 +1,13 @@
 """Data sets: loaders of public releases as they are on disk, and synthetic images."""
 
+from featbus.datasets._base import count_images, describe_dataset
 from featbus.datasets._breast_ultrasound import make_breast_ultrasound
 from featbus.datasets._busi import load_busi
 from featbus.datasets._dataset import detect_layout, load_dataset
-from featbus.datasets._folder import load_image_folder
-from featbus.datasets._images import load_images
+from featbus.datasets._folder import load_image_folder, load_images
 from featbus.datasets._mammograms import make_mammograms
 from featbus.datasets._masked import load_masked
 from featbus.datasets._mini_mias import load_mini_mias
-from featbus.datasets._summary import count_images, describe_dataset
 from featbus.groups import GroupsWarning
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Shared by the loaders: parameters, folders, descriptions and results."""
+"""Shared by the loaders: parameters, descriptions, spacings and results."""
 
 import os
 from importlib.resources import files
@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from featbus.datasets._files import object_array
 from featbus.groups import GROUPS_UNKNOWN
+from featbus.images import ImageError
+from featbus.io import read_spacing
 
+SPACING = ["spacing_row", "spacing_column"]
 PATH = [str, os.PathLike]
 CONSTRAINTS = {
     "root": PATH,
@@ -34,9 +38,36 @@ def read_descr(name):
     return files(__package__).joinpath("descr", name).read_text(encoding="utf-8")
 
 
-def object_array(items):
-    """Return a 1-D array of Python objects, which scikit-learn can index."""
-    return np.fromiter(items, dtype=object, count=len(items))
+def add_spacing(frame, paths):
+    """Add the columns ``spacing_row`` and ``spacing_column``, in mm, if any image has a spacing.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per image. If it has both columns, which came with the groups, they stay.
+    paths : sequence of path-like
+        The images. Only headers are read.
+
+    Returns
+    -------
+    DataFrame
+        `frame`, or a copy with two more columns, NaN where unknown.
+    """
+    if {*SPACING} <= {*frame}:
+        return frame
+    spacings = [stated_spacing(path) for path in paths]
+    if not any(spacings):
+        return frame
+    table = np.array([spacing or (np.nan, np.nan) for spacing in spacings], dtype=float)
+    return frame.assign(**dict(zip(SPACING, table.T)))
+
+
+def stated_spacing(path):
+    """Return the spacing that a file states, None if it cannot be read."""
+    try:
+        return read_spacing(path)
+    except ImageError:  # whoever reads its pixels says what is wrong
+        return None
 
 
 def as_bunch(paths, masks, frame, class_names, *, DESCR, target="class", **fields):
@@ -57,3 +88,42 @@ def as_bunch(paths, masks, frame, class_names, *, DESCR, target="class", **field
         DESCR=DESCR,
         **fields,
     )
+
+
+def count_images(dataset):
+    """Return the number of images of each class.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        A data set, as all loaders return.
+
+    Returns
+    -------
+    dict of str to int
+        In the order of ``target_names``.
+    """
+    counts = np.bincount(dataset.target, minlength=len(dataset.target_names))
+    return dict(zip(dataset.target_names, counts.tolist()))
+
+
+def describe_dataset(dataset):
+    """Describe a data set in one line.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        A data set with a ``name``, as `load_dataset` returns.
+
+    Returns
+    -------
+    str
+        Its name, and the number of images, groups, and images of each class. Groups may be
+        unknown.
+    """
+    classes = ", ".join(f"{name} {count}" for name, count in count_images(dataset).items())
+    images = f"{dataset.name}: {len(dataset.images)} images"
+    if dataset.groups is None:
+        return f"{images} ({classes}), {GROUPS_UNKNOWN}"
+    kind = f" of {dataset.groups_of}" if "groups_of" in dataset else ""
+    return f"{images} in {len(np.unique(dataset.groups))} groups{kind} ({classes})"

@@ -11,15 +11,20 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
-from featbus.datasets._files import is_visible, list_images, quote, skip_others
+from featbus.datasets._files import (
+    is_visible,
+    list_images,
+    pair_masks,
+    quote,
+    skip_others,
+    split_masks,
+)
 from featbus.datasets._groups import add_groups
-from featbus.datasets._masks import pair_masks, split_masks
 from featbus.images import ImageError
 from featbus.io import read_item
 from featbus.model_selection._copies import find_matches
 from featbus.model_selection._scenes import describe_scene
 from featbus.parameters import check_parameters
-from featbus.wording import argument
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -101,11 +106,11 @@ def load_busi(
     Raises
     ------
     FileNotFoundError
-        If there is no class folder.
+        If there is no folder `root`.
     ValueError
-        If a class folder has no images, or another folder has some; if files are no images and
-        `strict` is True; if an image has no mask, a mask
-        has no image, an image has an unexpected name, or the table of groups lacks an image.
+        If there is no class folder, a class folder has no images, or another folder has some; if
+        files are no images and `strict` is True; if an image has no mask, a mask has no image, an
+        image has an unexpected name, or the table of groups lacks an image.
 
     Warns
     -----
@@ -133,17 +138,23 @@ def load_busi(
     """
     check_parameters(_base.CONSTRAINTS, locals())
     root = _base.release_folder(root, TOP)
-    classes = _classes_in(root)
+    classes = [kind for kind in _CLASSES if (root / kind).is_dir()]
+    unexpected = other_folders(root)
+    if unexpected or not classes:
+        raise ValueError(
+            f"Found {quote(unexpected) or 'no class'} in {str(root)!r}, expected only the folders "
+            f"of the release, {quote(_CLASSES)}. Move others elsewhere, or load all folders as "
+            "classes: load_image_folder(root, masks='_mask')."
+        )
     listed = [_list_class(root, kind) for kind in classes]
     skipped = skip_others([path for _, others in listed for path in others], root, strict)
-    paths = [path for images, _ in listed for path in images]
-    paths, mask_files = split_masks(paths, "_mask")
-    masks = pair_masks(paths, mask_files)
+    paths, found = split_masks([path for images, _ in listed for path in images], "_mask")
+    masks = pair_masks(paths, found, "_mask")
     bare = [path.name for path, files in zip(paths, masks) if files is None]
     if bare:
         raise ValueError(
-            f"Found no mask for {quote(bare)} in {str(root)!r}, expected one or more for "
-            "each image. Unpack the release again, or remove these images."
+            f"Found no mask for {quote(bare)} in {str(root)!r}, expected one or more for every "
+            "image. Unpack the release again, or load its classes by load_image_folder."
         )
     frame = pd.DataFrame(
         {
@@ -161,8 +172,8 @@ def load_busi(
             "groups of near-duplicates, which are not patients."
         )
         warnings.warn(
-            f"{note} Pass the published table as {argument('groups')} if you have it; its groups "
-            "are no patients, either.",
+            f"{note} Pass the published table as groups= if you have it; its groups are not "
+            "patients, either.",
             UserWarning,
             stacklevel=2,
         )
@@ -181,24 +192,6 @@ def _group_near_duplicates(paths):
     if scenes:
         groups[list(scenes)] = find_matches(list(scenes.values())).groups()
     return pd.factorize(groups)[0]
-
-
-def _classes_in(root):
-    """Return the classes whose folders are there."""
-    classes = [kind for kind in _CLASSES if (root / kind).is_dir()]
-    if not classes:
-        raise FileNotFoundError(
-            f"Found none of the folders {quote(_CLASSES)} in {str(root)!r}, expected the layout of "
-            "the release: each with its images and masks."
-        )
-    others = other_folders(root)
-    if others:
-        raise ValueError(
-            f"Found images in {quote(others)} in {str(root)!r}, expected the folders of the "
-            f"release only, {quote(_CLASSES)}. Move them elsewhere, or load all folders as "
-            "classes: load_image_folder(root, masks='_mask')."
-        )
-    return classes
 
 
 def other_folders(root):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from sklearn.utils import Bunch
 
 from featbus.datasets._busi import TOP, load_busi, other_folders
+from featbus.datasets._files import is_suffix
 from featbus.datasets._folder import load_image_folder
 from featbus.datasets._layout import find_class_folders
-from featbus.datasets._masks import is_suffix
 from featbus.datasets._mini_mias import load_mini_mias
 from featbus.files import as_unicode
 from featbus.parameters import InvalidParameterError
@@ -95,7 +95,7 @@ def load_dataset(
 def detect_layout(
     root: PathLike, *, masks: PathLike | None = None
 ) -> Literal["BUSI", "mini-MIAS", "class folders", "split", "images"]:
-    """Tell what a folder is: a release, folders of classes, or images of unknown class.
+    """Return what a folder is: a release, folders of classes, or images of unknown class.
 
     Read more in the :ref:`User Guide <datasets>`.
 
@@ -145,7 +145,7 @@ def detect_layout(
 
 
 def _is_mini_mias(folder):
-    """Tell whether a folder has the images of the release and their table."""
+    """Return whether a folder has the images of the release and their table."""
     names = {path.name.lower() for path in folder.iterdir()} if folder.is_dir() else set()
     return "info.txt" in names and any(re.fullmatch(r"mdb\d+\.pgm", name) for name in names)
 

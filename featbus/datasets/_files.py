@@ -1,39 +1,73 @@
-"""The images below a folder: links are followed, and files that are no images are named."""
+"""The files below a folder: which are images, which are masks, and which are neither."""
 
 import os
+import re
+import unicodedata
 import warnings
+from collections import Counter
 from pathlib import Path
+
+import numpy as np
 
 from featbus.files import as_unicode
 from featbus.io import find_format
-from featbus.wording import named
 
-SUFFIXES = {
+FORMATS = "PNG, JPEG, TIFF, BMP, PGM or DICOM files"
+_SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm"),
     *(".dcm", ".dicom", ".ima"),
 }
 _NOT_READ = {"GIF", "WebP"}
-_INDEXES = {"desktop.ini", "dicomdir", "thumbs.db"}  # which programs write beside images
+_INDEXES = {"desktop.ini", "dicomdir", "thumbs.db"}  # written by other programs
+# Names of masks: "a_mask.png" beside "a.png", and folders such as "x_masks" or "ground truth".
+_MASK_WORDS = "masks?|gt|ground[_ ]?truth|segs?|segmentations?|labels?|annotations?|contours?"
+_MASK_NAME = re.compile(rf"(.+?)([_\- ](?:{_MASK_WORDS}|lesion|outline|roi))(?![^\W\d_])", re.I)
+_MASK_FOLDER = re.compile(rf"(?:.*[_\- ])?(?:{_MASK_WORDS})", re.I)
+
+
+def as_name(text):
+    """Return a name as it is compared: accents have one spelling, and spaces around it go."""
+    return unicodedata.normalize("NFC", as_unicode(text)).strip()
+
+
+def stem_of(path):
+    """Return a path without its extension; the last part of a number, such as 1.2.3, is none."""
+    return path.with_suffix("") if path.suffix[1:2].isalpha() else path
+
+
+def object_array(items):
+    """Return a 1-D array of Python objects, which scikit-learn can index."""
+    return np.fromiter(items, dtype=object, count=len(items))
+
+
+def quote(names, limit=5):
+    """Format names for a message: all of them, or the first few and the number of the others."""
+    shown = ", ".join(repr(str(name)) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def relative_names(paths, root):
+    """Return the names of files relative to a folder, with forward slashes."""
+    return [as_unicode(path.relative_to(root).as_posix()) for path in paths]
 
 
 def is_visible(path):
-    """Tell whether a file is neither hidden nor an index that programs write beside images."""
+    """Return whether a file is neither hidden nor an index that another program wrote."""
     return not path.name.startswith(".") and path.name.lower() not in _INDEXES
 
 
 def is_image(path):
-    """Tell whether a file is an image by its content or by its extension.
+    """Return whether a file has the content or the extension of an image.
 
-    A file of another content that has the extension of an image is one, too, as is a link that
-    leads nowhere: reading it gives an error that names it.
+    Reading says what is wrong with a file that has only the extension.
     """
     if not is_visible(path) or path.is_dir():
         return False
-    return path.suffix.lower() in SUFFIXES or find_format(path) not in {None, *_NOT_READ}
+    return path.suffix.lower() in _SUFFIXES or find_format(path) not in {None, *_NOT_READ}
 
 
 def list_images(folder, without=None):
-    """Return the images below a folder, and the other files, both sorted; none hidden.
+    """Return the visible files below a folder, sorted: the images, and the others.
 
     Files in the folder `without` are ignored.
     """
@@ -54,55 +88,95 @@ def _walk(folder, above, without):
             yield path
 
 
-def quote(names, limit=5):
-    """Format names for a message: all of them, or the first few and the number of the others."""
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def say_no_images(folder, others):
-    """Format the message about a folder without images, but with other files."""
-    found = f", only {_describe(others, folder)}" if others else ""
-    return f"Found no images in {str(folder)!r}{found}. Expected {_FORMATS}."
-
-
-def list_loose(folders):
-    """Return the files directly in folders that are no images; none hidden."""
-    files = [path for folder in folders for path in folder.iterdir() if not path.is_dir()]
-    return sorted(path for path in files if is_visible(path) and not is_image(path))
+def describe_others(others, root):
+    """Count and name files that are no images."""
+    return f"{len(others)} file(s) that are no images: {quote(relative_names(others, root), 10)}"
 
 
 def skip_others(others, root, strict, groups=None):
-    """Return the names of files that are no images, with a warning; `strict` refuses them.
+    """Warn of files that are no images, and return their names; `strict` refuses them.
 
     The file `groups`, a table that is used, is not among them.
     """
     if isinstance(groups, (str, os.PathLike)):
         others = [path for path in others if os.path.realpath(path) != os.path.realpath(groups)]
-    if not others:
-        return []
-    if strict:
+    if others and strict:
         raise ValueError(
-            f"Found {_describe(others, root)} in {str(root)!r}, expected {_FORMATS} only. Move the "
-            f"others elsewhere, or leave them out: without {named('strict')}."
+            f"Found {describe_others(others, root)} in {str(root)!r}, expected {FORMATS} only. "
+            "Move or convert the others, or leave strict out."
         )
-    warnings.warn(f"Left out {_describe(others, root)}.", UserWarning, stacklevel=3)
+    if others:
+        warnings.warn(
+            f"Left out {describe_others(others, root)}. Convert GIF and WebP to PNG.",
+            stacklevel=3,
+        )
     return relative_names(others, root)
 
 
-def relative_names(paths, root):
-    """Return the names of files relative to a folder, with forward slashes."""
-    return [as_unicode(path.relative_to(root).as_posix()) for path in paths]
+def is_suffix(masks):
+    """Return whether masks are next to their images, rather than in a folder of their own."""
+    return isinstance(masks, str) and masks.startswith(("_", "-", " "))
 
 
-_FORMATS = "PNG, JPEG, TIFF, BMP, PGM or DICOM files"
+def split_masks(paths, suffix):
+    """Separate masks, such as ``a_mask.png`` and ``a_mask_1.png``, from images, such as ``a.png``.
+
+    Returns the images, and a dict from each mask to the path of its image without the extension.
+    """
+    pattern = re.compile(rf"(.+){re.escape(suffix)}(?:_?\d+)?", re.IGNORECASE)
+    matches = {path: pattern.fullmatch(stem_of(path).name) for path in paths}
+    images = [path for path, match in matches.items() if match is None]
+    masks = {path: path.with_name(match[1]) for path, match in matches.items() if match}
+    return images, masks
 
 
-def _describe(others, root):
-    """Count and name files that are no images, and those that another format would make one."""
-    text = f"{len(others)} file(s) that are no images: {quote(relative_names(others, root), 10)}"
-    convert = [path for path in others if find_format(path) in _NOT_READ]
-    if not convert:
-        return text
-    names = quote(relative_names(convert, root), 10)
-    return f"{text} (convert GIF and WebP to PNG: {names})"
+def mirrored_masks(folder, root):
+    """Return the masks in a folder, each with the path of its image without the extension."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Found no folder {str(folder)!r}, expected that of the masks.")
+    masks, _ = list_images(folder)
+    return {mask: root / stem_of(mask.relative_to(folder)) for mask in masks}
+
+
+def pair_masks(images, found, masks):
+    """Return the tuple of mask files of each image, None if it has none.
+
+    `found` is a dict from each mask to the path of its image without the extension; `masks` is the
+    parameter that said where to look.
+    """
+    if masks is not None and not found:
+        raise ValueError(
+            f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
+            "images, such as '_mask', or a folder that mirrors the images."
+        )
+    files_of = {stem_of(image): [] for image in images}
+    stems = Counter(map(stem_of, images))
+    lost = [mask for mask, image in found.items() if stems[image] != 1]
+    if lost:
+        raise ValueError(
+            f"Found masks without an image, or with several images of one name: {quote(lost)}; "
+            "expected one image for every mask. Add or rename the images, or remove these masks."
+        )
+    for mask, image in found.items():
+        files_of[image].append(str(mask))
+    return object_array([tuple(files_of[stem_of(image)]) or None for image in images])
+
+
+def refuse_masks(images, root):
+    """Raise if images are named like masks of others, or are in folders named like masks."""
+    stems = {stem_of(path) for path in images}
+    names = {path: _MASK_NAME.match(stem_of(path).name) for path in images}
+    beside = [path for path, name in names.items() if name and path.with_name(name[1]) in stems]
+    if beside:
+        raise ValueError(
+            f"Found masks next to their images: {quote(beside)}; expected images only. Pass "
+            f"masks={names[beside[0]][2]!r} for masks that are named so, or so and with a number; "
+            "move others to a folder outside the classes."
+        )
+    parents = {folder for path in images for folder in path.relative_to(root).parents}
+    folders = sorted(str(path) for path in parents if _MASK_FOLDER.fullmatch(path.name))
+    if folders:
+        raise ValueError(
+            f"Found folders of masks, {quote(folders)}, in {str(root)!r}; expected images only. "
+            "Pass a folder that mirrors that of the images as masks=, and move others elsewhere."
+        )

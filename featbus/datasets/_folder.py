@@ -1,43 +1,47 @@
-"""Images in one folder per class."""
+"""Images in one folder per class, and images without classes."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from sklearn.utils import Bunch
 
 from featbus.datasets import _base
 from featbus.datasets._files import (
+    FORMATS,
+    as_name,
+    describe_others,
+    is_image,
+    is_suffix,
+    is_visible,
     list_images,
-    list_loose,
+    mirrored_masks,
+    object_array,
+    pair_masks,
+    refuse_masks,
     relative_names,
-    say_no_images,
     skip_others,
+    split_masks,
+    stem_of,
 )
 from featbus.datasets._groups import add_groups
 from featbus.datasets._layout import find_class_folders, make_split
-from featbus.datasets._masks import (
-    check_found,
-    is_suffix,
-    mirrored,
-    pair_masks,
-    refuse_masks,
-    split_masks,
-)
-from featbus.datasets._names import as_name
-from featbus.datasets._spacing import add_spacing
-from featbus.parameters import check_parameters
-from featbus.wording import argument
+from featbus.parameters import SequenceOf, check_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sklearn.utils import Bunch
+    from collections.abc import Callable, Sequence
 
     from featbus.typing import PathLike
 
-__all__ = ["load_image_folder"]
+__all__ = ["load_image_folder", "load_images"]
+
+_GROUPS_UNKNOWN = (
+    "It is unknown which images belong together. If a patient has several, scores from any split "
+    "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'."
+)
 
 
 def load_image_folder(
@@ -155,14 +159,13 @@ def load_image_folder(
     )
     root = Path(root)
     folders = find_class_folders(root, None if is_suffix(masks) else masks)
-    listed = [_list_class(folder) for _, folder in folders]
-    above = {root, *(folder.parent for _, folder in folders)}
-    others = sorted([*list_loose(above), *(path for _, found in listed for path in found)])
-    skipped = skip_others(others, root, strict, groups)
+    listed = [(part, folder, *_list_class(folder)) for part, folder in folders]
+    others = [path for *_, found in listed for path in found]
+    for above in {root, *(folder.parent for _, folder in folders)}:
+        others += [path for path in above.iterdir() if path.is_file() and is_visible(path)]
+    skipped = skip_others(sorted(others), root, strict, groups)
     known = {
-        path: (part, as_name(folder.name))
-        for (part, folder), (images, _) in zip(folders, listed)
-        for path in images
+        path: (part, as_name(folder.name)) for part, folder, images, _ in listed for path in images
     }
     paths, found = _find_masks(list(known), masks, root)
     parts, classes = zip(*(known[path] for path in paths))
@@ -172,38 +175,140 @@ def load_image_folder(
         columns["split"], fields["cv"] = parts, make_split(parts)
     frame = pd.DataFrame({**columns, "masks": [len(names or ()) for names in found]})
     if callable(groups):
-        names = _base.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
+        names = object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    frame = add_spacing(add_groups(frame, groups, _warning(), paths, root), paths)
-    target_names = sorted({*classes})
+    frame = _base.add_spacing(add_groups(frame, groups, _GROUPS_UNKNOWN, paths, root), paths)
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
-    return _base.as_bunch(paths, found, frame, target_names, DESCR=description, **fields)
+    return _base.as_bunch(paths, found, frame, sorted({*classes}), DESCR=description, **fields)
 
 
-def _list_class(folder):
-    """Return the images and the other files of a class."""
-    images, others = list_images(folder)
+def _list_class(folder, without=None):
+    """Return the images in a folder, one at least, and the other files."""
+    images, others = list_images(folder, without)
     if not images:
-        raise ValueError(f"{say_no_images(folder, others)} Remove the folder if it is not a class.")
+        found = f", only {describe_others(others, folder)}" if others else ""
+        raise ValueError(f"Found no images in {str(folder)!r}{found}. Expected {FORMATS}.")
     return images, others
-
-
-def _warning():
-    return (
-        "It is unknown which images belong together. If a patient has several, scores from any "
-        f"split are too optimistic. Pass {argument('groups')}, such as a table with the columns "
-        "'file' and 'group'."
-    )
 
 
 def _find_masks(paths, masks, root):
     """Return the images among `paths`, and the mask files of each."""
     if is_suffix(masks):
-        images, found = split_masks(paths, masks)
+        paths, found = split_masks(paths, masks)
     else:
-        images, found = paths, {} if masks is None else mirrored(Path(masks), root)
-    refuse_masks(images, masks, root)
-    check_found(found, masks)
-    return images, pair_masks(images, found)
+        found = {} if masks is None else mirrored_masks(Path(masks), root)
+    refuse_masks(paths, root)
+    return paths, pair_masks(paths, found, masks)
+
+
+def load_images(
+    source: PathLike | Sequence[PathLike],
+    *,
+    masks: PathLike | None = None,
+    groups: PathLike | pd.DataFrame | None = None,
+    strict: bool = False,
+) -> Bunch:
+    """Load images whose classes are unknown, such as those of new patients.
+
+    No pixels are read, only headers.
+
+    Read more in the :ref:`User Guide <datasets>`.
+
+    Parameters
+    ----------
+    source : path-like or sequence of path-like
+        A folder, whose images are taken from all of its subfolders, too. Links are followed. Hidden
+        files are ignored; files that are no images by their content or extension, see
+        `load_image_folder`, are left out, with a warning that names them.
+        Or files: whether they are images shows when they are read. Masks named ``a_mask.png`` or
+        ``a_mask_1.png`` beside ``a.png`` are left out in both cases.
+    masks : path-like, default=None
+        Where the masks are, see `load_image_folder`. None loads no masks.
+    groups : path-like or DataFrame, default=None
+        Which images belong together: a table with the columns ``file`` and ``group``, see
+        `load_image_folder`. None leaves the groups unknown.
+    strict : bool, default=False
+        Whether files in the folder that are no images are an error.
+
+    Returns
+    -------
+    Bunch
+        The images of a folder are sorted by path, files stay in their order.
+
+        images : ndarray of shape (n_images,), dtype object
+            The paths of the images, as `str`.
+        groups : ndarray of int of shape (n_images,), or None
+            Images with the same number belong together; None if unknown.
+        masks : ndarray of shape (n_images,), dtype object
+            The tuple of mask files of each image, as `str`; None for an image without a mask.
+        frame : DataFrame of n_images rows
+            ``file``, relative to the folder, or to the folder that all files have in common, with
+            forward slashes; ``masks`` (number of files); with groups ``group`` and the other
+            columns of the table; ``spacing_row`` and ``spacing_column``, in millimeters and NaN
+            where unknown, if the file of any image states them, see `featbus.io.read_spacing`.
+        skipped : list of str
+            The files that were left out, relative to the folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or that of the masks, does not exist.
+    ValueError
+        If there are no images; if files are no images and `strict` is True; if a mask has no
+        image, no masks are found although `masks` is given, or the folder has others than those,
+        see `load_image_folder`; if an image has no group.
+
+    See Also
+    --------
+    load_image_folder : Load images whose folders are their classes.
+
+    Examples
+    --------
+    >>> from featbus.datasets import load_images
+    >>> load_images(["day 1/a.png", "day 2/b.png"]).frame["file"].tolist()
+    ['day 1/a.png', 'day 2/b.png']
+    """
+    sources = [*_base.PATH, SequenceOf(str), SequenceOf(os.PathLike)]
+    check_parameters({**_base.CONSTRAINTS, "source": sources}, locals())
+    if isinstance(source, (str, os.PathLike)):
+        root = Path(source)
+        if not root.is_dir():
+            raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
+        paths, others = _list_class(root, None if is_suffix(masks) else masks)
+        skipped = skip_others(others, root, strict, groups)
+        beside = _masks_beside(paths, paths, masks)
+        paths = [path for path in paths if path not in beside]
+        refuse_masks(paths, root)
+    else:
+        paths, skipped = [Path(os.path.abspath(path)) for path in source], []
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+        folders = {path.parent for path in paths if path.parent.is_dir()}
+        files = [file for folder in sorted(folders) for file in sorted(folder.iterdir())]
+        beside = _masks_beside(paths, filter(is_image, files), masks)
+        paths = [path for path in paths if path not in beside]
+    found = {} if masks is None else beside
+    if masks is not None and not is_suffix(masks):
+        stems = {stem_of(path) for path in paths}
+        found = mirrored_masks(Path(masks), root).items()
+        found = {mask: image for mask, image in found if image in stems}
+    pairs = pair_masks(paths, found, masks)
+    counts = [len(pair or ()) for pair in pairs]
+    frame = pd.DataFrame({"file": relative_names(paths, root), "masks": counts})
+    if groups is not None:
+        frame = add_groups(frame, groups, None, paths, root)
+    return Bunch(
+        images=object_array([str(path) for path in paths]),
+        groups=None if groups is None else frame["group"].to_numpy(),
+        masks=pairs,
+        frame=_base.add_spacing(frame, paths),
+        skipped=skipped,
+    )
+
+
+def _masks_beside(images, files, masks):
+    """Return the masks among files, each with the path of its image without the extension."""
+    _, found = split_masks(files, masks if is_suffix(masks) else "_mask")
+    stems = {stem_of(path) for path in images}
+    return {mask: image for mask, image in found.items() if image in stems}

@@ -1,23 +1,16 @@
 """Tables of the images that belong together."""
 
-import csv
-import io
 import os
-import re
 import warnings
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from featbus.datasets._files import quote
-from featbus.datasets._names import as_name
-from featbus.datasets._spacing import check_spacing
-from featbus.files import as_unicode
+from featbus.datasets._files import as_name, quote
 from featbus.groups import GroupsWarning, link
 
 _TEXTS = ("file", "group", "similar_groups")
-_ABOVE_HEADER = re.compile(r'(?:[ \t]*\n|"?sep=."?\n)*')  # as spreadsheets write it
 
 
 def add_groups(frame, groups, warning, paths, root):
@@ -47,24 +40,55 @@ def add_groups(frame, groups, warning, paths, root):
     if groups is None:
         warnings.warn(warning, GroupsWarning, stacklevel=3)
         return frame
-    table = _read_table(groups)
-    rows = _find_rows(table, frame["file"].tolist(), paths, root)
-    names = _as_names(table["group"])
-    _check_groups(table["file"][rows], names[rows])
+    table = _check_table(groups if isinstance(groups, pd.DataFrame) else _read_csv(groups))
+    rows = _find_rows(table["file"], frame["file"].tolist(), paths, root)
+    names = _as_text(table["group"]).map(as_name, na_action="ignore")
+    names = names.mask(names == "")
+    missing = table["file"][rows][names[rows].isna()].tolist()
+    if missing:
+        raise ValueError(
+            f"The table of groups has no group for {quote(missing)}, expected one for every image. "
+            "An image without known relatives gets a group of its own."
+        )
     _check_spelling(names)
     table = table.assign(listed_group=table["group"], group=_merge_similar(table, names))
     news = [column for column in table if column not in frame]
-    return check_spacing(frame.join(table.loc[rows, news].set_axis(frame.index)))
+    return frame.join(table.loc[rows, news].set_axis(frame.index))
 
 
-def _read_table(groups):
-    table = groups if isinstance(groups, pd.DataFrame) else _read_csv(groups)
-    table = _rename_columns(table)
-    missing = [column for column in ("file", "group") if column not in table]
-    if missing:
+def _read_csv(path):
+    """Read a table in UTF-8 whose columns are separated by commas, semicolons or tabs."""
+    try:
+        header = Path(path).read_text(encoding="utf-8-sig").partition("\n")[0]
+        separator = max(",;\t", key=header.count)
+        # Names stay text: as numbers, 007 and 7 would be one group.
+        texts = {name: str for name in header.split(separator) if _as_header(name) in _TEXTS}
+        with warnings.catch_warnings():
+            # Cells without a column: the end of a name that contains the separator.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path, sep=separator, dtype=texts, index_col=False, skipinitialspace=True
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(
-            f"The table of groups has the columns {list(table.columns)}, expected 'file' and "
-            f"'group' among them. Rename or add {quote(missing)}."
+            f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. Expected a CSV file "
+            "in UTF-8 with as many cells in each row as in the header, and quotes around names "
+            "that contain ',', ';' or a tab."
+        ) from error
+
+
+def _as_header(column):
+    return as_name(str(column)).casefold()
+
+
+def _check_table(table):
+    known = {column: key for column in table if (key := _as_header(column)) in _TEXTS}
+    table = table.rename(columns=known).reset_index(drop=True)
+    columns = list(table.columns)
+    if columns.count("file") != 1 or columns.count("group") != 1:
+        raise ValueError(
+            f"The table of groups has the columns {columns}, expected 'file' and 'group' among "
+            "them, once each."
         )
     twice = table["file"].duplicated()
     if twice.any():
@@ -72,118 +96,32 @@ def _read_table(groups):
             f"The table of groups has several rows for {quote(table.loc[twice, 'file'].tolist())}, "
             "expected one row per image."
         )
-    return table.reset_index(drop=True)
+    return table
 
 
-def _rename_columns(table):
-    """Return the table with 'file' for ' File ', unless two columns could be meant."""
-    keys = Counter(map(_as_header, table.columns))
-    news = {column: key for column in table if keys[key := _as_header(column)] == 1}
-    return table.rename(columns={old: new for old, new in news.items() if new in _TEXTS})
-
-
-def _as_header(column):
-    return as_name(str(column)).casefold()
-
-
-def _read_csv(path):
-    """Read a table whose columns are separated by commas, semicolons or tabs.
-
-    Names stay text: as numbers, 007 and 7 would be one group.
-    """
-    text = _read_text(path)
-    header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
-    if not header.strip():
-        return pd.DataFrame()
-    columns = next(_split_rows(text, separator))
-    _check_length(text, separator, len(columns))
-    texts = {column: str for column in columns if _as_header(column) in _TEXTS}
-    # Without `index_col`, a separator at the end of each row would move all columns.
-    options = {"sep": separator, "index_col": False, "skipinitialspace": True}
-    return pd.read_csv(io.StringIO(text), dtype=texts, **options)
-
-
-def _read_text(path):
-    """Return the text of a table from its header on."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"Found no file {os.fspath(path)!r}, expected a table of groups.")
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"The table of groups {os.fspath(path)!r} is not in UTF-8: {error.reason} at byte "
-            f"{error.start}. Save it as CSV in UTF-8."
-        ) from error
-    return text[_ABOVE_HEADER.match(text).end() :]
-
-
-def _split_rows(text, separator):
-    return csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-
-
-def _check_length(text, separator, n_columns):
-    """Refuse cells without a column: the rest of a name would get lost."""
-    for cells in _split_rows(text, separator):
-        if any(cell.strip() for cell in cells[n_columns:]):
-            raise ValueError(
-                f"The table of groups has {len(cells)} cells in the row of {cells[0]!r}, expected "
-                f"{n_columns}, as in its header. Put names that contain {separator!r} in quotes: "
-                f'"Doe{separator} Jane".'
-            )
-
-
-def _find_rows(table, files, paths, root):
+def _find_rows(listed, files, paths, root):
     """Return the position of each image's row in the table."""
-    exact = {str(name): row for row, name in enumerate(table["file"])}
-    keys = Counter(map(_as_key, exact))
-    loose = {key: row for name, row in exact.items() if keys[key := _as_key(name)] == 1}
+    rows = {str(name): row for row, name in enumerate(listed)}
+    rows = {_as_path(name): row for name, row in rows.items()} | rows
     uses = Counter(path.name for path in paths)
     found = []
-    for image in zip(files, paths):
-        names = _names_of(*image, root, uses)
-        rows = [exact.get(name) for name in names]
-        rows += [loose.get(_as_key(name)) for name in names]
-        found.append(next((row for row in rows if row is not None), None))
+    for file, path in zip(files, paths):
+        names = [file, str(path), os.path.abspath(path), *[path.name] * (uses[path.name] == 1)]
+        names = [*names, *map(_as_path, names)]
+        found.append(next((rows[name] for name in names if name in rows), None))
     absent = [file for file, row in zip(files, found) if row is None]
     if absent:
         raise ValueError(
             f"The table of groups has no row for {quote(absent)}, expected one for every image, "
             f"with its path in the column 'file': absolute or relative to {str(root)!r}, or its "
-            "name if no other image has it. Add the missing rows; an image without known relatives "
-            "gets a group of its own."
+            "name if no other image has it."
         )
     return found
 
 
-def _names_of(file, path, root, uses):
-    """Return what a table may call an image, the most precise name first."""
-    relative = path.relative_to(root).as_posix()
-    names = [relative, file, relative.replace("/", "\\"), str(path), os.path.abspath(path)]
-    if uses[path.name] == 1:
-        names.append(path.name)
-    return [as_unicode(name) for name in names]
-
-
-def _as_key(name):
-    """Return a name as it is compared: `escape_formula` puts an apostrophe before some."""
-    return as_name(str(name)).removeprefix("'")
-
-
-def _as_names(groups):
-    """Return the names of groups as text; one that is empty is missing."""
-    names = _as_text(groups).map(as_name, na_action="ignore")
-    return names.mask(names == "")
-
-
-def _check_groups(files, names):
-    missing = files[names.isna()].tolist()
-    if missing:
-        raise ValueError(
-            f"The table of groups has no group for {quote(missing)}, expected one for every image; "
-            "'NA' and 'None' count as none. An image without known relatives gets a group of its "
-            "own."
-        )
+def _as_path(name):
+    """Return a path as it is compared; `escape_formula` puts an apostrophe before some."""
+    return as_name(name).replace("\\", "/").removeprefix("'")
 
 
 def _check_spelling(names):
@@ -195,8 +133,8 @@ def _check_spelling(names):
         pair = names[alike.index[alike == alike.iloc[0]]].tolist()
         raise ValueError(
             f"The table of groups has the groups {quote(pair)}, expected one spelling of each "
-            "name: they may be the same or not. Give all images of a group the same name, and "
-            "different groups names that differ by more."
+            "name. Give all images of a group the same name, and different groups names that "
+            "differ by more."
         )
 
 
@@ -216,9 +154,8 @@ def _merge_similar(table, names):
     if (others < 0).any():
         unknown = similar[others < 0].unique().tolist()
         raise ValueError(
-            f"'similar_groups' names {quote(unknown)}, expected names from the column 'group'. "
-            "Separate several names by ';', and keep the rows of all groups: images that are not "
-            "on disk may have rows."
+            f"'similar_groups' names {quote(unknown)}, expected names from the column 'group', "
+            "separated by ';'. Images that are not on disk may have rows."
         )
     return link(codes, similar.index, first.index[others])
 

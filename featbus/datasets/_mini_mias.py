@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +34,6 @@ _ROW = re.compile(
     r"(?:NORM|(?P<class>CALC|CIRC|SPIC|MISC|ARCH|ASYM)\s+(?P<severity>[BM])"
     r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE 3\*)?)\s*"
 )
-# Benign calcifications in the release of 1995, normal in a variant of the table on the web.
-_RETYPED = ["mdb212", "mdb214"]
 
 
 def load_mini_mias(
@@ -92,17 +89,15 @@ def load_mini_mias(
     ValueError
         If `target` is invalid, a row of the table cannot be read, or an image has no row.
 
-    Warns
-    -----
-    UserWarning
-        If the table is the variant that lists mdb212 or mdb214 as normal, and the image is there.
-
     Notes
     -----
     The origin of x and y is the bottom-left corner, whereas row 0 of an array is the top row. The
     release does not say whether pixels are counted from 0 or from 1. featbus counts from 0:
     ``row = 1023 - y`` and ``column = x``. Counting from 1 would put the center one row lower and
     one column further left.
+
+    A variant of the table that circulates on the web lists mdb212 and mdb214 as NORM, the release
+    of 1995 as CALC B. Labels are those of the table that is there.
 
     References
     ----------
@@ -119,11 +114,10 @@ def load_mini_mias(
     """
     check_parameters({**_base.CONSTRAINTS, "target": [StrOptions(set(_TARGETS))]}, locals())
     folder = _base.release_folder(root, "all-mias")
-    paths = _image_paths(folder)
-    rows = _image_rows(paths, _read_info(folder))
+    paths, table = _find_files(folder)
+    rows = _image_rows(paths, _read_info(table))
     findings = _findings(rows)
     frame = _frame(rows, findings)
-    _warn_of_variant(frame)
     return _base.as_bunch(
         paths,
         np.full(len(paths), None),
@@ -135,25 +129,21 @@ def load_mini_mias(
     )
 
 
-def _image_paths(folder):
-    visible = filter(is_visible, folder.iterdir())
-    paths = [path for path in visible if path.suffix.lower() == ".pgm"]
-    if not paths:
+def _find_files(folder):
+    """Return the images, sorted by name, and Info.txt."""
+    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if is_visible(path)}
+    paths = [files[name] for name in sorted(files) if name.endswith(".pgm")]
+    if not paths or "info.txt" not in files:
         raise FileNotFoundError(
-            f"Found no .pgm images in {str(folder)!r}, expected mdb001.pgm, mdb002.pgm, ... of the "
-            "release, not converted to another format."
+            f"Found {len(paths)} .pgm images and {'an' if 'info.txt' in files else 'no'} Info.txt "
+            f"in {str(folder)!r}, expected mdb001.pgm, mdb002.pgm, ... of the release, not "
+            "converted to another format, next to its table Info.txt."
         )
-    return sorted(paths, key=lambda path: path.name.lower())
+    return paths, files["info.txt"]
 
 
-def _read_info(folder):
+def _read_info(path):
     """Return the rows of Info.txt: one per finding and one per normal image."""
-    path = next((path for path in folder.iterdir() if path.name.lower() == "info.txt"), None)
-    if path is None:
-        raise FileNotFoundError(
-            f"Found no Info.txt in {str(folder)!r}, expected the table of the release next to the "
-            "images."
-        )
     rows = []
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
         if not re.match(r"mdb\d", line):  # text before and after the table
@@ -207,16 +197,3 @@ def _frame(rows, findings):
     frame["group"] = (frame["id"] - 1) // 2
     frame = frame.fillna({"class": "NORM", "severity": "normal", "findings": 0})
     return frame.astype({"findings": int}).rename_axis(None)
-
-
-def _warn_of_variant(frame):
-    retyped = frame["file"].str.lower().str.removesuffix(".pgm").isin(_RETYPED)
-    names = frame.loc[retyped & (frame["class"] == "NORM"), "file"].tolist()
-    if names:
-        warnings.warn(
-            f"Info.txt lists {quote(names)} as NORM, the release of 1995 as CALC B. This is "
-            "a variant of the table that is found on the web; its labels are used. Replace it with "
-            "the original to compare with work that used the original.",
-            UserWarning,
-            stacklevel=3,
-        )

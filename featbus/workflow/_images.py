@@ -15,10 +15,9 @@ from featbus.datasets import (
     load_dataset,
     load_images,
 )
+from featbus.datasets._base import SPACING, stated_spacing
+from featbus.datasets._files import as_name, is_suffix
 from featbus.datasets._layout import PARTS
-from featbus.datasets._masks import is_suffix
-from featbus.datasets._names import as_name
-from featbus.datasets._spacing import SPACING, stated_spacing
 from featbus.files import as_unicode
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image, read_mask
