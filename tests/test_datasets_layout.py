@@ -111,7 +111,7 @@ def test_a_table_of_features_has_the_split(tmp_path):
         (["test/x/a.png", "val/x/a.png"], "only a part of a split"),
         (["train/x/a.png", "test/x/b.png", "x/c.png"], "'x' beside the parts of a split"),
         (["train/x/a.png", "train/y/b.png", "test/x/c.png"], "different classes"),
-        (["train/x/a.png", "train/y/b.png", "test/c.png"], "without a class, 'c.png'"),
+        (["train/x/a.png", "train/y/b.png", "test/c.png"], "different classes"),
         (["x/train/a.png", "y/b.png"], "below others, 'train'"),
         (["ct/x/a.png", "ct/y/b.png", "mr/x/c.png", "mr/y/d.png"], "below others, 'x', 'y', 'x'"),
         (["x/a.png", "y/b.png", "z/x/a.png", "z/y/b.png"], "below others, 'x', 'y'"),

@@ -71,9 +71,9 @@ def _read_csv(path):
             )
     except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(
-            f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. Expected a CSV file "
-            "in UTF-8 with as many cells in each row as in the header, and quotes around names "
-            "that contain ',', ';' or a tab."
+            f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. "
+            "Expected a CSV file in UTF-8 with as many cells in each row as in the header, and "
+            "quotes around names that contain ',', ';' or a tab."
         ) from error
 
 
