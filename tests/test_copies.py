@@ -7,10 +7,9 @@ import pytest
 from featbus.datasets import make_breast_ultrasound
 from featbus.model_selection import _candidates
 from featbus.model_selection._candidates import propose_alike, propose_by_keypoints
-from featbus.model_selection._copies import Copies, find_matches
+from featbus.model_selection._copies import Copies, Sketches, find_matches
 from featbus.model_selection._matching import match_keypoints, match_stretched
 from featbus.model_selection._scenes import VARIANTS, describe_scene
-from featbus.model_selection._thumbnails import Sketches
 
 
 @pytest.fixture(scope="module")

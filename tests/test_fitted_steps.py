@@ -1,16 +1,11 @@
 """Steps that learned before the folds: where the audit finds them, and what it makes of them."""
 
 from functools import partial
-from operator import methodcaller
-from types import MappingProxyType
-from unittest.mock import MagicMock
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import (
     SelectFromModel,
     SelectKBest,
@@ -26,7 +21,6 @@ from sklearn.svm import SVC
 
 from featbus import LBP, ImageFunction
 from featbus.model_selection._checks import check_pipeline
-from featbus.model_selection._pipelines import _count_of_f_test
 
 N_IMAGES = 40
 RNG = np.random.default_rng(0)
@@ -39,68 +33,6 @@ ELSEWHERE = StandardScaler().fit(ROWS[:9])
 
 def check(pipeline):
     return list(check_pipeline(pipeline, N_IMAGES))[-1]
-
-
-class Holder:
-    """Any object with an attribute."""
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    def __call__(self, X):
-        return self.inner.transform(X)
-
-
-class Slotted(Holder):
-    __slots__ = ("inner",)
-
-
-class HoldsInClass:
-    inner = SCALER
-
-
-class UsesGlobal:
-    def __call__(self, X):
-        return SCALER.transform(X)
-
-
-class UsesGlobalInStaticMethod:
-    @staticmethod
-    def scale(X):
-        return SCALER.transform(X)
-
-
-USES_GLOBAL = UsesGlobalInStaticMethod()
-
-
-def refuse(*args):
-    raise AssertionError("executed")
-
-
-class TouchyType(type):
-    __getattr__ = refuse
-
-
-class Touchy(metaclass=TouchyType):
-    """An object that nobody may ask for anything."""
-
-    __getattr__ = __eq__ = __iter__ = __len__ = __bool__ = __repr__ = refuse
-    __hash__ = object.__hash__
-
-    def __init__(self, inner=None):
-        self.held = inner
-
-    @property
-    def inner(self):
-        return refuse()
-
-
-class TouchyList(list):
-    __iter__ = __len__ = __getitem__ = refuse
-
-
-class TouchyDict(dict):
-    __iter__ = __len__ = values = items = refuse
 
 
 class Step(TransformerMixin, BaseEstimator):
@@ -122,10 +54,6 @@ def scale_by_keyword(X, *, scaler=SCALER):
     return scaler.transform(X)
 
 
-def scale_indirectly(X):
-    return [scale_globally(x) for x in X]
-
-
 def closure(scaler):
     return lambda X: scaler.transform(X)
 
@@ -134,51 +62,21 @@ def scale_with(X, scaler):
     return scaler.transform(X)
 
 
-def ring():
-    """Return a cycle of references that ends in a fitted estimator."""
-    first, second = {}, []
-    first["second"] = second
-    second += [first, SCALER]
-    return first
-
-
 STEPS_IN_FUNCTIONS = {
     "bound method": FunctionTransformer(SCALER.transform),
     "inverse": FunctionTransformer(inverse_func=SCALER.inverse_transform),
     "partial": FunctionTransformer(partial(SCALER.transform, copy=True)),
     "partial argument": FunctionTransformer(partial(scale_with, scaler=SCALER)),
     "closure": FunctionTransformer(closure(SCALER)),
-    "closure of a method": FunctionTransformer(closure(Holder(SCALER))),
     "lambda of a global": FunctionTransformer(lambda X: SCALER.transform(X)),
     "global": FunctionTransformer(scale_globally),
-    "global of a function called": FunctionTransformer(scale_indirectly),
     "default": FunctionTransformer(scale_by_default),
     "keyword default": FunctionTransformer(scale_by_keyword),
     "kw_args": FunctionTransformer(scale_with, kw_args={"scaler": SCALER}),
-    "list in kw_args": FunctionTransformer(scale_with, kw_args={"scalers": [[SCALER]]}),
-    "callable object": FunctionTransformer(Holder(SCALER)),
-    "method of an object": FunctionTransformer(Holder(SCALER).__call__),
-    "slots": FunctionTransformer(Slotted(SCALER)),
-    "object": Step(Holder({"inner": [SCALER]})),
-    "array of objects": Step(Holder(np.array([SCALER, None]))),
-    "cycle": Step(Holder(ring())),
-    "class attribute": FunctionTransformer(partial(scale_with, scaler=HoldsInClass())),
-    "global of a callable object": FunctionTransformer(UsesGlobal()),
-    "global of a static method": FunctionTransformer(lambda X: USES_GLOBAL.scale(X)),
-    "static method": FunctionTransformer(staticmethod(closure(SCALER))),
-    "universal function": FunctionTransformer(np.frompyfunc(closure(SCALER), 1, 1)),
-    "method caller": FunctionTransformer(methodcaller("scale", SCALER)),
-    "mapping": Step(MappingProxyType({"scaler": SCALER})),
-    "series": Step(pd.Series([SCALER])),
-    "after much": Step(Holder([[[i] for i in range(20_000)], [[[SCALER]]]])),
-    "touchy": Step(Touchy(SCALER)),
-    "touchy list": Step(Holder(TouchyList([SCALER]))),
-    "touchy dict": Step(Holder(TouchyDict(scaler=SCALER))),
     "image function": ImageFunction(SCALER.transform),
     "kwargs of an image function": ImageFunction(scale_with, {"scaler": SCALER}),
     "pipeline": FunctionTransformer(make_pipeline(SCALER, PCA_).transform),
     "frozen": FunctionTransformer(FrozenEstimator(SCALER).transform),
-    "function in a function": FunctionTransformer(FunctionTransformer(SCALER.transform).transform),
     "function in a frozen step": FrozenEstimator(FunctionTransformer(SCALER.transform)),
 }
 
@@ -197,18 +95,6 @@ def test_fitted_steps_in_functions_are_leaks(name):
         assert "(in a function) from 40 samples" in found.finding
 
 
-def test_an_attribute_that_is_no_parameter_is_searched():
-    step = Step()
-    step.scaler = SCALER
-    assert check(make_pipeline(step, SVC())).severity == "leak"
-
-
-def list_in_itself():
-    items = []
-    items.append(items)
-    return items
-
-
 STEPS_THAT_ARE_FINE = {
     "function": FunctionTransformer(np.log1p),
     "lambda": FunctionTransformer(lambda X: np.log1p(X)),
@@ -220,10 +106,6 @@ STEPS_THAT_ARE_FINE = {
     "fitted function": FunctionTransformer(np.log1p).fit(ROWS),
     "image function": ImageFunction(np.fliplr, {}),
     "kwargs": ImageFunction(np.rot90, {"k": 2, "axes": [0, 1]}),
-    "another global": FunctionTransformer(lambda X: X.SCALER),
-    "touchy": Step(Holder([Touchy()])),
-    "mock": Step(MagicMock()),
-    "list in itself": Step(list_in_itself()),
     "frozen pipeline": FrozenEstimator(make_pipeline(LBP(), FunctionTransformer(np.log1p))),
 }
 
@@ -259,16 +141,9 @@ def elsewhere():
         (FrozenEstimator(ELSEWHERE), "warning", "(frozen) from 9 samples: learned before the"),
         (FunctionTransformer(ELSEWHERE.transform), "warning", "(in a function) from 9 samples"),
         (SCALER, "warning", "StandardScaler from 40 samples: learned"),
-        (FrozenEstimator(select()), "leak", "SelectKBest (frozen) from 40 samples: learned"),
-        (FunctionTransformer(select().transform), "leak", "SelectKBest (in a function) from 40"),
-        (FrozenEstimator(select(rows=slice(30))), "warning", "SelectKBest (frozen) from 30"),
+        (FrozenEstimator(select()), "leak", "SelectKBest (frozen) from labels and an unknown"),
         (FrozenEstimator(select(mutual_info_classif)), "leak", "from labels and an unknown"),
         (FrozenEstimator(elsewhere()), "warning", "SelectKBest (frozen) from 9 samples"),
-        (
-            FrozenEstimator(SelectFromModel(RandomForestClassifier(3)).fit(ROWS, Y)),
-            "leak",
-            "SelectFromModel (frozen) from 40",
-        ),
         (
             FrozenEstimator(SelectFromModel(LogisticRegression()).fit(ROWS, Y)),
             "leak",
@@ -277,7 +152,7 @@ def elsewhere():
         (FrozenEstimator(LogisticRegression().fit(ROWS, Y)), "leak", "from labels and an unknown"),
         (FrozenEstimator(VarianceThreshold().fit(ROWS)), "warning", "VarianceThreshold (frozen): "),
         (FrozenEstimator(make_pipeline(ELSEWHERE, select(mutual_info_classif))), "warning", "9"),
-        (select(), "warning", "SelectKBest from 40 samples: learned"),
+        (select(), "warning", "SelectKBest: learned"),
     ],
 )
 def test_frozen_steps(step, severity, finding):
@@ -285,13 +160,3 @@ def test_frozen_steps(step, severity, finding):
     assert found.severity == severity
     assert finding in found.finding
     assert ("n_samples_" in found.remedy) == ("unknown number" in finding or "labels" in finding)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3, 5])
-@pytest.mark.parametrize("n_samples", [12, 57, 1000])
-def test_an_f_test_tells_the_number_of_samples(n_classes, n_samples):
-    rng = np.random.default_rng(n_samples)
-    selector = SelectKBest(k=1).fit(
-        rng.normal(size=(n_samples, 8)), np.arange(n_samples) % n_classes
-    )
-    assert _count_of_f_test(selector.scores_, selector.pvalues_) == n_samples

@@ -11,7 +11,7 @@ from featbus.color import to_gray
 from featbus.datasets import load_busi, load_mini_mias, make_breast_ultrasound
 from featbus.io import read_image
 from featbus.masks import with_mask
-from featbus.model_selection import _duplicates as module
+from featbus.model_selection import _near_duplicates as module
 from featbus.model_selection import find_near_duplicates
 
 

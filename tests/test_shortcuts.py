@@ -13,9 +13,8 @@ from featbus.groups import stratified_folds
 from featbus.io import SpacedImage
 from featbus.io._jpeg import read_quantization
 from featbus.model_selection import audit
-from featbus.model_selection._borders import find_borders
 from featbus.model_selection._checks import check_shortcuts
-from featbus.model_selection._image_measures import PLACES, measure_image, measure_mask
+from featbus.model_selection._measures import PLACES, find_borders, measure_image, measure_mask
 from featbus.model_selection._shortcuts import (
     CONTENT,
     SHORTCUTS,

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from featbus.model_selection._copies import find_matches
-from featbus.model_selection._duplicates import map_images
+from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._scenes import describe_scene
 
 

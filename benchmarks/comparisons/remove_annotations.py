@@ -15,7 +15,7 @@ import pandas as pd
 
 from featbus import RemoveAnnotations
 from featbus.io import read_image
-from featbus.model_selection._image_measures import measure_image
+from featbus.model_selection._measures import measure_image
 from featbus.model_selection._shortcuts import score_shortcuts
 from featbus.preprocessing._annotations import find_annotations
 

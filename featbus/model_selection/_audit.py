@@ -36,8 +36,8 @@ from featbus.model_selection._checks import (
     check_shortcuts,
 )
 from featbus.model_selection._copies import Copies, digest_pixels
-from featbus.model_selection._duplicates import map_images
-from featbus.model_selection._image_measures import measure_image, measure_mask
+from featbus.model_selection._measures import measure_image, measure_mask
+from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._report import AuditReport
 from featbus.model_selection._scenes import describe_scene
 from featbus.model_selection._shortcuts import score_shortcuts

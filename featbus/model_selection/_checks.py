@@ -8,9 +8,9 @@ import pandas as pd
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
 from featbus.model_selection._shortcuts import CONTENT
-from featbus.wording import argument, either
 
 _SHARE = 0.1
+_SPLIT_BY_GROUPS = "Split by groups: use suggested_groups of this report."
 _STRONG = 0.9  # ROC AUC of a shortcut that is worth a look, even without proof
 
 
@@ -48,18 +48,10 @@ class Folds(NamedTuple):
         return "" if pair is None else f", such as {self.names[pair[0]]} and {self.names[pair[1]]}"
 
 
-def _groups_remedy():
-    return either(
-        "Split by groups: use suggested_groups of this report.",
-        "Split by groups: `featbus audit DIR --output FILE` writes a table for --groups.",
-    )
-
-
-def _ok_unless(images, check, severity, finding, remedy=None):
+def _ok_unless(images, check, severity, finding, remedy=_SPLIT_BY_GROUPS):
     """Return a check that fails if it found images."""
     if len(images) == 0:
         return Check(check, "ok", "None.")
-    remedy = _groups_remedy() if remedy is None else remedy
     return Check(check, severity, finding, len(images), remedy, tuple(images))
 
 
@@ -92,7 +84,7 @@ def check_copies(folds, copies):
         f"{len(changed)} test image(s) have such a copy in their training part"
         f"{folds.such_as(pair or chain)}.",
         "Augment only inside the training fold, with a step of an imblearn pipeline. "
-        + _groups_remedy(),
+        + _SPLIT_BY_GROUPS,
     )
 
 
@@ -108,14 +100,14 @@ def check_overlap(folds):
 def check_groups_apart(folds, groups):
     """Check whether groups are kept together."""
     check = "groups across folds"
-    remedy = f"Pass {argument('groups')}, such as the patients. {_groups_remedy()}"
+    remedy = "Pass groups=, such as the patients."
     if groups is None:
         return Check(check, "warning", f"{GROUPS_UNKNOWN.capitalize()}.", remedy=remedy)
     if len(np.unique(groups)) == len(groups):
         return Check(check, "warning", "Every group has a single image.", remedy=remedy)
     leaking, pair = folds.find_leaks(groups)
     finding = f"{len(leaking)} test image(s) have images of their group in the training part"
-    remedy = f"{_groups_remedy()} Use {argument('cv', 5)}, which keeps them together."
+    remedy = f"{_SPLIT_BY_GROUPS} cv=5 keeps them together."
     return _ok_unless(leaking, check, "leak", f"{finding}{folds.such_as(pair)}.", remedy)
 
 
@@ -158,8 +150,7 @@ def check_balance(folds, codes, labels):
 def check_pipeline(pipeline, n_images):
     """Yield checks of the pipeline's samplers and fitted steps."""
     if pipeline is None:
-        remedy = either("Pass pipeline=.", "`featbus evaluate` and `featbus train` audit theirs.")
-        yield Check("pipeline", "note", "No pipeline was given.", remedy=remedy)
+        yield Check("pipeline", "note", "No pipeline was given.", remedy="Pass pipeline=.")
         return
     samplers = [type(sampler).__name__ for sampler in misplaced_samplers(pipeline)]
     check = "samplers in the training fold"

@@ -1,23 +1,21 @@
 """What a pipeline shows before it runs: misplaced samplers, and steps that are already fitted."""
 
+from functools import partial
+from inspect import getclosurevars, isfunction
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import f
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_selection import SelectFromModel, SelectorMixin, VarianceThreshold, f_classif
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from featbus.model_selection._held import held_estimators
-from featbus.steps import all_steps, is_resampler, learns, steps_of, walk
+from featbus.steps import all_steps, is_estimator, is_resampler, learns, steps_of, walk
 
 # Attributes in which scikit-learn's estimators store how many samples they were fitted on.
 _COUNTS = ("n_samples_seen_", "n_samples_", "n_samples_fit_", "_n_samples")
-_MAX_CLASSES, _MAX_SAMPLES = 20, 10**8
 # Their steps are fitted in place, where `walk` finds them.
 _FITTED_IN_PLACE = (Pipeline, FeatureUnion)
 
@@ -98,18 +96,24 @@ def fitted_steps(pipeline):
 
 
 def _find_held(steps):
-    """Return the fitted estimators that functions of the steps hold, and those that these hold."""
-    found, seen, steps = [], set(), list(steps)
-    while steps:
-        for inner in held_estimators(steps.pop()):
-            if id(inner) in seen:
-                continue
-            seen.add(id(inner))
-            if _has_learned(inner):
-                found.append(inner)
-            else:
-                steps += all_steps(inner)
-    return found
+    """Return the fitted estimators that functions and dicts among the parameters of steps hold."""
+    values = [value for step in steps for value in step.get_params(deep=False).values()]
+    found = {id(item): item for value in values for item in _inside(value) if is_estimator(item)}
+    return [estimator for estimator in found.values() if _has_learned(estimator)]
+
+
+def _inside(value):
+    """Return what a function or a dict refers to, which `sklearn.base.clone` copies as it is."""
+    inside = [getattr(value, "__self__", None)]
+    if isinstance(value, partial):
+        inside += [*_inside(value.func), *value.args, *value.keywords.values()]
+    elif isinstance(value, dict):
+        inside += value.values()
+    elif isfunction(value):
+        used = getclosurevars(value)
+        inside += [*used.nonlocals.values(), *used.globals.values(), *(value.__defaults__ or ())]
+        inside += (value.__kwdefaults__ or {}).values()
+    return inside + [getattr(item, "__self__", None) for item in inside]
 
 
 def _describe(estimator, held):
@@ -135,45 +139,18 @@ def _has_learned(estimator):
 
 
 def _uses_labels(estimator):
-    """Tell whether an estimator learns from classes or values; masks of images do not count."""
+    """Return whether an estimator learns from classes or values; masks of images do not count."""
     if isinstance(estimator, SelectorMixin):
         return not isinstance(estimator, VarianceThreshold)
     return is_classifier(estimator) or is_regressor(estimator) or hasattr(estimator, "classes_")
 
 
 def _n_samples(estimator):
-    """Return the largest number of samples that an estimator or a step inside it tells of."""
+    """Return the largest number of samples that an estimator or a step inside it stores."""
     counts = [_own_count(step) for step in all_steps(estimator)]
     return max((count for count in counts if count is not None), default=None)
 
 
 def _own_count(step):
-    if isinstance(step, SelectFromModel):
-        return _n_samples(getattr(step, "estimator_", None))
     counts = [getattr(step, name) for name in _COUNTS if getattr(step, name, None) is not None]
-    if counts:
-        return int(max(map(np.max, counts)))
-    if getattr(step, "score_func", None) is f_classif:
-        return _count_of_f_test(step.scores_, step.pvalues_)
-    return None
-
-
-def _count_of_f_test(scores, p_values):
-    """Return the number of samples that explains the p-values of an analysis of variance."""
-    usable = np.isfinite(scores) & (scores > 1) & (p_values > 1e-100)
-    if not usable.any():
-        return None
-    scores, p_values = scores[usable], p_values[usable]
-    best = np.argmax(scores)
-    for n_classes in range(2, _MAX_CLASSES + 1):
-
-        def excess(count, freedom=n_classes - 1):
-            return f.sf(scores[best], freedom, count - 1 - freedom) - p_values[best]
-
-        if excess(n_classes + 1) * excess(_MAX_SAMPLES) > 0:
-            continue
-        count = round(brentq(excess, n_classes + 1, _MAX_SAMPLES))
-        expected = f.sf(scores, n_classes - 1, count - n_classes)
-        if np.allclose(expected, p_values, rtol=1e-4, atol=0):
-            return count
-    return None
+    return int(max(map(np.max, counts))) if counts else None

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from featbus.groups import resample_groups, stratified_folds
-from featbus.model_selection._image_measures import PLACES
+from featbus.model_selection._measures import PLACES
 
 # The columns of `measure_image` and `measure_mask` that each shortcut uses.
 SHORTCUTS = {
