@@ -3,15 +3,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage as ndi
-from skimage.feature import hog, local_binary_pattern
-from skimage.measure import label, regionprops
-from skimage.transform import resize
+from skimage.measure import regionprops
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import (
     StratifiedGroupKFold,
-    StratifiedKFold,
     cross_val_predict,
-    cross_val_score,
 )
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
@@ -126,12 +122,6 @@ def test_first_images_do_not_depend_on_their_number(make, n):
         assert_array_equal(few[name], many[name][:n])
 
 
-@both
-def test_every_image_is_different(make):
-    data = make(12, random_state=0, **SMALL)
-    assert len(np.unique(data.images.reshape(12, -1), axis=0)) == 12
-
-
 @pytest.mark.parametrize("n_images_per_patient", [1, 2, 5])
 def test_images_of_a_patient_have_one_class(n_images_per_patient):
     data = make_breast_ultrasound(
@@ -186,20 +176,6 @@ def test_every_lesion_has_a_mask_at_every_shape(make, image_shape):
     assert data.images.shape[1:] == image_shape
     healthy = data.target == data.target_names.index("normal")
     assert_array_equal(data.masks.any(axis=(1, 2)), ~healthy)
-
-
-def test_areas_of_ultrasound_lesions(ultrasound):
-    share = ultrasound.masks.mean(axis=(1, 2))[ultrasound.masks.any(axis=(1, 2))]
-    assert 0.02 < share.min() < share.max() < 0.25
-    benign, malignant = (ultrasound.frame["class"] == name for name in ("benign", "malignant"))
-    area = ultrasound.frame["lesion_area"]
-    assert 0.7 < area[benign].mean() / area[malignant].mean() < 1.4
-
-
-def test_a_lesion_is_one_piece_but_for_frayed_edges(ultrasound):
-    for mask in ultrasound.masks[ultrasound.masks.any(axis=(1, 2))]:
-        sizes = np.bincount(label(mask).ravel())[1:]
-        assert sizes.max() > 0.95 * sizes.sum()
 
 
 def test_benign_is_wider_than_tall_and_malignant_taller_than_wide(ultrasound):
@@ -311,71 +287,6 @@ def test_background_of_mammograms_is_black(mammograms):
     assert np.percentile(corners, 99) < 15
 
 
-def test_breasts_of_one_woman_are_more_alike_than_those_of_two(mammograms):
-    left, right = mammograms.images[1::2], mammograms.images[::2, :, ::-1]
-    distance = np.abs(left[:, None].astype(float) - right[None]).mean(axis=(2, 3))
-    others = distance[~np.eye(len(distance), dtype=bool)]
-    assert np.diag(distance).mean() < 0.6 * others.mean()
-
-
-def global_features(image):
-    """LBP histogram and gray-level percentiles."""
-    pattern = local_binary_pattern(image, 8, 1, "uniform")
-    histogram = np.histogram(pattern, bins=10, range=(0, 10), density=True)[0]
-    return np.r_[histogram, np.percentile(image, [1, 5, 25, 50, 75, 95, 99])]
-
-
-def texture_features(image):
-    """HOG with large cells beside the global features."""
-    small = resize(image, (96, 96), anti_aliasing=True)
-    gradients = hog(small, orientations=8, pixels_per_cell=(24, 24), cells_per_block=(2, 2))
-    return np.r_[gradients, global_features(image)]
-
-
-def blob_features(image):
-    """How strongly an image responds to bright blobs of four sizes."""
-    image = image.astype(float)
-    responses = [-(s**2) * ndi.gaussian_laplace(image, s) for s in (1, 2, 4, 8)]
-    return np.percentile(responses, [1, 90, 95, 99, 99.9, 100], axis=(1, 2)).ravel()
-
-
-def accuracy(data, features, cv=StratifiedGroupKFold):
-    rows = np.array([features(image) for image in data.images])
-    classifier = make_pipeline(StandardScaler(), SVC(C=10))
-    folds = cv(5, shuffle=True, random_state=0)
-    return cross_val_score(classifier, rows, data.target, groups=data.groups, cv=folds).mean()
-
-
-def mean_accuracy(make, features, image_shape, contrast, seeds):
-    """One data set of 60 patients says little about chance; several do."""
-    return np.mean(
-        [
-            accuracy(make(image_shape=image_shape, contrast=contrast, random_state=seed), features)
-            for seed in seeds
-        ]
-    )
-
-
-@pytest.mark.slow
-def test_contrast_moves_the_score_of_ultrasound():
-    setting = make_breast_ultrasound, texture_features, (96, 128)
-    chance = mean_accuracy(*setting, contrast=0, seeds=range(3))
-    default = mean_accuracy(*setting, contrast=1, seeds=[0])
-    assert chance == pytest.approx(1 / 3, abs=0.12)
-    assert 0.6 < default < 0.95
-    assert mean_accuracy(*setting, contrast=2, seeds=[0]) > default + 0.03
-
-
-@pytest.mark.slow
-def test_contrast_moves_the_score_of_mammograms():
-    setting = make_mammograms, blob_features, (128, 96)
-    chance = mean_accuracy(*setting, contrast=0, seeds=range(3))
-    default = mean_accuracy(*setting, contrast=1, seeds=[0])
-    assert chance == pytest.approx(1 / 2, abs=0.12)
-    assert 0.62 < default < 0.92
-    assert mean_accuracy(*setting, contrast=2, seeds=[0]) > default + 0.03
-
-
 def auc_of_mammograms(contrast):
     data = make_mammograms(100, image_shape=(128, 96), contrast=contrast, random_state=0)
     rows = make_union(LBP(), IntensityStatistics()).fit_transform(data.images)
@@ -390,60 +301,32 @@ def auc_of_mammograms(contrast):
     return roc_auc_score(data.target, scores)
 
 
-def test_mammograms_can_be_learned_at_full_contrast():
-    assert auc_of_mammograms(contrast=1) > 0.8
-
-
-def test_mammograms_without_contrast_are_at_chance():
-    assert auc_of_mammograms(contrast=0) == pytest.approx(0.5, abs=0.12)
-
-
-def test_a_split_that_ignores_patients_flatters():
-    data = make_breast_ultrasound(120, n_images_per_patient=4, contrast=0, random_state=0, **SMALL)
-    honest = accuracy(data, global_features)
-    data.groups = None
-    assert accuracy(data, global_features, cv=StratifiedKFold) > honest + 0.15
+@pytest.mark.parametrize(("contrast", "low", "high"), [(1, 0.8, 1), (0, 0.38, 0.62)])
+def test_mammograms_are_learned_by_their_contrast(contrast, low, high):
+    assert low < auc_of_mammograms(contrast) <= high
 
 
 @both
 @pytest.mark.parametrize(
-    ("parameters", "match"),
+    "parameters",
     [
-        ({"n_images": 0}, r"n_images is 0, expected an int in the range \[1, inf\)"),
-        ({"n_images": 2.5}, "n_images is 2.5, expected an int"),
-        ({"contrast": -1}, r"contrast is -1, expected a float in the range \[0"),
-        ({"contrast": np.nan}, "contrast is nan, expected"),
-        ({"contrast": np.inf}, "contrast is inf, expected"),
-        ({"contrast": "high"}, "contrast is 'high', expected"),
-        (
-            {"image_shape": (64, 64, 3)},
-            r"image_shape is \(64, 64, 3\), expected an int .* or a pair",
-        ),
-        ({"image_shape": (64.0, 64.0)}, r"image_shape is \(64.0, 64.0\), expected an int"),
-        ({"image_shape": (16, 64)}, r"image_shape is \(16, 64\), expected an int .*\[32, inf\)"),
-        (
-            {"weights": [1, 2, 3, 4]},
-            r"weights is \[1, 2, 3, 4\], expected .* a sequence of [23], each",
-        ),
-        ({"random_state": "seed"}, "random_state is 'seed', expected an int"),
+        {"n_images": 0},
+        {"n_images": 2.5},
+        {"contrast": -1},
+        {"contrast": np.nan},
+        {"contrast": "high"},
+        {"image_shape": (64, 64, 3)},
+        {"image_shape": (16, 64)},
+        {"weights": [1, 2, 3, 4]},
+        {"weights": [1, -1, 1]},
+        {"weights": [0, 0, 0]},
+        {"random_state": "seed"},
     ],
 )
-def test_bad_parameters(make, parameters, match):
-    with pytest.raises(ValueError, match=match):
+def test_bad_parameters(make, parameters):
+    ((name, _),) = parameters.items()
+    with pytest.raises(ValueError, match=f"{name} is .*expected"):
         make(**parameters)
-
-
-@pytest.mark.parametrize("weights", [[1, -1, 1], [1, np.nan, 1], [[1, 1, 1]], 1])
-def test_bad_weights(weights):
-    with pytest.raises(
-        ValueError, match=r"weights is .* a sequence of 3, each a float in the range"
-    ):
-        make_breast_ultrasound(weights=weights)
-
-
-def test_weights_of_zero():
-    with pytest.raises(ValueError, match=r"weights is \[0, 0, 0\], expected at least one positive"):
-        make_breast_ultrasound(weights=[0, 0, 0])
 
 
 def test_bad_number_of_images_per_patient():
