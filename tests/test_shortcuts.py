@@ -483,8 +483,8 @@ def test_a_bound_that_nothing_exceeds_is_no_proof(n_groups):
     table = audit(images, y, groups=np.arange(n_groups), cv=3).to_frame()
     found = table[table["check"] == "shortcut: image size"].iloc[0]
     assert found["severity"] == "note"
-    assert found["finding"].startswith("Alone it reaches ROC AUC 1.00. The groups are so few")
-    assert "Compare the classes yourself" in found["remedy"]
+    assert found["finding"].startswith("Alone it reaches ROC AUC 1.00")
+    assert "few groups" in found["remedy"]
 
 
 def test_permuted_labels_of_few_groups_also_reach_an_area_of_1():

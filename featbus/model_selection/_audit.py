@@ -215,10 +215,10 @@ def _look_at(image, item, mask):
 def _describe(cv, folds, codes, labels, groups):
     """Describe what was audited."""
     counts = ", ".join(f"{label}: {n}" for label, n in zip(labels, np.bincount(codes)))
+    known = f", {GROUPS_UNKNOWN}"
     within = "" if groups is None else f" in {len(np.unique(groups))} groups"
-    warning = f", {GROUPS_UNKNOWN}" if groups is None else ""
     how = f"by {type(cv).__name__}" if hasattr(cv, "split") else "as given"
     how = "stratified" if isinstance(cv, Integral) else how
     n_splits = len(folds.splits)
-    splits = f"{n_splits} split{'' if n_splits == 1 else 's'}, {how}"
-    return f"{len(codes)} images{within} ({counts}){warning}; {splits}."
+    splits = f"{n_splits} split{'s' * (n_splits != 1)}, {how}"
+    return f"{len(codes)} images{within} ({counts}){'' if within else known}; {splits}."

@@ -58,34 +58,22 @@ def _ok_unless(images, check, severity, finding, remedy=_SPLIT_BY_GROUPS):
 def check_copies(folds, copies):
     """Yield checks of whether the training part has copies of test images."""
     exact, pair = folds.find_leaks(copies.exact)
-    yield _ok_unless(
-        exact,
-        "exact copies across folds",
-        "leak",
-        f"{len(exact)} test image(s) are also in their training part, pixel by pixel"
-        f"{folds.such_as(pair)}.",
-    )
+    found = f"{len(exact)} test image(s) are also in their training part, pixel by pixel"
+    finding = f"{found}{folds.such_as(pair)}."
+    yield _ok_unless(exact, "exact copies across folds", "leak", finding)
     near, pair = folds.find_leaks(copies.near)
-    yield _ok_unless(
-        near,
-        "near-duplicates across folds",
-        "leak",
-        f"{len(near)} test image(s) have a copy or near-duplicate in their training part"
-        f"{folds.such_as(pair)}.",
-    )
+    found = f"{len(near)} test image(s) have a copy or near-duplicate in their training part"
+    finding = f"{found}{folds.such_as(pair)}."
+    yield _ok_unless(near, "near-duplicates across folds", "leak", finding)
     changed, pair = folds.find_leaks(copies.changed)
     # A copy of a copy of a test image leaks, too, even if the one in between is in no part.
     joined, chain = folds.find_leaks(copies.joined())
     changed = np.union1d(changed, np.setdiff1d(joined, near))
-    yield _ok_unless(
-        changed,
-        "mirrored, turned or inverted copies across folds",
-        "leak",
-        f"{len(changed)} test image(s) have such a copy in their training part"
-        f"{folds.such_as(pair or chain)}.",
-        "Augment only inside the training fold, with a step of an imblearn pipeline. "
-        + _SPLIT_BY_GROUPS,
-    )
+    found = f"{len(changed)} test image(s) have such a copy in their training part"
+    finding = f"{found}{folds.such_as(pair or chain)}."
+    remedy = f"Augment only inside the training fold. {_SPLIT_BY_GROUPS}"
+    check = "mirrored, turned or inverted copies across folds"
+    yield _ok_unless(changed, check, "leak", finding, remedy)
 
 
 def check_overlap(folds):
@@ -178,13 +166,9 @@ def _check_fitted(fitted, n_images):
     finding += f"; there are {n_images} images: all of them." if from_all else "."
     remedy = (
         "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps, "
-        "and those in functions, must have learned from other patients."
+        "and those in functions, must have learned from other patients; the attribute n_samples_ "
+        "says from how many samples."
     )
-    if unknown:
-        remedy += (
-            " If one did that learned from labels, set its attribute n_samples_ to the number of "
-            "samples that it learned from."
-        )
     return Check(check, "leak" if from_all or unknown else "warning", finding, len(fitted), remedy)
 
 
@@ -204,25 +188,17 @@ def check_shortcuts(shortcuts):
         if np.isnan(row.roc_auc):
             yield Check(check, "ok", "The same in all images, or a class has a single group.")
             continue
-        if not row.baseline_high < 1:
-            finding = (
-                f"Alone it reaches ROC AUC {row.roc_auc:.2f}. The groups are so few that the bound "
-                "for permuted labels is 1 or more, which no area exceeds."
-            )
-            if row.roc_auc >= _STRONG:
-                remedy = "Compare the classes yourself, or audit more groups."
-                yield Check(check, "note", finding, remedy=remedy)
-            else:
-                yield Check(check, "ok", finding)
-            continue
         finding = (
             f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "
-            f"with permuted labels {row.baseline:.2f}, up to {row.baseline_high:.2f}."
+            f"with permuted labels {row.baseline:.2f}, up to {min(row.baseline_high, 1):.2f}."
         )
-        if row.roc_auc <= row.baseline_high:
-            yield Check(check, "ok", finding)
-        elif is_content:
-            yield Check(check, "note", finding, remedy="The disease, or how images were taken.")
-        else:
+        severity, remedy = "ok", ""
+        if row.roc_auc > row.baseline_high:
+            severity = "note" if is_content else "warning"
             remedy = "Find its cause. A model can learn it instead of the disease."
-            yield Check(check, "warning", finding, remedy=remedy)
+        elif row.baseline_high >= 1 and row.roc_auc >= _STRONG:
+            severity = "note"
+            remedy = (
+                "Too few groups for a test. Compare the classes yourself, or audit more."
+            )
+        yield Check(check, severity, finding, remedy=remedy)

@@ -105,13 +105,8 @@ class AuditReport:
             ``near_duplicates`` and ``suggested_groups`` (lists).
         """
         shortcuts = self.shortcuts.astype(object).where(self.shortcuts.notna(), None)
-        return {
-            "passed": self.passed,
-            "outcome": self.outcome,
-            "verdict": self.verdict,
-            "protocol": self.protocol,
-            "has_groups": self.has_groups,
-            "groups_note": self.groups_note,
+        summary = ("passed", "outcome", "verdict", "protocol", "has_groups", "groups_note")
+        return {name: getattr(self, name) for name in summary} | {
             "checks": self.checks.to_dict("records"),
             "shortcuts": shortcuts.to_dict("records"),
             "images": {name: found.tolist() for name, found in self.images.items()},
