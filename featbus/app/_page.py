@@ -152,14 +152,13 @@ def _show_image(model, images, results, key):
     with st.spinner("Examining the image"):
         result = _examine(model, images, results, key, importance)
     found = result.examination or results[key, False].examination
-    parts = [] if found.outline is None else ["Yellow: the region that the model found."]
+    parts = [f"{result.name}."]
+    if found.outline is not None:
+        parts.append("Yellow: the region that the model found.")
     if importance:
-        parts.append(_COLORS if found.importance is not None else _reason(result))
-    st.image(draw(found, importance), caption=_plain(" ".join([result.name, *parts])))
-
-
-def _reason(result):
-    return result.error or result.examination.importance_reason
+        reason = result.error or found.importance_reason
+        parts.append(_COLORS if found.importance is not None else reason)
+    st.image(draw(found, importance), caption=_plain(" ".join(parts)))
 
 
 def _show_card(card):
