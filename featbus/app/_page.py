@@ -1,19 +1,25 @@
-"""The page: what a reader sees; every number comes from `featbus.workflow`."""
+"""The page, a script of Streamlit: what a reader sees of each image."""
 
-from dataclasses import replace
+import re
+import sys
 from importlib.resources import files
 
+import pandas as pd
 import streamlit as st
 
-from featbus.app import _html
-from featbus.app._download import download_link
-from featbus.app._drawing import draw
-from featbus.app._model import open_model
-from featbus.app._results import Result, examine, to_csv
+from featbus.app._results import draw, examine, open_model, tabulate
+from featbus.files import escape
 
 MAX_IMAGES = 20  # at a time: all of them are in memory
-_NOT_EXPLAINED = "What the class rests on could not be computed."
-_LOGO = str(files("featbus.app").joinpath("logo.svg"))
+_NOTE = (
+    "Not a medical device and not for clinical use: a research tool that must not guide the care "
+    "of a patient. Nothing you upload is kept."
+)
+_NOT_TRAINED_ON = (
+    "Anything else: other kinds of images, findings other than {}, and devices, hospitals and "
+    "patients that the data do not cover. For such images the class means nothing."
+)
+_COLORS = "Red: hiding this part lowers the probability of the predicted class; blue: raises it."
 
 
 def show_page(path):
@@ -25,38 +31,50 @@ def show_page(path):
         The file of the model.
     """
     model = open_model(path)
-    st.set_page_config(page_title=f"{model.name} – featbus", page_icon=_LOGO, layout="wide")
-    st.html(_html.style())
-    st.html(_html.header(model.name))
-    choice, answer, view = st.columns([0.24, 0.32, 0.44], gap="medium")
+    logo = str(files("featbus.app").joinpath("logo.svg"))
+    st.set_page_config(page_title=f"{model.name} – featbus", page_icon=logo, layout="wide")
+    st.title(_plain(model.name))
+    st.caption(_NOTE)
+    choice, answer, view = st.columns([0.26, 0.32, 0.42], gap="medium")
     with choice:
         images = _choose_images(model)
-    results = _results_of(images)
+    results = st.session_state.setdefault("results", {})
+    for key in [key for key in results if key[0] not in images]:
+        del results[key]
+    if not images:
+        with answer:
+            st.subheader("Upload an image, or choose an example")
+            st.write(f"Classes: **{_plain(', '.join(model.card['classes']))}**")
+        with view:
+            _show_card(model.card)
+        return
+    with answer, st.spinner("Examining the images"):
+        for key in images:
+            _examine(model, images, results, key)
+    found = [results[key, False] for key in images]
     with choice:
         shown = _choose_shown(images, results)
-        overview = st.container()
-    if not images:
-        answer.html(_html.welcome(model.card["classes"]))
-        view.html(_html.card(model.card))
-        return
-    if any(result.error for result in results.values()):
-        answer.html(_html.errors(results.values()))
+        _list_results(found)
+    with answer:
+        for result in found:
+            if result.error:
+                st.error(f"**{_plain(result.name)}** has no result: {_plain(result.error)}")
+        if shown is not None:
+            _show_answer(results[shown, False].examination)
+        with st.expander("Model card: data, scores, limits"):
+            _show_card(model.card)
     if shown is not None:
-        with answer, st.spinner("Examining the image"):
-            _examine(model, images, results, shown)
-        if results[shown].error:
-            st.rerun()  # with the next image
-        _show_answer(results[shown].examination, answer)
-    with answer, st.expander("Model card: data, scores, limits"):
-        st.html(_html.card(model.card))
-    if shown is not None:
-        _show_image(model, images, results, shown, view)
-    with overview:
-        _show_all(model, images, results)
+        with view:
+            _show_image(model, images, results, shown)
+
+
+def _plain(text):
+    """Return a text that Markdown shows as it is."""
+    return re.sub(r"([^\w\s,;=%])", r"\\\1", escape(" ".join(str(text).split())))
 
 
 def _choose_images(model):
-    """Return the content of all chosen images by their keys, with their names."""
+    """Return the names and contents of all chosen images by their keys."""
     uploads = st.file_uploader(
         "Images: PNG, JPEG, TIFF or DICOM", accept_multiple_files=True, key="uploads"
     )
@@ -64,77 +82,95 @@ def _choose_images(model):
         "Or a synthetic example", [*model.examples], index=None, placeholder="Choose an example"
     )
     if len(uploads) > MAX_IMAGES:
-        st.html(_html.too_many(len(uploads), MAX_IMAGES))
+        st.error(f"{len(uploads)} images are chosen; only the first {MAX_IMAGES} are examined.")
     chosen = {upload.file_id: (upload.name, upload) for upload in uploads[:MAX_IMAGES]}
     return chosen | ({example: (example, model.examples[example])} if example else {})
 
 
+def _examine(model, images, results, key, importance=False):
+    """Examine an image, unless that was done."""
+    if (key, importance) not in results:
+        name, image = images[key]
+        data = image.getvalue() if hasattr(image, "getvalue") else image
+        results[key, importance] = examine(model, name, data, importance)
+    return results[key, importance]
+
+
 def _choose_shown(images, results):
-    """Return the key of the image that is shown: not one of those that have an error."""
+    """Return the key of the image that is shown, None if none has a result."""
     names = {
         key: f"{position}. {name}"
         for position, (key, (name, _)) in enumerate(images.items(), start=1)
-        if key not in results or results[key].error is None
+        if results[key, False].error is None
     }
     if len(names) < 2:
         return next(iter(names), None)
     return st.selectbox("Image shown", [*names], format_func=names.get)
 
 
-def _results_of(images):
-    """Return this reader's results, without those of images that were removed."""
-    kept = st.session_state.get("results", {})
-    st.session_state.results = {key: kept[key] for key in images if key in kept}
-    return st.session_state.results
+def _list_results(found):
+    """Show a row per image, and a button to download all columns."""
+    table = tabulate(found)
+    if len(found) > 1:
+        shown = table.filter(["image", "predicted", "unlike_training_images"])
+        st.dataframe(shown, hide_index=True)
+    st.download_button(
+        "Download results (CSV)", table.to_csv(index=False), "featbus-results.csv", "text/csv"
+    )
 
 
-def _examine(model, images, results, key, importance=False):
-    """Examine an image, unless that was done."""
-    if key not in results or importance > results[key].is_explained:
-        name, image = images[key]
-        data = image.getvalue() if hasattr(image, "getvalue") else image
-        result = examine(model, name, data, importance)
-        if result.error and key in results:  # only the importance failed
-            found = replace(results[key].examination, importance_reason=_NOT_EXPLAINED)
-            result = Result(name, found, is_explained=True)
-        results[key] = result
+def _show_answer(found):
+    """Show the class, the probabilities, and the intensities beside those of the training."""
+    if found.is_unfamiliar:
+        st.error(
+            "**Unlike the training images.** The model has not learned from images like this one: "
+            f"do not rely on the class below. Distance {found.distance:.2f}, expected at most "
+            f"{found.limit:.2f}."
+        )
+    st.caption("Predicted class")
+    st.subheader(_plain(found.predicted))
+    if found.probabilities is None:
+        st.write("This model gives no probabilities.")
+    else:
+        if found.predicted != found.probabilities.idxmax():
+            st.write(
+                "The decision of this classifier and its probabilities differ: another class has "
+                "the highest probability."
+            )
+        for name, value in found.probabilities.items():
+            st.progress(float(value), f"{_plain(name)} {value:.2f}")
+    shares = {"this image": found.histogram}
+    if found.reference is not None:
+        shares |= {f"training, {name}": column for name, column in found.reference.items()}
+    st.caption("Share of pixels by intensity, from dark to bright")
+    st.line_chart(pd.DataFrame(shares), height=180)
 
 
-def _show_answer(found, answer):
-    with answer:
-        st.html(_html.warning(found) + _html.classes(found) + _html.histograms(found))
+def _show_image(model, images, results, key):
+    """Show the image, with its importance map if wanted."""
+    importance = st.toggle("Show what the class rests on")
+    with st.spinner("Examining the image"):
+        result = _examine(model, images, results, key, importance)
+    found = result.examination or results[key, False].examination
+    parts = [f"{result.name}."]
+    if found.outline is not None:
+        parts.append("Yellow: the region that the model found.")
+    if importance:
+        reason = result.error or found.importance_reason
+        parts.append(_COLORS if found.importance is not None else reason)
+    st.image(draw(found, importance), caption=_plain(" ".join(parts)))
 
 
-def _show_image(model, images, results, key, view):
-    """Show the image at once, and again with its importance map if that is wanted."""
-    with view:
-        is_wanted = st.toggle("Show what the class rests on")
-        place = st.empty()
-        if is_wanted and not results[key].is_explained:
-            _draw(results[key], False, place)
-            with st.spinner("Finding what the class rests on"):
-                _examine(model, images, results, key, importance=True)
-        _draw(results[key], is_wanted, place)
+def _show_card(card):
+    """Show what the model was trained on, and what not, and how good it is."""
+    classes = _plain(", ".join(card["classes"]))
+    st.subheader("Model card")
+    st.write(f"**Not trained on.** {_NOT_TRAINED_ON.format(classes)}")
+    hidden = {"reference", "classes"}
+    known = {name: value for name, value in card.items() if name not in hidden and value}
+    rows = pd.json_normalize(known, sep=", ").T.astype(str)
+    st.table(rows.set_axis(["model card"], axis=1).map(_plain))
 
 
-def _draw(result, importance, place):
-    found = result.examination
-    place.html(_html.picture(draw(found, importance), result.name, found, importance))
-
-
-def _show_all(model, images, results):
-    """Examine the images that are not shown, and list all of them."""
-    place, before = st.empty(), dict(results)
-    for key in images:
-        _list(images, results, place)
-        _examine(model, images, results, key)
-    if any(results[key].error for key in images if key not in before):
-        st.rerun()  # errors stand above the result
-    _list(images, results, place)
-    download_link(to_csv(results[key] for key in images))
-
-
-def _list(images, results, place):
-    if len(images) > 1:
-        listed = [results.get(key, Result(name)) for key, (name, _) in images.items()]
-        place.html(_html.table(listed))
+if __name__ == "__main__":
+    show_page(sys.argv[1])

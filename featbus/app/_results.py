@@ -1,21 +1,39 @@
-"""What the page knows of an uploaded file: an examination, or why there is none."""
+"""What the page shows: the model, and of each image an examination, or why there is none."""
 
+import json
 import logging
-import re
+import os
 import traceback
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import pandas as pd
 
+from featbus.datasets import make_breast_ultrasound, make_mammograms
 from featbus.files import escape, escape_formula
 from featbus.images import ImageError
-from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
+from featbus.io import SpacedImage, read_image, read_spacing
+from featbus.persistence import load, read_card
 from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")
-# A name of a parameter, a class or a function.
-_CODE = re.compile(r"\w_\w|[a-z][A-Z]|[a-z]\.[a-z]")
-_UNKNOWN = "The image could not be examined. Other images are not affected."
+_SIDE = 900  # pixels of the longer side of a picture
+_OUTLINE = (255, 214, 64)
+_FOR, _AGAINST = np.array([235, 64, 52.0]), np.array([52, 120, 246.0])
+_OPACITY = 0.45
+_VISIBLE = 0.1  # change of probability: a map of smaller ones stays pale
+
+
+class Model(NamedTuple):
+    """A model with what the page shows of it."""
+
+    name: str
+    pipeline: Any
+    card: dict
+    examples: dict  # name to SpacedImage
 
 
 class Result(NamedTuple):
@@ -24,7 +42,54 @@ class Result(NamedTuple):
     name: str
     examination: Examination | None = None
     error: str | None = None
-    is_explained: bool = False  # whether its importance was asked for
+
+
+@cache
+def open_model(path):
+    """Load a model, and examine an image once: networks are built then.
+
+    Parameters
+    ----------
+    path : str
+        The file that `featbus.save` wrote.
+
+    Returns
+    -------
+    Model
+        The same for the same path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no model of classes.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"Found no file {path!r}, expected a model of `featbus train`.")
+    card, pipeline = read_card(path), load(path)
+    if not (hasattr(pipeline, "predict") and card["classes"]):
+        raise ValueError(f"{path!r} has no classes, expected a model that predicts some.")
+    examples = _make_examples(card)
+    examine_image(pipeline, card, next(iter(examples.values())))
+    return Model(Path(path).stem, pipeline, card, examples)
+
+
+def _make_examples(card):
+    """Make one synthetic image of each class, of the kind that the card describes."""
+    about = json.dumps([card.get("recipe"), card.get("data")]).lower()
+    if "mammo" in about or "mias" in about:
+        kind, make, spacing = "mammogram", make_mammograms, 1.0
+    else:
+        kind, make, spacing = "ultrasound", make_breast_ultrasound, 0.2
+    data = make(12, random_state=3)
+    _, first = np.unique(data.target, return_index=True)
+    return {
+        f"Synthetic {kind}, {data.target_names[data.target[index]]}": SpacedImage(
+            data.images[index], spacing
+        )
+        for index in first
+    }
 
 
 def examine(model, name, image, importance=False):
@@ -39,7 +104,7 @@ def examine(model, name, image, importance=False):
     image : bytes, ndarray or SpacedImage
         The content of a file, or an image.
     importance : bool, default=False
-        Whether to find what the class rests on, which takes many predictions.
+        Whether to compute the importance map, which takes many predictions.
 
     Returns
     -------
@@ -48,13 +113,14 @@ def examine(model, name, image, importance=False):
     """
     try:
         item = _read(image) if isinstance(image, bytes) else image
-        found = examine_image(model.pipeline, model.card, item, importance=importance)
-        return Result(name, found, is_explained=importance)
+        return Result(name, examine_image(model.pipeline, model.card, item, importance=importance))
     except ImageError as error:
-        return Result(name, error=_for_readers(error.reason))
+        return Result(name, error=error.reason)
     except Exception as error:
-        _log(error)
-        return Result(name, error=_UNKNOWN)
+        # The message of an error may quote the image.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _LOGGER.error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
+        return Result(name, error="The image could not be examined.")
 
 
 def _read(content):
@@ -62,25 +128,13 @@ def _read(content):
     image = read_image(content)
     try:
         spacing = read_spacing(content)
-    except ImageReadError:
+    except ImageError:
         spacing = None  # a model that needs it says so
     return image if spacing is None else SpacedImage(image, spacing)
 
 
-def _for_readers(reason):
-    """Return a reason without the remedies that only programmers have."""
-    found, *remedies = re.split(r"(?<=\.) (?=[A-Z])", reason)
-    return " ".join([found, *(remedy for remedy in remedies if not _CODE.search(remedy))])
-
-
-def _log(error):
-    """Log where an error happened, without its message, which may quote the image."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    _LOGGER.error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
-
-
-def to_csv(results):
-    """Return results as the text of a CSV file.
+def tabulate(results):
+    """Return a table of results that a spreadsheet shows as text and numbers.
 
     Parameters
     ----------
@@ -89,20 +143,17 @@ def to_csv(results):
 
     Returns
     -------
-    str
+    DataFrame
         One row per image: ``image``, ``predicted``, ``probability_<class>``, ``distance`` and
         ``limit`` (see `featbus.workflow.examine_image`), ``unlike_training_images`` and ``error``.
     """
     table = pd.DataFrame([_row(result) for result in results])
     table["error"] = table.pop("error")  # last
-    for name in ("image", "predicted", "error"):
-        if name in table:
-            table[name] = table[name].map(_as_cell)
-    return table.rename(columns=_as_cell).to_csv(index=False)
+    return table.map(_as_cell).rename(columns=_as_cell)
 
 
 def _as_cell(value):
-    """Escape a text: no formula, and nothing that cannot be seen."""
+    """Escape a text: no formula, and nothing invisible."""
     return escape_formula(escape(value)) if isinstance(value, str) else value
 
 
@@ -114,8 +165,43 @@ def _row(result):
     row["predicted"] = found.predicted
     if found.probabilities is not None:
         row |= {f"probability_{name}": value for name, value in found.probabilities.items()}
-    return row | {
-        "distance": found.distance,
-        "limit": found.limit,
-        "unlike_training_images": found.is_unfamiliar,
-    }
+    distances = {"distance": found.distance, "limit": found.limit}
+    return row | distances | {"unlike_training_images": found.is_unfamiliar}
+
+
+def draw(examination, importance=True):
+    """Return the picture of an image with its outline, and its importance map if wanted.
+
+    Parameters
+    ----------
+    examination : Examination
+        The image, its outline and its importance map.
+    importance : bool, default=True
+        Whether to paint the importance map, if there is one.
+
+    Returns
+    -------
+    ndarray of uint8 of shape (height, width, 3)
+        The picture.
+    """
+    picture = examination.image
+    picture = np.stack([picture] * 3, axis=-1) if picture.ndim == 2 else picture
+    if importance and examination.importance is not None:
+        picture = _paint(picture, examination.importance)
+    scale = _SIDE / max(picture.shape[:2])
+    size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
+    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else 1)
+    if examination.outline is not None:
+        inside = cv2.resize(examination.outline.astype(np.uint8) * 255, size) > 127
+        edges, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, edges, -1, (0, 0, 0), 5, cv2.LINE_AA)
+        cv2.drawContours(picture, edges, -1, _OUTLINE, 2, cv2.LINE_AA)
+    return picture
+
+
+def _paint(picture, importance):
+    """Blend red where the map is above 0 and blue below; stronger is more opaque."""
+    strength = importance[..., np.newaxis] / max(_VISIBLE, np.abs(importance).max())
+    opacity = _OPACITY * strength**2  # leaves parts of little weight as they are
+    color = np.where(strength > 0, _FOR, _AGAINST)
+    return np.rint(picture * (1 - opacity) + color * opacity).astype(np.uint8)

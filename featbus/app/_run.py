@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import os
-import socket
 import warnings
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from featbus.app._model import open_model
-from featbus.app._settings import ADDRESS, PIXELS, find_names, make_flags
+from featbus.app._results import open_model
 from featbus.io._limits import VARIABLE
-from featbus.parameters import Interval, check_parameters
+from featbus.parameters import Interval, InvalidParameterError, check_parameters
 
 if TYPE_CHECKING:
     from featbus.typing import PathLike
 
-_SCRIPT = Path(__file__).with_name("_script.py")
+ADDRESS = "127.0.0.1"
+MEGABYTES = 50  # of one upload
+SESSION_MEGABYTES = 200  # of all uploads of a session
+_PIXELS = 50_000_000  # of an image, unless the environment says otherwise
+_SETTINGS = {
+    "server.address": ADDRESS,
+    "server.enableCORS": True,
+    "server.enableXsrfProtection": True,
+    "server.xsrfCookieSameSite": "strict",
+    "server.maxUploadSize": MEGABYTES,
+    "server.disconnectedSessionTTL": 30,
+    "server.fileWatcherType": "none",
+    "server.showEmailPrompt": False,
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+    "global.developmentMode": False,
+    "logger.level": "error",
+    "logger.hideWelcomeMessage": True,
+    "theme.light.primaryColor": "#0a7d91",
+    "theme.dark.primaryColor": "#4dbccd",
+}
 
 
 def run_app(
     model: PathLike, *, port: int = 8501, url: str | None = None, browser: bool = True
 ) -> None:
-    """Serve a page on which readers examine images with a trained model.
+    """Serve a page on which a reader examines images with a trained model.
 
     The page is served to this machine alone, at http://127.0.0.1:8501, until the process is
     stopped. It keeps nothing, see :ref:`app`.
@@ -33,13 +53,12 @@ def run_app(
     Parameters
     ----------
     model : path-like
-        The file that `train_model` or `featbus.save` wrote.
+        The file that `featbus train` or `featbus.save` wrote.
     port : int, default=8501
         The port, from 1 to 65535.
     url : str or None, default=None
         Where readers find the page if a reverse proxy on this machine serves it, such as
-        ``"https://reader.hospital.example"``: requests from other sites are refused. None: this
-        machine.
+        ``"https://reader.hospital.example"``. None: this machine.
     browser : bool, default=True
         Whether to open the page in a browser.
 
@@ -51,8 +70,6 @@ def run_app(
         If there is no such file.
     ValueError
         If the file is no model of classes, see `featbus.load`, or a parameter is invalid.
-    OSError
-        If the port is in use.
 
     See Also
     --------
@@ -72,38 +89,64 @@ def run_app(
         },
         {"port": port, "url": url, "browser": browser},
     )
-    streamlit, prepare_server = _import_streamlit()
-    flags = make_flags(port, url, browser)
-    _check_port(port)
-    path = str(Path(model).absolute())
-    # A few kilobytes may become the pixels that readers of files allow, and take minutes.
-    os.environ.setdefault(VARIABLE, str(PIXELS))
-    open_model(path)  # before the first reader comes
-    prepare_server(*find_names(port, url))
-    print(f"The page is at {url or f'http://{ADDRESS}:{port}'}; Ctrl-C stops it.", flush=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a warning about an image would be a log of it
-        streamlit(["run", str(_SCRIPT), *flags, "--", path], standalone_mode=False)
-
-
-def _import_streamlit():
     try:
         from streamlit.web.cli import main
-
-        from featbus.app._server import prepare_server
     except ImportError as error:
         raise ImportError(
             f"The page needs Streamlit ({error}). Install it: pip install 'featbus[app]'."
         ) from error
-    return main, prepare_server
+    settings = _SETTINGS | _settings_of(port, url) | {"server.headless": not browser}
+    flags = [
+        f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in settings.items()
+    ]
+    # A few kilobytes may decode to as many pixels as files may have, which takes minutes.
+    os.environ.setdefault(VARIABLE, str(_PIXELS))
+    path = str(Path(model).absolute())
+    open_model(path)  # before the first reader comes
+    _keep_nothing()
+    print(f"The page is at {url or f'http://{ADDRESS}:{port}'}; Ctrl-C stops it.", flush=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a warning about an image would be a log of it
+        script = str(Path(__file__).with_name("_page.py"))
+        main(["run", script, *flags, "--", path], standalone_mode=False)
 
 
-def _check_port(port):
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((ADDRESS, port))
-        except OSError as error:
-            raise OSError(
-                f"Port {port} cannot be used: {error.strerror}. Choose another port."
-            ) from error
+def _settings_of(port, url):
+    """Return the settings of Streamlit that depend on where the page is served."""
+    if url is None:
+        return {"server.port": port}
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "*" in url:
+        raise InvalidParameterError(
+            f"url is {url!r}, expected where readers find the page, such as "
+            "'https://reader.hospital.example'."
+        )
+    return {
+        "server.port": port,
+        "server.baseUrlPath": parts.path.strip("/"),
+        "server.corsAllowedOrigins": f"{parts.scheme}://{parts.netloc}",
+    }
+
+
+def _keep_nothing():
+    """Ignore other configuration, keep uploads off the disk, and bound those of a session."""
+    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartParser
+    from streamlit import config
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+
+    config.get_config_files = lambda name: []
+    for name in [name for name in os.environ if name.startswith("STREAMLIT_")]:
+        del os.environ[name]
+    # By default, uploads above 1 MB become temporary files.
+    MultiPartParser.spool_max_size = (MEGABYTES + 1) * 1024**2
+    add_file = MemoryUploadedFileManager.add_file
+
+    def add_within_budget(manager, session_id, file):
+        held = manager.file_storage.get(session_id, {}).values()
+        if sum(len(other.data) for other in [*held, file]) > SESSION_MEGABYTES * 1024**2:
+            raise HTTPException(413, f"The files of a session exceed {SESSION_MEGABYTES} MB.")
+        add_file(manager, session_id, file)
+
+    MemoryUploadedFileManager.add_file = add_within_budget
