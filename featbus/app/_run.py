@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from featbus.app._model import open_model
 from featbus.app._settings import ADDRESS, PIXELS, find_names, make_flags
-from featbus.io._limits import VARIABLE
+from featbus.io._files import VARIABLE
 from featbus.parameters import Interval, check_parameters
 
 if TYPE_CHECKING:
