@@ -137,7 +137,7 @@ def _open(source, limit):
     if not stat.S_ISREG(mode):
         found = "directory" if stat.S_ISDIR(mode) else "pipe, a socket or a device"
         raise ImageReadError(f"this is a {found}, expected an image file. Pass the path of one.")
-    return open(source, "rb")
+    return open(source, "rb", buffering=0)  # all is read at once
 
 
 def _most_bytes(limit):

@@ -210,7 +210,9 @@ def _read_pnm(data, limit):
         dtype = np.dtype("u1" if maximum < 256 else ">u2")
         end = start + count * dtype.itemsize
         rest = data[end:].strip(b"\0\t\n\r ")
-        pixels = np.frombuffer(data[start:end], dtype)
+        pixels = np.frombuffer(
+            data, dtype, min(count, (len(data) - start) // dtype.itemsize), start
+        )
     if len(pixels) != count or rest or pixels.max() > maximum:
         raise ValueError(
             f"{len(pixels)} values, expected {count} of at most {maximum}, and no more"

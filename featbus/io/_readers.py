@@ -83,14 +83,14 @@ def read_image(
     -----
     Pixels are returned as stored, with these exceptions:
 
-    - The orientation in a JPEG (EXIF) or TIFF file is applied, so that the array is the picture
-      that viewers show. Viewers disagree on that of PNG files, which is ignored.
+    - The orientation that a file states (EXIF, or the tag of TIFF) is applied, so that the array is
+      the picture that viewers show.
     - 1-bit images are returned as 0 and 255, palettes as their colors.
-    - A grayscale PNG file with a transparent level is returned as RGBA.
+    - A PNG file with gray and alpha, or with a transparent level, is returned as RGBA.
     - TIFF images whose zero is white are inverted: larger is always brighter.
     - PGM and PPM files whose maximum is neither 255 nor 65535 are returned as ``float32``, divided
       by the maximum.
-    - Floating-point TIFF files are returned as stored. The caller checks whether their pixels are
+    - Floating-point TIFF files, of 32 bits and gray, are returned as stored. The caller checks whether their pixels are
       within 0..1, as every featbus estimator does.
     - BMP files are returned without their alpha channel, which few programs write.
 
@@ -107,10 +107,9 @@ def read_image(
     of a patient are never read. After damage, such an element can hold a name: no error quotes
     one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
 
-    Damage is detected by checksums, by numbers of pixels, and by what libjpeg reports, the latter
-    only where the C library is glibc. Changes in place of compressed JPEG data, of TIFF pixels
-    other than Deflate, or of BMP or PGM pixels, cannot be detected if they decode to as many.
-    Pixels beyond those that the header announces are an error unless they are zeros.
+    Truncated files are errors, and so is damage that checksums reveal (PNG, Deflate) or that leaves
+    another number of pixels. Color of 16 bits in PNG and TIFF files is refused: Pillow would reduce
+    it to 8. Other kinds that are not read are in the guide.
 
     References
     ----------

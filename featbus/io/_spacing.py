@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from contextlib import suppress
@@ -149,7 +150,9 @@ def _read_elements(source, tags, use):
             from featbus.io._dicom import parse, silence
 
             with silence():
-                dataset = parse(file, ["Rows", *tags], pixel_limit(), stop_before_pixels=True)
+                dataset = parse(
+                    io.BufferedReader(file), ["Rows", *tags], pixel_limit(), stop_before_pixels=True
+                )
                 if not format_of(head) and "Rows" not in dataset:
                     return None, None  # DICOM by its name only
                 return found, use(dataset)
