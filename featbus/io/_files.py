@@ -79,7 +79,8 @@ def check_size(kind, height, width, limit):
     if min(height, width) < 1 or height * width > limit:
         raise ImageReadError(
             f"the header of the {kind} file says {height} x {width} pixels, expected 1 to {limit} "
-            f"in all. If it is right: raise the limit, max_pixels of ImageLoader or {VARIABLE}."
+            "in all. If it is right: raise the limit, max_pixels of ImageLoader or the environment "
+            f"variable {VARIABLE}."
         )
 
 

@@ -90,8 +90,8 @@ def read_image(
     - TIFF images whose zero is white are inverted: larger is always brighter.
     - PGM and PPM files whose maximum is neither 255 nor 65535 are returned as ``float32``, divided
       by the maximum.
-    - Floating-point TIFF files, of 32 bits and gray, are returned as stored. The caller checks whether their pixels are
-      within 0..1, as every featbus estimator does.
+    - Floating-point TIFF files, of 32 bits and gray, are returned as stored. The caller checks
+      whether their pixels are within 0..1, as every featbus estimator does.
     - BMP files are returned without their alpha channel, which few programs write.
 
     A grayscale DICOM image is returned as ``float32`` 0..1, after the grayscale pipeline of PS3.4
