@@ -95,153 +95,99 @@ def test_32_bit_pixels(syntax):
     assert image.dtype.isnative
 
 
-def test_rescaling_comes_before_the_window():
-    # 2 v - 100 is -100, 0, 200, 400, 500, 8090; the window 300/401 runs from 99.5 to 499.5.
-    image = gray(
+WINDOW = {"WindowCenter": 300, "WindowWidth": 401}  # from 99.5 to 499.5
+ROW = np.array([[100, 150, 200]], np.uint16)
+IN_GROUPS = Dataset()
+IN_GROUPS.PixelValueTransformationSequence, IN_GROUPS.FrameVOILUTSequence = [Dataset()], [Dataset()]
+IN_GROUPS.PixelValueTransformationSequence[0].update({"RescaleSlope": 2, "RescaleIntercept": -100})
+IN_GROUPS.FrameVOILUTSequence[0].update(WINDOW)
+FULL = STORED / 4095
+WINDOWED = np.array([[0, 0, 50.5 / 400], [150.5 / 400, 200.5 / 400, 1]])
+RESCALED = np.array([[0, 0, 100.5 / 400], [300.5 / 400, 1, 1]])  # 2 v - 100
+STEPS = {
+    "window": (STORED, WINDOW, WINDOWED),
+    "first of two windows": (STORED, {"WindowCenter": [300, 5], "WindowWidth": [401, 7]}, WINDOWED),
+    "rescaled": (STORED, {"RescaleSlope": 2, "RescaleIntercept": -100, **WINDOW}, RESCALED),
+    "in groups": (STORED, {"SharedFunctionalGroupsSequence": [IN_GROUPS]}, RESCALED),
+    "no window": (STORED, {"RescaleSlope": 0.5, "RescaleIntercept": -1024}, FULL),
+    "negative slope": (STORED, {"RescaleSlope": -1, "RescaleIntercept": 4095}, 1 - FULL),
+    "empty elements": (
         STORED,
-        BitsStored=12,
-        RescaleSlope=2,
-        RescaleIntercept=-100,
-        WindowCenter=300,
-        WindowWidth=401,
-    )
-    expected = [[0, 0, 100.5 / 400], [300.5 / 400, 1, 1]]
-    np.testing.assert_allclose(image, expected, atol=1e-7)
+        {"RescaleSlope": None, "WindowCenter": None, "WindowWidth": 9},
+        FULL,
+    ),
+    "padding": (STORED, {"PixelPaddingValue": 4095}, FULL),
+    "bits not stored": (STORED | 0x8000, {}, FULL),
+    "VOI LUT": (STORED, {"VOILUTSequence": lut(0, [0, 51, 255], 8)}, [[0, 1, 1], [1, 1, 1]]),
+    # v - 40 is -40, 10, 110, 210, 260, 4055; the table starts at 10.
+    "VOI LUT before window": (
+        STORED,
+        {
+            **{"RescaleSlope": 1, "RescaleIntercept": -40, **WINDOW},
+            "VOILUTSequence": lut(10, list(range(0, 4040, 20)), 12),
+        },
+        np.array([[0, 0, 2000], [4000, 4020, 4020]]) / 4095,
+    ),
+    "8-bit entries": (
+        STORED,
+        {"VOILUTSequence": lut(0, [value >> 4 for value in range(4096)], 8)},
+        (STORED >> 4) / 255,
+    ),
+    "packed 8-bit entries": (
+        STORED,
+        {"VOILUTSequence": lut(0, bytes(value >> 4 for value in range(4096)), 8, data_vr="OW")},
+        (STORED >> 4) / 255,
+    ),
+    "signed entries": (
+        np.array([[-3, -2, -1, 0, 1]], np.int16),
+        {"VOILUTSequence": lut(-2, [0, 100, 255], 8, vr="SS")},
+        [[0, 0, 100 / 255, 1, 1]],
+    ),
+    **{
+        f"{function} {width}": (
+            ROW,
+            {"WindowCenter": 150, "WindowWidth": width, "VOILUTFunction": function},
+            [expected],
+        )
+        for function, width, expected in (
+            ("LINEAR", 101, [0.005, 0.505, 1]),
+            ("LINEAR_EXACT", 100, [0, 0.5, 1]),
+            ("SIGMOID", 100, [1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-2))]),
+            ("LINEAR", 1, [0, 1, 1]),
+        )
+    },
+}
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_monochrome1_is_inverted_once_and_last(kind):
-    elements = {"BitsStored": 12, "WindowCenter": 300, "WindowWidth": 401}
-    expected = np.array([[0, 0, 50.5 / 400], [150.5 / 400, 200.5 / 400, 1]])
-    full = STORED / 4095
-    if kind == "MONOCHROME1":
-        expected, full = 1 - expected, 1 - full
-    image = gray(STORED, PhotometricInterpretation=kind, **elements)
-    np.testing.assert_allclose(image, expected, atol=1e-7)
-    image = gray(STORED, PhotometricInterpretation=kind, voi_lut=False, **elements)
-    np.testing.assert_allclose(image, full, atol=1e-7)
-    image = gray(
-        STORED,
-        PhotometricInterpretation=kind,
-        VOILUTSequence=lut(0, [0, 51, 255], 8),
-        BitsStored=12,
-    )
-    table = np.array([[0, 1, 1], [1, 1, 1]])
-    np.testing.assert_array_equal(image, 1 - table if kind == "MONOCHROME1" else table)
-
-
-def test_without_voi_lut_the_whole_range_is_kept():
-    table = lut(0, [0, 51, 255], 8)
-    image = gray(STORED, voi_lut=False, BitsStored=12, VOILUTSequence=table)
-    np.testing.assert_allclose(image, STORED / 4095, atol=1e-7)
-
-
-def test_without_a_window_rescaling_moves_the_scale_too():
-    image = gray(STORED, BitsStored=12, RescaleSlope=0.5, RescaleIntercept=-1024)
-    np.testing.assert_allclose(image, STORED / 4095, atol=1e-7)
-    image = gray(STORED, BitsStored=12, RescaleSlope=-1, RescaleIntercept=4095)
-    np.testing.assert_allclose(image, 1 - STORED / 4095, atol=1e-7)
-
-
-def test_the_first_of_several_windows():
-    one = gray(STORED, WindowCenter=300, WindowWidth=401)
-    two = gray(STORED, WindowCenter=[300, 5], WindowWidth=[401, 7])
-    np.testing.assert_array_equal(one, two)
-
-
-@pytest.mark.parametrize(
-    ("function", "width", "expected"),
-    [
-        ("LINEAR", 101, [0.005, 0.505, 1]),
-        ("LINEAR_EXACT", 100, [0, 0.5, 1]),
-        ("SIGMOID", 100, [1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-2))]),
-        ("LINEAR", 1, [0, 1, 1]),
-    ],
-)
-def test_window_functions(function, width, expected):
-    pixels = np.array([[100, 150, 200]], np.uint16)
-    image = gray(pixels, WindowCenter=150, WindowWidth=width, VOILUTFunction=function)
-    np.testing.assert_allclose(image, [expected], atol=1e-7)
-
-
-def test_voi_lut_after_rescaling_goes_before_the_window():
-    # v - 40 is -40, 10, 110, 210, 260, 4055; the table starts at 10.
-    image = gray(
-        STORED,
-        BitsStored=12,
-        RescaleSlope=1,
-        RescaleIntercept=-40,
-        WindowCenter=300,
-        WindowWidth=401,
-        VOILUTSequence=lut(10, list(range(0, 4040, 20)), 12),
-    )
-    expected = np.array([[0, 0, 2000], [4000, 4020, 4020]]) / 4095
-    np.testing.assert_allclose(image, expected, atol=1e-7)
-
-
-def test_voi_lut_of_8_bit_entries_for_12_bit_pixels():
-    table = [value >> 4 for value in range(4096)]
-    expected = (STORED >> 4) / 255
-    image = gray(STORED, BitsStored=12, VOILUTSequence=lut(0, table, 8))
-    np.testing.assert_allclose(image, expected, atol=1e-7)
-    packed = lut(0, bytes(table), 8, data_vr="OW")
-    np.testing.assert_array_equal(gray(STORED, BitsStored=12, VOILUTSequence=packed), image)
-
-
-def test_voi_lut_of_signed_values():
-    pixels = np.array([[-3, -2, -1, 0, 1]], np.int16)
-    image = gray(pixels, VOILUTSequence=lut(-2, [0, 100, 255], 8, vr="SS"))
-    np.testing.assert_allclose(image, [[0, 0, 100 / 255, 1, 1]], atol=1e-7)
+@pytest.mark.parametrize("case", STEPS)
+def test_the_steps_of_the_standard(case, kind):
+    pixels, elements, expected = STEPS[case]
+    elements = {"BitsStored": 12, "PhotometricInterpretation": kind, **elements}
+    # MONOCHROME1 is inverted once, and last.
+    expected = 1 - np.array(expected) if kind == "MONOCHROME1" else expected
+    np.testing.assert_allclose(gray(pixels, **elements), expected, atol=1e-7)
+    image = gray(STORED, voi_lut=False, **{**elements, "RescaleSlope": None, "BitsStored": 12})
+    if pixels.dtype == np.uint16 and case != "in groups":
+        np.testing.assert_allclose(image, 1 - FULL if kind == "MONOCHROME1" else FULL, atol=1e-7)
 
 
 @pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
-def test_voi_lut_of_values_that_rescaling_makes_negative(syntax):
-    # The first value, -3, is written as unsigned, as the pixels are.
-    pixels = np.array([[0, 1, 2, 3, 4]], np.uint16)
-    entries = np.array([0, 100, 255], ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2")
-    table = lut(2**16 - 3, entries.tobytes(), 16, data_vr="OW")
-    image = gray(pixels, syntax=syntax, RescaleSlope=1, RescaleIntercept=-4, VOILUTSequence=table)
-    np.testing.assert_allclose(image, np.array([[0, 0, 100, 255, 255]]) / 65535, atol=1e-7)
-
-
-@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
-def test_modality_lut_comes_before_the_window(syntax):
-    pixels = np.array([[0, 1, 2, 3]], np.uint8)
+def test_look_up_tables_of_either_byte_order(syntax):
     order = ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2"
+    # The first value, -3, is written as unsigned, as the pixels are.
+    entries = np.array([0, 100, 255], order).tobytes()
+    elements = {"VOILUTSequence": lut(2**16 - 3, entries, 16, data_vr="OW"), "syntax": syntax}
+    pixels = np.array([[0, 1, 2, 3, 4]], np.uint16)
+    image = gray(pixels, RescaleSlope=1, RescaleIntercept=-4, **elements)
+    np.testing.assert_allclose(image, np.array([[0, 0, 100, 255, 255]]) / 65535, atol=1e-7)
     entries = np.array([1000, 100, 0, 65535], order).tobytes()
     elements = {"ModalityLUTSequence": lut(0, entries, 16, data_vr="OW"), "syntax": syntax}
+    pixels = np.array([[0, 1, 2, 3]], np.uint8)
     image = gray(pixels, **elements)
     np.testing.assert_allclose(image, [[1000 / 65535, 100 / 65535, 0, 1]], atol=1e-7)
     image = gray(pixels, **elements, WindowCenter=500.5, WindowWidth=1001)
     np.testing.assert_allclose(image, [[1, 0.1, 0, 1]], atol=1e-7)
-
-
-def test_empty_elements_count_as_missing():
-    image = gray(STORED, BitsStored=12, RescaleSlope=None, WindowCenter=None, WindowWidth=None)
-    np.testing.assert_allclose(image, STORED / 4095, atol=1e-7)
-
-
-def test_an_enhanced_object_keeps_rescaling_and_window_in_its_functional_groups():
-    values, voi, group = Dataset(), Dataset(), Dataset()
-    values.RescaleSlope, values.RescaleIntercept = 2, -100
-    voi.WindowCenter, voi.WindowWidth = 300, 401
-    group.PixelValueTransformationSequence, group.FrameVOILUTSequence = [values], [voi]
-    image = gray(STORED, BitsStored=12, NumberOfFrames=1, SharedFunctionalGroupsSequence=[group])
-    expected = [[0, 0, 100.5 / 400], [300.5 / 400, 1, 1]]
-    np.testing.assert_allclose(image, expected, atol=1e-7)
-
-
-def test_padding_does_not_move_the_scale():
-    padded = STORED.copy()
-    padded[0, 0] = 4095
-    elements = {"BitsStored": 12, "PixelPaddingValue": 4095}
-    image = gray(padded, PhotometricInterpretation="MONOCHROME1", **elements)
-    np.testing.assert_allclose(image, 1 - padded / 4095, atol=1e-7)
-
-
-def test_bits_that_are_not_stored_are_ignored():
-    overlay = STORED | 0x8000
-    np.testing.assert_array_equal(gray(overlay, BitsStored=12), gray(STORED, BitsStored=12))
 
 
 def test_color():
@@ -254,14 +200,8 @@ def test_color():
     assert image.dtype == np.float32
     # A window is for gray images.
     np.testing.assert_array_equal(read_image(dicom(RGB8, WindowCenter=9, WindowWidth=3)), RGB8)
-
-
-def test_color_planes():
     planes = np.moveaxis(RGB8, -1, 0).copy().reshape(RGB8.shape)
     np.testing.assert_array_equal(read_image(dicom(planes, PlanarConfiguration=1)), RGB8)
-
-
-def test_ybr_becomes_rgb():
     # PS3.3 section C.7.6.3.1.2: red is (76, 85, 255), white is (255, 128, 128).
     ybr = np.array([[[76, 85, 255], [255, 128, 128]]], np.uint8)
     image = read_image(dicom(ybr, PhotometricInterpretation="YBR_FULL"))
@@ -306,11 +246,7 @@ def test_segmented_palette():
     # Discrete: 0, count, entries. Linear: 1, count, last entry.
     segments = [bytes([0, 1, channel[0], 1, 3, channel[0] + 30]) for channel in COLORS.T]
     elements = {
-        key.replace("RedP", "SegmentedRedP")
-        .replace("GreenP", "SegmentedGreenP")
-        .replace("BlueP", "SegmentedBlueP")
-        if key.endswith("Data")
-        else key: value
+        f"Segmented{key}" if key.endswith("Data") else key: value
         for key, value in palette(segments).items()
     }
     image = read_image(dicom(np.array([[0, 1, 2, 3]], np.uint8), **elements))

@@ -35,6 +35,7 @@ from _image_files import (
     opencv,
     pil,
     png,
+    png_chunk,
     tiff,
     tiff_tag,
 )
@@ -176,13 +177,11 @@ def test_a_palette_with_transparency_becomes_rgba(transparency, read):
     np.testing.assert_array_equal(image[..., 3], opacity[np.array(PALETTE)])
 
 
-@pytest.mark.parametrize(("depth", "level"), [(1, 1), (8, 77)])
-def test_a_transparent_level_of_a_gray_png(depth, level, read):
-    pixels = np.array([[0, 1, 0, 1, 1, 0, 0, 1]] if depth == 1 else [[0, level, 78, 3]], np.uint8)
-    rows = b"\0" + (np.packbits(pixels) if depth == 1 else pixels).tobytes()
-    image = read(png(pixels.shape[1], 1, rows, (b"tRNS", struct.pack(">H", level)), depth=depth))
-    np.testing.assert_array_equal(image[..., 3], np.where(pixels == level, 0, 255))
-    np.testing.assert_array_equal(image[..., 1], pixels * (255 // (2**depth - 1)))
+def test_a_transparent_level_of_a_gray_png(read):
+    pixels = np.array([[0, 77, 78, 3]], np.uint8)
+    image = read(png(4, 1, b"\0" + pixels.tobytes(), (b"tRNS", b"\0\x4d")))
+    np.testing.assert_array_equal(image[..., 3], np.where(pixels == 77, 0, 255))
+    np.testing.assert_array_equal(image[..., 1], pixels)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
@@ -485,6 +484,10 @@ REFUSED = {
     "png rgb 16": opencv(RGB16, ".png"),
     "png rgba 16": opencv(np.dstack([RGB16, GRAY16]), ".png"),
     "png gray alpha 16": png(1, 1, bytes(5), depth=16, color=4),
+    **{
+        f"png transparent gray {depth}": png(1, 1, bytes(2), (b"tRNS", b"\0\1"), depth=depth)
+        for depth in (1, 2, 4)
+    },
     "png transparent gray 16": png(1, 1, bytes(3), (b"tRNS", b"\0\1"), depth=16),
     "tiff rgb 16": tiff(RGB16, "rgb"),
     "tiff planar rgb 16": tiff(np.moveaxis(RGB16, -1, 0), "rgb", planarconfig="separate"),
@@ -569,7 +572,14 @@ def test_wrong_pgm(data, fails):
 
 
 ROWS = b"".join(b"\0" + row.tobytes() for row in GRAY8)
+WHOLE = EXACT["png gray 8"][0]
+PIXELS = zlib.compress(ROWS)
+CHUNKS = (
+    WHOLE[:33] + png_chunk(b"IDAT", PIXELS[:50]),
+    png_chunk(b"IDAT", PIXELS[50:]) + WHOLE[-12:],
+)
 WRONG = {
+    "an unknown chunk among the pixels of a PNG": CHUNKS[0] + png_chunk(b"ABCD", b"") + CHUNKS[1],
     "too few rows of a PNG": png(17, 13, ROWS[: len(ROWS) // 2]),
     "very few rows of a PNG": png(5000, 5000, bytes(100)),
     "a depth that does not exist": png(4, 1, bytes(99), depth=30),

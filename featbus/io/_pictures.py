@@ -17,6 +17,7 @@ from featbus.io._files import AGAIN, ImageReadError, check_size, open_file, seve
 
 _OPEN = {"PNG": PngImageFile, "JPEG": jpeg_factory, "TIFF": tiff.TiffImageFile, "BMP": BmpImageFile}
 _MODES = ("L", "RGB", "RGBA", "I;16", "I;16B", "F")
+_REDUCED_BY_PILLOW = ("RGB;16B", "LA;16B", "RGBA;16B")  # to 8 bits
 _PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"  # with length and checksum
 # Encoders write about 10 scans into a JPEG file. Each costs a pass over all pixels.
 _SCAN, _SCANS, _SCANNED_PIXELS = b"\xff\xda", 16, 10**9
@@ -76,8 +77,9 @@ def read_picture(data, kind, limit):
 def _check_png(image, data, limit):
     if getattr(image, "n_frames", 1) > 1:
         raise several("animation frames", "PIL.ImageSequence")
-    if image.tile[0][3].endswith("16B") and (image.mode != "I;16" or "transparency" in image.info):
-        raise ValueError("colors or transparency of 16 bits, which Pillow would reduce to 8")
+    raw, transparent = image.tile[0][3], "transparency" in image.info
+    if raw in _REDUCED_BY_PILLOW or (transparent and raw in ("1", "L;2", "L;4", "I;16B")):
+        raise ValueError("color of 16 bits, or a transparent level of other than 8 bits")
     PngImageFile(io.BytesIO(data)).verify()
     if _PNG_END not in data:
         raise ValueError("it has no end")
