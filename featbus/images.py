@@ -26,12 +26,7 @@ __all__ = [
     "ImageError",
     "ImageErrors",
     "as_batch",
-    "at_index",
     "check_image",
-    "fill_value",
-    "is_path",
-    "stack_images",
-    "update_digest",
 ]
 
 CHANNELS = (1, 3, 4)

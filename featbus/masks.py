@@ -14,14 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
-    "as_mask",
-    "dice",
     "fill_mask",
     "inside_mask",
-    "region_shape",
     "restrict",
     "with_mask",
-    "with_mask_of",
 ]
 
 

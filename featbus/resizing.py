@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 __all__ = [
-    "letterbox",
-    "letterbox_window",
     "resize",
 ]
 

@@ -5,9 +5,8 @@ import io
 import numpy as np
 import pydicom
 import tifffile
+from _image_files import LARGE, dicom, png
 from PIL import Image
-from test_hostile_files import LARGE, png
-from test_io import dicom
 
 from featbus import make_breast_ultrasound
 

@@ -143,9 +143,10 @@ def test_the_command_line_leaves_images_out(scans, tmp_path, capsys):
 def test_nothing_is_read_twice_unless_it_has_to_be(scans, tmp_path, monkeypatch):
     groups = write_scans(tmp_path)
     reads = []
-    read = featbus.io._readers._read
+    read = featbus.io._readers.read_content
     monkeypatch.setattr(
-        "featbus.io._readers._read", lambda *given: reads.append(given[1]) or read(*given)
+        "featbus.io._readers.read_content",
+        lambda *given: reads.append(given[0].name) or read(*given),
     )
     audit_folder(tmp_path, groups=groups, cv=2, on_error="skip")
     assert len(reads) == len(set(reads)) == 50

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from featbus import make_breast_ultrasound
 from featbus.groups import stratified_folds
 from featbus.io import SpacedImage
-from featbus.io._jpeg import read_quantization
+from featbus.io._pictures import read_quantization
 from featbus.model_selection import audit
 from featbus.model_selection._checks import check_shortcuts
 from featbus.model_selection._measures import PLACES, find_borders, measure_image, measure_mask

@@ -1,7 +1,9 @@
-"""How far the pixels of a file are apart."""
+"""What headers say: how far pixels are apart, and which breast an image shows."""
 
 import struct
+import warnings
 import zlib
+from contextlib import suppress
 from fractions import Fraction
 
 import cv2
@@ -10,16 +12,16 @@ import pandas as pd
 import PIL.Image
 import pytest
 import tifffile
+from _image_files import dicom, without_preamble
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
-from test_io import dicom, without_preamble
 
 from featbus import IntensityStatistics, load_image_folder
 from featbus.datasets import load_images
-from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
+from featbus.io import ImageReadError, SpacedImage, read_image, read_laterality, read_spacing
 from featbus.parameters import InvalidParameterError
 
 
@@ -74,7 +76,7 @@ def test_the_spacing_of_what_is_in_memory(tmp_path):
     with pytest.raises(ImageReadError, match="the file is empty"):
         read_spacing(b"")
     damaged = write(tmp_path / "a.dcm", PixelSpacing=[0.1, 0.2]).read_bytes()
-    with pytest.raises(ImageReadError, match="found no valid spacing") as caught:
+    with pytest.raises(ImageReadError, match="PixelSpacing.*not valid") as caught:
         read_spacing(damaged.replace(b"0.1\\0.2", b"?.1\\Doe"))
     assert "Doe" not in str(caught.value)
 
@@ -91,7 +93,10 @@ def test_dicom_without_preamble_is_known_by_its_name(tmp_path, syntax):
 @pytest.mark.parametrize("content", [b"a text", bytes(200), b"\x08\0\x08\0 damaged"])
 def test_a_name_alone_makes_no_dicom_file(tmp_path, content):
     (tmp_path / "scan.dcm").write_bytes(content)
-    assert read_spacing(tmp_path / "scan.dcm") is None
+    with suppress(ImageReadError):
+        assert read_spacing(tmp_path / "scan.dcm") is None
+    with pytest.raises(ImageReadError, match=r"scan\.dcm"):
+        read_laterality(tmp_path / "scan.dcm")
 
 
 def test_a_file_that_ends_early_has_none(tmp_path):
@@ -104,7 +109,7 @@ def test_errors(tmp_path):
         read_spacing(tmp_path / "none.dcm")
     path = write(tmp_path / "scan.dcm", PixelSpacing=[0.1, 0.2])
     path.write_bytes(path.read_bytes().replace(b"0.1\\0.2", b"?.1\\Doe"))
-    with pytest.raises(ImageReadError, match="found no valid spacing") as caught:
+    with pytest.raises(ImageReadError, match="PixelSpacing.*not valid") as caught:
         read_spacing(path)
     assert "Doe" not in str(caught.value)
 
@@ -148,10 +153,8 @@ def test_png(tmp_path, across, down, options, expected):
     assert found is None if expected is None else np.allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("byteorder", "<>")
-@pytest.mark.parametrize("bigtiff", [False, True])
-def test_tiff(tmp_path, byteorder, bigtiff):
-    options = {"byteorder": byteorder, "bigtiff": bigtiff}
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}])
+def test_tiff(tmp_path, options):
     path = tiff(tmp_path / "a.tif", (100, 50), **options)
     np.testing.assert_allclose(read_spacing(path), (0.2, 0.1))
     path = tiff(tmp_path / "b.tif", (508, 254), "INCH", **options)
@@ -291,3 +294,83 @@ def test_loaders_give_the_spacing(tmp_path):
     groups["spacing_row"], groups["spacing_column"] = 0.3, 0.4
     frame = load_images(tmp_path, groups=groups).frame
     assert frame[["spacing_row", "spacing_column"]].to_numpy().tolist() == [[0.3, 0.4]] * 4
+
+
+def enhanced(side):
+    anatomy, group = Dataset(), Dataset()
+    anatomy.FrameLaterality = side
+    group.FrameAnatomySequence = [anatomy]
+    return [group]
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({"ImageLaterality": "L"}, "left"),
+        ({"ImageLaterality": "R"}, "right"),
+        ({"ImageLaterality": "B"}, None),
+        ({"Laterality": "R"}, "right"),
+        ({"ImageLaterality": "L", "Laterality": "R"}, "left"),
+        ({"ImageLaterality": "", "Laterality": "R"}, "right"),
+        ({"SharedFunctionalGroupsSequence": enhanced("L")}, "left"),
+        ({"SharedFunctionalGroupsSequence": enhanced("U")}, None),
+        ({}, None),
+    ],
+)
+def test_laterality(tmp_path, elements, expected):
+    assert read_laterality(write(tmp_path / "film.dcm", **elements)) == expected
+
+
+def test_pixels_may_be_missing_or_cut_off(tmp_path):
+    path = write(tmp_path / "film.dcm", ImageLaterality="L", Rows=4)
+    with open(path, "ab") as file:
+        file.write(b"\xe0\x7f\x10\x00OW\x00\x00\x00\x01\x00\x00")
+    assert read_laterality(str(path)) == "left"
+
+
+def test_a_file_without_preamble_is_known_by_its_name(tmp_path):
+    path = write(tmp_path / "film.dcm", ImageLaterality="L", Rows=4)
+    path.write_bytes(without_preamble(path.read_bytes()))
+    assert read_laterality(path) == "left"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no DICOM file at all", bytes(200)])
+def test_files_without_laterality(tmp_path, content):
+    path = tmp_path / "film.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ImageReadError, match=r"film\.png'") as caught:
+        read_laterality(path)
+    assert caught.value.path == str(path)
+
+
+def told(path):
+    """Return all text that comes back from reading a file."""
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            return f"{read_laterality(path)}{caught}"
+        except ImageReadError as error:
+            return f"{error!r}{error.__cause__!r}{caught}"
+
+
+def test_nothing_of_a_patient_is_told(tmp_path):
+    path = write(tmp_path / "film.dcm", ImageLaterality="L")
+    assert told(path) == "left[]"
+    content = path.read_bytes()
+    for position in range(132, len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x55
+        path.write_bytes(damaged)
+        assert "Doe" not in told(path)
+        assert "Warning" not in told(path)
+
+
+@pytest.mark.parametrize("value", [["L", "R"], " R", "r"])
+def test_unusual_values(tmp_path, value):
+    path = write(tmp_path / "film.dcm", ImageLaterality=value)
+    assert read_laterality(path) == ("right" if value == " R" else None)
+
+
+def test_no_path():
+    with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not NoneType"):
+        read_laterality(None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from featbus.app._results import open_model
-from featbus.io._limits import VARIABLE
+from featbus.io._files import VARIABLE
 from featbus.parameters import Interval, InvalidParameterError, check_parameters
 
 if TYPE_CHECKING:

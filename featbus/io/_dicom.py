@@ -2,85 +2,148 @@
 
 Only the elements in `_TAGS` are read from a file. After damage, any of them can hold the name of a
 patient: no error quotes a text, or what pydicom says of one, unless it is a term of the standard.
+Look-up tables are applied here: pydicom's functions wrap around where a table of 8-bit entries has
+more than 256 of them, and ignore byte order and sign.
 """
 
+import io
+import logging
+import math
+import struct
+import threading
+import warnings
+import zlib
+from contextlib import contextmanager
+
 import numpy as np
-from pydicom import uid
+from pydicom import dcmread, misc, uid
+from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder, pixel_array
 from scipy.special import expit
 
-from featbus.io._dicom_file import parse, silence
-from featbus.io._dicom_frames import check_frame
-from featbus.io._dicom_tables import CORRECT, PALETTES, index_table, read_palette, read_table
-from featbus.io._errors import AGAIN, ImageReadError, several
-from featbus.io._limits import check_size
+from featbus.io._files import AGAIN, ImageReadError, check_size, several
+from featbus.io._pictures import check_scans
 
-_REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
-_NUMBERS = (*_REQUIRED[:4], "HighBit", "PixelRepresentation", "SamplesPerPixel")
+_NATIVE = uid.ExplicitVRLittleEndian
+_PALETTES = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _TAGS = [
-    *_REQUIRED,
     *_FUNCTIONAL_GROUPS,
-    *(f"{palette}{part}" for palette in PALETTES for part in ("Descriptor", "Data")),
-    *(f"Segmented{palette}Data" for palette in PALETTES),
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "HighBit",
-    "ModalityLUTSequence",
-    "NumberOfFrames",
-    "PixelData",
-    "PixelRepresentation",
-    "PlanarConfiguration",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "SamplesPerPixel",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
+    *(f"{palette}{part}" for palette in _PALETTES for part in ("Descriptor", "Data")),
+    *(f"Segmented{palette}Data" for palette in _PALETTES),
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel"),
+    *("PixelRepresentation", "PhotometricInterpretation", "PlanarConfiguration", "PixelData"),
+    *("NumberOfFrames", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "VOILUTSequence"),
+    *("VOILUTFunction", "WindowCenter", "WindowWidth"),
 ]
 # pydicom converts YBR_FULL and YBR_FULL_422 to RGB, the JPEG 2000 decoders YBR_RCT and YBR_ICT.
-_GRAYS = ("MONOCHROME1", "MONOCHROME2")
-_OTHER_KINDS = ("HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-_PALETTE = "PALETTE COLOR"
-_KINDS = (*_GRAYS, *_COLORS, _PALETTE)
+_KINDS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *_COLORS)
+_DISCRETE, _LINEAR = 0, 1  # segments of a palette
 
 # GDCM ends the process on some damaged files: it decodes only what nothing else of the extra does.
-_GDCM = {uid.JPEGLossless, uid.JPEGLosslessSV1}
-# What the extra decodes. JPEG of 12 bits is missing: the only free decoder is under the GPL.
-_EXTRA = {
-    *_GDCM,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    uid.HTJ2K,
-}
+_GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1)
+# JPEG of 12 bits is missing: the only free decoder is under the GPL.
+_EXTRA = (*_GDCM, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes)
+_FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of JPEG and JPEG-LS
+_APP14 = 0xEE  # of Adobe: the color transform, of which GDCM does not survive an unknown one
+_JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 
-def holds_pixels(data, limit):
-    """Tell whether a file without the DICOM preamble is a DICOM image.
+class _Silence(threading.local):
+    """Warnings and log records of pydicom are dropped in a thread that reads a file.
+
+    They quote values, and after damage any value can be the name of a patient. All warnings of
+    pydicom come from one function, whose module gets this object for the module `warnings`: the
+    state of `warnings` itself is one for all threads.
+    """
+
+    reading = False
+
+    @contextmanager
+    def __call__(self):
+        self.reading = True
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        finally:
+            self.reading = False
+
+    def warn(self, message, category=None, stacklevel=1):
+        """Warn as `warnings.warn` does, unless this thread reads."""
+        if not self.reading:
+            warnings.warn(message, category, stacklevel + 1)
+
+    def filter(self, record):
+        """Return whether a log record is passed on."""
+        return not self.reading or record.levelno < logging.WARNING
+
+
+silence = _Silence()
+misc.warnings = silence
+for _name in ("pydicom", "pydicom.pixels.decoders.base"):
+    logging.getLogger(_name).addFilter(silence)
+
+
+class _Source:
+    """A file of which pydicom cannot inflate more than an image needs."""
+
+    def __init__(self, file, most):
+        self._file, self._most = file, most
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size=-1):
+        data = self._file.read(size)
+        if size is None or size < 0:  # pydicom reads all the rest only to inflate it
+            stream = zlib.decompressobj(-zlib.MAX_WBITS)
+            stream.decompress(data, self._most)
+            if not stream.eof:
+                raise _wrong("deflated data that are truncated, or larger than an image")
+        return data
+
+
+def _wrong(found):
+    return ImageReadError(f"the DICOM file has {found}. Correct it, or export the image again.")
+
+
+def _several_frames():
+    # Their number is not quoted: after damage, it may be a date.
+    return several("frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
+
+
+def parse(file, tags, limit, **options):
+    """Parse a DICOM file; call it, and use what it returns, inside ``with silence():``.
 
     Parameters
     ----------
-    data : bytes
-        The content of a file.
+    file : file
+        Open and binary, at its start. No more than necessary is read.
+    tags : list of str
+        Keywords of the elements to read.
     limit : int
-        The number of pixels that are allowed.
+        The number of pixels that are allowed in a deflated file.
+    **options : dict
+        Parameters of `pydicom.dcmread`.
 
     Returns
     -------
-    bool
-        True if it can be parsed and has pixel data.
+    pydicom.Dataset
+        The elements.
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be parsed.
     """
     try:
-        with silence():
-            return "PixelData" in parse(data, _TAGS, limit)
-    except ImageReadError:
-        return False
+        source = _Source(file, 8 * limit + (1 << 24))
+        return dcmread(source, force=True, specific_tags=tags, **options)
+    except (ImageReadError, MemoryError):
+        raise
+    except Exception:
+        # Without the cause, whose message could quote any bytes of the file.
+        raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
 
 
 def read_dicom(data, *, voi_lut, limit):
@@ -106,152 +169,130 @@ def read_dicom(data, *, voi_lut, limit):
         If the file contains no image, or one that cannot be decoded.
     """
     with silence():
-        dataset = parse(data, _TAGS, limit)
+        dataset = parse(io.BytesIO(data), _TAGS, limit)
         try:
-            samples = _check(dataset, limit)
-            return _render(_decode(dataset, samples, limit), dataset, voi_lut)
+            _check(dataset, limit)
+            return _render(_decode(dataset), dataset, voi_lut)
         except (ImageReadError, MemoryError):
             raise
         except Exception:  # pydicom raises errors of any type on wrong values, and quotes them
-            raise ImageReadError(
-                "the DICOM file describes its pixels wrongly or incompletely. Correct its elements "
-                "of the image, or export it again."
-            ) from None
+            raise _wrong("elements that describe its pixels wrongly or incompletely") from None
 
 
 def _check(dataset, limit):
-    """Refuse data sets with several frames, or without sense; return the samples per pixel."""
+    """Refuse a data set without pixels, with several frames, or that contradicts itself."""
     if not dataset.get("PixelData"):
         raise ImageReadError(
             "the DICOM file has no pixel data: it is truncated, or a report, a directory or the "
             "like. Expected one image."
         )
-    missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) in (None, "")]
-    if missing:
-        raise ImageReadError(f"the DICOM file lacks {', '.join(missing)}. {AGAIN}")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        # The number is not quoted: after damage, it may be a date.
-        raise several("several", "frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
-    numbers = [dataset.get(keyword) for keyword in _NUMBERS]
-    if not all(type(number) is int for number in numbers if number not in (None, "")):
-        raise TypeError("text instead of a number")
+        raise _several_frames()
+    kind, samples = dataset.PhotometricInterpretation, dataset.get("SamplesPerPixel") or 1
+    if {type(number) for number in (dataset.Rows, dataset.Columns, samples)} != {int}:
+        raise _wrong("a text instead of a number")
     check_size("DICOM", dataset.Rows, dataset.Columns, limit)
-    allocated, stored = dataset.BitsAllocated, dataset.BitsStored
-    high = dataset.get("HighBit")
-    high = stored - 1 if high in (None, "") else high
-    if allocated not in (1, 8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
-        raise ImageReadError(
-            f"the DICOM file has {allocated} bits allocated, {stored} stored and the high bit "
-            f"{high}, expected 1, 8, 16 or 32 allocated, as many or fewer stored, and the high bit "
-            f"one less. Correct these elements, or export the image again."
-        )
-    samples = dataset.get("SamplesPerPixel") or 1
-    kind = dataset.PhotometricInterpretation
-    expected = 1 if kind in (*_GRAYS, _PALETTE) else 3
-    if samples not in (1, 3) or (kind in _KINDS and samples != expected):
-        raise ImageReadError(
-            f"the DICOM file has {samples} samples per pixel, expected {expected} for its "
-            f"photometric interpretation. {AGAIN}"
-        )
-    return samples
+    if kind not in _KINDS:
+        raise _wrong(f"another photometric interpretation than {', '.join(_KINDS)}")
+    if samples != (3 if kind in _COLORS else 1):
+        raise _wrong(f"{samples} samples per pixel, which contradicts {kind}")
+    if dataset.get("HighBit") not in (None, "", dataset.BitsStored - 1):
+        raise _wrong("a High Bit other than Bits Stored - 1")
 
 
-def _decode(dataset, samples, limit):
+def _decode(dataset):
     """Return the stored pixels in native byte order, color as RGB."""
-    syntax = _transfer_syntax(dataset)
-    name = _name(syntax)
-    if not _plugins(syntax):
-        raise ImageReadError(
-            f"no installed package decodes its DICOM transfer syntax, {name}. {_remedy(syntax)}."
-        )
-    check_frame(dataset, syntax, samples, limit)
-    stored = _decode_pixels(dataset)
+    if "TransferSyntaxUID" not in dataset.file_meta:  # pydicom assumed one
+        implicit, little = dataset.original_encoding
+        explicit = _NATIVE if little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
+    syntax = dataset.file_meta.TransferSyntaxUID
+    name = f"{syntax.name} ({syntax})" if syntax.is_transfer_syntax else "an unknown one"
+    remedy = 'pip install "featbus[dicom]"' if syntax in _EXTRA else f"convert it to {_NATIVE.name}"
+    plugins = _plugins(syntax)
+    if not plugins:
+        raise ImageReadError(f"no installed package decodes its transfer syntax, {name}. {remedy}.")
+    _check_pixels(dataset, syntax)
+    stored = None
+    for plugin in plugins:
+        try:
+            stored = pixel_array(dataset, decoding_plugin=plugin)
+            break
+        except MemoryError:
+            raise
+        except Exception:  # of any type, and it may quote the file
+            continue
     if stored is None:
-        remedy = f" If it is complete: {_remedy(syntax)}." if syntax.is_encapsulated else ""
-        raise ImageReadError(f"its DICOM pixel data ({name}) cannot be decoded. {AGAIN}{remedy}")
+        raise ImageReadError(
+            f"its DICOM pixel data ({name}) cannot be decoded. {AGAIN} If it is complete: {remedy}."
+        )
     if stored.shape[:2] != (dataset.Rows, dataset.Columns):
-        raise several(len(stored), "frames", "pydicom.pixels.iter_pixels")
+        raise _several_frames()
     return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
 
 
 def _plugins(syntax):
     """Return the decoders of pydicom to try; the first one is the same with and without extras."""
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        return []
     if not syntax.is_encapsulated:
         return [""]  # pydicom itself
-    found = [name for name in decoder.available_plugins if name != "gdcm"]
-    if syntax in _GDCM and "gdcm" in decoder.available_plugins:
-        found.append("gdcm")
-    return found
+    try:
+        found = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        return []
+    return [name for name in found if name != "gdcm" or syntax in _GDCM]
 
 
-def _remedy(syntax):
-    if syntax in _EXTRA:
-        return 'pip install "featbus[dicom]"'
-    return "convert it to Explicit VR Little Endian"
-
-
-def _decode_pixels(dataset):
-    """Return the pixels, or None if no decoder can."""
-    for plugin in _plugins(dataset.file_meta.TransferSyntaxUID):
-        try:
-            return pixel_array(dataset, decoding_plugin=plugin)
-        except MemoryError:
-            raise
-        except Exception:  # of any type, and it may quote the file
-            continue
-    return None
-
-
-def _name(syntax):
-    """Return name and identifier of a transfer syntax of the standard."""
-    if syntax.is_private or not syntax.is_transfer_syntax:
-        return "an unknown one"
-    return f"{syntax.name} ({syntax})"
-
-
-def _transfer_syntax(dataset):
-    """Return the transfer syntax; if the file has none, the one that pydicom assumed."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if dataset["PixelData"].is_undefined_length and not syntax.is_encapsulated:
-        raise ImageReadError(
-            f"the DICOM file has compressed pixels, but the transfer syntax of uncompressed ones, "
-            f"{_name(syntax)}. Correct the Transfer Syntax UID, or export the image again."
+def _check_pixels(dataset, syntax):
+    """Check that the pixels are as many as announced, before a decoder makes room for them."""
+    expected = (dataset.Rows, dataset.Columns)
+    if not syntax.is_encapsulated:
+        bits = math.prod(expected) * dataset.SamplesPerPixel * dataset.BitsAllocated
+        if dataset.PhotometricInterpretation == "YBR_FULL_422":
+            bits = bits // 3 * 2
+        if dataset.PixelData[-(-bits // 8) :].strip(b"\0"):
+            raise _wrong("more pixels than it says")
+        return
+    frame, *others = generate_frames(dataset.PixelData, number_of_frames=1)
+    if others:
+        raise _several_frames()
+    if syntax == uid.RLELossless:
+        return
+    size, end = _frame_size(frame), frame.rstrip(b"\0")[-2:]
+    if size != expected or end != _END:
+        raise _wrong(
+            f"compressed pixels of {size} pixels, expected {expected}, or they are cut off"
         )
-    return syntax
+    check_scans(frame, math.prod(size))
+
+
+def _frame_size(data):
+    """Return height and width of JPEG, JPEG-LS or JPEG 2000 data."""
+    if not data.startswith(_JPEG):
+        right, bottom, left, top = struct.unpack_from(">4I", data, data.index(_JPEG_2000) + 8)
+        return bottom - top, right - left
+    start = 2
+    while True:
+        marker, length = struct.unpack_from(">xBH", data, start)
+        if marker in _FRAME_HEADERS:
+            return struct.unpack_from(">HH", data, start + 5)
+        if marker == _APP14 and data[start + 4 : start + 2 + length][11:12] > b"\2":
+            raise _wrong("JPEG data with an unknown color transform")
+        start += 1 if marker == 0xFF else 2 + max(2, length)
 
 
 def _render(stored, dataset, voi_lut):
-    kind = dataset.PhotometricInterpretation
-    if kind in _GRAYS:
-        _add_functional_groups(dataset)
-        image = _map_levels(lambda levels: _gray(levels, dataset, voi_lut), stored)
-        if not (image.min() >= 0 and image.max() <= 1):
-            raise ImageReadError(
-                f"the DICOM file has pixels outside its {dataset.BitsStored} stored bits, or "
-                f"rescales them to NaN. {AGAIN}"
-            )
-        return image
-    if kind == _PALETTE:
-        return _map_levels(lambda levels: _palette(levels, dataset), stored)
-    if kind in _COLORS and stored.dtype.kind == "u":
-        bits = dataset.BitsStored
+    kind, bits = dataset.PhotometricInterpretation, dataset.BitsStored
+    if kind in _COLORS:
         if bits in (8, 16):
             return stored.astype(f"u{bits // 8}", copy=False)
         return np.divide(stored, 2**bits - 1, dtype=np.float32)
-    kind = kind if kind in (*_KINDS, *_OTHER_KINDS) else "of no known name"
-    raise ImageReadError(
-        f"the DICOM file has the photometric interpretation {kind} and {stored.dtype} pixels, "
-        f"expected MONOCHROME1, MONOCHROME2, PALETTE COLOR or unsigned {', '.join(_COLORS)}. "
-        "Convert it to RGB or MONOCHROME2."
-    )
+    if kind == "PALETTE COLOR":
+        return _map_levels(lambda levels: _palette(levels, dataset), stored)
+    _add_functional_groups(dataset)
+    image = _map_levels(lambda levels: _gray(levels, dataset, voi_lut), stored)
+    if not (image.min() >= 0 and image.max() <= 1):
+        raise _wrong(f"pixels outside its {bits} stored bits, or rescales them to NaN")
+    return image
 
 
 def _map_levels(function, stored):
@@ -277,7 +318,7 @@ def _gray(levels, dataset, voi_lut):
     values, low, high = _modality(levels, dataset)
     window = dataset.get("WindowCenter"), dataset.get("WindowWidth")
     if voi_lut and dataset.get("VOILUTSequence"):
-        entries, bits = read_table(values, dataset.VOILUTSequence[0], low < 0, dataset)
+        entries, bits = _look_up(values, dataset.VOILUTSequence[0], low < 0, dataset)
         gray = entries / (2**bits - 1)
     elif voi_lut and None not in window:
         center, width = (float(np.ravel(value)[0]) for value in window)
@@ -291,18 +332,16 @@ def _gray(levels, dataset, voi_lut):
 
 def _modality(levels, dataset):
     """Apply modality LUT or rescaling; return the values, and the smallest and largest possible."""
-    signed = _is_signed(dataset)
+    signed = dataset.PixelRepresentation == 1
     if dataset.get("ModalityLUTSequence"):
-        entries, bits = read_table(levels, dataset.ModalityLUTSequence[0], signed, dataset)
+        entries, bits = _look_up(levels, dataset.ModalityLUTSequence[0], signed, dataset)
         return entries, 0, 2**bits - 1
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    slope, intercept = dataset.get("RescaleSlope"), float(dataset.get("RescaleIntercept") or 0)
     slope = 1.0 if slope is None else float(slope)
     if slope == 0:
-        raise ImageReadError(f"the DICOM file has the Rescale Slope 0. {CORRECT}")
+        raise _wrong("the Rescale Slope 0")
     low = -(2 ** (dataset.BitsStored - 1)) if signed else 0
-    ends = np.array([low, low + 2**dataset.BitsStored - 1])
-    intercept = float(intercept or 0)
-    ends = ends * slope + intercept
+    ends = np.array([low, low + 2**dataset.BitsStored - 1]) * slope + intercept
     return levels.astype(np.float64) * slope + intercept, ends.min(), ends.max()
 
 
@@ -316,17 +355,66 @@ def _window(values, center, width, function):
         return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
     if function == "LINEAR_EXACT" and width > 0:
         return np.clip((values - center) / width + 0.5, 0, 1)
-    raise ImageReadError(
-        "the DICOM file has an unknown VOI LUT Function, or a Window Width that is too small for "
-        f"it. {CORRECT}"
-    )
+    raise _wrong("an unknown VOI LUT Function, or a Window Width that is too small for it")
+
+
+def _look_up(values, item, signed, dataset):
+    """Return the entry of each value in a modality or VOI LUT, and the bits of an entry."""
+    count, first, bits = item.LUTDescriptor
+    entries = _entries(item.LUTData, count, dataset)
+    return entries[_index(values, first, len(entries), signed)], bits
+
+
+def _entries(data, count, dataset):
+    """Return the entries of a look-up table: one of 16 bits or two of 8 bits per word."""
+    words, count = np.array(_unpack(data, dataset), "<u2", ndmin=1), count or 2**16
+    entries = words if len(words) >= count else words.view("u1")
+    if len(entries) < count:
+        raise _wrong("a look-up table with fewer entries than it says")
+    return entries[:count]
+
+
+def _unpack(data, dataset, dtype="u2"):
+    """Return numbers that pydicom leaves as bytes."""
+    order = "<" if dataset.original_encoding[1] else ">"
+    return np.frombuffer(data, order + dtype) if isinstance(data, bytes) else data
+
+
+def _index(values, first, count, signed):
+    """Return the index of values in a table whose first entry is that of the value `first`."""
+    # `first` may be stored as signed or unsigned; the sign of the values decides.
+    first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
+    return np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)
 
 
 def _palette(levels, dataset):
     """Convert stored values to the colors of their palette (PS3.3 section C.7.6.3.1.5)."""
-    palette, first = read_palette(dataset)
-    return palette[index_table(levels, first, len(palette), _is_signed(dataset))]
+    count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
+    if "RedPaletteColorLookupTableData" in dataset:
+        columns = [_entries(dataset[f"{name}Data"].value, count, dataset) for name in _PALETTES]
+    else:
+        segments = [dataset[f"Segmented{name}Data"].value for name in _PALETTES]
+        columns = [
+            _expand(_unpack(data, dataset, f"u{bits // 8}").tolist(), count) for data in segments
+        ]
+    palette = np.stack(columns, axis=1)
+    palette = palette.astype(np.uint8) if bits == 8 and palette.max() < 256 else palette
+    return palette[_index(levels, first, len(palette), dataset.PixelRepresentation == 1)]
 
 
-def _is_signed(dataset):
-    return dataset.get("PixelRepresentation") == 1
+def _expand(words, count):
+    """Return the entries of a segmented palette (PS3.3 section C.7.9.2)."""
+    table, start, count = [], 0, count or 2**16
+    while start + 2 < len(words) and len(table) < count:
+        kind, length, first = words[start : start + 3]
+        if kind == _DISCRETE:
+            table += words[start + 2 : start + 2 + length]
+            start += 2 + length
+        elif kind == _LINEAR and table:
+            table += np.rint(np.linspace(table[-1], first, length + 1)[1:]).astype(int).tolist()
+            start += 3
+        else:
+            break
+    if len(table) != count:
+        raise _wrong("a segmented palette that is damaged, or has indirect segments")
+    return np.array(table, np.uint16)

@@ -1,173 +1,158 @@
-"""Open image files."""
+"""Open image files, and refuse what is too large before anything is decoded."""
 
 import io
 import os
 import stat
+from contextlib import contextmanager
 
-from featbus.io._errors import AGAIN, ImageReadError
-from featbus.io._limits import VARIABLE
+from featbus.images import ImageError, is_path
+from featbus.parameters import POSITIVE_INTEGER, InvalidParameterError, check_parameters
 
-# RGBA in double precision, and room for what is not pixels.
-_PIXEL, _OTHERS = 32, 1 << 26
-_EMPTY = f"the file is empty (0 bytes), expected an image. {AGAIN}"
+AGAIN = "The file is damaged or incomplete: copy, download or export it again."
+VARIABLE = "FEATBUS_MAX_PIXELS"
+_DEFAULT = 178_956_970  # Pillow refuses larger images, too
+_HEAD = 132  # bytes, by which formats are identified
 
 
-def open_file(source):
-    """Open a regular file for reading.
+class ImageReadError(ImageError, OSError):
+    """An image file cannot be read: missing, damaged, or of a kind that is not supported.
+
+    Read more in the :ref:`User Guide <loading>`.
 
     Parameters
     ----------
-    source : str or bytes
-        The file, or its content. Devices and pipes, which may block or never end, are not opened.
+    reason : str
+        What was found, what was expected, and what to do.
+    index : int or None, default=None
+        Position of the image in the batch, None if unknown.
+    path : str, os.PathLike or None, default=None
+        The file.
+
+    Examples
+    --------
+    >>> from featbus.io import ImageReadError, read_image
+    >>> try:
+    ...     read_image("no/such/image.png")
+    ... except ImageReadError as error:
+    ...     print(error)
+    'no/such/image.png': there is no such file. Check the path and the working directory.
+    """
+
+
+def several(what, reader):
+    """Return the error for a file that contains several pictures."""
+    return ImageReadError(
+        f"the file contains several {what}, expected one picture. Save each in its own file, or "
+        f"read them with {reader} and pass arrays."
+    )
+
+
+def pixel_limit(max_pixels=None):
+    """Return the number of pixels that an image may have.
+
+    Parameters
+    ----------
+    max_pixels : int or None, default=None
+        The limit. None: that of the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970.
 
     Returns
     -------
-    file
-        The open file, binary.
+    int
+        The limit.
 
     Raises
     ------
-    ImageReadError
-        If there is no such file, it is not a regular one, or it cannot be opened.
+    InvalidParameterError
+        If it is not a positive integer.
     """
-    if isinstance(source, bytes):
-        return io.BufferedReader(io.BytesIO(source))
+    if max_pixels is not None:
+        check_parameters({"max_pixels": [POSITIVE_INTEGER]}, {"max_pixels": max_pixels})
+        return int(max_pixels)
+    text = os.environ.get(VARIABLE, str(_DEFAULT))
+    if not (text.isdecimal() and int(text)):
+        raise InvalidParameterError(f"{VARIABLE} is {text!r}, expected a positive integer.")
+    return int(text)
+
+
+def check_size(kind, height, width, limit):
+    """Raise an `ImageReadError` for an image without pixels, or with more than `limit`."""
+    if min(height, width) < 1 or height * width > limit:
+        raise ImageReadError(
+            f"the header of the {kind} file says {height} x {width} pixels, expected 1 to {limit} "
+            "in all. If it is right: raise the limit, max_pixels of ImageLoader or the environment "
+            f"variable {VARIABLE}."
+        )
+
+
+@contextmanager
+def open_file(source, limit=_DEFAULT):
+    """Open a regular file, or content in memory, for reading.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, bytes-like or binary file object
+        The file, or its content. Devices and pipes, which may block or never end, are not opened.
+    limit : int
+        Number of pixels that are allowed, which bounds what is read from a file object.
+
+    Yields
+    ------
+    file
+        The file, binary and not empty. An `OSError` inside the block becomes an `ImageReadError`.
+    head : bytes
+        Its first bytes.
+    """
     try:
-        _check_kind(source)
-        return open(source, "rb")
+        with _open(source, limit) as file:
+            head = file.read(_HEAD)
+            file.seek(0)
+            if not head:
+                raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
+            yield file, head
     except FileNotFoundError as error:
         raise ImageReadError(
             "there is no such file. Check the path and the working directory."
         ) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageReadError):
+    except OSError as error:
+        if isinstance(error, ImageError):
             raise
-        raise _unreadable(error) from error
-
-
-def _check_kind(path):
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return  # `open` says what is wrong
-    if stat.S_ISDIR(mode):
+        reason = error.strerror or error
         raise ImageReadError(
-            "this is a directory, expected an image file. Pass the paths of its files."
-        )
-    if not stat.S_ISREG(mode):
-        raise ImageReadError(
-            "this is a pipe, a socket or a device, expected a regular file. Save the image in one."
-        )
+            f"the file cannot be opened ({reason}). Check the path and the permissions."
+        ) from error
 
 
-def _unreadable(error):
-    reason = getattr(error, "strerror", None) or error
-    return ImageReadError(
-        f"the file cannot be opened ({reason}). Check the path and the permissions."
-    )
-
-
-def read_head(file, size):
-    """Read the first bytes of an open file.
-
-    Parameters
-    ----------
-    file : file
-        The file, binary; its position is 0 afterwards.
-    size : int
-        How many.
-
-    Returns
-    -------
-    bytes
-        As many, or fewer.
-
-    Raises
-    ------
-    ImageReadError
-        If it cannot be read, or is empty.
-    """
-    head = _read(file.raw, size)  # past the buffer, so that the rest is not copied once more
-    file.raw.seek(0)
-    if not head:
-        raise ImageReadError(_EMPTY)
-    return head
-
-
-def read_bytes(file, limit):
-    """Read all of an open file.
-
-    Parameters
-    ----------
-    file : file
-        The file, binary.
-    limit : int
-        The number of pixels that are allowed.
-
-    Returns
-    -------
-    bytes
-        Its content.
-
-    Raises
-    ------
-    ImageReadError
-        If it cannot be read, or is larger than an image of so many pixels.
-    """
-    _check_bytes(os.fstat(file.fileno()).st_size, limit)
-    return _read(file)
-
-
-def take_bytes(content, limit):
-    """Take the content of a file that is in memory, or that somebody else opened.
-
-    Parameters
-    ----------
-    content : bytes-like or binary file object
-        The content, or what `read` gives it.
-    limit : int
-        The number of pixels that are allowed.
-
-    Returns
-    -------
-    bytes
-        The content.
-
-    Raises
-    ------
-    ImageReadError
-        If it is empty, or larger than an image of so many pixels.
-    TypeError
-        If it is neither.
-    """
-    if hasattr(content, "read"):
-        content = content.read(_most_bytes(limit) + 1)
-    if not isinstance(content, (bytes, bytearray, memoryview)):
+def _open(source, limit):
+    if hasattr(source, "read"):
+        source = source.read(_most_bytes(limit) + 1)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if not is_path(source):
         raise TypeError(
-            f"Expected a path, bytes or a binary file object, got {type(content).__name__}."
+            f"Expected a path, bytes or a binary file object, got {type(source).__name__}."
         )
-    data = bytes(content)
-    if not data:
-        raise ImageReadError(_EMPTY)
-    _check_bytes(len(data), limit)
-    return data
+    try:
+        mode = os.stat(source).st_mode
+    except ValueError as error:  # a null byte
+        raise OSError(error) from error
+    if not stat.S_ISREG(mode):
+        found = "directory" if stat.S_ISDIR(mode) else "pipe, a socket or a device"
+        raise ImageReadError(f"this is a {found}, expected an image file. Pass the path of one.")
+    return open(source, "rb", buffering=0)  # all is read at once
 
 
 def _most_bytes(limit):
-    return limit * _PIXEL + _OTHERS
+    # RGBA in double precision, and room for what is not pixels.
+    return 32 * limit + (1 << 26)
 
 
-def _check_bytes(size, limit):
-    most = _most_bytes(limit)
+def read_content(file, limit):
+    """Return all bytes of an open file, unless it is larger than an image of `limit` pixels."""
+    size, most = file.seek(0, os.SEEK_END), _most_bytes(limit)
     if size > most:
         raise ImageReadError(
             f"the file has {size} bytes, expected at most {most} for {limit} pixels. If it is an "
             f"image: raise the limit, max_pixels of ImageLoader or {VARIABLE}."
         )
-
-
-def _read(file, size=-1):
-    try:
-        return file.read(size)
-    except OSError as error:
-        raise _unreadable(error) from error
+    file.seek(0)
+    return file.read()

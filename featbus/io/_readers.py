@@ -1,28 +1,20 @@
 """Read image files, identified by content: PNG, JPEG, TIFF, BMP, PGM/PPM and DICOM.
 
-Each format has a file of its own. OpenCV, Pillow and pydicom decode the pixels. Size and structure
-of a file are checked first: a header of a few bytes can ask for gigabytes, and decoders ignore
-damage, so that half a JPEG file is half a picture, the rest gray.
+Pillow and pydicom decode the pixels. The size is checked first: a header of a few bytes can ask for
+gigabytes.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featbus.images import is_path
-from featbus.io._bmp import read_bmp
-from featbus.io._errors import ImageReadError
-from featbus.io._files import open_file, read_bytes, read_head, take_bytes
-from featbus.io._jpeg import read_jpeg
-from featbus.io._limits import pixel_limit
-from featbus.io._png import read_png
-from featbus.io._pnm import read_pnm
-from featbus.io._tiff import read_tiff
+from featbus.io._files import ImageReadError, open_file, pixel_limit, read_content
+from featbus.io._pictures import read_picture
 
 if TYPE_CHECKING:
     from typing import BinaryIO, Literal
@@ -31,7 +23,6 @@ if TYPE_CHECKING:
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-HEAD = 132
 _SIGNATURES = {
     name: re.compile(signature, re.DOTALL)
     for name, signature in {
@@ -92,15 +83,15 @@ def read_image(
     -----
     Pixels are returned as stored, with these exceptions:
 
-    - The orientation in a JPEG (EXIF) or TIFF file is applied, so that the array is the picture
-      that viewers show. Viewers disagree on that of PNG files, which is ignored.
+    - The orientation that a file states (EXIF, or the tag of TIFF) is applied, so that the array is
+      the picture that viewers show.
     - 1-bit images are returned as 0 and 255, palettes as their colors.
-    - A grayscale PNG file with a transparent level is returned as RGBA.
+    - A PNG file with gray and alpha, or with a transparent level, is returned as RGBA.
     - TIFF images whose zero is white are inverted: larger is always brighter.
     - PGM and PPM files whose maximum is neither 255 nor 65535 are returned as ``float32``, divided
       by the maximum.
-    - Floating-point TIFF files are returned as stored. The caller checks whether their pixels are
-      within 0..1, as every featbus estimator does.
+    - Floating-point TIFF files, of 32 bits and gray, are returned as stored. The caller checks
+      whether their pixels are within 0..1, as every featbus estimator does.
     - BMP files are returned without their alpha channel, which few programs write.
 
     A grayscale DICOM image is returned as ``float32`` 0..1, after the grayscale pipeline of PS3.4
@@ -116,10 +107,9 @@ def read_image(
     of a patient are never read. After damage, such an element can hold a name: no error quotes
     one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
 
-    Damage is detected by checksums, by numbers of pixels, and by what libjpeg reports, the latter
-    only where the C library is glibc. Changes in place of compressed JPEG data, of TIFF pixels
-    other than Deflate, or of BMP or PGM pixels, cannot be detected if they decode to as many.
-    Pixels beyond those that the header announces are an error unless they are zeros.
+    Truncated files are errors, and so is damage that checksums reveal (PNG, Deflate) or that leaves
+    another number of pixels. Color of 16 bits in PNG and TIFF files is refused: Pillow would reduce
+    it to 8. Other kinds that are not read are in the guide.
 
     References
     ----------
@@ -139,8 +129,24 @@ def read_image(
            [ 30,  40, 255]], dtype=uint8)
     """
     name = os.fspath(file) if name is None and is_path(file) else name
+    limit = pixel_limit(max_pixels)
     try:
-        image = _read(file, name or "", voi_lut, pixel_limit(max_pixels))
+        with open_file(file, limit) as (opened, head):
+            found = format_of(head, name)
+            if found in (None, "GIF", "WebP"):
+                # The content is not quoted: it may be the name of a patient.
+                raise ImageReadError(
+                    f"{found or 'unknown'} content, expected {_FORMATS}; the name of the file does "
+                    "not matter. Convert it to one of these formats."
+                )
+            data = read_content(opened, limit)
+        if found == "DICOM":
+            # Imported lazily: slow, and only DICOM needs it.
+            from featbus.io._dicom import read_dicom
+
+            image = read_dicom(data, voi_lut=voi_lut, limit=limit)
+        else:
+            image = read_picture(data, found, limit)
         return np.require(image, requirements=["C", "W"])
     except ImageReadError as error:
         raise error.at(None, name) from error.__cause__
@@ -153,7 +159,7 @@ def read_image(
 def find_format(
     path: PathLike,
 ) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
-    """Tell the format of an image file by its first bytes, as `read_image` does.
+    """Return the format of an image file by its first bytes, as `read_image` does.
 
     Read more in the :ref:`User Guide <loading>`.
 
@@ -167,7 +173,7 @@ def find_format(
     {"DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"} or None
         PNM is PGM or PPM. GIF and WebP are not supported by `read_image`. None if the content is
         anything else, if the file is empty or cannot be opened, and for DICOM files without the
-        preamble of 128 bytes, which only their name tells.
+        preamble of 128 bytes, which `read_image` identifies by their name.
 
     See Also
     --------
@@ -185,58 +191,16 @@ def find_format(
     'PNM'
     """
     try:
-        with open_file(os.fsdecode(path)) as file:
-            return format_of(read_head(file, HEAD))
+        with open_file(path) as (_, head):
+            return format_of(head)
     except ImageReadError:
         return None
 
 
-def format_of(head):
-    """Return the name of the format that a file begins with, or None."""
-    found = (name for name, signature in _SIGNATURES.items() if signature.match(head))
-    return next(found, None)
-
-
-def is_dicom_by_name(head, name):
-    """Tell whether a file of unknown content may be DICOM without the preamble, for its name."""
-    return name.lower().endswith(DICOM_SUFFIXES) and any(head)
-
-
-def _read(file, name, voi_lut, limit):
-    """Decode a file on disk, or its content."""
-    if not is_path(file):
-        data = take_bytes(file, limit)
-        return _decode(data[:HEAD], lambda: data, name, voi_lut, limit)
-    with open_file(os.fspath(file)) as opened:
-        head = read_head(opened, HEAD)
-        return _decode(head, partial(read_bytes, opened, limit), name, voi_lut, limit)
-
-
-def _decode(head, read_all, name, voi_lut, limit):
-    """Decode a file with the reader of its format."""
-    found = format_of(head)
-    if found == "DICOM":
-        return _read_dicom(read_all(), voi_lut, limit)
-    if found in _READERS:
-        return _READERS[found](read_all(), limit)
-    if is_dicom_by_name(head, name):
-        from featbus.io._dicom import holds_pixels
-
-        data = read_all()
-        if holds_pixels(data, limit):
-            return _read_dicom(data, voi_lut, limit)
-    # The content is not quoted: it may be the name of a patient.
-    raise ImageReadError(
-        f"{found or 'unknown'} content, expected {_FORMATS}; the name of the file does not matter. "
-        "Convert it to one of these formats."
-    )
-
-
-def _read_dicom(data, voi_lut, limit):
-    # Imported lazily: pydicom is slow to import, and only DICOM needs it.
-    from featbus.io._dicom import read_dicom
-
-    return read_dicom(data, voi_lut=voi_lut, limit=limit)
-
-
-_READERS = {"PNG": read_png, "JPEG": read_jpeg, "TIFF": read_tiff, "BMP": read_bmp, "PNM": read_pnm}
+def format_of(head, name=None):
+    """Return the format of a file by its first bytes, or, for DICOM without preamble, its name."""
+    for found, signature in _SIGNATURES.items():
+        if signature.match(head):
+            return found
+    named = name is not None and os.fsdecode(name).lower().endswith(DICOM_SUFFIXES)
+    return "DICOM" if named and any(head) else None

@@ -1,19 +1,40 @@
-"""The distance between the pixels of a file."""
+"""What a header says of an image: how far its pixels are apart, and which breast it shows."""
 
 from __future__ import annotations
 
+import io
+import math
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from featbus.io._files import open_file
-from featbus.io._header import dicom_header
-from featbus.io._resolution import resolution_spacing
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from featbus.images import is_path
+from featbus.io._files import AGAIN, ImageReadError, open_file, pixel_limit
+from featbus.io._readers import format_of
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from featbus.typing import PathLike
 
-_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
-_CENTIMETERS = 3
+_SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
+_SIDE_TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
+_SIDES = {"L": "left", "R": "right"}
+_CENTIMETERS = 3  # of an ultrasound region
+
+_INCH, _CENTIMETER, _METER = 25.4, 10, 1000  # millimeters
+_TIFF_UNITS = {2: _INCH, 3: _CENTIMETER}
+_X, _Y, _ORIENTATION, _UNIT = 282, 283, 274, 296
+# Dots per inch of screens and printers, which programs write if they do not know better.
+_DEFAULTS = (
+    *(50, 72, 75, 90, 92, 96, 100, 110, 120, 144, 150, 160, 180, 192, 200, 220, 240, 250, 288, 300),
+    *(350, 360, 400, 450, 480, 500, 600, 640, 720, 800, 900, 1000, 1200, 1440, 1800, 2400, 2880),
+    *(3600, 4000, 4800, 7200, 9600),
+)
+_SMALLEST, _LARGEST = 0.001, 10  # millimeters
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
@@ -70,17 +91,89 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     >>> read_spacing(get_testdata_file("CT_small.dcm"))
     (0.661468, 0.661468)
     """
-    source = os.fspath(file)  # bytes are content
-    with dicom_header(source, _TAGS, "valid spacing") as dataset:
-        if dataset is not None:
-            return _spacing(dataset)
-    with open_file(source) as opened:
-        return resolution_spacing(opened)
+    found, spacing = _read_elements(file, _SPACING_TAGS, _spacing)
+    return spacing if found == "DICOM" else _resolution_spacing(file, found)
+
+
+def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
+    """Read from a DICOM file which breast, or other paired organ, it shows.
+
+    Read more in the :ref:`User Guide <mammograms>`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file. Its pixels are not read.
+
+    Returns
+    -------
+    {"left", "right"} or None
+        Image Laterality, else Laterality, else Frame Laterality ([1]_, C.7.6.16.2.8). None if the
+        file has none of them, or if it shows both sides or an unpaired organ.
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be read, or is not a DICOM file.
+
+    See Also
+    --------
+    featbus.BreastRegion : Finds the side of the chest wall in the picture.
+
+    References
+    ----------
+    .. [1] DICOM PS3.3, Information Object Definitions,
+       https://dicom.nema.org/medical/dicom/current/output/html/part03.html.
+
+    Examples
+    --------
+    >>> from pydicom.data import get_testdata_file
+    >>> from featbus.io import read_laterality
+    >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
+    None
+    """
+    found, side = _read_elements(os.fspath(path), _SIDE_TAGS, _side)
+    if found != "DICOM":
+        raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path)
+    return side
+
+
+def _read_elements(source, tags, use):
+    """Return the format of a file and, if it is DICOM, what a function makes of its elements."""
+    path = os.fspath(source) if is_path(source) else None
+    try:
+        with open_file(source) as (file, head):
+            found = format_of(head, path)
+            if found != "DICOM":
+                return found, None
+            # Imported lazily: slow, and only DICOM needs it.
+            from featbus.io._dicom import parse, silence
+
+            with silence():
+                dataset = parse(
+                    io.BufferedReader(file), ["Rows", *tags], pixel_limit(), stop_before_pixels=True
+                )
+                if not format_of(head) and "Rows" not in dataset:
+                    return None, None  # DICOM by its name only
+                return found, use(dataset)
+    except ImageReadError as error:
+        raise error.at(None, path) from error.__cause__
+    except Exception:
+        # Without the cause, whose message could quote any bytes of the file.
+        raise ImageReadError(
+            f"its DICOM elements {', '.join(tags)} are not valid. {AGAIN}", path=path
+        ) from None
+
+
+def _side(dataset):
+    values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
+    for group in dataset.get("SharedFunctionalGroupsSequence") or []:
+        values += [part.get("FrameLaterality") for part in group.get("FrameAnatomySequence") or []]
+    return _SIDES.get(str(next(filter(None, values), "")).strip())
 
 
 def _spacing(dataset):
-    """Return the spacing of rows and columns, or None."""
-    for tag in _TAGS[:2]:
+    for tag in _SPACING_TAGS[:2]:
         if values := dataset.get(tag):
             rows, columns = map(float, values)
             if found := _checked(rows, columns):
@@ -101,3 +194,38 @@ def _region_spacing(region):
 def _checked(rows, columns):
     """Return a spacing; None if it is none, as the 0 that some devices write."""
     return (rows, columns) if 0 < rows < float("inf") and 0 < columns < float("inf") else None
+
+
+def _resolution_spacing(source, kind):
+    """Return the spacing of the resolution in a PNG or TIFF header, None if there is none."""
+    with (
+        suppress(Exception),
+        open_file(source) as (file, _),
+    ):  # the reader of pixels says what is wrong
+        if kind == "PNG" and (dots := PngImageFile(file).info.get("dpi")):
+            across, down = (round(number * _METER / _INCH) for number in dots)
+            return _trusted(down, across, _METER)
+        if kind == "TIFF":
+            tags = TiffImageFile(file).tag_v2
+            across, down = float(tags[_X]), float(tags[_Y])
+            if tags.get(_ORIENTATION) in (5, 6, 7, 8):  # read with rows as columns
+                across, down = down, across
+            return _trusted(down, across, _TIFF_UNITS[tags.get(_UNIT, 2)])
+    return None
+
+
+def _trusted(down, across, unit):
+    """Return the spacing of a resolution in pixels per unit, None if it tells nothing."""
+    if min(down, across) <= 0 or any(_is_default(number, unit) for number in (down, across)):
+        return None
+    spacing = unit / down, unit / across
+    return spacing if all(_SMALLEST <= side <= _LARGEST for side in spacing) else None
+
+
+def _is_default(number, unit):
+    """Return whether a resolution is that of a screen or printer, perhaps rounded to an integer."""
+    for dots in _DEFAULTS:
+        exact = dots * unit / _INCH
+        if math.isclose(number, exact, rel_tol=1e-3) or number in (int(exact), round(exact)):
+            return True
+    return False

@@ -8,7 +8,7 @@ import numpy as np
 from featbus.color import to_float, to_gray, to_rgb, to_uint8
 from featbus.images import is_path
 from featbus.io import SpacedImage, find_format
-from featbus.io._jpeg import read_quantization
+from featbus.io._pictures import read_quantization
 from featbus.masks import region_shape
 
 _GRID = 4

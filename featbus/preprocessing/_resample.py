@@ -10,7 +10,7 @@ import numpy as np
 from featbus.base import ImageTransformer
 from featbus.images import ImageError, at_index, is_path
 from featbus.io import SpacedImage, read_item, read_spacing
-from featbus.io._limits import VARIABLE, pixel_limit
+from featbus.io._files import VARIABLE, pixel_limit
 from featbus.parameters import Interval, PairOf, as_pair
 from featbus.resizing import resize
 

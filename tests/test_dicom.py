@@ -1,0 +1,612 @@
+"""DICOM images."""
+
+import io
+import pathlib
+import struct
+import threading
+import traceback
+import warnings
+import zlib
+from unittest.mock import Mock
+
+import numpy as np
+import pydicom
+import pytest
+from _image_files import (
+    GRAY8,
+    GRAY16,
+    RGB8,
+    RGB16,
+    SMOOTH,
+    SMOOTH_RGB,
+    dicom,
+    pil,
+    without_preamble,
+)
+from PIL import Image
+from pydicom import uid
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+from featbus.io import ImageReadError, _dicom, read_image, read_laterality
+from featbus.io._dicom import silence
+
+
+def gray(pixels, *, voi_lut=True, **elements):
+    """Return the pixels of a gray DICOM file with the given elements."""
+    image = read_image(dicom(pixels, **elements), voi_lut=voi_lut)
+    assert image.dtype == np.float32
+    return image
+
+
+def fails(data, fact="DICOM"):
+    with pytest.raises(ImageReadError, match=fact) as caught:
+        read_image(data, name="image.dcm")
+    assert "image.dcm" in str(caught.value)
+    return str(caught.value)
+
+
+STORED = np.array([[0, 50, 150], [250, 300, 4095]], np.uint16)
+
+
+def lut(first, entries, bits, vr="US", data_vr="US"):
+    """Return a sequence with one look-up table."""
+    item = Dataset()
+    count = len(entries) // 2 if data_vr == "OW" and bits > 8 else len(entries)
+    item.add_new("LUTDescriptor", vr, [count, first, bits])
+    item.add_new("LUTData", data_vr, entries)
+    return [item]
+
+
+NATIVE = [
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.RLELossless,
+]
+
+
+@pytest.mark.parametrize("syntax", NATIVE, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(
+    ("pixels", "bits", "expected"),
+    [
+        (GRAY8, 8, GRAY8 / 255),
+        (GRAY16, 16, GRAY16 / 65535),
+        (GRAY16 >> 4, 12, (GRAY16 >> 4) / 4095),
+        (GRAY16.view(np.int16), 16, (GRAY16.view(np.int16) + 32768.0) / 65535),
+        (GRAY16.view(np.int16) >> 4, 12, ((GRAY16.view(np.int16) >> 4) + 2048) / 4095),
+    ],
+    ids=["8", "16", "12", "signed 16", "signed 12"],
+)
+def test_the_stored_bits_are_the_scale(pixels, bits, expected, syntax):
+    image = gray(pixels, syntax=syntax, BitsStored=bits)
+    np.testing.assert_allclose(image, expected, atol=1e-7)
+    assert image.flags.c_contiguous
+    assert image.dtype.isnative
+
+
+@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
+def test_32_bit_pixels(syntax):
+    pixels = np.array([[0, 2**31, 2**32 - 1]], np.uint32)
+    image = gray(pixels, syntax=syntax)
+    np.testing.assert_allclose(image, pixels / (2**32 - 1), atol=1e-7)
+    assert image.dtype.isnative
+
+
+WINDOW = {"WindowCenter": 300, "WindowWidth": 401}  # from 99.5 to 499.5
+ROW = np.array([[100, 150, 200]], np.uint16)
+IN_GROUPS = Dataset()
+IN_GROUPS.PixelValueTransformationSequence, IN_GROUPS.FrameVOILUTSequence = [Dataset()], [Dataset()]
+IN_GROUPS.PixelValueTransformationSequence[0].update({"RescaleSlope": 2, "RescaleIntercept": -100})
+IN_GROUPS.FrameVOILUTSequence[0].update(WINDOW)
+FULL = STORED / 4095
+WINDOWED = np.array([[0, 0, 50.5 / 400], [150.5 / 400, 200.5 / 400, 1]])
+RESCALED = np.array([[0, 0, 100.5 / 400], [300.5 / 400, 1, 1]])  # 2 v - 100
+STEPS = {
+    "window": (STORED, WINDOW, WINDOWED),
+    "first of two windows": (STORED, {"WindowCenter": [300, 5], "WindowWidth": [401, 7]}, WINDOWED),
+    "rescaled": (STORED, {"RescaleSlope": 2, "RescaleIntercept": -100, **WINDOW}, RESCALED),
+    "in groups": (STORED, {"SharedFunctionalGroupsSequence": [IN_GROUPS]}, RESCALED),
+    "no window": (STORED, {"RescaleSlope": 0.5, "RescaleIntercept": -1024}, FULL),
+    "negative slope": (STORED, {"RescaleSlope": -1, "RescaleIntercept": 4095}, 1 - FULL),
+    "empty elements": (
+        STORED,
+        {"RescaleSlope": None, "WindowCenter": None, "WindowWidth": 9},
+        FULL,
+    ),
+    "padding": (STORED, {"PixelPaddingValue": 4095}, FULL),
+    "bits not stored": (STORED | 0x8000, {}, FULL),
+    "VOI LUT": (STORED, {"VOILUTSequence": lut(0, [0, 51, 255], 8)}, [[0, 1, 1], [1, 1, 1]]),
+    # v - 40 is -40, 10, 110, 210, 260, 4055; the table starts at 10.
+    "VOI LUT before window": (
+        STORED,
+        {
+            **{"RescaleSlope": 1, "RescaleIntercept": -40, **WINDOW},
+            "VOILUTSequence": lut(10, list(range(0, 4040, 20)), 12),
+        },
+        np.array([[0, 0, 2000], [4000, 4020, 4020]]) / 4095,
+    ),
+    "8-bit entries": (
+        STORED,
+        {"VOILUTSequence": lut(0, [value >> 4 for value in range(4096)], 8)},
+        (STORED >> 4) / 255,
+    ),
+    "packed 8-bit entries": (
+        STORED,
+        {"VOILUTSequence": lut(0, bytes(value >> 4 for value in range(4096)), 8, data_vr="OW")},
+        (STORED >> 4) / 255,
+    ),
+    "signed entries": (
+        np.array([[-3, -2, -1, 0, 1]], np.int16),
+        {"VOILUTSequence": lut(-2, [0, 100, 255], 8, vr="SS")},
+        [[0, 0, 100 / 255, 1, 1]],
+    ),
+    **{
+        f"{function} {width}": (
+            ROW,
+            {"WindowCenter": 150, "WindowWidth": width, "VOILUTFunction": function},
+            [expected],
+        )
+        for function, width, expected in (
+            ("LINEAR", 101, [0.005, 0.505, 1]),
+            ("LINEAR_EXACT", 100, [0, 0.5, 1]),
+            ("SIGMOID", 100, [1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-2))]),
+            ("LINEAR", 1, [0, 1, 1]),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("case", STEPS)
+def test_the_steps_of_the_standard(case, kind):
+    pixels, elements, expected = STEPS[case]
+    elements = {"BitsStored": 12, "PhotometricInterpretation": kind, **elements}
+    # MONOCHROME1 is inverted once, and last.
+    expected = 1 - np.array(expected) if kind == "MONOCHROME1" else expected
+    np.testing.assert_allclose(gray(pixels, **elements), expected, atol=1e-7)
+    image = gray(STORED, voi_lut=False, **{**elements, "RescaleSlope": None, "BitsStored": 12})
+    if pixels.dtype == np.uint16 and case != "in groups":
+        np.testing.assert_allclose(image, 1 - FULL if kind == "MONOCHROME1" else FULL, atol=1e-7)
+
+
+@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
+def test_look_up_tables_of_either_byte_order(syntax):
+    order = ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2"
+    # The first value, -3, is written as unsigned, as the pixels are.
+    entries = np.array([0, 100, 255], order).tobytes()
+    elements = {"VOILUTSequence": lut(2**16 - 3, entries, 16, data_vr="OW"), "syntax": syntax}
+    pixels = np.array([[0, 1, 2, 3, 4]], np.uint16)
+    image = gray(pixels, RescaleSlope=1, RescaleIntercept=-4, **elements)
+    np.testing.assert_allclose(image, np.array([[0, 0, 100, 255, 255]]) / 65535, atol=1e-7)
+    entries = np.array([1000, 100, 0, 65535], order).tobytes()
+    elements = {"ModalityLUTSequence": lut(0, entries, 16, data_vr="OW"), "syntax": syntax}
+    pixels = np.array([[0, 1, 2, 3]], np.uint8)
+    image = gray(pixels, **elements)
+    np.testing.assert_allclose(image, [[1000 / 65535, 100 / 65535, 0, 1]], atol=1e-7)
+    image = gray(pixels, **elements, WindowCenter=500.5, WindowWidth=1001)
+    np.testing.assert_allclose(image, [[1, 0.1, 0, 1]], atol=1e-7)
+
+
+def test_color():
+    np.testing.assert_array_equal(read_image(dicom(RGB8)), RGB8)
+    np.testing.assert_array_equal(read_image(dicom(RGB16, uid.ExplicitVRBigEndian)), RGB16)
+    np.testing.assert_array_equal(read_image(dicom(RGB8, uid.RLELossless)), RGB8)
+    assert read_image(dicom(RGB16, uid.ExplicitVRBigEndian)).dtype.isnative
+    image = read_image(dicom(RGB16 >> 4, BitsStored=12))
+    np.testing.assert_array_equal(image, (RGB16 >> 4) / np.float32(4095))
+    assert image.dtype == np.float32
+    # A window is for gray images.
+    np.testing.assert_array_equal(read_image(dicom(RGB8, WindowCenter=9, WindowWidth=3)), RGB8)
+    planes = np.moveaxis(RGB8, -1, 0).copy().reshape(RGB8.shape)
+    np.testing.assert_array_equal(read_image(dicom(planes, PlanarConfiguration=1)), RGB8)
+    # PS3.3 section C.7.6.3.1.2: red is (76, 85, 255), white is (255, 128, 128).
+    ybr = np.array([[[76, 85, 255], [255, 128, 128]]], np.uint8)
+    image = read_image(dicom(ybr, PhotometricInterpretation="YBR_FULL"))
+    np.testing.assert_allclose(image.astype(int), [[[255, 0, 0], [255, 255, 255]]], atol=1)
+
+
+COLORS = np.array([[0, 0, 0], [10, 20, 30], [250, 100, 0], [255, 255, 255]])
+
+
+def palette(entries, first=0, bits=8):
+    elements = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for color, content in zip(("Red", "Green", "Blue"), entries):
+        name = f"{color}PaletteColorLookupTable"
+        elements[f"{name}Descriptor"] = [len(COLORS), first, bits]
+        elements[f"{name}Data"] = content
+    return elements
+
+
+def test_palette_of_8_bits():
+    pixels = np.array([[5, 6, 7], [8, 9, 0]], np.uint8)
+    elements = palette([bytes(channel) for channel in COLORS.T.astype(np.uint8)], first=5)
+    image = read_image(dicom(pixels, **elements))
+    np.testing.assert_array_equal(image, COLORS[[[0, 1, 2], [3, 3, 0]]])
+    assert image.dtype == np.uint8
+    elements = palette([channel.astype("<u2").tobytes() for channel in COLORS.T], first=5)
+    words = read_image(dicom(pixels, **elements))
+    np.testing.assert_array_equal(words, image)
+    assert words.dtype == np.uint8
+
+
+@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
+def test_palette_of_16_bits(syntax):
+    order = ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2"
+    pixels = np.array([[0, 1], [2, 3]], np.uint16)
+    elements = palette([(channel * 257).astype(order).tobytes() for channel in COLORS.T], bits=16)
+    image = read_image(dicom(pixels, syntax, **elements))
+    np.testing.assert_array_equal(image, 257 * COLORS[pixels])
+    assert image.dtype == np.uint16
+
+
+def test_segmented_palette():
+    # Discrete: 0, count, entries. Linear: 1, count, last entry.
+    segments = [bytes([0, 1, channel[0], 1, 3, channel[0] + 30]) for channel in COLORS.T]
+    elements = {
+        f"Segmented{key}" if key.endswith("Data") else key: value
+        for key, value in palette(segments).items()
+    }
+    image = read_image(dicom(np.array([[0, 1, 2, 3]], np.uint8), **elements))
+    np.testing.assert_array_equal(image[0], np.repeat([[0], [10], [20], [30]], 3, axis=1))
+
+
+BARS = [
+    (255, 0, 0), (255, 128, 128), (0, 255, 0), (128, 255, 128), (0, 0, 255),
+    (128, 128, 255), (0, 0, 0), (64, 64, 64), (192, 192, 192), (255, 255, 255),
+]  # fmt: skip
+
+
+def bundled(name):
+    path = get_testdata_file(name, download=False)
+    return path if path else pytest.skip(f"this pydicom comes without {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "tolerance"),
+    [
+        ("SC_rgb_rle.dcm", 1, 0),
+        ("SC_rgb_rle_16bit.dcm", 257, 0),
+        ("SC_rgb_rle_32bit.dcm", 1 / 255, 1e-7),
+        ("SC_ybr_full_422_uncompressed.dcm", 1, 5),
+        ("SC_rgb_dcmtk_+eb+cr.dcm", 1, 1),
+        ("SC_rgb_dcmtk_+eb+cy+np.dcm", 1, 5),
+    ],
+)
+def test_color_bars(name, scale, tolerance):
+    image = read_image(bundled(name))
+    np.testing.assert_allclose(image[5::10, 50], np.array(BARS) * scale, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_implicit", "MR_small_bigendian", "MR_small_RLE", "MR_small_expb"]
+)
+def test_one_picture_in_several_transfer_syntaxes(name):
+    expected = read_image(bundled("MR_small.dcm"))
+    np.testing.assert_array_equal(read_image(bundled(f"{name}.dcm")), expected)
+
+
+@pytest.mark.parametrize("name", ["MR_small.dcm", "CT_small.dcm", "693_J2KI.dcm", "image_dfl.dcm"])
+def test_the_steps_agree_with_pydicom(name):
+    dataset = pydicom.dcmread(bundled(name))
+    values = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset)
+    low = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    ends = np.array([low, low + 2**dataset.BitsStored - 1])
+    ends = ends * dataset.get("RescaleSlope", 1) + dataset.get("RescaleIntercept", 0)
+    expected = (values - ends[0]) / (ends[1] - ends[0])
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        expected = 1 - expected
+    np.testing.assert_allclose(read_image(bundled(name)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
+def test_a_file_without_preamble_is_read_if_its_name_says_dicom(syntax):
+    data = without_preamble(dicom(GRAY16, syntax))
+    for name in ("image.dcm", "image.DICOM", "image.ima"):
+        np.testing.assert_allclose(read_image(data, name=name), GRAY16 / 65535, atol=1e-7)
+    with pytest.raises(ImageReadError, match="unknown content"):
+        read_image(data, name="image.png")
+
+
+@pytest.mark.parametrize("syntax", [*NATIVE, uid.JPEG2000Lossless], ids=lambda s: s.keyword)
+def test_a_truncated_dicom_file_is_an_error(syntax):
+    if syntax == uid.JPEG2000Lossless:
+        data = pathlib.Path(bundled("MR_small_jp2klossless.dcm")).read_bytes()
+    else:
+        data = dicom(GRAY16, syntax)
+    whole = read_image(data)
+    for size in range(1, len(data), 1 + len(data) // 60):
+        try:
+            image = read_image(data[:size])
+        except ImageReadError:
+            continue
+        # What was cut off came after the pixels.
+        assert size > len(data) - 200
+        np.testing.assert_array_equal(image, whole)
+
+
+def test_several_frames():
+    stack = np.concatenate([GRAY8, GRAY8])
+    fails(dicom(stack, NumberOfFrames=2, Rows=13), "several frames.*iter_pixels")
+    fails(dicom(stack, Rows=13))
+    fails(dicom(np.concatenate([GRAY16, 0 * GRAY16]), Rows=13), "several frames")
+    frame = pil(SMOOTH, "JPEG")
+    fails(dicom(SMOOTH, uid.JPEGBaseline8Bit, frame=[frame, frame]), "several frames")
+
+
+def test_rows_and_columns_that_a_header_leaves_out():
+    fails(dicom(GRAY16, Rows=12))
+    fails(dicom(GRAY16, Columns=16))
+    fails(dicom(GRAY16, Rows=14))
+    padded = np.vstack([GRAY16, 0 * GRAY16[:1]])
+    np.testing.assert_array_equal(read_image(dicom(padded, Rows=13)), gray(GRAY16))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "remedy"),
+    [
+        (uid.JPEGLosslessSV1, r'pip install "featbus\[dicom\]"'),
+        (uid.JPEGLSLossless, r'pip install "featbus\[dicom\]"'),
+        (uid.JPEG2000, r'pip install "featbus\[dicom\]"'),
+        (uid.HTJ2KLossless, r'pip install "featbus\[dicom\]"'),
+        (uid.JPEGExtended12Bit, "Explicit VR Little Endian"),
+        (uid.MPEG2MPML, "Explicit VR Little Endian"),
+    ],
+)
+def test_a_transfer_syntax_that_cannot_be_decoded(syntax, remedy, monkeypatch):
+    monkeypatch.setattr(_dicom, "get_decoder", Mock(return_value=Mock(available_plugins=())))
+    message = fails(dicom(GRAY16, syntax, frame=b"no picture"), remedy)
+    assert str(syntax) in message
+    assert syntax.name in message
+
+
+@pytest.mark.parametrize(
+    ("name", "same", "codec"),
+    [
+        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm", "jpeg_ls"),
+        ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm", "gdcm"),
+        ("GDCMJ2K_TextGBR.dcm", None, "openjpeg"),
+    ],
+)
+def test_what_the_extra_decodes(name, same, codec):
+    pytest.importorskip(codec, reason="the extra featbus[dicom] is not installed")
+    image = read_image(bundled(name))
+    if same is not None:
+        np.testing.assert_array_equal(image, read_image(bundled(same)))
+    assert np.ptp(image) > 0
+
+
+def test_a_picture_is_the_same_with_and_without_the_extra(monkeypatch):
+    """GDCM and pylibjpeg decode what Pillow cannot, and nothing else."""
+    decoder = Mock(return_value=Mock(available_plugins=("gdcm", "pillow", "pylibjpeg")))
+    monkeypatch.setattr(_dicom, "get_decoder", decoder)
+    for syntax in (uid.JPEG2000, uid.JPEGBaseline8Bit):
+        assert _dicom._plugins(syntax) == ["pillow", "pylibjpeg"]
+    assert "gdcm" in _dicom._plugins(uid.JPEGLosslessSV1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("pixels", [SMOOTH, SMOOTH_RGB], ids=["gray", "rgb"])
+def test_jpeg_pixels_are_not_turned_by_their_exif_data(pixels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    elements = {"PhotometricInterpretation": "YBR_FULL_422"} if pixels.ndim == 3 else {}
+    frame = pil(pixels, "JPEG", quality=95, exif=exif)
+    image = read_image(dicom(pixels, uid.JPEGBaseline8Bit, frame=frame, **elements))
+    assert image.shape == pixels.shape
+    scale = 255 if pixels.ndim == 2 else 1
+    np.testing.assert_allclose(image * scale, pixels.astype(float), atol=6)
+
+
+JPEG, JPEG_2000 = pil(SMOOTH, "JPEG"), pil(SMOOTH, "JPEG2000", no_jp2=True)
+LOSSLESS = bytes.fromhex("ffd8fff7000b08001800280101110000ffda00080101000000001234ffd9")
+ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7"
+
+
+@pytest.mark.parametrize(
+    ("syntax", "frame"),
+    [
+        (uid.JPEGBaseline8Bit, pil(SMOOTH[:8], "JPEG")),
+        (uid.JPEGBaseline8Bit, JPEG[: len(JPEG) // 2]),
+        (uid.JPEGBaseline8Bit, JPEG[:2] + ADOBE + JPEG[2:]),
+        (uid.JPEG2000, pil(SMOOTH[:8], "JPEG2000", no_jp2=True)),
+        (uid.JPEG2000, JPEG_2000[: len(JPEG_2000) // 2]),
+        (uid.JPEG2000, JPEG_2000[: len(JPEG_2000) // 2] + bytes(len(JPEG_2000) // 2)),
+        (uid.JPEGLSLossless, LOSSLESS.replace(b"\0\x18\0\x28", b"\x60\x18\x60\x28")),
+        (uid.JPEGLSLossless, LOSSLESS[:-2]),
+        (uid.JPEGLosslessSV1, LOSSLESS.replace(b"\0\x18", b"\x60\x18")),
+        (uid.JPEGExtended12Bit, JPEG.replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0b\x0c")),
+        (uid.RLELossless, b"no picture"),
+        (uid.ExplicitVRLittleEndian, JPEG),
+    ],
+)
+def test_compressed_pixels_of_another_size_or_without_an_end(syntax, frame):
+    fails(dicom(SMOOTH, syntax, frame=frame))
+
+
+def test_tiles_of_jpeg_2000():
+    pixels = np.tile(SMOOTH, (10, 10))
+    frame = pil(pixels, "JPEG2000", no_jp2=True, tile_size=(128, 128))
+    image = read_image(dicom(pixels, uid.JPEG2000Lossless, frame=frame))
+    np.testing.assert_allclose(image, pixels / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("elements", "fact"),
+    [
+        ({"RescaleSlope": 0}, "Rescale Slope 0"),
+        ({"WindowCenter": 5, "WindowWidth": 0}, "Window Width"),
+        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "VOI LUT"),
+        ({"VOILUTSequence": lut(0, [0, 256], 8)}, "pixels"),
+        ({"VOILUTSequence": [Dataset()]}, "elements"),
+        ({"PhotometricInterpretation": "HSV"}, "photometric interpretation"),
+        ({"PhotometricInterpretation": "RGB"}, "1 samples"),
+        ({"PhotometricInterpretation": None}, "elements|photometric"),
+        ({"PixelRepresentation": None}, "DICOM"),
+        ({"Rows": 0}, "0 x 17"),
+    ],
+)
+def test_wrong_elements(elements, fact):
+    fails(dicom(GRAY8, **elements), fact)
+
+
+def test_more_wrong_elements():
+    fails(dicom(RGB8, PhotometricInterpretation="MONOCHROME2"), "3 samples")
+    table = lut(0, [1, 2, 3, 4], 16)
+    table[0].LUTDescriptor = [400, 0, 16]
+    fails(dicom(GRAY16, VOILUTSequence=table), "fewer entries")
+    dataset = pydicom.dcmread(io.BytesIO(dicom(GRAY8)))
+    del dataset.PixelData
+    file = io.BytesIO()
+    dataset.save_as(file)
+    fails(file.getvalue(), "no pixel data")
+    high = struct.pack("<HH2sHH", 0x28, 0x102, b"US", 2, 11)
+    data = dicom(GRAY16 >> 4, BitsStored=12)
+    assert data.count(high) == 1
+    fails(data.replace(high, high[:-2] + b"\x0f\0"), "High Bit")
+
+
+def test_a_segmented_palette_that_expands_to_more_than_its_entries():
+    elements = palette([b"", b"", b""])
+    elements = {key: value for key, value in elements.items() if not key.endswith("Data")}
+    for color in ("Red", "Green", "Blue"):
+        segments = bytes([0, 1, 5]) + bytes([1, 255, 9]) * 10_000
+        elements[f"Segmented{color}PaletteColorLookupTableData"] = segments + b"\0"
+    fails(dicom(np.zeros((2, 2), np.uint8), **elements), "palette")
+
+
+def test_a_deflated_file_that_inflates_to_more_than_an_image(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_MAX_PIXELS", "1000")
+    whole = dicom(GRAY8, uid.DeflatedExplicitVRLittleEndian)
+    start = 144 + struct.unpack_from("<I", whole, 140)[0]
+    inflated = zlib.decompress(whole[start:], -zlib.MAX_WBITS)
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = whole[:start] + stream.compress(inflated)
+    bomb += b"".join(stream.compress(bytes(1 << 20)) for _ in range(64)) + stream.flush()
+    fails(bomb, "deflated")
+    (tmp_path / "bomb.dcm").write_bytes(bomb)
+    with pytest.raises(ImageReadError, match="deflated"):
+        read_laterality(tmp_path / "bomb.dcm")
+
+
+SECRETS = ("ROSSI", "MARIA", "19570321", "ID-4711", "Firenze")
+
+
+def with_patient(data, extra_length=0):
+    """Insert a patient with a name that is too long, unknown bytes and a wrong date of birth."""
+    name = b"ROSSI^MARIA^^^^^=ROSSI\xff\xfe=MARIA=" * 9
+    patient = b"".join(
+        struct.pack("<HH2sH", 0x0010, element, vr, len(value) + extra_length) + value
+        for element, vr, value in (
+            (0x0010, b"PN", name),
+            (0x0020, b"LO", b"ID-4711 " * 12),
+            (0x0030, b"DA", b"19570321-1"),
+            (0x1040, b"LO", b"Via ROSSI 3, Firenze" * 5),
+        )
+    )
+    start = data.index(struct.pack("<HH2s", 0x0028, 0x0002, b"US"))
+    return data[:start] + patient + data[start:]
+
+
+WHOLE = with_patient(dicom(STORED))
+PRIVATE = {
+    "whole": WHOLE,
+    "whole, no preamble": without_preamble(WHOLE),
+    "cut": WHOLE[:-3],
+    "cut before the pixels": WHOLE[:-40],
+    "wrong lengths": with_patient(dicom(STORED), extra_length=3),
+    "odd lengths": with_patient(dicom(STORED), extra_length=-1),
+    "two frames": with_patient(dicom(STORED, NumberOfFrames=2)),
+    "unknown syntax": with_patient(dicom(STORED, uid.JPEGLSLossless, frame=b"no picture")),
+    "broken run lengths": with_patient(dicom(STORED, uid.RLELossless, frame=b"no picture")),
+    "wrong element": with_patient(dicom(STORED, WindowCenter=5, WindowWidth=0)),
+    "pixels missing": with_patient(dicom(STORED, Rows=200)),
+    # Group and element, with one changed byte: a name is Window Center.
+    "moved": WHOLE.replace(b"\x10\0\x40\x10LO", b"\x28\0\x50\x10LO"),
+}
+
+
+def said_by(data, capture):
+    """Return the image, and whatever else comes back from reading a file."""
+    image, said = None, ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            image = read_image(data, name="image.dcm")
+        except ImageReadError as error:
+            said = "".join(traceback.format_exception(error))
+    return image, said + "".join(str(warning.message) for warning in caught) + capture()
+
+
+@pytest.fixture
+def captured(caplog, capfd):
+    return lambda: caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("case", PRIVATE)
+def test_no_patient_leaves_the_reader(case, captured):
+    image, said = said_by(PRIVATE[case], captured)
+    if case.startswith("whole"):
+        np.testing.assert_allclose(image, STORED / 65535, atol=1e-7)
+    assert not [secret for secret in SECRETS if secret in said]
+
+
+def test_no_changed_byte_reveals_the_patient(captured):
+    file = pydicom.dcmread(io.BytesIO(dicom(GRAY8[:2, :4], WindowWidth=9)))
+    file.PatientName, file.PatientID = "ROSSI^MARIA", "ID-4711"
+    file.PatientBirthDate, file.InsurancePlanIdentification = "19570321", "ROSSI^MARIA"
+    data = io.BytesIO()
+    file.save_as(data)
+    rng, data = np.random.default_rng(0), data.getvalue()
+    for position in range(132, len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        _, said = said_by(bytes(damaged), captured)
+        assert not [secret for secret in SECRETS if secret in said]
+
+
+def test_patients_are_not_even_read(caplog):
+    pydicom.config.debug(True, default_handler=False)  # logs the first bytes of all it reads
+    try:
+        with caplog.at_level("DEBUG"):
+            read_image(WHOLE)
+    finally:
+        pydicom.config.debug(False, default_handler=False)
+    assert "MONOCHROME2" in caplog.text
+    assert not [secret for secret in SECRETS if secret in caplog.text]
+
+
+def test_no_number_of_a_text_is_quoted():
+    for keyword in ("NumberOfFrames", "Rows", "BitsStored", "SamplesPerPixel", "HighBit"):
+        file = pydicom.dcmread(io.BytesIO(dicom(GRAY8)))
+        file.pop(keyword, None)
+        file.add_new(keyword, "IS", "19551231")
+        data = io.BytesIO()
+        file.save_as(data)
+        assert "1955" not in fails(data.getvalue(), "")
+
+
+def test_reading_leaves_the_warnings_of_others_alone():
+    data = dicom(np.vstack([GRAY16, 0 * GRAY16[:1]]), Rows=13)  # of which pydicom warns
+    before = list(warnings.filters)
+    reads, held = threading.Event(), threading.Event()
+
+    def hold():
+        with silence():
+            reads.set()
+            held.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    reads.wait()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_image(data)
+        pydicom.misc.warn_and_log("of this thread")
+        held.set()
+        thread.join()
+    assert [str(warning.message) for warning in caught] == ["of this thread"]
+    assert caught[0].filename == __file__
+    assert list(warnings.filters) == before
