@@ -18,7 +18,7 @@ import numpy as np
 
 from featbus import FineTunedFeatures, load_busi
 from featbus.augmentation import Augmentation
-from featbus.feature_extraction._learner import Learner
+from featbus.feature_extraction._training import Training
 from featbus.networks import build_models
 
 n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
