@@ -67,26 +67,16 @@ def _to_pixels(image, size, method):
 
 
 def _run(engine, batch, batch_size):
-    """Return the rows of pairs of pixels and region, those without a region apart."""
-    rows = [None] * len(batch)
-    for masked in (False, True):
-        chosen = [i for i, (_, region) in enumerate(batch) if (region is not None) == masked]
-        if not chosen:
-            continue
-        pixels = _stack([batch[i][0] for i in chosen])
-        regions = np.stack([batch[i][1] for i in chosen]) if masked else None
-        for i, row in zip(chosen, engine.run(pixels, batch_size, regions)):
-            rows[i] = row
-    return rows
-
-
-def _stack(images):
-    """Return images as one array; gray ones have one channel where all are gray."""
-    n_channels = max(image.shape[2] for image in images)
-    stack = np.empty((len(images), *images[0].shape[:2], n_channels), np.float32)
-    for pixels, image in zip(stack, images):
-        pixels[...] = image
-    return stack
+    """Return the rows of pairs of pixels and region."""
+    images, regions = zip(*batch)
+    # Gray images have one channel where all are gray.
+    shape = np.broadcast_shapes(*(image.shape for image in images))
+    pixels = np.stack([np.broadcast_to(image, shape) for image in images])
+    if all(region is None for region in regions):
+        return engine.run(pixels, batch_size)
+    everywhere = np.ones(shape[:2], np.float32)
+    regions = [everywhere if region is None else region for region in regions]
+    return engine.run(pixels, batch_size, np.stack(regions))
 
 
 def as_tuple(value):
@@ -106,8 +96,7 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'avg', 'max', 'gem' or 'std', each alone or with a grid of up to 9 x 9, such as "
-            "'avg2x2', or 'cls' or 'flatten'"
+            "'avg', 'max', 'gem' or 'std', alone or with a grid as in 'avg2x2', 'cls' or 'flatten'"
         )
 
 

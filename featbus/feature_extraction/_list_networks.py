@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,8 @@ from featbus.networks import (
     KerasApplication,
     KerasModel,
     OnnxModel,
-    find_source,
 )
-from featbus.parameters import check_parameters, constraints_of
+from featbus.parameters import check_estimator_parameters
 
 if TYPE_CHECKING:
     from typing import Any
@@ -163,37 +161,21 @@ def list_layers(
     """
     import pandas as pd
 
-    given = {
-        "weights": weights,
-        "input_size": input_size,
-        "backbone_options": backbone_options,
-        "preprocessing": preprocessing,
-        "n_prefix_tokens": n_prefix_tokens,
-    }
-    check_parameters(constraints_of(DeepFeatures), given)
     if preprocessing is None and OnnxModel.accepts(backbone):
         preprocessing = OnnxModel.placeholder(backbone)
     elif preprocessing is None and KerasModel.accepts(backbone):
         preprocessing = "none"
-    source = find_source(
-        backbone=backbone,
-        backbone_options=backbone_options,
+    deep = DeepFeatures(
+        backbone,
         weights=None if KerasApplication.accepts(backbone) else weights,
-        preprocessing=preprocessing,
         input_size=input_size,
-        random_state=0,
+        backbone_options=backbone_options,
+        preprocessing=preprocessing,
+        n_prefix_tokens=n_prefix_tokens,
     )
-    if n_prefix_tokens is not None and isinstance(source, OnnxModel):
-        source = replace(source, n_prefix_tokens=n_prefix_tokens)
-    return pd.DataFrame(
-        {
-            "name": name,
-            "kind": kind,
-            "height": height,
-            "width": width,
-            "channels": channels,
-            "prefix_tokens": n_prefix_tokens,
-            "stage": ", ".join(stages),
-        }
-        for name, kind, (height, width, channels), n_prefix_tokens, stages in source.list_layers()
-    )
+    check_estimator_parameters(deep)
+    columns = ("name", "kind", "shape", "prefix_tokens", "stage")
+    table = pd.DataFrame(deep._source().list_layers(), columns=columns)
+    shape = pd.DataFrame(table.pop("shape").tolist(), columns=["height", "width", "channels"])
+    table["stage"] = table["stage"].map(", ".join)
+    return pd.concat([table[["name", "kind"]], shape, table[["prefix_tokens", "stage"]]], axis=1)

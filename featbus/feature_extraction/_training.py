@@ -78,22 +78,13 @@ class AuxiliarySource(KerasSource):
         from keras import initializers, layers
 
         # Without batch normalization, which would keep its initial statistics.
-        first, second = (
-            initializers.HeNormal(seed=self._random_state + number) for number in range(2)
-        )
+        first, second = (initializers.HeNormal(self._random_state + number) for number in range(2))
+        relu6 = {"padding": "same", "activation": "relu6"}
         maps = layers.DepthwiseConv2D(
-            3,
-            padding="same",
-            activation="relu6",
-            depthwise_initializer=first,
-            name=f"{name}_depthwise",
+            3, **relu6, depthwise_initializer=first, name=f"{name}_depthwise"
         )(maps)
         return layers.Conv2D(
-            self._channels,
-            1,
-            activation="relu6",
-            kernel_initializer=second,
-            name=f"{name}_pointwise",
+            self._channels, 1, **relu6, kernel_initializer=second, name=f"{name}_pointwise"
         )(maps)
 
 
@@ -229,28 +220,28 @@ class Training:
         """
         saved = self._load(path) if path and os.path.exists(path) else None
         n_epochs = self._settings.n_members * self._n_epochs
-        if len(self.losses) == n_epochs:
-            return
-        model = build_apart(self._build)
-        start = self._state()
-        self._set_state(saved or start)
-        import keras
-
-        with tqdm(
+        progress = tqdm(
             total=n_epochs,
             initial=len(self.losses),
             desc="FineTunedFeatures.fit",
             unit="epoch",
             disable=not self._settings.verbose,
-        ) as progress:
+        )
 
-            def end_epoch(epoch, logs):
-                self._end_epoch(epoch, logs["loss"])
-                if path:
-                    self._save(path, is_finished=len(self.losses) == n_epochs)
-                progress.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
-                progress.update()
+        def end_epoch(epoch, logs):
+            self._end_epoch(epoch, logs["loss"])
+            if path:
+                self._save(path, is_finished=len(self.losses) == n_epochs)
+            progress.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
+            progress.update()
 
+        with progress:
+            if len(self.losses) < n_epochs:
+                import keras
+
+                model = build_apart(self._build)
+                start = self._state()
+                self._set_state(saved or start)
             while len(self.losses) < n_epochs:
                 member, epoch = divmod(len(self.losses), self._n_epochs)
                 if epoch == 0:
@@ -261,6 +252,7 @@ class Training:
                     epochs=self._n_epochs,
                     steps_per_epoch=self._n_steps,
                     callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_epoch)],
+                    shuffle=False,
                     verbose=0,
                 )
 

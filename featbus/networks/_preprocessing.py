@@ -7,15 +7,29 @@ from numbers import Real
 import numpy as np
 
 from featbus.networks._preprocessing_files import read_preprocessing
-from featbus.parameters import InvalidParameterError
+from featbus.parameters import (
+    Interval,
+    InvalidParameterError,
+    SequenceOf,
+    StrOptions,
+    as_list,
+    check_parameters,
+)
 
-_CHOICES = {"channels": ("rgb", "bgr", "gray"), "resize": ("area", "bilinear", "bicubic")}
 _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
 # Values are single precision: of any number, and of what is divided by.
-_LARGEST, _SMALLEST = 1e9, 1e-9
+_NUMBER = Interval(Real, -1e9, 1e9, closed="both")
+_DIVISOR = Interval(Real, 1e-9, 1e9, closed="both")
+_CONSTRAINTS = {
+    "mean": [_NUMBER, SequenceOf(_NUMBER)],
+    "std": [_DIVISOR, SequenceOf(_DIVISOR)],
+    "scale": [_DIVISOR],
+    "channels": [StrOptions({"rgb", "bgr", "gray"})],
+    "resize": [StrOptions({"area", "bilinear", "bicubic"})],
+}
 
 
 @dataclass(frozen=True)
@@ -136,37 +150,23 @@ def as_preprocessing(value):
 
 def _from_dict(value):
     """Return the preprocessing that a dict describes."""
-    required = ("mean", "std", "scale")
-    unknown = [key for key in value if key not in (*required, *_CHOICES)]
-    missing = [key for key in required if key not in value]
-    if unknown or missing:
-        found = f"the key {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
-        raise InvalidParameterError(f"preprocessing has {found}, expected keys as in {_EXAMPLE}.")
-    chosen = {key: value.get(key, allowed[0]) for key, allowed in _CHOICES.items()}
-    for key, allowed in _CHOICES.items():
-        if chosen[key] not in allowed:
-            _refuse(key, chosen[key], f"one of {list(allowed)}")
-    count = 1 if chosen["channels"] == "gray" else 3
-    mean, std, scale = (
-        _as_numbers(key, value[key], count if key != "scale" else 1) for key in required
+    value = {"channels": "rgb", "resize": "area"} | value
+    if value.keys() != _CONSTRAINTS.keys():
+        keys = sorted(map(str, value.keys() ^ _CONSTRAINTS.keys()))
+        raise InvalidParameterError(
+            f"preprocessing lacks {keys}, or has no such keys: expected a dict such as {_EXAMPLE}."
+        )
+    named = {f"preprocessing[{key!r}]": key for key in value}
+    check_parameters(
+        {name: _CONSTRAINTS[key] for name, key in named.items()},
+        {name: value[key] for name, key in named.items()},
     )
-    for key, numbers in (("std", std), ("scale", scale)):
-        if min(numbers) < _SMALLEST:
-            _refuse(key, value[key], f"{_SMALLEST:g} or more")
-    return Preprocessing(mean, std, *scale, **chosen)
-
-
-def _as_numbers(key, value, count):
-    """Return `count` numbers; one stands for all."""
-    numbers = [value] if np.ndim(value) == 0 else list(value)
-    if len(numbers) not in (1, count) or not all(map(_is_number, numbers)):
-        _refuse(key, value, f"a number, or one for each of {count} channels, up to {_LARGEST:g}")
-    return tuple(map(float, np.broadcast_to(numbers, count)))
-
-
-def _is_number(value):
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
-def _refuse(key, value, expected):
-    raise InvalidParameterError(f"preprocessing has {key} {value!r}, expected {expected}.")
+    numbers = {}
+    for key in ("mean", "std"):
+        found, count = as_list(value[key]), 1 if value["channels"] == "gray" else 3
+        if len(found) not in (1, count):
+            raise InvalidParameterError(
+                f"preprocessing has {key} {value[key]!r}, expected one number per channel: {count}."
+            )
+        numbers[key] = tuple(map(float, np.broadcast_to(found, count)))
+    return Preprocessing(**value | numbers | {"scale": float(value["scale"])})

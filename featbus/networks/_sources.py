@@ -343,14 +343,8 @@ def fit_input_size(name, own, input_size):
     """
     size = own if input_size is None else as_pair(input_size)
     if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
-        taken = (
-            f"{tuple(side or 'any' for side in own)} pixels."
-            if any(own)
-            else ("any size: pass input_size=224, for example.")
-        )
         raise InvalidParameterError(
-            f"input_size is {input_size!r}, expected "
-            + ("height and width" if None in own else "None")
-            + f": the model {name!r} takes {taken}"
+            f"input_size is {input_size!r}, expected height and width that the model {name!r} "
+            f"takes: {own}, where None is any size."
         )
     return size
