@@ -73,7 +73,7 @@ def _run(engine, batch, batch_size):
     shape = np.broadcast_shapes(*(image.shape for image in images))
     pixels = np.stack([np.broadcast_to(image, shape) for image in images])
     if all(region is None for region in regions):
-        return engine.run(pixels, batch_size)
+        return engine.run(pixels, batch_size, None)
     everywhere = np.ones(shape[:2], np.float32)
     regions = [everywhere if region is None else region for region in regions]
     return engine.run(pixels, batch_size, np.stack(regions))

@@ -275,8 +275,10 @@ class Training:
 
         maps = build_maps(self._network, self._settings.unfreeze)
         shares = [
-            keras.Input((*tensor.shape[1:3], 1), dtype="float32") if self._masked else None
-            for tensor in maps.outputs
+            keras.Input((*tensor.shape[1:3], 1), dtype="float32", name=f"region_{index}")
+            if self._masked
+            else None
+            for index, tensor in enumerate(maps.outputs)
         ]
         rows = [
             pool(tensor, name, share, keras.ops)

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 
@@ -72,8 +73,8 @@ class KerasModel(KerasSource):
 
     @cached_property
     def code(self):
-        """Layers, activations and so on of the user's own."""
-        return _find_code(self.model)
+        """Layers, activations and so on of the user's own, with their functions' byte code."""
+        return [_with_byte_code(found) for found in _find_code(self.model)]
 
     @property
     def engines(self):
@@ -227,6 +228,12 @@ def _find_code(model):
     own = keras.saving.get_custom_objects().items()
     found.update(value for name, value in own if name.rpartition(">")[2] in text)
     return sorted(found, key=lambda value: (value.__module__, value.__qualname__))
+
+
+def _with_byte_code(value):
+    """Return a class or function, and its byte code, which an edit in place changes."""
+    members = vars(value).values() if isinstance(value, type) else [value]
+    return value, [member.__code__ for member in members if isinstance(member, FunctionType)]
 
 
 def _model_config(model):
