@@ -309,7 +309,7 @@ class DeepFeatures(NetworkFeatures):
     batch_size : int or "auto", default=32
         Number of images that go through the network at a time. Changes memory and speed, not the
         result. "auto": as many as fit into a part of the free memory, 64 at most. If memory runs
-        out, a batch is run in halves.
+        out, choose a smaller number.
     backbone_options : dict or None, default=None
         Options of the network's architecture: ``{"alpha": 0.35}`` is the width of the MobileNets;
         MobileNetV3 also has ``minimalistic``.
@@ -376,8 +376,9 @@ class DeepFeatures(NetworkFeatures):
 
     In a model of your own, the stages are the last layers of their stride, and "top" is the output
     or, if that is a classifier's, the last map of more than one cell. The model may be trained
-    further: it is hashed each time, and a changed one counts as another network: fit again. `clone`
-    copies it and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is
+    further: a changed one counts as another network. A fitted estimator keeps the network that it
+    had in `fit`, as long as it is in memory, and refuses another one: fit again. `clone` copies it
+    and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is
     loaded in Keras' safe mode: no code in it is run.
 
     In an ONNX file, the stages are the last maps of their stride that all paths through the network
