@@ -165,13 +165,15 @@ def test_the_types_of_a_model_are_part_of_its_identity():
     for floatx in ("float32", "float16", "float32"):
         keras.config.set_floatx(floatx)
         try:
-            convolution = keras.layers.Conv2D(4, 3, kernel_initializer="ones", name="only")
+            convolution = keras.layers.Conv2D(
+                4, 3, kernel_initializer="ones", dtype=floatx, name="only"
+            )
             model = keras.Sequential(
                 [keras.Input((16, 16, 3), name="image"), convolution], name="own"
             )
             deep = DeepFeatures(model, preprocessing="none").fit(np.zeros((1, 9, 9)))
             keys.append(deep._fingerprint_params())
-            rows.append(deep.transform(np.full((1, 16, 16), 101 / 255)))
+            rows.append(deep.transform(np.full((1, 16, 16), 0.786)))
         finally:
             keras.config.set_floatx("float32")
     assert keys[0] == keys[2] != keys[1]
