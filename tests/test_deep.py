@@ -3,7 +3,6 @@
 import json
 import pickle
 import threading
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -203,14 +202,6 @@ def test_pixels_outside_do_not_matter():
             for batch in (images, others)
         ]
         np.testing.assert_array_equal(*rows)
-
-
-@pytest.mark.network
-def test_a_region_that_is_everything():
-    images, inside = masked_images()
-    deep = DeepFeatures(weights=None, input_size=64, layers="C3")
-    full = deep.transform([with_mask(image, np.ones_like(inside)) for image in images])
-    np.testing.assert_array_equal(full, deep.transform(images))
 
 
 @pytest.mark.network
@@ -417,39 +408,25 @@ def test_errors_name_the_image():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"backbone": "vgg"}, "backbone is 'vgg', expected one of .* Did you mean 'vgg1"),
-        (
-            {"backbone_options": {"alpha": 1}},
-            "backbone_options is .*'alpha'.*expected no options",
-        ),
-        ({"layers": []}, r"layers is \[\], expected an instance of 'str' or a sequence"),
-        ({"layers": 3}, "layers is 3, expected an instance of 'str'"),
-        ({"layers": ["top", None]}, "layers is .* expected an instance of 'str'"),
-        ({"pooling": "sum"}, "pooling is 'sum', expected 'avg', 'max', 'gem' or 'std', each alone"),
-        ({"preprocessing": "tf"}, "preprocessing is 'tf', expected None: vgg16 has its own"),
-        ({"pooling": ["avg", "avg"]}, "pooling is .* a sequence of different ones"),
-        ({"pooling": ()}, "pooling is \\(\\), expected"),
-        ({"input_size": 0}, r"input_size is 0, expected an int in the range \[1, inf\)"),
-        ({"input_size": (224, 224, 3)}, "input_size is .*, expected an int .* or a pair of these"),
-        ({"input_size": "224"}, "input_size is '224', expected an int"),
-        ({"batch_size": 0}, "batch_size is 0, expected an int in the range"),
-        ({"batch_size": 2.5}, "batch_size is 2.5, expected an int .*'auto'"),
-        ({"batch_size": "all"}, "batch_size is 'all', expected an int .*'auto'"),
-        ({"random_state": None}, "random_state is None, expected an integer"),
-        ({"random_state": "0"}, "random_state is '0', expected an instance of"),
-        ({"weights": True}, "weights is True, expected .*'str'"),
-        ({"backbone_options": "alpha"}, "backbone_options is 'alpha', expected .*dict"),
-        (
-            {"preprocessing": "caffee"},
-            "preprocessing is 'caffee', expected None: vgg16 has its own",
-        ),
-        ({"engine": "tensorrt"}, "engine is 'tensorrt', expected a str among .*'openvino'"),
-        pytest.param(
-            {"backbone": "convnext_tiny", "layers": "C1"},
-            "layers has 'C1', expected a stage that",
-            marks=pytest.mark.network,
-        ),
-        ({"dtype": np.float16}, "dtype is .*float16.*, expected numpy.float32"),
+        ({"backbone": "vgg"}, "backbone is 'vgg'.*'vgg1"),
+        ({"backbone_options": {"alpha": 1}}, "'alpha'"),
+        ({"layers": []}, r"layers is \[\]"),
+        ({"layers": ["top", None]}, "layers is"),
+        ({"pooling": "sum"}, "pooling is 'sum'"),
+        ({"pooling": ["avg", "avg"]}, "pooling is"),
+        ({"pooling": ()}, r"pooling is \(\)"),
+        ({"pooling": "cls"}, "pooling has 'cls'"),
+        ({"preprocessing": "tf"}, "preprocessing is 'tf'.* vgg16"),
+        ({"n_prefix_tokens": 1}, "n_prefix_tokens is 1.* vgg16"),
+        ({"input_size": 0}, "input_size is 0"),
+        ({"input_size": (224, 224, 3)}, "input_size is"),
+        ({"batch_size": 2.5}, "batch_size is 2.5.*'auto'"),
+        ({"batch_size": "all"}, "batch_size is 'all'.*'auto'"),
+        ({"random_state": None}, "random_state is None"),
+        ({"weights": True}, "weights is True"),
+        ({"engine": "tensorrt"}, "engine is 'tensorrt'.*'openvino'"),
+        ({"dtype": np.float16}, "dtype is .*float16"),
+        ({"backbone": "convnext_tiny", "layers": "C1"}, "'C1'.* convnext_tiny.*'C2'"),
     ],
 )
 def test_parameters_are_checked_without_a_network(parameters, message):
@@ -462,14 +439,6 @@ def test_parameters_are_checked_without_a_network(parameters, message):
 def test_weights_are_checked_without_a_network():
     with pytest.raises(FileNotFoundError, match="weights is 'no/such.weights.h5', .* no such file"):
         DeepFeatures(weights="no/such.weights.h5").fit(noise(1))
-
-
-@pytest.mark.network
-def test_an_unknown_layer():
-    deep = DeepFeatures(**SMALL, layers=["C4", "block5_conv4"])
-    message = "layers has 'block5_conv4', expected .* of vgg16, .*, such as .*'block5_conv3'"
-    with pytest.raises(InvalidParameterError, match=message):
-        deep.transform(noise(1))
 
 
 def own_model(size=32, seed=0):
@@ -540,11 +509,10 @@ def test_code_of_layers_counts(tmp_path):
             keys += {fingerprint(deep), fingerprint(clone(deep))}
     assert len(set(keys)) == len(keys) == 6
     layer.call = lambda self, x: x * 5
-    assert fingerprint(deep) not in keys
-    assert deep.transform(images)[0, 0] == 502
-    with pytest.raises(
-        InvalidParameterError, match="engine is 'openvino', expected one of .'keras'"
-    ):
+    again = clone(deep)
+    assert fingerprint(again) not in keys
+    assert again.transform(images)[0, 0] == 502
+    with pytest.raises(InvalidParameterError, match="engine is 'openvino'.*'keras'"):
         deep.set_params(engine="openvino").transform(images)
 
 
@@ -564,16 +532,52 @@ def test_copies_of_a_model_share_one_network():
 
 @pytest.mark.network
 def test_a_model_that_is_trained_further():
-    """It is another network, and what has been copied from the old one stays as it was."""
+    """It is another network; an estimator that was fitted before keeps the one that it had."""
     model, _ = own_model()
     images = noise(2)
-    deep = DeepFeatures(model, preprocessing="none")
-    before = clone(deep)
-    rows = deep.transform(images)
+    unfitted, fitted, late = (DeepFeatures(model, preprocessing="none") for _ in range(3))
+    before = clone(unfitted)
+    rows = unfitted.transform(images)
+    np.testing.assert_array_equal(fitted.fit_transform(images), rows)
+    late.fit(images)
+    key = fingerprint(fitted)
     model.set_weights([2 * weight for weight in model.get_weights()])
-    assert np.abs(deep.transform(images) - rows).max() > 0.1
-    np.testing.assert_array_equal(before.transform(images), rows)
-    assert before._fingerprint_params() != deep._fingerprint_params()
+    assert np.abs(unfitted.transform(images) - rows).max() > 0.1
+    for one in (before, fitted):
+        np.testing.assert_array_equal(one.transform(images), rows)
+        assert one._fingerprint_params() != unfitted._fingerprint_params()
+    assert fingerprint(fitted) == key
+    for changed in (late, pickle.loads(pickle.dumps(late))):
+        with pytest.raises(ValueError, match="own is another one than in fit"):
+            changed.transform(images)
+    assert np.abs(fitted.fit(images).transform(images) - rows).max() > 0.1
+
+
+@pytest.mark.network
+def test_a_warm_transform_looks_for_no_network(trained, monkeypatch):
+    images = noise(3)
+    deep = DeepFeatures(**trained, input_size=64).fit(images)
+    rows = deep.transform(images)
+    key = fingerprint(deep)
+
+    def refuse(**parameters):
+        raise AssertionError("not again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_deep, "find_source", refuse)
+        np.testing.assert_array_equal(deep.transform(images), rows)
+        assert fingerprint(deep) == key
+        with pytest.raises(AssertionError):
+            clone(deep).transform(images)
+        with pytest.raises(AssertionError):
+            clone(deep).fit(images)
+    with pytest.raises(InvalidParameterError, match="pooling is 'sum'"):
+        deep.set_params(pooling="sum").transform(images)
+    deep.set_params(pooling="max")
+    assert fingerprint(deep) != key
+    assert (deep.transform(images) >= rows).all()
+    with pytest.raises(ValueError, match="another preprocessing or input size than in fit"):
+        deep.set_params(input_size=96).transform(images)
 
 
 @pytest.mark.network
@@ -599,9 +603,9 @@ def test_a_model_for_any_size():
     assert (
         DeepFeatures(model, preprocessing="tf", input_size=(20, 30)).transform(noise(1)).size == 5
     )
-    with pytest.raises(ValueError, match=r"input_size is None, expected height .* 'any' takes"):
+    with pytest.raises(ValueError, match="input_size is None.*'any'"):
         DeepFeatures(model, preprocessing="tf").fit(noise(1))
-    with pytest.raises(ValueError, match="layers has 'C9', expected .*'C1'.* of any"):
+    with pytest.raises(ValueError, match="'C9'.*'C1'.* any"):
         DeepFeatures(model, preprocessing="tf", input_size=64, layers="C9").transform(noise(1))
 
 
@@ -609,15 +613,9 @@ def test_a_model_for_any_size():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({}, "preprocessing is None, expected 'caffe', 'tf', 'torch', 'none'"),
-        (
-            {"preprocessing": "tf", "weights": None},
-            "weights is None, expected 'imagenet'",
-        ),
-        (
-            {"preprocessing": "tf", "input_size": 64},
-            r"is 64, expected None: .* takes \(32, 32\)",
-        ),
+        ({}, "preprocessing is None.*'caffe'"),
+        ({"preprocessing": "tf", "weights": None}, "weights is None"),
+        ({"preprocessing": "tf", "input_size": 64}, r"input_size is 64.* \(32, 32\)"),
     ],
 )
 def test_parameters_of_a_model(parameters, message):
@@ -632,30 +630,13 @@ def test_models_that_cannot_be_used(tmp_path):
     gray = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1)], name="gray")
     gray.save(tmp_path / "gray.keras")
     for backbone in (gray, tmp_path / "gray.keras"):
-        with pytest.raises(ValueError, match=r"'gray' with the input \(None, 8, 8, 1\), expected"):
+        with pytest.raises(ValueError, match=r"'gray'.*\(None, 8, 8, 1\)"):
             DeepFeatures(backbone, preprocessing="tf").fit(noise(1))
-    with pytest.raises(
-        FileNotFoundError, match="backbone is 'no.keras', and there is no such file"
-    ):
+    with pytest.raises(FileNotFoundError, match="'no.keras'"):
         DeepFeatures("no.keras", preprocessing="tf").fit(noise(1))
     (tmp_path / "bad.keras").write_bytes(b"text")
-    with pytest.raises(ValueError, match="bad.keras' cannot be loaded as a Keras model"):
+    with pytest.raises(ValueError, match="bad.keras'"):
         DeepFeatures(tmp_path / "bad.keras", preprocessing="tf").fit(noise(1))
-
-
-@pytest.mark.network
-@pytest.mark.parametrize(
-    ("member", "message"), [(b"[" * 200_000, "cannot be loaded"), (None, "inflates to 200000")]
-)
-def test_a_hostile_file_of_a_model(tmp_path, member, message):
-    with zipfile.ZipFile(tmp_path / "hostile.keras", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("config.json", member or b'{"config": {"layers": []}}')
-        if member is None:
-            with archive.open("model.weights.h5", "w") as file:
-                for _ in range(200):
-                    file.write(bytes(1_000_000))
-    with pytest.raises(ValueError, match=message):
-        DeepFeatures(tmp_path / "hostile.keras", preprocessing="tf").fit(noise(1))
 
 
 @pytest.mark.network
@@ -665,22 +646,8 @@ def test_no_code_of_a_file_is_run(tmp_path):
     layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x)]
     model = keras.Sequential([*layers, keras.layers.Conv2D(1, 1)], name="code")
     model.save(tmp_path / "code.keras")
-    with pytest.raises(ValueError, match="code.keras' cannot be loaded .* without Lambda layers"):
+    with pytest.raises(ValueError, match="code.keras'.* Lambda"):
         DeepFeatures(tmp_path / "code.keras", preprocessing="tf").transform(noise(1))
-
-
-@pytest.mark.network
-def test_a_model_that_cannot_be_copied(monkeypatch):
-    import keras
-
-    def refuse(model, input_tensors):
-        raise TypeError("no.")
-
-    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)], name="code")
-    deep = DeepFeatures(model, preprocessing="tf")
-    monkeypatch.setattr(keras.models, "clone_model", refuse)
-    with pytest.raises(ValueError, match="'code' cannot be copied: no. .* without Lambda layers"):
-        deep.transform(noise(1))
 
 
 @pytest.mark.network
@@ -690,39 +657,3 @@ def test_automatic_batches(monkeypatch):
     for free in (1, 1 << 40):
         monkeypatch.setattr(_engines.os, "sysconf", lambda name, free=free: free)
         assert_rows_equal(DeepFeatures(**SMALL, batch_size="auto").transform(images), expected)
-
-
-@pytest.mark.network
-def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
-    images, inside = masked_images(7)
-    deep = DeepFeatures(**SMALL, batch_size=7)
-    batch = [with_mask(image, inside) for image in images]
-    expected = deep.transform(batch)
-    _engines._load_engine.cache_clear()
-    engine = _engines.load_engine(deep._network())
-    predict, sizes = engine._predict, []
-
-    def small_memory(inputs):
-        sizes.append(len(inputs[0]))
-        if len(inputs[0]) > 2:
-            raise MemoryError
-        return predict(inputs)
-
-    monkeypatch.setattr(engine, "_predict", small_memory)
-    assert_rows_equal(deep.transform(batch), expected)
-    assert_rows_equal(deep.transform(batch), expected)
-    assert sizes[:2] == [7, 3]
-    assert set(sizes[2:]) == {1}
-
-
-@pytest.mark.network
-def test_other_errors_are_not_repeated(monkeypatch):
-    deep = DeepFeatures(**SMALL)
-    engine = _engines.load_engine(deep._network())
-
-    def broken(inputs):
-        raise RuntimeError("no device")
-
-    monkeypatch.setattr(engine, "_predict", broken)
-    with pytest.raises(RuntimeError, match="no device"):
-        deep.transform(noise(2))

@@ -7,10 +7,10 @@ import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from featbus.networks._models import SmallCNN
 from featbus.networks._onnx_checks import shorten
 from featbus.networks._onnx_file import onnx_digest
 from featbus.networks._preprocessing import NAMED, as_preprocessing
-from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from featbus.networks._building import STAGES
 from featbus.networks._onnx_axes import find_axes
 from featbus.networks._onnx_file import naming, onnx_digest, read_onnx
 from featbus.networks._onnx_graph import find_shapes, truncate
@@ -16,7 +15,7 @@ from featbus.networks._onnx_image import read_image, read_outline
 from featbus.networks._onnx_layers import find_grids, find_layers, find_taps, make_labels
 from featbus.networks._onnx_trial import try_in_child
 from featbus.networks._preprocessing import Preprocessing, as_preprocessing
-from featbus.networks._sources import Source, check_own, fit_input_size
+from featbus.networks._sources import STAGES, Source, check_own, fit_input_size
 from featbus.parameters import InvalidParameterError
 
 

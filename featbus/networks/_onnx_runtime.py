@@ -10,9 +10,8 @@ from textwrap import shorten
 import numpy as np
 
 from featbus.base import thread_limit
-from featbus.networks._comparison import check_cosine, make_images, relative_error
 from featbus.networks._onnx_trial import runtime_release, try_in_child
-from featbus.networks._openvino import compile_model
+from featbus.networks._openvino import check_cosine, compile_model, make_images, relative_error
 from featbus.networks._pooling import pool_array, region_weights
 from featbus.parameters import InvalidParameterError
 
@@ -185,12 +184,12 @@ class OnnxOpenVINOEngine(OnnxEngine):
         rows, report = rows_of(self._infer), {"precision": self._precision}
         if self._precision != "fp32":
             reduced, rows = rows, rows_of(_load_openvino(graph, "fp32"))
-            report["row_cosine"] = check_cosine(reduced, rows, network, self.shapes)
+            report["row_cosine"] = check_cosine([reduced], [rows], network)
         if find_spec("onnxruntime") is None:
             return report
         self._try(graph, network.source, "onnxruntime")
         expected = rows_of(_load_onnxruntime(graph))
-        error = float(relative_error(rows, expected, network, self.shapes))
+        error = relative_error([rows], [expected])
         if not error <= _TOLERANCE:
             raise RuntimeError(
                 f"{network.source.path!r} on OpenVINO {self.release()} differs from ONNX Runtime "
