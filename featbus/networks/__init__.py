@@ -26,7 +26,6 @@ from featbus.networks._engines import (
 from featbus.networks._index import MODEL_FILES, find_folder, read_index
 from featbus.networks._models import KerasModel, read_model_config
 from featbus.networks._onnx import OnnxModel
-from featbus.networks._onnx_file import copy_onnx, onnx_digest, read_onnx
 from featbus.networks._openvino import OpenVINOEngine, cache_dir
 from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
 from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
@@ -67,7 +66,6 @@ __all__ = [
     "check_trainable",
     "check_weights",
     "check_weights_file",
-    "copy_onnx",
     "fetch_weights",
     "file_digest",
     "find_engine",
@@ -78,12 +76,10 @@ __all__ = [
     "is_pooling",
     "list_weights",
     "load_engine",
-    "onnx_digest",
     "pool",
     "pool_array",
     "read_index",
     "read_model_config",
-    "read_onnx",
     "region_weights",
     "resolve_weights",
     "windows",
