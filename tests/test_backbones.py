@@ -11,7 +11,6 @@ import pytest
 from _data import data_dir
 from _networks import make_network
 
-from featbus import DeepFeatures
 from featbus.feature_extraction import list_backbones
 from featbus.networks import (
     BACKBONES,
@@ -19,10 +18,9 @@ from featbus.networks import (
     STAGES,
     KerasApplication,
     KerasEngine,
-    _engines,
-    build_models,
-    get_backbone,
+    build_maps,
 )
+from featbus.networks._sources import get_backbone
 
 FAST = {"vgg16", "mobilenet", "mobilenet_v2"}
 SMALL = FAST | {"mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"}
@@ -122,8 +120,6 @@ def test_row_of_the_table(name, monkeypatch):
         return built[0]
 
     monkeypatch.setattr(KerasApplication, "build", record)
-    if name in CHAOTIC:
-        monkeypatch.setattr(_engines, "fold", lambda model: model)
     engine = KerasEngine(network)
     assert built[0].count_params() == backbone.parameters
     assert [shape[2] for shape in engine.shapes] == list(backbone.widths.values())
@@ -137,19 +133,6 @@ def test_row_of_the_table(name, monkeypatch):
     expected = built[0].predict_on_batch(inputs) if chaotic else built[0](inputs, training=False)
     expected = keras.ops.convert_to_numpy(expected).mean((1, 2))
     assert_rows_equal(engine.run(images, 1)[:, -backbone.widths["C5"] :], expected)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in CHAOTIC])
-def test_folding_where_rounding_errors_grow(name, monkeypatch):
-    """The early maps are the same; nothing can be said of the late ones."""
-    network = make_network(name, (128, 128), layers=("C2", "C3"))
-    base = network.source.build()
-    monkeypatch.setattr(KerasApplication, "build", lambda source: base)
-    folded = KerasEngine(network).run(pixels(1, (128, 128)), 1)
-    monkeypatch.setattr(_engines, "fold", lambda model: model)
-    plain = KerasEngine(network).run(pixels(1, (128, 128)), 1)
-    assert not np.array_equal(folded, plain)
-    assert_rows_equal(folded, plain)
 
 
 # Keras' ConvNeXt normalizes what it has pooled; featbus pools its last map, which is normalized.
@@ -227,7 +210,7 @@ def test_taps_do_not_depend_on_what_was_built_before(name):
     network = make_network(name, size, layers=("C2", "C3"))
     rows = []
     for _ in range(2):
-        build_models(make_network("inception_v3", size), False)
+        build_maps(make_network("inception_v3", size))
         rows.append(KerasEngine(network).run(pixels(1, size), 1))
     np.testing.assert_array_equal(*rows)
 
@@ -242,27 +225,17 @@ def test_labels(name):
     assert not any(set(label) & set("<>") for label in labels)
 
 
-@pytest.mark.network
-def test_a_stage_that_is_not_there():
-    deep = DeepFeatures("convnext_tiny", layers=["C1", "C2"], weights=None)
-    message = r"layers has 'C1', expected a stage that convnext_tiny has: \['C2', 'C3', 'C4', 'C5'"
-    with pytest.raises(ValueError, match=message):
-        deep.fit([np.zeros((9, 9), np.uint8)])
-
-
 def test_unknown_backbone():
-    with pytest.raises(ValueError, match="backbone is 'VGG_16', expected one of .* mean 'vgg16'"):
-        get_backbone("VGG_16")
-    for backbone in (3, ["vgg16"]):
-        with pytest.raises(ValueError, match="expected one of .* a keras.Model"):
+    for backbone, found in (("VGG_16", "'VGG_16'.* 'vgg16'"), (3, "3"), (["vgg16"], "vgg16")):
+        with pytest.raises(ValueError, match=f"backbone is .*{found}"):
             get_backbone(backbone)
 
 
 def test_unknown_option():
     assert get_backbone("mobilenet", {"alpha": 0.5}).builder == "MobileNet"
-    with pytest.raises(ValueError, match=r"is {'alpha': 0.5}, expected no options for vgg16"):
+    with pytest.raises(ValueError, match="alpha.* vgg16"):
         get_backbone("vgg16", {"alpha": 0.5})
-    with pytest.raises(ValueError, match=r"expected options among \['alpha'\] for mobilenet"):
+    with pytest.raises(ValueError, match="'alpha'.* mobilenet"):
         get_backbone("mobilenet", {"pooling": "avg"})
 
 
@@ -283,11 +256,6 @@ def test_list_backbones():
     assert np.isnan(row["top_1"])
     assert table.set_index("name").loc["vgg16", "top_1"] == 71.3
     assert table[["C2", "C3", "C4", "C5", "bytes"]].dtypes.eq(int).all()
-
-
-def test_list_backbones_builds_nothing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras", None)
-    assert len(list_backbones()) == len(BACKBONES)
 
 
 def test_the_guide_shows_the_table():

@@ -560,9 +560,8 @@ def test_a_changed_file_is_another_network(tmp_path):
     deep = DeepFeatures(path, preprocessing=TORCH).fit(make_images())
     before, key = deep.transform(make_images()), fingerprint(deep)
     save_vit(path, n_registers=1)
-    for use in (deep.transform, pickle.loads(pickle.dumps(deep)).transform):
-        with pytest.raises(InvalidParameterError, match="another one than in fit"):
-            use(make_images())
+    with pytest.raises(InvalidParameterError, match="another one than in fit"):
+        pickle.loads(pickle.dumps(deep)).transform(make_images())
     deep.fit(make_images())
     assert fingerprint(deep) != key
     assert np.abs(deep.transform(make_images()) - before).max() > 0.01
@@ -599,7 +598,7 @@ def test_scikit_learns_checks(tmp_path):
 
 def test_fine_tuning_needs_keras(tmp_path):
     tuned = FineTunedFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH)
-    with pytest.raises(InvalidParameterError, match="ONNX file .*not be trained"):
+    with pytest.raises(InvalidParameterError, match="engine is 'keras'.*onnxruntime"):
         tuned.fit(make_images(4), [0, 1, 0, 1])
 
 
@@ -615,7 +614,7 @@ def test_fine_tuning_needs_keras(tmp_path):
         (save_vit, {"backbone_options": {"alpha": 1}}, "backbone_options is {'alpha': 1}"),
         (save_vit, {"input_size": 64}, r"input_size is 64.*\(32, 32\)"),
         (save_convnet, {}, "input_size is None"),
-        (save_vit, {"engine": "keras"}, "ONNX file .*a network that Keras builds"),
+        (save_vit, {"engine": "keras"}, "engine is 'keras'.*onnxruntime"),
         (save_vit, {"layers": "tokns"}, "layers has 'tokns'.*'tokens'"),
         (save_vit, {"layers": "C4"}, r"layers has 'C4', expected one of \['top'\]"),
         (save_vit, {"layers": ["top", "tokens"]}, "top.*tokens.*different"),

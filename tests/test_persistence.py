@@ -54,7 +54,7 @@ from featbus import (
     UNetSegmenter,
     make_breast_ultrasound,
 )
-from featbus.feature_extraction._tuned_source import digest_weights
+from featbus.feature_extraction._training import digest_weights
 from featbus.networks import fetch_weights
 from featbus.persistence import ModelFileError, load, read_card, save, write_card_html
 from featbus.recipes import classifier_pipelines

@@ -13,8 +13,7 @@ from featbus.feature_extraction._intensity import (
 )
 from featbus.feature_extraction._intensity_summary import IntensitySummary, intensity_summary
 from featbus.feature_extraction._lbp import LBP, lbp_codes
-from featbus.feature_extraction._list_backbones import list_backbones
-from featbus.feature_extraction._list_layers import list_layers
+from featbus.feature_extraction._list_networks import list_backbones, list_layers
 from featbus.feature_extraction._shape import ShapeStatistics
 from featbus.feature_extraction._texture import grey_levels
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from featbus.networks import (
     OnnxModel,
     auto_batch_size,
     check_engine,
+    check_unchanged,
     find_engine,
     find_source,
     is_pooling,
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 
     from featbus.typing import Images, PathLike
 
+# Of fitted estimators: their parameters, and the network.
+_FITTED = WeakKeyDictionary()
+
 
 def _to_pixels(image, size, method):
     """Return the image as an engine takes it, 0..255, of `size`, and its region.
@@ -62,26 +67,16 @@ def _to_pixels(image, size, method):
 
 
 def _run(engine, batch, batch_size):
-    """Return the rows of pairs of pixels and region, those without a region apart."""
-    rows = [None] * len(batch)
-    for masked in (False, True):
-        chosen = [i for i, (_, region) in enumerate(batch) if (region is not None) == masked]
-        if not chosen:
-            continue
-        pixels = _stack([batch[i][0] for i in chosen])
-        regions = np.stack([batch[i][1] for i in chosen]) if masked else None
-        for i, row in zip(chosen, engine.run(pixels, batch_size, regions)):
-            rows[i] = row
-    return rows
-
-
-def _stack(images):
-    """Return images as one array; gray ones have one channel where all are gray."""
-    n_channels = max(image.shape[2] for image in images)
-    stack = np.empty((len(images), *images[0].shape[:2], n_channels), np.float32)
-    for pixels, image in zip(stack, images):
-        pixels[...] = image
-    return stack
+    """Return the rows of pairs of pixels and region."""
+    images, regions = zip(*batch)
+    # Gray images have one channel where all are gray.
+    shape = np.broadcast_shapes(*(image.shape for image in images))
+    pixels = np.stack([np.broadcast_to(image, shape) for image in images])
+    if all(region is None for region in regions):
+        return engine.run(pixels, batch_size)
+    everywhere = np.ones(shape[:2], np.float32)
+    regions = [everywhere if region is None else region for region in regions]
+    return engine.run(pixels, batch_size, np.stack(regions))
 
 
 def as_tuple(value):
@@ -101,8 +96,7 @@ class _Pooling:
 
     def __str__(self):
         return (
-            "'avg', 'max', 'gem' or 'std', each alone or with a grid of up to 9 x 9, such as "
-            "'avg2x2', or 'cls' or 'flatten'"
+            "'avg', 'max', 'gem' or 'std', alone or with a grid as in 'avg2x2', 'cls' or 'flatten'"
         )
 
 
@@ -129,13 +123,18 @@ class NetworkFeatures(FeatureExtractor):
     _n_readers = staticmethod(thread_limit)
 
     def _check_parameters(self):
-        super()._check_parameters()
+        """Check all parameters, unless they are those that the network was found with."""
+        if self._find_known() is None:
+            super()._check_parameters()
+            self._check_source(self._source())
+
+    def _check_source(self, source):
+        """Check the parameters that depend on the network, or on each other."""
         pooling = as_tuple(self.pooling)
         if len(set(pooling)) < len(pooling):
             raise InvalidParameterError(
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
-        source = self._source()
         check_engine(self.engine or source.engines[0], source, self.precision)
         source.check_layers(as_tuple(self.layers), pooling)
 
@@ -153,30 +152,44 @@ class NetworkFeatures(FeatureExtractor):
     def _note_base(self, source):
         """Note which network it is, and what its images become."""
         self.base_digest_, self.base_input_ = source.digest, _describe_input(source)
+        _FITTED.pop(self, None)
 
     def _check_base(self, source):
         """Refuse a network or preprocessing that was changed since `fit`."""
-        fitted = getattr(self, "base_digest_", source.digest)
-        if fitted != source.digest:
-            raise InvalidParameterError(
-                f"The network {source} is another one than in fit: digest {source.digest}, "
-                f"expected {fitted}. Bring it back, or fit again."
-            )
-        found = _describe_input(source)
-        fitted = getattr(self, "base_input_", found)
-        if fitted != found:
-            raise InvalidParameterError(
-                f"The network {source} has another preprocessing or input size than in fit: "
-                f"{found}, expected {fitted}. Bring it back, or fit again."
-            )
+        if hasattr(self, "base_digest_"):
+            check_unchanged(source, self.base_digest_)
+            found = _describe_input(source)
+            if found != self.base_input_:
+                raise InvalidParameterError(
+                    f"The network {source} has another preprocessing or input size than in fit: "
+                    f"{found}, expected {self.base_input_}. Bring it back, or fit again."
+                )
 
     def _network(self):
+        """Return the network and its features, as the parameters and files are now."""
         source = self._source()
         layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
         return Network(source, layers, pooling, self.engine or source.engines[0], self.precision)
 
+    def _find_network(self):
+        """Return the network; of a fitted estimator, files are looked at only once."""
+        network = self._find_known()
+        if network is None:
+            network = self._network()
+            if hasattr(self, "base_digest_"):
+                _FITTED[self] = self._describe_parameters(), network
+        return network
+
+    def _find_known(self):
+        """Return the network of a fitted estimator whose parameters are the same, else None."""
+        known = _FITTED.get(self)
+        return known[1] if known and known[0] == self._describe_parameters() else None
+
+    def _describe_parameters(self):
+        return [(id(value), repr(value)) for value in self.get_params(deep=False).values()]
+
     def _iter_prepared(self, batch):
-        source = self._network().source
+        source = self._find_network().source
         size, method = source.input_size, source.preprocessing.resize
 
         def prepare(index, item):
@@ -188,7 +201,19 @@ class NetworkFeatures(FeatureExtractor):
         return map_ahead(prepare, batch, self._n_readers())
 
     def _iter_rows(self, prepared):
-        network, batch_size, prepared = self._network(), self.batch_size, iter(prepared)
+        for index, row in enumerate(self._compute_rows(prepared)):
+            if not np.isfinite(row).all():
+                column = list(self._columns())[np.flatnonzero(~np.isfinite(row))[0]]
+                raise ImageError(
+                    f"the network computes NaN or infinity of it, in {column.name}, expected "
+                    "finite numbers. Leave the image out, or take other layers.",
+                    index,
+                )
+            yield row
+
+    def _compute_rows(self, prepared):
+        """Yield the row of each of the prepared images."""
+        network, batch_size, prepared = self._find_network(), self.batch_size, iter(prepared)
         if batch_size == "auto":
             batch_size = auto_batch_size(network.source.input_size)
         batches = (batch for batch in iter(lambda: list(islice(prepared, batch_size)), []))
@@ -197,12 +222,12 @@ class NetworkFeatures(FeatureExtractor):
 
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
-        network = self._network()
+        network = self._find_network()
         release = find_engine(network.source, network.engine).release()
         return network.identity | {"release": release, "dtype": np.dtype(self.dtype).name}
 
     def _columns(self):
-        source = self._network().source
+        source = self._find_network().source
         for layer, window, shape in self._windows():
             name = f"{source.label(layer)}_{window.label}"
             for channel in range(shape[-1]):
@@ -222,7 +247,7 @@ class NetworkFeatures(FeatureExtractor):
 
     def _windows(self):
         """Yield layer, window and the feature map's shape for each group of columns."""
-        network = self._network()
+        network = self._find_network()
         for layer, shape in zip(network.layers, load_engine(network).shapes):
             for pooling in network.pooling:
                 for window in windows(pooling, *shape[:2]):
@@ -237,11 +262,11 @@ class NetworkFeatures(FeatureExtractor):
         dict
             "engine" and "version". On OpenVINO also "precision"; and "max_relative_error", of rows
             compared with those of Keras at conversion, or of an ONNX file with those of ONNX
-            Runtime. Of a converted network "seconds" that this took; "digest" of what was
-            converted, and the "path" where it is kept. In reduced precision "row_cosine", of rows
-            compared with those of Keras or ONNX Runtime.
+            Runtime. Of a converted network the "seconds" that this took, and the "path" where it is
+            kept. In reduced precision also "row_cosine", of rows compared with those of OpenVINO in
+            single precision.
         """
-        return dict(load_engine(self._network()).report)
+        return dict(load_engine(self._find_network()).report)
 
 
 class DeepFeatures(NetworkFeatures):
@@ -490,20 +515,10 @@ class DeepFeatures(NetworkFeatures):
         self : DeepFeatures
             The estimator itself.
         """
+        _FITTED.pop(self, None)
         super().fit(X, y)
         self._note_base(self._source())
         return self
-
-    def _iter_rows(self, prepared):
-        for index, row in enumerate(super()._iter_rows(prepared)):
-            if not np.isfinite(row).all():
-                column = list(self._columns())[np.flatnonzero(~np.isfinite(row))[0]]
-                raise ImageError(
-                    f"the network computes NaN or infinity of it, in {column.name}, expected "
-                    "finite numbers. Leave the image out, or take other layers.",
-                    index,
-                )
-            yield row
 
     def _network(self):
         network = super()._network()

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from numbers import Integral, Real
@@ -16,15 +15,16 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from featbus.augmentation import Augmentation
 from featbus.color import to_rgb, to_uint8
-from featbus.feature_extraction._auxiliary import AuxiliarySource
-from featbus.feature_extraction._deep import NetworkFeatures, as_tuple
-from featbus.feature_extraction._learner import Learner
-from featbus.feature_extraction._training import Training
-from featbus.feature_extraction._tuned_source import TunedSource, digest_weights
+from featbus.feature_extraction._deep import _FITTED, NetworkFeatures, as_tuple
+from featbus.feature_extraction._training import (
+    AuxiliarySource,
+    Training,
+    TunedSource,
+    digest_weights,
+)
 from featbus.groups import check_target
 from featbus.images import at_index
 from featbus.masks import fill_mask, inside_mask
@@ -173,8 +173,8 @@ class FineTunedFeatures(NetworkFeatures):
     Graphics cards do not sum in a fixed order unless the backend is set to, as by
     ``tensorflow.config.experimental.enable_op_determinism``.
 
-    A file in `checkpoint` contains arrays only, and a digest of them that is verified. Its name is
-    a digest of the images, classes and parameters, and processes can share the folder.
+    A file in `checkpoint` contains arrays only. Its name is a digest of the images, classes and
+    parameters, and processes can share the folder.
 
     A pickle contains the trained weights, and the path of the others. Columns are named as those of
     `DeepFeatures`.
@@ -208,8 +208,8 @@ class FineTunedFeatures(NetworkFeatures):
     (1, 1)
     """
 
-    # 6: a fixed number of epochs with all images, a schedule of the step size, averaged weights.
-    _algorithm_version = 6
+    # 7: trained by Keras' `fit`, which draws the random numbers in another order.
+    _algorithm_version = 7
 
     _parameter_constraints = {
         "unfreeze": [StrOptions({"top", "all", *STAGES}), None],
@@ -292,6 +292,7 @@ class FineTunedFeatures(NetworkFeatures):
             If `X` is no batch of images, or an image is invalid; the message names the image. If
             `y` has one class, the training diverges, or a file in `checkpoint` is damaged.
         """
+        _FITTED.pop(self, None)
         self._check_parameters()
         batch = self._check_batch(X, reset=True)
         if y is None:
@@ -315,61 +316,27 @@ class FineTunedFeatures(NetworkFeatures):
         return self
 
     def _train(self, network, images, y, classes):
-        """Train epoch by epoch, or take the result of an equal training.
-
-        Returns the weights and the losses.
-        """
+        """Return the weights and losses of a training, or of an equal one in `checkpoint`."""
         weight = compute_sample_weight(self.class_weight, classes[y])
         if not (np.isfinite(weight).all() and weight.min() >= 0 < weight.max()):
             raise InvalidParameterError(
                 f"class_weight is {self.class_weight!r}, expected finite weights from 0 on, not "
                 "all of them 0."
             )
-        training = Training(
-            partial(self._make_learner, network, images, y, weight),
-            self.epochs,
-            self.n_members,
-            int(self.random_state),
-            self._changes(),
-        )
-        key = path = None
+        augmentation = Augmentation() if self.augmentation is None else self.augmentation
+        training, path = Training(network, images, y, weight, augmentation, self), None
         if self.checkpoint is not None:
             make_folder("checkpoint", self.checkpoint)
-            key = self._training_key(network, images, y, weight)
+            key = self._training_key(network, images, y, weight, augmentation)
             path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
-            training.load(path, key)
-        self._run_epochs(training, path, key)
-        losses = np.reshape(training.losses, (self.n_members, self.epochs))
-        return training.weights(), losses
+        training.run(path)
+        return training.weights(), np.reshape(training.losses, (self.n_members, self.epochs))
 
-    def _changes(self):
-        return Augmentation() if self.augmentation is None else self.augmentation
-
-    def _run_epochs(self, training, path, key):
-        with tqdm(
-            total=self.epochs * self.n_members,
-            initial=len(training.losses),
-            desc="FineTunedFeatures.fit",
-            unit="epoch",
-            disable=not self.verbose,
-        ) as progress:
-            while not training.is_finished:
-                training.run_epoch()
-                if path is not None:
-                    training.save(path, key)  # or take what another process has saved
-                progress.set_postfix(loss=f"{training.losses[-1]:.3f}", refresh=False)
-                progress.update(len(training.losses) - progress.n)
-
-    def _make_learner(self, network, images, y, weight):
-        learner = Learner(network, self.unfreeze, images, self.batch_size)
-        learner.add_classifier(y, weight, self.learning_rate, self.epochs)
-        return learner
-
-    def _training_key(self, network, images, y, weight):
+    def _training_key(self, network, images, y, weight, augmentation):
         """Return a digest of all that the trained weights depend on, but for rounding."""
         names = ("unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state")
         parameters = {name: str(getattr(self, name)) for name in names}
-        changes = self._changes() and asdict(self._changes())
+        changes = augmentation and asdict(augmentation)
         parameters |= {"version": self._algorithm_version, "augmentation": changes}
         releases = [ENGINES["keras"].release(), version("keras")]
         about = [network.identity, parameters, releases, y.tolist(), weight.tolist()]
@@ -387,10 +354,10 @@ class FineTunedFeatures(NetworkFeatures):
             with at_index(index):
                 yield _as_stored(image, size, method)
 
-    def _iter_rows(self, prepared):
+    def _compute_rows(self, prepared):
         if not self.flip:
-            return super()._iter_rows(prepared)
-        rows = super()._iter_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
+            return super()._compute_rows(prepared)
+        rows = super()._compute_rows(chain.from_iterable(map(_with_mirror_image, prepared)))
         return (np.mean(pair, axis=0) for pair in zip(rows, rows))
 
     def _fingerprint_params(self):
@@ -413,9 +380,9 @@ class FineTunedFeatures(NetworkFeatures):
         tuned = TunedSource(network.source, self.weights_, self._learned_digest_)
         return replace(network, source=tuned)
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        size = self._source().input_size
+    def _check_source(self, source):
+        super()._check_source(source)
+        size = source.input_size
         turns = isinstance(self.augmentation, Augmentation) and self.augmentation.dihedral
         if turns and size[0] != size[1]:
             raise InvalidParameterError(
@@ -428,10 +395,8 @@ class FineTunedFeatures(NetworkFeatures):
                 f"flip is True, and pooling has {grids[0]!r}: expected poolings of the whole map, "
                 "because the mirror image has other windows."
             )
-        if self.auxiliary is not None:
-            self._check_auxiliary()
-
-    def _check_auxiliary(self):
+        if self.auxiliary is None:
+            return
         if self.unfreeze is None:
             raise InvalidParameterError(
                 f"auxiliary is {self.auxiliary!r}, and unfreeze is None: expected the stage to "

@@ -3,14 +3,8 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
-from featbus.networks._applications import KerasApplication, check_weights, resolve_weights
-from featbus.networks._building import (
-    STAGES,
-    Network,
-    build_models,
-    import_keras,
-    pool,
-)
+from featbus.networks._applications import KerasApplication, resolve_weights
+from featbus.networks._building import KerasSource, Network, build_apart, build_maps, import_keras
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
     ENGINES,
@@ -18,26 +12,17 @@ from featbus.networks._engines import (
     KerasEngine,
     auto_batch_size,
     check_engine,
-    check_trainable,
     find_engine,
     find_source,
     load_engine,
 )
 from featbus.networks._index import MODEL_FILES, find_folder, read_index
-from featbus.networks._models import KerasModel, read_model_config
+from featbus.networks._models import KerasModel, SmallCNN, read_model_config
 from featbus.networks._onnx import OnnxModel
-from featbus.networks._openvino import OpenVINOEngine, cache_dir
-from featbus.networks._pooling import is_pooling, pool_array, region_weights, windows
-from featbus.networks._preprocessing import NAMED, Preprocessing, as_preprocessing
-from featbus.networks._small_cnn import SmallCNN
-from featbus.networks._sources import (
-    BACKBONES,
-    Backbone,
-    KerasSource,
-    Source,
-    file_digest,
-    get_backbone,
-)
+from featbus.networks._openvino import cache_dir
+from featbus.networks._pooling import is_pooling, pool, region_weights, windows
+from featbus.networks._preprocessing import NAMED, as_preprocessing
+from featbus.networks._sources import BACKBONES, STAGES, check_unchanged, file_digest
 from featbus.networks._weights_files import check_weights_file
 
 __all__ = [
@@ -47,37 +32,31 @@ __all__ = [
     "NAMED",
     "ONNX_ENGINES",
     "STAGES",
-    "Backbone",
     "KerasApplication",
     "KerasEngine",
     "KerasModel",
     "KerasSource",
     "Network",
     "OnnxModel",
-    "OpenVINOEngine",
-    "Preprocessing",
     "SmallCNN",
-    "Source",
     "as_preprocessing",
     "auto_batch_size",
-    "build_models",
+    "build_apart",
+    "build_maps",
     "cache_dir",
     "check_engine",
-    "check_trainable",
-    "check_weights",
+    "check_unchanged",
     "check_weights_file",
     "fetch_weights",
     "file_digest",
     "find_engine",
     "find_folder",
     "find_source",
-    "get_backbone",
     "import_keras",
     "is_pooling",
     "list_weights",
     "load_engine",
     "pool",
-    "pool_array",
     "read_index",
     "read_model_config",
     "region_weights",

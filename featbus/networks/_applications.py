@@ -1,17 +1,27 @@
 """Networks of `keras.applications` as sources, and where their weights are."""
 
+import math
 import os
+import random
+import textwrap
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from importlib.metadata import version
 
-from featbus.networks._building import STAGES, build_application, get_output
-from featbus.networks._index import INDEX, fetch_command, find_folder, label, read_index, verify
+from featbus.networks._building import KerasSource, get_output, import_keras
+from featbus.networks._index import fetch_command, find_folder, label, read_index, verify
 from featbus.networks._preprocessing import NAMED
-from featbus.networks._requirements import needing_keras
-from featbus.networks._sources import BACKBONES, KerasSource, file_digest, get_backbone
+from featbus.networks._sources import (
+    BACKBONES,
+    STAGES,
+    check_seed,
+    check_unchanged,
+    file_digest,
+    get_backbone,
+)
 from featbus.parameters import InvalidParameterError, as_pair
-from featbus.wording import named, options_argument
 
 # Keras has weights of these that were trained at other sizes, and takes those that fit the input.
 _OTHER_SIZES = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
@@ -62,34 +72,25 @@ class KerasApplication(KerasSource):
                 f"preprocessing is {preprocessing!r}, expected None: {backbone} has its own. The "
                 "parameter is for a keras.Model or a '.keras' file as backbone."
             )
-        if weights is None and random_state is None:
-            raise InvalidParameterError(
-                "random_state is None, expected an integer: random weights have to be the same "
-                "ones every time."
-            )
+        if weights is None:
+            check_seed(random_state)
         size = as_pair(row.input_size if input_size is None else input_size)
         path, digest = resolve_weights(weights, backbone, backbone_options, size)
-        return cls(
-            backbone,
-            size,
-            weights=path,
-            digest=digest,
-            random_state=int(random_state) if path is None else None,
-            options=backbone_options or {},
-        )
+        seed = int(random_state) if path is None else None
+        return cls(backbone, size, path, digest, seed, backbone_options or {})
 
-    @property
+    @cached_property
     def preprocessing(self):
         """See `Source`."""
         return NAMED[BACKBONES[self.name].preprocessing]
 
-    @property
+    @cached_property
     def identity(self):
         """See `Source`; random weights, and those that Keras has, are its release's."""
         return {
             "backbone": self.name,
             "input_size": list(map(int, self.input_size)),
-            "weights": self.digest or f"{self.weights}, keras {_keras_release()}",
+            "weights": self.digest or f"{self.weights}, keras {version('keras')}",
             "random_state": self.random_state,
             "options": self.options,
         }
@@ -105,15 +106,41 @@ class KerasApplication(KerasSource):
         return layer if tap.startswith(("<", ">")) else tap
 
     def build(self):
-        """See `KerasSource.build`."""
-        return build_application(
-            BACKBONES[self.name].builder,
-            self.input_size,
-            self.options,
-            self.weights,
-            self.random_state,
-            str(self),
-        )
+        """See `KerasSource.build`.
+
+        Raises
+        ------
+        OSError
+            If the weights cannot be downloaded or read; the message says what to do.
+        ValueError
+            If the weights are another network's, or Keras does not accept the size or the options.
+        """
+        keras = import_keras()
+        builder = getattr(keras.applications, BACKBONES[self.name].builder)
+        weights = "imagenet" if self.weights == "imagenet" else None
+        shape = (*self.input_size, 3)
+        # Not Keras' own input, which has the type that the user has set as `floatx`.
+        own = {"input_shape": shape, "input_tensor": keras.Input(shape, dtype="float32")}
+        try:
+            with _seeded(self.random_state), warnings.catch_warnings():
+                # Expected: the same weights serve every other size.
+                warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
+                base = builder(include_top=False, weights=weights, **own, **self.options)
+        except ValueError as error:
+            raise InvalidParameterError(f"{self}: {error}") from error
+        except Exception as error:  # Keras' download raises a bare Exception
+            raise OSError(
+                f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet "
+                "access, pass the path of a weights file as `weights`, or make a bundle on another "
+                "machine, with `featbus weights fetch`. A damaged file in ~/.keras/models is "
+                "downloaded again once it is deleted."
+            ) from error
+        if weights is None and builder.__module__.endswith(".efficientnet"):
+            base = _with_scaled_colors(base)
+        if weights is None and self.weights is not None:
+            check_unchanged(self, self.digest and file_digest(self.weights))
+            _load_weights(base, self.weights, str(self))
+        return base
 
     def find_taps(self, base):
         """See `KerasSource.find_taps`."""
@@ -124,10 +151,50 @@ class KerasApplication(KerasSource):
         return label(self.name, self.options)
 
 
-@lru_cache(maxsize=1)
-def _keras_release():
-    with needing_keras():
-        return version("keras")
+@contextmanager
+def _seeded(seed):
+    """Seed Keras' initializers, which draw their seeds from `random`, and restore its state."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _with_scaled_colors(base):
+    """Copy an EfficientNet, and add a layer that Keras builds for the ImageNet weights alone.
+
+    They were trained with colors divided once more, by the root of the standard deviation. Without
+    this layer, the file that Keras downloads would give other features than "imagenet".
+    """
+    import keras
+
+    scale = [1 / math.sqrt(deviation) for deviation in (0.229, 0.224, 0.225)]
+
+    def call(layer, *arguments, **options):
+        output = layer(*arguments, **options)
+        if isinstance(layer, keras.layers.Normalization):
+            output = keras.layers.Rescaling(scale)(output)
+        return output
+
+    return keras.models.clone_model(base, call_function=call)
+
+
+def _load_weights(base, path, name):
+    """Load a weights file into a network without its top."""
+    try:
+        with warnings.catch_warnings():
+            # Keras warns many times before it raises the error that matters.
+            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
+            base.load_weights(path)
+    except Exception as error:  # what Keras raises here depends on where the layers differ
+        raise InvalidParameterError(
+            f"The file {path!r} cannot be read, or does not hold the weights of {name} without its "
+            "top (include_top=False). Keras goes by the file's name: '.weights.h5' is what "
+            "Model.save_weights writes today, another '.h5' is what Keras 2 wrote. It says: "
+            + textwrap.shorten(str(error) or repr(error), 300)
+        ) from error
 
 
 def _find_tensor(base, tap):
@@ -137,36 +204,6 @@ def _find_tensor(base, tap):
     if tap.startswith("<"):
         return base.get_layer(tap[1:]).input
     return get_output(base.get_layer(tap))
-
-
-def check_weights(weights):
-    """Check where weights come from; no file is read.
-
-    Parameters
-    ----------
-    weights : "imagenet", str, path or None
-        The parameter `weights` of an estimator.
-
-    Returns
-    -------
-    str or None
-        `weights` as a string; None for random weights.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or the folder is no weights bundle.
-    """
-    if weights is None or (isinstance(weights, str) and weights == "imagenet"):
-        return weights
-    path = os.fspath(weights)
-    file = os.path.join(path, INDEX) if os.path.isdir(path) else path
-    if not os.path.isfile(file):
-        raise FileNotFoundError(
-            f"{named('weights')} is {path!r}, and there is no such file as {file!r}. Expected "
-            "'imagenet', None, the path of a Keras weights file, or the folder of a weights bundle."
-        )
-    return path
 
 
 def resolve_weights(weights, backbone, options=None, input_size=None):
@@ -199,27 +236,18 @@ def resolve_weights(weights, backbone, options=None, input_size=None):
     ValueError
         If the file is not the one that the bundle's index describes, or the index is damaged.
     """
-    weights = check_weights(weights)
     folder = find_folder(weights)
-    if not folder:
-        is_file = weights not in (None, "imagenet")
-        return weights, file_digest(weights) if is_file else None
-    key = bundle_key(backbone, options, input_size)
-    entries = _entries(folder)
-    if key not in entries:
-        missing = fetch_command(key.name, key.options, key.input_size[0], folder)
+    if folder:
+        return _find_in_bundle(folder, bundle_key(backbone, options, input_size))
+    if weights is None or (isinstance(weights, str) and weights == "imagenet"):
+        return weights, None
+    path = os.fspath(weights)
+    if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"The weights bundle {folder!r} lacks {_describe(key)}. It has: "
-            f"{', '.join(map(_describe, entries)) or 'nothing'}. On a machine with internet "
-            f"access: {missing}."
-            + _advise_options(key, entries)
-            + (
-                " While FEATBUS_WEIGHTS names a bundle, 'imagenet' means the weights in there."
-                if weights == "imagenet"
-                else ""
-            )
+            f"weights is {path!r}, and there is no such file. Expected 'imagenet', None, the path "
+            "of a Keras weights file, or the folder of a weights bundle."
         )
-    return verify(folder, entries[key]), entries[key].sha256
+    return path, file_digest(path)
 
 
 def bundle_key(name, options=None, input_size=None):
@@ -247,18 +275,22 @@ def bundle_key(name, options=None, input_size=None):
     return KerasApplication(name, (trained_at, trained_at), options=chosen)
 
 
-def _entries(folder):
-    """Return the weights in a bundle, by the networks that they are for."""
-    entries = [entry for entry in read_index(folder) if not entry.is_model]
-    return {bundle_key(entry.network, entry.options, entry.input_size): entry for entry in entries}
-
-
-def _advise_options(key, entries):
-    """Return how to ask for the network with other options, if the bundle has one."""
-    for other in entries:
-        if (other.name, other.input_size) == (key.name, key.input_size) and other.options:
-            return f" For {other}, pass {options_argument('backbone_options', other.options)}."
-    return ""
+def _find_in_bundle(folder, key):
+    """Return path and digest of the weights of a network in a bundle."""
+    entries = {
+        bundle_key(entry.network, entry.options, entry.input_size): entry
+        for entry in read_index(folder)
+        if not entry.is_model
+    }
+    if key not in entries:
+        found = ", ".join(map(_describe, entries)) or "nothing"
+        missing = fetch_command(key.name, key.options, key.input_size[0], folder)
+        raise FileNotFoundError(
+            f"The weights bundle {folder!r} lacks {_describe(key)}. It has: {found}. On a machine "
+            f"with internet access: {missing}. While FEATBUS_WEIGHTS names a bundle, 'imagenet' "
+            "means the weights in there."
+        )
+    return verify(folder, entries[key]), entries[key].sha256
 
 
 def _describe(key):

@@ -1,54 +1,14 @@
-"""Building: Keras networks, truncated at taps and pooled, and the inputs that they take."""
+"""Building: Keras networks, truncated at the layers that features are taken from."""
 
-import math
 import os
-import random
-import textwrap
-import traceback
-import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from featbus.base import thread_limit
-from featbus.networks._pooling import GEM_FLOOR, GEM_POWER, windows
-from featbus.networks._requirements import needing_keras
-from featbus.networks._weights_files import check_weights_file
+from featbus.networks._sources import STAGES, Source
 from featbus.parameters import InvalidParameterError
-
-STAGES = ("C1", "C2", "C3", "C4", "C5")
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network and the features taken from it; two that are equal share one engine.
-
-    Attributes
-    ----------
-    source : Source
-        Where the network comes from.
-    layers : tuple of str
-        "top", stages "C1" to "C5", or names of layers.
-    pooling : tuple of str
-        How a feature map becomes a row, see `pool`.
-    engine : {"keras", "openvino", "onnxruntime"}
-        What runs the network, see `load_engine`.
-    precision : {"fp32", "bf16"}
-        What the engine computes in.
-    """
-
-    source: object
-    layers: tuple[str, ...] = ("top",)
-    pooling: tuple[str, ...] = ("avg",)
-    engine: str = "keras"
-    precision: str = "fp32"
-
-    @property
-    def identity(self):
-        """What decides about the rows, as JSON has it."""
-        own = ("layers", "pooling", "engine", "precision")
-        return self.source.identity | {name: getattr(self, name) for name in own}
 
 
 def import_keras():
@@ -68,9 +28,12 @@ def import_keras():
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with needing_keras():
+    try:
         import keras
-
+    except ImportError as error:
+        raise ImportError(
+            f"Networks need Keras and TensorFlow: pip install keras tensorflow ({error})"
+        ) from error
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeError(
             "Keras is set to image_data_format 'channels_first', featbus needs 'channels_last': "
@@ -97,155 +60,151 @@ def _limit_tensorflow():
         threading.set_inter_op_parallelism_threads(limit)
 
 
-@contextmanager
-def _seeded(seed):
-    """Seed Keras' initializers, which draw their seeds from `random`, and restore its state."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
+@dataclass(frozen=True)
+class Network:
+    """A network and the features taken from it; two that are equal share one engine.
+
+    Attributes
+    ----------
+    source : Source
+        Where the network comes from.
+    layers : tuple of str
+        "top", stages "C1" to "C5", or names of layers.
+    pooling : tuple of str
+        How a feature map becomes a row, see `pool`.
+    engine : {"keras", "openvino", "onnxruntime"}
+        What runs the network, see `load_engine`.
+    precision : {"fp32", "bf16"}
+        What the engine computes in.
+    """
+
+    source: Source
+    layers: tuple[str, ...] = ("top",)
+    pooling: tuple[str, ...] = ("avg",)
+    engine: str = "keras"
+    precision: str = "fp32"
+
+    @property
+    def identity(self):
+        """What the rows depend on, as JSON has it."""
+        own = ("layers", "pooling", "engine", "precision")
+        return self.source.identity | {name: getattr(self, name) for name in own}
 
 
-def build_application(builder, input_size, options, weights, random_state, label):
-    """Build a network of `keras.applications` without its top, with its weights.
+class KerasSource(Source):
+    """A network that Keras builds."""
+
+    engines = ("keras", "openvino")
+
+    def check_layers(self, layers, pooling):
+        """See `Source.check_layers`."""
+        super().check_layers(layers, pooling)
+        if "cls" in pooling:
+            raise InvalidParameterError(
+                f"pooling has 'cls', expected another one: {self} has feature maps, and no tokens."
+            )
+
+    def list_layers(self):
+        """See `Source.list_layers`."""
+        return build_apart(_list_maps, self)
+
+    def build(self):
+        """Build the network without its classifier.
+
+        Returns
+        -------
+        keras.Model
+            From preprocessed images to feature maps, with weights; nobody else has it.
+        """
+        raise NotImplementedError
+
+    def find_taps(self, base):
+        """Return the feature maps of "top" and of the stages that the network has.
+
+        Parameters
+        ----------
+        base : keras.Model
+            What `build` returned.
+
+        Returns
+        -------
+        dict of str to KerasTensor
+            The outputs of some layers, in the order of the stages.
+        """
+        raise NotImplementedError
+
+
+def build_maps(network, unfreeze=None):
+    """Build a network that ends at the layers that features are taken from.
 
     Parameters
     ----------
-    builder : str
-        Name of the function in `keras.applications`.
-    input_size : tuple of int
-        Height and width of the input in pixels.
-    options : dict
-        Parameters of the builder.
-    weights : str or None
-        "imagenet", the path of a file, or None: random.
-    random_state : int or None
-        Seed of random weights.
-    label : str
-        How errors call the network.
+    network : Network
+        What to build.
+    unfreeze : {"top", "C1", "C2", "C3", "C4", "C5", "all"} or None, default=None
+        The layers to train: those after the previous stage. None changes nothing.
 
     Returns
     -------
     keras.Model
-        From preprocessed images to the last feature map.
+        From preprocessed images, float32 of shape (n_images, height, width, 3), to a list of
+        feature maps in single precision, one per layer.
 
     Raises
     ------
-    OSError
-        If the weights cannot be downloaded or read; the message says what to do.
-    ValueError
-        If the weights are another network's, or Keras does not accept the size or the options.
+    InvalidParameterError
+        If the network has no such layer, it has no feature map, or two are the same.
     """
-    keras = import_keras()
-    build = getattr(keras.applications, builder)
-    source = "imagenet" if weights == "imagenet" else None
-    try:
-        with _seeded(random_state), warnings.catch_warnings():
-            # Expected: the same weights serve every other size.
-            warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
-            base = build(include_top=False, weights=source, input_shape=(*input_size, 3), **options)
-            if source is None and build.__module__.endswith(".efficientnet"):
-                base = _with_scaled_colors(base)
-    except Exception as error:  # Keras' download raises a bare Exception
-        explained = _explain_build_error(error, label)
-        if explained is None:
-            raise
-        raise explained from error
-    if source is None and weights is not None:
-        _load_weights(base, weights, label)
-    return base
+    return build_apart(_build_maps, network, unfreeze)
 
 
-def _with_scaled_colors(base):
-    """Copy an EfficientNet, and add a layer that Keras builds for the ImageNet weights alone.
+def build_apart(function, *arguments):
+    """Call a function that builds a network, in a thread of its own.
 
-    They were trained with colors divided once more, by the root of the standard deviation. Without
-    this layer, the file that Keras downloads would give other features than "imagenet".
-    """
-    import keras
-
-    scale = [1 / math.sqrt(deviation) for deviation in (0.229, 0.224, 0.225)]
-
-    def call(layer, *arguments, **options):
-        output = layer(*arguments, **options)
-        if isinstance(layer, keras.layers.Normalization):
-            output = keras.layers.Rescaling(scale)(output)
-        return output
-
-    return keras.models.clone_model(base, call_function=call)
-
-
-def _load_weights(base, path, label):
-    """Load a weights file into a network without its top."""
-    try:
-        check_weights_file(path)
-        with warnings.catch_warnings():
-            # Keras warns many times before it raises the error that matters.
-            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
-            base.load_weights(path)
-    except OSError as error:
-        raise OSError(f"The weights file {path!r} of {label} cannot be read: {error}") from error
-    except Exception as error:  # what Keras raises here depends on where the layers differ
-        raise InvalidParameterError(
-            f"The file {path!r} does not hold the weights of {label} without its top "
-            "(include_top=False). Keras goes by the file's name: '.weights.h5' is what "
-            "Model.save_weights writes today, another '.h5' is what Keras 2 wrote. It says: "
-            + textwrap.shorten(str(error) or repr(error), 300)
-        ) from error
-
-
-def _explain_build_error(error, label):
-    """Return what to raise when Keras fails to build a network, None if that is unknown.
-
-    An OSError names the file of ImageNet weights to fetch, or the damaged one; a ValueError says
-    which argument Keras does not accept.
-    """
-    url = _local_variable(error, "origin")
-    if url is not None:
-        target = _local_variable(error, "download_target")
-        return OSError(
-            f"The ImageNet weights of {label} could not be downloaded: {error}. Fetch {url} on a "
-            f"machine with internet access, then save it as {target} or pass its path as `weights`."
-            " Or make a bundle there, with `featbus weights fetch`."
-        )
-    path = _local_variable(error, "weights_path")
-    if path is not None:
-        return OSError(
-            f"The ImageNet weights of {label} cannot be read from {path}: {error}. Delete this "
-            "file; it will be downloaded again."
-        )
-    return InvalidParameterError(f"{label}: {error}") if isinstance(error, ValueError) else None
-
-
-def _local_variable(error, name):
-    """Return a local variable of the Keras function that failed.
-
-    Keras' messages name the file only if the server does not answer; its functions always know.
-    """
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if name in frame.f_locals:
-            return frame.f_locals[name]
-    return None
-
-
-def get_output(layer):
-    """Return the output of a layer where a model calls it first.
+    Keras keeps automatic layer names, dtype policy and scopes per thread: networks always have the
+    same names and compute in single precision, whatever the user has set.
 
     Parameters
     ----------
-    layer : keras.Layer
-        A layer, or a model that is one: its own `output` leads nowhere.
+    function : callable
+        What to call.
+    *arguments : object
+        Its arguments.
 
     Returns
     -------
-    KerasTensor
-        The output.
+    object
+        Its result.
     """
+
+    def build():
+        import_keras().config.set_dtype_policy("float32")
+        return function(*arguments)
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(build).result()
+
+
+def _build_maps(network, unfreeze):
     import keras
 
-    return keras.Operation.output.fget(layer)
+    source = network.source
+    base = source.build()
+    taps = source.find_taps(base)
+    if unfreeze:
+        _freeze(base, taps, unfreeze)
+    maps = {}
+    for layer in network.layers:
+        tensor = _find_map(source, base, taps, layer)
+        same = [other for other, known in maps.items() if known is tensor]
+        if same:
+            raise InvalidParameterError(
+                f"layers has {same[0]!r} and {layer!r}, which are the same output of {source.name},"
+                " expected different ones."
+            )
+        maps[layer] = tensor
+    # Whatever the network computes in, rows are in single precision.
+    return keras.Model(base.input, [keras.ops.cast(tensor, "float32") for tensor in maps.values()])
 
 
 def _find_map(source, base, taps, layer):
@@ -267,21 +226,6 @@ def _find_map(source, base, taps, layer):
     return tensor
 
 
-def _find_maps(source, base, taps, layers):
-    """Return the feature maps of all layers, which must differ."""
-    maps = {}
-    for layer in layers:
-        tensor = _find_map(source, base, taps, layer)
-        same = [other for other, known in maps.items() if known is tensor]
-        if same:
-            raise InvalidParameterError(
-                f"layers has {same[0]!r} and {layer!r}, which are the same output of {source.name},"
-                " expected different ones."
-            )
-        maps[layer] = tensor
-    return list(maps.values())
-
-
 def _freeze(base, taps, unfreeze):
     """Freeze the layers up to the stage before `unfreeze`, and let the others train."""
     import keras
@@ -294,54 +238,6 @@ def _freeze(base, taps, unfreeze):
         layer.trainable = layer.name not in names
 
 
-def _build_models(network, *kinds, change=None, unfreeze=None):
-    """Build models that share one network: masked and unmasked ones, as `kinds` says."""
-    keras = import_keras()
-    source = network.source
-    base = source.build()
-    taps = source.find_taps(base)
-    if unfreeze:
-        _freeze(base, taps, unfreeze)
-    base = keras.Model(base.input, _find_maps(source, base, taps, network.layers))
-    if change:
-        base = change(base)
-    # Whatever the network computes in, rows are in single precision.
-    maps = [keras.ops.cast(tensor, "float32") for tensor in base.outputs]
-    models = [_add_pooling(base, maps, network.pooling, masked) for masked in kinds]
-    return tuple(tuple(tensor.shape[1:]) for tensor in maps), *models
-
-
-def _add_pooling(base, maps, pooling, masked):
-    """Return the model from the input of `base` to the pooled `maps`."""
-    import keras
-
-    weights = [
-        keras.Input((*tensor.shape[1:3], 1), name=f"region_{index}") if masked else None
-        for index, tensor in enumerate(maps)
-    ]
-    rows = [pool(tensor, name, weight) for tensor, weight in zip(maps, weights) for name in pooling]
-    inputs = [base.input, *weights] if masked else base.input
-    return keras.Model(inputs, rows[0] if len(rows) == 1 else keras.ops.concatenate(rows, axis=-1))
-
-
-def list_maps(source):
-    """Build a network, and return its feature maps.
-
-    Parameters
-    ----------
-    source : KerasSource
-        Where the network comes from.
-
-    Returns
-    -------
-    list of tuple
-        Of each layer with a feature map: its name; height, width and channels; and the list of
-        what else stands for it, of "top" and the stages.
-    """
-    with ThreadPoolExecutor(max_workers=1) as executor:  # as in `build_models`
-        return executor.submit(_list_maps, source).result()
-
-
 def _list_maps(source):
     base = source.build()
     taps, maps = source.find_taps(base), []
@@ -349,128 +245,24 @@ def _list_maps(source):
         tensor = get_output(layer)
         if len(getattr(tensor, "shape", ())) == 4:
             stages = [stage for stage, tap in taps.items() if tap is tensor]
-            maps.append((layer.name, tuple(tensor.shape[1:]), sorted(stages, reverse=True)))
+            shape = tuple(tensor.shape[1:])
+            maps.append((layer.name, "map", shape, 0, sorted(stages, reverse=True)))
     return maps
 
 
-def build_models(network, *kinds, change=None, unfreeze=None):
-    """Build what an engine runs: truncated networks with their pooling.
+def get_output(layer):
+    """Return the output of a layer where a model calls it first.
 
     Parameters
     ----------
-    network : Network
-        What to build.
-    *kinds : bool
-        One model for each: True for features of a region, False for those of the whole image.
-    change : callable, default=None
-        Returns a model that replaces the truncated network, such as a faster one.
-    unfreeze : {"top", "C1", "C2", "C3", "C4", "C5", "all"} or None, default=None
-        The layers to train: those after the previous stage. None changes nothing.
+    layer : keras.Layer
+        A layer, or a model that is one: its own `output` leads nowhere.
 
     Returns
     -------
-    shapes : tuple of tuple of int
-        Height, width and channels of the feature map of each of the layers.
-    *models : keras.Model
-        From preprocessed images, float32 of shape (n_images, height, width, 3), to rows of shape
-        (n_images, n_features). The inputs of a masked one are a list: the images, then for each of
-        the layers what `region_weights` returns.
-
-    Raises
-    ------
-    InvalidParameterError
-        If the network has no such layer, it has no feature map, or two are the same.
-
-    Notes
-    -----
-    Keras keeps automatic layer names, dtype policy and scopes per thread. Networks are built in a
-    thread of their own: they always have the same names, and the user's settings do not matter.
+    KerasTensor
+        The output.
     """
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        future = executor.submit(_build_models, network, *kinds, change=change, unfreeze=unfreeze)
-        return future.result()
+    import keras
 
-
-def pool(feature_map, name, weights=None):
-    """Pool feature maps, as a part of a Keras graph.
-
-    Parameters
-    ----------
-    feature_map : keras.KerasTensor of shape (n_images, height, width, channels)
-        The maps; height and width are known.
-    name : str
-        The pooling: the average, the maximum, the generalized mean with exponent 3 [1]_, the
-        standard deviation (divided by the number of cells), or all cells side by side.
-    weights : keras.KerasTensor of shape (n_images, height, width, 1), default=None
-        Share of each cell that lies inside the region. Averages are weighted by it, the maximum is
-        that of all cells with a share, and "flatten" takes all cells. A window without region is 0.
-        None: no region.
-
-    Returns
-    -------
-    keras.KerasTensor of shape (n_images, n_windows * channels)
-        Window by window, channel by channel.
-
-    References
-    ----------
-    .. [1] Radenovic F, Tolias G, Chum O. Fine-tuning CNN image retrieval with no human annotation.
-       IEEE Transactions on Pattern Analysis and Machine Intelligence 41 (2019) 1655-1668,
-       doi:10.1109/TPAMI.2018.2846566, eq. 3.
-    """
-    from keras import layers, ops
-
-    height, width = feature_map.shape[1:3]
-    if name == "flatten":
-        return layers.Flatten()(feature_map)
-    statistic = {"avg": _mean, "max": _max, "gem": _gem, "std": _std}[name[:3]]
-    rows = []
-    for _, top, left, bottom, right in windows(name, height, width):
-        window = slice(None), slice(top, bottom), slice(left, right)
-        inside = None if weights is None else weights[window]
-        rows.append(_pool_window(statistic, feature_map[window], inside))
-    return rows[0] if len(rows) == 1 else ops.concatenate(rows, axis=-1)
-
-
-def _pool_window(statistic, cells, weights):
-    """Return the statistic of the cells with a weight, 0 where there is none."""
-    from keras import ops
-
-    if weights is None:
-        return statistic(cells, None)
-    touched = ops.max(weights, axis=(1, 2)) > 0
-    # Weights that are all 0 would make the gradient of a network that is trained NaN.
-    weights = ops.where(touched[:, None, None], weights, 1.0)
-    return ops.where(touched, statistic(cells, weights), 0.0)
-
-
-def _mean(cells, weights):
-    from keras import ops
-
-    if weights is None:
-        return ops.mean(cells, axis=(1, 2))
-    return ops.sum(cells * weights, axis=(1, 2)) / ops.sum(weights, axis=(1, 2))
-
-
-def _max(cells, weights):
-    from keras import ops
-
-    if weights is None:
-        return ops.max(cells, axis=(1, 2))
-    return ops.max(ops.where(weights > 0, cells, -3e38), axis=(1, 2))
-
-
-def _gem(cells, weights):
-    from keras import ops
-
-    powers = ops.power(ops.maximum(cells, GEM_FLOOR), GEM_POWER)
-    return ops.power(_mean(powers, weights), 1 / GEM_POWER)
-
-
-def _std(cells, weights):
-    from keras import ops
-
-    mean = _mean(cells, weights)[:, None, None]
-    variance = _mean(ops.square(cells - mean), weights)
-    # The root has no gradient at 0, which is the variance of a region in a single cell.
-    varies = variance > 0
-    return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
+    return keras.Operation.output.fget(layer)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from textwrap import shorten
 
+from featbus.networks._models import SmallCNN
 from featbus.networks._preprocessing import NAMED, as_preprocessing
-from featbus.networks._small_cnn import SmallCNN
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
 from featbus.wording import named

@@ -1,4 +1,4 @@
-"""Keras models, and files of them, as sources of networks."""
+"""Networks of the user's own: Keras models and files of them, and a small one without weights."""
 
 import hashlib
 import json
@@ -6,20 +6,27 @@ import os
 import sys
 import textwrap
 import zipfile
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FunctionType
 
 import numpy as np
 
-from featbus.networks._building import STAGES, get_output, import_keras
-from featbus.networks._preprocessing import as_preprocessing
-from featbus.networks._sources import KerasSource, check_own, file_digest, fit_input_size
-from featbus.networks._weights_files import check_weights_file
-from featbus.parameters import InvalidParameterError
+from featbus.networks._building import KerasSource, get_output, import_keras
+from featbus.networks._preprocessing import NAMED, as_preprocessing
+from featbus.networks._sources import (
+    STAGES,
+    check_own,
+    check_seed,
+    check_unchanged,
+    file_digest,
+    fit_input_size,
+)
+from featbus.parameters import InvalidParameterError, as_pair
 
-# Bytes of JSON, which takes many times its size in memory; large networks have one million.
-_LONGEST_CONFIG = 1 << 23
+_SMALL_CNN = "small_cnn"
+_WIDTHS = 16, 32, 64, 128, 128
+_INPUT_SIZE = 128
 
 
 class KerasModel(KerasSource):
@@ -60,33 +67,32 @@ class KerasModel(KerasSource):
 
     @cached_property
     def digest(self):
-        """See `Source`; the name of a model does not count."""
-        is_file = isinstance(self.model, str)
-        return file_digest(self.model) if is_file else _model_digest(self.model)
+        """See `Source`; the name of a model does not count, its types of numbers do."""
+        return _digest(self.model)
 
     @cached_property
     def code(self):
-        """Layers, activations and so on of one's own, with their functions' byte code."""
-        return [_with_byte_code(found) for found in _find_code(self.model)]
+        """Layers, activations and so on of the user's own."""
+        return _find_code(self.model)
 
     @property
     def engines(self):
         """See `Source`; conversions are kept in files whose names do not stand for code."""
         return ("keras",) if self.code else super().engines
 
-    @property
+    @cached_property
     def identity(self):
         """See `Source`."""
-        size = list(map(int, self.input_size))
         own = {
             "model": self.digest,
-            "input_size": size,
+            "input_size": list(map(int, self.input_size)),
             "preprocessing": self.preprocessing.identity,
         }
         return own | ({"code": self.code} if self.code else {})
 
     def build(self):
         """See `KerasSource.build`."""
+        check_unchanged(self, _digest(self.model))
         keras, model = import_keras(), self.model
         if isinstance(model, str):
             try:
@@ -96,7 +102,8 @@ class KerasModel(KerasSource):
         try:
             # A sequential model becomes a functional one, whose layers include its input.
             model = keras.Model(model.inputs[0], model.outputs, name=model.name)
-            image = keras.Input((*self.input_size, len(self.preprocessing.mean)))
+            shape = (*self.input_size, len(self.preprocessing.mean))
+            image = keras.Input(shape, dtype=model.inputs[0].dtype)
             copy = keras.models.clone_model(model, input_tensors=image)
             copy.set_weights(model.get_weights())
         except Exception as error:
@@ -118,7 +125,7 @@ class KerasModel(KerasSource):
         for layer in base.layers[1:]:
             tensor = get_output(layer)
             padding = isinstance(layer, keras.layers.ZeroPadding2D)
-            if padding or not hasattr(tensor, "shape") or len(tensor.shape) != 4:
+            if padding or len(getattr(tensor, "shape", ())) != 4:
                 continue
             if tensor.shape[1] * tensor.shape[2] > 1:
                 taps["top"] = tensor
@@ -143,27 +150,19 @@ def _name(model):
 def _input_size(model, preprocessing):
     """Return height and width of the input, None where any will do; a file is not loaded."""
     if _is_path(model):
-        shapes = _read_input_shapes(model)
+        layers = _read_config(model)["layers"]
+        inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
+        shapes = [tuple(layer.get("batch_shape") or ()) for layer in inputs]
     else:
         shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
     channels = len(preprocessing.mean)
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != channels:
-        found = ", ".join(map(str, shapes)) or "unknown"
         raise InvalidParameterError(
-            f"backbone is the model {_name(model)!r} with the input {found}, expected one input of "
-            f"shape (images, height, width, {channels}), as preprocessing has channels "
-            f"{preprocessing.channels!r}: build it as a functional or sequential keras.Model with "
-            f"keras.Input((height, width, {channels}))."
+            f"backbone is the model {_name(model)!r} with the inputs {shapes}, expected one of "
+            f"shape (images, height, width, {channels}) in a functional or sequential keras.Model, "
+            f"as preprocessing has channels {preprocessing.channels!r}."
         )
-    return tuple(shapes[0][1:3])
-
-
-def _read_input_shapes(path):
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"backbone is {os.fspath(path)!r}, and there is no such file.")
-    layers = _read_config(path)["layers"]
-    inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
-    return [tuple(layer.get("batch_shape") or ()) for layer in inputs]
+    return shapes[0][1:3]
 
 
 def read_model_config(path):
@@ -182,24 +181,29 @@ def read_model_config(path):
     Raises
     ------
     ValueError
-        If it is longer than that of any network, or no JSON.
+        If it is no JSON.
     """
     with zipfile.ZipFile(path) as archive:
-        size = archive.getinfo("config.json").file_size
-        if size > _LONGEST_CONFIG:
-            raise ValueError(f"config.json has {size} bytes, expected at most {_LONGEST_CONFIG}.")
         return json.loads(archive.read("config.json"))
 
 
 def _read_config(path):
     """Return the configuration of the model in a file, which has layers."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"backbone is {os.fspath(path)!r}, and there is no such file.")
     try:
-        check_weights_file(path)
         config = read_model_config(path)["config"]
         config["layers"]
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return config
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise _unreadable(path, error) from error
-    return config
 
 
 def _unreadable(path, error):
@@ -211,34 +215,18 @@ def _unreadable(path, error):
 
 
 def _find_code(model):
-    """Return the classes and functions of one's own that a model, or the one in a file, needs."""
+    """Return the classes and functions of the user's own that a model, or its file, needs."""
     keras = sys.modules.get("keras")
     if keras is None:  # a file, and nothing has been registered that it could need
         return []
     is_file = isinstance(model, str)
-    layers = [] if is_file else model._flatten_layers()
-    found = {type(layer) for layer in layers if not type(layer).__module__.startswith("keras.")}
-    names = set(_strings(_read_config(model) if is_file else _model_config(model)))
-    found |= {keras.saving.get_registered_object(name) for name in names} - {None}
-    for name, registered in keras.saving.get_custom_objects().items():
-        if name.rpartition(">")[2] in names:  # as Keras 3.6 and before saved functions
-            found.add(registered)
+    kinds = [] if is_file else map(type, model._flatten_layers())
+    found = {kind for kind in kinds if not kind.__module__.startswith("keras.")}
+    text = json.dumps(_read_config(model) if is_file else _model_config(model), default=repr)
+    # Keras 3.6 and before saved functions without their package.
+    own = keras.saving.get_custom_objects().items()
+    found.update(value for name, value in own if name.rpartition(">")[2] in text)
     return sorted(found, key=lambda value: (value.__module__, value.__qualname__))
-
-
-def _strings(config):
-    """Yield the texts in a configuration."""
-    if isinstance(config, str):
-        yield config
-    elif isinstance(config, (dict, list, tuple)):
-        for part in config.values() if isinstance(config, dict) else config:
-            yield from _strings(part)
-
-
-def _with_byte_code(value):
-    """Return a class or function, and what tells it from the same one after an edit in place."""
-    members = vars(value).values() if isinstance(value, type) else [value]
-    return value, [member.__code__ for member in members if isinstance(member, FunctionType)]
 
 
 def _model_config(model):
@@ -250,10 +238,78 @@ def _model_config(model):
     return config
 
 
-def _model_digest(model):
-    """Return a digest of a model's architecture and weights."""
+def _digest(model):
+    """Return a digest of a file, or of a model's architecture and weights."""
+    if isinstance(model, str):
+        return file_digest(model)
     config = _model_config(model)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=repr).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class SmallCNN(KerasSource):
+    """Five convolutions, each of which halves the map; without pretrained weights.
+
+    Attributes
+    ----------
+    input_size : tuple of int
+        Height and width of the input in pixels.
+    random_state : int
+        Seed of the weights.
+    """
+
+    input_size: tuple[int, int]
+    random_state: int
+
+    name = _SMALL_CNN
+    preprocessing = NAMED["tf"]
+    digest = None
+
+    @classmethod
+    def accepts(cls, backbone):
+        """See `Source.accepts`."""
+        return isinstance(backbone, str) and backbone == _SMALL_CNN
+
+    @classmethod
+    def from_parameters(
+        cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
+    ):
+        """See `Source.from_parameters`."""
+        given = {"weights": weights, "preprocessing": preprocessing}
+        for name, value in (given | {"backbone_options": backbone_options or None}).items():
+            if value is not None:
+                raise InvalidParameterError(
+                    f"{name} is {value!r}, expected None: {backbone} has none."
+                )
+        check_seed(random_state)
+        return cls(as_pair(_INPUT_SIZE if input_size is None else input_size), int(random_state))
+
+    @cached_property
+    def identity(self):
+        """See `Source`."""
+        size = list(map(int, self.input_size))
+        return {"backbone": self.name, "input_size": size, "random_state": self.random_state}
+
+    def build(self):
+        """See `KerasSource.build`."""
+        keras = import_keras()
+        image = maps = keras.Input((*self.input_size, 3), dtype="float32")
+        for number, (stage, width) in enumerate(zip(STAGES, _WIDTHS)):
+            maps = keras.layers.Conv2D(
+                width,
+                3,
+                strides=2,
+                padding="same",
+                activation="relu",
+                kernel_initializer=keras.initializers.HeNormal(seed=self.random_state + number),
+                dtype="float32",
+                name=stage,
+            )(maps)
+        return keras.Model(image, maps, name=self.name)
+
+    def find_taps(self, base):
+        """See `KerasSource.find_taps`."""
+        return {stage: base.get_layer(stage).output for stage in STAGES} | {"top": base.output}

@@ -7,7 +7,7 @@ import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
@@ -18,12 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from featbus.base import thread_limit
-from featbus.networks._building import STAGES
-from featbus.networks._comparison import check_cosine, make_images, relative_error
-from featbus.networks._openvino import OpenVINOEngine, compile_model
+from featbus.networks._openvino import (
+    OpenVINOEngine,
+    check_cosine,
+    load_model,
+    make_images,
+    relative_error,
+)
 from featbus.networks._pooling import pool_array, region_weights
 from featbus.networks._preprocessing import Preprocessing, as_preprocessing
-from featbus.networks._sources import Source, check_own, file_digest, fit_input_size
+from featbus.networks._sources import STAGES, Source, check_own, file_digest, fit_input_size
 from featbus.parameters import InvalidParameterError
 
 _MOST_PREFIX_TOKENS = 8  # known networks have 0 to 5 class and register tokens
@@ -150,13 +154,12 @@ class OnnxModel(Source):
 
         Returns
         -------
-        Preprocessing
+        dict
             Pixels as they are.
         """
-        plain, path = as_preprocessing("none"), os.fspath(backbone)
-        if _read_image(path, file_digest(path)).channels != 1:
-            return plain
-        return replace(plain, mean=plain.mean[:1], std=plain.std[:1], channels="gray")
+        path = os.fspath(backbone)
+        is_gray = _read_image(path, file_digest(path)).channels == 1
+        return {"mean": 0, "std": 1, "scale": 1, "channels": "gray" if is_gray else "rgb"}
 
     @property
     def name(self):
@@ -492,7 +495,7 @@ def _make_labels(names):
     return labels
 
 
-def _load_onnxruntime(graph, precision="fp32"):
+def _load_onnxruntime(graph):
     """Load a graph; return a function from one image to its outputs."""
     import onnxruntime
 
@@ -503,12 +506,6 @@ def _load_onnxruntime(graph, precision="fp32"):
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     (image,) = session.get_inputs()
     return lambda values: session.run(None, {image.name: values})
-
-
-def _load_openvino(graph, precision):
-    """Load a graph; return a function from one image to its outputs."""
-    compiled = compile_model(graph, None, thread_limit(), precision)
-    return lambda values: list(compiled.infer_new_request([values]).values())
 
 
 class OnnxRuntimeEngine:
@@ -536,7 +533,6 @@ class OnnxRuntimeEngine:
     """
 
     runtime = "onnxruntime"
-    _load = staticmethod(_load_onnxruntime)
 
     def __init__(self, network):
         source = network.source
@@ -584,26 +580,31 @@ class OnnxRuntimeEngine:
 
         def compute_row(index):
             region = None if regions is None else regions[index : index + 1]
-            return self._compute_row(self._infer, pixels[index], region)
+            return np.concatenate(self._compute_parts(self._infer, pixels[index], region))
 
         with self._running, ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
             return np.stack(list(executor.map(compute_row, range(len(pixels)))))
 
-    def _compute_row(self, infer, pixels, region=None):
+    def _compute_parts(self, infer, pixels, region=None):
+        """Return the row of one image, split into the parts of each layer and pooling."""
         values = self._preprocess(pixels)
         values = np.moveaxis(values, 2, 0) if self._image.channels_first else values
         outputs = infer(np.ascontiguousarray(values[np.newaxis], self._image.dtype))
         shares = [None] * len(outputs)
         if region is not None:
             shares = [share[0] for share in region_weights(region, self.shapes)]
-        row = []
+        parts = []
         for layer, output, share in zip(self._layers, outputs, shares):
             cells, prefix = layer.split(np.asarray(output, np.float32))
-            row += [
+            parts += [
                 prefix[0] if name == "cls" else pool_array(cells, name, share)
                 for name in self._network.pooling
             ]
-        return np.concatenate(row)
+        return parts
+
+    def _load(self, graph, precision):
+        """Return a function from one image to the tensors of the layers."""
+        return _load_onnxruntime(graph)
 
     def _check(self, graph):
         """Return what the report says about the rows, after a check of them."""
@@ -613,25 +614,28 @@ class OnnxRuntimeEngine:
 class OnnxOpenVINOEngine(OnnxRuntimeEngine):
     """The layers of an ONNX file on OpenVINO, pooled in NumPy, see `OnnxRuntimeEngine`.
 
-    The rows of two images are compared with those that ONNX Runtime computes. The report has the
-    "precision" and the "max_relative_error", of which more than 1e-3 is an error; or in reduced
-    precision "row_cosine", see `check_cosine`.
+    The rows of a few images are compared with those of ONNX Runtime, or in reduced precision with
+    those of OpenVINO in single precision. The report has the "precision" and the
+    "max_relative_error", of which more than 1e-3 is an error, or "row_cosine", see `check_cosine`.
     """
 
     runtime = "openvino"
     release = staticmethod(OpenVINOEngine.release)
-    _load = staticmethod(_load_openvino)
+
+    def _load(self, graph, precision):
+        return load_model(graph, None, precision)
 
     def _check(self, graph):
         network, report = self._network, {"precision": self._network.precision}
-        images = make_images(network.source.input_size)[::2]  # noise, and a smooth one
-        rows, expected = (
-            np.stack([self._compute_row(infer, image) for image in images])
-            for infer in (self._infer, _load_onnxruntime(graph))
+        images, is_single = make_images(network.source.input_size), network.precision == "fp32"
+        reference = _load_onnxruntime(graph) if is_single else load_model(graph, None, "fp32")
+        groups, expected = (
+            list(map(np.stack, zip(*(self._compute_parts(infer, image) for image in images))))
+            for infer in (self._infer, reference)
         )
-        if network.precision != "fp32":
-            return report | {"row_cosine": check_cosine(rows, expected, network, self.shapes)}
-        error = float(relative_error(rows, expected, network, self.shapes))
+        if not is_single:
+            return report | {"row_cosine": check_cosine(groups, expected, network)}
+        error = relative_error(groups, expected)
         if not error <= _TOLERANCE:
             raise RuntimeError(
                 f"{network.source.path!r} on OpenVINO differs from ONNX Runtime by {error:.2g} of "

@@ -1,7 +1,6 @@
 """The OpenVINO engine: runs what Keras built, from a cache on disk."""
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -10,32 +9,29 @@ import tempfile
 import threading
 import time
 import warnings
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from queue import SimpleQueue
+from unittest import mock
 
+import cv2
 import numpy as np
 
 from featbus.base import thread_limit
 from featbus.files import written_whole
-from featbus.networks._building import build_models, import_keras
-from featbus.networks._comparison import check_cosine, make_images, relative_error
-from featbus.networks._pooling import region_weights
+from featbus.networks._building import build_maps, import_keras
+from featbus.networks._pooling import pool_rows
 from featbus.parameters import InvalidParameterError
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
-# what is written. 4: the rows that Keras computes at conversion are written, too.
-_CONVERSION_VERSION = 4
-_PARTS = ("model.xml", "model.bin", "rows.npy")
+# what is written. 5: feature maps, which are pooled in NumPy.
+_CONVERSION_VERSION = 5
 _TOLERANCE = 1e-3
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
-_IMPORTING = threading.Lock()
-_CONVERTING = threading.Lock()  # OpenVINO sets the root logger's level meanwhile
+_NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
+_LEAST_COSINE = 0.9  # of rows in reduced precision
+_LOCK = threading.Lock()  # of the import, and of conversions, which set the root logger's level
 
 
 def cache_dir():
@@ -55,9 +51,10 @@ def cache_dir():
     return Path(caches).expanduser() / "featbus"
 
 
+@cache
 def _import_openvino():
     """Import OpenVINO without the package that reports imports and conversions to its makers."""
-    with _IMPORTING:
+    with _LOCK:
         reports = "openvino_telemetry" not in sys.modules
         if reports:
             sys.modules["openvino_telemetry"] = None  # its ImportError is caught
@@ -69,44 +66,6 @@ def _import_openvino():
         # The first call makes a table; two threads that make it at once wait forever.
         openvino.Type.f32.to_dtype()
     return openvino
-
-
-@contextmanager
-def _named_tensorflow():
-    """Tell OpenVINO the version of TensorFlow.
-
-    To find it, OpenVINO 2026.4 deletes a name with `exec`, which from Python 3.13 on is not there
-    (PEP 667).
-    """
-    if sys.version_info < (3, 13):
-        yield
-        return
-    from openvino.frontend.tensorflow import utils
-
-    before = utils.get_environment_setup
-    utils.get_environment_setup = lambda framework: {"tensorflow": version("tensorflow")}
-    try:
-        yield
-    finally:
-        utils.get_environment_setup = before
-
-
-def _export(model):
-    """Return the files of OpenVINO's own format, for a model that takes one image at a time."""
-    keras, _ = import_keras(), _import_openvino()
-    signature = [
-        keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype="float32", name=f"input_{index}")
-        for index, tensor in enumerate(model.inputs)
-    ]
-    with _CONVERTING, _named_tensorflow(), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.xml")
-        model.export(
-            str(path),
-            format="openvino",
-            verbose=False,
-            input_signature=[signature if len(signature) > 1 else signature[0]],
-        )
-        return {file.name: file.read_bytes() for file in (path, path.with_suffix(".bin"))}
 
 
 def check_precision(precision):
@@ -126,15 +85,14 @@ def check_precision(precision):
     if precision.upper() not in capabilities:
         raise InvalidParameterError(
             f"precision is {precision!r}, expected 'fp32': the processor {processor} does not "
-            f"compute in {precision}. OpenVINO finds {', '.join(sorted(capabilities))}."
+            f"compute in {precision}, only in {', '.join(sorted(capabilities))}."
         )
 
 
 @cache
 def _find_capabilities():
-    """Return what OpenVINO says that the processor can do, and what it is called."""
-    core = _import_openvino().Core()
-    names = ("OPTIMIZATION_CAPABILITIES", "FULL_DEVICE_NAME")
+    """Return the precisions that the processor computes in, and its name."""
+    core, names = _import_openvino().Core(), ("OPTIMIZATION_CAPABILITIES", "FULL_DEVICE_NAME")
     return tuple(core.get_property("CPU", name) for name in names)
 
 
@@ -159,47 +117,46 @@ def compile_model(model, weights, n_threads, precision):
     """
     core = _import_openvino().Core()
     settings = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": n_threads,
         "INFERENCE_NUM_THREADS": n_threads,
-        # Processes that run beside each other would all be pinned to the first core.
+        # Processes that run side by side would all be pinned to the first core.
         "ENABLE_CPU_PINNING": False,
     }
     return core.compile_model(core.read_model(model, weights), "CPU", settings)
 
 
-class _Runtime:
-    """A network on OpenVINO, with one thread per image."""
+def load_model(model, weights, precision):
+    """Compile a network, for as many threads as `thread_limit` says.
 
-    def __init__(self, parts, n_threads, precision="fp32"):
-        compiled = compile_model(parts["model.xml"], parts["model.bin"], n_threads, precision)
-        self._free = SimpleQueue()
-        for _ in range(n_threads):
-            self._free.put(compiled.create_infer_request())
+    Parameters
+    ----------
+    model, weights, precision : object
+        See `compile_model`.
 
-    def __call__(self, pixels, weights, preprocess):
-        """Return the row of one image, as an array of shape (1, n_features)."""
-        request = self._free.get()
-        try:
-            # Conversion drops regions that no pooling uses.
-            image, *regions = (tensor.data for tensor in request.input_tensors)
-            preprocess(pixels, out=image)
-            for region, values in zip(regions, weights):
-                region[...] = values
-            return request.infer()[0]
-        finally:
-            self._free.put(request)
+    Returns
+    -------
+    callable
+        From the values of one image to the list of the network's outputs.
+    """
+    compiled = compile_model(model, weights, thread_limit(), precision)
+
+    def infer(values):
+        results = compiled.create_infer_request().infer([values], share_inputs=True)
+        return [results[output] for output in compiled.outputs]
+
+    return infer
 
 
 class OpenVINOEngine:
-    """A truncated network with its pooling, built by Keras and run by OpenVINO.
+    """A truncated network, built by Keras and run by OpenVINO; its maps are pooled in NumPy.
 
     The network is converted once, checked against Keras, and kept on disk. From there it is loaded
     without Keras and TensorFlow. Images run one at a time, each in one thread, and as many at once
     as `thread_limit` says; so a row depends on nothing but its image. One file serves all
-    precisions; a network in reduced precision is checked whenever it is loaded, as its rows depend
-    on the processor.
+    precisions; a network in reduced precision is compared with single precision whenever it is
+    loaded, as its rows depend on the processor.
 
     Parameters
     ----------
@@ -212,9 +169,9 @@ class OpenVINOEngine:
         Height, width and channels of the feature map of each of the layers.
     report : dict
         "engine", its "version" and the "precision"; "max_relative_error" in "fp32", see
-        `relative_error`, and the "seconds" that it took to build, convert and check; the SHA-256
-        "digest" of the result, its name and this report; the "path" of the file, or None where none
-        could be written. In reduced precision also "row_cosine", see `row_cosine`.
+        `relative_error`, and the "seconds" that it took to build, convert and check; the "path" of
+        the file, or None where none could be written. In reduced precision also "row_cosine", see
+        `check_cosine`.
 
     Raises
     ------
@@ -225,15 +182,25 @@ class OpenVINOEngine:
 
     def __init__(self, network):
         self._network = network
-        self._preprocess = network.source.preprocessing
         self._running = threading.Lock()
-        self._runtimes = {}
-        self.report = self._load(masked=False)
-        self.shapes = tuple(map(tuple, self.report.pop("shapes")))
+        path = cache_dir() / _file_name(network)
+        stored = _read(path)
+        if stored is None:
+            stored = self._convert()
+            path = _write(path, *stored)
+        report, parts = stored
+        self.shapes = tuple(map(tuple, report.pop("shapes")))
+        self.report = report | {"precision": network.precision, "path": path and str(path)}
+        self._infer = load_model(*parts, network.precision)
+        if network.precision != "fp32":
+            expected = self._compute_groups(load_model(*parts, "fp32"))
+            self.report["row_cosine"] = check_cosine(
+                self._compute_groups(self._infer), expected, network
+            )
 
     @staticmethod
     def release():
-        """Return what rows depend on beside the network: the version of OpenVINO.
+        """Return what rows depend on in addition to the network: the version of OpenVINO.
 
         Returns
         -------
@@ -260,96 +227,93 @@ class OpenVINOEngine:
         ndarray of shape (n_images, n_features)
             Layer by layer, pooling by pooling, window by window, channel by channel.
         """
-        masked = regions is not None
-        with self._running:
-            if masked not in self._runtimes:
-                self._load(masked)
-            runtime = self._runtimes[masked]
+        preprocess, pooling = self._network.source.preprocessing, self._network.pooling
 
-            def row(index):
-                one = slice(index, index + 1)
-                weights = region_weights(regions[one], self.shapes) if masked else []
-                return runtime(pixels[one], weights, self._preprocess)
+        def row(index):
+            one = slice(index, index + 1)
+            maps = self._infer(preprocess(pixels[one]))
+            return pool_rows(maps, pooling, None if regions is None else regions[one])
 
-            with ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
-                return np.concatenate(list(executor.map(row, range(len(pixels)))))
+        with self._running, ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
+            return np.concatenate(list(executor.map(row, range(len(pixels)))))
 
-    def _load(self, masked):
-        """Load a network, converting it where there is none or a damaged one; return its report."""
-        path = cache_dir() / _file_name(self._network, masked)
-        stored = _read(path)
-        if stored is None:
-            stored = _convert(self._network, masked)
-            path = _write(path, *stored)
-        report, parts = stored
-        runtime = _Runtime(parts, thread_limit(), self._network.precision)
-        report |= {"precision": self._network.precision, "path": path and str(path)}
-        if self._network.precision != "fp32":
-            report["row_cosine"] = _check_rows(
-                self._network, runtime, parts, report["shapes"], masked
+    def _convert(self):
+        """Build a network with Keras, convert and check it; return report and files."""
+        start = time.perf_counter()
+        model = build_maps(self._network)
+        keras = import_keras()
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(
+                'engine="openvino" converts a network with TensorFlow, and Keras runs on '
+                f"{keras.backend.backend()!r}. Compute one row with KERAS_BACKEND=tensorflow; from "
+                "then on the network comes from the cache, and Keras is not needed."
             )
-        self._runtimes[masked] = runtime
-        return report
+        parts = _export(model)
+        expected = self._compute_groups(lambda image: _compute_maps(model, image))
+        error = relative_error(self._compute_groups(load_model(*parts, "fp32")), expected)
+        if not error <= _TOLERANCE:
+            raise RuntimeError(
+                f"{self._network.source} on OpenVINO {self.release()} differs from Keras by "
+                f"{error:.2g} of the largest value, expected {_TOLERANCE:g} at most. It is not "
+                'used: take engine="keras", or another version of OpenVINO.'
+            )
+        report = {
+            "engine": "openvino",
+            "version": self.release(),
+            "max_relative_error": error,
+            "seconds": round(time.perf_counter() - start, 3),
+            "shapes": [tensor.shape[1:] for tensor in model.outputs],
+        }
+        return report, parts
+
+    def _compute_groups(self, infer):
+        """Return the rows of a few images, split into those of each layer and pooling."""
+        source = self._network.source
+        images = make_images(source.input_size)
+        maps = [infer(source.preprocessing(image[np.newaxis])) for image in images]
+        return [
+            pool_rows([np.concatenate(layer)], [name])
+            for layer in zip(*maps)
+            for name in self._network.pooling
+        ]
 
 
-def _file_name(network, masked):
-    """Return the name of a converted network, which stands for all that decides about its rows."""
+def _file_name(network):
+    """Return the name of a converted network, which stands for all that its rows depend on."""
     key = replace(network, precision="fp32").identity | {
-        "masked": masked,
         "version": OpenVINOEngine.release(),
         "conversion": _CONVERSION_VERSION,
     }
-    text = json.dumps(key, sort_keys=True, default=repr)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=repr).encode()).hexdigest()
     name = re.sub(r"\W+", "_", network.source.name)
-    return f"{name}-{digest[:32]}.openvino"
+    return f"{name}-{digest[:32]}.npz"
 
 
 def _read(path):
-    """Return report and files of a converted network, or None if there is none, or not that one."""
+    """Return report and files of a converted network; None if there is none, or it is damaged."""
     if not path.is_file():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
-            report = json.loads(_read_part(archive, "report.json"))
-            parts = {name: _read_part(archive, name) for name in _PARTS}
-        is_whole = report["digest"] == _digest(path.name, report, parts)
-    except Exception:  # whatever is wrong with the file, a new one takes its place
-        is_whole = False
-    if is_whole:
-        return report, parts
-    warnings.warn(
-        f"The converted network {str(path)!r} is damaged or was replaced: its digest does not "
-        "match. It is converted again.",
-        stacklevel=2,
-    )
-    return None
-
-
-def _read_part(archive, name):
-    entry = archive.getinfo(name)
-    if entry.compress_type != zipfile.ZIP_STORED:  # as `_write` does; others can be of any size
-        raise ValueError(name)
-    return archive.read(entry)
-
-
-def _digest(name, report, parts):
-    """Return what the report's "digest" has to be."""
-    report = {key: value for key, value in report.items() if key != "digest"}
-    digest = hashlib.sha256(json.dumps([name, report], sort_keys=True).encode())
-    for part in _PARTS:
-        digest.update(hashlib.sha256(parts[part]).digest())
-    return digest.hexdigest()
+        # Reading an array to its end compares the checksum in the archive.
+        with np.load(path, allow_pickle=False) as file:
+            report, *parts = (file[name].tobytes() for name in ("report", "xml", "bin"))
+        return json.loads(report), parts
+    except Exception as error:  # what is raised depends on the damage
+        warnings.warn(
+            f"The converted network {str(path)!r} is damaged ({error}). It is converted again.",
+            stacklevel=2,
+        )
+        return None
 
 
 def _write(path, report, parts):
     """Write a converted network; return the path, or None if it cannot be written."""
+    contents = zip(("report", "xml", "bin"), (json.dumps(report).encode(), *parts))
     try:
         # Whoever may write there decides about rows.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with written_whole(path) as hidden, zipfile.ZipFile(hidden, "x") as archive:
-            for name, content in {"report.json": json.dumps(report), **parts}.items():
-                archive.writestr(name, content)
+        with written_whole(path) as hidden, open(hidden, "xb") as file:
+            np.savez(file, **{name: np.frombuffer(part, np.uint8) for name, part in contents})
     except OSError as error:
         warnings.warn(
             f"The converted network cannot be kept in {str(path.parent)!r}: {error}. It "
@@ -361,78 +325,103 @@ def _write(path, report, parts):
     return path
 
 
-def _convert(network, masked):
-    """Build a network with Keras, convert and check it; return report and files."""
-    start = time.perf_counter()
-    shapes, model = build_models(network, masked)
-    keras = import_keras()
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            'engine="openvino" converts a network with TensorFlow, and Keras runs on '
-            f"{keras.backend.backend()!r}. Compute one row with KERAS_BACKEND=tensorflow; from "
-            "then on the network comes from the cache, and Keras is not needed."
-        )
-    parts = _export(model)
-    pixels, weights = _probe(network, shapes, masked)
-    expected = _keras_rows(model, [network.source.preprocessing(pixels), *weights])
-    parts["rows.npy"] = _as_npy(expected)
-    rows = _run_each(_Runtime(parts, 1), pixels, weights, network.source.preprocessing)
-    error = relative_error(rows, expected, network, shapes)
-    if not error <= _TOLERANCE:
-        raise RuntimeError(
-            f"{network.source} on OpenVINO {OpenVINOEngine.release()} differs from Keras by "
-            f"{error:.2g} of the largest value, expected {_TOLERANCE:g} at most. It is not used: "
-            'take engine="keras", or another version of OpenVINO.'
-        )
-    report = {
-        "engine": "openvino",
-        "version": OpenVINOEngine.release(),
-        "max_relative_error": float(error),
-        "seconds": round(time.perf_counter() - start, 3),
-        "shapes": shapes,
-    }
-    return report | {"digest": _digest(_file_name(network, masked), report, parts)}, parts
+def _export(model):
+    """Return the files of OpenVINO's own format, for a model that takes one image at a time."""
+    keras, _ = import_keras(), _import_openvino()
+    image = model.inputs[0]
+    signature = keras.InputSpec(shape=(1, *image.shape[1:]), dtype="float32", name="image")
+    # To find this version, OpenVINO 2026.4 deletes a name with `exec`, which from Python 3.13 on is
+    # not there (PEP 667).
+    known = mock.patch(
+        "openvino.frontend.tensorflow.utils.get_environment_setup",
+        return_value={"tensorflow": version("tensorflow")},
+    )
+    with _LOCK, known, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.xml")
+        model.export(str(path), format="openvino", verbose=False, input_signature=[signature])
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
-def _as_npy(rows):
-    file = io.BytesIO()
-    np.save(file, rows, allow_pickle=False)
-    return file.getvalue()
-
-
-def _run_each(runtime, pixels, weights, preprocess):
-    """Return the rows of some images, one after another."""
-    rows = [
-        runtime(pixels[one], [values[one] for values in weights], preprocess)
-        for one in (slice(index, index + 1) for index in range(len(pixels)))
-    ]
-    return np.concatenate(rows)
-
-
-def _check_rows(network, runtime, parts, shapes, masked):
-    """Compare rows in reduced precision with those of Keras; return the least cosine."""
-    rows = _run_each(runtime, *_probe(network, shapes, masked), network.source.preprocessing)
-    expected = np.load(io.BytesIO(parts["rows.npy"]), allow_pickle=False)
-    return check_cosine(rows, expected, network, shapes)
-
-
-def _keras_rows(model, inputs):
+def _compute_maps(model, inputs):
     import tensorflow as tf
 
     # Graphics cards compute in reduced precision.
     with tf.device("CPU:0"):
-        rows = model(inputs if len(inputs) > 1 else inputs[0], training=False)
-    return np.asarray(rows)
+        maps = model(inputs, training=False)
+    return [np.asarray(layer) for layer in import_keras().tree.flatten(maps)]
 
 
-def _probe(network, shapes, masked):
-    """Return pixels and weights of the check."""
-    height, width = network.source.input_size
-    weights = []
-    if masked:
-        # One region is a point, smaller than any cell.
-        regions = np.zeros((4, height, width), np.float32)
-        for region, share in zip(regions, (0.3, 0.5, 0.9, 0)):
-            region[: int(share * height) + 1, : int(share * width) + 1] = 1
-        weights = region_weights(regions, shapes)
-    return make_images((height, width)), weights
+def make_images(size):
+    """Return the images that rows are compared on: coarse and fine noise.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width in pixels.
+
+    Returns
+    -------
+    ndarray of float32 of shape (4, height, width, 3)
+        Pixels of 0..255.
+    """
+    rng = np.random.default_rng(0)
+    noise = [rng.random((side, side, 3), np.float32) for side in (3, 10, 40, max(size))]
+    return np.stack([255 * cv2.resize(image, tuple(size[::-1])) for image in noise])
+
+
+def relative_error(groups, expected):
+    """Return the largest difference between rows, relative to the scale of their columns.
+
+    Parameters
+    ----------
+    groups, expected : list of ndarray of shape (n_images, n_columns)
+        What to compare, and with what: the columns of each layer and pooling.
+
+    Returns
+    -------
+    float
+        The largest over the groups of the largest difference divided by the largest magnitude.
+        Magnitudes below 1e-20 count as that.
+    """
+    errors = [
+        np.abs(group - wanted).max() / max(np.abs(wanted).max(), _NOTHING)
+        for group, wanted in zip(groups, expected)
+    ]
+    return float(np.max(errors))
+
+
+def check_cosine(groups, expected, network):
+    """Check rows in reduced precision.
+
+    Parameters
+    ----------
+    groups, expected : list of ndarray of shape (n_images, n_columns)
+        See `relative_error`.
+    network : Network
+        What errors name.
+
+    Returns
+    -------
+    float
+        The cosine of the angle between rows: the smallest over the groups of the average over the
+        images. The longer of two rows divides both, so that another length counts as another angle.
+
+    Raises
+    ------
+    RuntimeError
+        If it is below 0.9.
+    """
+    cosines = []
+    for pair in zip(groups, expected):
+        group, wanted = np.float64(pair)
+        longer = np.maximum((group**2).sum(axis=1), (wanted**2).sum(axis=1))
+        product = (group * wanted).sum(axis=1)
+        cosines.append(np.mean((product + _NOTHING**2) / (longer + _NOTHING**2)))
+    cosine = float(np.min(cosines))
+    if not cosine >= _LEAST_COSINE:
+        raise RuntimeError(
+            f"{network.source} in {network.precision} has other rows than in fp32: the cosine "
+            f"between them is {cosine:.3g}, expected {_LEAST_COSINE:g} at least. It is not used: "
+            "take precision='fp32'."
+        )
+    return cosine

@@ -1,4 +1,4 @@
-"""Pooling: how feature maps become rows, and what Keras graphs and arrays share of it."""
+"""Pooling: how feature maps become rows, in a Keras graph and in NumPy."""
 
 import re
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 _POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
-GEM_POWER, GEM_FLOOR = 3, 1e-6
+_GEM_POWER, _GEM_FLOOR = 3, 1e-6
 
 
 class Window(NamedTuple):
@@ -21,13 +21,13 @@ class Window(NamedTuple):
 
 
 def is_pooling(name):
-    """Tell whether there is a pooling of this name.
+    """Return whether there is a pooling of this name.
 
     Parameters
     ----------
     name : object
-        What should be "flatten", "cls", or "avg", "max", "gem" or "std", each alone or with a grid
-        such as "avg2x2".
+        "flatten", "cls", or "avg", "max", "gem" or "std", each alone or with a grid such as
+        "avg2x2".
 
     Returns
     -------
@@ -53,15 +53,11 @@ def windows(name, height, width):
         Row by row. Window `i` of `n` along a side of `m` cells goes from ``floor(i m / n)`` to
         ``ceil((i + 1) m / n)``: neighbors share a cell where the sides do not divide.
     """
-    if name == "flatten":
-        rows, columns = height, width
-    elif name == "cls":
+    grid = _POOLING.fullmatch(name)
+    rows, columns = (height, width) if name == "flatten" else grid.groups()[1:] if grid else (0, 0)
+    if not rows:
         return [Window(name, 0, 0, height, width)]
-    else:
-        _, rows, columns = _POOLING.fullmatch(name).groups()
-        if rows is None:
-            return [Window(name, 0, 0, height, width)]
-        rows, columns = int(rows), int(columns)
+    rows, columns = int(rows), int(columns)
     return [
         Window(
             f"{name}_r{row}c{column}",
@@ -88,71 +84,137 @@ def region_weights(regions, shapes):
     Returns
     -------
     list of ndarray of float32 of shape (n_images, height, width, 1)
-        One array a map: averages over the area of each cell.
+        One array per map: averages over the area of each cell.
     """
     return [
-        np.stack([_reduced(region, height, width) for region in regions])[..., np.newaxis]
+        np.stack([_shrink(region, height, width) for region in regions])
         for height, width, _ in shapes
     ]
 
 
-def _reduced(region, height, width):
-    return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+def _shrink(region, height, width):
+    return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)[..., np.newaxis]
+
+
+def pool(maps, name, weights=None, ops=np):
+    """Pool feature maps, in NumPy or as a part of a Keras graph.
+
+    Parameters
+    ----------
+    maps : ndarray or keras.KerasTensor of shape (n_images, height, width, channels)
+        The maps; height and width are known.
+    name : str
+        The pooling: the average, the maximum, the generalized mean with exponent 3 [1]_, the
+        standard deviation (divided by the number of cells), or all cells side by side; not "cls",
+        which takes no cell of the map.
+    weights : ndarray or keras.KerasTensor of shape (n_images, height, width, 1), default=None
+        Share of each cell that lies inside the region. Averages are weighted by it, the maximum is
+        that of all cells with a share, and "flatten" takes all cells. A window without region is 0.
+        None: no region.
+    ops : module, default=numpy
+        `numpy` or `keras.ops`.
+
+    Returns
+    -------
+    ndarray or keras.KerasTensor of shape (n_images, n_windows * channels)
+        Window by window, channel by channel.
+
+    References
+    ----------
+    .. [1] Radenovic F, Tolias G, Chum O. Fine-tuning CNN image retrieval with no human annotation.
+       IEEE Transactions on Pattern Analysis and Machine Intelligence 41 (2019) 1655-1668,
+       doi:10.1109/TPAMI.2018.2846566, eq. 3.
+    """
+    height, width, channels = maps.shape[1:]
+    if name == "flatten":
+        return ops.reshape(maps, (-1, height * width * channels))
+    statistic = {"avg": _mean, "max": _max, "gem": _gem, "std": _std}[name[:3]]
+    rows = []
+    for _, top, left, bottom, right in windows(name, height, width):
+        window = slice(None), slice(top, bottom), slice(left, right)
+        inside = None if weights is None else weights[window]
+        rows.append(_pool_window(statistic, maps[window], inside, ops))
+    return rows[0] if len(rows) == 1 else ops.concatenate(rows, axis=-1)
+
+
+def _pool_window(statistic, cells, weights, ops):
+    """Return the statistic of the cells with a weight, 0 where there is none."""
+    if weights is None:
+        return statistic(cells, None, ops)
+    touched = ops.max(weights, axis=(1, 2)) > 0
+    # Weights that are all 0 would make the gradient of a network that is trained NaN.
+    weights = ops.where(touched[:, None, None], weights, 1.0)
+    return ops.where(touched, statistic(cells, weights, ops), 0.0)
+
+
+def _mean(cells, weights, ops):
+    if weights is None:
+        return ops.mean(cells, axis=(1, 2))
+    return ops.sum(cells * weights, axis=(1, 2)) / ops.sum(weights, axis=(1, 2))
+
+
+def _max(cells, weights, ops):
+    return ops.max(cells if weights is None else ops.where(weights > 0, cells, -3e38), axis=(1, 2))
+
+
+def _gem(cells, weights, ops):
+    cells = ops.maximum(cells, _GEM_FLOOR)
+    # Multiplied because a power takes ten times as long.
+    return ops.power(_mean(cells * cells * cells, weights, ops), 1 / _GEM_POWER)
+
+
+def _std(cells, weights, ops):
+    deviations = cells - _mean(cells, weights, ops)[:, None, None]
+    variance = _mean(deviations * deviations, weights, ops)
+    # The root has no gradient at 0, which is the variance of a region in a single cell.
+    varies = variance > 0
+    return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
 
 
 def pool_array(feature_map, name, weights=None):
-    """Pool the feature map of one image, as `pool` does in a Keras graph.
+    """Pool the feature map of one image.
 
     Parameters
     ----------
     feature_map : ndarray of shape (height, width, channels)
         The map.
     name : str
-        The pooling, see `pool`; not "cls", which takes no cell of the map.
+        The pooling, see `pool`.
     weights : ndarray of shape (height, width, 1), default=None
         Share of each cell that lies inside the region, see `region_weights`. None: no region.
 
     Returns
     -------
     ndarray of float32 of shape (n_windows * channels,)
-        Window by window, channel by channel; sums are in double precision.
+        Window by window, channel by channel; computed in double precision.
     """
-    if name == "flatten":
-        return np.ravel(feature_map)
-    statistic = {"avg": _mean, "max": _max, "gem": _gem, "std": _std}[name[:3]]
-    rows = []
-    for _, top, left, bottom, right in windows(name, *feature_map.shape[:2]):
-        window = slice(top, bottom), slice(left, right)
-        shares = None if weights is None else weights[window]
-        if shares is None or shares.any():
-            rows.append(statistic(feature_map[window], shares))
-        else:
-            rows.append(np.zeros(feature_map.shape[2]))
-    return np.concatenate(rows).astype(np.float32)
+    weights = None if weights is None else np.float64(weights[np.newaxis])
+    return pool(np.float64(feature_map[np.newaxis]), name, weights)[0].astype(np.float32)
 
 
-def _mean(cells, weights):
-    if weights is None:
-        return cells.mean(axis=(0, 1), dtype=np.float64)
-    return np.sum(cells * weights, axis=(0, 1), dtype=np.float64) / np.sum(
-        weights, dtype=np.float64
-    )
+def pool_rows(maps, pooling, regions=None):
+    """Pool the feature maps of several layers.
 
+    Parameters
+    ----------
+    maps : sequence of ndarray of shape (n_images, height, width, channels)
+        The maps of each layer.
+    pooling : sequence of str
+        The poolings, see `pool`.
+    regions : ndarray of float32 of shape (n_images, height, width), default=None
+        See `region_weights`. None: no region.
 
-def _max(cells, weights):
-    return cells.max(axis=(0, 1)) if weights is None else cells[weights[..., 0] > 0].max(axis=0)
-
-
-def _gem(cells, weights):
-    cells = np.maximum(cells, np.float32(GEM_FLOOR))
-    powers = cells.copy()
-    for _ in range(GEM_POWER - 1):  # a tenth of the time of a power
-        powers *= cells
-    return _mean(powers, weights) ** (1 / GEM_POWER)
-
-
-def _std(cells, weights):
-    # In double precision, all cells would take ten times as long.
-    deviations = cells - _mean(cells, weights).astype(np.float32)
-    deviations *= deviations
-    return np.sqrt(_mean(deviations, weights))
+    Returns
+    -------
+    ndarray of float32 of shape (n_images, n_features)
+        Layer by layer, pooling by pooling, window by window, channel by channel.
+    """
+    shares = [[None] * len(layer) for layer in maps]
+    if regions is not None:
+        shares = region_weights(regions, [layer.shape[1:] for layer in maps])
+    rows = [
+        [pool_array(cells, name, share) for cells, share in zip(*layer)]
+        for layer in zip(maps, shares)
+        for name in pooling
+    ]
+    return np.concatenate(rows, axis=1)

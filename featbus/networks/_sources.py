@@ -1,4 +1,4 @@
-"""Sources: where a network comes from. The protocol, and the networks of `keras.applications`."""
+"""Sources: where a network comes from. The protocol, and the table of `keras.applications`."""
 
 import csv
 import hashlib
@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 
-from featbus.networks._building import STAGES, list_maps
 from featbus.parameters import InvalidParameterError, as_pair
-from featbus.wording import named
+
+STAGES = ("C1", "C2", "C3", "C4", "C5")
 
 
 class Source:
@@ -138,49 +138,6 @@ class Source:
         return self.name
 
 
-class KerasSource(Source):
-    """A network that Keras builds."""
-
-    engines = ("keras", "openvino")
-
-    def check_layers(self, layers, pooling):
-        """See `Source.check_layers`."""
-        super().check_layers(layers, pooling)
-        if "cls" in pooling:
-            raise InvalidParameterError(
-                f"pooling has 'cls', expected another one: {self} has feature maps, and no tokens."
-            )
-
-    def list_layers(self):
-        """See `Source.list_layers`."""
-        return [(name, "map", shape, 0, stages) for name, shape, stages in list_maps(self)]
-
-    def build(self):
-        """Build the network without its classifier.
-
-        Returns
-        -------
-        keras.Model
-            From preprocessed images to feature maps, with weights; nobody else has it.
-        """
-        raise NotImplementedError
-
-    def find_taps(self, base):
-        """Return the feature maps of "top" and of the stages that the network has.
-
-        Parameters
-        ----------
-        base : keras.Model
-            What `build` returned.
-
-        Returns
-        -------
-        dict of str to KerasTensor
-            The outputs of some layers, in the order of the stages.
-        """
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
 class Backbone:
     """A network of `keras.applications`: a row of the table in backbones.csv.
@@ -259,7 +216,7 @@ def get_backbone(name, options=None):
     if not isinstance(name, str) or name not in BACKBONES:
         near = get_close_matches(str(name).lower(), BACKBONES, n=1)
         raise InvalidParameterError(
-            f"{named('backbone')} is {name!r}, expected one of {sorted(BACKBONES)}, the path of an "
+            f"backbone is {name!r}, expected one of {sorted(BACKBONES)}, the path of an "
             "ONNX or '.keras' file, a keras.Model, or a model of a weights bundle."
             + (f" Did you mean {near[0]!r}?" if near else "")
         )
@@ -294,6 +251,48 @@ def file_digest(path):
 def _file_digest(path, times, size):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_unchanged(source, digest):
+    """Refuse a file or model that has changed since its digest was taken.
+
+    Parameters
+    ----------
+    source : Source
+        The network.
+    digest : str or None
+        Another digest of the file or model, taken at another time.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it differs from that of the source.
+    """
+    if digest != source.digest:
+        raise InvalidParameterError(
+            f"The network {source} is another one than in fit: its file or model has changed "
+            f"(digests {source.digest} and {digest}). Bring it back, or fit again."
+        )
+
+
+def check_seed(random_state):
+    """Refuse random weights that would differ every time.
+
+    Parameters
+    ----------
+    random_state : int or None
+        The parameter of an estimator.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is None.
+    """
+    if random_state is None:
+        raise InvalidParameterError(
+            "random_state is None, expected an integer: random weights have to be the same ones "
+            "every time."
+        )
 
 
 def check_own(weights, backbone_options):
@@ -344,14 +343,8 @@ def fit_input_size(name, own, input_size):
     """
     size = own if input_size is None else as_pair(input_size)
     if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
-        taken = (
-            f"{tuple(side or 'any' for side in own)} pixels."
-            if any(own)
-            else ("any size: pass input_size=224, for example.")
-        )
         raise InvalidParameterError(
-            f"input_size is {input_size!r}, expected "
-            + ("height and width" if None in own else "None")
-            + f": the model {name!r} takes {taken}"
+            f"input_size is {input_size!r}, expected height and width that the model {name!r} "
+            f"takes: {own}, where None is any size."
         )
     return size

@@ -3,8 +3,6 @@
 import os
 import zipfile
 
-from featbus.networks._requirements import needing_keras
-
 # What a file may ask for: times its size, plus text and small tables that are compressed. Keras
 # stores weights as they are.
 _RATIO, _SMALL = 4, 1 << 26
@@ -27,8 +25,7 @@ def check_weights_file(path):
     OSError
         If an HDF5 file is damaged.
     """
-    with needing_keras():
-        import h5py
+    import h5py
 
     if h5py.is_hdf5(path):  # even if it ends as an archive, too
         _check_hdf5(path)

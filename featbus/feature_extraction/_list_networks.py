@@ -1,13 +1,20 @@
-"""The layers of a network as a DataFrame."""
+"""The networks, and the layers of one, as DataFrames."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from featbus.feature_extraction._deep import DeepFeatures
-from featbus.networks import KerasApplication, KerasModel, OnnxModel, find_source
-from featbus.parameters import check_parameters, constraints_of
+from featbus.networks import (
+    BACKBONES,
+    STAGES,
+    KerasApplication,
+    KerasModel,
+    OnnxModel,
+)
+from featbus.parameters import check_estimator_parameters
 
 if TYPE_CHECKING:
     from typing import Any
@@ -15,6 +22,71 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from featbus.typing import PathLike
+
+
+def list_backbones() -> pd.DataFrame:
+    """Return the table of the networks that `DeepFeatures` knows by name.
+
+    Read more in the :ref:`User Guide <deep_features>`.
+
+    Returns
+    -------
+    DataFrame
+        One row per network:
+
+        name : str
+            What `DeepFeatures` calls it.
+        input_size : int
+            Height and width in pixels that the ImageNet weights were trained at.
+        parameters : int
+            Number of weights, those of the classifier left out.
+        bytes : int
+            Size of these weights in single precision.
+        C2, C3, C4, C5 : int
+            Channels of the stages: how many columns "avg" makes of them. C5 is the "top".
+        top_1 : float
+            Accuracy on ImageNet's validation images in percent, as Keras publishes it [1]_; NaN
+            where it does not.
+        preprocessing : str
+            What the network was trained on: "caffe", "tf", "torch", or "none", where it does it
+            itself; see `DeepFeatures`.
+
+    See Also
+    --------
+    DeepFeatures : Features of these networks.
+
+    Notes
+    -----
+    Numbers are those of networks with default options.
+
+    References
+    ----------
+    .. [1] Keras documentation, Keras Applications, https://keras.io/api/applications.
+
+    Examples
+    --------
+    >>> from featbus import list_backbones
+    >>> table = list_backbones()
+    >>> small = table.loc[table["bytes"] < 10e6, ["name", "C4", "C5"]]
+    >>> print(small.to_string(index=False))
+                  name  C4   C5
+          mobilenet_v2 576 1280
+    mobilenet_v3_small 288  576
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "name": name,
+            "input_size": backbone.input_size,
+            "parameters": backbone.parameters,
+            "bytes": 4 * backbone.parameters,
+            **{stage: backbone.widths[stage] for stage in STAGES[1:]},
+            "top_1": np.nan if backbone.top_1 is None else backbone.top_1,
+            "preprocessing": backbone.preprocessing,
+        }
+        for name, backbone in BACKBONES.items()
+    )
 
 
 def list_layers(
@@ -89,37 +161,21 @@ def list_layers(
     """
     import pandas as pd
 
-    given = {
-        "weights": weights,
-        "input_size": input_size,
-        "backbone_options": backbone_options,
-        "preprocessing": preprocessing,
-        "n_prefix_tokens": n_prefix_tokens,
-    }
-    check_parameters(constraints_of(DeepFeatures), given)
     if preprocessing is None and OnnxModel.accepts(backbone):
         preprocessing = OnnxModel.placeholder(backbone)
     elif preprocessing is None and KerasModel.accepts(backbone):
         preprocessing = "none"
-    source = find_source(
-        backbone=backbone,
-        backbone_options=backbone_options,
+    deep = DeepFeatures(
+        backbone,
         weights=None if KerasApplication.accepts(backbone) else weights,
-        preprocessing=preprocessing,
         input_size=input_size,
-        random_state=0,
+        backbone_options=backbone_options,
+        preprocessing=preprocessing,
+        n_prefix_tokens=n_prefix_tokens,
     )
-    if n_prefix_tokens is not None and isinstance(source, OnnxModel):
-        source = replace(source, n_prefix_tokens=n_prefix_tokens)
-    return pd.DataFrame(
-        {
-            "name": name,
-            "kind": kind,
-            "height": height,
-            "width": width,
-            "channels": channels,
-            "prefix_tokens": n_prefix_tokens,
-            "stage": ", ".join(stages),
-        }
-        for name, kind, (height, width, channels), n_prefix_tokens, stages in source.list_layers()
-    )
+    check_estimator_parameters(deep)
+    columns = ("name", "kind", "shape", "prefix_tokens", "stage")
+    table = pd.DataFrame(deep._source().list_layers(), columns=columns)
+    shape = pd.DataFrame(table.pop("shape").tolist(), columns=["height", "width", "channels"])
+    table["stage"] = table["stage"].map(", ".join)
+    return pd.concat([table[["name", "kind"]], shape, table[["prefix_tokens", "stage"]]], axis=1)
