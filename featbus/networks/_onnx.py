@@ -412,9 +412,10 @@ def _find_layers(nodes, shapes, image, input_size, n_prefix_tokens):
     """Return the tensors that can become features, by name."""
     layers, grids, channels_first = {}, [], {image.name: image.channels_first}
     for node in nodes:
-        first = next((channels_first[name] for name in node.input if name in channels_first), None)
+        known = [channels_first[name] for name in node.input if name in channels_first]
+        first = next((value for value in known if value is not None), None)
         order = [axis for item in node.attribute for axis in item.ints]
-        if node.op_type == "Transpose" and order[-1:] != [len(order) - 1]:
+        if node.op_type == "Transpose" and order[-1:] != [len(order) - 1] and first is not None:
             first = not first
         for name in node.output:
             channels_first[name] = first
