@@ -1,6 +1,6 @@
 """Write ONNX files of small PyTorch networks with random weights, and what PyTorch computes.
 
-``python _torch_networks.py FOLDER [EXPORTER ...]`` writes files for each network and exporter:
+``python _torch_networks.py FOLDER`` writes files for each network and exporter:
 ``NAME.onnx``; ``NAME.npz``, the images and the outputs of the modules in `TAPS`; ``NAME.json``, the
 tensors of these modules. It is a process of its own, because PyTorch and TensorFlow cannot be
 imported side by side everywhere.
@@ -8,6 +8,7 @@ imported side by side everywhere.
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch import nn
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEIGHT, WIDTH = 64, 96
-EXPORTERS = ("dynamo", "torchscript")
 
 
 class Block(nn.Module):
@@ -170,7 +170,8 @@ def export(network, free, path, exporter):
     # A dimension of 1 would be taken as fixed.
     image = image.expand(2 if free else 1, -1, -1, -1)
     shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),) if free else None
-    torch.onnx.export(network, (image,), path, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    options = {"dynamo": True, "external_data": False, "verbose": False}
+    torch.onnx.export(network, (image,), path, dynamic_shapes=shapes, **options)
 
 
 def find_tensor(graph, module):
@@ -199,14 +200,7 @@ def write(name, variant, exporter, folder):
     np.savez(path.with_suffix(".npz"), images=images, regions=regions, **maps)
 
 
-def main(folder, *exporters):
-    """Write all networks."""
-    torch.set_num_threads(1)
-    for exporter in exporters or EXPORTERS:
-        for name in NETWORKS:
-            for variant in VARIANTS:
-                write(name, variant, exporter, folder)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    torch.set_num_threads(1)
+    for choice in product(NETWORKS, VARIANTS, ("dynamo", "torchscript")):
+        write(*choice, sys.argv[1])

@@ -186,20 +186,6 @@ def test_files_that_were_changed(bundle):
         DeepFeatures("mine", weights=bundle).fit(IMAGES)
 
 
-def test_external_data_in_a_bundle_are_refused(bundle):
-    (path,) = bundle.rglob("*.onnx")
-    name = path.with_name("weights.bin").name
-    model = onnx.load(path)
-    onnx.save(model, path, save_as_external_data=True, location=name, size_threshold=0)
-    index = json.loads((bundle / "weights.json").read_text())
-    digest = file_digest(path)
-    moved = path.parent.rename(bundle / digest[:8])
-    index["files"][0] |= {"sha256": digest, "file": f"{moved.name}/mine.onnx"}
-    (bundle / "weights.json").write_text(json.dumps(index))
-    with pytest.raises(InvalidParameterError, match="of mine refers to other files, which are not"):
-        DeepFeatures("mine", weights=bundle).fit(IMAGES)
-
-
 def test_another_file_takes_the_place_of_the_first(bundle, config, tmp_path):
     other = save_vit(tmp_path / "vit.onnx")
     options = {"license": "MIT", "preprocessing": config}
@@ -245,30 +231,13 @@ def test_other_rows_of_the_same_file(bundle, source, config, changes, what, tmp_
     assert np.abs(deep.fit(IMAGES).transform(IMAGES) - rows).max() > 0.001
 
 
-def test_external_data_get_into_the_file(source, tmp_path):
-    model = onnx.load(source)
-    onnx.save(
-        model,
-        tmp_path / "parts.onnx",
-        save_as_external_data=True,
-        location="parts.bin",
-        size_threshold=0,
-    )
-    path = fetch_weights(
-        "mine",
-        tmp_path / "out",
-        source=tmp_path / "parts.onnx",
-        preprocessing=TORCH,
-        license="MIT",
-        input_size=32,
-    )
-    expected = DeepFeatures(source, preprocessing=TORCH, input_size=32).fit_transform(IMAGES)
-    for name in ("parts.onnx", "parts.bin"):
-        os.remove(tmp_path / name)
-    deep = DeepFeatures("mine", weights=tmp_path / "out")
-    np.testing.assert_array_equal(deep.fit_transform(IMAGES), expected)
-    assert {file.suffix for file in content(tmp_path / "out")} == {".onnx", ".json"}
-    assert list_weights(tmp_path / "out")["sha256"].tolist() == [file_digest(path)]
+def test_external_data_are_refused(source, tmp_path):
+    path = tmp_path / "parts.onnx"
+    onnx.save(onnx.load(source), path, save_as_external_data=True, size_threshold=0)
+    options = {"source": path, "preprocessing": TORCH, "license": "MIT", "input_size": 32}
+    with pytest.raises(InvalidParameterError, match="parts.onnx.*external data"):
+        fetch_weights("mine", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -386,14 +355,9 @@ def test_a_saved_pipeline(bundle, tmp_path, monkeypatch):
     assert whole.get_feature_names_out().tolist() == names
 
 
-@pytest.mark.parametrize("parts", [False, True])
-def test_a_pipeline_of_files(source, config, tmp_path, monkeypatch, parts):
+def test_a_pipeline_of_files(source, config, tmp_path, monkeypatch):
     """Neither the ONNX file nor that of the preprocessing is needed where it is loaded."""
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
-    if parts:
-        onnx.save(
-            onnx.load(source), source, save_as_external_data=True, location="x", size_threshold=0
-        )
     deep = DeepFeatures(source, preprocessing=config, input_size=32).fit(IMAGES)
     rows = deep.transform(IMAGES)
     save(deep, tmp_path / "deep.skops")
@@ -476,7 +440,7 @@ def test_the_commands_that_train(scans):
 def test_a_pipeline_whose_file_is_gone(source, config, tmp_path):
     deep = DeepFeatures(source, preprocessing=config, input_size=32).fit(IMAGES)
     os.remove(source)
-    with pytest.raises(ValueError, match=r"the pipeline cannot be saved: [A-Z][^()]*export\.onnx"):
+    with pytest.raises(ValueError, match=r"the pipeline cannot be saved: .*export\.onnx"):
         save(deep, tmp_path / "deep.skops")
 
 

@@ -1,175 +1,147 @@
-"""Rows of ONNX files against PyTorch, which exported them."""
+"""ONNX files that PyTorch exported: their rows against PyTorch's, and the lines of the guide."""
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from _pooling import pool_pixels
 
-from featbus import DeepFeatures
+from featbus import DeepFeatures, make_breast_ultrasound
 from featbus.masks import with_mask
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("torch") is None or find_spec("onnxscript") is None,
-        reason="needs `pip install torch onnxscript`",
-    ),
-]
+pytestmark = pytest.mark.slow
 
-PREPROCESSING = {
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "scale": 1 / 255,
-    "channels": "rgb",
-}
+PREPROCESSING = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "scale": 1 / 255}
 POOLING = ["avg", "max", "gem", "std", "avg2x2", "max3x2", "gem1x2", "std2x3", "flatten"]
-ENGINES = ["onnxruntime", "openvino"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a folder with networks and what PyTorch computes, made in another process."""
+    if find_spec("torch") is None or find_spec("onnxscript") is None:
+        pytest.skip("needs `pip install torch onnxscript`")
     folder = tmp_path_factory.mktemp("torch")
     script = Path(__file__).with_name("_torch_networks.py")
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
     return folder
 
 
-def read(folder, name):
-    """Return the path of a network, its tensors by module, images with masks, and the maps."""
-    arrays = dict(np.load(folder / f"{name}.npz"))
-    tensors = json.loads((folder / f"{name}.json").read_text())
-    regions = arrays.pop("regions")
-    images = [
-        image if region.all() else with_mask(image, region)
-        for image, region in zip(arrays.pop("images"), regions)
-    ]
-    return str(folder / f"{name}.onnx"), tensors, images, regions, arrays
-
-
-def pool_slowly(cells, shares, pooling):
-    """Pool one map of shape (height, width, channels) cell by cell, channel by channel."""
-    height, width, n_channels = cells.shape
-    if pooling == "flatten":
-        return cells.ravel().tolist()
-    rows, columns = map(int, pooling[3:].split("x")) if pooling[3:] else (1, 1)
-    row = []
-    for i in range(rows):
-        for j in range(columns):
-            inside = [
-                (y, x)
-                for y in range(i * height // rows, -(-(i + 1) * height // rows))
-                for x in range(j * width // columns, -(-(j + 1) * width // columns))
-                if shares[y, x] > 0
-            ]
-            for channel in range(n_channels):
-                values = [float(cells[y, x, channel]) for y, x in inside]
-                row.append(_statistic(pooling[:3], values, [shares[cell] for cell in inside]))
-    return row
-
-
-def _statistic(name, values, shares):
-    if not values:
-        return 0
-    if name == "max":
-        return max(values)
-
-    def average(numbers):
-        return sum(share * number for share, number in zip(shares, numbers)) / sum(shares)
-
-    if name == "gem":
-        return average([max(value, 1e-6) ** 3 for value in values]) ** (1 / 3)
-    mean = average(values)
-    return mean if name == "avg" else average([(value - mean) ** 2 for value in values]) ** 0.5
-
-
-def share_slowly(region, height, width):
-    """Return the share of each cell that lies inside a region of pixels; sides divide."""
-    (rows, columns), shares = np.array(region.shape) // (height, width), np.empty((height, width))
-    for y in range(height):
-        for x in range(width):
-            cell = region[y * rows : (y + 1) * rows, x * columns : (x + 1) * columns]
-            shares[y, x] = cell.mean()
-    return shares
-
-
-def expected_rows(maps, regions, pooling):
-    """Return the rows of one layer's maps, of shape (n_images, height, width, channels)."""
-    rows = []
-    for cells, region in zip(maps, regions):
-        shares = share_slowly(region, *cells.shape[:2])
-        rows.append(np.hstack([pool_slowly(cells, shares, name) for name in pooling]))
-    return rows
-
-
-def compare(rows, expected, name):
-    # Numbers of half precision have three digits, and engines differ in where they round.
-    tolerance = 2e-2 if "half" in name else 1e-4
-    np.testing.assert_allclose(rows, expected, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 @pytest.mark.parametrize("variant", ["fixed", "batch", "size", "half"])
-def test_maps_and_stages_of_a_residual_network(folder, variant, exporter, engine):
-    name = f"resnet_{variant}_{exporter}"
-    path, tensors, images, regions, maps = read(folder, name)
-    options = {
-        "preprocessing": PREPROCESSING,
-        "input_size": images[0].shape[:2],
-        "pooling": POOLING,
-        "engine": engine,
-    }
+@pytest.mark.parametrize("network", ["resnet", "vit", "vit_bare"])
+def test_rows_are_those_of_pytorch(folder, network, variant, exporter, engine):
+    path = folder / f"{network}_{variant}_{exporter}.onnx"
+    arrays = dict(np.load(path.with_suffix(".npz")))
+    tensors = json.loads(path.with_suffix(".json").read_text())
+    images, regions = arrays.pop("images"), arrays.pop("regions")
+    size = height, width = images.shape[1:3]
+    n_prefix = {"vit": 3}.get(network, 0)
     expected = {}
     for module in tensors:
-        channels_last = np.moveaxis(maps[module], 1, -1)
-        expected[module] = expected_rows(channels_last, regions, POOLING)
-    by_name = DeepFeatures(path, layers=list(tensors.values()), **options)
-    compare(by_name.transform(images), np.hstack(list(expected.values())), name)
-    stages = DeepFeatures(path, layers=["C1", "C2", "C3", "C4", "C5"], **options)
-    modules = ["stem", *(f"stages.{index}" for index in range(4))]
-    compare(stages.transform(images), np.hstack([expected[module] for module in modules]), name)
-    top = DeepFeatures(path, **options)
-    compare(top.transform(images), expected["stages.3"], name)
+        if network == "resnet":
+            maps = np.moveaxis(arrays[module], 1, -1)
+        else:
+            maps = arrays[module][:, n_prefix:].reshape(3, height // 16, width // 16, -1)
+        expected[module] = [
+            np.concatenate([pool_pixels(cells, region, name) for name in POOLING])
+            for cells, region in zip(maps, regions)
+        ]
+    masked = [
+        image if region.all() else with_mask(image, region)
+        for image, region in zip(images, regions)
+    ]
+    # Numbers of half precision have three digits, and engines differ in where they round.
+    tolerance = 2e-2 if variant == "half" else 1e-4
 
+    def compare(layers, rows, pooling=POOLING):
+        options = {"preprocessing": PREPROCESSING, "input_size": size, "engine": engine}
+        deep = DeepFeatures(path, layers=layers, pooling=pooling, **options)
+        rows = np.hstack(rows)
+        np.testing.assert_allclose(deep.transform(masked), rows, rtol=tolerance, atol=tolerance)
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
-@pytest.mark.parametrize("variant", ["fixed", "batch", "size", "half"])
-@pytest.mark.parametrize(("network", "n_prefix"), [("vit", 3), ("vit_bare", 0)])
-def test_tokens_of_a_vision_transformer(folder, network, n_prefix, variant, exporter, engine):
-    name = f"{network}_{variant}_{exporter}"
-    path, tensors, images, regions, tokens = read(folder, name)
-    size = images[0].shape[:2]
-    grid = size[0] // 16, size[1] // 16
-    options = {"preprocessing": PREPROCESSING, "input_size": size, "engine": engine}
-    expected = []
-    for module in tensors:
-        patches = tokens[module][:, n_prefix:].reshape(3, *grid, -1)
-        expected.append(expected_rows(patches, regions, POOLING))
-    deep = DeepFeatures(path, layers=list(tensors.values()), pooling=POOLING, **options)
-    compare(deep.transform(images), np.hstack(expected), name)
+    compare(list(tensors.values()), list(expected.values()))
+    if network == "resnet":
+        stages = ["stem", *(f"stages.{index}" for index in range(4))]
+        compare(["C1", "C2", "C3", "C4", "C5"], [expected[module] for module in stages])
     if n_prefix:
-        classes = DeepFeatures(path, layers=list(tensors.values()), pooling="cls", **options)
-        compare(classes.transform(images), np.hstack([tokens[m][:, 0] for m in tensors]), name)
+        compare(list(tensors.values()), [arrays[module][:, 0] for module in tensors], "cls")
 
 
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
-def test_nothing_is_computed_past_the_last_tap(folder, exporter):
-    import onnx
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "onnx.rst"
+# Instead of a download, networks of the same shape with random weights.
+STAND_INS = {
+    "timm": """
+import timm
+timm.create_model = lambda *args, make=timm.create_model, **options: make(
+    *args, **options | {"pretrained": False}
+)
+""",
+    "transformers": """
+import transformers
+config = transformers.Dinov2Config(
+    hidden_size=384, num_attention_heads=6, image_size=518, patch_size=14
+)
+transformers.AutoModel.from_pretrained = lambda name: transformers.Dinov2Model(config)
+processor = transformers.BitImageProcessor(
+    size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224},
+    image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225],
+)
+transformers.AutoImageProcessor.from_pretrained = lambda name: processor
+""",
+    "open_clip": """
+import open_clip
+# As open_clip_config.json has it, with a smaller text tower.
+vision = {"timm_model_name": "vit_base_patch16_224", "timm_model_pretrained": False,
+          "timm_pool": "", "timm_proj": "linear", "image_size": 224}
+text = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
+open_clip.create_model_from_pretrained = lambda name: (open_clip.CLIP(512, vision, text), None)
+""",
+    "torchvision": """
+import torchvision
+torchvision.models.densenet121 = lambda weights, make=torchvision.models.densenet121: make()
+""",
+    "keras": """
+import keras
+shape = {"include_top": False, "input_shape": (256, 256, 3)}
+keras.applications.ResNet50(weights=None, **shape).save("RadImageNet-ResNet50-notop.h5")
+""",
+}
+# Of each pair of blocks: the package that exports, what else it takes, and the columns.
+EXPORTS = {
+    "resnet50.onnx": ("timm", "onnxscript", 2 * (512 + 1024 + 2048)),
+    "dinov3_small.onnx": ("timm", "onnxscript", 2 * 384),
+    "dinov2_small.onnx": ("transformers", "onnxscript", 2 * 384),
+    "biomedclip.onnx": ("open_clip", "onnxscript", 512),
+    "densenet121.onnx": ("torchvision", "onnxscript", 2 * (256 + 512 + 1024)),
+    "radimagenet_resnet50.keras": ("keras", "tensorflow", 512 + 1024 + 2048),
+}
 
-    from featbus.networks._onnx_file import read_onnx
-    from featbus.networks._onnx_graph import truncate
 
-    path, tensors, images, *_ = read(folder, f"resnet_fixed_{exporter}")
-    taps = [tensors["stem"], tensors["stages.1"]]
-    model = onnx.load_from_string(truncate(read_onnx(path), taps, (1, 3, *images[0].shape[:2])))
-    weights = {tensor.name for tensor in model.graph.initializer}
-    assert any("stages.1" in name for name in weights)
-    assert not any(part in name for name in weights for part in ("stages.2", "classifier"))
-    assert sum(node.op_type == "Conv" for node in model.graph.node) == 7
-    assert len(model.graph.output) == 2
+@pytest.mark.parametrize("file", EXPORTS)
+def test_the_lines_of_the_guide(file, tmp_path, monkeypatch):
+    package, other, n_columns = EXPORTS[file]
+    for needed in (package, other):
+        if find_spec(needed) is None:
+            pytest.skip(f"needs `pip install {needed}`")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"code-block:: python\n\n((?:   .*\n|\n)+)", GUIDE.read_text("utf-8"))
+    blocks = [textwrap.dedent(block) for block in blocks]
+    features = next(block for block in blocks if f'DeepFeatures("{file}"' in block)
+    export = next(block for block in blocks if file in block and block != features)
+    # In another process: not every TensorFlow can be imported beside PyTorch.
+    subprocess.run([sys.executable, "-c", STAND_INS[package] + export], check=True)
+    names = {"DeepFeatures": DeepFeatures}
+    for block in blocks[: blocks.index(features) + 1]:
+        if block.startswith(("colors", "deep")):  # colors may be those of a block before
+            exec(block, names)
+    rows = names["deep"].fit_transform(make_breast_ultrasound(2, random_state=0).images)
+    assert rows.shape == (2, n_columns)
+    assert np.isfinite(rows).all()
+    assert rows.std() > 0

@@ -262,9 +262,9 @@ class NetworkFeatures(FeatureExtractor):
         dict
             "engine" and "version". On OpenVINO also "precision"; and "max_relative_error", of rows
             compared with those of Keras at conversion, or of an ONNX file with those of ONNX
-            Runtime, if that is installed. Of a converted network the "seconds" that this took, and
-            the "path" where it is kept. In reduced precision also "row_cosine", of rows compared
-            with those of OpenVINO in single precision.
+            Runtime. Of a converted network the "seconds" that this took, and the "path" where it is
+            kept. In reduced precision also "row_cosine", of rows compared with those of OpenVINO in
+            single precision.
         """
         return dict(load_engine(self._find_network()).report)
 
@@ -324,7 +324,7 @@ class DeepFeatures(NetworkFeatures):
         networks with a name, which have their own.
     n_prefix_tokens : int or None, default=None
         Number of class and register tokens [17]_ before the patch tokens of an ONNX file. None:
-        what the tokens have more than the grid of patches; an error says where that is unclear.
+        inferred from the map that the patches come from; needed where there is no such map.
     engine : {"keras", "onnxruntime", "openvino"} or None, default=None
         What runs the network. None: ONNX Runtime for ONNX files (``pip install "featbus[onnx]"``),
         Keras for all others. OpenVINO is faster on most processors, and an extra:
@@ -382,13 +382,10 @@ class DeepFeatures(NetworkFeatures):
     loaded in Keras' safe mode: no code in it is run.
 
     In an ONNX file, the stages are the last maps of their stride that all paths through the network
-    pass. "top" is the first output, unless it is that of a classifier, which is recognized by its
-    bias or softmax: then it is the last map of more than one cell, or the last tokens. An output of
-    shape (images, width) is an embedding: "avg" takes it as it is, and a region has no effect on
-    its pooling, nor on that of "cls". The first prefix token counts as the class token. Axes are
-    followed from the image on, so that channels may come first or last. ONNX files run on the CPU.
-    Only operators of the ONNX standard are accepted, and a file is tried in a process of its own
-    before it is used. Its content is hashed, so that a changed file counts as another network.
+    pass, and "top" is the first output. A tensor of shape (1, width) is an embedding: "avg" takes
+    it as it is, and a region has no effect on its pooling, nor on that of "cls". The first prefix
+    token counts as the class token. Channels of maps may come first or last. ONNX files run on the
+    CPU. Their content is hashed, so that a changed file counts as another network.
 
     Estimators with the same parameters share one network, which is loaded when the first row is
     computed. A pickle does not contain it.

@@ -19,7 +19,6 @@ from featbus.networks._engines import (
 from featbus.networks._index import MODEL_FILES, find_folder, read_index
 from featbus.networks._models import KerasModel, SmallCNN, read_model_config
 from featbus.networks._onnx import OnnxModel
-from featbus.networks._onnx_file import copy_onnx, onnx_digest
 from featbus.networks._openvino import cache_dir
 from featbus.networks._pooling import is_pooling, pool, region_weights, windows
 from featbus.networks._preprocessing import NAMED, as_preprocessing
@@ -48,7 +47,6 @@ __all__ = [
     "check_engine",
     "check_unchanged",
     "check_weights_file",
-    "copy_onnx",
     "fetch_weights",
     "file_digest",
     "find_engine",
@@ -58,7 +56,6 @@ __all__ = [
     "is_pooling",
     "list_weights",
     "load_engine",
-    "onnx_digest",
     "pool",
     "read_index",
     "read_model_config",

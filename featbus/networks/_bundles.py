@@ -22,7 +22,6 @@ from featbus.networks._building import Network, import_keras
 from featbus.networks._engines import check_engine, find_engine, find_source
 from featbus.networks._index import INDEX, Entry, check_model_name, model_file, read_index
 from featbus.networks._models import KerasModel
-from featbus.networks._onnx_file import copy_onnx
 from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import (
@@ -83,8 +82,8 @@ def fetch_weights(
         160, 192 and 224 pixels, and of "mobilenet_v2" also for 96. None: the network's own size.
         A model that takes any size needs one.
     source : str, path or None, default=None
-        A file: the weights of the backbone without its top, or the model. External data of an ONNX
-        file get into the same file. None: Keras downloads ImageNet's.
+        A file: the weights of the backbone without its top, or the model. None: Keras downloads
+        ImageNet's.
     preprocessing : str, dict, path or None, default=None
         What the model was trained on, see `featbus.DeepFeatures`; the bundle has its content. None:
         for a backbone, which has its own.
@@ -210,7 +209,7 @@ def _enter_model(name, out, source, options, preprocessing, input_size, notes):
     known = [entry for entry in _entries(out) if entry.network == name]
     with _scratch(out) as scratch:
         path = os.path.join(scratch, name + os.path.splitext(source)[1].lower())
-        (copy_onnx if path.endswith(".onnx") else shutil.copyfile)(source, path)
+        shutil.copyfile(source, path)
         digest = file_digest(path)
         entry = _describe(
             path,
@@ -252,7 +251,7 @@ def _load_model(path, preprocessing, input_size):
         source.build()
     else:
         check_engine("onnxruntime", source)
-        layer = "top" if "top" in source.taps else list(source.layers)[-1]
+        layer = source.list_layers()[-1][0]
         find_engine(source, "onnxruntime")(Network(source, (layer,), ("avg",), "onnxruntime"))
     return source
 

@@ -15,8 +15,7 @@ from featbus.networks._applications import KerasApplication
 from featbus.networks._building import build_maps, import_keras
 from featbus.networks._index import find_model
 from featbus.networks._models import KerasModel, SmallCNN
-from featbus.networks._onnx import OnnxModel
-from featbus.networks._onnx_runtime import OnnxOpenVINOEngine, OnnxRuntimeEngine
+from featbus.networks._onnx import OnnxModel, OnnxOpenVINOEngine, OnnxRuntimeEngine
 from featbus.networks._openvino import OpenVINOEngine, check_precision
 from featbus.networks._pooling import pool_rows
 from featbus.networks._sources import get_backbone

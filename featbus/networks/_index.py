@@ -6,10 +6,9 @@ import re
 import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
+from textwrap import shorten
 
 from featbus.networks._models import SmallCNN
-from featbus.networks._onnx_checks import shorten
-from featbus.networks._onnx_file import onnx_digest
 from featbus.networks._preprocessing import NAMED, as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
@@ -237,7 +236,7 @@ def read_index(folder):
             raise ValueError("several of its models have one name, expected different names")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
-            f"The index {path!r} of a weights bundle cannot be read: {shorten(repr(error))}. "
+            f"The index {path!r} of a weights bundle cannot be read: {shorten(repr(error), 500)}. "
             "Copy the bundle again, or fetch its networks into a new folder."
         ) from error
     return entries
@@ -327,11 +326,6 @@ def verify(folder, entry):
             f"The weights file {path!r} of {entry.label} is truncated or was changed: expected "
             f"sha256 {entry.sha256} ({entry.bytes} bytes), found {digest} "
             f"({os.path.getsize(path)} bytes). {again}"
-        )
-    if path.endswith(".onnx") and onnx_digest(path) != digest:
-        raise InvalidParameterError(
-            f"The file {path!r} of {entry.label} refers to other files, which are not verified, "
-            f"expected all weights in one. {again}"
         )
     return path
 

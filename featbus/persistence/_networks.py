@@ -18,16 +18,12 @@ from featbus.networks import (
     SmallCNN,
     cache_dir,
     check_weights_file,
-    copy_onnx,
     file_digest,
     find_folder,
     list_weights,
-    onnx_digest,
     read_index,
     read_model_config,
-    read_onnx,
 )
-from featbus.parameters import InvalidParameterError
 from featbus.persistence._archive import NETWORK, ModelFileError
 
 _ENDINGS = (".weights.h5", ".h5")
@@ -155,8 +151,7 @@ class Packer:
         """Return the path of a network's file, and the name to give it."""
         path = os.path.join(self._folder, str(len(self._members)))
         if isinstance(source, OnnxModel):
-            copy_onnx(source.path, f"{path}.onnx")
-            return f"{path}.onnx", f"{source.name}.onnx"
+            return source.path, f"{source.name}.onnx"
         if _is_model(source):
             model = source.build() if isinstance(source, SmallCNN) else source.model
             if isinstance(model, str):
@@ -325,21 +320,10 @@ def _refuse_missing(path, digest):
 def _check_network(path):
     """Refuse a network's file that asks for more than it has, or for code."""
     if str(path).endswith(".onnx"):
-        _check_onnx(path)
-        return
+        return  # checked when it is read
     check_weights_file(path)
     if str(path).endswith(".keras"):
         _check_layers(path)
-
-
-def _check_onnx(path):
-    """Refuse an ONNX file that is not one plain network."""
-    try:
-        if onnx_digest(path) != file_digest(path):
-            raise ModelFileError("its network refers to other files.")
-        read_onnx(path)
-    except InvalidParameterError as error:
-        raise ModelFileError(f"its network is refused: {error}") from error
 
 
 def _check_layers(path):
