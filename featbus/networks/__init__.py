@@ -23,7 +23,7 @@ from featbus.networks._engines import (
     find_source,
     load_engine,
 )
-from featbus.networks._index import MODEL_FILES, find_folder, read_index
+from featbus.networks._index import find_entry, verify
 from featbus.networks._models import KerasModel, read_model_config
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._onnx_file import copy_onnx, onnx_digest, read_onnx
@@ -39,12 +39,10 @@ from featbus.networks._sources import (
     file_digest,
     get_backbone,
 )
-from featbus.networks._weights_files import check_weights_file
 
 __all__ = [
     "BACKBONES",
     "ENGINES",
-    "MODEL_FILES",
     "NAMED",
     "ONNX_ENGINES",
     "STAGES",
@@ -66,12 +64,11 @@ __all__ = [
     "check_engine",
     "check_trainable",
     "check_weights",
-    "check_weights_file",
     "copy_onnx",
     "fetch_weights",
     "file_digest",
     "find_engine",
-    "find_folder",
+    "find_entry",
     "find_source",
     "get_backbone",
     "import_keras",
@@ -81,10 +78,10 @@ __all__ = [
     "onnx_digest",
     "pool",
     "pool_array",
-    "read_index",
     "read_model_config",
     "read_onnx",
     "region_weights",
     "resolve_weights",
+    "verify",
     "windows",
 ]

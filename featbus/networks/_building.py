@@ -14,7 +14,6 @@ from difflib import get_close_matches
 from featbus.base import thread_limit
 from featbus.networks._pooling import GEM_FLOOR, GEM_POWER, windows
 from featbus.networks._requirements import needing_keras
-from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
 STAGES = ("C1", "C2", "C3", "C4", "C5")
@@ -180,7 +179,6 @@ def _with_scaled_colors(base):
 def _load_weights(base, path, label):
     """Load a weights file into a network without its top."""
     try:
-        check_weights_file(path)
         with warnings.catch_warnings():
             # Keras warns many times before it raises the error that matters.
             warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)

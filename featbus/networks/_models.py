@@ -15,7 +15,6 @@ import numpy as np
 from featbus.networks._building import STAGES, get_output, import_keras
 from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import KerasSource, check_own, file_digest, fit_input_size
-from featbus.networks._weights_files import check_weights_file
 from featbus.parameters import InvalidParameterError
 
 # Bytes of JSON, which takes many times its size in memory; large networks have one million.
@@ -194,7 +193,6 @@ def read_model_config(path):
 def _read_config(path):
     """Return the configuration of the model in a file, which has layers."""
     try:
-        check_weights_file(path)
         config = read_model_config(path)["config"]
         config["layers"]
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -1,15 +1,15 @@
 """Preprocessing: the values that the images of a network's training had."""
 
+import json
 import os
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
 
 import numpy as np
 
-from featbus.networks._preprocessing_files import read_preprocessing
 from featbus.parameters import InvalidParameterError
-from featbus.wording import named, shown
 
 CHANNELS = ("rgb", "bgr", "gray")
 RESIZE = ("area", "bilinear", "bicubic")
@@ -27,6 +27,11 @@ _SYNONYMS = {
     "resample": "resize",
     "rescale_factor": "scale",
 }
+# In files of other libraries: filters, as Pillow numbers them, too; steps that change the frame of
+# an image, or that the formula has; and image processors that reverse the colors by default.
+_RESAMPLE = {2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic"}
+_STEPS = re.compile(r"do_(?:center_crop|convert_rgb|normalize|pad|reduce_labels|rescale|resize)")
+_FLIPPING = ("LayoutLMv2", "LayoutXLM", "MobileViT", "PPLCNet", "PPOCR", "Tvp", "UVDoc")
 _REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
 
 
@@ -118,8 +123,9 @@ def as_preprocessing(value):
     ----------
     value : str, dict, path or Preprocessing
         A key of `NAMED`; a dict with "mean", "std" and "scale", and, if they differ from "rgb" and
-        "area", "channels" and "resize", where a number stands for one of each channel; or a file,
-        see `read_preprocessing`.
+        "area", "channels" and "resize", where a number stands for one of each channel; or a
+        file of another library: ``preprocessor_config.json`` or ``processor_config.json`` of
+        Hugging Face's transformers, ``config.json`` of timm, ``open_clip_config.json``.
 
     Returns
     -------
@@ -143,7 +149,7 @@ def as_preprocessing(value):
         return _from_file(value)
     near = _close(value, NAMED)
     raise InvalidParameterError(
-        f"{named('preprocessing')} is {shown(value)}, expected {', '.join(map(repr, NAMED))}, a "
+        f"preprocessing is {value!r:.200}, expected {', '.join(map(repr, NAMED))}, a "
         f"dict such as {_EXAMPLE}, or the path of the network's preprocessor_config.json "
         "(transformers) or config.json (timm): say what the network was trained on. A "
         "weights bundle knows it of its models." + (f" Did you mean {near[0]!r}?" if near else "")
@@ -155,14 +161,61 @@ def _ends_as_file(value):
 
 
 def _from_file(path):
-    """Return the preprocessing that a file describes."""
+    """Return the preprocessing that a JSON file describes; nothing in it is executed."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"preprocessing is {os.fspath(path)!r}, and there is no such file.")
     try:
-        return _from_dict(read_preprocessing(path))
-    except ValueError as error:
+        with open(path, encoding="utf-8") as file:
+            return _from_dict(_read_config(json.load(file)))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
         raise InvalidParameterError(
-            f"{named('preprocessing')} is the file {os.fspath(path)!r}: "
-            f"{str(error).removesuffix('.')}."
+            f"preprocessing is the file {os.fspath(path)!r}, which cannot be used: {error!r:.300}. "
+            "Expected a preprocessor_config.json of transformers, a config.json of timm or an "
+            f"open_clip_config.json, or give preprocessing as a dict such as {_EXAMPLE}."
         ) from error
+
+
+def _read_config(config):
+    """Return what a file of another library says, as the dict that `as_preprocessing` takes."""
+    for key in ("image_processor", "preprocess_cfg", "pretrained_cfg"):
+        config = config.get(key) or config
+    if "scale" in config:  # such a dict itself
+        return config
+    if "image_mean" in config or "do_rescale" in config:
+        return _read_transformers(config)
+    shape = config.get("input_size") or [3]
+    return {
+        "mean": config["mean"],
+        "std": config["std"],
+        "scale": 1 / 255,
+        "channels": "gray" if shape[0] == 1 else "rgb",
+        "resize": _RESAMPLE[config.get("interpolation", "bicubic")],
+    }
+
+
+def _read_transformers(config):
+    """Return what the file of an image processor of transformers says."""
+    name = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
+    config = {
+        "do_flip_channel_order": name.startswith(_FLIPPING),
+        "do_normalize": not name.startswith(("MobileViT", "RTDetr")),
+        "do_rescale": True,
+        "do_resize": True,
+        "include_top": name.startswith("EfficientNet"),  # another division by the deviation
+        "offset": name.startswith("Vivit"),
+        "rescale_factor": 1 / 255,
+    } | config
+    steps = [key for key in config if key.startswith(("do_", "include_top", "offset", "rescale_o"))]
+    refused = [key for key in steps if config[key] and not _STEPS.fullmatch(key)]
+    if refused:
+        raise ValueError(f"{name} asks for {refused}, which is not supported")
+    is_normalized = config["do_normalize"]
+    return {
+        "mean": config["image_mean"] if is_normalized else 0,
+        "std": config["image_std"] if is_normalized else 1,
+        "scale": config["rescale_factor"] if config["do_rescale"] else 1,
+        "resize": _RESAMPLE[config["resample"]] if config["do_resize"] else "area",
+    }
 
 
 def _from_dict(value):
@@ -171,7 +224,7 @@ def _from_dict(value):
     for key in value:
         if key not in keys:
             near = [_SYNONYMS[key]] if key in _SYNONYMS else _close(key, keys)
-            raise _refused(f"the key {shown(key)}", f"one of {keys}", near)
+            raise _refused(f"the key {key!r:.80}", f"one of {keys}", near)
     missing = [key for key in _REQUIRED if key not in value]
     if missing:
         raise _refused(f"no {' and no '.join(map(repr, missing))}", f"a dict such as {_EXAMPLE}")
@@ -179,7 +232,7 @@ def _from_dict(value):
         if value.get(key, allowed[0]) not in allowed:
             found = value[key]
             raise _refused(
-                f"{key} {shown(found)}", f"one of {list(allowed)}", _close(found, allowed)
+                f"{key} {found!r:.80}", f"one of {list(allowed)}", _close(found, allowed)
             )
     channels = value.get("channels", "rgb")
     count = 1 if channels == "gray" else 3
@@ -187,7 +240,7 @@ def _from_dict(value):
     (scale,) = _as_numbers("scale", value["scale"], 1)
     for key, numbers in (("std", std), ("scale", (scale,))):
         if min(numbers) < _SMALLEST:
-            raise _refused(f"{key} {shown(value[key])}", f"{_SMALLEST:g} or more")
+            raise _refused(f"{key} {value[key]!r:.80}", f"{_SMALLEST:g} or more")
     return Preprocessing(mean, std, scale, channels, value.get("resize", "area"))
 
 
@@ -199,7 +252,7 @@ def _as_numbers(key, value, count):
         numbers = np.empty(0)
     if numbers.shape not in ((1,), (count,)) or not all(map(_is_number, numbers)):
         wanted = "a number" if count == 1 else f"a number or {count} of them, one per channel"
-        raise _refused(f"{key} {shown(value)}", f"{wanted}, of {_LARGEST:g} at most")
+        raise _refused(f"{key} {value!r:.200}", f"{wanted}, of {_LARGEST:g} at most")
     return tuple(map(float, np.broadcast_to(numbers, count)))
 
 
@@ -215,6 +268,6 @@ def _close(value, names):
 
 def _refused(found, expected, near=()):
     return InvalidParameterError(
-        f"{named('preprocessing')} has {found}, expected {expected}."
+        f"preprocessing has {found}, expected {expected}."
         + (f" Did you mean {near[0]!r}?" if near else "")
     )
