@@ -62,7 +62,6 @@ from featbus import (
     UNetSegmenter,
     make_breast_ultrasound,
 )
-from featbus.feature_extraction._tuned_source import digest_weights
 from featbus.persistence import ModelFileError, load, read_card, save, write_card_html
 from featbus.recipes import classifier_pipelines
 from featbus.segmentation._unet import build_unet
@@ -298,7 +297,7 @@ def _train(tuned, name="conv1_bn/beta"):
     """Change the weights of one layer, as `fit` does in half a minute."""
     (variable,) = [v for v in tuned._source().build().variables if v.path.endswith(name)]
     tuned.weights_ = {variable.path: np.asarray(variable.value)[np.newaxis] + 0.1}
-    tuned._learned_digest_ = digest_weights(tuned.weights_)
+    tuned._learned_digest_ = "of the changed layer"
 
 
 def test_what_a_segmenter_learned_travels(path, tmp_path):

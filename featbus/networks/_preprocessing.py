@@ -3,36 +3,40 @@
 import json
 import os
 import re
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass
 from numbers import Real
 
 import numpy as np
 
-from featbus.parameters import InvalidParameterError
+from featbus.parameters import (
+    Interval,
+    InvalidParameterError,
+    SequenceOf,
+    StrOptions,
+    as_list,
+    check_parameters,
+)
 
-CHANNELS = ("rgb", "bgr", "gray")
-RESIZE = ("area", "bilinear", "bicubic")
 _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
 # Values are single precision: of any number, and of what is divided by.
-_LARGEST, _SMALLEST = 1e9, 1e-9
-# What other libraries call the keys.
-_SYNONYMS = {
-    "image_mean": "mean",
-    "image_std": "std",
-    "interpolation": "resize",
-    "resample": "resize",
-    "rescale_factor": "scale",
+_NUMBER = Interval(Real, -1e9, 1e9, closed="both")
+_DIVISOR = Interval(Real, 1e-9, 1e9, closed="both")
+_CONSTRAINTS = {
+    "mean": [_NUMBER, SequenceOf(_NUMBER)],
+    "std": [_DIVISOR, SequenceOf(_DIVISOR)],
+    "scale": [_DIVISOR],
+    "channels": [StrOptions({"rgb", "bgr", "gray"})],
+    "resize": [StrOptions({"area", "bilinear", "bicubic"})],
 }
+
 # In files of other libraries: filters, as Pillow numbers them, too; steps that change the frame of
 # an image, or that the formula has; and image processors that reverse the colors by default.
 _RESAMPLE = {2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic"}
 _STEPS = re.compile(r"do_(?:center_crop|convert_rgb|normalize|pad|reduce_labels|rescale|resize)")
 _FLIPPING = ("LayoutLMv2", "LayoutXLM", "MobileViT", "PPLCNet", "PPOCR", "Tvp", "UVDoc")
-_REQUIRED, _OPTIONAL = ("mean", "std", "scale"), {"channels": CHANNELS, "resize": RESIZE}
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,8 @@ class Preprocessing:
 
     @property
     def identity(self):
-        """What decides about the rows, as JSON has it."""
-        return {
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "scale": self.scale,
-            "channels": self.channels,
-            "resize": self.resize,
-        }
+        """What the rows depend on, as JSON has it."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     def __call__(self, pixels, out=None):
         """Bring pixels to the values that the network was trained on.
@@ -123,9 +121,9 @@ def as_preprocessing(value):
     ----------
     value : str, dict, path or Preprocessing
         A key of `NAMED`; a dict with "mean", "std" and "scale", and, if they differ from "rgb" and
-        "area", "channels" and "resize", where a number stands for one of each channel; or a
-        file of another library: ``preprocessor_config.json`` or ``processor_config.json`` of
-        Hugging Face's transformers, ``config.json`` of timm, ``open_clip_config.json``.
+        "area", "channels" and "resize", where a number stands for one of each channel; or a JSON
+        file: that dict, ``preprocessor_config.json`` or ``processor_config.json`` of Hugging Face's
+        transformers, ``config.json`` of timm, or ``open_clip_config.json``.
 
     Returns
     -------
@@ -145,33 +143,19 @@ def as_preprocessing(value):
         return _from_dict(value)
     if isinstance(value, str) and value in NAMED:
         return NAMED[value]
-    if isinstance(value, (str, os.PathLike)) and (os.path.exists(value) or _ends_as_file(value)):
-        return _from_file(value)
-    near = _close(value, NAMED)
-    raise InvalidParameterError(
-        f"preprocessing is {value!r:.200}, expected {', '.join(map(repr, NAMED))}, a "
-        f"dict such as {_EXAMPLE}, or the path of the network's preprocessor_config.json "
-        "(transformers) or config.json (timm): say what the network was trained on. A "
-        "weights bundle knows it of its models." + (f" Did you mean {near[0]!r}?" if near else "")
-    )
-
-
-def _ends_as_file(value):
-    return os.fspath(value).endswith(".json")
-
-
-def _from_file(path):
-    """Return the preprocessing that a JSON file describes; nothing in it is executed."""
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"preprocessing is {os.fspath(path)!r}, and there is no such file.")
-    try:
-        with open(path, encoding="utf-8") as file:
-            return _from_dict(_read_config(json.load(file)))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value).endswith(".json"):
         raise InvalidParameterError(
-            f"preprocessing is the file {os.fspath(path)!r}, which cannot be used: {error!r:.300}. "
-            "Expected a preprocessor_config.json of transformers, a config.json of timm or an "
-            f"open_clip_config.json, or give preprocessing as a dict such as {_EXAMPLE}."
+            f"preprocessing is {value!r}, expected {', '.join(map(repr, NAMED))}, a dict such as "
+            f"{_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) or "
+            "config.json (timm): say what the network was trained on."
+        )
+    try:
+        with open(value, encoding="utf-8") as file:
+            return _from_dict(_read_config(json.load(file)))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InvalidParameterError(
+            f"preprocessing is the file {os.fspath(value)!r}, which cannot be used: {error!r:.300} "
+            f"Expected that of another library, or give preprocessing as a dict such as {_EXAMPLE}."
         ) from error
 
 
@@ -220,54 +204,23 @@ def _read_transformers(config):
 
 def _from_dict(value):
     """Return the preprocessing that a dict describes."""
-    keys = [*_REQUIRED, *_OPTIONAL]
-    for key in value:
-        if key not in keys:
-            near = [_SYNONYMS[key]] if key in _SYNONYMS else _close(key, keys)
-            raise _refused(f"the key {key!r:.80}", f"one of {keys}", near)
-    missing = [key for key in _REQUIRED if key not in value]
-    if missing:
-        raise _refused(f"no {' and no '.join(map(repr, missing))}", f"a dict such as {_EXAMPLE}")
-    for key, allowed in _OPTIONAL.items():
-        if value.get(key, allowed[0]) not in allowed:
-            found = value[key]
-            raise _refused(
-                f"{key} {found!r:.80}", f"one of {list(allowed)}", _close(found, allowed)
-            )
-    channels = value.get("channels", "rgb")
-    count = 1 if channels == "gray" else 3
-    mean, std = (_as_numbers(key, value[key], count) for key in ("mean", "std"))
-    (scale,) = _as_numbers("scale", value["scale"], 1)
-    for key, numbers in (("std", std), ("scale", (scale,))):
-        if min(numbers) < _SMALLEST:
-            raise _refused(f"{key} {value[key]!r:.80}", f"{_SMALLEST:g} or more")
-    return Preprocessing(mean, std, scale, channels, value.get("resize", "area"))
-
-
-def _as_numbers(key, value, count):
-    """Return `count` numbers; one stands for all."""
-    try:
-        numbers = np.atleast_1d(np.asarray(value, dtype=object))
-    except ValueError:  # a ragged sequence
-        numbers = np.empty(0)
-    if numbers.shape not in ((1,), (count,)) or not all(map(_is_number, numbers)):
-        wanted = "a number" if count == 1 else f"a number or {count} of them, one per channel"
-        raise _refused(f"{key} {value!r:.200}", f"{wanted}, of {_LARGEST:g} at most")
-    return tuple(map(float, np.broadcast_to(numbers, count)))
-
-
-def _is_number(value):
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
-def _close(value, names):
-    """Return the name that a short text may mean, if any."""
-    is_short = isinstance(value, str) and len(value) < 100
-    return get_close_matches(value, names, n=1) if is_short else []
-
-
-def _refused(found, expected, near=()):
-    return InvalidParameterError(
-        f"preprocessing has {found}, expected {expected}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
+    value = {"channels": "rgb", "resize": "area"} | value
+    if value.keys() != _CONSTRAINTS.keys():
+        keys = sorted(map(str, value.keys() ^ _CONSTRAINTS.keys()))
+        raise InvalidParameterError(
+            f"preprocessing lacks {keys}, or has no such keys: expected a dict such as {_EXAMPLE}."
+        )
+    named = {f"preprocessing[{key!r}]": key for key in value}
+    check_parameters(
+        {name: _CONSTRAINTS[key] for name, key in named.items()},
+        {name: value[key] for name, key in named.items()},
     )
+    numbers = {}
+    for key in ("mean", "std"):
+        found, count = as_list(value[key]), 1 if value["channels"] == "gray" else 3
+        if len(found) not in (1, count):
+            raise InvalidParameterError(
+                f"preprocessing has {key} {value[key]!r}, expected one number per channel: {count}."
+            )
+        numbers[key] = tuple(map(float, np.broadcast_to(found, count)))
+    return Preprocessing(**value | numbers | {"scale": float(value["scale"])})
