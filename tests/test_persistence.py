@@ -285,12 +285,12 @@ def network_pipeline(tmp_path):
 @pytest.mark.slow
 def test_networks_in_a_fresh_process(network_pipeline, path, tmp_path):
     pipeline, weights = network_pipeline
-    rows = pipeline[:-1].transform(X)
-    assert not np.allclose(*np.split(rows, 2, axis=1))
+    expected = {"rows": pipeline[:-1].transform(X), "p": pipeline.decision_function(X)}
+    assert not np.allclose(*np.split(expected["rows"], 2, axis=1))
     save(pipeline, path)
     weights.unlink()
     assert_no_trace_of(path, tmp_path, "mine.weights")
-    assert_same_in_a_fresh_process({"rows": rows, "p": pipeline.decision_function(X)}, path)
+    assert_same_in_a_fresh_process(expected, path)
 
 
 def _train(tuned, name="conv1_bn/beta"):

@@ -1,5 +1,6 @@
 """Weights bundles, and files of weights that cannot be trusted."""
 
+import copy
 import hashlib
 import json
 import os
@@ -42,7 +43,6 @@ from featbus.networks import (
 )
 from featbus.parameters import InvalidParameterError
 from featbus.persistence import read_card
-from featbus.recipes import list_recipes, make_recipe
 
 NARROW = {"alpha": 0.35}
 SOURCE = KerasApplication("mobilenet_v2", (224, 224), options=NARROW)
@@ -53,11 +53,6 @@ CONFIG = {
     "resample": 3,
     "rescale_factor": TORCH["scale"],
     "do_center_crop": True,
-}
-OF_ANY_NETWORK = {*list_recipes()["name"]} - {
-    "fine_tuned_ultrasound",
-    "small_cnn",
-    "two_tap_mobilenet",
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 50, 60), np.uint8)
 
@@ -332,18 +327,6 @@ def test_fetch_from_keras(name, tmp_path, monkeypatch):
     assert all(map(np.array_equal, found, base.get_weights()))
 
 
-@pytest.mark.network
-def test_weights_that_keras_cannot_download(bundle, monkeypatch):
-    def fail(source):
-        raise OSError("no internet")
-
-    before = content(bundle)
-    monkeypatch.setattr(KerasApplication, "build", fail)
-    with pytest.raises(OSError, match="no internet"):
-        fetch_weights("vgg16", bundle)
-    assert content(bundle) == before
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
@@ -496,11 +479,11 @@ def test_a_model_takes_the_place_of_another(models, source, config, tmp_path):
     fetch_weights("mine", models, **same)
     np.testing.assert_array_equal(deep.transform(IMAGES), rows)
     fetch_weights("mine", models, **same | {"preprocessing": "tf"})
-    with pytest.raises(InvalidParameterError, match="another preprocessing or input size than in"):
-        deep.transform(IMAGES)
+    with pytest.raises(InvalidParameterError, match="another preprocessing"):
+        copy.deepcopy(deep).transform(IMAGES)  # which has not looked at the file yet
     fetch_weights("mine", models, **same | {"source": other, "input_size": None})
-    with pytest.raises(InvalidParameterError, match="is another one than in fit"):
-        deep.transform(IMAGES)
+    with pytest.raises(InvalidParameterError, match="fit"):
+        copy.deepcopy(deep).transform(IMAGES)
     assert set(content(models)) == {"weights.json", "mine.onnx"}
     loaded = load(tmp_path / "deep.skops")
     np.testing.assert_array_equal(loaded.transform(IMAGES), rows)
@@ -562,26 +545,8 @@ def test_a_saved_pipeline_of_files(source, config, tmp_path):
     os.remove(source)
     np.testing.assert_array_equal(load(path).transform(IMAGES), rows)
     assert str(tmp_path / "export").encode() not in path.read_bytes()
-    with pytest.raises((ValueError, FileNotFoundError), match="json|onnx"):
+    with pytest.raises(ValueError, match="the pipeline cannot be saved"):
         save(deep, path)
-
-
-@pytest.mark.parametrize(
-    "name", sorted({*list_recipes()["name"]} - {"two_tap_mobilenet", "small_cnn"})
-)
-def test_recipes_with_a_vision_transformer(name, config, tmp_path):
-    """As the guide says."""
-    source = save_vit(tmp_path / "vit.onnx")
-    options = {"source": source, "preprocessing": config, "license": "MIT"}
-    fetch_weights("vit", tmp_path / "out", **options)
-    (height, _) = list_weights(tmp_path / "out")["input_size"][0]
-    takes_layers = name in ("fusion", "breast_ultrasound_features")
-    more = {"layers": "top", "input_size": height, "pooling": "cls"} if takes_layers else {}
-    recipe = make_recipe(name, backbone="vit", weights=tmp_path / "out", **more)
-    networks = [deep for deep in recipe.get_params().values() if isinstance(deep, DeepFeatures)]
-    for deep in networks:
-        assert clone(deep).fit(IMAGES).layers == "top"
-    assert networks
 
 
 def guide_commands():
