@@ -38,6 +38,8 @@ from featbus import (
     Resize,
     ROICropper,
     ThresholdSegmenter,
+    load,
+    save,
 )
 from featbus.base import ImageTransformer
 from featbus.masks import with_mask
@@ -262,6 +264,17 @@ def test_input_stays_as_it_is(estimator):
 def test_transform_works_unfitted(estimator):
     images = noise()[np.newaxis]
     assert_same(clone(estimator).transform(images), clone(estimator).fit(images).transform(images))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_save_and_load(estimator, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
+    images = noise()[np.newaxis]
+    fitted = clone(estimator).fit(images)
+    trusted = [np.fliplr, ResampleArrays, ShapeOfBrightPart]
+    save(fitted, tmp_path / "model.skops", trusted=trusted)
+    loaded = load(tmp_path / "model.skops", trusted=trusted)
+    assert_same(loaded.transform(images), fitted.transform(images))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

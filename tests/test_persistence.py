@@ -1,16 +1,22 @@
-"""Model files: the same predictions elsewhere, and nothing that belongs to a machine."""
+"""Model files: the same predictions elsewhere, and no code that the user did not trust."""
 
-import getpass
+import hashlib
+import io
 import json
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
+from functools import partial
+from importlib.metadata import version
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn
-from _models import read_manifest, rewrite
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -19,6 +25,7 @@ from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
     VotingClassifier,
 )
 from sklearn.exceptions import NotFittedError
@@ -28,16 +35,17 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import (
+    FixedThresholdClassifier,
     GridSearchCV,
-    ParameterGrid,
     RandomizedSearchCV,
     RepeatedStratifiedKFold,
     TunedThresholdClassifierCV,
 )
+from sklearn.multioutput import ClassifierChain
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
-from sklearn.utils.fixes import parse_version
 
 import featbus
 from featbus import (
@@ -54,8 +62,6 @@ from featbus import (
     UNetSegmenter,
     make_breast_ultrasound,
 )
-from featbus.feature_extraction._training import digest_weights
-from featbus.networks import fetch_weights
 from featbus.persistence import ModelFileError, load, read_card, save, write_card_html
 from featbus.recipes import classifier_pipelines
 from featbus.segmentation._unet import build_unet
@@ -69,6 +75,7 @@ SMALL = {"backbone_options": {"alpha": 0.25}, "input_size": 32}
 def path(tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FEATBUS_WEIGHTS", raising=False)
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "model.skops"
 
 
@@ -84,11 +91,20 @@ def scores_of(pipeline):
     raise AssertionError
 
 
-def assert_same_elsewhere(pipeline, path, **options):
-    save(pipeline, path, **options)
-    loaded = load(path)
+def assert_same_elsewhere(pipeline, path, trusted=(), **options):
+    save(pipeline, path, trusted=trusted, **options)
+    loaded = load(path, trusted=trusted)
     np.testing.assert_allclose(scores_of(loaded), scores_of(pipeline), rtol=0, atol=1e-6)
+    if hasattr(pipeline, "predict"):
+        assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
     return loaded
+
+
+def assert_no_trace_of(path, folder, *names):
+    """Find neither paths nor the user's home in a file."""
+    content = path.read_bytes()
+    for secret in (str(folder), str(Path.home()) + "/", *names):
+        assert secret.encode() not in content
 
 
 def classifiers():
@@ -96,9 +112,15 @@ def classifiers():
     found["random forest"].set_params(classifier__n_estimators=5)
     forest, regression = RandomForestClassifier(3), LogisticRegression(class_weight={0: 2})
     vote = VotingClassifier([("forest", forest), ("regression", regression)], voting="soft")
+    few_columns = LBP(n_points=4, radius=1, method="uniform")
     return found | {
         "vote": make_pipeline(LBP(), vote),
-        "calibrated": CalibratedClassifierCV(make_pipeline(FeatureBus(LBP()), SVC()), cv=2),
+        "stack": make_pipeline(LBP(), StackingClassifier([("svc", SVC())], cv=2)),
+        "tree of neighbors": make_pipeline(few_columns, KNeighborsClassifier(algorithm="kd_tree")),
+        **{
+            method: CalibratedClassifierCV(make_pipeline(LBP(), SVC()), method=method, cv=2)
+            for method in sorted(CalibratedClassifierCV._parameter_constraints["method"][0].options)
+        },
         "selected": make_pipeline(LBP(), SelectKBest(mutual_info_classif, k=4), SVC()),
         "search": make_pipeline(
             LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, scoring="f1_macro", cv=2)
@@ -120,7 +142,15 @@ def classifiers():
             SVC(),
         ),
         "views": TestTimeAugmentation(make_pipeline(Resize(64), HOG(), SVC())),
+        "random states": make_pipeline(
+            LBP(), RandomForestClassifier(2, random_state=np.random.RandomState(0))
+        ),
     }
+
+
+@pytest.mark.parametrize("name", classifiers())
+def test_classifiers_predict_the_same(name, path):
+    assert_same_elsewhere(classifiers()[name].fit(X, Y), path)
 
 
 @pytest.mark.xgboost
@@ -129,8 +159,7 @@ def test_boosters_predict_the_same(booster, path):
     from xgboost import XGBClassifier
 
     pipeline = make_pipeline(LBP(), XGBClassifier(n_estimators=3, booster=booster)).fit(X, Y)
-    loaded = assert_same_elsewhere(pipeline, path)
-    assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
+    assert_same_elsewhere(pipeline, path)
 
 
 @pytest.mark.xgboost
@@ -144,102 +173,34 @@ def test_a_model_that_needs_a_missing_package(path, monkeypatch):
         load(path)
 
 
-@pytest.mark.parametrize("name", classifiers())
-def test_classifiers_predict_the_same(name, path):
-    pipeline = classifiers()[name].fit(X, Y)
-    loaded = assert_same_elsewhere(pipeline, path)
-    assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
-
-
-@pytest.mark.skipif(
-    parse_version(sklearn.__version__) < parse_version("1.8"),
-    reason="scikit-learn 1.8 brought temperatures",
-)
-def test_temperatures_travel(path):
-    classifier = make_pipeline(FeatureBus(LBP()), SVC())
-    calibrated = CalibratedClassifierCV(classifier, cv=2, method="temperature").fit(X, Y)
-    assert_same_elsewhere(calibrated, path)
-
-
 def test_thresholds_travel(path):
     classifier = make_pipeline(FeatureBus(LBP()), LogisticRegression())
     tuned = TunedThresholdClassifierCV(classifier, cv=2, scoring="f1").fit(X, Y > 0)
-    loaded = assert_same_elsewhere(tuned, path)
-    assert loaded.predict(X).tolist() == tuned.predict(X).tolist()
-
-
-def test_paths_that_a_search_tried_stay(path, tmp_path):
-    weights = [write_weights(tmp_path / f"{name}.weights.h5") for name in "ab"]
-    networks = [DeepFeatures("mobilenet", weights=file, **SMALL) for file in weights]
-    tried = {
-        "lbp__memory": [tmp_path / "rows.sqlite", str(tmp_path / "others.sqlite")],
-        "lbp__transformer": [*networks, LBP()],
-        "svc__C": [1, 10],
-    }
-    pipeline = Pipeline([("lbp", FeatureBus(LBP())), ("svc", SVC())])
-    search = GridSearchCV(pipeline, tried, cv=2).set_params(n_jobs=1)
-    search.best_estimator_ = clone(pipeline).fit(X, Y)
-    candidates = list(ParameterGrid(tried))
-    search.best_params_, search.cv_results_ = candidates[0], {"params": candidates}
-    for name in tried:
-        column = np.ma.MaskedArray(np.empty(len(candidates), dtype=object), mask=False)
-        column[:] = [candidate[name] for candidate in candidates]
-        search.cv_results_[f"param_{name}"] = column
-    loaded = assert_same_elsewhere(search, path)
-    assert_no_trace_of(path, tmp_path, "a.weights")
-    assert loaded.param_grid["svc__C"] == [1, 10]
-    assert loaded.param_grid["lbp__memory"] == ["rows.sqlite", "others.sqlite"]
-    assert set(loaded.cv_results_["param_lbp__memory"]) == {"rows.sqlite", "others.sqlite"}
-    found = loaded.cv_results_["param_lbp__transformer"]
-    assert found[-1].get_params() == LBP().get_params()
-    assert loaded.best_params_["lbp__transformer"] is loaded.param_grid["lbp__transformer"][0]
-
-
-def test_text_that_is_no_path_stays(path):
-    union = FeatureUnion([("a/b", LBP()), ("~", HOG())], transformer_weights={"a/b": 2.0})
-    loaded = assert_same_elsewhere(make_pipeline(Resize(32), union).fit(X, Y), path)
-    assert loaded[1].transformer_list[0][0] == "a/b"
-    labels = np.array(["/a", "/b"], dtype=object)[(Y > 0).astype(int)]
-    pipeline = make_pipeline(LBP(), SVC()).fit(X, labels)
-    loaded = assert_same_elsewhere(pipeline, path, classes=["a", "b"])
-    assert loaded.classes_.tolist() == ["/a", "/b"]
-
-
-@pytest.mark.parametrize(
-    ("classifier", "message"),
-    [
-        (HistGradientBoostingClassifier(max_iter=2), "Generator as RandomGeneratorNode in steps.1"),
-        (
-            RandomizedSearchCV(SVC(), {"C": loguniform(1, 10)}, n_iter=1, cv=2),
-            r"rv_continuous_frozen in steps.1.1.param_distributions.C,.*lists",
-        ),
-        (SVC().set_params(kernel=lambda a, b: a @ b.T), "<lambda> in steps.1.1.kernel"),
-    ],
-)
-def test_messages_say_where(classifier, message, path):
-    pipeline = make_pipeline(LBP(), classifier).fit(X, Y)
-    with pytest.raises(ModelFileError, match=message):
-        save(pipeline, path)
-
-
-def test_a_file_that_load_would_refuse_is_not_written(fitted, path, monkeypatch):
-    from featbus.persistence import _model
-
-    def unpack(pipeline, networks):
-        raise ModelFileError("this part is refused")
-
-    monkeypatch.setattr(_model, "unpack", unpack)
-    with pytest.raises(ModelFileError, match="this part"):
-        save(fitted, path)
-    assert not path.exists()
+    assert_same_elsewhere(tuned, path)
 
 
 def test_classes_may_be_text(path):
-    names = np.array(DATA.target_names)[Y]
-    pipeline = make_pipeline(LBP(), SVC()).set_output(transform="pandas").fit(X, list(names))
-    loaded = assert_same_elsewhere(pipeline, path)
-    assert loaded.predict(X).tolist() == pipeline.predict(X).tolist()
-    assert read_card(path)["classes"] == sorted(DATA.target_names)
+    names = np.array([f"/{name}" for name in DATA.target_names], dtype=object)[Y]
+    pipeline = make_pipeline(LBP(), SVC()).set_output(transform="pandas").fit(X, names)
+    assert_same_elsewhere(pipeline, path, classes=["a", "b", "c"])
+    assert read_card(path)["classes"] == ["a", "b", "c"]
+
+
+def test_networks_that_a_search_tried_travel(path, tmp_path):
+    weights = [write_weights(tmp_path / f"{name}.weights.h5") for name in "ab"]
+    networks = [DeepFeatures("mobilenet", weights=file, **SMALL) for file in weights]
+    tried = {"bus__transformer": [*networks, LBP()], "svc__C": [1, 10]}
+    pipeline = Pipeline([("bus", FeatureBus(LBP())), ("svc", SVC())])
+    search = GridSearchCV(pipeline, tried, cv=2)
+    search.best_estimator_, search.best_params_ = clone(pipeline).fit(X, Y), {"svc__C": 1}
+    column = np.ma.MaskedArray(np.array(tried["bus__transformer"], dtype=object), mask=False)
+    search.cv_results_ = {"param_bus__transformer": column}
+    loaded = assert_same_elsewhere(search, path)
+    assert_no_trace_of(path, tmp_path, "a.weights")
+    assert loaded.param_grid["svc__C"] == [1, 10]
+    found = loaded.cv_results_["param_bus__transformer"]
+    assert found[0] is loaded.param_grid["bus__transformer"][0]
+    assert found[-1].get_params() == LBP().get_params()
 
 
 _CHILD = """
@@ -259,35 +220,17 @@ def assert_same_in_a_fresh_process(expected, path):
     folder.mkdir()
     path.rename(folder / "copy.skops")
     np.savez(folder / "given.npz", X=X)
+    paths = os.pathsep.join([str(Path(featbus.__file__).parents[1]), *sys.path])
     subprocess.run(
         [sys.executable, "-c", _CHILD, "copy.skops", "given.npz", "found.npz"],
         cwd=folder,
         check=True,
         timeout=300,
-        env=_environment(FEATBUS_CACHE=str(folder / "cache")),
+        env=os.environ | {"PYTHONPATH": paths, "FEATBUS_CACHE": str(folder / "cache")},
     )
     found = np.load(folder / "found.npz")
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_a_fresh_process_predicts_the_same(fitted, path):
-    expected = {"rows": fitted[:-1].transform(X), "p": fitted.decision_function(X)}
-    save(fitted, path)
-    assert_same_in_a_fresh_process(expected, path)
-
-
-@pytest.fixture
-def network_pipeline(tmp_path):
-    """Return a pipeline of networks from a file, and the file."""
-    weights = tmp_path / "mine.weights.h5"
-    DeepFeatures("mobilenet", weights=None, **SMALL)._source().build().save_weights(weights)
-    deep = DeepFeatures("mobilenet", weights=weights, layers="C2", **SMALL)
-    tuned = FineTunedFeatures("mobilenet", weights=weights, layers="C2", unfreeze=None, **SMALL)
-    union = FeatureUnion([("deep", deep), ("tuned", tuned)]).fit(X, Y)
-    _train(tuned)
-    return make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y), weights
 
 
 def write_weights(path):
@@ -298,19 +241,20 @@ def write_weights(path):
     return path
 
 
-def test_weights_files_travel(path, tmp_path, monkeypatch):
+def test_weights_files_travel(path, tmp_path):
     weights = write_weights(tmp_path / "mine.weights.h5")
     content = weights.read_bytes()
     deep = DeepFeatures("mobilenet", weights=weights, layers="C2", **SMALL)
     other = clone(deep).set_params(weights=str(weights), layers="C3")
     save(FeatureUnion([("deep", FeatureBus(deep)), ("other", other)]), path)
     weights.unlink()
-    monkeypatch.chdir(tmp_path)
     loaded = [step for _, step in load(path.name).transformer_list]
     for step in (loaded[0].transformer, loaded[1]):
         assert Path(step.weights).read_bytes() == content
         assert Path(step.weights).is_relative_to(tmp_path / "cache")
     assert_no_trace_of(path, tmp_path, "mine.weights")
+    Path(loaded[1].weights).write_bytes(b"damaged")
+    assert Path(load(path).transformer_list[1][1].weights).read_bytes() == content
 
 
 def test_weights_files_by_digest(path, tmp_path):
@@ -325,35 +269,27 @@ def test_weights_files_by_digest(path, tmp_path):
     assert load(path).weights == str(copy)
 
 
-def assert_no_trace_of(path, folder, *names):
-    """Find neither paths nor the user's home in a file."""
-    content = path.read_bytes()
-    for secret in (str(folder), str(Path.home()) + "/", *names):
-        assert secret.encode() not in content
+@pytest.fixture
+def network_pipeline(tmp_path):
+    """Return a pipeline of networks from a file, and the file."""
+    weights = tmp_path / "mine.weights.h5"
+    DeepFeatures("mobilenet", weights=None, **SMALL)._source().build().save_weights(weights)
+    deep = DeepFeatures("mobilenet", weights=weights, layers="C2", **SMALL)
+    tuned = FineTunedFeatures("mobilenet", weights=weights, layers="C2", unfreeze=None, **SMALL)
+    union = FeatureUnion([("deep", deep), ("tuned", tuned)]).fit(X, Y)
+    _train(tuned)
+    return make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y), weights
 
 
 @pytest.mark.network
 @pytest.mark.slow
-def test_networks_travel(network_pipeline, path, tmp_path, monkeypatch):
-    pipeline, weights = network_pipeline
-    rows = pipeline[0].transform(X[:4])
-    first, second = np.split(rows, 2, axis=1)
-    assert not np.allclose(first, second)
-    save(pipeline, path)
-    weights.unlink()
-    monkeypatch.chdir(path.parent)
-    loaded = load(path.name)
-    np.testing.assert_allclose(loaded[0].transform(X[:4]), rows, rtol=0, atol=1e-6)
-    assert_no_trace_of(path, tmp_path, "mine.weights")
-
-
-@pytest.mark.network
-@pytest.mark.slow
-def test_networks_in_a_fresh_process(network_pipeline, path):
+def test_networks_in_a_fresh_process(network_pipeline, path, tmp_path):
     pipeline, weights = network_pipeline
     expected = {"rows": pipeline[:-1].transform(X), "p": pipeline.decision_function(X)}
+    assert not np.allclose(*np.split(expected["rows"], 2, axis=1))
     save(pipeline, path)
     weights.unlink()
+    assert_no_trace_of(path, tmp_path, "mine.weights")
     assert_same_in_a_fresh_process(expected, path)
 
 
@@ -361,14 +297,7 @@ def _train(tuned, name="conv1_bn/beta"):
     """Change the weights of one layer, as `fit` does in half a minute."""
     (variable,) = [v for v in tuned._source().build().variables if v.path.endswith(name)]
     tuned.weights_ = {variable.path: np.asarray(variable.value)[np.newaxis] + 0.1}
-    tuned._learned_digest_ = digest_weights(tuned.weights_)
-
-
-def _environment(**changes):
-    paths = os.pathsep.join(
-        [str(Path(featbus.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    )
-    return os.environ | {"PYTHONPATH": paths} | changes
+    tuned._learned_digest_ = "of the changed layer"
 
 
 def test_what_a_segmenter_learned_travels(path, tmp_path):
@@ -386,107 +315,69 @@ def test_what_a_segmenter_learned_travels(path, tmp_path):
 @pytest.mark.network
 @pytest.mark.slow
 def test_a_trained_segmenter_predicts_the_same(path):
-    segmenter = UNetSegmenter(
-        "mobilenet",
-        encoder_weights=None,
-        encoder_options={"alpha": 0.25},
-        input_size=32,
-    )
+    network = {"encoder_weights": None, "encoder_options": {"alpha": 0.25}, "input_size": 32}
+    segmenter = UNetSegmenter("mobilenet", **network)
     source = segmenter._source()
     segmenter.weights_ = build_unet(source, source.build(), 0).get_weights()  # as `fit` does
     crop = ROICropper(FrozenEstimator(segmenter), size=64)
     assert_same_elsewhere(make_pipeline(crop, HOG(), SVC()).fit(X, Y), path)
 
 
-@pytest.mark.network
-def test_what_a_fine_tuning_learned_travels(path, tmp_path):
+def small_model(name="mine"):
     import keras
 
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
-    keras.Sequential(layers, name="mine").save(tmp_path / "mine.keras")
+    return keras.Sequential(layers, name=name)
+
+
+@pytest.mark.network
+def test_what_a_fine_tuning_learned_travels(path, tmp_path):
+    small_model().save(tmp_path / "mine.keras")
     tuned = FineTunedFeatures(tmp_path / "mine.keras", preprocessing="tf", unfreeze=None)
     before = tuned.fit(X, Y).transform(X)
     _train(tuned, "bias")
     assert not np.allclose(tuned.transform(X), before)
-    save(tuned, path)
-    loaded, expected = load(path), tuned.transform(X)
+    assert_same_elsewhere(tuned, path)
     (tmp_path / "mine.keras").unlink()
-    np.testing.assert_allclose(loaded.transform(X), expected, rtol=0, atol=1e-6)
+    assert load(path).transform(X).shape == before.shape
     assert_no_trace_of(path, tmp_path)
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("extractor", [DeepFeatures, FineTunedFeatures])
-def test_the_small_cnn_travels(extractor, path):
-    frozen = {"unfreeze": None} if extractor is FineTunedFeatures else {}
-    small = extractor("small_cnn", weights=None, input_size=32, random_state=3, **frozen)
-    pipeline = make_pipeline(small, SVC()).fit(X, Y)
+@pytest.mark.parametrize("kind", ["small_cnn", "tuned small_cnn", "model", "random weights"])
+def test_networks_without_a_file_travel(kind, path):
+    random = {"weights": None, "input_size": 32, "random_state": 3}
+    deep = {
+        "small_cnn": lambda: DeepFeatures("small_cnn", **random),
+        "tuned small_cnn": lambda: FineTunedFeatures("small_cnn", unfreeze=None, **random),
+        "model": lambda: DeepFeatures(small_model(), preprocessing="tf"),
+        "random weights": lambda: DeepFeatures("mobilenet", weights=None, **SMALL),
+    }[kind]()
+    backbone, pipeline = deep.backbone, make_pipeline(deep, SVC()).fit(X, Y)
     loaded = assert_same_elsewhere(pipeline, path)
     names = [steps[0].get_feature_names_out().tolist() for steps in (pipeline, loaded)]
     assert names[0] == names[1]
-    with pytest.raises(ModelFileError, match="'small_cnn' has no file.*embed=True"):
-        save(pipeline, path, embed=False)
+    assert pipeline[0].backbone is backbone
+    if kind != "random weights":  # which are made again
+        with pytest.raises(ModelFileError, match=r"no file that could be named.*embed=True"):
+            save(pipeline, path, embed=False)
 
 
 @pytest.mark.network
-def test_a_model_of_ones_own_travels(path):
-    import keras
-
-    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, activation="relu")]
-    model = keras.Sequential(layers, name="mine")
-    pipeline = make_pipeline(DeepFeatures(model, preprocessing="tf"), SVC()).fit(X, Y)
-    loaded = assert_same_elsewhere(pipeline, path)
-    names = [steps[0].get_feature_names_out().tolist() for steps in (pipeline, loaded)]
-    assert names[0] == names[1]
-    assert pipeline[0].backbone is model
-    with pytest.raises(ModelFileError, match="'mine' has no file.*embed=True"):
-        save(pipeline, path, embed=False)
-    model = keras.Sequential(layers, name="mein Netz*")
+def test_names_of_models_are_names_of_files(path):
     with pytest.raises(ModelFileError, match=r"'mein Netz\*.keras'.*another name"):
-        save(DeepFeatures(model, preprocessing="tf"), path)
+        save(DeepFeatures(small_model("mein Netz*"), preprocessing="tf"), path)
 
 
-@pytest.mark.network
-@pytest.mark.slow
-def test_networks_from_a_bundle(path, tmp_path, monkeypatch):
-    weights = tmp_path / "source.weights.h5"
-    deep = DeepFeatures("mobilenet", weights=None, **SMALL)
-    deep._source().build().save_weights(weights)
-    deep.set_params(weights=weights)
-    save(deep, path, embed=False)
-    assert path.stat().st_size < 1e5 < weights.stat().st_size
-    (network,) = [line["network"] for line in read_card(path)["networks"]]
-    assert network == "mobilenet(alpha=0.25), 32 x 32 pixels"
-    bundle = tmp_path / "bundle"
-    fetch_weights("mobilenet", bundle, options={"alpha": 0.25}, source=weights)
-    monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
-    loaded = load(path)
-    assert Path(loaded.weights).parent == bundle
-    np.testing.assert_allclose(loaded.transform(X[:4]), deep.transform(X[:4]), atol=1e-6)
-
-
-@pytest.mark.network
-def test_imagenet_weights_by_name_and_digest(path, monkeypatch):
-    from featbus.networks import _applications
-
-    build, seed = _applications.build_application, [0]
-
-    def build_as_if_downloaded(builder, size, options, weights, random_state, label):
-        return build(builder, size, options, None, seed[0], label)
-
-    monkeypatch.setattr(_applications, "build_application", build_as_if_downloaded)
+def test_imagenet_weights_of_keras_are_named(path):
     save(DeepFeatures("mobilenet", **SMALL), path, embed=False)
     assert load(path).weights == "imagenet"
-    seed[0] = 1
-    digest = read_card(path)["networks"][0]["sha256"]
-    with pytest.raises(ModelFileError, match=f"ImageNet weights of .*{digest} where the model was"):
-        load(path)
+    assert read_card(path)["networks"][0]["network"].startswith("mobilenet(alpha=0.25)")
 
 
 def test_what_belongs_to_a_machine_stays(path, tmp_path):
     bus = FeatureBus(LBP(), memory=tmp_path / "rows.sqlite", on_error="nan")
-    pipeline = make_pipeline(bus, SVC(), memory=str(tmp_path / "steps"))
-    pipeline.set_params(memory=str(tmp_path / "steps")).fit(X, Y)
+    pipeline = make_pipeline(bus, SVC(), memory=str(tmp_path / "steps")).fit(X, Y)
     with pytest.warns(UserWarning, match="gave no row"):
         pipeline[0].transform([X[0], str(tmp_path / "missing.png")])
     before = vars(bus).copy()
@@ -495,7 +386,7 @@ def test_what_belongs_to_a_machine_stays(path, tmp_path):
     assert loaded[0].memory is None
     assert loaded[0].errors_ == []
     assert vars(bus) == before
-    assert str(tmp_path).encode() not in path.read_bytes()
+    assert_no_trace_of(path, tmp_path)
     again = tmp_path / "again.sqlite"
     loaded.set_params(featurebus__memory=again).predict(X)
     assert again.exists()
@@ -509,31 +400,55 @@ def test_resamplers_travel_without_training_rows(path):
     assert loaded.fit(X, Y).predict(X).tolist() == pipeline.predict(X).tolist()
 
 
-class Mine(LBP):
-    pass
-
-
 def double(X):
     return 2 * X
+
+
+class Mine(LBP):
+    """An extractor of somebody else."""
+
+
+@pytest.mark.parametrize("trusted", [[Mine, double], [f"{__name__}.Mine", f"{__name__}.double"]])
+def test_trusted_types_of_others_travel(trusted, path, monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, sys.modules["__main__"]))
+    steps = FeatureBus(Mine(n_points=16)), FunctionTransformer(double), SVC()
+    pipeline = make_pipeline(*steps).fit(X, Y)
+    loaded = assert_same_elsewhere(pipeline, path, trusted=trusted)
+    assert type(loaded[0].transformer) is Mine
+    for some in ([], trusted[:1], trusted[1:]):
+        missing = "double" if some == trusted[:1] else "Mine"
+        with pytest.raises(ModelFileError, match=rf"{missing}.*trusted="):
+            load(path, trusted=some)
+        with pytest.raises(ModelFileError, match=rf"{missing}.*trusted="):
+            save(pipeline, path, trusted=some)
 
 
 @pytest.mark.parametrize(
     ("step", "name"),
     [
-        (ImageFunction(lambda image: image), r"test_persistence.<lambda>"),
+        (ImageFunction(lambda image: image), "<lambda>"),
         (ImageFunction(double), "test_persistence.double"),
         (Mine(), "test_persistence.Mine"),
-        # Earlier versions of NumPy say of it that it is of no module.
-        (ImageFunction(np.random.default_rng(0).permutation), "Generator|__main__.permutation"),
         (ImageFunction(getattr), "builtins.getattr"),
+        (FunctionTransformer(os.mkdir), "mkdir"),
+        (FunctionTransformer({}.get), "get"),
+        (FunctionTransformer(partial(np.add, 1)), "functools.partial"),
+        (FunctionTransformer(methodcaller("save", "x")), "operator.methodcaller"),
+        (FunctionTransformer(SVC().fit), "SVC"),
+        (FunctionTransformer(type(io.StringIO())), "StringIO"),
+        (FunctionTransformer(FeatureBus), "FeatureBus as TypeNode"),
+        (make_pipeline(LBP(), HistGradientBoostingClassifier(max_iter=2)), "TreePredictor"),
+        (
+            make_pipeline(LBP(), RandomizedSearchCV(SVC(), {"C": loguniform(1, 9)}, n_iter=1)),
+            "rv_continuous_frozen",
+        ),
     ],
 )
 def test_what_is_not_trusted_is_not_saved(step, name, path):
     path.write_text("before")
-    with pytest.raises(ModelFileError, match=name):
-        save(step, path)
-    with pytest.raises(ModelFileError, match=name):
-        save(make_pipeline(Resize(32), step), path)
+    for estimator in (step, make_pipeline(Resize(32), step)):
+        with pytest.raises(ModelFileError, match=name):
+            save(estimator.fit(X, Y), path)
     assert path.read_text() == "before"
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
@@ -541,20 +456,58 @@ def test_what_is_not_trusted_is_not_saved(step, name, path):
 def test_functions_of_numpy_are_trusted(path):
     steps = IntensityStatistics(), FunctionTransformer(np.tanh), FunctionTransformer(), SVC()
     assert_same_elsewhere(make_pipeline(*steps).fit(X, Y), path)
-    with pytest.raises(ModelFileError, match="double"):
-        save(make_pipeline(LBP(), FunctionTransformer(double), SVC()).fit(X, Y), path)
 
 
 def test_bad_parameters(fitted, path):
     with pytest.raises(NotFittedError):
         save(make_pipeline(LBP(), SVC()), path)
-    with pytest.raises(ValueError, match="classes has 2 names, .* 3 classes"):
+    with pytest.raises(ValueError, match="classes has 2 names"):
         save(fitted, path, classes=["a", "b"])
     with pytest.raises(ValueError, match="embed is 'no'"):
         save(fitted, path, embed="no")
     with pytest.raises(FileNotFoundError, match="no folder"):
         save(fitted, path.parent / "missing" / "model.skops")
     with pytest.raises(FileNotFoundError):
+        load(path)
+
+
+def read_members(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rewrite(path, **changes):
+    """Write a model file again with other members: bytes, or what a function makes of the old."""
+    members = read_members(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in {**members, **changes}:
+            change = changes.get(name, members.get(name))
+            archive.writestr(name, change(members[name]) if callable(change) else change)
+
+
+def changed_json(**changes):
+    return lambda data: json.dumps(json.loads(data) | changes)
+
+
+def test_files_of_other_formats(fitted, path):
+    save(fitted, path)
+    rewrite(path, **{"featbus.json": changed_json(format=3)})
+    with pytest.raises(ModelFileError, match=rf"featbus {version('featbus')} in format 3"):
+        load(path)
+    first = {"format": 1, "featbus": "0.1", "scikit-learn": "1.8", "algorithms": {}, "networks": []}
+    rewrite(path, **{"featbus.json": json.dumps(first), "card.json": "{}"})
+    for read in (load, read_card):
+        with pytest.raises(ModelFileError, match=r"written by featbus 0.1 in format 1"):
+            read(path)
+
+
+@pytest.mark.parametrize("package", ["featbus", "scikit-learn"])
+def test_other_releases(package, fitted, path):
+    save(fitted, path)
+    card = read_card(path)
+    card["versions"][package] = "0.0.2"
+    rewrite(path, **{"featbus.json": changed_json(card=card)})
+    with pytest.warns(UserWarning, match=f"saved with {package} 0.0.2, and .* is installed"):
         load(path)
 
 
@@ -566,7 +519,7 @@ def test_the_card(fitted, path):
             "roc_auc": {"mean": 0.81, "low": np.float64(0.7), "high": 0.9},
             "pr_auc": np.nan,
         },
-        "positive class": None,
+        "rows": np.arange(2),
         "url": "https://doi.org/10.1016/j.dib.2019.104863",
         "contrast": "benign/malignant, normal / abnormal, per 1/2 film, </b>",
         "patients": 12,
@@ -575,98 +528,287 @@ def test_the_card(fitted, path):
     found = read_card(path)
     assert found["data set"] == {"images": 24, "groups": 24, "n_patients": 12, "audit": "passed"}
     assert found["scores"] == {"roc_auc": {"mean": 0.81, "low": 0.7, "high": 0.9}, "pr_auc": None}
+    assert found["rows"] == [0, 1]
     assert found["classes"] == ["benign", "malignant", "normal"]
     assert found["steps"] == ["Pipeline", "FeatureBus", "LBP", "SVC"]
     assert found["versions"]["featbus"] == featbus.__version__
     assert "not for clinical use" in found["note"]
-    json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({"data": str(Path.home())}, "a path"),
-        ({"data": "read from /data/busi"}, "a path"),
-        ({"data": ["C:\\images"]}, "a path"),
-        ({"data": "file:///x"}, "a path"),
-        ({"data": {"~/busi": 3}}, "a path"),
-        ({"data": "read from `/home/alice/x`"}, "a path"),
-        ({"data": "~/.keras/w.h5"}, "a path"),
-        ({"data": "//server/share/alice"}, "a path"),
-        ({"data": "<b>/home/alice"}, "a path"),
-        ({"00100010": "x"}, "attribute of a patient"),
-        ({"(0010,0020)": "x"}, "attribute of a patient"),
-        ({"PatientIDs": ["x"]}, "attribute of a patient"),
-        ({"patients_name": "x"}, "attribute of a patient"),
-        ({"author": "by J.Doe, 2026"}, "name of the user"),
+        *(
+            ({"data": text}, "a path")
+            for text in (
+                str(Path.home()),
+                "read from /data/busi",
+                ["C:\\images"],
+                "file:///x",
+                {"~/busi": 3},
+                "read from `/home/alice/x`",
+                "~/.keras/w.h5",
+                "//server/share/alice",
+                "<b>/home/alice",
+            )
+        ),
         ({"data": {"PatientName": "x"}}, "attribute of a patient"),
         ({"data": [{"patient_id": 7}]}, "attribute of a patient"),
         ({"Patient's Birth Date": 7}, "attribute of a patient"),
         ({"versions": {}}, "'versions', which save writes"),
-        ({"data": {1, 2}}, "is a set"),
-        ({"data": {1: 2}}, "the key 1"),
+        ({"data": {1, 2}}, "'set'"),
     ],
 )
-def test_cards_that_say_too_much(card, message, fitted, path, monkeypatch):
-    monkeypatch.setattr(getpass, "getuser", lambda: "j.doe")
+def test_cards_that_say_too_much(card, message, fitted, path):
     with pytest.raises(ValueError, match=message):
         save(fitted, path, card=card)
+    assert not path.exists()
 
 
 def test_the_page_of_a_card(fitted, path, tmp_path):
-    evil = "<script>alert('x')</script>"
-    hidden = "\u202etxt.exe\x1b[2J"
-    card = {
-        hidden: hidden,
-        "recipe": evil,
-        evil: [evil],
-        "scores": [{"auc": {"mean": 0.5, "low": 0, "high": 1}}],
-    }
+    evil, hidden = "<script>alert('x')</script>", "\u202etxt.exe\x1b[2J"
+    scores = {"auc": {"mean": 0.5, "low": 0, "high": 1}, "small": 0.00392, "pr_auc": None}
+    card = {hidden: hidden, "recipe": evil, evil: [evil], "scores": [scores], "passed": True}
     save(fitted, path, card=card, classes=["benign", "malignant", evil])
     write_card_html(path, tmp_path / "card.html")
     page = (tmp_path / "card.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script") == 4
-    assert "0.500" in page
+    for shown in ("0.500", "[0, 1]", "0.00392", "–", "yes", "not for clinical use"):
+        assert shown in page
     assert not set(hidden[:1] + hidden[8:9]) & set(page)
     assert page.count(r"\u202etxt.exe\x1b[2J") == 2
-    assert "not for clinical use" in page
     assert "default-src 'none'" in page
 
 
+class Exploit:
+    def __reduce__(self):
+        return os.mkdir, ("exploited",)
+
+
+def pickled_array():
+    file = io.BytesIO()
+    np.save(file, np.array([Exploit()]), allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("data", [b"", b"text", pickle.dumps(Exploit()), b"PK\x05\x06" + bytes(18)])
+def test_other_files(data, path):
+    path.write_bytes(data)
+    for read in (load, read_card):
+        with pytest.raises(ModelFileError, match=r"model.skops.*expected a file of featbus.save"):
+            read(path)
+    assert not os.path.exists("exploited")
+
+
+NESTED = '{"a":' * 100_000 + "1" + "}" * 100_000
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "changes",
     [
-        ({"format": 2, "featbus": "9.0"}, r"its format is 2.*written by featbus 9.0"),
-        ({"format": True}, "its format is True"),
-        ({"scikit-learn": "0.24.2"}, r"scikit-learn 0.24.2, and .* is installed"),
-        ({"scikit-learn": "2.1"}, r"scikit-learn 2.1, and .* is installed"),
+        {"schema.json": pickle.dumps(Exploit())},
+        {"featbus.json": NESTED},
+        {"featbus.json": "[]"},
+        {"schema.json": NESTED},
+        {"schema.json": changed_json(protocol=1)},
+        {"schema.json": changed_json(protocol="2")},
     ],
 )
-def test_other_versions(change, message, fitted, path):
+def test_members_that_are_damaged(changes, fitted, path):
     save(fitted, path)
-    rewrite(path, manifest=change)
-    with pytest.raises(ModelFileError, match=message):
+    rewrite(path, **changes)
+    with pytest.raises(ModelFileError, match="model.skops"):
         load(path)
 
 
-def test_another_minor_version_of_scikit_learn(fitted, path):
+def test_arrays_are_not_unpickled(fitted, path):
     save(fitted, path)
-    rewrite(path, manifest={"scikit-learn": "1.0.2"})
-    with pytest.warns(UserWarning, match="saved with scikit-learn 1.0.2") as record:
+    arrays = [name for name in read_members(path) if name.endswith(".npy")]
+    rewrite(path, **dict.fromkeys(arrays, pickled_array()))
+    with pytest.raises(ModelFileError, match="model.skops"):
         load(path)
-    assert record[0].filename == __file__
+    assert not os.path.exists("exploited")
 
 
-@pytest.mark.parametrize("versions", [[9, 1], [0, 1]])
-def test_other_algorithms(versions, fitted, path, monkeypatch):
-    save(fitted, path)
-    name = "featbus.feature_extraction._lbp.LBP"
-    algorithms = read_manifest(path)["algorithms"]
-    assert algorithms[name][0] == LBP._algorithm_version
-    rewrite(path, manifest={"algorithms": algorithms | {name: versions}, "featbus": "9.0"})
-    with pytest.raises(ModelFileError, match=rf"version .* of {name}.*Install featbus 9.0"):
+def node(name, loader, number, **fields):
+    module, _, name = name.rpartition(".")
+    fixed = {"__class__": name, "__module__": module, "__loader__": loader, "__id__": number}
+    return fixed | fields
+
+
+def listed(number, *items):
+    return node("builtins.list", "ListNode", number, content=list(items))
+
+
+def text(content):
+    return node("builtins.str", "JsonNode", 2, content=json.dumps(content))
+
+
+CLASS = "xgboost.sklearn.XGBClassifier"
+ATTRIBUTES = node("builtins.dict", "DictNode", 2, key_types=listed(3), content={})
+KEYS = {"key_types": listed(3, node(CLASS, "TypeNode", 4)), "content": {"x": listed(5)}}
+CALLED = {"content": ATTRIBUTES, "__reduce__": {"args": listed(4)}}
+METHOD = node("collections.OrderedDict", "DictNode", 2, key_types=listed(3), content={})
+FOREIGN = {
+    "function": node("os.system", "FunctionNode", 1),
+    "type": node("os.system", "TypeNode", 1),
+    "object": node("os.system", "ObjectNode", 1, content=ATTRIBUTES),
+    "constructor": node("os.system", "ConstructorFromReduceNode", 1, content=listed(3, text("x"))),
+    "operator": node("operator.methodcaller", "OperatorFuncNode", 1, attrs=listed(3, text("x"))),
+    "method": node(
+        "collections.OrderedDict", "MethodNode", 1, content={"func": "clear", "obj": METHOD}
+    ),
+    "call by a constructor": node(CLASS, "ConstructorFromReduceNode", 1, content=listed(3)),
+    "call by a list": node(CLASS, "ListNode", 1, content=[]),
+    "call by a key": node("builtins.dict", "DictNode", 1, **KEYS),
+    "call of a loss": node(CLASS, "LossNode", 1, **CALLED),
+    "call of a function": node(CLASS, "FunctionNode", 1),
+    "call by a scalar": node(CLASS, "NdArrayNode", 1, type="numpy", file="1.npy"),
+    "call in a decoy": listed(1, listed(2) | {"decoy": node(CLASS, "ListNode", 3, content=[])}),
+    "unknown": node("builtins.list", "NoNode", 1),
+    "itself": listed(1, {"__id__": 1, "__loader__": "CachedNode"}),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_nodes_that_would_call_what_is_not_trusted(kind, path):
+    save(LBP(), path)
+    rewrite(path, **{"schema.json": json.dumps(FOREIGN[kind] | {"protocol": 2})})
+    with pytest.raises(ModelFileError, match="model.skops"):
         load(path)
-    rewrite(path, manifest={"algorithms": {"featbus.next.Next": [1]}})
-    with pytest.raises(ModelFileError, match="featbus.next.Next, which is not there"):
+    assert not os.path.exists("exploited")
+
+
+def with_attributes(estimator, **attributes):
+    vars(estimator).update(attributes)
+    return estimator
+
+
+BOOSTED = GradientBoostingClassifier(n_estimators=1).fit(np.eye(4), [0, 1, 2, 0])
+HOSTILE = {
+    "file": FixedThresholdClassifier(SVC(), response_method="save_model"),
+    "scorer": with_attributes(make_scorer(f1_score), _response_method=("predict", "save_model")),
+    "stack": StackingClassifier([("a", SVC())], stack_method="save_model"),
+    "fitted stack": with_attributes(StackingClassifier([]), stack_method_=np.array(["save_model"])),
+    "chain": with_attributes(ClassifierChain(SVC()), chain_method_="save_model"),
+    "tried": GridSearchCV(SVC(), {"a__response_method": ["save_model"]}),
+    "bus": FeatureBus(LBP(), memory="/tmp/rows.sqlite"),
+    "steps": Pipeline([("svc", SVC())], memory="/tmp/joblib"),
+    "folder": with_attributes(LBP(), best_=[({0: FineTunedFeatures(checkpoint="/tmp/x")},)]),
+    "masked": np.ma.MaskedArray(np.array([FeatureBus(LBP(), memory="x"), 1], dtype=object), True),
+    "outputs of trees": with_attributes(BOOSTED, n_trees_per_iteration_=1),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_trusted_parts_would_be_told_to_do(kind, path):
+    import skops.io
+
+    save(LBP(), path)
+    members = read_members(path)
+    evil = with_attributes(LBP(), best_=HOSTILE[kind])
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(evil))) as archive:
+        members |= {name: archive.read(name) for name in archive.namelist()}
+    rewrite(path, **members)
+    with pytest.raises(ModelFileError, match="which no model has|expected|do not fit together"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"left_child": 1_000_000}, {"left_child": 0}, {"feature": 99}, {"feature": -5}]
+)
+def test_trees_that_lead_out_of_themselves(changes, path):
+    save(RandomForestClassifier(1, random_state=0).fit(X.reshape(len(X), -1)[:, ::9997], Y), path)
+
+    def mislead(data):
+        array = np.load(io.BytesIO(data))
+        if array.dtype.names and "left_child" in array.dtype.names:
+            for name, value in changes.items():
+                array[name][0] = value
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue()
+
+    load(path)
+    arrays = [name for name in read_members(path) if name.endswith(".npy")]
+    rewrite(path, **dict.fromkeys(arrays, mislead))
+    with pytest.raises(ModelFileError, match="decision tree"):
+        load(path)
+
+
+@pytest.mark.network
+def test_a_network_with_code_does_not_run(path, tmp_path):
+    """Keras refuses a Lambda layer in a file by default."""
+    import keras
+
+    small_model().save(tmp_path / "mine.keras")
+    save(DeepFeatures(tmp_path / "mine.keras", preprocessing="tf", input_size=32), path)
+    images, trace = keras.Input((32, 32, 3)), str(tmp_path / "trace")
+    code = keras.layers.Lambda(lambda x: (open(trace, "w").close(), x)[1])
+    keras.Model(images, code(images)).save(tmp_path / "evil.keras")
+    os.remove(trace)
+    evil = (tmp_path / "evil.keras").read_bytes()
+    (member,) = [name for name in read_members(path) if name.startswith("networks/")]
+    rewrite(path, **{member: evil})
+    with pytest.raises(ModelFileError, match="another digest"):
+        load(path)
+    other = member.replace(member.split("/")[1], hashlib.sha256(evil).hexdigest())
+    schema = read_members(path)["schema.json"].replace(member.encode(), other.encode())
+    rewrite(path, **{"schema.json": schema, other: evil})
+    with pytest.raises(ValueError, match="Lambda"):
+        load(path).transform(X[:1])
+    assert not os.path.exists(trace)
+    keras.saving.load_model(tmp_path / "evil.keras", safe_mode=False)
+    assert os.path.exists(trace)  # it would have run
+
+
+def test_names_in_a_file_reach_no_terminal(path):
+    save(LBP(), path)
+    evil = node("a.\x1b[2J\x07\u202eOK\n", "ObjectNode", 1, content=ATTRIBUTES)
+    rewrite(path, **{"schema.json": json.dumps(evil | {"protocol": 2})})
+    with pytest.raises(ModelFileError, match="OK") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def original(fitted, tmp_path_factory):
+    """Return a model file, what it predicts, and its card."""
+    path = tmp_path_factory.mktemp("models") / "model.skops"
+    save(fitted, path, card={"recipe": "lbp_svm"})
+    return path.read_bytes(), fitted.predict(X[:3]).tolist(), read_card(path)
+
+
+FEW = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def assert_harmless(content, original, path):
+    """Find that a file is refused, or is the model that was saved."""
+    path.write_bytes(content)
+    try:
+        pipeline, card = load(path), read_card(path)
+    except ModelFileError:
+        return
+    assert (pipeline.predict(X[:3]).tolist(), card) == original[1:]
+
+
+@FEW
+@given(data=st.data())
+def test_flipped_bits(data, original, path):
+    content = bytearray(original[0])
+    position = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[position // 8] ^= 1 << position % 8
+    assert_harmless(content, original, path)
+
+
+@FEW
+@given(data=st.data())
+def test_truncated_files(data, original, path):
+    start = data.draw(st.integers(0, len(original[0]) - 1))
+    stop = data.draw(st.integers(start, len(original[0]) - (not start)))
+    assert_harmless(original[0][start:stop], original, path)

@@ -121,101 +121,71 @@ def test_a_gray_network_of_timm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("value", "fact"),
     [
-        (None, r"is None, expected 'caffe', .* a dict such as \{'mean'.* preprocessor_config.json"),
-        ("torhc", "is 'torhc', expected .* Did you mean 'torch'"),
-        (3, "is 3, expected 'caffe'"),
-        (CLIP | {"sdt": 1}, "has the key 'sdt', expected one of .* Did you mean 'std'"),
-        (CLIP | {5: 1}, "has the key 5, expected one of"),
-        ({}, "has no 'mean' and no 'std' and no 'scale', expected a dict such as"),
-        ({"mean": 0, "std": 1}, "has no 'scale'"),
-        (CLIP | {"channels": "rbg"}, "has channels 'rbg', .* Did you mean 'rgb'"),
-        (CLIP | {"channels": ["rgb"]}, r"has channels \['rgb'\], expected one of"),
-        (CLIP | {"resize": "nearest"}, "has resize 'nearest', expected one of"),
-        (CLIP | {"channels": "gray"}, r"has mean \(0.48.*, expected a number, of 1e.09 at most"),
-        (CLIP | {"mean": (0.5, 0.5)}, "has mean .*, expected a number or 3 of them"),
-        (CLIP | {"mean": "half"}, "has mean 'half', expected"),
-        (CLIP | {"mean": None}, "has mean None, expected"),
-        (CLIP | {"mean": [[1], [2, 3]]}, "has mean .*, expected"),
-        (CLIP | {"mean": True}, "has mean True, expected"),
-        (CLIP | {"std": [True, 1, 1]}, r"has std \[True, 1, 1\], expected a number or 3 of them"),
-        (CLIP | {"mean": [0, "0", 0]}, "has mean .*, expected a number or 3 of them"),
-        (CLIP | {"resample": 3}, "has the key 'resample', .* Did you mean 'resize'"),
-        (CLIP | {"mean": np.nan}, "has mean nan, expected"),
-        (CLIP | {"std": (1, 0, 1)}, r"has std \(1, 0, 1\), expected 1e-09 or more"),
-        (CLIP | {"std": np.inf}, "has std inf, expected"),
-        (CLIP | {"mean": 1e30}, "has mean 1e.30, expected a number or 3 of them"),
-        (CLIP | {"std": 1e-50}, "has std 1e-50, expected"),
-        (CLIP | {"scale": 0}, "has scale 0, expected 1e-09 or more"),
-        (CLIP | {"scale": (1, 1, 1)}, "has scale .*, expected a number"),
-        (CLIP | {"scale": 10**400}, "has scale .*, expected a number"),
+        (None, "None"),
+        ("torhc", "torhc"),
+        (3, "3"),
+        ({}, "'mean', 'scale', 'std'"),
+        ({"mean": 0, "std": 1}, "scale"),
+        *((CLIP | {key: 1}, str(key)) for key in ("sdt", 5, "resample")),
+        *((CLIP | {"channels": value}, "channels") for value in ("rbg", ["rgb"])),
+        (CLIP | {"resize": "nearest"}, "nearest"),
+        (CLIP | {"channels": "gray"}, "mean"),
+        *(
+            (CLIP | {"mean": value}, "mean")
+            for value in ((0.5, 0.5), "half", None, [[1], [2, 3]], True, [0, "0", 0], np.nan, 1e30)
+        ),
+        *((CLIP | {"std": value}, "std") for value in ([True, 1, 1], (1, 0, 1), np.inf, 1e-50)),
+        *((CLIP | {"scale": value}, "scale") for value in (0, (1, 1, 1), 10**400)),
     ],
 )
-def test_what_is_refused(value, message):
-    with pytest.raises(InvalidParameterError, match=f"preprocessing {message}"):
+def test_what_is_refused(value, fact):
+    with pytest.raises(InvalidParameterError, match=rf"preprocessing.*{fact}"):
         as_preprocessing(value)
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("config", "fact"),
     [
-        "x" * 900_000,
-        CLIP | {"mean": [0.0] * 900_000},
-        CLIP | {"std": "9" * 900_000},
-        CLIP | {"resize": "9" * 900_000},
-        CLIP | {"9" * 900_000: 1},
+        ([1, 2], "list"),
+        ({"model_type": "vit"}, "mean"),
+        (TRANSFORMERS | {"image_mean": None}, "None"),
+        (TRANSFORMERS | {"resample": 0}, "0"),
+        (TRANSFORMERS | {"resample": [2]}, "list"),
+        (TRANSFORMERS | {"resample": True}, "True"),
+        (TRANSFORMERS | {"do_flip_channel_order": True}, "do_flip_channel_order"),
+        (TRANSFORMERS | {"rescale_offset": True}, "rescale_offset"),
+        (TRANSFORMERS | {"offset": True}, "offset"),
+        (TRANSFORMERS | {"include_top": True}, "include_top"),
+        (TRANSFORMERS | {"image_std": [1, 2]}, "std"),
+        ({"pretrained_cfg": TIMM | {"interpolation": "random"}}, "random"),
+        ({"pretrained_cfg": {}}, "mean"),
+        ({"preprocess_cfg": {"mean": 0.5}}, "std"),
     ],
 )
-def test_messages_are_short(value):
-    with pytest.raises(InvalidParameterError) as caught:
-        as_preprocessing(value)
-    assert len(str(caught.value)) < 1000
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ([1, 2], "it holds a list, expected a JSON object"),
-        ({"model_type": "vit"}, r"it has the keys \['model_type'\], expected those of a"),
-        (TRANSFORMERS | {"image_mean": None}, "it has no 'image_mean'"),
-        (TRANSFORMERS | {"resample": 0}, "its 'resample' is 0, expected 2 or 3"),
-        (TRANSFORMERS | {"resample": [2]}, r"its 'resample' is \[2\], expected 2 or 3"),
-        (TRANSFORMERS | {"resample": True}, "its 'resample' is True, expected 2 or 3"),
-        (TRANSFORMERS | {"do_flip_channel_order": True}, "asks for 'do_flip_channel_order', which"),
-        (TRANSFORMERS | {"rescale_offset": True}, "asks for 'rescale_offset', which"),
-        (TRANSFORMERS | {"offset": True}, "asks for 'offset', which"),
-        (TRANSFORMERS | {"include_top": True}, "asks for 'include_top', a second division"),
-        (TRANSFORMERS | {"do_normalize": "no"}, "its 'do_normalize' is 'no', expected true or f"),
-        (TRANSFORMERS | {"do_rescale": None}, "its 'do_rescale' is None, expected true or false"),
-        (TRANSFORMERS | {"image_std": [1, 2]}, r"preprocessing has std \[1, 2\], expected"),
-        ({"pretrained_cfg": TIMM | {"interpolation": "random"}}, "its 'interpolation' is 'random'"),
-        ({"pretrained_cfg": {}}, "it has no 'mean'"),
-        ({"preprocess_cfg": {"mean": 0.5}}, "it has no 'std'"),
-    ],
-)
-def test_files_that_are_refused(config, message, tmp_path):
+def test_files_that_are_refused(config, fact, tmp_path):
     path = write(tmp_path, config)
-    with pytest.raises(InvalidParameterError, match=f"is the file '.*_config.json': .*{message}"):
+    with pytest.raises(InvalidParameterError, match=f"is the file '.*_config.json'.*{fact}"):
         as_preprocessing(path)
 
 
 @pytest.mark.parametrize(
-    ("processor", "message"),
+    ("processor", "fact"),
     [
-        ("EfficientNetImageProcessor", "asks for 'include_top'"),
-        ("VivitImageProcessor", "asks for 'offset'"),
-        ("MobileViTImageProcessorFast", "asks for 'do_flip_channel_order'"),
-        ("TvpImageProcessor", "asks for 'do_flip_channel_order'"),
-        ("PPLCNetImageProcessor", "'PPLCNetImageProcessor' changes the order of colors"),
-        ("PPOCRV5ServerDetImageProcessorFast", "changes the order of colors"),
-        ("LayoutLMv2FeatureExtractor", "changes the order of colors"),
+        ("EfficientNetImageProcessor", "include_top"),
+        ("VivitImageProcessor", "offset"),
+        ("MobileViTImageProcessorFast", "do_flip_channel_order"),
+        ("TvpImageProcessor", "do_flip_channel_order"),
+        ("PPLCNetImageProcessor", "do_flip_channel_order"),
+        ("PPOCRV5ServerDetImageProcessorFast", "do_flip_channel_order"),
+        ("LayoutLMv2FeatureExtractor", "do_flip_channel_order"),
     ],
 )
 @pytest.mark.parametrize("key", ["image_processor_type", "feature_extractor_type"])
-def test_processors_that_compute_something_else(processor, message, key, tmp_path):
+def test_processors_that_compute_something_else(processor, fact, key, tmp_path):
     config = TRANSFORMERS | {"image_processor_type": None, key: processor}
-    with pytest.raises(InvalidParameterError, match=message):
+    with pytest.raises(InvalidParameterError, match=f"{processor}.*{fact}"):
         as_preprocessing(write(tmp_path, config))
 
 
@@ -241,28 +211,15 @@ def test_processors_that_normalize_only_if_asked_to(processor, tmp_path):
     assert (found.mean, found.std) == ((0, 0, 0), (1, 1, 1))
 
 
-def test_a_key_that_is_there_twice(tmp_path):
-    path = tmp_path / "own.json"
-    path.write_text('{"mean": 0, "std": 1, "scale": 1, "mean": 0.5}')
-    with pytest.raises(InvalidParameterError, match="it has the key 'mean' twice"):
-        as_preprocessing(path)
-
-
 def test_damaged_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'.*no\.json', and there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"no\.json"):
         as_preprocessing(tmp_path / "no.json")
     path = tmp_path / "config.json"
-    for text in ("{", "[" * 100_000, "\x00"):
-        path.write_text(text)
-        with pytest.raises(InvalidParameterError, match="it is no JSON"):
+    for content in (b"{", b"[" * 100_000, b"\x00", b"\xff\xfe\xfd"):
+        path.write_bytes(content)
+        with pytest.raises(InvalidParameterError, match=r"config.json', which cannot be used"):
             as_preprocessing(path)
-    path.write_bytes(b"\xff\xfe\xfd")
-    with pytest.raises(InvalidParameterError, match="it is no JSON"):
-        as_preprocessing(path)
-    path.write_text(json.dumps({"label_names": "x" * (1 << 20)}))
-    with pytest.raises(InvalidParameterError, match="bytes, expected at most 1048576"):
-        as_preprocessing(path)
-    with pytest.raises(InvalidParameterError, match="folder, expected a file"):
+    with pytest.raises(InvalidParameterError, match="preprocessing is"):
         as_preprocessing(tmp_path)
 
 

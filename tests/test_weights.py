@@ -1,60 +1,73 @@
-"""Bundles of weights, and files that cannot be trusted."""
+"""Weights bundles, and files of weights that cannot be trusted."""
 
+import copy
 import hashlib
-import http.server
 import json
 import os
-import pickle
+import shlex
 import shutil
-import socket
 import sys
-import threading
-import time
-import zipfile
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 from _data import data_dir
+from _onnx import TORCH, save_convnet, save_vit
+from skimage.io import imsave
+from sklearn.base import clone
 
-from featbus import DeepFeatures
+from featbus import (
+    DeepFeatures,
+    FeatureBus,
+    FeatureStore,
+    FineTunedFeatures,
+    list_layers,
+    load,
+    save,
+)
+from featbus.bus import fingerprint
 from featbus.cli import main
 from featbus.networks import (
     KerasApplication,
     KerasEngine,
     Network,
-    check_weights,
     fetch_weights,
     file_digest,
     list_weights,
     resolve_weights,
 )
-from featbus.networks._bundles import _downloads_to, _scratch
 from featbus.parameters import InvalidParameterError
-from featbus.wording import flags_in_messages
+from featbus.persistence import read_card
 
 NARROW = {"alpha": 0.35}
 SOURCE = KerasApplication("mobilenet_v2", (224, 224), options=NARROW)
-KERAS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
-SLOW_SIZES = ("mobilenet", "vgg16")
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of b"abc", FIPS 180-2
-
-pytestmark = pytest.mark.network
+CONFIG = {
+    "image_mean": TORCH["mean"],
+    "image_std": TORCH["std"],
+    "resample": 3,
+    "rescale_factor": TORCH["scale"],
+    "do_center_crop": True,
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 50, 60), np.uint8)
 
 
 @pytest.fixture(autouse=True)
-def without_a_bundle(monkeypatch):
+def without_a_bundle(monkeypatch, tmp_path):
     monkeypatch.delenv("FEATBUS_WEIGHTS", raising=False)
+    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
 
 
 def entry(**changes):
     """Return an entry of an index: a file that holds the bytes abc."""
     return {
         "network": "mobilenet_v2",
-        "options": {"alpha": 0.35},
+        "options": NARROW,
         "input_size": 224,
         "file": "base.weights.h5",
         "sha256": ABC,
@@ -62,8 +75,6 @@ def entry(**changes):
         "source": "file",
         "license": None,
         "preprocessing": None,
-        "keras": "3.15.1",
-        "date": "2026-01-31",
         **changes,
     }
 
@@ -82,22 +93,16 @@ def bundle(tmp_path):
     return folder
 
 
-def test_check_weights_takes_a_bundle(bundle, tmp_path):
-    assert check_weights(bundle) == check_weights(str(bundle)) == str(bundle)
-    with pytest.raises(FileNotFoundError, match="no such file as .*weights.json.* bundle"):
-        check_weights(tmp_path)
+def content(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def test_a_network_is_looked_up_and_verified(bundle):
     expected = str(bundle / "base.weights.h5"), ABC
-    assert resolve_weights(bundle, "mobilenet_v2", NARROW) == expected
-    assert resolve_weights(bundle, "mobilenet_v2", NARROW, (224, 224)) == expected
-    assert resolve_weights(bundle, "mobilenet_v2", NARROW, (300, 200)) == expected
-
-
-def test_what_is_no_bundle_stays_as_it_is(bundle):
-    file = bundle / "base.weights.h5"
-    assert resolve_weights(file, "vgg16") == (str(file), ABC)
+    for size in (None, (224, 224), (300, 200)):
+        assert resolve_weights(bundle, "mobilenet_v2", NARROW, size) == expected
+    # Not a bundle.
+    assert resolve_weights(expected[0], "vgg16") == expected
     assert resolve_weights(None, "vgg16") == (None, None)
     assert resolve_weights("imagenet", "vgg16") == ("imagenet", None)
 
@@ -106,76 +111,52 @@ def test_defaults_of_options_are_the_same_network(bundle):
     write_index(bundle, entry(network="mobilenet_v3_small", options={"minimalistic": True}))
     for options in ({"minimalistic": True}, {"minimalistic": True, "alpha": 1.0}):
         assert resolve_weights(bundle, "mobilenet_v3_small", options)[1] == ABC
-    with pytest.raises(FileNotFoundError, match="lacks mobilenet_v3_small trained at"):
+    with pytest.raises(FileNotFoundError, match="lacks mobilenet_v3_small"):
         resolve_weights(bundle, "mobilenet_v3_small", {"alpha": 1, "minimalistic": False})
 
 
-def test_a_network_with_other_options_is_offered(bundle):
-    message = r"weights fetch mobilenet_v2 --out .* For mobilenet_v2\(alpha=0.35\), pass {}\.$"
-    with pytest.raises(
-        FileNotFoundError, match=message.format(r"backbone_options={'alpha': 0.35}")
-    ):
-        resolve_weights(bundle, "mobilenet_v2")
-    with (
-        flags_in_messages(),
-        pytest.raises(FileNotFoundError, match=message.format("--backbone-option alpha=0.35")),
-    ):
-        resolve_weights(bundle, "mobilenet_v2")
-    with pytest.raises(FileNotFoundError, match=r"--out \S+$"):
-        resolve_weights(bundle, "mobilenet_v2", input_size=96)
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (b"ab", "fb8e20fc2e4c3f248c60c39bd652f3c1347298bb977b8b4d5903b85055620603 .2 bytes"),
-        (b"xyz", "3608bca1e44ea6c4d268eb6db02260269892c0b42b86bbf1e77a6fa16c3c9282 .3 bytes"),
-    ],
-)
-def test_a_file_that_is_not_the_expected_one(bundle, content, found):
+@pytest.mark.parametrize("changed", [b"ab", b"xyz"])
+def test_a_file_that_is_not_the_expected_one(bundle, changed):
     resolve_weights(bundle, "mobilenet_v2", NARROW)  # what was right once is looked at again
-    (bundle / "base.weights.h5").write_bytes(content)
-    message = (
-        rf"{bundle}/base.weights.h5' of mobilenet_v2\(alpha=0.35\) is truncated or was changed: "
-        rf"expected sha256 {ABC} .3 bytes., found {found}.*"
-        f"featbus weights fetch mobilenet_v2 --option alpha=0.35 --out {bundle}$"
-    )
-    with pytest.raises(ValueError, match=message):
+    (bundle / "base.weights.h5").write_bytes(changed)
+    found = hashlib.sha256(changed).hexdigest()
+    with pytest.raises(ValueError, match=rf"base.weights.h5' .*expected sha256 {ABC}.*{found}"):
         resolve_weights(bundle, "mobilenet_v2", NARROW)
     assert list_weights(bundle)["state"].tolist() == ["damaged"]
 
 
 def test_a_file_that_is_not_there(bundle):
     (bundle / "base.weights.h5").unlink()
-    with pytest.raises(FileNotFoundError, match="base.weights.h5' of .* is missing. .* fetch"):
+    with pytest.raises(FileNotFoundError, match="base.weights.h5' of .* is missing.* fetch"):
         resolve_weights(bundle, "mobilenet_v2", NARROW)
     assert list_weights(bundle)["state"].tolist() == ["missing"]
 
 
-def test_a_network_that_the_bundle_lacks(bundle):
-    message = (
-        r"lacks vgg16 trained at 224 pixels. It has: mobilenet_v2\(alpha=0.35\) trained at 224 "
-        f"pixels. .*: featbus weights fetch vgg16 --out {bundle}\\.$"
-    )
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (("vgg16",), r"lacks vgg16 .* has: mobilenet_v2\(alpha=0.35\).*weights fetch vgg16 --out"),
+        (("mobilenet_v2",), r"weights fetch mobilenet_v2 --out"),
+        (
+            ("mobilenet_v2", NARROW, (96, 96)),
+            "fetch mobilenet_v2 --option alpha=0.35 --input-size 96",
+        ),
+    ],
+)
+def test_a_network_that_the_bundle_lacks(network, message, bundle):
     with pytest.raises(FileNotFoundError, match=message):
-        resolve_weights(bundle, "vgg16")
-    message = "fetch mobilenet_v2 --option alpha=0.35 --input-size 96 --out"
-    with pytest.raises(FileNotFoundError, match=message):
-        resolve_weights(bundle, "mobilenet_v2", NARROW, (96, 96))
-    write_index(bundle)
-    with pytest.raises(FileNotFoundError, match="It has: nothing"):
-        resolve_weights(bundle, "vgg16")
+        resolve_weights(bundle, *network)
 
 
 def test_the_bundle_of_the_environment(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_WEIGHTS", str(bundle))
     assert resolve_weights("imagenet", "mobilenet_v2", NARROW)[1] == ABC
     assert resolve_weights(None, "mobilenet_v2", NARROW) == (None, None)
-    with pytest.raises(FileNotFoundError, match="lacks vgg16 .* While FEATBUS_WEIGHTS names a"):
+    with pytest.raises(FileNotFoundError, match="lacks vgg16 .* FEATBUS_WEIGHTS"):
         resolve_weights("imagenet", "vgg16")
     for wrong in (tmp_path / "nothing", bundle / "base.weights.h5"):
         monkeypatch.setenv("FEATBUS_WEIGHTS", str(wrong))
-        with pytest.raises(FileNotFoundError, match=f"no weights bundle '{wrong}', expected a"):
+        with pytest.raises(FileNotFoundError, match=f"no weights bundle '{wrong}'"):
             resolve_weights("imagenet", "mobilenet_v2", NARROW)
     monkeypatch.setenv("FEATBUS_WEIGHTS", "")
     assert resolve_weights("imagenet", "vgg16") == ("imagenet", None)
@@ -186,33 +167,20 @@ def test_the_bundle_of_the_environment(bundle, tmp_path, monkeypatch):
     [
         "",
         "[]",
-        "{}",
         '{"files": [{}]}',
+        '{"files": ' + "[" * 200_000,
         json.dumps({"files": [entry(), "vgg16"]}),
         json.dumps({"files": [entry(network="vgg")]}),
         json.dumps({"files": [entry(options={"depth": 2})]}),
-        json.dumps({"files": [entry(options={"alpha": [1]})]}),
-        json.dumps({"files": [entry(options=None, input_size="224")]}),
-        json.dumps({"files": [entry(input_size="224")]}),
-        json.dumps({"files": [entry(input_size=-1)]}),
-        '{"files": ' + "[" * 200_000,
         json.dumps({"files": [entry(file="../base.weights.h5")]}),
         json.dumps({"files": [entry(file="/base.weights.h5")]}),
         json.dumps({"files": [entry(file=3)]}),
-        json.dumps({"files": [entry(file="..")]}),
-        json.dumps({"files": [entry(file="weights.json")]}),
-        json.dumps({"files": [entry(file="base\x1b[2J.h5")]}),
-        json.dumps({"files": [entry(sha256="abc")]}),
-        json.dumps({"files": [entry(bytes=True)]}),
-        json.dumps({"files": [entry(license=["MIT"])]}),
-        json.dumps({"files": [entry(license="\ud800")]}),
-        json.dumps({"files": [entry()] * 1_001}),
     ],
 )
 def test_an_index_that_is_damaged(bundle, text):
     (bundle / "weights.json").write_text(text)
     for read in (list_weights, partial(fetch_weights, "vgg16")):
-        with pytest.raises(ValueError, match="weights.json' .* cannot be read: .* Copy the bundle"):
+        with pytest.raises(ValueError, match="weights.json' .* cannot be read"):
             read(bundle)
 
 
@@ -228,8 +196,6 @@ def test_list_weights(bundle, monkeypatch):
     monkeypatch.delenv("FEATBUS_WEIGHTS")
     with pytest.raises(ValueError, match="FEATBUS_WEIGHTS"):
         list_weights()
-    with pytest.raises(FileNotFoundError, match="no weights bundle"):
-        list_weights(bundle / "nothing")
 
 
 def test_control_characters_are_not_printed(bundle, capsys):
@@ -238,25 +204,21 @@ def test_control_characters_are_not_printed(bundle, capsys):
     assert r"MIT\x1b[2J\u202e \x1b]0;x\x07 base" in capsys.readouterr().out
 
 
-def test_folders_of_killed_fetches_are_removed(tmp_path):
-    for name, age in (("old", 200_000), ("new", 0)):
-        (tmp_path / f".fetch-{name}").mkdir()
-        then = time.time() - age
-        os.utime(tmp_path / f".fetch-{name}", (then, then))
-    with _scratch(tmp_path):
-        pass
-    assert [path.name for path in tmp_path.iterdir()] == [".fetch-new"]
-
-
-def test_arguments_of_fetch_weights(tmp_path):
-    out = tmp_path / "out"
-    with pytest.raises(ValueError, match="mean 'vgg16'"):
-        fetch_weights("vgg_16", out)
-    with pytest.raises(ValueError, match="expected no options for vgg16"):
-        fetch_weights("vgg16", out, options=NARROW)
-    with pytest.raises(FileNotFoundError, match="source is '.*none.h5', and there is no such file"):
-        fetch_weights("vgg16", out, source=tmp_path / "none.h5")
-    assert not out.exists()
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "vgg_16"}, "mean 'vgg16'"),
+        ({"options": NARROW}, "no options for vgg16"),
+        ({"source": "none.h5"}, "source is '.*none.h5'"),
+        ({"preprocessing": "tf"}, "preprocessing is 'tf'"),
+        *(({"input_size": size}, "input_size") for size in (0, -1, 2.5, "224", (224, 224))),
+    ],
+)
+def test_arguments_of_fetch_weights(arguments, message, tmp_path):
+    arguments = {"name": "vgg16"} | arguments
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        fetch_weights(out=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
@@ -276,10 +238,6 @@ def rows_of(path):
     return KerasEngine(Network(small)).run(pixels, 1)
 
 
-def content(folder):
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
-
-
 @pytest.mark.network
 @pytest.mark.parametrize(
     "name",
@@ -290,57 +248,41 @@ def content(folder):
     ],
 )
 def test_fetch_from_a_file(saved, tmp_path, name):
-    source = saved[0] / name
-    path = fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=source)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    assert path == str(tmp_path / "out" / f"{digest[:8]}-{name}")
-    assert resolve_weights(tmp_path / "out", "mobilenet_v2", NARROW) == (path, digest)
+    source, out = saved[0] / name, tmp_path / "out"
+    fetch = partial(fetch_weights, "mobilenet_v2", out, options=NARROW, source=source)
+    path, digest = fetch(), file_digest(source)
+    assert path == str(out / f"{digest[:8]}-{name}")
+    assert resolve_weights(out, "mobilenet_v2", NARROW) == (path, digest)
     np.testing.assert_array_equal(rows_of(path), saved[1])
-    (index,) = json.loads((tmp_path / "out" / "weights.json").read_text())["files"]
-    assert index.keys() == entry().keys()
-    assert index["options"] == NARROW
-    assert (index["source"], index["bytes"]) == ("file", source.stat().st_size)
-    assert len(content(tmp_path / "out")) == 2
-    texts = {"license": "CC0", "origin": "a friend"}
-    fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=source, **texts)
-    (row,) = list_weights(tmp_path / "out").to_dict("records")
+    (index,) = json.loads((out / "weights.json").read_text())["files"]
+    assert index == entry(file=Path(path).name, sha256=digest, bytes=source.stat().st_size)
+    assert len(content(out)) == 2
+    fetch(license="CC0", origin="a friend")
+    (row,) = list_weights(out).to_dict("records")
     assert (row["license"], row["source"], row["file"]) == ("CC0", "a friend", index["file"])
 
 
 @pytest.mark.slow
 @pytest.mark.network
 def test_fetch_again(saved, tmp_path, monkeypatch):
-    fetch = partial(fetch_weights, "mobilenet_v2", tmp_path, options=NARROW)
+    fetch = partial(fetch_weights, "mobilenet_v2", tmp_path / "out", options=NARROW)
     path = fetch(source=saved[0] / "base.weights.h5")
-    before = content(tmp_path)
+    before = content(tmp_path / "out")
     with monkeypatch.context() as patched:
         patched.setattr(KerasApplication, "build", None)
         assert fetch() == fetch(source=saved[0] / "base.weights.h5") == path
-    assert content(tmp_path) == before
+    assert content(tmp_path / "out") == before
     with open(path, "ab") as file:
         file.write(b"!")
     assert fetch(source=saved[0] / "base.weights.h5") == path
-    assert content(tmp_path) == before
+    assert content(tmp_path / "out") == before
     other = fetch(source=saved[0] / "base.h5")
-    assert content(tmp_path).keys() == {"weights.json", os.path.basename(other)}
-    assert list_weights(tmp_path)["state"].tolist() == ["verified"]
-
-
-@pytest.mark.slow
-@pytest.mark.network
-def test_a_bundle_of_several_networks(saved, bundle):
-    """Files of one name do not meet, and one file may serve two sizes."""
-    (bundle / "base.weights.h5").rename(bundle / "vgg16.weights.h5")
-    write_index(bundle, entry(network="vgg16", options={}, file="vgg16.weights.h5"))
-    source = saved[0] / "base.weights.h5"
-    for size in (224, 96):
-        fetch_weights("mobilenet_v2", bundle, options=NARROW, input_size=size, source=source)
-    table = list_weights(bundle)
-    assert table["network"].tolist() == ["mobilenet_v2", "mobilenet_v2", "vgg16"]
-    assert sorted(table["input_size"]) == [96, 224, 224]
+    assert content(tmp_path / "out").keys() == {"weights.json", os.path.basename(other)}
+    for size in (96, 128):
+        fetch(input_size=size, source=saved[0] / "base.h5")
+    table = list_weights(tmp_path / "out")
+    assert sorted(table["input_size"]) == [96, 128, 224]
     assert set(table["state"]) == {"verified"}
-    fetch_weights("mobilenet_v2", bundle, options=NARROW, source=saved[0] / "base.h5")
-    assert set(list_weights(bundle)["state"]) == {"verified"}
 
 
 @pytest.mark.network
@@ -356,93 +298,39 @@ def test_a_file_that_does_not_fit_stays_outside(saved, bundle, tmp_path):
     assert content(bundle) == before
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """Return the folder that Keras downloads MobileNetV2 from, and its address."""
-    import keras
-    from keras.src.backend import config
-
-    folder = tmp_path / "server"
-    folder.mkdir()
-    handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": print_nothing})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder)) as s:
-        url = f"http://127.0.0.1:{s.server_port}/"
-        for builder in (keras.applications.MobileNetV2, keras.applications.MobileNetV3Small):
-            monkeypatch.setattr(sys.modules[builder.__module__], "BASE_WEIGHT_PATH", url)
-        monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path / "cache"))
-        monkeypatch.setenv("no_proxy", "*")
-        thread = threading.Thread(target=s.serve_forever)
-        thread.start()
-        yield folder, url
-        s.shutdown()
-        thread.join()
-
-
-def print_nothing(*args):
-    pass
-
-
 @pytest.mark.network
-def test_fetch_downloads(saved, server, tmp_path):
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
+def test_fetch_from_keras(name, tmp_path, monkeypatch):
+    """The bundle has what Keras has: the weights that a network for ImageNet is built with."""
     import keras
 
-    get_file = keras.utils.get_file
-    module = sys.modules[get_file.__module__]
-    folder, url = server
-    shutil.copy(saved[0] / "base.h5", folder / KERAS_FILE)
-    out = tmp_path / "out"
-    path = fetch_weights("mobilenet_v2", out, options=NARROW)
-    digest = file_digest(saved[0] / "base.h5")
-    assert content(out).keys() == {"weights.json", f"{digest[:8]}-{KERAS_FILE}"}
-    assert list_weights(out)["source"].tolist() == [url + KERAS_FILE]
-    assert module.get_file is get_file
-    assert not (tmp_path / "cache").exists()
-    (folder / KERAS_FILE).unlink()
-    assert fetch_weights("mobilenet_v2", out, options=NARROW) == path
-    np.testing.assert_array_equal(rows_of(path), saved[1])
+    builder = {"mobilenet_v2": "MobileNetV2", "efficientnet_b0": "EfficientNetB0"}[name]
+    source = KerasApplication(name, (224, 224), weights="imagenet")
+    base = getattr(keras.applications, builder)(
+        include_top=False, weights=None, input_shape=(224, 224, 3)
+    )
+    asked = []
 
+    def build(source):
+        asked.append(source.weights)
+        if source.weights == "imagenet":
+            return base
+        return own_build(source)
 
-@pytest.mark.network
-def test_downloads_that_fail(saved, server, bundle):
-    folder, url = server
-    before = content(bundle)
-    message = f"0.5. could not be fetched: .*404.* Get {url}.*_0.5_224_no_top.h5 .* as source"
-    with pytest.raises(OSError, match=message):
-        fetch_weights("mobilenet_v2", bundle, options={"alpha": 0.5})
-    half = KERAS_FILE.replace("0.35", "0.75")
-    (folder / half).write_bytes((saved[0] / "base.h5").read_bytes()[:100_000])
-    with pytest.raises(OSError, match=f"0.75. could not be fetched: .* Get {url}{half} by"):
-        fetch_weights("mobilenet_v2", bundle, options={"alpha": 0.75})
-    name = "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
-    shutil.copy(saved[0] / "base.h5", folder / name)
-    with pytest.raises(OSError, match="mobilenet_v3_small could not .* file hash does not match"):
-        fetch_weights("mobilenet_v3_small", bundle)
-    with pytest.raises(ValueError, match="alpha must be one of"):
-        fetch_weights("mobilenet_v2", bundle, options={"alpha": 0.4})
-    assert content(bundle) == before
-
-
-@pytest.mark.network
-def test_downloads_have_a_time_out(tmp_path):
-    with _downloads_to(str(tmp_path)):
-        assert socket.getdefaulttimeout() == 60
-    assert socket.getdefaulttimeout() is None
-
-
-@pytest.mark.parametrize("size", [0, -1, 2.5, "224", (224, 224)])
-def test_fetch_checks_the_size(tmp_path, size):
-    with pytest.raises(InvalidParameterError, match="input_size"):
-        fetch_weights("mobilenet_v2", tmp_path / "bundle", input_size=size)
-    assert not (tmp_path / "bundle").exists()
+    own_build = KerasApplication.build
+    monkeypatch.setattr(KerasApplication, "build", build)
+    path = fetch_weights(name, tmp_path / "out")
+    assert asked[0] == "imagenet"
+    (row,) = list_weights(tmp_path / "out").to_dict("records")
+    assert (row["source"], row["state"]) == ("Keras", "verified")
+    found = own_build(replace(source, weights=path, digest=row["sha256"])).get_weights()
+    assert all(map(np.array_equal, found, base.get_weights()))
 
 
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
-@pytest.mark.parametrize(
-    "name",
-    ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_SIZES)],
-)
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet", "vgg16"])
 def test_sizes_are_told_apart_as_keras_does(bundle, monkeypatch, name):
     """Two inputs share an entry where Keras takes the same file for both, and only there."""
     import keras
@@ -465,9 +353,8 @@ def test_real_weights(tmp_path):
     """A bundle of the ImageNet weights gives their published rows."""
     folder = data_dir("weights")
     reference = json.loads((folder / "reference.json").read_text())
-    path = fetch_weights(
-        "mobilenet_v2", tmp_path, options=NARROW, source=folder / reference["file"]
-    )
+    source = folder / reference["file"]
+    path = fetch_weights("mobilenet_v2", tmp_path, options=NARROW, source=source)
     digest = resolve_weights(tmp_path, "mobilenet_v2", NARROW)[1]
     assert digest == reference["sha256"]
     image = cv2.resize(skimage.data.astronaut(), (224, 224), interpolation=cv2.INTER_AREA)
@@ -478,108 +365,253 @@ def test_real_weights(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_deep_features_of_a_bundle(saved, tmp_path, monkeypatch):
+def test_weights_of_a_bundle_are_those_of_the_file(saved, tmp_path, monkeypatch):
     source = str(saved[0] / "base.weights.h5")
     fetch_weights("mobilenet_v2", tmp_path, options=NARROW, source=source)
-    images = np.random.default_rng(0).integers(0, 256, (2, 50, 60), np.uint8)
     deep = DeepFeatures("mobilenet_v2", backbone_options=NARROW, input_size=64, weights=source)
-    rows, key = deep.fit_transform(images), deep._fingerprint_params()
-    np.testing.assert_array_equal(deep.set_params(weights=tmp_path).fit_transform(images), rows)
-    assert deep._fingerprint_params() == key
+    rows, key = deep.fit_transform(IMAGES), fingerprint(deep)
+    np.testing.assert_array_equal(deep.set_params(weights=tmp_path).fit_transform(IMAGES), rows)
+    assert fingerprint(deep) == key
     monkeypatch.setenv("FEATBUS_WEIGHTS", str(tmp_path))
-    np.testing.assert_array_equal(deep.set_params(weights="imagenet").fit_transform(images), rows)
-    assert deep._fingerprint_params() == key
-    with pytest.raises(FileNotFoundError, match="lacks mobilenet_v2 trained at 224 pixels"):
-        deep.set_params(backbone_options=None).fit(images)
-
-
-class Payload:
-    """Leave a trace when it is unpickled."""
-
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return open, (self.trace, "w")
+    np.testing.assert_array_equal(deep.set_params(weights="imagenet").fit_transform(IMAGES), rows)
+    assert fingerprint(deep) == key
 
 
 @pytest.fixture
-def trace(tmp_path):
-    """Return the file that malicious code writes."""
-    return tmp_path / "trace"
+def config(tmp_path):
+    """Return the path of a file of preprocessing."""
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
 
 
 @pytest.fixture
-def malicious(trace, tmp_path):
-    """Return a function that saves a network whose configuration has Python code."""
-    import keras
+def source(tmp_path):
+    """Return the path of an ONNX file that takes images of any size."""
+    return save_convnet(tmp_path / "export.onnx")
 
-    def save(name):
-        images, path = keras.Input((8, 8, 3)), str(trace)
-        code = keras.layers.Lambda(lambda x: (open(path, "w").close(), x)[1])
-        keras.Model(images, code(images)).save(tmp_path / name)
-        trace.unlink()
-        return tmp_path / name
 
-    return save
+@pytest.fixture
+def models(tmp_path, source, config):
+    """Return a bundle of one model."""
+    options = {"preprocessing": config, "input_size": (48, 32), "license": "Apache-2.0"}
+    fetch_weights("mine", tmp_path / "models", source=source, origin="version 2", **options)
+    return tmp_path / "models"
+
+
+def test_the_index_knows_everything_about_a_model(models, source):
+    (row,) = list_weights(models).to_dict("records")
+    assert row == {
+        "network": "mine",
+        "options": {},
+        "input_size": [48, 32],
+        "file": "mine.onnx",
+        "sha256": file_digest(source),
+        "bytes": os.path.getsize(source),
+        "source": "version 2",
+        "license": "Apache-2.0",
+        "preprocessing": TORCH | {"channels": "rgb", "resize": "bicubic"},
+        "state": "verified",
+    }
+    assert len(content(models)) == 2
+    table = list_layers("mine", weights=models)
+    assert table.loc[table["stage"] == "C1", ["height", "width"]].to_numpy().tolist() == [[24, 16]]
+
+
+def test_path_and_bundle_share_stored_rows(models, source, config, tmp_path, monkeypatch):
+    by_path = DeepFeatures(source, preprocessing=config, input_size=(48, 32), layers=["C1", "top"])
+    with FeatureStore(tmp_path / "rows.sqlite") as store:
+        rows, key = FeatureBus(by_path, memory=store).fit_transform(IMAGES), fingerprint(by_path)
+        os.remove(source)
+        os.remove(config)  # the bundle is enough
+        by_name = DeepFeatures("mine", weights=models, layers=["C1", "top"])
+        np.testing.assert_array_equal(FeatureBus(by_name, memory=store).fit_transform(IMAGES), rows)
+        assert store.info()["n_rows"].tolist() == [3]
+    np.testing.assert_array_equal(by_name.fit_transform(IMAGES), rows)
+    assert fingerprint(by_name) == fingerprint(clone(by_name)) == key
+    assert by_name.get_feature_names_out()[-1] == "mine_top_avg_0007"
+    monkeypatch.setenv("FEATBUS_WEIGHTS", str(models))
+    offline = DeepFeatures("mine", layers=["C1", "top"])
+    np.testing.assert_array_equal(offline.fit_transform(IMAGES), rows)
+    assert fingerprint(offline) == key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocessing": "torch"}, "preprocessing is 'torch', expected None or {"),
+        ({"input_size": 48}, r"input_size is 48, expected None or \[48, 32\]"),
+        ({"backbone_options": {"alpha": 1}}, "backbone_options is .*, expected None"),
+        ({"backbone": "mime"}, r"backbone is 'mime', .* \['mine'\]. Did you mean 'mine'"),
+        ({"weights": "imagenet"}, "backbone is 'mine', expected one of"),
+        ({"weights": None}, "backbone is 'mine', expected one of"),
+    ],
+)
+def test_parameters_that_contradict(models, config, changes, message):
+    deep = DeepFeatures("mine", weights=models, preprocessing=config, input_size=(48, 32))
+    assert fingerprint(deep) == fingerprint(DeepFeatures("mine", weights=models))
+    with pytest.raises(InvalidParameterError, match=message):
+        deep.set_params(**changes).fit(IMAGES)
+
+
+def test_a_bundle_that_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights bundle '.*nobundle'"):
+        DeepFeatures("mine", weights=str(tmp_path / "nobundle")).fit(IMAGES)
+
+
+def test_files_of_models_that_were_changed(models):
+    (path,) = models.rglob("*.onnx")
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert list_weights(models)["state"].tolist() == ["damaged"]
+    with pytest.raises(InvalidParameterError, match="of mine is truncated or was changed"):
+        DeepFeatures("mine", weights=models).fit(IMAGES)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="of mine is missing"):
+        DeepFeatures("mine", weights=models).fit(IMAGES)
+
+
+def test_a_model_takes_the_place_of_another(models, source, config, tmp_path):
+    other = save_vit(tmp_path / "vit.onnx")
+    deep = DeepFeatures("mine", weights=models).fit(IMAGES)
+    rows = deep.transform(IMAGES)
+    save(deep, tmp_path / "deep.skops")
+    same = {"source": source, "preprocessing": config, "license": "MIT", "input_size": (48, 32)}
+    fetch_weights("mine", models, **same)
+    np.testing.assert_array_equal(deep.transform(IMAGES), rows)
+    fetch_weights("mine", models, **same | {"preprocessing": "tf"})
+    with pytest.raises(InvalidParameterError, match="another preprocessing"):
+        copy.deepcopy(deep).transform(IMAGES)  # which has not looked at the file yet
+    fetch_weights("mine", models, **same | {"source": other, "input_size": None})
+    with pytest.raises(InvalidParameterError, match="fit"):
+        copy.deepcopy(deep).transform(IMAGES)
+    assert set(content(models)) == {"weights.json", "mine.onnx"}
+    loaded = load(tmp_path / "deep.skops")
+    np.testing.assert_array_equal(loaded.transform(IMAGES), rows)
+    fetch_weights("second", models, source=other, preprocessing=config, license="MIT")
+    assert list_weights(models)["network"].tolist() == ["mine", "second"]
+    assert set(list_weights(models)["state"]) == {"verified"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(({"name": name}, "name is") for name in ("vgg16", "small_cnn", "my net", "../a", "a.b")),
+        ({"license": None}, "license is None"),
+        ({"license": " "}, "license is ' '"),
+        ({"preprocessing": None}, "preprocessing is None"),
+        ({"options": {"alpha": 1}}, "options is .*, expected None"),
+        ({"input_size": None}, "input_size is None"),
+        ({"input_size": 0}, "input_size is 0"),
+        ({"source": "weights.h5"}, "backbone is 'mine'"),
+        ({"source": "no.onnx"}, "ONNX file '.*no.onnx' cannot be used"),
+    ],
+)
+def test_models_that_do_not_get_in(changes, message, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("weights.h5", "no.onnx"):
+        (tmp_path / name).write_bytes(b"<html>")
+    arguments = {"name": "mine", "source": source, "preprocessing": TORCH, "license": "MIT"}
+    arguments |= {"input_size": 32} | changes
+    with pytest.raises(InvalidParameterError, match=message):
+        fetch_weights(arguments.pop("name"), tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_saved_pipeline_of_a_bundle(models, tmp_path, monkeypatch):
+    deep = DeepFeatures("mine", weights=models).fit(IMAGES)
+    rows, names = deep.transform(IMAGES), deep.get_feature_names_out().tolist()
+    save(deep, tmp_path / "whole.skops")
+    save(deep, tmp_path / "named.skops", embed=False)
+    (network,) = read_card(tmp_path / "whole.skops")["networks"]
+    assert network["license"] == "Apache-2.0"
+    assert network["preprocessing"] == TORCH | {"channels": "rgb", "resize": "bicubic"}
+    assert network["sha256"] == list_weights(models)["sha256"].iloc[0]
+    assert network["embedded"]
+    monkeypatch.setenv("FEATBUS_WEIGHTS", str(models))
+    np.testing.assert_array_equal(load(tmp_path / "named.skops").transform(IMAGES), rows)
+    monkeypatch.delenv("FEATBUS_WEIGHTS")
+    shutil.rmtree(models)
+    whole = load(tmp_path / "whole.skops")
+    np.testing.assert_array_equal(whole.transform(IMAGES), rows)
+    assert whole.get_feature_names_out().tolist() == names
+
+
+def test_a_saved_pipeline_of_files(source, config, tmp_path):
+    """Neither the ONNX file nor that of the preprocessing is needed where it is loaded."""
+    deep = DeepFeatures(source, preprocessing=config, input_size=32).fit(IMAGES)
+    rows, path = deep.transform(IMAGES), tmp_path / "deep.skops"
+    save(deep, path)
+    os.remove(config)
+    os.remove(source)
+    np.testing.assert_array_equal(load(path).transform(IMAGES), rows)
+    assert str(tmp_path / "export").encode() not in path.read_bytes()
+    with pytest.raises(ValueError, match="the pipeline cannot be saved"):
+        save(deep, path)
+
+
+def guide_commands():
+    """Return the commands of the guide about models of one's own."""
+    text = (Path(__file__).parents[1] / "docs" / "user_guide" / "weights.rst").read_text()
+    _, _, text = text.replace("\\\n", " ").partition("Models of your own")
+    return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("   $ featbus")]
+
+
+@pytest.fixture
+def scans(config, tmp_path, monkeypatch):
+    """Return the folder of the commands of the guide, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label, level in (("dark", 60), ("light", 180)):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for number in range(9):
+            image = np.uint8(level + rng.integers(0, 40, (40, 40)))
+            imsave(f"scans/{label}/{number}.png", image, check_contrast=False)
+    save_vit("vit.onnx")
+    return tmp_path
+
+
+def test_the_commands_of_the_guide(scans, capsys):
+    fetch, table, extract = guide_commands()[:3]
+    assert main(fetch) == main(table) == main(extract) == 0
+    assert "Apache-2.0 hub/my-vit, revision 3" in capsys.readouterr().out
+    features = pd.read_csv("features.csv")
+    assert features.columns[-1] == "my_vit_top_avg_0005"
+    assert features.shape[0] == 18
+    os.remove("bundle/weights.json")
+    assert main(extract) == 2
+    assert "no weights bundle 'bundle'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_commands_that_train(scans):
+    fetch, _, _, evaluate, train, predict = guide_commands()
+    assert main(fetch) == main(evaluate) == main(train) == 0
+    shutil.rmtree(scans / "bundle")
+    assert main(predict) == 0
+    predictions = pd.read_csv("predictions.csv")
+    assert (predictions["predicted"] == predictions["path"].str.split("/").str[0]).all()
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["evil.keras", pytest.param("evil.h5", marks=pytest.mark.slow)])
-def test_code_in_a_file_does_not_run(malicious, saved, trace, tmp_path, name):
+def test_keras_files_in_a_bundle(config, tmp_path):
     import keras
 
-    evil = malicious(name)
-    with pytest.raises(ValueError, match="does not hold the weights"):
-        fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=evil)
-    mixed = tmp_path / f"mixed-{name}"
-    shutil.copy(saved[0] / name.replace("evil", "base"), mixed)
-    _take_configuration(evil, mixed)
-    path = fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=mixed)
-    np.testing.assert_array_equal(rows_of(path), saved[1])
-    assert not trace.exists()
-    keras.saving.load_model(evil, safe_mode=False)
-    assert trace.exists()  # it would have run
-
-
-def _take_configuration(evil, good):
-    """Give a file with good weights the configuration of an evil one."""
-    if good.suffix == ".h5":
-        import h5py
-
-        with h5py.File(evil) as source, h5py.File(good, "a") as target:
-            target.attrs["model_config"] = source.attrs["model_config"]
-        return
-    with zipfile.ZipFile(evil) as archive:
-        config = archive.read("config.json")
-    with zipfile.ZipFile(good) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(good, "w") as archive:
-        for name, data in {**files, "config.json": config}.items():
-            archive.writestr(name, data)
-
-
-@pytest.mark.network
-@pytest.mark.parametrize("place", ["names", "weight"])
-def test_a_pickle_in_a_file_stays_one(saved, trace, tmp_path, place):
-    import h5py
-
-    payload = pickle.dumps(Payload(str(trace)))
-    file = tmp_path / "base.h5"
-    shutil.copy(saved[0] / "base.h5", file)
-    with h5py.File(file, "a") as opened:
-        group = opened["model_weights"]
-        if place == "names":
-            group.attrs["layer_names"] = np.void(payload)
-        else:
-            names = []
-            group["Conv1"].visititems(
-                lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
-            )
-            del group["Conv1"][names[0]]
-            group["Conv1"][names[0]] = np.void(payload)
-    with pytest.raises(ValueError, match="does not hold the weights"):
-        fetch_weights("mobilenet_v2", tmp_path / "out", options=NARROW, source=file)
-    assert not trace.exists()
-    pickle.loads(payload)
-    assert trace.exists()
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
+    theirs, out = tmp_path / "theirs.keras", tmp_path / "out"
+    keras.Sequential(layers, name="theirs").save(theirs)
+    by_path = DeepFeatures(theirs, preprocessing=config)
+    rows, key = by_path.fit_transform(IMAGES), fingerprint(by_path)
+    fetch_weights("ours", out, source=theirs, preprocessing=config, license="-")
+    assert list_weights(out)["input_size"].tolist() == [[32, 32]]
+    os.remove(theirs)
+    os.remove(config)
+    by_name = DeepFeatures("ours", weights=out)
+    np.testing.assert_array_equal(by_name.fit_transform(IMAGES), rows)
+    assert fingerprint(by_name) == key
+    assert by_name.get_feature_names_out()[0] == "ours_top_avg_0000"
+    tuned = FineTunedFeatures("ours", weights=out, unfreeze=None)
+    rows = tuned.fit(IMAGES, [0, 0, 1]).transform(IMAGES)
+    save(tuned, tmp_path / "tuned.skops")
+    shutil.rmtree(out)
+    np.testing.assert_array_equal(load(tmp_path / "tuned.skops").transform(IMAGES), rows)

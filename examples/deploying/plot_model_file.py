@@ -77,7 +77,7 @@ for name in ("recipe", "steps", "networks", "versions", "note"):
 # The probabilities are the same. Most of the file is the network.
 
 kinds = {"network": "networks/", "arrays": ".npy", "estimators": "schema.json"}
-kinds |= {"card and digest": "card.json featbus.json"}
+kinds |= {"card": "featbus.json"}
 kilobytes = [
     sum(size for name, size in sizes.items() if kind in name or name in kind) / 1000
     for kind in kinds.values()

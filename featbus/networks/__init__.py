@@ -16,19 +16,17 @@ from featbus.networks._engines import (
     find_source,
     load_engine,
 )
-from featbus.networks._index import MODEL_FILES, find_folder, read_index
+from featbus.networks._index import find_entry, verify
 from featbus.networks._models import KerasModel, SmallCNN, read_model_config
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._openvino import cache_dir
 from featbus.networks._pooling import is_pooling, pool, region_weights, windows
 from featbus.networks._preprocessing import NAMED, as_preprocessing
 from featbus.networks._sources import BACKBONES, STAGES, check_unchanged, file_digest
-from featbus.networks._weights_files import check_weights_file
 
 __all__ = [
     "BACKBONES",
     "ENGINES",
-    "MODEL_FILES",
     "NAMED",
     "ONNX_ENGINES",
     "STAGES",
@@ -46,20 +44,19 @@ __all__ = [
     "cache_dir",
     "check_engine",
     "check_unchanged",
-    "check_weights_file",
     "fetch_weights",
     "file_digest",
     "find_engine",
-    "find_folder",
+    "find_entry",
     "find_source",
     "import_keras",
     "is_pooling",
     "list_weights",
     "load_engine",
     "pool",
-    "read_index",
     "read_model_config",
     "region_weights",
     "resolve_weights",
+    "verify",
     "windows",
 ]

@@ -1,12 +1,13 @@
 """Preprocessing: the values that the images of a network's training had."""
 
+import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from numbers import Real
 
 import numpy as np
 
-from featbus.networks._preprocessing_files import read_preprocessing
 from featbus.parameters import (
     Interval,
     InvalidParameterError,
@@ -30,6 +31,12 @@ _CONSTRAINTS = {
     "channels": [StrOptions({"rgb", "bgr", "gray"})],
     "resize": [StrOptions({"area", "bilinear", "bicubic"})],
 }
+
+# In files of other libraries: filters, as Pillow numbers them, too; steps that change the frame of
+# an image, or that the formula has; and image processors that reverse the colors by default.
+_RESAMPLE = {2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic"}
+_STEPS = re.compile(r"do_(?:center_crop|convert_rgb|normalize|pad|reduce_labels|rescale|resize)")
+_FLIPPING = ("LayoutLMv2", "LayoutXLM", "MobileViT", "PPLCNet", "PPOCR", "Tvp", "UVDoc")
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,9 @@ def as_preprocessing(value):
     ----------
     value : str, dict, path or Preprocessing
         A key of `NAMED`; a dict with "mean", "std" and "scale", and, if they differ from "rgb" and
-        "area", "channels" and "resize", where a number stands for one of each channel; or a file,
-        see `read_preprocessing`.
+        "area", "channels" and "resize", where a number stands for one of each channel; or a JSON
+        file: that dict, ``preprocessor_config.json`` or ``processor_config.json`` of Hugging Face's
+        transformers, ``config.json`` of timm, or ``open_clip_config.json``.
 
     Returns
     -------
@@ -142,10 +150,56 @@ def as_preprocessing(value):
             "config.json (timm): say what the network was trained on."
         )
     try:
-        return _from_dict(read_preprocessing(value))
-    except ValueError as error:
-        message = f"preprocessing is the file {os.fspath(value)!r}: {error}"
-        raise InvalidParameterError(message) from error
+        with open(value, encoding="utf-8") as file:
+            return _from_dict(_read_config(json.load(file)))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InvalidParameterError(
+            f"preprocessing is the file {os.fspath(value)!r}, which cannot be used: {error!r:.300} "
+            f"Expected that of another library, or give preprocessing as a dict such as {_EXAMPLE}."
+        ) from error
+
+
+def _read_config(config):
+    """Return what a file of another library says, as the dict that `as_preprocessing` takes."""
+    for key in ("image_processor", "preprocess_cfg", "pretrained_cfg"):
+        config = config.get(key) or config
+    if "scale" in config:  # such a dict itself
+        return config
+    if "image_mean" in config or "do_rescale" in config:
+        return _read_transformers(config)
+    shape = config.get("input_size") or [3]
+    return {
+        "mean": config["mean"],
+        "std": config["std"],
+        "scale": 1 / 255,
+        "channels": "gray" if shape[0] == 1 else "rgb",
+        "resize": _RESAMPLE[config.get("interpolation", "bicubic")],
+    }
+
+
+def _read_transformers(config):
+    """Return what the file of an image processor of transformers says."""
+    name = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
+    config = {
+        "do_flip_channel_order": name.startswith(_FLIPPING),
+        "do_normalize": not name.startswith(("MobileViT", "RTDetr")),
+        "do_rescale": True,
+        "do_resize": True,
+        "include_top": name.startswith("EfficientNet"),  # another division by the deviation
+        "offset": name.startswith("Vivit"),
+        "rescale_factor": 1 / 255,
+    } | config
+    steps = [key for key in config if key.startswith(("do_", "include_top", "offset", "rescale_o"))]
+    refused = [key for key in steps if config[key] and not _STEPS.fullmatch(key)]
+    if refused:
+        raise ValueError(f"{name} asks for {refused}, which is not supported")
+    is_normalized = config["do_normalize"]
+    return {
+        "mean": config["image_mean"] if is_normalized else 0,
+        "std": config["image_std"] if is_normalized else 1,
+        "scale": config["rescale_factor"] if config["do_rescale"] else 1,
+        "resize": _RESAMPLE[config["resample"]] if config["do_resize"] else "area",
+    }
 
 
 def _from_dict(value):

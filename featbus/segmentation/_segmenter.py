@@ -35,7 +35,6 @@ from featbus.networks import (
     KerasSource,
     Network,
     check_engine,
-    check_weights_file,
     find_source,
     import_keras,
     load_engine,
@@ -557,7 +556,6 @@ class UNetSegmenter(Segmenter):
         """
         import_keras()
         try:
-            check_weights_file(path)
             with zipfile.ZipFile(path) as archive:
                 if archive.getinfo(_PARAMETERS).file_size > _LONGEST:
                     raise ValueError(f"{_PARAMETERS} is too long")
