@@ -21,7 +21,7 @@ from sklearn.svm import SVC
 
 from featbus import evaluate
 from featbus.evaluation import Evaluation
-from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
+from featbus.evaluation._intervals import adjust_for_number, corrected_t_test
 from featbus.evaluation._metrics import METRICS, FoldMetrics
 
 

@@ -19,7 +19,7 @@ from featbus import (
     make_breast_ultrasound,
     plot_importance,
 )
-from featbus.evaluation import importance_map
+from featbus.evaluation._importance import importance_map
 from featbus.io import ImageReadError, read_item
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)

@@ -13,19 +13,26 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
 from featbus.evaluation._intervals import (
     Jackknife,
+    adjust_for_number,
+    corrected_t_test,
     count_informative,
     jackknife,
     score_interval,
 )
-from featbus.evaluation._metrics import METRICS, TITLES, FoldMetrics, metric_range, ratio
+from featbus.evaluation._metrics import (
+    MEAN,
+    METRICS,
+    FoldMetrics,
+    is_of_class,
+    metric_range,
+    ratio,
+    title,
+)
 from featbus.evaluation._plots import plot
 from featbus.evaluation._report import write_report
-from featbus.evaluation._titles import MEAN, is_of_class, title
 from featbus.files import written_whole
-from featbus.wording import either
 
 if TYPE_CHECKING:
     from typing import Any
@@ -94,9 +101,8 @@ def fold_metrics(predictions, labels, names, positive):
     FoldMetrics
         A function of the samples' weights.
     """
-    _, target, predicted, scores, kind = _pool(predictions, labels, names)
-    probabilities = kind == "probability"
-    return FoldMetrics(target, predicted, scores, positive=positive, probabilities=probabilities)
+    _, *arrays, kind = _pool(predictions, labels, names)
+    return FoldMetrics(*arrays, positive=positive, probabilities=kind == "probability")
 
 
 def _summary(values, *found):
@@ -106,32 +112,23 @@ def _summary(values, *found):
     return np.stack([values.mean(), values.std(), low, high], axis=-1)
 
 
-def _columns():
-    return pd.MultiIndex.from_product([METRICS, ["mean", "std", "low", "high"]])
+def _as_frame(summaries, index):
+    columns = pd.MultiIndex.from_product([METRICS, ["mean", "std", "low", "high"]])
+    return pd.DataFrame(np.reshape([*summaries], (len(index), -1)), index, columns)
 
 
 def _plain(value):
-    """Return a value in the types of JSON."""
+    """Return a value in the types of JSON: tables as objects of columns, NaN as None."""
     if isinstance(value, pd.DataFrame):
-        return {str(name): _plain(column.tolist()) for name, column in value.items()}
+        value = {str(name): column.tolist() for name, column in value.items()}
     if isinstance(value, dict):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
-
-
-def _cells(folds):
-    """Return mean and standard deviation over the folds of each printed metric, as text."""
-    folds = folds[_SHOWN]
-    return [
-        f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
-        for mean, std in zip(folds.mean(), folds.std())
-    ]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -303,26 +300,18 @@ class Evaluation:
         return count_informative(has_class.to_numpy() > 0)
 
     @cached_property
-    def _class_scores(self):
-        """Return the metrics of each class, (n_folds, n_classes, n_metrics), by pipeline."""
-        return {
-            name: np.concatenate([metrics(np.ones((1, len(group))))[1] for metrics, group in folds])
-            for name, folds in self._folds.items()
-        }
-
-    @cached_property
     def _class_table(self):
-        blocks = []
-        for name, values in self._class_scores.items():
-            of_class = self._left_out[name][1]
-            blocks += [
-                _summary(values[:, i], found, self._n_informative[i])
-                for i, found in enumerate(map(Jackknife, *of_class))
-            ]
-        index = pd.MultiIndex.from_product(
-            [self.pipeline_names, self.target_names], names=["pipeline", "class"]
-        )
-        return pd.DataFrame(np.reshape(blocks, (len(blocks), -1)), index, _columns())
+        """Return the table of `per_class`."""
+        blocks = {}
+        for name, folds in self._folds.items():
+            values = np.concatenate(
+                [metrics(np.ones((1, len(group))))[1] for metrics, group in folds]
+            )
+            found = map(Jackknife, *self._left_out[name][1])
+            for i, (of_class, part) in enumerate(zip(self.target_names, found)):
+                blocks[name, of_class] = _summary(values[:, i], part, self._n_informative[i])
+        index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
+        return _as_frame(blocks.values(), index)
 
     def _checked_name(self, pipeline):
         names = self.pipeline_names
@@ -344,12 +333,11 @@ class Evaluation:
         """
         by_pipeline = self.scores.groupby("pipeline", sort=False)[METRICS]
         counts = self._n_informative[self.shown_classes].min(axis=0)
-        blocks = [
+        summaries = [
             _summary(by_pipeline.get_group(name), self._left_out[name][0], counts, len(self.labels))
             for name in self.pipeline_names
         ]
-        table = np.reshape(blocks, (len(blocks), -1))
-        return pd.DataFrame(table, self.pipeline_names, _columns())
+        return _as_frame(summaries, self.pipeline_names)
 
     def per_class(self) -> pd.DataFrame:
         """Return the same as `to_frame`, for each class against the rest.
@@ -575,36 +563,24 @@ class Evaluation:
 
     def _table(self):
         """Return the printed table, cells as text."""
-        if self.shows_both:
-            return self._table_of_both()
-        rows = {name: _cells(part) for name, part in self.scores.groupby("pipeline", sort=False)}
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=_SHOWN)
-        about = [is_of_class(metric, len(self.labels)) for metric in _SHOWN]
-        if self.pos_name is None:
-            heads = [(MEAN if is_one else "", TITLES[m]) for m, is_one in zip(_SHOWN, about)]
-            return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
-        heads = [title(m, self.pos_name if is_one else None) for m, is_one in zip(_SHOWN, about)]
-        return table.set_axis(heads, axis=1)
-
-    def _table_of_both(self):
-        """Return the printed table of two classes, a row for each of them."""
-        rows = {
-            (name, of_class): _cells(pd.DataFrame(values[:, i], columns=METRICS))
-            for name, values in self._class_scores.items()
-            for i, of_class in enumerate(self.target_names)
-        }
-        index = pd.MultiIndex.from_tuples(rows, names=["", "class"])
-        table = pd.DataFrame([*rows.values()], index, _SHOWN)
-        once = [metric for metric in _SHOWN if not is_of_class(metric, 2)]
-        table.loc[table.index[1::2], once] = ""
-        return table[[*once, *table.columns.drop(once)]].rename(columns=TITLES)
+        frame = self.per_class() if self.shows_both else self.to_frame()
+        cells = {}
+        for metric in _SHOWN:
+            is_one = is_of_class(metric, len(self.labels)) and not self.shows_both
+            head = title(metric, self.pos_name if is_one else None)
+            if self.pos_name is None and len(self.labels) > 2:
+                head = MEAN if is_one else "", head
+            cells[head] = [
+                f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+                for mean, std in frame[metric][["mean", "std"]].to_numpy()
+            ]
+        return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        folds = "Mean ± standard deviation over the folds"
-        spread = "Scores on the test part" if self.has_one_split else folds
+        spread = "Mean ± standard deviation over the folds"
+        spread = "Scores on the test part" if self.has_one_split else spread
         rest = "; each class against the rest" if self.pos_name is None else ""
-        table = either("to_frame()", "The report")
-        more = f"{table} has more metrics, and 95% intervals."
+        more = "to_frame() has more metrics, and 95% intervals."
         return [*self.protocol.splitlines(), f"{spread}{rest}. {more}"]
 
     def __repr__(self):
