@@ -204,16 +204,6 @@ def test_the_positive_class():
     assert "Positive class: malignant.\n" in str(by_label)
 
 
-def test_of_more_classes_the_header_says_that_it_is_a_mean():
-    X, y, groups = make_rows(3)
-    head, metric_names = str(evaluate(SVC(), X, y, groups=groups, cv=2)).splitlines()[:2]
-    assert head.strip() == "mean over classes"
-    assert metric_names.split()[:2] == ["Accuracy", "Sensitivity"]
-    text = str(evaluate(SVC(), X, y, groups=groups, cv=2, pos_label=1))
-    assert "Sensitivity (1)" in text
-    assert "ROC AUC (1)" in text
-
-
 def make_images():
     """Return images that brightness tells apart, of different sizes, and their labels."""
     rng = np.random.default_rng(0)
@@ -437,13 +427,6 @@ def noise(n_images=40):
     return images, np.arange(n_images) // 2 % 2, np.arange(n_images) // 2
 
 
-def test_a_frozen_search_is_not_fitted_nor_changed():
-    X, y, groups = make_rows()
-    search = GridSearchCV(SVC(), {"C": [1, 2]}, cv=3).fit(X, y)
-    evaluate(FrozenEstimator(search), X, y, groups=groups, cv=2)
-    assert search.cv == 3
-
-
 @pytest.fixture
 def log(tmp_path):
     return str(tmp_path / "log")
@@ -620,17 +603,6 @@ def test_names_and_pooled_predictions(result):
     assert_array_equal(pooled.scores[:, 1], [0.5, -1.5, 1.5, 0])
     with pytest.raises(ValueError, match="pipeline is 'knn', expected one of"):
         result.pooled("knn")
-
-
-def test_pooled_predictions_have_positions_of_classes():
-    X, y, groups = make_rows(3)
-    labels = np.array(["b", "c", "a"])[y]
-    result = evaluate(LogisticRegression(), X, labels, groups=groups, cv=2, pos_label="b")
-    pooled = result.pooled("pipeline")
-    assert result.shown_classes == [1]
-    assert pooled.kind == "probability"
-    assert_array_equal(np.array(["a", "b", "c"])[pooled.target], labels)
-    assert_array_equal(np.argmax(pooled.scores, axis=1), pooled.predicted)
 
 
 def test_what_a_fitted_bus_learned_before_does_not_count():

@@ -181,7 +181,7 @@ def test_the_result_tells_everything(result):
     assert (table["accuracy_low"] <= table["accuracy"]).all()
     assert table["roc_auc"].tolist() == result.to_frame()["roc_auc", "mean"].tolist()
     text, page = repr(result), result._repr_html_()
-    for part in (*NAMES, "also copies of tested images", result.summary()):
+    for part in (*NAMES, "copies of tested images", result.summary()):
         assert part in text
         assert part in page
     with pytest.raises(ValueError, match="metric is 'brier', expected one of"):

@@ -40,7 +40,7 @@ from featbus.groups import (
     check_target,
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
-from featbus.steps import search_in, searched_parameters, split_extraction, unwrap, walk
+from featbus.steps import search_in, split_extraction, unwrap, walk
 from featbus.versions import package_versions
 
 if TYPE_CHECKING:
@@ -80,13 +80,6 @@ def _check_names(labels, target_names):
     return names
 
 
-def _seed(random_state):
-    """Return an integer seed."""
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
 def _extract(pipelines, X, memory, n_jobs, verbose):
     """Return for each pipeline the steps after those from image to row, and their input.
 
@@ -124,15 +117,12 @@ def _make_bus(steps, memory, n_jobs, verbose):
 
 
 def _check_scores(pipeline, n_classes):
-    """Refuse a pipeline that cannot give a score per class, if that is known already."""
-    search = search_in(pipeline)
-    searched = set() if search is None else searched_parameters(search)
-    searched = {name.rpartition("__")[2] for name in searched}
+    """Refuse a pipeline that cannot give a score per class; a search once it has chosen."""
     classifier = unwrap(pipeline)
     while isinstance(classifier, Pipeline):
         classifier = unwrap(classifier.steps[-1][1])
     found = None
-    if "voting" not in searched and getattr(classifier, "voting", "") == "hard":
+    if getattr(classifier, "voting", "") == "hard":
         found = "voting='hard'. Pass voting='soft', with classifiers that have predict_proba"
     # Some have the methods only once they are fitted.
     elif not any(
@@ -141,7 +131,7 @@ def _check_scores(pipeline, n_classes):
         found = "neither predict_proba nor decision_function. Wrap it in CalibratedClassifierCV"
     elif n_classes > 2 and not hasattr(pipeline, "predict_proba"):
         shapes = {getattr(step, "decision_function_shape", None) for step, _ in walk(pipeline)}
-        if "ovo" in shapes and "decision_function_shape" not in searched:
+        if "ovo" in shapes:
             found = "decision_function_shape='ovo'. Pass 'ovr', which predicts the same"
     if found is not None:
         raise ValueError(
@@ -166,17 +156,17 @@ def _score_classes(pipeline, X, labels):
     return _SCORES[method], scores[:, [classes.index(label) for label in labels]]
 
 
-def _iter_folds(rows, splits, y, groups, classes, seed, metadata):
+def _iter_folds(rows, splits, y, groups, seed, *options):
     """Yield the calls that fit and test each pipeline in each fold."""
     for name, (pipeline, X) in rows.items():
         for (repeat, fold), (train, test) in zip(number_splits(splits), splits):
             place = {"pipeline": name, "repeat": repeat, "fold": fold}
             together = keep_groups_together(pipeline, y, groups, train, seed)
-            yield delayed(_run_fold)(place, together, X, y, train, test, classes, metadata)
+            yield delayed(_run_fold)(place, together, X, y, train, test, *options)
 
 
-def _run_fold(place, pipeline, X, y, train, test, classes, metadata):
-    """Return the predictions for the test part of a fold, its timing, and the best parameters."""
+def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
+    """Return predictions for the test part of a fold, timing, best parameters and metrics."""
     start = perf_counter()
     try:
         _fit(pipeline, X, y, train, metadata)
@@ -198,12 +188,14 @@ def _run_fold(place, pipeline, X, y, train, test, classes, metadata):
     )
     timing = place | {"n_train": len(train), "n_test": len(test)}
     timing |= {"fit_s": fitted - start, "predict_s": predicting}
+    metrics = fold_metrics(predictions, [*classes], [*classes.values()], positive)
+    scores = place | dict(zip(METRICS, metrics(np.ones((1, len(test))))[0][0].tolist()))
     search, best = search_in(pipeline), None
     if search is not None:
         # There is no score if `refit` is a callable.
         score = getattr(search, "best_score_", np.nan)
         best = place | {"score": score, "params": search.best_params_}
-    return predictions, timing, best
+    return predictions, timing, best, scores
 
 
 def _fit(pipeline, X, y, train, metadata):
@@ -240,16 +232,6 @@ def _describe(cv, splits, n_repeats, y, groups, names, pipelines):
     searches = any(search_in(pipeline) is not None for pipeline in pipelines)
     nested = "; parameters chosen within each training part" if searches else ""
     return f"{warning}{len(y)} samples{within} ({classes}); {how}{together}{nested}."
-
-
-def _score_folds(frames, labels, names, positive):
-    """Return the metrics, one row per fold."""
-    rows = []
-    for frame in frames:
-        overall, _ = fold_metrics(frame, labels, names, positive)(np.ones((1, len(frame))))
-        place = frame[["pipeline", "repeat", "fold"]].iloc[0].to_dict()
-        rows.append(place | dict(zip(METRICS, overall[0].tolist())))
-    return pd.DataFrame(rows)
 
 
 def _join_predictions(frames, groups):
@@ -349,7 +331,7 @@ def evaluate(
 
     See Also
     --------
-    confusion_metrics : The metrics' definitions.
+    compare_protocols : The same features and classifier under protocols that leak.
 
     Notes
     -----
@@ -418,9 +400,11 @@ def evaluate(
     names = _check_names(labels, target_names)
     named = target_names is not None
     positive, source = find_positive(labels, names if named else None, pos_label)
-    seed = _seed(random_state)
+    is_seed = isinstance(random_state, Integral)
+    seed = int(random_state if is_seed else check_random_state(random_state).randint(2**31 - 1))
     for pipeline in pipelines.values():
-        _check_scores(pipeline, len(labels))
+        if search_in(pipeline) is None:
+            _check_scores(pipeline, len(labels))
     check_folds(np.take(names, codes), groups, cv)
     splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
     check_overlap(splits, groups, len(y))
@@ -432,17 +416,17 @@ def evaluate(
 
     rows = _extract(pipelines, X, memory, n_jobs, verbose)
     classes = dict(zip(labels.tolist(), names))
-    jobs = list(_iter_folds(rows, splits, y, groups, classes, seed, metadata))
+    jobs = list(_iter_folds(rows, splits, y, groups, seed, classes, positive, metadata))
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     results = tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)
-    frames, timings, best = zip(*results)
+    frames, timings, best, scores = zip(*results)
     pos_name = None if positive is None else names[positive]
     protocol = _describe(cv, splits, n_repeats, y, groups, names, pipelines.values())
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
     return Evaluation(
-        scores=_score_folds(frames, labels, names, positive),
+        scores=pd.DataFrame(scores),
         predictions=_join_predictions(frames, groups),
         labels=labels,
         target_names=names,

@@ -144,7 +144,7 @@ class Evaluation:
     scores : DataFrame
         One row per pipeline, repeat and fold: ``pipeline``, ``repeat``, ``fold``, ``accuracy``,
         ``balanced_accuracy``, ``sensitivity``, ``specificity``, ``precision``, ``npv``, ``f1``,
-        ``mcc``, see `confusion_metrics`; ``roc_auc``, the area under the ROC curve; ``pr_auc``,
+        ``mcc``, see the notes; ``roc_auc``, the area under the ROC curve; ``pr_auc``,
         average precision; ``brier``, the mean squared error of the probabilities (summed over the
         classes if there are more than two), NaN for decision values.
     predictions : DataFrame
@@ -186,6 +186,14 @@ class Evaluation:
 
     Notes
     -----
+    With the true positives TP and so on of a class against the rest, sensitivity (recall) is TP /
+    (TP + FN), specificity TN / (TN + FP), precision (positive predictive value) TP / (TP + FP), NPV
+    (negative predictive value) TN / (TN + FN), and F1 2 TP / (2 TP + FP + FN). Balanced accuracy is
+    the mean of the sensitivities of all classes, and MCC the Matthews correlation coefficient,
+    generalized to more classes by Gorodkin [5]_, 0 if all predictions are the same. The precision
+    of a class that was never predicted is 0, as in scikit-learn; the sensitivity of a class without
+    samples is NaN, and left out of means.
+
     The interval of a score is one for what the mean over the folds estimates: the expected score on
     new groups (patients), with classes in the same proportions, of pipelines trained on as many
     images of each class as one training part has. Each group is left out of the test parts in turn;
@@ -213,6 +221,9 @@ class Evaluation:
     .. [4] Forman G, Scholz M. Apples-to-apples in cross-validation studies: pitfalls in classifier
        performance measurement. SIGKDD Explorations 12(1) (2010) 49-57,
        doi:10.1145/1882471.1882479.
+    .. [5] Gorodkin J. Comparing two K-category assignments by a K-category correlation coefficient.
+       Computational Biology and Chemistry 28 (2004) 367-374,
+       doi:10.1016/j.compbiolchem.2004.09.006.
     """
 
     scores: pd.DataFrame
@@ -442,19 +453,13 @@ class Evaluation:
         else:
             baseline = self._checked_name(baseline)
             pairs = [(name, baseline) for name in names if name != baseline]
-        rows = pd.DataFrame([self._compared(*pair, metric) for pair in pairs])
-        return rows.assign(p_holm=adjust_for_number(rows["p_value"]))
-
-    def _compared(self, first, second, metric):
-        """Return the comparison of two pipelines."""
-        folds = self.scores.pivot(index=["repeat", "fold"], columns="pipeline", values=metric)
-        differences = folds[first] - folds[second]
-        n_train, n_test = self.timings[["n_train", "n_test"]].mean()
-        found = corrected_t_test(differences, n_train, n_test)
         smallest, largest = metric_range(metric, len(self.labels))
-        low, high = np.clip([found.low, found.high], smallest - largest, largest - smallest)
-        found = found._replace(low=float(low), high=float(high))
-        return {"first": first, "second": second} | found._asdict()
+        folds = self.scores.pivot(index=["repeat", "fold"], columns="pipeline", values=metric)
+        sizes = self.timings[["n_train", "n_test"]].mean()
+        tests = [corrected_t_test(folds[first] - folds[second], *sizes) for first, second in pairs]
+        rows = pd.DataFrame(pairs, columns=["first", "second"]).join(pd.DataFrame(tests))
+        ends = rows[["low", "high"]].clip(smallest - largest, largest - smallest)
+        return rows.assign(**ends, p_holm=adjust_for_number(rows["p_value"]))
 
     def to_json(self, path: PathLike | None = None) -> str | None:
         """Return or write the whole result as JSON.

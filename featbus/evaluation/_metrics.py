@@ -1,13 +1,6 @@
 """Metrics of a classifier, from its confusion matrix and its scores."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -111,68 +104,6 @@ def iter_tables(evaluation, metrics):
             yield metric, evaluation.pos_name or MEAN, frame[metric]
 
 
-def confusion_metrics(confusion: ArrayLike, *, positive: int | None = None) -> dict[str, float]:
-    """Compute the metrics of a classifier that follow from its confusion matrix.
-
-    Read more in the :ref:`User Guide <evaluation>`.
-
-    Parameters
-    ----------
-    confusion : array_like of int of shape (n_classes, n_classes)
-        Counts: true classes are rows, predicted classes are columns, as
-        `sklearn.metrics.confusion_matrix` returns them.
-    positive : int or None, default=None
-        Position of the class that sensitivity, specificity, precision, NPV and F1 are about,
-        against the rest. None takes the mean over all classes, each against the rest.
-
-    Returns
-    -------
-    dict of str to float
-        All from 0 to 1, except ``mcc``, from -1 to 1:
-
-        accuracy
-            Fraction of correct predictions.
-        balanced_accuracy
-            Mean of the sensitivities of all classes.
-        sensitivity
-            Recall, TP / (TP + FN).
-        specificity
-            TN / (TN + FP).
-        precision
-            Positive predictive value, TP / (TP + FP).
-        npv
-            Negative predictive value, TN / (TN + FN).
-        f1
-            2 TP / (2 TP + FP + FN).
-        mcc
-            Matthews correlation coefficient, generalized to more than two classes by Gorodkin
-            ([1]_). 0 if all predictions are the same.
-
-    Notes
-    -----
-    The precision of a class that was never predicted is 0, as in scikit-learn. The sensitivity of a
-    class without samples is NaN, and left out of the mean over classes.
-
-    References
-    ----------
-    .. [1] Gorodkin J. Comparing two K-category assignments by a K-category correlation coefficient.
-       Computational Biology and Chemistry 28 (2004) 367-374,
-       doi:10.1016/j.compbiolchem.2004.09.006.
-
-    Examples
-    --------
-    >>> from featbus.evaluation import confusion_metrics
-    >>> metrics = confusion_metrics([[151, 2], [3, 69]], positive=1)
-    >>> {name: round(value, 4) for name, value in metrics.items()}
-    ... # doctest: +NORMALIZE_WHITESPACE
-    {'accuracy': 0.9778, 'balanced_accuracy': 0.9726, 'sensitivity': 0.9583, 'specificity': 0.9869,
-     'precision': 0.9718, 'npv': 0.9805, 'f1': 0.965, 'mcc': 0.9488}
-    """
-    confusion = np.asarray(confusion, dtype=np.float64)
-    found = _choose(_overall_rates(confusion), _class_rates(confusion), positive)
-    return {name: float(value) for name, value in found.items()}
-
-
 class FoldMetrics:
     """The metrics of one fold's predictions, for any weights of its samples.
 
@@ -183,7 +114,8 @@ class FoldMetrics:
     scores : ndarray of shape (n_samples, n_classes)
         Probabilities or decision values.
     positive : int or None
-        As in `confusion_metrics`.
+        Position of the class that sensitivity, specificity, precision, NPV, F1 and the areas are
+        about, against the rest. None takes the mean over all classes, each against the rest.
     probabilities : bool
         Whether `scores` are probabilities; decision values have no Brier score.
     """

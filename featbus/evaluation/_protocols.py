@@ -74,6 +74,8 @@ class Protocol(NamedTuple):
     ----------
     name : str
         Its name in tables.
+    leak : str
+        What of the test part the classifier is trained on.
     grouped : bool
         Whether groups are kept together.
     copies, smote : bool
@@ -81,17 +83,23 @@ class Protocol(NamedTuple):
     """
 
     name: str
+    leak: str
     grouped: bool = False
     copies: bool = False
     smote: bool = False
 
 
 PROTOCOLS = [
-    Protocol("by group", grouped=True),
-    Protocol("random split"),
-    Protocol("copies before the split", copies=True),
-    Protocol("SMOTE before the split", smote=True),
-    Protocol("copies and SMOTE before the split", copies=True, smote=True),
+    Protocol("by group", "none", grouped=True),
+    Protocol("random split", "other images of tested groups"),
+    Protocol("copies before the split", "copies of tested images", copies=True),
+    Protocol("SMOTE before the split", "mixtures of tested images", smote=True),
+    Protocol(
+        "copies and SMOTE before the split",
+        "copies and mixtures of tested images",
+        copies=True,
+        smote=True,
+    ),
 ]
 
 
@@ -249,21 +257,17 @@ def compare_protocols(
     }
     return ProtocolComparison(
         evaluations=evaluations,
-        leaks={protocol.name: _describe_leaks(protocol, groups) for protocol in protocols},
+        leaks={protocol.name: protocol.leak for protocol in protocols},
         protocol=_describe(codes, names, groups, n_copies, dihedral, cv, note),
         groups_note=note,
     )
-
-
-def _has_pairs(groups):
-    return len(np.unique(groups)) < len(groups)
 
 
 def _choose_protocols(codes, groups, n_copies):
     """Return the honest protocol, and those that can differ from it."""
     is_balanced = len({*np.bincount(codes).tolist()}) == 1
     honest, random, *others = PROTOCOLS
-    chosen = [random] if _has_pairs(groups) else []
+    chosen = [random] if len(np.unique(groups)) < len(groups) else []
     chosen += [
         protocol
         for protocol in others
@@ -395,17 +399,6 @@ def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
         result = evaluate({protocol.name: pipeline}, rows, y, groups=known, **options)
     predictions = result.predictions.assign(group=drawn[result.predictions["index"]])
     return replace(result, predictions=predictions)
-
-
-def _describe_leaks(protocol, groups):
-    """Say what of the test part the classifier is trained on."""
-    if protocol.grouped:
-        return "none"
-    known = {"copies": protocol.copies, "mixtures": protocol.smote}
-    made = " and ".join(name for name, is_made in known.items() if is_made)
-    if not made:
-        return "other images of tested groups"
-    return f"{'also ' if _has_pairs(groups) else ''}{made} of tested images"
 
 
 def _describe(codes, names, groups, n_copies, dihedral, cv, note):

@@ -6,15 +6,15 @@ from base64 import b64encode
 from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from PIL import Image
 
 from featbus.color import to_float, to_gray
 from featbus.evaluation._metrics import TITLES, iter_tables, title
@@ -24,7 +24,6 @@ from featbus.files import written_whole
 from featbus.images import as_batch, at_index, is_path
 from featbus.io import read_item
 from featbus.masks import fill_mask
-from featbus.resizing import resize
 
 _N_WORST = 12  # images with the most confident errors, shared by two or more pipelines
 _N_DESCRIBED = 1000  # at most so many images are described
@@ -322,17 +321,14 @@ def make_thumbnail(image):
         The file in base64.
     """
     pixels = fill_mask(image)
-    pixels = pixels[..., :3] if pixels.ndim == 3 else pixels
-    scale = min(1, _THUMBNAIL / max(pixels.shape[:2]))
-    pixels = resize(pixels, tuple(max(1, round(scale * side)) for side in pixels.shape[:2]))
-    if pixels.dtype != np.uint8:
-        pixels = to_float(pixels)
+    pixels = to_float(pixels[..., :3] if pixels.ndim == 3 else pixels)
+    if image.dtype != np.uint8:
         low, high = float(pixels.min()), float(pixels.max())
-        pixels = np.rint(255 * (pixels - low) / max(high - low, 1e-6)).astype(np.uint8)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return b64encode(encoded).decode()
+        pixels = (pixels - low) / max(high - low, 1e-6)
+    picture, buffer = Image.fromarray(np.rint(255 * pixels).astype(np.uint8)), BytesIO()
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    picture.save(buffer, "JPEG", quality=82)
+    return b64encode(buffer.getvalue()).decode()
 
 
 def _describe_images(evaluation, samples, pictures):
