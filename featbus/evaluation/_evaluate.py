@@ -87,7 +87,7 @@ def _extract(pipelines, X, memory, n_jobs, verbose):
     """
     known, found = {}, {}
     for name, pipeline in pipelines.items():
-        pipeline = clone(pipeline)  # so that the fingerprint is that of an unfitted one
+        pipeline = clone(pipeline)  # unfitted, for the fingerprint
         steps, rest = split_extraction(pipeline)
         output = getattr(steps[-1][1], "_sklearn_output_config", {}) if steps else {}
         try:
@@ -275,8 +275,8 @@ def evaluate(
         The classes; integers or strings.
     groups : array_like of shape (n_samples,), default=None
         Samples that belong together, such as images of one patient. No group is ever on both sides
-        of a split; steps that request groups in `fit` get those of their training part. None counts
-        every sample as its own patient, with a warning, and the result says so.
+        of a split; steps that request groups in `fit` get the groups of their training part. None
+        counts every sample as its own patient, with a warning, and the result says so.
     masks : sequence of length n_samples, default=None
         The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
         `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.
@@ -352,7 +352,7 @@ def evaluate(
     evaluated directly, for steps of a pipeline before any sampler, and for what a
     `VotingClassifier` joins.
 
-    Metrics that need a class missing from a test part are NaN in that fold, and left out of the
+    Metrics that need a class missing from a test part are NaN in that fold, and ignored in the
     means.
 
     Examples

@@ -160,7 +160,7 @@ class Evaluation:
         Name of the class that the metrics are about; None for the mean over all classes.
     protocol : str
         What was evaluated, and how; if groups are unknown, its first line says so. The last one
-        tells which of two classes is the positive one, and whether it was guessed.
+        names the positive one of two classes, and says whether it was guessed.
     versions : dict of str to str
         Versions of Python, and of the packages that the numbers depend on.
     timings : DataFrame
@@ -175,8 +175,7 @@ class Evaluation:
     has_groups : bool
         Whether the samples had groups. Without them, each counted as its own patient.
     groups_note : str
-        What is doubtful about the groups: that they are unknown, or no patients. Empty if nothing
-        is.
+        Why the groups are doubtful: they are unknown, or not patients. Empty otherwise.
     pos_guessed : bool
         Whether `pos_name` was guessed from the names of the classes.
 
@@ -192,12 +191,12 @@ class Evaluation:
     the mean of the sensitivities of all classes, and MCC the Matthews correlation coefficient,
     generalized to more classes by Gorodkin [5]_, 0 if all predictions are the same. The precision
     of a class that was never predicted is 0, as in scikit-learn; the sensitivity of a class without
-    samples is NaN, and left out of means.
+    samples is NaN, and ignored in means.
 
     The interval of a score is one for what the mean over the folds estimates: the expected score on
     new groups (patients), with classes in the same proportions, of pipelines trained on as many
     images of each class as one training part has. Each group is left out of the test parts in turn;
-    this jackknife [1]_ [2]_ tells the variance of the mean due to the groups tested. It is
+    this jackknife [1]_ [2]_ estimates the variance of the mean due to the groups tested. It is
     multiplied by 1.5 for the variance due to training images, and by 2 for sensitivity,
     specificity, precision, NPV and F1. The interval is Wilson's, for a share of as many independent
     samples as would have this variance [3]_, with Student's distribution for the number of groups
@@ -299,13 +298,13 @@ class Evaluation:
 
     @cached_property
     def _left_out(self):
-        """Return what leaving out groups tells about the metrics, by pipeline."""
+        """Return the jackknife estimates of all metrics, by pipeline."""
         n_groups = self.predictions["group"].nunique()
         return {name: jackknife(folds, n_groups) for name, folds in self._folds.items()}
 
     @cached_property
     def _n_informative(self):
-        """Return the number of groups that tell about each metric, of shape (n_classes, -1)."""
+        """Return the number of groups that each metric depends on, of shape (n_classes, -1)."""
         rows = self.predictions.drop_duplicates("index")
         has_class = pd.crosstab(rows["group"], rows["target"]).reindex(columns=self.labels)
         return count_informative(has_class.to_numpy() > 0)
@@ -415,8 +414,8 @@ class Evaluation:
             first, second
                 The pipelines; a baseline is the second.
             difference
-                Mean over the folds of the metric of the first minus that of the second. A lower
-                Brier score is better.
+                Mean over the folds of the first pipeline's metric minus the second's. A lower Brier
+                score is better.
             low, high
                 Its 95% interval, by the corrected resampled t-test over the folds.
             p_value

@@ -29,7 +29,7 @@ _BATCH = 16
 def importance_map(
     transformer: Any, importances: ArrayLike, image: np.ndarray | PathLike
 ) -> np.ndarray:
-    """Spread the weights of columns over the pixels behind them.
+    """Spread the weights of columns over the pixels that they are computed from.
 
     Read more in the :ref:`User Guide <report>`.
 
@@ -49,7 +49,7 @@ def importance_map(
     -------
     ndarray of float of shape (height, width)
         The weights, each spread evenly over its column's pixels of `image`, and summed. Weights of
-        columns without pixels in the image, such as those of a letterbox's padding, are left out.
+        columns without pixels in the image, such as a letterbox's padding, are ignored.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _spread(transformer, importances, item, image):
 
 
 def _boxes(transformer, item, image):
-    """Return the boxes of pixels of the image behind all columns."""
+    """Return the box of pixels of the image that each column is computed from."""
     images, found = {}, []
     for steps, extractor in extractions(transformer):
         # The parts of a union have the same steps before them.
@@ -154,8 +154,8 @@ def plot_importance(
     Returns
     -------
     matplotlib.axes.Axes
-        The image in gray; red where the weights behind a pixel sum to more than 0, blue where they
-        sum to less. Stronger weights are more opaque.
+        The image in gray; red where the weights of a pixel sum to more than 0, blue where they sum
+        to less. Stronger weights are more opaque.
 
     Raises
     ------
@@ -164,11 +164,11 @@ def plot_importance(
 
     See Also
     --------
-    featbus.HOG.where : The pixels behind one column.
+    featbus.HOG.where : The pixels of one column.
 
     Notes
     -----
-    A weight tells where the classifier looks in every image, not what it found in this one. For
+    A weight shows where the classifier looks in every image, not what it found in this one. For
     that, multiply the weights by the (scaled) row of the image: they then sum to the classifier's
     decision value minus its intercept. Columns of the whole image color all of it.
 
@@ -206,8 +206,8 @@ def occlusion_map(
     image : ndarray, path or SpacedImage
         One image.
     class_index : int or None, default=None
-        The position of the class in ``model.classes_``. None: the most probable one, which need
-        not be what `predict` returns, such as that of `sklearn.svm.SVC`.
+        The position of the class in ``model.classes_``. None: the most probable one, which may
+        differ from `predict`, for instance with `sklearn.svm.SVC`.
 
     Returns
     -------

@@ -30,7 +30,7 @@ class FewGroupsWarning(UserWarning):
 
 
 def describe_few_groups(codes, groups, names):
-    """Say that too few groups are tested for reliable intervals.
+    """Return a warning if too few groups are tested for reliable intervals.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def describe_few_groups(codes, groups, names):
 
 
 class Jackknife(NamedTuple):
-    """What leaving out each group in turn tells about a mean over folds.
+    """Jackknife estimates for a mean over folds, from leaving out each group in turn.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ def _combine(parts, n_blocks):
 
 
 def count_informative(has_class):
-    """Count the groups that tell about each metric of each class against the rest.
+    """Count the groups that each metric of each class against the rest depends on.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def score_interval(score, found, n_groups, n_classes=2):
     found : Jackknife
         Their variance and bias.
     n_groups : ndarray of int of shape (n_metrics,)
-        Number of groups that tell about each metric.
+        Number of groups that each metric depends on.
     n_classes : int, default=2
         Number of classes; the Brier score of more than two is a sum, from 0 to 2.
 
@@ -190,7 +190,7 @@ def score_interval(score, found, n_groups, n_classes=2):
 def wilson_interval(share, variance, n_groups):
     """Return Wilson's score interval of a share whose variance was estimated from groups.
 
-    The share counts as that of n independent samples, n = share (1 - share) / variance [1]_ [2]_,
+    The effective number of independent samples is n = share (1 - share) / variance [1]_ [2]_,
     and Student's distribution with ``n_groups - 1`` degrees of freedom replaces the normal one.
 
     Parameters
@@ -268,7 +268,7 @@ def corrected_t_test(differences, n_train, n_test):
     ----------
     differences : array_like of shape (n_folds,)
         Metric of the first pipeline minus that of the second, in each fold of each repeat. NaN is
-        left out.
+        ignored.
     n_train, n_test : float
         Number of training and test samples of a fold.
 
@@ -311,7 +311,7 @@ def adjust_for_number(p_values):
     Parameters
     ----------
     p_values : array_like of shape (n_comparisons,)
-        One per comparison; NaN is left out.
+        One per comparison; NaN is ignored.
 
     Returns
     -------

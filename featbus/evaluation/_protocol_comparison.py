@@ -41,7 +41,7 @@ class ProtocolComparison:
     protocol : str
         What was compared, and how.
     groups_note : str
-        What is doubtful about the groups: that they are no patients. Empty if nothing is.
+        Why the groups are doubtful: they are not patients. Empty otherwise.
 
     See Also
     --------
@@ -49,9 +49,9 @@ class ProtocolComparison:
 
     Notes
     -----
-    Interval and mean are those of `featbus.evaluation.Evaluation`, by the jackknife over the groups
-    of the images. They tell how sure a score is, not whether it means anything: that of a leaky
-    protocol is a precise answer to the wrong question.
+    Means and intervals are computed as in `featbus.evaluation.Evaluation`, by the jackknife over
+    the groups of the images. An interval shows how precise a score is, not whether it is meaningful: a
+    leaky protocol gives a precise answer to the wrong question.
     """
 
     evaluations: dict
@@ -90,12 +90,12 @@ class ProtocolComparison:
         return table
 
     def summary(self, metric: str = "balanced_accuracy") -> str:
-        """Say what the highest score of a leaky protocol is worth.
+        """Compare the highest score of a leaky protocol with the honest one, in a sentence.
 
         Parameters
         ----------
         metric : str, default="balanced_accuracy"
-            A metric of `to_frame`; "brier", of which less is better, is none of them.
+            A metric of `to_frame`, except "brier", of which less is better.
 
         Returns
         -------
@@ -183,7 +183,7 @@ class ProtocolComparison:
 
 
 def _draw_rows(axis, scores, leaks):
-    """Draw the score of each protocol, and write its name and what leaks beside it."""
+    """Draw the score of each protocol, and write its name and its leak to the left."""
     honest, aside = scores.iloc[0], axis.get_yaxis_transform()
     axis.axvspan(honest["low"], honest["high"], color=COLORS[0], alpha=0.1, linewidth=0)
     axis.axvline(honest["mean"], color=COLORS[0], linewidth=0.8, linestyle=(0, (4, 3)))

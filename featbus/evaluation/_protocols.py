@@ -185,14 +185,15 @@ def compare_protocols(
     Notes
     -----
     In all protocols, the training part has the copies of its images, is scaled to unit variance,
-    balanced by SMOTE, and given to the classifier. A protocol with copies before the split makes
-    those of all images, and splits everything at random; one with SMOTE before the split adds rows
-    to those of all images first, and SMOTE runs in the training part as well. Random splits are
-    those of `evaluate` without groups, the honest one those with groups.
+    balanced by SMOTE, and given to the classifier. A protocol with copies before the split
+    first makes copies of all images, and splits everything at random; one with SMOTE before the
+    split first adds rows for all images, and SMOTE runs in the training part as well. Random splits are made as
+    by `evaluate` without groups, honest ones with groups.
 
     Leaky protocols are scored as publications score them: on all rows of the test parts, copies and
     synthetic rows included. Intervals are by the jackknife over groups in all protocols: a copy
-    counts with the group of its image, a synthetic row with that of the nearest image of its class.
+    counts with the group of its image, a synthetic row with the group of the nearest image of its
+    class.
     Without this, copies would count as patients and make the intervals even narrower. SMOTE before
     the split also makes the test parts balanced; accuracy then equals balanced accuracy.
 
@@ -297,7 +298,7 @@ def _count_neighbors(codes, names, groups, cv, random_state):
 
 
 def _compute_rows(bus, augmenter, images, y, verbose):
-    """Return the row of each image, and those of its copies: (n_images, n_views, n_features)."""
+    """Return the rows of each image and its copies, of shape (n_images, n_views, n_features)."""
     bus, parts = bus.fit(images), []
     starts = range(0, len(images), _CHUNK)
     for start in tqdm(starts, "features", unit="chunk", disable=None if verbose else True):
@@ -324,7 +325,7 @@ def _compute_rows(bus, augmenter, images, y, verbose):
 
 
 def _add_copies(X, y, n_features):
-    """Return the rows of images, then those of their copies, in the order of `ImageAugmenter`."""
+    """Return the rows of images, then of their copies, in the order of `ImageAugmenter`."""
     copies = X[:, n_features:].reshape(len(X), -1, n_features)
     known = ~np.isnan(copies).any(axis=2)  # synthetic rows have no copies
     rows = np.concatenate([_drop_copies(X, n_features), copies[known]])
@@ -352,8 +353,8 @@ def prepare(protocol, rows, y, smote):
     Returns
     -------
     rows : ndarray of shape (n_samples, n_features or n_views * n_features)
-        Rows of images, each followed by those of its copies, for the training part; of copies, if
-        they are samples of their own; and of mixtures.
+        Rows of images, each followed by the rows of its copies, for the training part; of copies,
+        if they are samples of their own; and of mixtures.
     y : ndarray of shape (n_samples,)
         Their classes.
     source : ndarray of int of shape (n_samples,)

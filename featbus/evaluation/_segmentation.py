@@ -217,7 +217,7 @@ def explain(
     -------
     matplotlib.axes.Axes
         The image, as earlier steps leave it, with the outline of the region that was found; the
-        title tells the predicted class and, if the classifier has `predict_proba`, its probability.
+        title has the predicted class and, if the classifier has `predict_proba`, its probability.
 
     Raises
     ------

@@ -77,8 +77,8 @@ def make_recipe(name: str, **options: Any) -> Pipeline:
     Parameters
     ----------
     name : str
-        A name that `list_recipes` has. It is also that of the function in ``featbus.recipes`` that
-        documents the recipe.
+        A name that `list_recipes` has. The function of this name in ``featbus.recipes`` documents
+        the recipe.
     **options : dict
         Further parameters of the recipe, such as `backbone`. Those that almost all recipes have:
 
@@ -145,7 +145,7 @@ def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
     -------
     FeatureBus or Pipeline
         Unfitted: the recipe's `featbus.FeatureBus`, after the image steps before it, if there are
-        any. Samplers are left out.
+        any. Samplers are omitted.
 
     Raises
     ------

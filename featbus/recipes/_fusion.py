@@ -1,4 +1,4 @@
-"""Fused features, hand-crafted ones and those of a network, with several classifiers."""
+"""Hand-crafted and network features in one row, with several classifiers."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def breast_ultrasound_features(
 
     Notes
     -----
-    The settings were chosen on part of BUSI; the user guide has the scores of this choice made
-    anew in each training part. Classes are neither resampled nor weighted: this changes no ROC AUC,
-    and probabilities stay those of the frequencies of the classes in training.
+    The settings were chosen on part of BUSI; the user guide has the scores with this choice made in
+    each training part. Classes are neither resampled nor weighted: the ROC AUC would not
+    change, and probabilities follow the frequencies of the classes in training.
 
     Examples
     --------
@@ -162,12 +162,11 @@ def fine_tuned_ultrasound(
 
     Notes
     -----
-    `memory` keeps the frozen rows once for all folds, and the trained networks in a folder beside
+    `memory` keeps the frozen rows once for all folds, and the trained networks in a folder next to
     it, whose name ends in ``.networks``: a training that was interrupted continues.
     ``set_params(features__memory=...)`` does not move the folder.
 
-    A network is trained in each fold. Its rows are the mean of those of an image and of its mirror
-    image.
+    A network is trained in each fold. A row is the mean of an image's and its mirror image's.
 
     Examples
     --------
@@ -323,7 +322,7 @@ def classifier_pipelines(
 ) -> dict[str, Pipeline]:
     """Make pipelines of scaling, SMOTE and each of four classifiers.
 
-    XGBoost is left out, with a warning, where it is not installed.
+    XGBoost is omitted, with a warning, where it is not installed.
 
     Read more in the :ref:`User Guide <composites>`.
 

@@ -98,7 +98,7 @@ def calibrated(classifier):
 def fused_features(
     *, deep: DeepFeatures | None = None, size: int | tuple[int, ...] = 224
 ) -> Pipeline:
-    """Combine hand-crafted features, and those of a network, in one row per image.
+    """Combine hand-crafted and network features in one row per image.
 
     Read more in the :ref:`User Guide <composites>`.
 

@@ -169,8 +169,8 @@ def mobilenet_intensity(*, backbone: Any = "mobilenet_v2", **shared: Any) -> Pip
 
     Notes
     -----
-    BUSI's masks lie beside its images, with the names of the classes. Read as images, they give the
-    class away: those of normal images are black. `featbus.load_busi` keeps them apart.
+    BUSI's masks are in the same folders as its images. Read as images, they reveal the class: the
+    masks of normal images are black. `featbus.load_busi` keeps them apart.
 
     Examples
     --------
