@@ -50,8 +50,8 @@ class ProtocolComparison:
     Notes
     -----
     Means and intervals are computed as in `featbus.evaluation.Evaluation`, by the jackknife over
-    the groups of the images. An interval shows how precise a score is, not whether it is meaningful: a
-    leaky protocol gives a precise answer to the wrong question.
+    the groups of the images. An interval shows how precise a score is, not whether it is
+    meaningful: a leaky protocol gives a precise answer to the wrong question.
     """
 
     evaluations: dict

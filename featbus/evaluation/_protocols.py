@@ -187,8 +187,8 @@ def compare_protocols(
     In all protocols, the training part has the copies of its images, is scaled to unit variance,
     balanced by SMOTE, and given to the classifier. A protocol with copies before the split
     first makes copies of all images, and splits everything at random; one with SMOTE before the
-    split first adds rows for all images, and SMOTE runs in the training part as well. Random splits are made as
-    by `evaluate` without groups, honest ones with groups.
+    split first adds rows for all images, and SMOTE runs in the training part as well. Random splits
+    are made as by `evaluate` without groups, honest ones with groups.
 
     Leaky protocols are scored as publications score them: on all rows of the test parts, copies and
     synthetic rows included. Intervals are by the jackknife over groups in all protocols: a copy

@@ -59,7 +59,6 @@ def list_recipes() -> pd.DataFrame:
     >>> list_recipes()["name"].tolist()[:3]
     ['mammogram_svm', 'two_tap_mobilenet', 'mobilenet_intensity']
     """
-
     rows = [(name, _describe(recipe), *_RECIPES[recipe]) for name, recipe in _BY_NAME.items()]
     return pd.DataFrame(rows, columns=["name", "description", "images", "paper"])
 
@@ -116,7 +115,6 @@ def make_recipe(name: str, **options: Any) -> Pipeline:
     >>> list(recipe.named_steps)
     ['features', 'classifier']
     """
-
     if name not in _BY_NAME:
         raise InvalidParameterError(f"name is {name!r}, expected one of {list(_BY_NAME)}.")
     known = list(signature(_BY_NAME[name]).parameters)
@@ -165,7 +163,6 @@ def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
     >>> features.fit_transform(images).shape
     (4, 1485)
     """
-
     bus = next((step for step, _ in walk(recipe) if isinstance(step, FeatureBus)), None)
     if bus is None:
         raise InvalidParameterError(

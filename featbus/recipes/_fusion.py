@@ -108,7 +108,6 @@ def breast_ultrasound_features(
     >>> list(recipe["classifier"].named_estimators)
     ['logistic', 'svm']
     """
-
     bus = Shared(**shared).fused_bus(backbone, input_size, layers=layers, pooling=pooling)
     logistic = make_pipeline(StandardScaler(), _logistic())
     svm = calibrated(make_pipeline(StandardScaler(), PCA(0.8), SVC(C=3)))
@@ -175,7 +174,6 @@ def fine_tuned_ultrasound(
     >>> recipe.get_params()["features__transformer__tuned__checkpoint"]
     'rows.sqlite.networks'
     """
-
     shared, options = Shared(**shared), {"layers": layers, "pooling": pooling}
     memory = shared.memory.path if isinstance(shared.memory, FeatureStore) else shared.memory
     is_path = isinstance(memory, (str, os.PathLike))  # `fit` refuses anything else
@@ -264,7 +262,6 @@ def fusion(
     >>> list(recipe["classifier"].estimator.named_steps)
     ['varied', 'scale', 'select', 'smote', 'classifier']
     """
-
     check_parameters(_CONSTRAINTS, locals())
     shared = Shared(**shared)
     known = _classifiers(shared.random_state)
@@ -373,7 +370,6 @@ def classifier_pipelines(
     >>> list(pipelines["SVM"].named_steps)
     ['resize', 'features', 'scale', 'smote', 'classifier']
     """
-
     smote = SMOTE(random_state=random_state)
     classifiers = _classifiers(random_state)
     if "XGBoost" not in classifiers:
@@ -422,7 +418,6 @@ def balancing_pipelines(
     >>> list(balancing_pipelines(features=fused_features()))
     ['SMOTE', 'class weights', 'no balancing']
     """
-
     smote = SMOTE(random_state=random_state)
     tails = {
         "SMOTE": [("smote", smote), ("classifier", _logistic())],

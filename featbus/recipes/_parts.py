@@ -134,7 +134,6 @@ def fused_features(
     >>> fused_features().fit_transform(images).shape
     (4, 1485)
     """
-
     check_parameters({"size": [_SIZE]}, {"size": size})
     cell = tuple(side // _CELLS for side in as_pair(size))
     extractors = [
@@ -167,5 +166,4 @@ def mutual_information(X, y):
     ndarray of shape (n_features,)
         In nats.
     """
-
     return mutual_info_classif(X, y, random_state=0)

@@ -73,7 +73,6 @@ def mammogram_svm(*, backbone: Any = "vgg16", **shared: Any) -> Pipeline:
     >>> list(recipe.named_steps)
     ['breast', 'muscle', 'resize', 'classifier']
     """
-
     shared = Shared(**shared)
     copies = ImageAugmenter(n_copies=5, dihedral=6, random_state=shared.random_state)
     bus = shared.bus(DeepFeatures(backbone, **shared.network()))
@@ -134,7 +133,6 @@ def two_tap_mobilenet(
     >>> recipe["features"].transformer.layers
     ('C4', 'C5')
     """
-
     check_parameters(_CONSTRAINTS, {"trained": trained})
     shared = Shared(**shared)
     network = shared.network(layers=("C4", "C5"))
@@ -179,7 +177,6 @@ def mobilenet_intensity(*, backbone: Any = "mobilenet_v2", **shared: Any) -> Pip
     >>> recipe.get_params()["features__transformer__deep"].backbone
     'mobilenet_v2'
     """
-
     shared = Shared(**shared)
     deep = DeepFeatures(backbone, **shared.network())
     extractors = [("deep", deep), ("intensity", IntensityStatistics())]
@@ -234,7 +231,6 @@ def enhanced_crop(
     >>> list(recipe["features"].transformer.named_steps)
     ['contrast', 'despeckle', 'crop', 'deep']
     """
-
     check_parameters(_CONSTRAINTS, {"contrast": contrast, "segmenter": segmenter})
     shared = Shared(**shared)
     steps = [
@@ -296,7 +292,6 @@ def unet_crop(*, segmenter: Any = None, backbone: str = "mobilenet", **shared: A
     'mobilenet'
     >>> recipe = unet_crop(segmenter=ThresholdSegmenter())  # fit(images, y)
     """
-
     check_parameters(_CONSTRAINTS, {"segmenter": segmenter})
     shared = Shared(**shared)
     deep = DeepFeatures(backbone, **shared.network())
@@ -349,7 +344,6 @@ def small_cnn(
     >>> small_cnn()["features"].transformer.unfreeze
     'all'
     """
-
     shared = Shared(weights=None, memory=memory, n_jobs=n_jobs, random_state=random_state)
     options = shared.network(input_size=128, unfreeze="all", learning_rate=1e-3)
     return shared.with_svm(FineTunedFeatures("small_cnn", **options))
