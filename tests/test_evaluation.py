@@ -673,7 +673,6 @@ HARD = VotingClassifier([("one", LogisticRegression())])
     ("classifier", "found"),
     [
         (PAIRS, "ovo"),
-        (GridSearchCV(PAIRS, {"C": [1, 2]}, cv=2), "ovo"),
         (make_pipeline(StandardScaler(), PAIRS), "ovo"),
         (HARD, "hard"),
         (Mute(), "neither"),

@@ -317,7 +317,8 @@ def evaluate(
         part lacks a class; if a pipeline cannot give one score per class, such as an `SVC` with
         ``decision_function_shape="ovo"`` or a hard `VotingClassifier`; if `y` has a single class,
         or a class has fewer groups than folds; if lengths or names do not match; if a parameter is
-        invalid. All of this is checked before any feature is computed.
+        invalid. All of this is checked before any feature is computed, except the classifier that
+        a search chooses.
 
     Warns
     -----
