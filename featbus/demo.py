@@ -32,7 +32,7 @@ from featbus.parameters import (
     check_parameters,
 )
 from featbus.recipes import balancing_pipelines, classifier_pipelines, fused_features
-from featbus.recipes._fused import INPUT_SIZE, LAYERS, POOLING
+from featbus.recipes._parts import INPUT_SIZE, LAYERS, POOLING
 from featbus.workflow._checks import (
     check_data,
     choose_cv,

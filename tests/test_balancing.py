@@ -14,13 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     StratifiedGroupKFold,
-    TunedThresholdClassifierCV,
     cross_val_predict,
     cross_validate,
 )
 from sklearn.pipeline import make_union
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.class_weight import compute_class_weight
 
 from featbus import (
     GLCM,
@@ -128,13 +126,6 @@ def test_every_extractor_in_cross_validation(extractor, sampler):
     assert np.isfinite(scores["test_score"]).all()
 
 
-def test_resampled_rows_are_those_of_sampling_by_hand():
-    pipeline = make_pipeline(LBP(), SMOTE(random_state=0), Spy()).fit(IMAGES, Y)
-    rows, y = SMOTE(random_state=0).fit_resample(LBP().transform(IMAGES), Y)
-    np.testing.assert_array_equal(pipeline[-1].fitted_[0], rows)
-    np.testing.assert_array_equal(pipeline[-1].fitted_[1], y)
-
-
 def test_a_grid_search_over_samplers_computes_each_image_once(tmp_path):
     log = tmp_path / "log"
     bus = FeatureBus(CountingMean(log=str(log), dtype=np.float64), memory=tmp_path / "rows.sqlite")
@@ -171,50 +162,3 @@ def test_images_are_augmented_before_and_rows_sampled_behind(tmp_path):
     counts = np.bincount(pipeline[-1].fitted_[1])
     assert counts.tolist() == [2 * (Y == 0).sum()] * 2
     assert len(pipeline.predict(IMAGES[:5])) == 5
-
-
-def test_weights_are_what_repeating_images_does():
-    """Balanced class weights and repeating the smaller class are the same model."""
-    rows = StandardScaler().fit_transform(LBP(dtype=np.float64).transform(IMAGES))
-    chosen = np.concatenate([np.flatnonzero(Y == 0)[:30], np.flatnonzero(Y == 1)[:10]])
-    weights = dict(
-        enumerate(compute_class_weight("balanced", classes=np.array([0, 1]), y=Y[chosen]))
-    )
-    assert weights[1] == pytest.approx(3 * weights[0])
-    weighted = LogisticRegression(class_weight={0: 1, 1: 3}, max_iter=1000, tol=1e-8)
-    weighted.fit(rows[chosen], Y[chosen])
-    repeated = np.concatenate([chosen, chosen[30:], chosen[30:]])
-    plain = LogisticRegression(max_iter=1000, tol=1e-8).fit(rows[repeated], Y[repeated])
-    np.testing.assert_allclose(weighted.coef_, plain.coef_, atol=1e-4)
-
-
-def test_sampling_shifts_probabilities_by_the_odds_of_the_classes():
-    """On balanced rows, the odds are too high by as much as the classes were uneven."""
-    rng = np.random.default_rng(0)
-    y = np.repeat([0, 1], [18000, 2000])
-    X = rng.normal(size=(20000, 1)) + y[:, np.newaxis]
-    plain = LogisticRegression().fit(X, y)
-    pipeline = make_pipeline(RandomUnderSampler(random_state=0), LogisticRegression()).fit(X, y)
-    shift = pipeline.decision_function(X) - plain.decision_function(X)
-    assert np.median(shift) == pytest.approx(np.log(9), abs=0.15)
-    assert plain.predict_proba(X)[:, 1].mean() == pytest.approx(0.1, abs=0.001)
-    assert pipeline.predict_proba(X)[:, 1].mean() > 0.25
-
-
-def test_a_threshold_is_tuned_behind_a_bus(tmp_path):
-    pipeline = make_pipeline(
-        FeatureBus(LBP(), memory=tmp_path / "rows.sqlite"),
-        StandardScaler(),
-        LogisticRegression(max_iter=1000),
-    )
-    tuned = TunedThresholdClassifierCV(
-        pipeline, scoring="balanced_accuracy", cv=3, store_cv_results=True
-    )
-    tuned.fit(IMAGES, Y)
-    assert 0 < tuned.best_threshold_ < 1
-    results = tuned.cv_results_
-    assert tuned.best_score_ > np.interp(0.5, results["thresholds"], results["scores"]) + 0.01
-    probabilities = tuned.estimator_.predict_proba(IMAGES)[:, 1]
-    np.testing.assert_array_equal(
-        tuned.predict(IMAGES), (probabilities >= tuned.best_threshold_).astype(int)
-    )

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
-from scipy import stats
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -21,7 +20,7 @@ from sklearn.svm import SVC
 
 from featbus import evaluate
 from featbus.evaluation import Evaluation
-from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
+from featbus.evaluation._intervals import adjust_for_number, corrected_t_test
 from featbus.evaluation._metrics import METRICS, FoldMetrics
 
 
@@ -118,13 +117,6 @@ def result():
     return evaluate(pipelines, X, y, groups=groups, cv=3, target_names=["benign", "malignant"])
 
 
-def test_means_lie_in_their_intervals(result):
-    for frame in (result.to_frame(), result.per_class()):
-        table = frame.stack(0, future_stack=True)
-        assert (table["low"] <= table["mean"]).all()
-        assert (table["mean"] <= table["high"]).all()
-
-
 def test_the_table_by_class(result):
     table = result.per_class()
     assert table.index.names == ["pipeline", "class"]
@@ -170,14 +162,6 @@ def test_the_corrected_t_test_by_hand():
     # From the table of the distribution: 97.5% are below 2.776.
     assert_allclose([found.low, found.high], 0.03 + 2.776 * 0.03 / t * np.array([-1, 1]), atol=1e-5)
     assert corrected_t_test([*differences, np.nan], 80, 20) == found
-
-
-def test_without_training_parts_it_is_the_t_test_of_scipy():
-    differences = [0.02, 0.04, 0.03, 0.01, 0.05]
-    found = corrected_t_test(differences, 1e14, 20)
-    expected = stats.ttest_1samp(differences, 0)
-    assert found.p_value == pytest.approx(expected.pvalue)
-    assert_allclose([found.low, found.high], expected.confidence_interval())
 
 
 @settings(max_examples=200, deadline=None)
@@ -255,32 +239,6 @@ def test_a_single_split_has_no_test():
     assert not result.to_frame()["accuracy"][["low", "high"]].isna().any(axis=None)
 
 
-def test_a_pipeline_does_not_differ_from_itself():
-    X, y, groups = make_rows()
-    result = evaluate({"a": GaussianNB(), "b": GaussianNB()}, X, y, groups=groups, cv=3)
-    found = result.compare("f1").iloc[0]
-    assert found[["difference", "low", "high", "p_value"]].tolist() == [0, 0, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"metric": "auc"}, "metric is 'auc', expected one of .*'roc_auc'"),
-        ({"baseline": "svm"}, "pipeline is 'svm', expected one of"),
-    ],
-)
-def test_what_compare_refuses(result, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        result.compare(**arguments)
-
-
-def test_one_pipeline_has_nothing_to_be_compared_with():
-    X, y, groups = make_rows()
-    result = evaluate(GaussianNB(), X, y, groups=groups, cv=2)
-    with pytest.raises(ValueError, match="single pipeline 'pipeline', expected two"):
-        result.compare()
-
-
 def test_the_published_table():
     # Counts and percentages of a published system, cut off after two digits.
     target = np.repeat([0, 0, 1, 1], [151, 2, 3, 69])
@@ -320,20 +278,6 @@ def test_repeats_use_other_folds_and_are_one_sample_of_groups():
         for frame in (once.to_frame()["roc_auc"], thrice.to_frame()["roc_auc"])
     ]
     assert widths[1] > 0.8 * widths[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"n_repeats": 0}, r"n_repeats is 0, expected an int in the range \[1, inf\)"),
-        ({"n_repeats": 1.5}, "n_repeats is 1.5"),
-        ({"n_repeats": 2, "cv": [(np.arange(45), np.arange(45, 90))]}, "expected a number"),
-    ],
-)
-def test_repeats_that_are_refused(arguments, message):
-    X, y, groups = make_rows()
-    with pytest.raises(ValueError, match=message):
-        evaluate(GaussianNB(), X, y, groups=groups, **arguments)
 
 
 def test_a_result_tells_its_seed():
@@ -392,3 +336,38 @@ def test_json_of_what_it_has_no_form_for():
     assert found["scores"]["brier"][:2] == [None, None]
     assert found["predictions"]["probability_gut"][0] is None
     assert set(found["predictions"]["target"]) == {"bösartig", "gut"}
+
+
+def test_what_compare_refuses(result):
+    with pytest.raises(ValueError, match="metric is 'auc', .*'roc_auc'"):
+        result.compare("auc")
+    with pytest.raises(ValueError, match="pipeline is 'svm'"):
+        result.compare(baseline="svm")
+    alone = replace(result, predictions=result.predictions.query("pipeline == 'bayes'"))
+    with pytest.raises(ValueError, match="single pipeline 'bayes'"):
+        alone.compare()
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 5, 1000])
+def test_areas_with_ties_are_those_of_scikit_learn(n_levels):
+    rng = np.random.default_rng(0)
+    positive = (rng.random(60) < 0.4).astype(int)
+    score = rng.integers(n_levels, size=60) + (positive * rng.integers(2, size=60)) * (n_levels > 1)
+    weights = rng.random((7, 60))
+    scores = np.column_stack([-score, score]).astype(float)
+    fold = FoldMetrics(positive, positive, scores, positive=1, probabilities=False)
+    found = dict(zip(METRICS, fold(weights)[0].T))
+    for name, area in (
+        ("roc_auc", metrics.roc_auc_score),
+        ("pr_auc", metrics.average_precision_score),
+    ):
+        expected = [area(positive, score, sample_weight=row) for row in weights]
+        assert_allclose(found[name], expected, rtol=1e-12)
+
+
+def test_a_class_that_is_never_predicted_has_precision_0():
+    y = np.repeat([0, 1], [5, 3])
+    scores = np.column_stack([y, 1.0 - y])
+    fold = FoldMetrics(y, np.zeros(8, int), scores, positive=1, probabilities=True)
+    found = dict(zip(METRICS, fold(np.ones((1, 8)))[0][0]))
+    assert found["precision"] == found["sensitivity"] == found["f1"] == found["mcc"] == 0

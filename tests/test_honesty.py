@@ -1,7 +1,5 @@
 """The same features and classifier under honest and leaky protocols."""
 
-import json
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -23,7 +21,7 @@ from featbus import (
     make_breast_ultrasound,
 )
 from featbus.cli import main
-from featbus.evaluation._protocol_samples import PROTOCOLS, _mix, prepare
+from featbus.evaluation._protocols import PROTOCOLS, _mix, prepare
 from featbus.groups import GroupsWarning
 from featbus.images import ImageError
 from featbus.workflow import measure_leaks
@@ -181,12 +179,9 @@ def test_the_result_tells_everything(result):
     assert table["n_samples"].tolist() == [150, 150, 300, 180, 360]
     assert table["leak"][0] == "none"
     assert (table["accuracy_low"] <= table["accuracy"]).all()
-    known = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert known["scores"][0]["protocol"] == HONEST
-    assert known["summary"] == result.summary()
-    assert known["scores"][0]["roc_auc"] == table["roc_auc"][0]
+    assert table["roc_auc"].tolist() == result.to_frame()["roc_auc", "mean"].tolist()
     text, page = repr(result), result._repr_html_()
-    for part in (*NAMES, "also copies of tested images", result.summary()):
+    for part in (*NAMES, "copies of tested images", result.summary()):
         assert part in text
         assert part in page
     with pytest.raises(ValueError, match="metric is 'brier', expected one of"):

@@ -2,25 +2,21 @@
 
 from featbus.evaluation._evaluate import evaluate
 from featbus.evaluation._evaluation import Evaluation
-from featbus.evaluation._importance import importance_map, plot_importance
+from featbus.evaluation._importance import importance_map as importance_map
+from featbus.evaluation._importance import occlusion_map, plot_importance
 from featbus.evaluation._intervals import FewGroupsWarning
-from featbus.evaluation._metrics import confusion_metrics
-from featbus.evaluation._occlusion import occlusion_map
-from featbus.evaluation._outline import find_outline
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.evaluation._protocols import compare_protocols
 from featbus.evaluation._segmentation import explain, plot_segmentation, segmentation_scores
+from featbus.evaluation._segmentation import find_outline as find_outline
 
 __all__ = [
     "Evaluation",
     "FewGroupsWarning",
     "ProtocolComparison",
     "compare_protocols",
-    "confusion_metrics",
     "evaluate",
     "explain",
-    "find_outline",
-    "importance_map",
     "occlusion_map",
     "plot_importance",
     "plot_segmentation",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from sklearn import config_context
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
-from featbus.bus import FeatureStore
+from featbus.bus import FeatureBus, FeatureStore, FingerprintError, fingerprint
 from featbus.classes import describe_positive, find_positive
-from featbus.evaluation._class_scores import check_scores, class_scores
 from featbus.evaluation._evaluation import Evaluation, fold_metrics
-from featbus.evaluation._extraction import extract
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._metrics import METRICS
 from featbus.evaluation.splits import (
@@ -41,9 +40,8 @@ from featbus.groups import (
     check_target,
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
-from featbus.steps import search_in
+from featbus.steps import search_in, split_extraction, unwrap, walk
 from featbus.versions import package_versions
-from featbus.wording import argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from featbus.typing import Images, PathLike
 
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
+_SCORES = {"predict_proba": "probability", "decision_function": "decision"}
 _CONSTRAINTS = {
     "cv": ["cv_object"],
     "n_repeats": [Interval(Integral, 1, None, closed="left")],
@@ -66,44 +65,108 @@ _CONSTRAINTS = {
 }
 
 
-def _checked_names(labels, target_names):
+def _check_names(labels, target_names):
     """Return the names of the classes as str."""
     if target_names is None:
         return [str(label) for label in labels]
     labels, names = labels.tolist(), [str(name) for name in target_names]
-    if not len(names) == len(set(names)) == len(labels):
+    is_complete = len(names) == len(set(names)) == len(labels)
+    swapped = any(name in labels and name != label for label, name in zip(labels, names))
+    if not is_complete or swapped:
         raise ValueError(
             f"target_names is {list(target_names)}, expected a different name for each of the "
             f"{len(labels)} classes in y, in this order: {labels}."
         )
-    swapped = [name for label, name in zip(labels, names) if name in labels and name != label]
-    if swapped:
-        raise ValueError(
-            f"target_names is {names}, which gives the name {swapped[0]!r} to another class than "
-            f"the one labeled so, expected names in the order of the sorted labels: {labels}. "
-            "Leave target_names out to use the labels."
-        )
     return names
 
 
-def _seed(random_state):
-    """Return an integer seed."""
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+def _extract(pipelines, X, memory, n_jobs, verbose):
+    """Return for each pipeline the steps after those from image to row, and their input.
+
+    Rows are computed once for all pipelines that begin with the same steps.
+    """
+    known, found = {}, {}
+    for name, pipeline in pipelines.items():
+        pipeline = clone(pipeline)  # unfitted, for the fingerprint
+        steps, rest = split_extraction(pipeline)
+        output = getattr(steps[-1][1], "_sklearn_output_config", {}) if steps else {}
+        try:
+            key = steps and (fingerprint(make_pipeline(*(step for _, step in steps))), repr(output))
+        except FingerprintError:
+            key = None
+        if not key:
+            found[name] = pipeline, X
+            continue
+        if key not in known:
+            bus = _make_bus(steps, memory, n_jobs, verbose)
+            try:
+                known[key] = (bus.set_output(**output) if output else bus).fit_transform(X)
+            except Exception as error:
+                error.add_note(f"In the steps from images to rows of {name!r}.")
+                raise
+        found[name] = rest, known[key]
+    return found
 
 
-def _fold_jobs(rows, splits, y, groups, classes, seed, metadata):
+def _make_bus(steps, memory, n_jobs, verbose):
+    """Return a `FeatureBus` of steps; one that is the only step gets the memory."""
+    features = clone(steps[0][1] if len(steps) == 1 else Pipeline(steps))
+    if isinstance(features, FeatureBus):
+        return features.set_params(memory=memory) if features.memory is None else features
+    return FeatureBus(features, memory=memory, n_jobs=n_jobs, verbose=verbose)
+
+
+def _check_scores(pipeline, n_classes):
+    """Refuse a pipeline that cannot give a score per class; a search once it has chosen."""
+    classifier = unwrap(pipeline)
+    while isinstance(classifier, Pipeline):
+        classifier = unwrap(classifier.steps[-1][1])
+    found = None
+    if getattr(classifier, "voting", "") == "hard":
+        found = "voting='hard'. Pass voting='soft', with classifiers that have predict_proba"
+    # Some have the methods only once they are fitted.
+    elif not any(
+        hasattr(owner, name) for owner in (pipeline, type(classifier)) for name in _SCORES
+    ):
+        found = "neither predict_proba nor decision_function. Wrap it in CalibratedClassifierCV"
+    elif n_classes > 2 and not hasattr(pipeline, "predict_proba"):
+        shapes = {getattr(step, "decision_function_shape", None) for step, _ in walk(pipeline)}
+        if "ovo" in shapes:
+            found = "decision_function_shape='ovo'. Pass 'ovr', which predicts the same"
+    if found is not None:
+        raise ValueError(
+            f"Expected one score per class, and {type(classifier).__name__} has {found}."
+        )
+
+
+def _score_classes(pipeline, X, labels):
+    """Return the kind of a fitted pipeline's scores, and the scores in the order of `labels`."""
+    search = search_in(pipeline)
+    _check_scores(pipeline if search is None else search.best_estimator_, len(labels))
+    method = next(name for name in _SCORES if hasattr(pipeline, name))
+    scores = np.asarray(getattr(pipeline, method)(X))
+    if scores.ndim == 1:  # decision values of two classes
+        scores = np.column_stack([-scores, scores])
+    classes = np.asarray(getattr(pipeline, "classes_", labels)).tolist()
+    if set(classes) != set(labels) or scores.shape[1:] != (len(classes),):
+        raise ValueError(
+            f"Found scores of shape {scores.shape} for the classes {classes}, expected one column "
+            f"for each of the classes {labels}. The classifier has to keep all classes."
+        )
+    return _SCORES[method], scores[:, [classes.index(label) for label in labels]]
+
+
+def _iter_folds(rows, splits, y, groups, seed, *options):
     """Yield the calls that fit and test each pipeline in each fold."""
     for name, (pipeline, X) in rows.items():
-        for (repeat, fold), (train, test) in zip(number_splits(splits, len(y)), splits):
+        for (repeat, fold), (train, test) in zip(number_splits(splits), splits):
             place = {"pipeline": name, "repeat": repeat, "fold": fold}
             together = keep_groups_together(pipeline, y, groups, train, seed)
-            yield delayed(_run_fold)(place, together, X, y, train, test, classes, metadata)
+            yield delayed(_run_fold)(place, together, X, y, train, test, *options)
 
 
-def _run_fold(place, pipeline, X, y, train, test, classes, metadata):
-    """Return the predictions for the test part of a fold, its timing, and the best parameters."""
+def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
+    """Return predictions for the test part of a fold, timing, best parameters and metrics."""
     start = perf_counter()
     try:
         _fit(pipeline, X, y, train, metadata)
@@ -111,7 +174,7 @@ def _run_fold(place, pipeline, X, y, train, test, classes, metadata):
         X_test = _safe_indexing(X, test)
         predicted = pipeline.predict(X_test)
         predicting = perf_counter() - fitted
-        kind, scores = class_scores(pipeline, X_test, [*classes])
+        kind, scores = _score_classes(pipeline, X_test, [*classes])
     except Exception as error:
         error.add_note(
             f"In fold {place['fold']} of {place['pipeline']!r}; positions of images are those in "
@@ -125,21 +188,14 @@ def _run_fold(place, pipeline, X, y, train, test, classes, metadata):
     )
     timing = place | {"n_train": len(train), "n_test": len(test)}
     timing |= {"fit_s": fitted - start, "predict_s": predicting}
-    return predictions, timing, _best(place, pipeline)
-
-
-def _with_progress(results, n_fits, verbose):
-    """Yield results with a progress bar on a terminal, elsewhere with a line for each."""
-    bar = tqdm(results, "evaluate", n_fits, unit="fit", disable=None if verbose else True)
-    for number, result in enumerate(bar, start=1):
-        if verbose and bar.disable:
-            timing = result[1]
-            print(
-                f"Fit {number} of {n_fits}: {timing['pipeline']}, fold {timing['fold'] + 1}, "
-                f"{timing['fit_s']:.1f} s",
-                file=sys.stderr,
-            )
-        yield result
+    metrics = fold_metrics(predictions, [*classes], [*classes.values()], positive)
+    scores = place | dict(zip(METRICS, metrics(np.ones((1, len(test))))[0][0].tolist()))
+    search, best = search_in(pipeline), None
+    if search is not None:
+        # There is no score if `refit` is a callable.
+        score = getattr(search, "best_score_", np.nan)
+        best = place | {"score": score, "params": search.best_params_}
+    return predictions, timing, best, scores
 
 
 def _fit(pipeline, X, y, train, metadata):
@@ -157,46 +213,25 @@ def _requested(pipeline, metadata):
         return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
-def _best(place, pipeline):
-    """Return the best parameters that a search found, or None without a search."""
-    search = search_in(pipeline)
-    if search is None:
-        return None
-    # There is none if `refit` is a callable.
-    return place | {"score": getattr(search, "best_score_", np.nan), "params": search.best_params_}
-
-
-def _protocol(cv, splits, n_repeats, y, groups, names, pipelines):
+def _describe(cv, splits, n_repeats, y, groups, names, pipelines):
     """Describe in words what was evaluated, and how; groups that are unknown come first."""
     counts = np.unique(y, return_counts=True)[1]
     classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
-    known = groups is not None
-    warning = "" if known else f"{GROUPS_UNKNOWN.capitalize()}.\n"
-    within = f" in {len(np.unique(groups))} groups" if known else ""
-    together = ", groups kept together" if known else ""
+    warning, within, together = f"{GROUPS_UNKNOWN.capitalize()}.\n", "", ""
+    if groups is not None:
+        warning, together = "", ", groups kept together"
+        within = f" in {len(np.unique(groups))} groups"
+    by = f" by {type(cv).__name__}" if hasattr(cv, "split") else ""
     if isinstance(cv, Integral):
-        times = f", repeated {n_repeats} times" if n_repeats > 1 else ""
-        how = f"stratified {cv}-fold cross-validation{times}"
+        how = f"stratified {cv}-fold cross-validation"
+        how += f", repeated {n_repeats} times" if n_repeats > 1 else ""
+    elif len(splits) == 1:
+        how = "one split{} ({} samples to train on, {} to test)".format(by, *map(len, splits[0]))
     else:
-        splitter = f" by {type(cv).__name__}" if hasattr(cv, "split") else ""
-        single = len(splits) == 1
-        how = "one split" if single else f"cross-validation on {len(splits)} splits"
-        how += splitter
-        if single:
-            how += " ({} samples to train on, {} to test)".format(*map(len, splits[0]))
+        how = f"cross-validation on {len(splits)} splits{by}"
     searches = any(search_in(pipeline) is not None for pipeline in pipelines)
     nested = "; parameters chosen within each training part" if searches else ""
     return f"{warning}{len(y)} samples{within} ({classes}); {how}{together}{nested}."
-
-
-def _score_folds(frames, labels, names, positive):
-    """Return the metrics, one row per fold."""
-    rows = []
-    for frame in frames:
-        overall, _ = fold_metrics(frame, labels, names, positive)(np.ones((1, len(frame))))
-        place = frame[["pipeline", "repeat", "fold"]].iloc[0].to_dict()
-        rows.append(place | dict(zip(METRICS, overall[0].tolist())))
-    return pd.DataFrame(rows)
 
 
 def _join_predictions(frames, groups):
@@ -240,8 +275,8 @@ def evaluate(
         The classes; integers or strings.
     groups : array_like of shape (n_samples,), default=None
         Samples that belong together, such as images of one patient. No group is ever on both sides
-        of a split; steps that request groups in `fit` get those of their training part. None counts
-        every sample as its own patient, with a warning, and the result says so.
+        of a split; steps that request groups in `fit` get the groups of their training part. None
+        counts every sample as its own patient, with a warning, and the result says so.
     masks : sequence of length n_samples, default=None
         The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
         `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.
@@ -268,7 +303,7 @@ def evaluate(
     n_jobs : int, default=None
         Number of parallel fits, and of parallel batches of images, see `joblib.Parallel`.
     verbose : bool, default=False
-        Whether to show a progress bar, if on a terminal.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -282,7 +317,8 @@ def evaluate(
         part lacks a class; if a pipeline cannot give one score per class, such as an `SVC` with
         ``decision_function_shape="ovo"`` or a hard `VotingClassifier`; if `y` has a single class,
         or a class has fewer groups than folds; if lengths or names do not match; if a parameter is
-        invalid. All of this is checked before any feature is computed.
+        invalid. All of this is checked before any feature is computed, except the classifier that
+        a search chooses.
 
     Warns
     -----
@@ -296,7 +332,7 @@ def evaluate(
 
     See Also
     --------
-    confusion_metrics : The metrics' definitions.
+    compare_protocols : The same features and classifier under protocols that leak.
 
     Notes
     -----
@@ -317,7 +353,7 @@ def evaluate(
     evaluated directly, for steps of a pipeline before any sampler, and for what a
     `VotingClassifier` joins.
 
-    Metrics that need a class missing from a test part are NaN in that fold, and left out of the
+    Metrics that need a class missing from a test part are NaN in that fold, and ignored in the
     means.
 
     Examples
@@ -339,9 +375,7 @@ def evaluate(
     >>> result.scores.shape, result.predictions.shape
     ((5, 14), (60, 9))
     """
-    values = {"cv": cv, "n_repeats": n_repeats, "target_names": target_names}
-    values |= {"pos_label": pos_label, "random_state": random_state, "memory": memory}
-    check_parameters(_CONSTRAINTS, values | {"n_jobs": n_jobs, "verbose": verbose})
+    check_parameters(_CONSTRAINTS, locals())
     cv = N_FOLDS if cv is None else cv
     pipelines = dict(pipelines) if isinstance(pipelines, Mapping) else {"pipeline": pipelines}
     if not pipelines:
@@ -350,9 +384,8 @@ def evaluate(
     y, labels, codes = check_target(y)
     groups = check_groups(groups)
     metadata = {"masks": masks, "groups": groups}
-    if masks is not None and not any(
-        "masks" in _requested(p, metadata) for p in pipelines.values()
-    ):
+    requested = [_requested(pipeline, metadata) for pipeline in pipelines.values()]
+    if masks is not None and not any("masks" in names for names in requested):
         raise InvalidParameterError(
             "masks were given, and no step of a pipeline requests them. Leave them out, or add a "
             "step that learns from them: ROICropper(UNetSegmenter())."
@@ -361,37 +394,40 @@ def evaluate(
         warnings.warn(
             f"{GROUPS_UNKNOWN.capitalize()}. If a patient has several images, or images are "
             "near-duplicates, they end up on both sides of the splits and all scores are too "
-            f"optimistic. Pass {argument('groups')} to say which belong together.",
+            "optimistic. Pass groups= to say which belong together.",
             GroupsWarning,
             stacklevel=2,
         )
-    names = _checked_names(labels, target_names)
+    names = _check_names(labels, target_names)
     named = target_names is not None
     positive, source = find_positive(labels, names if named else None, pos_label)
-    seed = _seed(random_state)
-    check_scores(pipelines, len(labels))
+    is_seed = isinstance(random_state, Integral)
+    seed = int(random_state if is_seed else check_random_state(random_state).randint(2**31 - 1))
+    for pipeline in pipelines.values():
+        if search_in(pipeline) is None:
+            _check_scores(pipeline, len(labels))
     check_folds(np.take(names, codes), groups, cv)
     splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
     check_overlap(splits, groups, len(y))
-    check_classes(splits, y, labels, names, is_given=not isinstance(cv, Integral))
+    check_classes(splits, y, labels, names)
     tested = np.unique(np.concatenate([test for _, test in splits]))
     few = describe_few_groups(codes[tested], None if groups is None else groups[tested], names)
     if few:
         warnings.warn(few, FewGroupsWarning, stacklevel=2)
 
-    rows = extract(pipelines, X, memory, n_jobs, verbose)
+    rows = _extract(pipelines, X, memory, n_jobs, verbose)
     classes = dict(zip(labels.tolist(), names))
-    jobs = list(_fold_jobs(rows, splits, y, groups, classes, seed, metadata))
+    jobs = list(_iter_folds(rows, splits, y, groups, seed, classes, positive, metadata))
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    results = list(_with_progress(results, len(jobs), verbose))
-    frames, timings, best = zip(*results)
+    results = tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)
+    frames, timings, best, scores = zip(*results)
     pos_name = None if positive is None else names[positive]
-    protocol = _protocol(cv, splits, n_repeats, y, groups, names, pipelines.values())
+    protocol = _describe(cv, splits, n_repeats, y, groups, names, pipelines.values())
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
     return Evaluation(
-        scores=_score_folds(frames, labels, names, positive),
+        scores=pd.DataFrame(scores),
         predictions=_join_predictions(frames, groups),
         labels=labels,
         target_names=names,

@@ -13,19 +13,26 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from featbus.evaluation._comparison import adjust_for_number, corrected_t_test
 from featbus.evaluation._intervals import (
     Jackknife,
+    adjust_for_number,
+    corrected_t_test,
     count_informative,
     jackknife,
     score_interval,
 )
-from featbus.evaluation._metrics import METRICS, TITLES, FoldMetrics, metric_range, ratio
+from featbus.evaluation._metrics import (
+    MEAN,
+    METRICS,
+    FoldMetrics,
+    is_of_class,
+    metric_range,
+    ratio,
+    title,
+)
 from featbus.evaluation._plots import plot
 from featbus.evaluation._report import write_report
-from featbus.evaluation._titles import MEAN, is_of_class, title
 from featbus.files import written_whole
-from featbus.wording import either
 
 if TYPE_CHECKING:
     from typing import Any
@@ -94,9 +101,8 @@ def fold_metrics(predictions, labels, names, positive):
     FoldMetrics
         A function of the samples' weights.
     """
-    _, target, predicted, scores, kind = _pool(predictions, labels, names)
-    probabilities = kind == "probability"
-    return FoldMetrics(target, predicted, scores, positive=positive, probabilities=probabilities)
+    _, *arrays, kind = _pool(predictions, labels, names)
+    return FoldMetrics(*arrays, positive=positive, probabilities=kind == "probability")
 
 
 def _summary(values, *found):
@@ -106,32 +112,23 @@ def _summary(values, *found):
     return np.stack([values.mean(), values.std(), low, high], axis=-1)
 
 
-def _columns():
-    return pd.MultiIndex.from_product([METRICS, ["mean", "std", "low", "high"]])
+def _as_frame(summaries, index):
+    columns = pd.MultiIndex.from_product([METRICS, ["mean", "std", "low", "high"]])
+    return pd.DataFrame(np.reshape([*summaries], (len(index), -1)), index, columns)
 
 
 def _plain(value):
-    """Return a value in the types of JSON."""
+    """Return a value in the types of JSON: tables as objects of columns, NaN as None."""
     if isinstance(value, pd.DataFrame):
-        return {str(name): _plain(column.tolist()) for name, column in value.items()}
+        value = {str(name): column.tolist() for name, column in value.items()}
     if isinstance(value, dict):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
-
-
-def _cells(folds):
-    """Return mean and standard deviation over the folds of each printed metric, as text."""
-    folds = folds[_SHOWN]
-    return [
-        f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
-        for mean, std in zip(folds.mean(), folds.std())
-    ]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,7 +144,7 @@ class Evaluation:
     scores : DataFrame
         One row per pipeline, repeat and fold: ``pipeline``, ``repeat``, ``fold``, ``accuracy``,
         ``balanced_accuracy``, ``sensitivity``, ``specificity``, ``precision``, ``npv``, ``f1``,
-        ``mcc``, see `confusion_metrics`; ``roc_auc``, the area under the ROC curve; ``pr_auc``,
+        ``mcc``, see the notes; ``roc_auc``, the area under the ROC curve; ``pr_auc``,
         average precision; ``brier``, the mean squared error of the probabilities (summed over the
         classes if there are more than two), NaN for decision values.
     predictions : DataFrame
@@ -163,7 +160,7 @@ class Evaluation:
         Name of the class that the metrics are about; None for the mean over all classes.
     protocol : str
         What was evaluated, and how; if groups are unknown, its first line says so. The last one
-        tells which of two classes is the positive one, and whether it was guessed.
+        names the positive one of two classes, and says whether it was guessed.
     versions : dict of str to str
         Versions of Python, and of the packages that the numbers depend on.
     timings : DataFrame
@@ -178,8 +175,7 @@ class Evaluation:
     has_groups : bool
         Whether the samples had groups. Without them, each counted as its own patient.
     groups_note : str
-        What is doubtful about the groups: that they are unknown, or no patients. Empty if nothing
-        is.
+        Why the groups are doubtful: they are unknown, or not patients. Empty otherwise.
     pos_guessed : bool
         Whether `pos_name` was guessed from the names of the classes.
 
@@ -189,10 +185,18 @@ class Evaluation:
 
     Notes
     -----
+    With the true positives TP and so on of a class against the rest, sensitivity (recall) is TP /
+    (TP + FN), specificity TN / (TN + FP), precision (positive predictive value) TP / (TP + FP), NPV
+    (negative predictive value) TN / (TN + FN), and F1 2 TP / (2 TP + FP + FN). Balanced accuracy is
+    the mean of the sensitivities of all classes, and MCC the Matthews correlation coefficient,
+    generalized to more classes by Gorodkin [5]_, 0 if all predictions are the same. The precision
+    of a class that was never predicted is 0, as in scikit-learn; the sensitivity of a class without
+    samples is NaN, and ignored in means.
+
     The interval of a score is one for what the mean over the folds estimates: the expected score on
     new groups (patients), with classes in the same proportions, of pipelines trained on as many
     images of each class as one training part has. Each group is left out of the test parts in turn;
-    this jackknife [1]_ [2]_ tells the variance of the mean due to the groups tested. It is
+    this jackknife [1]_ [2]_ estimates the variance of the mean due to the groups tested. It is
     multiplied by 1.5 for the variance due to training images, and by 2 for sensitivity,
     specificity, precision, NPV and F1. The interval is Wilson's, for a share of as many independent
     samples as would have this variance [3]_, with Student's distribution for the number of groups
@@ -216,6 +220,9 @@ class Evaluation:
     .. [4] Forman G, Scholz M. Apples-to-apples in cross-validation studies: pitfalls in classifier
        performance measurement. SIGKDD Explorations 12(1) (2010) 49-57,
        doi:10.1145/1882471.1882479.
+    .. [5] Gorodkin J. Comparing two K-category assignments by a K-category correlation coefficient.
+       Computational Biology and Chemistry 28 (2004) 367-374,
+       doi:10.1016/j.compbiolchem.2004.09.006.
     """
 
     scores: pd.DataFrame
@@ -291,38 +298,30 @@ class Evaluation:
 
     @cached_property
     def _left_out(self):
-        """Return what leaving out groups tells about the metrics, by pipeline."""
+        """Return the jackknife estimates of all metrics, by pipeline."""
         n_groups = self.predictions["group"].nunique()
         return {name: jackknife(folds, n_groups) for name, folds in self._folds.items()}
 
     @cached_property
     def _n_informative(self):
-        """Return the number of groups that tell about each metric, of shape (n_classes, -1)."""
+        """Return the number of groups that each metric depends on, of shape (n_classes, -1)."""
         rows = self.predictions.drop_duplicates("index")
         has_class = pd.crosstab(rows["group"], rows["target"]).reindex(columns=self.labels)
         return count_informative(has_class.to_numpy() > 0)
 
     @cached_property
-    def _class_scores(self):
-        """Return the metrics of each class, (n_folds, n_classes, n_metrics), by pipeline."""
-        return {
-            name: np.concatenate([metrics(np.ones((1, len(group))))[1] for metrics, group in folds])
-            for name, folds in self._folds.items()
-        }
-
-    @cached_property
     def _class_table(self):
-        blocks = []
-        for name, values in self._class_scores.items():
-            of_class = self._left_out[name][1]
-            blocks += [
-                _summary(values[:, i], found, self._n_informative[i])
-                for i, found in enumerate(map(Jackknife, *of_class))
-            ]
-        index = pd.MultiIndex.from_product(
-            [self.pipeline_names, self.target_names], names=["pipeline", "class"]
-        )
-        return pd.DataFrame(np.reshape(blocks, (len(blocks), -1)), index, _columns())
+        """Return the table of `per_class`."""
+        blocks = {}
+        for name, folds in self._folds.items():
+            values = np.concatenate(
+                [metrics(np.ones((1, len(group))))[1] for metrics, group in folds]
+            )
+            found = map(Jackknife, *self._left_out[name][1])
+            for i, (of_class, part) in enumerate(zip(self.target_names, found)):
+                blocks[name, of_class] = _summary(values[:, i], part, self._n_informative[i])
+        index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
+        return _as_frame(blocks.values(), index)
 
     def _checked_name(self, pipeline):
         names = self.pipeline_names
@@ -344,12 +343,11 @@ class Evaluation:
         """
         by_pipeline = self.scores.groupby("pipeline", sort=False)[METRICS]
         counts = self._n_informative[self.shown_classes].min(axis=0)
-        blocks = [
+        summaries = [
             _summary(by_pipeline.get_group(name), self._left_out[name][0], counts, len(self.labels))
             for name in self.pipeline_names
         ]
-        table = np.reshape(blocks, (len(blocks), -1))
-        return pd.DataFrame(table, self.pipeline_names, _columns())
+        return _as_frame(summaries, self.pipeline_names)
 
     def per_class(self) -> pd.DataFrame:
         """Return the same as `to_frame`, for each class against the rest.
@@ -416,8 +414,8 @@ class Evaluation:
             first, second
                 The pipelines; a baseline is the second.
             difference
-                Mean over the folds of the metric of the first minus that of the second. A lower
-                Brier score is better.
+                Mean over the folds of the first pipeline's metric minus the second's. A lower Brier
+                score is better.
             low, high
                 Its 95% interval, by the corrected resampled t-test over the folds.
             p_value
@@ -454,19 +452,13 @@ class Evaluation:
         else:
             baseline = self._checked_name(baseline)
             pairs = [(name, baseline) for name in names if name != baseline]
-        rows = pd.DataFrame([self._compared(*pair, metric) for pair in pairs])
-        return rows.assign(p_holm=adjust_for_number(rows["p_value"]))
-
-    def _compared(self, first, second, metric):
-        """Return the comparison of two pipelines."""
-        folds = self.scores.pivot(index=["repeat", "fold"], columns="pipeline", values=metric)
-        differences = folds[first] - folds[second]
-        n_train, n_test = self.timings[["n_train", "n_test"]].mean()
-        found = corrected_t_test(differences, n_train, n_test)
         smallest, largest = metric_range(metric, len(self.labels))
-        low, high = np.clip([found.low, found.high], smallest - largest, largest - smallest)
-        found = found._replace(low=float(low), high=float(high))
-        return {"first": first, "second": second} | found._asdict()
+        folds = self.scores.pivot(index=["repeat", "fold"], columns="pipeline", values=metric)
+        sizes = self.timings[["n_train", "n_test"]].mean()
+        tests = [corrected_t_test(folds[first] - folds[second], *sizes) for first, second in pairs]
+        rows = pd.DataFrame(pairs, columns=["first", "second"]).join(pd.DataFrame(tests))
+        ends = rows[["low", "high"]].clip(smallest - largest, largest - smallest)
+        return rows.assign(**ends, p_holm=adjust_for_number(rows["p_value"]))
 
     def to_json(self, path: PathLike | None = None) -> str | None:
         """Return or write the whole result as JSON.
@@ -575,36 +567,24 @@ class Evaluation:
 
     def _table(self):
         """Return the printed table, cells as text."""
-        if self.shows_both:
-            return self._table_of_both()
-        rows = {name: _cells(part) for name, part in self.scores.groupby("pipeline", sort=False)}
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=_SHOWN)
-        about = [is_of_class(metric, len(self.labels)) for metric in _SHOWN]
-        if self.pos_name is None:
-            heads = [(MEAN if is_one else "", TITLES[m]) for m, is_one in zip(_SHOWN, about)]
-            return table.set_axis(pd.MultiIndex.from_tuples(heads), axis=1)
-        heads = [title(m, self.pos_name if is_one else None) for m, is_one in zip(_SHOWN, about)]
-        return table.set_axis(heads, axis=1)
-
-    def _table_of_both(self):
-        """Return the printed table of two classes, a row for each of them."""
-        rows = {
-            (name, of_class): _cells(pd.DataFrame(values[:, i], columns=METRICS))
-            for name, values in self._class_scores.items()
-            for i, of_class in enumerate(self.target_names)
-        }
-        index = pd.MultiIndex.from_tuples(rows, names=["", "class"])
-        table = pd.DataFrame([*rows.values()], index, _SHOWN)
-        once = [metric for metric in _SHOWN if not is_of_class(metric, 2)]
-        table.loc[table.index[1::2], once] = ""
-        return table[[*once, *table.columns.drop(once)]].rename(columns=TITLES)
+        frame = self.per_class() if self.shows_both else self.to_frame()
+        cells = {}
+        for metric in _SHOWN:
+            is_one = is_of_class(metric, len(self.labels)) and not self.shows_both
+            head = title(metric, self.pos_name if is_one else None)
+            if self.pos_name is None and len(self.labels) > 2:
+                head = MEAN if is_one else "", head
+            cells[head] = [
+                f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+                for mean, std in frame[metric][["mean", "std"]].to_numpy()
+            ]
+        return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        folds = "Mean ± standard deviation over the folds"
-        spread = "Scores on the test part" if self.has_one_split else folds
+        spread = "Mean ± standard deviation over the folds"
+        spread = "Scores on the test part" if self.has_one_split else spread
         rest = "; each class against the rest" if self.pos_name is None else ""
-        table = either("to_frame()", "The report")
-        more = f"{table} has more metrics, and 95% intervals."
+        more = "to_frame() has more metrics, and 95% intervals."
         return [*self.protocol.splitlines(), f"{spread}{rest}. {more}"]
 
     def __repr__(self):

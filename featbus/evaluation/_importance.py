@@ -1,15 +1,15 @@
-"""Weights of columns, painted back on the image."""
+"""Which pixels matter: weights of columns on the image, and parts hidden one by one."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.color import to_float, to_gray
-from featbus.io import read_item
+from featbus.color import to_float, to_gray, to_uint8
+from featbus.io import SpacedImage, read_item
 from featbus.masks import fill_mask
 from featbus.preprocessing import Resample
 from featbus.steps import extractions, unwrap
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
     from featbus.typing import PathLike
 
+_N_PARTS = 6  # that each side is divided into, to hide one after another
+_BATCH = 16
+
 
 def importance_map(
     transformer: Any, importances: ArrayLike, image: np.ndarray | PathLike
 ) -> np.ndarray:
-    """Spread the weights of columns over the pixels behind them.
+    """Spread the weights of columns over the pixels that they are computed from.
 
     Read more in the :ref:`User Guide <report>`.
 
@@ -46,7 +49,7 @@ def importance_map(
     -------
     ndarray of float of shape (height, width)
         The weights, each spread evenly over its column's pixels of `image`, and summed. Weights of
-        columns without pixels in the image, such as those of a letterbox's padding, are left out.
+        columns without pixels in the image, such as a letterbox's padding, are ignored.
 
     Raises
     ------
@@ -85,15 +88,17 @@ def _spread(transformer, importances, item, image):
 
 
 def _boxes(transformer, item, image):
-    """Return the boxes of pixels of the image behind all columns."""
+    """Return the box of pixels of the image that each column is computed from."""
     images, found = {}, []
     for steps, extractor in extractions(transformer):
         # The parts of a union have the same steps before them.
         key = tuple(map(id, steps))
         if key not in images:
-            # The spacing is lost once a file is read.
+            # The image before each step, and after the last one. Reading drops the spacing.
             is_item = steps and takes_item(unwrap(steps[0]))
-            images[key] = _transformed(steps, item if is_item else image)
+            images[key] = [item if is_item else image]
+            for step in steps:
+                images[key] += [step.transform([images[key][-1]])[0]]
         boxes = extractor._boxes(images[key][-1].shape[:2])
         for step, (before, after) in zip(steps[::-1], list(pairwise(images[key]))[::-1]):
             boxes = map_boxes_back(unwrap(step), boxes, before, after)
@@ -102,16 +107,8 @@ def _boxes(transformer, item, image):
 
 
 def takes_item(step):
-    """Tell whether a step needs more of an item of a batch than its pixels."""
+    """Return whether a step needs more of an image than its pixels: the spacing."""
     return isinstance(step, Resample)
-
-
-def _transformed(steps, image):
-    """Return an image before each of the steps, and after the last one."""
-    images = [image]
-    for step in steps:
-        images.append(step.transform([images[-1]])[0])
-    return images
 
 
 def map_boxes_back(step, boxes, before, after):
@@ -157,8 +154,8 @@ def plot_importance(
     Returns
     -------
     matplotlib.axes.Axes
-        The image in gray; red where the weights behind a pixel sum to more than 0, blue where they
-        sum to less. Stronger weights are more opaque.
+        The image in gray; red where the weights of a pixel sum to more than 0, blue where they sum
+        to less. Stronger weights are more opaque.
 
     Raises
     ------
@@ -167,11 +164,11 @@ def plot_importance(
 
     See Also
     --------
-    featbus.HOG.where : The pixels behind one column.
+    featbus.HOG.where : The pixels of one column.
 
     Notes
     -----
-    A weight tells where the classifier looks in every image, not what it found in this one. For
+    A weight shows where the classifier looks in every image, not what it found in this one. For
     that, multiply the weights by the (scaled) row of the image: they then sum to the classifier's
     decision value minus its intercept. Columns of the whole image color all of it.
 
@@ -193,3 +190,69 @@ def plot_importance(
     ax.imshow(heat, cmap="bwr", vmin=-limit, vmax=limit, alpha=0.7 * np.abs(heat) / limit)
     ax.set_axis_off()
     return ax
+
+
+def occlusion_map(
+    model: Any, image: np.ndarray | PathLike, *, class_index: int | None = None
+) -> np.ndarray:
+    """Measure how much the probability of a class falls when a part of the image is hidden.
+
+    Read more in the :ref:`User Guide <evaluation>`.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier of images with `predict_proba`.
+    image : ndarray, path or SpacedImage
+        One image.
+    class_index : int or None, default=None
+        The position of the class in ``model.classes_``. None: the most probable one, which may
+        differ from `predict`, for instance with `sklearn.svm.SVC`.
+
+    Returns
+    -------
+    ndarray of float of shape (height, width)
+        For the pixels of each part, the probability of the class, less the probability of this
+        class once the part is filled with the image's mean: from -1 to 1, positive where the image
+        speaks for the class.
+
+    Raises
+    ------
+    ImageError
+        If the image is invalid, or the model cannot use it with a part hidden.
+
+    See Also
+    --------
+    importance_map : The weights of a linear model's columns, exactly.
+
+    References
+    ----------
+    .. [1] Zeiler MD, Fergus R. Visualizing and understanding convolutional networks. ECCV 2014,
+       section 4.2.
+    """
+    spacing = image.spacing if isinstance(image, SpacedImage) else None
+    image = read_item(image, None)
+    image = to_uint8(image) if image.dtype == bool else image
+    hidden = image.mean(axis=(0, 1)).astype(image.dtype)
+    cells = list(product(*(_parts(side) for side in image.shape[:2])))
+    copies = [image]
+    for cell in cells:
+        copy = image.copy()
+        np.ma.getdata(copy)[cell] = hidden
+        copies.append(copy)
+    if spacing is not None:
+        copies = [SpacedImage(copy, spacing) for copy in copies]
+    batches = (copies[start : start + _BATCH] for start in range(0, len(copies), _BATCH))
+    probabilities = np.concatenate([model.predict_proba(batch) for batch in batches])
+    index = probabilities[0].argmax() if class_index is None else class_index
+    probability = probabilities[:, index]
+    heat = np.zeros(image.shape[:2])
+    for cell, value in zip(cells, probability[0] - probability[1:]):
+        heat[cell] = value
+    return heat
+
+
+def _parts(side):
+    """Return slices of equal parts of a side."""
+    ends = np.unique(np.linspace(0, side, _N_PARTS + 1).round().astype(int)).tolist()
+    return [slice(*pair) for pair in pairwise(ends)]

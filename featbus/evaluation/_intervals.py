@@ -1,14 +1,14 @@
-"""Intervals of scores, by the jackknife over groups."""
+"""Intervals of scores by the jackknife over groups, and tests between pipelines."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
 
-from featbus.evaluation._comparison import LEVEL
-from featbus.evaluation._metrics import METRICS, metric_range, ratio
+from featbus.evaluation._metrics import METRICS, mean_of_known, metric_range, ratio
 from featbus.groups import count_groups
 
+LEVEL = 0.95  # of all intervals
 _MIN_GROUPS = 40
 _MIN_GROUPS_OF_CLASS = 8
 # These numbers were chosen by benchmarks/comparisons/interval_coverage.py --part choosing.
@@ -30,7 +30,7 @@ class FewGroupsWarning(UserWarning):
 
 
 def describe_few_groups(codes, groups, names):
-    """Say that too few groups are tested for reliable intervals.
+    """Return a warning if too few groups are tested for reliable intervals.
 
     Parameters
     ----------
@@ -48,24 +48,20 @@ def describe_few_groups(codes, groups, names):
     """
     what = "samples" if groups is None else "groups"
     n_groups = len(codes) if groups is None else len(np.unique(groups))
-    if n_groups < _MIN_GROUPS:
-        return (
-            f"Only {n_groups} {what} tested: intervals are unreliable with fewer than "
-            f"{_MIN_GROUPS}."
-        )
     counts = count_groups(codes, groups)
     fewest = int(np.argmin(counts))
-    if counts[fewest] < _MIN_GROUPS_OF_CLASS:
-        name = names[np.unique(codes)[fewest]]
-        return (
-            f"Only {counts[fewest]} {what} of {name} tested: intervals of metrics about it are "
-            f"unreliable with fewer than {_MIN_GROUPS_OF_CLASS}."
-        )
-    return ""
+    if n_groups < _MIN_GROUPS:
+        found, about, least = f"{n_groups} {what}", "intervals", _MIN_GROUPS
+    elif counts[fewest] < _MIN_GROUPS_OF_CLASS:
+        found = f"{counts[fewest]} {what} of {names[np.unique(codes)[fewest]]}"
+        about, least = "intervals of metrics about it", _MIN_GROUPS_OF_CLASS
+    else:
+        return ""
+    return f"Only {found} tested: {about} are unreliable with fewer than {least}."
 
 
 class Jackknife(NamedTuple):
-    """What leaving out each group in turn tells about a mean over folds.
+    """Jackknife estimates for a mean over folds, from leaving out each group in turn.
 
     Attributes
     ----------
@@ -129,22 +125,16 @@ def _combine(parts, n_blocks):
         totals += weight[0]
         sums[blocks] += weighted[1:] - weighted[0]
         totals[blocks] += weight[1:] - weight[0]
-        biases.append((len(blocks) - 1) * (_mean(values[1:]) - values[0]))
+        biases.append((len(blocks) - 1) * (mean_of_known(values[1:], axis=0) - values[0]))
     without = ratio(sums, totals)
     known = (~np.isnan(without)).sum(axis=0)
-    squares = np.nansum((without - _mean(without)) ** 2, axis=0)
+    squares = np.nansum((without - mean_of_known(without, axis=0)) ** 2, axis=0)
     variance = np.where(known > 1, squares * (known - 1) / np.maximum(known, 1), np.nan)
-    return Jackknife(variance, _mean(np.array(biases)))
-
-
-def _mean(values):
-    """Return the mean along the first axis of the values that are not NaN."""
-    known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0).sum(axis=0), known.sum(axis=0))
+    return Jackknife(variance, mean_of_known(np.array(biases), axis=0))
 
 
 def count_informative(has_class):
-    """Count the groups that tell about each metric of each class against the rest.
+    """Count the groups that each metric of each class against the rest depends on.
 
     Parameters
     ----------
@@ -158,13 +148,11 @@ def count_informative(has_class):
         for specificity those with samples of others; for the rest the fewer of the two.
     """
     own = has_class.sum(axis=0)
-    other = np.stack(
-        [np.delete(has_class, k, axis=1).any(axis=1).sum() for k in range(has_class.shape[1])]
-    )
+    # All groups but those with samples of this class alone.
+    other = len(has_class) - (has_class & (has_class.sum(axis=1, keepdims=True) == 1)).sum(axis=0)
     every = np.full_like(own, len(has_class))
     special = {"accuracy": every, "brier": every, "sensitivity": own, "specificity": other}
-    fewer = np.minimum(own, other)
-    return np.stack([special.get(metric, fewer) for metric in METRICS], axis=-1)
+    return np.stack([special.get(metric, np.minimum(own, other)) for metric in METRICS], axis=-1)
 
 
 def score_interval(score, found, n_groups, n_classes=2):
@@ -177,7 +165,7 @@ def score_interval(score, found, n_groups, n_classes=2):
     found : Jackknife
         Their variance and bias.
     n_groups : ndarray of int of shape (n_metrics,)
-        Number of groups that tell about each metric.
+        Number of groups that each metric depends on.
     n_classes : int, default=2
         Number of classes; the Brier score of more than two is a sum, from 0 to 2.
 
@@ -193,21 +181,16 @@ def score_interval(score, found, n_groups, n_classes=2):
     variance = factor * found.variance / span**2
     # The average precision of a few groups is too high; all other biases are small.
     bias = np.where(np.isin(METRICS, "pr_auc") & ~np.isnan(found.bias), found.bias, 0)
-    lows, highs = np.stack(
-        [
-            wilson_interval(center, variance, np.maximum(n_groups, 1))
-            for center in (share, np.clip(share - bias, 0, 1))
-        ],
-        axis=1,
-    )
-    low, high = start + span * lows.min(axis=0), start + span * highs.max(axis=0)
+    centers = np.stack([share, np.clip(share - bias, 0, 1)])
+    low, high = wilson_interval(centers, variance, np.maximum(n_groups, 1))
+    low, high = start + span * low.min(axis=0), start + span * high.max(axis=0)
     return np.minimum(low, score), np.maximum(high, score)  # rounding errors
 
 
 def wilson_interval(share, variance, n_groups):
     """Return Wilson's score interval of a share whose variance was estimated from groups.
 
-    The share counts as that of n independent samples, n = share (1 - share) / variance [1]_ [2]_,
+    The effective number of independent samples is n = share (1 - share) / variance [1]_ [2]_,
     and Student's distribution with ``n_groups - 1`` degrees of freedom replaces the normal one.
 
     Parameters
@@ -246,7 +229,110 @@ def wilson_interval(share, variance, n_groups):
     z = student.ppf((1 + LEVEL) / 2, np.maximum(n_groups - 1, 1))
     center = share + z**2 * inverse / 2
     half = z * np.sqrt(spread * inverse + (z * inverse / 2) ** 2)
-    low, high = (
-        np.clip(end / (1 + z**2 * inverse), 0, 1) for end in (center - half, center + half)
-    )
-    return low, high
+    ends = np.stack([center - half, center + half])
+    return tuple(np.clip(ends / (1 + z**2 * inverse), 0, 1))
+
+
+class Comparison(NamedTuple):
+    """Difference of two pipelines, as one statement: 0 is outside the interval if p < 0.05.
+
+    Attributes
+    ----------
+    difference : float
+        Mean of the differences.
+    low, high : float
+        Ends of its 95% interval.
+    p_value : float
+        Two-sided.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def corrected_t_test(differences, n_train, n_test):
+    """Test whether two pipelines differ, by the corrected resampled t-test.
+
+    The training parts of cross-validation share samples, so the differences of the folds are not
+    independent, and the ordinary t-test finds differences where there are none. With J differences
+    of mean d and variance s² (divisor J - 1), the corrected statistic
+
+        t = d / sqrt((1 / J + n_test / n_train) s²)
+
+    follows Student's distribution with J - 1 degrees of freedom [1]_, for repeated folds too [2]_.
+    The interval has those differences that the test would not reject.
+
+    Parameters
+    ----------
+    differences : array_like of shape (n_folds,)
+        Metric of the first pipeline minus that of the second, in each fold of each repeat. NaN is
+        ignored.
+    n_train, n_test : float
+        Number of training and test samples of a fold.
+
+    Returns
+    -------
+    Comparison
+        Difference, interval and p-value; the last two are NaN for fewer than two folds.
+
+    References
+    ----------
+    .. [1] Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 52 (2003)
+       239-281, doi:10.1023/A:1024068626366.
+    .. [2] Bouckaert RR, Frank E. Evaluating the replicability of significance tests for comparing
+       learning algorithms. PAKDD (2004) 3-12, doi:10.1007/978-3-540-24775-3_3.
+
+    Examples
+    --------
+    >>> from featbus.evaluation._intervals import corrected_t_test
+    >>> found = corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20)
+    >>> {name: round(value, 4) for name, value in found._asdict().items()}
+    {'difference': 0.03, 'low': 0.0006, 'high': 0.0594, 'p_value': 0.0474}
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    differences = differences[~np.isnan(differences)]
+    n_folds = len(differences)
+    mean = float(differences.mean()) if n_folds else np.nan
+    if n_folds < 2:
+        return Comparison(mean, np.nan, np.nan, np.nan)
+    scale = np.sqrt((1 / n_folds + n_test / n_train) * differences.var(ddof=1))
+    if scale == 0:
+        return Comparison(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    reach = scale * student.ppf((1 + LEVEL) / 2, n_folds - 1)
+    p_value = 2 * student.sf(abs(mean) / scale, n_folds - 1)
+    return Comparison(mean, float(mean - reach), float(mean + reach), float(p_value))
+
+
+def adjust_for_number(p_values):
+    """Adjust the p-values of several comparisons by Holm's method.
+
+    Parameters
+    ----------
+    p_values : array_like of shape (n_comparisons,)
+        One per comparison; NaN is ignored.
+
+    Returns
+    -------
+    ndarray of shape (n_comparisons,)
+        Adjusted p-values: if nothing differs, the chance that any of them is below 0.05 is at most
+        0.05.
+
+    References
+    ----------
+    .. [1] Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of
+       Statistics 6 (1979) 65-70.
+
+    Examples
+    --------
+    >>> from featbus.evaluation._intervals import adjust_for_number
+    >>> adjust_for_number([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = np.array(p_values, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(adjusted))
+    order = known[np.argsort(adjusted[known])]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1)
+    return adjusted

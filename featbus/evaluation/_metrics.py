@@ -1,17 +1,6 @@
 """Metrics of a classifier, from its confusion matrix and its scores."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-from featbus.scores import wins_and_pairs
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["METRICS", "TITLES", "FoldMetrics", "confusion_metrics", "metric_range", "ratio"]
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -27,6 +16,8 @@ TITLES = {
     "brier": "Brier score",
 }
 METRICS = list(TITLES)
+MEAN = "mean over classes"
+_OF_A_CLASS = {"sensitivity", "specificity", "precision", "npv", "f1", "pr_auc"}
 
 
 def metric_range(metric, n_classes):
@@ -44,75 +35,73 @@ def metric_range(metric, n_classes):
     low, high : int
         The range.
     """
-    if metric == "mcc":
-        return -1, 1
-    return (0, 2) if metric == "brier" and n_classes > 2 else (0, 1)
+    return -1 if metric == "mcc" else 0, 2 if metric == "brier" and n_classes > 2 else 1
 
 
-def confusion_metrics(confusion: ArrayLike, *, positive: int | None = None) -> dict[str, float]:
-    """Compute the metrics of a classifier that follow from its confusion matrix.
-
-    Read more in the :ref:`User Guide <evaluation>`.
+def is_of_class(metric, n_classes):
+    """Return whether a metric is about one class; the ROC AUC is the same for both of two.
 
     Parameters
     ----------
-    confusion : array_like of int of shape (n_classes, n_classes)
-        Counts: true classes are rows, predicted classes are columns, as
-        `sklearn.metrics.confusion_matrix` returns them.
-    positive : int or None, default=None
-        Position of the class that sensitivity, specificity, precision, NPV and F1 are about,
-        against the rest. None takes the mean over all classes, each against the rest.
+    metric : str
+        The metric.
+    n_classes : int
+        Number of classes.
 
     Returns
     -------
-    dict of str to float
-        All from 0 to 1, except ``mcc``, from -1 to 1:
-
-        accuracy
-            Fraction of correct predictions.
-        balanced_accuracy
-            Mean of the sensitivities of all classes.
-        sensitivity
-            Recall, TP / (TP + FN).
-        specificity
-            TN / (TN + FP).
-        precision
-            Positive predictive value, TP / (TP + FP).
-        npv
-            Negative predictive value, TN / (TN + FN).
-        f1
-            2 TP / (2 TP + FP + FN).
-        mcc
-            Matthews correlation coefficient, generalized to more than two classes by Gorodkin
-            ([1]_). 0 if all predictions are the same.
-
-    Notes
-    -----
-    The precision of a class that was never predicted is 0, as in scikit-learn. The sensitivity of a
-    class without samples is NaN, and left out of the mean over classes.
-
-    References
-    ----------
-    .. [1] Gorodkin J. Comparing two K-category assignments by a K-category correlation coefficient.
-       Computational Biology and Chemistry 28 (2004) 367-374,
-       doi:10.1016/j.compbiolchem.2004.09.006.
-
-    Examples
-    --------
-    >>> from featbus.evaluation import confusion_metrics
-    >>> metrics = confusion_metrics([[151, 2], [3, 69]], positive=1)
-    >>> {name: round(value, 4) for name, value in metrics.items()}
-    ... # doctest: +NORMALIZE_WHITESPACE
-    {'accuracy': 0.9778, 'balanced_accuracy': 0.9726, 'sensitivity': 0.9583, 'specificity': 0.9869,
-     'precision': 0.9718, 'npv': 0.9805, 'f1': 0.965, 'mcc': 0.9488}
+    bool
+        Whether it is.
     """
-    confusion = np.asarray(confusion, dtype=np.float64)
-    return {
-        name: float(value)
-        for name, value in _chosen(
-            _overall_rates(confusion), _class_rates(confusion), positive
-        ).items()
-    }
+    return metric in _OF_A_CLASS or (metric == "roc_auc" and n_classes > 2)
+
+
+def title(metric, about=None):
+    """Return the title of a metric and of the class that it is about.
+
+    Parameters
+    ----------
+    metric : str
+        The metric.
+    about : str, default=None
+        A class, or "mean over classes". None for metrics of all classes together.
+
+    Returns
+    -------
+    str
+        Such as "Sensitivity (cancer)".
+    """
+    return TITLES[metric] if about is None else f"{TITLES[metric]} ({about})"
+
+
+def iter_tables(evaluation, metrics):
+    """Yield the means and intervals of metrics, and the class that each is about.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The result of `evaluate`.
+    metrics : sequence of str
+        The metrics.
+
+    Yields
+    ------
+    metric : str
+        The metric; twice if there are two classes and neither is the positive one.
+    about : str or None
+        As in `title`.
+    table : DataFrame
+        One row per pipeline with the columns ``mean``, ``std``, ``low`` and ``high``.
+    """
+    frame = evaluation.to_frame()
+    for metric in metrics:
+        if not is_of_class(metric, len(evaluation.labels)):
+            yield metric, None, frame[metric]
+        elif evaluation.shows_both:
+            for name in evaluation.target_names:
+                yield metric, name, evaluation.per_class()[metric].xs(name, level="class")
+        else:
+            yield metric, evaluation.pos_name or MEAN, frame[metric]
 
 
 class FoldMetrics:
@@ -125,7 +114,8 @@ class FoldMetrics:
     scores : ndarray of shape (n_samples, n_classes)
         Probabilities or decision values.
     positive : int or None
-        As in `confusion_metrics`.
+        Position of the class that sensitivity, specificity, precision, NPV, F1 and the areas are
+        about, against the rest. None takes the mean over all classes, each against the rest.
     probabilities : bool
         Whether `scores` are probabilities; decision values have no Brier score.
     """
@@ -155,36 +145,32 @@ class FoldMetrics:
         """
         n_classes = len(self._classes)
         confusion = (weights @ self._cells).reshape(-1, n_classes, n_classes)
-        roc, pr = (
-            np.stack([area(*columns, weights) for columns in self._classes], axis=1)
-            for area in (_roc_auc, _average_precision)
-        )
+        of_class = _class_rates(confusion) | _overall_rates(_against_the_rest(confusion))
+        for name, area in (("roc_auc", _roc_auc), ("pr_auc", _average_precision)):
+            of_class[name] = np.stack([area(*one, weights) for one in self._classes], axis=1)
         brier = ratio(weights @ self._errors, weights.sum(axis=1, keepdims=True))
-        of_class = _class_rates(confusion) | {
-            "accuracy": _class_accuracy(confusion),
-            "roc_auc": roc,
-            "pr_auc": pr,
-            "brier": brier,
-        }
-        rates = np.stack([of_class["sensitivity"], of_class["specificity"]], axis=-1)
-        overall = _chosen(
-            # With two classes, the sum over both counts each error twice.
-            _overall_rates(confusion) | {"brier": brier.sum(axis=1) / (2 if n_classes == 2 else 1)},
-            of_class,
-            self._positive,
-        )
-        of_class |= {
-            "balanced_accuracy": _mean(rates, axis=-1),
-            "mcc": _class_mcc(confusion),
-        }
+        # With two classes, the sum over both counts each error twice.
+        total = {"brier": brier.sum(axis=1) / (2 if n_classes == 2 else 1)}
+        overall = _choose(_overall_rates(confusion) | total, of_class, self._positive)
         return tuple(
-            np.stack([values[name] for name in METRICS], axis=-1) for values in (overall, of_class)
+            np.stack([values[name] for name in METRICS], axis=-1)
+            for values in (overall, of_class | {"brier": brier})
         )
 
 
 def _roc_auc(positive, score, weights):
-    """Return the area under the ROC curve of one class, for each weighting."""
-    return ratio(*wins_and_pairs(positive, score, weights))
+    """Return the area under the ROC curve of one class, for each weighting.
+
+    It is the share of the pairs of a positive and a negative sample in which the positive one has
+    the higher score; pairs with equal scores count half.
+    """
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    positive, weights = positive[order], weights[:, order]
+    own = np.add.reduceat(weights * positive, starts, axis=1)
+    others = np.add.reduceat(weights * ~positive, starts, axis=1)
+    wins = (own * (np.cumsum(others, axis=1) - others / 2)).sum(axis=1)
+    return ratio(wins, own.sum(axis=1) * others.sum(axis=1))
 
 
 def _average_precision(positive, score, weights):
@@ -201,23 +187,17 @@ def _average_precision(positive, score, weights):
     return ratio(area, tp[:, -1])
 
 
-def _mean(values, axis):
-    """Return the mean of the values that are not NaN."""
-    known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0).sum(axis=axis), known.sum(axis=axis))
-
-
-def _counts(confusion):
-    """Return TP, FN, FP and TN of each class, in arrays of shape (..., n_classes)."""
+def _against_the_rest(confusion):
+    """Return a matrix [[TP, FN], [FP, TN]] for each class, of shape (..., n_classes, 2, 2)."""
     tp = np.diagonal(confusion, axis1=-2, axis2=-1)
-    fn = confusion.sum(axis=-1) - tp
-    fp = confusion.sum(axis=-2) - tp
-    return tp, fn, fp, confusion.sum(axis=(-2, -1))[..., np.newaxis] - tp - fn - fp
+    fn, fp = confusion.sum(axis=-1) - tp, confusion.sum(axis=-2) - tp
+    tn = confusion.sum(axis=(-2, -1))[..., np.newaxis] - tp - fn - fp
+    return np.stack([tp, fn, fp, tn], axis=-1).reshape(*tp.shape, 2, 2)
 
 
 def _class_rates(confusion):
     """Return the rates of each class against the rest."""
-    tp, fn, fp, tn = _counts(confusion)
+    (tp, fn), (fp, tn) = np.moveaxis(_against_the_rest(confusion), (-2, -1), (0, 1))
     return {
         "sensitivity": ratio(tp, tp + fn),
         "specificity": ratio(tn, tn + fp),
@@ -231,47 +211,57 @@ def _overall_rates(confusion):
     """Return the metrics of all classes together."""
     actual, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     correct, n = np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1))
+    diagonal = np.diagonal(confusion, axis1=-2, axis2=-1)
+    covariance = correct * n - (actual * predicted).sum(axis=-1)
+    spread, spread_of_predicted = (n**2 - (part**2).sum(axis=-1) for part in (actual, predicted))
+    correlation = ratio(covariance, np.sqrt(spread_of_predicted * spread))
     return {
         "accuracy": ratio(correct, n),
-        "balanced_accuracy": _mean(_class_rates(confusion)["sensitivity"], axis=-1),
-        "mcc": _correlation(
-            correct * n - (actual * predicted).sum(axis=-1),
-            n**2 - (predicted**2).sum(axis=-1),
-            n**2 - (actual**2).sum(axis=-1),
-        ),
+        "balanced_accuracy": mean_of_known(ratio(diagonal, actual), axis=-1),
+        "mcc": np.where((spread_of_predicted == 0) & (spread > 0), 0.0, correlation),
     }
 
 
-def _class_accuracy(confusion):
-    tp, fn, fp, tn = _counts(confusion)
-    return ratio(tp + tn, tp + fn + fp + tn)
-
-
-def _class_mcc(confusion):
-    tp, fn, fp, tn = _counts(confusion)
-    return _correlation(tp * tn - fp * fn, (tp + fp) * (tn + fn), (tp + fn) * (tn + fp))
-
-
-def _correlation(covariance, predicted, actual):
-    """Divide a covariance by the square roots of both variances."""
-    constant = (predicted == 0) & (actual > 0)
-    return np.where(constant, 0.0, ratio(covariance, np.sqrt(predicted * actual)))
-
-
-def _chosen(overall, of_class, positive):
+def _choose(overall, of_class, positive):
     """Return each metric: overall, or of the positive class, or the mean over the classes."""
-    return {
-        name: overall[name]
-        if name in overall
-        else _mean(of_class[name], axis=-1)
-        if positive is None
-        else of_class[name][..., positive]
-        for name in METRICS
-        if name in overall or name in of_class
+    found = {
+        name: mean_of_known(values, axis=-1) if positive is None else values[..., positive]
+        for name, values in of_class.items()
     }
+    return {name: (found | overall)[name] for name in METRICS if name in found | overall}
+
+
+def mean_of_known(values, axis):
+    """Return the mean of the values that are not NaN.
+
+    Parameters
+    ----------
+    values : ndarray
+        Values.
+    axis : int
+        The axis that the mean is taken along.
+
+    Returns
+    -------
+    ndarray
+        The mean; NaN where there are no such values.
+    """
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0).sum(axis=axis), known.sum(axis=axis))
 
 
 def ratio(numerator, denominator):
-    """Divide; NaN where the denominator is 0."""
+    """Divide; NaN where the denominator is 0.
+
+    Parameters
+    ----------
+    numerator, denominator : ndarray
+        Numbers; the denominator is not negative.
+
+    Returns
+    -------
+    ndarray
+        The quotient.
+    """
     defined = np.where(denominator > 0, denominator, 1)
     return np.where(denominator > 0, numerator / defined, np.nan)

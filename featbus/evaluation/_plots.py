@@ -1,18 +1,16 @@
-"""Figures of an evaluation."""
+"""Figures of an evaluation, drawn by scikit-learn's displays."""
 
 from collections.abc import Callable
-from functools import partial
 from math import ceil
-from textwrap import wrap
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.calibration import CalibrationDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
-from featbus.evaluation._metrics import METRICS
-from featbus.evaluation._titles import iter_tables, title
+from featbus.evaluation._metrics import METRICS, iter_tables, title
 
 # Okabe and Ito's colors, distinguishable for color-blind readers, without yellow and black. Dashes
 # repeat the information for prints in gray.
@@ -26,7 +24,6 @@ _LONG_LINE = 42  # the same, in the panel of intervals
 
 STYLE = {
     "axes.edgecolor": GRAY,
-    "axes.prop_cycle": f"cycler('color', {COLORS})",
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 10,
@@ -39,6 +36,18 @@ STYLE = {
     "ytick.color": GRAY,
     "ytick.labelcolor": "black",
 }
+# The display of a curve, the metric in its legend, and the labels of the axes.
+_CURVES = {
+    "roc": (RocCurveDisplay, "roc_auc", "1 - specificity", "sensitivity"),
+    "precision_recall": (
+        *(PrecisionRecallDisplay, "pr_auc"),
+        *("recall (sensitivity)", "precision (PPV)"),
+    ),
+    "calibration": (
+        *(CalibrationDisplay, None),
+        *("mean predicted probability", "fraction of the class"),
+    ),
+}
 
 
 class Panel(NamedTuple):
@@ -47,16 +56,6 @@ class Panel(NamedTuple):
     title: str
     draw: Callable
     size: tuple = (3.2, 3.2)
-
-
-class _Curve(NamedTuple):
-    """The data of a curve."""
-
-    number: int  # of the color
-    label: str
-    is_class: np.ndarray
-    score: np.ndarray
-    areas: pd.Series  # means over the folds, by metric
 
 
 def plot(evaluation, name):
@@ -88,11 +87,11 @@ def plot(evaluation, name):
     columns = ceil(len(panels) / rows)
     with rc_context(STYLE):
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for axis, panel in zip(axes.flat, panels):
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis, panel in zip(axes, panels):
             panel.draw(axis)
-            axis.set_title(_wrapped(panel.title))
-        for axis in axes.flat[len(panels) :]:
+            axis.set_title(fill(panel.title, _LINE))
+        for axis in axes[len(panels) :]:
             axis.set_axis_off()
     return figure
 
@@ -117,153 +116,135 @@ def make_panels(evaluation, name):
     ValueError
         As in `plot`.
     """
-    if name not in _PANELS:
-        raise ValueError(f"name is {name!r}, expected one of {list(_PANELS)}.")
-    return _PANELS[name](evaluation)
+    makers = {
+        "confusion_matrices": _matrix_panels,
+        **{curve: lambda evaluation: _curve_panels(evaluation, name) for curve in _CURVES},
+        "score_distributions": _distribution_panels,
+        "intervals": _interval_panels,
+    }
+    if name not in makers:
+        raise ValueError(f"name is {name!r}, expected one of {list(makers)}.")
+    return makers[name](evaluation)
+
+
+def _line(number):
+    """Return color and dashes of a pipeline or a class, the same in all figures."""
+    turn, color = divmod(number, len(COLORS))
+    return {"color": COLORS[color], "linestyle": _DASHES[(number + turn) % len(_DASHES)]}
+
+
+def _put_legend(axis, handles, labels, anchor, **options):
+    """Put a legend of wrapped labels outside of the axes."""
+    legend = axis.legend(
+        handles, [""] * len(labels), bbox_to_anchor=anchor, borderaxespad=0, **options
+    )
+    # Set afterwards, because matplotlib leaves out labels that start with an underscore.
+    for text, label in zip(legend.get_texts(), labels):
+        text.set_text(label)
+
+
+def _count_lines(labels):
+    return sum(label.count("\n") + 1 for label in labels)
 
 
 def _matrix_panels(evaluation):
     """Return one panel per pipeline: counts, and their shares of the true class."""
-    names = evaluation.target_names
-    side = 1.3 + 0.75 * len(names)
+    side = 1.3 + 0.75 * len(evaluation.target_names)
 
-    def panel(pipeline):
+    def make_panel(pipeline):
         counts = evaluation.confusion_matrix(pipeline).to_numpy()
-        draw = partial(_draw_matrix, counts=counts, names=names)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        display = ConfusionMatrixDisplay(shares, display_labels=evaluation.target_names)
+
+        def draw(axis):
+            limits = {"vmin": 0, "vmax": 1}
+            display.plot(ax=axis, cmap="Blues", values_format=".0%", colorbar=False, im_kw=limits)
+            for text, count, share in zip(display.text_.flat, counts.flat, shares.flat):
+                color = "white" if share > 0.6 else "black"
+                text.set(text=f"{count}\n{text.get_text()}", color=color)
+            axis.tick_params(length=0)
+            axis.set_xticklabels(
+                axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor"
+            )
+            axis.set(xlabel="Predicted class", ylabel="True class")
+            axis.spines[:].set_visible(True)
+
         return Panel(str(pipeline), draw, (side + 0.4, side + 0.2))
 
-    return list(map(panel, evaluation.pipeline_names))
+    return [make_panel(pipeline) for pipeline in evaluation.pipeline_names]
 
 
-def _draw_matrix(axis, counts, names):
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares):
-        text = f"{counts[row, column]}\n{100 * share:.0f}%"
-        color = "white" if share > 0.6 else "black"
-        axis.text(column, row, text, ha="center", va="center", color=color)
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(names)), names)
-    axis.set(xlabel="Predicted class", ylabel="True class")
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(True)
-
-
-def _curve_panels(evaluation, add_curve, decorate, kinds=("probability", "decision")):
-    """Return a panel per class with a curve per pipeline; for one pipeline, a single panel.
-
-    `add_curve(curve)` returns x, y, options of `Axes.plot` and the end of the label.
-    """
-    pooled = {name: evaluation.pooled(name) for name in evaluation.pipeline_names}
-    names, classes = list(evaluation.target_names), evaluation.shown_classes
-    areas = evaluation.per_class().xs("mean", axis=1, level=1)
-    curves = {
-        i: [
-            _Curve(number, name, found.target == i, found.scores[:, i], areas.loc[name, names[i]])
-            for number, (name, found) in enumerate(pooled.items())
-            if found.kind in kinds
-        ]
-        for i in classes
-    }
-    if not curves[classes[0]]:
+def _curve_panels(evaluation, name):
+    """Return a panel per class with a curve per pipeline; for one pipeline, a single panel."""
+    _, metric, *_ = _CURVES[name]
+    names, classes = evaluation.target_names, evaluation.shown_classes
+    areas = evaluation.per_class()
+    pooled = {pipeline: evaluation.pooled(pipeline) for pipeline in evaluation.pipeline_names}
+    shown = [
+        (number, pipeline)
+        for number, (pipeline, found) in enumerate(pooled.items())
+        if metric or found.kind == "probability"
+    ]
+    if not shown:
         raise ValueError(
             "No pipeline has probabilities, expected a classifier with predict_proba: decision "
             "values cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
         )
+
+    def make_curve(number, pipeline, i, label):
+        is_class, scores = pooled[pipeline].target == i, pooled[pipeline].scores[:, i]
+        if not 0 < is_class.mean() < 1:
+            label, scores = f"{label}: no curve", None
+        elif metric:
+            label += f", AUC {areas.loc[(pipeline, names[i]), (metric, 'mean')]:.2f}"
+        return _line(number), fill(label, _LINE), is_class, scores
+
     if len(pooled) == 1 and len(classes) > 1:
-        together = [curves[i][0]._replace(number=i, label=names[i]) for i in classes]
-        return [_curve_panel("each class against the rest", together, add_curve, decorate)]
+        ((_, pipeline),) = shown
+        curves = [make_curve(i, pipeline, i, names[i]) for i in classes]
+        return [_curve_panel("each class against the rest", curves, name)]
+    rest = dict(enumerate(names[::-1] if len(names) == 2 else ["the rest"] * len(names)))
     return [
-        _curve_panel(f"{names[i]} against {_rest(names, i)}", curves[i], add_curve, decorate)
+        _curve_panel(
+            f"{names[i]} against {rest[i]}",
+            [make_curve(number, pipeline, i, str(pipeline)) for number, pipeline in shown],
+            name,
+        )
         for i in classes
     ]
 
 
-def _rest(names, i):
-    return names[1 - i] if len(names) == 2 else "the rest"
+def _curve_panel(heading, curves, name):
+    display, _, xlabel, ylabel = _CURVES[name]
 
-
-def _curve_panel(title, curves, add_curve, decorate):
     def draw(axis):
-        labels = []
-        for curve in curves:
-            is_defined = 0 < curve.is_class.mean() < 1
-            x, y, style, value = add_curve(curve) if is_defined else ([], [], {}, ": no curve")
-            axis.plot(x, y, **_line(curve.number), **style)
-            labels.append(f"{curve.label}{value}")
-        handles = list(axis.lines)
-        decorate(axis, [curve.is_class.mean() for curve in curves])
-        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
-        _legend(axis, handles, labels, (-0.02, -0.16))
+        handles = []
+        for line, _, is_class, scores in curves:
+            if scores is None:
+                handles += axis.plot([], [], **line)
+                continue
+            options = {}
+            if name == "calibration":
+                # Ten bins of equal counts; fewer if there are few images.
+                n_bins = int(np.clip(len(scores) // 15, 2, 10))
+                options = {"n_bins": n_bins, "strategy": "quantile", "ref_line": False}
+                scores = np.clip(scores, 0, 1)  # rounding errors
+            display.from_predictions(is_class, scores, ax=axis, **options)
+            handles.append(axis.lines[-1])
+            marker = {"marker": "o", "markersize": 3.5} if name == "calibration" else {}
+            handles[-1].set(**line, **marker)
+        if name == "precision_recall":
+            for share in sorted({is_class.mean() for _, _, is_class, _ in curves}):
+                axis.axhline(share, color=GRAY, linewidth=0.8, zorder=0)
+        else:
+            axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=0)
+        axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axis.set(aspect="auto", box_aspect=1)
+        labels = [label for _, label, *_ in curves]
+        _put_legend(axis, handles, labels, (-0.02, -0.16), loc="upper left", handlelength=2.6)
 
-    n_lines = sum(_count_lines(f"{curve.label}, AUC 0.00") for curve in curves)
-    return Panel(title, draw, (3.2, 3.3 + 0.21 * n_lines))
-
-
-def _line(number):
-    turn = number // len(COLORS)
-    return {
-        "color": COLORS[number % len(COLORS)],
-        "linestyle": _DASHES[(number + turn) % len(_DASHES)],
-    }
-
-
-def _wrapped(text, width=_LINE):
-    return "\n".join(wrap(str(text), width))
-
-
-def _count_lines(text, width=_LINE):
-    return len(wrap(str(text), width))
-
-
-def _legend(axis, handles, labels, anchor, loc="upper left", handlelength=2.6, width=_LINE):
-    """Put the legend outside of the axes."""
-    legend = axis.legend(
-        handles,
-        [str(number) for number in range(len(labels))],
-        loc=loc,
-        bbox_to_anchor=anchor,
-        borderaxespad=0,
-        handlelength=handlelength,
-    )
-    # Set afterwards, because matplotlib leaves out labels that start with an underscore.
-    for text, label in zip(legend.get_texts(), labels):
-        text.set_text(_wrapped(label, width))
-
-
-def _roc(curve):
-    false, true, _ = roc_curve(curve.is_class, curve.score)
-    return false, true, {}, f", AUC {curve.areas['roc_auc']:.2f}"
-
-
-def _decorate_roc(axis, shares):
-    axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=0)
-    axis.set(xlabel="1 - specificity", ylabel="sensitivity")
-
-
-def _precision_recall(curve):
-    precision, recall, _ = precision_recall_curve(curve.is_class, curve.score)
-    return recall, precision, {"drawstyle": "steps-post"}, f", AUC {curve.areas['pr_auc']:.2f}"
-
-
-def _decorate_precision_recall(axis, shares):
-    for share in sorted(set(shares)):
-        axis.axhline(share, color=GRAY, linewidth=0.8, zorder=0)
-    axis.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)")
-
-
-def _calibration(curve):
-    # Ten bins of equal counts; fewer if there are few images.
-    n_bins = int(np.clip(len(curve.score) // 15, 2, 10))
-    # Rounding errors may leave 0..1.
-    probability = np.clip(curve.score, 0, 1)
-    seen, given = calibration_curve(curve.is_class, probability, n_bins=n_bins, strategy="quantile")
-    return given, seen, {"marker": "o", "markersize": 3.5}, ""
-
-
-def _decorate_calibration(axis, shares):
-    axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=0)
-    axis.set(xlabel="mean predicted probability", ylabel="fraction of the class")
+    n_lines = _count_lines(label for _, label, *_ in curves)
+    return Panel(heading, draw, (3.2, 3.3 + 0.21 * n_lines))
 
 
 def _distribution_panels(evaluation):
@@ -276,76 +257,56 @@ def _distribution_panels(evaluation):
 
 
 def _distribution_panel(pipeline, pooled, i, names):
-    target, score = pooled.target, pooled.scores[:, i]
+    scores = pooled.scores[:, i]
     if pooled.kind == "probability":
-        score, label = np.clip(score, 0, 1), f"probability of {names[i]}"
+        scores, label = np.clip(scores, 0, 1), f"probability of {names[i]}"
         edges = np.linspace(0, 1, 21)
     else:
-        label, edges = f"decision value of {names[i]}", np.histogram_bin_edges(score, 20)
+        label, edges = f"decision value of {names[i]}", np.histogram_bin_edges(scores, 20)
+    label, labels = fill(label, _LINE), [fill(f"truly {name}", _LINE) for name in names]
 
     def draw(axis):
         handles = []
         for number in range(len(names)):
-            counts = np.histogram(score[target == number], edges)[0]
-            shares = counts / max(counts.sum(), 1)
-            line = _line(number)
+            counts = np.histogram(scores[pooled.target == number], edges)[0]
+            shares, line = counts / max(counts.sum(), 1), _line(number)
             axis.stairs(shares, edges, fill=True, color=line["color"], alpha=0.18)
             handles.append(axis.stairs(shares, edges, linewidth=1.4, **line))
-        axis.set(xlabel=_wrapped(label), ylabel="share of class")
+        axis.set(xlabel=label, ylabel="share of class")
         axis.set_ylim(bottom=0)
         axis.locator_params(axis="x", nbins=6)
-        _legend(axis, handles, [f"truly {name}" for name in names], (-0.02, -0.24))
+        _put_legend(axis, handles, labels, (-0.02, -0.24), loc="upper left", handlelength=2.6)
 
-    n_lines = _count_lines(label) + sum(_count_lines(f"truly {name}") for name in names)
-    return Panel(str(pipeline), draw, (3.2, 2.4 + 0.19 * n_lines))
+    return Panel(str(pipeline), draw, (3.2, 2.4 + 0.19 * _count_lines([label, *labels])))
 
 
 def _interval_panels(evaluation):
     """Return one panel: for each metric, a marker with its interval per pipeline."""
-    names = evaluation.pipeline_names
-    metrics = {
-        title(metric, about): table
+    names = [fill(str(name), _LONG_LINE) for name in evaluation.pipeline_names]
+    tables = {
+        fill(title(metric, about), _LONG_LINE): table
         for metric, about, table in iter_tables(evaluation, METRICS)
         if table["mean"].notna().any()  # decision values have no Brier score
     }
-    heads = [_wrapped(head, _LONG_LINE) for head in metrics]
-    n_lines = sum(_count_lines(name, _LONG_LINE) for name in names) if len(names) > 1 else 0
     # One unit per interval; the name of the metric is above them.
-    above = 1.4 * max(head.count("\n") + 1 for head in heads)
+    above = 1.4 * max(_count_lines([head]) for head in tables)
     pitch = len(names) + above + 0.6
 
     def draw(axis):
-        rows = np.arange(len(metrics)) * pitch
-        handles = []
-        for number, name in enumerate(names):
-            values = pd.DataFrame([table.loc[name] for table in metrics.values()])
+        rows, handles = np.arange(len(tables)) * pitch, []
+        for number, name in enumerate(evaluation.pipeline_names):
+            values = pd.DataFrame([table.loc[name] for table in tables.values()])
             color, marker = _line(number)["color"], "osD^vPX"[number % 7]
             axis.hlines(rows + number, values["low"], values["high"], color=color, linewidth=1.4)
             handles += axis.plot(values["mean"], rows + number, marker, color=color, markersize=4.5)
-        for row, head in zip(rows, heads):
+        for row, head in zip(rows, tables):
             axis.text(0, row - 0.7, head, transform=axis.get_yaxis_transform(), va="bottom")
         axis.set(yticks=[], ylim=(rows[-1] + len(names), -above - 0.7))
         axis.spines["left"].set_visible(False)
         axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
         axis.set_xlabel("mean and 95% interval")
         if len(names) > 1:
-            _legend(axis, handles, names, (-0.02, 1.01), "lower left", 1, _LONG_LINE)
+            _put_legend(axis, handles, names, (-0.02, 1.01), loc="lower left", handlelength=1)
 
-    return [Panel("", draw, (4.2, 0.6 + 0.17 * n_lines + 0.125 * pitch * len(metrics)))]
-
-
-_PANELS = {
-    "confusion_matrices": _matrix_panels,
-    "roc": partial(_curve_panels, add_curve=_roc, decorate=_decorate_roc),
-    "precision_recall": partial(
-        _curve_panels, add_curve=_precision_recall, decorate=_decorate_precision_recall
-    ),
-    "calibration": partial(
-        _curve_panels,
-        add_curve=_calibration,
-        decorate=_decorate_calibration,
-        kinds=["probability"],
-    ),
-    "score_distributions": _distribution_panels,
-    "intervals": _interval_panels,
-}
+    n_lines = _count_lines(names) if len(names) > 1 else 0
+    return [Panel("", draw, (4.2, 0.6 + 0.17 * n_lines + 0.125 * pitch * len(tables)))]

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from featbus.evaluation._metrics import METRICS, TITLES
-from featbus.evaluation._protocol_plot import plot_protocols
+from featbus.evaluation._metrics import METRICS, TITLES, is_of_class, title
+from featbus.evaluation._plots import COLORS, GRAY, STYLE
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from matplotlib.figure import Figure
 
 _SHOWN = ["accuracy", "balanced_accuracy", "roc_auc"]
-_PARTS = ["mean", "low", "high"]
+_ROW = 0.56  # height of a row of the figure, in inches
 
 
 def _interval(row):
@@ -42,7 +41,7 @@ class ProtocolComparison:
     protocol : str
         What was compared, and how.
     groups_note : str
-        What is doubtful about the groups: that they are no patients. Empty if nothing is.
+        Why the groups are doubtful: they are not patients. Empty otherwise.
 
     See Also
     --------
@@ -50,9 +49,9 @@ class ProtocolComparison:
 
     Notes
     -----
-    Interval and mean are those of `featbus.evaluation.Evaluation`, by the jackknife over the groups
-    of the images. They tell how sure a score is, not whether it means anything: that of a leaky
-    protocol is a precise answer to the wrong question.
+    Means and intervals are computed as in `featbus.evaluation.Evaluation`, by the jackknife over
+    the groups of the images. An interval shows how precise a score is, not whether it is
+    meaningful: a leaky protocol gives a precise answer to the wrong question.
     """
 
     evaluations: dict
@@ -82,35 +81,21 @@ class ProtocolComparison:
             ``accuracy``, ``accuracy_low``, ``accuracy_high``, ...
         """
         frame = self.to_frame()
-        columns = {"protocol": frame.index, "leak": [*self.leaks.values()]}
-        columns["n_samples"] = [len(each.predictions) for each in self.evaluations.values()]
+        table = pd.DataFrame({"protocol": frame.index, "leak": [*self.leaks.values()]})
+        table["n_samples"] = [len(each.predictions) for each in self.evaluations.values()]
         for metric in METRICS:
-            for part in _PARTS:
+            for part in ("mean", "low", "high"):
                 name = metric if part == "mean" else f"{metric}_{part}"
-                columns[name] = frame[metric, part].to_numpy()
-        return pd.DataFrame(columns)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything in the types of JSON.
-
-        Returns
-        -------
-        dict
-            ``protocol``, ``groups_note``, ``summary`` and ``scores``, the rows of `to_table`; None
-            for NaN.
-        """
-        rows = self.to_table().astype(object)
-        scores = rows.where(rows.notna(), None).to_dict("records")
-        notes = {"protocol": self.protocol, "groups_note": self.groups_note}
-        return notes | {"summary": self.summary(), "scores": scores}
+                table[name] = frame[metric, part].to_numpy()
+        return table
 
     def summary(self, metric: str = "balanced_accuracy") -> str:
-        """Say what the highest score of a leaky protocol is worth.
+        """Compare the highest score of a leaky protocol with the honest one, in a sentence.
 
         Parameters
         ----------
         metric : str, default="balanced_accuracy"
-            A metric of `to_frame`; "brier", of which less is better, is none of them.
+            A metric of `to_frame`, except "brier", of which less is better.
 
         Returns
         -------
@@ -130,13 +115,12 @@ class ProtocolComparison:
         gain = best["mean"] - honest["mean"]
         text = TITLES[metric] if metric.endswith("auc") else TITLES[metric].lower()
         start = f"Honest {text}: {_interval(honest)}. The same features and classifier "
-        where = _in_words(name)
+        where = "by a random split" if name == "random split" else f"with {name}"
         if gain <= 0:
             return f"{start}get no more by any protocol that leaks: {_interval(best)} {where}."
-        end = f"{gain:+.2f} from the protocol alone."
-        if best["low"] <= honest["high"]:
-            end = f"{gain:+.2f}, though the intervals overlap."
-        return f"{start}reach {_interval(best)} {where}: {end}"
+        is_clear = best["low"] > honest["high"]
+        end = " from the protocol alone" if is_clear else ", though the intervals overlap"
+        return f"{start}reach {_interval(best)} {where}: {gain:+.2f}{end}."
 
     def _scores(self, metric):
         if metric not in METRICS[:-1]:
@@ -161,8 +145,19 @@ class ProtocolComparison:
         ValueError
             If there is no such metric.
         """
-        about = next(iter(self.evaluations.values())).pos_name
-        return plot_protocols(self._scores(metric), self.leaks, metric, about)
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        scores = self._scores(metric)
+        with rc_context(STYLE):
+            figure = Figure(figsize=(8.2, 0.95 + _ROW * len(scores)), layout="constrained")
+            axis = figure.subplots()
+            _draw_rows(axis, scores, self.leaks)
+            _draw_gap(axis, scores)
+            positive = next(iter(self.evaluations.values())).pos_name
+            about = positive if is_of_class(metric, 2) else None
+            axis.set_xlabel(f"{title(metric, about)}, mean over the folds and 95% interval")
+        return figure
 
     def _table(self):
         """Return the printed table, cells as text."""
@@ -187,6 +182,37 @@ class ProtocolComparison:
         return f"{self._table().to_html()}{notes}"
 
 
-def _in_words(name):
-    """Return how a sentence says that a protocol is used."""
-    return "by a random split" if name == "random split" else f"with {name}"
+def _draw_rows(axis, scores, leaks):
+    """Draw the score of each protocol, and write its name and its leak to the left."""
+    honest, aside = scores.iloc[0], axis.get_yaxis_transform()
+    axis.axvspan(honest["low"], honest["high"], color=COLORS[0], alpha=0.1, linewidth=0)
+    axis.axvline(honest["mean"], color=COLORS[0], linewidth=0.8, linestyle=(0, (4, 3)))
+    for row, (name, score) in enumerate(scores.iterrows()):
+        color, marker, weight = (COLORS[1], "D", None) if row else (COLORS[0], "o", "bold")
+        leak = leaks[name] if row else "no leak"
+        axis.hlines(row, score["low"], score["high"], color=color, linewidth=2.2)
+        axis.plot(score["mean"], row, marker, color=color, markersize=6 if row else 7)
+        text = {"transform": aside, "fontweight": weight}
+        axis.text(1.02, row, _interval(score), color=color, va="center", **text)
+        axis.text(-0.02, row - 0.03, name, ha="right", va="bottom", **text)
+        text = {"transform": aside, "fontsize": 7.5, "color": "#606060"}
+        axis.text(-0.02, row + 0.06, leak, ha="right", va="top", **text)
+    left, right = scores["low"].min(), scores["high"].max()
+    margin = 0.06 * max(right - left, 0.05)
+    axis.set(xlim=(left - margin, right + margin), ylim=(len(scores) - 0.4, -0.5), yticks=[])
+    axis.spines["left"].set_visible(False)
+    axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
+
+
+def _draw_gap(axis, scores):
+    """Mark the difference of the highest score and the honest one."""
+    honest, row = scores["mean"].iloc[0], int(np.argmax(scores["mean"]))
+    highest = scores["mean"].iloc[row]
+    if row == 0:
+        return
+    at = row - 0.36
+    style = {"arrowstyle": "<->", "color": GRAY, "shrinkA": 0, "shrinkB": 0, "linewidth": 1}
+    axis.annotate("", (highest, at), (honest, at), arrowprops=style)
+    is_clear = scores["low"].iloc[row] > scores["high"].iloc[0]
+    text = f"{highest - honest:+.2f}{' by protocol' if is_clear else ', intervals overlap'}"
+    axis.text((honest + highest) / 2, at - 0.06, text, ha="center", va="bottom", color="#404040")

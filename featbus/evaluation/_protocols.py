@@ -6,20 +6,23 @@ import os
 import warnings
 from dataclasses import replace
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE
+from imblearn.pipeline import make_pipeline
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import check_consistent_length
+from tqdm import tqdm
 
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.evaluation._evaluate import evaluate
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._protocol_comparison import ProtocolComparison
-from featbus.evaluation._protocol_rows import compute_rows
-from featbus.evaluation._protocol_samples import PROTOCOLS, make_steps, prepare
 from featbus.groups import (
     GROUPS_FOUND,
     GroupsWarning,
@@ -28,7 +31,7 @@ from featbus.groups import (
     check_target,
     stratified_folds,
 )
-from featbus.images import as_batch
+from featbus.images import ImageError, as_batch, is_path
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import (
     N_JOBS,
@@ -40,7 +43,6 @@ from featbus.parameters import (
 )
 from featbus.sampling import ImageAugmenter
 from featbus.steps import learns
-from featbus.wording import argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from featbus.typing import Images, PathLike
 
+_CHUNK = 64  # images whose copies are in memory at a time
 _CONSTRAINTS = {
     "features": [HasMethods("transform")],
     "classifier": [HasMethods(["fit", "predict"]), None],
@@ -62,6 +65,42 @@ _CONSTRAINTS = {
     "n_jobs": N_JOBS,
     "verbose": ["boolean"],
 }
+
+
+class Protocol(NamedTuple):
+    """What comes before the split, and whether the split keeps groups together.
+
+    Attributes
+    ----------
+    name : str
+        Its name in tables.
+    leak : str
+        What of the test part the classifier is trained on.
+    grouped : bool
+        Whether groups are kept together.
+    copies, smote : bool
+        Whether copies, or the rows of SMOTE, are made before the split.
+    """
+
+    name: str
+    leak: str
+    grouped: bool = False
+    copies: bool = False
+    smote: bool = False
+
+
+PROTOCOLS = [
+    Protocol("by group", "none", grouped=True),
+    Protocol("random split", "other images of tested groups"),
+    Protocol("copies before the split", "copies of tested images", copies=True),
+    Protocol("SMOTE before the split", "mixtures of tested images", smote=True),
+    Protocol(
+        "copies and SMOTE before the split",
+        "copies and mixtures of tested images",
+        copies=True,
+        smote=True,
+    ),
+]
 
 
 def compare_protocols(
@@ -146,14 +185,15 @@ def compare_protocols(
     Notes
     -----
     In all protocols, the training part has the copies of its images, is scaled to unit variance,
-    balanced by SMOTE, and given to the classifier. A protocol with copies before the split makes
-    those of all images, and splits everything at random; one with SMOTE before the split adds rows
-    to those of all images first, and SMOTE runs in the training part as well. Random splits are
-    those of `evaluate` without groups, the honest one those with groups.
+    balanced by SMOTE, and given to the classifier. A protocol with copies before the split
+    first makes copies of all images, and splits everything at random; one with SMOTE before the
+    split first adds rows for all images, and SMOTE runs in the training part as well. Random splits
+    are made as by `evaluate` without groups, honest ones with groups.
 
     Leaky protocols are scored as publications score them: on all rows of the test parts, copies and
     synthetic rows included. Intervals are by the jackknife over groups in all protocols: a copy
-    counts with the group of its image, a synthetic row with that of the nearest image of its class.
+    counts with the group of its image, a synthetic row with the group of the nearest image of its
+    class.
     Without this, copies would count as patients and make the intervals even narrower. SMOTE before
     the split also makes the test parts balanced; accuracy then equals balanced accuracy.
 
@@ -175,8 +215,17 @@ def compare_protocols(
      'copies and SMOTE before the split']
     """
     check_parameters(_CONSTRAINTS, locals())
-    _check_stateless(features)
-    _check_orientations(n_copies, dihedral)
+    if learns(features):
+        raise InvalidParameterError(
+            f"features is {type(features).__name__}, which learns from the data, expected a "
+            "transformer that does not: its rows are computed before the split. Put what learns "
+            "into classifier, a pipeline."
+        )
+    if dihedral is not None and n_copies >= dihedral:  # equal copies leak under any protocol
+        raise InvalidParameterError(
+            f"n_copies={n_copies} and dihedral={dihedral}, expected at most {dihedral - 1} "
+            f"copies: the image is one of the {dihedral} orientations."
+        )
     X = as_batch(X)
     check_consistent_length(X, y, groups)
     y, labels, codes = check_target(y)
@@ -191,9 +240,16 @@ def compare_protocols(
 
     bus = FeatureBus(features, memory=memory, n_jobs=n_jobs)
     augmenter = ImageAugmenter(n_copies, dihedral=dihedral, random_state=random_state)
-    rows = compute_rows(bus, augmenter, X, y, verbose)
+    rows = _compute_rows(bus, augmenter, X, y, verbose)
     smote = SMOTE(k_neighbors=k_neighbors, random_state=random_state)
-    pipeline = make_steps(SVC(C=10) if classifier is None else classifier, smote, rows.shape[2])
+    columns = {"n_features": rows.shape[2]}
+    pipeline = make_pipeline(
+        FunctionSampler(func=_add_copies, kw_args=columns, validate=False),
+        FunctionTransformer(_drop_copies, kw_args=columns),
+        StandardScaler(),
+        smote,
+        SVC(C=10) if classifier is None else classifier,
+    )
     options = {"cv": cv, "target_names": target_names, "pos_label": pos_label}
     options |= {"random_state": random_state, "n_jobs": n_jobs, "verbose": verbose}
     evaluations = {
@@ -202,50 +258,26 @@ def compare_protocols(
     }
     return ProtocolComparison(
         evaluations=evaluations,
-        leaks={protocol.name: _describe_leaks(protocol, groups) for protocol in protocols},
+        leaks={protocol.name: protocol.leak for protocol in protocols},
         protocol=_describe(codes, names, groups, n_copies, dihedral, cv, note),
         groups_note=note,
     )
 
 
-def _check_stateless(features):
-    if learns(features):
-        raise InvalidParameterError(
-            f"features is {type(features).__name__}, which learns from the data, expected a "
-            "transformer that does not: its rows are computed before the split. Put what learns "
-            "into classifier, a pipeline."
-        )
-
-
-def _check_orientations(n_copies, dihedral):
-    """Refuse more copies than orientations: some would be equal, and leak whatever is done."""
-    if dihedral is not None and n_copies >= dihedral:
-        raise InvalidParameterError(
-            f"{argument('n_copies', n_copies)} and {argument('dihedral', dihedral)}, expected at "
-            f"most {dihedral - 1} copies: the image is one of the {dihedral} orientations."
-        )
-
-
-def _has_pairs(groups):
-    return len(np.unique(groups)) < len(groups)
-
-
 def _choose_protocols(codes, groups, n_copies):
     """Return the honest protocol, and those that can differ from it."""
     is_balanced = len({*np.bincount(codes).tolist()}) == 1
-
-    def can_differ(protocol):
-        if protocol.copies or protocol.smote:
-            return n_copies >= protocol.copies and not (protocol.smote and is_balanced)
-        return _has_pairs(groups)
-
-    honest, *leaky = PROTOCOLS
-    chosen = [protocol for protocol in leaky if can_differ(protocol)]
+    honest, random, *others = PROTOCOLS
+    chosen = [random] if len(np.unique(groups)) < len(groups) else []
+    chosen += [
+        protocol
+        for protocol in others
+        if n_copies >= protocol.copies and not (protocol.smote and is_balanced)
+    ]
     if not chosen:
         raise ValueError(
             "No protocol can leak: there are no copies, each image is a group of its own, and all "
-            "classes have the same size, so that SMOTE adds nothing. Make copies: "
-            f"{argument('n_copies', 2)}."
+            "classes have the same size, so that SMOTE adds nothing. Make copies: n_copies=2."
         )
     return [honest, *chosen]
 
@@ -253,56 +285,134 @@ def _choose_protocols(codes, groups, n_copies):
 def _count_neighbors(codes, names, groups, cv, random_state):
     """Return the number of neighbors of SMOTE, the same in all protocols."""
     check_folds(names[codes], groups, cv)
-    fewest = cv * len(codes)
-    for train, _ in stratified_folds(codes, groups, cv, random_state):
-        counts = np.bincount(codes[train], minlength=len(names))
-        if counts.min() < 2:
+    splits = stratified_folds(codes, groups, cv, random_state)
+    counts = np.array([np.bincount(codes[train], minlength=len(names)) for train, _ in splits])
+    fewest = int(counts.min())
+    if fewest < 2:
+        raise ValueError(
+            f"Found a training part with {fewest} image(s) of the class "
+            f"{str(names[counts.min(axis=0).argmin()])!r}, expected 2 or more: SMOTE mixes "
+            "neighbors. Add images of this class in other groups."
+        )
+    return min(5, fewest - 1)
+
+
+def _compute_rows(bus, augmenter, images, y, verbose):
+    """Return the rows of each image and its copies, of shape (n_images, n_views, n_features)."""
+    bus, parts = bus.fit(images), []
+    starts = range(0, len(images), _CHUNK)
+    for start in tqdm(starts, "features", unit="chunk", disable=None if verbose else True):
+        part = slice(start, start + _CHUNK)
+        source = np.arange(len(images))[part]
+        n_images = len(source)
+        try:
+            made, _ = augmenter.fit_resample(images[part], y[part])
+            source = start + augmenter.sample_indices_
+            rows = bus.transform(made)
+        except ImageError as error:
+            image = int(source[error.index])
+            raise error.at(image, images[image] if is_path(images[image]) else None) from error
+        if np.isnan(rows).any():
             raise ValueError(
-                f"Found a training part with {counts.min()} image(s) of the class "
-                f"{str(names[counts.argmin()])!r}, expected 2 or more: SMOTE mixes neighbors. Add "
-                "images of this class in other groups."
+                f"Found features of image {source[np.isnan(rows).any(axis=1).argmax()]}, or of a "
+                "copy of it, that are NaN, expected numbers. Leave the image out, or use other "
+                "features."
             )
-        fewest = min(fewest, counts.min())
-    return int(min(5, fewest - 1))
+        # Copies come after all images, image by image.
+        copies = rows[n_images:].reshape(n_images, -1, rows.shape[1])
+        parts.append(np.concatenate([rows[:n_images, np.newaxis], copies], axis=1))
+    return np.concatenate(parts)
+
+
+def _add_copies(X, y, n_features):
+    """Return the rows of images, then of their copies, in the order of `ImageAugmenter`."""
+    copies = X[:, n_features:].reshape(len(X), -1, n_features)
+    known = ~np.isnan(copies).any(axis=2)  # synthetic rows have no copies
+    rows = np.concatenate([_drop_copies(X, n_features), copies[known]])
+    return rows, np.concatenate([y, np.repeat(y, known.sum(axis=1))])
+
+
+def _drop_copies(X, n_features):
+    return X[:, :n_features]
+
+
+def prepare(protocol, rows, y, smote):
+    """Return what a protocol splits.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        The protocol.
+    rows : ndarray of shape (n_images, n_views, n_features)
+        The features of each image, and of its copies.
+    y : ndarray of shape (n_images,)
+        The classes.
+    smote : SMOTE
+        What balances the classes.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_samples, n_features or n_views * n_features)
+        Rows of images, each followed by the rows of its copies, for the training part; of copies,
+        if they are samples of their own; and of mixtures.
+    y : ndarray of shape (n_samples,)
+        Their classes.
+    source : ndarray of int of shape (n_samples,)
+        The image that each was made from.
+    """
+    n_images, n_views, n_features = rows.shape
+    rows, source = rows.reshape(n_images, -1), np.arange(n_images)
+    if protocol.copies:
+        rows, _ = _add_copies(rows, y, n_features)
+        source = np.concatenate([source, np.repeat(source, n_views - 1)])
+    y = y[source]
+    if protocol.smote:
+        mixed, y_mixed, nearest = _mix(rows[:, :n_features], y, smote)
+        padded = np.full((len(mixed), rows.shape[1]), np.nan, rows.dtype)
+        padded[:, :n_features] = mixed
+        rows, y = np.concatenate([rows, padded]), np.concatenate([y, y_mixed])
+        source = np.concatenate([source, source[nearest]])
+    return rows, y, source
+
+
+def _mix(rows, y, smote):
+    """Return the rows that SMOTE adds, their classes, and the nearest row of the class."""
+    scaler = StandardScaler().fit(rows)
+    scaled = scaler.transform(rows)
+    balanced, y_balanced = smote.fit_resample(scaled, y)
+    mixed, y_mixed = balanced[len(rows) :], y_balanced[len(rows) :]
+    nearest = np.empty(len(mixed), dtype=int)
+    for label in np.unique(y_mixed):
+        own, is_mixed = np.flatnonzero(y == label), y_mixed == label
+        nearest[is_mixed] = own[pairwise_distances_argmin(mixed[is_mixed], scaled[own])]
+    return scaler.inverse_transform(mixed), y_mixed, nearest
 
 
 def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
     """Return the evaluation of a protocol; its intervals are by the groups of the images."""
     rows, y, source = prepare(protocol, rows, y, smote)
+    drawn = groups[source]
     with warnings.catch_warnings():
         if not protocol.grouped:  # this is what a random split does
             warnings.simplefilter("ignore", GroupsWarning)
             warnings.simplefilter("ignore", FewGroupsWarning)
-        known = groups[source] if protocol.grouped else None
+        known = drawn if protocol.grouped else None
         result = evaluate({protocol.name: pipeline}, rows, y, groups=known, **options)
-    drawn = groups[source[result.predictions["index"]]]
-    predictions = result.predictions.assign(group=drawn)
+    predictions = result.predictions.assign(group=drawn[result.predictions["index"]])
     return replace(result, predictions=predictions)
-
-
-def _describe_leaks(protocol, groups):
-    """Say what of the test part the classifier is trained on."""
-    if protocol.grouped:
-        return "none"
-    known = {"copies": protocol.copies, "mixtures": protocol.smote}
-    made = " and ".join(name for name, is_made in known.items() if is_made)
-    if not made:
-        return "other images of tested groups"
-    return f"{'also ' if _has_pairs(groups) else ''}{made} of tested images"
 
 
 def _describe(codes, names, groups, n_copies, dihedral, cv, note):
     """Describe in words what was compared."""
     classes = ", ".join(f"{name} {n}" for name, n in zip(names, np.bincount(codes)))
     kind = "" if dihedral is None else " by flips and quarter turns"
-    made = [f"{n_copies} copies of each of its images{kind}"] if n_copies else []
-    made += ["rows that SMOTE adds where classes differ in size"]
-    few = describe_few_groups(codes, groups, names)
+    copies = f"{n_copies} copies of each of its images{kind} and " if n_copies else ""
     lines = [
+        f"{note.capitalize()}." if note else "",
         f"{len(codes)} images in {len(np.unique(groups))} groups ({classes}); stratified {cv}-fold "
         "cross-validation.",
-        *([few] if few else []),
-        f"Each training part has {' and '.join(made)}. Where a protocol makes them before the "
-        "split, the test part has them, too, as in publications.",
+        describe_few_groups(codes, groups, names),
+        f"Each training part has {copies}rows that SMOTE adds where classes differ in size. Where "
+        "a protocol makes them before the split, the test part has them, too, as in publications.",
     ]
-    return "\n".join([f"{note.capitalize()}.", *lines] if note else lines)
+    return "\n".join(filter(None, lines))

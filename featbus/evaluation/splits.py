@@ -15,9 +15,8 @@ from sklearn.model_selection import PredefinedSplit, TunedThresholdClassifierCV,
 
 from featbus.groups import N_FOLDS, stratified_folds
 from featbus.steps import is_resampler, is_search, search_in, steps_of
-from featbus.wording import argument
 
-# They split what they are fitted on; cv=None means five folds.
+# Estimators other than searches that cross-validate in `fit`; cv=None means five folds.
 _CROSS_VALIDATING = (
     *(CalibratedClassifierCV, LogisticRegressionCV, RFECV, SequentialFeatureSelector),
     *(StackingClassifier, TunedThresholdClassifierCV),
@@ -47,15 +46,13 @@ def repeat_splits(cv, n_repeats, X, y, groups, seed):
     return [split for splits in repeats for split in splits]
 
 
-def number_splits(splits, n_samples):
+def number_splits(splits):
     """Return (repeat, fold) of each split; a repeat begins when a sample is tested again."""
-    numbers, repeat, fold = [], 0, 0
-    tested = np.zeros(n_samples, dtype=bool)
+    numbers, repeat, fold, tested = [], 0, 0, set()
     for _, test in splits:
-        if tested[test].any():
-            repeat, fold = repeat + 1, 0
-            tested[:] = False
-        tested[test] = True
+        if not tested.isdisjoint(test):
+            repeat, fold, tested = repeat + 1, 0, set()
+        tested.update(test)
         numbers.append((repeat, fold))
         fold += 1
     return numbers
@@ -102,20 +99,15 @@ def _cross_validating(estimator, prefix=""):
         is_vote = isinstance(estimator, VotingClassifier)
         for name, step in estimator.estimators if is_vote else steps_of(estimator):
             if is_resampler(step):
-                _refuse_search_after(step, estimator)
+                # The folds of a search would contain resampled copies of each other's samples.
+                search = search_in(estimator)
+                if search is not None:
+                    raise ValueError(
+                        f"{type(search).__name__} comes after the sampler {type(step).__name__}, "
+                        "expected a search around the pipeline: its folds would share samples."
+                    )
                 return
             yield from _cross_validating(step, f"{prefix}{name}__")
-
-
-def _refuse_search_after(sampler, pipeline):
-    search = search_in(pipeline)
-    if search is not None:
-        name = type(search).__name__
-        raise ValueError(
-            f"{name} comes after the sampler {type(sampler).__name__}: its folds would contain "
-            "resampled copies of each other's samples. Put the search around the pipeline: "
-            f"{name}(pipeline, ...)."
-        )
 
 
 def check_overlap(splits, groups, n_samples, of="", names=None):
@@ -124,24 +116,19 @@ def check_overlap(splits, groups, n_samples, of="", names=None):
     Messages name groups by the `names` of their samples, if there are any.
     """
     what, ids = ("samples", np.arange(n_samples)) if groups is None else ("groups", groups)
+    known = ids if names is None else np.asarray(names)
     for fold, (train, test) in enumerate(splits):
-        shared = np.intersect1d(ids[train], ids[test])
-        if shared.size:
-            known = ids if names is None else np.asarray(names)
-            shared = pd.unique(known[np.isin(ids, shared)]).tolist()
+        shared = pd.unique(known[np.isin(ids, np.intersect1d(ids[train], ids[test]))]).tolist()
+        if shared:
             more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
             raise ValueError(
                 f"Fold {fold}{of} has the {what} {shared[:5]}{more} in both its training and its "
-                "test part, expected none: its scores would be too optimistic. Pass "
-                f"{argument('cv', 5)}, which keeps groups together."
+                f"test part, expected none. Pass cv={N_FOLDS}, which keeps groups together."
             )
 
 
-def check_classes(splits, y, labels, names, is_given):
-    """Refuse training parts that lack a class, and warn about test parts that do.
-
-    Splits that are given, not made of a number of folds, call for another remedy.
-    """
+def check_classes(splits, y, labels, names):
+    """Refuse training parts that lack a class, and warn about test parts that do."""
     unseen = []
     for fold, (train, test) in enumerate(splits):
         missing = [name for label, name in zip(labels, names) if label not in y[train]]
@@ -150,15 +137,11 @@ def check_classes(splits, y, labels, names, is_given):
                 f"The training part of fold {fold} has no sample of {missing}, expected all "
                 "classes. Use other folds; a class needs samples in at least two groups."
             )
-        if not np.isin(labels, y[test]).all():
-            unseen.append(fold)
+        unseen += [] if np.isin(labels, y[test]).all() else [fold]
     if unseen:
-        where = f"test parts of the folds {unseen} lack" if len(splits) > 1 else "test part lacks"
-        given = f"add samples of it, or use folds: {argument('cv', N_FOLDS)}"
-        remedy = given if is_given else "fewer folds give each more samples"
         warnings.warn(
-            f"The {where} a class. Metrics that need it are NaN there and left out of the means; "
-            f"{remedy}.",
+            f"The test parts of the folds {unseen} lack a class: metrics that need it are NaN "
+            "there and left out of the means. Use fewer folds, or add samples of the class.",
             UserWarning,
             stacklevel=3,
         )

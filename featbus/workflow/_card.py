@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from featbus.datasets import count_images
-from featbus.evaluation._titles import iter_tables
+from featbus.evaluation._metrics import iter_tables
 from featbus.workflow._features import has_backbone
 from featbus.workflow._reference import FewImagesError, describe_training_images
 
