@@ -23,8 +23,8 @@ from featbus.app._model import open_model
 from featbus.app._results import _for_readers
 from featbus.app._settings import MEGABYTES, find_names, make_flags
 from featbus.cli import main
+from featbus.commands import describe_training_images, examine_image
 from featbus.io import SpacedImage
-from featbus.workflow import describe_training_images, examine_image
 
 streamlit_testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit not installed")
 

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from _data import data_dir
 from _mammogram import mammogram
+from featbus.commands._appearance import MEASURES
+from featbus.commands._reference import _distances, _find_limit, _summarize
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
@@ -33,6 +35,7 @@ from featbus import (
 )
 from featbus.base import ImageTransformer
 from featbus.color import to_gray
+from featbus.commands import describe_training_images, examine_image
 from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
@@ -40,9 +43,6 @@ from featbus.masks import with_mask
 from featbus.persistence import read_card, write_card_html
 from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter
-from featbus.workflow import describe_training_images, examine_image
-from featbus.workflow._appearance import MEASURES
-from featbus.workflow._reference import _distances, _find_limit, _summarize
 
 DATA = make_breast_ultrasound(60, random_state=0)
 NEW = make_breast_ultrasound(60, random_state=1)

@@ -18,6 +18,7 @@ from featbus import (
     FeatureBus,
     ImageAugmenter,
     IntensityStatistics,
+    commands,
     compare_protocols,
     evaluate,
     make_breast_ultrasound,
@@ -26,7 +27,6 @@ from featbus.cli import main
 from featbus.evaluation._protocol_samples import PROTOCOLS, _mix, prepare
 from featbus.groups import GroupsWarning
 from featbus.images import ImageError
-from featbus.workflow import measure_leaks
 
 NAMES = [protocol.name for protocol in PROTOCOLS]
 HONEST, RANDOM, COPIES, MIXTURES, BOTH = NAMES
@@ -281,7 +281,7 @@ def test_the_command(tmp_path, capsys):
 def test_a_folder_without_groups(tmp_path, capsys):
     write_images(tmp_path / "scans")
     options = {"features": ["intensity"], "cv": 2, "n_copies": 0, "on_error": "skip"}
-    found = measure_leaks(tmp_path / "scans", tmp_path / "out", verbose=True, **options)
+    found = commands.honesty(tmp_path / "scans", tmp_path / "out", verbose=True, **options)
     assert "groups of near-duplicates (benign 16, malignant 8)" in capsys.readouterr().out
     assert found.protocol.startswith(
         "Groups are near-duplicates found in the images, not patients."
@@ -289,12 +289,12 @@ def test_a_folder_without_groups(tmp_path, capsys):
     assert found.protocol.count("near-duplicates") == 1
     assert "1 of 25 images left out" in found.protocol
     with pytest.raises(ValueError, match="cv is 9, and the class 'malignant' has 8"):
-        measure_leaks(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
+        commands.honesty(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
 
 
 def test_the_command_passes_every_argument_on(monkeypatch):
     calls = []
-    monkeypatch.setattr("featbus.workflow.measure_leaks", lambda **options: calls.append(options))
+    monkeypatch.setattr("featbus.commands.measure_leaks", lambda **options: calls.append(options))
     line = (
         "honesty scans --features hog,deep:mobilenet_v2 --backbone-option alpha=0.35 --weights w.h5"
         " --copies 5 --dihedral 6 --masks _mask --groups g.csv --positive malignant --folds 3"
@@ -328,7 +328,9 @@ def test_the_command_passes_every_argument_on(monkeypatch):
 @pytest.mark.slow
 def test_ultrasound(tmp_path):
     root = data_dir("busi")
-    found = measure_leaks(root, tmp_path, features=["intensity", "lbp"], groups=root / "groups.csv")
+    found = commands.honesty(
+        root, tmp_path, features=["intensity", "lbp"], groups=root / "groups.csv"
+    )
     scores = accuracies(found)
     assert scores[HONEST] < scores[RANDOM] < scores[COPIES] < scores[BOTH]
     assert scores[BOTH] > scores[HONEST] + 0.1

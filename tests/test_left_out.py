@@ -6,20 +6,19 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from featbus.commands._left_out import leave_out
 from sklearn.model_selection import PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 import featbus.io
-from featbus import audit, find_near_duplicates
+from featbus import audit, commands, find_near_duplicates
 from featbus.cli import main
 from featbus.datasets import load_image_folder
 from featbus.demo import run_demo
 from featbus.images import ImageError, ImageErrors
 from featbus.persistence import read_card
-from featbus.workflow import audit_folder, evaluate_recipe, train_model
-from featbus.workflow._left_out import leave_out
 
 BAD = ["benign/06.png", "malignant/11.png", "malignant/31.png"]
 LEFT_OUT = "3 of 50 images left out: they cannot be used."
@@ -63,10 +62,10 @@ FUSION = {"recipe": "fusion", "options": OPTIONS, "cv": 2}
 @pytest.mark.parametrize(
     "run",
     [
-        lambda data, groups, folder: audit_folder(data, groups=groups),
+        lambda data, groups, folder: commands.audit(data, groups=groups),
         lambda data, groups, folder: run_demo(data, groups=groups, output=folder / "demo"),
-        lambda data, groups, folder: evaluate_recipe(data, groups=groups, **FUSION),
-        lambda data, groups, folder: train_model(
+        lambda data, groups, folder: commands.evaluate(data, groups=groups, **FUSION),
+        lambda data, groups, folder: commands.train(
             data, output=folder / "model.skops", groups=groups, **FUSION
         ),
     ],
@@ -81,7 +80,7 @@ def test_one_error_lists_all_bad_images(scans, tmp_path, run):
 
 
 def test_an_audit_goes_on_with_the_rest(scans, capsys):
-    report = audit_folder(scans[0], groups=scans[1], cv=2, on_error="skip", verbose=True)
+    report = commands.audit(scans[0], groups=scans[1], cv=2, on_error="skip", verbose=True)
     assert len(report.suggested_groups) == 47
     assert report.protocol.startswith("47 images in 13 groups (benign: 24, malignant: 23)")
     printed = capsys.readouterr().out
@@ -118,7 +117,7 @@ def test_a_demo_goes_on_with_the_rest(scans, tmp_path, capsys):
 def test_a_training_goes_on_with_the_rest(scans, tmp_path, capsys):
     output = tmp_path / "model.skops"
     options = {"groups": scans[1], "on_error": "skip", "verbose": True}
-    training = train_model(scans[0], output=output, **FUSION, **options)
+    training = commands.train(scans[0], output=output, **FUSION, **options)
     assert len(training.evaluation.predictions) == 47
     assert LEFT_OUT in training.evaluation.protocol
     assert LEFT_OUT.replace(".", f" ({', '.join(map(repr, BAD))}).") in training.audit.protocol
@@ -147,7 +146,7 @@ def test_nothing_is_read_twice_unless_it_has_to_be(scans, tmp_path, monkeypatch)
     monkeypatch.setattr(
         "featbus.io._readers._read", lambda *given: reads.append(given[1]) or read(*given)
     )
-    audit_folder(tmp_path, groups=groups, cv=2, on_error="skip")
+    commands.audit(tmp_path, groups=groups, cv=2, on_error="skip")
     assert len(reads) == len(set(reads)) == 50
 
 
@@ -157,7 +156,7 @@ def test_a_class_that_becomes_too_small_is_refused(tmp_path):
         (tmp_path / "benign" / f"{index:02d}.png").write_bytes(b"")
     expected = "'benign' has 1 of the groups, expected one or more.* 4 of 12 images left out"
     with pytest.raises(ValueError, match=expected):
-        audit_folder(tmp_path, groups=groups, cv=2, on_error="skip")
+        commands.audit(tmp_path, groups=groups, cv=2, on_error="skip")
 
 
 @pytest.mark.parametrize("parts", [("",), ("train/", "train/", "test/", "test/")])
@@ -169,9 +168,9 @@ def test_what_becomes_empty_is_named(tmp_path, parts):
     empty = "the test part of the split" if is_split else r"the class\(es\) 'benign'"
     expected = f"in {empty}.* 24 of 48 images left out: .*benign/{'02' if is_split else '00'}.png"
     for run in (
-        lambda data: audit_folder(data, on_error="skip"),
+        lambda data: commands.audit(data, on_error="skip"),
         lambda data: run_demo(data, output=tmp_path / "out", on_error="skip"),
-        lambda data: evaluate_recipe(data, "fusion", options=OPTIONS, on_error="skip"),
+        lambda data: commands.evaluate(data, "fusion", options=OPTIONS, on_error="skip"),
     ):
         with pytest.raises(ValueError, match=expected):
             run(tmp_path / "scans")
@@ -238,10 +237,10 @@ def test_a_given_split_is_the_cross_validation(tmp_path, capsys):
     assert said in capsys.readouterr().out
     assert said in result.protocol
     assert set(result.predictions["index"]) == set(np.flatnonzero(data.cv.test_fold == 0))
-    report = audit_folder(tmp_path / "scans")
+    report = commands.audit(tmp_path / "scans")
     assert said in report.protocol
     assert "1 split" in report.protocol
-    report = audit_folder(tmp_path / "scans", cv=3)
+    report = commands.audit(tmp_path / "scans", cv=3)
     assert said not in report.protocol
     assert "3 splits" in report.protocol
 
@@ -251,7 +250,7 @@ def test_a_recipe_is_evaluated_on_the_given_split(tmp_path, capsys):
     files = write_scans(tmp_path, 60, parts=("train/", "train/", "test/"))["file"]
     (tmp_path / files[2]).write_bytes(b"")
     options = {"options": OPTIONS, "on_error": "skip", "verbose": True}
-    result = evaluate_recipe(tmp_path, "fusion", **options)
+    result = commands.evaluate(tmp_path, "fusion", **options)
     assert len(result.predictions) == 19
     assert "test 19 images): trained on train, tested on test." in result.protocol
     assert "1 of 60 images left out: they cannot be used." in result.protocol
@@ -266,8 +265,8 @@ def test_patients_on_both_sides_of_a_given_split_are_found_first(tmp_path, monke
     with pytest.raises(ValueError, match="in both its training and its test part"):
         run_demo(tmp_path / "scans", groups=groups, output=tmp_path / "out")
     with pytest.raises(ValueError, match="in both its training and its test part"):
-        evaluate_recipe(tmp_path / "scans", "fusion", groups=groups, options={"backbone": None})
-    report = audit_folder(tmp_path / "scans", groups=groups)
+        commands.evaluate(tmp_path / "scans", "fusion", groups=groups, options={"backbone": None})
+    report = commands.audit(tmp_path / "scans", groups=groups)
     assert not report.passed
 
 
@@ -295,9 +294,9 @@ def test_too_little_data_is_refused_first(tmp_path, monkeypatch, files, message)
         (data / file).parent.mkdir(exist_ok=True)
         (data / file).touch()  # reading it would be another error
     runs = (
-        lambda: audit_folder(data),
+        lambda: commands.audit(data),
         lambda: run_demo(data, output=tmp_path / "out"),
-        lambda: evaluate_recipe(data, "fusion", options={"backbone": None}),
+        lambda: commands.evaluate(data, "fusion", options={"backbone": None}),
     )
     for run in runs:
         with pytest.raises(ValueError, match=message) as caught:

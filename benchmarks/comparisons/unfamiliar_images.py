@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import skimage
+from featbus.workflow._appearance import measure_appearance
+from featbus.workflow._reference import _distances, _summarize
 
 from featbus import DeepFeatures, load_busi, load_mini_mias
 from featbus.color import to_gray
 from featbus.groups import stratified_folds
 from featbus.io import read_image
-from featbus.workflow._appearance import measure_appearance
-from featbus.workflow._reference import _distances, _summarize
 
 DATA = Path(os.environ["FEATBUS_TEST_DATA"])
 WEIGHTS = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from featbus.commands import examine_image
 from featbus.datasets import make_breast_ultrasound, make_mammograms
 from featbus.io import SpacedImage
 from featbus.persistence import load, read_card
-from featbus.workflow import examine_image
 
 
 class Model(NamedTuple):

@@ -1,4 +1,4 @@
-"""The page: what a reader sees; every number comes from `featbus.workflow`."""
+"""The page: what a reader sees; every number comes from `featbus.commands`."""
 
 from dataclasses import replace
 from importlib.resources import files

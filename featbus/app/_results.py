@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from featbus.commands import Examination, examine_image
 from featbus.files import escape, escape_formula
 from featbus.images import ImageError
 from featbus.io import ImageReadError, SpacedImage, read_image, read_spacing
-from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")
 # A name of a parameter, a class or a function.
@@ -91,7 +91,7 @@ def to_csv(results):
     -------
     str
         One row per image: ``image``, ``predicted``, ``probability_<class>``, ``distance`` and
-        ``limit`` (see `featbus.workflow.examine_image`), ``unlike_training_images`` and ``error``.
+        ``limit`` (see `featbus.commands.examine_image`), ``unlike_training_images`` and ``error``.
     """
     table = pd.DataFrame([_row(result) for result in results])
     table["error"] = table.pop("error")  # last

@@ -33,7 +33,7 @@ def run_app(
     Parameters
     ----------
     model : path-like
-        The file that `train_model` or `featbus.save` wrote.
+        The file that `featbus.commands.train` or `featbus.save` wrote.
     port : int, default=8501
         The port, from 1 to 65535.
     url : str or None, default=None
@@ -56,8 +56,8 @@ def run_app(
 
     See Also
     --------
-    featbus.workflow.predict_images : Predictions of a folder of images.
-    featbus.workflow.examine_image : What the page shows of an image.
+    featbus.commands.predict : Predictions of a folder of images.
+    featbus.commands.examine_image : What the page shows of an image.
 
     Examples
     --------

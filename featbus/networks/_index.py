@@ -160,10 +160,10 @@ def fetch_command(name, options, input_size, folder):
     str
         The command.
     """
-    pairs = [shlex.quote(f"{key}={value}") for key, value in sorted(options.items())]
-    flags = "".join(f" --option {pair}" for pair in pairs)
+    pairs = sorted(options.items())
+    flags = "".join(f" --options.{key} {shlex.quote(str(value))}" for key, value in pairs)
     if input_size != BACKBONES[name].input_size:
-        flags += f" --input-size {input_size}"
+        flags += f" --input_size {input_size}"
     return f"featbus weights fetch {name}{flags} --out {shlex.quote(folder)}"
 
 
@@ -180,7 +180,7 @@ def _fetch_model_command(entry, folder):
     }
     height, width = entry.input_size
     if height == width:  # otherwise the file tells
-        texts["--input-size"] = height
+        texts["--input_size"] = height
     flags = " ".join(_flag(name, str(text)) for name, text in texts.items())
     command = f"featbus weights fetch {entry.network} {flags}"
     if names:
