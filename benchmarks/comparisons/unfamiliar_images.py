@@ -1,4 +1,4 @@
-"""Which images `featbus.workflow.examine_image` calls unlike the training images, and how often.
+"""Which images `featbus.commands.examine_image` calls unlike the training images, and how often.
 
 python benchmarks/comparisons/unfamiliar_images.py [--half {0,1}]
 
@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import skimage
-from featbus.workflow._appearance import measure_appearance
-from featbus.workflow._reference import _distances, _summarize
 
 from featbus import DeepFeatures, load_busi, load_mini_mias
 from featbus.color import to_gray
+from featbus.commands._examine import _distances, _summarize, measure_appearance
 from featbus.groups import stratified_folds
 from featbus.io import read_image
 

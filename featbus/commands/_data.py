@@ -11,7 +11,7 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from featbus.bus import ImageWarning
+from featbus.bus import FeatureBus, ImageWarning
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
 from featbus.evaluation.splits import check_overlap, make_splits
@@ -31,11 +31,22 @@ CONSTRAINTS = {
 }
 
 
-def load_labeled(data, masks, groups, strict=False, load=load_dataset):
+def say(options, *texts):
+    """Print texts that are not empty, if the user wants to read them."""
+    if options.verbose:
+        print("\n".join(filter(None, texts)))
+
+
+def pick(options, *names):
+    """Return some of the options of a command as a dict."""
+    return {name: getattr(options, name) for name in names}
+
+
+def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):
     """Load images with their classes, without the warning about groups that `evaluate` gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)
-        return load(data, masks=masks, groups=groups, strict=strict)
+        return load(options.data, **pick(options, *names))
 
 
 def choose_cv(cv, dataset):
@@ -53,19 +64,15 @@ def find_class(pos_label, names):
 def check_data(dataset, cv):
     """Refuse data that cannot be split into the folds of `choose_cv`."""
     counts = np.bincount(dataset.target, minlength=len(dataset.target_names))
-    empty = None
+    name = dataset.target_names[counts.argmin()]
+    remedy = "expected some. Repair the files, or move the folder elsewhere."
     if not counts.all():
-        empty = f"the class {dataset.target_names[counts.argmin()]!r}"
-    elif isinstance(cv, Integral):
+        raise ValueError(f"Found no image that can be used in the class {name!r}, {remedy}")
+    if isinstance(cv, Integral):
         names = [dataset.target_names[label] for label in dataset.target]
         check_folds(names, dataset.groups, cv)
     elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
-        empty = "the test part of the split that the folders give"
-    if empty is not None:
-        raise ValueError(
-            f"Found no image that can be used in {empty}, expected some. Repair the files, or move "
-            "the folder elsewhere."
-        )
+        raise ValueError(f"Found no image that can be used in the test part, {remedy}")
 
 
 def make_folds(dataset, cv, random_state):
@@ -90,12 +97,13 @@ def find_metadata(pipeline, dataset):
     return {name: dataset[name] for name in requested if dataset[name] is not None}
 
 
-def fit_to_data(pipeline, dataset, cv, random_state):
+def fit_to_data(pipeline, dataset, options):
     """Return a recipe whose SMOTE uses the neighbors that there are; refuse too few images."""
+    cv, seed = choose_cv(options.cv, dataset), options.random_state
     find_metadata(pipeline, dataset)
     check_data(dataset, cv)
-    folds = make_folds(dataset, cv, random_state)
-    fewest = min(_count_fewest(dataset, train, random_state) for train, _ in folds)
+    folds = make_folds(dataset, cv, seed)
+    fewest = min(_count_fewest(dataset, train, seed) for train, _ in folds)
     few = {
         f"{name}__k_neighbors": fewest - 1
         for name, step in pipeline.get_params().items()
@@ -130,12 +138,12 @@ def _count_fewest(dataset, train, random_state):
     return int(fewest)
 
 
-def fill_store(bus, images):
-    """Compute the rows of images; return their number of features, and the errors of images."""
+def compute_rows(transformer, images, **settings):
+    """Return the rows of images, NaN where one fails, and the bus, which has the errors."""
+    bus = FeatureBus(transformer, on_error="nan", **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
-        rows = bus.set_params(on_error="nan").fit_transform(images)
-    return rows.shape[1], bus.errors_
+        return bus.fit_transform(images), bus
 
 
 def leave_out(dataset, errors, on_error, verbose=False):
@@ -200,8 +208,7 @@ def describe_split(cv, dataset):
     counts = dataset.frame["split"].value_counts()
     parts = [part for part in ("train", "validation", "test") if part in counts]
     sizes = ", ".join(f"{part} {counts[part]}" for part in parts)
-    learned, tested = " and ".join(parts[:-1]), parts[-1]
-    return f"Split as the folders are ({sizes} images): trained on {learned}, tested on {tested}."
+    return f"Split as the folders are ({sizes} images): tested on {parts[-1]}."
 
 
 def add_notes(result, dataset, cv, with_names=False):

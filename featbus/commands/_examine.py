@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length
 
@@ -19,52 +20,28 @@ from featbus.groups import check_groups, check_target
 from featbus.images import ImageError, as_batch
 from featbus.io import SpacedImage, read_item
 from featbus.masks import fill_mask, inside_mask
-from featbus.parameters import HasMethods, check_parameters
 from featbus.resizing import resize
+from featbus.typing import Images
 
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
-
-_CONSTRAINTS = {
-    "model": [HasMethods("predict")],
-    "card": [dict],
-    "image": [np.ndarray, SpacedImage],
-    "importance": ["boolean"],
-}
-_LONGER_SIDE = 256
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _N_BANDS = 5
-_GRID = 3
-_DARK, _BRIGHT = 0.02, 0.98
 _FLOOR = 1e-3  # of contrasts, before their logarithm: half a level of 256
-
 MEASURES = [
-    "color",
-    "color_95",
+    *("color", "color_95"),
     *(f"quantile_{round(100 * q):02d}" for q in _QUANTILES),
-    "dark",
-    "bright",
+    *("dark", "bright"),
     *(f"contrast_{band}" for band in range(_N_BANDS + 1)),
     *(f"evenness_{band}" for band in range(_N_BANDS)),
     *(f"direction_{band}" for band in range(_N_BANDS)),
-    *(f"place_{row}_{column}" for row in range(_GRID) for column in range(_GRID)),
+    *(f"place_{row}_{column}" for row in range(3) for column in range(3)),
 ]
-
 _N_BINS = 32
 _FEWEST = 10  # groups that a mean is kept of
 _QUANTILE = 0.98
-_N_FOLDS = 10
 # Added to standard deviations, so that what never varied in training may vary a little.
 _TOLERANCE = 0.02
 # Of a measure that few groups have, instead of theirs: wide, so that they do not set the limit.
 _RARE_SPREAD = 0.1
-_DIGITS = 4
-_ROUNDING = 1e-9
-_LOWEST_LIMIT = 1.0  # a distance that is typical is never too far
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -180,7 +157,6 @@ def examine_image(
     >>> found.predicted, found.is_unfamiliar
     ('benign', False)
     """
-    check_parameters(_CONSTRAINTS, locals())
     pixels = read_item(image, None)
     item = SpacedImage(pixels, image.spacing) if isinstance(image, SpacedImage) else pixels
     try:
@@ -353,7 +329,7 @@ def _summarize(rows, groups):
     """Return center and spread of the measures, and the limit of the distance."""
     groups, distances = np.asarray(groups), np.empty(len(rows))
     rare = _is_rare(rows, groups)
-    for train, test in GroupKFold(_N_FOLDS).split(rows, groups=groups):
+    for train, test in GroupKFold(10).split(rows, groups=groups):
         known = _center_and_spread(rows[train], groups[train], rare)
         distances[test] = _distances(rows[test], *known)
     center, spread = _center_and_spread(rows, groups, rare)
@@ -361,7 +337,7 @@ def _summarize(rows, groups):
         "measures": MEASURES,
         "center": _rounded(center),
         "spread": _rounded(spread),
-        "limit": _rounded(max(_find_limit(distances, groups), _LOWEST_LIMIT)),
+        "limit": _rounded(max(_find_limit(distances, groups), 1.0)),  # 1 is typical
         "images": len(rows),
     }
 
@@ -391,7 +367,7 @@ def _find_limit(distances, groups):
     """Return the distance that an image of a new group exceeds with a probability of 2%."""
     order = np.argsort(distances)
     reached = np.cumsum(_weigh(groups)[order])
-    rank = np.searchsorted(reached, _QUANTILE * (len(np.unique(groups)) + 1) - _ROUNDING)
+    rank = np.searchsorted(reached, _QUANTILE * (len(np.unique(groups)) + 1) - 1e-9)
     return distances[order][min(rank, len(order) - 1)]
 
 
@@ -400,7 +376,7 @@ def _distances(rows, center, spread):
 
 
 def _rounded(values):
-    return np.vectorize(lambda value: float(f"{value:.{_DIGITS}g}"))(values).tolist()
+    return np.vectorize(lambda value: float(f"{value:.4g}"))(values).tolist()
 
 
 def measure_appearance(image):
@@ -428,17 +404,17 @@ def measure_appearance(image):
     """
     pixels = fill_mask(image)
     pixels = pixels if pixels.ndim == 2 else to_rgb(pixels)
-    scale = _LONGER_SIDE / max(pixels.shape[:2])
+    scale = 256 / max(pixels.shape[:2])
     size = [max(1, round(side * scale)) for side in pixels.shape[:2]]
     pixels = resize(pixels, size, np.float32)
     gray = np.ascontiguousarray(to_gray(pixels))
     difference = np.zeros(1) if pixels.ndim == 2 else pixels.max(axis=2) - pixels.min(axis=2)
-    places = cv2.resize(gray, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+    places = cv2.resize(gray, (3, 3), interpolation=cv2.INTER_AREA)
     return np.array(
         [
             *(difference.mean(), np.quantile(difference, 0.95)),
             *np.quantile(gray, _QUANTILES),
-            *((gray < _DARK).mean(), (gray > _BRIGHT).mean()),
+            *((gray < 0.02).mean(), (gray > 0.98).mean()),
             *_measure_bands(gray),
             *(places - places.mean()).ravel(),
         ]

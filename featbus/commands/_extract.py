@@ -1,13 +1,12 @@
 """From images to a table of features."""
 
-import warnings
-
 import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 from featbus import feature_extraction, recipes
-from featbus.bus import FeatureBus, ImageWarning
+from featbus.bus import FeatureBus
+from featbus.commands._data import compute_rows, pick
 from featbus.commands._files import check_output, open_images, report_table, write_table
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
@@ -31,8 +30,9 @@ def extract(options):
     """Extract features; `featbus.commands.extract` has the documentation."""
     check_output(options.output, ".csv", ".npz", ".parquet")
     transformer = make_transformer(options)
-    items, info = open_images(options.data, options.masks, options.groups, strict=options.strict)
-    rows, bus = compute_rows(transformer, items, options, memory=options.memory)
+    items, info = open_images(options)
+    settings = pick(options, "memory", "n_jobs", "verbose")
+    rows, bus = compute_rows(transformer, items, **settings)
     table = add_errors(info, bus.errors_)
     names = bus.get_feature_names_out().tolist()
     table = pd.concat([table, pd.DataFrame(rows, columns=names)], axis=1)
@@ -41,15 +41,6 @@ def extract(options):
     if options.verbose:
         report_table(table, options.output, f"{rows.shape[1]} features")
     return table
-
-
-def compute_rows(transformer, items, options, **settings):
-    """Return the rows of images, NaN where one fails, and the bus, which has the errors."""
-    settings |= {"n_jobs": options.n_jobs, "verbose": options.verbose}
-    bus = FeatureBus(transformer, on_error="nan", **settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)  # the table says it
-        return bus.fit_transform(items), bus
 
 
 def add_errors(table, errors):
@@ -81,8 +72,8 @@ def make_transformer(options):
         return _features_of_recipe(make_recipe(names, options))
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",")]
-    is_known = [name in _EXTRACTORS or name.startswith(_DEEP) for name in names]
-    if not (names and all(is_known)) or len(set(names)) < len(names):
+    unknown = [name for name in names if name not in _EXTRACTORS and not name.startswith(_DEEP)]
+    if unknown or not names or len(set(names)) < len(names):
         raise InvalidParameterError(
             f"features is {names}, expected different names among {sorted(_EXTRACTORS)} and "
             f"'deep:NETWORK', such as 'deep:mobilenet_v2', or the name of one recipe: {known}."
@@ -93,13 +84,11 @@ def make_transformer(options):
         unused |= given
     if [value for value in unused.values() if value not in (None, "imagenet")]:
         raise InvalidParameterError(f"features is {names}, which has no use for {unused}.")
-    extractors = {
-        name: clone(_EXTRACTORS[name])
-        if name in _EXTRACTORS
-        else feature_extraction.DeepFeatures(name.removeprefix(_DEEP), **given)
-        for name in names
+    deep = {
+        name: feature_extraction.DeepFeatures(name.removeprefix(_DEEP), **given) for name in names
     }
-    return FeatureUnion([*extractors.items()], verbose_feature_names_out=False)
+    extractors = [(name, clone(_EXTRACTORS.get(name, deep[name]))) for name in names]
+    return FeatureUnion(extractors, verbose_feature_names_out=False)
 
 
 def _features_of_recipe(recipe):

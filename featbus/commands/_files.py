@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from featbus.commands._data import load_labeled, print_first
-from featbus.datasets import detect_layout, load_busi, load_dataset, load_images
+from featbus.datasets import detect_layout, load_busi, load_images
 from featbus.datasets._layout import PARTS
 from featbus.datasets._masks import is_suffix
 from featbus.datasets._names import as_name
@@ -52,19 +52,17 @@ class MaskedFile:
         return restrict(image, inside)
 
 
-def open_images(data, masks=None, groups=None, *, with_classes=True, strict=False):
+def open_images(options, with_classes=True):
     """Find the images in a folder, or take files, with what is known about them.
 
     Parameters
     ----------
-    data : path-like or sequence of path-like
-        A folder of any layout, or files.
-    masks, groups : path-like, DataFrame or None
-        As in `load_images` and `load_image_folder`.
+    options : SimpleNamespace
+        With ``data``, a folder of any layout, or files; and ``strict``, ``masks`` and ``groups`` of
+        `load_images`.
     with_classes : bool, default=True
-        Whether folders may be classes. If not, empty ones are allowed.
-    strict : bool, default=False
-        Whether files that are no images are an error.
+        Whether folders may be classes, and masks and groups are looked for. If not, empty folders
+        are allowed.
 
     Returns
     -------
@@ -74,17 +72,19 @@ def open_images(data, masks=None, groups=None, *, with_classes=True, strict=Fals
         ``path`` relative to the data, and ``group``, ``class``, ``split``, ``mask``,
         ``spacing_row`` and ``spacing_column`` where known.
     """
-    is_path = isinstance(data, (str, os.PathLike))
+    data, is_path = options.data, isinstance(options.data, (str, os.PathLike))
+    masks, groups = (options.masks, options.groups) if with_classes else (None, None)
     if is_path and Path(data).is_file():
         data, is_path = [data], False
     layout = detect_layout(data, masks=masks) if is_path and with_classes else "images"
     if layout in ("BUSI", "mini-MIAS"):
         # `load_dataset` would look for near-duplicates in BUSI: that reads all images.
         is_plain = layout == "BUSI" and masks in (None, "_mask")
-        found = load_labeled(data, masks, groups, strict, _load_busi if is_plain else load_dataset)
+        known = (load_busi, ("groups", "strict")) if is_plain else ()
+        found = load_labeled(options, *known)
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
     else:
-        found = load_images(data, masks=masks, groups=groups, strict=strict)
+        found = load_images(data, masks=masks, groups=groups, strict=options.strict)
         files = found.frame["file"].tolist()
     info = pd.DataFrame({"path": files})
     if "listed_group" in found.frame:  # similar groups have the name of the first
@@ -110,10 +110,6 @@ def open_images(data, masks=None, groups=None, *, with_classes=True, strict=Fals
     return items, info
 
 
-def _load_busi(data, masks, **options):
-    return load_busi(data, **options)
-
-
 def _as_spaced(item, spacing):
     """Return an item with its spacing; a path stays as it is if its file states the same."""
     spaced = SpacedImage(item, spacing)
@@ -125,11 +121,9 @@ def _name_masks(path, files, masks):
     """Name the masks of an image, relative to the data or to the folder of the masks."""
     if files is None:
         return None
-    if is_suffix(masks):  # next to their image
-        names = [PurePosixPath(path).with_name(Path(file).name) for file in files]
-    else:
-        names = [Path(os.path.relpath(file, masks)) for file in files]
-    return as_unicode(";".join(name.as_posix() for name in names))
+    folder = Path(files[0]).parent / os.path.relpath(".", Path(path).parent)
+    folder = folder if is_suffix(masks) else masks  # a suffix: next to their image
+    return as_unicode(";".join(Path(os.path.relpath(file, folder)).as_posix() for file in files))
 
 
 def check_output(path, *suffixes):
@@ -143,17 +137,9 @@ def check_output(path, *suffixes):
         )
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder, expected a file. Name another one.")
-    try:
-        NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
-    except OSError as error:
-        raise type(error)(
-            f"The file {str(path)!r} cannot be written: {error.strerror}. Name another one."
-        ) from error
+    NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise ImportError(
-            "Parquet files need pyarrow. Install it: pip install 'featbus[parquet]', or name a "
-            ".csv file."
-        )
+        raise ImportError("Parquet files need pyarrow: pip install 'featbus[parquet]'.")
 
 
 def write_table(table, path, features=()):

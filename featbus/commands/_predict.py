@@ -10,7 +10,8 @@ from sklearn.utils import _safe_indexing
 from tqdm import tqdm
 
 from featbus import persistence
-from featbus.commands._extract import add_errors, compute_rows, without_bus
+from featbus.commands._data import compute_rows, pick
+from featbus.commands._extract import add_errors, without_bus
 from featbus.commands._files import check_output, open_images, report_table, write_table
 from featbus.images import ImageError
 from featbus.steps import is_resampler, is_search, split_extraction, steps_of
@@ -20,10 +21,11 @@ def predict(options):
     """Predict classes; `featbus.commands.predict` has the documentation."""
     check_output(options.output, ".csv", ".parquet")
     model, names = _open_model(options.model)
-    items, info = open_images(options.data, with_classes=False, strict=options.strict)
+    items, info = open_images(options, with_classes=False)
     steps, rest = split_extraction(_frozen(model))
     if steps:
-        rows, bus = compute_rows(Pipeline(steps), items, options)
+        settings = pick(options, "n_jobs", "verbose")
+        rows, bus = compute_rows(Pipeline(steps), items, **settings)
         found, errors = _predict_rows(rest, names, rows, bus.errors_)
     else:
         found, errors = _predict_images(model, names, items, options.verbose)

@@ -10,19 +10,7 @@ from sklearn import config_context
 
 from featbus import evaluation, persistence, recipes
 from featbus.bus import FeatureBus
-from featbus.commands._audit import audit_dataset, print_leaks
-from featbus.commands._data import (
-    add_notes,
-    choose_cv,
-    describe_split,
-    find_class,
-    find_metadata,
-    fit_to_data,
-    load_labeled,
-)
-from featbus.commands._examine import FewImagesError, describe_training_images
-from featbus.commands._extract import make_recipe
-from featbus.commands._files import check_output, write_table, written_together
+from featbus.commands import _audit, _data, _examine, _extract, _files
 from featbus.datasets import count_images, describe_dataset
 from featbus.evaluation._titles import iter_tables
 from featbus.evaluation.splits import keep_groups_together
@@ -36,39 +24,33 @@ def train(options):
     """Train and evaluate; `featbus.commands.train` has the documentation."""
     output = Path(options.output)
     page, scores = (output.with_suffix(end) for end in (".report.html", ".scores.csv"))
-    for path, suffix in ((output, ".skops"), (page, ".html"), (scores, ".csv")):
-        check_output(path, suffix)
+    _files.check_output(output, ".skops")
     with TemporaryDirectory(prefix="featbus-") as folder:
         store = _choose_store(options, folder)
         dataset, result, report = _evaluate(options, store)
-        if options.verbose:
-            print(f"Fit on all {len(dataset.images)} images")
+        _data.say(options, f"Fit on all {len(dataset.images)} images")
         # The number of processors of this machine does not travel.
-        model = make_recipe(
-            options.recipe, options, random_state=options.random_state, memory=store, n_jobs=None
-        )
-        model = fit_to_data(model, dataset, choose_cv(options.cv, dataset), options.random_state)
-        model = _fit(model, dataset, options.random_state)
+        settings = {"random_state": options.random_state, "memory": store, "n_jobs": None}
+        model = _extract.make_recipe(options.recipe, options, **settings)
+        model = _fit(_data.fit_to_data(model, dataset, options), dataset, options.random_state)
         card = _make_card(options, model, dataset, result, report)
-        with written_together(output, page, scores) as folder:
+        with _files.written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, options, folder / page.name)
-            write_table(result.scores, folder / scores.name)
+            _files.write_table(result.scores, folder / scores.name)
             classes, path = dataset.target_names, folder / output.name
             persistence.save(model, path, classes=classes, card=card, embed=options.embed)
-    if options.verbose:
-        print(f"Wrote {output}, and {page.name} and {scores.name} beside it")
+    _data.say(options, f"Wrote {output}, and {page.name} and {scores.name} beside it")
     return result, report
 
 
 def evaluate(options):
     """Evaluate a recipe; `featbus.commands.evaluate` has the documentation."""
-    check_output(options.output, ".html")
+    _files.check_output(options.output, ".html")
     with TemporaryDirectory(prefix="featbus-") as folder:
         dataset, result, report = _evaluate(options, _choose_store(options, folder))
     if options.output is not None:
         _write_report(result, report, dataset, options, options.output)
-        if options.verbose:
-            print(f"Wrote {os.fspath(options.output)}")
+        _data.say(options, f"Wrote {os.fspath(options.output)}")
     return result
 
 
@@ -79,22 +61,21 @@ def _choose_store(options, folder):
 
 def _evaluate(options, memory):
     """Return the data set, the evaluation and the audit's report."""
-    shared = {name: getattr(options, name) for name in ("n_jobs", "random_state", "verbose")}
-    cv, seed, verbose = options.cv, options.random_state, options.verbose
-    pipeline = make_recipe(
-        options.recipe, options, random_state=seed, memory=memory, n_jobs=options.n_jobs
+    cv, shared = options.cv, _data.pick(options, "n_jobs", "random_state", "verbose")
+    settings = _data.pick(options, "n_jobs", "random_state") | {"memory": memory}
+    pipeline = _extract.make_recipe(options.recipe, options, **settings)
+    dataset = _data.load_labeled(options)
+    _data.say(options, describe_dataset(dataset), _data.describe_split(cv, dataset))
+    positive = _data.find_class(options.pos_label, dataset.target_names)
+    _data.fit_to_data(pipeline, dataset, options)
+    dataset, report = _audit.audit_dataset(
+        dataset, cv, options.on_error, pipeline=pipeline, **shared
     )
-    dataset = load_labeled(options.data, options.masks, options.groups, options.strict)
-    if verbose:
-        print("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
-    positive = find_class(options.pos_label, dataset.target_names)
-    fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
-    dataset, report = audit_dataset(dataset, cv, options.on_error, pipeline=pipeline, **shared)
     if "left_out" in dataset:
-        fit_to_data(pipeline, dataset, choose_cv(cv, dataset), seed)
-    if verbose:
-        print(f"Audit {report.outcome}: {report.verdict}")
-        print_leaks(report, dataset)
+        _data.fit_to_data(pipeline, dataset, options)
+    _data.say(options, f"Audit {report.outcome}: {report.verdict}")
+    if options.verbose:
+        _audit.print_leaks(report, dataset)
         bus = recipes.recipe_features(pipeline)
         if isinstance(bus, FeatureBus) and not learns(bus):  # with a progress bar
             bus.set_params(verbose=True).fit_transform(dataset.images)
@@ -103,15 +84,14 @@ def _evaluate(options, memory):
         dataset.images,
         dataset.target,
         groups=dataset.groups,
-        masks=find_metadata(pipeline, dataset).get("masks"),
-        cv=choose_cv(cv, dataset),
+        masks=_data.find_metadata(pipeline, dataset).get("masks"),
+        cv=_data.choose_cv(cv, dataset),
         target_names=dataset.target_names,
         pos_label=positive,
         **shared,
     )
-    result = add_notes(result, dataset, cv)
-    if verbose:
-        print(f"\n{result}\n")
+    result = _data.add_notes(result, dataset, cv)
+    _data.say(options, f"\n{result}\n")
     return dataset, result, report
 
 
@@ -119,7 +99,7 @@ def _fit(pipeline, dataset, random_state):
     """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
     y, everything = dataset.target, np.arange(len(dataset.target))
     pipeline = keep_groups_together(pipeline, y, dataset.groups, everything, random_state)
-    metadata = find_metadata(pipeline, dataset)
+    metadata = _data.find_metadata(pipeline, dataset)
     with config_context(enable_metadata_routing=bool(metadata)):
         return pipeline.fit(dataset.images, y, **metadata)
 
@@ -135,11 +115,8 @@ def _make_card(options, recipe, dataset, result, report):
     The card has no path, and the name of a data set only if it is a public one: folders are named
     after people.
     """
-    about = {
-        "name": options.recipe,
-        "options": _plain(options.options or {}),
-        "random_state": int(options.random_state),
-    }
+    about = {"name": options.recipe, "options": _plain(options.options or {})}
+    about["random_state"] = int(options.random_state)
     parameters = recipe.get_params().items()
     if any(name.endswith("__backbone") and value is not None for name, value in parameters):
         known = options.weights in ("imagenet", None)
@@ -161,9 +138,11 @@ def _make_card(options, recipe, dataset, result, report):
         "scores": _list_scores(result),
         "positive_class": result.pos_name,
     }
-    names = {"groups": dataset.groups, "target_names": dataset.target_names}
-    with suppress(FewImagesError):
-        card["reference"] = describe_training_images(dataset.images, dataset.target, **names)
+    with suppress(_examine.FewImagesError):
+        names = {"groups": dataset.groups, "target_names": dataset.target_names}
+        card["reference"] = _examine.describe_training_images(
+            dataset.images, dataset.target, **names
+        )
     return card
 
 
@@ -174,10 +153,9 @@ def _plain(value):
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     value = value.item() if isinstance(value, np.generic) else value
+    is_path = isinstance(value, str) and {os.sep, "/", "\\"} & {*value}
     is_plain = value is None or isinstance(value, (bool, int, float, str))
-    if not is_plain or (isinstance(value, str) and {os.sep, "/", "\\"} & {*value}):
-        return f"a {type(value).__name__}, not shown"
-    return value
+    return value if is_plain and not is_path else f"a {type(value).__name__}, not shown"
 
 
 def _list_scores(result):
