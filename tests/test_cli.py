@@ -211,12 +211,6 @@ def test_messages_are_joined_to_one_line(monkeypatch, capsys, error):
     assert capsys.readouterr().err == "featbus: warning: a b\n"
 
 
-def test_errors_of_ours_keep_their_traceback(monkeypatch):
-    replace(monkeypatch, "demo.run_demo", raise_(KeyError("bug")))
-    with pytest.raises(KeyError):
-        main(["demo"])
-
-
 def test_interruption_is_an_exit_status(monkeypatch, capsys):
     replace(monkeypatch, "commands.extract", raise_(KeyboardInterrupt))
     assert call("extract scans -o f.csv") == 130
@@ -289,12 +283,6 @@ def test_sigterm_is_an_exit_status_and_removes_temporary_files(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (143, "featbus: stopped\n")
     assert not list(tmp_path.iterdir())
-
-
-def test_names_that_are_not_unicode_are_printed(monkeypatch, capsys):
-    replace(monkeypatch, "demo.run_demo", lambda **given: print("\udcff.png"))
-    assert main(["demo"]) == 0
-    assert capsys.readouterr().out == "\\udcff.png\n"
 
 
 def test_lists(capsys):

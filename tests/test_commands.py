@@ -1,8 +1,6 @@
 """From a folder of images to a table of features, a model file and predictions."""
 
 import json
-import os
-import shutil
 import warnings
 from types import SimpleNamespace
 
@@ -33,11 +31,9 @@ from featbus import (
     load_masked,
 )
 from featbus.commands._data import fit_to_data, load_labeled
-from featbus.commands._files import written_together
 from featbus.commands._train import _fit, _list_scores, _plain
 from featbus.datasets import GroupsWarning, load_busi, load_image_folder
 from featbus.evaluation import Evaluation, evaluate
-from featbus.images import ImageError
 from featbus.io import read_item
 from featbus.masks import with_mask
 from featbus.persistence import read_card
@@ -141,16 +137,6 @@ def test_masks_of_busi(tmp_path):
     assert (whole["intensity_mean"] != table["intensity_mean"])[:4].all()
 
 
-def test_masks_in_a_folder(scans, tmp_path):
-    inside = np.zeros((40, 48), np.uint8)
-    inside[:10, :10] = 1
-    write_image(tmp_path / "outlines/benign/patiënt 0/scan 0.png", inside)
-    table = commands.extract(scans, ["shape"], masks=tmp_path / "outlines")
-    assert table["mask"].tolist() == ["benign/patiënt 0/scan 0.png"] + [None] * 5
-    assert table["shape_area"][0] == 100
-    assert table["error"][1].startswith("found no mask, expected a region.")
-
-
 def test_a_mask_that_changes_gives_another_row(tmp_path):
     write_image(tmp_path / "a.png", texture(0, False))
     write_image(tmp_path / "b.png", texture(0, False))
@@ -184,13 +170,6 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     assert lines == [f"  {row.path}: {row.error}" for row in failed.itertuples()]
     again = pd.read_csv(output)
     assert again["error"].isna().tolist() == table["error"].isna().tolist()
-
-
-def test_without_any_row_there_is_no_table(tmp_path):
-    (tmp_path / "a.png").write_text("a text")
-    with pytest.raises(ValueError, match=r"a\.png.*unknown content"):
-        commands.extract(tmp_path, output=tmp_path / "features.csv")
-    assert not (tmp_path / "features.csv").exists()
 
 
 def test_files(scans, monkeypatch):
@@ -233,37 +212,6 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path, start):
     again = pd.read_csv(tmp_path / "features.csv")
     assert again["path"].tolist() == [f"'{start}1+1/a.png"]
     assert again["class"].tolist() == [f"'{start}1+1"]
-
-
-def test_names_that_are_not_unicode(tmp_path):
-    try:
-        write_image(tmp_path / b"\xff.png".decode("utf-8", "surrogateescape"), texture(0, False))
-    except (OSError, UnicodeEncodeError):
-        pytest.skip("the file system has Unicode names only")
-    for ending in ("csv", "parquet", "npz"):
-        output = tmp_path / f"features.{ending}"
-        table = commands.extract(tmp_path, ["intensity"], output=output)
-        assert table["path"].tolist() == ["\\xff.png"]
-
-
-def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
-    write_scans(tmp_path / "scans", 40)
-    extract, seen = IntensityStatistics._extract, []
-
-    def interrupted(self, image):
-        seen.append(image)
-        if len(seen) == 36:
-            raise KeyboardInterrupt
-        return extract(self, image)
-
-    monkeypatch.setattr(IntensityStatistics, "_extract", interrupted)
-    options = {"memory": tmp_path / "rows.sqlite", "output": tmp_path / "features.csv", "n_jobs": 1}
-    with pytest.raises(KeyboardInterrupt):
-        commands.extract(tmp_path / "scans", ["intensity"], **options)
-    assert not (tmp_path / "features.csv").exists()
-    table = commands.extract(tmp_path / "scans", ["intensity"], **options)
-    assert len(seen) == 36 + 8  # 32 rows were in the store
-    pd.testing.assert_frame_equal(table, commands.extract(tmp_path / "scans", ["intensity"]))
 
 
 @pytest.mark.parametrize(
@@ -370,21 +318,6 @@ def quick(trained, monkeypatch):
     monkeypatch.setattr(Evaluation, "to_html", lambda self, path, **options: path.write_text("new"))
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_evaluation_is_that_of_evaluate(trained, tmp_path):
-    folder, (evaluation, _) = trained
-    result = commands.evaluate(
-        folder / "scans",
-        recipe="fusion",
-        output=tmp_path / "report.html",
-        groups=folder / "groups.csv",
-        cv=2,
-        options={"backbone": None, "n_features": 20},
-    )
-    pd.testing.assert_frame_equal(result.predictions, evaluation.predictions)
-    assert (tmp_path / "report.html").read_text() == "new"
-
-
 def test_the_card_says_what_the_model_is_and_no_path(trained):
     folder, (evaluation, audit) = trained
     card = read_card(folder / "model.skops")
@@ -441,18 +374,6 @@ def test_predictions_are_those_of_the_pipeline(trained, tmp_path):
     assert_allclose(table[["probability_benign", "probability_malignant"]], expected, atol=1e-6)
     names = np.array(["benign", "malignant"])[model.predict(paths)]
     assert table["predicted"].tolist() == names.tolist()
-
-
-def test_a_model_copied_elsewhere_predicts_the_same(trained, tmp_path, monkeypatch):
-    folder, _ = trained
-    (tmp_path / "élsewhere").mkdir()
-    shutil.copy(folder / "model.skops", tmp_path / "élsewhere" / "renamed.skops")
-    monkeypatch.chdir(tmp_path)
-    expected = commands.predict(folder / "model.skops", folder / "scans")
-    found = commands.predict("élsewhere/renamed.skops", folder / "scans", "predictions.csv")
-    pd.testing.assert_frame_equal(found, expected)
-    again = pd.read_csv("predictions.csv")
-    assert again["predicted"].tolist() == expected["predicted"].tolist()
 
 
 def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):
@@ -533,20 +454,6 @@ def test_classifiers_of_images_without_steps(tmp_path):
         commands.predict(Bright().fit(None, ["dark", "light"]), tmp_path / "35.png")
 
 
-def test_a_bad_image_stops_a_training(tmp_path):
-    groups = write_scans(tmp_path / "scans", 24)
-    (tmp_path / "scans" / groups["file"][7]).write_text("a text")
-    with pytest.raises(ImageError, match="scan 7.png.*unknown content"):
-        commands.train(
-            tmp_path / "scans",
-            recipe="fusion",
-            output=tmp_path / "model.skops",
-            groups=groups,
-            options={"backbone": None},
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["scans"]
-
-
 @pytest.mark.usefixtures("quick")
 def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, monkeypatch):
     folder, (evaluation, audit) = trained
@@ -565,24 +472,6 @@ def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, mo
         train_few(folder, tmp_path / "model.skops")
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert {(tmp_path / name).read_text() for name in names} == {"earlier"}
-
-
-def test_no_report_is_beside_a_model_of_another_training(tmp_path, monkeypatch):
-    paths = [tmp_path / name for name in ("model", "report", "scores")]
-    for path in paths:
-        path.write_text("earlier")
-    replace, seen = os.replace, []
-
-    def watch(old, new):
-        seen.append({path.read_text() for path in paths if path.exists()})
-        replace(old, new)
-
-    monkeypatch.setattr("os.replace", watch)
-    with written_together(*paths) as folder:
-        for path in paths:
-            (folder / path.name).write_text("new")
-    assert seen == [{"earlier"}, {"new"}, {"new"}]
-    assert sorted(tmp_path.iterdir()) == paths
 
 
 @pytest.mark.xgboost
@@ -609,20 +498,6 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
         match="4 images of the class 'benign', expected more",
     ):
         train_few(tmp_path, tmp_path / "model.skops", groups=None)
-
-
-def test_leaks_are_printed_with_their_files(tmp_path, capsys):
-    write_scans(tmp_path, 12)
-    write_image(tmp_path / "benign" / "a.png", texture(0, False))
-    write_image(tmp_path / "benign" / "b.png", texture(0, False))
-    with pytest.warns(GroupsWarning):
-        report = commands.audit(tmp_path, tmp_path / "groups.csv", cv=3, verbose=True)
-    assert not report.passed
-    printed = capsys.readouterr().out
-    assert "Leak, exact copies across folds: 'benign/a.png', 'benign/b.png'" in printed
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", GroupsWarning)
-        commands.audit(tmp_path, groups=tmp_path / "groups.csv", cv=3)
 
 
 @pytest.mark.parametrize(
@@ -724,18 +599,6 @@ def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path, untrained)
     for name in (0, True, "3"):
         with pytest.raises(ValueError, match=rf"pos_label is {name!r}, expected .*\['1', '2'\]"):
             commands.evaluate(tmp_path, recipe="fusion", pos_label=name, **options)
-
-
-def test_messages_about_groups_have_the_names_of_the_user(tmp_path):
-    for split in ("train", "test"):
-        for index in range(12):
-            kind = ("benign", "malignant")[index % 2]
-            write_image(tmp_path / split / kind / f"{split}{index}.png", texture(index, index % 2))
-    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
-    groups = pd.DataFrame({"file": files, "group": [f"p{i:02}" for i in range(24)]})
-    groups.loc[groups["group"] == "p20", "group"] = "p03"
-    with pytest.raises(ValueError, match=r"Fold 0 has the groups \['p03'\] in both"):
-        commands.evaluate(tmp_path, recipe="fusion", groups=groups, options={"backbone": None})
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,11 @@ import shutil
 from importlib.util import find_spec
 
 import cv2
-import numpy as np
 import pandas as pd
 import pytest
 from _data import data_dir
-from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
 
-from featbus import LBP, IntensityStatistics, make_breast_ultrasound
-from featbus.datasets import GroupsWarning
+from featbus import LBP, make_breast_ultrasound
 from featbus.demo import run_demo
 from featbus.evaluation import Evaluation
 
@@ -49,26 +45,6 @@ def write_folders(root, ultrasound):
 
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def write_busi(root, ultrasound):
-    """Write the images in the layout of BUSI; class normal gets images of nothing."""
-    rng = np.random.default_rng(0)
-    images = [*ultrasound.images, *rng.integers(0, 60, (12, 64, 80), np.uint8)]
-    labels = [ultrasound.target_names[label] for label in ultrasound.target] + ["normal"] * 12
-    for number, (image, label) in enumerate(zip(images, labels), start=1):
-        (root / label).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / label / f"{label} ({number}).png"), image)
-        cv2.imwrite(str(root / label / f"{label} ({number})_mask.png"), image)
-
-
-def write_mini_mias(root, ultrasound):
-    """Write the images in the layout of mini-MIAS; who is malignant is abnormal."""
-    rows = []
-    for number, (image, label) in enumerate(zip(ultrasound.images, ultrasound.target), start=1):
-        cv2.imwrite(str(root / f"mdb{number:03d}.pgm"), image)
-        rows.append(f"mdb{number:03d} F " + ("CIRC M 5 6 7" if label else "NORM"))
-    (root / "Info.txt").write_text("\n".join(["The table:", *rows]))
 
 
 def test_a_folder_per_class(tmp_path, ultrasound, capsys):
@@ -111,22 +87,6 @@ def test_the_next_run_starts_from_the_kept_features(tmp_path, ultrasound, monkey
     pd.testing.assert_frame_equal(first.predictions, again.predictions)
 
 
-def test_the_layout_of_busi(tmp_path, ultrasound, capsys):
-    write_busi(tmp_path / "Dataset_BUSI_with_GT", ultrasound)
-    with pytest.warns(UserWarning, match="in .* groups of near-duplicates, which are not patients"):
-        result = run_demo(tmp_path, output=tmp_path / "out", cv=4)
-    assert result.target_names == ["benign", "malignant", "normal"]
-    assert result.pos_name is None
-    assert "BUSI: 52 images" in capsys.readouterr().out
-
-
-def test_the_layout_of_mini_mias(tmp_path, ultrasound, capsys):
-    write_mini_mias(tmp_path, ultrasound)
-    result = run_demo(tmp_path, output=tmp_path / "out", cv=2)
-    assert result.pos_name == "abnormal"
-    assert "mini-MIAS: 40 images in 20 groups (normal 20, abnormal 20)" in capsys.readouterr().out
-
-
 def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, ultrasound, monkeypatch):
     groups = write_folders(tmp_path / "data", ultrasound)
     monkeypatch.setattr("featbus.demo.FeatureBus", None)  # would compute the features
@@ -140,25 +100,6 @@ def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, ultras
     with pytest.raises(ValueError, match="Found one class, 'benign', expected two or more"):
         run_demo(tmp_path / "data", groups=groups, output=output)
     assert not output.exists()
-
-
-@pytest.mark.filterwarnings("always")
-def test_unknown_groups_are_said_once_and_the_class_may_be_chosen(
-    tmp_path, ultrasound, monkeypatch, capsys
-):
-    def one_pipeline(features, random_state):
-        return {"SVM": make_pipeline(features, SVC())}
-
-    monkeypatch.setattr("featbus.demo.classifier_pipelines", one_pipeline)
-    monkeypatch.setattr("featbus.demo.fused_features", lambda deep, size: IntensityStatistics())
-    write_folders(tmp_path / "data", ultrasound)
-    with pytest.warns(GroupsWarning) as records:
-        result = run_demo(tmp_path / "data", pos_label="benign", output=tmp_path / "out", cv=2)
-    assert len([record for record in records if record.category is GroupsWarning]) == 1
-    assert result.pos_name == "benign"
-    printed = capsys.readouterr().out
-    assert printed.lower().count("groups unknown: every image counted as its own patient") == 2
-    assert "Sensitivity (benign)" in printed
 
 
 @pytest.mark.network
@@ -222,13 +163,6 @@ def test_what_is_refused(tmp_path, options, message):
     with pytest.raises((ValueError, OSError), match=message):
         run_demo(output=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
-
-
-def test_an_output_that_is_a_file(tmp_path, ultrasound):
-    groups = write_folders(tmp_path / "data", ultrasound)
-    (tmp_path / "out").touch()
-    with pytest.raises(FileExistsError):
-        run_demo(tmp_path / "data", groups=groups, output=tmp_path / "out")
 
 
 def test_failure_leaves_earlier_files_whole(tmp_path, ultrasound, monkeypatch):

@@ -24,7 +24,7 @@ from featbus import (
     make_breast_ultrasound,
 )
 from featbus.cli import main
-from featbus.evaluation._protocol_samples import PROTOCOLS, _mix, prepare
+from featbus.evaluation._protocol_samples import PROTOCOLS
 from featbus.groups import GroupsWarning
 from featbus.images import ImageError
 
@@ -111,44 +111,6 @@ def test_protocols_are_those_of_pipelines_with_the_same_steps():
     pd.testing.assert_series_equal(found.to_frame().loc[HONEST], wanted, check_names=False)
 
 
-def test_what_is_split():
-    rng = np.random.default_rng(0)
-    rows = rng.random((10, 3, 4), np.float32)  # of an image and two copies
-    y = np.array([0] * 7 + [1] * 3)
-    smote = SMOTE(k_neighbors=2, random_state=0)
-    shapes = {HONEST: (10, 12), RANDOM: (10, 12), COPIES: (30, 4)}
-    shapes |= {MIXTURES: (14, 12), BOTH: (42, 4)}
-    for protocol in PROTOCOLS:
-        found, labels, source = prepare(protocol, rows, y, smote)
-        assert found.shape == shapes[protocol.name]
-        assert np.array_equal(labels, y[source])
-        assert np.bincount(labels)[0] == np.bincount(labels)[1] or not protocol.smote
-        np.testing.assert_array_equal(found[:10, :4], rows[:, 0])
-        if protocol.copies:
-            np.testing.assert_array_equal(found[10:30], rows[:, 1:].reshape(20, 4))
-            np.testing.assert_array_equal(source[10:30], np.repeat(np.arange(10), 2))
-        elif protocol.smote:
-            assert np.isnan(found[10:, 4:]).all()
-            assert not np.isnan(found[10:, :4]).any()
-
-
-def test_mixtures_lie_between_rows_of_their_class_and_count_with_the_nearest():
-    y = np.array([0] * 6 + [1] * 2)
-    rows = np.column_stack([np.arange(8.0), np.arange(8.0) * 1000])
-    mixed, labels, nearest = _mix(rows, y, SMOTE(k_neighbors=1, random_state=0))
-    assert labels.tolist() == [1] * 4
-    assert ((mixed >= rows[6] - 1e-6) & (mixed <= rows[7] + 1e-6)).all()
-    assert nearest.tolist() == (6 + (mixed[:, 0] > 6.5)).tolist()
-
-
-def test_copies_count_with_the_group_of_their_image(result):
-    predictions = result.evaluations[COPIES].predictions
-    index, group = predictions["index"].to_numpy(), predictions["group"].to_numpy()
-    source = np.concatenate([np.arange(150), np.arange(150)])
-    np.testing.assert_array_equal(group, source[index] // 3)
-    assert result.evaluations[BOTH].predictions["group"].nunique() == 50
-
-
 def test_without_copies_and_with_equal_classes():
     images, y, groups = make_noise(20, 2)
     options = {"groups": groups, "classifier": NEAREST, "n_copies": 0, "cv": 2}
@@ -191,18 +153,6 @@ def test_the_result_tells_everything(result):
         assert part in page
     with pytest.raises(ValueError, match="metric is 'brier', expected one of"):
         result.summary("brier")
-
-
-def test_the_picture_has_the_honest_protocol_at_the_top(result):
-    axis = result.plot("roc_auc").axes[0]
-    texts = {text.get_text(): text for text in axis.texts}
-    assert {*NAMES, "no leak"} < {*texts}
-    heights = [texts[name].get_position()[1] for name in NAMES]
-    assert heights == sorted(heights)
-    assert axis.yaxis_inverted()
-    assert any(text.startswith("+0.") for text in texts)
-    assert "ROC AUC" in axis.get_xlabel()
-    assert "(malignant)" in result.plot("sensitivity").axes[0].get_xlabel()
 
 
 def test_a_difference_within_the_noise_is_said_so():
@@ -301,11 +251,3 @@ def test_ultrasound(tmp_path):
     scores = accuracies(found)
     assert scores[HONEST] < scores[RANDOM] < scores[COPIES] < scores[BOTH]
     assert scores[BOTH] > scores[HONEST] + 0.1
-
-
-def test_more_copies_than_orientations_are_refused():
-    message = "n_copies=2 and dihedral=2, expected at most 1 copies"
-    with pytest.raises(ValueError, match=message):
-        compare_protocols(
-            IntensityStatistics(), np.zeros((8, 16, 16)), np.arange(8) % 2, dihedral=2
-        )

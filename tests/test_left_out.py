@@ -1,7 +1,5 @@
 """Images that cannot be read: listed all at once, or left out and said so."""
 
-import pickle
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -12,8 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 import featbus.io
-from featbus import audit, commands, find_near_duplicates
-from featbus.cli import main
+from featbus import commands
 from featbus.commands._data import leave_out
 from featbus.datasets import load_image_folder
 from featbus.demo import run_demo
@@ -130,15 +127,6 @@ def test_a_training_goes_on_with_the_rest(scans, tmp_path, capsys):
     assert f"{LEFT_OUT}\n  {BAD[0]}: " in capsys.readouterr().out
 
 
-def test_the_command_line_leaves_images_out(scans, tmp_path, capsys):
-    scans[1].to_csv(tmp_path / "groups.csv", index=False)
-    arguments = ["audit", str(scans[0]), "--groups", str(tmp_path / "groups.csv"), "--cv", "2"]
-    assert main(arguments) == 2
-    check_lists_all(capsys.readouterr().err)
-    assert main([*arguments, "--on_error", "skip"]) == 0
-    assert LEFT_OUT in " ".join(capsys.readouterr().out.split())
-
-
 def test_nothing_is_read_twice_unless_it_has_to_be(scans, tmp_path, monkeypatch):
     groups = write_scans(tmp_path)
     reads = []
@@ -196,21 +184,6 @@ def test_all_fields_stay_in_step():
     assert left.frame.index.tolist() == [0, 1]
     assert left.cv.test_fold.tolist() == [-1, 0]
     assert left.left_out == ["a", "d"]
-
-
-def test_functions_of_images_list_all_errors(scans):
-    paths = [str(scans[0] / file) for file in scans[1]["file"]]
-    with pytest.raises(ImageErrors, match="(?s)3 of 50 images cannot be used:.*06.*11.*31"):
-        audit(paths, np.arange(50) % 2)
-    with pytest.raises(ImageErrors) as caught:
-        find_near_duplicates(paths, n_jobs=2)
-    assert [error.index for error in caught.value.errors] == [6, 11, 31]
-    with pytest.raises(ImageError, match=r"^image 1 \('.*06.png'\): ") as one:
-        find_near_duplicates(paths[5:7])
-    assert not isinstance(one.value, ImageErrors)
-    again = pickle.loads(pickle.dumps(caught.value))
-    assert str(again) == str(caught.value)
-    assert again.at(7) is again
 
 
 @pytest.mark.usefixtures("quick")
@@ -284,11 +257,3 @@ def test_too_little_data_is_refused_first(tmp_path, files, message):
         with pytest.raises(ValueError, match=message) as caught:
             run()
         assert "\n" not in str(caught.value)
-
-
-@pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning")
-def test_a_demo_needs_neighbors(tmp_path):
-    write_scans(tmp_path / "scans", 18)
-    with pytest.raises(ValueError, match=r"training part with 7 images of .*expected 8 or more"):
-        run_demo(tmp_path / "scans", output=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -6,8 +6,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 from featbus import feature_extraction, recipes
 from featbus.bus import FeatureBus
-from featbus.commands._data import compute_rows, pick
-from featbus.commands._files import check_output, open_images, report_table, write_table
+from featbus.commands import _data, _files
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
 from featbus.steps import learns
@@ -28,18 +27,15 @@ _DEEP = "deep:"
 
 def extract(options):
     """Extract features; `featbus.commands.extract` has the documentation."""
-    check_output(options.output, ".csv", ".npz", ".parquet")
+    _files.check_output(options.output, ".csv", ".npz", ".parquet")
     transformer = make_transformer(options)
-    items, info = open_images(options)
-    settings = pick(options, "memory", "n_jobs", "verbose")
-    rows, bus = compute_rows(transformer, items, **settings)
+    items, info = _files.open_images(options)
+    settings = _data.pick(options, "memory", "n_jobs", "verbose")
+    rows, bus = _data.compute_rows(transformer, items, **settings)
     table = add_errors(info, bus.errors_)
     names = bus.get_feature_names_out().tolist()
     table = pd.concat([table, pd.DataFrame(rows, columns=names)], axis=1)
-    if options.output is not None:
-        write_table(table, options.output, names)
-    if options.verbose:
-        report_table(table, options.output, f"{rows.shape[1]} features")
+    _files.finish_table(table, options, f"{rows.shape[1]} features", names)
     return table
 
 

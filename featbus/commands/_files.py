@@ -199,11 +199,14 @@ def written_together(path, *others):
             os.replace(Path(folder) / each.name, each)
 
 
-def report_table(table, output, found):
-    """Print what was found, and the images without a result; the table where no file has it."""
-    failed = table[table["error"].notna()]
-    where = "" if output is None else f" in {os.fspath(output)}"
-    print(f"{len(table) - len(failed)} of {len(table)} images with {found}{where}")
-    print_first([f"{row.path}: {row.error}" for row in failed.itertuples()])
-    if output is None:
-        print(table.to_string(index=False))
+def finish_table(table, options, found, features=()):
+    """Write a table, or print it, and print the images without a result."""
+    if options.output is not None:
+        write_table(table, options.output, features)
+    if options.verbose:
+        failed = table[table["error"].notna()]
+        where = "" if options.output is None else f" in {os.fspath(options.output)}"
+        print(f"{len(table) - len(failed)} of {len(table)} images with {found}{where}")
+        print_first(f"{row.path}: {row.error}" for row in failed.itertuples())
+        if options.output is None:
+            print(table.to_string(index=False))

@@ -10,32 +10,27 @@ from sklearn.utils import _safe_indexing
 from tqdm import tqdm
 
 from featbus import persistence
-from featbus.commands._data import compute_rows, pick
-from featbus.commands._extract import add_errors, without_bus
-from featbus.commands._files import check_output, open_images, report_table, write_table
+from featbus.commands import _data, _extract, _files
 from featbus.images import ImageError
 from featbus.steps import is_resampler, is_search, split_extraction, steps_of
 
 
 def predict(options):
     """Predict classes; `featbus.commands.predict` has the documentation."""
-    check_output(options.output, ".csv", ".parquet")
+    _files.check_output(options.output, ".csv", ".parquet")
     model, names = _open_model(options.model)
-    items, info = open_images(options, with_classes=False)
+    items, info = _files.open_images(options, with_classes=False)
     steps, rest = split_extraction(_frozen(model))
     if steps:
-        settings = pick(options, "n_jobs", "verbose")
-        rows, bus = compute_rows(Pipeline(steps), items, **settings)
+        settings = _data.pick(options, "n_jobs", "verbose")
+        rows, bus = _data.compute_rows(Pipeline(steps), items, **settings)
         found, errors = _predict_rows(rest, names, rows, bus.errors_)
     else:
         found, errors = _predict_images(model, names, items, options.verbose)
     if found.empty:
         raise ValueError(f"No image has a prediction. {errors[0]}") from errors[0]
-    table = add_errors(info[["path"]].join(found), errors)
-    if options.output is not None:
-        write_table(table, options.output)
-    if options.verbose:
-        report_table(table, options.output, "a prediction")
+    table = _extract.add_errors(info[["path"]].join(found), errors)
+    _files.finish_table(table, options, "a prediction")
     return table
 
 
@@ -110,7 +105,8 @@ def _frozen(model):
     if not isinstance(model, Pipeline):
         return model
     *steps, last = [step for step in steps_of(model) if not is_resampler(step.estimator)]
-    return Pipeline([*((name, FrozenEstimator(without_bus(step))) for name, step in steps), last])
+    frozen = [(name, FrozenEstimator(_extract.without_bus(step))) for name, step in steps]
+    return Pipeline([*frozen, last])
 
 
 def _predict_rows(model, names, rows, errors):
