@@ -177,7 +177,8 @@ def examine_image(
     histograms, features = known.get("histograms"), known.get("features", {})
     distance, limit = None, features.get("limit")
     if known:
-        distance = _distances(measure_appearance(pixels), features["center"], features["spread"])
+        row, center, spread = measure_appearance(pixels), features["center"], features["spread"]
+        distance = float(_distances(row, center, spread))
     return Examination(
         image=shown if shown.ndim == 2 else to_rgb(shown),
         predicted=predicted,
