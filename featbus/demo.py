@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
@@ -12,43 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
 from featbus.bus import FeatureBus
+from featbus.commands import _data
+from featbus.commands._files import write_table, written_together
 from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.evaluation._metrics import TITLES
 from featbus.feature_extraction import DeepFeatures
-from featbus.files import escape_formula, written_whole
 from featbus.groups import GroupsWarning
-from featbus.images import ImageErrors
-from featbus.parameters import (
-    N_JOBS,
-    Interval,
-    InvalidParameterError,
-    SequenceOf,
-    check_parameters,
-)
+from featbus.parameters import Interval, InvalidParameterError, check_parameters
 from featbus.recipes import balancing_pipelines, classifier_pipelines, fused_features
 from featbus.recipes._parts import INPUT_SIZE, LAYERS, POOLING
-from featbus.workflow._checks import (
-    check_data,
-    choose_cv,
-    describe_split,
-    find_class,
-    make_folds,
-)
-from featbus.workflow._left_out import (
-    ON_ERROR,
-    add_notes,
-    describe_left_out,
-    fill_store,
-    leave_out,
-    list_left_out,
-)
-from featbus.workflow._notes import note_groups, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,24 +38,9 @@ __all__ = ["run_demo"]
 _FIGURE, _BALANCING, _REPORT = "confusion_matrices.png", "balancing.csv", "report.html"
 _STORE = "features.sqlite"
 _FEWEST = 8  # KNN looks at 15 images, after SMOTE has made classes equal
-_PATH = [str, os.PathLike]
-_CONSTRAINTS = {
-    "data": [*_PATH, None],
-    "groups": [*_PATH, pd.DataFrame, None],
+_CONSTRAINTS = _data.CONSTRAINTS | {
     "backbone": [str, None],
-    "backbone_options": [dict, None],
-    "weights": [*_PATH, None],
-    "layers": [str, SequenceOf(str), None],
-    "pooling": [str, SequenceOf(str), None],
     "input_size": [Interval(Integral, 32, None, closed="left"), None],
-    "output": _PATH,
-    "n_jobs": N_JOBS,
-    "cv": ["cv_object"],
-    "pos_label": [str, Integral, None],
-    "strict": ["boolean"],
-    "on_error": ON_ERROR,
-    "random_state": [Interval(Integral, 0, None, closed="left")],
-    "verbose": ["boolean"],
 }
 
 
@@ -88,7 +49,7 @@ def run_demo(
     *,
     groups: PathLike | pd.DataFrame | None = None,
     backbone: str | None = None,
-    backbone_options: dict | None = None,
+    backbone_options: dict[str, Any] | None = None,
     weights: PathLike | None = "imagenet",
     layers: str | Sequence[str] | None = None,
     pooling: str | Sequence[str] | None = None,
@@ -187,35 +148,34 @@ def run_demo(
     """
     check_parameters(_CONSTRAINTS, locals())
     cv = _reusable(cv, on_error)
-    say = print if verbose else say_nothing
     output = Path(output)
     deep = _deep_features(backbone, backbone_options, weights, layers, pooling, input_size)
     size = input_size or (224 if deep is None else INPUT_SIZE)
-    features = fused_features(deep=deep, size=size)
     dataset = _load(data, groups, strict, random_state)
-    pos_label = find_class(pos_label, dataset.target_names)
+    pos_label = _data.find_class(pos_label, dataset.target_names)
     _check(dataset, cv, random_state)
     output.mkdir(parents=True, exist_ok=True)
-    say("\n".join([describe_dataset(dataset), describe_split(cv, dataset)]).strip())
+    say = print if verbose else lambda text: None
+    say("\n".join([describe_dataset(dataset), _data.describe_split(cv, dataset)]).strip())
 
     # Features are computed once for all folds and classifiers. This cannot leak, because the
     # extractors learn nothing from the data: a row depends on its image alone. The steps that learn
     # (scaler, PCA, SMOTE, classifier) come after the bus and are fitted on training folds only.
     start = perf_counter()
-    bus = FeatureBus(features, memory=output / _STORE, n_jobs=n_jobs)
-    n_features, errors = fill_store(clone(bus).set_params(verbose=verbose), dataset.images)
-    say(f"Features: {n_features} columns, {perf_counter() - start:.1f} s")
-    if errors:
-        dataset = leave_out(dataset, ImageErrors(errors, len(dataset.images)), on_error)
-        say(list_left_out(dataset))
+    features = fused_features(deep=deep, size=size)
+    settings = {"memory": output / _STORE, "n_jobs": n_jobs, "verbose": verbose}
+    rows, bus = _data.compute_rows(features, dataset.images, **settings)
+    say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
+    if bus.errors_:
+        dataset = _data.leave_out(dataset, bus.errors_, on_error, verbose)
         _check(dataset, cv, random_state)
 
-    parts = {"features": bus.set_params(n_jobs=None), "random_state": random_state}
-    options = {"cv": choose_cv(cv, dataset), "pos_label": pos_label, "n_jobs": n_jobs}
+    bus = FeatureBus(features, memory=output / _STORE)
+    parts = {"features": bus, "random_state": random_state}
+    options = {"cv": _data.choose_cv(cv, dataset), "pos_label": pos_label, "n_jobs": n_jobs}
     options |= {"random_state": random_state, "verbose": verbose}
     result = _evaluate(classifier_pipelines(**parts), dataset, options)
-    result = note_groups(result, dataset)
-    result = add_notes(result, describe_split(cv, dataset), describe_left_out(dataset))
+    result = _data.add_notes(result, dataset, cv)
     say(f"\n{result}\n")
     balancing = None
     if len(set(np.bincount(dataset.target))) > 1:
@@ -277,9 +237,9 @@ def _reusable(cv, on_error):
 
 def _check(dataset, cv, random_state):
     """Refuse data that cannot be evaluated, before features are computed."""
-    folds = choose_cv(cv, dataset)
-    check_data(dataset, folds)
-    for train, _ in make_folds(dataset, folds, random_state):
+    folds = _data.choose_cv(cv, dataset)
+    _data.check_data(dataset, folds)
+    for train, _ in _data.make_folds(dataset, folds, random_state):
         counts = np.bincount(dataset.target[train], minlength=len(dataset.target_names))
         if counts.min() < _FEWEST:
             name = dataset.target_names[counts.argmin()]
@@ -315,13 +275,12 @@ def _write_files(output, result, balancing, images, data, title):
     tables["scores.csv"] = result.scores
     if balancing is not None:
         tables[_BALANCING] = balancing.scores
-    with ExitStack() as stack:
-        names = [_FIGURE, *tables, _REPORT]
-        paths = {name: stack.enter_context(written_whole(output / name)) for name in names}
-        result.plot("confusion_matrices").savefig(paths[_FIGURE], format="png", dpi=150)
+    names = [_FIGURE, *tables, _REPORT]
+    with written_together(*(output / name for name in names)) as folder:
+        result.plot("confusion_matrices").savefig(folder / _FIGURE, format="png", dpi=150)
         for name, table in tables.items():
-            table.to_csv(paths[name], index=False)
-        result.to_html(paths[_REPORT], images=images, title=title)
+            write_table(table, folder / name)
+        result.to_html(folder / _REPORT, images=images, title=title)
     if balancing is None:
         (output / _BALANCING).unlink(missing_ok=True)  # of other images
     return names[:-1]
@@ -339,4 +298,4 @@ def _named_predictions(result, images, data):
             Path(os.path.relpath(images[index], data)).as_posix() for index in predictions["index"]
         ]
         predictions.insert(2, "image", files)
-    return predictions.map(escape_formula)
+    return predictions

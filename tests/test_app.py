@@ -17,8 +17,8 @@ from featbus.app import _results, run_app
 from featbus.app._results import open_model
 from featbus.app._run import MEGABYTES
 from featbus.cli import main
+from featbus.commands import describe_training_images, examine_image
 from featbus.io import SpacedImage
-from featbus.workflow import describe_training_images, examine_image
 
 streamlit_testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit not installed")
 

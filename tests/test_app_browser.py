@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
 from featbus import LBP, FeatureBus, IntensityStatistics, make_breast_ultrasound, save
-from featbus.workflow import describe_training_images
+from featbus.commands import describe_training_images
 
 pytestmark = pytest.mark.slow
 

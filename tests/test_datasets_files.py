@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from featbus import commands
 from featbus.datasets import load_busi, load_dataset, load_image_folder, load_images
 from featbus.io import ImageReadError, find_format, read_image
-from featbus.workflow import extract_features
 
 GRAY = np.full((8, 8), 90, np.uint8)
 PNG = cv2.imencode(".png", GRAY)[1].tobytes()
@@ -98,7 +98,7 @@ def test_strict_refuses_what_is_no_image(root, tmp_path):
     with pytest.raises(ValueError, match=r"Found 4 file\(s\) that are no images: 'f.gif'"):
         load_images(root / "benign", strict=True)
     with pytest.raises(ValueError, match="that are no images: 'benign/f.gif'"):
-        extract_features(root, strict=True)
+        commands.extract(root, strict=True)
     for name in SKIPPED:
         (root / name).unlink()
     assert load_dataset(root, groups=patient, strict=True).skipped == []

@@ -8,7 +8,7 @@ import pytest
 from skimage.io import imsave
 from sklearn.dummy import DummyClassifier
 
-from featbus import evaluate
+from featbus import commands, evaluate
 from featbus.datasets import (
     GroupsWarning,
     describe_dataset,
@@ -18,7 +18,6 @@ from featbus.datasets import (
     load_images,
 )
 from featbus.evaluation import FewGroupsWarning
-from featbus.workflow import extract_features, predict_images
 
 SPLIT = [
     *("Training/benign/a.png", "Training/benign/p1/b.png", "Training/malignant/c.png"),
@@ -98,7 +97,7 @@ def test_a_table_of_features_has_the_split(tmp_path):
     for file in SPLIT:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         imsave(tmp_path / file, np.eye(8, dtype=np.uint8), check_contrast=False)
-    table = extract_features(tmp_path, ["intensity"])
+    table = commands.extract(tmp_path, ["intensity"])
     assert table["split"].tolist() == ["train"] * 3 + ["validation"] * 2 + ["test"] * 2
     assert table["class"].tolist() == [file.split("/")[1] for file in SPLIT]
 
@@ -153,7 +152,7 @@ def test_folders_of_masks_are_no_classes(tmp_path, files):
         with pytest.raises(ValueError, match="(?i)masks|truth"):
             load(tmp_path)
     model = DummyClassifier().fit([[0], [1]], ["x", "y"])
-    for run in (extract_features, lambda data: predict_images(model, data)):
+    for run in (commands.extract, lambda data: commands.predict(model, data)):
         with pytest.raises(ValueError, match="(?i)masks|truth"):
             run(tmp_path)
 
@@ -172,7 +171,7 @@ def test_one_class_has_one_name(tmp_path):
     data = load_image_folder(tmp_path, groups=patient)
     assert data.target_names == ["M\u00fc", "y"]
     assert data.target.tolist() == [0, 1, 0, 1]
-    table = extract_features(tmp_path, ["intensity"])
+    table = commands.extract(tmp_path, ["intensity"])
     assert sorted(table["class"]) == ["M\u00fc", "M\u00fc", "y", "y"]
 
 

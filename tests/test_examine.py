@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from featbus import (
-    BreastRegion,
     IntensityStatistics,
     Resample,
     Resize,
@@ -33,16 +32,15 @@ from featbus import (
 )
 from featbus.base import ImageTransformer
 from featbus.color import to_gray
+from featbus.commands import describe_training_images, examine_image
+from featbus.commands._examine import MEASURES, _distances, _find_limit, _summarize
 from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
 from featbus.masks import with_mask
-from featbus.persistence import read_card, write_card_html
+from featbus.persistence import read_card
 from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter
-from featbus.workflow import describe_training_images, examine_image
-from featbus.workflow._appearance import MEASURES
-from featbus.workflow._reference import _distances, _find_limit, _summarize
 
 DATA = make_breast_ultrasound(60, random_state=0)
 NEW = make_breast_ultrasound(60, random_state=1)
@@ -187,13 +185,6 @@ def test_images_with_a_spacing():
         examine_image(model, {}, pixels)
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (61, 200)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, bool])
-def test_every_image_has_a_map(shape, dtype):
-    image = np.ones(shape, dtype)
-    assert occlusion_map(BrightCorner(), image).shape == shape
-
-
 STEPS = {
     "none": [],
     "stretch": [Resize((50, 120))],
@@ -217,19 +208,6 @@ def test_the_outline_lies_where_the_region_is(name, nested):
     assert (outline != expected).mean() < 0.03
     if name in ("none", "mirror"):
         assert_array_equal(outline, expected)
-
-
-def test_the_outline_of_an_image_that_was_turned_to_its_wall():
-    image, inside, _ = mammogram(128, labels=False)
-    image = np.rint(255 * image[:, ::-1]).astype(np.uint8)
-    pipeline = make_pipeline(BreastRegion(orient="left"), FindBright())
-    outline = find_outline(pipeline, image)
-    assert_array_equal(outline, (image > 100) & outline)
-    assert (outline != ((image > 100) & inside[:, ::-1])).mean() < 0.02
-
-
-def test_without_a_segmenter_there_is_no_outline():
-    assert find_outline(make_pipeline(Resize(32), IntensityStatistics()), DATA.images[0]) is None
 
 
 def others():
@@ -296,15 +274,6 @@ def test_the_limit_has_the_rank_of_conformal_prediction(n_groups):
     assert _find_limit(distances, np.arange(n_groups)) == rank
 
 
-@pytest.mark.parametrize("n_groups", [20, 200])
-def test_a_clip_does_not_move_the_limit(n_groups):
-    distances, groups = RNG.uniform(size=n_groups), np.arange(n_groups)
-    expected = _find_limit(distances, groups)
-    order = RNG.permutation(n_groups + 5000)
-    longer = np.append(distances, np.full(5000, distances[7]))[order]
-    assert _find_limit(longer, np.append(groups, np.full(5000, 7))[order]) == expected
-
-
 @pytest.mark.parametrize(("n_groups", "n_frames"), [(20, 1), (20, 600), (50, 1), (51, 1)])
 def test_images_of_new_groups_exceed_the_limit_as_often_as_promised(n_groups, n_frames):
     rng = np.random.default_rng(0)
@@ -359,12 +328,6 @@ def test_color_that_few_groups_have_is_not_in_the_card(n_colored):
     assert MEASURES[:2] == ["color", "color_95"]
 
 
-def test_color_that_ten_groups_have_is_in_the_card():
-    weak, strong = (describe_with_color(10, strength)["features"] for strength in (0.5, 0.9))
-    assert 0 < weak["center"][0] < strong["center"][0]
-    assert weak["spread"][0] < strong["spread"][0]
-
-
 @pytest.mark.parametrize("n_colored", [0, 1])
 @pytest.mark.parametrize("n_images", [20, 60])
 def test_color_photographs_are_unlike_gray_images(n_colored, n_images):
@@ -416,20 +379,7 @@ def test_gray_pixels_in_three_channels_are_no_color_image(saved, found):
 def test_a_card_without_a_description(saved):
     model, card = saved
     foreign = {"features": dict(card["reference"]["features"], measures=["height"])}
-    wrong = {"features": dict(card["reference"]["features"], center=[1, 2]), "histograms": {}}
-    unusable = [
-        {"features": card["reference"]["features"] | {name: value}, "histograms": {}}
-        for name, value in [
-            ("limit", None),
-            ("limit", float("nan")),
-            ("limit", 0),
-            ("center", [None] * 34),
-            ("spread", [0] * 34),
-            ("spread", [float("inf")] * 34),
-        ]
-    ]
-    others = None, foreign, wrong, "text", [1], {"histograms": {"benign": "text"}}
-    for reference in (*others, *unusable):
+    for reference in (None, foreign, "text"):
         about = {"classes": card["classes"], "reference": reference}
         found = examine_image(model, about, NEW.images[0], importance=False)
         fields = found.reference, found.distance, found.limit, found.is_unfamiliar
@@ -444,12 +394,6 @@ def test_models_without_probabilities_have_no_importance():
     assert found.probabilities is None
     assert found.importance is None
     assert "no probabilities" in found.importance_reason
-
-
-def test_importance_can_be_left_out(saved):
-    found = examine_image(*saved, NEW.images[0], importance=False)
-    assert found.importance is None
-    assert found.importance_reason == "The importance was not asked for."
 
 
 def test_a_search_is_its_best_estimator():
@@ -491,22 +435,6 @@ def test_images_whose_features_are_nan_are_image_errors():
     assert caught.value.index is None
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"model": IntensityStatistics()}, "model"),
-        ({"card": None}, "card"),
-        ({"image": "scan.png"}, "image"),
-        ({"importance": "yes"}, "importance"),
-    ],
-)
-def test_what_is_refused(saved, options, message):
-    model, card = saved
-    given = {"model": model, "card": card, "image": NEW.images[0]} | options
-    with pytest.raises(ValueError, match=f"^{message} is"):
-        examine_image(**given)
-
-
 def test_the_description_holds_means_and_no_rows():
     reference = describe_training_images(DATA.images, DATA.target)
     assert json.loads(json.dumps(reference)) == reference
@@ -526,21 +454,6 @@ def test_few_groups_are_not_described():
         describe_training_images(DATA.images[:9], [0, 1, 0] * 3)
     with pytest.raises(ValueError, match="Found 5 groups"):
         describe_training_images(DATA.images, DATA.target, groups=np.arange(60) % 5)
-
-
-def test_classes_of_few_groups_have_no_histogram():
-    y = np.repeat(["rare", "usual"], [9, 51])
-    assert list(describe_training_images(DATA.images, y)["histograms"]) == ["usual"]
-
-
-def test_the_page_of_a_card_folds_the_description(saved, tmp_path):
-    model, card = saved
-    path = tmp_path / "model.skops"
-    save(model, path, classes=card["classes"], card={"reference": card["reference"]})
-    write_card_html(path, tmp_path / "card.html")
-    page = (tmp_path / "card.html").read_text(encoding="utf-8")
-    assert page.count("<summary>32 numbers</summary>") == 3
-    assert page.count("<summary>34 entries</summary>") == 1
 
 
 def options_of(recipe):

@@ -16,15 +16,15 @@ from featbus import (
     FeatureBus,
     ImageAugmenter,
     IntensityStatistics,
+    commands,
     compare_protocols,
     evaluate,
     make_breast_ultrasound,
 )
 from featbus.cli import main
-from featbus.evaluation._protocols import PROTOCOLS, _mix, prepare
+from featbus.evaluation._protocols import PROTOCOLS
 from featbus.groups import GroupsWarning
 from featbus.images import ImageError
-from featbus.workflow import measure_leaks
 
 NAMES = [protocol.name for protocol in PROTOCOLS]
 HONEST, RANDOM, COPIES, MIXTURES, BOTH = NAMES
@@ -109,44 +109,6 @@ def test_protocols_are_those_of_pipelines_with_the_same_steps():
     pd.testing.assert_series_equal(found.to_frame().loc[HONEST], wanted, check_names=False)
 
 
-def test_what_is_split():
-    rng = np.random.default_rng(0)
-    rows = rng.random((10, 3, 4), np.float32)  # of an image and two copies
-    y = np.array([0] * 7 + [1] * 3)
-    smote = SMOTE(k_neighbors=2, random_state=0)
-    shapes = {HONEST: (10, 12), RANDOM: (10, 12), COPIES: (30, 4)}
-    shapes |= {MIXTURES: (14, 12), BOTH: (42, 4)}
-    for protocol in PROTOCOLS:
-        found, labels, source = prepare(protocol, rows, y, smote)
-        assert found.shape == shapes[protocol.name]
-        assert np.array_equal(labels, y[source])
-        assert np.bincount(labels)[0] == np.bincount(labels)[1] or not protocol.smote
-        np.testing.assert_array_equal(found[:10, :4], rows[:, 0])
-        if protocol.copies:
-            np.testing.assert_array_equal(found[10:30], rows[:, 1:].reshape(20, 4))
-            np.testing.assert_array_equal(source[10:30], np.repeat(np.arange(10), 2))
-        elif protocol.smote:
-            assert np.isnan(found[10:, 4:]).all()
-            assert not np.isnan(found[10:, :4]).any()
-
-
-def test_mixtures_lie_between_rows_of_their_class_and_count_with_the_nearest():
-    y = np.array([0] * 6 + [1] * 2)
-    rows = np.column_stack([np.arange(8.0), np.arange(8.0) * 1000])
-    mixed, labels, nearest = _mix(rows, y, SMOTE(k_neighbors=1, random_state=0))
-    assert labels.tolist() == [1] * 4
-    assert ((mixed >= rows[6] - 1e-6) & (mixed <= rows[7] + 1e-6)).all()
-    assert nearest.tolist() == (6 + (mixed[:, 0] > 6.5)).tolist()
-
-
-def test_copies_count_with_the_group_of_their_image(result):
-    predictions = result.evaluations[COPIES].predictions
-    index, group = predictions["index"].to_numpy(), predictions["group"].to_numpy()
-    source = np.concatenate([np.arange(150), np.arange(150)])
-    np.testing.assert_array_equal(group, source[index] // 3)
-    assert result.evaluations[BOTH].predictions["group"].nunique() == 50
-
-
 def test_without_copies_and_with_equal_classes():
     images, y, groups = make_noise(20, 2)
     options = {"groups": groups, "classifier": NEAREST, "n_copies": 0, "cv": 2}
@@ -186,31 +148,6 @@ def test_the_result_tells_everything(result):
         assert part in page
     with pytest.raises(ValueError, match="metric is 'brier', expected one of"):
         result.summary("brier")
-
-
-def test_the_picture_has_the_honest_protocol_at_the_top(result):
-    axis = result.plot("roc_auc").axes[0]
-    texts = {text.get_text(): text for text in axis.texts}
-    assert {*NAMES, "no leak"} < {*texts}
-    heights = [texts[name].get_position()[1] for name in NAMES]
-    assert heights == sorted(heights)
-    assert axis.yaxis_inverted()
-    assert any(text.startswith("+0.") for text in texts)
-    assert "ROC AUC" in axis.get_xlabel()
-    assert "(malignant)" in result.plot("sensitivity").axes[0].get_xlabel()
-
-
-def test_a_difference_within_the_noise_is_said_so():
-    images, y, groups = make_noise(20, 1)
-    bright = np.clip(images * 0.4 + 0.4 * y[:, None, None], 0, 1)  # any protocol learns this
-    options = {"groups": groups, "cv": 2, "n_copies": 1}
-    easy = compare_protocols(FEATURES, bright, y, **options)
-    assert "get no more by any protocol that leaks" in easy.summary()
-    data = make_breast_ultrasound(60, weights=[1, 1, 0], random_state=0)
-    known = {"groups": data.groups, "n_copies": 0, "cv": 3}
-    found = compare_protocols(IntensityStatistics(), data.images, data.target, **known)
-    assert "though the intervals overlap" in found.summary()
-    assert "overlap" in "".join(text.get_text() for text in found.plot().axes[0].texts)
 
 
 def test_invalid_input():
@@ -254,13 +191,13 @@ def test_the_command(tmp_path, capsys):
     write_images(tmp_path / "scans").to_csv(tmp_path / "groups.csv", index=False)
     output = tmp_path / "out"
     line = ["honesty", str(tmp_path / "scans"), "--groups", str(tmp_path / "groups.csv")]
-    line += ["--features", "intensity", "--folds", "2", "--copies", "1", "--output", str(output)]
+    line += ["--features", "intensity", "--cv", "2", "--n_copies", "1", "--output", str(output)]
     assert main(line) == 2
     error = capsys.readouterr().err
     assert "1 of 25 images cannot be used" in error
     assert "bad.png" in error
-    assert "--on-error skip" in error
-    assert main([*line, "--on-error", "skip"]) == 0
+    assert "on_error='skip'" in error
+    assert main([*line, "--on_error", "skip"]) == 0
     said = capsys.readouterr().out
     assert "1 of 25 images left out" in said
     assert "Honest balanced accuracy: 0." in said
@@ -276,7 +213,7 @@ def test_the_command(tmp_path, capsys):
 def test_a_folder_without_groups(tmp_path, capsys):
     write_images(tmp_path / "scans")
     options = {"features": ["intensity"], "cv": 2, "n_copies": 0, "on_error": "skip"}
-    found = measure_leaks(tmp_path / "scans", tmp_path / "out", verbose=True, **options)
+    found = commands.honesty(tmp_path / "scans", tmp_path / "out", verbose=True, **options)
     assert "groups of near-duplicates (benign 16, malignant 8)" in capsys.readouterr().out
     assert found.protocol.startswith(
         "Groups are near-duplicates found in the images, not patients."
@@ -284,54 +221,15 @@ def test_a_folder_without_groups(tmp_path, capsys):
     assert found.protocol.count("near-duplicates") == 1
     assert "1 of 25 images left out" in found.protocol
     with pytest.raises(ValueError, match="cv is 9, and the class 'malignant' has 8"):
-        measure_leaks(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
-
-
-def test_the_command_passes_every_argument_on(monkeypatch):
-    calls = []
-    monkeypatch.setattr("featbus.workflow.measure_leaks", lambda **options: calls.append(options))
-    line = (
-        "honesty scans --features hog,deep:mobilenet_v2 --backbone-option alpha=0.35 --weights w.h5"
-        " --copies 5 --dihedral 6 --masks _mask --groups g.csv --positive malignant --folds 3"
-        " --seed 7 --jobs 2 --strict --on-error skip --output out"
-    )
-    assert main(line.split()) == 0
-    assert main(["honesty", "scans", "--recipe", "fusion", "--option", "backbone=none"]) == 0
-    assert calls[0] == {
-        "data": "scans",
-        "features": ["hog", "deep:mobilenet_v2"],
-        "backbone_options": {"alpha": 0.35},
-        "options": {},
-        "weights": "w.h5",
-        "n_copies": 5,
-        "dihedral": 6,
-        "masks": "_mask",
-        "groups": "g.csv",
-        "pos_label": "malignant",
-        "cv": 3,
-        "random_state": 7,
-        "n_jobs": 2,
-        "strict": True,
-        "on_error": "skip",
-        "output": "out",
-        "verbose": True,
-    }
-    assert calls[1]["features"] == "fusion"
-    assert calls[1]["options"] == {"backbone": None}
+        commands.honesty(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
 
 
 @pytest.mark.slow
 def test_ultrasound(tmp_path):
     root = data_dir("busi")
-    found = measure_leaks(root, tmp_path, features=["intensity", "lbp"], groups=root / "groups.csv")
+    found = commands.honesty(
+        root, tmp_path, features=["intensity", "lbp"], groups=root / "groups.csv"
+    )
     scores = accuracies(found)
     assert scores[HONEST] < scores[RANDOM] < scores[COPIES] < scores[BOTH]
     assert scores[BOTH] > scores[HONEST] + 0.1
-
-
-def test_more_copies_than_orientations_are_refused():
-    message = "n_copies=2 and dihedral=2, expected at most 1 copies"
-    with pytest.raises(ValueError, match=message):
-        compare_protocols(
-            IntensityStatistics(), np.zeros((8, 16, 16)), np.arange(8) % 2, dihedral=2
-        )

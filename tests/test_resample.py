@@ -25,6 +25,7 @@ from featbus import (
     Resize,
     ShapeStatistics,
     TestTimeAugmentation,
+    commands,
     load_masked,
 )
 from featbus.bus import ImageWarning
@@ -34,7 +35,6 @@ from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import InvalidParameterError
-from featbus.workflow import extract_features
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
 
@@ -313,7 +313,7 @@ def test_a_folder_with_two_spacings(scans):
 
 def test_extract_features_of_masked_images(scans, tmp_path):
     pipeline = make_pipeline(Resample(0.1), ShapeStatistics(spacing=0.1))
-    table = extract_features(
+    table = commands.extract(
         scans / "lesion", pipeline, masks=scans / "masks" / "lesion", memory=tmp_path / "rows"
     )
     assert table["error"].isna().all()
@@ -341,7 +341,7 @@ def table_of(row, column):
 def test_extract_features_with_the_spacings_of_a_table(stated, extractors):
     features = make_pipeline(Resample(0.2), extractors)
     spacings = [0.4, 0.2]
-    table = extract_features(stated, features, groups=table_of(spacings, spacings))
+    table = commands.extract(stated, features, groups=table_of(spacings, spacings))
     assert table["spacing_row"].tolist() == spacings
     images = [SpacedImage(stated / "a.png", 0.4), stated / "b.png"]
     np.testing.assert_array_equal(table.filter(like="lbp_"), features.fit_transform(images)[:, :10])
@@ -350,7 +350,7 @@ def test_extract_features_with_the_spacings_of_a_table(stated, extractors):
 def test_a_table_that_states_the_same_finds_the_rows_of_the_files(stated, tmp_path):
     memory = tmp_path / "rows"
     for groups in (None, table_of(0.2, 0.2)):
-        extract_features(stated, make_pipeline(Resample(0.1), LBP()), groups=groups, memory=memory)
+        commands.extract(stated, make_pipeline(Resample(0.1), LBP()), groups=groups, memory=memory)
     assert FeatureStore(memory).info()["n_rows"].sum() == 1  # both show the same
 
 
@@ -361,7 +361,7 @@ def test_extract_features_of_unknown_spacing(stated, unknown, masks):
         cv2.imwrite(str(stated / f"{name}_mask.png"), np.uint8(IMAGE > 100))
     pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
     groups = table_of(pd.Series([unknown, 0.2], dtype=object), 0.2)
-    table = extract_features(stated, pipeline, masks=masks, groups=groups)
+    table = commands.extract(stated, pipeline, masks=masks, groups=groups)
     assert table["error"].iloc[0].startswith("found no spacing")
     assert table["error"].isna().tolist() == [False, True]
 

@@ -11,6 +11,7 @@ import featbus
 from featbus import (
     base,
     bus,
+    commands,
     datasets,
     evaluation,
     feature_extraction,
@@ -22,12 +23,11 @@ from featbus import (
     sampling,
     segmentation,
     verify,
-    workflow,
 )
 
 MODULES = [
     *(base, bus, datasets, evaluation, feature_extraction, io, model_selection, persistence),
-    *(preprocessing, recipes, sampling, segmentation, verify, workflow),
+    *(preprocessing, recipes, sampling, segmentation, verify, commands),
 ]
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)

@@ -46,14 +46,6 @@ def test_a_miss_is_found(monkeypatch):
     assert table.loc[~table["passed"], "feature"].tolist() == ["kurtosis"]
 
 
-@pytest.mark.parametrize(
-    ("value", "reference", "passed"),
-    [(3.0454, 3.05, True), (3.0449, 3.05, False), (566.9, 567, True), (-0.01211, -0.0121, True)],
-)
-def test_rounding_to_three_digits(value, reference, passed):
-    assert module._passes(value, reference) == passed
-
-
 def test_the_phantom_is_ibsis(ibsi):
     phantom, _ = module._load_ibsi()
     inside = np.array(ibsi["mask"], bool)

@@ -1,4 +1,4 @@
-"""Which images `featbus.workflow.examine_image` calls unlike the training images, and how often.
+"""Which images `featbus.commands.examine_image` calls unlike the training images, and how often.
 
 python benchmarks/comparisons/unfamiliar_images.py [--half {0,1}]
 
@@ -22,10 +22,9 @@ import skimage
 
 from featbus import DeepFeatures, load_busi, load_mini_mias
 from featbus.color import to_gray
+from featbus.commands._examine import _distances, _summarize, measure_appearance
 from featbus.groups import stratified_folds
 from featbus.io import read_image
-from featbus.workflow._appearance import measure_appearance
-from featbus.workflow._reference import _distances, _summarize
 
 DATA = Path(os.environ["FEATBUS_TEST_DATA"])
 WEIGHTS = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"

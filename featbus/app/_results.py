@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from featbus.commands import Examination, examine_image
 from featbus.datasets import make_breast_ultrasound, make_mammograms
 from featbus.files import escape, escape_formula
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image, read_spacing
 from featbus.persistence import load, read_card
-from featbus.workflow import Examination, examine_image
 
 _LOGGER = logging.getLogger("featbus")
 _SIDE = 900  # pixels of the longer side of a picture
@@ -145,7 +145,7 @@ def tabulate(results):
     -------
     DataFrame
         One row per image: ``image``, ``predicted``, ``probability_<class>``, ``distance`` and
-        ``limit`` (see `featbus.workflow.examine_image`), ``unlike_training_images`` and ``error``.
+        ``limit`` (see `featbus.commands.examine_image`), ``unlike_training_images`` and ``error``.
     """
     table = pd.DataFrame([_row(result) for result in results])
     table["error"] = table.pop("error")  # last

@@ -73,8 +73,8 @@ def run_app(
 
     See Also
     --------
-    featbus.workflow.predict_images : Predictions of a folder of images.
-    featbus.workflow.examine_image : What the page shows of an image.
+    featbus.commands.predict : Predictions of a folder of images.
+    featbus.commands.examine_image : What the page shows of an image.
 
     Examples
     --------

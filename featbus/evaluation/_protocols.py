@@ -180,7 +180,7 @@ def compare_protocols(
     --------
     evaluate : The honest protocol alone, for any pipelines.
     audit : Look for leaks in the data.
-    featbus.workflow.measure_leaks : The same for a folder, from the command line.
+    featbus.commands.honesty : The same for a folder, from the command line.
 
     Notes
     -----

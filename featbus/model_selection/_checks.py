@@ -198,7 +198,5 @@ def check_shortcuts(shortcuts):
             remedy = "Find its cause. A model can learn it instead of the disease."
         elif row.baseline_high >= 1 and row.roc_auc >= _STRONG:
             severity = "note"
-            remedy = (
-                "Too few groups for a test. Compare the classes yourself, or audit more."
-            )
+            remedy = "Too few groups for a test. Compare the classes yourself, or audit more."
         yield Check(check, severity, finding, remedy=remedy)

@@ -1,5 +1,7 @@
 """Weights bundles: folders of networks' files with an index and checksums."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
@@ -7,6 +9,7 @@ import tempfile
 from dataclasses import asdict, fields, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from featbus.files import written_whole
 from featbus.networks._applications import bundle_key
@@ -23,16 +26,16 @@ from featbus.parameters import (
 
 
 def fetch_weights(
-    name,
-    out,
+    name: str,
+    out: str | os.PathLike = "featbus-weights",
     *,
-    options=None,
-    input_size=None,
-    source=None,
-    preprocessing=None,
-    license=None,
-    origin=None,
-):
+    options: dict[str, Any] | None = None,
+    input_size: int | None = None,
+    source: str | os.PathLike | None = None,
+    preprocessing: str | None = None,
+    license: str | None = None,
+    origin: str | None = None,
+) -> Any:
     """Enter the weights of a network, or a model, into a bundle, which is made if there is none.
 
     A file comes in only after the network has loaded it, and the index changes last, in one step.
@@ -162,7 +165,7 @@ def _state(folder, entry):
     return "verified" if file_digest(path) == entry.sha256 else "damaged"
 
 
-def list_weights(folder=None):
+def list_weights(folder: str | os.PathLike | None = None) -> Any:
     """Return what a bundle holds, after reading every file.
 
     Parameters

@@ -114,9 +114,10 @@ def fetch_command(name, options, input_size, folder):
     str
         The command.
     """
-    flags = "".join(f" --option {key}={value}" for key, value in sorted(options.items()))
+    pairs = sorted(options.items())
+    flags = "".join(f" --options.{key} {shlex.quote(str(value))}" for key, value in pairs)
     if input_size != BACKBONES[name].input_size:
-        flags += f" --input-size {input_size}"
+        flags += f" --input_size {input_size}"
     return f"featbus weights fetch {name}{flags} --out {shlex.quote(folder)}"
 
 

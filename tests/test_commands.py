@@ -1,9 +1,8 @@
 """From a folder of images to a table of features, a model file and predictions."""
 
 import json
-import os
-import shutil
 import warnings
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,36 +21,23 @@ from sklearn.svm import SVC
 from sklearn.utils import Bunch
 
 from featbus import (
-    HOG,
     LBP,
     FeatureBus,
     ImageFunction,
     IntensityStatistics,
     ShapeStatistics,
-    UNetSegmenter,
+    commands,
     load,
     load_masked,
 )
+from featbus.commands._data import fit_to_data, load_labeled
+from featbus.commands._train import _fit, _list_scores, _plain
 from featbus.datasets import GroupsWarning, load_busi, load_image_folder
 from featbus.evaluation import Evaluation, evaluate
-from featbus.images import ImageError
 from featbus.io import read_item
 from featbus.masks import with_mask
-from featbus.parameters import InvalidParameterError
 from featbus.persistence import read_card
 from featbus.recipes import make_recipe
-from featbus.workflow import (
-    audit_folder,
-    evaluate_recipe,
-    extract_features,
-    predict_images,
-    train_model,
-)
-from featbus.workflow._card import _plain, _scores
-from featbus.workflow._checks import fit_to_data
-from featbus.workflow._images import load_labeled
-from featbus.workflow._tables import written_together
-from featbus.workflow._train import _fit
 
 INFO = ["path", "group", "class", "mask", "spacing_row", "spacing_column", "error"]
 
@@ -60,6 +46,12 @@ def write_image(path, image):
     """Write a PNG file; OpenCV does not write to every path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def options_of(data=None, **others):
+    return SimpleNamespace(
+        **{"data": data, "masks": None, "groups": None, "strict": False} | others
+    )
 
 
 def texture(seed, is_bright, shape=(40, 48)):
@@ -89,7 +81,7 @@ def columns_of(table):
 
 
 def test_one_row_per_image_and_one_column_per_feature(scans):
-    table = extract_features(scans, ["lbp", "intensity"])
+    table = commands.extract(scans, ["lbp", "intensity"])
     paths = load_image_folder(scans, groups=lambda path: path.name)
     assert table["path"].tolist() == paths.frame["file"].tolist()
     assert table["class"].tolist() == ["benign"] * 3 + ["malignant"] * 3
@@ -101,20 +93,14 @@ def test_one_row_per_image_and_one_column_per_feature(scans):
     assert columns_of(table)[-1] == IntensityStatistics().get_feature_names_out()[-1]
 
 
-def test_hog_takes_images_of_different_size(scans):
-    table = extract_features(scans, ["hog"])
-    assert len(columns_of(table)) == 1296
-    assert columns_of(table)[0] in HOG().fit([np.zeros((99, 99))]).get_feature_names_out()
-
-
 def test_groups_of_a_table(scans, tmp_path):
     groups = write_scans(scans)
     groups.to_csv(tmp_path / "groups.csv", index=False)
-    table = extract_features(scans, ["intensity"], groups=tmp_path / "groups.csv")
+    table = commands.extract(scans, ["intensity"], groups=tmp_path / "groups.csv")
     order = groups.set_index("file").loc[table["path"], "group"]
     assert table["group"].tolist() == order.tolist()
     groups["similar_groups"] = ["", "", "p0", "", "", ""]
-    table = extract_features(scans, ["intensity"], groups=groups)
+    table = commands.extract(scans, ["intensity"], groups=groups)
     assert table["group"].tolist() == ["p0", "p0", "p2"] * 2
 
 
@@ -134,7 +120,7 @@ def write_busi(root):
 
 def test_masks_of_busi(tmp_path):
     write_busi(tmp_path)
-    table = extract_features(tmp_path, ["shape", "intensity"], masks="_mask")
+    table = commands.extract(tmp_path, ["shape", "intensity"], masks="_mask")
     assert table["path"].tolist()[:2] == ["benign/benign (1).png", "benign/benign (2).png"]
     assert table["mask"][0] == "benign/benign (1)_mask.png;benign/benign (1)_mask_1.png"
     assert table["error"].isna().tolist() == [True] * 4 + [False] * 2
@@ -145,20 +131,10 @@ def test_masks_of_busi(tmp_path):
         busi = load_busi(tmp_path, groups=None)
     images = load_masked(busi, busi.target < 2)
     assert_allclose(table["shape_area"][:4], ShapeStatistics().transform(images)[:, 1])
-    whole = extract_features(tmp_path, ["intensity"])
+    whole = commands.extract(tmp_path, ["intensity"])
     assert "mask" not in whole
     assert whole["error"].isna().all()
     assert (whole["intensity_mean"] != table["intensity_mean"])[:4].all()
-
-
-def test_masks_in_a_folder(scans, tmp_path):
-    inside = np.zeros((40, 48), np.uint8)
-    inside[:10, :10] = 1
-    write_image(tmp_path / "outlines/benign/patiënt 0/scan 0.png", inside)
-    table = extract_features(scans, ["shape"], masks=tmp_path / "outlines")
-    assert table["mask"].tolist() == ["benign/patiënt 0/scan 0.png"] + [None] * 5
-    assert table["shape_area"][0] == 100
-    assert table["error"][1].startswith("found no mask, expected a region.")
 
 
 def test_a_mask_that_changes_gives_another_row(tmp_path):
@@ -169,10 +145,10 @@ def test_a_mask_that_changes_gives_another_row(tmp_path):
         mask[:size, :size] = 255
         write_image(tmp_path / f"{name}_mask.png", mask)
     options = {"masks": "_mask", "memory": tmp_path / "rows.sqlite"}
-    first = extract_features(tmp_path, ["shape"], **options)
+    first = commands.extract(tmp_path, ["shape"], **options)
     assert first["shape_area"].tolist() == [100, 400]  # of equal images
     write_image(tmp_path / "a_mask.png", mask)
-    assert extract_features(tmp_path, ["shape"], **options)["shape_area"].tolist() == [400, 400]
+    assert commands.extract(tmp_path, ["shape"], **options)["shape_area"].tolist() == [400, 400]
 
 
 def test_bad_files_are_listed(scans, tmp_path, capsys):
@@ -183,7 +159,7 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     (scans / "Info.txt").write_text("a text")
     output = tmp_path / "features.csv"
     with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*'Info.txt'"):
-        table = extract_features(scans, ["intensity"], output=output, verbose=True)
+        table = commands.extract(scans, ["intensity"], output=output, verbose=True)
     assert set(table["class"]) == {"benign", "malignant"}
     failed = table[table["error"].notna()]
     assert failed["path"].tolist() == ["benign/broken.png", "benign/no image.png"]
@@ -196,21 +172,14 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     assert again["error"].isna().tolist() == table["error"].isna().tolist()
 
 
-def test_without_any_row_there_is_no_table(tmp_path):
-    (tmp_path / "a.png").write_text("a text")
-    with pytest.raises(ValueError, match=r"a\.png.*unknown content"):
-        extract_features(tmp_path, output=tmp_path / "features.csv")
-    assert not (tmp_path / "features.csv").exists()
-
-
 def test_files(scans, monkeypatch):
     monkeypatch.chdir(scans)
     files = ["malignant/patiënt 0/scan 1.png", "benign/patiënt 1/scan 2.png", "gone.png"]
-    table = extract_features(files, ["intensity"])
+    table = commands.extract(files, ["intensity"])
     assert table["path"].tolist() == files
     assert "class" not in table
     assert "there is no such file" in table["error"][2]
-    assert extract_features(files[0], ["intensity"])["path"].tolist() == ["scan 1.png"]
+    assert commands.extract(files[0], ["intensity"])["path"].tolist() == ["scan 1.png"]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
@@ -218,7 +187,7 @@ def test_formats(scans, tmp_path, ending):
     output = tmp_path / f"features{ending}"
     output.write_text("earlier")
     (scans / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    table = extract_features(scans, ["lbp"], output=output)
+    table = commands.extract(scans, ["lbp"], output=output)
     names = columns_of(table)
     if ending == ".npz":
         with np.load(output) as archive:
@@ -239,116 +208,60 @@ def test_formats(scans, tmp_path, ending):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_spreadsheets_take_no_cell_for_a_formula(tmp_path, start):
     write_image(tmp_path / f"{start}1+1" / "a.png", texture(0, False))
-    extract_features(tmp_path, ["intensity"], output=tmp_path / "features.csv")
+    commands.extract(tmp_path, ["intensity"], output=tmp_path / "features.csv")
     again = pd.read_csv(tmp_path / "features.csv")
     assert again["path"].tolist() == [f"'{start}1+1/a.png"]
     assert again["class"].tolist() == [f"'{start}1+1"]
 
 
-def test_names_that_are_not_unicode(tmp_path):
-    try:
-        write_image(tmp_path / b"\xff.png".decode("utf-8", "surrogateescape"), texture(0, False))
-    except (OSError, UnicodeEncodeError):
-        pytest.skip("the file system has Unicode names only")
-    for ending in ("csv", "parquet", "npz"):
-        output = tmp_path / f"features.{ending}"
-        table = extract_features(tmp_path, ["intensity"], output=output)
-        assert table["path"].tolist() == ["\\xff.png"]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": ["hog", "sift"]}, "features is .*'sift'"),
+        ({"features": "hog,hog"}, "different names"),
+        ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
+        ({"features": "small_cnn"}, "learned in training"),
+        ({"features": ["lbp"], "weights": "w.h5"}, "features is .*'w.h5'"),
+        ({"options": {"classifier": "knn"}}, "features is .*'knn'"),
+        ({"features": []}, r"features is \[\]"),
+        ({"features": "lbp,shape"}, "mask"),
+        ({"output": f"{'l' * 250}.csv"}, "too long"),
+        ({"output": "features.xls"}, "output is 'features.xls'"),
+        ({"output": "none/a.csv"}, "none/.a.csv"),
+        ({"output": "folder.csv"}, "is a folder"),
+        ({"masks": "none"}, "masks"),
+        ({"n_jobs": "two"}, "n_jobs is 'two'"),
+        ({"data": "none"}, "'none'"),
+    ],
+)
+def test_what_extract_refuses(scans, monkeypatch, options, message):
+    (scans.parent / "folder.csv").mkdir()
+    monkeypatch.chdir(scans.parent)
+    with pytest.raises((ValueError, OSError), match=message):
+        commands.extract(**({"data": scans} | options))
+    assert sorted(path.name for path in scans.parent.iterdir()) == ["folder.csv", scans.name]
 
 
-def test_an_interrupted_run_is_resumed(tmp_path, monkeypatch):
-    write_scans(tmp_path / "scans", 40)
-    extract, seen = IntensityStatistics._extract, []
+def test_a_file_that_cannot_be_written_is_refused_first(scans, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"featbus\[parquet\]"):
+        commands.extract(scans, output=tmp_path / "features.parquet")
 
-    def interrupted(self, image):
-        seen.append(image)
-        if len(seen) == 36:
-            raise KeyboardInterrupt
-        return extract(self, image)
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(IntensityStatistics, "_extract", interrupted)
-    options = {"memory": tmp_path / "rows.sqlite", "output": tmp_path / "features.csv", "n_jobs": 1}
-    with pytest.raises(KeyboardInterrupt):
-        extract_features(tmp_path / "scans", ["intensity"], **options)
-    assert not (tmp_path / "features.csv").exists()
-    table = extract_features(tmp_path / "scans", ["intensity"], **options)
-    assert len(seen) == 36 + 8  # 32 rows were in the store
-    pd.testing.assert_frame_equal(table, extract_features(tmp_path / "scans", ["intensity"]))
+    monkeypatch.setattr("featbus.commands._files.NamedTemporaryFile", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        commands.extract(scans, output=tmp_path / "features.csv")
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"features": ["hog", "sift"]}, InvalidParameterError, "features is .*'sift'.*expected"),
-        ({"features": ["hog", "hog"]}, InvalidParameterError, "different names"),
-        ({"features": "no recipe"}, InvalidParameterError, "'no recipe', expected one of"),
-        ({"features": "small_cnn"}, InvalidParameterError, "a recipe whose features are learned"),
-        ({"features": ["lbp"], "weights": "w.h5"}, InvalidParameterError, "has no network"),
-        ({"features": LBP(), "weights": None}, InvalidParameterError, "parameters of its own"),
-        (
-            {"options": {"classifier": "knn"}},
-            InvalidParameterError,
-            "expected None without a recipe",
-        ),
-        ({"features": UNetSegmenter()}, InvalidParameterError, "learns from the data"),
-        (
-            {"features": ["fusion"]},
-            InvalidParameterError,
-            "'fusion' is a recipe: pass features='fusion' instead",
-        ),
-        ({"output": f"{'l' * 250}.csv"}, OSError, "cannot be written: File name too long. Name an"),
-        ({"features": []}, InvalidParameterError, r"features is \[\], expected"),
-        (
-            {"features": ["lbp", "shape"]},
-            InvalidParameterError,
-            "measures lesions, .*masks='_mask'",
-        ),
-        ({"output": "features.xls"}, InvalidParameterError, "output is 'features.xls', expected a"),
-        ({"output": "none/a.csv"}, FileNotFoundError, "There is no folder 'none'"),
-        ({"output": "folder.csv"}, IsADirectoryError, "is a folder, expected a file"),
-        ({"masks": "none"}, FileNotFoundError, "expected the folder of the masks"),
-        ({"n_jobs": "two"}, InvalidParameterError, "n_jobs is 'two', expected"),
-        ({"data": "none"}, FileNotFoundError, "Found no folder 'none'"),
-    ],
+    ("features", "options", "n_columns"),
+    [("fusion", {"backbone": None}, 1485), ("hog, lbp", None, 1296 + 10), (["hog"], None, 1296)],
 )
-def test_what_is_refused(scans, monkeypatch, options, error, message):
-    (scans.parent / "folder.csv").mkdir()
-    monkeypatch.chdir(scans.parent)
-    with pytest.raises(error, match=message):
-        extract_features(**({"data": scans} | options))
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused_first(scans, tmp_path, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("pathlib.Path.touch", refuse)
-    with pytest.raises(PermissionError, match="cannot be written: Permission denied. Name another"):
-        extract_features(scans, output=tmp_path / "features.csv")
-
-
-def test_a_failure_leaves_the_earlier_table(scans, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
-        raise OSError("No space left on device")
-
-    output = tmp_path / "features.csv"
-    output.write_text("earlier")
-    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
-    with pytest.raises(OSError, match="No space"):
-        extract_features(scans, ["intensity"], output=output)
-    assert output.read_text() == "earlier"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, scans.name]
-
-
-def test_parquet_without_pyarrow_is_refused_first(scans, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install 'featbus\[parquet\]', or name a .csv"):
-        extract_features(scans, output=tmp_path / "features.parquet")
-
-
-def test_features_of_a_recipe(scans):
-    table = extract_features(scans, "fusion", options={"backbone": None})
-    assert len(columns_of(table)) == 1485
+def test_features_by_name(scans, features, options, n_columns):
+    table = commands.extract(scans, features, options=options)
+    assert len(columns_of(table)) == n_columns
 
 
 def test_spacing_of_dicom_files(scans, tmp_path):
@@ -356,7 +269,7 @@ def test_spacing_of_dicom_files(scans, tmp_path):
 
     write(tmp_path / "scan.dcm", PixelSpacing=[0.1, 0.2])
     write_image(tmp_path / "a.png", texture(0, False))
-    table = extract_features([tmp_path / "a.png", tmp_path / "scan.dcm"], ["intensity"])
+    table = commands.extract([tmp_path / "a.png", tmp_path / "scan.dcm"], ["intensity"])
     assert_array_equal(table["spacing_row"], [np.nan, 0.1])
     assert_array_equal(table["spacing_column"], [np.nan, 0.2])
     assert table["error"].notna().tolist() == [False, True]  # it has no pixels
@@ -369,7 +282,7 @@ def train_few(folder, output, **options):
         "groups": folder / "groups.csv",
         "options": {"backbone": None, "n_features": 20},
     }
-    return train_model(
+    return commands.train(
         **({"data": folder / "scans", "recipe": "fusion", "output": output} | few | options)
     )
 
@@ -383,45 +296,30 @@ def trained(tmp_path_factory):
 
 
 def test_train_writes_a_model_and_its_evaluation(trained):
-    folder, training = trained
+    folder, (evaluation, audit) = trained
     names = sorted(path.name for path in folder.iterdir())
     written = ["model.report.html", "model.scores.csv", "model.skops"]
     assert names == ["groups.csv", *written, "scans"]
     scores = pd.read_csv(folder / "model.scores.csv")
-    assert_allclose(scores["accuracy"], training.evaluation.scores["accuracy"])
+    assert_allclose(scores["accuracy"], evaluation.scores["accuracy"])
     assert (folder / "model.report.html").stat().st_size > 10_000
     assert "fusion on scans" in (folder / "model.report.html").read_text(encoding="utf-8")
-    assert training.evaluation.has_groups
-    assert training.evaluation.pos_name == "malignant"
-    assert "12 groups" in training.audit.protocol
-    assert training.evaluation.scores["roc_auc"].min() > 0.8
+    assert evaluation.has_groups
+    assert evaluation.pos_name == "malignant"
+    assert "12 groups" in audit.protocol
+    assert evaluation.scores["roc_auc"].min() > 0.8
 
 
 @pytest.fixture
 def quick(trained, monkeypatch):
     """Take the audit of the training, and write a page in the place of the report."""
-    audit = trained[1].audit
-    monkeypatch.setattr("featbus.workflow._audit.audit", lambda *args, **options: audit)
+    audit = trained[1][1]
+    monkeypatch.setattr("featbus.model_selection.audit", lambda *args, **options: audit)
     monkeypatch.setattr(Evaluation, "to_html", lambda self, path, **options: path.write_text("new"))
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_evaluation_is_that_of_evaluate_recipe(trained, tmp_path):
-    folder, training = trained
-    result = evaluate_recipe(
-        folder / "scans",
-        "fusion",
-        tmp_path / "report.html",
-        groups=folder / "groups.csv",
-        cv=2,
-        options={"backbone": None, "n_features": 20},
-    )
-    pd.testing.assert_frame_equal(result.predictions, training.evaluation.predictions)
-    assert (tmp_path / "report.html").read_text() == "new"
-
-
 def test_the_card_says_what_the_model_is_and_no_path(trained):
-    folder, training = trained
+    folder, (evaluation, audit) = trained
     card = read_card(folder / "model.skops")
     assert card["recipe"] == {
         "name": "fusion",
@@ -437,13 +335,13 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
         "groups_known": True,
         "groups_note": None,
     }
-    assert card["audit"] == training.audit.verdict
+    assert card["audit"] == audit.verdict
     assert card["positive_class"] == "malignant"
     assert card["classes"] == ["benign", "malignant"]
     assert card["reference"]["features"]["images"] == 24
     accuracy = card["scores"]["accuracy"]
     assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
-    assert_allclose(accuracy["mean"], training.evaluation.scores["accuracy"].mean(), atol=1e-4)
+    assert_allclose(accuracy["mean"], evaluation.scores["accuracy"].mean(), atol=1e-4)
     text = json.dumps(card)
     assert str(folder) not in text
     assert "scans" not in text
@@ -462,7 +360,7 @@ def test_options_that_are_paths_or_objects_are_not_in_the_card():
 def test_predictions_are_those_of_the_pipeline(trained, tmp_path):
     folder, _ = trained
     model = load(folder / "model.skops")
-    table = predict_images(folder / "model.skops", folder / "scans")
+    table = commands.predict(folder / "model.skops", folder / "scans")
     assert list(table) == [
         "path",
         "predicted",
@@ -478,24 +376,12 @@ def test_predictions_are_those_of_the_pipeline(trained, tmp_path):
     assert table["predicted"].tolist() == names.tolist()
 
 
-def test_a_model_copied_elsewhere_predicts_the_same(trained, tmp_path, monkeypatch):
-    folder, _ = trained
-    (tmp_path / "élsewhere").mkdir()
-    shutil.copy(folder / "model.skops", tmp_path / "élsewhere" / "renamed.skops")
-    monkeypatch.chdir(tmp_path)
-    expected = predict_images(folder / "model.skops", folder / "scans")
-    found = predict_images("élsewhere/renamed.skops", folder / "scans", "predictions.csv")
-    pd.testing.assert_frame_equal(found, expected)
-    again = pd.read_csv("predictions.csv")
-    assert again["predicted"].tolist() == expected["predicted"].tolist()
-
-
 def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):
     folder, _ = trained
     write_image(tmp_path / "new" / "día 1" / "a.png", texture(0, True))
     write_image(tmp_path / "new" / "b.png", texture(1, False))
     (tmp_path / "new" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    table = predict_images(folder / "model.skops", tmp_path / "new", verbose=True)
+    table = commands.predict(folder / "model.skops", tmp_path / "new", verbose=True)
     assert table["path"].tolist() == ["b.png", "broken.png", "día 1/a.png"]
     assert table["predicted"].tolist()[::2] == ["benign", "malignant"]
     assert table["predicted"].isna().tolist() == [False, True, False]
@@ -504,14 +390,7 @@ def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):
     assert lines[0] == "2 of 3 images with a prediction"
     assert lines[1].startswith("  broken.png: the PNG file")
     with pytest.raises(ValueError, match=r"No image .*broken\.png"):
-        predict_images(folder / "model.skops", [tmp_path / "new" / "broken.png"])
-
-
-def test_an_empty_folder_among_the_images_does_no_harm(trained, tmp_path):
-    folder, _ = trained
-    write_image(tmp_path / "p1" / "a.png", texture(0, True))
-    (tmp_path / "p2").mkdir()
-    assert predict_images(folder / "model.skops", tmp_path)["path"].tolist() == ["p1/a.png"]
+        commands.predict(folder / "model.skops", [tmp_path / "new" / "broken.png"])
 
 
 @pytest.mark.parametrize("wrap", [None, GridSearchCV])
@@ -523,7 +402,7 @@ def test_pipelines_with_a_sampler_and_without_probabilities(scans, wrap):
         model = wrap(model, {"svc__C": [1, 10]}, cv=3)
     labels = np.array(["benign", "malignant"])[data.target]
     model.fit(data.images, labels)
-    table = predict_images(model, scans)
+    table = commands.predict(model, scans)
     assert list(table) == ["path", "predicted", "error"]
     assert table["predicted"].tolist() == model.predict(data.images).tolist() == labels.tolist()
 
@@ -544,7 +423,7 @@ def test_rows_of_nan_have_no_prediction(tmp_path):
         for i in (1, 2)
     ]
     model.fit(images, ["x", "x", "y", "y"])
-    table = predict_images(model, tmp_path)
+    table = commands.predict(model, tmp_path)
     assert table["error"].isna().tolist() == [False] * 2 + [True] * 4
     assert table["error"][0].startswith("found features that are NaN")
     expected = model.predict_proba(images)
@@ -562,39 +441,25 @@ class Bright(ClassifierMixin, BaseEstimator):
         return self.classes_[[int(read_item(x, i).mean() > 100) for i, x in enumerate(X)]]
 
 
-def test_classifiers_of_images_are_asked_in_batches(tmp_path):
+def test_classifiers_of_images_without_steps(tmp_path):
     for index in range(40):
         write_image(tmp_path / f"{index:02d}.png", texture(index, index % 2))
     (tmp_path / "35.png").write_text("a text")
-    table = predict_images(Bright().fit(None, ["dark", "light"]), tmp_path)
+    table = commands.predict(Bright().fit(None, ["dark", "light"]), tmp_path)
     expected = ["dark", "light"] * 20
     assert table["predicted"].drop(35).tolist() == expected[:35] + expected[36:]
     assert "unknown content" in table["error"][35]
     assert table["error"].notna().sum() == 1
     with pytest.raises(ValueError, match=r"No image has a prediction.*35\.png"):
-        predict_images(Bright().fit(None, ["dark", "light"]), tmp_path / "35.png")
-
-
-def test_a_bad_image_stops_a_training(tmp_path):
-    groups = write_scans(tmp_path / "scans", 24)
-    (tmp_path / "scans" / groups["file"][7]).write_text("a text")
-    with pytest.raises(ImageError, match="scan 7.png.*unknown content"):
-        train_model(
-            tmp_path / "scans",
-            "fusion",
-            tmp_path / "model.skops",
-            groups=groups,
-            options={"backbone": None},
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+        commands.predict(Bright().fit(None, ["dark", "light"]), tmp_path / "35.png")
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, monkeypatch):
-    folder, training = trained
-    dataset = load_labeled(folder / "scans", None, folder / "groups.csv")
-    known = dataset, training.evaluation, training.audit
-    monkeypatch.setattr("featbus.workflow._train._evaluate", lambda *arguments: known)
+    folder, (evaluation, audit) = trained
+    dataset = load_labeled(options_of(folder / "scans", groups=folder / "groups.csv"))
+    known = dataset, evaluation, audit
+    monkeypatch.setattr("featbus.commands._train._evaluate", lambda *arguments: known)
     names = ["model.report.html", "model.scores.csv", "model.skops"]
     for name in names:
         (tmp_path / name).write_text("earlier")
@@ -609,40 +474,6 @@ def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, mo
     assert {(tmp_path / name).read_text() for name in names} == {"earlier"}
 
 
-def test_no_report_is_beside_a_model_of_another_training(tmp_path, monkeypatch):
-    paths = [tmp_path / name for name in ("model", "report", "scores")]
-    for path in paths:
-        path.write_text("earlier")
-    replace, seen = os.replace, []
-
-    def watch(old, new):
-        seen.append({path.read_text() for path in paths if path.exists()})
-        replace(old, new)
-
-    monkeypatch.setattr("os.replace", watch)
-    with written_together(*paths) as folder:
-        for path in paths:
-            (folder / path.name).write_text("new")
-    assert seen == [{"earlier"}, {"new"}, {"new"}]
-    assert sorted(tmp_path.iterdir()) == paths
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cv": 13}, r"cv is 13, .*'benign' has 12 of the groups, .* Pass cv=12, or"),
-        ({"recipe": "unet_crop", "options": None}, "masks is None, and the recipe .*masks='_mask'"),
-        (
-            {"pos_label": "tumor"},
-            r"pos_label is 'tumor', .* \['benign', 'malignant'\]",
-        ),
-    ],
-)
-def test_trainings_that_would_fail_are_refused_first(trained, tmp_path, options, message):
-    with pytest.raises(InvalidParameterError, match=message):
-        train_few(trained[0], tmp_path / "model.skops", **options)
-
-
 @pytest.mark.xgboost
 @pytest.mark.parametrize(("n_images", "n_neighbors"), [(13, 3), (30, 5)])
 def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
@@ -652,7 +483,7 @@ def test_smote_uses_the_neighbors_that_there_are(n_images, n_neighbors):
     data = Bunch(target=target, target_names=names, groups=None, frame=frame)
     recipe = make_recipe("fusion", backbone=None, classifier="vote")
     with warnings.catch_warnings(record=True) as caught:
-        fit_to_data(recipe, data, 2, 0)
+        fit_to_data(recipe, data, options_of(cv=2, random_state=0))
     found = [step.k_neighbors for step in recipe.get_params().values() if isinstance(step, SMOTE)]
     assert found == [n_neighbors] * 4
     assert len(caught) == (n_neighbors < 5)
@@ -664,83 +495,43 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
         path.unlink()
     with pytest.raises(
         ValueError,
-        match=r"training part of 10 images \(benign 4, malignant 6\), .* the class 'benign'.$",
+        match="4 images of the class 'benign', expected more",
     ):
         train_few(tmp_path, tmp_path / "model.skops", groups=None)
 
 
-def test_folds_are_no_remedy_for_too_few_groups():
-    target, groups = np.repeat([0, 1], 12), np.arange(24) // 4
-    data = Bunch(target=target, target_names=["a", "b"], groups=groups)
-    recipe = make_recipe("fusion", backbone=None)
-    for cv in (5, 3, 2):
-        with pytest.raises(ValueError, match=r"6 groups \(a 12, b 12 images\), .* Add") as caught:
-            fit_to_data(recipe, data, cv, 0)
-        assert str(caught.value).endswith("Add images of other groups.")
-
-
-def test_leaks_are_printed_with_their_files(tmp_path, capsys):
-    write_scans(tmp_path, 12)
-    write_image(tmp_path / "benign" / "a.png", texture(0, False))
-    write_image(tmp_path / "benign" / "b.png", texture(0, False))
-    with pytest.warns(GroupsWarning):
-        report = audit_folder(tmp_path, tmp_path / "groups.csv", cv=3, verbose=True)
-    assert not report.passed
-    printed = capsys.readouterr().out
-    assert "Leak, exact copies across folds: 'benign/a.png', 'benign/b.png'" in printed
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", GroupsWarning)
-        audit_folder(tmp_path, groups=tmp_path / "groups.csv", cv=3)
-
-
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "message"),
     [
-        ({"recipe": "no recipe"}, InvalidParameterError, "'no recipe', expected one of"),
-        ({"options": {"depth": 3}}, InvalidParameterError, "no such parameter: .*]\\.$"),
-        (
-            {"options": {"alpha": 0.5}},
-            InvalidParameterError,
-            "pass backbone_options={'alpha': 0.5}",
-        ),
-        ({"output": "model.pkl"}, InvalidParameterError, r"expected a file ending in \.skops"),
-        ({"output": "model.html"}, InvalidParameterError, r"a file ending in \.skops\."),
-        ({"output": "none/model.skops"}, FileNotFoundError, "There is no folder 'none'"),
-        ({"cv": 1}, InvalidParameterError, "cv is 1, expected"),
-        ({"data": "none"}, FileNotFoundError, "Found no folder 'none'"),
-        (
-            {"options": {"random_state": 5}},
-            InvalidParameterError,
-            "'random_state', .* Use random_state",
-        ),
-        ({"options": {"backbone_options": {}}}, InvalidParameterError, "Use backbone_options"),
-        (
-            {"options": {"backbone": None}, "backbone_options": {"alpha": 0.35}},
-            InvalidParameterError,
-            "the recipe has no network",
-        ),
-        ({"n_jobs": 0}, InvalidParameterError, "n_jobs is 0, expected"),
+        ({"recipe": "no recipe"}, "'no recipe'"),
+        ({"recipe": "unet_crop", "options": None}, "masks is None"),
+        ({"options": {"depth": 3}}, "no such parameter"),
+        ({"options": {"alpha": 0.5}}, "backbone_options={'alpha': 0.5}"),
+        ({"output": "model.html"}, r"output is 'model.html', expected .*\.skops"),
+        ({"output": "none/model.skops"}, "none/.model.skops"),
+        ({"cv": 1}, "cv is 1"),
+        ({"cv": 13}, "cv is 13, .*'benign' has 12"),
+        ({"pos_label": "tumor"}, r"pos_label is 'tumor', .* \['benign', 'malignant'\]"),
+        ({"data": "none"}, "Found no folder 'none'"),
+        ({"n_jobs": 0}, "n_jobs is 0"),
     ],
 )
-def test_what_train_refuses(scans, monkeypatch, options, error, message):
-    monkeypatch.chdir(scans.parent)
-    defaults = {"data": scans, "recipe": "fusion", "output": "model.skops"}
-    with pytest.raises(error, match=message):
-        train_model(**(defaults | options))
+def test_what_train_refuses_first(trained, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, OSError), match=message):
+        train_few(trained[0], **({"output": "model.skops"} | options))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_predict_refuses(trained, tmp_path):
     folder, _ = trained
-    with pytest.raises(
-        FileNotFoundError,
-        match="Found no file '.*none.skops', expected the model that train_model wrote",
-    ):
-        predict_images(tmp_path / "none.skops", folder / "scans")
-    with pytest.raises(InvalidParameterError, match="output is 'a.npz', expected a file ending in"):
-        predict_images(folder / "model.skops", folder / "scans", "a.npz")
+    with pytest.raises(FileNotFoundError, match="none.skops.*`featbus train`"):
+        commands.predict(tmp_path / "none.skops", folder / "scans")
+    with pytest.raises(ValueError, match="output is 'a.npz'"):
+        commands.predict(folder / "model.skops", folder / "scans", "a.npz")
     (tmp_path / "model.skops").write_text("a text")
-    with pytest.raises(ValueError, match="model.skops"):
-        predict_images(tmp_path / "model.skops", folder / "scans")
+    with pytest.raises(ValueError, match=r"model\.skops"):
+        commands.predict(tmp_path / "model.skops", folder / "scans")
 
 
 @pytest.mark.usefixtures("quick")
@@ -762,40 +553,28 @@ def untrained(trained, quick, monkeypatch):
 
     def evaluate(*args, **options):
         calls.append(options)
-        return trained[1].evaluation
+        return trained[1][0]
 
-    monkeypatch.setattr("featbus.workflow._train.evaluate", evaluate)
-    monkeypatch.setattr("featbus.workflow._train._fit", lambda pipeline, *args: pipeline)
+    monkeypatch.setattr("featbus.evaluation.evaluate", evaluate)
+    monkeypatch.setattr("featbus.commands._train._fit", lambda pipeline, *args: pipeline)
     return calls
 
 
 @pytest.mark.usefixtures("untrained")
 @pytest.mark.filterwarnings("ignore:BUSI has no patient ids", "ignore:The smallest class")
-def test_groups_that_are_near_duplicates_are_said_to_be_no_patients(tmp_path, monkeypatch):
+def test_groups_that_are_near_duplicates_are_said_to_be_no_patients(tmp_path):
     mask = np.pad(np.full((20, 28), 255, np.uint8), 10)
     for index in range(24):
         kind = ("benign", "malignant")[index % 2]
         stem = tmp_path / "scans" / kind / f"{kind} ({index})"
         write_image(stem.with_name(f"{stem.name}.png"), texture(index, index % 2))
         write_image(stem.with_name(f"{stem.name}_mask.png"), mask)
-    cards = []
-
-    def save(model, path, *, card, **options):
-        cards.append(card)
-        path.touch()
-
-    monkeypatch.setattr("featbus.persistence.save", save)
-    training = train_few(tmp_path, tmp_path / "m.skops", groups="near-duplicates")
+    options = {"data": tmp_path / "scans", "recipe": "fusion", "options": {"backbone": None}}
+    result = commands.evaluate(**options, cv=2, groups="near-duplicates")
     note = "groups are near-duplicates found in the images, not patients"
-    assert training.evaluation.groups_note == training.audit.groups_note == note
-    for protocol in (training.evaluation.protocol, training.audit.protocol):
-        assert protocol.startswith(f"{note.capitalize()}.\n24 ")
-    assert training.audit.outcome == "incomplete"
-    assert note in training.audit.verdict
-    assert note in json.loads(training.evaluation.to_json())["groups_note"]
-    assert cards[0]["data"]["groups_known"] is False
-    assert cards[0]["data"]["groups_note"] == note
-    assert note in cards[0]["audit"]
+    assert result.groups_note == note
+    assert result.protocol.startswith(f"{note.capitalize()}.\n24 ")
+    assert note in json.loads(result.to_json())["groups_note"]
 
 
 @pytest.mark.filterwarnings("ignore:Groups unknown", "ignore:The smallest class")
@@ -803,23 +582,11 @@ def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path, untrained)
     for index in range(24):
         write_image(tmp_path / str(1 + index % 2) / f"{index}.png", texture(index, index % 2))
     options = {"cv": 2, "options": {"backbone": None}}
-    evaluate_recipe(tmp_path, "fusion", pos_label=1, **options)
+    commands.evaluate(tmp_path, recipe="fusion", pos_label=1, **options)
     assert [call["pos_label"] for call in untrained] == ["1"]
     for name in (0, True, "3"):
         with pytest.raises(ValueError, match=rf"pos_label is {name!r}, expected .*\['1', '2'\]"):
-            evaluate_recipe(tmp_path, "fusion", pos_label=name, **options)
-
-
-def test_messages_about_groups_have_the_names_of_the_user(tmp_path):
-    for split in ("train", "test"):
-        for index in range(12):
-            kind = ("benign", "malignant")[index % 2]
-            write_image(tmp_path / split / kind / f"{split}{index}.png", texture(index, index % 2))
-    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
-    groups = pd.DataFrame({"file": files, "group": [f"p{i:02}" for i in range(24)]})
-    groups.loc[groups["group"] == "p20", "group"] = "p03"
-    with pytest.raises(ValueError, match=r"Fold 0 has the groups \['p03'\] in both"):
-        evaluate_recipe(tmp_path, "fusion", groups=groups, options={"backbone": None})
+            commands.evaluate(tmp_path, recipe="fusion", pos_label=name, **options)
 
 
 @pytest.mark.parametrize(
@@ -834,7 +601,7 @@ def test_scores_of_a_card_name_their_class(names, expected):
     y = np.arange(30) % len(names)
     X = np.random.default_rng(0).normal(size=(30, 2))
     model = LogisticRegression()
-    scores = _scores(evaluate(model, X, y, groups=np.arange(30), cv=2, target_names=names))
+    scores = _list_scores(evaluate(model, X, y, groups=np.arange(30), cv=2, target_names=names))
     assert [name for name in scores if name.startswith("sensitivity")] == expected
     assert scores["accuracy"].keys() == {"mean", "low", "high"}
 
@@ -850,7 +617,7 @@ def test_masks_reach_the_steps_that_request_them(tmp_path, monkeypatch):
 
     with config_context(enable_metadata_routing=True):
         recipe = Recipe().set_fit_request(masks=True, groups=True)
-    dataset = load_labeled(tmp_path / "busi", None, None)
+    dataset = load_labeled(options_of(tmp_path / "busi"))
     _fit(recipe, dataset, 0)
     _fit(recipe, Bunch(**{**dataset, "groups": None}), 0)
     (masks, groups), (again, unknown) = asked

@@ -1,0 +1,167 @@
+"""Command line: each command calls a public function, whose signature and docstring it is made of.
+
+Flags are named as parameters are, so that messages about parameters need no translation.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import warnings
+from importlib import import_module
+
+from featbus import __version__
+
+__all__ = ["main"]
+
+# The function of each command, and a line for the list of commands; the functions are imported
+# when they are called.
+_COMMANDS = {
+    "demo": ("demo.run_demo", "compare four classifiers on synthetic images, or on yours"),
+    "extract": ("commands.extract", "compute a table of features, one row per image"),
+    "train": ("commands.train", "evaluate a recipe, fit it on all images, and save the model"),
+    "predict": ("commands.predict", "predict the classes of images with a saved model"),
+    "app": ("app.run_app", "serve a page on which readers examine images with a saved model"),
+    "evaluate": ("commands.evaluate", "cross-validate a recipe, and write a report"),
+    "honesty": ("commands.honesty", "compare the honest score with those of protocols that leak"),
+    "audit": ("commands.audit", "look for leaks between folds, and for shortcuts to the label"),
+    "recipes": ("recipes.list_recipes", "list the recipes"),
+    "backbones": ("feature_extraction.list_backbones", "list the networks"),
+    "weights fetch": ("networks.fetch_weights", "add the weights of a network to a bundle"),
+    "weights list": ("networks.list_weights", "verify the files of a bundle, and list them"),
+    "verify": ("verify.verify", "recompute the reference values of the IBSI"),
+}
+# Of commands that can end with a result that is not all well.
+_IS_WELL = {
+    "audit": lambda report: report.passed,
+    "extract": lambda table: table["error"].isna().all(),
+    "predict": lambda table: table["error"].isna().all(),
+    "verify": lambda table: table["passed"].all(),
+    "weights list": lambda table: (table["state"] == "verified").all(),
+}
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit status:
+
+        - 0: all is done, and all is well.
+        - 1: done, but not all is well. `extract` or `predict` found images without a result, which
+          the table lists with the reason; `audit` found a leak, `verify` missed a value, or a file
+          in a weights bundle is damaged.
+        - 2: an error that the user can fix, in one line on the standard error stream; files are as
+          they were before, except feature stores.
+        - 130: interrupted by Ctrl-C. Rows of features that are in a store stay there.
+        - 141: whoever reads the output has closed it. Files that were written stay.
+        - 143: stopped by the signal SIGTERM, in the same way as by Ctrl-C.
+
+        An unknown command (status 2), ``--help`` and ``--version`` (status 0) raise `SystemExit`,
+        as always with `argparse`.
+    """
+    command, arguments = _choose_command(sys.argv[1:] if argv is None else list(argv))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
+            stream.reconfigure(errors="backslashreplace")
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            is_well = _run(command, arguments)
+            sys.stdout.flush()
+            return 0 if is_well else 1
+    except BrokenPipeError:
+        # Python would write the rest at its end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
+        print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print("featbus: stopped", file=sys.stderr)
+        return 128 + (error.args or (signal.SIGINT,))[0]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _choose_command(argv):
+    """Return the name of the command, of one word or two, and its arguments."""
+    for count in (1, 2):
+        if " ".join(argv[:count]) in _COMMANDS:
+            return " ".join(argv[:count]), argv[count:]
+    commands = "\n".join(f"  {name:<15} {text}" for name, (_, text) in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="featbus",
+        usage="featbus COMMAND ...",
+        description="Medical images to features, and honest scores of classifiers.",
+        epilog=f"commands:\n{commands}\n\n`featbus COMMAND --help` lists the options of each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"featbus {__version__}")
+    parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
+    return parser.parse_args(argv).command, []
+
+
+def _run(command, arguments):
+    """Run a command; return whether all is well."""
+    module, _, name = _COMMANDS[command][0].rpartition(".")
+    function = getattr(import_module(f"featbus.{module}"), name)
+    options = _make_parser(command, function).parse_args(
+        ["--output" if argument == "-o" else argument for argument in arguments]
+    )
+    options = vars(options)
+    if isinstance(options.get("data"), list) and len(options["data"]) == 1:
+        (options["data"],) = options["data"]
+    result = function(**options)
+    if result is not None and "verbose" not in options:
+        _print(result)
+    return command not in _IS_WELL or _IS_WELL[command](result)
+
+
+def _make_parser(command, function):
+    """Make a parser from the signature and docstring of a function."""
+    from jsonargparse import ArgumentParser
+
+    description = function.__doc__.partition("\n")[0]
+    parser = ArgumentParser(prog=f"featbus {command}", description=description, exit_on_error=False)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
+    for action in parser._actions:
+        annotation = function.__annotations__.get(action.dest, "")
+        if annotation == "bool":  # --strict, or --strict false
+            action.nargs, action.const = "?", True
+        elif action.dest == "data" and "Sequence" in annotation:  # several files
+            action.nargs = "+"
+        if action.dest == "verbose":
+            action.default = True
+    return parser
+
+
+def _print(result):
+    """Print a table, or what else a function returned."""
+    if hasattr(result, "to_string"):
+        from featbus.files import escape
+
+        cells = result.map(lambda cell: escape(str(cell)), na_action="ignore")
+        result = cells.to_string(index=False, na_rep="")
+    print(result)
+
+
+def _stop(signum, frame):
+    """End a command so that it removes its temporary files."""
+    raise KeyboardInterrupt(signum)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"featbus: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message):
+    return " ".join(str(message).split())

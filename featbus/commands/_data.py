@@ -1,0 +1,238 @@
+"""The labeled images of a command: loaded, checked before hours of work, and split."""
+
+import warnings
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+from imblearn.over_sampling import SMOTE
+from sklearn import config_context
+from sklearn.model_selection import PredefinedSplit
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+from featbus.bus import FeatureBus, ImageWarning
+from featbus.datasets import GroupsWarning, load_dataset
+from featbus.datasets._files import quote
+from featbus.evaluation.splits import check_overlap, make_splits
+from featbus.groups import GROUPS_FOUND, N_FOLDS, check_folds, stratified_folds
+from featbus.images import ImageErrors
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, StrOptions
+
+SHOWN = 20  # files that are named, of many
+_CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
+# Parameters that would fail late, after hours of work.
+CONSTRAINTS = {
+    "cv": ["cv_object"],
+    "n_copies": [Interval(Integral, 0, None, closed="left")],
+    "n_jobs": N_JOBS,
+    "on_error": [StrOptions({"raise", "skip"})],
+    "random_state": [Interval(Integral, 0, None, closed="left")],
+}
+
+
+def say(options, *texts):
+    """Print texts that are not empty, if the user wants to read them."""
+    if options.verbose:
+        print("\n".join(filter(None, texts)))
+
+
+def pick(options, *names):
+    """Return some of the options of a command as a dict."""
+    return {name: getattr(options, name) for name in names}
+
+
+def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):
+    """Load images with their classes, without the warning about groups that `evaluate` gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GroupsWarning)
+        return load(options.data, **pick(options, *names))
+
+
+def choose_cv(cv, dataset):
+    """Return the folds asked for, those that the data set comes with, or five."""
+    return dataset.get("cv", N_FOLDS) if cv is None else cv
+
+
+def find_class(pos_label, names):
+    """Return the name of the class that scores are about, or None; 1 is the folder "1"."""
+    if pos_label is not None and str(pos_label) not in names:
+        raise InvalidParameterError(f"pos_label is {pos_label!r}, expected one of {list(names)}.")
+    return None if pos_label is None else str(pos_label)
+
+
+def check_data(dataset, cv):
+    """Refuse data that cannot be split into the folds of `choose_cv`."""
+    counts = np.bincount(dataset.target, minlength=len(dataset.target_names))
+    name = dataset.target_names[counts.argmin()]
+    remedy = "expected some. Repair the files, or move the folder elsewhere."
+    if not counts.all():
+        raise ValueError(f"Found no image that can be used in the class {name!r}, {remedy}")
+    if isinstance(cv, Integral):
+        names = [dataset.target_names[label] for label in dataset.target]
+        check_folds(names, dataset.groups, cv)
+    elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
+        raise ValueError(f"Found no image that can be used in the test part, {remedy}")
+
+
+def make_folds(dataset, cv, random_state):
+    """Return the training and test part of each fold; refuse a group on both sides."""
+    groups = dataset.groups
+    splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
+    names = dataset.get("frame", {}).get("listed_group")
+    check_overlap(splits, groups, len(dataset.target), names=names)
+    return splits
+
+
+def find_metadata(pipeline, dataset):
+    """Return the masks and groups that a step requests in `fit`; groups only if they are known."""
+    with config_context(enable_metadata_routing=True):
+        requested = get_routing_for_object(pipeline).consumes("fit", ["masks", "groups"])
+    masks = dataset.get("masks")
+    if "masks" in requested and (masks is None or all(mask is None for mask in masks)):
+        raise InvalidParameterError(
+            "masks is None, and the recipe learns where lesions are, expected masks: a folder, or "
+            "the suffix of those next to their images, such as masks='_mask'."
+        )
+    return {name: dataset[name] for name in requested if dataset[name] is not None}
+
+
+def fit_to_data(pipeline, dataset, options):
+    """Return a recipe whose SMOTE uses the neighbors that there are; refuse too few images."""
+    cv, seed = choose_cv(options.cv, dataset), options.random_state
+    find_metadata(pipeline, dataset)
+    check_data(dataset, cv)
+    folds = make_folds(dataset, cv, seed)
+    fewest = min(_count_fewest(dataset, train, seed) for train, _ in folds)
+    few = {
+        f"{name}__k_neighbors": fewest - 1
+        for name, step in pipeline.get_params().items()
+        if isinstance(step, SMOTE) and step.k_neighbors >= fewest
+    }
+    if few:
+        warnings.warn(
+            f"The smallest class has {fewest} images in a part of the data that the recipe is "
+            f"trained on: SMOTE uses {fewest - 1} neighbors. Scores of so few images vary widely.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return pipeline.set_params(**few)
+
+
+def _count_fewest(dataset, train, random_state):
+    """Return the fewest images of a class that remain where probabilities are calibrated."""
+    y, groups = dataset.target[train], None if dataset.groups is None else dataset.groups[train]
+    counts = np.bincount(y, minlength=len(dataset.target_names))
+    n_groups, fewest = len(y) if groups is None else len(np.unique(groups)), 0
+    if min(*counts, n_groups) >= _CALIBRATION:
+        folds = stratified_folds(y, groups, _CALIBRATION, random_state)
+        fewest = min(np.bincount(y[part], minlength=len(counts)).min() for part, _ in folds)
+    if fewest < 2:
+        name = dataset.target_names[counts.argmin()]
+        raise ValueError(
+            f"Found a training part of {n_groups} groups, {counts.min()} images of the class "
+            f"{name!r}, expected more: it is split again, into {_CALIBRATION} folds that calibrate "
+            "probabilities, and 2 images or more of each class must remain. Add images of it, of "
+            "other groups."
+        )
+    return int(fewest)
+
+
+def compute_rows(transformer, images, **settings):
+    """Return the rows of images, NaN where one fails, and the bus, which has the errors."""
+    bus = FeatureBus(transformer, on_error="nan", **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
+        return bus.fit_transform(images), bus
+
+
+def leave_out(dataset, errors, on_error, verbose=False):
+    """Return a data set without failed images, or raise one error about all of them.
+
+    Parameters
+    ----------
+    dataset : Bunch
+        The images.
+    errors : list of ImageError
+        The errors, with the positions of the images.
+    on_error : {"raise", "skip"}
+        Whether to raise an `ImageErrors`.
+    verbose : bool, default=False
+        Whether to print the failed images.
+
+    Returns
+    -------
+    Bunch
+        The other images, with the field ``left_out``: the names of the files of failed images.
+    """
+    if on_error == "raise":
+        remedy = "Repair or remove these files, or leave the images out: on_error='skip'."
+        raise ImageErrors(errors, len(dataset.images), remedy) from errors[0]
+    failed = [error.index for error in errors]
+    kept = np.setdiff1d(np.arange(len(dataset.images)), failed)
+    fields = {name: value for name, value in dataset.items() if name != "findings"}
+    for name in ("images", "target", "groups", "masks"):
+        if fields.get(name) is not None:
+            fields[name] = fields[name][kept]
+    if "cv" in dataset:
+        fields["cv"] = PredefinedSplit(dataset.cv.test_fold[kept])
+    fields["left_out"] = dataset.frame["file"].iloc[failed].tolist()
+    fields["frame"] = dataset.frame.iloc[kept].reset_index(drop=True)
+    rest = Bunch(**fields)
+    if verbose:
+        print(_describe_left_out(rest))
+        print_first(f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
+    return rest
+
+
+def print_first(lines):
+    """Print the first of many lines."""
+    lines = list(lines)
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    for line in [*lines[:SHOWN], *more]:
+        print(f"  {line}")
+
+
+def _describe_left_out(dataset, with_names=False):
+    """Say how many images were left out, if any, and which."""
+    files = dataset.get("left_out", [])
+    names = f" ({quote(files, SHOWN)})" if with_names else ""
+    found = f"{len(files)} of {len(dataset.images) + len(files)} images left out"
+    return f"{found}: they cannot be used{names}." if files else ""
+
+
+def describe_split(cv, dataset):
+    """Say that images are split as their folders are, if they are."""
+    if cv is not None or "cv" not in dataset:
+        return ""
+    counts = dataset.frame["split"].value_counts()
+    parts = [part for part in ("train", "validation", "test") if part in counts]
+    sizes = ", ".join(f"{part} {counts[part]}" for part in parts)
+    return f"Split as the folders are ({sizes} images): tested on {parts[-1]}."
+
+
+def add_notes(result, dataset, cv, with_names=False):
+    """Return a result whose protocol also tells the split, failed images, and whose groups.
+
+    Parameters
+    ----------
+    result : Evaluation, ProtocolComparison or AuditReport
+        The result.
+    dataset : Bunch
+        The images.
+    cv : int, splitter, iterable or None
+        The folds asked for.
+    with_names : bool, default=False
+        Whether to name the failed images; a model's card has no names.
+
+    Returns
+    -------
+    Evaluation, ProtocolComparison or AuditReport
+        A copy.
+    """
+    notes = describe_split(cv, dataset), _describe_left_out(dataset, with_names)
+    protocol = " ".join([result.protocol, *filter(None, notes)])
+    if "groups_of" not in dataset:
+        return replace(result, protocol=protocol)
+    protocol = f"{GROUPS_FOUND.capitalize()}.\n{protocol}"
+    return replace(result, groups_note=GROUPS_FOUND, protocol=protocol)

@@ -1,0 +1,437 @@
+"""What a model says of one image, and whether the image is like the training images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.model_selection import GroupKFold
+from sklearn.utils import check_consistent_length
+
+from featbus.base import iter_images
+from featbus.color import to_float, to_gray, to_rgb, to_uint8
+from featbus.commands._predict import predict_image
+from featbus.evaluation import find_outline, occlusion_map
+from featbus.groups import check_groups, check_target
+from featbus.images import ImageError, as_batch
+from featbus.io import SpacedImage, read_item
+from featbus.masks import fill_mask, inside_mask
+from featbus.resizing import resize
+from featbus.typing import Images
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_N_BANDS = 5
+_FLOOR = 1e-3  # of contrasts, before their logarithm: half a level of 256
+MEASURES = [
+    *("color", "color_95"),
+    *(f"quantile_{round(100 * q):02d}" for q in _QUANTILES),
+    *("dark", "bright"),
+    *(f"contrast_{band}" for band in range(_N_BANDS + 1)),
+    *(f"evenness_{band}" for band in range(_N_BANDS)),
+    *(f"direction_{band}" for band in range(_N_BANDS)),
+    *(f"place_{row}_{column}" for row in range(3) for column in range(3)),
+]
+_N_BINS = 32
+_FEWEST = 10  # groups that a mean is kept of
+_QUANTILE = 0.98
+# Added to standard deviations, so that what never varied in training may vary a little.
+_TOLERANCE = 0.02
+# Of a measure that few groups have, instead of theirs: wide, so that they do not set the limit.
+_RARE_SPREAD = 0.1
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
+class Examination:
+    """What `examine_image` returns.
+
+    Read more in the :ref:`User Guide <reference_of_card>`.
+
+    Attributes
+    ----------
+    image : ndarray of uint8 of shape (height, width) or (height, width, 3)
+        The image as screens show it.
+    predicted : str
+        The predicted class.
+    probabilities : Series or None
+        The probability of each class, by its name; None if the model gives none.
+    outline : ndarray of bool of shape (height, width), or None
+        True inside the region that the model found, see `featbus.evaluation.find_outline`; None if
+        it looks for none.
+    importance : ndarray of float of shape (height, width), or None
+        How much the probability of the predicted class falls when a part of the image is hidden,
+        see `featbus.evaluation.occlusion_map`.
+    importance_reason : str or None
+        Why there is no importance.
+    histogram : Series
+        The share of pixels in each of 32 equal parts of the range of intensities. The index is the
+        lower end of the part, from 0 to 1.
+    reference : DataFrame or None
+        The mean histogram of the training images, a column per class; None if the card has none.
+    distance : float or None
+        How far the image is from the training images, see `describe_training_images`.
+    limit : float or None
+        The distance from which on an image counts as unlike them.
+    is_unfamiliar : bool or None
+        Whether the distance exceeds the limit; None if the card does not describe the training
+        images.
+
+    Notes
+    -----
+    Probabilities are those of the model's `predict_proba`. In the recipes of featbus they are
+    calibrated: by logistic regression, or by a sigmoid of the classifier's scores that is fitted in
+    a cross-validation inside `fit`, which keeps groups together. They hold for the shares of the
+    classes in the training images, not for patients among whom a class is rarer or more frequent,
+    and for images like these. How good they are, the Brier score of the card's cross-validation
+    tells: the mean squared error of the probabilities, 0 at best. `predicted` is what the model's
+    `predict` returns, which is not always the most probable class: ``SVC(probability=True)``
+    computes the two in different ways.
+    """
+
+    image: np.ndarray
+    predicted: str
+    probabilities: pd.Series | None
+    outline: np.ndarray | None
+    importance: np.ndarray | None
+    importance_reason: str | None
+    histogram: pd.Series
+    reference: pd.DataFrame | None
+    distance: float | None
+    limit: float | None
+    is_unfamiliar: bool | None
+
+
+def examine_image(
+    model: Any, card: dict, image: np.ndarray | SpacedImage, *, importance: bool = True
+) -> Examination:
+    """Predict the class of one image, and show what the prediction rests on.
+
+    Read more in the :ref:`User Guide <reference_of_card>`.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier of images, such as `featbus.load` returns. Rows of the image are stored
+        only if its `FeatureBus` has a `memory`, which a loaded model has not.
+    card : dict
+        The card of the model, see `featbus.persistence.read_card`.
+    image : ndarray or SpacedImage
+        The image, see `featbus.io.read_image`, which also takes the content of a file. Models whose
+        first step is `Resample` need a `featbus.io.SpacedImage`.
+    importance : bool, default=True
+        Whether to compute the importance, which takes 37 predictions.
+
+    Returns
+    -------
+    Examination
+        The class and its probability, the outline, the importance, the histograms, and the distance
+        from the training images.
+
+    Raises
+    ------
+    ImageError
+        If the image is invalid, or the model cannot use it.
+    ValueError
+        If a parameter is invalid, or the classes of the card are not those of the model.
+
+    See Also
+    --------
+    predict_images : Tables of predictions for many files.
+    describe_training_images : What the card says of the training images.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featbus import IntensityStatistics, make_breast_ultrasound
+    >>> from featbus.commands import describe_training_images, examine_image
+    >>> data = make_breast_ultrasound(40, random_state=0)
+    >>> model = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
+    >>> model = model.fit(data.images, data.target)
+    >>> reference = describe_training_images(data.images, data.target)
+    >>> card = {"classes": data.target_names, "reference": reference}
+    >>> found = examine_image(model, card, data.images[0])
+    >>> found.predicted, found.is_unfamiliar
+    ('benign', False)
+    """
+    pixels = read_item(image, None)
+    item = SpacedImage(pixels, image.spacing) if isinstance(image, SpacedImage) else pixels
+    try:
+        predicted, probabilities = predict_image(model, card.get("classes"), item)
+        outline = find_outline(model, item)
+    except ImageError as error:
+        raise error.at(None) from error
+    heat, reason = None, "The importance was not asked for."
+    if importance and probabilities is None:
+        reason = "The model gives no probabilities, whose change is the importance."
+    elif importance:
+        heat, reason = _find_importance(model, item, probabilities.index.get_loc(predicted))
+    shown = fill_mask(to_uint8(pixels))
+    intensities = pd.Index(np.arange(_N_BINS) / _N_BINS, name="intensity")
+    known = card.get("reference")
+    # The page of a model has no distances if another release made its card.
+    known = known if isinstance(known, dict) and known["features"]["measures"] == MEASURES else {}
+    histograms, features = known.get("histograms"), known.get("features", {})
+    distance, limit = None, features.get("limit")
+    if known:
+        row, center, spread = measure_appearance(pixels), features["center"], features["spread"]
+        distance = float(_distances(row, center, spread))
+    return Examination(
+        image=shown if shown.ndim == 2 else to_rgb(shown),
+        predicted=predicted,
+        probabilities=probabilities,
+        outline=outline,
+        importance=heat,
+        importance_reason=reason,
+        histogram=pd.Series(_find_histogram(pixels), intensities),
+        reference=pd.DataFrame(histograms, index=intensities) if histograms else None,
+        distance=distance,
+        limit=limit,
+        is_unfamiliar=distance > limit if known else None,
+    )
+
+
+def _find_importance(model, image, class_index):
+    """Return the importance of pixels, or None, and why there is none."""
+    try:
+        return occlusion_map(model, image, class_index=class_index), None
+    except ImageError as error:
+        return None, f"The model cannot use the image with a part hidden: {error.reason}"
+
+
+class FewImagesError(ValueError):
+    """There are so few images that a summary of them would show single ones."""
+
+
+def describe_training_images(
+    images: Images,
+    y: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    target_names: list[str] | None = None,
+) -> dict:
+    """Describe training images in few numbers, for the card of the model.
+
+    Read more in the :ref:`User Guide <reference_of_card>`.
+
+    Parameters
+    ----------
+    images : batch of images
+        See :ref:`images`.
+    y : array_like of shape (n_images,)
+        Their classes.
+    groups : array_like of shape (n_images,), default=None
+        Which images belong together, such as those of one patient. None counts each image as its
+        own patient: then the means protect images, not patients.
+    target_names : list of str, default=None
+        Names of the classes, in the order of the sorted labels. None for the labels themselves.
+
+    Returns
+    -------
+    dict
+        Plain JSON, the entry ``"reference"`` of a card: ``card={"reference": ...}`` of
+        `featbus.save`. `train_model` adds it by itself.
+
+        All means are over groups, of the mean within each: a patient counts once, with many
+        images or few.
+
+        ``"histograms"``: for each class, the mean share of pixels in each of 32 equal parts of the
+        range of intensities; 0 in parts where fewer than ten groups have pixels. Classes with
+        fewer than ten groups are left out.
+
+        ``"features"``: the names of 34 ``"measures"`` of an image, which describe its color,
+        levels, texture and layout, independent of the model; their mean, ``"center"``, and their
+        standard deviation plus 0.02, ``"spread"``; the ``"limit"`` of the distance, from which on
+        an image counts as unlike these; and the number of ``"images"``.
+
+    Raises
+    ------
+    ImageError
+        If an image is invalid; the message names the image.
+    ValueError
+        If there are fewer than ten groups: a summary of so few would show single patients. If the
+        target names are not as many as the classes, or two are equal.
+
+    See Also
+    --------
+    examine_image : Uses it.
+
+    Notes
+    -----
+    The distance of an image is the root mean square of its measures, each less its center and
+    divided by its spread: 1 is typical. Each training image is measured from center and spread of
+    the other nine of ten folds, which keep groups together. The limit is the 0.98 quantile of these
+    distances, at least 1, by the rank of the conformal prediction of one more group [1]_: images
+    count by the inverse of how many their group has. So about 2% of the images of new groups of the
+    same kind count as unlike. With fewer than 99 groups, the limit is the largest of the distances,
+    and with `n` groups, about 1 in `n` + 1 exceeds it. Images of another device count as unlike
+    more often. ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
+    images of other kinds are noticed.
+
+    The mean of a measure that is 0 in all but a few groups, such as color, would show these. If it
+    is not 0 in fewer than ten groups, its center is 0 and its spread 0.1, whatever they have.
+
+    An image that looks like the training images can still be one for which the model was not made,
+    such as an ultrasound image of another organ.
+
+    References
+    ----------
+    .. [1] Dunn R, Wasserman L, Ramdas A. Distribution-free prediction sets for two-layer
+       hierarchical models. Journal of the American Statistical Association 118 (2023) 2491-2502.
+
+    Examples
+    --------
+    >>> from featbus import make_breast_ultrasound
+    >>> from featbus.commands import describe_training_images
+    >>> data = make_breast_ultrasound(40, random_state=0)
+    >>> reference = describe_training_images(
+    ...     data.images, data.target, target_names=data.target_names
+    ... )
+    >>> list(reference["histograms"]), len(reference["features"]["center"])
+    (['benign', 'malignant', 'normal'], 34)
+    """
+    batch = as_batch(images)
+    _, labels, codes = check_target(y)
+    groups = np.arange(len(codes)) if groups is None else check_groups(groups)
+    check_consistent_length(batch, codes, groups)
+    names = list(map(str, labels if target_names is None else target_names))
+    if len(set(names)) != len(names) or len(names) != len(labels):
+        raise ValueError(
+            f"target_names is {names}, expected a different name for each of the {len(labels)} "
+            "classes."
+        )
+    if (n_groups := len(np.unique(groups))) < _FEWEST:
+        raise FewImagesError(
+            f"Found {n_groups} groups of images, expected at least {_FEWEST}: a summary of so few "
+            "would show single patients. Leave it out of the card."
+        )
+    found = [(measure_appearance(image), _find_histogram(image)) for image in iter_images(batch)]
+    rows, histograms = map(np.array, zip(*found))
+    means = {}
+    for code, name in enumerate(names):
+        is_in = codes == code
+        if len(np.unique(groups[is_in])) >= _FEWEST:
+            means[name] = _rounded(_center_and_spread(histograms[is_in], groups[is_in])[0])
+    return {"histograms": means, "features": _summarize(rows, groups)}
+
+
+def _find_histogram(image):
+    """Return the shares of pixels, inside the mask, in equal parts of the range from 0 to 1."""
+    inside = inside_mask(image)
+    gray = to_float(to_gray(fill_mask(image)))
+    counts, _ = np.histogram(gray if inside is None else gray[inside], _N_BINS, range=(0, 1))
+    return counts / max(1, counts.sum())
+
+
+def _summarize(rows, groups):
+    """Return center and spread of the measures, and the limit of the distance."""
+    groups, distances = np.asarray(groups), np.empty(len(rows))
+    rare = _is_rare(rows, groups)
+    for train, test in GroupKFold(10).split(rows, groups=groups):
+        known = _center_and_spread(rows[train], groups[train], rare)
+        distances[test] = _distances(rows[test], *known)
+    center, spread = _center_and_spread(rows, groups, rare)
+    return {
+        "measures": MEASURES,
+        "center": _rounded(center),
+        "spread": _rounded(spread),
+        "limit": _rounded(max(_find_limit(distances, groups), 1.0)),  # 1 is typical
+        "images": len(rows),
+    }
+
+
+def _is_rare(rows, groups):
+    """Return which columns are not 0 in so few groups that their mean would show these."""
+    counts = np.array([len(np.unique(groups[column != 0])) for column in rows.T])
+    return (counts > 0) & (counts < _FEWEST)
+
+
+def _center_and_spread(rows, groups, rare=None):
+    """Return mean and standard deviation over groups, of the means within each."""
+    rare = _is_rare(rows, groups) if rare is None else rare
+    weights = _weigh(groups)
+    center = np.average(rows, axis=0, weights=weights)
+    spread = np.sqrt(np.average(np.square(rows - center), axis=0, weights=weights)) + _TOLERANCE
+    return np.where(rare, 0, center), np.where(rare, _RARE_SPREAD, spread)
+
+
+def _weigh(groups):
+    """Return a weight for each image; those of a group sum to 1."""
+    _, members, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return 1 / counts[members]
+
+
+def _find_limit(distances, groups):
+    """Return the distance that an image of a new group exceeds with a probability of 2%."""
+    order = np.argsort(distances)
+    reached = np.cumsum(_weigh(groups)[order])
+    rank = np.searchsorted(reached, _QUANTILE * (len(np.unique(groups)) + 1) - 1e-9)
+    return distances[order][min(rank, len(order) - 1)]
+
+
+def _distances(rows, center, spread):
+    return np.sqrt(np.square((rows - center) / spread).mean(axis=-1))
+
+
+def _rounded(values):
+    return np.vectorize(lambda value: float(f"{value:.4g}"))(values).tolist()
+
+
+def measure_appearance(image):
+    """Measure color, levels, texture and layout of an image.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image. Outside of a mask, its fill value counts.
+
+    Returns
+    -------
+    ndarray of float of shape (n_measures,)
+        The values of `MEASURES`, of the image resized to 256 pixels along its longer side. Color:
+        mean and 0.95 quantile of the difference between the channels. Levels: quantiles, and the
+        shares of almost black and almost white pixels. Texture: of each band of a Laplacian pyramid
+        [1]_, from fine to coarse, the logarithm of the contrast, how evenly it is spread, and
+        whether it varies more from row to row or from column to column. Layout: the mean of each of
+        3 x 3 parts, less the mean of all.
+
+    References
+    ----------
+    .. [1] Burt P, Adelson E. The Laplacian pyramid as a compact image code. IEEE Transactions on
+       Communications 31 (1983) 532-540.
+    """
+    pixels = fill_mask(image)
+    pixels = pixels if pixels.ndim == 2 else to_rgb(pixels)
+    scale = 256 / max(pixels.shape[:2])
+    size = [max(1, round(side * scale)) for side in pixels.shape[:2]]
+    pixels = resize(pixels, size, np.float32)
+    gray = np.ascontiguousarray(to_gray(pixels))
+    difference = np.zeros(1) if pixels.ndim == 2 else pixels.max(axis=2) - pixels.min(axis=2)
+    places = cv2.resize(gray, (3, 3), interpolation=cv2.INTER_AREA)
+    return np.array(
+        [
+            *(difference.mean(), np.quantile(difference, 0.95)),
+            *np.quantile(gray, _QUANTILES),
+            *((gray < 0.02).mean(), (gray > 0.98).mean()),
+            *_measure_bands(gray),
+            *(places - places.mean()).ravel(),
+        ]
+    )
+
+
+def _measure_bands(gray):
+    """Return contrasts, evenness and directions of the bands of a Laplacian pyramid."""
+    contrasts, evenness, directions = [], [], []
+    for _ in range(_N_BANDS):
+        smaller = cv2.pyrDown(gray)
+        band = gray - cv2.pyrUp(smaller, dstsize=gray.shape[::-1])
+        contrasts.append(band.std())
+        evenness.append(np.abs(band).mean() / (band.std() + _FLOOR))
+        down, across = (np.abs(np.diff(band, axis=axis)).sum() / band.size for axis in (0, 1))
+        directions.append(np.log((down + _FLOOR) / (across + _FLOOR)))
+        gray = smaller
+    contrasts.append(gray.std())
+    return *np.log(np.array(contrasts) + _FLOOR), *evenness, *directions

@@ -1,0 +1,211 @@
+"""Files in and out: the images to work on with what is known about each, and tables."""
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from featbus.commands._data import load_labeled, print_first
+from featbus.datasets import detect_layout, load_busi, load_images
+from featbus.datasets._base import SPACING, stated_spacing
+from featbus.datasets._files import as_name, is_suffix
+from featbus.datasets._layout import PARTS
+from featbus.files import as_unicode, escape_formula, written_whole
+from featbus.images import ImageError
+from featbus.io import SpacedImage, read_image, read_mask
+from featbus.masks import restrict
+from featbus.parameters import InvalidParameterError
+
+
+@dataclass(frozen=True)
+class MaskedFile:
+    """An image of a batch that is read with its masks when its pixels are needed.
+
+    Parameters
+    ----------
+    path : str
+        The file of the image.
+    masks : tuple of str, or None
+        The files of its masks.
+    """
+
+    path: str
+    masks: tuple | None
+
+    def __array__(self, dtype=None, copy=None):
+        image = read_image(self.path)
+        inside = read_mask(self.masks, image.shape)
+        if inside is None or not inside.any():
+            found = "no" if inside is None else "an empty"
+            raise ImageError(
+                f"found {found} mask, expected a region. Add its mask, or use whole images: leave "
+                "out masks.",
+                path=self.path,
+            )
+        return restrict(image, inside)
+
+
+def open_images(options, with_classes=True):
+    """Find the images in a folder, or take files, with what is known about them.
+
+    Parameters
+    ----------
+    options : SimpleNamespace
+        With ``data``, a folder of any layout, or files; and ``strict``, ``masks`` and ``groups`` of
+        `load_images`.
+    with_classes : bool, default=True
+        Whether folders may be classes, and masks and groups are looked for. If not, empty folders
+        are allowed.
+
+    Returns
+    -------
+    items : list of str, MaskedFile or SpacedImage
+        The images; masked ones with `masks`.
+    info : DataFrame
+        ``path`` relative to the data, and ``group``, ``class``, ``split``, ``mask``,
+        ``spacing_row`` and ``spacing_column`` where known.
+    """
+    data, is_path = options.data, isinstance(options.data, (str, os.PathLike))
+    masks, groups = (options.masks, options.groups) if with_classes else (None, None)
+    if is_path and Path(data).is_file():
+        data, is_path = [data], False
+    layout = detect_layout(data, masks=masks) if is_path and with_classes else "images"
+    if layout in ("BUSI", "mini-MIAS"):
+        # `load_dataset` would look for near-duplicates in BUSI: that reads all images.
+        is_plain = layout == "BUSI" and masks in (None, "_mask")
+        known = (load_busi, ("groups", "strict")) if is_plain else ()
+        found = load_labeled(options, *known)
+        files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
+    else:
+        found = load_images(data, masks=masks, groups=groups, strict=options.strict)
+        files = found.frame["file"].tolist()
+    info = pd.DataFrame({"path": files})
+    if "listed_group" in found.frame:  # similar groups have the name of the first
+        info["group"] = found.frame.groupby("group")["listed_group"].transform("first").to_numpy()
+    elif found.groups is not None:
+        info["group"] = found.groups
+    if layout in ("class folders", "split"):
+        parts = [PurePosixPath(file).parts for file in files]
+        info["class"] = [as_name(part[layout == "split"]) for part in parts]
+        if layout == "split":
+            info["split"] = [PARTS[part[0].lower()] for part in parts]
+    elif "target" in found:
+        info["class"] = [found.target_names[label] for label in found.target]
+    items = found.images.tolist()
+    if masks is not None:
+        names = [_name_masks(*row, masks) for row in zip(files, found.masks)]
+        info["mask"] = pd.Series(names, dtype=object)
+        items = [MaskedFile(*pair) for pair in zip(items, found.masks)]
+    if {*SPACING} <= {*found.frame}:
+        info[SPACING] = found.frame[SPACING].to_numpy()
+        if masks is not None or groups is not None:
+            items = [_as_spaced(*pair) for pair in zip(items, info[SPACING].to_numpy().tolist())]
+    return items, info
+
+
+def _as_spaced(item, spacing):
+    """Return an item with its spacing; a path stays as it is if its file states the same."""
+    spaced = SpacedImage(item, spacing)
+    is_stated = isinstance(item, str) and stated_spacing(item) == spaced.spacing
+    return item if is_stated else spaced
+
+
+def _name_masks(path, files, masks):
+    """Name the masks of an image, relative to the data or to the folder of the masks."""
+    if files is None:
+        return None
+    folder = Path(files[0]).parent / os.path.relpath(".", Path(path).parent)
+    folder = folder if is_suffix(masks) else masks  # a suffix: next to their image
+    return as_unicode(";".join(Path(os.path.relpath(file, folder)).as_posix() for file in files))
+
+
+def check_output(path, *suffixes):
+    """Refuse a file of another extension, or one that cannot be written, before hours of work."""
+    if path is None:
+        return
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InvalidParameterError(
+            f"output is {str(path)!r}, expected a file ending in {' or '.join(suffixes)}."
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder, expected a file. Name another one.")
+    NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ImportError("Parquet files need pyarrow: pip install 'featbus[parquet]'.")
+
+
+def write_table(table, path, features=()):
+    """Write a table: the whole file, or nothing.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per image.
+    path : path-like
+        A ``.csv``, ``.parquet`` or ``.npz`` file. In CSV, text that a spreadsheet takes for a
+        formula gets an apostrophe. An ``.npz`` file has the array ``features``, their names in
+        ``columns``, and an array for each other column.
+    features : list of str, default=()
+        The columns of features.
+    """
+    suffix = Path(path).suffix.lower()
+    texts = [name for name in table if not is_numeric_dtype(table[name])]
+    with written_whole(path) as hidden:
+        if suffix == ".csv":
+            table = table.assign(**{name: table[name].map(escape_formula) for name in texts})
+            table.rename(columns=escape_formula).to_csv(hidden, index=False)
+        elif suffix == ".parquet":
+            table.to_parquet(hidden, index=False, engine="pyarrow")
+        else:
+            arrays = {name: table[name].to_numpy() for name in table.columns.difference(features)}
+            arrays |= {name: np.array([*table[name].fillna("")], str) for name in texts}
+            arrays |= {"features": table[features].to_numpy(), "columns": np.array(features, str)}
+            with open(hidden, "wb") as file:
+                np.savez_compressed(file, **arrays)
+
+
+@contextmanager
+def written_together(path, *others):
+    """Write files in a hidden folder, and move all of them to their places at the end.
+
+    The others that exist are removed first: whatever happens then, none of them is beside a file
+    that it does not belong to.
+
+    Parameters
+    ----------
+    path : Path
+        The main file.
+    *others : Path
+        Files that say something about it, in the same folder.
+
+    Yields
+    ------
+    Path
+        The hidden folder, in which to write files of these names. It is removed after an error.
+    """
+    with TemporaryDirectory(prefix=".featbus-", dir=path.parent) as folder:
+        yield Path(folder)
+        for other in others:
+            other.unlink(missing_ok=True)
+        for each in (path, *others):
+            os.replace(Path(folder) / each.name, each)
+
+
+def finish_table(table, options, found, features=()):
+    """Write a table, or print it, and print the images without a result."""
+    if options.output is not None:
+        write_table(table, options.output, features)
+    if options.verbose:
+        failed = table[table["error"].notna()]
+        where = "" if options.output is None else f" in {os.fspath(options.output)}"
+        print(f"{len(table) - len(failed)} of {len(table)} images with {found}{where}")
+        print_first(f"{row.path}: {row.error}" for row in failed.itertuples())
+        if options.output is None:
+            print(table.to_string(index=False))
