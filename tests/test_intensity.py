@@ -298,22 +298,6 @@ def test_rows_are_finite_and_in_range(image, bin_range, data):
     assert (frame[["intensity_entropy", "intensity_variance"]] >= 0).all(axis=None)
 
 
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_the_order_of_the_values_does_not_matter_to_the_histogram(seed):
-    levels = np.random.default_rng(0).integers(1, 9, 50)
-    shuffled = np.random.default_rng(seed).permutation(levels)
-    assert histogram_statistics(shuffled) == histogram_statistics(levels)
-
-
-def test_nan_is_an_error_unless_outside_the_region():
-    image = noise(np.float64)
-    image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
-        columns([image])
-    assert np.isfinite(columns([np.ma.masked_invalid(image)]).to_numpy()).all()
-
-
 @pytest.mark.parametrize("scale", [1e-60, 1e60])
 def test_the_shape_of_a_distribution_does_not_depend_on_the_scale(scale):
     values = np.random.default_rng(0).random(500) - 0.3
