@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from featbus import DeepFeatures, UNetSegmenter
+from featbus import DeepFeatures
 from featbus.networks import check_weights_file
 
 IMAGES = np.zeros((1, 32, 32), np.uint8)
@@ -49,8 +49,6 @@ def test_hostile_files(make, message, tmp_path):
             check_weights_file(file)
     with pytest.raises(ValueError, match="cannot be loaded .*" + message):
         DeepFeatures(archive, preprocessing="tf").fit(IMAGES)
-    with pytest.raises(ValueError, match="cannot be loaded as a UNetSegmenter .*" + message):
-        UNetSegmenter.load(archive)
 
 
 @pytest.mark.parametrize(("make", "message"), HOSTILE)
