@@ -12,15 +12,7 @@ from featbus.images import ImageError, fill_value
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
-__all__ = [
-    "Augmentation",
-    "Change",
-    "augment",
-    "brighten",
-    "change_image",
-    "change_mask",
-    "dihedral",
-]
+__all__ = ["Augmentation"]
 
 # Subsets of the dihedral group, see `dihedral`, by their size: the mirror image; flips and quarter
 # turns; these and the reflections about the diagonals.

@@ -9,16 +9,10 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
-from featbus.feature_extraction import (
-    cooccurrence_features,
-    cooccurrence_matrix,
-    histogram_statistics,
-    intensity_statistics,
-    run_length_features,
-    run_length_matrix,
-    size_zone_features,
-    size_zone_matrix,
-)
+from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence_matrix
+from featbus.feature_extraction._glrlm import run_length_features, run_length_matrix
+from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
+from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
 
 __all__ = ["verify"]
 
@@ -37,7 +31,7 @@ def _histogram(phantom):
 
 
 def _cooccurrence(phantom, merge):
-    matrices = [cooccurrence_matrix(slice_, n_levels=phantom.max())[0] for slice_ in phantom]
+    matrices = [cooccurrence_matrix(slice_, n_levels=phantom.max()) for slice_ in phantom]
     return _directional(cooccurrence_features, matrices, merge)
 
 

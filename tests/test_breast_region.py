@@ -8,7 +8,6 @@ from sklearn.pipeline import make_pipeline
 
 from featbus import HOG, BreastRegion
 from featbus.evaluation import importance_map
-from featbus.images import ImageError
 from featbus.masks import with_mask
 
 
@@ -75,14 +74,6 @@ def test_mirroring_is_exact(size):
     outline, mirrored = detect(image), detect(image[:, ::-1])
     np.testing.assert_array_equal(mirrored.mask, outline.mask[:, ::-1])
     assert {outline.side, mirrored.side} == {"left", "right"}
-
-
-def test_symmetric_image_has_a_symmetric_mask():
-    half = mammogram(labels=False)[0][:, :160]
-    image = np.concatenate([half[:, ::-1], half, np.full((512, 60), 0.05)], axis=1)
-    image = np.concatenate([image, image[:, ::-1]], axis=1)
-    mask = detect(image).mask
-    np.testing.assert_array_equal(mask, mask[:, ::-1])
 
 
 def test_size_does_not_matter():
@@ -165,13 +156,6 @@ def test_importance_finds_the_pixels_of_a_mirrored_image():
     assert importance_map(pipeline, top_left, image)[:128, -128:].all()
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match="orient is 'up', expected"):
-        BreastRegion(orient="up").fit([np.zeros((9, 9))])
-    with pytest.raises(ImageError, match="found no pixels"):
-        detect(np.zeros((0, 4)))
-
-
 @pytest.mark.parametrize("width", [2, 20])
 @pytest.mark.parametrize("sides", ["all", "top", "right"])
 def test_white_borders_are_left_out(width, sides):
@@ -192,13 +176,7 @@ def test_two_equal_parts_have_no_chest_wall():
     image[60:200, 20:90] = image[60:200, 166:236] = 150
     outline = detect(image)
     assert not outline.found
-    assert outline.reason == "found no breast: two equal parts, one on either side."
-
-
-def test_no_boxes():
-    image, _, _ = mammogram()
-    for orient in ("left", "right"):
-        assert BreastRegion(orient=orient).map_boxes([], image).shape == (0, 4)
+    assert "two equal parts" in outline.reason
 
 
 def test_detect_takes_files_and_checks_parameters(tmp_path):
@@ -206,5 +184,7 @@ def test_detect_takes_files_and_checks_parameters(tmp_path):
     path = tmp_path / "film.png"
     cv2.imwrite(str(path), image)
     np.testing.assert_array_equal(BreastRegion().detect(path).mask, detect(image).mask)
-    with pytest.raises(ValueError, match="orient is 'up', expected"):
-        BreastRegion(orient="up").detect(image)
+    for method, data in (("detect", image), ("fit", [image])):
+        with pytest.raises(ValueError, match="^orient is 'up'"):
+            getattr(BreastRegion(orient="up"), method)(data)
+    assert BreastRegion(orient="left").map_boxes([], image).shape == (0, 4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage
 from _data import data_dir
-from _lbp import exact_differences
+from _lbp import exact_differences, lbp_codes
 from packaging.version import Version
 from skimage.feature import graycomatrix, graycoprops, hog, local_binary_pattern
 
@@ -26,7 +26,6 @@ from featbus import (
     make_breast_ultrasound,
 )
 from featbus.color import to_gray
-from featbus.feature_extraction import lbp_codes
 from featbus.io import read_image
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "coming_from"

@@ -1,7 +1,10 @@
-"""What all enhancement steps have in common: masks, dtypes, color."""
+"""Steps that change brightness and contrast, and what all enhancement steps have in common."""
 
+import cv2
 import numpy as np
 import pytest
+from skimage.exposure import adjust_gamma, equalize_hist
+from skimage.filters import threshold_local
 
 from featbus import (
     CLAHE,
@@ -18,10 +21,11 @@ from featbus import (
 from featbus.color import to_float
 from featbus.images import fill_value
 from featbus.masks import inside_mask, with_mask
+from featbus.parameters import InvalidParameterError
 from featbus.preprocessing._pixels import extend
 
 # Each step, and how much the result of the same image in another dtype may differ. CLAHE counts
-# 65,536 levels at 16 bits, which is another image in small tiles: see tests/test_clahe.py.
+# 65,536 levels at 16 bits, which is another image in small tiles.
 STEPS = [
     pytest.param(HistogramEqualizer(), 1 / 64, id="HistogramEqualizer"),
     pytest.param(ContrastStretch(), 0.5 / 255 + 1e-6, id="ContrastStretch"),
@@ -166,3 +170,232 @@ def test_image_function_does_not_bleed():
     image = with_mask(np.where(inside, 100, 255).astype(np.uint8), inside)
     smooth = ImageFunction(np.copy).transform([image])[0]
     assert set(smooth.compressed()) == {100}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_normalized_values_fill_the_range(dtype):
+    values = np.random.default_rng(0).uniform(0.2, 0.6, (30, 30))
+    image = values if np.dtype(dtype).kind == "f" else values * np.iinfo(dtype).max
+    result = Normalize().transform([image.astype(dtype)])[0]
+    assert result.dtype == (np.float64 if dtype is np.float64 else np.float32)
+    assert result.min() == 0
+    assert result.max() == 1
+
+
+def test_normalize_takes_the_percentiles_of_numpy():
+    image = np.random.default_rng(0).random((30, 30))
+    low, high = np.percentile(image, (5, 90))
+    expected = np.clip((image - low) / (high - low), 0, 1)
+    result = Normalize("percentile", percentiles=(5, 90)).transform([image])[0]
+    np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_narrow_ranges_are_normalized_exactly(method):
+    rng = np.random.default_rng(0)
+    levels = (60_000 + rng.integers(0, 6, (20, 20))).astype(np.uint16)
+    first, second = (Normalize(method).transform([image])[0] for image in (levels, levels / 65535))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def image_of(dtype):
+    values = np.clip(np.random.default_rng(0).rayleigh(0.15, (50, 40)), 0, 1)
+    return (
+        values.astype(dtype)
+        if dtype is np.float64
+        else (values * np.iinfo(dtype).max).astype(dtype)
+    )
+
+
+def test_equalized_values_are_shares():
+    image = np.array([[10, 10, 20, 30]], np.uint8)
+    result = HistogramEqualizer().transform([image])[0]
+    np.testing.assert_array_equal(result, [[128, 128, 191, 255]])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_equalization_is_that_of_scikit_image(dtype, masked):
+    image = image_of(dtype)
+    inside = np.ones(image.shape, bool)
+    if masked:
+        inside[:, :15] = False
+    result = HistogramEqualizer().transform([with_mask(image, inside if masked else None)])[0]
+    # skimage wants a floating-point mask's bins of the region alone, as ours are.
+    expected = equalize_hist(image, mask=inside)
+    top = 1 if dtype is np.float64 else np.iinfo(dtype).max
+    tolerance = 1e-9 if dtype is np.float64 else 0.5 / top + 1e-9
+    np.testing.assert_allclose(
+        np.ma.getdata(result)[inside] / top, expected[inside], atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1, 2.2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gamma_of_all_levels(gamma, dtype):
+    levels = np.arange(np.iinfo(dtype).max + 1).astype(dtype)[np.newaxis]
+    expected = np.rint((levels / levels.max()) ** gamma * levels.max())
+    np.testing.assert_array_equal(GammaCorrection(gamma).transform([levels])[0], expected)
+
+
+def test_gamma_is_that_of_scikit_image():
+    image = np.random.default_rng(0).random((20, 20))
+    np.testing.assert_allclose(GammaCorrection(0.7).transform([image])[0], adjust_gamma(image, 0.7))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("percentiles", [(2, 98), (0, 100), (10, 60)])
+def test_limits_of_a_stretch_are_those_of_numpy(dtype, percentiles):
+    top = np.iinfo(dtype).max
+    image = np.random.default_rng(0).integers(top // 4, top // 2, (40, 30)).astype(dtype)
+    low, high = np.percentile(image, percentiles)
+    expected = np.rint(np.clip((image - low) / (high - low), 0, 1) * top)
+    np.testing.assert_array_equal(ContrastStretch(percentiles).transform([image])[0], expected)
+
+
+def test_channels_are_stretched_alike():
+    image = np.array([[[100, 110, 120]]], np.uint8)
+    np.testing.assert_array_equal(
+        ContrastStretch((0, 100)).transform([image])[0], [[[0, 128, 255]]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(Normalize(), [0, 0.5, 1]), (ContrastStretch((0, 100)), [0, 128, 255])]
+)
+def test_only_the_region_sets_the_limits(step, expected):
+    image = np.array([[0, 100, 110, 120, 255]], np.uint8)
+    inside = np.array([[False, True, True, True, False]])
+    result = step.transform([with_mask(image, inside)])[0]
+    np.testing.assert_allclose(result.compressed(), expected, atol=1e-6)
+
+
+def speckle(shape, dtype=np.uint8, seed=0):
+    rng = np.random.default_rng(seed)
+    return (np.clip(rng.rayleigh(0.2, shape), 0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(64, 96), (61, 97), (200, 120)])
+@pytest.mark.parametrize(("limit", "grid"), [(2.0, (8, 8)), (4.0, (2, 5))])
+def test_clahe_is_that_of_opencv(dtype, shape, limit, grid):
+    image = speckle(shape, dtype)
+    expected = cv2.createCLAHE(limit, grid[::-1]).apply(image)
+    result = CLAHE(limit, tile_grid_size=grid).transform([image])[0]
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clahe_computes_floating_point_at_16_bits(dtype):
+    image = speckle((64, 96), np.uint16)
+    expected = CLAHE().transform([image])[0] / 65535
+    result = CLAHE().transform([(image / 65535).astype(dtype)])[0]
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, atol=1.01 / 65535)
+
+
+def test_a_tile_inside_the_mask_is_equalized_as_if_it_were_alone():
+    image = speckle((64, 64))
+    inside = np.zeros((64, 64), bool)
+    inside[:, :32] = True
+    result = CLAHE(tile_grid_size=1).transform([with_mask(image, inside)])[0]
+    # Twice the same pixels have the same histogram.
+    alone = CLAHE(tile_grid_size=1).transform([np.hstack([image[:, :32]] * 2)])[0]
+    np.testing.assert_array_equal(result.data[:, :32], alone[:, :32])
+
+
+def test_black_surroundings_do_not_lower_the_contrast():
+    image = np.zeros((128, 128), np.uint8)
+    inside = np.zeros((128, 128), bool)
+    inside[36:92, 36:92] = True
+    image[inside] = 100 + speckle((56, 56))[:, :].ravel() // 8
+    masked = CLAHE().transform([with_mask(image, inside)])[0]
+    plain = CLAHE().transform([image])[0]
+    assert masked.compressed().std() > plain[inside].std()
+
+
+def test_of_a_color_image_the_luma_is_equalized():
+    gray = speckle((64, 64))
+    tint = np.clip(np.dstack([gray, gray, gray.astype(int) + 20]), 0, 255).astype(np.uint8)
+    result = CLAHE().transform([tint])[0].astype(int)
+    unclipped = result.max(axis=2) < 255
+    np.testing.assert_array_equal((result[..., 0] == result[..., 1])[unclipped], True)
+    assert np.abs((result[..., 2] - result[..., 0])[unclipped & (gray < 235)] - 20).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_huge_clip_limit_is_none(dtype):
+    rng = np.random.default_rng(0)
+    image = rng.integers(90, 120, (64, 64)).astype(dtype)
+    high, huge = (CLAHE(limit).transform([image])[0] for limit in (np.iinfo(dtype).max + 1, 1e300))
+    np.testing.assert_array_equal(high, huge)
+    assert np.ptp(high) > np.ptp(CLAHE(2).transform([image])[0])
+
+
+@pytest.mark.parametrize("method", ["gaussian", "mean"])
+@pytest.mark.parametrize("offset", [0, -0.05, 0.1])
+def test_threshold_is_that_of_scikit_image(method, offset):
+    image = np.random.default_rng(0).random((50, 60))
+    # scikit-image cuts its Gaussian off at four standard deviations, not at the window.
+    expected = image > threshold_local(image, 21, method, offset, mode="nearest")
+    result = AdaptiveThreshold(21, method=method, offset=offset).transform([image])[0]
+    assert result.dtype == bool
+    assert (result != expected).mean() <= (0.005 if method == "gaussian" else 0)
+
+
+def test_threshold_finds_a_spot_on_a_ramp():
+    image = np.tile(np.linspace(0, 0.8, 60), (40, 1))
+    image[18:22, 8:12] += 0.15
+    expected = np.zeros((40, 60), bool)
+    expected[18:22, 8:12] = True
+    result = AdaptiveThreshold(21, offset=-0.08).transform([image])[0]
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("method", ["gaussian", "mean"])
+@pytest.mark.parametrize("level", [0, 15, 60, 135, 195, 240, 255])
+def test_no_pixel_of_a_flat_region_is_above_the_threshold(method, level):
+    flat = np.full((60, 60), level, np.uint8)
+    for image in (flat, flat / 255, (flat / 255).astype(np.float32)):
+        assert not AdaptiveThreshold(method=method).transform([image])[0].any()
+
+
+def test_thresholds_of_colors_agree_between_dtypes():
+    rng = np.random.default_rng(0)
+    levels = cv2.GaussianBlur(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8), (0, 0), 4)
+    first, second = (
+        AdaptiveThreshold(15).transform([image])[0] for image in (levels, levels / 255)
+    )
+    assert np.sum(first != second) < 5
+
+
+@pytest.mark.parametrize(
+    ("step", "parameters"),
+    [
+        (Normalize, {"method": "z-score"}),
+        *(
+            (step, {"percentiles": percentiles})
+            for step in (Normalize, ContrastStretch)
+            for percentiles in ((98, 2), (5, 5), (-1, 50), (0, 101), 5, (1, 2, 3))
+        ),
+        *((GammaCorrection, {"gamma": gamma}) for gamma in (0, -1, "bright")),
+        (CLAHE, {"clip_limit": 0}),
+        (CLAHE, {"tile_grid_size": 0}),
+        (CLAHE, {"tile_grid_size": (2, 3, 4)}),
+        *((step, {"size": 4}) for step in (AdaptiveThreshold, Denoise, Despeckle)),
+        (AdaptiveThreshold, {"method": "median"}),
+        (AdaptiveThreshold, {"offset": 2}),
+        (RemoveAnnotations, {"method": "blur"}),
+        (Denoise, {"method": "wavelet"}),
+        (Denoise, {"size": 0}),
+        (Denoise, {"strength": 0}),
+        (Despeckle, {"method": "median"}),
+        (Despeckle, {"noise": 0}),
+        (Despeckle, {"n_iterations": 0}),
+        (Despeckle, {"dynamic_range": -60}),
+    ],
+)
+def test_bad_parameters(step, parameters):
+    (name,) = parameters
+    with pytest.raises(InvalidParameterError, match=f"^{name} is "):
+        step(**parameters).fit([np.zeros((2, 2))])

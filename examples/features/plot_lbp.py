@@ -9,16 +9,17 @@ of "at least as bright". The counts describe texture, independent of brightness.
 # %%
 # The code of each pixel
 # ----------------------
-# With ``method="uniform"`` the code is the number of neighbors that are at least as bright, as
-# long as these are one run: 0 is a bright spot, 4 a straight edge, 8 a dark spot or a flat place.
-# Patterns that alternate between bright and dark share the last code, 9. Bright tissue is full of
-# edges (green); inside the dark lesion, noise alternates (red).
+# Drawn by scikit-image, whose codes are the same. With ``method="uniform"`` the code is the number
+# of neighbors that are at least as bright, as long as these are one run: 0 is a bright spot, 4 a
+# straight edge, 8 a dark spot or a flat place. Patterns that alternate between bright and dark
+# share the last code, 9. Bright tissue is full of edges (green); inside the dark lesion, noise
+# alternates (red).
 
 import matplotlib.pyplot as plt
 import numpy as np
+from skimage.feature import local_binary_pattern
 
 from featbus import LBP, make_breast_ultrasound
-from featbus.feature_extraction import lbp_codes
 from featbus.masks import with_mask
 
 ultrasound = make_breast_ultrasound(1, weights=[1, 0, 0], random_state=8)
@@ -28,7 +29,13 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 axes[0].imshow(image, cmap="gray")
 axes[0].set_title("image")
 palette = plt.get_cmap("turbo", 10)
-codes = axes[1].imshow(lbp_codes(image), cmap=palette, vmin=-0.5, vmax=9.5, interpolation="nearest")
+codes = axes[1].imshow(
+    local_binary_pattern(image, 8, 1, "uniform"),
+    cmap=palette,
+    vmin=-0.5,
+    vmax=9.5,
+    interpolation="nearest",
+)
 axes[1].set_title("codes")
 figure.colorbar(codes, ax=axes, ticks=range(10))
 for axis in axes:

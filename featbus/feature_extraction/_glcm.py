@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from featbus.base import Column, FeatureExtractor
-from featbus.color import to_gray
+from featbus.base import Column
 from featbus.feature_extraction._texture import (
-    AGGREGATION_CONSTRAINTS,
+    AGGREGATION,
     ANGLES,
-    LEVELS_CONSTRAINTS,
-    checked_levels,
-    crop_to_region,
-    discretise,
+    GrayLevelFeatures,
+    as_levels,
+    entropy,
 )
 from featbus.images import ImageError
-from featbus.masks import inside_mask
-from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list, check_parameters
+from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +32,6 @@ _STRIP = 2**20
 # The number of a pair is 16 bits wide. Where that leaves room, it encodes the offset too.
 _MOST_NUMBERS = 2**16
 _ANGLE = Interval(Real, -2 * math.pi, 2 * math.pi, closed="both")
-_OFFSET_CONSTRAINTS = {
-    "distances": [POSITIVE_INTEGER, SequenceOf(POSITIVE_INTEGER)],
-    "angles": [_ANGLE, SequenceOf(_ANGLE)],
-}
 
 
 def _offset(distance, angle):
@@ -85,16 +78,18 @@ def _number(bins, scaled, inside, n_bins, offsets, rows, numbers):
     return numbers[:end]
 
 
-def _count_pairs(bins, inside, n_levels, offsets):
-    """Count the pairs of bins ``0 .. n_levels - 1`` at each offset, in both directions.
+def _count_pairs(levels, n_levels, offsets):
+    """Count the pairs of levels at each offset, in both directions.
 
     Yields the matrices ``(n, n_levels, n_levels)`` of the next `n` offsets: as many as are fast to
     count and to evaluate together while they are in the cache.
     """
+    inside = None if levels.all() else levels > 0
     n_bins = n_levels**2
     dtype = np.uint16 if n_bins <= _MOST_NUMBERS else np.int32
     n_together = min(max(_MOST_NUMBERS // n_bins, 1), len(offsets))
-    bins = bins.astype(dtype, copy=False)
+    # Outside the region, where the bin of level 0 is arbitrary, no pair is counted.
+    bins = levels.astype(dtype) - dtype(1)
     scaled = bins * dtype(n_levels)
     n_rows = max(_STRIP // (n_together * bins.shape[1]), 1)
     numbers = np.empty(n_together * min(n_rows, bins.shape[0]) * bins.shape[1], dtype)
@@ -111,41 +106,29 @@ def _count_pairs(bins, inside, n_levels, offsets):
 
 def cooccurrence_matrix(
     levels: np.ndarray,
-    distances: int | Sequence[int] = (1,),
+    distance: int = 1,
     angles: float | Sequence[float] = ANGLES,
     n_levels: int | None = None,
 ) -> np.ndarray:
     """Count how often two gray levels occur at a distance from each other.
 
-    Read more in the :ref:`User Guide <glcm>`.
-
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
-        Gray levels from 1 to `n_levels`, see `grey_levels`. In a masked array, only pairs inside
-        the region are counted.
-    distances : int or sequence of int, default=(1,)
-        Distances in pixels, by Chebyshev's norm: a distance of 2 at 45 degrees is two rows and two
+        Gray levels from 1; 0, or masked, outside of the region, where no pairs are counted.
+    distance : int, default=1
+        Distance in pixels, by Chebyshev's norm: a distance of 2 at 45 degrees is two rows and two
         columns.
     angles : float or sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
         Directions in radians: 0 is along a row, pi/2 down a column.
     n_levels : int or None, default=None
-        Number of gray levels, up to 1024; None for the largest that occurs.
+        Number of gray levels; None for the largest that occurs.
 
     Returns
     -------
-    ndarray of int64 of shape (n_distances, n_angles, n_levels, n_levels)
-        Entry ``[d, a, i, j]`` is the number of pairs of the levels ``i + 1`` and ``j + 1``. Each
-        pair is counted in both directions: the matrices are symmetric.
-
-    Raises
-    ------
-    ValueError
-        If a level is not an integer from 1 to `n_levels`, or if a parameter is invalid.
-
-    See Also
-    --------
-    cooccurrence_features : Features of the matrices.
+    ndarray of float64 of shape (n_angles, n_levels, n_levels)
+        Entry ``[a, i, j]`` is the number of pairs of the levels ``i + 1`` and ``j + 1``. Each pair
+        is counted in both directions: the matrices are symmetric.
 
     Notes
     -----
@@ -156,20 +139,15 @@ def cooccurrence_matrix(
 
     Examples
     --------
-    >>> from featbus.feature_extraction import cooccurrence_matrix
-    >>> cooccurrence_matrix([[1, 1, 2], [1, 2, 2]], angles=[0])[0, 0]
-    array([[2, 2],
-           [2, 2]])
+    >>> from featbus.feature_extraction._glcm import cooccurrence_matrix
+    >>> cooccurrence_matrix([[1, 1, 2], [1, 2, 2]], angles=[0])[0]
+    array([[2., 2.],
+           [2., 2.]])
     """
-    check_parameters(_OFFSET_CONSTRAINTS, {"distances": distances, "angles": angles})
-    distances, angles = as_list(distances), as_list(angles)
-    numbers, n_levels = checked_levels(levels, n_levels)
-    inside = numbers > 0 if np.ma.is_masked(levels) else None
-    # Bins outside the region are arbitrary: they are not counted.
-    bins = np.maximum(numbers, 1) - 1
-    offsets = [_offset(distance, angle) for distance in distances for angle in angles]
-    counts = np.concatenate(list(_count_pairs(bins, inside, n_levels, offsets)))
-    return counts.astype(np.int64).reshape(len(distances), len(angles), n_levels, n_levels)
+    levels = as_levels(levels)
+    n_levels = int(levels.max() if n_levels is None else n_levels)
+    offsets = [_offset(distance, angle) for angle in as_list(angles)]
+    return np.concatenate(list(_count_pairs(levels, n_levels, offsets)))
 
 
 def _diagonal_sums(matrices):
@@ -179,15 +157,6 @@ def _diagonal_sums(matrices):
     wide = np.zeros((n, k, 2 * k))
     wide[:, :, :k] = matrices
     return wide.reshape(n, -1)[:, : k * (2 * k - 1)].reshape(n, k, 2 * k - 1).sum(axis=1)
-
-
-def _entropy(p):
-    """Return the entropy in bits over the last axis."""
-    logarithm = np.where(p > 0, p, 1)
-    np.log2(logarithm, out=logarithm)
-    logarithm *= p
-    # "+ 0.0" because a single level would give an entropy of -0.
-    return -logarithm.sum(axis=-1) + 0.0
 
 
 def _moments(p, deviation, highest=2):
@@ -229,20 +198,20 @@ def _features(matrices):
     (difference_variance,) = _moments(p_difference, difference - dissimilarity[:, np.newaxis])
     sum_deviation = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
     sum_variance, shade, prominence = _moments(p_sum, sum_deviation, highest=4)
-    entropy, marginal_entropy = _entropy(flat), _entropy(marginal)
+    joint_entropy, marginal_entropy = entropy(flat), entropy(marginal)
     # Equals IBSI's HXY1 and HXY2, as the matrix is symmetric.
     independent_entropy = 2 * marginal_entropy
     return {
         "joint_maximum": flat.max(axis=1),
         "joint_average": mean,
         "joint_variance": variance,
-        "joint_entropy": entropy,
+        "joint_entropy": joint_entropy,
         "difference_average": dissimilarity,
         "difference_variance": difference_variance,
-        "difference_entropy": _entropy(p_difference),
+        "difference_entropy": entropy(p_difference),
         "sum_average": 2 * mean,
         "sum_variance": sum_variance,
-        "sum_entropy": _entropy(p_sum),
+        "sum_entropy": entropy(p_sum),
         "angular_second_moment": np.square(flat).sum(axis=1),
         "contrast": contrast,
         "dissimilarity": dissimilarity,
@@ -257,9 +226,11 @@ def _features(matrices):
         "cluster_tendency": sum_variance,
         "cluster_shade": shade,
         "cluster_prominence": prominence,
-        "information_correlation_1": _quotient(entropy - independent_entropy, marginal_entropy),
+        "information_correlation_1": _quotient(
+            joint_entropy - independent_entropy, marginal_entropy
+        ),
         "information_correlation_2": np.sqrt(
-            1 - np.exp(-2 * np.maximum(independent_entropy - entropy, 0))
+            1 - np.exp(-2 * np.maximum(independent_entropy - joint_entropy, 0))
         ),
     }
 
@@ -269,9 +240,7 @@ def _quotient(dividend, divisor):
 
 
 def cooccurrence_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
-    """Compute the co-occurrence features of the Image Biomarker Standardisation Initiative.
-
-    Read more in the :ref:`User Guide <glcm>`.
+    """Compute IBSI's 25 co-occurrence features ([1]_, section 3.6, [2]_), by IBSI's names.
 
     Parameters
     ----------
@@ -282,18 +251,8 @@ def cooccurrence_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray of shape (...)
-        IBSI's 25 gray-level co-occurrence features ([1]_, section 3.6, [2]_), by IBSI's names.
         Where all pixels have one level and the definition gives 0/0, `correlation` is 1, as in
         scikit-image, and both information correlations are 0.
-
-    Raises
-    ------
-    ValueError
-        If a matrix is not square, not symmetric, has negative or NaN entries, or only zeros.
-
-    See Also
-    --------
-    cooccurrence_matrix : Compute the matrices.
 
     Notes
     -----
@@ -319,24 +278,18 @@ def cooccurrence_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
 
     Examples
     --------
-    >>> from featbus.feature_extraction import cooccurrence_features
+    >>> from featbus.feature_extraction._glcm import cooccurrence_features
     >>> features = cooccurrence_features([[4, 1], [1, 2]])
     >>> float(features["contrast"]), float(features["joint_maximum"])
     (0.25, 0.5)
     """
     matrices = np.asarray(matrices, dtype=np.float64)
     shape = matrices.shape
-    if len(shape) < 2 or shape[-1] != shape[-2] or not matrices.size:
-        raise ValueError(f"Expected matrices of shape (..., n, n), got {shape}.")
-    if not np.array_equal(matrices, np.swapaxes(matrices, -1, -2)):
-        raise ValueError("Expected symmetric matrices without NaN: add the transpose.")
-    if matrices.min() < 0 or (matrices.sum(axis=(-1, -2)) == 0).any():
-        raise ValueError("Expected matrices of counts or probabilities that are not all 0.")
     features = _features(matrices.reshape(-1, *shape[-2:]))
     return {name: values.reshape(shape[:-2])[()] for name, values in features.items()}
 
 
-class GLCM(FeatureExtractor):
+class GLCM(GrayLevelFeatures):
     """Gray-level co-occurrence: Haralick's texture features, as standardized by the IBSI.
 
     The 25 features of each distance are computed from how often two gray levels are neighbors in
@@ -372,9 +325,8 @@ class GLCM(FeatureExtractor):
 
     See Also
     --------
-    featbus.feature_extraction.cooccurrence_features : The features, and their other names.
-    featbus.feature_extraction.cooccurrence_matrix : The counts.
-    featbus.feature_extraction.grey_levels : The levels.
+    GLRLM : Runs of one level.
+    GLSZM : Zones of one level.
     LBP : Texture independent of brightness.
 
     Notes
@@ -413,7 +365,13 @@ class GLCM(FeatureExtractor):
     # 4: the tolerance at the edges of bins follows the brightness of floating-point images.
     _algorithm_version = 4
 
-    _parameter_constraints = _OFFSET_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
+    _family = "glcm"
+
+    _parameter_constraints = {
+        "distances": [POSITIVE_INTEGER, SequenceOf(POSITIVE_INTEGER)],
+        "angles": [_ANGLE, SequenceOf(_ANGLE)],
+        "aggregation": AGGREGATION,
+    }
 
     def __init__(
         self,
@@ -426,44 +384,32 @@ class GLCM(FeatureExtractor):
         aggregation: Literal["average", "merge"] = "average",
         dtype: DTypeLike = np.float32,
     ) -> None:
+        super().__init__(
+            levels=levels, bin_width=bin_width, intensity_range=intensity_range, dtype=dtype
+        )
         self.distances = distances
         self.angles = angles
-        self.levels = levels
-        self.bin_width = bin_width
-        self.intensity_range = intensity_range
         self.aggregation = aggregation
-        self.dtype = dtype
 
-    def _extract(self, image):
-        bins, inside, n_levels = self._bins(to_gray(image))
-        return np.concatenate(
-            [self._row(bins, inside, n_levels, distance) for distance in as_list(self.distances)]
-        )
+    def _compute(self, levels):
+        for distance in as_list(self.distances):
+            yield from self._compute_at(distance, levels)
 
-    def _bins(self, image):
-        """Return bins, region and highest level found, cropped to the box of the region."""
-        image = crop_to_region(image)
-        inside, pixels = inside_mask(image), np.ascontiguousarray(np.ma.getdata(image))
-        bins, _ = discretise(pixels, inside, self.levels, self.bin_width, self.intensity_range)
-        n_levels = int((bins if inside is None else bins[inside]).max()) + 1
-        return bins, inside, n_levels
-
-    def _row(self, bins, inside, n_levels, distance):
+    def _compute_at(self, distance, levels):
         offsets = [_offset(distance, angle) for angle in as_list(self.angles)]
-        groups = _count_pairs(bins, inside, n_levels, offsets)
+        groups = _count_pairs(levels, int(levels.max()), offsets)
         if self.aggregation == "merge":
             groups = [sum(counts.sum(axis=0, keepdims=True) for counts in groups)]
         groups = (counts[counts.any(axis=(1, 2))] for counts in groups)
         rows = [np.array(list(_features(counts).values())) for counts in groups if len(counts)]
         if not rows:
-            box = f"{bins.shape[0]} x {bins.shape[1]} pixels"
             raise ImageError(
-                f"found no two pixels at distance {distance} in the {box} of the "
-                f"{'image' if inside is None else 'bounding box of the region'}, expected at least "
-                f"one pair: {distance + 1} pixels along one of the angles. Use smaller distances, "
-                "or leave the image out."
+                f"found no two pixels at distance {distance} in the {levels.shape[0]} x "
+                f"{levels.shape[1]} pixels of the image, or of its region, expected "
+                f"{distance + 1} pixels along one of the angles. Use smaller distances, or leave "
+                "the image out."
             )
-        return np.concatenate(rows, axis=1).mean(axis=1)
+        return np.concatenate(rows, axis=1)
 
     def _columns(self):
         for distance in as_list(self.distances):

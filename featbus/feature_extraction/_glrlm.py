@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from featbus.base import Column, FeatureExtractor
 from featbus.feature_extraction._texture import (
-    AGGREGATION_CONSTRAINTS,
+    AGGREGATION,
     ANGLES,
-    LEVELS_CONSTRAINTS,
-    check_counts,
-    checked_levels,
-    crop_to_region,
+    GrayLevelFeatures,
+    as_levels,
     emphasis_features,
-    grey_levels,
 )
-from featbus.parameters import SequenceOf, as_list, check_parameters
+from featbus.parameters import SequenceOf, as_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +60,6 @@ class _MultipleOf45Degrees:
 
 
 _ANGLE = _MultipleOf45Degrees()
-_ANGLES_CONSTRAINTS = {"angles": [_ANGLE, SequenceOf(_ANGLE)]}
 
 
 def _lines(levels, direction):
@@ -86,10 +81,9 @@ def _lines(levels, direction):
     return cv2.transpose(stepped)
 
 
-def _count_runs(lines, n_levels):
-    """Count the runs of each level and length, up to the longest."""
-    counts = np.zeros((n_levels, lines.shape[1] - 1), np.int64)
-    n_lines = max(_STRIP // lines.shape[1], 1)
+def _count_runs(lines, counts):
+    """Add the number of runs of each level and length to the matrix `counts`."""
+    n_levels, n_lines = len(counts), max(_STRIP // lines.shape[1], 1)
     for start in range(0, len(lines), n_lines):
         pixels = lines[start : start + n_lines].ravel()
         edges = np.flatnonzero(pixels[1:] != pixels[:-1])
@@ -101,28 +95,20 @@ def _count_runs(lines, n_levels):
         numbers = (levels - 1) * longest + lengths - 1
         found = np.bincount(numbers, minlength=n_levels * longest)
         counts[:, :longest] += found.reshape(n_levels, longest)
-    return counts[:, : np.flatnonzero(counts.any(axis=0))[-1] + 1].copy()
 
 
-def run_length_matrix(
-    levels: np.ndarray, angles: float | Sequence[float] = ANGLES, n_levels: int | None = None
-) -> np.ndarray:
+def run_length_matrix(levels: np.ndarray, angles: float | Sequence[float] = ANGLES) -> np.ndarray:
     """Count the runs of each gray level and length.
 
     A run is a maximal sequence of adjacent pixels of one level along a direction.
 
-    Read more in the :ref:`User Guide <glrlm>`.
-
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
-        Gray levels from 1 to `n_levels`, see `grey_levels`. In a masked array, runs end at the
-        border of the region.
+        Gray levels from 1; 0, or masked, outside of the region, where runs end.
     angles : float or sequence of float, default=(0, pi/4, pi/2, 3*pi/4)
         Directions in radians, multiples of 45 degrees: 0 is along a row, pi/2 down a column, pi/4
         down and to the right.
-    n_levels : int or None, default=None
-        Number of gray levels, up to 1024; None for the largest that occurs.
 
     Returns
     -------
@@ -130,36 +116,23 @@ def run_length_matrix(
         Entry ``[a, i, j]`` is the number of runs of the level ``i + 1`` and the length ``j + 1``,
         up to the longest run found.
 
-    Raises
-    ------
-    ValueError
-        If a level is not an integer from 1 to `n_levels`, or if a parameter is invalid.
-
-    See Also
-    --------
-    run_length_features : Features of the matrices.
-
     Examples
     --------
-    >>> from featbus.feature_extraction import run_length_matrix
+    >>> from featbus.feature_extraction._glrlm import run_length_matrix
     >>> run_length_matrix([[1, 1, 2], [1, 2, 2]], angles=[0])[0]
     array([[1, 1],
            [1, 1]])
     """
-    check_parameters(_ANGLES_CONSTRAINTS, {"angles": angles})
-    levels, n_levels = checked_levels(levels, n_levels)
-    directions = [round(4 * angle / math.pi) % 4 for angle in as_list(angles)]
-    counts = [_count_runs(_lines(levels, direction), n_levels) for direction in directions]
-    matrices = np.zeros((len(counts), n_levels, max(part.shape[1] for part in counts)), np.int64)
-    for matrix, part in zip(matrices, counts):
-        matrix[:, : part.shape[1]] = part
-    return matrices
+    levels = as_levels(levels)
+    n_levels, longest = int(levels.max()), max(levels.shape)
+    matrices = np.zeros((len(as_list(angles)), n_levels, longest), np.int64)
+    for matrix, angle in zip(matrices, as_list(angles)):
+        _count_runs(_lines(levels, round(4 * angle / math.pi) % 4), matrix)
+    return matrices[:, :, : np.flatnonzero(matrices.any(axis=(0, 1)))[-1] + 1]
 
 
 def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
-    """Compute the run-length features of the Image Biomarker Standardisation Initiative.
-
-    Read more in the :ref:`User Guide <glrlm>`.
+    """Compute IBSI's 16 gray-level run-length features ([1]_, section 3.7, [2]_), by IBSI's names.
 
     Parameters
     ----------
@@ -169,22 +142,9 @@ def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray of shape (...)
-        IBSI's 16 gray-level run-length features ([1]_, section 3.7, [2]_), by IBSI's names.
-
-    Raises
-    ------
-    ValueError
-        If a matrix has negative or NaN entries, or only zeros.
-
-    See Also
-    --------
-    run_length_matrix : Compute the matrices.
-
-    Notes
-    -----
-    *Run percentage* is the number of runs divided by the number of pixels, from 0 to 1; the pixels
-    are counted in the matrix. In a sum of the matrices of four directions, each pixel counts four
-    times, as the IBSI defines it. Entropy is in bits.
+        *Run percentage* is the number of runs divided by the number of pixels, from 0 to 1; the
+        pixels are counted in the matrix. In a sum of the matrices of four directions, each pixel
+        counts four times, as the IBSI defines it. Entropy is in bits.
 
     References
     ----------
@@ -195,19 +155,18 @@ def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
 
     Examples
     --------
-    >>> from featbus.feature_extraction import run_length_features
-    >>> features = run_length_features([[2, 1], [0, 1]])
-    >>> float(features["long_runs_emphasis"]), float(features["grey_level_non_uniformity"])
-    (2.5, 2.5)
+    >>> from featbus.feature_extraction._glrlm import run_length_features
+    >>> features = run_length_features([[1, 1], [1, 1]])
+    >>> float(features["run_percentage"]), float(features["grey_level_non_uniformity"])
+    (0.6666666666666666, 2.0)
     """
     matrices = np.asarray(matrices, dtype=np.float64)
-    check_counts(matrices)
     shape, sizes = matrices.shape[:-2], np.arange(1, matrices.shape[-1] + 1)
     features = emphasis_features(matrices.reshape(-1, *matrices.shape[-2:]), sizes)
     return {name: values.reshape(shape)[()] for name, values in zip(_NAMES, features)}
 
 
-class GLRLM(FeatureExtractor):
+class GLRLM(GrayLevelFeatures):
     """Gray-level run lengths: how far one goes until the gray level changes.
 
     Coarse texture has long runs, fine texture short ones. 16 features are computed from the number
@@ -239,9 +198,6 @@ class GLRLM(FeatureExtractor):
 
     See Also
     --------
-    featbus.feature_extraction.run_length_features : The features.
-    featbus.feature_extraction.run_length_matrix : The counts.
-    featbus.feature_extraction.grey_levels : The levels.
     GLSZM : Zones of one level instead of runs.
     GLCM : Pairs of pixels.
 
@@ -274,7 +230,10 @@ class GLRLM(FeatureExtractor):
     # 3: the tolerance at the edges of bins follows the brightness of floating-point images.
     _algorithm_version = 3
 
-    _parameter_constraints = _ANGLES_CONSTRAINTS | LEVELS_CONSTRAINTS | AGGREGATION_CONSTRAINTS
+    _family = "glrlm"
+    _names = _NAMES
+
+    _parameter_constraints = {"angles": [_ANGLE, SequenceOf(_ANGLE)], "aggregation": AGGREGATION}
 
     def __init__(
         self,
@@ -286,21 +245,14 @@ class GLRLM(FeatureExtractor):
         aggregation: Literal["average", "merge"] = "average",
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.angles = angles
-        self.levels = levels
-        self.bin_width = bin_width
-        self.intensity_range = intensity_range
-        self.aggregation = aggregation
-        self.dtype = dtype
-
-    def _extract(self, image):
-        levels = grey_levels(
-            crop_to_region(image), self.levels, self.bin_width, self.intensity_range
+        super().__init__(
+            levels=levels, bin_width=bin_width, intensity_range=intensity_range, dtype=dtype
         )
+        self.angles = angles
+        self.aggregation = aggregation
+
+    def _compute(self, levels):
         matrices = run_length_matrix(levels, self.angles)
         if self.aggregation == "merge":
             matrices = matrices.sum(axis=0)
-        return np.array([values.mean() for values in run_length_features(matrices).values()])
-
-    def _columns(self):
-        return [Column(f"glrlm_{name}", name.replace("_", " ")) for name in _NAMES]
+        return run_length_features(matrices).values()

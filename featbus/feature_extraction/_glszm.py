@@ -8,20 +8,10 @@ import numpy as np
 from scipy import sparse
 from skimage.measure import label
 
-from featbus.base import Column, FeatureExtractor
-from featbus.feature_extraction._texture import (
-    LEVELS_CONSTRAINTS,
-    check_counts,
-    checked_levels,
-    crop_to_region,
-    emphasis_features,
-    grey_levels,
-)
+from featbus.feature_extraction._texture import GrayLevelFeatures, as_levels, emphasis_features
 
 if TYPE_CHECKING:
     from typing import Any
-
-    from numpy.typing import DTypeLike
 
 _NAMES = (
     "small_zone_emphasis",
@@ -43,63 +33,42 @@ _NAMES = (
 )
 
 
-def _zones(levels):
-    """Return level and size of each zone; pixels of level 0 belong to no zone."""
-    zones = label(levels, background=0, connectivity=2).ravel()
-    sizes = np.bincount(zones)
-    levels_of = np.zeros(len(sizes), np.int64)
-    levels_of[zones] = levels.ravel()
-    return levels_of[1:], sizes[1:]
-
-
-def size_zone_matrix(levels: np.ndarray, n_levels: int | None = None) -> Any:
+def size_zone_matrix(levels: np.ndarray) -> Any:
     """Count the zones of each gray level and size.
 
     A zone is a set of pixels of one level that are connected along rows, columns or diagonals.
 
-    Read more in the :ref:`User Guide <glszm>`.
-
     Parameters
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
-        Gray levels from 1 to `n_levels`, see `grey_levels`. In a masked array, zones end at the
-        border of the region.
-    n_levels : int or None, default=None
-        Number of gray levels, up to 1024; None for the largest that occurs.
+        Gray levels from 1; 0, or masked, outside of the region, where zones end.
 
     Returns
     -------
-    scipy.sparse.csr_array of int64 of shape (n_levels, n_sizes)
+    scipy.sparse.coo_array of int64 of shape (n_levels, n_sizes)
         Entry ``[i, j]`` is the number of zones of the level ``i + 1`` and of ``j + 1`` pixels, up
         to the largest zone found. Sparse, as a zone may be as large as the image.
 
-    Raises
-    ------
-    ValueError
-        If a level is not an integer from 1 to `n_levels`, or if `n_levels` is invalid.
-
-    See Also
-    --------
-    size_zone_features : Features of the matrix.
-
     Examples
     --------
-    >>> from featbus.feature_extraction import size_zone_matrix
+    >>> from featbus.feature_extraction._glszm import size_zone_matrix
     >>> size_zone_matrix([[1, 2, 1], [2, 2, 1]]).toarray()
     array([[1, 1, 0],
            [0, 0, 1]])
     """
-    levels, n_levels = checked_levels(levels, n_levels)
-    levels_of, sizes = _zones(levels)
-    largest = sizes.max()
-    entries, counts = np.unique((levels_of - 1) * largest + sizes - 1, return_counts=True)
-    return sparse.coo_array((counts, divmod(entries, largest)), (n_levels, largest)).tocsr()
+    levels = as_levels(levels)
+    zones = label(levels, background=0, connectivity=2).ravel()
+    sizes = np.bincount(zones)
+    levels_of = np.zeros(len(sizes), np.int64)
+    levels_of[zones] = levels.ravel()
+    largest = sizes[1:].max()
+    numbers = (levels_of[1:] - 1) * largest + sizes[1:] - 1
+    entries, counts = np.unique(numbers, return_counts=True)
+    return sparse.coo_array((counts, divmod(entries, largest)), (levels.max(), largest))
 
 
 def size_zone_features(matrix: Any) -> dict[str, float]:
-    """Compute the size-zone features of the Image Biomarker Standardisation Initiative.
-
-    Read more in the :ref:`User Guide <glszm>`.
+    """Compute IBSI's 16 gray-level size-zone features ([1]_, section 3.8, [2]_), by IBSI's names.
 
     Parameters
     ----------
@@ -109,21 +78,8 @@ def size_zone_features(matrix: Any) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        IBSI's 16 gray-level size-zone features ([1]_, section 3.8, [2]_), by IBSI's names.
-
-    Raises
-    ------
-    ValueError
-        If the matrix has negative or NaN entries, or only zeros.
-
-    See Also
-    --------
-    size_zone_matrix : Compute the matrix.
-
-    Notes
-    -----
-    *Zone percentage* is the number of zones divided by the number of pixels, from 0 to 1; the
-    pixels are counted in the matrix. Entropy is in bits.
+        *Zone percentage* is the number of zones divided by the number of pixels, from 0 to 1; the
+        pixels are counted in the matrix. Entropy is in bits.
 
     References
     ----------
@@ -134,25 +90,20 @@ def size_zone_features(matrix: Any) -> dict[str, float]:
 
     Examples
     --------
-    >>> from featbus.feature_extraction import size_zone_features
+    >>> from featbus.feature_extraction._glszm import size_zone_features
     >>> features = size_zone_features([[1, 1, 0], [0, 0, 1]])
     >>> features["zone_percentage"], features["high_grey_level_zone_emphasis"]
     (0.5, 2.0)
     """
-    if not sparse.issparse(matrix):
-        matrix = np.asarray(matrix)
-        if matrix.ndim != 2:
-            raise ValueError(f"Expected a matrix of shape (n_levels, n), got {matrix.shape}.")
-    entries = sparse.coo_array(matrix)
+    matrix = sparse.coo_array(matrix)
     # Only the sizes that occur: few of them do.
-    sizes, columns = np.unique(entries.col + 1, return_inverse=True)
-    counts = np.zeros((1, entries.shape[0], max(len(sizes), 1)))
-    np.add.at(counts[0], (entries.row, columns), entries.data)
-    check_counts(counts)
+    sizes, columns = np.unique(matrix.col + 1, return_inverse=True)
+    counts = np.zeros((1, matrix.shape[0], len(sizes)))
+    np.add.at(counts[0], (matrix.row, columns), matrix.data)
     return {name: float(value) for name, (value,) in zip(_NAMES, emphasis_features(counts, sizes))}
 
 
-class GLSZM(FeatureExtractor):
+class GLSZM(GrayLevelFeatures):
     """Gray-level zone sizes: how large the patches of one gray level are.
 
     A zone is a set of connected pixels of one level. 16 features are computed from the number of
@@ -179,9 +130,6 @@ class GLSZM(FeatureExtractor):
 
     See Also
     --------
-    featbus.feature_extraction.size_zone_features : The features.
-    featbus.feature_extraction.size_zone_matrix : The counts.
-    featbus.feature_extraction.grey_levels : The levels.
     GLRLM : Runs along a direction instead of zones.
     GLCM : Pairs of pixels.
 
@@ -215,26 +163,8 @@ class GLSZM(FeatureExtractor):
     # 3: the tolerance at the edges of bins follows the brightness of floating-point images.
     _algorithm_version = 3
 
-    _parameter_constraints = LEVELS_CONSTRAINTS
+    _family = "glszm"
+    _names = _NAMES
 
-    def __init__(
-        self,
-        *,
-        levels: int = 32,
-        bin_width: float | None = None,
-        intensity_range: tuple[float, ...] | None = None,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        self.levels = levels
-        self.bin_width = bin_width
-        self.intensity_range = intensity_range
-        self.dtype = dtype
-
-    def _extract(self, image):
-        levels = grey_levels(
-            crop_to_region(image), self.levels, self.bin_width, self.intensity_range
-        )
-        return np.array(list(size_zone_features(size_zone_matrix(levels)).values()))
-
-    def _columns(self):
-        return [Column(f"glszm_{name}", name.replace("_", " ")) for name in _NAMES]
+    def _compute(self, levels):
+        return size_zone_features(size_zone_matrix(levels)).values()

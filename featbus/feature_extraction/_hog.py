@@ -124,41 +124,22 @@ def _length(blocks):
     return np.sqrt(np.square(blocks).sum(axis=-1, keepdims=True) + _EPS**2)
 
 
-def _line_ends(shape, cell, signed):
-    """Return where the lines of the cells start and end: ``(rows, columns, orientations, 4)``.
-
-    A line perpendicular to the gradient or, if `signed`, from the center of the cell along it.
-    Positions are relative to the corner of the cell.
-    """
-    n_rows, n_columns, orientations = shape
-    top = np.arange(n_rows)[:, np.newaxis, np.newaxis] * cell[0]
-    left = np.arange(n_columns)[:, np.newaxis] * cell[1]
-    row, column = top + cell[0] // 2, left + cell[1] // 2
+def _draw_cells(cells, cell, signed):
+    """Draw lines across the gradients or, if `signed`, rays along them, as bright as the bins."""
     radius = max(min(cell) // 2 - 1, 0)
-    angle = (1 + signed) * np.pi * (np.arange(orientations) + 0.5) / orientations
-    along, across = radius * np.cos(angle), radius * np.sin(angle)
-    if signed:
-        ends = row, column, row + np.rint(across), column + np.rint(along)
-    else:
-        ends = row - along, column + across, row + along, column - across
-    # scikit-image truncates positions in the image: after rounding errors, the same line can be a
-    # pixel longer in one cell than in another.
-    ends = np.stack(np.broadcast_arrays(*ends), axis=-1).astype(int)
-    return ends - np.stack(np.broadcast_arrays(top, left, top, left), axis=-1)
-
-
-def _draw_lines(cells, ends, cell):
-    """Return the picture of cells whose lines are as bright as their bins are full."""
     n_rows, n_columns, orientations = cells.shape
-    picture = np.zeros((n_rows, cell[0], n_columns, cell[1]))
-    for orientation in range(orientations):
-        of_cells = ends[:, :, orientation]
-        for line in np.unique(of_cells.reshape(-1, 4), axis=0):
-            rows, columns = np.nonzero((of_cells == line).all(axis=-1))
-            down, across = draw_line(*line)
-            magnitudes = cells[rows, columns, orientation][:, np.newaxis]
-            picture[rows[:, np.newaxis], down, columns[:, np.newaxis], across] += magnitudes
-    return picture.reshape(n_rows * cell[0], n_columns * cell[1])
+    angle = (1 + signed) * np.pi * (np.arange(orientations) + 0.5) / orientations
+    along, across = (radius * np.cos(angle)).tolist(), (radius * np.sin(angle)).tolist()
+    picture = np.zeros((n_rows * cell[0], n_columns * cell[1]))
+    for row, column, bin_ in np.ndindex(cells.shape):
+        y, x = row * cell[0] + cell[0] // 2, column * cell[1] + cell[1] // 2
+        dy, dx = along[bin_], across[bin_]
+        if signed:
+            ends = y, x, y + round(dx), x + round(dy)
+        else:
+            ends = int(y - dy), int(x + dx), int(y + dy), int(x - dx)
+        picture[draw_line(*ends)] += cells[row, column, bin_]
+    return picture
 
 
 class HOG(FeatureExtractor):
@@ -340,7 +321,7 @@ class HOG(FeatureExtractor):
         image = read_item(image, None)
         self._n_blocks(image.shape)  # raises if the image is too small
         cells, cell = self._cells(image), as_pair(self.pixels_per_cell)
-        drawn = _draw_lines(cells, _line_ends(cells.shape, cell, bool(self.signed)), cell)
+        drawn = _draw_cells(cells, cell, bool(self.signed))
         picture = np.zeros(image.shape[:2], np.float32)
         picture[: len(drawn), : drawn.shape[1]] = drawn
         return picture

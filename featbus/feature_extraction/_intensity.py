@@ -1,24 +1,29 @@
-"""Intensity statistics."""
+"""Statistics of brightness: of an image, and of the images of each class."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
+import pandas as pd
+from scipy.stats import skew
+from sklearn.utils import check_consistent_length
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
-from featbus.feature_extraction._texture import discretise
+from featbus.feature_extraction._texture import discretize
 from featbus.masks import inside_mask
-from featbus.parameters import POSITIVE_INTEGER, Interval, StrOptions, check_parameters
+from featbus.parameters import Interval, InvalidParameterError, StrOptions, check_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
+    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, DTypeLike
+
+    from featbus.typing import Images
 
 _PERCENTILES = np.array([10, 25, 50, 75, 90])
 # Not among IBSI's intensity-histogram features.
@@ -29,48 +34,33 @@ _NOT_OF_HISTOGRAMS = {
     "energy",
     "root_mean_square",
 }
-# Counts in single precision are exact below this.
-_EXACT_FLOAT32 = 1 << 24
 
 
 def _count_values(values):
     """Return the different values in ascending order, and how often each of them occurs."""
     if values.dtype.name not in ("bool", "uint8", "uint16"):
         return np.unique(values, return_counts=True)
-    levels = values.view(np.uint8) if values.dtype == bool else values
-    n_levels = np.iinfo(levels.dtype).max + 1
-    if 4 * n_levels <= levels.size < _EXACT_FLOAT32:
-        # Faster than bincount for many pixels, if they lie in one row.
-        counts = cv2.calcHist([levels[np.newaxis]], [0], None, [n_levels], [0, n_levels]).ravel()
-    else:
-        counts = np.bincount(levels, minlength=n_levels)
-    occupied = np.flatnonzero(counts > 0)  # of bool: four times as fast
-    return occupied.astype(values.dtype), counts[occupied].astype(np.int64, copy=False)
+    counts = np.bincount(values)
+    occupied = np.flatnonzero(counts)
+    return occupied.astype(values.dtype), counts[occupied]
 
 
-def _sums_before(counts):
-    """Return the sum of the counts before each index, from 0 to their number."""
-    before = np.zeros(len(counts) + 1, dtype=np.int64)  # four times as fast as float64
-    np.cumsum(counts, out=before[1:])
-    return before
-
-
-@lru_cache(maxsize=8)
-def _first_levels(dtype, n_bins):
-    """Return the first level of each bin of all levels of a dtype, and one more at the end."""
-    levels = np.arange(np.iinfo(dtype).max + 1).astype(dtype)
-    (bins,), n_bins = discretise(levels[np.newaxis], None, n_bins, None, (0, 1))
-    return np.searchsorted(bins, np.arange(n_bins + 1))
-
-
-def _percentiles(values, before):
+def _percentiles(values, counts):
     """Return the percentiles, equal to those of `numpy.percentile`."""
-    position = (before[-1] - 1) * (_PERCENTILES / 100)
+    n_up_to = np.cumsum(counts)
+    position = (n_up_to[-1] - 1) * (_PERCENTILES / 100)
     rank = np.floor(position)
-    index = np.searchsorted(before, [rank, np.ceil(position)], side="right") - 1
+    index = np.searchsorted(n_up_to, [rank, np.ceil(position)], side="right")
     lower, upper = values[index]
     fraction, step = position - rank, upper - lower
     return np.where(fraction < 0.5, lower + step * fraction, upper - step * (1 - fraction))
+
+
+def _mean_distance(values, counts, center=None):
+    """Return the mean distance of values from their mean, or from `center`; 0 without values."""
+    n = max(counts.sum(), 1)
+    center = (counts * values).sum() / n if center is None else center
+    return (counts * np.abs(values - center)).sum() / n
 
 
 def _moments(deviation, weighted, size):
@@ -92,30 +82,16 @@ def _moments(deviation, weighted, size):
     )
 
 
-def _statistics(values, counts, before):
+def _statistics(values, counts):
     """Return the statistics, by name, of ascending values that occur `counts` times each."""
-    values = values.astype(np.float64, copy=False)
-    n_values, size = len(values), before[-1]
-    p10, p25, median, p75, p90 = _percentiles(values, before)
-    robust = np.searchsorted(values, p10), np.searchsorted(values, p90, side="right")
+    values, size = values.astype(np.float64, copy=False), counts.sum()
+    p10, p25, median, p75, p90 = _percentiles(values, counts)
+    robust = slice(np.searchsorted(values, p10), np.searchsorted(values, p90, side="right"))
     # Deviations are from the median: for large values that differ by little, rounding errors of
     # the mean would be as large as the differences.
     deviation = values - median
-    weighted = counts * deviation
-    offset, variance, third, fourth = _moments(deviation, weighted, size)
+    offset, variance, third, fourth = _moments(deviation, counts * deviation, size)
     mean = median + offset
-
-    def mean_distance(start, stop, center=None):
-        """Return the mean distance of some deviations from their mean, or from `center`."""
-        number, total = before[stop] - before[start], weighted[start:stop].sum()
-        if number == 0:
-            return 0.0
-        center = total / number if center is None else center
-        middle = start + np.searchsorted(deviation[start:stop], center)
-        # The distances below follow from those above, as the sum of both is known.
-        above = weighted[middle:stop].sum() - center * (before[stop] - before[middle])
-        return (2 * above - total) / number + center
-
     standard_deviation, mean_square = np.sqrt(variance), variance + mean**2
     return {
         "mean": mean,
@@ -132,9 +108,9 @@ def _statistics(values, counts, before):
         "maximum": values[-1],
         "range": values[-1] - values[0],
         "interquartile_range": p75 - p25,
-        "mean_absolute_deviation": mean_distance(0, n_values),
-        "robust_mean_absolute_deviation": mean_distance(*robust),
-        "median_absolute_deviation": mean_distance(0, n_values, 0),
+        "mean_absolute_deviation": _mean_distance(deviation, counts),
+        "robust_mean_absolute_deviation": _mean_distance(deviation[robust], counts[robust]),
+        "median_absolute_deviation": _mean_distance(deviation, counts, 0),
         "coefficient_of_variation": _quotient(standard_deviation, mean),
         "quartile_coefficient_of_dispersion": _quotient(p75 - p25, p75 + p25),
         "energy": size * mean_square,
@@ -167,27 +143,19 @@ def _shape_statistics(histogram):
 
 
 def intensity_statistics(values: ArrayLike) -> dict[str, float]:
-    """Compute the intensity-based statistics of the Image Biomarker Standardisation Initiative.
-
-    Read more in the :ref:`User Guide <intensity>`.
+    """Compute IBSI's intensity-based statistics ([1]_, section 3.3), by IBSI's names.
 
     Parameters
     ----------
     values : array_like of shape (n_pixels,)
-        Finite intensities from 1e-60 to 1e60, negative ones or 0; masked ones are left out.
+        Finite intensities from 1e-60 to 1e60, negative ones or 0.
 
     Returns
     -------
     dict of str to float
-        IBSI's intensity-based statistics ([1]_, section 3.3), by IBSI's names, and the standard
-        deviation. Skewness and kurtosis of a constant image are 0, and so is a quotient whose
-        divisor is 0, or the robust deviation if no value lies between the 10th and the 90th
-        percentile (as with two different values).
-
-    Raises
-    ------
-    ValueError
-        If there are no values, or if some are not finite.
+        The statistics, and the standard deviation. Skewness and kurtosis of a constant image are
+        0, and so is a quotient whose divisor is 0, or the robust deviation if no value lies between
+        the 10th and the 90th percentile (as with two different values).
 
     Notes
     -----
@@ -203,44 +171,30 @@ def intensity_statistics(values: ArrayLike) -> dict[str, float]:
 
     Examples
     --------
-    >>> from featbus.feature_extraction import intensity_statistics
+    >>> from featbus.feature_extraction._intensity import intensity_statistics
     >>> statistics = intensity_statistics([1, 1, 1, 4, 6])
     >>> round(statistics["mean"], 2), round(statistics["variance"], 2), statistics["energy"]
     (2.6, 4.24, 55.0)
     """
-    values = np.ma.compressed(values) if np.ma.isMaskedArray(values) else np.ravel(values)
-    if values.size == 0 or not np.isfinite(values).all():
-        bad = np.count_nonzero(~np.isfinite(values))
-        raise ValueError(f"Expected finite intensities, got {values.size}, {bad} not finite.")
-    values, counts = _count_values(values)
-    return _to_floats(_statistics(values, counts, _sums_before(counts)))
+    statistics = _statistics(*_count_values(np.ravel(values)))
+    return {name: float(value) for name, value in statistics.items()}
 
 
-def histogram_statistics(levels: ArrayLike, n_levels: int | None = None) -> dict[str, float]:
-    """Compute the intensity-histogram features of the Image Biomarker Standardisation Initiative.
-
-    Read more in the :ref:`User Guide <intensity>`.
+def histogram_statistics(levels: ArrayLike) -> dict[str, float]:
+    """Compute IBSI's 23 intensity-histogram features ([1]_, section 3.4), by IBSI's names.
 
     Parameters
     ----------
     levels : array_like of int of shape (n_pixels,)
         Gray levels: discretized intensities, 1 or larger.
-    n_levels : int or None, default=None
-        Number of gray levels; None for the largest that occurs.
 
     Returns
     -------
     dict of str to float
-        IBSI's 23 intensity-histogram features ([1]_, section 3.4): 16 statistics of the levels as
-        in `intensity_statistics`, ``entropy`` in bits, ``uniformity``, ``mode`` (if there are
-        several, the one closest to the mean), and the largest and smallest gradient of the counts
-        with their levels (if there are several, the first).
-
-    Raises
-    ------
-    ValueError
-        If there are no levels, if one is not an integer from 1 to `n_levels`, or if `n_levels` is
-        invalid.
+        16 statistics of the levels as in `intensity_statistics`, ``entropy`` in bits,
+        ``uniformity``, ``mode`` (if there are several, the one closest to the mean), and the
+        largest and smallest gradient of the counts with their levels (if there are several, the
+        first).
 
     References
     ----------
@@ -254,29 +208,17 @@ def histogram_statistics(levels: ArrayLike, n_levels: int | None = None) -> dict
     >>> statistics["mode"], round(statistics["entropy"], 3)
     (1.0, 1.371)
     """
-    check_parameters({"n_levels": [None, POSITIVE_INTEGER]}, {"n_levels": n_levels})
-    levels = np.ravel(levels)
-    top = n_levels or (levels.max() if levels.size else 0)
-    if levels.size == 0 or levels.dtype.kind not in "iu" or levels.min() < 1 or levels.max() > top:
-        raise ValueError(
-            f"Expected integer gray levels from 1 to {top}, got {levels.size} of dtype "
-            f"{levels.dtype}{f', {levels.min()} to {levels.max()}' if levels.size else ''}."
-        )
-    return _to_floats(_histogram_statistics(np.bincount(levels, minlength=top + 1)[1:]))
+    statistics = _histogram_statistics(np.bincount(np.ravel(levels))[1:])
+    return {name: float(value) for name, value in statistics.items()}
 
 
 def _histogram_statistics(histogram):
     """Return all statistics of a histogram; its levels are 1 to ``len(histogram)``."""
     occupied = np.flatnonzero(histogram)
-    counts = histogram[occupied]
-    statistics = _statistics(occupied + 1, counts, _sums_before(counts))
+    statistics = _statistics(occupied + 1, histogram[occupied])
     return {
         name: value for name, value in statistics.items() if name not in _NOT_OF_HISTOGRAMS
     } | _shape_statistics(histogram)
-
-
-def _to_floats(statistics):
-    return {name: float(value) for name, value in statistics.items()}
 
 
 class IntensityStatistics(FeatureExtractor):
@@ -298,7 +240,7 @@ class IntensityStatistics(FeatureExtractor):
 
     See Also
     --------
-    intensity_statistics : The same statistics of any numbers, with their definitions.
+    intensity_summary : How bright the images of each class are.
     LBP : Texture independent of brightness.
 
     Notes
@@ -313,8 +255,10 @@ class IntensityStatistics(FeatureExtractor):
     Brightness is from 0 (black) to 1 (the largest value of the image's dtype), so that 8-bit,
     16-bit and floating-point copies of an image have the same features. Color images are converted
     to their luma. Only pixels inside the mask are used. Definitions and names are those of the
-    Image Biomarker Standardisation Initiative ([1]_); bins are those of
-    `featbus.feature_extraction.grey_levels`.
+    Image Biomarker Standardisation Initiative ([1]_), and bins are those of `GLCM`. *Kurtosis* is
+    excess kurtosis: 0 for a normal distribution. *Median absolute deviation* is the mean distance
+    from the median, not the median distance. *Energy* is the sum of squares: it grows with the
+    number of pixels. Variance divides by n, and percentiles are interpolated linearly.
 
     References
     ----------
@@ -334,8 +278,8 @@ class IntensityStatistics(FeatureExtractor):
     """
 
     # 2: mode and gradients of the histogram are new columns.
-    # 3: bins as in grey_levels, which tolerates rounding errors of floating-point pixels at the
-    # edge of a bin; sums over the values that occur, which differ from before by rounding.
+    # 3: bins as in the texture features, which tolerate rounding errors of floating-point pixels at
+    # the edge of a bin; sums over the values that occur, which differ from before by rounding.
     # 4: that tolerance follows the brightness of the image.
     _algorithm_version = 4
 
@@ -362,23 +306,175 @@ class IntensityStatistics(FeatureExtractor):
         inside = inside_mask(image)
         pixels = np.ma.getdata(to_gray(image))
         levels, counts = _count_values(pixels.ravel() if inside is None else pixels[inside])
-        before = _sums_before(counts)
-        histogram = np.diff(before[self._bin_starts(levels)])
+        limits = None if self.bin_range == "region" else (0, 1)
+        (bins,) = discretize(levels[np.newaxis], None, self.n_bins, None, limits)
+        histogram = np.bincount(bins, counts, self.n_bins).astype(np.int64)
         describe = _histogram_statistics if self.bin_range == "region" else _shape_statistics
         top = np.iinfo(levels.dtype).max if levels.dtype.kind == "u" else 1
-        return _statistics(levels / np.float64(top), counts, before) | {
+        return _statistics(levels / np.float64(top), counts) | {
             name if name in ("entropy", "uniformity") else f"histogram_{name}": value
             for name, value in describe(histogram).items()
         }
 
-    def _bin_starts(self, levels):
-        """Return the index of the first level of each bin, and the number of levels at the end."""
-        if self.bin_range == "dtype" and levels.dtype.kind == "u":
-            return np.searchsorted(levels, _first_levels(levels.dtype, int(self.n_bins)))
-        limits = None if self.bin_range == "region" else (0, 1)
-        (bins,), n_bins = discretise(levels[np.newaxis], None, self.n_bins, None, limits)
-        return np.searchsorted(bins, np.arange(n_bins + 1))
-
     def _columns(self):
         for name in self._named_statistics(np.zeros((1, 1))):
             yield Column(f"intensity_{name}", name.replace("_", " "))
+
+
+def intensity_summary(
+    images: Images,
+    y: ArrayLike | None = None,
+    *,
+    statistic: str = "mean",
+    target_names: Sequence[str] | None = None,
+) -> IntensitySummary:
+    """Summarize the brightness of a data set by class.
+
+    Each image is summarized by one number, such as its mean brightness. If classes differ in it, a
+    classifier can separate them without looking at the anatomy: a sign of different scanners,
+    settings or exports.
+
+    Read more in the :ref:`User Guide <intensity>`.
+
+    Parameters
+    ----------
+    images : batch of images
+        See :ref:`images`. Paths are read one at a time. Only pixels inside the mask are used.
+    y : array_like of shape (n_images,), default=None
+        Class of each image; None for a single class "all".
+    statistic : str, default="mean"
+        The number that summarizes an image: a column of `IntensityStatistics` without the prefix
+        ``intensity_``, such as ``"median"`` or ``"entropy"``.
+    target_names : sequence of str, default=None
+        Names of the classes 0, 1, ...; None takes `y` itself.
+
+    Returns
+    -------
+    IntensitySummary
+        Displayed as a table; ``plot()`` draws the distributions.
+
+    Raises
+    ------
+    ValueError
+        If an image is invalid, `images` and `y` differ in length, or there is no such statistic.
+
+    See Also
+    --------
+    IntensityStatistics : The statistics of each image.
+
+    Examples
+    --------
+    >>> from featbus import intensity_summary, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(30, random_state=0)
+    >>> summary = intensity_summary(data.images, data.target, target_names=data.target_names)
+    >>> summary.table.index.tolist()
+    ['benign', 'malignant', 'normal']
+    """
+    extractor = IntensityStatistics(dtype=np.float64)
+    names = [name.removeprefix("intensity_") for name in extractor.get_feature_names_out()]
+    check_parameters({"statistic": [StrOptions(set(names))]}, {"statistic": statistic})
+    if y is not None:
+        check_consistent_length(images, y)
+    values = pd.DataFrame({"class": _name_classes(y, target_names, len(images))})
+    values[statistic] = extractor.transform(images)[:, names.index(statistic)]
+    values["outlier"] = values.groupby("class")[statistic].transform(_is_outlier).astype(bool)
+    return IntensitySummary(values, statistic)
+
+
+def _name_classes(y, target_names, n_images):
+    if y is None:
+        return np.repeat("all", n_images)
+    y = np.asarray(y)
+    if target_names is None:
+        return y
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= len(target_names):
+        raise InvalidParameterError(
+            f"target_names is {target_names!r}, expected a name for each of the classes 0, 1, ... "
+            f"in y; found {np.unique(y).tolist()} there."
+        )
+    return np.asarray(target_names)[y]
+
+
+def _is_outlier(values):
+    """Return which values are outliers by Tukey's rule."""
+    lower, upper = values.quantile([0.25, 0.75])
+    reach = 1.5 * (upper - lower)
+    return (values < lower - reach) | (values > upper + reach)
+
+
+def _skewness(values):
+    return skew(values) if values.nunique() > 1 else 0.0
+
+
+class IntensitySummary:
+    """Brightness of the images of each class; made by `intensity_summary`.
+
+    Read more in the :ref:`User Guide <intensity>`.
+
+    Parameters
+    ----------
+    values : DataFrame of n_images rows
+        ``class``, the statistic, ``outlier``.
+    statistic : str
+        Name of the column with the numbers.
+
+    Attributes
+    ----------
+    values : DataFrame of n_images rows
+        The ``class`` of each image, its statistic, and whether it is an ``outlier``: more than 1.5
+        interquartile ranges below the lower or above the upper quartile of its class (Tukey's
+        rule, [1]_).
+    table : DataFrame of n_classes rows
+        For each class ``n``, ``minimum``, ``lower_quartile``, ``median``, ``upper_quartile``,
+        ``maximum``, ``skewness`` (0 if all are equal) and the number of ``outliers``.
+
+    References
+    ----------
+    .. [1] Tukey JW. Exploratory Data Analysis. Addison-Wesley (1977).
+    """
+
+    def __init__(self, values: pd.DataFrame, statistic: str) -> None:
+        self.values = values
+        self.statistic = statistic
+        groups = values.groupby("class")
+        quartiles = groups[statistic].quantile([0, 0.25, 0.5, 0.75, 1]).unstack()
+        quartiles.columns = ["minimum", "lower_quartile", "median", "upper_quartile", "maximum"]
+        self.table = quartiles.assign(
+            skewness=groups[statistic].apply(_skewness), outliers=groups["outlier"].sum()
+        )
+        self.table.insert(0, "n", groups.size())
+
+    def __repr__(self):
+        return self.table.round(3).to_string()
+
+    def _repr_html_(self):
+        return self.table.round(3).to_html()
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the distribution of each class: a violin, with a box and outliers in it.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.figure(layout="constrained").add_subplot()
+        names = self.table.index.tolist()
+        samples = [
+            self.values.loc[self.values["class"] == name, self.statistic].to_numpy()
+            for name in names
+        ]
+        ax.violinplot(samples, showextrema=False, widths=0.8)
+        ax.boxplot(samples, widths=0.15, medianprops={"color": "black"})
+        labels = [f"{name}\nn = {len(sample)}" for name, sample in zip(names, samples)]
+        ax.set_xticks(range(1, len(names) + 1), labels)
+        ax.set_ylabel(f"{self.statistic} brightness of an image".replace("_", " "))
+        return ax

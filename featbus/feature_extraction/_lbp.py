@@ -13,7 +13,7 @@ import numpy as np
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
-from featbus.images import ImageError, check_image
+from featbus.images import ImageError
 from featbus.masks import inside_mask
 from featbus.parameters import (
     POSITIVE_INTEGER,
@@ -24,14 +24,13 @@ from featbus.parameters import (
     StrOptions,
     as_list,
     as_pair,
-    check_parameters,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from numpy.typing import ArrayLike, DTypeLike
+    from numpy.typing import DTypeLike
 
 # Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbor
 # and its center differ by a multiple of 1e-10 gray level. In double precision the first of the two
@@ -225,37 +224,16 @@ def _variance_bin(strip, n_bins, full_scale):
     return np.digitize(strip.variance(), edges)
 
 
-def _variance(strip):
-    """Return the variance of the neighbors, NaN where it is 0."""
-    variance = strip.variance()
-    variance[variance == 0] = np.nan
-    return variance
-
-
-# Of each method: the function that encodes the patterns, the number of codes, and the letter in the
-# columns' names.
+# Of each method: the function that encodes the patterns, and the number of codes.
 _METHODS = {
-    "default": (_default, lambda n_points: 2**n_points, "d"),
-    "ror": (_ror, lambda n_points: 2**n_points, "r"),
-    "uniform": (_uniform, lambda n_points: n_points + 2, "u"),
-    "nri_uniform": (_nri_uniform, lambda n_points: n_points * (n_points - 1) + 3, "n"),
-    "var": (_variance, None, "v"),
+    "default": (_default, lambda n_points: 2**n_points),
+    "ror": (_ror, lambda n_points: 2**n_points),
+    "uniform": (_uniform, lambda n_points: n_points + 2),
+    "nri_uniform": (_nri_uniform, lambda n_points: n_points * (n_points - 1) + 3),
+    "var": (None, None),
 }
 _POINTS = Interval(Integral, 1, 254, closed="both")
 _RADIUS = Interval(Real, 0, None, closed="neither")
-_CODES_CONSTRAINTS = {
-    "n_points": [_POINTS],
-    "radius": [_RADIUS],
-    "method": [StrOptions(set(_METHODS))],
-}
-
-
-def _check_n_points(n_points, method, most):
-    if method in ("default", "ror") and n_points > most:
-        raise InvalidParameterError(
-            f"n_points is {n_points!r}, expected an int in the range [1, {most}] for "
-            f"method={method!r}, which has 2**n_points codes. Use fewer points or method='uniform'."
-        )
 
 
 def _encode(image, n_points, radius, encode, dtype):
@@ -288,68 +266,6 @@ class _Strips(threading.local):
 
 
 _STRIPS = _Strips()
-
-
-def lbp_codes(
-    image: ArrayLike,
-    n_points: int = 8,
-    radius: float = 1,
-    method: Literal["default", "ror", "uniform", "nri_uniform", "var"] = "uniform",
-) -> np.ndarray:
-    """Compute the local binary pattern of each pixel.
-
-    Read more in the :ref:`User Guide <lbp>`.
-
-    Parameters
-    ----------
-    image : array_like of shape (height, width) or (height, width, channels)
-        An image of any size, see :ref:`images`. Color images are converted to their luma.
-    n_points : int, default=8
-        Number of neighbors on the circle, up to 254; up to 62 for "default" and "ror".
-    radius : float, default=1
-        Radius of the circle in pixels.
-    method : {"default", "ror", "uniform", "nri_uniform", "var"}, default="uniform"
-        Which patterns share a code, see `LBP`. "var" returns the variance of the neighbors'
-        brightness instead, NaN where it is 0.
-
-    Returns
-    -------
-    ndarray of shape (height, width)
-        Codes from 0, ``int64``; for "var" ``float64`` in squared gray levels. They equal those of
-        `skimage.feature.local_binary_pattern` except at ties, see Notes. A mask is ignored.
-
-    Raises
-    ------
-    ValueError
-        If the image or a parameter is invalid.
-
-    Notes
-    -----
-    For integer images, comparisons are exact: a neighbor whose interpolated brightness equals the
-    center's is always at least as bright. scikit-image interpolates in floating point, so that such
-    a tie is bright or dark depending on its position in the image ([1]_); codes differ nowhere
-    else. (In 16-bit images, scikit-image's rounding also hides true differences below 1e-8 gray
-    level.) In floating-point images, neighbors darker by less than 4e-8 (``float32``) or 9e-16
-    (``float64``) of their brightness count as ties.
-
-    References
-    ----------
-    .. [1] Inconsistent results of local binary patterns, scikit-image issue 2522,
-       https://github.com/scikit-image/scikit-image/issues/2522.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from featbus.feature_extraction import lbp_codes
-    >>> lbp_codes(np.array([[9, 9, 9], [9, 5, 9], [9, 9, 9]], np.uint8))[1, 1]
-    np.int64(8)
-    """
-    values = {"n_points": n_points, "radius": radius, "method": method}
-    check_parameters(_CODES_CONSTRAINTS, values)
-    _check_n_points(n_points, method, 62)
-    pixels = np.ma.getdata(to_gray(check_image(image)))
-    encode, _, _ = _METHODS[method]
-    return _encode(pixels, n_points, radius, encode, np.float64 if method == "var" else np.int64)
 
 
 def _circle_inside(inside, n_points, radius):
@@ -412,7 +328,6 @@ class LBP(FeatureExtractor):
     See Also
     --------
     HOG : Histograms of oriented gradients.
-    lbp_codes : The pattern of each pixel.
 
     Notes
     -----
@@ -424,7 +339,14 @@ class LBP(FeatureExtractor):
     Neighbors beyond the image's border are 0, as in scikit-image. In a masked image, only pixels
     whose whole circle is inside the region are used. The histogram of a cell sums to 1; that of a
     cell without such a pixel is all 0, and a region without any is an error. Color images are
-    converted to their luma. See `lbp_codes` for exact ties.
+    converted to their luma.
+
+    Codes equal those of `skimage.feature.local_binary_pattern`, except at ties. For integer images,
+    comparisons are exact: a neighbor whose interpolated brightness equals the center's is always at
+    least as bright. scikit-image interpolates in floating point, so that such a tie is bright or
+    dark depending on its position in the image ([3]_). (In 16-bit images, scikit-image's rounding
+    also hides true differences below 1e-8 gray level.) In floating-point images, neighbors darker
+    by less than 4e-8 (``float32``) or 9e-16 (``float64``) of their brightness count as ties.
 
     References
     ----------
@@ -433,6 +355,8 @@ class LBP(FeatureExtractor):
        doi:10.1109/TPAMI.2002.1017623.
     .. [2] Ahonen T, Hadid A, Pietikainen M. Face description with local binary patterns. IEEE TPAMI
        28 (2006) 2037-2041, doi:10.1109/TPAMI.2006.244.
+    .. [3] Inconsistent results of local binary patterns, scikit-image issue 2522,
+       https://github.com/scikit-image/scikit-image/issues/2522.
 
     Examples
     --------
@@ -486,8 +410,11 @@ class LBP(FeatureExtractor):
                 f"n_points is {self.n_points!r} and radius is {self.radius!r}, expected as many "
                 "numbers of points as radii."
             )
-        for points in n_points:
-            _check_n_points(points, self.method, 16)
+        if self.method in ("default", "ror") and max(n_points) > 16:
+            raise InvalidParameterError(
+                f"n_points is {self.n_points!r}, expected at most 16 for method={self.method!r}, "
+                "which has 2**n_points codes. Use fewer points or method='uniform'."
+            )
 
     def _extract(self, image):
         scales = self._scales()
@@ -502,18 +429,18 @@ class LBP(FeatureExtractor):
     def _histograms(self, pixels, inside, n_points, radius):
         """Return the normalized histograms of the cells, one after the other."""
         n_codes = self._n_codes(n_points)
-        encode, _, _ = _METHODS[self.method]
+        encode, _ = _METHODS[self.method]
         if self.method == "var":
             full_scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
             encode = partial(_variance_bin, n_bins=n_codes, full_scale=full_scale)
         codes = _encode(pixels, n_points, radius, encode, np.min_scalar_type(n_codes - 1))
         counted = None if inside is None else _circle_inside(inside, n_points, radius)
-        counts = np.stack(
-            [
-                _histogram(codes[cell], None if counted is None else counted[cell], n_codes)
-                for cell in self._cells(*pixels.shape)
-            ]
-        )
+        cells = self._cells(pixels.shape)
+        counts = np.empty((len(cells), n_codes))
+        for index, (top, left, bottom, right) in enumerate(cells):
+            cell = slice(top, bottom), slice(left, right)
+            within = None if counted is None else counted[cell]
+            counts[index] = _histogram(codes[cell], within, n_codes)
         if not counts.any():
             raise ImageError(
                 f"found no circle of radius {radius:g} in the region, expected at least one pixel "
@@ -541,15 +468,13 @@ class LBP(FeatureExtractor):
                 "images, a smaller radius or fewer cells."
             )
 
-    def _cells(self, height, width):
-        """Yield the pixels of each cell, row by row, as two slices."""
-        rows, columns = as_pair(self.cells)
-        for row in range(rows):
-            for column in range(columns):
-                yield (
-                    slice(row * height // rows, (row + 1) * height // rows),
-                    slice(column * width // columns, (column + 1) * width // columns),
-                )
+    def _cells(self, image_shape):
+        """Return top, left, bottom and right of each cell, row by row."""
+        (rows, columns), (height, width) = as_pair(self.cells), image_shape[:2]
+        row, column = np.divmod(np.arange(rows * columns), columns)
+        top, bottom = row * height // rows, (row + 1) * height // rows
+        left, right = column * width // columns, (column + 1) * width // columns
+        return np.stack([top, left, bottom, right], axis=1)
 
     def _boxes(self, image_shape):
         return self._grow(image_shape, lambda n_points, radius: 0)
@@ -559,23 +484,16 @@ class LBP(FeatureExtractor):
 
     def _grow(self, image_shape, reach):
         """Return the box of each column's cell, larger by `reach` of its points and radius."""
-        height, width = image_shape[:2]
-        cells = np.array(
-            [
-                (rows.start, columns.start, rows.stop, columns.stop)
-                for rows, columns in self._cells(height, width)
-            ]
-        )
+        cells = self._cells(image_shape)
         boxes = [
             np.repeat(cells + reach(*scale), self._n_codes(scale[0]), axis=0)
             for scale in self._scales()
         ]
-        return np.clip(np.concatenate(boxes), 0, [height, width] * 2)
+        return np.clip(np.concatenate(boxes), 0, [*image_shape[:2]] * 2)
 
     def _columns(self):
         rows, columns = as_pair(self.cells)
         cells = [f"c{row:02d}_{column:02d}_" for row in range(rows) for column in range(columns)]
-        letter = _METHODS[self.method][2]
         for n_points, radius in self._scales():
             n_codes = self._n_codes(n_points)
             digits = max(2, len(str(n_codes - 1)))
@@ -583,6 +501,6 @@ class LBP(FeatureExtractor):
             for cell in cells if len(cells) > 1 else [""]:
                 for code in range(n_codes):
                     yield Column(
-                        f"lbp_p{n_points}_r{radius:g}_{cell}{letter}{code:0{digits}d}",
+                        f"lbp_p{n_points}_r{radius:g}_{cell}{self.method[0]}{code:0{digits}d}",
                         f"pattern {code} of {scale}",
                     )

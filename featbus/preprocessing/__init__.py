@@ -2,19 +2,20 @@
 
 from featbus.preprocessing._annotations import RemoveAnnotations
 from featbus.preprocessing._breast_region import BreastRegion
-from featbus.preprocessing._clahe import CLAHE
 from featbus.preprocessing._denoise import Denoise
 from featbus.preprocessing._despeckle import Despeckle
-from featbus.preprocessing._equalize import HistogramEqualizer
+from featbus.preprocessing._enhancement import (
+    CLAHE,
+    AdaptiveThreshold,
+    ContrastStretch,
+    GammaCorrection,
+    HistogramEqualizer,
+    Normalize,
+)
 from featbus.preprocessing._function import ImageFunction
-from featbus.preprocessing._gamma import GammaCorrection
 from featbus.preprocessing._loader import ImageLoader
-from featbus.preprocessing._normalize import Normalize
 from featbus.preprocessing._pectoral_muscle import PectoralMuscleRemover
-from featbus.preprocessing._resample import Resample
-from featbus.preprocessing._resize import Resize
-from featbus.preprocessing._stretch import ContrastStretch
-from featbus.preprocessing._threshold import AdaptiveThreshold
+from featbus.preprocessing._resize import Resample, Resize
 
 __all__ = [
     "CLAHE",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,8 +11,8 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from featbus.base import ImageTransformer
-from featbus.parameters import Interval, InvalidParameterError, StrOptions
-from featbus.preprocessing._pixels import as_float, map_pixels
+from featbus.parameters import Interval, StrOptions
+from featbus.preprocessing._pixels import OddSize, as_float, map_pixels
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -130,7 +130,7 @@ class Denoise(ImageTransformer):
 
     _parameter_constraints = {
         "method": [StrOptions(set(_METHODS))],
-        "size": [Interval(Integral, 1, 255, closed="both")],
+        "size": [OddSize(1, 255)],
         "strength": [Interval(Real, 1e-6, 1e3, closed="both")],
     }
 
@@ -145,29 +145,6 @@ class Denoise(ImageTransformer):
         self.size = size
         self.strength = strength
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_odd("size", self.size)
-
     def _transform_image(self, image):
         function = _METHODS[self.method]
         return map_pixels(lambda pixels: function(pixels, self.size, self.strength), image)
-
-
-def check_odd(name, value):
-    """Check that a window has a middle.
-
-    Parameters
-    ----------
-    name : str
-        Name of the parameter.
-    value : int
-        The side of the window.
-
-    Raises
-    ------
-    InvalidParameterError
-        If it is even.
-    """
-    if value % 2 == 0:
-        raise InvalidParameterError(f"{name} is {value}, expected an odd number of pixels.")

@@ -11,8 +11,7 @@ import numpy as np
 from featbus.base import ImageTransformer
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
-from featbus.preprocessing._denoise import check_odd
-from featbus.preprocessing._pixels import as_float, map_pixels
+from featbus.preprocessing._pixels import OddSize, as_float, map_pixels
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -65,8 +64,8 @@ def estimate_noise(pixels, size, inside=None):
     return max(_TINY, float(np.median(np.sqrt(variance[counted]) / mean[counted])))
 
 
-def lee(pixels, size, noise):
-    """Smooth speckle by the filter of Lee [1]_, for multiplicative noise of mean 1.
+def lee(pixels, size, noise, linear=True):
+    """Smooth speckle by the filter of Lee [1]_ or, without linearization, of Kuan et al. [2]_.
 
     Parameters
     ----------
@@ -75,62 +74,32 @@ def lee(pixels, size, noise):
     size : int
         Side of the window in pixels.
     noise : float
-        Coefficient of variation of the speckle.
+        Coefficient of variation of the speckle, whose mean is 1.
+    linear : bool, default=True
+        True for Lee's filter, False for that of Kuan et al.
 
     Returns
     -------
     ndarray of float
-        ``mean + k (pixel - mean)`` with ``k = Q / (noise ** 2 mean ** 2 + Q)``; ``Q``, the variance
-        without speckle, is ``(variance + mean ** 2) / (1 + noise ** 2) - mean ** 2``.
+        ``mean + k (pixel - mean)``, with ``k = Q / (noise ** 2 mean ** 2 + Q)`` or, for Kuan et
+        al., ``k = Q / (noise ** 2 (mean ** 2 + Q) + Q)``; ``Q``, the variance without speckle, is
+        ``(variance + mean ** 2) / (1 + noise ** 2) - mean ** 2``.
 
     References
     ----------
     .. [1] Lee J-S. Digital image enhancement and noise filtering by use of local statistics. IEEE
        Transactions on Pattern Analysis and Machine Intelligence 2 (1980) 165-168; the filter for
        multiplicative noise.
-    """
-    mean, signal = _signal(pixels, size, noise)
-    return _shrink(pixels, mean, signal, noise**2 * mean * mean)
-
-
-def kuan(pixels, size, noise):
-    """Smooth speckle by the filter of Kuan et al. [1]_: that of Lee without linearization.
-
-    Parameters
-    ----------
-    pixels : ndarray of float
-        Amplitudes, not negative.
-    size : int
-        Side of the window in pixels.
-    noise : float
-        Coefficient of variation of the speckle.
-
-    Returns
-    -------
-    ndarray of float
-        As in `lee`, with ``k = Q / (noise ** 2 (mean ** 2 + Q) + Q)``.
-
-    References
-    ----------
-    .. [1] Kuan DT, Sawchuk AA, Strand TC, Chavel P. Adaptive noise smoothing filter for images with
+    .. [2] Kuan DT, Sawchuk AA, Strand TC, Chavel P. Adaptive noise smoothing filter for images with
        signal-dependent noise. IEEE Transactions on Pattern Analysis and Machine Intelligence 7
        (1985) 165-177; the filter for multiplicative noise.
     """
-    mean, signal = _signal(pixels, size, noise)
-    return _shrink(pixels, mean, signal, noise**2 * (mean * mean + signal))
-
-
-def _signal(pixels, size, noise):
-    """Return the mean of each window, and its variance without speckle."""
-    mean, variance = _mean_and_variance(pixels, size)
-    variance -= noise**2 * mean * mean
-    variance /= 1 + noise**2
-    return mean, np.maximum(variance, 0, out=variance)
-
-
-def _shrink(pixels, mean, signal, noise):
-    """Move each pixel to the mean of its window, the farther the less signal there is."""
-    return mean + _divide(signal, signal + noise) * (pixels - mean)
+    mean, signal = _mean_and_variance(pixels, size)
+    signal -= noise**2 * mean * mean
+    signal /= 1 + noise**2
+    signal = np.maximum(signal, 0, out=signal)
+    speckle = noise**2 * mean * mean if linear else noise**2 * (mean * mean + signal)
+    return mean + _divide(signal, signal + speckle) * (pixels - mean)
 
 
 def frost(pixels, size):
@@ -277,7 +246,7 @@ class Despeckle(ImageTransformer):
 
     _parameter_constraints = {
         "method": [StrOptions({"lee", "kuan", "frost", "srad"})],
-        "size": [Interval(Integral, 3, 4095, closed="both")],
+        "size": [OddSize(3, 4095)],
         "noise": [Interval(Real, 0, 1e3, closed="right"), None],
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
         "dynamic_range": [Interval(Real, 1, 1000, closed="both"), None],
@@ -297,10 +266,6 @@ class Despeckle(ImageTransformer):
         self.noise = noise
         self.n_iterations = n_iterations
         self.dynamic_range = dynamic_range
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_odd("size", self.size)
 
     def _transform_image(self, image):
         inside = inside_mask(image)
@@ -324,4 +289,4 @@ class Despeckle(ImageTransformer):
             noise = estimate_noise(pixels, self.size, inside)
         if self.method == "srad":
             return srad(pixels, noise, self.n_iterations)
-        return (lee if self.method == "lee" else kuan)(pixels, self.size, noise)
+        return lee(pixels, self.size, noise, linear=self.method == "lee")

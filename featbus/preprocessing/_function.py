@@ -60,28 +60,22 @@ class ImageFunction(ImageTransformer):
         self.kwargs = kwargs
 
     def _transform_image(self, image):
-        pixels = extend(image)
+        name = getattr(self.func, "__name__", type(self.func).__name__)
         # What `extend` returns is the caller's own array unless there is a mask.
-        result = self.func(pixels.copy(), **(self.kwargs or {}))
-        result = self._check_result(result)
+        result = self.func(extend(image).copy(), **(self.kwargs or {}))
+        try:
+            result = check_image(result)
+        except ImageError as error:
+            raise ImageError(f"{name} returned no image: {error.reason}") from error
         inside = inside_mask(image)
         if inside is None:
             return result
         if result.shape[:2] != image.shape[:2]:
             raise ImageError(
-                f"found a result of shape {result.shape} of {self._name()}, expected height and "
-                f"width of the masked image, {image.shape[:2]}. Take the mask off first, or write "
-                "an ImageTransformer that moves it along."
+                f"found a result of shape {result.shape} of {name}, expected height and width of "
+                f"the masked image, {image.shape[:2]}. Take the mask off first, or write an "
+                "ImageTransformer that moves it along."
             )
         if np.ma.isMaskedArray(result):
             return restrict(result, inside)
         return with_mask_of(result, image)
-
-    def _check_result(self, result):
-        try:
-            return check_image(result)
-        except ImageError as error:
-            raise ImageError(f"{self._name()} returned no image: {error.reason}") from error
-
-    def _name(self):
-        return getattr(self.func, "__name__", type(self.func).__name__)

@@ -13,7 +13,7 @@ from featbus.base import ImageTransformer
 from featbus.io import read_item
 from featbus.masks import restrict
 from featbus.parameters import Interval
-from featbus.preprocessing._mammogram import ellipse, enlarge, find_breast
+from featbus.preprocessing._breast_region import ellipse, enlarge, find_breast
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -1,10 +1,13 @@
 """Functions of plain pixels, applied inside the mask of an image."""
 
+from numbers import Integral
+
 import cv2
 import numpy as np
 
 from featbus.color import to_float, to_gray
 from featbus.masks import inside_mask, with_mask_of
+from featbus.parameters import Interval
 
 
 def convert(pixels, dtype):
@@ -122,7 +125,13 @@ def map_pixels(function, image, *, luma=False):
     if colors.ndim == 3:
         colors = np.ascontiguousarray(colors)
     changed = _map_luma(function, colors) if luma and colors.ndim == 3 else function(colors)
-    return replace_pixels(image, convert(changed, image.dtype))
+    result, before = convert(changed, image.dtype), np.ma.getdata(image)
+    if before.ndim == 3 and before.shape[2] == 4:
+        result = np.dstack([result, before[..., 3]])
+    inside = inside_mask(image)
+    if inside is not None:
+        result = np.where(inside if result.ndim == 2 else inside[..., None], result, before)
+    return with_mask_of(result, image)
 
 
 def _map_luma(function, colors):
@@ -131,30 +140,6 @@ def _map_luma(function, colors):
     result = as_float(colors).copy()
     result += change[..., np.newaxis]
     return result
-
-
-def replace_pixels(image, pixels):
-    """Return an image with new pixels inside its mask.
-
-    Parameters
-    ----------
-    image : ndarray or MaskedArray
-        A checked image.
-    pixels : ndarray
-        Gray values or color channels, of the dtype of `image`.
-
-    Returns
-    -------
-    ndarray or MaskedArray
-        Alpha, the mask, and the pixels outside are those of `image`.
-    """
-    before = np.ma.getdata(image)
-    if before.ndim == 3 and before.shape[2] == 4:
-        pixels = np.dstack([pixels, before[..., 3]])
-    inside = inside_mask(image)
-    if inside is not None:
-        pixels = np.where(inside if pixels.ndim == 2 else inside[..., None], pixels, before)
-    return with_mask_of(pixels, image)
 
 
 def map_values(function, pixels):
@@ -178,47 +163,14 @@ def map_values(function, pixels):
     return convert(function(levels), pixels.dtype)[pixels]
 
 
-def stretch(values, low, high):
-    """Map a range of values to 0..1.
+class OddSize(Interval):
+    """The side of a window that has a middle."""
 
-    Parameters
-    ----------
-    values : ndarray of float
-        The values.
-    low, high : float
-        What becomes 0 and 1; what lies beyond becomes 0 and 1, too.
+    def __init__(self, smallest, largest):
+        super().__init__(Integral, smallest, largest, closed="both")
 
-    Returns
-    -------
-    ndarray of float
-        0 everywhere if `low` and `high` are equal.
-    """
-    low, high = values.dtype.type(low), values.dtype.type(high)
-    if high <= low:
-        return np.zeros_like(values)
-    result = values - low
-    result /= high - low
-    return np.clip(result, 0, 1, out=result)
+    def is_satisfied_by(self, value):
+        return super().is_satisfied_by(value) and value % 2 == 1
 
-
-def limits_inside(image, percentiles):
-    """Return percentiles of the values inside the mask.
-
-    Parameters
-    ----------
-    image : ndarray or MaskedArray
-        A checked image.
-    percentiles : tuple of float
-        Lower and upper percentile, 0 to 100.
-
-    Returns
-    -------
-    low, high : float
-        As `numpy.percentile` computes them, in the range 0..1.
-    """
-    values = values_inside(image)
-    top = 1 if values.dtype.kind in "fb" else np.iinfo(values.dtype).max
-    if values.dtype == bool:
-        values = values.astype(np.uint8)
-    low, high = np.percentile(values, percentiles)
-    return low / top, high / top
+    def __str__(self):
+        return f"an odd int from {self.left} to {self.right}"

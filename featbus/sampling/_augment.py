@@ -28,26 +28,6 @@ if TYPE_CHECKING:
     from featbus.typing import Images
 
 
-def _image_generator(image, seed):
-    """Return a generator that depends only on the seed and on the content of a checked image."""
-    digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
-    update_digest(digest, image)
-    return np.random.default_rng(int.from_bytes(digest.digest()))
-
-
-def _stack(batch, copies, n_copies):
-    """Return a stack of the images followed by their copies."""
-    n_images, *shape = batch.shape
-    result = np.empty((n_images + n_copies, *shape), batch.dtype)
-    if np.ma.isMaskedArray(batch):
-        outside = np.zeros(result.shape, bool)
-        result = np.ma.MaskedArray(result, outside, fill_value=fill_value(batch))
-    result[:n_images] = batch
-    for index, copy in enumerate(copies, n_images):
-        result[index] = copy.reshape(shape)
-    return result
-
-
 class ImageAugmenter(Documented, BaseOverSampler):
     """Add randomly changed copies of images to a training set.
 
@@ -223,7 +203,14 @@ class ImageAugmenter(Documented, BaseOverSampler):
         copies = self._iter_copies(batch, n_each)
         # Quarter turns swap height and width.
         if isinstance(batch, np.ndarray) and (not self.dihedral or len(set(batch.shape[1:3])) == 1):
-            X = _stack(batch, copies, n_each.sum())
+            # Filled in place: a list of the copies would take as much memory again.
+            X = np.ma.empty if np.ma.isMaskedArray(batch) else np.empty
+            X = X((len(batch) + n_each.sum(), *batch.shape[1:]), batch.dtype)
+            if np.ma.isMaskedArray(batch):
+                X.fill_value = fill_value(batch)
+            X[: len(batch)] = batch
+            for index, copy in enumerate(copies, len(batch)):
+                X[index] = copy.reshape(batch.shape[1:])
         else:
             X = [*batch, *copies]
         sources = np.arange(len(batch))
@@ -243,7 +230,9 @@ class ImageAugmenter(Documented, BaseOverSampler):
 
     def _copy(self, image, n_copies, augmentation, seed):
         """Return copies of an image; the first ones do not depend on their number."""
-        rng = _image_generator(image, seed)
+        digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
+        update_digest(digest, image)
+        rng = np.random.default_rng(int.from_bytes(digest.digest()))
         if self.dihedral is None:
             return [augment(image, rng, augmentation) for _ in range(n_copies)]
         elements = rng.permutation(DIHEDRAL[self.dihedral][1:])

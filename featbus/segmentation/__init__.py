@@ -1,15 +1,9 @@
 """Regions of interest, and crops around them."""
 
-from featbus.segmentation._base import Segmenter, find_regions
-from featbus.segmentation._cropper import ROICropper, crop_to_true_masks
-from featbus.segmentation._segmenter import UNetSegmenter
+from featbus.segmentation._base import Segmenter as Segmenter
+from featbus.segmentation._base import find_regions as find_regions
+from featbus.segmentation._cropper import ROICropper
 from featbus.segmentation._threshold import ThresholdSegmenter
+from featbus.segmentation._unet import UNetSegmenter
 
-__all__ = [
-    "ROICropper",
-    "Segmenter",
-    "ThresholdSegmenter",
-    "UNetSegmenter",
-    "crop_to_true_masks",
-    "find_regions",
-]
+__all__ = ["ROICropper", "ThresholdSegmenter", "UNetSegmenter"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import tee
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,13 +46,12 @@ def find_regions(segmenter: Any, images: ArrayLike) -> list[np.ndarray]:
     """
     found = segmenter.predict(images)
     regions = [np.asarray(region) for region in found] if np.iterable(found) else []
-    expected = [image.shape[:2] for image in images]
-    if [region.shape for region in regions] == expected and all(r.dtype == bool for r in regions):
+    kinds = [(region.shape, region.dtype) for region in regions]
+    if kinds == [(image.shape[:2], bool) for image in images]:
         return regions
-    kinds = sorted({f"{region.dtype} {region.shape}" for region in regions})[:3]
     raise InvalidParameterError(
         f"segmenter is {segmenter!r}, whose predict returned {len(regions)} regions for "
-        f"{len(images)} images, among them {kinds}, expected a bool array of each image's height "
+        f"{len(images)} images, such as {kinds[:1]}, expected a bool array of each image's height "
         "and width."
     )
 
@@ -124,15 +123,9 @@ class Segmenter(ImageTransformer):
 
     def _transform_images(self, images):
         """Yield the images masked to their regions."""
-        waiting = deque()
-
-        def remembered():
-            for image in images:
-                waiting.append(image)
-                yield image
-
-        for index, region in enumerate(self._iter_regions(remembered())):
+        images, again = tee(images)
+        for index, (region, image) in enumerate(zip(self._iter_regions(images), again)):
             with at_index(index):
                 if not region.any():
                     raise ImageError("found no region.")
-                yield restrict(waiting.popleft(), region)
+                yield restrict(image, region)

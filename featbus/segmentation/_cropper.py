@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, as_batch, at_index
-from featbus.io import read_item, read_mask
+from featbus.images import ImageError, at_index
 from featbus.masks import inside_mask, restrict
 from featbus.parameters import (
     POSITIVE_INTEGER,
@@ -23,7 +21,6 @@ from featbus.parameters import (
     PairOf,
     StrOptions,
     as_pair,
-    check_parameters,
 )
 from featbus.resizing import resize
 from featbus.segmentation._base import find_regions
@@ -37,26 +34,6 @@ if TYPE_CHECKING:
     from featbus.typing import Images
 
 _BATCH = 32  # images segmented at a time
-
-_CROP_CONSTRAINTS = {
-    "margin": [Interval(Real, 0, None, closed="left")],
-    "square": ["boolean"],
-    "component": [StrOptions({"largest", "union"})],
-    "min_area": [Interval(Real, 0, 1, closed="left")],
-    "size": [PairOf(POSITIVE_INTEGER), None],
-    "on_empty": [StrOptions({"image", "raise", "center"})],
-}
-
-
-def _select(region, component, min_area):
-    """Return the parts of a region that count: none smaller than a share of the image."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
-    areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0
-    chosen = (areas > 0) & (areas >= min_area * region.size)
-    if component == "largest":
-        chosen &= np.arange(len(areas)) == areas.argmax()
-    return chosen[labels]
 
 
 def _shifted(start, length, available):
@@ -78,35 +55,6 @@ def _box_around(region, margin, square):
     starts = np.rint(center - sides / 2).astype(int)
     (top, bottom), (left, right) = map(_shifted, starts, sides, region.shape)
     return top, left, bottom, right
-
-
-def _box_of(region, margin, square, on_empty):
-    """Return top, left, bottom and right of the crop of an image."""
-    height, width = region.shape
-    if region.any():
-        return _box_around(region, margin, square)
-    if on_empty == "raise":
-        raise ImageError(
-            "found no region to crop to. Leave the image out, or use on_empty='image' or 'center'."
-        )
-    if on_empty == "center":
-        return height // 4, width // 4, -(-3 * height // 4), -(-3 * width // 4)
-    return 0, 0, height, width
-
-
-def _crop(image, box, size):
-    """Return the pixels of a box, resized if a size is given."""
-    top, left, bottom, right = box
-    image = image[top:bottom, left:right]
-    return image if size is None else resize(image, as_pair(size))
-
-
-def _take_mask_off(image):
-    """Return an image without its mask, and the region that the mask left."""
-    inside = inside_mask(image)
-    if inside is None:
-        return image, np.zeros(image.shape[:2], dtype=bool)
-    return np.ma.getdata(image), inside
 
 
 class ROICropper(ImageTransformer):
@@ -148,7 +96,7 @@ class ROICropper(ImageTransformer):
     See Also
     --------
     UNetSegmenter, ThresholdSegmenter : Find the regions.
-    featbus.segmentation.crop_to_true_masks : The upper bound that no segmenter reaches.
+    featbus.evaluation.segmentation_scores : Compare regions with masks.
 
     Notes
     -----
@@ -156,8 +104,9 @@ class ROICropper(ImageTransformer):
     (``segmenter=None``), which the crop shows with its surroundings.
 
     ``ROICropper(None)`` is for several branches that rest on one segmentation, as the user guide
-    shows. On images that are masked to an expert's outline, it makes the crops of
-    `featbus.segmentation.crop_to_true_masks`, but for `min_area`, and what is said there applies.
+    shows. On images that are masked to an expert's outline, it crops to the true region: an upper
+    bound, not a result. At test time, such a classifier needs an expert's outline, and the shape of
+    an outline, as the size of its crop, can give the class away, see :ref:`audit`.
 
     In cross-validation, the segmenter must not have seen the masks of the test images. Either pass
     ``FrozenEstimator(segmenter)`` with a segmenter that was fitted on other patients, or let `fit`
@@ -181,7 +130,12 @@ class ROICropper(ImageTransformer):
 
     _parameter_constraints = {
         "segmenter": [HasMethods("predict"), None],
-        **_CROP_CONSTRAINTS,
+        "margin": [Interval(Real, 0, None, closed="left")],
+        "square": ["boolean"],
+        "component": [StrOptions({"largest", "union"})],
+        "min_area": [Interval(Real, 0, 1, closed="left")],
+        "size": [PairOf(POSITIVE_INTEGER), None],
+        "on_empty": [StrOptions({"image", "raise", "center"})],
         "as_mask": ["boolean"],
     }
 
@@ -298,27 +252,33 @@ class ROICropper(ImageTransformer):
     def _transform_images(self, images):
         for index, (image, region) in enumerate(self._iter_found(images)):
             with at_index(index):
-                yield self._masked(image, region) if self.as_mask else self._cropped(image, region)
-
-    def _cropped(self, image, region):
-        return _crop(image, self._box(region), self.size)
-
-    def _masked(self, image, region):
-        if not region.any():
-            top, left, bottom, right = self._box(region)
-            region = np.zeros(image.shape[:2], dtype=bool)
-            region[top:bottom, left:right] = True
-        return restrict(image, region)
+                top, left, bottom, right = self._box(region)
+                if not self.as_mask:
+                    image = image[top:bottom, left:right]
+                    yield image if self.size is None else resize(image, as_pair(self.size))
+                    continue
+                if not region.any():
+                    region[top:bottom, left:right] = True
+                yield restrict(image, region)
 
     def _iter_found(self, images):
         """Yield images and the parts of their regions that count."""
         for image, region in self._iter_regions(iter(images)):
-            yield image, _select(region, self.component, self.min_area)
+            _, labels, stats, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
+            areas = stats[:, cv2.CC_STAT_AREA].copy()
+            areas[0] = 0
+            chosen = (areas > 0) & (areas >= self.min_area * region.size)
+            if self.component == "largest":
+                chosen &= np.arange(len(areas)) == areas.argmax()
+            yield image, chosen[labels]
 
     def _iter_regions(self, images):
-        """Yield images and their regions; an image whose mask was the region has none any more."""
+        """Yield images and their regions; a mask that is the region itself is taken off."""
         if self.segmenter is None:
-            yield from map(_take_mask_off, images)
+            for image in images:
+                inside = inside_mask(image)
+                nothing = np.zeros(image.shape[:2], dtype=bool)
+                yield np.ma.getdata(image), nothing if inside is None else inside
             return
         segmenter, start = self._segmenter(), 0
         while batch := list(islice(images, _BATCH)):
@@ -336,7 +296,18 @@ class ROICropper(ImageTransformer):
         return self.segmenter_
 
     def _box(self, region):
-        return _box_of(region, self.margin, self.square, self.on_empty)
+        """Return top, left, bottom and right of the crop of an image."""
+        height, width = region.shape
+        if region.any():
+            return _box_around(region, self.margin, self.square)
+        if self.on_empty == "raise":
+            raise ImageError(
+                "found no region to crop to. Leave the image out, or use on_empty='image' or "
+                "'center'."
+            )
+        if self.on_empty == "center":
+            return height // 4, width // 4, -(-3 * height // 4), -(-3 * width // 4)
+        return 0, 0, height, width
 
     def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the crop back to the image.
@@ -365,69 +336,3 @@ class ROICropper(ImageTransformer):
         tags = super().__sklearn_tags__()
         tags.requires_fit = learns(self.segmenter)
         return tags
-
-
-def crop_to_true_masks(
-    images: Images,
-    masks: Images,
-    *,
-    margin: Any = 0.3,
-    square: Any = True,
-    component: Any = "largest",
-    min_area: Any = 0.0,
-    size: Any = None,
-    on_empty: Any = "image",
-) -> list[np.ndarray]:
-    """Crop images around their true masks: an upper bound, not a result.
-
-    Read more in the :ref:`User Guide <segmentation>`.
-
-    Parameters
-    ----------
-    images : batch of images
-        See :ref:`images`.
-    masks : sequence of length n_images
-        The true mask of each image, see `featbus.io.read_mask`.
-    margin, square, component, min_area, size, on_empty
-        See `ROICropper`.
-
-    Returns
-    -------
-    list of ndarray
-        The crops.
-
-    Raises
-    ------
-    ImageError
-        If an image or a mask is invalid; the message names the image.
-
-    See Also
-    --------
-    ROICropper : Crop around the regions that a segmenter finds.
-
-    Notes
-    -----
-    A classifier of such crops is not one of images: at test time, an expert has drawn the outline.
-    Masks tell more than where the lesion is, too: the shape of an expert's outline can give the
-    class away, as the check "mask shape" of `featbus.audit` tells, and the size and shape of a crop
-    follow the outline. Report such scores as what a perfect segmenter would give at most.
-
-    Examples
-    --------
-    >>> from featbus import make_breast_ultrasound
-    >>> from featbus.segmentation import crop_to_true_masks
-    >>> data = make_breast_ultrasound(2, weights=[1, 1, 0], random_state=0)
-    >>> [crop.shape for crop in crop_to_true_masks(data.images, data.masks, size=32)]
-    [(32, 32), (32, 32)]
-    """
-    values = {"margin": margin, "square": square, "component": component, "min_area": min_area}
-    check_parameters(_CROP_CONSTRAINTS, values | {"size": size, "on_empty": on_empty})
-    batch = as_batch(images)
-    check_consistent_length(batch, masks)
-    crops = []
-    for index, (item, mask) in enumerate(zip(batch, masks)):
-        image = read_item(item, index)
-        with at_index(index, item):
-            region = _select(read_mask(mask, image.shape, required=True), component, min_area)
-            crops.append(_crop(image, _box_of(region, margin, square, on_empty), size))
-    return crops

@@ -1,0 +1,402 @@
+"""Steps that change brightness and contrast."""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from skimage.exposure import cumulative_distribution
+
+from featbus.base import ImageTransformer
+from featbus.color import to_float, to_gray
+from featbus.masks import inside_mask, with_mask_of
+from featbus.parameters import Interval, PairOf, SequenceOf, StrOptions, as_pair
+from featbus.preprocessing._pixels import (
+    OddSize,
+    as_float,
+    convert,
+    extend,
+    map_pixels,
+    map_values,
+    values_inside,
+)
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+# What the threshold tolerates of rounding errors.
+_ROUNDING = 1e-6
+
+
+class _Percentiles(SequenceOf):
+    """Two percentiles, the lower one first."""
+
+    def __init__(self):
+        super().__init__(Interval(Real, 0, 100, closed="both"), length=2)
+
+    def is_satisfied_by(self, value):
+        return super().is_satisfied_by(value) and bool(value[0] < value[1])
+
+    def __str__(self):
+        return "a pair (lower, upper) of different percentiles, 0 to 100"
+
+
+_PERCENTILES = _Percentiles()
+
+
+def _stretch(values, low, high):
+    """Map values from `low` to `high` to 0..1; 0 everywhere if both are equal."""
+    low, high = values.dtype.type(low), values.dtype.type(high)
+    if high <= low:
+        return np.zeros_like(values)
+    result = values - low
+    result /= high - low
+    return np.clip(result, 0, 1, out=result)
+
+
+def _limits_inside(image, percentiles):
+    """Return percentiles of the values inside the mask, in the range 0..1."""
+    values = values_inside(image)
+    top = 1 if values.dtype.kind in "fb" else np.iinfo(values.dtype).max
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
+    low, high = np.percentile(values, percentiles)
+    return low / top, high / top
+
+
+class HistogramEqualizer(ImageTransformer):
+    """Spread the gray values evenly over the range.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    See Also
+    --------
+    CLAHE : Equalization tile by tile, with limited contrast.
+    ContrastStretch : A linear mapping.
+
+    Notes
+    -----
+    Each gray value becomes the share of the pixels that are as dark or darker, as in
+    `skimage.exposure.equalize_hist`; of a masked image only pixels inside the mask count. Integers
+    have one bin per level, floating-point images 256 bins from their smallest to their largest
+    value, between which the share is interpolated: it differs from that of the same image at 8
+    bits, most where many pixels have one value. Dtype and range stay. Of a color image the luma is
+    equalized, and all channels change by as much.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import HistogramEqualizer
+    >>> dark = np.array([[0, 1], [2, 3]], np.uint8)
+    >>> HistogramEqualizer().transform([dark])[0]
+    array([[ 64, 128],
+           [191, 255]], dtype=uint8)
+    """
+
+    def _transform_image(self, image):
+        gray = to_gray(image[..., :3] if image.ndim == 3 else image)
+        values = values_inside(gray)
+        if values.dtype == bool:
+            values = values.astype(np.uint8) * 255
+        top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+        shares, centers = cumulative_distribution(values)
+
+        def equalize(pixels):
+            return map_values(lambda levels: np.interp(levels, centers / top, shares), pixels)
+
+        return map_pixels(equalize, image, luma=True)
+
+
+class GammaCorrection(ImageTransformer):
+    """Brighten or darken the middle of the range by a power law.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    Parameters
+    ----------
+    gamma : float, default=0.5
+        Each value ``v`` of the range 0..1 becomes ``v ** gamma``: below 1 brightens, above 1
+        darkens.
+
+    See Also
+    --------
+    ContrastStretch : A linear mapping.
+
+    Notes
+    -----
+    The function of `skimage.exposure.adjust_gamma`. Dtype and range stay; the same image in another
+    dtype comes out equal to within one half of a level. Each pixel is computed alone, so masks do
+    not matter, and stay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import GammaCorrection
+    >>> GammaCorrection(0.5).transform([np.array([[0.0, 0.25, 1.0]])])[0]
+    array([[0. , 0.5, 1. ]])
+    """
+
+    _parameter_constraints = {"gamma": [Interval(Real, 0.01, 100, closed="both")]}
+
+    def __init__(self, gamma: float = 0.5) -> None:
+        self.gamma = gamma
+
+    def _transform_image(self, image):
+        def correct(pixels):
+            return map_values(lambda values: values**self.gamma, pixels)
+
+        return map_pixels(correct, image)
+
+
+class ContrastStretch(ImageTransformer):
+    """Stretch the contrast linearly between two percentiles.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    Parameters
+    ----------
+    percentiles : tuple of float, default=(2, 98)
+        What becomes black and white, in percent of the pixels. Darker and brighter pixels become
+        black and white, too.
+
+    See Also
+    --------
+    Normalize : The same, with floating-point images as the result.
+    HistogramEqualizer : A mapping that follows the histogram.
+
+    Notes
+    -----
+    Of a masked image only pixels inside the mask count; the channels of a color image are stretched
+    alike. Dtype and range stay; the same image in another dtype comes out equal to within one half
+    of a level. An image whose two percentiles are equal becomes black.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import ContrastStretch
+    >>> faint = np.array([[100, 110, 120]], np.uint8)
+    >>> ContrastStretch((0, 100)).transform([faint])[0]
+    array([[  0, 128, 255]], dtype=uint8)
+    """
+
+    _parameter_constraints = {"percentiles": [_PERCENTILES]}
+
+    def __init__(self, percentiles: tuple[float, ...] = (2, 98)) -> None:
+        self.percentiles = percentiles
+
+    def _transform_image(self, image):
+        low, high = _limits_inside(image, self.percentiles)
+        return map_pixels(partial(map_values, partial(_stretch, low=low, high=high)), image)
+
+
+class Normalize(ImageTransformer):
+    """Bring the values of each image to the whole range 0..1.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    Parameters
+    ----------
+    method : {"minmax", "percentile"}, default="minmax"
+        What becomes 0 and 1: the smallest and the largest value, or two percentiles.
+    percentiles : tuple of float, default=(1, 99)
+        The percentiles for ``method="percentile"``. What lies beyond becomes 0 and 1, too.
+
+    See Also
+    --------
+    ContrastStretch : The same, with the dtype of the image as the result.
+
+    Notes
+    -----
+    The result is ``float32``, or ``float64`` of a ``float64`` image. Of a masked image only pixels
+    inside the mask count; the channels of a color image are normalized alike. An image of one value
+    becomes 0. The same image in another dtype comes out equal to within 1e-6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import Normalize
+    >>> Normalize().transform([np.array([[100, 110, 120]], np.uint8)])[0]
+    array([[0. , 0.5, 1. ]], dtype=float32)
+    """
+
+    _parameter_constraints = {
+        "method": [StrOptions({"minmax", "percentile"})],
+        "percentiles": [_PERCENTILES],
+    }
+
+    def __init__(
+        self,
+        method: Literal["minmax", "percentile"] = "minmax",
+        *,
+        percentiles: tuple[float, ...] = (1, 99),
+    ) -> None:
+        self.method = method
+        self.percentiles = percentiles
+
+    def _transform_image(self, image):
+        percentiles = self.percentiles if self.method == "percentile" else (0, 100)
+        # In double precision: of a narrow range, single precision would leave a few digits.
+        exact = to_float(image, np.float64)
+        low, high = _limits_inside(exact, percentiles)
+        result = map_pixels(partial(_stretch, low=low, high=high), exact)
+        return to_float(result, np.float64 if image.dtype == np.float64 else np.float32)
+
+
+def _fill_tiles(gray, inside, grid):
+    """Fill each tile with its pixels inside the mask, which leaves its histogram to these."""
+    shape, filled = gray.shape, gray.copy()
+    # OpenCV pads an image whose sides are no multiples of the grid.
+    if any(side % count for side, count in zip(shape, grid)):
+        shape = [side + count - side % count for side, count in zip(shape, grid)]
+    height, width = (side // count for side, count in zip(shape, grid))
+    for row, column in np.ndindex(*grid):
+        window = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        own = inside[window]
+        values = gray[window][own]
+        missing = own.size - values.size
+        if values.size and missing:
+            filled[window][~own] = values[np.arange(missing) * values.size // missing]
+    return filled
+
+
+class CLAHE(ImageTransformer):
+    """Raise the local contrast: contrast-limited adaptive histogram equalization.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    Parameters
+    ----------
+    clip_limit : float, default=2.0
+        How far the contrast of a tile can rise: the bins of its histogram are cut off at this
+        multiple of their mean, and what is cut off is spread over all bins.
+    tile_grid_size : int or tuple of int, default=8
+        Number of tiles: ``(rows, columns)``, or one number for both.
+
+    See Also
+    --------
+    HistogramEqualizer : The same mapping for the whole image.
+    ContrastStretch : A linear mapping.
+
+    Notes
+    -----
+    Computed by OpenCV [1]_. Dtype and range stay. Of a color image the luma is equalized, and all
+    channels change by as much. Of a masked image, the histogram of each tile is that of its pixels
+    inside the mask; a tile without any has those of the nearest pixels inside.
+
+    8-bit images have 256 levels, and so have bool ones. 16-bit images have 65,536, and so have
+    floating-point ones, which come out equal to within one of these levels. No level of a tile
+    counts fewer than one pixel: in tiles of fewer than ``65536 / clip_limit`` pixels, 16-bit
+    images are limited less than `clip_limit` says, and differ from the same image at 8 bits.
+
+    References
+    ----------
+    .. [1] Zuiderveld K. Contrast limited adaptive histogram equalization. In: Graphics Gems IV,
+       Academic Press, 1994, 474-485.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import CLAHE
+    >>> faint = np.tile(np.arange(100, 132, dtype=np.uint8), (32, 1))
+    >>> clear = CLAHE(tile_grid_size=1).transform([faint])
+    >>> int(np.ptp(faint)), int(np.ptp(clear))
+    (31, 85)
+    """
+
+    _parameter_constraints = {
+        "clip_limit": [Interval(Real, 0, None, closed="neither")],
+        "tile_grid_size": [PairOf(Interval(Integral, 1, None, closed="left"))],
+    }
+
+    def __init__(
+        self, clip_limit: float = 2.0, *, tile_grid_size: int | tuple[int, ...] = 8
+    ) -> None:
+        self.clip_limit = clip_limit
+        self.tile_grid_size = tile_grid_size
+
+    def _transform_image(self, image):
+        return map_pixels(partial(self._equalize, inside=inside_mask(image)), image, luma=True)
+
+    def _equalize(self, gray, inside):
+        rows, columns = as_pair(self.tile_grid_size)
+        if gray.dtype.kind == "f":
+            gray = convert(gray, np.dtype(np.uint16))
+        if inside is not None:
+            gray = _fill_tiles(gray, inside, (rows, columns))
+        # A limit of all pixels of a tile is none. OpenCV's integers would overflow above it.
+        clip_limit = min(self.clip_limit, np.iinfo(gray.dtype).max + 1)
+        return cv2.createCLAHE(clip_limit, (columns, rows)).apply(gray)
+
+
+class AdaptiveThreshold(ImageTransformer):
+    """Find the pixels that are brighter than their surroundings.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    Parameters
+    ----------
+    size : int, default=35
+        Side of the window that a pixel is compared with, an odd number of pixels.
+    method : {"gaussian", "mean"}, default="gaussian"
+        What is taken of the window: a mean with Gaussian weights, or the mean.
+    offset : float, default=0.0
+        A pixel must be brighter than the window by more than ``-offset``, as a share of the range;
+        in a flat region with an offset of 0, none is.
+
+    See Also
+    --------
+    CLAHE : Raise the local contrast without a threshold.
+
+    Notes
+    -----
+    The result is a bool image, with the mask of the image if it has one: False outside. It is that
+    of `skimage.filters.threshold_local` with ``mode="nearest"``. Of a color image, the luma counts.
+    Beyond the border of the image, or of its mask, the nearest pixel inside counts. The same image
+    in another dtype gives the same result, but for pixels within 1e-6 of the threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import AdaptiveThreshold
+    >>> ramp_with_dot = np.linspace(0, 200, 49).reshape(7, 7).astype(np.uint8)
+    >>> ramp_with_dot[3, 3] = 255
+    >>> found = AdaptiveThreshold(5, method="mean", offset=-0.2).transform([ramp_with_dot])[0]
+    >>> found.dtype, np.argwhere(found).tolist()
+    (dtype('bool'), [[3, 3]])
+    """
+
+    _parameter_constraints = {
+        "size": [OddSize(3, 4095)],
+        "method": [StrOptions({"gaussian", "mean"})],
+        "offset": [Interval(Real, -1, 1, closed="both")],
+    }
+
+    def __init__(
+        self,
+        size: int = 35,
+        *,
+        method: Literal["gaussian", "mean"] = "gaussian",
+        offset: float = 0.0,
+    ) -> None:
+        self.size = size
+        self.method = method
+        self.offset = offset
+
+    def _transform_image(self, image):
+        gray = to_gray(as_float(image))
+        pixels = extend(gray)
+        window = (self.size, self.size)
+        if self.method == "mean":
+            local = cv2.blur(pixels, window, borderType=cv2.BORDER_REPLICATE)
+        else:
+            # Standard deviation and reach are those of scikit-image for a window of this size.
+            sigma = (self.size - 1) / 6
+            window = (2 * int(4 * sigma + 0.5) + 1,) * 2
+            local = cv2.GaussianBlur(pixels, window, sigma, borderType=cv2.BORDER_REPLICATE)
+        # Rounding errors must not make flat regions brighter than their surroundings.
+        found = np.subtract(pixels, local, out=local) > _ROUNDING - self.offset
+        inside = inside_mask(gray)
+        return with_mask_of(found if inside is None else found & inside, gray)

@@ -1,0 +1,216 @@
+"""What GLCM, GLRLM and GLSZM share: gray levels, regions, parameters, reference values."""
+
+import numpy as np
+import pytest
+from _texture import IBSI, NOISE, row_of, small_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featbus import GLCM, GLRLM, GLSZM
+from featbus.feature_extraction._texture import gray_levels
+from featbus.images import ImageError
+from featbus.masks import with_mask
+from featbus.parameters import InvalidParameterError
+
+FAMILIES = [GLCM, GLRLM, GLSZM]
+DTYPES = [np.bool_, np.uint8, np.uint16, np.float32]
+
+
+def copies(image):
+    """Return an image of 8 bits in four dtypes."""
+    return image, image * np.uint16(257), image / 255, (image / 255).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "aggregation", "family"),
+    [
+        (GLCM, "average", "co-occurrence, 2D averaged"),
+        (GLCM, "merge", "co-occurrence, 2D merged"),
+        (GLRLM, "average", "run length, 2D averaged"),
+        (GLRLM, "merge", "run length, 2D merged"),
+        (GLSZM, None, "size zone, 2D"),
+    ],
+)
+def test_ibsi_digital_phantom_through_the_estimator(extractor, aggregation, family):
+    phantom = np.array(IBSI["phantom"], float)
+    # A level a bin, whatever levels the slice has: bins of 1/5 from 0 on.
+    images = np.ma.masked_invalid((phantom - 1) / 5)
+    options = {"levels": 6, "intensity_range": (0, 1.2)}
+    options |= {"aggregation": aggregation} if aggregation else {}
+    rows = [row_of(extractor, image, **options) for image in images]
+    references = IBSI["references"][family]
+    assert set(references) <= set(rows[0])
+    for name, reference in references.items():
+        if name.startswith("normalised_inverse"):
+            continue  # by the levels of each slice, not of the phantom
+        assert float(f"{np.mean([row[name] for row in rows]):.3g}") == reference, name
+
+
+def test_fixed_bin_number():
+    image = np.array([[10, 19, 20, 49, 50]], np.uint8)
+    # floor(4 (x - 10) / 40) + 1, and the largest value in the last bin.
+    np.testing.assert_array_equal(gray_levels(image, 4), [[1, 1, 2, 4, 4]])
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 10, 25])
+@pytest.mark.parametrize("darkest", [0, 5, 20, 99])
+def test_bins_of_a_width_lie_at_its_multiples(width, darkest):
+    image = np.arange(darkest, 256, dtype=np.uint8).reshape(1, -1)
+    expected = image.astype(int) // width - darkest // width + 1  # as pyradiomics defines it
+    for copy in copies(image):
+        np.testing.assert_array_equal(gray_levels(copy, bin_width=width / 255), expected)
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 10, 25])
+@pytest.mark.parametrize("low", [0, 13])
+def test_bins_of_a_width_start_at_the_lower_bound_of_a_range(width, low):
+    image = np.arange(40, 200, dtype=np.uint8).reshape(1, -1)
+    expected = (image.astype(int) - low) // width + 1  # as the IBSI defines it
+    levels = gray_levels(image, bin_width=width / 255, intensity_range=(low / 255, 1))
+    np.testing.assert_array_equal(levels, expected)
+
+
+@pytest.mark.parametrize("intensity_range", [None, (0, 1)])
+def test_the_darkest_pixel_of_a_region_moves_no_edge(intensity_range):
+    options = {"bin_width": 8 / 255, "intensity_range": intensity_range}
+    image = NOISE // 2 + np.uint8(60)
+    levels = gray_levels(image, **options)[1:].astype(int)
+    for darkest in range(image.min()):
+        image[0, 0] = darkest
+        moved = gray_levels(image, **options)[1:] - levels
+        assert np.ptp(moved) == 0
+        assert intensity_range is None or not moved.any()
+
+
+@pytest.mark.parametrize("levels", [2, 32, 64, 256])
+def test_copies_of_another_dtype_have_the_same_levels(levels):
+    # More pixels than values of the dtype, and fewer.
+    for image in (NOISE[:2, :60], np.tile(NOISE, (7, 7))):
+        image = np.clip(image, 60, 188)  # 128 steps: values lie on the edges of bins.
+        reference = (image.astype(int) - 60) * levels // 128
+        reference = np.minimum(reference, levels - 1) + 1
+        for copy in copies(image):
+            np.testing.assert_array_equal(gray_levels(copy, levels), reference)
+
+
+def test_the_full_range_keeps_the_levels_of_8_bit_images():
+    levels = gray_levels(NOISE, levels=256, intensity_range=(0, 1))
+    np.testing.assert_array_equal(levels, NOISE.astype(int) + 1)
+
+
+@pytest.mark.parametrize("gain", [1, 1e-3, 1e-5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gain_moves_no_level_of_floating_point_images(dtype, gain):
+    image = np.arange(256).reshape(16, 16)
+    levels = gray_levels((image / 255 * gain).astype(dtype))
+    np.testing.assert_array_equal(levels, gray_levels(image.astype(np.uint8)))
+
+
+@pytest.mark.parametrize("levels", [32, 64, 256])
+def test_12_of_16_bits_in_single_precision_have_the_same_levels(levels):
+    image = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    found = gray_levels(np.float32(image / 65535), levels)
+    np.testing.assert_array_equal(found, gray_levels(image, levels))
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float64])
+def test_an_image_of_one_pixel_has_a_level(dtype):
+    np.testing.assert_array_equal(gray_levels(np.ones((1, 1), dtype)), [[1]])
+
+
+def test_levels_of_a_region_are_cropped_to_it_and_0_outside():
+    inside = np.zeros(NOISE.shape, bool)
+    inside[10:20, 10:30] = True
+    inside[12:14, 15:17] = False
+    levels = gray_levels(with_mask(NOISE, inside))
+    np.testing.assert_array_equal(levels > 0, inside[10:20, 10:30])
+
+
+@pytest.mark.parametrize("extractor", FAMILIES)
+def test_16_bits_are_not_wrapped_to_8_and_color_counts_by_its_luma(extractor):
+    expected = row_of(extractor, NOISE)
+    assert row_of(extractor, NOISE + np.uint16(30000)) == expected
+    assert row_of(extractor, np.stack([NOISE] * 3, axis=2)) == expected
+    # 0 in the last 8 bits.
+    coarse = np.repeat([256, 512], 8).astype(np.uint16).reshape(4, 4)
+    assert row_of(extractor, coarse, levels=2) == row_of(extractor, coarse > 256, levels=2)
+
+
+@pytest.mark.parametrize("extractor", FAMILIES)
+@pytest.mark.parametrize("parameters", [{}, {"bin_width": 0.1}, {"intensity_range": (0, 1)}])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_constant_image(extractor, parameters, dtype):
+    angles = {"angles": 0} if extractor is GLRLM else {}
+    row = row_of(extractor, np.ones((5, 6), dtype), **angles, **parameters)
+    assert np.isfinite(list(row.values())).all()
+    assert not any(row[name] for name in row if name.endswith(("entropy", "variance")))
+
+
+@pytest.mark.parametrize("extractor", FAMILIES)
+def test_a_masked_border_equals_the_crop(extractor):
+    inside = np.zeros(NOISE.shape, bool)
+    inside[3:-4, 5:-6] = True
+    crop = row_of(extractor, NOISE[3:-4, 5:-6])
+    assert row_of(extractor, with_mask(NOISE, inside)) == crop
+
+
+@pytest.mark.parametrize("extractor", FAMILIES)
+def test_pixels_outside_the_region_do_not_matter(extractor):
+    inside = np.zeros(NOISE.shape, bool)
+    inside[10:20, 10:30] = True
+    inside[12:14, 15:17] = False
+    first, second = (
+        row_of(extractor, with_mask(np.where(inside, NOISE, np.uint8(outside)), inside), levels=3)
+        for outside in (0, 255)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("extractor", FAMILIES)
+def test_nan_is_an_error_unless_outside_the_region(extractor):
+    image = NOISE / 255
+    image[3, 4] = np.nan
+    with pytest.raises(ImageError, match="image 0: .*NaN"):
+        extractor().transform([image])
+    assert np.isfinite(extractor().transform([np.ma.masked_invalid(image)])).all()
+
+
+@pytest.mark.parametrize("extractor", FAMILIES)
+@settings(max_examples=25, deadline=None)
+@given(small_images(2), st.integers(0, 3))
+def test_light_and_gain_change_nothing_at_a_fixed_bin_number(extractor, image, light):
+    brighter = image // 4 * np.uint8(3) + np.uint8(light)
+    assert row_of(extractor, image // 4) == row_of(extractor, brighter)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "parameters"),
+    [
+        (GLCM, {"distances": []}),
+        (GLCM, {"distances": [0]}),
+        (GLCM, {"distances": [1.5]}),
+        (GLCM, {"angles": []}),
+        (GLCM, {"angles": [45]}),
+        (GLCM, {"aggregation": "median"}),
+        (GLRLM, {"angles": []}),
+        (GLRLM, {"angles": [45]}),
+        (GLRLM, {"angles": [np.pi / 3]}),
+        (GLRLM, {"aggregation": "median"}),
+        *((extractor, {"levels": 0}) for extractor in FAMILIES),
+        (GLSZM, {"levels": 2000}),
+        (GLSZM, {"bin_width": 0}),
+        (GLSZM, {"intensity_range": (1, 0)}),
+        (GLSZM, {"intensity_range": (0, np.nan)}),
+        (GLSZM, {"dtype": int}),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "transform"])
+def test_bad_parameters(extractor, parameters, method):
+    (name,) = parameters
+    with pytest.raises(InvalidParameterError, match=f"^{name} is "):
+        getattr(extractor(**parameters), method)([NOISE])
+
+
+def test_too_many_levels_in_an_image():
+    with pytest.raises(ImageError, match="image 0: .* at most 1024"):
+        GLCM(bin_width=1e-5).transform([NOISE])
