@@ -245,7 +245,7 @@ def test_with_memory_what_a_broken_run_computed_is_not_lost(paths, directory, lo
         (lambda bus, images: (FeatureBus(LBP()), images), "CountingMean(.|\n)*LBP"),
         (lambda bus, images: (bus, images[::-1]), r"image 0 was '.*000\).png', now it is '.*011"),
         (lambda bus, images: (bus, images[1:]), r"image 0 was '.*000\).png', now it is '.*001"),
-        (lambda bus, images: (bus, images[:7]), r"image 7 was '.*007\).png', now it is missing"),
+        (lambda bus, images: (bus, images[:7]), r"image 7 was '.*007\).png', now it is 'missing'"),
         (
             lambda bus, images: (bus, images[:5]),
             "part-000001.parquet' is not a partition of these 5 ",
@@ -435,7 +435,7 @@ def test_a_name_that_is_no_text(bus, paths, directory):
     for _ in range(2):
         bus.to_parquet([odd], directory)
         (path,) = pd.read_parquet(directory)["path"]
-        assert path.endswith(r"/M\udcfcller.png")
+        assert path.endswith(r"/M\xfcller.png")
 
 
 def test_progress_bar(paths, directory, tmp_path, capsys):

@@ -446,7 +446,7 @@ def test_a_read_only_store(has_log, killed, monkeypatch):
 
 @pytest.mark.parametrize("has_rows", [False, True])
 def test_the_log_of_another_store_makes_no_wrong_row(has_rows, killed, tmp_path):
-    """SQLite adds a log that a killed process left to any file that takes the place of the first."""
+    """SQLite adds a log that a killed process left to any file that replaces the first."""
     other = tmp_path / "other.sqlite"
     with FeatureStore(other) as store:
         for start in range(0, 100 * has_rows, 10):

@@ -322,7 +322,8 @@ def run_module(text, name="steps_of_mine"):
         "BY = {0}\ndef other(X): return X + BY\ndef call(X): return other(X)",
         "def make(by): return lambda X: X + by\ncall = make({0})",
         "import functools\ndef by(n, X): return X + n\ncall = functools.partial(by, {0})",
-        "import functools\ndef scaled(f):\n    @functools.wraps(f)\n    def g(X): return {0} * f(X)\n"
+        "import functools\ndef scaled(f):\n    @functools.wraps(f)\n"
+        "    def g(X): return {0} * f(X)\n"
         "    return g\n@scaled\ndef call(X): return X",
         "import numpy as np\ncall = np.vectorize(lambda x: x + {0})",
         "class A:\n    def __init__(self, n): self.n = n\n    def f(self, X): return X + self.n\n"
