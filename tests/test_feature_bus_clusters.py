@@ -52,7 +52,7 @@ def not_here(monkeypatch):
     def fail(*arguments):
         raise AssertionError("computed in the main process")
 
-    monkeypatch.setattr(_compute, "_results", fail)
+    monkeypatch.setattr(_compute, "_finish_or_retry", fail)
 
 
 @contextmanager

@@ -241,11 +241,11 @@ def test_with_memory_what_a_broken_run_computed_is_not_lost(paths, directory, lo
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda bus, images: (bus.set_params(transformer__factor=2), images), "another transform"),
-        (lambda bus, images: (FeatureBus(LBP()), images), "another transformer: CountingMean"),
+        (lambda bus, images: (bus.set_params(transformer__factor=2), images), "CountingMean"),
+        (lambda bus, images: (FeatureBus(LBP()), images), "CountingMean(.|\n)*LBP"),
         (lambda bus, images: (bus, images[::-1]), r"image 0 was '.*000\).png', now it is '.*011"),
         (lambda bus, images: (bus, images[1:]), r"image 0 was '.*000\).png', now it is '.*001"),
-        (lambda bus, images: (bus, images[:7]), r"image 7 was '.*007\).png', now it is missing"),
+        (lambda bus, images: (bus, images[:7]), r"image 7 was '.*007\).png', now it is 'missing'"),
         (
             lambda bus, images: (bus, images[:5]),
             "part-000001.parquet' is not a partition of these 5 ",
@@ -276,7 +276,7 @@ def test_other_arrays_are_other_images(bus, directory):
 
 def test_another_partition_size(bus, paths, directory):
     bus.to_parquet(paths, directory, partition_size=5)
-    with pytest.raises(ValueError, match="written with partition_size=5, now it is 4. Name anoth"):
+    with pytest.raises(ValueError, match="partition_size=5 (.|\n)*partition_size=4"):
         bus.to_parquet(paths, directory, partition_size=4)
 
 
@@ -287,7 +287,7 @@ def test_another_learned_state(directory):
     frame = pd.read_parquet(directory)
     assert frame.columns[3:].tolist() == ["pca0", "pca1"]
     np.testing.assert_array_equal(frame[["pca0", "pca1"]], bus.transform(images))
-    with pytest.raises(ValueError, match="another transformer: .*learned state"):
+    with pytest.raises(ValueError, match="learned state"):
         bus.fit(images[:6]).to_parquet(images, directory)
 
 
@@ -435,7 +435,7 @@ def test_a_name_that_is_no_text(bus, paths, directory):
     for _ in range(2):
         bus.to_parquet([odd], directory)
         (path,) = pd.read_parquet(directory)["path"]
-        assert path.endswith(r"/M\udcfcller.png")
+        assert path.endswith(r"/M\xfcller.png")
 
 
 def test_progress_bar(paths, directory, tmp_path, capsys):

@@ -14,8 +14,6 @@ from featbus import (
     ThresholdSegmenter,
     make_breast_ultrasound,
 )
-from featbus.bus import FeatureStoreError, digest_image, fingerprint
-from featbus.bus._regions import PackedRegions
 from featbus.images import ImageError
 from featbus.parameters import InvalidParameterError
 from featbus.segmentation import Segmenter
@@ -125,26 +123,3 @@ def test_extractors_have_no_regions():
     assert not hasattr(
         FeatureBus(make_pipeline(ThresholdSegmenter(), IntensityStatistics())), "predict"
     )
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        np.zeros(3, np.uint8),
-        np.zeros(9, np.float32),
-        np.array([8, 0, 0, 0, 8, 0, 0, 0, *[1] * 7], np.uint8),
-        np.array([8, 0, 0, 0, 8, 0, 0, 0, *[1] * 9], np.uint8),
-        np.array([255] * 8 + [1], np.uint8),
-        np.zeros(8, np.uint8),
-        np.array([4, 0, 0, 0, 16, 0, 0, 0, *[1] * 8], np.uint8),  # another size than the image's
-    ],
-)
-def test_rows_that_are_no_regions(row, memory, log):
-    """Whoever writes checksums of their own can store anything."""
-    images = noise((8, 8))
-    bus = FeatureBus(CountingSegmenter(log), memory=memory).fit(images)
-    key = fingerprint(PackedRegions(bus.transformer_))
-    with FeatureStore(memory) as store:
-        store.write(key, "a segmenter", [digest_image(images[0])], [row])
-    with pytest.raises(FeatureStoreError, match="in the feature store, expected.*Delete the store"):
-        bus.predict(images)

@@ -7,30 +7,36 @@ import warnings
 from numbers import Integral
 from typing import TYPE_CHECKING
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageEstimator, ImageTransformer
-from featbus.bus._compute import as_image_errors, copied
-from featbus.bus._parquet import ParquetDirectory
-from featbus.bus._regions import PackedRegions, RegionRows, unpack
-from featbus.bus._rows import Progress, Rows
-from featbus.bus._run import fill
+from featbus.bus._compute import Progress, Rows, as_image_errors, copied, fill
+from featbus.bus._fingerprint import fingerprint
 from featbus.bus._store import FeatureStore
-from featbus.bus._walk import package
 from featbus.images import ImageError, at_index, stack_images
-from featbus.parameters import N_JOBS, HasMethods, Interval, InvalidParameterError, StrOptions
-from featbus.steps import check_all_parameters, learns, steps_of, unwrap
+from featbus.parameters import (
+    N_JOBS,
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    check_parameters,
+)
+from featbus.segmentation import find_regions
+from featbus.steps import all_steps, check_all_parameters, learns, unwrap
 
 if TYPE_CHECKING:
     from typing import Any, Literal, Self
 
-    import numpy as np
     from numpy.typing import ArrayLike
 
     from featbus.typing import Images, PathLike
+
+_PARTITIONS = {"partition_size": [Interval(Integral, 1, None, closed="left")]}
 
 
 def _inner_has_names(bus):
@@ -51,22 +57,50 @@ class ImageWarning(UserWarning):
 
 def _check_stateless(fitted):
     """Raise if a step of one's own has learned something from the first image alone."""
-    for _, step in steps_of(fitted):
-        _check_stateless(step)
-    if not isinstance(fitted, ImageEstimator):
-        return
-    fit, tags = (_package_of(fitted, name) for name in ("fit", "__sklearn_tags__"))
-    learned = sorted(name for name in vars(fitted) if name.endswith("_"))
-    if learned and tags == "featbus" != fit:
-        raise InvalidParameterError(
-            f"{type(fitted).__name__} sets {learned[0]} in fit, but its tag requires_fit is False: "
-            "it would learn from the first image alone. Set the tag to True in __sklearn_tags__."
-        )
+    for step in all_steps(fitted):
+        cls = type(step)
+        learned = sorted(name for name in vars(step) if name.endswith("_"))
+        if (
+            learned
+            and isinstance(step, ImageEstimator)
+            and cls.__sklearn_tags__.__module__.startswith("featbus.")
+            and not cls.fit.__module__.startswith("featbus.")
+        ):
+            raise InvalidParameterError(
+                f"{cls.__name__} sets {learned[0]} in fit, but its tag requires_fit is False: it "
+                "would learn from the first image alone. Set the tag to True in __sklearn_tags__."
+            )
 
 
-def _package_of(estimator, name):
-    """Return the package that a method of an estimator is defined in."""
-    return package(next(base for base in type(estimator).__mro__ if name in vars(base)))
+class _PackedRegions(ImageEstimator):
+    """The regions that a segmenter predicts, as rows: eight pixels per byte after the size."""
+
+    _wraps = "segmenter"
+
+    def __init__(self, segmenter):
+        self.segmenter = segmenter
+
+    def transform(self, X):
+        rows = np.empty(len(X), dtype=object)
+        for index, region in enumerate(find_regions(self.segmenter, X)):
+            size = np.array(region.shape, dtype="<u4").view(np.uint8)
+            rows[index] = np.concatenate([size, np.packbits(region)])
+        return rows
+
+
+def _unpack(row):
+    """Return the region in a row."""
+    height, width = row[:8].view("<u4").tolist()
+    return np.unpackbits(row[8:], count=height * width).reshape(height, width).astype(bool)
+
+
+class _RegionRows(Rows):
+    """Rows whose length depends on the size of the image."""
+
+    def _place(self, index, row):
+        if self._array is None:
+            self._array = np.empty(len(self.batch), dtype=object)
+        self._array[index] = row
 
 
 class FeatureBus(ImageEstimator):
@@ -97,6 +131,9 @@ class FeatureBus(ImageEstimator):
         of them. Other errors, such as a wrong parameter, are always raised.
     verbose : bool, default=False
         Whether to show a progress bar.
+    version : str, int or None, default=None
+        The version of what rows depend on and their key cannot see, such as modules that a function
+        of your own calls, or a model on a server: rows of another version are not used.
 
     Attributes
     ----------
@@ -113,11 +150,15 @@ class FeatureBus(ImageEstimator):
     Notes
     -----
     A row is stored under the digest of the image's content and the fingerprint of the
-    transformer: its class and version, all parameters, weights and learned state. If any of these
-    changes, the row is computed again; a file's name or time stamp does not matter. Only a
-    transformer that learns nothing from the data, or is frozen (`sklearn.frozen.FrozenEstimator`),
-    has the same fingerprint in every fold. One that learns, such as a PCA, is fitted on each fold's
-    training part, and its rows are of use in that fold only: put it after the bus.
+    transformer: its class and version, all parameters, weights and learned state, and the code of
+    functions and classes of your own. If any of these changes, the row is computed again; a file's
+    name or time stamp does not matter. Edits in modules that your function calls in turn are not
+    seen: change `version`.
+
+    Only a transformer that learns nothing from the data, or is frozen
+    (`sklearn.frozen.FrozenEstimator`), has the same fingerprint in every fold. One that learns,
+    such as a PCA, is fitted on each fold's training part, and its rows are of use in that fold
+    only: put it after the bus.
 
     Processes that share a store claim the images they compute, so that no image is computed twice.
 
@@ -148,6 +189,7 @@ class FeatureBus(ImageEstimator):
         "n_jobs": N_JOBS,
         "on_error": [StrOptions({"raise", "nan"})],
         "verbose": ["boolean"],
+        "version": [str, Integral, None],
     }
 
     def __init__(
@@ -159,6 +201,7 @@ class FeatureBus(ImageEstimator):
         n_jobs: int | None = None,
         on_error: Literal["raise", "nan"] = "raise",
         verbose: bool = False,
+        version: str | int | None = None,
     ) -> None:
         self.transformer = transformer
         self.memory = memory
@@ -166,6 +209,7 @@ class FeatureBus(ImageEstimator):
         self.n_jobs = n_jobs
         self.on_error = on_error
         self.verbose = verbose
+        self.version = version
 
     def fit(self, X: Images, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit the transformer; a stateless one on the first valid image alone.
@@ -248,9 +292,9 @@ class FeatureBus(ImageEstimator):
         """
         segmenter, batch = self._transformer_and_batch(X)
         with Progress(total=len(batch), desc="FeatureBus", disable=not self.verbose) as progress:
-            rows = RegionRows(batch, "raise", progress)
-            self._fill(rows, PackedRegions(segmenter))
-        return stack_images([unpack(row) for row in rows.array()])
+            rows = _RegionRows(batch, "raise", progress)
+            self._fill(rows, _PackedRegions(segmenter))
+        return stack_images([_unpack(row) for row in rows.array()])
 
     def to_parquet(self, X: Images, directory: PathLike, *, partition_size: int = 10_000) -> None:
         """Write the rows of images to a Parquet data set, for more than memory can hold.
@@ -318,8 +362,12 @@ class FeatureBus(ImageEstimator):
         >>> pd.read_parquet(directory).shape
         (10, 13)
         """
+        from featbus.bus._parquet import ParquetDirectory
+
+        check_parameters(_PARTITIONS, {"partition_size": partition_size})
         transformer, batch = self._transformer_and_batch(X)
-        partitions = ParquetDirectory(directory, partition_size, transformer)
+        key = fingerprint(transformer, self.version)
+        partitions = ParquetDirectory(directory, partition_size, transformer, key)
         missing, errors = partitions.missing(batch)
         if errors and self.on_error == "raise":
             raise errors[0]
@@ -331,9 +379,7 @@ class FeatureBus(ImageEstimator):
         with Progress(disable=not self.verbose, **options) as progress:
             for partition in missing:
                 contents = partition.contents()
-                rows = self._rows(
-                    transformer, partition.items, progress, partition.start, partitions.key
-                )
+                rows = self._rows(transformer, partition.items, progress, partition.start, key)
                 partitions.write(partition, contents, rows)
                 errors += rows.errors()
         errors.sort(key=lambda error: error.index)
@@ -369,8 +415,10 @@ class FeatureBus(ImageEstimator):
         return rows
 
     def _fill(self, rows, transformer, key=None):
-        options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
-        fill(rows, transformer, memory=self.memory, key=key, **options)
+        if key is None and self.memory is not None:
+            key = fingerprint(transformer, self.version)
+        names = "memory", "batch_size", "n_jobs", "version"
+        fill(rows, transformer, key=key, **{name: getattr(self, name) for name in names})
 
     def _keep_errors(self, errors, n_images, where):
         """Set `errors_`, and warn once of all of them."""
@@ -385,7 +433,7 @@ class FeatureBus(ImageEstimator):
 
     def _fingerprint_params(self):
         fitted = getattr(self, "transformer_", self.transformer)
-        return {"transformer": fitted, "on_error": self.on_error}
+        return {"transformer": fitted, "on_error": self.on_error, "version": self.version}
 
     @available_if(_inner_has_names)
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:

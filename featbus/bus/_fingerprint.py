@@ -1,34 +1,38 @@
-"""Fingerprints: what determines the row that a transformer makes of an image."""
+"""The key of a row: the fingerprint of its transformer, and the digest of its image."""
 
 from __future__ import annotations
 
-import copyreg
+import dis
 import functools
+import hashlib
+import importlib.metadata
+import os
 import pickle
+import platform
+import random
+import sys
+import time
+import types
+from itertools import count
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from joblib.hashing import Hasher
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
-from featbus.bus._packages import find_release
-from featbus.bus._walk import (
-    REMEDY,
-    FingerprintError,
-    Walk,
-    look_up,
-    package,
-    refuse,
-    sorted_by_name,
-)
-from featbus.bus._walk_code import CODE, EXACT_CODE, HIDDEN, feed_extension
-from featbus.bus._walk_data import DATA, EXACT_DATA
+from featbus.images import ImageError, is_path, update_digest
+from featbus.io import ImageReadError, SpacedImage
+from featbus.io._readers import DICOM_SUFFIXES
 from featbus.parameters import InvalidParameterError
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from featbus.typing import PathLike
 
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
 # depend on the version of OpenCV.
@@ -36,25 +40,280 @@ _READER_VERSION = 3
 # Parameters of estimators of these packages that change how they run, not their rows.
 _IRRELEVANT = {"n_jobs", "verbose", "memory"}
 _PACKAGES = {"featbus", "sklearn", "imblearn"}
-_NOT_LEARNED = {"_sklearn_output_config", "_metadata_request"}
 # Attributes that they set in `fit` only to check what they are given later.
 _CHECKED = {"feature_names_in_", "n_features_in_"}
+_NOT_LEARNED = {"_sklearn_output_config", "_metadata_request"}
+_NOT_CODE = {"_abc_impl", "_value2member_map_"}  # attributes of classes, which change with use
+_DESCRIPTORS = property, staticmethod, classmethod, functools.cached_property
+_LAYOUT = types.MemberDescriptorType, types.GetSetDescriptorType
+_RANDOM = (
+    np.random.RandomState,
+    np.random.Generator,
+    np.random.BitGenerator,
+    np.random.SeedSequence,
+    random.Random,
+)
+_TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's, ticks every 2 s
 
 
-def fingerprint(transformer: Any) -> bytes:
-    """Digest everything that determines the row a transformer makes of an image.
-
-    What is featbus's own is identified by its class, the algorithm versions of the class and of its
-    bases, its parameters and its learned state. Code of other installed packages is identified by
-    name and version. All other code is identified by what will run: its byte code, defaults,
-    closures, and the functions, classes, constants and files that it refers to.
+class FingerprintError(ValueError):
+    """A transformer whose rows cannot be stored, because its changes cannot be detected.
 
     Read more in the :ref:`User Guide <feature_bus>`.
+    """
+
+
+def fingerprint(transformer: Any, version: str | int | None = None) -> bytes:
+    """Digest what determines the row a transformer makes of an image.
+
+    A featbus class is identified by its name and the algorithm versions of its bases, other
+    installed code by its name and release, the user's own functions and classes by their byte code,
+    defaults, closures and the globals that they use; estimators also by parameters and learned
+    state. Of modules that the user's code calls in turn, only the names are used.
 
     Parameters
     ----------
     transformer : estimator
         A transformer; a fitted one if it learns.
+    version : str, int or None, default=None
+        Of what cannot be seen.
+
+    Returns
+    -------
+    bytes of length 16
+        The digest: equal in all processes.
+
+    Raises
+    ------
+    FingerprintError
+        If the transformer contains a random state or an iterator, which change with use, or an
+        object that cannot be pickled.
+    """
+    name = type(transformer).__name__
+    try:
+        is_estimator = isinstance(transformer, BaseEstimator)
+        about = _describe(transformer) if is_estimator else transformer
+        settings = _READER_VERSION, _find_release("cv2"), get_config()["transform_output"]
+        return bytes.fromhex(_Pickler().hash((settings, version, about)))
+    except (FingerprintError, InvalidParameterError, NotFittedError, OSError, ImportError):
+        raise
+    except Exception as error:
+        raise FingerprintError(
+            f"{name} contains what cannot be pickled ({error}): rows made with it cannot be "
+            "stored. Use other parameters, or FeatureBus(..., memory=None)."
+        ) from error
+
+
+class _Pickler(Hasher):
+    """Pickles what rows depend on, without the names of files and the numbers of lines.
+
+    Equal values are pickled alike, whether they are one object or several: which constants Python
+    shares differs between processes.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._count = count()
+
+    def save(self, obj):
+        is_open = id(obj) in self.memo
+        super().save(obj)
+        if not is_open and not isinstance(obj, (types.FunctionType, type)):
+            self.memo.pop(id(obj), None)
+
+    def memoize(self, obj):
+        number = next(self._count)
+        self.write(self.put(number))
+        self.memo[id(obj)] = number, obj
+
+    def save_global(self, obj, name=None):
+        """Pickle an object by its name and the release of its package."""
+        name = name or obj.__qualname__
+        release = _find_release(pickle.whichmodule(obj, name))
+        if release is None and hasattr(obj, "__wrapped__"):  # such as a function with a cache
+            return self.save(obj.__wrapped__)
+        self.save(release)
+        super(Hasher, self).save_global(obj, name)
+
+    def reducer_override(self, obj):
+        if isinstance(obj, _RANDOM) or hasattr(type(obj), "__next__"):
+            raise FingerprintError(
+                f"found a {type(obj).__name__}, which changes with each use: rows made with it "
+                "cannot be stored. Use a seed or a list, or FeatureBus(..., memory=None)."
+            )
+        return _reduce(obj)
+
+
+@functools.singledispatch
+def _reduce(value):
+    """Return what to pickle instead of a value: a function, its arguments and a state."""
+    return NotImplemented
+
+
+@_reduce.register
+def _(estimator: BaseEstimator):
+    output = vars(estimator).get("_sklearn_output_config")  # array or table: the next step sees it
+    return dict, ("estimator",), (_describe(estimator), output)
+
+
+def _describe(estimator):
+    """Return class, parameters and learned state of an estimator."""
+    cls, parameters = type(estimator), estimator.get_params(deep=False)
+    package = cls.__module__.partition(".")[0]
+    learned = vars(estimator).keys() - parameters.keys() - _NOT_LEARNED
+    # Asked of the class: a FrozenEstimator delegates attributes.
+    owner = next((base for base in cls.__mro__ if "_fingerprint_params" in vars(base)), None)
+    if owner is not None:
+        described = cls._fingerprint_params(estimator)
+        learned -= {"errors_"}
+        if package != "featbus":  # a subclass may have parameters that the hook does not know
+            known = owner._get_param_names()
+            described |= {k: v for k, v in parameters.items() if k not in {*known, *described}}
+        parameters = described
+    if package in _PACKAGES:
+        parameters = {k: v for k, v in parameters.items() if k not in _IRRELEVANT}
+        learned -= _CHECKED
+    if package == "featbus":
+        if parameters.get("dtype") is not None:
+            parameters["dtype"] = np.dtype(parameters["dtype"]).str
+        if not get_tags(estimator).requires_fit:
+            learned = set()
+    state = {name: vars(estimator)[name] for name in learned}
+    return cls, *(sorted(part.items(), key=lambda item: item[0]) for part in (parameters, state))
+
+
+@_reduce.register
+def _(cls: type):
+    package = cls.__module__.partition(".")[0]
+    if package == "featbus":
+        versions = [vars(base).get("_algorithm_version") for base in cls.__mro__]
+        return dict, (f"{cls.__module__}.{cls.__qualname__}", versions)
+    if _is_released(cls):
+        return cls.__qualname__
+    members = [
+        (name, member)
+        for name, member in sorted(vars(cls).items())
+        if name not in _NOT_CODE
+        and not isinstance(member, _LAYOUT)
+        and (not name.startswith("__") or callable(member) or isinstance(member, _DESCRIPTORS))
+    ]
+    return dict, (cls.__qualname__,), (type(cls), cls.__bases__, members)
+
+
+@_reduce.register
+def _(function: types.FunctionType):
+    if _is_released(function):
+        return function.__qualname__
+    code, space = function.__code__, function.__globals__
+    used = [(name, space[name]) for name in sorted(_globals_in(code) & space.keys())]
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    attributes = function.__defaults__, function.__kwdefaults__, vars(function)
+    return dict, (function.__name__,), (code, attributes, cells, used)
+
+
+def _globals_in(code):
+    """Return the names of globals that code loads, and the functions and classes defined in it."""
+    loads = dis.get_instructions(code)
+    names = {load.argval for load in loads if load.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return names.union(*map(_globals_in, inner))
+
+
+@_reduce.register
+def _(code: types.CodeType):
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    layout = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+    return dict, (code.co_code, code.co_exceptiontable, repr((layout, names)), code.co_consts)
+
+
+@_reduce.register
+def _(module: types.ModuleType):
+    return dict, (module.__name__, _find_release(module.__name__))
+
+
+@_reduce.register(property)
+@_reduce.register(staticmethod)
+@_reduce.register(classmethod)
+@_reduce.register(functools.cached_property)
+def _(descriptor):
+    names = "fget", "fset", "fdel", "__func__", "func"
+    functions = [getattr(descriptor, name, None) for name in names]
+    return dict, (type(descriptor).__name__, functions)
+
+
+@_reduce.register
+def _(array: np.ndarray):
+    if type(array) not in (np.ndarray, np.memmap) or array.dtype.hasobject:
+        return NotImplemented
+    # Joblib hands large arrays to its workers as memory maps.
+    content = _blake2b(array.tobytes()).digest()
+    is_transposed = array.flags.f_contiguous and not array.flags.c_contiguous
+    return dict, ("array", array.dtype, array.shape, is_transposed, content)
+
+
+@_reduce.register(set)
+@_reduce.register(frozenset)
+def _(values):
+    return dict, (type(values).__name__, sorted(_Pickler().hash(value) for value in values))
+
+
+@_reduce.register
+def _(values: dict):
+    if type(values) is not dict:
+        return NotImplemented
+    return dict, (), None, iter(values.items())  # in their order
+
+
+@_reduce.register
+def _(function: np.vectorize):
+    state = {k: v for k, v in vars(function).items() if k != "_ufunc"}  # which changes with use
+    return np.vectorize, (), state
+
+
+@_reduce.register(str)
+@_reduce.register(PurePath)
+def _(path):
+    # The content counts, too, unless SQLite uses the file: closing it would drop SQLite's locks.
+    name = os.fspath(path)
+    if not 0 < len(name) < 1024 or not os.path.isfile(name) or os.path.exists(f"{name}-wal"):
+        return NotImplemented
+    return dict, (os.fsencode(name), _digest_file(name, file_status(name)))
+
+
+def _is_released(code):
+    """Return whether an installed package has a function or class under its name."""
+    found = sys.modules.get(code.__module__)
+    for name in code.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is code and _find_release(code.__module__) is not None
+
+
+@functools.cache
+def _find_release(module):
+    """Return name and version of the installed package of a module; None for the user's own."""
+    root = module.partition(".")[0]
+    package = sys.modules.get(root)
+    file = Path(getattr(package, "__file__", None) or os.__file__)
+    if root in sys.stdlib_module_names and file.is_relative_to(Path(os.__file__).parent):
+        return f"python {platform.python_version()}"
+    if root != "featbus" and not {"site-packages", "dist-packages"} & {*file.parts}:
+        return None
+    found = getattr(package, "__version__", None)
+    if found is None:
+        names = importlib.metadata.packages_distributions().get(root, [])
+        found = [importlib.metadata.version(name) for name in sorted({*names})]
+    return f"{root} {found}"
+
+
+def digest_image(item: np.ndarray | PathLike) -> bytes:
+    """Digest the content of an image.
+
+    Parameters
+    ----------
+    item : ndarray, MaskedArray, path or SpacedImage
+        One item of a batch, see :ref:`images`. Of a file, only its bytes are used, neither its name
+        nor its time stamp; except that a DICOM file without a preamble is recognized by the end of
+        its name, which counts. The spacing of a `SpacedImage` counts, too.
 
     Returns
     -------
@@ -63,104 +322,72 @@ def fingerprint(transformer: Any) -> bytes:
 
     Raises
     ------
-    FingerprintError
-        If it contains what cannot be followed: a random state or an iterator, which change with
-        use, a folder, code that is run by `eval` and the like, or an object that cannot be pickled.
+    ImageError
+        If the file cannot be read (an `ImageReadError`), or an array does not contain numbers.
     """
-    feed_estimator = functools.partial(_feed_estimator, transformer)
-    kinds = [*DATA, *CODE, (BaseEstimator, feed_estimator)]
-    walk = Walk(EXACT_DATA | EXACT_CODE, kinds, _feed_object)
+    return digest_with_status(item)[0]
+
+
+def digest_with_status(item):
+    """Return the digest of an image, and its file's status at that time."""
+    if isinstance(item, SpacedImage):
+        content, status = digest_with_status(item.image)
+        return _blake2b(content + repr(item.spacing).encode()).digest(), status
+    status = file_status(item)
+    if status is not None:
+        return _digest_file(os.fspath(item), status), status
+    image = np.asanyarray(item)
+    if image.dtype.kind not in "biufc":  # the bytes of an array of objects are addresses
+        raise ImageError(f"found dtype {image.dtype}, expected numbers. Convert it: astype.")
+    digest = _blake2b()
+    update_digest(digest, image)
+    return digest.digest(), None
+
+
+def file_status(item):
+    """Return numbers that change whenever a file is written, even if its time stamp is set back.
+
+    These are inode, size, and times of the last change of content and of inode in nanoseconds; None
+    for an array.
+    """
+    if isinstance(item, SpacedImage):
+        return file_status(item.image)
+    if not is_path(item):
+        return None
     try:
-        readers = "featbus", _READER_VERSION, find_release("cv2")
-        output = get_config()["transform_output"]
-        walk.feed((*readers, output), "settings")
-        walk.feed(transformer, type(transformer).__name__)
-    except (FingerprintError, InvalidParameterError, NotFittedError, OSError, ImportError):
-        raise
-    except RecursionError as error:
-        raise FingerprintError(
-            f"{type(transformer).__name__} is nested too deeply to be followed: "
-            + REMEDY.format("Use flatter parameters")
-        ) from error
-    except Exception as error:  # of an object whose own methods raise
-        raise FingerprintError(
-            f"{type(transformer).__name__} cannot be followed ({error!r}): "
-            + REMEDY.format("Use other parameters")
-        ) from error
-    return walk.digest.digest()
+        status = os.stat(item)
+    except (OSError, ValueError) as error:
+        raise _unreadable(item, error) from error
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _feed_estimator(outermost, walk, estimator, where):
-    cls = type(estimator)
-    walk.feed(cls, where)
-    # Asked of the class: a FrozenEstimator hands on the attributes of the estimator inside.
-    describe = getattr(cls, "_fingerprint_params", None)
-    parameters = estimator.get_params(deep=False)
-    skipped, checked = (_IRRELEVANT, _CHECKED) if package(cls) in _PACKAGES else ((), ())
-    described = describe(estimator) if describe else parameters
-    if "dtype" in described and described["dtype"] is not None and package(cls) == "featbus":
-        described = described | {"dtype": np.dtype(described["dtype"]).str}
-    walk.feed_dict(sorted_by_name(described, skipped), where)
-    is_own = package(cls) == "featbus"
-    owner = next((base for base in cls.__mro__ if "_fingerprint_params" in vars(base)), cls)
-    if not is_own and package(owner) == "featbus":  # which knows nothing of other parameters
-        walk.feed_dict(sorted_by_name(parameters, owner._get_param_names()), where)
-    if not is_own or get_tags(estimator).requires_fit:
-        learned = sorted_by_name(vars(estimator), {*_NOT_LEARNED, *checked, *parameters})
-        if describe:
-            learned.pop("errors_", None)
-        walk.feed_dict(learned, where)
-    if estimator is not outermost:  # what it returns, array or table, another one sees
-        walk.feed(vars(estimator).get("_sklearn_output_config"), where)
+def _unreadable(path, error):
+    reason = getattr(error, "strerror", None) or error
+    return ImageReadError(
+        f"the file cannot be read ({reason}). Check the path and the permissions.", path=path
+    )
 
 
-def _feed_object(walk, value, where):
-    """Update with any other object: what it would be pickled as, and its code."""
-    if hasattr(type(value), "__next__"):
-        found = f"a {type(value).__name__}, which changes with each use"
-        refuse(where, found, "Use a list")
-    if type(value) is object:
-        refuse(where, "a plain object, which has nothing but its identity", "Use a string")
+def _digest_file(path, status):
+    """Return the digest of a file's bytes; they are read again only if the file was written."""
+    # Two changes within one tick of the file system's clock look like one, and on Windows the last
+    # number is the time of creation: in both cases the bytes have to be read.
+    settled = time.time_ns() - max(status[2:]) > _TICK
+    digest = _digest_bytes if os.name == "posix" and settled else _digest_bytes.__wrapped__
+    return digest(path, status)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _digest_bytes(path, status):
     try:
-        reduce = copyreg.dispatch_table.get(type(value))
-        reduced = reduce(value) if reduce else value.__reduce_ex__(4)
-        if not isinstance(reduced, str):
-            make, arguments, *rest = reduced
-            state, items, pairs = (*rest, None, None, None)[:3]
-            items, pairs = list(items or ()), [list(pair) for pair in pairs or ()]
-    except Exception as error:
-        raise FingerprintError(
-            f"{where} is a {type(value).__name__} that cannot be pickled ({error}): "
-            + REMEDY.format("Use an object that can")
-        ) from error
-    if isinstance(reduced, str):
-        return _feed_named(walk, value, reduced, where)
-    if isinstance(state, tuple) and not hasattr(value, "__setstate__"):  # of a class with slots
-        state = {**(state[0] or {}), **(state[1] or {})}
-    state = sorted_by_name(state) if type(state) is dict else state
-    walk.feed((type(value), make, arguments), where)
-    # Attributes are fed here, so that messages name them.
-    if isinstance(state, dict):
-        walk.feed_dict(state, where)
-    else:
-        walk.feed(state, where)
-    walk.feed((items, pairs), where)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, lambda: _blake2b(b"file"))
+            file.seek(128)
+            if os.fsdecode(path).lower().endswith(DICOM_SUFFIXES) and file.read(4) != b"DICM":
+                digest.update(b"DICOM by its name")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return digest.digest()
 
 
-def _feed_named(walk, value, name, where):
-    """Update with what is pickled by its name, such as a function written in C."""
-    if any(value is hidden for hidden in HIDDEN):
-        refuse(where, f"{name}, which hides code", "Do without")
-    module = pickle.whichmodule(value, name)
-    release = find_release(module)
-    found = look_up(module, name) is value
-    if hasattr(value, "__wrapped__") and (release is None or not found):
-        # Such as one with a cache, which may have attributes of its own.
-        own = sorted_by_name(vars(value), {"__wrapped__", "__doc__", "cache_parameters"})
-        return walk.feed((value.__wrapped__, own), where)
-    if not found:
-        refuse(where, f"{name!r} of module {module!r}, which is not found there", "Rename it")
-    walk.update(f"{module}.{name} {release}")
-    if release is None:
-        feed_extension(walk, module)
-        walk.feed((type(value), value.__getstate__()), where)
+_blake2b = functools.partial(hashlib.blake2b, digest_size=16)

@@ -1,27 +1,22 @@
 """Rows as a directory of Parquet files, each of which appears whole or not at all."""
 
 import json
-import os
 import time
 from collections import Counter
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import zip_longest
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from featbus import __version__
-from featbus.bus._digest import digest_image
-from featbus.bus._fingerprint import fingerprint
-from featbus.files import written_whole
+from featbus.bus._fingerprint import digest_image
+from featbus.files import as_unicode, written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
-from featbus.parameters import Interval, check_parameters
 
-_CONSTRAINTS = {"partition_size": [Interval(Integral, 1, None, closed="left")]}
 _IMAGE_COLUMNS = ["path", "digest", "error"]  # before those of the features
 _METADATA = b"featbus"
 _START_ANEW = "Name another directory, or delete this one to compute all of it again."
@@ -38,24 +33,19 @@ def _import_pyarrow():
     return pyarrow
 
 
-def _text(path):
-    """Return a path as text; bytes that are not Unicode are escaped."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _feature_names(transformer):
     """Return the names of the transformer's columns, or None if it has none."""
     try:
         names = transformer.get_feature_names_out().tolist()
     except AttributeError:
         return None
-    for name, count in Counter([*_IMAGE_COLUMNS, *names]).items():
-        if count > 1:
-            raise ValueError(
-                f"{count} columns would be called {name!r}, expected different names for the "
-                f"features, and none of {_IMAGE_COLUMNS}. Name the steps of a FeatureUnion "
-                "differently, and keep their names: verbose_feature_names_out=True."
-            )
+    ((name, count),) = Counter([*_IMAGE_COLUMNS, *names]).most_common(1)
+    if count > 1:
+        raise ValueError(
+            f"{count} columns would be called {name!r}, expected different names for the features, "
+            f"and none of {_IMAGE_COLUMNS}. Name the steps of a FeatureUnion differently, and keep "
+            "their names: verbose_feature_names_out=True."
+        )
     return names
 
 
@@ -64,11 +54,7 @@ def _content(item):
         digest = digest_image(item).hex()
     except ValueError:
         digest = None
-    return _text(item) if is_path(item) else None, digest
-
-
-def _mismatch(path, was, now):
-    return ValueError(f"{str(path)!r} was written {was}, now it is {now}. {_START_ANEW}")
+    return as_unicode(item) if is_path(item) else None, digest
 
 
 def _stamp(contents):
@@ -84,13 +70,12 @@ class Partition(NamedTuple):
     start: int
 
     def contents(self):
-        """Tell which images these are.
+        """Return the path (None for an array) and digest (None if unreadable) of each image.
 
         Returns
         -------
         list of (str or None, str or None)
-            Path (None for an array) and digest of the content (None if the file cannot be read) of
-            each image.
+            In the order of the images.
         """
         return [_content(item) for item in self.items]
 
@@ -106,33 +91,26 @@ class ParquetDirectory:
         Number of images per partition.
     transformer : estimator
         The fitted transformer.
-
-    Attributes
-    ----------
     key : bytes
-        The transformer's fingerprint.
+        Its fingerprint.
 
     Raises
     ------
-    FingerprintError
-        If the transformer has no fingerprint.
     ImportError
         If pyarrow is not installed.
     ValueError
-        If `partition_size` is not a positive integer, or two columns have one name.
+        If two columns have one name.
     """
 
-    def __init__(self, directory, partition_size, transformer):
-        check_parameters(_CONSTRAINTS, {"partition_size": partition_size})
+    def __init__(self, directory, partition_size, transformer, key):
         self._pyarrow = _import_pyarrow()
         self._directory = Path(directory)
         self._size = int(partition_size)
         self._names = _feature_names(transformer)
-        self.key = fingerprint(transformer)
         self._header = {
             "featbus": __version__,
             "transformer": " ".join(str(transformer).split()),
-            "fingerprint": self.key.hex(),
+            "fingerprint": key.hex(),
             "partition_size": self._size,
         }
         self._schema = None  # that of the first partition found or written
@@ -159,17 +137,34 @@ class ParquetDirectory:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
-        partitions = [self._partition(batch, start) for start in range(0, len(batch), self._size)]
-        missing = [partition for partition in partitions if not self._is_whole(partition)]
+        partitions = [
+            Partition(
+                self._directory / f"part-{start // self._size:06d}.parquet",
+                batch[start : start + self._size],
+                start,
+            )
+            for start in range(0, len(batch), self._size)
+        ]
+        missing, errors = [], []
+        for partition in partitions:
+            if self._is_whole(partition):
+                errors += self._errors(partition)
+            else:
+                missing.append(partition)
         visible = {path for path in self._directory.iterdir() if path.name[0] not in "._"}
         if others := sorted(visible - {partition.path for partition in partitions}):
             raise ValueError(
                 f"{str(others[0])!r} is not a partition of these {len(batch)} images, and would be "
                 f"read as one. {_START_ANEW}"
             )
-        names = {partition.path for partition in missing}
-        whole = [partition for partition in partitions if partition.path not in names]
-        return missing, [error for partition in whole for error in self._errors(partition)]
+        return missing, errors
+
+    def _remove_leftovers(self):
+        """Remove hidden files that killed runs have left."""
+        for path in self._directory.glob(".part-*.parquet.*.part"):
+            with suppress(FileNotFoundError):  # it may get its name, or be removed, meanwhile
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
 
     def _errors(self, partition):
         """Return the errors of a partition's images."""
@@ -180,50 +175,33 @@ class ParquetDirectory:
             if reason is not None
         ]
 
-    def _partition(self, batch, start):
-        path = self._directory / f"part-{start // self._size:06d}.parquet"
-        return Partition(path, batch[start : start + self._size], start)
-
-    def _remove_leftovers(self):
-        """Remove hidden files that killed runs have left."""
-        for path in self._directory.glob(".part-*.parquet.*.part"):
-            with suppress(FileNotFoundError):  # it may get its name, or be removed, meanwhile
-                if time.time() - path.stat().st_mtime > _ABANDONED:
-                    path.unlink()
-
     def _is_whole(self, partition):
-        """Tell whether a partition is there and up to date; raise if it is of another data set."""
-        if not partition.path.exists():
+        """Return whether a partition is up to date; raise if it is of another data set."""
+        path = partition.path
+        if not path.exists():
             return False
-        schema, header = self._read_header(partition.path)
-        self._check_header(partition.path, header)
-        contents = partition.contents()
-        if header["images"] != _stamp(contents):
-            self._check_same_images(partition, contents)
-            return False
-        self._schema = self._schema or schema
-        return True
-
-    def _read_header(self, path):
         try:
             schema = self._pyarrow.parquet.read_schema(path)
-            return schema, json.loads(schema.metadata[_METADATA])
+            header = json.loads(schema.metadata[_METADATA])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{str(path)!r} is damaged, or to_parquet did not write it ({error!r}). Name "
                 "another directory, or delete the file to compute it again."
             ) from error
-
-    def _check_header(self, path, header):
-        if header["partition_size"] != self._size:
-            raise _mismatch(path, f"with partition_size={header['partition_size']}", self._size)
-        if header["fingerprint"] != self._header["fingerprint"]:
-            raise _mismatch(
-                path,
-                f"by another transformer: {header['transformer']}",
-                f"{self._header['transformer']}. Where these look alike, weights, learned state or "
-                "version differ",
-            )
+        for name in ("partition_size", "fingerprint"):
+            if header[name] != self._header[name]:
+                raise ValueError(
+                    f"{str(path)!r} was written with partition_size={header['partition_size']} by "
+                    f"{header['transformer']}, now it is partition_size={self._size} and "
+                    f"{self._header['transformer']}. Where the transformers look alike, weights, "
+                    f"learned state or version differ. {_START_ANEW}"
+                )
+        contents = partition.contents()
+        if header["images"] == _stamp(contents):
+            self._schema = self._schema or schema
+            return True
+        self._check_same_images(partition, contents)
+        return False
 
     def _check_same_images(self, partition, contents):
         """Raise if a partition was written from other paths or arrays; fewer of them are fine."""
@@ -232,8 +210,11 @@ class ParquetDirectory:
         now = [path or digest for path, digest in contents]
         for index, (old, new) in enumerate(zip_longest(before, now[: len(before)])):
             if old != new:
-                was = f"from other images: image {partition.start + index} was {old!r}"
-                raise _mismatch(partition.path, was, "missing" if new is None else repr(new))
+                raise ValueError(
+                    f"{str(partition.path)!r} was written from other images: image "
+                    f"{partition.start + index} was {old!r}, now it is {new or 'missing'!r}. "
+                    + _START_ANEW
+                )
 
     def write(self, partition, contents, rows):
         """Write a partition.

@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
-import socket
 import sqlite3
 import threading
 import time
-import uuid
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from featbus.bus._store_file import FeatureStoreError, open_file, transaction
 from featbus.parameters import Interval, check_parameters
 
 if TYPE_CHECKING:
@@ -32,14 +29,37 @@ if TYPE_CHECKING:
 # SQLite quotes damaged text in its errors, and Python's module cannot always decode them. It asks
 # for as much memory as a damaged file says.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
-_LEASE = 20.0  # seconds that a claim lives without being renewed
-_STORED = ["|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"]
-_DTYPES = {name: np.dtype(name) for name in _STORED}
+_APPLICATION = 0x66656174  # "feat": distinguishes a store from other SQLite files
+_SCHEMA = 3
+_PATIENCE = 60.0  # seconds to wait for other processes
+_LEASE = 20.0  # seconds until a claim expires if it is not renewed
 _CONSTRAINTS = {"max_bytes": [Interval(Real, 0, None, closed="left")]}
+_TABLES = f"""
+PRAGMA page_size = 32768;
+PRAGMA auto_vacuum = INCREMENTAL;
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS transformer (fingerprint BLOB PRIMARY KEY, description TEXT);
+CREATE TABLE IF NOT EXISTS feature (
+    id INTEGER PRIMARY KEY, fingerprint BLOB, image BLOB, dtype TEXT, checksum BLOB, value BLOB,
+    UNIQUE (fingerprint, image)
+);
+CREATE TABLE IF NOT EXISTS claim (
+    fingerprint BLOB, image BLOB, owner TEXT, expires REAL, PRIMARY KEY (fingerprint, image)
+) WITHOUT ROWID;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_SCHEMA};
+COMMIT;
+"""
+# A claim that expires later than any is made for is damaged, or the clock was set back.
+_CLAIM = """
+INSERT INTO claim (fingerprint, image, owner, expires) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET owner = excluded.owner, expires = excluded.expires
+WHERE owner = excluded.owner OR (expires BETWEEN ? AND excluded.expires) IS NOT TRUE
+"""
 
 
-class FeatureStoreWarning(UserWarning):
-    """A feature store that fails during a run, which continues without it.
+class FeatureStoreError(OSError):
+    """A file that cannot be used as a feature store.
 
     Read more in the :ref:`User Guide <feature_bus>`.
     """
@@ -51,7 +71,7 @@ def chunked(items, size=500):
     Parameters
     ----------
     items : iterable
-        Taken from as the lists are asked for.
+        Consumed as the lists are asked for.
     size : int, default=500
         Length of the lists, except the last one. SQLite allows at least 999 parameters a query.
 
@@ -65,61 +85,13 @@ def chunked(items, size=500):
         yield chunk
 
 
-def _marks(items):
-    return ",".join("?" * len(items))
+def _checksum(fingerprint, image, dtype, value):
+    """Return 8 bytes that bind a row to its transformer, image and dtype.
 
-
-def _start_checksum(fingerprint):
-    return hashlib.blake2b(b"%a" % fingerprint, digest_size=8)
-
-
-def _checksum(start, image, dtype, n_features, value):
-    """Return 8 bytes that bind a row to what it is the row of.
-
-    The value goes in as its CRC, which takes a quarter of the time, and notices each change of up
-    to 32 bits in a row.
+    The value is digested as its CRC, which takes a quarter of the time.
     """
-    digest = start.copy()
-    digest.update(b"%b,%a,%a,%d" % (image, dtype, n_features, zlib.crc32(value)))
-    return digest.digest()
-
-
-def _is_whole(start, image, dtype, n_features, checksum, value):
-    """Tell whether a row is as it was written; a damaged file has any type in any column."""
-    return (
-        isinstance(image, bytes)
-        and isinstance(value, bytes)
-        and checksum == _checksum(start, image, dtype, n_features, value)
-        and dtype in _DTYPES
-        and divmod(len(value), _DTYPES[dtype].itemsize) == (n_features, 0)
-    )
-
-
-def new_owner():
-    """Return a name for a run that claims rows: machine, process and a unique number.
-
-    Returns
-    -------
-    str
-        ``machine:process:number``.
-    """
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
-
-
-def _is_alive(owner):
-    """Tell whether the process of an owner is running; True if that cannot be known here."""
-    parts = re.fullmatch("(.*):([1-9][0-9]{0,8}):[0-9a-f]{32}", str(owner))
-    if parts is None:  # damaged
-        return False
-    if parts[1] != socket.gethostname() or os.name != "posix":
-        return True
-    try:
-        os.kill(int(parts[2]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    content = b"%a,%a,%a,%d" % (fingerprint, image, dtype, zlib.crc32(value))
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 class FeatureStore:
@@ -158,7 +130,7 @@ class FeatureStore:
         self.path = os.fspath(path)
         self._lock = threading.RLock()
         self._connection = self._pid = None
-        self._readable = self._writable = True
+        self._usable = set()  # of "read" and "written"
 
     def __repr__(self):
         return f"FeatureStore({self.path!r})"
@@ -184,51 +156,49 @@ class FeatureStore:
         """
         with self._lock:
             self.close()
-            self._readable = self._writable = True
             self._pid = os.getpid()
             try:
-                self._connection, self._writable = open_file(self.path)
+                self._connection, self._usable = _open(Path(os.path.abspath(self.path)))
             except _ERRORS as error:
                 raise FeatureStoreError(
-                    f"cannot use {self.path!r} as a feature store: {error}. Name a file on a disk "
-                    "of this machine that can be written; delete this one if it is a damaged store."
+                    f"cannot use {self.path!r} as a feature store: {error}. Name a file in a "
+                    "folder on a disk of this machine; delete this one if it is a damaged store."
                 ) from error
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
-            # A connection that came along in a fork belongs to the parent: it is left alone.
+            # A connection inherited by a fork belongs to the parent: it is left alone.
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None
 
-    def _usable_connection(self):
-        if self._connection is None or self._pid != os.getpid():
-            self.open()
-        return self._connection
+    def _run(self, work, *arguments, action=None):
+        """Return what `work` makes of the connection.
 
-    @contextmanager
-    def _using(self, action):
-        """Give the connection; if SQLite fails, warn and continue without the store."""
+        If SQLite fails, raise a FeatureStoreError. With an action, "read" or "written", warn
+        instead, do without from now on, and return None.
+        """
         with self._lock:
-            connection = self._usable_connection()
+            if self._connection is None or self._pid != os.getpid():
+                self.open()
+            if action is not None and action not in self._usable:
+                return None
             try:
-                _end_transaction(connection)
-                yield connection
+                self._connection.rollback()  # of what Ctrl-C interrupted
+                return work(self._connection, *arguments)
             except _ERRORS as error:
-                # Another thread may have met the same while this one waited for the lock.
-                is_known = not (self._readable if action == "read" else self._writable)
-                if action == "read":
-                    self._readable = False
-                self._writable = False
-                if is_known:
-                    return
+                if action is None:
+                    raise FeatureStoreError(
+                        f"cannot use {self.path!r}: {error}. Delete the file if it is damaged."
+                    ) from error
+                self._usable -= {action, "written"}
                 warnings.warn(
                     f"The feature store {self.path!r} cannot be {action} ({error}). The run "
                     "continues, and rows are computed again if needed. Free disk space, or delete "
                     "the file if it is damaged.",
-                    FeatureStoreWarning,
-                    stacklevel=2,
+                    RuntimeWarning,
+                    stacklevel=3,
                 )
 
     def read(self, fingerprint: bytes, images: list[bytes]) -> dict[bytes, np.ndarray]:
@@ -237,43 +207,16 @@ class FeatureStore:
         Parameters
         ----------
         fingerprint : bytes
-            The transformer's, see `featbus.bus.fingerprint`.
+            The transformer's.
         images : list of bytes
-            The images, see `featbus.bus.digest_image`.
+            The images' digests.
 
         Returns
         -------
         dict of bytes to ndarray
-            The rows that are stored, but for those whose checksum fails.
+            The rows that are stored, without those whose checksum fails.
         """
-        rows = {}
-        if self._readable:
-            with self._using("read") as connection:
-                rows = self._rows(connection, fingerprint, images)
-        return rows
-
-    def _rows(self, connection, fingerprint, images):
-        """Return the rows that are stored and whole, by image."""
-        query = "SELECT id FROM transformer WHERE fingerprint = ?"
-        key = connection.execute(query, (fingerprint,)).fetchone()
-        start, rows = _start_checksum(fingerprint), {}
-        for chunk in chunked(images) if key else ():
-            # In the order of the file, so that each of its pages is read once.
-            query = (
-                "SELECT image, dtype, n_features, checksum, value FROM feature WHERE id IN "
-                f"(SELECT id FROM feature WHERE transformer = ? AND image IN ({_marks(chunk)}))"
-            )
-            for row in connection.execute(query, (*key, *chunk)):
-                if _is_whole(start, *row):
-                    image, dtype, *_, value = row
-                    rows[image] = np.frombuffer(value, _DTYPES[dtype])
-        return rows
-
-    @contextmanager
-    def _writing(self):
-        """Give the connection in a transaction; if SQLite fails, warn and continue without."""
-        with self._using("written") as connection, transaction(connection):
-            yield connection
+        return self._run(_read, fingerprint, images, action="read") or {}
 
     def write(
         self, fingerprint: bytes, description: str, images: list[bytes], rows: ArrayLike
@@ -287,43 +230,21 @@ class FeatureStore:
         description : str
             The transformer, for people to read.
         images : list of bytes
-            The images.
-        rows : sequence of ndarray of shape (n_features,)
-            Their rows. Numbers of more than 64 bits and objects are not stored.
+            The images' digests.
+        rows : sequence of ndarray of shape (n_features,), or None
+            Their rows; None for an image without one. Numbers of more than 64 bits and objects are
+            not stored.
         """
-        if not self._writable:
-            return
-        kept = [(image, row) for image, row in zip(images, rows) if row.dtype.str in _DTYPES]
-        with self._writing() as connection:
-            if kept:
-                self._insert(connection, fingerprint, description, kept)
-            connection.executemany(
-                "DELETE FROM claim WHERE fingerprint = ? AND image = ?",
-                [(fingerprint, image) for image in images],
-            )
-        if len(kept) < len(images):
+        rows = [(image, row) for image, row in zip(images, rows) if row is not None]
+        kept = [(i, r) for i, r in rows if r.dtype.kind in "biuf" and r.dtype.itemsize <= 8]
+        self._run(_write, fingerprint, description, images, kept, action="written")
+        if len(kept) < len(rows):
             warnings.warn(
-                f"found rows of dtype {rows[0].dtype}, expected float32 or float64. They are not "
-                "stored, and computed again when needed.",
-                FeatureStoreWarning,
+                "Rows of anything but numbers of at most 64 bits are not stored, and computed "
+                "again when needed.",
+                RuntimeWarning,
                 stacklevel=2,
             )
-
-    def _insert(self, connection, fingerprint, description, rows):
-        connection.execute(
-            "INSERT OR IGNORE INTO transformer (fingerprint, description) VALUES (?, ?)",
-            (fingerprint, description),
-        )
-        start, lines = _start_checksum(fingerprint), []
-        for image, row in rows:
-            stored = row.dtype.str, len(row), row.tobytes()
-            lines.append((fingerprint, image, *stored, _checksum(start, image, *stored)))
-        connection.executemany(
-            "INSERT OR REPLACE INTO feature "
-            "(transformer, image, dtype, n_features, value, checksum) "
-            "VALUES ((SELECT id FROM transformer WHERE fingerprint = ?), ?, ?, ?, ?, ?)",
-            lines,
-        )
 
     def claim(self, fingerprint: bytes, images: list[bytes], owner: str) -> list[bytes]:
         """Claim rows that are about to be computed, so that no other process computes them.
@@ -333,46 +254,18 @@ class FeatureStore:
         fingerprint : bytes
             The transformer's.
         images : list of bytes
-            The images.
+            The images' digests.
         owner : str
-            The run that claims, see `new_owner`.
+            A unique name of the run that claims.
 
         Returns
         -------
         list of bytes
-            The images to compute: those that are neither stored by now nor claimed by another owner
-            whose process is running. A claim expires after 20 seconds without `renew`.
+            The images to compute: those that are neither stored by now nor claimed by another
+            owner. A claim expires after 20 seconds without `renew`.
         """
-        if not self._writable:
-            return list(images)
-        with self._writing() as connection:
-            now = time.time()
-            # One that expires later is damaged, or the clock was set back.
-            connection.execute(
-                "DELETE FROM claim WHERE expires NOT BETWEEN ? AND ?", (now, now + _LEASE)
-            )
-            free = []
-            for chunk in chunked(images):
-                # A damaged row is not there: else nobody would compute it, and all wait for it.
-                taken = set(self._rows(connection, fingerprint, chunk))
-                taken |= self._claimed_by_others(connection, fingerprint, chunk, owner)
-                free += [image for image in chunk if image not in taken]
-            connection.executemany(
-                "INSERT OR REPLACE INTO claim (fingerprint, image, owner, expires) "
-                "VALUES (?, ?, ?, ?)",
-                [(fingerprint, image, owner, now + _LEASE) for image in free],
-            )
-            return free
-        return list(images)
-
-    def _claimed_by_others(self, connection, fingerprint, images, owner):
-        query = (
-            "SELECT image, owner FROM claim "
-            f"WHERE fingerprint = ? AND owner != ? AND image IN ({_marks(images)})"
-        )
-        claims = connection.execute(query, (fingerprint, owner, *images)).fetchall()
-        alive = {other: _is_alive(other) for other in {other for _, other in claims}}
-        return {image for image, other in claims if alive[other]}
+        free = self._run(_claim, fingerprint, images, owner, action="written")
+        return list(images) if free is None else free
 
     def renew(self, owner: str) -> None:
         """Keep the claims of an owner alive for another 20 seconds.
@@ -382,29 +275,18 @@ class FeatureStore:
         owner : str
             The run that claimed.
         """
-        if self._writable:
-            with self._writing() as connection:
-                query = "UPDATE claim SET expires = ? WHERE owner = ?"
-                connection.execute(query, (time.time() + _LEASE, owner))
+        query = "UPDATE claim SET expires = ? WHERE owner = ?"
+        self._run(_execute, query, (time.time() + _LEASE, owner), action="written")
 
-    def release(self, owner: str, images: list[bytes] | None = None) -> None:
+    def release(self, owner: str) -> None:
         """Give up the claims of an owner.
 
         Parameters
         ----------
         owner : str
             The run that claimed.
-        images : list of bytes or None, default=None
-            Those that have no row to store after all; None: all that the owner has claimed.
         """
-        if not self._writable:
-            return
-        with self._writing() as connection:
-            if images is None:
-                connection.execute("DELETE FROM claim WHERE owner = ?", (owner,))
-            else:
-                query = "DELETE FROM claim WHERE owner = ? AND image = ?"
-                connection.executemany(query, [(owner, image) for image in images])
+        self._run(_execute, "DELETE FROM claim WHERE owner = ?", (owner,), action="written")
 
     def info(self) -> pd.DataFrame:
         """Summarize the content of the store.
@@ -416,14 +298,7 @@ class FeatureStore:
             their dtype and bytes. One whose rows differ in dtype has a row for each. Lengths are
             those in the file, whether the rows are whole or not.
         """
-        columns = ["transformer", "n_rows", "n_features", "dtype", "bytes"]
-        with self._reporting() as connection:
-            rows = connection.execute(
-                "SELECT description, count(*), max(n_features), dtype, sum(length(value)) "
-                "FROM transformer JOIN feature ON transformer.id = feature.transformer "
-                "GROUP BY transformer.id, dtype ORDER BY transformer.id"
-            )
-            return pd.DataFrame(rows.fetchall(), columns=columns)
+        return self._run(_summarize)
 
     def prune(self, max_bytes: float) -> int:
         """Drop the oldest rows until the file is no larger than `max_bytes`.
@@ -439,25 +314,7 @@ class FeatureStore:
             Number of rows dropped.
         """
         check_parameters(_CONSTRAINTS, {"max_bytes": max_bytes})
-        dropped = 0
-        with self._reporting() as connection:
-            while (excess := self._used_bytes(connection) - max_bytes) > 0:
-                (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
-                share = math.ceil(excess * n_rows / self._used_bytes(connection))
-                n_dropped = self._drop(connection, share)
-                dropped += n_dropped
-                if n_dropped == 0:  # none is left; or damage hides those that are counted
-                    break
-            self._shrink(connection)
-        return dropped
-
-    def _drop(self, connection, n_rows):
-        """Drop the oldest rows; return how many."""
-        with transaction(connection):
-            return connection.execute(
-                "DELETE FROM feature WHERE id IN (SELECT id FROM feature ORDER BY id LIMIT ?)",
-                (n_rows,),
-            ).rowcount
+        return self._run(_prune, max_bytes)
 
     def clear(self) -> int:
         """Drop all rows.
@@ -467,39 +324,147 @@ class FeatureStore:
         int
             Number of rows dropped.
         """
-        with self._reporting() as connection:
-            with transaction(connection):
-                dropped = connection.execute("DELETE FROM feature").rowcount
-                connection.execute("DELETE FROM transformer")
-                connection.execute("DELETE FROM claim")
-            self._shrink(connection)
-        return dropped
+        return self._run(_clear)
 
-    def _used_bytes(self, connection):
-        pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
+
+def _open(path):
+    """Return a connection to a store, created if needed, and what the store can be used for."""
+    existing = [file for file in (path, path.parent) if file.exists()]
+    is_writable = all(os.access(file, os.W_OK) for file in existing)
+    # Without a log, SQLite is told not to create one.
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=rwc" if is_writable else "mode=ro" if has_log else "immutable=1"
+    options = {"timeout": _PATIENCE, "isolation_level": None, "check_same_thread": False}
+    connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, **options)
+    try:
+        connection.text_factory = lambda text: text.decode(errors="replace")
+        # Nothing in the file may run code, and damaged pages are noticed when they are read.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if is_writable and _marks(connection) == (0, 0, 0):
+            connection.executescript(_TABLES)
+        found = _marks(connection)[:2]
+        if found != (_APPLICATION, _SCHEMA):
+            raise FeatureStoreError(
+                f"{str(path)!r} has the marks {found}, expected {(_APPLICATION, _SCHEMA)}: another "
+                "version of featbus wrote it, or another program. Name another file."
+            )
+        if is_writable:
+            with suppress(sqlite3.OperationalError):  # in use: another connection switches it
+                connection.execute("PRAGMA journal_mode = WAL")
+        # A row lost to a power cut is computed again; the file stays whole all the same.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, {"read", "written"} if is_writable else {"read"}
+
+
+def _marks(connection):
+    """Return the application's number, the schema's, and the number of tables."""
+    queries = "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master"
+    return tuple(connection.execute(query).fetchone()[0] for query in queries)
+
+
+@contextmanager
+def _transaction(connection):
+    """Run a block as one transaction, which is rolled back after an error."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def _execute(connection, query, arguments):
+    with _transaction(connection):
+        connection.execute(query, arguments)
+
+
+def _read(connection, fingerprint, images):
+    rows = {}
+    for chunk in chunked(images):
+        # In the order of the file, so that each of its pages is read once.
+        query = (
+            "SELECT image, dtype, checksum, value FROM feature WHERE id IN (SELECT id FROM feature "
+            f"WHERE fingerprint = ? AND image IN ({','.join('?' * len(chunk))}))"
         )
-        return (pages - free) * size
-
-    def _shrink(self, connection):
-        # One step of this statement frees one page; only a script runs it to its end.
-        connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
-
-    @contextmanager
-    def _reporting(self):
-        """Give the connection to a method that cannot continue without the store."""
-        with self._lock:
-            connection = self._usable_connection()
-            try:
-                _end_transaction(connection)
-                yield connection
-            except _ERRORS as error:
-                raise FeatureStoreError(
-                    f"cannot use {self.path!r}: {error}. Delete the file if it is damaged."
-                ) from error
+        for image, dtype, checksum, value in connection.execute(query, (fingerprint, *chunk)):
+            # A damaged file has any type in any column.
+            if isinstance(value, bytes) and checksum == _checksum(fingerprint, image, dtype, value):
+                rows[image] = np.frombuffer(value, dtype)
+    return rows
 
 
-def _end_transaction(connection):
-    if connection.in_transaction:  # Ctrl-C came before it could be ended
-        connection.execute("ROLLBACK")
+def _write(connection, fingerprint, description, images, rows):
+    lines = []
+    for image, row in rows:
+        dtype, value = row.dtype.str, row.tobytes()
+        checksum = _checksum(fingerprint, image, dtype, value)
+        lines.append((fingerprint, image, dtype, checksum, value))
+    insert = (
+        "INSERT OR REPLACE INTO feature (fingerprint, image, dtype, checksum, value) "
+        "VALUES (?, ?, ?, ?, ?)"
+    )
+    claimed = [(fingerprint, image) for image in images]
+    about = fingerprint, description
+    with _transaction(connection):
+        connection.execute("INSERT OR IGNORE INTO transformer VALUES (?, ?)", about)
+        connection.executemany(insert, lines)
+        connection.executemany("DELETE FROM claim WHERE fingerprint = ? AND image = ?", claimed)
+
+
+def _claim(connection, fingerprint, images, owner):
+    with _transaction(connection):
+        now, free = time.time(), []
+        stored = _read(connection, fingerprint, images)  # a damaged row is not
+        for image in images:
+            claim = fingerprint, image, owner, now + _LEASE, now
+            if image not in stored and connection.execute(_CLAIM, claim).rowcount == 1:
+                free.append(image)
+        return free
+
+
+def _summarize(connection):
+    columns = ["transformer", "n_rows", "n_features", "dtype", "bytes"]
+    rows = connection.execute(
+        "SELECT description, count(*), max(length(value) / max(1, CAST(substr(dtype, 3) AS INT))), "
+        "dtype, sum(length(value)) FROM feature LEFT JOIN transformer USING (fingerprint) "
+        "GROUP BY fingerprint, dtype ORDER BY min(id)"
+    )
+    return pd.DataFrame(rows.fetchall(), columns=columns)
+
+
+def _prune(connection, max_bytes):
+    query = "DELETE FROM feature WHERE id IN (SELECT id FROM feature ORDER BY id LIMIT ?)"
+    dropped = 0
+    while (used := _used_bytes(connection)) > max_bytes:
+        (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
+        with _transaction(connection):
+            share = math.ceil((1 - max_bytes / used) * n_rows)
+            n_dropped = connection.execute(query, (share,)).rowcount
+        dropped += n_dropped
+        if n_dropped == 0:  # none is left; or damage hides those that are counted
+            break
+    _shrink(connection)
+    return dropped
+
+
+def _clear(connection):
+    with _transaction(connection):
+        dropped = connection.execute("DELETE FROM feature").rowcount
+        connection.execute("DELETE FROM transformer")
+        connection.execute("DELETE FROM claim")
+    _shrink(connection)
+    return dropped
+
+
+def _used_bytes(connection):
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def _shrink(connection):
+    # One step of this statement frees one page; only a script runs it to its end.
+    connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
