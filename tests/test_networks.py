@@ -151,7 +151,8 @@ def test_rows_do_not_depend_on_the_users_types(name, setting):
         rows = KerasEngine(network).run(pixels(2, (64, 64)), 2)
         after = keras.layers.Conv2D(1, 1)
     finally:
-        change("float32")
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")  # which Keras takes from the type once, and keeps
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows, expected)
     assert automatic_number(after) == automatic_number(before) + 1
@@ -176,6 +177,7 @@ def test_the_types_of_a_model_are_part_of_its_identity():
             rows.append(deep.transform(np.full((1, 16, 16), 0.786)))
         finally:
             keras.config.set_floatx("float32")
+            keras.config.set_dtype_policy("float32")
     assert keys[0] == keys[2] != keys[1]
     np.testing.assert_array_equal(rows[0], rows[2])
     assert (rows[0] != rows[1]).any()

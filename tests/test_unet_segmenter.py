@@ -365,6 +365,7 @@ def test_a_network_computes_in_single_precision_whatever_keras_is_set_to():
         model = build_unet(source, base)
     finally:
         keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert model.output.dtype == "float32"
 
