@@ -2,7 +2,8 @@
 """Print the lines of code of each room beside its budget; fail where a room is over.
 
 Lines of code are lines without docstrings, comments and blank lines. A budget is raised only
-together with the design.
+together with the design. A room that has not reached its budget yet must not grow beyond its limit,
+which is lowered with the room.
 """
 
 import ast
@@ -33,6 +34,9 @@ BUDGETS = {
     "tests": 17_000,
 }
 FILES = 130  # in featbus
+# Rooms that are over their budgets, and where they are.
+LIMITS = {}
+FILES_LIMIT = 130
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
     "cli.py": "featbus/commands, cli.py",
@@ -79,16 +83,16 @@ def main():
             number = count_code(path.read_text(encoding="utf-8"))
             lines.update(dict.fromkeys(rooms, number))
             files.update(rooms)
-    print(f"{'room':28} {'lines':>7} {'budget':>7} {'files':>6}")
-    failed = files["featbus"] > FILES
+    print(f"{'room':28} {'lines':>7} {'budget':>7} {'limit':>7} {'files':>6}")
+    failed = files["featbus"] > max(FILES, FILES_LIMIT)
     for room in [*BUDGETS, *sorted(set(lines) - set(BUDGETS))]:
         budget = BUDGETS.get(room, 0)
-        over = lines[room] > budget
-        failed |= over
-        mark = "  over budget" if over else ""
-        print(f"{room:28} {lines[room]:7,} {budget:7,} {files[room]:6}{mark}")
+        limit = max(budget, LIMITS.get(room, 0))
+        failed |= lines[room] > limit
+        mark = "  over limit" if lines[room] > limit else "  over budget" * (lines[room] > budget)
+        print(f"{room:28} {lines[room]:7,} {budget:7,} {limit:7,} {files[room]:6}{mark}")
     if failed:
-        print(f"A room is over its budget, or featbus has more than {FILES} files.")
+        print(f"A room is over its limit, or featbus has {files['featbus']} files.")
     return int(failed)
 
 
