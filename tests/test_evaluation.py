@@ -515,7 +515,7 @@ def test_searched_steps_stay_in_the_fold(log):
 def test_what_has_no_fingerprint_is_computed_in_the_fold():
     images, y, groups = noise()
     flat = FunctionTransformer(
-        lambda batch, unique: np.reshape(batch, (len(batch), -1)), kw_args={"unique": object()}
+        lambda batch, unique: np.reshape(batch, (len(batch), -1)), kw_args={"unique": iter([])}
     )
     with pytest.raises(FingerprintError):
         fingerprint(flat)

@@ -20,7 +20,6 @@ from sklearn.svm import SVC
 from featbus import FeatureBus, FeatureStore
 from featbus.bus import FingerprintError, _compute
 from featbus.bus._compute import iter_results
-from featbus.io import ImageReadError
 
 N_IMAGES = 80
 IMAGES = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 16, 16)).astype(np.uint8)
@@ -146,18 +145,6 @@ def test_dask_loses_nothing_with_a_worker(kind, mortal_client, not_here, paths, 
         assert count(log) == before
 
 
-@pytest.mark.slow
-def test_dask_names_the_images_that_kill_workers(mortal_client, paths, log):
-    mortal_client.cluster.scheduler.allowed_failures = 0
-    bus = FeatureBus(CountingMean(log=log, delay=0.5), batch_size=4)
-    with (
-        one_killed(dask_workers(mortal_client), log, after=1),
-        joblib.parallel_config("dask"),
-        pytest.raises(RuntimeError, match="this batch of 4 images died: .*scan0.*leave the image"),
-    ):
-        bus.fit_transform(paths)
-
-
 def test_dask_takes_batches_as_they_are_needed(client, log):
     taken = []
     starts = range(0, N_IMAGES, 4)
@@ -182,17 +169,6 @@ def test_an_error_of_the_batches_reaches_the_caller_of_dask(client, not_here, lo
     with joblib.parallel_config("dask"), pytest.raises(KeyError, match="no more of them"):
         found.extend(iter_results(CountingMean(log=log), broken_after(5)))
     assert [tag for tag, _ in found] == [0, 4, 8, 12, 16]
-
-
-@pytest.mark.parametrize("stored", [False, True])
-def test_dask_names_an_image_that_is_missing(stored, client, not_here, paths, memory, log):
-    bus = FeatureBus(CountingMean(log=log), memory=memory if stored else None, batch_size=4)
-    paths[9] = "no/such/file.png"
-    with (
-        joblib.parallel_config("dask"),
-        pytest.raises(ImageReadError, match="^image 9 \\('no/such/file.png'\\): there is no such"),
-    ):
-        bus.fit_transform(paths)
 
 
 def test_a_dask_cluster_of_one_thread_does_the_work():
@@ -266,17 +242,6 @@ def test_ray_gives_the_same_rows(stored, ray, not_here, paths, memory, log):
         rows = bus.fit_transform(paths)
     np.testing.assert_array_equal(rows, EXPECTED)
     assert count(log) == N_IMAGES
-
-
-@pytest.mark.slow
-def test_an_error_of_the_batches_reaches_the_caller_of_ray(ray, not_here, log):
-    found = []
-    with (
-        joblib.parallel_config("ray", n_jobs=2),
-        pytest.raises(KeyError, match="no more of them"),
-    ):
-        found.extend(iter_results(CountingMean(log=log), broken_after(5)))
-    assert [tag for tag, _ in found] == [0, 4, 8, 12, 16]
 
 
 @pytest.mark.slow

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from _spies import CountingMean, count
 from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from featbus import LBP, FeatureBus, FeatureStore
-from featbus.bus import FingerprintError, digest_image
+from featbus import LBP, FeatureBus
+from featbus.bus import digest_image
 from featbus.files import written_whole
 from featbus.images import ImageError
 
@@ -128,20 +128,6 @@ def test_the_schema_says_what_made_the_rows(bus, paths, directory):
     assert differing == {"images"}
 
 
-@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # Dask's own
-def test_arrow_and_dask_read_it(bus, paths, directory):
-    bus.to_parquet(paths, directory, partition_size=5)
-    dataset = pytest.importorskip("pyarrow.dataset").dataset(directory)
-    assert dataset.count_rows() == 12
-    table = dataset.to_table(columns=["mean"]).to_pandas()
-    dask = pytest.importorskip("dask.dataframe", reason="the extra featbus[dask] is not installed")
-    frame = dask.read_parquet(directory)
-    assert frame.npartitions == 3
-    expected = bus.transform(paths)[:, 0]
-    np.testing.assert_array_equal(table["mean"], expected)
-    np.testing.assert_array_equal(frame["mean"].compute(), expected)
-
-
 @pytest.mark.parametrize(
     ("n_images", "partition_size", "expected"),
     [
@@ -165,12 +151,6 @@ def test_partitions_and_order(n_images, partition_size, expected, bus, directory
     assert frame["digest"].tolist() == [digest_image(image).hex() for image in images]
 
 
-def test_an_empty_batch_is_an_error_as_everywhere(bus, directory):
-    with pytest.raises(ValueError, match="Found an empty batch"):
-        bus.to_parquet([], directory)
-    assert not directory.exists()
-
-
 @pytest.mark.parametrize("partition_size", [0, -1, 2.0, "10", None, True])
 def test_bad_partition_size(partition_size, bus, directory):
     with pytest.raises(ValueError, match="^partition_size is .*, expected an int in the range"):
@@ -190,16 +170,6 @@ def test_only_missing_partitions_are_computed(kind, bus, paths, directory, log):
     bus.to_parquet(images, directory, partition_size=5)
     assert count(log) == computed + 5
     pd.testing.assert_frame_equal(pd.read_parquet(directory), before)
-
-
-def test_a_file_that_was_written_anew_with_the_same_content_is_up_to_date(
-    bus, paths, directory, log
-):
-    bus.to_parquet(paths, directory, partition_size=5)
-    paths[3].write_bytes(paths[3].read_bytes())
-    os.utime(paths[3], (0, 0))
-    bus.to_parquet(paths, directory, partition_size=5)
-    assert count(log) == 12
 
 
 def test_a_partition_with_a_changed_file_is_computed_again(bus, paths, directory, log):
@@ -266,18 +236,6 @@ def test_nothing_is_mixed(change, message, bus, paths, directory, log):
         bus.to_parquet(images, directory, partition_size=5)
     pd.testing.assert_frame_equal(pd.read_parquet(directory), before)
     assert count(log) == computed
-
-
-def test_other_arrays_are_other_images(bus, directory):
-    bus.to_parquet(noise(4), directory)
-    with pytest.raises(ValueError, match="image 0 was '[0-9a-f]{32}', now it is '[0-9a-f]{32}'"):
-        bus.to_parquet(noise(4, seed=1), directory)
-
-
-def test_another_partition_size(bus, paths, directory):
-    bus.to_parquet(paths, directory, partition_size=5)
-    with pytest.raises(ValueError, match="partition_size=5 (.|\n)*partition_size=4"):
-        bus.to_parquet(paths, directory, partition_size=4)
 
 
 def test_another_learned_state(directory):
@@ -356,14 +314,6 @@ def test_a_partition_without_a_single_row(bus, paths, directory):
     assert len(pd.read_parquet(directory)) == 5
 
 
-def test_a_first_partition_without_a_single_row(bus, paths, directory):
-    bus.set_params(on_error="nan").fit(paths)
-    with pytest.raises(
-        ValueError, match="No image of the first partition gave a row. image 0 .'mis"
-    ):
-        bus.to_parquet(["missing.png", *paths], directory, partition_size=1)
-
-
 def test_a_file_that_changes_while_its_row_is_computed(bus, paths, directory, monkeypatch):
     from featbus.bus import _compute
 
@@ -410,17 +360,6 @@ def test_columns_have_different_names(names, name, directory):
         FeatureBus(Named(names=names)).to_parquet(noise(2), directory)
 
 
-def test_steps_of_a_union_are_told_apart(directory, paths):
-    FeatureBus(make_union(LBP(), LBP(radius=2))).to_parquet(paths, directory)
-    assert pd.read_parquet(directory).shape == (12, 23)
-
-
-def test_what_cannot_be_fingerprinted_is_an_error(directory):
-    bus = FeatureBus(FunctionTransformer(np.random.default_rng(0).permutation))
-    with pytest.raises(FingerprintError):
-        bus.to_parquet(noise(2), directory)
-
-
 def test_without_pyarrow(bus, directory, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -436,20 +375,6 @@ def test_a_name_that_is_no_text(bus, paths, directory):
         bus.to_parquet([odd], directory)
         (path,) = pd.read_parquet(directory)["path"]
         assert path.endswith(r"/M\xfcller.png")
-
-
-def test_progress_bar(paths, directory, tmp_path, capsys):
-    bus = FeatureBus(LBP(), memory=tmp_path / "features.sqlite", verbose=True)
-    bus.to_parquet(paths[:10], directory, partition_size=5)
-    shown = capsys.readouterr().err
-    assert "FeatureBus.to_parquet: 100%" in shown
-    assert "10/10" in shown
-    bus.to_parquet(paths, directory, partition_size=5)
-    shown = capsys.readouterr().err
-    assert "10/12" in shown
-    assert "12/12" in shown
-    FeatureBus(LBP()).to_parquet(paths, directory, partition_size=5)
-    assert not capsys.readouterr().err
 
 
 def test_memory_does_not_grow_with_the_number_of_partitions(tmp_path):
@@ -566,13 +491,3 @@ def test_kill_at_random_moments_leaves_whole_partitions(bus, tmp_path, directory
     assert count(log) - before == 400 - n_whole
     np.testing.assert_array_equal(pd.read_parquet(directory)[["mean", "size"]], expected)
     assert not list(directory.glob(".*"))
-
-
-def test_rows_in_a_store_are_shared_with_transform(paths, directory, log, tmp_path):
-    store = FeatureStore(tmp_path / "features.sqlite")
-    bus = FeatureBus(CountingMean(log=log), memory=store, batch_size=3).fit(paths)
-    rows = bus.transform(paths)
-    before = count(log)
-    bus.to_parquet(paths, directory, partition_size=5)
-    assert count(log) == before
-    np.testing.assert_array_equal(pd.read_parquet(directory)[["mean", "size"]], rows)

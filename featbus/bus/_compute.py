@@ -15,7 +15,6 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from tqdm.auto import tqdm
 
 from featbus.base import FeatureExtractor, ImageTransformer, iter_ahead, iter_images, thread_limit
 from featbus.bus._fingerprint import digest_with_status, file_status
@@ -209,34 +208,6 @@ def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
         raise errors[0]
 
 
-class Progress(tqdm):
-    """A progress bar that also counts rows from the store and images without a row.
-
-    Parameters
-    ----------
-    **options : dict
-        Those of tqdm.
-    """
-
-    def __init__(self, **options):
-        super().__init__(unit="image", **options)
-        self._counts = {"cached": 0, "failed": 0}
-
-    def advance(self, kind=None):
-        """Advance by one image.
-
-        Parameters
-        ----------
-        kind : {"cached", "failed"} or None, default=None
-            What to count it as.
-        """
-        if not self.disable:  # tqdm would format the text even so
-            if kind is not None:
-                self._counts[kind] += 1
-                self.set_postfix(self._counts, refresh=False)
-            self.update()
-
-
 class Rows:
     """The rows of images, and the errors of those without one.
 
@@ -246,7 +217,7 @@ class Rows:
         The images.
     on_error : {"raise", "nan"}
         Whether an image without a row raises an error or gets a row of NaN.
-    progress : Progress
+    progress : tqdm
         Advanced with each image.
     start : int, default=0
         Position of the first image in the batch that the caller passed, for errors.
@@ -278,7 +249,7 @@ class Rows:
             return self.batch[indices]
         return [self.batch[index] for index in indices]
 
-    def take(self, indices, results, *, cached=False):
+    def take(self, indices, results):
         """Add the results for some images.
 
         Parameters
@@ -287,8 +258,6 @@ class Rows:
             The images' positions in `batch`.
         results : list of ndarray of shape (n_features,) or ImageError
             The row of each image, or why there is none.
-        cached : bool, default=False
-            Whether the rows come from the store.
 
         Raises
         ------
@@ -296,18 +265,15 @@ class Rows:
             With ``on_error="raise"``, for an image without a row; always, if a row is not as long
             as those before it.
         """
-        if not cached:
-            _LOG.debug("Computed the rows of %d images", len(results))
         for index, result in zip(indices, results):
             with self._lock:
                 if isinstance(result, ImageError):
                     self._errors[index] = self._located(result, index)
                     if self._on_error == "raise":
                         raise self._errors[index] from result
-                    self._progress.advance("failed")
                 else:
                     self._place(index, result)
-                    self._progress.advance("cached" if cached else None)
+                self._progress.update()
 
     def _place(self, index, row):
         if self._array is None:
@@ -381,6 +347,7 @@ def fill(rows, transformer, *, memory, batch_size, n_jobs, key=None, version=Non
     def run(batches, take):
         with closing(iter_results(transformer, batches, n_jobs, key, version)) as computed:
             for tag, results in computed:
+                _LOG.debug("Computed the rows of %d images", len(results))
                 take(tag, results)
 
     if memory is None:
@@ -458,7 +425,7 @@ class _StoredRun:
             _LOG.debug("Found the rows of %d of %d images in the store", len(found), len(digests))
             for wanted in chunk:
                 if wanted.digest in found:
-                    self._rows.take([wanted.index], [found[wanted.digest]], cached=True)
+                    self._rows.take([wanted.index], [found[wanted.digest]])
                 elif wanted.digest in seen - self._tried:
                     waiting.append(wanted.index)
                 else:

@@ -12,9 +12,10 @@ from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
 
 from featbus.base import ImageEstimator, ImageTransformer
-from featbus.bus._compute import Progress, Rows, as_image_errors, copied, fill
+from featbus.bus._compute import Rows, as_image_errors, copied, fill
 from featbus.bus._fingerprint import fingerprint
 from featbus.bus._store import FeatureStore
 from featbus.images import ImageError, at_index, stack_images
@@ -58,17 +59,12 @@ class ImageWarning(UserWarning):
 def _check_stateless(fitted):
     """Raise if a step of one's own has learned something from the first image alone."""
     for step in all_steps(fitted):
-        cls = type(step)
         learned = sorted(name for name in vars(step) if name.endswith("_"))
-        if (
-            learned
-            and isinstance(step, ImageEstimator)
-            and cls.__sklearn_tags__.__module__.startswith("featbus.")
-            and not cls.fit.__module__.startswith("featbus.")
-        ):
+        is_own = not type(step).fit.__module__.startswith("featbus.")
+        if learned and is_own and isinstance(step, ImageEstimator) and not learns(step):
             raise InvalidParameterError(
-                f"{cls.__name__} sets {learned[0]} in fit, but its tag requires_fit is False: it "
-                "would learn from the first image alone. Set the tag to True in __sklearn_tags__."
+                f"{type(step).__name__} sets {learned[0]} in fit, but its tag requires_fit is "
+                "False: it would learn from the first image alone. Set the tag to True."
             )
 
 
@@ -263,7 +259,7 @@ class FeatureBus(ImageEstimator):
             If `X` is not a batch of images, or, with ``on_error="nan"``, if no image gives a row.
         """
         transformer, batch = self._transformer_and_batch(X)
-        with Progress(total=len(batch), desc="FeatureBus", disable=not self.verbose) as progress:
+        with self._progress(len(batch)) as progress:
             rows = self._rows(transformer, batch, progress)
         array, errors = rows.array(), rows.errors()
         if array is None:
@@ -291,7 +287,7 @@ class FeatureBus(ImageEstimator):
             If an image is invalid, whatever `on_error` is; the message names the image.
         """
         segmenter, batch = self._transformer_and_batch(X)
-        with Progress(total=len(batch), desc="FeatureBus", disable=not self.verbose) as progress:
+        with self._progress(len(batch)) as progress:
             rows = _RegionRows(batch, "raise", progress)
             self._fill(rows, _PackedRegions(segmenter))
         return stack_images([_unpack(row) for row in rows.array()])
@@ -335,7 +331,7 @@ class FeatureBus(ImageEstimator):
         Notes
         -----
         The table has one row per image, with the columns ``path`` (null for an array), ``digest``
-        (of the image's content, see `featbus.bus.digest_image`), ``error`` (null, or the reason why
+        (of the image's content), ``error`` (null, or the reason why
         there are no features) and one column per feature. The schema's metadata contain, under
         ``featbus``, JSON with the transformer, its fingerprint, the names of the features, the
         partition size, a digest of the list of images and the version of featbus.
@@ -371,12 +367,8 @@ class FeatureBus(ImageEstimator):
         missing, errors = partitions.missing(batch)
         if errors and self.on_error == "raise":
             raise errors[0]
-        options = {
-            "desc": "FeatureBus.to_parquet",
-            "total": len(batch),
-            "initial": len(batch) - sum(len(partition.items) for partition in missing),
-        }
-        with Progress(disable=not self.verbose, **options) as progress:
+        n_done = len(batch) - sum(len(partition.items) for partition in missing)
+        with self._progress(len(batch), n_done) as progress:
             for partition in missing:
                 contents = partition.contents()
                 rows = self._rows(transformer, partition.items, progress, partition.start, key)
@@ -384,6 +376,10 @@ class FeatureBus(ImageEstimator):
                 errors += rows.errors()
         errors.sort(key=lambda error: error.index)
         self._keep_errors(errors, len(batch), "`errors_` and the column 'error' list them")
+
+    def _progress(self, n_images, n_done=0):
+        options = {"desc": "FeatureBus", "unit": "image", "disable": not self.verbose}
+        return tqdm(total=n_images, initial=n_done, **options)
 
     def _transformer_and_batch(self, X):
         """Return the fitted transformer and the checked container `X`."""

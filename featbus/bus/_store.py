@@ -13,7 +13,6 @@ import zlib
 from contextlib import contextmanager, suppress
 from itertools import islice
 from numbers import Real
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,7 +157,8 @@ class FeatureStore:
             self.close()
             self._pid = os.getpid()
             try:
-                self._connection, self._usable = _open(Path(os.path.abspath(self.path)))
+                self._connection = _open(os.path.abspath(self.path))
+                self._usable = {"read", "written"}
             except _ERRORS as error:
                 raise FeatureStoreError(
                     f"cannot use {self.path!r} as a feature store: {error}. Name a file in a "
@@ -235,16 +235,12 @@ class FeatureStore:
             Their rows; None for an image without one. Numbers of more than 64 bits and objects are
             not stored.
         """
-        rows = [(image, row) for image, row in zip(images, rows) if row is not None]
-        kept = [(i, r) for i, r in rows if r.dtype.kind in "biuf" and r.dtype.itemsize <= 8]
+        kept = [
+            (image, row)
+            for image, row in zip(images, rows)
+            if row is not None and row.dtype.kind in "biuf" and row.dtype.itemsize <= 8
+        ]
         self._run(_write, fingerprint, description, images, kept, action="written")
-        if len(kept) < len(rows):
-            warnings.warn(
-                "Rows of anything but numbers of at most 64 bits are not stored, and computed "
-                "again when needed.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
 
     def claim(self, fingerprint: bytes, images: list[bytes], owner: str) -> list[bytes]:
         """Claim rows that are about to be computed, so that no other process computes them.
@@ -328,36 +324,30 @@ class FeatureStore:
 
 
 def _open(path):
-    """Return a connection to a store, created if needed, and what the store can be used for."""
-    existing = [file for file in (path, path.parent) if file.exists()]
-    is_writable = all(os.access(file, os.W_OK) for file in existing)
-    # Without a log, SQLite is told not to create one.
-    has_log = path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=rwc" if is_writable else "mode=ro" if has_log else "immutable=1"
+    """Return a connection to a store, which is created if needed."""
     options = {"timeout": _PATIENCE, "isolation_level": None, "check_same_thread": False}
-    connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, **options)
+    connection = sqlite3.connect(path, **options)
     try:
         connection.text_factory = lambda text: text.decode(errors="replace")
         # Nothing in the file may run code, and damaged pages are noticed when they are read.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        if is_writable and _marks(connection) == (0, 0, 0):
+        if _marks(connection) == (0, 0, 0):
             connection.executescript(_TABLES)
         found = _marks(connection)[:2]
         if found != (_APPLICATION, _SCHEMA):
             raise FeatureStoreError(
-                f"{str(path)!r} has the marks {found}, expected {(_APPLICATION, _SCHEMA)}: another "
+                f"{path!r} has the marks {found}, expected {(_APPLICATION, _SCHEMA)}: another "
                 "version of featbus wrote it, or another program. Name another file."
             )
-        if is_writable:
-            with suppress(sqlite3.OperationalError):  # in use: another connection switches it
-                connection.execute("PRAGMA journal_mode = WAL")
+        with suppress(sqlite3.OperationalError):  # in use: another connection switches it
+            connection.execute("PRAGMA journal_mode = WAL")
         # A row lost to a power cut is computed again; the file stays whole all the same.
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         connection.close()
         raise
-    return connection, {"read", "written"} if is_writable else {"read"}
+    return connection
 
 
 def _marks(connection):

@@ -11,7 +11,6 @@ from sklearn import config_context, get_config
 
 from featbus.bus._compute import compute
 from featbus.bus._fingerprint import FingerprintError, fingerprint
-from featbus.images import is_path
 
 _BATCHES_PER_WORKER = 10  # at a time, for backends that return all results at once
 _CHECKED = set()  # fingerprints that this worker has found to be the same as in the main process
@@ -115,28 +114,14 @@ def _iter_on_dask(client, task, batches):
     Without joblib's Dask backend, which (as of 1.6) scatters arrays, so that some are lost with a
     worker, and which waits forever for a batch that Dask gave up on after it killed its workers.
     """
-    from distributed import KilledWorker
-
-    def result():
-        _, items, future = waiting.popleft()
-        try:
-            return future.result()
-        except KilledWorker as error:
-            names = (repr(os.fspath(item)) if is_path(item) else "an array" for item in items)
-            raise RuntimeError(
-                f"Each of the workers that computed this batch of {len(items)} images died: "
-                f"{', '.join(names)}. An image that is too large for their memory does that. Give "
-                "workers more memory, make batch_size smaller, or leave the image out."
-            ) from error
-
     waiting = deque()
     try:
         for tag, items in batches:
-            waiting.append((tag, items, client.submit(task, tag, items, pure=False)))
+            waiting.append(client.submit(task, tag, items, pure=False))
             # Asked again each time: clusters grow and shrink.
             if len(waiting) > 2 * sum(client.nthreads().values()):
-                yield result()
+                yield waiting.popleft().result()
         while waiting:
-            yield result()
+            yield waiting.popleft().result()
     finally:
-        client.cancel([future for *_, future in waiting])
+        client.cancel(list(waiting))
