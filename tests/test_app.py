@@ -340,10 +340,15 @@ def test_without_streamlit_the_error_names_the_extra(path, monkeypatch, capsys):
 
 def test_the_command_passes_every_argument_on(monkeypatch):
     calls = []
-    monkeypatch.setattr("featbus.app.run_app", lambda **options: calls.append(options))
-    assert main(["app", "m.skops"]) == 0
-    assert main(["app", "m.skops", "--port=80", "--url=https://a.example", "--no-browser"]) == 0
+
+    def run_app(model: str, *, port: int = 8501, url: str | None = None, browser: bool = True):
+        """Serve a page."""
+        calls.append((model, port, url, browser))
+
+    monkeypatch.setattr("featbus.app.run_app", run_app)
+    given = ["--port=80", "--url=https://a.example", "--browser", "false"]
+    assert main(["app", "m.skops"]) == main(["app", "m.skops", *given]) == 0
     assert calls == [
-        {"model": "m.skops"},
-        {"model": "m.skops", "port": 80, "url": "https://a.example", "browser": False},
+        ("m.skops", 8501, None, True),
+        ("m.skops", 80, "https://a.example", False),
     ]

@@ -301,7 +301,7 @@ def test_a_model_sees_these_values(tmp_path):
     deep = DeepFeatures(model_of(1), layers="same", pooling="flatten", preprocessing=gray)
     rows = deep.fit_transform(images[..., 0])
     np.testing.assert_allclose(rows, (images[..., 0] / 127.5 - 1).reshape(2, -1), atol=1e-5)
-    with pytest.raises(InvalidParameterError, match=r"shape \(images, height, width, 1\), as prep"):
+    with pytest.raises(InvalidParameterError, match=r"shape \(images, height, width, 1\)"):
         DeepFeatures(model_of(3), preprocessing=gray).fit(images)
 
 

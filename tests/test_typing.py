@@ -1,6 +1,5 @@
 """The signatures that type checkers and editors see."""
 
-import ast
 import inspect
 from functools import cached_property
 from importlib.resources import files
@@ -62,13 +61,6 @@ def is_annotated(function):
 
 def test_a_marker_tells_type_checkers():
     assert files(featbus).joinpath("py.typed").is_file()
-
-
-def test_the_stub_has_the_lazy_names():
-    stub = ast.parse(files(featbus).joinpath("__init__.pyi").read_text())
-    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
-    found = {node.names[0].asname: node.module for node in imports}
-    assert found == {name: f"featbus.{home}" for name, home in featbus._HOME_OF.items()}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

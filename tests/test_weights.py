@@ -139,7 +139,7 @@ def test_a_file_that_is_not_there(bundle):
         (("mobilenet_v2",), r"weights fetch mobilenet_v2 --out"),
         (
             ("mobilenet_v2", NARROW, (96, 96)),
-            "fetch mobilenet_v2 --option alpha=0.35 --input-size 96",
+            "fetch mobilenet_v2 --options.alpha 0.35 --input_size 96",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_list_weights(bundle, monkeypatch):
 
 def test_control_characters_are_not_printed(bundle, capsys):
     write_index(bundle, entry(license="MIT\x1b[2J\u202e", source="\x1b]0;x\x07"))
-    assert main(["weights", "list", str(bundle)]) == 0
+    assert main(["weights", "list", "--folder", str(bundle)]) == 0
     assert r"MIT\x1b[2J\u202e \x1b]0;x\x07 base" in capsys.readouterr().out
 
 

@@ -64,6 +64,8 @@ def make_transformer(options):
         If a name is unknown, the recipe learns its features, or an option has no use.
     """
     known, names = recipes.list_recipes()["name"].tolist(), options.features
+    if hasattr(names, "transform"):
+        return names
     if names in known:
         return _features_of_recipe(make_recipe(names, options))
     if isinstance(names, str):
@@ -107,7 +109,8 @@ def without_bus(step, name="transformer_"):
 
 def make_recipe(name, options, **others):
     """Make a recipe with the options that the user gave, and `others`, such as ``memory``."""
-    others["weights"] = options.weights
+    if options.weights != "imagenet":  # the default, also of recipes without a network
+        others["weights"] = options.weights
     if options.backbone_options:
         others["backbone_options"] = options.backbone_options
     return recipes.make_recipe(name, **others | (options.options or {}))

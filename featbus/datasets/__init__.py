@@ -1,6 +1,7 @@
 """Data sets: loaders of public releases as they are on disk, and synthetic images."""
 
-from featbus.datasets._base import count_images, describe_dataset
+from featbus.datasets._base import count_images as count_images
+from featbus.datasets._base import describe_dataset as describe_dataset
 from featbus.datasets._breast_ultrasound import make_breast_ultrasound
 from featbus.datasets._busi import load_busi
 from featbus.datasets._dataset import detect_layout, load_dataset
@@ -12,8 +13,6 @@ from featbus.groups import GroupsWarning
 
 __all__ = [
     "GroupsWarning",
-    "count_images",
-    "describe_dataset",
     "detect_layout",
     "load_busi",
     "load_dataset",

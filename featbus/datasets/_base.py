@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from featbus.datasets._files import object_array
+from featbus.datasets._files import object_array, quote
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.images import ImageError
 from featbus.io import read_spacing
@@ -44,7 +44,7 @@ def add_spacing(frame, paths):
     Parameters
     ----------
     frame : DataFrame
-        One row per image. If it has both columns, which came with the groups, they stay.
+        One row per image. If it has both columns, which came with the groups, they are checked.
     paths : sequence of path-like
         The images. Only headers are read.
 
@@ -54,7 +54,17 @@ def add_spacing(frame, paths):
         `frame`, or a copy with two more columns, NaN where unknown.
     """
     if {*SPACING} <= {*frame}:
-        return frame
+        given = frame[SPACING]
+        values = given.apply(pd.to_numeric, errors="coerce").astype(float)
+        wrong = given.notna() & ~((values > 0) & (values < np.inf))
+        if wrong.any(axis=None):
+            raise ValueError(
+                "The table of groups has no valid spacing for "
+                f"{quote(frame.loc[wrong.any(axis=1), 'file'].tolist())}, expected positive "
+                "numbers in the columns 'spacing_row' and 'spacing_column', in millimeters, or "
+                "nothing where it is unknown."
+            )
+        return frame.assign(**values)
     spacings = [stated_spacing(path) for path in paths]
     if not any(spacings):
         return frame

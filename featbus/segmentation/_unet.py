@@ -118,7 +118,7 @@ def build_unet(source, base, seed=0):
     initializer = keras.initializers.GlorotUniform(next(seeds))
     last = {"activation": "sigmoid", "kernel_initializer": initializer} | precision
     maps = layers.Conv2D(1, 1, name="probability", **last)(maps)
-    return keras.Model(base.input, maps, name="unet")
+    return keras.Model(base.inputs[0], maps, name="unet")
 
 
 def _feature_maps(source, base):
@@ -126,7 +126,7 @@ def _feature_maps(source, base):
     taps = source.find_taps(base)
     if source.name in _FIRST_TAPS:
         taps["C1"] = base.get_layer(_FIRST_TAPS[source.name]).output
-    height, width = base.input.shape[1:3]
+    height, width = base.inputs[0].shape[1:3]
     expected = [(height >> level, width >> level) for level in range(1, 6)]
     found = [tuple(taps[stage].shape[1:3]) if stage in taps else None for stage in STAGES]
     if found != expected or height % 32 or width % 32:
