@@ -506,7 +506,7 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
         ({"recipe": "no recipe"}, "'no recipe'"),
         ({"recipe": "unet_crop", "options": None}, "masks is None"),
         ({"options": {"depth": 3}}, "no such parameter"),
-        ({"options": {"alpha": 0.5}}, "backbone_options={'alpha': 0.5}"),
+        ({"options": {"alpha": 0.5}}, "alpha is 0.5"),
         ({"output": "model.html"}, r"output is 'model.html', expected .*\.skops"),
         ({"output": "none/model.skops"}, "none/.model.skops"),
         ({"cv": 1}, "cv is 1"),

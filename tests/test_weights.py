@@ -201,7 +201,7 @@ def test_list_weights(bundle, monkeypatch):
 def test_control_characters_are_not_printed(bundle, capsys):
     write_index(bundle, entry(license="MIT\x1b[2J\u202e", source="\x1b]0;x\x07"))
     assert main(["weights", "list", "--folder", str(bundle)]) == 0
-    assert r"MIT\x1b[2J\u202e \x1b]0;x\x07 base" in capsys.readouterr().out
+    assert r"\x1b]0;x\x07 MIT\x1b[2J\u202e" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -573,7 +573,7 @@ def scans(config, tmp_path, monkeypatch):
 def test_the_commands_of_the_guide(scans, capsys):
     fetch, table, extract = guide_commands()[:3]
     assert main(fetch) == main(table) == main(extract) == 0
-    assert "Apache-2.0 hub/my-vit, revision 3" in capsys.readouterr().out
+    assert "hub/my-vit, revision 3 Apache-2.0" in capsys.readouterr().out
     features = pd.read_csv("features.csv")
     assert features.columns[-1] == "my_vit_top_avg_0005"
     assert features.shape[0] == 18
