@@ -468,7 +468,7 @@ def test_kill_at_random_moments_leaves_whole_partitions(bus, tmp_path, directory
     expected = bus.fit_transform(paths)
     rng = np.random.default_rng(0)
     n_whole = 0
-    for _ in range(5):
+    for _ in range(3):
         before = count(log)
         worker = start_worker(paths, directory, log, delay=0.003)
         wanted = before + rng.integers(1, 25)

@@ -242,7 +242,7 @@ def test_processes_with_the_same_and_with_different_images(memory, log):
 @pytest.mark.slow
 def test_killed_in_mid_write_again_and_again(bus, memory, log):
     rng = np.random.default_rng(0)
-    for _ in range(5):
+    for _ in range(3):
         before = count(log)
         worker = start_worker(memory, log, delay=0.003)
         while count(log) == before and worker.poll() is None:
@@ -533,7 +533,7 @@ def test_corruptions(tmp_path):
 @pytest.mark.slow
 def test_corruptions_and_kills_under_guard():
     path, _ = load_fuzz()
-    command = [sys.executable, path, "--corruptions", "400", "--kills", "10", "--jobs", "2"]
+    command = [sys.executable, path, "--corruptions", "100", "--kills", "4", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -47,7 +47,7 @@ def extractors():
     )
     deep = DeepFeatures(
         "mobilenet_v2",
-        weights=next((DATA / "weights").glob("*.h5")),
+        weights=DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5",
         backbone_options={"alpha": 0.35},
     )
     return {"texture": texture, "deep": deep}
