@@ -666,8 +666,9 @@ def child_data(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variables", [{}, {"TF_NUM_INTRAOP_THREADS": "1"}])
-def test_fresh_processes_train_the_same_weights(network, child_data, variables):
+def test_fresh_processes_train_the_same_weights(network, child_data):
+    """With one thread; `test_a_killed_fit_continues` compares processes with all threads."""
+    variables = {"TF_NUM_INTRAOP_THREADS": "1"}
     results = [_fit_in_child(network["backbone"], child_data, **variables) for _ in range(2)]
     assert results[0] == results[1]
     assert results[0][0] == 0
