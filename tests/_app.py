@@ -57,7 +57,7 @@ def run_app(model, root, change=None):
         port = free.getsockname()[1]
     with open(root / "log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *program, "app", str(model), "--port", str(port), "--no-browser"],
+            [sys.executable, *program, "app", str(model), f"--port={port}", "--browser=false"],
             cwd=root / "working",
             env=_make_environ(root),
             stdin=subprocess.DEVNULL,

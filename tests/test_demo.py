@@ -218,7 +218,7 @@ def test_busi_with_a_network(tmp_path):
 @pytest.mark.slow
 def test_mini_mias(tmp_path, capsys):
     # By patient, these features are near chance on mini-MIAS: only the table is looked at.
-    result = run_demo(data_dir("mini-mias"), output=tmp_path, n_jobs=2)
+    result = run_demo(data_dir("mini-mias"), output=tmp_path, input_size=56, n_jobs=2)
     assert result.to_frame().shape == (4, 44)
     assert not result.to_frame().drop(columns="brier", level=0).isna().any(axis=None)
     assert str(result) in capsys.readouterr().out

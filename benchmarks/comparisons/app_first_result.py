@@ -33,7 +33,7 @@ def run_app(model):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "featbus", "app", model, "--port", str(port), "--no-browser"]
+    command = [sys.executable, "-m", "featbus", "app", model, f"--port={port}", "--browser=false"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             wait_for(f"http://127.0.0.1:{port}/_stcore/health", process)
