@@ -126,6 +126,8 @@ class KerasApplication(KerasSource):
                 # Expected: the same weights serve every other size.
                 warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
                 base = builder(include_top=False, weights=weights, **own, **self.options)
+                if weights is None and builder.__module__.endswith(".efficientnet"):
+                    base = _with_scaled_colors(base)  # draws its weights again
         except ValueError as error:
             raise InvalidParameterError(f"{self}: {error}") from error
         except Exception as error:  # Keras' download raises a bare Exception
@@ -135,8 +137,6 @@ class KerasApplication(KerasSource):
                 "machine, with `featbus weights fetch`. A damaged file in ~/.keras/models is "
                 "downloaded again once it is deleted."
             ) from error
-        if weights is None and builder.__module__.endswith(".efficientnet"):
-            base = _with_scaled_colors(base)
         if weights is None and self.weights is not None:
             check_unchanged(self, self.digest and file_digest(self.weights))
             _load_weights(base, self.weights, str(self))
