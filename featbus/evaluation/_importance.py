@@ -141,7 +141,7 @@ def plot_importance(
     Parameters
     ----------
     transformer : estimator
-        What `featbus.evaluation.importance_map` accepts: usually the steps of a fitted pipeline
+        What ``featbus.evaluation.importance_map`` accepts: usually the steps of a fitted pipeline
         before the classifier.
     importances : array_like of shape (n_features,)
         A weight for each column: a linear classifier's ``coef_[0]``, a forest's

@@ -131,7 +131,7 @@ def read_mask(
     ----------
     item : path-like, array_like, tuple of these, or None
         An item of the ``masks`` of a data set: usually a tuple of the mask files of one image, one
-        file per lesion, or an array. See `featbus.masks.as_mask` for the values of a mask.
+        file per lesion, or an array. See ``featbus.masks.as_mask`` for the values of a mask.
     image_shape : tuple of int
         Height and width of the image; further numbers are ignored.
     required : bool, default=False
