@@ -14,8 +14,7 @@ _PACKAGES = (
     *("featbus", "numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless"),
     *("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     *("imbalanced-learn", "xgboost", "keras", "tensorflow", "tensorflow-cpu", "onnx"),
-    *("onnxruntime", "onnxruntime-gpu", "openvino", "joblib", "pandas", "pydicom", "pillow"),
-    *("skops", "streamlit", "pyarrow", "distributed", "ray", "pylibjpeg", "python-gdcm"),
+    *("onnxruntime", "onnxruntime-gpu", "openvino", "pydicom", "pillow"),
 )
 
 

@@ -197,7 +197,7 @@ def test_images_without_a_group_are_refused(root):
     ("files", "message"),
     [
         (["a.png", "b.png"], "'a.png', 'b.png'.*expected one folder per class"),
-        (["benign/a.png", "b.png"], "'b.png'.*with 'benign'"),
+        (["benign/a.png", "b.png"], "'b.png'.*'benign'"),
         (["readme.md"], "no folders in .*expected one folder per class"),
         (
             ["benign/a.png", "normal/b"],

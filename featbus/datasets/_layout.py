@@ -44,7 +44,8 @@ def find_class_folders(root, masks=None):
     problem = problem or next(filter(None, map(_check_classes, classes)), None)
     if problem:
         names = [as_unicode(path.relative_to(root).as_posix()) for path in folders]
-        raise ValueError(f"Found {problem} in {str(root)!r}, with {quote(names, 12)}; {_LAYOUT}")
+        among = f" among the folders {quote(names, 12)}" if names else ""
+        raise ValueError(f"Found {problem} in {str(root)!r}{among}; {_LAYOUT}")
     if tops == [root]:
         return [(None, folder) for folder in folders]
     return [(parts[top], folder) for top in tops for folder in _subfolders(top)]
