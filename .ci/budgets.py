@@ -35,8 +35,25 @@ BUDGETS = {
 }
 FILES = 130  # in featbus
 # Rooms that are over their budgets, and where they are.
-LIMITS = {}
-FILES_LIMIT = 130
+LIMITS = {
+    "featbus/*.py": 1_248,
+    "featbus/io": 768,
+    "featbus/networks": 1_823,
+    "featbus/preprocessing": 996,
+    "featbus/segmentation": 689,
+    "featbus/feature_extraction": 2_097,
+    "featbus/sampling": 211,
+    "featbus/model_selection": 1_307,
+    "featbus/datasets": 1_303,
+    "featbus/bus": 1_206,
+    "featbus/evaluation": 1_948,
+    "featbus/recipes": 407,
+    "featbus/commands, cli.py": 1_086,
+    "featbus/app": 340,
+    "featbus": 16_130,
+    "tests": 23_419,
+}
+FILES_LIMIT = 131
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
     "cli.py": "featbus/commands, cli.py",

@@ -59,8 +59,7 @@ class Examination:
     probabilities : Series or None
         The probability of each class, by its name; None if the model gives none.
     outline : ndarray of bool of shape (height, width), or None
-        True inside the region that the model found, see ``featbus.evaluation.find_outline``; None if
-        it looks for none.
+        True inside the region that the model found; None if it looks for none.
     importance : ndarray of float of shape (height, width), or None
         How much the probability of the predicted class falls when a part of the image is hidden,
         see `featbus.evaluation.occlusion_map`.
