@@ -42,6 +42,7 @@ from featbus import (
     save,
 )
 from featbus.base import ImageTransformer
+from featbus.images import ImageError
 from featbus.masks import with_mask
 
 # With random weights, the activations of networks with batch normalization fade away.
@@ -146,15 +147,15 @@ def test_scikit_learns_checks(estimator):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
-def test_every_kind_of_pixel(estimator, dtype, channels):
-    images = np.stack([noise((48, 40, *channels), dtype, seed) for seed in range(2)])
-    if channels == (4,):
-        images[..., 3] = 1 if images.dtype.kind in "fb" else np.iinfo(dtype).max
-    result = clone(estimator).fit_transform(images)
-    assert len(result) == 2
-    assert np.isfinite(np.asarray(result, dtype=float)).all()
+def test_every_kind_of_pixel(estimator):
+    for dtype in (np.bool_, np.uint8, np.uint16, np.float32, np.float64):
+        for channels in ((), (1,), (3,), (4,)):
+            images = np.stack([noise((48, 40, *channels), dtype, seed) for seed in range(2)])
+            if channels == (4,):
+                images[..., 3] = 1 if images.dtype.kind in "fb" else np.iinfo(dtype).max
+            result = clone(estimator).fit_transform(images)
+            assert len(result) == 2, (dtype, channels)
+            assert np.isfinite(np.asarray(result, dtype=float)).all(), (dtype, channels)
 
 
 def assert_same_rows(estimator, batch):
@@ -288,22 +289,24 @@ def test_pickle_and_clone(estimator):
     assert_same(clone(fitted).fit_transform(images), expected)
 
 
+BAD_IMAGES = [
+    (np.full((48, 40), np.nan), "found 1920 NaN"),
+    (noise() * 1.0, "found values from"),
+    (noise().astype(int), "found dtype int64"),
+    (np.zeros((0, 40)), "found no pixels"),
+    (np.zeros(40), "found shape"),
+    (np.dstack([noise()] * 2), "found shape .* 2 channels"),
+    ("no/such/file.png", "there is no such file"),
+]
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (np.full((48, 40), np.nan), "image 1: found 1920 NaN"),
-        (noise() * 1.0, "image 1: found values from"),
-        (noise().astype(int), "image 1: found dtype int64"),
-        (np.zeros((0, 40)), "image 1: found no pixels"),
-        (np.zeros(40), "image 1: found shape"),
-        (np.dstack([noise()] * 2), "image 1: found shape .* 2 channels"),
-        ("no/such/file.png", "image 1 .'no/such/file.png'.: there is no such file"),
-    ],
-)
-def test_a_bad_image_is_named(estimator, bad, message):
-    with pytest.raises(ValueError, match=message):
-        clone(estimator).transform([noise(), bad])
+def test_a_bad_image_is_named(estimator):
+    for bad, message in BAD_IMAGES:
+        with pytest.raises(ImageError, match=f"image 1.*: {message}") as caught:
+            clone(estimator).transform([noise(), bad])
+        assert caught.value.index == 1
+        assert caught.value.path == (bad if isinstance(bad, str) else None)
 
 
 @pytest.mark.parametrize("estimator", EXTRACTORS)

@@ -89,7 +89,8 @@ API = re.findall(
 DOCUMENTED = [name for name in API if isinstance(_public(name), type | FunctionType)]
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
-def test_docstrings_lead_to_the_guide(name):
+def test_docstrings_lead_to_the_guide():
     """The build of the docs checks that the label exists."""
-    assert re.search(r"Read more in the :ref:`User Guide <\w+>`\.\n", _public(name).__doc__)
+    link = re.compile(r"Read more in the :ref:`User Guide <\w+>`\.\n")
+    assert len(DOCUMENTED) > 50
+    assert [name for name in DOCUMENTED if not link.search(_public(name).__doc__)] == []
