@@ -267,31 +267,24 @@ def is_resampler(estimator):
     return hasattr(estimator, "fit_resample") and not isinstance(estimator, Pipeline)
 
 
-def _gives_rows(step, frozen=False):
-    """Return whether a step makes a row of each image on its own, and learns nothing."""
-    frozen = frozen or isinstance(step, FrozenEstimator)
+def _makes_rows(step):
+    """Return whether a step makes a row of each image on its own."""
     while isinstance(step, FrozenEstimator):
         step = step.estimator
     if isinstance(step, Pipeline):
-        return 0 < _n_extracting(step, frozen) == len(step.steps)
+        return 0 < _count_extracting(step) == len(step.steps)
     if isinstance(step, FeatureUnion):
         parts = steps_of(step)
-        return bool(parts) and all(_gives_rows(part, frozen) for _, part in parts)
-    is_of_rows = isinstance(step, ImageEstimator) and not isinstance(step, ImageTransformer)
-    return is_of_rows and (frozen or not learns(step))
+        return bool(parts) and all(_makes_rows(part) for _, part in parts)
+    return isinstance(step, ImageEstimator) and not isinstance(step, ImageTransformer)
 
 
-def _gives_images(step, frozen):
-    """Return whether a step makes an image of each image on its own, and learns nothing."""
-    return isinstance(unwrap(step), ImageTransformer) and (frozen or not learns(step))
-
-
-def _n_extracting(pipeline, frozen=False):
-    """Return the number of steps that a pipeline takes from images to rows; 0 if some learn."""
+def _count_extracting(pipeline):
+    """Return the number of steps that a pipeline takes from images to rows, or 0."""
     for count, (_, step) in enumerate(pipeline.steps, start=1):
-        if _gives_rows(step, frozen):
+        if _makes_rows(step):
             return count
-        if not (_is_placeholder(step) or _gives_images(step, frozen)):
+        if not (_is_placeholder(step) or isinstance(unwrap(step), ImageTransformer)):
             break
     return 0
 
@@ -307,39 +300,27 @@ def split_extraction(estimator):
     Returns
     -------
     steps : list of (str, transformer)
-        The steps; empty if there are none, if some learn, or if parameters of theirs are searched.
+        The steps; empty if there are none, if some learn, or if their parameters are searched.
     rest : estimator
-        What remains, which expects rows.
+        The remaining estimator, which expects rows.
     """
     pipeline = estimator.estimator if is_search(estimator) else estimator
-    count = _n_extracting(pipeline) if isinstance(pipeline, Pipeline) else 0
-    steps = pipeline.steps[:count] if count else []
-    if not steps or count == len(pipeline.steps):
+    steps = pipeline.steps[: _count_extracting(pipeline)] if isinstance(pipeline, Pipeline) else []
+    if not 0 < len(steps) < len(pipeline.steps) or any(learns(step) for _, step in steps):
         return [], estimator
+    rest = pipeline[len(steps) :]
     if not is_search(estimator):
-        return steps, pipeline[count:]
-    searched = {name.partition("__")[0] for name in searched_parameters(estimator)}
-    if searched & {name for name, _ in steps}:
+        return steps, rest
+    if _searched_steps(estimator) & {name for name, _ in steps}:
         return [], estimator
-    return steps, clone(estimator).set_params(estimator=pipeline[count:])
+    return steps, clone(estimator).set_params(estimator=rest)
 
 
-def searched_parameters(search):
-    """Return the names of the parameters that a search chooses.
-
-    Parameters
-    ----------
-    search : estimator
-        A `GridSearchCV` or another search.
-
-    Returns
-    -------
-    set of str
-        Such as "svc__C".
-    """
+def _searched_steps(search):
+    """Return the names of the steps that have parameters which a search chooses."""
     space = getattr(search, "param_grid", None) or getattr(search, "param_distributions", {})
     spaces = [space] if hasattr(space, "keys") else space
-    return {name for part in spaces for name in part}
+    return {name.partition("__")[0] for part in spaces for name in part}
 
 
 class Extraction(NamedTuple):
@@ -379,8 +360,8 @@ def extractions(transformer):
             return [Extraction([*before, *steps], last) for steps, last in found]
         before.append(step)
     raise ValueError(
-        f"{_name(transformer)} makes columns that no pixels stand behind, expected an extractor, "
-        "or a FeatureBus, Pipeline or FeatureUnion of extractors."
+        f"{transformer!r} makes columns that no pixels stand behind, expected an extractor, or a "
+        "FeatureBus, Pipeline or FeatureUnion of extractors."
     )
 
 
@@ -390,7 +371,3 @@ def _in_a_row(estimator):
     if not isinstance(inner, Pipeline):
         return [estimator]
     return [found for _, step in steps_of(inner) for found in _in_a_row(step)]
-
-
-def _name(estimator):
-    return repr(estimator) if isinstance(estimator, str) else type(estimator).__name__

@@ -18,7 +18,6 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -36,7 +35,7 @@ from featbus import (
     IntensityStatistics,
     Resize,
 )
-from featbus.bus import fingerprint
+from featbus.bus import ImageWarning, fingerprint
 from featbus.images import ImageError, check_image
 from featbus.io import ImageReadError
 from featbus.parameters import InvalidParameterError
@@ -75,14 +74,13 @@ def paths(tmp_path):
     return names
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("batch_size", [1, 5, 32])
-def test_rows_equal_those_of_the_transformer(stored, n_jobs, batch_size, memory):
+CASES = [(None, False), (None, True), (2, True)]  # of n_jobs, and whether rows are stored
+
+
+@pytest.mark.parametrize(("n_jobs", "stored"), [*CASES, (1, False), (2, False)])
+def test_rows_equal_those_of_the_transformer(n_jobs, stored, memory):
     images = noise(12)
-    bus = FeatureBus(
-        everything(), memory=memory if stored else None, n_jobs=n_jobs, batch_size=batch_size
-    )
+    bus = FeatureBus(everything(), memory=memory if stored else None, n_jobs=n_jobs, batch_size=5)
     expected = everything().fit_transform(images)
     np.testing.assert_array_equal(bus.fit_transform(images), expected)
     np.testing.assert_array_equal(bus.transform(images[::-1]), expected[::-1])
@@ -93,8 +91,7 @@ def spread(rows):
     return np.reshape(rows.std(axis=1), (-1, 1))
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
 @pytest.mark.filterwarnings("ignore:When `set_output` is configured:UserWarning")
 def test_settings_of_sklearn_reach_all_threads(n_jobs, stored, memory):
     images = noise(4)
@@ -185,38 +182,26 @@ def test_extractors_that_learn_need_the_tag():
         FeatureBus(make_pipeline(Centered())).fit(noise(2))
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
-def test_joblib_backends(backend, memory):
-    images = noise(12)
-    with joblib.parallel_config(backend, n_jobs=2):
-        rows = FeatureBus(everything(), memory=memory, batch_size=3).fit_transform(images)
-    np.testing.assert_array_equal(rows, everything().fit_transform(images))
+def test_processes_of_loky(memory):
+    """They get a function without a name by value, and check that it has the same fingerprint."""
+    images, factors = noise(12), {"one": 1, "two": 2}
+    double = FunctionTransformer(lambda X: [[factors["two"] * image.mean()] for image in X])
+    with joblib.parallel_config("loky", n_jobs=2):
+        rows = FeatureBus(double, memory=memory, batch_size=3).fit_transform(images)
+    np.testing.assert_array_equal(rows, double.transform(images))
 
 
-def test_paths_ragged_images_and_unions(paths):
+def test_paths_ragged_images_and_loaders(paths):
     ragged = [noise(1, (32 + index, 40))[0] for index in range(5)]
-    for batch in (paths, ragged, pd.Series(ragged)):
-        rows = FeatureBus(everything(), batch_size=2).fit_transform(batch)
-        np.testing.assert_array_equal(rows, everything().fit_transform(batch))
-
-
-def test_a_loader_with_a_say_of_its_own_gets_the_paths(paths):
     color = np.zeros((32, 40, 3), np.uint8)
     color[..., 0] = 255
     cv2.imwrite(str(paths[0]), color)
-    transformer = make_pipeline(ImageLoader(color_mode="gray"), IntensityStatistics())
-    rows = FeatureBus(transformer).fit_transform(paths)
-    np.testing.assert_array_equal(rows, transformer.fit_transform(paths))
-
-
-def test_the_second_time_nothing_is_computed_and_rows_are_bit_identical(memory, log):
-    images = noise(20)
-    bus = FeatureBus(CountingMean(log=log), memory=memory)
-    first = bus.fit_transform(images)
-    before = count(log)
-    np.testing.assert_array_equal(bus.fit(images).transform(images), first)
-    assert bus.transform(images).tobytes() == first.tobytes()
-    assert count(log) == before == 20
+    for batch in (paths, ragged, pd.Series(ragged)):
+        rows = FeatureBus(everything(), batch_size=2).fit_transform(batch)
+        np.testing.assert_array_equal(rows, everything().fit_transform(batch))
+    gray = make_pipeline(ImageLoader(color_mode="gray"), IntensityStatistics())
+    rows = FeatureBus(gray).fit_transform(paths)
+    np.testing.assert_array_equal(rows, gray.fit_transform(paths))
 
 
 def test_log_messages(tmp_path, caplog):
@@ -237,28 +222,27 @@ def test_each_content_is_computed_once(memory, log):
     image = noise(1)[0]
     bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=2).fit([image])
     before = count(log)
-    rows = bus.transform([image, image, image[::-1], image, image[::-1]])
-    assert count(log) == before + 2
-    np.testing.assert_array_equal(rows, rows[[0, 0, 2, 0, 2]])
+    for _ in range(2):
+        rows = bus.transform([image, image, image[::-1], image, image[::-1]])
+        assert count(log) == before + 2
+        np.testing.assert_array_equal(rows, rows[[0, 0, 2, 0, 2]])
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_grid_search_computes_each_image_once_and_then_never(n_jobs, memory, log):
-    images, y = noise(40), np.arange(40) % 2
+    images, y = noise(24, (8, 8)), np.arange(24) % 2
     bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=4).fit(images)
     pipeline = make_imblearn_pipeline(bus, StandardScaler(), SMOTE(k_neighbors=2), SVC())
-    grid = [
-        {"svc": [SVC()], "svc__C": [0.1, 1, 10, 100], "standardscaler__with_mean": [True, False]},
-        {"svc": [RandomForestClassifier(5)], "svc__max_depth": [1, 2, 3, 4]},
-    ]
-    passes = []
+    grid = {"svc__C": [0.1, 1], "standardscaler__with_mean": [True, False]}
+    passes, rows = [], []
     for _ in range(2):
         before = count(log)
-        search = GridSearchCV(pipeline, grid, cv=StratifiedKFold(5), n_jobs=n_jobs)
-        search.fit(images, y)
+        with joblib.parallel_config("threading", n_jobs=n_jobs):
+            search = GridSearchCV(pipeline, grid, cv=StratifiedKFold(3)).fit(images, y)
         passes.append((count(log) - before) / len(images))
-    assert len(search.cv_results_["params"]) == 12
+        rows.append(search.best_estimator_[0].transform(images).tobytes())
     assert passes == [1, 0]
+    assert rows[0] == rows[1]
 
 
 def test_learned_state_is_part_of_the_key(memory):
@@ -345,21 +329,18 @@ def bad_batch(paths):
     return images
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_on_error_nan(stored, n_jobs, memory, paths):
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_on_error_nan(n_jobs, stored, memory, paths):
     images = bad_batch(paths)
     bus = FeatureBus(
         HOG(), memory=memory if stored else None, n_jobs=n_jobs, batch_size=4, on_error="nan"
     )
-    with pytest.warns(UserWarning, match="3 of 10 images gave no row but NaN.*image 2") as caught:
-        rows = bus.fit(images).transform(images)
-    assert len([one for one in caught if one.category is not ResourceWarning]) == 1
+    rows = bus.fit(images).transform(images)
     assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [2, 5, 9]
     assert np.isnan(rows[[2, 5, 9]]).all()
     assert [failure.index for failure in bus.errors_] == [2, 5, 9]
     assert [failure.path for failure in bus.errors_] == [None, "no/such/file.png", None]
-    assert "NaN" in bus.errors_[0].reason
     assert [type(error) for error in bus.errors_] == [ImageError, ImageReadError, ImageError]
     for error, copy in zip(bus.errors_, pickle.loads(pickle.dumps(bus.errors_))):
         assert error.__traceback__ is error.__cause__ is error.__context__ is None
@@ -370,9 +351,16 @@ def test_on_error_nan(stored, n_jobs, memory, paths):
     assert bus.errors_ == []
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_on_error_raise_names_the_image_and_keeps_what_was_computed(stored, n_jobs, memory, log):
+def test_images_without_a_row_are_told_once(paths):
+    images = bad_batch(paths)
+    bus = FeatureBus(HOG(), on_error="nan", n_jobs=1).fit(images)  # no other threads
+    with pytest.warns(ImageWarning, match="3 of 10 .*image 2: .*NaN") as caught:
+        bus.transform(images)
+    assert [one.category for one in caught] == [ImageWarning]
+
+
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
+def test_on_error_raise_names_the_image_and_keeps_what_was_computed(n_jobs, stored, memory, log):
     images = list(noise(20))
     images[13] = np.full((32, 40), np.nan)
     transformer = CountingMean(log=log)
@@ -389,14 +377,14 @@ def test_on_error_raise_names_the_image_and_keeps_what_was_computed(stored, n_jo
         assert count(log) == before
 
 
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
 def test_whole_numbers_have_no_nan(memory):
     """So that rows with failures are floating point, and others stay what they are."""
     transformer = FunctionTransformer(count_pixels)
     images = [*noise(2), np.zeros((2, 2, 7)), *noise(1)]
     rows = FeatureBus(transformer, memory=memory).fit_transform(images[:2])
     assert rows.dtype == np.int64
-    with pytest.warns(UserWarning, match="1 of 4 images gave no row"):
-        rows = FeatureBus(transformer, memory=memory, on_error="nan").fit_transform(images)
+    rows = FeatureBus(transformer, memory=memory, on_error="nan").fit_transform(images)
     np.testing.assert_array_equal(rows[:, 0], [1280, 1280, np.nan, 1280])
 
 
@@ -406,15 +394,6 @@ def test_no_image_gives_a_row():
         FeatureBus(HOG(), on_error="nan").fit(images)
     with pytest.raises(ValueError, match="No image gave a row. image 0: found 1280 NaN"):
         FeatureBus(HOG(), on_error="nan").fit(noise(1)).transform(images)
-
-
-def test_errors_that_are_no_images_fault_are_not_swallowed(memory):
-    def missing(X):
-        raise OSError("no weights")
-
-    bus = FeatureBus(FunctionTransformer(missing), on_error="nan")
-    with pytest.raises(OSError, match="no weights"):
-        bus.fit(noise(3)).transform(noise(3))
 
 
 class Refusing(CountingMean):
@@ -441,8 +420,7 @@ def with_dark(n_images, *dark):
 
 
 @pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(("n_jobs", "stored"), [*CASES, (2, False)])
 @pytest.mark.parametrize(
     "error", [ValueError("too dark\n"), np.linalg.LinAlgError("too dark"), cv2.error("too dark")]
 )
@@ -463,23 +441,18 @@ def test_what_a_foreign_step_raises_becomes_an_image_error(error, n_jobs, stored
     assert np.flatnonzero(np.isnan(rows[:, 0])).tolist() == [3, 4]
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
 @pytest.mark.parametrize("on_error", ["raise", "nan"])
 @pytest.mark.parametrize(
-    "error", [InvalidParameterError("layers is 'x', expected"), NotFittedError("fit it")]
+    "error",
+    [InvalidParameterError("layers is 'x'"), NotFittedError("fit it"), OSError("no weights")],
 )
 def test_what_no_image_is_to_blame_for_is_raised_at_once(
     error, on_error, n_jobs, stored, memory, log
 ):
     images = with_dark(4, 0)
-    bus = FeatureBus(
-        Refusing(error, log=log),
-        memory=memory if stored else None,
-        n_jobs=n_jobs,
-        on_error=on_error,
-        batch_size=4,
-    ).fit(images)
+    options = {"memory": memory if stored else None, "n_jobs": n_jobs, "on_error": on_error}
+    bus = FeatureBus(Refusing(error, log=log), **options).fit(images)
     with pytest.raises(type(error), match=f"^{error}$"):
         bus.transform(images)
     assert count(log) == 1
@@ -499,27 +472,20 @@ def test_parameters_of_inner_steps_are_checked_before_an_image_is_read(on_error,
         bus.transform(noise(2))
 
 
-@pytest.mark.parametrize("on_error", ["raise", "nan"])
-def test_a_missing_file_gives_the_same_message_everywhere(on_error, paths, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
+def test_a_missing_file_gives_the_same_message_everywhere(n_jobs, stored, paths, memory):
     images = [*paths[:5], "no/such/file.png", *paths[5:]]
+    options = {"memory": memory if stored else None, "n_jobs": n_jobs, "batch_size": 2}
+    bus = FeatureBus(LBP(), **options).fit(paths)
     messages = set()
-    for n_jobs in (None, 1, 2):
-        for memory in (None, tmp_path / f"{n_jobs}.sqlite"):
-            bus = FeatureBus(LBP(), memory=memory, n_jobs=n_jobs, batch_size=2, on_error=on_error)
-            bus.fit(paths)
-            if on_error == "raise":
-                with pytest.raises(ImageReadError) as caught:
-                    bus.transform(images)
-                error = caught.value
-            else:
-                with pytest.warns(UserWarning, match="1 of 13 images"):
-                    bus.transform(images)
-                (error,) = bus.errors_
-            messages.add(str(error))
-    with pytest.raises(ImageReadError) as caught:
-        LBP().transform(images)
-    assert messages == {str(caught.value)}
-    assert str(caught.value).startswith("image 5 ('no/such/file.png'): there is no such file.")
+    for transformer in (bus, LBP()):
+        with pytest.raises(ImageReadError) as caught:
+            transformer.transform(images)
+        messages.add(str(caught.value))
+    bus.set_params(on_error="nan").transform(images)
+    assert messages == {str(error) for error in bus.errors_}
+    assert messages.pop().startswith("image 5 ('no/such/file.png'): there is no such file.")
 
 
 def pca_of(images):
@@ -570,21 +536,18 @@ def test_a_frozen_step_that_is_not_fitted():
             bus.fit(noise(4))
 
 
-@pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize(
     "steps",
     [
-        [("none", "passthrough"), ("lbp", LBP())],
-        [("lbp", LBP()), ("end", "passthrough")],
-        [("lbp", LBP()), ("end", None)],
+        [("none", "passthrough"), ("lbp", LBP()), ("end", None)],
         [("inner", Pipeline([("lbp", LBP()), ("end", "passthrough")])), ("end", "passthrough")],
         [("union", FeatureUnion([("lbp", LBP()), ("hog", "drop")])), ("end", "passthrough")],
         [("lbp", LBP()), ("union", FeatureUnion([("same", "passthrough"), ("no", "drop")]))],
     ],
 )
-def test_steps_that_are_passed_through_or_dropped(steps, stored, memory, paths):
+def test_steps_that_are_passed_through_or_dropped(steps, memory, paths):
     for images in (noise(6), paths):
-        bus = FeatureBus(Pipeline(steps), memory=memory if stored else None, batch_size=4)
+        bus = FeatureBus(Pipeline(steps), memory=memory, batch_size=4)
         np.testing.assert_array_equal(bus.fit_transform(images), LBP().fit_transform(images))
         assert bus.get_feature_names_out().shape == (10,)
 
@@ -636,32 +599,9 @@ def test_progress_bar(memory, capsys):
     bus = FeatureBus(LBP(), memory=memory, verbose=True).fit(images)
     bus.transform(images[:3])
     bus.transform(images)
-    shown = capsys.readouterr().err
-    assert "FeatureBus: 100%" in shown
-    assert "6/6" in shown
+    assert "6/6" in capsys.readouterr().err
     FeatureBus(LBP()).fit_transform(images)
     assert not capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"on_error": "ignore"}, "on_error is 'ignore', expected a str among {'nan', 'raise'}"),
-        ({"batch_size": 0}, "batch_size is 0, expected an int in the range"),
-        ({"batch_size": "auto"}, "batch_size is 'auto', expected an int"),
-        ({"batch_size": 2.0}, "batch_size is 2.0, expected an int"),
-        ({"batch_size": True}, "batch_size is True, expected an int"),
-        ({"n_jobs": "all"}, "n_jobs is 'all', expected"),
-        ({"memory": 3}, "memory is 3, expected"),
-        ({"verbose": "yes"}, "verbose is 'yes', expected"),
-        ({"transformer": SVC()}, r"transformer is SVC\(\), expected an object implementing 'trans"),
-    ],
-)
-def test_bad_parameters(parameters, message):
-    bus = FeatureBus(LBP()).fit(noise(2)).set_params(**parameters)
-    for method in (bus.fit, bus.transform):
-        with pytest.raises(InvalidParameterError, match=f"^{message}"):
-            method(noise(2))
 
 
 def test_a_failed_run_leaves_no_thread():
@@ -693,7 +633,7 @@ def every_other(images):
 
 
 def test_a_step_that_loses_rows_is_an_error():
-    with pytest.raises(ValueError, match="made 1 rows of 2 images"):
+    with pytest.raises(ValueError, match=r"shape \(1, 3\) for 2 images"):
         FeatureBus(FunctionTransformer(every_other), batch_size=2).transform(noise(2))
 
 
