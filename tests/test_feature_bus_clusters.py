@@ -35,16 +35,6 @@ def paths(tmp_path):
 
 
 @pytest.fixture
-def memory(tmp_path):
-    return tmp_path / "features.sqlite"
-
-
-@pytest.fixture
-def log(tmp_path):
-    return str(tmp_path / "log")
-
-
-@pytest.fixture
 def not_here(monkeypatch):
     """Let this process compute nothing."""
 

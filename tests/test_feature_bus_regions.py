@@ -38,16 +38,6 @@ class CountingSegmenter(Segmenter):
             yield image > self.threshold
 
 
-@pytest.fixture
-def memory(tmp_path):
-    return tmp_path / "features.sqlite"
-
-
-@pytest.fixture
-def log(tmp_path):
-    return str(tmp_path / "log")
-
-
 def noise(*shapes):
     rng = np.random.default_rng(0)
     return [rng.random(shape) for shape in shapes]

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 import types
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,27 +66,6 @@ def test_a_file_is_digested_by_its_bytes(tmp_path):
         digest_image(tmp_path / "none")
     with pytest.raises(ImageError, match="object"):
         digest_image(np.array([[None]]))
-
-
-def test_a_file_is_read_again_only_after_it_was_written(tmp_path, monkeypatch):
-    reads = []
-    digest = _fingerprint.hashlib.file_digest
-    monkeypatch.setattr(
-        _fingerprint.hashlib, "file_digest", lambda *a: reads.append(a) or digest(*a)
-    )
-    path = tmp_path / "scan.png"
-    path.write_bytes(b"first")
-    before = digest_image(path)
-    assert digest_image(path) == before
-    assert len(reads) == 2  # written a moment ago: the file system's clock may not have ticked
-    later = time.time_ns() + 60_000_000_000
-    monkeypatch.setattr(_fingerprint.time, "time_ns", lambda: later)
-    assert [digest_image(path) for _ in range(3)] == [before] * 3
-    assert len(reads) == (3 if os.name == "posix" else 5)
-    status = os.stat(path)
-    path.write_bytes(b"other")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert digest_image(path) != before
 
 
 def double(rows):
@@ -329,25 +307,6 @@ def test_code_of_ones_own_counts(template):
     assert len(set(key(1))) == 2
 
 
-def test_the_code_in_memory_counts(tmp_path, monkeypatch):
-    """Not the file, until the module is loaded again."""
-    path = tmp_path / "edited_of_mine.py"
-    path.write_text("def base(X):\n    return X\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    module = importlib.import_module("edited_of_mine")
-    before = of(module.base)
-    path.write_text("\n\ndef base(X):\n    return 2 * X\n")
-    assert of(module.base) == before
-    importlib.invalidate_caches()
-    importlib.reload(module)
-    assert of(module.base) != before
-    path.write_text("\n\ndef base(X):\n    # moved\n    return X  # the same\n")
-    os.utime(path, (0, 0))
-    importlib.reload(module)
-    assert of(module.base) == before
-
-
 def test_sharing_does_not_matter():
     shared = [[1], {"a": 2}, (3, 4)]
     once, twice = with_value([shared, shared]), with_value([shared, copy.deepcopy(shared)])
@@ -445,11 +404,7 @@ def test_parameters_of_a_subclass_count():
     assert fingerprint(Scaled()) == fingerprint(Scaled()) != fingerprint(Scaled(factor=2))
 
 
-def test_releases_of_packages(tmp_path, monkeypatch):
-    find = _fingerprint._find_release
-    assert find("sklearn.base").startswith("sklearn 1.")
-    assert find("json.decoder") == find("builtins") == find("math")
-    assert find(__name__) is find("not_a_module") is None
+def test_releases_of_packages_count(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -457,6 +412,6 @@ def test_releases_of_packages(tmp_path, monkeypatch):
     module = importlib.import_module("released_of_mine")
     before = of(module.call)
     monkeypatch.setattr(module, "__version__", "2")
-    find.cache_clear()
+    _fingerprint._find_release.cache_clear()
     assert of(module.call) != before
-    find.cache_clear()
+    _fingerprint._find_release.cache_clear()

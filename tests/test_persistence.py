@@ -301,21 +301,6 @@ def small_model(name="mine"):
 
 
 @pytest.mark.network
-@pytest.mark.slow
-def test_what_a_fine_tuning_learned_travels(path, tmp_path):
-    small_model().save(tmp_path / "mine.keras")
-    tuned = FineTunedFeatures(tmp_path / "mine.keras", preprocessing="tf", unfreeze=None)
-    before = tuned.fit(X, Y).transform(X)
-    tuned = pickle.loads(pickle.dumps(tuned))  # the fitted one keeps its network in memory
-    _train(tuned, "bias")
-    assert not np.allclose(tuned.transform(X), before)
-    assert_same_elsewhere(tuned, path)
-    (tmp_path / "mine.keras").unlink()
-    assert load(path).transform(X).shape == before.shape
-    assert_no_trace_of(path, tmp_path)
-
-
-@pytest.mark.network
 @pytest.mark.parametrize("kind", ["small_cnn", "tuned small_cnn", "model", "random weights"])
 def test_networks_without_a_file_travel(kind, path):
     random = {"weights": None, "input_size": 32, "random_state": 3}
