@@ -147,12 +147,9 @@ class _Task:
 
 def _iter_overlapped(transformer, batches):
     """Compute batches while the next one is read and prepared."""
-    first, n_threads = next(batches, None), thread_limit()
-    if first is None:  # all rows were in the store: do not start a thread
-        return
+    n_threads = thread_limit()
     prepared = (
-        (tag, items, _try_to_prepare(transformer, items, n_threads))
-        for tag, items in itertools.chain([first], batches)
+        (tag, items, _try_to_prepare(transformer, items, n_threads)) for tag, items in batches
     )
     # Closed here: left to the garbage collector, it would join its thread at any moment.
     with closing(iter_ahead(prepared)) as ahead:

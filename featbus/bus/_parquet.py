@@ -162,11 +162,9 @@ class ParquetDirectory:
         # Arrays have no path: another one is another image. The list may have grown.
         old, new = ([name or digest for name, digest in part] for part in (before, contents))
         if old != new[: len(old)]:
-            differing = [index for index, name in enumerate(new[: len(old)]) if name != old[index]]
-            index = differing[0] if differing else len(new)
             raise ValueError(
-                f"{str(path)!r} was written from other images: image {partition.start + index} was "
-                f"{old[index]!r}, now it is {[*new, 'missing'][index]!r}. {_REMEDY}"
+                f"{str(path)!r} was written from other images, or from these in another order: "
+                f"found {old[0]!r} to {old[-1]!r}, expected {new[0]!r} to {new[-1]!r}. {_REMEDY}"
             )
         return None
 

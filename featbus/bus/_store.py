@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 import zlib
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -93,7 +93,7 @@ def _checksum(fingerprint, image, dtype, value):
     return hashlib.blake2b(content, digest_size=8).digest()
 
 
-class FeatureStore:
+class FeatureStore(AbstractContextManager):
     """Rows of features in one SQLite file.
 
     `FeatureBus` stores its rows here. The file is created on first use. Several processes may read
@@ -136,10 +136,6 @@ class FeatureStore:
 
     def __reduce__(self):
         return type(self), (self.path,)
-
-    def __enter__(self):
-        self.open()
-        return self
 
     def __exit__(self, *error):
         self.close()
