@@ -1,6 +1,6 @@
-"""Composites: which steps an estimator has, what they learn and read, and where rows begin.
+"""Composites: which steps an estimator has, what they learn and read, and which makes rows.
 
-The one place that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
+The only module that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
 `ColumnTransformer`, `VotingClassifier`, `FrozenEstimator`, searches and featbus's own wrappers, and
 that a step can be ``"passthrough"`` or ``"drop"``.
 """
@@ -36,8 +36,8 @@ def steps_of(estimator):
     Returns
     -------
     list of Step
-        In the order in which they run; fitted ones where the estimator holds them apart. Steps that
-        are ``"drop"``, ``"passthrough"`` or None are left out.
+        In the order in which they run; fitted ones if the estimator keeps them separately. Steps
+        that are ``"drop"``, ``"passthrough"`` or None are left out.
     """
     return [Step(name, step) for name, step in _parts(estimator) if not _is_placeholder(step)]
 
@@ -74,7 +74,7 @@ def _wrapped_name(estimator):
 
 
 def unwrap(estimator):
-    """Return what is inside any number of wrappers: `FrozenEstimator`, `FeatureBus`, searches.
+    """Return the estimator inside any number of wrappers: `FrozenEstimator`, `FeatureBus`, search.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def unwrap(estimator):
     Returns
     -------
     object
-        The innermost estimator, fitted where the wrapper holds a fitted one.
+        The innermost estimator, fitted if the wrapper holds a fitted one.
     """
     while _wrapped_name(estimator) is not None:
         ((_, estimator),) = _parts(estimator)
@@ -102,7 +102,7 @@ def all_steps(estimator):
     Yields
     ------
     estimator
-        The estimator itself, and all its steps: fitted ones where it holds them apart.
+        The estimator itself, and all its steps: fitted ones if it keeps them separately.
     """
     yield estimator
     for _, step in steps_of(estimator):
@@ -122,8 +122,8 @@ def walk(value, parent=None):
     Yields
     ------
     (estimator, estimator or None)
-        An estimator, itself first, and the one whose parameter it is. Parameters count, not what
-        `fit` made of them. The inside of a `FrozenEstimator` is left out.
+        An estimator, itself first, and the one whose parameter it is. Only parameters are searched,
+        not fitted attributes, and nothing inside a `FrozenEstimator`.
     """
     inner = ()
     if is_estimator(value):
@@ -158,7 +158,7 @@ def check_all_parameters(estimator):
     Parameters
     ----------
     estimator : estimator
-        Itself, or what holds them.
+        One of them, or a composite.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def is_resampler(estimator):
     Returns
     -------
     bool
-        True for SMOTE and its kin; False for pipelines that have such a step.
+        True for SMOTE and other samplers; False for pipelines that contain one.
     """
     return hasattr(estimator, "fit_resample") and not isinstance(estimator, Pipeline)
 
@@ -324,20 +324,19 @@ def _searched_steps(search):
 
 
 class Extraction(NamedTuple):
-    """How some columns come about: the steps that an image passes, and the extractor."""
+    """The origin of some columns: the steps that an image passes through, and the extractor."""
 
     steps: list
     extractor: FeatureExtractor
 
 
 def extractions(transformer):
-    """Return how a transformer makes its columns.
+    """Return the steps and the extractor behind each block of a transformer's columns.
 
     Parameters
     ----------
     transformer : estimator
-        A fitted extractor, or a composite of image steps, extractors and steps that keep the
-        columns.
+        A fitted extractor, or a composite of image steps, extractors and steps that keep columns.
 
     Returns
     -------
