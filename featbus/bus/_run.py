@@ -7,7 +7,7 @@ import uuid
 from contextlib import closing, suppress
 
 import numpy as np
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, gen_batches
 
 from featbus.bus._compute import iter_results
 from featbus.bus._fingerprint import digest_image
@@ -147,8 +147,9 @@ def fill(rows, transformer, *, memory, batch_size, n_jobs, key=None, version=Non
                 take(tag, results)
 
     if memory is None:
-        parts = chunked(range(len(rows.batch)), batch_size)
-        run(((part, _safe_indexing(rows.batch, part)) for part in parts), rows.take)
+        n_images = len(rows.batch)
+        parts = gen_batches(n_images, batch_size)
+        run(((range(n_images)[part], rows.batch[part]) for part in parts), rows.take)
         return
     with memory if isinstance(memory, FeatureStore) else FeatureStore(memory) as store:
         description = " ".join(str(transformer).split())
