@@ -5,8 +5,6 @@ The only module that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `
 that a step can be ``"passthrough"`` or ``"drop"``.
 """
 
-from typing import NamedTuple
-
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
@@ -16,13 +14,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
 from featbus.base import FeatureExtractor, ImageEstimator, ImageTransformer
-
-
-class Step(NamedTuple):
-    """A step of a composite: its name there, and the estimator."""
-
-    name: str
-    estimator: object
 
 
 def steps_of(estimator):
@@ -35,11 +26,11 @@ def steps_of(estimator):
 
     Returns
     -------
-    list of Step
-        In the order in which they run; fitted ones if the estimator keeps them separately. Steps
-        that are ``"drop"``, ``"passthrough"`` or None are left out.
+    list of (str, estimator)
+        Names and steps, in the order in which they run; fitted ones if the estimator keeps them
+        separately. Steps that are ``"drop"``, ``"passthrough"`` or None are left out.
     """
-    return [Step(name, step) for name, step in _parts(estimator) if not _is_placeholder(step)]
+    return [(name, step) for name, step in _parts(estimator) if not _is_placeholder(step)]
 
 
 def _parts(estimator):
@@ -209,7 +200,7 @@ def reads_plainly(transformer):
     """
     steps = steps_of(transformer)
     if isinstance(transformer, Pipeline):
-        return bool(steps) and reads_plainly(steps[0].estimator)
+        return bool(steps) and reads_plainly(steps[0][1])
     if steps:
         return all(reads_plainly(step) for _, step in steps)
     return all(
@@ -323,13 +314,6 @@ def _searched_steps(search):
     return {name.partition("__")[0] for part in spaces for name in part}
 
 
-class Extraction(NamedTuple):
-    """The origin of some columns: the steps that an image passes through, and the extractor."""
-
-    steps: list
-    extractor: FeatureExtractor
-
-
 def extractions(transformer):
     """Return the steps and the extractor behind each block of a transformer's columns.
 
@@ -340,8 +324,8 @@ def extractions(transformer):
 
     Returns
     -------
-    list of Extraction
-        In the order of the columns.
+    list of (list of estimator, FeatureExtractor)
+        The steps that an image passes through and the extractor, in the order of the columns.
 
     Raises
     ------
@@ -352,11 +336,11 @@ def extractions(transformer):
     for step in _in_a_row(transformer):
         inner = unwrap(step)
         if isinstance(inner, FeatureExtractor):
-            return [Extraction(before, inner)]
+            return [(before, inner)]
         if isinstance(inner, (FeatureUnion, ColumnTransformer)):
             parts = [part for _, part in _parts(inner) if part is not None and part != "drop"]
             found = [extraction for part in parts for extraction in extractions(part)]
-            return [Extraction([*before, *steps], last) for steps, last in found]
+            return [([*before, *steps], last) for steps, last in found]
         before.append(step)
     raise ValueError(
         f"{transformer!r} makes columns that no pixels stand behind, expected an extractor, or a "

@@ -222,18 +222,6 @@ def test_a_grid_search_computes_each_image_once_and_then_never(n_jobs, memory, l
     assert rows[0] == rows[1]
 
 
-def test_learned_state_is_part_of_the_key(memory):
-    images = noise(20)
-    bus = FeatureBus(make_pipeline(LBP(), PCA(2)), memory=memory)
-    first = bus.fit(images[:10]).transform(images[10:])
-    other = clone(bus).fit(images[5:15]).transform(images[10:])
-    assert not np.allclose(first, other)
-    np.testing.assert_array_equal(
-        other, make_pipeline(LBP(), PCA(2)).fit(images[5:15]).transform(images[10:])
-    )
-    assert len(FeatureStore(memory).info()) == 2
-
-
 def test_changed_pixels_under_the_same_name_and_time_stamp(paths, memory, log):
 
     bus = FeatureBus(CountingMean(log=log), memory=memory).fit(paths)

@@ -166,22 +166,6 @@ def test_a_partition_with_a_changed_file_is_computed_again(bus, paths, directory
     pd.testing.assert_frame_equal(after.drop(index=6), before.drop(index=6))
 
 
-def test_with_memory_what_a_broken_run_computed_is_not_lost(paths, directory, log, tmp_path):
-    bus = FeatureBus(CountingMean(log=log), memory=tmp_path / "features.sqlite", batch_size=3)
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no image")
-    images = [*paths[:10], broken]
-    with pytest.raises(ValueError, match="^image 10 .*broken.png"):
-        bus.to_parquet(images, directory, partition_size=6)
-    assert partitions(directory) == ["part-000000.parquet"]
-    computed = count(log)
-    images[10] = paths[10]
-    bus.to_parquet(images, directory, partition_size=6)
-    assert computed == 10
-    assert count(log) == 11
-    assert len(pd.read_parquet(directory)) == 11
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -313,12 +313,12 @@ def _open(path):
     try:
         connection.text_factory = lambda text: text.decode(errors="replace")
         connection.execute("PRAGMA cell_size_check = ON")  # notice damaged pages
-        if _marks(connection) == (0, 0, 0):
+        found = _marks(connection)
+        if found == (0, 0, 0):
             connection.executescript(_TABLES)
-        found = _marks(connection)[:2]
-        if found != (_APPLICATION, _SCHEMA):
+        elif found[:2] != (_APPLICATION, _SCHEMA):
             raise FeatureStoreError(
-                f"{path!r} has the marks {found}, expected {(_APPLICATION, _SCHEMA)}: another "
+                f"{path!r} has the marks {found[:2]}, expected {(_APPLICATION, _SCHEMA)}: another "
                 "version of featbus wrote it, or another program. Name another file."
             )
         with suppress(sqlite3.OperationalError):  # in use: another connection switches it
