@@ -57,7 +57,7 @@ _NETWORK = re.compile(
     r"networks/([0-9a-f]{64})/([^\W_][\w .()+-]{0,100}\.(?:weights\.h5|h5|keras|onnx))", re.ASCII
 )
 
-# Types that skops does not trust, in addition to featbus's, samplers, splitters and kernels.
+# Classes to trust in addition to those of skops and featbus, samplers, splitters and kernels.
 _CLASSES = [
     "imblearn.pipeline.Pipeline",
     "sklearn.calibration._CalibratedClassifier",
@@ -69,7 +69,7 @@ _CLASSES = [
     "sklearn.metrics._scorer._Scorer",
     "xgboost.sklearn.XGBClassifier",
 ]
-# Functions of scikit-learn by the ends of their names: metrics, and scores that select features.
+# Suffixes of scikit-learn's functions to trust: metrics, and scores for feature selection.
 _FUNCTIONS = ("_score", "_loss", "_error", "_corrcoef", "_classif", "_regression", "chi2")
 _OTHERS = {
     "featbus.recipes._parts.mutual_information": ("FunctionNode",),
@@ -78,17 +78,12 @@ _OTHERS = {
     "sklearn.utils._bunch.Bunch": ("DictNode",),
 }
 
-# Files and folders of a machine.
+# Parameters that name a file or folder of this machine.
 _PLACES = {"memory", "checkpoint"}
-# Requests of metadata, optimizers, scorers and splits, which no prediction needs.
+# Attributes that only `fit` needs: requested metadata, optimizers, scorers and splits.
 _ONLY_TO_FIT = ("_metadata_request", "_optimizer", "_checked_cv_orig", "scorer_")
-# Parameters and attributes that name a method, which scikit-learn calls, and these methods.
+# Parameters and attributes that name a method for scikit-learn to call, and the methods allowed.
 _NAMES_OF_METHODS = re.compile(r"_?(?:response|stack|chain)_method_?")
-_METHODS = {
-    f"{prefix}_method{suffix}"
-    for prefix in ("response", "_response", "stack", "chain")
-    for suffix in ("", "_")
-}
 _METHODS = {"auto", "decision_function", "predict", "predict_log_proba", "predict_proba", None}
 _TREES = {"kd_tree": KDTree, "ball_tree": BallTree}
 
@@ -135,20 +130,20 @@ def save(
     classes : sequence of str or None, default=None
         Names of the classes, in the order of ``pipeline.classes_``. None: the classes as text.
     card : dict or None, default=None
-        What the model card says: recipe, data set, scores. Strings, numbers, lists and dicts.
-        Added are "classes", "steps", "networks", "versions", "saved" and "note".
+        Content of the model card, such as recipe, data set and scores, made of strings, numbers,
+        lists and dicts. "classes", "steps", "networks", "versions", "saved" and "note" are added.
     embed : bool, default=True
-        Whether the networks of `DeepFeatures` and `FineTunedFeatures` travel in the file. False:
-        only their names and digests; `load` looks for the weights where it is called. What was
-        trained always travels.
+        Whether to include the networks of `DeepFeatures` and `FineTunedFeatures`. False includes
+        only their names and digests, and `load` looks for the weights on its machine. Trained
+        weights are always included.
     trusted : sequence of str or type, default=()
-        Classes and functions of the pipeline that come from other packages, or from you, by their
-        full name or as they are. `load` needs the same.
+        Classes and functions of the pipeline from other packages, or your own: full names or the
+        objects themselves. `load` needs the same.
 
     Raises
     ------
     ModelFileError
-        A ValueError: if the pipeline has a part that is not trusted, such as a function of yours;
+        A ValueError: if the pipeline has a part that is not trusted, such as your own function;
         the message names its type. A file is written only if `load` accepts it.
     InvalidParameterError
         If a parameter is invalid, or the card has a path or an attribute of a patient.
@@ -162,8 +157,8 @@ def save(
 
     Notes
     -----
-    The guide says what is trusted, see :ref:`models`. Requested metadata and what resamplers
-    learned are not saved, nor is where a `FeatureBus` keeps its rows.
+    See :ref:`models` for the types that are trusted. Requested metadata, the learned state of
+    resamplers and the path of a `FeatureBus`'s store are not saved.
 
     Examples
     --------
@@ -217,8 +212,8 @@ def load(path: PathLike, *, trusted: Sequence[str | type] = ()) -> Any:
         The file.
     trusted : sequence of str or type, default=()
         Classes and functions that the file may use in addition to those of featbus, scikit-learn
-        and imbalanced-learn that the guide lists, by their full name or as they are. Their code
-        is run: name only what you know.
+        and imbalanced-learn that the guide lists: full names or the objects themselves. Their code
+        is run, so pass only those you trust.
 
     Returns
     -------
@@ -268,8 +263,8 @@ def read_card(path: PathLike) -> dict:
     Returns
     -------
     dict
-        What `featbus.save` was told, and "classes", "steps", "networks", "versions", "saved" (the
-        date) and "note".
+        The `card` passed to `featbus.save`, plus "classes", "steps", "networks", "versions",
+        "saved" (the date) and "note".
 
     Raises
     ------
@@ -337,13 +332,13 @@ def _name(item):
 
 @cache
 def _trusted_kinds():
-    """Return the types that a model may have in addition to those that skops trusts.
+    """Return the types that a model may contain in addition to those that skops trusts.
 
     Returns
     -------
     dict of str to tuple of str
-        By their full name the kinds of nodes that they may be. In other nodes, skops would call
-        them with arguments of the file.
+        For each full name, the kinds of nodes that the type may have. In nodes of other kinds,
+        skops would call it with arguments from the file.
     """
     from imblearn import combine, over_sampling, under_sampling
     from sklearn import feature_selection, metrics, model_selection
@@ -368,7 +363,7 @@ def _trusted_kinds():
 
 
 def _rebuild(archive, trusted):
-    """Return the pipeline in an archive, after a check of what it is made of and would call."""
+    """Return the pipeline in an archive, after checking its types and what they would call."""
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -396,7 +391,7 @@ def _rebuild(archive, trusted):
 
 
 def _check_kinds(schema, trusted):
-    """Refuse types of ours in nodes of other kinds, which call them; skops checks all others."""
+    """Refuse trusted types in nodes that would call them; skops checks all other types."""
     if schema["protocol"] < 2:  # nodes of earlier protocols are named by other fields
         raise ModelFileError(f"its protocol of skops is {schema['protocol']}, expected 2.")
     kinds, pending = _trusted_kinds(), [schema]
@@ -413,7 +408,7 @@ def _check_kinds(schema, trusted):
 
 
 def _check_value(name, value):
-    """Refuse what trusted parts would be told to call, to open, or to read outside of an array."""
+    """Refuse values that make trusted parts call methods, open files or read beyond an array."""
     if name in _PLACES and not (value is None or isinstance(value, (list, np.ndarray))):
         raise ModelFileError(f"{name} is {value!r}, expected None.")
     if _NAMES_OF_METHODS.fullmatch(name) and not set(np.ravel(value).tolist()) <= _METHODS:
@@ -426,7 +421,7 @@ def _check_value(name, value):
 
 
 def _is_sound(tree):
-    """Return whether scikit-learn can follow the nodes of a tree, which it does unchecked."""
+    """Return whether the nodes of a tree are consistent: scikit-learn follows them unchecked."""
     if tree.node_count != tree.capacity:
         return False
     inner = np.flatnonzero(tree.children_left != -1)
@@ -440,7 +435,7 @@ def _is_sound(tree):
 
 
 def _walk(root, trusted=()):
-    """Yield each part and value of a pipeline, and the name of the parameter that it is for."""
+    """Yield each part and value of a pipeline, and the name of the parameter that holds it."""
     seen, pending = set(), [("", root)]
     while pending:
         name, value = pending.pop()
@@ -467,13 +462,13 @@ def _is_part(value, trusted):
 
 
 def _parts(pipeline, trusted=()):
-    """Return the estimators of a pipeline, and what they are made of, each once."""
+    """Return the estimators of a pipeline and their parts, each once."""
     found = {id(value): value for _, value in _walk(pipeline) if _is_part(value, trusted)}
     return list(found.values())
 
 
 def _pack(pipeline, packer, trusted):
-    """Return a copy of a pipeline without what belongs to a machine or is needed only by `fit`."""
+    """Return a copy of a pipeline without paths of this machine and what only `fit` needs."""
     parts, networks, shared = _parts(pipeline, trusted), {}, {}
     for part in parts:
         if isinstance(part, (DeepFeatures, FineTunedFeatures)):
@@ -512,9 +507,9 @@ class _Packer:
     Parameters
     ----------
     folder : str
-        Where files are made that do not exist yet.
+        Folder for network files that do not exist yet.
     embed : bool
-        Whether networks travel in the file.
+        Whether to include networks in the file.
 
     Attributes
     ----------
@@ -529,7 +524,7 @@ class _Packer:
         self.lines, self.files = [], {}
 
     def pack(self, extractor):
-        """Return what changes in the attributes of an extractor: members of the file, not paths."""
+        """Return the attributes of an extractor to change: names of members in place of paths."""
         fitted = hasattr(extractor, "base_digest_")
         if fitted:
             extractor._network()  # refuses weights that changed since `fit`
@@ -550,7 +545,7 @@ class _Packer:
         }
 
     def _add(self, source, weights):
-        """Enter a network; return the name of its member, None if its weights are found by name."""
+        """Add a network; return the name of its member, or None if `load` finds it by name."""
         line = {"network": f"{source}, {source.input_size[0]} x {source.input_size[1]} pixels"}
         member = None
         if self._embed or source.digest is not None or isinstance(source, SmallCNN):
@@ -622,7 +617,7 @@ def _unpack_network(archive, member, digest, name):
 
 
 def _complete_card(card, pipeline, classes, networks):
-    """Return a card as JSON has it, with what is known of the pipeline."""
+    """Return a card as plain JSON values, with the facts known of the pipeline."""
     taken = sorted(_ADDED & card.keys())
     if taken:
         raise InvalidParameterError(f"card has {taken[0]!r}, which save writes: rename it.")

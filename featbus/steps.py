@@ -1,11 +1,9 @@
-"""Composites: which steps an estimator has, what they learn and read, and where rows begin.
+"""Composites: which steps an estimator has, what they learn and read, and which makes rows.
 
-The one place that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
+The only module that knows `Pipeline` (scikit-learn's and imbalanced-learn's), `FeatureUnion`,
 `ColumnTransformer`, `VotingClassifier`, `FrozenEstimator`, searches and featbus's own wrappers, and
 that a step can be ``"passthrough"`` or ``"drop"``.
 """
-
-from typing import NamedTuple
 
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -18,13 +16,6 @@ from sklearn.utils import get_tags
 from featbus.base import FeatureExtractor, ImageEstimator, ImageTransformer
 
 
-class Step(NamedTuple):
-    """A step of a composite: its name there, and the estimator."""
-
-    name: str
-    estimator: object
-
-
 def steps_of(estimator):
     """Return the steps directly inside an estimator.
 
@@ -35,11 +26,11 @@ def steps_of(estimator):
 
     Returns
     -------
-    list of Step
-        In the order in which they run; fitted ones where the estimator holds them apart. Steps that
-        are ``"drop"``, ``"passthrough"`` or None are left out.
+    list of (str, estimator)
+        Names and steps, in the order in which they run; fitted ones if the estimator keeps them
+        separately. Steps that are ``"drop"``, ``"passthrough"`` or None are left out.
     """
-    return [Step(name, step) for name, step in _parts(estimator) if not _is_placeholder(step)]
+    return [(name, step) for name, step in _parts(estimator) if not _is_placeholder(step)]
 
 
 def _parts(estimator):
@@ -74,7 +65,7 @@ def _wrapped_name(estimator):
 
 
 def unwrap(estimator):
-    """Return what is inside any number of wrappers: `FrozenEstimator`, `FeatureBus`, searches.
+    """Return the estimator inside any number of wrappers: `FrozenEstimator`, `FeatureBus`, search.
 
     Parameters
     ----------
@@ -84,7 +75,7 @@ def unwrap(estimator):
     Returns
     -------
     object
-        The innermost estimator, fitted where the wrapper holds a fitted one.
+        The innermost estimator, fitted if the wrapper holds a fitted one.
     """
     while _wrapped_name(estimator) is not None:
         ((_, estimator),) = _parts(estimator)
@@ -102,7 +93,7 @@ def all_steps(estimator):
     Yields
     ------
     estimator
-        The estimator itself, and all its steps: fitted ones where it holds them apart.
+        The estimator itself, and all its steps: fitted ones if it keeps them separately.
     """
     yield estimator
     for _, step in steps_of(estimator):
@@ -122,8 +113,8 @@ def walk(value, parent=None):
     Yields
     ------
     (estimator, estimator or None)
-        An estimator, itself first, and the one whose parameter it is. Parameters count, not what
-        `fit` made of them. The inside of a `FrozenEstimator` is left out.
+        An estimator, itself first, and the one whose parameter it is. Only parameters are searched,
+        not fitted attributes, and nothing inside a `FrozenEstimator`.
     """
     inner = ()
     if is_estimator(value):
@@ -158,7 +149,7 @@ def check_all_parameters(estimator):
     Parameters
     ----------
     estimator : estimator
-        Itself, or what holds them.
+        One of them, or a composite.
 
     Raises
     ------
@@ -209,7 +200,7 @@ def reads_plainly(transformer):
     """
     steps = steps_of(transformer)
     if isinstance(transformer, Pipeline):
-        return bool(steps) and reads_plainly(steps[0].estimator)
+        return bool(steps) and reads_plainly(steps[0][1])
     if steps:
         return all(reads_plainly(step) for _, step in steps)
     return all(
@@ -262,36 +253,29 @@ def is_resampler(estimator):
     Returns
     -------
     bool
-        True for SMOTE and its kin; False for pipelines that have such a step.
+        True for SMOTE and other samplers; False for pipelines that contain one.
     """
     return hasattr(estimator, "fit_resample") and not isinstance(estimator, Pipeline)
 
 
-def _gives_rows(step, frozen=False):
-    """Return whether a step makes a row of each image on its own, and learns nothing."""
-    frozen = frozen or isinstance(step, FrozenEstimator)
+def _makes_rows(step):
+    """Return whether a step makes a row of each image on its own."""
     while isinstance(step, FrozenEstimator):
         step = step.estimator
     if isinstance(step, Pipeline):
-        return 0 < _n_extracting(step, frozen) == len(step.steps)
+        return 0 < _count_extracting(step) == len(step.steps)
     if isinstance(step, FeatureUnion):
         parts = steps_of(step)
-        return bool(parts) and all(_gives_rows(part, frozen) for _, part in parts)
-    is_of_rows = isinstance(step, ImageEstimator) and not isinstance(step, ImageTransformer)
-    return is_of_rows and (frozen or not learns(step))
+        return bool(parts) and all(_makes_rows(part) for _, part in parts)
+    return isinstance(step, ImageEstimator) and not isinstance(step, ImageTransformer)
 
 
-def _gives_images(step, frozen):
-    """Return whether a step makes an image of each image on its own, and learns nothing."""
-    return isinstance(unwrap(step), ImageTransformer) and (frozen or not learns(step))
-
-
-def _n_extracting(pipeline, frozen=False):
-    """Return the number of steps that a pipeline takes from images to rows; 0 if some learn."""
+def _count_extracting(pipeline):
+    """Return the number of steps that a pipeline takes from images to rows, or 0."""
     for count, (_, step) in enumerate(pipeline.steps, start=1):
-        if _gives_rows(step, frozen):
+        if _makes_rows(step):
             return count
-        if not (_is_placeholder(step) or _gives_images(step, frozen)):
+        if not (_is_placeholder(step) or isinstance(unwrap(step), ImageTransformer)):
             break
     return 0
 
@@ -307,61 +291,41 @@ def split_extraction(estimator):
     Returns
     -------
     steps : list of (str, transformer)
-        The steps; empty if there are none, if some learn, or if parameters of theirs are searched.
+        The steps; empty if there are none, if some learn, or if their parameters are searched.
     rest : estimator
-        What remains, which expects rows.
+        The remaining estimator, which expects rows.
     """
     pipeline = estimator.estimator if is_search(estimator) else estimator
-    count = _n_extracting(pipeline) if isinstance(pipeline, Pipeline) else 0
-    steps = pipeline.steps[:count] if count else []
-    if not steps or count == len(pipeline.steps):
+    steps = pipeline.steps[: _count_extracting(pipeline)] if isinstance(pipeline, Pipeline) else []
+    if not 0 < len(steps) < len(pipeline.steps) or any(learns(step) for _, step in steps):
         return [], estimator
+    rest = pipeline[len(steps) :]
     if not is_search(estimator):
-        return steps, pipeline[count:]
-    searched = {name.partition("__")[0] for name in searched_parameters(estimator)}
-    if searched & {name for name, _ in steps}:
+        return steps, rest
+    if _searched_steps(estimator) & {name for name, _ in steps}:
         return [], estimator
-    return steps, clone(estimator).set_params(estimator=pipeline[count:])
+    return steps, clone(estimator).set_params(estimator=rest)
 
 
-def searched_parameters(search):
-    """Return the names of the parameters that a search chooses.
-
-    Parameters
-    ----------
-    search : estimator
-        A `GridSearchCV` or another search.
-
-    Returns
-    -------
-    set of str
-        Such as "svc__C".
-    """
+def _searched_steps(search):
+    """Return the names of the steps that have parameters which a search chooses."""
     space = getattr(search, "param_grid", None) or getattr(search, "param_distributions", {})
     spaces = [space] if hasattr(space, "keys") else space
-    return {name for part in spaces for name in part}
-
-
-class Extraction(NamedTuple):
-    """How some columns come about: the steps that an image passes, and the extractor."""
-
-    steps: list
-    extractor: FeatureExtractor
+    return {name.partition("__")[0] for part in spaces for name in part}
 
 
 def extractions(transformer):
-    """Return how a transformer makes its columns.
+    """Return the steps and the extractor behind each block of a transformer's columns.
 
     Parameters
     ----------
     transformer : estimator
-        A fitted extractor, or a composite of image steps, extractors and steps that keep the
-        columns.
+        A fitted extractor, or a composite of image steps, extractors and steps that keep columns.
 
     Returns
     -------
-    list of Extraction
-        In the order of the columns.
+    list of (list of estimator, FeatureExtractor)
+        The steps that an image passes through and the extractor, in the order of the columns.
 
     Raises
     ------
@@ -372,15 +336,15 @@ def extractions(transformer):
     for step in _in_a_row(transformer):
         inner = unwrap(step)
         if isinstance(inner, FeatureExtractor):
-            return [Extraction(before, inner)]
+            return [(before, inner)]
         if isinstance(inner, (FeatureUnion, ColumnTransformer)):
             parts = [part for _, part in _parts(inner) if part is not None and part != "drop"]
             found = [extraction for part in parts for extraction in extractions(part)]
-            return [Extraction([*before, *steps], last) for steps, last in found]
+            return [([*before, *steps], last) for steps, last in found]
         before.append(step)
     raise ValueError(
-        f"{_name(transformer)} makes columns that no pixels stand behind, expected an extractor, "
-        "or a FeatureBus, Pipeline or FeatureUnion of extractors."
+        f"{transformer!r} makes columns that no pixels stand behind, expected an extractor, or a "
+        "FeatureBus, Pipeline or FeatureUnion of extractors."
     )
 
 
@@ -390,7 +354,3 @@ def _in_a_row(estimator):
     if not isinstance(inner, Pipeline):
         return [estimator]
     return [found for _, step in steps_of(inner) for found in _in_a_row(step)]
-
-
-def _name(estimator):
-    return repr(estimator) if isinstance(estimator, str) else type(estimator).__name__

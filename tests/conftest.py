@@ -56,3 +56,15 @@ def browser():
 def empty_figures(monkeypatch):
     """Draw no figures in reports: they take most of the time, and have tests of their own."""
     monkeypatch.setattr("featbus.evaluation._report.draw_svg", lambda panel, key: "")
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """Return the path of a feature store that does not exist yet."""
+    return tmp_path / "features.sqlite"
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Return the path of the file in which spies of `_spies` leave their traces."""
+    return str(tmp_path / "log")

@@ -243,7 +243,12 @@ def expected(name, is_stack):
 
 with TABLE.open(encoding="utf-8", newline="") as file:
     ROWS = {row.pop("composite").replace("``", ""): row for row in csv.DictReader(file)}
-CELLS = [(name, form) for name, row in ROWS.items() for form in row]
+QUICK = {"stack, gray", "list of paths", "column of arrays"}
+CELLS = [
+    pytest.param(name, form, marks=[] if form in QUICK else pytest.mark.slow)
+    for name, row in ROWS.items()
+    for form in row
+]
 
 
 def test_the_table_has_a_row_for_each_composite_and_a_column_for_each_form(forms):
@@ -319,16 +324,3 @@ def test_every_kind_of_step_takes_a_column(form, forms):
     bagging = BaggingClassifier(pipeline, n_estimators=2, **SEED)
     found = fitted(bagging, forms[form])
     assert_allclose(found, fitted(bagging, as_column(RAGGED)))
-
-
-def test_an_image_column_beside_numbers(forms):
-    table = forms["column of paths"].assign(age=np.arange(N) + 40.0)
-    columns = ColumnTransformer(
-        [("image", IntensityStatistics(), [0]), ("numbers", "passthrough", [1])]
-    )
-    pipeline = make_pipeline(columns, classifier()).fit(table, Y)
-    drops = permutation_importance(pipeline, table, Y, n_repeats=3, **SEED).importances_mean
-    assert drops.shape == (2,)
-    assert drops[0] > drops[1]
-    bagging = BaggingClassifier(pipeline, n_estimators=2, **SEED)
-    assert fitted(bagging, table).shape == (N, 2)

@@ -18,7 +18,6 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -36,8 +35,8 @@ from featbus import (
     IntensityStatistics,
     Resize,
 )
-from featbus.bus import fingerprint
-from featbus.images import ImageError, check_image
+from featbus.bus import ImageWarning, fingerprint
+from featbus.images import ImageError
 from featbus.io import ImageReadError
 from featbus.parameters import InvalidParameterError
 
@@ -53,20 +52,6 @@ def everything():
     )
 
 
-def count_pixels(images):
-    return np.array([[check_image(image).size] for image in images])
-
-
-@pytest.fixture
-def memory(tmp_path):
-    return tmp_path / "features.sqlite"
-
-
-@pytest.fixture
-def log(tmp_path):
-    return str(tmp_path / "log")
-
-
 @pytest.fixture
 def paths(tmp_path):
     names = [tmp_path / f"scan ({index}).png" for index in range(12)]
@@ -75,14 +60,13 @@ def paths(tmp_path):
     return names
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("batch_size", [1, 5, 32])
-def test_rows_equal_those_of_the_transformer(stored, n_jobs, batch_size, memory):
+CASES = [(None, False), (None, True), (2, True)]  # of n_jobs, and whether rows are stored
+
+
+@pytest.mark.parametrize(("n_jobs", "stored"), [*CASES, (1, False), (2, False)])
+def test_rows_equal_those_of_the_transformer(n_jobs, stored, memory):
     images = noise(12)
-    bus = FeatureBus(
-        everything(), memory=memory if stored else None, n_jobs=n_jobs, batch_size=batch_size
-    )
+    bus = FeatureBus(everything(), memory=memory if stored else None, n_jobs=n_jobs, batch_size=5)
     expected = everything().fit_transform(images)
     np.testing.assert_array_equal(bus.fit_transform(images), expected)
     np.testing.assert_array_equal(bus.transform(images[::-1]), expected[::-1])
@@ -93,8 +77,7 @@ def spread(rows):
     return np.reshape(rows.std(axis=1), (-1, 1))
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
 @pytest.mark.filterwarnings("ignore:When `set_output` is configured:UserWarning")
 def test_settings_of_sklearn_reach_all_threads(n_jobs, stored, memory):
     images = noise(4)
@@ -106,15 +89,6 @@ def test_settings_of_sklearn_reach_all_threads(n_jobs, stored, memory):
         found = np.asarray(FeatureBus(pipeline, **options).fit_transform(images))
     np.testing.assert_array_equal(found, expected)
     assert not np.array_equal(found, plain)
-
-
-@pytest.mark.parametrize("stored", [False, True])
-def test_stacks_stay_stacks(stored, memory):
-    images = noise(7)
-    images[5] = images[0]
-    mean = FunctionTransformer(lambda X: X.mean(axis=(1, 2))[:, np.newaxis])
-    bus = FeatureBus(mean, memory=memory if stored else None, batch_size=3)
-    np.testing.assert_array_equal(bus.fit_transform(images), mean.transform(images))
 
 
 def double_in_place(X):
@@ -185,38 +159,26 @@ def test_extractors_that_learn_need_the_tag():
         FeatureBus(make_pipeline(Centered())).fit(noise(2))
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
-def test_joblib_backends(backend, memory):
-    images = noise(12)
-    with joblib.parallel_config(backend, n_jobs=2):
-        rows = FeatureBus(everything(), memory=memory, batch_size=3).fit_transform(images)
-    np.testing.assert_array_equal(rows, everything().fit_transform(images))
+def test_processes_of_loky(memory):
+    """They get a function without a name by value, and check that it has the same fingerprint."""
+    images, factors = noise(12), {"one": 1, "two": 2}
+    double = FunctionTransformer(lambda X: [[factors["two"] * image.mean()] for image in X])
+    with joblib.parallel_config("loky", n_jobs=2):
+        rows = FeatureBus(double, memory=memory, batch_size=3).fit_transform(images)
+    np.testing.assert_array_equal(rows, double.transform(images))
 
 
-def test_paths_ragged_images_and_unions(paths):
+def test_paths_ragged_images_and_loaders(paths):
     ragged = [noise(1, (32 + index, 40))[0] for index in range(5)]
-    for batch in (paths, ragged, pd.Series(ragged)):
-        rows = FeatureBus(everything(), batch_size=2).fit_transform(batch)
-        np.testing.assert_array_equal(rows, everything().fit_transform(batch))
-
-
-def test_a_loader_with_a_say_of_its_own_gets_the_paths(paths):
     color = np.zeros((32, 40, 3), np.uint8)
     color[..., 0] = 255
     cv2.imwrite(str(paths[0]), color)
-    transformer = make_pipeline(ImageLoader(color_mode="gray"), IntensityStatistics())
-    rows = FeatureBus(transformer).fit_transform(paths)
-    np.testing.assert_array_equal(rows, transformer.fit_transform(paths))
-
-
-def test_the_second_time_nothing_is_computed_and_rows_are_bit_identical(memory, log):
-    images = noise(20)
-    bus = FeatureBus(CountingMean(log=log), memory=memory)
-    first = bus.fit_transform(images)
-    before = count(log)
-    np.testing.assert_array_equal(bus.fit(images).transform(images), first)
-    assert bus.transform(images).tobytes() == first.tobytes()
-    assert count(log) == before == 20
+    for batch in (paths, ragged, pd.Series(ragged)):
+        rows = FeatureBus(everything(), batch_size=2).fit_transform(batch)
+        np.testing.assert_array_equal(rows, everything().fit_transform(batch))
+    gray = make_pipeline(ImageLoader(color_mode="gray"), IntensityStatistics())
+    rows = FeatureBus(gray).fit_transform(paths)
+    np.testing.assert_array_equal(rows, gray.fit_transform(paths))
 
 
 def test_log_messages(tmp_path, caplog):
@@ -237,40 +199,27 @@ def test_each_content_is_computed_once(memory, log):
     image = noise(1)[0]
     bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=2).fit([image])
     before = count(log)
-    rows = bus.transform([image, image, image[::-1], image, image[::-1]])
-    assert count(log) == before + 2
-    np.testing.assert_array_equal(rows, rows[[0, 0, 2, 0, 2]])
+    for _ in range(2):
+        rows = bus.transform([image, image, image[::-1], image, image[::-1]])
+        assert count(log) == before + 2
+        np.testing.assert_array_equal(rows, rows[[0, 0, 2, 0, 2]])
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_grid_search_computes_each_image_once_and_then_never(n_jobs, memory, log):
-    images, y = noise(40), np.arange(40) % 2
+    images, y = noise(24, (8, 8)), np.arange(24) % 2
     bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=4).fit(images)
     pipeline = make_imblearn_pipeline(bus, StandardScaler(), SMOTE(k_neighbors=2), SVC())
-    grid = [
-        {"svc": [SVC()], "svc__C": [0.1, 1, 10, 100], "standardscaler__with_mean": [True, False]},
-        {"svc": [RandomForestClassifier(5)], "svc__max_depth": [1, 2, 3, 4]},
-    ]
-    passes = []
+    grid = {"svc__C": [0.1, 1], "standardscaler__with_mean": [True, False]}
+    passes, rows = [], []
     for _ in range(2):
         before = count(log)
-        search = GridSearchCV(pipeline, grid, cv=StratifiedKFold(5), n_jobs=n_jobs)
-        search.fit(images, y)
+        with joblib.parallel_config("threading", n_jobs=n_jobs):
+            search = GridSearchCV(pipeline, grid, cv=StratifiedKFold(3)).fit(images, y)
         passes.append((count(log) - before) / len(images))
-    assert len(search.cv_results_["params"]) == 12
+        rows.append(search.best_estimator_[0].transform(images).tobytes())
     assert passes == [1, 0]
-
-
-def test_learned_state_is_part_of_the_key(memory):
-    images = noise(20)
-    bus = FeatureBus(make_pipeline(LBP(), PCA(2)), memory=memory)
-    first = bus.fit(images[:10]).transform(images[10:])
-    other = clone(bus).fit(images[5:15]).transform(images[10:])
-    assert not np.allclose(first, other)
-    np.testing.assert_array_equal(
-        other, make_pipeline(LBP(), PCA(2)).fit(images[5:15]).transform(images[10:])
-    )
-    assert len(FeatureStore(memory).info()) == 2
+    assert rows[0] == rows[1]
 
 
 def test_changed_pixels_under_the_same_name_and_time_stamp(paths, memory, log):
@@ -285,14 +234,6 @@ def test_changed_pixels_under_the_same_name_and_time_stamp(paths, memory, log):
     np.testing.assert_array_equal(np.delete(after, 3, 0), np.delete(before, 3, 0))
 
 
-def test_names_and_output(paths):
-    bus = FeatureBus(everything()).set_output(transform="pandas")
-    frame = bus.fit_transform(pd.DataFrame({"path": paths}, index=list("abcdefghijkl")))
-    assert frame.columns.tolist() == everything().fit(paths).get_feature_names_out().tolist()
-    assert frame.index.tolist() == list("abcdefghijkl")
-    assert FeatureBus(LBP()).get_feature_names_out()[3] == "lbp_p8_r1_u03"
-
-
 def test_a_path_column_beside_tabular_columns(paths, memory):
     table = pd.DataFrame({"path": paths, "age": np.arange(30, 42.0)})
     columns = ColumnTransformer(
@@ -301,9 +242,11 @@ def test_a_path_column_beside_tabular_columns(paths, memory):
             ("clinical", StandardScaler(), ["age"]),
         ]
     )
+    table.index = list("abcdefghijkl")
     frame = columns.set_output(transform="pandas").fit_transform(table)
-    assert frame.shape == (12, 11)
-    assert frame.columns[0] == "image__lbp_p8_r1_u00"
+    assert frame.index.tolist() == table.index.tolist()
+    names = FeatureBus(LBP()).get_feature_names_out()
+    assert frame.columns.tolist() == [*(f"image__{name}" for name in names), "clinical__age"]
     np.testing.assert_array_equal(frame.iloc[:, :10], LBP().transform(paths))
 
 
@@ -345,21 +288,18 @@ def bad_batch(paths):
     return images
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_on_error_nan(stored, n_jobs, memory, paths):
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_on_error_nan(n_jobs, stored, memory, paths):
     images = bad_batch(paths)
     bus = FeatureBus(
         HOG(), memory=memory if stored else None, n_jobs=n_jobs, batch_size=4, on_error="nan"
     )
-    with pytest.warns(UserWarning, match="3 of 10 images gave no row but NaN.*image 2") as caught:
-        rows = bus.fit(images).transform(images)
-    assert len([one for one in caught if one.category is not ResourceWarning]) == 1
+    rows = bus.fit(images).transform(images)
     assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [2, 5, 9]
     assert np.isnan(rows[[2, 5, 9]]).all()
     assert [failure.index for failure in bus.errors_] == [2, 5, 9]
     assert [failure.path for failure in bus.errors_] == [None, "no/such/file.png", None]
-    assert "NaN" in bus.errors_[0].reason
     assert [type(error) for error in bus.errors_] == [ImageError, ImageReadError, ImageError]
     for error, copy in zip(bus.errors_, pickle.loads(pickle.dumps(bus.errors_))):
         assert error.__traceback__ is error.__cause__ is error.__context__ is None
@@ -370,9 +310,16 @@ def test_on_error_nan(stored, n_jobs, memory, paths):
     assert bus.errors_ == []
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_on_error_raise_names_the_image_and_keeps_what_was_computed(stored, n_jobs, memory, log):
+def test_images_without_a_row_are_told_once(paths):
+    images = bad_batch(paths)
+    bus = FeatureBus(HOG(), on_error="nan", n_jobs=1).fit(images)  # no other threads
+    with pytest.warns(ImageWarning, match="3 of 10 .*image 2: .*NaN") as caught:
+        bus.transform(images)
+    assert [one.category for one in caught] == [ImageWarning]
+
+
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
+def test_on_error_raise_names_the_image_and_keeps_what_was_computed(n_jobs, stored, memory, log):
     images = list(noise(20))
     images[13] = np.full((32, 40), np.nan)
     transformer = CountingMean(log=log)
@@ -389,15 +336,22 @@ def test_on_error_raise_names_the_image_and_keeps_what_was_computed(stored, n_jo
         assert count(log) == before
 
 
-def test_whole_numbers_have_no_nan(memory):
-    """So that rows with failures are floating point, and others stay what they are."""
-    transformer = FunctionTransformer(count_pixels)
-    images = [*noise(2), np.zeros((2, 2, 7)), *noise(1)]
-    rows = FeatureBus(transformer, memory=memory).fit_transform(images[:2])
-    assert rows.dtype == np.int64
-    with pytest.warns(UserWarning, match="1 of 4 images gave no row"):
-        rows = FeatureBus(transformer, memory=memory, on_error="nan").fit_transform(images)
-    np.testing.assert_array_equal(rows[:, 0], [1280, 1280, np.nan, 1280])
+def level_of(images):
+    """Return integers of bright images, and float64 of those with values around 0.5."""
+    return np.array([[round(image.max()) if image.max() >= 1 else np.pi] for image in images])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+def test_dtypes_of_rows(stored, memory):
+    bright, dark, bad = np.ones((4, 4)), np.full((4, 4), 0.5), np.full((4, 4), np.nan)
+    options = {"memory": memory if stored else None, "batch_size": 1}
+    for _ in range(2):  # computed, then read
+        bus = FeatureBus(make_pipeline(Resize(4), FunctionTransformer(level_of)), **options)
+        assert bus.fit_transform([bright]).dtype == np.int64
+        assert bus.fit_transform([bright, dark]).ravel().tolist() == [1, np.pi]
+        rows = bus.set_params(on_error="nan").fit_transform([bright, bad])
+        np.testing.assert_array_equal(rows, [[1], [np.nan]])
 
 
 def test_no_image_gives_a_row():
@@ -406,15 +360,6 @@ def test_no_image_gives_a_row():
         FeatureBus(HOG(), on_error="nan").fit(images)
     with pytest.raises(ValueError, match="No image gave a row. image 0: found 1280 NaN"):
         FeatureBus(HOG(), on_error="nan").fit(noise(1)).transform(images)
-
-
-def test_errors_that_are_no_images_fault_are_not_swallowed(memory):
-    def missing(X):
-        raise OSError("no weights")
-
-    bus = FeatureBus(FunctionTransformer(missing), on_error="nan")
-    with pytest.raises(OSError, match="no weights"):
-        bus.fit(noise(3)).transform(noise(3))
 
 
 class Refusing(CountingMean):
@@ -441,8 +386,7 @@ def with_dark(n_images, *dark):
 
 
 @pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(("n_jobs", "stored"), [*CASES, (2, False)])
 @pytest.mark.parametrize(
     "error", [ValueError("too dark\n"), np.linalg.LinAlgError("too dark"), cv2.error("too dark")]
 )
@@ -463,23 +407,18 @@ def test_what_a_foreign_step_raises_becomes_an_image_error(error, n_jobs, stored
     assert np.flatnonzero(np.isnan(rows[:, 0])).tolist() == [3, 4]
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
 @pytest.mark.parametrize("on_error", ["raise", "nan"])
 @pytest.mark.parametrize(
-    "error", [InvalidParameterError("layers is 'x', expected"), NotFittedError("fit it")]
+    "error",
+    [InvalidParameterError("layers is 'x'"), NotFittedError("fit it"), OSError("no weights")],
 )
 def test_what_no_image_is_to_blame_for_is_raised_at_once(
     error, on_error, n_jobs, stored, memory, log
 ):
     images = with_dark(4, 0)
-    bus = FeatureBus(
-        Refusing(error, log=log),
-        memory=memory if stored else None,
-        n_jobs=n_jobs,
-        on_error=on_error,
-        batch_size=4,
-    ).fit(images)
+    options = {"memory": memory if stored else None, "n_jobs": n_jobs, "on_error": on_error}
+    bus = FeatureBus(Refusing(error, log=log), **options).fit(images)
     with pytest.raises(type(error), match=f"^{error}$"):
         bus.transform(images)
     assert count(log) == 1
@@ -499,57 +438,34 @@ def test_parameters_of_inner_steps_are_checked_before_an_image_is_read(on_error,
         bus.transform(noise(2))
 
 
-@pytest.mark.parametrize("on_error", ["raise", "nan"])
-def test_a_missing_file_gives_the_same_message_everywhere(on_error, paths, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*gave no row but NaN:UserWarning")
+@pytest.mark.parametrize(("n_jobs", "stored"), CASES)
+def test_a_missing_file_gives_the_same_message_everywhere(n_jobs, stored, paths, memory):
     images = [*paths[:5], "no/such/file.png", *paths[5:]]
+    options = {"memory": memory if stored else None, "n_jobs": n_jobs, "batch_size": 2}
+    bus = FeatureBus(LBP(), **options).fit(paths)
     messages = set()
-    for n_jobs in (None, 1, 2):
-        for memory in (None, tmp_path / f"{n_jobs}.sqlite"):
-            bus = FeatureBus(LBP(), memory=memory, n_jobs=n_jobs, batch_size=2, on_error=on_error)
-            bus.fit(paths)
-            if on_error == "raise":
-                with pytest.raises(ImageReadError) as caught:
-                    bus.transform(images)
-                error = caught.value
-            else:
-                with pytest.warns(UserWarning, match="1 of 13 images"):
-                    bus.transform(images)
-                (error,) = bus.errors_
-            messages.add(str(error))
-    with pytest.raises(ImageReadError) as caught:
-        LBP().transform(images)
-    assert messages == {str(caught.value)}
-    assert str(caught.value).startswith("image 5 ('no/such/file.png'): there is no such file.")
+    for transformer in (bus, LBP()):
+        with pytest.raises(ImageReadError) as caught:
+            transformer.transform(images)
+        messages.add(str(caught.value))
+    bus.set_params(on_error="nan").transform(images)
+    assert messages == {str(error) for error in bus.errors_}
+    assert messages.pop().startswith("image 5 ('no/such/file.png'): there is no such file.")
 
 
-def pca_of(images):
-    return make_pipeline(LBP(), PCA(2, random_state=0)).fit(images)
-
-
-def alone(step):
-    return step
-
-
-def in_a_pipeline(step):
-    return make_pipeline(Resize(32), step)
-
-
-def before_a_step(step):
-    return make_pipeline(step, FunctionTransformer(np.negative))
-
-
-def in_a_union(step):
-    return make_union(IntensityStatistics(), step)
-
-
-def in_a_bus(step):
-    return FeatureBus(step)
-
-
-@pytest.mark.parametrize("place", [alone, in_a_pipeline, before_a_step, in_a_union, in_a_bus])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda step: make_pipeline(Resize(32), step),
+        lambda step: make_pipeline(step, FunctionTransformer(np.negative)),
+        lambda step: make_union(IntensityStatistics(), FeatureBus(step)),
+    ],
+)
 def test_frozen_steps_are_told_apart_by_what_they_learned(place, memory):
     images = noise(20)
-    one, other = FrozenEstimator(pca_of(images[:10])), FrozenEstimator(pca_of(images[10:]))
+    pca = make_pipeline(LBP(), PCA(2, random_state=0))
+    one, other = (FrozenEstimator(clone(pca).fit(part)) for part in (images[:10], images[10:]))
     first, second = (FeatureBus(place(step), memory=memory) for step in (one, other))
     rows, others = first.fit_transform(images), second.fit_transform(images)
     assert fingerprint(first.transformer_) != fingerprint(second.transformer_)
@@ -563,28 +479,18 @@ def test_frozen_steps_are_told_apart_by_what_they_learned(place, memory):
     np.testing.assert_array_equal(same.transform(images), rows)
 
 
-def test_a_frozen_step_that_is_not_fitted():
-    for on_error in ("raise", "nan"):
-        bus = FeatureBus(FrozenEstimator(make_pipeline(LBP(), PCA(2))), on_error=on_error)
-        with pytest.raises(NotFittedError):
-            bus.fit(noise(4))
-
-
-@pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize(
     "steps",
     [
-        [("none", "passthrough"), ("lbp", LBP())],
-        [("lbp", LBP()), ("end", "passthrough")],
-        [("lbp", LBP()), ("end", None)],
+        [("none", "passthrough"), ("lbp", LBP()), ("end", None)],
         [("inner", Pipeline([("lbp", LBP()), ("end", "passthrough")])), ("end", "passthrough")],
         [("union", FeatureUnion([("lbp", LBP()), ("hog", "drop")])), ("end", "passthrough")],
         [("lbp", LBP()), ("union", FeatureUnion([("same", "passthrough"), ("no", "drop")]))],
     ],
 )
-def test_steps_that_are_passed_through_or_dropped(steps, stored, memory, paths):
+def test_steps_that_are_passed_through_or_dropped(steps, memory, paths):
     for images in (noise(6), paths):
-        bus = FeatureBus(Pipeline(steps), memory=memory if stored else None, batch_size=4)
+        bus = FeatureBus(Pipeline(steps), memory=memory, batch_size=4)
         np.testing.assert_array_equal(bus.fit_transform(images), LBP().fit_transform(images))
         assert bus.get_feature_names_out().shape == (10,)
 
@@ -606,29 +512,10 @@ def test_column_transformers_inside(memory):
     for columns in ([1, 3], [3, 1], slice(2, 5)):
         bus = FeatureBus(some_columns(columns), memory=memory)
         np.testing.assert_array_equal(bus.fit_transform(images), expected[:, columns])
-    scaled = FeatureBus(some_columns([1, 3], StandardScaler()), memory=memory)
     for part in (images[:6], images[6:]):
-        scaler = StandardScaler().fit(LBP().fit_transform(part)[:, [1, 3]])
-        rows = scaled.fit(part).transform(images)
-        np.testing.assert_allclose(rows, scaler.transform(expected[:, [1, 3]]), rtol=1e-5)
-    with FeatureStore(memory) as store:
-        assert store.info()["n_rows"].tolist() == [12] * 5
-
-
-def precise_if_dark(X):
-    """Return float64 for dark images, as a step may whose dtype depends on its input."""
-    return np.array([[np.pi]], np.float64 if np.mean(X) < 0.5 else np.float32)
-
-
-@pytest.mark.parametrize("stored", [False, True])
-def test_rows_keep_the_widest_dtype(stored, memory):
-    images = np.stack([np.ones((4, 4)), np.zeros((4, 4))])
-    step = FunctionTransformer(precise_if_dark)
-    for _ in range(2):  # computed, then read
-        bus = FeatureBus(step, batch_size=1, memory=memory if stored else None)
-        rows = bus.fit_transform(images)
-        assert rows.dtype == np.float64
-        assert rows.ravel().tolist() == [float(np.float32(np.pi)), np.pi]
+        scaled = some_columns([1, 3], StandardScaler())
+        rows = FeatureBus(scaled, memory=memory).fit(part).transform(images)
+        np.testing.assert_array_equal(rows, clone(scaled).fit(part).transform(images))
 
 
 def test_progress_bar(memory, capsys):
@@ -636,32 +523,9 @@ def test_progress_bar(memory, capsys):
     bus = FeatureBus(LBP(), memory=memory, verbose=True).fit(images)
     bus.transform(images[:3])
     bus.transform(images)
-    shown = capsys.readouterr().err
-    assert "FeatureBus: 100%" in shown
-    assert "6/6" in shown
+    assert "6/6" in capsys.readouterr().err
     FeatureBus(LBP()).fit_transform(images)
     assert not capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"on_error": "ignore"}, "on_error is 'ignore', expected a str among {'nan', 'raise'}"),
-        ({"batch_size": 0}, "batch_size is 0, expected an int in the range"),
-        ({"batch_size": "auto"}, "batch_size is 'auto', expected an int"),
-        ({"batch_size": 2.0}, "batch_size is 2.0, expected an int"),
-        ({"batch_size": True}, "batch_size is True, expected an int"),
-        ({"n_jobs": "all"}, "n_jobs is 'all', expected"),
-        ({"memory": 3}, "memory is 3, expected"),
-        ({"verbose": "yes"}, "verbose is 'yes', expected"),
-        ({"transformer": SVC()}, r"transformer is SVC\(\), expected an object implementing 'trans"),
-    ],
-)
-def test_bad_parameters(parameters, message):
-    bus = FeatureBus(LBP()).fit(noise(2)).set_params(**parameters)
-    for method in (bus.fit, bus.transform):
-        with pytest.raises(InvalidParameterError, match=f"^{message}"):
-            method(noise(2))
 
 
 def test_a_failed_run_leaves_no_thread():
@@ -693,7 +557,7 @@ def every_other(images):
 
 
 def test_a_step_that_loses_rows_is_an_error():
-    with pytest.raises(ValueError, match="made 1 rows of 2 images"):
+    with pytest.raises(ValueError, match=r"shape \(1, 3\) for 2 images"):
         FeatureBus(FunctionTransformer(every_other), batch_size=2).transform(noise(2))
 
 

@@ -31,16 +31,6 @@ HUNDRED = [index.to_bytes(16, "big") for index in range(100)]
 
 
 @pytest.fixture
-def memory(tmp_path):
-    return tmp_path / "features.sqlite"
-
-
-@pytest.fixture
-def log(tmp_path):
-    return str(tmp_path / "log")
-
-
-@pytest.fixture
 def bus(memory, log):
     return FeatureBus(CountingMean(log=log), memory=memory, batch_size=4)
 
@@ -55,29 +45,19 @@ def start_worker(memory, log, *, delay=0.0, start=0, stop=200):
     return subprocess.Popen([sys.executable, str(WORKER), *arguments])
 
 
-def test_rows_come_back_bit_by_bit(memory):
-    rows = np.random.default_rng(0).normal(size=(1000, 7)).astype(np.float32)
-    rows[0, 0] = np.nan
-    digests = [index.to_bytes(16, "big") for index in range(1000)]
+def test_each_row_has_its_own_dtype_and_length(memory):
+    rows = {b"a": np.array([np.nan, np.pi, 0]), b"b": np.ones(5, "u1"), b"c": np.ones(2, "?")}
     with FeatureStore(memory) as store:
-        store.write(b"f", "a transformer", digests, rows)
-        assert store.read(b"g", digests) == {}
-        found = store.read(b"f", [*digests, b"unknown"])
-    assert len(found) == 1000
-    assert all(found[digest].tobytes() == row.tobytes() for digest, row in zip(digests, rows))
-
-
-@pytest.mark.parametrize("dtypes", [("<f4", "<f8"), ("<f8", "u1"), ("?", "<i4")])
-def test_each_row_has_its_own_dtype_and_length(memory, dtypes):
-    rows = [np.ones(length, dtype) for length, dtype in zip((3, 5), dtypes)]
-    with FeatureStore(memory) as store:
-        for image, row in zip([b"a", b"b"], rows):
+        for image, row in rows.items():
             store.write(b"f", "t", [image], [row])
-        found = store.read(b"f", [b"a", b"b"])
-        assert sorted(store.info()["n_features"]) == [3, 5]
-    for image, row in zip([b"a", b"b"], rows):
+    store = pickle.loads(pickle.dumps(store))
+    found = store.read(b"f", list(rows))
+    assert store.read(b"g", list(rows)) == {}
+    assert sorted(store.info()["n_features"]) == [2, 3, 5]
+    for image, row in rows.items():
         assert found[image].dtype == row.dtype
         np.testing.assert_array_equal(found[image], row)
+    assert repr(store) == f"FeatureStore({str(memory)!r})"
 
 
 @pytest.mark.parametrize("dtype", [object, np.longdouble, "U1"])
@@ -103,8 +83,7 @@ def test_prune_drops_the_oldest_rows_and_shrinks_the_file(memory):
     rows = np.zeros((3000, 256), np.float32)
     digests = [index.to_bytes(16, "big") for index in range(3000)]
     with FeatureStore(memory) as store:
-        for start in range(0, 3000, 500):
-            store.write(b"f", "t", digests[start : start + 500], rows[start : start + 500])
+        store.write(b"f", "t", digests, rows)
         assert os.path.getsize(memory) + os.path.getsize(f"{memory}-wal") > 3_000_000
         dropped = store.prune(1_500_000)
         left = store.read(b"f", digests)
@@ -115,23 +94,8 @@ def test_prune_drops_the_oldest_rows_and_shrinks_the_file(memory):
         for size in (-1, np.nan, np.inf, "5", None):
             with pytest.raises(InvalidParameterError, match="max_bytes"):
                 store.prune(size)
-
-
-def test_clear(bus, memory, log):
-    bus.fit_transform(IMAGES[:5])
-    assert FeatureStore(memory).clear() == 5
-    assert FeatureStore(memory).info().empty
-    bus.transform(IMAGES[:5])
-    assert count(log) == 10
-
-
-def test_a_store_survives_pickling_and_its_context(bus, memory):
-    bus.fit_transform(IMAGES[:5])
-    store = pickle.loads(pickle.dumps(FeatureStore(memory)))
-    with store:
-        assert store.info()["n_rows"].tolist() == [5]
-    assert store.info()["n_rows"].tolist() == [5]
-    assert repr(store) == f"FeatureStore({str(memory)!r})"
+        assert store.prune(0) == 3000 - dropped
+        assert store.info().empty
 
 
 def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypatch):
@@ -155,7 +119,7 @@ def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypat
         assert store.claim(b"f", [b"b"], "other") == [b"b"]
 
 
-@pytest.mark.parametrize("expires", ["1e300", "9e999", "'tomorrow'", "x'ff'", "NULL"])
+@pytest.mark.parametrize("expires", ["9e999", "'tomorrow'", "NULL"])
 def test_a_damaged_claim_blocks_nobody(expires, memory):
     with FeatureStore(memory) as store:
         store.claim(b"f", [b"a"], "one")
@@ -168,49 +132,48 @@ def test_damaged_rows_leave_the_others_and_can_be_claimed(memory):
         store.write(b"f", "t", [b"a", b"b", b"c"], np.ones((3, 2)))
         execute(memory, "UPDATE feature SET dtype = CAST(x'ff' AS TEXT) WHERE image = x'61'")
         execute(memory, "UPDATE feature SET value = zeroblob(16) WHERE image = x'62'")
+        execute(memory, "UPDATE transformer SET description = CAST(x'ff' AS TEXT)")
         assert list(store.read(b"f", [b"a", b"b", b"c"])) == [b"c"]
         assert store.claim(b"f", [b"a", b"b", b"c"], "one") == [b"a", b"b"]
-        execute(memory, "UPDATE transformer SET description = CAST(x'ff' AS TEXT)")
         assert store.info()["n_rows"].sum() == 3
 
 
-def test_known_rows_need_no_thread_and_no_write(bus, monkeypatch):
+def test_known_rows_need_no_write(bus, monkeypatch):
     bus.fit_transform(IMAGES)
 
     def fail(*arguments, **options):
         raise AssertionError("done for nothing")
 
-    monkeypatch.setattr(Thread, "start", fail)
     for method in ("claim", "write", "release"):
         monkeypatch.setattr(FeatureStore, method, fail)
     np.testing.assert_array_equal(bus.transform(IMAGES), EXPECTED)
 
 
 OTHER_PROCESS = """
-import sys
-import numpy as np
-from featbus import FeatureStore
-with FeatureStore(sys.argv[1]) as store:
-    store.write(b"f", "t", [b"%d" % number for number in eval(sys.argv[2])], np.ones((50, 500)))
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as connection:
+    for image in range(50):
+        query = "INSERT INTO feature (fingerprint, image, value) VALUES (?, ?, zeroblob(2000))"
+        connection.execute(query, (sys.argv[2], image))
 """
 
 
 def test_a_second_store_in_the_process_loses_no_rows(memory):
     """Whoever opens the file beside SQLite drops its locks (sqlite.org/howtocorrupt, 2.2)."""
 
-    def write_elsewhere(numbers):
-        arguments = [sys.executable, "-c", OTHER_PROCESS, str(memory), str(numbers)]
-        subprocess.run(arguments, check=True)
+    def write_elsewhere(name):
+        subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(memory), name], check=True)
 
     with FeatureStore(memory) as store:
-        store.write(b"f", "t", [b"0"], np.ones((1, 500)))
-        with FeatureStore(memory):
-            pass
+        store.write(b"f", "t", HUNDRED[:1], np.ones((1, 500)))
+        other = FeatureStore(memory)
+        other.open()
+        other.close()
         fingerprint(FunctionTransformer(np.copy, kw_args={"order": str(memory)}))
-        write_elsewhere(range(50, 100))
-        store.write(b"f", "t", [b"%d" % number for number in range(50)], np.ones((50, 500)))
-        write_elsewhere(range(100, 150))
-    assert FeatureStore(memory).info()["n_rows"].tolist() == [150]
+        write_elsewhere("first")
+        store.write(b"f", "t", HUNDRED, np.ones((100, 500)))
+        write_elsewhere("second")
+    assert sorted(FeatureStore(memory).info()["n_rows"]) == [50, 50, 100]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -257,25 +220,8 @@ def test_killed_in_mid_write_again_and_again(bus, memory, log):
     np.testing.assert_array_equal(bus.fit_transform(IMAGES), EXPECTED)
 
 
-@pytest.mark.slow
-def test_ctrl_c_keeps_what_was_computed(memory, log):
-    import signal
-
-    worker = start_worker(memory, log, delay=0.1)
-    while count(log) < 40:
-        time.sleep(0.01)
-    worker.send_signal(signal.SIGINT)
-    assert worker.wait(60) != 0
-    assert count(log) < 200
-    with FeatureStore(memory) as store:
-        n_rows = store.info()["n_rows"].sum()
-        assert count(log) - 8 <= n_rows <= count(log)  # but for the two batches in flight
-        claims = store._connection.execute("SELECT count(*) FROM claim").fetchone()
-        assert claims == (0,)
-
-
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT OR REPLACE INTO feature"])
-@pytest.mark.parametrize("nth", [2, 3, 5])
+@pytest.mark.parametrize("nth", [2, 5])
 def test_ctrl_c_in_the_middle_of_a_write(statement, nth, memory, monkeypatch):
     """Python raises the interrupt of a signal when SQLite has already done its work."""
     seen = []
@@ -342,7 +288,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 
 from featbus import HOG, FeatureBus
 
@@ -361,19 +306,6 @@ connection = sqlite3.connect(disk / "rows.sqlite")
 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 assert 0 < connection.execute("SELECT count(*) FROM feature").fetchone()[0] < 200
 connection.close()
-
-for path in disk.iterdir():
-    path.unlink()
-try:
-    FeatureBus(hog, batch_size=4).to_parquet(images, disk / "rows", partition_size=20)
-except OSError as error:
-    assert "No space left" in str(error), error
-else:
-    raise AssertionError("all of it fitted")
-paths = sorted((disk / "rows").glob("*.parquet"))
-assert 0 < len(paths) < 10
-assert all(pyarrow.parquet.read_table(path).num_rows == 20 for path in paths)
-assert not [path.name for path in (disk / "rows").iterdir() if path.name[0] == "."]
 """
 
 
@@ -432,6 +364,7 @@ def test_the_log_of_another_store_makes_no_wrong_row(has_rows, killed, tmp_path)
     """SQLite adds a log that a killed process left to any file that replaces the first."""
     other = tmp_path / "other.sqlite"
     with FeatureStore(other) as store:
+        store.open()
         for start in range(0, 100 * has_rows, 10):
             part = HUNDRED[start : start + 10]
             store.write(b"moved", "t", part, np.ones((10, 500)))
@@ -441,23 +374,12 @@ def test_the_log_of_another_store_makes_no_wrong_row(has_rows, killed, tmp_path)
         assert all((row == 0).all() for row in store.read(b"killed", HUNDRED).values())
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-@pytest.mark.filterwarnings("ignore:The feature store:RuntimeWarning")
-def test_a_truncated_store(bus, memory, share):
-    bus.fit_transform(IMAGES)
-    os.truncate(memory, int(share * os.path.getsize(memory)))
-    try:
-        np.testing.assert_array_equal(bus.transform(IMAGES), EXPECTED)
-    except FeatureStoreError as error:
-        assert str(memory) in str(error)  # noqa: PT017
-
-
 @pytest.mark.filterwarnings("ignore:The feature store:RuntimeWarning")
 def test_flipped_bytes_never_make_a_wrong_row(bus, memory):
     bus.fit_transform(IMAGES)
     whole = memory.read_bytes()
     clear_errors = 0
-    for position in np.linspace(100, len(whole) - 64, 60).astype(int):
+    for position in np.linspace(100, len(whole) - 64, 40).astype(int):
         memory.write_bytes(whole[:position] + b"\xff" * 64 + whole[position + 64 :])
         try:
             np.testing.assert_array_equal(bus.transform(IMAGES), EXPECTED)
@@ -469,11 +391,8 @@ def test_flipped_bytes_never_make_a_wrong_row(bus, memory):
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE feature SET value = zeroblob(8) WHERE id = 2",
-        "UPDATE feature SET dtype = '<i4'",
+        "UPDATE feature SET value = zeroblob(8), dtype = '<i4' WHERE id = 2",
         "UPDATE feature SET dtype = '|O'",
-        "UPDATE feature SET value = value || x'00'",
-        "UPDATE feature SET value = 'text' WHERE id = 3",
         "UPDATE feature SET value = 2.5, checksum = 0",
         "UPDATE OR REPLACE feature SET image = 7 WHERE id = 2",
         "UPDATE feature SET image = 1000 + id; UPDATE feature SET image = (SELECT image FROM "
@@ -502,7 +421,7 @@ def test_a_damaged_store_has_one_error(bus, memory):
             file.seek(page * 32768)
             file.write(b"\xff" * 4000)
     with FeatureStore(memory) as store:
-        for method in (store.info, lambda: store.prune(1), store.clear):
+        for method in (store.info, lambda: store.prune(1)):
             with pytest.raises(FeatureStoreError, match="damaged"):
                 method()
 
@@ -522,7 +441,7 @@ def test_corruptions(tmp_path):
     fuzz.make_store(tmp_path / "a", rows)
     fuzz.make_store(tmp_path / "b", fuzz.make_rows(1))
     fuzz.make_journal(tmp_path)
-    for index in range(120):
+    for index in range(80):
         path = tmp_path / f"{index}"
         _, rng = fuzz.run_case(tmp_path, path, 0, index)
         counts[fuzz.use(path, rows, rng)] += 1
@@ -543,11 +462,9 @@ def test_corruptions_and_kills_under_guard():
     [
         None,
         "CREATE TABLE patient (name TEXT)",
-        "PRAGMA user_version = 5; VACUUM",
-        "PRAGMA application_id = 7; VACUUM",
         "PRAGMA application_id = 0x66656174; PRAGMA user_version = 2; CREATE TABLE feature (id)",
     ],
-    ids=["no database", "table", "version", "application", "the version before"],
+    ids=["no database", "table", "the version before"],
 )
 def test_other_files_are_left_alone(statements, bus, memory):
     if statements is None:
@@ -558,12 +475,6 @@ def test_other_files_are_left_alone(statements, bus, memory):
     with pytest.raises(FeatureStoreError, match="another version of featbus|not a database"):
         bus.fit_transform(IMAGES)
     assert memory.read_bytes() == before
-
-
-def test_an_empty_file_becomes_a_store(bus, memory):
-    memory.touch()
-    bus.fit_transform(IMAGES[:2])
-    assert FeatureStore(memory).info()["n_rows"].tolist() == [2]
 
 
 def test_files_that_cannot_be_made(tmp_path):

@@ -3,23 +3,18 @@
 import copy
 import functools
 import importlib
-import itertools
 import os
 import random
 import subprocess
 import sys
-import time
 import types
 from importlib.util import find_spec
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.sparse
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
@@ -28,7 +23,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
-from featbus.bus import FingerprintError, _fingerprint, _workers, digest_image, fingerprint
+from featbus.bus import FingerprintError, _compute, _fingerprint, digest_image, fingerprint
 from featbus.images import ImageError
 from featbus.io import ImageReadError
 from featbus.masks import with_mask
@@ -73,38 +68,6 @@ def test_a_file_is_digested_by_its_bytes(tmp_path):
         digest_image(np.array([[None]]))
 
 
-def test_files_that_are_dicom_by_their_name(tmp_path):
-    digests = {}
-    for name in ("a.bin", "b.bin", "c.dcm", "d.DCM"):
-        for content in (b"no preamble", bytes(128) + b"DICM"):
-            (tmp_path / name).write_bytes(content)
-            digests.setdefault(content, []).append(digest_image(tmp_path / name))
-    without, preamble = digests.values()
-    assert without[0] == without[1] != without[2] == without[3]
-    assert len({*preamble}) == 1
-
-
-def test_a_file_is_read_again_only_after_it_was_written(tmp_path, monkeypatch):
-    reads = []
-    digest = _fingerprint.hashlib.file_digest
-    monkeypatch.setattr(
-        _fingerprint.hashlib, "file_digest", lambda *a: reads.append(a) or digest(*a)
-    )
-    path = tmp_path / "scan.png"
-    path.write_bytes(b"first")
-    before = digest_image(path)
-    assert digest_image(path) == before
-    assert len(reads) == 2  # written a moment ago: the file system's clock may not have ticked
-    later = time.time_ns() + 60_000_000_000
-    monkeypatch.setattr(_fingerprint.time, "time_ns", lambda: later)
-    assert [digest_image(path) for _ in range(3)] == [before] * 3
-    assert len(reads) == (3 if os.name == "posix" else 5)
-    status = os.stat(path)
-    path.write_bytes(b"other")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert digest_image(path) != before
-
-
 def double(rows):
     return 2 * rows
 
@@ -117,13 +80,19 @@ def of(function):
     return fingerprint(FunctionTransformer(function))
 
 
+VALUES = [
+    *[None, True, 1, 1.0, "1", b"1", [1], (1,), [[1]], {1}, frozenset([1])],
+    *[{"a": 1, "b": 2}, {"b": 2, "a": 1}, np.float32, np.sqrt, int, len, double, LBP, LBP()],
+    *[np.arange(3).astype(dtype) for dtype in ("u1", "<f4", ">f4", "O", "<U1", "M8[s]")],
+    *[np.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3).T, np.arange(6).reshape(3, 2)],
+    *[np.ma.masked_equal(np.arange(3), 1), np.ma.masked_equal(np.arange(3), 2)],
+    *[scipy.sparse.eye(3), 2 * scipy.sparse.eye(3), functools.partial(double, 1)],
+]
 TRANSFORMERS = [
-    LBP(),
+    *map(with_value, VALUES),
     LBP(radius=2),
     LBP(radius=2.0, method="ror"),
     LBP(dtype=np.float64),
-    IntensityStatistics(),
-    HOG(),
     HOG(pixels_per_cell=(4, 8)),
     HOG(pixels_per_cell=(8, 4)),
     make_pipeline(Resize(32), LBP()),
@@ -132,26 +101,13 @@ TRANSFORMERS = [
     make_pipeline(ImageLoader(voi_lut=False), LBP()),
     make_union(LBP(), HOG()),
     make_union(HOG(), LBP()),
-    make_union(HOG(), LBP(), verbose=True).set_params(lbp="drop"),
+    make_union(HOG(), LBP()).set_params(lbp="drop"),
     FunctionTransformer(np.sqrt),
-    FunctionTransformer(np.square),
     FunctionTransformer(scipy.ndimage.sobel),
-    FunctionTransformer(double),
     FunctionTransformer(functools.partial(np.power, 2)),
     FunctionTransformer(functools.partial(np.power, 3)),
     FunctionTransformer(np.arange(3).take),
     FunctionTransformer(np.arange(4).take),
-    with_value(1),
-    with_value("1"),
-    with_value([1]),
-    with_value((1,)),
-    with_value({1}),
-    with_value(np.arange(3)),
-    with_value(np.arange(3.0)),
-    with_value(np.ma.masked_equal(np.arange(3), 1)),
-    with_value(scipy.sparse.eye(3)),
-    with_value(2 * scipy.sparse.eye(3)),
-    with_value(np.array([1, "x"], dtype=object)),
     FeatureBus(LBP()),
     FeatureBus(LBP(), version=1),
     FeatureBus(LBP(), version="1"),
@@ -169,7 +125,9 @@ TRANSFORMERS += NETWORKS if find_spec("keras") else []
 
 
 def test_different_transformers_have_different_fingerprints():
-    assert len({fingerprint(transformer) for transformer in TRANSFORMERS}) == len(TRANSFORMERS)
+    keys = [fingerprint(transformer) for transformer in TRANSFORMERS]
+    assert len({*keys}) == len(TRANSFORMERS)
+    assert keys == [fingerprint(copy.deepcopy(transformer)) for transformer in TRANSFORMERS]
 
 
 def test_versions_differ():
@@ -182,7 +140,6 @@ def test_what_does_not_change_a_row_does_not_change_the_fingerprint():
         (make_union(LBP(), HOG()), make_union(LBP(), HOG(), n_jobs=2, verbose=True)),
         (make_pipeline(Resize(9), LBP()), make_pipeline(Resize(9), LBP(), memory="x", verbose=1)),
         (FeatureBus(LBP()), FeatureBus(LBP(), n_jobs=2, verbose=True, memory="x")),
-        (LBP(), LBP().set_output(transform="pandas")),
         (LBP(dtype="float32"), LBP(dtype=np.float32)),
         (LBP(), LBP().fit(np.zeros((1, 9, 9)))),
     ]
@@ -235,14 +192,6 @@ def test_fingerprints_are_equal_in_all_processes():
     assert outputs[0] == outputs[1]
     assert first == again != other
     assert others == [fingerprint(transformer).hex() for transformer in TRANSFORMERS]
-
-
-def test_fingerprints_are_equal_in_workers():
-    """Loky sends functions without a name by value."""
-    factors = {"one": 1, "two": 2}
-    step = FunctionTransformer(lambda X: [x * factors["two"] for x in X])
-    (there,) = joblib.Parallel(2, "loky")([joblib.delayed(fingerprint)(step)])
-    assert there == fingerprint(step)
 
 
 def test_the_weights_file_counts_by_its_content(tmp_path):
@@ -314,18 +263,15 @@ def run_module(text, name="steps_of_mine"):
     "template",
     [
         "call = lambda X: X + {0}",
-        "def call(X):\n    'The same.'\n    return X + {0}",
         "def call(X, by={0}): return X + by",
         "def call(X, *, by={0}): return X + by",
         "BY = {0}\ndef call(X): return X + BY",
         "BY = {0}\ndef call(X): return [x + BY for x in X]",
         "BY = {0}\ndef other(X): return X + BY\ndef call(X): return other(X)",
         "def make(by): return lambda X: X + by\ncall = make({0})",
-        "import functools\ndef by(n, X): return X + n\ncall = functools.partial(by, {0})",
         "import functools\ndef scaled(f):\n    @functools.wraps(f)\n"
         "    def g(X): return {0} * f(X)\n"
         "    return g\n@scaled\ndef call(X): return X",
-        "import numpy as np\ncall = np.vectorize(lambda x: x + {0})",
         "class A:\n    def __init__(self, n): self.n = n\n    def f(self, X): return X + self.n\n"
         "call = A({0}).f",
         "class A:\n    by = {0}\n    def f(self, X): return X + self.by\ncall = A().f",
@@ -336,7 +282,6 @@ def run_module(text, name="steps_of_mine"):
         "class B:\n    by = {0}\nclass A(B):\n    def f(self, X): return X + self.by\ncall = A().f",
         "class A:\n    __slots__ = ('by',)\n    def __call__(self, X): return X + self.by\n"
         "call = A()\ncall.by = {0}",
-        "A = type('A', (), {{'by': {0}, 'f': lambda self, X: X + self.by}})\ncall = A().f",
         "class A(dict):\n    def f(self, X): return X + self['by']\ncall = A(by={0}).f",
         "import enum\nclass E(enum.Enum):\n    BY = {0}\ndef call(X): return X + E.BY.value",
         "import enum\nclass F(enum.Flag):\n    A = {0}\n    B = 4\ndef call(X): return F.A | F.B",
@@ -344,16 +289,12 @@ def run_module(text, name="steps_of_mine"):
         "def call(X): return X + by()",
         "import functools\ndef call(X): return X\ncall.by = {0}",
         "def call(X): return X if X is None else call(X + {0})",
-        "import operator\ncall = operator.itemgetter({0})",
         "import typing\nclass A(typing.NamedTuple):\n    by: int\n"
         "    def f(self, X): return self.by\ncall = A({0}).f",
         "from dataclasses import dataclass\n@dataclass\nclass A:\n    by: int\n"
         "    def f(self, X): return X + self.by\ncall = A({0}).f",
-        "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass A(Generic[T]):\n"
-        "    def f(self, X): return X + {0}\ncall = A().f",
         "import logging, re\nLOG, DIGIT = logging.getLogger('mine'), re.compile('[0-9]')\n"
         "def call(X):\n    LOG.info('called')\n    return DIGIT.sub('{0}', X)",
-        "import cv2, functools\ncall = functools.partial(cv2.GaussianBlur, ksize=({0}, 3))",
     ],
 )
 def test_code_of_ones_own_counts(template):
@@ -364,30 +305,6 @@ def test_code_of_ones_own_counts(template):
     assert key(1) == key(1)
     assert not set(key(1)) & set(key(2))
     assert len(set(key(1))) == 2
-    call = run_module(template.format(1)).call
-    if "vectorize" in template or "Flag" in template:  # they change with use
-        before = of(call)
-        call(np.arange(3.0))
-        assert of(call) == before
-
-
-def test_the_code_in_memory_counts(tmp_path, monkeypatch):
-    """Not the file, until the module is loaded again."""
-    path = tmp_path / "edited_of_mine.py"
-    path.write_text("def base(X):\n    return X\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    module = importlib.import_module("edited_of_mine")
-    before = of(module.base)
-    path.write_text("\n\ndef base(X):\n    return 2 * X\n")
-    assert of(module.base) == before
-    importlib.invalidate_caches()
-    importlib.reload(module)
-    assert of(module.base) != before
-    path.write_text("\n\ndef base(X):\n    # moved\n    return X  # the same\n")
-    os.utime(path, (0, 0))
-    importlib.reload(module)
-    assert of(module.base) == before
 
 
 def test_sharing_does_not_matter():
@@ -407,17 +324,23 @@ def test_memory_maps_are_arrays(tmp_path):
     assert fingerprint(with_value(np.arange(9))) == fingerprint(with_value(mapped))
 
 
+class Forgetful(set):
+    """What another process has checked of this one: nothing."""
+
+    def add(self, item):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["store", "parquet"])
 def test_workers_with_other_code_store_nothing(kind, tmp_path, monkeypatch):
-    numbers = itertools.count()
-    monkeypatch.setattr(_workers, "_process", lambda: next(numbers))
-    monkeypatch.setattr(_workers, "fingerprint", lambda *_: b"%d" % next(numbers))
+    monkeypatch.setattr(_compute, "_CHECKED", Forgetful())
+    monkeypatch.setattr(_compute, "fingerprint", lambda *_: b"of other code")
     bus, images = FeatureBus(IntensityStatistics(), n_jobs=2), np.ones((2, 3, 3))
     bus.fit(images).transform(images)  # nothing is stored
     use = functools.partial(bus.to_parquet, directory=tmp_path / "rows")
     if kind == "store":
         use = bus.set_params(memory=tmp_path / "s").transform
-    with pytest.raises(FingerprintError, match="IntensityStatistics is another one in this worker"):
+    with pytest.raises(FingerprintError, match="IntensityStatistics differs"):
         use(images)
 
 
@@ -481,11 +404,7 @@ def test_parameters_of_a_subclass_count():
     assert fingerprint(Scaled()) == fingerprint(Scaled()) != fingerprint(Scaled(factor=2))
 
 
-def test_releases_of_packages(tmp_path, monkeypatch):
-    find = _fingerprint._find_release
-    assert find("sklearn.base").startswith("sklearn 1.")
-    assert find("json.decoder") == find("builtins") == find("math")
-    assert find(__name__) is find("not_a_module") is None
+def test_releases_of_packages_count(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -493,69 +412,6 @@ def test_releases_of_packages(tmp_path, monkeypatch):
     module = importlib.import_module("released_of_mine")
     before = of(module.call)
     monkeypatch.setattr(module, "__version__", "2")
-    find.cache_clear()
+    _fingerprint._find_release.cache_clear()
     assert of(module.call) != before
-    find.cache_clear()
-
-
-VALUES = st.recursive(
-    st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(allow_nan=False),
-        st.text(max_size=3),
-        st.binary(max_size=3),
-        st.sampled_from([np.float32, np.float64, np.sqrt, np.square, LBP, HOG, int, len, double]),
-        st.builds(
-            np.array,
-            st.lists(st.integers(0, 2), max_size=3),
-            st.sampled_from(["u1", "i1", "<f4", "<f8", ">f8", "?", "<U2", "S2", "O", "M8[s]"]),
-        ),
-        st.builds(
-            np.ma.MaskedArray,
-            st.lists(st.integers(0, 2), min_size=2, max_size=2),
-            st.lists(st.booleans(), min_size=2, max_size=2),
-            fill_value=st.integers(0, 2),
-        ),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.lists(inner, max_size=3).map(tuple),
-        st.dictionaries(st.text(max_size=2), inner, max_size=3),
-        st.lists(st.integers(0, 5), max_size=4).map(set),
-        st.lists(st.integers(0, 5), max_size=4).map(frozenset),
-        st.builds(functools.partial, st.just(double), inner),
-        st.builds(with_value, inner),
-    ),
-    max_leaves=6,
-)
-
-
-def shown(value):
-    """Return a text that is the same for what cannot be told apart, and for nothing else."""
-    kind = type(value).__name__
-    if isinstance(value, np.ndarray):
-        filled = repr(value.fill_value) if np.ma.isMaskedArray(value) else ""
-        mask = np.ma.getmaskarray(value).tolist() if filled else ""
-        data = np.ma.getdata(value)
-        return f"{kind}{data.dtype!r}{data.shape}{data.tolist()!r}{mask}{filled}"
-    if isinstance(value, (list, tuple)):
-        return f"{kind}({', '.join(map(shown, value))})"
-    if isinstance(value, (set, frozenset)):
-        return f"{kind}({', '.join(sorted(map(shown, value)))})"
-    if isinstance(value, dict):
-        return f"{kind}({', '.join(f'{shown(k)}: {shown(v)}' for k, v in value.items())})"
-    if isinstance(value, functools.partial):
-        return f"partial({shown(value.args)})"
-    if isinstance(value, FunctionTransformer):
-        return f"step({shown(value.kw_args)})"
-    return f"{kind} {value!r}"
-
-
-@settings(max_examples=200, deadline=None)
-@given(VALUES, VALUES)
-def test_values_share_a_key_only_if_they_are_the_same(first, second):
-    same = shown(first) == shown(second)
-    assert (fingerprint(with_value(first)) == fingerprint(with_value(second))) == same
-    assert fingerprint(with_value(first)) == fingerprint(with_value(copy.deepcopy(first)))
+    _fingerprint._find_release.cache_clear()

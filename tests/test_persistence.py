@@ -15,9 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector
@@ -37,11 +34,8 @@ from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
-    RandomizedSearchCV,
     RepeatedStratifiedKFold,
-    TunedThresholdClassifierCV,
 )
-from sklearn.multioutput import ClassifierChain
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -55,7 +49,6 @@ from featbus import (
     FeatureBus,
     FineTunedFeatures,
     ImageFunction,
-    IntensityStatistics,
     Resize,
     ROICropper,
     TestTimeAugmentation,
@@ -64,7 +57,6 @@ from featbus import (
 )
 from featbus.persistence import ModelFileError, load, read_card, save, write_card_html
 from featbus.recipes import classifier_pipelines
-from featbus.segmentation._unet import build_unet
 
 DATA = make_breast_ultrasound(24, random_state=0)
 X, Y = DATA.images, DATA.target
@@ -109,22 +101,24 @@ def assert_no_trace_of(path, folder, *names):
 
 def classifiers():
     found = classifier_pipelines(features=LBP())
-    found["random forest"].set_params(classifier__n_estimators=5)
-    forest, regression = RandomForestClassifier(3), LogisticRegression(class_weight={0: 2})
-    vote = VotingClassifier([("forest", forest), ("regression", regression)], voting="soft")
+    found["random forest"].set_params(
+        classifier__n_estimators=5, classifier__random_state=np.random.RandomState(0)
+    )
+    weighted = LogisticRegression(class_weight={0: 2})
+    voters = [("forest", RandomForestClassifier(3)), ("regression", weighted)]
+    neighbors = KNeighborsClassifier(algorithm="kd_tree")
     few_columns = LBP(n_points=4, radius=1, method="uniform")
+    some = ColumnTransformer([("some", "passthrough", make_column_selector("lbp"))])
+    scale = FunctionTransformer(np.tanh)
     return found | {
-        "vote": make_pipeline(LBP(), vote),
-        "stack": make_pipeline(LBP(), StackingClassifier([("svc", SVC())], cv=2)),
-        "tree of neighbors": make_pipeline(few_columns, KNeighborsClassifier(algorithm="kd_tree")),
+        "vote": make_pipeline(LBP(), VotingClassifier(voters, voting="soft")),
+        "stack": make_pipeline(LBP(), scale, StackingClassifier([("svc", SVC())], cv=2)),
+        "tree of neighbors": make_pipeline(few_columns, neighbors),
         **{
             method: CalibratedClassifierCV(make_pipeline(LBP(), SVC()), method=method, cv=2)
             for method in sorted(CalibratedClassifierCV._parameter_constraints["method"][0].options)
         },
         "selected": make_pipeline(LBP(), SelectKBest(mutual_info_classif, k=4), SVC()),
-        "search": make_pipeline(
-            LBP(), GridSearchCV(SVC(), {"C": [1, 10]}, scoring="f1_macro", cv=2)
-        ),
         "Gaussian process": make_pipeline(LBP(), GaussianProcessClassifier()),
         "boosting": make_pipeline(LBP(), GradientBoostingClassifier(n_estimators=3)),
         "search of steps": GridSearchCV(
@@ -136,15 +130,8 @@ def classifiers():
         "search of splits": make_pipeline(
             LBP(), GridSearchCV(SVC(), {"C": [1]}, cv=[(np.arange(12), np.arange(12, 24))])
         ),
-        "columns": make_pipeline(
-            FeatureBus(LBP()).set_output(transform="pandas"),
-            ColumnTransformer([("some", "passthrough", make_column_selector("lbp"))]),
-            SVC(),
-        ),
+        "columns": make_pipeline(FeatureBus(LBP()).set_output(transform="pandas"), some, SVC()),
         "views": TestTimeAugmentation(make_pipeline(Resize(64), HOG(), SVC())),
-        "random states": make_pipeline(
-            LBP(), RandomForestClassifier(2, random_state=np.random.RandomState(0))
-        ),
     }
 
 
@@ -154,7 +141,7 @@ def test_classifiers_predict_the_same(name, path):
 
 
 @pytest.mark.xgboost
-@pytest.mark.parametrize("booster", ["gbtree", "gblinear", "dart"])
+@pytest.mark.parametrize("booster", ["gblinear", "dart"])
 def test_boosters_predict_the_same(booster, path):
     from xgboost import XGBClassifier
 
@@ -171,12 +158,6 @@ def test_a_model_that_needs_a_missing_package(path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"needs a package that is missing: .*xgboost"):
         load(path)
-
-
-def test_thresholds_travel(path):
-    classifier = make_pipeline(FeatureBus(LBP()), LogisticRegression())
-    tuned = TunedThresholdClassifierCV(classifier, cv=2, scoring="f1").fit(X, Y > 0)
-    assert_same_elsewhere(tuned, path)
 
 
 def test_classes_may_be_text(path):
@@ -312,36 +293,11 @@ def test_what_a_segmenter_learned_travels(path, tmp_path):
     assert_no_trace_of(path, tmp_path)
 
 
-@pytest.mark.network
-@pytest.mark.slow
-def test_a_trained_segmenter_predicts_the_same(path):
-    network = {"encoder_weights": None, "encoder_options": {"alpha": 0.25}, "input_size": 32}
-    segmenter = UNetSegmenter("mobilenet", **network)
-    source = segmenter._source()
-    segmenter.weights_ = build_unet(source, source.build(), 0).get_weights()  # as `fit` does
-    crop = ROICropper(FrozenEstimator(segmenter), size=64)
-    assert_same_elsewhere(make_pipeline(crop, HOG(), SVC()).fit(X, Y), path)
-
-
 def small_model(name="mine"):
     import keras
 
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=2, name="only")]
     return keras.Sequential(layers, name=name)
-
-
-@pytest.mark.network
-def test_what_a_fine_tuning_learned_travels(path, tmp_path):
-    small_model().save(tmp_path / "mine.keras")
-    tuned = FineTunedFeatures(tmp_path / "mine.keras", preprocessing="tf", unfreeze=None)
-    before = tuned.fit(X, Y).transform(X)
-    tuned = pickle.loads(pickle.dumps(tuned))  # the fitted one keeps its network in memory
-    _train(tuned, "bias")
-    assert not np.allclose(tuned.transform(X), before)
-    assert_same_elsewhere(tuned, path)
-    (tmp_path / "mine.keras").unlink()
-    assert load(path).transform(X).shape == before.shape
-    assert_no_trace_of(path, tmp_path)
 
 
 @pytest.mark.network
@@ -362,12 +318,6 @@ def test_networks_without_a_file_travel(kind, path):
     if kind != "random weights":  # which are made again
         with pytest.raises(ModelFileError, match=r"no file that could be named.*embed=True"):
             save(pipeline, path, embed=False)
-
-
-@pytest.mark.network
-def test_names_of_models_are_names_of_files(path):
-    with pytest.raises(ModelFileError, match=r"'mein Netz\*.keras'.*another name"):
-        save(DeepFeatures(small_model("mein Netz*"), preprocessing="tf"), path)
 
 
 def test_imagenet_weights_of_keras_are_named(path):
@@ -409,8 +359,8 @@ class Mine(LBP):
     """An extractor of somebody else."""
 
 
-@pytest.mark.parametrize("trusted", [[Mine, double], [f"{__name__}.Mine", f"{__name__}.double"]])
-def test_trusted_types_of_others_travel(trusted, path, monkeypatch):
+def test_trusted_types_of_others_travel(path, monkeypatch):
+    trusted = [Mine, f"{__name__}.double"]
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, sys.modules["__main__"]))
     steps = FeatureBus(Mine(n_points=16)), FunctionTransformer(double), SVC()
     pipeline = make_pipeline(*steps).fit(X, Y)
@@ -428,21 +378,13 @@ def test_trusted_types_of_others_travel(trusted, path, monkeypatch):
     ("step", "name"),
     [
         (ImageFunction(lambda image: image), "<lambda>"),
-        (ImageFunction(double), "test_persistence.double"),
-        (Mine(), "test_persistence.Mine"),
         (ImageFunction(getattr), "builtins.getattr"),
         (FunctionTransformer(os.mkdir), "mkdir"),
-        (FunctionTransformer({}.get), "get"),
         (FunctionTransformer(partial(np.add, 1)), "functools.partial"),
         (FunctionTransformer(methodcaller("save", "x")), "operator.methodcaller"),
         (FunctionTransformer(SVC().fit), "SVC"),
-        (FunctionTransformer(type(io.StringIO())), "StringIO"),
         (FunctionTransformer(FeatureBus), "FeatureBus as TypeNode"),
         (make_pipeline(LBP(), HistGradientBoostingClassifier(max_iter=2)), "TreePredictor"),
-        (
-            make_pipeline(LBP(), RandomizedSearchCV(SVC(), {"C": loguniform(1, 9)}, n_iter=1)),
-            "rv_continuous_frozen",
-        ),
     ],
 )
 def test_what_is_not_trusted_is_not_saved(step, name, path):
@@ -452,11 +394,6 @@ def test_what_is_not_trusted_is_not_saved(step, name, path):
             save(estimator.fit(X, Y), path)
     assert path.read_text() == "before"
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-
-
-def test_functions_of_numpy_are_trusted(path):
-    steps = IntensityStatistics(), FunctionTransformer(np.tanh), FunctionTransformer(), SVC()
-    assert_same_elsewhere(make_pipeline(*steps).fit(X, Y), path)
 
 
 def test_bad_parameters(fitted, path):
@@ -514,12 +451,8 @@ def test_other_releases(package, fitted, path):
 
 def test_the_card(fitted, path):
     card = {
-        "recipe": "lbp_svm",
-        "data set": {"images": np.int64(24), "groups": 24, "n_patients": 12, "audit": "passed"},
-        "scores": {
-            "roc_auc": {"mean": 0.81, "low": np.float64(0.7), "high": 0.9},
-            "pr_auc": np.nan,
-        },
+        "data set": {"images": np.int64(24), "n_patients": 12, "audit": "passed"},
+        "scores": {"roc_auc": {"mean": 0.81, "low": np.float64(0.7)}, "pr_auc": np.nan},
         "rows": np.arange(2),
         "url": "https://doi.org/10.1016/j.dib.2019.104863",
         "contrast": "benign/malignant, normal / abnormal, per 1/2 film, </b>",
@@ -527,8 +460,8 @@ def test_the_card(fitted, path):
     }
     save(fitted, path, classes=list(DATA.target_names), card=card)
     found = read_card(path)
-    assert found["data set"] == {"images": 24, "groups": 24, "n_patients": 12, "audit": "passed"}
-    assert found["scores"] == {"roc_auc": {"mean": 0.81, "low": 0.7, "high": 0.9}, "pr_auc": None}
+    assert found["data set"] == {"images": 24, "n_patients": 12, "audit": "passed"}
+    assert found["scores"] == {"roc_auc": {"mean": 0.81, "low": 0.7}, "pr_auc": None}
     assert found["rows"] == [0, 1]
     assert found["classes"] == ["benign", "malignant", "normal"]
     assert found["steps"] == ["Pipeline", "FeatureBus", "LBP", "SVC"]
@@ -542,19 +475,13 @@ def test_the_card(fitted, path):
         *(
             ({"data": text}, "a path")
             for text in (
-                str(Path.home()),
-                "read from /data/busi",
-                ["C:\\images"],
-                "file:///x",
+                ["read from `/home/alice/x`"],
+                "C:\\images",
                 {"~/busi": 3},
-                "read from `/home/alice/x`",
-                "~/.keras/w.h5",
-                "//server/share/alice",
-                "<b>/home/alice",
+                "<b>//server/share/alice",
             )
         ),
         ({"data": {"PatientName": "x"}}, "attribute of a patient"),
-        ({"data": [{"patient_id": 7}]}, "attribute of a patient"),
         ({"Patient's Birth Date": 7}, "attribute of a patient"),
         ({"versions": {}}, "'versions', which save writes"),
         ({"data": {1, 2}}, "'set'"),
@@ -587,13 +514,7 @@ class Exploit:
         return os.mkdir, ("exploited",)
 
 
-def pickled_array():
-    file = io.BytesIO()
-    np.save(file, np.array([Exploit()]), allow_pickle=True)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("data", [b"", b"text", pickle.dumps(Exploit()), b"PK\x05\x06" + bytes(18)])
+@pytest.mark.parametrize("data", [b"", pickle.dumps(Exploit()), b"PK\x05\x06" + bytes(18)])
 def test_other_files(data, path):
     path.write_bytes(data)
     for read in (load, read_card):
@@ -611,24 +532,18 @@ NESTED = '{"a":' * 100_000 + "1" + "}" * 100_000
         {"schema.json": pickle.dumps(Exploit())},
         {"featbus.json": NESTED},
         {"featbus.json": "[]"},
-        {"schema.json": NESTED},
         {"schema.json": changed_json(protocol=1)},
-        {"schema.json": changed_json(protocol="2")},
     ],
 )
 def test_members_that_are_damaged(changes, fitted, path):
     save(fitted, path)
-    rewrite(path, **changes)
-    with pytest.raises(ModelFileError, match="model.skops"):
-        load(path)
-
-
-def test_arrays_are_not_unpickled(fitted, path):
-    save(fitted, path)
     arrays = [name for name in read_members(path) if name.endswith(".npy")]
-    rewrite(path, **dict.fromkeys(arrays, pickled_array()))
-    with pytest.raises(ModelFileError, match="model.skops"):
-        load(path)
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([Exploit()]), allow_pickle=True)
+    for changed in (changes, dict.fromkeys(arrays, pickled.getvalue())):
+        rewrite(path, **changed)
+        with pytest.raises(ModelFileError, match="model.skops"):
+            load(path)
     assert not os.path.exists("exploited")
 
 
@@ -638,37 +553,26 @@ def node(name, loader, number, **fields):
     return fixed | fields
 
 
-def listed(number, *items):
-    return node("builtins.list", "ListNode", number, content=list(items))
-
-
-def text(content):
-    return node("builtins.str", "JsonNode", 2, content=json.dumps(content))
-
-
 CLASS = "xgboost.sklearn.XGBClassifier"
-ATTRIBUTES = node("builtins.dict", "DictNode", 2, key_types=listed(3), content={})
-KEYS = {"key_types": listed(3, node(CLASS, "TypeNode", 4)), "content": {"x": listed(5)}}
-CALLED = {"content": ATTRIBUTES, "__reduce__": {"args": listed(4)}}
-METHOD = node("collections.OrderedDict", "DictNode", 2, key_types=listed(3), content={})
+LIST, DICT = "builtins.list", "builtins.dict"
+NOTHING = node(LIST, "ListNode", 3, content=[])
+EMPTY = node(DICT, "DictNode", 2, key_types=NOTHING, content={})
+CALLED = node(CLASS, "ListNode", 4, content=[])
+METHOD = {"func": "clear", "obj": EMPTY | {"__class__": "OrderedDict", "__module__": "collections"}}
 FOREIGN = {
     "function": node("os.system", "FunctionNode", 1),
     "type": node("os.system", "TypeNode", 1),
-    "object": node("os.system", "ObjectNode", 1, content=ATTRIBUTES),
-    "constructor": node("os.system", "ConstructorFromReduceNode", 1, content=listed(3, text("x"))),
-    "operator": node("operator.methodcaller", "OperatorFuncNode", 1, attrs=listed(3, text("x"))),
-    "method": node(
-        "collections.OrderedDict", "MethodNode", 1, content={"func": "clear", "obj": METHOD}
-    ),
-    "call by a constructor": node(CLASS, "ConstructorFromReduceNode", 1, content=listed(3)),
-    "call by a list": node(CLASS, "ListNode", 1, content=[]),
-    "call by a key": node("builtins.dict", "DictNode", 1, **KEYS),
-    "call of a loss": node(CLASS, "LossNode", 1, **CALLED),
-    "call of a function": node(CLASS, "FunctionNode", 1),
+    "object": node("os.system", "ObjectNode", 1, content=EMPTY),
+    "constructor": node("os.system", "ConstructorFromReduceNode", 1, content=NOTHING),
+    "operator": node("operator.methodcaller", "OperatorFuncNode", 1, attrs=NOTHING),
+    "method": node("collections.OrderedDict", "MethodNode", 1, content=METHOD),
+    "call by a constructor": node(CLASS, "ConstructorFromReduceNode", 1, content=EMPTY),
+    "call by a list": CALLED,
+    "call by a key": EMPTY | {"key_types": node(LIST, "ListNode", 3, content=[CALLED])},
+    "call of a loss": node(CLASS, "LossNode", 1, content=EMPTY, __reduce__={"args": EMPTY}),
     "call by a scalar": node(CLASS, "NdArrayNode", 1, type="numpy", file="1.npy"),
-    "call in a decoy": listed(1, listed(2) | {"decoy": node(CLASS, "ListNode", 3, content=[])}),
-    "unknown": node("builtins.list", "NoNode", 1),
-    "itself": listed(1, {"__id__": 1, "__loader__": "CachedNode"}),
+    "call in a decoy": node(LIST, "ListNode", 1, content=[], decoy=CALLED),
+    "itself": node(LIST, "ListNode", 1, content=[{"__id__": 1, "__loader__": "CachedNode"}]),
 }
 
 
@@ -690,12 +594,9 @@ BOOSTED = GradientBoostingClassifier(n_estimators=1).fit(np.eye(4), [0, 1, 2, 0]
 HOSTILE = {
     "file": FixedThresholdClassifier(SVC(), response_method="save_model"),
     "scorer": with_attributes(make_scorer(f1_score), _response_method=("predict", "save_model")),
-    "stack": StackingClassifier([("a", SVC())], stack_method="save_model"),
-    "fitted stack": with_attributes(StackingClassifier([]), stack_method_=np.array(["save_model"])),
-    "chain": with_attributes(ClassifierChain(SVC()), chain_method_="save_model"),
+    "stack": with_attributes(StackingClassifier([]), stack_method_=np.array(["save_model"])),
     "tried": GridSearchCV(SVC(), {"a__response_method": ["save_model"]}),
     "bus": FeatureBus(LBP(), memory="/tmp/rows.sqlite"),
-    "steps": Pipeline([("svc", SVC())], memory="/tmp/joblib"),
     "folder": with_attributes(LBP(), best_=[({0: FineTunedFeatures(checkpoint="/tmp/x")},)]),
     "masked": np.ma.MaskedArray(np.array([FeatureBus(LBP(), memory="x"), 1], dtype=object), True),
     "outputs of trees": with_attributes(BOOSTED, n_trees_per_iteration_=1),
@@ -766,50 +667,24 @@ def test_a_network_with_code_does_not_run(path, tmp_path):
 
 def test_names_in_a_file_reach_no_terminal(path):
     save(LBP(), path)
-    evil = node("a.\x1b[2J\x07\u202eOK\n", "ObjectNode", 1, content=ATTRIBUTES)
+    evil = node("a.\x1b[2J\x07\u202eOK\n", "ObjectNode", 1, content=EMPTY)
     rewrite(path, **{"schema.json": json.dumps(evil | {"protocol": 2})})
     with pytest.raises(ModelFileError, match="OK") as caught:
         load(path)
     assert str(caught.value).isprintable()
 
 
-@pytest.fixture(scope="module")
-def original(fitted, tmp_path_factory):
-    """Return a model file, what it predicts, and its card."""
-    path = tmp_path_factory.mktemp("models") / "model.skops"
+def test_files_that_are_damaged_or_cut_off(fitted, path):
+    """They are refused, or are the model that was saved."""
     save(fitted, path, card={"recipe": "lbp_svm"})
-    return path.read_bytes(), fitted.predict(X[:3]).tolist(), read_card(path)
-
-
-FEW = settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
-
-def assert_harmless(content, original, path):
-    """Find that a file is refused, or is the model that was saved."""
-    path.write_bytes(content)
-    try:
-        pipeline, card = load(path), read_card(path)
-    except ModelFileError:
-        return
-    assert (pipeline.predict(X[:3]).tolist(), card) == original[1:]
-
-
-@FEW
-@given(data=st.data())
-def test_flipped_bits(data, original, path):
-    content = bytearray(original[0])
-    position = data.draw(st.integers(0, 8 * len(content) - 1))
-    content[position // 8] ^= 1 << position % 8
-    assert_harmless(content, original, path)
-
-
-@FEW
-@given(data=st.data())
-def test_truncated_files(data, original, path):
-    start = data.draw(st.integers(0, len(original[0]) - 1))
-    stop = data.draw(st.integers(start, len(original[0]) - (not start)))
-    assert_harmless(original[0][start:stop], original, path)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    expected = fitted.predict(X[:3]).tolist(), read_card(path)
+    for position in rng.integers(8 * len(content), size=30):
+        flipped = bytearray(content)
+        flipped[position // 8] ^= 1 << position % 8
+        for damaged in (flipped, content[: position // 8], content[1 + position // 8 :]):
+            path.write_bytes(damaged)
+            try:
+                assert (load(path).predict(X[:3]).tolist(), read_card(path)) == expected
+            except ModelFileError as error:
+                assert "model.skops" in str(error)  # noqa: PT017

@@ -69,19 +69,14 @@ def search(estimator, **grid):
     return GridSearchCV(estimator, grid or {"svc__C": [1, 2]}, cv=2)
 
 
-@pytest.mark.parametrize("kind", [Pipeline, SamplingPipeline])
-def test_steps_of_pipelines(kind):
+@pytest.mark.parametrize("kind", [Pipeline, SamplingPipeline, FeatureUnion])
+def test_steps_leave_placeholders_out(kind):
     resize, lbp = Resize(), LBP()
-    steps = [("resize", resize), ("a", "passthrough"), ("b", None), ("lbp", lbp)]
-    found = steps_of(kind(steps))
-    assert [step.name for step in found] == ["resize", "lbp"]
-    assert [step.estimator for step in found] == [resize, lbp]
-
-
-def test_steps_of_unions():
-    lbp = LBP()
-    union = FeatureUnion([("a", "drop"), ("lbp", lbp), ("b", "passthrough")])
-    assert steps_of(union) == [("lbp", lbp)]
+    steps = [("resize", resize), ("a", "passthrough"), ("b", "drop"), ("lbp", lbp)]
+    assert steps_of(kind(steps)) == [("resize", resize), ("lbp", lbp)]
+    for leaf in (lbp, "drop", None, 3):
+        assert steps_of(leaf) == []
+        assert unwrap(leaf) is leaf
 
 
 def test_steps_of_column_transformers():
@@ -108,12 +103,7 @@ def test_steps_of_wrappers_are_the_fitted_ones():
     assert steps_of(found.fit(X, y)) == [("estimator", found.best_estimator_)]
     augmentation = TestTimeAugmentation(make_pipeline(lbp, SVC()))
     assert steps_of(augmentation) == [("estimator", augmentation.estimator)]
-
-
-@pytest.mark.parametrize("leaf", [LBP(), Resize(), SVC(), SMOTE(), "drop", "passthrough", None, 3])
-def test_leaves_have_no_steps(leaf):
-    assert steps_of(leaf) == []
-    assert unwrap(leaf) is leaf
+    assert steps_of(FrozenEstimator(bus)) == [("estimator", bus)]  # which delegates attributes
 
 
 def test_unwrap_goes_through_wrappers_only():
@@ -124,14 +114,6 @@ def test_unwrap_goes_through_wrappers_only():
     pipeline = make_pipeline(lbp)
     assert unwrap(pipeline) is pipeline
     assert unwrap(FeatureBus(pipeline)) is pipeline
-
-
-def test_unwrap_is_not_misled_by_delegated_attributes():
-    """`FrozenEstimator` delegates attributes to what it freezes."""
-    bus = FeatureBus(LBP()).fit(IMAGES)
-    frozen = FrozenEstimator(bus)
-    assert frozen.transformer_ is bus.transformer_
-    assert steps_of(frozen) == [("estimator", bus)]
 
 
 def test_walk():
@@ -149,69 +131,45 @@ def test_walk():
     assert list(walk([frozen, {"a": svc}, "drop", SVC])) == [(frozen, None), (svc, None)]
 
 
-STATELESS = [
-    LBP(),
-    Resize(),
-    ImageLoader(),
-    FunctionTransformer(),
-    "passthrough",
-    "drop",
-    None,
-    make_pipeline(Resize(), LBP()),
-    make_sampling_pipeline(Resize(), "passthrough", LBP()),
-    make_union(LBP(), "drop", IntensityStatistics()),
-    FeatureBus(make_pipeline(Resize(), make_union(LBP()))),
-    ColumnTransformer([("lbp", LBP(), "path"), ("age", "passthrough", ["age"])]),
-    FrozenEstimator(PCA()),
-    FrozenEstimator(Learned()),
-    make_pipeline(FrozenEstimator(Learned()), FrozenEstimator(StandardScaler())),
-    FeatureBus(FrozenEstimator(Learned())),
-]
-LEARNING = [
-    Learned(),
-    LearnedImages(),
-    PCA(),
-    make_pipeline(LBP(), PCA()),
-    make_union(LBP(), Learned()),
-    make_union(LBP(), make_pipeline(IntensityStatistics(), PCA(1))),
-    FeatureBus(Learned()),
-    FeatureBus(make_pipeline(LBP(), StandardScaler())),
-    ColumnTransformer([("lbp", LBP(), "path")], remainder=StandardScaler()),
-    ColumnTransformer([("pca", PCA(), [0, 1])]),
-    search(LBP(), radius=[1]),
-    make_pipeline(LBP(), search(SVC(), C=[1])),
-]
-
-
-@pytest.mark.parametrize("transformer", STATELESS, ids=str)
-def test_what_learns_nothing(transformer):
-    assert not learns(transformer)
-
-
-@pytest.mark.parametrize("transformer", LEARNING, ids=str)
-def test_what_learns(transformer):
-    assert learns(transformer)
+@pytest.mark.parametrize(
+    ("transformer", "expected"),
+    [
+        (LBP(), False),
+        (FunctionTransformer(), False),
+        ("passthrough", False),
+        (None, False),
+        (make_sampling_pipeline(Resize(), "passthrough", LBP()), False),
+        (FeatureBus(make_pipeline(Resize(), make_union(LBP(), "drop"))), False),
+        (ColumnTransformer([("lbp", LBP(), "path"), ("age", "passthrough", ["age"])]), False),
+        (make_pipeline(FrozenEstimator(Learned()), FrozenEstimator(StandardScaler())), False),
+        (FeatureBus(FrozenEstimator(Learned())), False),
+        (Learned(), True),
+        (PCA(), True),
+        (make_union(LBP(), make_pipeline(IntensityStatistics(), PCA(1))), True),
+        (FeatureBus(make_pipeline(LBP(), StandardScaler())), True),
+        (ColumnTransformer([("lbp", LBP(), "path")], remainder=StandardScaler()), True),
+        (search(LBP(), radius=[1]), True),
+        (make_pipeline(LBP(), search(SVC(), C=[1])), True),
+    ],
+    ids=str,
+)
+def test_what_learns(transformer, expected):
+    assert learns(transformer) is expected
 
 
 @pytest.mark.parametrize(
     ("transformer", "expected"),
     [
         (LBP(), True),
-        (Resize(), True),
-        (ImageLoader(), False),
         (FunctionTransformer(), False),
         ("passthrough", False),
-        (make_pipeline(Resize(), FunctionTransformer()), True),
-        (make_pipeline("passthrough", Resize(), LBP()), True),
+        (make_pipeline("passthrough", Resize(), FunctionTransformer()), True),
         (make_pipeline(ImageLoader(), LBP()), False),
-        (make_pipeline(FunctionTransformer(), LBP()), False),
         (make_pipeline("passthrough"), False),
         (make_union(LBP(), "drop", IntensityStatistics()), True),
         (make_union(LBP(), make_pipeline(ImageLoader(), LBP())), False),
-        (FeatureBus(make_pipeline(Resize(), LBP())), True),
-        (FeatureBus(make_pipeline(ImageLoader(), LBP())), False),
-        (FrozenEstimator(LBP()), True),
-        (FrozenEstimator(ImageLoader()), False),
+        (FeatureBus(FrozenEstimator(LBP())), True),
+        (FeatureBus(FrozenEstimator(ImageLoader())), False),
     ],
     ids=str,
 )
@@ -235,10 +193,7 @@ def test_searches_and_samplers():
 @pytest.mark.parametrize(
     "wrap",
     [
-        lambda step: step,
-        lambda step: make_pipeline(Resize(), "passthrough", step, StandardScaler()),
-        lambda step: make_union("drop", make_pipeline(step)),
-        lambda step: FrozenEstimator(step),
+        lambda step: make_pipeline(Resize(), "passthrough", make_union("drop", step)),
         lambda step: FeatureBus(FrozenEstimator(step)),
         lambda step: TestTimeAugmentation(make_pipeline(step, SVC())),
         lambda step: search(make_pipeline(step, SVC())),
@@ -255,28 +210,12 @@ def names(steps):
     return [name for name, _ in steps]
 
 
-def test_extraction_is_split_off():
-    pipeline = make_pipeline(Resize(), "passthrough", LBP(), StandardScaler(), SVC())
-    steps, rest = split_extraction(pipeline)
-    assert names(steps) == ["resize", "passthrough", "lbp"]
-    assert names(rest.steps) == ["standardscaler", "svc"]
-
-
-def test_the_rest_keeps_its_kind():
-    _, rest = split_extraction(make_sampling_pipeline(LBP(), SMOTE(), SVC()))
-    assert isinstance(rest, SamplingPipeline)
-    assert names(rest.steps) == ["smote", "svc"]
-
-
 @pytest.mark.parametrize(
     "first",
     [
         LBP(),
         make_union(LBP(), "drop", make_pipeline(Resize(), "passthrough", IntensityStatistics())),
         FeatureBus(FunctionTransformer()),
-        FeatureBus(LBP()),
-        make_pipeline(Resize(), LBP()),
-        FrozenEstimator(Learned()),
         FrozenEstimator(FeatureBus(Learned())),
         FrozenEstimator(make_pipeline(Resize(), FrozenEstimator(LearnedImages()), Learned())),
         FrozenEstimator(make_union(Learned(), LBP())),
@@ -293,21 +232,16 @@ def test_what_gives_rows(first):
     "estimator",
     [
         SVC(),
-        LBP(),
         make_pipeline(LBP()),
         make_pipeline(Resize(), SVC()),
-        make_pipeline(StandardScaler(), SVC()),
-        make_pipeline(Learned(), SVC()),
         make_pipeline(LearnedImages(), LBP(), SVC()),
         make_pipeline(FeatureBus(Learned()), SVC()),
         make_pipeline(make_union(LBP(), Learned()), SVC()),
         make_pipeline(make_union("drop", "drop"), SVC()),
         make_pipeline(make_pipeline(LBP(), PCA()), SVC()),
         make_pipeline(FrozenEstimator(make_pipeline(LBP(), PCA())), SVC()),
-        make_pipeline(FrozenEstimator(PCA()), SVC()),
         make_pipeline(FunctionTransformer(), LBP(), SVC()),
         TestTimeAugmentation(make_pipeline(LBP(), SVC())),
-        FrozenEstimator(make_pipeline(LBP(), SVC())),
     ],
     ids=str,
 )
@@ -318,18 +252,18 @@ def test_what_stays_whole(estimator):
 
 
 def test_searches_keep_their_parameters():
-    found = search(make_pipeline(Resize(), LBP(), StandardScaler(), SVC()))
+    found = search(make_sampling_pipeline(Resize(), LBP(), SMOTE(), SVC()))
     steps, rest = split_extraction(found)
     assert names(steps) == ["resize", "lbp"]
-    assert names(rest.estimator.steps) == ["standardscaler", "svc"]
+    assert isinstance(rest.estimator, SamplingPipeline)
+    assert names(rest.estimator.steps) == ["smote", "svc"]
     assert rest.param_grid == found.param_grid
-    assert names(found.estimator.steps) == ["resize", "lbp", "standardscaler", "svc"]
+    assert names(found.estimator.steps) == ["resize", "lbp", "smote", "svc"]
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        search(make_pipeline(LBP(), SVC()), lbp__radius=[1, 2]),
         search(make_pipeline(LBP(), SVC()), lbp=[LBP(), IntensityStatistics()]),
         GridSearchCV(make_pipeline(LBP(), SVC()), [{"svc__C": [1]}, {"lbp__radius": [1]}]),
         RandomizedSearchCV(make_pipeline(LBP(), SVC()), {"lbp__radius": [1, 2]}),
@@ -349,34 +283,23 @@ def test_extractions_are_in_the_order_of_the_columns():
             ("a", make_pipeline(FrozenEstimator(resize), "passthrough", lbp, scaler)),
             ("b", "drop"),
             ("c", FeatureBus(statistics)),
-            ("d", FrozenEstimator(alone)),
+            ("d", ColumnTransformer([("a", FrozenEstimator(alone), "path"), ("b", "drop", "x")])),
         ]
     )
     outer = Resize(16)
-    first, second, third = extractions(make_pipeline(outer, union, "passthrough", PCA()))
-    assert (first.extractor, second.extractor, third.extractor) == (lbp, statistics, alone)
-    assert [unwrap(step) for step in first.steps] == [outer, resize]
-    assert second.steps == third.steps == [outer]
-
-
-def test_extractions_through_pipelines_of_images():
-    resize, lbp = Resize(8), LBP()
-    inner = make_pipeline(resize, "passthrough")
-    (found,) = extractions(FeatureBus(make_pipeline(inner, make_pipeline(lbp, PCA()))))
-    assert found == ([resize], lbp)
-
-
-def test_extractions_of_a_column_transformer():
-    lbp = LBP()
-    ((steps, extractor),) = extractions(ColumnTransformer([("a", lbp, "path"), ("b", "drop", "x")]))
-    assert (steps, extractor) == ([], lbp)
+    pipeline = make_pipeline(make_pipeline(outer, "passthrough"), make_pipeline(union, PCA()))
+    steps, extractors = zip(*extractions(FeatureBus(pipeline)))
+    assert extractors == (lbp, statistics, alone)
+    assert [[unwrap(step) for step in part] for part in steps] == [
+        [outer, resize],
+        [outer],
+        [outer],
+    ]
 
 
 @pytest.mark.parametrize(
     ("transformer", "name"),
     [
-        (StandardScaler(), "StandardScaler"),
-        (Resize(), "Resize"),
         (make_pipeline(Resize(), PCA()), "Pipeline"),
         (make_union(LBP(), PCA()), "PCA"),
         (make_union(LBP(), "passthrough"), "'passthrough'"),
@@ -385,7 +308,7 @@ def test_extractions_of_a_column_transformer():
     ids=str,
 )
 def test_columns_without_an_extractor(transformer, name):
-    with pytest.raises(ValueError, match=f"{name} makes columns that no pixels stand behind"):
+    with pytest.raises(ValueError, match=f"(?s){name}.*makes columns that no pixels stand behind"):
         extractions(transformer)
 
 

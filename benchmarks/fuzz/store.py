@@ -353,11 +353,7 @@ def use(path, rows, rng):
     try:
         with FeatureStore(path) as store:
             computed = serve(store, rows)
-            for method in (
-                store.info,
-                lambda: store.prune(rng.integers(0, 1_000_000)),
-                store.clear,
-            ):
+            for method in (store.info, lambda: store.prune(rng.integers(0, 1_000_000))):
                 if rng.random() < 0.3:
                     with suppress(FeatureStoreError):
                         method()

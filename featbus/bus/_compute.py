@@ -1,33 +1,26 @@
-"""The rows of images: looked up, or computed here or on several workers, and stored."""
+"""Compute batches of images: in this process, on joblib's workers, or on a Dask cluster."""
 
 import copy
 import itertools
-import logging
-import threading
-import time
-import uuid
+from collections import deque
 from contextlib import closing, contextmanager, suppress
-from typing import NamedTuple
 
 import cv2
 import joblib
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from featbus.base import FeatureExtractor, ImageTransformer, iter_ahead, iter_images, thread_limit
-from featbus.bus._fingerprint import digest_with_status, file_status
-from featbus.bus._store import FeatureStore, chunked
-from featbus.images import ImageError, is_path
-from featbus.io import ImageReadError
+from featbus.base import FeatureExtractor, iter_ahead, iter_images, thread_limit
+from featbus.bus._fingerprint import FingerprintError, fingerprint
+from featbus.images import ImageError
 from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, reads_plainly, steps_of
 
-_LOG = logging.getLogger("featbus")
-_RENEWAL = 5.0  # seconds between renewals of claims, which live for 20
-_POLL = 0.05  # seconds between look-ups of rows that another process computes
-_LOOKUP = 256  # images digested and looked up at a time
+_BATCHES_PER_WORKER = 10  # at a time
+_CHECKED = set()  # fingerprints that are the same in this process as in the main process
 
 
 @contextmanager
@@ -45,7 +38,7 @@ def as_image_errors():
 
 
 def copied(items):
-    """Copy the images of a batch: a function may change them in place.
+    """Copy the images of a batch, since a function may change them in place.
 
     Parameters
     ----------
@@ -89,18 +82,14 @@ def _finish(last, prepared):
     """Run the last step; return the rows."""
     if _runs_in_two_parts(last):
         return list(last._stack_rows(prepared, len(prepared)))
-    if isinstance(last, ImageTransformer):
+    rows = np.asarray(last.transform(prepared))
+    if len(rows) != len(prepared) or (rows.ndim != 2 and rows.dtype != object):
         raise InvalidParameterError(
-            f"transformer ends with {last!r}, which makes images, expected rows of features. Put "
-            "an extractor after it; the regions of a segmenter are what `predict` returns."
+            f"transformer ends with {last!r}, which returned an array of shape {rows.shape} for "
+            f"{len(prepared)} images, expected one row of features per image. Put an extractor "
+            "after a step that returns images; `predict` returns the regions of a segmenter."
         )
-    rows = list(np.asarray(last.transform(prepared)))
-    if len(rows) != len(prepared):
-        raise InvalidParameterError(
-            f"transformer is {last!r}, which made {len(rows)} rows of {len(prepared)} images, "
-            "expected one row per image."
-        )
-    return rows
+    return list(rows)
 
 
 def _runs_in_two_parts(last):
@@ -127,38 +116,85 @@ def _finish_or_retry(transformer, items, prepared):
     return results
 
 
-def compute(transformer, items):
-    """Return the row of each image of a batch, or the error that it raised.
+class _Task:
+    """The work on a batch, for any thread, process or machine."""
 
-    Parameters
-    ----------
-    transformer : estimator
-        From images to rows.
-    items : ndarray or list
-        The images.
+    def __init__(self, transformer, key, version):
+        self._transformer = transformer
+        self._key = key
+        self._version = version
+        self._config = get_config()  # of scikit-learn: other threads have their own
+        _CHECKED.add(key)
 
-    Returns
-    -------
-    list of ndarray or ImageError
-        One per image.
-    """
-    return _finish_or_retry(transformer, items, _try_to_prepare(transformer, items))
+    def __call__(self, tag, items):
+        """Return the tag and the results of a batch.
+
+        Functions are sent by name, so that a worker may import other code than the main process
+        has: the transformer must have the same fingerprint here.
+        """
+        with config_context(**self._config):
+            if self._key is not None and self._key not in _CHECKED:
+                if fingerprint(self._transformer, self._version) != self._key:
+                    raise FingerprintError(
+                        f"{type(self._transformer).__name__} differs between this worker and the "
+                        "process that stores its rows, in code, files or installed packages. "
+                        "Change code in files and start new workers; or use threads."
+                    )
+                _CHECKED.add(self._key)
+            prepared = _try_to_prepare(self._transformer, items)
+            return tag, _finish_or_retry(self._transformer, items, prepared)
 
 
 def _iter_overlapped(transformer, batches):
-    """Compute a batch while the next one is read and prepared, and the previous one is consumed."""
-    first, n_threads = next(batches, None), thread_limit()
-    if first is None:  # all rows were in the store: do not start threads
-        return
+    """Compute batches while the next one is read and prepared."""
+    n_threads = thread_limit()
     prepared = (
-        (tag, items, _try_to_prepare(transformer, items, n_threads))
-        for tag, items in itertools.chain([first], batches)
+        (tag, items, _try_to_prepare(transformer, items, n_threads)) for tag, items in batches
     )
-    # Each is closed here: left to the garbage collector, it would join its thread at any moment.
+    # Closed here: left to the garbage collector, it would join its thread at any moment.
     with closing(iter_ahead(prepared)) as ahead:
-        computed = ((tag, _finish_or_retry(transformer, *rest)) for tag, *rest in ahead)
-        with closing(iter_ahead(computed)) as results:
-            yield from results
+        for tag, items, ready in ahead:
+            yield tag, _finish_or_retry(transformer, items, ready)
+
+
+def _iter_on_joblib(task, batches, n_jobs):
+    """Compute batches on joblib's active backend: threads unless told otherwise."""
+    # Not scikit-learn's Parallel: it changes the filters of warnings in threads, which all share.
+    # One task at a time: joblib would group several, and leave workers idle in the end.
+    tasks = (joblib.delayed(task)(tag, items) for tag, items in batches)
+    # Ray returns nothing before all tasks are done: pass a few at a time.
+    n_tasks = _BATCHES_PER_WORKER * joblib.effective_n_jobs(n_jobs)
+    with joblib.Parallel(n_jobs=n_jobs, prefer="threads", batch_size=1) as parallel:
+        while some := list(itertools.islice(tasks, n_tasks)):
+            yield from parallel(some)
+
+
+def _is_dask_task():
+    """Return whether this code runs on a worker of a Dask cluster."""
+    from distributed import get_worker
+
+    with suppress(ValueError):
+        return get_worker() is not None
+    return False
+
+
+def _iter_on_dask(client, task, batches):
+    """Compute batches on a Dask cluster.
+
+    Without joblib's Dask backend, which (as of 1.6) scatters arrays, so that some are lost with a
+    worker, and which waits forever for a batch that Dask gave up on after it killed its workers.
+    """
+    waiting = deque()
+    try:
+        for tag, items in batches:
+            waiting.append(client.submit(task, tag, items, pure=False))
+            # Asked again each time: clusters grow and shrink.
+            if len(waiting) > 2 * sum(client.nthreads().values()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        client.cancel(list(waiting))
 
 
 def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
@@ -170,288 +206,29 @@ def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
         From image to row.
     batches : iterable of (object, list)
         A tag of any kind and the images of each batch; consumed only as needed, possibly in another
-        thread. An error it raises is raised here, after the results of the batches before it.
+        thread.
     n_jobs : int or None, default=None
         Number of joblib's workers. None: those of the active `joblib.parallel_config`, else one,
-        while other threads read ahead; 1: one, without other threads.
+        while another thread reads ahead; 1: one, without other threads.
     key, version : optional
-        The transformer's fingerprint, which is checked in other processes, and what it was made
-        with.
+        The transformer's fingerprint, which is checked in other processes, and the version it was
+        computed with.
 
     Yields
     ------
     (object, list of ndarray or ImageError)
         For each batch, in order: its tag, and the row or the error of each image.
     """
-    errors = []
-
-    def until_error():
-        # An error in joblib's thread that consumes batches would leave the caller waiting forever.
-        try:
-            yield from batches
-        except Exception as error:
-            errors.append(error)
-
-    results = None
+    task = _Task(transformer, key, version)
     backend, _ = joblib.parallel.get_active_backend()
-    if joblib.effective_n_jobs(n_jobs) > 1 or hasattr(backend, "client"):  # Dask's
-        from featbus.bus._workers import iter_on_workers
-
-        results = iter_on_workers(transformer, until_error(), n_jobs, key, version)
-    if results is None and n_jobs is None:
-        results = _iter_overlapped(transformer, until_error())
-    elif results is None:
-        results = ((tag, compute(transformer, items)) for tag, items in until_error())
+    is_dask = hasattr(backend, "client")
+    if is_dask and not _is_dask_task():
+        results = _iter_on_dask(backend.client, task, batches)
+    elif not is_dask and joblib.effective_n_jobs(n_jobs) > 1:
+        results = _iter_on_joblib(task, batches, n_jobs)
+    elif n_jobs is None:
+        results = _iter_overlapped(transformer, batches)
+    else:
+        results = (task(tag, items) for tag, items in batches)
     with closing(results):
         yield from results
-    if errors:
-        raise errors[0]
-
-
-class Rows:
-    """The rows of images, and the errors of those without one.
-
-    Parameters
-    ----------
-    batch : ndarray or list
-        The images.
-    on_error : {"raise", "nan"}
-        Whether an image without a row raises an error or gets a row of NaN.
-    progress : tqdm
-        Advanced with each image.
-    start : int, default=0
-        Position of the first image in the batch that the caller passed, for errors.
-    """
-
-    def __init__(self, batch, on_error, progress, start=0):
-        self.batch = batch
-        self._on_error = on_error
-        self._progress = progress
-        self._start = start
-        self._array = None
-        self._errors = {}
-        self._lock = threading.Lock()  # look-ups are made in another thread
-
-    def items(self, indices):
-        """Return some images.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            Their positions in `batch`.
-
-        Returns
-        -------
-        ndarray or list
-            Of the type of `batch`.
-        """
-        if isinstance(self.batch, np.ndarray):
-            return self.batch[indices]
-        return [self.batch[index] for index in indices]
-
-    def take(self, indices, results):
-        """Add the results for some images.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            The images' positions in `batch`.
-        results : list of ndarray of shape (n_features,) or ImageError
-            The row of each image, or why there is none.
-
-        Raises
-        ------
-        ImageError
-            With ``on_error="raise"``, for an image without a row; always, if a row is not as long
-            as those before it.
-        """
-        for index, result in zip(indices, results):
-            with self._lock:
-                if isinstance(result, ImageError):
-                    self._errors[index] = self._located(result, index)
-                    if self._on_error == "raise":
-                        raise self._errors[index] from result
-                else:
-                    self._place(index, result)
-                self._progress.update()
-
-    def _place(self, index, row):
-        if self._array is None:
-            self._array = self._empty_for(row)
-        n_features = self._array.shape[1]
-        if len(row) != n_features:
-            error = ImageError(
-                f"found {len(row)} features, expected {n_features} as in the images before. "
-                "Bring the images to one size first: Resize."
-            )
-            raise self._located(error, index)
-        dtype = np.result_type(self._array, row)
-        if dtype != self._array.dtype:  # such as float64 after float32, which some steps return
-            self._array = self._array.astype(dtype)
-        self._array[index] = row
-
-    def _empty_for(self, row):
-        dtype = row.dtype
-        if self._on_error == "nan" and dtype.kind != "f":
-            dtype = np.result_type(dtype, np.float64)  # integers have no NaN
-        # Not filled: that would take longer than computing some features.
-        return np.empty((len(self.batch), len(row)), dtype)
-
-    def _located(self, error, index):
-        """Return an error with the position and path of an image, and without its traceback."""
-        item = self.batch[index]
-        return error.at(self._start + index, item if is_path(item) else None)
-
-    def errors(self):
-        """Return the errors.
-
-        Returns
-        -------
-        list of ImageError
-            In the order of the images.
-        """
-        return [error for _, error in sorted(self._errors.items())]
-
-    def array(self):
-        """Return the rows.
-
-        Returns
-        -------
-        ndarray of shape (n_images, n_features), or None
-            NaN where an image has no row; None if no image has one.
-        """
-        if self._array is not None and self._errors:
-            self._array[list(self._errors)] = np.nan
-        return self._array
-
-
-def fill(rows, transformer, *, memory, batch_size, n_jobs, key=None, version=None):
-    """Fill in all rows; look them up first if there is a store.
-
-    Parameters
-    ----------
-    rows : Rows
-        Empty.
-    transformer : estimator
-        The fitted transformer.
-    memory : str, os.PathLike, FeatureStore or None
-        The store.
-    batch_size : int
-        Number of images computed at a time.
-    n_jobs : int or None
-        Number of joblib's workers.
-    key, version : optional
-        The transformer's fingerprint, if rows are stored under it, and what it was made with.
-    """
-
-    def run(batches, take):
-        with closing(iter_results(transformer, batches, n_jobs, key, version)) as computed:
-            for tag, results in computed:
-                _LOG.debug("Computed the rows of %d images", len(results))
-                take(tag, results)
-
-    if memory is None:
-        starts = range(0, len(rows.batch), batch_size)
-        run(((range(s, s + batch_size), rows.batch[s : s + batch_size]) for s in starts), rows.take)
-        return
-    store = memory if isinstance(memory, FeatureStore) else FeatureStore(memory)
-    description = " ".join(str(transformer).split())
-    store.open()
-    try:
-        _StoredRun(rows, store, key, description).execute(run, batch_size)
-    finally:
-        if store is not memory:
-            store.close()
-
-
-class _Wanted(NamedTuple):
-    """An image without a row: its position, digest (None if unreadable), and file status then."""
-
-    index: int
-    digest: bytes | None
-    status: tuple | None
-
-
-class _StoredRun:
-    """One run whose rows are stored; no other run computes an image that it has claimed."""
-
-    def __init__(self, rows, store, key, description):
-        self._rows = rows
-        self._store = store
-        self._key = key
-        self._description = description
-        self._tried = set()  # digests that were missing in an earlier pass
-        self._owner = uuid.uuid4().hex
-        self._ended = threading.Event()
-        self._renewal = threading.Thread(target=self._renew, daemon=True)
-
-    def execute(self, run, batch_size):
-        """Fill in all rows; `run` computes batches and hands on their results."""
-        left = range(len(self._rows.batch))
-        try:
-            while left:
-                waiting = []  # for another run, or for the same content in this one
-                run(self._batches(left, batch_size, waiting), self._take)
-                left = waiting
-                if left:
-                    time.sleep(_POLL)
-        finally:
-            self._ended.set()
-            if self._renewal.ident is not None:
-                self._renewal.join()
-                self._store.release(self._owner)
-
-    def _renew(self):
-        while not self._ended.wait(_RENEWAL):
-            self._store.renew(self._owner)
-
-    def _batches(self, indices, batch_size, waiting):
-        """Yield batches of images to compute; append those to wait for to `waiting`."""
-        for chunk in chunked(self._missing(indices, waiting), batch_size):
-            if self._renewal.ident is None:
-                self._renewal.start()
-            digests = [wanted.digest for wanted in chunk if wanted.digest]
-            free = {None, *self._store.claim(self._key, digests, self._owner)}
-            waiting += [wanted.index for wanted in chunk if wanted.digest not in free]
-            if group := [wanted for wanted in chunk if wanted.digest in free]:
-                yield group, self._rows.items([wanted.index for wanted in group])
-
-    def _missing(self, indices, waiting):
-        """Yield the images that are not stored, one for each content; add the rows of others."""
-        seen = set()
-        for chunk in chunked(map(self._wanted, indices), _LOOKUP):
-            digests = {wanted.digest for wanted in chunk if wanted.digest}
-            found = self._store.read(self._key, list(digests))
-            _LOG.debug("Found the rows of %d of %d images in the store", len(found), len(digests))
-            for wanted in chunk:
-                if wanted.digest in found:
-                    self._rows.take([wanted.index], [found[wanted.digest]])
-                elif wanted.digest in seen - self._tried:
-                    waiting.append(wanted.index)
-                else:
-                    seen |= {wanted.digest} - {None}
-                    yield wanted
-        self._tried |= seen
-
-    def _wanted(self, index):
-        try:
-            return _Wanted(index, *digest_with_status(self._rows.batch[index]))
-        except ValueError:  # no file, or no image: the transformer will say so
-            return _Wanted(index, None, None)
-
-    def _take(self, group, results):
-        """Store the rows of a batch, and add its results."""
-        kept = [
-            None if isinstance(result, ImageError) or self._is_changed(wanted) else result
-            for wanted, result in zip(group, results)
-        ]
-        digests = [wanted.digest for wanted in group]
-        self._store.write(self._key, self._description, digests, kept)
-        self._rows.take([wanted.index for wanted in group], results)
-
-    def _is_changed(self, wanted):
-        """Return whether a file may have been written since it was digested."""
-        with suppress(ImageReadError):
-            status = file_status(self._rows.batch[wanted.index])
-            return wanted.digest is None or wanted.status != status
-        return True

@@ -7,6 +7,7 @@ import warnings
 from numbers import Integral
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -15,8 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from featbus.base import ImageEstimator, ImageTransformer
-from featbus.bus._compute import Rows, as_image_errors, copied, fill
+from featbus.bus._compute import as_image_errors, copied
 from featbus.bus._fingerprint import fingerprint
+from featbus.bus._run import Rows, fill
 from featbus.bus._store import FeatureStore
 from featbus.images import ImageError, at_index, stack_images
 from featbus.parameters import (
@@ -57,7 +59,7 @@ class ImageWarning(UserWarning):
 
 
 def _check_stateless(fitted):
-    """Raise if a step of one's own has learned something from the first image alone."""
+    """Raise an error if the user's own step has learned something from the first image alone."""
     for step in all_steps(fitted):
         learned = sorted(name for name in vars(step) if name.endswith("_"))
         is_own = not type(step).fit.__module__.startswith("featbus.")
@@ -68,8 +70,8 @@ def _check_stateless(fitted):
             )
 
 
-class _PackedRegions(ImageEstimator):
-    """The regions that a segmenter predicts, as rows: eight pixels per byte after the size."""
+class _EncodedRegions(ImageEstimator):
+    """The regions that a segmenter predicts, as rows: the bytes of a PNG file."""
 
     _wraps = "segmenter"
 
@@ -79,24 +81,8 @@ class _PackedRegions(ImageEstimator):
     def transform(self, X):
         rows = np.empty(len(X), dtype=object)
         for index, region in enumerate(find_regions(self.segmenter, X)):
-            size = np.array(region.shape, dtype="<u4").view(np.uint8)
-            rows[index] = np.concatenate([size, np.packbits(region)])
+            rows[index] = cv2.imencode(".png", region.astype(np.uint8))[1]
         return rows
-
-
-def _unpack(row):
-    """Return the region in a row."""
-    height, width = row[:8].view("<u4").tolist()
-    return np.unpackbits(row[8:], count=height * width).reshape(height, width).astype(bool)
-
-
-class _RegionRows(Rows):
-    """Rows whose length depends on the size of the image."""
-
-    def _place(self, index, row):
-        if self._array is None:
-            self._array = np.empty(len(self.batch), dtype=object)
-        self._array[index] = row
 
 
 class FeatureBus(ImageEstimator):
@@ -118,7 +104,7 @@ class FeatureBus(ImageEstimator):
     batch_size : int, default=32
         Number of images that go through all steps at a time. Memory grows with it.
     n_jobs : int or None, default=None
-        Number of batches at a time. None means one, while other threads read and prepare the
+        Number of batches at a time. None means one, while another thread reads and prepares the
         next; 1 means one, without other threads. In a `joblib.parallel_config` context its backend
         is used, and its number for None: threads (the default), loky, Dask or Ray.
     on_error : {"raise", "nan"}, default="raise"
@@ -128,8 +114,8 @@ class FeatureBus(ImageEstimator):
     verbose : bool, default=False
         Whether to show a progress bar.
     version : str, int or None, default=None
-        The version of what rows depend on and their key cannot see, such as modules that a function
-        of your own calls, or a model on a server: rows of another version are not used.
+        The version of anything that rows depend on but their key cannot see, such as modules that
+        your own function calls, or a model on a server: rows of another version are not used.
 
     Attributes
     ----------
@@ -147,9 +133,9 @@ class FeatureBus(ImageEstimator):
     -----
     A row is stored under the digest of the image's content and the fingerprint of the
     transformer: its class and version, all parameters, weights and learned state, and the code of
-    functions and classes of your own. If any of these changes, the row is computed again; a file's
+    your own functions and classes. If any of these changes, the row is computed again; a file's
     name or time stamp does not matter. Edits in modules that your function calls in turn are not
-    seen: change `version`.
+    detected: change `version`.
 
     Only a transformer that learns nothing from the data, or is frozen
     (`sklearn.frozen.FrozenEstimator`), has the same fingerprint in every fold. One that learns,
@@ -208,7 +194,7 @@ class FeatureBus(ImageEstimator):
         self.version = version
 
     def fit(self, X: Images, y: ArrayLike | None = None, **params: Any) -> Self:
-        """Fit the transformer; a stateless one on the first valid image alone.
+        """Fit the transformer; a stateless one only on the first valid image.
 
         Parameters
         ----------
@@ -264,7 +250,7 @@ class FeatureBus(ImageEstimator):
         array, errors = rows.array(), rows.errors()
         if array is None:
             raise ValueError(f"No image gave a row. {errors[0]}") from errors[0]
-        self._keep_errors(errors, len(batch), "`errors_` lists them")
+        self._keep_errors(errors, len(batch))
         return array
 
     @available_if(_inner_finds_regions)
@@ -288,9 +274,9 @@ class FeatureBus(ImageEstimator):
         """
         segmenter, batch = self._transformer_and_batch(X)
         with self._progress(len(batch)) as progress:
-            rows = _RegionRows(batch, "raise", progress)
-            self._fill(rows, _PackedRegions(segmenter))
-        return stack_images([_unpack(row) for row in rows.array()])
+            rows = self._rows(_EncodedRegions(segmenter), batch, progress, on_error="raise")
+        regions = [cv2.imdecode(row, cv2.IMREAD_UNCHANGED) for row in rows.results]
+        return stack_images([region.astype(bool) for region in regions])
 
     def to_parquet(self, X: Images, directory: PathLike, *, partition_size: int = 10_000) -> None:
         """Write the rows of images to a Parquet data set, for more than memory can hold.
@@ -307,13 +293,13 @@ class FeatureBus(ImageEstimator):
             Where to write ``part-000000.parquet`` and so on; created if needed. It must contain
             no other files, except those whose names begin with a dot or an underscore.
         partition_size : int, default=10_000
-            Number of images per partition. Peak memory is twice the rows of one partition.
+            Number of images per partition. Peak memory is three times the rows of one partition.
 
         Raises
         ------
         FingerprintError
-            If the transformer contains what changes with use or cannot be followed, such as a
-            random state: existing partitions could not be told from those of another transformer.
+            If the transformer contains an object that changes with use or cannot be pickled, such
+            as a random state: its partitions could not be distinguished from those of another one.
         ImportError
             If pyarrow is not installed.
         ImageError
@@ -331,19 +317,18 @@ class FeatureBus(ImageEstimator):
         Notes
         -----
         The table has one row per image, with the columns ``path`` (null for an array), ``digest``
-        (of the image's content), ``error`` (null, or the reason why
-        there are no features) and one column per feature. The schema's metadata contain, under
-        ``featbus``, JSON with the transformer, its fingerprint, the names of the features, the
-        partition size, a digest of the list of images and the version of featbus.
+        (of the image's content), ``error`` (null, or the reason why there are no features) and one
+        column per feature. The schema's metadata contain, under ``featbus``, JSON with the
+        transformer, its fingerprint, the names of the features, the partition size and the version
+        of featbus.
 
-        A partition is skipped if its metadata match: same transformer, same partition size, same
-        paths with the same contents. Contents are compared by digest, so every call reads all
-        files. A partition with changed files, and the last one of a list that has grown, is
-        computed again as a whole; with `memory`, unchanged images are looked up. Rows of NaN stay:
-        delete the partition to try again.
+        A partition is skipped if it matches: same transformer, same partition size, same paths with
+        the same contents. Contents are compared by digest, so every call reads all files. A
+        partition with changed files, and the last one of a list that has grown, is computed again
+        as a whole; with `memory`, unchanged images are looked up. Rows of NaN stay: delete the
+        partition to try again.
 
-        What a killed run leaves are hidden files, which readers ignore. The first run that finds
-        them unchanged for an hour removes them.
+        A killed run leaves a hidden file, which readers ignore: delete it.
 
         Examples
         --------
@@ -374,8 +359,7 @@ class FeatureBus(ImageEstimator):
                 rows = self._rows(transformer, partition.items, progress, partition.start, key)
                 partitions.write(partition, contents, rows)
                 errors += rows.errors()
-        errors.sort(key=lambda error: error.index)
-        self._keep_errors(errors, len(batch), "`errors_` and the column 'error' list them")
+        self._keep_errors(sorted(errors, key=lambda error: error.index), len(batch))
 
     def _progress(self, n_images, n_done=0):
         options = {"desc": "FeatureBus", "unit": "image", "disable": not self.verbose}
@@ -404,25 +388,22 @@ class FeatureBus(ImageEstimator):
                 _check_stateless(fitted)
                 return fitted
 
-    def _rows(self, transformer, items, progress, start=0, key=None):
+    def _rows(self, transformer, items, progress, start=0, key=None, on_error=None):
         """Return the rows of images, the first of which is at `start` in the batch."""
-        rows = Rows(items, self.on_error, progress, start)
-        self._fill(rows, transformer, key)
-        return rows
-
-    def _fill(self, rows, transformer, key=None):
         if key is None and self.memory is not None:
             key = fingerprint(transformer, self.version)
+        rows = Rows(items, on_error or self.on_error, progress, start)
         names = "memory", "batch_size", "n_jobs", "version"
         fill(rows, transformer, key=key, **{name: getattr(self, name) for name in names})
+        return rows
 
-    def _keep_errors(self, errors, n_images, where):
-        """Set `errors_`, and warn once of all of them."""
+    def _keep_errors(self, errors, n_images):
+        """Set `errors_`, and warn once about all of them."""
         self.errors_ = errors
         if errors:
             warnings.warn(
-                f"{len(errors)} of {n_images} images gave no row but NaN; {where}. The first: "
-                f"{errors[0]}",
+                f"{len(errors)} of {n_images} images gave no row but NaN; `errors_` lists them. "
+                f"The first: {errors[0]}",
                 ImageWarning,
                 stacklevel=3,
             )

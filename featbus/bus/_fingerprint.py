@@ -5,11 +5,9 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
-import importlib.metadata
 import os
 import pickle
 import platform
-import random
 import sys
 import time
 import types
@@ -26,7 +24,6 @@ from sklearn.utils import get_tags
 
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError, SpacedImage
-from featbus.io._readers import DICOM_SUFFIXES
 from featbus.parameters import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -40,19 +37,10 @@ _READER_VERSION = 3
 # Parameters of estimators of these packages that change how they run, not their rows.
 _IRRELEVANT = {"n_jobs", "verbose", "memory"}
 _PACKAGES = {"featbus", "sklearn", "imblearn"}
-# Attributes that they set in `fit` only to check what they are given later.
+# Attributes that they set in `fit` only to check later input.
 _CHECKED = {"feature_names_in_", "n_features_in_"}
 _NOT_LEARNED = {"_sklearn_output_config", "_metadata_request"}
-_NOT_CODE = {"_abc_impl", "_value2member_map_"}  # attributes of classes, which change with use
 _DESCRIPTORS = property, staticmethod, classmethod, functools.cached_property
-_LAYOUT = types.MemberDescriptorType, types.GetSetDescriptorType
-_RANDOM = (
-    np.random.RandomState,
-    np.random.Generator,
-    np.random.BitGenerator,
-    np.random.SeedSequence,
-    random.Random,
-)
 _TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's, ticks every 2 s
 
 
@@ -76,7 +64,7 @@ def fingerprint(transformer: Any, version: str | int | None = None) -> bytes:
     transformer : estimator
         A transformer; a fitted one if it learns.
     version : str, int or None, default=None
-        Of what cannot be seen.
+        The version of what the fingerprint cannot see.
 
     Returns
     -------
@@ -89,26 +77,23 @@ def fingerprint(transformer: Any, version: str | int | None = None) -> bytes:
         If the transformer contains a random state or an iterator, which change with use, or an
         object that cannot be pickled.
     """
-    name = type(transformer).__name__
     try:
-        is_estimator = isinstance(transformer, BaseEstimator)
-        about = _describe(transformer) if is_estimator else transformer
         settings = _READER_VERSION, _find_release("cv2"), get_config()["transform_output"]
-        return bytes.fromhex(_Pickler().hash((settings, version, about)))
+        return bytes.fromhex(_Pickler().hash((settings, version, transformer)))
     except (FingerprintError, InvalidParameterError, NotFittedError, OSError, ImportError):
         raise
     except Exception as error:
         raise FingerprintError(
-            f"{name} contains what cannot be pickled ({error}): rows made with it cannot be "
-            "stored. Use other parameters, or FeatureBus(..., memory=None)."
+            f"{type(transformer).__name__} contains an object that cannot be pickled ({error}), so "
+            "its rows cannot be stored. Use other parameters, or FeatureBus(..., memory=None)."
         ) from error
 
 
 class _Pickler(Hasher):
-    """Pickles what rows depend on, without the names of files and the numbers of lines.
+    """Pickles what rows depend on, without file names and line numbers.
 
-    Equal values are pickled alike, whether they are one object or several: which constants Python
-    shares differs between processes.
+    Equal values are pickled alike, whether they are one object or several, because the constants
+    that Python shares differ between processes.
     """
 
     def __init__(self):
@@ -136,23 +121,24 @@ class _Pickler(Hasher):
         super(Hasher, self).save_global(obj, name)
 
     def reducer_override(self, obj):
-        if isinstance(obj, _RANDOM) or hasattr(type(obj), "__next__"):
+        is_random = type(obj).__module__.startswith(("numpy.random", "random"))
+        if is_random or hasattr(type(obj), "__next__"):
             raise FingerprintError(
-                f"found a {type(obj).__name__}, which changes with each use: rows made with it "
-                "cannot be stored. Use a seed or a list, or FeatureBus(..., memory=None)."
+                f"found a {type(obj).__name__}, which changes with each use, so rows computed with "
+                "it cannot be stored. Use a seed or a list, or FeatureBus(..., memory=None)."
             )
         return _reduce(obj)
 
 
 @functools.singledispatch
 def _reduce(value):
-    """Return what to pickle instead of a value: a function, its arguments and a state."""
+    """Return a function, its arguments and a state to pickle in place of a value."""
     return NotImplemented
 
 
 @_reduce.register
 def _(estimator: BaseEstimator):
-    output = vars(estimator).get("_sklearn_output_config")  # array or table: the next step sees it
+    output = vars(estimator).get("_sklearn_output_config")  # the next step gets an array or a table
     return dict, ("estimator",), (_describe(estimator), output)
 
 
@@ -162,14 +148,13 @@ def _describe(estimator):
     package = cls.__module__.partition(".")[0]
     learned = vars(estimator).keys() - parameters.keys() - _NOT_LEARNED
     # Asked of the class: a FrozenEstimator delegates attributes.
-    owner = next((base for base in cls.__mro__ if "_fingerprint_params" in vars(base)), None)
-    if owner is not None:
-        described = cls._fingerprint_params(estimator)
+    find_params = getattr(cls, "_fingerprint_params", None)
+    if find_params is not None:
+        described = find_params(estimator)
+        # A subclass of the user's may have parameters that an inherited hook does not know.
+        is_complete = package == "featbus" or "_fingerprint_params" in vars(cls)
+        parameters = described if is_complete else parameters | described
         learned -= {"errors_"}
-        if package != "featbus":  # a subclass may have parameters that the hook does not know
-            known = owner._get_param_names()
-            described |= {k: v for k, v in parameters.items() if k not in {*known, *described}}
-        parameters = described
     if package in _PACKAGES:
         parameters = {k: v for k, v in parameters.items() if k not in _IRRELEVANT}
         learned -= _CHECKED
@@ -193,8 +178,8 @@ def _(cls: type):
     members = [
         (name, member)
         for name, member in sorted(vars(cls).items())
-        if name not in _NOT_CODE
-        and not isinstance(member, _LAYOUT)
+        if name not in ("_abc_impl", "_value2member_map_")  # they change with use
+        and not isinstance(member, types.MemberDescriptorType)  # of a slot
         and (not name.startswith("__") or callable(member) or isinstance(member, _DESCRIPTORS))
     ]
     return dict, (cls.__qualname__,), (type(cls), cls.__bases__, members)
@@ -264,12 +249,6 @@ def _(values: dict):
     return dict, (), None, iter(values.items())  # in their order
 
 
-@_reduce.register
-def _(function: np.vectorize):
-    state = {k: v for k, v in vars(function).items() if k != "_ufunc"}  # which changes with use
-    return np.vectorize, (), state
-
-
 @_reduce.register(str)
 @_reduce.register(PurePath)
 def _(path):
@@ -277,7 +256,7 @@ def _(path):
     name = os.fspath(path)
     if not 0 < len(name) < 1024 or not os.path.isfile(name) or os.path.exists(f"{name}-wal"):
         return NotImplemented
-    return dict, (os.fsencode(name), _digest_file(name, file_status(name)))
+    return dict, (os.fsencode(name), _digest_file(name))
 
 
 def _is_released(code):
@@ -296,13 +275,9 @@ def _find_release(module):
     file = Path(getattr(package, "__file__", None) or os.__file__)
     if root in sys.stdlib_module_names and file.is_relative_to(Path(os.__file__).parent):
         return f"python {platform.python_version()}"
-    if root != "featbus" and not {"site-packages", "dist-packages"} & {*file.parts}:
-        return None
-    found = getattr(package, "__version__", None)
-    if found is None:
-        names = importlib.metadata.packages_distributions().get(root, [])
-        found = [importlib.metadata.version(name) for name in sorted({*names})]
-    return f"{root} {found}"
+    version = getattr(package, "__version__", None)
+    is_installed = root == "featbus" or {"site-packages", "dist-packages"} & {*file.parts}
+    return f"{root} {version}" if version and is_installed else None
 
 
 def digest_image(item: np.ndarray | PathLike) -> bytes:
@@ -312,8 +287,7 @@ def digest_image(item: np.ndarray | PathLike) -> bytes:
     ----------
     item : ndarray, MaskedArray, path or SpacedImage
         One item of a batch, see :ref:`images`. Of a file, only its bytes are used, neither its name
-        nor its time stamp; except that a DICOM file without a preamble is recognized by the end of
-        its name, which counts. The spacing of a `SpacedImage` counts, too.
+        nor its time stamp. The spacing of a `SpacedImage` counts, too.
 
     Returns
     -------
@@ -325,69 +299,40 @@ def digest_image(item: np.ndarray | PathLike) -> bytes:
     ImageError
         If the file cannot be read (an `ImageReadError`), or an array does not contain numbers.
     """
-    return digest_with_status(item)[0]
-
-
-def digest_with_status(item):
-    """Return the digest of an image, and its file's status at that time."""
     if isinstance(item, SpacedImage):
-        content, status = digest_with_status(item.image)
-        return _blake2b(content + repr(item.spacing).encode()).digest(), status
-    status = file_status(item)
-    if status is not None:
-        return _digest_file(os.fspath(item), status), status
+        content = digest_image(item.image) + repr(item.spacing).encode()
+        return _blake2b(content).digest()
+    if is_path(item):
+        return _digest_file(os.fspath(item))
     image = np.asanyarray(item)
     if image.dtype.kind not in "biufc":  # the bytes of an array of objects are addresses
         raise ImageError(f"found dtype {image.dtype}, expected numbers. Convert it: astype.")
     digest = _blake2b()
     update_digest(digest, image)
-    return digest.digest(), None
+    return digest.digest()
 
 
-def file_status(item):
-    """Return numbers that change whenever a file is written, even if its time stamp is set back.
-
-    These are inode, size, and times of the last change of content and of inode in nanoseconds; None
-    for an array.
-    """
-    if isinstance(item, SpacedImage):
-        return file_status(item.image)
-    if not is_path(item):
-        return None
+def _digest_file(path):
+    """Return the digest of a file's bytes, which are read again only if the file was written."""
     try:
-        status = os.stat(item)
+        found = os.stat(path)
+        status = found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        # Two changes within one tick of the file system's clock look like one, and on Windows the
+        # last number is the time of creation: in both cases the bytes have to be read.
+        settled = time.time_ns() - max(status[2:]) > _TICK
+        digest = _digest_bytes if os.name == "posix" and settled else _digest_bytes.__wrapped__
+        return digest(path, status)
     except (OSError, ValueError) as error:
-        raise _unreadable(item, error) from error
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _unreadable(path, error):
-    reason = getattr(error, "strerror", None) or error
-    return ImageReadError(
-        f"the file cannot be read ({reason}). Check the path and the permissions.", path=path
-    )
-
-
-def _digest_file(path, status):
-    """Return the digest of a file's bytes; they are read again only if the file was written."""
-    # Two changes within one tick of the file system's clock look like one, and on Windows the last
-    # number is the time of creation: in both cases the bytes have to be read.
-    settled = time.time_ns() - max(status[2:]) > _TICK
-    digest = _digest_bytes if os.name == "posix" and settled else _digest_bytes.__wrapped__
-    return digest(path, status)
+        reason = getattr(error, "strerror", None) or error
+        raise ImageReadError(
+            f"the file cannot be read ({reason}). Check the path and the permissions.", path=path
+        ) from error
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _digest_bytes(path, status):
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, lambda: _blake2b(b"file"))
-            file.seek(128)
-            if os.fsdecode(path).lower().endswith(DICOM_SUFFIXES) and file.read(4) != b"DICM":
-                digest.update(b"DICOM by its name")
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return digest.digest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: _blake2b(b"file")).digest()
 
 
 _blake2b = functools.partial(hashlib.blake2b, digest_size=16)

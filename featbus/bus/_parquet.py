@@ -1,11 +1,6 @@
 """Rows as a directory of Parquet files, each of which appears whole or not at all."""
 
 import json
-import time
-from collections import Counter
-from contextlib import suppress
-from hashlib import blake2b
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +14,7 @@ from featbus.io import ImageReadError
 
 _IMAGE_COLUMNS = ["path", "digest", "error"]  # before those of the features
 _METADATA = b"featbus"
-_START_ANEW = "Name another directory, or delete this one to compute all of it again."
-_ABANDONED = 3600  # seconds without a write after which a hidden file belongs to a killed run
+_REMEDY = "Name another directory, or delete this one to compute all of it again."
 
 
 def _import_pyarrow():
@@ -36,17 +30,9 @@ def _import_pyarrow():
 def _feature_names(transformer):
     """Return the names of the transformer's columns, or None if it has none."""
     try:
-        names = transformer.get_feature_names_out().tolist()
+        return transformer.get_feature_names_out().tolist()
     except AttributeError:
         return None
-    ((name, count),) = Counter([*_IMAGE_COLUMNS, *names]).most_common(1)
-    if count > 1:
-        raise ValueError(
-            f"{count} columns would be called {name!r}, expected different names for the features, "
-            f"and none of {_IMAGE_COLUMNS}. Name the steps of a FeatureUnion differently, and keep "
-            "their names: verbose_feature_names_out=True."
-        )
-    return names
 
 
 def _content(item):
@@ -55,11 +41,6 @@ def _content(item):
     except ValueError:
         digest = None
     return as_unicode(item) if is_path(item) else None, digest
-
-
-def _stamp(contents):
-    """Digest paths and contents of a partition's images."""
-    return blake2b(repr(contents).encode(), digest_size=16).hexdigest()
 
 
 class Partition(NamedTuple):
@@ -98,20 +79,17 @@ class ParquetDirectory:
     ------
     ImportError
         If pyarrow is not installed.
-    ValueError
-        If two columns have one name.
     """
 
     def __init__(self, directory, partition_size, transformer, key):
         self._pyarrow = _import_pyarrow()
         self._directory = Path(directory)
-        self._size = int(partition_size)
         self._names = _feature_names(transformer)
         self._header = {
             "featbus": __version__,
             "transformer": " ".join(str(transformer).split()),
             "fingerprint": key.hex(),
-            "partition_size": self._size,
+            "partition_size": int(partition_size),
         }
         self._schema = None  # that of the first partition found or written
 
@@ -126,63 +104,42 @@ class ParquetDirectory:
         Returns
         -------
         missing : list of Partition
-            Those that are not there, and those whose files have changed.
+            Those that do not exist, and those whose files have changed.
         errors : list of ImageError
             The images without a row in the others.
 
         Raises
         ------
         ValueError
-            If the directory holds rows of another transformer or of other images, or other files.
+            If the directory contains rows of another transformer or of other images, or other
+            files.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
-        partitions = [
-            Partition(
-                self._directory / f"part-{start // self._size:06d}.parquet",
-                batch[start : start + self._size],
-                start,
-            )
-            for start in range(0, len(batch), self._size)
-        ]
-        missing, errors = [], []
-        for partition in partitions:
-            if self._is_whole(partition):
-                errors += self._errors(partition)
-            else:
+        size, missing, errors = self._header["partition_size"], [], []
+        others = {path for path in self._directory.iterdir() if path.name[0] not in "._"}
+        for number, start in enumerate(range(0, len(batch), size)):
+            path = self._directory / f"part-{number:06d}.parquet"
+            partition = Partition(path, batch[start : start + size], start)
+            others.discard(path)
+            found = self._find_errors(partition) if path.exists() else None
+            if found is None:
                 missing.append(partition)
-        visible = {path for path in self._directory.iterdir() if path.name[0] not in "._"}
-        if others := sorted(visible - {partition.path for partition in partitions}):
+            else:
+                errors += found
+        if others:
             raise ValueError(
-                f"{str(others[0])!r} is not a partition of these {len(batch)} images, and would be "
-                f"read as one. {_START_ANEW}"
+                f"{str(min(others))!r} is not a partition of these {len(batch)} images, and would "
+                f"be read as one. {_REMEDY}"
             )
         return missing, errors
 
-    def _remove_leftovers(self):
-        """Remove hidden files that killed runs have left."""
-        for path in self._directory.glob(".part-*.parquet.*.part"):
-            with suppress(FileNotFoundError):  # it may get its name, or be removed, meanwhile
-                if time.time() - path.stat().st_mtime > _ABANDONED:
-                    path.unlink()
-
-    def _errors(self, partition):
-        """Return the errors of a partition's images."""
-        table = self._pyarrow.parquet.read_table(partition.path, columns=["error"])
-        return [
-            ImageError(reason, partition.start + index, item if is_path(item) else None)
-            for index, (item, reason) in enumerate(zip(partition.items, table["error"].to_pylist()))
-            if reason is not None
-        ]
-
-    def _is_whole(self, partition):
-        """Return whether a partition is up to date; raise if it is of another data set."""
+    def _find_errors(self, partition):
+        """Return the errors in a partition, or None if its files have changed."""
         path = partition.path
-        if not path.exists():
-            return False
         try:
             schema = self._pyarrow.parquet.read_schema(path)
             header = json.loads(schema.metadata[_METADATA])
+            lines = self._pyarrow.parquet.read_table(path, columns=_IMAGE_COLUMNS).to_pylist()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{str(path)!r} is damaged, or to_parquet did not write it ({error!r}). Name "
@@ -191,30 +148,25 @@ class ParquetDirectory:
         for name in ("partition_size", "fingerprint"):
             if header[name] != self._header[name]:
                 raise ValueError(
-                    f"{str(path)!r} was written with partition_size={header['partition_size']} by "
-                    f"{header['transformer']}, now it is partition_size={self._size} and "
-                    f"{self._header['transformer']}. Where the transformers look alike, weights, "
-                    f"learned state or version differ. {_START_ANEW}"
+                    f"{str(path)!r} was written with other settings, weights, learned state or "
+                    f"version: found {header}, expected {self._header}. {_REMEDY}"
                 )
-        contents = partition.contents()
-        if header["images"] == _stamp(contents):
+        before, contents = [(line["path"], line["digest"]) for line in lines], partition.contents()
+        if before == contents:
             self._schema = self._schema or schema
-            return True
-        self._check_same_images(partition, contents)
-        return False
-
-    def _check_same_images(self, partition, contents):
-        """Raise if a partition was written from other paths or arrays; fewer of them are fine."""
-        table = self._pyarrow.parquet.read_table(partition.path, columns=["path", "digest"])
-        before = [line["path"] or line["digest"] for line in table.to_pylist()]
-        now = [path or digest for path, digest in contents]
-        for index, (old, new) in enumerate(zip_longest(before, now[: len(before)])):
-            if old != new:
-                raise ValueError(
-                    f"{str(partition.path)!r} was written from other images: image "
-                    f"{partition.start + index} was {old!r}, now it is {new or 'missing'!r}. "
-                    + _START_ANEW
-                )
+            return [
+                ImageError(line["error"], partition.start + index, line["path"])
+                for index, line in enumerate(lines)
+                if line["error"] is not None
+            ]
+        # Arrays have no path: another one is another image. The list may have grown.
+        old, new = ([name or digest for name, digest in part] for part in (before, contents))
+        if old != new[: len(old)]:
+            raise ValueError(
+                f"{str(path)!r} was written from other images, or from these in another order: "
+                f"found {old[0]!r} to {old[-1]!r}, expected {new[0]!r} to {new[-1]!r}. {_REMEDY}"
+            )
+        return None
 
     def write(self, partition, contents, rows):
         """Write a partition.
@@ -248,15 +200,12 @@ class ParquetDirectory:
 
     def _table(self, partition, contents, rows):
         """Return a partition as a table with one row per image."""
-        array = self._array(rows)
-        reasons = {error.index - partition.start: error.reason for error in rows.errors()}
-        errors = [reasons.get(index) for index in range(len(array))]
-        pa = self._pyarrow
+        array, pa = self._array(rows), self._pyarrow
+        errors = [getattr(result, "reason", None) for result in rows.results]
         columns = [pa.array(column, pa.string()) for column in (*zip(*contents), errors)]
         columns += map(pa.array, np.ascontiguousarray(array.T))
         names = self._names or [f"feature{index}" for index in range(array.shape[1])]
-        header = {**self._header, "features": names, "images": _stamp(contents)}
-        metadata = {_METADATA: json.dumps(header)}
+        metadata = {_METADATA: json.dumps({**self._header, "features": names})}
         table = pa.table(columns, [*_IMAGE_COLUMNS, *names], metadata=metadata)
         self._schema = self._schema or table.schema
         if not table.schema.equals(self._schema):

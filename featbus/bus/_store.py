@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -93,7 +93,7 @@ def _checksum(fingerprint, image, dtype, value):
     return hashlib.blake2b(content, digest_size=8).digest()
 
 
-class FeatureStore:
+class FeatureStore(AbstractContextManager):
     """Rows of features in one SQLite file.
 
     `FeatureBus` stores its rows here. The file is created on first use. Several processes may read
@@ -136,10 +136,6 @@ class FeatureStore:
 
     def __reduce__(self):
         return type(self), (self.path,)
-
-    def __enter__(self):
-        self.open()
-        return self
 
     def __exit__(self, *error):
         self.close()
@@ -235,12 +231,7 @@ class FeatureStore:
             Their rows; None for an image without one. Numbers of more than 64 bits and objects are
             not stored.
         """
-        kept = [
-            (image, row)
-            for image, row in zip(images, rows)
-            if row is not None and row.dtype.kind in "biuf" and row.dtype.itemsize <= 8
-        ]
-        self._run(_write, fingerprint, description, images, kept, action="written")
+        self._run(_write, fingerprint, description, images, rows, action="written")
 
     def claim(self, fingerprint: bytes, images: list[bytes], owner: str) -> list[bytes]:
         """Claim rows that are about to be computed, so that no other process computes them.
@@ -272,7 +263,8 @@ class FeatureStore:
             The run that claimed.
         """
         query = "UPDATE claim SET expires = ? WHERE owner = ?"
-        self._run(_execute, query, (time.time() + _LEASE, owner), action="written")
+        arguments = time.time() + _LEASE, owner
+        self._run(sqlite3.Connection.execute, query, arguments, action="written")
 
     def release(self, owner: str) -> None:
         """Give up the claims of an owner.
@@ -282,7 +274,8 @@ class FeatureStore:
         owner : str
             The run that claimed.
         """
-        self._run(_execute, "DELETE FROM claim WHERE owner = ?", (owner,), action="written")
+        query = "DELETE FROM claim WHERE owner = ?"
+        self._run(sqlite3.Connection.execute, query, (owner,), action="written")
 
     def info(self) -> pd.DataFrame:
         """Summarize the content of the store.
@@ -312,16 +305,6 @@ class FeatureStore:
         check_parameters(_CONSTRAINTS, {"max_bytes": max_bytes})
         return self._run(_prune, max_bytes)
 
-    def clear(self) -> int:
-        """Drop all rows.
-
-        Returns
-        -------
-        int
-            Number of rows dropped.
-        """
-        return self._run(_clear)
-
 
 def _open(path):
     """Return a connection to a store, which is created if needed."""
@@ -329,15 +312,13 @@ def _open(path):
     connection = sqlite3.connect(path, **options)
     try:
         connection.text_factory = lambda text: text.decode(errors="replace")
-        # Nothing in the file may run code, and damaged pages are noticed when they are read.
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
-        if _marks(connection) == (0, 0, 0):
+        connection.execute("PRAGMA cell_size_check = ON")  # notice damaged pages
+        found = _marks(connection)
+        if found == (0, 0, 0):
             connection.executescript(_TABLES)
-        found = _marks(connection)[:2]
-        if found != (_APPLICATION, _SCHEMA):
+        elif found[:2] != (_APPLICATION, _SCHEMA):
             raise FeatureStoreError(
-                f"{path!r} has the marks {found}, expected {(_APPLICATION, _SCHEMA)}: another "
+                f"{path!r} has the marks {found[:2]}, expected {(_APPLICATION, _SCHEMA)}: another "
                 "version of featbus wrote it, or another program. Name another file."
             )
         with suppress(sqlite3.OperationalError):  # in use: another connection switches it
@@ -352,21 +333,11 @@ def _open(path):
 
 def _marks(connection):
     """Return the application's number, the schema's, and the number of tables."""
-    queries = "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master"
-    return tuple(connection.execute(query).fetchone()[0] for query in queries)
-
-
-@contextmanager
-def _transaction(connection):
-    """Run a block as one transaction, which is rolled back after an error."""
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-
-
-def _execute(connection, query, arguments):
-    with _transaction(connection):
-        connection.execute(query, arguments)
+    query = (
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    )
+    return connection.execute(query).fetchone()
 
 
 def _read(connection, fingerprint, images):
@@ -386,24 +357,28 @@ def _read(connection, fingerprint, images):
 
 def _write(connection, fingerprint, description, images, rows):
     lines = []
-    for image, row in rows:
-        dtype, value = row.dtype.str, row.tobytes()
-        checksum = _checksum(fingerprint, image, dtype, value)
-        lines.append((fingerprint, image, dtype, checksum, value))
+    for image, row in zip(images, rows):
+        if row is not None and row.dtype.kind in "biuf" and row.dtype.itemsize <= 8:
+            dtype, value = row.dtype.str, row.tobytes()
+            checksum = _checksum(fingerprint, image, dtype, value)
+            lines.append((fingerprint, image, dtype, checksum, value))
     insert = (
         "INSERT OR REPLACE INTO feature (fingerprint, image, dtype, checksum, value) "
         "VALUES (?, ?, ?, ?, ?)"
     )
     claimed = [(fingerprint, image) for image in images]
-    about = fingerprint, description
-    with _transaction(connection):
-        connection.execute("INSERT OR IGNORE INTO transformer VALUES (?, ?)", about)
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "INSERT OR IGNORE INTO transformer VALUES (?, ?)", (fingerprint, description)
+        )
         connection.executemany(insert, lines)
         connection.executemany("DELETE FROM claim WHERE fingerprint = ? AND image = ?", claimed)
 
 
 def _claim(connection, fingerprint, images, owner):
-    with _transaction(connection):
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         now, free = time.time(), []
         stored = _read(connection, fingerprint, images)  # a damaged row is not
         for image in images:
@@ -428,33 +403,19 @@ def _prune(connection, max_bytes):
     dropped = 0
     while (used := _used_bytes(connection)) > max_bytes:
         (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
-        with _transaction(connection):
-            share = math.ceil((1 - max_bytes / used) * n_rows)
-            n_dropped = connection.execute(query, (share,)).rowcount
+        share = math.ceil((1 - max_bytes / used) * n_rows)
+        n_dropped = connection.execute(query, (share,)).rowcount
         dropped += n_dropped
         if n_dropped == 0:  # none is left; or damage hides those that are counted
             break
-    _shrink(connection)
-    return dropped
-
-
-def _clear(connection):
-    with _transaction(connection):
-        dropped = connection.execute("DELETE FROM feature").rowcount
-        connection.execute("DELETE FROM transformer")
-        connection.execute("DELETE FROM claim")
-    _shrink(connection)
+    # One step of the first statement frees one page; only a script runs it to its end.
+    connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
     return dropped
 
 
 def _used_bytes(connection):
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count", "page_size")
+    query = (
+        "SELECT (page_count - freelist_count) * page_size "
+        "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
     )
-    return (pages - free) * size
-
-
-def _shrink(connection):
-    # One step of this statement frees one page; only a script runs it to its end.
-    connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
+    return connection.execute(query).fetchone()[0]

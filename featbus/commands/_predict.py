@@ -104,7 +104,7 @@ def _frozen(model):
     """Return a fitted pipeline whose steps learn nothing more, so that it can be split."""
     if not isinstance(model, Pipeline):
         return model
-    *steps, last = [step for step in steps_of(model) if not is_resampler(step.estimator)]
+    *steps, last = [step for step in steps_of(model) if not is_resampler(step[1])]
     frozen = [(name, FrozenEstimator(_extract.without_bus(step))) for name, step in steps]
     return Pipeline([*frozen, last])
 
