@@ -26,7 +26,7 @@ from sklearn.utils import get_tags
 
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError, SpacedImage
-from featbus.io._readers import DICOM_SUFFIXES
+from featbus.io._files import DICOM_SUFFIXES
 from featbus.parameters import InvalidParameterError
 
 if TYPE_CHECKING:
