@@ -12,8 +12,6 @@ from featbus.images import ImageError, fill_value
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
-__all__ = ["Augmentation"]
-
 # Subsets of the dihedral group, see `dihedral`, by their size: the mirror image; flips and quarter
 # turns; these and the reflections about the diagonals.
 DIHEDRAL = {2: (0, 4), 6: (0, 1, 2, 3, 4, 6), 8: (0, 1, 2, 3, 4, 5, 6, 7)}

@@ -100,12 +100,12 @@ def find_positive(labels, target_names, pos_label=None):
     position : int or None
         None if no class is positive.
     source : {"given", "name", "convention"} or None
-        Whether the class is `pos_label`, or was guessed from the names, or is 1.
+        How the class was found: it is `pos_label`, was guessed from the names, or is 1.
 
     Raises
     ------
     ValueError
-        If `pos_label` is no class, or is the label of a class and the name of another.
+        If `pos_label` is not a class, or is the label of a class and the name of another.
     """
     values = labels.tolist()
     names = [str(label) for label in values] if target_names is None else list(target_names)
@@ -137,7 +137,7 @@ def _find_given(pos_label, labels, names):
 
 
 def describe_positive(name, source):
-    """Say in a sentence which of two classes is the positive one, and why.
+    """Return a sentence: which of two classes is the positive one, and why.
 
     Parameters
     ----------

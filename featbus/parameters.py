@@ -11,56 +11,28 @@ import sys
 from functools import cache
 from numbers import Integral, Real
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from sklearn.utils import _param_validation
-from sklearn.utils._param_validation import (
-    Interval,
-    InvalidParameterError,
-    Options,
-    StrOptions,
-    make_constraint,
-)
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options
+from sklearn.utils._param_validation import StrOptions as StrOptions
 
-if TYPE_CHECKING:
-    from typing import Any
-
-    from featbus.typing import Images, PathLike
-
-__all__ = [
-    "FLOAT_DTYPE",
-    "N_JOBS",
-    "POSITIVE_INTEGER",
-    "HasMethods",
-    "Interval",
-    "InvalidParameterError",
-    "LowHigh",
-    "Options",
-    "PairOf",
-    "SequenceOf",
-    "StrOptions",
-    "as_list",
-    "as_pair",
-    "as_plain",
-    "check_estimator_parameters",
-    "check_parameters",
-    "constraints_of",
-]
+from featbus.typing import Images, PathLike
 
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
 N_JOBS = [POSITIVE_INTEGER, Interval(Integral, None, -1, closed="right"), None]  # joblib's
 
 
 class HasMethods(_param_validation.HasMethods):
-    """An object with these methods; a class, which has them, too, is none."""
+    """An object with these methods. A class is not one, although it has them, too."""
 
     def is_satisfied_by(self, value):
         return not isinstance(value, type) and super().is_satisfied_by(value)
 
 
 class _FloatDtype:
-    """What NumPy takes for float32 or float64."""
+    """Anything that NumPy converts to the dtype float32 or float64."""
 
     def is_satisfied_by(self, value):
         try:
@@ -119,7 +91,7 @@ class SequenceOf:
 
 
 class PairOf(SequenceOf):
-    """Two values, or a single one that stands for both; `as_pair` spells it out.
+    """Two values, or a single one for both; `as_pair` returns both.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
 
@@ -238,7 +210,7 @@ def as_pair(value: float | Images) -> tuple:
 
 def _as_constraint(constraint):
     is_ours = hasattr(constraint, "is_satisfied_by")
-    return constraint if is_ours else make_constraint(constraint)
+    return constraint if is_ours else _param_validation.make_constraint(constraint)
 
 
 def _accepts(constraint, value):
