@@ -70,7 +70,7 @@ def iter_images(
     Parameters
     ----------
     batch : ndarray or list
-        What `featbus.images.as_batch` returned.
+        A batch as returned by `featbus.images.as_batch`.
     read : callable, default=featbus.io.read_image
         Reads the path of an image.
     n_threads : int, default=1
@@ -103,7 +103,7 @@ def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterat
     Yields
     ------
     object
-        What the function returned for each item.
+        The result for each item.
     """
     if n_threads == 1:
         yield from map(function, count(), items)
@@ -169,7 +169,7 @@ def naming_paths(batch):
 class Documented:
     """Link of the "?" in the HTML representation to the class's page in the documentation.
 
-    The template is empty, and there is no "?", as long as the documentation is not published.
+    The template is empty, so there is no "?", until the documentation is published.
     """
 
     _doc_link_module = "featbus"
@@ -376,7 +376,7 @@ class FeatureExtractor(ImageEstimator):
 
     A subclass has a parameter `dtype`, writes `_extract(image)`, a checked image in and a 1-D array
     out, and `_columns()`, the name and meaning of each number. Where several images at a time are
-    faster than one, it overrides `_iter_rows`, and `_prepare` for what is done to each image first.
+    faster than one, it overrides `_iter_rows`, and `_prepare` to preprocess each image.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
     """
@@ -424,7 +424,7 @@ class FeatureExtractor(ImageEstimator):
         return rows
 
     def _prepare(self, image):
-        """Return what `_iter_rows` needs of a checked image."""
+        """Preprocess a checked image for `_iter_rows`."""
         return image
 
     def _iter_rows(self, prepared):

@@ -55,7 +55,7 @@ class SequenceOf:
     Parameters
     ----------
     item : constraint
-        What each item must satisfy.
+        Constraint of each item.
     length : int or None, default=None
         The number of items; None for any.
     """
@@ -98,7 +98,7 @@ class PairOf(SequenceOf):
     Parameters
     ----------
     item : constraint
-        What each of the two must satisfy.
+        Constraint of each value.
     """
 
     def __init__(self, item: Any) -> None:
@@ -197,7 +197,7 @@ def as_pair(value: float | Images) -> tuple:
     Parameters
     ----------
     value : scalar or sequence of length 2
-        What `PairOf` accepts.
+        A value that `PairOf` accepts.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def check_parameters(constraints: dict[str, list], values: dict[str, Any]) -> No
     ----------
     constraints : dict of str to list
         The alternatives for each parameter: `Interval`, `StrOptions`, `Options`, `PairOf`,
-        `SequenceOf`, `FLOAT_DTYPE`, a type, None, ``"boolean"`` or what else scikit-learn knows.
+        `SequenceOf`, `FLOAT_DTYPE`, a type, None, ``"boolean"`` or another of scikit-learn's.
     values : dict of str to object
         The values. Those without constraints pass.
 

@@ -111,7 +111,7 @@ def letterbox(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     Returns
     -------
     ndarray or MaskedArray
-        The image in the middle of two masked bars; their fill value is that of the image, or black.
+        The image between two masked bars, with the fill value of the image, or black.
     """
     window = letterbox_window(image.shape, size)
     small = resize(image, tuple(side.stop - side.start for side in window))

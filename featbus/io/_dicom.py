@@ -1,7 +1,7 @@
 """Read DICOM images: pydicom decodes the pixels, then the steps of the standard are applied.
 
 Only the elements in `_TAGS` are read from a file. After damage, any of them can hold the name of a
-patient: no error quotes a text, or what pydicom says of one, unless it is a term of the standard.
+patient: errors quote neither a text of the file nor pydicom's messages, which contain such texts.
 Look-up tables are applied here: pydicom's functions wrap around where a table of 8-bit entries has
 more than 256 of them, and ignore byte order and sign.
 """
@@ -36,17 +36,17 @@ _TAGS = [
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, **dict.fromkeys(_COLORS, 3)}
 
-# GDCM ends the process on some damaged files: it decodes only what nothing else of the extra does.
+# GDCM ends the process on some damaged files, so it decodes only syntaxes that nothing else does.
 _GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 # JPEG of 12 bits is missing: the only free decoder is under the GPL.
 _EXTRA = (*_GDCM, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes)
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of JPEG and JPEG-LS
-_APP14 = 0xEE  # of Adobe: the color transform, of which GDCM does not survive an unknown one
+_APP14 = 0xEE  # Adobe's marker with the color transform; GDCM crashes on an unknown one
 _JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 
 class _Source:
-    """A file of which pydicom cannot inflate more than an image needs."""
+    """A file that limits how much pydicom inflates."""
 
     def __init__(self, file, most):
         self._file, self._most = file, most
@@ -313,7 +313,7 @@ def _entries(data, count, dataset):
 
 
 def _index(values, first, count, signed):
-    """Return the index of values in a table whose first entry is that of the value `first`."""
+    """Return the positions of values in a table whose first entry belongs to the value `first`."""
     # `first` may be stored as signed or unsigned; the sign of the values decides.
     first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
     return np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)

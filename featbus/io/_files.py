@@ -69,7 +69,7 @@ def pixel_limit(max_pixels=None):
     Parameters
     ----------
     max_pixels : int or None, default=None
-        The limit. None: that of the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970.
+        The limit. None: the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970 if unset.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def open_image(source, name=None):
     source : str, os.PathLike, bytes-like or binary file object
         The file, or its content. Devices and pipes, which may block or never end, are not opened.
     name : str or None, default=None
-        What errors call the image; None: its path.
+        Name of the image in errors; None: its path.
 
     Yields
     ------
@@ -180,7 +180,7 @@ def format_of(head, name=None):
 
 def read_content(file, limit):
     """Return all bytes of an open file, unless it is larger than an image of `limit` pixels."""
-    # RGBA in double precision, and room for what is not pixels.
+    # RGBA in double precision, and room for everything else.
     size, most = file.seek(0, os.SEEK_END), 32 * limit + (1 << 26)
     if size > most:
         raise ImageReadError(f"the file has {size} bytes, expected at most {most}. {_RAISE}")

@@ -170,7 +170,7 @@ def _as_array(image):
 def read_quantization(path):
     """Return the mean step of a JPEG file's first quantization table; NaN if there is none.
 
-    It is usually that of the brightness: 1 for the best quality, 57.6 for quality 50 of the
+    It usually belongs to the brightness: 1 at the best quality, 57.6 at quality 50 of the
     Independent JPEG Group.
     """
     with suppress(Exception), open_image(path) as (file, _):  # the reader says what is wrong

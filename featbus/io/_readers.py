@@ -55,7 +55,7 @@ def read_image(
         Height times width that an image may have; the header says it, before anything is decoded.
         None: the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970 without it.
     name : str or None, default=None
-        What errors call the image, such as the name of an upload. None: its path, or nothing.
+        Name of the image in errors, such as that of an upload. None: its path, or nothing.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def find_format(
     Parameters
     ----------
     path : str or os.PathLike
-        A file, of which 132 bytes are read.
+        The file; only its first 132 bytes are read.
 
     Returns
     -------
@@ -228,7 +228,7 @@ class SpacedImage:
 
 
 def _checked(spacing):
-    """Return a pair of floats, None if it is unknown."""
+    """Return a spacing as a pair of floats, None if it is unknown."""
     sides = as_list(spacing)
     if any(is_scalar(side) and isna(side) for side in sides):
         return None
@@ -314,7 +314,7 @@ def read_mask(
     regions = [_read_part(part, image_shape) for part in parts if part is not None]
     if required and not regions:
         raise ImageError(
-            "found no mask, expected one; that of an image without a region is False everywhere. "
+            "found no mask, expected one; without a region, a mask is False everywhere. "
             "Select the images that have one."
         )
     return np.logical_or.reduce(regions) if regions else None

@@ -1,4 +1,4 @@
-"""What a header says of an image: how far its pixels are apart, and which breast it shows."""
+"""Read the spacing and the laterality of an image from the header of its file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SMALLEST, _LARGEST = 0.001, 10  # millimeters
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
-    """Read from a file how far its pixels are apart.
+    """Read the spacing of the pixels from the header of a file.
 
     Read more in the :ref:`User Guide <millimeters>`.
 
@@ -44,8 +44,8 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     Returns
     -------
     (float, float) or None
-        Millimeters between rows and between columns; None if the file does not state them in a
-        way that can be trusted, see the notes.
+        Millimeters between rows and between columns; None if the file states none, or an
+        unreliable one, see the notes.
 
     Raises
     ------
@@ -65,11 +65,11 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     different scale.
 
     **TIFF** (XResolution, YResolution, in inches or centimeters) and **PNG** (pHYs, in meters):
-    most programs write a resolution whether they know it or not. One that screens or printers
-    have, such as 72, 96, 100, 150, 200, 300 or 600 dots per inch, is ignored, in either direction
-    and also if it was rounded to whole pixels per centimeter or meter; so is one without a unit,
-    and one beyond 0.001 to 10 mm. A film that was really scanned at 300 dots per inch is thus of
-    unknown spacing. Of a TIFF file with several pages, only the first is looked at.
+    most programs write a resolution even if they do not know it. A resolution that is usual for
+    screens or printers, such as 72, 96, 100, 150, 200, 300 or 600 dots per inch, is ignored, in
+    either direction, even if it was rounded to whole pixels per centimeter or meter. So is a
+    resolution without a unit, or beyond 0.001 to 10 mm. A film that was really scanned at 300 dots
+    per inch is thus of unknown spacing. Only the first page of a TIFF file is read.
 
     **JPEG** and all others: never.
 
@@ -176,7 +176,7 @@ def _region_spacing(region):
 
 
 def _checked(rows, columns):
-    """Return a spacing; None if it is none, as the 0 that some devices write."""
+    """Return a valid spacing, or None, for example for the 0 that some devices write."""
     return (rows, columns) if 0 < rows < float("inf") and 0 < columns < float("inf") else None
 
 
@@ -199,7 +199,7 @@ def _resolution_spacing(file, kind, limit):
 
 
 def _trusted(down, across, unit):
-    """Return the spacing of a resolution in pixels per unit, None if it tells nothing."""
+    """Return the spacing for a resolution in pixels per unit, None if it is not reliable."""
     if min(down, across) <= 0 or any(_is_default(number, unit) for number in (down, across)):
         return None
     spacing = unit / down, unit / across
@@ -207,7 +207,7 @@ def _trusted(down, across, unit):
 
 
 def _is_default(number, unit):
-    """Return whether a resolution is that of a screen or printer, perhaps rounded to an integer."""
+    """Return whether a resolution is a default of screens or printers, perhaps rounded."""
     return any(
         math.isclose(number, exact, rel_tol=1e-3) or number in (int(exact), round(exact))
         for exact in (dots * unit / _INCH for dots in _DEFAULTS)
