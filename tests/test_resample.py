@@ -25,7 +25,6 @@ from featbus import (
     ShapeStatistics,
     TestTimeAugmentation,
     commands,
-    load_masked,
 )
 from featbus.datasets import load_images
 from featbus.evaluation import importance_map
@@ -209,17 +208,6 @@ def scans(tmp_path_factory):
             path.parent.mkdir(parents=True, exist_ok=True)
             tiff(path, (10 / spacing,) * 2, pixels=pixels.astype(np.uint8))
     return root
-
-
-def test_a_folder_with_two_spacings(scans):
-    data = load_images(scans / "lesion", masks=scans / "masks" / "lesion")
-    spacings = data.frame[["spacing_row", "spacing_column"]].to_numpy()
-    np.testing.assert_allclose(spacings, [[0.2, 0.2], [0.1, 0.1]])
-    masked = load_masked(data)
-    before = ShapeStatistics().fit_transform(masked)[:, 1]
-    assert before[1] / before[0] == pytest.approx(4, rel=0.01)
-    after = measure([SpacedImage(*pair) for pair in zip(masked, spacings)])["shape_area_mm2"]
-    assert after[1] / after[0] == pytest.approx(1, abs=0.01)
 
 
 def test_extract_features_of_masked_images(scans, tmp_path):

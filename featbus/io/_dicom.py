@@ -15,6 +15,7 @@ import numpy as np
 from pydicom import dcmread, uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels.utils import get_expected_length
 from scipy.special import expit
 
 from featbus.io._files import ImageReadError, check_size, several
@@ -182,12 +183,8 @@ def _plugins(syntax):
 
 def _check_pixels(dataset, syntax):
     """Check that the pixels are as many as announced, before a decoder makes room for them."""
-    expected = (dataset.Rows, dataset.Columns)
     if not syntax.is_encapsulated:
-        bits = math.prod(expected) * dataset.SamplesPerPixel * dataset.BitsAllocated
-        if dataset.PhotometricInterpretation == "YBR_FULL_422":
-            bits = bits // 3 * 2
-        if dataset.PixelData[-(-bits // 8) :].strip(b"\0"):
+        if dataset.PixelData[get_expected_length(dataset) :].strip(b"\0"):
             raise _wrong("more pixels than it says")
         return
     frame, *others = generate_frames(dataset.PixelData, number_of_frames=1)
@@ -195,8 +192,8 @@ def _check_pixels(dataset, syntax):
         raise _several_frames()
     if syntax == uid.RLELossless:
         return
-    size, end = _frame_size(frame), frame.rstrip(b"\0")[-2:]
-    if size != expected or end != _END:
+    expected, size = (dataset.Rows, dataset.Columns), _frame_size(frame)
+    if size != expected or not frame.rstrip(b"\0").endswith(_END):
         raise _wrong(
             f"compressed pixels of {size} pixels, expected {expected}, or they are cut off"
         )
