@@ -12,8 +12,6 @@ from featbus.images import ImageError, fill_value
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
-__all__ = ["Augmentation"]
-
 # Subsets of the dihedral group, see `dihedral`, by their size: the mirror image; flips and quarter
 # turns; these and the reflections about the diagonals.
 DIHEDRAL = {2: (0, 4), 6: (0, 1, 2, 3, 4, 6), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
@@ -264,7 +262,7 @@ def change_image(image: np.ndarray, change: Change) -> np.ndarray:
     ndarray or MaskedArray
         The image, in its dtype and, except for quarter turns, its shape. Pixels are interpolated
         linearly (``bool`` images: nearest neighbor); beyond the border, the nearest pixel is
-        repeated. A mask is changed likewise: what comes from beyond the border is outside the
+        repeated. A mask is changed, too: pixels from beyond the border are outside the
         region, and pixels outside the region do not influence those inside. The region may end up
         empty. Interpolated values depend on the version of OpenCV: OpenCV 4 rounds positions to
         1/32 pixel.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Self
 
 import joblib
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from threadpoolctl import ThreadpoolController
@@ -20,14 +22,7 @@ from threadpoolctl import ThreadpoolController
 from featbus.images import ImageError, as_batch, at_index, is_path, stack_images
 from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-    from typing import Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 __all__ = [
     "Column",
@@ -50,9 +45,8 @@ def thread_limit() -> int:
     Returns
     -------
     int
-        The usable cores, or as many as the most limited pool of threads in this process has.
-        Workers of loky and Dask start with such limits, ``threadpoolctl.threadpool_limits`` and the
-        variable ``OMP_NUM_THREADS`` set others.
+        The number of usable cores, or the smallest limit of a thread pool in this process: that of
+        a worker of loky or Dask, ``threadpoolctl.threadpool_limits`` or ``OMP_NUM_THREADS``.
     """
     # A library that brings a pool of threads comes with a module.
     pools = _pools(len(sys.modules)).info()
@@ -76,12 +70,11 @@ def iter_images(
     Parameters
     ----------
     batch : ndarray or list
-        What `featbus.images.as_batch` returned.
+        A batch as returned by `featbus.images.as_batch`.
     read : callable, default=featbus.io.read_image
         Reads the path of an image.
     n_threads : int, default=1
-        Number of files that are read at a time, a few ahead of what was asked for. 1 reads them
-        only when they are asked for.
+        Number of threads that read files, a few ahead. 1 disables read-ahead.
 
     Yields
     ------
@@ -105,12 +98,12 @@ def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterat
     items : iterable
         The items.
     n_threads : int, default=1
-        Number of calls at a time. 1 calls only when the result is asked for.
+        Number of threads, which call a few ahead. 1 disables this.
 
     Yields
     ------
     object
-        What the function returned for each item.
+        The result for each item.
     """
     if n_threads == 1:
         yield from map(function, count(), items)
@@ -136,7 +129,7 @@ def iter_ahead(iterator: Generator) -> Iterator:
     Parameters
     ----------
     iterator : generator
-        What computes the items, none of which is None; it is closed at the end.
+        Computes the items, none of which is None; closed at the end.
 
     Yields
     ------
@@ -176,7 +169,7 @@ def naming_paths(batch):
 class Documented:
     """Link of the "?" in the HTML representation to the class's page in the documentation.
 
-    The template is empty, and there is no "?", as long as the documentation is not published.
+    The template is empty, so there is no "?", until the documentation is published.
     """
 
     _doc_link_module = "featbus"
@@ -184,7 +177,7 @@ class Documented:
 
 
 class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
-    """What all estimators of images share: tags, and the checks of parameters and batches.
+    """Base of all estimators of images: tags, and the checks of parameters and batches.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
     """
@@ -217,7 +210,7 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
         return iter_images(batch, self._read, self._n_readers())
 
     def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
-        """Check the parameters and the batch; there is nothing to learn, and no image is read.
+        """Check the parameters and the batch; nothing is learned, and no image is read.
 
         Parameters
         ----------
@@ -236,7 +229,7 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
         return self
 
     def _fingerprint_params(self):
-        """Return what decides, beside the class, what becomes of an image."""
+        """Return the parameters that are part of the key of stored rows."""
         return self.get_params(deep=False)
 
     def __sklearn_tags__(self):
@@ -282,7 +275,7 @@ class ImageTransformer(ImageEstimator):
         ImageError
             If an image is invalid; the message names the image.
         ValueError
-            If `X` is no batch of images, or a parameter is invalid.
+            If `X` is not a batch of images, or a parameter is invalid.
         """
         return self._map_batch(self._transform_images, X)
 
@@ -383,7 +376,7 @@ class FeatureExtractor(ImageEstimator):
 
     A subclass has a parameter `dtype`, writes `_extract(image)`, a checked image in and a 1-D array
     out, and `_columns()`, the name and meaning of each number. Where several images at a time are
-    faster than one, it overrides `_iter_rows`, and `_prepare` for what is done to each image first.
+    faster than one, it overrides `_iter_rows`, and `_prepare` to preprocess each image.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
     """
@@ -408,7 +401,7 @@ class FeatureExtractor(ImageEstimator):
         ImageError
             If an image is invalid; the message names the image.
         ValueError
-            If `X` is no batch of images, or a parameter is invalid.
+            If `X` is not a batch of images, or a parameter is invalid.
         """
         self._check_parameters()
         batch = self._check_batch(X, reset=False)
@@ -431,7 +424,7 @@ class FeatureExtractor(ImageEstimator):
         return rows
 
     def _prepare(self, image):
-        """Return what `_iter_rows` needs of a checked image."""
+        """Preprocess a checked image for `_iter_rows`."""
         return image
 
     def _iter_rows(self, prepared):
@@ -459,8 +452,8 @@ class FeatureExtractor(ImageEstimator):
     def where(self, name: str, image_shape: tuple[int, ...]) -> Where:
         """Return the pixels that can change a column.
 
-        Of a network, the part of the feature map that the column describes: what the network looks
-        at reaches further.
+        For a network, the part of the feature map that the column describes; its receptive field is
+        larger.
 
         Parameters
         ----------

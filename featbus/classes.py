@@ -16,7 +16,7 @@ _POSITIVE = _words_of(
     tumors tumour tumours unhealthy
     """
 )
-# Words for what is harmless, and negations: they make a name the opposite of a positive one.
+# Harmless findings and negations, which make a name the opposite of a positive one.
 _NEGATIVE = _words_of(
     """
     absence absent benign control controls excluded false free healthy like neg negative no non none
@@ -92,20 +92,20 @@ def find_positive(labels, target_names, pos_label=None):
     target_names : list of str, or None
         Their names. None if nobody named them.
     pos_label : str or int, default=None
-        A label or a name. None takes that of `positive_class`; of two classes without names that
-        are 0 and 1, -1 and 1, or False and True, it takes 1, as scikit-learn does.
+        A label or a name. None: the guess of `positive_class`, or, if the labels are 0 and 1, -1
+        and 1, or False and True, without names: 1, as in scikit-learn.
 
     Returns
     -------
     position : int or None
         None if no class is positive.
     source : {"given", "name", "convention"} or None
-        Whether the class is `pos_label`, or was guessed from the names, or is 1.
+        How the class was found: it is `pos_label`, was guessed from the names, or is 1.
 
     Raises
     ------
     ValueError
-        If `pos_label` is no class, or is the label of a class and the name of another.
+        If `pos_label` is not a class, or is the label of a class and the name of another.
     """
     values = labels.tolist()
     names = [str(label) for label in values] if target_names is None else list(target_names)
@@ -137,7 +137,7 @@ def _find_given(pos_label, labels, names):
 
 
 def describe_positive(name, source):
-    """Say in a sentence which of two classes is the positive one, and why.
+    """Return a sentence: which of two classes is the positive one, and why.
 
     Parameters
     ----------

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.images import MAXIMUM, ImageError, fill_value
 from featbus.masks import inside_mask, with_mask, with_mask_of
-
-if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
-
-__all__ = [
-    "to_float",
-    "to_gray",
-    "to_rgb",
-    "to_uint8",
-]
 
 
 def _opaque(image):

@@ -1,4 +1,4 @@
-"""Files that appear whole, or not at all, and cells that a spreadsheet takes for what they are."""
+"""Write files atomically, and escape text for spreadsheets and terminals."""
 
 import os
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @contextmanager
 def written_whole(path):
-    """Write a file under a hidden name beside its place, and move it there at the end.
+    """Write a file under a hidden name in its folder, and rename it at the end.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def written_whole(path):
 
 
 def escape_formula(cell):
-    """Return a text that a spreadsheet does not take for a formula.
+    """Escape a text that a spreadsheet would take for a formula.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def escape_formula(cell):
     Returns
     -------
     object
-        A text that begins as a formula does, after an apostrophe; anything else as it is.
+        The text after an apostrophe if it begins like a formula; anything else unchanged.
     """
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
@@ -56,7 +56,7 @@ def as_unicode(text):
 
 
 def escape(text):
-    """Return a text without control characters and marks that change the direction of writing.
+    """Escape control characters, and marks that change the direction of writing.
 
     Parameters
     ----------
@@ -66,6 +66,6 @@ def escape(text):
     Returns
     -------
     str
-        The text, with escapes such as ``\\x1b`` and ``\\u202e`` instead of what cannot be seen.
+        The text, with escapes such as ``\\x1b`` and ``\\u202e`` for what is not printable.
     """
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

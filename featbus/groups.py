@@ -74,7 +74,7 @@ def check_groups(groups):
     Parameters
     ----------
     groups : array_like of shape (n_samples,), or None
-        What belongs together, such as the patient. Of several types, they are compared as text.
+        Groups, such as patients. Values of several types are compared as text.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def check_folds(y, groups, cv):
     groups : ndarray of shape (n_samples,), or None
         Groups; None counts each sample as a group.
     cv : int, splitter or iterable
-        Number of folds; anything else splits as it likes.
+        Number of folds; anything else is not checked.
 
     Raises
     ------
@@ -214,14 +214,14 @@ def validation_split(y, groups, share, random_state, needed=None):
     y : ndarray of int of shape (n_samples,)
         The classes, numbered from 0.
     groups : ndarray of shape (n_samples,) or None
-        What must be on one side; None: each sample is a group of its own.
+        Groups, which are not split; None: each sample is a group of its own.
     share : float
         Approximate share for validation, up to 0.5; 0 for none.
     random_state : int
         Seed.
     needed : ndarray of bool of shape (n_samples,), default=None
-        Samples of which at least one must be learned from, and another one, if possible, be used
-        for validation. None: all.
+        At least one of these samples must be in the training part and, if possible, one in the
+        validation part. None: all.
 
     Returns
     -------

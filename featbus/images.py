@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 __all__ = [
     "ImageError",
@@ -164,7 +160,7 @@ def at_index(index: int, item: np.ndarray | PathLike | None = None) -> None:
 
 
 def is_path(item: Any) -> bool:
-    """Tell whether an item of a batch is a path.
+    """Return whether an item of a batch is a path.
 
     Read more in the :ref:`User Guide <images>`.
 

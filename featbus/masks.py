@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from skimage.measure import regionprops
 
 from featbus.images import CHANNELS, MAXIMUM, ImageError, fill_value
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = [
-    "fill_mask",
-    "inside_mask",
-    "restrict",
-    "with_mask",
-]
 
 
 def fill_mask(image: np.ndarray) -> np.ndarray:

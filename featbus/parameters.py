@@ -11,56 +11,28 @@ import sys
 from functools import cache
 from numbers import Integral, Real
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from sklearn.utils import _param_validation
-from sklearn.utils._param_validation import (
-    Interval,
-    InvalidParameterError,
-    Options,
-    StrOptions,
-    make_constraint,
-)
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options
+from sklearn.utils._param_validation import StrOptions as StrOptions
 
-if TYPE_CHECKING:
-    from typing import Any
-
-    from featbus.typing import Images, PathLike
-
-__all__ = [
-    "FLOAT_DTYPE",
-    "N_JOBS",
-    "POSITIVE_INTEGER",
-    "HasMethods",
-    "Interval",
-    "InvalidParameterError",
-    "LowHigh",
-    "Options",
-    "PairOf",
-    "SequenceOf",
-    "StrOptions",
-    "as_list",
-    "as_pair",
-    "as_plain",
-    "check_estimator_parameters",
-    "check_parameters",
-    "constraints_of",
-]
+from featbus.typing import Images, PathLike
 
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
 N_JOBS = [POSITIVE_INTEGER, Interval(Integral, None, -1, closed="right"), None]  # joblib's
 
 
 class HasMethods(_param_validation.HasMethods):
-    """An object with these methods; a class, which has them, too, is none."""
+    """An object with these methods. A class is not one, although it has them, too."""
 
     def is_satisfied_by(self, value):
         return not isinstance(value, type) and super().is_satisfied_by(value)
 
 
 class _FloatDtype:
-    """What NumPy takes for float32 or float64."""
+    """Anything that NumPy converts to the dtype float32 or float64."""
 
     def is_satisfied_by(self, value):
         try:
@@ -83,7 +55,7 @@ class SequenceOf:
     Parameters
     ----------
     item : constraint
-        What each item must satisfy.
+        Constraint of each item.
     length : int or None, default=None
         The number of items; None for any.
     """
@@ -119,14 +91,14 @@ class SequenceOf:
 
 
 class PairOf(SequenceOf):
-    """Two values, or a single one that stands for both; `as_pair` spells it out.
+    """Two values, or a single one for both; `as_pair` returns both.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
 
     Parameters
     ----------
     item : constraint
-        What each of the two must satisfy.
+        Constraint of each value.
     """
 
     def __init__(self, item: Any) -> None:
@@ -225,7 +197,7 @@ def as_pair(value: float | Images) -> tuple:
     Parameters
     ----------
     value : scalar or sequence of length 2
-        What `PairOf` accepts.
+        A value that `PairOf` accepts.
 
     Returns
     -------
@@ -238,7 +210,7 @@ def as_pair(value: float | Images) -> tuple:
 
 def _as_constraint(constraint):
     is_ours = hasattr(constraint, "is_satisfied_by")
-    return constraint if is_ours else make_constraint(constraint)
+    return constraint if is_ours else _param_validation.make_constraint(constraint)
 
 
 def _accepts(constraint, value):
@@ -266,7 +238,7 @@ def check_parameters(constraints: dict[str, list], values: dict[str, Any]) -> No
     ----------
     constraints : dict of str to list
         The alternatives for each parameter: `Interval`, `StrOptions`, `Options`, `PairOf`,
-        `SequenceOf`, `FLOAT_DTYPE`, a type, None, ``"boolean"`` or what else scikit-learn knows.
+        `SequenceOf`, `FLOAT_DTYPE`, a type, None, ``"boolean"`` or another of scikit-learn's.
     values : dict of str to object
         The values. Those without constraints pass.
 

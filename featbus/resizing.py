@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image
 
 from featbus.color import to_float
 from featbus.images import MAXIMUM, fill_value
 from featbus.masks import inside_mask, with_mask
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from numpy.typing import DTypeLike
-
-__all__ = [
-    "resize",
-]
 
 # Sums of areas in single precision: smaller differences are not seen.
 _WEIGHT_ROUNDING = 1e-5
@@ -33,8 +25,8 @@ def resize(
 ) -> np.ndarray:
     """Stretch one image to a new shape.
 
-    Of a masked image only pixels inside the region count, and a new pixel is inside if at least
-    half of what it covers, or half of the weight of the pixels that make it, is.
+    Only pixels inside the mask are used. A new pixel is inside if at least half of the weight of
+    the pixels that it is computed from is inside.
 
     Read more in the :ref:`User Guide <images>`.
 
@@ -119,7 +111,7 @@ def letterbox(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     Returns
     -------
     ndarray or MaskedArray
-        The image in the middle of two masked bars; their fill value is that of the image, or black.
+        The image between two masked bars, with the fill value of the image, or black.
     """
     window = letterbox_window(image.shape, size)
     small = resize(image, tuple(side.stop - side.start for side in window))
@@ -158,7 +150,7 @@ def _interpolate_by_pillow(pixels, size, method):
 def _to_dtype(pixels, source, dtype):
     """Bring interpolated pixels of an image of the dtype `source` to `dtype`.
 
-    Rounding may have left the range by a hair.
+    Rounding errors may have left the range.
     """
     if dtype.kind == "f":
         return np.clip(pixels / MAXIMUM[source.name], 0, 1).astype(dtype, copy=False)

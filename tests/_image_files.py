@@ -74,15 +74,12 @@ def jpeg_of_size(data, height, width):
     return bytes(data)
 
 
-def bmp(pixels, bits, *, header=40, compression=0, masks=b"", palette=b""):
+def bmp(pixels, bits, *, compression=0, masks=b"", palette=b""):
     """Encode rows of bytes, from the bottom up, as a BMP file."""
     height = len(pixels)
     width = pixels.shape[1] * 8 // bits
     rows = b"".join(row.tobytes() + bytes(-row.nbytes % 4) for row in pixels[::-1])
-    if header == 12:
-        info = struct.pack("<IHHHH", 12, width, height, 1, bits)
-    else:
-        info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 0, 0, 0, 0)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 0, 0, 0, 0)
     start = 14 + len(info) + len(masks) + len(palette)
     head = struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start)
     return head + info + masks + palette + rows

@@ -160,7 +160,7 @@ def test_what_is_no_regular_file_neither_blocks_nor_crashes(tmp_path):
         data = load_image_folder(tmp_path, groups=patient)
     assert data.frame["file"].tolist() == ["x/a", "x/gone.png", "x/pipe.png", "y/b"]
     assert data.skipped == ["x/gone", "x/pipe"]
-    with pytest.raises(ImageReadError, match="this is a pipe"):
+    with pytest.raises(ImageReadError, match="a pipe"):
         read_image(data.images[2])
 
 

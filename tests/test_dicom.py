@@ -3,9 +3,7 @@
 import io
 import pathlib
 import struct
-import threading
 import traceback
-import warnings
 import zlib
 from unittest.mock import Mock
 
@@ -30,7 +28,6 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from featbus.io import ImageReadError, _dicom, read_image, read_laterality
-from featbus.io._dicom import silence
 
 
 def gray(pixels, *, voi_lut=True, **elements):
@@ -75,10 +72,9 @@ NATIVE = [
         (GRAY8, 8, GRAY8 / 255),
         (GRAY16, 16, GRAY16 / 65535),
         (GRAY16 >> 4, 12, (GRAY16 >> 4) / 4095),
-        (GRAY16.view(np.int16), 16, (GRAY16.view(np.int16) + 32768.0) / 65535),
         (GRAY16.view(np.int16) >> 4, 12, ((GRAY16.view(np.int16) >> 4) + 2048) / 4095),
     ],
-    ids=["8", "16", "12", "signed 16", "signed 12"],
+    ids=["8", "16", "12", "signed 12"],
 )
 def test_the_stored_bits_are_the_scale(pixels, bits, expected, syntax):
     image = gray(pixels, syntax=syntax, BitsStored=bits)
@@ -87,12 +83,10 @@ def test_the_stored_bits_are_the_scale(pixels, bits, expected, syntax):
     assert image.dtype.isnative
 
 
-@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
-def test_32_bit_pixels(syntax):
+def test_32_bit_pixels():
     pixels = np.array([[0, 2**31, 2**32 - 1]], np.uint32)
-    image = gray(pixels, syntax=syntax)
+    image = gray(pixels, syntax=uid.ExplicitVRBigEndian)
     np.testing.assert_allclose(image, pixels / (2**32 - 1), atol=1e-7)
-    assert image.dtype.isnative
 
 
 WINDOW = {"WindowCenter": 300, "WindowWidth": 401}  # from 99.5 to 499.5
@@ -172,7 +166,7 @@ def test_the_steps_of_the_standard(case, kind):
         np.testing.assert_allclose(image, 1 - FULL if kind == "MONOCHROME1" else FULL, atol=1e-7)
 
 
-@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("syntax", NATIVE[1:3], ids=lambda syntax: syntax.keyword)
 def test_look_up_tables_of_either_byte_order(syntax):
     order = ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2"
     # The first value, -3, is written as unsigned, as the pixels are.
@@ -222,17 +216,14 @@ def palette(entries, first=0, bits=8):
 
 def test_palette_of_8_bits():
     pixels = np.array([[5, 6, 7], [8, 9, 0]], np.uint8)
-    elements = palette([bytes(channel) for channel in COLORS.T.astype(np.uint8)], first=5)
-    image = read_image(dicom(pixels, **elements))
-    np.testing.assert_array_equal(image, COLORS[[[0, 1, 2], [3, 3, 0]]])
-    assert image.dtype == np.uint8
-    elements = palette([channel.astype("<u2").tobytes() for channel in COLORS.T], first=5)
-    words = read_image(dicom(pixels, **elements))
-    np.testing.assert_array_equal(words, image)
-    assert words.dtype == np.uint8
+    for dtype in (np.uint8, "<u2"):  # two entries per word, or one
+        elements = palette([channel.astype(dtype).tobytes() for channel in COLORS.T], first=5)
+        image = read_image(dicom(pixels, **elements))
+        np.testing.assert_array_equal(image, COLORS[[[0, 1, 2], [3, 3, 0]]])
+        assert image.dtype == np.uint8
 
 
-@pytest.mark.parametrize("syntax", NATIVE[:3], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("syntax", NATIVE[1:3], ids=lambda syntax: syntax.keyword)
 def test_palette_of_16_bits(syntax):
     order = ">u2" if syntax == uid.ExplicitVRBigEndian else "<u2"
     pixels = np.array([[0, 1], [2, 3]], np.uint16)
@@ -242,15 +233,12 @@ def test_palette_of_16_bits(syntax):
     assert image.dtype == np.uint16
 
 
-def test_segmented_palette():
-    # Discrete: 0, count, entries. Linear: 1, count, last entry.
-    segments = [bytes([0, 1, channel[0], 1, 3, channel[0] + 30]) for channel in COLORS.T]
+def test_a_segmented_palette_is_refused():
     elements = {
         f"Segmented{key}" if key.endswith("Data") else key: value
-        for key, value in palette(segments).items()
+        for key, value in palette([bytes([0, 1, 9, 1, 3, 30])] * 3).items()
     }
-    image = read_image(dicom(np.array([[0, 1, 2, 3]], np.uint8), **elements))
-    np.testing.assert_array_equal(image[0], np.repeat([[0], [10], [20], [30]], 3, axis=1))
+    fails(dicom(np.array([[0, 1, 2, 3]], np.uint8), **elements), "segmented")
 
 
 BARS = [
@@ -269,10 +257,8 @@ def bundled(name):
     [
         ("SC_rgb_rle.dcm", 1, 0),
         ("SC_rgb_rle_16bit.dcm", 257, 0),
-        ("SC_rgb_rle_32bit.dcm", 1 / 255, 1e-7),
         ("SC_ybr_full_422_uncompressed.dcm", 1, 5),
         ("SC_rgb_dcmtk_+eb+cr.dcm", 1, 1),
-        ("SC_rgb_dcmtk_+eb+cy+np.dcm", 1, 5),
     ],
 )
 def test_color_bars(name, scale, tolerance):
@@ -317,7 +303,7 @@ def test_a_truncated_dicom_file_is_an_error(syntax):
     else:
         data = dicom(GRAY16, syntax)
     whole = read_image(data)
-    for size in range(1, len(data), 1 + len(data) // 60):
+    for size in range(1, len(data), 1 + len(data) // 20):
         try:
             image = read_image(data[:size])
         except ImageReadError:
@@ -327,19 +313,13 @@ def test_a_truncated_dicom_file_is_an_error(syntax):
         np.testing.assert_array_equal(image, whole)
 
 
-def test_several_frames():
-    stack = np.concatenate([GRAY8, GRAY8])
+def test_another_number_of_pixels_than_the_header_says():
+    stack, frame = np.concatenate([GRAY8, GRAY8]), pil(SMOOTH, "JPEG")
     fails(dicom(stack, NumberOfFrames=2, Rows=13), "several frames.*iter_pixels")
-    fails(dicom(stack, Rows=13))
     fails(dicom(np.concatenate([GRAY16, 0 * GRAY16]), Rows=13), "several frames")
-    frame = pil(SMOOTH, "JPEG")
     fails(dicom(SMOOTH, uid.JPEGBaseline8Bit, frame=[frame, frame]), "several frames")
-
-
-def test_rows_and_columns_that_a_header_leaves_out():
-    fails(dicom(GRAY16, Rows=12))
-    fails(dicom(GRAY16, Columns=16))
-    fails(dicom(GRAY16, Rows=14))
+    for elements in ({"Rows": 12}, {"Columns": 16}, {"Rows": 14}):
+        fails(dicom(GRAY16, **elements))
     padded = np.vstack([GRAY16, 0 * GRAY16[:1]])
     np.testing.assert_array_equal(read_image(dicom(padded, Rows=13)), gray(GRAY16))
 
@@ -347,10 +327,7 @@ def test_rows_and_columns_that_a_header_leaves_out():
 @pytest.mark.parametrize(
     ("syntax", "remedy"),
     [
-        (uid.JPEGLosslessSV1, r'pip install "featbus\[dicom\]"'),
         (uid.JPEGLSLossless, r'pip install "featbus\[dicom\]"'),
-        (uid.JPEG2000, r'pip install "featbus\[dicom\]"'),
-        (uid.HTJ2KLossless, r'pip install "featbus\[dicom\]"'),
         (uid.JPEGExtended12Bit, "Explicit VR Little Endian"),
         (uid.MPEG2MPML, "Explicit VR Little Endian"),
     ],
@@ -367,15 +344,11 @@ def test_a_transfer_syntax_that_cannot_be_decoded(syntax, remedy, monkeypatch):
     [
         ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm", "jpeg_ls"),
         ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm", "gdcm"),
-        ("GDCMJ2K_TextGBR.dcm", None, "openjpeg"),
     ],
 )
 def test_what_the_extra_decodes(name, same, codec):
     pytest.importorskip(codec, reason="the extra featbus[dicom] is not installed")
-    image = read_image(bundled(name))
-    if same is not None:
-        np.testing.assert_array_equal(image, read_image(bundled(same)))
-    assert np.ptp(image) > 0
+    np.testing.assert_array_equal(read_image(bundled(name)), read_image(bundled(same)))
 
 
 def test_a_picture_is_the_same_with_and_without_the_extra(monkeypatch):
@@ -412,11 +385,9 @@ ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7"
         (uid.JPEGBaseline8Bit, JPEG[: len(JPEG) // 2]),
         (uid.JPEGBaseline8Bit, JPEG[:2] + ADOBE + JPEG[2:]),
         (uid.JPEG2000, pil(SMOOTH[:8], "JPEG2000", no_jp2=True)),
-        (uid.JPEG2000, JPEG_2000[: len(JPEG_2000) // 2]),
         (uid.JPEG2000, JPEG_2000[: len(JPEG_2000) // 2] + bytes(len(JPEG_2000) // 2)),
         (uid.JPEGLSLossless, LOSSLESS.replace(b"\0\x18\0\x28", b"\x60\x18\x60\x28")),
         (uid.JPEGLSLossless, LOSSLESS[:-2]),
-        (uid.JPEGLosslessSV1, LOSSLESS.replace(b"\0\x18", b"\x60\x18")),
         (uid.JPEGExtended12Bit, JPEG.replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0b\x0c")),
         (uid.RLELossless, b"no picture"),
         (uid.ExplicitVRLittleEndian, JPEG),
@@ -426,13 +397,6 @@ def test_compressed_pixels_of_another_size_or_without_an_end(syntax, frame):
     fails(dicom(SMOOTH, syntax, frame=frame))
 
 
-def test_tiles_of_jpeg_2000():
-    pixels = np.tile(SMOOTH, (10, 10))
-    frame = pil(pixels, "JPEG2000", no_jp2=True, tile_size=(128, 128))
-    image = read_image(dicom(pixels, uid.JPEG2000Lossless, frame=frame))
-    np.testing.assert_allclose(image, pixels / 255, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("elements", "fact"),
     [
@@ -440,10 +404,8 @@ def test_tiles_of_jpeg_2000():
         ({"WindowCenter": 5, "WindowWidth": 0}, "Window Width"),
         ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "VOI LUT"),
         ({"VOILUTSequence": lut(0, [0, 256], 8)}, "pixels"),
-        ({"VOILUTSequence": [Dataset()]}, "elements"),
         ({"PhotometricInterpretation": "HSV"}, "photometric interpretation"),
         ({"PhotometricInterpretation": "RGB"}, "1 samples"),
-        ({"PhotometricInterpretation": None}, "elements|photometric"),
         ({"PixelRepresentation": None}, "DICOM"),
         ({"Rows": 0}, "0 x 17"),
     ],
@@ -457,24 +419,11 @@ def test_more_wrong_elements():
     table = lut(0, [1, 2, 3, 4], 16)
     table[0].LUTDescriptor = [400, 0, 16]
     fails(dicom(GRAY16, VOILUTSequence=table), "fewer entries")
-    dataset = pydicom.dcmread(io.BytesIO(dicom(GRAY8)))
-    del dataset.PixelData
-    file = io.BytesIO()
-    dataset.save_as(file)
-    fails(file.getvalue(), "no pixel data")
-    high = struct.pack("<HH2sHH", 0x28, 0x102, b"US", 2, 11)
     data = dicom(GRAY16 >> 4, BitsStored=12)
+    fails(data[: -len(GRAY16.tobytes()) - 12], "no pixel data")
+    high = struct.pack("<HH2sHH", 0x28, 0x102, b"US", 2, 11)
     assert data.count(high) == 1
     fails(data.replace(high, high[:-2] + b"\x0f\0"), "High Bit")
-
-
-def test_a_segmented_palette_that_expands_to_more_than_its_entries():
-    elements = palette([b"", b"", b""])
-    elements = {key: value for key, value in elements.items() if not key.endswith("Data")}
-    for color in ("Red", "Green", "Blue"):
-        segments = bytes([0, 1, 5]) + bytes([1, 255, 9]) * 10_000
-        elements[f"Segmented{color}PaletteColorLookupTableData"] = segments + b"\0"
-    fails(dicom(np.zeros((2, 2), np.uint8), **elements), "palette")
 
 
 def test_a_deflated_file_that_inflates_to_more_than_an_image(tmp_path, monkeypatch):
@@ -484,7 +433,7 @@ def test_a_deflated_file_that_inflates_to_more_than_an_image(tmp_path, monkeypat
     inflated = zlib.decompress(whole[start:], -zlib.MAX_WBITS)
     stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = whole[:start] + stream.compress(inflated)
-    bomb += b"".join(stream.compress(bytes(1 << 20)) for _ in range(64)) + stream.flush()
+    bomb += b"".join(stream.compress(bytes(1 << 20)) for _ in range(20)) + stream.flush()
     fails(bomb, "deflated")
     (tmp_path / "bomb.dcm").write_bytes(bomb)
     with pytest.raises(ImageReadError, match="deflated"):
@@ -511,60 +460,40 @@ def with_patient(data, extra_length=0):
 
 
 WHOLE = with_patient(dicom(STORED))
-PRIVATE = {
-    "whole": WHOLE,
-    "whole, no preamble": without_preamble(WHOLE),
-    "cut": WHOLE[:-3],
-    "cut before the pixels": WHOLE[:-40],
-    "wrong lengths": with_patient(dicom(STORED), extra_length=3),
-    "odd lengths": with_patient(dicom(STORED), extra_length=-1),
-    "two frames": with_patient(dicom(STORED, NumberOfFrames=2)),
-    "unknown syntax": with_patient(dicom(STORED, uid.JPEGLSLossless, frame=b"no picture")),
-    "broken run lengths": with_patient(dicom(STORED, uid.RLELossless, frame=b"no picture")),
-    "wrong element": with_patient(dicom(STORED, WindowCenter=5, WindowWidth=0)),
-    "pixels missing": with_patient(dicom(STORED, Rows=200)),
+PRIVATE = [
+    *(WHOLE, without_preamble(WHOLE), WHOLE[:-3], WHOLE[:-40]),
     # Group and element, with one changed byte: a name is Window Center.
-    "moved": WHOLE.replace(b"\x10\0\x40\x10LO", b"\x28\0\x50\x10LO"),
-}
+    WHOLE.replace(b"\x10\0\x40\x10LO", b"\x28\0\x50\x10LO"),
+    *(with_patient(dicom(STORED), extra_length) for extra_length in (3, -1)),
+    with_patient(dicom(STORED, NumberOfFrames=2)),
+    with_patient(dicom(STORED, uid.JPEGLSLossless, frame=b"no picture")),
+    with_patient(dicom(STORED, uid.RLELossless, frame=b"no picture")),
+    with_patient(dicom(STORED, WindowCenter=5, WindowWidth=0)),
+    with_patient(dicom(STORED, Rows=200)),
+]
 
 
-def said_by(data, capture):
-    """Return the image, and whatever else comes back from reading a file."""
-    image, said = None, ""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            image = read_image(data, name="image.dcm")
-        except ImageReadError as error:
-            said = "".join(traceback.format_exception(error))
-    return image, said + "".join(str(warning.message) for warning in caught) + capture()
-
-
-@pytest.fixture
-def captured(caplog, capfd):
-    return lambda: caplog.text + "".join(capfd.readouterr())
-
-
-@pytest.mark.parametrize("case", PRIVATE)
-def test_no_patient_leaves_the_reader(case, captured):
-    image, said = said_by(PRIVATE[case], captured)
-    if case.startswith("whole"):
-        np.testing.assert_allclose(image, STORED / 65535, atol=1e-7)
-    assert not [secret for secret in SECRETS if secret in said]
-
-
-def test_no_changed_byte_reveals_the_patient(captured):
+@pytest.mark.filterwarnings("ignore")
+def test_no_error_quotes_the_patient():
     file = pydicom.dcmread(io.BytesIO(dicom(GRAY8[:2, :4], WindowWidth=9)))
     file.PatientName, file.PatientID = "ROSSI^MARIA", "ID-4711"
     file.PatientBirthDate, file.InsurancePlanIdentification = "19570321", "ROSSI^MARIA"
     data = io.BytesIO()
     file.save_as(data)
     rng, data = np.random.default_rng(0), data.getvalue()
+    files = list(PRIVATE)
     for position in range(132, len(data)):
         damaged = bytearray(data)
         damaged[position] ^= 1 << int(rng.integers(8))
-        _, said = said_by(bytes(damaged), captured)
-        assert not [secret for secret in SECRETS if secret in said]
+        files.append(bytes(damaged))
+    said = []
+    for data in files:
+        try:
+            read_image(data, name="image.dcm")
+        except ImageReadError as error:
+            said += traceback.format_exception(error)
+    assert len(said) > 100
+    assert not [secret for secret in SECRETS if secret in "".join(said)]
 
 
 def test_patients_are_not_even_read(caplog):
@@ -576,37 +505,3 @@ def test_patients_are_not_even_read(caplog):
         pydicom.config.debug(False, default_handler=False)
     assert "MONOCHROME2" in caplog.text
     assert not [secret for secret in SECRETS if secret in caplog.text]
-
-
-def test_no_number_of_a_text_is_quoted():
-    for keyword in ("NumberOfFrames", "Rows", "BitsStored", "SamplesPerPixel", "HighBit"):
-        file = pydicom.dcmread(io.BytesIO(dicom(GRAY8)))
-        file.pop(keyword, None)
-        file.add_new(keyword, "IS", "19551231")
-        data = io.BytesIO()
-        file.save_as(data)
-        assert "1955" not in fails(data.getvalue(), "")
-
-
-def test_reading_leaves_the_warnings_of_others_alone():
-    data = dicom(np.vstack([GRAY16, 0 * GRAY16[:1]]), Rows=13)  # of which pydicom warns
-    before = list(warnings.filters)
-    reads, held = threading.Event(), threading.Event()
-
-    def hold():
-        with silence():
-            reads.set()
-            held.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    reads.wait()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        read_image(data)
-        pydicom.misc.warn_and_log("of this thread")
-        held.set()
-        thread.join()
-    assert [str(warning.message) for warning in caught] == ["of this thread"]
-    assert caught[0].filename == __file__
-    assert list(warnings.filters) == before

@@ -31,14 +31,13 @@ def test_classes_are_sorted_and_coded(y):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (None, "y is None, expected the class of each sample"),
-        ([0, 1, np.nan], r"y is NaN or None for 1 sample\(s\), the first at 2, expected the class"),
-        (["a", None, "b", None], r"for 2 sample\(s\), the first at 1"),
+        (None, "y is None"),
+        ([0, 1, np.nan], r"y is NaN or None for 1 sample\(s\), the first at 2"),
         ([0.5, 1.5, 0.25], "Unknown label type"),
         ([1, 1, 1], "1 class, 1, expected at least two"),
         ([[0, 1], [1, 0]], "1d array"),
     ],
-    ids=["None", "NaN", "missing", "continuous", "one class", "2-D"],
+    ids=["None", "NaN", "continuous", "one class", "2-D"],
 )
 def test_what_is_no_target(y, message):
     with pytest.raises(ValueError, match=message):
@@ -63,32 +62,18 @@ def test_groups_of_pandas_types_stay_what_they_are():
         check_groups(pd.Series([1, None], dtype="Int64"))
 
 
-@pytest.mark.parametrize("kind", [list, pd.Series])
-def test_groups_of_several_types_are_text(kind):
-    assert check_groups(kind([7, "p7", "7"])).tolist() == ["7", "p7", "7"]
+def test_several_types_are_text_as_groups_and_refused_as_labels():
+    assert check_groups([7, "p7", "7"]).tolist() == ["7", "p7", "7"]
+    with pytest.raises(ValueError, match="int and str"):
+        check_target([1, "1", 0])
 
 
-@pytest.mark.parametrize(
-    "y",
-    [
-        pd.Series([True, False, True], dtype="boolean"),
-        pd.Series([1, 0, 1], dtype="Int8"),
-        pd.Series(["b", "a", "b"], dtype="string"),
-        pd.Series(["b", "a", "b"], dtype="category"),
-        np.array([1, 0, 1], dtype=object),
-        np.array([True, False, True], dtype=object),
-    ],
-    ids=lambda y: f"{y.dtype} {y[0]}",
-)
-def test_labels_of_other_types_stay_what_they_are(y):
+@pytest.mark.parametrize("kind", ["boolean", "Int8", "string", "category", object])
+def test_labels_of_other_types_stay_what_they_are(kind):
+    y = pd.Series([1, 0, 1]).astype(str if kind in ("string", "category") else int).astype(kind)
     target, labels, _ = check_target(y)
     assert target.tolist() == list(y)
     assert labels.dtype.kind in "biU"
-
-
-def test_labels_of_several_types_are_refused():
-    with pytest.raises(ValueError, match="y has labels of type int and str, expected"):
-        check_target([1, "1", 0])
 
 
 def data(seed, n=60, n_groups=20):
@@ -102,8 +87,7 @@ def data(seed, n=60, n_groups=20):
     parse_version(sklearn.__version__) < parse_version("1.8"),
     reason="shuffling undid the stratification before scikit-learn 1.8",
 )
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("n_folds", [2, 5])
+@pytest.mark.parametrize(("seed", "n_folds"), [(0, 2), (1, 5)])
 def test_grouped_folds_equal_scikit_learn(seed, n_folds):
     y, groups = data(seed)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
@@ -134,60 +118,29 @@ def test_folds_without_groups_are_those_of_scikit_learn():
         np.testing.assert_array_equal(found[1], split[1])
 
 
-def closure(n, pairs):
-    """Label linked samples by brute force: the matrix of what is reachable."""
-    reachable = np.eye(n, dtype=bool)
-    for left, right in pairs:
-        reachable[left, right] = reachable[right, left] = True
-    for _ in range(n):
-        reachable = reachable @ reachable
-    return pd.factorize(reachable.argmax(axis=1))[0]
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_links_join_labels(seed):
-    rng = np.random.default_rng(seed)
-    labels = pd.factorize(rng.integers(12, size=20))[0]
-    left, right = rng.integers(20, size=(2, seed))
-    same = [(i, j) for i in range(20) for j in range(i) if labels[i] == labels[j]]
-    found = link(labels, left, right)
-    np.testing.assert_array_equal(found, closure(20, [*same, *zip(left, right)]))
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_united_labels(seed):
+@pytest.mark.parametrize("seed", range(3))
+def test_united_and_linked_labels(seed):
     rng = np.random.default_rng(seed)
     labelings = rng.integers(15, size=(3, 20))
-    same = [
-        (i, j)
-        for labels in labelings
-        for i in range(20)
-        for j in range(i)
-        if labels[i] == labels[j]
-    ]
-    np.testing.assert_array_equal(unite(*labelings), closure(20, same))
+    # By brute force: the matrix of what is reachable.
+    reachable = (labelings[:, :, None] == labelings[:, None]).any(axis=0)
+    reachable = np.linalg.matrix_power(reachable.astype(float), 20) > 0
+    expected = pd.factorize(reachable.argmax(axis=1))[0]
+    np.testing.assert_array_equal(unite(*labelings), expected)
+    first = pd.factorize(labelings[0])[0]
+    left, right = np.nonzero((labelings[1:, :, None] == labelings[1:, None]).any(axis=0))
+    np.testing.assert_array_equal(link(first, left, right), expected)
 
 
 def test_united_labels_of_any_kind():
     assert unite(["a", "b", "c", "d"], [1, 2, 2, 3]).tolist() == [0, 1, 1, 2]
     assert unite([5, 5, 9]).tolist() == [0, 0, 1]
-    assert link(np.array([0, 1, 2]), np.array([0]), np.array([2])).tolist() == [0, 1, 0]
     no_links = np.array([], dtype=int)
     assert link(np.array([0, 1, 0]), no_links, no_links).tolist() == [0, 1, 0]
 
 
-def test_resamples_have_as_many_groups_as_there_are():
-    counts = resample_groups(7, 500, np.random.RandomState(0))
-    assert counts.shape == (500, 7)
-    assert counts.dtype == np.float64
-    assert (counts.sum(axis=1) == 7).all()
-    assert counts.min() == 0
-    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.15)
-    again = resample_groups(7, 500, np.random.RandomState(0))
-    np.testing.assert_array_equal(counts, again)
-
-
 def test_a_resample_counts_the_draws():
-    drawn = np.random.RandomState(3).randint(4, size=(2, 4))
-    counts = resample_groups(4, 2, np.random.RandomState(3))
+    drawn = np.random.RandomState(3).randint(4, size=(50, 4))
+    counts = resample_groups(4, 50, np.random.RandomState(3))
+    assert counts.dtype == np.float64
     assert counts.tolist() == [[(row == group).sum() for group in range(4)] for row in drawn]

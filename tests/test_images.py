@@ -23,6 +23,7 @@ from featbus.masks import as_mask, fill_mask, inside_mask, restrict, with_mask, 
 from featbus.resizing import resize
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
+INSIDE = GRAY > 5
 
 
 def test_a_stack_stays_the_same_array():
@@ -76,27 +77,21 @@ def test_what_is_no_batch(batch, error, message):
 
 def test_a_valid_image_is_not_copied():
     assert np.shares_memory(check_image(GRAY), GRAY)
-
-
-def test_one_channel_is_gray():
-    assert check_image(GRAY[..., np.newaxis]).shape == (3, 4)
+    assert np.shares_memory(as_mask(INSIDE, GRAY.shape), INSIDE)
+    assert check_image(GRAY[..., np.newaxis]).shape == (3, 4)  # one channel is gray
 
 
 @pytest.mark.parametrize(
-    ("dtype", "canonical"),
+    ("image", "canonical"),
     [
-        (">u2", np.uint16),
-        (">f4", np.float32),
-        (np.float16, np.float32),
-        (np.longdouble, np.float64),
+        (GRAY.astype(">u2"), np.uint16),
+        ((GRAY / 12).astype(np.float16), np.float32),
+        ((GRAY / 12).astype(np.longdouble), np.float64),
     ],
 )
-def test_dtypes_of_other_machines_become_native(dtype, canonical):
-    image = check_image(
-        (GRAY / 12).astype(dtype) if np.dtype(dtype).kind == "f" else GRAY.astype(dtype)
-    )
-    assert image.dtype == canonical
-    assert image.dtype.isnative
+def test_dtypes_of_other_machines_become_native(image, canonical):
+    assert check_image(image).dtype == canonical
+    assert check_image(image).dtype.isnative
 
 
 def test_a_strided_view_becomes_contiguous_with_the_same_values():
@@ -105,27 +100,27 @@ def test_a_strided_view_becomes_contiguous_with_the_same_values():
     np.testing.assert_array_equal(image, GRAY[::-1, ::2])
 
 
+# Of each pixel, a channel is masked.
+EITHER_CHANNEL = np.ma.MaskedArray(np.ones((4, 4, 3), np.uint8), np.zeros((4, 4, 3), bool))
+EITHER_CHANNEL[:2, :, 0] = EITHER_CHANNEL[2:, :, 1] = np.ma.masked
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros(5), r"shape \(5,\), expected \(height, width\)"),
-        (np.zeros((2, 3, 4, 5)), "images of a volume or a video one by one"),
-        (np.zeros((0, 4)), r"no pixels: shape \(0, 4\), expected at least one"),
-        (np.zeros((4, 4, 2)), "2 channels, expected 1, 3 or 4"),
-        (np.zeros((3, 8, 9)), r"Channels come last: np.moveaxis\(image, 0, -1\)"),
+        (np.zeros(5), r"shape \(5,\)"),
+        (np.zeros((2, 3, 4, 5)), r"shape \(2, 3, 4, 5\).* volume"),
+        (np.zeros((0, 4)), r"no pixels: shape \(0, 4\)"),
+        (np.zeros((4, 4, 2)), "2 channels"),
+        (np.zeros((3, 8, 9)), r"np.moveaxis\(image, 0, -1\)"),
         (np.zeros((4, 4), np.int64), "dtype int64, expected bool, uint8"),
-        (np.zeros((4, 4), np.int16), "dtype int16"),
-        (np.zeros((4, 4), complex), "dtype complex128"),
         (np.array([["a"]]), "dtype <U1"),
         (None, r"shape \(\)"),
-        (np.full((4, 4), np.nan), r"16 NaN or infinite pixel\(s\)"),
-        (np.array([[0.5, np.inf]]), r"1 NaN or infinite pixel\(s\)"),
-        (
-            np.array([[0.0, 255.0]]),
-            "values from 0 to 255, expected 0 to 1 in a floating-point image. Divide by",
-        ),
+        (np.array([[0.5, np.inf]]), "1 NaN or infinite"),
+        (np.array([[0.0, 255.0]]), "values from 0 to 255, expected 0 to 1"),
         (np.array([[-0.5, 0.5]]), "values from -0.5 to 0.5"),
         (np.ma.masked_all((4, 4), np.uint8), "no pixel inside the mask"),
+        (EITHER_CHANNEL, "no pixel inside the mask"),
     ],
 )
 def test_what_is_no_image(image, message):
@@ -138,9 +133,6 @@ def test_what_is_no_image(image, message):
 def test_pixels_outside_the_region_may_be_anything():
     image = np.ma.masked_invalid([[0.5, np.nan], [1.0, np.inf]])
     np.testing.assert_array_equal(check_image(image).compressed(), [0.5, 1.0])
-
-
-def test_an_empty_mask_is_no_mask():
     assert type(check_image(np.ma.MaskedArray(GRAY, mask=False))) is np.ndarray
 
 
@@ -152,20 +144,18 @@ def test_masks_survive_a_change_of_dtype():
     assert checked.fill_value == 3
 
 
-def test_stacks_where_shapes_agree():
-    assert stack_images([GRAY, GRAY]).shape == (2, 3, 4)
-    assert isinstance(stack_images([GRAY, GRAY[:2]]), list)
-    assert isinstance(stack_images([GRAY, GRAY.astype(np.uint16)]), list)
-
-
-def test_a_masked_stack_keeps_masks_and_fill_value():
+def test_stacks_where_shapes_and_fill_values_agree():
     masked = np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=9)
     stack = stack_images([GRAY, masked])
-    assert stack.fill_value == 9
-    assert not stack.mask[0].any()
-    np.testing.assert_array_equal(stack.mask[1], GRAY > 5)
-    assert stack[1].fill_value == 9
-    assert isinstance(stack_images([masked, np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=0)]), list)
+    assert stack.shape == (2, 3, 4)
+    assert stack.fill_value == stack[1].fill_value == 9
+    np.testing.assert_array_equal(stack.mask, [np.zeros((3, 4)), GRAY > 5])
+    for other in (
+        GRAY[:2],
+        GRAY.astype(np.uint16),
+        np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=0),
+    ):
+        assert isinstance(stack_images([masked, other]), list)
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
@@ -174,9 +164,6 @@ def test_numpys_default_fill_value_counts_as_black(dtype):
     assert fill_value(image) == 0
     assert fill_mask(image)[0, 0] == 0
     assert fill_mask(image).dtype == dtype
-
-
-def test_a_chosen_fill_value_is_used():
     image = np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=200)
     np.testing.assert_array_equal(fill_mask(image), np.where(GRAY > 5, 200, GRAY))
 
@@ -199,27 +186,17 @@ def test_luma_of_pure_colors(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
-def test_gray_to_rgb_and_back_changes_nothing(dtype):
-    image = (GRAY % 2).astype(bool) if dtype is np.bool_ else GRAY.astype(dtype)
-    if image.dtype.kind == "f":
-        image /= 11
-    rgb = to_rgb(image)
-    assert rgb.shape == (3, 4, 3)
-    np.testing.assert_allclose(to_float(to_gray(rgb)), to_float(image), atol=1e-7)
-
-
-@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
-def test_a_gray_image_saved_in_color_is_the_same_to_the_last_digit(dtype):
+def test_a_gray_image_in_color_is_the_same_to_the_last_digit(dtype):
     image = np.random.default_rng(0).random((13, 21))
     top = 1 if np.dtype(dtype).kind in "bf" else np.iinfo(dtype).max
     image = (image > 0.5) if dtype is np.bool_ else (image * top).astype(dtype)
-    gray = to_gray(np.dstack([image] * 3))
+    gray = to_gray(to_rgb(image))
     np.testing.assert_array_equal(gray if dtype is not np.bool_ else gray > 0, image)
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [(np.uint8, 0.51), (np.uint16, 2)])
 def test_the_luma_of_integers_is_rounded(dtype, levels):
-    colors = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (300, 300, 3), dtype)
+    colors = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (60, 60, 3), dtype)
     exact = colors @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(to_gray(colors), exact, rtol=0, atol=levels)
 
@@ -247,73 +224,33 @@ def test_to_float_maps_the_largest_value_to_1(dtype, top):
 def test_conversions_keep_region_and_brightness_of_the_fill_value():
     inside = GRAY < 6
     image = with_mask(GRAY, inside, fill_value=51)
+    image.setflags(write=False)
     for converted in (to_rgb(image), to_float(image), to_gray(to_rgb(image))):
         np.testing.assert_array_equal(inside_mask(converted), inside)
     assert fill_value(to_float(image)) == pytest.approx(0.2)
     assert fill_value(to_rgb(image)) == 51
 
 
-def test_read_only_images_are_fine():
-    image = np.zeros((4, 4, 3), np.uint8)
-    image.setflags(write=False)
-    for convert in (to_gray, to_rgb, to_float):
-        convert(check_image(image))
-
-
 def test_an_error_knows_reason_position_and_path():
-    error = ImageError("found no pixels.", 3, pathlib.Path("a.png"))
-    assert (error.reason, error.index, error.path) == ("found no pixels.", 3, "a.png")
+    error = ImageError("bad.", 3, pathlib.Path("a.png"))
     assert isinstance(error, ValueError)
-
-
-@pytest.mark.parametrize(
-    ("index", "path", "text"),
-    [
-        (None, None, "bad."),
-        (0, None, "image 0: bad."),
-        (None, "a.png", "'a.png': bad."),
-        (3, "a.png", "image 3 ('a.png'): bad."),
-    ],
-)
-def test_the_message_of_an_error(index, path, text):
-    assert str(ImageError("bad.", index, path)) == text
-
-
-def test_an_error_at_another_position():
-    error = ImageError("bad.", 3, "a.png")
-    assert str(error.at(7)) == "image 7 ('a.png'): bad."
+    for copied in (error, pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(copied) is ImageError
+        assert (copied.reason, copied.index, copied.path) == ("bad.", 3, "a.png")
+    assert str(error) == str(error.at(3)) == "image 3 ('a.png'): bad."
     assert str(error.at(7, "b.png")) == "image 7 ('b.png'): bad."
     assert str(error.at(None)) == "'a.png': bad."
-    assert str(error) == "image 3 ('a.png'): bad."
-
-
-@pytest.mark.parametrize(
-    "duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy]
-)
-def test_copies_of_an_error(duplicate):
-    error = ImageError("bad.", 3, "a.png")
-    again = duplicate(error)
-    assert type(again) is ImageError
-    assert (again.reason, again.index, again.path, str(again)) == ("bad.", 3, "a.png", str(error))
+    assert str(ImageError("bad.")) == "bad."
 
 
 def test_at_index_adds_position_and_path():
-    with pytest.raises(ImageError, match=r"^image 4 \('a\.png'\): bad\.$"), at_index(4, "a.png"):
-        raise ImageError("bad.")
-    with pytest.raises(ImageError, match=r"^image 4: bad\.$"), at_index(4, GRAY):
-        raise ImageError("bad.")
-    with pytest.raises(ImageError, match=r"^image 1 \('a\.png'\): bad\.$"), at_index(1):
-        raise ImageError("bad.", 0, "a.png")
-
-
-def test_at_index_passes_other_errors_on():
+    for item, said in (("a.png", r"image 4 \('a\.png'\): bad\."), (GRAY, r"image 4: bad\.")):
+        with pytest.raises(ImageError, match=f"^{said}$"), at_index(4, item):
+            raise ImageError("bad.")
     error = ValueError("not about an image")
     with pytest.raises(ValueError, match="not about") as caught, at_index(4, "a.png"):
         raise error
     assert caught.value is error
-
-
-INSIDE = GRAY > 5
 
 
 @pytest.mark.parametrize(
@@ -346,27 +283,20 @@ def test_masks_of_parts_in_different_colors_are_united():
 def test_no_mask_is_not_an_empty_mask():
     assert as_mask(None, GRAY.shape) is None
     assert not as_mask(np.zeros((3, 4)), GRAY.shape).any()
-    assert as_mask(np.full((3, 4), 255), GRAY.shape).all()
-
-
-def test_a_valid_mask_is_not_copied():
-    assert np.shares_memory(as_mask(INSIDE, GRAY.shape), INSIDE)
 
 
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (INSIDE.T, r"mask of shape \(4, 3\), expected \(3, 4\), .* Resize"),
-        (INSIDE[:1], r"mask of shape \(1, 4\), expected \(3, 4\)"),
-        (INSIDE[0], r"mask of shape \(4,\), expected \(3, 4\)"),
-        (np.zeros((3, 4, 2)), r"mask of shape \(3, 4, 2\), expected"),
-        (np.zeros((3, 4, 3, 1)), r"mask of shape \(3, 4, 3, 1\), expected"),
-        (GRAY, r"12 different values, expected 0 .* mask > 127 .* mask == 2"),
-        (np.where(INSIDE, 1, -1), "2 different values, expected 0"),
-        (np.where(INSIDE, np.nan, 1), "2 different values, expected 0"),
-        (np.dstack([INSIDE] * 3 + [INSIDE]), r"transparent and opaque .* mask\[\.\.\., 3\]"),
+        (INSIDE.T, r"shape \(4, 3\), expected \(3, 4\)"),
+        (INSIDE[0], r"shape \(4,\), expected \(3, 4\)"),
+        (np.zeros((3, 4, 2)), r"shape \(3, 4, 2\), expected"),
+        (GRAY, "12 different values"),
+        (np.where(INSIDE, 1, -1), "2 different values"),
+        (np.where(INSIDE, np.nan, 1), "2 different values"),
+        (np.dstack([INSIDE] * 4), "transparent and opaque"),
     ],
-    ids=["turned", "row", "1-D", "2 channels", "4-D", "gray", "negative", "NaN", "transparent"],
+    ids=["turned", "1-D", "2 channels", "gray", "negative", "NaN", "transparent"],
 )
 def test_what_is_no_mask(mask, message):
     for use in (as_mask, with_mask, restrict):
@@ -403,28 +333,10 @@ def digest_of(image):
 
 
 def test_a_digest_tells_images_apart():
-    masked = with_mask(GRAY, INSIDE)
-    images = [
-        GRAY,
-        GRAY + 1,
-        GRAY.T,
-        GRAY.reshape(4, 3),
-        GRAY.astype(np.uint16),
-        masked,
-        with_mask(GRAY, ~INSIDE),
-        with_mask(GRAY, INSIDE, fill_value=7),
-    ]
+    images = [GRAY, GRAY + 1, GRAY.T, GRAY.reshape(4, 3), GRAY.astype(np.uint16)]
+    images += [with_mask(GRAY, INSIDE), with_mask(GRAY, ~INSIDE), with_mask(GRAY, INSIDE, 7)]
     assert len({digest_of(image) for image in images}) == len(images)
-    assert digest_of(GRAY) == digest_of(np.asfortranarray(GRAY)) == digest_of(GRAY.copy())
-    assert digest_of(masked) == digest_of(masked.copy())
-
-
-def test_channel_masks_without_a_common_pixel():
-    mask = np.zeros((4, 4, 3), bool)
-    mask[:2, :, 0] = mask[2:, :, 1] = True
-    image = np.ma.MaskedArray(np.full((4, 4, 3), 100, np.uint8), mask)
-    with pytest.raises(ImageError, match="found no pixel inside the mask"):
-        check_image(image)
+    assert digest_of(GRAY) == digest_of(np.asfortranarray(GRAY))
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])

@@ -13,7 +13,6 @@ from sklearn.preprocessing import FunctionTransformer
 from test_spacing import IMAGE, png, tiff
 
 from featbus import (
-    CLAHE,
     LBP,
     FeatureBus,
     FeatureStore,
@@ -26,15 +25,12 @@ from featbus import (
     ShapeStatistics,
     TestTimeAugmentation,
     commands,
-    load_masked,
 )
-from featbus.bus import ImageWarning
 from featbus.datasets import load_images
 from featbus.evaluation import importance_map
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
 from featbus.masks import inside_mask, with_mask
-from featbus.parameters import InvalidParameterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
 
@@ -56,13 +52,7 @@ def measure(images, spacing=0.1):
 # An outline that was enlarged has steps, which make it longer.
 @pytest.mark.parametrize(
     ("spacing", "error"),
-    [
-        *((spacing, 0.01) for spacing in (0.05, 0.08, 0.1, (0.05, 0.1))),
-        *((spacing, 0.01) for spacing in (0.15, (0.13, 0.07))),
-        *((spacing, 0.05) for spacing in ((0.05, 0.2), (0.2, 0.15), 0.17, 0.19, (0.13, 0.17))),
-        *((spacing, 0.08) for spacing in ((0.2, 0.1), (0.1, 0.2))),
-        (0.2, 0.11),
-    ],
+    [(0.05, 0.01), ((0.13, 0.07), 0.01), ((0.05, 0.2), 0.05), ((0.1, 0.2), 0.08), (0.2, 0.11)],
 )
 def test_a_disc_has_the_same_size_in_millimeters_at_any_spacing(spacing, error):
     row = measure([disc(spacing)]).loc[0]
@@ -70,7 +60,6 @@ def test_a_disc_has_the_same_size_in_millimeters_at_any_spacing(spacing, error):
     assert row["shape_equivalent_diameter_mm"] == pytest.approx(12, rel=0.005)
     assert row["shape_perimeter_mm"] == pytest.approx(12 * np.pi, rel=error)
     assert row["shape_major_axis_length_mm"] == pytest.approx(12, rel=0.01)
-    assert row["shape_minor_axis_length_mm"] == pytest.approx(12, rel=0.01)
 
 
 @pytest.mark.parametrize("spacing", [0.05, 0.2, (0.05, 0.2)])
@@ -80,14 +69,11 @@ def test_nothing_is_shifted(spacing):
     np.testing.assert_allclose(center, (14, 17), atol=0.01)
 
 
-@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_pixels_are_those_of_resize(dtype, channels, masked):
+def test_the_pixels_are_those_of_resize(dtype, masked):
     rng = np.random.default_rng(0)
-    image = rng.random((23, 31, *channels))
-    top = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
-    image = (image * top).astype(dtype) if dtype is not np.bool_ else image > 0.5
+    image = (rng.random((23, 31, 3)) * (65535 if dtype is np.uint16 else 1)).astype(dtype)
     image = with_mask(image, rng.random((23, 31)) > 0.3) if masked else image
     for spacing, size in ((0.2, (46, 62)), (0.03, (7, 9)), ((0.2, 0.05), (46, 16))):
         (found,) = Resample(0.1).transform([SpacedImage(image, spacing)])
@@ -117,11 +103,10 @@ def test_images_of_unknown_spacing(tmp_path):
             Resample(0.1).transform([SpacedImage(NOISE, 0.1), item])
 
 
-@pytest.mark.parametrize("before", [CLAHE(), ImageLoader()])
-def test_other_steps_lose_the_spacing(before, tmp_path):
+def test_other_steps_lose_the_spacing(tmp_path):
     for item in (SpacedImage(NOISE, 0.1), png(tmp_path / "a.png", 10_000)):
         with pytest.raises(ImageError, match="image 0: .*no spacing"):
-            make_pipeline(before, Resample()).fit_transform([item])
+            make_pipeline(ImageLoader(), Resample()).fit_transform([item])
 
 
 def test_views_and_copies_have_no_spacing(tmp_path):
@@ -136,13 +121,7 @@ def test_views_and_copies_have_no_spacing(tmp_path):
         pipeline.fit(images, y * 2)
 
 
-def test_readers_of_files_read_those_of_a_spaced_image_likewise(tmp_path):
-    item = SpacedImage(png(tmp_path / "a.png", 10_000), 0.1)
-    with pytest.raises(ImageError, match=r"a\.png.*max"):
-        ImageLoader(max_pixels=100).transform([item])
-
-
-@pytest.mark.parametrize("old", [100, 1e-4, 1e300, 1e-300])
+@pytest.mark.parametrize("old", [100, 1e-300])
 def test_spacings_in_another_unit_are_refused(old):
     with pytest.raises(ImageError, match="image 1: .*60 x 80 pixels of .* mm"):
         Resample(0.1).transform([SpacedImage(NOISE, 0.1), SpacedImage(NOISE, old)])
@@ -153,12 +132,6 @@ def test_the_limit_of_pixels_is_that_of_the_reader(monkeypatch):
     assert Resample(0.1).transform([SpacedImage(NOISE, 0.2)]).shape == (1, 120, 160)
     with pytest.raises(ImageError, match="19200"):
         Resample(0.1).transform([SpacedImage(NOISE, (0.2, 0.21))])
-
-
-@pytest.mark.parametrize("value", [0, -0.1, float("inf"), float("nan"), (0.1,), "0.1"])
-def test_bad_parameters(value):
-    with pytest.raises(InvalidParameterError, match="spacing is"):
-        Resample(value).fit([NOISE])
 
 
 def stored_row(item, memory, spacing=0.1):
@@ -182,11 +155,10 @@ def test_a_changed_spacing_changes_the_stored_row(tmp_path):
 
 def test_a_masked_image_of_another_spacing_has_another_row(tmp_path):
     masked = with_mask(NOISE, NOISE > 100)
-    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
     items = [SpacedImage(masked, spacing) for spacing in (0.1, 0.2, 0.1)]
+    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
     bus = FeatureBus(pipeline, memory=tmp_path / "rows")
     np.testing.assert_array_equal(bus.fit_transform(items), pipeline.fit_transform(items))
-    assert FeatureStore(tmp_path / "rows").info()["n_rows"].tolist() == [2]
 
 
 def test_a_function_after_it_does_not_change_the_images():
@@ -200,36 +172,13 @@ def test_a_function_after_it_does_not_change_the_images():
     np.testing.assert_array_equal(kept, NOISE)
 
 
-def test_test_time_augmentation_after_it():
-    images = [SpacedImage(NOISE // part, 0.2) for part in (1, 2) * 3]
-    pipeline = make_pipeline(IntensityStatistics(), LogisticRegression())
-    augmented = make_pipeline(Resample(0.3), TestTimeAugmentation(pipeline))
-    assert augmented.fit(images, [0, 1] * 3).predict(images).tolist() == [0, 1] * 3
-
-
-@pytest.mark.slow
-def test_workers(tmp_path):
-    items = [disc(spacing) for spacing in (0.1, 0.2, (0.1, 0.3))] * 3
-    items += [png(tmp_path / "a.png", 10_000), np.zeros((9, 9))]
-    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
-    one, two = (
-        FeatureBus(pipeline, n_jobs=n_jobs, batch_size=2, on_error="nan") for n_jobs in (1, 2)
-    )
-    with pytest.warns(ImageWarning):
-        rows = one.fit_transform(items)
-    with pytest.warns(ImageWarning):
-        np.testing.assert_array_equal(two.fit_transform(items), rows)
-    assert [error.index for error in two.errors_] == [10]
-
-
-@pytest.mark.parametrize("container", [list, pd.Series])
-def test_cross_validation(container):
+def test_cross_validation_of_copies():
     images = [disc(spacing, diameter) for spacing in (0.1, 0.2) for diameter in (6, 9) * 4]
     area = FunctionTransformer(lambda rows: rows[:, [1]])
     shape = ShapeStatistics(spacing=0.2)
     pipeline = make_pipeline(Resample(0.2), shape, area, LogisticRegression())
-    copies = pickle.loads(pickle.dumps(images))
-    assert cross_val_score(pipeline, container(copies), [0, 1] * 8, cv=2).tolist() == [1, 1]
+    copies = pd.Series(pickle.loads(pickle.dumps(images)))
+    assert cross_val_score(pipeline, copies, [0, 1] * 8, cv=2).tolist() == [1, 1]
 
 
 def test_boxes_are_mapped_back(tmp_path):
@@ -261,17 +210,6 @@ def scans(tmp_path_factory):
     return root
 
 
-def test_a_folder_with_two_spacings(scans):
-    data = load_images(scans / "lesion", masks=scans / "masks" / "lesion")
-    spacings = data.frame[["spacing_row", "spacing_column"]].to_numpy()
-    np.testing.assert_allclose(spacings, [[0.2, 0.2], [0.1, 0.1]])
-    masked = load_masked(data)
-    before = ShapeStatistics().fit_transform(masked)[:, 1]
-    assert before[1] / before[0] == pytest.approx(4, rel=0.01)
-    after = measure([SpacedImage(*pair) for pair in zip(masked, spacings)])["shape_area_mm2"]
-    assert after[1] / after[0] == pytest.approx(1, abs=0.01)
-
-
 def test_extract_features_of_masked_images(scans, tmp_path):
     pipeline = make_pipeline(Resample(0.1), ShapeStatistics(spacing=0.1))
     table = commands.extract(
@@ -298,9 +236,8 @@ def table_of(row, column):
     )
 
 
-@pytest.mark.parametrize("extractors", [LBP(), make_union(LBP(), IntensityStatistics())])
-def test_extract_features_with_the_spacings_of_a_table(stated, extractors):
-    features = make_pipeline(Resample(0.2), extractors)
+def test_extract_features_with_the_spacings_of_a_table(stated):
+    features = make_pipeline(Resample(0.2), make_union(LBP(), IntensityStatistics()))
     spacings = [0.4, 0.2]
     table = commands.extract(stated, features, groups=table_of(spacings, spacings))
     assert table["spacing_row"].tolist() == spacings
@@ -315,8 +252,7 @@ def test_a_table_that_states_the_same_finds_the_rows_of_the_files(stated, tmp_pa
     assert FeatureStore(memory).info()["n_rows"].sum() == 1  # both show the same
 
 
-@pytest.mark.parametrize("unknown", [None, pd.NA, float("nan")])
-@pytest.mark.parametrize("masks", [None, "_mask"])
+@pytest.mark.parametrize(("unknown", "masks"), [(None, "_mask"), (float("nan"), None)])
 def test_extract_features_of_unknown_spacing(stated, unknown, masks):
     for name in "ab":
         cv2.imwrite(str(stated / f"{name}_mask.png"), np.uint8(IMAGE > 100))
@@ -327,7 +263,7 @@ def test_extract_features_of_unknown_spacing(stated, unknown, masks):
     assert table["error"].isna().tolist() == [False, True]
 
 
-@pytest.mark.parametrize("wrong", [0, -0.1, float("inf"), "0.1 mm"])
+@pytest.mark.parametrize("wrong", [0, float("inf"), "0.1 mm"])
 def test_wrong_spacings_in_a_table_are_named(stated, wrong):
     groups = table_of(pd.Series([0.1, wrong], dtype=object), 0.1)
     with pytest.raises(ValueError, match=r"no valid spacing for 'b\.png', expected positive"):

@@ -1,6 +1,5 @@
 """Resize."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -18,21 +17,12 @@ def test_shrinking_averages_the_area():
 def test_growing_is_linear():
     image = np.array([[0, 200]], np.uint8)
     np.testing.assert_array_equal(Resize((1, 4)).transform([image])[0], [[0, 50, 150, 200]])
-
-
-def test_a_side_that_shrinks_is_averaged_while_the_other_grows():
-    tall = np.tile(np.array([[0], [200]], np.uint8), (4, 2))
-    result = Resize((4, 4)).transform([tall])[0]
-    np.testing.assert_array_equal(result, np.full((4, 4), 100))
-
-
-def test_the_size_itself_changes_nothing():
-    np.testing.assert_array_equal(Resize(8).transform([CHECKERS])[0], CHECKERS)
+    tall = np.tile(np.array([[0], [200]], np.uint8), (4, 2))  # shrinks down, grows across
+    np.testing.assert_array_equal(Resize(4).transform([tall])[0], np.full((4, 4), 100))
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize("size", [(5, 7), (40, 3)])
-@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize(("size", "channels"), [((5, 7), ()), ((40, 3), (3,)), ((11, 13), (4,))])
 @pytest.mark.parametrize("method", ["stretch", "letterbox"])
 def test_dtype_range_and_shape(dtype, size, channels, method):
     rng = np.random.default_rng(0)
@@ -61,13 +51,6 @@ def test_letterbox_keeps_the_aspect_ratio_and_masks_the_rest():
     assert (boxed.filled()[~expected] == 0).all()
 
 
-def test_a_circle_stays_round_in_a_letterbox():
-    image = cv2.circle(np.zeros((200, 300), np.uint8), (150, 100), 60, 255, -1)
-    boxed = np.ma.getdata(Resize(128, method="letterbox").transform([image])[0])
-    rows, columns = np.nonzero(boxed > 127)
-    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
-
-
 def test_pixels_outside_the_region_do_not_bleed_into_it():
     image = np.full((40, 40), 255, np.uint8)
     inside = np.zeros((40, 40), bool)
@@ -81,33 +64,14 @@ def test_pixels_outside_the_region_do_not_bleed_into_it():
 def test_a_region_of_one_pixel_survives():
     inside = np.zeros((100, 100), bool)
     inside[42, 17] = True
-    image = with_mask(np.where(inside, 90, 0).astype(np.uint8), inside)
+    image = with_mask(np.where(inside, 90, 0).astype(np.uint8), inside, fill_value=33)
     small = Resize(10).transform([image])[0]
     assert small.compressed().tolist() == [90]
     assert not small.mask[4, 1]
+    assert small.fill_value == 33
 
 
-def test_stretch_of_a_masked_image_keeps_the_fill_value():
-    image = with_mask(CHECKERS, CHECKERS > 0, fill_value=33)
-    assert Resize(5).transform([image])[0].fill_value == 33
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"size": 0}, "size is 0, expected an int"),
-        ({"size": (3, -1)}, r"size is \(3, -1\)"),
-        ({"size": (3, 4, 5)}, r"size is \(3, 4, 5\)"),
-        ({"size": 2.5}, "size is 2.5"),
-        ({"method": "crop"}, "method is 'crop', expected a str among"),
-    ],
-)
-def test_bad_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        Resize(**parameters).fit([CHECKERS])
-
-
-@pytest.mark.parametrize("size", [(3, 4), (9, 14), (4, 14), (9, 5)])
+@pytest.mark.parametrize("size", [(3, 4), (9, 14), (4, 14)])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16])
 def test_integers_are_rounded_to_the_nearest_level(dtype, masked, size):
@@ -138,7 +102,7 @@ def test_pixels_that_hold_equally_much_of_a_small_region_all_stay():
 
 def test_the_region_of_a_mirror_image_is_the_mirrored_region():
     rng = np.random.default_rng(0)
-    for _ in range(100):
+    for _ in range(20):
         inside = rng.random((4, 5)) < 0.5
         inside[rng.integers(4), rng.integers(5)] = True
         image, mirrored = Resize((8, 9)).transform(

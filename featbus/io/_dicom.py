@@ -1,27 +1,24 @@
 """Read DICOM images: pydicom decodes the pixels, then the steps of the standard are applied.
 
 Only the elements in `_TAGS` are read from a file. After damage, any of them can hold the name of a
-patient: no error quotes a text, or what pydicom says of one, unless it is a term of the standard.
+patient: errors quote neither a text of the file nor pydicom's messages, which contain such texts.
 Look-up tables are applied here: pydicom's functions wrap around where a table of 8-bit entries has
 more than 256 of them, and ignore byte order and sign.
 """
 
 import io
-import logging
 import math
 import struct
-import threading
-import warnings
 import zlib
-from contextlib import contextmanager
 
 import numpy as np
-from pydicom import dcmread, misc, uid
+from pydicom import dcmread, uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels.utils import get_expected_length
 from scipy.special import expit
 
-from featbus.io._files import AGAIN, ImageReadError, check_size, several
+from featbus.io._files import ImageReadError, check_size, several
 from featbus.io._pictures import check_scans
 
 _NATIVE = uid.ExplicitVRLittleEndian
@@ -30,7 +27,6 @@ _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroup
 _TAGS = [
     *_FUNCTIONAL_GROUPS,
     *(f"{palette}{part}" for palette in _PALETTES for part in ("Descriptor", "Data")),
-    *(f"Segmented{palette}Data" for palette in _PALETTES),
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel"),
     *("PixelRepresentation", "PhotometricInterpretation", "PlanarConfiguration", "PixelData"),
     *("NumberOfFrames", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
@@ -39,55 +35,19 @@ _TAGS = [
 ]
 # pydicom converts YBR_FULL and YBR_FULL_422 to RGB, the JPEG 2000 decoders YBR_RCT and YBR_ICT.
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-_KINDS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *_COLORS)
-_DISCRETE, _LINEAR = 0, 1  # segments of a palette
+_SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, **dict.fromkeys(_COLORS, 3)}
 
-# GDCM ends the process on some damaged files: it decodes only what nothing else of the extra does.
+# GDCM ends the process on some damaged files, so it decodes only syntaxes that nothing else does.
 _GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 # JPEG of 12 bits is missing: the only free decoder is under the GPL.
 _EXTRA = (*_GDCM, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes)
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of JPEG and JPEG-LS
-_APP14 = 0xEE  # of Adobe: the color transform, of which GDCM does not survive an unknown one
+_APP14 = 0xEE  # Adobe's marker with the color transform; GDCM crashes on an unknown one
 _JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 
-class _Silence(threading.local):
-    """Warnings and log records of pydicom are dropped in a thread that reads a file.
-
-    They quote values, and after damage any value can be the name of a patient. All warnings of
-    pydicom come from one function, whose module gets this object for the module `warnings`: the
-    state of `warnings` itself is one for all threads.
-    """
-
-    reading = False
-
-    @contextmanager
-    def __call__(self):
-        self.reading = True
-        try:
-            with np.errstate(all="ignore"):
-                yield
-        finally:
-            self.reading = False
-
-    def warn(self, message, category=None, stacklevel=1):
-        """Warn as `warnings.warn` does, unless this thread reads."""
-        if not self.reading:
-            warnings.warn(message, category, stacklevel + 1)
-
-    def filter(self, record):
-        """Return whether a log record is passed on."""
-        return not self.reading or record.levelno < logging.WARNING
-
-
-silence = _Silence()
-misc.warnings = silence
-for _name in ("pydicom", "pydicom.pixels.decoders.base"):
-    logging.getLogger(_name).addFilter(silence)
-
-
 class _Source:
-    """A file of which pydicom cannot inflate more than an image needs."""
+    """A file that limits how much pydicom inflates."""
 
     def __init__(self, file, most):
         self._file, self._most = file, most
@@ -113,7 +73,7 @@ def _several_frames():
 
 
 def parse(file, tags, limit, **options):
-    """Parse a DICOM file; call it, and use what it returns, inside ``with silence():``.
+    """Parse a DICOM file.
 
     Parameters
     ----------
@@ -130,20 +90,9 @@ def parse(file, tags, limit, **options):
     -------
     pydicom.Dataset
         The elements.
-
-    Raises
-    ------
-    ImageReadError
-        If the file cannot be parsed.
     """
-    try:
-        source = _Source(file, 8 * limit + (1 << 24))
-        return dcmread(source, force=True, specific_tags=tags, **options)
-    except (ImageReadError, MemoryError):
-        raise
-    except Exception:
-        # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(f"the DICOM data set cannot be parsed. {AGAIN}") from None
+    source = _Source(file, 8 * limit + (1 << 24))
+    return dcmread(source, force=True, specific_tags=tags, **options)
 
 
 def read_dicom(data, *, voi_lut, limit):
@@ -165,18 +114,14 @@ def read_dicom(data, *, voi_lut, limit):
 
     Raises
     ------
-    ImageReadError
-        If the file contains no image, or one that cannot be decoded.
+    Exception
+        If the file contains no image, or one that cannot be decoded. Only an `ImageReadError` does
+        not quote the file.
     """
-    with silence():
-        dataset = parse(io.BytesIO(data), _TAGS, limit)
-        try:
-            _check(dataset, limit)
-            return _render(_decode(dataset), dataset, voi_lut)
-        except (ImageReadError, MemoryError):
-            raise
-        except Exception:  # pydicom raises errors of any type on wrong values, and quotes them
-            raise _wrong("elements that describe its pixels wrongly or incompletely") from None
+    dataset = parse(io.BytesIO(data), _TAGS, limit)
+    _check(dataset, limit)
+    with np.errstate(all="ignore"):
+        return _render(_decode(dataset), dataset, voi_lut)
 
 
 def _check(dataset, limit):
@@ -188,14 +133,13 @@ def _check(dataset, limit):
         )
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise _several_frames()
-    kind, samples = dataset.PhotometricInterpretation, dataset.get("SamplesPerPixel") or 1
-    if {type(number) for number in (dataset.Rows, dataset.Columns, samples)} != {int}:
-        raise _wrong("a text instead of a number")
     check_size("DICOM", dataset.Rows, dataset.Columns, limit)
-    if kind not in _KINDS:
-        raise _wrong(f"another photometric interpretation than {', '.join(_KINDS)}")
-    if samples != (3 if kind in _COLORS else 1):
-        raise _wrong(f"{samples} samples per pixel, which contradicts {kind}")
+    samples = dataset.get("SamplesPerPixel") or 1
+    if _SAMPLES.get(dataset.PhotometricInterpretation) != samples:
+        raise _wrong(
+            f"{samples} samples per pixel that contradict its photometric interpretation, or "
+            f"another interpretation than {', '.join(_SAMPLES)}"
+        )
     if dataset.get("HighBit") not in (None, "", dataset.BitsStored - 1):
         raise _wrong("a High Bit other than Bits Stored - 1")
 
@@ -207,28 +151,23 @@ def _decode(dataset):
         explicit = _NATIVE if little else uid.ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
     syntax = dataset.file_meta.TransferSyntaxUID
-    name = f"{syntax.name} ({syntax})" if syntax.is_transfer_syntax else "an unknown one"
-    remedy = 'pip install "featbus[dicom]"' if syntax in _EXTRA else f"convert it to {_NATIVE.name}"
     plugins = _plugins(syntax)
-    if not plugins:
-        raise ImageReadError(f"no installed package decodes its transfer syntax, {name}. {remedy}.")
-    _check_pixels(dataset, syntax)
-    stored = None
+    if plugins:
+        _check_pixels(dataset, syntax)
     for plugin in plugins:
         try:
             stored = pixel_array(dataset, decoding_plugin=plugin)
-            break
-        except MemoryError:
-            raise
         except Exception:  # of any type, and it may quote the file
             continue
-    if stored is None:
-        raise ImageReadError(
-            f"its DICOM pixel data ({name}) cannot be decoded. {AGAIN} If it is complete: {remedy}."
-        )
-    if stored.shape[:2] != (dataset.Rows, dataset.Columns):
-        raise _several_frames()
-    return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+        if stored.shape[:2] != (dataset.Rows, dataset.Columns):
+            raise _several_frames()
+        return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+    name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
+    remedy = 'pip install "featbus[dicom]"' if syntax in _EXTRA else f"convert it to {_NATIVE.name}"
+    raise ImageReadError(
+        f"its DICOM pixel data ({name}) cannot be decoded: they are damaged, or no installed "
+        f"package decodes them. Copy or export the file again, or {remedy}."
+    )
 
 
 def _plugins(syntax):
@@ -244,12 +183,8 @@ def _plugins(syntax):
 
 def _check_pixels(dataset, syntax):
     """Check that the pixels are as many as announced, before a decoder makes room for them."""
-    expected = (dataset.Rows, dataset.Columns)
     if not syntax.is_encapsulated:
-        bits = math.prod(expected) * dataset.SamplesPerPixel * dataset.BitsAllocated
-        if dataset.PhotometricInterpretation == "YBR_FULL_422":
-            bits = bits // 3 * 2
-        if dataset.PixelData[-(-bits // 8) :].strip(b"\0"):
+        if dataset.PixelData[get_expected_length(dataset) :].strip(b"\0"):
             raise _wrong("more pixels than it says")
         return
     frame, *others = generate_frames(dataset.PixelData, number_of_frames=1)
@@ -257,8 +192,8 @@ def _check_pixels(dataset, syntax):
         raise _several_frames()
     if syntax == uid.RLELossless:
         return
-    size, end = _frame_size(frame), frame.rstrip(b"\0")[-2:]
-    if size != expected or end != _END:
+    expected, size = (dataset.Rows, dataset.Columns), _frame_size(frame)
+    if size != expected or not frame.rstrip(b"\0").endswith(_END):
         raise _wrong(
             f"compressed pixels of {size} pixels, expected {expected}, or they are cut off"
         )
@@ -347,13 +282,11 @@ def _modality(levels, dataset):
 
 def _window(values, center, width, function):
     """Map a window to 0..1 (PS3.3 sections C.11.2.1.2 and C.11.2.1.3)."""
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1 or 1e-9  # a window of 1 is a step
     if function == "SIGMOID" and width > 0:
         return expit(4 * (values - center) / width)
-    if function == "LINEAR" and width == 1:
-        return (values > center - 0.5).astype(float)
-    if function == "LINEAR" and width > 1:
-        return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
-    if function == "LINEAR_EXACT" and width > 0:
+    if function in ("LINEAR", "LINEAR_EXACT") and width > 0:
         return np.clip((values - center) / width + 0.5, 0, 1)
     raise _wrong("an unknown VOI LUT Function, or a Window Width that is too small for it")
 
@@ -367,21 +300,17 @@ def _look_up(values, item, signed, dataset):
 
 def _entries(data, count, dataset):
     """Return the entries of a look-up table: one of 16 bits or two of 8 bits per word."""
-    words, count = np.array(_unpack(data, dataset), "<u2", ndmin=1), count or 2**16
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, "<u2" if dataset.original_encoding[1] else ">u2")
+    words, count = np.array(data, "<u2", ndmin=1), count or 2**16
     entries = words if len(words) >= count else words.view("u1")
     if len(entries) < count:
         raise _wrong("a look-up table with fewer entries than it says")
     return entries[:count]
 
 
-def _unpack(data, dataset, dtype="u2"):
-    """Return numbers that pydicom leaves as bytes."""
-    order = "<" if dataset.original_encoding[1] else ">"
-    return np.frombuffer(data, order + dtype) if isinstance(data, bytes) else data
-
-
 def _index(values, first, count, signed):
-    """Return the index of values in a table whose first entry is that of the value `first`."""
+    """Return the positions of values in a table whose first entry belongs to the value `first`."""
     # `first` may be stored as signed or unsigned; the sign of the values decides.
     first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
     return np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)
@@ -389,32 +318,10 @@ def _index(values, first, count, signed):
 
 def _palette(levels, dataset):
     """Convert stored values to the colors of their palette (PS3.3 section C.7.6.3.1.5)."""
+    if any(f"{name}Data" not in dataset for name in _PALETTES):
+        raise _wrong("a palette that is segmented, or incomplete")
     count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
-    if "RedPaletteColorLookupTableData" in dataset:
-        columns = [_entries(dataset[f"{name}Data"].value, count, dataset) for name in _PALETTES]
-    else:
-        segments = [dataset[f"Segmented{name}Data"].value for name in _PALETTES]
-        columns = [
-            _expand(_unpack(data, dataset, f"u{bits // 8}").tolist(), count) for data in segments
-        ]
+    columns = [_entries(dataset[f"{name}Data"].value, count, dataset) for name in _PALETTES]
     palette = np.stack(columns, axis=1)
     palette = palette.astype(np.uint8) if bits == 8 and palette.max() < 256 else palette
     return palette[_index(levels, first, len(palette), dataset.PixelRepresentation == 1)]
-
-
-def _expand(words, count):
-    """Return the entries of a segmented palette (PS3.3 section C.7.9.2)."""
-    table, start, count = [], 0, count or 2**16
-    while start + 2 < len(words) and len(table) < count:
-        kind, length, first = words[start : start + 3]
-        if kind == _DISCRETE:
-            table += words[start + 2 : start + 2 + length]
-            start += 2 + length
-        elif kind == _LINEAR and table:
-            table += np.rint(np.linspace(table[-1], first, length + 1)[1:]).astype(int).tolist()
-            start += 3
-        else:
-            break
-    if len(table) != count:
-        raise _wrong("a segmented palette that is damaged, or has indirect segments")
-    return np.array(table, np.uint16)

@@ -1,17 +1,33 @@
-"""Open image files, and refuse what is too large before anything is decoded."""
+"""Open image files, identify them by content, and refuse too large ones before they are decoded."""
 
 import io
 import os
-import stat
+import re
 from contextlib import contextmanager
 
-from featbus.images import ImageError, is_path
-from featbus.parameters import POSITIVE_INTEGER, InvalidParameterError, check_parameters
+from featbus.images import ImageError
+from featbus.parameters import POSITIVE_INTEGER, check_parameters
 
 AGAIN = "The file is damaged or incomplete: copy, download or export it again."
 VARIABLE = "FEATBUS_MAX_PIXELS"
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _DEFAULT = 178_956_970  # Pillow refuses larger images, too
+_RAISE = (
+    "If it is right: raise the limit, max_pixels of ImageLoader or the environment variable "
+    f"{VARIABLE}."
+)
+_CONTENT = (bytes, bytearray, memoryview)
 _HEAD = 132  # bytes, by which formats are identified
+_SIGNATURES = {
+    "DICOM": rb".{128}DICM",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "BMP": rb"BM(?=.*\0)",  # a text such as "BMI,age" has no zeros
+    "PNM": rb"P[2356](\s*#|\s+\d)",
+    "GIF": rb"GIF8[79]a",
+    "WebP": rb"RIFF.{4}WEBP",
+}
 
 
 class ImageReadError(ImageError, OSError):
@@ -53,7 +69,7 @@ def pixel_limit(max_pixels=None):
     Parameters
     ----------
     max_pixels : int or None, default=None
-        The limit. None: that of the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970.
+        The limit. None: the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970 if unset.
 
     Returns
     -------
@@ -65,13 +81,12 @@ def pixel_limit(max_pixels=None):
     InvalidParameterError
         If it is not a positive integer.
     """
-    if max_pixels is not None:
-        check_parameters({"max_pixels": [POSITIVE_INTEGER]}, {"max_pixels": max_pixels})
-        return int(max_pixels)
-    text = os.environ.get(VARIABLE, str(_DEFAULT))
-    if not (text.isdecimal() and int(text)):
-        raise InvalidParameterError(f"{VARIABLE} is {text!r}, expected a positive integer.")
-    return int(text)
+    name, value = "max_pixels", max_pixels
+    if value is None:
+        name, text = VARIABLE, os.environ.get(VARIABLE, str(_DEFAULT))
+        value = int(text) if text.isdecimal() else text
+    check_parameters({name: [POSITIVE_INTEGER]}, {name: value})
+    return int(value)
 
 
 def check_size(kind, height, width, limit):
@@ -79,80 +94,95 @@ def check_size(kind, height, width, limit):
     if min(height, width) < 1 or height * width > limit:
         raise ImageReadError(
             f"the header of the {kind} file says {height} x {width} pixels, expected 1 to {limit} "
-            "in all. If it is right: raise the limit, max_pixels of ImageLoader or the environment "
-            f"variable {VARIABLE}."
+            f"in all. {_RAISE}"
         )
 
 
 @contextmanager
-def open_file(source, limit=_DEFAULT):
-    """Open a regular file, or content in memory, for reading.
+def open_image(source, name=None):
+    """Open an image file, or content in memory, and identify its format.
 
     Parameters
     ----------
     source : str, os.PathLike, bytes-like or binary file object
         The file, or its content. Devices and pipes, which may block or never end, are not opened.
-    limit : int
-        Number of pixels that are allowed, which bounds what is read from a file object.
+    name : str or None, default=None
+        Name of the image in errors; None: its path.
 
     Yields
     ------
-    file
-        The file, binary and not empty. An `OSError` inside the block becomes an `ImageReadError`.
-    head : bytes
-        Its first bytes.
+    file : binary file
+        The file, at its start.
+    kind : str or None
+        Its format, see `featbus.io.find_format`. Also DICOM if `name` has a suffix of DICOM, and
+        the content is unknown.
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be opened, is empty, or anything is raised in the ``with`` block.
     """
+    if not (hasattr(source, "read") or isinstance(source, _CONTENT)):
+        source = os.fspath(source)  # a TypeError for anything else
+        name = source if name is None else name
+    kind = None
     try:
-        with _open(source, limit) as file:
+        with _open(source) as file:
             head = file.read(_HEAD)
-            file.seek(0)
             if not head:
                 raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
-            yield file, head
-    except FileNotFoundError as error:
+            file.seek(0)
+            kind = format_of(head, name)
+            yield file, kind
+    except ImageReadError as error:
+        raise error.at(None, name) from error.__cause__
+    except MemoryError as error:
         raise ImageReadError(
-            "there is no such file. Check the path and the working directory."
+            "there is not enough memory to decode it. Use smaller images, or fewer jobs.", path=name
         ) from error
-    except OSError as error:
-        if isinstance(error, ImageError):
-            raise
-        reason = error.strerror or error
+    except Exception as error:  # Pillow and pydicom raise errors of any type
+        if kind == "DICOM":  # without the cause: after damage, it may quote the name of a patient
+            raise ImageReadError(
+                f"the DICOM file has wrong or missing elements. {AGAIN}", path=name
+            ) from None
         raise ImageReadError(
-            f"the file cannot be opened ({reason}). Check the path and the permissions."
+            f"the {kind} file cannot be decoded ({error}). {AGAIN} If other programs show it: save "
+            "it as PNG, gray of 8 or 16 bits or RGB of 8.",
+            path=name,
         ) from error
 
 
-def _open(source, limit):
+def _open(source):
     if hasattr(source, "read"):
-        source = source.read(_most_bytes(limit) + 1)
-    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = source.read()
+    if isinstance(source, _CONTENT):
         return io.BytesIO(source)
-    if not is_path(source):
-        raise TypeError(
-            f"Expected a path, bytes or a binary file object, got {type(source).__name__}."
-        )
+    if not os.path.isfile(source):
+        other = "this is a directory, a pipe or a device, expected an image file"
+        found = other if os.path.exists(source) else "there is no such file"
+        raise ImageReadError(f"{found}. Check the path and the working directory.")
     try:
-        mode = os.stat(source).st_mode
-    except ValueError as error:  # a null byte
-        raise OSError(error) from error
-    if not stat.S_ISREG(mode):
-        found = "directory" if stat.S_ISDIR(mode) else "pipe, a socket or a device"
-        raise ImageReadError(f"this is a {found}, expected an image file. Pass the path of one.")
-    return open(source, "rb", buffering=0)  # all is read at once
+        return open(source, "rb", buffering=0)  # all is read at once
+    except OSError as error:
+        raise ImageReadError(
+            f"the file cannot be opened ({error.strerror}). Check the permissions."
+        ) from error
 
 
-def _most_bytes(limit):
-    # RGBA in double precision, and room for what is not pixels.
-    return 32 * limit + (1 << 26)
+def format_of(head, name=None):
+    """Return the format of a file by its first bytes, or, for DICOM without preamble, its name."""
+    for found, signature in _SIGNATURES.items():
+        if re.match(signature, head, re.DOTALL):
+            return found
+    named = name is not None and os.fsdecode(name).lower().endswith(DICOM_SUFFIXES)
+    return "DICOM" if named and any(head) else None
 
 
 def read_content(file, limit):
     """Return all bytes of an open file, unless it is larger than an image of `limit` pixels."""
-    size, most = file.seek(0, os.SEEK_END), _most_bytes(limit)
+    # RGBA in double precision, and room for everything else.
+    size, most = file.seek(0, os.SEEK_END), 32 * limit + (1 << 26)
     if size > most:
-        raise ImageReadError(
-            f"the file has {size} bytes, expected at most {most} for {limit} pixels. If it is an "
-            f"image: raise the limit, max_pixels of ImageLoader or {VARIABLE}."
-        )
+        raise ImageReadError(f"the file has {size} bytes, expected at most {most}. {_RAISE}")
     file.seek(0)
     return file.read()

@@ -13,12 +13,12 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 
-from featbus.io._files import AGAIN, ImageReadError, check_size, open_file, several
+from featbus.io._files import ImageReadError, check_size, open_image, several
 
-_OPEN = {"PNG": PngImageFile, "JPEG": jpeg_factory, "TIFF": tiff.TiffImageFile, "BMP": BmpImageFile}
 _MODES = ("L", "RGB", "RGBA", "I;16", "I;16B", "F")
-_REDUCED_BY_PILLOW = ("RGB;16B", "LA;16B", "RGBA;16B")  # to 8 bits
-_PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"  # with length and checksum
+# Raw modes of PNG that Pillow reduces to 8 bits, or whose transparent level it does not scale.
+_REDUCED = ("RGB;16B", "LA;16B", "RGBA;16B")
+_UNSCALED = ("1", "L;2", "L;4", "I;16B")
 # Encoders write about 10 scans into a JPEG file. Each costs a pass over all pixels.
 _SCAN, _SCANS, _SCANNED_PIXELS = b"\xff\xda", 16, 10**9
 
@@ -26,8 +26,6 @@ _DEFLATE = (8, 32946)
 _COMPRESSIONS = (1, 5, 7, 32773, *_DEFLATE)  # none, LZW, JPEG, PackBits
 # By samples per pixel: bits, and format (1 unsigned integer, 3 floating point).
 _DEPTHS = {1: [(1, 1), (8, 1), (16, 1), (32, 3)], 3: [(8, 1)], 4: [(8, 1)]}
-_SUBFILE, _REDUCED = 254, 1  # the tag of smaller versions of a picture
-_PAGES = 1000  # that are looked at
 # Several pictures in one page, as ImageJ and tifffile write them.
 _PLANES = re.compile(r"(?s)ImageJ=.*\nimages=(?!1\s)|\{.*\"truncated\": true")
 
@@ -55,39 +53,28 @@ def read_picture(data, kind, limit):
 
     Raises
     ------
-    ImageReadError
+    Exception
         If the file is damaged, of a kind that is not supported, or contains several pictures.
     """
-    try:
-        if kind == "PNM":
-            return _read_pnm(data, limit)
-        image = _OPEN[kind](io.BytesIO(data))
-        check_size(kind, image.height, image.width, limit)
-        _CHECKS[kind](image, data, limit)
-        return _as_array(image, kind)
-    except (ImageReadError, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises errors of any type
-        raise ImageReadError(
-            f"the {kind} file cannot be decoded ({error}). {AGAIN} If other programs show it: save "
-            "it as PNG, gray of 8 or 16 bits or RGB of 8."
-        ) from error
+    if kind == "PNM":
+        return _read_pnm(data, limit)
+    open_picture, check = _FORMATS[kind]
+    image = open_picture(io.BytesIO(data))
+    check_size(kind, image.height, image.width, limit)
+    if kind != "TIFF" and getattr(image, "n_frames", 1) > 1:
+        raise several("frames", "PIL.ImageSequence")
+    check(image, data, limit)
+    return _as_array(image)
 
 
 def _check_png(image, data, limit):
-    if getattr(image, "n_frames", 1) > 1:
-        raise several("animation frames", "PIL.ImageSequence")
-    raw, transparent = image.tile[0][3], "transparency" in image.info
-    if raw in _REDUCED_BY_PILLOW or (transparent and raw in ("1", "L;2", "L;4", "I;16B")):
+    raw = image.tile[0][3]
+    if raw in _REDUCED or ("transparency" in image.info and raw in _UNSCALED):
         raise ValueError("color of 16 bits, or a transparent level of other than 8 bits")
     PngImageFile(io.BytesIO(data)).verify()
-    if _PNG_END not in data:
-        raise ValueError("it has no end")
 
 
 def _check_jpeg(image, data, limit):
-    if getattr(image, "n_frames", 1) > 1:
-        raise several("pictures (Multi-Picture Format)", "PIL.ImageSequence")
     check_scans(data, image.height * image.width)
 
 
@@ -99,25 +86,23 @@ def check_scans(data, pixels):
 
 
 def _check_bmp(image, data, limit):
-    if data[14] in (12, 64) or image.info["compression"] not in (0, 3):
-        raise ValueError("a header of OS/2, or compression")
-    _, _, start, (_, row, _) = image.tile[0]
-    if start + row * image.height > len(data):
-        raise ValueError(f"it ends at byte {len(data)}, before its pixels")
+    decoder, _, start, (_, row, _) = image.tile[0]
+    if decoder != "raw" or start + row * image.height > len(data):
+        raise ValueError("it is compressed, or ends before its pixels")
 
 
 def _check_tiff(image, data, limit):
     _select_page(image)
-    tags, (width, height) = image.tag_v2, image._tile_size
+    tags = image.tag_v2
+    width, height = tags[tiff.IMAGEWIDTH], tags[tiff.IMAGELENGTH]
     samples, compression = tags.get(tiff.SAMPLESPERPIXEL, 1), tags.get(tiff.COMPRESSION, 1)
     bits, formats = (set(tags.get(tag, (1,))) for tag in (tiff.BITSPERSAMPLE, tiff.SAMPLEFORMAT))
     planar = samples > 1 and tags.get(tiff.PLANAR_CONFIGURATION, 1) != 1
     if (*bits, *formats) not in _DEPTHS.get(samples, ()) or planar:
         raise ValueError(f"{samples} samples, bits {bits}, format {formats}, planar: {planar}")
-    if compression not in _COMPRESSIONS or tiff.PHOTOMETRIC_INTERPRETATION not in tags:
-        raise ValueError(f"compression {compression}, or no photometric interpretation")
-    tiled = tiff.TILEOFFSETS in tags
-    if tiled:
+    if compression not in _COMPRESSIONS:
+        raise ValueError(f"compression {compression}")
+    if tiff.TILEOFFSETS in tags:
         rows, columns = tags[tiff.TILELENGTH], tags[tiff.TILEWIDTH]
         starts, counts = tags[tiff.TILEOFFSETS], tags[tiff.TILEBYTECOUNTS]
     else:
@@ -125,28 +110,24 @@ def _check_tiff(image, data, limit):
         starts, counts = tags[tiff.STRIPOFFSETS], tags[tiff.STRIPBYTECOUNTS]
     down, across = -(-height // rows), -(-width // columns)
     check_size("TIFF", rows * down, columns * across, limit)  # tiles may be larger than the image
-    row = -(-columns * samples * max(bits) // 8)
-    size = row * rows * down * across if tiled else row * height
     ends = [start + count for start, count in zip(starts, counts)]
-    complete = {len(starts), len(counts)} == {down * across} and max(ends) <= len(data)
-    if not complete or min(starts) < 8 or (compression == 1 and sum(counts) < size):
+    if len(ends) != down * across or max(ends) > len(data) or min(starts) < 8:
         raise ValueError("its strips or tiles are incomplete, or inside the header")
     for start, end in zip(starts, ends) if compression in _DEFLATE else ():
         stream = zlib.decompressobj()
-        stream.decompress(data[start:end], row * rows + 1)
+        stream.decompress(data[start:end], rows * columns * samples * max(bits) // 8 + rows)
         if not stream.eof:  # nor is there a checksum, which libtiff ignores
             raise ValueError("its pixels end too late")
-    if compression == 7:
-        check_scans(data, height * width)
+    check_scans(data if compression == 7 else b"", height * width)
 
 
 def _select_page(image):
     """Go to the only page of a TIFF file that is not marked as a smaller version of another."""
     pages = []
     with suppress(EOFError):
-        for number in range(_PAGES):
+        for number in range(1000):
             image.seek(number)
-            if not image.tag_v2.get(_SUBFILE, 0) & _REDUCED:
+            if not image.tag_v2.get(254, 0) & 1:  # NewSubfileType: a reduced-resolution version
                 pages.append(number)
             description = str(image.tag_v2.get(tiff.IMAGEDESCRIPTION, ""))
             if len(pages) > 1 or _PLANES.match(description):
@@ -154,12 +135,17 @@ def _select_page(image):
     image.seek(pages[0])
 
 
-_CHECKS = {"PNG": _check_png, "JPEG": _check_jpeg, "TIFF": _check_tiff, "BMP": _check_bmp}
+_FORMATS = {
+    "PNG": (PngImageFile, _check_png),
+    "JPEG": (jpeg_factory, _check_jpeg),
+    "TIFF": (tiff.TiffImageFile, _check_tiff),
+    "BMP": (BmpImageFile, _check_bmp),
+}
 
 
-def _as_array(image, kind):
+def _as_array(image):
     """Decode an image; return its pixels, upright."""
-    white_is_zero = kind == "TIFF" and image.tag_v2[tiff.PHOTOMETRIC_INTERPRETATION] == 0
+    white_is_zero = image.format == "TIFF" and image.tag_v2[tiff.PHOTOMETRIC_INTERPRETATION] == 0
     image.load()
     orientation = 1
     with suppress(Exception):  # EXIF data that cannot be parsed turn nothing
@@ -168,10 +154,10 @@ def _as_array(image, kind):
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "P" and image.getextrema()[1] >= len(image.getpalette()) // 3:
         raise ValueError("it has pixels beyond its palette")
-    if kind != "BMP" and (image.mode in ("LA", "PA") or "transparency" in image.info):
+    if image.mode in ("LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
-    elif image.mode in ("1", "P") or kind == "BMP":
-        image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    elif image.mode in ("1", "P"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in _MODES:
         raise ValueError(f"{image.mode} pixels")
     pixels = np.asarray(image)
@@ -184,37 +170,36 @@ def _as_array(image, kind):
 def read_quantization(path):
     """Return the mean step of a JPEG file's first quantization table; NaN if there is none.
 
-    It is usually that of the brightness: 1 for the best quality, 57.6 for quality 50 of the
+    It usually belongs to the brightness: 1 at the best quality, 57.6 at quality 50 of the
     Independent JPEG Group.
     """
-    try:
-        with open_file(path) as (file, _), JpegImageFile(file) as image:
-            return float(np.mean(next(iter(image.quantization.values()))))
-    except Exception:  # the reader says what is wrong with the file
-        return np.nan
+    with suppress(Exception), open_image(path) as (file, _):  # the reader says what is wrong
+        return float(np.mean(next(iter(JpegImageFile(file).quantization.values()))))
+    return np.nan
 
 
 def _read_pnm(data, limit):
     """Parse a PGM (P2, P5) or PPM (P3, P6) file."""
     # A header that does not match is not quoted: a comment may contain the name of a patient.
-    kind, *numbers = _PNM.match(data).groups() if _PNM.match(data) else (b"", 0, 0, 0)
+    header = _PNM.match(data)
+    if header is None:
+        raise ValueError("its header is not complete")
+    kind, *numbers = header.groups()
     width, height, maximum = map(int, numbers)
     check_size("PGM or PPM", height, width, limit)
     if not 1 <= maximum <= 65535:
         raise ValueError(f"its maximum is {maximum}, expected 1 to 65535")
     shape = (height, width) if kind in b"25" else (height, width, 3)
-    count, start = math.prod(shape), _PNM.match(data).end()
+    count, content = math.prod(shape), data[header.end() :]
     if kind in b"23":
-        text = _COMMENT.sub(b"", data[start:]).strip()
+        text = _COMMENT.sub(b"", content).strip()
         rest = text.translate(None, b"0123456789 \t\n\v\f\r")
         pixels = np.fromstring(b"" if rest else text, np.int64, sep=" ")
     else:
         dtype = np.dtype("u1" if maximum < 256 else ">u2")
-        end = start + count * dtype.itemsize
-        rest = data[end:].strip(b"\0\t\n\r ")
-        pixels = np.frombuffer(
-            data, dtype, min(count, (len(data) - start) // dtype.itemsize), start
-        )
+        size = count * dtype.itemsize
+        rest = content[size:].strip(b"\0\t\n\r ")
+        pixels = np.frombuffer(content[:size], dtype)
     if len(pixels) != count or rest or pixels.max() > maximum:
         raise ValueError(
             f"{len(pixels)} values, expected {count} of at most {maximum}, and no more"

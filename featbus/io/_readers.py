@@ -1,4 +1,4 @@
-"""Read image files, identified by content: PNG, JPEG, TIFF, BMP, PGM/PPM and DICOM.
+"""Read images and masks from files, from memory, or as they are in a batch.
 
 Pillow and pydicom decode the pixels. The size is checked first: a header of a few bytes can ask for
 gigabytes.
@@ -7,35 +7,25 @@ gigabytes.
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
+from pandas import isna
+from pandas.api.types import is_scalar
 
-from featbus.images import is_path
-from featbus.io._files import ImageReadError, open_file, pixel_limit, read_content
+from featbus.images import ImageError, at_index, check_image, is_path
+from featbus.io._files import ImageReadError, open_image, pixel_limit, read_content
 from featbus.io._pictures import read_picture
-
-if TYPE_CHECKING:
-    from typing import BinaryIO, Literal
-
-    from featbus.typing import PathLike
+from featbus.masks import as_mask
+from featbus.parameters import Interval, PairOf, as_list, as_pair, check_parameters
+from featbus.typing import PathLike
 
 _FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_SIGNATURES = {
-    name: re.compile(signature, re.DOTALL)
-    for name, signature in {
-        "DICOM": rb".{128}DICM",
-        "PNG": rb"\x89PNG\r\n\x1a\n",
-        "JPEG": rb"\xff\xd8\xff",
-        "TIFF": rb"II[*+]\0|MM\0[*+]",
-        "BMP": rb"BM(?=.*\0)",  # a text such as "BMI,age" has no zeros
-        "PNM": rb"P[2356](\s*#|\s+\d)",
-        "GIF": rb"GIF8[79]a",
-        "WebP": rb"RIFF.{4}WEBP",
-    }.items()
-}
+_SPACING = [PairOf(Interval(Real, 0, None, closed="neither")), None]
 
 
 def read_image(
@@ -65,7 +55,7 @@ def read_image(
         Height times width that an image may have; the header says it, before anything is decoded.
         None: the environment variable ``FEATBUS_MAX_PIXELS``, or 178,956,970 without it.
     name : str or None, default=None
-        What errors call the image, such as the name of an upload. None: its path, or nothing.
+        Name of the image in errors, such as that of an upload. None: its path, or nothing.
 
     Returns
     -------
@@ -92,7 +82,6 @@ def read_image(
       by the maximum.
     - Floating-point TIFF files, of 32 bits and gray, are returned as stored. The caller checks
       whether their pixels are within 0..1, as every featbus estimator does.
-    - BMP files are returned without their alpha channel, which few programs write.
 
     A grayscale DICOM image is returned as ``float32`` 0..1, after the grayscale pipeline of PS3.4
     section N.2 [1]_: modality LUT or rescale slope and intercept; VOI LUT or window if `voi_lut`;
@@ -104,8 +93,8 @@ def read_image(
     RGB: ``uint8`` or ``uint16``, or ``float32`` 0..1 if the bits stored are neither 8 nor 16.
 
     Only elements that describe the pixels are read from a DICOM file. Names, identifiers and dates
-    of a patient are never read. After damage, such an element can hold a name: no error quotes
-    one, and no warning of pydicom is passed on. (Text that is burned into the pixels stays there.)
+    of a patient are not read, and no error quotes a text of the file: after damage, it could be a
+    name. (Text that is burned into the pixels stays there.)
 
     Truncated files are errors, and so is damage that checksums reveal (PNG, Deflate) or that leaves
     another number of pixels. Color of 16 bits in PNG and TIFF files is refused: Pillow would reduce
@@ -128,52 +117,42 @@ def read_image(
     array([[  0,  10,  20],
            [ 30,  40, 255]], dtype=uint8)
     """
-    name = os.fspath(file) if name is None and is_path(file) else name
     limit = pixel_limit(max_pixels)
-    try:
-        with open_file(file, limit) as (opened, head):
-            found = format_of(head, name)
-            if found in (None, "GIF", "WebP"):
-                # The content is not quoted: it may be the name of a patient.
-                raise ImageReadError(
-                    f"{found or 'unknown'} content, expected {_FORMATS}; the name of the file does "
-                    "not matter. Convert it to one of these formats."
-                )
-            data = read_content(opened, limit)
-        if found == "DICOM":
+    with open_image(file, name) as (opened, kind):
+        if kind in (None, "GIF", "WebP"):
+            # The content is not quoted: it may be the name of a patient.
+            raise ImageReadError(
+                f"{kind or 'unknown'} content, expected {_FORMATS}; the name of the file does "
+                "not matter. Convert it to one of these formats."
+            )
+        data = read_content(opened, limit)
+        if kind == "DICOM":
             # Imported lazily: slow, and only DICOM needs it.
             from featbus.io._dicom import read_dicom
 
             image = read_dicom(data, voi_lut=voi_lut, limit=limit)
         else:
-            image = read_picture(data, found, limit)
+            image = read_picture(data, kind, limit)
         return np.require(image, requirements=["C", "W"])
-    except ImageReadError as error:
-        raise error.at(None, name) from error.__cause__
-    except MemoryError as error:
-        raise ImageReadError(
-            "there is not enough memory to decode it. Use smaller images, or fewer jobs.", path=name
-        ) from error
 
 
 def find_format(
     path: PathLike,
 ) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
-    """Return the format of an image file by its first bytes, as `read_image` does.
+    """Return the format of an image file, as `read_image` identifies it.
 
     Read more in the :ref:`User Guide <loading>`.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A file, of which 132 bytes are read.
+        The file; only its first 132 bytes are read.
 
     Returns
     -------
     {"DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"} or None
         PNM is PGM or PPM. GIF and WebP are not supported by `read_image`. None if the content is
-        anything else, if the file is empty or cannot be opened, and for DICOM files without the
-        preamble of 128 bytes, which `read_image` identifies by their name.
+        anything else, or if the file is empty or cannot be opened.
 
     See Also
     --------
@@ -191,16 +170,160 @@ def find_format(
     'PNM'
     """
     try:
-        with open_file(path) as (_, head):
-            return format_of(head)
+        with open_image(path) as (_, kind):
+            return kind
     except ImageReadError:
         return None
 
 
-def format_of(head, name=None):
-    """Return the format of a file by its first bytes, or, for DICOM without preamble, its name."""
-    for found, signature in _SIGNATURES.items():
-        if signature.match(head):
-            return found
-    named = name is not None and os.fsdecode(name).lower().endswith(DICOM_SUFFIXES)
-    return "DICOM" if named and any(head) else None
+@dataclass(frozen=True, eq=False)  # pixels have no single answer to ==
+class SpacedImage:
+    """An item of a batch: an image whose spacing is known from elsewhere, such as a table.
+
+    All estimators take it as the image that it holds; `featbus.Resample` also uses the spacing,
+    and `featbus.FeatureBus` stores rows of the same pixels by their spacing.
+
+    Read more in the :ref:`User Guide <millimeters>`.
+
+    Parameters
+    ----------
+    image : array_like, MaskedArray, str or os.PathLike
+        An image, or the path of one.
+    spacing : float, (float, float) or None
+        Millimeters between rows and between columns, in this order; one number for both. None, NaN
+        or `pandas.NA`, also in either direction only: unknown, whatever a file says.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the spacing is not positive.
+
+    See Also
+    --------
+    featbus.Resample : Bring images to one spacing.
+    read_spacing : The spacing that a file states.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import Resample
+    >>> from featbus.io import SpacedImage
+    >>> pixels = np.zeros((100, 80), np.uint8)
+    >>> images = [SpacedImage(pixels, 0.1), SpacedImage(pixels, (0.2, 0.1))]
+    >>> [image.shape for image in Resample(0.1).transform(images)]
+    [(100, 80), (200, 80)]
+    """
+
+    image: ArrayLike | PathLike
+    spacing: Any
+
+    def __post_init__(self):
+        object.__setattr__(self, "spacing", _checked(self.spacing))
+
+    def __array__(self, dtype=None, copy=None):
+        image = read_image(self.image) if is_path(self.image) else self.image
+        if copy is None:  # NumPy before 2.0 does not know it
+            return np.asanyarray(image, dtype)
+        return np.array(image, dtype, copy=copy, subok=True)
+
+
+def _checked(spacing):
+    """Return a spacing as a pair of floats, None if it is unknown."""
+    sides = as_list(spacing)
+    if any(is_scalar(side) and isna(side) for side in sides):
+        return None
+    spacing = sides[0] if np.ndim(spacing) == 0 else sides  # of a Series, or an element of pydicom
+    check_parameters({"spacing": _SPACING}, {"spacing": spacing})
+    return tuple(map(float, as_pair(spacing)))
+
+
+def read_item(item: Any, index: int | None, read: Callable = read_image) -> np.ndarray:
+    """Read and check one item of a batch.
+
+    Read more in the :ref:`User Guide <loading>`.
+
+    Parameters
+    ----------
+    item : array_like, str, os.PathLike or SpacedImage
+        An image, or the path of one.
+    index : int
+        Its position in the batch, for errors.
+    read : callable, default=read_image
+        Reads a path.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        The checked image, see `featbus.images.check_image`.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read (an `ImageReadError`) or the image is invalid.
+    """
+    item = item.image if isinstance(item, SpacedImage) else item
+    with at_index(index, item):
+        return check_image(read(item) if is_path(item) else item)
+
+
+def read_mask(
+    item: PathLike | ArrayLike | tuple[None, ...] | None,
+    image_shape: tuple[int, ...],
+    *,
+    required: bool = False,
+) -> np.ndarray | None:
+    """Read the mask of one image, the union of its parts.
+
+    Read more in the :ref:`User Guide <datasets>`.
+
+    Parameters
+    ----------
+    item : path-like, array_like, tuple of these, or None
+        An item of the ``masks`` of a data set: usually a tuple of the mask files of one image, one
+        file per lesion, or an array. See ``featbus.masks.as_mask`` for the values of a mask.
+    image_shape : tuple of int
+        Height and width of the image; further numbers are ignored.
+    required : bool, default=False
+        Whether it is an error if no region is known.
+
+    Returns
+    -------
+    ndarray of bool of shape (height, width), or None
+        True inside any part. None if `item` is None or an empty tuple: no region is known. In
+        contrast, a mask that is False everywhere states that there is no region, as those of the
+        normal images of BUSI do.
+
+    Raises
+    ------
+    ImageError
+        If a part is not a mask of this image, its file cannot be read (an `ImageReadError`), or
+        there is none though one is required. The message names the file.
+
+    See Also
+    --------
+    featbus.load_masked : Read the images of a data set with their masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.io import read_mask
+    >>> read_mask((np.array([[0, 1, 0]]), np.array([[0, 0, 255]])), image_shape=(1, 3))
+    array([[False,  True,  True]])
+    """
+    parts = item if isinstance(item, (list, tuple)) else [item]
+    regions = [_read_part(part, image_shape) for part in parts if part is not None]
+    if required and not regions:
+        raise ImageError(
+            "found no mask, expected one; without a region, a mask is False everywhere. "
+            "Select the images that have one."
+        )
+    return np.logical_or.reduce(regions) if regions else None
+
+
+def _read_part(part, image_shape):
+    if not is_path(part):
+        return as_mask(part, image_shape)
+    try:
+        return as_mask(read_image(part), image_shape)
+    except ImageError as error:
+        raise type(error)(f"mask {os.fspath(part)!r}: {error.reason}") from error

@@ -1,4 +1,4 @@
-"""What a header says of an image: how far its pixels are apart, and which breast it shows."""
+"""Read the spacing and the laterality of an image from the header of its file."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import io
 import math
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from featbus.images import is_path
-from featbus.io._files import AGAIN, ImageReadError, open_file, pixel_limit
-from featbus.io._readers import format_of
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from featbus.typing import PathLike
+from featbus.io._files import AGAIN, ImageReadError, check_size, open_image, pixel_limit
+from featbus.typing import PathLike
 
 _SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _SIDE_TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
@@ -38,7 +32,7 @@ _SMALLEST, _LARGEST = 0.001, 10  # millimeters
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
-    """Read from a file how far its pixels are apart.
+    """Read the spacing of the pixels from the header of a file.
 
     Read more in the :ref:`User Guide <millimeters>`.
 
@@ -50,8 +44,8 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     Returns
     -------
     (float, float) or None
-        Millimeters between rows and between columns; None if the file does not state them in a
-        way that can be trusted, see the notes.
+        Millimeters between rows and between columns; None if the file states none, or an
+        unreliable one, see the notes.
 
     Raises
     ------
@@ -71,11 +65,11 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     different scale.
 
     **TIFF** (XResolution, YResolution, in inches or centimeters) and **PNG** (pHYs, in meters):
-    most programs write a resolution whether they know it or not. One that screens or printers
-    have, such as 72, 96, 100, 150, 200, 300 or 600 dots per inch, is ignored, in either direction
-    and also if it was rounded to whole pixels per centimeter or meter; so is one without a unit,
-    and one beyond 0.001 to 10 mm. A film that was really scanned at 300 dots per inch is thus of
-    unknown spacing. Of a TIFF file with several pages, only the first is looked at.
+    most programs write a resolution even if they do not know it. A resolution that is usual for
+    screens or printers, such as 72, 96, 100, 150, 200, 300 or 600 dots per inch, is ignored, in
+    either direction, even if it was rounded to whole pixels per centimeter or meter. So is a
+    resolution without a unit, or beyond 0.001 to 10 mm. A film that was really scanned at 300 dots
+    per inch is thus of unknown spacing. Only the first page of a TIFF file is read.
 
     **JPEG** and all others: never.
 
@@ -91,8 +85,14 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     >>> read_spacing(get_testdata_file("CT_small.dcm"))
     (0.661468, 0.661468)
     """
-    found, spacing = _read_elements(file, _SPACING_TAGS, _spacing)
-    return spacing if found == "DICOM" else _resolution_spacing(file, found)
+    limit = pixel_limit()
+    with open_image(file) as (opened, kind):
+        if kind == "DICOM":
+            dataset = _read_elements(opened, _SPACING_TAGS, limit)
+            return None if dataset is None else _spacing(dataset)
+        with suppress(Exception):  # the reader of pixels says what is wrong
+            return _resolution_spacing(opened, kind, limit)
+    return None
 
 
 def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
@@ -132,37 +132,21 @@ def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
     None
     """
-    found, side = _read_elements(os.fspath(path), _SIDE_TAGS, _side)
-    if found != "DICOM":
-        raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path)
-    return side
+    limit = pixel_limit()
+    with open_image(os.fspath(path)) as (file, kind):
+        dataset = _read_elements(file, _SIDE_TAGS, limit) if kind == "DICOM" else None
+        if dataset is None:
+            raise ImageReadError(f"found no DICOM data set. {AGAIN}")
+        return _side(dataset)
 
 
-def _read_elements(source, tags, use):
-    """Return the format of a file and, if it is DICOM, what a function makes of its elements."""
-    path = os.fspath(source) if is_path(source) else None
-    try:
-        with open_file(source) as (file, head):
-            found = format_of(head, path)
-            if found != "DICOM":
-                return found, None
-            # Imported lazily: slow, and only DICOM needs it.
-            from featbus.io._dicom import parse, silence
+def _read_elements(file, tags, limit):
+    """Return elements of a DICOM file, or None if it has only the name of one."""
+    # Imported lazily: slow, and only DICOM needs it.
+    from featbus.io._dicom import parse
 
-            with silence():
-                dataset = parse(
-                    io.BufferedReader(file), ["Rows", *tags], pixel_limit(), stop_before_pixels=True
-                )
-                if not format_of(head) and "Rows" not in dataset:
-                    return None, None  # DICOM by its name only
-                return found, use(dataset)
-    except ImageReadError as error:
-        raise error.at(None, path) from error.__cause__
-    except Exception:
-        # Without the cause, whose message could quote any bytes of the file.
-        raise ImageReadError(
-            f"its DICOM elements {', '.join(tags)} are not valid. {AGAIN}", path=path
-        ) from None
+    dataset = parse(io.BufferedReader(file), ["Rows", *tags], limit, stop_before_pixels=True)
+    return dataset if dataset.preamble or "Rows" in dataset else None
 
 
 def _side(dataset):
@@ -192,30 +176,30 @@ def _region_spacing(region):
 
 
 def _checked(rows, columns):
-    """Return a spacing; None if it is none, as the 0 that some devices write."""
+    """Return a valid spacing, or None, for example for the 0 that some devices write."""
     return (rows, columns) if 0 < rows < float("inf") and 0 < columns < float("inf") else None
 
 
-def _resolution_spacing(source, kind):
+def _resolution_spacing(file, kind, limit):
     """Return the spacing of the resolution in a PNG or TIFF header, None if there is none."""
-    with (
-        suppress(Exception),
-        open_file(source) as (file, _),
-    ):  # the reader of pixels says what is wrong
-        if kind == "PNG" and (dots := PngImageFile(file).info.get("dpi")):
-            across, down = (round(number * _METER / _INCH) for number in dots)
-            return _trusted(down, across, _METER)
-        if kind == "TIFF":
-            tags = TiffImageFile(file).tag_v2
-            across, down = float(tags[_X]), float(tags[_Y])
-            if tags.get(_ORIENTATION) in (5, 6, 7, 8):  # read with rows as columns
-                across, down = down, across
-            return _trusted(down, across, _TIFF_UNITS[tags.get(_UNIT, 2)])
-    return None
+    if kind not in ("PNG", "TIFF"):
+        return None
+    image = PngImageFile(file) if kind == "PNG" else TiffImageFile(file)
+    if kind == "PNG":
+        across, down = (round(number * _METER / _INCH) for number in image.info["dpi"])
+        unit = _METER
+    else:
+        across, down = float(image.tag_v2[_X]), float(image.tag_v2[_Y])
+        unit = _TIFF_UNITS[image.tag_v2.get(_UNIT, 2)]
+    if across != down:
+        check_size(kind, image.height, image.width, limit)  # to look behind the pixels of a PNG
+        if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # read with rows as columns
+            across, down = down, across
+    return _trusted(down, across, unit)
 
 
 def _trusted(down, across, unit):
-    """Return the spacing of a resolution in pixels per unit, None if it tells nothing."""
+    """Return the spacing for a resolution in pixels per unit, None if it is not reliable."""
     if min(down, across) <= 0 or any(_is_default(number, unit) for number in (down, across)):
         return None
     spacing = unit / down, unit / across
@@ -223,9 +207,8 @@ def _trusted(down, across, unit):
 
 
 def _is_default(number, unit):
-    """Return whether a resolution is that of a screen or printer, perhaps rounded to an integer."""
-    for dots in _DEFAULTS:
-        exact = dots * unit / _INCH
-        if math.isclose(number, exact, rel_tol=1e-3) or number in (int(exact), round(exact)):
-            return True
-    return False
+    """Return whether a resolution is a default of screens or printers, perhaps rounded."""
+    return any(
+        math.isclose(number, exact, rel_tol=1e-3) or number in (int(exact), round(exact))
+        for exact in (dots * unit / _INCH for dots in _DEFAULTS)
+    )
