@@ -184,7 +184,9 @@ def _build_small_cnn(seed, input_tensor, **others):
 def _load_weights(base, path, name):
     """Load a weights file into a network without its top."""
     try:
-        base.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # many, before the error that matters
+            base.load_weights(path)
     except Exception as error:  # what Keras raises here depends on where the layers differ
         raise InvalidParameterError(
             f"The file {path!r} cannot be read, or does not hold the weights of {name} without its "
