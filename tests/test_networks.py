@@ -9,8 +9,7 @@ import pytest
 from _networks import change_source, make_network
 
 from featbus import DeepFeatures
-from featbus.networks import KerasEngine, file_digest, load_engine
-from featbus.networks._applications import resolve_weights
+from featbus.networks import KerasEngine, file_digest, load_engine, resolve_weights
 
 pytestmark = pytest.mark.network
 

@@ -3,7 +3,7 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
-from featbus.networks._applications import KerasApplication
+from featbus.networks._applications import KerasApplication, resolve_weights
 from featbus.networks._building import KerasSource, Network, build_apart, build_maps, import_keras
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
@@ -54,6 +54,7 @@ __all__ = [
     "load_engine",
     "pool",
     "region_weights",
+    "resolve_weights",
     "verify",
     "windows",
 ]

@@ -22,6 +22,8 @@ from featbus.parameters import InvalidParameterError, as_pair
 
 # Keras has weights of these that were trained at other sizes, and takes those that fit the input.
 _OTHER_SIZES = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
+# Giving an option its default changes nothing.
+_DEFAULTS = {"alpha": 1, "minimalistic": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,13 +266,14 @@ def bundle_key(name, options=None, input_size=None):
     Returns
     -------
     KerasApplication
-        The network at the size that its weights were trained at.
+        The network at the size that its weights were trained at, without options at their default.
     """
     trained_at = BACKBONES[name].input_size
     height, width = as_pair(trained_at if input_size is None else input_size)
     if height == width and height in _OTHER_SIZES.get(name, ()):
         trained_at = int(height)
-    return KerasApplication(name, (trained_at, trained_at), options=options or {})
+    chosen = {key: value for key, value in (options or {}).items() if value != _DEFAULTS.get(key)}
+    return KerasApplication(name, (trained_at, trained_at), options=chosen)
 
 
 def _find_in_bundle(folder, key):

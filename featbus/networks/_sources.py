@@ -203,8 +203,8 @@ def check_own(weights, backbone_options):
     """
     if weights != "imagenet" or backbone_options:
         raise InvalidParameterError(
-            f"weights is {weights!r} and backbone_options is {backbone_options!r}, expected "
-            "'imagenet' and None: the model has its own. Load weights into it before."
+            f"weights is {weights!r}, expected 'imagenet', and backbone_options is "
+            f"{backbone_options!r}, expected None: the model has its own. Load weights into it."
         )
 
 
