@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,15 +60,6 @@ def application(name):
 
 def stages_of(name):
     return tuple(BACKBONES[name].widths)
-
-
-def test_known_answers_of_preprocessing():
-    white = np.full((1, 1, 3), 255, np.float32)
-    np.testing.assert_allclose(NAMED["caffe"](white).ravel(), [151.061, 138.221, 131.32], rtol=1e-6)
-    np.testing.assert_allclose(NAMED["tf"](white).ravel(), [1, 1, 1])
-    np.testing.assert_allclose(NAMED["torch"](white).ravel(), [2.248908, 2.428571, 2.64], rtol=1e-5)
-    np.testing.assert_array_equal(NAMED["none"](white), white)
-    assert all(NAMED[name](white).dtype == np.float32 for name in NAMED)
 
 
 @pytest.mark.network
@@ -182,18 +172,18 @@ def test_labels():
         assert not any(set(label) & set("<>") for label in labels)
 
 
-def test_unknown_backbone():
-    for backbone, found in (("VGG_16", "'VGG_16'.* 'vgg16'"), (3, "3"), (["vgg16"], "vgg16")):
-        with pytest.raises(ValueError, match=f"backbone is .*{found}"):
-            get_backbone(backbone)
-
-
-def test_unknown_option():
-    assert get_backbone("mobilenet", {"alpha": 0.5}).builder == "MobileNet"
-    with pytest.raises(ValueError, match="alpha.* vgg16"):
-        get_backbone("vgg16", {"alpha": 0.5})
-    with pytest.raises(ValueError, match="'alpha'.* mobilenet"):
-        get_backbone("mobilenet", {"pooling": "avg"})
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("VGG_16", None, "backbone is 'VGG_16'.* 'vgg16'"),
+        (3, None, "backbone is 3"),
+        ("vgg16", {"alpha": 0.5}, "alpha.* vgg16"),
+        ("mobilenet", {"pooling": "avg"}, "'alpha'.* mobilenet"),
+    ],
+)
+def test_unknown_backbones_and_options(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        get_backbone(name, options)
 
 
 def test_list_backbones():
@@ -214,9 +204,3 @@ def test_list_backbones():
     assert table.set_index("name").loc["vgg16", "top_1"] == 71.3
     assert table[["C2", "C3", "C4", "C5", "bytes"]].dtypes.eq(int).all()
     assert table["preprocessing"].isin(list(NAMED)).all()
-
-
-def test_the_guide_shows_the_table():
-    guide = Path(__file__).parents[1] / "docs" / "user_guide" / "deep_features.rst"
-    text = guide.read_text(encoding="utf-8")
-    assert ":file: ../api/generated/backbones.csv" in text

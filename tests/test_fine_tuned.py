@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -186,17 +186,15 @@ def test_weights_of_one_name_are_refused():
 
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, block("second")(block("first")(inputs)))
-    images, y = diagonals(8)
     tuned = FineTunedFeatures(model, preprocessing="tf", unfreeze="all", epochs=1)
     with pytest.raises(InvalidParameterError, match="several weights of the name .*conv"):
-        tuned.fit(images, y)
+        tuned.fit(*diagonals(8))
 
 
-def test_weights_of_classes_are_checked(quick):
-    images, y = diagonals(8)
-    for weights in ({0: 1, 1: -1}, {0: 1, 1: np.inf}, {0: 0, 1: 0}):
-        with pytest.raises(InvalidParameterError, match="class_weight is .* expected finite"):
-            FineTunedFeatures(**quick, class_weight=weights).fit(images, y)
+@pytest.mark.parametrize("weights", [{0: 1, 1: -1}, {0: 1, 1: np.inf}, {0: 0, 1: 0}])
+def test_weights_of_classes_are_checked(quick, weights):
+    with pytest.raises(InvalidParameterError, match="class_weight is .* expected finite"):
+        FineTunedFeatures(**quick, class_weight=weights).fit(*diagonals(8))
 
 
 @pytest.mark.parametrize(("stage", "first"), [("C3", 3), (None, 4)])
@@ -261,8 +259,7 @@ def test_images_change_anew_in_each_epoch(quick, monkeypatch):
     assert {augmentation for *_, augmentation in seen} == {Augmentation()}
 
 
-@pytest.mark.parametrize(("epochs", "n_averaged"), [(1, 1), (8, 2)])
-def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch, epochs, n_averaged):
+def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch):
     images, y = diagonals(4)
     seen, end_epoch = [], Training._end_epoch
 
@@ -271,11 +268,12 @@ def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch, epochs, n_
         end_epoch(self, epoch, loss)
 
     monkeypatch.setattr(Training, "_end_epoch", spy)
-    tuned = FineTunedFeatures(**quick, epochs=epochs, n_members=2).fit(images, y)
+    tuned = FineTunedFeatures(**quick, epochs=8, n_members=2).fit(images, y)
     for path, weights in tuned.weights_.items():
-        for member, found in enumerate(weights):
-            last = [one[path] for one in seen[member * epochs : (member + 1) * epochs]]
-            np.testing.assert_allclose(found, np.mean(last[-n_averaged:], axis=0), atol=1e-6)
+        for found, last in zip(weights, (seen[6:8], seen[14:16])):
+            np.testing.assert_allclose(
+                found, np.mean([one[path] for one in last], axis=0), atol=1e-6
+            )
 
 
 def test_losses_at_no_speed(quick):
@@ -298,10 +296,9 @@ def test_class_weights(quick):
     images, y = diagonals(16)
     y[:6] = 0
     slow = quick | {"learning_rate": 1e-12, "epochs": 1}
-    counts = np.bincount(y)
     balanced, named, plain = (
         FineTunedFeatures(**slow, class_weight=weight).fit(images, y).losses_[0, 0]
-        for weight in ("balanced", dict(enumerate(counts.sum() / 2 / counts)), None)
+        for weight in ("balanced", dict(enumerate(len(y) / 2 / np.bincount(y))), None)
     )
     assert balanced == pytest.approx(named, rel=1e-4)
     assert balanced != pytest.approx(plain, rel=0.01)
@@ -361,16 +358,6 @@ def test_folds_share_no_rows(quick, tmp_path):
     assert np.abs(first.transform(images) - second.transform(images)).max() > 0.001
 
 
-@pytest.mark.slow
-def test_grid_search_in_processes(quick):
-    images, y = diagonals(16)
-    pipeline = make_pipeline(FineTunedFeatures(**quick, epochs=1), SVC())
-    search = GridSearchCV(pipeline, {"finetunedfeatures__unfreeze": [None, "all"]}, cv=2, n_jobs=2)
-    search.fit(images, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert search.predict(images).shape == (16,)
-
-
 def test_another_network_than_in_fit_is_an_error(quick, tmp_path):
     import keras
 
@@ -384,7 +371,6 @@ def test_another_network_than_in_fit_is_an_error(quick, tmp_path):
     model.save(path)
     with pytest.raises(ValueError, match="network tiny is another one than in fit"):
         copy.transform(images)
-    assert np.isfinite(tuned.transform(images)).all()  # it has its network in memory
     changed = copy_learned(tuned, backbone=quick["backbone"], preprocessing="caffe")
     with pytest.raises(ValueError, match="another preprocessing"):
         changed.transform(images)
@@ -404,11 +390,8 @@ def test_progress(quick, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"epochs": 0}, "epochs is 0"),
         ({"flip": True, "pooling": ["avg", "max2x2"]}, "flip is True.* 'max2x2'"),
         ({"batch_size": "auto"}, "batch_size is 'auto'"),
-        ({"learning_rate": np.nan}, "learning_rate is nan"),
-        ({"augmentation": True}, "augmentation is True"),
         ({"auxiliary": 4, "unfreeze": None}, "auxiliary is 4, unfreeze is None"),
         ({"auxiliary": 4, "layers": "relu_2"}, "auxiliary is 4, .* layers is 'relu_2'"),
         ({"backbone": "small_cnn", "preprocessing": "tf"}, "preprocessing is 'tf'.* small_cnn"),

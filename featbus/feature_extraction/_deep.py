@@ -199,10 +199,9 @@ class NetworkFeatures(FeatureExtractor):
     def _iter_rows(self, prepared):
         for index, row in enumerate(self._compute_rows(prepared)):
             if not np.isfinite(row).all():
-                column = list(self._columns())[np.flatnonzero(~np.isfinite(row))[0]]
                 raise ImageError(
-                    f"the network computes NaN or infinity, in {column.name}, expected finite "
-                    "numbers. Leave the image out, or take other layers.",
+                    "the network computes NaN or infinity, expected finite numbers. Leave the "
+                    "image out, or take other layers.",
                     index,
                 )
             yield row

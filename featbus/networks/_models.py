@@ -51,12 +51,10 @@ class KerasModel(KerasSource):
         return is_model or _is_path(backbone)
 
     @classmethod
-    def from_parameters(
-        cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
-    ):
+    def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
         """See `Source`."""
         preprocessing = as_preprocessing(preprocessing)
-        check_own(weights, backbone_options)
+        check_own(**own)
         size = fit_input_size(_name(backbone), _input_size(backbone, preprocessing), input_size)
         return cls(backbone, preprocessing, size)
 
