@@ -561,6 +561,7 @@ def list_backbones() -> pd.DataFrame:
                   name  C4   C5
           mobilenet_v2 576 1280
     mobilenet_v3_small 288  576
+             small_cnn 128  128
     """
     import pandas as pd
 
