@@ -199,9 +199,10 @@ class NetworkFeatures(FeatureExtractor):
     def _iter_rows(self, prepared):
         for index, row in enumerate(self._compute_rows(prepared)):
             if not np.isfinite(row).all():
+                column = list(self._columns())[np.flatnonzero(~np.isfinite(row))[0]]
                 raise ImageError(
-                    "the network computes NaN or infinity, expected finite numbers. Leave the "
-                    "image out, or take other layers.",
+                    f"the network computes NaN or infinity, in {column.name}, expected finite "
+                    "numbers. Leave the image out, or take other layers.",
                     index,
                 )
             yield row
@@ -318,9 +319,8 @@ class DeepFeatures(NetworkFeatures):
         ``preprocessor_config.json`` of transformers or a ``config.json`` of timm. None: for
         networks with a name, which have their own.
     n_prefix_tokens : int or None, default=None
-        Number of class and register tokens [17]_ before the patch tokens of an ONNX file; ignored
-        for other networks. None: inferred from the map that the patches come from; needed where
-        there is no such map.
+        Number of class and register tokens [17]_ before the patch tokens of an ONNX file. None:
+        inferred from the map that the patches come from; needed where there is no such map.
     engine : {"keras", "onnxruntime", "openvino"} or None, default=None
         What runs the network. None: ONNX Runtime for ONNX files (``pip install "featbus[onnx]"``),
         Keras for all others. OpenVINO is faster on most processors, and an extra:
@@ -488,8 +488,13 @@ class DeepFeatures(NetworkFeatures):
 
     def _source(self):
         source = super()._source()
-        if self.n_prefix_tokens is None or not isinstance(source, OnnxModel):
+        if self.n_prefix_tokens is None:
             return source
+        if not isinstance(source, OnnxModel):
+            raise InvalidParameterError(
+                f"n_prefix_tokens is {self.n_prefix_tokens!r}, expected None: {source} is not an "
+                "ONNX file."
+            )
         return replace(source, n_prefix_tokens=int(self.n_prefix_tokens))
 
     def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
