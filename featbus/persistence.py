@@ -32,7 +32,6 @@ from featbus.files import escape, written_whole
 from featbus.networks import (
     KerasModel,
     OnnxModel,
-    SmallCNN,
     cache_dir,
     file_digest,
     find_entry,
@@ -535,7 +534,7 @@ class _Packer:
         if member is None:
             return {}
         changes = {"base_digest_": member.split("/")[1]} if fitted else {}
-        if not isinstance(source, (KerasModel, OnnxModel, SmallCNN)):
+        if not isinstance(source, (KerasModel, OnnxModel)):
             return changes | {"weights": member}
         return changes | {
             "backbone": member,
@@ -548,7 +547,7 @@ class _Packer:
         """Add a network; return the name of its member, or None if `load` finds it by name."""
         line = {"network": f"{source}, {source.input_size[0]} x {source.input_size[1]} pixels"}
         member = None
-        if self._embed or source.digest is not None or isinstance(source, SmallCNN):
+        if self._embed or source.digest is not None:
             path, name = self._file(source)
             digest = file_digest(path)
             member = f"networks/{digest}/{name}"
@@ -577,7 +576,7 @@ class _Packer:
             return source.path, f"{source.name}.onnx"
         if isinstance(source, KerasModel) and isinstance(source.model, str):
             return source.model, f"{source.name}.keras"
-        if isinstance(source, (KerasModel, SmallCNN)):
+        if isinstance(source, KerasModel):
             source.build().save(f"{path}.keras")
             return f"{path}.keras", f"{source.name}.keras"
         if source.digest is None:

@@ -12,14 +12,6 @@ from _data import data_dir
 
 from featbus import DeepFeatures, make_breast_ultrasound
 
-PARAMETERS = {
-    "backbone": "mobilenet_v2",
-    "layers": ["C3", "top"],
-    "pooling": ["avg", "max"],
-    "input_size": 96,
-    "backbone_options": {"alpha": 0.35},
-}
-IMAGES = make_breast_ultrasound(3, image_shape=(100, 120), random_state=0).images
 ROWS_OF_A_BACKEND = """
 import json, sys
 
@@ -42,15 +34,17 @@ def test_rows_equal_those_of_tensorflow(backend, tmp_path):
     if find_spec(backend) is None:
         pytest.skip(f"needs `pip install {backend}`")
     weights = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
-    parameters = PARAMETERS | {"weights": str(weights)}
-    np.save(tmp_path / "images.npy", IMAGES)
+    parameters = {"backbone": "mobilenet_v2", "layers": ["C3", "top"], "pooling": ["avg", "max"]}
+    parameters |= {"backbone_options": {"alpha": 0.35}, "input_size": 96, "weights": str(weights)}
+    images = make_breast_ultrasound(3, image_shape=(100, 120), random_state=0).images
     paths = [str(tmp_path / "images.npy"), str(tmp_path / "rows.npy")]
+    np.save(paths[0], images)
     output = subprocess.check_output(
         [sys.executable, "-c", ROWS_OF_A_BACKEND, *paths, json.dumps(parameters)],
         env=os.environ | {"KERAS_BACKEND": backend},
         text=True,
     )
     assert output.split() == [backend, "False"]
-    expected = DeepFeatures(**parameters).transform(IMAGES)
+    expected = DeepFeatures(**parameters).transform(images)
     assert expected.std() > 0.1
-    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.load(paths[1]), expected, rtol=1e-4, atol=1e-4)

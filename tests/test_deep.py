@@ -1,9 +1,9 @@
 """Features of frozen networks."""
 
-import json
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,15 +15,16 @@ from sklearn.pipeline import make_pipeline
 
 from featbus import DeepFeatures, Resize
 from featbus.bus import fingerprint
-from featbus.color import to_gray
 from featbus.feature_extraction import _deep
-from featbus.io import read_image
 from featbus.masks import with_mask
-from featbus.networks import KerasApplication, _engines
+from featbus.networks import KerasApplication, _engines, load_engine
 from featbus.parameters import InvalidParameterError
 
-# Random weights of VGG16 keep activations alive (those of MobileNet decay to 1e-19).
-SMALL = {"weights": None, "input_size": 32}
+pytestmark = pytest.mark.network
+
+# Its random weights keep activations alive (those of MobileNet decay to 1e-19).
+SMALL = {"backbone": "small_cnn", "weights": None, "input_size": 32}
+LARGER = SMALL | {"input_size": 64}
 
 
 def noise(n_images=4, shape=(40, 36), dtype=np.uint8, seed=0):
@@ -43,28 +44,6 @@ def trained():
     return {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": path}
 
 
-@pytest.fixture(scope="module")
-def scans():
-    """Return a few real ultrasound images."""
-    paths = sorted((data_dir("busi") / "malignant").glob("* ([1-9]).png"))[:3]
-    return [to_gray(read_image(path)) for path in paths]
-
-
-@pytest.mark.network
-def test_reference_values(trained):
-    with open(data_dir("weights") / "reference.json") as file:
-        reference = json.load(file)
-    image = cv2.resize(skimage.data.astronaut(), (224, 224), interpolation=cv2.INTER_AREA)
-    rows = DeepFeatures(**trained).transform(image[np.newaxis])
-    assert rows.shape == (1, 1280)
-    assert rows.dtype == np.float32
-    np.testing.assert_allclose(rows[0, :8], reference["pooled_first_8"], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(rows.mean(), reference["pooled_mean"], rtol=1e-3)
-    assert rows.argmax() == reference["pooled_max_channel"]
-    np.testing.assert_allclose(rows.max(), reference["pooled_max"], rtol=1e-3)
-
-
-@pytest.mark.network
 def test_rows_are_those_of_keras_on_pixels_that_are_not_rounded(trained):
     from keras.applications import MobileNetV2
     from keras.applications.mobilenet_v2 import preprocess_input
@@ -79,29 +58,16 @@ def test_rows_are_those_of_keras_on_pixels_that_are_not_rounded(trained):
     np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.network
-@pytest.mark.parametrize("factor", [np.uint16(257), np.float32(1 / 255), np.float64(1 / 255)])
-def test_the_dtype_of_a_picture_does_not_matter(trained, scans, factor):
-    deep = DeepFeatures(**trained, layers=["C3", "top"], pooling=["avg", "max", "std"]).fit(scans)
-    converted = [scan.astype(factor.dtype) * factor for scan in scans]
-    assert {scan.dtype for scan in converted} == {factor.dtype}
-    np.testing.assert_allclose(deep.transform(converted), deep.transform(scans), rtol=0, atol=1e-4)
-
-
-@pytest.mark.network
 def test_batches_do_not_matter(trained):
-    images = noise(7)
-    for parameters in (SMALL, trained | {"layers": ["C2", "top"], "input_size": 96}):
-        expected = DeepFeatures(**parameters, batch_size=7).transform(images)
-        for batch_size in (1, 2, 5, 32):
-            rows = DeepFeatures(**parameters, batch_size=batch_size).transform(images)
-            assert_rows_equal(rows, expected)
-        order = np.random.default_rng(0).permutation(7)
-        shuffled = DeepFeatures(**parameters, batch_size=3).transform(images[order])
-        assert_rows_equal(shuffled, expected[order])
+    images = noise(5)
+    parameters = trained | {"layers": ["C1", "C3"], "input_size": 64}
+    expected = DeepFeatures(**parameters, batch_size=5).transform(images)
+    order = [3, 0, 4, 1, 2]
+    for batch_size in (1, 3):
+        rows = DeepFeatures(**parameters, batch_size=batch_size).transform(images[order])
+        assert_rows_equal(rows, expected[order])
 
 
-@pytest.mark.network
 def test_the_next_batch_is_read_meanwhile(monkeypatch):
     second_batch = threading.Event()
     to_pixels = _deep._to_pixels
@@ -123,7 +89,6 @@ def test_the_next_batch_is_read_meanwhile(monkeypatch):
     np.testing.assert_array_equal(rows, [[0], [1], [2]])
 
 
-@pytest.mark.network
 def test_images_of_any_kind():
     """The same picture gives the same row, whatever its container, dtype and channels."""
     gray = noise(1, (50, 70))[0]
@@ -147,15 +112,13 @@ def test_images_of_any_kind():
     )
 
 
-@pytest.mark.network
 def test_colors_keep_their_order():
     red = np.zeros((1, 32, 32, 3), np.uint8)
     red[..., 0] = 255
-    deep = DeepFeatures(**SMALL, layers="block1_conv1")
-    assert np.abs(deep.transform(red) - deep.transform(red[..., ::-1])).max() > 1
+    deep = DeepFeatures(**SMALL, layers="C1")
+    assert np.abs(deep.transform(red) - deep.transform(red[..., ::-1])).max() > 0.1
 
 
-@pytest.mark.network
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_images_are_resized_as_resize_does(channels):
     """In floating point, as `Resize` rounds the pixels of other images; masked ones likewise."""
@@ -164,7 +127,7 @@ def test_images_are_resized_as_resize_does(channels):
     inside[11:40, 20:55] = True
     images = [images[0], with_mask(images[1], inside), with_mask(images[2], inside, 0.25)]
     size = (48, 40)
-    deep = DeepFeatures(weights=None, input_size=size, layers=["C2", "C3"], pooling=["avg", "max"])
+    deep = DeepFeatures(**SMALL | {"input_size": size}, layers=["C2", "C3"], pooling=["avg", "max"])
     assert_rows_equal(make_pipeline(Resize(size), deep).transform(images), deep.transform(images))
 
 
@@ -175,22 +138,20 @@ def masked_images(n_images=3, seed=0):
     return noise(n_images, (64, 64), seed=seed), inside
 
 
-@pytest.mark.network
 def test_a_region_is_what_is_pooled():
     """Black outside for the network, and only the cells inside for the pooling."""
     images, inside = masked_images()
-    parameters = {"weights": None, "input_size": 64, "layers": "C3"}
+    parameters = LARGER | {"layers": "C3"}
     cells = DeepFeatures(**parameters, pooling="flatten")
     masked = [with_mask(image, inside) for image in images]
     maps = cells.transform([np.where(inside, image, 0).astype(np.uint8) for image in images])
     np.testing.assert_array_equal(cells.transform(masked), maps)
-    maps = maps.reshape(3, 8, 8, 512)[:, 2:6, 2:8]
+    maps = maps.reshape(3, 8, 8, 64)[:, 2:6, 2:8]
     deep = DeepFeatures(**parameters, pooling=["avg", "max", "std"])
     expected = [maps.mean((1, 2)), maps.max((1, 2)), maps.std((1, 2))]
     assert_rows_equal(deep.transform(masked), np.concatenate(expected, axis=1))
 
 
-@pytest.mark.network
 def test_pixels_outside_do_not_matter():
     images, inside = masked_images()
     others = np.where(inside, images, noise(3, (64, 64), seed=1))
@@ -204,49 +165,10 @@ def test_pixels_outside_do_not_matter():
         np.testing.assert_array_equal(*rows)
 
 
-@pytest.mark.network
-def test_a_region_smaller_than_a_cell_is_pooled_over_the_cells_it_touches():
-    images, inside = masked_images()
-    inside[:] = False
-    inside[30:33, 20:24] = True  # 2 pixels by 4 in cell (3, 2), 1 by 4 in cell (4, 2), of 8 x 8
-    masked = [with_mask(image, inside) for image in images]
-    parameters = {"weights": None, "input_size": 64, "layers": "C3"}
-    maps = DeepFeatures(**parameters, pooling="flatten").transform(masked).reshape(3, 8, 8, 512)
-    upper, lower = maps[:, 3, 2], maps[:, 4, 2]
-    rows = DeepFeatures(**parameters, pooling=["avg", "max", "avg2x2"]).transform(masked)
-    expected = [(2 * upper + lower) / 3, np.maximum(upper, lower)]
-    nothing = np.zeros_like(upper)
-    expected += [upper, nothing, lower, nothing]
-    assert_rows_equal(rows, np.concatenate(expected, axis=1))
-
-
-@pytest.mark.network
-@pytest.mark.parametrize(
-    "pooling",
-    [
-        "avg",
-        pytest.param("gem", marks=pytest.mark.slow),
-        pytest.param("std", marks=pytest.mark.slow),
-    ],
-)
-def test_rows_do_not_jump_as_a_region_grows(pooling):
-    # At stride 32 a cell has 1,024 pixels, which the region has from a height of 32 on.
-    image = np.float32(noise(1, (128, 128))[0] / 255)
-    batch = []
-    for height in range(28, 37):
-        inside = np.zeros(image.shape, bool)
-        inside[50 : 50 + height, 40:72] = True
-        batch.append(with_mask(image, inside))
-    rows = DeepFeatures(weights=None, input_size=128, pooling=pooling).transform(batch)
-    steps = np.abs(np.diff(rows, axis=0)).mean(axis=1)
-    assert steps.max() < 2 * np.median(steps)
-
-
-@pytest.mark.network
 def test_masked_and_other_images_in_one_batch():
     images, inside = masked_images(5)
     mixed = [with_mask(x, inside) if i in (1, 2, 4) else x for i, x in enumerate(images)]
-    deep = DeepFeatures(weights=None, input_size=64, layers=["C2", "C3"], pooling=["avg", "max"])
+    deep = DeepFeatures(**LARGER, layers=["C2", "C3"], pooling=["avg", "max"])
     rows = deep.transform(mixed)
     for image, row in zip(mixed, rows):
         assert_rows_equal(deep.transform([image])[0], row)
@@ -254,78 +176,57 @@ def test_masked_and_other_images_in_one_batch():
     assert np.abs(deep.transform(images) - rows)[[1, 2, 4]].max() > 0.1
 
 
-@pytest.mark.network
 def test_grids_have_columns_of_their_own():
     images = noise(2, (64, 64))
-    deep = DeepFeatures(weights=None, input_size=64, layers="C3", pooling=["avg2x2", "max"])
+    deep = DeepFeatures(**LARGER, layers="C3", pooling=["avg2x2", "max"])
     rows, names = deep.transform(images), deep.get_feature_names_out()
-    assert rows.shape == (2, 5 * 512) == (2, len(set(names)))
-    assert names[512 + 17] == "vgg16_block4_conv3_avg2x2_r0c1_0017"
-    assert deep.where(names[512 + 17], (100, 60))[:2] == (slice(0, 50), slice(30, 60))
-    assert deep.where(names[-1], (100, 60))[:2] == (slice(0, 100), slice(0, 60))
+    assert rows.shape == (2, 5 * 64) == (2, len(set(names)))
+    assert names[64 + 17] == "small_cnn_C3_avg2x2_r0c1_0017"
+    assert deep.where(names[64 + 17], (100, 60))[:2] == (slice(0, 50), slice(30, 60))
     assert deep.where(names[-1], (29, 58))[:2] == (slice(0, 29), slice(0, 58))
-    cells = DeepFeatures(weights=None, input_size=64, layers="C3", pooling="flatten")
-    maps = cells.transform(images).reshape(2, 8, 8, 512)
-    assert_rows_equal(rows[:, 512:1024], maps[:, :4, 4:].mean((1, 2)))
-    names = cells.get_feature_names_out()
-    assert names[(3 * 8 + 4) * 512 + 17] == "vgg16_block4_conv3_flatten_r3c4_0017"
+    cells = DeepFeatures(**LARGER, layers="C3", pooling="flatten")
+    maps = cells.transform(images).reshape(2, 8, 8, 64)
+    assert_rows_equal(rows[:, 64:128], maps[:, :4, 4:].mean((1, 2)))
+    assert cells.get_feature_names_out()[(3 * 8 + 4) * 64 + 17] == "small_cnn_C3_flatten_r3c4_0017"
 
 
-@pytest.mark.network
 def test_boxes_of_cells_are_the_pixels_that_they_cover():
-    deep = DeepFeatures(weights=None, input_size=224, pooling="flatten")  # 7 x 7 cells
-    for side in (29, 36, 58, 224, 1000):
-        boxes = deep._boxes((side, 3 * side))[::512].reshape(7, 7, 4)
-        cells = np.arange(7)
-        np.testing.assert_array_equal(boxes[:, 0, 0], cells * side // 7)
-        np.testing.assert_array_equal(boxes[:, 0, 2], -(-(cells + 1) * side // 7))
-        np.testing.assert_array_equal(boxes[0, :, 1], cells * 3 * side // 7)
-        np.testing.assert_array_equal(boxes[0, :, 3], -(-(cells + 1) * 3 * side // 7))
+    deep = DeepFeatures(**LARGER, layers="C3", pooling="flatten")  # 8 x 8 cells
+    for side in (29, 58, 1000):
+        boxes, cells = deep._boxes((side, 3 * side))[::64].reshape(8, 8, 4), np.arange(8)
+        np.testing.assert_array_equal(boxes[:, 0, 0], cells * side // 8)
+        np.testing.assert_array_equal(boxes[:, 0, 2], -(-(cells + 1) * side // 8))
+        np.testing.assert_array_equal(boxes[0, :, 1], cells * 3 * side // 8)
+        np.testing.assert_array_equal(boxes[0, :, 3], -(-(cells + 1) * 3 * side // 8))
 
 
-@pytest.mark.network
 def test_layers_and_pooling_are_columns_in_their_order():
-    images = noise(2)
-    layers, pooling = ["top", "block1_pool", "C3"], ("max", "avg")
+    images, layers, pooling = noise(2), ["top", "C1", "C3"], ("max", "avg")
     deep = DeepFeatures(**SMALL, layers=layers, pooling=pooling)
     rows, names = deep.transform(images), deep.get_feature_names_out()
-    assert rows.shape == (2, 2 * (512 + 64 + 512)) == (2, len(set(names)))
-    parts, part_names = [], []
-    for layer in layers:
-        for name in pooling:
-            single = DeepFeatures(**SMALL, layers=layer, pooling=name)
-            parts.append(single.transform(images))
-            part_names.extend(single.get_feature_names_out())
-    assert_rows_equal(rows, np.concatenate(parts, axis=1))
-    assert names.tolist() == part_names
-    assert (rows[:, :512] >= rows[:, 512:1024]).all()
+    assert rows.shape == (2, 2 * (128 + 16 + 64)) == (2, len(set(names)))
+    singles = [
+        DeepFeatures(**SMALL, layers=layer, pooling=name) for layer in layers for name in pooling
+    ]
+    assert_rows_equal(rows, np.hstack([single.transform(images) for single in singles]))
+    expected = np.concatenate([single.get_feature_names_out() for single in singles])
+    assert names.tolist() == expected.tolist()
 
 
-@pytest.mark.network
 @pytest.mark.parametrize(
-    ("parameters", "name"),
+    ("backbone", "layers", "name"),
     [
-        ({}, "vgg16_block5_pool_avg_0017"),
-        ({"layers": "C5"}, "vgg16_block5_pool_avg_0017"),
-        ({"layers": "C2", "pooling": "max"}, "vgg16_block3_conv3_max_0017"),
-        ({"backbone": "mobilenet_v3_small"}, "mobilenet_v3_small_top_avg_0017"),
-        ({"backbone": "mobilenet_v3_small", "layers": "C3"}, "mobilenet_v3_small_C3_avg_0017"),
+        ("vgg16", "top", "vgg16_block5_pool_avg_0017"),
+        ("vgg16", "C2", "vgg16_block3_conv3_avg_0017"),
+        ("mobilenet_v3_small", "top", "mobilenet_v3_small_top_avg_0017"),
+        ("mobilenet_v3_small", "C3", "mobilenet_v3_small_C3_avg_0017"),
     ],
 )
-def test_names(parameters, name):
-    """They are there before the first row is."""
-    assert DeepFeatures(**SMALL, **parameters).get_feature_names_out()[17] == name
+def test_names_are_there_before_the_first_row(backbone, layers, name):
+    deep = DeepFeatures(backbone, layers=layers, weights=None, input_size=32)
+    assert deep.get_feature_names_out()[17] == name
 
 
-@pytest.mark.network
-def test_dtype():
-    images = noise(2)
-    wide = DeepFeatures(**SMALL, dtype=np.float64).transform(images)
-    assert wide.dtype == np.float64
-    np.testing.assert_array_equal(wide, DeepFeatures(**SMALL).transform(images))
-
-
-@pytest.mark.network
 def test_equal_estimators_share_one_network():
     _engines._load_engine.cache_clear()
     images = noise(3)
@@ -335,11 +236,10 @@ def test_equal_estimators_share_one_network():
     assert len(pickled) < 1_000
     for other in (clone(first), pickle.loads(pickled), DeepFeatures(**SMALL, batch_size=2)):
         assert_rows_equal(other.transform(images), expected)
-    DeepFeatures(**SMALL, layers="C5").get_feature_names_out()
+    DeepFeatures(**SMALL, layers="C4").get_feature_names_out()
     assert _engines._load_engine.cache_info().misses == 2
 
 
-@pytest.mark.network
 def test_threads_share_one_network():
     _engines._load_engine.cache_clear()
     batches = [noise(3, seed=seed) for seed in range(6)]
@@ -350,34 +250,34 @@ def test_threads_share_one_network():
         assert_rows_equal(DeepFeatures(**SMALL).transform(batch), expected)
 
 
-@pytest.mark.slow
-@pytest.mark.network
-def test_the_seed_matters_only_for_random_weights(trained):
+def test_random_weights_follow_the_seed(trained):
     images = noise(1)
-    _engines._load_engine.cache_clear()
-    first, second = (
-        DeepFeatures(**trained, input_size=32, random_state=seed).transform(images)
-        for seed in (0, None)
+    first, same, other = (
+        DeepFeatures(**SMALL, random_state=seed).transform(images) for seed in (0, 0, 1)
     )
-    np.testing.assert_array_equal(first, second)
-    assert _engines._load_engine.cache_info().misses == 1
-    random = [DeepFeatures(**SMALL, random_state=seed).transform(images) for seed in (0, 1)]
-    assert np.abs(random[0] - random[1]).max() > 0.1
+    np.testing.assert_array_equal(first, same)
+    assert np.abs(first - other).max() > 0.1
+    keys = {
+        fingerprint(DeepFeatures(**trained, input_size=32, random_state=seed)) for seed in (0, 1)
+    }
+    assert len(keys) == 1
 
 
-@pytest.mark.network
 def test_a_changed_weights_file_is_noticed(tmp_path):
     path = tmp_path / "base.weights.h5"
-    deep = DeepFeatures(layers="C2", weights=path, input_size=32)
+    deep = DeepFeatures("small_cnn", layers="C2", weights=path, input_size=32)
     rows = []
     for seed in (0, 1, 0):
-        KerasApplication("vgg16", (32, 32), random_state=seed).build().save_weights(path)
+        KerasApplication("small_cnn", (32, 32), random_state=seed).build().save_weights(path)
         rows.append(deep.transform(noise(1)))
     assert np.abs(rows[0] - rows[1]).max() > 0.1
     np.testing.assert_array_equal(rows[0], rows[2])
+    network = replace(deep._network(), layers=("C1",))
+    path.write_bytes(path.read_bytes() + b"0")  # after its digest was taken
+    with pytest.raises(ValueError, match="small_cnn is another one than in fit"):
+        load_engine(network)
 
 
-@pytest.mark.network
 def test_fingerprints_follow_what_changes_rows(tmp_path):
     first, copy = tmp_path / "base.weights.h5", tmp_path / "copy.weights.h5"
     first.write_bytes(b"one")
@@ -398,7 +298,6 @@ def test_fingerprints_follow_what_changes_rows(tmp_path):
     assert all(seen.count(one) == 1 for one in seen)
 
 
-@pytest.mark.network
 def test_errors_name_the_image():
     glass = np.zeros((32, 32, 4), np.uint8)
     with pytest.raises(ValueError, match="image 3: found transparent pixels"):
@@ -410,23 +309,13 @@ def test_errors_name_the_image():
     [
         ({"backbone": "vgg"}, "backbone is 'vgg'.*'vgg1"),
         ({"backbone_options": {"alpha": 1}}, "'alpha'"),
-        ({"layers": []}, r"layers is \[\]"),
-        ({"layers": ["top", None]}, "layers is"),
-        ({"pooling": "sum"}, "pooling is 'sum'"),
         ({"pooling": ["avg", "avg"]}, "pooling is"),
-        ({"pooling": ()}, r"pooling is \(\)"),
         ({"pooling": "cls"}, "pooling has 'cls'"),
         ({"preprocessing": "tf"}, "preprocessing is 'tf'.* vgg16"),
-        ({"n_prefix_tokens": 1}, "n_prefix_tokens is 1.* vgg16"),
-        ({"input_size": 0}, "input_size is 0"),
-        ({"input_size": (224, 224, 3)}, "input_size is"),
         ({"batch_size": 2.5}, "batch_size is 2.5.*'auto'"),
-        ({"batch_size": "all"}, "batch_size is 'all'.*'auto'"),
-        ({"random_state": None}, "random_state is None"),
-        ({"weights": True}, "weights is True"),
-        ({"engine": "tensorrt"}, "engine is 'tensorrt'.*'openvino'"),
-        ({"dtype": np.float16}, "dtype is .*float16"),
-        ({"backbone": "convnext_tiny", "layers": "C1"}, "'C1'.* convnext_tiny.*'C2'"),
+        ({"n_prefix_tokens": 1}, "n_prefix_tokens is 1.* vgg16"),
+        ({"layers": ["top", "block5_pool"]}, "layers is .*'block5_pool'.* vgg16"),
+        ({"backbone": "small_cnn", "weights": "imagenet"}, "weights is 'imagenet'.* small_cnn"),
     ],
 )
 def test_parameters_are_checked_without_a_network(parameters, message):
@@ -450,11 +339,10 @@ def own_model(size=32, seed=0):
     inputs = keras.Input((size, size, 3))
     maps = layers.Conv2D(4, 3, 2, padding="same", activation="relu", name="shallow")(inputs)
     maps = layers.Conv2D(6, 3, 2, padding="same", activation="relu", name="deeper")(maps)
-    outputs = layers.Dense(2)(layers.GlobalAveragePooling2D()(maps))
+    outputs = layers.Dense(2, name="classes")(layers.GlobalAveragePooling2D()(maps))
     return keras.Model(inputs, outputs, name="own"), keras.Model(inputs, maps)
 
 
-@pytest.mark.network
 def test_a_model_of_ones_own(tmp_path):
     model, maps = own_model()
     images = noise(3, (32, 32))
@@ -465,6 +353,8 @@ def test_a_model_of_ones_own(tmp_path):
     assert deep.get_feature_names_out()[[0, 9]].tolist() == ["own_C1_avg_0000", "own_top_avg_0005"]
     named = DeepFeatures(model, preprocessing="tf", layers=["shallow", "deeper"])
     assert_rows_equal(named.transform(images), rows)
+    with pytest.raises(ValueError, match="layers has 'classes', .* feature map"):
+        DeepFeatures(model, preprocessing="tf", layers="classes").transform(images)
     model.save(tmp_path / "model.keras")
     saved = DeepFeatures(str(tmp_path / "model.keras"), preprocessing="tf", layers=["C1", "top"])
     assert_rows_equal(clone(saved).fit_transform(images), rows)
@@ -496,7 +386,6 @@ def own_layers(gain, lift):
     return keras.Model(inputs, maps, name="own"), space["Gain"]
 
 
-@pytest.mark.network
 def test_code_of_layers_counts(tmp_path):
     images, path = np.full((1, 8, 8), 100, np.uint8), tmp_path / "own.keras"
     own_layers(1, 1)[0].save(path)
@@ -516,7 +405,6 @@ def test_code_of_layers_counts(tmp_path):
         deep.set_params(engine="openvino").transform(images)
 
 
-@pytest.mark.network
 def test_copies_of_a_model_share_one_network():
     model, _ = own_model()
     images = noise(2)
@@ -530,7 +418,6 @@ def test_copies_of_a_model_share_one_network():
     assert _engines._load_engine.cache_info().misses == misses
 
 
-@pytest.mark.network
 def test_a_model_that_is_trained_further():
     """It is another network; an estimator that was fitted before keeps the one that it had."""
     model, _ = own_model()
@@ -547,30 +434,20 @@ def test_a_model_that_is_trained_further():
         np.testing.assert_array_equal(one.transform(images), rows)
         assert one._fingerprint_params() != unfitted._fingerprint_params()
     assert fingerprint(fitted) == key
-    for changed in (late, pickle.loads(pickle.dumps(late))):
-        with pytest.raises(ValueError, match="own is another one than in fit"):
-            changed.transform(images)
+    np.testing.assert_array_equal(late.transform(images), rows)  # the engine is in memory
+    with pytest.raises(ValueError, match="own is another one than in fit"):
+        pickle.loads(pickle.dumps(late)).transform(images)
     assert np.abs(fitted.fit(images).transform(images) - rows).max() > 0.1
 
 
-@pytest.mark.network
-def test_a_warm_transform_looks_for_no_network(trained, monkeypatch):
-    images = noise(3)
-    deep = DeepFeatures(**trained, input_size=64).fit(images)
-    rows = deep.transform(images)
-    key = fingerprint(deep)
-
-    def refuse(**parameters):
-        raise AssertionError("not again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_deep, "find_source", refuse)
-        np.testing.assert_array_equal(deep.transform(images), rows)
-        assert fingerprint(deep) == key
-        with pytest.raises(AssertionError):
-            clone(deep).transform(images)
-        with pytest.raises(AssertionError):
-            clone(deep).fit(images)
+def test_one_resolution_in_fit_and_none_in_a_warm_transform(monkeypatch):
+    images, found, find = noise(3), [], _deep.find_source
+    monkeypatch.setattr(_deep, "find_source", lambda **kwargs: found.append(1) or find(**kwargs))
+    deep = DeepFeatures(**SMALL).fit(images)
+    rows, key = deep.transform(images), fingerprint(deep)
+    assert (deep.get_feature_names_out().size, len(found)) == (rows.shape[1], 1)
+    clone(deep).fit(images)
+    assert len(found) == 2
     with pytest.raises(InvalidParameterError, match="pooling is 'sum'"):
         deep.set_params(pooling="sum").transform(images)
     deep.set_params(pooling="max")
@@ -580,21 +457,18 @@ def test_a_warm_transform_looks_for_no_network(trained, monkeypatch):
         deep.set_params(input_size=96).transform(images)
 
 
-@pytest.mark.network
 def test_a_model_in_a_model():
     import keras
 
     _, maps = own_model()
     layers = [keras.Input((32, 32, 3)), maps, keras.layers.GlobalMaxPooling2D()]
-    whole = keras.Sequential(layers, name="whole")
-    images = noise(2)
+    whole, images = keras.Sequential(layers, name="whole"), noise(2)
     expected = DeepFeatures(maps, preprocessing="torch").transform(images)
-    assert_rows_equal(DeepFeatures(whole, preprocessing="torch").transform(images), expected)
-    named = DeepFeatures(whole, preprocessing="torch", layers=maps.name)
-    assert_rows_equal(named.transform(images), expected)
+    for named in ("top", maps.name):
+        deep = DeepFeatures(whole, preprocessing="torch", layers=named)
+        assert_rows_equal(deep.transform(images), expected)
 
 
-@pytest.mark.network
 def test_a_model_for_any_size():
     import keras
 
@@ -609,7 +483,6 @@ def test_a_model_for_any_size():
         DeepFeatures(model, preprocessing="tf", input_size=64, layers="C9").transform(noise(1))
 
 
-@pytest.mark.network
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -623,34 +496,26 @@ def test_parameters_of_a_model(parameters, message):
         DeepFeatures(own_model()[0], **parameters).fit(noise(1))
 
 
-@pytest.mark.network
 def test_models_that_cannot_be_used(tmp_path):
     import keras
 
+    images, tf = noise(1), {"preprocessing": "tf"}
     gray = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1)], name="gray")
     gray.save(tmp_path / "gray.keras")
     for backbone in (gray, tmp_path / "gray.keras"):
         with pytest.raises(ValueError, match=r"'gray'.*\(None, 8, 8, 1\)"):
-            DeepFeatures(backbone, preprocessing="tf").fit(noise(1))
+            DeepFeatures(backbone, **tf).fit(images)
     with pytest.raises(FileNotFoundError, match="'no.keras'"):
-        DeepFeatures("no.keras", preprocessing="tf").fit(noise(1))
+        DeepFeatures("no.keras", **tf).fit(images)
     (tmp_path / "bad.keras").write_bytes(b"text")
     with pytest.raises(ValueError, match="bad.keras'"):
-        DeepFeatures(tmp_path / "bad.keras", preprocessing="tf").fit(noise(1))
-
-
-@pytest.mark.network
-def test_no_code_of_a_file_is_run(tmp_path):
-    import keras
-
+        DeepFeatures(tmp_path / "bad.keras", **tf).fit(images)
     layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x)]
-    model = keras.Sequential([*layers, keras.layers.Conv2D(1, 1)], name="code")
-    model.save(tmp_path / "code.keras")
-    with pytest.raises(ValueError, match="code.keras'.* Lambda"):
-        DeepFeatures(tmp_path / "code.keras", preprocessing="tf").transform(noise(1))
+    keras.Sequential([*layers, keras.layers.Conv2D(1, 1)]).save(tmp_path / "code.keras")
+    with pytest.raises(ValueError, match="code.keras'.* Lambda"):  # no code of a file is run
+        DeepFeatures(tmp_path / "code.keras", **tf).transform(images)
 
 
-@pytest.mark.network
 def test_automatic_batches(monkeypatch):
     images = noise(5)
     expected = DeepFeatures(**SMALL).transform(images)

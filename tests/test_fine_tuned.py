@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -27,7 +27,7 @@ from featbus.bus import fingerprint
 from featbus.feature_extraction import _training
 from featbus.feature_extraction._training import Training
 from featbus.masks import with_mask
-from featbus.networks import SmallCNN, build_maps
+from featbus.networks import KerasApplication, build_maps
 from featbus.parameters import InvalidParameterError
 
 pytestmark = pytest.mark.network
@@ -73,6 +73,13 @@ def learned(quick):
     return FineTunedFeatures(**quick).fit(images, y)
 
 
+def copy_learned(tuned, **changes):
+    """Return a copy with other parameters or attributes, without a new training."""
+    copy = clone(tuned)
+    vars(copy).update({k: v for k, v in vars(tuned).items() if k.endswith("_")} | changes)
+    return copy
+
+
 def test_it_learns_what_frozen_features_do_not_show(network, learned):
     images, y = diagonals()
     others, their_y = diagonals(200, seed=1)
@@ -96,8 +103,7 @@ def test_columns_are_those_of_deep_features(network, learned):
     assert learned.get_feature_names_out().tolist() == frozen.get_feature_names_out().tolist()
     assert learned.get_feature_names_out()[3] == "tiny_top_avg_0003"
     assert learned.where("tiny_top_avg_0003", (64, 64))[:2] == (slice(0, 64), slice(0, 64))
-    wide = clone(learned).set_params(dtype=np.float64, epochs=1).fit(*diagonals())
-    assert wide.transform(diagonals()[0]).dtype == np.float64
+    assert copy_learned(learned, dtype=np.float64).transform(diagonals(2)[0]).dtype == np.float64
 
 
 def test_rows_of_images_and_their_mirror_images(learned):
@@ -105,8 +111,7 @@ def test_rows_of_images_and_their_mirror_images(learned):
     inside = np.zeros((32, 32), bool)
     inside[4:30, 2:20] = True
     masked = [*images[:4], with_mask(images[4], inside), with_mask(images[5], inside)]
-    flipped = clone(learned).set_params(flip=True)
-    vars(flipped).update({k: v for k, v in vars(learned).items() if k.endswith("_")})
+    flipped = copy_learned(learned, flip=True)
     plain, mirrored = (
         learned.transform(batch) for batch in (masked, [image[:, ::-1] for image in masked])
     )
@@ -117,26 +122,27 @@ def test_rows_of_images_and_their_mirror_images(learned):
 
 
 def test_rows_are_the_mean_of_those_of_the_members(quick):
-    images, y = diagonals(24)
-    tuned = FineTunedFeatures(**quick, epochs=2, n_members=3, batch_size=5).fit(images, y)
-    parts = []
-    for number in range(3):
-        part = clone(tuned)
-        vars(part).update({k: v for k, v in vars(tuned).items() if k.endswith("_")})
-        part.weights_ = {path: w[number : number + 1] for path, w in tuned.weights_.items()}
-        part._learned_digest_ = f"part {number}"
-        parts.append(part.transform(images))
-    assert np.abs(parts[0] - parts[1]).max() > 0.001
-    np.testing.assert_allclose(tuned.transform(images), np.mean(parts, axis=0), atol=1e-5)
+    images, y = diagonals(12)
+    tuned = FineTunedFeatures(**quick, epochs=1, n_members=2, batch_size=6).fit(images, y)
+    parts = [
+        copy_learned(tuned, weights_={k: v[[number]] for k, v in tuned.weights_.items()})
+        for number in range(2)
+    ]
+    rows = [part.transform(images) for part in parts]
+    assert np.abs(rows[0] - rows[1]).max() > 0.001
+    np.testing.assert_allclose(tuned.transform(images), np.mean(rows, axis=0), atol=1e-5)
+    assert len({fingerprint(one) for one in (tuned, *parts)}) == 3
 
 
 def test_networks_of_many_members_are_built_once(monkeypatch):
     images, y = diagonals(6)
     small = {"weights": None, "input_size": 32, "unfreeze": "all", "augmentation": False}
-    tuned = FineTunedFeatures("small_cnn", **small, epochs=1, n_members=9, batch_size=1)
+    tuned = FineTunedFeatures("small_cnn", **small, layers="C1", epochs=1, n_members=9)
     tuned.fit(images, y)
-    build, built = SmallCNN.build, []
-    monkeypatch.setattr(SmallCNN, "build", lambda source: built.append(source) or build(source))
+    build, built = KerasApplication.build, []
+    monkeypatch.setattr(
+        KerasApplication, "build", lambda source: built.append(source) or build(source)
+    )
     bus = FeatureBus(FrozenEstimator(tuned), batch_size=3)
     np.testing.assert_array_equal(bus.fit_transform(images), tuned.transform(images))
     assert len(built) == 9
@@ -144,33 +150,27 @@ def test_networks_of_many_members_are_built_once(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 def test_a_training_that_diverges_is_an_error(quick):
-    images, y = diagonals(40)
     hasty = FineTunedFeatures(**quick | {"epochs": 3, "learning_rate": 1e30})
     with pytest.raises(ValueError, match="diverged in epoch"):
-        hasty.fit(images, y)
-    # The loss of a step is that before it: weights are finite, rows are not.
-    hasty.set_params(epochs=1, batch_size=40)
-    with pytest.raises(ValueError, match="NaN or infinity|diverged"):
-        hasty.fit(images, y).transform(images)
+        hasty.fit(*diagonals(40))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_fit_changes_nothing(quick, monkeypatch, error):
-    images, y = diagonals(24)
+def test_an_interrupted_fit_changes_nothing(quick, monkeypatch):
+    images, y = diagonals(12)
     tuned = FineTunedFeatures(**quick, epochs=2).fit(images, y)
     before, rows = dict(vars(tuned)), tuned.transform(images)
     end_epoch = Training._end_epoch
 
     def end_one_epoch(self, epoch, loss):
         if self.losses:
-            raise error
+            raise KeyboardInterrupt
         end_epoch(self, epoch, loss)
 
     monkeypatch.setattr(Training, "_end_epoch", end_one_epoch)
     new = clone(tuned)
     for one in (tuned, new):
-        with pytest.raises(error):
-            one.fit(images[:20], 1 - y[:20])
+        with pytest.raises(KeyboardInterrupt):
+            one.fit(images[:10], 1 - y[:10])
     with pytest.raises(NotFittedError):
         new.transform(images)
     assert vars(tuned).keys() == before.keys()
@@ -186,42 +186,35 @@ def test_weights_of_one_name_are_refused():
 
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, block("second")(block("first")(inputs)))
-    images, y = diagonals(8)
     tuned = FineTunedFeatures(model, preprocessing="tf", unfreeze="all", epochs=1)
     with pytest.raises(InvalidParameterError, match="several weights of the name .*conv"):
-        tuned.fit(images, y)
+        tuned.fit(*diagonals(8))
 
 
-def test_weights_of_classes_are_checked(quick):
-    images, y = diagonals(8)
-    for weights in ({0: 1, 1: -1}, {0: 1, 1: np.inf}, {0: 0, 1: 0}):
-        with pytest.raises(InvalidParameterError, match="class_weight is .* expected finite"):
-            FineTunedFeatures(**quick, class_weight=weights).fit(images, y)
+@pytest.mark.parametrize("weights", [{0: 1, 1: -1}, {0: 1, 1: np.inf}, {0: 0, 1: 0}])
+def test_weights_of_classes_are_checked(quick, weights):
+    with pytest.raises(InvalidParameterError, match="class_weight is .* expected finite"):
+        FineTunedFeatures(**quick, class_weight=weights).fit(*diagonals(8))
 
 
-@pytest.mark.parametrize(
-    ("stage", "first"),
-    [pytest.param("C2", 2, marks=pytest.mark.slow), ("C3", 3), ("C5", 4), (None, 4)],
-)
-def test_only_layers_behind_the_stage_learn(quick, stage, first):
-    images, y = diagonals(24)
+@pytest.mark.parametrize(("stage", "first"), [("C3", 3), (None, 4)])
+def test_only_layers_after_the_previous_stage_are_trained(quick, stage, first):
+    images, y = diagonals(12)
     layers = ["relu_1", "relu_2", "relu_3"]
     tuned = FineTunedFeatures(**quick | {"unfreeze": stage, "layers": layers}, epochs=1)
-    if stage == "C5":  # the network ends before
-        with pytest.raises(ValueError, match="unfreeze is 'C5', and tiny has no weights between"):
-            tuned.fit(images, y)
-        return
     rows = tuned.fit(images, y).transform(images)
-    expected = {
-        f"{layer}_{number}/{name}"
-        for number in range(first, 4)
-        for layer, name in (("conv", "kernel"), ("bn", "gamma"), ("bn", "beta"))
-    }
-    assert set(tuned.weights_) == expected
+    names = "conv_3/kernel", "bn_3/gamma", "bn_3/beta"
+    assert set(tuned.weights_) == set(names if first == 3 else ())
     frozen = DeepFeatures(quick["backbone"], preprocessing="tf", layers=layers).transform(images)
-    kept = 8 + 12 * (first > 2) + 16 * (first > 3)
+    kept = 8 + 12 + 16 * (first > 3)
     np.testing.assert_allclose(rows[:, :kept], frozen[:, :kept], rtol=1e-5, atol=1e-6)
-    assert first > 3 or np.abs(rows - frozen)[:, kept:].max() > 0.01
+    assert first > 3 or np.abs(rows - frozen)[:, kept:].max() > 0.001
+
+
+def test_a_stage_without_weights_is_refused(quick):
+    tuned = FineTunedFeatures(**quick | {"unfreeze": "C5"})  # the network ends before
+    with pytest.raises(ValueError, match="unfreeze is 'C5', and tiny has no weights between"):
+        tuned.fit(*diagonals(12))
 
 
 def test_statistics_of_batch_normalization_stay(learned):
@@ -238,8 +231,8 @@ def test_statistics_of_batch_normalization_stay(learned):
 
 
 def test_the_same_seed_gives_the_same_weights(quick):
-    images, y = diagonals(40)
-    tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=3)
+    images, y = diagonals(12)
+    tuned = FineTunedFeatures(**quick | {"augmentation": None}, epochs=2, batch_size=6)
     first, second, other = (
         clone(tuned).set_params(random_state=seed).fit(images, y).weights_ for seed in (0, 0, 1)
     )
@@ -266,9 +259,8 @@ def test_images_change_anew_in_each_epoch(quick, monkeypatch):
     assert {augmentation for *_, augmentation in seen} == {Augmentation()}
 
 
-@pytest.mark.parametrize(("epochs", "n_averaged"), [(1, 1), (3, 1), (8, 2)])
-def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch, epochs, n_averaged):
-    images, y = diagonals(12)
+def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch):
+    images, y = diagonals(4)
     seen, end_epoch = [], Training._end_epoch
 
     def spy(self, epoch, loss):
@@ -276,11 +268,12 @@ def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch, epochs, n_
         end_epoch(self, epoch, loss)
 
     monkeypatch.setattr(Training, "_end_epoch", spy)
-    tuned = FineTunedFeatures(**quick, epochs=epochs, n_members=2).fit(images, y)
+    tuned = FineTunedFeatures(**quick, epochs=8, n_members=2).fit(images, y)
     for path, weights in tuned.weights_.items():
-        for member, found in enumerate(weights):
-            last = [one[path] for one in seen[member * epochs : (member + 1) * epochs]]
-            np.testing.assert_allclose(found, np.mean(last[-n_averaged:], axis=0), atol=1e-6)
+        for found, last in zip(weights, (seen[6:8], seen[14:16])):
+            np.testing.assert_allclose(
+                found, np.mean([one[path] for one in last], axis=0), atol=1e-6
+            )
 
 
 def test_losses_at_no_speed(quick):
@@ -298,25 +291,21 @@ def test_losses_at_no_speed(quick):
     np.testing.assert_allclose(tuned.losses_, expected, rtol=1e-3)
 
 
-@pytest.mark.slow
 def test_class_weights(quick):
     """The rarer class weighs as much as the other one."""
-    images, y = diagonals(40)
-    y[:16] = 0
-    counts = np.bincount(y)
+    images, y = diagonals(16)
+    y[:6] = 0
     slow = quick | {"learning_rate": 1e-12, "epochs": 1}
     balanced, named, plain = (
         FineTunedFeatures(**slow, class_weight=weight).fit(images, y).losses_[0, 0]
-        for weight in ("balanced", dict(enumerate(counts.sum() / 2 / counts)), None)
+        for weight in ("balanced", dict(enumerate(len(y) / 2 / np.bincount(y))), None)
     )
     assert balanced == pytest.approx(named, rel=1e-4)
     assert balanced != pytest.approx(plain, rel=0.01)
 
 
-@pytest.mark.slow
-def test_masked_images(quick):
-    """What lies outside the region does not matter, neither for learning nor for the rows."""
-    images, y = diagonals(24)
+def test_pixels_outside_the_region_matter_neither_for_training_nor_for_rows(quick):
+    images, y = diagonals(12)
     inside = np.zeros((32, 32), bool)
     inside[8:24, 8:32] = True
     other = np.where(inside, images, 255 - images).astype(np.uint8)
@@ -331,11 +320,11 @@ def test_masked_images(quick):
 
 @pytest.mark.slow
 def test_images_of_any_kind(quick):
-    images, y = diagonals(24)
+    images, y = diagonals(12)
     once = clone(FineTunedFeatures(**quick, epochs=1))
     expected = once.fit(images, y).transform(images)
     color = np.repeat(images[..., np.newaxis], 3, axis=3)
-    for batch in (list(images), images.astype(np.uint16) * 257, images / 255, color):
+    for batch in (list(color), images.astype(np.uint16) * 257):
         rows = clone(once).fit(batch, y).transform(batch)
         np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-5)
 
@@ -353,32 +342,20 @@ def test_pickles_hold_what_was_learned(learned):
         clone(learned).get_feature_names_out()
 
 
-@pytest.mark.slow
 def test_folds_share_no_rows(quick, tmp_path):
     """Each fold has its own network; a bus that keeps rows must not mix them up."""
-    images, y = diagonals(48)
+    images, y = diagonals(18)
     memory = tmp_path / "rows.sqlite"
-    tuned = FineTunedFeatures(**quick, epochs=2)
-    first, second = (
-        FeatureBus(tuned, memory=memory).fit(images[part], y[part])
-        for part in (slice(0, 32), slice(16, 48))
+    tuned = FineTunedFeatures(**quick, epochs=1)
+    parts = slice(0, 12), slice(6, 18), slice(0, 12)
+    first, second, again = (
+        FeatureBus(tuned, memory=memory).fit(images[part], y[part]) for part in parts
     )
-    assert fingerprint(first.transformer_) != fingerprint(second.transformer_)
+    keys = [fingerprint(bus.transformer_) for bus in (first, second, again)]
+    assert keys[0] == keys[2] != keys[1]
     for bus in (first, second):
         np.testing.assert_array_equal(bus.transform(images), bus.transformer_.transform(images))
-    assert np.abs(first.transform(images) - second.transform(images)).max() > 0.01
-    again = FeatureBus(tuned, memory=memory).fit(images[:32], y[:32])
-    assert fingerprint(again.transformer_) == fingerprint(first.transformer_)
-
-
-@pytest.mark.slow
-def test_grid_search_in_processes(quick):
-    images, y = diagonals(48)
-    pipeline = make_pipeline(FineTunedFeatures(**quick, epochs=2), SVC())
-    search = GridSearchCV(pipeline, {"finetunedfeatures__unfreeze": [None, "all"]}, cv=2, n_jobs=2)
-    search.fit(images, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert search.predict(images).shape == (48,)
+    assert np.abs(first.transform(images) - second.transform(images)).max() > 0.001
 
 
 def test_another_network_than_in_fit_is_an_error(quick, tmp_path):
@@ -386,20 +363,21 @@ def test_another_network_than_in_fit_is_an_error(quick, tmp_path):
 
     path = tmp_path / "tiny.keras"
     path.write_bytes(quick["backbone"].read_bytes())
-    images, y = diagonals(24)
+    images, y = diagonals(12)
     tuned = FineTunedFeatures(**quick | {"backbone": path}, epochs=1).fit(images, y)
+    copy = pickle.loads(pickle.dumps(tuned))
     model = keras.models.load_model(path)
     model.set_weights([2 * weight for weight in model.get_weights()])
     model.save(path)
     with pytest.raises(ValueError, match="network tiny is another one than in fit"):
-        tuned.transform(images)
-    tuned = FineTunedFeatures(**quick, epochs=1).fit(images, y).set_params(preprocessing="caffe")
+        copy.transform(images)
+    changed = copy_learned(tuned, backbone=quick["backbone"], preprocessing="caffe")
     with pytest.raises(ValueError, match="another preprocessing"):
-        tuned.transform(images)
+        changed.transform(images)
 
 
 def test_progress(quick, capsys):
-    images, y = diagonals(24)
+    images, y = diagonals(12)
     FineTunedFeatures(**quick, epochs=2, verbose=True).fit(images, y)
     shown = capsys.readouterr().err
     assert "FineTunedFeatures.fit" in shown
@@ -412,21 +390,10 @@ def test_progress(quick, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"unfreeze": "C6"}, "unfreeze is 'C6'"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"n_members": 1.5}, "n_members is 1.5"),
         ({"flip": True, "pooling": ["avg", "max2x2"]}, "flip is True.* 'max2x2'"),
-        ({"checkpoint": 3}, "checkpoint is 3"),
         ({"batch_size": "auto"}, "batch_size is 'auto'"),
-        ({"learning_rate": np.nan}, "learning_rate is nan"),
-        ({"random_state": None}, "random_state is None"),
-        ({"augmentation": True}, "augmentation is True"),
-        ({"backbone": "mobilnet_v2"}, "backbone is 'mobilnet_v2'.*'mobilenet_v2'"),
-        ({"class_weight": "balance"}, "class_weight is 'balance'"),
-        ({"auxiliary": 0}, "auxiliary is 0"),
-        ({"auxiliary": 4, "unfreeze": None}, "auxiliary is 4, and unfreeze is None"),
-        ({"auxiliary": 4, "layers": "relu_2"}, "auxiliary is 4, and layers has 'relu_2'"),
-        ({"backbone": "small_cnn", "weights": "imagenet"}, "weights is 'imagenet'.* small_cnn"),
+        ({"auxiliary": 4, "unfreeze": None}, "auxiliary is 4, unfreeze is None"),
+        ({"auxiliary": 4, "layers": "relu_2"}, "auxiliary is 4, .* layers is 'relu_2'"),
         ({"backbone": "small_cnn", "preprocessing": "tf"}, "preprocessing is 'tf'.* small_cnn"),
         (
             {"augmentation": Augmentation(dihedral=True), "input_size": (64, 96)},
@@ -449,7 +416,6 @@ def test_parameters_are_checked(parameters, message):
         ([1] * 6, "class"),
         ([0, 1, 0, 1], "inconsistent numbers of samples"),
         ([0, 1, 0, 1, 0, np.nan], "y is NaN .* 5"),
-        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "Unknown label type"),
     ],
 )
 def test_bad_classes(y, message):
@@ -468,8 +434,8 @@ def test_a_bad_image_is_named(quick):
 def test_a_known_network():
     """The last stage of MobileNetV2 learns, and is pickled; the rest comes from the file."""
     path = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
-    parameters = {"backbone_options": {"alpha": 0.35}, "weights": path, "input_size": 64}
-    images, y = diagonals(24)
+    parameters = {"backbone_options": {"alpha": 0.35}, "weights": path, "input_size": 32}
+    images, y = diagonals(8)
     layers = ["C4", "top"]
     tuned = FineTunedFeatures(**parameters, layers=layers, epochs=1)
     rows = tuned.fit(images, y).transform(images)
@@ -484,10 +450,8 @@ def test_a_known_network():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learns_checks(quick):
-    path = quick["backbone"]
     tuned = from_rows(FineTunedFeatures)(
-        **quick | {"backbone": str(path), "layers": "C2"},
-        epochs=1,
+        **quick | {"backbone": str(quick["backbone"]), "layers": "C2", "unfreeze": None},
         batch_size=1,  # rounding depends on the place in a batch
     )
     failed = {}
@@ -501,33 +465,25 @@ def test_scikit_learns_checks(quick):
     assert not failed
 
 
-@pytest.mark.slow
-def test_auxiliary_stages_learn_and_travel(quick):
-    images, y = diagonals()
-    staged = FineTunedFeatures(**quick, layers=["C2", "C3"], auxiliary=6, epochs=6, batch_size=8)
-    rows = staged.fit(images[:60], y[:60]).transform(images)
-    assert rows.shape == (80, 12)
+def test_auxiliary_stages_are_trained_and_pickled(quick):
+    images, y = diagonals(12)
+    staged = FineTunedFeatures(**quick, layers=["C2", "C3"], auxiliary=6, epochs=1)
+    rows = staged.fit(images, y).transform(images)
+    assert rows.shape == (12, 12)
     names = staged.get_feature_names_out()
     assert names[0].endswith("C2_auxiliary_avg_0000")
     assert names[-1].endswith("C3_auxiliary_avg_0005")
     kinds = {path.partition("/")[0] for path in staged.weights_}
     assert {"C2_auxiliary_depthwise", "C3_auxiliary_pointwise", "conv_1"} <= kinds
     assert np.array_equal(pickle.loads(pickle.dumps(staged)).transform(images), rows)
-    other = clone(staged).set_params(auxiliary=5).fit(images[:60], y[:60])
+    other = clone(staged).set_params(unfreeze="C4").fit(images, y)
     assert fingerprint(other) != fingerprint(staged)
-
-
-def test_stages_after_a_frozen_part_learn_alone(quick):
-    images, y = diagonals(24)
-    staged = FineTunedFeatures(**quick | {"unfreeze": "C3"}, layers="C2", auxiliary=4, epochs=1)
-    staged.fit(images, y)
-    assert {path.partition("/")[0] for path in staged.weights_} == {
-        "C2_auxiliary_depthwise",
-        "C2_auxiliary_pointwise",
+    assert {path.partition("_")[2].partition("/")[0] for path in other.weights_} == {
+        "auxiliary_depthwise",
+        "auxiliary_pointwise",
     }
 
 
-@pytest.mark.slow
 def test_a_small_network_from_the_beginning():
     images, y = diagonals()
     tuned = FineTunedFeatures(
@@ -536,7 +492,8 @@ def test_a_small_network_from_the_beginning():
         input_size=32,
         unfreeze="all",
         layers="C3",
-        learning_rate=0.003,
+        epochs=12,
+        learning_rate=0.006,
         augmentation=False,
     )
     rows = tuned.fit(images[:60], y[:60]).transform(images)
@@ -544,8 +501,6 @@ def test_a_small_network_from_the_beginning():
     assert rows.shape == (80, 64)
     assert score > 0.7
     assert tuned.get_feature_names_out()[0] == "small_cnn_C3_avg_0000"
-    again = clone(tuned).set_params(random_state=1).fit(images[:60], y[:60])
-    assert fingerprint(again) != fingerprint(tuned)
 
 
 def _refuse(*arguments):
@@ -553,24 +508,15 @@ def _refuse(*arguments):
 
 
 def test_an_equal_fit_takes_the_trained_weights(quick, tmp_path, monkeypatch):
-    images, y = diagonals(24)
-    tuned = FineTunedFeatures(**quick, epochs=2, n_members=2, checkpoint=tmp_path / "new")
+    images, y = diagonals(12)
+    tuned = FineTunedFeatures(**quick, epochs=1, n_members=2, checkpoint=tmp_path)
     first = clone(tuned).fit(images, y)
-    assert len(list((tmp_path / "new").iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(Training, "_build", _refuse)
-    again = clone(tuned).fit(images, y)
-    assert fingerprint(again) == fingerprint(first)
+    again = clone(tuned).set_params(dtype=np.float64, verbose=True).fit(images, y)
     np.testing.assert_array_equal(again.losses_, first.losses_)
-    changes = Augmentation(rotation=np.float64(5))  # the default, spelled otherwise
-    named = clone(tuned).set_params(augmentation=None, checkpoint=tmp_path / "other")
-    with pytest.raises(AssertionError):
-        named.fit(images, y)
-    monkeypatch.undo()
-    named.set_params(epochs=1, n_members=1).fit(images, y)
-    named.set_params(augmentation=changes).fit(images, y)
-    assert len(list((tmp_path / "other").iterdir())) == 1
-    monkeypatch.setattr(Training, "_build", _refuse)
-    again.set_params(dtype=np.float64, verbose=True).fit(images, y)
+    for path, weights in first.weights_.items():
+        np.testing.assert_array_equal(again.weights_[path], weights)
     changed = images.copy()
     changed[3, 0, 0] ^= 1
     others = [
@@ -589,44 +535,42 @@ def test_an_equal_fit_takes_the_trained_weights(quick, tmp_path, monkeypatch):
             other.fit(their_images, their_y)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_checkpoint_is_named(quick, tmp_path, damage):
-    images, y = diagonals(24)
+    images, y = diagonals(8)
     tuned = FineTunedFeatures(**quick, epochs=1, checkpoint=tmp_path).fit(images, y)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
     place = content.index(next(iter(tuned.weights_.values())).astype(np.float64).tobytes())
     content[place] ^= damage == "flip"
-    path.write_bytes(content[: {"cut": 500, "flip": None, "empty": 0}[damage]])
+    path.write_bytes(content[: 500 if damage == "cut" else None])
     with pytest.raises(ValueError, match=f"{path.name}' is damaged"):
         tuned.fit(images, y)
 
 
-@pytest.mark.parametrize("name", ["file", "file/folder"])
-def test_a_folder_that_cannot_be_made_is_named(quick, tmp_path, name):
+def test_a_folder_that_cannot_be_made_is_named(quick, tmp_path):
     (tmp_path / "file").touch()
-    tuned = FineTunedFeatures(**quick, checkpoint=tmp_path / name)
-    with pytest.raises(InvalidParameterError, match=f"checkpoint is '.*{name}', expected a folder"):
+    tuned = FineTunedFeatures(**quick, checkpoint=tmp_path / "file")
+    with pytest.raises(InvalidParameterError, match="checkpoint is '.*file', expected a folder"):
         tuned.fit(*diagonals(8))
 
 
-@pytest.mark.slow
 def test_a_second_evaluation_neither_trains_nor_computes_rows(quick, tmp_path, monkeypatch):
-    images, y = diagonals(48)
-    tuned = FineTunedFeatures(**quick, epochs=2, checkpoint=tmp_path / "networks")
+    images, y = diagonals(16)
+    tuned = FineTunedFeatures(**quick, epochs=1, checkpoint=tmp_path / "networks")
     bus = FeatureBus(tuned, memory=tmp_path / "rows.sqlite")
     pipeline = make_pipeline(bus, SVC())
-    first = cross_val_score(pipeline, images, y, cv=3, error_score="raise")
-    assert len(list((tmp_path / "networks").iterdir())) == 3
+    first = cross_val_score(pipeline, images, y, cv=2, error_score="raise")
+    assert len(list((tmp_path / "networks").iterdir())) == 2
     monkeypatch.setattr(Training, "_build", _refuse)
     monkeypatch.setattr(FineTunedFeatures, "_iter_rows", _refuse)
-    second = cross_val_score(pipeline, images, y, cv=3, error_score="raise")
+    second = cross_val_score(pipeline, images, y, cv=2, error_score="raise")
     np.testing.assert_array_equal(second, first)
 
 
 _FIT = """
 import os, sys
-import numpy as np
+import joblib, numpy as np
 from featbus import FineTunedFeatures
 from featbus.feature_extraction import _training
 
@@ -641,45 +585,29 @@ if n_whole:
             os._exit(7)
     _training.Training._save = save_or_stop
 tuned = FineTunedFeatures(
-    path, preprocessing="tf", unfreeze="all", learning_rate=0.003, epochs=4, n_members=2,
+    path, preprocessing="tf", unfreeze="all", learning_rate=0.003, epochs=2, n_members=2,
     checkpoint=folder or None,
 )
-print(tuned.fit(images, y)._learned_digest_)
+print(joblib.hash(tuned.fit(images, y).weights_))
 """
 
 
-def _fit_in_child(path, data, folder="", n_whole="", **variables):
+def _fit_in_child(path, data, folder="", n_whole=""):
     """Return exit status and digest of a fit in a process that may end after some epochs."""
     command = [sys.executable, "-c", _FIT, str(path), str(data), str(folder), str(n_whole)]
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-    done = subprocess.run(
-        command, env=environment | variables, stdout=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     return done.returncode, done.stdout.strip()
 
 
-@pytest.fixture
-def child_data(tmp_path):
-    images, y = diagonals(40)
-    np.savez(tmp_path / "data.npz", images=images, y=y)
-    return tmp_path / "data.npz"
-
-
 @pytest.mark.slow
-def test_fresh_processes_train_the_same_weights(network, child_data):
-    """With one thread; `test_a_killed_fit_continues` compares processes with all threads."""
-    variables = {"TF_NUM_INTRAOP_THREADS": "1"}
-    results = [_fit_in_child(network["backbone"], child_data, **variables) for _ in range(2)]
-    assert results[0] == results[1]
-    assert results[0][0] == 0
-    assert len(results[0][1]) == 64
-
-
-@pytest.mark.slow
-def test_a_killed_fit_continues(network, child_data, tmp_path):
-    path, folder = network["backbone"], tmp_path / "networks"
-    expected = _fit_in_child(path, child_data)
-    for n_whole in (2, 5):  # in the first member, and in the second
-        assert _fit_in_child(path, child_data, folder, n_whole) == (7, "")
-        assert len(list(folder.iterdir())) == 1
-    assert _fit_in_child(path, child_data, folder) == expected
+def test_a_killed_fit_continues_in_fresh_processes(network, tmp_path):
+    """The weights are those of a fit that was not interrupted, in another process."""
+    images, y = diagonals(24)
+    path, data, folder = network["backbone"], tmp_path / "data.npz", tmp_path / "networks"
+    np.savez(data, images=images, y=y)
+    expected = _fit_in_child(path, data)
+    assert len(expected[1]) == 32
+    assert _fit_in_child(path, data, folder, n_whole=3) == (7, "")  # in the second member
+    assert len(list(folder.iterdir())) == 1
+    assert _fit_in_child(path, data, folder) == expected

@@ -1,6 +1,6 @@
 """Feature extraction: transformers from image to row of numbers."""
 
-from featbus.feature_extraction._deep import DeepFeatures
+from featbus.feature_extraction._deep import DeepFeatures, list_backbones, list_layers
 from featbus.feature_extraction._fine_tuned import FineTunedFeatures
 from featbus.feature_extraction._glcm import GLCM
 from featbus.feature_extraction._glrlm import GLRLM
@@ -8,7 +8,6 @@ from featbus.feature_extraction._glszm import GLSZM
 from featbus.feature_extraction._hog import HOG
 from featbus.feature_extraction._intensity import IntensityStatistics, intensity_summary
 from featbus.feature_extraction._lbp import LBP
-from featbus.feature_extraction._list_networks import list_backbones, list_layers
 from featbus.feature_extraction._shape import ShapeStatistics
 
 __all__ = [

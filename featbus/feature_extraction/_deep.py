@@ -1,9 +1,10 @@
-"""Features of frozen convolutional networks."""
+"""Features of frozen networks, and the tables of networks and of their layers."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
+from importlib.resources import files
 from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ from featbus.masks import fill_mask, inside_mask
 from featbus.networks import (
     ENGINES,
     ONNX_ENGINES,
+    STAGES,
+    KerasApplication,
+    KerasModel,
     Network,
     OnnxModel,
     auto_batch_size,
@@ -36,6 +40,7 @@ from featbus.parameters import (
     PairOf,
     SequenceOf,
     StrOptions,
+    check_estimator_parameters,
 )
 from featbus.resizing import resize
 
@@ -43,22 +48,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Literal, Self
 
+    import pandas as pd
     from numpy.typing import ArrayLike, DTypeLike
 
     from featbus.typing import Images, PathLike
 
-# Of fitted estimators: their parameters, and the network.
+# The parameters and the network of each fitted estimator, so that files are read only once.
 _FITTED = WeakKeyDictionary()
 
 
 def _to_pixels(image, size, method):
-    """Return the image as an engine takes it, 0..255, of `size`, and its region.
+    """Resize an image for an engine; return its pixels and its region.
 
-    The image has one channel or three. The region is float32, 1 inside; None where there is nothing
-    outside.
+    The pixels are 0..255 in one channel or three. The region is float32, 1 inside; None for all.
     """
-    # A gray image is cheaper to resize while it has one channel. Resized in its own dtype, it would
-    # be rounded to 256 levels, or to black and white.
+    # One channel is cheaper to resize. In its own dtype, the image would be rounded to 256 levels,
+    # or to black and white.
     image = resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method)
     inside = inside_mask(image)
     region = None if inside is None or inside.all() else inside.astype(np.float32)
@@ -67,9 +72,9 @@ def _to_pixels(image, size, method):
 
 
 def _run(engine, batch, batch_size):
-    """Return the rows of pairs of pixels and region."""
+    """Return the rows of a batch of pairs: pixels and region."""
     images, regions = zip(*batch)
-    # Gray images have one channel where all are gray.
+    # Gray images keep one channel if all are gray.
     shape = np.broadcast_shapes(*(image.shape for image in images))
     pixels = np.stack([np.broadcast_to(image, shape) for image in images])
     if all(region is None for region in regions):
@@ -85,12 +90,11 @@ def as_tuple(value):
 
 
 def _describe_input(source):
-    """Return what an image becomes before it goes into a network."""
     return source.preprocessing.identity | {"input_size": list(map(int, source.input_size))}
 
 
 class _Pooling:
-    """What `is_pooling` accepts."""
+    """The constraint of `pooling`, see `is_pooling`."""
 
     is_satisfied_by = staticmethod(is_pooling)
 
@@ -103,8 +107,7 @@ class _Pooling:
 class NetworkFeatures(FeatureExtractor):
     """Base of the extractors that run a network: parameters, rows and columns.
 
-    A subclass has the parameters below, `backbone`, `random_state` and `batch_size`. `_source` is
-    the network that they describe, `_network` the one that the rows come from.
+    A subclass has the parameters below, `backbone`, `random_state` and `batch_size`.
     """
 
     _parameter_constraints = {
@@ -123,67 +126,60 @@ class NetworkFeatures(FeatureExtractor):
     _n_readers = staticmethod(thread_limit)
 
     def _check_parameters(self):
-        """Check all parameters, unless they are those that the network was found with."""
-        if self._find_known() is None:
-            super()._check_parameters()
-            self._check_source(self._source())
+        if self._find_fitted() is None:
+            self._base_network()
 
-    def _check_source(self, source):
-        """Check the parameters that depend on the network, or on each other."""
-        pooling = as_tuple(self.pooling)
+    def _base_network(self):
+        """Check all parameters; return the network that they describe, which is not loaded."""
+        super()._check_parameters()
+        source = self._source()
+        layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
         if len(set(pooling)) < len(pooling):
             raise InvalidParameterError(
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
             )
-        check_engine(self.engine or source.engines[0], source, self.precision)
-        source.check_layers(as_tuple(self.layers), pooling)
+        engine = self.engine or source.engines[0]
+        check_engine(engine, source, self.precision)
+        source.check_layers(layers, pooling)
+        return Network(source, layers, pooling, engine, self.precision)
 
     def _source(self):
         """Return where the network comes from."""
-        return find_source(
-            backbone=self.backbone,
-            backbone_options=self.backbone_options,
-            weights=self.weights,
-            preprocessing=self.preprocessing,
-            input_size=self.input_size,
-            random_state=self.random_state,
-        )
+        names = "backbone", "backbone_options", "weights", "preprocessing", "input_size"
+        parameters = {name: getattr(self, name) for name in names}
+        return find_source(**parameters, random_state=self.random_state)
 
-    def _note_base(self, source):
-        """Note which network it is, and what its images become."""
-        self.base_digest_, self.base_input_ = source.digest, _describe_input(source)
-        _FITTED.pop(self, None)
-
-    def _check_base(self, source):
-        """Refuse a network or preprocessing that was changed since `fit`."""
-        if hasattr(self, "base_digest_"):
-            check_unchanged(source, self.base_digest_)
-            found = _describe_input(source)
-            if found != self.base_input_:
-                raise InvalidParameterError(
-                    f"The network {source} has another preprocessing or input size than in fit: "
-                    f"{found}, expected {self.base_input_}. Bring it back, or fit again."
-                )
+    def _set_fitted(self, base, network):
+        """Remember the network of `fit`, and what it was before training."""
+        self.base_digest_, self.base_input_ = base.source.digest, _describe_input(base.source)
+        _FITTED[self] = self._describe_parameters(), network
 
     def _network(self):
-        """Return the network and its features, as the parameters and files are now."""
-        source = self._source()
-        layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
-        return Network(source, layers, pooling, self.engine or source.engines[0], self.precision)
+        """Return the network of the rows; refuse one that was changed since `fit`."""
+        network = self._base_network()
+        if hasattr(self, "base_digest_"):
+            check_unchanged(network.source, self.base_digest_)
+            found = _describe_input(network.source)
+            if found != self.base_input_:
+                raise InvalidParameterError(
+                    f"The network {network.source} has another preprocessing or input size than in "
+                    f"fit: {found}, expected {self.base_input_}. Bring it back, or fit again."
+                )
+        return network
 
     def _find_network(self):
-        """Return the network; of a fitted estimator, files are looked at only once."""
-        network = self._find_known()
+        """Return the network of the rows; of a fitted estimator, files are read only once."""
+        network = self._find_fitted()
         if network is None:
             network = self._network()
             if hasattr(self, "base_digest_"):
                 _FITTED[self] = self._describe_parameters(), network
         return network
 
-    def _find_known(self):
+    def _find_fitted(self):
         """Return the network of a fitted estimator whose parameters are the same, else None."""
-        known = _FITTED.get(self)
-        return known[1] if known and known[0] == self._describe_parameters() else None
+        parameters, network = _FITTED.get(self, (None, None))
+        return network if parameters == self._describe_parameters() else None
 
     def _describe_parameters(self):
         return [(id(value), repr(value)) for value in self.get_params(deep=False).values()]
@@ -197,7 +193,7 @@ class NetworkFeatures(FeatureExtractor):
             with at_index(index):
                 return _to_pixels(image, size, method)
 
-        # Resizing takes as long as a small network does: in the threads that read, too.
+        # Resizing takes as long as a small network: the threads that read do it, too.
         return map_ahead(prepare, batch, self._n_readers())
 
     def _iter_rows(self, prepared):
@@ -205,8 +201,8 @@ class NetworkFeatures(FeatureExtractor):
             if not np.isfinite(row).all():
                 column = list(self._columns())[np.flatnonzero(~np.isfinite(row))[0]]
                 raise ImageError(
-                    f"the network computes NaN or infinity of it, in {column.name}, expected "
-                    "finite numbers. Leave the image out, or take other layers.",
+                    f"the network computes NaN or infinity, in {column.name}, expected finite "
+                    "numbers. Leave the image out, or take other layers.",
                     index,
                 )
             yield row
@@ -237,7 +233,7 @@ class NetworkFeatures(FeatureExtractor):
                 )
 
     def _boxes(self, image_shape):
-        # Where a window's cells lie; what a cell looks at reaches further.
+        # The pixels under a window's cells; their receptive fields are larger.
         boxes, sides = [], np.array(image_shape[:2])
         for _, window, (*cells, channels) in self._windows():
             top_left = [window.top, window.left] * sides // cells
@@ -246,7 +242,7 @@ class NetworkFeatures(FeatureExtractor):
         return np.array(boxes)
 
     def _windows(self):
-        """Yield layer, window and the feature map's shape for each group of columns."""
+        """Yield the layer, the window and the map's shape for each group of columns."""
         network = self._find_network()
         for layer, shape in zip(network.layers, load_engine(network).shapes):
             for pooling in network.pooling:
@@ -255,7 +251,7 @@ class NetworkFeatures(FeatureExtractor):
 
     @property
     def engine_report_(self) -> dict:
-        """What is known of the engine; loads the network.
+        """Facts about the engine; loads the network.
 
         Returns
         -------
@@ -285,7 +281,7 @@ class DeepFeatures(NetworkFeatures):
         functional or sequential `keras.Model`; or the name of a model in the bundle that `weights`
         names. Names are those of Keras' families VGG [1]_, Inception [2]_ [3]_, Xception [4]_,
         ResNet [5]_ [6]_, DenseNet [7]_, MobileNet [8]_ [9]_ [10]_, NASNet [11]_, EfficientNet [12]_
-        [13]_ and ConvNeXt [14]_.
+        [13]_ and ConvNeXt [14]_; and "small_cnn", five convolutions without pretrained weights.
     layers : str or sequence of str, default="top"
         Where features are taken: "top" is the last feature map, before the classifier; "C1" to "C5"
         are the stages of stride 2, 4, 8, 16 and 32, where "C5" is the same as "top"; anything else
@@ -356,23 +352,23 @@ class DeepFeatures(NetworkFeatures):
 
     Notes
     -----
-    Columns are named ``vgg16_block5_pool_avg_0017``: network, layer, pooling, channel. A stage is
-    called by the name of its Keras layer if that is not generated, else "top" or "C1" to "C5". Row
-    and column of a window come before the channel: ``vgg16_block5_pool_avg2x2_r0c1_0017``. The
-    names, and `where`, load the network.
+    Columns are named ``vgg16_block5_pool_avg_0017``: network, layer, pooling, channel. The layer of
+    a stage is the name of its Keras layer unless Keras generates that name, else "top" or "C1" to
+    "C5". The row and column of a window come before the channel:
+    ``vgg16_block5_pool_avg2x2_r0c1_0017``. The names, and `where`, load the network.
 
     Images are converted to ``float32`` and resized, with their masks, as by `Resize`; gray ones get
     three equal channels. The network's own preprocessing follows.
 
-    After resizing, pixels outside the region of a masked image get its fill value: black, unless
-    set. The pixels outside do not change the row, but the network sees the region's outline.
+    After resizing, pixels outside the region of a masked image get its fill value, black by
+    default. The pixels outside do not change the row, but the network sees the region's outline.
     Feature maps are pooled over the cells that the region touches, as if each pixel of the region
     had the values of its cell: averages, deviations and generalized means are weighted by the area
-    of the region in each cell; the maximum is that of all cells touched. Windows of a grid that the
-    region does not touch are 0. "flatten" takes all cells, inside and outside.
+    of the region in each cell; the maximum is taken over all touched cells. Windows of a grid that
+    the region does not touch are 0. "flatten" takes all cells, inside and outside.
 
-    Windows of a grid share a row or column of cells where the sides do not divide, as in adaptive
-    pooling. Values below 1e-6 count as that in "gem", which is meant for maps behind a ReLU.
+    Windows of a grid share a row or column of cells if the size of the map is not a multiple of the
+    grid, as in adaptive pooling. "gem" clips values below 1e-6: it is meant for maps after a ReLU.
 
     In a model of your own, the stages are the last layers of their stride, and "top" is the output
     or, if that is a classifier's, the last map of more than one cell. The model may be trained
@@ -456,7 +452,7 @@ class DeepFeatures(NetworkFeatures):
         "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
         "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
         "precision": [StrOptions({"fp32", "bf16"})],
-        "random_state": [Integral, None],
+        "random_state": [Integral],
     }
 
     def __init__(
@@ -496,13 +492,13 @@ class DeepFeatures(NetworkFeatures):
             return source
         if not isinstance(source, OnnxModel):
             raise InvalidParameterError(
-                f"n_prefix_tokens is {self.n_prefix_tokens!r}, expected None: {source} has no "
-                "tokens. The parameter is for ONNX files."
+                f"n_prefix_tokens is {self.n_prefix_tokens!r}, expected None: {source} is not an "
+                "ONNX file."
             )
         return replace(source, n_prefix_tokens=int(self.n_prefix_tokens))
 
     def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
-        """Check the parameters and the batch, and note which network it is; no image is read.
+        """Check the parameters and the batch, and find the network; no image is read.
 
         Parameters
         ----------
@@ -516,12 +512,159 @@ class DeepFeatures(NetworkFeatures):
         self : DeepFeatures
             The estimator itself.
         """
-        _FITTED.pop(self, None)
-        super().fit(X, y)
-        self._note_base(self._source())
+        network = self._base_network()
+        self._check_batch(X, reset=True)
+        self._set_fitted(network, network)
         return self
 
-    def _network(self):
-        network = super()._network()
-        self._check_base(network.source)
-        return network
+
+def list_backbones() -> pd.DataFrame:
+    """Return the table of the networks that have a name in `DeepFeatures`.
+
+    Read more in the :ref:`User Guide <deep_features>`.
+
+    Returns
+    -------
+    DataFrame
+        One row per network:
+
+        name : str
+            The name of the network, for `backbone` of `DeepFeatures`.
+        input_size : int
+            Height and width in pixels that the ImageNet weights were trained at.
+        parameters : int
+            Number of weights, those of the classifier left out.
+        bytes : int
+            Size of these weights in single precision.
+        C2, C3, C4, C5 : int
+            Channels of the stages: the number of columns with "avg". C5 is the "top".
+        top_1 : float
+            Accuracy on ImageNet's validation images in percent, as Keras publishes it [1]_; NaN
+            where it does not.
+        preprocessing : str
+            What the network was trained on: "caffe", "tf", "torch", or "none" for a network that
+            includes it; see `DeepFeatures`.
+
+    See Also
+    --------
+    DeepFeatures : Features of these networks.
+
+    Notes
+    -----
+    Numbers are those of networks with default options.
+
+    References
+    ----------
+    .. [1] Keras documentation, Keras Applications, https://keras.io/api/applications.
+
+    Examples
+    --------
+    >>> from featbus import list_backbones
+    >>> table = list_backbones()
+    >>> small = table.loc[table["bytes"] < 10e6, ["name", "C4", "C5"]]
+    >>> print(small.to_string(index=False))
+                  name  C4   C5
+          mobilenet_v2 576 1280
+    mobilenet_v3_small 288  576
+             small_cnn 128  128
+    """
+    import pandas as pd
+
+    with files("featbus.networks").joinpath("backbones.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
+    table["bytes"] = 4 * table["parameters"]
+    widths = {f"{stage}_width": stage for stage in STAGES[1:]}
+    columns = ["name", "input_size", "parameters", "bytes", *widths, "top_1", "preprocessing"]
+    return table[columns].rename(columns=widths)
+
+
+def list_layers(
+    backbone: Any,
+    *,
+    weights: PathLike | None = "imagenet",
+    input_size: int | tuple[int, ...] | None = None,
+    backbone_options: dict | None = None,
+    preprocessing: Any = None,
+    n_prefix_tokens: int | None = None,
+) -> pd.DataFrame:
+    """Return the layers of a network that `DeepFeatures` can take features from.
+
+    Read more in the :ref:`User Guide <deep_features>`.
+
+    Parameters
+    ----------
+    backbone : str, path or keras.Model
+        The network, see `DeepFeatures`.
+    weights : "imagenet", path or None, default="imagenet"
+        The folder of a weights bundle, if the network is one in there. Other weights are not
+        loaded: they change no layer.
+    input_size : int, tuple of int or None, default=None
+        Height and width in pixels that images are resized to, see `DeepFeatures`.
+    backbone_options : dict or None, default=None
+        Options of the network's architecture, see `DeepFeatures`.
+    preprocessing : str, dict, path or None, default=None
+        What the network was trained on, see `DeepFeatures`. Only the number of channels matters
+        here. None: three, or one if an ONNX file takes one.
+    n_prefix_tokens : int or None, default=None
+        Number of class and register tokens, see `DeepFeatures`.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer, in the order of computation:
+
+        name : str
+            The name of the layer, for `layers` of `DeepFeatures`.
+        kind : str
+            "map": a feature map; "tokens": class and register tokens, and patches on a grid;
+            "embedding": one number per column, with nothing to pool.
+        height, width : int
+            Cells of the map, or of the grid of patches; 1 for embeddings.
+        channels : int
+            The number of columns with "avg".
+        prefix_tokens : int
+            Number of class and register tokens.
+        stage : str
+            "top" and "C1" to "C5", if they stand for this layer, else empty.
+
+    See Also
+    --------
+    DeepFeatures : Features of these layers.
+    list_backbones : The networks that have a name.
+
+    Notes
+    -----
+    A Keras network is built for this, an ONNX file is read.
+
+    Examples
+    --------
+    >>> from featbus import list_layers
+    >>> table = list_layers("vgg16", input_size=64)
+    >>> print(table.loc[table["stage"] != "", ["name", "height", "channels", "stage"]].to_string())
+                name  height  channels    stage
+    4   block2_conv2      32       128       C1
+    8   block3_conv3      16       256       C2
+    12  block4_conv3       8       512       C3
+    16  block5_conv3       4       512       C4
+    17   block5_pool       2       512  top, C5
+    """
+    import pandas as pd
+
+    if preprocessing is None and OnnxModel.accepts(backbone):
+        preprocessing = OnnxModel.placeholder(backbone)
+    elif preprocessing is None and KerasModel.accepts(backbone):
+        preprocessing = "none"
+    deep = DeepFeatures(
+        backbone,
+        weights=None if KerasApplication.accepts(backbone) else weights,
+        input_size=input_size,
+        backbone_options=backbone_options,
+        preprocessing=preprocessing,
+        n_prefix_tokens=n_prefix_tokens,
+    )
+    check_estimator_parameters(deep)
+    columns = ("name", "kind", "shape", "prefix_tokens", "stage")
+    table = pd.DataFrame(deep._source().list_layers(), columns=columns)
+    shape = pd.DataFrame(table.pop("shape").tolist(), columns=["height", "width", "channels"])
+    table["stage"] = table["stage"].map(", ".join)
+    return pd.concat([table[["name", "kind"]], shape, table[["prefix_tokens", "stage"]]], axis=1)

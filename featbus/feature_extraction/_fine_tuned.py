@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from itertools import chain
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
+import joblib
 import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
@@ -18,13 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import Augmentation
 from featbus.color import to_rgb, to_uint8
-from featbus.feature_extraction._deep import _FITTED, NetworkFeatures, as_tuple
-from featbus.feature_extraction._training import (
-    AuxiliarySource,
-    Training,
-    TunedSource,
-    digest_weights,
-)
+from featbus.feature_extraction._deep import NetworkFeatures
+from featbus.feature_extraction._training import AuxiliarySource, Training, TunedSource
 from featbus.groups import check_target
 from featbus.images import at_index
 from featbus.masks import fill_mask, inside_mask
@@ -292,8 +287,7 @@ class FineTunedFeatures(NetworkFeatures):
             If `X` is no batch of images, or an image is invalid; the message names the image. If
             `y` has one class, the training diverges, or a file in `checkpoint` is damaged.
         """
-        _FITTED.pop(self, None)
-        self._check_parameters()
+        network = self._base_network()
         batch = self._check_batch(X, reset=True)
         if y is None:
             raise ValueError(
@@ -302,17 +296,15 @@ class FineTunedFeatures(NetworkFeatures):
             )
         _, classes, y = check_target(y)
         check_consistent_length(batch, y)
-        network = self._base_network()
         weights, losses = {}, np.empty((self.n_members, 0))
         if self.unfreeze is not None:
             images = list(self._iter_stored(batch, network.source))
             weights, losses = self._train(network, images, y, classes)
-        learned_digest = digest_weights(weights)
+        tuned = replace(network, source=TunedSource(network.source, weights))
         # All at once, at the end: an interrupted training leaves the estimator as it was.
         self.classes_, self.n_samples_ = classes, len(y)
         self.weights_, self.losses_ = weights, losses
-        self._learned_digest_ = learned_digest
-        self._note_base(network.source)
+        self._set_fitted(network, tuned)
         return self
 
     def _train(self, network, images, y, classes):
@@ -328,25 +320,19 @@ class FineTunedFeatures(NetworkFeatures):
         if self.checkpoint is not None:
             make_folder("checkpoint", self.checkpoint)
             key = self._training_key(network, images, y, weight, augmentation)
-            path = os.path.join(self.checkpoint, f"{key[:32]}.npz")
+            path = os.path.join(self.checkpoint, f"{key}.npz")
         training.run(path)
         return training.weights(), np.reshape(training.losses, (self.n_members, self.epochs))
 
     def _training_key(self, network, images, y, weight, augmentation):
         """Return a digest of all that the trained weights depend on, but for rounding."""
-        names = ("unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state")
-        parameters = {name: str(getattr(self, name)) for name in names}
+        names = "unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state"
+        parameters = [str(getattr(self, name)) for name in names]
         changes = augmentation and asdict(augmentation)
-        parameters |= {"version": self._algorithm_version, "augmentation": changes}
-        releases = [ENGINES["keras"].release(), version("keras")]
-        about = [network.identity, parameters, releases, y.tolist(), weight.tolist()]
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
-        for image in images:
-            for part in (fill_mask(image), inside_mask(image)):
-                if part is not None:
-                    digest.update(f"{part.dtype}{part.shape}".encode())
-                    digest.update(np.ascontiguousarray(part).data)
-        return digest.hexdigest()
+        releases = self._algorithm_version, ENGINES["keras"].release(), version("keras")
+        about = [network.identity, parameters, changes, releases, y.tolist(), weight.tolist()]
+        text = json.dumps(about, sort_keys=True, default=str)
+        return joblib.hash([text, *((fill_mask(image), inside_mask(image)) for image in images)])
 
     def _iter_stored(self, batch, source):
         size, method = source.input_size, source.preprocessing.resize
@@ -364,50 +350,37 @@ class FineTunedFeatures(NetworkFeatures):
         return super()._fingerprint_params() | {"flip": self.flip}
 
     def _base_network(self):
-        """Return the network as it is before training."""
-        network = super()._network()
-        if self.auxiliary is None:
-            return network
-        stages = network.source, network.layers, self.auxiliary, self.random_state
-        source = AuxiliarySource(*stages)
-        return replace(network, source=source, layers=source.outputs)
-
-    def _network(self):
-        """Return the network with the trained weights of all members."""
-        check_is_fitted(self)
-        network = self._base_network()
-        self._check_base(network.source)
-        tuned = TunedSource(network.source, self.weights_, self._learned_digest_)
-        return replace(network, source=tuned)
-
-    def _check_source(self, source):
-        super()._check_source(source)
-        size = source.input_size
+        """Check all parameters; return the network as it is before training."""
+        network = super()._base_network()
+        size = network.source.input_size
         turns = isinstance(self.augmentation, Augmentation) and self.augmentation.dihedral
         if turns and size[0] != size[1]:
             raise InvalidParameterError(
                 f"augmentation has dihedral=True, and the network's input is {size} pixels: "
                 "expected a square one, because quarter turns swap height and width."
             )
-        grids = [name for name in as_tuple(self.pooling) if len(windows(name, 2, 2)) > 1]
+        grids = [name for name in network.pooling if len(windows(name, 2, 2)) > 1]
         if self.flip and grids:
             raise InvalidParameterError(
                 f"flip is True, and pooling has {grids[0]!r}: expected poolings of the whole map, "
                 "because the mirror image has other windows."
             )
         if self.auxiliary is None:
-            return
-        if self.unfreeze is None:
+            return network
+        if self.unfreeze is None or not {"top", *STAGES}.issuperset(network.layers):
             raise InvalidParameterError(
-                f"auxiliary is {self.auxiliary!r}, and unfreeze is None: expected the stage to "
-                "train from, such as 'C5', because auxiliary stages have to be trained."
+                f"auxiliary is {self.auxiliary!r}, unfreeze is {self.unfreeze!r}, and layers is "
+                f"{self.layers!r}: expected a stage to train from, such as 'C5', as auxiliary "
+                f"stages have to be trained, and layers among 'top' and {list(STAGES)}."
             )
-        others = [layer for layer in as_tuple(self.layers) if layer not in ("top", *STAGES)]
-        if others:
-            raise InvalidParameterError(
-                f"auxiliary is {self.auxiliary!r}, and layers has {others[0]!r}: expected 'top' or "
-                f"stages among {list(STAGES)}."
-            )
+        stages = network.source, network.layers, self.auxiliary, self.random_state
+        source = AuxiliarySource(*stages)
+        return replace(network, source=source, layers=source.outputs)
+
+    def _network(self):
+        check_is_fitted(self)
+        network = super()._network()
+        return replace(network, source=TunedSource(network.source, self.weights_))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

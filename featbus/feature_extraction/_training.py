@@ -1,28 +1,44 @@
 """Fine-tuning: a network with a linear classifier after it, trained by Keras' `fit`."""
 
-import hashlib
 import json
 import os
 from collections import Counter
 from functools import cached_property
 
+import joblib
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils import gen_batches
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from featbus.augmentation import augment
 from featbus.color import to_rgb
 from featbus.files import written_whole
 from featbus.masks import fill_mask, inside_mask
-from featbus.networks import KerasSource, build_apart, build_maps, pool, region_weights
+from featbus.networks import (
+    KerasSource,
+    build_apart,
+    build_maps,
+    import_keras,
+    pool,
+    region_weights,
+)
 from featbus.parameters import InvalidParameterError
 
 _WARM_UP = 0.1  # share of the steps
 _AVERAGED = 0.25  # share of the epochs, the last ones
 
 
-class AuxiliarySource(KerasSource):
+class _Wrapper(KerasSource):
+    """A network that differs from another one in its maps or weights alone."""
+
+    def __init__(self, source):
+        self._source, self.name, self.digest = source, source.name, source.digest
+        self.preprocessing, self.input_size = source.preprocessing, source.input_size
+        self.label, self.build = source.label, source.build
+
+
+class AuxiliarySource(_Wrapper):
     """A network with a depthwise and a pointwise convolution after some of its maps.
 
     Parameters
@@ -39,15 +55,15 @@ class AuxiliarySource(KerasSource):
     Attributes
     ----------
     outputs : tuple of str
-        How `find_taps` calls the maps of the stages, in the order of `layers`.
+        The names in `find_taps` of the maps after the stages, in the order of `layers`.
     """
 
     def __init__(self, source, layers, channels, random_state):
-        self._source, self._layers = source, layers
+        super().__init__(source)
         self._channels, self._random_state = int(channels), int(random_state)
-        self.outputs = tuple(f"{layer}_auxiliary" for layer in layers)
-        self.name, self.digest = source.name, source.digest
-        self.preprocessing, self.input_size = source.preprocessing, source.input_size
+        self._layers = {f"{layer}_auxiliary": layer for layer in layers}
+        self.outputs = tuple(self._layers)
+        self.label = lambda output: f"{source.label(self._layers[output])}_auxiliary"
 
     @cached_property
     def identity(self):
@@ -55,23 +71,15 @@ class AuxiliarySource(KerasSource):
         stage = {"auxiliary": self._channels, "auxiliary_random_state": self._random_state}
         return self._source.identity | stage
 
-    def label(self, layer):
-        """See `Source.label`."""
-        if layer not in self.outputs:
-            return self._source.label(layer)
-        return f"{self._source.label(self._layers[self.outputs.index(layer)])}_auxiliary"
-
-    def build(self):
-        """See `KerasSource.build`; the stages come with `find_taps`."""
-        return self._source.build()
-
     def find_taps(self, base):
-        """See `KerasSource.find_taps`."""
+        """See `KerasSource`."""
         taps = self._source.find_taps(base)
-        for layer, output in zip(self._layers, self.outputs):
-            if layer in taps:
-                taps[output] = self._add_stage(taps[layer], output)
-        return taps
+        stages = {
+            output: self._add_stage(taps[layer], output)
+            for output, layer in self._layers.items()
+            if layer in taps
+        }
+        return taps | stages
 
     def _add_stage(self, maps, name):
         """Return the maps after a depthwise and a pointwise convolution."""
@@ -88,25 +96,20 @@ class AuxiliarySource(KerasSource):
         )(maps)
 
 
-class TunedSource(KerasSource):
+class TunedSource(_Wrapper):
     """Networks from one source, some of whose weights were trained, each time to other values.
 
     Parameters
     ----------
     source : KerasSource
-        The network before.
+        The network before training.
     weights : dict of str to ndarray of shape (n_members, ...)
         The trained weights of each member, by the path of the Keras variable.
-    digest : str
-        Digest of these weights, see `digest_weights`.
     """
 
-    engines = ("keras",)
-
-    def __init__(self, source, weights, digest):
-        self._source, self._weights = source, weights
-        self.name, self.digest = source.name, digest
-        self.preprocessing, self.input_size = source.preprocessing, source.input_size
+    def __init__(self, source, weights):
+        super().__init__(source)
+        self._weights, self.digest = weights, joblib.hash(weights)
 
     @cached_property
     def identity(self):
@@ -116,28 +119,17 @@ class TunedSource(KerasSource):
     @cached_property
     def members(self):
         """See `Source`."""
-        n_members = next((len(values) for values in self._weights.values()), 1)
+        n_members = max(map(len, self._weights.values()), default=1)
         if n_members == 1:
             return (self,)
         parts = (
             {path: values[[number]] for path, values in self._weights.items()}
             for number in range(n_members)
         )
-        return tuple(TunedSource(self._source, part, digest_weights(part)) for part in parts)
-
-    def label(self, layer):
-        """See `Source.label`."""
-        return self._source.label(layer)
-
-    def build(self):
-        """See `KerasSource.build`; the trained weights come with `find_taps`."""
-        return self._source.build()
+        return tuple(TunedSource(self._source, part) for part in parts)
 
     def find_taps(self, base):
-        """Return the feature maps, and assign the first member's weights.
-
-        Auxiliary stages come only now.
-        """
+        """Return the feature maps, and assign the weights; auxiliary stages come only now."""
         import keras
 
         taps = self._source.find_taps(base)
@@ -146,26 +138,6 @@ class TunedSource(KerasSource):
             if variable.path in self._weights:
                 variable.assign(self._weights[variable.path][0])
         return taps
-
-
-def digest_weights(weights):
-    """Return a digest of weights.
-
-    Parameters
-    ----------
-    weights : dict of str to ndarray
-        The weights, in any order.
-
-    Returns
-    -------
-    str
-        SHA-256, in hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(weights):
-        digest.update(f"{path}{weights[path].shape}".encode())
-        digest.update(np.ascontiguousarray(weights[path]).data)
-    return digest.hexdigest()
 
 
 class Training:
@@ -184,14 +156,14 @@ class Training:
     weight : ndarray of shape (n_images,)
         Weight of each image in the loss.
     augmentation : Augmentation or False
-        How images change.
+        Random changes of the images.
     settings : FineTunedFeatures
         Has the other parameters.
 
     Attributes
     ----------
     losses : list of float
-        The loss of each epoch run, of one member after another.
+        The loss of each epoch so far, member by member.
     """
 
     def __init__(self, network, images, y, weight, augmentation, settings):
@@ -210,8 +182,8 @@ class Training:
         Parameters
         ----------
         path : str or None, default=None
-            File that the state is kept in after each epoch. If it exists, training goes on from
-            there; a finished training is not repeated, and needs no network.
+            File to save the state to after each epoch. If it exists, training continues from
+            there; a finished training is not repeated.
 
         Raises
         ------
@@ -220,41 +192,35 @@ class Training:
         """
         saved = self._load(path) if path and os.path.exists(path) else None
         n_epochs = self._settings.n_members * self._n_epochs
-        progress = tqdm(
-            total=n_epochs,
-            initial=len(self.losses),
-            desc="FineTunedFeatures.fit",
-            unit="epoch",
-            disable=not self._settings.verbose,
-        )
+        if len(self.losses) == n_epochs:
+            return
+        keras = import_keras()
+        from tqdm.keras import TqdmCallback
 
         def end_epoch(epoch, logs):
             self._end_epoch(epoch, logs["loss"])
             if path:
                 self._save(path, is_finished=len(self.losses) == n_epochs)
-            progress.set_postfix(loss=f"{self.losses[-1]:.3f}", refresh=False)
-            progress.update()
 
-        with progress:
-            if len(self.losses) < n_epochs:
-                import keras
-
-                model = build_apart(self._build)
-                start = self._state()
-                self._set_state(saved or start)
-            while len(self.losses) < n_epochs:
-                member, epoch = divmod(len(self.losses), self._n_epochs)
-                if epoch == 0:
-                    self._set_state(start)
-                model.fit(
-                    self._iter_batches(member, epoch),
-                    initial_epoch=epoch,
-                    epochs=self._n_epochs,
-                    steps_per_epoch=self._n_steps,
-                    callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_epoch)],
-                    shuffle=False,
-                    verbose=0,
-                )
+        model = build_apart(self._build)
+        start = self._state()
+        self._set_state(saved or start)
+        while len(self.losses) < n_epochs:
+            member, epoch = divmod(len(self.losses), self._n_epochs)
+            if epoch == 0:
+                self._set_state(start)
+            progress = TqdmCallback(
+                verbose=0, desc="FineTunedFeatures.fit", disable=not self._settings.verbose
+            )
+            model.fit(
+                self._iter_batches(member, epoch),
+                initial_epoch=epoch,
+                epochs=self._n_epochs,
+                steps_per_epoch=self._n_steps,
+                callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_epoch), progress],
+                shuffle=False,
+                verbose=0,
+            )
 
     def weights(self):
         """Return the mean of the weights after the last quarter of each member's epochs.
@@ -332,15 +298,13 @@ class Training:
 
     def _fit_classifier(self):
         """Fit a logistic regression; return its kernel and bias, and how rows are standardized."""
-        parts = []
-        for start in range(0, len(self._images), self._batch_size):
-            batch = self._images[start : start + self._batch_size]
-            parts.append(self._rows.predict_on_batch(self._inputs(batch))[: len(batch)])
-        rows = np.concatenate(parts).astype(np.float64)
-        # One thread, because their number decides about rounding.
+        parts = gen_batches(len(self._images), self._batch_size)
+        rows = [self._rows.predict_on_batch(self._inputs(self._images[part])) for part in parts]
+        rows = np.concatenate(rows)[: len(self._images)].astype(np.float64)
+        # One thread, because rounding depends on their number.
         with threadpool_limits(1, "blas"):
             variance = rows.var(axis=0)
-            # A channel that is hardly ever active must not get the weight of the others.
+            # A channel that is hardly ever active must not be scaled up to the others.
             mean, scale = rows.mean(axis=0), np.sqrt(variance + variance.mean()) + 1e-12
             regression = LogisticRegression(C=1 / rows.shape[1], max_iter=1000)
             regression.fit((rows - mean) / scale, self._y, sample_weight=self._weight)
@@ -354,8 +318,8 @@ class Training:
         for epoch in range(first_epoch, self._n_epochs):
             rng = np.random.default_rng([int(self._settings.random_state), member, epoch])
             order = rng.permutation(len(self._y))
-            for start in range(0, len(order), self._batch_size):
-                part = order[start : start + self._batch_size]
+            for batch in gen_batches(len(order), self._batch_size):
+                part = order[batch]
                 images = [self._images[index] for index in part]
                 if self._augmentation:
                     images = [augment(image, rng, self._augmentation) for image in images]
@@ -365,7 +329,7 @@ class Training:
                 yield self._inputs(images), np.pad(self._y[part], missing), weight
 
     def _inputs(self, images):
-        """Return what the network takes, filled up to a whole batch."""
+        """Return the inputs of the network, padded to a whole batch."""
         height, width = images[0].shape[:2]
         pixels = np.zeros((self._batch_size, height, width, 3), np.uint8)
         regions = np.ones((self._batch_size, height, width), np.float32)
@@ -377,14 +341,14 @@ class Training:
         return (values, *region_weights(regions, self._shapes)) if self._masked else values
 
     def _end_epoch(self, epoch, loss):
-        """Note the loss, and add the weights of the last epochs."""
+        """Append the loss; add up the weights of the last epochs."""
         weights = {variable.path: variable.numpy().copy() for variable in self._learning}
         if not all(np.isfinite(part).all() for part in (loss, *weights.values())):
             raise ValueError(
                 f"The training diverged in epoch {epoch + 1}: the loss is {loss}, or weights are "
                 "not finite. Use a smaller learning_rate, or smaller weights of the classes."
             )
-        # The mean over the steps, of padded batches.
+        # Keras' mean over the steps counts the padding of the last batch.
         self.losses.append(float(loss) * self._n_steps * self._batch_size / len(self._y))
         if epoch >= self._n_epochs - self._n_averaged:
             member = (len(self.losses) - 1) // self._n_epochs
@@ -393,7 +357,7 @@ class Training:
                 self._sums.setdefault(path, zeros)[member] += values
 
     def _state(self):
-        """Return copies of all that training changes: weights, and what the optimizer keeps."""
+        """Return copies of the weights, and of the variables of the optimizer."""
         return [variable.numpy().copy() for variable in self._variables]
 
     def _set_state(self, state):
@@ -401,15 +365,14 @@ class Training:
             variable.assign(value)
 
     def _save(self, path, is_finished):
-        """Write all that is needed to go on; the file is written whole or not at all."""
-        # A finished training needs no optimizer any more.
+        """Write all that is needed to continue; the file is written whole or not at all."""
         state = [] if is_finished else self._state()
         about = json.dumps({"losses": self.losses, "paths": list(self._sums)})
         with written_whole(path) as hidden, open(hidden, "wb") as file:
             np.savez(file, np.array(about), *self._sums.values(), *state)
 
     def _load(self, path):
-        """Take what `_save` wrote; return the state."""
+        """Read what `_save` wrote; return the state."""
         try:
             # Reading an array to its end compares the checksum in the archive.
             with np.load(path, allow_pickle=False) as file:
@@ -420,9 +383,8 @@ class Training:
                 f"{os.fspath(path)!r} is damaged ({error!r}), expected what `fit` wrote for these "
                 "images and parameters. Delete it to train again."
             ) from error
-        self.losses, n_paths = about["losses"], len(about["paths"])
-        self._sums = dict(zip(about["paths"], arrays))
-        return arrays[n_paths:]
+        self.losses, self._sums = about["losses"], dict(zip(about["paths"], arrays))
+        return arrays[len(self._sums) :]
 
 
 def _classifier(rows, head, mean, scale):

@@ -17,7 +17,7 @@ from featbus.networks._engines import (
     load_engine,
 )
 from featbus.networks._index import find_entry, verify
-from featbus.networks._models import KerasModel, SmallCNN, read_model_config
+from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._openvino import cache_dir
 from featbus.networks._pooling import is_pooling, pool, region_weights, windows
@@ -36,7 +36,6 @@ __all__ = [
     "KerasSource",
     "Network",
     "OnnxModel",
-    "SmallCNN",
     "as_preprocessing",
     "auto_batch_size",
     "build_apart",
@@ -54,7 +53,6 @@ __all__ = [
     "list_weights",
     "load_engine",
     "pool",
-    "read_model_config",
     "region_weights",
     "resolve_weights",
     "verify",

@@ -1,13 +1,12 @@
-"""Networks of `keras.applications` as sources, and where their weights are."""
+"""Networks with a name as sources, those of `keras.applications`, and where their weights are."""
 
 import math
 import os
 import random
 import textwrap
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 
 from featbus.networks._building import KerasSource, get_output, import_keras
@@ -15,8 +14,6 @@ from featbus.networks._index import fetch_command, find_folder, label, read_inde
 from featbus.networks._preprocessing import NAMED
 from featbus.networks._sources import (
     BACKBONES,
-    STAGES,
-    check_seed,
     check_unchanged,
     file_digest,
     get_backbone,
@@ -58,24 +55,26 @@ class KerasApplication(KerasSource):
 
     @classmethod
     def accepts(cls, backbone):
-        """See `Source.accepts`."""
+        """See `Source`."""
         return isinstance(backbone, str) and backbone in BACKBONES
 
     @classmethod
     def from_parameters(
         cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
     ):
-        """See `Source.from_parameters`."""
+        """See `Source`."""
         row = get_backbone(backbone, backbone_options)
         if preprocessing is not None:
             raise InvalidParameterError(
                 f"preprocessing is {preprocessing!r}, expected None: {backbone} has its own. The "
                 "parameter is for a keras.Model or a '.keras' file as backbone."
             )
-        if weights is None:
-            check_seed(random_state)
         size = as_pair(row.input_size if input_size is None else input_size)
         path, digest = resolve_weights(weights, backbone, backbone_options, size)
+        if backbone == "small_cnn" and path == "imagenet":
+            raise InvalidParameterError(
+                f"weights is {weights!r}, expected None or a file: {backbone} is not pretrained."
+            )
         seed = int(random_state) if path is None else None
         return cls(backbone, size, path, digest, seed, backbone_options or {})
 
@@ -96,17 +95,12 @@ class KerasApplication(KerasSource):
         }
 
     def label(self, layer):
-        """See `Source.label`."""
-        taps = BACKBONES[self.name].taps
-        if layer in STAGES and layer not in taps:
-            raise InvalidParameterError(
-                f"layers has {layer!r}, expected a stage that {self.name} has: {list(taps)}."
-            )
-        tap = taps.get(layer, layer)
+        """See `KerasSource.label`."""
+        tap = BACKBONES[self.name].taps.get(layer, layer)
         return layer if tap.startswith(("<", ">")) else tap
 
     def build(self):
-        """See `KerasSource.build`.
+        """Build the network, see `KerasSource`.
 
         Raises
         ------
@@ -116,13 +110,16 @@ class KerasApplication(KerasSource):
             If the weights are another network's, or Keras does not accept the size or the options.
         """
         keras = import_keras()
-        builder = getattr(keras.applications, BACKBONES[self.name].builder)
+        own_builder = partial(_build_small_cnn, self.random_state or 0)
+        builder = getattr(keras.applications, BACKBONES[self.name].builder, own_builder)
         weights = "imagenet" if self.weights == "imagenet" else None
         shape = (*self.input_size, 3)
         # Not Keras' own input, which has the type that the user has set as `floatx`.
         own = {"input_shape": shape, "input_tensor": keras.Input(shape, dtype="float32")}
+        state = random.getstate()
+        random.seed(self.random_state)  # Keras' initializers draw their seeds from it
         try:
-            with _seeded(self.random_state), warnings.catch_warnings():
+            with warnings.catch_warnings():
                 # Expected: the same weights serve every other size.
                 warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
                 base = builder(include_top=False, weights=weights, **own, **self.options)
@@ -137,29 +134,20 @@ class KerasApplication(KerasSource):
                 "machine, with `featbus weights fetch`. A damaged file in ~/.keras/models is "
                 "downloaded again once it is deleted."
             ) from error
+        finally:
+            random.setstate(state)
         if weights is None and self.weights is not None:
             check_unchanged(self, self.digest and file_digest(self.weights))
             _load_weights(base, self.weights, str(self))
         return base
 
     def find_taps(self, base):
-        """See `KerasSource.find_taps`."""
+        """See `KerasSource`."""
         taps = BACKBONES[self.name].taps
         return {stage: _find_tensor(base, tap) for stage, tap in taps.items()}
 
     def __str__(self):
         return label(self.name, self.options)
-
-
-@contextmanager
-def _seeded(seed):
-    """Seed Keras' initializers, which draw their seeds from `random`, and restore its state."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
 
 
 def _with_scaled_colors(base):
@@ -181,12 +169,25 @@ def _with_scaled_colors(base):
     return keras.models.clone_model(base, call_function=call)
 
 
+def _build_small_cnn(seed, input_tensor, **others):
+    """Build five convolutions, each of which halves the map, as `keras.applications` would."""
+    import keras
+
+    maps, options = input_tensor, {"strides": 2, "padding": "same", "activation": "relu"}
+    for number, (stage, width) in enumerate(BACKBONES["small_cnn"].widths.items()):
+        initializer = keras.initializers.HeNormal(seed + number)
+        convolution = keras.layers.Conv2D(
+            width, 3, kernel_initializer=initializer, name=stage, **options
+        )
+        maps = convolution(maps)
+    return keras.Model(input_tensor, maps, name="small_cnn")
+
+
 def _load_weights(base, path, name):
     """Load a weights file into a network without its top."""
     try:
         with warnings.catch_warnings():
-            # Keras warns many times before it raises the error that matters.
-            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
+            warnings.simplefilter("ignore")  # many, before the error that matters
             base.load_weights(path)
     except Exception as error:  # what Keras raises here depends on where the layers differ
         raise InvalidParameterError(
@@ -239,7 +240,7 @@ def resolve_weights(weights, backbone, options=None, input_size=None):
     folder = find_folder(weights)
     if folder:
         return _find_in_bundle(folder, bundle_key(backbone, options, input_size))
-    if weights is None or (isinstance(weights, str) and weights == "imagenet"):
+    if weights in (None, "imagenet"):
         return weights, None
     path = os.fspath(weights)
     if not os.path.isfile(path):
@@ -277,21 +278,15 @@ def bundle_key(name, options=None, input_size=None):
 
 def _find_in_bundle(folder, key):
     """Return path and digest of the weights of a network in a bundle."""
-    entries = {
-        bundle_key(entry.network, entry.options, entry.input_size): entry
-        for entry in read_index(folder)
-        if not entry.is_model
-    }
-    if key not in entries:
-        found = ", ".join(map(_describe, entries)) or "nothing"
-        missing = fetch_command(key.name, key.options, key.input_size[0], folder)
-        raise FileNotFoundError(
-            f"The weights bundle {folder!r} lacks {_describe(key)}. It has: {found}. On a machine "
-            f"with internet access: {missing}. While FEATBUS_WEIGHTS names a bundle, 'imagenet' "
-            "means the weights in there."
-        )
-    return verify(folder, entries[key]), entries[key].sha256
-
-
-def _describe(key):
-    return f"{key} trained at {key.input_size[0]} pixels"
+    entries = [entry for entry in read_index(folder) if not entry.is_model]
+    (size, _), names = key.input_size, []
+    for entry in entries:
+        if (entry.network, entry.options, entry.input_size) == (key.name, key.options, size):
+            return verify(folder, entry), entry.sha256
+        names.append(f"{label(entry.network, entry.options)} trained at {entry.input_size} pixels")
+    raise FileNotFoundError(
+        f"The weights bundle {folder!r} lacks {key} trained at {size} pixels. It has: "
+        f"{', '.join(names) or 'nothing'}. On a machine with internet access: "
+        f"{fetch_command(key.name, key.options, size, folder)}. While FEATBUS_WEIGHTS names a "
+        "bundle, 'imagenet' means the weights in there."
+    )

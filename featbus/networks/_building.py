@@ -22,18 +22,14 @@ def import_keras():
     Raises
     ------
     ImportError
-        If Keras or its backend is not installed.
+        If Keras or its backend is not installed, see also `check_engine`.
     RuntimeError
         If Keras is set to images whose channels come first.
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        import keras
-    except ImportError as error:
-        raise ImportError(
-            f"Networks need Keras and TensorFlow: pip install keras tensorflow ({error})"
-        ) from error
+    import keras
+
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeError(
             "Keras is set to image_data_format 'channels_first', featbus needs 'channels_last': "
@@ -92,46 +88,71 @@ class Network:
 
 
 class KerasSource(Source):
-    """A network that Keras builds."""
+    """A network that Keras builds.
+
+    A subclass has two more methods. ``build()`` returns the network without its classifier, a new
+    `keras.Model` from preprocessed images to feature maps, with weights. ``find_taps(base)``
+    returns the feature maps of "top" and of the stages that it has, by name, in the order of the
+    stages.
+    """
 
     engines = ("keras", "openvino")
 
+    def label(self, layer):
+        """Return the name of a layer in the names of columns.
+
+        Parameters
+        ----------
+        layer : str
+            "top", a stage or the name of a layer.
+
+        Returns
+        -------
+        str
+            `layer`, or the name of the layer that it stands for.
+
+        Raises
+        ------
+        InvalidParameterError
+            If it is certain that the network has no such layer.
+        """
+        return layer
+
     def check_layers(self, layers, pooling):
-        """See `Source.check_layers`."""
-        super().check_layers(layers, pooling)
+        """Check layers and their pooling, as far as is known before the network is built.
+
+        Parameters
+        ----------
+        layers : sequence of str
+            "top", stages and names of layers.
+        pooling : sequence of str
+            The poolings.
+
+        Raises
+        ------
+        InvalidParameterError
+            If it is certain that there is no such layer, that two are the same, or that they cannot
+            be pooled so.
+        """
+        if len({self.label(layer) for layer in layers}) < len(layers):
+            raise InvalidParameterError(
+                f"layers is {layers!r}, expected different layers of {self}."
+            )
         if "cls" in pooling:
             raise InvalidParameterError(
                 f"pooling has 'cls', expected another one: {self} has feature maps, and no tokens."
             )
 
     def list_layers(self):
-        """See `Source.list_layers`."""
+        """Return the layers that features can be taken from; builds the network.
+
+        Returns
+        -------
+        list of tuple
+            In the order of computation: name; "map"; height, width and channels; number of class
+            and register tokens, 0; and which of "top" and the stages stand for the layer.
+        """
         return build_apart(_list_maps, self)
-
-    def build(self):
-        """Build the network without its classifier.
-
-        Returns
-        -------
-        keras.Model
-            From preprocessed images to feature maps, with weights; nobody else has it.
-        """
-        raise NotImplementedError
-
-    def find_taps(self, base):
-        """Return the feature maps of "top" and of the stages that the network has.
-
-        Parameters
-        ----------
-        base : keras.Model
-            What `build` returned.
-
-        Returns
-        -------
-        dict of str to KerasTensor
-            The outputs of some layers, in the order of the stages.
-        """
-        raise NotImplementedError
 
 
 def build_maps(network, unfreeze=None):
@@ -153,7 +174,7 @@ def build_maps(network, unfreeze=None):
     Raises
     ------
     InvalidParameterError
-        If the network has no such layer, it has no feature map, or two are the same.
+        If the network has no such layer, or it has no feature map.
     """
     return build_apart(_build_maps, network, unfreeze)
 
@@ -193,35 +214,22 @@ def _build_maps(network, unfreeze):
     taps = source.find_taps(base)
     if unfreeze:
         _freeze(base, taps, unfreeze)
-    maps = {}
-    for layer in network.layers:
-        tensor = _find_map(source, base, taps, layer)
-        same = [other for other, known in maps.items() if known is tensor]
-        if same:
-            raise InvalidParameterError(
-                f"layers has {same[0]!r} and {layer!r}, which are the same output of {source.name},"
-                " expected different ones."
-            )
-        maps[layer] = tensor
+    maps = [_find_map(source, base, taps, layer) for layer in network.layers]
     # Whatever the network computes in, rows are in single precision.
-    return keras.Model(base.input, [keras.ops.cast(tensor, "float32") for tensor in maps.values()])
+    return keras.Model(base.input, [keras.ops.cast(tensor, "float32") for tensor in maps])
 
 
 def _find_map(source, base, taps, layer):
     """Return the feature map of a layer: a tap, or the output of a Keras layer."""
     names = [item.name for item in base.layers]
-    if layer not in taps and layer not in names:
-        near = get_close_matches(layer, [*taps, *names], n=3, cutoff=0.5)
+    tensor = taps.get(layer)
+    if tensor is None and layer in names:
+        tensor = get_output(base.get_layer(layer))
+    if tensor is None or len(tensor.shape) != 4:
+        near = get_close_matches(layer, [*taps, *names], n=3)
         raise InvalidParameterError(
-            f"layers has {layer!r}, expected 'top', one of the stages {sorted(set(taps) - {'top'})}"
-            f" of {source.name}, or the name of one of its Keras layers"
-            + (f", such as {near}." if near else ".")
-        )
-    tensor = taps[layer] if layer in taps else get_output(base.get_layer(layer))
-    if len(tensor.shape) != 4:
-        raise InvalidParameterError(
-            f"layers has {layer!r}, whose output is {tensor.shape}, expected a layer with a "
-            "feature map (images, height, width, channels)."
+            f"layers has {layer!r}, expected one of {sorted(taps)} or the name of a Keras layer of "
+            f"{source.name} with a feature map, such as {near}. `list_layers` shows all."
         )
     return tensor
 

@@ -14,14 +14,14 @@ import numpy as np
 from featbus.networks._applications import KerasApplication
 from featbus.networks._building import build_maps, import_keras
 from featbus.networks._index import find_model
-from featbus.networks._models import KerasModel, SmallCNN
+from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel, OnnxOpenVINOEngine, OnnxRuntimeEngine
 from featbus.networks._openvino import OpenVINOEngine, check_precision
 from featbus.networks._pooling import pool_rows
 from featbus.networks._sources import get_backbone
 from featbus.parameters import InvalidParameterError
 
-SOURCES = (KerasApplication, OnnxModel, KerasModel, SmallCNN)
+SOURCES = (KerasApplication, OnnxModel, KerasModel)
 _LOCK = threading.Lock()
 _LOG = logging.getLogger("featbus")
 

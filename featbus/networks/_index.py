@@ -92,7 +92,7 @@ def is_own_name(name):
         of a network of featbus.
     """
     is_name = isinstance(name, str) and _NAME.fullmatch(name)
-    return bool(is_name) and name not in (*BACKBONES, "small_cnn")
+    return bool(is_name) and name not in BACKBONES
 
 
 def fetch_command(name, options, input_size, folder):

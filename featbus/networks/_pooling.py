@@ -105,12 +105,12 @@ def pool(maps, name, weights=None, ops=np):
         The maps; height and width are known.
     name : str
         The pooling: the average, the maximum, the generalized mean with exponent 3 [1]_, the
-        standard deviation (divided by the number of cells), or all cells side by side; not "cls",
-        which takes no cell of the map.
+        population standard deviation, or all cells, concatenated; not "cls", which takes no cell of
+        the map.
     weights : ndarray or keras.KerasTensor of shape (n_images, height, width, 1), default=None
-        Share of each cell that lies inside the region. Averages are weighted by it, the maximum is
-        that of all cells with a share, and "flatten" takes all cells. A window without region is 0.
-        None: no region.
+        Share of each cell that lies inside the region. It weights averages; the maximum is taken
+        over the cells with a share above 0, and "flatten" takes all cells. A window without region
+        is 0. None: no region.
     ops : module, default=numpy
         `numpy` or `keras.ops`.
 
@@ -159,7 +159,7 @@ def _max(cells, weights, ops):
 
 def _gem(cells, weights, ops):
     cells = ops.maximum(cells, _GEM_FLOOR)
-    # Multiplied because a power takes ten times as long.
+    # Products, because a power takes ten times as long.
     return ops.power(_mean(cells * cells * cells, weights, ops), 1 / _GEM_POWER)
 
 

@@ -15,15 +15,19 @@ STAGES = ("C1", "C2", "C3", "C4", "C5")
 
 
 class Source:
-    """Where a network comes from: the protocol that estimators and engines rely on.
+    """Where a network comes from: what estimators and engines rely on.
 
     Sources are equal, and share a network, if their `identity` is. Those that Keras builds inherit
-    from `KerasSource`.
+    from `KerasSource`. A kind that users choose by `backbone` also has two class methods:
+    ``accepts(backbone)`` returns whether the parameter is such a network, and
+    ``from_parameters(...)`` checks `backbone`, `backbone_options`, `weights`, `preprocessing`,
+    `input_size` and `random_state` of an estimator, and returns the source. Neither loads a
+    network.
 
     Attributes
     ----------
     name : str
-        The network's name, with which the names of columns begin.
+        The network's name, the first part of the names of columns.
     preprocessing : Preprocessing
         What the network was trained on.
     input_size : tuple of int
@@ -33,7 +37,7 @@ class Source:
     digest : str or None
         Digest of the file or model that it comes from; None if there is none.
     identity : dict of str to object
-        What decides about the rows, as JSON has it: the same on another machine.
+        What the rows depend on, as JSON has it: the same on another machine.
     members : tuple of Source
         The networks whose rows are averaged: itself, unless there are several.
     """
@@ -44,89 +48,6 @@ class Source:
     def members(self):
         """See above."""
         return (self,)
-
-    @classmethod
-    def accepts(cls, backbone):
-        """Tell whether `backbone` is a network of this kind.
-
-        Parameters
-        ----------
-        backbone : object
-            The parameter of an estimator.
-
-        Returns
-        -------
-        bool
-            True if it is. Nothing is imported or read.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def from_parameters(cls, **parameters):
-        """Check parameters, and return the source that they describe; no network is loaded.
-
-        Parameters
-        ----------
-        **parameters : dict
-            `backbone`, `backbone_options`, `weights`, `preprocessing`, `input_size` and
-            `random_state` of an estimator.
-
-        Returns
-        -------
-        Source
-            The source.
-        """
-        raise NotImplementedError
-
-    def label(self, layer):
-        """Return how the names of columns call a layer; check it as far as it is known.
-
-        Parameters
-        ----------
-        layer : str
-            "top", a stage or the name of a layer.
-
-        Returns
-        -------
-        str
-            `layer`, or the name of the layer that it stands for.
-
-        Raises
-        ------
-        InvalidParameterError
-            If it is certain that the network has no such layer.
-        """
-        return layer
-
-    def check_layers(self, layers, pooling):
-        """Check layers and their pooling, as far as is known before the network is loaded.
-
-        Parameters
-        ----------
-        layers : sequence of str
-            "top", stages and names of layers.
-        pooling : sequence of str
-            The poolings.
-
-        Raises
-        ------
-        InvalidParameterError
-            If it is certain that there is no such layer, or that it cannot be pooled so.
-        """
-        for layer in layers:
-            self.label(layer)
-
-    def list_layers(self):
-        """Return the layers that features can be taken from; builds the network, or reads it.
-
-        Returns
-        -------
-        list of tuple
-            In the order of computation: name; "map", "tokens" or "embedding"; height, width and
-            channels; number of class and register tokens; and what else stands for the layer, of
-            "top" and the stages.
-        """
-        raise NotImplementedError
 
     def __eq__(self, other):
         return isinstance(other, Source) and self.identity == other.identity
@@ -140,12 +61,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network of `keras.applications`: a row of the table in backbones.csv.
+    """A network with a name: a row of the table in backbones.csv.
 
     Attributes
     ----------
     builder : str
-        Name of the function in `keras.applications`.
+        Name of the function in `keras.applications`; "SmallCNN" is featbus's own.
     preprocessing : {"caffe", "tf", "torch", "none"}
         See `NAMED`.
     taps : dict of str to str
@@ -153,12 +74,8 @@ class Backbone:
         take their skip connections. A layer's name means its output, ``"<name"`` its input,
         ``">output"`` the output of the network; C5 always is the output, and "top" the same.
         ConvNeXt has no C1.
-    parameters : int
-        Number of its weights, without the top.
     widths : dict of str to int
         Channels at the stages.
-    top_1 : float or None
-        Accuracy on ImageNet's validation images in percent, as Keras publishes it.
     input_size : int
         Height and width in pixels that the ImageNet weights were trained at.
     options : tuple of str
@@ -168,9 +85,7 @@ class Backbone:
     builder: str
     preprocessing: str
     taps: dict
-    parameters: int
     widths: dict
-    top_1: float | None
     input_size: int
     options: tuple[str, ...]
 
@@ -181,9 +96,7 @@ def _read_backbone(row):
         builder=row["builder"],
         preprocessing=row["preprocessing"],
         taps=taps | {"top": taps["C5"]},
-        parameters=int(row["parameters"]),
         widths={stage: int(row[f"{stage}_width"]) for stage in taps},
-        top_1=float(row["top_1"]) if row["top_1"] else None,
         input_size=int(row["input_size"]),
         options=tuple(row["options"].split()),
     )
@@ -275,28 +188,8 @@ def check_unchanged(source, digest):
         )
 
 
-def check_seed(random_state):
-    """Refuse random weights that would differ every time.
-
-    Parameters
-    ----------
-    random_state : int or None
-        The parameter of an estimator.
-
-    Raises
-    ------
-    InvalidParameterError
-        If it is None.
-    """
-    if random_state is None:
-        raise InvalidParameterError(
-            "random_state is None, expected an integer: random weights have to be the same ones "
-            "every time."
-        )
-
-
 def check_own(weights, backbone_options):
-    """Refuse parameters that a model of one's own does not have.
+    """Refuse parameters that a model of the user's own does not have.
 
     Parameters
     ----------
@@ -308,26 +201,22 @@ def check_own(weights, backbone_options):
     InvalidParameterError
         If one of them is not the default.
     """
-    for name, value, default in (
-        ("weights", weights, "imagenet"),
-        ("backbone_options", backbone_options or None, None),
-    ):
-        if value != default:
-            raise InvalidParameterError(
-                f"{name} is {value!r}, expected {default!r}: the model has its own. Load weights "
-                "into it before."
-            )
+    if weights != "imagenet" or backbone_options:
+        raise InvalidParameterError(
+            f"weights is {weights!r}, expected 'imagenet', and backbone_options is "
+            f"{backbone_options!r}, expected None: the model has its own. Load weights into it."
+        )
 
 
 def fit_input_size(name, own, input_size):
-    """Return the input size of a model of one's own.
+    """Return the input size of a model of the user's own.
 
     Parameters
     ----------
     name : str
         What errors call the model.
     own : tuple of int or None
-        Height and width that the model takes, None where any will do.
+        Height and width that the model takes, None for any.
     input_size : int, tuple of int or None
         The parameter of an estimator.
 
