@@ -16,11 +16,10 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import check_consistent_length
-from tqdm import tqdm
 
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
-from featbus.evaluation._evaluate import evaluate
+from featbus.evaluation._evaluate import check_names, evaluate
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._protocol_comparison import ProtocolComparison
 from featbus.groups import (
@@ -31,7 +30,7 @@ from featbus.groups import (
     check_target,
     stratified_folds,
 )
-from featbus.images import ImageError, as_batch, is_path
+from featbus.images import ImageError, as_batch
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import (
     N_JOBS,
@@ -229,8 +228,7 @@ def compare_protocols(
     X = as_batch(X)
     check_consistent_length(X, y, groups)
     y, labels, codes = check_target(y)
-    named = np.shape(target_names) == labels.shape  # otherwise `evaluate` refuses them
-    names = np.asarray(target_names if named else labels)
+    names = np.array(check_names(labels, target_names))
     note = "" if groups is not None else GROUPS_FOUND
     if groups is None:
         groups = find_near_duplicates(X, n_jobs=n_jobs, verbose=verbose)
@@ -238,9 +236,9 @@ def compare_protocols(
     protocols = _choose_protocols(codes, groups, n_copies)
     k_neighbors = _count_neighbors(codes, names, groups, cv, random_state)
 
-    bus = FeatureBus(features, memory=memory, n_jobs=n_jobs)
+    bus = FeatureBus(features, memory=memory, n_jobs=n_jobs, verbose=verbose)
     augmenter = ImageAugmenter(n_copies, dihedral=dihedral, random_state=random_state)
-    rows = _compute_rows(bus, augmenter, X, y, verbose)
+    rows = _compute_rows(bus, augmenter, X, y)
     smote = SMOTE(k_neighbors=k_neighbors, random_state=random_state)
     columns = {"n_features": rows.shape[2]}
     pipeline = make_pipeline(
@@ -269,11 +267,8 @@ def _choose_protocols(codes, groups, n_copies):
     is_balanced = len({*np.bincount(codes).tolist()}) == 1
     honest, random, *others = PROTOCOLS
     chosen = [random] if len(np.unique(groups)) < len(groups) else []
-    chosen += [
-        protocol
-        for protocol in others
-        if n_copies >= protocol.copies and not (protocol.smote and is_balanced)
-    ]
+    others = [each for each in others if n_copies or not each.copies]
+    chosen += [each for each in others if not (each.smote and is_balanced)]
     if not chosen:
         raise ValueError(
             "No protocol can leak: there are no copies, each image is a group of its own, and all "
@@ -297,31 +292,28 @@ def _count_neighbors(codes, names, groups, cv, random_state):
     return min(5, fewest - 1)
 
 
-def _compute_rows(bus, augmenter, images, y, verbose):
+def _compute_rows(bus, augmenter, images, y):
     """Return the rows of each image and its copies, of shape (n_images, n_views, n_features)."""
-    bus, parts = bus.fit(images), []
-    starts = range(0, len(images), _CHUNK)
-    for start in tqdm(starts, "features", unit="chunk", disable=None if verbose else True):
+    rows, n_images = bus.fit_transform(images), len(images)
+    copies = np.empty((0, rows.shape[1]), rows.dtype)
+    for start in range(0, n_images if augmenter.n_copies else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
-        source = np.arange(len(images))[part]
-        n_images = len(source)
+        made, _ = augmenter.fit_resample(images[part], y[part])
         try:
-            made, _ = augmenter.fit_resample(images[part], y[part])
-            source = start + augmenter.sample_indices_
-            rows = bus.transform(made)
+            part_rows = bus.transform(made[len(y[part]) :])
         except ImageError as error:
-            image = int(source[error.index])
-            raise error.at(image, images[image] if is_path(images[image]) else None) from error
-        if np.isnan(rows).any():
-            raise ValueError(
-                f"Found features of image {source[np.isnan(rows).any(axis=1).argmax()]}, or of a "
-                "copy of it, that are NaN, expected numbers. Leave the image out, or use other "
-                "features."
-            )
-        # Copies come after all images, image by image.
-        copies = rows[n_images:].reshape(n_images, -1, rows.shape[1])
-        parts.append(np.concatenate([rows[:n_images, np.newaxis], copies], axis=1))
-    return np.concatenate(parts)
+            raise error.at(start + error.index // augmenter.n_copies) from error
+        copies = np.concatenate([copies, part_rows])
+    # Copies come image by image.
+    copies = copies.reshape(n_images, augmenter.n_copies, -1)
+    rows = np.concatenate([rows[:, np.newaxis], copies], axis=1)
+    is_nan = np.isnan(rows).any(axis=(1, 2))
+    if is_nan.any():
+        raise ValueError(
+            f"Found features of image {is_nan.argmax()}, or of a copy of it, that are NaN, "
+            "expected numbers. Leave the image out, or use other features."
+        )
+    return rows
 
 
 def _add_copies(X, y, n_features):
