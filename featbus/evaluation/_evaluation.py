@@ -369,7 +369,7 @@ class Evaluation:
         tn = n - tp - fp - fn
         table = {"TP": tp, "TN": tn, "FP": fp, "FN": fn}
         table |= {"sensitivity": 100 * ratio(tp, actual), "specificity": 100 * ratio(tn, tn + fp)}
-        table |= {"accuracy": 100 * (tp + tn) / n, "precision": 100 * ratio(tp, predicted)}
+        table |= {"accuracy": 100 * ratio(tp + tn, n), "precision": 100 * ratio(tp, predicted)}
         table |= {"F-score": 100 * ratio(2 * tp, actual + predicted)}
         return pd.DataFrame(table, index=pd.Index(self.target_names, name="class"))
 
