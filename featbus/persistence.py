@@ -72,7 +72,7 @@ _CLASSES = [
 # Functions of scikit-learn by the ends of their names: metrics, and scores that select features.
 _FUNCTIONS = ("_score", "_loss", "_error", "_corrcoef", "_classif", "_regression", "chi2")
 _OTHERS = {
-    "featbus.recipes._parts.mutual_information": ("FunctionNode",),
+    "featbus.recipes._recipes.mutual_information": ("FunctionNode",),
     "numpy.dtype": ("DTypeNode",),
     "sklearn.tree._tree.Tree": ("TreeNode",),
     "sklearn.utils._bunch.Bunch": ("DictNode",),
