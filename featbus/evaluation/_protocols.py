@@ -405,7 +405,7 @@ def compare_protocols(
     copies = f"{n_copies} copies of each of its images{kind} and " if n_copies else ""
     protocol = (
         f"{evaluations[HONEST].protocol}\n"
-        f"Each training part has {copies}rows that SMOTE adds where classes differ in size. Where a "
+        f"Each training part has {copies}rows that SMOTE adds where classes differ in size. If a "
         "protocol makes them before the split, the test part has them, too, as in publications."
     )
     return ProtocolComparison(
