@@ -88,6 +88,10 @@ def html(binary, tmp_path_factory):
 without_figures = pytest.mark.usefixtures("empty_figures")
 
 
+def decode(data, flags=cv2.IMREAD_UNCHANGED):
+    return cv2.imdecode(np.frombuffer(b64decode(data), np.uint8), flags)
+
+
 class Page(HTMLParser):
     """A page in pieces."""
 
@@ -112,12 +116,10 @@ class Page(HTMLParser):
         assert not {"onload", "onerror", "src=x"} & set(attributes)
         if tag == "img":
             kind, data = attributes["src"].split(";base64,")
-            data = b64decode(data)
             if kind == "data:image/jpeg":
-                pixels = np.frombuffer(data, np.uint8)
-                self.thumbnails.append(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED))
+                self.thumbnails.append(decode(data))
             else:
-                self.figures.append(ElementTree.fromstring(data))
+                self.figures.append(ElementTree.fromstring(b64decode(data)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -226,38 +228,27 @@ def test_most_wrong_without_images_is_a_table(binary, html):
     assert f"6 of {len(wrong)} wrong images" in page.text
 
 
-@without_figures
 @pytest.mark.parametrize(
     "image",
     [
         np.tile(np.linspace(0, 4095, 60).astype(np.uint16), (40, 1)),
-        np.tile(np.linspace(0, 1, 60), (40, 1)),
         np.tile(np.arange(60) > 30, (40, 1)),
         with_mask(np.full((40, 60), 99, np.uint8), np.arange(2400).reshape(40, 60) % 60 > 30),
-        np.dstack(
-            [np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))] * 3
-            + [np.ones((40, 60), np.uint8)]
-        ),
+        np.dstack([np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))] * 4),
     ],
-    ids=["uint16", "float", "bool", "masked", "RGBA"],
+    ids=["uint16", "bool", "masked", "RGBA"],
 )
-def test_thumbnails_of_all_kinds_of_images(image, tmp_path):
-    result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
-    opaque = [np.zeros((9, 9), np.uint8)] * 3
-    thumbnail = _report.make_thumbnail(read_item(image, 0))
-    (decoded,) = [cv2.imdecode(np.frombuffer(b64decode(thumbnail), np.uint8), 0)]
+def test_thumbnails_of_all_kinds_of_images(image):
+    decoded = decode(_report.make_thumbnail(read_item(image, 0)), cv2.IMREAD_GRAYSCALE)
     assert decoded.shape == (40, 60)
     assert decoded[:, :5].mean() < 15
     assert decoded[:, -5:].mean() > 90
-    if image.ndim == 2:
-        assert len(Page(write(result, tmp_path, images=[image, *opaque])).thumbnails) == 1
 
 
 def test_thumbnails_are_small_and_keep_colors():
     red = np.zeros((600, 1200, 3), np.uint8)
     red[..., 0] = 200
-    thumbnail = np.frombuffer(b64decode(_report.make_thumbnail(red)), np.uint8)
-    decoded = cv2.imdecode(thumbnail, cv2.IMREAD_COLOR)
+    decoded = decode(_report.make_thumbnail(red), cv2.IMREAD_COLOR)
     assert decoded.shape == (112, 224, 3)
     assert_allclose(decoded.mean(axis=(0, 1)), [0, 0, 200], atol=3)
 

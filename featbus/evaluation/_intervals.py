@@ -19,7 +19,6 @@ _TRAINING_OF_CLASS = 2
 _OF_CLASS = ["sensitivity", "specificity", "precision", "npv", "f1"]
 _PRIOR = 0.5  # groups whose variance is taken to be binomial
 _MAX_BLOCKS = 500
-_CHUNK = 1_000_000  # weights of samples at a time: the arrays of a chunk take some 50 MB
 
 
 class FewGroupsWarning(UserWarning):
@@ -102,14 +101,8 @@ def jackknife(folds, n_groups):
 def _leave_out(metrics, block):
     """Return a fold's blocks, and its share of samples and metrics: whole, then without each."""
     blocks, position = np.unique(block, return_inverse=True)
-    left_out = np.arange(-1, len(blocks))
-    shares, values = [], []
-    step = max(1, _CHUNK // len(block))
-    for start in range(0, len(left_out), step):
-        weights = (left_out[start : start + step, np.newaxis] != position).astype(np.float64)
-        shares.append(weights.mean(axis=1))
-        values.append(metrics(weights))
-    return blocks, np.concatenate(shares), tuple(map(np.concatenate, zip(*values)))
+    weights = (np.arange(-1, len(blocks))[:, np.newaxis] != position).astype(np.float64)
+    return blocks, weights.mean(axis=1), metrics(weights)
 
 
 def _combine(parts, n_blocks):
