@@ -638,7 +638,7 @@ TWICE = [(np.arange(60), np.arange(50, 90))]
             {"cv": LeaveOneGroupOut(), "groups": np.arange(90) // 45, "y": np.arange(90) // 45},
             "training part of fold 0",
         ),
-        ({"cv": 9, "groups": np.arange(90) % 8}, "cv is 9, .* 8 of the groups"),
+        ({"cv": 9, "groups": np.arange(90) % 8}, "cv is 9, and the class '0' has 8 of the groups"),
         ({"cv": "five"}, "cv is 'five'"),
         ({"n_repeats": 0}, "n_repeats is 0"),
         ({"target_names": "ab"}, "target_names is 'ab'"),
