@@ -17,7 +17,7 @@ COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
 _DASHES = ["-", "--", ":", "-."]
 GRAY = "#808080"
 
-_MAX_WIDTH = 10  # of a figure of several panels, in inches
+_MAX_WIDTH = 12  # of a figure of several panels, in inches
 _LINE = 27  # characters of a label that fit a panel
 _BELOW = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "borderaxespad": 0}  # of a legend
 
