@@ -24,7 +24,7 @@ from featbus.feature_extraction import DeepFeatures
 from featbus.groups import GroupsWarning
 from featbus.parameters import Interval, InvalidParameterError, check_parameters
 from featbus.recipes import balancing_pipelines, classifier_pipelines, fused_features
-from featbus.recipes._parts import INPUT_SIZE, LAYERS, POOLING
+from featbus.recipes._recipes import INPUT_SIZE, LAYERS, POOLING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

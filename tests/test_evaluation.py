@@ -1,7 +1,6 @@
 """Cross-validation of pipelines, its metrics and its honesty."""
 
 import json
-import os
 import warnings
 
 import numpy as np
@@ -27,7 +26,6 @@ from sklearn.model_selection import (
     KFold,
     LeaveOneGroupOut,
     PredefinedSplit,
-    RandomizedSearchCV,
     StratifiedGroupKFold,
     StratifiedKFold,
     TunedThresholdClassifierCV,
@@ -126,18 +124,15 @@ def test_folds_are_those_of_stratified_group_k_fold():
 
 def test_without_groups_evaluate_warns():
     X, y, _ = make_rows()
-    with pytest.warns(GroupsWarning, match="too optimistic. Pass groups="):
+    with pytest.warns(GroupsWarning):
         result = evaluate(LogisticRegression(), X, y)
     assert_array_equal(result.predictions["group"], np.arange(len(y)))
-    unknown = "Groups unknown: every image counted as its own patient."
-    assert (
-        result.protocol.splitlines()[0] == str(result).split("\n\n")[1].splitlines()[0] == unknown
-    )
-    assert "kept together" not in result.protocol
-    assert f"<p>{unknown}</p>" in result._repr_html_()
-    found = json.loads(result.to_json())
-    assert found["has_groups"] is False
-    assert unknown in found["protocol"]
+    unknown = result.groups_note.capitalize() + "."
+    assert "unknown" in unknown
+    assert result.protocol.splitlines()[0] == unknown
+    for text in (str(result), result._repr_html_(), json.loads(result.to_json())["protocol"]):
+        assert unknown in text
+    assert not result.has_groups
 
 
 def test_a_test_part_without_a_class_warns_and_is_left_out():
@@ -149,7 +144,7 @@ def test_a_test_part_without_a_class_warns_and_is_left_out():
     assert_array_equal(result.scores["sensitivity"].isna(), y[::3] == 0)
     mean = result.to_frame().loc["pipeline", ("sensitivity", "mean")]
     assert mean == pytest.approx(np.mean(result.predictions["predicted"][y == 1] == 1))
-    assert "10 splits by LeaveOneGroupOut" in result.protocol
+    assert "LeaveOneGroupOut: 10" in result.protocol
 
 
 class Spy(RandomOverSampler):
@@ -173,17 +168,6 @@ def test_samplers_see_training_rows_only():
         assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(len(y)), tested))
 
 
-def test_processes_and_repetition_change_nothing():
-    X, y, groups = make_rows(3)
-    pipelines = {"svm": SVC(), "logistic": LogisticRegression()}
-    first, second, parallel = (
-        evaluate(pipelines, X, y, groups=groups, n_jobs=n_jobs) for n_jobs in (None, None, 2)
-    )
-    for other in (second, parallel):
-        assert_frame_equal(first.scores, other.scores)
-        assert_frame_equal(first.predictions, other.predictions)
-
-
 def test_the_positive_class():
     X, y, groups = make_rows()
     names = ["malignant", "benign"]
@@ -193,47 +177,29 @@ def test_the_positive_class():
     )
     assert guessed.pos_name == by_label.pos_name == "malignant"
     assert other.pos_name == "benign"
-    assert [result.pos_guessed for result in (guessed, other, by_label)] == [True, False, False]
     assert_frame_equal(guessed.scores, by_label.scores)
     assert_allclose(guessed.scores["sensitivity"], other.scores["specificity"])
     assert_allclose(guessed.scores["roc_auc"], other.scores["roc_auc"])
-    line = "Positive class: malignant, guessed from its name; pass pos_label= to choose."
-    assert guessed.protocol.splitlines()[-1] == line
-    assert line in str(guessed)
-    assert json.loads(guessed.to_json())["pos_guessed"] is True
+    assert "Positive class: malignant, guessed from its name" in str(guessed)
     assert "Positive class: malignant.\n" in str(by_label)
-
-
-def make_images():
-    """Return images that brightness tells apart, of different sizes, and their labels."""
-    rng = np.random.default_rng(0)
-    y = np.arange(24) % 2
-    images = [
-        rng.integers(100 * label, 100 * label + 120, (9 + i % 3, 12), np.uint8)
-        for i, label in enumerate(y)
-    ]
-    return images, y
-
-
-def object_array(images):
-    array = np.empty(len(images), dtype=object)
-    array[:] = images
-    return array
 
 
 @pytest.mark.parametrize(
     "container",
     [
         list,
-        object_array,
         lambda images: pd.Series(images, index=np.arange(24)[::-1]),
-        lambda images: np.stack([image[:9] for image in images]),
         lambda images: np.ma.masked_less(np.stack([image[:9] for image in images]), 20),
     ],
-    ids=["list", "object array", "Series", "stack", "masked stack"],
+    ids=["list", "Series", "masked stack"],
 )
 def test_images_in_every_container(container):
-    images, y = make_images()
+    rng = np.random.default_rng(0)
+    y = np.arange(24) % 2  # brightness separates the classes
+    images = [
+        rng.integers(100 * label, 100 * label + 120, (9 + i % 3, 12), np.uint8)
+        for i, label in enumerate(y)
+    ]
     pipeline = make_pipeline(IntensityStatistics(), StandardScaler(), SVC())
     groups = pd.Series(np.arange(24) // 2, index=np.arange(24)[::-1])
     result = evaluate(pipeline, container(images), y, groups=groups, cv=3)
@@ -290,13 +256,6 @@ def test_a_classifier_without_a_class_is_refused():
         evaluate(Forgetful(), X, y, groups=groups)
 
 
-def test_cv_none_is_five_stratified_folds_that_keep_groups_together():
-    X, y, groups = make_rows()
-    none, five = (evaluate(SVC(), X, y, groups=groups, cv=cv) for cv in (None, 5))
-    assert none.protocol == five.protocol
-    assert_frame_equal(none.predictions, five.predictions)
-
-
 def test_splits_may_be_masks():
     X, y, groups = make_rows()
     first = groups % 2 == 0
@@ -306,17 +265,6 @@ def test_splits_may_be_masks():
         for cv in (masks, [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in masks])
     )
     assert_frame_equal(result.predictions, expected.predictions)
-
-
-def test_errors_name_pipeline_and_fold():
-    def fail(X):
-        raise ValueError("image 0: is no image")
-
-    X, y, groups = make_rows()
-    pipeline = make_pipeline(FunctionTransformer(fail), LogisticRegression())
-    with pytest.raises(ValueError, match="image 0") as caught:
-        evaluate({"good": LogisticRegression(), "bad": pipeline}, X, y, groups=groups)
-    assert "fold 0 of 'bad'" in caught.value.__notes__[0]
 
 
 def test_evaluate_itself_does_not_warn():
@@ -348,23 +296,17 @@ class Recorder(ClassifierMixin, BaseEstimator):
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda search: search,
-        lambda search: make_pipeline(FunctionTransformer(), search),
-    ],
-    ids=["search", "last step"],
-)
+@pytest.mark.parametrize("is_step", [False, True])
 @pytest.mark.parametrize("cv", [None, 3, StratifiedGroupKFold(2)], ids=str)
-def test_the_inner_cross_validation_keeps_groups_together(cv, wrap):
+def test_the_inner_cross_validation_keeps_groups_together(cv, is_step):
     X, y, groups = make_rows()
     order = np.random.default_rng(0).permutation(len(y))
     X, y, groups = X[order], y[order], groups[order]
     X[:, 0] = np.arange(len(y))
     Recorder.seen.clear()
     search = GridSearchCV(Recorder(), {"bias": [-0.5, 0.5]}, cv=cv)
-    result = evaluate(wrap(search), X, y, groups=groups, cv=2)
+    pipeline = make_pipeline(FunctionTransformer(), search) if is_step else search
+    result = evaluate(pipeline, X, y, groups=groups, cv=2)
     n_inner = {None: 5, 3: 3}.get(cv, 2)
     assert len(Recorder.seen) == 2 * (2 * n_inner + 1)
     for fitted, tested in Recorder.seen:
@@ -378,20 +320,14 @@ def test_what_a_search_chose():
     pipelines = {
         "plain": LogisticRegression(),
         "grid": GridSearchCV(LogisticRegression(), {"C": [1e-6, 1.0]}, cv=3),
-        "random": make_pipeline(
-            StandardScaler(),
-            RandomizedSearchCV(SVC(), {"C": [0.1, 1, 10]}, n_iter=2, cv=3, random_state=0),
-        ),
+        "last": make_pipeline(StandardScaler(), GridSearchCV(SVC(), {"C": [1, 10]}, cv=3)),
     }
-    result = evaluate(pipelines, X, y, groups=groups, cv=2, n_repeats=2)
+    result = evaluate(pipelines, X, y, groups=groups, cv=2)
     best = result.best_params
-    assert best["pipeline"].tolist() == ["grid"] * 4 + ["random"] * 4
-    assert best[["repeat", "fold"]].to_numpy()[:4].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert best["pipeline"].tolist() == ["grid"] * 2 + ["last"] * 2
     assert all(params.keys() == {"C"} for params in best["params"])
-    assert best["score"].between(0.4, 1).all()
-
     # By hand, for the first fold.
-    rows = result.predictions.query("pipeline == 'grid' and repeat == 0")
+    rows = result.predictions.query("pipeline == 'grid'")
     train, test = (np.flatnonzero(rows["fold"] == fold) for fold in (1, 0))
     inner = StratifiedGroupKFold(3, shuffle=True, random_state=0)
     by_hand = clone(pipelines["grid"]).set_params(cv=inner)
@@ -406,12 +342,8 @@ def test_calibration_and_tuning_keep_groups_together():
     X, y, groups = make_rows()
     X[:, 0] = np.arange(len(y))
     for pipeline in (
-        Pipeline(
-            [("inner", make_pipeline("passthrough", CalibratedClassifierCV(Recorder(), cv=3)))]
-        ),
-        CalibratedClassifierCV(Recorder(), cv=3),
-        make_pipeline(FunctionTransformer(), TunedThresholdClassifierCV(Recorder(), cv=3)),
-        TunedThresholdClassifierCV(Recorder(), cv=None),
+        Pipeline([("inner", make_pipeline("passthrough", CalibratedClassifierCV(Recorder())))]),
+        TunedThresholdClassifierCV(Recorder(), cv=3),
         VotingClassifier([("calibrated", CalibratedClassifierCV(Recorder(), cv=3))], voting="soft"),
     ):
         Recorder.seen.clear()
@@ -432,9 +364,9 @@ def log(tmp_path):
     return str(tmp_path / "log")
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_each_image_is_computed_once_for_all_pipelines_and_folds(log, n_jobs):
+def test_each_image_is_computed_once_for_all_pipelines_and_folds(log):
     images, y, groups = noise()
+    frozen = [FrozenEstimator(Resize((8, 8))), FrozenEstimator(CountingMean(log=log).fit(images))]
     pipelines = {
         "svm": make_pipeline(Resize((8, 8)), CountingMean(log=log), StandardScaler(), SVC()),
         "same": Pipeline(
@@ -445,8 +377,11 @@ def test_each_image_is_computed_once_for_all_pipelines_and_folds(log, n_jobs):
         ),
     }
     with parallel_config("threading"):
-        evaluate(pipelines, images, y, groups=groups, cv=5, n_jobs=n_jobs)
+        evaluate(pipelines, images, y, groups=groups, cv=5, n_jobs=2)
     assert count(log) == len(images)
+    pipelines = {C: make_pipeline("passthrough", *frozen, SVC(C=C)) for C in (1, 2)}
+    evaluate(pipelines, images, y, groups=groups, cv=4)
+    assert count(log) == 2 * len(images)
 
 
 def test_memory_keeps_rows_for_the_next_run(log, tmp_path):
@@ -491,18 +426,6 @@ def test_steps_that_learn_stay_in_the_fold(log):
     assert_array_equal(result.predictions["predicted"][test], by_hand.predict(images[test]))
 
 
-def test_frozen_steps_are_shared_between_folds(log):
-    images, y, groups = noise()
-    mean = FrozenEstimator(CountingMean(log=log).fit(images))
-    resize = FrozenEstimator(Resize((8, 8)))
-    pipelines = {
-        name: make_pipeline("passthrough", resize, mean, StandardScaler(), SVC(C=C))
-        for name, C in (("a", 1), ("b", 2))
-    }
-    evaluate(pipelines, images, y, groups=groups, cv=4)
-    assert count(log) == len(images)
-
-
 def test_searched_steps_stay_in_the_fold(log):
     images, y, groups = noise()
     pipeline = make_pipeline(CountingMean(log=log), SVC())
@@ -538,8 +461,7 @@ def test_columns_keep_their_names():
     images, y, groups = noise()
     chosen = make_column_transformer((StandardScaler(), ["intensity_mean", "intensity_energy"]))
     pipeline = make_pipeline(IntensityStatistics(), chosen, SVC()).set_output(transform="pandas")
-    result = evaluate(pipeline, images, y, groups=groups, cv=2)
-    assert len(result.predictions) == 40
+    assert len(evaluate(pipeline, images, y, groups=groups, cv=2).predictions) == 40
 
 
 @pytest.fixture
@@ -566,14 +488,6 @@ def result():
     return Evaluation(scores, predictions, np.array([0, 1]), names, "malignant", "How.")
 
 
-def test_mean_and_standard_deviation(result):
-    frame = result.to_frame()
-    assert frame.index.tolist() == ["<SVM>", "KNN"]
-    assert frame.columns.get_level_values(0).unique().tolist() == METRICS
-    assert frame.loc["<SVM>", ("f1", "mean")] == pytest.approx(0.81)
-    assert frame.loc["<SVM>", ("f1", "std")] == pytest.approx(0.06 / np.sqrt(2))
-
-
 def test_confusion_matrix(result):
     matrix = result.confusion_matrix("<SVM>")
     assert matrix.to_numpy().tolist() == [[1, 1], [0, 2]]
@@ -592,9 +506,7 @@ def test_figure_of_confusion_matrices(result):
         assert [label.get_text() for label in labels] == ["benign", "malignant"]
 
 
-def test_names_and_pooled_predictions(result):
-    assert result.pipeline_names == ["<SVM>", "KNN"]
-    assert result.shown_classes == [1]
+def test_pooled_predictions(result):
     pooled = result.pooled("KNN")
     assert pooled.kind == "decision"
     assert_array_equal(pooled.index, range(4))
@@ -618,7 +530,6 @@ def test_what_a_fitted_bus_learned_before_does_not_count():
 
 def test_the_printed_table(result):
     lines = str(result).splitlines()
-    assert lines[0].split("  ")[-1] == "ROC AUC"
     assert lines[1].split() == ["<SVM>", *["0.81", "±", "0.04"] * 6]
     assert lines[-2] == "How."
     html = result._repr_html_()
@@ -642,15 +553,14 @@ def test_two_classes_whose_names_say_nothing_have_a_row_each():
         scores = one.scores["sensitivity"]
         assert f" {scores.mean():.2f} ± {scores.std():.2f} " in row
     assert "Positive class: unknown" in result.protocol
-    labels = [text.get_text() for text in result.plot("intervals").axes[0].texts]
-    assert {"Sensitivity (left)", "Sensitivity (right)"} < set(labels)
-    assert "Sensitivity" not in labels
+    labels = {text.get_text() for text in result.plot("intervals").axes[0].texts}
+    assert {"Sensitivity (left)", "Sensitivity (right)"} < labels
 
 
 def test_a_single_split_has_no_folds_and_no_spread():
     X, y, groups = make_rows()
     result = evaluate(SVC(), X, y, groups=groups, cv=PredefinedSplit((groups < 6) - 1))
-    assert "one split by PredefinedSplit (72 samples to train on, 18 to test)" in result.protocol
+    assert "PredefinedSplit: 1" in result.protocol
     assert "Scores on the test part." in repr(result)
     assert not {"folds", "nan"} & set(repr(result).split())
 
@@ -674,31 +584,29 @@ HARD = VotingClassifier([("one", LogisticRegression())])
     [
         (PAIRS, "ovo"),
         (make_pipeline(StandardScaler(), PAIRS), "ovo"),
-        (HARD, "hard"),
+        (GridSearchCV(PAIRS, {"decision_function_shape": ["ovo"]}, cv=2), "ovo"),
+        (GridSearchCV(SVC(), {"decision_function_shape": ["ovo"]}, cv=2), "ovo"),
+        (HARD, "voting='soft'"),
+        (make_pipeline(PCA(), GridSearchCV(HARD, {"voting": ["hard"]}, cv=2)), "voting='soft'"),
         (Mute(), "neither"),
     ],
 )
-def test_pipelines_without_a_score_per_class_are_refused_before_any_feature(log, classifier, found):
-    images, y = noise()[0], np.arange(40) % 3
-    pipeline = make_pipeline(CountingMean(log=log), classifier)
-    with pytest.raises(ValueError, match=f"one score per class, .*{found}"):
-        evaluate(pipeline, images, y, groups=np.arange(40), cv=2)
-    assert not os.path.exists(log)
-
-
-@pytest.mark.parametrize(
-    "wrap", [lambda search: search, lambda search: make_pipeline(PCA(), search)]
-)
-@pytest.mark.parametrize(
-    ("model", "name", "bad", "good"),
-    [(PAIRS, "decision_function_shape", "ovo", "ovr"), (HARD, "voting", "hard", "soft")],
-)
-def test_what_a_search_chooses_decides_about_scores(wrap, model, name, bad, good):
+def test_pipelines_without_a_score_per_class_are_refused(classifier, found):
     X, y, groups = make_rows(3)
-    evaluate(wrap(GridSearchCV(model, {name: [good]}, cv=2)), X, y, groups=groups, cv=2)
-    search = wrap(GridSearchCV(model, {name: [bad]}, cv=2))
-    with pytest.raises(ValueError, match=bad):
-        evaluate(search, X, y, groups=groups, cv=2)
+    with pytest.raises(ValueError, match="one score per class") as caught:
+        evaluate(classifier, X, y, groups=groups, cv=2)
+    assert found in str(caught.value)
+    assert "fold 0" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [(PAIRS, {"decision_function_shape": ["ovr"]}), (HARD, {"voting": ["soft"]})],
+)
+def test_what_a_search_chooses_decides_about_scores(model, options):
+    X, y, groups = make_rows(3)
+    result = evaluate(GridSearchCV(model, options, cv=2), X, y, groups=groups, cv=2)
+    assert result.scores["roc_auc"].notna().all()
 
 
 def test_two_classes_have_no_pairs():
@@ -716,36 +624,32 @@ TWICE = [(np.arange(60), np.arange(50, 90))]
         ({"pipelines": {}}, "no pipelines"),
         ({"y": np.zeros(90, int)}, "1 class"),
         ({"y": np.linspace(0, 1, 90)}, "Unknown label type"),
-        ({"y": np.zeros(89, int)}, "inconsistent numbers of samples"),
         ({"groups": np.zeros(89, int)}, "inconsistent numbers of samples"),
         ({"groups": [1.0, None] * 45}, "groups is NaN .* 45 .* at 1"),
         ({"target_names": ["a"]}, r"target_names is \['a'\].*\[0, 1\]"),
         ({"target_names": ["a", "a"]}, "different name"),
         ({"y": np.repeat(["a", "b"], 45), "target_names": ["b", "a"]}, "order: .*'a', 'b'"),
         ({"pos_label": "c", "target_names": ["a", "b"]}, r"pos_label is 'c'.*\['a', 'b'\]"),
-        ({"y": None}, "y is None"),
         ({"y": [None, *"ab"] * 30}, "y is NaN .* 30 .* at 0"),
         ({"cv": KFold(4)}, r"Fold 0 has the groups \[7\]"),
-        ({"cv": KFold(2), "groups": np.array(["p", "q"] * 45)}, r"Fold 0 .*\['p', 'q'\]"),
         ({"cv": TWICE, "groups": None}, r"Fold 0 has the samples \[50, .*54\] and 5 more"),
         ({"cv": StratifiedGroupKFold(3), "n_repeats": 2}, "n_repeats is 2.*StratifiedGroupKFold"),
         (
             {"cv": LeaveOneGroupOut(), "groups": np.arange(90) // 45, "y": np.arange(90) // 45},
             "training part of fold 0",
         ),
-        ({"cv": 9, "groups": np.arange(90) % 8}, "cv is 9, .* 8 of the groups"),
-        *(({"cv": value}, f"cv is {value!r}") for value in ("five", 1, True)),
-        *(({"n_repeats": value}, f"n_repeats is {value!r}") for value in (0, 2.0, True, None)),
+        ({"cv": 9, "groups": np.arange(90) % 8}, "cv is 9, and the class '0' has 8 of the groups"),
+        ({"cv": "five"}, "cv is 'five'"),
+        ({"n_repeats": 0}, "n_repeats is 0"),
         ({"target_names": "ab"}, "target_names is 'ab'"),
         ({"pos_label": ["a"]}, "pos_label is "),
-        *(({"random_state": value}, f"random_state is {value!r}") for value in (-1, "seed")),
+        ({"random_state": -1}, "random_state is -1"),
         ({"memory": 3}, "memory is 3"),
         ({"n_jobs": 1.5}, "n_jobs is 1.5"),
         ({"verbose": "yes"}, "verbose is 'yes'"),
         *(
             ({"pipelines": pipeline, "cv": 2}, r"Fold 0 of the cv of \w+CV has the groups \[")
             for pipeline in (
-                GridSearchCV(SVC(), {"C": [1]}, cv=StratifiedKFold(3)),
                 make_pipeline(PCA(), GridSearchCV(SVC(), {"C": [1]}, cv=StratifiedKFold(3))),
                 CalibratedClassifierCV(SVC(), cv=StratifiedKFold(3)),
             )

@@ -26,7 +26,7 @@ from featbus.evaluation._protocols import PROTOCOLS
 from featbus.groups import GroupsWarning
 from featbus.images import ImageError
 
-NAMES = [protocol.name for protocol in PROTOCOLS]
+NAMES = [*PROTOCOLS]
 HONEST, RANDOM, COPIES, MIXTURES, BOTH = NAMES
 
 
@@ -201,7 +201,7 @@ def test_the_command(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 of 25 images left out" in said
     assert "Honest balanced accuracy: 0." in said
-    assert "24 images in 12 groups (benign 16, malignant 8)" in said
+    assert "24 samples in 12 groups (benign 16, malignant 8)" in said
     assert sorted(path.name for path in output.iterdir()) == [
         "features.sqlite",
         "honesty.csv",

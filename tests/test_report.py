@@ -4,6 +4,7 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -21,20 +22,13 @@ from sklearn.svm import SVC
 from featbus import evaluate, intensity_summary
 from featbus.evaluation import Evaluation, _report
 from featbus.evaluation._metrics import TITLES
+from featbus.groups import GroupsWarning
 from featbus.io import read_item
 from featbus.masks import with_mask
 from featbus.model_selection import audit
 
-FIGURES = [
-    "confusion_matrices",
-    "roc",
-    "precision_recall",
-    "calibration",
-    "score_distributions",
-    "intervals",
-]
-BENIGN = ["benign", "malignant"]
-VOID = {"meta", "link", "br", "img"}
+FIGURES = ["confusion_matrices", "roc", "precision_recall", "calibration"]
+FIGURES += ["score_distributions", "intervals"]
 AWKWARD = ["_benign <b>", 'malign\\1 & "co" $x$', "</script> $ {{ 7 * 7 }} {% raw %} #0072b2"]
 
 
@@ -94,49 +88,46 @@ def html(binary, tmp_path_factory):
 without_figures = pytest.mark.usefixtures("empty_figures")
 
 
+def decode(data, flags=cv2.IMREAD_UNCHANGED):
+    return cv2.imdecode(np.frombuffer(b64decode(data), np.uint8), flags)
+
+
 class Page(HTMLParser):
     """A page in pieces."""
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.ids, self.links, self.texts, self.images = [], [], [], [], []
-        self.section, self.values, self.cells, self.labels = "", {}, {}, []
+        self.open, self.ids, self.links, self.texts = [], [], [], []
+        self.section, self.rows, self.thumbnails, self.figures = "", {}, [], []
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        if tag not in VOID:
+        if tag not in ("meta", "link", "br", "img"):
             self.open.append(tag)
         if tag == "section":
             self.section = attributes["id"]
+        if tag == "tr":
+            self.rows.setdefault(self.section, []).append([])
         self.ids += [attributes["id"]] if "id" in attributes else []
-        self.links += [
-            attributes[key] for key in ("src", "href", "xlink:href") if key in attributes
-        ]
-        self.labels += [attributes[key] for key in ("alt", "aria-label") if key in attributes]
+        self.links += [attributes[key] for key in ("src", "href") if key in attributes]
         assert not {"onload", "onerror", "src=x"} & set(attributes)
-        self.links += re.findall(r"url\((.*?)\)", " ".join(filter(None, attributes.values())))
-        if tag == "data":
-            self.values.setdefault(self.section, []).append(float(attributes["value"]))
         if tag == "img":
-            data = attributes["src"].removeprefix("data:image/jpeg;base64,")
-            pixels = np.frombuffer(b64decode(data), np.uint8)
-            self.images.append(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED))
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.handle_endtag(tag)
+            kind, data = attributes["src"].split(";base64,")
+            if kind == "data:image/jpeg":
+                self.thumbnails.append(decode(data))
+            else:
+                self.figures.append(ElementTree.fromstring(b64decode(data)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
         self.texts.append(data)
-        if self.open and self.open[-1] == "td":
-            self.cells.setdefault(self.section, []).append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[self.section][-1].append(data)
 
     @property
     def text(self):
@@ -161,47 +152,44 @@ class Audit:
         return pd.DataFrame({"check": ["groups across folds"], "passed": [False], "n_found": [3]})
 
 
-def test_the_page_needs_nothing_beside_it(binary, tmp_path):
+def test_the_page_needs_no_other_file(binary, tmp_path):
     html = write(binary, tmp_path, images=make_data()[-1], audit=Audit())
     page = Page(html)
     assert len(page.ids) == len(set(page.ids))
     for link in page.links:
         assert link.startswith("data:") or link[1:] in page.ids, link
-    assert "http:" not in html
-    assert "https:" not in html
-    assert "<script" not in html
-    assert "@import" not in html
+    assert not re.search("https?:|<script|@import", html)
+    assert len(page.figures) == len(FIGURES)
 
 
 def test_numbers_are_those_of_the_evaluation(binary, html):
     page = Page(html)
-    frame = binary.to_frame()
-    expected = [
-        frame.loc[name, metric][["mean", "low", "high"]]
-        for metric in TITLES
-        for name in frame.index
-        if frame.loc[name, (metric, "mean")] >= 0  # an SVM without probabilities has no Brier score
-    ]
-    assert page.values["results"] == np.concatenate(expected).tolist()
+    head, *rows = page.rows["results"]
+    assert head == binary.pipeline_names
+    for metric, (_, *cells) in zip(TITLES, rows):
+        frame = binary.to_frame()[metric]
+        for (_, row), cell in zip(frame.iterrows(), cells):
+            mean, low, high = (f"{row[part]:.3f}" for part in ("mean", "low", "high"))
+            assert cell == ("–" if mean == "nan" else f"{mean} ({low} to {high})")
     pair = binary.compare().iloc[0]
-    columns = ["difference", "low", "high", "p_value", "p_holm"]
-    assert page.values["comparison"] == pair[columns].tolist()
+    assert page.rows["comparison"][1][:2] == ["SVM", "logistic"]
+    assert_allclose(np.array(page.rows["comparison"][1][2:], float), [*pair[2:]], rtol=1e-3)
+    seconds = binary.timings.groupby("pipeline", sort=False)[["fit_s", "predict_s"]].sum()
+    found = [row[1:] for row in page.rows["details"][2:]]
+    assert_allclose(np.array(found, float), seconds, rtol=1e-3)
+    for package, number in binary.versions.items():
+        assert f"{package} {number}" in page.text
+    assert "Seed 0;" in page.text
 
 
 @without_figures
 def test_numbers_of_each_class(three, tmp_path):
-    page = Page(write(three, tmp_path))
-    metrics = ["sensitivity", "specificity", "precision", "npv", "f1", "roc_auc", "pr_auc"]
-    expected = [
-        row[metric][["mean", "low", "high"]]
-        for _, row in three.per_class().iterrows()
-        for metric in metrics
-    ]
-    assert page.values["classes"] == np.concatenate(expected).tolist()
-    counts = [int(cell) for cell in page.cells["classes"] if cell.strip()]
-    assert counts == three.published_table()[["TP", "TN", "FP", "FN"]].to_numpy().ravel().tolist()
-    shown = [int(cell) for cell in page.cells["confusion"]]
-    assert shown == three.confusion_matrix().to_numpy().ravel().tolist()
+    head, *rows = Page(write(three, tmp_path)).rows["classes"]
+    assert head[1:] == three.target_names
+    table = three.per_class().loc["pipeline"]
+    for metric, row in zip(["sensitivity", "specificity", "precision", "npv", "f1"], rows):
+        expected = [f"{mean:.3f} (" for mean in table[metric]["mean"]]
+        assert [cell[:7] for cell in row[1:]] == expected
 
 
 @without_figures
@@ -211,11 +199,12 @@ def test_most_wrong_are_the_surest_errors(tmp_path):
     images = [np.full((20, 30 + i), 30 * i, np.uint8) for i in range(7)]
     page = Page(write(result, tmp_path, images=images))
     order = [5, 3, 2, 1]
-    assert page.values["most-wrong"] == pytest.approx([0.95, 0.9, 0.8, 0.6])
-    assert [int(n) for n in re.findall(r"image (\d+)", page.text)] == order
-    assert [image.shape for image in page.images] == [(20, 30 + i) for i in order]
-    assert_allclose([image.mean() for image in page.images], [30 * i for i in order], atol=2)
-    assert "image 5 true malignant predicted benign probability 0.950" in page.text
+    found = re.findall(r"image (\d+) true (\w+) predicted (\w+) score ([\d.]+)", page.text)
+    assert [int(number) for number, *_ in found] == order
+    assert [float(score) for *_, score in found] == [0.95, 0.9, 0.8, 0.6]
+    assert found[0][1:3] == ("malignant", "benign")
+    assert [image.shape for image in page.thumbnails] == [(20, 30 + i) for i in order]
+    assert_allclose([image.mean() for image in page.thumbnails], [30 * i for i in order], atol=2)
 
 
 @without_figures
@@ -223,54 +212,43 @@ def test_most_wrong_shows_an_image_once(tmp_path):
     result = by_hand(
         [0, 1, 0, 1], [1, 1, 1, 1], [0.7, 0.6, 0.8, 0.9], index=[0, 1, 0, 1], repeats=2
     )
-    page = Page(write(result, tmp_path, images=np.zeros((2, 8, 8), np.uint8)))
-    assert page.values["most-wrong"] == [0.8]
-    assert "1 of 1 wrong images" in page.text
+    text = Page(write(result, tmp_path, images=np.zeros((2, 8, 8), np.uint8))).text
+    assert re.findall(r"predicted \w+ score ([\d.]+)", text) == ["0.800"]
+    assert "1 of 1 wrong images" in text
 
 
 def test_most_wrong_without_images_is_a_table(binary, html):
     page = Page(html)
-    assert page.images == []
-    assert "Pass images= to see them." in page.text
+    assert page.thumbnails == []
     rows = binary.predictions[binary.predictions["pipeline"] == "SVM"]
     wrong = rows[rows["target"] != rows["predicted"]]
     surest = wrong[["decision_benign", "decision_malignant"]].max(axis=1).nlargest(6)
-    assert_allclose(page.values["most-wrong"][:6], surest)
+    found = [float(row[-1]) for row in page.rows["most-wrong"][1:7]]
+    assert_allclose(found, surest, rtol=1e-3)
     assert f"6 of {len(wrong)} wrong images" in page.text
 
 
-@without_figures
 @pytest.mark.parametrize(
     "image",
     [
         np.tile(np.linspace(0, 4095, 60).astype(np.uint16), (40, 1)),
-        np.tile(np.linspace(0, 1, 60), (40, 1)),
         np.tile(np.arange(60) > 30, (40, 1)),
         with_mask(np.full((40, 60), 99, np.uint8), np.arange(2400).reshape(40, 60) % 60 > 30),
-        np.dstack(
-            [np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))] * 3
-            + [np.ones((40, 60), np.uint8)]
-        ),
+        np.dstack([np.tile(np.linspace(0, 255, 60).astype(np.uint8), (40, 1))] * 4),
     ],
-    ids=["uint16", "float", "bool", "masked", "RGBA"],
+    ids=["uint16", "bool", "masked", "RGBA"],
 )
-def test_thumbnails_of_all_kinds_of_images(image, tmp_path):
-    result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
-    opaque = [np.zeros((9, 9), np.uint8)] * 3
-    thumbnail = _report.make_thumbnail(read_item(image, 0))
-    (decoded,) = [cv2.imdecode(np.frombuffer(b64decode(thumbnail), np.uint8), 0)]
+def test_thumbnails_of_all_kinds_of_images(image):
+    decoded = decode(_report.make_thumbnail(read_item(image, 0)), cv2.IMREAD_GRAYSCALE)
     assert decoded.shape == (40, 60)
     assert decoded[:, :5].mean() < 15
     assert decoded[:, -5:].mean() > 90
-    if image.ndim == 2:
-        assert len(Page(write(result, tmp_path, images=[image, *opaque])).images) == 1
 
 
 def test_thumbnails_are_small_and_keep_colors():
     red = np.zeros((600, 1200, 3), np.uint8)
     red[..., 0] = 200
-    thumbnail = np.frombuffer(b64decode(_report.make_thumbnail(red)), np.uint8)
-    decoded = cv2.imdecode(thumbnail, cv2.IMREAD_COLOR)
+    decoded = decode(_report.make_thumbnail(red), cv2.IMREAD_COLOR)
     assert decoded.shape == (112, 224, 3)
     assert_allclose(decoded.mean(axis=(0, 1)), [0, 0, 200], atol=3)
 
@@ -292,178 +270,108 @@ def test_paths_are_shown_without_where_they_are_stored(tmp_path):
 
 
 @without_figures
-def test_only_so_many_images_are_read(tmp_path, monkeypatch):
+def test_only_so_many_images_are_read_and_each_once(tmp_path, monkeypatch):
     monkeypatch.setattr(_report, "_N_DESCRIBED", 5)
     y = np.arange(90) % 2
     probabilities = np.where(y == 1, 0.8, 0.2)
     probabilities[[8, 44]] = 0.9, 0.7
-    images = list(make_data()[-1])
-    for i in set(range(90)) - {0, 8, 22, 44, 66, 89}:
-        images[i] = tmp_path / "not there.png"
-    result = by_hand(y, probabilities > 0.5, probabilities)
-    page = Page(write(result, tmp_path, images=images))
-    assert "From 5 images, evenly spaced" in page.text
-    assert [int(n) for n in re.findall(r"image (\d+)", page.text)] == [8, 44]
-    assert "uint8 gray (5)" in page.text
-
-
-@without_figures
-def test_every_image_is_read_once(binary, tmp_path, monkeypatch):
-    images = make_data()[-1]
-    paths = [str(tmp_path / f"{i}.png") for i in range(90)]
-    for path, image in zip(paths, images):
-        cv2.imwrite(path, image)
-    reads = []
+    images, reads = make_data()[-1], []
 
     def read(item, index):
-        reads.append(item)
+        reads.append(index)
         return read_item(item, index)
 
     monkeypatch.setattr(_report, "read_item", read)
-    (tmp_path / "out").mkdir()
-    with_paths = write(binary, tmp_path / "out", images=paths)
-    assert reads == paths
-    with_arrays = write(binary, tmp_path / "out", images=images)
-    assert Page(with_paths).values == Page(with_arrays).values
-    assert with_paths.count("<img") == with_arrays.count("<img") == 12
+    result = by_hand(y, probabilities > 0.5, probabilities)
+    page = Page(write(result, tmp_path, images=images))
+    assert reads == [0, 8, 22, 44, 66, 89]
+    assert "of 5 images:" in page.text
+    assert [int(n) for n in re.findall(r"image (\d+)", page.text)] == [8, 44]
+    assert page.rows["data"][-1] == ["uint8 gray", "5"]
 
 
 @without_figures
-def test_brightness_is_that_of_the_intensity_summary(binary, tmp_path):
+def test_sizes_and_brightness_by_class(binary, tmp_path):
     rng = np.random.default_rng(0)
     y = make_data()[1]
-    images = [rng.integers(0, 256, (8, 9), np.uint8) for _ in y]
+    images = [rng.integers(0, 256, (8, 9 + i % 3), np.uint8) for i in range(len(y))]
     images[1] = with_mask(images[1], images[1] > 99)
     images[2] = rng.integers(0, 65536, (8, 9), np.uint16)
     images[3] = rng.random((8, 9))
-    images[4] = rng.integers(0, 256, (8, 9, 3), np.uint8)
-    images[5] = rng.random((8, 9)) > 0.5
-    page = Page(write(binary, tmp_path, images=images))
-    table = intensity_summary(images, y).table.drop(columns=["n", "outliers"])
-    assert_allclose(page.values["data"], table.to_numpy().ravel(), rtol=1e-6)
-    assert (
-        "uint8 gray (85); uint8 gray, masked (1); uint16 gray (1); float64 gray (1); " in page.text
-    )
-
-
-@without_figures
-def test_the_data_set_card(binary, tmp_path):
-    images = list(make_data()[-1])
-    images[3] = np.zeros((30, 20, 3), np.uint8)
-    page = Page(write(binary, tmp_path, images=images))
-    y = make_data()[1]
-    assert "90 images in 30 groups of 3 images each." in page.text
+    images[4] = rng.integers(0, 256, (30, 9, 3), np.uint8)
+    rows = Page(write(binary, tmp_path, images=images)).rows["data"]
     counts = np.bincount(y)
-    cells = page.cells["data"][:6]
-    expected = [[str(n), f"{100 * n / 90:.0f}%", str(n // 3)] for n in counts]
-    assert cells == np.ravel(expected).tolist()
-    assert (
-        "12 to 30 pixels high and 16 to 20 wide; the most common size, 12 × 16, has 89 of 90"
-        in (page.text)
-    )
-    assert "uint8 gray (89); uint8 color (1)" in page.text
-    means = np.array([image.mean() / 255 for image in images])
-    medians = [np.median(means[y == label]) for label in (0, 1)]
-    table = np.array(page.values["data"]).reshape(2, -1)
-    assert_allclose(table[:, 2], medians)
+    names = binary.target_names
+    assert rows[2:4] == [[n, str(c), str(c // 3)] for n, c in zip(names, counts)]
+    table = intensity_summary(images, y).table[["minimum", "median", "maximum"]]
+    found = {row[0]: np.array(row[1:], float) for row in rows[7:9]}
+    for label, name in enumerate(names):
+        sizes = [image.shape[:2] for image, other in zip(images, y) if other == label]
+        expected = np.stack([np.min(sizes, 0), np.median(sizes, 0), np.max(sizes, 0)], axis=1)
+        assert_allclose(found[name][:6], expected.ravel())
+        assert_allclose(found[name][6:], table.loc[label], rtol=1e-3)
+    kinds = {row[0]: row[1] for row in rows[-5:]}
+    assert kinds.pop("uint8 gray") == "86"
+    assert set(kinds) == {"uint8 gray, masked", "uint16 gray", "float64 gray", "uint8 color"}
 
 
 def test_everything_is_escaped(tmp_path):
-    X, y, groups, _ = make_data(3)
-    pipelines = {"<script>alert(1)</script>": LogisticRegression(), "_b & $x": SVC()}
-    result = evaluate(pipelines, X, y, groups=groups, target_names=AWKWARD)
-    html = write(result, tmp_path, title="A < B & C", audit=Audit())
-    page = Page(html)
-    assert "<script" not in html
-    assert "</script" not in html
-    for text in [*AWKWARD, *pipelines, "A < B & C", "Group <7> is"]:
-        # More often than in tables: figures have them too.
-        assert page.text.count(text) >= 2, text
-    assert "{{" in page.text
-
-
-def test_awkward_names_of_classes_and_files_stay_in_their_attributes(tmp_path):
     folder = tmp_path / "<img src=x> 'a' \"b\" $c$ {{ 1 }}"
     folder.mkdir()
-    paths = [folder / f"{i} onload='x'&amp;.png" for i in range(4)]
-    for path in paths:
-        cv2.imwrite(str(path), np.zeros((8, 9), np.uint8))
+    path = folder / "onload='x'&amp; undecodable \udcff.png"
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 9), np.uint8))
+    (tmp_path / "image.png").rename(path)
+    X, y, groups, _ = make_data(3)
+    names = [*AWKWARD[:2], f"a\x01\x1b\uffff{AWKWARD[2]}"]
+    pipelines = {"<script>alert(1)</script>": LogisticRegression(), "_b & $x": SVC()}
+    result = evaluate(pipelines, X, y, groups=groups, target_names=names)
     (tmp_path / "out").mkdir()
-    result = by_hand([0, 1, 0, 1], [1, 1, 0, 1], [0.9, 0.9, 0.2, 0.8])
-    columns = {f"probability_{old}": f"probability_{new}" for old, new in zip(BENIGN, AWKWARD[1:])}
-    predictions = result.predictions.rename(columns=columns).assign(pipeline=AWKWARD[1])
-    scores = result.scores.assign(pipeline=AWKWARD[1])
-    result = replace(
-        result, predictions=predictions, scores=scores, target_names=AWKWARD[1:], pos_name=None
-    )
-    page = Page(write(result, tmp_path / "out", images=paths))
-    file = f"{folder.name}/{paths[0].name}"
-    assert f"{file}, {AWKWARD[1]}, predicted {AWKWARD[2]}" in page.labels
-    assert "each class against the rest" in page.text
-    assert page.labels.count(AWKWARD[1]) == 2
-    assert file in page.text
-
-
-def test_names_with_characters_that_a_page_cannot_have(tmp_path):
-    X, y, groups, _ = make_data()
-    names = ["a\x01\x1bb", "c\uffff"]
-    result = evaluate(LogisticRegression(), X, y, groups=groups, target_names=names)
-    paths = [tmp_path / "undecodable \udcff.png"] * 90
-    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8), np.uint8))
-    (tmp_path / "image.png").rename(paths[0])
-    (tmp_path / "out").mkdir()
-    html = write(result, tmp_path / "out", images=paths)
-    assert "undecodable ?.png" in html
-    assert "truly ab" in html
-
-
-def test_figures_follow_the_page(html):
-    drawings = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawings) == 1 + 3 + 2
-    for drawing in drawings:
-        assert 'role="img"' in drawing
-        assert "var(--c1)" in drawing
-        # Nothing is left in a colour of its own but what is hidden.
-        assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) <= {"#ffffff"}
+    html = write(result, tmp_path / "out", title="A < B & C", images=[path] * len(y), audit=Audit())
+    page = Page(html)
+    assert "script>" not in html
+    for text in [*AWKWARD, *pipelines, "A < B & C", "Group <7> is", folder.name]:
+        assert text in page.text, text
+    assert "onload='x'&amp; undecodable ?.png" in page.text
+    drawn = "".join("".join(figure.itertext()) for figure in page.figures)
+    for text in ("_b & $x", *AWKWARD[:2]):
+        assert text in drawn
 
 
 @without_figures
 def test_the_audit(binary, tmp_path):
     page = Page(write(binary, tmp_path, audit=Audit()))
     assert page.text.count("Audit failed: Group <7> is on both sides of fold 0.") == 2
-    assert page.cells["audit"] == ["groups across folds", "no", "3", "image size"]
-    assert page.values["audit"] == [0.69]
+    assert page.rows["audit"][1] == ["groups across folds", "False", "3"]
+    assert page.rows["audit"][3] == ["image size", "0.69"]
     assert "90 <images>, audited." in page.text
 
 
 @without_figures
 def test_a_real_audit_that_passed(binary, tmp_path):
-    images, y, groups = make_data()[-1], *make_data()[1:3]
     images = np.random.default_rng(0).integers(0, 256, (90, 32, 32), np.uint8)
+    y, groups = make_data()[1:3]
     report = audit(images, y, groups=groups)
     assert report.passed
     page = Page(write(binary, tmp_path, audit=report))
     assert page.text.count(f"Audit passed: {report.verdict}") == 2
     for text in [report.protocol, *report.checks["check"], *report.checks["finding"]]:
         assert " ".join(text.split()) in page.text
-    assert len(page.values["audit"]) == report.shortcuts.select_dtypes("number").count().sum()
 
 
 @without_figures
-def test_without_groups_the_report_says_so(tmp_path):
-    X, y, _, _ = make_data()
-    with pytest.warns(UserWarning, match="Groups unknown"):
-        result = evaluate(LogisticRegression(), X, y)
-    audit = Audit()
+@pytest.mark.parametrize("note", ["unknown", "groups are near-duplicates, not patients"])
+def test_groups_that_are_no_patients_are_not_green(binary, tmp_path, note):
+    result, audit = replace(binary, groups_note=note), Audit()
+    if note == "unknown":
+        X, y, _, _ = make_data()
+        with pytest.warns(GroupsWarning):
+            result = evaluate(LogisticRegression(), X, y)
+        note = result.groups_note
     audit.outcome = "passed"
     html = write(result, tmp_path, audit=audit)
     page = Page(html)
-    first_line = "90 images, groups unknown: every image counted as its own patient. Positive"
-    assert re.search('<p class="lead">(.*?)</p>', html)[1].startswith(first_line)
-    assert page.text.count("Groups unknown: every image counted as its own patient.") == 1
-    assert "90 images, groups unknown: every image counted as its own patient." in page.text
+    assert f"{note.capitalize()}. If images of one patient are on both sides" in page.text
     assert page.text.count("Audit incomplete: Group") == 2
-    assert html.count('class="note doubtful"') == 3
     assert 'class="note good"' not in html
 
 
@@ -473,40 +381,15 @@ def test_a_single_split_is_said_to_be_one(tmp_path):
     split = PredefinedSplit((groups < 6) - 1)
     result = evaluate(LogisticRegression(), X, y, groups=groups, cv=split, pos_label=1)
     page = Page(write(result, tmp_path))
-    assert "folds" not in page.text
+    assert "folds" not in page.text.replace("of all folds", "")
     assert "Scores on the test part and 95% intervals, by the jackknife over groups." in page.text
-    assert "18 tested images of 90 in 6 groups of 3 images each." in page.text
-
-
-@without_figures
-def test_groups_that_are_no_patients_are_not_green(binary, tmp_path):
-    audit, note = Audit(), "groups are near-duplicates found in the images, not patients"
-    audit.outcome = "incomplete"
-    html = write(replace(binary, groups_note=note), tmp_path, audit=audit)
-    page = Page(html)
-    assert f'<p class="lead">90 images in 30 groups, {note}. Positive class: malignant' in html
-    assert f"{note.capitalize()}. If images of one patient are on both sides" in page.text
-    assert page.text.count("Audit incomplete: Group") == 2
-    assert 'class="note good"' not in html
-
-
-def test_details(binary, html):
-    page = Page(html)
-    seconds = binary.timings.groupby("pipeline", sort=False)[["fit_s", "predict_s"]]
-    expected = np.hstack([seconds.mean(), seconds.sum()]).ravel()
-    assert_allclose(page.values["details"], expected)
-    for package, number in binary.versions.items():
-        assert f"{package} {number}" in page.text
-    assert "seed 0" in page.text
 
 
 @without_figures
 def test_classifiers_without_probabilities_are_not_calibrated(tmp_path):
     X, y, groups, _ = make_data()
     result = evaluate({"<SVM>": SVC()}, X, y, groups=groups)
-    page = Page(write(result, tmp_path))
-    assert "No calibration of <SVM>: decision values are not probabilities." in page.text
-    assert "mean predicted probability" not in page.text
+    assert "No calibration of <SVM>" in Page(write(result, tmp_path)).text
     with pytest.raises(ValueError, match="No pipeline has probabilities"):
         result.plot("calibration")
 
@@ -559,46 +442,38 @@ def test_roc_curves_of_two_classes(binary):
 
 
 def test_precision_recall_curves_of_three_classes(three):
-    (axis,) = three.plot("precision_recall").axes
+    axes = three.plot("precision_recall").axes
     areas = three.per_class()["pr_auc", "mean"]["pipeline"]
-    for i, (name, line, label) in enumerate(zip(three.target_names, axis.lines, legend_of(axis))):
-        rows = three.predictions
+    rows = three.predictions
+    for i, (name, axis) in enumerate(zip(three.target_names, axes)):
+        assert axis.get_title() == f"{name} against the rest"
         precision, recall, _ = precision_recall_curve(
             rows["target"] == i, rows[f"probability_{name}"]
         )
-        assert_allclose(line.get_xdata(), recall)
-        assert_allclose(line.get_ydata(), precision)
-        assert label == f"{name}, AUC {areas[name]:.2f}"
+        assert_allclose(axis.lines[0].get_xdata(), recall)
+        assert_allclose(axis.lines[0].get_ydata(), precision)
+        assert legend_of(axis) == [f"pipeline, AUC {areas[name]:.2f}"]
 
 
-def test_several_pipelines_have_a_panel_a_class():
-    X, y, groups, _ = make_data(3)
-    pipelines = {"SVM": SVC(), "logistic": LogisticRegression()}
-    result = evaluate(pipelines, X, y, groups=groups, target_names=AWKWARD)
-    axes = result.plot("roc").axes
-    titles = [axis.get_title().replace("\n", " ") for axis in axes]
-    assert titles == [f"{name} against the rest" for name in AWKWARD]
-    assert [len(legend_of(axis)) for axis in axes] == [2, 2, 2]
-    axes = result.plot("calibration").axes
-    assert [legend_of(axis) for axis in axes] == [["logistic"]] * 3
-    # The same colour in all figures.
-    assert axes[0].lines[0].get_color() == result.plot("roc").axes[0].lines[1].get_color()
-    assert len(result.plot("score_distributions").axes) == 6
+def test_pipelines_look_the_same_in_all_figures(binary):
+    (calibration,), (roc,) = (binary.plot(name).axes for name in ("calibration", "roc"))
+    assert legend_of(calibration) == ["logistic"]
+    assert calibration.lines[0].get_color() == roc.lines[1].get_color()
 
 
 def test_calibration(three):
-    (axis,) = three.plot("calibration").axes
+    axis = three.plot("calibration").axes[1]
     rows = three.predictions
     seen, given = calibration_curve(
         rows["target"] == 1, rows["probability_malignant"], n_bins=6, strategy="quantile"
     )
-    assert_allclose(axis.lines[1].get_xdata(), given)
-    assert_allclose(axis.lines[1].get_ydata(), seen)
+    assert_allclose(axis.lines[0].get_xdata(), given)
+    assert_allclose(axis.lines[0].get_ydata(), seen)
 
 
 def test_score_distributions(binary):
     axes = binary.plot("score_distributions").axes
-    assert [axis.get_title() for axis in axes[:2]] == ["SVM", "logistic"]
+    assert [axis.get_title() for axis in axes] == ["SVM: malignant", "logistic: malignant"]
     rows = binary.predictions[binary.predictions["pipeline"] == "logistic"]
     benign = rows.loc[rows["target"] == 0, "probability_malignant"]
     counts = np.histogram(benign, np.linspace(0, 1, 21))[0]
@@ -619,12 +494,10 @@ def test_intervals(binary):
     assert legend_of(axis) == ["SVM", "logistic"]
 
 
-def test_names_that_matplotlib_would_read(tmp_path):
-    X, y, groups, _ = make_data(3)
-    result = evaluate({"_a$": LogisticRegression()}, X, y, groups=groups, target_names=AWKWARD)
-    assert legend_of(result.plot("calibration").axes[0]) == AWKWARD
-    for name in ["confusion_matrices", "roc", "score_distributions"]:
-        result.plot(name).savefig(tmp_path / "figure.png")
+def test_a_class_that_no_fold_tests_has_no_curve():
+    result = by_hand([0] * 4, [0, 1, 0, 0], [0.1, 0.6, 0.2, 0.3])
+    (axis,) = result.plot("roc").axes
+    assert len(axis.lines[0].get_xdata()) == 0
 
 
 @pytest.mark.slow
@@ -635,5 +508,6 @@ def test_a_browser_has_no_complaints(browser, binary, tmp_path):
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto((tmp_path / "report.html").as_uri())
-    assert page.locator("svg").count() == 7
+    assert page.locator("img.figure").count() == 6
+    assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
     assert complaints == []

@@ -31,10 +31,6 @@ MEASURE = """(() => {
     scrolling: boxes.map(e => e.textContent.trim().slice(0, 40)),
   };
 })()"""
-FOREST = """[...document.querySelectorAll("#results svg, #results svg text")].map(e => {
-  const box = e.getBoundingClientRect();
-  return [box.left, box.right, e.tagName == "text" ? box.height : 99];
-})"""
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +38,14 @@ def report(tmp_path_factory):
     """Return the report of four pipelines and three classes with long names, and of files."""
     folder = tmp_path_factory.mktemp("report")
     rng = np.random.default_rng(0)
-    groups = np.arange(90) // 3
+    groups = np.arange(30) // 2
     y = groups % 3
     pipelines = {LONG: LogisticRegression(), "an_unbroken_name_" * 4: SVC(), "grid": SVC(C=9)}
     pipelines |= {f"{LONG}, balanced": LogisticRegression(C=0.1)}
     names = ["benign, biopsy-proven", "malignant, any grade", "normal"]
-    X = rng.normal(size=(90, 4)) + y[:, np.newaxis] / 2
+    X = rng.normal(size=(30, 4)) + y[:, np.newaxis] / 2
     result = evaluate(pipelines, X, y, groups=groups, target_names=names)
-    paths = [folder / f"2026-11-04_left_transverse_view_{'x' * 60}_{i}.png" for i in range(90)]
+    paths = [folder / f"2026-11-04_left_transverse_view_{'x' * 60}_{i}.png" for i in range(30)]
     for path in paths:
         cv2.imwrite(str(path), rng.integers(0, 256, (12, 16), np.uint8))
     result.to_html(folder / "report.html", images=paths)
@@ -57,23 +53,13 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1200, 800, 400])
+@pytest.mark.parametrize("width", [1200, 400])
 def test_nothing_is_wider_than_the_page(width, browser, report):
     with open_page(browser, report.as_uri(), width) as page:
         found = page.evaluate(MEASURE)
     assert found["width"] == found["page"] == width
     assert found["cut"] == []
     assert width < 800 or found["scrolling"] == []
-
-
-@pytest.mark.slow
-def test_the_forest_plot_is_whole_on_a_phone(browser, report):
-    with open_page(browser, report.as_uri(), 400) as page:
-        boxes = np.array(page.evaluate(FOREST))
-    assert len(boxes) > 15
-    assert boxes[:, 0].min() >= 0
-    assert boxes[:, 1].max() <= 400
-    assert boxes[:, 2].min() >= 10  # pixels of height: the labels are readable
 
 
 @pytest.mark.slow
@@ -101,5 +87,3 @@ def test_colors_have_enough_contrast(number):
     for name in ("ink", "muted", "accent", "good", "doubtful", "bad"):
         assert contrast(colors[name], colors["paper"]) >= 4.5, name
         assert contrast(colors[name], colors["surface"]) >= 4.5, name
-    for name in ["figure-gray", *(f"c{i}" for i in range(6))]:
-        assert contrast(colors[name], colors["paper"]) >= 3, name

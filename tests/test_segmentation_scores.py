@@ -37,23 +37,13 @@ def blobs(seed, shape=(60, 80)):
 
 
 def outline(region):
-    """Return the pixels of a region with a neighbor outside, one by one."""
+    """Return the pixels of a region with a neighbor outside."""
     framed = np.pad(region, 1)
-    return np.array(
-        [
-            (row, column)
-            for row, column in np.argwhere(region)
-            if not (
-                framed[row, column + 1]
-                and framed[row + 2, column + 1]
-                and framed[row + 1, column]
-                and framed[row + 1, column + 2]
-            )
-        ]
-    )
+    inner = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
+    return np.argwhere(region & ~inner)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_overlap_equals_scikit_learn(seed):
     true, found = blobs(seed)
     row = segmentation_scores([true], [found]).loc[0]
@@ -69,8 +59,8 @@ def test_overlap_equals_scikit_learn(seed):
     assert row["predicted_area"] == found.mean()
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("spacing", [1, 0.1, (0.2, 0.05)])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("spacing", [1, (0.2, 0.05)])
 def test_distances_equal_those_of_all_pairs(seed, spacing):
     true, found = blobs(seed)
     step = np.broadcast_to(spacing, 2)
@@ -118,14 +108,20 @@ def test_outlines_are_drawn():
     assert not plot_segmentation(data.images[0], true_mask=empty).collections
 
 
+SHAPE = 64, 100
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_breast_ultrasound(8, image_shape=(80, 120), weights=[1, 1, 0], random_state=0)
+
+
 @pytest.mark.parametrize("names", [None, ["benign", "malignant"]])
-@pytest.mark.parametrize("wrap", [list, lambda steps: [FeatureBus(make_pipeline(*steps))]])
-def test_class_and_outline_of_one_image(names, wrap):
-    data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
-    cropper = ROICropper(ThresholdSegmenter())
-    features = wrap([cropper, IntensityStatistics()])
+def test_class_and_outline_of_one_image(data, names):
+    features = make_pipeline(ROICropper(ThresholdSegmenter()), IntensityStatistics())
+    features = features if names is None else FeatureBus(features)
     classifier = LogisticRegression(max_iter=10_000)
-    pipeline = make_pipeline(*features, classifier).fit(data.images, data.target)
+    pipeline = make_pipeline(features, classifier).fit(data.images, data.target)
     ax = explain(pipeline, data.images[3], target_names=names)
     (label,) = pipeline.predict(data.images[3:4])
     probability = pipeline.predict_proba(data.images[3:4]).max()
@@ -134,34 +130,31 @@ def test_class_and_outline_of_one_image(names, wrap):
     assert len(ax.collections) == 1
 
 
-def test_an_explanation_shows_the_outline_that_was_used():
-    data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
+def test_an_explanation_shows_the_outline_that_was_used(data):
     cropper = ROICropper(ThresholdSegmenter(), as_mask=True)
     crop = make_pipeline(ROICropper(None), IntensityStatistics())
     lesion = make_union(crop, ShapeStatistics())
     pipeline = make_pipeline(
-        Resize((64, 100)),
+        Resize(SHAPE),
         make_union(crop, make_pipeline(cropper, lesion)),
         LogisticRegression(max_iter=10_000),
     ).fit(data.images, data.target)
     ax = explain(pipeline, data.images[0])
-    assert ax.images[0].get_array().shape == (64, 100)
-    (region,) = cropper.predict(Resize((64, 100)).transform(data.images[:1]))
+    assert ax.images[0].get_array().shape == SHAPE
+    (region,) = cropper.predict(Resize(SHAPE).transform(data.images[:1]))
     (path,) = ax.collections[0].get_paths()
     area = cv2.contourArea(path.vertices.astype(np.float32))
     assert area == pytest.approx(region.sum(), rel=0.02)
 
 
-def test_an_explanation_needs_a_segmenter():
-    data = make_breast_ultrasound(4, weights=[1, 1, 0], random_state=0)
+def test_an_explanation_needs_a_segmenter(data):
     pipeline = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
     with pytest.raises(ValueError, match="has no ROICropper and no segmenter"):
         explain(pipeline.fit(data.images, data.target), data.images[0])
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_an_explanation_uses_the_spacing_of_its_image(tmp_path, nested):
-    data = make_breast_ultrasound(8, weights=[1, 1, 0], random_state=0)
+def test_an_explanation_uses_the_spacing_of_its_image(data, tmp_path, nested):
     images = [SpacedImage(image, (0.2, 0.1)) for image in data.images]
     PIL.Image.fromarray(data.images[0]).save(tmp_path / "a.png", dpi=(254, 127))
     before = [Resample(0.2), CLAHE()]

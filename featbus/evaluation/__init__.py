@@ -5,8 +5,7 @@ from featbus.evaluation._evaluation import Evaluation
 from featbus.evaluation._importance import importance_map as importance_map
 from featbus.evaluation._importance import occlusion_map, plot_importance
 from featbus.evaluation._intervals import FewGroupsWarning
-from featbus.evaluation._protocol_comparison import ProtocolComparison
-from featbus.evaluation._protocols import compare_protocols
+from featbus.evaluation._protocols import ProtocolComparison, compare_protocols
 from featbus.evaluation._segmentation import explain, plot_segmentation, segmentation_scores
 from featbus.evaluation._segmentation import find_outline as find_outline
 

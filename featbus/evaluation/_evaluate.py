@@ -40,7 +40,7 @@ from featbus.groups import (
     check_target,
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
-from featbus.steps import search_in, split_extraction, unwrap, walk
+from featbus.steps import all_steps, search_in, split_extraction
 from featbus.versions import package_versions
 
 if TYPE_CHECKING:
@@ -65,8 +65,21 @@ _CONSTRAINTS = {
 }
 
 
-def _check_names(labels, target_names):
-    """Return the names of the classes as str."""
+def check_names(labels, target_names):
+    """Return the names of the classes as str.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_classes,)
+        The classes, sorted.
+    target_names : sequence of str, or None
+        Their names.
+
+    Returns
+    -------
+    list of str
+        One name per class.
+    """
     if target_names is None:
         return [str(label) for label in labels]
     labels, names = labels.tolist(), [str(name) for name in target_names]
@@ -87,20 +100,23 @@ def _extract(pipelines, X, memory, n_jobs, verbose):
     """
     known, found = {}, {}
     for name, pipeline in pipelines.items():
-        pipeline = clone(pipeline)  # unfitted, for the fingerprint
-        steps, rest = split_extraction(pipeline)
-        output = getattr(steps[-1][1], "_sklearn_output_config", {}) if steps else {}
+        found[name] = pipeline, X
+        steps, rest = split_extraction(clone(pipeline))  # unfitted, for the fingerprint
+        if not steps:
+            continue
+        output = getattr(steps[-1][1], "_sklearn_output_config", {})
         try:
-            key = steps and (fingerprint(make_pipeline(*(step for _, step in steps))), repr(output))
+            key = fingerprint(make_pipeline(*(step for _, step in steps))), repr(output)
         except FingerprintError:
-            key = None
-        if not key:
-            found[name] = pipeline, X
             continue
         if key not in known:
-            bus = _make_bus(steps, memory, n_jobs, verbose)
+            bus = clone(steps[0][1] if len(steps) == 1 else Pipeline(steps))
+            if not isinstance(bus, FeatureBus):
+                bus = FeatureBus(bus, memory=memory, n_jobs=n_jobs, verbose=verbose)
+            elif bus.memory is None:
+                bus.set_params(memory=memory)
             try:
-                known[key] = (bus.set_output(**output) if output else bus).fit_transform(X)
+                known[key] = bus.set_output(**output).fit_transform(X)
             except Exception as error:
                 error.add_note(f"In the steps from images to rows of {name!r}.")
                 raise
@@ -108,42 +124,22 @@ def _extract(pipelines, X, memory, n_jobs, verbose):
     return found
 
 
-def _make_bus(steps, memory, n_jobs, verbose):
-    """Return a `FeatureBus` of steps; one that is the only step gets the memory."""
-    features = clone(steps[0][1] if len(steps) == 1 else Pipeline(steps))
-    if isinstance(features, FeatureBus):
-        return features.set_params(memory=memory) if features.memory is None else features
-    return FeatureBus(features, memory=memory, n_jobs=n_jobs, verbose=verbose)
-
-
-def _check_scores(pipeline, n_classes):
-    """Refuse a pipeline that cannot give a score per class; a search once it has chosen."""
-    classifier = unwrap(pipeline)
-    while isinstance(classifier, Pipeline):
-        classifier = unwrap(classifier.steps[-1][1])
-    found = None
-    if getattr(classifier, "voting", "") == "hard":
-        found = "voting='hard'. Pass voting='soft', with classifiers that have predict_proba"
-    # Some have the methods only once they are fitted.
-    elif not any(
-        hasattr(owner, name) for owner in (pipeline, type(classifier)) for name in _SCORES
-    ):
-        found = "neither predict_proba nor decision_function. Wrap it in CalibratedClassifierCV"
-    elif n_classes > 2 and not hasattr(pipeline, "predict_proba"):
-        shapes = {getattr(step, "decision_function_shape", None) for step, _ in walk(pipeline)}
-        if "ovo" in shapes:
-            found = "decision_function_shape='ovo'. Pass 'ovr', which predicts the same"
-    if found is not None:
-        raise ValueError(
-            f"Expected one score per class, and {type(classifier).__name__} has {found}."
-        )
-
-
 def _score_classes(pipeline, X, labels):
     """Return the kind of a fitted pipeline's scores, and the scores in the order of `labels`."""
-    search = search_in(pipeline)
-    _check_scores(pipeline if search is None else search.best_estimator_, len(labels))
-    method = next(name for name in _SCORES if hasattr(pipeline, name))
+    name = type(pipeline).__name__
+    method = next((method for method in _SCORES if hasattr(pipeline, method)), None)
+    if method is None:
+        raise ValueError(
+            f"{name} has neither predict_proba nor decision_function, expected one score per "
+            "class. Wrap the classifier in CalibratedClassifierCV; of a VotingClassifier, pass "
+            "voting='soft'."
+        )
+    pairs = (getattr(step, "decision_function_shape", "") == "ovo" for step in all_steps(pipeline))
+    if method == "decision_function" and len(labels) > 2 and any(pairs):
+        raise ValueError(
+            f"{name} has decision_function_shape='ovo', expected one score per class. Pass 'ovr', "
+            "which predicts the same."
+        )
     scores = np.asarray(getattr(pipeline, method)(X))
     if scores.ndim == 1:  # decision values of two classes
         scores = np.column_stack([-scores, scores])
@@ -156,24 +152,13 @@ def _score_classes(pipeline, X, labels):
     return _SCORES[method], scores[:, [classes.index(label) for label in labels]]
 
 
-def _iter_folds(rows, splits, y, groups, seed, *options):
-    """Yield the calls that fit and test each pipeline in each fold."""
-    for name, (pipeline, X) in rows.items():
-        for (repeat, fold), (train, test) in zip(number_splits(splits), splits):
-            place = {"pipeline": name, "repeat": repeat, "fold": fold}
-            together = keep_groups_together(pipeline, y, groups, train, seed)
-            yield delayed(_run_fold)(place, together, X, y, train, test, *options)
-
-
 def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
     """Return predictions for the test part of a fold, timing, best parameters and metrics."""
-    start = perf_counter()
     try:
+        start = perf_counter()
         _fit(pipeline, X, y, train, metadata)
-        fitted = perf_counter()
-        X_test = _safe_indexing(X, test)
-        predicted = pipeline.predict(X_test)
-        predicting = perf_counter() - fitted
+        fitted, X_test = perf_counter(), _safe_indexing(X, test)
+        predicted, seconds = pipeline.predict(X_test), perf_counter() - fitted
         kind, scores = _score_classes(pipeline, X_test, [*classes])
     except Exception as error:
         error.add_note(
@@ -182,12 +167,12 @@ def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
         )
         raise
     predictions = pd.DataFrame(
-        {"pipeline": place["pipeline"], "repeat": place["repeat"], "index": test}
-        | {"fold": place["fold"], "target": y[test], "predicted": predicted}
+        place
+        | {"index": test, "target": y[test], "predicted": predicted}
         | {f"{kind}_{label}": column for label, column in zip(classes.values(), scores.T)}
     )
     timing = place | {"n_train": len(train), "n_test": len(test)}
-    timing |= {"fit_s": fitted - start, "predict_s": predicting}
+    timing |= {"fit_s": fitted - start, "predict_s": seconds}
     metrics = fold_metrics(predictions, [*classes], [*classes.values()], positive)
     scores = place | dict(zip(METRICS, metrics(np.ones((1, len(test))))[0][0].tolist()))
     search, best = search_in(pipeline), None
@@ -217,21 +202,19 @@ def _describe(cv, splits, n_repeats, y, groups, names, pipelines):
     """Describe in words what was evaluated, and how; groups that are unknown come first."""
     counts = np.unique(y, return_counts=True)[1]
     classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
-    warning, within, together = f"{GROUPS_UNKNOWN.capitalize()}.\n", "", ""
-    if groups is not None:
-        warning, together = "", ", groups kept together"
-        within = f" in {len(np.unique(groups))} groups"
-    by = f" by {type(cv).__name__}" if hasattr(cv, "split") else ""
     if isinstance(cv, Integral):
         how = f"stratified {cv}-fold cross-validation"
         how += f", repeated {n_repeats} times" if n_repeats > 1 else ""
-    elif len(splits) == 1:
-        how = "one split{} ({} samples to train on, {} to test)".format(by, *map(len, splits[0]))
     else:
-        how = f"cross-validation on {len(splits)} splits{by}"
-    searches = any(search_in(pipeline) is not None for pipeline in pipelines)
-    nested = "; parameters chosen within each training part" if searches else ""
-    return f"{warning}{len(y)} samples{within} ({classes}); {how}{together}{nested}."
+        by = type(cv).__name__ if hasattr(cv, "split") else "position"
+        how = f"number of splits by {by}: {len(splits)}"
+    warning, within = f"{GROUPS_UNKNOWN.capitalize()}.\n", ""
+    if groups is not None:
+        warning, within = "", f" in {len(np.unique(groups))} groups"
+        how += ", groups kept together"
+    if any(search_in(pipeline) is not None for pipeline in pipelines):
+        how += "; parameters chosen within each training part"
+    return f"{warning}{len(y)} samples{within} ({classes}); {how}."
 
 
 def _join_predictions(frames, groups):
@@ -241,7 +224,9 @@ def _join_predictions(frames, groups):
     predictions.insert(4, "group", position if groups is None else groups[position])
     pipeline_rank = pd.factorize(predictions["pipeline"])[0]
     order = np.lexsort([position, predictions["repeat"], pipeline_rank])
-    return predictions.iloc[order].reset_index(drop=True)
+    columns = ["pipeline", "repeat", "index", "fold"]
+    columns += [column for column in predictions if column not in columns]
+    return predictions.iloc[order][columns].reset_index(drop=True)
 
 
 def evaluate(
@@ -317,8 +302,8 @@ def evaluate(
         part lacks a class; if a pipeline cannot give one score per class, such as an `SVC` with
         ``decision_function_shape="ovo"`` or a hard `VotingClassifier`; if `y` has a single class,
         or a class has fewer groups than folds; if lengths or names do not match; if a parameter is
-        invalid. All of this is checked before any feature is computed, except the classifier that
-        a search chooses.
+        invalid. All of this is checked before any feature is computed, except the scores, which
+        are checked in the first fold.
 
     Warns
     -----
@@ -398,14 +383,11 @@ def evaluate(
             GroupsWarning,
             stacklevel=2,
         )
-    names = _check_names(labels, target_names)
+    names = check_names(labels, target_names)
     named = target_names is not None
     positive, source = find_positive(labels, names if named else None, pos_label)
     is_seed = isinstance(random_state, Integral)
     seed = int(random_state if is_seed else check_random_state(random_state).randint(2**31 - 1))
-    for pipeline in pipelines.values():
-        if search_in(pipeline) is None:
-            _check_scores(pipeline, len(labels))
     check_folds(np.take(names, codes), groups, cv)
     splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
     check_overlap(splits, groups, len(y))
@@ -415,9 +397,16 @@ def evaluate(
     if few:
         warnings.warn(few, FewGroupsWarning, stacklevel=2)
 
-    rows = _extract(pipelines, X, memory, n_jobs, verbose)
     classes = dict(zip(labels.tolist(), names))
-    jobs = list(_iter_folds(rows, splits, y, groups, seed, classes, positive, metadata))
+    jobs = [
+        delayed(_run_fold)(
+            {"pipeline": name, "repeat": repeat, "fold": fold},
+            keep_groups_together(pipeline, y, groups, train, seed),
+            *(rows, y, train, test, classes, positive, metadata),
+        )
+        for name, (pipeline, rows) in _extract(pipelines, X, memory, n_jobs, verbose).items()
+        for (repeat, fold), (train, test) in zip(number_splits(splits), splits)
+    ]
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     results = tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)
     frames, timings, best, scores = zip(*results)
@@ -439,5 +428,4 @@ def evaluate(
         random_state=seed,
         has_groups=groups is not None,
         groups_note=GROUPS_UNKNOWN if groups is None else "",
-        pos_guessed=source == "name",
     )

@@ -118,17 +118,11 @@ def _as_frame(summaries, index):
 
 
 def _plain(value):
-    """Return a value in the types of JSON: tables as objects of columns, NaN as None."""
+    """Return a value that JSON has no type for as one that it has: NaN in tables as None."""
     if isinstance(value, pd.DataFrame):
-        value = {str(name): column.tolist() for name, column in value.items()}
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+        columns = value.astype(object).where(value.notna(), None)
+        return {str(name): column.tolist() for name, column in columns.items()}
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,8 +170,6 @@ class Evaluation:
         Whether the samples had groups. Without them, each counted as its own patient.
     groups_note : str
         Why the groups are doubtful: they are unknown, or not patients. Empty otherwise.
-    pos_guessed : bool
-        Whether `pos_name` was guessed from the names of the classes.
 
     See Also
     --------
@@ -237,7 +229,6 @@ class Evaluation:
     random_state: int = 0
     has_groups: bool = True
     groups_note: str = ""
-    pos_guessed: bool = False
 
     @property
     def pipeline_names(self) -> Any:
@@ -309,27 +300,11 @@ class Evaluation:
         has_class = pd.crosstab(rows["group"], rows["target"]).reindex(columns=self.labels)
         return count_informative(has_class.to_numpy() > 0)
 
-    @cached_property
-    def _class_table(self):
-        """Return the table of `per_class`."""
-        blocks = {}
-        for name, folds in self._folds.items():
-            values = np.concatenate(
-                [metrics(np.ones((1, len(group))))[1] for metrics, group in folds]
-            )
-            found = map(Jackknife, *self._left_out[name][1])
-            for i, (of_class, part) in enumerate(zip(self.target_names, found)):
-                blocks[name, of_class] = _summary(values[:, i], part, self._n_informative[i])
-        index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
-        return _as_frame(blocks.values(), index)
-
     def _checked_name(self, pipeline):
         names = self.pipeline_names
-        if pipeline is None and len(names) == 1:
-            return names[0]
-        if pipeline not in names:
+        if pipeline not in names and (pipeline is not None or len(names) > 1):
             raise ValueError(f"pipeline is {pipeline!r}, expected one of {names}.")
-        return pipeline
+        return names[0] if pipeline is None else pipeline
 
     def to_frame(self) -> pd.DataFrame:
         """Return the mean over the folds, its standard deviation and its interval.
@@ -359,7 +334,14 @@ class Evaluation:
             Matthews correlation coefficient and Brier score are those of the class against the
             rest, too.
         """
-        return self._class_table.copy()
+        blocks = {}
+        for name, folds in self._folds.items():
+            values = np.stack([metrics(np.ones((1, len(group))))[1][0] for metrics, group in folds])
+            found = map(Jackknife, *self._left_out[name][1])
+            for i, (of_class, part) in enumerate(zip(self.target_names, found)):
+                blocks[name, of_class] = _summary(values[:, i], part, self._n_informative[i])
+        index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
+        return _as_frame(blocks.values(), index)
 
     def published_table(self, pipeline: str | None = None) -> pd.DataFrame:
         """Return the table found in papers: counts and percentages of each class.
@@ -382,19 +364,14 @@ class Evaluation:
             If there is no such pipeline, or `pipeline` is None and there are several.
         """
         confusion = self.confusion_matrix(pipeline).to_numpy()
-        tp = np.diag(confusion)
-        fp, fn = confusion.sum(axis=0) - tp, confusion.sum(axis=1) - tp
-        tn = confusion.sum() - tp - fp - fn
-        counts = {"TP": tp, "TN": tn, "FP": fp, "FN": fn}
-        table = pd.DataFrame(counts, index=pd.Index(self.target_names, name="class"))
-        rates = {
-            "sensitivity": (tp, tp + fn),
-            "specificity": (tn, tn + fp),
-            "accuracy": (tp + tn, tp + tn + fp + fn),
-            "precision": (tp, tp + fp),
-            "F-score": (2 * tp, 2 * tp + fp + fn),
-        }
-        return table.assign(**{name: 100 * ratio(*parts) for name, parts in rates.items()})
+        tp, actual, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+        fp, fn, n = predicted - tp, actual - tp, confusion.sum()
+        tn = n - tp - fp - fn
+        table = {"TP": tp, "TN": tn, "FP": fp, "FN": fn}
+        table |= {"sensitivity": 100 * ratio(tp, actual), "specificity": 100 * ratio(tn, tn + fp)}
+        table |= {"accuracy": 100 * ratio(tp + tn, n), "precision": 100 * ratio(tp, predicted)}
+        table |= {"F-score": 100 * ratio(2 * tp, actual + predicted)}
+        return pd.DataFrame(table, index=pd.Index(self.target_names, name="class"))
 
     def compare(self, metric: str = "roc_auc", baseline: str | None = None) -> pd.DataFrame:
         """Compare pipelines pairwise: difference, interval and test.
@@ -456,7 +433,8 @@ class Evaluation:
         folds = self.scores.pivot(index=["repeat", "fold"], columns="pipeline", values=metric)
         sizes = self.timings[["n_train", "n_test"]].mean()
         tests = [corrected_t_test(folds[first] - folds[second], *sizes) for first, second in pairs]
-        rows = pd.DataFrame(pairs, columns=["first", "second"]).join(pd.DataFrame(tests))
+        rows = pd.DataFrame(pairs, columns=["first", "second"])
+        rows[["difference", "low", "high", "p_value"]] = tests
         ends = rows[["low", "high"]].clip(smallest - largest, largest - smallest)
         return rows.assign(**ends, p_holm=adjust_for_number(rows["p_value"]))
 
@@ -477,10 +455,8 @@ class Evaluation:
         """
         table = self.to_frame().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
-        found = {part.name: getattr(self, part.name) for part in fields(self)}
-        text = json.dumps(
-            _plain(found | {"table": table}), ensure_ascii=False, allow_nan=False, indent=1
-        )
+        found = {part.name: getattr(self, part.name) for part in fields(self)} | {"table": table}
+        text = json.dumps(found, default=_plain, ensure_ascii=False, indent=1)
         if path is None:
             return text
         with written_whole(path) as hidden:
@@ -517,7 +493,7 @@ class Evaluation:
         OSError
             If the file cannot be written, or an image cannot be read.
         """
-        write_report(self, path, images=images, audit=audit, title=title)
+        write_report(self, path, images=images, audit=audit, heading=title)
 
     def plot(self, name: str) -> Figure:
         """Draw a figure.

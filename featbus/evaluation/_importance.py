@@ -62,13 +62,9 @@ def importance_map(
     `featbus.base.ImageTransformer.map_boxes`. Other steps from image to image count as a stretch
     from one shape to the other.
     """
-    return _spread(transformer, importances, image, read_item(image, None))
-
-
-def _spread(transformer, importances, item, image):
-    """Return the map of weights of an item of a batch whose pixels have been read."""
-    height, width = image.shape[:2]
-    boxes = _boxes(transformer, item, image)
+    pixels = read_item(image, None)
+    height, width = pixels.shape[:2]
+    boxes = _boxes(transformer, image, pixels)
     importances = np.asarray(importances, dtype=np.float64)
     if importances.shape != (len(boxes),):
         raise ValueError(
@@ -182,10 +178,10 @@ def plot_importance(
     """
     from matplotlib import pyplot as plt
 
-    pixels = read_item(image, None)
-    heat = _spread(transformer, importances, image, pixels)
+    heat = importance_map(transformer, importances, image)
     ax = plt.figure(layout="constrained").gca() if ax is None else ax
-    ax.imshow(fill_mask(to_float(to_gray(pixels))), cmap="gray", vmin=0, vmax=1)
+    pixels = fill_mask(to_float(to_gray(read_item(image, None))))
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     limit = np.abs(heat).max() or 1.0
     ax.imshow(heat, cmap="bwr", vmin=-limit, vmax=limit, alpha=0.7 * np.abs(heat) / limit)
     ax.set_axis_off()

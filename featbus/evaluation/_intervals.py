@@ -19,7 +19,6 @@ _TRAINING_OF_CLASS = 2
 _OF_CLASS = ["sensitivity", "specificity", "precision", "npv", "f1"]
 _PRIOR = 0.5  # groups whose variance is taken to be binomial
 _MAX_BLOCKS = 500
-_CHUNK = 1_000_000  # weights of samples at a time: the arrays of a chunk take some 50 MB
 
 
 class FewGroupsWarning(UserWarning):
@@ -102,14 +101,8 @@ def jackknife(folds, n_groups):
 def _leave_out(metrics, block):
     """Return a fold's blocks, and its share of samples and metrics: whole, then without each."""
     blocks, position = np.unique(block, return_inverse=True)
-    left_out = np.arange(-1, len(blocks))
-    shares, values = [], []
-    step = max(1, _CHUNK // len(block))
-    for start in range(0, len(left_out), step):
-        weights = (left_out[start : start + step, np.newaxis] != position).astype(np.float64)
-        shares.append(weights.mean(axis=1))
-        values.append(metrics(weights))
-    return blocks, np.concatenate(shares), tuple(map(np.concatenate, zip(*values)))
+    weights = (np.arange(-1, len(blocks))[:, np.newaxis] != position).astype(np.float64)
+    return blocks, weights.mean(axis=1), metrics(weights)
 
 
 def _combine(parts, n_blocks):
@@ -233,25 +226,6 @@ def wilson_interval(share, variance, n_groups):
     return tuple(np.clip(ends / (1 + z**2 * inverse), 0, 1))
 
 
-class Comparison(NamedTuple):
-    """Difference of two pipelines, as one statement: 0 is outside the interval if p < 0.05.
-
-    Attributes
-    ----------
-    difference : float
-        Mean of the differences.
-    low, high : float
-        Ends of its 95% interval.
-    p_value : float
-        Two-sided.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-
-
 def corrected_t_test(differences, n_train, n_test):
     """Test whether two pipelines differ, by the corrected resampled t-test.
 
@@ -274,8 +248,12 @@ def corrected_t_test(differences, n_train, n_test):
 
     Returns
     -------
-    Comparison
-        Difference, interval and p-value; the last two are NaN for fewer than two folds.
+    difference : float
+        Mean of the differences.
+    low, high : float
+        Ends of its 95% interval; NaN for fewer than two folds.
+    p_value : float
+        Two-sided: below 0.05 exactly if 0 is outside the interval. NaN for fewer than two folds.
 
     References
     ----------
@@ -288,21 +266,21 @@ def corrected_t_test(differences, n_train, n_test):
     --------
     >>> from featbus.evaluation._intervals import corrected_t_test
     >>> found = corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20)
-    >>> {name: round(value, 4) for name, value in found._asdict().items()}
-    {'difference': 0.03, 'low': 0.0006, 'high': 0.0594, 'p_value': 0.0474}
+    >>> [round(value, 4) for value in found]
+    [0.03, 0.0006, 0.0594, 0.0474]
     """
     differences = np.asarray(differences, dtype=np.float64)
     differences = differences[~np.isnan(differences)]
     n_folds = len(differences)
     mean = float(differences.mean()) if n_folds else np.nan
     if n_folds < 2:
-        return Comparison(mean, np.nan, np.nan, np.nan)
+        return mean, np.nan, np.nan, np.nan
     scale = np.sqrt((1 / n_folds + n_test / n_train) * differences.var(ddof=1))
     if scale == 0:
-        return Comparison(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+        return mean, mean, mean, 1.0 if mean == 0 else 0.0
     reach = scale * student.ppf((1 + LEVEL) / 2, n_folds - 1)
     p_value = 2 * student.sf(abs(mean) / scale, n_folds - 1)
-    return Comparison(mean, float(mean - reach), float(mean + reach), float(p_value))
+    return mean, float(mean - reach), float(mean + reach), float(p_value)
 
 
 def adjust_for_number(p_values):

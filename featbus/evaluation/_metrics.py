@@ -74,6 +74,25 @@ def title(metric, about=None):
     return TITLES[metric] if about is None else f"{TITLES[metric]} ({about})"
 
 
+def format_interval(row, digits=2):
+    """Return the mean and the ends of its interval as text.
+
+    Parameters
+    ----------
+    row : Series
+        ``mean``, ``low`` and ``high``.
+    digits : int, default=2
+        Digits after the point.
+
+    Returns
+    -------
+    str
+        Such as "0.81 (0.75 to 0.86)"; NaN is "–".
+    """
+    mean, low, high = (f"{row[part]:.{digits}f}" for part in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})".replace(" (nan to nan)", "").replace("nan", "–")
+
+
 def iter_tables(evaluation, metrics):
     """Yield the means and intervals of metrics, and the class that each is about.
 

@@ -1,9 +1,8 @@
 """Figures of an evaluation, drawn by scikit-learn's displays."""
 
-from collections.abc import Callable
+from functools import partial
 from math import ceil
 from textwrap import fill
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,12 @@ from featbus.evaluation._metrics import METRICS, iter_tables, title
 # Okabe and Ito's colors, distinguishable for color-blind readers, without yellow and black. Dashes
 # repeat the information for prints in gray.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
-_DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)), (0, (3, 3))]
+_DASHES = ["-", "--", ":", "-."]
 GRAY = "#808080"
 
-_MAX_WIDTH = 12  # of a figure of several columns, in inches
+_MAX_WIDTH = 12  # of a figure of several panels, in inches
 _LINE = 27  # characters of a label that fit a panel
-_LONG_LINE = 42  # the same, in the panel of intervals
+_BELOW = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "borderaxespad": 0}  # of a legend
 
 STYLE = {
     "axes.edgecolor": GRAY,
@@ -31,31 +30,13 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "text.parse_math": False,  # names may contain dollar signs
-    "xtick.color": GRAY,
-    "xtick.labelcolor": "black",
-    "ytick.color": GRAY,
-    "ytick.labelcolor": "black",
 }
 # The display of a curve, the metric in its legend, and the labels of the axes.
 _CURVES = {
     "roc": (RocCurveDisplay, "roc_auc", "1 - specificity", "sensitivity"),
-    "precision_recall": (
-        *(PrecisionRecallDisplay, "pr_auc"),
-        *("recall (sensitivity)", "precision (PPV)"),
-    ),
-    "calibration": (
-        *(CalibrationDisplay, None),
-        *("mean predicted probability", "fraction of the class"),
-    ),
+    "precision_recall": (PrecisionRecallDisplay, "pr_auc", "recall (sensitivity)", "precision"),
+    "calibration": (CalibrationDisplay, None, "mean predicted probability", "share of the class"),
 }
-
-
-class Panel(NamedTuple):
-    """A part of a figure: its title, a function that draws it on axes, its size in inches."""
-
-    title: str
-    draw: Callable
-    size: tuple = (3.2, 3.2)
 
 
 def plot(evaluation, name):
@@ -79,52 +60,30 @@ def plot(evaluation, name):
         If there is no such figure, or no pipeline has the probabilities that it needs.
     """
     from matplotlib import rc_context
+
+    if name not in _DRAW:
+        raise ValueError(f"name is {name!r}, expected one of {list(_DRAW)}.")
+    with rc_context(STYLE):
+        return _DRAW[name](evaluation)
+
+
+def _make_axes(headings, width, height):
+    """Return a figure, and axes of a size in inches for each heading."""
     from matplotlib.figure import Figure
 
-    panels = make_panels(evaluation, name)
-    width, height = panels[0].size
-    rows = ceil(len(panels) / max(1, int(_MAX_WIDTH // width)))
-    columns = ceil(len(panels) / rows)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axis, panel in zip(axes, panels):
-            panel.draw(axis)
-            axis.set_title(fill(panel.title, _LINE))
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
-    return figure
+    n_rows = ceil(len(headings) / max(1, int(_MAX_WIDTH // width)))
+    n_columns = ceil(len(headings) / n_rows)
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axis in axes[len(headings) :]:
+        axis.remove()
+    for axis, heading in zip(axes, headings):
+        axis.set_title(fill(str(heading), _LINE))
+    return figure, axes
 
 
-def make_panels(evaluation, name):
-    """Return the parts of a figure of an evaluation.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The result of `evaluate`.
-    name : str
-        See `Evaluation.plot`.
-
-    Returns
-    -------
-    list of Panel
-        Panels of the same size.
-
-    Raises
-    ------
-    ValueError
-        As in `plot`.
-    """
-    makers = {
-        "confusion_matrices": _matrix_panels,
-        **{curve: lambda evaluation: _curve_panels(evaluation, name) for curve in _CURVES},
-        "score_distributions": _distribution_panels,
-        "intervals": _interval_panels,
-    }
-    if name not in makers:
-        raise ValueError(f"name is {name!r}, expected one of {list(makers)}.")
-    return makers[name](evaluation)
+def _count_lines(labels):
+    return sum(fill(label, _LINE).count("\n") + 1 for label in labels)
 
 
 def _line(number):
@@ -133,180 +92,124 @@ def _line(number):
     return {"color": COLORS[color], "linestyle": _DASHES[(number + turn) % len(_DASHES)]}
 
 
-def _put_legend(axis, handles, labels, anchor, **options):
-    """Put a legend of wrapped labels outside of the axes."""
-    legend = axis.legend(
-        handles, [""] * len(labels), bbox_to_anchor=anchor, borderaxespad=0, **options
-    )
-    # Set afterwards, because matplotlib leaves out labels that start with an underscore.
-    for text, label in zip(legend.get_texts(), labels):
-        text.set_text(label)
-
-
-def _count_lines(labels):
-    return sum(label.count("\n") + 1 for label in labels)
-
-
-def _matrix_panels(evaluation):
-    """Return one panel per pipeline: counts, and their shares of the true class."""
-    side = 1.3 + 0.75 * len(evaluation.target_names)
-
-    def make_panel(pipeline):
+def _draw_matrices(evaluation):
+    """Draw a matrix per pipeline: counts, and their shares of the true class."""
+    side = 1.5 + 0.75 * len(evaluation.target_names)
+    figure, axes = _make_axes(evaluation.pipeline_names, side, side)
+    for axis, pipeline in zip(axes, evaluation.pipeline_names):
         counts = evaluation.confusion_matrix(pipeline).to_numpy()
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         display = ConfusionMatrixDisplay(shares, display_labels=evaluation.target_names)
-
-        def draw(axis):
-            limits = {"vmin": 0, "vmax": 1}
-            display.plot(ax=axis, cmap="Blues", values_format=".0%", colorbar=False, im_kw=limits)
-            for text, count, share in zip(display.text_.flat, counts.flat, shares.flat):
-                color = "white" if share > 0.6 else "black"
-                text.set(text=f"{count}\n{text.get_text()}", color=color)
-            axis.tick_params(length=0)
-            axis.set_xticklabels(
-                axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor"
-            )
-            axis.set(xlabel="Predicted class", ylabel="True class")
-            axis.spines[:].set_visible(True)
-
-        return Panel(str(pipeline), draw, (side + 0.4, side + 0.2))
-
-    return [make_panel(pipeline) for pipeline in evaluation.pipeline_names]
+        display.plot(ax=axis, cmap="Blues", values_format=".0%", colorbar=False)
+        for text, count in zip(display.text_.flat, counts.flat):
+            text.set_text(f"{count}\n{text.get_text()}")
+        axis.tick_params("x", rotation=30)
+        axis.set(xlabel="Predicted class", ylabel="True class")
+    return figure
 
 
-def _curve_panels(evaluation, name):
-    """Return a panel per class with a curve per pipeline; for one pipeline, a single panel."""
-    _, metric, *_ = _CURVES[name]
-    names, classes = evaluation.target_names, evaluation.shown_classes
-    areas = evaluation.per_class()
-    pooled = {pipeline: evaluation.pooled(pipeline) for pipeline in evaluation.pipeline_names}
-    shown = [
-        (number, pipeline)
-        for number, (pipeline, found) in enumerate(pooled.items())
-        if metric or found.kind == "probability"
+def _draw_curves(evaluation, name):
+    """Draw axes per class with a curve per pipeline."""
+    display, metric, xlabel, ylabel = _CURVES[name]
+    names, areas = evaluation.target_names, evaluation.per_class()
+    pooled = [
+        (pipeline, pool, _line(number))
+        for number, (pipeline, pool) in enumerate(_pool_all(evaluation))
+        if metric or pool.kind == "probability"
     ]
-    if not shown:
+    if not pooled:
         raise ValueError(
             "No pipeline has probabilities, expected a classifier with predict_proba: decision "
             "values cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
         )
-
-    def make_curve(number, pipeline, i, label):
-        is_class, scores = pooled[pipeline].target == i, pooled[pipeline].scores[:, i]
-        if not 0 < is_class.mean() < 1:
-            label, scores = f"{label}: no curve", None
-        elif metric:
-            label += f", AUC {areas.loc[(pipeline, names[i]), (metric, 'mean')]:.2f}"
-        return _line(number), fill(label, _LINE), is_class, scores
-
-    if len(pooled) == 1 and len(classes) > 1:
-        ((_, pipeline),) = shown
-        curves = [make_curve(i, pipeline, i, names[i]) for i in classes]
-        return [_curve_panel("each class against the rest", curves, name)]
-    rest = dict(enumerate(names[::-1] if len(names) == 2 else ["the rest"] * len(names)))
-    return [
-        _curve_panel(
-            f"{names[i]} against {rest[i]}",
-            [make_curve(number, pipeline, i, str(pipeline)) for number, pipeline in shown],
-            name,
-        )
-        for i in classes
-    ]
-
-
-def _curve_panel(heading, curves, name):
-    display, _, xlabel, ylabel = _CURVES[name]
-
-    def draw(axis):
-        handles = []
-        for line, _, is_class, scores in curves:
-            if scores is None:
-                handles += axis.plot([], [], **line)
-                continue
-            options = {}
-            if name == "calibration":
-                # Ten bins of equal counts; fewer if there are few images.
-                n_bins = int(np.clip(len(scores) // 15, 2, 10))
+    rest = names[::-1] if len(names) == 2 else ["the rest"] * len(names)
+    headings = [f"{names[i]} against {rest[i]}" for i in evaluation.shown_classes]
+    n_lines = _count_lines([f"{pipeline}, AUC 0.00" for pipeline, *_ in pooled])
+    figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
+    for i, axis in zip(evaluation.shown_classes, axes):
+        labels = []
+        for pipeline, pool, line in pooled:
+            is_class, label, options = pool.target == i, str(pipeline), {}
+            if metric:
+                label += f", AUC {areas.loc[(pipeline, names[i]), (metric, 'mean')]:.2f}"
+            else:  # bins of equal counts; fewer if there are few images
+                n_bins = int(np.clip(len(is_class) // 15, 2, 10))
                 options = {"n_bins": n_bins, "strategy": "quantile", "ref_line": False}
-                scores = np.clip(scores, 0, 1)  # rounding errors
-            display.from_predictions(is_class, scores, ax=axis, **options)
-            handles.append(axis.lines[-1])
-            marker = {"marker": "o", "markersize": 3.5} if name == "calibration" else {}
-            handles[-1].set(**line, **marker)
-        if name == "precision_recall":
-            for share in sorted({is_class.mean() for _, _, is_class, _ in curves}):
-                axis.axhline(share, color=GRAY, linewidth=0.8, zorder=0)
-        else:
-            axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=0)
+            if 0 < is_class.mean() < 1:
+                display.from_predictions(is_class, _scores_of(pool, i), ax=axis, **options)
+            else:  # no image of the class was tested, or no other
+                axis.plot([], [])
+            axis.lines[-1].set(**line)
+            labels.append(fill(label, _LINE))
+        chance = 2 * [is_class.mean()] if name == "precision_recall" else [0, 1]
+        axis.plot([0, 1], chance, color=GRAY, linewidth=0.8, zorder=0)
         axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.set(aspect="auto", box_aspect=1)
-        labels = [label for _, label, *_ in curves]
-        _put_legend(axis, handles, labels, (-0.02, -0.16), loc="upper left", handlelength=2.6)
-
-    n_lines = _count_lines(label for _, label, *_ in curves)
-    return Panel(heading, draw, (3.2, 3.3 + 0.21 * n_lines))
+        axis.legend(axis.lines[:-1], labels, **_BELOW)
+    return figure
 
 
-def _distribution_panels(evaluation):
-    """Return one panel per pipeline and class: the scores for that class, by true class."""
-    return [
-        _distribution_panel(pipeline, evaluation.pooled(pipeline), i, evaluation.target_names)
-        for pipeline in evaluation.pipeline_names
-        for i in evaluation.shown_classes
-    ]
+def _pool_all(evaluation):
+    return [(pipeline, evaluation.pooled(pipeline)) for pipeline in evaluation.pipeline_names]
 
 
-def _distribution_panel(pipeline, pooled, i, names):
-    scores = pooled.scores[:, i]
-    if pooled.kind == "probability":
-        scores, label = np.clip(scores, 0, 1), f"probability of {names[i]}"
-        edges = np.linspace(0, 1, 21)
-    else:
-        label, edges = f"decision value of {names[i]}", np.histogram_bin_edges(scores, 20)
-    label, labels = fill(label, _LINE), [fill(f"truly {name}", _LINE) for name in names]
+def _scores_of(pool, i):
+    """Return the scores of a class, without the rounding errors of probabilities."""
+    scores = pool.scores[:, i]
+    return np.clip(scores, 0, 1) if pool.kind == "probability" else scores
 
-    def draw(axis):
+
+def _draw_distributions(evaluation):
+    """Draw axes per pipeline and class: the scores of that class, by true class."""
+    names = evaluation.target_names
+    panels = [(*each, i) for each in _pool_all(evaluation) for i in evaluation.shown_classes]
+    headings = [f"{pipeline}: {names[i]}" for pipeline, _, i in panels]
+    labels = [fill(f"truly {name}", _LINE) for name in names]
+    figure, axes = _make_axes(headings, 3.2, 2.8 + 0.19 * _count_lines(labels))
+    for axis, (_, pool, i) in zip(axes, panels):
+        scores, is_probability = _scores_of(pool, i), pool.kind == "probability"
+        edges = np.histogram_bin_edges(scores, 20, range=(0, 1) if is_probability else None)
         handles = []
         for number in range(len(names)):
-            counts = np.histogram(scores[pooled.target == number], edges)[0]
-            shares, line = counts / max(counts.sum(), 1), _line(number)
-            axis.stairs(shares, edges, fill=True, color=line["color"], alpha=0.18)
-            handles.append(axis.stairs(shares, edges, linewidth=1.4, **line))
-        axis.set(xlabel=label, ylabel="share of class")
-        axis.set_ylim(bottom=0)
-        axis.locator_params(axis="x", nbins=6)
-        _put_legend(axis, handles, labels, (-0.02, -0.24), loc="upper left", handlelength=2.6)
-
-    return Panel(str(pipeline), draw, (3.2, 2.4 + 0.19 * _count_lines([label, *labels])))
+            part = scores[pool.target == number]
+            shares = np.histogram(part, edges)[0] / max(len(part), 1)
+            handles.append(axis.stairs(shares, edges, linewidth=1.6, **_line(number)))
+        axis.set(xlabel="probability" if is_probability else "decision value")
+        axis.set(ylabel="share of class", ylim=(0, None))
+        axis.legend(handles, labels, **_BELOW)
+    return figure
 
 
-def _interval_panels(evaluation):
-    """Return one panel: for each metric, a marker with its interval per pipeline."""
-    names = [fill(str(name), _LONG_LINE) for name in evaluation.pipeline_names]
+def _draw_intervals(evaluation):
+    """Draw for each metric a marker with its interval per pipeline."""
+    names = evaluation.pipeline_names
     tables = {
-        fill(title(metric, about), _LONG_LINE): table
+        fill(title(metric, about), 42): table
         for metric, about, table in iter_tables(evaluation, METRICS)
         if table["mean"].notna().any()  # decision values have no Brier score
     }
-    # One unit per interval; the name of the metric is above them.
-    above = 1.4 * max(_count_lines([head]) for head in tables)
-    pitch = len(names) + above + 0.6
+    pitch = len(names) + 2.4  # one unit per interval; the name of the metric is above them
+    rows = np.arange(len(tables)) * pitch
+    figure, (axis,) = _make_axes([""], 4.2, 0.8 + 0.125 * pitch * len(tables) + 0.3 * len(names))
+    for number, name in enumerate(names):
+        values = pd.DataFrame([table.loc[name] for table in tables.values()])
+        color, marker = _line(number)["color"], "osD^vPX"[number % 7]
+        axis.hlines(rows + number, values["low"], values["high"], color=color, linewidth=1.4)
+        axis.plot(values["mean"], rows + number, marker, color=color, markersize=4.5)
+    for row, heading in zip(rows, tables):
+        axis.text(0, row - 0.7, heading, transform=axis.get_yaxis_transform(), va="bottom")
+    axis.set(yticks=[], ylim=(rows[-1] + len(names), -2.5))
+    axis.spines["left"].set_visible(False)
+    axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
+    axis.set_xlabel("mean and 95% interval")
+    labels = [fill(str(name), 42) for name in names]
+    axis.legend(axis.lines, labels, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
 
-    def draw(axis):
-        rows, handles = np.arange(len(tables)) * pitch, []
-        for number, name in enumerate(evaluation.pipeline_names):
-            values = pd.DataFrame([table.loc[name] for table in tables.values()])
-            color, marker = _line(number)["color"], "osD^vPX"[number % 7]
-            axis.hlines(rows + number, values["low"], values["high"], color=color, linewidth=1.4)
-            handles += axis.plot(values["mean"], rows + number, marker, color=color, markersize=4.5)
-        for row, head in zip(rows, tables):
-            axis.text(0, row - 0.7, head, transform=axis.get_yaxis_transform(), va="bottom")
-        axis.set(yticks=[], ylim=(rows[-1] + len(names), -above - 0.7))
-        axis.spines["left"].set_visible(False)
-        axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
-        axis.set_xlabel("mean and 95% interval")
-        if len(names) > 1:
-            _put_legend(axis, handles, names, (-0.02, 1.01), loc="lower left", handlelength=1)
 
-    n_lines = _count_lines(names) if len(names) > 1 else 0
-    return [Panel("", draw, (4.2, 0.6 + 0.17 * n_lines + 0.125 * pitch * len(tables)))]
+_DRAW = {
+    "confusion_matrices": _draw_matrices,
+    **{name: partial(_draw_curves, name=name) for name in _CURVES},
+    "score_distributions": _draw_distributions,
+    "intervals": _draw_intervals,
+}

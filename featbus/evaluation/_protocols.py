@@ -1,14 +1,16 @@
-"""The same features and classifier under honest and leaky protocols."""
+"""Scores of the same features and classifier under honest and leaky protocols."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from html import escape
 from numbers import Integral
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline
@@ -16,13 +18,13 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import check_consistent_length
-from tqdm import tqdm
 
 from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
-from featbus.evaluation._evaluate import evaluate
-from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
-from featbus.evaluation._protocol_comparison import ProtocolComparison
+from featbus.evaluation._evaluate import check_names, evaluate
+from featbus.evaluation._intervals import FewGroupsWarning
+from featbus.evaluation._metrics import METRICS, TITLES, format_interval
+from featbus.evaluation._plots import COLORS, GRAY, STYLE
 from featbus.groups import (
     GROUPS_FOUND,
     GroupsWarning,
@@ -31,7 +33,7 @@ from featbus.groups import (
     check_target,
     stratified_folds,
 )
-from featbus.images import ImageError, as_batch, is_path
+from featbus.images import ImageError, as_batch
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import (
     N_JOBS,
@@ -48,10 +50,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Literal
 
+    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
     from featbus.typing import Images, PathLike
 
+_SHOWN = ["accuracy", "balanced_accuracy", "roc_auc"]
 _CHUNK = 64  # images whose copies are in memory at a time
 _CONSTRAINTS = {
     "features": [HasMethods("transform")],
@@ -67,40 +71,183 @@ _CONSTRAINTS = {
 }
 
 
-class Protocol(NamedTuple):
-    """What comes before the split, and whether the split keeps groups together.
+HONEST = "by group"
+# Each protocol: what of the test part the classifier is trained on, and what precedes the split.
+PROTOCOLS = {
+    HONEST: ("none", ()),
+    "random split": ("other images of tested groups", ()),
+    "copies before the split": ("copies of tested images", ("copies",)),
+    "SMOTE before the split": ("mixtures of tested images", ("smote",)),
+    "copies and SMOTE before the split": (
+        "copies and mixtures of tested images",
+        ("copies", "smote"),
+    ),
+}
 
-    Attributes
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProtocolComparison:
+    """The result of `compare_protocols`.
+
+    Printing it shows the table, and `summary`. It is made by `compare_protocols`; its parameters
+    are its attributes.
+
+    Read more in the :ref:`User Guide <honesty>`.
+
+    Parameters
     ----------
-    name : str
-        Its name in tables.
-    leak : str
-        What of the test part the classifier is trained on.
-    grouped : bool
-        Whether groups are kept together.
-    copies, smote : bool
-        Whether copies, or the rows of SMOTE, are made before the split.
+    evaluations : dict of str to Evaluation
+        The result of each protocol by its name, the honest one, "by group", first.
+    leaks : dict of str to str
+        What of the test part each protocol trains on, in words.
+    protocol : str
+        What was compared, and how.
+    groups_note : str
+        Why the groups are doubtful: they are not patients. Empty otherwise.
+
+    See Also
+    --------
+    compare_protocols : Compare protocols.
+
+    Notes
+    -----
+    Means and intervals are computed as in `featbus.evaluation.Evaluation`, by the jackknife over
+    the groups of the images. An interval shows how precise a score is, not whether it is
+    meaningful: a leaky protocol gives a precise answer to the wrong question.
     """
 
-    name: str
-    leak: str
-    grouped: bool = False
-    copies: bool = False
-    smote: bool = False
+    evaluations: dict
+    leaks: dict
+    protocol: str
+    groups_note: str = ""
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the scores of all protocols.
 
-PROTOCOLS = [
-    Protocol("by group", "none", grouped=True),
-    Protocol("random split", "other images of tested groups"),
-    Protocol("copies before the split", "copies of tested images", copies=True),
-    Protocol("SMOTE before the split", "mixtures of tested images", smote=True),
-    Protocol(
-        "copies and SMOTE before the split",
-        "copies and mixtures of tested images",
-        copies=True,
-        smote=True,
-    ),
-]
+        Returns
+        -------
+        DataFrame
+            One row per protocol, the honest one first; columns (metric, "mean"), (metric, "std"),
+            (metric, "low") and (metric, "high"), see `Evaluation.to_frame`.
+        """
+        return pd.concat([each.to_frame() for each in self.evaluations.values()])
+
+    def to_table(self) -> pd.DataFrame:
+        """Return the scores of all protocols as a plain table, such as for a CSV file.
+
+        Returns
+        -------
+        DataFrame
+            One row per protocol: ``protocol``, ``leak``, ``n_samples`` (tested images, copies and
+            synthetic rows), and for each metric its mean and the ends of its 95% interval:
+            ``accuracy``, ``accuracy_low``, ``accuracy_high``, ...
+        """
+        frame = self.to_frame().drop(columns="std", level=1)
+        frame.columns = [f"{metric}_{part}".removesuffix("_mean") for metric, part in frame]
+        n_samples = [len(each.predictions) for each in self.evaluations.values()]
+        frame.insert(0, "leak", [*self.leaks.values()])
+        frame.insert(1, "n_samples", n_samples)
+        return frame.rename_axis("protocol").reset_index()
+
+    def summary(self, metric: str = "balanced_accuracy") -> str:
+        """Compare the highest score of a leaky protocol with the honest one, in a sentence.
+
+        Parameters
+        ----------
+        metric : str, default="balanced_accuracy"
+            A metric of `to_frame`, except "brier", of which less is better.
+
+        Returns
+        -------
+        str
+            The honest score, the highest one of a leaky protocol, and the difference; whether the
+            intervals of the two overlap.
+
+        Raises
+        ------
+        ValueError
+            If there is no such metric.
+        """
+        scores = self._scores(metric)
+        honest, leaky = scores.iloc[0], scores.iloc[1:]
+        name = leaky["mean"].idxmax()
+        best = leaky.loc[name]
+        text = f"Honest {TITLES[metric].lower()}: {format_interval(honest)}. The same features and "
+        text += f"classifier reach {format_interval(best)} with {name}"
+        gain, is_clear = best["mean"] - honest["mean"], best["low"] > honest["high"]
+        if gain <= 0:
+            return f"{text}: no more."
+        end = " from the protocol alone" if is_clear else ", though the intervals overlap"
+        return f"{text}: {gain:+.2f}{end}."
+
+    def _scores(self, metric):
+        if metric not in METRICS[:-1]:
+            raise ValueError(f"metric is {metric!r}, expected one of {METRICS[:-1]}.")
+        return self.to_frame()[metric]
+
+    def plot(self, metric: str = "balanced_accuracy") -> Figure:
+        """Draw a row for each protocol: its score, its interval and what leaks.
+
+        Parameters
+        ----------
+        metric : str, default="balanced_accuracy"
+            A metric of `to_frame`, except "brier".
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure, not managed by pyplot: ``savefig`` writes it.
+
+        Raises
+        ------
+        ValueError
+            If there is no such metric.
+        """
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        scores = self._scores(metric)
+        rows, honest = range(len(scores)), scores.iloc[0]
+        with rc_context(STYLE):
+            figure = Figure(figsize=(8.2, 0.95 + 0.56 * len(scores)), layout="constrained")
+            axis = figure.subplots()
+            axis.axvspan(honest["low"], honest["high"], color=COLORS[0], alpha=0.1, linewidth=0)
+            axis.axvline(honest["mean"], color=COLORS[0], linewidth=0.8, linestyle="--")
+            colors = [COLORS[0], *[COLORS[1]] * (len(scores) - 1)]
+            axis.hlines(rows, scores["low"], scores["high"], colors=colors, linewidth=2.2)
+            axis.scatter(scores["mean"], rows, color=colors)
+            for row, (_, score) in enumerate(scores.iterrows()):
+                place = {"transform": axis.get_yaxis_transform(), "va": "center"}
+                axis.text(1.02, row, format_interval(score), **place)
+            labels = [f"{name}\n(leak: {self.leaks[name]})" for name in scores.index]
+            axis.set_yticks(rows, labels)
+            axis.invert_yaxis()
+            axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
+            axis.set_xlabel(f"{TITLES[metric]}, mean over the folds and 95% interval")
+        return figure
+
+    def _table(self):
+        """Return the printed table, cells as text."""
+        frame = self.to_frame()
+        table = pd.DataFrame(index=frame.index)
+        for metric in _SHOWN:
+            table[TITLES[metric]] = [format_interval(row) for _, row in frame[metric].iterrows()]
+        table.insert(0, "leak", [*self.leaks.values()])
+        return table
+
+    def _notes(self):
+        return [
+            *self.protocol.splitlines(),
+            "Mean over the folds and 95% interval.",
+            self.summary(),
+        ]
+
+    def __repr__(self):
+        return "\n".join([self._table().to_string(), "", *self._notes()])
+
+    def _repr_html_(self):
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
+        return f"{self._table().to_html()}{notes}"
 
 
 def compare_protocols(
@@ -229,8 +376,7 @@ def compare_protocols(
     X = as_batch(X)
     check_consistent_length(X, y, groups)
     y, labels, codes = check_target(y)
-    named = np.shape(target_names) == labels.shape  # otherwise `evaluate` refuses them
-    names = np.asarray(target_names if named else labels)
+    names = np.array(check_names(labels, target_names))
     note = "" if groups is not None else GROUPS_FOUND
     if groups is None:
         groups = find_near_duplicates(X, n_jobs=n_jobs, verbose=verbose)
@@ -238,9 +384,9 @@ def compare_protocols(
     protocols = _choose_protocols(codes, groups, n_copies)
     k_neighbors = _count_neighbors(codes, names, groups, cv, random_state)
 
-    bus = FeatureBus(features, memory=memory, n_jobs=n_jobs)
+    bus = FeatureBus(features, memory=memory, n_jobs=n_jobs, verbose=verbose)
     augmenter = ImageAugmenter(n_copies, dihedral=dihedral, random_state=random_state)
-    rows = _compute_rows(bus, augmenter, X, y, verbose)
+    rows = _compute_rows(bus, augmenter, X, y)
     smote = SMOTE(k_neighbors=k_neighbors, random_state=random_state)
     columns = {"n_features": rows.shape[2]}
     pipeline = make_pipeline(
@@ -253,27 +399,30 @@ def compare_protocols(
     options = {"cv": cv, "target_names": target_names, "pos_label": pos_label}
     options |= {"random_state": random_state, "n_jobs": n_jobs, "verbose": verbose}
     evaluations = {
-        protocol.name: _evaluate(pipeline, protocol, rows, y, groups, smote, options)
-        for protocol in protocols
+        name: _evaluate(pipeline, name, rows, y, groups, smote, options) for name in protocols
     }
+    kind = "" if dihedral is None else " by flips and quarter turns"
+    copies = f"{n_copies} copies of each of its images{kind} and " if n_copies else ""
+    protocol = (
+        f"{evaluations[HONEST].protocol}\n"
+        f"Each training part has {copies}rows that SMOTE adds where classes differ in size. If a "
+        "protocol makes them before the split, the test part has them, too, as in publications."
+    )
     return ProtocolComparison(
         evaluations=evaluations,
-        leaks={protocol.name: protocol.leak for protocol in protocols},
-        protocol=_describe(codes, names, groups, n_copies, dihedral, cv, note),
+        leaks={name: PROTOCOLS[name][0] for name in protocols},
+        protocol=f"{note.capitalize()}.\n{protocol}" if note else protocol,
         groups_note=note,
     )
 
 
 def _choose_protocols(codes, groups, n_copies):
-    """Return the honest protocol, and those that can differ from it."""
-    is_balanced = len({*np.bincount(codes).tolist()}) == 1
+    """Return the names of the honest protocol, and of those that can differ from it."""
+    useless = {"copies"} if n_copies == 0 else set()
+    useless |= {"smote"} if len({*np.bincount(codes).tolist()}) == 1 else set()
     honest, random, *others = PROTOCOLS
     chosen = [random] if len(np.unique(groups)) < len(groups) else []
-    chosen += [
-        protocol
-        for protocol in others
-        if n_copies >= protocol.copies and not (protocol.smote and is_balanced)
-    ]
+    chosen += [name for name in others if not useless.intersection(PROTOCOLS[name][1])]
     if not chosen:
         raise ValueError(
             "No protocol can leak: there are no copies, each image is a group of its own, and all "
@@ -297,31 +446,28 @@ def _count_neighbors(codes, names, groups, cv, random_state):
     return min(5, fewest - 1)
 
 
-def _compute_rows(bus, augmenter, images, y, verbose):
+def _compute_rows(bus, augmenter, images, y):
     """Return the rows of each image and its copies, of shape (n_images, n_views, n_features)."""
-    bus, parts = bus.fit(images), []
-    starts = range(0, len(images), _CHUNK)
-    for start in tqdm(starts, "features", unit="chunk", disable=None if verbose else True):
+    rows, n_images = bus.fit_transform(images), len(images)
+    copies = np.empty((0, rows.shape[1]), rows.dtype)
+    for start in range(0, n_images if augmenter.n_copies else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
-        source = np.arange(len(images))[part]
-        n_images = len(source)
+        made, _ = augmenter.fit_resample(images[part], y[part])
         try:
-            made, _ = augmenter.fit_resample(images[part], y[part])
-            source = start + augmenter.sample_indices_
-            rows = bus.transform(made)
+            part_rows = bus.transform(made[len(y[part]) :])
         except ImageError as error:
-            image = int(source[error.index])
-            raise error.at(image, images[image] if is_path(images[image]) else None) from error
-        if np.isnan(rows).any():
-            raise ValueError(
-                f"Found features of image {source[np.isnan(rows).any(axis=1).argmax()]}, or of a "
-                "copy of it, that are NaN, expected numbers. Leave the image out, or use other "
-                "features."
-            )
-        # Copies come after all images, image by image.
-        copies = rows[n_images:].reshape(n_images, -1, rows.shape[1])
-        parts.append(np.concatenate([rows[:n_images, np.newaxis], copies], axis=1))
-    return np.concatenate(parts)
+            raise error.at(start + error.index // augmenter.n_copies) from error
+        copies = np.concatenate([copies, part_rows])
+    # Copies come image by image.
+    copies = copies.reshape(n_images, augmenter.n_copies, rows.shape[1])
+    rows = np.concatenate([rows[:, np.newaxis], copies], axis=1)
+    is_nan = np.isnan(rows).any(axis=(1, 2))
+    if is_nan.any():
+        raise ValueError(
+            f"Found features of image {is_nan.argmax()}, or of a copy of it, that are NaN, "
+            "expected numbers. Leave the image out, or use other features."
+        )
+    return rows
 
 
 def _add_copies(X, y, n_features):
@@ -336,37 +482,18 @@ def _drop_copies(X, n_features):
     return X[:, :n_features]
 
 
-def prepare(protocol, rows, y, smote):
-    """Return what a protocol splits.
+def _prepare(before, rows, y, smote):
+    """Return the rows that are split, their classes, and the image each was made from.
 
-    Parameters
-    ----------
-    protocol : Protocol
-        The protocol.
-    rows : ndarray of shape (n_images, n_views, n_features)
-        The features of each image, and of its copies.
-    y : ndarray of shape (n_images,)
-        The classes.
-    smote : SMOTE
-        What balances the classes.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_samples, n_features or n_views * n_features)
-        Rows of images, each followed by the rows of its copies, for the training part; of copies,
-        if they are samples of their own; and of mixtures.
-    y : ndarray of shape (n_samples,)
-        Their classes.
-    source : ndarray of int of shape (n_samples,)
-        The image that each was made from.
+    The row of an image is followed by those of its copies, for the training part.
     """
     n_images, n_views, n_features = rows.shape
     rows, source = rows.reshape(n_images, -1), np.arange(n_images)
-    if protocol.copies:
+    if "copies" in before:
         rows, _ = _add_copies(rows, y, n_features)
         source = np.concatenate([source, np.repeat(source, n_views - 1)])
     y = y[source]
-    if protocol.smote:
+    if "smote" in before:
         mixed, y_mixed, nearest = _mix(rows[:, :n_features], y, smote)
         padded = np.full((len(mixed), rows.shape[1]), np.nan, rows.dtype)
         padded[:, :n_features] = mixed
@@ -388,31 +515,15 @@ def _mix(rows, y, smote):
     return scaler.inverse_transform(mixed), y_mixed, nearest
 
 
-def _evaluate(pipeline, protocol, rows, y, groups, smote, options):
+def _evaluate(pipeline, name, rows, y, groups, smote, options):
     """Return the evaluation of a protocol; its intervals are by the groups of the images."""
-    rows, y, source = prepare(protocol, rows, y, smote)
+    rows, y, source = _prepare(PROTOCOLS[name][1], rows, y, smote)
     drawn = groups[source]
     with warnings.catch_warnings():
-        if not protocol.grouped:  # this is what a random split does
+        if name != HONEST:  # random splits ignore groups
             warnings.simplefilter("ignore", GroupsWarning)
             warnings.simplefilter("ignore", FewGroupsWarning)
-        known = drawn if protocol.grouped else None
-        result = evaluate({protocol.name: pipeline}, rows, y, groups=known, **options)
+        known = drawn if name == HONEST else None
+        result = evaluate({name: pipeline}, rows, y, groups=known, **options)
     predictions = result.predictions.assign(group=drawn[result.predictions["index"]])
     return replace(result, predictions=predictions)
-
-
-def _describe(codes, names, groups, n_copies, dihedral, cv, note):
-    """Describe in words what was compared."""
-    classes = ", ".join(f"{name} {n}" for name, n in zip(names, np.bincount(codes)))
-    kind = "" if dihedral is None else " by flips and quarter turns"
-    copies = f"{n_copies} copies of each of its images{kind} and " if n_copies else ""
-    lines = [
-        f"{note.capitalize()}." if note else "",
-        f"{len(codes)} images in {len(np.unique(groups))} groups ({classes}); stratified {cv}-fold "
-        "cross-validation.",
-        describe_few_groups(codes, groups, names),
-        f"Each training part has {copies}rows that SMOTE adds where classes differ in size. Where "
-        "a protocol makes them before the split, the test part has them, too, as in publications.",
-    ]
-    return "\n".join(filter(None, lines))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -113,16 +113,16 @@ def segmentation_scores(
 
 def _scores(true, found, spacing):
     n_true, n_found, n_both = true.sum(), found.sum(), (true & found).sum()
-    areas = {"true_area": n_true / true.size, "predicted_area": n_found / true.size}
-    if not n_true:
-        return dict.fromkeys(_QUALITY, np.nan) | areas
-    values = [dice(true, found), n_both / (n_true + n_found - n_both), np.nan, n_both / n_true]
-    distances = [np.nan, np.nan]
-    if n_found:
-        values[2] = n_both / n_found
+    scores = dict.fromkeys(_QUALITY, np.nan)
+    if n_true:
+        scores |= {"dice": dice(true, found), "recall": n_both / n_true}
+        scores["iou"] = n_both / (n_true + n_found - n_both)
+    if n_true and n_found:
         both = _surface_distances(true, found, spacing)
-        distances = [max(np.percentile(part, 95) for part in both), np.concatenate(both).mean()]
-    return dict(zip(_QUALITY, [*values, *distances])) | areas
+        scores["precision"] = n_both / n_found
+        scores["hausdorff_95"] = max(np.percentile(part, 95) for part in both)
+        scores["surface_distance"] = np.concatenate(both).mean()
+    return scores | {"true_area": true.mean(), "predicted_area": found.mean()}
 
 
 def _surface_distances(first, second, spacing):
@@ -234,7 +234,7 @@ def explain(
             f"{type(pipeline).__name__} has no ROICropper and no segmenter, expected one: only "
             "they find outlines."
         )
-    seen = trail[-1].after if trail else image
+    seen = trail[-1][2] if trail else image
     ax = plot_segmentation(seen, predicted_mask=region, ax=ax)
     ax.set_title(_verdict(pipeline, image, target_names))
     return ax
@@ -291,14 +291,6 @@ def _finds(step):
     )
 
 
-class Taken(NamedTuple):
-    """A step that an image took, and the image before and after it."""
-
-    step: ImageTransformer
-    before: object
-    after: np.ndarray
-
-
 def find_region(estimator, image):
     """Find the region that the first step that looks for one finds.
 
@@ -313,38 +305,34 @@ def find_region(estimator, image):
     -------
     region : ndarray of bool, or None
         On the image that this step gets; None without such a step.
-    trail : list of Taken
-        The steps before.
+    trail : list of (estimator, image, ndarray)
+        Each step before, and the image before and after it.
     """
     estimator = unwrap(estimator)
     if _finds(estimator):
         return estimator.predict([image])[0], []
     if isinstance(estimator, ImageTransformer):
-        return None, [Taken(estimator, image, estimator.transform([image])[0])]
+        return None, [(estimator, image, estimator.transform([image])[0])]
     trail = []
     for _, step in steps_of(estimator):
         region, taken = find_region(step, image)
         if region is not None:
             return region, trail + taken
         if isinstance(estimator, Pipeline) and taken:
-            trail, image = trail + taken, taken[-1].after
+            trail, image = trail + taken, taken[-1][2]
     return None, trail
 
 
 def _map_region(region, step, before, after):
     """Map a region after a step back to the pixels before it: steps move rows and columns."""
-    (height, width), shape = region.shape, read_item(before, None).shape[:2]
-    rows, columns = np.zeros((height, 4)), np.zeros((width, 4))
-    rows[:, 0], rows[:, 2], rows[:, 3] = range(height), range(1, height + 1), width
-    columns[:, 1], columns[:, 3], columns[:, 2] = range(width), range(1, width + 1), height
-    boxes = map_boxes_back(step, np.concatenate([rows, columns]), before, after)
-    down = _positions(boxes[:height, [0, 2]], shape[0])
-    across = _positions(boxes[height:, [1, 3]], shape[1])
+    axes = []
+    for axis, size in enumerate(read_item(before, None).shape[:2]):
+        n = region.shape[axis]  # a strip across the image for each row or column of the region
+        strips = np.tile([0, 0, *region.shape], (n, 1)).astype(float)
+        strips[:, axis], strips[:, axis + 2] = np.arange(n), np.arange(1, n + 1)
+        ranges = map_boxes_back(step, strips, before, after)[:, [axis, axis + 2]]
+        middles = np.arange(size)[:, np.newaxis] + 0.5
+        inside = (ranges[:, 0] <= middles) & (middles < ranges[:, 1])
+        axes.append(np.where(inside.any(axis=1), inside.argmax(axis=1), -1))
+    down, across = axes
     return region[np.ix_(down, across)] & np.outer(down >= 0, across >= 0)
-
-
-def _positions(ranges, size):
-    """Return which of some ranges the middle of each pixel lies in, -1 if in none."""
-    middles = np.arange(size)[:, np.newaxis] + 0.5
-    inside = (ranges[:, 0] <= middles) & (middles < ranges[:, 1])
-    return np.where(inside.any(axis=1), inside.argmax(axis=1), -1)

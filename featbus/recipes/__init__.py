@@ -1,16 +1,14 @@
 """Recipes: published systems as named pipelines, unfitted, ready to be changed."""
 
 from featbus.recipes._catalog import list_recipes, make_recipe, recipe_features
-from featbus.recipes._fusion import (
+from featbus.recipes._recipes import (
     balancing_pipelines,
     breast_ultrasound_features,
     classifier_pipelines,
-    fine_tuned_ultrasound,
-    fusion,
-)
-from featbus.recipes._parts import fused_features
-from featbus.recipes._published import (
     enhanced_crop,
+    fine_tuned_ultrasound,
+    fused_features,
+    fusion,
     mammogram_svm,
     mobilenet_intensity,
     small_cnn,

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline
 from featbus.base import ImageTransformer
 from featbus.bus import FeatureBus
 from featbus.parameters import InvalidParameterError
-from featbus.recipes import _fusion, _published
-from featbus.recipes._parts import Shared
+from featbus.recipes import _recipes
+from featbus.recipes._recipes import Shared
 from featbus.steps import walk
 
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 # The images that each recipe is for, and the score that was published.
 _RECIPES = {
-    _published.mammogram_svm: ("mammograms", "accuracy 0.978 (VGG16), 0.929 (InceptionV3)"),
-    _published.two_tap_mobilenet: ("breast ultrasound", "accuracy 0.96"),
-    _published.mobilenet_intensity: ("breast ultrasound", "accuracy 0.82 (three classes)"),
-    _published.enhanced_crop: ("breast ultrasound", "accuracy 0.97 to 0.99"),
-    _published.unet_crop: (
+    _recipes.mammogram_svm: ("mammograms", "accuracy 0.978 (VGG16), 0.929 (InceptionV3)"),
+    _recipes.two_tap_mobilenet: ("breast ultrasound", "accuracy 0.96"),
+    _recipes.mobilenet_intensity: ("breast ultrasound", "accuracy 0.82 (three classes)"),
+    _recipes.enhanced_crop: ("breast ultrasound", "accuracy 0.97 to 0.99"),
+    _recipes.unet_crop: (
         "breast ultrasound, with masks",
         "accuracy 0.98 (VGG16), 0.95 (InceptionV3), 0.90 (MobileNet)",
     ),
-    _published.small_cnn: ("breast ultrasound", "accuracy 0.54"),
-    _fusion.breast_ultrasound_features: ("breast ultrasound", ""),
-    _fusion.fine_tuned_ultrasound: ("breast ultrasound", ""),
-    _fusion.fusion: ("any", ""),
+    _recipes.small_cnn: ("breast ultrasound", "accuracy 0.54"),
+    _recipes.breast_ultrasound_features: ("breast ultrasound", ""),
+    _recipes.fine_tuned_ultrasound: ("breast ultrasound", ""),
+    _recipes.fusion: ("any", ""),
 }
 _BY_NAME = {recipe.__name__: recipe for recipe in _RECIPES}
 
@@ -117,15 +117,12 @@ def make_recipe(name: str, **options: Any) -> Pipeline:
     """
     if name not in _BY_NAME:
         raise InvalidParameterError(f"name is {name!r}, expected one of {list(_BY_NAME)}.")
-    known = list(signature(_BY_NAME[name]).parameters)
-    if "shared" in known:
-        known[-1:] = [field.name for field in fields(Shared)]
-    for option, value in options.items():
-        if option not in known:
-            raise InvalidParameterError(
-                f"{option} is {value!r}, and the recipe {name!r} has no such parameter: expected "
-                f"some of {known}."
-            )
+    known = {*signature(_BY_NAME[name]).parameters, *(field.name for field in fields(Shared))}
+    for option in sorted({*options} - known):
+        raise InvalidParameterError(
+            f"{option} is {options[option]!r}, and the recipe {name!r} has no such parameter: "
+            f"expected some of {sorted(known - {'shared'})}."
+        )
     return _BY_NAME[name](**options)
 
 
