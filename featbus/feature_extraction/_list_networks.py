@@ -136,7 +136,8 @@ def list_layers(
         prefix_tokens : int
             Number of class and register tokens.
         stage : str
-            "top" and "C1" to "C5", if they stand for this layer, else empty.
+            "top" and "C1" to "C5", if they stand for this layer, else empty. An ONNX file has "top"
+            only.
 
     See Also
     --------

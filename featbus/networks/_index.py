@@ -3,14 +3,11 @@
 import json
 import os
 import re
-import shlex
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 
-from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
-from featbus.parameters import InvalidParameterError, as_pair
+from featbus.parameters import InvalidParameterError
 
 INDEX = "weights.json"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII | re.IGNORECASE)
@@ -26,8 +23,8 @@ class Entry:
         A key of `BACKBONES`, whose weights the file has; or the name of the model in the file.
     options : dict
         Parameters of the backbone's builder.
-    input_size : int or list of int
-        Height and width in pixels; one number for the weights of a backbone.
+    input_size : list of int
+        Height and width in pixels.
     file : str
         The path inside the bundle.
     sha256 : str
@@ -44,18 +41,13 @@ class Entry:
 
     network: str
     options: dict
-    input_size: int | list[int]
+    input_size: list[int]
     file: str
     sha256: str
     bytes: int
     source: str
     license: str | None
     preprocessing: dict | None
-
-    @property
-    def is_model(self):
-        """Whether the file has a whole model, not the weights of a backbone."""
-        return self.preprocessing is not None
 
 
 def label(name, options):
@@ -95,32 +87,6 @@ def is_own_name(name):
     return bool(is_name) and name not in (*BACKBONES, "small_cnn")
 
 
-def fetch_command(name, options, input_size, folder):
-    """Return the command that enters the weights of a backbone into a bundle.
-
-    Parameters
-    ----------
-    name : str
-        A key of `BACKBONES`.
-    options : dict
-        Parameters of its builder.
-    input_size : int
-        Height and width in pixels that the weights were trained at.
-    folder : str
-        The bundle.
-
-    Returns
-    -------
-    str
-        The command.
-    """
-    pairs = sorted(options.items())
-    flags = "".join(f" --options.{key} {shlex.quote(str(value))}" for key, value in pairs)
-    if input_size != BACKBONES[name].input_size:
-        flags += f" --input_size {input_size}"
-    return f"featbus weights fetch {name}{flags} --out {shlex.quote(folder)}"
-
-
 def read_index(folder):
     """Return the entries of a weights bundle.
 
@@ -144,17 +110,15 @@ def read_index(folder):
     path = os.path.join(folder, INDEX)
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"Found no weights bundle {folder!r}, expected a folder with a file {INDEX}. "
-            f"`featbus weights fetch NAME --out {shlex.quote(folder)}` makes one."
+            f"Found no weights file and no weights bundle {folder!r}, expected 'imagenet', the "
+            f"path of a file, or a folder with a file {INDEX}, which `featbus weights fetch` makes."
         )
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))["files"]
         names = [field.name for field in fields(Entry)]
         entries = [Entry(**{name: entry[name] for name in names}) for entry in found]
         for entry in entries:
-            if Path(entry.file).name != entry.file:  # such files are replaced and removed
-                raise ValueError(f"the file {entry.file!r} is not in the bundle")
-            entry.is_model or get_backbone(entry.network, entry.options)
+            entry.preprocessing or get_backbone(entry.network, entry.options)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
             f"The index {path!r} of a weights bundle cannot be read: {error!r:.300}. Copy the "
@@ -186,15 +150,15 @@ def verify(folder, entry):
         If it is another one.
     """
     path = os.path.join(folder, entry.file)
-    name = label(entry.network, entry.options)
+    about = f"The weights file {path!r} of {label(entry.network, entry.options)}"
     again = f"Copy the bundle again, or fetch {entry.network} again with `featbus weights fetch`."
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"The weights file {path!r} of {name} is missing. {again}")
+        raise FileNotFoundError(f"{about} is missing. {again}")
     digest = file_digest(path)
     if digest != entry.sha256:
         raise InvalidParameterError(
-            f"The weights file {path!r} of {name} is truncated or was changed: expected sha256 "
-            f"{entry.sha256}, found {digest}. {again}"
+            f"{about} is truncated or was changed: expected sha256 {entry.sha256}, found {digest}. "
+            + again
         )
     return path
 
@@ -210,11 +174,12 @@ def find_folder(weights):
     Returns
     -------
     str or None
-        A folder; for "imagenet" the one that the environment variable ``FEATBUS_WEIGHTS`` names.
+        A folder, or what is missing; for "imagenet" the folder that the environment variable
+        ``FEATBUS_WEIGHTS`` names. None for None, and for a file.
     """
     if isinstance(weights, str) and weights == "imagenet":
         return os.environ.get("FEATBUS_WEIGHTS") or None
-    return os.fspath(weights) if weights is not None and os.path.isdir(weights) else None
+    return None if weights is None or os.path.isfile(weights) else os.fspath(weights)
 
 
 def find_entry(weights, digest):
@@ -248,38 +213,27 @@ def find_model(parameters):
     Returns
     -------
     dict
-        The parameters; the same ones if `backbone` is no name, or that of a network of featbus.
+        The parameters, with the bundle's preprocessing and input size where these are None. The
+        same ones if `backbone` is not the name of a model of one's own.
 
     Raises
     ------
     FileNotFoundError
         If the bundle, or the file of the model, is missing.
     InvalidParameterError
-        If the bundle has no such model, or another preprocessing or input size than is given.
+        If the bundle has no such model.
     """
-    name, weights = parameters["backbone"], parameters["weights"]
-    if not is_own_name(name):
+    name, folder = parameters["backbone"], find_folder(parameters["weights"])
+    if not (is_own_name(name) and folder):
         return parameters
-    folder = find_folder(weights)
-    if weights not in (None, "imagenet") and not os.path.exists(weights):
-        folder = os.fspath(weights)  # that is missing
-    if not folder:
-        return parameters
-    entries = {entry.network: entry for entry in read_index(folder) if entry.is_model}
+    entries = {entry.network: entry for entry in read_index(folder) if entry.preprocessing}
     if name not in entries:
-        near = get_close_matches(name, [*entries, *BACKBONES], n=1)
         raise InvalidParameterError(
             f"backbone is {name!r}, expected a name that `list_backbones` has, the path of an ONNX "
             f"or '.keras' file, a keras.Model, or a model of the weights bundle {folder!r}, which "
-            f"has {sorted(entries)}." + (f" Did you mean {near[0]!r}?" if near else "")
+            f"has {sorted(entries)}."
         )
-    found = {"backbone": verify(folder, entries[name]), "weights": "imagenet"}
-    for key, as_value in (("preprocessing", as_preprocessing), ("input_size", as_pair)):
-        found[key] = as_value(getattr(entries[name], key))
-        if parameters[key] is not None and as_value(parameters[key]) != found[key]:
-            raise InvalidParameterError(
-                f"{key} is {parameters[key]!r}, expected None or {getattr(entries[name], key)!r}, "
-                f"which the weights bundle has for {name!r}. Pass the path of the file as backbone "
-                "to choose another."
-            )
-    return parameters | found
+    entry = entries[name]
+    known = {"preprocessing": entry.preprocessing, "input_size": tuple(entry.input_size)}
+    known = {key: value for key, value in known.items() if parameters[key] is None}
+    return parameters | known | {"backbone": verify(folder, entry), "weights": "imagenet"}
