@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib.metadata import version
 
 from featbus.networks._building import KerasSource, get_output, import_keras
-from featbus.networks._index import find_folder, label, read_index, verify
+from featbus.networks._index import fetch_command, find_folder, label, read_index, verify
 from featbus.networks._preprocessing import NAMED
 from featbus.networks._sources import (
     BACKBONES,
@@ -241,7 +241,13 @@ def resolve_weights(weights, backbone, options=None, input_size=None):
         return _find_in_bundle(folder, bundle_key(backbone, options, input_size))
     if weights is None or (isinstance(weights, str) and weights == "imagenet"):
         return weights, None
-    return os.fspath(weights), file_digest(weights)
+    path = os.fspath(weights)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"weights is {path!r}, and there is no such file. Expected 'imagenet', None, the path "
+            "of a Keras weights file, or the folder of a weights bundle."
+        )
+    return path, file_digest(path)
 
 
 def bundle_key(name, options=None, input_size=None):
@@ -274,14 +280,15 @@ def _find_in_bundle(folder, key):
     entries = {
         bundle_key(entry.network, entry.options, entry.input_size): entry
         for entry in read_index(folder)
-        if not entry.preprocessing
+        if not entry.is_model
     }
     if key not in entries:
         found = ", ".join(map(_describe, entries)) or "nothing"
+        missing = fetch_command(key.name, key.options, key.input_size[0], folder)
         raise FileNotFoundError(
             f"The weights bundle {folder!r} lacks {_describe(key)}. It has: {found}. On a machine "
-            f"with internet access, `featbus weights fetch {key.name}` adds it. While "
-            "FEATBUS_WEIGHTS names a bundle, 'imagenet' means the weights in there."
+            f"with internet access: {missing}. While FEATBUS_WEIGHTS names a bundle, 'imagenet' "
+            "means the weights in there."
         )
     return verify(folder, entries[key]), entries[key].sha256
 

@@ -101,13 +101,14 @@ def fetch_weights(
         input_size=input_size,
         random_state=0,
     )
-    known = {"network": name, "options": {}, "preprocessing": network.preprocessing.identity}
     if is_model:
         network.list_layers()  # loads it
+        preprocessing, size = network.preprocessing.identity, list(map(int, network.input_size))
     else:
         network = bundle_key(name, options, network.input_size)
-        known |= {"options": network.options, "preprocessing": None}
-    known["input_size"] = list(map(int, network.input_size))
+        size, options = network.input_size[0], network.options
+    known = {"network": name, "options": options or {}, "input_size": size}
+    known["preprocessing"] = preprocessing
     out = os.fspath(out)
     make_folder("out", out)
     entries = read_index(out) if os.path.exists(os.path.join(out, INDEX)) else []

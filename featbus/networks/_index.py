@@ -23,8 +23,8 @@ class Entry:
         A key of `BACKBONES`, whose weights the file has; or the name of the model in the file.
     options : dict
         Parameters of the backbone's builder.
-    input_size : list of int
-        Height and width in pixels.
+    input_size : int or list of int
+        Height and width in pixels; one number for the weights of a backbone.
     file : str
         The path inside the bundle.
     sha256 : str
@@ -41,13 +41,18 @@ class Entry:
 
     network: str
     options: dict
-    input_size: list[int]
+    input_size: int | list[int]
     file: str
     sha256: str
     bytes: int
     source: str
     license: str | None
     preprocessing: dict | None
+
+    @property
+    def is_model(self):
+        """Whether the file has a whole model, not the weights of a backbone."""
+        return self.preprocessing is not None
 
 
 def label(name, options):
@@ -87,6 +92,31 @@ def is_own_name(name):
     return bool(is_name) and name not in (*BACKBONES, "small_cnn")
 
 
+def fetch_command(name, options, input_size, folder):
+    """Return the command that enters the weights of a backbone into a bundle.
+
+    Parameters
+    ----------
+    name : str
+        A key of `BACKBONES`.
+    options : dict
+        Parameters of its builder.
+    input_size : int
+        Height and width in pixels that the weights were trained at.
+    folder : str
+        The bundle.
+
+    Returns
+    -------
+    str
+        The command.
+    """
+    flags = "".join(f" --options.{key} {value}" for key, value in sorted(options.items()))
+    if input_size != BACKBONES[name].input_size:
+        flags += f" --input_size {input_size}"
+    return f"featbus weights fetch {name}{flags} --out {folder}"
+
+
 def read_index(folder):
     """Return the entries of a weights bundle.
 
@@ -110,15 +140,15 @@ def read_index(folder):
     path = os.path.join(folder, INDEX)
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"Found no weights file and no weights bundle {folder!r}, expected 'imagenet', the "
-            f"path of a file, or a folder with a file {INDEX}, which `featbus weights fetch` makes."
+            f"Found no weights bundle {folder!r}, expected a folder with a file {INDEX}. "
+            f"`featbus weights fetch NAME --out {folder}` makes one."
         )
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))["files"]
         names = [field.name for field in fields(Entry)]
         entries = [Entry(**{name: entry[name] for name in names}) for entry in found]
         for entry in entries:
-            entry.preprocessing or get_backbone(entry.network, entry.options)
+            entry.is_model or get_backbone(entry.network, entry.options)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
             f"The index {path!r} of a weights bundle cannot be read: {error!r:.300}. Copy the "
@@ -174,12 +204,11 @@ def find_folder(weights):
     Returns
     -------
     str or None
-        A folder, or what is missing; for "imagenet" the folder that the environment variable
-        ``FEATBUS_WEIGHTS`` names. None for None, and for a file.
+        A folder; for "imagenet" the one that the environment variable ``FEATBUS_WEIGHTS`` names.
     """
     if isinstance(weights, str) and weights == "imagenet":
         return os.environ.get("FEATBUS_WEIGHTS") or None
-    return None if weights is None or os.path.isfile(weights) else os.fspath(weights)
+    return os.fspath(weights) if weights is not None and os.path.isdir(weights) else None
 
 
 def find_entry(weights, digest):
@@ -223,10 +252,12 @@ def find_model(parameters):
     InvalidParameterError
         If the bundle has no such model.
     """
-    name, folder = parameters["backbone"], find_folder(parameters["weights"])
+    name, weights = parameters["backbone"], parameters["weights"]
+    is_missing = weights not in (None, "imagenet") and not os.path.exists(weights)
+    folder = os.fspath(weights) if is_missing else find_folder(weights)
     if not (is_own_name(name) and folder):
         return parameters
-    entries = {entry.network: entry for entry in read_index(folder) if entry.preprocessing}
+    entries = {entry.network: entry for entry in read_index(folder) if entry.is_model}
     if name not in entries:
         raise InvalidParameterError(
             f"backbone is {name!r}, expected a name that `list_backbones` has, the path of an ONNX "
