@@ -1,4 +1,4 @@
-"""Weights bundles: folders of networks' files with an index and checksums."""
+"""Weights bundles: folders of network files, with an index and checksums."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def fetch_weights(
     license: str | None = None,
     origin: str | None = None,
 ) -> Any:
-    """Enter the weights of a network, or a model, into a bundle, which is made if there is none.
+    """Add the weights of a network, or a model, to a bundle; create the bundle if needed.
 
-    A file comes in only after the network has loaded it, and the index changes last, in one step.
+    A file is added only after the network has loaded it; the index is replaced last, in one step.
     Weights that are there and intact are not downloaded again. Fetch into a folder from one process
     at a time: of two that end at once, the index keeps one's entry, and the other must be fetched
     again.
@@ -79,10 +79,7 @@ def fetch_weights(
         If there is no such network or option, a parameter is missing or invalid, or the file holds
         the weights of another network, or no model that `featbus.DeepFeatures` can use.
     """
-    is_model = source is not None and (
-        str(source).lower().endswith(".onnx")
-        or (name not in BACKBONES and str(source).endswith(".keras"))
-    )
+    is_model = source is not None and name not in BACKBONES
     check_parameters({"input_size": [PairOf(POSITIVE_INTEGER), None]}, {"input_size": input_size})
     if source is not None and not os.path.isfile(source):
         raise FileNotFoundError(f"source is {os.fspath(source)!r}, and there is no such file.")
@@ -137,14 +134,12 @@ def _copy_file(out, name, network, source):
             replace(network, weights="imagenet").build().save_weights(path)
         else:
             path = Path(shutil.copy(source, scratch))
-        digest = file_digest(path)
-        if isinstance(network, KerasApplication):  # Keras goes by the ending of the name
+        digest, file = file_digest(path), name + path.suffix.lower()  # columns are named after it
+        if isinstance(network, KerasApplication):
             replace(network, weights=str(path), digest=digest).build()
-            file = f"{digest[:8]}-{path.name}"
-        else:  # columns are named after the file
-            file = name + path.suffix.lower()
+            file = f"{digest[:8]}-{path.name}"  # Keras goes by the ending
+        size = path.stat().st_size
         os.replace(path, os.path.join(out, file))
-        size = os.path.getsize(os.path.join(out, file))
     return {"file": file, "sha256": digest, "bytes": size}
 
 
@@ -156,7 +151,7 @@ def _state(folder, entry):
 
 
 def list_weights(folder: str | os.PathLike | None = None) -> Any:
-    """Return what a bundle holds, after reading every file.
+    """Verify every file of a bundle, and list them.
 
     Parameters
     ----------

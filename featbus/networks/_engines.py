@@ -1,4 +1,4 @@
-"""Engines: what runs a network on a batch of images."""
+"""Engines, which run a network on a batch of images."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The index of a weights bundle: what its files are, and their checksums."""
+"""The index of a weights bundle: the networks in it, and the checksums of their files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII | re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a weights bundle, as the index has it.
+    """One file of a weights bundle: an entry of its index.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Entry:
 
 
 def label(name, options):
-    """Return how errors call a backbone.
+    """Return the name of a backbone in messages.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def read_index(folder):
 
 
 def verify(folder, entry):
-    """Return the path of a file, which has to be the one that the index describes.
+    """Verify the checksum of a file, and return its path.
 
     Parameters
     ----------

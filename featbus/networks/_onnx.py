@@ -1,4 +1,4 @@
-"""ONNX files: the networks in them, and the engines that run these."""
+"""Networks in ONNX files, and the engines that run them."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -196,14 +197,13 @@ class OnnxModel(Source):
         tensor = top if name == "top" else name
         if tensor in layers:
             return layers[tensor]
-        found = f", a tensor of shape {shapes[tensor]}" if tensor in shapes else ""
-        near = get_close_matches(name, layers, n=3, cutoff=0.4)
+        found = f"a tensor of shape {shapes[tensor]}" if tensor in shapes else "no tensor"
+        near = get_close_matches(name, layers, n=3, cutoff=0)
         raise InvalidParameterError(
-            f"layers has {name!r}{found}, expected 'top' or the name of a tensor of {self.path!r}"
-            + (f", such as {near}" if near else "")
-            + ": a feature map, an embedding, or the "
-            "tokens of a grid of patches, before which n_prefix_tokens, which is "
-            f"{self.n_prefix_tokens}, may come. `list_layers` shows all."
+            f"layers has {name!r}, {found} of floats in {self.path!r}, expected 'top' or the name "
+            f"of a tensor that `list_layers` has, such as {near}: a feature map, an embedding, or "
+            "the tokens of a grid of patches, before which n_prefix_tokens, which is "
+            f"{self.n_prefix_tokens}, may come."
         )
 
     def label(self, layer):
@@ -220,9 +220,8 @@ class OnnxModel(Source):
                 "the names of columns, expected different ones."
             )
         for layer in found:
-            has_class = layer.n_prefix_tokens > 0 or "cls" not in pooling
-            has_cells = layer.kind != "embedding" or {"avg", "max"}.issuperset(pooling)
-            if not (has_class and has_cells):
+            has_class, is_row = layer.n_prefix_tokens > 0, layer.kind == "embedding"
+            if ("cls" in pooling and not has_class) or (is_row and set(pooling) - {"avg", "max"}):
                 raise InvalidParameterError(
                     f"pooling is {pooling!r}, expected another one for {layer.tensor!r}, which is "
                     f"of the kind {layer.kind!r}: 'cls' needs a class token, and most need cells."
@@ -258,7 +257,7 @@ class OnnxModel(Source):
 
 @contextmanager
 def _naming(path):
-    """Name the file in whatever onnx and the runtimes raise about it."""
+    """Wrap the exceptions of onnx and the runtimes in one that names the file."""
     try:
         yield
     except Exception as error:  # their exceptions have no common class
@@ -301,7 +300,7 @@ def _find_input(model):
 
 @lru_cache(maxsize=32)
 def _read_image(path, digest):
-    """Return what is known of the input of the graph in a file."""
+    """Return name, dtype, layout and size of the input of the graph in a file."""
     model = _read_model(path, digest)
     from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -360,8 +359,7 @@ def _read_contents(path, digest, input_shape, n_prefix_tokens):
             shape = shapes.get(name) or ()
             if len(shape) == 4:
                 first = channels_first[name] = _has_channels_first(shape, first, input_size)
-            grids = {layer.shape[:2] for layer in layers.values() if layer.kind == "map"}
-            layer = _as_layer(name, shape, first, grids, input_size, n_prefix_tokens)
+            layer = _as_layer(name, shape, first, layers, input_size, n_prefix_tokens)
             layers |= {name: layer} if layer else {}
     return model.graph.output[0].name, shapes, layers
 
@@ -370,13 +368,13 @@ def _find_shapes(model, black):
     """Return the shapes of the tensors of floats; those that cannot be inferred are measured."""
     from onnx import TensorProto, helper
 
-    shapes, unknown = {}, []
+    shapes = {}
     for value in (*model.graph.value_info, *model.graph.output):
         kind = value.type.tensor_type
         if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
-            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-            if not (kind.HasField("shape") and all(shapes[value.name])):
-                unknown.append(value.name)
+            sides = tuple(dim.dim_value for dim in kind.shape.dim)
+            shapes[value.name] = sides if kind.HasField("shape") and all(sides) else None
+    unknown = [name for name, shape in shapes.items() if shape is None]
     if unknown:
         probe = type(model)()
         probe.CopyFrom(model)
@@ -403,7 +401,7 @@ def _has_channels_first(shape, inherited, input_size):
     return inherited if all(fits) else fits[0] if any(fits) else None
 
 
-def _as_layer(tensor, shape, channels_first, grids, input_size, n_prefix_tokens):
+def _as_layer(tensor, shape, channels_first, earlier, input_size, n_prefix_tokens):
     """Return a tensor as a layer; None if it cannot become features."""
     if shape[:1] != (1,):
         return None
@@ -411,21 +409,23 @@ def _as_layer(tensor, shape, channels_first, grids, input_size, n_prefix_tokens)
         size = (*shape[2:], shape[1]) if channels_first else shape[1:]
         return Layer(tensor, "map", size, channels_first=channels_first)
     if len(shape) == 3:
-        for grid, number in _find_grids(shape[1], grids, input_size, n_prefix_tokens):
+        maps = [layer.shape[:2] for layer in earlier.values() if layer.kind == "map"]
+        for number, grid in _find_grids(shape[1], maps, input_size, n_prefix_tokens):
             return Layer(tensor, "tokens", (*grid, shape[2]), number)
     return Layer(tensor, "embedding", (1, 1, shape[1])) if len(shape) == 2 else None
 
 
-def _find_grids(n_tokens, grids, input_size, n_prefix_tokens):
-    """Return grids of patches and numbers of prefix tokens that make up some tokens."""
-    numbers = range(_MOST_PREFIX_TOKENS + 1)
+def _find_grids(n_tokens, maps, input_size, n_prefix_tokens):
+    """Yield numbers of prefix tokens and grids of patches that make up some tokens."""
+    grids, numbers = maps, range(_MOST_PREFIX_TOKENS + 1)
     if n_prefix_tokens is not None:
-        numbers = [n_prefix_tokens]
         # Patches may have been cut without a convolution, which would have made a map.
         sides = [side for side in range(2, min(input_size)) if not any(np.mod(input_size, side))]
-        grids = [*grids, *(tuple(length // side for length in input_size) for side in sides)]
-    grids = [grid for grid in grids if prod(grid) > 1]
-    return [(grid, n) for n in numbers for grid in grids if n + prod(grid) == n_tokens]
+        grids = maps + [tuple(length // side for length in input_size) for side in sides]
+        numbers = [n_prefix_tokens]
+    for number, grid in product(numbers, grids):
+        if number + prod(grid) == n_tokens and prod(grid) > 1:
+            yield number, grid
 
 
 def _load_onnxruntime(graph):

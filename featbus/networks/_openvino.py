@@ -1,4 +1,4 @@
-"""The OpenVINO engine: runs what Keras built, from a cache on disk."""
+"""The OpenVINO engine for networks of Keras, which it converts once and keeps on disk."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def cache_dir():
 
 @cache
 def _import_openvino():
-    """Import OpenVINO without the package that reports imports and conversions to its makers."""
+    """Import OpenVINO without its telemetry, which reports imports and conversions."""
     with _LOCK:
         reports = "openvino_telemetry" not in sys.modules
         if reports:
@@ -61,7 +61,7 @@ def _import_openvino():
         finally:
             if reports:
                 del sys.modules["openvino_telemetry"]
-        # The first call makes a table; two threads that make it at once wait forever.
+        # The first call builds a table; two threads that build it at once deadlock.
         openvino.Type.f32.to_dtype()
     return openvino
 
@@ -328,7 +328,7 @@ def _write(path, report, parts):
     """Write a converted network; return the path, or None if it cannot be written."""
     contents = zip(("report", "xml", "bin"), (json.dumps(report).encode(), *parts))
     try:
-        # Whoever may write there decides about rows.
+        # Whoever can write there can change rows.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with written_whole(path) as hidden, open(hidden, "xb") as file:
             np.savez(file, **{name: np.frombuffer(part, np.uint8) for name, part in contents})
@@ -358,7 +358,7 @@ def _export(model):
         path, pruned = Path(folder, "model.xml"), Path(folder, "pruned.xml")
         model.export(str(path), format="openvino", verbose=False, input_signature=[signature])
         converted = openvino.Core().read_model(path)
-        # Behind those of the model come outputs for the gradient of each "swish".
+        # After the outputs of the model come those for the gradient of each "swish".
         for result in converted.get_results()[len(model.outputs) :]:
             converted.remove_result(result)
         openvino.serialize(converted, str(pruned))

@@ -1,4 +1,4 @@
-"""Preprocessing: the values that the images of a network's training had."""
+"""Preprocessing: from the pixels of an image to the input of a network."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
-# Values are single precision: of any number, and of what is divided by.
+# Values are computed in single precision. The second one is for divisors.
 _NUMBER = Interval(Real, -1e9, 1e9, closed="both")
 _DIVISOR = Interval(Real, 1e-9, 1e9, closed="both")
 _CONSTRAINTS = {
@@ -65,11 +65,11 @@ class Preprocessing:
 
     @property
     def identity(self):
-        """What the rows depend on, as JSON has it."""
+        """All fields, as JSON types; part of the key of stored rows."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     def __call__(self, pixels, out=None):
-        """Bring pixels to the values that the network was trained on.
+        """Convert pixels to the values that the network was trained on.
 
         Parameters
         ----------
