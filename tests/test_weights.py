@@ -313,7 +313,7 @@ def test_sizes_are_told_apart_as_keras_does(bundle, monkeypatch):
     write_index(bundle)
     module = sys.modules[keras.utils.get_file.__module__]
     monkeypatch.setattr(module, "get_file", lambda fname, *a, **k: files.append(fname))
-    for size in [(96, 96), (128, 128), (160, 160), (192, 192), (224, 224), (256, 256), (128, 160)]:
+    for size in [(96, 96), (192, 192), (224, 224), (256, 256), (128, 160)]:
         with pytest.raises(Exception, match="None"):
             KerasApplication("mobilenet_v2", size, weights="imagenet").build()
         with pytest.raises(FileNotFoundError, match="trained at") as caught:
