@@ -151,16 +151,12 @@ def test_regions_are_those_of_the_grid(tmp_path, save):
     inside, pooling = make_regions(), POOLING[:-1]
     deep = DeepFeatures(path, pooling=pooling, preprocessing=TORCH, input_size=SIZE)
     masked = [with_mask(image, region) for image, region in zip(make_images(), inside)]
-    values = compute(path, make_images() * inside[..., None], list_top(path))
+    values = compute(path, make_images() * inside[..., None], onnx.load(path).graph.output[0].name)
     is_map = save is save_convnet
     maps = np.moveaxis(values, 1, 3) if is_map else values[:, 3:].reshape(3, 4, 4, 6)
     assert_close(deep.fit_transform(masked), pool_all(maps, pooling, inside))
     everything = [with_mask(image, np.ones((SIZE, SIZE), bool)) for image in make_images()]
     np.testing.assert_array_equal(deep.transform(everything), deep.transform(make_images()))
-
-
-def list_top(path):
-    return onnx.load(path).graph.output[0].name
 
 
 def test_where_is_that_of_the_patches(tmp_path):
@@ -181,7 +177,7 @@ def test_rows_of_embeddings(tmp_path, tensor):
     assert_close(rows, compute(path, images, tensor))
     masked = [with_mask(image, image[..., 0] >= 0) for image in images]
     np.testing.assert_array_equal(deep.transform(masked), rows)
-    if tensor == list_top(path):
+    if tensor == onnx.load(path).graph.output[0].name:
         np.testing.assert_array_equal(deep.set_params(layers="top").fit_transform(images), rows)
 
 

@@ -504,27 +504,17 @@ def test_a_saved_pipeline_of_files(source, config, tmp_path):
         save(deep, path)
 
 
-def guide_commands():
-    """Return the commands of the guide about models of one's own."""
+def test_the_commands_of_the_guide(config, tmp_path, monkeypatch, capsys):
+    """The first three about models of one's own."""
     text = (Path(__file__).parents[1] / "docs" / "user_guide" / "weights.rst").read_text()
     _, _, text = text.replace("\\\n", " ").partition("Models of your own")
-    return [shlex.split(line)[2:] for line in text.splitlines() if line.startswith("   $ featbus")]
-
-
-@pytest.fixture
-def scans(config, tmp_path, monkeypatch):
-    """Return the folder of the commands of the guide, which is the current one."""
+    lines = [line for line in text.splitlines() if line.startswith("   $ featbus")]
+    fetch, table, extract = (shlex.split(line)[2:] for line in lines[:3])
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
     (tmp_path / "scans").mkdir()
     for number in range(3):
-        imsave(f"scans/{number}.png", rng.integers(0, 256, (40, 40), np.uint8))
+        imsave(f"scans/{number}.png", np.uint8(IMAGES[number]))
     save_vit("vit.onnx")
-    return tmp_path
-
-
-def test_the_commands_of_the_guide(scans, capsys):
-    fetch, table, extract = guide_commands()[:3]
     assert main(fetch) == main(table) == main(extract) == 0
     assert "hub/my-vit, revision 3 Apache-2.0" in capsys.readouterr().out
     features = pd.read_csv("features.csv")
