@@ -1,10 +1,26 @@
-"""What tests of engines call in other processes."""
+"""What tests of engines need, and what they call in other processes."""
 
 import os
 import sys
+from contextlib import suppress
+from importlib.util import find_spec
 
-from featbus.networks import load_engine
-from featbus.networks._building import import_keras
+import pytest
+
+from featbus.networks import import_keras, load_engine
+from featbus.networks._openvino import check_precision
+
+needs_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="no openvino")
+
+
+def _has_bf16():
+    with suppress(ImportError, ValueError):
+        check_precision("bf16")
+        return True
+    return False
+
+
+needs_bf16 = pytest.mark.skipif(not _has_bf16(), reason="no OpenVINO, or no bfloat16 here")
 
 
 def tensorflow_threads():

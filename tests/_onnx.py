@@ -136,39 +136,3 @@ def save_vit(path, size=SIZE, patch=8, n_registers=2, has_class=True, head=None,
     elif head == "logits":
         output = graph.dense(output, width, 3, "logits")
     return graph.save(path, ("n", 3, size, size), output)
-
-
-def save_keras(model, path):
-    """Save a MobileNetV2 of Keras, which is not imported: channels last, maps under their names."""
-    graph, names = Graph(), {}
-    height, width, channels = model.inputs[0].shape[1:]
-    names[id(model.inputs[0])] = graph.add("Transpose", ["image"], perm=[0, 3, 1, 2])
-    for layer in model.layers[1:]:
-        sources = layer.input if isinstance(layer.input, list) else [layer.input]
-        inputs = [names[id(source)] for source in sources]
-        names[id(layer.output)] = _add_layer(graph, layer, inputs)
-    output = graph.add("Transpose", [names[id(model.output)]], "maps", perm=[0, 2, 3, 1])
-    return graph.save(path, ("n", height, width, channels), output)
-
-
-def _add_layer(graph, layer, inputs):
-    """Add a layer of Keras, and return the name of its output."""
-    kind, weights = type(layer).__name__, [np.asarray(value) for value in layer.get_weights()]
-    if kind == "Add":
-        return graph.add("Add", inputs, layer.name)
-    if kind == "ReLU":
-        limits = [graph.constant(np.float32(value)) for value in (0, layer.max_value)]
-        return graph.add("Clip", [*inputs, *limits], layer.name)
-    if kind == "ZeroPadding2D":
-        (top, bottom), (left, right) = layer.padding
-        pads = graph.constant(np.int64([0, 0, top, left, 0, 0, bottom, right]))
-        return graph.add("Pad", [*inputs, pads], layer.name)
-    if kind == "BatchNormalization":
-        parts = [graph.constant(value) for value in weights]
-        return graph.add("BatchNormalization", inputs + parts, layer.name, epsilon=layer.epsilon)
-    depthwise = kind == "DepthwiseConv2D"
-    order, groups = ((2, 3, 0, 1), weights[0].shape[2]) if depthwise else ((3, 2, 0, 1), 1)
-    kernel = graph.constant(np.ascontiguousarray(weights[0].transpose(order)))
-    padding = "SAME_UPPER" if layer.padding == "same" else "VALID"
-    options = {"strides": layer.strides, "auto_pad": padding, "group": groups}
-    return graph.add("Conv", [*inputs, kernel], layer.name, **options)

@@ -257,10 +257,9 @@ class NetworkFeatures(FeatureExtractor):
         -------
         dict
             "engine" and "version". On OpenVINO also "precision"; and "max_relative_error", of rows
-            compared with those of Keras at conversion, or of an ONNX file with those of ONNX
-            Runtime. Of a converted network the "seconds" that this took, and the "path" where it is
-            kept. In reduced precision also "row_cosine", of rows compared with those of OpenVINO in
-            single precision.
+            compared with those of Keras at conversion, of an ONNX file with those of ONNX Runtime,
+            or in reduced precision with those of OpenVINO in single precision. Of a converted
+            network also the "path" where it is kept.
         """
         return dict(load_engine(self._find_network()).report)
 
@@ -287,7 +286,7 @@ class DeepFeatures(NetworkFeatures):
         are the stages of stride 2, 4, 8, 16 and 32, where "C5" is the same as "top"; anything else
         is the name of a Keras layer, or of a tensor in an ONNX file, see `list_layers`. Several
         layers need one pass, and nothing after the last of them is computed. ConvNeXt has no "C1",
-        and vision transformers have no stages.
+        and ONNX files have no stages.
     pooling : str or sequence of str, default="avg"
         How a feature map becomes numbers: "avg" the average, "max" the maximum, "gem" the
         generalized mean with exponent 3 [15]_, "std" the standard deviation. With a grid, such as
@@ -625,7 +624,8 @@ def list_layers(
         prefix_tokens : int
             Number of class and register tokens.
         stage : str
-            "top" and "C1" to "C5", if they stand for this layer, else empty.
+            "top" and "C1" to "C5", if they stand for this layer, else empty. An ONNX file has "top"
+            only.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Weights bundles: folders of networks' files with an index and checksums."""
+"""Weights bundles: folders of network files, with an index and checksums."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, fields, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from featbus.files import written_whole
-from featbus.networks._applications import bundle_key
+from featbus.networks._applications import KerasApplication, bundle_key
 from featbus.networks._engines import find_source
 from featbus.networks._index import INDEX, Entry, is_own_name, read_index
-from featbus.networks._sources import BACKBONES, file_digest, get_backbone
+from featbus.networks._sources import BACKBONES, file_digest
 from featbus.parameters import (
-    Interval,
+    POSITIVE_INTEGER,
     InvalidParameterError,
     PairOf,
     check_parameters,
@@ -36,11 +35,11 @@ def fetch_weights(
     license: str | None = None,
     origin: str | None = None,
 ) -> Any:
-    """Enter the weights of a network, or a model, into a bundle, which is made if there is none.
+    """Add the weights of a network, or a model, to a bundle; create the bundle if needed.
 
-    A file comes in only after the network has loaded it, and the index changes last, in one step.
-    Weights that are there and intact are not fetched again. Fetch into a folder from one process at
-    a time: of two that end at once, the index keeps one's entry, and the other must be fetched
+    A file is added only after the network has loaded it; the index is replaced last, in one step.
+    Weights that are there and intact are not downloaded again. Fetch into a folder from one process
+    at a time: of two that end at once, the index keeps one's entry, and the other must be fetched
     again.
 
     Parameters
@@ -80,82 +79,68 @@ def fetch_weights(
         If there is no such network or option, a parameter is missing or invalid, or the file holds
         the weights of another network, or no model that `featbus.DeepFeatures` can use.
     """
-    is_model = source is not None and (
-        str(source).lower().endswith(".onnx")
-        or (name not in BACKBONES and str(source).endswith(".keras"))
-    )
-    side = Interval(Integral, 1, None, closed="left")
-    allowed = {"input_size": [PairOf(side) if is_model else side, None]}
-    check_parameters(allowed, {"input_size": input_size})
+    is_model = source is not None and name not in BACKBONES
+    check_parameters({"input_size": [PairOf(POSITIVE_INTEGER), None]}, {"input_size": input_size})
     if source is not None and not os.path.isfile(source):
         raise FileNotFoundError(f"source is {os.fspath(source)!r}, and there is no such file.")
-    if is_model:
-        if not (is_own_name(name) and (license or "").strip()):
-            raise InvalidParameterError(
-                f"name is {name!r} and license is {license!r}, expected letters, digits and "
-                "underscores, not the name of a network of featbus, and the license of the "
-                "weights, such as 'Apache-2.0', or 'unknown': a bundle is made to be passed on."
-            )
-        network = find_source(
-            backbone=source,
-            backbone_options=options,
-            weights="imagenet",
-            preprocessing=preprocessing,
-            input_size=input_size,
-            random_state=0,
+    if is_model and not (is_own_name(name) and license):
+        raise InvalidParameterError(
+            f"name is {name!r} and license is {license!r}, expected letters, digits and "
+            "underscores, not the name of a network of featbus, and the license of the weights, "
+            "such as 'Apache-2.0', or 'unknown': a bundle is made to be passed on."
         )
-        network.list_layers()  # loads the model
-        size = list(map(int, network.input_size))
-        known = {"network": name, "preprocessing": network.preprocessing.identity}
+    describe = find_source if is_model else KerasApplication.from_parameters
+    network = describe(
+        backbone=source if is_model else name,
+        backbone_options=options,
+        weights="imagenet" if is_model else None,
+        preprocessing=preprocessing,
+        input_size=input_size,
+        random_state=0,
+    )
+    if is_model:
+        network.list_layers()  # loads it
+        preprocessing, size = network.preprocessing.identity, list(map(int, network.input_size))
     else:
-        get_backbone(name, options)
-        if preprocessing is not None:
-            raise InvalidParameterError(
-                f"preprocessing is {preprocessing!r}, expected None: {name} has its own."
-            )
-        network = bundle_key(name, options, input_size)
+        network = bundle_key(name, options, network.input_size)
         size, options = network.input_size[0], network.options
-        known = {"network": name, "preprocessing": None}
-    known |= {"input_size": size, "options": options or {}}
+    known = {"network": name, "options": options or {}, "input_size": size}
+    known["preprocessing"] = preprocessing
     out = os.fspath(out)
     make_folder("out", out)
     entries = read_index(out) if os.path.exists(os.path.join(out, INDEX)) else []
     keys = ["network"] if is_model else list(known)
     old = [entry for entry in entries if all(getattr(entry, key) == known[key] for key in keys)]
-    notes = {"license": license, "source": origin}
-    for entry in old:
-        same = source is None or file_digest(source) == entry.sha256
-        same &= all(note in (None, getattr(entry, key)) for key, note in notes.items())
-        if same and not is_model and _state(out, entry) == "verified":
-            return os.path.join(out, entry.file)
-    entry = _enter(out, network, source, known | notes)
+    if source is license is origin is None:
+        for entry in old:
+            if _state(out, entry) == "verified":
+                return os.path.join(out, entry.file)
+    known |= {"license": license, "source": origin or ("file" if source else "Keras")}
+    entry = Entry(**known, **_copy_file(out, name, network, source))
     entries = [*(other for other in entries if other not in old), entry]
-    entries.sort(key=lambda entry: (entry.network, str(entry.input_size)))
     with written_whole(os.path.join(out, INDEX)) as hidden:
         text = json.dumps({"files": [asdict(entry) for entry in entries]}, indent=2)
         hidden.write_text(text + "\n", encoding="utf-8")
     for file in {other.file for other in old} - {other.file for other in entries}:
-        Path(out, file).unlink(missing_ok=True)
+        Path(out, Path(file).name).unlink(missing_ok=True)
     return os.path.join(out, entry.file)
 
 
-def _enter(out, network, source, known):
-    """Copy a file into a bundle, after the network has loaded it; return its entry."""
+def _copy_file(out, name, network, source):
+    """Copy a file into a bundle, after the network has loaded it; return what identifies it."""
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
         if source is None:
-            path = Path(scratch, f"{known['network']}.weights.h5")
+            path = Path(scratch, f"{name}.weights.h5")
             replace(network, weights="imagenet").build().save_weights(path)
         else:
             path = Path(shutil.copy(source, scratch))
-        digest = file_digest(path)
-        if known["preprocessing"] is not None:  # columns are named after the file of a model
-            file = known["network"] + path.suffix.lower()
-        else:  # the digest keeps files of one name apart; Keras goes by the rest
+        digest, file = file_digest(path), name + path.suffix.lower()  # columns are named after it
+        if isinstance(network, KerasApplication):
             replace(network, weights=str(path), digest=digest).build()
-            file = f"{digest[:8]}-{path.name}"
-        known |= {"file": file, "sha256": digest, "bytes": path.stat().st_size}
+            file = f"{digest[:8]}-{path.name}"  # Keras goes by the ending
+        size = path.stat().st_size
         os.replace(path, os.path.join(out, file))
-    return Entry(**known | {"source": known["source"] or ("file" if source else "Keras")})
+    return {"file": file, "sha256": digest, "bytes": size}
 
 
 def _state(folder, entry):
@@ -166,7 +151,7 @@ def _state(folder, entry):
 
 
 def list_weights(folder: str | os.PathLike | None = None) -> Any:
-    """Return what a bundle holds, after reading every file.
+    """Verify every file of a bundle, and list them.
 
     Parameters
     ----------

@@ -1,10 +1,8 @@
-"""Engines: what runs a network on a batch of images."""
+"""Engines, which run a network on a batch of images."""
 
-import logging
 import math
 import os
 import threading
-import time
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,7 +21,6 @@ from featbus.parameters import InvalidParameterError
 
 SOURCES = (KerasApplication, OnnxModel, KerasModel)
 _LOCK = threading.Lock()
-_LOG = logging.getLogger("featbus")
 
 
 class KerasEngine:
@@ -141,7 +138,11 @@ def auto_batch_size(input_size):
 
 ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
 ONNX_ENGINES = {"onnxruntime": OnnxRuntimeEngine, "openvino": OnnxOpenVINOEngine}
-_PACKAGES = {"keras": "keras tensorflow", "onnxruntime": '"featbus[onnx]"'}
+_PACKAGES = {
+    "keras": "keras tensorflow",
+    "openvino": '"featbus[openvino]"',
+    "onnxruntime": '"featbus[onnx]"',
+}
 
 
 def find_engine(source, name):
@@ -214,31 +215,27 @@ def check_engine(engine, source, precision="fp32"):
             f"engine is {engine!r}, expected one of {list(source.engines)}, which can run {source}."
         )
     if find_spec(engine) is None:
-        packages = _PACKAGES.get(engine, f'"featbus[{engine}]"')
-        raise ImportError(f'engine="{engine}" is not installed: pip install {packages}.')
-    if precision != "fp32" and engine != "openvino":
-        raise InvalidParameterError(
-            f"precision is {precision!r}, expected 'fp32' for engine={engine!r}: only "
-            "engine='openvino' computes in another precision."
-        )
+        raise ImportError(f'engine="{engine}" is not installed: pip install {_PACKAGES[engine]}.')
     if precision != "fp32":
+        if engine != "openvino":
+            raise InvalidParameterError(
+                f"precision is {precision!r}, expected 'fp32' for engine={engine!r}: only "
+                "engine='openvino' computes in another precision."
+            )
         check_precision(precision)
 
 
 @lru_cache(maxsize=8)
 def _load_engine(network):
-    start = time.perf_counter()
-    engine = find_engine(network.source, network.engine)(network)
-    seconds = time.perf_counter() - start
-    _LOG.debug("Built %s for the engine %s in %.1f s", network.source, network.engine, seconds)
-    return engine
+    return find_engine(network.source, network.engine)(network)
 
 
 # More than eight members would drive each other out of the cache above, batch by batch.
 @lru_cache(maxsize=2)
 def _load_ensemble(network):
-    members = [replace(network, source=member) for member in network.source.members]
-    return Ensemble([_load_engine(member) for member in members])
+    return Ensemble(
+        [_load_engine(replace(network, source=member)) for member in network.source.members]
+    )
 
 
 def load_engine(network):

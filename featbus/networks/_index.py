@@ -1,16 +1,13 @@
-"""The index of a weights bundle: what its files are, and their checksums."""
+"""The index of a weights bundle: the networks in it, and the checksums of their files."""
 
 import json
 import os
 import re
-import shlex
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 
-from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import BACKBONES, file_digest, get_backbone
-from featbus.parameters import InvalidParameterError, as_pair
+from featbus.parameters import InvalidParameterError
 
 INDEX = "weights.json"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII | re.IGNORECASE)
@@ -18,7 +15,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII | re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a weights bundle, as the index has it.
+    """One file of a weights bundle: an entry of its index.
 
     Attributes
     ----------
@@ -59,7 +56,7 @@ class Entry:
 
 
 def label(name, options):
-    """Return how errors call a backbone.
+    """Return the name of a backbone in messages.
 
     Parameters
     ----------
@@ -114,11 +111,10 @@ def fetch_command(name, options, input_size, folder):
     str
         The command.
     """
-    pairs = sorted(options.items())
-    flags = "".join(f" --options.{key} {shlex.quote(str(value))}" for key, value in pairs)
+    flags = "".join(f" --options.{key} {value}" for key, value in sorted(options.items()))
     if input_size != BACKBONES[name].input_size:
         flags += f" --input_size {input_size}"
-    return f"featbus weights fetch {name}{flags} --out {shlex.quote(folder)}"
+    return f"featbus weights fetch {name}{flags} --out {folder}"
 
 
 def read_index(folder):
@@ -145,15 +141,13 @@ def read_index(folder):
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"Found no weights bundle {folder!r}, expected a folder with a file {INDEX}. "
-            f"`featbus weights fetch NAME --out {shlex.quote(folder)}` makes one."
+            f"`featbus weights fetch NAME --out {folder}` makes one."
         )
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))["files"]
         names = [field.name for field in fields(Entry)]
         entries = [Entry(**{name: entry[name] for name in names}) for entry in found]
         for entry in entries:
-            if Path(entry.file).name != entry.file:  # such files are replaced and removed
-                raise ValueError(f"the file {entry.file!r} is not in the bundle")
             entry.is_model or get_backbone(entry.network, entry.options)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidParameterError(
@@ -164,7 +158,7 @@ def read_index(folder):
 
 
 def verify(folder, entry):
-    """Return the path of a file, which has to be the one that the index describes.
+    """Verify the checksum of a file, and return its path.
 
     Parameters
     ----------
@@ -186,15 +180,15 @@ def verify(folder, entry):
         If it is another one.
     """
     path = os.path.join(folder, entry.file)
-    name = label(entry.network, entry.options)
+    about = f"The weights file {path!r} of {label(entry.network, entry.options)}"
     again = f"Copy the bundle again, or fetch {entry.network} again with `featbus weights fetch`."
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"The weights file {path!r} of {name} is missing. {again}")
+        raise FileNotFoundError(f"{about} is missing. {again}")
     digest = file_digest(path)
     if digest != entry.sha256:
         raise InvalidParameterError(
-            f"The weights file {path!r} of {name} is truncated or was changed: expected sha256 "
-            f"{entry.sha256}, found {digest}. {again}"
+            f"{about} is truncated or was changed: expected sha256 {entry.sha256}, found {digest}. "
+            + again
         )
     return path
 
@@ -248,38 +242,29 @@ def find_model(parameters):
     Returns
     -------
     dict
-        The parameters; the same ones if `backbone` is no name, or that of a network of featbus.
+        The parameters, with the bundle's preprocessing and input size where these are None. The
+        same ones if `backbone` is not the name of a model of one's own.
 
     Raises
     ------
     FileNotFoundError
         If the bundle, or the file of the model, is missing.
     InvalidParameterError
-        If the bundle has no such model, or another preprocessing or input size than is given.
+        If the bundle has no such model.
     """
     name, weights = parameters["backbone"], parameters["weights"]
-    if not is_own_name(name):
-        return parameters
-    folder = find_folder(weights)
-    if weights not in (None, "imagenet") and not os.path.exists(weights):
-        folder = os.fspath(weights)  # that is missing
-    if not folder:
+    is_missing = weights not in (None, "imagenet") and not os.path.exists(weights)
+    folder = os.fspath(weights) if is_missing else find_folder(weights)
+    if not (is_own_name(name) and folder):
         return parameters
     entries = {entry.network: entry for entry in read_index(folder) if entry.is_model}
     if name not in entries:
-        near = get_close_matches(name, [*entries, *BACKBONES], n=1)
         raise InvalidParameterError(
             f"backbone is {name!r}, expected a name that `list_backbones` has, the path of an ONNX "
             f"or '.keras' file, a keras.Model, or a model of the weights bundle {folder!r}, which "
-            f"has {sorted(entries)}." + (f" Did you mean {near[0]!r}?" if near else "")
+            f"has {sorted(entries)}."
         )
-    found = {"backbone": verify(folder, entries[name]), "weights": "imagenet"}
-    for key, as_value in (("preprocessing", as_preprocessing), ("input_size", as_pair)):
-        found[key] = as_value(getattr(entries[name], key))
-        if parameters[key] is not None and as_value(parameters[key]) != found[key]:
-            raise InvalidParameterError(
-                f"{key} is {parameters[key]!r}, expected None or {getattr(entries[name], key)!r}, "
-                f"which the weights bundle has for {name!r}. Pass the path of the file as backbone "
-                "to choose another."
-            )
-    return parameters | found
+    entry = entries[name]
+    known = {"preprocessing": entry.preprocessing, "input_size": tuple(entry.input_size)}
+    known = {key: value for key, value in known.items() if parameters[key] is None}
+    return parameters | known | {"backbone": verify(folder, entry), "weights": "imagenet"}

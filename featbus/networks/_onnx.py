@@ -1,37 +1,26 @@
-"""ONNX files: the networks in them, and the engines that run these."""
+"""Networks in ONNX files, and the engines that run them."""
 
-import hashlib
 import os
 import re
 import textwrap
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from featbus.base import thread_limit
-from featbus.networks._openvino import (
-    OpenVINOEngine,
-    check_cosine,
-    load_model,
-    make_images,
-    relative_error,
-)
-from featbus.networks._pooling import pool_array, region_weights
+from featbus.networks._openvino import OpenVINOEngine, ThreadedEngine, load_model
 from featbus.networks._preprocessing import Preprocessing, as_preprocessing
-from featbus.networks._sources import STAGES, Source, check_own, file_digest, fit_input_size
+from featbus.networks._sources import Source, check_own, file_digest, fit_input_size
 from featbus.parameters import InvalidParameterError
 
 _MOST_PREFIX_TOKENS = 8  # known networks have 0 to 5 class and register tokens
-_TOLERANCE = 1e-3
 
 
 class Layer(NamedTuple):
@@ -87,15 +76,6 @@ class _Image(NamedTuple):
     channels_first: bool
     size: tuple
     channels: int | None
-
-
-class _Contents(NamedTuple):
-    """The shapes of a graph's tensors, those that can become features, and their names."""
-
-    shapes: dict
-    layers: dict
-    taps: dict
-    labels: dict
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,48 +181,47 @@ class OnnxModel(Source):
         Parameters
         ----------
         name : str
-            "top", a stage, or the name of a tensor.
+            "top": the output, or the name of a tensor.
 
         Returns
         -------
         Layer
-            What it stands for.
+            The layer.
 
         Raises
         ------
         InvalidParameterError
             If there is no such layer, or it cannot become features.
         """
-        shapes, layers, taps, _ = self._contents
-        tensor = taps.get(name, name)
+        top, shapes, layers = self._contents
+        tensor = top if name == "top" else name
         if tensor in layers:
             return layers[tensor]
-        found = f", a tensor of shape {shapes[tensor]}" if tensor in shapes else ""
-        near = get_close_matches(name, layers, n=3, cutoff=0.4)
+        found = f"a tensor of shape {shapes[tensor]}" if tensor in shapes else "no tensor"
+        near = get_close_matches(name, layers, n=3, cutoff=0)
         raise InvalidParameterError(
-            f"layers has {name!r}{found}, expected one of {list(taps)} or the name of a tensor of "
-            f"{self.path!r}" + (f", such as {near}" if near else "") + ": a feature map, an "
-            "embedding, or the tokens of a grid of patches, before which n_prefix_tokens, which is "
-            f"{self.n_prefix_tokens}, may come. `list_layers` shows all."
+            f"layers has {name!r}, {found} of floats in {self.path!r}, expected 'top' or the name "
+            f"of a tensor that `list_layers` has, such as {near}: a feature map, an embedding, or "
+            "the tokens of a grid of patches, before which n_prefix_tokens, which is "
+            f"{self.n_prefix_tokens}, may come."
         )
 
     def label(self, layer):
-        """See `Source.label`."""
-        tensor = self.find_layer(layer).tensor
-        return layer if layer in self._contents.taps else self._contents.labels[tensor]
+        """See `Source.label`; without special characters."""
+        return re.sub(r"[^\w.]+", "_", layer).strip("_")
 
     def check_layers(self, layers, pooling):
         """See `Source.check_layers`."""
         found = [self.find_layer(name) for name in layers]
-        if len(set(found)) < len(found):
+        tensors, labels = [layer.tensor for layer in found], list(map(self.label, layers))
+        if min(len(set(tensors)), len(set(labels))) < len(layers):
             raise InvalidParameterError(
-                f"layers is {layers!r}, which stands for the tensors "
-                f"{[layer.tensor for layer in found]}, expected different ones."
+                f"layers is {layers!r}, which stands for the tensors {tensors}, with {labels} in "
+                "the names of columns, expected different ones."
             )
         for layer in found:
-            has_class = layer.n_prefix_tokens > 0 or "cls" not in pooling
-            has_cells = layer.kind != "embedding" or {"avg", "max"}.issuperset(pooling)
-            if not (has_class and has_cells):
+            has_class, is_row = layer.n_prefix_tokens > 0, layer.kind == "embedding"
+            if ("cls" in pooling and not has_class) or (is_row and set(pooling) - {"avg", "max"}):
                 raise InvalidParameterError(
                     f"pooling is {pooling!r}, expected another one for {layer.tensor!r}, which is "
                     f"of the kind {layer.kind!r}: 'cls' needs a class token, and most need cells."
@@ -250,10 +229,9 @@ class OnnxModel(Source):
 
     def list_layers(self):
         """See `Source.list_layers`."""
-        _, layers, taps, _ = self._contents
-        stages = {name: [tap for tap in taps if taps[tap] == name] for name in layers}
+        top, _, layers = self._contents
         return [
-            (name, layer.kind, layer.shape, layer.n_prefix_tokens, stages[name])
+            (name, layer.kind, layer.shape, layer.n_prefix_tokens, ["top"] * (name == top))
             for name, layer in layers.items()
         ]
 
@@ -279,7 +257,7 @@ class OnnxModel(Source):
 
 @contextmanager
 def _naming(path):
-    """Name the file in whatever onnx and the runtimes raise about it."""
+    """Wrap the exceptions of onnx and the runtimes in one that names the file."""
     try:
         yield
     except Exception as error:  # their exceptions have no common class
@@ -297,11 +275,10 @@ def _read_model(path, digest):
     import onnx
     from onnx.inliner import inline_local_functions
 
-    data = Path(path).read_bytes()
     with _naming(path):
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise ValueError("it was changed while it was read. Fit again.")
-        model = onnx.load_model_from_string(data)
+        model = onnx.load(path, load_external_data=False)
+        if file_digest(path) != digest:
+            raise ValueError("it was changed since fit. Fit again.")
         if any(map(onnx.external_data_helper.uses_external_data, model.graph.initializer)):
             raise ValueError(
                 "its weights are external data, in other files. Save it with "
@@ -323,7 +300,7 @@ def _find_input(model):
 
 @lru_cache(maxsize=32)
 def _read_image(path, digest):
-    """Return what is known of the input of the graph in a file."""
+    """Return name, dtype, layout and size of the input of the graph in a file."""
     model = _read_model(path, digest)
     from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -362,57 +339,17 @@ def _infer_shapes(path, digest, input_shape):
 
 @lru_cache(maxsize=32)
 def _read_contents(path, digest, input_shape, n_prefix_tokens):
-    """Return what a graph computes from one image."""
+    """Return the name of the output, the shapes of the tensors of floats, and the layers."""
     model, image = _infer_shapes(path, digest, input_shape), _read_image(path, digest)
-    computed, nodes = {image.name}, []
-    for node in model.graph.node:  # some, such as positions, do not depend on the pixels
-        if node.op_type not in ("Shape", "Size") and computed.intersection(node.input):
-            computed.update(filter(None, node.output))
-            nodes.append(node)
-    size = input_shape[2:] if image.channels_first else input_shape[1:3]
-    names = [name for node in nodes for name in node.output]
+    input_size = input_shape[2:] if image.channels_first else input_shape[1:3]
     with _naming(path):
-        shapes = _find_shapes(model, names, np.zeros(input_shape, image.dtype))
-    layers = _find_layers(nodes, shapes, image, size, n_prefix_tokens)
-    taps = {"top": model.graph.output[0].name} | _find_stages(nodes, layers, image, size)
-    return _Contents(shapes, layers, taps, _make_labels(shapes))
-
-
-def _find_shapes(model, names, black):
-    """Return the shapes of those tensors that hold floats."""
-    from onnx import TensorProto
-
-    found = {}
-    for value in (*model.graph.value_info, *model.graph.output):
-        kind = value.type.tensor_type
-        if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
-            sides = tuple(dim.dim_value for dim in kind.shape.dim)
-            found[value.name] = sides if kind.HasField("shape") and all(sides) else None
-    shapes = {name: found[name] for name in names if name in found}
-    unknown = [name for name, shape in shapes.items() if shape is None]
-    return shapes | (_measure_shapes(model, unknown, black) if unknown else {})
-
-
-def _measure_shapes(model, names, black):
-    """Run a graph on a black image, and return the shapes of some tensors."""
-    from onnx import TensorProto, helper
-
-    probe = type(model)()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    for name in names:
-        output = helper.make_tensor_value_info(f"{name} shape", TensorProto.INT64, None)
-        probe.graph.node.append(helper.make_node("Shape", [name], [output.name]))
-        probe.graph.output.append(output)
-    shapes = _load_onnxruntime(probe.SerializeToString())(black)
-    return {name: tuple(shape.tolist()) for name, shape in zip(names, shapes)}
-
-
-def _find_layers(nodes, shapes, image, input_size, n_prefix_tokens):
-    """Return the tensors that can become features, by name."""
-    layers, grids, channels_first = {}, [], {image.name: image.channels_first}
-    for node in nodes:
+        shapes = _find_shapes(model, np.zeros(input_shape, image.dtype))
+    # Whether channels come first, of all that is computed from the image; None: unknown.
+    channels_first, layers = {image.name: image.channels_first}, {}
+    for node in model.graph.node:
         known = [channels_first[name] for name in node.input if name in channels_first]
+        if not known or node.op_type in ("Shape", "Size"):
+            continue
         first = next((value for value in known if value is not None), None)
         order = [axis for item in node.attribute for axis in item.ints]
         if node.op_type == "Transpose" and order[-1:] != [len(order) - 1] and first is not None:
@@ -420,20 +357,35 @@ def _find_layers(nodes, shapes, image, input_size, n_prefix_tokens):
         for name in node.output:
             channels_first[name] = first
             shape = shapes.get(name) or ()
-            if shape[:1] != (1,):
-                continue
             if len(shape) == 4:
                 first = channels_first[name] = _has_channels_first(shape, first, input_size)
-                if first is not None:
-                    size = (*shape[2:], shape[1]) if first else shape[1:]
-                    layers[name] = Layer(name, "map", size, channels_first=first)
-                    grids += [size[:2]] if prod(size[:2]) > 1 else []
-            elif len(shape) == 3:
-                for grid, number in _find_grids(shape[1], grids, input_size, n_prefix_tokens)[:1]:
-                    layers[name] = Layer(name, "tokens", (*grid, shape[2]), number)
-            elif len(shape) == 2:
-                layers[name] = Layer(name, "embedding", (1, 1, shape[1]))
-    return layers
+            layer = _as_layer(name, shape, first, layers, input_size, n_prefix_tokens)
+            layers |= {name: layer} if layer else {}
+    return model.graph.output[0].name, shapes, layers
+
+
+def _find_shapes(model, black):
+    """Return the shapes of the tensors of floats; those that cannot be inferred are measured."""
+    from onnx import TensorProto, helper
+
+    shapes = {}
+    for value in (*model.graph.value_info, *model.graph.output):
+        kind = value.type.tensor_type
+        if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+            sides = tuple(dim.dim_value for dim in kind.shape.dim)
+            shapes[value.name] = sides if kind.HasField("shape") and all(sides) else None
+    unknown = [name for name, shape in shapes.items() if shape is None]
+    if unknown:
+        probe = type(model)()
+        probe.CopyFrom(model)
+        del probe.graph.output[:]
+        for name in unknown:
+            output = helper.make_tensor_value_info(f"{name} shape", TensorProto.INT64, None)
+            probe.graph.node.append(helper.make_node("Shape", [name], [output.name]))
+            probe.graph.output.append(output)
+        found = _load_onnxruntime(probe.SerializeToString())(black)
+        shapes |= {name: tuple(shape.tolist()) for name, shape in zip(unknown, found)}
+    return shapes
 
 
 def _has_channels_first(shape, inherited, input_size):
@@ -449,51 +401,31 @@ def _has_channels_first(shape, inherited, input_size):
     return inherited if all(fits) else fits[0] if any(fits) else None
 
 
-def _find_grids(n_tokens, grids, input_size, n_prefix_tokens):
-    """Return grids of patches and numbers of prefix tokens that make up some tokens."""
-    numbers = range(_MOST_PREFIX_TOKENS + 1)
+def _as_layer(tensor, shape, channels_first, earlier, input_size, n_prefix_tokens):
+    """Return a tensor as a layer; None if it cannot become features."""
+    if shape[:1] != (1,):
+        return None
+    if len(shape) == 4 and channels_first is not None:
+        size = (*shape[2:], shape[1]) if channels_first else shape[1:]
+        return Layer(tensor, "map", size, channels_first=channels_first)
+    if len(shape) == 3:
+        maps = [layer.shape[:2] for layer in earlier.values() if layer.kind == "map"]
+        for number, grid in _find_grids(shape[1], maps, input_size, n_prefix_tokens):
+            return Layer(tensor, "tokens", (*grid, shape[2]), number)
+    return Layer(tensor, "embedding", (1, 1, shape[1])) if len(shape) == 2 else None
+
+
+def _find_grids(n_tokens, maps, input_size, n_prefix_tokens):
+    """Yield numbers of prefix tokens and grids of patches that make up some tokens."""
+    grids, numbers = maps, range(_MOST_PREFIX_TOKENS + 1)
     if n_prefix_tokens is not None:
-        numbers = [n_prefix_tokens]
         # Patches may have been cut without a convolution, which would have made a map.
         sides = [side for side in range(2, min(input_size)) if not any(np.mod(input_size, side))]
-        grids = grids + [tuple(length // side for length in input_size) for side in sides]
-    return [(grid, n) for n in numbers for grid in grids if n + prod(grid) == n_tokens]
-
-
-def _find_stages(nodes, layers, image, input_size):
-    """Return the last map of each stride, preferably one that all paths through the graph pass.
-
-    Maps inside a residual block of the next stage may still have the stride. A network that ends in
-    tokens has no stages.
-    """
-    spatial = {name: layer for name, layer in layers.items() if prod(layer.shape[:2]) > 1}
-    if not spatial or [*spatial.values()][-1].kind == "tokens":
-        return {}
-    last_use = {name: index for index, node in enumerate(nodes) for name in node.input}
-    found, passed, furthest = {}, {}, last_use[image.name]
-    for index, node in enumerate(nodes):
-        name = node.output[0]
-        if name in spatial and spatial[name].kind == "map" and node.op_type != "Pad":
-            down, across = np.round(np.log2(np.divide(input_size, spatial[name].shape[:2])))
-            if down == across:
-                found[down] = name
-                passed |= {down: name} if furthest <= index else {}
-        furthest = max(furthest, *(last_use.get(output, 0) for output in node.output))
-    found |= passed
-    return {stage: found[n] for n, stage in enumerate(STAGES, start=1) if n in found}
-
-
-def _make_labels(names):
-    """Return names without special characters, with a number where two would be the same."""
-    labels, taken = {}, {"top", *STAGES}
-    for name in names:
-        plain = label = re.sub(r"[^\w.]+", "_", name).strip("_")
-        number = 1
-        while label in taken:
-            label, number = f"{plain}_{number + 1}", number + 1
-        labels[name] = label
-        taken.add(label)
-    return labels
+        grids = maps + [tuple(length // side for length in input_size) for side in sides]
+        numbers = [n_prefix_tokens]
+    for number, grid in product(numbers, grids):
+        if number + prod(grid) == n_tokens and prod(grid) > 1:
+            yield number, grid
 
 
 def _load_onnxruntime(graph):
@@ -509,11 +441,8 @@ def _load_onnxruntime(graph):
     return lambda values: session.run(None, {image.name: values})
 
 
-class OnnxRuntimeEngine:
-    """The layers of an ONNX file on ONNX Runtime, pooled in NumPy.
-
-    Images run one at a time, each in one thread, and as many at once as `thread_limit` says; so a
-    row depends only on its image.
+class OnnxRuntimeEngine(ThreadedEngine):
+    """The layers of an ONNX file on ONNX Runtime.
 
     Parameters
     ----------
@@ -533,23 +462,19 @@ class OnnxRuntimeEngine:
         If the runtime cannot run the network.
     """
 
-    runtime = "onnxruntime"
-
     def __init__(self, network):
         source = network.source
-        self._network, self._preprocess, self._image = network, source.preprocessing, source.image
         self._layers = [source.find_layer(name) for name in network.layers]
-        self._running = threading.Lock()
-        self.shapes = tuple(layer.shape for layer in self._layers)
         graph = source.extract(self._layers)
         _infer_shapes.cache_clear()  # it holds the weights
         with _naming(source.path):
-            self._infer = self._load(graph, network.precision)
-        self.report = {"engine": self.runtime, "version": self.release()} | self._check(graph)
+            infer = self._load(graph, network.precision)
+        super().__init__(network, [layer.shape for layer in self._layers], infer)
+        self.report = {"engine": network.engine, "version": self.release()} | self._check(graph)
 
     @staticmethod
     def release():
-        """Return what rows depend on besides the network: the version of the runtime.
+        """Return what rows depend on in addition to the network: the version of the runtime.
 
         Returns
         -------
@@ -560,48 +485,12 @@ class OnnxRuntimeEngine:
 
         return onnxruntime.__version__
 
-    def run(self, pixels, batch_size, regions=None):
-        """Compute the rows of a batch.
-
-        Parameters
-        ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
-            RGB or gray, 0..255, in the network's input size.
-        batch_size : int
-            Without effect: images run one at a time.
-        regions : ndarray of float32 of shape (n_images, height, width), default=None
-            Share of each pixel that lies inside the image's region, 0..1. Feature maps and patch
-            tokens are pooled over the cells inside. None: over all.
-
-        Returns
-        -------
-        ndarray of shape (n_images, n_features)
-            Layer by layer, pooling by pooling, window by window, channel by channel.
-        """
-
-        def compute_row(index):
-            region = None if regions is None else regions[index : index + 1]
-            return np.concatenate(self._compute_parts(self._infer, pixels[index], region))
-
-        with self._running, ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
-            return np.stack(list(executor.map(compute_row, range(len(pixels)))))
-
-    def _compute_parts(self, infer, pixels, region=None):
-        """Return the row of one image, split into the parts of each layer and pooling."""
-        values = self._preprocess(pixels)
-        values = np.moveaxis(values, 2, 0) if self._image.channels_first else values
-        outputs = infer(np.ascontiguousarray(values[np.newaxis], self._image.dtype))
-        shares = [None] * len(outputs)
-        if region is not None:
-            shares = [share[0] for share in region_weights(region, self.shapes)]
-        parts = []
-        for layer, output, share in zip(self._layers, outputs, shares):
-            cells, prefix = layer.split(np.asarray(output, np.float32))
-            parts += [
-                prefix[0] if name == "cls" else pool_array(cells, name, share)
-                for name in self._network.pooling
-            ]
-        return parts
+    def _compute_cells(self, infer, pixels):
+        image, values = self._network.source.image, self._network.source.preprocessing(pixels)
+        values = np.moveaxis(values, 2, 0) if image.channels_first else values
+        outputs = infer(np.ascontiguousarray(values[np.newaxis], image.dtype))
+        pairs = zip(self._layers, outputs)
+        return [layer.split(np.asarray(output, np.float32)) for layer, output in pairs]
 
     def _load(self, graph, precision):
         """Return a function from one image to the tensors of the layers."""
@@ -613,33 +502,21 @@ class OnnxRuntimeEngine:
 
 
 class OnnxOpenVINOEngine(OnnxRuntimeEngine):
-    """The layers of an ONNX file on OpenVINO, pooled in NumPy, see `OnnxRuntimeEngine`.
+    """The layers of an ONNX file on OpenVINO, see `OnnxRuntimeEngine`.
 
-    The rows of a few images are compared with those of ONNX Runtime, or in reduced precision with
-    those of OpenVINO in single precision. The report has the "precision" and the
-    "max_relative_error", of which more than 1e-3 is an error, or "row_cosine", see `check_cosine`.
+    Rows are compared with those of ONNX Runtime, or in reduced precision with those of OpenVINO in
+    single precision. The report has the "precision" and what `compare` returns.
     """
 
-    runtime = "openvino"
     release = staticmethod(OpenVINOEngine.release)
 
     def _load(self, graph, precision):
         return load_model(graph, None, precision)
 
     def _check(self, graph):
-        network, report = self._network, {"precision": self._network.precision}
-        images, is_single = make_images(network.source.input_size), network.precision == "fp32"
-        reference = _load_onnxruntime(graph) if is_single else load_model(graph, None, "fp32")
-        groups, expected = (
-            list(map(np.stack, zip(*(self._compute_parts(infer, image) for image in images))))
-            for infer in (self._infer, reference)
-        )
-        if not is_single:
-            return report | {"row_cosine": check_cosine(groups, expected, network)}
-        error = relative_error(groups, expected)
-        if not error <= _TOLERANCE:
-            raise RuntimeError(
-                f"{network.source.path!r} on OpenVINO differs from ONNX Runtime by {error:.2g} of "
-                f"the largest value, expected {_TOLERANCE:g} at most: use engine='onnxruntime'."
-            )
-        return report | {"max_relative_error": error}
+        precision = self._network.precision
+        if precision == "fp32":
+            reference, name = _load_onnxruntime(graph), "ONNX Runtime"
+        else:
+            reference, name = load_model(graph, None, "fp32"), "fp32"
+        return {"precision": precision} | self.compare(reference, name)

@@ -1,4 +1,4 @@
-"""Preprocessing: the values that the images of a network's training had."""
+"""Preprocessing: from the pixels of an image to the input of a network."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _EXAMPLE = (
     "{'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'scale': 1 / 255, "
     "'channels': 'rgb', 'resize': 'bicubic'}"
 )
-# Values are single precision: of any number, and of what is divided by.
+# Values are computed in single precision. The second one is for divisors.
 _NUMBER = Interval(Real, -1e9, 1e9, closed="both")
 _DIVISOR = Interval(Real, 1e-9, 1e9, closed="both")
 _CONSTRAINTS = {
@@ -32,11 +32,13 @@ _CONSTRAINTS = {
     "resize": [StrOptions({"area", "bilinear", "bicubic"})],
 }
 
-# In files of other libraries: filters, as Pillow numbers them, too; steps that change the frame of
-# an image, or that the formula has; and image processors that reverse the colors by default.
+# In files of other libraries: filters, as Pillow numbers them, too; steps that the formula has, or
+# that change the frame of an image; and image processors of transformers that compute something
+# else by default.
 _RESAMPLE = {2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic"}
 _STEPS = re.compile(r"do_(?:center_crop|convert_rgb|normalize|pad|reduce_labels|rescale|resize)")
-_FLIPPING = ("LayoutLMv2", "LayoutXLM", "MobileViT", "PPLCNet", "PPOCR", "Tvp", "UVDoc")
+_UNUSUAL = ("EfficientNet", "LayoutLMv2", "LayoutXLM", "MobileViT", "PPLCNet", "PPOCR", "RTDetr")
+_UNUSUAL += ("Tvp", "UVDoc", "Vivit")
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ class Preprocessing:
 
     @property
     def identity(self):
-        """What the rows depend on, as JSON has it."""
+        """All fields, as JSON types; part of the key of stored rows."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     def __call__(self, pixels, out=None):
-        """Bring pixels to the values that the network was trained on.
+        """Convert pixels to the values that the network was trained on.
 
         Parameters
         ----------
@@ -167,12 +169,12 @@ def _read_config(config):
         return config
     if "image_mean" in config or "do_rescale" in config:
         return _read_transformers(config)
-    shape = config.get("input_size") or [3]
+    is_gray = (config.get("input_size") or [3])[0] == 1
     return {
         "mean": config["mean"],
         "std": config["std"],
         "scale": 1 / 255,
-        "channels": "gray" if shape[0] == 1 else "rgb",
+        "channels": "gray" if is_gray else "rgb",
         "resize": _RESAMPLE[config.get("interpolation", "bicubic")],
     }
 
@@ -180,25 +182,17 @@ def _read_config(config):
 def _read_transformers(config):
     """Return what the file of an image processor of transformers says."""
     name = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
-    config = {
-        "do_flip_channel_order": name.startswith(_FLIPPING),
-        "do_normalize": not name.startswith(("MobileViT", "RTDetr")),
-        "do_rescale": True,
-        "do_resize": True,
-        "include_top": name.startswith("EfficientNet"),  # another division by the deviation
-        "offset": name.startswith("Vivit"),
-        "rescale_factor": 1 / 255,
-    } | config
     steps = [key for key in config if key.startswith(("do_", "include_top", "offset", "rescale_o"))]
     refused = [key for key in steps if config[key] and not _STEPS.fullmatch(key)]
-    if refused:
-        raise ValueError(f"{name} asks for {refused}, which is not supported")
-    is_normalized = config["do_normalize"]
+    if refused or name.startswith(_UNUSUAL):
+        raise ValueError(f"{name} asks for {refused}, or computes something else by default")
+    skipped = {key for key in steps if not config[key]}
+    is_plain, is_resized = "do_normalize" in skipped, "do_resize" not in skipped
     return {
-        "mean": config["image_mean"] if is_normalized else 0,
-        "std": config["image_std"] if is_normalized else 1,
-        "scale": config["rescale_factor"] if config["do_rescale"] else 1,
-        "resize": _RESAMPLE[config["resample"]] if config["do_resize"] else "area",
+        "mean": 0 if is_plain else config["image_mean"],
+        "std": 1 if is_plain else config["image_std"],
+        "scale": 1 if "do_rescale" in skipped else config.get("rescale_factor", 1 / 255),
+        "resize": _RESAMPLE[config["resample"]] if is_resized else "area",
     }
 
 
@@ -210,11 +204,9 @@ def _from_dict(value):
         raise InvalidParameterError(
             f"preprocessing lacks {keys}, or has no such keys: expected a dict such as {_EXAMPLE}."
         )
-    named = {f"preprocessing[{key!r}]": key for key in value}
-    check_parameters(
-        {name: _CONSTRAINTS[key] for name, key in named.items()},
-        {name: value[key] for name, key in named.items()},
-    )
+    for key, item in value.items():
+        name = f"preprocessing[{key!r}]"
+        check_parameters({name: _CONSTRAINTS[key]}, {name: item})
     numbers = {}
     for key in ("mean", "std"):
         found, count = as_list(value[key]), 1 if value["channels"] == "gray" else 3
