@@ -26,24 +26,14 @@ if TYPE_CHECKING:
 
 # Pixels counted at a time: intermediate arrays fit a processor's cache.
 _STRIP = 1 << 14
-_NAMES = (
-    "short_runs_emphasis",
-    "long_runs_emphasis",
-    "low_grey_level_run_emphasis",
-    "high_grey_level_run_emphasis",
-    "short_run_low_grey_level_emphasis",
-    "short_run_high_grey_level_emphasis",
-    "long_run_low_grey_level_emphasis",
-    "long_run_high_grey_level_emphasis",
-    "grey_level_non_uniformity",
-    "normalised_grey_level_non_uniformity",
-    "run_length_non_uniformity",
-    "normalised_run_length_non_uniformity",
-    "run_percentage",
-    "grey_level_variance",
-    "run_length_variance",
-    "run_entropy",
-)
+_WORDS = {
+    "small": "short",
+    "large": "long",
+    "part": "run",
+    "parts": "runs",
+    "size_of": "run_length",
+    "entropy_of": "run",
+}
 
 
 class _MultipleOf45Degrees:
@@ -161,9 +151,7 @@ def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     (0.6666666666666666, 2.0)
     """
     matrices = np.asarray(matrices, dtype=np.float64)
-    shape, sizes = matrices.shape[:-2], np.arange(1, matrices.shape[-1] + 1)
-    features = emphasis_features(matrices.reshape(-1, *matrices.shape[-2:]), sizes)
-    return {name: values.reshape(shape)[()] for name, values in zip(_NAMES, features)}
+    return emphasis_features(matrices, np.arange(1, matrices.shape[-1] + 1), **_WORDS)
 
 
 class GLRLM(GrayLevelFeatures):
@@ -231,7 +219,6 @@ class GLRLM(GrayLevelFeatures):
     _algorithm_version = 3
 
     _family = "glrlm"
-    _names = _NAMES
 
     _parameter_constraints = {"angles": [_ANGLE, SequenceOf(_ANGLE)], "aggregation": AGGREGATION}
 
@@ -255,4 +242,4 @@ class GLRLM(GrayLevelFeatures):
         matrices = run_length_matrix(levels, self.angles)
         if self.aggregation == "merge":
             matrices = matrices.sum(axis=0)
-        return run_length_features(matrices).values()
+        return run_length_features(matrices)

@@ -280,7 +280,7 @@ class HOG(FeatureExtractor):
                 if found != expected:
                     raise ImageError(
                         f"found {found} blocks of cells, expected {expected} as in the first "
-                        "image. The number of features depends on the size: put Resize before HOG."
+                        "image. Put Resize before HOG."
                     )
                 yield self._extract(image)
 
