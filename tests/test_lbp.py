@@ -115,7 +115,7 @@ def test_codes_of_real_images_in_single_precision():
 
 
 def test_strips_make_no_seams():
-    image = noise(np.uint16, (300, 257))
+    image = noise(np.uint16, (700, 257))
     for scale in ((8, 1), (24, 3)):
         expected = scikit_image_codes(image, *scale, "uniform")
         np.testing.assert_array_equal(lbp_codes(image, *scale), expected)
