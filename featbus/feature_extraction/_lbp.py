@@ -183,8 +183,8 @@ def _ror(strip):
 def _changes(bits):
     """Count how often adjacent bits differ, once around the circle."""
     changes = bits[0] ^ bits[-1]
-    for first in range(1, len(bits), 8):  # a few at a time, to save memory
-        changed = bits[first : first + 8] ^ bits[first - 1 : -1][:8]
+    for first in range(1, len(bits), 4):  # a few at a time, to save memory
+        changed = bits[first : first + 4] ^ bits[first - 1 : -1][:4]
         changes += changed.sum(axis=0, dtype=np.uint8)
     return changes
 
