@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featbus import Despeckle, make_breast_ultrasound
-from featbus.preprocessing._despeckle import estimate_noise, frost, lee, srad
+from featbus.preprocessing._denoise import estimate_noise, frost, lee, srad
 
 
 def speckle(shape=(11, 13), scale=0.25, seed=0):

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from skimage.exposure import cumulative_distribution
+from skimage.exposure import equalize_hist
+from skimage.filters import threshold_local
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
+from featbus.images import MAXIMUM
 from featbus.masks import inside_mask, with_mask_of
 from featbus.parameters import Interval, PairOf, SequenceOf, StrOptions, as_pair
 from featbus.preprocessing._pixels import (
@@ -21,7 +23,6 @@ from featbus.preprocessing._pixels import (
     extend,
     map_pixels,
     map_values,
-    values_inside,
 )
 
 if TYPE_CHECKING:
@@ -47,24 +48,19 @@ class _Percentiles(SequenceOf):
 _PERCENTILES = _Percentiles()
 
 
-def _stretch(values, low, high):
+def _rescale(values, low, high):
     """Map values from `low` to `high` to 0..1; 0 everywhere if both are equal."""
     low, high = values.dtype.type(low), values.dtype.type(high)
     if high <= low:
         return np.zeros_like(values)
-    result = values - low
-    result /= high - low
-    return np.clip(result, 0, 1, out=result)
+    return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _limits_inside(image, percentiles):
-    """Return percentiles of the values inside the mask, in the range 0..1."""
-    values = values_inside(image)
-    top = 1 if values.dtype.kind in "fb" else np.iinfo(values.dtype).max
-    if values.dtype == bool:
-        values = values.astype(np.uint8)
-    low, high = np.percentile(values, percentiles)
-    return low / top, high / top
+def _stretch(pixels, percentiles, inside):
+    """Map the values from one percentile of the pixels inside the mask to the other to 0..1."""
+    limits = np.percentile(pixels if inside is None else pixels[inside], percentiles)
+    low, high = limits / MAXIMUM[pixels.dtype.name]
+    return map_values(partial(_rescale, low=low, high=high), pixels)
 
 
 class HistogramEqualizer(ImageTransformer):
@@ -97,17 +93,7 @@ class HistogramEqualizer(ImageTransformer):
     """
 
     def _transform_image(self, image):
-        gray = to_gray(image[..., :3] if image.ndim == 3 else image)
-        values = values_inside(gray)
-        if values.dtype == bool:
-            values = values.astype(np.uint8) * 255
-        top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-        shares, centers = cumulative_distribution(values)
-
-        def equalize(pixels):
-            return map_values(lambda levels: np.interp(levels, centers / top, shares), pixels)
-
-        return map_pixels(equalize, image, luma=True)
+        return map_pixels(partial(equalize_hist, mask=inside_mask(image)), image, luma=True)
 
 
 class GammaCorrection(ImageTransformer):
@@ -145,10 +131,7 @@ class GammaCorrection(ImageTransformer):
         self.gamma = gamma
 
     def _transform_image(self, image):
-        def correct(pixels):
-            return map_values(lambda values: values**self.gamma, pixels)
-
-        return map_pixels(correct, image)
+        return map_pixels(partial(map_values, lambda values: values**self.gamma), image)
 
 
 class ContrastStretch(ImageTransformer):
@@ -188,8 +171,8 @@ class ContrastStretch(ImageTransformer):
         self.percentiles = percentiles
 
     def _transform_image(self, image):
-        low, high = _limits_inside(image, self.percentiles)
-        return map_pixels(partial(map_values, partial(_stretch, low=low, high=high)), image)
+        inside = inside_mask(image)
+        return map_pixels(partial(_stretch, percentiles=self.percentiles, inside=inside), image)
 
 
 class Normalize(ImageTransformer):
@@ -238,10 +221,9 @@ class Normalize(ImageTransformer):
 
     def _transform_image(self, image):
         percentiles = self.percentiles if self.method == "percentile" else (0, 100)
+        stretch = partial(_stretch, percentiles=percentiles, inside=inside_mask(image))
         # In double precision: of a narrow range, single precision would leave a few digits.
-        exact = to_float(image, np.float64)
-        low, high = _limits_inside(exact, percentiles)
-        result = map_pixels(partial(_stretch, low=low, high=high), exact)
+        result = map_pixels(stretch, to_float(image, np.float64))
         return to_float(result, np.float64 if image.dtype == np.float64 else np.float32)
 
 
@@ -388,15 +370,8 @@ class AdaptiveThreshold(ImageTransformer):
     def _transform_image(self, image):
         gray = to_gray(as_float(image))
         pixels = extend(gray)
-        window = (self.size, self.size)
-        if self.method == "mean":
-            local = cv2.blur(pixels, window, borderType=cv2.BORDER_REPLICATE)
-        else:
-            # Standard deviation and reach are those of scikit-image for a window of this size.
-            sigma = (self.size - 1) / 6
-            window = (2 * int(4 * sigma + 0.5) + 1,) * 2
-            local = cv2.GaussianBlur(pixels, window, sigma, borderType=cv2.BORDER_REPLICATE)
         # Rounding errors must not make flat regions brighter than their surroundings.
-        found = np.subtract(pixels, local, out=local) > _ROUNDING - self.offset
+        offset = self.offset - _ROUNDING
+        found = pixels > threshold_local(pixels, self.size, self.method, offset, mode="nearest")
         inside = inside_mask(gray)
         return with_mask_of(found if inside is None else found & inside, gray)
