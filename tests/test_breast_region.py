@@ -171,14 +171,6 @@ def test_white_borders_are_left_out(width, sides):
     assert dice(outline.mask, np.pad(inside, padding)) > 0.98
 
 
-def test_two_equal_parts_have_no_chest_wall():
-    image = np.zeros((256, 256), np.uint8)
-    image[60:200, 20:90] = image[60:200, 166:236] = 150
-    outline = detect(image)
-    assert not outline.found
-    assert "two equal parts" in outline.reason
-
-
 def test_detect_takes_files_and_checks_parameters(tmp_path):
     image = np.rint(255 * mammogram()[0]).astype(np.uint8)
     path = tmp_path / "film.png"

@@ -84,7 +84,7 @@ def test_a_masked_image_must_keep_its_size():
     half = ImageFunction(rescale, {"scale": 0.5})
     assert half.transform(IMAGES / 255).shape == (3, 10, 12)
     masked = np.ma.masked_less(IMAGES[0] / 255, 0.5)
-    with pytest.raises(ImageError, match=r"image 1: .*\(10, 12\) of rescale"):
+    with pytest.raises(ImageError, match=r"image 1: rescale .*\(10, 12\)"):
         half.transform([IMAGES[0] / 255, masked])
 
 

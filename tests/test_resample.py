@@ -144,7 +144,7 @@ def test_readers_of_files_read_those_of_a_spaced_image_likewise(tmp_path):
 
 @pytest.mark.parametrize("old", [100, 1e-4, 1e300, 1e-300])
 def test_spacings_in_another_unit_are_refused(old):
-    with pytest.raises(ImageError, match="image 1: .*60 x 80 pixels of .* mm"):
+    with pytest.raises(ImageError, match="image 1: .*60, 80. pixels of .* mm"):
         Resample(0.1).transform([SpacedImage(NOISE, 0.1), SpacedImage(NOISE, old)])
 
 

@@ -11,7 +11,7 @@ from featbus.base import ImageTransformer
 from featbus.color import to_gray
 from featbus.masks import inside_mask, restrict
 from featbus.parameters import StrOptions
-from featbus.preprocessing._pixels import as_float, convert, extend, map_pixels
+from featbus.preprocessing._pixels import convert, extend, map_pixels
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -142,14 +142,10 @@ class RemoveAnnotations(ImageTransformer):
 
 def _paint_over(pixels, marks):
     """Return the pixels, those at the marks painted over; all others are the same bit for bit."""
-    plain = pixels
-    if pixels.dtype.kind == "f":
-        plain = as_float(pixels).astype(np.float32, copy=False)
-    area = marks.astype(np.uint8)
-    channels = [
-        cv2.inpaint(np.ascontiguousarray(channel), area, _INPAINT_RADIUS, cv2.INPAINT_NS)
-        for channel in np.moveaxis(np.atleast_3d(plain), 2, 0)
-    ]
-    painted = channels[0] if pixels.ndim == 2 else np.dstack(channels)
-    where = marks if pixels.ndim == 2 else marks[..., np.newaxis]
-    return np.where(where, convert(painted, pixels.dtype), pixels)
+    painted, area = pixels.copy(), marks.astype(np.uint8)
+    channels = painted[..., np.newaxis] if pixels.ndim == 2 else painted
+    for channel in np.moveaxis(channels, 2, 0):
+        plain = np.array(channel, np.float32 if pixels.dtype.kind == "f" else pixels.dtype)
+        found = cv2.inpaint(plain, area, _INPAINT_RADIUS, cv2.INPAINT_NS)
+        channel[marks] = convert(found, pixels.dtype)[marks]
+    return painted

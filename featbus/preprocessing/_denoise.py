@@ -37,12 +37,8 @@ def _median(pixels, size, strength):
 
 
 def _gaussian(pixels, size, strength):
-    return cv2.GaussianBlur(pixels, (size, size), _deviation(size), borderType=_BORDER)
-
-
-def _deviation(size):
-    """Return the standard deviation that OpenCV takes for a window of a size."""
-    return 0.3 * ((size - 1) * 0.5 - 1) + 0.8
+    deviation = 0.3 * ((size - 1) * 0.5 - 1) + 0.8  # as OpenCV derives it from the size
+    return cv2.GaussianBlur(pixels, (size, size), deviation, borderType=_BORDER)
 
 
 def _bilateral(pixels, size, strength):
@@ -260,9 +256,8 @@ def frost(pixels, size):
     decay = -_DAMPING * _divide(variance, mean * mean)
     steps = np.arange(size) - size // 2
     distance = np.hypot(steps[:, np.newaxis], steps)
-    weighted = np.zeros_like(pixels)
-    weights = np.zeros_like(pixels)
-    # Pixels at one distance share their weight: one filter a distance instead of one a pixel.
+    weighted, weights = np.zeros_like(pixels), np.zeros_like(pixels)
+    # Pixels at one distance share their weight: one filter per distance.
     for radius in np.unique(distance):
         ring = (distance == radius).astype(pixels.dtype)
         weight = np.exp(decay * pixels.dtype.type(radius))
