@@ -430,10 +430,8 @@ class LBP(FeatureExtractor):
 
     def _scales(self):
         """Return the number of points and the radius of each scale."""
-        n_points, radii = as_list(self.n_points), as_list(self.radius)
-        n_scales = max(len(n_points), len(radii))
-        # One number of points, or one radius, stands for as many as there are of the other.
-        return list(zip(n_points * (n_scales // len(n_points)), radii * (n_scales // len(radii))))
+        scales = np.broadcast(as_list(self.n_points), as_list(self.radius))
+        return [(int(n_points), float(radius)) for n_points, radius in scales]
 
     def _n_codes(self, n_points):
         return int(self.n_bins) if self.method == "var" else _METHODS[self.method][1](n_points)
