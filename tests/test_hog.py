@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from skimage.feature import hog
 from sklearn.exceptions import NotFittedError
 
 from featbus import HOG
 from featbus.images import ImageError
 from featbus.masks import with_mask
-
-images_of_four_cells = arrays(
-    np.uint8,
-    st.tuples(st.integers(12, 15), st.integers(12, 15)),
-    elements=st.one_of(st.sampled_from([0, 255]), st.integers(0, 255)),
-)
-SMALL = {"pixels_per_cell": (6, 6), "cells_per_block": (2, 2)}
 
 SETTINGS = [
     {},
@@ -150,16 +140,6 @@ def test_signed_bins_tell_where_it_is_brighter():
     assert (
         HOG().fit([image]).where("hog_r00_c00_b0_o8", (24, 24)).what.endswith("160 to 180 degrees")
     )
-
-
-@settings(max_examples=25, deadline=None)
-@given(images_of_four_cells, st.sampled_from([2, 4, 9]))
-def test_opposite_signed_bins_add_up_to_the_unsigned_one(image, orientations):
-    parameters = {**SMALL, "block_norm": "L1", "dtype": np.float64}
-    unsigned = HOG(**parameters, orientations=orientations).transform([image])[0]
-    signed = HOG(**parameters, orientations=2 * orientations, signed=True).transform([image])[0]
-    folded = signed.reshape(4, 2, orientations).sum(axis=1)
-    np.testing.assert_allclose(folded.ravel(), unsigned, atol=1e-12)
 
 
 def test_render_points_signed_gradients_to_where_it_is_brighter():

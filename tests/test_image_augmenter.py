@@ -9,7 +9,7 @@ import pytest
 from _spies import CountingMean, count
 from imblearn.pipeline import make_pipeline
 from imblearn.utils import estimator_checks
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict, cross_validate
 from sklearn.utils.validation import validate_data
@@ -77,14 +77,12 @@ def test_n_copies_of_each_image_by_image():
 @pytest.mark.parametrize(
     "y",
     [
-        Y.astype(np.int8),
         Y.tolist(),
         pd.Series(Y, index=range(5, 15), name="kind"),
         pd.Series(list("aaaaaaabbb"), dtype="category"),
-        np.array(list("aaaaaaabbb"), dtype=object),
         np.eye(2, dtype=int)[Y],
     ],
-    ids=["int8", "list", "Series", "category", "object", "indicator"],
+    ids=["list", "Series", "category", "indicator"],
 )
 def test_the_target_keeps_its_type(y):
     augmenter = ImageAugmenter()
@@ -203,16 +201,14 @@ def test_quarter_turns_of_oblong_images_make_a_list():
 def test_parameters_reach_the_copies():
     bright, _ = ImageAugmenter(1, **STILL, brightness=(1.2, 1.2)).fit_resample(IMAGES, Y)
     np.testing.assert_array_equal(bright[10:], np.rint(IMAGES * 1.2))
+    still = ImageAugmenter(1, **STILL, brightness=(1, 1))
+    np.testing.assert_array_equal(still.fit_resample(IMAGES, Y)[0][10:], IMAGES)
     for name in GEOMETRY:
-        still, _ = ImageAugmenter(1, **STILL, brightness=(1, 1)).fit_resample(IMAGES, Y)
-        np.testing.assert_array_equal(still[10:], IMAGES)
-        moved = ImageAugmenter(1, **STILL, brightness=(1, 1)).set_params(**{name: 0.5})
-        assert (moved.fit_resample(IMAGES, Y)[0][10:] != IMAGES).any(axis=(1, 2)).all()
-    flips = ImageAugmenter(1, **STILL, brightness=(1, 1)).set_params(horizontal_flip=True)
-    images, _ = flips.fit_resample(IMAGES, Y)
-    mirrored = (images[10:] == IMAGES[..., ::-1]).all(axis=(1, 2))
-    same = (images[10:] == IMAGES).all(axis=(1, 2))
-    assert (mirrored ^ same).all()
+        moved = clone(still).set_params(**{name: 0.5}).fit_resample(IMAGES, Y)[0][10:]
+        assert (moved != IMAGES).any(axis=(1, 2)).all()
+    flipped = still.set_params(horizontal_flip=True).fit_resample(IMAGES, Y)[0][10:]
+    mirrored = (flipped == IMAGES[..., ::-1]).all(axis=(1, 2))
+    assert (mirrored ^ (flipped == IMAGES).all(axis=(1, 2))).all()
     assert 0 < mirrored.sum() < 10
 
 

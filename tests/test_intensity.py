@@ -90,26 +90,6 @@ def test_bins_over_the_range_of_the_region(dtype):
     assert row["intensity_entropy"] == pytest.approx(expected["entropy"])
 
 
-@given(
-    low=st.integers(0, 254),
-    high=st.integers(1, 255),
-    counts=st.tuples(st.integers(1, 30), st.integers(1, 30)),
-)
-@settings(max_examples=50, deadline=None)
-def test_two_levels(low, high, counts):
-    """Of a Bernoulli distribution everything is known."""
-    low, high = sorted((low, high))
-    values = np.repeat(np.array([low, high], np.uint8), counts)
-    share = counts[1] / sum(counts)
-    computed = intensity_statistics(values)
-    assert computed["mean"] == pytest.approx(low + share * (high - low))
-    assert computed["variance"] == pytest.approx(share * (1 - share) * (high - low) ** 2)
-    if low < high:
-        spread = share * (1 - share)
-        assert computed["skewness"] == pytest.approx((1 - 2 * share) / spread**0.5, abs=1e-12)
-        assert computed["kurtosis"] == pytest.approx((1 - 6 * spread) / spread, abs=1e-12)
-
-
 @pytest.mark.parametrize("bin_range", ["dtype", "region"])
 @pytest.mark.parametrize(
     "image",
