@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from featbus.base import Column
 from featbus.feature_extraction._texture import (
@@ -20,12 +22,6 @@ from featbus.feature_extraction._texture import (
 )
 from featbus.images import ImageError
 from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
-    from numpy.typing import ArrayLike, DTypeLike
 
 # Pairs counted at a time: few enough for little memory, and for exact counts, as OpenCV counts in
 # single precision, exact up to 2**24.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from featbus.feature_extraction._texture import (
     AGGREGATION,
@@ -17,12 +19,6 @@ from featbus.feature_extraction._texture import (
     emphasis_features,
 )
 from featbus.parameters import SequenceOf, as_list
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
-    from numpy.typing import ArrayLike, DTypeLike
 
 # Pixels counted at a time: intermediate arrays fit a processor's cache.
 _STRIP = 1 << 14

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 from skimage.measure import label
 
 from featbus.feature_extraction._texture import GrayLevelFeatures, as_levels, emphasis_features
-
-if TYPE_CHECKING:
-    from typing import Any
 
 _WORDS = {
     "small": "small",

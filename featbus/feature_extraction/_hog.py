@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, DTypeLike
 from skimage.draw import line as draw_line
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,13 +18,7 @@ from featbus.images import ImageError, at_index
 from featbus.io import read_item
 from featbus.masks import inside_mask
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair, as_plain
-
-if TYPE_CHECKING:
-    from typing import Literal, Self
-
-    from numpy.typing import ArrayLike, DTypeLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 _EPS = 1e-5
 # Pixels per strip: intermediate arrays fit a processor's cache. With smaller strips, threads would

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
@@ -25,12 +27,6 @@ from featbus.parameters import (
     as_list,
     as_pair,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
-    from numpy.typing import DTypeLike
 
 # Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbor
 # and its center differ by a multiple of 1e-10 gray level. In double precision the first of the two

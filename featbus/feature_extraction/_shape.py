@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.images import ImageError
 from featbus.masks import inside_mask, region_shape
 from featbus.parameters import Interval, StrOptions
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from numpy.typing import DTypeLike
 
 # Our names, and those of scikit-image.
 _PROPERTIES = {

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
 from featbus.images import ImageError
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, LowHigh, StrOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 AGGREGATION = [StrOptions({"average", "merge"})]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,9 +12,6 @@ from featbus.color import to_gray
 from featbus.masks import inside_mask, restrict
 from featbus.parameters import StrOptions
 from featbus.preprocessing._pixels import convert, extend, map_pixels
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 # Gray levels of 255, and sides in pixels: tuned on half of BUSI.
 _STROKE = np.ones((7, 7), np.uint8)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
 from featbus.io import read_item
 from featbus.masks import restrict
 from featbus.parameters import StrOptions
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # The longer side of the coarse image. A muscle's edge is found to a quarter of its pixel.
 _COARSE = 256

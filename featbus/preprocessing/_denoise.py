@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,9 +14,6 @@ from featbus.base import ImageTransformer
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.preprocessing._pixels import OddSize, as_float, map_pixels
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 # Largest window whose median OpenCV takes of 16-bit and float32 pixels.
 _OPENCV_MEDIAN = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,9 +24,6 @@ from featbus.preprocessing._pixels import (
     map_pixels,
     map_values,
 )
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 # What the threshold tolerates of rounding errors.
 _ROUNDING = 1e-6

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.io import read_item
 from featbus.masks import restrict
 from featbus.parameters import Interval
 from featbus.preprocessing._breast_region import ellipse, enlarge, find_breast
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # All lengths are in pixels of the coarse image.
 _SAG = 0.03  # of a typical edge, as a share of its length

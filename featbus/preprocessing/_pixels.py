@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,9 +13,6 @@ from featbus.color import to_float, to_gray
 from featbus.images import ImageError, check_image
 from featbus.masks import inside_mask, restrict, with_mask_of
 from featbus.parameters import Interval
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def convert(pixels, dtype):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.images import ImageError, at_index, is_path
@@ -14,11 +15,6 @@ from featbus.io import SpacedImage, read_item, read_spacing
 from featbus.io._files import VARIABLE, pixel_limit
 from featbus.parameters import POSITIVE_INTEGER, Interval, PairOf, StrOptions, as_pair
 from featbus.resizing import letterbox, letterbox_window, resize
-
-if TYPE_CHECKING:
-    from typing import Any, Literal
-
-    from numpy.typing import ArrayLike
 
 
 class Resize(ImageTransformer):

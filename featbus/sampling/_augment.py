@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import numpy as np
 from imblearn.over_sampling.base import BaseOverSampler
 from imblearn.utils import check_sampling_strategy, check_target_type
+from numpy.typing import ArrayLike
 from sklearn.utils import InputTags, _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -18,14 +20,7 @@ from featbus.base import Documented
 from featbus.images import as_batch, at_index, stack_images, update_digest
 from featbus.io import read_item
 from featbus.parameters import Interval, Options, check_estimator_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 
 class ImageAugmenter(Documented, BaseOverSampler):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import InputTags, gen_batches, get_tags
@@ -17,13 +18,7 @@ from featbus.augmentation import DIHEDRAL, dihedral
 from featbus.base import Documented, iter_images
 from featbus.images import as_batch, stack_images
 from featbus.parameters import HasMethods, Options, check_estimator_parameters
-
-if TYPE_CHECKING:
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 _BATCH = 128  # images whose views are in memory at a time
 
