@@ -268,7 +268,7 @@ class HOG(FeatureExtractor):
                 if found != expected:
                     raise ImageError(
                         f"found {found} blocks of cells, expected {expected} as in the first "
-                        "image. Put Resize before HOG."
+                        "image: put Resize before HOG."
                     )
                 yield self._extract(image)
 
