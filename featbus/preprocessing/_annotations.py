@@ -88,24 +88,24 @@ class RemoveAnnotations(ImageTransformer):
     Parameters
     ----------
     method : {"inpaint", "mask"}, default="inpaint"
-        "inpaint" paints the marks over from their surroundings [1]_; "mask" takes them out of the
-        region, so that features leave them out.
+        "inpaint" paints the marks over from their surroundings [1]_; "mask" masks them, so that
+        features ignore them.
 
     See Also
     --------
-    audit : Tell what marks alone predict.
+    audit : Measures what marks alone predict.
 
     Notes
     -----
-    A mark is a bright stroke, narrower than 7 pixels, whose edges are one pixel wide, upright ones
-    included: tissue blurs sideways. What has the brightness of such marks, and edges nearly as
-    sharp, is one, too; so are pixels whose color channels differ by more than 1/16 of the range,
-    such as those of Doppler. Up to two pixels around a mark go with it. Where more than a tenth of
-    an image would go, it is texture, and stays.
+    A mark is a bright stroke, narrower than 7 pixels, whose edges are one pixel wide, including the
+    vertical ones: tissue is blurred sideways. Strokes of the same brightness with edges nearly as
+    sharp are marks, too, and so are pixels whose color channels differ by more than 1/16 of the
+    range, such as those of Doppler. Up to two pixels around each mark are included. If more than a
+    tenth of an image would be marks, it is texture, and nothing is removed.
 
-    Sizes are in pixels, made for images of about 300 to 1000 pixels a side as the scanner exported
-    them: resize after this step. Dtype, range and an existing mask stay; marks are found at 8 bits,
-    so that they are the same in all dtypes. Bars, and lines that are exactly horizontal, stay.
+    Sizes are in pixels, for images of about 300 to 1000 pixels per side as exported by the scanner:
+    resize after this step. Dtype, range and an existing mask are kept; marks are found at 8 bits,
+    so that all dtypes have the same ones. Bars and exactly horizontal lines are not removed.
 
     References
     ----------

@@ -43,7 +43,7 @@ class Breast(NamedTuple):
     is_mirrored : bool
         Whether the coarse image is a mirror image.
     side : {"left", "right"} or None
-        Side of the chest wall in the image itself; None if it cannot be told.
+        Side of the chest wall in the image itself; None if both sides are alike.
     reason : str
         Why no breast was found; empty if one was.
     """
@@ -125,9 +125,9 @@ def _without_white_border(pixels):
 def _open(bright):
     """Return the largest part after an opening; nothing where nothing is left.
 
-    What is thinner than the disc, such as tape and the link to a label, falls off; the outline gets
-    smooth. The frame cuts the breast, it does not end it: reflected, a breast goes on beyond it and
-    the thin bright edge of a film does not.
+    It removes parts thinner than the disc, such as tape and the link to a label, and smooths the
+    outline. The image is reflected at its frame, which cuts the breast off: a breast continues
+    there, the thin bright edge of a film does not.
     """
     margin = 20
     framed = cv2.copyMakeBorder(bright, *[margin] * 4, cv2.BORDER_REFLECT)
@@ -157,8 +157,8 @@ def _labels_on(part, white, bright):
 def _background(levels):
     """Return the level that no film background reaches, where 1 is the brightest tissue.
 
-    The background's most frequent level, and its noise as seen below that; padding, exactly 0, is
-    left out. Otsu's threshold would cut off the skin.
+    It is the most frequent level of the background plus its noise, estimated below that level;
+    padding, exactly 0, is ignored. Otsu's threshold would cut off the skin.
     """
     dark = levels[(levels > 0.002) & (levels < 0.25)]
     counts, edges = np.histogram(dark, bins=125, range=(0, 0.25))
@@ -196,7 +196,7 @@ def _flanks(inside):
 
 
 def enlarge(breast, shape):
-    """Bring the region of a breast to the size and orientation of its image.
+    """Resize the region of a breast to its image, and restore the orientation.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ class BreastOutline(NamedTuple):
     found : bool
         Whether a breast was found.
     side : {"left", "right"} or None
-        Side of the image on which the chest wall is; None if it cannot be told.
+        Side of the image on which the chest wall is; None if both sides are alike.
     reason : str
         Why no breast was found; empty if one was.
     """
@@ -250,16 +250,17 @@ class BreastRegion(ImageTransformer):
 
     See Also
     --------
-    PectoralMuscleRemover : Take the pectoral muscle out of the region.
+    PectoralMuscleRemover : Mask the pectoral muscle.
 
     Notes
     -----
     The breast is the largest part brighter than the film's background, after an opening that
-    removes tape, text and what links a label to it. The threshold is the background's most
-    frequent level plus four times its noise: Otsu's threshold would cut off the skin. A label on
-    the skin is known by its rim, which borders on the background, as bright tissue does not. Holes
-    are filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
-    existing mask stay. Films must be dark where there is no tissue, and the chest wall vertical.
+    removes tape, text and the link to a label. The threshold is the background's most frequent
+    level plus four times its noise: Otsu's threshold would cut off the skin. A label on the skin is
+    recognized by its rim, which borders on the background, as bright tissue does not. Holes are
+    filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
+    existing mask are kept. Films must be dark where there is no tissue, and the chest wall
+    vertical.
 
     An image in which no breast is found is left as it is, and `detect` says why: a blank one, or
     one without dark background at its frame, such as a film whose gray levels are inverted. Other

@@ -82,12 +82,12 @@ class Denoise(ImageTransformer):
     Parameters
     ----------
     method : {"median", "gaussian", "bilateral", "nlmeans", "tv"}, default="median"
-        "median" of a window; "gaussian", a weighted mean of it; "bilateral", which leaves out
-        pixels of other brightness [1]_; "nlmeans", the mean of pixels whose surroundings look
-        alike [2]_; "tv", the least total variation near the image [3]_.
+        "median" of a window; "gaussian", weighted mean of a window; "bilateral", the same over
+        pixels of similar brightness [1]_; "nlmeans", mean of pixels with similar neighborhoods
+        [2]_; "tv", minimization of the total variation [3]_.
     size : int, default=5
-        Side of the window in pixels, an odd number; of "nlmeans" that of the surroundings that are
-        compared. "tv" has no window.
+        Side of the window in pixels, an odd number; for "nlmeans", side of the neighborhoods that
+        are compared. Not used by "tv".
     strength : float, default=0.1
         How much brightness may differ, as a share of the range: the standard deviation of
         "bilateral", the cut-off ``h`` of "nlmeans", the weight of "tv". Larger smooths more. Not
@@ -104,11 +104,11 @@ class Denoise(ImageTransformer):
     derives from `size`, ``0.3 (size / 2 - 1.5) + 0.8`` pixels; that of "bilateral" is a quarter of
     `size`.
 
-    Dtype and range stay. Beyond the border of the image, or of its mask, the nearest pixel inside
-    counts; "nlmeans" reflects the image at its border, and "tv" has no border condition beyond that
-    of a mask, whose outside is filtered together with its inside. The channels of a color image are
-    smoothed one by one by "median" and "gaussian", and together by the others. The same image in
-    another dtype comes out equal to within 2/255.
+    Dtype and range are kept. Beyond the border of the image, or of its mask, the nearest pixel
+    inside is repeated; "nlmeans" reflects the image at its border, and "tv" filters the outside of
+    a mask, filled in this way, together with the inside. The channels of a color image are smoothed
+    one by one by "median" and "gaussian", and jointly by the others. Results of the same image in
+    different dtypes are equal to within 2/255.
 
     References
     ----------
@@ -172,13 +172,13 @@ def estimate_noise(pixels, size, inside=None):
     size : int
         Side of the window in pixels.
     inside : ndarray of bool, default=None
-        Where the middles of the windows are; None for everywhere.
+        Pixels whose windows are used; None for all.
 
     Returns
     -------
     float
-        Median over all windows that are not black of the coefficient of variation: of standard
-        deviation by mean.
+        Median coefficient of variation (standard deviation divided by mean) of the windows that are
+        not black.
     """
     mean, variance = _mean_and_variance(pixels, size)
     counted = mean > 0
@@ -311,21 +311,21 @@ def _diffuse(pixels, scale_squared):
 
 
 class Despeckle(ImageTransformer):
-    """Smooth speckle, the noise of ultrasound, and leave edges sharp.
+    """Smooth speckle, the noise of ultrasound, and keep edges sharp.
 
     Read more in the :ref:`User Guide <enhancement>`.
 
     Parameters
     ----------
     method : {"lee", "kuan", "frost", "srad"}, default="lee"
-        "lee" [1]_ and "kuan" [2]_ move a pixel to the mean of its window, the farther the less the
-        window varies; "frost" [3]_ is a mean whose window shrinks where it varies; "srad" [4]_ is a
-        diffusion that stops at edges.
+        "lee" [1]_ and "kuan" [2]_ pull each pixel toward the mean of its window, more strongly
+        where the window varies less; "frost" [3]_ is a weighted mean, narrower where the window
+        varies more; "srad" [4]_ is a diffusion that stops at edges.
     size : int, default=7
         Side of the window in pixels, an odd number. "srad" needs it only to estimate `noise`.
     noise : float or None, default=None
         Coefficient of variation of the speckle; larger smooths more. None takes the median of all
-        windows. "frost" does without.
+        windows. Not used by "frost".
     n_iterations : int, default=50
         Number of steps of "srad".
     dynamic_range : float or None, default=None
@@ -339,11 +339,11 @@ class Despeckle(ImageTransformer):
 
     Notes
     -----
-    Dtype and range stay. Beyond the border of the image, or of its mask, the nearest pixel inside
-    counts; "srad" smooths what is outside a mask together with its inside. Only windows around
-    pixels inside the mask say how strong the noise is. Channels of a color image are smoothed one
-    by one, with one value of `noise`. The same image in another dtype comes out equal to within
-    1/255.
+    Dtype and range are kept. Beyond the border of the image, or of its mask, the nearest pixel
+    inside is repeated; "srad" smooths the outside of a mask, filled in this way, together with the
+    inside. The noise is estimated from the windows of pixels inside the mask. The channels of a
+    color image are smoothed one by one, with one value of `noise`. Results of the same image in
+    different dtypes are equal to within 1/255.
 
     References
     ----------

@@ -25,7 +25,7 @@ from featbus.preprocessing._pixels import (
     map_values,
 )
 
-# What the threshold tolerates of rounding errors.
+# Tolerance of the threshold to rounding errors.
 _ROUNDING = 1e-6
 
 
@@ -72,12 +72,12 @@ class HistogramEqualizer(ImageTransformer):
 
     Notes
     -----
-    Each gray value becomes the share of the pixels that are as dark or darker, as in
-    `skimage.exposure.equalize_hist`; of a masked image only pixels inside the mask count. Integers
-    have one bin per level, floating-point images 256 bins from their smallest to their largest
-    value, between which the share is interpolated: it differs from that of the same image at 8
-    bits, most where many pixels have one value. Dtype and range stay. Of a color image the luma is
-    equalized, and all channels change by as much.
+    Each gray value becomes the share of the pixels that are as dark or darker, as computed by
+    `skimage.exposure.equalize_hist`; only pixels inside the mask are used. Integers have one bin
+    per level, floating-point images 256 bins from their smallest to their largest value, with
+    linear interpolation between them: the results differ from those of the same image at 8 bits,
+    most where many pixels share a value. Dtype and range are kept. For color images, the luma is
+    equalized and all channels change by the same amount.
 
     Examples
     --------
@@ -110,9 +110,9 @@ class GammaCorrection(ImageTransformer):
 
     Notes
     -----
-    The function of `skimage.exposure.adjust_gamma`. Dtype and range stay; the same image in another
-    dtype comes out equal to within one half of a level. Each pixel is computed alone, so masks do
-    not matter, and stay.
+    The function of `skimage.exposure.adjust_gamma`. Dtype and range are kept; results of the same
+    image in different dtypes are equal to within one half of a level. Pixels do not depend on each
+    other, so a mask has no effect and is kept.
 
     Examples
     --------
@@ -139,8 +139,7 @@ class ContrastStretch(ImageTransformer):
     Parameters
     ----------
     percentiles : tuple of float, default=(2, 98)
-        What becomes black and white, in percent of the pixels. Darker and brighter pixels become
-        black and white, too.
+        Percentiles that become black and white. Values beyond them are clipped.
 
     See Also
     --------
@@ -149,8 +148,8 @@ class ContrastStretch(ImageTransformer):
 
     Notes
     -----
-    Of a masked image only pixels inside the mask count; the channels of a color image are stretched
-    alike. Dtype and range stay; the same image in another dtype comes out equal to within one half
+    Only pixels inside the mask are used; the channels of a color image are stretched alike. Dtype
+    and range are kept; results of the same image in different dtypes are equal to within one half
     of a level. An image whose two percentiles are equal becomes black.
 
     Examples
@@ -180,9 +179,9 @@ class Normalize(ImageTransformer):
     Parameters
     ----------
     method : {"minmax", "percentile"}, default="minmax"
-        What becomes 0 and 1: the smallest and the largest value, or two percentiles.
+        Values that become 0 and 1: the smallest and the largest one, or two percentiles.
     percentiles : tuple of float, default=(1, 99)
-        The percentiles for ``method="percentile"``. What lies beyond becomes 0 and 1, too.
+        The percentiles for ``method="percentile"``. Values beyond them are clipped.
 
     See Also
     --------
@@ -190,9 +189,9 @@ class Normalize(ImageTransformer):
 
     Notes
     -----
-    The result is ``float32``, or ``float64`` of a ``float64`` image. Of a masked image only pixels
-    inside the mask count; the channels of a color image are normalized alike. An image of one value
-    becomes 0. The same image in another dtype comes out equal to within 1e-6.
+    The result is ``float32``, or ``float64`` for a ``float64`` image. Only pixels inside the mask
+    are used; the channels of a color image are normalized alike. An image of one value becomes 0.
+    Results of the same image in different dtypes are equal to within 1e-6.
 
     Examples
     --------
@@ -225,7 +224,7 @@ class Normalize(ImageTransformer):
 
 
 def _fill_tiles(gray, inside, grid):
-    """Fill each tile with its pixels inside the mask, which leaves its histogram to these."""
+    """Fill each tile with its pixels inside the mask, so that its histogram is theirs."""
     shape, filled = gray.shape, gray.copy()
     # OpenCV pads an image whose sides are no multiples of the grid.
     if any(side % count for side, count in zip(shape, grid)):
@@ -261,9 +260,9 @@ class CLAHE(ImageTransformer):
 
     Notes
     -----
-    Computed by OpenCV [1]_. Dtype and range stay. Of a color image the luma is equalized, and all
-    channels change by as much. Of a masked image, the histogram of each tile is that of its pixels
-    inside the mask; a tile without any has those of the nearest pixels inside.
+    Computed by OpenCV [1]_. Dtype and range are kept. For color images, the luma is equalized and
+    all channels change by the same amount. In masked images, the histogram of each tile is that of
+    its pixels inside the mask; a tile without any takes the nearest pixels inside.
 
     8-bit images have 256 levels, and so have bool ones. 16-bit images have 65,536, and so have
     floating-point ones, which come out equal to within one of these levels. No level of a tile
@@ -318,12 +317,12 @@ class AdaptiveThreshold(ImageTransformer):
     Parameters
     ----------
     size : int, default=35
-        Side of the window that a pixel is compared with, an odd number of pixels.
+        Side of the window around each pixel, an odd number of pixels.
     method : {"gaussian", "mean"}, default="gaussian"
-        What is taken of the window: a mean with Gaussian weights, or the mean.
+        Mean of the window with Gaussian weights, or with equal ones.
     offset : float, default=0.0
-        A pixel must be brighter than the window by more than ``-offset``, as a share of the range;
-        in a flat region with an offset of 0, none is.
+        The threshold of a pixel is the mean of its window minus `offset`, a share of the range.
+        With an offset of 0, no pixel of a flat region is above it.
 
     See Also
     --------
@@ -331,10 +330,11 @@ class AdaptiveThreshold(ImageTransformer):
 
     Notes
     -----
-    The result is a bool image, with the mask of the image if it has one: False outside. It is that
-    of `skimage.filters.threshold_local` with ``mode="nearest"``. Of a color image, the luma counts.
-    Beyond the border of the image, or of its mask, the nearest pixel inside counts. The same image
-    in another dtype gives the same result, but for pixels within 1e-6 of the threshold.
+    The result is a bool image, with the mask of the image if it has one, and False outside.
+    Thresholds are computed by `skimage.filters.threshold_local` with ``mode="nearest"``, from the
+    luma of color images. Beyond the border of the image, or of its mask, the nearest pixel inside
+    is repeated. Results of the same image in different dtypes differ at most in pixels within 1e-6
+    of the threshold.
 
     Examples
     --------

@@ -36,7 +36,7 @@ class PectoralMuscle(NamedTuple):
     found : bool
         Whether a muscle was found.
     confidence : float
-        From 0 to 1; a muscle is reported from `min_confidence` on.
+        From 0 to 1; a muscle is reported if it is at least `min_confidence`.
     reason : str
         Why no muscle was found; empty if one was.
     """
@@ -184,7 +184,7 @@ def _doubts(edge, inside):
 
 
 def _locate(breast):
-    """Return the best edge in a coarse breast, where its window is, and what is wrong with it."""
+    """Return the best edge in a coarse breast, the corner of its window, and why there is none."""
     if not breast.inside.any():
         return None, None, breast.reason
     if breast.side is None:
@@ -222,14 +222,14 @@ def _fill(trace, shape):
 
 
 class PectoralMuscleRemover(ImageTransformer):
-    """Take the pectoral muscle out of the region of mediolateral-oblique mammograms.
+    """Mask the pectoral muscle of mediolateral-oblique mammograms.
 
     Read more in the :ref:`User Guide <mammograms>`.
 
     Parameters
     ----------
     min_confidence : float, default=0.3
-        From which confidence on a muscle is removed, 0 to 1. Higher values abstain more often.
+        Smallest confidence, 0 to 1, at which a muscle is removed.
 
     See Also
     --------

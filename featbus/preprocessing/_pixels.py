@@ -59,7 +59,7 @@ def as_float(pixels):
 
 
 def extend(image):
-    """Continue the pixels inside the mask to the outside, as filters continue an image's border.
+    """Fill the outside of the mask with the nearest pixels inside, as filters extend a border.
 
     Parameters
     ----------
@@ -90,19 +90,19 @@ def map_pixels(function, image, *, luma=False):
     Parameters
     ----------
     function : callable
-        Gets the color channels, or the gray values, as a plain array: the mask continued as by
+        Takes the color channels, or the gray values, as a plain array: filled outside the mask by
         `extend`, bool as 0 and 255, without alpha. Must not write to it. Returns an array of the
         same shape, either of the same dtype or of floating-point values 0..1.
     image : ndarray or MaskedArray
         A checked image.
     luma : bool, default=False
-        Whether `function` is for gray images: of a color image it gets the luma, and all channels
+        Whether `function` takes gray images: for a color image it gets the luma, and all channels
         change by as much as the luma does.
 
     Returns
     -------
     ndarray or MaskedArray
-        The result in the dtype of `image`. Alpha, the mask, and the pixels outside stay.
+        The result in the dtype of `image`. Alpha, the mask and the pixels outside are kept.
     """
     pixels = extend(image)
     colors = pixels[..., :3] if pixels.ndim == 3 else pixels
@@ -188,7 +188,7 @@ class ImageFunction(ImageTransformer):
     `FeatureBus` keeps rows of any function, as its code is part of their key. Only a function that
     can be imported pickles; a lambda, or a function of ``__main__``, does not.
 
-    `map_boxes` takes pixels to stay where they are.
+    `map_boxes` assumes that the function moves no pixels.
 
     Examples
     --------
