@@ -131,16 +131,6 @@ def test_rows_are_finite_and_in_range(image, levels, aggregation):
     assert row["sum_average"] == pytest.approx(2 * row["joint_average"])
 
 
-@settings(max_examples=20, deadline=None)
-@given(small_images(2))
-def test_the_number_of_pairs(image):
-    height, width = image.shape
-    counts = cooccurrence_matrix(gray_levels(image, 4)).sum(axis=(1, 2))
-    diagonal = (height - 1) * (width - 1)
-    expected = [height * (width - 1), diagonal, (height - 1) * width, diagonal]
-    np.testing.assert_array_equal(counts, 2 * np.array(expected))
-
-
 def test_names_and_distances():
     glcm = GLCM(distances=[1, 4])
     names = glcm.get_feature_names_out()

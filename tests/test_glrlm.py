@@ -70,14 +70,6 @@ def test_strips_make_no_seams(strip, monkeypatch):
     np.testing.assert_array_equal(run_length_matrix(levels), whole)
 
 
-def test_average_and_merge():
-    matrices = run_length_matrix(gray_levels(NOISE, 4))
-    average, merged = (row_of(NOISE, levels=4, aggregation=how) for how in ("average", "merge"))
-    for name, values in run_length_features(matrices).items():
-        assert average[name] == pytest.approx(values.mean())
-    assert merged == pytest.approx(run_length_features(matrices.sum(axis=0)))
-
-
 def test_stripes_are_long_along_and_short_across():
     stripes = np.tile(np.array([[0, 255]], np.uint8), (12, 6))
     across, along = (row_of(stripes, angles=[angle]) for angle in (0, np.pi / 2))

@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from featbus import IntensityStatistics, intensity_summary
@@ -134,39 +131,6 @@ def test_summary_of_known_classes():
     # A class without a name keeps its label.
     table = intensity_summary(images, [-1] * 5 + [1] * 4, target_names=["dim", "bright"]).table
     assert table["n"].to_dict() == {-1: 5, "bright": 4}
-
-
-@given(
-    image=arrays(
-        st.sampled_from([np.bool_, np.uint8, np.uint16]),
-        st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    ),
-    bin_range=st.sampled_from(["dtype", "region"]),
-    data=st.data(),
-)
-@settings(max_examples=25, deadline=None)
-def test_rows_are_finite_and_in_range(image, bin_range, data):
-    outside = data.draw(arrays(bool, image.shape))
-    outside[0, 0] = False
-    top = 1 if image.dtype == bool else np.iinfo(image.dtype).max
-    images = [image, np.ma.MaskedArray(image, outside), image / top]
-    frame = columns(images, bin_range=bin_range)
-    assert np.isfinite(frame.to_numpy()).all()
-    order = ["minimum", "percentile_10", "median", "percentile_90", "maximum"]
-    ordered = frame[[f"intensity_{name}" for name in order]].to_numpy()
-    assert (np.diff(ordered) >= 0).all()
-    assert ordered.min() >= 0
-    assert ordered.max() <= 1
-    assert frame["intensity_uniformity"].between(0, 1 + 1e-12).all()
-    assert (frame[["intensity_entropy", "intensity_variance"]] >= 0).all(axis=None)
-
-
-@pytest.mark.parametrize("scale", [1e-60, 1e60])
-def test_the_shape_of_a_distribution_does_not_depend_on_the_scale(scale):
-    values = np.random.default_rng(0).random(500) - 0.3
-    computed, scaled = intensity_statistics(values), intensity_statistics(scale * values)
-    for name in ("skewness", "kurtosis", "coefficient_of_variation"):
-        assert scaled[name] == pytest.approx(computed[name], rel=1e-9)
 
 
 def test_outliers_skewness_and_picture_of_a_summary():

@@ -9,7 +9,7 @@ import numpy as np
 
 from featbus.base import ImageTransformer
 from featbus.color import to_gray
-from featbus.masks import inside_mask, restrict
+from featbus.masks import restrict
 from featbus.parameters import StrOptions
 from featbus.preprocessing._pixels import convert, extend, map_pixels
 
@@ -129,8 +129,7 @@ class RemoveAnnotations(ImageTransformer):
 
     def _transform_image(self, image):
         marks = find_annotations(image)
-        inside = inside_mask(image)
-        if not (marks if inside is None else marks & inside).any():
+        if not marks.any():
             return image
         if self.method == "mask":
             return restrict(image, ~marks)

@@ -225,11 +225,9 @@ class Normalize(ImageTransformer):
 
 def _fill_tiles(gray, inside, grid):
     """Fill each tile with its pixels inside the mask, so that its histogram is theirs."""
-    shape, filled = gray.shape, gray.copy()
-    # OpenCV pads an image whose sides are no multiples of the grid.
-    if any(side % count for side, count in zip(shape, grid)):
-        shape = [side + count - side % count for side, count in zip(shape, grid)]
-    height, width = (side // count for side, count in zip(shape, grid))
+    filled, sides = gray.copy(), np.array(gray.shape)
+    # OpenCV pads an image whose sides are not multiples of the grid.
+    height, width = sides // grid + (sides % grid).any()
     for row, column in np.ndindex(*grid):
         window = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
         own = inside[window]
