@@ -183,7 +183,9 @@ def _features(matrices):
         weights @ p_difference.T
     )
     deviation = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
-    sum_variance, shade, prominence = ((p_sum * deviation**k).sum(axis=1) for k in (2, 3, 4))
+    weighted = p_sum * deviation**2
+    moments = weighted, weighted * deviation, weighted * deviation**2
+    sum_variance, shade, prominence = (moment.sum(axis=1) for moment in moments)
     joint_entropy, marginal_entropy = entropy(flat), entropy(marginal)
     # Equals IBSI's HXY1 and HXY2, as the matrix is symmetric.
     independent_entropy = 2 * marginal_entropy

@@ -234,7 +234,8 @@ class GrayLevelFeatures(FeatureExtractor):
 
     def _extract(self, image):
         levels = gray_levels(image, self.levels, self.bin_width, self.intensity_range)
-        return np.array([np.mean(values) for values in self._compute(levels).values()])
+        rows = np.array(list(self._compute(levels).values()))
+        return rows.reshape(len(rows), -1).mean(axis=1)
 
     def _columns(self):
         names = self._compute(np.ones((1, 1), np.uint16))
