@@ -38,15 +38,9 @@ def test_marks_go():
         assert (found & where).sum() > 0.97 * where.sum()
         assert found.sum() < 8 * where.sum()
         result = RemoveAnnotations().transform([marked])[0]
+        np.testing.assert_array_equal(result[~found], marked[~found])
         error = np.abs(result.astype(int) - image)[where].mean()
         assert error < 0.25 * np.abs(marked.astype(int) - image)[where].mean()
-
-
-def test_all_other_pixels_stay():
-    marked, _ = mark(scans()[0])
-    found = find_annotations(marked)
-    result = RemoveAnnotations().transform([marked])[0]
-    np.testing.assert_array_equal(result[~found], marked[~found])
 
 
 def test_a_scan_without_marks_is_hardly_touched():
@@ -62,14 +56,6 @@ def test_mask_restricts_the_region():
     np.testing.assert_array_equal(inside_mask(result), inside & ~find_annotations(marked))
     np.testing.assert_array_equal(result.data, marked)
     assert result.fill_value == 5
-
-
-def test_marks_outside_the_region_do_not_matter():
-    marked, _ = mark(scans()[0])
-    inside = np.zeros(marked.shape, bool)
-    inside[:50, 200:] = True
-    image = with_mask(marked, inside)
-    np.testing.assert_array_equal(RemoveAnnotations().transform([image])[0].data, marked)
 
 
 def test_colored_marks_go():
@@ -91,12 +77,8 @@ def test_on_busi():
     folder = data_dir("busi")
     table = pd.read_csv(folder / "groups.csv")
     table = table[table["group"] % 2 == 1]  # the other half was tuned on
-    shares = np.array(
-        [
-            find_annotations(read_image(folder / row["class"] / row["file"])).mean()
-            for _, row in table.iterrows()
-        ]
-    )
+    paths = [folder / kind / file for kind, file in zip(table["class"], table["file"])]
+    shares = np.array([find_annotations(read_image(path)).mean() for path in paths])
     measured = table["annotation"].str.contains("measurement", na=False)
     assert shares[table["annotation"].isna()].mean() < 0.001
     assert (shares[measured] > 0.0015).mean() > 0.95

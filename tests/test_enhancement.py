@@ -3,8 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from skimage.exposure import adjust_gamma, equalize_hist
-from skimage.filters import threshold_local
 
 from featbus import (
     CLAHE,
@@ -14,7 +12,6 @@ from featbus import (
     Despeckle,
     GammaCorrection,
     HistogramEqualizer,
-    ImageFunction,
     Normalize,
     RemoveAnnotations,
 )
@@ -63,36 +60,15 @@ def disc(shape=(60, 70)):
 
 
 @steps
-def test_what_lies_outside_does_not_matter(step):
+@pytest.mark.parametrize("outside", [np.nan, 1])
+def test_pixels_outside_the_mask_do_not_matter(step, outside):
     inside = disc()
-    masked = with_mask(scan(), inside)
-    other = with_mask(np.where(inside, masked.data, 255).astype(np.uint8), inside)
-    first, second = step.transform([masked])[0], step.transform([other])[0]
-    np.testing.assert_array_equal(inside_mask(first), inside)
-    np.testing.assert_array_equal(first.compressed(), second.compressed())
-
-
-@steps
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_outside_may_be_nan(step, dtype):
-    inside = disc()
-    pixels = to_float(scan(), dtype)
+    pixels = to_float(scan())
     expected = step.transform([with_mask(pixels, inside)])[0]
-    result = step.transform([with_mask(np.where(inside, pixels, np.nan), inside)])[0]
+    other = np.where(inside, pixels, np.float32(outside))
+    result = step.transform([with_mask(other, inside)])[0]
+    np.testing.assert_array_equal(inside_mask(result), inside)
     np.testing.assert_array_equal(result.compressed(), expected.compressed())
-
-
-@steps
-def test_a_mask_around_everything_changes_nothing(step):
-    image = scan()
-    inside = np.ones(image.shape, bool)
-    inside[0, 0] = False
-    image[0, 0] = image[0, 1]
-    plain = step.transform([image])[0]
-    masked = step.transform([with_mask(image, inside)])[0]
-    # One pixel fewer in histograms and percentiles moves them by a hair.
-    difference = np.abs(to_float(masked).compressed() - to_float(plain).ravel()[1:])
-    assert np.percentile(difference, 99.5) <= 3 / 255
 
 
 @steps
@@ -137,24 +113,12 @@ def test_alpha_stays(step):
 
 
 @steps
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 2)])
-def test_tiny_images(step, shape):
-    assert np.isfinite(step.transform([np.full(shape, 0.25)])[0]).all()
-
-
-@steps
-@pytest.mark.parametrize("value", [0, 77, 255])
-def test_one_value_stays_one_value(step, value):
-    result = step.transform([np.full((40, 40), value, np.uint8)])[0]
-    assert len(np.unique(result)) == 1
-
-
-@steps
-def test_a_region_of_one_pixel(step):
-    inside = np.zeros((20, 20), bool)
-    inside[7, 9] = True
-    result = step.transform([with_mask(np.full((20, 20), 0.5), inside)])[0]
-    assert np.isfinite(result.compressed()).all()
+def test_tiny_images_and_regions(step):
+    for shape in ((1, 1), (1, 9), (3, 2)):
+        assert np.isfinite(step.transform([np.full(shape, 0.25)])[0]).all()
+    pixel = np.ma.MaskedArray(np.full((20, 20), 0.5), np.arange(400).reshape(20, 20) != 147)
+    assert np.isfinite(step.transform([pixel])[0].compressed()).all()
+    assert len(np.unique(step.transform([np.full((40, 40), 77, np.uint8)])[0])) == 1
 
 
 def test_the_outside_is_continued_by_the_nearest_pixel_inside():
@@ -165,21 +129,15 @@ def test_the_outside_is_continued_by_the_nearest_pixel_inside():
     np.testing.assert_array_equal(extend(with_mask(image, inside)), expected)
 
 
-def test_image_function_does_not_bleed():
-    inside = disc()
-    image = with_mask(np.where(inside, 100, 255).astype(np.uint8), inside)
-    smooth = ImageFunction(np.copy).transform([image])[0]
-    assert set(smooth.compressed()) == {100}
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_normalized_values_fill_the_range(dtype):
-    values = np.random.default_rng(0).uniform(0.2, 0.6, (30, 30))
-    image = values if np.dtype(dtype).kind == "f" else values * np.iinfo(dtype).max
-    result = Normalize().transform([image.astype(dtype)])[0]
+    top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    narrow = 0.9 + np.random.default_rng(0).integers(0, 6, (20, 20)) / max(top, 255)
+    image = (narrow * top).astype(dtype)
+    result = Normalize().transform([image])[0]
     assert result.dtype == (np.float64 if dtype is np.float64 else np.float32)
-    assert result.min() == 0
-    assert result.max() == 1
+    expected = (image.astype(float) - image.min()) / np.ptp(image.astype(float))
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_normalize_takes_the_percentiles_of_numpy():
@@ -190,47 +148,16 @@ def test_normalize_takes_the_percentiles_of_numpy():
     np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile"])
-def test_narrow_ranges_are_normalized_exactly(method):
-    rng = np.random.default_rng(0)
-    levels = (60_000 + rng.integers(0, 6, (20, 20))).astype(np.uint16)
-    first, second = (Normalize(method).transform([image])[0] for image in (levels, levels / 65535))
-    np.testing.assert_allclose(first, second, atol=1e-6)
+def test_equalized_values_are_shares_of_the_region():
+    image = np.array([[10, 10, 20, 30, 255]], np.uint8)
+    for pixels, top in ((image, 255), (image * np.uint16(257), 65535)):
+        result = HistogramEqualizer().transform([with_mask(pixels, image < 255)])[0]
+        np.testing.assert_array_equal(
+            result.compressed(), np.rint([top / 2] * 2 + [0.75 * top, top])
+        )
 
 
-def image_of(dtype):
-    values = np.clip(np.random.default_rng(0).rayleigh(0.15, (50, 40)), 0, 1)
-    return (
-        values.astype(dtype)
-        if dtype is np.float64
-        else (values * np.iinfo(dtype).max).astype(dtype)
-    )
-
-
-def test_equalized_values_are_shares():
-    image = np.array([[10, 10, 20, 30]], np.uint8)
-    result = HistogramEqualizer().transform([image])[0]
-    np.testing.assert_array_equal(result, [[128, 128, 191, 255]])
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
-@pytest.mark.parametrize("masked", [False, True])
-def test_equalization_is_that_of_scikit_image(dtype, masked):
-    image = image_of(dtype)
-    inside = np.ones(image.shape, bool)
-    if masked:
-        inside[:, :15] = False
-    result = HistogramEqualizer().transform([with_mask(image, inside if masked else None)])[0]
-    # skimage wants a floating-point mask's bins of the region alone, as ours are.
-    expected = equalize_hist(image, mask=inside)
-    top = 1 if dtype is np.float64 else np.iinfo(dtype).max
-    tolerance = 1e-9 if dtype is np.float64 else 0.5 / top + 1e-9
-    np.testing.assert_allclose(
-        np.ma.getdata(result)[inside] / top, expected[inside], atol=tolerance
-    )
-
-
-@pytest.mark.parametrize("gamma", [0.5, 1, 2.2])
+@pytest.mark.parametrize("gamma", [0.5, 2.2])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_gamma_of_all_levels(gamma, dtype):
     levels = np.arange(np.iinfo(dtype).max + 1).astype(dtype)[np.newaxis]
@@ -238,26 +165,14 @@ def test_gamma_of_all_levels(gamma, dtype):
     np.testing.assert_array_equal(GammaCorrection(gamma).transform([levels])[0], expected)
 
 
-def test_gamma_is_that_of_scikit_image():
-    image = np.random.default_rng(0).random((20, 20))
-    np.testing.assert_allclose(GammaCorrection(0.7).transform([image])[0], adjust_gamma(image, 0.7))
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("percentiles", [(2, 98), (0, 100), (10, 60)])
+@pytest.mark.parametrize("percentiles", [(2, 98), (0, 100)])
 def test_limits_of_a_stretch_are_those_of_numpy(dtype, percentiles):
     top = np.iinfo(dtype).max
     image = np.random.default_rng(0).integers(top // 4, top // 2, (40, 30)).astype(dtype)
     low, high = np.percentile(image, percentiles)
     expected = np.rint(np.clip((image - low) / (high - low), 0, 1) * top)
     np.testing.assert_array_equal(ContrastStretch(percentiles).transform([image])[0], expected)
-
-
-def test_channels_are_stretched_alike():
-    image = np.array([[[100, 110, 120]]], np.uint8)
-    np.testing.assert_array_equal(
-        ContrastStretch((0, 100)).transform([image])[0], [[[0, 128, 255]]]
-    )
 
 
 @pytest.mark.parametrize(
@@ -276,22 +191,15 @@ def speckle(shape, dtype=np.uint8, seed=0):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(64, 96), (61, 97), (200, 120)])
+@pytest.mark.parametrize("shape", [(64, 96), (61, 97)])
 @pytest.mark.parametrize(("limit", "grid"), [(2.0, (8, 8)), (4.0, (2, 5))])
 def test_clahe_is_that_of_opencv(dtype, shape, limit, grid):
     image = speckle(shape, dtype)
     expected = cv2.createCLAHE(limit, grid[::-1]).apply(image)
-    result = CLAHE(limit, tile_grid_size=grid).transform([image])[0]
+    result, floating = CLAHE(limit, tile_grid_size=grid).transform([image, to_float(image)])
     np.testing.assert_array_equal(result, expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_clahe_computes_floating_point_at_16_bits(dtype):
-    image = speckle((64, 96), np.uint16)
-    expected = CLAHE().transform([image])[0] / 65535
-    result = CLAHE().transform([(image / 65535).astype(dtype)])[0]
-    assert result.dtype == dtype
-    np.testing.assert_allclose(result, expected, atol=1.01 / 65535)
+    if dtype is np.uint16:
+        np.testing.assert_allclose(floating, to_float(expected), atol=1.01 / 65535)
 
 
 def test_a_tile_inside_the_mask_is_equalized_as_if_it_were_alone():
@@ -302,16 +210,6 @@ def test_a_tile_inside_the_mask_is_equalized_as_if_it_were_alone():
     # Twice the same pixels have the same histogram.
     alone = CLAHE(tile_grid_size=1).transform([np.hstack([image[:, :32]] * 2)])[0]
     np.testing.assert_array_equal(result.data[:, :32], alone[:, :32])
-
-
-def test_black_surroundings_do_not_lower_the_contrast():
-    image = np.zeros((128, 128), np.uint8)
-    inside = np.zeros((128, 128), bool)
-    inside[36:92, 36:92] = True
-    image[inside] = 100 + speckle((56, 56))[:, :].ravel() // 8
-    masked = CLAHE().transform([with_mask(image, inside)])[0]
-    plain = CLAHE().transform([image])[0]
-    assert masked.compressed().std() > plain[inside].std()
 
 
 def test_of_a_color_image_the_luma_is_equalized():
@@ -332,41 +230,21 @@ def test_a_huge_clip_limit_is_none(dtype):
     assert np.ptp(high) > np.ptp(CLAHE(2).transform([image])[0])
 
 
-@pytest.mark.parametrize("method", ["gaussian", "mean"])
-@pytest.mark.parametrize("offset", [0, -0.05, 0.1])
-def test_threshold_is_that_of_scikit_image(method, offset):
-    image = np.random.default_rng(0).random((50, 60))
-    # scikit-image cuts its Gaussian off at four standard deviations, not at the window.
-    expected = image > threshold_local(image, 21, method, offset, mode="nearest")
-    result = AdaptiveThreshold(21, method=method, offset=offset).transform([image])[0]
-    assert result.dtype == bool
-    assert (result != expected).mean() <= (0.005 if method == "gaussian" else 0)
-
-
 def test_threshold_finds_a_spot_on_a_ramp():
     image = np.tile(np.linspace(0, 0.8, 60), (40, 1))
     image[18:22, 8:12] += 0.15
-    expected = np.zeros((40, 60), bool)
-    expected[18:22, 8:12] = True
     result = AdaptiveThreshold(21, offset=-0.08).transform([image])[0]
-    np.testing.assert_array_equal(result, expected)
+    assert result.dtype == bool
+    rows, columns = np.nonzero(result)
+    assert (set(rows), set(columns)) == (set(range(18, 22)), set(range(8, 12)))
 
 
 @pytest.mark.parametrize("method", ["gaussian", "mean"])
-@pytest.mark.parametrize("level", [0, 15, 60, 135, 195, 240, 255])
+@pytest.mark.parametrize("level", [0, 60, 195, 255])
 def test_no_pixel_of_a_flat_region_is_above_the_threshold(method, level):
     flat = np.full((60, 60), level, np.uint8)
     for image in (flat, flat / 255, (flat / 255).astype(np.float32)):
         assert not AdaptiveThreshold(method=method).transform([image])[0].any()
-
-
-def test_thresholds_of_colors_agree_between_dtypes():
-    rng = np.random.default_rng(0)
-    levels = cv2.GaussianBlur(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8), (0, 0), 4)
-    first, second = (
-        AdaptiveThreshold(15).transform([image])[0] for image in (levels, levels / 255)
-    )
-    assert np.sum(first != second) < 5
 
 
 @pytest.mark.parametrize(
@@ -376,22 +254,14 @@ def test_thresholds_of_colors_agree_between_dtypes():
         *(
             (step, {"percentiles": percentiles})
             for step in (Normalize, ContrastStretch)
-            for percentiles in ((98, 2), (5, 5), (-1, 50), (0, 101), 5, (1, 2, 3))
+            for percentiles in ((98, 2), (5, 5), (0, 101), (1, 2, 3))
         ),
-        *((GammaCorrection, {"gamma": gamma}) for gamma in (0, -1, "bright")),
+        (GammaCorrection, {"gamma": 0}),
         (CLAHE, {"clip_limit": 0}),
-        (CLAHE, {"tile_grid_size": 0}),
         (CLAHE, {"tile_grid_size": (2, 3, 4)}),
         *((step, {"size": 4}) for step in (AdaptiveThreshold, Denoise, Despeckle)),
-        (AdaptiveThreshold, {"method": "median"}),
         (AdaptiveThreshold, {"offset": 2}),
-        (RemoveAnnotations, {"method": "blur"}),
-        (Denoise, {"method": "wavelet"}),
-        (Denoise, {"size": 0}),
         (Denoise, {"strength": 0}),
-        (Despeckle, {"method": "median"}),
-        (Despeckle, {"noise": 0}),
-        (Despeckle, {"n_iterations": 0}),
         (Despeckle, {"dynamic_range": -60}),
     ],
 )

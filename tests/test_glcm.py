@@ -1,19 +1,15 @@
 """GLCM."""
 
-import json
-
 import numpy as np
 import pytest
-from _data import data_dir
 from _texture import ANGLES, NOISE, small_images
 from _texture import row_of as any_row_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from skimage.feature import graycomatrix, graycoprops
 
 from featbus import GLCM
-from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence_matrix
+from featbus.feature_extraction._glcm import cooccurrence_matrix
 from featbus.feature_extraction._texture import gray_levels
 from featbus.images import ImageError
 from featbus.masks import with_mask
@@ -21,28 +17,6 @@ from featbus.masks import with_mask
 
 def row_of(image, **parameters):
     return any_row_of(GLCM, image, **parameters)
-
-
-@pytest.mark.parametrize(
-    ("aggregation", "entry"), [("average", "glcm_avg4"), ("merge", "glcm_merged4")]
-)
-def test_each_slice_of_the_ibsi_phantom_to_nine_digits(aggregation, entry):
-    with open(data_dir("ibsi") / "ibsi_digital_phantom.json", encoding="utf-8") as file:
-        phantom = json.load(file)
-    slices = zip(
-        np.array(phantom["phantom"]),
-        np.array(phantom["mask"], bool),
-        phantom["per_slice_2d_recomputed"]["slices"],
-    )
-    for levels, inside, reference in slices:
-        # A level a bin, whatever levels the slice has: bins of 1/5 from 0 on.
-        image = with_mask((np.clip(levels, 1, 6) - 1) / 5, inside)
-        row = row_of(image, levels=6, intensity_range=(0, 1.2), aggregation=aggregation)
-        # Both have the order of IBSI's manual.
-        expected = list(reference[entry].values())
-        np.testing.assert_allclose(list(row.values()), expected, rtol=1e-9, atol=1e-12)
-        merged = cooccurrence_matrix(with_mask(levels, inside), n_levels=6).sum(axis=0)
-        np.testing.assert_array_equal(merged, reference["glcm_matrix_merged4_symmetric"])
 
 
 @pytest.mark.parametrize("n_levels", [2, 32, 256])
@@ -93,7 +67,6 @@ def test_more_than_256_levels_and_more_than_one_strip(monkeypatch):
     "parameters",
     [
         {"bin_width": 0.1},
-        {"bin_width": 0.1, "intensity_range": (0, 1)},
         {"intensity_range": (0, 1), "levels": 16},
         {},
     ],
@@ -111,15 +84,6 @@ def test_inverse_differences_are_normalized_by_the_highest_level_found(parameter
     assert row["normalised_inverse_difference"] == pytest.approx(expected)
     expected = (shares / (1 + (difference / n_levels) ** 2)).sum(axis=(1, 2)).mean()
     assert row["normalised_inverse_difference_moment"] == pytest.approx(expected)
-
-
-def test_only_pairs_inside_the_region_count():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[10:20, 10:30] = True
-    inside[12:14, 15:17] = False
-    right = inside[:, :-1] & inside[:, 1:]
-    levels = gray_levels(with_mask(NOISE, inside))
-    assert cooccurrence_matrix(levels, angles=[0]).sum() == 2 * right.sum()
 
 
 def test_two_values():
@@ -154,18 +118,7 @@ def test_an_image_or_region_smaller_than_the_distance_is_an_error(side):
             GLCM(distances=[5]).transform([image])
 
 
-@settings(max_examples=60, deadline=None)
-@given(small_images(2), st.integers(1, 3), st.sampled_from([2, 5, 256]))
-def test_transposing_the_image_swaps_rows_and_columns(image, distance, n_levels):
-    levels = gray_levels(image, n_levels)
-    matrices = cooccurrence_matrix(levels, distance)
-    transposed = cooccurrence_matrix(levels.T, distance)
-    np.testing.assert_array_equal(transposed, matrices[[2, 1, 0, 3]])
-    mirrored = cooccurrence_matrix(levels[:, ::-1], distance)
-    np.testing.assert_array_equal(mirrored, matrices[[0, 3, 2, 1]])
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(small_images(2), st.sampled_from([2, 5, 32]), st.sampled_from(["average", "merge"]))
 def test_rows_are_finite_and_in_range(image, levels, aggregation):
     row = row_of(image, levels=levels, aggregation=aggregation)
@@ -178,47 +131,11 @@ def test_rows_are_finite_and_in_range(image, levels, aggregation):
     assert row["sum_average"] == pytest.approx(2 * row["joint_average"])
 
 
-@settings(max_examples=60, deadline=None)
-@given(small_images(2))
-def test_the_number_of_pairs(image):
-    height, width = image.shape
-    counts = cooccurrence_matrix(gray_levels(image, 4)).sum(axis=(1, 2))
-    diagonal = (height - 1) * (width - 1)
-    expected = [height * (width - 1), diagonal, (height - 1) * width, diagonal]
-    np.testing.assert_array_equal(counts, 2 * np.array(expected))
-
-
-@settings(max_examples=25, deadline=None)
-@given(small_images(2), st.data())
-def test_a_region_has_a_finite_row_or_holds_no_pair(image, data):
-    outside = data.draw(arrays(bool, image.shape))
-    outside[0, 0] = False
-    masked = np.ma.MaskedArray(image, outside)
-    if cooccurrence_matrix(gray_levels(masked, 4)).any():
-        assert np.isfinite(list(row_of(masked, levels=4).values())).all()
-    else:
-        with pytest.raises(ImageError, match="distance 1"):
-            row_of(masked, levels=4)
-
-
 def test_names_and_distances():
     glcm = GLCM(distances=[1, 4])
     names = glcm.get_feature_names_out()
     assert len(names) == 50
     assert (names[0], names[-1]) == ("glcm_d1_joint_maximum", "glcm_d4_information_correlation_2")
-    rows = [GLCM(distances=distance).transform([NOISE]) for distance in (1, 4)]
+    rows = [GLCM(distances=distances).transform([NOISE]) for distances in (1, (4,))]
     np.testing.assert_array_equal(glcm.transform([NOISE]), np.hstack(rows))
     assert glcm.where("glcm_d4_contrast", (9, 8)).what == "contrast at distance 4"
-
-
-def test_one_number_stands_for_a_sequence():
-    rows = [
-        GLCM(distances=distances, angles=angles).transform([NOISE])
-        for distances, angles in [(2, np.pi / 2), ((2,), [np.pi / 2])]
-    ]
-    np.testing.assert_array_equal(*rows)
-
-
-def test_a_single_matrix_has_single_features():
-    features = cooccurrence_features(np.ones((3, 3)))
-    assert features["joint_maximum"] == pytest.approx(1 / 9)

@@ -1,10 +1,9 @@
 """GLSZM."""
 
 import numpy as np
-from _texture import NOISE, features_of_parts, level_maps, small_images
+from _texture import NOISE, features_of_parts, level_maps
 from _texture import row_of as any_row_of
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from featbus import GLSZM
 from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
@@ -46,7 +45,7 @@ def test_zones_of_a_known_image():
     np.testing.assert_array_equal(size_zone_matrix(levels).toarray(), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(level_maps())
 def test_counts_and_features_equal_those_of_a_loop(levels):
     zones = zones_one_by_one(levels)
@@ -68,13 +67,6 @@ def test_one_large_zone_needs_little_memory():
     assert size_zone_features(matrix)["large_zone_emphasis"] == (999_999**2 + 1) / 2
 
 
-def test_two_values():
-    halves = np.repeat(np.array([[False, True]]), 4, axis=1)
-    row = row_of(halves, levels=2)
-    assert (row["zone_size_entropy"], row["grey_level_variance"]) == (1, 0.25)
-    assert (row["large_zone_low_grey_level_emphasis"], row["zone_percentage"]) == (10, 0.25)
-
-
 def test_a_region_of_one_pixel_is_one_zone():
     inside = np.zeros(NOISE.shape, bool)
     inside[5, 7] = True
@@ -90,24 +82,3 @@ def test_a_region_in_two_parts_has_two_zones():
     inside[:, 15:17] = False
     flat = with_mask(np.full_like(NOISE, 9), inside)
     assert row_of(flat)["zone_percentage"] == 2 / inside.sum()
-
-
-@settings(max_examples=25, deadline=None)
-@given(small_images(), st.sampled_from([2, 5, 256]))
-def test_turning_and_mirroring_change_nothing(image, levels):
-    row = row_of(image, levels=levels)
-    for other in (image.T, image[:, ::-1], np.rot90(image)):
-        assert row_of(np.ascontiguousarray(other), levels=levels) == row
-
-
-@settings(max_examples=25, deadline=None)
-@given(small_images(), st.sampled_from([2, 5, 32]))
-def test_rows_are_finite_and_in_range(image, levels):
-    row = row_of(image, levels=levels)
-    assert np.isfinite(list(row.values())).all()
-    rounding = 1 + 1e-9
-    assert 0 < row["zone_percentage"] <= rounding
-    assert 0 < row["small_zone_emphasis"] <= rounding
-    assert row["large_zone_emphasis"] * rounding >= 1
-    assert 1 <= row["high_grey_level_zone_emphasis"] <= levels**2
-    assert min(row["zone_size_entropy"], row["grey_level_variance"], row["zone_size_variance"]) >= 0

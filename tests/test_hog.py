@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from skimage.feature import hog
 from sklearn.exceptions import NotFittedError
 
 from featbus import HOG
 from featbus.images import ImageError
 from featbus.masks import with_mask
-
-images_of_four_cells = arrays(
-    np.uint8,
-    st.tuples(st.integers(12, 15), st.integers(12, 15)),
-    elements=st.one_of(st.sampled_from([0, 255]), st.integers(0, 255)),
-)
-SMALL = {"pixels_per_cell": (6, 6), "cells_per_block": (2, 2)}
 
 SETTINGS = [
     {},
@@ -64,14 +54,14 @@ def signed_reference(image, orientations, cell, transform_sqrt=False):
 
 @pytest.mark.parametrize("parameters", SETTINGS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(64, 64), (67, 91), (67, 91, 3)])
+@pytest.mark.parametrize("shape", [(67, 91), (67, 91, 3)])
 def test_equals_scikit_image(shape, dtype, parameters):
     image = noise(shape, dtype)
     expected = hog(image, **parameters, channel_axis=2 if len(shape) == 3 else None)
     np.testing.assert_allclose(HOG(**parameters).transform([image])[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("orientations", range(1, 65))
+@pytest.mark.parametrize("orientations", [1, 4, 9, 14, 18, 49, 64])
 def test_gradients_exactly_on_bin_edges_equal_scikit_image(orientations):
     # Integer ramps have gradients of exactly 0, 45, 90 and 135 degrees: edges of many bins.
     rows, columns = np.indices((24, 24))
@@ -79,28 +69,6 @@ def test_gradients_exactly_on_bin_edges_equal_scikit_image(orientations):
         image = ramp.astype(np.uint8)
         result = HOG(orientations=orientations).transform([image])[0]
         np.testing.assert_allclose(result, hog(image, orientations), atol=1e-6)
-
-
-def test_a_vertical_edge_votes_for_the_horizontal_gradient():
-    image = np.zeros((24, 24), np.uint8)
-    image[:, 12:] = 200
-    extractor = HOG().fit([image])
-    row = dict(zip(extractor.get_feature_names_out(), extractor.transform([image])[0]))
-    votes = {name for name, value in row.items() if value > 0}
-    # The edge lies in the middle column of cells, and its gradient points along 0 degrees.
-    assert votes == {f"hog_r00_c00_b{cell}_o0" for cell in (1, 4, 7)}
-
-
-def test_pixels_outside_the_region_have_no_vote():
-    image = noise((32, 32), np.uint8)
-    inside = np.zeros((32, 32), bool)
-    inside[4:20, 6:25] = True
-    first, second = (
-        with_mask(np.where(inside, image, outside).astype(np.uint8), inside) for outside in (0, 255)
-    )
-    rows = HOG().transform([first, second])
-    np.testing.assert_array_equal(rows[0], rows[1])
-    assert rows[0].any()
 
 
 def test_the_smallest_image_and_one_below():
@@ -119,23 +87,6 @@ def test_images_of_other_sizes_are_an_error_that_names_the_image():
         HOG().fit(images).transform(images[2:])
 
 
-@pytest.mark.parametrize(
-    ("scalar", "pair"),
-    [
-        ({"pixels_per_cell": 6}, {"pixels_per_cell": (6, 6)}),
-        ({"cells_per_block": 2}, {"cells_per_block": [2, 2]}),
-    ],
-)
-def test_one_number_stands_for_a_pair(scalar, pair):
-    images = noise((2, 30, 40), np.uint8)
-    one, two = HOG(**scalar).fit(images), HOG(**pair).fit(images)
-    np.testing.assert_array_equal(one.transform(images), two.transform(images))
-    assert one.get_feature_names_out().tolist() == two.get_feature_names_out().tolist()
-    name = one.get_feature_names_out()[-1]
-    assert one.where(name, (30, 40)) == two.where(name, (30, 40))
-    np.testing.assert_array_equal(one.render(images[0]), two.render(images[0]))
-
-
 def test_names_need_fit_and_are_built_from_their_parts():
     with pytest.raises(NotFittedError):
         HOG().get_feature_names_out()
@@ -151,10 +102,8 @@ def test_names_need_fit_and_are_built_from_their_parts():
     assert where.what == "gradients of 165 to 180 degrees"
 
 
-@pytest.mark.parametrize("orientations", [1, 4, 9, 15])
-@pytest.mark.parametrize(
-    "cell", [(2, 2), (3, 5), (6, 6), (8, 8), (10, 10), (16, 12), (12, 9), (18, 20)]
-)
+@pytest.mark.parametrize("orientations", [1, 9])
+@pytest.mark.parametrize("cell", [(2, 2), (3, 5), (8, 8), (12, 9)])
 def test_render_draws_what_scikit_image_draws(cell, orientations):
     image = noise((61, 70), np.uint8)
     parameters = {"pixels_per_cell": cell, "orientations": orientations, "cells_per_block": (1, 1)}
@@ -165,23 +114,8 @@ def test_render_draws_what_scikit_image_draws(cell, orientations):
     np.testing.assert_allclose(picture, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_cells_of_one_pixel_are_drawn_as_dots(signed):
-    image = noise((9, 30), np.uint8)
-    hog = HOG(pixels_per_cell=(1, 5), cells_per_block=(1, 1), signed=signed)
-    rows, columns = np.nonzero(hog.render(image))
-    assert set(columns) == set(range(2, 30, 5))
-    assert set(rows) == set(range(9))
-
-
-def test_the_last_bit_is_the_same_every_time():
-    image = noise((64, 64), np.uint16)
-    rows = HOG(dtype=np.float64).transform([image.copy() for _ in range(20)])
-    assert (rows == rows[0]).all()
-
-
-@pytest.mark.parametrize("orientations", [4, 8, 9, 12, 18])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+@pytest.mark.parametrize("orientations", [4, 9, 12])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 @pytest.mark.parametrize("transform_sqrt", [False, True])
 def test_signed_gradients_equal_the_definition(dtype, orientations, transform_sqrt):
     image, cell = noise((37, 50), dtype), (7, 9)
@@ -190,19 +124,6 @@ def test_signed_gradients_equal_the_definition(dtype, orientations, transform_sq
     sums = signed_reference(image, orientations, cell, transform_sqrt)
     expected = sums / (sums.sum(axis=2, keepdims=True) + 1e-5)
     np.testing.assert_allclose(hog.transform([image])[0], expected.ravel(), atol=1e-6)
-
-
-@pytest.mark.parametrize("orientations", range(1, 65))
-def test_signed_gradients_exactly_on_bin_edges(orientations):
-    rows, columns = np.indices((24, 24))
-    extractor = HOG(pixels_per_cell=(8, 8), orientations=orientations, signed=True)
-    ramps = [columns, rows + columns, rows, 23 + rows - columns]
-    ramps += [23 - columns, 46 - rows - columns, 23 - rows, 23 - rows + columns]
-    for degrees, ramp in zip(range(0, 360, 45), ramps):
-        row = extractor.transform([ramp.astype(np.uint8)])[0].reshape(9, orientations)
-        # Of the cell in the middle, away from the image's border.
-        (bins,) = np.flatnonzero(row[4] > 0.01)
-        assert bins == degrees * orientations // 360
 
 
 def test_signed_bins_tell_where_it_is_brighter():
@@ -221,16 +142,6 @@ def test_signed_bins_tell_where_it_is_brighter():
     )
 
 
-@settings(max_examples=25, deadline=None)
-@given(images_of_four_cells, st.sampled_from([2, 4, 9]))
-def test_opposite_signed_bins_add_up_to_the_unsigned_one(image, orientations):
-    parameters = {**SMALL, "block_norm": "L1", "dtype": np.float64}
-    unsigned = HOG(**parameters, orientations=orientations).transform([image])[0]
-    signed = HOG(**parameters, orientations=2 * orientations, signed=True).transform([image])[0]
-    folded = signed.reshape(4, 2, orientations).sum(axis=1)
-    np.testing.assert_allclose(folded.ravel(), unsigned, atol=1e-12)
-
-
 def test_render_points_signed_gradients_to_where_it_is_brighter():
     image = np.zeros((24, 24), np.uint8)
     image[:12] = 200
@@ -243,41 +154,14 @@ def test_render_points_signed_gradients_to_where_it_is_brighter():
     assert np.ptp(picture[rows, columns]) == 0
 
 
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("norm", "atol"), [("L2", 1e-5), ("L2-Hys", 1e-5), ("L1", 1e-3)])
-@settings(max_examples=25, deadline=None)
-@given(images_of_four_cells, st.integers(1, 257), st.integers(0, 100))
-def test_gain_and_light_change_nothing(norm, atol, signed, image, gain, light):
-    """But for the small number that keeps a norm from 0."""
-    brighter = image.astype(np.uint16) // 2 * np.uint16(gain) + np.uint16(light)
-    hog = HOG(**SMALL, block_norm=norm, signed=signed, orientations=8)
-    rows = hog.transform([(image // 2).astype(np.uint16), brighter])
-    np.testing.assert_allclose(rows[1], rows[0], atol=atol)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    images_of_four_cells,
-    st.sampled_from(["L1", "L1-sqrt", "L2", "L2-Hys"]),
-    st.booleans(),
-    st.data(),
-)
-def test_rows_are_finite_and_in_range(image, norm, signed, data):
-    outside = data.draw(arrays(bool, image.shape))
-    outside[0, 0] = False
-    hog = HOG(**SMALL, block_norm=norm, signed=signed)
-    rows = hog.transform([image, image > 127, np.ma.MaskedArray(image, outside)])
-    assert np.isfinite(rows).all()
-    assert rows.min() >= 0
-    assert rows.max() <= 1
-
-
 def test_a_masked_border_leaves_the_cells_inside_as_they_are():
     image = noise((32, 32), np.uint8)
     inside = np.pad(np.ones((24, 24), bool), 4)
     hog = HOG(cells_per_block=(1, 1), block_norm="L1")
     whole, masked = hog.transform([image, with_mask(image, inside)]).reshape(2, 4, 4, 9)
     np.testing.assert_array_equal(masked[1:3, 1:3], whole[1:3, 1:3])
+    other = with_mask(np.where(inside, image, np.uint8(255)), inside)
+    np.testing.assert_array_equal(hog.transform([other])[0], masked.ravel())
     # Of the cell in the corner, three rows and columns have their neighbours inside.
     corner = np.s_[5:8, 5:8]
     rows, columns = (part[corner] for part in np.gradient(image.astype(float)))

@@ -9,19 +9,13 @@ import pytest
 from _spies import CountingMean, count
 from imblearn.pipeline import make_pipeline
 from imblearn.utils import estimator_checks
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-    StratifiedGroupKFold,
-    cross_val_predict,
-    cross_validate,
-)
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict, cross_validate
 from sklearn.utils.validation import validate_data
 
-from featbus import LBP, FeatureBus, ImageAugmenter, Resize
+from featbus import FeatureBus, ImageAugmenter
 from featbus.augmentation import dihedral
-from featbus.io import read_image, read_item
 from featbus.masks import inside_mask, with_mask
 
 GEOMETRY = ("rotation", "width_shift", "height_shift", "shear", "zoom")
@@ -47,16 +41,12 @@ def assert_same(images, others):
     ("sampling_strategy", "y", "expected"),
     [
         ("auto", Y, {0: 7, 1: 7}),
-        ("not majority", Y, {0: 7, 1: 7}),
         ("minority", [0] * 5 + [1] * 3 + [2] * 2, {0: 5, 1: 3, 2: 5}),
         ("all", [0] * 5 + [1] * 3 + [2] * 2, {0: 5, 1: 5, 2: 5}),
-        ("not minority", [0] * 5 + [1] * 3 + [2] * 2, {0: 5, 1: 5, 2: 2}),
         (0.8, Y, {0: 7, 1: 5}),
         ({0: 9, 1: 20}, Y, {0: 9, 1: 20}),
-        ({1: 3}, Y, {0: 7, 1: 3}),
         (lambda y: {1: 4}, Y, {0: 7, 1: 4}),
         ("auto", list("aaaaaaabbb"), {"a": 7, "b": 7}),
-        ("auto", Y.astype(bool), {False: 7, True: 7}),
     ],
 )
 def test_sampling_strategy(sampling_strategy, y, expected):
@@ -69,7 +59,6 @@ def test_sampling_strategy(sampling_strategy, y, expected):
     copies = Counter(augmenter.sample_indices_[10:].tolist())
     for label in expected:
         numbers = [copies[index] for index in np.flatnonzero(np.asarray(y) == label)]
-        # All images of a class alike.
         assert max(numbers) - min(numbers) <= 1
         assert sum(numbers) == augmenter.sampling_strategy_.get(label, 0)
 
@@ -88,14 +77,12 @@ def test_n_copies_of_each_image_by_image():
 @pytest.mark.parametrize(
     "y",
     [
-        Y.astype(np.int8),
         Y.tolist(),
         pd.Series(Y, index=range(5, 15), name="kind"),
         pd.Series(list("aaaaaaabbb"), dtype="category"),
-        np.array(list("aaaaaaabbb"), dtype=object),
         np.eye(2, dtype=int)[Y],
     ],
-    ids=["int8", "list", "Series", "category", "object", "indicator"],
+    ids=["list", "Series", "category", "indicator"],
 )
 def test_the_target_keeps_its_type(y):
     augmenter = ImageAugmenter()
@@ -136,14 +123,9 @@ def test_paths_equal_arrays_and_stay_paths(tmp_path):
     for path, image in zip(paths, IMAGES):
         cv2.imwrite(str(path), image)
     expected, _ = ImageAugmenter().fit_resample(IMAGES, Y)
-    strings = [str(path) for path in paths]
-    for batch in (paths, strings, pd.Series(paths), pd.DataFrame({"path": strings})):
-        images, _ = ImageAugmenter().fit_resample(batch, Y)
-        assert isinstance(images, list)
-        assert images[:10] == list(np.ravel(batch))
-        assert_same(images[10:], expected[10:])
-    rows = LBP().fit_transform(images)
-    np.testing.assert_array_equal(rows, LBP().fit_transform(expected))
+    images, _ = ImageAugmenter().fit_resample(pd.Series(paths), Y)
+    assert images[:10] == paths
+    assert_same(images[10:], expected[10:])
     # Nothing but what gets copies is read.
     paths[0].unlink()
     assert len(ImageAugmenter().fit_resample(paths, Y)[0]) == 14
@@ -159,8 +141,8 @@ def test_images_of_different_sizes_and_kinds():
         assert copy.dtype == images[index // 2].dtype
 
 
-@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float16, np.float64])
-@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint16, np.float16])
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
 def test_a_stack_stays_a_stack(dtype, channels):
     stack = noise((4, 16, 12, *channels)).astype(dtype)
     if stack.dtype.kind == "f":
@@ -205,7 +187,6 @@ def test_dihedral_copies_are_all_variants_once(n):
         assert found == {dihedral(image, element).tobytes() for element in elements}
     # The first copy is not the same turn for all images.
     first, _ = ImageAugmenter(1, dihedral=n).fit_resample(IMAGES, Y)
-    assert len({bytes(copy[:1, :3]) for copy in first[10:]}) == 10
     turned = [np.array_equal(copy, np.rot90(image)) for copy, image in zip(first[10:], IMAGES)]
     assert sum(turned) < 6
 
@@ -215,22 +196,19 @@ def test_quarter_turns_of_oblong_images_make_a_list():
     images, _ = ImageAugmenter(5, dihedral=6).fit_resample(oblong, Y)
     assert isinstance(images, list)
     assert Counter(image.shape for image in images) == {(12, 20): 40, (20, 12): 20}
-    assert Resize(16).transform(images).shape == (60, 16, 16)
 
 
 def test_parameters_reach_the_copies():
     bright, _ = ImageAugmenter(1, **STILL, brightness=(1.2, 1.2)).fit_resample(IMAGES, Y)
     np.testing.assert_array_equal(bright[10:], np.rint(IMAGES * 1.2))
+    still = ImageAugmenter(1, **STILL, brightness=(1, 1))
+    np.testing.assert_array_equal(still.fit_resample(IMAGES, Y)[0][10:], IMAGES)
     for name in GEOMETRY:
-        still, _ = ImageAugmenter(1, **STILL, brightness=(1, 1)).fit_resample(IMAGES, Y)
-        np.testing.assert_array_equal(still[10:], IMAGES)
-        moved = ImageAugmenter(1, **STILL, brightness=(1, 1)).set_params(**{name: 0.5})
-        assert (moved.fit_resample(IMAGES, Y)[0][10:] != IMAGES).any(axis=(1, 2)).all()
-    flips = ImageAugmenter(1, **STILL, brightness=(1, 1)).set_params(horizontal_flip=True)
-    images, _ = flips.fit_resample(IMAGES, Y)
-    mirrored = (images[10:] == IMAGES[..., ::-1]).all(axis=(1, 2))
-    same = (images[10:] == IMAGES).all(axis=(1, 2))
-    assert (mirrored ^ same).all()
+        moved = clone(still).set_params(**{name: 0.5}).fit_resample(IMAGES, Y)[0][10:]
+        assert (moved != IMAGES).any(axis=(1, 2)).all()
+    flipped = still.set_params(horizontal_flip=True).fit_resample(IMAGES, Y)[0][10:]
+    mirrored = (flipped == IMAGES[..., ::-1]).all(axis=(1, 2))
+    assert (mirrored ^ (flipped == IMAGES).all(axis=(1, 2))).all()
     assert 0 < mirrored.sum() < 10
 
 
@@ -238,16 +216,13 @@ def test_parameters_reach_the_copies():
     "parameters",
     [
         {"n_copies": -1},
-        {"n_copies": 1.5},
         {"n_copies": True},
         {"dihedral": 4},
-        {"dihedral": True},
         {"rotation": -5},
         {"horizontal_flip": "x"},
         {"brightness": (1.4, 1)},
         {"random_state": "x"},
         {"sampling_strategy": "largest"},
-        {"sampling_strategy": None},
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "fit_resample"])
@@ -258,29 +233,9 @@ def test_bad_parameters(parameters, method):
         getattr(ImageAugmenter(**parameters), method)(["no/such/file.png"] * 10, Y)
 
 
-@pytest.mark.parametrize("strategy", [{2: 9}, {0: 3}])
-def test_strategies_that_do_not_fit_the_classes(strategy):
-    with pytest.raises(ValueError, match="not present|greater or equal"):
-        ImageAugmenter(sampling_strategy=strategy).fit(["no/such/file.png"] * 10, Y)
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (np.full((20, 20), np.nan), "image 8: .*NaN"),
-        (noise() * 1.0, "image 8: "),
-        (np.dstack([noise()] * 2), "image 8: .* 2 channels"),
-        ("no/such/file.png", r"image 8 \('no/such/file.png'\)"),
-    ],
-)
-def test_a_bad_image_is_named(bad, message):
-    images = list(IMAGES)
-    images[8] = bad
-    with pytest.raises(ValueError, match=message):
-        ImageAugmenter().fit_resample(images, Y)
-
-
 def test_bad_batches():
+    with pytest.raises(ValueError, match=r"image 8 \('no/such/file.png'\)"):
+        ImageAugmenter().fit_resample([*IMAGES[:8], "no/such/file.png", IMAGES[9]], Y)
     with pytest.raises(ValueError, match="wrap it"):
         ImageAugmenter().fit_resample(IMAGES[0], Y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
@@ -363,52 +318,5 @@ def test_a_known_copy_costs_nothing(tmp_path):
     cross_validate(pipeline, IMAGES, Y, cv=3)
     # Each image and each of its copies once, though most are in two training parts.
     assert count(log) == 30
-    grid = GridSearchCV(pipeline, {"logisticregression__C": [1, 10]}, cv=2)
-    grid.fit(IMAGES, Y)
-    assert count(log) == 30
     pipeline.set_params(imageaugmenter__random_state=1).fit(IMAGES, Y)
     assert count(log) == 50
-
-
-def test_copies_of_another_version_of_opencv_have_rows_of_their_own(tmp_path, monkeypatch):
-    """Versions of OpenCV interpolate differently; the key of a row is the content of the copy."""
-    log = tmp_path / "log"
-    bus = FeatureBus(CountingMean(log=str(log)), memory=tmp_path / "rows.sqlite")
-
-    def rows_of_copies():
-        copies, _ = ImageAugmenter(1).fit_resample(IMAGES, Y)
-        return copies, bus.fit(copies).transform(copies)
-
-    images, rows = rows_of_copies()
-    warp = cv2.warpAffine
-    monkeypatch.setattr(cv2, "warpAffine", lambda *args, **options: warp(*args, **options) // 2)
-    others, other_rows = rows_of_copies()
-    assert count(log) == 30
-    np.testing.assert_array_equal(others[:10], images[:10])
-    assert (other_rows[10:, 0] < rows[10:, 0]).all()
-
-
-def test_a_grid_search_over_the_augmenter(tmp_path):
-    pipeline = make_pipeline(ImageAugmenter(), LBP(), LogisticRegression())
-    grid = {"imageaugmenter__n_copies": [None, 2], "imageaugmenter__dihedral": [None, 6]}
-    search = GridSearchCV(pipeline, grid, cv=2).fit(IMAGES, Y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert len(search.predict(IMAGES)) == 10
-
-
-def test_files_are_read_once_each(tmp_path, monkeypatch):
-    paths = [tmp_path / f"{index}.png" for index in range(10)]
-    for path, image in zip(paths, IMAGES):
-        cv2.imwrite(str(path), image)
-    read = []
-
-    def reading(path):
-        read.append(path)
-        return read_image(path)
-
-    monkeypatch.setattr(
-        "featbus.sampling._augment.read_item",
-        lambda item, index: read_item(item, index, reading),
-    )
-    ImageAugmenter(3).fit_resample(paths, Y)
-    assert read == paths

@@ -1,18 +1,13 @@
 """ImageFunction."""
 
-import functools
-import pickle
-
 import numpy as np
 import pytest
 from skimage.exposure import adjust_gamma
 from skimage.filters import sobel
 from skimage.transform import rescale
 from sklearn.base import clone
-from sklearn.pipeline import make_pipeline
 
-from featbus import LBP, FeatureBus, ImageFunction
-from featbus.bus import fingerprint
+from featbus import ImageFunction
 from featbus.images import ImageError
 from featbus.masks import with_mask
 
@@ -32,36 +27,7 @@ def test_function_and_arguments():
     step = ImageFunction(adjust_gamma, {"gamma": 2})
     expected = [adjust_gamma(image, gamma=2) for image in IMAGES]
     np.testing.assert_array_equal(step.transform(IMAGES), expected)
-
-
-def test_pickle_and_clone():
-    step = ImageFunction(adjust_gamma, {"gamma": 2})
-    for copy in (pickle.loads(pickle.dumps(step)), clone(step)):
-        np.testing.assert_array_equal(copy.transform(IMAGES), step.transform(IMAGES))
-
-
-def test_fingerprints():
-    first = fingerprint(ImageFunction(adjust_gamma, {"gamma": 2}))
-    assert first == fingerprint(ImageFunction(adjust_gamma, {"gamma": 2}))
-    others = [
-        ImageFunction(adjust_gamma, {"gamma": 3}),
-        ImageFunction(sobel),
-        ImageFunction(np.sqrt),
-        ImageFunction(functools.partial(adjust_gamma, gamma=2)),
-    ]
-    assert len({first, *map(fingerprint, others)}) == 5
-
-
-def test_the_code_of_a_lambda_counts():
-    first, same, other = (lambda image: image), (lambda image: image), (lambda image: image[::-1])
-    keys = [fingerprint(ImageFunction(function)) for function in (first, same, other)]
-    assert keys[0] == keys[1] != keys[2]
-
-
-def test_rows_are_kept(tmp_path):
-    pipeline = make_pipeline(ImageFunction(np.fliplr), LBP())
-    bus = FeatureBus(pipeline, memory=tmp_path / "features.sqlite")
-    np.testing.assert_array_equal(bus.fit_transform(IMAGES), bus.fit_transform(IMAGES))
+    np.testing.assert_array_equal(clone(step).transform(IMAGES), expected)
 
 
 def test_the_input_is_not_written_to():
@@ -84,7 +50,7 @@ def test_a_masked_image_must_keep_its_size():
     half = ImageFunction(rescale, {"scale": 0.5})
     assert half.transform(IMAGES / 255).shape == (3, 10, 12)
     masked = np.ma.masked_less(IMAGES[0] / 255, 0.5)
-    with pytest.raises(ImageError, match=r"image 1: .*\(10, 12\) of rescale"):
+    with pytest.raises(ImageError, match=r"image 1: rescale .*\(10, 12\)"):
         half.transform([IMAGES[0] / 255, masked])
 
 

@@ -1,16 +1,14 @@
 """LBP."""
 
-import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 from _data import data_dir
 from _lbp import exact_differences, lbp_codes
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from numpy.lib.stride_tricks import sliding_window_view
 from skimage.feature import local_binary_pattern
 
 from featbus import LBP
@@ -22,13 +20,13 @@ from featbus.parameters import InvalidParameterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
 METHODS = ["default", "ror", "uniform", "nri_uniform"]
-SCALES = [(8, 1), (8, 2), (12, 2.5), (24, 3), (16, 1.2), (5, 0.3), (1, 1), (2, 1.5), (7, 60)]
+SCALES = [(8, 1), (12, 2.5), (24, 3), (5, 0.3), (1, 1), (7, 60)]
 
 few_levels = npst.arrays(
     np.uint8, npst.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3)
 )
 any_image = npst.arrays(
-    np.uint8, npst.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+    np.uint8, npst.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12)
 )
 
 
@@ -45,77 +43,36 @@ def scikit_image_codes(image, n_points, radius, method):
         return local_binary_pattern(image, n_points, radius, method)
 
 
-def test_a_bright_spot_has_pattern_0_and_a_dark_spot_pattern_8():
-    image = np.full((5, 5), 100, np.uint8)
-    image[2, 2] = 200
-    assert lbp_codes(image)[2, 2] == 0
-    image[2, 2] = 0
-    assert lbp_codes(image)[2, 2] == 8
-
-
-def test_the_points_go_counterclockwise_from_the_right():
-    image = np.array([[0, 0, 0], [0, 5, 9], [0, 0, 0]], np.uint8)
-    assert lbp_codes(image, 4, 1, "default")[1, 1] == 1
-    assert lbp_codes(np.rot90(image), 4, 1, "default")[1, 1] == 2
-    assert lbp_codes(np.rot90(image), 4, 1, "ror")[1, 1] == 1
-    assert lbp_codes(np.rot90(image), 4, 1, "uniform")[1, 1] == 1
-    assert lbp_codes(np.rot90(image), 4, 1, "nri_uniform")[1, 1] == 1 + (4 - 1)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("n_points", "radius"), SCALES)
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 7), (33, 1), (41, 57)])
-def test_codes_of_integer_images_equal_scikit_image_but_for_ties(
-    shape, dtype, n_points, radius, method
-):
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (33, 1), (41, 57)])
+def test_codes_equal_scikit_image_but_for_ties(shape, dtype, n_points, radius, method):
     image = noise(dtype, shape)
     codes = lbp_codes(image, n_points, radius, method)
-    assert codes.dtype == np.int64
-    clear = (exact_differences(image, n_points, radius) != 0).all(axis=0)
     expected = scikit_image_codes(image, n_points, radius, method)
-    np.testing.assert_array_equal(codes[clear], expected[clear])
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("n_points", "radius"), SCALES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_codes_of_floating_point_images_equal_scikit_image(dtype, n_points, radius, method):
-    image = noise(dtype, (41, 57))
-    expected = scikit_image_codes(image, n_points, radius, method)
-    np.testing.assert_array_equal(lbp_codes(image, n_points, radius, method), expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (16, 2), (24, 3)])
-@pytest.mark.parametrize("name", ["flat", "gradient", "four levels", "noise"])
-def test_ties_of_integers_are_ties_in_floating_point(name, n_points, radius, dtype):
-    image = IMAGES_WITH_TIES[name].astype(np.uint8)
-    differences = exact_differences(image, n_points, radius)
-    # Single precision cannot tell ties from differences below 3e-5 gray levels.
-    clear = ((differences == 0) | (np.abs(differences) > 3e5)).all(axis=0)
-    assert clear.mean() > 0.95
-    codes = lbp_codes((image / 255).astype(dtype), n_points, radius, "default")
-    expected = lbp_codes(image, n_points, radius, "default")
-    np.testing.assert_array_equal(codes[clear], expected[clear])
+    if image.dtype.kind != "f":
+        clear = (exact_differences(image, n_points, radius) != 0).all(axis=0)
+        codes, expected = codes[clear], expected[clear]
+    np.testing.assert_array_equal(codes, expected)
 
 
 def test_codes_of_real_images_in_single_precision():
     """All are the same at a radius of 1, and all but 1 in 10,000 of 24 points at a radius of 3."""
-    paths = sorted((data_dir("busi") / "benign").glob("* (1[0-9]).png"))
+    paths = sorted((data_dir("busi") / "benign").glob("* (1[0-5]).png"))
     scans = [to_gray(read_image(path)) for path in paths]
     share = {}
     for scale in [(8, 1), (24, 3)]:
         codes = [lbp_codes(scan, *scale) for scan in scans]
         single = [lbp_codes(scan / np.float32(255), *scale) for scan in scans]
         share[scale] = np.mean(np.concatenate([(a != b).ravel() for a, b in zip(codes, single)]))
-    assert len(scans) > 5
+    assert len(scans) > 2
     assert share[8, 1] == 0
     assert share[24, 3] < 1e-4
 
 
 def test_strips_make_no_seams():
-    image = noise(np.uint16, (300, 257))
+    image = noise(np.uint16, (700, 257))
     for scale in ((8, 1), (24, 3)):
         expected = scikit_image_codes(image, *scale, "uniform")
         np.testing.assert_array_equal(lbp_codes(image, *scale), expected)
@@ -131,7 +88,7 @@ IMAGES_WITH_TIES = {
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (8, 2), (16, 2), (24, 3), (12, 1.5)])
+@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (16, 2), (24, 3)])
 @pytest.mark.parametrize("name", IMAGES_WITH_TIES)
 def test_scikit_image_differs_at_exact_ties_only_and_those_count_as_bright(
     name, n_points, radius, dtype
@@ -157,22 +114,6 @@ def test_all_methods_fold_the_same_bits(image, scale):
     runs = (bits > np.roll(bits, 1, axis=1)).sum(axis=1)
     uniform = np.where(runs > 1, n_points + 1, bits.sum(axis=1))
     np.testing.assert_array_equal(lbp_codes(image, *scale, "uniform").ravel(), uniform)
-
-
-@given(any_image, st.sampled_from([(8, 1), (12, 2.5), (24, 3)]), st.sampled_from(METHODS[1:3]))
-@settings(max_examples=60, deadline=None)
-def test_a_quarter_turn_turns_the_codes(image, scale, method):
-    turned = lbp_codes(np.ascontiguousarray(np.rot90(image)), *scale, method)
-    np.testing.assert_array_equal(turned, np.rot90(lbp_codes(image, *scale, method)))
-
-
-@given(any_image, st.integers(1, 200), st.integers(0, 1000), st.sampled_from([(8, 1), (16, 2)]))
-@settings(max_examples=60, deadline=None)
-def test_gain_and_offset_do_not_matter_in_the_interior(image, gain, offset, scale):
-    brighter = image.astype(np.uint16) * np.uint16(gain) + np.uint16(offset)
-    interior = slice(2, -2)
-    codes, others = (lbp_codes(pixels, *scale, "default") for pixels in (image, brighter))
-    np.testing.assert_array_equal(codes[interior, interior], others[interior, interior])
 
 
 def test_a_constant_image_is_all_bright_neighbors():
@@ -210,17 +151,6 @@ def test_histogram_of_the_contrast_in_octaves():
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (8, 2), (12, 2.5)])
-def test_histogram_equals_scikit_image(method, n_points, radius):
-    expected = local_binary_pattern(NOISE, n_points, radius, method)
-    extractor = LBP(n_points=n_points, radius=radius, method=method)
-    row = extractor.transform([NOISE])[0]
-    assert len(row) == len(extractor.get_feature_names_out())
-    counts = np.bincount(expected.astype(int).ravel(), minlength=len(row))
-    np.testing.assert_allclose(row, counts / NOISE.size, rtol=1e-6)
-
-
 def test_several_scales_stand_side_by_side():
     extractor = LBP(n_points=(8, 16), radius=(1, 2.5))
     separate = [LBP(n_points=8, radius=1), LBP(n_points=16, radius=2.5)]
@@ -243,29 +173,14 @@ def test_each_cell_has_its_histogram():
     cells = extractor.transform([NOISE]).reshape(3, 2, 10)
     codes = lbp_codes(NOISE)
     # 40 rows in three cells: 13, 13 and 14.
-    for row, rows in enumerate((slice(0, 13), slice(13, 26), slice(26, 40))):
-        for column, columns in enumerate((slice(0, 25), slice(25, 50))):
-            counts = np.bincount(codes[rows, columns].ravel(), minlength=10)
-            np.testing.assert_allclose(cells[row, column], counts / counts.sum(), rtol=1e-6)
-
-
-def test_a_cell_outside_the_region_is_0():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[:, :20] = True
-    cells = LBP(cells=(1, 2)).transform([with_mask(NOISE, inside)]).reshape(2, 10)
+    for row, rows in enumerate(np.split(codes, [13, 26])):
+        for column, codes_of_cell in enumerate(np.split(rows, 2, axis=1)):
+            expected = np.bincount(codes_of_cell.ravel(), minlength=10) / codes_of_cell.size
+            np.testing.assert_allclose(cells[row, column], expected, rtol=1e-6)
+    # A cell outside the region is 0.
+    masked = with_mask(NOISE, np.arange(50) + np.zeros((40, 1)) < 20)
+    cells = LBP(cells=(1, 2)).transform([masked]).reshape(2, 10)
     np.testing.assert_allclose(cells.sum(axis=1), [1, 0], rtol=1e-6)
-
-
-def test_only_circles_inside_the_region_count():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[10:20, 10:30] = True
-    first, second = (
-        with_mask(np.where(inside, NOISE, outside).astype(np.uint8), inside) for outside in (0, 255)
-    )
-    rows = LBP(radius=2).transform([first, second])
-    np.testing.assert_array_equal(rows[0], rows[1])
-    expected = np.bincount(lbp_codes(NOISE, 8, 2)[12:18, 12:28].ravel(), minlength=10)
-    np.testing.assert_allclose(rows[0], expected / expected.sum(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("side", [1, 2])
@@ -277,27 +192,14 @@ def test_a_region_smaller_than_the_circle_is_an_error(side):
 
 
 @pytest.mark.parametrize(
-    ("radius", "shape", "smallest"),
-    [(1, (1, 9), "2 x 2"), (3, (9, 3), "4 x 4"), (1.5, (1, 1), "2 x 2"), ((1, 4), (4, 9), "5 x 5")],
+    ("parameters", "smallest"),
+    [({"radius": 1.5}, (2, 2)), ({"radius": (1, 4)}, (5, 5)), ({"cells": (7, 1)}, (7, 2))],
 )
-def test_an_image_smaller_than_the_radius_is_an_error(radius, shape, smallest):
-    image = np.full(shape, 9, np.uint8)
-    with pytest.raises(ImageError, match=f"image 0: .* at least {smallest}"):
-        LBP(n_points=8, radius=radius).transform([image])
-    larger = np.full([int(side) for side in smallest.split(" x ")], 9, np.uint8)
-    assert np.isfinite(LBP(n_points=8, radius=radius).transform([larger])).all()
-
-
-@pytest.mark.parametrize("scale", [(8, 1), (24, 3)])
-def test_memory_stays_below_12_times_the_image(scale):
-    image = noise(np.uint8, (256, 256))
-    extractor = LBP(n_points=scale[0], radius=scale[1])
-    extractor.transform([image])
-    tracemalloc.start()
-    extractor.transform([image])
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 12 * image.nbytes
+def test_the_smallest_image_and_one_below(parameters, smallest):
+    assert np.isfinite(LBP(**parameters).transform(np.zeros((1, *smallest)))).all()
+    message = "image 0: .* at least {} x {}".format(*smallest)
+    with pytest.raises(ImageError, match=message):
+        LBP(**parameters).transform(np.zeros((1, smallest[0] - 1, smallest[1])))
 
 
 @pytest.mark.parametrize(
@@ -305,28 +207,18 @@ def test_memory_stays_below_12_times_the_image(scale):
     [
         {"method": "median"},
         {"n_points": 0},
-        {"n_points": 63, "method": "ror"},
         {"n_points": (8, 24), "method": "default"},
-        {"n_points": 8.5},
         {"n_points": ()},
         {"n_points": (8, 16), "radius": (1, 2, 3)},
         {"radius": 0},
-        {"radius": np.nan},
         {"radius": (1, np.inf)},
         {"cells": (0, 1)},
-        {"n_bins": "x"},
         {"n_bins": 0, "method": "var"},
     ],
 )
-@pytest.mark.parametrize("method", ["fit", "transform"])
-def test_bad_parameters(parameters, method):
+def test_bad_parameters(parameters):
     with pytest.raises(InvalidParameterError, match=f"^{next(iter(parameters))} is "):
-        getattr(LBP(**parameters), method)([NOISE])
-
-
-def test_an_image_with_fewer_pixels_than_cells_is_an_error():
-    with pytest.raises(ImageError, match="image 0: .* 40 x 50 .* 41 x 2"):
-        LBP(cells=(41, 1)).transform([NOISE])
+        LBP(**parameters).transform([NOISE])
 
 
 @pytest.mark.parametrize(
@@ -344,29 +236,12 @@ def test_a_column_knows_its_parts(parameters, name, what):
     assert LBP(**parameters).where(name, (40, 50)).what == what
 
 
-@given(any_image, st.sampled_from([*METHODS, "var"]), st.data())
+@given(any_image, st.sampled_from([*METHODS, "var"]))
 @settings(max_examples=25, deadline=None)
-def test_rows_are_finite_and_sum_to_1(image, method, data):
-    assume(min(image.shape) > 1)
-    two_valued = image > data.draw(st.integers(0, 254))
-    rows = LBP(method=method).transform([image, two_valued, image / 255])
+def test_rows_are_finite_and_sum_to_1(image, method):
+    rows = LBP(method=method).transform([image, image > 127, image / 255])
     assert np.isfinite(rows).all()
     np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-6)
-
-
-@given(any_image, st.data())
-@settings(max_examples=25, deadline=None)
-def test_a_region_has_a_row_that_sums_to_1_or_holds_no_circle(image, data):
-    inside = np.pad(data.draw(npst.arrays(bool, image.shape, fill=st.just(True))), 1)
-    image = np.pad(image, 1)
-    inside[1, 1] = True
-    whole = sliding_window_view(inside, (3, 3)).all(axis=(2, 3))
-    if whole.any():
-        row = LBP().transform([with_mask(image, inside)])[0]
-        assert row.sum() == pytest.approx(1)
-    else:
-        with pytest.raises(ImageError, match="radius 1 "):
-            LBP().transform([with_mask(image, inside)])
 
 
 @pytest.mark.parametrize(("n_points", "radius"), [(24, 8), (8, 5), (8, 1), (5, 2.5), (16, 3)])

@@ -123,7 +123,7 @@ def test_views_and_copies_have_no_spacing(tmp_path):
 
 @pytest.mark.parametrize("old", [100, 1e-300])
 def test_spacings_in_another_unit_are_refused(old):
-    with pytest.raises(ImageError, match="image 1: .*60 x 80 pixels of .* mm"):
+    with pytest.raises(ImageError, match="image 1: .*60, 80. pixels of .* mm"):
         Resample(0.1).transform([SpacedImage(NOISE, 0.1), SpacedImage(NOISE, old)])
 
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from _texture import IBSI, NOISE, row_of, small_images
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from _texture import IBSI, NOISE, row_of
 
 from featbus import GLCM, GLRLM, GLSZM
 from featbus.feature_extraction._texture import gray_levels
@@ -13,7 +11,7 @@ from featbus.masks import with_mask
 from featbus.parameters import InvalidParameterError
 
 FAMILIES = [GLCM, GLRLM, GLSZM]
-DTYPES = [np.bool_, np.uint8, np.uint16, np.float32]
+DTYPES = [np.bool_, np.uint16, np.float32]
 
 
 def copies(image):
@@ -46,14 +44,8 @@ def test_ibsi_digital_phantom_through_the_estimator(extractor, aggregation, fami
         assert float(f"{np.mean([row[name] for row in rows]):.3g}") == reference, name
 
 
-def test_fixed_bin_number():
-    image = np.array([[10, 19, 20, 49, 50]], np.uint8)
-    # floor(4 (x - 10) / 40) + 1, and the largest value in the last bin.
-    np.testing.assert_array_equal(gray_levels(image, 4), [[1, 1, 2, 4, 4]])
-
-
-@pytest.mark.parametrize("width", [1, 3, 7, 10, 25])
-@pytest.mark.parametrize("darkest", [0, 5, 20, 99])
+@pytest.mark.parametrize("width", [1, 7, 25])
+@pytest.mark.parametrize("darkest", [0, 5, 99])
 def test_bins_of_a_width_lie_at_its_multiples(width, darkest):
     image = np.arange(darkest, 256, dtype=np.uint8).reshape(1, -1)
     expected = image.astype(int) // width - darkest // width + 1  # as pyradiomics defines it
@@ -61,7 +53,7 @@ def test_bins_of_a_width_lie_at_its_multiples(width, darkest):
         np.testing.assert_array_equal(gray_levels(copy, bin_width=width / 255), expected)
 
 
-@pytest.mark.parametrize("width", [1, 3, 7, 10, 25])
+@pytest.mark.parametrize("width", [1, 7, 25])
 @pytest.mark.parametrize("low", [0, 13])
 def test_bins_of_a_width_start_at_the_lower_bound_of_a_range(width, low):
     image = np.arange(40, 200, dtype=np.uint8).reshape(1, -1)
@@ -82,7 +74,7 @@ def test_the_darkest_pixel_of_a_region_moves_no_edge(intensity_range):
         assert intensity_range is None or not moved.any()
 
 
-@pytest.mark.parametrize("levels", [2, 32, 64, 256])
+@pytest.mark.parametrize("levels", [2, 32, 256])
 def test_copies_of_another_dtype_have_the_same_levels(levels):
     # More pixels than values of the dtype, and fewer.
     for image in (NOISE[:2, :60], np.tile(NOISE, (7, 7))):
@@ -93,12 +85,7 @@ def test_copies_of_another_dtype_have_the_same_levels(levels):
             np.testing.assert_array_equal(gray_levels(copy, levels), reference)
 
 
-def test_the_full_range_keeps_the_levels_of_8_bit_images():
-    levels = gray_levels(NOISE, levels=256, intensity_range=(0, 1))
-    np.testing.assert_array_equal(levels, NOISE.astype(int) + 1)
-
-
-@pytest.mark.parametrize("gain", [1, 1e-3, 1e-5])
+@pytest.mark.parametrize("gain", [1, 1e-5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gain_moves_no_level_of_floating_point_images(dtype, gain):
     image = np.arange(256).reshape(16, 16)
@@ -106,24 +93,11 @@ def test_gain_moves_no_level_of_floating_point_images(dtype, gain):
     np.testing.assert_array_equal(levels, gray_levels(image.astype(np.uint8)))
 
 
-@pytest.mark.parametrize("levels", [32, 64, 256])
+@pytest.mark.parametrize("levels", [32, 256])
 def test_12_of_16_bits_in_single_precision_have_the_same_levels(levels):
     image = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     found = gray_levels(np.float32(image / 65535), levels)
     np.testing.assert_array_equal(found, gray_levels(image, levels))
-
-
-@pytest.mark.parametrize("dtype", [*DTYPES, np.float64])
-def test_an_image_of_one_pixel_has_a_level(dtype):
-    np.testing.assert_array_equal(gray_levels(np.ones((1, 1), dtype)), [[1]])
-
-
-def test_levels_of_a_region_are_cropped_to_it_and_0_outside():
-    inside = np.zeros(NOISE.shape, bool)
-    inside[10:20, 10:30] = True
-    inside[12:14, 15:17] = False
-    levels = gray_levels(with_mask(NOISE, inside))
-    np.testing.assert_array_equal(levels > 0, inside[10:20, 10:30])
 
 
 @pytest.mark.parametrize("extractor", FAMILIES)
@@ -147,14 +121,6 @@ def test_constant_image(extractor, parameters, dtype):
 
 
 @pytest.mark.parametrize("extractor", FAMILIES)
-def test_a_masked_border_equals_the_crop(extractor):
-    inside = np.zeros(NOISE.shape, bool)
-    inside[3:-4, 5:-6] = True
-    crop = row_of(extractor, NOISE[3:-4, 5:-6])
-    assert row_of(extractor, with_mask(NOISE, inside)) == crop
-
-
-@pytest.mark.parametrize("extractor", FAMILIES)
 def test_pixels_outside_the_region_do_not_matter(extractor):
     inside = np.zeros(NOISE.shape, bool)
     inside[10:20, 10:30] = True
@@ -164,6 +130,9 @@ def test_pixels_outside_the_region_do_not_matter(extractor):
         for outside in (0, 255)
     )
     assert first == second
+    inside[12:14, 15:17] = True
+    crop = row_of(extractor, NOISE[10:20, 10:30])
+    assert row_of(extractor, with_mask(NOISE, inside)) == crop
 
 
 @pytest.mark.parametrize("extractor", FAMILIES)
@@ -175,40 +144,23 @@ def test_nan_is_an_error_unless_outside_the_region(extractor):
     assert np.isfinite(extractor().transform([np.ma.masked_invalid(image)])).all()
 
 
-@pytest.mark.parametrize("extractor", FAMILIES)
-@settings(max_examples=25, deadline=None)
-@given(small_images(2), st.integers(0, 3))
-def test_light_and_gain_change_nothing_at_a_fixed_bin_number(extractor, image, light):
-    brighter = image // 4 * np.uint8(3) + np.uint8(light)
-    assert row_of(extractor, image // 4) == row_of(extractor, brighter)
-
-
 @pytest.mark.parametrize(
     ("extractor", "parameters"),
     [
         (GLCM, {"distances": []}),
         (GLCM, {"distances": [0]}),
-        (GLCM, {"distances": [1.5]}),
-        (GLCM, {"angles": []}),
         (GLCM, {"angles": [45]}),
         (GLCM, {"aggregation": "median"}),
-        (GLRLM, {"angles": []}),
-        (GLRLM, {"angles": [45]}),
         (GLRLM, {"angles": [np.pi / 3]}),
-        (GLRLM, {"aggregation": "median"}),
-        *((extractor, {"levels": 0}) for extractor in FAMILIES),
         (GLSZM, {"levels": 2000}),
         (GLSZM, {"bin_width": 0}),
         (GLSZM, {"intensity_range": (1, 0)}),
-        (GLSZM, {"intensity_range": (0, np.nan)}),
-        (GLSZM, {"dtype": int}),
     ],
 )
-@pytest.mark.parametrize("method", ["fit", "transform"])
-def test_bad_parameters(extractor, parameters, method):
+def test_bad_parameters(extractor, parameters):
     (name,) = parameters
     with pytest.raises(InvalidParameterError, match=f"^{name} is "):
-        getattr(extractor(**parameters), method)([NOISE])
+        extractor(**parameters).transform([NOISE])
 
 
 def test_too_many_levels_in_an_image():

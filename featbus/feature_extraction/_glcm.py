@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from featbus.base import Column
 from featbus.feature_extraction._texture import (
@@ -16,15 +18,10 @@ from featbus.feature_extraction._texture import (
     GrayLevelFeatures,
     as_levels,
     entropy,
+    variance,
 )
 from featbus.images import ImageError
 from featbus.parameters import POSITIVE_INTEGER, Interval, SequenceOf, as_list
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
-    from numpy.typing import ArrayLike, DTypeLike
 
 # Pairs counted at a time: few enough for little memory, and for exact counts, as OpenCV counts in
 # single precision, exact up to 2**24.
@@ -159,15 +156,6 @@ def _diagonal_sums(matrices):
     return wide.reshape(n, -1)[:, : k * (2 * k - 1)].reshape(n, k, 2 * k - 1).sum(axis=1)
 
 
-def _moments(p, deviation, highest=2):
-    """Return the moments from the second to the `highest`."""
-    moments, weighted = [], p * deviation
-    for _ in range(highest - 1):
-        weighted *= deviation
-        moments.append(weighted.sum(axis=1))
-    return moments
-
-
 def _features(matrices):
     """Compute the features of symmetric matrices ``(n, n_levels, n_levels)``, none all 0."""
     n, n_levels, _ = matrices.shape
@@ -181,8 +169,7 @@ def _features(matrices):
     level = np.arange(1, n_levels + 1)
     difference = np.arange(n_levels)
     square = difference**2
-    mean = marginal @ level
-    (variance,) = _moments(marginal, level - mean[:, np.newaxis])
+    mean, joint_variance = marginal @ level, variance(marginal, level)
     weights = (
         square,
         difference,
@@ -195,19 +182,20 @@ def _features(matrices):
     contrast, dissimilarity, inverse, normalised, inverse_moment, normalised_moment, by_square = (
         weights @ p_difference.T
     )
-    (difference_variance,) = _moments(p_difference, difference - dissimilarity[:, np.newaxis])
-    sum_deviation = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
-    sum_variance, shade, prominence = _moments(p_sum, sum_deviation, highest=4)
+    deviation = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
+    weighted = p_sum * deviation**2
+    moments = weighted, weighted * deviation, weighted * deviation**2
+    sum_variance, shade, prominence = (moment.sum(axis=1) for moment in moments)
     joint_entropy, marginal_entropy = entropy(flat), entropy(marginal)
     # Equals IBSI's HXY1 and HXY2, as the matrix is symmetric.
     independent_entropy = 2 * marginal_entropy
     return {
         "joint_maximum": flat.max(axis=1),
         "joint_average": mean,
-        "joint_variance": variance,
+        "joint_variance": joint_variance,
         "joint_entropy": joint_entropy,
         "difference_average": dissimilarity,
-        "difference_variance": difference_variance,
+        "difference_variance": variance(p_difference, difference),
         "difference_entropy": entropy(p_difference),
         "sum_average": 2 * mean,
         "sum_variance": sum_variance,
@@ -221,8 +209,8 @@ def _features(matrices):
         "normalised_inverse_difference_moment": normalised_moment,
         "inverse_variance": by_square,
         # With (i - j)^2 = i^2 + j^2 - 2 i j, the mean of i j follows from the contrast.
-        "correlation": 1 - _quotient(contrast, 2 * variance),
-        "autocorrelation": variance + mean**2 - contrast / 2,
+        "correlation": 1 - _quotient(contrast, 2 * joint_variance),
+        "autocorrelation": joint_variance + mean**2 - contrast / 2,
         "cluster_tendency": sum_variance,
         "cluster_shade": shade,
         "cluster_prominence": prominence,
@@ -392,8 +380,8 @@ class GLCM(GrayLevelFeatures):
         self.aggregation = aggregation
 
     def _compute(self, levels):
-        for distance in as_list(self.distances):
-            yield from self._compute_at(distance, levels)
+        rows = [self._compute_at(distance, levels) for distance in as_list(self.distances)]
+        return dict(enumerate(np.concatenate(rows)))
 
     def _compute_at(self, distance, levels):
         offsets = [_offset(distance, angle) for angle in as_list(self.angles)]
@@ -404,12 +392,10 @@ class GLCM(GrayLevelFeatures):
         rows = [np.array(list(_features(counts).values())) for counts in groups if len(counts)]
         if not rows:
             raise ImageError(
-                f"found no two pixels at distance {distance} in the {levels.shape[0]} x "
-                f"{levels.shape[1]} pixels of the image, or of its region, expected "
-                f"{distance + 1} pixels along one of the angles. Use smaller distances, or leave "
-                "the image out."
+                f"found no two pixels at distance {distance} in the image, or its region, of "
+                f"{levels.shape[0]} x {levels.shape[1]} pixels. Use smaller distances."
             )
-        return np.concatenate(rows, axis=1)
+        return np.concatenate(rows, axis=1).mean(axis=1)
 
     def _columns(self):
         for distance in as_list(self.distances):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from featbus.feature_extraction._texture import (
     AGGREGATION,
@@ -18,32 +20,16 @@ from featbus.feature_extraction._texture import (
 )
 from featbus.parameters import SequenceOf, as_list
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
-    from numpy.typing import ArrayLike, DTypeLike
-
 # Pixels counted at a time: intermediate arrays fit a processor's cache.
 _STRIP = 1 << 14
-_NAMES = (
-    "short_runs_emphasis",
-    "long_runs_emphasis",
-    "low_grey_level_run_emphasis",
-    "high_grey_level_run_emphasis",
-    "short_run_low_grey_level_emphasis",
-    "short_run_high_grey_level_emphasis",
-    "long_run_low_grey_level_emphasis",
-    "long_run_high_grey_level_emphasis",
-    "grey_level_non_uniformity",
-    "normalised_grey_level_non_uniformity",
-    "run_length_non_uniformity",
-    "normalised_run_length_non_uniformity",
-    "run_percentage",
-    "grey_level_variance",
-    "run_length_variance",
-    "run_entropy",
-)
+_WORDS = {
+    "small": "short",
+    "large": "long",
+    "part": "run",
+    "parts": "runs",
+    "size_of": "run_length",
+    "entropy_of": "run",
+}
 
 
 class _MultipleOf45Degrees:
@@ -161,9 +147,7 @@ def run_length_features(matrices: ArrayLike) -> dict[str, np.ndarray]:
     (0.6666666666666666, 2.0)
     """
     matrices = np.asarray(matrices, dtype=np.float64)
-    shape, sizes = matrices.shape[:-2], np.arange(1, matrices.shape[-1] + 1)
-    features = emphasis_features(matrices.reshape(-1, *matrices.shape[-2:]), sizes)
-    return {name: values.reshape(shape)[()] for name, values in zip(_NAMES, features)}
+    return emphasis_features(matrices, np.arange(1, matrices.shape[-1] + 1), **_WORDS)
 
 
 class GLRLM(GrayLevelFeatures):
@@ -231,7 +215,6 @@ class GLRLM(GrayLevelFeatures):
     _algorithm_version = 3
 
     _family = "glrlm"
-    _names = _NAMES
 
     _parameter_constraints = {"angles": [_ANGLE, SequenceOf(_ANGLE)], "aggregation": AGGREGATION}
 
@@ -255,4 +238,4 @@ class GLRLM(GrayLevelFeatures):
         matrices = run_length_matrix(levels, self.angles)
         if self.aggregation == "merge":
             matrices = matrices.sum(axis=0)
-        return run_length_features(matrices).values()
+        return run_length_features(matrices)

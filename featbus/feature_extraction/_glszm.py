@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -10,27 +10,14 @@ from skimage.measure import label
 
 from featbus.feature_extraction._texture import GrayLevelFeatures, as_levels, emphasis_features
 
-if TYPE_CHECKING:
-    from typing import Any
-
-_NAMES = (
-    "small_zone_emphasis",
-    "large_zone_emphasis",
-    "low_grey_level_zone_emphasis",
-    "high_grey_level_zone_emphasis",
-    "small_zone_low_grey_level_emphasis",
-    "small_zone_high_grey_level_emphasis",
-    "large_zone_low_grey_level_emphasis",
-    "large_zone_high_grey_level_emphasis",
-    "grey_level_non_uniformity",
-    "normalised_grey_level_non_uniformity",
-    "zone_size_non_uniformity",
-    "normalised_zone_size_non_uniformity",
-    "zone_percentage",
-    "grey_level_variance",
-    "zone_size_variance",
-    "zone_size_entropy",
-)
+_WORDS = {
+    "small": "small",
+    "large": "large",
+    "part": "zone",
+    "parts": "zone",
+    "size_of": "zone_size",
+    "entropy_of": "zone_size",
+}
 
 
 def size_zone_matrix(levels: np.ndarray) -> Any:
@@ -77,7 +64,7 @@ def size_zone_features(matrix: Any) -> dict[str, float]:
 
     Returns
     -------
-    dict of str to float
+    dict of str to numpy.float64
         *Zone percentage* is the number of zones divided by the number of pixels, from 0 to 1; the
         pixels are counted in the matrix. Entropy is in bits.
 
@@ -92,15 +79,15 @@ def size_zone_features(matrix: Any) -> dict[str, float]:
     --------
     >>> from featbus.feature_extraction._glszm import size_zone_features
     >>> features = size_zone_features([[1, 1, 0], [0, 0, 1]])
-    >>> features["zone_percentage"], features["high_grey_level_zone_emphasis"]
+    >>> float(features["zone_percentage"]), float(features["high_grey_level_zone_emphasis"])
     (0.5, 2.0)
     """
     matrix = sparse.coo_array(matrix)
     # Only the sizes that occur: few of them do.
     sizes, columns = np.unique(matrix.col + 1, return_inverse=True)
-    counts = np.zeros((1, matrix.shape[0], len(sizes)))
-    np.add.at(counts[0], (matrix.row, columns), matrix.data)
-    return {name: float(value) for name, (value,) in zip(_NAMES, emphasis_features(counts, sizes))}
+    counts = np.zeros((matrix.shape[0], len(sizes)))
+    np.add.at(counts, (matrix.row, columns), matrix.data)
+    return emphasis_features(counts, sizes, **_WORDS)
 
 
 class GLSZM(GrayLevelFeatures):
@@ -164,7 +151,6 @@ class GLSZM(GrayLevelFeatures):
     _algorithm_version = 3
 
     _family = "glszm"
-    _names = _NAMES
 
     def _compute(self, levels):
-        return size_zone_features(size_zone_matrix(levels)).values()
+        return size_zone_features(size_zone_matrix(levels))

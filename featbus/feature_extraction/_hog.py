@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, DTypeLike
 from skimage.draw import line as draw_line
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,13 +18,7 @@ from featbus.images import ImageError, at_index
 from featbus.io import read_item
 from featbus.masks import inside_mask
 from featbus.parameters import POSITIVE_INTEGER, PairOf, StrOptions, as_pair, as_plain
-
-if TYPE_CHECKING:
-    from typing import Literal, Self
-
-    from numpy.typing import ArrayLike, DTypeLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 _EPS = 1e-5
 # Pixels per strip: intermediate arrays fit a processor's cache. With smaller strips, threads would
@@ -31,27 +26,20 @@ _EPS = 1e-5
 _STRIP = 1 << 17
 
 
-def _gradient(channel, rows):
-    """Return the central differences of `rows` along rows and columns; 0 at the image's border."""
-    first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(channel))
-    strip = channel[first:last]
-    along_rows = np.zeros((rows.stop - rows.start, channel.shape[1]), channel.dtype)
-    inner = slice(max(1 - rows.start, 0), len(channel) - 1 - rows.start)
-    np.subtract(strip[2:], strip[:-2], out=along_rows[inner])
-    along_columns = np.zeros_like(along_rows)
-    middle = strip[rows.start - first : rows.stop - first]
-    np.subtract(middle[:, 2:], middle[:, :-2], out=along_columns[:, 1:-1])
-    return along_rows, along_columns
+def _gradient(image, rows):
+    """Return the central differences of `rows` along rows and columns; 0 at the image's border.
 
-
-def _strongest_gradient(image, rows):
-    """Return the gradient of each pixel; for color images, that of the strongest channel."""
-    if image.ndim == 2:
-        return _gradient(image, rows)
-    parts = zip(*(_gradient(channel, rows) for channel in np.moveaxis(image, 2, 0)))
-    along_rows, along_columns = (np.stack(part) for part in parts)
-    strongest = np.hypot(along_rows, along_columns).argmax(axis=0)[np.newaxis]
-    return tuple(np.take_along_axis(part, strongest, 0)[0] for part in (along_rows, along_columns))
+    Of a color image, those of the channel with the strongest gradient.
+    """
+    first = max(rows.start - 1, 0)
+    inner = slice(rows.start - first, rows.stop - first)
+    # Beyond the border, OpenCV mirrors the image about the outermost pixels.
+    strip = image[first : rows.stop + 1]
+    parts = [cv2.Sobel(strip, -1, *order, ksize=1)[inner] for order in ((0, 1), (1, 0))]
+    if image.ndim == 3:
+        strongest = np.hypot(*parts).argmax(axis=2, keepdims=True)
+        parts = [np.take_along_axis(part, strongest, 2)[..., 0] for part in parts]
+    return parts
 
 
 def _has_gradient(inside):
@@ -93,7 +81,7 @@ def _cell_histograms(image, inside, orientations, degrees, cell):
         last = min(first + per_strip, n_rows)
         rows = slice(first * cell[0], last * cell[0])
         along_rows, along_columns = (
-            np.ascontiguousarray(part[:, :width]) for part in _strongest_gradient(image, rows)
+            np.ascontiguousarray(part[:, :width]) for part in _gradient(image, rows)
         )
         # OpenCV's magnitude is not reproducible: its last bit depends on memory alignment.
         magnitude = np.sqrt(np.square(along_rows) + np.square(along_columns))
@@ -280,7 +268,7 @@ class HOG(FeatureExtractor):
                 if found != expected:
                     raise ImageError(
                         f"found {found} blocks of cells, expected {expected} as in the first "
-                        "image. The number of features depends on the size: put Resize before HOG."
+                        "image: put Resize before HOG."
                     )
                 yield self._extract(image)
 

@@ -14,7 +14,7 @@ from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
 from featbus.feature_extraction._texture import discretize
 from featbus.masks import inside_mask
-from featbus.parameters import Interval, InvalidParameterError, StrOptions, check_parameters
+from featbus.parameters import Interval, StrOptions, check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,49 +56,32 @@ def _percentiles(values, counts):
     return np.where(fraction < 0.5, lower + step * fraction, upper - step * (1 - fraction))
 
 
-def _mean_distance(values, counts, center=None):
-    """Return the mean distance of values from their mean, or from `center`; 0 without values."""
-    n = max(counts.sum(), 1)
-    center = (counts * values).sum() / n if center is None else center
-    return (counts * np.abs(values - center)).sum() / n
-
-
-def _moments(deviation, weighted, size):
-    """Return the mean and the second to fourth central moment of `size` deviations.
-
-    `weighted` holds the different deviations times their counts.
-    """
-    power = weighted * deviation
-    mean, square = weighted.sum() / size, power.sum() / size
-    power *= deviation
-    cube = power.sum() / size
-    power *= deviation
-    fourth = power.sum() / size
-    return (
-        mean,
-        square - mean**2,
-        cube - 3 * mean * square + 2 * mean**3,
-        fourth - 4 * mean * cube + 6 * mean**2 * square - 3 * mean**4,
-    )
+def _mean(values, counts):
+    """Return the mean of values that occur `counts` times each; 0 without values."""
+    return (counts * values).sum() / max(counts.sum(), 1)
 
 
 def _statistics(values, counts):
     """Return the statistics, by name, of ascending values that occur `counts` times each."""
-    values, size = values.astype(np.float64, copy=False), counts.sum()
+    values = values.astype(np.float64, copy=False)
     p10, p25, median, p75, p90 = _percentiles(values, counts)
     robust = slice(np.searchsorted(values, p10), np.searchsorted(values, p90, side="right"))
-    # Deviations are from the median: for large values that differ by little, rounding errors of
-    # the mean would be as large as the differences.
-    deviation = values - median
-    offset, variance, third, fourth = _moments(deviation, counts * deviation, size)
-    mean = median + offset
+    # Of large values that differ by little, rounding errors of the mean would be as large as the
+    # differences: the mean is computed as a distance from the median.
+    from_median = values - median
+    offset = _mean(from_median, counts)
+    mean, deviation = median + offset, from_median - offset
+    square = deviation * deviation
+    variance = _mean(square, counts)
     standard_deviation, mean_square = np.sqrt(variance), variance + mean**2
+    around = values[robust] - median
+    around -= _mean(around, counts[robust])
     return {
         "mean": mean,
         "standard_deviation": standard_deviation,
         "variance": variance,
-        "skewness": _quotient(third, variance**1.5),
-        "kurtosis": fourth / variance**2 - 3 if variance else 0.0,
+        "skewness": _quotient(_mean(square * deviation, counts), variance**1.5),
+        "kurtosis": _mean(square * square, counts) / variance**2 - 3 if variance else 0.0,
         "median": median,
         "minimum": values[0],
         "percentile_10": p10,
@@ -108,12 +91,12 @@ def _statistics(values, counts):
         "maximum": values[-1],
         "range": values[-1] - values[0],
         "interquartile_range": p75 - p25,
-        "mean_absolute_deviation": _mean_distance(deviation, counts),
-        "robust_mean_absolute_deviation": _mean_distance(deviation[robust], counts[robust]),
-        "median_absolute_deviation": _mean_distance(deviation, counts, 0),
+        "mean_absolute_deviation": _mean(np.abs(deviation), counts),
+        "robust_mean_absolute_deviation": _mean(np.abs(around), counts[robust]),
+        "median_absolute_deviation": _mean(np.abs(from_median), counts),
         "coefficient_of_variation": _quotient(standard_deviation, mean),
         "quartile_coefficient_of_dispersion": _quotient(p75 - p25, p75 + p25),
-        "energy": size * mean_square,
+        "energy": counts.sum() * mean_square,
         "root_mean_square": np.sqrt(mean_square),
     }
 
@@ -300,7 +283,7 @@ class IntensityStatistics(FeatureExtractor):
         self.dtype = dtype
 
     def _extract(self, image):
-        return np.array(list(self._named_statistics(image).values()), dtype=np.float64)
+        return np.array(list(self._named_statistics(image).values()))
 
     def _named_statistics(self, image):
         inside = inside_mask(image)
@@ -346,7 +329,7 @@ def intensity_summary(
         The number that summarizes an image: a column of `IntensityStatistics` without the prefix
         ``intensity_``, such as ``"median"`` or ``"entropy"``.
     target_names : sequence of str, default=None
-        Names of the classes 0, 1, ...; None takes `y` itself.
+        Names of the classes 0, 1, ...; a class without one keeps its label.
 
     Returns
     -------
@@ -375,24 +358,12 @@ def intensity_summary(
     check_parameters({"statistic": [StrOptions(set(names))]}, {"statistic": statistic})
     if y is not None:
         check_consistent_length(images, y)
-    values = pd.DataFrame({"class": _name_classes(y, target_names, len(images))})
+    names_of = {} if target_names is None else dict(enumerate(target_names))
+    classes = ["all"] * len(images) if y is None else [names_of.get(label, label) for label in y]
+    values = pd.DataFrame({"class": classes})
     values[statistic] = extractor.transform(images)[:, names.index(statistic)]
     values["outlier"] = values.groupby("class")[statistic].transform(_is_outlier).astype(bool)
     return IntensitySummary(values, statistic)
-
-
-def _name_classes(y, target_names, n_images):
-    if y is None:
-        return np.repeat("all", n_images)
-    y = np.asarray(y)
-    if target_names is None:
-        return y
-    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= len(target_names):
-        raise InvalidParameterError(
-            f"target_names is {target_names!r}, expected a name for each of the classes 0, 1, ... "
-            f"in y; found {np.unique(y).tolist()} there."
-        )
-    return np.asarray(target_names)[y]
 
 
 def _is_outlier(values):
@@ -467,11 +438,7 @@ class IntensitySummary:
             from matplotlib import pyplot
 
             ax = pyplot.figure(layout="constrained").add_subplot()
-        names = self.table.index.tolist()
-        samples = [
-            self.values.loc[self.values["class"] == name, self.statistic].to_numpy()
-            for name in names
-        ]
+        names, samples = zip(*self.values.groupby("class")[self.statistic])
         ax.violinplot(samples, showextrema=False, widths=0.8)
         ax.boxplot(samples, widths=0.15, medianprops={"color": "black"})
         labels = [f"{name}\nn = {len(sample)}" for name, sample in zip(names, samples)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
@@ -26,12 +28,6 @@ from featbus.parameters import (
     as_pair,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
-    from numpy.typing import DTypeLike
-
 # Coordinates on the circle are multiples of 1e-5 pixel. Interpolated between integers, a neighbor
 # and its center differ by a multiple of 1e-10 gray level. In double precision the first of the two
 # interpolations is exact, counted in these units, and the error of the second is below 3e-11 (four
@@ -44,7 +40,7 @@ _UNIT = 10**5
 _ROUNDING = {"float32": 4e-8, "float64": 4 * np.finfo(np.float64).eps}
 # Most pixels, and most bits, of a strip of rows: intermediate arrays fit the cache. Smaller strips
 # are no faster, and threads would wait for each other after each short step.
-_STRIP_PIXELS, _STRIP_BITS = 80_000, 1_000_000
+_STRIP_PIXELS, _STRIP_BITS = 160_000, 3_000_000
 
 
 @lru_cache(maxsize=64)
@@ -72,50 +68,56 @@ class _Strip:
     columns of zeros; `crop` removes them.
     """
 
-    def __init__(self, n_rows, width, circle):
-        whole, part = circle
-        self.n_points = len(whole)
-        self.n_rows, self._width = n_rows, width
+    def __init__(self, height, width, n_points, radius):
+        whole, part = _circle(n_points, radius)
+        self._points = np.concatenate([whole, part], axis=1).tolist()
+        self.n_points, self._width = n_points, width
         self._reach = int(np.abs(whole).max())
+        n_pixels = min(_STRIP_PIXELS, _STRIP_BITS // n_points)
+        n_rows = -(-height // min(height * width // n_pixels + 1, height))
+        # The rows around the strip must not be many more than those in it.
+        self.n_rows = min(max(n_rows, 4 * self._reach), height)
         # The zero columns left of a row also pad the row above on the right. One more column, as
         # interpolation reads the next pixel even if its weight is 0.
         self._stride = width + self._reach + 1
-        self._n_padded = (n_rows + 2 * self._reach + 1) * self._stride
-        self.size = n_rows * self._stride
+        self._n_padded = (self.n_rows + 2 * self._reach + 1) * self._stride
+        self.size = self.n_rows * self._stride
         self._pixels = np.zeros((1, self._n_padded + 2 * self._reach + 1))
         self._across = np.empty((1, self._n_padded))
         self._value = np.empty((1, self.size))
-        self._bits = np.empty((self.n_points, self.size), bool)
-        self._points = self._plan(np.concatenate([whole, part], axis=1).tolist())
+        self._bits = np.empty((n_points, self.size), bool)
 
-    def _plan(self, points):
-        """Return each neighbor's index, the arrays to interpolate, and its pixels if it is whole.
+    def _neighbors(self, divisor, tie):
+        """Yield the index and the values of each neighbor.
+
+        Interpolated values are divided by `divisor`, in units of ``1 / _UNIT**2``, and `tie` is
+        added. The next step overwrites them.
 
         The order is 0, 1, -1, 2, -2 and so on: two neighbors in the same columns follow each other
         and share the interpolation between columns.
         """
-        plan, columns = [], None
+        columns = None
         for step in range(self.n_points):
             index = (step + 1) // 2 if step % 2 else -(step // 2) % self.n_points
-            row, column, down, right = points[index]
-            between_columns = None
-            if (column, right) != columns:
-                start = self._reach + column
+            row, column, down, right = self._points[index]
+            if not (down or right):
+                yield index, self._shifted(row, column)
+                continue
+            if columns != (column, right):
+                columns, start = (column, right), self._reach + column
                 here = self._pixels[:, start : start + self._n_padded]
                 beside = self._pixels[:, start + 1 : start + 1 + self._n_padded]
-                between_columns = here, _UNIT - right, beside, right, 0, self._across
+                cv2.addWeighted(here, _UNIT - right, beside, right, 0, self._across)
             start = (self._reach + row) * self._stride
             above = self._across[:, start : start + self.size]
             below = self._across[:, start + self._stride : start + self._stride + self.size]
-            whole = None if down or right else self._shifted(row, column)
-            # `bits` does not interpolate a whole neighbor: there is nothing to share.
-            columns = (column, right) if whole is None else None
-            plan.append((index, between_columns, (above, _UNIT - down, below, down), whole))
-        return plan
+            weights = (_UNIT - down) / divisor, down / divisor
+            cv2.addWeighted(above, weights[0], below, weights[1], tie, self._value)
+            yield index, self._value[0]
 
     def _shifted(self, row, column):
         start = (self._reach + row) * self._stride + self._reach + column
-        return self._pixels[:, start : start + self.size]
+        return self._pixels[0, start : start + self.size]
 
     def load(self, image, top):
         """Load the rows from `top`; rows below the image are 0."""
@@ -138,33 +140,21 @@ class _Strip:
 
         An array ``(n_points, size)`` of bytes, which the next call overwrites.
         """
-        center = self._shifted(0, 0)[0]
-        for index, between_columns, (above, rest, below, down), whole in self._points:
-            if whole is None:
-                if between_columns:
-                    cv2.addWeighted(*between_columns)
-                rest, down = rest / self._divisor, down / self._divisor
-                cv2.addWeighted(above, rest, below, down, self._tie, self._value)
-            value = self._value if whole is None else whole
-            np.greater_equal(value[0], center, out=self._bits[index])
+        center = self._shifted(0, 0)
+        for index, value in self._neighbors(self._divisor, self._tie):
+            np.greater_equal(value, center, out=self._bits[index])
         return self._bits.view(np.uint8)
 
     def variance(self):
         """Return the variance of each pixel's neighbors."""
         first, total, squares = None, 0, 0
-        for _, between_columns, between_rows, _ in self._points:
-            if between_columns:
-                cv2.addWeighted(*between_columns)
-            # Not divided by _UNIT**2: sums of integers are exact, and equal neighbors give 0. The
-            # first is subtracted from all, so that the difference of the two means below loses no
-            # digits.
-            value = cv2.addWeighted(*between_rows, 0)
+        for _, value in self._neighbors(_UNIT**2, 0):
+            # The first is subtracted, so that the difference of the two means loses no digits.
             first = value.copy() if first is None else first
-            value -= first
-            total = total + value
-            squares = squares + np.square(value, out=value)
-        variance = squares / self.n_points - (total / self.n_points) ** 2
-        return np.maximum(variance, 0, out=variance) / float(_UNIT) ** 4
+            difference = value - first
+            total = total + difference
+            squares = squares + np.square(difference, out=difference)
+        return np.maximum(squares / self.n_points - (total / self.n_points) ** 2, 0)
 
 
 def _default(strip):
@@ -189,8 +179,8 @@ def _ror(strip):
 def _changes(bits):
     """Count how often adjacent bits differ, once around the circle."""
     changes = bits[0] ^ bits[-1]
-    for first in range(1, len(bits), 8):  # a few at a time, to save memory
-        changed = bits[first : first + 8] ^ bits[first - 1 : -1][:8]
+    for first in range(1, len(bits), 4):  # a few at a time, to save memory
+        changed = bits[first : first + 4] ^ bits[first - 1 : -1][:4]
         changes += changed.sum(axis=0, dtype=np.uint8)
     return changes
 
@@ -247,22 +237,11 @@ def _encode(image, n_points, radius, encode, dtype):
     return codes
 
 
-def _make_strip(height, width, n_points, radius):
-    whole, part = _circle(n_points, radius)
-    # Neighbors farther out are all 0.
-    circle = np.clip(whole, -max(height, width) - 1, max(height, width)), part
-    n_pixels = min(_STRIP_PIXELS, _STRIP_BITS // n_points)
-    n_rows = -(-height // min(height * width // n_pixels + 1, height))
-    # The rows around the strip must not be many more than those in it.
-    n_rows = min(max(n_rows, 4 * int(np.abs(circle[0]).max())), height)
-    return _Strip(n_rows, width, circle)
-
-
 class _Strips(threading.local):
     """The last two strips of each thread: to allocate one takes longer than to compute with it."""
 
     def __init__(self):
-        self.make = lru_cache(maxsize=2)(_make_strip)
+        self.make = lru_cache(maxsize=2)(_Strip)
 
 
 _STRIPS = _Strips()
@@ -274,11 +253,10 @@ def _circle_inside(inside, n_points, radius):
     # Between two pixels, both count.
     corners = [whole + (part > 0) * corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
     offsets = np.concatenate([[(0, 0)], *corners])
-    # Pixels beyond the border are treated as inside.
-    reach = min(int(np.abs(offsets).max()), max(inside.shape))
-    offsets = offsets[(np.abs(offsets) <= reach).all(axis=1)] + reach
+    reach = np.abs(offsets).max()
     footprint = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
-    footprint[tuple(offsets.T)] = 1
+    footprint[tuple((offsets + reach).T)] = 1
+    # Pixels beyond the border are treated as inside.
     return cv2.erode(inside.astype(np.uint8), footprint, borderValue=1)
 
 
@@ -407,13 +385,11 @@ class LBP(FeatureExtractor):
         n_points, radii = as_list(self.n_points), as_list(self.radius)
         if 1 != len(n_points) != len(radii) != 1:
             raise InvalidParameterError(
-                f"n_points is {self.n_points!r} and radius is {self.radius!r}, expected as many "
-                "numbers of points as radii."
+                f"n_points is {self.n_points!r}, expected as many as radius={self.radius!r}."
             )
         if self.method in ("default", "ror") and max(n_points) > 16:
             raise InvalidParameterError(
-                f"n_points is {self.n_points!r}, expected at most 16 for method={self.method!r}, "
-                "which has 2**n_points codes. Use fewer points or method='uniform'."
+                f"n_points is {self.n_points!r}, expected at most 16 for method={self.method!r}."
             )
 
     def _extract(self, image):
@@ -438,7 +414,7 @@ class LBP(FeatureExtractor):
         cells = self._cells(pixels.shape)
         counts = np.empty((len(cells), n_codes))
         for index, (top, left, bottom, right) in enumerate(cells):
-            cell = slice(top, bottom), slice(left, right)
+            cell = np.s_[top:bottom, left:right]
             within = None if counted is None else counted[cell]
             counts[index] = _histogram(codes[cell], within, n_codes)
         if not counts.any():
@@ -450,10 +426,8 @@ class LBP(FeatureExtractor):
 
     def _scales(self):
         """Return the number of points and the radius of each scale."""
-        n_points, radii = as_list(self.n_points), as_list(self.radius)
-        n_scales = max(len(n_points), len(radii))
-        # One number of points, or one radius, stands for as many as there are of the other.
-        return list(zip(n_points * (n_scales // len(n_points)), radii * (n_scales // len(radii))))
+        scales = np.broadcast(as_list(self.n_points), as_list(self.radius))
+        return [(int(n_points), float(radius)) for n_points, radius in scales]
 
     def _n_codes(self, n_points):
         return int(self.n_bins) if self.method == "var" else _METHODS[self.method][1](n_points)
@@ -464,17 +438,14 @@ class LBP(FeatureExtractor):
         if image.shape[0] < height or image.shape[1] < width:
             raise ImageError(
                 f"found {image.shape[0]} x {image.shape[1]} pixels, expected at least {height} x "
-                f"{width}: more than the radius {radius:g}, and one pixel per cell. Use larger "
-                "images, a smaller radius or fewer cells."
+                f"{width}. Use larger images, a smaller radius or fewer cells."
             )
 
     def _cells(self, image_shape):
         """Return top, left, bottom and right of each cell, row by row."""
-        (rows, columns), (height, width) = as_pair(self.cells), image_shape[:2]
-        row, column = np.divmod(np.arange(rows * columns), columns)
-        top, bottom = row * height // rows, (row + 1) * height // rows
-        left, right = column * width // columns, (column + 1) * width // columns
-        return np.stack([top, left, bottom, right], axis=1)
+        cells, shape = as_pair(self.cells), image_shape[:2]
+        corner = np.stack(np.indices(cells), axis=-1).reshape(-1, 2)
+        return np.hstack([corner * shape // cells, (corner + 1) * shape // cells])
 
     def _boxes(self, image_shape):
         return self._grow(image_shape, lambda n_points, radius: 0)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.images import ImageError
 from featbus.masks import inside_mask, region_shape
 from featbus.parameters import Interval, StrOptions
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from numpy.typing import DTypeLike
 
 # Our names, and those of scikit-image.
 _PROPERTIES = {
@@ -134,23 +130,19 @@ class ShapeStatistics(FeatureExtractor):
 
     def _extract(self, image):
         inside = inside_mask(image)
-        if inside is not None:
-            region, circularity = region_shape(inside)
-            values = [region[name] for name in _PROPERTIES.values()]
-            *moments, seventh = region.moments_hu
-            row = np.array([circularity, *values, *moments, -seventh], dtype=np.float64)
-            return row * self._units()
-        if self.on_missing == "nan":
+        if inside is None and self.on_missing == "nan":
             return np.full(len(_NAMES), np.nan)
-        raise ImageError(
-            "found no mask, expected a masked array whose mask is True outside the region. Make "
-            "one with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
-        )
-
-    def _units(self):
-        """Return what to multiply each number by."""
+        if inside is None:
+            raise ImageError(
+                "found no mask, expected a masked array whose mask is True outside the region. "
+                "Make one with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
+            )
+        region, circularity = region_shape(inside)
+        values = [region[name] for name in _PROPERTIES.values()]
+        *moments, seventh = region.moments_hu
         side = 1 if self.spacing is None else float(self.spacing)
-        return np.array([side ** _POWERS.get(name, 0) for name in _NAMES])
+        units = [side ** _POWERS.get(name, 0) for name in _NAMES]
+        return np.multiply([circularity, *values, *moments, -seventh], units)
 
     def _columns(self):
         for name in _NAMES:

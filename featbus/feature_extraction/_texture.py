@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
 from featbus.images import ImageError
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, LowHigh, StrOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 AGGREGATION = [StrOptions({"average", "merge"})]
@@ -145,21 +142,24 @@ def entropy(p):
     return -logarithm.sum(axis=-1) + 0.0
 
 
-def emphasis_features(counts, sizes):
+def emphasis_features(counts, sizes, *, small, large, part, parts, size_of, entropy_of):
     """Compute the 16 features of counts of runs or zones.
 
     Parameters
     ----------
-    counts : ndarray of shape (n, n_levels, n_sizes)
-        Number of runs or zones of each gray level, from 1, and size; none of the `n` is all 0.
+    counts : ndarray of shape (..., n_levels, n_sizes)
+        Number of runs or zones of each gray level, from 1, and size; not all 0.
     sizes : ndarray of shape (n_sizes,)
         The sizes in pixels.
+    small, large, part, parts, size_of, entropy_of : str
+        Words that the names of the features are made of.
 
     Returns
     -------
-    list of ndarray of shape (n,)
-        In the order of IBSI's manual, sections 3.7 and 3.8.
+    dict of str to ndarray of shape (...)
+        By IBSI's names, in the order of its manual, sections 3.7 and 3.8.
     """
+    shape, counts = counts.shape[:-2], counts.reshape(-1, *counts.shape[-2:])
     total = counts.sum(axis=(1, 2), dtype=np.float64)
     p = counts / total[:, np.newaxis, np.newaxis]
     level = np.arange(1.0, counts.shape[1] + 1)
@@ -167,38 +167,36 @@ def emphasis_features(counts, sizes):
     by_level, by_size = p.sum(axis=2), p.sum(axis=1)
     # Rows: low, any and high levels. Columns: small, any and large sizes.
     weighted = np.stack([level**-2, level**0, level**2]) @ p
-    emphasis = weighted @ np.stack([size**-2, size**0, size**2], axis=1)
-    (low_small, low, low_large), (small, _, large), (high_small, high, high_large) = np.moveaxis(
-        emphasis, 0, 2
-    )
-    level_uniformity, size_uniformity = ((part**2).sum(axis=1) for part in (by_level, by_size))
-    return [
-        small,
-        large,
-        low,
-        high,
-        low_small,
-        high_small,
-        low_large,
-        high_large,
-        total * level_uniformity,
-        level_uniformity,
-        total * size_uniformity,
-        size_uniformity,
+    emphasis = np.moveaxis(weighted @ np.stack([size**-2, size**0, size**2], axis=1), 0, 2)
+    level_uniformity, size_uniformity = (np.square(p).sum(axis=1) for p in (by_level, by_size))
+    features = {
+        f"{small}_{parts}_emphasis": emphasis[1, 0],
+        f"{large}_{parts}_emphasis": emphasis[1, 2],
+        f"low_grey_level_{part}_emphasis": emphasis[0, 1],
+        f"high_grey_level_{part}_emphasis": emphasis[2, 1],
+        f"{small}_{part}_low_grey_level_emphasis": emphasis[0, 0],
+        f"{small}_{part}_high_grey_level_emphasis": emphasis[2, 0],
+        f"{large}_{part}_low_grey_level_emphasis": emphasis[0, 2],
+        f"{large}_{part}_high_grey_level_emphasis": emphasis[2, 2],
+        "grey_level_non_uniformity": total * level_uniformity,
+        "normalised_grey_level_non_uniformity": level_uniformity,
+        f"{size_of}_non_uniformity": total * size_uniformity,
+        f"normalised_{size_of}_non_uniformity": size_uniformity,
         # Each pixel belongs to one run or zone: the sizes add up to the number of pixels.
-        1 / (by_size @ size),
-        variance(by_level, level),
-        variance(by_size, size),
-        entropy(p.reshape(len(p), -1)),
-    ]
+        f"{part}_percentage": 1 / (by_size @ size),
+        "grey_level_variance": variance(by_level, level),
+        f"{size_of}_variance": variance(by_size, size),
+        f"{entropy_of}_entropy": entropy(p.reshape(len(p), -1)),
+    }
+    return {name: values.reshape(shape)[()] for name, values in features.items()}
 
 
 class GrayLevelFeatures(FeatureExtractor):
     """Base of the features of gray-level matrices.
 
-    A subclass sets `_family`, the prefix of its columns, and `_names`, IBSI's names of its
-    features, and writes `_compute(levels)`: gray levels in, as `gray_levels` returns them, and the
-    values of each feature out, one per matrix. Their means are the row.
+    A subclass sets `_family`, the prefix of its columns, and writes `_compute(levels)`: gray levels
+    in, as `gray_levels` returns them, and a dict of features out, the values of each matrix by
+    IBSI's names. The row has their means.
 
     Parameters
     ----------
@@ -214,7 +212,6 @@ class GrayLevelFeatures(FeatureExtractor):
     """
 
     _family = ""
-    _names = ()
 
     _parameter_constraints = {
         "levels": [Interval(Integral, 1, _MOST_LEVELS, closed="both")],
@@ -237,7 +234,9 @@ class GrayLevelFeatures(FeatureExtractor):
 
     def _extract(self, image):
         levels = gray_levels(image, self.levels, self.bin_width, self.intensity_range)
-        return np.array([np.mean(values) for values in self._compute(levels)])
+        rows = np.array(list(self._compute(levels).values()))
+        return rows.reshape(len(rows), -1).mean(axis=1)
 
     def _columns(self):
-        return [Column(f"{self._family}_{name}", name.replace("_", " ")) for name in self._names]
+        names = self._compute(np.ones((1, 1), np.uint16))
+        return [Column(f"{self._family}_{name}", name.replace("_", " ")) for name in names]

@@ -2,8 +2,7 @@
 
 from featbus.preprocessing._annotations import RemoveAnnotations
 from featbus.preprocessing._breast_region import BreastRegion
-from featbus.preprocessing._denoise import Denoise
-from featbus.preprocessing._despeckle import Despeckle
+from featbus.preprocessing._denoise import Denoise, Despeckle
 from featbus.preprocessing._enhancement import (
     CLAHE,
     AdaptiveThreshold,
@@ -12,9 +11,9 @@ from featbus.preprocessing._enhancement import (
     HistogramEqualizer,
     Normalize,
 )
-from featbus.preprocessing._function import ImageFunction
 from featbus.preprocessing._loader import ImageLoader
 from featbus.preprocessing._pectoral_muscle import PectoralMuscleRemover
+from featbus.preprocessing._pixels import ImageFunction
 from featbus.preprocessing._resize import Resample, Resize
 
 __all__ = [

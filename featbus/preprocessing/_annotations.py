@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
 from featbus.color import to_gray
-from featbus.masks import inside_mask, restrict
+from featbus.masks import restrict
 from featbus.parameters import StrOptions
-from featbus.preprocessing._pixels import as_float, convert, extend, map_pixels
-
-if TYPE_CHECKING:
-    from typing import Literal
+from featbus.preprocessing._pixels import convert, extend, map_pixels
 
 # Gray levels of 255, and sides in pixels: tuned on half of BUSI.
 _STROKE = np.ones((7, 7), np.uint8)
@@ -91,24 +88,24 @@ class RemoveAnnotations(ImageTransformer):
     Parameters
     ----------
     method : {"inpaint", "mask"}, default="inpaint"
-        "inpaint" paints the marks over from their surroundings [1]_; "mask" takes them out of the
-        region, so that features leave them out.
+        "inpaint" paints the marks over from their surroundings [1]_; "mask" masks them, so that
+        features ignore them.
 
     See Also
     --------
-    audit : Tell what marks alone predict.
+    audit : Measures what marks alone predict.
 
     Notes
     -----
-    A mark is a bright stroke, narrower than 7 pixels, whose edges are one pixel wide, upright ones
-    included: tissue blurs sideways. What has the brightness of such marks, and edges nearly as
-    sharp, is one, too; so are pixels whose color channels differ by more than 1/16 of the range,
-    such as those of Doppler. Up to two pixels around a mark go with it. Where more than a tenth of
-    an image would go, it is texture, and stays.
+    A mark is a bright stroke, narrower than 7 pixels, whose edges are one pixel wide, including the
+    vertical ones: tissue is blurred sideways. Strokes of the same brightness with edges nearly as
+    sharp are marks, too, and so are pixels whose color channels differ by more than 1/16 of the
+    range, such as those of Doppler. Up to two pixels around each mark are included. If more than a
+    tenth of an image would be marks, it is texture, and nothing is removed.
 
-    Sizes are in pixels, made for images of about 300 to 1000 pixels a side as the scanner exported
-    them: resize after this step. Dtype, range and an existing mask stay; marks are found at 8 bits,
-    so that they are the same in all dtypes. Bars, and lines that are exactly horizontal, stay.
+    Sizes are in pixels, for images of about 300 to 1000 pixels per side as exported by the scanner:
+    resize after this step. Dtype, range and an existing mask are kept; marks are found at 8 bits,
+    so that all dtypes have the same ones. Bars and exactly horizontal lines are not removed.
 
     References
     ----------
@@ -132,8 +129,7 @@ class RemoveAnnotations(ImageTransformer):
 
     def _transform_image(self, image):
         marks = find_annotations(image)
-        inside = inside_mask(image)
-        if not (marks if inside is None else marks & inside).any():
+        if not marks.any():
             return image
         if self.method == "mask":
             return restrict(image, ~marks)
@@ -142,14 +138,10 @@ class RemoveAnnotations(ImageTransformer):
 
 def _paint_over(pixels, marks):
     """Return the pixels, those at the marks painted over; all others are the same bit for bit."""
-    plain = pixels
-    if pixels.dtype.kind == "f":
-        plain = as_float(pixels).astype(np.float32, copy=False)
-    area = marks.astype(np.uint8)
-    channels = [
-        cv2.inpaint(np.ascontiguousarray(channel), area, _INPAINT_RADIUS, cv2.INPAINT_NS)
-        for channel in np.moveaxis(np.atleast_3d(plain), 2, 0)
-    ]
-    painted = channels[0] if pixels.ndim == 2 else np.dstack(channels)
-    where = marks if pixels.ndim == 2 else marks[..., np.newaxis]
-    return np.where(where, convert(painted, pixels.dtype), pixels)
+    painted, area = pixels.copy(), marks.astype(np.uint8)
+    channels = painted[..., np.newaxis] if pixels.ndim == 2 else painted
+    for channel in np.moveaxis(channels, 2, 0):
+        plain = np.array(channel, np.float32 if pixels.dtype.kind == "f" else pixels.dtype)
+        found = cv2.inpaint(plain, area, _INPAINT_RADIUS, cv2.INPAINT_NS)
+        channel[marks] = convert(found, pixels.dtype)[marks]
+    return painted

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
 from featbus.io import read_item
-from featbus.masks import restrict, with_mask_of
+from featbus.masks import restrict
 from featbus.parameters import StrOptions
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # The longer side of the coarse image. A muscle's edge is found to a quarter of its pixel.
 _COARSE = 256
@@ -49,7 +43,7 @@ class Breast(NamedTuple):
     is_mirrored : bool
         Whether the coarse image is a mirror image.
     side : {"left", "right"} or None
-        Side of the chest wall in the image itself; None if it cannot be told.
+        Side of the chest wall in the image itself; None if both sides are alike.
     reason : str
         Why no breast was found; empty if one was.
     """
@@ -74,11 +68,8 @@ def find_breast(image):
     Breast
         The breast. For the mirrored image it is exactly the same, except for the side.
     """
-    pixels, is_mirrored, is_symmetric = _coarse(image)
+    pixels, is_mirrored = _coarse(image)
     inside, reason = _largest_part(pixels)
-    if is_symmetric and inside.any():
-        inside = inside & inside[:, ::-1]
-        reason = "" if inside.any() else "found no breast: two equal parts, one on either side."
     left, right = _flanks(inside) if inside.any() else (0, 0)
     if right > left:
         pixels, inside = (np.ascontiguousarray(part[:, ::-1]) for part in (pixels, inside))
@@ -88,21 +79,18 @@ def find_breast(image):
 
 
 def _coarse(image):
-    """Return the coarse image or its mirror image, whether it is this, and whether both agree.
+    """Return the coarse image or its mirror image, and whether it is the mirror image.
 
-    Of an image and its mirror image the same one of the two comes out, to the last bit.
+    It is the same, to the last bit, for an image and its mirror image.
     """
     gray = np.ma.filled(to_gray(image), 0)
-    shape = [max(1, round(_COARSE * side / max(gray.shape))) for side in gray.shape]
-    shrunk, mirrored = (_shrink(pixels, shape) for pixels in (gray, gray[:, ::-1]))
-    if mirrored.tobytes() < shrunk.tobytes():
-        return mirrored, True, False
-    return shrunk, False, np.array_equal(shrunk, mirrored)
-
-
-def _shrink(gray, shape):
-    pixels = to_float(np.ascontiguousarray(gray))
-    return cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(_COARSE * side / max(gray.shape))) for side in gray.shape)
+    shrunk, mirrored = (
+        cv2.resize(to_float(pixels.copy()), (width, height), interpolation=cv2.INTER_AREA)
+        for pixels in (gray, gray[:, ::-1])
+    )
+    is_mirrored = mirrored.tobytes() < shrunk.tobytes()
+    return mirrored if is_mirrored else shrunk, is_mirrored
 
 
 def _largest_part(pixels):
@@ -118,10 +106,7 @@ def _largest_part(pixels):
         return nothing, "found no breast: no large region is brighter than the background."
     frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if part.mean() > _LARGEST_SHARE or np.median(frame) > _BRIGHTEST_FRAME * top:
-        return nothing, (
-            "found no dark background at the frame of the image. Invert inverted gray levels; crop "
-            "a bright border."
-        )
+        return nothing, "found no dark background at the frame: invert the image, or crop it."
     outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(part, outlines, -1, 1, cv2.FILLED) > 0, ""
 
@@ -129,23 +114,20 @@ def _largest_part(pixels):
 def _without_white_border(pixels):
     """Return the pixels with a white border, on any of the four sides, made black."""
     white, pixels = pixels > _WHITE_BORDER * pixels.max(), pixels.copy()
-    for lines, turned in (
-        (white, pixels),
-        (white[::-1], pixels[::-1]),
-        (white.T, pixels.T),
-        (white.T[::-1], pixels.T[::-1]),
-    ):
-        is_white = lines[: max(1, round(_WIDEST_BORDER * len(lines)))].mean(axis=1) > _WHITE_BORDER
-        turned[: np.argmin(is_white)] = 0  # of lines that are all white, none
+    for n_turns in range(4):
+        lines = np.rot90(white, n_turns)
+        lines = lines[: max(1, round(_WIDEST_BORDER * len(lines)))]
+        n_white = np.argmin(lines.mean(axis=1) > _WHITE_BORDER)  # 0 if all lines are white
+        np.rot90(pixels, n_turns)[:n_white] = 0
     return pixels
 
 
 def _open(bright):
     """Return the largest part after an opening; nothing where nothing is left.
 
-    What is thinner than the disc, such as tape and the link to a label, falls off; the outline gets
-    smooth. The frame cuts the breast, it does not end it: reflected, a breast goes on beyond it and
-    the thin bright edge of a film does not.
+    It removes parts thinner than the disc, such as tape and the link to a label, and smooths the
+    outline. The image is reflected at its frame, which cuts the breast off: a breast continues
+    there, the thin bright edge of a film does not.
     """
     margin = 20
     framed = cv2.copyMakeBorder(bright, *[margin] * 4, cv2.BORDER_REFLECT)
@@ -175,8 +157,8 @@ def _labels_on(part, white, bright):
 def _background(levels):
     """Return the level that no film background reaches, where 1 is the brightest tissue.
 
-    The background's most frequent level, and its noise as seen below that; padding, exactly 0, is
-    left out. Otsu's threshold would cut off the skin.
+    It is the most frequent level of the background plus its noise, estimated below that level;
+    padding, exactly 0, is ignored. Otsu's threshold would cut off the skin.
     """
     dark = levels[(levels > 0.002) & (levels < 0.25)]
     counts, edges = np.histogram(dark, bins=125, range=(0, 0.25))
@@ -214,7 +196,7 @@ def _flanks(inside):
 
 
 def enlarge(breast, shape):
-    """Bring the region of a breast to the size and orientation of its image.
+    """Resize the region of a breast to its image, and restore the orientation.
 
     Parameters
     ----------
@@ -235,8 +217,7 @@ def enlarge(breast, shape):
     return np.ascontiguousarray(inside[:, ::-1]) if breast.is_mirrored else inside
 
 
-@dataclass(frozen=True)
-class BreastOutline:
+class BreastOutline(NamedTuple):
     """What `BreastRegion.detect` found.
 
     Attributes
@@ -246,7 +227,7 @@ class BreastOutline:
     found : bool
         Whether a breast was found.
     side : {"left", "right"} or None
-        Side of the image on which the chest wall is; None if it cannot be told.
+        Side of the image on which the chest wall is; None if both sides are alike.
     reason : str
         Why no breast was found; empty if one was.
     """
@@ -269,16 +250,17 @@ class BreastRegion(ImageTransformer):
 
     See Also
     --------
-    PectoralMuscleRemover : Take the pectoral muscle out of the region.
+    PectoralMuscleRemover : Mask the pectoral muscle.
 
     Notes
     -----
     The breast is the largest part brighter than the film's background, after an opening that
-    removes tape, text and what links a label to it. The threshold is the background's most
-    frequent level plus four times its noise: Otsu's threshold would cut off the skin. A label on
-    the skin is known by its rim, which borders on the background, as bright tissue does not. Holes
-    are filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
-    existing mask stay. Films must be dark where there is no tissue, and the chest wall vertical.
+    removes tape, text and the link to a label. The threshold is the background's most frequent
+    level plus four times its noise: Otsu's threshold would cut off the skin. A label on the skin is
+    recognized by its rim, which borders on the background, as bright tissue does not. Holes are
+    filled. The breast is found in an image reduced to 256 pixels; pixel values, dtype and an
+    existing mask are kept. Films must be dark where there is no tissue, and the chest wall
+    vertical.
 
     An image in which no breast is found is left as it is, and `detect` says why: a blank one, or
     one without dark background at its frame, such as a film whose gray levels are inverted. Other
@@ -323,18 +305,15 @@ class BreastRegion(ImageTransformer):
 
     def _outline(self, image):
         breast = find_breast(image)
-        if not breast.inside.any():
-            mask = np.ones(image.shape[:2], dtype=bool)
-            return BreastOutline(mask, False, None, breast.reason)
-        return BreastOutline(enlarge(breast, image.shape), True, breast.side, "")
+        found = not breast.reason
+        mask = enlarge(breast, image.shape) if found else np.ones(image.shape[:2], dtype=bool)
+        return BreastOutline(mask, found, breast.side, breast.reason)
 
     def _transform_image(self, image):
         outline = self._outline(image)
         if outline.found:
             image = restrict(image, outline.mask)
-        if not self._mirrors(outline):
-            return image
-        return with_mask_of(np.ascontiguousarray(np.ma.getdata(image)[:, ::-1]), image[:, ::-1])
+        return image[:, ::-1].copy() if self._mirrors(outline) else image
 
     def _mirrors(self, outline):
         return None not in (self.orient, outline.side) and self.orient != outline.side

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
-from skimage.exposure import cumulative_distribution
+from skimage.exposure import equalize_hist
+from skimage.filters import threshold_local
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
+from featbus.images import MAXIMUM
 from featbus.masks import inside_mask, with_mask_of
 from featbus.parameters import Interval, PairOf, SequenceOf, StrOptions, as_pair
 from featbus.preprocessing._pixels import (
@@ -21,13 +23,9 @@ from featbus.preprocessing._pixels import (
     extend,
     map_pixels,
     map_values,
-    values_inside,
 )
 
-if TYPE_CHECKING:
-    from typing import Literal
-
-# What the threshold tolerates of rounding errors.
+# Tolerance of the threshold to rounding errors.
 _ROUNDING = 1e-6
 
 
@@ -47,24 +45,19 @@ class _Percentiles(SequenceOf):
 _PERCENTILES = _Percentiles()
 
 
-def _stretch(values, low, high):
+def _rescale(values, low, high):
     """Map values from `low` to `high` to 0..1; 0 everywhere if both are equal."""
     low, high = values.dtype.type(low), values.dtype.type(high)
     if high <= low:
         return np.zeros_like(values)
-    result = values - low
-    result /= high - low
-    return np.clip(result, 0, 1, out=result)
+    return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _limits_inside(image, percentiles):
-    """Return percentiles of the values inside the mask, in the range 0..1."""
-    values = values_inside(image)
-    top = 1 if values.dtype.kind in "fb" else np.iinfo(values.dtype).max
-    if values.dtype == bool:
-        values = values.astype(np.uint8)
-    low, high = np.percentile(values, percentiles)
-    return low / top, high / top
+def _stretch(pixels, percentiles, inside):
+    """Map the values from one percentile of the pixels inside the mask to the other to 0..1."""
+    limits = np.percentile(pixels if inside is None else pixels[inside], percentiles)
+    low, high = limits / MAXIMUM[pixels.dtype.name]
+    return map_values(partial(_rescale, low=low, high=high), pixels)
 
 
 class HistogramEqualizer(ImageTransformer):
@@ -79,12 +72,12 @@ class HistogramEqualizer(ImageTransformer):
 
     Notes
     -----
-    Each gray value becomes the share of the pixels that are as dark or darker, as in
-    `skimage.exposure.equalize_hist`; of a masked image only pixels inside the mask count. Integers
-    have one bin per level, floating-point images 256 bins from their smallest to their largest
-    value, between which the share is interpolated: it differs from that of the same image at 8
-    bits, most where many pixels have one value. Dtype and range stay. Of a color image the luma is
-    equalized, and all channels change by as much.
+    Each gray value becomes the share of the pixels that are as dark or darker, as computed by
+    `skimage.exposure.equalize_hist`; only pixels inside the mask are used. Integers have one bin
+    per level, floating-point images 256 bins from their smallest to their largest value, with
+    linear interpolation between them: the results differ from those of the same image at 8 bits,
+    most where many pixels share a value. Dtype and range are kept. For color images, the luma is
+    equalized and all channels change by the same amount.
 
     Examples
     --------
@@ -97,17 +90,7 @@ class HistogramEqualizer(ImageTransformer):
     """
 
     def _transform_image(self, image):
-        gray = to_gray(image[..., :3] if image.ndim == 3 else image)
-        values = values_inside(gray)
-        if values.dtype == bool:
-            values = values.astype(np.uint8) * 255
-        top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-        shares, centers = cumulative_distribution(values)
-
-        def equalize(pixels):
-            return map_values(lambda levels: np.interp(levels, centers / top, shares), pixels)
-
-        return map_pixels(equalize, image, luma=True)
+        return map_pixels(partial(equalize_hist, mask=inside_mask(image)), image, luma=True)
 
 
 class GammaCorrection(ImageTransformer):
@@ -127,9 +110,9 @@ class GammaCorrection(ImageTransformer):
 
     Notes
     -----
-    The function of `skimage.exposure.adjust_gamma`. Dtype and range stay; the same image in another
-    dtype comes out equal to within one half of a level. Each pixel is computed alone, so masks do
-    not matter, and stay.
+    The function of `skimage.exposure.adjust_gamma`. Dtype and range are kept; results of the same
+    image in different dtypes are equal to within one half of a level. Pixels do not depend on each
+    other, so a mask has no effect and is kept.
 
     Examples
     --------
@@ -145,10 +128,7 @@ class GammaCorrection(ImageTransformer):
         self.gamma = gamma
 
     def _transform_image(self, image):
-        def correct(pixels):
-            return map_values(lambda values: values**self.gamma, pixels)
-
-        return map_pixels(correct, image)
+        return map_pixels(partial(map_values, lambda values: values**self.gamma), image)
 
 
 class ContrastStretch(ImageTransformer):
@@ -159,8 +139,7 @@ class ContrastStretch(ImageTransformer):
     Parameters
     ----------
     percentiles : tuple of float, default=(2, 98)
-        What becomes black and white, in percent of the pixels. Darker and brighter pixels become
-        black and white, too.
+        Percentiles that become black and white. Values beyond them are clipped.
 
     See Also
     --------
@@ -169,8 +148,8 @@ class ContrastStretch(ImageTransformer):
 
     Notes
     -----
-    Of a masked image only pixels inside the mask count; the channels of a color image are stretched
-    alike. Dtype and range stay; the same image in another dtype comes out equal to within one half
+    Only pixels inside the mask are used; the channels of a color image are stretched alike. Dtype
+    and range are kept; results of the same image in different dtypes are equal to within one half
     of a level. An image whose two percentiles are equal becomes black.
 
     Examples
@@ -188,8 +167,8 @@ class ContrastStretch(ImageTransformer):
         self.percentiles = percentiles
 
     def _transform_image(self, image):
-        low, high = _limits_inside(image, self.percentiles)
-        return map_pixels(partial(map_values, partial(_stretch, low=low, high=high)), image)
+        inside = inside_mask(image)
+        return map_pixels(partial(_stretch, percentiles=self.percentiles, inside=inside), image)
 
 
 class Normalize(ImageTransformer):
@@ -200,9 +179,9 @@ class Normalize(ImageTransformer):
     Parameters
     ----------
     method : {"minmax", "percentile"}, default="minmax"
-        What becomes 0 and 1: the smallest and the largest value, or two percentiles.
+        Values that become 0 and 1: the smallest and the largest one, or two percentiles.
     percentiles : tuple of float, default=(1, 99)
-        The percentiles for ``method="percentile"``. What lies beyond becomes 0 and 1, too.
+        The percentiles for ``method="percentile"``. Values beyond them are clipped.
 
     See Also
     --------
@@ -210,9 +189,9 @@ class Normalize(ImageTransformer):
 
     Notes
     -----
-    The result is ``float32``, or ``float64`` of a ``float64`` image. Of a masked image only pixels
-    inside the mask count; the channels of a color image are normalized alike. An image of one value
-    becomes 0. The same image in another dtype comes out equal to within 1e-6.
+    The result is ``float32``, or ``float64`` for a ``float64`` image. Only pixels inside the mask
+    are used; the channels of a color image are normalized alike. An image of one value becomes 0.
+    Results of the same image in different dtypes are equal to within 1e-6.
 
     Examples
     --------
@@ -238,20 +217,17 @@ class Normalize(ImageTransformer):
 
     def _transform_image(self, image):
         percentiles = self.percentiles if self.method == "percentile" else (0, 100)
+        stretch = partial(_stretch, percentiles=percentiles, inside=inside_mask(image))
         # In double precision: of a narrow range, single precision would leave a few digits.
-        exact = to_float(image, np.float64)
-        low, high = _limits_inside(exact, percentiles)
-        result = map_pixels(partial(_stretch, low=low, high=high), exact)
+        result = map_pixels(stretch, to_float(image, np.float64))
         return to_float(result, np.float64 if image.dtype == np.float64 else np.float32)
 
 
 def _fill_tiles(gray, inside, grid):
-    """Fill each tile with its pixels inside the mask, which leaves its histogram to these."""
-    shape, filled = gray.shape, gray.copy()
-    # OpenCV pads an image whose sides are no multiples of the grid.
-    if any(side % count for side, count in zip(shape, grid)):
-        shape = [side + count - side % count for side, count in zip(shape, grid)]
-    height, width = (side // count for side, count in zip(shape, grid))
+    """Fill each tile with its pixels inside the mask, so that its histogram is theirs."""
+    filled, sides = gray.copy(), np.array(gray.shape)
+    # OpenCV pads an image whose sides are not multiples of the grid.
+    height, width = sides // grid + (sides % grid).any()
     for row, column in np.ndindex(*grid):
         window = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
         own = inside[window]
@@ -282,9 +258,9 @@ class CLAHE(ImageTransformer):
 
     Notes
     -----
-    Computed by OpenCV [1]_. Dtype and range stay. Of a color image the luma is equalized, and all
-    channels change by as much. Of a masked image, the histogram of each tile is that of its pixels
-    inside the mask; a tile without any has those of the nearest pixels inside.
+    Computed by OpenCV [1]_. Dtype and range are kept. For color images, the luma is equalized and
+    all channels change by the same amount. In masked images, the histogram of each tile is that of
+    its pixels inside the mask; a tile without any takes the nearest pixels inside.
 
     8-bit images have 256 levels, and so have bool ones. 16-bit images have 65,536, and so have
     floating-point ones, which come out equal to within one of these levels. No level of a tile
@@ -339,12 +315,12 @@ class AdaptiveThreshold(ImageTransformer):
     Parameters
     ----------
     size : int, default=35
-        Side of the window that a pixel is compared with, an odd number of pixels.
+        Side of the window around each pixel, an odd number of pixels.
     method : {"gaussian", "mean"}, default="gaussian"
-        What is taken of the window: a mean with Gaussian weights, or the mean.
+        Mean of the window with Gaussian weights, or with equal ones.
     offset : float, default=0.0
-        A pixel must be brighter than the window by more than ``-offset``, as a share of the range;
-        in a flat region with an offset of 0, none is.
+        The threshold of a pixel is the mean of its window minus `offset`, a share of the range.
+        With an offset of 0, no pixel of a flat region is above it.
 
     See Also
     --------
@@ -352,10 +328,11 @@ class AdaptiveThreshold(ImageTransformer):
 
     Notes
     -----
-    The result is a bool image, with the mask of the image if it has one: False outside. It is that
-    of `skimage.filters.threshold_local` with ``mode="nearest"``. Of a color image, the luma counts.
-    Beyond the border of the image, or of its mask, the nearest pixel inside counts. The same image
-    in another dtype gives the same result, but for pixels within 1e-6 of the threshold.
+    The result is a bool image, with the mask of the image if it has one, and False outside.
+    Thresholds are computed by `skimage.filters.threshold_local` with ``mode="nearest"``, from the
+    luma of color images. Beyond the border of the image, or of its mask, the nearest pixel inside
+    is repeated. Results of the same image in different dtypes differ at most in pixels within 1e-6
+    of the threshold.
 
     Examples
     --------
@@ -388,15 +365,8 @@ class AdaptiveThreshold(ImageTransformer):
     def _transform_image(self, image):
         gray = to_gray(as_float(image))
         pixels = extend(gray)
-        window = (self.size, self.size)
-        if self.method == "mean":
-            local = cv2.blur(pixels, window, borderType=cv2.BORDER_REPLICATE)
-        else:
-            # Standard deviation and reach are those of scikit-image for a window of this size.
-            sigma = (self.size - 1) / 6
-            window = (2 * int(4 * sigma + 0.5) + 1,) * 2
-            local = cv2.GaussianBlur(pixels, window, sigma, borderType=cv2.BORDER_REPLICATE)
         # Rounding errors must not make flat regions brighter than their surroundings.
-        found = np.subtract(pixels, local, out=local) > _ROUNDING - self.offset
+        offset = self.offset - _ROUNDING
+        found = pixels > threshold_local(pixels, self.size, self.method, offset, mode="nearest")
         inside = inside_mask(gray)
         return with_mask_of(found if inside is None else found & inside, gray)

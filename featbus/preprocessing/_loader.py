@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from featbus.base import ImageTransformer
 from featbus.color import to_gray, to_rgb
 from featbus.io import read_image
 from featbus.parameters import POSITIVE_INTEGER, StrOptions
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 _CONVERSIONS = {"unchanged": lambda image: image, "gray": to_gray, "rgb": to_rgb}
 

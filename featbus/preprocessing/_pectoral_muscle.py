@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.io import read_item
 from featbus.masks import restrict
 from featbus.parameters import Interval
 from featbus.preprocessing._breast_region import ellipse, enlarge, find_breast
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # All lengths are in pixels of the coarse image.
 _SAG = 0.03  # of a typical edge, as a share of its length
@@ -27,8 +23,7 @@ _SMALLEST = 24  # side of a breast
 _STRIP = 5  # distance of the strips whose brightness is compared
 
 
-@dataclass(frozen=True)
-class PectoralMuscle:
+class PectoralMuscle(NamedTuple):
     """What `PectoralMuscleRemover.detect` found.
 
     Attributes
@@ -41,7 +36,7 @@ class PectoralMuscle:
     found : bool
         Whether a muscle was found.
     confidence : float
-        From 0 to 1; a muscle is reported from `min_confidence` on.
+        From 0 to 1; a muscle is reported if it is at least `min_confidence`.
     reason : str
         Why no muscle was found; empty if one was.
     """
@@ -59,38 +54,26 @@ class _Edges(NamedTuple):
     top: np.ndarray
     wall: np.ndarray
     sag: np.ndarray
-    strength: np.ndarray
     contrast: np.ndarray
     length: np.ndarray
     score: np.ndarray
 
     def best(self, n=1):
         """Return the edges of the highest scores, none within a tenth of a better one."""
-        order, kept = np.argsort(-self.score, kind="stable"), []
-        for index in order[:400]:
-            near = [
-                abs(self.top[index] / self.top[other] - 1)
-                + abs(self.wall[index] / self.wall[other] - 1)
-                for other in kept
-            ]
-            if not near or min(near) > 0.2:
+        order = np.argsort(-self.score, kind="stable")
+        kept = [order[0]]
+        for index in order[1 : 400 if n > 1 else 1]:
+            apart = sum(abs(ends[index] / ends[kept] - 1) for ends in (self.top, self.wall))
+            if len(kept) < n and apart.min() > 0.2:
                 kept.append(index)
-            if len(kept) == n:
-                break
         return _Edges(*(values[kept] for values in self))
 
 
-class _Field(NamedTuple):
-    """A smoothed breast, its gradient, and where both can be relied on."""
-
-    values: np.ndarray
-    down: np.ndarray
-    right: np.ndarray
-    core: np.ndarray
-
-
 def _field(pixels, inside, sigma):
-    """Return the field of a breast; its values and gradients are relative to their high ones."""
+    """Return a smoothed breast, its gradient down and to the right, and where both are reliable.
+
+    Values and gradients are relative to their high ones.
+    """
     values = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     down, right = (
         cv2.Sobel(values, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE)
@@ -103,9 +86,7 @@ def _field(pixels, inside, sigma):
     falls = falls[core & (falls > 0)]
     cap = np.percentile(falls, 98) if falls.size else 1
     bright = np.percentile(values[inside], 95)
-    return _Field(
-        values / bright, np.where(core, down / cap, 0), np.where(core, right / cap, 0), core
-    )
+    return values / bright, np.where(core, down / cap, 0), np.where(core, right / cap, 0), core
 
 
 def _points(top, wall, sag, n_points):
@@ -120,40 +101,32 @@ def _points(top, wall, sag, n_points):
 
 def _rate(field, top, wall, sag, *, n_points, reward):
     """Rate candidates: edge strength, contrast, typical curvature; long ones are preferred."""
-    height, width = field.values.shape
+    values, down, right, core = field
+    height, width = values.shape
     x, y, normal_x, normal_y = _points(top, wall, sag, n_points)
 
-    def look(values, offset=0):
+    def sample(pixels, offset=0):
         column = np.rint(x + offset * normal_x).astype(np.int32).clip(0, width - 1)
         row = np.rint(y + offset * normal_y).astype(np.int32).clip(0, height - 1)
-        return values.ravel()[row * width + column]
+        return pixels.ravel()[row * width + column]
 
     in_frame = (y < height - 0.5) & (x < width - 0.5)
     count = np.maximum(in_frame.sum(axis=1), 1)
 
-    def mean(values):
-        return (values * in_frame).sum(axis=1) / count
+    def mean(samples):
+        return (samples * in_frame).sum(axis=1) / count
 
-    strength = mean((-look(field.right) * normal_x - look(field.down) * normal_y).clip(-0.5, 1))
-    step = look(field.values, -_STRIP) - look(field.values, _STRIP)
+    strength = mean((-sample(right) * normal_x - sample(down) * normal_y).clip(-0.5, 1))
+    step = sample(values, -_STRIP) - sample(values, _STRIP)
     contrast = mean((10 * step).clip(-1, 1))
     length = np.hypot(top, wall) * count / n_points / np.hypot(height, width)
     score = strength - 0.2 + 0.4 * contrast - 1.5 * np.abs(sag - _SAG)
-    score = score.clip(0) * length**reward * (mean(look(field.core, _STRIP)) > 0.6)
-    return _Edges(top, wall, sag, strength, contrast, length, score)
+    score = score.clip(0) * length**reward * (mean(sample(core, _STRIP)) > 0.6)
+    return _Edges(top, wall, sag, contrast, length, score)
 
 
 def _grid(*axes):
     return [part.ravel() for part in np.meshgrid(*axes, indexing="ij")]
-
-
-def _candidates(shape):
-    """Return all lines from the top to the chest wall, 6 to 68 degrees from the vertical."""
-    height, width = shape
-    top, wall = _grid(np.arange(6.0, width, 2), np.arange(12, 1.3 * height, 4))
-    angle = np.degrees(np.arctan2(top, wall))
-    plausible = (angle > 6) & (angle < 68)
-    return top[plausible], wall[plausible]
 
 
 def _neighbors(edge):
@@ -165,16 +138,17 @@ def _neighbors(edge):
 
 def _search(pixels, inside):
     """Return edges, best first: of all lines on a coarse grid, parabolas near the best five."""
-    top, wall = _candidates(pixels.shape)
-    if not top.size:
-        return []
+    height, width = pixels.shape
+    top, wall = _grid(np.arange(6.0, width, 2), np.arange(12, 1.3 * height, 4))
+    angle = np.degrees(np.arctan2(top, wall))
+    plausible = (angle > 6) & (angle < 68)
+    top, wall = top[plausible], wall[plausible]
     rough = _field(pixels, inside, 1.7)
-    lines = _rate(rough, top, wall, np.full(top.size, _SAG), n_points=24, reward=0.5)
-    lines = lines.best(5)
+    lines = _rate(rough, top, wall, np.full(top.size, _SAG), n_points=24, reward=0.5).best(5)
     fine = _field(pixels, inside, 1.5)
     found = []
-    for index in range(len(lines.top)):
-        edge = _Edges(*(values[index : index + 1] for values in lines))
+    for line in np.transpose(lines):
+        edge = _Edges(*line)
         for _ in range(2):
             edge = _rate(fine, *_neighbors(edge), n_points=48, reward=0.3).best()
         found.append(edge)
@@ -210,18 +184,16 @@ def _doubts(edge, inside):
 
 
 def _locate(breast):
-    """Return the best edge in a coarse breast, where its window is, and what is wrong with it."""
+    """Return the best edge in a coarse breast, the corner of its window, and why there is none."""
     if not breast.inside.any():
         return None, None, breast.reason
     if breast.side is None:
         return None, None, "found no chest wall: both sides of the breast are alike."
     rows, columns = _window(breast.inside)
     inside = np.ascontiguousarray(breast.inside[rows, columns])
-    edges = []
-    if min(inside.shape) >= _SMALLEST:
-        edges = _search(np.ascontiguousarray(breast.pixels[rows, columns]), inside)
-    if not edges:
+    if min(inside.shape) < _SMALLEST:
         return None, None, "found too small a breast to look for the muscle."
+    edges = _search(np.ascontiguousarray(breast.pixels[rows, columns]), inside)
     doubts = [_doubts(edge, inside) for edge in edges]
     if all(doubts):
         return None, None, f"found no plausible muscle: {doubts[0]}."
@@ -250,14 +222,14 @@ def _fill(trace, shape):
 
 
 class PectoralMuscleRemover(ImageTransformer):
-    """Take the pectoral muscle out of the region of mediolateral-oblique mammograms.
+    """Mask the pectoral muscle of mediolateral-oblique mammograms.
 
     Read more in the :ref:`User Guide <mammograms>`.
 
     Parameters
     ----------
     min_confidence : float, default=0.3
-        From which confidence on a muscle is removed, 0 to 1. Higher values abstain more often.
+        Smallest confidence, 0 to 1, at which a muscle is removed.
 
     See Also
     --------

@@ -1,12 +1,17 @@
 """Functions of plain pixels, applied inside the mask of an image."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from numbers import Integral
 
 import cv2
 import numpy as np
 
+from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
-from featbus.masks import inside_mask, with_mask_of
+from featbus.images import ImageError, check_image
+from featbus.masks import inside_mask, restrict, with_mask_of
 from featbus.parameters import Interval
 
 
@@ -53,27 +58,8 @@ def as_float(pixels):
     return to_float(pixels, np.float64 if pixels.dtype == np.float64 else np.float32)
 
 
-def values_inside(image):
-    """Return the gray or color values inside the mask.
-
-    Parameters
-    ----------
-    image : ndarray or MaskedArray
-        A checked image.
-
-    Returns
-    -------
-    ndarray of shape (n_values,)
-        Of all color channels together; alpha left out.
-    """
-    pixels = np.ma.getdata(image)
-    pixels = pixels[..., :3] if pixels.ndim == 3 else pixels
-    inside = inside_mask(image)
-    return pixels.ravel() if inside is None else pixels[inside].ravel()
-
-
 def extend(image):
-    """Continue the pixels inside the mask to the outside, as filters continue an image's border.
+    """Fill the outside of the mask with the nearest pixels inside, as filters extend a border.
 
     Parameters
     ----------
@@ -104,19 +90,19 @@ def map_pixels(function, image, *, luma=False):
     Parameters
     ----------
     function : callable
-        Gets the color channels, or the gray values, as a plain array: the mask continued as by
+        Takes the color channels, or the gray values, as a plain array: filled outside the mask by
         `extend`, bool as 0 and 255, without alpha. Must not write to it. Returns an array of the
         same shape, either of the same dtype or of floating-point values 0..1.
     image : ndarray or MaskedArray
         A checked image.
     luma : bool, default=False
-        Whether `function` is for gray images: of a color image it gets the luma, and all channels
+        Whether `function` takes gray images: for a color image it gets the luma, and all channels
         change by as much as the luma does.
 
     Returns
     -------
     ndarray or MaskedArray
-        The result in the dtype of `image`. Alpha, the mask, and the pixels outside stay.
+        The result in the dtype of `image`. Alpha, the mask and the pixels outside are kept.
     """
     pixels = extend(image)
     colors = pixels[..., :3] if pixels.ndim == 3 else pixels
@@ -174,3 +160,68 @@ class OddSize(Interval):
 
     def __str__(self):
         return f"an odd int from {self.left} to {self.right}"
+
+
+class ImageFunction(ImageTransformer):
+    """Make a step of a function.
+
+    Read more in the :ref:`User Guide <enhancement>`.
+
+    Parameters
+    ----------
+    func : callable
+        Called as ``func(image, **kwargs)`` with a plain array ``(height, width)`` or
+        ``(height, width, channels)``. Returns an image.
+    kwargs : dict or None, default=None
+        Arguments of `func`.
+
+    See Also
+    --------
+    sklearn.preprocessing.FunctionTransformer : A step of a function of a whole batch.
+
+    Notes
+    -----
+    `func` gets a copy that it may change, with the pixels outside the mask replaced by the nearest
+    ones inside. The mask stays: the result must then be of the same height and width. A result that
+    is masked itself restricts the mask.
+
+    `FeatureBus` keeps rows of any function, as its code is part of their key. Only a function that
+    can be imported pickles; a lambda, or a function of ``__main__``, does not.
+
+    `map_boxes` assumes that the function moves no pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimage.exposure import adjust_sigmoid
+    >>> from featbus import ImageFunction
+    >>> images = np.full((2, 8, 8), 128, np.uint8)
+    >>> ImageFunction(adjust_sigmoid, {"cutoff": 0.25}).transform(images)[0, 0, 0]
+    np.uint8(236)
+    """
+
+    _parameter_constraints = {"func": [callable], "kwargs": [dict, None]}
+
+    def __init__(self, func: Callable, kwargs: dict | None = None) -> None:
+        self.func = func
+        self.kwargs = kwargs
+
+    def _transform_image(self, image):
+        name = getattr(self.func, "__name__", type(self.func).__name__)
+        # What `extend` returns is the caller's own array unless there is a mask.
+        result = self.func(extend(image).copy(), **(self.kwargs or {}))
+        try:
+            result = check_image(result)
+        except ImageError as error:
+            raise ImageError(f"{name} returned no image: {error.reason}") from error
+        inside = inside_mask(image)
+        if inside is None:
+            return result
+        if result.shape[:2] != image.shape[:2]:
+            raise ImageError(
+                f"{name} returned an image of shape {result.shape}, expected height and width of "
+                f"the masked image, {image.shape[:2]}. Write an ImageTransformer that moves masks."
+            )
+        if np.ma.isMaskedArray(result):
+            return restrict(result, inside)
+        return with_mask_of(result, image)

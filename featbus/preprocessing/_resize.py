@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.images import ImageError, at_index, is_path
@@ -13,11 +15,6 @@ from featbus.io import SpacedImage, read_item, read_spacing
 from featbus.io._files import VARIABLE, pixel_limit
 from featbus.parameters import POSITIVE_INTEGER, Interval, PairOf, StrOptions, as_pair
 from featbus.resizing import letterbox, letterbox_window, resize
-
-if TYPE_CHECKING:
-    from typing import Any, Literal
-
-    from numpy.typing import ArrayLike
 
 
 class Resize(ImageTransformer):
@@ -160,16 +157,11 @@ class Resample(ImageTransformer):
 
     def _spacing_of(self, item):
         """Return the spacing of an item of a batch."""
-        if isinstance(item, SpacedImage):
-            found = item.spacing
-        else:
-            found = read_spacing(item) if is_path(item) else None
+        found = read_spacing(item) if is_path(item) else getattr(item, "spacing", None)
         if found is None:
             raise ImageError(
-                "found no spacing, expected a DICOM, TIFF or PNG file that states it, or "
-                "featbus.io.SpacedImage(image, (row, column)), in millimeters. Make Resample the "
-                "first step: other steps, ImageAugmenter and TestTimeAugmentation pass on arrays, "
-                "which have none."
+                "found no spacing, expected a DICOM, TIFF or PNG file that states it, or a "
+                "featbus.io.SpacedImage. Make Resample the first step of the pipeline."
             )
         return found
 
@@ -180,16 +172,14 @@ class Resample(ImageTransformer):
         """Return height and width of a `SpacedImage` after the step."""
         sides = image.image.shape[:2]
         both = zip(sides, image.spacing, as_pair(self.spacing))
-        exact = [side * old / new for side, old, new in both]
-        size = [round(min(side, 2.0**53)) for side in exact]  # infinity cannot be rounded
-        if not 0 < size[0] * size[1] <= pixel_limit():
+        size = [side * old / new for side, old, new in both]
+        if min(size) <= 0.5 or math.prod(size) > pixel_limit():
             raise ImageError(
-                f"found {sides[0]} x {sides[1]} pixels of {image.spacing[0]:g} x "
-                f"{image.spacing[1]:g} mm, which would become {size[0]:.7g} x {size[1]:.7g} pixels "
-                f"of spacing={self.spacing}, expected 1 to {pixel_limit()} in all. Check that both "
-                f"are in millimeters; {VARIABLE} raises the limit."
+                f"found {sides} pixels of {image.spacing} mm, which would become {size[0]:.7g} x "
+                f"{size[1]:.7g} pixels of {self.spacing} mm, expected 1 to {pixel_limit()} in all. "
+                f"Check that both are in millimeters; {VARIABLE} raises the limit."
             )
-        return size
+        return [round(side) for side in size]
 
     def map_boxes(self, boxes: ArrayLike, image: Any) -> np.ndarray:
         """Map boxes of the resampled image back to the image.

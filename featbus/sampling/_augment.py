@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import numpy as np
 from imblearn.over_sampling.base import BaseOverSampler
 from imblearn.utils import check_sampling_strategy, check_target_type
-from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
+from numpy.typing import ArrayLike
+from sklearn.utils import InputTags, _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.augmentation import DIHEDRAL, Augmentation, augment, dihedral
 from featbus.base import Documented
-from featbus.images import as_batch, at_index, fill_value, update_digest
+from featbus.images import as_batch, at_index, stack_images, update_digest
 from featbus.io import read_item
 from featbus.parameters import Interval, Options, check_estimator_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 
 class ImageAugmenter(Documented, BaseOverSampler):
@@ -200,19 +195,11 @@ class ImageAugmenter(Documented, BaseOverSampler):
 
     def _fit_resample(self, X, y):
         batch, n_each = self._check(X, y)
-        copies = self._iter_copies(batch, n_each)
-        # Quarter turns swap height and width.
-        if isinstance(batch, np.ndarray) and (not self.dihedral or len(set(batch.shape[1:3])) == 1):
-            # Filled in place: a list of the copies would take as much memory again.
-            X = np.ma.empty if np.ma.isMaskedArray(batch) else np.empty
-            X = X((len(batch) + n_each.sum(), *batch.shape[1:]), batch.dtype)
-            if np.ma.isMaskedArray(batch):
-                X.fill_value = fill_value(batch)
-            X[: len(batch)] = batch
-            for index, copy in enumerate(copies, len(batch)):
-                X[index] = copy.reshape(batch.shape[1:])
-        else:
-            X = [*batch, *copies]
+        X = [*batch, *self._iter_copies(batch, n_each)]
+        if isinstance(batch, np.ndarray):
+            channels = batch.shape[3:]
+            X = [image.reshape(*image.shape[:2], *channels).astype(batch.dtype) for image in X]
+            X = stack_images(X)
         sources = np.arange(len(batch))
         self.sample_indices_ = np.concatenate([sources, np.repeat(sources, n_each)])
         y = _safe_indexing(y, self.sample_indices_)
@@ -225,8 +212,7 @@ class ImageAugmenter(Documented, BaseOverSampler):
         for index in np.flatnonzero(n_each):
             image = read_item(batch[index], index)
             with at_index(index, batch[index]):
-                copies = self._copy(image, n_each[index], augmentation, seed)
-            yield from copies
+                yield from self._copy(image, n_each[index], augmentation, seed)
 
     def _copy(self, image, n_copies, augmentation, seed):
         """Return copies of an image; the first ones do not depend on their number."""
@@ -255,26 +241,18 @@ class ImageAugmenter(Documented, BaseOverSampler):
         if self.n_copies is not None:
             return batch, np.full(len(batch), int(self.n_copies))
         check_classification_targets(y)
-        return batch, self._count_copies(check_target_type(y))
-
-    def _count_copies(self, y):
-        """Return the number of copies of each image that `sampling_strategy` asks for."""
-        self.sampling_strategy_ = check_sampling_strategy(
-            self.sampling_strategy, y, self._sampling_type
-        )
+        y, strategy = check_target_type(y), self.sampling_strategy
+        self.sampling_strategy_ = check_sampling_strategy(strategy, y, self._sampling_type)
         rng = check_random_state(self.random_state)
         n_each = np.zeros(len(y), int)
         for label, n_copies in self.sampling_strategy_.items():
             images = rng.permutation(np.flatnonzero(y == label))
             n_each[images] = n_copies // len(images)
             n_each[images[: n_copies % len(images)]] += 1
-        return n_each
+        return batch, n_each
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.sparse = False
-        tags.input_tags.string = True
+        tags.input_tags = InputTags(two_d_array=False, three_d_array=True, string=True)
         tags.sampler_tags.sample_indices = True
         return tags

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import get_tags
+from sklearn.utils import InputTags, gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _estimator_has, check_is_fitted
 
 from featbus.augmentation import DIHEDRAL, dihedral
 from featbus.base import Documented, iter_images
 from featbus.images import as_batch, stack_images
 from featbus.parameters import HasMethods, Options, check_estimator_parameters
-
-if TYPE_CHECKING:
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 _BATCH = 128  # images whose views are in memory at a time
-
-
-def _has(method):
-    """Return a check of whether the wrapped estimator has a method."""
-
-    def check(self):
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
 
 
 class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -148,14 +133,11 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         ndarray of shape (n_images,)
             The class with the highest mean probability or decision value.
         """
-        check_is_fitted(self)
-        has_probabilities = hasattr(self, "predict_proba")
-        scores = self.predict_proba(X) if has_probabilities else self.decision_function(X)
-        return self.classes_[
-            scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)
-        ]
+        method = "predict_proba" if hasattr(self, "predict_proba") else "decision_function"
+        scores = self._mean(method, X)
+        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else np.int64(scores > 0)]
 
-    @available_if(_has("predict_proba"))
+    @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X: Images) -> np.ndarray:
         """Return the mean of the probabilities over all views.
 
@@ -171,7 +153,7 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         """
         return self._mean("predict_proba", X)
 
-    @available_if(_has("decision_function"))
+    @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Images) -> np.ndarray:
         """Return the mean of the decision values over all views.
 
@@ -194,19 +176,13 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         check_is_fitted(self)
         self._check_parameters()
         score = getattr(self.estimator_, method)
-        others = DIHEDRAL[self.views][1:]
         # The images as they are come first: their errors name positions in `X`, not in a batch.
-        total = np.array(score(X), dtype=np.float64)
-        images, start = [], 0
-        for image in iter_images(as_batch(X)):
-            images.append(image)
-            if len(images) == _BATCH or start + len(images) == len(total):
-                for element in others:
-                    views = stack_images([dihedral(image, element) for image in images])
-                    total[start : start + len(images)] += score(views)
-                start += len(images)
-                images = []
-        return total / (1 + len(others))
+        total, batch = np.array(score(X), dtype=np.float64), as_batch(X)
+        for rows in gen_batches(len(batch), _BATCH):
+            images = list(iter_images(batch[rows]))
+            for element in DIHEDRAL[self.views][1:]:
+                total[rows] += score(stack_images([dihedral(image, element) for image in images]))
+        return total / self.views
 
     def get_metadata_routing(self) -> Any:
         """Return how metadata reaches the estimator.
@@ -222,7 +198,5 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags = get_tags(self.estimator).classifier_tags
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
+        tags.input_tags = InputTags(two_d_array=False, three_d_array=True, string=True)
         return tags
