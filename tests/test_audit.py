@@ -174,13 +174,6 @@ def test_files_of_one_name_are_told_apart_by_their_folders(scans, tmp_path):
     assert "'p1/scan.png'" in finding
 
 
-def test_groups_may_be_names(scans):
-    names = [f"patient {index // 4}" for index in range(N_IMAGES)]
-    report = audit(scans, np.where(Y, "malignant", "benign"), groups=names)
-    assert severity(report)[GROUPS] == "ok"
-    assert "in 10 groups (benign: 20, malignant: 20)" in report.protocol
-
-
 def test_conflicting_labels(scans):
     options = with_copy(scans, scans[0])
     options["y"] = np.array(["benign", "malignant"])[np.r_[Y, 1]]

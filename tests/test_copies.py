@@ -21,15 +21,6 @@ def scenes(scans):
     return [describe_scene(scan) for scan in scans]
 
 
-def test_a_scene_is_small(scans):
-    scene = describe_scene(scans[0])
-    assert scene.texture.size <= 1.02 * 144**2
-    assert len(scene.points) == len(scene.descriptors) <= 64
-    assert not scene.is_plain
-    norms = np.linalg.norm(scene.descriptors.astype(float), axis=1)
-    np.testing.assert_allclose(norms, 1, atol=2e-3)
-
-
 def test_background_and_marks_are_outside():
     rng = np.random.default_rng(0)
     image = np.zeros((200, 200), np.uint8)
