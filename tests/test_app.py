@@ -120,11 +120,6 @@ def test_a_model_that_needs_the_spacing_gets_it(tmp_path):
     assert "found no spacing" in _results.examine(model, "b.png", encode(IMAGE)).error
 
 
-def test_an_example_is_examined(page):
-    page.selectbox[0].select(page.selectbox[0].options[0]).run()
-    assert "Predicted class" in text(page)
-
-
 def test_the_importance_map_is_painted_when_wanted(page):
     upload(page, ("a.png", encode(IMAGE)))
     assert page.session_state.results.keys() == {
@@ -186,13 +181,6 @@ def test_results_of_removed_images_are_dropped(page):
     assert len(page.session_state.results) == 1
     page.file_uploader[0].set_value(None).run()
     assert page.session_state.results == {}
-
-
-def test_another_session_sees_nothing(page, path):
-    upload(page, (NAME, encode(IMAGE)))
-    other = open_page(path)
-    assert other.session_state.results == {}
-    assert "Doe" not in text(other)
 
 
 def test_unexpected_errors_are_logged_without_their_message(page, monkeypatch, caplog, capfd):
@@ -336,19 +324,3 @@ def test_without_streamlit_the_error_names_the_extra(path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "streamlit.web.cli", None)
     assert main(["app", path]) == 2
     assert "Install it: pip install 'featbus[app]'." in capsys.readouterr().err
-
-
-def test_the_command_passes_every_argument_on(monkeypatch):
-    calls = []
-
-    def run_app(model: str, *, port: int = 8501, url: str | None = None, browser: bool = True):
-        """Serve a page."""
-        calls.append((model, port, url, browser))
-
-    monkeypatch.setattr("featbus.app.run_app", run_app)
-    given = ["--port=80", "--url=https://a.example", "--browser", "false"]
-    assert main(["app", "m.skops"]) == main(["app", "m.skops", *given]) == 0
-    assert calls == [
-        ("m.skops", 8501, None, True),
-        ("m.skops", 80, "https://a.example", False),
-    ]

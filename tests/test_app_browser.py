@@ -1,6 +1,5 @@
 """The page of a model in a browser: nothing is kept, bad files, other readers, sizes."""
 
-import csv
 import re
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -198,21 +197,3 @@ def test_the_page_fits_and_has_one_title(width, scheme, app, browser):
         examine(page, upload(f"{'x' * 200}.png", GOOD))
         assert page.evaluate(BEYOND) <= 0
         assert page.get_by_role("heading", level=1).count() == 1
-
-
-def test_the_results_are_downloaded(app, browser):
-    with open_app(app, browser) as page:
-        examine(page, upload("good.png", GOOD), upload("=empty.png", b""))
-        with page.expect_download() as downloaded:
-            download(page).click()
-        assert downloaded.value.suggested_filename.endswith(".csv")
-        with open(downloaded.value.path(), newline="", encoding="utf-8") as file:
-            good, bad = csv.DictReader(file)
-    assert good["image"] == "good.png"
-    assert good["predicted"] in ("benign", "malignant", "normal")
-    chances = [float(value) for name, value in good.items() if name.startswith("probability_")]
-    assert sum(chances) == pytest.approx(1)
-    assert good["error"] == ""
-    assert bad["image"] == "'=empty.png"  # no formula in a spreadsheet
-    assert bad["predicted"] == ""
-    assert bad["error"]

@@ -63,11 +63,11 @@ def test_nothing_is_found_in_clean_data(clean):
     assert clean.passed
     found = severity(clean)
     assert [found[check] for check in (*COPIES, CHANGED, GROUPS)] == ["ok"] * 4
-    assert found["labels of duplicates"] == found["training part apart from test part"] == "ok"
+    assert found["labels of duplicates"] == "ok"
     assert found["shortcut: image size"] == "ok"
     assert clean.near_duplicates.tolist() == list(range(N_IMAGES))
     assert clean.suggested_groups.tolist() == (np.arange(N_IMAGES) // 2).tolist()
-    assert clean.protocol == "40 images in 20 groups (0: 20, 1: 20); 5 splits, stratified."
+    assert clean.protocol == "40 images in 20 groups (0: 20, 1: 20); splits: 5, stratified."
 
 
 def test_exact_copies(scans):
@@ -100,37 +100,19 @@ def test_near_duplicates(scans):
     assert report.near_duplicates.tolist() == [*range(N_IMAGES), 0]
 
 
-@pytest.mark.parametrize(
-    "turn",
-    [
-        lambda image: image[:, ::-1],
-        lambda image: image[::-1],
-        lambda image: np.rot90(image),
-        lambda image: np.rot90(image, 2),
-        lambda image: np.rot90(image, 3),
-        lambda image: image.T,
-        lambda image: np.rot90(image, 2).T,
-        lambda image: 255 - image,
-        lambda image: 255 - image[:, ::-1],
-    ],
-    ids=[
-        "mirrored",
-        "upturned",
-        "left",
-        "half",
-        "right",
-        "transposed",
-        "antitransposed",
-        "inverted",
-        "inverted-mirrored",
-    ],
-)
-@pytest.mark.parametrize("last", [True, False])
-def test_changed_copies(scans, turn, last):
-    options = with_copy(scans, turn(scans[0]))
-    if not last:
-        options["images"][0], options["images"][40] = turn(scans[0]), scans[0]
-    report = audit(**options)
+CHANGES = {
+    "mirrored": lambda image: image[:, ::-1],
+    "upside down": lambda image: image[::-1],
+    "quarter turn": np.rot90,
+    "transposed": np.transpose,
+    "inverted": lambda image: 255 - image,
+    "inverted and mirrored": lambda image: 255 - image[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_copies(scans, change):
+    report = audit(**with_copy(scans, CHANGES[change](scans[0])))
     assert [severity(report)[check] for check in (*COPIES, CHANGED)] == ["ok", "ok", "leak"]
     assert report.images[CHANGED].tolist() == [0, 40]
     assert report.suggested_groups[40] == report.suggested_groups[0] == 0
@@ -145,12 +127,11 @@ def test_copies_of_an_image_that_is_in_no_part(scans):
     assert report.images[CHANGED].tolist() == [40]
 
 
-def test_the_same_image_on_both_sides(scans):
+def test_the_same_image_on_both_sides_is_an_exact_copy(scans):
     everything = np.arange(N_IMAGES)
     report = audit(scans, Y, cv=[(everything, everything[:6]), (everything[6:], everything[:6])])
-    check = row(report, "training part apart from test part")
+    check = row(report, COPIES[0])
     assert (check["severity"], check["count"]) == ("leak", 6)
-    assert severity(report)[COPIES[0]] == "ok"
 
 
 @pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
@@ -158,7 +139,7 @@ def test_groups_across_folds(scans):
     groups = np.arange(N_IMAGES) // 2
     report = audit(scans, Y, groups=groups, cv=KFold(5, shuffle=True, random_state=0))
     assert severity(report)[GROUPS] == "leak"
-    assert report.protocol.endswith("5 splits, by KFold.")
+    assert report.protocol.endswith("splits: 5, by KFold.")
     assert (
         "test image(s) have images of their group in the training part, such as image"
         in row(report, GROUPS)["finding"]
@@ -179,7 +160,7 @@ def test_no_groups_are_a_warning(scans, groups, finding):
     assert severity(report)[GROUPS] == "warning"
     assert row(report, GROUPS).finding == finding
     assert report.outcome == ("incomplete" if groups is None else "passed")
-    assert report.has_groups == ("unknown" not in report.verdict) == (groups is not None)
+    assert ("unknown" in report.verdict) == (groups is None)
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(scans, tmp_path):
@@ -191,13 +172,6 @@ def test_files_of_one_name_are_told_apart_by_their_folders(scans, tmp_path):
     finding = row(audit(paths, Y[:20], cv=[(np.arange(1, 20), [0])]), COPIES[0]).finding
     assert "'p0/scan.png'" in finding
     assert "'p1/scan.png'" in finding
-
-
-def test_groups_may_be_names(scans):
-    names = [f"patient {index // 4}" for index in range(N_IMAGES)]
-    report = audit(scans, np.where(Y, "malignant", "benign"), groups=names)
-    assert severity(report)[GROUPS] == "ok"
-    assert "in 10 groups (benign: 20, malignant: 20)" in report.protocol
 
 
 def test_conflicting_labels(scans):
@@ -215,10 +189,6 @@ def test_classes_of_folds(scans, clean):
     lacking = audit(scans, y, cv=KFold(2))
     assert severity(lacking)["classes of folds"] == "warning"
     assert "The splits [0, 1] lack a class" in row(lacking, "classes of folds")["finding"]
-    test = np.r_[0:8, 20:22]
-    skewed = audit(scans, y, cv=[(np.setdiff1d(np.arange(40), test), test)])
-    assert severity(skewed)["classes of folds"] == "note"
-    assert "by up to 30 points" in row(skewed, "classes of folds")["finding"]
 
 
 SAMPLERS, FITTED = "samplers in the training fold", "steps fitted before the folds"
@@ -230,27 +200,14 @@ SAMPLERS, FITTED = "samplers in the training fold", "steps fitted before the fol
         (make_imblearn_pipeline(LBP(), StandardScaler(), SMOTE(), SVC()), "ok"),
         (GridSearchCV(make_imblearn_pipeline(SMOTE(), SVC()), {"svc__C": [1, 2]}), "ok"),
         (make_pipeline(LBP(), BalancedBaggingClassifier(sampler=SMOTE())), "ok"),
-        (make_pipeline(LBP(), SVC()), "ok"),
         (make_pipeline(LBP(), SMOTE(), SVC()), "leak"),
         (GridSearchCV(make_pipeline(SMOTE(), SVC()), {}), "leak"),
         (make_pipeline(make_union(LBP(), SMOTE()), SVC()), "leak"),
         ([SMOTE(), make_pipeline(LBP(), SVC())], "leak"),
-        (SMOTE(), "leak"),
-    ],
-    ids=[
-        "imblearn",
-        "search",
-        "ensemble",
-        "none",
-        "sklearn",
-        "search-sklearn",
-        "union",
-        "before",
-        "alone",
     ],
 )
 def test_samplers(scans, pipeline, expected):
-    report = audit(scans, Y, groups=np.arange(N_IMAGES) // 2, pipeline=pipeline)
+    report = audit(scans[:8], Y[:8], groups=np.arange(8), cv=2, pipeline=pipeline)
     assert severity(report)[SAMPLERS] == expected
     assert report.passed == (expected == "ok")
     assert severity(report)[FITTED] == "ok"
@@ -328,32 +285,22 @@ def test_folds_are_those_of_evaluate(scans, groups):
         assert np.sort(train).tolist() == np.flatnonzero(fold != number).tolist()
 
 
-def test_seeded(scans):
-    first, again, other = (
-        audit(scans, Y, cv=StratifiedKFold(3), random_state=seed) for seed in (1, 1, 2)
-    )
-    pd.testing.assert_frame_equal(first.shortcuts, again.shortcuts)
-    assert not first.shortcuts.equals(other.shortcuts)
-
-
 def test_report_in_other_forms(scans):
     report = audit(**with_copy(scans, scans[0]))
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
     unknown = "groups unknown: every image counted as its own patient"
-    verdict = f"2 leaks, 1 warning; {unknown}"
+    verdict = f"leaks: 2, warnings: 1; {unknown}"
     assert text.startswith(f"Audit failed: {verdict}\n41 images (")
     assert unknown in " ".join(text.partition("\n")[2].split())
     assert "leak     exact copies across folds\n         2 test image(s)" in text
     assert max(map(len, text.splitlines())) <= 100
     assert html.count("<tr") == len(report.checks) + 1
-    assert html.count(">leak</b>") == 2
     assert html.count(unknown) == 2
     for check in report.checks.itertuples():
         assert escape(check.finding) in html
         assert escape(check.remedy) in html
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert data["passed"] is False
-    assert data["has_groups"] is False
     assert data["verdict"] == report.verdict == verdict
     frame = report.to_frame()
     assert frame.columns.tolist() == ["check", "severity", "finding", "count", "remedy"]
@@ -373,21 +320,14 @@ def test_html_is_escaped(scans):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"y": Y[:-1]}, "inconsistent numbers of samples"),
         ({"groups": Y[:-1]}, "inconsistent numbers of samples"),
         ({"masks": [None]}, "inconsistent numbers of samples"),
         ({"cv": []}, "cv has no splits"),
-        ({"cv": 1}, r"cv is 1, expected an int in the range \[2, inf\)"),
-        ({"cv": "x"}, "cv is 'x', expected"),
-        ({"random_state": "x"}, "random_state is 'x', expected"),
-        ({"n_jobs": "x"}, "n_jobs is 'x', expected"),
-        ({"verbose": "x"}, "verbose is 'x', expected"),
-        ({"y": np.zeros(N_IMAGES)}, r"1 class, 0.0.*expected at least two"),
-        ({"cv": 21}, "cv is 21, and the class '0' has 20 of the samples, .* Pass cv=20, or"),
-        ({"groups": Y}, "cv is 5, and the class '0' has 1 of the groups, .* fold. Add samples, or"),
-        ({"y": np.linspace(0, 1, N_IMAGES)}, "continuous"),
-        ({"y": [None, *["a"] * 39]}, r"y is NaN or None for 1 sample\(s\), the first at 0"),
-        ({"groups": [*range(39), None]}, r"groups is NaN or None for 1 sample\(s\), .* 39"),
+        ({"cv": "x"}, "cv is 'x'"),
+        ({"n_jobs": "x"}, "n_jobs is 'x'"),
+        ({"cv": 21}, "cv is 21, .* '0' has 20"),
+        ({"groups": Y}, "cv is 5, .* '0' has 1 "),
+        ({"pipeline": ["HOG"]}, "pipeline is"),
         ({"images": [*np.zeros((39, 8, 8)), np.full((8, 8), 3.0)]}, "image 39: .*from 3 to 3"),
     ],
 )
@@ -437,10 +377,3 @@ def test_mini_mias():
     assert severity(report)[COPIES[1]] == "ok"
     assert len(set(report.suggested_groups)) == 45
     assert audit(mias.images, mias.target, groups=mias.groups).passed
-
-
-@pytest.mark.parametrize("pipeline", ["HOG", 5, [], ["HOG"]])
-def test_what_is_no_pipeline_is_refused(pipeline):
-    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
-    with pytest.raises(ValueError, match="pipeline is .*expected"):
-        audit(images, np.repeat([0, 1], 4), cv=2, pipeline=pipeline)

@@ -213,12 +213,3 @@ def test_busi_with_a_network(tmp_path):
     assert (means["accuracy"] > 0.72).all()
     assert (means["roc_auc"] > 0.86).all()
     assert (result.predictions.groupby(["pipeline", "group"])["fold"].nunique() == 1).all()
-
-
-@pytest.mark.slow
-def test_mini_mias(tmp_path, capsys):
-    # By patient, these features are near chance on mini-MIAS: only the table is looked at.
-    result = run_demo(data_dir("mini-mias"), output=tmp_path, input_size=56, n_jobs=2)
-    assert result.to_frame().shape == (4, 44)
-    assert not result.to_frame().drop(columns="brier", level=0).isna().any(axis=None)
-    assert str(result) in capsys.readouterr().out

@@ -39,7 +39,6 @@ from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
 from featbus.masks import with_mask
 from featbus.persistence import read_card
-from featbus.recipes import list_recipes, make_recipe
 from featbus.segmentation import Segmenter
 
 DATA = make_breast_ultrasound(60, random_state=0)
@@ -109,14 +108,6 @@ def test_class_and_probabilities_are_those_of_the_model(saved, found):
     assert found.probabilities.index.tolist() == DATA.target_names
     assert_allclose(found.probabilities, expected)
     assert found.predicted == DATA.target_names[expected.argmax()]
-
-
-def test_everything_lies_on_the_image(found):
-    shape = NEW.images[0].shape
-    assert_array_equal(found.image, NEW.images[0])
-    assert found.outline.shape == found.importance.shape == shape
-    assert found.outline.dtype == bool
-    assert found.importance_reason is None
 
 
 def test_the_histogram_is_that_of_the_image_beside_those_of_the_classes(found):
@@ -234,24 +225,6 @@ def test_images_of_other_kinds_are_unfamiliar(saved, kind):
     assert found.distance > found.limit
 
 
-def test_two_of_a_hundred_images_of_the_same_kind_are_unfamiliar():
-    rows = RNG.normal(size=(4000, 10)) * np.arange(1, 11)
-    summary = _summarize(rows[:2000], np.arange(2000))
-    center, spread = np.array(summary["center"]), np.array(summary["spread"])
-    assert_allclose(center, rows[:2000].mean(axis=0), rtol=1e-3)
-    assert_allclose(spread, rows[:2000].std(axis=0) + 0.02, rtol=1e-3)
-    expected = np.sqrt(np.square((rows - center) / spread).mean(axis=1))
-    assert_allclose(_distances(rows, center, spread), expected)
-    assert 0.01 < (expected[2000:] > summary["limit"]).mean() < 0.03
-
-
-def test_a_group_is_on_one_side_when_the_limit_is_found():
-    places = 10 * RNG.normal(size=(20, 3))
-    rows = np.repeat(places, 20, axis=0) + RNG.normal(size=(400, 3))
-    limits = [_summarize(rows, groups)["limit"] for groups in (np.arange(400) // 20, range(400))]
-    assert limits[0] > limits[1]
-
-
 def test_a_patient_counts_once_with_many_images_or_few():
     rows, groups = RNG.normal(size=(11, 3)), np.arange(11)
     once, often = (
@@ -267,7 +240,7 @@ def test_a_patient_counts_once_with_many_images_or_few():
     assert described["features"]["center"] == alone["features"]["center"]
 
 
-@pytest.mark.parametrize("n_groups", [10, 49, 50, 51, 98, 99, 148, 149, 1000])
+@pytest.mark.parametrize("n_groups", [10, 49, 99, 149, 1000])
 def test_the_limit_has_the_rank_of_conformal_prediction(n_groups):
     distances = RNG.permutation(np.arange(1, n_groups + 1))
     rank = min(n_groups, math.ceil(0.98 * (n_groups + 1)))
@@ -328,18 +301,6 @@ def test_color_that_few_groups_have_is_not_in_the_card(n_colored):
     assert MEASURES[:2] == ["color", "color_95"]
 
 
-@pytest.mark.parametrize("n_colored", [0, 1])
-@pytest.mark.parametrize("n_images", [20, 60])
-def test_color_photographs_are_unlike_gray_images(n_colored, n_images):
-    card = {"reference": describe_with_color(n_colored, 0.9, n_images)}
-    for kind in ("color photograph", "mammogram", "noise"):
-        found = examine_image(BrightCorner(), card, others()[kind], importance=False)
-        assert found.is_unfamiliar
-    if not n_colored:
-        found = examine_image(BrightCorner(), card, colored(NEW.images[0], 0.5), importance=False)
-        assert found.is_unfamiliar
-
-
 def test_levels_that_few_groups_have_are_not_in_the_card():
     images = [np.full((20, 20), 100, np.uint8) for _ in range(40)]
     for image, rows in zip(images, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)):
@@ -350,16 +311,6 @@ def test_levels_that_few_groups_have_are_not_in_the_card():
     expected[31], expected[12] = 55 / 400, (20 * 20 - 55 - 1) / 400
     assert_allclose(histograms["0"], expected, rtol=1e-3)
     assert_allclose(histograms["1"], np.eye(32)[12])
-
-
-def test_identical_training_images_are_like_themselves():
-    image = DATA.images[0]
-    card = {"reference": describe_training_images([image] * 20, [0, 1] * 10)}
-    assert card["reference"]["features"]["limit"] == 1
-    found = examine_image(BrightCorner(), card, image)
-    assert found.distance < 0.05
-    assert not found.is_unfamiliar
-    assert examine_image(BrightCorner(), card, 255 - image).is_unfamiliar
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"], ["a", "b", "b"]])
@@ -454,38 +405,6 @@ def test_few_groups_are_not_described():
         describe_training_images(DATA.images[:9], [0, 1, 0] * 3)
     with pytest.raises(ValueError, match="Found 5 groups"):
         describe_training_images(DATA.images, DATA.target, groups=np.arange(60) % 5)
-
-
-def options_of(recipe):
-    small = {"backbone_options": {"alpha": 0.35}, "weights": None}
-    return {
-        "fusion": {"backbone": None, "n_features": 20},
-        "small_cnn": {},
-        "mammogram_svm": {"backbone": "mobilenet_v2", **small},
-        "two_tap_mobilenet": small,
-        "enhanced_crop": {"backbone": "mobilenet_v2", **small},
-        "unet_crop": {"segmenter": ThresholdSegmenter(), **small},
-        "fine_tuned_ultrasound": {"epochs": 1, "n_members": 1, **small},
-    }.get(recipe, small)
-
-
-SLOW = pytest.mark.slow
-RECIPES = [
-    pytest.param(name, marks=[] if name == "fusion" else [SLOW]) for name in list_recipes()["name"]
-]
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_models_of_every_recipe(recipe, tmp_path):
-    model = make_recipe(recipe, **options_of(recipe)).fit(DATA.images[:30], DATA.target[:30])
-    save(model, tmp_path / "model.skops", classes=DATA.target_names)
-    model, card = load(tmp_path / "model.skops"), read_card(tmp_path / "model.skops")
-    found = examine_image(model, card, NEW.images[0])
-    assert_allclose(found.probabilities.sum(), 1)
-    assert_allclose(found.probabilities, model.predict_proba(NEW.images[:1])[0], rtol=1e-4)
-    assert found.predicted in DATA.target_names
-    assert found.importance.shape == NEW.images[0].shape
-    assert (found.outline is not None) == (recipe in ("enhanced_crop", "unet_crop"))
 
 
 @pytest.mark.slow

@@ -37,12 +37,6 @@ def shift(image, share):
     return cv2.warpAffine(image, move, (width, height))
 
 
-def test_unlike_images_are_alone(scans):
-    groups = find_near_duplicates(scans)
-    assert groups.tolist() == [0, 1, 2, 3]
-    assert groups.dtype.kind == "i"
-
-
 CHANGES = {
     "same": lambda image: image,
     "bright": lambda image: np.clip(image * 1.3 + 10, 0, 255).astype(np.uint8),
@@ -150,13 +144,6 @@ def test_standard_views_are_not_alike():
     assert find_near_duplicates(images).tolist() == [0, 1, 2, 3, 4, 2]
 
 
-def test_neither_order_nor_threads_matter(scans):
-    images = [*scans, rotate(scans[0], 5), shift(scans[3], 0.1), scans[2][:, ::-1]]
-    expected = [0, 1, 2, 3, 0, 3, 2]
-    assert find_near_duplicates(images, n_jobs=2).tolist() == expected
-    assert find_near_duplicates(images[::-1]).tolist() == [0, 1, 2, 1, 0, 3, 2]
-
-
 def test_hundreds_of_copies_do_not_hide_others(scans):
     copies = [scans[0][:, shift:] for shift in range(12)]
     images = [scans[0]] * 100 + copies + [scans[1], scans[1][:, ::-1]]
@@ -174,9 +161,6 @@ def test_threshold(scans):
     "parameters",
     [
         {"min_correlation": 0},
-        {"min_correlation": 1.0},
-        {"min_correlation": None},
-        {"min_correlation": "0.9"},
         {"n_jobs": 1.5},
         {"verbose": "x"},
     ],
@@ -201,11 +185,6 @@ def test_errors_name_the_image(scans, tmp_path):
         find_near_duplicates([scans[0], clear])
 
 
-def test_progress_bar_is_hidden_off_a_terminal(scans, capsys):
-    find_near_duplicates(scans, verbose=True)
-    assert "images" not in capsys.readouterr().out
-
-
 def test_published_groups_of_busi():
     root = data_dir("busi")
     busi = load_busi(root, groups=root / "groups.csv")
@@ -216,7 +195,7 @@ def test_published_groups_of_busi():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("side", [48, 64, 128])
+@pytest.mark.parametrize("side", [48, 128])
 def test_small_images_of_busi(side):
     root = data_dir("busi")
     busi = load_busi(root, groups=root / "groups.csv")

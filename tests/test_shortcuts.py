@@ -9,17 +9,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from featbus import make_breast_ultrasound
-from featbus.groups import stratified_folds
 from featbus.io import SpacedImage
 from featbus.io._pictures import read_quantization
 from featbus.model_selection import audit
 from featbus.model_selection._checks import check_shortcuts
-from featbus.model_selection._measures import PLACES, find_borders, measure_image, measure_mask
+from featbus.model_selection._measures import find_borders, measure_image, measure_mask
 from featbus.model_selection._shortcuts import (
     CONTENT,
     SHORTCUTS,
     _macro_aucs,
-    _neighbors,
     _permute,
     score_shortcuts,
 )
@@ -106,12 +104,6 @@ def test_noise_is_that_of_immerkaer():
     assert measure(cv2.GaussianBlur(flat, None, 2))["noise"] < 0.2
 
 
-def test_the_noise_of_small_images_is_not_that_of_a_reflected_border():
-    flat = np.random.default_rng(0).normal(128, 10, (300, 16, 16)).astype(np.uint8)
-    # The spread of few pixels is smaller by about 0.1 %.
-    assert np.mean([measure(image)["noise"] for image in flat]) == pytest.approx(1, abs=0.012)
-
-
 def marked():
     """Return an image from 0 to 255 that has borders and marks."""
     image = box(0)(smooth())
@@ -194,12 +186,6 @@ def test_strokes(level, name):
     assert measure(image)[name] - before > 40 / image.size
 
 
-def test_what_spans_the_image_is_no_patch():
-    image = smooth()
-    image[:20] = 0
-    assert measure(image)["patches"] == 0
-
-
 @pytest.mark.parametrize("quality", [50, 75, 90])
 def test_compression_of_pixels_and_files(tmp_path, quality):
     image = smooth((240, 320))
@@ -237,14 +223,6 @@ def test_damaged_files_have_no_quantization(tmp_path, content):
     path.write_bytes(content)
     assert np.isnan(read_quantization(path))
     assert np.isnan(read_quantization(tmp_path / "none.jpg"))
-
-
-def test_content_does_not_depend_on_exposure():
-    image = smooth()
-    first, second = measure(image), measure((image // 2 + 20).astype(np.uint8))
-    np.testing.assert_allclose(
-        [first[name] for name in PLACES], [second[name] for name in PLACES], atol=0.05
-    )
 
 
 def test_mask_measures():
@@ -435,15 +413,6 @@ def test_area_under_the_curve_is_scikit_learns():
         assert auc == pytest.approx(np.mean(expected))
 
 
-def test_labels_are_permuted_by_group():
-    groups = np.repeat(np.arange(30), 4)
-    y = (np.arange(30) % 3)[groups]
-    permuted = _permute(y, groups, np.random.RandomState(0))
-    assert (pd.Series(permuted).groupby(groups).nunique() == 1).all()
-    assert np.bincount(permuted).tolist() == [40, 40, 40]
-    assert (permuted != y).any()
-
-
 def test_mixed_groups_hand_on_what_they_have():
     groups = np.array([1, 0, 1, 0, 1, 2])
     y = np.array([0, 1, 1, 1, 0, 2])
@@ -485,13 +454,3 @@ def test_a_bound_that_nothing_exceeds_is_no_proof(n_groups):
     assert found["severity"] == "note"
     assert found["finding"].startswith("Alone it reaches ROC AUC 1.00")
     assert "few groups" in found["remedy"]
-
-
-def test_permuted_labels_of_few_groups_also_reach_an_area_of_1():
-    """Of a single shortcut, 4.5 % of the permutations of 6 and 6 groups do: no proof at 3 %."""
-    y, rng = np.repeat([0, 1], 6), np.random.RandomState(0)
-    splits = stratified_folds(y, np.arange(12), 5, rng)
-    neighbors = _neighbors(y[:, np.newaxis].astype(float), splits, rng)
-    permuted = np.array([rng.permutation(y) for _ in range(5000)])
-    assert _macro_aucs(y[np.newaxis], neighbors, splits) == 1
-    assert 0.03 < (_macro_aucs(permuted, neighbors, splits) == 1).mean() < 0.06

@@ -6,20 +6,22 @@ import os
 import warnings
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from featbus.app._results import open_model
 from featbus.io._files import VARIABLE
 from featbus.parameters import Interval, InvalidParameterError, check_parameters
-
-if TYPE_CHECKING:
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 ADDRESS = "127.0.0.1"
 MEGABYTES = 50  # of one upload
 SESSION_MEGABYTES = 200  # of all uploads of a session
 _PIXELS = 50_000_000  # of an image, unless the environment says otherwise
+_PARAMETER_CONSTRAINTS = {
+    "port": [Interval(Integral, 1, 65535, closed="both")],
+    "url": [str, None],
+    "browser": ["boolean"],
+}
 _SETTINGS = {
     "server.address": ADDRESS,
     "server.enableCORS": True,
@@ -81,14 +83,7 @@ def run_app(
     >>> from featbus.app import run_app
     >>> run_app("model.skops")  # doctest: +SKIP
     """
-    check_parameters(
-        {
-            "port": [Interval(Integral, 1, 65535, closed="both")],
-            "url": [str, None],
-            "browser": ["boolean"],
-        },
-        {"port": port, "url": url, "browser": browser},
-    )
+    check_parameters(_PARAMETER_CONSTRAINTS, locals())
     try:
         from streamlit.web.cli import main
     except ImportError as error:

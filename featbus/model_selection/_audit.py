@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.model_selection import PredefinedSplit, check_cv
 from sklearn.utils import check_consistent_length, check_random_state
 
@@ -24,31 +25,15 @@ from featbus.groups import (
 from featbus.images import as_batch, is_path
 from featbus.io import read_mask
 from featbus.masks import inside_mask
-from featbus.model_selection._checks import (
-    Check,
-    Folds,
-    check_balance,
-    check_copies,
-    check_groups_apart,
-    check_labels,
-    check_overlap,
-    check_pipeline,
-    check_shortcuts,
-)
-from featbus.model_selection._copies import Copies, digest_pixels
+from featbus.model_selection import _checks
+from featbus.model_selection._copies import digest_pixels, find_matches
 from featbus.model_selection._measures import measure_image, measure_mask
 from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._report import AuditReport
 from featbus.model_selection._scenes import describe_scene
 from featbus.model_selection._shortcuts import score_shortcuts
 from featbus.parameters import N_JOBS, HasMethods, SequenceOf, check_parameters
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 _PARAMETER_CONSTRAINTS = {
     "pipeline": [HasMethods("get_params"), SequenceOf(HasMethods("get_params")), dict, None],
@@ -137,9 +122,7 @@ def audit(
     >>> audit(images, [*data.target, data.target[0]], groups=report.suggested_groups).passed
     True
     """
-    options = {"n_jobs": n_jobs, "verbose": verbose}
-    values = {"cv": cv, "pipeline": pipeline, "random_state": random_state, **options}
-    check_parameters(_PARAMETER_CONSTRAINTS, values)
+    check_parameters(_PARAMETER_CONSTRAINTS, locals())
     cv = N_FOLDS if cv is None else cv
     images = as_batch(images)
     check_consistent_length(images, y, groups, masks)
@@ -147,33 +130,32 @@ def audit(
     groups = check_groups(groups)
     check_folds(y, groups, cv)
     rng = check_random_state(random_state)
-    folds = Folds(_make_splits(cv, codes, groups, rng), _name_images(images))
+    folds = _checks.Folds(_make_splits(cv, codes, groups, rng), _name_images(images))
     masks = [None] * len(images) if masks is None else masks
-    looks = map_images(_look_at, images, images, masks, **options)
-    scenes, digests, measures = zip(*looks)
-    copies = Copies.find(scenes, digests, n_jobs)
-    copied = copies.joined()
+    seen = map_images(_measure, images, images, masks, n_jobs=n_jobs, verbose=verbose)
+    scenes, digests, measures = zip(*seen)
+    exact = pd.factorize(np.array(digests, dtype=object))[0]
+    copies = find_matches(scenes, n_jobs=n_jobs)
+    copied = copies.groups()
     suggested = copied if groups is None else unite(groups, copied)
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
     checks = [
-        *check_copies(folds, copies),
-        check_overlap(folds),
-        check_groups_apart(folds, groups),
-        check_labels(folds, copied, codes, labels),
-        check_balance(folds, codes, labels),
-        *check_pipeline(pipeline, len(codes)),
-        *check_shortcuts(shortcuts),
+        *_checks.check_copies(folds, exact, copies),
+        _checks.check_groups_apart(folds, groups),
+        _checks.check_labels(folds, copied, codes, labels),
+        _checks.check_classes(folds, codes),
+        *_checks.check_pipeline(pipeline, len(codes)),
+        *_checks.check_shortcuts(shortcuts),
     ]
     return AuditReport(
-        checks=pd.DataFrame(checks, columns=Check._fields).drop(columns="images"),
+        checks=pd.DataFrame(checks, columns=_checks.Check._fields).drop(columns="images"),
         shortcuts=shortcuts,
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=copied,
         suggested_groups=suggested,
         protocol=_describe(cv, folds, codes, labels, groups),
-        has_groups=groups is not None,
         groups_note=GROUPS_UNKNOWN if groups is None else "",
     )
 
@@ -193,18 +175,16 @@ def _make_splits(cv, codes, groups, rng):
 
 
 def _name_images(images):
-    """Return names of the images: of files, below the folder of all where two have one name."""
-    paths = {index: os.fspath(item) for index, item in enumerate(images) if is_path(item)}
-    files = {index: os.path.basename(path) for index, path in paths.items()}
-    if len(set(files.values())) < len(files):
-        top = os.path.commonpath(map(os.path.abspath, paths.values()))
-        files = {i: Path(os.path.relpath(path, top)).as_posix() for i, path in paths.items()}
+    """Return the names of images in messages: files relative to the folder of all of them."""
+    folders = [os.path.dirname(os.path.abspath(item)) for item in images if is_path(item)]
+    top = os.path.commonpath(folders) if folders else None
     return [
-        repr(files[index]) if index in files else f"image {index}" for index in range(len(images))
+        repr(Path(os.path.relpath(item, top)).as_posix()) if is_path(item) else f"image {index}"
+        for index, item in enumerate(images)
     ]
 
 
-def _look_at(image, item, mask):
+def _measure(image, item, mask):
     """Return the scene of an image, the digest of its pixels, and its measures."""
     inside = read_mask(mask, image.shape)
     inside = inside_mask(image) if inside is None else inside
@@ -215,10 +195,8 @@ def _look_at(image, item, mask):
 def _describe(cv, folds, codes, labels, groups):
     """Describe what was audited."""
     counts = ", ".join(f"{label}: {n}" for label, n in zip(labels, np.bincount(codes)))
-    known = f", {GROUPS_UNKNOWN}"
     within = "" if groups is None else f" in {len(np.unique(groups))} groups"
+    known = f", {GROUPS_UNKNOWN}" if groups is None else ""
     how = f"by {type(cv).__name__}" if hasattr(cv, "split") else "as given"
     how = "stratified" if isinstance(cv, Integral) else how
-    n_splits = len(folds.splits)
-    splits = f"{n_splits} split{'s' * (n_splits != 1)}, {how}"
-    return f"{len(codes)} images{within} ({counts}){'' if within else known}; {splits}."
+    return f"{len(codes)} images{within} ({counts}){known}; splits: {len(folds.splits)}, {how}."

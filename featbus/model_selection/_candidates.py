@@ -30,9 +30,9 @@ _BLOCK = 1024
 def propose_by_keypoints(scenes):
     """Propose pairs of images by the votes of their keypoints.
 
-    Keypoints are compared within the cells of an index. Two that are alike vote for the pair of
+    Keypoints are compared within the cells of an index. Two similar ones vote for the pair of
     their images and the transform between both. The pairs with the most votes are kept for each
-    image, so that the number of pairs grows with the number of images, whatever they show.
+    image, so that the number of pairs is proportional to the number of images.
 
     Parameters
     ----------
@@ -73,13 +73,7 @@ class _Index:
 
     def _assign(self, descriptors):
         """Return the positions of descriptors sorted by cell, and the bounds of the cells."""
-        step = 16 * _BLOCK
-        cells = np.concatenate(
-            [
-                self.clusters.predict(descriptors[start : start + step].astype(np.float32))
-                for start in range(0, len(descriptors), step)
-            ]
-        )
+        cells = self.clusters.predict(descriptors.astype(np.float32))
         order = np.argsort(cells, kind="stable")
         return order, np.searchsorted(cells[order], np.arange(self.clusters.n_clusters + 1))
 

@@ -9,7 +9,6 @@ from featbus.groups import GROUPS_UNKNOWN
 from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
 from featbus.model_selection._shortcuts import CONTENT
 
-_SHARE = 0.1
 _SPLIT_BY_GROUPS = "Split by groups: use suggested_groups of this report."
 _STRONG = 0.9  # ROC AUC of a shortcut that is worth a look, even without proof
 
@@ -32,57 +31,43 @@ class Folds(NamedTuple):
     names: list
 
     def find_leaks(self, labels):
-        """Return the test images whose label is in their training part too, and one such pair."""
-        leaking = np.zeros(len(self.names), dtype=bool)
-        pair = None
+        """Return the test images whose label is in their training part, and an example."""
+        leaking, example = np.arange(0), ""
         for train, test in self.splits:
-            others = np.setdiff1d(train, test)
-            found = test[np.isin(labels[test], labels[others])]
-            leaking[found] = True
-            if pair is None and found.size:
-                pair = found[0], others[labels[others] == labels[found[0]]][0]
-        return np.flatnonzero(leaking), pair
+            found = test[np.isin(labels[test], labels[train])]
+            leaking = np.union1d(leaking, found)
+            if found.size and not example:
+                example = self.such_as(found[0], train[labels[train] == labels[found[0]]][0])
+        return leaking, example
 
-    def such_as(self, pair):
+    def such_as(self, first, second):
         """Format a pair of images as an example."""
-        return "" if pair is None else f", such as {self.names[pair[0]]} and {self.names[pair[1]]}"
+        return f", such as {self.names[first]} and {self.names[second]}"
 
 
-def _ok_unless(images, check, severity, finding, remedy=_SPLIT_BY_GROUPS):
+def _ok_unless(images, check, severity, what, remedy=_SPLIT_BY_GROUPS):
     """Return a check that fails if it found images."""
     if len(images) == 0:
         return Check(check, "ok", "None.")
-    return Check(check, severity, finding, len(images), remedy, tuple(images))
+    return Check(check, severity, f"{len(images)} {what}.", len(images), remedy, tuple(images))
 
 
-def check_copies(folds, copies):
+def check_copies(folds, exact, copies):
     """Yield checks of whether the training part has copies of test images."""
-    exact, pair = folds.find_leaks(copies.exact)
-    found = f"{len(exact)} test image(s) are also in their training part, pixel by pixel"
-    finding = f"{found}{folds.such_as(pair)}."
-    yield _ok_unless(exact, "exact copies across folds", "leak", finding)
-    near, pair = folds.find_leaks(copies.near)
-    found = f"{len(near)} test image(s) have a copy or near-duplicate in their training part"
-    finding = f"{found}{folds.such_as(pair)}."
-    yield _ok_unless(near, "near-duplicates across folds", "leak", finding)
-    changed, pair = folds.find_leaks(copies.changed)
+    images, example = folds.find_leaks(exact)
+    what = f"test image(s) are also in their training part, pixel by pixel{example}"
+    yield _ok_unless(images, "exact copies across folds", "leak", what)
+    near, example = folds.find_leaks(copies.near)
+    what = f"test image(s) have a copy or near-duplicate in their training part{example}"
+    yield _ok_unless(near, "near-duplicates across folds", "leak", what)
+    changed, example = folds.find_leaks(copies.changed)
     # A copy of a copy of a test image leaks, too, even if the one in between is in no part.
-    joined, chain = folds.find_leaks(copies.joined())
+    joined, chain = folds.find_leaks(copies.groups())
     changed = np.union1d(changed, np.setdiff1d(joined, near))
-    found = f"{len(changed)} test image(s) have such a copy in their training part"
-    finding = f"{found}{folds.such_as(pair or chain)}."
+    what = f"test image(s) have such a copy in their training part{example or chain}"
     remedy = f"Augment only inside the training fold. {_SPLIT_BY_GROUPS}"
     check = "mirrored, turned or inverted copies across folds"
-    yield _ok_unless(changed, check, "leak", finding, remedy)
-
-
-def check_overlap(folds):
-    """Check whether a split has an image in both parts."""
-    both = [np.intersect1d(train, test) for train, test in folds.splits]
-    both = np.unique(np.concatenate(both))
-    finding = f"{len(both)} image(s) are in both the training and the test part of a split."
-    check = "training part apart from test part"
-    return _ok_unless(both, check, "leak", finding, "Use another splitter.")
+    yield _ok_unless(changed, check, "leak", what, remedy)
 
 
 def check_groups_apart(folds, groups):
@@ -93,46 +78,38 @@ def check_groups_apart(folds, groups):
         return Check(check, "warning", f"{GROUPS_UNKNOWN.capitalize()}.", remedy=remedy)
     if len(np.unique(groups)) == len(groups):
         return Check(check, "warning", "Every group has a single image.", remedy=remedy)
-    leaking, pair = folds.find_leaks(groups)
-    finding = f"{len(leaking)} test image(s) have images of their group in the training part"
+    leaking, example = folds.find_leaks(groups)
+    what = f"test image(s) have images of their group in the training part{example}"
     remedy = f"{_SPLIT_BY_GROUPS} cv=5 keeps them together."
-    return _ok_unless(leaking, check, "leak", f"{finding}{folds.such_as(pair)}.", remedy)
+    return _ok_unless(leaking, check, "leak", what, remedy)
 
 
 def check_labels(folds, copied, codes, labels):
     """Check whether copies have the same class."""
-    check = "labels of duplicates"
-    mixed = pd.Series(codes).groupby(copied).transform("nunique").to_numpy() > 1
-    found = np.flatnonzero(mixed)
-    if not found.size:
-        return Check(check, "ok", "Copies and near-duplicates agree.")
-    other = np.flatnonzero((copied == copied[found[0]]) & (codes != codes[found[0]]))[0]
-    classes = f"{labels[codes[found[0]]]} and {labels[codes[other]]}"
-    finding = (
-        f"{len(found)} image(s) have a near-duplicate of another class"
-        f"{folds.such_as((found[0], other))} ({classes})."
-    )
+    n_classes = pd.Series(codes).groupby(copied).transform("nunique").to_numpy()
+    found, example = np.flatnonzero(n_classes > 1), ""
+    if found.size:
+        first = found[0]
+        other = np.flatnonzero((copied == copied[first]) & (codes != codes[first]))[0]
+        classes = f"{labels[codes[first]]} and {labels[codes[other]]}"
+        example = f"{folds.such_as(first, other)} ({classes})"
+    what = f"image(s) have a near-duplicate of another class{example}"
     remedy = "Look at them: one of the labels is wrong, or the images are not duplicates."
-    return _ok_unless(found, check, "warning", finding, remedy)
+    return _ok_unless(found, "labels of duplicates", "warning", what, remedy)
 
 
-def check_balance(folds, codes, labels):
-    """Check the classes in each part of the splits against those of all images."""
-    check, classes = "classes of folds", np.arange(len(labels))
-    shares = np.bincount(codes) / len(codes)
-    lacking, worst = [], 0.0
-    for fold, (train, test) in enumerate(folds.splits):
-        if not (np.isin(classes, codes[train]).all() and np.isin(classes, codes[test]).all()):
-            lacking.append(fold)
-        part = np.bincount(codes[test], minlength=len(labels)) / len(test)
-        worst = max(worst, np.abs(part - shares).max())
-    spread = f"The share of a class in a test part differs by up to {100 * worst:.0f} points."
-    if lacking:
-        finding = f"The splits {lacking} lack a class in a part. {spread}"
-        return Check(check, "warning", finding, len(lacking), "Use fewer folds.")
-    if worst > _SHARE:
-        return Check(check, "note", spread, remedy="Use stratified folds, or fewer.")
-    return Check(check, "ok", spread)
+def check_classes(folds, codes):
+    """Check whether every class is in each part of the splits."""
+    check, classes = "classes of folds", np.unique(codes)
+    lacking = [
+        number
+        for number, parts in enumerate(folds.splits)
+        if not all(np.isin(classes, codes[part]).all() for part in parts)
+    ]
+    if not lacking:
+        return Check(check, "ok", "Every class is in each part.")
+    finding = f"The splits {lacking} lack a class in a part."
+    return Check(check, "warning", finding, len(lacking), "Use fewer or stratified folds.")
 
 
 def check_pipeline(pipeline, n_images):

@@ -1,17 +1,16 @@
-"""Copies among images: exact, nearly the same, mirrored, turned or inverted."""
+"""Copies among images: nearly the same, mirrored, turned or inverted."""
 
 import hashlib
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy import fft
 
 from featbus.groups import link, unite
 from featbus.images import update_digest
 from featbus.model_selection._candidates import propose_alike, propose_by_keypoints
-from featbus.model_selection._matching import match_keypoints, match_stretched
 from featbus.model_selection._scenes import VARIANTS
 
 # Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
@@ -20,19 +19,29 @@ MIN_CORRELATION = 0.2
 # Pixels of the side of a texture below which different scenes correlate more by chance, as the
 # inverse of the side.
 _SIDE = 135
-# Pairs per task of a thread.
-_CHUNK = 256
-_THUMBNAIL = 32
-_HASH_SIDE = 8
-_BITS = _HASH_SIDE**2
-# The lowest frequencies of the DCT-II, one per row, for a column of a thumbnail.
-_BASIS = fft.dct(np.eye(_THUMBNAIL), axis=0, norm="ortho")[:_HASH_SIDE].astype(np.float32)
-# A thumbnail whose range is below this share of black to white is flat: the rest is rounding.
-_FLAT = 1e-4
-# Largest Hamming distance of the hashes and smallest correlation of copies: both must hold.
-_DISTANCE, _CORRELATION = 6, 0.98
-# The same of mirrored and turned copies: of seven orientations, one is alike more easily.
-_TURNED_DISTANCE, _TURNED_CORRELATION = 4, 0.99
+# Cosine from which descriptors that are the nearest of each other may be of the same keypoint.
+_COSINE = 0.75
+_N_INLIERS = 4
+# Pixels by which an aligned keypoint may be off.
+_TOLERANCE = 3.0
+# Largest ratio of the scales of two copies, at the reduced size.
+_SCALE = 2.0
+# Share of the smaller tissue that must overlap with the other one.
+_OVERLAP = 0.4
+# Standard deviations, in pixels, of the neighborhoods whose mean and contrast are removed, so that
+# outlines, shading and single lines, which standard views have in common, hardly count.
+_DETAIL, _CONTRAST = 2.0, 4.0
+# Variance of noise, in levels of the texture.
+_NOISE = 20.0
+# Correlations of keypoints' alignments that are refined: from the first up to the second.
+_HOPEFUL, _SURE = 0.08, 0.45
+# Iterations and smallest improvement of the refinement.
+_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-3)
+# Rotation in degrees from which a copy is turned.
+_TURNED = 30
+# Smallest correlation of the thumbnails of copies, and of copies that are mirrored or turned: of
+# seven orientations, one is alike more easily.
+_ALIKE, _TURNED_ALIKE = 0.98, 0.99
 # Rows of a matrix product.
 _BLOCK = 1024
 
@@ -73,35 +82,18 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     Matches
         Who matches whom.
     """
-    thumbnails = np.array([scene.thumbnail for scene in scenes])
-    sketches = Sketches.of(thumbnails)
-    first, same = _find_same(scenes)
-    near, changed = link_flat(same, sketches), np.arange(len(scenes))
-    unlike = [scenes[index] for index in first]
-    matches = _match_scenes(unlike, min_correlation, n_jobs) if unlike else ()
-    for left, right, is_changed in matches:
-        left, right = first[left], first[right]
-        near = link(near, left[~is_changed], right[~is_changed])
-        changed = link(changed, left[is_changed], right[is_changed])
-    plain = np.flatnonzero([scene.is_plain for scene in scenes])
-    for left, right, is_changed in match_thumbnails(thumbnails, plain) if plain.size else ():
-        if is_changed:
-            changed = link(changed, left, right)
-        else:
-            near = link(near, left, right)
-    return Matches(near, changed)
-
-
-def _find_same(scenes):
-    """Return the first image of each texture, unless plain, and a label of each image.
-
-    Equal textures, or thumbnails of plain images, share a label. Thousands of equal images,
-    compared with each other, would hide all others.
-    """
-    keys = [digest_pixels(scene.thumbnail if scene.is_plain else scene.texture) for scene in scenes]
-    labels = pd.factorize(np.array(keys, dtype=object))[0]
-    first = np.unique(labels, return_index=True)[1]
-    return first[[not scenes[index].is_plain for index in first]], labels
+    is_plain = np.array([scene.is_plain for scene in scenes])
+    # Thousands of equal images, compared with each other, would hide all others.
+    same = pd.factorize(np.array([_digest_scene(scene) for scene in scenes], dtype=object))[0]
+    first = np.unique(same, return_index=True)[1]
+    found = _match_thumbnails(scenes, np.flatnonzero(is_plain))
+    found += _match_textures(scenes, first[~is_plain[first]], min_correlation, n_jobs)
+    left, right, changed = np.array(found, np.intp).reshape(-1, 3).T
+    changed = changed.astype(bool)
+    return Matches(
+        link(same, left[~changed], right[~changed]),
+        link(np.arange(len(scenes)), left[changed], right[changed]),
+    )
 
 
 def digest_pixels(image):
@@ -111,158 +103,175 @@ def digest_pixels(image):
     return digest.digest()
 
 
-def _match_scenes(scenes, min_correlation, n_jobs):
-    """Yield pairs that match: their positions, and whether the first image is changed."""
-    proposed = propose_by_keypoints(scenes)
-    pairs = [(match_keypoints, i, j, VARIANTS[k]) for i, j, k in proposed.tolist()]
-    left, right, is_changed = _confirm(scenes, pairs, min_correlation, n_jobs)
-    yield left, right, is_changed
-    found = set(zip(left.tolist(), right.tolist()))
-    pairs = [
-        (match_stretched, i, j) for i, j in propose_alike(scenes).tolist() if (i, j) not in found
-    ]
-    yield _confirm(scenes, pairs, min_correlation, n_jobs)
+def _digest_scene(scene):
+    """Return the digest of the texture, or of the 8-bit thumbnail of a plain image."""
+    thumbnail = np.rint(255 * scene.thumbnail).astype(np.uint8)
+    return digest_pixels(thumbnail if scene.is_plain else scene.texture)
+
+
+def _match_thumbnails(scenes, plain):
+    """Return pairs of images with similar thumbnails, one of them plain, and whether changed."""
+    pixels = np.array([scene.thumbnail for scene in scenes])
+    pixels -= pixels.mean(axis=(1, 2), keepdims=True)
+    norm = np.linalg.norm(pixels, axis=(1, 2), keepdims=True)
+    pixels /= np.where(norm > 1e-3, norm, np.inf)  # flat images match none
+    found = []
+    for turns, mirrored in np.ndindex(4, 2):
+        is_changed = bool(turns or mirrored)
+        least = _TURNED_ALIKE if is_changed else _ALIKE
+        for start in range(0, len(plain), _BLOCK):
+            block = plain[start : start + _BLOCK]
+            turned = np.rot90(pixels[block], turns, axes=(1, 2))[:, :, :: -1 if mirrored else 1]
+            product = turned.reshape(len(block), -1) @ pixels.reshape(len(pixels), -1).T
+            pairs = np.argwhere(product >= least)
+            found += [(block[i], j, is_changed) for i, j in pairs if block[i] != j]
+    return found
+
+
+def _match_textures(scenes, chosen, min_correlation, n_jobs):
+    """Return pairs of images whose aligned details correlate, and whether changed."""
+    if not chosen.size:
+        return []
+    unlike = [scenes[index] for index in chosen]
+    pairs = [(match_keypoints, i, j, VARIANTS[k]) for i, j, k in propose_by_keypoints(unlike)]
+    found = _confirm(unlike, pairs, min_correlation, n_jobs)
+    known = {(i, j) for i, j, _ in found}
+    pairs = [(match_stretched, i, j) for i, j in propose_alike(unlike) if (i, j) not in known]
+    found += _confirm(unlike, pairs, min_correlation, n_jobs)
+    return [(chosen[i], chosen[j], is_changed) for i, j, is_changed in found]
 
 
 def _confirm(scenes, pairs, min_correlation, n_jobs):
-    """Return the positions of the pairs that match, and whether the first image is changed."""
-
-    def confirm(chunk):
-        return [match(scenes[i], scenes[j], *variant) for match, i, j, *variant in chunk]
-
-    sides = [np.sqrt(scene.texture.size) for scene in scenes]
-    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
-    results = Parallel(n_jobs=n_jobs, backend="threading")(map(delayed(confirm), chunks))
-    matches = [match for chunk in results for match in chunk]
-    kept = [
-        (i, j, match.is_changed)
-        for (_, i, j, *_), match in zip(pairs, matches)
-        if match.correlation >= min_correlation * max(1, _SIDE / min(sides[i], sides[j]))
+    """Return the pairs that match, and whether the first image is changed."""
+    parallel = Parallel(n_jobs=n_jobs, backend="threading", batch_size=256)
+    matches = parallel(
+        delayed(match)(scenes[i], scenes[j], *variant) for match, i, j, *variant in pairs
+    )
+    sides = np.sqrt([scene.texture.size for scene in scenes])
+    return [
+        (i, j, is_changed)
+        for (_, i, j, *_), (correlation, is_changed) in zip(pairs, matches)
+        if correlation >= min_correlation * max(1, _SIDE / min(sides[i], sides[j]))
     ]
-    left, right, is_changed = np.array(kept, np.intp).reshape(-1, 3).T
-    return left, right, is_changed.astype(bool)
 
 
-class Copies(NamedTuple):
-    """Labels of the images for each kind of copy: copies share a label.
-
-    Attributes
-    ----------
-    exact : ndarray of int of shape (n_images,)
-        The same pixels.
-    near : ndarray of int of shape (n_images,)
-        Exact copies, and near-duplicates in the same orientation.
-    changed : ndarray of int of shape (n_images,)
-        Copies that are mirrored, turned or inverted.
-    """
-
-    exact: np.ndarray
-    near: np.ndarray
-    changed: np.ndarray
-
-    @classmethod
-    def find(cls, scenes, digests, n_jobs=None):
-        """Find copies from the scenes of the images and the digests of their pixels."""
-        exact = pd.factorize(np.array(digests, dtype=object))[0]
-        matches = find_matches(scenes, n_jobs=n_jobs)
-        return cls(exact, unite(exact, matches.near), matches.changed)
-
-    def joined(self):
-        """Return labels that join all kinds of copies."""
-        return unite(self.near, self.changed)
-
-
-class Sketches(NamedTuple):
-    """Rows of numbers for each image, whose products tell how similar two images are.
-
-    Attributes
-    ----------
-    pixels : ndarray of float32 of shape (n_images, 1024)
-        Thumbnails of mean 0 and norm 1; 0 where the image is flat.
-    hashes : ndarray of float32 of shape (n_images, 64)
-        The bits of the perceptual hash as 1 and -1; 0 where the image has none.
-    flat : ndarray of shape (n_images,)
-        The gray value of flat images, 0..255; NaN for all others.
-    """
-
-    pixels: np.ndarray
-    hashes: np.ndarray
-    flat: np.ndarray
-
-    @classmethod
-    def of(cls, thumbnails):
-        """Return the sketches of thumbnails (n_images, 32, 32)."""
-        pixels = thumbnails.reshape(len(thumbnails), -1)
-        mean = pixels.mean(axis=1, keepdims=True)
-        is_flat = np.ptp(pixels, axis=1) < _FLAT
-        pixels = pixels - mean
-        norm = np.linalg.norm(pixels, axis=1, keepdims=True)
-        np.divide(pixels, norm, out=pixels, where=~is_flat[:, np.newaxis])
-        pixels[is_flat] = 0
-        hashes = _hashes(thumbnails)
-        hashes[is_flat] = 0
-        return cls(pixels, hashes, np.where(is_flat, np.rint(255 * mean[:, 0]), np.nan))
-
-
-def _hashes(thumbnails):
-    """Return the bits of the perceptual hashes as 1 and -1; 0 for images without a hash."""
-    low = (_BASIS @ thumbnails @ _BASIS.T).reshape(-1, _BITS)
-    bits = low > np.median(low, axis=1, keepdims=True)
-    hashes = np.where(bits, 1, -1).astype(np.float32)
-    # Many frequencies of a ramp are exactly 0: ramps would share these bits, whatever they show.
-    hashes[bits.sum(axis=1) < _BITS // 2 - 8] = 0
-    return hashes
-
-
-def link_flat(labels, sketches):
-    """Join the labels of flat images of the same gray value."""
-    flat = np.flatnonzero(~np.isnan(sketches.flat))
-    first, codes = np.unique(sketches.flat[flat], return_index=True, return_inverse=True)[1:]
-    return link(labels, flat, flat[first[codes]])
-
-
-def match_thumbnails(thumbnails, plain):
-    """Yield the pairs of images whose thumbnails are alike, at least one of them plain.
+def match_keypoints(scene, other, variant):
+    """Match two images that differ by a similarity transform, more or less.
 
     Parameters
     ----------
-    thumbnails : ndarray of float32 of shape (n_images, 32, 32)
-        All images.
-    plain : ndarray of int of shape (n_plain,)
-        Positions of the images without keypoints.
+    scene, other : Scene
+        The images.
+    variant : Variant
+        How `scene` is changed first.
 
-    Yields
-    ------
-    left, right : ndarray of int
-        Positions of images.
+    Returns
+    -------
+    correlation : float
+        Of the details of both textures where they overlap, -1..1; 0 without an alignment.
     is_changed : bool
-        Whether the copies are mirrored or turned.
+        Whether the alignment mirrors, inverts or turns the first image.
     """
-    everything = Sketches.of(thumbnails)
-    for turns in range(4):
-        for mirrored in (False, True):
-            turned = np.rot90(thumbnails[plain], turns, axes=(1, 2))
-            turned = np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
-            is_changed = bool(turns or mirrored)
-            left, right = _match(Sketches.of(turned), everything, is_changed)
-            apart = plain[left] != right
-            yield plain[left][apart], right[apart], is_changed
+    affine = _align(scene, other, variant)
+    if affine is None:
+        return 0.0, False
+    turn = np.degrees(np.arctan2(affine[1, 0], affine[0, 0]))
+    is_changed = variant.mirrored or variant.inverted or abs(turn) > _TURNED
+    correlation = _agreement(variant.texture(scene.texture), other.texture, affine, _HOPEFUL)
+    return correlation, bool(is_changed)
 
 
-def _match(some, others, is_changed):
-    """Return the positions of alike sketches; hashes first, which are small."""
-    distance = _TURNED_DISTANCE if is_changed else _DISTANCE
-    found = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
-    for start in range(0, len(some.hashes), _BLOCK):
-        # The Hamming distance of two hashes of +-1 is exactly (64 - their product) / 2.
-        product = some.hashes[start : start + _BLOCK] @ others.hashes.T
-        i, j = np.nonzero(product >= _BITS - 2 * distance)
-        found.append((start + i, j))
-    left, right = (np.concatenate(side) for side in zip(*found))
-    least = _TURNED_CORRELATION if is_changed else _CORRELATION
-    alike = [
-        np.einsum("ij,ij->i", some.pixels[left[part]], others.pixels[right[part]]) >= least
-        for part in (slice(start, start + _BLOCK) for start in range(0, len(left), _BLOCK))
-    ]
-    alike = np.concatenate([np.zeros(0, bool), *alike])
-    return left[alike], right[alike]
+def match_stretched(scene, other):
+    """Match two images whose tissue fills the same frame, stretched by the ratio of their sides.
+
+    Parameters
+    ----------
+    scene, other : Scene
+        The images.
+
+    Returns
+    -------
+    correlation : float
+        Of the details of both textures where they overlap, -1..1.
+    is_changed : bool
+        False.
+    """
+    height, width = np.divide(other.texture.shape, scene.texture.shape)
+    affine = np.array([[width, 0, (width - 1) / 2], [0, height, (height - 1) / 2]])
+    return _agreement(scene.texture, other.texture, affine), False
+
+
+def _align(scene, other, variant):
+    """Return the 2 x 3 map from the pixels of one image to those of the other, or None."""
+    left, right = (image.descriptors.astype(np.float32) for image in (scene, other))
+    if min(len(left), len(right)) < _N_INLIERS:
+        return None
+    cosine = variant.descriptors(left) @ right.T
+    best = cosine.argmax(axis=1)
+    rows = np.arange(len(best))
+    mutual = (cosine.argmax(axis=0)[best] == rows) & (cosine[rows, best] >= _COSINE)
+    if mutual.sum() < _N_INLIERS:
+        return None
+    source = variant.points(scene.points)[mutual, :2] + _center(scene)
+    target = other.points[best[mutual], :2] + _center(other)
+    affine, used = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=_TOLERANCE)
+    if affine is None or used.sum() < _N_INLIERS:
+        return None
+    scale = np.sqrt(np.linalg.det(affine[:, :2]))
+    return affine if 1 / _SCALE <= scale <= _SCALE else None
+
+
+def _center(scene):
+    height, width = scene.texture.shape
+    return np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+
+
+def _agreement(texture, other, affine, least=-1.0):
+    """Return the correlation; if in doubt, after the alignment is refined."""
+    before = _correlate(texture, other, affine)
+    if not least <= before < _SURE:
+        return before
+    return max(before, _correlate(texture, other, _refine(texture, other, affine)))
+
+
+def _correlate(texture, other, affine):
+    """Return the correlation of the details of two textures where both have tissue."""
+    moved = cv2.warpAffine(texture, affine, other.shape[::-1], flags=cv2.INTER_LINEAR)
+    inside = (texture > 0).astype(np.uint8)
+    covered = cv2.warpAffine(inside, affine, other.shape[::-1], flags=cv2.INTER_NEAREST)
+    weight = ((covered > 0) & (other > 0)).astype(np.float32)
+    scale = abs(np.linalg.det(affine[:, :2]))
+    least = _OVERLAP * min(scale * np.count_nonzero(inside), np.count_nonzero(other))
+    if weight.sum() < max(1, least):
+        return 0.0
+    a, b = (_details(image, weight) for image in (moved, other))
+    return float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-6))
+
+
+def _details(texture, weight):
+    """Return what differs from the neighborhood, with equal contrast everywhere."""
+    mean = _blur(texture * weight, _DETAIL) / np.maximum(_blur(weight, _DETAIL), 1e-6)
+    details = weight * (texture - mean)
+    variance = _blur(details**2, _CONTRAST) / np.maximum(_blur(weight, _CONTRAST), 1e-6)
+    return details / np.sqrt(variance + _NOISE)
+
+
+def _blur(pixels, sigma):
+    return cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def _refine(texture, other, affine):
+    """Return the affine map near another one that maximizes the correlation of two textures."""
+    small, small_other = (cv2.pyrDown(np.where(t, t, np.uint8(128))) for t in (texture, other))
+    inside = (texture[::2, ::2] > 0).astype(np.uint8)
+    inverse = cv2.invertAffineTransform(affine)
+    inverse[:, 2] /= 2
+    try:
+        _, inverse = cv2.findTransformECC(
+            small_other, small, inverse.astype(np.float32), cv2.MOTION_AFFINE, _CRITERIA, inside, 3
+        )
+    except cv2.error:  # it does not converge
+        return affine
+    inverse = inverse.astype(np.float64)
+    inverse[:, 2] *= 2
+    return cv2.invertAffineTransform(inverse)

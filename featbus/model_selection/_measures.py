@@ -36,15 +36,9 @@ _MIN_COUNT, _MIN_STRENGTH = 30, 0.4
 _INK_STEP = 24
 _COLORED = 32
 _SQUARE = np.ones((3, 3), np.uint8)
-_RISING, _FALLING = np.eye(3, dtype=np.uint8)[::-1].copy(), np.eye(3, dtype=np.uint8)
-_ALONG_X, _ALONG_Y = np.ones((1, 3), np.uint8), np.ones((3, 1), np.uint8)
-# Along an edge, and across it.
-_DIRECTIONS = [
-    (_ALONG_X, _ALONG_Y),
-    (_ALONG_Y, _ALONG_X),
-    (_RISING, _FALLING),
-    (_FALLING, _RISING),
-]
+# Neighborhoods along an edge: horizontal, vertical and diagonal; turned by 90 degrees, across it.
+_LINE, _DIAGONAL = np.ones((1, 3), np.uint8), np.eye(3, dtype=np.uint8)
+_ALONG = [_LINE, _LINE.T.copy(), _DIAGONAL, _DIAGONAL[::-1].copy()]
 _MIN_PATCH = 3
 
 
@@ -103,11 +97,8 @@ def _stretch(pixels):
 
 def _measure_levels(gray):
     """Measure exposure and contrast."""
-    counts = np.bincount(gray.ravel(), minlength=256)
-    black, white = np.searchsorted(np.cumsum(counts), [0.01 * gray.size, 0.99 * gray.size])
-    levels = np.arange(256)
-    mean = levels @ counts / gray.size
-    spread = np.sqrt((levels - mean) ** 2 @ counts / gray.size)
+    black, white = np.percentile(gray, [1, 99], method="inverted_cdf")
+    mean, spread = gray.mean(), gray.std()
     relative = spread / mean if mean > 0 else 0.0
     return {
         "mean": mean,
@@ -177,11 +168,8 @@ def measure_mask(inside):
     if inside.any():
         region, measures["circularity"] = region_shape(inside)
         measures |= {name: region[name] for name in _SHAPE}
-        for name, axis in [("center_y", 1), ("center_x", 0)]:
-            profile = inside.sum(axis=axis)
-            measures[name] = (
-                (np.arange(len(profile)) + 0.5) @ profile / profile.sum() / len(profile)
-            )
+        center = (np.array(region["centroid"]) + 0.5) / inside.shape
+        measures["center_y"], measures["center_x"] = center
     return measures
 
 
@@ -198,22 +186,15 @@ def find_borders(gray):
     top, bottom, left, right : int
         Rows or columns of which at least 98 % are within 4 levels of the median of the outermost.
     """
-    counts = [_count(side) for side in (gray, gray[::-1], gray.T, gray.T[::-1])]
-    return tuple(counts)
+    return tuple(_count(side) for side in (gray, gray[::-1], gray.T, gray.T[::-1]))
 
 
 def _count(gray):
     """Count from the top."""
     level = int(np.median(gray[0]))
     low, high = max(0, level - _BORDER_TOLERANCE), min(255, level + _BORDER_TOLERANCE)
-    count, step = 0, 64
-    while count < len(gray):  # most borders are narrow
-        part = gray[count : count + step]
-        differs = np.flatnonzero(((part >= low) & (part <= high)).mean(axis=1) < _BORDER_SHARE)
-        if differs.size:
-            return count + differs[0]
-        count += len(part)
-    return count
+    differs = ((gray >= low) & (gray <= high)).mean(axis=1) < _BORDER_SHARE
+    return differs.argmax() if differs.any() else len(gray)
 
 
 def measure_borders(gray, borders):
@@ -365,7 +346,8 @@ def measure_marks(pixels, gray):
 def _find_edges(gray):
     """Return where ink is brighter, and where it is darker, than what is next to it."""
     bright, dark = np.zeros((2, *gray.shape), bool)
-    for along, across in _DIRECTIONS:
+    for along in _ALONG:
+        across = np.rot90(along).copy()
         is_run = cv2.dilate(gray, along) == cv2.erode(gray, along)
         bright |= is_run & (cv2.subtract(gray, cv2.erode(gray, across)) >= _INK_STEP)
         dark |= is_run & (cv2.subtract(cv2.dilate(gray, across), gray) >= _INK_STEP)

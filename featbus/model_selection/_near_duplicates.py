@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import count
 from numbers import Real
-from typing import TYPE_CHECKING
 
+import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -14,11 +14,7 @@ from featbus.io import read_item
 from featbus.model_selection._copies import MIN_CORRELATION, find_matches
 from featbus.model_selection._scenes import describe_scene
 from featbus.parameters import N_JOBS, Interval, check_parameters
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 _PARAMETER_CONSTRAINTS = {
     "min_correlation": [Interval(Real, 0, 1, closed="neither")],
@@ -126,9 +122,8 @@ def find_near_duplicates(
     flat areas, such as background and marks, are ignored.
 
     Images that are too small (below about 40 pixels) or too uniform for keypoints are compared by
-    thumbnails of 32 by 32 pixels: their perceptual hashes [3]_ and their correlation must nearly
-    agree. Flat images, whose thumbnail has a single gray value, match flat images of the same
-    value only.
+    thumbnails of 32 by 32 pixels, which must correlate by 0.98 or more. Flat images, whose
+    thumbnail has a single gray value, match flat images of the same value only.
 
     Memory grows linearly with the number of images, and so does most of the time: only pairs that
     an index proposes are aligned, a limited number for each image.
@@ -140,8 +135,6 @@ def find_near_duplicates(
     .. [2] Evangelidis GD, Psarakis EZ. Parametric image alignment using enhanced correlation
        coefficient maximization. IEEE Transactions on Pattern Analysis and Machine Intelligence 30
        (2008) 1858-1865.
-    .. [3] Zauner C. Implementation and benchmarking of perceptual image hash functions. Thesis,
-       Upper Austria University of Applied Sciences, Hagenberg, 2010.
 
     Examples
     --------
@@ -152,8 +145,6 @@ def find_near_duplicates(
     >>> find_near_duplicates([*images, brighter[20:, 30:], images[1][:, ::-1]])
     array([0, 1, 2, 0, 1])
     """
-    options = {"n_jobs": n_jobs, "verbose": verbose}
-    parameters = {"min_correlation": min_correlation, **options}
-    check_parameters(_PARAMETER_CONSTRAINTS, parameters)
-    scenes = map_images(describe_scene, as_batch(images), **options)
+    check_parameters(_PARAMETER_CONSTRAINTS, locals())
+    scenes = map_images(describe_scene, as_batch(images), n_jobs=n_jobs, verbose=verbose)
     return find_matches(scenes, min_correlation, n_jobs).groups()

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _is_fitted
 
-from featbus.steps import all_steps, is_estimator, is_resampler, learns, steps_of, walk
+from featbus.steps import all_steps, is_estimator, is_resampler, learns, steps_of, unwrap, walk
 
 # Attributes in which scikit-learn's estimators store how many samples they were fitted on.
 _COUNTS = ("n_samples_seen_", "n_samples_", "n_samples_fit_", "_n_samples")
@@ -31,8 +30,8 @@ def misplaced_samplers(pipeline):
     Returns
     -------
     list of estimator
-        Samplers that are no step of an imbalanced-learn pipeline. Those inside another sampler, or
-        inside an ensemble classifier that resamples in `fit`, are in their place.
+        Samplers that are not a step of an imbalanced-learn pipeline, except those inside another
+        sampler, or inside an ensemble classifier that resamples in `fit`.
     """
     return [
         estimator
@@ -48,14 +47,14 @@ def _may_hold_sampler(parent):
 
 
 class FittedStep(NamedTuple):
-    """An estimator that learned before the first fold.
+    """An estimator that was fitted before the first fold.
 
     Attributes
     ----------
     name : str
         Its class.
     held : str
-        Why no clone of the pipeline fits it again: "frozen" or "in a function"; empty if one does.
+        Why no clone of the pipeline fits it again: "frozen" or "in a function"; else empty.
     n_samples : int or None
         The number of samples that it was fitted on, None if unknown.
     uses_labels : bool
@@ -79,63 +78,44 @@ def fitted_steps(pipeline):
     Returns
     -------
     list of FittedStep
-        Estimators that do not learn from data are left out.
+        Without estimators that do not learn from data.
     """
     steps = [estimator for estimator, _ in walk(pipeline)]
-    inside = [all_steps(step) if isinstance(step, FrozenEstimator) else [step] for step in steps]
-    held = _find_held(step for parts in inside for step in parts)
-    among_held = {id(estimator) for estimator in held}
-    found = [
-        _describe(estimator, "frozen" if isinstance(estimator, FrozenEstimator) else "")
-        for estimator in steps
-        if id(estimator) not in among_held
-        and not isinstance(estimator, _FITTED_IN_PLACE)
-        and _has_learned(estimator)
-    ]
-    return found + [_describe(estimator, "in a function") for estimator in held]
-
-
-def _find_held(steps):
-    """Return the fitted estimators that functions and dicts among the parameters of steps hold."""
     values = [value for step in steps for value in step.get_params(deep=False).values()]
-    found = {id(item): item for value in values for item in _inside(value) if is_estimator(item)}
-    return [estimator for estimator in found.values() if _has_learned(estimator)]
+    held = {id(item): item for value in values for item in _inside(value) if is_estimator(item)}
+    found = [
+        (step, "frozen" if isinstance(step, FrozenEstimator) else "")
+        for step in steps
+        if not isinstance(step, _FITTED_IN_PLACE)
+    ]
+    found += [(step, "in a function") for step in held.values()]
+    return [_describe(step, how) for step, how in found if _has_learned(step)]
 
 
 def _inside(value):
-    """Return what a function or a dict refers to, which `sklearn.base.clone` copies as it is."""
-    inside = [getattr(value, "__self__", None)]
+    """Return what a function refers to, which `sklearn.base.clone` copies as it is."""
+    inside = []
     if isinstance(value, partial):
-        inside += [*_inside(value.func), *value.args, *value.keywords.values()]
-    elif isinstance(value, dict):
-        inside += value.values()
+        inside = [value.func, *value.args, *value.keywords.values()]
     elif isfunction(value):
         used = getclosurevars(value)
-        inside += [*used.nonlocals.values(), *used.globals.values(), *(value.__defaults__ or ())]
-        inside += (value.__kwdefaults__ or {}).values()
-    return inside + [getattr(item, "__self__", None) for item in inside]
-
-
-def _describe(estimator, held):
-    inner = estimator
-    while isinstance(inner, FrozenEstimator):
-        inner = inner.estimator
-    uses_labels = any(map(_uses_labels, all_steps(inner)))
-    return FittedStep(type(inner).__name__, held, _n_samples(inner), uses_labels)
+        inside = [*used.nonlocals.values(), *used.globals.values()]
+    return [getattr(value, "__self__", None), *(getattr(item, "__self__", item) for item in inside)]
 
 
 def _has_learned(estimator):
     if isinstance(estimator, (FrozenEstimator, *_FITTED_IN_PLACE)):
         return any(_has_learned(step) for _, step in steps_of(estimator))
-    if not (hasattr(estimator, "__sklearn_tags__") and hasattr(estimator, "fit")):
-        return False
-    if not learns(estimator):
-        return False
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True
+    is_known = hasattr(estimator, "__sklearn_tags__") and hasattr(estimator, "fit")
+    return is_known and learns(estimator) and _is_fitted(estimator)
+
+
+def _describe(estimator, held):
+    inner = unwrap(estimator)
+    steps = [*all_steps(inner)]
+    counts = [np.max(getattr(step, name, 0)) for step in steps for name in _COUNTS]
+    n_samples = int(max(counts)) or None
+    return FittedStep(type(inner).__name__, held, n_samples, any(map(_uses_labels, steps)))
 
 
 def _uses_labels(estimator):
@@ -143,14 +123,3 @@ def _uses_labels(estimator):
     if isinstance(estimator, SelectorMixin):
         return not isinstance(estimator, VarianceThreshold)
     return is_classifier(estimator) or is_regressor(estimator) or hasattr(estimator, "classes_")
-
-
-def _n_samples(estimator):
-    """Return the largest number of samples that an estimator or a step inside it stores."""
-    counts = [_own_count(step) for step in all_steps(estimator)]
-    return max((count for count in counts if count is not None), default=None)
-
-
-def _own_count(step):
-    counts = [getattr(step, name) for name in _COUNTS if getattr(step, name, None) is not None]
-    return int(max(map(np.max, counts))) if counts else None

@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from typing import Any
-
-_COLORS = {"leak": "#c62828", "warning": "#b26a00", "note": "#1565c0", "ok": "#2e7d32"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,8 +39,6 @@ class AuditReport:
         side of every split.
     protocol : str
         What was audited.
-    has_groups : bool
-        Whether groups were given.
     groups_note : str
         What is doubtful about the groups: that they are unknown, or no patients. The verdict says
         it. Empty if nothing is.
@@ -61,7 +54,6 @@ class AuditReport:
     near_duplicates: np.ndarray
     suggested_groups: np.ndarray
     protocol: str
-    has_groups: bool
     groups_note: str = ""
 
     @property
@@ -78,11 +70,10 @@ class AuditReport:
 
     @property
     def verdict(self) -> str:
-        """The number of leaks and of warnings in words, and what is doubtful of groups, a str."""
-        counts = self.checks["severity"].value_counts()
-        leaks, warnings = (_count(counts.get(kind, 0), kind) for kind in ("leak", "warning"))
-        found = f"{'no leak found' if self.passed else leaks}, {warnings}"
-        return f"{found}; {self.groups_note}" if self.groups_note else found
+        """The number of leaks and of warnings, and what is doubtful about groups, a str."""
+        found = self.checks["severity"].value_counts()
+        text = f"leaks: {found.get('leak', 0)}, warnings: {found.get('warning', 0)}"
+        return f"{text}; {self.groups_note}" if self.groups_note else text
 
     def to_frame(self) -> pd.DataFrame:
         """Return the checks.
@@ -100,12 +91,12 @@ class AuditReport:
         Returns
         -------
         dict
-            ``passed``, ``outcome``, ``verdict``, ``protocol``, ``has_groups``, ``groups_note``,
-            ``checks`` and ``shortcuts`` (lists with one dict per row, None for NaN), ``images``,
+            ``passed``, ``outcome``, ``verdict``, ``protocol``, ``groups_note``, ``checks`` and
+            ``shortcuts`` (lists with one dict per row, None for NaN), ``images``,
             ``near_duplicates`` and ``suggested_groups`` (lists).
         """
         shortcuts = self.shortcuts.astype(object).where(self.shortcuts.notna(), None)
-        summary = ("passed", "outcome", "verdict", "protocol", "has_groups", "groups_note")
+        summary = ("passed", "outcome", "verdict", "protocol", "groups_note")
         return {name: getattr(self, name) for name in summary} | {
             "checks": self.checks.to_dict("records"),
             "shortcuts": shortcuts.to_dict("records"),
@@ -122,19 +113,10 @@ class AuditReport:
         return "\n".join(lines)
 
     def _repr_html_(self):
-        columns = {"severity": _color, "check": escape, "finding": escape, "remedy": escape}
-        options = {"index": False, "escape": False, "justify": "left", "border": 0}
-        table = self.checks.to_html(columns=list(columns), formatters=columns, **options)
         title = f"<b>Audit {self.outcome}: {escape(self.verdict)}</b><br>{escape(self.protocol)}"
+        with pd.option_context("display.max_colwidth", None):  # no text is cut
+            table = self.checks.to_html(index=False, justify="left", border=0)
         return f'<p>{title}</p><div style="text-align:left">{table}</div>'
-
-
-def _color(severity):
-    return f'<b style="color:{_COLORS[severity]}">{severity}</b>'
-
-
-def _count(number, what):
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _indent(text):

@@ -75,11 +75,8 @@ class Variant(NamedTuple):
     def points(self, points):
         """Return the keypoints that the changed image has."""
         x, y, size, angle = points.T
-        return np.stack([-x if self.mirrored else x, y, size, self.angles(angle)], axis=1)
-
-    def angles(self, angles):
-        """Return the directions that the keypoints of the changed image have."""
-        return (np.pi - angles if self.mirrored else angles) + np.pi * self.inverted
+        x, angle = (-x, np.pi - angle) if self.mirrored else (x, angle)
+        return np.stack([x, y, size, angle + np.pi * self.inverted], axis=1)
 
     def texture(self, texture):
         """Return the texture that the changed image has."""

@@ -78,69 +78,42 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
     weights = resample_groups(groups.max() + 1, _RESAMPLES, rng)[:, groups]
     rows, permuted = [], {}
     hidden = None if verbose else True  # None: hidden unless on a terminal
-    columns = _columns(measures).items()
-    for name, values in tqdm(columns, "shortcuts", unit="shortcut", disable=hidden):
+    everything = (SHORTCUTS | CONTENT).items()
+    for name, columns in tqdm(everything, "shortcuts", unit="shortcut", disable=hidden):
+        values = measures.reindex(columns=columns).to_numpy(float)
+        if np.isnan(values).all():
+            continue
         row = {"shortcut": name}
         if splits and len(np.unique(np.nan_to_num(values, nan=-1), axis=0)) > 1:
             neighbors = _neighbors(values, splits, rng)
             row["roc_auc"], *permuted[name] = _macro_aucs(targets, neighbors, splits)
-            resampled = _macro_aucs(y[np.newaxis], neighbors, splits, weights)
-            row["low"], row["high"] = _percentiles(resampled)
+            resampled = pd.Series(_macro_aucs(y[np.newaxis], neighbors, splits, weights))
+            row["low"], row["high"] = resampled.quantile([0.025, 0.975])
         rows.append(row)
-    names = ["shortcut", "roc_auc", "low", "high", "baseline", "baseline_high"]
-    scores = pd.DataFrame(rows, columns=names).astype(dict.fromkeys(names[1:], float))
-    return scores.assign(**_baselines(scores["shortcut"], permuted))
+    scores = pd.DataFrame(rows, columns=["shortcut", "roc_auc", "low", "high"])
+    scores = scores.astype({"roc_auc": float, "low": float, "high": float})
+    return scores.join(_baselines(pd.DataFrame(permuted, dtype=float)), on="shortcut")
 
 
-def _percentiles(areas):
-    known = areas[~np.isnan(areas)]
-    return np.percentile(known, [2.5, 97.5]) if known.size else (np.nan, np.nan)
-
-
-def _columns(measures):
-    """Return the values of each shortcut that has some."""
-    names = {
-        name: [column for column in columns if column in measures]
-        for name, columns in (SHORTCUTS | CONTENT).items()
-    }
-    columns = {name: measures[found].to_numpy(float) for name, found in names.items()}
-    return {name: values for name, values in columns.items() if not np.isnan(values).all()}
-
-
-def _baselines(names, permuted):
+def _baselines(permuted):
     """Return the mean area of each shortcut with permuted labels, and the bound for all.
 
     Parameters
     ----------
-    names : iterable of str
-        The shortcuts.
-    permuted : dict of str to sequence of float
-        The areas with permuted labels of those that have some.
+    permuted : DataFrame of shape (n_permutations, n_shortcuts)
+        The areas with permuted labels. Those of a permutation of few groups that leaves all folds
+        with a single class are NaN.
 
     Returns
     -------
-    dict of str to list of float
-        ``baseline`` and ``baseline_high``.
+    DataFrame
+        ``baseline`` and ``baseline_high``, one row per shortcut.
     """
-    # A permutation of few groups may leave all folds with a single class: its areas are NaN.
-    known = {name: np.array(areas)[~np.isnan(areas)] for name, areas in permuted.items()}
-    mean = {name: areas.mean() for name, areas in known.items() if areas.size}
-    spread = {name: known[name].std() for name in mean}
-    family = [
-        (np.array(permuted[name]) - mean[name]) / spread[name]
-        for name in mean
-        if name not in CONTENT and spread[name] > 0
-    ]
-    bound = 0.0
-    if family:
-        largest = np.max(np.where(np.isnan(family), -np.inf, family), axis=0)
-        bound = np.quantile(largest[np.isfinite(largest)], 1 - _LEVEL) + _ROUNDING
-    return {
-        "baseline": [mean.get(name, np.nan) for name in names],
-        "baseline_high": [
-            mean[name] + bound * spread[name] if name in mean else np.nan for name in names
-        ],
-    }
+    mean, spread = permuted.mean(), permuted.std(ddof=0)
+    standardized = (permuted - mean) / spread.where(spread > 0)
+    largest = standardized.drop(columns=[*CONTENT], errors="ignore").max(axis=1)
+    bound = np.nan_to_num(largest.quantile(1 - _LEVEL)) + _ROUNDING
+    return pd.DataFrame({"baseline": mean, "baseline_high": mean + bound * spread})
 
 
 def _sample(measures, y, groups, rng):
@@ -214,36 +187,32 @@ def _macro_aucs(targets, neighbors, splits, weights=None):
     ndarray of float
         One area per target, or per weighting.
     """
+    weights = np.ones((1, targets.shape[1])) if weights is None else weights
     labels = np.unique(targets)
     areas = []
     for label in labels[1:] if len(labels) == 2 else labels:
         wins = pairs = 0
         # Pairs count within folds only: the level of the scores differs between folds.
         for (_, test), near in zip(splits, neighbors):
-            positive = targets == label
-            more = _wins_and_pairs(positive, near, test, weights)
+            more = _wins_and_pairs(targets == label, near, test, weights)
             wins, pairs = wins + more[0], pairs + more[1]
         areas.append(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
     return np.mean(areas, axis=0)
 
 
 def _wins_and_pairs(positive, near, test, weights):
-    """Count as `featbus.scores.wins_and_pairs`, of scores that are numbers of positive neighbors.
+    """Count pairs of a positive and a negative image, and those that the positive one wins.
 
-    There are few different scores: images are counted per score, for all targets at once.
+    Scores are numbers of positive neighbors: images are counted per score, which is faster than
+    sorting them for each target.
     """
     votes = sum(positive[:, column].astype(np.intp) for column in near.T)
-    positive, n_scores = positive[:, test], near.shape[1] + 1
-    if weights is None:
-        cells = votes + n_scores * np.arange(len(votes))[:, np.newaxis]
-        own, others = (
-            np.bincount(cells[chosen], minlength=len(votes) * n_scores).reshape(-1, n_scores)
-            for chosen in (positive, ~positive)
-        )
-    else:
-        has_score = np.eye(n_scores)[votes[0]]
-        own, others = (
-            weights[:, test[chosen]] @ has_score[chosen] for chosen in (positive[0], ~positive[0])
-        )
+    votes, positive, weights = np.broadcast_arrays(votes, positive[:, test], weights[:, test])
+    n_rows, n_scores = len(votes), near.shape[1] + 1
+    cells = (votes + n_scores * np.arange(n_rows)[:, np.newaxis]).ravel()
+    own, others = (
+        np.bincount(cells, (weights * chosen).ravel(), n_rows * n_scores).reshape(n_rows, -1)
+        for chosen in (positive, ~positive)
+    )
     wins = (own * (np.cumsum(others, axis=1) - others / 2)).sum(axis=1)
     return wins, own.sum(axis=1) * others.sum(axis=1)
