@@ -27,23 +27,11 @@ GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
 INSIDE = GRAY > 5
 
 
-@pytest.mark.parametrize(
-    "batch",
-    [
-        ["a.png", "b.png"],
-        ("a.png", "b.png"),
-        np.array(["a.png", "b.png"]),
-        np.array(["a.png", "b.png"], dtype=object),
-        np.array([["a.png"], ["b.png"]], dtype=object),
-        pd.Series(["a.png", "b.png"], index=[7, 3]),
-        pd.DataFrame({"path": ["a.png", "b.png"]}),
-    ],
-)
-def test_every_container_of_paths_is_a_list(batch):
-    assert [str(item) for item in as_batch(batch)] == ["a.png", "b.png"]
-
-
-def test_ragged_images_are_a_list_and_a_stack_stays_the_same_array():
+def test_containers():
+    """Others are in `test_common`."""
+    paths = ["a.png", "b.png"]
+    for batch in (tuple(paths), np.array(paths), np.array([["a.png"], ["b.png"]], dtype=object)):
+        assert [str(item) for item in as_batch(batch)] == paths
     ragged = np.empty(2, dtype=object)
     ragged[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
     assert [image.shape for image in as_batch(ragged)] == [(3, 4), (5, 6)]

@@ -185,12 +185,6 @@ def test_imagenet_weights(saved, pretrained):
     np.testing.assert_array_equal(KerasEngine(network).run(IMAGE, 1), saved[1])
 
 
-def test_a_size_without_weights_of_its_own_is_no_warning(saved, pretrained, recwarn):
-    shutil.copy(saved[2] / "base.h5", pretrained[1] / KERAS_FILE.replace("_96_", "_224_"))
-    change_source(pretrained[0], input_size=(64, 48)).source.build()
-    assert not [str(each.message) for each in recwarn if "input_shape" in str(each.message)]
-
-
 def test_imagenet_weights_that_cannot_be_used(saved, pretrained):
     network, models = pretrained
     with pytest.raises(OSError, match=r"mobilenet_v2\(alpha=0.35\).*http://127.0.0.1:9/"):
