@@ -123,6 +123,11 @@ STEPS = {
         {"VOILUTSequence": lut(-2, [0, 100, 255], 8, vr="SS")},
         [[0, 0, 100 / 255, 1, 1]],
     ),
+    "unsigned values": (
+        np.array([[59999, 60000, 60001]], np.uint16),
+        {"BitsStored": 16, "VOILUTSequence": lut(60000 - 2**16, [0, 100, 255], 8, vr="SS")},
+        [[0, 0, 100 / 255]],
+    ),
     **{
         f"{function} {width}": (
             ROW,

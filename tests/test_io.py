@@ -273,7 +273,7 @@ def find_strip(data):
 def test_a_compressed_strip_that_ends_too_early(compression):
     data = pil(SMOOTH_RGB, "TIFF", compression=compression)
     _, count = find_strip(data)
-    for size in range(count // 2, count - 2, 1 + count // 10):
+    for size in (count // 2, count - 3):  # of deflate, the last 4 bytes are the checksum
         with pytest.raises(ImageReadError):
             read_image(tiff_tag(data, "StripByteCounts", size))
 
