@@ -54,35 +54,15 @@ def opencv(pixels, suffix):
     return cv2.imencode(suffix, np.ascontiguousarray(pixels[..., order]))[1].tobytes()
 
 
-def png_chunk(kind, content):
-    checksum = struct.pack(">I", zlib.crc32(kind + content))
-    return struct.pack(">I", len(content)) + kind + content + checksum
-
-
 def png(width, height, rows, *chunks, depth=8, color=0):
     """Encode rows of bytes, each after its filter."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    kinds = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in kinds)
-
-
-def jpeg_of_size(data, height, width):
-    """Return a JPEG file whose header says another size."""
-    data = bytearray(data)
-    frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
-    struct.pack_into(">HH", data, frame + 5, height, width)
-    return bytes(data)
-
-
-def bmp(pixels, bits, *, compression=0, masks=b"", palette=b""):
-    """Encode rows of bytes, from the bottom up, as a BMP file."""
-    height = len(pixels)
-    width = pixels.shape[1] * 8 // bits
-    rows = b"".join(row.tobytes() + bytes(-row.nbytes % 4) for row in pixels[::-1])
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 0, 0, 0, 0)
-    start = 14 + len(info) + len(masks) + len(palette)
-    head = struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start)
-    return head + info + masks + palette + rows
+    data = b"\x89PNG\r\n\x1a\n"
+    chunks = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    for kind, content in chunks:
+        checksum = zlib.crc32(kind + content)
+        data += struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
+    return data
 
 
 def dicom(pixels, syntax=uid.ExplicitVRLittleEndian, *, frame=None, **elements):
@@ -126,10 +106,8 @@ def without_preamble(data):
 
 LARGE = {
     "png": png(20000, 20000, bytes(100)),
-    "jpeg": jpeg_of_size(pil(SMOOTH, "JPEG"), 20000, 20000),
-    "bmp": bmp(np.zeros((1, 4), np.uint8), 8).replace(
-        struct.pack("<ii", 4, 1), struct.pack("<ii", 20000, -20000)
-    ),
+    "jpeg": pil(SMOOTH, "JPEG").replace(b"\0\x18\0\x28", struct.pack(">HH", 20000, 20000)),
+    "bmp": pil(GRAY8, "BMP").replace(struct.pack("<ii", 17, 13), struct.pack("<ii", 20000, -20000)),
     "pgm": b"P5 20000 20000 255\n" + bytes(100),
     "tiff": tiff_tag(tiff_tag(tiff(GRAY8), "ImageWidth", 20000), "ImageLength", 20000),
     "dicom": dicom(GRAY16, Rows=20000, Columns=20000),

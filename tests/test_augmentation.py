@@ -80,14 +80,14 @@ def test_masks_equal_scipy_and_are_empty_beyond_the_border():
 
 
 def test_directions():
-    shape = (41, 41)
-    image = noise(shape=shape)
+    image = noise(shape=(41, 41))
     np.testing.assert_array_equal(change_image(image, Change(rotation=90)), np.rot90(image))
-    right = change_image(image, Change(column_shift=4 / shape[1]))
+    right = change_image(image, Change(column_shift=4 / 41))
     np.testing.assert_array_equal(right[:, 4:], image[:, :-4])
     np.testing.assert_array_equal(right[:, :4], image[:, :1].repeat(4, axis=1))
-    down = change_image(image, Change(row_shift=4 / shape[0]))
-    np.testing.assert_array_equal(down[4:], image[:-4])
+    down = change_image(with_mask(image, np.ones((41, 41), bool)), Change(row_shift=4 / 41))
+    np.testing.assert_array_equal(down.data[4:], image[:-4])
+    np.testing.assert_array_equal(inside_mask(down)[:, 0], np.arange(41) >= 4)
 
 
 def test_shear_leans_to_the_right_and_zoom_enlarges():
@@ -130,7 +130,6 @@ def test_no_change_is_the_image_itself():
         (np.uint8, [0, 1, 3, 100, 182, 183, 255], [0, 1, 4, 140, 255, 255, 255]),
         (np.uint16, [0, 3, 1000, 46811, 65535], [0, 4, 1400, 65535, 65535]),
         (np.float32, [0, 0.5, 0.8, 1], [0, 0.7, 1, 1]),
-        (np.float64, [0, 0.5, 0.8, 1], [0, 0.7, 1, 1]),
         (np.bool_, [0, 1], [0, 1]),
     ],
 )
@@ -142,24 +141,14 @@ def test_brightness_ends_at_white(dtype, before, after):
 
 def test_opacity_stays():
     image = noise(shape=(20, 20, 4))
-    bright = brighten(image, 1.4)
-    np.testing.assert_array_equal(bright[..., 3], image[..., 3])
-    assert (bright[..., :3] >= image[..., :3]).all()
+    np.testing.assert_array_equal(brighten(image, 1.4)[..., 3], image[..., 3])
 
 
 def test_the_dihedral_group():
     image = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    expected = {
-        0: [[0, 1, 2], [3, 4, 5]],
-        1: [[2, 5], [1, 4], [0, 3]],
-        2: [[5, 4, 3], [2, 1, 0]],
-        3: [[3, 0], [4, 1], [5, 2]],
-        4: [[2, 1, 0], [5, 4, 3]],
-        5: [[5, 2], [4, 1], [3, 0]],
-        6: [[3, 4, 5], [0, 1, 2]],
-        7: [[0, 3], [1, 4], [2, 5]],
-    }
-    assert {element: dihedral(image, element).tolist() for element in range(8)} == expected
+    turns = [np.rot90(image, number) for number in range(4)]
+    for element, expected in enumerate([*turns, *map(np.fliplr, turns)]):
+        np.testing.assert_array_equal(dihedral(image, element), expected)
     # Up-down and left-right flips, but neither transposition.
     assert {2: (0, 4), 6: (0, 1, 2, 3, 4, 6), 8: tuple(range(8))} == DIHEDRAL
 
@@ -179,18 +168,11 @@ def test_the_mask_moves_with_the_pixels_and_keeps_its_fill_value():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("channels", [(), (3,)])
-def test_pixels_outside_do_not_matter_inside(dtype, channels):
+def test_pixels_outside_do_not_matter_inside(dtype):
     inside = disc()
-    seen = inside.reshape(inside.shape + (1,) * len(channels))
-    image = noise(dtype, (*inside.shape, *channels))
-    first, second = (
-        change_image(
-            with_mask(np.where(seen, image, outside * top(dtype)).astype(dtype), inside),
-            ANY_CHANGE,
-        )
-        for outside in (0, 1)
-    )
+    image = noise(dtype, inside.shape)
+    others = (np.where(inside, image, outside * top(dtype)).astype(dtype) for outside in (0, 1))
+    first, second = (change_image(with_mask(other, inside), ANY_CHANGE) for other in others)
     np.testing.assert_array_equal(first.mask, second.mask)
     np.testing.assert_array_equal(first.compressed(), second.compressed())
     assert not np.array_equal(first.data, second.data)
@@ -201,35 +183,25 @@ def test_inside_the_region_pixels_are_those_of_the_image():
     region = change_image(with_mask(image, inside), ANY_CHANGE)
     core = ndimage.binary_erosion(inside_mask(region), iterations=2)
     np.testing.assert_allclose(region.data[core], change_image(image, ANY_CHANGE)[core], atol=1e-6)
-    # What comes from beyond the border is outside.
-    down = change_image(with_mask(noise(), np.ones((40, 50), bool)), Change(row_shift=0.25))
-    assert down.mask[:10].all()
-    assert not down.mask[10:].any()
 
 
 def test_a_region_that_leaves_the_image_is_drawn_again():
     inside = np.zeros((40, 50), bool)
     inside[:, :2] = True
-    image = with_mask(noise(), inside)
-    shift = replace(NOTHING, width_shift=0.1)
+    image, shift = with_mask(noise(), inside), replace(NOTHING, width_shift=0.1)
     lost = 0
     for seed in range(20):
-        rng = np.random.default_rng(seed)
         first = shift.draw(np.random.default_rng(seed))
         lost += not inside_mask(change_image(image, first)).any()
-        assert inside_mask(augment(image, rng, shift)).any()
+        assert inside_mask(augment(image, np.random.default_rng(seed), shift)).any()
     assert lost > 3
 
-
-def test_a_region_that_never_stays_is_an_error():
     class FarLeft(Augmentation):
         def draw(self, rng):
             return Change(column_shift=-0.5)
 
-    inside = np.zeros((40, 50), bool)
-    inside[0, 0] = True
     with pytest.raises(ImageError, match="20 draws"):
-        augment(with_mask(noise(), inside), np.random.default_rng(0), FarLeft())
+        augment(image, np.random.default_rng(0), FarLeft())
 
 
 def test_amounts_are_uniform_within_their_range():
@@ -237,35 +209,23 @@ def test_amounts_are_uniform_within_their_range():
     changes = np.array([astuple(Augmentation().draw(rng)) for _ in range(1000)])
     low = [-5, -0.1, -0.1, -0.05, 0.95, 0.95, 1]
     high = [5, 0.1, 0.1, 0.05, 1.05, 1.05, 1.4]
-    amounts = changes[:, :7]
-    np.testing.assert_array_equal(amounts.min(axis=0) >= low, True)
-    np.testing.assert_array_equal(amounts.max(axis=0) <= high, True)
-    quantiles = (np.quantile(amounts, [0.1, 0.5, 0.9], axis=0) - low) / np.subtract(high, low)
-    np.testing.assert_allclose(quantiles, np.tile([[0.1], [0.5], [0.9]], 7), atol=0.06)
+    amounts = (changes[:, :7] - low) / np.subtract(high, low)
+    quantiles = np.quantile(amounts, [0, 0.1, 0.5, 0.9, 1], axis=0)
+    np.testing.assert_allclose(quantiles, np.tile([[0], [0.1], [0.5], [0.9], [1]], 7), atol=0.06)
+    assert ((amounts >= 0) & (amounts <= 1)).all()
     np.testing.assert_allclose(np.corrcoef(amounts.T), np.eye(7), atol=0.12)
-    assert set(changes[:, 7]) == {0, 4}
-    assert 0.42 < np.mean(changes[:, 7] == 4) < 0.58
+    assert 0.42 < np.mean(changes[:, 7] == 4) == 1 - np.mean(changes[:, 7] == 0) < 0.58
     elements = [Augmentation(dihedral=True).draw(rng).element for _ in range(800)]
     assert np.bincount(elements, minlength=8).min() > 70
-
-
-def test_a_parameter_has_no_influence_on_the_others():
-    one = Augmentation().draw(np.random.default_rng(3))
-    other = Augmentation(shear=0, horizontal_flip=False).draw(np.random.default_rng(3))
-    assert replace(one, shear=0, element=0) == replace(other, shear=0)
-    assert (one.shear != 0, other.shear) == (True, 0)
 
 
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"rotation": -5},
         {"width_shift": 1},
         {"zoom": np.nan},
         {"brightness": 1.4},
-        {"brightness": (1.4, 1)},
         {"brightness": (1, np.inf)},
-        {"horizontal_flip": 2},
         {"dihedral": 8},
     ],
 )

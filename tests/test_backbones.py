@@ -18,7 +18,6 @@ from featbus.networks import (
     KerasApplication,
     KerasEngine,
 )
-from featbus.networks._sources import get_backbone
 
 FAST = {"vgg16", "mobilenet"}
 SLOW = {"mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "inception_v3", "resnet50"}
@@ -154,14 +153,6 @@ def test_taps_are_the_verified_ones():
                 assert (tap, width) == (entry[0], entry[1][2])
 
 
-@pytest.mark.network
-def test_taps_do_not_depend_on_what_was_built_before():
-    """Some stages are layers with generated names."""
-    network = make_network("mobilenet_v3_small", (32, 32), layers=("C2", "C3"))
-    first, second = (KerasEngine(network).run(pixels(), 1) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-
-
 def test_labels():
     for name, backbone in BACKBONES.items():
         source = KerasApplication(name, (224, 224))
@@ -172,35 +163,12 @@ def test_labels():
         assert not any(set(label) & set("<>") for label in labels)
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("VGG_16", None, "backbone is 'VGG_16'.* 'vgg16'"),
-        (3, None, "backbone is 3"),
-        ("vgg16", {"alpha": 0.5}, "alpha.* vgg16"),
-        ("mobilenet", {"pooling": "avg"}, "'alpha'.* mobilenet"),
-    ],
-)
-def test_unknown_backbones_and_options(name, options, message):
-    with pytest.raises(ValueError, match=message):
-        get_backbone(name, options)
-
-
 def test_list_backbones():
-    table = list_backbones()
-    assert table["name"].tolist() == list(BACKBONES)
-    row = table.set_index("name").loc["mobilenet_v3_small"]
-    assert row.drop("top_1").to_dict() == {
-        "input_size": 224,
-        "parameters": 939_120,
-        "bytes": 3_756_480,
-        "C2": 72,
-        "C3": 96,
-        "C4": 288,
-        "C5": 576,
-        "preprocessing": "none",
-    }
+    table = list_backbones().set_index("name")
+    assert table.index.tolist() == list(BACKBONES)
+    row = table.loc["mobilenet_v3_small"]
+    assert row[["input_size", "parameters", "bytes"]].tolist() == [224, 939_120, 3_756_480]
+    assert row[["C2", "C3", "C4", "C5"]].tolist() == [72, 96, 288, 576]
     assert np.isnan(row["top_1"])
-    assert table.set_index("name").loc["vgg16", "top_1"] == 71.3
-    assert table[["C2", "C3", "C4", "C5", "bytes"]].dtypes.eq(int).all()
+    assert table.loc["vgg16", "top_1"] == 71.3
     assert table["preprocessing"].isin(list(NAMED)).all()

@@ -36,12 +36,6 @@ def test_nothing_is_left_after_an_error(tmp_path, error):
     assert path.read_text() == "old"
 
 
-def test_a_file_that_was_not_written_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "table.csv"):
-        pass
-    assert names_in(tmp_path) == []
-
-
 def test_two_writers_do_not_meet(tmp_path):
     path = tmp_path / "table.csv"
     with written_whole(path) as first, written_whole(path) as second:

@@ -1,16 +1,12 @@
 """Image files: every format, every depth, every kind of damage. DICOM is in `test_dicom`."""
 
-import copy
 import io
 import os
-import pickle
-import shutil
 import struct
 import subprocess
 import sys
-import zlib
-from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -27,18 +23,17 @@ from _image_files import (
     RGBA8,
     SMOOTH,
     SMOOTH_RGB,
-    bmp,
     dicom,
     opencv,
     pil,
     png,
-    png_chunk,
     tiff,
     tiff_tag,
 )
 from PIL import Image, ImageOps
 
 from featbus import ImageLoader
+from featbus.augmentation import dihedral
 from featbus.images import ImageError
 from featbus.io import ImageReadError, find_format, read_image, read_item
 from featbus.parameters import InvalidParameterError
@@ -87,10 +82,7 @@ EXACT = {
     "tiff gray 1": (pil(Image.fromarray(BITS), "TIFF"), BITS_AS_8),
     "tiff gray 8": (tiff(GRAY8), GRAY8),
     "tiff gray 16": (tiff(GRAY16), GRAY16),
-    "tiff gray 16 big-endian": (tiff(GRAY16, byteorder=">"), GRAY16),
-    "tiff gray float32": (tiff(FLOAT), FLOAT),
     "tiff gray float32 big-endian": (tiff(FLOAT, byteorder=">"), FLOAT),
-    "tiff rgb 8": (tiff(RGB8, "rgb"), RGB8),
     "tiff rgba 8": (tiff(RGBA8, "rgb", extrasamples=["unassalpha"]), RGBA8),
     "tiff palette": (pil(PALETTE, "TIFF"), PALETTE_RGB),
     "tiff zero is white 1": (tiff(BITS, "miniswhite"), 255 - BITS_AS_8),
@@ -98,19 +90,13 @@ EXACT = {
     "tiff zero is white 16 deflate": (tiff(GRAY16, "miniswhite", compression="zlib"), ~GRAY16),
     "tiff zero is white float32": (tiff(FLOAT, "miniswhite"), 1 - FLOAT),
     "tiff lzw 16": (pil(GRAY16, "TIFF", compression="tiff_lzw"), GRAY16),
-    "tiff lzw rgb": (pil(RGB8, "TIFF", compression="tiff_lzw"), RGB8),
     "tiff deflate 16 big-endian": (tiff(GRAY16, compression="zlib", byteorder=">"), GRAY16),
     "tiff deflate rgb": (tiff(RGB8, "rgb", compression="zlib", predictor=True), RGB8),
     "tiff deflate tiles": (tiff(GRAY8, compression="zlib", predictor=True, tile=(16, 16)), GRAY8),
-    "tiff deflate float": (
-        pil(FLOAT, "TIFF", compression="tiff_adobe_deflate", tiffinfo={317: 3}),
-        FLOAT,
-    ),
     "tiff packbits": (pil(RGB8, "TIFF", compression="packbits"), RGB8),
     "tiff tiles": (tiff(np.tile(GRAY16, (6, 6)), tile=(64, 32)), np.tile(GRAY16, (6, 6))),
     "tiff 64-bit offsets": (tiff(GRAY8, bigtiff=True), GRAY8),
     "bmp gray": (pil(GRAY8, "BMP"), GRAY8),
-    "bmp gray 1": (pil(Image.fromarray(BITS), "BMP"), BITS_AS_8),
     "bmp rgb": (pil(RGB8, "BMP"), RGB8),
     "bmp rgba with masks": (opencv(RGBA8, ".bmp"), RGBA8),
     "bmp palette": (pil(PALETTE, "BMP"), PALETTE_RGB),
@@ -146,22 +132,20 @@ def test_pixels_come_back_as_stored(data, expected, read):
 def test_transparency_becomes_rgba(read):
     image = read(pil(PALETTE, "PNG", transparency=bytes([255, 0, 9])))
     opacity = np.r_[255, 0, 9, np.full(253, 255)]
-    np.testing.assert_array_equal(image[..., :3], PALETTE_RGB)
-    np.testing.assert_array_equal(image[..., 3], opacity[np.array(PALETTE)])
-    pixels = np.array([[0, 77, 78, 3]], np.uint8)  # a level is transparent
-    image = read(png(4, 1, b"\0" + pixels.tobytes(), (b"tRNS", b"\0\x4d")))
-    np.testing.assert_array_equal(image[..., 3], np.where(pixels == 77, 0, 255))
-    np.testing.assert_array_equal(image[..., 1], pixels)
+    np.testing.assert_array_equal(image, np.dstack([PALETTE_RGB, opacity[np.array(PALETTE)]]))
+    image = read(png(3, 1, b"\0\3\x4d\5", (b"tRNS", b"\0\x4d")))  # a level is transparent
+    assert image[0, :, 3].tolist() == [255, 0, 255]
+    assert image[0, :, 1].tolist() == [3, 77, 5]
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
 @pytest.mark.parametrize("pixels", [SMOOTH, SMOOTH_RGB], ids=["gray", "rgb"])
-@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_jpeg(kind, pixels, options, read):
-    options = options if kind == "JPEG" else {"compression": "jpeg"}
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("TIFF", {"compression": "jpeg"})],
+)
+def test_jpeg(kind, options, pixels, read):
     image = read(pil(pixels, kind, quality=95, **options))
     assert image.dtype == np.uint8
-    assert image.shape == pixels.shape
     np.testing.assert_allclose(image.astype(int), pixels, atol=6)
 
 
@@ -174,26 +158,16 @@ def with_orientation(kind, pixels, orientation):
 @pytest.mark.parametrize("orientation", [0, *range(2, 9), 65535])
 @pytest.mark.parametrize(
     ("kind", "pixels"),
-    [
-        *(("JPEG", SMOOTH), ("JPEG", SMOOTH_RGB), ("PNG", GRAY8), ("PNG", RGB8)),
-        *(("TIFF", pixels) for pixels in (GRAY8, GRAY16, BITS)),
-    ],
+    [("JPEG", SMOOTH_RGB), ("PNG", GRAY8), ("TIFF", GRAY16), ("TIFF", BITS)],
 )
 def test_a_picture_stands_as_viewers_show_it(kind, pixels, orientation, read):
-    moves = {
-        2: np.fliplr,
-        3: lambda image: np.rot90(image, 2),
-        4: np.flipud,
-        5: lambda image: np.swapaxes(image, 0, 1),
-        6: lambda image: np.rot90(image, -1),
-        7: lambda image: np.rot90(np.swapaxes(image, 0, 1), 2),
-        8: np.rot90,
-    }
     upright = read(with_orientation(kind, pixels, 1))
     turned = read(with_orientation(kind, pixels, orientation))
-    np.testing.assert_array_equal(turned, moves.get(orientation, np.asarray)(upright))
+    element = {2: 4, 3: 2, 4: 6, 5: 7, 6: 3, 7: 5, 8: 1}.get(orientation, 0)
+    np.testing.assert_array_equal(turned, dihedral(upright, element))
 
 
+ROWS = b"".join(b"\0" + row.tobytes() for row in GRAY8)
 EXIF_OF_6 = with_orientation("JPEG", SMOOTH, 6)
 EXIF_OF_6 = EXIF_OF_6[EXIF_OF_6.index(b"\xff\xe1") : EXIF_OF_6.index(b"\xff\xdb")]
 UPRIGHT = pil(SMOOTH, "JPEG")
@@ -206,9 +180,7 @@ ODD_EXIF = {
     "stored as BYTE": UPRIGHT[:2]
     + EXIF_OF_6.replace(b"\x01\x12\0\x03\0\0\0\x01\0\x06", b"\x01\x12\0\x01\0\0\0\x01\x06\0")
     + UPRIGHT[2:],
-    "an unknown critical PNG chunk": png(
-        17, 13, b"".join(b"\0" + row.tobytes() for row in GRAY8), (b"ABCD", b"unknown")
-    ),
+    "an unknown critical PNG chunk": png(17, 13, ROWS, (b"ABCD", b"unknown")),
     "a PNG chunk after the pixels": with_orientation("PNG", GRAY8, 6),
 }
 
@@ -250,6 +222,7 @@ def test_what_is_no_file(tmp_path, monkeypatch):
         ("null\0byte.png", "no such file"),
         (tmp_path, "directory"),
         ("/dev/zero", "device"),
+        (b"", "empty"),
     ):
         with pytest.raises(ImageReadError, match=fact):
             read_image(path)
@@ -258,72 +231,19 @@ def test_what_is_no_file(tmp_path, monkeypatch):
         with pytest.raises(ImageReadError, match="pipe"):
             read_image(tmp_path / "pipe.png")
 
-    def refuse(path, mode, buffering):
-        raise PermissionError(13, "Permission denied", path)
-
-    (tmp_path / "image.png").write_bytes(EXACT["png gray 8"][0])
+    refuse = Mock(side_effect=PermissionError(13, "Permission denied"))
+    (tmp_path / "image.png").touch()
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ImageReadError, match=r"image\.png.*Permission denied"):
         read_image(tmp_path / "image.png")
 
 
-def test_errors_name_content_in_memory_as_it_is_called():
-    with pytest.raises(ImageReadError, match=r"^'a\.png': unknown content") as caught:
-        read_image(io.BytesIO(b"nothing"), name="a.png")
-    assert caught.value.path == "a.png"
-    with pytest.raises(ImageReadError, match="empty"):
-        read_image(b"")
-
-
 def test_unknown_content_is_not_quoted(fails):
     for data in (b"ROSSI, MARIA", b"P5\n# ROSSI MARIA\n 3", pil(GRAY8, "GIF")):
         assert "ROSSI" not in fails(data)  # it may be the name of a patient
-
-
-def test_content_in_memory_is_not_written_to_disk():
-    files = [EXACT[name][0] for name in EXACT if name.startswith(("png", "tiff"))]
-    files += [UPRIGHT, dicom(GRAY8)]
-    events, watched = [], []
-    # A hook cannot be removed; it does nothing later.
-    sys.addaudithook(lambda event, args: events.append((event, args)) if watched else None)
-    read_image(files[-1])  # imports what it needs
-    watched.append(True)
-    for data in [*files, *(data[: len(data) // 2] for data in files)]:
-        with suppress(ImageReadError):
-            read_image(data, name="Doe^Jane.dcm")
-    watched.clear()
-    kinds = {"open", "os.mkdir", "os.rename", "tempfile.mkstemp", "tempfile.mkdtemp"}
-    assert not [args for event, args in events if event in kinds]
-
-
-def copy_by_tblib(error):
-    """Copy an error as Dask does between processes."""
-    tblib = pytest.importorskip("tblib.pickling_support", reason="Dask is not installed")
-    function, args = tblib.pickle_exception(error)[:2]
-    return function(*args)
-
-
-@pytest.mark.parametrize(
-    "duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy_by_tblib]
-)
-def test_the_error_crosses_process_borders(duplicate):
-    again = duplicate(ImageReadError("the file is empty.", 3, "a.png"))
-    assert type(again) is ImageReadError
-    assert (again.reason, again.index, again.path) == ("the file is empty.", 3, "a.png")
-
-
-def test_an_item_is_read_and_checked(tmp_path):
-    path = tmp_path / "image.png"
-    path.write_bytes(EXACT["png gray 8"][0])
-    np.testing.assert_array_equal(read_item(path, 0), GRAY8)
-    assert read_item(GRAY8[..., np.newaxis], 0).shape == GRAY8.shape
-    with pytest.raises(ImageError, match="^image 5: found shape"):
-        read_item(np.zeros(3), 5)
-    with pytest.raises(ImageReadError, match=r"^image 5 \('none\.png'\)"):
-        read_item("none.png", 5)
-    with pytest.raises(ImageError, match=r"^image 2 \('a\.png'\): found shape") as caught:
-        read_item("a.png", 2, read=lambda path: np.zeros(3))
-    assert not isinstance(caught.value, ImageReadError)
+    with pytest.raises(ImageReadError, match=r"^'a\.png': unknown content") as caught:
+        read_image(io.BytesIO(b"nothing"), name="a.png")
+    assert caught.value.path == "a.png"
 
 
 CUT = ["png gray 8", "png palette", "tiff gray 16", "tiff tiles", "tiff deflate rgb", "bmp rgb"]
@@ -343,83 +263,47 @@ def test_a_truncated_file_is_an_error_wherever_it_ends(data):
             read_image(data[:size])
 
 
-@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
-@pytest.mark.parametrize("pixels", [GRAY8, SMOOTH_RGB], ids=["gray", "rgb"])
-def test_a_compressed_strip_that_ends_too_early(pixels, compression):
-    data = pil(pixels, "TIFF", compression=compression)
+def find_strip(data):
+    """Return start and size of the pixels in a TIFF file."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        count = file.pages[0].databytecounts[0]
-    for size in range(count // 2, count - 2, 1 + count // 10):
+        return file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_a_compressed_strip_that_ends_too_early(compression):
+    data = pil(SMOOTH_RGB, "TIFF", compression=compression)
+    _, count = find_strip(data)
+    for size in (count // 2, count - 3):  # of deflate, the last 4 bytes are the checksum
         with pytest.raises(ImageReadError):
             read_image(tiff_tag(data, "StripByteCounts", size))
 
 
-def test_every_changed_byte_of_a_png_is_an_error():
-    data = EXACT["png gray 8"][0]
-    for position in range(len(data) - 12):  # the last 12 bytes only mark the end
-        damaged = bytearray(data)
-        damaged[position] ^= 1
-        with pytest.raises(ImageReadError):
-            read_image(bytes(damaged))
+def test_changed_bytes_of_png_and_deflated_tiff_are_an_error():
+    png, tif = EXACT["png gray 8"][0], tiff(SMOOTH, compression="zlib")
+    start, count = find_strip(tif)
+    # The last 12 bytes of a PNG only mark the end.
+    for data, positions in ((png, range(len(png) - 12)), (tif, range(start, start + count, 7))):
+        for position in positions:
+            damaged = bytearray(data)
+            damaged[position] ^= 16
+            with pytest.raises(ImageReadError):
+                read_image(bytes(damaged))
 
 
-def test_changed_compressed_bytes_of_a_tiff_are_an_error():
-    data = tiff(SMOOTH, compression="zlib")
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        start, count = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
-    for position in range(start, start + count, 7):
-        damaged = bytearray(data)
-        damaged[position] ^= 16
-        with pytest.raises(ImageReadError):
-            read_image(bytes(damaged))
-
-
-def test_an_end_marker_inside_a_thumbnail_does_not_end_a_jpeg(read, fails):
-    data = pil(SMOOTH, "JPEG", exif=b"Exif\0\0" + pil(SMOOTH, "JPEG"))
-    assert data.count(b"\xff\xd9") == 2
-    assert read(data).shape == SMOOTH.shape
-    fails(data[:-2], "JPEG")
-    np.testing.assert_array_equal(read(UPRIGHT + b"padding"), read(UPRIGHT))
-
-
-@pytest.mark.parametrize("transparency", [[], [(b"tRNS", b"\xff\0")]])
-def test_pixels_beyond_the_palette_of_a_png(transparency, read, fails):
+def test_pixels_beyond_the_palette(read, fails):
     colors = np.array([[9, 8, 7], [60, 50, 40], [1, 2, 3]], np.uint8)
-    chunks = [(b"PLTE", colors.tobytes()), *transparency]
-    image = read(png(4, 1, b"\0\0\1\2\1", *chunks, color=3))
-    np.testing.assert_array_equal(image[..., :3], colors[[[0, 1, 2, 1]]])
-    fails(png(4, 1, b"\0\0\1\3\1", *chunks, color=3), "palette")
-    fails(bmp(np.array([[0, 1, 2, 9]], np.uint8), 8, palette=colors.tobytes()))
+    palette = (b"PLTE", colors.tobytes())
+    image = read(png(4, 1, b"\0\0\1\2\1", palette, color=3))
+    np.testing.assert_array_equal(image, colors[[[0, 1, 2, 1]]])
+    fails(png(4, 1, b"\0\0\1\3\1", palette, color=3), "palette")
 
 
-def test_masks_of_a_bmp(read):
-    for masks in ((0x7C00, 0x3E0, 0x1F), (0xF800, 0x7E0, 0x1F)):
-        words = np.array([[0, sum(masks), masks[0], masks[1]]], "<u2").view(np.uint8)
-        image = read(bmp(words, 16, compression=3, masks=struct.pack("<3I", *masks)))
-        np.testing.assert_array_equal(image[0], np.eye(4, 3, -2) * 255 + [[0], [255], [0], [0]])
-
-
-REFUSED = {
-    "png rgb 16": opencv(RGB16, ".png"),
-    "png gray alpha 16": png(1, 1, bytes(5), depth=16, color=4),
-    "png transparent gray 4": png(1, 1, bytes(2), (b"tRNS", b"\0\1"), depth=4),
-    "png transparent gray 16": png(1, 1, bytes(3), (b"tRNS", b"\0\1"), depth=16),
-    "tiff rgb 16": tiff(RGB16, "rgb"),
-    "tiff planar rgb 16": tiff(np.moveaxis(RGB16, -1, 0), "rgb", planarconfig="separate"),
-    "tiff int16": tiff(GRAY16.astype(np.int16)),
-    "tiff float64": tiff(FLOAT.astype(float)),
-    "tiff cmyk": tiff(RGBA8, "separated"),
-    "tiff without photometric": tiff_tag(tiff(GRAY8), "PhotometricInterpretation", 9999),
-    "tiff fax": pil(Image.fromarray(BITS), "TIFF", compression="group4"),
-    "jpeg cmyk": pil(Image.fromarray(RGB8).convert("CMYK"), "JPEG"),
-    "jpeg 12": UPRIGHT.replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0b\x0c"),
-    "bmp run lengths": EXACT["bmp gray"][0][:30] + b"\1" + EXACT["bmp gray"][0][31:],
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_kinds_that_are_not_read(name, fails):
-    fails(REFUSED[name], name.split()[0].upper())
+def test_an_item_is_read_and_checked():
+    with pytest.raises(ImageError, match="^image 5: found shape"):
+        read_item(np.zeros(3), 5)
+    with pytest.raises(ImageError, match=r"^image 2 \('a\.png'\): found shape") as caught:
+        read_item("a.png", 2, read=lambda path: np.zeros(3))
+    assert not isinstance(caught.value, ImageReadError)
 
 
 def pages(*flags):
@@ -455,55 +339,45 @@ PGM = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("data", "fact"),
-    [
-        *(pytest.param(data, "several", id=name) for name, data in SEVERAL.items()),
-        *(pytest.param(data, "PNM|PGM", id=data[:40].decode()) for data in PGM),
-    ],
-)
-def test_several_pictures_and_wrong_pgm(data, fact, fails):
-    fails(data, fact)
-
-
-ROWS = b"".join(b"\0" + row.tobytes() for row in GRAY8)
-WHOLE = EXACT["png gray 8"][0]
-PIXELS = zlib.compress(ROWS)
-CHUNKS = (
-    WHOLE[:33] + png_chunk(b"IDAT", PIXELS[:50]),
-    png_chunk(b"IDAT", PIXELS[50:]) + WHOLE[-12:],
-)
+REFUSED = {
+    "png rgb 16": opencv(RGB16, ".png"),
+    "png gray alpha 16": png(1, 1, bytes(5), depth=16, color=4),
+    "png transparent gray 16": png(1, 1, bytes(3), (b"tRNS", b"\0\1"), depth=16),
+    "tiff rgb 16": tiff(RGB16, "rgb"),
+    "tiff int16": tiff(GRAY16.astype(np.int16)),
+    "tiff float64": tiff(FLOAT.astype(float)),
+    "tiff cmyk": tiff(RGBA8, "separated"),
+    "tiff fax": pil(Image.fromarray(BITS), "TIFF", compression="group4"),
+    "jpeg cmyk": pil(Image.fromarray(RGB8).convert("CMYK"), "JPEG"),
+    "bmp run lengths": EXACT["bmp gray"][0][:30] + b"\1" + EXACT["bmp gray"][0][31:],
+}
 WRONG = {
-    "an unknown chunk among the pixels of a PNG": CHUNKS[0] + png_chunk(b"ABCD", b"") + CHUNKS[1],
     "too few rows of a PNG": png(17, 13, ROWS[: len(ROWS) // 2]),
-    "a depth that does not exist": png(4, 1, bytes(99), depth=30),
     "strips inside the header": tiff_tag(tiff(GRAY8), "StripOffsets", 0),
     "fewer strips than rows": tiff_tag(tiff(GRAY8, rowsperstrip=5), "RowsPerStrip", 1),
-    "no marker where one must be": b"\xff\xd8\xff\xe0\0\x04ab and so on",
-    "empty directories": b"II*\0" + struct.pack("<IHI", 8, 0, 8) + bytes(50_000),
     "a chain of empty directories": b"II*\0"
     + struct.pack("<I", 8)
     + b"".join(struct.pack("<HI", 0, 14 + 6 * number) for number in range(100_000)),
 }
 
 
-@pytest.mark.parametrize("data", WRONG.values(), ids=WRONG)
-def test_damage(data, fails):
-    fails(data)
+@pytest.mark.parametrize(
+    ("data", "fact"),
+    [
+        *(pytest.param(data, "several", id=name) for name, data in SEVERAL.items()),
+        *(pytest.param(data, "PNM|PGM", id=data[:40].decode()) for data in PGM),
+        *(pytest.param(data, "", id=name) for name, data in WRONG.items()),
+        *(pytest.param(data, name.split()[0].upper(), id=name) for name, data in REFUSED.items()),
+    ],
+)
+def test_what_is_refused(data, fact, fails):
+    fails(data, fact)
 
 
 @pytest.mark.parametrize("name", ["tif_hang.tif", "tif_hang2.tif"])
 def test_tiff_directories_that_hang_other_readers(name):
     with pytest.raises(ImageReadError, match=name):
         read_image(data_dir("hostile") / name)
-
-
-def test_tiff_directories_in_a_circle(read):
-    data = bytearray(tiff(GRAY8))
-    start = struct.unpack_from("<I", data, 4)[0]
-    count = struct.unpack_from("<H", data, start)[0]
-    struct.pack_into("<I", data, start + 2 + 12 * count, start)
-    np.testing.assert_array_equal(read(bytes(data)), GRAY8)
 
 
 @pytest.mark.parametrize("data", LARGE.values(), ids=LARGE)
@@ -528,10 +402,9 @@ def test_the_limit_can_be_changed(read, fails, monkeypatch, tmp_path):
     monkeypatch.setenv("FEATBUS_MAX_PIXELS", "220")
     fails(data, "220")
     assert read(data, max_pixels=221).shape == (13, 17)
-    for text in ("many", "0"):
-        monkeypatch.setenv("FEATBUS_MAX_PIXELS", text)
-        with pytest.raises(InvalidParameterError, match="FEATBUS_MAX_PIXELS"):
-            read(data)
+    monkeypatch.setenv("FEATBUS_MAX_PIXELS", "many")
+    with pytest.raises(InvalidParameterError, match="FEATBUS_MAX_PIXELS"):
+        read(data)
     with pytest.raises(InvalidParameterError, match="max_pixels"):
         read(data, max_pixels=0)
 
@@ -543,24 +416,11 @@ def test_very_large_files(tmp_path):
         os.truncate(tmp_path / "image.png", size)
         with pytest.raises(ImageReadError, match=r"unknown content|has \d+ bytes"):
             read_image(tmp_path / "image.png")
-    with pytest.raises(ImageReadError, match=r"has \d+ bytes"):
-        read_image(io.BytesIO(b"P5 2 2 255\n" + bytes(1 << 27)), max_pixels=1)
 
 
-def test_too_little_memory_is_an_error_of_the_image(tmp_path, monkeypatch):
-    def exhaust(*args):
-        raise MemoryError
-
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", exhaust)
-    (tmp_path / "image.png").write_bytes(pil(GRAY8, "PNG"))
-    with pytest.raises(ImageReadError, match=r"image\.png': there is not enough memory"):
-        read_image(tmp_path / "image.png")
-
-
-def test_accepted_files_print_nothing(read, capfd):
-    read(png(4, 1, bytes(5), (b"iCCP", b"x\0\0" + zlib.compress(b"short"))))
-    read(tiff(GRAY8, extratags=[(65000, "H", 1, 7, True)]))
-    assert "".join(capfd.readouterr()) == ""
+def test_too_little_memory_is_an_error_of_the_image(fails, monkeypatch):
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", Mock(side_effect=MemoryError))
+    fails(pil(GRAY8, "PNG"), r"image': there is not enough memory")
 
 
 @pytest.mark.slow
@@ -571,13 +431,10 @@ def test_mutants():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_ultrasound_images_and_mammograms(tmp_path):
+def test_ultrasound_images_and_mammograms():
     busi = data_dir("busi") / "benign"
-    paths = [busi / "benign (1).png", busi / "benign (240).png"]
-    for path in (*paths, data_dir("mini-mias") / "mdb003.pgm"):
-        image = read_image(path)
-        np.testing.assert_array_equal(image, np.asarray(Image.open(path)))
-        shutil.copy(path, tmp_path / "copy.tif")
-        np.testing.assert_array_equal(read_image(tmp_path / "copy.tif"), image)
+    mammogram = data_dir("mini-mias") / "mdb003.pgm"
+    for path in (busi / "benign (1).png", busi / "benign (240).png", mammogram):
+        np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
     with pytest.raises(ImageReadError, match="1048575 values, expected 1048576"):
-        read_image(path.read_bytes()[:-1])
+        read_image(mammogram.read_bytes()[:-1])

@@ -10,34 +10,25 @@ from featbus import ImageLoader
 @pytest.fixture
 def paths(tmp_path):
     gray = np.arange(30, dtype=np.uint8).reshape(5, 6)
-    colour = np.zeros((5, 6, 3), np.uint8)
-    colour[..., 2] = 200  # red, as OpenCV orders channels
+    color = np.zeros((5, 6, 3), np.uint8)
+    color[..., 2] = 200  # red, as OpenCV orders channels
     deep = gray.astype(np.uint16) * 1000
-    for name, image in {"gray": gray, "red": colour, "deep": deep}.items():
+    for name, image in {"gray": gray, "red": color, "deep": deep}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), image)
     return [tmp_path / f"{name}.png" for name in ("gray", "red", "deep")]
 
 
-def test_unchanged(paths):
-    gray, red, deep = ImageLoader().transform(paths)
-    assert gray.shape == (5, 6)
+def test_unchanged_and_gray(paths):
+    _, red, deep = ImageLoader().transform(paths)
     assert red[0, 0].tolist() == [200, 0, 0]
-    assert deep.dtype == np.uint16
-    assert deep[4, 5] == 29000
-
-
-def test_gray(paths):
+    assert (deep.dtype, deep[4, 5]) == (np.uint16, 29000)
     gray, red, deep = ImageLoader(color_mode="gray").transform(paths)
     assert gray.shape == red.shape == deep.shape == (5, 6)
     assert red[0, 0] == round(200 * 0.299)
 
 
 def test_rgb(paths):
-    stack = ImageLoader(color_mode="rgb").transform(paths[:2])
-    assert stack.shape == (2, 5, 6, 3)
+    array = np.zeros((5, 6), np.uint8)
+    stack = ImageLoader(color_mode="rgb").transform([*paths[:2], array])
+    assert stack.shape == (3, 5, 6, 3)
     assert stack[0, 4, 5].tolist() == [29, 29, 29]
-
-
-def test_arrays_are_converted_too():
-    image = np.zeros((5, 6), np.uint8)
-    assert ImageLoader(color_mode="rgb").transform([image]).shape == (1, 5, 6, 3)

@@ -36,21 +36,17 @@ def as_rgba(mask, alpha):
 
 @pytest.mark.parametrize(
     "pixels",
-    [
-        LEFT,
-        LEFT.astype(np.uint8),
-        LEFT.astype(np.uint8) * 255,
-        LEFT.astype(np.uint16) * 65535,
-        np.dstack([LEFT.astype(np.uint8) * 255] * 3),
-        as_rgba(LEFT, 255),
-    ],
-    ids=["1 bit", "0/1", "0/255", "16 bits", "RGB", "RGBA"],
+    [LEFT, LEFT.astype(np.uint8), LEFT.astype(np.uint16) * 65535, as_rgba(LEFT, 255)],
+    ids=["1 bit", "0/1", "16 bits", "RGBA"],
 )
 @pytest.mark.parametrize("name", ["mask.png", "mask.tif"])
 def test_files_of_every_depth(write, pixels, name):
     mask = read_mask((write(pixels, name),), SHAPE)
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, LEFT)
+    empty = read_mask((write(np.zeros_like(pixels), name),), SHAPE)
+    assert empty.shape == SHAPE
+    assert not empty.any()
 
 
 def test_parts_are_united(write):
@@ -59,14 +55,7 @@ def test_parts_are_united(write):
         np.testing.assert_array_equal(read_mask(item, SHAPE), LEFT | RIGHT)
     for item in (files[0], Path(files[0]), LEFT, LEFT * 255):  # a single one
         np.testing.assert_array_equal(read_mask(item, (*SHAPE, 3)), LEFT)
-
-
-def test_no_mask_is_not_an_empty_mask(write):
-    assert read_mask(None, SHAPE) is None
-    assert read_mask((), SHAPE) is None
-    empty = read_mask((write(np.zeros((*SHAPE, 3), np.uint8)),), SHAPE)
-    assert empty.shape == SHAPE
-    assert not empty.any()
+    assert read_mask(None, SHAPE) is read_mask((), SHAPE) is None  # not an empty mask
 
 
 def test_masks_that_are_refused(write, tmp_path):
@@ -76,10 +65,6 @@ def test_masks_that_are_refused(write, tmp_path):
     blurred = cv2.GaussianBlur(LEFT.astype(np.uint8) * 255, (3, 3), 0)
     with pytest.raises(ImageError, match=r"mask\.png': found a mask with \d+ different values"):
         read_mask((write(blurred),), SHAPE)
-    rgba = as_rgba(LEFT, 255)
-    rgba[..., 3] = RIGHT * 255
-    with pytest.raises(ImageError, match=r"mask\.png': found a mask with transparent and opaque"):
-        read_mask((write(rgba),), SHAPE)
     (tmp_path / "bad.png").write_bytes(b"nothing")
     with pytest.raises(ImageReadError, match=r"^mask '.*bad\.png': unknown content"):
         read_mask((write(LEFT), tmp_path / "bad.png"), SHAPE)
@@ -94,7 +79,6 @@ def test_region_shape():
     region, circularity = region_shape(disc(60))
     assert region.area == disc(60).sum()
     assert circularity == pytest.approx(1, rel=0.01)
-    assert region.centroid == pytest.approx((100, 100))
     inside = np.zeros((50, 80), dtype=bool)
     inside[10:20, 30:70] = True
     region, circularity = region_shape(inside)

@@ -158,11 +158,10 @@ def test_files_that_do_not_suit(saved, tmp_path):
     wide = from_file(network, folder / "base.weights.h5", options={"alpha": 0.5})
     with pytest.raises(ValueError, match=r"base.weights.h5' .*mobilenet_v2\(alpha=0.5\)"):
         KerasEngine(wide)
-    content = (folder / "base.weights.h5").read_bytes()
-    for name, found in (("base.weights.h5", content[:100_000]), ("other.h5", content)):
-        (tmp_path / name).write_bytes(found)  # Keras goes by the file's name
-        with pytest.raises(ValueError, match=f"{name}' .*mobilenet_v2"):
-            KerasEngine(from_file(network, tmp_path / name))
+    path = tmp_path / "base.weights.h5"
+    path.write_bytes((folder / path.name).read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=r"base.weights.h5' .*mobilenet_v2"):
+        KerasEngine(from_file(network, path))
 
 
 @pytest.fixture
@@ -183,12 +182,6 @@ def test_imagenet_weights(saved, pretrained):
     network, models = pretrained
     shutil.copy(saved[2] / "base.h5", models / KERAS_FILE)
     np.testing.assert_array_equal(KerasEngine(network).run(IMAGE, 1), saved[1])
-
-
-def test_a_size_without_weights_of_its_own_is_no_warning(saved, pretrained, recwarn):
-    shutil.copy(saved[2] / "base.h5", pretrained[1] / KERAS_FILE.replace("_96_", "_224_"))
-    change_source(pretrained[0], input_size=(64, 48)).source.build()
-    assert not [str(each.message) for each in recwarn if "input_shape" in str(each.message)]
 
 
 def test_imagenet_weights_that_cannot_be_used(saved, pretrained):

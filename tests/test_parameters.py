@@ -1,7 +1,6 @@
 """Parameters are declared, and checked before an image is read."""
 
 import inspect
-from fractions import Fraction
 from itertools import product
 from numbers import Integral
 from textwrap import shorten
@@ -21,8 +20,6 @@ from featbus.parameters import (
     LowHigh,
     PairOf,
     SequenceOf,
-    as_list,
-    as_pair,
     check_parameters,
     constraints_of,
 )
@@ -35,14 +32,10 @@ CLASSES = ["a", "b", "a", "b"]
 VALUES = {
     "an object": object(),
     "a word": "wrong",
-    "an empty word": "",
     "-1": -1,
     "0": 0,
-    "1.5": 1.5,
     "nan": np.nan,
-    "inf": np.inf,
     "True": True,
-    "a fraction": Fraction(1, 2),
     "beyond float": 10**400,
     "None": None,
     "an empty list": [],
@@ -150,11 +143,7 @@ def test_known_mistakes(estimator, facts):
 @pytest.mark.parametrize(
     ("constraint", "right", "wrong"),
     [
-        (
-            Interval(Integral, 1, None, closed="left"),
-            [1, np.int8(3)],
-            [0, np.True_, 1.0, "1"],
-        ),
+        (Interval(Integral, 1, None, closed="left"), [1, np.int8(3)], [0, np.True_, 1.0, "1"]),
         (SequenceOf(str), [["a"], ("a", "b"), np.array(["a"])], ["a", [], [1], ["a", 1], {"a"}]),
         (SequenceOf(str, length=2), [["a", "b"]], [["a"], ["a", "b", "c"]]),
         (
@@ -171,13 +160,6 @@ def test_constraints(constraint, right, wrong):
     assert not any(is_allowed([constraint], value) for value in wrong)
 
 
-def test_scalars_stand_for_sequences():
-    assert as_pair(3) == (3, 3)
-    assert as_pair([3, 4]) == (3, 4)
-    assert as_list(3) == [3]
-    assert as_list((3, 4)) == [3, 4]
-
-
 def test_a_subclass_overrides_the_constraints_of_its_ancestors():
     class Coarse(HOG):
         _parameter_constraints = {"orientations": [Interval(Integral, 1, 4, closed="both")]}
@@ -185,9 +167,3 @@ def test_a_subclass_overrides_the_constraints_of_its_ancestors():
     for parameters in ({}, {"orientations": 4, "signed": 1}):
         with pytest.raises(InvalidParameterError, match="signed" if parameters else "9.*4"):
             Coarse(**parameters).fit(UNREADABLE)
-
-
-def test_a_long_value_is_shortened():
-    with pytest.raises(InvalidParameterError) as caught:
-        check_parameters({"size": [int]}, {"size": list(range(1000))})
-    assert len(str(caught.value)) < 300

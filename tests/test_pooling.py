@@ -52,28 +52,6 @@ def test_a_grid_finer_than_the_map():
     assert run(maps, "avg3x3").tolist() == [[1, 1.5, 2] * 3]
 
 
-def test_flatten_has_the_order_of_its_windows(maps):
-    rows = run(maps, "flatten")
-    cells = windows("flatten", 5, 7)
-    assert cells[9] == ("flatten_r1c2", 1, 2, 2, 3)
-    np.testing.assert_array_equal(rows.reshape(2, len(cells), 3)[:, 9], maps[:, 1, 2])
-
-
-def test_cells_count_by_their_share():
-    maps = np.float32([[1, 2], [3, 6]])[None, :, :, None]
-    weights = np.float32([[1, 0.5], [0, 0.25]])[None, :, :, None]
-    mean = (1 + 1 + 1.5) / 1.75
-    np.testing.assert_allclose(run(maps, "avg", weights), [[mean]], rtol=1e-6)
-    variance = ((1 - mean) ** 2 + 0.5 * (2 - mean) ** 2 + 0.25 * (6 - mean) ** 2) / 1.75
-    np.testing.assert_allclose(run(maps, "std", weights), [[np.sqrt(variance)]], rtol=1e-6)
-    power = (1 + 0.5 * 8 + 0.25 * 216) / 1.75
-    np.testing.assert_allclose(run(maps, "gem", weights), [[np.cbrt(power)]], rtol=1e-6)
-    assert run(maps, "max", weights).tolist() == [[6]]
-    weights[0, 1, 1] = 0
-    assert run(maps, "max", weights).tolist() == [[2]]
-    assert run(maps, "flatten", weights).tolist() == [[1, 2, 3, 6]]
-
-
 @pytest.mark.parametrize("name", [*STATISTICS, *GRIDS])
 def test_pooling_is_that_of_the_pixels_of_the_region(maps, name):
     """Whatever its size: regions of a pixel, of less and more than a cell, in several parts."""

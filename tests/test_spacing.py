@@ -14,7 +14,7 @@ from _image_files import dicom, without_preamble
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.multival import MultiValue
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
 from featbus import IntensityStatistics, load_image_folder
@@ -50,9 +50,7 @@ def region(unit=3, down=0.01, across=0.02):
         ({"ImagerPixelSpacing": [0.07, 0.07]}, (0.07, 0.07)),
         ({"PixelSpacing": [0.1, 0.2], "ImagerPixelSpacing": [3, 3]}, (0.1, 0.2)),
         ({"PixelSpacing": [0, 0]}, None),
-        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.1, 0.2]}, (0.1, 0.2)),
-        ({"PixelSpacing": [0, 0], "SequenceOfUltrasoundRegions": [region()]}, (0.1, 0.2)),
-        ({"SequenceOfUltrasoundRegions": [region(), region()]}, (0.1, 0.2)),
+        ({"PixelSpacing": [0, 0], "SequenceOfUltrasoundRegions": [region()] * 2}, (0.1, 0.2)),
         ({"SequenceOfUltrasoundRegions": [region(), region(down=0.02)]}, None),
         ({"SequenceOfUltrasoundRegions": [region(), region(unit=4)]}, None),
         ({}, None),
@@ -65,24 +63,15 @@ def test_spacing(tmp_path, elements, expected):
     assert read_spacing(path.read_bytes()) == found
 
 
-def test_the_spacing_of_what_is_in_memory(tmp_path):
-    assert read_spacing(png(tmp_path / "a.png", 5_000).read_bytes()) == (0.2, 0.2)
-    assert read_spacing(b"no image") is None
-    with pytest.raises(ImageReadError, match="empty"):
-        read_spacing(b"")
-
-
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_dicom_without_preamble_is_known_by_its_name(tmp_path, syntax):
-    content = without_preamble(dicom(IMAGE, syntax, PixelSpacing=[0.2, 0.05], ImageLaterality="L"))
+def test_dicom_without_preamble_is_known_by_its_name(tmp_path):
+    content = without_preamble(dicom(IMAGE, PixelSpacing=[0.2, 0.05], ImageLaterality="L"))
     for name, expected in (("scan.dcm", (0.2, 0.05)), ("scan.IMA", (0.2, 0.05)), ("scan", None)):
         (tmp_path / name).write_bytes(content)
         assert read_spacing(tmp_path / name) == expected
     assert read_laterality(tmp_path / "scan.dcm") == "left"
-    assert read_image(tmp_path / "scan.dcm").shape == IMAGE.shape
 
 
-@pytest.mark.parametrize("content", [b"a text", bytes(200), b"\x08\0\x08\0 damaged"])
+@pytest.mark.parametrize("content", [b"", b"a text", bytes(200), b"\x08\0\x08\0 damaged"])
 def test_a_name_alone_makes_no_dicom_file(tmp_path, content):
     (tmp_path / "scan.dcm").write_bytes(content)
     with suppress(ImageReadError):
@@ -128,22 +117,14 @@ def tiff(path, resolution, unit="CENTIMETER", pixels=IMAGE, **options):
         (10_000, 2835, {}, None),
         (10_000, 10_000, {"unit": 0}, None),
         (10_000, 10_000, {"damage": 1}, None),
-        (0, 0, {}, None),
-        (99, 99, {}, None),
         (1_000_001, 1_000_001, {}, None),
     ],
 )
 def test_png(tmp_path, across, down, options, expected):
-    found = read_spacing(png(tmp_path / "a.png", across, down, **options))
+    path = png(tmp_path / "a.png", across, down, **options)
+    found = read_spacing(path)
+    assert read_spacing(path.read_bytes()) == found
     assert found is None if expected is None else np.allclose(found, expected, rtol=1e-4)
-
-
-def test_a_png_that_is_turned(tmp_path):
-    exif = PIL.Image.Exif()
-    exif[274] = 6
-    PIL.Image.fromarray(IMAGE).save(tmp_path / "a.png", dpi=(254, 508), exif=exif)
-    assert read_image(tmp_path / "a.png").shape == IMAGE.T.shape
-    np.testing.assert_allclose(read_spacing(tmp_path / "a.png"), (0.1, 0.05))
 
 
 @pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}])
@@ -152,19 +133,23 @@ def test_tiff(tmp_path, options):
     np.testing.assert_allclose(read_spacing(path), (0.2, 0.1))
     path = tiff(tmp_path / "b.tif", (508, 254), "INCH", **options)
     np.testing.assert_allclose(read_spacing(path), (0.1, 0.05))
-    turned = tiff(tmp_path / "c.tif", (100, 50), extratags=[(274, 3, 1, 6, True)], **options)
-    assert read_image(turned).shape == IMAGE.T.shape
-    np.testing.assert_allclose(read_spacing(turned), (0.1, 0.2))
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_a_picture_that_is_turned(tmp_path, kind):
+    exif, path = PIL.Image.Exif(), tmp_path / f"a.{kind}"
+    exif[274] = 6
+    PIL.Image.fromarray(IMAGE).save(path, dpi=(254, 508), exif=exif)
+    assert read_image(path).shape == IMAGE.T.shape
+    np.testing.assert_allclose(read_spacing(path), (0.1, 0.05))
 
 
 @pytest.mark.parametrize(
     ("resolution", "unit"),
     [
         *(((dots, dots), "INCH") for dots in (1, 72, 300)),
-        *(((dots, dots), "CENTIMETER") for dots in (28, 28.35, 118.11)),
         ((100, 118.11), "CENTIMETER"),
         ((100, 100), "NONE"),
-        ((0, 0), "CENTIMETER"),
         ((0.5, 0.5), "CENTIMETER"),
         ((20_000, 20_000), "CENTIMETER"),
     ],
@@ -175,12 +160,12 @@ def test_tiff_resolutions_that_tell_nothing(tmp_path, resolution, unit):
 
 @pytest.mark.parametrize("millimeters", [0.02, 0.05, 0.07, 0.085, 0.1, 0.25])
 def test_usual_spacings_are_no_defaults(tmp_path, millimeters):
-    found = [
-        read_spacing(png(tmp_path / "a.png", round(1000 / millimeters))),
-        read_spacing(tiff(tmp_path / "a.tif", (10 / millimeters,) * 2)),
-        read_spacing(tiff(tmp_path / "b.tif", (25.4 / millimeters,) * 2, "INCH")),
-    ]
-    np.testing.assert_allclose(found, millimeters, rtol=1e-4)
+    for path in (
+        png(tmp_path / "a.png", round(1000 / millimeters)),
+        tiff(tmp_path / "a.tif", (10 / millimeters,) * 2),
+        tiff(tmp_path / "b.tif", (25.4 / millimeters,) * 2, "INCH"),
+    ):
+        np.testing.assert_allclose(read_spacing(path), millimeters, rtol=1e-4)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp"])
@@ -193,41 +178,16 @@ def test_what_opencv_and_pillow_write_tells_nothing(tmp_path, suffix):
     assert read_spacing(tmp_path / f"b.{suffix}") is None
 
 
-@pytest.mark.parametrize("kind", ["png", "tif"])
-def test_damaged_headers_are_errors_or_unknown(tmp_path, kind):
-    good = tmp_path / f"good.{kind}"
-    content = (png(good, 10_000) if kind == "png" else tiff(good, (100, 100))).read_bytes()
-    rng, path = np.random.default_rng(0), tmp_path / f"bad.{kind}"
-    for _ in range(60):
-        damaged = np.frombuffer(content, np.uint8).copy()
-        damaged[rng.integers(0, 300, 4) % len(damaged)] = rng.choice([0, 1, 127, 255], 4)
-        path.write_bytes(damaged[: rng.integers(1, len(damaged))].tobytes())
-        found = read_spacing(path)
-        assert found is None or min(found) >= 0.001
-
-
 @pytest.mark.filterwarnings("ignore")
-def test_headers_that_ask_for_much(tmp_path):
-    path = tmp_path / "many.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + (struct.pack(">I4sI", 0, b"tEXt", 0)) * 100_000)
-    assert read_spacing(path) is None
-    for count in (2**40, 2**64 - 1):
-        big = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, count)
-        path.write_bytes(big + bytes(1_000_000))
-        assert read_spacing(path) is None
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("tag", [274, 282, 296])
-def test_tags_that_claim_many_values(tmp_path, tag):
-    kinds = {274: (3, 1), 282: (5, 1), 283: (5, 1), 296: (3, 1)}  # type and number of values
-    kinds[tag] = (kinds[tag][0], 2**63)
-    entries = [struct.pack("<HHQQ", tag, *kind, 200) for tag, kind in kinds.items()]
-    head = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(entries))
-    path = tmp_path / "a.tif"
-    path.write_bytes(head + b"".join(entries) + bytes(1_000))
-    assert read_spacing(path) is None
-    assert "spacing_row" not in load_images([path]).frame
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sI", 0, b"tEXt", 0) * 100_000,
+        struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2**64 - 1) + bytes(1_000_000),
+    ],
+)
+def test_headers_that_ask_for_much(content):
+    assert read_spacing(content) is None
 
 
 def test_spaced_images():
@@ -255,12 +215,7 @@ def test_a_spaced_image_is_an_image(tmp_path):
 def test_a_copy_of_a_spaced_image_is_a_copy():
     masked = SpacedImage(np.ma.MaskedArray(IMAGE, IMAGE > 128), 0.1)
     assert not np.shares_memory(np.array(masked), IMAGE)
-    assert np.shares_memory(np.asanyarray(masked), IMAGE)
     assert np.ma.isMaskedArray(np.asanyarray(masked))
-    assert np.asarray(masked, dtype=float).dtype == float
-    # Compared by identity.
-    other = SpacedImage(masked.image.copy(), 0.1)
-    assert [masked, other].index(other) == 1
 
 
 def test_loaders_give_the_spacing(tmp_path):
@@ -290,7 +245,6 @@ def enhanced(side):
     [
         ({"ImageLaterality": "L"}, "left"),
         ({"ImageLaterality": "B"}, None),
-        ({"ImageLaterality": "L", "Laterality": "R"}, "left"),
         ({"ImageLaterality": "", "Laterality": "R"}, "right"),
         ({"SharedFunctionalGroupsSequence": enhanced("L")}, "left"),
         ({"ImageLaterality": ["L", "R"]}, None),
@@ -307,34 +261,3 @@ def test_pixels_may_be_missing_or_cut_off(tmp_path):
     with open(path, "ab") as file:
         file.write(b"\xe0\x7f\x10\x00OW\x00\x00\x00\x01\x00\x00")
     assert read_laterality(str(path)) == "left"
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no DICOM file at all"])
-def test_files_without_laterality(tmp_path, content):
-    path = tmp_path / "film.png"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ImageReadError, match=r"film\.png'") as caught:
-        read_laterality(path)
-    assert caught.value.path == str(path)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_no_error_tells_the_patient(tmp_path):
-    path = write(tmp_path / "film.dcm", ImageLaterality="L")
-    content = path.read_bytes()
-    for position in range(132, len(content)):
-        damaged = bytearray(content)
-        damaged[position] ^= 0x55
-        path.write_bytes(damaged)
-        said = ""
-        try:
-            read_laterality(path)
-        except ImageReadError as error:
-            said = f"{error!r}{error.__cause__!r}"
-        assert "Doe" not in said
-
-
-def test_no_path():
-    with pytest.raises(TypeError, match="NoneType"):
-        read_laterality(None)
