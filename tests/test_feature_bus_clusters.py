@@ -6,12 +6,11 @@ import threading
 import time
 from contextlib import contextmanager
 
-import cv2
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from _spies import CountingMean, count
+from _spies import CountingMean, count, noise, write_images
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -21,16 +20,13 @@ from featbus.bus import _compute
 from featbus.bus._compute import iter_results
 
 N_IMAGES = 80
-IMAGES = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 16, 16)).astype(np.uint8)
+IMAGES = noise(N_IMAGES, (16, 16))
 EXPECTED = np.array([[image.mean(), image.size] for image in IMAGES], dtype=np.float32)
 
 
 @pytest.fixture
 def paths(tmp_path):
-    names = [tmp_path / f"scan{index:03d}.png" for index in range(N_IMAGES)]
-    for name, image in zip(names, IMAGES):
-        cv2.imwrite(str(name), image)
-    return names
+    return write_images(tmp_path, IMAGES)
 
 
 @pytest.fixture

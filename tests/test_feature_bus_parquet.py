@@ -5,13 +5,15 @@ import json
 import os
 import sys
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
+import _spies
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from _spies import CountingMean, count
+from _spies import CountingMean, count, write_images
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -26,17 +28,7 @@ pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] i
 # Writes partitions, and dies as a killed process does: at once, with nothing put in order.
 
 
-def noise(n_images, shape=(12, 12), seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (n_images, *shape)).astype(np.uint8)
-
-
-def write_images(folder, n_images, seed=0):
-    folder.mkdir(exist_ok=True)
-    paths = [folder / f"scan ({index:03d}).png" for index in range(n_images)]
-    for path, image in zip(paths, noise(n_images, seed=seed)):
-        cv2.imwrite(str(path), image)
-    return paths
+noise = partial(_spies.noise, shape=(12, 12))
 
 
 def partitions(directory):
@@ -49,7 +41,7 @@ def header(path):
 
 @pytest.fixture
 def paths(tmp_path):
-    return write_images(tmp_path / "images", 12)
+    return write_images(tmp_path, noise(12))
 
 
 @pytest.fixture
@@ -241,7 +233,7 @@ def test_a_file_that_changes_while_its_row_is_computed(paths, directory):
 
 
 def test_images_of_different_sizes_are_named(directory):
-    images = [*noise(4) / 255, *noise(3, (12, 16)) / 255]
+    images = [*noise(4) / 255, *_spies.noise(3, (12, 16)) / 255]
     bus = FeatureBus(FunctionTransformer(np.max, kw_args={"axis": 1}), batch_size=4)
     with pytest.raises(ValueError, match="images 4 to 6 gave 16 columns of float64, .* 12 of"):
         bus.to_parquet(images, directory, partition_size=4)

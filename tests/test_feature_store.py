@@ -15,7 +15,7 @@ from threading import Thread, current_thread, main_thread
 import numpy as np
 import pytest
 from _spies import CountingMean, count
-from _store_worker import images
+from _store_worker import IMAGES
 from sklearn.preprocessing import FunctionTransformer
 
 from featbus import HOG, LBP, FeatureBus, FeatureStore
@@ -23,7 +23,6 @@ from featbus.bus import FeatureStoreError, _store, fingerprint
 from featbus.parameters import InvalidParameterError
 
 WORKER = Path(__file__).with_name("_store_worker.py")
-IMAGES = images()
 EXPECTED = np.array([[image.mean(), image.size] for image in IMAGES], dtype=np.float32)
 HUNDRED = [index.to_bytes(16, "big") for index in range(100)]
 
@@ -286,35 +285,26 @@ def test_a_full_disk(bus, memory, log, monkeypatch):
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-@pytest.fixture
-def killed(memory, tmp_path):
-    """Return a store with the files that a killed process leaves."""
-    live = tmp_path / "live"
+@pytest.mark.parametrize("has_rows", [False, True])
+def test_the_log_of_a_killed_process_makes_no_wrong_row(has_rows, memory, tmp_path):
+    """SQLite adds it to the file that it belongs to, and to any that replaces this one."""
+    live, other = tmp_path / "live", tmp_path / "other.sqlite"
     with FeatureStore(live) as store:
         store.write(b"killed", "t", HUNDRED[:1], np.zeros((1, 500)))
         store.prune(1 << 30)  # the log begins after the transformer was written
         store.write(b"killed", "t", HUNDRED[1:], np.zeros((99, 500)))
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{live}{suffix}", f"{memory}{suffix}")
-    return memory
-
-
-def test_a_log_left_by_a_killed_process_is_read(killed):
-    with FeatureStore(killed) as store:
+        for path in (memory, other):
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{live}{suffix}", f"{path}{suffix}")
+    with FeatureStore(memory) as store:
         assert len(store.read(b"killed", HUNDRED)) == 100
-
-
-@pytest.mark.parametrize("has_rows", [False, True])
-def test_the_log_of_another_store_makes_no_wrong_row(has_rows, killed, tmp_path):
-    """SQLite adds a log that a killed process left to any file that replaces the first."""
-    other = tmp_path / "other.sqlite"
-    with FeatureStore(other) as store:
+    with FeatureStore(tmp_path / "new") as store:
         store.open()
         for start in range(0, 100 * has_rows, 10):
             part = HUNDRED[start : start + 10]
             store.write(b"moved", "t", part, np.ones((10, 500)))
-    os.replace(other, killed)
-    with FeatureStore(killed) as store:
+    os.replace(tmp_path / "new", other)
+    with FeatureStore(other) as store:
         assert all((row == 1).all() for row in store.read(b"moved", HUNDRED).values())
         assert all((row == 0).all() for row in store.read(b"killed", HUNDRED).values())
 

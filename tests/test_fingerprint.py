@@ -39,6 +39,13 @@ def with_value(value):
     return FunctionTransformer(double, kw_args={"a": value})
 
 
+class Foreign(TransformerMixin, BaseEstimator):
+    def __init__(self, memory=None, verbose=0, n_jobs=1):
+        self.memory = memory
+        self.verbose = verbose
+        self.n_jobs = n_jobs
+
+
 def test_digests_of_arrays():
     changed = IMAGE.copy()
     changed[2, 3] += 1
@@ -303,25 +310,13 @@ def test_workers_with_other_code_store_nothing(kind, tmp_path, monkeypatch):
         use(images)
 
 
-class Wrapping(TransformerMixin, BaseEstimator):
-    def __init__(self, inner):
-        self.inner = inner
-
-
 def test_the_output_of_a_step_counts_for_the_next():
-    for wrap in (make_pipeline, FrozenEstimator, Wrapping):
+    for wrap in (make_pipeline, FrozenEstimator, Foreign):
         assert fingerprint(wrap(LBP())) != fingerprint(wrap(LBP().set_output(transform="pandas")))
-    for transformer in (Wrapping(LBP()), FunctionTransformer(double)):
+    for transformer in (Foreign(LBP()), FunctionTransformer(double)):
         before = fingerprint(transformer)
         with config_context(transform_output="pandas"):
             assert fingerprint(transformer) != before
-
-
-class Foreign(TransformerMixin, BaseEstimator):
-    def __init__(self, memory=None, verbose=0, n_jobs=1):
-        self.memory = memory
-        self.verbose = verbose
-        self.n_jobs = n_jobs
 
 
 @pytest.mark.parametrize("name", ["memory", "n_jobs", "learned", "n_features_in_", "errors_"])
