@@ -5,11 +5,9 @@ import pytest
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline as SamplingPipeline
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
-from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -245,14 +243,3 @@ def test_extractions_are_in_the_order_of_the_columns():
 def test_columns_without_an_extractor(transformer, name):
     with pytest.raises(ValueError, match=f"(?s){name}.*makes columns that no pixels stand behind"):
         extractions(transformer)
-
-
-def test_rows_of_split_pipelines_are_those_of_whole_ones():
-    y = np.arange(6) % 2
-    pipeline = make_pipeline(
-        Resize(8), make_union(LBP(), IntensityStatistics()), StandardScaler(), LogisticRegression()
-    )
-    steps, rest = split_extraction(pipeline)
-    rows = Pipeline(steps).fit_transform(IMAGES)
-    expected = clone(pipeline).fit(IMAGES, y).predict_proba(IMAGES)
-    np.testing.assert_array_equal(rest.fit(rows, y).predict_proba(rows), expected)
