@@ -1,8 +1,9 @@
-"""Transformers that leave a trace, in a module of their own so that worker processes find them."""
+"""Images, and transformers that leave a trace: in a module that worker processes find."""
 
 import os
 import time
 
+import cv2
 import numpy as np
 
 from featbus import Resample, ShapeStatistics
@@ -49,6 +50,20 @@ class ShapeOfBrightPart(ShapeStatistics):
             gray = to_gray(image)
             image = with_mask(gray, gray >= np.median(gray))
         return super()._extract(image)
+
+
+def noise(n_images, shape=(32, 40), seed=0):
+    """Return images of random pixels, as a stack."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n_images, *shape)).astype(np.uint8)
+
+
+def write_images(folder, images):
+    """Write images to files, and return their paths."""
+    paths = [folder / f"scan ({index:03d}).png" for index in range(len(images))]
+    for path, image in zip(paths, images):
+        cv2.imwrite(str(path), image)
+    return paths
 
 
 def count(log):

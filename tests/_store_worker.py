@@ -4,19 +4,16 @@ import signal
 import sys
 
 import numpy as np
-from _spies import CountingMean
+from _spies import CountingMean, noise
 
 from featbus import FeatureBus
 
-
-def images(n_images=200):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (n_images, 16, 16)).astype(np.uint8)
+IMAGES = noise(200, (16, 16))
 
 
 def main(memory, log, delay, start, stop):
     bus = FeatureBus(CountingMean(log=log, delay=float(delay)), memory=memory, batch_size=4)
-    rows = bus.fit_transform(images()[int(start) : int(stop)])
+    rows = bus.fit_transform(IMAGES[int(start) : int(stop)])
     np.save(f"{log}-{start}-{stop}.npy", rows)
 
 

@@ -288,25 +288,6 @@ def test_an_object_array_of_one_column_does_what_a_data_frame_does(name):
     assert_allclose(found, expected(name, False))
 
 
-@pytest.mark.parametrize("form", ["column of arrays", "column of paths"])
-@pytest.mark.parametrize("sampler", [RandomOverSampler, RandomUnderSampler])
-def test_resampled_images_keep_their_classes_and_groups(sampler, form, forms):
-    X = forms[form].set_axis([f"row {index}" for index in range(N)])
-    sampler = sampler(**SEED)
-    images, y = sampler.fit_resample(X, Y)
-    chosen = sampler.sample_indices_
-    assert_array_equal(y, Y[chosen])
-    assert np.bincount(y).tolist() in ([12, 12], [6, 6])
-    rows = IntensityStatistics().fit_transform(RAGGED)
-    assert_array_equal(IntensityStatistics().fit_transform(images), rows[chosen])
-    pipeline = make_pipeline(IntensityStatistics(), classifier())
-    folds = GROUPS[chosen]
-    found = cross_val_predict(pipeline, images, y, groups=folds, cv=FOLDS)
-    assert_array_equal(
-        found, cross_val_predict(pipeline[1], rows[chosen], y, groups=folds, cv=FOLDS)
-    )
-
-
 def test_masked_images_keep_their_masks_in_a_column():
     masked = [with_mask(image, image > np.median(image)) for image in RAGGED]
     images, _ = RandomOverSampler(**SEED).fit_resample(pd.DataFrame({"image": masked}), Y)

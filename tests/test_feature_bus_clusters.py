@@ -6,32 +6,27 @@ import threading
 import time
 from contextlib import contextmanager
 
-import cv2
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from _spies import CountingMean, count
+from _spies import CountingMean, count, noise, write_images
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from featbus import FeatureBus, FeatureStore
-from featbus.bus import FingerprintError, _compute
+from featbus.bus import _compute
 from featbus.bus._compute import iter_results
 
 N_IMAGES = 80
-IMAGES = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 16, 16)).astype(np.uint8)
+IMAGES = noise(N_IMAGES, (16, 16))
 EXPECTED = np.array([[image.mean(), image.size] for image in IMAGES], dtype=np.float32)
 
 
 @pytest.fixture
 def paths(tmp_path):
-    names = [tmp_path / f"scan{index:03d}.png" for index in range(N_IMAGES)]
-    for name, image in zip(names, IMAGES):
-        cv2.imwrite(str(name), image)
-    return names
+    return write_images(tmp_path, IMAGES)
 
 
 @pytest.fixture
@@ -81,19 +76,6 @@ def dask_workers(client):
     return lambda: list(client.run(os.getpid).values())
 
 
-@pytest.mark.slow
-def test_workers_whose_code_is_another_one_store_nothing(client, memory, log, monkeypatch):
-    """Code that was changed at run time is changed in the main process only."""
-    monkeypatch.setattr(CountingMean, "_extract", lambda self, image: np.zeros(2))
-    bus = FeatureBus(CountingMean(log=log), memory=memory).fit(IMAGES)
-    with (
-        joblib.parallel_config("dask"),
-        pytest.raises(FingerprintError, match="CountingMean differs between this worker"),
-    ):
-        bus.transform(IMAGES)
-    assert FeatureStore(memory).info().empty
-
-
 @pytest.mark.parametrize("kind", ["array", "paths"])
 def test_dask_gives_the_same_rows(kind, client, not_here, paths, memory, log):
     images, memory = (IMAGES, None) if kind == "array" else (paths, memory)
@@ -115,34 +97,6 @@ def test_dask_takes_batches_as_they_are_needed(client, log):
             assert tag == starts[index]
             np.testing.assert_array_equal(rows, EXPECTED[tag : tag + 4])
     assert max(ahead) <= 2 * 2 + 1
-
-
-def test_an_error_of_the_batches_reaches_the_caller(client):
-    def break_off():
-        yield 0, IMAGES[:4]
-        raise KeyError("no more of them")
-
-    for options in ({"backend": "dask"}, {"backend": "threading", "n_jobs": 2}):
-        with joblib.parallel_config(**options), pytest.raises(KeyError, match="no more of them"):
-            list(iter_results(FunctionTransformer(), break_off()))
-
-
-def test_a_dask_cluster_of_one_thread_does_the_work():
-    distributed = pytest.importorskip("distributed", reason="featbus[dask] is not installed")
-
-    def workers(images):
-        return np.full((len(images), 1), float(distributed.get_worker().name))
-
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-        client.as_current(),
-        joblib.parallel_config("dask"),
-    ):
-        rows = FeatureBus(FunctionTransformer(workers)).fit_transform(IMAGES)
-    assert (rows == 0).all()
 
 
 @pytest.mark.slow
@@ -203,15 +157,6 @@ def ray_actors():
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_rows(ray, not_here, paths, memory, log):
-    bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=4)
-    with joblib.parallel_config("ray", n_jobs=-1):
-        rows = bus.fit_transform(paths)
-    np.testing.assert_array_equal(rows, EXPECTED)
-    assert count(log) == N_IMAGES
-
-
-@pytest.mark.slow
 def test_ray_loses_nothing_with_a_worker(ray, not_here, paths, memory, log):
     bus = FeatureBus(CountingMean(log=log, delay=0.02), memory=memory, batch_size=4)
     retries = {"max_restarts": 3, "max_task_retries": 3}
@@ -222,3 +167,6 @@ def test_ray_loses_nothing_with_a_worker(ray, not_here, paths, memory, log):
         rows = bus.fit_transform(paths)
     np.testing.assert_array_equal(rows, EXPECTED)
     assert FeatureStore(memory).info()["n_rows"].tolist() == [N_IMAGES]
+    with joblib.parallel_config("ray", n_jobs=-1):
+        rows = bus.set_params(memory=None, transformer__delay=0).fit_transform(paths)
+    np.testing.assert_array_equal(rows, EXPECTED)

@@ -3,17 +3,17 @@
 import errno
 import json
 import os
-import signal
-import subprocess
 import sys
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
+import _spies
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from _spies import CountingMean, count
+from _spies import CountingMean, count, write_images
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -26,46 +26,9 @@ from featbus.images import ImageError
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] is not installed")
 
 # Writes partitions, and dies as a killed process does: at once, with nothing put in order.
-WORKER = """
-import os, signal, sys
-import pyarrow.parquet
-from _spies import CountingMean
-from featbus import FeatureBus
-
-paths, directory, log, dies_in_write = sys.argv[1:]
-write_table = pyarrow.parquet.write_table
-
-def write_half(table, file, **options):
-    global dies_in_write
-    dies_in_write = int(dies_in_write) - 1
-    if dies_in_write:
-        return write_table(table, file, **options)
-    sink = pyarrow.BufferOutputStream()
-    write_table(table, sink, **options)
-    written = sink.getvalue().to_pybytes()
-    with open(file, "wb") as half:
-        half.write(written[: len(written) // 2])
-    os.kill(os.getpid(), signal.SIGKILL)
-
-pyarrow.parquet.write_table = write_half
-with open(paths) as file:
-    paths = file.read().splitlines()
-bus = FeatureBus(CountingMean(log=log), batch_size=4)
-bus.to_parquet(paths, directory, partition_size=10)
-"""
 
 
-def noise(n_images, shape=(12, 12), seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (n_images, *shape)).astype(np.uint8)
-
-
-def write_images(folder, n_images, seed=0):
-    folder.mkdir(exist_ok=True)
-    paths = [folder / f"scan ({index:03d}).png" for index in range(n_images)]
-    for path, image in zip(paths, noise(n_images, seed=seed)):
-        cv2.imwrite(str(path), image)
-    return paths
+noise = partial(_spies.noise, shape=(12, 12))
 
 
 def partitions(directory):
@@ -78,7 +41,7 @@ def header(path):
 
 @pytest.fixture
 def paths(tmp_path):
-    return write_images(tmp_path / "images", 12)
+    return write_images(tmp_path, noise(12))
 
 
 @pytest.fixture
@@ -95,9 +58,9 @@ def bus(log):
     ("n_jobs", "stored", "dtype"),
     [(None, False, np.float32), (None, True, np.float64), (2, True, np.float32)],
 )
-def test_a_line_holds_path_digest_and_features(stored, n_jobs, dtype, paths, directory, tmp_path):
-    memory = tmp_path / "features.sqlite" if stored else None
-    bus = FeatureBus(LBP(dtype=dtype), memory=memory, batch_size=3, n_jobs=n_jobs)
+def test_a_line_holds_path_digest_and_features(stored, n_jobs, dtype, paths, directory, memory):
+    options = {"memory": memory if stored else None, "batch_size": 3, "n_jobs": n_jobs}
+    bus = FeatureBus(LBP(dtype=dtype), **options)
     assert bus.to_parquet(paths, directory, partition_size=5) is None
     frame = pd.read_parquet(directory)
     names = LBP().get_feature_names_out().tolist()
@@ -108,13 +71,9 @@ def test_a_line_holds_path_digest_and_features(stored, n_jobs, dtype, paths, dir
     assert (frame.dtypes[names] == dtype).all()
     np.testing.assert_array_equal(frame[names], LBP(dtype=dtype).fit_transform(paths))
     assert bus.errors_ == []
-
-
-def test_the_schema_says_what_made_the_rows(bus, paths, directory):
-    bus.to_parquet(paths, directory, partition_size=5)
     first, second, _ = (header(path) for path in sorted(directory.iterdir()))
-    assert first["transformer"].startswith("CountingMean(")
-    assert first["features"] == ["mean", "size"]
+    assert first["transformer"].startswith("LBP(")
+    assert first["features"] == names
     assert first["partition_size"] == 5
     assert len(first["fingerprint"]) == 32
     assert first["featbus"]
@@ -123,7 +82,7 @@ def test_the_schema_says_what_made_the_rows(bus, paths, directory):
 
 @pytest.mark.parametrize(
     ("n_images", "partition_size", "expected"),
-    [(1, 10, [1]), (10, np.int64(5), [5, 5]), (11, 5, [5, 5, 1]), (2, 1, [1, 1])],
+    [(1, 10, [1]), (10, np.int64(5), [5, 5]), (11, 5, [5, 5, 1])],
 )
 def test_partitions_and_order(n_images, partition_size, expected, bus, directory):
     images = noise(n_images)
@@ -170,19 +129,12 @@ def test_a_partition_with_a_changed_file_is_computed_again(bus, paths, directory
     ("change", "message"),
     [
         (lambda bus, images: (bus.set_params(transformer__factor=2), images), "CountingMean"),
-        (lambda bus, images: (FeatureBus(LBP()), images), "CountingMean(.|\n)*LBP"),
         (lambda bus, images: (bus, images[::-1]), r"found '.*000\).png.* expected '.*011"),
         (lambda bus, images: (bus, images[:7]), r"found '.*005\).png.* expected '.*006"),
-        (
-            lambda bus, images: (bus, images[:5]),
-            "part-000001.parquet' is not a partition of these 5 ",
-        ),
-        (
-            lambda bus, images: (bus, noise(12)),
-            r"found '.*000\).png.* expected '[0-9a-f]{32}",
-        ),
+        (lambda bus, images: (bus, images[:5]), "part-000001.parquet' is not .* these 5 "),
+        (lambda bus, images: (bus, noise(12)), r"found '.*000\).png.* expected '[0-9a-f]{32}"),
     ],
-    ids=["parameter", "class", "order", "shorter", "much shorter", "arrays"],
+    ids=["parameter", "order", "shorter", "much shorter", "arrays"],
 )
 def test_nothing_is_mixed(change, message, bus, paths, directory, log):
     bus.to_parquet(paths, directory, partition_size=5)
@@ -235,19 +187,18 @@ def test_images_without_a_row(bus, paths, directory):
     images = [*paths[:2], "no/such/file.png", *paths[2:], np.full((9, 9), np.nan)]
     bus.set_params(on_error="nan")
     bus.to_parquet(images, directory, partition_size=5)
-    assert [failure.index for failure in bus.errors_] == [2, 13]
-    assert [failure.path for failure in bus.errors_] == ["no/such/file.png", None]
-    errors = [str(error) for error in bus.errors_]
+    failed = [(error.index, error.path, str(error)) for error in bus.errors_]
+    assert [one[:2] for one in failed] == [(2, "no/such/file.png"), (13, None)]
     frame = pd.read_parquet(directory)
     assert np.flatnonzero(frame["error"].notna()).tolist() == [2, 13]
-    assert frame["mean"].isna().to_numpy().nonzero()[0].tolist() == [2, 13]
+    assert np.flatnonzero(frame["mean"].isna()).tolist() == [2, 13]
+    assert np.flatnonzero(frame["digest"].isna()).tolist() == [2]
     assert "there is no such file" in frame["error"][2]
     assert "81 NaN" in frame["error"][13]
-    assert frame["digest"].isna().to_numpy().nonzero()[0].tolist() == [2]
     good = frame["error"].isna()
     np.testing.assert_array_equal(frame.loc[good, "mean"], bus.transform(paths)[:, 0])
     bus.to_parquet(images, directory, partition_size=5)  # nothing is computed
-    assert [str(error) for error in bus.errors_] == errors
+    assert [(error.index, error.path, str(error)) for error in bus.errors_] == failed
     (directory / "part-000001.parquet").unlink()
     with pytest.raises(ImageError, match="image 2 .*there is no such file"):
         bus.set_params(on_error="raise").to_parquet(images, directory, partition_size=5)
@@ -267,29 +218,22 @@ def test_a_partition_without_a_single_row(bus, paths, directory):
     assert len(pd.read_parquet(directory)) == 5
 
 
-def test_a_file_that_changes_while_its_row_is_computed(bus, paths, directory, monkeypatch):
-    from featbus.bus import _compute
+def test_a_file_that_changes_while_its_row_is_computed(paths, directory):
+    def overwrite(X):
+        changed = str(paths[7])
+        if changed in map(str, X):
+            cv2.imwrite(changed, np.zeros((12, 12), np.uint8))
+        return np.zeros((len(X), 1))
 
-    read_images = _compute.iter_images
-
-    def read_and_overwrite(items, **options):
-        images = list(read_images(items, **options))
-        for path in set(items) & {paths[7]}:
-            cv2.imwrite(str(path), np.zeros((12, 12), np.uint8))
-        return images
-
-    monkeypatch.setattr(_compute, "iter_images", read_and_overwrite)
-    with pytest.raises(
-        ValueError, match=r"image 7 .*\(007\).png'\): the file was changed .*Run again"
-    ):
+    bus = FeatureBus(FunctionTransformer(overwrite), batch_size=3)
+    with pytest.raises(ImageError, match=r"\(007\).png'\): the file was changed") as caught:
         bus.to_parquet(paths, directory, partition_size=5)
-    monkeypatch.undo()
-    bus.to_parquet(paths, directory, partition_size=5)
-    assert pd.read_parquet(directory)["mean"][7] == 0
+    assert caught.value.index == 7
+    assert partitions(directory) == ["part-000000.parquet"]
 
 
 def test_images_of_different_sizes_are_named(directory):
-    images = [*noise(4) / 255, *noise(3, (12, 16)) / 255]
+    images = [*noise(4) / 255, *_spies.noise(3, (12, 16)) / 255]
     bus = FeatureBus(FunctionTransformer(np.max, kw_args={"axis": 1}), batch_size=4)
     with pytest.raises(ValueError, match="images 4 to 6 gave 16 columns of float64, .* 12 of"):
         bus.to_parquet(images, directory, partition_size=4)
@@ -314,16 +258,16 @@ def test_a_name_that_is_no_text(bus, paths, directory):
 
 
 def test_memory_does_not_grow_with_the_number_of_partitions(tmp_path):
-    image = noise(1)[0] / 255
+    images = noise(300) / 255
     bus = FeatureBus(FunctionTransformer(np.resize, kw_args={"new_shape": (50, 500)}))
     bus.set_params(batch_size=50)
     peaks = []
-    for n_images in (100, 500):
+    for n_images in (50, 100, 300):  # the first one imports what it needs
         tracemalloc.start()
-        bus.to_parquet([image] * n_images, tmp_path / str(n_images), partition_size=50)
+        bus.to_parquet(images[:n_images], tmp_path / str(n_images), partition_size=50)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[2] < 1.2 * peaks[1]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
@@ -345,30 +289,15 @@ def test_a_write_that_fails(error, bus, paths, directory, log, monkeypatch):
     assert len(pd.read_parquet(directory)) == 12
 
 
-@pytest.mark.slow
-def test_a_process_that_dies_in_the_middle_of_a_write(bus, tmp_path, directory, log):
-    paths = write_images(tmp_path / "images", 35)
-    listing = tmp_path / "paths.txt"
-    listing.write_text("\n".join(map(str, paths)))
-    command = [sys.executable, "-c", WORKER, listing, directory, log, "3"]
-    killed = subprocess.run(command, cwd=Path(__file__).parent)
-    assert killed.returncode == -signal.SIGKILL
-    hidden, *whole = partitions(directory)
-    assert hidden.startswith(".part-000002.parquet.")
-    assert whole == ["part-000000.parquet", "part-000001.parquet"]
-    assert len(pd.read_parquet(directory)) == 20
-    computed = count(log)
-    bus.to_parquet(paths, directory, partition_size=10)
-    assert count(log) == computed + 15
-    assert partitions(directory)[1:] == [f"part-{index:06d}.parquet" for index in range(4)]
-    np.testing.assert_array_equal(pd.read_parquet(directory)["mean"], bus.transform(paths)[:, 0])
-
-
-def test_what_a_living_process_writes_is_left_alone(bus, paths, directory):
-    with written_whole(directory / "part-000000.parquet") as hidden:
-        directory.mkdir()
-        hidden.touch()
-        bus.to_parquet(paths, directory)
-        assert hidden.exists()
-        hidden.write_bytes((directory / "part-000000.parquet").read_bytes())
-    assert len(pd.read_parquet(directory)) == 12
+def test_what_a_killed_process_leaves_is_ignored(bus, paths, directory, log):
+    bus.to_parquet(paths, directory, partition_size=5)
+    last = directory / "part-000002.parquet"
+    with written_whole(last) as hidden:
+        hidden.write_bytes(last.read_bytes()[:-100])
+        last.unlink()
+        assert len(pd.read_parquet(directory)) == 10
+        bus.to_parquet(paths, directory, partition_size=5)
+        assert hidden.exists()  # another process may be writing it
+        assert len(pd.read_parquet(directory)) == 12
+        hidden.write_bytes(last.read_bytes())
+    assert count(log) == 12 + 2

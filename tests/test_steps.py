@@ -5,18 +5,15 @@ import pytest
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline as SamplingPipeline
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
-from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from featbus import LBP, FeatureBus, ImageLoader, IntensityStatistics, Resize, TestTimeAugmentation
-from featbus.base import FeatureExtractor, ImageTransformer
 from featbus.steps import (
     check_all_parameters,
     extractions,
@@ -34,35 +31,19 @@ from featbus.steps import (
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 14)).astype(np.uint8)
 
 
-class Learned(FeatureExtractor):
+class Learning:
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        return tags
+
+
+class Learned(Learning, LBP):
     """Extractor that learns."""
 
-    def __init__(self, *, dtype=np.float32):
-        self.dtype = dtype
 
-    def fit(self, X, y=None):
-        self.mean_ = np.mean(X)
-        return self
-
-    def _extract(self, image):
-        return np.array([image.mean() - self.mean_])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags
-
-
-class LearnedImages(ImageTransformer):
+class LearnedImages(Learning, Resize):
     """Image step that learns."""
-
-    def _transform_image(self, image):
-        return image
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags
 
 
 def search(estimator, **grid):
@@ -92,41 +73,30 @@ def test_steps_of_column_transformers():
 
 
 def test_steps_of_wrappers_are_the_fitted_ones():
-    lbp = LBP()
-    bus = FeatureBus(lbp)
+    bus = FeatureBus(lbp := LBP())
     assert steps_of(bus) == [("transformer", lbp)]
     assert steps_of(bus.fit(IMAGES)) == [("transformer", bus.transformer_)]
-    assert steps_of(FrozenEstimator(lbp)) == [("estimator", lbp)]
-    X, y = np.random.default_rng(0).random((20, 2)), np.arange(20) % 2
+    assert steps_of(FrozenEstimator(bus)) == [("estimator", bus)]  # which delegates attributes
     found = search(SVC(), C=[1])
     assert steps_of(found) == [("estimator", found.estimator)]
-    assert steps_of(found.fit(X, y)) == [("estimator", found.best_estimator_)]
+    found.fit(np.random.default_rng(0).random((20, 2)), np.arange(20) % 2)
+    assert steps_of(found) == [("estimator", found.best_estimator_)]
     augmentation = TestTimeAugmentation(make_pipeline(lbp, SVC()))
     assert steps_of(augmentation) == [("estimator", augmentation.estimator)]
-    assert steps_of(FrozenEstimator(bus)) == [("estimator", bus)]  # which delegates attributes
 
 
 def test_unwrap_goes_through_wrappers_only():
-    lbp = LBP()
-    assert unwrap(FrozenEstimator(FeatureBus(FrozenEstimator(lbp)))) is lbp
-    assert unwrap(search(lbp)) is lbp
-    assert unwrap(TestTimeAugmentation(lbp)) is lbp
-    pipeline = make_pipeline(lbp)
-    assert unwrap(pipeline) is pipeline
-    assert unwrap(FeatureBus(pipeline)) is pipeline
+    pipeline = make_pipeline(LBP())
+    wrapped = search(TestTimeAugmentation(FeatureBus(FrozenEstimator(pipeline))))
+    assert unwrap(wrapped) is unwrap(pipeline) is pipeline
 
 
 def test_walk():
-    lbp, scaler, svc = LBP(), StandardScaler(), SVC()
-    pipeline = make_pipeline(lbp, scaler, svc)
+    lbp, svc = LBP(), SVC()
+    pipeline = make_pipeline(lbp, svc)
     outer = search(pipeline)
-    assert list(walk(outer)) == [
-        (outer, None),
-        (pipeline, outer),
-        (lbp, pipeline),
-        (scaler, pipeline),
-        (svc, pipeline),
-    ]
+    found = [(outer, None), (pipeline, outer), (lbp, pipeline), (svc, pipeline)]
+    assert list(walk(outer)) == found
     frozen = FrozenEstimator(pipeline)
     assert list(walk([frozen, {"a": svc}, "drop", SVC])) == [(frozen, None), (svc, None)]
 
@@ -135,21 +105,16 @@ def test_walk():
     ("transformer", "expected"),
     [
         (LBP(), False),
-        (FunctionTransformer(), False),
         ("passthrough", False),
-        (None, False),
         (make_sampling_pipeline(Resize(), "passthrough", LBP()), False),
         (FeatureBus(make_pipeline(Resize(), make_union(LBP(), "drop"))), False),
         (ColumnTransformer([("lbp", LBP(), "path"), ("age", "passthrough", ["age"])]), False),
         (make_pipeline(FrozenEstimator(Learned()), FrozenEstimator(StandardScaler())), False),
-        (FeatureBus(FrozenEstimator(Learned())), False),
         (Learned(), True),
-        (PCA(), True),
         (make_union(LBP(), make_pipeline(IntensityStatistics(), PCA(1))), True),
         (FeatureBus(make_pipeline(LBP(), StandardScaler())), True),
         (ColumnTransformer([("lbp", LBP(), "path")], remainder=StandardScaler()), True),
         (search(LBP(), radius=[1]), True),
-        (make_pipeline(LBP(), search(SVC(), C=[1])), True),
     ],
     ids=str,
 )
@@ -162,10 +127,8 @@ def test_what_learns(transformer, expected):
     [
         (LBP(), True),
         (FunctionTransformer(), False),
-        ("passthrough", False),
         (make_pipeline("passthrough", Resize(), FunctionTransformer()), True),
         (make_pipeline(ImageLoader(), LBP()), False),
-        (make_pipeline("passthrough"), False),
         (make_union(LBP(), "drop", IntensityStatistics()), True),
         (make_union(LBP(), make_pipeline(ImageLoader(), LBP())), False),
         (FeatureBus(FrozenEstimator(LBP())), True),
@@ -180,14 +143,11 @@ def test_who_reads_paths_plainly(transformer, expected):
 def test_searches_and_samplers():
     found = search(SVC(), C=[1])
     assert is_search(found)
-    assert is_search(RandomizedSearchCV(SVC(), {"C": [1]}))
     assert not is_search(make_pipeline(found))
     assert search_in(found) is search_in(make_pipeline(LBP(), found)) is found
     assert search_in(make_pipeline(found, SVC())) is None
-    assert search_in(SVC()) is None
     assert is_resampler(SMOTE())
     assert not is_resampler(make_sampling_pipeline(SMOTE(), SVC()))
-    assert not is_resampler(SVC())
 
 
 @pytest.mark.parametrize(
@@ -206,17 +166,12 @@ def test_parameters_of_all_steps_are_checked(wrap):
         check_all_parameters(wrap(Resize("large")))
 
 
-def names(steps):
-    return [name for name, _ in steps]
-
-
 @pytest.mark.parametrize(
     "first",
     [
         LBP(),
         make_union(LBP(), "drop", make_pipeline(Resize(), "passthrough", IntensityStatistics())),
         FeatureBus(FunctionTransformer()),
-        FrozenEstimator(FeatureBus(Learned())),
         FrozenEstimator(make_pipeline(Resize(), FrozenEstimator(LearnedImages()), Learned())),
         FrozenEstimator(make_union(Learned(), LBP())),
     ],
@@ -225,7 +180,7 @@ def names(steps):
 def test_what_gives_rows(first):
     steps, rest = split_extraction(Pipeline([("rows", first), ("svc", SVC())]))
     assert steps == [("rows", first)]
-    assert names(rest.steps) == ["svc"]
+    assert [*rest.named_steps] == ["svc"]
 
 
 @pytest.mark.parametrize(
@@ -235,35 +190,11 @@ def test_what_gives_rows(first):
         make_pipeline(LBP()),
         make_pipeline(Resize(), SVC()),
         make_pipeline(LearnedImages(), LBP(), SVC()),
-        make_pipeline(FeatureBus(Learned()), SVC()),
         make_pipeline(make_union(LBP(), Learned()), SVC()),
         make_pipeline(make_union("drop", "drop"), SVC()),
-        make_pipeline(make_pipeline(LBP(), PCA()), SVC()),
         make_pipeline(FrozenEstimator(make_pipeline(LBP(), PCA())), SVC()),
         make_pipeline(FunctionTransformer(), LBP(), SVC()),
         TestTimeAugmentation(make_pipeline(LBP(), SVC())),
-    ],
-    ids=str,
-)
-def test_what_stays_whole(estimator):
-    steps, rest = split_extraction(estimator)
-    assert steps == []
-    assert rest is estimator
-
-
-def test_searches_keep_their_parameters():
-    found = search(make_sampling_pipeline(Resize(), LBP(), SMOTE(), SVC()))
-    steps, rest = split_extraction(found)
-    assert names(steps) == ["resize", "lbp"]
-    assert isinstance(rest.estimator, SamplingPipeline)
-    assert names(rest.estimator.steps) == ["smote", "svc"]
-    assert rest.param_grid == found.param_grid
-    assert names(found.estimator.steps) == ["resize", "lbp", "smote", "svc"]
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
         search(make_pipeline(LBP(), SVC()), lbp=[LBP(), IntensityStatistics()]),
         GridSearchCV(make_pipeline(LBP(), SVC()), [{"svc__C": [1]}, {"lbp__radius": [1]}]),
         RandomizedSearchCV(make_pipeline(LBP(), SVC()), {"lbp__radius": [1, 2]}),
@@ -271,30 +202,32 @@ def test_searches_keep_their_parameters():
     ],
     ids=str,
 )
-def test_searched_steps_stay_in_the_search(found):
-    assert split_extraction(found) == ([], found)
+def test_what_stays_whole(estimator):
+    """Also a step that a search varies."""
+    assert split_extraction(estimator) == ([], estimator)
+
+
+def test_searches_keep_their_parameters():
+    found = search(make_sampling_pipeline(Resize(), LBP(), SMOTE(), SVC()))
+    steps, rest = split_extraction(found)
+    assert [*dict(steps)] == ["resize", "lbp"]
+    assert isinstance(rest.estimator, SamplingPipeline)
+    assert [*rest.estimator.named_steps] == ["smote", "svc"]
+    assert rest.param_grid == found.param_grid
+    assert [*found.estimator.named_steps] == ["resize", "lbp", "smote", "svc"]
 
 
 def test_extractions_are_in_the_order_of_the_columns():
-    resize, scaler = Resize(8), StandardScaler()
+    outer, inner = Resize(16), Resize(8)
     lbp, statistics, alone = LBP(), IntensityStatistics(), LBP(radius=2)
-    union = FeatureUnion(
-        [
-            ("a", make_pipeline(FrozenEstimator(resize), "passthrough", lbp, scaler)),
-            ("b", "drop"),
-            ("c", FeatureBus(statistics)),
-            ("d", ColumnTransformer([("a", FrozenEstimator(alone), "path"), ("b", "drop", "x")])),
-        ]
-    )
-    outer = Resize(16)
+    columns = ColumnTransformer([("a", FrozenEstimator(alone), "path"), ("b", "drop", "x")])
+    first = make_pipeline(FrozenEstimator(inner), "passthrough", lbp, StandardScaler())
+    union = make_union(first, "drop", FeatureBus(statistics), columns)
     pipeline = make_pipeline(make_pipeline(outer, "passthrough"), make_pipeline(union, PCA()))
     steps, extractors = zip(*extractions(FeatureBus(pipeline)))
     assert extractors == (lbp, statistics, alone)
-    assert [[unwrap(step) for step in part] for part in steps] == [
-        [outer, resize],
-        [outer],
-        [outer],
-    ]
+    steps = [[unwrap(step) for step in part] for part in steps]
+    assert steps == [[outer, inner], [outer], [outer]]
 
 
 @pytest.mark.parametrize(
@@ -310,14 +243,3 @@ def test_extractions_are_in_the_order_of_the_columns():
 def test_columns_without_an_extractor(transformer, name):
     with pytest.raises(ValueError, match=f"(?s){name}.*makes columns that no pixels stand behind"):
         extractions(transformer)
-
-
-def test_rows_of_split_pipelines_are_those_of_whole_ones():
-    y = np.arange(6) % 2
-    pipeline = make_pipeline(
-        Resize(8), make_union(LBP(), IntensityStatistics()), StandardScaler(), LogisticRegression()
-    )
-    steps, rest = split_extraction(pipeline)
-    rows = Pipeline(steps).fit_transform(IMAGES)
-    expected = clone(pipeline).fit(IMAGES, y).predict_proba(IMAGES)
-    np.testing.assert_array_equal(rest.fit(rows, y).predict_proba(rows), expected)
