@@ -167,7 +167,7 @@ def test_invalid_input():
     with pytest.raises(ValueError, match="target_names is"):
         compare_protocols(FEATURES, images, y, target_names=["a"], **known)
     nan = FunctionTransformer(lambda images: np.full((len(images), 1), np.nan))
-    with pytest.raises(ValueError, match="features of image 0, or of a copy of it, that are NaN"):
+    with pytest.raises(ValueError, match="image 0, or of a copy of it, are NaN"):
         compare_protocols(nan, images, y, **known)
     with pytest.raises(ImageError, match="image 19"):
         compare_protocols(FEATURES, [*images[:19], images[19] + 9], y, **known)
