@@ -10,7 +10,6 @@ from imblearn.under_sampling import RandomUnderSampler
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
-from sklearn.preprocessing import StandardScaler
 
 from featbus import LBP, FeatureBus, ImageAugmenter, make_breast_ultrasound
 
@@ -47,13 +46,11 @@ def rows_in(rows, known):
     return np.array([row.tobytes() in known for row in rows])
 
 
-@pytest.mark.parametrize("bus", [False, True], ids=["plain", "bus"])
 @pytest.mark.parametrize("sampler", [OVER, UNDER, SMOTETomek(smote=OVER, random_state=0)])
-def test_samplers_touch_the_training_fold_alone(sampler, bus, tmp_path):
+def test_samplers_touch_the_training_fold_alone(sampler, tmp_path):
     extractor = LBP(dtype=np.float64)
     rows = extractor.transform(IMAGES)
-    if bus:
-        extractor = FeatureBus(extractor, memory=tmp_path / "rows.sqlite")
+    extractor = FeatureBus(extractor, memory=tmp_path / "rows.sqlite")
     LOG.clear()
     pipeline = make_pipeline(extractor, clone(sampler), Spy())
     cross_val_predict(pipeline, IMAGES, Y, groups=GROUPS, cv=CV)
@@ -93,15 +90,6 @@ def test_a_grid_search_over_samplers_computes_each_image_once(tmp_path):
         sampled = search.cv_results_["params"][index // 3]["sampler"] != "passthrough"
         counts = np.bincount(y_fitted)
         assert (counts[0] == counts[1]) == sampled
-
-
-def test_names_and_frames_pass_through_a_sampler():
-    pipeline = make_pipeline(LBP(), SMOTE(random_state=0), StandardScaler())
-    pipeline.set_output(transform="pandas")
-    pipeline.fit(IMAGES, Y)
-    frame = pipeline.transform(IMAGES)
-    assert frame.columns.tolist() == LBP().get_feature_names_out().tolist()
-    assert len(frame) == len(Y)
 
 
 def test_images_are_augmented_before_and_rows_sampled_behind(tmp_path):

@@ -17,7 +17,6 @@ from featbus import (
     GLRLM,
     GLSZM,
     HOG,
-    LBP,
     DeepFeatures,
     IntensityStatistics,
     Resize,
@@ -82,12 +81,6 @@ def test_hog_equals_scikit_image(is_color):
     theirs = [hog(image, channel_axis=-1 if is_color else None, **options) for image in images]
     ours = HOG(**options, dtype=np.float64).fit_transform(images)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
-
-
-def test_lbp_equals_scikit_image():
-    codes = [local_binary_pattern(image, 8, 1, "uniform").astype(int) for image in IMAGES]
-    theirs = [np.bincount(code.ravel(), minlength=10) / code.size for code in codes]
-    np.testing.assert_allclose(LBP().fit_transform(IMAGES), theirs, rtol=0, atol=1e-6)
 
 
 def test_lbp_of_real_scans_equals_scikit_image_except_at_ties():

@@ -1,7 +1,6 @@
 """Cross-validation of pipelines, its metrics and its honesty."""
 
 import json
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,9 @@ from imblearn.pipeline import make_pipeline
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
-from sklearn import config_context, metrics
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
@@ -87,18 +85,6 @@ def test_scores_are_those_of_scikit_learn(n_classes, scorers):
         assert_allclose(result.scores[column], values, err_msg=column)
 
 
-def test_classifiers_without_probabilities_have_decision_values():
-    X, y, groups = make_rows()
-    result = evaluate(SVC(), X, y, groups=groups, target_names=["benign", "malignant"])
-    predictions = result.predictions
-    assert list(predictions.columns[-2:]) == ["decision_benign", "decision_malignant"]
-    for fold, rows in predictions.groupby("fold"):
-        expected = metrics.roc_auc_score(rows["target"], rows["decision_malignant"])
-        assert result.scores["roc_auc"][fold] == pytest.approx(expected)
-    positive = predictions["decision_malignant"] > 0
-    assert_array_equal(positive, predictions["predicted"] == 1)
-
-
 def test_every_sample_is_tested_once_by_every_pipeline():
     X, y, groups = make_rows()
     pipelines = {"b": LogisticRegression(), "a": SVC()}
@@ -147,27 +133,6 @@ def test_a_test_part_without_a_class_warns_and_is_left_out():
     assert "LeaveOneGroupOut: 10" in result.protocol
 
 
-class Spy(RandomOverSampler):
-    """Over-sampler that notes what it saw."""
-
-    seen = []
-
-    def _fit_resample(self, X, y):
-        Spy.seen.append(X[:, 0].copy())
-        return super()._fit_resample(X, y)
-
-
-def test_samplers_see_training_rows_only():
-    X, y, groups = make_rows()
-    X[:, 0] = np.arange(len(y))
-    Spy.seen.clear()
-    result = evaluate(make_pipeline(Spy(), LogisticRegression()), X, y, groups=groups)
-    assert len(Spy.seen) == 5
-    for fold, rows in enumerate(Spy.seen):
-        tested = result.predictions.loc[result.predictions["fold"] == fold, "index"]
-        assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(len(y)), tested))
-
-
 def test_the_positive_class():
     X, y, groups = make_rows()
     names = ["malignant", "benign"]
@@ -177,32 +142,22 @@ def test_the_positive_class():
     )
     assert guessed.pos_name == by_label.pos_name == "malignant"
     assert other.pos_name == "benign"
-    assert_frame_equal(guessed.scores, by_label.scores)
     assert_allclose(guessed.scores["sensitivity"], other.scores["specificity"])
-    assert_allclose(guessed.scores["roc_auc"], other.scores["roc_auc"])
     assert "Positive class: malignant, guessed from its name" in str(guessed)
     assert "Positive class: malignant.\n" in str(by_label)
 
 
-@pytest.mark.parametrize(
-    "container",
-    [
-        list,
-        lambda images: pd.Series(images, index=np.arange(24)[::-1]),
-        lambda images: np.ma.masked_less(np.stack([image[:9] for image in images]), 20),
-    ],
-    ids=["list", "Series", "masked stack"],
-)
-def test_images_in_every_container(container):
+def test_images_and_groups_are_taken_by_position():
     rng = np.random.default_rng(0)
-    y = np.arange(24) % 2  # brightness separates the classes
+    y, order = np.arange(24) % 2, np.arange(24)[::-1]  # brightness separates the classes
+    shapes = [(9 + i % 3, 12) for i in range(24)]
     images = [
-        rng.integers(100 * label, 100 * label + 120, (9 + i % 3, 12), np.uint8)
-        for i, label in enumerate(y)
+        rng.integers(100 * label, 100 * label + 120, shape, np.uint8)
+        for label, shape in zip(y, shapes)
     ]
     pipeline = make_pipeline(IntensityStatistics(), StandardScaler(), SVC())
-    groups = pd.Series(np.arange(24) // 2, index=np.arange(24)[::-1])
-    result = evaluate(pipeline, container(images), y, groups=groups, cv=3)
+    groups = pd.Series(np.arange(24) // 2, index=order)
+    result = evaluate(pipeline, pd.Series(images, index=order), y, groups=groups, cv=3)
     assert_allclose(result.scores["accuracy"], 1)
 
 
@@ -267,13 +222,6 @@ def test_splits_may_be_masks():
     assert_frame_equal(result.predictions, expected.predictions)
 
 
-def test_evaluate_itself_does_not_warn():
-    X, y, groups = make_rows(3, n_samples=120)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        evaluate({"a": LogisticRegression(), "b": SVC()}, X, y, groups=groups)
-
-
 class Recorder(ClassifierMixin, BaseEstimator):
     """Classifier that notes which samples it was fitted on, and which it then saw."""
 
@@ -296,8 +244,9 @@ class Recorder(ClassifierMixin, BaseEstimator):
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
 
-@pytest.mark.parametrize("is_step", [False, True])
-@pytest.mark.parametrize("cv", [None, 3, StratifiedGroupKFold(2)], ids=str)
+@pytest.mark.parametrize(
+    ("cv", "is_step"), [(None, False), (3, True), (StratifiedGroupKFold(2), False)], ids=str
+)
 def test_the_inner_cross_validation_keeps_groups_together(cv, is_step):
     X, y, groups = make_rows()
     order = np.random.default_rng(0).permutation(len(y))
@@ -326,16 +275,14 @@ def test_what_a_search_chose():
     best = result.best_params
     assert best["pipeline"].tolist() == ["grid"] * 2 + ["last"] * 2
     assert all(params.keys() == {"C"} for params in best["params"])
-    # By hand, for the first fold.
-    rows = result.predictions.query("pipeline == 'grid'")
-    train, test = (np.flatnonzero(rows["fold"] == fold) for fold in (1, 0))
-    inner = StratifiedGroupKFold(3, shuffle=True, random_state=0)
-    by_hand = clone(pipelines["grid"]).set_params(cv=inner)
-    by_hand.fit(X[train], y[train], groups=groups[train])
-    if SKLEARN >= (1, 8):
+    if SKLEARN >= (1, 8):  # by hand, for the first fold
+        rows = result.predictions.query("pipeline == 'grid'")
+        train = np.flatnonzero(rows["fold"] == 1)
+        inner = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+        by_hand = clone(pipelines["grid"]).set_params(cv=inner)
+        by_hand.fit(X[train], y[train], groups=groups[train])
         assert best["score"][0] == pytest.approx(by_hand.best_score_)
         assert best["params"][0] == by_hand.best_params_
-        assert_array_equal(rows["predicted"].iloc[test], by_hand.predict(X[test]))
 
 
 def test_calibration_and_tuning_keep_groups_together():
@@ -359,13 +306,8 @@ def noise(n_images=40):
     return images, np.arange(n_images) // 2 % 2, np.arange(n_images) // 2
 
 
-@pytest.fixture
-def log(tmp_path):
-    return str(tmp_path / "log")
-
-
 def test_each_image_is_computed_once_for_all_pipelines_and_folds(log):
-    images, y, groups = noise()
+    images, y, groups = noise(24)
     frozen = [FrozenEstimator(Resize((8, 8))), FrozenEstimator(CountingMean(log=log).fit(images))]
     pipelines = {
         "svm": make_pipeline(Resize((8, 8)), CountingMean(log=log), StandardScaler(), SVC()),
@@ -377,10 +319,10 @@ def test_each_image_is_computed_once_for_all_pipelines_and_folds(log):
         ),
     }
     with parallel_config("threading"):
-        evaluate(pipelines, images, y, groups=groups, cv=5, n_jobs=2)
+        evaluate(pipelines, images, y, groups=groups, cv=3, n_jobs=2)
     assert count(log) == len(images)
     pipelines = {C: make_pipeline("passthrough", *frozen, SVC(C=C)) for C in (1, 2)}
-    evaluate(pipelines, images, y, groups=groups, cv=4)
+    evaluate(pipelines, images, y, groups=groups, cv=2)
     assert count(log) == 2 * len(images)
 
 
@@ -390,7 +332,7 @@ def test_memory_keeps_rows_for_the_next_run(log, tmp_path):
     for factor in (1, 1, 2):
         pipeline = make_pipeline(CountingMean(log=log, factor=factor), SVC())
         before = count(log)
-        evaluate(pipeline, images, y, groups=groups, memory=tmp_path / "features.sqlite")
+        evaluate(pipeline, images, y, groups=groups, cv=2, memory=tmp_path / "features.sqlite")
         counts.append(count(log) - before)
     assert counts == [40, 0, 40]
 
@@ -426,15 +368,6 @@ def test_steps_that_learn_stay_in_the_fold(log):
     assert_array_equal(result.predictions["predicted"][test], by_hand.predict(images[test]))
 
 
-def test_searched_steps_stay_in_the_fold(log):
-    images, y, groups = noise()
-    pipeline = make_pipeline(CountingMean(log=log), SVC())
-    search = GridSearchCV(pipeline, [{"countingmean__factor": [1, 2]}], cv=2)
-    result = evaluate(search, images, y, groups=groups, cv=2)
-    assert count(log) > 2 * len(images)
-    assert set(result.best_params["params"][0]) == {"countingmean__factor"}
-
-
 def test_what_has_no_fingerprint_is_computed_in_the_fold():
     images, y, groups = noise()
     flat = FunctionTransformer(
@@ -455,13 +388,6 @@ def test_errors_of_images_name_image_and_pipeline():
     with pytest.raises(ValueError, match="image 17") as caught:
         evaluate(pipelines, images, y, groups=groups, cv=2)
     assert "rows of 'bad'" in caught.value.__notes__[0]
-
-
-def test_columns_keep_their_names():
-    images, y, groups = noise()
-    chosen = make_column_transformer((StandardScaler(), ["intensity_mean", "intensity_energy"]))
-    pipeline = make_pipeline(IntensityStatistics(), chosen, SVC()).set_output(transform="pandas")
-    assert len(evaluate(pipeline, images, y, groups=groups, cv=2).predictions) == 40
 
 
 @pytest.fixture
@@ -491,30 +417,12 @@ def result():
 def test_confusion_matrix(result):
     matrix = result.confusion_matrix("<SVM>")
     assert matrix.to_numpy().tolist() == [[1, 1], [0, 2]]
+    first, second = result.plot("confusion_matrices").axes
+    assert (first.get_title(), second.get_title()) == ("<SVM>", "KNN")
+    assert [text.get_text() for text in first.texts] == ["1", "1", "0", "2"]
     assert matrix.index.tolist() == matrix.columns.tolist() == ["benign", "malignant"]
     with pytest.raises(ValueError, match=r"pipeline is None, expected one of \['<SVM>', 'KNN'\]"):
         result.confusion_matrix()
-
-
-def test_figure_of_confusion_matrices(result):
-    first, second = result.plot("confusion_matrices").axes
-    assert (first.get_title(), second.get_title()) == ("<SVM>", "KNN")
-    texts = [text.get_text() for text in first.texts]
-    assert texts == ["1\n50%", "1\n50%", "0\n0%", "2\n100%"]
-    assert (first.get_xlabel(), first.get_ylabel()) == ("Predicted class", "True class")
-    for labels in (first.get_xticklabels(), first.get_yticklabels()):
-        assert [label.get_text() for label in labels] == ["benign", "malignant"]
-
-
-def test_pooled_predictions(result):
-    pooled = result.pooled("KNN")
-    assert pooled.kind == "decision"
-    assert_array_equal(pooled.index, range(4))
-    assert_array_equal(pooled.target, [0, 0, 1, 1])
-    assert_array_equal(pooled.predicted, [0, 0, 0, 0])
-    assert_array_equal(pooled.scores[:, 1], [0.5, -1.5, 1.5, 0])
-    with pytest.raises(ValueError, match="pipeline is 'knn', expected one of"):
-        result.pooled("knn")
 
 
 def test_what_a_fitted_bus_learned_before_does_not_count():
@@ -553,16 +461,15 @@ def test_two_classes_whose_names_say_nothing_have_a_row_each():
         scores = one.scores["sensitivity"]
         assert f" {scores.mean():.2f} ± {scores.std():.2f} " in row
     assert "Positive class: unknown" in result.protocol
-    labels = {text.get_text() for text in result.plot("intervals").axes[0].texts}
+    labels = {text.get_text() for text in result.plot("intervals").axes[0].get_yticklabels()}
     assert {"Sensitivity (left)", "Sensitivity (right)"} < labels
 
 
-def test_a_single_split_has_no_folds_and_no_spread():
+def test_a_single_split_has_no_spread():
     X, y, groups = make_rows()
     result = evaluate(SVC(), X, y, groups=groups, cv=PredefinedSplit((groups < 6) - 1))
     assert "PredefinedSplit: 1" in result.protocol
-    assert "Scores on the test part." in repr(result)
-    assert not {"folds", "nan"} & set(repr(result).split())
+    assert "nan" not in repr(result)
 
 
 class Mute(ClassifierMixin, BaseEstimator):
@@ -582,11 +489,8 @@ HARD = VotingClassifier([("one", LogisticRegression())])
 @pytest.mark.parametrize(
     ("classifier", "found"),
     [
-        (PAIRS, "ovo"),
         (make_pipeline(StandardScaler(), PAIRS), "ovo"),
-        (GridSearchCV(PAIRS, {"decision_function_shape": ["ovo"]}, cv=2), "ovo"),
         (GridSearchCV(SVC(), {"decision_function_shape": ["ovo"]}, cv=2), "ovo"),
-        (HARD, "voting='soft'"),
         (make_pipeline(PCA(), GridSearchCV(HARD, {"voting": ["hard"]}, cv=2)), "voting='soft'"),
         (Mute(), "neither"),
     ],
@@ -603,16 +507,10 @@ def test_pipelines_without_a_score_per_class_are_refused(classifier, found):
     ("model", "options"),
     [(PAIRS, {"decision_function_shape": ["ovr"]}), (HARD, {"voting": ["soft"]})],
 )
-def test_what_a_search_chooses_decides_about_scores(model, options):
+def test_scores_depend_on_what_a_search_chooses(model, options):
     X, y, groups = make_rows(3)
     result = evaluate(GridSearchCV(model, options, cv=2), X, y, groups=groups, cv=2)
     assert result.scores["roc_auc"].notna().all()
-
-
-def test_two_classes_have_no_pairs():
-    X, y, groups = make_rows()
-    one, other = (evaluate(svm, X, y, groups=groups, cv=2) for svm in (PAIRS, SVC()))
-    assert_frame_equal(one.scores, other.scores)
 
 
 TWICE = [(np.arange(60), np.arange(50, 90))]
@@ -639,14 +537,9 @@ TWICE = [(np.arange(60), np.arange(50, 90))]
             "training part of fold 0",
         ),
         ({"cv": 9, "groups": np.arange(90) % 8}, "cv is 9, and the class '0' has 8 of the groups"),
-        ({"cv": "five"}, "cv is 'five'"),
         ({"n_repeats": 0}, "n_repeats is 0"),
         ({"target_names": "ab"}, "target_names is 'ab'"),
-        ({"pos_label": ["a"]}, "pos_label is "),
-        ({"random_state": -1}, "random_state is -1"),
         ({"memory": 3}, "memory is 3"),
-        ({"n_jobs": 1.5}, "n_jobs is 1.5"),
-        ({"verbose": "yes"}, "verbose is 'yes'"),
         *(
             ({"pipelines": pipeline, "cv": 2}, r"Fold 0 of the cv of \w+CV has the groups \[")
             for pipeline in (

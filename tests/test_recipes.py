@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -24,7 +23,6 @@ from featbus import (
     HOG,
     FeatureBus,
     FeatureStore,
-    IntensityStatistics,
     ThresholdSegmenter,
     evaluate,
     load,
@@ -63,10 +61,11 @@ def make_rows(n_classes=3, n_samples=90):
     return rng.normal(size=(n_samples, 30)) + 2 * (y[:, np.newaxis] == np.arange(30) % 4), y, groups
 
 
-def with_few_trees(pipeline):
-    """Return a pipeline whose forests have 20 trees."""
-    sizes = [name for name in pipeline.get_params() if name.endswith("n_estimators")]
-    return pipeline.set_params(**dict.fromkeys(sizes, 20))
+def with_few_trees(pipeline, cv=5):
+    """Return a pipeline whose forests have 10 trees, calibrated in as many folds."""
+    small = {"n_estimators": 10, "cv": cv}
+    found = [name for name in pipeline.get_params() if name.rpartition("__")[2] in small]
+    return pipeline.set_params(**{name: small[name.rpartition("__")[2]] for name in found})
 
 
 def test_fused_rows_hold_every_extractors_features(ultrasound):
@@ -83,15 +82,6 @@ def test_fused_rows_hold_every_extractors_features(ultrasound):
 def test_sizes_that_are_refused(size):
     with pytest.raises(ValueError, match=re.escape(f"size is {size!r}, expected an int in the")):
         fused_features(size=size)
-
-
-def test_a_further_extractor_joins(ultrasound):
-    images = ultrasound.images[:3]
-    alone = fused_features(size=64).fit_transform(images)
-    deep = IntensityStatistics(n_bins=16)
-    joined = fused_features(deep=deep, size=64).fit_transform(images)
-    assert_array_equal(joined[:, : alone.shape[1]], alone)
-    assert joined.shape[1] == alone.shape[1] + len(deep.get_feature_names_out())
 
 
 def test_the_classifiers():
@@ -123,9 +113,8 @@ def test_features_come_first():
     assert pipeline["features"].orientations == 5
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_all_learn_and_repeat_themselves(n_classes):
-    X, y, groups = make_rows(n_classes)
+def test_all_learn_and_repeat_themselves():
+    X, y, groups = make_rows()
     pipelines = {name: with_few_trees(one) for name, one in classifier_pipelines().items()}
     first, second = (evaluate(pipelines, X, y, groups=groups, cv=2) for _ in range(2))
     assert first.scores["roc_auc"].min() > 0.9
@@ -154,9 +143,9 @@ OPTIONS = {
     "enhanced_crop": TINY,
     "unet_crop": TINY | {"segmenter": ThresholdSegmenter()},
     "small_cnn": {},
-    "breast_ultrasound_features": TINY | {"input_size": 64},
+    "breast_ultrasound_features": TINY | {"input_size": 32},
     "fine_tuned_ultrasound": TINY,
-    "fusion": {"backbone": None, "n_features": 10},
+    "fusion": {"backbone": None, "n_features": 10, "input_size": 32},
 }
 
 
@@ -191,16 +180,6 @@ def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
     assert 3 in seeds <= {3, None}
 
 
-@pytest.mark.slow
-def test_making_recipes_loads_nothing():
-    code = (
-        "import sys; from featbus.recipes import list_recipes, make_recipe\n"
-        "for name in list_recipes()['name']: make_recipe(name)\n"
-        "sys.exit(bool({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -208,11 +187,9 @@ def test_making_recipes_loads_nothing():
         ("fusion", {"backbones": "vgg16"}, "backbones is 'vgg16', and the recipe 'fusion'"),
         ("fusion", {"classifier": "svc"}, "classifier is 'svc', expected a str among"),
         ("fusion", {"selection": "best"}, "selection is 'best', expected"),
-        ("fusion", {"input_size": 6}, "input_size is 6, expected"),
+        ("fusion", {"input_size": 6}, "size is 6, expected"),
         ("fusion", {"n_features": 0}, "n_features is 0, expected an int in the range"),
-        ("two_tap_mobilenet", {"trained": "yes"}, "trained is 'yes', expected"),
         ("enhanced_crop", {"contrast": "gamma"}, "contrast is 'gamma', expected"),
-        ("unet_crop", {"segmenter": ThresholdSegmenter}, "segmenter is <class"),
     ],
 )
 def test_what_recipes_refuse(name, options, message):
@@ -223,6 +200,7 @@ def test_what_recipes_refuse(name, options, message):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("unet_crop", TINY | {"segmenter": ThresholdSegmenter}, "segmenter is <class"),
         ("mobilenet_intensity", {"backbone": "mobilenet_v7"}, "backbone is 'mobilenet_v7'"),
         ("fine_tuned_ultrasound", {"memory": 3}, "memory is 3, expected"),
     ],
@@ -337,63 +315,51 @@ def test_two_taps(ultrasound, trained):
     assert features.get_feature_names_out()[-1] == last
 
 
-@pytest.mark.parametrize("classifier", ["svm", "knn", pytest.param("vote", marks=XGBOOST)])
+@pytest.mark.parametrize("classifier", ["svm", pytest.param("vote", marks=XGBOOST)])
 def test_classifiers_of_the_fusion(classifier):
     X, y, groups = make_rows(3)
-    recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)
-    recipe = with_few_trees(recipe.set_params(features="passthrough"))
-    result = evaluate(recipe, X, y, groups=groups, cv=2)
+    recipe = make_recipe("fusion", backbone=None, classifier=classifier, n_features=8)["classifier"]
+    result = evaluate(with_few_trees(recipe), X, y, groups=groups, cv=2)
     assert result.scores["roc_auc"].min() > 0.9
 
 
 @pytest.mark.parametrize("selection", ["anova", "mutual_info", "pca", None])
 def test_selections_of_the_fusion(selection):
     X, y, _ = make_rows(3, 60)
-    X = X[:, :12]
-    recipe = make_recipe("fusion", backbone=None, selection=selection, n_features=8)
-    recipe = recipe.set_params(features="passthrough", classifier__cv=2).fit(X, y)
-    fitted = recipe["classifier"].calibrated_classifiers_[0].estimator
-    assert fitted["classifier"].n_features_in_ == (12 if selection is None else 8)
+    X = X[:, :10]
+    recipe = make_recipe("fusion", backbone=None, selection=selection, n_features=8)["classifier"]
+    recipe = recipe.set_params(cv=2).fit(X, y)
+    fitted = recipe.calibrated_classifiers_[0].estimator
+    assert fitted["classifier"].n_features_in_ == (10 if selection is None else 8)
     again = clone(recipe).fit(X, y)
     assert_array_equal(again.predict_proba(X), recipe.predict_proba(X))
 
 
-@pytest.mark.parametrize(
-    ("selection", "classifier"),
-    [("pca", "knn"), pytest.param("mutual_info", "vote", marks=XGBOOST)],
-)
-def test_the_fusion_can_be_saved(tmp_path, selection, classifier):
-    X, y, _ = make_rows(2, 40)
-    options = {"selection": selection, "classifier": classifier, "n_features": 4}
-    recipe = with_few_trees(make_recipe("fusion", backbone=None, **options)["classifier"]).fit(X, y)
+@XGBOOST
+def test_the_fusion_can_be_saved(tmp_path):
+    X, y, _ = make_rows(2, 60)
+    X = X[:, :8]
+    options = {"selection": "mutual_info", "classifier": "vote", "n_features": 4}
+    recipe = make_recipe("fusion", backbone=None, **options)["classifier"]
+    recipe = with_few_trees(recipe, cv=2).fit(X, y)
     save(recipe, tmp_path / "model.skops")
     loaded = load(tmp_path / "model.skops")
     assert_array_equal(loaded.predict_proba(X), recipe.predict_proba(X))
 
 
-@pytest.mark.network
-def test_the_recipe_for_breast_ultrasound_joins_network_and_texture(ultrasound):
-    recipe = tiny_recipe("breast_ultrasound_features")
-    names = recipe_features(recipe).fit(ultrasound.images[:2]).get_feature_names_out()
-    kinds = {name.partition("_")[0] for name in names}
-    assert kinds == {"hog", "lbp", "glcm", "glrlm", "glszm", "intensity", "small"}
-    deep = recipe.get_params()["features__transformer__features__deep"]
-    assert (deep.layers, deep.pooling) == (("C3", "C4", "C5"), ("avg", "max"))
-
-
 def test_the_recipe_for_breast_ultrasound_without_a_network(ultrasound, tmp_path):
-    recipe = make_recipe("breast_ultrasound_features", backbone=None, input_size=64)
+    recipe = make_recipe("breast_ultrasound_features", backbone=None, input_size=32)
     recipe.fit(ultrasound.images, ultrasound.target)
     assert recipe.score(ultrasound.images, ultrasound.target) > 0.9
     save(recipe, tmp_path / "model.skops")
     loaded = load(tmp_path / "model.skops")
+    expected = recipe.predict_proba(ultrasound.images[:8])
     for other in (loaded, pickle.loads(pickle.dumps(recipe))):
-        probabilities = other.predict_proba(ultrasound.images)
-        assert_array_equal(probabilities, recipe.predict_proba(ultrasound.images))
+        assert_array_equal(other.predict_proba(ultrasound.images[:8]), expected)
 
 
 def test_the_vote_calibrates_on_other_groups():
-    X, y, groups = make_rows(3)
+    X, y, groups = make_rows()
     vote = make_recipe("breast_ultrasound_features", backbone=None)["classifier"]
     splits = keep_groups_together(vote, y, groups, np.arange(len(y)), 0).get_params()["svm__cv"]
     for train, test in splits:

@@ -48,12 +48,8 @@ figure = plt.figure(result.plot("roc"))
 figure = plt.figure(result.plot("intervals"))
 
 # %%
-# Scores of benign and malignant images. The SVM has decision values, the others have probabilities.
-
-figure = plt.figure(result.plot("score_distributions"))
-
-# %%
 # Only probabilities can be calibrated: are 30% of the images with a probability of 0.3 malignant?
+# The SVM has decision values.
 
 figure = plt.figure(result.plot("calibration"))
 

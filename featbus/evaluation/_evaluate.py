@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -41,15 +42,8 @@ from featbus.groups import (
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import all_steps, search_in, split_extraction
+from featbus.typing import Images, PathLike
 from featbus.versions import package_versions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
 
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _SCORES = {"predict_proba": "probability", "decision_function": "decision"}
@@ -166,9 +160,12 @@ def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
             "the training or test part."
         )
         raise
+    ids = test if metadata["groups"] is None else metadata["groups"][test]
+    order = {"pipeline": "", "repeat": 0, "index": test}
     predictions = pd.DataFrame(
-        place
-        | {"index": test, "target": y[test], "predicted": predicted}
+        order
+        | place
+        | {"group": ids, "target": y[test], "predicted": predicted}
         | {f"{kind}_{label}": column for label, column in zip(classes.values(), scores.T)}
     )
     timing = place | {"n_train": len(train), "n_test": len(test)}
@@ -215,18 +212,6 @@ def _describe(cv, splits, n_repeats, y, groups, names, pipelines):
     if any(search_in(pipeline) is not None for pipeline in pipelines):
         how += "; parameters chosen within each training part"
     return f"{warning}{len(y)} samples{within} ({classes}); {how}."
-
-
-def _join_predictions(frames, groups):
-    """Return the predictions of all folds with their groups, ordered by pipeline and sample."""
-    predictions = pd.concat(frames, ignore_index=True)
-    position = predictions["index"]
-    predictions.insert(4, "group", position if groups is None else groups[position])
-    pipeline_rank = pd.factorize(predictions["pipeline"])[0]
-    order = np.lexsort([position, predictions["repeat"], pipeline_rank])
-    columns = ["pipeline", "repeat", "index", "fold"]
-    columns += [column for column in predictions if column not in columns]
-    return predictions.iloc[order][columns].reset_index(drop=True)
 
 
 def evaluate(
@@ -410,6 +395,9 @@ def evaluate(
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     results = tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)
     frames, timings, best, scores = zip(*results)
+    predictions = pd.concat(frames, ignore_index=True)
+    rank = pd.factorize(predictions["pipeline"])[0]
+    order = np.lexsort([predictions["index"], predictions["repeat"], rank])
     pos_name = None if positive is None else names[positive]
     protocol = _describe(cv, splits, n_repeats, y, groups, names, pipelines.values())
     protocol += f"\n{few}" if few else ""
@@ -417,7 +405,7 @@ def evaluate(
         protocol += f"\n{describe_positive(pos_name, source)}"
     return Evaluation(
         scores=pd.DataFrame(scores),
-        predictions=_join_predictions(frames, groups),
+        predictions=predictions.iloc[order].reset_index(drop=True),
         labels=labels,
         target_names=names,
         pos_name=pos_name,

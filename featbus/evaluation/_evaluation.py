@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from html import escape
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from featbus.evaluation._metrics import (
     MEAN,
     METRICS,
     FoldMetrics,
+    Printed,
     is_of_class,
     metric_range,
     ratio,
@@ -33,14 +33,11 @@ from featbus.evaluation._metrics import (
 from featbus.evaluation._plots import plot
 from featbus.evaluation._report import write_report
 from featbus.files import written_whole
+from featbus.model_selection import AuditReport
+from featbus.typing import Images, PathLike
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from matplotlib.figure import Figure
-
-    from featbus.model_selection._report import AuditReport
-    from featbus.typing import Images, PathLike
 
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
@@ -118,15 +115,14 @@ def _as_frame(summaries, index):
 
 
 def _plain(value):
-    """Return a value that JSON has no type for as one that it has: NaN in tables as None."""
+    """Return a value that JSON has no type for as one that it has."""
     if isinstance(value, pd.DataFrame):
-        columns = value.astype(object).where(value.notna(), None)
-        return {str(name): column.tolist() for name, column in columns.items()}
+        return value.to_dict("list")
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Evaluation:
+class Evaluation(Printed):
     """The result of `evaluate`.
 
     Printing it shows the table. It is made by `evaluate`; its parameters are its attributes.
@@ -245,11 +241,6 @@ class Evaluation:
     def shows_both(self) -> bool:
         """Whether there are two classes and none is the positive one, a bool."""
         return self.pos_name is None and len(self.labels) == 2
-
-    @property
-    def has_one_split(self) -> bool:
-        """Whether there is a single training and test part, a bool."""
-        return self.predictions.groupby(["repeat", "fold"]).ngroups == 1
 
     def pooled(self, pipeline: str) -> Pooled:
         """Return the out-of-fold predictions of a pipeline, of all folds and repeats.
@@ -450,13 +441,16 @@ class Evaluation:
         -------
         str or None
             An object with the attributes of the evaluation, and ``table``, a list of pipeline,
-            metric, mean, std, low and high. Tables are objects of columns; NaN is null. Values
-            without a JSON type, such as an estimator chosen by a search, become their text.
+            metric, mean, std, low and high. Tables are objects of columns; NaN and infinity
+            are null. Values without a JSON type, such as an estimator chosen by a search, become
+            their text.
         """
         table = self.to_frame().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
         found = {part.name: getattr(self, part.name) for part in fields(self)} | {"table": table}
-        text = json.dumps(found, default=_plain, ensure_ascii=False, indent=1)
+        text = json.dumps(found, default=_plain)
+        found = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity
+        text = json.dumps(found, ensure_ascii=False, indent=1)
         if path is None:
             return text
         with written_whole(path) as hidden:
@@ -479,8 +473,7 @@ class Evaluation:
             The file to write. An existing file is replaced in one step at the end.
         images : batch of images, default=None
             The images of the rows of `X`, in the same order, see :ref:`images`. Paths are read one
-            at a time. With images, the report shows those with the most confident errors, and
-            describes sizes and brightness.
+            at a time. The report shows those with the most confident errors.
         audit : AuditReport, default=None
             The result of `featbus.audit` for the same images.
         title : str, default=None
@@ -501,8 +494,7 @@ class Evaluation:
         Parameters
         ----------
         name : str
-            "confusion_matrices", "roc", "precision_recall", "calibration", "score_distributions" or
-            "intervals".
+            "confusion_matrices", "roc", "precision_recall", "calibration" or "intervals".
 
         Returns
         -------
@@ -557,15 +549,6 @@ class Evaluation:
         return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        spread = "Mean ± standard deviation over the folds"
-        spread = "Scores on the test part" if self.has_one_split else spread
         rest = "; each class against the rest" if self.pos_name is None else ""
-        more = "to_frame() has more metrics, and 95% intervals."
-        return [*self.protocol.splitlines(), f"{spread}{rest}. {more}"]
-
-    def __repr__(self):
-        return "\n".join([self._table().to_string(), "", *self._notes()])
-
-    def _repr_html_(self):
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
-        return f"{self._table().to_html()}{notes}"
+        spread = f"Mean ± standard deviation over the folds{rest}."
+        return [f"{spread} to_frame() has more metrics, and 95% intervals."]

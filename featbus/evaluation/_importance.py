@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray, to_uint8
@@ -13,17 +14,12 @@ from featbus.io import SpacedImage, read_item
 from featbus.masks import fill_mask
 from featbus.preprocessing import Resample
 from featbus.steps import extractions, unwrap
+from featbus.typing import PathLike
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
 
 _N_PARTS = 6  # that each side is divided into, to hide one after another
-_BATCH = 16
 
 
 def importance_map(
@@ -238,8 +234,7 @@ def occlusion_map(
         copies.append(copy)
     if spacing is not None:
         copies = [SpacedImage(copy, spacing) for copy in copies]
-    batches = (copies[start : start + _BATCH] for start in range(0, len(copies), _BATCH))
-    probabilities = np.concatenate([model.predict_proba(batch) for batch in batches])
+    probabilities = model.predict_proba(copies)
     index = probabilities[0].argmax() if class_index is None else class_index
     probability = probabilities[:, index]
     heat = np.zeros(image.shape[:2])

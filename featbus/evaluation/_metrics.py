@@ -1,5 +1,7 @@
 """Metrics of a classifier, from its confusion matrix and its scores."""
 
+from html import escape
+
 import numpy as np
 
 TITLES = {
@@ -91,6 +93,20 @@ def format_interval(row, digits=2):
     """
     mean, low, high = (f"{row[part]:.{digits}f}" for part in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})".replace(" (nan to nan)", "").replace("nan", "–")
+
+
+class Printed:
+    """A result that is printed as a table of text and notes, also in notebooks."""
+
+    def _lines(self):
+        return [*self.protocol.splitlines(), *self._notes()]
+
+    def __repr__(self):
+        return "\n".join([self._table().to_string(), "", *self._lines()])
+
+    def _repr_html_(self):
+        notes = "".join(f"<p>{escape(line)}</p>" for line in self._lines())
+        return f"{self._table().to_html()}{notes}"
 
 
 def iter_tables(evaluation, metrics):

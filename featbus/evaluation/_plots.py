@@ -82,10 +82,6 @@ def _make_axes(headings, width, height):
     return figure, axes
 
 
-def _count_lines(labels):
-    return sum(fill(label, _LINE).count("\n") + 1 for label in labels)
-
-
 def _line(number):
     """Return color and dashes of a pipeline or a class, the same in all figures."""
     turn, color = divmod(number, len(COLORS))
@@ -93,17 +89,14 @@ def _line(number):
 
 
 def _draw_matrices(evaluation):
-    """Draw a matrix per pipeline: counts, and their shares of the true class."""
-    side = 1.5 + 0.75 * len(evaluation.target_names)
+    """Draw a matrix of counts per pipeline."""
+    labels = [fill(name, 12) for name in evaluation.target_names]
+    side = 2 + 0.75 * len(labels)
     figure, axes = _make_axes(evaluation.pipeline_names, side, side)
     for axis, pipeline in zip(axes, evaluation.pipeline_names):
         counts = evaluation.confusion_matrix(pipeline).to_numpy()
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        display = ConfusionMatrixDisplay(shares, display_labels=evaluation.target_names)
-        display.plot(ax=axis, cmap="Blues", values_format=".0%", colorbar=False)
-        for text, count in zip(display.text_.flat, counts.flat):
-            text.set_text(f"{count}\n{text.get_text()}")
-        axis.tick_params("x", rotation=30)
+        display = ConfusionMatrixDisplay(counts, display_labels=labels)
+        display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=30)
         axis.set(xlabel="Predicted class", ylabel="True class")
     return figure
 
@@ -112,9 +105,10 @@ def _draw_curves(evaluation, name):
     """Draw axes per class with a curve per pipeline."""
     display, metric, xlabel, ylabel = _CURVES[name]
     names, areas = evaluation.target_names, evaluation.per_class()
+    pools = [evaluation.pooled(pipeline) for pipeline in evaluation.pipeline_names]
     pooled = [
         (pipeline, pool, _line(number))
-        for number, (pipeline, pool) in enumerate(_pool_all(evaluation))
+        for number, (pipeline, pool) in enumerate(zip(evaluation.pipeline_names, pools))
         if metric or pool.kind == "probability"
     ]
     if not pooled:
@@ -124,19 +118,21 @@ def _draw_curves(evaluation, name):
         )
     rest = names[::-1] if len(names) == 2 else ["the rest"] * len(names)
     headings = [f"{names[i]} against {rest[i]}" for i in evaluation.shown_classes]
-    n_lines = _count_lines([f"{pipeline}, AUC 0.00" for pipeline, *_ in pooled])
+    n_lines = sum(fill(f"{name}, AUC 0.00", _LINE).count("\n") + 1 for name, *_ in pooled)
     figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
         labels = []
         for pipeline, pool, line in pooled:
-            is_class, label, options = pool.target == i, str(pipeline), {}
+            is_class, scores = pool.target == i, pool.scores[:, i]
+            label, options = str(pipeline), {}
             if metric:
                 label += f", AUC {areas.loc[(pipeline, names[i]), (metric, 'mean')]:.2f}"
             else:  # bins of equal counts; fewer if there are few images
+                scores = np.clip(scores, 0, 1)  # rounding errors
                 n_bins = int(np.clip(len(is_class) // 15, 2, 10))
                 options = {"n_bins": n_bins, "strategy": "quantile", "ref_line": False}
             if 0 < is_class.mean() < 1:
-                display.from_predictions(is_class, _scores_of(pool, i), ax=axis, **options)
+                display.from_predictions(is_class, scores, ax=axis, **options)
             else:  # no image of the class was tested, or no other
                 axis.plot([], [])
             axis.lines[-1].set(**line)
@@ -149,57 +145,23 @@ def _draw_curves(evaluation, name):
     return figure
 
 
-def _pool_all(evaluation):
-    return [(pipeline, evaluation.pooled(pipeline)) for pipeline in evaluation.pipeline_names]
-
-
-def _scores_of(pool, i):
-    """Return the scores of a class, without the rounding errors of probabilities."""
-    scores = pool.scores[:, i]
-    return np.clip(scores, 0, 1) if pool.kind == "probability" else scores
-
-
-def _draw_distributions(evaluation):
-    """Draw axes per pipeline and class: the scores of that class, by true class."""
-    names = evaluation.target_names
-    panels = [(*each, i) for each in _pool_all(evaluation) for i in evaluation.shown_classes]
-    headings = [f"{pipeline}: {names[i]}" for pipeline, _, i in panels]
-    labels = [fill(f"truly {name}", _LINE) for name in names]
-    figure, axes = _make_axes(headings, 3.2, 2.8 + 0.19 * _count_lines(labels))
-    for axis, (_, pool, i) in zip(axes, panels):
-        scores, is_probability = _scores_of(pool, i), pool.kind == "probability"
-        edges = np.histogram_bin_edges(scores, 20, range=(0, 1) if is_probability else None)
-        handles = []
-        for number in range(len(names)):
-            part = scores[pool.target == number]
-            shares = np.histogram(part, edges)[0] / max(len(part), 1)
-            handles.append(axis.stairs(shares, edges, linewidth=1.6, **_line(number)))
-        axis.set(xlabel="probability" if is_probability else "decision value")
-        axis.set(ylabel="share of class", ylim=(0, None))
-        axis.legend(handles, labels, **_BELOW)
-    return figure
-
-
 def _draw_intervals(evaluation):
     """Draw for each metric a marker with its interval per pipeline."""
     names = evaluation.pipeline_names
     tables = {
-        fill(title(metric, about), 42): table
+        fill(title(metric, about), _LINE): table
         for metric, about, table in iter_tables(evaluation, METRICS)
         if table["mean"].notna().any()  # decision values have no Brier score
     }
-    pitch = len(names) + 2.4  # one unit per interval; the name of the metric is above them
-    rows = np.arange(len(tables)) * pitch
-    figure, (axis,) = _make_axes([""], 4.2, 0.8 + 0.125 * pitch * len(tables) + 0.3 * len(names))
+    rows = np.arange(len(tables)) * (len(names) + 1.5)  # one unit per interval
+    figure, (axis,) = _make_axes([""], 5, 1.2 + 0.14 * rows[-1] + 0.3 * len(names))
     for number, name in enumerate(names):
         values = pd.DataFrame([table.loc[name] for table in tables.values()])
         color, marker = _line(number)["color"], "osD^vPX"[number % 7]
         axis.hlines(rows + number, values["low"], values["high"], color=color, linewidth=1.4)
         axis.plot(values["mean"], rows + number, marker, color=color, markersize=4.5)
-    for row, heading in zip(rows, tables):
-        axis.text(0, row - 0.7, heading, transform=axis.get_yaxis_transform(), va="bottom")
-    axis.set(yticks=[], ylim=(rows[-1] + len(names), -2.5))
-    axis.spines["left"].set_visible(False)
+    axis.set_yticks(rows + (len(names) - 1) / 2, [*tables])
+    axis.invert_yaxis()
     axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
     axis.set_xlabel("mean and 95% interval")
     labels = [fill(str(name), 42) for name in names]
@@ -210,6 +172,5 @@ def _draw_intervals(evaluation):
 _DRAW = {
     "confusion_matrices": _draw_matrices,
     **{name: partial(_draw_curves, name=name) for name in _CURVES},
-    "score_distributions": _draw_distributions,
     "intervals": _draw_intervals,
 }

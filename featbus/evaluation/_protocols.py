@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline
+from numpy.typing import ArrayLike
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
@@ -23,7 +23,7 @@ from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.evaluation._evaluate import check_names, evaluate
 from featbus.evaluation._intervals import FewGroupsWarning
-from featbus.evaluation._metrics import METRICS, TITLES, format_interval
+from featbus.evaluation._metrics import METRICS, TITLES, Printed, format_interval
 from featbus.evaluation._plots import COLORS, GRAY, STYLE
 from featbus.groups import (
     GROUPS_FOUND,
@@ -36,7 +36,6 @@ from featbus.groups import (
 from featbus.images import ImageError, as_batch
 from featbus.model_selection import find_near_duplicates
 from featbus.parameters import (
-    N_JOBS,
     HasMethods,
     Interval,
     InvalidParameterError,
@@ -45,15 +44,10 @@ from featbus.parameters import (
 )
 from featbus.sampling import ImageAugmenter
 from featbus.steps import learns
+from featbus.typing import Images, PathLike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, Literal
-
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
 
 _SHOWN = ["accuracy", "balanced_accuracy", "roc_auc"]
 _CHUNK = 64  # images whose copies are in memory at a time
@@ -65,9 +59,6 @@ _CONSTRAINTS = {
     "target_names": ["array-like", None],
     "cv": [Interval(Integral, 2, None, closed="left")],
     "random_state": [Interval(Integral, 0, None, closed="left")],
-    "memory": [str, os.PathLike, FeatureStore, None],
-    "n_jobs": N_JOBS,
-    "verbose": ["boolean"],
 }
 
 
@@ -86,7 +77,7 @@ PROTOCOLS = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ProtocolComparison:
+class ProtocolComparison(Printed):
     """The result of `compare_protocols`.
 
     Printing it shows the table, and `summary`. It is made by `compare_protocols`; its parameters
@@ -211,16 +202,13 @@ class ProtocolComparison:
         with rc_context(STYLE):
             figure = Figure(figsize=(8.2, 0.95 + 0.56 * len(scores)), layout="constrained")
             axis = figure.subplots()
-            axis.axvspan(honest["low"], honest["high"], color=COLORS[0], alpha=0.1, linewidth=0)
             axis.axvline(honest["mean"], color=COLORS[0], linewidth=0.8, linestyle="--")
             colors = [COLORS[0], *[COLORS[1]] * (len(scores) - 1)]
             axis.hlines(rows, scores["low"], scores["high"], colors=colors, linewidth=2.2)
             axis.scatter(scores["mean"], rows, color=colors)
-            for row, (_, score) in enumerate(scores.iterrows()):
-                place = {"transform": axis.get_yaxis_transform(), "va": "center"}
-                axis.text(1.02, row, format_interval(score), **place)
-            labels = [f"{name}\n(leak: {self.leaks[name]})" for name in scores.index]
-            axis.set_yticks(rows, labels)
+            axis.set_yticks(rows, [f"{name}\n(leak: {self.leaks[name]})" for name in scores.index])
+            right = axis.secondary_yaxis("right")
+            right.set_yticks(rows, [format_interval(score) for _, score in scores.iterrows()])
             axis.invert_yaxis()
             axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
             axis.set_xlabel(f"{TITLES[metric]}, mean over the folds and 95% interval")
@@ -236,18 +224,7 @@ class ProtocolComparison:
         return table
 
     def _notes(self):
-        return [
-            *self.protocol.splitlines(),
-            "Mean over the folds and 95% interval.",
-            self.summary(),
-        ]
-
-    def __repr__(self):
-        return "\n".join([self._table().to_string(), "", *self._notes()])
-
-    def _repr_html_(self):
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self._notes())
-        return f"{self._table().to_html()}{notes}"
+        return ["Mean over the folds and 95% interval.", self.summary()]
 
 
 def compare_protocols(
@@ -435,15 +412,8 @@ def _count_neighbors(codes, names, groups, cv, random_state):
     """Return the number of neighbors of SMOTE, the same in all protocols."""
     check_folds(names[codes], groups, cv)
     splits = stratified_folds(codes, groups, cv, random_state)
-    counts = np.array([np.bincount(codes[train], minlength=len(names)) for train, _ in splits])
-    fewest = int(counts.min())
-    if fewest < 2:
-        raise ValueError(
-            f"Found a training part with {fewest} image(s) of the class "
-            f"{str(names[counts.min(axis=0).argmin()])!r}, expected 2 or more: SMOTE mixes "
-            "neighbors. Add images of this class in other groups."
-        )
-    return min(5, fewest - 1)
+    counts = [np.bincount(codes[train], minlength=len(names)) for train, _ in splits]
+    return min(5, max(int(np.min(counts)) - 1, 1))
 
 
 def _compute_rows(bus, augmenter, images, y):
@@ -464,8 +434,7 @@ def _compute_rows(bus, augmenter, images, y):
     is_nan = np.isnan(rows).any(axis=(1, 2))
     if is_nan.any():
         raise ValueError(
-            f"Found features of image {is_nan.argmax()}, or of a copy of it, that are NaN, "
-            "expected numbers. Leave the image out, or use other features."
+            f"Features of image {is_nan.argmax()}, or of a copy of it, are NaN, expected numbers."
         )
     return rows
 

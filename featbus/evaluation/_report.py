@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from featbus.color import to_float, to_gray
+from featbus.color import to_float
 from featbus.evaluation._metrics import TITLES, format_interval, iter_tables, title
 from featbus.files import written_whole
 from featbus.images import as_batch, at_index, is_path
@@ -21,10 +21,8 @@ from featbus.io import read_item
 from featbus.masks import fill_mask
 
 _N_WORST = 12  # images with the most confident errors, shared by two or more pipelines
-_N_DESCRIBED = 1000  # at most so many images are described
 _CLASS_METRICS = ["sensitivity", "specificity", "precision", "npv", "f1", "roc_auc", "pr_auc"]
 _THUMBNAIL = 224  # longer side in pixels: sharp at the 140 that the page shows
-_NOT_IN_XML = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF} - {*b"\t\n\r"})
 
 
 def write_report(evaluation, path, *, images=None, audit=None, heading=None):
@@ -52,7 +50,6 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
         heading = "Evaluation" if len(names) == 1 else f"Comparison of {len(names)} pipelines"
     tables = {title(metric, of): table for metric, of, table in iter_tables(evaluation, TITLES)}
     errors = {name: _find_errors(evaluation, name) for name in names}
-    kinds = {name: evaluation.pooled(name).kind for name in names}
     pages = Environment(
         loader=PackageLoader("featbus.evaluation"),
         autoescape=True,
@@ -70,7 +67,7 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
         figure=draw_svg,
         results=_format_intervals(tables),
         classes={name: _tabulate_classes(evaluation, name) for name in names},
-        uncalibrated=[name for name, kind in kinds.items() if kind == "decision"],
+        uncalibrated=[name for name in names if evaluation.pooled(name).kind == "decision"],
         n_errors={name: len(found) for name, found in errors.items()},
         **_describe_samples(evaluation, errors, images),
     )
@@ -116,49 +113,31 @@ def _find_errors(evaluation, pipeline):
 def _describe_samples(evaluation, errors, images):
     """Return what the template shows of samples and of images, if there are any."""
     names, labels = evaluation.target_names, evaluation.labels
-    samples = evaluation.predictions.drop_duplicates("index").set_index("index")
-    samples["class"] = np.take(names, np.searchsorted(labels, samples["target"]))
+    samples = evaluation.predictions.drop_duplicates("index")
+    classes = np.take(names, np.searchsorted(labels, samples["target"]))
+    counts = samples.groupby(classes)["group"].agg(images="size", groups="nunique")
     n_shown = _N_WORST if len(errors) == 1 else _N_WORST // 2
     errors = {name: found.head(n_shown) for name, found in errors.items()}
-    by_class = samples.groupby("class")["group"]
-    counts = by_class.agg(images="size", groups="nunique").reindex(names, fill_value=0)
-    found = {"errors": errors, "counts": counts, "pictures": None}
+    found = {"errors": errors, "counts": counts.reindex(names, fill_value=0), "pictures": None}
     if images is None:
         return found
-    batch = as_batch(images)
-    if len(batch) <= samples.index.max():
+    batch, n_expected = as_batch(images), samples["index"].max() + 1
+    if len(batch) < n_expected:
         raise ValueError(
-            f"images has {len(batch)} images, expected at least {samples.index.max() + 1}: one for "
-            "each row of the X that was evaluated, in the same order."
+            f"images has {len(batch)} images, expected at least {n_expected}: one for each row of "
+            "the X that was evaluated, in the same order."
         )
-    chosen = np.linspace(0, len(samples) - 1, min(_N_DESCRIBED, len(samples))).astype(int)
-    shown = {*pd.concat(errors.values())["index"]}
-    indices = sorted({*samples.index[chosen], *shown})
-    pictures = pd.DataFrame([_read_picture(batch, i, i in shown) for i in indices], indices)
-    described = samples.iloc[chosen][["class"]].join(pictures)
-    values = described.groupby("class")[["height", "width", "brightness"]]
-    found["described"] = values.agg(["min", "median", "max"])
-    found["pixels"] = described["pixels"].value_counts().to_frame()
-    return found | {"pictures": pictures}
+    shown = sorted({*pd.concat(errors.values())["index"]})
+    return found | {"pictures": {index: _show_picture(batch[index], index) for index in shown}}
 
 
-def _read_picture(batch, index, is_shown):
-    """Read an image once, and return what the report shows of it."""
-    item = batch[index]
+def _show_picture(item, index):
+    """Return the name of an image and its thumbnail."""
     image = read_item(item, index)
-    with at_index(index, item):
-        brightness = float(to_float(to_gray(image), np.float64).mean())  # inside the mask
+    # Only the last folder and the name: where files are is private.
     name = "/".join(Path(item).parts[-2:]) if is_path(item) else f"image {index}"
-    masked = ", masked" if np.ma.isMaskedArray(image) else ""
-    return {
-        # Only the last folder and the name: where files are is private.
-        "name": name.encode("utf-8", "replace").decode(),
-        "height": image.shape[0],
-        "width": image.shape[1],
-        "pixels": f"{image.dtype} {'gray' if image.ndim == 2 else 'color'}{masked}",
-        "brightness": brightness,
-        "thumbnail": make_thumbnail(image) if is_shown else None,
-    }
+    with at_index(index, item):
+        return name.encode("utf-8", "replace").decode(), make_thumbnail(image)
 
 
 def make_thumbnail(image):
@@ -207,6 +186,6 @@ def draw_svg(evaluation, name):
         # The browser has the glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         evaluation.plot(name).savefig(buffer, format="svg")
-    svg = buffer.getvalue().translate(_NOT_IN_XML).encode("utf-8", "replace")
+    svg = buffer.getvalue().encode("utf-8", "replace")
     source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
     return Markup('<img class="figure" src="{}" alt="{}">').format(source, name.replace("_", " "))

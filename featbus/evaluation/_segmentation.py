@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
@@ -20,14 +21,10 @@ from featbus.masks import dice, fill_mask
 from featbus.parameters import Interval, PairOf, as_pair, check_parameters
 from featbus.segmentation import ROICropper, Segmenter
 from featbus.steps import all_steps, steps_of, unwrap
+from featbus.typing import Images, PathLike
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
 
 _QUALITY = ["dice", "iou", "precision", "recall", "hausdorff_95", "surface_distance"]
 _CONSTRAINTS = {"spacing": [PairOf(Interval(Real, 0, None, closed="neither"))]}

@@ -1,6 +1,5 @@
 """Recipes: published systems as named pipelines, unfitted, ready to be changed."""
 
-from featbus.recipes._catalog import list_recipes, make_recipe, recipe_features
 from featbus.recipes._recipes import (
     balancing_pipelines,
     breast_ultrasound_features,
@@ -9,8 +8,11 @@ from featbus.recipes._recipes import (
     fine_tuned_ultrasound,
     fused_features,
     fusion,
+    list_recipes,
+    make_recipe,
     mammogram_svm,
     mobilenet_intensity,
+    recipe_features,
     small_cnn,
     two_tap_mobilenet,
     unet_crop,

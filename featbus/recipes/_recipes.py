@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import getdoc, signature
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline as SamplingPipeline
 from imblearn.pipeline import make_pipeline
@@ -16,12 +20,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.feature_selection import (
-    SelectKBest,
-    VarianceThreshold,
-    f_classif,
-    mutual_info_classif,
-)
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif, mutual_info_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -29,6 +28,7 @@ from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from featbus.base import ImageTransformer
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.feature_extraction import (
     GLCM,
@@ -42,8 +42,8 @@ from featbus.feature_extraction import (
 )
 from featbus.parameters import (
     POSITIVE_INTEGER,
-    HasMethods,
     Interval,
+    InvalidParameterError,
     PairOf,
     StrOptions,
     as_pair,
@@ -59,15 +59,8 @@ from featbus.preprocessing import (
 )
 from featbus.sampling import ImageAugmenter
 from featbus.segmentation import ROICropper, ThresholdSegmenter, UNetSegmenter
-from featbus.steps import steps_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, Literal
-
-    import numpy as np
-
-    from featbus.typing import PathLike
+from featbus.steps import steps_of, walk
+from featbus.typing import PathLike
 
 # The frozen network: what benchmarks/comparisons/breast_ultrasound_recipe.py chose on BUSI.
 LAYERS = ("C3", "C4", "C5")
@@ -80,9 +73,7 @@ _SIZE = PairOf(Interval(Integral, _CELLS, None, closed="left"))
 _CONTRAST = {"clahe": CLAHE, "equalize": HistogramEqualizer}
 _LABELS = {"svm": "SVM", "random_forest": "random forest", "knn": "KNN", "xgboost": "XGBoost"}
 _CONSTRAINTS = {
-    "trained": ["boolean"],
     "contrast": [StrOptions(set(_CONTRAST))],
-    "segmenter": [HasMethods("predict"), None],
     "classifier": [StrOptions({*_LABELS, "vote"})],
     "selection": [StrOptions({"anova", "mutual_info", "pca"}), None],
     "n_features": [POSITIVE_INTEGER],
@@ -110,7 +101,6 @@ class Shared:
 
     def fused_bus(self, backbone, input_size, **options):
         """Return a feature bus of `fused_features`, with a network unless `backbone` is None."""
-        check_parameters({"input_size": [_SIZE]}, {"input_size": input_size})
         options = self.network(input_size=input_size, **options)
         deep = None if backbone is None else DeepFeatures(backbone, **options)
         return self.bus(fused_features(deep=deep, size=input_size))
@@ -298,11 +288,6 @@ def two_tap_mobilenet(
         The steps ``features``, a `featbus.FeatureBus` around one extractor, and ``classifier``, a
         calibrated support vector machine with balanced class weights.
 
-    Raises
-    ------
-    ValueError
-        If `trained` is not a bool.
-
     See Also
     --------
     make_recipe : Recipes by name.
@@ -320,12 +305,12 @@ def two_tap_mobilenet(
     >>> recipe["features"].transformer.layers
     ('C4', 'C5')
     """
-    check_parameters(_CONSTRAINTS, {"trained": trained})
     shared = Shared(**shared)
     network = shared.network(layers=("C4", "C5"))
-    if not trained:
-        return shared.with_svm(DeepFeatures(backbone, **network))
-    extractor = FineTunedFeatures(backbone, auxiliary=128, learning_rate=1e-3, **network)
+    if trained:
+        extractor = FineTunedFeatures(backbone, auxiliary=128, learning_rate=1e-3, **network)
+    else:
+        extractor = DeepFeatures(backbone, **network)
     return shared.with_svm(extractor)
 
 
@@ -403,7 +388,7 @@ def enhanced_crop(
     Raises
     ------
     ValueError
-        If `contrast` or `segmenter` is invalid.
+        If `contrast` is invalid.
 
     See Also
     --------
@@ -418,7 +403,7 @@ def enhanced_crop(
     >>> list(recipe["features"].transformer.named_steps)
     ['contrast', 'despeckle', 'crop', 'deep']
     """
-    check_parameters(_CONSTRAINTS, {"contrast": contrast, "segmenter": segmenter})
+    check_parameters(_CONSTRAINTS, {"contrast": contrast})
     shared = Shared(**shared)
     steps = [
         ("contrast", _CONTRAST[contrast]()),
@@ -453,11 +438,6 @@ def unet_crop(*, segmenter: Any = None, backbone: str = "mobilenet", **shared: A
         and ``lesion``, a pipeline of ``crop`` and ``deep``; and ``classifier``, a calibrated
         support vector machine.
 
-    Raises
-    ------
-    ValueError
-        If `segmenter` is invalid.
-
     See Also
     --------
     small_cnn : The network without pretraining that this one is compared with.
@@ -479,7 +459,6 @@ def unet_crop(*, segmenter: Any = None, backbone: str = "mobilenet", **shared: A
     'mobilenet'
     >>> recipe = unet_crop(segmenter=ThresholdSegmenter())  # fit(images, y)
     """
-    check_parameters(_CONSTRAINTS, {"segmenter": segmenter})
     shared = Shared(**shared)
     deep = DeepFeatures(backbone, **shared.network())
     if segmenter is None:
@@ -901,3 +880,153 @@ def balancing_pipelines(
         "no balancing": [("smote", "passthrough"), ("classifier", _logistic())],
     }
     return _scaled(features, tails)
+
+
+# The images that each recipe is for, and the score that was published.
+_RECIPES = {
+    mammogram_svm: ("mammograms", "accuracy 0.978 (VGG16), 0.929 (InceptionV3)"),
+    two_tap_mobilenet: ("breast ultrasound", "accuracy 0.96"),
+    mobilenet_intensity: ("breast ultrasound", "accuracy 0.82 (three classes)"),
+    enhanced_crop: ("breast ultrasound", "accuracy 0.97 to 0.99"),
+    unet_crop: (
+        "breast ultrasound, with masks",
+        "accuracy 0.98 (VGG16), 0.95 (InceptionV3), 0.90 (MobileNet)",
+    ),
+    small_cnn: ("breast ultrasound", "accuracy 0.54"),
+    breast_ultrasound_features: ("breast ultrasound", ""),
+    fine_tuned_ultrasound: ("breast ultrasound", ""),
+    fusion: ("any", ""),
+}
+_BY_NAME = {recipe.__name__: recipe for recipe in _RECIPES}
+
+
+def list_recipes() -> pd.DataFrame:
+    """List the recipes.
+
+    Read more in the :ref:`User Guide <recipes>`.
+
+    Returns
+    -------
+    DataFrame
+        A row per recipe: ``name``, ``description``, ``images`` and ``paper``, the score of the
+        published system where there is one. The user guide says what it is worth.
+
+    See Also
+    --------
+    make_recipe : Make one of them.
+
+    Examples
+    --------
+    >>> from featbus.recipes import list_recipes
+    >>> list_recipes()["name"].tolist()[:3]
+    ['mammogram_svm', 'two_tap_mobilenet', 'mobilenet_intensity']
+    """
+    rows = [(name, _describe(recipe), *_RECIPES[recipe]) for name, recipe in _BY_NAME.items()]
+    return pd.DataFrame(rows, columns=["name", "description", "images", "paper"])
+
+
+def _describe(recipe):
+    """Return the first line of a recipe's documentation, after the images that it is for."""
+    return getdoc(recipe).splitlines()[0].partition(": ")[2].rstrip(".")
+
+
+def make_recipe(name: str, **options: Any) -> Pipeline:
+    """Make the pipeline of a published system, unfitted.
+
+    Read more in the :ref:`User Guide <recipes>`.
+
+    Parameters
+    ----------
+    name : str
+        A name that `list_recipes` has. The function of this name in ``featbus.recipes`` documents
+        the recipe.
+    **options : dict
+        Further parameters of the recipe, such as `backbone`. Those that almost all recipes have:
+
+        backbone_options : dict or None, default=None
+            Options of the network's architecture, see `featbus.DeepFeatures`.
+        weights : "imagenet", path or None, default="imagenet"
+            Weights of the network.
+        memory : str, os.PathLike, FeatureStore or None, default=None
+            Where `featbus.FeatureBus` keeps the rows.
+        n_jobs : int or None, default=None
+            Number of batches of images at a time.
+        random_state : int, default=0
+            Seed of everything random.
+
+    Returns
+    -------
+    Pipeline
+        From images, or their paths, to classes and probabilities. Nothing is loaded yet.
+
+    Raises
+    ------
+    ValueError
+        If there is no such recipe, it has no such option, or an option is invalid.
+
+    See Also
+    --------
+    list_recipes : The names.
+    recipe_features : The part of a recipe from images to rows.
+    featbus.evaluate : Cross-validate recipes.
+
+    Examples
+    --------
+    >>> from featbus.recipes import make_recipe
+    >>> recipe = make_recipe("mobilenet_intensity", backbone_options={"alpha": 0.35})
+    >>> list(recipe.named_steps)
+    ['features', 'classifier']
+    """
+    if name not in _BY_NAME:
+        raise InvalidParameterError(f"name is {name!r}, expected one of {list(_BY_NAME)}.")
+    known = {*signature(_BY_NAME[name]).parameters, *signature(Shared).parameters} - {"shared"}
+    for option in {*options} - known:
+        raise InvalidParameterError(
+            f"{option} is {options[option]!r}, and the recipe {name!r} has no such parameter: "
+            f"expected some of {sorted(known)}."
+        )
+    return _BY_NAME[name](**options)
+
+
+def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
+    """Return the part of a recipe from images to rows, for a table of features.
+
+    Read more in the :ref:`User Guide <recipes>`.
+
+    Parameters
+    ----------
+    recipe : Pipeline
+        What `make_recipe` returned.
+
+    Returns
+    -------
+    FeatureBus or Pipeline
+        Unfitted: the recipe's `featbus.FeatureBus`, after the image steps before it, if there are
+        any. Samplers are omitted.
+
+    Raises
+    ------
+    ValueError
+        If there is no `featbus.FeatureBus` in `recipe`.
+
+    See Also
+    --------
+    make_recipe : Make a recipe.
+
+    Examples
+    --------
+    >>> from featbus import make_breast_ultrasound
+    >>> from featbus.recipes import make_recipe, recipe_features
+    >>> images = make_breast_ultrasound(4, random_state=0).images
+    >>> features = recipe_features(make_recipe("fusion", backbone=None))
+    >>> features.fit_transform(images).shape
+    (4, 1485)
+    """
+    bus = next((step for step, _ in walk(recipe) if isinstance(step, FeatureBus)), None)
+    if bus is None:
+        raise InvalidParameterError(
+            f"recipe is {type(recipe).__name__}, expected a pipeline with a FeatureBus, as "
+            "make_recipe returns it."
+        )
+    before = [step for step in recipe.steps if isinstance(step[1], ImageTransformer)]
+    return clone(Pipeline([*before, ("features", bus)]) if before else bus)
