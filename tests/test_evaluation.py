@@ -368,6 +368,35 @@ def test_steps_that_learn_stay_in_the_fold(log):
     assert_array_equal(result.predictions["predicted"][test], by_hand.predict(images[test]))
 
 
+class Spy(RandomOverSampler):
+    """Over-sampler that notes what it saw."""
+
+    seen = []
+
+    def _fit_resample(self, X, y):
+        Spy.seen.append(X[:, 0].copy())
+        return super()._fit_resample(X, y)
+
+
+def test_samplers_see_training_rows_only():
+    X, y, groups = make_rows()
+    X[:, 0] = np.arange(len(y))
+    Spy.seen.clear()
+    result = evaluate(make_pipeline(Spy(), LogisticRegression()), X, y, groups=groups)
+    assert len(Spy.seen) == 5
+    for fold, rows in enumerate(Spy.seen):
+        tested = result.predictions.loc[result.predictions["fold"] == fold, "index"]
+        assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(len(y)), tested))
+
+
+def test_searched_steps_stay_in_the_fold(log):
+    images, y, groups = noise()
+    pipeline = make_pipeline(CountingMean(log=log), SVC())
+    search = GridSearchCV(pipeline, [{"countingmean__factor": [1, 2]}], cv=2)
+    evaluate(search, images, y, groups=groups, cv=2)
+    assert count(log) > 2 * len(images)
+
+
 def test_what_has_no_fingerprint_is_computed_in_the_fold():
     images, y, groups = noise()
     flat = FunctionTransformer(
