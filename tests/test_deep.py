@@ -514,11 +514,3 @@ def test_models_that_cannot_be_used(tmp_path):
     keras.Sequential([*layers, keras.layers.Conv2D(1, 1)]).save(tmp_path / "code.keras")
     with pytest.raises(ValueError, match="code.keras'.* Lambda"):  # no code of a file is run
         DeepFeatures(tmp_path / "code.keras", **tf).transform(images)
-
-
-def test_automatic_batches(monkeypatch):
-    images = noise(5)
-    expected = DeepFeatures(**SMALL).transform(images)
-    for free in (1, 1 << 40):
-        monkeypatch.setattr(_engines.os, "sysconf", lambda name, free=free: free)
-        assert_rows_equal(DeepFeatures(**SMALL, batch_size="auto").transform(images), expected)
