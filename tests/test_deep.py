@@ -312,7 +312,7 @@ def test_errors_name_the_image():
         ({"pooling": ["avg", "avg"]}, "pooling is"),
         ({"pooling": "cls"}, "pooling has 'cls'"),
         ({"preprocessing": "tf"}, "preprocessing is 'tf'.* vgg16"),
-        ({"batch_size": 2.5}, "batch_size is 2.5.*'auto'"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"n_prefix_tokens": 1}, "n_prefix_tokens is 1.* vgg16"),
         ({"layers": ["top", "block5_pool"]}, "layers is .*'block5_pool'.* vgg16"),
         ({"backbone": "small_cnn", "weights": "imagenet"}, "weights is 'imagenet'.* small_cnn"),
