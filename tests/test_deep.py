@@ -257,7 +257,7 @@ def test_errors_name_the_image():
         ({"backbone": "mobilenet", "backbone_options": {"pooling": "avg"}}, "'alpha'.* mobilenet"),
         ({"pooling": "cls"}, "pooling has 'cls'"),
         ({"preprocessing": "tf"}, "preprocessing is 'tf'.* vgg16"),
-        ({"batch_size": 2.5}, "batch_size is 2.5.*'auto'"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"n_prefix_tokens": 1}, "n_prefix_tokens is 1.* vgg16"),
         ({"layers": ["top", "block5_pool"]}, "layers is .*'block5_pool'.* vgg16"),
         ({"backbone": "small_cnn", "weights": "imagenet"}, "weights is 'imagenet'.* small_cnn"),
@@ -449,11 +449,3 @@ def test_models_that_cannot_be_used(tmp_path):
     keras.Sequential([*layers, keras.layers.Conv2D(1, 1)]).save(tmp_path / "code.keras")
     with pytest.raises(ValueError, match="code.keras'.* Lambda"):  # no code of a file is run
         DeepFeatures(tmp_path / "code.keras", **tf).transform(images)
-
-
-def test_automatic_batches(monkeypatch):
-    images = noise(5)
-    expected = DeepFeatures(**SMALL).transform(images)
-    for free in (1, 1 << 40):
-        monkeypatch.setattr(_engines.os, "sysconf", lambda name, free=free: free)
-        assert_rows_equal(DeepFeatures(**SMALL, batch_size="auto").transform(images), expected)

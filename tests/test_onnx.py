@@ -197,8 +197,8 @@ def test_a_row_depends_on_its_image_only(tmp_path, engine):
 
 def test_gray_images_for_one_channel(tmp_path):
     path = save_convnet(tmp_path / "net.onnx", shape=("n", 1, "h", "w"), channels=1)
-    assert describe(path, input_size=SIZE)["relu3"] == ["map", 4, 8]
     gray = {"mean": 0.5, "std": 0.25, "scale": 1 / 255, "channels": "gray"}
+    assert describe(path, input_size=SIZE, preprocessing=gray)["relu3"] == ["map", 4, 8]
     deep = DeepFeatures(path, preprocessing=gray, input_size=SIZE)
     images = make_images()[..., 0]
     rows = deep.fit_transform(images)

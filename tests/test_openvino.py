@@ -31,6 +31,7 @@ from featbus.networks import (
     Network,
     _engines,
     _openvino,
+    build_maps,
     load_engine,
 )
 from featbus.networks._openvino import OpenVINOEngine
@@ -133,7 +134,7 @@ def test_batches_do_not_matter():
     images = noise(7)
     expected = DeepFeatures(**SMALL, batch_size=7).transform(images)
     order = np.random.default_rng(0).permutation(7)
-    for batch_size in (1, 3, "auto"):
+    for batch_size in (1, 3):
         deep = DeepFeatures(**SMALL, batch_size=batch_size)
         np.testing.assert_array_equal(deep.transform(images[order]), expected[order])
     with threadpool_limits(1):
@@ -170,6 +171,12 @@ def test_every_family(name):
     for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
         atol = 1e-3 * max(np.abs(group).max(), 1e-20)  # random weights may decay to nothing
         np.testing.assert_allclose(part, group, rtol=0, atol=atol)
+
+
+@pytest.mark.network
+def test_a_network_takes_an_array():
+    """Keras warns of an array where a model was built with a list of inputs."""
+    assert build_maps(make_network("mobilenet", (32, 32))).input.shape == (None, 32, 32, 3)
 
 
 FRESH = """

@@ -115,12 +115,6 @@ def test_switches_of_transformers(changes, expected, tmp_path):
     assert found.identity | {"scale": 0} == expected.identity | {"scale": 0}
 
 
-def test_a_gray_network_of_timm(tmp_path):
-    changes = {"input_size": [1, 64, 64], "mean": [0.5], "std": [0.25]}
-    found = as_preprocessing(write(tmp_path, {"pretrained_cfg": TIMM | changes}))
-    assert (found.channels, found.mean, found.std) == ("gray", (0.5,), (0.25,))
-
-
 @pytest.mark.parametrize(
     ("value", "fact"),
     [

@@ -77,7 +77,7 @@ def source_of(encoder, options, size=256):
 def test_the_network(encoder):
     options, widths = SKIPS[encoder]
     source = source_of(encoder, options)
-    model = build_unet(source, source.build())
+    model = build_unet(source)
     skips = [model.get_layer(f"decoder_C{stage}_skip").input for stage in range(1, 5)]
     assert [skip.shape[3] for skip in skips] == widths[:4]
     assert [skip.shape[1] for skip in skips] == [128, 64, 32, 16]
@@ -355,19 +355,24 @@ def test_a_training_that_diverges_is_an_error(share):
     assert not hasattr(unet, "weights_")
 
 
+@pytest.mark.slow
 def test_a_network_computes_in_single_precision_whatever_keras_is_set_to():
     import keras
 
-    source = source_of("mobilenet", {"alpha": 0.25}, 64)
-    base = source.build()
+    images, masks = pictures(4)
+    unet = segmenter(epochs=1, validation_share=0, input_size=32)
+    expected, probabilities = unet.fit(images, masks).weights_, unet.predict_proba(images)
     keras.config.set_floatx("float16")
+    keras.config.set_dtype_policy("float16")
     try:
-        model = build_unet(source, base)
+        found = unet.fit(images, masks)
+        np.testing.assert_allclose(found.predict_proba(images), probabilities, atol=1e-5)
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
-    assert {weight.dtype for weight in model.weights} == {"float32"}
-    assert model.output.dtype == "float32"
+    for weights, others in zip(found.weights_, expected, strict=True):
+        assert weights.dtype == np.float32
+        np.testing.assert_allclose(weights, others, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

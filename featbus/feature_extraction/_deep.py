@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from itertools import islice
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from featbus.base import Column, FeatureExtractor, iter_ahead, map_ahead, thread_limit
 from featbus.color import to_rgb
@@ -25,7 +27,6 @@ from featbus.networks import (
     KerasModel,
     Network,
     OnnxModel,
-    auto_batch_size,
     check_engine,
     check_unchanged,
     find_engine,
@@ -35,6 +36,7 @@ from featbus.networks import (
     windows,
 )
 from featbus.parameters import (
+    POSITIVE_INTEGER,
     Interval,
     InvalidParameterError,
     PairOf,
@@ -43,15 +45,10 @@ from featbus.parameters import (
     check_estimator_parameters,
 )
 from featbus.resizing import resize
+from featbus.typing import Images, PathLike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, Literal, Self
-
     import pandas as pd
-    from numpy.typing import ArrayLike, DTypeLike
-
-    from featbus.typing import Images, PathLike
 
 # The parameters and the network of each fitted estimator, so that files are read only once.
 _FITTED = WeakKeyDictionary()
@@ -114,7 +111,7 @@ class NetworkFeatures(FeatureExtractor):
         "layers": [str, SequenceOf(str)],
         "pooling": [_Pooling(), SequenceOf(_Pooling())],
         "weights": [str, os.PathLike, None],
-        "input_size": [PairOf(Interval(Integral, 1, None, closed="left")), None],
+        "input_size": [PairOf(POSITIVE_INTEGER), None],
         "backbone_options": [dict, None],
         "preprocessing": [str, dict, os.PathLike, None],
     }
@@ -210,8 +207,6 @@ class NetworkFeatures(FeatureExtractor):
     def _compute_rows(self, prepared):
         """Yield the row of each of the prepared images."""
         network, batch_size, prepared = self._find_network(), self.batch_size, iter(prepared)
-        if batch_size == "auto":
-            batch_size = auto_batch_size(network.source.input_size)
         batches = (batch for batch in iter(lambda: list(islice(prepared, batch_size)), []))
         for batch in iter_ahead(batches):
             yield from _run(load_engine(network), batch, batch_size)
@@ -301,10 +296,9 @@ class DeepFeatures(NetworkFeatures):
     input_size : int, tuple of int or None, default=None
         Height and width in pixels that images are resized to. None: the size that the ImageNet
         weights were trained at, see `list_backbones`, or that of the model's input.
-    batch_size : int or "auto", default=32
+    batch_size : int, default=32
         Number of images that go through the network at a time. Changes memory and speed, not the
-        result. "auto": as many as fit into a part of the free memory, 64 at most. If memory runs
-        out, choose a smaller number.
+        result. If memory runs out, choose a smaller number.
     backbone_options : dict or None, default=None
         Options of the network's architecture: ``{"alpha": 0.35}`` is the width of the MobileNets;
         MobileNetV3 also has ``minimalistic``.
@@ -447,7 +441,7 @@ class DeepFeatures(NetworkFeatures):
     _algorithm_version = 4
 
     _parameter_constraints = {
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [POSITIVE_INTEGER],
         "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
         "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
         "precision": [StrOptions({"fp32", "bf16"})],
@@ -462,7 +456,7 @@ class DeepFeatures(NetworkFeatures):
         pooling: str | Sequence[str] = "avg",
         weights: PathLike | None = "imagenet",
         input_size: int | tuple[int, ...] | None = None,
-        batch_size: int | Literal["auto"] = 32,
+        batch_size: int = 32,
         backbone_options: dict | None = None,
         preprocessing: Literal["caffe", "tf", "torch", "none"] | dict | PathLike | None = None,
         n_prefix_tokens: int | None = None,
@@ -603,7 +597,7 @@ def list_layers(
         Options of the network's architecture, see `DeepFeatures`.
     preprocessing : str, dict, path or None, default=None
         What the network was trained on, see `DeepFeatures`. Only the number of channels matters
-        here. None: three, or one if an ONNX file takes one.
+        here. None: three.
     n_prefix_tokens : int or None, default=None
         Number of class and register tokens, see `DeepFeatures`.
 
@@ -650,9 +644,7 @@ def list_layers(
     """
     import pandas as pd
 
-    if preprocessing is None and OnnxModel.accepts(backbone):
-        preprocessing = OnnxModel.placeholder(backbone)
-    elif preprocessing is None and KerasModel.accepts(backbone):
+    if preprocessing is None and (OnnxModel.accepts(backbone) or KerasModel.accepts(backbone)):
         preprocessing = "none"
     deep = DeepFeatures(
         backbone,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import chain
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import joblib
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from sklearn.utils import check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
@@ -33,14 +35,7 @@ from featbus.parameters import (
     make_folder,
 )
 from featbus.resizing import resize
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike, DTypeLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 
 def _as_stored(image, size, method):
@@ -209,9 +204,9 @@ class FineTunedFeatures(NetworkFeatures):
     _parameter_constraints = {
         "unfreeze": [StrOptions({"top", "all", *STAGES}), None],
         "auxiliary": [POSITIVE_INTEGER, None],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "epochs": [POSITIVE_INTEGER],
         "n_members": [POSITIVE_INTEGER],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [POSITIVE_INTEGER],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "flip": ["boolean"],
         "class_weight": [StrOptions({"balanced"}), dict, None],

@@ -3,14 +3,13 @@
 Importing this package imports neither Keras nor TensorFlow; building the first engine does.
 """
 
-from featbus.networks._applications import KerasApplication, resolve_weights
+from featbus.networks._applications import KerasApplication
 from featbus.networks._building import KerasSource, Network, build_apart, build_maps, import_keras
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._engines import (
     ENGINES,
     ONNX_ENGINES,
     KerasEngine,
-    auto_batch_size,
     check_engine,
     find_engine,
     find_source,
@@ -37,7 +36,6 @@ __all__ = [
     "Network",
     "OnnxModel",
     "as_preprocessing",
-    "auto_batch_size",
     "build_apart",
     "build_maps",
     "cache_dir",
@@ -54,7 +52,6 @@ __all__ = [
     "load_engine",
     "pool",
     "region_weights",
-    "resolve_weights",
     "verify",
     "windows",
 ]

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from importlib.metadata import version
 
 from featbus.networks._building import KerasSource, get_output, import_keras
-from featbus.networks._index import fetch_command, find_folder, label, read_index, verify
+from featbus.networks._index import find_folder, label, read_index, verify
 from featbus.networks._preprocessing import NAMED
 from featbus.networks._sources import (
     BACKBONES,
@@ -278,15 +278,13 @@ def bundle_key(name, options=None, input_size=None):
 
 def _find_in_bundle(folder, key):
     """Return path and digest of the weights of a network in a bundle."""
-    entries = [entry for entry in read_index(folder) if not entry.is_model]
-    (size, _), names = key.input_size, []
-    for entry in entries:
+    size = key.input_size[0]
+    for entry in read_index(folder):
         if (entry.network, entry.options, entry.input_size) == (key.name, key.options, size):
             return verify(folder, entry), entry.sha256
-        names.append(f"{label(entry.network, entry.options)} trained at {entry.input_size} pixels")
     raise FileNotFoundError(
-        f"The weights bundle {folder!r} lacks {key} trained at {size} pixels. It has: "
-        f"{', '.join(names) or 'nothing'}. On a machine with internet access: "
-        f"{fetch_command(key.name, key.options, size, folder)}. While FEATBUS_WEIGHTS names a "
-        "bundle, 'imagenet' means the weights in there."
+        f"The weights bundle {folder!r} lacks {key} trained at {size} pixels. On a machine with "
+        f"internet access, `featbus weights fetch {key.name} --out {folder}` adds it, with the "
+        "same options and input_size; `featbus weights list` shows what it has. While "
+        "FEATBUS_WEIGHTS names a bundle, 'imagenet' means the weights in there."
     )

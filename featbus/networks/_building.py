@@ -216,7 +216,7 @@ def _build_maps(network, unfreeze):
         _freeze(base, taps, unfreeze)
     maps = [_find_map(source, base, taps, layer) for layer in network.layers]
     # Whatever the network computes in, rows are in single precision.
-    return keras.Model(base.input, [keras.ops.cast(tensor, "float32") for tensor in maps])
+    return keras.Model(base.inputs[0], [keras.ops.cast(tensor, "float32") for tensor in maps])
 
 
 def _find_map(source, base, taps, layer):
@@ -240,7 +240,7 @@ def _freeze(base, taps, unfreeze):
 
     stage = {"all": "C1", "top": "C5"}.get(unfreeze, unfreeze)
     earlier = [name for name in STAGES[: STAGES.index(stage)] if name in taps]
-    frozen = keras.Model(base.input, taps[earlier[-1]]).layers if earlier else []
+    frozen = keras.Model(base.inputs[0], taps[earlier[-1]]).layers if earlier else []
     names = {layer.name for layer in frozen}
     for layer in base.layers:
         layer.trainable = layer.name not in names

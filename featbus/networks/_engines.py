@@ -1,6 +1,5 @@
 """Engines, which run a network on a batch of images."""
 
-import math
 import os
 import threading
 from dataclasses import replace
@@ -114,35 +113,8 @@ class Ensemble:
         return np.mean([one.run(pixels, batch_size, regions) for one in self._engines], axis=0)
 
 
-def auto_batch_size(input_size):
-    """Return a batch size that should fit into memory.
-
-    Parameters
-    ----------
-    input_size : tuple of int
-        Height and width of the network's input in pixels.
-
-    Returns
-    -------
-    int
-        A power of two up to 64. The widest feature maps of the known networks have 64 numbers a
-        pixel, in single precision; four of them may take a quarter of the free memory.
-    """
-    bytes_per_image = 4 * 64 * 4 * math.prod(input_size)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        free = 1 << 32
-    return 1 << min(6, max(1, free // 4 // bytes_per_image).bit_length() - 1)
-
-
 ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
 ONNX_ENGINES = {"onnxruntime": OnnxRuntimeEngine, "openvino": OnnxOpenVINOEngine}
-_PACKAGES = {
-    "keras": "keras tensorflow",
-    "openvino": '"featbus[openvino]"',
-    "onnxruntime": '"featbus[onnx]"',
-}
 
 
 def find_engine(source, name):
@@ -215,7 +187,8 @@ def check_engine(engine, source, precision="fp32"):
             f"engine is {engine!r}, expected one of {list(source.engines)}, which can run {source}."
         )
     if find_spec(engine) is None:
-        raise ImportError(f'engine="{engine}" is not installed: pip install {_PACKAGES[engine]}.')
+        extra = "onnx" if engine == "onnxruntime" else engine
+        raise ImportError(f'{engine} is not installed: pip install "featbus[{extra}]".')
     if precision != "fp32":
         if engine != "openvino":
             raise InvalidParameterError(

@@ -92,31 +92,6 @@ def is_own_name(name):
     return bool(is_name) and name not in BACKBONES
 
 
-def fetch_command(name, options, input_size, folder):
-    """Return the command that enters the weights of a backbone into a bundle.
-
-    Parameters
-    ----------
-    name : str
-        A key of `BACKBONES`.
-    options : dict
-        Parameters of its builder.
-    input_size : int
-        Height and width in pixels that the weights were trained at.
-    folder : str
-        The bundle.
-
-    Returns
-    -------
-    str
-        The command.
-    """
-    flags = "".join(f" --options.{key} {value}" for key, value in sorted(options.items()))
-    if input_size != BACKBONES[name].input_size:
-        flags += f" --input_size {input_size}"
-    return f"featbus weights fetch {name}{flags} --out {folder}"
-
-
 def read_index(folder):
     """Return the entries of a weights bundle.
 
@@ -252,9 +227,7 @@ def find_model(parameters):
     InvalidParameterError
         If the bundle has no such model.
     """
-    name, weights = parameters["backbone"], parameters["weights"]
-    is_missing = weights not in (None, "imagenet") and not os.path.exists(weights)
-    folder = os.fspath(weights) if is_missing else find_folder(weights)
+    name, folder = parameters["backbone"], find_folder(parameters["weights"])
     if not (is_own_name(name) and folder):
         return parameters
     entries = {entry.network: entry for entry in read_index(folder) if entry.is_model}

@@ -123,24 +123,6 @@ class OnnxModel(Source):
             )
         return cls(path, preprocessing, size)
 
-    @staticmethod
-    def placeholder(backbone):
-        """Return a preprocessing with as many channels as a file takes.
-
-        Parameters
-        ----------
-        backbone : str or path
-            The file.
-
-        Returns
-        -------
-        dict
-            Pixels as they are.
-        """
-        path = os.fspath(backbone)
-        is_gray = _read_image(path, file_digest(path)).channels == 1
-        return {"mean": 0, "std": 1, "scale": 1, "channels": "gray" if is_gray else "rgb"}
-
     @property
     def name(self):
         """See `Source`."""

@@ -38,15 +38,11 @@ def cache_dir():
     Returns
     -------
     Path
-        The environment variable ``FEATBUS_CACHE``; else ``featbus`` in ``XDG_CACHE_HOME``; else in
-        the system's folder for caches of the user.
+        The environment variable ``FEATBUS_CACHE``; else ``featbus`` in ``XDG_CACHE_HOME``, or in
+        ``~/.cache`` without it.
     """
-    own = os.environ.get("FEATBUS_CACHE")
-    if own:
-        return Path(own).expanduser()
-    caches = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": "~/Library/Caches"}
-    caches = os.environ.get("XDG_CACHE_HOME") or caches.get(sys.platform) or "~/.cache"
-    return Path(caches).expanduser() / "featbus"
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("FEATBUS_CACHE") or f"{caches}/featbus").expanduser()
 
 
 @cache

@@ -169,12 +169,10 @@ def _read_config(config):
         return config
     if "image_mean" in config or "do_rescale" in config:
         return _read_transformers(config)
-    is_gray = (config.get("input_size") or [3])[0] == 1
     return {
         "mean": config["mean"],
         "std": config["std"],
         "scale": 1 / 255,
-        "channels": "gray" if is_gray else "rgb",
         "resize": _RESAMPLE[config.get("interpolation", "bicubic")],
     }
 

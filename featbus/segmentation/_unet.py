@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from itertools import count, islice
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import joblib
 import numpy as np
+from numpy.typing import ArrayLike
 from skimage.filters import apply_hysteresis_threshold
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
@@ -26,6 +27,7 @@ from featbus.networks import (
     STAGES,
     KerasSource,
     Network,
+    build_apart,
     check_engine,
     find_source,
     import_keras,
@@ -43,13 +45,7 @@ from featbus.parameters import (
 )
 from featbus.resizing import letterbox, letterbox_window, resize
 from featbus.segmentation._base import Segmenter
-
-if TYPE_CHECKING:
-    from typing import Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 # Channels of the decoder at strides 16, 8, 4, 2 and 1.
 _WIDTHS = (96, 48, 32, 24, 32)
@@ -65,15 +61,13 @@ _AUGMENTATION = Augmentation(
 _NOT_TRAINED = ("checkpoint", "engine", "patience", "threshold", "verbose", "views")
 
 
-def build_unet(source, base, seed=0):
-    """Add a decoder to an encoder.
+def build_unet(source, seed=0):
+    """Build an encoder, and add a decoder to it; call it by `build_apart`.
 
     Parameters
     ----------
     source : KerasSource
         Where the encoder comes from.
-    base : keras.Model
-        The encoder, as the source builds it.
     seed : int, default=0
         Seed of the decoder's random weights.
 
@@ -93,30 +87,28 @@ def build_unet(source, base, seed=0):
     .. [1] Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image
        segmentation. MICCAI 2015, 234-241, doi:10.1007/978-3-319-24574-4_28.
     """
-    keras = import_keras()
-    layers, seeds, precision = keras.layers, count(1000 * seed), {"dtype": "float32"}
+    keras, base = import_keras(), source.build()
+    layers, seeds, glorot = keras.layers, count(1000 * seed), keras.initializers.GlorotUniform
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = _MOMENTUM
 
     def convolve(kind, maps, *arguments, name, **options):
         """Apply a convolution, batch normalization and ReLU."""
-        initializer = keras.initializers.GlorotUniform(next(seeds))
-        options |= {"use_bias": False, "kernel_initializer": initializer} | precision
+        options |= {"use_bias": False, "kernel_initializer": glorot(next(seeds))}
         maps = kind(*arguments, name=name, **options)(maps)
-        maps = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn", **precision)(maps)
-        return layers.ReLU(name=f"{name}_relu", **precision)(maps)
+        maps = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(maps)
+        return layers.ReLU(name=f"{name}_relu")(maps)
 
     *skips, maps = _feature_maps(source, base)
     for stage, width, skip in zip(STAGES[-2::-1], _WIDTHS, skips[::-1]):
         name = f"decoder_{stage}"
         maps = convolve(layers.Conv2DTranspose, maps, width, 2, strides=2, name=f"{name}_up")
         skip = convolve(layers.Conv2D, skip, width, 1, name=f"{name}_skip")
-        maps = layers.Concatenate(name=f"{name}_join", **precision)([maps, skip])
+        maps = layers.Concatenate(name=f"{name}_join")([maps, skip])
         maps = convolve(layers.Conv2D, maps, width, 3, padding="same", name=name)
     maps = convolve(layers.Conv2DTranspose, maps, _WIDTHS[-1], 2, strides=2, name="decoder_up")
-    initializer = keras.initializers.GlorotUniform(next(seeds))
-    last = {"activation": "sigmoid", "kernel_initializer": initializer} | precision
+    last = {"activation": "sigmoid", "kernel_initializer": glorot(next(seeds))}
     maps = layers.Conv2D(1, 1, name="probability", **last)(maps)
     return keras.Model(base.inputs[0], maps, name="unet")
 
@@ -223,17 +215,22 @@ def _train(segmenter, source, learning, validation, folder):
         *([stopping] if validation else []),
         *([keras.callbacks.BackupAndRestore(folder, double_checkpoint=True)] if folder else []),
     ]
+
+    class Loss(keras.losses.Loss):
+        call = staticmethod(overlap_loss(segmenter.region_weight))
+
     n_first = max(1, n_steps // 20)
+    # Other numbers would have the type that the user has set as `floatx`.
     rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=segmenter.learning_rate / n_first,
+        initial_learning_rate=np.float32(segmenter.learning_rate / n_first),
         decay_steps=max(1, n_steps - n_first),
-        warmup_target=segmenter.learning_rate,
+        warmup_target=np.float32(segmenter.learning_rate),
         warmup_steps=n_first,
     )
-    model = build_unet(source, source.build(), seed)
+    model = build_apart(build_unet, source, seed)
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
-        loss=overlap_loss(segmenter.region_weight),
+        loss=Loss(dtype="float32"),
         jit_compile=keras.backend.backend() == "jax",
     )
     history = model.fit(
@@ -286,7 +283,7 @@ class _TrainedUNet(KerasSource):
         self.identity = {"unet": source.identity, "learned": joblib.hash(weights)}
 
     def build(self):
-        model = build_unet(self._source, self._source.build())
+        model = build_unet(self._source)
         try:
             model.set_weights(self._weights)
         except ValueError as error:
