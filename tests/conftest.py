@@ -59,6 +59,13 @@ def empty_figures(monkeypatch):
 
 
 @pytest.fixture
+def few_permutations(monkeypatch):
+    """Test shortcuts by 50 permutations instead of 500, which take most of the time of an audit."""
+    for name in ("_PERMUTATIONS", "_RESAMPLES"):
+        monkeypatch.setattr(f"featbus.model_selection._shortcuts.{name}", 50)
+
+
+@pytest.fixture
 def memory(tmp_path):
     """Return the path of a feature store that does not exist yet."""
     return tmp_path / "features.sqlite"

@@ -35,6 +35,11 @@ def write_scans(root, n_images=50, parts=("",)):
     return pd.DataFrame({"file": files, "group": [index // 4 for index in range(n_images)]})
 
 
+@pytest.fixture(autouse=True)
+def few(few_permutations):
+    """Audits are not what these tests are about."""
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Write 50 images, three of which are truncated; return the folder and the groups."""
@@ -60,7 +65,9 @@ FUSION = {"recipe": "fusion", "options": OPTIONS, "cv": 2}
     "run",
     [
         lambda data, groups, folder: commands.audit(data, groups=groups),
-        lambda data, groups, folder: run_demo(data, groups=groups, output=folder / "demo"),
+        lambda data, groups, folder: run_demo(
+            data, groups=groups, output=folder / "demo", input_size=32
+        ),
         lambda data, groups, folder: commands.evaluate(data, groups=groups, **FUSION),
         lambda data, groups, folder: commands.train(
             data, output=folder / "model.skops", groups=groups, **FUSION
@@ -98,7 +105,9 @@ def quick(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_a_demo_goes_on_with_the_rest(scans, tmp_path, capsys):
-    result = run_demo(*scans[:1], groups=scans[1], output=tmp_path, cv=2, on_error="skip")
+    result = run_demo(
+        scans[0], groups=scans[1], output=tmp_path, cv=2, on_error="skip", input_size=32
+    )
     assert result.protocol.startswith("47 samples in 13 groups (benign 24, malignant 23)")
     assert LEFT_OUT in result.protocol
     printed = capsys.readouterr().out
@@ -193,16 +202,16 @@ def test_a_given_split_is_the_cross_validation(tmp_path, capsys):
     write_scans(tmp_path / "scans", 60, parts=("train/", "train/", "test/", "val/", "train/"))
     data = load_image_folder(tmp_path / "scans")
     said = "Split as the folders are (train 36, validation 12, test 12 images): tested on test."
-    result = run_demo(tmp_path / "scans", output=tmp_path / "out")
+    result = run_demo(tmp_path / "scans", output=tmp_path / "out", input_size=32)
     assert said in capsys.readouterr().out
     assert said in result.protocol
     assert set(result.predictions["index"]) == set(np.flatnonzero(data.cv.test_fold == 0))
     report = commands.audit(tmp_path / "scans")
     assert said in report.protocol
-    assert "1 split" in report.protocol
+    assert "splits: 1" in report.protocol
     report = commands.audit(tmp_path / "scans", cv=3)
     assert said not in report.protocol
-    assert "3 splits" in report.protocol
+    assert "splits: 3" in report.protocol
 
 
 @pytest.mark.filterwarnings("ignore::featbus.datasets.GroupsWarning", "ignore:Groups unknown")

@@ -270,6 +270,7 @@ def change(function):
     return lambda image: np.clip(function(image.astype(float)), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.usefixtures("few_permutations")
 @pytest.mark.parametrize(
     ("expected", "plant"),
     [
@@ -299,6 +300,7 @@ def test_each_planted_shortcut_is_found(scans, clean, expected, plant):
     assert f"shortcut: {expected}" in found
 
 
+@pytest.mark.usefixtures("few_permutations")
 def test_the_position_of_a_mask_is_a_shortcut(scans):
     masks = np.zeros((N_IMAGES, 96, 120), bool)
     for mask, label, shift in zip(masks, Y, np.random.default_rng(0).integers(0, 20, N_IMAGES)):
@@ -309,6 +311,7 @@ def test_the_position_of_a_mask_is_a_shortcut(scans):
     assert found["shortcut: mask size"] == found["shortcut: mask shape"] == "ok"
 
 
+@pytest.mark.usefixtures("few_permutations")
 def test_the_format_of_files_is_a_shortcut(scans, tmp_path):
     paths = []
     for index, (image, label) in enumerate(zip(scans, Y)):
@@ -320,6 +323,7 @@ def test_the_format_of_files_is_a_shortcut(scans, tmp_path):
     assert found["shortcut: image size"] == "ok"
 
 
+@pytest.mark.usefixtures("few_permutations")
 def test_content_is_a_note(scans):
     """A bright half is what the images show; the other shortcuts are the same in both classes."""
     shade = np.linspace(0.6, 1, 120)
@@ -432,6 +436,7 @@ def test_many_images_are_sampled_by_group(monkeypatch):
     assert scores["roc_auc"][0] == 1
 
 
+@pytest.mark.usefixtures("few_permutations")
 @pytest.mark.parametrize("n_groups", [2, 4])
 def test_few_groups_have_no_shortcuts(n_groups):
     rng = np.random.default_rng(0)
@@ -445,7 +450,7 @@ def test_few_groups_have_no_shortcuts(n_groups):
     assert set(found["severity"]) == {"ok"}
 
 
-@pytest.mark.parametrize("n_groups", [8, 10, 12])
+@pytest.mark.parametrize("n_groups", [8, 12])
 def test_a_bound_that_nothing_exceeds_is_no_proof(n_groups):
     rng, y = np.random.default_rng(0), np.arange(n_groups) % 2
     images = [rng.integers(0, 256, (60 + 30 * label, 90), dtype=np.uint8) for label in y]

@@ -14,7 +14,7 @@ from sklearn.utils import check_consistent_length
 
 from featbus.base import iter_images
 from featbus.color import to_float, to_gray, to_rgb, to_uint8
-from featbus.commands._predict import predict_image
+from featbus.commands._predict import name_classes, predict_image
 from featbus.evaluation import find_outline, occlusion_map
 from featbus.groups import check_groups, check_target
 from featbus.images import ImageError, as_batch
@@ -296,12 +296,7 @@ def describe_training_images(
     _, labels, codes = check_target(y)
     groups = np.arange(len(codes)) if groups is None else check_groups(groups)
     check_consistent_length(batch, codes, groups)
-    names = list(map(str, labels if target_names is None else target_names))
-    if len(set(names)) != len(names) or len(names) != len(labels):
-        raise ValueError(
-            f"target_names is {names}, expected a different name for each of the {len(labels)} "
-            "classes."
-        )
+    names = name_classes(target_names, labels)
     if (n_groups := len(np.unique(groups))) < _FEWEST:
         raise FewImagesError(
             f"Found {n_groups} groups of images, expected at least {_FEWEST}: a summary of so few "

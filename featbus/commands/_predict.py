@@ -61,12 +61,7 @@ def predict_image(model, names, image):
         If the names are not as many as the classes, or two are equal.
     """
     model = _searched(model)
-    names = [str(name) for name in (names or model.classes_)]
-    if len(set(names)) != len(names) or len(names) != len(model.classes_):
-        raise ValueError(
-            f"The card has the classes {names}, expected a different name for each of the "
-            f"{len(model.classes_)} classes of the model. Is it the card of another model?"
-        )
+    names = name_classes(names, model.classes_)
     steps, rest = split_extraction(_frozen(model))
     if steps:
         found, errors = _predict_rows(rest, names, Pipeline(steps).transform([image]), [])
@@ -80,17 +75,28 @@ def predict_image(model, names, image):
     return row["predicted"], pd.Series(row.iloc[1:].to_numpy(float), names)
 
 
+def name_classes(names, labels):
+    """Return the names of classes as texts, by default the labels; refuse other than one each."""
+    names = [str(name) for name in (labels if names is None else names)]
+    if len(set(names)) != len(names) or len(names) != len(labels):
+        raise ValueError(
+            f"Found the names {names}, expected a different name for each of the {len(labels)} "
+            "classes. Are they those of another model?"
+        )
+    return names
+
+
 def _open_model(model):
     """Return the classifier, and the names of its classes."""
     if hasattr(model, "predict"):
         model = _searched(model)
-        return model, [str(name) for name in model.classes_]
+        return model, name_classes(None, model.classes_)
     if not os.path.isfile(model):
         raise FileNotFoundError(
             f"Found no file {os.fspath(model)!r}, expected the model that `featbus train` wrote."
         )
     names, model = persistence.read_card(model)["classes"], _searched(persistence.load(model))
-    return model, [str(name) for name in (model.classes_ if names is None else names)]
+    return model, name_classes(names, model.classes_)
 
 
 def _searched(model):

@@ -100,13 +100,8 @@ def _measure_levels(gray):
     black, white = np.percentile(gray, [1, 99], method="inverted_cdf")
     mean, spread = gray.mean(), gray.std()
     relative = spread / mean if mean > 0 else 0.0
-    return {
-        "mean": mean,
-        "black": black,
-        "white": white,
-        "spread": spread,
-        "relative_spread": relative,
-    }
+    names = ("mean", "black", "white", "spread", "relative_spread")
+    return dict(zip(names, (mean, black, white, spread, relative)))
 
 
 def _measure_detail(gray):
