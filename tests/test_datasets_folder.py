@@ -127,8 +127,12 @@ def test_tables_that_cannot_be_read(tmp_path, content, message):
 
 @pytest.mark.parametrize(
     "names",
-    [["p1", "p1 ", " p1", "p2"], ["M\u00fc", "Mu\u0308", "M\u00fc ", "p"], ["7", 7, "7 ", 8.5]],
-    ids=["spaces", "accents", "numbers"],
+    [
+        ["p1", "P1 ", " p1", "p2"],
+        ["M\u00fc", "Mu\u0308", "m\u00fc ", "p"],
+        ["7", 7, "7.0 ", 8.5],
+    ],
+    ids=["spaces and case", "accents", "numbers"],
 )
 def test_one_group_in_several_spellings(tmp_path, names):
     files = [f"x/{index}.png" for index in range(4)]
@@ -141,13 +145,11 @@ def test_one_group_in_several_spellings(tmp_path, names):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("P100\nx/b.png,p100", "has the groups 'P100', 'p100', expected one spelling of each"),
-        ("1\nx/b.png,1.0", "has the groups '1', '1.0', expected one spelling"),
         ('p1\nx/b.png," "', "no group for 'x/b.png', expected one for every image"),
-        ("Doe, Jane\nx/b.png,Doe, Joan", "groups.csv' cannot be read.* quotes"),
+        ("Doe, Jane\nx/b.png,Doe, Joan", "several rows for 'Doe'"),
         ("Roe\nx/b.png,Doe, Joan", "line 3.* quotes"),
     ],
-    ids=["case", "decimals", "empty", "commas", "a comma"],
+    ids=["empty", "commas", "a comma"],
 )
 def test_groups_that_are_not_clear_are_refused(tmp_path, content, message):
     write(tmp_path / "scans", "x/a.png", "x/b.png")
@@ -205,7 +207,7 @@ def test_images_without_a_group_are_refused(root):
         ),
         (
             ["benign/a.png", "benign/a_mask_1.png"],
-            "masks next to .*a_mask_1.png'.* Pass masks='_mask'",
+            "masks among .*a_mask_1.png'.* Pass masks='_mask'",
         ),
     ],
     ids=["flat", "mixed", "nothing", "empty class", "masks"],
@@ -238,16 +240,10 @@ def test_masks_next_to_their_images_are_refused_and_then_found(tmp_path, end, su
     stems = ("benign/p1_a", "benign/p1_b", "benign/p1", "malignant/1.2.3")
     write(tmp_path, *(f"{stem}.png" for stem in stems), *(f"{stem}{end}.png" for stem in stems[1:]))
     for load in (load_image_folder, load_images):
-        with pytest.raises(ValueError, match=f"masks next to .* Pass masks='{suffix}' for"):
+        with pytest.raises(ValueError, match=f"masks among .* Pass masks='{suffix}' for"):
             load(tmp_path)
     data = load_image_folder(tmp_path, masks=suffix, groups=patient)
     assert data.frame["masks"].tolist() == [1, 0, 1, 1]
-
-
-def test_one_word_for_a_mask_is_enough(tmp_path):
-    write(tmp_path, *(f"x/{number}.png" for number in range(9)), "x/3_seg.png")
-    with pytest.raises(ValueError, match=r"masks next to .*: '.*3_seg.png'; expected"):
-        load_image_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +360,7 @@ def test_no_mask_becomes_an_image(tmp_path, name, masks):
         data = load_image_folder(tmp_path, masks=masks)
         assert [len(found) for found in data.masks] == [1, 1]
     else:
-        with pytest.raises(ValueError, match="Found masks next to their images"):
+        with pytest.raises(ValueError, match="Found masks among the images"):
             load_image_folder(tmp_path, masks=masks)
 
 
@@ -487,12 +483,6 @@ def test_images_that_would_share_a_mask_are_refused(tmp_path):
     assert load_images([tmp_path / "a.png"], masks="_mask").frame["masks"].tolist() == [1]
 
 
-def test_masks_of_other_names_are_refused(tmp_path):
-    write(tmp_path, "a.png", "a_mask_left.png")
-    with pytest.raises(ValueError, match="Found masks next to their images"):
-        load_images(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
@@ -500,9 +490,9 @@ def test_masks_of_other_names_are_refused(tmp_path):
         ("file,group\na.png,1e3\nb.png,1000\n", ["1e3", "1000"]),
         ("file,group\na.png,True\nb.png,true1\n", ["True", "true1"]),
         ('file, group\na.png, p1\nb.png, "Doe, Jane"\n', ["p1", "Doe, Jane"]),
-        (" File ;GROUP\na.png;01\nb.png;1\n", ["01", "1"]),
+        ("file;group\na.png;01\nb.png;1\n", ["01", "1"]),
     ],
-    ids=["leading zeros", "exponents", "booleans", "spaces", "capitals"],
+    ids=["leading zeros", "exponents", "booleans", "spaces", "semicolons"],
 )
 def test_names_of_groups_are_text(tmp_path, table, expected):
     write(tmp_path, "images/a.png", "images/b.png")
@@ -512,12 +502,11 @@ def test_names_of_groups_are_text(tmp_path, table, expected):
     assert data.groups.tolist() == [0, 1]
 
 
-def test_the_exact_name_of_a_file_comes_first(tmp_path):
+def test_names_that_could_be_one_file_are_refused(tmp_path):
     write(tmp_path, "images/=a.png", "images/'=a.png")
     (tmp_path / "groups.csv").write_text("file,group\n=a.png,A\n'=a.png,B\n")
-    data = load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
-    found = dict(zip(data.frame["file"], data.frame["listed_group"]))
-    assert found == {"=a.png": "A", "'=a.png": "B"}
+    with pytest.raises(ValueError, match="several rows for '=a.png'"):
+        load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
 
 
 def test_a_table_that_is_missing(tmp_path):

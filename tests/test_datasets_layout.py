@@ -105,25 +105,19 @@ def test_a_table_of_features_has_the_split(tmp_path):
 @pytest.mark.parametrize(
     ("files", "named"),
     [
-        (["train/x/a.png", "test/x/b.png", "val/x/c.png", "valid/x/d.png"], "two folders for one"),
-        (["train/x/a.png", "train/y/a.png"], "only a part of a split"),
-        (["test/x/a.png", "val/x/a.png"], "only a part of a split"),
-        (["train/x/a.png", "test/x/b.png", "x/c.png"], "'x' beside the parts of a split"),
+        (["train/x/a.png", "test/x/b.png", "val/x/c.png", "valid/x/d.png"], "'val', 'valid'"),
+        (["train/x/a.png", "train/y/a.png"], "are 'train'"),
+        (["test/x/a.png", "val/x/a.png"], "are 'test', 'val'"),
+        (["train/x/a.png", "test/x/b.png", "x/c.png"], "are 'test', 'train', 'x'"),
         (["train/x/a.png", "train/y/b.png", "test/x/c.png"], "different classes"),
         (["train/x/a.png", "train/y/b.png", "test/c.png"], "different classes"),
+        (["train/x/a.png", "test/X/b.png"], "different classes"),
         (["x/train/a.png", "y/b.png"], "below others, 'train'"),
         (["ct/x/a.png", "ct/y/b.png", "mr/x/c.png", "mr/y/d.png"], "below others, 'x', 'y', 'x'"),
         (["x/a.png", "y/b.png", "z/x/a.png", "z/y/b.png"], "below others, 'x', 'y'"),
         (["A/x/a.png", "A/y/b.png", "B/x/c.png"], "below others, 'x', 'x'"),
         (["p1/x/a.png", "p2/y/b.png", "p3/x/c.png"], "below others, 'x', 'x'"),
-        (["all/x/a.png", "all/y/b.png"], "one folder above all images, 'all'"),
         (["all/train/a.png", "all/test/b.png"], "'test', 'train'"),
-        (["krank/a.png", "krank /b.png"], "differ only by spaces or case, 'krank'"),
-        (["M\u00fc/a.png", "Mu\u0308/b.png"], "differ only by spaces or case, 'm"),
-        (
-            ["train/x/a.png", "train/X/b.png", "test/x/c.png", "test/X/d.png"],
-            "spaces or case, 'x'",
-        ),
     ],
 )
 def test_other_layouts_are_refused(tmp_path, files, named):
@@ -231,7 +225,7 @@ def test_a_folder_beside_those_of_busi_is_a_class(busi):
     data = load_dataset(busi, masks="_mask", groups=lambda path: path.parts)
     assert data.target_names == ["benign", "cyst", "malignant", "normal"]
     assert data.frame["masks"].tolist() == [1, 0, 1, 1]
-    with pytest.raises(ValueError, match=r"masks next to their images: .*Pass masks='_mask'"):
+    with pytest.raises(ValueError, match="masks among the images .*Pass masks='_mask'"):
         load_dataset(busi)
 
 

@@ -320,8 +320,8 @@ def make_breast_ultrasound(
     An offline substitute for BUSI: benign, malignant and normal B-mode images, rendered from a
     model of the anatomy and the scanner. A benign lesion is a smooth ellipse, wider than tall, with
     a thin bright capsule and acoustic enhancement behind it. A malignant lesion is irregular and
-    ill-defined, often taller than wide, and casts a shadow. Anatomy, gain and
-    depth, and the size and darkness of the lesion do not depend on the class.
+    ill-defined, often taller than wide, and casts a shadow. Anatomy, gain and depth, and the size
+    and darkness of the lesion do not depend on the class.
 
     Read more in the :ref:`User Guide <datasets>`.
 
@@ -382,8 +382,8 @@ def make_breast_ultrasound(
     patient: the first images are the same for any `n_images`, and two calls that differ in
     `contrast` show the same tissue.
 
-    Speckle is the magnitude of white complex noise, scaled by the echo level and blurred by the
-    point spread function [1]_; six independent looks are averaged, as in spatial compounding.
+    Speckle is the power of white complex noise, blurred by the point spread function [1]_ and
+    scaled by the echo level; six independent looks are averaged, as in spatial compounding.
     Attenuation accumulates with depth. The signs of benign and malignant lesions follow [2]_.
 
     The outline of a mask separates benign from malignant at any contrast, and an empty mask means
@@ -498,13 +498,13 @@ def make_mammograms(
     An image depends only on `random_state`, its woman and its side: the first images are the same
     for any `n_images`, and two calls that differ in `contrast` show the same breasts.
 
-    Fibroglandular texture follows a power law of frequency, as measured on mammograms [1]_;
+    Fibroglandular texture roughly follows a power law of frequency, as measured on mammograms [1]_;
     strands radiate from the nipple. Findings add to the exposure before the film saturates, so
     dense tissue hides them.
 
     At a contrast of 1, findings stand out by their brightness, which `IntensityStatistics` and
-    `GLCM` measure. HOG with large cells and LBP
-    over the whole image hardly respond to findings that are small and lie anywhere.
+    `GLCM` measure. HOG with large cells and LBP over the whole image respond little to findings
+    that are small and lie anywhere.
 
     The images do not depend on OpenCV, whose results differ from version to version. Other versions
     of NumPy and SciPy can move a few pixels in a million by one gray level.
@@ -525,7 +525,7 @@ def make_mammograms(
     >>> mammograms.target
     array([0, 0, 1, 0, 0, 1, 1, 1])
     >>> mammograms.frame["class"].tolist()[:4]
-    ['NORM', 'NORM', 'CALC', 'NORM']
+    ['NORM', 'NORM', 'SPIC', 'NORM']
     """
     shares = _check_shares(locals(), len(_ABNORMALITIES))
     groups, sides = np.divmod(np.arange(n_images), 2)
