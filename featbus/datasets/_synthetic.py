@@ -33,6 +33,8 @@ _DIAGNOSES = ["benign", "malignant", "normal"]
 _ABNORMALITIES = ["normal", "abnormal"]
 _FINDINGS = np.array(["CIRC", "SPIC", "CALC"])
 
+_FILM_BLUR = 0.0024  # standard deviation, in image heights
+
 _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _CONSTRAINTS = {
     "n_images": [POSITIVE_INTEGER],
@@ -256,7 +258,7 @@ def _draw_mammogram(finding, woman, view, shape, contrast):
         added, mask = _draw_finding(view, breast & ~pectoral, finding)
         mask &= breast
         exposure += contrast * added * np.minimum(1, 1.2 * thickness)
-    exposure = ndimage.gaussian_filter(np.where(breast, exposure, 0), 0.0024 * shape[0])
+    exposure = ndimage.gaussian_filter(np.where(breast, exposure, 0), _FILM_BLUR * shape[0])
     film = 0.02 + 1.15 * (1 - np.exp(-1.5 * np.maximum(exposure, 0) ** gamma))
     film += 0.006 * view.standard_normal(shape)
     return np.rint(255 * np.clip(film, 0, 1)).astype(np.uint8), mask, pectoral
@@ -290,7 +292,7 @@ def _draw_finding(rng, allowed, kind):
     radius = min(rng.uniform(0.06, 0.11), 0.8 * depth.max())
     center = (rng.choice(np.argwhere(depth >= radius)) + 0.5) / len(allowed)
     radii = radius * rng.uniform(0.85, 1.2, 2)
-    tilt, brightness = rng.uniform((0, 0.4), (np.pi, 0.6))
+    tilt, brightness = rng.uniform((0, 0.45), (np.pi, 0.65))
     roughness = 0.12 if kind == "SPIC" else 0.04
     distance, angle = _blob(rng, allowed.shape, center, radii, tilt, roughness, 0.6)
     if kind == "CIRC":
@@ -302,7 +304,8 @@ def _draw_finding(rng, allowed, kind):
     else:  # a cluster of small calcifications, which the film blurs
         added = np.zeros(allowed.shape)
         specks = rng.choice(np.argwhere(distance < 0.8), rng.integers(18, 36)).T
-        added[tuple(specks)] = rng.uniform(1, 2, specks.shape[1]) * (len(allowed) / 256) ** 2
+        spread = 1 + 2 * np.pi * (_FILM_BLUR * len(allowed)) ** 2  # pixels
+        added[tuple(specks)] = spread * rng.uniform(0.5, 1, specks.shape[1])
     return added, distance < 1
 
 
