@@ -203,7 +203,10 @@ def test_unusable_tables_are_refused(release, table, change, message):
             r"without an image.*benign \(2\)_mask\.png",
         ),
         (lambda root: write(root / "normal" / "copy.png", GRAY), "'normal/copy.png'"),
-        (lambda root: write(root / "normal" / "benign (7).png", GRAY), r"'normal/benign \(7\).png'"),
+        (
+            lambda root: write(root / "normal" / "benign (7).png", GRAY),
+            r"'normal/benign \(7\).png'",
+        ),
         (lambda root: [path.unlink() for path in (root / "normal").iterdir()], "no images"),
     ],
     ids=["no mask", "no image", "another name", "another class", "empty"],

@@ -62,9 +62,6 @@ def test_groups_from_the_path(root):
     data = load_image_folder(str(root), groups=patient)
     assert_array_equal(data.groups, [0, 0, 1, 0, 2])
     assert data.frame["listed_group"].tolist() == ["p1", "p1", "p2", "p1", "p3"]
-
-
-def test_groups_may_be_tuples(root):
     data = load_image_folder(root, groups=lambda path: (path.parts[0], patient(path)))
     assert_array_equal(data.groups, [0, 0, 1, 2, 3])
 
@@ -78,20 +75,18 @@ def test_groups_from_a_table(root):
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("separator", "name"),
     [
-        lambda root, file: str(root / file),
-        lambda root, file: file.replace("/", "\\"),
-        lambda root, file: file.rpartition("/")[2],
-        lambda root, file: unicodedata.normalize("NFD", file),
+        (",", lambda root, file: str(root / file)),
+        (";", lambda root, file: file.replace("/", "\\")),
+        ("\t", lambda root, file: file.rpartition("/")[2]),
+        (",", lambda root, file: unicodedata.normalize("NFD", file)),
     ],
     ids=["absolute", "Windows", "name", "decomposed"],
 )
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_what_a_table_may_call_an_image(root, name, separator):
+def test_what_a_table_may_call_an_image(root, separator, name):
     write(root, "benign/Müller.png")
-    files = [*FILES[:2], "benign/Müller.png", *FILES[2:]]
-    files = sorted(files)
+    files = sorted([*FILES, "benign/Müller.png"])
     table = pd.DataFrame({"file": [name(root, file) for file in files], "group": [*"cbacba"]})
     table.to_csv(root / "groups.csv", index=False, sep=separator, encoding="utf-8-sig")
     data = load_image_folder(root, groups=root / "groups.csv")
@@ -104,25 +99,6 @@ def test_a_name_that_two_images_have_is_no_name(tmp_path):
     table = pd.DataFrame({"file": ["a.png", "b.png", "x/a.png"], "group": 1})
     with pytest.raises(ValueError, match=r"no row for 'y/a.png', expected .*no other image has it"):
         load_image_folder(tmp_path, groups=table)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            "file,group\n".encode("utf-16"),
-            "groups.csv' cannot be read: .*UTF-8",
-        ),
-        ("file,group\nMüller,1\n".encode("latin-1"), "position 12.*UTF-8"),
-        (b"", "groups.csv' cannot be read"),
-        (b"file,group\nx/a.png,NA\ngone.png,\n", "no group for 'x/a.png'"),
-    ],
-)
-def test_tables_that_cannot_be_read(tmp_path, content, message):
-    write(tmp_path, "x/a.png")
-    (tmp_path / "groups.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        load_image_folder(tmp_path, groups=tmp_path / "groups.csv")
 
 
 @pytest.mark.parametrize(
@@ -143,17 +119,20 @@ def test_one_group_in_several_spellings(tmp_path, names):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("table", "message"),
     [
-        ('p1\nx/b.png," "', "no group for 'x/b.png', expected one for every image"),
-        ("Doe, Jane\nx/b.png,Doe, Joan", "several rows for 'Doe'"),
-        ("Roe\nx/b.png,Doe, Joan", "line 3.* quotes"),
+        ("file,group\n".encode("utf-16"), "groups.csv' cannot be read: .*UTF-8"),
+        ("file,group\nMüller,1\n".encode("latin-1"), "position 12.*UTF-8"),
+        (b"", "groups.csv' cannot be read"),
+        (b"file,group\nx/a.png,NA\ngone.png,\n", "no group for 'x/a.png'"),
+        (b'file,group\nx/a.png," "', "no group for 'x/a.png', expected one for every image"),
+        (b"file,group\nx/a.png,Doe, Jane\nx/b.png,Doe, Joan", "several rows for 'Doe'"),
+        (b"file,group\nx/a.png,Roe\nx/b.png,Doe, Joan", "line 3.* quotes"),
     ],
-    ids=["empty", "commas", "a comma"],
 )
-def test_groups_that_are_not_clear_are_refused(tmp_path, content, message):
-    write(tmp_path / "scans", "x/a.png", "x/b.png")
-    (tmp_path / "groups.csv").write_text(f"file,group\nx/a.png,{content}\n")
+def test_tables_that_cannot_be_used(tmp_path, table, message):
+    write(tmp_path / "scans", "x/a.png")
+    (tmp_path / "groups.csv").write_bytes(table)
     with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path / "scans", groups=tmp_path / "groups.csv")
 
@@ -218,22 +197,11 @@ def test_other_layouts_are_refused(tmp_path, files, message):
         load_image_folder(tmp_path, groups=patient)
 
 
-def test_missing_folder_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
-        load_image_folder(tmp_path / "nowhere")
-
-
-def test_names_that_only_look_like_masks_are_images(tmp_path):
-    write(tmp_path, "benign/a_mask.png", "benign/b.png", "benign/c1.png", "benign/c10.png")
-    assert len(load_image_folder(tmp_path, groups=patient).images) == 4
-
-
 @pytest.mark.parametrize(
     ("end", "suffix"),
     [
-        *(("-mask", "-mask"), ("_seg", "_seg"), ("_Segmentation2", "_Segmentation")),
-        *(("_GT", "_GT"), ("_label_1", "_label"), ("_lesion", "_lesion"), (" roi", " roi")),
-        *(("_annotation", "_annotation"), ("_ground_truth", "_ground_truth")),
+        *(("-mask", "-mask"), ("_Segmentation2", "_Segmentation"), ("_GT", "_GT")),
+        *(("_label_1", "_label"), (" roi", " roi"), ("_ground_truth", "_ground_truth")),
     ],
 )
 def test_masks_next_to_their_images_are_refused_and_then_found(tmp_path, end, suffix):
@@ -251,7 +219,7 @@ def test_masks_next_to_their_images_are_refused_and_then_found(tmp_path, end, su
     [
         ["p1_left", "p1_right", "p2_left", "p2_right"],
         ["a", "a_1", "a_2", "b", "b_1", "c (1)", "c (2)", "c"],
-        ["a_copy", "b_copy", "a_flip"],
+        ["a_copy", "b_copy", "a_flip", "c_mask"],
         ["a", "a_copy", "b", "c", "p1/a_copy"],
         ["a", "b", "c", "d", "e", "a_copy", "b_copy"],
     ],
@@ -261,7 +229,7 @@ def test_views_and_copies_are_images(tmp_path, files):
     assert len(load_image_folder(tmp_path, groups=patient).images) == len(files)
 
 
-@pytest.mark.parametrize("image", ["1.2.3", "1.2.3.dcm", "1.2.3_b", "scan", "scan.v1.png"])
+@pytest.mark.parametrize("image", ["1.2.3", "1.2.3.dcm", "scan.v1.png"])
 def test_masks_of_files_without_extension(tmp_path, image):
     for folder, end in (("images", ""), ("masks", ".png")):
         for other in (image, "1.2.4"):

@@ -57,24 +57,11 @@ def test_without_a_test_part_the_validation_part_is_tested(tmp_path):
     assert test.tolist() == [3, 4]
 
 
-def test_without_a_split_there_is_none(tmp_path):
-    data = load_image_folder(write(tmp_path, "x/a.png", "y/b.png"), groups=patient)
-    assert "cv" not in data
-    assert "split" not in data.frame
-
-
 def test_masks_mirror_a_split(tmp_path):
     write(tmp_path, *SPLIT, *(f"masks/{file}" for file in SPLIT))
     data = load_image_folder(tmp_path, masks=tmp_path / "masks", groups=patient)
     assert data.masks.tolist() == [(str(tmp_path / "masks" / file),) for file in SPLIT]
     assert data.cv.get_n_splits() == 1
-
-
-def test_groups_on_both_sides_of_a_given_split_are_refused(tmp_path):
-    data = load_image_folder(write(tmp_path, *SPLIT), groups=lambda path: path.name in "bf.png")
-    rows = np.arange(7.0)[:, np.newaxis]
-    with pytest.raises(ValueError, match="in both its training and its test part"):
-        evaluate(DummyClassifier(), rows, data.target, groups=data.groups, cv=data.cv)
 
 
 def test_groups_and_a_given_split_go_together(tmp_path):
@@ -85,6 +72,9 @@ def test_groups_and_a_given_split_go_together(tmp_path):
         warnings.simplefilter("ignore", FewGroupsWarning)
         result = evaluate(DummyClassifier(), rows, data.target, groups=data.groups, cv=data.cv)
     assert result.predictions["index"].tolist() == [5, 6]
+    data = load_image_folder(tmp_path, groups=lambda path: path.name in "bf.png")
+    with pytest.raises(ValueError, match="in both its training and its test part"):
+        evaluate(DummyClassifier(), rows, data.target, groups=data.groups, cv=data.cv)
 
 
 def test_a_folder_of_masks_is_no_class(tmp_path):
@@ -244,6 +234,8 @@ def test_one_folder_per_class(tmp_path):
     write(tmp_path / "lesions", "benign/p1_a.png", "benign/p1_b.png", "malignant/p2.png")
     data = load_dataset(str(tmp_path / "lesions"), groups=lambda path: path.stem[:2])
     assert data.name == "lesions"
+    assert "cv" not in data
+    assert "split" not in data.frame
     assert data.groups.tolist() == [0, 0, 1]
     assert describe_dataset(data) == "lesions: 3 images in 2 groups (benign 2, malignant 1)"
     with pytest.warns(GroupsWarning):
