@@ -16,18 +16,18 @@ from sklearn.svm import SVC
 from featbus import LBP, IntensityStatistics
 from featbus.datasets import make_breast_ultrasound, make_mammograms
 
-SMALL = {"image_shape": (96, 128)}
+SMALL = {"image_shape": (48, 64), "random_state": 0}
 both = pytest.mark.parametrize("make", [make_breast_ultrasound, make_mammograms])
 
 
 @pytest.fixture(scope="module")
 def ultrasound():
-    return make_breast_ultrasound(36, random_state=0)
+    return make_breast_ultrasound(24, weights=[1, 1, 0], random_state=0)
 
 
 @pytest.fixture(scope="module")
 def mammograms():
-    return make_mammograms(40, random_state=0)
+    return make_mammograms(24, random_state=0)
 
 
 def share_of(values):
@@ -43,14 +43,12 @@ def surroundings(mask, width):
 
 @both
 def test_parts_of_the_bunch(make):
-    data = make(7, random_state=0)
-    shape = (7, *data.images.shape[1:])
+    data = make(7, **SMALL)
     assert data.images.dtype == np.uint8
-    assert data.images.shape == data.masks.shape == shape
     assert data.masks.dtype == bool
+    assert data.images.shape == data.masks.shape == (7, 48, 64)
     assert data.target.shape == data.groups.shape == (7,)
     assert data.target.dtype.kind == data.groups.dtype.kind == "i"
-    assert len(data.frame) == 7
     assert_array_equal(data.frame["group"], data.groups)
     assert data.DESCR.startswith("Synthetic")
     assert data.images.flags.c_contiguous
@@ -58,8 +56,8 @@ def test_parts_of_the_bunch(make):
 
 
 def test_ultrasound_defaults():
-    data = make_breast_ultrasound(random_state=0, **SMALL)
-    assert data.images.shape == (120, 96, 128)
+    data = make_breast_ultrasound(**SMALL)
+    assert data.images.shape == (120, 48, 64)
     assert data.target_names == ["benign", "malignant", "normal"]
     assert_array_equal(data.groups, np.arange(120) // 2)
     assert share_of(data.target) == pytest.approx({0: 1 / 3, 1: 1 / 3, 2: 1 / 3})
@@ -67,67 +65,47 @@ def test_ultrasound_defaults():
 
 
 def test_mammogram_defaults():
-    data = make_mammograms(random_state=0, image_shape=(64, 48))
-    assert data.images.shape == data.pectoral_masks.shape == (120, 64, 48)
+    data = make_mammograms(**SMALL)
+    assert data.images.shape == data.pectoral_masks.shape == (120, 48, 64)
     assert data.target_names == ["normal", "abnormal"]
     assert_array_equal(data.groups, np.arange(120) // 2)
-    assert share_of(data.target) == {0: 0.5, 1: 0.5}
     assert share_of(data.frame["side"]) == {"left": 0.5, "right": 0.5}
     assert data.frame["abnormality"].tolist() == [data.target_names[i] for i in data.target]
     assert_array_equal(data.frame["class"] == "NORM", data.target == 0)
     assert set(data.frame["class"]) == {"NORM", "CIRC", "SPIC", "CALC"}
-
-
-def test_the_breasts_of_a_woman_are_independent():
-    pairs = make_mammograms(120, random_state=0, image_shape=(32, 32)).target.reshape(-1, 2)
-    assert share_of(pairs @ [2, 1]) == pytest.approx({0: 0.25, 1: 0.25, 2: 0.25, 3: 0.25})
-
-
-@both
-def test_same_random_state_same_bytes(make):
-    first, again, other = (make(6, random_state=seed) for seed in (3, 3, 4))
-    assert first.images.tobytes() == again.images.tobytes()
-    assert first.masks.tobytes() == again.masks.tobytes()
-    assert first.frame.equals(again.frame)
-    assert not np.array_equal(first.images, other.images)
+    # The breasts of a woman are independent.
+    pairs = data.target.reshape(-1, 2) @ [2, 1]
+    assert share_of(pairs) == pytest.approx({0: 0.25, 1: 0.25, 2: 0.25, 3: 0.25})
 
 
 @both
-def test_images_do_not_depend_on_opencv(make, monkeypatch):
-    """Its results differ from version to version."""
+def test_a_seed_gives_the_same_images_whatever_their_number(make, monkeypatch):
+    many, other = make(10, **SMALL), make(10, **SMALL | {"random_state": 4})
+    assert not np.array_equal(many.images, other.images)
 
     def fail(*args, **options):
-        raise AssertionError("OpenCV was called")
+        raise AssertionError("OpenCV, whose results differ from version to version, was called")
 
-    expected = make(3, random_state=0, **SMALL).images
     for name, function in vars(cv2).items():
         if callable(function) and not isinstance(function, type):
             monkeypatch.setattr(cv2, name, fail)
-    assert_array_equal(make(3, random_state=0, **SMALL).images, expected)
-
-
-@both
-def test_random_state_may_be_a_generator_object(make):
     state = np.random.RandomState(0)
-    first, second = make(2, random_state=state), make(2, random_state=state)
-    assert_array_equal(first.images, make(2, random_state=0).images)
-    assert not np.array_equal(first.images, second.images)
-
-
-@both
-@pytest.mark.parametrize("n", [1, 4, 9])
-def test_first_images_do_not_depend_on_their_number(make, n):
-    few, many = make(n, random_state=1, **SMALL), make(10, random_state=1, **SMALL)
+    few, others = (
+        make(3, **SMALL | {"random_state": state}),
+        make(3, **SMALL | {"random_state": state}),
+    )
     for name in ("images", "masks", "target", "groups"):
-        assert_array_equal(few[name], many[name][:n])
+        assert_array_equal(few[name], many[name][:3])
+    assert few.frame.equals(many.frame[:3])
+    assert not np.array_equal(few.images, others.images)
 
 
-@pytest.mark.parametrize("n_images_per_patient", [1, 2, 5])
+@pytest.mark.parametrize("n_images_per_patient", [1, 5])
 def test_images_of_a_patient_have_one_class(n_images_per_patient):
     data = make_breast_ultrasound(
-        32, n_images_per_patient=n_images_per_patient, random_state=0, image_shape=(32, 32)
+        20, n_images_per_patient=n_images_per_patient, random_state=0, image_shape=(32, 32)
     )
-    assert_array_equal(data.groups, np.arange(32) // n_images_per_patient)
+    assert_array_equal(data.groups, np.arange(20) // n_images_per_patient)
     classes = [set(data.target[data.groups == group]) for group in np.unique(data.groups)]
     assert all(len(found) == 1 for found in classes)
 
@@ -138,25 +116,24 @@ def test_images_of_a_patient_have_one_class(n_images_per_patient):
         ([0.5, 0.25, 0.25], {0: 0.5, 1: 0.25, 2: 0.25}),
         ([6, 3, 1], {0: 0.6, 1: 0.3, 2: 0.1}),
         ([1, 1, 0], {0: 0.5, 1: 0.5}),
-        ([0, 0, 1], {2: 1.0}),
     ],
 )
 def test_weights_of_diagnoses(weights, expected):
-    data = make_breast_ultrasound(80, weights=weights, random_state=0, image_shape=(32, 32))
-    assert share_of(data.target) == pytest.approx(expected, abs=2 / 80)
+    data = make_breast_ultrasound(40, weights=weights, random_state=0, image_shape=(32, 32))
+    assert share_of(data.target) == pytest.approx(expected, abs=2 / 40)
 
 
-@pytest.mark.parametrize("abnormal", [0, 0.2, 0.75, 1])
+@pytest.mark.parametrize("abnormal", [0, 0.75])
 def test_weights_of_abnormality(abnormal):
     data = make_mammograms(
-        100, weights=[1 - abnormal, abnormal], random_state=0, image_shape=(32, 32)
+        64, weights=[1 - abnormal, abnormal], random_state=0, image_shape=(32, 32)
     )
     assert data.target.mean() == pytest.approx(abnormal, abs=0.03)
 
 
 @both
 def test_frame_describes_the_masks(make):
-    data = make(12, random_state=2)
+    data = make(12, **SMALL)
     for mask, row in zip(data.masks, data.frame.itertuples()):
         if not mask.any():
             assert row.lesion_area == 0
@@ -170,7 +147,7 @@ def test_frame_describes_the_masks(make):
 
 
 @both
-@pytest.mark.parametrize("image_shape", [(32, 32), (33, 90), (90, 33), (150, 200)])
+@pytest.mark.parametrize("image_shape", [(32, 32), (33, 90), (90, 33)])
 def test_every_lesion_has_a_mask_at_every_shape(make, image_shape):
     data = make(12, image_shape=image_shape, random_state=0)
     assert data.images.shape[1:] == image_shape
@@ -195,15 +172,14 @@ def test_benign_is_smoother_than_malignant(ultrasound):
 
 def test_ultrasound_lesions_are_darker_than_their_surroundings(ultrasound):
     for image, mask in zip(ultrasound.images, ultrasound.masks):
-        if mask.any():
-            assert image[mask].mean() < image[surroundings(mask, 8)].mean() - 10
+        assert image[mask].mean() < image[surroundings(mask, 8)].mean() - 10
 
 
 def test_benign_enhances_and_malignant_shadows(ultrasound):
     """What a lesion does to the tissue below it, against the same tissue without the lesion."""
-    bare = make_breast_ultrasound(36, contrast=0, random_state=0)
+    bare = make_breast_ultrasound(24, weights=[1, 1, 0], contrast=0, random_state=0)
     change = {"benign": [], "malignant": []}
-    for i, row in ultrasound.frame.query("lesion_area > 0").iterrows():
+    for i, row in ultrasound.frame.iterrows():
         top = int(row["lesion_row"] + 0.75 * row["lesion_height"])
         below = slice(top, top + 30), int(row["lesion_column"])
         before, after = bare.images[i][below], ultrasound.images[i][below]
@@ -224,7 +200,7 @@ def test_speckle_is_finer_along_the_beam_than_across_it():
 
 @both
 def test_contrast_changes_nothing_but_lesions(make):
-    bare, clear = (make(12, contrast=c, random_state=0) for c in (0, 1))
+    bare, clear = (make(6, contrast=c, random_state=0) for c in (0, 1))
     assert_array_equal(bare.masks, clear.masks)
     assert_array_equal(bare.target, clear.target)
     healthy = bare.target == bare.target_names.index("normal")
@@ -239,7 +215,7 @@ def test_contrast_changes_nothing_but_lesions(make):
 
 
 def test_findings_are_brighter_than_their_surroundings(mammograms):
-    bare = make_mammograms(40, contrast=0, random_state=0)
+    bare = make_mammograms(24, contrast=0, random_state=0)
     abnormal = mammograms.target == 1
     gain = mammograms.images[abnormal].astype(int) - bare.images[abnormal]
     assert gain.min() >= -1
@@ -248,15 +224,10 @@ def test_findings_are_brighter_than_their_surroundings(mammograms):
         assert added[mask].mean() > 10 * added[~mask].mean()
 
 
-def test_sides_of_mammograms(mammograms):
-    brightness = mammograms.images.astype(float).mean(axis=1)
-    half = brightness.shape[1] // 2
-    left_is_brighter = brightness[:, :half].sum(axis=1) > brightness[:, half:].sum(axis=1)
-    assert_array_equal(left_is_brighter, mammograms.frame["side"] == "left")
-
-
 def test_pectoral_muscle_is_in_the_upper_corner_at_the_chest_wall(mammograms):
     left = (mammograms.frame["side"] == "left").to_numpy()
+    brightness = mammograms.images.mean(axis=1).reshape(24, 2, -1).sum(axis=2)
+    assert_array_equal(brightness[:, 0] > brightness[:, 1], left)
     facing_right = np.where(
         left[:, None, None], mammograms.pectoral_masks, mammograms.pectoral_masks[:, :, ::-1]
     )
@@ -311,10 +282,8 @@ def test_mammograms_are_learned_by_their_contrast(contrast, low, high):
     "parameters",
     [
         {"n_images": 0},
-        {"n_images": 2.5},
         {"contrast": -1},
         {"contrast": np.nan},
-        {"contrast": "high"},
         {"image_shape": (64, 64, 3)},
         {"image_shape": (16, 64)},
         {"weights": [1, 2, 3, 4]},
@@ -329,12 +298,6 @@ def test_bad_parameters(make, parameters):
         make(**parameters)
 
 
-def test_bad_number_of_images_per_patient():
-    with pytest.raises(ValueError, match="n_images_per_patient is 0, expected an int"):
-        make_breast_ultrasound(n_images_per_patient=0)
-
-
 @both
 def test_a_single_number_makes_squares(make):
-    few = make(2, image_shape=48, random_state=0)
-    assert_array_equal(few.images, make(2, image_shape=(48, 48), random_state=0).images)
+    assert make(2, image_shape=48, random_state=0).images.shape == (2, 48, 48)

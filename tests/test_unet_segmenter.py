@@ -29,7 +29,6 @@ SKIPS = {
     "mobilenet": ({}, [32, 128, 256, 512, 1024]),
     "mobilenet_v2": ({"alpha": 0.35}, [48, 48, 96, 192, 1280]),
     "mobilenet_v3_small": ({}, [16, 72, 96, 288, 576]),
-    "mobilenet_v3_large": ({}, [64, 72, 240, 672, 960]),
     "vgg16": ({}, [128, 256, 512, 512, 512]),
     "resnet50": ({}, [64, 256, 512, 1024, 2048]),
 }
@@ -130,13 +129,12 @@ def test_a_result_depends_on_its_image_alone_or_on_its_two_views(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["openvino"])
-def test_engines_agree(fitted, engine, tmp_path, monkeypatch):
-    pytest.importorskip(engine, reason=f"featbus[{engine}] is not installed")
+def test_engines_agree(fitted, tmp_path, monkeypatch):
+    pytest.importorskip("openvino", reason="featbus[openvino] is not installed")
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
     unet, images, _ = fitted
     expected = unet.predict_proba(images)
-    other = clone_fitted(unet).set_params(engine=engine).predict_proba(images)
+    other = clone_fitted(unet).set_params(engine="openvino").predict_proba(images)
     np.testing.assert_allclose(other, expected, atol=1e-4)
 
 
@@ -181,23 +179,18 @@ def test_dtypes_colors_and_sizes(fitted):
 
 
 @pytest.mark.slow
-def test_the_same_call_gives_the_same_weights():
+def test_the_same_call_gives_the_same_weights_and_keeps_groups_together():
     images, masks = pictures()
-    first, second = (segmenter().fit(images, masks) for _ in range(2))
+    groups = np.repeat(np.arange(4), 3)
+    options = {"validation_share": 0.25}
+    first, second = (segmenter(**options).fit(images, masks, groups) for _ in range(2))
     for one, other in zip(first.weights_, second.weights_):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-    third = segmenter(random_state=1).fit(images, masks)
-    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(first.weights_, third.weights_))
-
-
-@pytest.mark.slow
-def test_groups_stay_on_one_side_of_the_validation_split():
-    images, masks = pictures(20)
-    groups = np.repeat(np.arange(5), 4)
-    unet = segmenter(epochs=1, validation_share=0.2).fit(images, masks, groups=groups)
-    watched = unet.validation_indices_
+    watched = first.validation_indices_
     assert set(groups[watched]).isdisjoint(np.delete(groups, watched))
     assert len(watched)
+    third = segmenter(**options, random_state=1).fit(images, masks, groups)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(first.weights_, third.weights_))
 
 
 @pytest.mark.parametrize("n_empty", [0, 1, 3, 20])
@@ -211,7 +204,7 @@ def test_the_validation_part_has_its_share(n_empty):
         assert 3 <= np.sum(~has_region[watching]) <= 5
 
 
-@pytest.mark.parametrize("seed", range(30, 35))
+@pytest.mark.parametrize("seed", range(30, 33))
 def test_the_only_region_is_learned_from(seed):
     has_region = np.arange(12) == 5
     learning, watching = segmenter(validation_share=0.2, random_state=seed)._split(has_region, None)
@@ -219,7 +212,7 @@ def test_the_only_region_is_learned_from(seed):
     assert len(watching) in (2, 3)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_validation_part_is_not_the_largest_group(seed):
     groups = np.repeat(range(5), [30, 1, 1, 1, 1])
     unet = segmenter(validation_share=0.1, random_state=seed)
@@ -228,18 +221,11 @@ def test_the_validation_part_is_not_the_largest_group(seed):
 
 
 @pytest.mark.slow
-def test_extreme_masks():
-    images, masks = pictures(8, empty=(0, 1, 3, 4))
+def test_a_bus_trains_the_segmenter_inside_even_on_extreme_masks():
+    images, masks = pictures(empty=(0, 1, 3, 4))
     masks[1] = True
     masks[3, 20, 30] = True
     masks[4, :, :5] = True
-    unet = segmenter(epochs=1).fit(images, masks)
-    assert np.isfinite(unet.history_["loss"]).all()
-
-
-@pytest.mark.slow
-def test_a_bus_trains_the_segmenter_inside():
-    images, masks = pictures()
     cropper = ROICropper(FeatureBus(segmenter(epochs=1)))
     cropper.fit(images, masks=masks, groups=np.repeat(np.arange(6), 2))
     assert cropper.predict(images).shape == masks.shape
@@ -284,15 +270,11 @@ def test_encoders_whose_maps_are_not_halves(options):
 
 
 @pytest.mark.slow
-def test_early_stopping_and_training_without_validation():
+def test_early_stopping():
     images, masks = pictures(8)
     unet = segmenter(epochs=6, patience=1, learning_rate=1e-12, validation_share=0.5)
     assert unet.fit(images, masks).n_epochs_ < 6
     assert len(unet.history_["val_loss"]) == unet.n_epochs_
-    unet = segmenter(validation_share=0).fit(images, masks)
-    assert unet.best_epoch_ == unet.n_epochs_ == 2
-    assert set(unet.history_) == {"loss"}
-    assert not len(unet.validation_indices_)
 
 
 def test_bad_masks():
@@ -317,6 +299,9 @@ def test_a_killed_training_goes_on(tmp_path, monkeypatch):
     images, masks = pictures()
     options = {"epochs": 3, "validation_share": 0}
     whole = segmenter(**options).fit(images, masks)
+    assert whole.best_epoch_ == whole.n_epochs_ == 3
+    assert set(whole.history_) == {"loss"}
+    assert not len(whole.validation_indices_)
     folder = tmp_path / "trainings"
     unet = segmenter(**options, checkpoint=folder)
 

@@ -152,7 +152,7 @@ def examine_image(
     >>> model = model.fit(data.images, data.target)
     >>> reference = describe_training_images(data.images, data.target)
     >>> card = {"classes": data.target_names, "reference": reference}
-    >>> found = examine_image(model, card, data.images[0])
+    >>> found = examine_image(model, card, data.images[1])
     >>> found.predicted, found.is_unfamiliar
     ('benign', False)
     """

@@ -15,7 +15,7 @@ from featbus.commands._data import load_labeled, print_first
 from featbus.datasets import detect_layout, load_busi, load_images
 from featbus.datasets._base import SPACING, stated_spacing
 from featbus.datasets._files import as_name, is_suffix
-from featbus.datasets._layout import PARTS
+from featbus.datasets._folder import PARTS
 from featbus.files import as_unicode, escape_formula, written_whole
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image, read_mask

@@ -2,12 +2,11 @@
 
 from featbus.datasets._base import count_images as count_images
 from featbus.datasets._base import describe_dataset as describe_dataset
-from featbus.datasets._breast_ultrasound import make_breast_ultrasound
 from featbus.datasets._busi import load_busi
 from featbus.datasets._dataset import detect_layout, load_dataset, load_masked
 from featbus.datasets._folder import load_image_folder, load_images
-from featbus.datasets._mammograms import make_mammograms
 from featbus.datasets._mini_mias import load_mini_mias
+from featbus.datasets._synthetic import make_breast_ultrasound, make_mammograms
 from featbus.groups import GroupsWarning
 
 __all__ = [

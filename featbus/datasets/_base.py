@@ -2,13 +2,12 @@
 
 import os
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from featbus.datasets._files import object_array, quote
+from featbus.datasets._files import check_folder, object_array
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.images import ImageError
 from featbus.io import read_spacing
@@ -25,11 +24,7 @@ CONSTRAINTS = {
 
 def release_folder(root, top):
     """Return `root`, or the folder `top` of the archive if `root` contains it."""
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"Found no folder {str(root)!r}, expected the folder of the unpacked release."
-        )
+    root = check_folder(root)
     return root / top if (root / top).is_dir() else root
 
 
@@ -41,35 +36,14 @@ def read_descr(name):
 def add_spacing(frame, paths):
     """Add the columns ``spacing_row`` and ``spacing_column``, in mm, if any image has a spacing.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        One row per image. If it has both columns, which came with the groups, they are checked.
-    paths : sequence of path-like
-        The images. Only headers are read.
-
-    Returns
-    -------
-    DataFrame
-        `frame`, or a copy with two more columns, NaN where unknown.
+    Only headers are read. Columns that came with the groups stay.
     """
     if {*SPACING} <= {*frame}:
-        given = frame[SPACING]
-        values = given.apply(pd.to_numeric, errors="coerce").astype(float)
-        wrong = given.notna() & ~((values > 0) & (values < np.inf))
-        if wrong.any(axis=None):
-            raise ValueError(
-                "The table of groups has no valid spacing for "
-                f"{quote(frame.loc[wrong.any(axis=1), 'file'].tolist())}, expected positive "
-                "numbers in the columns 'spacing_row' and 'spacing_column', in millimeters, or "
-                "nothing where it is unknown."
-            )
-        return frame.assign(**values)
-    spacings = [stated_spacing(path) for path in paths]
-    if not any(spacings):
         return frame
-    table = np.array([spacing or (np.nan, np.nan) for spacing in spacings], dtype=float)
-    return frame.assign(**dict(zip(SPACING, table.T)))
+    spacings = [stated_spacing(path) for path in paths]
+    if any(spacings):
+        frame[SPACING] = [spacing or (np.nan, np.nan) for spacing in spacings]
+    return frame
 
 
 def stated_spacing(path):

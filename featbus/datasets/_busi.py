@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,14 +10,8 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
-from featbus.datasets._files import (
-    is_visible,
-    list_images,
-    pair_masks,
-    quote,
-    skip_others,
-    split_masks,
-)
+from featbus.datasets._files import is_visible, list_images, quote, skip_others
+from featbus.datasets._folder import list_classes
 from featbus.datasets._groups import add_groups
 from featbus.images import ImageError
 from featbus.io import read_item
@@ -31,9 +24,8 @@ if TYPE_CHECKING:
 
     from featbus.typing import PathLike
 
-__all__ = ["load_busi"]
-
 TOP = "Dataset_BUSI_with_GT"
+_NEAR_DUPLICATES = "near-duplicates"
 _CLASSES = ["benign", "malignant", "normal"]
 _NO_GROUPS = (
     "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None it is unknown "
@@ -41,8 +33,6 @@ _NO_GROUPS = (
     "or DataFrame) with the columns 'file' and 'group' as groups= (DESCR says where to find one), "
     "or leave groups= out to find near-duplicates in the images."
 )
-
-_NEAR_DUPLICATES = "near-duplicates"
 
 
 def load_busi(
@@ -146,24 +136,23 @@ def load_busi(
             f"of the release, {quote(_CLASSES)}. Move others elsewhere, or load all folders as "
             "classes: load_image_folder(root, masks='_mask')."
         )
-    listed = [_list_class(root, kind) for kind in classes]
-    skipped = skip_others([path for _, others in listed for path in others], root, strict)
-    paths, found = split_masks([path for images, _ in listed for path in images], "_mask")
-    masks = pair_masks(paths, found, "_mask")
-    bare = [path.name for path, files in zip(paths, masks) if files is None]
-    if bare:
+    folders = [(None, root / kind) for kind in classes]
+    paths, masks, frame, others = list_classes(root, folders, "_mask")
+    skipped = skip_others(others, root, strict)
+    names = frame["file"].str.extract(r"^(?i:(\w+)/\1 \((\d+)\)\.png)$")[1]
+    bare = [file for file, files in zip(frame["file"], masks) if files is None]
+    if names.isna().any() or bare:
+        wrong = frame["file"][names.isna()].tolist()
         raise ValueError(
-            f"Found no mask for {quote(bare)} in {str(root)!r}, expected one or more for every "
-            "image. Unpack the release again, or load its classes by load_image_folder."
+            f"Found {quote(wrong) or 'no mask for ' + quote(bare)} in {str(root)!r}, expected "
+            "names like 'benign (1).png', and a mask for each, 'benign (1)_mask.png'. Unpack "
+            "the release again, move other files elsewhere, or load its classes by "
+            "load_image_folder."
         )
-    frame = pd.DataFrame(
-        {
-            "file": [path.name for path in paths],
-            "class": [path.parent.name for path in paths],
-            "number": [_number(path) for path in paths],
-            "masks": [len(files) for files in masks],
-        }
-    )
+    frame = frame.assign(file=[path.name for path in paths], number=names.astype(int))
+    frame = frame[["file", "class", "number", "masks"]].sort_values(["class", "number"])
+    paths, masks = [paths[index] for index in frame.index], masks[frame.index]
+    frame = frame.reset_index(drop=True)
     descr, fields = _base.read_descr("busi.rst"), {}
     if isinstance(groups, str) and groups == _NEAR_DUPLICATES:
         groups = frame[["file"]].assign(group=_group_near_duplicates(paths))
@@ -174,7 +163,6 @@ def load_busi(
         warnings.warn(
             f"{note} Pass the published table as groups= if you have it; its groups are not "
             "patients, either.",
-            UserWarning,
             stacklevel=2,
         )
         descr, fields = f"{descr.rstrip()}\n\n{note}", {"groups_of": _NEAR_DUPLICATES}
@@ -198,22 +186,3 @@ def other_folders(root):
     """Return the names of folders with images that are not in the release."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and is_visible(path))
     return [path.name for path in folders if path.name not in _CLASSES and list_images(path)[0]]
-
-
-def _list_class(root, kind):
-    """Return the images and masks of a class, sorted by number, and the other files."""
-    folder = root / kind
-    paths, others = list_images(folder)
-    pattern = re.compile(rf"{kind} \(\d+\)(_mask(_\d+)?)?\.png", re.IGNORECASE)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    wrong = [name for name in names if not pattern.fullmatch(name)]
-    if wrong or not paths:
-        raise ValueError(
-            f"Found {quote(wrong) or 'no images'} in {str(folder)!r}, expected names like "
-            f"'{kind} (1).png' and '{kind} (1)_mask.png'. Move other files elsewhere."
-        )
-    return sorted(paths, key=_number), others
-
-
-def _number(path):
-    return int(re.search(r"\((\d+)\)", path.name)[1])

@@ -10,9 +10,8 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from featbus.datasets._busi import TOP, load_busi, other_folders
-from featbus.datasets._files import is_suffix
-from featbus.datasets._folder import load_image_folder
-from featbus.datasets._layout import find_class_folders
+from featbus.datasets._files import check_folder
+from featbus.datasets._folder import find_class_folders, load_image_folder
 from featbus.datasets._mini_mias import load_mini_mias
 from featbus.files import as_unicode
 from featbus.images import ImageError, at_index
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from featbus.typing import PathLike
-
-__all__ = ["load_dataset", "load_masked"]
 
 
 def load_dataset(
@@ -134,16 +131,13 @@ def detect_layout(
     >>> detect_layout("all-mias")  # doctest: +SKIP
     'mini-MIAS'
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
+    root = check_folder(root)
     if any(map(_is_mini_mias, (root, root / "all-mias"))):
         return "mini-MIAS"
     if (root / TOP).is_dir() or _is_busi(root):
         return "BUSI"
-    is_folder = masks is not None and not is_suffix(masks)
     try:
-        folders = find_class_folders(root, masks if is_folder else None)
+        folders = find_class_folders(root, masks)
     except ValueError:
         return "images"
     return "class folders" if folders[0][0] is None else "split"

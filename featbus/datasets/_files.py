@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,13 @@ _INDEXES = {"desktop.ini", "dicomdir", "thumbs.db"}  # written by other programs
 _MASK_WORDS = "masks?|gt|ground[_ ]?truth|segs?|segmentations?|labels?|annotations?|contours?"
 _MASK_NAME = re.compile(rf"(.+?)([_\- ](?:{_MASK_WORDS}|lesion|outline|roi))(?![^\W\d_])", re.I)
 _MASK_FOLDER = re.compile(rf"(?:.*[_\- ])?(?:{_MASK_WORDS})", re.I)
+
+
+def check_folder(root):
+    """Return a folder as a `Path`; it must exist."""
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
+    return Path(root)
 
 
 def as_name(text):
@@ -132,9 +139,7 @@ def split_masks(paths, suffix):
 
 def mirrored_masks(folder, root):
     """Return the masks in a folder, each with the path of its image without the extension."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Found no folder {str(folder)!r}, expected that of the masks.")
-    masks, _ = list_images(folder)
+    masks, _ = list_images(check_folder(folder))
     return {mask: root / stem_of(mask.relative_to(folder)) for mask in masks}
 
 
@@ -149,7 +154,6 @@ def pair_masks(images, found, masks):
             f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
             "images, such as '_mask', or a folder that mirrors the images."
         )
-    files_of = {stem_of(image): [] for image in images}
     stems = Counter(map(stem_of, images))
     lost = [mask for mask, image in found.items() if stems[image] != 1]
     if lost:
@@ -157,9 +161,10 @@ def pair_masks(images, found, masks):
             f"Found masks without an image, or with several images of one name: {quote(lost)}; "
             "expected one image for every mask. Add or rename the images, or remove these masks."
         )
+    files = defaultdict(tuple)
     for mask, image in found.items():
-        files_of[image].append(str(mask))
-    return object_array([tuple(files_of[stem_of(image)]) or None for image in images])
+        files[image] += (str(mask),)
+    return object_array([files[stem_of(image)] or None for image in images])
 
 
 def refuse_masks(images, root):
@@ -167,16 +172,15 @@ def refuse_masks(images, root):
     stems = {stem_of(path) for path in images}
     names = {path: _MASK_NAME.match(stem_of(path).name) for path in images}
     beside = [path for path, name in names.items() if name and path.with_name(name[1]) in stems]
-    if beside:
+    masks = beside or [
+        path
+        for path in images
+        if any(map(_MASK_FOLDER.fullmatch, path.relative_to(root).parent.parts))
+    ]
+    if masks:
+        suffix = names[masks[0]][2] if beside else "_mask"
         raise ValueError(
-            f"Found masks next to their images: {quote(beside)}; expected images only. Pass "
-            f"masks={names[beside[0]][2]!r} for masks that are named so, or so and with a number; "
-            "move others to a folder outside the classes."
-        )
-    parents = {folder for path in images for folder in path.relative_to(root).parents}
-    folders = sorted(str(path) for path in parents if _MASK_FOLDER.fullmatch(path.name))
-    if folders:
-        raise ValueError(
-            f"Found folders of masks, {quote(folders)}, in {str(root)!r}; expected images only. "
-            "Pass a folder that mirrors that of the images as masks=, and move others elsewhere."
+            f"Found masks among the images in {str(root)!r}: {quote(masks)}; expected images only. "
+            f"Pass masks={suffix!r} for masks next to their images that are named so, or so and "
+            "with a number, or a folder that mirrors that of the images; move others elsewhere."
         )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
 from featbus.datasets import _base
 from featbus.datasets._files import (
     FORMATS,
     as_name,
+    check_folder,
     describe_others,
     is_image,
     is_suffix,
@@ -21,6 +25,7 @@ from featbus.datasets._files import (
     mirrored_masks,
     object_array,
     pair_masks,
+    quote,
     refuse_masks,
     relative_names,
     skip_others,
@@ -28,7 +33,6 @@ from featbus.datasets._files import (
     stem_of,
 )
 from featbus.datasets._groups import add_groups
-from featbus.datasets._layout import find_class_folders, make_split
 from featbus.parameters import SequenceOf, check_parameters
 
 if TYPE_CHECKING:
@@ -36,12 +40,114 @@ if TYPE_CHECKING:
 
     from featbus.typing import PathLike
 
-__all__ = ["load_image_folder", "load_images"]
-
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_LAYOUT = (
+    "expected one folder per class: root/benign/a.png, root/malignant/b.png, ...; or a split above "
+    "the same classes: root/train/benign/a.png, ..., root/test/benign/b.png, ..."
+)
 _GROUPS_UNKNOWN = (
     "It is unknown which images belong together. If a patient has several, scores from any split "
     "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'."
 )
+
+
+def find_class_folders(root, masks=None):
+    """Return the folders of the classes in `root`, each with the part of the split that it is in.
+
+    The part is "train", "validation" or "test"; None if `root` has no split. The folder `masks` is
+    no class.
+    """
+    tops = _subfolders(check_folder(root))
+    if masks is not None and not is_suffix(masks):
+        masks, inside = Path(masks).resolve(), root.resolve()
+        if masks == inside or (inside in masks.parents and masks.parent != inside):
+            raise ValueError(
+                f"masks is {str(masks)!r}, expected a folder directly in {str(root)!r} or outside "
+                "of it: what is in a class folder is an image of that class."
+            )
+        tops = [path for path in tops if path.resolve() != masks]
+    parts = {top: PARTS.get(top.name.lower()) for top in tops}
+    classes = {root: tops}
+    if any(parts.values()):
+        classes = {top: _subfolders(top) for top in tops}
+    problem = _check_classes(classes) if root in classes else _check_split(parts, classes)
+    if problem:
+        names = quote(relative_names(tops, root), 12) or "none"
+        raise ValueError(f"Found {problem} in {str(root)!r}, whose folders are {names}; {_LAYOUT}")
+    return [(parts.get(top), folder) for top, folders in classes.items() for folder in folders]
+
+
+def _check_split(parts, classes):
+    """Return what is wrong with the folders of a split, None if nothing is."""
+    found = list(parts.values())
+    if None in found or len({*found}) < len(found) or "train" not in found or len(found) < 2:
+        return "a split that is not 'train' and 'test' or 'validation', each once,"
+    if len({frozenset(as_name(path.name) for path in folders) for folders in classes.values()}) > 1:
+        return "parts of a split with different classes"
+    return next(filter(None, (_check_classes({top: classes[top]}) for top in classes)), None)
+
+
+def _check_classes(classes):
+    """Return what is wrong with the folders of classes, None if nothing is.
+
+    Folders that are below two others, and whose names have no digits, as those of patients do, are
+    the classes rather than the folders above them.
+    """
+    ((top, folders),) = classes.items()
+    loose = [path.name for path in sorted(top.iterdir()) if is_image(path)]
+    if loose or not folders:
+        return f"images without a class, {quote(loose)}," if loose else "no folders"
+    inner = [as_name(path.name) for folder in folders for path in _subfolders(folder)]
+    uses = Counter([*inner, *PARTS, *(as_name(folder.name) for folder in folders)])
+    wrong = [name for name in inner if uses[name] > 1 and not any(map(str.isdigit, name))]
+    return f"folders of classes below others, {quote(wrong)}," if wrong else None
+
+
+def _subfolders(folder):
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path))
+
+
+def list_classes(root, folders, masks):
+    """List the images of the folders that `find_class_folders` found.
+
+    Returns
+    -------
+    paths : list of Path
+        The images.
+    found : ndarray of object
+        The tuple of mask files of each, None if it has none.
+    frame : DataFrame
+        ``file``, ``class``, ``split`` (None without a split) and ``masks``.
+    others : list of Path
+        The files that are no images.
+    """
+    known, others = {}, []
+    for part, folder in folders:
+        images, rest = _list_images(folder)
+        known |= dict.fromkeys(images, (as_name(folder.name), part))
+        others += rest
+    if is_suffix(masks):
+        paths, found = split_masks(known, masks)
+    else:
+        paths, found = list(known), {} if masks is None else mirrored_masks(masks, root)
+    refuse_masks(paths, root)
+    found = pair_masks(paths, found, masks)
+    frame = pd.DataFrame([known[path] for path in paths], columns=["class", "split"])
+    frame.insert(0, "file", relative_names(paths, root))
+    return paths, found, frame.assign(masks=[len(names or ()) for names in found]), others
+
+
+def _list_images(folder, without=None):
+    """Return the images in a folder, one at least, and the other files."""
+    images, others = list_images(folder, without)
+    if not images:
+        found = f", only {describe_others(others, folder)}" if others else ""
+        raise ValueError(f"Found no images in {str(folder)!r}{found}. Expected {FORMATS}.")
+    return images, others
 
 
 def load_image_folder(
@@ -158,22 +264,16 @@ def load_image_folder(
         {**_base.CONSTRAINTS, "groups": [callable, *_base.CONSTRAINTS["groups"]]}, locals()
     )
     root = Path(root)
-    folders = find_class_folders(root, None if is_suffix(masks) else masks)
-    listed = [(part, folder, *_list_class(folder)) for part, folder in folders]
-    others = [path for *_, found in listed for path in found]
+    folders = find_class_folders(root, masks)
+    paths, found, frame, others = list_classes(root, folders, masks)
     for above in {root, *(folder.parent for _, folder in folders)}:
         others += [path for path in above.iterdir() if path.is_file() and is_visible(path)]
-    skipped = skip_others(sorted(others), root, strict, groups)
-    known = {
-        path: (part, as_name(folder.name)) for part, folder, images, _ in listed for path in images
-    }
-    paths, found = _find_masks(list(known), masks, root)
-    parts, classes = zip(*(known[path] for path in paths))
-    columns = {"file": relative_names(paths, root), "class": classes}
-    fields = {"skipped": skipped}
-    if folders[0][0] is not None:
-        columns["split"], fields["cv"] = parts, make_split(parts)
-    frame = pd.DataFrame({**columns, "masks": [len(names or ()) for names in found]})
+    fields = {"skipped": skip_others(sorted(others), root, strict, groups)}
+    if frame["split"].isna().all():
+        frame = frame.drop(columns="split")
+    else:
+        tested = "test" if "test" in {*frame["split"]} else "validation"
+        fields["cv"] = PredefinedSplit(np.where(frame["split"] == tested, 0, -1))
     if callable(groups):
         names = object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
@@ -181,26 +281,8 @@ def load_image_folder(
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
-    return _base.as_bunch(paths, found, frame, sorted({*classes}), DESCR=description, **fields)
-
-
-def _list_class(folder, without=None):
-    """Return the images in a folder, one at least, and the other files."""
-    images, others = list_images(folder, without)
-    if not images:
-        found = f", only {describe_others(others, folder)}" if others else ""
-        raise ValueError(f"Found no images in {str(folder)!r}{found}. Expected {FORMATS}.")
-    return images, others
-
-
-def _find_masks(paths, masks, root):
-    """Return the images among `paths`, and the mask files of each."""
-    if is_suffix(masks):
-        paths, found = split_masks(paths, masks)
-    else:
-        found = {} if masks is None else mirrored_masks(Path(masks), root)
-    refuse_masks(paths, root)
-    return paths, pair_masks(paths, found, masks)
+    classes = sorted({*frame["class"]})
+    return _base.as_bunch(paths, found, frame, classes, DESCR=description, **fields)
 
 
 def load_images(
@@ -272,30 +354,29 @@ def load_images(
     """
     sources = [*_base.PATH, SequenceOf(str), SequenceOf(os.PathLike)]
     check_parameters({**_base.CONSTRAINTS, "source": sources}, locals())
-    if isinstance(source, (str, os.PathLike)):
-        root = Path(source)
-        if not root.is_dir():
-            raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
-        paths, others = _list_class(root, None if is_suffix(masks) else masks)
-        skipped = skip_others(others, root, strict, groups)
-        beside = _masks_beside(paths, paths, masks)
-        paths = [path for path in paths if path not in beside]
-        refuse_masks(paths, root)
+    skipped, is_folder = [], isinstance(source, (str, os.PathLike))
+    if is_folder:
+        root = check_folder(source)
+        paths, others = _list_images(root, None if is_suffix(masks) else masks)
+        files, skipped = paths, skip_others(others, root, strict, groups)
     else:
-        paths, skipped = [Path(os.path.abspath(path)) for path in source], []
+        paths = [Path(os.path.abspath(path)) for path in source]
         root = Path(os.path.commonpath([path.parent for path in paths]))
         folders = {path.parent for path in paths if path.parent.is_dir()}
-        files = [file for folder in sorted(folders) for file in sorted(folder.iterdir())]
-        beside = _masks_beside(paths, filter(is_image, files), masks)
-        paths = [path for path in paths if path not in beside]
-    found = {} if masks is None else beside
-    if masks is not None and not is_suffix(masks):
-        stems = {stem_of(path) for path in paths}
-        found = mirrored_masks(Path(masks), root).items()
-        found = {mask: image for mask, image in found if image in stems}
+        files = [file for folder in folders for file in sorted(folder.iterdir()) if is_image(file)]
+    _, found = split_masks(files, masks if is_suffix(masks) else "_mask")
+    stems = {stem_of(path) for path in paths}
+    paths = [path for path in paths if found.get(path) not in stems]
+    if is_folder:
+        refuse_masks(paths, root)
+    if masks is None:
+        found = {}
+    elif not is_suffix(masks):
+        found = mirrored_masks(masks, root)
+    found = {mask: image for mask, image in found.items() if image in stems}
     pairs = pair_masks(paths, found, masks)
-    counts = [len(pair or ()) for pair in pairs]
-    frame = pd.DataFrame({"file": relative_names(paths, root), "masks": counts})
+    frame = pd.DataFrame({"file": relative_names(paths, root)})
+    frame["masks"] = [len(pair or ()) for pair in pairs]
     if groups is not None:
         frame = add_groups(frame, groups, None, paths, root)
     return Bunch(
@@ -305,10 +386,3 @@ def load_images(
         frame=_base.add_spacing(frame, paths),
         skipped=skipped,
     )
-
-
-def _masks_beside(images, files, masks):
-    """Return the masks among files, each with the path of its image without the extension."""
-    _, found = split_masks(files, masks if is_suffix(masks) else "_mask")
-    stems = {stem_of(path) for path in images}
-    return {mask: image for mask, image in found.items() if image in stems}

@@ -10,8 +10,6 @@ import pandas as pd
 from featbus.datasets._files import as_name, quote
 from featbus.groups import GroupsWarning, link
 
-_TEXTS = ("file", "group", "similar_groups")
-
 
 def add_groups(frame, groups, warning, paths, root):
     """Add the column ``group`` and the columns of a table of groups to `frame`.
@@ -42,15 +40,13 @@ def add_groups(frame, groups, warning, paths, root):
         return frame
     table = _check_table(groups if isinstance(groups, pd.DataFrame) else _read_csv(groups))
     rows = _find_rows(table["file"], frame["file"].tolist(), paths, root)
-    names = _as_text(table["group"]).map(as_name, na_action="ignore")
-    names = names.mask(names == "")
+    names = _as_names(table["group"])
     missing = table["file"][rows][names[rows].isna()].tolist()
     if missing:
         raise ValueError(
             f"The table of groups has no group for {quote(missing)}, expected one for every image. "
             "An image without known relatives gets a group of its own."
         )
-    _check_spelling(names)
     table = table.assign(listed_group=table["group"], group=_merge_similar(table, names))
     news = [column for column in table if column not in frame]
     return frame.join(table.loc[rows, news].set_axis(frame.index))
@@ -60,16 +56,11 @@ def _read_csv(path):
     """Read a table in UTF-8 whose columns are separated by commas, semicolons or tabs."""
     try:
         header = Path(path).read_text(encoding="utf-8-sig").partition("\n")[0]
-        separator = max(",;\t", key=header.count)
         # Names stay text: as numbers, 007 and 7 would be one group.
-        texts = {name: str for name in header.split(separator) if _as_header(name) in _TEXTS}
-        with warnings.catch_warnings():
-            # Cells without a column: the end of a name that contains the separator.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path, sep=separator, dtype=texts, index_col=False, skipinitialspace=True
-            )
-    except (ValueError, pd.errors.ParserWarning) as error:
+        texts = dict.fromkeys(("file", "group", "similar_groups"), str)
+        separator = max(",;\t", key=header.count)
+        return pd.read_csv(path, sep=separator, dtype=texts, skipinitialspace=True)
+    except ValueError as error:
         raise ValueError(
             f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. "
             "Expected a CSV file in UTF-8 with as many cells in each row as in the header, and "
@@ -77,38 +68,32 @@ def _read_csv(path):
         ) from error
 
 
-def _as_header(column):
-    return as_name(str(column)).casefold()
-
-
 def _check_table(table):
-    known = {column: key for column in table if (key := _as_header(column)) in _TEXTS}
-    table = table.rename(columns=known).reset_index(drop=True)
     columns = list(table.columns)
     if columns.count("file") != 1 or columns.count("group") != 1:
         raise ValueError(
             f"The table of groups has the columns {columns}, expected 'file' and 'group' among "
             "them, once each."
         )
-    twice = table["file"].duplicated()
-    if twice.any():
+    table = table.reset_index(drop=True).assign(
+        file=[_as_path(str(file)) for file in table["file"]]
+    )
+    twice = table.loc[table["file"].duplicated(), "file"].tolist()
+    if twice:
         raise ValueError(
-            f"The table of groups has several rows for {quote(table.loc[twice, 'file'].tolist())}, "
-            "expected one row per image."
+            f"The table of groups has several rows for {quote(twice)}, expected one row per image."
         )
     return table
 
 
 def _find_rows(listed, files, paths, root):
     """Return the position of each image's row in the table."""
-    rows = {str(name): row for row, name in enumerate(listed)}
-    rows = {_as_path(name): row for name, row in rows.items()} | rows
+    rows = {name: row for row, name in enumerate(listed)}
     uses = Counter(path.name for path in paths)
     found = []
     for file, path in zip(files, paths):
         names = [file, str(path), os.path.abspath(path), *[path.name] * (uses[path.name] == 1)]
-        names = [*names, *map(_as_path, names)]
-        found.append(next((rows[name] for name in names if name in rows), None))
+        found.append(next((rows[name] for name in map(_as_path, names) if name in rows), None))
     absent = [file for file, row in zip(files, found) if row is None]
     if absent:
         raise ValueError(
@@ -124,18 +109,16 @@ def _as_path(name):
     return as_name(name).replace("\\", "/").removeprefix("'")
 
 
-def _check_spelling(names):
-    """Refuse names that may be one or two groups: either reading could be wrong."""
-    names = names.dropna().drop_duplicates()
-    keys = names.str.casefold().str.replace(r"^(\d+)\.0$", r"\1", regex=True)
-    alike = keys[keys.duplicated(keep=False)]
-    if len(alike):
-        pair = names[alike.index[alike == alike.iloc[0]]].tolist()
-        raise ValueError(
-            f"The table of groups has the groups {quote(pair)}, expected one spelling of each "
-            "name. Give all images of a group the same name, and different groups names that "
-            "differ by more."
-        )
+def _as_names(values):
+    """Return names of groups as they are compared, and missing ones as NA.
+
+    Neither case, spaces around a name, the spelling of accents, nor the ``.0`` that pandas appends
+    to whole numbers in a column with gaps make another group: merged in error, groups do no harm,
+    but split in error they leak.
+    """
+    names = values.convert_dtypes().astype("string").str.normalize("NFC").str.strip()
+    names = names.str.casefold().str.replace(r"^(\d+)\.0$", r"\1", regex=True)
+    return names.mask(names == "")
 
 
 def _merge_similar(table, names):
@@ -143,13 +126,9 @@ def _merge_similar(table, names):
     codes, _ = pd.factorize(names)
     if "similar_groups" not in table:
         return codes
+    similar = table["similar_groups"][names.notna()].convert_dtypes().astype("string")
+    similar = _as_names(similar.str.split(";").explode()).dropna()
     first = names.dropna().drop_duplicates()  # of each group, and its row
-    similar = _as_text(table["similar_groups"][names.notna()]).fillna("")
-    similar = similar.str.split(";").explode().map(as_name)
-    similar = similar[similar != ""]
-    # pandas writes whole numbers in a column with gaps as 7.0.
-    whole = similar.str.removesuffix(".0")
-    similar = similar.where(similar.isin(first) | ~whole.isin(first), whole)
     others = pd.Index(first).get_indexer(similar)
     if (others < 0).any():
         unknown = similar[others < 0].unique().tolist()
@@ -158,8 +137,3 @@ def _merge_similar(table, names):
             "separated by ';'. Images that are not on disk may have rows."
         )
     return link(codes, similar.index, first.index[others])
-
-
-def _as_text(values):
-    """Return names as text: pandas reads whole numbers as 322.0 if a column has gaps."""
-    return values.convert_dtypes().astype("string")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from featbus.typing import PathLike
 
-__all__ = ["load_mini_mias"]
-
 _TARGETS = {
     "abnormality": ["normal", "abnormal"],
     "severity": ["normal", "benign", "malignant"],
@@ -30,9 +28,9 @@ _TISSUE = dict(zip("FGD", _TARGETS["tissue"]))
 _SEVERITY = {"B": "benign", "M": "malignant"}
 _LAST_ROW = 1023
 _ROW = re.compile(
-    r"(?P<name>mdb(?P<id>\d{3}))\s+(?P<tissue>[FGD])\s+"
+    r"^(?P<name>mdb(?P<id>\d{3}))\s+(?P<tissue>[FGD])\s+"
     r"(?:NORM|(?P<class>CALC|CIRC|SPIC|MISC|ARCH|ASYM)\s+(?P<severity>[BM])"
-    r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE 3\*)?)\s*"
+    r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE 3\*)?)\s*$"
 )
 
 
@@ -144,18 +142,21 @@ def _find_files(folder):
 
 def _read_info(path):
     """Return the rows of Info.txt: one per finding and one per normal image."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
-        if not re.match(r"mdb\d", line):  # text before and after the table
-            continue
-        match = _ROW.fullmatch(line)
-        if match is None:
-            raise ValueError(
-                f"Line {number} of {str(path)!r} is {line!r}, expected a row like "
-                "'mdb001 G CIRC B 535 425 197' or 'mdb003 D NORM'."
-            )
-        rows.append(match.groupdict())
-    return pd.DataFrame(rows, columns=list(_ROW.groupindex))
+    lines = pd.Series(path.read_text(encoding="latin-1").splitlines())
+    lines = lines[lines.str.match(r"mdb\d")]  # no text before and after the table
+    rows = lines.str.extract(_ROW)
+    wrong = lines[rows["name"].isna()]
+    if len(wrong):
+        raise ValueError(
+            f"Line {wrong.index[0] + 1} of {str(path)!r} is {wrong.iloc[0]!r}, expected a row like "
+            "'mdb001 G CIRC B 535 425 197' or 'mdb003 D NORM'."
+        )
+    return rows.assign(
+        **rows[["x", "y", "radius"]].astype(float),
+        id=rows["id"].astype(int),
+        tissue=rows["tissue"].map(_TISSUE),
+        severity=rows["severity"].map(_SEVERITY),
+    )
 
 
 def _image_rows(paths, table):
@@ -168,14 +169,7 @@ def _image_rows(paths, table):
             f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an "
             "image of the release. Move other files elsewhere."
         )
-    rows = images.merge(table, on="name", how="left")
-    numbers = rows[["x", "y", "radius"]].astype(float)
-    return rows.assign(
-        **numbers,
-        id=rows["id"].astype(int),
-        tissue=rows["tissue"].map(_TISSUE),
-        severity=rows["severity"].map(_SEVERITY),
-    )
+    return images.merge(table, on="name", how="left")
 
 
 def _findings(rows):
@@ -188,9 +182,8 @@ def _frame(rows, findings):
     of_image = findings.groupby("image")
     frame = rows.drop_duplicates("image").set_index("image")[["file", "id", "tissue"]]
     frame.insert(2, "side", np.where(frame["id"] % 2 == 1, "right", "left"))
-    abnormal = frame.index.isin(findings["image"])
     frame["class"] = of_image["class"].agg(lambda names: ";".join(dict.fromkeys(names)))
-    frame["abnormality"] = np.where(abnormal, "abnormal", "normal")
+    frame["abnormality"] = np.where(frame["class"].isna(), "normal", "abnormal")
     # "malignant" also sorts after "benign": the maximum is the worst finding.
     frame["severity"] = of_image["severity"].max()
     frame["findings"] = of_image.size()

@@ -36,13 +36,6 @@ if TYPE_CHECKING:
 _BATCH = 32  # images segmented at a time
 
 
-def _shifted(start, length, available):
-    """Return start and end of a section of a line, moved, and at last shortened, to fit in."""
-    length = min(length, available)
-    start = min(max(start, 0), available - length)
-    return start, start + length
-
-
 def _box_around(region, margin, square):
     """Return top, left, bottom and right of the box around a region, with its margin."""
     left, top, width, height = cv2.boundingRect(region.view(np.uint8))
@@ -50,11 +43,12 @@ def _box_around(region, margin, square):
     if square:
         # As large as the image allows, but never smaller than the region.
         sides[:] = min(sides.max(), max(height, width, min(region.shape)))
-    sides = np.ceil(sides).astype(int)
     center = np.array([top + height / 2, left + width / 2])
-    starts = np.rint(center - sides / 2).astype(int)
-    (top, bottom), (left, right) = map(_shifted, starts, sides, region.shape)
-    return top, left, bottom, right
+    # Moved, and as a last resort shortened, to fit into the image.
+    starts = np.rint(center - np.ceil(sides) / 2)
+    sides = np.minimum(np.ceil(sides), region.shape)
+    starts = np.clip(starts, 0, region.shape - sides)
+    return *starts.astype(int), *(starts + sides).astype(int)
 
 
 class ROICropper(ImageTransformer):
@@ -290,10 +284,10 @@ class ROICropper(ImageTransformer):
             start += len(batch)
 
     def _segmenter(self):
-        if not learns(self.segmenter):
-            return self.segmenter
-        check_is_fitted(self, "segmenter_")
-        return self.segmenter_
+        if learns(self.segmenter):
+            check_is_fitted(self, "segmenter_")
+            return self.segmenter_
+        return self.segmenter
 
     def _box(self, region):
         """Return top, left, bottom and right of the crop of an image."""
