@@ -36,24 +36,22 @@ BUDGETS = {
 FILES = 130  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
-    "featbus/*.py": 1_248,
-    "featbus/io": 768,
-    "featbus/networks": 1_823,
-    "featbus/preprocessing": 996,
-    "featbus/segmentation": 689,
-    "featbus/feature_extraction": 2_097,
-    "featbus/sampling": 211,
-    "featbus/model_selection": 1_307,
-    "featbus/datasets": 1_303,
-    "featbus/bus": 1_206,
-    "featbus/evaluation": 1_948,
-    "featbus/recipes": 407,
-    "featbus/commands, cli.py": 1_086,
-    "featbus/app": 340,
-    "featbus": 16_130,
-    "tests": 23_419,
+    "featbus/io": 653,
+    "featbus/networks": 1_527,
+    "featbus/preprocessing": 888,
+    "featbus/segmentation": 684,
+    "featbus/feature_extraction": 1_927,
+    "featbus/sampling": 178,
+    "featbus/model_selection": 1_104,
+    "featbus/datasets": 985,
+    "featbus/bus": 1_031,
+    "featbus/evaluation": 1_561,
+    "featbus/recipes": 356,
+    "featbus/commands, cli.py": 1_084,
+    "featbus/app": 336,
+    "featbus": 14_191,
+    "tests": 18_861,
 }
-FILES_LIMIT = 131
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
     "cli.py": "featbus/commands, cli.py",
@@ -101,7 +99,7 @@ def main():
             lines.update(dict.fromkeys(rooms, number))
             files.update(rooms)
     print(f"{'room':28} {'lines':>7} {'budget':>7} {'limit':>7} {'files':>6}")
-    failed = files["featbus"] > max(FILES, FILES_LIMIT)
+    failed = files["featbus"] > FILES
     for room in [*BUDGETS, *sorted(set(lines) - set(BUDGETS))]:
         budget = BUDGETS.get(room, 0)
         limit = max(budget, LIMITS.get(room, 0))
