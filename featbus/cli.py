@@ -1,4 +1,4 @@
-"""Command line: each command calls a public function, whose signature and docstring it is made of.
+"""Command line: each command is made from the signature and docstring of a public function.
 
 Flags are named as parameters are, so that messages about parameters need no translation.
 """
@@ -31,7 +31,7 @@ _COMMANDS = {
     "weights list": ("networks.list_weights", "verify the files of a bundle, and list them"),
     "verify": ("verify.verify", "recompute the reference values of the IBSI"),
 }
-# Of commands that can end with a result that is not all well.
+# Success criteria of the commands that can return 1.
 _IS_WELL = {
     "audit": lambda report: report.passed,
     "extract": lambda table: table["error"].isna().all(),
@@ -54,8 +54,8 @@ def main(argv=None):
     int
         Exit status:
 
-        - 0: all is done, and all is well.
-        - 1: done, but not all is well. `extract` or `predict` found images without a result, which
+        - 0: success.
+        - 1: completed, with problems. `extract` or `predict` found images without a result, which
           the table lists with the reason; `audit` found a leak, `verify` missed a value, or a file
           in a weights bundle is damaged.
         - 2: an error that the user can fix, in one line on the standard error stream; files are as

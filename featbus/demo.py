@@ -108,7 +108,7 @@ def run_demo(
         Folds, see `featbus.evaluate`. None uses the split that the folders give, see
         `load_image_folder`, or five folds.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read are an error, which lists all of them, or are left out.
         What is printed says how many and which.

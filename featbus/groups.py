@@ -251,9 +251,9 @@ def validation_split(y, groups, share, random_state, needed=None):
     if usable := [split for split in splits if is_usable(*split)]:
         return min(usable, key=lambda split: badness(*split))
     raise ValueError(
-        "No split into images to train on and validation images has every class on both sides, "
-        f"and each group on one side: the classes have {n_groups} groups. Expected 2 at least, and "
-        "more where groups have several classes. Or use validation_share=0: all images, and all "
+        "No split into training and validation images keeps groups together and has every class "
+        f"in both parts: the classes have {n_groups} groups, expected at least 2 each, and more "
+        "where groups have several classes. Pass validation_share=0 to train on all images for all "
         "epochs."
     )
 

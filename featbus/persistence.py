@@ -336,8 +336,8 @@ def _trusted_kinds():
     Returns
     -------
     dict of str to tuple of str
-        For each full name, the kinds of nodes that the type may have. In nodes of other kinds,
-        skops would call it with arguments from the file.
+        For each full name, the kinds of skops' nodes that the type may appear in. In nodes of other
+        kinds, skops would call it with arguments from the file.
     """
     from imblearn import combine, over_sampling, under_sampling
     from sklearn import feature_selection, metrics, model_selection
@@ -403,17 +403,17 @@ def _check_kinds(schema, trusted):
             name = f"{item.get('__module__')}.{item.get('__class__')}"
             loader = item.get("__loader__")
             if loader and name not in trusted and loader not in kinds.get(name, (loader,)):
-                raise ModelFileError(f"found {name} as {loader}, which no model has.")
+                raise ModelFileError(f"found {name} in a {loader}, which no saved model contains.")
 
 
 def _check_value(name, value):
-    """Refuse values that make trusted parts call methods, open files or read beyond an array."""
+    """Refuse values with which trusted objects call methods, open files or read out of bounds."""
     if name in _PLACES and not (value is None or isinstance(value, (list, np.ndarray))):
         raise ModelFileError(f"{name} is {value!r}, expected None.")
     if _NAMES_OF_METHODS.fullmatch(name) and not set(np.ravel(value).tolist()) <= _METHODS:
         raise ModelFileError(f"{name} is {value!r}, expected methods among {_METHODS}.")
     if isinstance(value, Tree) and not _is_sound(value):
-        raise ModelFileError("a decision tree has nodes that lead out of it.")
+        raise ModelFileError("the nodes or features of a decision tree are out of range.")
     trees = getattr(value, "__dict__", {}).get("estimators_")
     if isinstance(trees, np.ndarray) and trees.shape[1:] != (value.n_trees_per_iteration_,):
         raise ModelFileError("the trees of a gradient boosting do not fit together.")

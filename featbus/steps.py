@@ -343,8 +343,8 @@ def extractions(transformer):
             return [([*before, *steps], last) for steps, last in found]
         before.append(step)
     raise ValueError(
-        f"{transformer!r} makes columns that no pixels stand behind, expected an extractor, or a "
-        "FeatureBus, Pipeline or FeatureUnion of extractors."
+        f"{transformer!r} has columns that cannot be traced back to pixels, expected an extractor, "
+        "or a FeatureBus, Pipeline or FeatureUnion of extractors."
     )
 
 

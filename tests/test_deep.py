@@ -219,7 +219,7 @@ def test_a_changed_weights_file_is_noticed(tmp_path):
     np.testing.assert_array_equal(rows[0], rows[2])
     network = replace(deep._network(), layers=("C1",))
     path.write_bytes(path.read_bytes() + b"0")  # after its digest was taken
-    with pytest.raises(ValueError, match="small_cnn is another one than in fit"):
+    with pytest.raises(ValueError, match="small_cnn has changed since fit"):
         load_engine(network)
 
 
@@ -382,7 +382,7 @@ def test_a_model_that_is_trained_further():
         assert one._fingerprint_params() != unfitted._fingerprint_params()
     assert fingerprint(fitted) == key
     np.testing.assert_array_equal(late.transform(images), rows)  # the engine is in memory
-    with pytest.raises(ValueError, match="own is another one than in fit"):
+    with pytest.raises(ValueError, match="own has changed since fit"):
         pickle.loads(pickle.dumps(late)).transform(images)
     assert np.abs(fitted.fit(images).transform(images) - rows).max() > 0.1
 

@@ -355,7 +355,7 @@ def test_another_network_than_in_fit_is_an_error(quick, tmp_path):
     model = keras.models.load_model(path)
     model.set_weights([2 * weight for weight in model.get_weights()])
     model.save(path)
-    with pytest.raises(ValueError, match="network tiny is another one than in fit"):
+    with pytest.raises(ValueError, match="network tiny has changed since fit"):
         copy.transform(images)
     changed = copy_learned(tuned, backbone=quick["backbone"], preprocessing="caffe")
     with pytest.raises(ValueError, match="another preprocessing"):

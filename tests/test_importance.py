@@ -210,8 +210,8 @@ def test_the_plot():
     ("transformer", "n_weights", "message"),
     [
         (LBP(), 9, r"shape \(9,\), expected \(10,\)"),
-        (StandardScaler(), 10, "no pixels stand behind"),
-        (make_pipeline(Resize(32), StandardScaler()), 10, "no pixels stand behind"),
+        (StandardScaler(), 10, "cannot be traced back to pixels"),
+        (make_pipeline(Resize(32), StandardScaler()), 10, "cannot be traced back to pixels"),
         (make_union(LBP(), "passthrough"), 10, "'passthrough' makes columns that no pixels"),
     ],
 )

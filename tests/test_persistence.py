@@ -570,7 +570,9 @@ def test_what_trusted_parts_would_be_told_to_do(kind, path):
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(evil))) as archive:
         members |= {name: archive.read(name) for name in archive.namelist()}
     rewrite(path, **members)
-    with pytest.raises(ModelFileError, match="which no model has|expected|do not fit together"):
+    with pytest.raises(
+        ModelFileError, match="which no saved model contains|expected|do not fit together"
+    ):
         load(path)
 
 

@@ -241,5 +241,7 @@ def test_extractions_are_in_the_order_of_the_columns():
     ids=str,
 )
 def test_columns_without_an_extractor(transformer, name):
-    with pytest.raises(ValueError, match=f"(?s){name}.*makes columns that no pixels stand behind"):
+    with pytest.raises(
+        ValueError, match=f"(?s){name}.*has columns that cannot be traced back to pixels"
+    ):
         extractions(transformer)

@@ -104,9 +104,9 @@ class FeatureBus(ImageEstimator):
     batch_size : int, default=32
         Number of images that go through all steps at a time. Memory grows with it.
     n_jobs : int or None, default=None
-        Number of batches at a time. None means one, while another thread reads and prepares the
-        next; 1 means one, without other threads. In a `joblib.parallel_config` context its backend
-        is used, and its number for None: threads (the default), loky, Dask or Ray.
+        Number of batches computed in parallel, by joblib's threads or the backend of the
+        `joblib.parallel_config` context: loky, Dask or Ray. None means 1 unless in such a context,
+        while another thread reads and prepares the next batch; 1 uses no other thread.
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read, is invalid, or that a step cannot use: raise
         an error that names it, or return a row of NaN, list it in `errors_` and warn once for all
@@ -402,7 +402,7 @@ class FeatureBus(ImageEstimator):
         self.errors_ = errors
         if errors:
             warnings.warn(
-                f"{len(errors)} of {n_images} images gave no row but NaN; `errors_` lists them. "
+                f"{len(errors)} of {n_images} images failed: their rows are NaN, see `errors_`. "
                 f"The first: {errors[0]}",
                 ImageWarning,
                 stacklevel=3,

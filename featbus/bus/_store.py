@@ -173,7 +173,7 @@ class FeatureStore(AbstractContextManager):
         """Return what `work` makes of the connection.
 
         If SQLite fails, raise a FeatureStoreError. With an action, "read" or "written", warn
-        instead, do without from now on, and return None.
+        instead, skip that action from now on, and return None.
         """
         with self._lock:
             if self._connection is None or self._pid != os.getpid():
@@ -284,8 +284,8 @@ class FeatureStore(AbstractContextManager):
         -------
         DataFrame
             One row per transformer, oldest first: its description, number of rows and of features,
-            their dtype and bytes. One whose rows differ in dtype has a row for each. Lengths are
-            those in the file, whether the rows are whole or not.
+            their dtype and bytes. A transformer whose rows differ in dtype has one entry per dtype.
+            Damaged rows are included.
         """
         return self._run(_summarize)
 

@@ -75,7 +75,7 @@ def extract(
         The file that stores rows. The same command continues after an interruption, and later runs
         compute only new rows.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     n_jobs : int, default=None
         Number of batches of images at a time, see `FeatureBus`.
     verbose : bool, default=False
@@ -166,7 +166,7 @@ def train(
         Number of folds of the cross-validation. None uses the split that the folders give, see
         `load_image_folder`, or five folds.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read are an error, which lists all of them, or are left out.
         What is printed and written says how many.
@@ -269,7 +269,7 @@ def evaluate(
         Number of folds of the cross-validation. None uses the split that the folders give, see
         `load_image_folder`, or five folds.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read are an error, which lists all of them, or are left out.
         What is printed and written says how many.
@@ -343,7 +343,7 @@ def predict(
         A ``.csv`` or ``.parquet`` file to write: all of it at the end, or nothing. An existing file
         is replaced. None writes nothing, and prints the table if `verbose`.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     n_jobs : int, default=None
         Number of batches of images at a time, see `FeatureBus`; for models that begin with steps
         from image to row.
@@ -426,7 +426,7 @@ def honesty(
     cv : int, default=5
         Number of folds. A split that the folders give is not used: all images are split.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be used are an error, which lists all of them, or are left out.
         What is printed says how many.
@@ -505,7 +505,7 @@ def audit(
     cv : int, default=None
         Number of folds. None audits the split that the folders give, or five folds.
     strict : bool, default=False
-        Whether files that are no images are an error, instead of left out with a warning.
+        Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
         Whether images that cannot be read, or whose mask cannot, are an error, which lists all of
         them, or are left out. The report says how many and which.

@@ -91,8 +91,8 @@ def find_metadata(pipeline, dataset):
     masks = dataset.get("masks")
     if "masks" in requested and (masks is None or all(mask is None for mask in masks)):
         raise InvalidParameterError(
-            "masks is None, and the recipe learns where lesions are, expected masks: a folder, or "
-            "the suffix of those next to their images, such as masks='_mask'."
+            "masks is None, but the recipe trains a segmenter, expected masks: a folder, or the "
+            "suffix of mask files next to their images, such as masks='_mask'."
         )
     return {name: dataset[name] for name in requested if dataset[name] is not None}
 
@@ -130,10 +130,10 @@ def _count_fewest(dataset, train, random_state):
     if fewest < 2:
         name = dataset.target_names[counts.argmin()]
         raise ValueError(
-            f"Found a training part of {n_groups} groups, {counts.min()} images of the class "
+            f"A training part has {n_groups} groups and {counts.min()} images of the class "
             f"{name!r}, expected more: it is split again, into {_CALIBRATION} folds that calibrate "
-            "probabilities, and 2 images or more of each class must remain. Add images of it, of "
-            "other groups."
+            "probabilities, each of which needs 2 training images per class. Add images of this "
+            "class from other groups."
         )
     return int(fewest)
 
@@ -212,7 +212,7 @@ def describe_split(cv, dataset):
 
 
 def add_notes(result, dataset, cv, with_names=False):
-    """Return a result whose protocol also tells the split, failed images, and whose groups.
+    """Add the split, the failed images and the origin of the groups to the protocol of a result.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ _FEWEST = 10  # groups that a mean is kept of
 _QUANTILE = 0.98
 # Added to standard deviations, so that what never varied in training may vary a little.
 _TOLERANCE = 0.02
-# Of a measure that few groups have, instead of theirs: wide, so that they do not set the limit.
+# Spread of measures that are nonzero in few groups: wide, so that these do not set the limit.
 _RARE_SPREAD = 0.1
 
 
@@ -84,10 +84,10 @@ class Examination:
     calibrated: by logistic regression, or by a sigmoid of the classifier's scores that is fitted in
     a cross-validation inside `fit`, which keeps groups together. They hold for the shares of the
     classes in the training images, not for patients among whom a class is rarer or more frequent,
-    and for images like these. How good they are, the Brier score of the card's cross-validation
-    tells: the mean squared error of the probabilities, 0 at best. `predicted` is what the model's
-    `predict` returns, which is not always the most probable class: ``SVC(probability=True)``
-    computes the two in different ways.
+    and for images like these. The Brier score in the model card measures their quality: the mean
+    squared error of the cross-validated probabilities; 0 is perfect. `predicted` is what the
+    model's `predict` returns, which is not always the most probable class:
+    ``SVC(probability=True)`` computes the two in different ways.
     """
 
     image: np.ndarray
@@ -138,7 +138,7 @@ def examine_image(
 
     See Also
     --------
-    predict_images : Tables of predictions for many files.
+    predict : Tables of predictions for many files.
     describe_training_images : What the card says of the training images.
 
     Examples
@@ -232,7 +232,7 @@ def describe_training_images(
     -------
     dict
         Plain JSON, the entry ``"reference"`` of a card: ``card={"reference": ...}`` of
-        `featbus.save`. `train_model` adds it by itself.
+        `featbus.save`. `train` adds it by itself.
 
         All means are over groups, of the mean within each: a patient counts once, with many
         images or few.
@@ -263,15 +263,16 @@ def describe_training_images(
     The distance of an image is the root mean square of its measures, each less its center and
     divided by its spread: 1 is typical. Each training image is measured from center and spread of
     the other nine of ten folds, which keep groups together. The limit is the 0.98 quantile of these
-    distances, at least 1, by the rank of the conformal prediction of one more group [1]_: images
-    count by the inverse of how many their group has. So about 2% of the images of new groups of the
-    same kind count as unlike. With fewer than 99 groups, the limit is the largest of the distances,
-    and with `n` groups, about 1 in `n` + 1 exceeds it. Images of another device count as unlike
-    more often. ``benchmarks/comparisons/unfamiliar_images.py`` measures how often, and how many
-    images of other kinds are noticed.
+    distances, with the rank that conformal prediction uses for one additional group [1]_, and at
+    least 1. Each image is weighted by the inverse of the size of its group. So about 2% of the
+    images of new groups of the same kind count as unlike. With fewer than 99 groups, the limit is
+    the largest of the distances, and with `n` groups, about 1 in `n` + 1 exceeds it. Images of
+    another device count as unlike more often. ``benchmarks/comparisons/unfamiliar_images.py``
+    measures how often, and how many images of other kinds are noticed.
 
-    The mean of a measure that is 0 in all but a few groups, such as color, would show these. If it
-    is not 0 in fewer than ten groups, its center is 0 and its spread 0.1, whatever they have.
+    The mean of a measure that is nonzero in only a few groups, such as color, would reveal these
+    groups. If fewer than ten groups have nonzero values, the center is set to 0 and the spread to
+    0.1.
 
     An image that looks like the training images can still be one for which the model was not made,
     such as an ultrasound image of another organ.

@@ -175,8 +175,8 @@ def write_table(table, path, features=()):
 def written_together(path, *others):
     """Write files in a hidden folder, and move all of them to their places at the end.
 
-    The others that exist are removed first: whatever happens then, none of them is beside a file
-    that it does not belong to.
+    Existing companion files are removed first, so that an interruption never leaves a stale one
+    next to a new main file.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from featbus.datasets._files import check_folder, object_array
+from featbus.datasets._files import check_folder, object_array, quote
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.images import ImageError
 from featbus.io import read_spacing
@@ -39,7 +39,16 @@ def add_spacing(frame, paths):
     Only headers are read. Columns that came with the groups stay.
     """
     if {*SPACING} <= {*frame}:
-        return frame
+        stated = frame[SPACING].apply(pd.to_numeric, errors="coerce")
+        wrong = frame[SPACING].notna() & ~(stated.gt(0) & np.isfinite(stated))
+        if wrong.any(axis=None):
+            raise ValueError(
+                "The table of groups has no valid spacing for "
+                f"{quote(frame.loc[wrong.any(axis=1), 'file'].tolist())}, expected positive "
+                "numbers in the columns 'spacing_row' and 'spacing_column', in millimeters, or "
+                "nothing where it is unknown."
+            )
+        return frame.assign(**stated)
     spacings = [stated_spacing(path) for path in paths]
     if any(spacings):
         frame[SPACING] = [spacing or (np.nan, np.nan) for spacing in spacings]

@@ -60,12 +60,12 @@ def load_busi(
         ``similar_groups`` may name other groups, separated by semicolons, that show the same
         lesion; groups that are linked directly or through others are merged. Rows of images that
         are not on disk are ignored.
-        "near-duplicates" reads all images and groups them with `find_near_duplicates`, which finds
-        most of the published groups, but not different views of one lesion; a warning says that
-        these are no patients. An image that cannot be read has a group of its own, and its error
-        comes when it is used. None: unknown, with a warning.
+        "near-duplicates" reads all images and groups them as `find_near_duplicates` does, which
+        finds most of the published groups, but not different views of one lesion; a warning says
+        that these are not patients. An image that cannot be read has a group of its own, and its
+        error comes when it is used. None: unknown, with a warning.
     strict : bool, default=False
-        Whether files that are no images are an error.
+        Whether files that are not images are an error.
 
     Returns
     -------

@@ -52,7 +52,7 @@ def load_dataset(
         Which images belong together, see `load_busi` and `load_image_folder`. None: the women of
         mini-MIAS, the near-duplicates of BUSI; of other folders, unknown.
     strict : bool, default=False
-        Whether files that are no images are an error. Those of mini-MIAS are ignored.
+        Whether files that are not images are an error. Those of mini-MIAS are ignored.
 
     Returns
     -------

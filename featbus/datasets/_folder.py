@@ -187,7 +187,7 @@ def load_image_folder(
         column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
         one. Names are compared without spaces around them. None: unknown, with a warning.
     strict : bool, default=False
-        Whether files that are no images are an error. The table of groups is none of them.
+        Whether files that are not images are an error. The table of groups is none of them.
 
     Returns
     -------
@@ -312,7 +312,7 @@ def load_images(
         Which images belong together: a table with the columns ``file`` and ``group``, see
         `load_image_folder`. None leaves the groups unknown.
     strict : bool, default=False
-        Whether files in the folder that are no images are an error.
+        Whether files in the folder that are not images are an error.
 
     Returns
     -------

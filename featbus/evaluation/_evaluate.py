@@ -295,8 +295,8 @@ def evaluate(
     GroupsWarning
         If `groups` is None.
     FewGroupsWarning
-        If fewer than 40 groups are tested, or fewer than 8 of a class: coverage of the intervals
-        was not measured to be 93% or more below. The protocol says so, too.
+        If fewer than 40 groups, or fewer than 8 groups of a class, are tested: below these numbers,
+        the intervals have not been shown to reach a coverage of 93%. The protocol says so, too.
     UserWarning
         If the test part of a fold lacks a class.
 

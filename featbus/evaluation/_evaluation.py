@@ -181,7 +181,7 @@ class Evaluation(Printed):
     of a class that was never predicted is 0, as in scikit-learn; the sensitivity of a class without
     samples is NaN, and ignored in means.
 
-    The interval of a score is one for what the mean over the folds estimates: the expected score on
+    The interval of a score is for the quantity that the mean over the folds estimates: the score on
     new groups (patients), with classes in the same proportions, of pipelines trained on as many
     images of each class as one training part has. Each group is left out of the test parts in turn;
     this jackknife [1]_ [2]_ estimates the variance of the mean due to the groups tested. It is

@@ -160,7 +160,7 @@ class NetworkFeatures(FeatureExtractor):
             if found != self.base_input_:
                 raise InvalidParameterError(
                     f"The network {network.source} has another preprocessing or input size than in "
-                    f"fit: {found}, expected {self.base_input_}. Bring it back, or fit again."
+                    f"fit: {found}, expected {self.base_input_}. Restore it, or fit again."
                 )
         return network
 

@@ -182,7 +182,7 @@ def _plugins(syntax):
 
 
 def _check_pixels(dataset, syntax):
-    """Check that the pixels are as many as announced, before a decoder makes room for them."""
+    """Check the number of pixels before a decoder allocates memory for them."""
     if not syntax.is_encapsulated:
         if dataset.PixelData[get_expected_length(dataset) :].strip(b"\0"):
             raise _wrong("more pixels than it says")

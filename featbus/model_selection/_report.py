@@ -27,9 +27,9 @@ class AuditReport:
         if there is nothing to do.
     shortcuts : DataFrame
         One row per shortcut: ``shortcut``; ``roc_auc`` of its predictions with the 95 % interval
-        ``low`` to ``high``; for permuted labels the mean ``baseline`` and ``baseline_high``, which
-        no shortcut exceeds for 97 % of the permutations. NaN where there is nothing to learn from.
-        The last row is the content by place, which is no shortcut.
+        ``low`` to ``high``; ``baseline``, the mean over permuted labels, and ``baseline_high``, the
+        bound that no shortcut exceeds in 97 % of the permutations. NaN where there is nothing to
+        learn from. The last row is the content by place, which is not a shortcut.
     images : dict of str to ndarray of int
         The positions of the images that each check found.
     near_duplicates : ndarray of int of shape (n_images,)
@@ -40,8 +40,8 @@ class AuditReport:
     protocol : str
         What was audited.
     groups_note : str
-        What is doubtful about the groups: that they are unknown, or no patients. The verdict says
-        it. Empty if nothing is.
+        Why the groups are unreliable: unknown, or not patients. Part of the verdict. Empty if they
+        are reliable.
 
     See Also
     --------
@@ -63,7 +63,7 @@ class AuditReport:
 
     @property
     def outcome(self) -> str:
-        """With a leak "failed"; "incomplete" if groups are doubtful; or "passed": a str."""
+        """ "failed" with a leak, "incomplete" with unreliable groups, otherwise "passed": a str."""
         if not self.passed:
             return "failed"
         return "incomplete" if self.groups_note else "passed"

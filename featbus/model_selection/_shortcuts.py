@@ -56,16 +56,16 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
     -------
     DataFrame
         One row per shortcut that has values: ``shortcut``; ``roc_auc`` with its 95 % interval
-        ``low`` to ``high``; for permuted labels the mean ``baseline`` and ``baseline_high``, which
-        no shortcut exceeds for 97 % of the permutations. NaN where all images have the same values
-        or a class has a single group. The content is the last row.
+        ``low`` to ``high``; ``baseline``, the mean over permuted labels, and ``baseline_high``, the
+        bound that no shortcut exceeds in 97 % of the permutations. NaN where all images have the
+        same values or a class has a single group. The content is the last row.
 
     Notes
     -----
     All shortcuts share the permutations. Their areas are standardized by the mean and the standard
-    deviation over these; the 97th percentile of the largest of each permutation bounds all of them,
-    so that the probability of any false alarm is 3 % however many shortcuts there are, and however
-    they are correlated: the step of Westfall and Young's maxT [1]_.
+    deviation over these. The bound is the 97th percentile, over permutations, of the largest
+    standardized area: the probability of any false alarm is 3 %, regardless of the number and the
+    correlation of the shortcuts (Westfall and Young's maxT [1]_).
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Networks with a name as sources, those of `keras.applications`, and where their weights are."""
+"""Named networks (`keras.applications`), and the lookup of their weights."""
 
 import math
 import os
@@ -85,7 +85,7 @@ class KerasApplication(KerasSource):
 
     @cached_property
     def identity(self):
-        """See `Source`; random weights, and those that Keras has, are its release's."""
+        """See `Source`; Keras' release identifies random weights and its ImageNet weights."""
         return {
             "backbone": self.name,
             "input_size": list(map(int, self.input_size)),
@@ -213,9 +213,8 @@ def resolve_weights(weights, backbone, options=None, input_size=None):
     Parameters
     ----------
     weights : "imagenet", str, path or None
-        The parameter `weights` of an estimator: a file, or a folder that is a bundle. "imagenet" is
-        looked up in the bundle that the environment variable ``FEATBUS_WEIGHTS`` names, if any, and
-        then nowhere else.
+        The parameter `weights` of an estimator: a file, or a folder that is a bundle. If the
+        environment variable ``FEATBUS_WEIGHTS`` names a bundle, "imagenet" is looked up only there.
     backbone : str
         A key of `BACKBONES`.
     options : dict or None, default=None
@@ -226,7 +225,7 @@ def resolve_weights(weights, backbone, options=None, input_size=None):
     Returns
     -------
     weights : str or None
-        The path of a file, "imagenet": Keras knows where, or None: random.
+        The path of a file; "imagenet" to let Keras find it; None for random weights.
     digest : str or None
         SHA-256 digest of the file's content.
 

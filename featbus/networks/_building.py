@@ -22,14 +22,18 @@ def import_keras():
     Raises
     ------
     ImportError
-        If Keras or its backend is not installed, see also `check_engine`.
+        If Keras or its backend is not installed.
     RuntimeError
         If Keras is set to images whose channels come first.
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-
+    try:
+        import keras
+    except ImportError as error:
+        raise ImportError(
+            f"Networks need Keras and TensorFlow: pip install keras tensorflow ({error})"
+        ) from error
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeError(
             "Keras is set to image_data_format 'channels_first', featbus needs 'channels_last': "

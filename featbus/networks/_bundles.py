@@ -38,9 +38,8 @@ def fetch_weights(
     """Add the weights of a network, or a model, to a bundle; create the bundle if needed.
 
     A file is added only after the network has loaded it; the index is replaced last, in one step.
-    Weights that are there and intact are not downloaded again. Fetch into a folder from one process
-    at a time: of two that end at once, the index keeps one's entry, and the other must be fetched
-    again.
+    Weights that are there and intact are not downloaded again. Do not fetch into the same folder
+    from two processes at once: one of the entries of the index can be lost.
 
     Parameters
     ----------
@@ -59,8 +58,8 @@ def fetch_weights(
         A file: the weights of the backbone without its top, or the model. None: those that Keras
         has for ImageNet, which it downloads.
     preprocessing : str, dict, path or None, default=None
-        What the model was trained on, see `featbus.DeepFeatures`; the bundle has its content. None:
-        for a backbone, which has its own.
+        Preprocessing of the model, see `featbus.DeepFeatures`; its content is stored in the bundle.
+        Must be None for a backbone.
     license : str or None, default=None
         The license of the weights, such as "Apache-2.0"; a model needs one.
     origin : str or None, default=None

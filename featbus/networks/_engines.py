@@ -221,7 +221,7 @@ def load_engine(network):
 
     Returns
     -------
-    KerasEngine, OpenVINOEngine, OnnxEngine or Ensemble
+    engine
         The engine. The eight used last stay in memory, and the two ensembles used last.
     """
     with _LOCK:

@@ -189,7 +189,7 @@ class OnnxModel(Source):
         )
 
     def label(self, layer):
-        """See `Source.label`; without special characters."""
+        """See `KerasSource.label`; without special characters."""
         return re.sub(r"[^\w.]+", "_", layer).strip("_")
 
     def check_layers(self, layers, pooling):

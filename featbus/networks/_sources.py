@@ -183,8 +183,8 @@ def check_unchanged(source, digest):
     """
     if digest != source.digest:
         raise InvalidParameterError(
-            f"The network {source} is another one than in fit: its file or model has changed "
-            f"(digests {source.digest} and {digest}). Bring it back, or fit again."
+            f"The file or model of the network {source} has changed since fit "
+            f"(digests {digest} and {source.digest}). Restore it, or fit again."
         )
 
 

@@ -18,7 +18,7 @@ from featbus.typing import PathLike
 
 # All lengths are in pixels of the coarse image.
 _SAG = 0.03  # of a typical edge, as a share of its length
-_OUTWARD = 1.0  # by which readers' outlines lie outside the steepest edge at the top
+_OUTWARD = 1.0  # outward offset, at the top, of readers' outlines from the steepest edge
 _SMALLEST = 24  # side of a breast
 _STRIP = 5  # distance of the strips whose brightness is compared
 
@@ -72,7 +72,7 @@ class _Edges(NamedTuple):
 def _field(pixels, inside, sigma):
     """Return a smoothed breast, its gradient down and to the right, and where both are reliable.
 
-    Values and gradients are relative to their high ones.
+    Values and gradients are divided by high percentiles of theirs.
     """
     values = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     down, right = (
@@ -152,7 +152,8 @@ def _search(pixels, inside):
         for _ in range(2):
             edge = _rate(fine, *_neighbors(edge), n_points=48, reward=0.3).best()
         found.append(edge)
-    # Refining must not creep down the wall, choosing should not stop at an inner edge.
+    # Length counts little in refinement, so that edges do not creep down the wall, and more in the
+    # final choice, so that an inner edge does not win.
     return sorted(found, key=lambda edge: -edge.score[0] * edge.length[0] ** 0.2)
 
 
@@ -240,10 +241,10 @@ class PectoralMuscleRemover(ImageTransformer):
     The breast is found as by `BreastRegion`, in an image reduced to 256 pixels, with the chest wall
     to the left and upright. As in [1]_, all lines from its top to its chest wall are rated, here by
     the brightness gradient across them, capped at its 98th percentile, by the contrast of strips at
-    both sides, and by length. The five best lines that differ are refined to parabolas, bowed
-    outward if at all: muscles are, and one number resists other tissue at the lower end where a
-    free curve ([2]_, [3]_) follows it. The best one is moved outward at the top, where a muscle
-    widens, by 1/256 of the image's longer side. `detect` returns the curve.
+    both sides, and by length. The five best distinct lines are refined to parabolas that are
+    straight or bow outward, as muscles do. A single curvature keeps the curve from following other
+    tissue at the lower end, as free curves ([2]_, [3]_) do. The best one is moved outward at the
+    top, where a muscle widens, by 1/256 of the image's longer side. `detect` returns the curve.
 
     No training data is needed. A muscle is removed only if it is plausible: brighter than the
     tissue beside it, in the upper corner of a breast that is taller than wide, less than half of
