@@ -25,10 +25,10 @@ _MASK_NAME = re.compile(rf"(.+?)([_\- ](?:{_MASK_WORDS}|lesion|outline|roi))(?![
 _MASK_FOLDER = re.compile(rf"(?:.*[_\- ])?(?:{_MASK_WORDS})", re.I)
 
 
-def check_folder(root):
+def check_folder(root, contents="images"):
     """Return a folder as a `Path`; it must exist."""
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
+        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of {contents}.")
     return Path(root)
 
 
@@ -139,7 +139,7 @@ def split_masks(paths, suffix):
 
 def mirrored_masks(folder, root):
     """Return the masks in a folder, each with the path of its image without the extension."""
-    masks, _ = list_images(check_folder(folder))
+    masks, _ = list_images(check_folder(folder, "masks"))
     return {mask: root / stem_of(mask.relative_to(folder)) for mask in masks}
 
 
