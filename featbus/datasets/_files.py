@@ -179,8 +179,9 @@ def refuse_masks(images, root):
     ]
     if masks:
         suffix = names[masks[0]][2] if beside else "_mask"
+        names = quote(relative_names(masks, root))
         raise ValueError(
-            f"Found masks among the images in {str(root)!r}: {quote(masks)}; expected images only. "
+            f"Found masks among the images in {str(root)!r}: {names}; expected images only. "
             f"Pass masks={suffix!r} for masks next to their images that are named so, or so and "
             "with a number, or a folder that mirrors that of the images; move others elsewhere."
         )
