@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_va
 from featbus import LBP, FeatureBus, ImageAugmenter, make_breast_ultrasound
 
 DATA = make_breast_ultrasound(
-    60, image_shape=(64, 64), n_images_per_patient=3, weights=[3, 1, 0], contrast=1, random_state=0
+    60, image_shape=64, n_images_per_patient=3, weights=[3, 1, 0], contrast=0.6, random_state=0
 )
 IMAGES, Y, GROUPS = DATA.images, DATA.target, DATA.groups
 CV = StratifiedGroupKFold(3)

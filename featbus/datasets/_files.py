@@ -25,10 +25,10 @@ _MASK_NAME = re.compile(rf"(.+?)([_\- ](?:{_MASK_WORDS}|lesion|outline|roi))(?![
 _MASK_FOLDER = re.compile(rf"(?:.*[_\- ])?(?:{_MASK_WORDS})", re.I)
 
 
-def check_folder(root):
+def check_folder(root, contents="images"):
     """Return a folder as a `Path`; it must exist."""
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of images.")
+        raise FileNotFoundError(f"Found no folder {str(root)!r}, expected a folder of {contents}.")
     return Path(root)
 
 
@@ -139,7 +139,7 @@ def split_masks(paths, suffix):
 
 def mirrored_masks(folder, root):
     """Return the masks in a folder, each with the path of its image without the extension."""
-    masks, _ = list_images(check_folder(folder))
+    masks, _ = list_images(check_folder(folder, "masks"))
     return {mask: root / stem_of(mask.relative_to(folder)) for mask in masks}
 
 
@@ -179,8 +179,9 @@ def refuse_masks(images, root):
     ]
     if masks:
         suffix = names[masks[0]][2] if beside else "_mask"
+        names = quote(relative_names(masks, root))
         raise ValueError(
-            f"Found masks among the images in {str(root)!r}: {quote(masks)}; expected images only. "
+            f"Found masks among the images in {str(root)!r}: {names}; expected images only. "
             f"Pass masks={suffix!r} for masks next to their images that are named so, or so and "
             "with a number, or a folder that mirrors that of the images; move others elsewhere."
         )

@@ -76,8 +76,9 @@ def find_class_folders(root, masks=None):
         classes = {top: _subfolders(top) for top in tops}
     problem = _check_classes(classes) if root in classes else _check_split(parts, classes)
     if problem:
-        names = quote(relative_names(tops, root), 12) or "none"
-        raise ValueError(f"Found {problem} in {str(root)!r}, whose folders are {names}; {_LAYOUT}")
+        names = quote(relative_names(tops, root), 12)
+        among = f" among the folders {names}" if names else ""
+        raise ValueError(f"Found {problem} in {str(root)!r}{among}; {_LAYOUT}")
     return [(parts.get(top), folder) for top, folders in classes.items() for folder in folders]
 
 
@@ -185,7 +186,8 @@ def load_image_folder(
         file (UTF-8; commas, semicolons or tabs) or table has the columns ``file`` (that path as
         text, an absolute path, or the name of the file if no other image has it) and ``group``; a
         column ``similar_groups`` may name other groups, separated by semicolons, to merge with this
-        one. Names are compared without spaces around them. None: unknown, with a warning.
+        one. Names of groups are compared without case and spaces around them, and 7.0 is 7.
+        None: unknown, with a warning.
     strict : bool, default=False
         Whether files that are not images are an error. The table of groups is none of them.
 
@@ -226,10 +228,9 @@ def load_image_folder(
     ValueError
         If the folders are neither classes nor a split above the same classes: the message shows
         them; if a class folder has no images; if files are no images and `strict` is True; if a
-        mask has no image, no masks are found, or there are other masks than those: files next to
-        images, named as these and by a word for a mask or one that half of the images have, or
-        folders with such a name; if an image has no group, or two groups may be one: their names
-        differ only by case or by ``.0``.
+        mask has no image, or no masks are found; if there are other masks than those: files next
+        to images, named as these and by a word for a mask, or folders with such a name; if an image
+        has no group.
 
     Warns
     -----

@@ -82,27 +82,17 @@ def _draw_all(draw, kinds, groups, views, image_shape, contrast, random_state):
 
 
 def _as_bunch(images, masks, target, target_names, groups, columns, **fields):
-    """Return a data set; its frame has `columns`, the group, and where the lesion is."""
-    frame = pd.DataFrame({**columns, "group": groups})
-    lesion = [f"lesion_{name}" for name in ("row", "column", "height", "width", "area")]
-    frame[lesion] = [_describe_lesion(mask) for mask in masks]
+    """Return a data set; its frame has `columns`, the group, and the area of the lesion."""
+    columns |= {"group": groups, "lesion_area": masks.sum(axis=(1, 2))}
     return Bunch(
         images=images,
         target=target,
         target_names=list(target_names),
         groups=groups,
         masks=masks,
-        frame=frame,
+        frame=pd.DataFrame(columns),
         **fields,
     )
-
-
-def _describe_lesion(mask):
-    """Return centroid, height, width and area of a mask; NaN and 0 if it is empty."""
-    points = np.argwhere(mask)
-    if not len(points):
-        return *np.full(4, np.nan), 0
-    return *points.mean(axis=0), *(np.ptp(points, axis=0) + 1), len(points)
 
 
 def _grid(shape):
@@ -362,9 +352,7 @@ def make_breast_ultrasound(
         masks : ndarray of bool of shape (n_images, height, width)
             True inside the lesion; False everywhere for a normal image.
         frame : DataFrame of n_images rows
-            ``class``, ``group``, ``lesion_row`` and ``lesion_column`` (centroid of the mask),
-            ``lesion_height`` and ``lesion_width`` (of its bounding box), in pixels and NaN for a
-            normal image, and ``lesion_area`` in pixels.
+            ``class``, ``group``, and ``lesion_area`` (of the mask, in pixels).
         DESCR : str
             Description and known pitfalls.
 
@@ -479,9 +467,7 @@ def make_mammograms(
             True inside the pectoral muscle.
         frame : DataFrame of n_images rows
             ``side`` (right or left), ``class`` (NORM, CIRC, SPIC, CALC), ``abnormality``,
-            ``group``, ``lesion_row`` and ``lesion_column`` (centroid of the mask),
-            ``lesion_height`` and ``lesion_width`` (of its bounding box), in pixels and NaN for a
-            normal image, and ``lesion_area`` in pixels.
+            ``group``, and ``lesion_area`` (of the mask, in pixels).
         DESCR : str
             Description and known pitfalls.
 
