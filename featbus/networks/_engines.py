@@ -20,6 +20,11 @@ from featbus.parameters import InvalidParameterError
 
 SOURCES = (KerasApplication, OnnxModel, KerasModel)
 _LOCK = threading.Lock()
+_PACKAGES = {
+    "keras": "keras tensorflow",
+    "openvino": '"featbus[openvino]"',
+    "onnxruntime": '"featbus[onnx]"',
+}
 
 
 class KerasEngine:
@@ -187,8 +192,7 @@ def check_engine(engine, source, precision="fp32"):
             f"engine is {engine!r}, expected one of {list(source.engines)}, which can run {source}."
         )
     if find_spec(engine) is None:
-        extra = "onnx" if engine == "onnxruntime" else engine
-        raise ImportError(f'{engine} is not installed: pip install "featbus[{extra}]".')
+        raise ImportError(f"{engine} is not installed: pip install {_PACKAGES[engine]}.")
     if precision != "fp32":
         if engine != "openvino":
             raise InvalidParameterError(
