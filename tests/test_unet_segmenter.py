@@ -56,7 +56,7 @@ def segmenter(**options):
 @pytest.fixture(scope="module")
 def fitted():
     images, masks = pictures(40)
-    options = {"epochs": 16, "validation_share": 0.2, "augmentation": GENTLE}
+    options = {"epochs": 32, "validation_share": 0.2, "augmentation": GENTLE}
     return segmenter(**options).fit(images[:32], masks[:32]), images[32:], masks[32:]
 
 
@@ -113,7 +113,7 @@ def test_it_learns(fitted):
     assert probabilities.max() <= 1
     np.testing.assert_array_equal(found, probabilities >= 0.5)
     assert unet.best_epoch_ == 1 + int(np.argmin(unet.history_["val_loss"]))
-    assert len(unet.history_["loss"]) == unet.n_epochs_ <= 16
+    assert len(unet.history_["loss"]) == unet.n_epochs_ <= 32
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_dtypes_colors_and_sizes(fitted):
 def test_the_same_call_gives_the_same_weights_and_keeps_groups_together():
     images, masks = pictures()
     groups = np.repeat(np.arange(4), 3)
-    options = {"validation_share": 0.25}
+    options = {"epochs": 1, "validation_share": 0.25}
     first, second = (segmenter(**options).fit(images, masks, groups) for _ in range(2))
     for one, other in zip(first.weights_, second.weights_):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
