@@ -1,5 +1,6 @@
 """ONNX files that PyTorch exported: their rows against PyTorch's, and the lines of the guide."""
 
+import ast
 import json
 import re
 import subprocess
@@ -135,9 +136,13 @@ def test_the_lines_of_the_guide(file, tmp_path, monkeypatch):
     # In another process: not every TensorFlow can be imported beside PyTorch.
     subprocess.run([sys.executable, "-c", STAND_INS[package] + export], check=True)
     names = {"DeepFeatures": DeepFeatures, "list_layers": list_layers}
-    for block in blocks[: blocks.index(features) + 1]:
-        if block.startswith(("colors", "deep")):  # colors may be those of a block before
-            exec(block, names)
+    for block in blocks[: blocks.index(features)]:
+        if block.startswith(
+            "colors"
+        ):  # which the block of the file may use; the rest needs its file
+            first = ast.parse(block).body[:1]
+            exec(compile(ast.Module(first, type_ignores=[]), str(GUIDE), "exec"), names)
+    exec(features, names)
     rows = names["deep"].fit_transform(make_breast_ultrasound(2, random_state=0).images)
     assert rows.shape == (2, n_columns)
     assert np.isfinite(rows).all()
