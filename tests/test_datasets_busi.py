@@ -271,6 +271,7 @@ def test_real_groups_keep_duplicates_and_similar_lesions_together(real):
         assert not set(real.frame["listed_group"][train]) & set(real.frame["listed_group"][test])
 
 
+@pytest.mark.slow  # tests/test_near_duplicates.py looks at the same images
 def test_real_near_duplicates_are_the_listed_groups(real):
     with pytest.warns(UserWarning, match="480 images are in 356 groups of near-duplicates"):
         found = load_busi(data_dir("busi"))

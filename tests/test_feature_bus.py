@@ -136,7 +136,7 @@ def mean_of_dark(X):
 
 
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.filterwarnings("ignore:.*failed: their rows are NaN:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*their rows are NaN:UserWarning")
 def test_functions_that_change_images_in_place(stored, memory):
     images = np.stack([np.full((8, 8), level) for level in (0.25, 0.5, 0.75, 3)])
     steps = map(FunctionTransformer, (double_in_place, mean_of_dark))
@@ -149,7 +149,7 @@ def test_functions_that_change_images_in_place(stored, memory):
 
 
 @pytest.mark.parametrize("content", [b"P5 1 1 255\n9", b"no image"])
-@pytest.mark.filterwarnings("ignore:.*failed: their rows are NaN:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*their rows are NaN:UserWarning")
 def test_a_copy_of_a_file_that_changes_meanwhile(content, tmp_path, memory):
     first, second = tmp_path / "first.pgm", tmp_path / "second.pgm"
     for path in (first, second):
@@ -272,7 +272,7 @@ def bad_batch(paths):
 
 
 @pytest.mark.parametrize(("n_jobs", "stored"), CASES)
-@pytest.mark.filterwarnings("ignore:.*failed: their rows are NaN:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*their rows are NaN:UserWarning")
 def test_on_error_nan(n_jobs, stored, memory, paths):
     images, options = bad_batch(paths), {"memory": memory if stored else None, "n_jobs": n_jobs}
     bus = FeatureBus(HOG(), batch_size=4, on_error="nan", **options)
@@ -320,7 +320,7 @@ def level_of(images):
 
 
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.filterwarnings("ignore:.*failed: their rows are NaN:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*their rows are NaN:UserWarning")
 def test_dtypes_of_rows(stored, memory):
     bright, dark, bad = np.ones((4, 4)), np.full((4, 4), 0.5), np.full((4, 4), np.nan)
     options = {"memory": memory if stored else None, "batch_size": 1}
@@ -359,7 +359,7 @@ def with_dark(n_images, *dark):
     return images
 
 
-@pytest.mark.filterwarnings("ignore:.*failed: their rows are NaN:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*their rows are NaN:UserWarning")
 @pytest.mark.parametrize("n_jobs", [None, 2])
 @pytest.mark.parametrize(
     "error", [ValueError("too dark\n"), np.linalg.LinAlgError("too dark"), cv2.error("too dark")]
