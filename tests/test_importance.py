@@ -212,7 +212,7 @@ def test_the_plot():
         (LBP(), 9, r"shape \(9,\), expected \(10,\)"),
         (StandardScaler(), 10, "cannot be traced back to pixels"),
         (make_pipeline(Resize(32), StandardScaler()), 10, "cannot be traced back to pixels"),
-        (make_union(LBP(), "passthrough"), 10, "'passthrough' makes columns that no pixels"),
+        (make_union(LBP(), "passthrough"), 10, "'passthrough' has columns that cannot be traced"),
     ],
 )
 def test_what_cannot_be_painted(transformer, n_weights, message):

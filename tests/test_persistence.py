@@ -303,7 +303,7 @@ def test_imagenet_weights_of_keras_are_named(path):
 def test_what_belongs_to_a_machine_stays(path, tmp_path):
     bus = FeatureBus(LBP(), memory=tmp_path / "rows.sqlite", on_error="nan")
     pipeline = make_pipeline(bus, SVC(), memory=str(tmp_path / "steps")).fit(X, Y)
-    with pytest.warns(UserWarning, match="gave no row"):
+    with pytest.warns(UserWarning, match="their rows are NaN"):
         pipeline[0].transform([X[0], str(tmp_path / "missing.png")])
     before = vars(bus).copy()
     loaded = assert_same_elsewhere(pipeline, path)
@@ -349,7 +349,7 @@ def test_trusted_types_of_others_travel(path, monkeypatch):
         (FunctionTransformer(partial(np.add, 1)), "functools.partial"),
         (FunctionTransformer(methodcaller("save", "x")), "operator.methodcaller"),
         (FunctionTransformer(SVC().fit), "SVC"),
-        (FunctionTransformer(FeatureBus), "FeatureBus as TypeNode"),
+        (FunctionTransformer(FeatureBus), "FeatureBus in a TypeNode"),
         (make_pipeline(LBP(), HistGradientBoostingClassifier(max_iter=2)), "TreePredictor"),
     ],
 )
