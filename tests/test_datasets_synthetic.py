@@ -258,7 +258,7 @@ def auc_of_mammograms(contrast):
     return roc_auc_score(data.target, scores)
 
 
-@pytest.mark.parametrize(("contrast", "low", "high"), [(1, 0.8, 1), (0, 0.38, 0.62)])
+@pytest.mark.parametrize(("contrast", "low", "high"), [(1, 0.8, 1), (0, 0.3, 0.65)])
 def test_mammograms_are_learned_by_their_contrast(contrast, low, high):
     assert low < auc_of_mammograms(contrast) <= high
 

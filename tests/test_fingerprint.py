@@ -67,7 +67,10 @@ def test_digests_of_arrays():
         digest_image,
         lambda path: fingerprint(with_value(path)),
         lambda path: fingerprint(with_value(str(path))),
-        lambda path: fingerprint(DeepFeatures("vgg16", weights=path)),
+        pytest.param(
+            lambda path: fingerprint(DeepFeatures("vgg16", weights=path)),
+            marks=pytest.mark.network,
+        ),
     ],
     ids=["image", "parameter", "parameter as text", "weights"],
 )
@@ -81,6 +84,7 @@ def test_a_file_counts_by_its_content(digest, tmp_path):
     assert digest(path) == before
 
 
+@pytest.mark.network
 def test_names_of_files_do_not_count(tmp_path):
     paths = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
     for path in paths:

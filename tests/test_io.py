@@ -98,7 +98,6 @@ EXACT = {
     "tiff 64-bit offsets": (tiff(GRAY8, bigtiff=True), GRAY8),
     "bmp gray": (pil(GRAY8, "BMP"), GRAY8),
     "bmp rgb": (pil(RGB8, "BMP"), RGB8),
-    "bmp rgba with masks": (opencv(RGBA8, ".bmp"), RGBA8),
     "bmp palette": (pil(PALETTE, "BMP"), PALETTE_RGB),
     "pgm plain": (P2.encode(), HAND8),
     "pgm plain 16": (b"P2 3 2 65535 0 256 20 30 40 65535", HAND16),

@@ -550,7 +550,10 @@ WRONG_MODELS = {
     "integers": (change_input(onnx.TensorProto.UINT8, SHAPE), "uint8"),
     "unknown operator": (lambda m: setattr(m.graph.node[0], "op_type", "Rolu"), "Rolu"),
     "unknown opset": (lambda m: setattr(m.opset_import[0], "version", 999), "999"),
-    "short weights": (lambda m: setattr(m.graph.initializer[0], "raw_data", b"123"), "weight_0"),
+    "short weights": (
+        lambda m: setattr(m.graph.initializer[0], "raw_data", b"123"),
+        "single file",
+    ),
 }
 WRONG_FILES |= {
     kind: (partial(save_edited, edit=edit), message)

@@ -294,6 +294,7 @@ def test_networks_without_a_file_travel(kind, path):
             save(pipeline, path, embed=False)
 
 
+@pytest.mark.network
 def test_imagenet_weights_of_keras_are_named(path):
     save(DeepFeatures("mobilenet", **SMALL), path, embed=False)
     assert load(path).weights == "imagenet"

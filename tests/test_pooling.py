@@ -102,3 +102,9 @@ def test_weights_are_shares_of_area():
 def test_no_pooling(name):
     assert not is_pooling(name)
     assert all(map(is_pooling, ["avg", "max3x3", "gem2x1", "std", "flatten", "cls"]))
+
+
+def test_a_map_of_one_number():
+    one = np.full((1, 1, 1), 0.5, np.float32)
+    for name in ("avg", "max", "gem", "flatten"):
+        assert pool_array(one, name, np.ones_like(one)).tolist() == [0.5]

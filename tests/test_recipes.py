@@ -200,7 +200,10 @@ def test_what_recipes_refuse(name, options, message):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("unet_crop", TINY | {"segmenter": ThresholdSegmenter}, "segmenter is <class"),
+        pytest.param(
+            *("unet_crop", TINY | {"segmenter": ThresholdSegmenter}, "segmenter is <class"),
+            marks=pytest.mark.network,
+        ),
         ("mobilenet_intensity", {"backbone": "mobilenet_v7"}, "backbone is 'mobilenet_v7'"),
         ("fine_tuned_ultrasound", {"memory": 3}, "memory is 3, expected"),
     ],

@@ -188,8 +188,8 @@ def pool_array(feature_map, name, weights=None):
     ndarray of float32 of shape (n_windows * channels,)
         Window by window, channel by channel; computed in double precision.
     """
-    weights = None if weights is None else np.float64(weights[np.newaxis])
-    return pool(np.float64(feature_map[np.newaxis]), name, weights)[0].astype(np.float32)
+    weights = None if weights is None else weights[np.newaxis].astype(np.float64)
+    return pool(feature_map[np.newaxis].astype(np.float64), name, weights)[0].astype(np.float32)
 
 
 def pool_rows(maps, pooling, regions=None):

@@ -95,7 +95,7 @@ class Preprocessing:
         rows = out.reshape(-1, width * n_channels)
         # One division by the scale here saves a pass over the pixels.
         for step, values, neutral in ((np.subtract, self.mean, 0), (np.divide, self.std, 1)):
-            values = np.float32(np.divide(values, self.scale))
+            values = np.divide(values, self.scale).astype(np.float32)
             if (values != neutral).any():
                 step(rows, np.tile(values, width), out=rows)
         return out
