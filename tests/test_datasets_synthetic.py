@@ -245,7 +245,7 @@ def test_background_of_mammograms_is_black(mammograms):
 
 
 def auc_of_mammograms(contrast):
-    data = make_mammograms(100, image_shape=(128, 96), contrast=contrast, random_state=0)
+    data = make_mammograms(240, image_shape=(128, 96), contrast=contrast, random_state=0)
     rows = make_union(LBP(), IntensityStatistics()).fit_transform(data.images)
     scores = cross_val_predict(
         make_pipeline(StandardScaler(), SVC()),
@@ -258,7 +258,7 @@ def auc_of_mammograms(contrast):
     return roc_auc_score(data.target, scores)
 
 
-@pytest.mark.parametrize(("contrast", "low", "high"), [(1, 0.8, 1), (0, 0.3, 0.65)])
+@pytest.mark.parametrize(("contrast", "low", "high"), [(1, 0.8, 1), (0, 0.38, 0.62)])
 def test_mammograms_are_learned_by_their_contrast(contrast, low, high):
     assert low < auc_of_mammograms(contrast) <= high
 

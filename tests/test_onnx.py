@@ -552,7 +552,7 @@ WRONG_MODELS = {
     "unknown opset": (lambda m: setattr(m.opset_import[0], "version", 999), "999"),
     "short weights": (
         lambda m: setattr(m.graph.initializer[0], "raw_data", b"123"),
-        "single file",
+        "weight_0|initializer",
     ),
 }
 WRONG_FILES |= {
