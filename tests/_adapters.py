@@ -1,9 +1,24 @@
 """Hold estimators of images to scikit-learn's own checks, which speak in rows of numbers."""
 
 import numpy as np
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
 
 from featbus.base import ImageTransformer
+
+
+def find_failed_checks(estimator):
+    """Return what scikit-learn's checks of an estimator raised; a skipped one is a failed one."""
+    failed = {}
+    for candidate, check in estimator_checks_generator(estimator):
+        name = check.func.__name__
+        try:
+            check(candidate)
+        except BaseException as error:
+            # This check needs SCIPY_ARRAY_API, a setting of the whole process.
+            if type(error).__name__ != "SkipTest" or name != "check_array_api_input":
+                failed[name] = f"{type(error).__name__}: {error}"
+    return failed
 
 
 def from_rows(cls, shape=(16, 16)):

@@ -40,6 +40,9 @@ from featbus.parameters import InvalidParameterError
 
 BITS_AS_8 = np.where(BITS, 255, 0).astype(np.uint8)
 PALETTE = Image.fromarray(RGB8).quantize(16)
+RGBA_BMP = opencv(RGBA8, ".bmp")
+with Image.open(io.BytesIO(RGBA_BMP)) as picture:  # Pillow 11 ignores the alpha channel
+    RGBA_BMP_BANDS = len(picture.getbands())
 PALETTE_RGB = np.array(PALETTE.convert("RGB"))
 P2 = "P2\n# made by hand\n3 2 # columns rows\n255\n0 10 20\n30 40 255\n"
 HAND8 = np.array([[0, 10, 20], [30, 40, 255]], np.uint8)
@@ -99,6 +102,7 @@ EXACT = {
     "bmp gray": (pil(GRAY8, "BMP"), GRAY8),
     "bmp rgb": (pil(RGB8, "BMP"), RGB8),
     "bmp palette": (pil(PALETTE, "BMP"), PALETTE_RGB),
+    "bmp rgba with masks": (RGBA_BMP, RGBA8[..., :RGBA_BMP_BANDS]),
     "pgm plain": (P2.encode(), HAND8),
     "pgm plain 16": (b"P2 3 2 65535 0 256 20 30 40 65535", HAND16),
     "pgm comments": (b"P5\n# a\n#b\n17 # c\n13\n#\n255\n" + GRAY8.tobytes(), GRAY8),
