@@ -56,7 +56,7 @@ ESTIMATORS = [
     pytest.param(CLAHE(), id="CLAHE"),
     pytest.param(HistogramEqualizer(), id="HistogramEqualizer"),
     pytest.param(ContrastStretch(), id="ContrastStretch"),
-    pytest.param(Normalize("percentile"), id="Normalize"),
+    pytest.param(Normalize((1, 99)), id="Normalize"),
     pytest.param(GammaCorrection(), id="GammaCorrection"),
     *(
         pytest.param(Denoise(method), id=f"Denoise-{method}")

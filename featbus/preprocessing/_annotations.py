@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from featbus.base import ImageTransformer
-from featbus.color import to_gray
+from featbus.color import to_gray, to_uint8
 from featbus.masks import restrict
 from featbus.parameters import StrOptions
-from featbus.preprocessing._pixels import convert, extend, map_pixels
+from featbus.preprocessing._pixels import colors_of, convert, extend, map_pixels
 
 # Gray levels of 255, and sides in pixels: tuned on half of BUSI.
 _STROKE = np.ones((7, 7), np.uint8)
@@ -19,8 +19,6 @@ _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _ROW = np.ones((1, 3), np.uint8)
 _AROUND = np.ones((5, 5), np.uint8)
 _COLORED = 16
-_INPAINT_RADIUS = 3
-_MAX_SHARE = 0.1
 
 
 def find_annotations(image):
@@ -37,13 +35,10 @@ def find_annotations(image):
         True where there is a mark, and up to two pixels around it. All False where more than a
         tenth of the image would be: that is texture.
     """
-    pixels = convert(extend(image), np.dtype(np.uint8))
-    colors = pixels[..., :3] if pixels.ndim == 3 else pixels
-    marks = _find_strokes(to_gray(colors))
-    if colors.ndim == 3:
-        marks |= np.ptp(colors, axis=2) > _COLORED
+    colors = colors_of(to_uint8(extend(image)))
+    marks = _find_strokes(to_gray(colors)) | (np.ptp(np.atleast_3d(colors), axis=2) > _COLORED)
     marks = cv2.dilate(marks.astype(np.uint8), _AROUND) > 0
-    return marks if marks.mean() <= _MAX_SHARE else np.zeros_like(marks)
+    return marks if marks.mean() <= 0.1 else np.zeros_like(marks)
 
 
 def _find_strokes(gray):
@@ -133,15 +128,14 @@ class RemoveAnnotations(ImageTransformer):
             return image
         if self.method == "mask":
             return restrict(image, ~marks)
-        return map_pixels(lambda pixels: _paint_over(pixels, marks), image)
+        return map_pixels(lambda pixels, inside: _paint_over(pixels, marks), image)
 
 
 def _paint_over(pixels, marks):
     """Return the pixels, those at the marks painted over; all others are the same bit for bit."""
     painted, area = pixels.copy(), marks.astype(np.uint8)
-    channels = painted[..., np.newaxis] if pixels.ndim == 2 else painted
-    for channel in np.moveaxis(channels, 2, 0):
+    for channel in np.moveaxis(np.atleast_3d(painted), 2, 0):  # views
         plain = np.array(channel, np.float32 if pixels.dtype.kind == "f" else pixels.dtype)
-        found = cv2.inpaint(plain, area, _INPAINT_RADIUS, cv2.INPAINT_NS)
+        found = cv2.inpaint(plain, area, inpaintRadius=3, flags=cv2.INPAINT_NS)
         channel[marks] = convert(found, pixels.dtype)[marks]
     return painted

@@ -301,18 +301,15 @@ class BreastRegion(ImageTransformer):
             If the image is invalid.
         """
         self._check_parameters()
-        return self._outline(read_item(image, None))
-
-    def _outline(self, image):
+        image = read_item(image, None)
         breast = find_breast(image)
         found = not breast.reason
         mask = enlarge(breast, image.shape) if found else np.ones(image.shape[:2], dtype=bool)
         return BreastOutline(mask, found, breast.side, breast.reason)
 
     def _transform_image(self, image):
-        outline = self._outline(image)
-        if outline.found:
-            image = restrict(image, outline.mask)
+        outline = self.detect(image)
+        image = restrict(image, outline.mask) if outline.found else image
         return image[:, ::-1].copy() if self._mirrors(outline) else image
 
     def _mirrors(self, outline):

@@ -3,78 +3,27 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-from featbus.base import ImageTransformer
-from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
-from featbus.preprocessing._pixels import OddSize, as_float, map_pixels
+from featbus.preprocessing._pixels import OddSize, PixelTransformer, as_float
 
+_Filter = Literal["median", "gaussian", "bilateral", "nlmeans", "tv"]
+_SpeckleFilter = Literal["lee", "kuan", "frost", "srad"]
 # Largest window whose median OpenCV takes of 16-bit and float32 pixels.
 _OPENCV_MEDIAN = 5
-_SEARCH_DISTANCE = 6
 _BORDER = cv2.BORDER_REPLICATE
-_DAMPING = 2.0
 _TIME_STEP = 0.2
-_DECAY = 1 / 6
 # Keeps quotients finite where a pixel is black.
 _TINY = 1e-6
 
 
-def _median(pixels, size, strength):
-    if pixels.dtype == np.uint8 or (size <= _OPENCV_MEDIAN and pixels.dtype != np.float64):
-        return cv2.medianBlur(pixels, size)
-    window = (size, size, 1)[: pixels.ndim]
-    return ndimage.median_filter(pixels, window, mode="nearest")
-
-
-def _gaussian(pixels, size, strength):
-    deviation = 0.3 * ((size - 1) * 0.5 - 1) + 0.8  # as OpenCV derives it from the size
-    return cv2.GaussianBlur(pixels, (size, size), deviation, borderType=_BORDER)
-
-
-def _bilateral(pixels, size, strength):
-    # At 8 bits OpenCV 5 rounds down. Of colors it adds up the differences of the channels.
-    pixels = as_float(pixels).astype(np.float32, copy=False)
-    strength = strength * (3 if pixels.ndim == 3 else 1)
-    return cv2.bilateralFilter(pixels, size, strength, size / 4, borderType=_BORDER)
-
-
-def _nlmeans(pixels, size, strength):
-    height, width = pixels.shape[:2]
-    # scikit-image takes a single row or column for a signal.
-    padding = [(0, int(height == 1)), (0, int(width == 1)), (0, 0)][: pixels.ndim]
-    smooth = denoise_nl_means(
-        np.pad(as_float(pixels), padding, mode="edge"),
-        patch_size=size,
-        patch_distance=_SEARCH_DISTANCE,
-        h=strength,
-        channel_axis=-1 if pixels.ndim == 3 else None,
-    )
-    return smooth[:height, :width]
-
-
-def _tv(pixels, size, strength):
-    return denoise_tv_chambolle(
-        as_float(pixels), weight=strength, channel_axis=-1 if pixels.ndim == 3 else None
-    )
-
-
-_METHODS = {
-    "median": _median,
-    "gaussian": _gaussian,
-    "bilateral": _bilateral,
-    "nlmeans": _nlmeans,
-    "tv": _tv,
-}
-
-
-class Denoise(ImageTransformer):
+class Denoise(PixelTransformer):
     """Smooth noise away.
 
     Read more in the :ref:`User Guide <enhancement>`.
@@ -128,33 +77,56 @@ class Denoise(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "method": [StrOptions(set(_METHODS))],
+        "method": [StrOptions(set(get_args(_Filter)))],
         "size": [OddSize(1, 255)],
         "strength": [Interval(Real, 1e-6, 1e3, closed="both")],
     }
 
-    def __init__(
-        self,
-        method: Literal["median", "gaussian", "bilateral", "nlmeans", "tv"] = "median",
-        *,
-        size: int = 5,
-        strength: float = 0.1,
-    ) -> None:
+    def __init__(self, method: _Filter = "median", *, size: int = 5, strength: float = 0.1) -> None:
         self.method = method
         self.size = size
         self.strength = strength
 
-    def _transform_image(self, image):
-        function = _METHODS[self.method]
-        return map_pixels(lambda pixels: function(pixels, self.size, self.strength), image)
+    def _change(self, pixels, inside):
+        return getattr(self, f"_{self.method}")(pixels)
+
+    def _median(self, pixels):
+        if pixels.dtype == np.uint8 or (self.size <= _OPENCV_MEDIAN and pixels.dtype != np.float64):
+            return cv2.medianBlur(pixels, self.size)
+        return ndimage.median_filter(pixels, self.size, mode="nearest", axes=(0, 1))
+
+    def _gaussian(self, pixels):
+        deviation = 0.3 * ((self.size - 1) * 0.5 - 1) + 0.8  # as OpenCV derives it from the size
+        return cv2.GaussianBlur(pixels, (self.size, self.size), deviation, borderType=_BORDER)
+
+    def _bilateral(self, pixels):
+        # At 8 bits OpenCV 5 rounds down. Of colors it adds up the differences of the channels.
+        pixels = as_float(pixels).astype(np.float32, copy=False)
+        strength = self.strength * (3 if pixels.ndim == 3 else 1)
+        return cv2.bilateralFilter(pixels, self.size, strength, self.size / 4, borderType=_BORDER)
+
+    def _nlmeans(self, pixels):
+        smooth = denoise_nl_means(
+            np.atleast_3d(as_float(pixels)),
+            patch_size=self.size,
+            patch_distance=6,
+            h=self.strength,
+            channel_axis=-1,
+        )
+        return smooth.reshape(pixels.shape)  # scikit-image drops axes of length 1
+
+    def _tv(self, pixels):
+        smooth = denoise_tv_chambolle(
+            np.atleast_3d(as_float(pixels)), self.strength, channel_axis=-1
+        )
+        return smooth.reshape(pixels.shape)
 
 
 def _mean_and_variance(pixels, size):
     """Return mean and variance of the window around each pixel."""
     mean = cv2.blur(pixels, (size, size), borderType=_BORDER)
-    variance = cv2.blur(pixels * pixels, (size, size), borderType=_BORDER)
-    variance -= mean * mean
-    return mean, np.maximum(variance, 0, out=variance)
+    mean_square = cv2.blur(pixels * pixels, (size, size), borderType=_BORDER)
+    return mean, np.maximum(mean_square - mean * mean, 0)
 
 
 def _divide(dividend, divisor):
@@ -162,7 +134,7 @@ def _divide(dividend, divisor):
     return np.divide(dividend, divisor, out=np.zeros_like(dividend), where=divisor > 0)
 
 
-def estimate_noise(pixels, size, inside=None):
+def estimate_noise(pixels, size, inside=...):
     """Estimate how strong speckle is.
 
     Parameters
@@ -171,8 +143,8 @@ def estimate_noise(pixels, size, inside=None):
         Amplitudes, not negative.
     size : int
         Side of the window in pixels.
-    inside : ndarray of bool, default=None
-        Pixels whose windows are used; None for all.
+    inside : ndarray of bool, default=...
+        Pixels whose windows are used; by default, all.
 
     Returns
     -------
@@ -180,13 +152,9 @@ def estimate_noise(pixels, size, inside=None):
         Median coefficient of variation (standard deviation divided by mean) of the windows that are
         not black.
     """
-    mean, variance = _mean_and_variance(pixels, size)
-    counted = mean > 0
-    if inside is not None:
-        counted &= inside if mean.ndim == 2 else inside[..., np.newaxis]
-    if not counted.any():
-        return _TINY
-    return max(_TINY, float(np.median(np.sqrt(variance[counted]) / mean[counted])))
+    mean, variance = (part[inside] for part in _mean_and_variance(pixels, size))
+    variation = np.sqrt(variance[mean > 0]) / mean[mean > 0]
+    return max(_TINY, float(np.median(variation))) if variation.size else _TINY
 
 
 def lee(pixels, size, noise, linear=True):
@@ -219,10 +187,8 @@ def lee(pixels, size, noise, linear=True):
        signal-dependent noise. IEEE Transactions on Pattern Analysis and Machine Intelligence 7
        (1985) 165-177; the filter for multiplicative noise.
     """
-    mean, signal = _mean_and_variance(pixels, size)
-    signal -= noise**2 * mean * mean
-    signal /= 1 + noise**2
-    signal = np.maximum(signal, 0, out=signal)
+    mean, variance = _mean_and_variance(pixels, size)
+    signal = np.maximum((variance - noise**2 * mean * mean) / (1 + noise**2), 0)
     speckle = noise**2 * mean * mean if linear else noise**2 * (mean * mean + signal)
     return mean + _divide(signal, signal + speckle) * (pixels - mean)
 
@@ -250,7 +216,7 @@ def frost(pixels, size):
        Pattern Analysis and Machine Intelligence 4 (1982) 157-166.
     """
     mean, variance = _mean_and_variance(pixels, size)
-    decay = -_DAMPING * _divide(variance, mean * mean)
+    decay = -2 * _divide(variance, mean * mean)
     steps = np.arange(size) - size // 2
     distance = np.hypot(steps[:, np.newaxis], steps)
     weighted, weights = np.zeros_like(pixels), np.zeros_like(pixels)
@@ -287,7 +253,7 @@ def srad(pixels, noise, n_iterations):
     """
     pixels = np.maximum(pixels, _TINY)
     for step in range(n_iterations):
-        scale = noise * np.exp(-_DECAY * _TIME_STEP * step)
+        scale = noise * np.exp(-1 / 6 * _TIME_STEP * step)
         pixels = _diffuse(pixels, max(scale, _TINY) ** 2)
     return pixels
 
@@ -310,7 +276,7 @@ def _diffuse(pixels, scale_squared):
     return pixels + _TIME_STEP / 4 * (north + south + west + east)
 
 
-class Despeckle(ImageTransformer):
+class Despeckle(PixelTransformer):
     """Smooth speckle, the noise of ultrasound, and keep edges sharp.
 
     Read more in the :ref:`User Guide <enhancement>`.
@@ -369,7 +335,7 @@ class Despeckle(ImageTransformer):
     """
 
     _parameter_constraints = {
-        "method": [StrOptions({"lee", "kuan", "frost", "srad"})],
+        "method": [StrOptions(set(get_args(_SpeckleFilter)))],
         "size": [OddSize(3, 4095)],
         "noise": [Interval(Real, 0, 1e3, closed="right"), None],
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
@@ -378,7 +344,7 @@ class Despeckle(ImageTransformer):
 
     def __init__(
         self,
-        method: Literal["lee", "kuan", "frost", "srad"] = "lee",
+        method: _SpeckleFilter = "lee",
         *,
         size: int = 7,
         noise: float | None = None,
@@ -391,26 +357,19 @@ class Despeckle(ImageTransformer):
         self.n_iterations = n_iterations
         self.dynamic_range = dynamic_range
 
-    def _transform_image(self, image):
-        inside = inside_mask(image)
-
-        def despeckle(pixels):
-            pixels = as_float(pixels)
-            if self.dynamic_range is None:
-                return self._smooth(pixels, inside)
-            # An amplitude ten times as large is 20 dB more.
-            decades = pixels.dtype.type(self.dynamic_range / 20)
-            smooth = self._smooth(10 ** ((pixels - 1) * decades), inside)
-            return 1 + np.log10(np.maximum(smooth, np.finfo(smooth.dtype).tiny)) / decades
-
-        return map_pixels(despeckle, image)
+    def _change(self, pixels, inside):
+        pixels = as_float(pixels)
+        if self.dynamic_range is None:
+            return self._smooth(pixels, inside)
+        # An amplitude ten times as large is 20 dB more.
+        decades = pixels.dtype.type(self.dynamic_range / 20)
+        smooth = self._smooth(10 ** ((pixels - 1) * decades), inside)
+        return 1 + np.log10(np.maximum(smooth, np.finfo(smooth.dtype).tiny)) / decades
 
     def _smooth(self, pixels, inside):
         if self.method == "frost":
             return frost(pixels, self.size)
-        noise = self.noise
-        if noise is None:
-            noise = estimate_noise(pixels, self.size, inside)
+        noise = estimate_noise(pixels, self.size, inside) if self.noise is None else self.noise
         if self.method == "srad":
             return srad(pixels, noise, self.n_iterations)
         return lee(pixels, self.size, noise, linear=self.method == "lee")

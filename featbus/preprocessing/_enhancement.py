@@ -2,65 +2,42 @@
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Integral, Real
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from skimage.exposure import equalize_hist
+from skimage.exposure import cumulative_distribution
 from skimage.filters import threshold_local
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
 from featbus.images import MAXIMUM
 from featbus.masks import inside_mask, with_mask_of
-from featbus.parameters import Interval, PairOf, SequenceOf, StrOptions, as_pair
+from featbus.parameters import Interval, LowHigh, PairOf, SequenceOf, StrOptions, as_pair
 from featbus.preprocessing._pixels import (
     OddSize,
+    PixelTransformer,
     as_float,
     convert,
     extend,
-    map_pixels,
     map_values,
 )
 
-# Tolerance of the threshold to rounding errors.
-_ROUNDING = 1e-6
+_Mean = Literal["gaussian", "mean"]
 
 
-class _Percentiles(SequenceOf):
+class _Percentiles(LowHigh):
     """Two percentiles, the lower one first."""
 
     def __init__(self):
-        super().__init__(Interval(Real, 0, 100, closed="both"), length=2)
-
-    def is_satisfied_by(self, value):
-        return super().is_satisfied_by(value) and bool(value[0] < value[1])
+        SequenceOf.__init__(self, Interval(Real, 0, 100, closed="both"), length=2)
 
     def __str__(self):
         return "a pair (lower, upper) of different percentiles, 0 to 100"
 
 
-_PERCENTILES = _Percentiles()
-
-
-def _rescale(values, low, high):
-    """Map values from `low` to `high` to 0..1; 0 everywhere if both are equal."""
-    low, high = values.dtype.type(low), values.dtype.type(high)
-    if high <= low:
-        return np.zeros_like(values)
-    return np.clip((values - low) / (high - low), 0, 1)
-
-
-def _stretch(pixels, percentiles, inside):
-    """Map the values from one percentile of the pixels inside the mask to the other to 0..1."""
-    limits = np.percentile(pixels if inside is None else pixels[inside], percentiles)
-    low, high = limits / MAXIMUM[pixels.dtype.name]
-    return map_values(partial(_rescale, low=low, high=high), pixels)
-
-
-class HistogramEqualizer(ImageTransformer):
+class HistogramEqualizer(PixelTransformer):
     """Spread the gray values evenly over the range.
 
     Read more in the :ref:`User Guide <enhancement>`.
@@ -89,11 +66,15 @@ class HistogramEqualizer(ImageTransformer):
            [191, 255]], dtype=uint8)
     """
 
-    def _transform_image(self, image):
-        return map_pixels(partial(equalize_hist, mask=inside_mask(image)), image, luma=True)
+    _luma = True
+
+    def _change(self, pixels, inside):
+        shares, centers = cumulative_distribution(pixels[inside])
+        centers = centers / MAXIMUM[pixels.dtype.name]
+        return map_values(lambda values: np.interp(values, centers, shares), pixels)
 
 
-class GammaCorrection(ImageTransformer):
+class GammaCorrection(PixelTransformer):
     """Brighten or darken the middle of the range by a power law.
 
     Read more in the :ref:`User Guide <enhancement>`.
@@ -127,11 +108,11 @@ class GammaCorrection(ImageTransformer):
     def __init__(self, gamma: float = 0.5) -> None:
         self.gamma = gamma
 
-    def _transform_image(self, image):
-        return map_pixels(partial(map_values, lambda values: values**self.gamma), image)
+    def _change(self, pixels, inside):
+        return map_values(lambda values: values**self.gamma, pixels)
 
 
-class ContrastStretch(ImageTransformer):
+class ContrastStretch(PixelTransformer):
     """Stretch the contrast linearly between two percentiles.
 
     Read more in the :ref:`User Guide <enhancement>`.
@@ -161,27 +142,35 @@ class ContrastStretch(ImageTransformer):
     array([[  0, 128, 255]], dtype=uint8)
     """
 
-    _parameter_constraints = {"percentiles": [_PERCENTILES]}
+    _parameter_constraints = {"percentiles": [_Percentiles()]}
 
     def __init__(self, percentiles: tuple[float, ...] = (2, 98)) -> None:
         self.percentiles = percentiles
 
-    def _transform_image(self, image):
-        inside = inside_mask(image)
-        return map_pixels(partial(_stretch, percentiles=self.percentiles, inside=inside), image)
+    def _change(self, pixels, inside):
+        limits = np.percentile(pixels[inside], self.percentiles) / MAXIMUM[pixels.dtype.name]
+
+        def stretch(values):
+            low, high = limits.astype(values.dtype)
+            return (
+                np.clip((values - low) / (high - low), 0, 1)
+                if high > low
+                else np.zeros_like(values)
+            )
+
+        return map_values(stretch, pixels)
 
 
-class Normalize(ImageTransformer):
-    """Bring the values of each image to the whole range 0..1.
+class Normalize(ContrastStretch):
+    """Stretch the values of each image to the whole range 0..1.
 
     Read more in the :ref:`User Guide <enhancement>`.
 
     Parameters
     ----------
-    method : {"minmax", "percentile"}, default="minmax"
-        Values that become 0 and 1: the smallest and the largest one, or two percentiles.
-    percentiles : tuple of float, default=(1, 99)
-        The percentiles for ``method="percentile"``. Values beyond them are clipped.
+    percentiles : tuple of float, default=(0, 100)
+        Percentiles that become 0 and 1; by default, the smallest and the largest value. Values
+        beyond them are clipped.
 
     See Also
     --------
@@ -201,25 +190,12 @@ class Normalize(ImageTransformer):
     array([[0. , 0.5, 1. ]], dtype=float32)
     """
 
-    _parameter_constraints = {
-        "method": [StrOptions({"minmax", "percentile"})],
-        "percentiles": [_PERCENTILES],
-    }
-
-    def __init__(
-        self,
-        method: Literal["minmax", "percentile"] = "minmax",
-        *,
-        percentiles: tuple[float, ...] = (1, 99),
-    ) -> None:
-        self.method = method
+    def __init__(self, percentiles: tuple[float, ...] = (0, 100)) -> None:
         self.percentiles = percentiles
 
     def _transform_image(self, image):
-        percentiles = self.percentiles if self.method == "percentile" else (0, 100)
-        stretch = partial(_stretch, percentiles=percentiles, inside=inside_mask(image))
-        # In double precision: of a narrow range, single precision would leave a few digits.
-        result = map_pixels(stretch, to_float(image, np.float64))
+        # Single precision would leave only a few digits of a narrow range.
+        result = super()._transform_image(to_float(image, np.float64))
         return to_float(result, np.float64 if image.dtype == np.float64 else np.float32)
 
 
@@ -238,7 +214,7 @@ def _fill_tiles(gray, inside, grid):
     return filled
 
 
-class CLAHE(ImageTransformer):
+class CLAHE(PixelTransformer):
     """Raise the local contrast: contrast-limited adaptive histogram equalization.
 
     Read more in the :ref:`User Guide <enhancement>`.
@@ -282,6 +258,7 @@ class CLAHE(ImageTransformer):
     (31, 85)
     """
 
+    _luma = True
     _parameter_constraints = {
         "clip_limit": [Interval(Real, 0, None, closed="neither")],
         "tile_grid_size": [PairOf(Interval(Integral, 1, None, closed="left"))],
@@ -293,14 +270,11 @@ class CLAHE(ImageTransformer):
         self.clip_limit = clip_limit
         self.tile_grid_size = tile_grid_size
 
-    def _transform_image(self, image):
-        return map_pixels(partial(self._equalize, inside=inside_mask(image)), image, luma=True)
-
-    def _equalize(self, gray, inside):
+    def _change(self, gray, inside):
         rows, columns = as_pair(self.tile_grid_size)
         if gray.dtype.kind == "f":
             gray = convert(gray, np.dtype(np.uint16))
-        if inside is not None:
+        if inside is not ...:
             gray = _fill_tiles(gray, inside, (rows, columns))
         # A limit of all pixels of a tile is none. OpenCV's integers would overflow above it.
         clip_limit = min(self.clip_limit, np.iinfo(gray.dtype).max + 1)
@@ -347,17 +321,11 @@ class AdaptiveThreshold(ImageTransformer):
 
     _parameter_constraints = {
         "size": [OddSize(3, 4095)],
-        "method": [StrOptions({"gaussian", "mean"})],
+        "method": [StrOptions(set(get_args(_Mean)))],
         "offset": [Interval(Real, -1, 1, closed="both")],
     }
 
-    def __init__(
-        self,
-        size: int = 35,
-        *,
-        method: Literal["gaussian", "mean"] = "gaussian",
-        offset: float = 0.0,
-    ) -> None:
+    def __init__(self, size: int = 35, *, method: _Mean = "gaussian", offset: float = 0.0) -> None:
         self.size = size
         self.method = method
         self.offset = offset
@@ -366,7 +334,7 @@ class AdaptiveThreshold(ImageTransformer):
         gray = to_gray(as_float(image))
         pixels = extend(gray)
         # Rounding errors must not make flat regions brighter than their surroundings.
-        offset = self.offset - _ROUNDING
+        offset = self.offset - 1e-6
         found = pixels > threshold_local(pixels, self.size, self.method, offset, mode="nearest")
         inside = inside_mask(gray)
         return with_mask_of(found if inside is None else found & inside, gray)

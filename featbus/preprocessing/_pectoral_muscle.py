@@ -186,10 +186,8 @@ def _doubts(edge, inside):
 
 def _locate(breast):
     """Return the best edge in a coarse breast, the corner of its window, and why there is none."""
-    if not breast.inside.any():
-        return None, None, breast.reason
     if breast.side is None:
-        return None, None, "found no chest wall: both sides of the breast are alike."
+        return None, None, breast.reason or "found no chest wall: both sides are alike."
     rows, columns = _window(breast.inside)
     inside = np.ascontiguousarray(breast.inside[rows, columns])
     if min(inside.shape) < _SMALLEST:
@@ -299,9 +297,7 @@ class PectoralMuscleRemover(ImageTransformer):
             If the image is invalid.
         """
         self._check_parameters()
-        return self._muscle(read_item(image, None))
-
-    def _muscle(self, image):
+        image = read_item(image, None)
         breast = find_breast(image)
         edge, start, reason = _locate(breast)
         confidence = 0.0 if reason else float(min(1, edge.score[0]))
@@ -310,16 +306,15 @@ class PectoralMuscleRemover(ImageTransformer):
         if reason:
             nowhere = np.zeros(image.shape[:2], dtype=bool)
             return PectoralMuscle(np.empty((0, 2)), nowhere, False, confidence, reason)
-        height, width = image.shape[:2]
         trace = _trace(edge, start, breast, image.shape)
         mask = _fill(trace, image.shape)
         if breast.is_mirrored:
             mask = np.ascontiguousarray(mask[:, ::-1])
-            trace[:, 1] = width - 1 - trace[:, 1]
+            trace[:, 1] = image.shape[1] - 1 - trace[:, 1]
         mask &= enlarge(breast, image.shape)
-        in_frame = ((trace >= -0.5) & (trace <= [height - 0.5, width - 0.5])).all(axis=1)
+        in_frame = ((trace >= -0.5) & (trace <= np.subtract(image.shape[:2], 0.5))).all(axis=1)
         return PectoralMuscle(trace[in_frame], mask, True, confidence, "")
 
     def _transform_image(self, image):
-        muscle = self._muscle(image)
+        muscle = self.detect(image)
         return restrict(image, ~muscle.mask) if muscle.found else image

@@ -10,7 +10,7 @@ import numpy as np
 
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
-from featbus.images import ImageError, check_image
+from featbus.images import MAXIMUM, ImageError, check_image
 from featbus.masks import inside_mask, restrict, with_mask_of
 from featbus.parameters import Interval
 
@@ -30,16 +30,11 @@ def convert(pixels, dtype):
     ndarray
         Rounded where `dtype` is an integer; True above one half where it is bool.
     """
-    if pixels.dtype.kind != "f":
-        if pixels.dtype == dtype:
-            return pixels
-        pixels = to_float(pixels, dtype if dtype.kind == "f" else np.float32)
-    if dtype.kind == "b":
-        return pixels > 0.5
-    if dtype.kind == "f":
-        return np.clip(pixels, 0, 1).astype(dtype, copy=False)
-    levels = pixels * np.iinfo(dtype).max
-    return np.rint(np.clip(levels, 0, np.iinfo(dtype).max, out=levels), out=levels).astype(dtype)
+    if pixels.dtype == dtype and dtype.kind != "f":
+        return pixels
+    pixels = to_float(pixels, dtype) if dtype.kind == "f" else as_float(pixels)
+    levels = np.clip(pixels, 0, 1) * MAXIMUM[dtype.name]
+    return levels if dtype.kind == "f" else np.rint(levels, out=levels).astype(dtype)
 
 
 def as_float(pixels):
@@ -74,14 +69,27 @@ def extend(image):
     inside = inside_mask(image)
     if inside is None:
         return image
-    outside = ~inside
     # OpenCV numbers the pixels inside, which have distance 0, from 1 on in reading order.
-    nearest = cv2.distanceTransformWithLabels(
-        outside.view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )[1]
-    pixels = image.data.copy()
-    pixels[outside] = image.data[inside][nearest[outside] - 1]
-    return pixels
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~inside).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    return image.data[inside][nearest - 1]
+
+
+def colors_of(pixels):
+    """Return the pixels without alpha.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Pixels of a gray or color image.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, 3)
+        A view.
+    """
+    return pixels[..., :3] if pixels.ndim == 3 else pixels
 
 
 def map_pixels(function, image, *, luma=False):
@@ -91,8 +99,10 @@ def map_pixels(function, image, *, luma=False):
     ----------
     function : callable
         Takes the color channels, or the gray values, as a plain array: filled outside the mask by
-        `extend`, bool as 0 and 255, without alpha. Must not write to it. Returns an array of the
-        same shape, either of the same dtype or of floating-point values 0..1.
+        `extend`, bool as 0 and 255, without alpha. Must not write to it. Its second argument is
+        the index of the pixels inside the mask: an array of bool, or ``...`` without a mask.
+        Returns an array of the same shape, either of the same dtype or of floating-point values
+        0..1.
     image : ndarray or MaskedArray
         A checked image.
     luma : bool, default=False
@@ -104,28 +114,19 @@ def map_pixels(function, image, *, luma=False):
     ndarray or MaskedArray
         The result in the dtype of `image`. Alpha, the mask and the pixels outside are kept.
     """
-    pixels = extend(image)
-    colors = pixels[..., :3] if pixels.ndim == 3 else pixels
+    inside = inside_mask(image) if np.ma.isMaskedArray(image) else ...
+    colors = np.ascontiguousarray(colors_of(extend(image)))
     if colors.dtype == bool:
         colors = colors.astype(np.uint8) * 255
-    if colors.ndim == 3:
-        colors = np.ascontiguousarray(colors)
-    changed = _map_luma(function, colors) if luma and colors.ndim == 3 else function(colors)
-    result, before = convert(changed, image.dtype), np.ma.getdata(image)
-    if before.ndim == 3 and before.shape[2] == 4:
-        result = np.dstack([result, before[..., 3]])
-    inside = inside_mask(image)
-    if inside is not None:
-        result = np.where(inside if result.ndim == 2 else inside[..., None], result, before)
+    if luma and colors.ndim == 3:
+        gray = to_gray(colors)
+        change = as_float(convert(function(gray, inside), gray.dtype)) - as_float(gray)
+        changed = as_float(colors) + change[..., np.newaxis]
+    else:
+        changed = function(colors, inside)
+    result = np.ma.getdata(image).copy()
+    colors_of(result)[inside] = convert(changed, image.dtype)[inside]
     return with_mask_of(result, image)
-
-
-def _map_luma(function, colors):
-    gray = to_gray(colors)
-    change = as_float(convert(function(gray), gray.dtype)) - as_float(gray)
-    result = as_float(colors).copy()
-    result += change[..., np.newaxis]
-    return result
 
 
 def map_values(function, pixels):
@@ -134,17 +135,17 @@ def map_values(function, pixels):
     Parameters
     ----------
     function : callable
-        From floating-point values 0..1 to values that are clipped to 0..1.
+        From floating-point values 0..1 to floating-point values.
     pixels : ndarray
         Integers, whose levels are computed once each, or floating-point values.
 
     Returns
     -------
     ndarray
-        Of the dtype of `pixels`.
+        Integers of the dtype of `pixels`, clipped to its range, or floating-point values.
     """
     if pixels.dtype.kind == "f":
-        return convert(np.asarray(function(pixels)), pixels.dtype)
+        return function(pixels)
     levels = np.linspace(0, 1, np.iinfo(pixels.dtype).max + 1)
     return convert(function(levels), pixels.dtype)[pixels]
 
@@ -160,6 +161,18 @@ class OddSize(Interval):
 
     def __str__(self):
         return f"an odd int from {self.left} to {self.right}"
+
+
+class PixelTransformer(ImageTransformer):
+    """Base of the steps that change pixels inside the mask, and keep dtype, mask and alpha.
+
+    A subclass writes `_change(pixels, inside)`, the function that `map_pixels` applies.
+    """
+
+    _luma = False
+
+    def _transform_image(self, image):
+        return map_pixels(self._change, image, luma=self._luma)
 
 
 class ImageFunction(ImageTransformer):
@@ -182,8 +195,9 @@ class ImageFunction(ImageTransformer):
     Notes
     -----
     `func` gets a copy that it may change, with the pixels outside the mask replaced by the nearest
-    ones inside. The mask stays: the result must then be of the same height and width. A result that
-    is masked itself restricts the mask.
+    ones inside. The mask stays: the result must then be of the same height and width, and one that
+    is masked itself restricts the mask. A function that resizes masked images needs an
+    `ImageTransformer` of your own, which resizes their masks, too.
 
     `FeatureBus` keeps rows of any function, as its code is part of their key. Only a function that
     can be imported pickles; a lambda, or a function of ``__main__``, does not.
@@ -207,21 +221,12 @@ class ImageFunction(ImageTransformer):
         self.kwargs = kwargs
 
     def _transform_image(self, image):
-        name = getattr(self.func, "__name__", type(self.func).__name__)
         # What `extend` returns is the caller's own array unless there is a mask.
         result = self.func(extend(image).copy(), **(self.kwargs or {}))
+        inside = inside_mask(image)
         try:
             result = check_image(result)
+            return result if inside is None else restrict(with_mask_of(result, image), inside)
         except ImageError as error:
-            raise ImageError(f"{name} returned no image: {error.reason}") from error
-        inside = inside_mask(image)
-        if inside is None:
-            return result
-        if result.shape[:2] != image.shape[:2]:
-            raise ImageError(
-                f"{name} returned an image of shape {result.shape}, expected height and width of "
-                f"the masked image, {image.shape[:2]}. Write an ImageTransformer that moves masks."
-            )
-        if np.ma.isMaskedArray(result):
-            return restrict(result, inside)
-        return with_mask_of(result, image)
+            name = getattr(self.func, "__name__", type(self.func).__name__)
+            raise ImageError(f"{name} returned an unusable image: {error.reason}") from error

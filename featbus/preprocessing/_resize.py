@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,8 @@ from featbus.io import SpacedImage, read_item, read_spacing
 from featbus.io._files import VARIABLE, pixel_limit
 from featbus.parameters import POSITIVE_INTEGER, Interval, PairOf, StrOptions, as_pair
 from featbus.resizing import letterbox, letterbox_window, resize
+
+_Method = Literal["stretch", "letterbox"]
 
 
 class Resize(ImageTransformer):
@@ -59,15 +61,10 @@ class Resize(ImageTransformer):
 
     _parameter_constraints = {
         "size": [PairOf(POSITIVE_INTEGER)],
-        "method": [StrOptions({"stretch", "letterbox"})],
+        "method": [StrOptions(set(get_args(_Method)))],
     }
 
-    def __init__(
-        self,
-        size: int | tuple[int, ...] = 224,
-        *,
-        method: Literal["stretch", "letterbox"] = "stretch",
-    ) -> None:
+    def __init__(self, size: int | tuple[int, ...] = 224, *, method: _Method = "stretch") -> None:
         self.size = size
         self.method = method
 
@@ -90,14 +87,13 @@ class Resize(ImageTransformer):
         ndarray of float of shape (n_boxes, 4)
             The same boxes in the image, without the bars of a letterbox.
         """
-        image_shape, size = image.shape[:2], as_pair(self.size)
-        rows, columns = slice(0, size[0]), slice(0, size[1])
+        window = [slice(0, side) for side in as_pair(self.size)]
         if self.method == "letterbox":
-            rows, columns = letterbox_window(image_shape, size)
-        start = np.array([rows.start, columns.start] * 2)
-        inner = np.array([rows.stop - rows.start, columns.stop - columns.start] * 2)
-        shares = (np.asarray(boxes, dtype=np.float64).reshape(-1, 4) - start) / inner
-        return np.clip(shares, 0, 1) * np.tile(image_shape, 2)
+            window = letterbox_window(image.shape[:2], as_pair(self.size))
+        start = [part.start for part in window] * 2
+        inner = [part.stop - part.start for part in window] * 2
+        shares = (super().map_boxes(boxes, image) - start) / inner
+        return np.clip(shares, 0, 1) * np.tile(image.shape[:2], 2)
 
 
 class Resample(ImageTransformer):
@@ -175,9 +171,9 @@ class Resample(ImageTransformer):
         size = [side * old / new for side, old, new in both]
         if min(size) <= 0.5 or math.prod(size) > pixel_limit():
             raise ImageError(
-                f"found {sides} pixels of {image.spacing} mm, which would become {size[0]:.7g} x "
-                f"{size[1]:.7g} pixels of {self.spacing} mm, expected 1 to {pixel_limit()} in all. "
-                f"Check that both are in millimeters; {VARIABLE} raises the limit."
+                f"found {sides} pixels of {image.spacing} mm, thus {size} of {self.spacing} mm, "
+                f"expected 1 to {pixel_limit()} in all. Check that both spacings are in "
+                f"millimeters; {VARIABLE} raises the limit."
             )
         return [round(side) for side in size]
 

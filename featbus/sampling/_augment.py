@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import fields
 from numbers import Integral
 from typing import Literal, Self
 
@@ -42,23 +41,12 @@ class ImageAugmenter(Documented, BaseOverSampler):
         Which classes get copies, and how many, as in imbalanced-learn. "auto" and "not majority"
         bring all classes to the size of the largest one, "minority" only the smallest one. A float
         is the ratio of two classes; a dict has the number of images of each class, copies included.
+    augmentation : featbus.augmentation.Augmentation or None, default=None
+        How much copies may change at random; None is ``Augmentation()``.
     dihedral : {None, 2, 6, 8}, default=None
-        None changes copies at random, within the parameters below. Otherwise these are ignored: 2
-        mirrors copies left to right; 6 makes flips and quarter turns; 8 makes these and the
-        reflections about the diagonals. ``n_copies=5, dihedral=6`` gives all six orientations of
-        each image.
-    rotation : float, default=5
-        Largest rotation in degrees, in either direction.
-    width_shift, height_shift : float, default=0.1
-        Largest shift as a share of the width and of the height, in either direction.
-    shear : float, default=0.05
-        Largest shear angle in radians, in either direction.
-    zoom : float, default=0.05
-        Largest relative change of the width and, independently, of the height.
-    brightness : tuple of float, default=(1, 1.4)
-        Smallest and largest factor of the pixel values, which are limited to white.
-    horizontal_flip : bool, default=True
-        Whether to mirror half of the copies left to right.
+        None changes copies at random. Otherwise `augmentation` is ignored: 2 mirrors copies left
+        to right; 6 makes flips and quarter turns; 8 makes these and the reflections about the
+        diagonals. ``n_copies=5, dihedral=6`` gives all six orientations of each image.
     random_state : int, RandomState instance or None, default=0
         An int makes the same copies of the same image each time.
 
@@ -116,36 +104,25 @@ class ImageAugmenter(Documented, BaseOverSampler):
     """
 
     _parameter_constraints = {
-        **Augmentation._parameter_constraints,
         "n_copies": [Interval(Integral, 0, None, closed="left"), None],
+        "augmentation": [Augmentation, None],
         "dihedral": [Options(Integral, DIHEDRAL.keys()), None],
     }
+    _check_parameters = check_estimator_parameters
 
     def __init__(
         self,
         n_copies: int | None = None,
         *,
         sampling_strategy: float | str | dict | Callable = "auto",
+        augmentation: Augmentation | None = None,
         dihedral: Literal[2, 6, 8] | None = None,
-        rotation: float = 5.0,
-        width_shift: float = 0.1,
-        height_shift: float = 0.1,
-        shear: float = 0.05,
-        zoom: float = 0.05,
-        brightness: tuple[float, ...] = (1.0, 1.4),
-        horizontal_flip: bool = True,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         super().__init__(sampling_strategy=sampling_strategy)
         self.n_copies = n_copies
+        self.augmentation = augmentation
         self.dihedral = dihedral
-        self.rotation = rotation
-        self.width_shift = width_shift
-        self.height_shift = height_shift
-        self.shear = shear
-        self.zoom = zoom
-        self.brightness = brightness
-        self.horizontal_flip = horizontal_flip
         self.random_state = random_state
 
     def fit(self, X: Images, y: ArrayLike) -> Self:
@@ -208,29 +185,20 @@ class ImageAugmenter(Documented, BaseOverSampler):
     def _iter_copies(self, batch, n_each):
         """Yield the copies, image by image."""
         seed = int(check_random_state(self.random_state).randint(2**31))
-        augmentation = self._augmentation()
         for index in np.flatnonzero(n_each):
-            image = read_item(batch[index], index)
             with at_index(index, batch[index]):
-                yield from self._copy(image, n_each[index], augmentation, seed)
+                yield from self._copy(read_item(batch[index], index), n_each[index], seed)
 
-    def _copy(self, image, n_copies, augmentation, seed):
+    def _copy(self, image, n_copies, seed):
         """Return copies of an image; the first ones do not depend on their number."""
         digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
         update_digest(digest, image)
         rng = np.random.default_rng(int.from_bytes(digest.digest()))
         if self.dihedral is None:
+            augmentation = self.augmentation or Augmentation()
             return [augment(image, rng, augmentation) for _ in range(n_copies)]
         elements = rng.permutation(DIHEDRAL[self.dihedral][1:])
         return [dihedral(image, elements[copy % len(elements)]) for copy in range(n_copies)]
-
-    def _augmentation(self):
-        names = {field.name for field in fields(Augmentation)} - {"dihedral"}
-        return Augmentation(**{name: getattr(self, name) for name in names})
-
-    def _check_parameters(self):
-        check_estimator_parameters(self)
-        self._augmentation()
 
     def _check(self, X, y):
         """Return the batch and the number of copies of each image."""
@@ -247,8 +215,7 @@ class ImageAugmenter(Documented, BaseOverSampler):
         n_each = np.zeros(len(y), int)
         for label, n_copies in self.sampling_strategy_.items():
             images = rng.permutation(np.flatnonzero(y == label))
-            n_each[images] = n_copies // len(images)
-            n_each[images[: n_copies % len(images)]] += 1
+            n_each += np.bincount(np.resize(images, n_copies), minlength=len(y))  # in turns
         return batch, n_each
 
     def __sklearn_tags__(self):

@@ -86,6 +86,7 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         "estimator": [HasMethods("fit")],
         "views": [Options(Integral, DIHEDRAL.keys())],
     }
+    _check_parameters = check_estimator_parameters
 
     def __init__(self, estimator: Any, *, views: Literal[2, 6, 8] = 2) -> None:
         self.estimator = estimator
@@ -113,12 +114,8 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
         if get_config()["enable_metadata_routing"]:
             params = process_routing(self, "fit", **params).estimator.fit
         self.estimator_ = clone(self.estimator).fit(X, y, **params)
+        self.classes_ = self.estimator_.classes_
         return self
-
-    @property
-    def classes_(self) -> Any:
-        """Return the classes."""
-        return self.estimator_.classes_
 
     def predict(self, X: Images) -> np.ndarray:
         """Predict the class of each image.
@@ -168,9 +165,6 @@ class TestTimeAugmentation(Documented, ClassifierMixin, MetaEstimatorMixin, Base
             Decision values; for two classes, positive for the second one.
         """
         return self._mean("decision_function", X)
-
-    def _check_parameters(self):
-        check_estimator_parameters(self)
 
     def _mean(self, method, X):
         check_is_fitted(self)
