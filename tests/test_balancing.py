@@ -47,12 +47,11 @@ def rows_in(rows, known):
 
 
 @pytest.mark.parametrize("sampler", [OVER, UNDER, SMOTETomek(smote=OVER, random_state=0)])
-def test_samplers_touch_the_training_fold_alone(sampler, tmp_path):
+def test_samplers_touch_the_training_fold_alone(sampler):
     extractor = LBP(dtype=np.float64)
     rows = extractor.transform(IMAGES)
-    extractor = FeatureBus(extractor, memory=tmp_path / "rows.sqlite")
     LOG.clear()
-    pipeline = make_pipeline(extractor, clone(sampler), Spy())
+    pipeline = make_pipeline(FeatureBus(extractor), clone(sampler), Spy())
     cross_val_predict(pipeline, IMAGES, Y, groups=GROUPS, cv=CV)
     assert len(LOG) == 3
     for (fitted, y_fitted, seen), (train, test) in zip(LOG, CV.split(IMAGES, Y, GROUPS)):
@@ -73,17 +72,16 @@ def test_samplers_touch_the_training_fold_alone(sampler, tmp_path):
             assert (made <= positive.max(axis=0) + 1e-12).all()
 
 
-def test_a_grid_search_over_samplers_computes_each_image_once(tmp_path):
-    log = tmp_path / "log"
-    bus = FeatureBus(CountingMean(log=str(log), dtype=np.float64), memory=tmp_path / "rows.sqlite")
+def test_a_grid_search_over_samplers_computes_each_image_once(log, memory):
+    bus = FeatureBus(CountingMean(log=log, dtype=np.float64), memory=memory)
     pipeline = Pipeline([("bus", bus), ("sampler", SMOTE()), ("classifier", Spy())])
     grid = {"sampler": [OVER, UNDER, "passthrough"], "classifier__C": [0.1, 10]}
     LOG.clear()
-    search = GridSearchCV(pipeline, grid, cv=CV, scoring="accuracy")
+    search = GridSearchCV(pipeline, grid, cv=CV, scoring="accuracy", refit=False)
     search.fit(IMAGES, Y, groups=GROUPS)
     assert count(log) == len(Y)
     assert len(LOG) == 3 * 6
-    rows = CountingMean(log=str(log), dtype=np.float64).transform(IMAGES)
+    rows = bus.transformer.transform(IMAGES)
     tests = [test for _, test in CV.split(IMAGES, Y, GROUPS)]
     for index, (_, y_fitted, seen) in enumerate(LOG):
         np.testing.assert_array_equal(seen, rows[tests[index % 3]])
@@ -92,9 +90,8 @@ def test_a_grid_search_over_samplers_computes_each_image_once(tmp_path):
         assert (counts[0] == counts[1]) == sampled
 
 
-def test_images_are_augmented_before_and_rows_sampled_behind(tmp_path):
-    bus = FeatureBus(LBP(), memory=tmp_path / "rows.sqlite")
-    pipeline = make_pipeline(ImageAugmenter(1), bus, SMOTE(random_state=0), Spy())
+def test_images_are_augmented_before_and_rows_sampled_after():
+    pipeline = make_pipeline(ImageAugmenter(1), FeatureBus(LBP()), SMOTE(random_state=0), Spy())
     pipeline.fit(IMAGES, Y)
     counts = np.bincount(pipeline[-1].fitted_[1])
     assert counts.tolist() == [2 * (Y == 0).sum()] * 2

@@ -3,11 +3,10 @@
 from collections import Counter
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from _spies import CountingMean, count
+from _spies import CountingMean, count, write_images
 from imblearn.pipeline import make_pipeline
 from imblearn.utils import estimator_checks
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -116,9 +115,7 @@ def test_a_copy_depends_on_its_image_its_number_and_the_seed_alone():
 
 
 def test_paths_equal_arrays_and_stay_paths(tmp_path):
-    paths = [tmp_path / f"malignant ({index}).png" for index in range(10)]
-    for path, image in zip(paths, IMAGES):
-        cv2.imwrite(str(path), image)
+    paths = write_images(tmp_path, IMAGES)
     expected, _ = ImageAugmenter().fit_resample(IMAGES, Y)
     images, _ = ImageAugmenter().fit_resample(pd.Series(paths), Y)
     assert images[:10] == paths
@@ -282,9 +279,8 @@ def test_no_copy_of_a_test_image_is_in_training():
         assert Counter(source[image] for image in fitted) == dict.fromkeys(train, 3)
 
 
-def test_a_known_copy_costs_nothing(tmp_path):
-    log, memory = tmp_path / "log", tmp_path / "rows.sqlite"
-    bus = FeatureBus(CountingMean(log=str(log)), memory=memory)
+def test_a_known_copy_costs_nothing(log, memory):
+    bus = FeatureBus(CountingMean(log=log), memory=memory)
     pipeline = make_pipeline(ImageAugmenter(2), bus, LogisticRegression())
     cross_validate(pipeline, IMAGES, Y, cv=3)
     # Each image and each of its copies once, though most are in two training parts.

@@ -11,6 +11,7 @@ import pytest
 
 from featbus.color import to_float, to_gray, to_rgb
 from featbus.images import (
+    MAXIMUM,
     ImageError,
     as_batch,
     at_index,
@@ -32,9 +33,6 @@ def test_containers():
     paths = ["a.png", "b.png"]
     for batch in (tuple(paths), np.array(paths), np.array([["a.png"], ["b.png"]], dtype=object)):
         assert [str(item) for item in as_batch(batch)] == paths
-    ragged = np.empty(2, dtype=object)
-    ragged[:] = [np.zeros((3, 4)), np.zeros((5, 6))]
-    assert [image.shape for image in as_batch(ragged)] == [(3, 4), (5, 6)]
     stack = np.zeros((2, 3, 4), np.uint8)
     assert as_batch(stack) is stack
 
@@ -84,8 +82,7 @@ def test_images_become_native_and_contiguous(image, canonical):
 
 
 # Of each pixel, a channel is masked.
-EITHER_CHANNEL = np.ma.MaskedArray(np.ones((4, 4, 3), np.uint8), np.zeros((4, 4, 3), bool))
-EITHER_CHANNEL[:2, :, 0] = EITHER_CHANNEL[2:, :, 1] = np.ma.masked
+EITHER_CHANNEL = np.ma.MaskedArray(np.ones((1, 2, 3), np.uint8), [[[1, 0, 0], [0, 1, 0]]])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +92,7 @@ EITHER_CHANNEL[:2, :, 0] = EITHER_CHANNEL[2:, :, 1] = np.ma.masked
         (np.zeros((2, 3, 4, 5)), r"shape \(2, 3, 4, 5\).* volume"),
         (np.zeros((0, 4)), r"no pixels: shape \(0, 4\)"),
         (np.zeros((4, 4, 2)), "2 channels"),
-        (np.zeros((3, 8, 9)), r"np.moveaxis\(image, 0, -1\)"),
+        (np.zeros((3, 8, 9)), "9 channels.* np.moveaxis"),
         (np.zeros((4, 4), np.int64), "dtype int64, expected bool, uint8"),
         (np.array([["a"]]), "dtype <U1"),
         (None, r"shape \(\)"),
@@ -107,24 +104,17 @@ EITHER_CHANNEL[:2, :, 0] = EITHER_CHANNEL[2:, :, 1] = np.ma.masked
     ],
 )
 def test_what_is_no_image(image, message):
-    with pytest.raises(ImageError, match=f"^found .*{message}") as caught:
+    with pytest.raises(ImageError, match=f"^found .*{message}"):
         check_image(image)
-    assert caught.value.index is None
-    assert caught.value.path is None
 
 
 def test_pixels_outside_the_region_may_be_anything():
     image = np.ma.masked_invalid([[0.5, np.nan], [1.0, np.inf]])
     np.testing.assert_array_equal(check_image(image).compressed(), [0.5, 1.0])
     assert type(check_image(np.ma.MaskedArray(GRAY, mask=False))) is np.ndarray
-
-
-def test_masks_survive_a_change_of_dtype():
-    image = np.ma.MaskedArray(GRAY.astype(">u2"), mask=GRAY > 5, fill_value=3)
-    checked = check_image(image)
-    assert checked.dtype == np.uint16
-    np.testing.assert_array_equal(checked.mask, GRAY > 5)
-    assert checked.fill_value == 3
+    checked = check_image(with_mask(GRAY.astype(">u2"), INSIDE, fill_value=3))
+    assert (checked.dtype, checked.fill_value) == (np.uint16, 3)
+    np.testing.assert_array_equal(checked.mask, ~INSIDE)
 
 
 def test_stacks_where_shapes_and_fill_values_agree():
@@ -133,19 +123,14 @@ def test_stacks_where_shapes_and_fill_values_agree():
     assert stack.shape == (2, 3, 4)
     assert stack.fill_value == stack[1].fill_value == 9
     np.testing.assert_array_equal(stack.mask, [np.zeros((3, 4)), GRAY > 5])
-    for other in (
-        GRAY[:2],
-        GRAY.astype(np.uint16),
-        np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=0),
-    ):
+    for other in (GRAY[:2], GRAY.astype(np.uint16), with_mask(GRAY, INSIDE)):
         assert isinstance(stack_images([masked, other]), list)
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
 def test_numpys_default_fill_value_counts_as_black(dtype):
     image = np.ma.MaskedArray(np.ones((2, 2), dtype), [[True, False], [False, False]])
-    assert fill_value(image) == 0
-    assert fill_mask(image)[0, 0] == 0
+    assert fill_value(image) == fill_mask(image)[0, 0] == 0
     image = np.ma.MaskedArray(GRAY, GRAY > 5, fill_value=200)
     np.testing.assert_array_equal(fill_mask(image), np.where(GRAY > 5, 200, GRAY))
 
@@ -158,9 +143,8 @@ def test_the_region_of_a_color_image_is_where_no_channel_is_masked():
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32, np.float64])
 def test_a_gray_image_in_color_is_the_same_to_the_last_digit(dtype):
-    image = np.random.default_rng(0).random((13, 21))
-    top = 1 if np.dtype(dtype).kind in "bf" else np.iinfo(dtype).max
-    image = (image > 0.5) if dtype is np.bool_ else (image * top).astype(dtype)
+    image = (np.random.default_rng(0).random((13, 21)) * 1.9).clip(0, 1)
+    image = (image * MAXIMUM[np.dtype(dtype).name]).astype(dtype)
     gray = to_gray(to_rgb(image))
     np.testing.assert_array_equal(gray if dtype is not np.bool_ else gray > 0, image)
 
@@ -186,14 +170,12 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_transparent_one_is_an_error():
             convert(rgba)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "top"), [(np.bool_, 1), (np.uint8, 255), (np.uint16, 65535), (np.float32, 1)]
-)
-def test_to_float_maps_the_largest_value_to_1(dtype, top):
-    image = np.array([[0, top]]).astype(dtype)
-    np.testing.assert_array_equal(to_float(image), [[0, 1]])
-    assert to_float(image).dtype == np.float32
-    assert to_float(image, np.float64).dtype == np.float64
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.float32])
+def test_to_float_maps_the_largest_value_to_1(dtype):
+    image = np.array([[0, MAXIMUM[np.dtype(dtype).name]]]).astype(dtype)
+    for floating in (np.float32, np.float64):
+        assert to_float(image, floating).dtype == floating
+        np.testing.assert_array_equal(to_float(image, floating), [[0, 1]])
 
 
 def test_conversions_keep_region_and_brightness_of_the_fill_value():
@@ -231,12 +213,10 @@ def test_at_index_adds_position_and_path():
     [
         INSIDE,
         INSIDE.astype(int),
-        INSIDE.astype(np.uint8) * 255,
         INSIDE.astype(np.uint16) * 65535,
         INSIDE.astype(np.float32),
         INSIDE[..., np.newaxis],
         np.dstack([INSIDE * 255, np.zeros((3, 4), int), INSIDE * 255]),
-        np.dstack([INSIDE, INSIDE, INSIDE, np.ones((3, 4), bool)]),
         np.dstack([INSIDE * 7] * 3 + [np.full((3, 4), 200)]),
     ],
 )
@@ -255,7 +235,6 @@ def test_masks_of_parts_in_different_colors_are_united():
     ("mask", "message"),
     [
         (INSIDE.T, r"shape \(4, 3\), expected \(3, 4\)"),
-        (INSIDE[0], r"shape \(4,\), expected \(3, 4\)"),
         (GRAY, "12 different values"),
         (np.where(INSIDE, 1, -1), "2 different values"),
         (np.where(INSIDE, np.nan, 1), "2 different values"),
@@ -274,7 +253,6 @@ def test_a_region_is_restricted_never_extended():
     np.testing.assert_array_equal(inside_mask(restricted), (GRAY > 3) & (GRAY % 2 == 0))
     np.testing.assert_array_equal(restricted.data, GRAY)
     assert restricted.fill_value == 9
-    np.testing.assert_array_equal(inside_mask(restrict(GRAY, INSIDE)), INSIDE)
     assert restrict(np.dstack([GRAY] * 3), INSIDE).mask.shape == (3, 4, 3)
     with pytest.raises(ImageError, match="no pixel inside both"):
         restrict(image, GRAY < 2)
@@ -290,13 +268,12 @@ def test_the_mask_of_another_image():
     assert with_mask_of(GRAY, GRAY) is GRAY
 
 
-def digest_of(image):
-    digest = hashlib.sha256()
-    update_digest(digest, image)
-    return digest.hexdigest()
-
-
 def test_a_digest_tells_images_apart():
+    def digest_of(image):
+        digest = hashlib.sha256()
+        update_digest(digest, image)
+        return digest.hexdigest()
+
     images = [GRAY, GRAY + 1, GRAY.T, GRAY.reshape(4, 3), GRAY.astype(np.uint16)]
     images += [with_mask(GRAY, INSIDE), with_mask(GRAY, ~INSIDE), with_mask(GRAY, INSIDE, 7)]
     assert len({digest_of(image) for image in images}) == len(images)
@@ -307,7 +284,7 @@ def test_a_digest_tells_images_apart():
 @pytest.mark.parametrize("masked", [False, True])
 def test_resizing_to_float_does_not_round(dtype, masked):
     """The same picture, black and white, gives the same gray levels in every dtype."""
-    white = {"bool": True, "uint8": 255, "uint16": 65535}.get(np.dtype(dtype).name, 1)
+    white = MAXIMUM[np.dtype(dtype).name]
     image = np.where(GRAY % 3 == 1, white, 0).astype(dtype)
     image = with_mask(image, GRAY != 4, white) if masked else image
     small = resize(image, (1, 2), np.float32)

@@ -15,10 +15,8 @@ def test_shrinking_averages_the_area():
 
 
 def test_growing_is_linear():
-    image = np.array([[0, 200]], np.uint8)
-    np.testing.assert_array_equal(Resize((1, 4)).transform([image])[0], [[0, 50, 150, 200]])
-    tall = np.tile(np.array([[0], [200]], np.uint8), (4, 2))  # shrinks down, grows across
-    np.testing.assert_array_equal(Resize(4).transform([tall])[0], np.full((4, 4), 100))
+    image = np.array([[0, 200]] * 8, np.uint8)  # shrinks down, grows across
+    np.testing.assert_array_equal(Resize(4).transform([image])[0], [[0, 50, 150, 200]] * 4)
 
 
 def test_letterbox_keeps_the_aspect_ratio_and_masks_the_rest():
@@ -59,10 +57,8 @@ def test_integers_are_rounded_to_the_nearest_level(dtype, masked, size):
     image = (np.random.default_rng(0).random((7, 10)) * (top + 1)).astype(dtype)
     if masked:
         image = with_mask(image, np.ones(image.shape, bool))
-    exact = Resize(size).transform([image.astype(float) / top])[0] * top
-    np.testing.assert_allclose(
-        Resize(size).transform([image])[0].astype(float), exact, rtol=0, atol=0.5 + 1e-6 * top
-    )
+    rounded, exact = Resize(size).transform([image, image.astype(float) / top])
+    assert np.abs(rounded.astype(float) - exact * top).max() <= 0.5 + 1e-6 * top
 
 
 def test_a_pixel_of_which_half_is_covered_is_inside():
