@@ -17,33 +17,13 @@ from imblearn.ensemble import BalancedBaggingClassifier, EasyEnsembleClassifier
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import ensemble, model_selection
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import (
-    AdaBoostClassifier,
-    BaggingClassifier,
-    StackingClassifier,
-    VotingClassifier,
-)
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import RFE, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    GridSearchCV,
-    HalvingGridSearchCV,
-    RandomizedSearchCV,
-    StratifiedGroupKFold,
-    TunedThresholdClassifierCV,
-    cross_val_predict,
-    cross_val_score,
-    cross_validate,
-    learning_curve,
-    permutation_test_score,
-    train_test_split,
-    validation_curve,
-)
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline, make_union
@@ -61,8 +41,9 @@ Y = np.tile([0, 0, 1], N // 3)
 THREE = np.arange(N) % 3
 TWO_TARGETS = np.column_stack([Y, np.arange(N) % 2])
 GROUPS = np.arange(N) // 3
-FOLDS = StratifiedGroupKFold(2)
-GRID = {"decisiontreeclassifier__max_depth": [1, 3]}
+FOLDS = {"groups": GROUPS, "cv": model_selection.StratifiedGroupKFold(2)}
+DEPTH = "decisiontreeclassifier__max_depth"
+GRID = {DEPTH: [1, 3]}
 SEED = {"random_state": 0}
 
 
@@ -82,27 +63,39 @@ def fitted(estimator, X, y=Y):
     return np.asarray(predict(X))
 
 
-def wrapped(wrap, y=Y):
+def wrapped(wrap, y=Y, **parameters):
     """Return the test of an estimator that is put around a pipeline."""
-    return lambda features, classifier, X: fitted(wrap(model(features, classifier)), X, y)
+    return lambda features, classifier, X: fitted(
+        wrap(model(features, classifier), **parameters), X, y
+    )
 
 
-def called(function):
-    """Return the test of a function that takes a pipeline and images."""
-    return lambda features, classifier, X: function(model(features, classifier), X)
+def called(function, key=..., **parameters):
+    """Return the test of a function of a pipeline, images and classes; `key` is of its result."""
+    return lambda features, classifier, X: function(
+        model(features, classifier), X, Y, **parameters
+    )[key]
 
 
-def split(pipeline, X):
-    train, test, y, _ = train_test_split(X, Y, stratify=Y, **SEED)
+def split(pipeline, X, y):
+    train, test, y, _ = model_selection.train_test_split(X, y, stratify=y, **SEED)
     return pipeline.fit(train, y).predict_proba(test)
 
 
-def importance(pipeline, X):
-    return permutation_importance(pipeline.fit(X, Y), X, Y, n_repeats=2, **SEED).importances
+def importance(pipeline, X, y):
+    return permutation_importance(pipeline.fit(X, y), X, y, n_repeats=2, **SEED).importances
+
+
+def predicted(pipeline, X, y):
+    return evaluate(pipeline, X, y, groups=GROUPS, cv=2, **SEED).predictions["predicted"]
 
 
 def twice(pipeline):
     return [("first", pipeline), ("second", pipeline)]
+
+
+def stack(pipeline, **parameters):
+    return ensemble.StackingClassifier(twice(pipeline), classifier(), cv=2, **parameters)
 
 
 def before(sampler):
@@ -130,42 +123,34 @@ def regression(features, classifier, X):
 
 COMPOSITES = {
     "train_test_split": called(split),
-    "cross_val_score": called(lambda p, X: cross_val_score(p, X, Y, groups=GROUPS, cv=FOLDS)),
-    "cross_val_predict": called(lambda p, X: cross_val_predict(p, X, Y, groups=GROUPS, cv=FOLDS)),
-    "cross_validate": called(
-        lambda p, X: cross_validate(p, X, Y, groups=GROUPS, cv=FOLDS)["test_score"]
-    ),
-    "featbus.evaluate": called(
-        lambda p, X: evaluate(p, X, Y, groups=GROUPS, cv=2, random_state=0).predictions["predicted"]
-    ),
-    "learning_curve": called(
-        lambda p, X: learning_curve(p, X, Y, groups=GROUPS, cv=FOLDS, train_sizes=[0.5, 1.0])[2]
-    ),
+    "cross_val_score": called(model_selection.cross_val_score, **FOLDS),
+    "cross_val_predict": called(model_selection.cross_val_predict, **FOLDS),
+    "cross_validate": called(model_selection.cross_validate, "test_score", **FOLDS),
+    "featbus.evaluate": called(predicted),
+    "learning_curve": called(model_selection.learning_curve, 2, **FOLDS, train_sizes=[0.5, 1.0]),
     "validation_curve": called(
-        lambda p, X: validation_curve(
-            p, X, Y, param_name=next(iter(GRID)), param_range=[1, 3], groups=GROUPS, cv=FOLDS
-        )[1]
+        model_selection.validation_curve, 1, **FOLDS, param_name=DEPTH, param_range=[1, 3]
     ),
     "permutation_test_score": called(
-        lambda p, X: permutation_test_score(p, X, Y, cv=2, n_permutations=3, **SEED)[1]
+        model_selection.permutation_test_score, 1, cv=2, n_permutations=3, **SEED
     ),
     "permutation_importance": called(importance),
-    "GridSearchCV": wrapped(lambda p: GridSearchCV(p, GRID, cv=2)),
-    "RandomizedSearchCV": wrapped(lambda p: RandomizedSearchCV(p, GRID, n_iter=2, cv=2, **SEED)),
+    "GridSearchCV": wrapped(model_selection.GridSearchCV, param_grid=GRID, cv=2),
+    "RandomizedSearchCV": wrapped(
+        model_selection.RandomizedSearchCV, param_distributions=GRID, n_iter=2, cv=2, **SEED
+    ),
     "HalvingGridSearchCV": wrapped(
-        lambda p: HalvingGridSearchCV(p, GRID, cv=2, min_resources=12, **SEED)
+        model_selection.HalvingGridSearchCV, param_grid=GRID, cv=2, min_resources=12, **SEED
     ),
-    "VotingClassifier": wrapped(lambda p: VotingClassifier(twice(p), voting="soft")),
-    "StackingClassifier": wrapped(lambda p: StackingClassifier(twice(p), classifier(), cv=2)),
-    "StackingClassifier(passthrough=True)": wrapped(
-        lambda p: StackingClassifier(twice(p), classifier(), cv=2, passthrough=True)
-    ),
-    "BaggingClassifier": wrapped(lambda p: BaggingClassifier(p, n_estimators=3, **SEED)),
-    "AdaBoostClassifier": wrapped(lambda p: AdaBoostClassifier(p, n_estimators=3, **SEED)),
-    "CalibratedClassifierCV": wrapped(lambda p: CalibratedClassifierCV(p, cv=2)),
-    "FixedThresholdClassifier": wrapped(lambda p: FixedThresholdClassifier(p, threshold=0.3)),
+    "VotingClassifier": wrapped(lambda p: ensemble.VotingClassifier(twice(p), voting="soft")),
+    "StackingClassifier": wrapped(stack),
+    "StackingClassifier(passthrough=True)": wrapped(stack, passthrough=True),
+    "BaggingClassifier": wrapped(ensemble.BaggingClassifier, n_estimators=3, **SEED),
+    "AdaBoostClassifier": wrapped(ensemble.AdaBoostClassifier, n_estimators=3, **SEED),
+    "CalibratedClassifierCV": wrapped(CalibratedClassifierCV, cv=2),
+    "FixedThresholdClassifier": wrapped(model_selection.FixedThresholdClassifier, threshold=0.3),
     "TunedThresholdClassifierCV": wrapped(
-        lambda p: TunedThresholdClassifierCV(p, thresholds=5, cv=2, **SEED)
+        model_selection.TunedThresholdClassifierCV, thresholds=5, cv=2, **SEED
     ),
     "OneVsRestClassifier": wrapped(OneVsRestClassifier, THREE),
     "OneVsOneClassifier": wrapped(OneVsOneClassifier, THREE),
@@ -173,7 +158,7 @@ COMPOSITES = {
     "ClassifierChain": wrapped(ClassifierChain, TWO_TARGETS),
     "SelfTrainingClassifier": wrapped(SelfTrainingClassifier, np.where(GROUPS == 0, -1, Y)),
     "TransformedTargetRegressor": regression,
-    "RFE": wrapped(lambda p: RFE(p, n_features_to_select=20)),
+    "RFE": wrapped(RFE, n_features_to_select=20),
     "SequentialFeatureSelector": lambda features, classifier, X: (
         SequentialFeatureSelector(model(features, classifier), n_features_to_select=1, cv=2)
         .fit(X, Y)
@@ -188,11 +173,9 @@ COMPOSITES = {
     "RandomUnderSampler, before the extractor": before(RandomUnderSampler(**SEED)),
     "SMOTE, before the extractor": before(SMOTE(k_neighbors=2, **SEED)),
     "SMOTE, after the extractor": after(SMOTE(k_neighbors=2, **SEED)),
-    "BalancedBaggingClassifier": wrapped(
-        lambda p: BalancedBaggingClassifier(p, n_estimators=3, **SEED)
-    ),
+    "BalancedBaggingClassifier": wrapped(BalancedBaggingClassifier, n_estimators=3, **SEED),
     "EasyEnsembleClassifier": wrapped(
-        lambda p: EasyEnsembleClassifier(3, BaggingClassifier(p, n_estimators=2), **SEED)
+        lambda p: EasyEnsembleClassifier(3, ensemble.BaggingClassifier(p, n_estimators=2), **SEED)
     ),
 }
 
@@ -278,16 +261,6 @@ def test_each_remedy_works(name):
         assert len(COMPOSITES[name](None, classifier(), rows)) in (N, rows.shape[1])
 
 
-def as_column(items):
-    return object_array(items)[:, np.newaxis]
-
-
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if "column" in row.values()])
-def test_an_object_array_of_one_column_does_what_a_data_frame_does(name):
-    found = COMPOSITES[name](IntensityStatistics(), classifier(), as_column(RAGGED))
-    assert_allclose(found, expected(name, False))
-
-
 def test_masked_images_keep_their_masks_in_a_column():
     masked = [with_mask(image, image > np.median(image)) for image in RAGGED]
     images, _ = RandomOverSampler(**SEED).fit_resample(pd.DataFrame({"image": masked}), Y)
@@ -302,6 +275,7 @@ def test_every_kind_of_step_takes_a_column(form, forms):
     pipeline = imblearn.pipeline.make_pipeline(
         ImageAugmenter(1), FeatureBus(extract), SMOTE(k_neighbors=2, **SEED), classifier()
     )
-    bagging = BaggingClassifier(pipeline, n_estimators=2, **SEED)
+    bagging = ensemble.BaggingClassifier(pipeline, n_estimators=2, **SEED)
     found = fitted(bagging, forms[form])
-    assert_allclose(found, fitted(bagging, as_column(RAGGED)))
+    # An object array of one column does what a DataFrame does.
+    assert_allclose(found, fitted(bagging, object_array(RAGGED)[:, np.newaxis]))
