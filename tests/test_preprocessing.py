@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from featbus import DeepFeatures
 from featbus.bus import fingerprint
-from featbus.masks import fill_mask, inside_mask
+from featbus.masks import fill_mask, inside_mask, with_mask
 from featbus.networks import NAMED, as_preprocessing
 from featbus.parameters import InvalidParameterError
 from featbus.resizing import resize
@@ -73,29 +73,25 @@ def test_a_dict_is_a_formula():
 
 
 def test_names_are_the_same_formula():
-    pixels = noise(4, 4, 3)
     torch = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 1 / 255}
+    pixels = noise(4, 4, 3)
     np.testing.assert_allclose(NAMED["torch"](pixels), as_preprocessing(torch)(pixels), atol=1e-5)
     assert as_preprocessing({"mean": 127.5, "std": 127.5, "scale": 1}) == NAMED["tf"]
     assert as_preprocessing(NAMED["caffe"]) is NAMED["caffe"]
-    assert as_preprocessing("none").identity == {
-        "mean": [0, 0, 0],
-        "std": [1, 1, 1],
-        "scale": 1,
-        "channels": "rgb",
-        "resize": "area",
-    }
+    assert as_preprocessing({"mean": 0, "std": 1, "scale": 1}) == as_preprocessing("none")
+
+
+def assert_same(found, expected):
+    expected = as_preprocessing(expected)
+    np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-14)
+    assert found.identity | {"scale": 0} == expected.identity | {"scale": 0}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_of_other_libraries(name, tmp_path):
     path = write(tmp_path, FILES[name], name)
-    expected = as_preprocessing(CLIP | {"resize": "bicubic"})
     for value in (path, str(path)):
-        found = as_preprocessing(value)
-        np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-14)
-        assert (found.mean, found.std) == (expected.mean, expected.std)
-        assert (found.channels, found.resize) == ("rgb", "bicubic")
+        assert_same(as_preprocessing(value), CLIP | {"resize": "bicubic"})
 
 
 @pytest.mark.parametrize(
@@ -109,10 +105,7 @@ def test_files_of_other_libraries(name, tmp_path):
     ],
 )
 def test_switches_of_transformers(changes, expected, tmp_path):
-    found = as_preprocessing(write(tmp_path, TRANSFORMERS | changes))
-    expected = as_preprocessing(expected)
-    np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-14)
-    assert found.identity | {"scale": 0} == expected.identity | {"scale": 0}
+    assert_same(as_preprocessing(write(tmp_path, TRANSFORMERS | changes)), expected)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +116,13 @@ def test_switches_of_transformers(changes, expected, tmp_path):
         (3, "3"),
         ({}, "'mean', 'scale', 'std'"),
         ({"mean": 0, "std": 1}, "scale"),
-        *((CLIP | {key: 1}, str(key)) for key in ("sdt", 5, "resample")),
-        *((CLIP | {"channels": value}, "channels") for value in ("rbg", ["rgb"])),
+        *((CLIP | {key: 1}, str(key)) for key in ("sdt", 5)),
+        (CLIP | {"channels": "rbg"}, "channels"),
         (CLIP | {"resize": "nearest"}, "nearest"),
         (CLIP | {"channels": "gray"}, "mean"),
         *(
             (CLIP | {"mean": value}, "mean")
-            for value in ((0.5, 0.5), "half", None, [[1], [2, 3]], True, [0, "0", 0], np.nan)
+            for value in ((0.5, 0.5), "half", None, [[1], [2, 3]], True, np.nan)
         ),
         *((CLIP | {"std": value}, "std") for value in ([True, 1, 1], (1, 0, 1))),
         *((CLIP | {"scale": value}, "scale") for value in (0, (1, 1, 1))),
@@ -162,14 +155,7 @@ def test_files_that_are_refused(config, fact, tmp_path):
 
 @pytest.mark.parametrize(
     "processor",
-    [
-        "EfficientNetImageProcessor",
-        "VivitImageProcessor",
-        "MobileViTImageProcessorFast",
-        "PPOCRV5ServerDetImageProcessorFast",
-        "RTDetrImageProcessorFast",
-        "LayoutLMv2FeatureExtractor",
-    ],
+    ["EfficientNetImageProcessor", "MobileViTImageProcessorFast", "LayoutLMv2FeatureExtractor"],
 )
 def test_processors_that_compute_something_else(processor, tmp_path):
     for key in ("image_processor_type", "feature_extractor_type"):
@@ -182,7 +168,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.json"):
         as_preprocessing(tmp_path / "no.json")
     path = tmp_path / "config.json"
-    for content in (b"{", b"[" * 100_000, b"\x00", b"\xff\xfe\xfd"):
+    for content in (b"{", b"[" * 100_000, b"\xff\xfe\xfd"):
         path.write_bytes(content)
         with pytest.raises(InvalidParameterError, match=r"config.json', which cannot be used"):
             as_preprocessing(path)
@@ -204,15 +190,13 @@ def test_resize_is_that_of_pillow(method, size):
 
 
 @pytest.mark.parametrize("method", ["area", "bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [(17, 41)])
-def test_only_pixels_inside_the_mask_count(method, size):
+def test_only_pixels_inside_the_mask_count(method):
     inside = np.zeros((40, 40), bool)
     inside[5:30, 8:26] = inside[36, 36] = True
-    pixels = np.where(inside[..., None], noise(40, 40, 3), 0).astype(np.float32) / 255
-    other = np.where(inside[..., None], pixels, [np.nan, 1, 0.5])
+    pixels = noise(40, 40, 3) / np.float32(255)
     one, two = (
-        resize(np.ma.MaskedArray(values, ~np.dstack([inside] * 3)), size, np.float32, method)
-        for values in (pixels, other.astype(np.float32))
+        resize(with_mask(values, inside), (17, 41), np.float32, method)
+        for values in (pixels, np.where(inside[..., None], pixels, np.float32([np.nan, 1, 0.5])))
     )
     np.testing.assert_array_equal(inside_mask(one), inside_mask(two))
     np.testing.assert_array_equal(fill_mask(one), fill_mask(two))
@@ -220,18 +204,19 @@ def test_only_pixels_inside_the_mask_count(method, size):
     assert fill_mask(one).max() <= 1
 
 
-def model_of(channels):
-    """Return a model that gives its input back."""
+def features(channels, preprocessing):
+    """Return the features of a model that gives its input back."""
     import keras
 
     inputs = keras.Input((8, 8, channels))
-    return keras.Model(inputs, keras.layers.Activation("linear", name="same")(inputs), name="same")
+    model = keras.Model(inputs, keras.layers.Activation("linear", name="same")(inputs))
+    return DeepFeatures(model, layers="same", pooling="flatten", preprocessing=preprocessing)
 
 
 @pytest.mark.network
 def test_a_model_sees_these_values(tmp_path):
     images = noise(2, 8, 8, 3)
-    deep = DeepFeatures(model_of(3), layers="same", pooling="flatten", preprocessing=CLIP)
+    deep = features(3, CLIP)
     rows = deep.fit_transform(images)
     np.testing.assert_allclose(rows, ((images / 255 - MEAN) / STD).reshape(2, -1), atol=1e-5)
     larger = noise(1, 20, 12, 3)
@@ -240,28 +225,26 @@ def test_a_model_sees_these_values(tmp_path):
     expected = ((resized - MEAN) / STD).reshape(1, -1)
     np.testing.assert_allclose(deep.fit_transform(larger), expected, atol=1e-5)
     gray = {"mean": 0.5, "std": 0.5, "scale": 1 / 255, "channels": "gray"}
-    deep = DeepFeatures(model_of(1), layers="same", pooling="flatten", preprocessing=gray)
-    rows = deep.fit_transform(images[..., 0])
+    rows = features(1, gray).fit_transform(images[..., 0])
     np.testing.assert_allclose(rows, (images[..., 0] / 127.5 - 1).reshape(2, -1), atol=1e-5)
     with pytest.raises(InvalidParameterError, match=r"shape \(images, height, width, 1\)"):
-        DeepFeatures(model_of(3), preprocessing=gray).fit(images)
+        features(3, gray).fit(images)
 
 
 @pytest.mark.network
 def test_the_content_of_a_file_counts(tmp_path):
-    model = model_of(3)
-    paths = [
-        write(tmp_path, TRANSFORMERS | changes, f"{number}.json")
-        for number, changes in enumerate([{}, {"size": 1}, {"resample": 2}])
-    ]
-    deep = [DeepFeatures(model, layers="same", preprocessing=path) for path in paths]
-    same, alike, other = map(fingerprint, deep)
-    assert same == alike != other
-    assert fingerprint(clone(deep[0])) == fingerprint(pickle.loads(pickle.dumps(deep[0]))) == same
-    as_dict = as_preprocessing(paths[0]).identity
-    assert fingerprint(clone(deep[0]).set_params(preprocessing=as_dict)) == same
-    write(tmp_path, TRANSFORMERS | {"image_mean": 0}, "0.json")
-    assert fingerprint(deep[0]) != same
+    deep = features(3, write(tmp_path, TRANSFORMERS))
+    same = fingerprint(deep)
+    assert fingerprint(clone(deep)) == fingerprint(pickle.loads(pickle.dumps(deep))) == same
+    as_dict = as_preprocessing(deep.preprocessing).identity
+    assert fingerprint(clone(deep).set_params(preprocessing=as_dict)) == same
+    for changes, is_same in (
+        ({"size": 1}, True),
+        ({"resample": 2}, False),
+        ({"image_mean": 0}, False),
+    ):
+        write(tmp_path, TRANSFORMERS | changes)
+        assert (fingerprint(deep) == same) == is_same
 
 
 @pytest.mark.parametrize(
@@ -270,7 +253,7 @@ def test_the_content_of_a_file_counts(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_values_are_those_of_the_formula_to_the_last_bit(value, dtype):
     preprocessing = as_preprocessing(value)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 1)).astype(dtype)
+    pixels = noise(2, 5, 7, 1).astype(dtype)
     mean, std = (
         np.float32(np.divide(numbers, preprocessing.scale))
         for numbers in (preprocessing.mean, preprocessing.std)
