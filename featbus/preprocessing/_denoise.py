@@ -14,7 +14,6 @@ from featbus.parameters import Interval, StrOptions
 from featbus.preprocessing._pixels import OddSize, PixelTransformer, as_float
 
 _Filter = Literal["median", "gaussian", "bilateral", "nlmeans", "tv"]
-_SpeckleFilter = Literal["lee", "kuan", "frost", "srad"]
 # Largest window whose median OpenCV takes of 16-bit and float32 pixels.
 _OPENCV_MEDIAN = 5
 _BORDER = cv2.BORDER_REPLICATE
@@ -335,7 +334,7 @@ class Despeckle(PixelTransformer):
     """
 
     _parameter_constraints = {
-        "method": [StrOptions(set(get_args(_SpeckleFilter)))],
+        "method": [StrOptions({"lee", "kuan", "frost", "srad"})],
         "size": [OddSize(3, 4095)],
         "noise": [Interval(Real, 0, 1e3, closed="right"), None],
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
@@ -344,7 +343,7 @@ class Despeckle(PixelTransformer):
 
     def __init__(
         self,
-        method: _SpeckleFilter = "lee",
+        method: Literal["lee", "kuan", "frost", "srad"] = "lee",
         *,
         size: int = 7,
         noise: float | None = None,

@@ -49,7 +49,7 @@ class HistogramEqualizer(PixelTransformer):
 
     Notes
     -----
-    Each gray value becomes the share of the pixels that are as dark or darker, as computed by
+    Each gray value becomes the share of the pixels that are as dark or darker, as in
     `skimage.exposure.equalize_hist`; only pixels inside the mask are used. Integers have one bin
     per level, floating-point images 256 bins from their smallest to their largest value, with
     linear interpolation between them: the results differ from those of the same image at 8 bits,

@@ -73,7 +73,9 @@ def extend(image):
     _, nearest = cv2.distanceTransformWithLabels(
         (~inside).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    return image.data[inside][nearest - 1]
+    pixels = image.data.copy()
+    pixels[~inside] = pixels[inside][nearest[~inside] - 1]
+    return pixels
 
 
 def colors_of(pixels):

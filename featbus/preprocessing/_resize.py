@@ -172,8 +172,7 @@ class Resample(ImageTransformer):
         if min(size) <= 0.5 or math.prod(size) > pixel_limit():
             raise ImageError(
                 f"found {sides} pixels of {image.spacing} mm, thus {size} of {self.spacing} mm, "
-                f"expected 1 to {pixel_limit()} in all. Check that both spacings are in "
-                f"millimeters; {VARIABLE} raises the limit."
+                f"expected 1 to {pixel_limit()}. Check the units; {VARIABLE} raises the limit."
             )
         return [round(side) for side in size]
 
