@@ -145,23 +145,17 @@ def test_what_is_refused(value, fact):
         (TRANSFORMERS | {"image_std": [1, 2]}, "std"),
         ({"pretrained_cfg": TIMM | {"interpolation": "random"}}, "random"),
         ({"preprocess_cfg": {"mean": 0.5}}, "std"),
+        *(
+            (TRANSFORMERS | {"image_processor_type": None, key: processor}, processor)
+            for key in ("image_processor_type", "feature_extractor_type")
+            for processor in ("EfficientNetImageProcessor", "MobileViTImageProcessorFast")
+        ),
     ],
 )
 def test_files_that_are_refused(config, fact, tmp_path):
     path = write(tmp_path, config)
     with pytest.raises(InvalidParameterError, match=f"is the file '.*_config.json'.*{fact}"):
         as_preprocessing(path)
-
-
-@pytest.mark.parametrize(
-    "processor",
-    ["EfficientNetImageProcessor", "MobileViTImageProcessorFast", "LayoutLMv2FeatureExtractor"],
-)
-def test_processors_that_compute_something_else(processor, tmp_path):
-    for key in ("image_processor_type", "feature_extractor_type"):
-        config = TRANSFORMERS | {"image_processor_type": None, key: processor}
-        with pytest.raises(InvalidParameterError, match=processor):
-            as_preprocessing(write(tmp_path, config))
 
 
 def test_damaged_files(tmp_path):
