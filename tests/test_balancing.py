@@ -8,7 +8,6 @@ from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline, make_pipeline
 from imblearn.under_sampling import RandomUnderSampler
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
 
 from featbus import LBP, FeatureBus, ImageAugmenter, make_breast_ultrasound
@@ -24,20 +23,19 @@ LOG = []
 
 
 class Spy(ClassifierMixin, BaseEstimator):
-    """Notes the rows that it is fitted on, and those that it predicts."""
+    """Notes the rows or images that it is fitted on, and those that it predicts."""
 
     def __init__(self, C=1.0):
         self.C = C
 
     def fit(self, X, y):
-        self.model_ = LogisticRegression(C=self.C, max_iter=1000).fit(X, y)
-        self.classes_ = self.model_.classes_
+        self.classes_ = np.unique(y)
         self.fitted_ = np.array(X), np.array(y)
         return self
 
     def predict(self, X):
         LOG.append((*self.fitted_, np.array(X)))
-        return self.model_.predict(X)
+        return np.repeat(self.classes_[:1], len(X))
 
 
 def rows_in(rows, known):

@@ -1,7 +1,8 @@
-"""Denoise, and Despeckle against its formulas in plain loops."""
+"""Denoise, and Despeckle, against their formulas."""
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
@@ -35,16 +36,17 @@ def test_gaussian():
     np.testing.assert_allclose(result, expected, atol=1e-9)
 
 
-def test_bilateral_against_a_loop():
+def windows(image, size):
+    """Return the window around each pixel."""
+    return sliding_window_view(np.pad(image, size // 2, mode="edge"), (size, size))
+
+
+def test_bilateral():
     image = noisy((12, 14))
-    padded = np.pad(image, 2, mode="edge")
-    rows, columns = np.mgrid[-2:3, -2:3]
-    near = np.exp(-(rows**2 + columns**2) / (2 * 1.25**2)) * (np.hypot(rows, columns) <= 2)
-    expected = np.empty_like(image)
-    for row, column in np.ndindex(image.shape):
-        window = padded[row : row + 5, column : column + 5]
-        weight = near * np.exp(-((window - image[row, column]) ** 2) / (2 * 0.2**2))
-        expected[row, column] = (weight * window).sum() / weight.sum()
+    distance, window = np.hypot(*np.ogrid[-2:3, -2:3]), windows(image, 5)
+    near = np.exp(-(distance**2) / (2 * 1.25**2)) * (distance <= 2)
+    weight = near * np.exp(-((window - image[..., None, None]) ** 2) / (2 * 0.2**2))
+    expected = (weight * window).sum(axis=(2, 3)) / weight.sum(axis=(2, 3))
     result = Denoise("bilateral", strength=0.2).transform([image])[0]
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
@@ -70,29 +72,17 @@ def speckle(shape=(11, 13), scale=0.25, seed=0):
     return np.clip(np.random.default_rng(seed).rayleigh(scale, shape), 0, 1)
 
 
-def windows(image, size):
-    padded = np.pad(image, size // 2, mode="edge")
-    for row, column in np.ndindex(image.shape):
-        yield row, column, padded[row : row + size, column : column + size]
-
-
-def loop_shrinkage(image, size, noise, linearized):
-    result = np.empty_like(image)
-    for row, column, window in windows(image, size):
-        mean, variance = window.mean(), window.var()
-        signal = max(0, (variance + mean**2) / (1 + noise**2) - mean**2)
-        power = noise**2 * (mean**2 if linearized else mean**2 + signal)
-        gain = signal / (signal + power) if signal + power else 0
-        result[row, column] = mean + gain * (image[row, column] - mean)
-    return result
-
-
 @pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("noise", [0.1, 0.5])
 def test_lee_and_kuan(linear, noise):
     image = speckle()
     image[:6, :6] = 0
-    expected = loop_shrinkage(image, 5, noise, linear)
+    window = windows(image, 5)
+    mean, variance = window.mean(axis=(2, 3)), window.var(axis=(2, 3))
+    signal = np.maximum(0, (variance + mean**2) / (1 + noise**2) - mean**2)
+    power = noise**2 * (mean**2 if linear else mean**2 + signal)
+    gain = signal / np.maximum(signal + power, 1e-300)
+    expected = mean + gain * (image - mean)
     np.testing.assert_allclose(lee(image, 5, noise, linear), expected, atol=1e-9)
     single = lee(image.astype(np.float32), 5, noise, linear)
     assert single.dtype == np.float32
@@ -102,12 +92,10 @@ def test_lee_and_kuan(linear, noise):
 def test_frost():
     image = speckle()
     image[:6, :6] = 0
-    rows, columns = np.mgrid[-2:3, -2:3]
-    expected = np.empty_like(image)
-    for row, column, window in windows(image, 5):
-        variation = window.var() / window.mean() ** 2 if window.mean() else 0
-        weight = np.exp(-2 * variation * np.hypot(rows, columns))
-        expected[row, column] = (weight * window).sum() / weight.sum()
+    window = windows(image, 5)
+    variation = window.var(axis=(2, 3)) / np.maximum(window.mean(axis=(2, 3)) ** 2, 1e-300)
+    weight = np.exp(-2 * variation[..., None, None] * np.hypot(*np.ogrid[-2:3, -2:3]))
+    expected = (weight * window).sum(axis=(2, 3)) / weight.sum(axis=(2, 3))
     np.testing.assert_allclose(frost(image, 5), expected, atol=1e-9)
 
 

@@ -9,10 +9,11 @@ import pytest
 from _spies import CountingMean, count, write_images
 from imblearn.pipeline import make_pipeline
 from imblearn.utils import estimator_checks
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict, cross_validate
 from sklearn.utils.validation import validate_data
+from test_balancing import LOG, Spy
 
 from featbus import FeatureBus, ImageAugmenter
 from featbus.augmentation import Augmentation, dihedral
@@ -242,38 +243,22 @@ def test_imbalanced_learns_checks(check):
     getattr(estimator_checks, check)("AugmenterOfRows", AugmenterOfRows())
 
 
-SEEN = []
-
-
-class Spy(ClassifierMixin, BaseEstimator):
-    """Notes the images that it saw in `fit` and in `predict`."""
-
-    def fit(self, X, y):
-        self.classes_ = np.unique(y)
-        self.fitted_ = [image.tobytes() for image in X]
-        return self
-
-    def predict(self, X):
-        SEEN.append((self.fitted_, [image.tobytes() for image in X]))
-        return np.repeat(self.classes_[:1], len(X))
-
-
 def test_no_copy_of_a_test_image_is_in_training():
     images, y = noise(30, 20, 20), np.arange(30) % 3 // 2
     known = {image.tobytes(): index for index, image in enumerate(images)}
     augmenter = ImageAugmenter(2)
     everything, _ = augmenter.fit_resample(images, y)
     source = {image.tobytes(): of for image, of in zip(everything, augmenter.sample_indices_)}
-    SEEN.clear()
+    LOG.clear()
     cross_val_predict(make_pipeline(augmenter, Spy()), images, y, cv=5)
-    assert len(SEEN) == 5
-    for fitted, predicted in SEEN:
+    assert len(LOG) == 5
+    for fitted, _, predicted in LOG:
         # Images that are predicted stay as they are, and as many.
-        test = [known[image] for image in predicted]
+        test = [known[image.tobytes()] for image in predicted]
         train = set(range(30)) - set(test)
         assert len(test) == 6
-        assert {known[image] for image in fitted[:24]} == train
-        assert Counter(source[image] for image in fitted) == dict.fromkeys(train, 3)
+        assert {known[image.tobytes()] for image in fitted[:24]} == train
+        assert Counter(source[image.tobytes()] for image in fitted) == dict.fromkeys(train, 3)
 
 
 def test_a_known_copy_costs_nothing(log, memory):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import make_pipeline
 from test_spacing import IMAGE, png, tiff
 
 from featbus import (
@@ -177,23 +177,18 @@ def table_of(row, column):
     )
 
 
-def test_extract_features_with_the_spacings_of_a_table(stated):
-    features = make_pipeline(Resample(0.2), make_union(LBP(), IntensityStatistics()))
-    spacings = [0.4, 0.2]
-    table = commands.extract(stated, features, groups=table_of(spacings, spacings))
-    assert table["spacing_row"].tolist() == spacings
-    images = [SpacedImage(stated / "a.png", 0.4), stated / "b.png"]
-    np.testing.assert_array_equal(table.filter(like="lbp_"), features.fit_transform(images)[:, :10])
-
-
-def test_extract_features_of_unknown_spacing(stated):
+@pytest.mark.parametrize("masks", ["_mask", None])
+def test_extract_features_with_the_spacings_of_a_table(stated, masks):
     for name in "ab":
         cv2.imwrite(str(stated / f"{name}_mask.png"), np.uint8(IMAGE > 100))
-    pipeline = make_pipeline(Resample(0.1), IntensityStatistics())
-    groups = table_of([float("nan"), 0.2], 0.2)
-    table = commands.extract(stated, pipeline, masks="_mask", groups=groups)
-    assert table["error"].iloc[0].startswith("found no spacing")
-    assert table["error"].isna().tolist() == [False, True]
+    pipeline = make_pipeline(Resample(0.2), IntensityStatistics())
+    groups = table_of([0.4, float("nan")], [0.4, 0.2])
+    table = commands.extract(stated, pipeline, masks=masks, groups=groups)
+    image = with_mask(read_image(stated / "a.png"), IMAGE > 100 if masks else None)
+    (expected,) = pipeline.fit_transform([SpacedImage(image, 0.4)])
+    np.testing.assert_array_equal(table.filter(like="intensity_").iloc[0], expected)
+    assert table["error"].iloc[1].startswith("found no spacing")
+    assert table["error"].isna().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("wrong", [0, float("inf"), "0.1 mm"])
