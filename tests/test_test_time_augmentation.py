@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from _spies import CountingMean, count, write_images
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -113,26 +113,17 @@ def test_feature_bus_computes_each_view_once(log, memory):
     assert count(log) == 24
 
 
-class Weighted(ClassifierMixin, BaseEstimator):
-    """Remembers the weights that it got."""
-
-    def fit(self, X, y, sample_weight=None):
-        self.classes_ = np.unique(y)
-        self.weights_ = sample_weight
-        return self
-
-    def predict_proba(self, X):
-        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
-
-
 def test_weights_reach_the_estimator():
-    weights = np.arange(12.0)
-    classifier = TestTimeAugmentation(Weighted())
-    assert classifier.fit(IMAGES, Y).estimator_.weights_ is None
-    assert classifier.fit(IMAGES, Y, sample_weight=weights).estimator_.weights_ is weights
+    weights = {"sample_weight": np.arange(12.0)}
+    step_weights = {f"logisticregression__{name}": value for name, value in weights.items()}
+    expected = clone(PROBABILISTIC).fit(IMAGES, Y, **step_weights)[-1].coef_
+    assert not np.allclose(expected, clone(PROBABILISTIC).fit(IMAGES, Y)[-1].coef_)
+    classifier = TestTimeAugmentation(PROBABILISTIC).fit(IMAGES, Y, **step_weights)
+    np.testing.assert_array_equal(classifier.estimator_[-1].coef_, expected)
     with config_context(enable_metadata_routing=True):
-        requested = Weighted().set_fit_request(sample_weight=True)
-        routed = TestTimeAugmentation(make_pipeline(Resize(16), requested))
-        assert routed.fit(IMAGES, Y, sample_weight=weights).estimator_[-1].weights_ is weights
+        requested = LogisticRegression().set_fit_request(sample_weight=True)
+        routed = TestTimeAugmentation(make_pipeline(Resize(32), HOG_16, requested))
+        found = routed.fit(IMAGES, Y, **weights).estimator_[-1].coef_
+        np.testing.assert_array_equal(found, expected)
         with pytest.raises(TypeError, match="unexpected argument"):
-            routed.fit(IMAGES, Y, groups=weights)
+            routed.fit(IMAGES, Y, groups=Y)
