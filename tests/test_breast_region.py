@@ -5,7 +5,7 @@ import pytest
 from _mammogram import dice, mammogram
 from _spies import write_images
 
-from featbus import BreastRegion
+from featbus import BreastRegion, PectoralMuscleRemover
 from featbus.masks import with_mask
 
 
@@ -57,12 +57,14 @@ def test_size_does_not_matter():
     assert dice(np.kron(small, np.ones((2, 2), bool)), large) > 0.99
 
 
-def test_dtype_does_not_matter():
+@pytest.mark.parametrize("step", [BreastRegion(), PectoralMuscleRemover()], ids=repr)
+def test_dtype_does_not_matter(step):
     image = np.rint(255 * mammogram()[0]).astype(np.uint8)
-    expected = detect(image).mask
-    for same in (image.astype(np.uint16) * 257, np.float32(image / 255), image / 255):
-        np.testing.assert_array_equal(detect(same).mask, expected)
-    np.testing.assert_array_equal(detect(np.dstack([image] * 3)).mask, expected)
+    expected = step.detect(image)
+    assert expected.found
+    others = image.astype(np.uint16) * 257, np.float32(image / 255), image / 255
+    for same in (*others, np.dstack([image] * 3)):
+        np.testing.assert_array_equal(step.detect(same).mask, expected.mask)
 
 
 def test_pixels_stay_and_a_mask_is_restricted():

@@ -47,15 +47,6 @@ def test_size_does_not_matter():
     assert small.confidence == pytest.approx(large.confidence, abs=0.1)
 
 
-def test_dtype_does_not_matter():
-    image = np.rint(255 * mammogram()[0]).astype(np.uint8)
-    expected = detect(image)
-    assert expected.found
-    for same in (image.astype(np.uint16) * 257, np.float32(image / 255), image / 255):
-        np.testing.assert_array_equal(detect(same).mask, expected.mask)
-        assert detect(same).confidence == expected.confidence
-
-
 def test_muscle_through_both_corners():
     """From the skin at the top to the lower end of the film at the chest wall."""
     image, _, muscle = mammogram(top=0.27, wall=0.7)

@@ -32,8 +32,8 @@ def find_annotations(image):
     Returns
     -------
     ndarray of bool of shape (height, width)
-        True where there is a mark, and up to two pixels around it. All False where more than a
-        tenth of the image would be: that is texture.
+        True on marks and up to two pixels around them. All False if more than a tenth of the
+        image would be True: that is texture.
     """
     colors = colors_of(to_uint8(extend(image)))
     marks = _find_strokes(to_gray(colors)) | (np.ptp(np.atleast_3d(colors), axis=2) > _COLORED)
@@ -50,7 +50,7 @@ def _find_strokes(gray):
     sure = _keep_sharp((height > 40) & near_edge, step > 45, side > 35, share=0.5, n_pixels=4)
     if not sure.any():
         return sure
-    # Marks of one image have one brightness: it finds those that stand out less.
+    # All marks of an image have the same brightness, which helps to find the fainter ones.
     counts = np.bincount(gray[sure], minlength=256)
     ink = int(np.argmax(np.convolve(counts, np.ones(9), mode="same")))
     alike = (height > 20) & (cv2.absdiff(gray, np.full_like(gray, ink)) <= 14)
@@ -58,7 +58,7 @@ def _find_strokes(gray):
 
 
 def _keep_sharp(candidates, sharp, sharp_sideways, share, n_pixels):
-    """Keep the connected parts that are sharp, upright edges included.
+    """Keep the connected components that are sharp, at their vertical edges, too.
 
     Layers of tissue are sharp only from above and below.
     """
@@ -132,7 +132,7 @@ class RemoveAnnotations(ImageTransformer):
 
 
 def _paint_over(pixels, marks):
-    """Return the pixels, those at the marks painted over; all others are the same bit for bit."""
+    """Inpaint the pixels at the marks; all others stay the same."""
     painted, area = pixels.copy(), marks.astype(np.uint8)
     for channel in np.moveaxis(np.atleast_3d(painted), 2, 0):  # views
         plain = np.array(channel, np.float32 if pixels.dtype.kind == "f" else pixels.dtype)

@@ -66,7 +66,7 @@ def find_breast(image):
     Returns
     -------
     Breast
-        The breast. For the mirrored image it is exactly the same, except for the side.
+        The breast. The mirrored image gives exactly the same result, except for the side.
     """
     pixels, is_mirrored = _coarse(image)
     inside, reason = _largest_part(pixels)
@@ -81,7 +81,7 @@ def find_breast(image):
 def _coarse(image):
     """Return the coarse image or its mirror image, and whether it is the mirror image.
 
-    It is the same, to the last bit, for an image and its mirror image.
+    The result is the same, to the last bit, for an image and its mirror image.
     """
     gray = np.ma.filled(to_gray(image), 0)
     height, width = (max(1, round(_COARSE * side / max(gray.shape))) for side in gray.shape)
@@ -94,7 +94,7 @@ def _coarse(image):
 
 
 def _largest_part(pixels):
-    """Return the largest part brighter than the background, and why there is none."""
+    """Return the largest component brighter than the background, or why there is none."""
     pixels = _without_white_border(pixels)
     top = np.percentile(pixels, 99)
     bright = (pixels > _background(pixels / max(top, 1e-6)) * top).astype(np.uint8)
@@ -123,11 +123,11 @@ def _without_white_border(pixels):
 
 
 def _open(bright):
-    """Return the largest part after an opening; nothing where nothing is left.
+    """Return the largest connected component after an opening; it can be empty.
 
-    It removes parts thinner than the disc, such as tape and the link to a label, and smooths the
-    outline. The image is reflected at its frame, which cuts the breast off: a breast continues
-    there, the thin bright edge of a film does not.
+    The opening removes parts thinner than the disc, such as tape and the link to a label, and
+    smooths the outline. The image is reflected at its frame, which cuts off the breast: a breast
+    continues there, while the thin bright edge of a film does not.
     """
     margin = 20
     framed = cv2.copyMakeBorder(bright, *[margin] * 4, cv2.BORDER_REFLECT)

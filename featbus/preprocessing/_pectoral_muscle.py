@@ -72,7 +72,7 @@ class _Edges(NamedTuple):
 def _field(pixels, inside, sigma):
     """Return a smoothed breast, its gradient down and to the right, and where both are reliable.
 
-    Values and gradients are divided by high percentiles of theirs.
+    Values and gradients are divided by their high percentiles.
     """
     values = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     down, right = (
@@ -167,7 +167,7 @@ def _window(inside):
 
 
 def _doubts(edge, inside):
-    """Return what is implausible about an edge, or an empty string."""
+    """Return why an edge is implausible; an empty string if it is plausible."""
     height, width = inside.shape
     x, y, _, _ = _points(edge.top, edge.wall, edge.sag, 64)
     border = np.interp(np.arange(height), y[0], x[0], right=0)
@@ -185,7 +185,7 @@ def _doubts(edge, inside):
 
 
 def _locate(breast):
-    """Return the best edge in a coarse breast, the corner of its window, and why there is none."""
+    """Return the best edge in a coarse breast and the corner of its window, or why none is found."""
     if breast.side is None:
         return None, None, breast.reason or "found no chest wall: both sides are alike."
     rows, columns = _window(breast.inside)
@@ -200,7 +200,7 @@ def _locate(breast):
 
 
 def _trace(edge, start, breast, shape):
-    """Return row and column, in the image, of points on an edge, a little beyond both its ends."""
+    """Return row and column, in the image, of points on an edge and slightly beyond its ends."""
     share = np.linspace(-0.05, 1.05, 111)
     top, wall, length = edge.top[0], edge.wall[0], np.hypot(edge.top[0], edge.wall[0])
     outward = _OUTWARD * (1 - share) / length

@@ -153,7 +153,7 @@ def map_values(function, pixels):
 
 
 class OddSize(Interval):
-    """The side of a window that has a middle."""
+    """An odd side of a window, which therefore has a central pixel."""
 
     def __init__(self, smallest, largest):
         super().__init__(Integral, smallest, largest, closed="both")
@@ -178,7 +178,7 @@ class PixelTransformer(ImageTransformer):
 
 
 class ImageFunction(ImageTransformer):
-    """Make a step of a function.
+    """Turn a function of an image into a step.
 
     Read more in the :ref:`User Guide <enhancement>`.
 
@@ -192,7 +192,7 @@ class ImageFunction(ImageTransformer):
 
     See Also
     --------
-    sklearn.preprocessing.FunctionTransformer : A step of a function of a whole batch.
+    sklearn.preprocessing.FunctionTransformer : Turns a function of a batch into a step.
 
     Notes
     -----
@@ -201,8 +201,8 @@ class ImageFunction(ImageTransformer):
     is masked itself restricts the mask. A function that resizes masked images needs an
     `ImageTransformer` of your own, which resizes their masks, too.
 
-    `FeatureBus` keeps rows of any function, as its code is part of their key. Only a function that
-    can be imported pickles; a lambda, or a function of ``__main__``, does not.
+    `FeatureBus` stores the rows of any function, since its code is part of their key. Only functions
+    that can be imported can be pickled: not a lambda, nor a function of ``__main__``.
 
     `map_boxes` assumes that the function moves no pixels.
 
