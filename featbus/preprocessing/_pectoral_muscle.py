@@ -185,7 +185,7 @@ def _doubts(edge, inside):
 
 
 def _locate(breast):
-    """Return the best edge in a coarse breast and the corner of its window, or why none is found."""
+    """Return the best edge in a coarse breast, the corner of its window, and why none was found."""
     if breast.side is None:
         return None, None, breast.reason or "found no chest wall: both sides are alike."
     rows, columns = _window(breast.inside)

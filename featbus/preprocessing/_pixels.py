@@ -201,8 +201,8 @@ class ImageFunction(ImageTransformer):
     is masked itself restricts the mask. A function that resizes masked images needs an
     `ImageTransformer` of your own, which resizes their masks, too.
 
-    `FeatureBus` stores the rows of any function, since its code is part of their key. Only functions
-    that can be imported can be pickled: not a lambda, nor a function of ``__main__``.
+    `FeatureBus` stores the rows of any function, since its code is part of their key. Only
+    functions that can be imported can be pickled: not a lambda, nor a function of ``__main__``.
 
     `map_boxes` assumes that the function moves no pixels.
 
