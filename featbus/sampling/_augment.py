@@ -59,6 +59,7 @@ class ImageAugmenter(Documented, BaseOverSampler):
 
     See Also
     --------
+    featbus.augmentation.Augmentation : How images change at random.
     TestTimeAugmentation : Averages predictions over an image and its mirror image.
     imblearn.over_sampling.SMOTE : Synthesizes rows of features, after an extractor.
 
