@@ -5,17 +5,21 @@ Importing this package imports neither Keras nor TensorFlow; building the first 
 
 from featbus.networks._applications import KerasApplication
 from featbus.networks._building import KerasSource, Network, build_apart, build_maps, import_keras
-from featbus.networks._bundles import fetch_weights, list_weights
+from featbus.networks._bundles import (
+    fetch_weights,
+    find_entry,
+    find_source,
+    list_weights,
+    verify,
+)
 from featbus.networks._engines import (
     ENGINES,
     ONNX_ENGINES,
     KerasEngine,
     check_engine,
     find_engine,
-    find_source,
     load_engine,
 )
-from featbus.networks._index import find_entry, verify
 from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._openvino import cache_dir

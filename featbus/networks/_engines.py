@@ -8,17 +8,12 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from featbus.networks._applications import KerasApplication
 from featbus.networks._building import build_maps, import_keras
-from featbus.networks._index import find_model
-from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel, OnnxOpenVINOEngine, OnnxRuntimeEngine
 from featbus.networks._openvino import OpenVINOEngine, check_precision
 from featbus.networks._pooling import pool_rows
-from featbus.networks._sources import get_backbone
 from featbus.parameters import InvalidParameterError
 
-SOURCES = (KerasApplication, OnnxModel, KerasModel)
 _LOCK = threading.Lock()
 _PACKAGES = {
     "keras": "keras tensorflow",
@@ -138,34 +133,6 @@ def find_engine(source, name):
         The class, which takes a `Network`.
     """
     return (ONNX_ENGINES if isinstance(source, OnnxModel) else ENGINES)[name]
-
-
-def find_source(**parameters):
-    """Return where a network comes from; no network is loaded.
-
-    Parameters
-    ----------
-    **parameters : dict
-        `backbone`, `backbone_options`, `weights`, `preprocessing`, `input_size` and `random_state`
-        of an estimator.
-
-    Returns
-    -------
-    Source
-        The source.
-
-    Raises
-    ------
-    InvalidParameterError
-        If there is no such backbone, or a parameter does not suit it.
-    OSError
-        If a file is missing or cannot be read.
-    """
-    parameters = find_model(parameters)
-    for kind in SOURCES:
-        if kind.accepts(parameters["backbone"]):
-            return kind.from_parameters(**parameters)
-    return get_backbone(parameters["backbone"])
 
 
 def check_engine(engine, source, precision="fp32"):
