@@ -13,25 +13,20 @@ from featbus.networks._bundles import (
     verify,
 )
 from featbus.networks._engines import (
-    ENGINES,
-    ONNX_ENGINES,
     KerasEngine,
     check_engine,
-    find_engine,
     load_engine,
 )
 from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel
-from featbus.networks._openvino import cache_dir
+from featbus.networks._openvino import cache_dir, find_release
 from featbus.networks._pooling import is_pooling, pool, region_weights, windows
 from featbus.networks._preprocessing import NAMED, as_preprocessing
 from featbus.networks._sources import BACKBONES, STAGES, check_unchanged, file_digest
 
 __all__ = [
     "BACKBONES",
-    "ENGINES",
     "NAMED",
-    "ONNX_ENGINES",
     "STAGES",
     "KerasApplication",
     "KerasEngine",
@@ -47,8 +42,8 @@ __all__ = [
     "check_unchanged",
     "fetch_weights",
     "file_digest",
-    "find_engine",
     "find_entry",
+    "find_release",
     "find_source",
     "import_keras",
     "is_pooling",

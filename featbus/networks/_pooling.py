@@ -171,34 +171,14 @@ def _std(cells, weights, ops):
     return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
 
 
-def pool_array(feature_map, name, weights=None):
-    """Pool the feature map of one image.
-
-    Parameters
-    ----------
-    feature_map : ndarray of shape (height, width, channels)
-        The map.
-    name : str
-        The pooling, see `pool`.
-    weights : ndarray of shape (height, width, 1), default=None
-        Share of each cell that lies inside the region, see `region_weights`. None: no region.
-
-    Returns
-    -------
-    ndarray of float32 of shape (n_windows * channels,)
-        Window by window, channel by channel; computed in double precision.
-    """
-    weights = None if weights is None else weights[np.newaxis].astype(np.float64)
-    return pool(feature_map[np.newaxis].astype(np.float64), name, weights)[0].astype(np.float32)
-
-
-def pool_rows(maps, pooling, regions=None):
+def pool_layers(layers, pooling, regions=None):
     """Pool the feature maps of several layers.
 
     Parameters
     ----------
-    maps : sequence of ndarray of shape (n_images, height, width, channels)
-        The maps of each layer.
+    layers : sequence of (ndarray, ndarray or None)
+        For each layer the maps, of shape (n_images, height, width, channels), and the prefix
+        tokens, of shape (n_images, n_tokens, channels), of which "cls" is the first.
     pooling : sequence of str
         The poolings, see `pool`.
     regions : ndarray of float32 of shape (n_images, height, width), default=None
@@ -206,15 +186,21 @@ def pool_rows(maps, pooling, regions=None):
 
     Returns
     -------
-    ndarray of float32 of shape (n_images, n_features)
-        Layer by layer, pooling by pooling, window by window, channel by channel.
+    list of ndarray of float32 of shape (n_images, n_windows * channels)
+        Layer by layer, pooling by pooling; computed in double precision, image by image.
     """
-    shares = [[None] * len(layer) for layer in maps]
+    shares = [[None] * len(maps) for maps, _ in layers]
     if regions is not None:
-        shares = region_weights(regions, [layer.shape[1:] for layer in maps])
-    rows = [
-        [pool_array(cells, name, share) for cells, share in zip(*layer)]
-        for layer in zip(maps, shares)
+        shares = region_weights(regions, [maps.shape[1:] for maps, _ in layers])
+    return [
+        prefix[:, 0]
+        if name == "cls"
+        else np.stack([_pool_map(cells, name, share) for cells, share in zip(maps, shares_of)])
+        for (maps, prefix), shares_of in zip(layers, shares)
         for name in pooling
     ]
-    return np.concatenate(rows, axis=1)
+
+
+def _pool_map(cells, name, share):
+    share = None if share is None else share[np.newaxis].astype(np.float64)
+    return pool(cells[np.newaxis].astype(np.float64), name, share)[0].astype(np.float32)
