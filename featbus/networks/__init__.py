@@ -21,8 +21,14 @@ from featbus.networks._models import KerasModel
 from featbus.networks._onnx import OnnxModel
 from featbus.networks._openvino import cache_dir, find_release
 from featbus.networks._pooling import is_pooling, pool, region_weights, windows
-from featbus.networks._preprocessing import NAMED, as_preprocessing
-from featbus.networks._sources import BACKBONES, STAGES, check_unchanged, file_digest
+from featbus.networks._sources import (
+    BACKBONES,
+    NAMED,
+    STAGES,
+    as_preprocessing,
+    check_unchanged,
+    file_digest,
+)
 
 __all__ = [
     "BACKBONES",

@@ -10,8 +10,7 @@ from functools import cached_property, partial
 from importlib.metadata import version
 
 from featbus.networks._building import KerasSource, get_output, import_keras
-from featbus.networks._preprocessing import NAMED
-from featbus.networks._sources import BACKBONES, check_unchanged, file_digest, get_backbone
+from featbus.networks._sources import BACKBONES, NAMED, check_unchanged, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
 
 
@@ -189,9 +188,8 @@ def _load_weights(base, path, name):
             base.load_weights(path)
     except Exception as error:  # what Keras raises here depends on where the layers differ
         raise InvalidParameterError(
-            f"The file {path!r} cannot be read, or does not hold the weights of {name} without its "
-            "top (include_top=False). Keras goes by the file's name: '.weights.h5' is what "
-            "Model.save_weights writes today, another '.h5' is what Keras 2 wrote. It says: "
+            f"The file {path!r} cannot be read as its ending says, or does not hold the weights of "
+            f"{name} without its top (include_top=False): "
             + textwrap.shorten(str(error) or repr(error), 300)
         ) from error
 

@@ -14,11 +14,6 @@ from featbus.networks._pooling import pool_layers
 from featbus.parameters import InvalidParameterError
 
 _LOCK = threading.Lock()
-_PACKAGES = {
-    "keras": "keras tensorflow",
-    "openvino": '"featbus[openvino]"',
-    "onnxruntime": '"featbus[onnx]"',
-}
 
 
 class KerasEngine:
@@ -125,8 +120,9 @@ def check_engine(engine, source, precision="fp32"):
         raise InvalidParameterError(
             f"engine is {engine!r}, expected one of {list(source.engines)}, which can run {source}."
         )
-    if find_spec(engine) is None:
-        raise ImportError(f"{engine} is not installed: pip install {_PACKAGES[engine]}.")
+    if engine != "keras" and find_spec(engine) is None:
+        extra = "onnx" if engine == "onnxruntime" else engine
+        raise ImportError(f'{engine} is not installed: pip install "featbus[{extra}]".')
     if precision != "fp32":
         if engine != "openvino":
             raise InvalidParameterError(

@@ -1,6 +1,5 @@
 """Networks of the user's own: Keras models and files of them."""
 
-import hashlib
 import json
 import os
 import sys
@@ -10,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from types import FunctionType
 
+import joblib
 import numpy as np
 
 from featbus.networks._building import KerasSource, get_output, import_keras
-from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import (
     STAGES,
+    as_preprocessing,
     check_own,
     check_unchanged,
     file_digest,
@@ -206,8 +206,5 @@ def _digest(model):
     """Return a digest of a file, or of a model's architecture and weights."""
     if isinstance(model, str):
         return file_digest(model)
-    config = _model_config(model)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=repr).encode())
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).data)
-    return digest.hexdigest()
+    config = json.dumps(_model_config(model), sort_keys=True, default=repr)
+    return joblib.hash([config, model.get_weights()])

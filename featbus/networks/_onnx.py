@@ -15,9 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from featbus.networks._openvino import ThreadedEngine, find_release, load_model
-from featbus.networks._preprocessing import Preprocessing, as_preprocessing
-from featbus.networks._sources import Source, check_own, file_digest, fit_input_size
+from featbus.networks._openvino import find_release, load_model
+from featbus.networks._pooling import ThreadedEngine
+from featbus.networks._sources import (
+    Preprocessing,
+    Source,
+    as_preprocessing,
+    check_own,
+    file_digest,
+    fit_input_size,
+)
 from featbus.parameters import InvalidParameterError
 
 _MOST_PREFIX_TOKENS = 8  # known networks have 0 to 5 class and register tokens
@@ -108,13 +115,11 @@ class OnnxModel(Source):
         return isinstance(backbone, (str, os.PathLike)) and str(backbone).lower().endswith(".onnx")
 
     @classmethod
-    def from_parameters(
-        cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
-    ):
+    def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
         """See `Source.from_parameters`."""
         path = os.fspath(backbone)
         preprocessing = as_preprocessing(preprocessing)
-        check_own(weights, backbone_options)
+        check_own(**own)
         image = _read_image(path, file_digest(path))
         size = fit_input_size(path, image.size, input_size)
         if image.channels not in (None, len(preprocessing.mean)):
