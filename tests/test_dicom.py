@@ -357,11 +357,8 @@ def test_wrong_elements(elements, fact):
 
 
 def test_more_wrong_elements():
-    segmented = {
-        f"Segmented{key}" if key.endswith("Data") else key: value
-        for key, value in palette([bytes([0, 1, 9, 1, 3, 30])] * 3).items()
-    }
-    fails(dicom(GRAY8, **segmented))
+    elements = palette([bytes([0, 1, 9, 1, 3, 30])] * 3)
+    fails(dicom(GRAY8, **{key.replace("Red", "SegmentedRed"): elements[key] for key in elements}))
     fails(dicom(RGB8, PhotometricInterpretation="MONOCHROME2"), "3 samples")
     table = lut(0, [1, 2, 3, 4], 16)
     table[0].LUTDescriptor = [400, 0, 16]
@@ -369,7 +366,6 @@ def test_more_wrong_elements():
     data = dicom(GRAY16 >> 4, BitsStored=12)
     fails(data[: -len(GRAY16.tobytes()) - 12], "no pixel data")
     high = struct.pack("<HH2sHH", 0x28, 0x102, b"US", 2, 11)
-    assert data.count(high) == 1
     fails(data.replace(high, high[:-2] + b"\x0f\0"), "High Bit")
 
 
