@@ -9,6 +9,7 @@ more than 256 of them, and ignore byte order and sign.
 import io
 import math
 import struct
+from contextlib import suppress
 
 import numpy as np
 from pydicom import dcmread, uid
@@ -117,8 +118,8 @@ def _check(dataset, limit):
     samples = dataset.get("SamplesPerPixel") or 1
     if _SAMPLES.get(dataset.PhotometricInterpretation) != samples:
         raise _wrong(
-            f"{samples} samples per pixel that contradict its photometric interpretation, or "
-            f"another interpretation than {', '.join(_SAMPLES)}"
+            f"{samples} samples per pixel that contradict its photometric interpretation, or one "
+            f"that is not among {', '.join(_SAMPLES)}"
         )
     if dataset.get("HighBit") not in (None, "", dataset.BitsStored - 1):
         raise _wrong("a High Bit other than Bits Stored - 1")
@@ -154,11 +155,10 @@ def _plugins(syntax):
     """Return the decoders of pydicom to try; the first one is the same with and without extras."""
     if not syntax.is_encapsulated:
         return [""]  # pydicom itself
-    try:
+    with suppress(NotImplementedError):
         found = get_decoder(syntax).available_plugins
-    except NotImplementedError:
-        return []
-    return [name for name in found if name != "gdcm" or syntax in _GDCM]
+        return [name for name in found if name != "gdcm" or syntax in _GDCM]
+    return []
 
 
 def _check_pixels(dataset, syntax):

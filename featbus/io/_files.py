@@ -142,15 +142,14 @@ def open_image(source, name=None):
             "there is not enough memory to decode it. Use smaller images, or fewer jobs.", path=name
         ) from error
     except Exception as error:  # Pillow and pydicom raise errors of any type
-        if kind == "DICOM":  # without the cause: after damage, it may quote the name of a patient
-            raise ImageReadError(
-                f"the DICOM file has wrong or missing elements. {AGAIN}", path=name
-            ) from None
+        # After damage, the cause may quote the name of a patient.
+        cause = None if kind == "DICOM" else error
+        found = f"cannot be decoded ({cause})" if cause else "has wrong or missing elements"
         raise ImageReadError(
-            f"the {kind} file cannot be decoded ({error}). {AGAIN} If other programs show it: save "
-            "it as PNG, gray of 8 or 16 bits or RGB of 8.",
+            f"the {kind} file {found}. {AGAIN} If other programs show it: save it as PNG, gray of "
+            "8 or 16 bits or RGB of 8.",
             path=name,
-        ) from error
+        ) from cause
 
 
 def _open(source):

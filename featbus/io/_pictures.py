@@ -95,10 +95,9 @@ def _check_tiff(image, data, limit):
     samples, compression = tags.get(tiff.SAMPLESPERPIXEL, 1), tags.get(tiff.COMPRESSION, 1)
     bits, formats = (set(tags.get(tag, (1,))) for tag in (tiff.BITSPERSAMPLE, tiff.SAMPLEFORMAT))
     planar = samples > 1 and tags.get(tiff.PLANAR_CONFIGURATION, 1) != 1
-    if (*bits, *formats) not in _DEPTHS.get(samples, ()) or planar:
-        raise ValueError(f"{samples} samples, bits {bits}, format {formats}, planar: {planar}")
-    if compression not in _COMPRESSIONS:
-        raise ValueError(f"compression {compression}")
+    known = (*bits, *formats) in _DEPTHS.get(samples, ()) and compression in _COMPRESSIONS
+    if planar or not known:
+        raise ValueError(f"{samples=}, {bits=}, {formats=}, {planar=}, {compression=}")
     if tiff.TILEOFFSETS in tags:
         rows, columns = tags[tiff.TILELENGTH], tags[tiff.TILEWIDTH]
         starts, counts = tags[tiff.TILEOFFSETS], tags[tiff.TILEBYTECOUNTS]

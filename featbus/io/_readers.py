@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -136,9 +136,7 @@ def read_image(
         return np.require(image, requirements=["C", "W"])
 
 
-def find_format(
-    path: PathLike,
-) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
+def find_format(path: PathLike) -> str | None:
     """Return the format of an image file, as `read_image` identifies it.
 
     Read more in the :ref:`User Guide <loading>`.

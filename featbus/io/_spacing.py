@@ -16,8 +16,6 @@ from featbus.typing import PathLike
 
 _SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _SIDE_TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
-_SIDES = {"L": "left", "R": "right"}
-_CENTIMETERS = 3  # of an ultrasound region
 
 _INCH, _UNITS = 25.4, (25.4, 10, 1000)  # millimeters in an inch, a centimeter and a meter
 # Dots per inch of screens and printers, which programs write if they do not know better.
@@ -26,7 +24,6 @@ _DEFAULTS = (
     *(350, 360, 400, 450, 480, 500, 600, 640, 720, 800, 900, 1000, 1200, 1440, 1800, 2400, 2880),
     *(3600, 4000, 4800, 7200, 9600),
 )
-_SMALLEST, _LARGEST = 0.001, 10  # millimeters
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
@@ -87,7 +84,7 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
         if kind == "DICOM":
             dataset = _read_elements(opened, _SPACING_TAGS)
             return None if dataset is None else _spacing(dataset)
-        with suppress(Exception):  # the reader of pixels says what is wrong
+        with suppress(Exception):  # it has none; or the reader of pixels says what is wrong
             return _resolution_spacing(opened, kind)
     return None
 
@@ -149,7 +146,7 @@ def _side(dataset):
     values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
     for group in dataset.get("SharedFunctionalGroupsSequence") or []:
         values += [part.get("FrameLaterality") for part in group.get("FrameAnatomySequence") or []]
-    return _SIDES.get(str(next(filter(None, values), "")).strip())
+    return {"L": "left", "R": "right"}.get(str(next(filter(None, values), "")).strip())
 
 
 def _spacing(dataset):
@@ -165,7 +162,7 @@ def _spacing(dataset):
 
 def _region_spacing(region):
     units = {region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")}
-    if units != {_CENTIMETERS}:  # such as Doppler, whose axes are time and speed
+    if units != {3}:  # centimeters; others are Doppler, whose axes are time and speed
         return None
     down, across = (region.get(f"PhysicalDelta{axis}") for axis in "YX")
     return None if down is None or across is None else _checked(10 * abs(down), 10 * abs(across))
@@ -178,9 +175,7 @@ def _checked(rows, columns):
 
 def _resolution_spacing(file, kind):
     """Return the spacing of the resolution in a PNG or TIFF header, None if there is none."""
-    if kind not in ("PNG", "TIFF"):
-        return None
-    image = PngImageFile(file) if kind == "PNG" else TiffImageFile(file)
+    image = {"PNG": PngImageFile, "TIFF": TiffImageFile}[kind](file)
     across, down = map(float, image.info["dpi"])
     if across != down:
         # To look behind the pixels of a PNG.
@@ -188,7 +183,7 @@ def _resolution_spacing(file, kind):
         if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):  # rows become columns
             across, down = down, across
     spacing = _INCH / down, _INCH / across
-    is_size = all(_SMALLEST <= side <= _LARGEST for side in spacing)
+    is_size = all(0.001 <= side <= 10 for side in spacing)
     return None if not is_size or _is_default(down) or _is_default(across) else spacing
 
 

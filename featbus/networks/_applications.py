@@ -125,10 +125,9 @@ class KerasApplication(KerasSource):
             raise InvalidParameterError(f"{self}: {error}") from error
         except Exception as error:  # Keras' download raises a bare Exception
             raise OSError(
-                f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet "
-                "access, pass the path of a weights file as `weights`, or make a bundle on another "
-                "machine, with `featbus weights fetch`. A damaged file in ~/.keras/models is "
-                "downloaded again once it is deleted."
+                f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet, pass "
+                "a weights file as `weights`, or a bundle that `featbus weights fetch` made on "
+                "another machine. Delete a damaged file in ~/.keras/models to download it again."
             ) from error
         finally:
             random.setstate(state)

@@ -19,7 +19,6 @@ from featbus.networks._sources import (
     check_own,
     check_unchanged,
     file_digest,
-    fit_input_size,
 )
 from featbus.parameters import InvalidParameterError
 
@@ -54,8 +53,8 @@ class KerasModel(KerasSource):
     def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
         """See `Source`."""
         preprocessing = as_preprocessing(preprocessing)
-        check_own(**own)
-        size = fit_input_size(_name(backbone), _input_size(backbone, preprocessing), input_size)
+        size = _input_size(backbone, preprocessing)
+        size = check_own(_name(backbone), size, input_size, **own)
         return cls(backbone, preprocessing, size)
 
     @cached_property

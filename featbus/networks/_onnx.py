@@ -23,7 +23,6 @@ from featbus.networks._sources import (
     as_preprocessing,
     check_own,
     file_digest,
-    fit_input_size,
 )
 from featbus.parameters import InvalidParameterError
 
@@ -119,9 +118,8 @@ class OnnxModel(Source):
         """See `Source.from_parameters`."""
         path = os.fspath(backbone)
         preprocessing = as_preprocessing(preprocessing)
-        check_own(**own)
         image = _read_image(path, file_digest(path))
-        size = fit_input_size(path, image.size, input_size)
+        size = check_own(path, image.size, input_size, **own)
         if image.channels not in (None, len(preprocessing.mean)):
             raise InvalidParameterError(
                 f"preprocessing has channels {preprocessing.channels!r}, expected "

@@ -222,28 +222,8 @@ def check_unchanged(source, digest):
         )
 
 
-def check_own(weights, backbone_options):
-    """Refuse parameters that a model of the user's own does not have.
-
-    Parameters
-    ----------
-    weights, backbone_options : object
-        Parameters of an estimator.
-
-    Raises
-    ------
-    InvalidParameterError
-        If one of them is not the default.
-    """
-    if weights != "imagenet" or backbone_options:
-        raise InvalidParameterError(
-            f"weights is {weights!r}, expected 'imagenet', and backbone_options is "
-            f"{backbone_options!r}, expected None: the model has its own. Load weights into it."
-        )
-
-
-def fit_input_size(name, own, input_size):
-    """Return the input size of a model of the user's own.
+def check_own(name, own, input_size, weights, backbone_options):
+    """Check parameters of an estimator for a model of the user's own.
 
     Parameters
     ----------
@@ -251,19 +231,25 @@ def fit_input_size(name, own, input_size):
         What errors call the model.
     own : tuple of int or None
         Height and width that the model takes, None for any.
-    input_size : int, tuple of int or None
-        The parameter of an estimator.
+    input_size, weights, backbone_options : object
+        The parameters.
 
     Returns
     -------
     tuple of int
-        Height and width in pixels.
+        Height and width of the input in pixels.
 
     Raises
     ------
     InvalidParameterError
-        If the model does not take the size, or takes any and none is given.
+        If weights or options are not the default, or the model does not take the size, or takes any
+        and none is given.
     """
+    if weights != "imagenet" or backbone_options:
+        raise InvalidParameterError(
+            f"weights is {weights!r}, expected 'imagenet', and backbone_options is "
+            f"{backbone_options!r}, expected None: the model has its own. Load weights into it."
+        )
     size = own if input_size is None else as_pair(input_size)
     if None in size or any(fixed not in (None, side) for fixed, side in zip(own, size)):
         raise InvalidParameterError(
