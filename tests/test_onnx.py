@@ -378,22 +378,15 @@ def test_prefix_tokens_of_patches_that_no_map_was_made_of(tmp_path):
 
 
 def test_names_of_columns(tmp_path):
-    path = save_convnet(tmp_path / "my-net v2.onnx", classifier=True)
-    model = onnx.load(path)
-    names = {"relu1": "/stem/act:0", "relu2": "/stem/act/0"}
-    for node in model.graph.node:
-        for values in (node.input, node.output):
-            values[:] = [names.get(value, value) for value in values]
-    del model.graph.value_info[:]
-    onnx.save(model, path)
-    layers = ["/stem/act:0", "relu3"]
-    deep = DeepFeatures(path, layers=layers, preprocessing=TORCH, input_size=SIZE)
+    graph = Graph()
+    first = graph.add("Relu", [graph.conv("image", 3, 4)], "/stem/act:0")
+    second = graph.add("Relu", [graph.conv(first, 4, 6)], "/stem/act/0")
+    path = graph.save(tmp_path / "my-net v2.onnx", SHAPE, second)
+    deep = DeepFeatures(path, layers=[first, "top"], preprocessing=TORCH)
     names = deep.fit(make_images()).get_feature_names_out()
-    expected = ["my_net_v2_stem_act_0_avg_0000", "my_net_v2_relu3_avg_0000"]
-    assert names[[0, 4]].tolist() == expected
-    deep.set_params(layers=["/stem/act:0", "/stem/act/0"])
+    assert names[[0, 4]].tolist() == ["my_net_v2_stem_act_0_avg_0000", "my_net_v2_top_avg_0000"]
     with pytest.raises(InvalidParameterError, match=r"/stem/act:0.*different"):
-        deep.fit(make_images())
+        deep.set_params(layers=[first, second]).fit(make_images())
 
 
 # In scikit-learn, on disk, in a store.
