@@ -564,7 +564,7 @@ class _Packer:
                     "save it and pass the path as backbone."
                 )
             entry = find_entry(weights, digest)
-            line |= {"sha256": digest, "license": entry and entry.license}
+            line |= {"sha256": digest, "license": entry and entry["license"]}
         line |= {"embedded": self._embed, "preprocessing": source.preprocessing.identity}
         self.lines.append(line)
         return member

@@ -11,13 +11,7 @@ from _data import data_dir
 from _networks import make_network
 
 from featbus.feature_extraction import list_backbones
-from featbus.networks import (
-    BACKBONES,
-    NAMED,
-    STAGES,
-    KerasApplication,
-    KerasEngine,
-)
+from featbus.networks import BACKBONES, NAMED, STAGES, KerasApplication, KerasEngine
 
 FAST = {"vgg16", "mobilenet"}
 SLOW = {"mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "inception_v3", "resnet50"}

@@ -1,7 +1,6 @@
 """Features of frozen networks."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -148,16 +147,6 @@ def test_grids_have_columns_of_their_own():
     assert cells.get_feature_names_out()[(3 * 8 + 4) * 64 + 17] == "small_cnn_C3_flatten_r3c4_0017"
 
 
-def test_boxes_of_cells_are_the_pixels_that_they_cover():
-    deep = DeepFeatures(**LARGER, layers="C3", pooling="flatten")  # 8 x 8 cells
-    for side in (29, 1000):
-        boxes, cells = deep._boxes((side, 3 * side))[::64].reshape(8, 8, 4), np.arange(8)
-        np.testing.assert_array_equal(boxes[:, 0, 0], cells * side // 8)
-        np.testing.assert_array_equal(boxes[:, 0, 2], -(-(cells + 1) * side // 8))
-        np.testing.assert_array_equal(boxes[0, :, 1], cells * 3 * side // 8)
-        np.testing.assert_array_equal(boxes[0, :, 3], -(-(cells + 1) * 3 * side // 8))
-
-
 def test_layers_and_pooling_are_columns_in_their_order():
     images, layers, pooling = noise(2), ["top", "C1", "C3"], ("max", "avg")
     deep = DeepFeatures(**SMALL, layers=layers, pooling=pooling)
@@ -182,17 +171,6 @@ def test_equal_estimators_share_one_network():
         assert_rows_equal(other.transform(images), expected)
     DeepFeatures(**SMALL, layers="C4").get_feature_names_out()
     assert _engines._load_engine.cache_info().misses == 2
-
-
-def test_threads_share_one_network():
-    _engines._load_engine.cache_clear()
-    batches = [noise(3, seed=seed) for seed in range(6)]
-    with ThreadPoolExecutor(3) as executor:
-        rows = list(executor.map(DeepFeatures(**SMALL).transform, batches))
-    assert _engines._load_engine.cache_info().misses == 1
-    assert_rows_equal(
-        np.concatenate(rows), DeepFeatures(**SMALL).transform(np.concatenate(batches))
-    )
 
 
 def test_random_weights_follow_the_seed(trained):

@@ -100,21 +100,13 @@ def test_the_types_of_a_model_are_part_of_its_identity():
     import keras
 
     keys, rows = [], []
-    for floatx in ("float32", "float16", "float32"):
-        keras.config.set_floatx(floatx)
-        try:
-            convolution = keras.layers.Conv2D(
-                4, 3, kernel_initializer="ones", dtype=floatx, name="only"
-            )
-            model = keras.Sequential(
-                [keras.Input((16, 16, 3), name="image"), convolution], name="own"
-            )
-            deep = DeepFeatures(model, preprocessing="none").fit(np.zeros((1, 9, 9)))
-            keys.append(deep._fingerprint_params())
-            rows.append(deep.transform(np.full((1, 16, 16), 0.786)))
-        finally:
-            keras.config.set_floatx("float32")
-            keras.config.set_dtype_policy("float32")
+    for dtype in ("float32", "float16", "float32"):
+        image = keras.Input((16, 16, 3), name="image", dtype=dtype)
+        maps = keras.layers.Conv2D(4, 3, kernel_initializer="ones", dtype=dtype, name="only")(image)
+        model = keras.Model(image, maps, name="own")
+        deep = DeepFeatures(model, preprocessing="none").fit(np.zeros((1, 9, 9)))
+        keys.append(deep._fingerprint_params())
+        rows.append(deep.transform(np.full((1, 16, 16), 0.786)))
     assert keys[0] == keys[2] != keys[1]
     np.testing.assert_array_equal(rows[0], rows[2])
     assert (rows[0] != rows[1]).any()

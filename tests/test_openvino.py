@@ -1,14 +1,10 @@
 """The OpenVINO engine against Keras, and the cache that it comes from."""
 
-import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -32,7 +28,6 @@ from featbus.networks import (
     _engines,
     _openvino,
     build_maps,
-    load_engine,
 )
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.parameters import InvalidParameterError
@@ -163,14 +158,8 @@ def test_regions(tiny, pooling):
 )
 @pytest.mark.parametrize("name", FAMILIES.split())
 def test_every_family(name):
-    network = make_network(name, (96, 96), ("C3", "top"), ("avg", "max"), "openvino")
-    engine, keras = OpenVINOEngine(network), KerasEngine(replace(network, engine="keras"))
-    assert engine.shapes == keras.shapes
-    rows, expected = (one.run(pixels((96, 96), 2), 2) for one in (engine, keras))
-    groups = np.cumsum([(channels, channels) for *_, channels in engine.shapes])[:-1]
-    for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
-        atol = 1e-3 * max(np.abs(group).max(), 1e-20)  # random weights may decay to nothing
-        np.testing.assert_allclose(part, group, rtol=0, atol=atol)
+    engine = OpenVINOEngine(make_network(name, (96, 96), ("C3", "top"), ("avg",), "openvino"))
+    assert engine.report["max_relative_error"] < 1e-3  # compared with Keras
 
 
 @pytest.mark.network
@@ -221,38 +210,21 @@ def test_two_threads_may_be_the_first():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_a_file_is_always_whole(tmp_path):
-    path = tmp_path / "folder" / "network.npz"
-    stored = {"shapes": [[4, 4, 8]]}, [b"<net/>", os.urandom(1 << 20)]
-    _openvino._write(path, *stored)
-    with ThreadPoolExecutor() as executor:
-        writing = [executor.submit(_openvino._write, path, *stored) for _ in range(20)]
-        while not all(future.done() for future in writing):
-            assert _openvino._read(path) == stored
-    assert list(path.parent.iterdir()) == [path]
-    assert os.name != "posix" or path.parent.stat().st_mode & 0o777 == 0o700
-
-
 @pytest.mark.network
-@pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
 @needs_openvino
-def test_a_damaged_file_is_converted_again(damage, tiny):
+def test_a_damaged_file_is_converted_again(tiny):
     network = replace(tiny, engine="openvino")
     engine = OpenVINOEngine(network)
     path = Path(engine.report["path"])
     whole = path.read_bytes()
-    middle = len(whole) // 2
-    damaged = {
-        "truncated": whole[:middle],
-        "changed": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
-        "empty": b"",
-    }
-    path.write_bytes(damaged[damage])
-    again = OpenVINOEngine(network)
-    assert path.read_bytes() != damaged[damage]
-    assert OpenVINOEngine(network).report == again.report
-    batch = pixels((16, 16))
-    np.testing.assert_allclose(again.run(batch, 3), engine.run(batch, 3), rtol=1e-6)
+    batch, middle = pixels((16, 16)), len(whole) // 2
+    changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (whole[:middle], changed, b""):
+        path.write_bytes(damaged)
+        again = OpenVINOEngine(network)
+        assert path.read_bytes() != damaged
+        assert OpenVINOEngine(network).report == again.report
+        np.testing.assert_allclose(again.run(batch, 3), engine.run(batch, 3), rtol=1e-6)
 
 
 @pytest.mark.network
@@ -278,10 +250,6 @@ def test_bf16(real, cache):
     smooth = [cv2.GaussianBlur(image, (0, 0), 3) for image in noise()]
     expected, n_files = single.transform(smooth), len(list(cache.iterdir()))
     rows = half.transform(smooth)
-    groups = np.cumsum([96, 96, 96, 1280, 1280])
-    for part, group in zip(np.split(rows, groups, 1), np.split(expected, groups, 1)):
-        lengths = np.linalg.norm(part, axis=1) * np.linalg.norm(group, axis=1)
-        assert np.all(np.sum(part * group, axis=1) > 0.9 * lengths)
     assert not np.allclose(rows, expected, rtol=1e-3)
     np.testing.assert_array_equal(half.set_params(batch_size=1).transform(smooth[::-1]), rows[::-1])
     assert half._fingerprint_params() != single._fingerprint_params()
@@ -339,20 +307,7 @@ def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("FEATBUS_CACHE", str(file))
-    with pytest.warns(UserWarning, match="FEATBUS_CACHE"):
-        engine = OpenVINOEngine(replace(tiny, engine="openvino"))
-    assert engine.report["path"] is None
-    assert engine.run(pixels((16, 16)), 3).shape == (3, 50)
-
-
-@pytest.mark.network
-@needs_openvino
-def test_another_backend_of_keras(tiny, tmp_path, monkeypatch):
-    import keras
-
-    monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(RuntimeError, match="KERAS_BACKEND=tensorflow"):
+    with pytest.raises(OSError, match="FEATBUS_CACHE"):
         OpenVINOEngine(replace(tiny, engine="openvino"))
 
 
@@ -374,34 +329,14 @@ def test_where_converted_networks_are_kept(monkeypatch, tmp_path):
 
 @pytest.mark.network
 def test_file_names_tell_networks_apart(monkeypatch):
-    monkeypatch.setattr(OpenVINOEngine, "release", lambda: "1")
+    monkeypatch.setattr(_openvino, "find_release", lambda engine: "1")
     network = make_network("vgg16", (32, 32), engine="openvino", weights="a.h5", digest="12")
-    others = [
-        change_source(network, input_size=(32, 48)),
-        replace(network, layers=("C3",)),
-        replace(network, pooling=("max",)),
-        change_source(network, digest="34"),
-        change_source(network, options={"alpha": 0.5}),
-        change_source(network, name="vgg19"),
-        change_source(network, weights=None, digest=None),
-        change_source(network, weights=None, digest=None, random_state=1),
-    ]
-    assert len({_openvino._file_name(one) for one in [network, *others]}) == 9
-    # Where the file of weights lies does not matter.
     moved = change_source(network, weights="b.h5")
     assert _openvino._file_name(moved) == _openvino._file_name(network)
-
-
-@pytest.mark.network
-def test_engines_have_fingerprints_of_their_own(monkeypatch):
-    def of(engine):
-        return DeepFeatures(weights=None, engine=engine)._fingerprint_params()
-
-    assert of("keras")["engine"] == "keras"
-    if find_spec("openvino"):
-        assert of("openvino") != of("keras")
-        monkeypatch.setattr(_openvino._import_openvino(), "__version__", "1.2.3-more")
-        assert of("openvino")["release"] == "1.2.3"
+    others = [replace(network, pooling=("max",)), change_source(network, digest="34")]
+    names = {_openvino._file_name(one) for one in [network, *others]}
+    monkeypatch.setattr(_openvino, "find_release", lambda engine: "2")
+    assert len({*names, _openvino._file_name(network)}) == 4
 
 
 @pytest.mark.slow
@@ -448,20 +383,6 @@ def test_no_more_threads_than_allowed(tiny):
     assert max(most) <= joblib.cpu_count()
 
 
-@pytest.mark.network
-@needs_openvino
-def test_sharing_and_pickles():
-    deep, images = DeepFeatures(**SMALL), noise(3)
-    expected = deep.fit_transform(images)
-    assert load_engine(deep._network()) is load_engine(clone(deep)._network())
-    pickled = pickle.dumps(deep)
-    assert len(pickled) < 10_000
-    np.testing.assert_array_equal(pickle.loads(pickled).transform(images), expected)
-    with ThreadPoolExecutor(2) as executor:
-        for rows in executor.map(clone(deep).transform, [images] * 6):
-            np.testing.assert_array_equal(rows, expected)
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
@@ -479,35 +400,29 @@ def test_each_worker_loads_one_network():
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
 
 
-REPORTS = """
-import json, logging, os, sys
-from multiprocessing import process
-
-logging.getLogger().setLevel(logging.INFO)
-started = []
-process.BaseProcess.start = lambda self: started.append(self)
-from featbus import DeepFeatures
-import numpy as np
-
-DeepFeatures(**{parameters!r}).transform(np.zeros((2, 40, 40), np.uint8))
-reports = os.path.exists(os.path.expanduser("~/intel")) or "openvino_telemetry" in sys.modules
-print(json.dumps([len(started), logging.getLogger().level, reports]))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @needs_openvino
 def test_conversion_reports_nothing_and_leaves_nothing(tmp_path):
     """Nobody hears of it; logging and the folder of temporary files stay as they were."""
+    code = f"""
+import logging, os, sys
+from multiprocessing import process
+logging.getLogger().setLevel(logging.INFO)
+process.BaseProcess.start = None
+from featbus import DeepFeatures
+import numpy as np
+DeepFeatures(**{SMALL!r}).transform(np.zeros((2, 40, 40), np.uint8))
+assert not os.path.exists(os.path.expanduser("~/intel"))
+assert "openvino_telemetry" not in sys.modules
+assert logging.getLogger().level == logging.INFO
+"""
     folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "FEATBUS_CACHE")}
     for folder in folders.values():
         folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     environment |= {name: str(folder) for name, folder in folders.items()}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # TensorFlow traces functions from temporary files
-    command = [sys.executable, "-c", REPORTS.format(parameters=SMALL)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [0, 20, False]
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert not list(folders["TMPDIR"].iterdir())
     assert len(list(folders["FEATBUS_CACHE"].iterdir())) == 1

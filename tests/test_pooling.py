@@ -5,7 +5,7 @@ import pytest
 from _pooling import STATISTICS, pool_pixels
 
 from featbus.networks import is_pooling, pool, region_weights, windows
-from featbus.networks._pooling import pool_array
+from featbus.networks._pooling import pool_layers
 
 pytestmark = pytest.mark.network
 GRIDS = ["avg2x2", "max3x2", "gem2x3", "std3x3"]
@@ -63,11 +63,12 @@ def test_pooling_is_that_of_the_pixels_of_the_region(maps, name):
     regions[3, 3:30, 10:50] = True
     regions[4] = rng.random((40, 56)) < 0.01
     regions[5] = True
-    (weights,) = region_weights(regions.astype(np.float32), [maps.shape[1:]])
+    regions = regions.astype(np.float32)
+    (weights,) = region_weights(regions, [maps.shape[1:]])
     batch = maps[[0, 1, 0, 1, 0, 1]]
-    expected = [pool_pixels(*pair, name) for pair in zip(batch, regions)]
+    expected = [pool_pixels(*pair, name) for pair in zip(batch, regions > 0)]
     np.testing.assert_allclose(run(batch, name, weights), expected, rtol=1e-4, atol=1e-5)
-    rows = [pool_array(cells, name, share) for cells, share in zip(batch, weights)]
+    (rows,) = pool_layers([(batch, None)], [name], regions)
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -105,6 +106,6 @@ def test_no_pooling(name):
 
 
 def test_a_map_of_one_number():
-    one = np.full((1, 1, 1), 0.5, np.float32)
-    for name in ("avg", "max", "gem", "flatten"):
-        assert pool_array(one, name, np.ones_like(one)).tolist() == [0.5]
+    one = np.full((1, 1, 1, 1), 0.5, np.float32)
+    rows = pool_layers([(one, None)], ["avg", "max", "gem", "flatten"], np.ones((1, 1, 1)))
+    assert np.ravel(rows).tolist() == [0.5] * 4

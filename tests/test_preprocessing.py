@@ -96,10 +96,7 @@ def test_files_of_other_libraries(name, tmp_path):
     ("changes", "expected"),
     [
         ({"resample": 2}, CLIP | {"resize": "bilinear"}),
-        ({"do_resize": False}, CLIP),
-        ({"do_normalize": False, "do_resize": False}, {"mean": 0, "std": 1, "scale": 1 / 255}),
-        ({"do_rescale": False, "do_resize": False}, CLIP | {"scale": 1}),
-        ({"rescale_factor": 0.5, "do_resize": False}, CLIP | {"scale": 0.5}),
+        ({"rescale_factor": 0.5}, CLIP | {"scale": 0.5, "resize": "bicubic"}),
     ],
 )
 def test_switches_of_transformers(changes, expected, tmp_path):
@@ -139,6 +136,7 @@ def test_what_is_refused(value, fact):
         (TRANSFORMERS | {"image_mean": None}, "None"),
         (TRANSFORMERS | {"resample": 0}, "0"),
         (TRANSFORMERS | {"do_flip_channel_order": True}, "do_flip_channel_order"),
+        (TRANSFORMERS | {"do_rescale": False}, "do_rescale"),
         (TRANSFORMERS | {"rescale_offset": True}, "rescale_offset"),
         (TRANSFORMERS | {"image_std": [1, 2]}, "std"),
         ({"pretrained_cfg": TIMM | {"interpolation": "random"}}, "random"),

@@ -104,12 +104,11 @@ def _tiff_seeds(gray, rgb, noise):
 
 
 def _pnm_seeds(gray, rgb, noise):
-    size, numbers = b" 40 24 ", " ".join(map(str, gray.flat)).encode()
+    size = b" 40 24 "
     return {
         "pgm": b"P5 # ROSSI^MARIA\n" + size + b"255\n" + gray.tobytes(),
         "pgm 16": b"P5" + size + b"65535\n" + noise.astype(">u2").tobytes(),
         "ppm": b"P6" + size + b"255\n" + rgb.tobytes(),
-        "pgm plain": b"P2 # ROSSI^MARIA\n" + size + b"255\n" + numbers,
     }
 
 
@@ -125,7 +124,6 @@ def _dicom_seeds(gray, rgb, noise):
         "dicom": _make_dicom(noise, uid.ExplicitVRLittleEndian, **window),
         "dicom implicit": _make_dicom(noise, uid.ImplicitVRLittleEndian, **window),
         "dicom big": _make_dicom(noise, uid.ExplicitVRBigEndian),
-        "dicom deflated": _make_dicom(noise, uid.DeflatedExplicitVRLittleEndian, **window),
         "dicom rgb": _make_dicom(rgb, uid.ExplicitVRLittleEndian),
         "dicom rle": _make_dicom(gray, uid.RLELossless),
         "dicom jpeg": _make_dicom(gray, uid.JPEGBaseline8Bit, frame=jpeg.getvalue()),

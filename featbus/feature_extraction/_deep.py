@@ -20,8 +20,6 @@ from featbus.images import ImageError, at_index
 from featbus.io import read_item
 from featbus.masks import fill_mask, inside_mask
 from featbus.networks import (
-    ENGINES,
-    ONNX_ENGINES,
     STAGES,
     KerasApplication,
     KerasModel,
@@ -29,7 +27,7 @@ from featbus.networks import (
     OnnxModel,
     check_engine,
     check_unchanged,
-    find_engine,
+    find_release,
     find_source,
     is_pooling,
     load_engine,
@@ -214,8 +212,8 @@ class NetworkFeatures(FeatureExtractor):
     def _fingerprint_params(self):
         # The content of a weights file counts, not its path; the batch size changes no row.
         network = self._find_network()
-        release = find_engine(network.source, network.engine).release()
-        return network.identity | {"release": release, "dtype": np.dtype(self.dtype).name}
+        own = {"release": find_release(network.engine), "dtype": np.dtype(self.dtype).name}
+        return network.identity | own
 
     def _columns(self):
         source = self._find_network().source
@@ -443,7 +441,7 @@ class DeepFeatures(NetworkFeatures):
     _parameter_constraints = {
         "batch_size": [POSITIVE_INTEGER],
         "n_prefix_tokens": [Interval(Integral, 0, None, closed="left"), None],
-        "engine": [StrOptions({*ENGINES, *ONNX_ENGINES}), None],
+        "engine": [StrOptions({"keras", "onnxruntime", "openvino"}), None],
         "precision": [StrOptions({"fp32", "bf16"})],
         "random_state": [Integral],
     }

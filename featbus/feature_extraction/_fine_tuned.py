@@ -25,7 +25,7 @@ from featbus.feature_extraction._training import AuxiliarySource, Training, Tune
 from featbus.groups import check_target
 from featbus.images import at_index
 from featbus.masks import fill_mask, inside_mask
-from featbus.networks import ENGINES, STAGES, windows
+from featbus.networks import STAGES, find_release, windows
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -324,7 +324,7 @@ class FineTunedFeatures(NetworkFeatures):
         names = "unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state"
         parameters = [str(getattr(self, name)) for name in names]
         changes = augmentation and asdict(augmentation)
-        releases = self._algorithm_version, ENGINES["keras"].release(), version("keras")
+        releases = self._algorithm_version, find_release("keras"), version("keras")
         about = [network.identity, parameters, changes, releases, y.tolist(), weight.tolist()]
         text = json.dumps(about, sort_keys=True, default=str)
         return joblib.hash([text, *((fill_mask(image), inside_mask(image)) for image in images)])

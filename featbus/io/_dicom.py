@@ -9,7 +9,7 @@ more than 256 of them, and ignore byte order and sign.
 import io
 import math
 import struct
-import zlib
+from contextlib import suppress
 
 import numpy as np
 from pydicom import dcmread, uid
@@ -37,30 +37,11 @@ _TAGS = [
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, **dict.fromkeys(_COLORS, 3)}
 
+_META = 4096  # bytes that have the transfer syntax
 # GDCM ends the process on some damaged files, so it decodes only syntaxes that nothing else does.
 _GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1)
-# JPEG of 12 bits is missing: the only free decoder is under the GPL.
-_EXTRA = (*_GDCM, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes)
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of JPEG and JPEG-LS
-_APP14 = 0xEE  # Adobe's marker with the color transform; GDCM crashes on an unknown one
 _JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
-
-
-class _Source:
-    """A file that limits how much pydicom inflates."""
-
-    def __init__(self, file, most):
-        self._file, self._most = file, most
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size=-1):
-        data = self._file.read(size)
-        if size is None or size < 0:  # pydicom reads all the rest only to inflate it
-            stream = zlib.decompressobj(-zlib.MAX_WBITS)
-            stream.decompress(data, self._most)
-            if not stream.eof:
-                raise _wrong("deflated data that are truncated, or larger than an image")
-        return data
 
 
 def _wrong(found):
@@ -72,7 +53,7 @@ def _several_frames():
     return several("frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
 
 
-def parse(file, tags, limit, **options):
+def parse(file, tags, **options):
     """Parse a DICOM file.
 
     Parameters
@@ -81,8 +62,6 @@ def parse(file, tags, limit, **options):
         Open and binary, at its start. No more than necessary is read.
     tags : list of str
         Keywords of the elements to read.
-    limit : int
-        The number of pixels that are allowed in a deflated file.
     **options : dict
         Parameters of `pydicom.dcmread`.
 
@@ -91,8 +70,10 @@ def parse(file, tags, limit, **options):
     pydicom.Dataset
         The elements.
     """
-    source = _Source(file, 8 * limit + (1 << 24))
-    return dcmread(source, force=True, specific_tags=tags, **options)
+    if uid.DeflatedExplicitVRLittleEndian.encode() in file.read(_META):
+        raise _wrong("deflated data, which may inflate to any size")
+    file.seek(0)
+    return dcmread(file, force=True, specific_tags=tags, **options)
 
 
 def read_dicom(data, *, voi_lut, limit):
@@ -118,7 +99,7 @@ def read_dicom(data, *, voi_lut, limit):
         If the file contains no image, or one that cannot be decoded. Only an `ImageReadError` does
         not quote the file.
     """
-    dataset = parse(io.BytesIO(data), _TAGS, limit)
+    dataset = parse(io.BytesIO(data), _TAGS)
     _check(dataset, limit)
     with np.errstate(all="ignore"):
         return _render(_decode(dataset), dataset, voi_lut)
@@ -137,8 +118,8 @@ def _check(dataset, limit):
     samples = dataset.get("SamplesPerPixel") or 1
     if _SAMPLES.get(dataset.PhotometricInterpretation) != samples:
         raise _wrong(
-            f"{samples} samples per pixel that contradict its photometric interpretation, or "
-            f"another interpretation than {', '.join(_SAMPLES)}"
+            f"{samples} samples per pixel that contradict its photometric interpretation, or one "
+            f"that is not among {', '.join(_SAMPLES)}"
         )
     if dataset.get("HighBit") not in (None, "", dataset.BitsStored - 1):
         raise _wrong("a High Bit other than Bits Stored - 1")
@@ -163,10 +144,10 @@ def _decode(dataset):
             raise _several_frames()
         return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
     name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
-    remedy = 'pip install "featbus[dicom]"' if syntax in _EXTRA else f"convert it to {_NATIVE.name}"
     raise ImageReadError(
         f"its DICOM pixel data ({name}) cannot be decoded: they are damaged, or no installed "
-        f"package decodes them. Copy or export the file again, or {remedy}."
+        'package decodes them. Copy or export the file again, pip install "featbus[dicom]", or '
+        f"convert it to {_NATIVE.name}."
     )
 
 
@@ -174,11 +155,10 @@ def _plugins(syntax):
     """Return the decoders of pydicom to try; the first one is the same with and without extras."""
     if not syntax.is_encapsulated:
         return [""]  # pydicom itself
-    try:
+    with suppress(NotImplementedError):
         found = get_decoder(syntax).available_plugins
-    except NotImplementedError:
-        return []
-    return [name for name in found if name != "gdcm" or syntax in _GDCM]
+        return [name for name in found if name != "gdcm" or syntax in _GDCM]
+    return []
 
 
 def _check_pixels(dataset, syntax):
@@ -210,8 +190,6 @@ def _frame_size(data):
         marker, length = struct.unpack_from(">xBH", data, start)
         if marker in _FRAME_HEADERS:
             return struct.unpack_from(">HH", data, start + 5)
-        if marker == _APP14 and data[start + 4 : start + 2 + length][11:12] > b"\2":
-            raise _wrong("JPEG data with an unknown color transform")
         start += 1 if marker == 0xFF else 2 + max(2, length)
 
 
@@ -318,8 +296,6 @@ def _index(values, first, count, signed):
 
 def _palette(levels, dataset):
     """Convert stored values to the colors of their palette (PS3.3 section C.7.6.3.1.5)."""
-    if any(f"{name}Data" not in dataset for name in _PALETTES):
-        raise _wrong("a palette that is segmented, or incomplete")
     count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
     columns = [_entries(dataset[f"{name}Data"].value, count, dataset) for name in _PALETTES]
     palette = np.stack(columns, axis=1)

@@ -122,7 +122,8 @@ def open_image(source, name=None):
     ImageReadError
         If the file cannot be opened, is empty, or anything is raised in the ``with`` block.
     """
-    if not (hasattr(source, "read") or isinstance(source, _CONTENT)):
+    source = source.read() if hasattr(source, "read") else source
+    if not isinstance(source, _CONTENT):
         source = os.fspath(source)  # a TypeError for anything else
         name = source if name is None else name
     kind = None
@@ -132,7 +133,7 @@ def open_image(source, name=None):
             if not head:
                 raise ImageReadError(f"the file is empty (0 bytes), expected an image. {AGAIN}")
             file.seek(0)
-            kind = format_of(head, name)
+            kind = _identify(head, name)
             yield file, kind
     except ImageReadError as error:
         raise error.at(None, name) from error.__cause__
@@ -141,20 +142,17 @@ def open_image(source, name=None):
             "there is not enough memory to decode it. Use smaller images, or fewer jobs.", path=name
         ) from error
     except Exception as error:  # Pillow and pydicom raise errors of any type
-        if kind == "DICOM":  # without the cause: after damage, it may quote the name of a patient
-            raise ImageReadError(
-                f"the DICOM file has wrong or missing elements. {AGAIN}", path=name
-            ) from None
+        # After damage, the cause may quote the name of a patient.
+        cause = None if kind == "DICOM" else error
+        found = f"cannot be decoded ({cause})" if cause else "has wrong or missing elements"
         raise ImageReadError(
-            f"the {kind} file cannot be decoded ({error}). {AGAIN} If other programs show it: save "
-            "it as PNG, gray of 8 or 16 bits or RGB of 8.",
+            f"the {kind} file {found}. {AGAIN} If other programs show it: save it as PNG, gray of "
+            "8 or 16 bits or RGB of 8.",
             path=name,
-        ) from error
+        ) from cause
 
 
 def _open(source):
-    if hasattr(source, "read"):
-        source = source.read()
     if isinstance(source, _CONTENT):
         return io.BytesIO(source)
     if not os.path.isfile(source):
@@ -162,14 +160,14 @@ def _open(source):
         found = other if os.path.exists(source) else "there is no such file"
         raise ImageReadError(f"{found}. Check the path and the working directory.")
     try:
-        return open(source, "rb", buffering=0)  # all is read at once
+        return open(source, "rb")
     except OSError as error:
         raise ImageReadError(
             f"the file cannot be opened ({error.strerror}). Check the permissions."
         ) from error
 
 
-def format_of(head, name=None):
+def _identify(head, name=None):
     """Return the format of a file by its first bytes, or, for DICOM without preamble, its name."""
     for found, signature in _SIGNATURES.items():
         if re.match(signature, head, re.DOTALL):

@@ -1,4 +1,4 @@
-"""Decode pictures: Pillow does, but for PGM and PPM files, which it would rescale."""
+"""Decode pictures by Pillow; PGM and PPM files, which it would rescale, by NumPy."""
 
 import io
 import math
@@ -30,8 +30,7 @@ _DEPTHS = {1: [(1, 1), (8, 1), (16, 1), (32, 3)], 3: [(8, 1)], 4: [(8, 1)]}
 _PLANES = re.compile(r"(?s)ImageJ=.*\nimages=(?!1\s)|\{.*\"truncated\": true")
 
 # Possessive, so that comments are passed over once.
-_PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*+[\r\n])++(\d{1,9})" * 3 + rb"(?:\r\n|\s)")
-_COMMENT = re.compile(rb"#[^\r\n]*+")
+_PNM = re.compile(rb"P([56])" + rb"(?:\s|#[^\r\n]*+[\r\n])++(\d{1,9})" * 3 + rb"(?:\r\n|\s)")
 
 
 def read_picture(data, kind, limit):
@@ -61,8 +60,9 @@ def read_picture(data, kind, limit):
     open_picture, check = _FORMATS[kind]
     image = open_picture(io.BytesIO(data))
     check_size(kind, image.height, image.width, limit)
-    if kind != "TIFF" and getattr(image, "n_frames", 1) > 1:
-        raise several("frames", "PIL.ImageSequence")
+    with suppress(EOFError):
+        image.seek(1)
+        raise several("frames or pages", "PIL.ImageSequence or tifffile.imread")
     check(image, data, limit)
     return _as_array(image)
 
@@ -72,10 +72,6 @@ def _check_png(image, data, limit):
     if raw in _REDUCED or ("transparency" in image.info and raw in _UNSCALED):
         raise ValueError("color of 16 bits, or a transparent level of other than 8 bits")
     PngImageFile(io.BytesIO(data)).verify()
-
-
-def _check_jpeg(image, data, limit):
-    check_scans(data, image.height * image.width)
 
 
 def check_scans(data, pixels):
@@ -92,16 +88,16 @@ def _check_bmp(image, data, limit):
 
 
 def _check_tiff(image, data, limit):
-    _select_page(image)
     tags = image.tag_v2
+    if _PLANES.match(str(tags.get(tiff.IMAGEDESCRIPTION, ""))):
+        raise several("pictures", "tifffile.imread")
     width, height = tags[tiff.IMAGEWIDTH], tags[tiff.IMAGELENGTH]
     samples, compression = tags.get(tiff.SAMPLESPERPIXEL, 1), tags.get(tiff.COMPRESSION, 1)
     bits, formats = (set(tags.get(tag, (1,))) for tag in (tiff.BITSPERSAMPLE, tiff.SAMPLEFORMAT))
     planar = samples > 1 and tags.get(tiff.PLANAR_CONFIGURATION, 1) != 1
-    if (*bits, *formats) not in _DEPTHS.get(samples, ()) or planar:
-        raise ValueError(f"{samples} samples, bits {bits}, format {formats}, planar: {planar}")
-    if compression not in _COMPRESSIONS:
-        raise ValueError(f"compression {compression}")
+    known = (*bits, *formats) in _DEPTHS.get(samples, ()) and compression in _COMPRESSIONS
+    if planar or not known:
+        raise ValueError(f"{samples=}, {bits=}, {formats=}, {planar=}, {compression=}")
     if tiff.TILEOFFSETS in tags:
         rows, columns = tags[tiff.TILELENGTH], tags[tiff.TILEWIDTH]
         starts, counts = tags[tiff.TILEOFFSETS], tags[tiff.TILEBYTECOUNTS]
@@ -121,23 +117,9 @@ def _check_tiff(image, data, limit):
     check_scans(data if compression == 7 else b"", height * width)
 
 
-def _select_page(image):
-    """Go to the only page of a TIFF file that is not marked as a smaller version of another."""
-    pages = []
-    with suppress(EOFError):
-        for number in range(1000):
-            image.seek(number)
-            if not image.tag_v2.get(254, 0) & 1:  # NewSubfileType: a reduced-resolution version
-                pages.append(number)
-            description = str(image.tag_v2.get(tiff.IMAGEDESCRIPTION, ""))
-            if len(pages) > 1 or _PLANES.match(description):
-                raise several("pages", "tifffile.imread")
-    image.seek(pages[0])
-
-
 _FORMATS = {
     "PNG": (PngImageFile, _check_png),
-    "JPEG": (jpeg_factory, _check_jpeg),
+    "JPEG": (jpeg_factory, lambda image, data, _: check_scans(data, image.height * image.width)),
     "TIFF": (tiff.TiffImageFile, _check_tiff),
     "BMP": (BmpImageFile, _check_bmp),
 }
@@ -179,32 +161,25 @@ def read_quantization(path):
 
 
 def _read_pnm(data, limit):
-    """Parse a PGM (P2, P5) or PPM (P3, P6) file."""
+    """Parse a PGM (P5) or PPM (P6) file."""
     # A header that does not match is not quoted: a comment may contain the name of a patient.
     header = _PNM.match(data)
     if header is None:
-        raise ValueError("its header is not complete")
+        raise ValueError("its header is not complete, or it is a text (P2 or P3)")
     kind, *numbers = header.groups()
     width, height, maximum = map(int, numbers)
     check_size("PGM or PPM", height, width, limit)
     if not 1 <= maximum <= 65535:
         raise ValueError(f"its maximum is {maximum}, expected 1 to 65535")
-    shape = (height, width) if kind in b"25" else (height, width, 3)
-    count, content = math.prod(shape), data[header.end() :]
-    if kind in b"23":
-        text = _COMMENT.sub(b"", content).strip()
-        rest = text.translate(None, b"0123456789 \t\n\v\f\r")
-        pixels = np.fromstring(b"" if rest else text, np.int64, sep=" ")
-    else:
-        dtype = np.dtype("u1" if maximum < 256 else ">u2")
-        size = count * dtype.itemsize
-        rest = content[size:].strip(b"\0\t\n\r ")
-        pixels = np.frombuffer(content[:size], dtype)
-    if len(pixels) != count or rest or pixels.max() > maximum:
+    shape = (height, width) if kind == b"5" else (height, width, 3)
+    dtype = np.dtype("u1" if maximum < 256 else ">u2")
+    end = header.end() + math.prod(shape) * dtype.itemsize
+    pixels = np.frombuffer(data[header.end() : end], dtype)
+    if len(data) < end or data[end:].strip(b"\0\t\n\r ") or pixels.max() > maximum:
         raise ValueError(
-            f"{len(pixels)} values, expected {count} of at most {maximum}, and no more"
+            f"{len(pixels)} values, expected {math.prod(shape)} of at most {maximum}, and no more"
         )
     pixels = pixels.reshape(shape)
     if maximum not in (255, 65535):
         return np.divide(pixels, maximum, dtype=np.float32)
-    return pixels.astype(np.uint8 if maximum == 255 else np.uint16)
+    return pixels.astype(dtype.newbyteorder("="))

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +24,7 @@ from featbus.masks import as_mask
 from featbus.parameters import Interval, PairOf, as_list, as_pair, check_parameters
 from featbus.typing import PathLike
 
-_FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P2, P3, P5, P6) and DICOM"
+_FORMATS = "PNG, JPEG, TIFF, BMP, PGM and PPM (P5, P6) and DICOM"
 _SPACING = [PairOf(Interval(Real, 0, None, closed="neither")), None]
 
 
@@ -44,7 +44,7 @@ def read_image(
     Parameters
     ----------
     file : str, os.PathLike, bytes or binary file object
-        A PNG, JPEG, TIFF, BMP, PGM (P2, P5), PPM (P3, P6) or DICOM file with one picture: its path,
+        A PNG, JPEG, TIFF, BMP, PGM (P5), PPM (P6) or DICOM file with one picture: its path,
         its content, or an open file such as `io.BytesIO`, read from its current position to its
         end. Content in memory stays there: no reader writes a file.
     voi_lut : bool, default=True
@@ -112,7 +112,7 @@ def read_image(
     >>> from featbus.io import read_image
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "tiny.pgm")
-    ...     _ = path.write_text("P2 3 2 255  0 10 20  30 40 255")
+    ...     _ = path.write_bytes(b"P5 3 2 255 " + bytes([0, 10, 20, 30, 40, 255]))
     ...     read_image(path)
     array([[  0,  10,  20],
            [ 30,  40, 255]], dtype=uint8)
@@ -136,9 +136,7 @@ def read_image(
         return np.require(image, requirements=["C", "W"])
 
 
-def find_format(
-    path: PathLike,
-) -> Literal["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM", "GIF", "WebP"] | None:
+def find_format(path: PathLike) -> str | None:
     """Return the format of an image file, as `read_image` identifies it.
 
     Read more in the :ref:`User Guide <loading>`.
@@ -165,7 +163,7 @@ def find_format(
     >>> from featbus.io import find_format
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "IM0001")
-    ...     _ = path.write_text("P2 1 1 255  0")
+    ...     _ = path.write_bytes(b"P5 1 1 255 0")
     ...     find_format(path)
     'PNM'
     """

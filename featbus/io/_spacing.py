@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from contextlib import suppress
 from typing import Literal
 
+from PIL import ExifTags
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -16,19 +16,14 @@ from featbus.typing import PathLike
 
 _SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _SIDE_TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
-_SIDES = {"L": "left", "R": "right"}
-_CENTIMETERS = 3  # of an ultrasound region
 
-_INCH, _CENTIMETER, _METER = 25.4, 10, 1000  # millimeters
-_TIFF_UNITS = {2: _INCH, 3: _CENTIMETER}
-_X, _Y, _ORIENTATION, _UNIT = 282, 283, 274, 296
+_INCH, _UNITS = 25.4, (25.4, 10, 1000)  # millimeters in an inch, a centimeter and a meter
 # Dots per inch of screens and printers, which programs write if they do not know better.
 _DEFAULTS = (
     *(50, 72, 75, 90, 92, 96, 100, 110, 120, 144, 150, 160, 180, 192, 200, 220, 240, 250, 288, 300),
     *(350, 360, 400, 450, 480, 500, 600, 640, 720, 800, 900, 1000, 1200, 1440, 1800, 2400, 2880),
     *(3600, 4000, 4800, 7200, 9600),
 )
-_SMALLEST, _LARGEST = 0.001, 10  # millimeters
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
@@ -85,13 +80,12 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     >>> read_spacing(get_testdata_file("CT_small.dcm"))
     (0.661468, 0.661468)
     """
-    limit = pixel_limit()
     with open_image(file) as (opened, kind):
         if kind == "DICOM":
-            dataset = _read_elements(opened, _SPACING_TAGS, limit)
+            dataset = _read_elements(opened, _SPACING_TAGS)
             return None if dataset is None else _spacing(dataset)
-        with suppress(Exception):  # the reader of pixels says what is wrong
-            return _resolution_spacing(opened, kind, limit)
+        with suppress(Exception):  # it has none; or the reader of pixels says what is wrong
+            return _resolution_spacing(opened, kind)
     return None
 
 
@@ -132,20 +126,19 @@ def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
     None
     """
-    limit = pixel_limit()
     with open_image(os.fspath(path)) as (file, kind):
-        dataset = _read_elements(file, _SIDE_TAGS, limit) if kind == "DICOM" else None
+        dataset = _read_elements(file, _SIDE_TAGS) if kind == "DICOM" else None
         if dataset is None:
             raise ImageReadError(f"found no DICOM data set. {AGAIN}")
         return _side(dataset)
 
 
-def _read_elements(file, tags, limit):
+def _read_elements(file, tags):
     """Return elements of a DICOM file, or None if it has only the name of one."""
     # Imported lazily: slow, and only DICOM needs it.
     from featbus.io._dicom import parse
 
-    dataset = parse(io.BufferedReader(file), ["Rows", *tags], limit, stop_before_pixels=True)
+    dataset = parse(file, ["Rows", *tags], stop_before_pixels=True)
     return dataset if dataset.preamble or "Rows" in dataset else None
 
 
@@ -153,7 +146,7 @@ def _side(dataset):
     values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
     for group in dataset.get("SharedFunctionalGroupsSequence") or []:
         values += [part.get("FrameLaterality") for part in group.get("FrameAnatomySequence") or []]
-    return _SIDES.get(str(next(filter(None, values), "")).strip())
+    return {"L": "left", "R": "right"}.get(str(next(filter(None, values), "")).strip())
 
 
 def _spacing(dataset):
@@ -169,7 +162,7 @@ def _spacing(dataset):
 
 def _region_spacing(region):
     units = {region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")}
-    if units != {_CENTIMETERS}:  # such as Doppler, whose axes are time and speed
+    if units != {3}:  # centimeters; others are Doppler, whose axes are time and speed
         return None
     down, across = (region.get(f"PhysicalDelta{axis}") for axis in "YX")
     return None if down is None or across is None else _checked(10 * abs(down), 10 * abs(across))
@@ -180,35 +173,28 @@ def _checked(rows, columns):
     return (rows, columns) if 0 < rows < float("inf") and 0 < columns < float("inf") else None
 
 
-def _resolution_spacing(file, kind, limit):
+def _resolution_spacing(file, kind):
     """Return the spacing of the resolution in a PNG or TIFF header, None if there is none."""
-    if kind not in ("PNG", "TIFF"):
-        return None
-    image = PngImageFile(file) if kind == "PNG" else TiffImageFile(file)
-    if kind == "PNG":
-        across, down = (round(number * _METER / _INCH) for number in image.info["dpi"])
-        unit = _METER
-    else:
-        across, down = float(image.tag_v2[_X]), float(image.tag_v2[_Y])
-        unit = _TIFF_UNITS[image.tag_v2.get(_UNIT, 2)]
+    image = {"PNG": PngImageFile, "TIFF": TiffImageFile}[kind](file)
+    across, down = map(float, image.info["dpi"])
     if across != down:
-        check_size(kind, image.height, image.width, limit)  # to look behind the pixels of a PNG
-        if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # read with rows as columns
+        # To look behind the pixels of a PNG.
+        check_size(kind, image.height, image.width, pixel_limit())
+        if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):  # rows become columns
             across, down = down, across
-    return _trusted(down, across, unit)
+    spacing = _INCH / down, _INCH / across
+    is_size = all(0.001 <= side <= 10 for side in spacing)
+    return None if not is_size or _is_default(down) or _is_default(across) else spacing
 
 
-def _trusted(down, across, unit):
-    """Return the spacing for a resolution in pixels per unit, None if it is not reliable."""
-    if min(down, across) <= 0 or any(_is_default(number, unit) for number in (down, across)):
-        return None
-    spacing = unit / down, unit / across
-    return spacing if all(_SMALLEST <= side <= _LARGEST for side in spacing) else None
-
-
-def _is_default(number, unit):
+def _is_default(dots):
     """Return whether a resolution is a default of screens or printers, perhaps rounded."""
     return any(
-        math.isclose(number, exact, rel_tol=1e-3) or number in (int(exact), round(exact))
-        for exact in (dots * unit / _INCH for dots in _DEFAULTS)
+        math.isclose(dots, default, rel_tol=1e-3)
+        or any(
+            math.isclose(dots * unit, whole * _INCH, rel_tol=1e-9)
+            for unit in _UNITS
+            for whole in (default * unit // _INCH, round(default * unit / _INCH))
+        )
+        for default in _DEFAULTS
     )

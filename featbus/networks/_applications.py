@@ -10,20 +10,8 @@ from functools import cached_property, partial
 from importlib.metadata import version
 
 from featbus.networks._building import KerasSource, get_output, import_keras
-from featbus.networks._index import find_folder, label, read_index, verify
-from featbus.networks._preprocessing import NAMED
-from featbus.networks._sources import (
-    BACKBONES,
-    check_unchanged,
-    file_digest,
-    get_backbone,
-)
+from featbus.networks._sources import BACKBONES, NAMED, check_unchanged, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
-
-# Keras has weights of these that were trained at other sizes, and takes those that fit the input.
-_OTHER_SIZES = {"mobilenet": (128, 160, 192), "mobilenet_v2": (96, 128, 160, 192)}
-# Giving an option its default changes nothing.
-_DEFAULTS = {"alpha": 1, "minimalistic": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +58,16 @@ class KerasApplication(KerasSource):
                 "parameter is for a keras.Model or a '.keras' file as backbone."
             )
         size = as_pair(row.input_size if input_size is None else input_size)
-        path, digest = resolve_weights(weights, backbone, backbone_options, size)
-        if backbone == "small_cnn" and path == "imagenet":
+        path, digest = weights, None
+        if weights not in (None, "imagenet"):
+            path = os.fspath(weights)
+            if not os.path.isfile(path):
+                raise FileNotFoundError(
+                    f"weights is {path!r}, and there is no such file. Expected 'imagenet', None, "
+                    "the path of a Keras weights file, or the folder of a weights bundle."
+                )
+            digest = file_digest(path)
+        elif backbone == "small_cnn" and path == "imagenet":
             raise InvalidParameterError(
                 f"weights is {weights!r}, expected None or a file: {backbone} is not pretrained."
             )
@@ -129,10 +125,9 @@ class KerasApplication(KerasSource):
             raise InvalidParameterError(f"{self}: {error}") from error
         except Exception as error:  # Keras' download raises a bare Exception
             raise OSError(
-                f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet "
-                "access, pass the path of a weights file as `weights`, or make a bundle on another "
-                "machine, with `featbus weights fetch`. A damaged file in ~/.keras/models is "
-                "downloaded again once it is deleted."
+                f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet, pass "
+                "a weights file as `weights`, or a bundle that `featbus weights fetch` made on "
+                "another machine. Delete a damaged file in ~/.keras/models to download it again."
             ) from error
         finally:
             random.setstate(state)
@@ -147,7 +142,8 @@ class KerasApplication(KerasSource):
         return {stage: _find_tensor(base, tap) for stage, tap in taps.items()}
 
     def __str__(self):
-        return label(self.name, self.options)
+        options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+        return f"{self.name}({options})" if options else self.name
 
 
 def _with_scaled_colors(base):
@@ -191,9 +187,8 @@ def _load_weights(base, path, name):
             base.load_weights(path)
     except Exception as error:  # what Keras raises here depends on where the layers differ
         raise InvalidParameterError(
-            f"The file {path!r} cannot be read, or does not hold the weights of {name} without its "
-            "top (include_top=False). Keras goes by the file's name: '.weights.h5' is what "
-            "Model.save_weights writes today, another '.h5' is what Keras 2 wrote. It says: "
+            f"The file {path!r} cannot be read as its ending says, or does not hold the weights of "
+            f"{name} without its top (include_top=False): "
             + textwrap.shorten(str(error) or repr(error), 300)
         ) from error
 
@@ -205,85 +200,3 @@ def _find_tensor(base, tap):
     if tap.startswith("<"):
         return base.get_layer(tap[1:]).input
     return get_output(base.get_layer(tap))
-
-
-def resolve_weights(weights, backbone, options=None, input_size=None):
-    """Return the file of an estimator's weights, verified where a bundle holds it.
-
-    Parameters
-    ----------
-    weights : "imagenet", str, path or None
-        The parameter `weights` of an estimator: a file, or a folder that is a bundle. If the
-        environment variable ``FEATBUS_WEIGHTS`` names a bundle, "imagenet" is looked up only there.
-    backbone : str
-        A key of `BACKBONES`.
-    options : dict or None, default=None
-        Parameters of the backbone's builder.
-    input_size : int, tuple of int or None, default=None
-        Height and width of the input in pixels. None: what the network was trained at.
-
-    Returns
-    -------
-    weights : str or None
-        The path of a file; "imagenet" to let Keras find it; None for random weights.
-    digest : str or None
-        SHA-256 digest of the file's content.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file or bundle, or the bundle lacks the network.
-    ValueError
-        If the file is not the one that the bundle's index describes, or the index is damaged.
-    """
-    folder = find_folder(weights)
-    if folder:
-        return _find_in_bundle(folder, bundle_key(backbone, options, input_size))
-    if weights in (None, "imagenet"):
-        return weights, None
-    path = os.fspath(weights)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"weights is {path!r}, and there is no such file. Expected 'imagenet', None, the path "
-            "of a Keras weights file, or the folder of a weights bundle."
-        )
-    return path, file_digest(path)
-
-
-def bundle_key(name, options=None, input_size=None):
-    """Return the network whose weights Keras takes for an input of some size.
-
-    Parameters
-    ----------
-    name : str
-        A key of `BACKBONES`.
-    options : dict or None, default=None
-        Parameters of the backbone's builder.
-    input_size : int, tuple of int or None, default=None
-        Height and width of the input in pixels. None: what the network was trained at.
-
-    Returns
-    -------
-    KerasApplication
-        The network at the size that its weights were trained at, without options at their default.
-    """
-    trained_at = BACKBONES[name].input_size
-    height, width = as_pair(trained_at if input_size is None else input_size)
-    if height == width and height in _OTHER_SIZES.get(name, ()):
-        trained_at = int(height)
-    chosen = {key: value for key, value in (options or {}).items() if value != _DEFAULTS.get(key)}
-    return KerasApplication(name, (trained_at, trained_at), options=chosen)
-
-
-def _find_in_bundle(folder, key):
-    """Return path and digest of the weights of a network in a bundle."""
-    size = key.input_size[0]
-    for entry in read_index(folder):
-        if (entry.network, entry.options, entry.input_size) == (key.name, key.options, size):
-            return verify(folder, entry), entry.sha256
-    raise FileNotFoundError(
-        f"The weights bundle {folder!r} lacks {key} trained at {size} pixels. On a machine with "
-        f"internet access, `featbus weights fetch {key.name} --out {folder}` adds it, with the "
-        "same options and input_size; `featbus weights list` shows what it has. While "
-        "FEATBUS_WEIGHTS names a bundle, 'imagenet' means the weights in there."
-    )

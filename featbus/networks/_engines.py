@@ -1,6 +1,5 @@
 """Engines, which run a network on a batch of images."""
 
-import os
 import threading
 from dataclasses import replace
 from functools import lru_cache
@@ -8,23 +7,13 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from featbus.networks._applications import KerasApplication
 from featbus.networks._building import build_maps, import_keras
-from featbus.networks._index import find_model
-from featbus.networks._models import KerasModel
-from featbus.networks._onnx import OnnxModel, OnnxOpenVINOEngine, OnnxRuntimeEngine
+from featbus.networks._onnx import OnnxEngine, OnnxModel
 from featbus.networks._openvino import OpenVINOEngine, check_precision
-from featbus.networks._pooling import pool_rows
-from featbus.networks._sources import get_backbone
+from featbus.networks._pooling import pool_layers
 from featbus.parameters import InvalidParameterError
 
-SOURCES = (KerasApplication, OnnxModel, KerasModel)
 _LOCK = threading.Lock()
-_PACKAGES = {
-    "keras": "keras tensorflow",
-    "openvino": '"featbus[openvino]"',
-    "onnxruntime": '"featbus[onnx]"',
-}
 
 
 class KerasEngine:
@@ -55,17 +44,6 @@ class KerasEngine:
         self.shapes = tuple(tuple(tensor.shape[1:]) for tensor in self._model.outputs)
         self.report = {"engine": "keras", "version": keras.__version__}
 
-    @staticmethod
-    def release():
-        """Return what rows depend on in addition to the network: the backend of Keras.
-
-        Returns
-        -------
-        str
-            Its name. Nothing is imported.
-        """
-        return os.environ.get("KERAS_BACKEND", "tensorflow")
-
     def run(self, pixels, batch_size, regions=None):
         """Compute the rows of a batch in one forward pass.
 
@@ -92,7 +70,8 @@ class KerasEngine:
         # One pass keeps all cores busy, and a model on JAX cannot run twice at a time.
         with self._running:
             maps = self._flatten(self._model.predict_on_batch(inputs))
-        return pool_rows([layer[:n_images] for layer in maps], self._pooling, regions)
+        layers = [(layer[:n_images], None) for layer in maps]
+        return np.concatenate(pool_layers(layers, self._pooling, regions), axis=1)
 
 
 class Ensemble:
@@ -118,56 +97,6 @@ class Ensemble:
         return np.mean([one.run(pixels, batch_size, regions) for one in self._engines], axis=0)
 
 
-ENGINES = {"keras": KerasEngine, "openvino": OpenVINOEngine}
-ONNX_ENGINES = {"onnxruntime": OnnxRuntimeEngine, "openvino": OnnxOpenVINOEngine}
-
-
-def find_engine(source, name):
-    """Return the class of an engine.
-
-    Parameters
-    ----------
-    source : Source
-        Where the network comes from.
-    name : str
-        One of its `engines`.
-
-    Returns
-    -------
-    type
-        The class, which takes a `Network`.
-    """
-    return (ONNX_ENGINES if isinstance(source, OnnxModel) else ENGINES)[name]
-
-
-def find_source(**parameters):
-    """Return where a network comes from; no network is loaded.
-
-    Parameters
-    ----------
-    **parameters : dict
-        `backbone`, `backbone_options`, `weights`, `preprocessing`, `input_size` and `random_state`
-        of an estimator.
-
-    Returns
-    -------
-    Source
-        The source.
-
-    Raises
-    ------
-    InvalidParameterError
-        If there is no such backbone, or a parameter does not suit it.
-    OSError
-        If a file is missing or cannot be read.
-    """
-    parameters = find_model(parameters)
-    for kind in SOURCES:
-        if kind.accepts(parameters["backbone"]):
-            return kind.from_parameters(**parameters)
-    return get_backbone(parameters["backbone"])
-
-
 def check_engine(engine, source, precision="fp32"):
     """Check whether an engine can run a network here.
 
@@ -191,8 +120,9 @@ def check_engine(engine, source, precision="fp32"):
         raise InvalidParameterError(
             f"engine is {engine!r}, expected one of {list(source.engines)}, which can run {source}."
         )
-    if find_spec(engine) is None:
-        raise ImportError(f"{engine} is not installed: pip install {_PACKAGES[engine]}.")
+    if engine != "keras" and find_spec(engine) is None:
+        extra = "onnx" if engine == "onnxruntime" else engine
+        raise ImportError(f'{engine} is not installed: pip install "featbus[{extra}]".')
     if precision != "fp32":
         if engine != "openvino":
             raise InvalidParameterError(
@@ -204,7 +134,9 @@ def check_engine(engine, source, precision="fp32"):
 
 @lru_cache(maxsize=8)
 def _load_engine(network):
-    return find_engine(network.source, network.engine)(network)
+    if isinstance(network.source, OnnxModel):
+        return OnnxEngine(network)
+    return (OpenVINOEngine if network.engine == "openvino" else KerasEngine)(network)
 
 
 # More than eight members would drive each other out of the cache above, batch by batch.

@@ -1,6 +1,5 @@
 """Networks of the user's own: Keras models and files of them."""
 
-import hashlib
 import json
 import os
 import sys
@@ -10,16 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from types import FunctionType
 
+import joblib
 import numpy as np
 
 from featbus.networks._building import KerasSource, get_output, import_keras
-from featbus.networks._preprocessing import as_preprocessing
 from featbus.networks._sources import (
     STAGES,
+    as_preprocessing,
     check_own,
     check_unchanged,
     file_digest,
-    fit_input_size,
 )
 from featbus.parameters import InvalidParameterError
 
@@ -54,8 +53,8 @@ class KerasModel(KerasSource):
     def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
         """See `Source`."""
         preprocessing = as_preprocessing(preprocessing)
-        check_own(**own)
-        size = fit_input_size(_name(backbone), _input_size(backbone, preprocessing), input_size)
+        size = _input_size(backbone, preprocessing)
+        size = check_own(_name(backbone), size, input_size, **own)
         return cls(backbone, preprocessing, size)
 
     @cached_property
@@ -206,8 +205,5 @@ def _digest(model):
     """Return a digest of a file, or of a model's architecture and weights."""
     if isinstance(model, str):
         return file_digest(model)
-    config = _model_config(model)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=repr).encode())
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).data)
-    return digest.hexdigest()
+    config = json.dumps(_model_config(model), sort_keys=True, default=repr)
+    return joblib.hash([config, model.get_weights()])

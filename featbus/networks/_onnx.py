@@ -15,9 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from featbus.networks._openvino import OpenVINOEngine, ThreadedEngine, load_model
-from featbus.networks._preprocessing import Preprocessing, as_preprocessing
-from featbus.networks._sources import Source, check_own, file_digest, fit_input_size
+from featbus.networks._openvino import find_release, load_model
+from featbus.networks._pooling import ThreadedEngine
+from featbus.networks._sources import (
+    Preprocessing,
+    Source,
+    as_preprocessing,
+    check_own,
+    file_digest,
+)
 from featbus.parameters import InvalidParameterError
 
 _MOST_PREFIX_TOKENS = 8  # known networks have 0 to 5 class and register tokens
@@ -58,14 +64,15 @@ class Layer(NamedTuple):
 
         Returns
         -------
-        feature_map : ndarray of shape (height, width, channels)
+        feature_map : ndarray of float32 of shape (1, height, width, channels)
             The map, the patch tokens on their grid, or the embedding as a single cell.
-        prefix : ndarray of shape (n_prefix_tokens, channels)
+        prefix : ndarray of float32 of shape (1, n_prefix_tokens, channels)
             Class and register tokens.
         """
         values = np.moveaxis(values, 1, 3) if self.channels_first else values
-        cells = values.reshape(-1, self.shape[2])
-        return cells[self.n_prefix_tokens :].reshape(self.shape), cells[: self.n_prefix_tokens]
+        cells = np.asarray(values, np.float32).reshape(1, -1, self.shape[2])
+        n_prefix = self.n_prefix_tokens
+        return cells[:, n_prefix:].reshape(1, *self.shape), cells[:, :n_prefix]
 
 
 class _Image(NamedTuple):
@@ -107,15 +114,12 @@ class OnnxModel(Source):
         return isinstance(backbone, (str, os.PathLike)) and str(backbone).lower().endswith(".onnx")
 
     @classmethod
-    def from_parameters(
-        cls, *, backbone, backbone_options, weights, preprocessing, input_size, random_state
-    ):
+    def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
         """See `Source.from_parameters`."""
         path = os.fspath(backbone)
         preprocessing = as_preprocessing(preprocessing)
-        check_own(weights, backbone_options)
         image = _read_image(path, file_digest(path))
-        size = fit_input_size(path, image.size, input_size)
+        size = check_own(path, image.size, input_size, **own)
         if image.channels not in (None, len(preprocessing.mean)):
             raise InvalidParameterError(
                 f"preprocessing has channels {preprocessing.channels!r}, expected "
@@ -423,8 +427,11 @@ def _load_onnxruntime(graph):
     return lambda values: session.run(None, {image.name: values})
 
 
-class OnnxRuntimeEngine(ThreadedEngine):
-    """The layers of an ONNX file on ONNX Runtime.
+class OnnxEngine(ThreadedEngine):
+    """The layers of an ONNX file on ONNX Runtime or OpenVINO.
+
+    Rows of OpenVINO are compared with those of ONNX Runtime, or in reduced precision with those of
+    OpenVINO in single precision.
 
     Parameters
     ----------
@@ -436,69 +443,31 @@ class OnnxRuntimeEngine(ThreadedEngine):
     shapes : tuple of tuple of int
         Height, width and channels of the feature map of each of the layers.
     report : dict
-        "engine" and its "version".
+        "engine" and its "version"; of OpenVINO also the "precision" and what `compare` returns.
 
     Raises
     ------
     InvalidParameterError
-        If the runtime cannot run the network.
+        If the engine cannot run the network.
     """
 
     def __init__(self, network):
-        source = network.source
+        source, precision = network.source, network.precision
         self._layers = [source.find_layer(name) for name in network.layers]
         graph = source.extract(self._layers)
         _infer_shapes.cache_clear()  # it holds the weights
+        on_openvino = network.engine == "openvino"
         with _naming(source.path):
-            infer = self._load(graph, network.precision)
+            infer = load_model(graph, None, precision) if on_openvino else _load_onnxruntime(graph)
         super().__init__(network, [layer.shape for layer in self._layers], infer)
-        self.report = {"engine": network.engine, "version": self.release()} | self._check(graph)
+        self.report = {"engine": network.engine, "version": find_release(network.engine)}
+        if on_openvino and precision == "fp32":
+            self.report |= self.compare(_load_onnxruntime(graph), "ONNX Runtime")
+        elif on_openvino:
+            self.report |= self.compare(load_model(graph, None, "fp32"), "fp32")
 
-    @staticmethod
-    def release():
-        """Return what rows depend on in addition to the network: the version of the runtime.
-
-        Returns
-        -------
-        str
-            The version.
-        """
-        import onnxruntime
-
-        return onnxruntime.__version__
-
-    def _compute_cells(self, infer, pixels):
+    def _compute_layers(self, infer, pixels):
         image, values = self._network.source.image, self._network.source.preprocessing(pixels)
-        values = np.moveaxis(values, 2, 0) if image.channels_first else values
-        outputs = infer(np.ascontiguousarray(values[np.newaxis], image.dtype))
-        pairs = zip(self._layers, outputs)
-        return [layer.split(np.asarray(output, np.float32)) for layer, output in pairs]
-
-    def _load(self, graph, precision):
-        """Return a function from one image to the tensors of the layers."""
-        return _load_onnxruntime(graph)
-
-    def _check(self, graph):
-        """Return what the report says about the rows, after a check of them."""
-        return {}
-
-
-class OnnxOpenVINOEngine(OnnxRuntimeEngine):
-    """The layers of an ONNX file on OpenVINO, see `OnnxRuntimeEngine`.
-
-    Rows are compared with those of ONNX Runtime, or in reduced precision with those of OpenVINO in
-    single precision. The report has the "precision" and what `compare` returns.
-    """
-
-    release = staticmethod(OpenVINOEngine.release)
-
-    def _load(self, graph, precision):
-        return load_model(graph, None, precision)
-
-    def _check(self, graph):
-        precision = self._network.precision
-        if precision == "fp32":
-            reference, name = _load_onnxruntime(graph), "ONNX Runtime"
-        else:
-            reference, name = load_model(graph, None, "fp32"), "fp32"
-        return {"precision": precision} | self.compare(reference, name)
+        values = np.moveaxis(values, 3, 1) if image.channels_first else values
+        outputs = infer(np.ascontiguousarray(values, image.dtype))
+        return [layer.split(output) for layer, output in zip(self._layers, outputs)]

@@ -7,28 +7,24 @@ import re
 import sys
 import tempfile
 import threading
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
-import cv2
 import numpy as np
 
 from featbus.base import thread_limit
 from featbus.files import written_whole
 from featbus.networks._building import build_maps, import_keras
-from featbus.networks._pooling import pool_array, region_weights
+from featbus.networks._pooling import ThreadedEngine
 from featbus.parameters import InvalidParameterError
 
 # Part of the key that converted networks are stored under: goes up whenever conversion changes, or
 # what is written. 6: only the outputs of the model, also of those that have a "swish".
 _CONVERSION_VERSION = 6
-_LIMITS = {"fp32": 1e-3, "bf16": 0.45}  # of the relative error of rows; .45 is a cosine of .9
-_NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
 _LOCK = threading.Lock()  # of the import, and of conversions, which set the root logger's level
 
 
@@ -62,6 +58,25 @@ def _import_openvino():
     return openvino
 
 
+def find_release(engine):
+    """Return what rows depend on in addition to the network.
+
+    Parameters
+    ----------
+    engine : {"keras", "openvino", "onnxruntime"}
+        The engine.
+
+    Returns
+    -------
+    str
+        The version of the engine; for Keras, of which nothing is imported, its backend.
+    """
+    if engine == "keras":
+        return os.environ.get("KERAS_BACKEND", "tensorflow")
+    package = _import_openvino() if engine == "openvino" else import_module(engine)
+    return package.__version__.partition("-")[0]
+
+
 def check_precision(precision):
     """Check whether OpenVINO can compute in a precision on this processor.
 
@@ -75,12 +90,11 @@ def check_precision(precision):
     InvalidParameterError
         If it cannot; the message names the processor.
     """
-    core, names = _import_openvino().Core(), ("OPTIMIZATION_CAPABILITIES", "FULL_DEVICE_NAME")
-    capabilities, processor = (core.get_property("CPU", name) for name in names)
-    if precision.upper() not in capabilities:
+    core = _import_openvino().Core()
+    if precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise InvalidParameterError(
-            f"precision is {precision!r}, expected 'fp32': the processor {processor} does not "
-            f"compute in {precision}, only in {', '.join(sorted(capabilities))}."
+            f"precision is {precision!r}, expected 'fp32': the processor "
+            f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} does not compute in {precision}."
         )
 
 
@@ -120,116 +134,6 @@ def load_model(model, weights, precision):
     return infer
 
 
-class ThreadedEngine:
-    """A network that runs on one image per thread; its maps are pooled in NumPy.
-
-    As many images run at a time as `thread_limit` says. A row depends only on its image.
-
-    Parameters
-    ----------
-    network : Network
-        What to run.
-    shapes : iterable of tuple of int
-        Height, width and channels of the feature map of each of the layers.
-    infer : callable
-        From the values of one image to the list of the layers' tensors.
-
-    Attributes
-    ----------
-    shapes : tuple of tuple of int
-        See above.
-    """
-
-    def __init__(self, network, shapes, infer):
-        self._network, self._infer = network, infer
-        self._running = threading.Lock()
-        self.shapes = tuple(map(tuple, shapes))
-
-    def run(self, pixels, batch_size, regions=None):
-        """Compute the rows of a batch.
-
-        Parameters
-        ----------
-        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
-            RGB or gray, 0..255, in the network's input size.
-        batch_size : int
-            Without effect: images run one at a time.
-        regions : ndarray of float32 of shape (n_images, height, width), default=None
-            Share of each pixel that lies inside the image's region, 0..1. Feature maps and patch
-            tokens are pooled over the cells inside. None: over all.
-
-        Returns
-        -------
-        ndarray of shape (n_images, n_features)
-            Layer by layer, pooling by pooling, window by window, channel by channel.
-        """
-
-        def compute_row(index):
-            region = None if regions is None else regions[index : index + 1]
-            return np.concatenate(self._compute_parts(self._infer, pixels[index], region))
-
-        with self._running, ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
-            return np.stack(list(executor.map(compute_row, range(len(pixels)))))
-
-    def compare(self, reference, name):
-        """Compare rows of a few images with those of a reference.
-
-        Parameters
-        ----------
-        reference : callable
-            Computes what the engine's `infer` does.
-        name : str
-            What errors call the reference.
-
-        Returns
-        -------
-        dict of str to float
-            "max_relative_error": for each layer and pooling, the Euclidean norm of the difference
-            divided by that of the reference; the largest of these. A norm below 1e-20 counts as
-            that.
-
-        Raises
-        ------
-        RuntimeError
-            If it is above 1e-3, or in reduced precision above 0.45.
-        """
-        source, precision = self._network.source, self._network.precision
-        images = _make_images(source.input_size)
-        errors = []
-        parts = (
-            zip(*(self._compute_parts(infer, image) for image in images))
-            for infer in (self._infer, reference)
-        )
-        for found, expected in zip(*parts, strict=True):
-            difference = np.linalg.norm(np.subtract(found, expected, dtype=np.float64))
-            errors.append(difference / max(np.linalg.norm(np.float64(expected)), _NOTHING))
-        error, limit = float(np.max(errors)), _LIMITS[precision]
-        if not error <= limit:
-            raise RuntimeError(
-                f"{source} on OpenVINO {OpenVINOEngine.release()} in {precision} differs from "
-                f"{name} by {error:.2g} of its rows' norm, expected {limit:g} at most. It is "
-                "not used: take another engine, precision or version of OpenVINO."
-            )
-        return {"max_relative_error": error}
-
-    def _compute_parts(self, infer, pixels, region=None):
-        """Return the row of one image, split into the parts of each layer and pooling."""
-        cells = self._compute_cells(infer, pixels)
-        shares = [[None]] * len(cells)
-        if region is not None:
-            shares = region_weights(region, self.shapes)
-        return [
-            prefix[0] if name == "cls" else pool_array(feature_map, name, share)
-            for (feature_map, prefix), (share,) in zip(cells, shares)
-            for name in self._network.pooling
-        ]
-
-    def _compute_cells(self, infer, pixels):
-        """Return the feature map and the prefix tokens of one image, for each layer."""
-        values = self._network.source.preprocessing(pixels[np.newaxis])
-        return [(maps[0], None) for maps in infer(values)]
-
-
 class OpenVINOEngine(ThreadedEngine):
     """A truncated network, built by Keras and run by OpenVINO.
 
@@ -247,8 +151,8 @@ class OpenVINOEngine(ThreadedEngine):
     shapes : tuple of tuple of int
         Height, width and channels of the feature map of each of the layers.
     report : dict
-        "engine", its "version" and the "precision"; the "path" of the file, or None where none
-        could be written; and "max_relative_error", see `compare`: of rows in single precision
+        "engine", its "version" and the "precision"; "shapes", see above; the "path" of the file;
+        and "max_relative_error", see `compare`: of rows in single precision
         compared with those of Keras, or of rows in reduced precision compared with those.
 
     Raises
@@ -262,24 +166,12 @@ class OpenVINOEngine(ThreadedEngine):
         stored = _read(path)
         if stored is None:
             stored = _convert(network)
-            path = _write(path, *stored)
+            _write(path, *stored)
         report, parts = stored
-        shapes = report.pop("shapes")
-        super().__init__(network, shapes, load_model(*parts, network.precision))
-        self.report = report | {"precision": network.precision, "path": path and str(path)}
+        super().__init__(network, report["shapes"], load_model(*parts, network.precision))
+        self.report = report | {"path": str(path)}
         if network.precision != "fp32":
             self.report |= self.compare(load_model(*parts, "fp32"), "fp32")
-
-    @staticmethod
-    def release():
-        """Return what rows depend on in addition to the network: the version of OpenVINO.
-
-        Returns
-        -------
-        str
-            The version.
-        """
-        return _import_openvino().__version__.partition("-")[0]
 
 
 def _convert(network):
@@ -292,16 +184,16 @@ def _convert(network):
             "then on the network comes from the cache, and Keras is not needed."
         )
     parts = _export(model)
-    shapes = [tensor.shape[1:] for tensor in model.outputs]
+    shapes = [list(tensor.shape[1:]) for tensor in model.outputs]
     engine = ThreadedEngine(replace(network, precision="fp32"), shapes, load_model(*parts, "fp32"))
-    report = {"engine": "openvino", "version": OpenVINOEngine.release(), "shapes": shapes}
+    report = {"engine": "openvino", "version": find_release("openvino"), "shapes": shapes}
     return report | engine.compare(lambda image: _compute_maps(model, image), "Keras"), parts
 
 
 def _file_name(network):
     """Return the name of a converted network, which stands for all that its rows depend on."""
     key = replace(network, precision="fp32").identity | {
-        "version": OpenVINOEngine.release(),
+        "version": find_release("openvino"),
         "conversion": _CONVERSION_VERSION,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=repr).encode()).hexdigest()
@@ -321,7 +213,7 @@ def _read(path):
 
 
 def _write(path, report, parts):
-    """Write a converted network; return the path, or None if it cannot be written."""
+    """Write a converted network."""
     contents = zip(("report", "xml", "bin"), (json.dumps(report).encode(), *parts))
     try:
         # Whoever can write there can change rows.
@@ -329,14 +221,10 @@ def _write(path, report, parts):
         with written_whole(path) as hidden, open(hidden, "xb") as file:
             np.savez(file, **{name: np.frombuffer(part, np.uint8) for name, part in contents})
     except OSError as error:
-        warnings.warn(
-            f"The converted network cannot be kept in {str(path.parent)!r}: {error}. It "
-            "is converted again in each process. Set the environment variable FEATBUS_CACHE to a "
-            "folder that can be written.",
-            stacklevel=2,
-        )
-        return None
-    return path
+        raise OSError(
+            f"The converted network cannot be kept in {str(path.parent)!r}: {error}. Set the "
+            "environment variable FEATBUS_CACHE to a folder that can be written."
+        ) from error
 
 
 def _export(model):
@@ -368,10 +256,3 @@ def _compute_maps(model, values):
     with tf.device("CPU:0"):
         maps = model(values, training=False)
     return [np.asarray(layer) for layer in import_keras().tree.flatten(maps)]
-
-
-def _make_images(size):
-    """Return the images that rows are compared on: coarse and fine noise, 0..255."""
-    rng = np.random.default_rng(0)
-    noise = [rng.random((side, side, 3), np.float32) for side in (3, 10, 40, max(size))]
-    return [255 * cv2.resize(image, tuple(size[::-1])) for image in noise]

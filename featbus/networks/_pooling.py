@@ -1,13 +1,19 @@
-"""Pooling: how feature maps become rows, in a Keras graph and in NumPy."""
+"""Pooling: how feature maps become rows, in a Keras graph and in NumPy, image by image."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from featbus.base import thread_limit
+
 _POOLING = re.compile(r"(avg|max|gem|std)(?:([1-9])x([1-9]))?")
 _GEM_POWER, _GEM_FLOOR = 3, 1e-6
+_LIMITS = {"fp32": 1e-3, "bf16": 0.45}  # of the relative error of rows; .45 is a cosine of .9
+_NOTHING = 1e-20  # activations that random weights let decay to this are rounded to zero
 
 
 class Window(NamedTuple):
@@ -171,34 +177,14 @@ def _std(cells, weights, ops):
     return ops.where(varies, ops.sqrt(ops.where(varies, variance, 1.0)), 0.0)
 
 
-def pool_array(feature_map, name, weights=None):
-    """Pool the feature map of one image.
-
-    Parameters
-    ----------
-    feature_map : ndarray of shape (height, width, channels)
-        The map.
-    name : str
-        The pooling, see `pool`.
-    weights : ndarray of shape (height, width, 1), default=None
-        Share of each cell that lies inside the region, see `region_weights`. None: no region.
-
-    Returns
-    -------
-    ndarray of float32 of shape (n_windows * channels,)
-        Window by window, channel by channel; computed in double precision.
-    """
-    weights = None if weights is None else weights[np.newaxis].astype(np.float64)
-    return pool(feature_map[np.newaxis].astype(np.float64), name, weights)[0].astype(np.float32)
-
-
-def pool_rows(maps, pooling, regions=None):
+def pool_layers(layers, pooling, regions=None):
     """Pool the feature maps of several layers.
 
     Parameters
     ----------
-    maps : sequence of ndarray of shape (n_images, height, width, channels)
-        The maps of each layer.
+    layers : sequence of (ndarray, ndarray or None)
+        For each layer the maps, of shape (n_images, height, width, channels), and the prefix
+        tokens, of shape (n_images, n_tokens, channels), of which "cls" is the first.
     pooling : sequence of str
         The poolings, see `pool`.
     regions : ndarray of float32 of shape (n_images, height, width), default=None
@@ -206,15 +192,132 @@ def pool_rows(maps, pooling, regions=None):
 
     Returns
     -------
-    ndarray of float32 of shape (n_images, n_features)
-        Layer by layer, pooling by pooling, window by window, channel by channel.
+    list of ndarray of float32 of shape (n_images, n_windows * channels)
+        Layer by layer, pooling by pooling; computed in double precision, image by image.
     """
-    shares = [[None] * len(layer) for layer in maps]
+    shares = [[None] * len(maps) for maps, _ in layers]
     if regions is not None:
-        shares = region_weights(regions, [layer.shape[1:] for layer in maps])
-    rows = [
-        [pool_array(cells, name, share) for cells, share in zip(*layer)]
-        for layer in zip(maps, shares)
+        shares = region_weights(regions, [maps.shape[1:] for maps, _ in layers])
+    return [
+        prefix[:, 0]
+        if name == "cls"
+        else np.stack([_pool_map(cells, name, share) for cells, share in zip(maps, shares_of)])
+        for (maps, prefix), shares_of in zip(layers, shares)
         for name in pooling
     ]
-    return np.concatenate(rows, axis=1)
+
+
+def _pool_map(cells, name, share):
+    share = None if share is None else share[np.newaxis].astype(np.float64)
+    return pool(cells[np.newaxis].astype(np.float64), name, share)[0].astype(np.float32)
+
+
+class ThreadedEngine:
+    """A network that runs on one image per thread; its maps are pooled in NumPy.
+
+    As many images run at a time as `thread_limit` says. A row depends only on its image.
+
+    Parameters
+    ----------
+    network : Network
+        What to run.
+    shapes : iterable of tuple of int
+        Height, width and channels of the feature map of each of the layers.
+    infer : callable
+        From the values of one image to the list of the layers' tensors.
+
+    Attributes
+    ----------
+    shapes : tuple of tuple of int
+        See above.
+    """
+
+    def __init__(self, network, shapes, infer):
+        self._network, self._infer = network, infer
+        self._running = threading.Lock()
+        self.shapes = tuple(map(tuple, shapes))
+
+    def run(self, pixels, batch_size, regions=None):
+        """Compute the rows of a batch.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8 or float32 of shape (n_images, height, width, 3 or 1)
+            RGB or gray, 0..255, in the network's input size.
+        batch_size : int
+            Without effect: images run one at a time.
+        regions : ndarray of float32 of shape (n_images, height, width), default=None
+            Share of each pixel that lies inside the image's region, 0..1. Feature maps and patch
+            tokens are pooled over the cells inside. None: over all.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_features)
+            Layer by layer, pooling by pooling, window by window, channel by channel.
+        """
+
+        def compute_row(index):
+            one = slice(index, index + 1)
+            region = None if regions is None else regions[one]
+            return np.concatenate(self._compute_parts(self._infer, pixels[one], region), axis=1)
+
+        with self._running, ThreadPoolExecutor(min(thread_limit(), len(pixels))) as executor:
+            return np.concatenate(list(executor.map(compute_row, range(len(pixels)))))
+
+    def compare(self, reference, name):
+        """Compare rows of a few images with those of a reference.
+
+        Parameters
+        ----------
+        reference : callable
+            Computes what the engine's `infer` does.
+        name : str
+            What errors call the reference.
+
+        Returns
+        -------
+        dict
+            The "precision"; and "max_relative_error": for each layer and pooling, the Euclidean
+            norm of the difference divided by that of the reference; the largest of these. A norm
+            below 1e-20 counts as that.
+
+        Raises
+        ------
+        RuntimeError
+            If it is above 1e-3, or in reduced precision above 0.45.
+        """
+        source, precision = self._network.source, self._network.precision
+        images = _make_images(source.input_size)
+        found, expected = (
+            [self._compute_parts(infer, image[np.newaxis]) for image in images]
+            for infer in (self._infer, reference)
+        )
+        errors = []
+        for parts in zip(zip(*found), zip(*expected), strict=True):
+            rows, others = (np.concatenate(part, dtype=np.float64) for part in parts)
+            difference = np.linalg.norm(rows - others)
+            errors.append(difference / max(np.linalg.norm(others), _NOTHING))
+        error, limit = float(np.max(errors)), _LIMITS[precision]
+        if not error <= limit:
+            raise RuntimeError(
+                f"{source} on OpenVINO in {precision} differs from "
+                f"{name} by {error:.2g} of its rows' norm, expected {limit:g} at most. It is "
+                "not used: take another engine, precision or version of OpenVINO."
+            )
+        return {"precision": precision, "max_relative_error": error}
+
+    def _compute_parts(self, infer, pixels, region=None):
+        """Return the row of one image, split into the parts of each layer and pooling."""
+        layers = self._compute_layers(infer, pixels)
+        return pool_layers(layers, self._network.pooling, region)
+
+    def _compute_layers(self, infer, pixels):
+        """Return the feature map and the prefix tokens of one image, for each layer."""
+        return [(maps, None) for maps in infer(self._network.source.preprocessing(pixels))]
+
+
+def _make_images(size):
+    """Return the images that rows are compared on: coarse and fine noise, 0..255."""
+    rng = np.random.default_rng(0)
+    noise = [rng.random((side, side, 3), np.float32) for side in (3, 10, 40, max(size))]
+    return [255 * cv2.resize(image, tuple(size[::-1])) for image in noise]

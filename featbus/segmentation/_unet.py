@@ -23,12 +23,12 @@ from featbus.io import read_mask
 from featbus.masks import fill_mask
 from featbus.networks import (
     BACKBONES,
-    ENGINES,
     STAGES,
     KerasSource,
     Network,
     build_apart,
     check_engine,
+    find_release,
     find_source,
     import_keras,
     load_engine,
@@ -431,7 +431,7 @@ class UNetSegmenter(Segmenter):
         "augmentation": [Augmentation, Options(bool, {False}), None],
         "views": [Options(Integral, {1, 2})],
         "threshold": [PairOf(Interval(Real, 0, 1, closed="both"))],
-        "engine": [StrOptions(set(ENGINES))],
+        "engine": [StrOptions({"keras", "openvino"})],
         "checkpoint": [str, os.PathLike, None],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
         "verbose": ["boolean"],
@@ -633,7 +633,7 @@ class UNetSegmenter(Segmenter):
 
     def _fingerprint_params(self):
         network = self._network()
-        release = ENGINES[self.engine].release()
+        release = find_release(self.engine)
         found = {"views": self.views, "threshold": as_pair(self.threshold)}
         return network.identity | {"release": release} | found
 
