@@ -6,12 +6,10 @@ from itertools import tee
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, as_batch, at_index
-from featbus.io import read_mask
-from featbus.masks import dice, restrict
+from featbus.images import ImageError, at_index
+from featbus.masks import restrict
 from featbus.parameters import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -85,41 +83,6 @@ class Segmenter(ImageTransformer):
             If an image is invalid; the message names the image.
         """
         return self._map_batch(self._iter_regions, X)
-
-    def score(self, X: Images, masks: Images) -> float:
-        """Return the mean Dice coefficient over the images that have a region.
-
-        Parameters
-        ----------
-        X : batch of images
-            See :ref:`images`.
-        masks : sequence of length n_images
-            The true masks, see `featbus.io.read_mask`.
-
-        Returns
-        -------
-        float
-            From 0 to 1. Images whose true mask is empty are left out, since their Dice is 0 or 1 by
-            convention; `featbus.evaluation.segmentation_scores` reports them apart.
-
-        Raises
-        ------
-        ImageError
-            If an image or a mask is invalid; the message names the image.
-        ValueError
-            If all masks are empty.
-        """
-        batch = as_batch(X)
-        check_consistent_length(batch, masks)
-        scores = []
-        for index, (found, mask) in enumerate(zip(self.predict(batch), masks)):
-            with at_index(index, batch[index]):
-                true = read_mask(mask, found.shape, required=True)
-            if true.any():
-                scores.append(dice(true, found))
-        if not scores:
-            raise ValueError("All masks are empty, expected at least one with a region.")
-        return float(np.mean(scores))
 
     def _transform_images(self, images):
         """Yield the images masked to their regions."""

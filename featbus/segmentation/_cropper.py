@@ -274,7 +274,10 @@ class ROICropper(ImageTransformer):
                 nothing = np.zeros(image.shape[:2], dtype=bool)
                 yield np.ma.getdata(image), nothing if inside is None else inside
             return
-        segmenter, start = self._segmenter(), 0
+        segmenter, start = self.segmenter, 0
+        if learns(segmenter):
+            check_is_fitted(self, "segmenter_")
+            segmenter = self.segmenter_
         while batch := list(islice(images, _BATCH)):
             try:
                 regions = find_regions(segmenter, batch)
@@ -282,12 +285,6 @@ class ROICropper(ImageTransformer):
                 raise error.at(None if error.index is None else start + error.index) from error
             yield from zip(batch, regions)
             start += len(batch)
-
-    def _segmenter(self):
-        if learns(self.segmenter):
-            check_is_fitted(self, "segmenter_")
-            return self.segmenter_
-        return self.segmenter
 
     def _box(self, region):
         """Return top, left, bottom and right of the crop of an image."""
