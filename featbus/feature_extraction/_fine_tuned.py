@@ -365,8 +365,7 @@ class FineTunedFeatures(NetworkFeatures):
                 f"{self.layers!r}: expected a stage to train from, such as 'C5', as auxiliary "
                 f"stages have to be trained, and layers among 'top' and {list(STAGES)}."
             )
-        stages = network.source, network.layers, self.auxiliary, self.random_state
-        source = AuxiliarySource(*stages)
+        source = AuxiliarySource(network.source, network.layers, self.auxiliary, self.random_state)
         return replace(network, source=source, layers=source.outputs)
 
     def _network(self):

@@ -238,7 +238,10 @@ class Training:
         self._shapes = [tensor.shape[1:] for tensor in maps.outputs]
         shares = [None] * len(self._shapes)
         if self._masked:
-            shares = [keras.Input((*cells, 1), dtype="float32") for *cells, _ in self._shapes]
+            shares = [
+                keras.Input((*cells, 1), dtype="float32", name=f"region_{index}")
+                for index, (*cells, _) in enumerate(self._shapes)
+            ]
         rows = [
             pool(tensor, name, share, keras.ops)
             for tensor, share in zip(maps.outputs, shares)
