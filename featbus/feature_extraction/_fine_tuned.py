@@ -82,8 +82,8 @@ class FineTunedFeatures(NetworkFeatures):
     epochs : int, default=30
         Number of epochs. All of them are run, with all images.
     n_members : int, default=1
-        Number of networks, trained from the same start with images in another order, changed anew.
-        Rows are the mean of theirs.
+        Number of networks, trained from the same start with other orders and augmentations of the
+        images. Rows are averaged over the networks.
     batch_size : int, default=16
         Number of images per training step, and that go through the network at a time.
     learning_rate : float, default=1e-4
@@ -102,8 +102,8 @@ class FineTunedFeatures(NetworkFeatures):
         Seed of the order of the images, their augmentation and random weights.
     checkpoint : path or None, default=None
         Folder for the state of the training, created if needed: a ``fit`` that was interrupted
-        continues after the last whole epoch, and one with the same images, classes and parameters
-        as one before takes its weights. None: nothing is kept.
+        continues after the last whole epoch, and one with the images, classes and parameters of an
+        earlier one loads its weights. None: nothing is saved.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         The rows' dtype; the computation is in single precision.
     verbose : bool, default=False
@@ -316,7 +316,7 @@ class FineTunedFeatures(NetworkFeatures):
         return training.weights(), np.reshape(training.losses, (self.n_members, self.epochs))
 
     def _training_key(self, network, images, y, weight, augmentation):
-        """Return a digest of all that the trained weights depend on, but for rounding."""
+        """Return a digest of all that the trained weights depend on, except for rounding."""
         names = "unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state"
         parameters = [str(getattr(self, name)) for name in names]
         releases = self._algorithm_version, ENGINES["keras"].release(), version("keras")

@@ -1,4 +1,4 @@
-"""What all features of gray-level matrices share: gray levels, their base class, moments."""
+"""Base class and helpers of the features of gray-level matrices."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _AVERAGED = 0.25  # share of the epochs, the last ones
 
 
 class _Wrapper(KerasSource):
-    """A network that differs from another one in its maps or weights alone."""
+    """A network that differs from another one only in its maps or weights."""
 
     def __init__(self, source):
         self._source, self.name, self.digest = source, source.name, source.digest
@@ -96,7 +96,7 @@ class AuxiliarySource(_Wrapper):
 
 
 class TunedSource(_Wrapper):
-    """Networks from one source, some of whose weights were trained, each time to other values.
+    """Networks from one source, some of whose weights were trained, one or several times.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all segmenters share."""
+"""Base class of the segmenters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def find_regions(segmenter: Any, images: ArrayLike) -> list[np.ndarray]:
-    """Let a segmenter, which may be another library's, find the regions of images.
+    """Find the regions of images with a segmenter, which may be from another library.
 
     Read more in the :ref:`User Guide <segmentation>`.
 

@@ -317,8 +317,8 @@ class UNetSegmenter(Segmenter):
     Parameters
     ----------
     encoder : str, default="mobilenet"
-        The network that the maps are taken from, see `list_backbones`: a MobileNet, VGG, ResNet, or
-        another one that halves height and width exactly five times.
+        The network that provides the feature maps, see `list_backbones`: a MobileNet, VGG, ResNet,
+        or another one that halves height and width exactly five times.
     encoder_weights : "imagenet", path or None, default="imagenet"
         The weights to start from; None for random ones.
     encoder_options : dict or None, default=None
@@ -350,7 +350,7 @@ class UNetSegmenter(Segmenter):
         above the lower one that are connected to one above the higher one [2]_. A high one, such as
         ``(0.35, 0.98)``, finds fewer regions where there is no lesion, and misses more lesions.
     engine : {"keras", "openvino"}, default="keras"
-        What `predict` runs on, see `DeepFeatures`.
+        What runs the network in `predict`, see `DeepFeatures`.
     checkpoint : path or None, default=None
         Folder in which Keras' ``BackupAndRestore`` saves the state after each epoch, so that `fit`
         continues from there if it was stopped. Each set of images, masks and parameters has a
@@ -498,8 +498,8 @@ class UNetSegmenter(Segmenter):
             The mask of each image, see `featbus.io.read_mask`: an array, a path, or several of
             these, which are united.
         groups : array_like of shape (n_images,), default=None
-            What belongs together, such as the patient; all images of a group are on one side of the
-            validation split. None: each image is a group of its own.
+            Group of each image, such as the patient; the validation split keeps groups together.
+            None: each image is a group of its own.
 
         Returns
         -------
@@ -560,7 +560,7 @@ class UNetSegmenter(Segmenter):
         return pairs
 
     def _key(self, source, *images):
-        """Return the name of the folder of a training: a hash of all that it depends on."""
+        """Return a hash of all that a training depends on, the name of its folder."""
         parameters = self.get_params() | {"encoder": source.identity, "encoder_weights": None}
         return joblib.hash([parameters | dict.fromkeys(_NOT_TRAINED), *images])
 
@@ -638,10 +638,8 @@ class UNetSegmenter(Segmenter):
             )
 
     def _fingerprint_params(self):
-        network = self._network()
-        release = ENGINES[self.engine].release()
-        found = {"views": self.views, "threshold": as_pair(self.threshold)}
-        return network.identity | {"release": release} | found
+        own = {"views": self.views, "threshold": as_pair(self.threshold)}
+        return self._network().identity | own | {"release": ENGINES[self.engine].release()}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
