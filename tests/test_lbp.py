@@ -246,14 +246,3 @@ def test_a_variance_between_two_octaves_belongs_to_the_upper_one(n_points):
     copies = [white, white * np.uint8(255), white * np.uint16(65535), white * np.float32(1)]
     rows = np.concatenate([lbp.transform([copy]) for copy in (*copies, white * 1.0)])
     np.testing.assert_array_equal(rows, np.tile(rows[:1], (5, 1)))
-
-
-@pytest.mark.parametrize("method", ["uniform", "var"])
-def test_nan_outside_the_mask_changes_nothing(method):
-    image = np.random.default_rng(0).random((64, 70))
-    outside = np.ones(image.shape, bool)
-    outside[10:50, 12:60] = False
-    masked = np.ma.MaskedArray(image, outside)
-    invalid = np.ma.masked_invalid(np.where(outside, np.nan, image))
-    lbp = LBP(method=method)
-    np.testing.assert_array_equal(lbp.transform([invalid]), lbp.transform([masked]))

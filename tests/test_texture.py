@@ -133,15 +133,6 @@ def test_pixels_outside_the_region_do_not_matter(extractor):
     assert row_of(extractor, with_mask(NOISE, inside)) == crop
 
 
-@pytest.mark.parametrize("extractor", FAMILIES)
-def test_nan_is_an_error_unless_outside_the_region(extractor):
-    image = NOISE / 255
-    image[3, 4] = np.nan
-    with pytest.raises(ImageError, match="image 0: .*NaN"):
-        extractor().transform([image])
-    assert np.isfinite(extractor().transform([np.ma.masked_invalid(image)])).all()
-
-
 def test_too_many_levels_in_an_image():
     with pytest.raises(ImageError, match="image 0: .* at most 1024"):
         GLCM(bin_width=1e-5).transform([NOISE])

@@ -263,7 +263,7 @@ def test_changed_weights_and_encoders_are_noticed(fitted, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_images(eager):
+def test_real_images():
     weights = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
     root = data_dir("busi")
     busi = load_busi(root, groups=root / "groups.csv")
