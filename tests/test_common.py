@@ -241,6 +241,9 @@ def test_masked_images(estimator):
         assert np.ma.isMaskedArray(once)
     else:
         assert np.isfinite(once).all()
+        pixels = np.where(inside, noise(dtype=np.float32), np.nan)
+        images = [with_mask(noise(dtype=np.float32), inside), np.ma.masked_invalid(pixels)]
+        assert_same(*clone(estimator).fit(images).transform(images)[:, np.newaxis])
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

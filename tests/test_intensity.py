@@ -6,7 +6,6 @@ from scipy import stats
 
 from featbus import IntensityStatistics, intensity_summary
 from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
-from featbus.parameters import InvalidParameterError
 
 
 def noise(dtype, shape=(40, 50), seed=0):
@@ -28,7 +27,8 @@ def columns(images, **parameters):
 def test_counts_of_integers_give_the_statistics_of_their_values(dtype, shape):
     values = noise(dtype, shape)
     computed, pixels = intensity_statistics(values), values.ravel().astype(np.float64)
-    assert_equal_statistics(computed, intensity_statistics(pixels))
+    # Skewness and kurtosis pass through 0: what they lose there, they lose absolutely.
+    assert computed == pytest.approx(intensity_statistics(pixels), rel=1e-12, abs=1e-12)
     if values.size > 2:
         assert computed["skewness"] == pytest.approx(stats.skew(pixels))
         assert computed["kurtosis"] == pytest.approx(stats.kurtosis(pixels))
@@ -37,14 +37,6 @@ def test_counts_of_integers_give_the_statistics_of_their_values(dtype, shape):
         robust = pixels[(pixels >= low) & (pixels <= high)]
         expected = np.abs(robust - robust.mean()).mean()
         assert computed["robust_mean_absolute_deviation"] == pytest.approx(expected)
-
-
-def assert_equal_statistics(computed, expected):
-    assert computed.keys() == expected.keys()
-    for name, value in expected.items():
-        # Skewness and kurtosis pass through 0: what they lose there, they lose absolutely.
-        atol = 1e-12 if name in ("skewness", "kurtosis") else 0
-        np.testing.assert_allclose(computed[name], value, rtol=1e-12, atol=atol, err_msg=name)
 
 
 def test_a_narrow_distribution_keeps_its_moments():
@@ -89,33 +81,13 @@ def test_bins_over_the_range_of_the_region(dtype):
 
 @pytest.mark.parametrize("bin_range", ["dtype", "region"])
 @pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((5, 5)),
-        np.full((7, 7), 0.1),
-        np.full((3, 4), 200, np.uint8),
-        np.full((1, 1), 65535, np.uint16),
-    ],
+    "image", [np.zeros((5, 5)), np.full((7, 7), 0.1), np.full((1, 1), 65535, np.uint16)]
 )
 def test_a_constant_image_has_finite_rows(image, bin_range):
     frame = columns([image], bin_range=bin_range)
     assert np.isfinite(frame.to_numpy()).all()
     assert frame["intensity_skewness"][0] == frame["intensity_kurtosis"][0] == 0
     assert frame["intensity_entropy"][0] == 0
-
-
-@pytest.mark.parametrize("bin_range", ["dtype", "region"])
-@pytest.mark.parametrize("n_bins", [33, 256])
-def test_floating_point_copies_fall_into_the_same_bins(bin_range, n_bins):
-    """Values on the edge of a bin stay in it, whatever the rounding errors of the type."""
-    image = np.clip(noise(np.uint8, (90, 80)), 20, 152)  # a range of 132 = 4 * 33 levels
-    rows = [
-        columns([copy], n_bins=n_bins, bin_range=bin_range)
-        for copy in (image, image * np.uint16(257), image / 255, (image / 255).astype(np.float32))
-    ]
-    for name in ["intensity_entropy", *rows[0].filter(like="histogram").columns]:
-        for row in rows[1:]:
-            assert row[name][0] == pytest.approx(rows[0][name][0], rel=1e-12, abs=1e-12), name
 
 
 def test_summary_of_known_classes():
@@ -148,19 +120,9 @@ def test_outliers_skewness_and_picture_of_a_summary():
     pyplot.close(axes.figure)
 
 
-@pytest.mark.parametrize(
-    ("y", "options", "match"),
-    [
-        ([0, 1], {"statistic": "mode"}, "statistic is 'mode'"),
-        ([0], {}, "inconsistent"),
-    ],
-)
-def test_bad_arguments_of_a_summary(y, options, match):
-    with pytest.raises(ValueError, match=match):
-        intensity_summary([noise(np.uint8)] * 2, y, **options)
-
-
-@pytest.mark.parametrize("parameters", [{"n_bins": 0}, {"n_bins": 2.5}, {"bin_range": "image"}])
-def test_bad_parameters(parameters):
-    with pytest.raises(InvalidParameterError, match=f"^{next(iter(parameters))} is "):
-        IntensityStatistics(**parameters).transform([noise(np.uint8)])
+def test_bad_arguments_of_a_summary():
+    images = [noise(np.uint8)] * 2
+    with pytest.raises(ValueError, match="statistic is 'mode'"):
+        intensity_summary(images, statistic="mode")
+    with pytest.raises(ValueError, match="inconsistent"):
+        intensity_summary(images, [0])

@@ -78,22 +78,22 @@ def test_strips_make_no_seams():
         np.testing.assert_array_equal(lbp_codes(image, *scale), expected)
 
 
-IMAGES_WITH_TIES = {
-    "flat": np.full((60, 70), 137),
-    "gradient": np.add.outer(3 * np.arange(60), np.arange(70)),
-    "checker": 200 * (np.indices((60, 70)).sum(0) % 2),
-    "four levels": np.random.default_rng(2).integers(0, 4, (60, 70)),
-    "noise": np.random.default_rng(3).integers(0, 256, (60, 70)),
-}
+IMAGES_WITH_TIES = [
+    np.full((60, 70), 137),
+    np.add.outer(3 * np.arange(60), np.arange(70)),
+    200 * (np.indices((60, 70)).sum(0) % 2),
+    np.random.default_rng(2).integers(0, 4, (60, 70)),
+    np.random.default_rng(3).integers(0, 256, (60, 70)),
+]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("n_points", "radius"), [(8, 1), (16, 2), (24, 3)])
-@pytest.mark.parametrize("name", IMAGES_WITH_TIES)
+@pytest.mark.parametrize("image", IMAGES_WITH_TIES)
 def test_scikit_image_differs_at_exact_ties_only_and_those_count_as_bright(
-    name, n_points, radius, dtype
+    image, n_points, radius, dtype
 ):
-    image = IMAGES_WITH_TIES[name].astype(dtype) * (257 if dtype is np.uint16 else 1)
+    image = image.astype(dtype) * (257 if dtype is np.uint16 else 1)
     differences = exact_differences(image, n_points, radius)
     weights = 2 ** np.arange(n_points)[:, np.newaxis, np.newaxis]
     codes = lbp_codes(image, n_points, radius, "default")
@@ -202,38 +202,16 @@ def test_the_smallest_image_and_one_below(parameters, smallest):
         LBP(**parameters).transform(np.zeros((1, smallest[0] - 1, smallest[1])))
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"method": "median"},
-        {"n_points": 0},
-        {"n_points": (8, 24), "method": "default"},
-        {"n_points": ()},
-        {"n_points": (8, 16), "radius": (1, 2, 3)},
-        {"radius": 0},
-        {"radius": (1, np.inf)},
-        {"cells": (0, 1)},
-        {"n_bins": 0, "method": "var"},
-    ],
-)
+@pytest.mark.parametrize("parameters", [{"method": "default"}, {"radius": (1, 2, 3)}])
 def test_bad_parameters(parameters):
-    with pytest.raises(InvalidParameterError, match=f"^{next(iter(parameters))} is "):
-        LBP(**parameters).transform([NOISE])
+    with pytest.raises(InvalidParameterError, match="^n_points is "):
+        LBP(n_points=(8, 24), **parameters).transform([NOISE])
 
 
-@pytest.mark.parametrize(
-    ("parameters", "name", "what"),
-    [
-        ({}, "lbp_p8_r1_u03", "pattern 3 of 8 points at radius 1, uniform"),
-        (
-            {"radius": (1, 2.5), "method": "ror", "cells": (1, 2)},
-            "lbp_p8_r2.5_c00_01_r012",
-            "pattern 12 of 8 points at radius 2.5, ror",
-        ),
-    ],
-)
-def test_a_column_knows_its_parts(parameters, name, what):
-    assert LBP(**parameters).where(name, (40, 50)).what == what
+def test_a_column_knows_its_parts():
+    lbp = LBP(radius=(1, 2.5), method="ror", cells=(1, 2))
+    what = lbp.where("lbp_p8_r2.5_c00_01_r012", (40, 50)).what
+    assert what == "pattern 12 of 8 points at radius 2.5, ror"
 
 
 @given(any_image, st.sampled_from([*METHODS, "var"]))
@@ -268,14 +246,3 @@ def test_a_variance_between_two_octaves_belongs_to_the_upper_one(n_points):
     copies = [white, white * np.uint8(255), white * np.uint16(65535), white * np.float32(1)]
     rows = np.concatenate([lbp.transform([copy]) for copy in (*copies, white * 1.0)])
     np.testing.assert_array_equal(rows, np.tile(rows[:1], (5, 1)))
-
-
-@pytest.mark.parametrize("method", ["uniform", "var"])
-def test_nan_outside_the_mask_changes_nothing(method):
-    image = np.random.default_rng(0).random((64, 70))
-    outside = np.ones(image.shape, bool)
-    outside[10:50, 12:60] = False
-    masked = np.ma.MaskedArray(image, outside)
-    invalid = np.ma.masked_invalid(np.where(outside, np.nan, image))
-    lbp = LBP(method=method)
-    np.testing.assert_array_equal(lbp.transform([invalid]), lbp.transform([masked]))

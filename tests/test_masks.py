@@ -1,4 +1,4 @@
-"""Mask files and arrays, and the shape of regions."""
+"""Mask files and arrays."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from PIL import Image
 
 from featbus.images import ImageError
 from featbus.io import ImageReadError, read_mask
-from featbus.masks import region_shape
 
 SHAPE = (6, 8)
 LEFT, RIGHT = np.zeros((2, *SHAPE), dtype=bool)
@@ -68,23 +67,3 @@ def test_masks_that_are_refused(write, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     with pytest.raises(ImageReadError, match=r"^mask '.*bad\.png': unknown content"):
         read_mask((write(LEFT), tmp_path / "bad.png"), SHAPE)
-
-
-def disc(radius, center=(100, 100)):
-    row, column = np.ogrid[:200, :200]
-    return np.hypot(row - center[0], column - center[1]) <= radius
-
-
-def test_region_shape():
-    region, circularity = region_shape(disc(60))
-    assert region.area == disc(60).sum()
-    assert circularity == pytest.approx(1, rel=0.01)
-    inside = np.zeros((50, 80), dtype=bool)
-    inside[10:20, 30:70] = True
-    region, circularity = region_shape(inside)
-    assert (region.bbox, region.area) == ((10, 30, 20, 70), 400)
-    assert circularity == pytest.approx(4 * np.pi * 400 / 100**2, rel=0.15)
-    # Parts count as one region.
-    region, circularity = region_shape(disc(20, (50, 50)) | disc(20, (150, 150)))
-    assert region.area == 2 * disc(20).sum()
-    assert circularity == pytest.approx(0.5, rel=0.05)

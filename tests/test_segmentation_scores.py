@@ -47,12 +47,10 @@ def test_overlap_equals_scikit_learn():
     true, found = blobs(0)
     row = segmentation_scores([true], [found]).loc[0]
     pair = true.ravel(), found.ravel()
-    for name, reference in {
-        "dice": f1_score,
-        "iou": jaccard_score,
-        "precision": precision_score,
-        "recall": recall_score,
-    }.items():
+    for name, reference in zip(
+        ("dice", "iou", "precision", "recall"),
+        (f1_score, jaccard_score, precision_score, recall_score),
+    ):
         assert row[name] == pytest.approx(reference(*pair), rel=1e-12)
     assert row["true_area"] == true.mean()
     assert row["predicted_area"] == found.mean()

@@ -73,18 +73,9 @@ def test_ellipse(rotation):
     assert row["orientation"] == pytest.approx(rotation, abs=0.01)
 
 
-def test_hu_moments_are_those_of_opencv_and_of_the_definition():
+def test_hu_moments_are_those_of_opencv():
     inside = canvas()
     inside[20:150, 30:60] = inside[120:150, 60:130] = inside[20:40, 60:80] = True
-    y, x = (part - part.mean() for part in np.nonzero(inside))
-
-    def eta(p, q):
-        return np.sum(x**p * y**q) / len(x) ** (1 + (p + q) / 2)
-
-    one, other = eta(3, 0) + eta(1, 2), eta(2, 1) + eta(0, 3)
-    expected = (3 * eta(2, 1) - eta(0, 3)) * one * (one**2 - 3 * other**2)
-    expected -= (eta(3, 0) - 3 * eta(1, 2)) * other * (3 * one**2 - other**2)
-    assert shape(inside)["hu_moment_7"] == pytest.approx(expected, rel=1e-6)
     pixels = np.ascontiguousarray(inside, dtype=np.uint8)
     expected = cv2.HuMoments(cv2.moments(pixels, binaryImage=True)).ravel()
     found = shape(inside).filter(like="hu_moment").to_numpy()
@@ -99,7 +90,7 @@ def test_millimeters():
     lengths = ["perimeter", "major_axis_length", "minor_axis_length", "equivalent_diameter"]
     for name in lengths:
         assert row[f"{name}_mm"] == pixels[name] / 2
-    others = [name for name in pixels.index if name not in ["area", *lengths]]
+    others = pixels.index.difference(["area", *lengths])
     np.testing.assert_array_equal(row[others], pixels[others])
     assert len(row) == len(pixels)
 
@@ -131,9 +122,3 @@ def test_an_image_without_a_mask():
     rows = ShapeStatistics(on_missing="nan").transform(images)
     assert np.isfinite(rows[0]).all()
     assert np.isnan(rows[1]).all()
-
-
-@pytest.mark.parametrize("parameters", [{"spacing": 0}, {"spacing": (1, 2)}, {"on_missing": "0"}])
-def test_bad_parameters(parameters):
-    with pytest.raises(ValueError, match=f"^{next(iter(parameters))} is "):
-        ShapeStatistics(**parameters).transform([masked(square())])

@@ -8,10 +8,11 @@ from dataclasses import replace
 from importlib.resources import files
 from itertools import islice
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, DTypeLike
 
 from featbus.base import Column, FeatureExtractor, iter_ahead, map_ahead, thread_limit
@@ -40,13 +41,11 @@ from featbus.parameters import (
     PairOf,
     SequenceOf,
     StrOptions,
+    as_list,
     check_estimator_parameters,
 )
 from featbus.resizing import resize
 from featbus.typing import Images, PathLike
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The parameters and the network of each fitted estimator, so that files are read only once.
 _FITTED = WeakKeyDictionary()
@@ -77,11 +76,6 @@ def _run(engine, batch, batch_size):
     everywhere = np.ones(shape[:2], np.float32)
     regions = [everywhere if region is None else region for region in regions]
     return engine.run(pixels, batch_size, np.stack(regions))
-
-
-def as_tuple(value):
-    """Return a tuple: a str stands for a tuple of one."""
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _describe_input(source):
@@ -128,7 +122,7 @@ class NetworkFeatures(FeatureExtractor):
         """Check all parameters; return the network that they describe, which is not loaded."""
         super()._check_parameters()
         source = self._source()
-        layers, pooling = as_tuple(self.layers), as_tuple(self.pooling)
+        layers, pooling = (tuple(as_list(names)) for names in (self.layers, self.pooling))
         if len(set(pooling)) < len(pooling):
             raise InvalidParameterError(
                 f"pooling is {self.pooling!r}, expected a sequence of different ones."
@@ -559,8 +553,6 @@ def list_backbones() -> pd.DataFrame:
     mobilenet_v3_small 288  576
              small_cnn 128  128
     """
-    import pandas as pd
-
     with files("featbus.networks").joinpath("backbones.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file)
     table["bytes"] = 4 * table["parameters"]
@@ -640,8 +632,6 @@ def list_layers(
     16  block5_conv3       4       512       C4
     17   block5_pool       2       512  top, C5
     """
-    import pandas as pd
-
     if preprocessing is None and (OnnxModel.accepts(backbone) or KerasModel.accepts(backbone)):
         preprocessing = "none"
     deep = DeepFeatures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from numbers import Integral, Real
@@ -36,11 +36,6 @@ from featbus.parameters import (
 )
 from featbus.resizing import resize
 from featbus.typing import Images, PathLike
-
-
-def _as_stored(image, size, method):
-    """Return an image of `size` in 8 bits, with one channel or three; a mask stays."""
-    return to_uint8(resize(image if image.ndim == 2 else to_rgb(image), size, np.float32, method))
 
 
 def _with_mirror_image(prepared):
@@ -87,8 +82,8 @@ class FineTunedFeatures(NetworkFeatures):
     epochs : int, default=30
         Number of epochs. All of them are run, with all images.
     n_members : int, default=1
-        Number of networks, trained from the same start with images in another order, changed anew.
-        Rows are the mean of theirs.
+        Number of networks, trained from the same start with other orders and augmentations of the
+        images. Rows are averaged over the networks.
     batch_size : int, default=16
         Number of images per training step, and that go through the network at a time.
     learning_rate : float, default=1e-4
@@ -107,12 +102,12 @@ class FineTunedFeatures(NetworkFeatures):
         Seed of the order of the images, their augmentation and random weights.
     checkpoint : path or None, default=None
         Folder for the state of the training, created if needed: a ``fit`` that was interrupted
-        continues after the last whole epoch, and one with the same images, classes and parameters
-        as one before takes its weights. None: nothing is kept.
+        continues after the last whole epoch, and one with the images, classes and parameters of an
+        earlier one loads its weights. None: nothing is saved.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         The rows' dtype; the computation is in single precision.
     verbose : bool, default=False
-        Whether to show a progress bar.
+        Whether `fit` shows Keras' progress bar.
 
     Attributes
     ----------
@@ -124,7 +119,8 @@ class FineTunedFeatures(NetworkFeatures):
     n_samples_ : int
         Number of training images.
     weights_ : dict of str to ndarray of shape (n_members, ...)
-        The trained weights of each member, by the path of the Keras variable.
+        The trained weights of each member, by the path of the Keras variable. Do not edit them: the
+        estimator keeps the networks that it has built from them.
     base_digest_ : str or None
         SHA-256 digest of the weights before training; None if they came from no file.
     base_input_ : dict
@@ -320,20 +316,21 @@ class FineTunedFeatures(NetworkFeatures):
         return training.weights(), np.reshape(training.losses, (self.n_members, self.epochs))
 
     def _training_key(self, network, images, y, weight, augmentation):
-        """Return a digest of all that the trained weights depend on, but for rounding."""
+        """Return a digest of all that the trained weights depend on, except for rounding."""
         names = "unfreeze", "epochs", "n_members", "batch_size", "learning_rate", "random_state"
         parameters = [str(getattr(self, name)) for name in names]
-        changes = augmentation and asdict(augmentation)
         releases = self._algorithm_version, find_release("keras"), version("keras")
-        about = [network.identity, parameters, changes, releases, y.tolist(), weight.tolist()]
+        about = [network.identity, parameters, augmentation, releases, y.tolist(), weight.tolist()]
         text = json.dumps(about, sort_keys=True, default=str)
         return joblib.hash([text, *((fill_mask(image), inside_mask(image)) for image in images)])
 
     def _iter_stored(self, batch, source):
+        """Yield images of the network's size in 8 bits, with one channel or three; masks stay."""
         size, method = source.input_size, source.preprocessing.resize
         for index, image in enumerate(self._iter_images(batch)):
             with at_index(index):
-                yield _as_stored(image, size, method)
+                image = image if image.ndim == 2 else to_rgb(image)
+                yield to_uint8(resize(image, size, np.float32, method))
 
     def _compute_rows(self, prepared):
         if not self.flip:
@@ -368,8 +365,7 @@ class FineTunedFeatures(NetworkFeatures):
                 f"{self.layers!r}: expected a stage to train from, such as 'C5', as auxiliary "
                 f"stages have to be trained, and layers among 'top' and {list(STAGES)}."
             )
-        stages = network.source, network.layers, self.auxiliary, self.random_state
-        source = AuxiliarySource(*stages)
+        source = AuxiliarySource(network.source, network.layers, self.auxiliary, self.random_state)
         return replace(network, source=source, layers=source.outputs)
 
     def _network(self):

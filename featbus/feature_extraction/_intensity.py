@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, DTypeLike
 from scipy.stats import skew
 from sklearn.utils import check_consistent_length
 
@@ -15,15 +17,10 @@ from featbus.color import to_gray
 from featbus.feature_extraction._texture import discretize
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions, check_parameters
+from featbus.typing import Images
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike, DTypeLike
-
-    from featbus.typing import Images
 
 _PERCENTILES = np.array([10, 25, 50, 75, 90])
 # Not among IBSI's intensity-histogram features.
@@ -356,8 +353,7 @@ def intensity_summary(
     extractor = IntensityStatistics(dtype=np.float64)
     names = [name.removeprefix("intensity_") for name in extractor.get_feature_names_out()]
     check_parameters({"statistic": [StrOptions(set(names))]}, {"statistic": statistic})
-    if y is not None:
-        check_consistent_length(images, y)
+    check_consistent_length(images, y)
     names_of = {} if target_names is None else dict(enumerate(target_names))
     classes = ["all"] * len(images) if y is None else [names_of.get(label, label) for label in y]
     values = pd.DataFrame({"class": classes})

@@ -121,7 +121,7 @@ class ShapeStatistics(FeatureExtractor):
         self,
         *,
         on_missing: Literal["raise", "nan"] = "raise",
-        spacing: float | tuple[float, float] | None = None,
+        spacing: float | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.on_missing = on_missing

@@ -1,4 +1,4 @@
-"""What all features of gray-level matrices share: gray levels, their base class, moments."""
+"""Base class and helpers of the features of gray-level matrices."""
 
 from __future__ import annotations
 
@@ -32,27 +32,10 @@ def _bin(brightness, low, scale, n_levels, tolerance):
     return position.astype(np.uint16)
 
 
-def _bin_integers(pixels, inside, n_levels):
-    """Return the bins between the extremes of an integer image, or of its region."""
-    region = pixels if inside is None else pixels[inside]
-    low, high = region.min(), region.max()
-    # A constant image has one level.
-    span = max(int(high) - int(low), 1)
-    # Wide enough for the largest product: integers need no tolerance, and no table.
-    products = (pixels - low).astype(np.min_scalar_type(np.iinfo(pixels.dtype).max * n_levels))
-    products *= products.dtype.type(n_levels)
-    products //= products.dtype.type(span)
-    products = products.astype(np.uint16, copy=False)
-    # Ten times as fast as NumPy's minimum; cv2.min would read an array of one pixel as a scalar.
-    return cv2.threshold(products, n_levels - 1, 0, cv2.THRESH_TRUNC)[1]
-
-
 def discretize(image, inside, levels, bin_width, intensity_range):
     """Return the bins, from 0, of a checked image of one channel."""
     pixels = image.view(np.uint8) if image.dtype == bool else image
     n_levels = int(levels)
-    if bin_width is None and intensity_range is None and pixels.dtype.kind == "u":
-        return _bin_integers(pixels, inside, n_levels)
     top = 1 if image.dtype.kind in "bf" else np.iinfo(image.dtype).max
     if intensity_range is None:
         region = pixels if inside is None else pixels[inside]

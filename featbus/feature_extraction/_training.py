@@ -1,6 +1,5 @@
 """Fine-tuning: a network with a linear classifier after it, trained by Keras' `fit`."""
 
-import json
 import os
 from collections import Counter
 from functools import cached_property
@@ -30,7 +29,7 @@ _AVERAGED = 0.25  # share of the epochs, the last ones
 
 
 class _Wrapper(KerasSource):
-    """A network that differs from another one in its maps or weights alone."""
+    """A network that differs from another one only in its maps or weights."""
 
     def __init__(self, source):
         self._source, self.name, self.digest = source, source.name, source.digest
@@ -97,7 +96,7 @@ class AuxiliarySource(_Wrapper):
 
 
 class TunedSource(_Wrapper):
-    """Networks from one source, some of whose weights were trained, each time to other values.
+    """Networks from one source, some of whose weights were trained, one or several times.
 
     Parameters
     ----------
@@ -195,7 +194,6 @@ class Training:
         if len(self.losses) == n_epochs:
             return
         keras = import_keras()
-        from tqdm.keras import TqdmCallback
 
         def end_epoch(epoch, logs):
             self._end_epoch(epoch, logs["loss"])
@@ -209,17 +207,14 @@ class Training:
             member, epoch = divmod(len(self.losses), self._n_epochs)
             if epoch == 0:
                 self._set_state(start)
-            progress = TqdmCallback(
-                verbose=0, desc="FineTunedFeatures.fit", disable=not self._settings.verbose
-            )
             model.fit(
                 self._iter_batches(member, epoch),
                 initial_epoch=epoch,
                 epochs=self._n_epochs,
                 steps_per_epoch=self._n_steps,
-                callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_epoch), progress],
+                callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_epoch)],
                 shuffle=False,
-                verbose=0,
+                verbose=int(self._settings.verbose),
             )
 
     def weights(self):
@@ -240,12 +235,13 @@ class Training:
         import keras
 
         maps = build_maps(self._network, self._settings.unfreeze)
-        shares = [
-            keras.Input((*tensor.shape[1:3], 1), dtype="float32", name=f"region_{index}")
-            if self._masked
-            else None
-            for index, tensor in enumerate(maps.outputs)
-        ]
+        self._shapes = [tensor.shape[1:] for tensor in maps.outputs]
+        shares = [None] * len(self._shapes)
+        if self._masked:
+            shares = [
+                keras.Input((*cells, 1), dtype="float32", name=f"region_{index}")
+                for index, (*cells, _) in enumerate(self._shapes)
+            ]
         rows = [
             pool(tensor, name, share, keras.ops)
             for tensor, share in zip(maps.outputs, shares)
@@ -253,7 +249,6 @@ class Training:
         ]
         inputs = [maps.input, *shares] if self._masked else maps.input
         self._rows = keras.Model(inputs, keras.ops.concatenate(rows, axis=-1))
-        self._shapes = [tensor.shape[1:] for tensor in maps.outputs]
         self._learning = self._rows.trainable_variables
         self._check_weights()
         # As in `KerasEngine`.
@@ -367,23 +362,21 @@ class Training:
     def _save(self, path, is_finished):
         """Write all that is needed to continue; the file is written whole or not at all."""
         state = [] if is_finished else self._state()
-        about = json.dumps({"losses": self.losses, "paths": list(self._sums)})
         with written_whole(path) as hidden, open(hidden, "wb") as file:
-            np.savez(file, np.array(about), *self._sums.values(), *state)
+            np.savez(file, self.losses, [*self._sums], *self._sums.values(), *state)
 
     def _load(self, path):
         """Read what `_save` wrote; return the state."""
         try:
             # Reading an array to its end compares the checksum in the archive.
             with np.load(path, allow_pickle=False) as file:
-                about, *arrays = (file[name] for name in file.files)
-            about = json.loads(str(about))
+                losses, paths, *arrays = (file[name] for name in file.files)
         except Exception as error:  # what NumPy raises depends on the damage
             raise ValueError(
                 f"{os.fspath(path)!r} is damaged ({error!r}), expected what `fit` wrote for these "
                 "images and parameters. Delete it to train again."
             ) from error
-        self.losses, self._sums = about["losses"], dict(zip(about["paths"], arrays))
+        self.losses, self._sums = losses.tolist(), dict(zip(paths.tolist(), arrays))
         return arrays[len(self._sums) :]
 
 

@@ -1,4 +1,4 @@
-"""What all segmenters share."""
+"""Base class of the segmenters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from itertools import tee
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, as_batch, at_index
+from featbus.images import ImageError, at_index
 from featbus.io import read_mask
 from featbus.masks import dice, restrict
 from featbus.parameters import InvalidParameterError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def find_regions(segmenter: Any, images: ArrayLike) -> list[np.ndarray]:
-    """Let a segmenter, which may be another library's, find the regions of images.
+    """Find the regions of images with a segmenter, which may be from another library.
 
     Read more in the :ref:`User Guide <segmentation>`.
 
@@ -87,7 +86,7 @@ class Segmenter(ImageTransformer):
         return self._map_batch(self._iter_regions, X)
 
     def score(self, X: Images, masks: Images) -> float:
-        """Return the mean Dice coefficient over the images that have a region.
+        """Return the mean Dice coefficient over the images whose true mask has a region.
 
         Parameters
         ----------
@@ -99,27 +98,20 @@ class Segmenter(ImageTransformer):
         Returns
         -------
         float
-            From 0 to 1. Images whose true mask is empty are left out, since their Dice is 0 or 1 by
-            convention; `featbus.evaluation.segmentation_scores` reports them apart.
+            From 0 to 1; NaN if all masks are empty. `featbus.evaluation.segmentation_scores`
+            also reports images without a region.
 
         Raises
         ------
         ImageError
             If an image or a mask is invalid; the message names the image.
-        ValueError
-            If all masks are empty.
         """
-        batch = as_batch(X)
-        check_consistent_length(batch, masks)
         scores = []
-        for index, (found, mask) in enumerate(zip(self.predict(batch), masks)):
-            with at_index(index, batch[index]):
+        for index, (found, mask) in enumerate(zip(self.predict(X), masks, strict=True)):
+            with at_index(index):
                 true = read_mask(mask, found.shape, required=True)
-            if true.any():
-                scores.append(dice(true, found))
-        if not scores:
-            raise ValueError("All masks are empty, expected at least one with a region.")
-        return float(np.mean(scores))
+            scores.append(dice(true, found) if true.any() else np.nan)
+        return float(np.nanmean(scores))
 
     def _transform_images(self, images):
         """Yield the images masked to their regions."""

@@ -60,9 +60,9 @@ class ROICropper(ImageTransformer):
     ----------
     segmenter : estimator or None
         A `UNetSegmenter`, `ThresholdSegmenter`, or another estimator whose `predict` returns a bool
-        mask of each image. A fitted one belongs into scikit-learn's `FrozenEstimator`; one that is
-        not is trained in `fit`, on the masks passed there. None takes the mask that an earlier
-        step of the pipeline gave the image.
+        mask of each image. Wrap a fitted one in scikit-learn's `FrozenEstimator`; any other is
+        trained in `fit`, on the masks passed there. None uses the mask that an earlier step of the
+        pipeline gave the image.
     margin : float, default=0.3
         How far the crop reaches beyond the region, at each side, as a share of its height and
         width.
@@ -70,14 +70,14 @@ class ROICropper(ImageTransformer):
         Whether the shorter side of the crop is made as long as the longer one. A crop is moved to
         fit into the image, and made smaller only if it is larger than the image.
     component : {"largest", "union"}, default="largest"
-        Which parts of the region count if it has several: the largest, or all.
+        Which connected components of the region are used: the largest, or all.
     min_area : float, default=0.001
-        Parts smaller than this share of the image do not count.
+        Components smaller than this share of the image are ignored.
     size : int, tuple of int or None, default=None
         Height and width in pixels that crops are resized to. None leaves them.
     on_empty : {"image", "raise", "center"}, default="image"
-        What becomes of an image without a region: it stays whole, raises an error, or is cropped to
-        half its height and width in the middle.
+        How to handle an image without a region: keep the whole image, raise an error, or crop it to
+        the middle half of its height and width.
     as_mask : bool, default=False
         Whether the image is masked to the region, for `ShapeStatistics` and other features of
         regions, instead of being cropped. `margin`, `square` and `size` then have no effect.
@@ -174,7 +174,8 @@ class ROICropper(ImageTransformer):
         masks : sequence of length n_images, default=None
             The masks of the images, see `featbus.io.read_mask`; needed only to train.
         groups : array_like of shape (n_images,), default=None
-            What belongs together, such as the patient, for the segmenter's validation images.
+            Group of each image, such as the patient; the segmenter's validation images are chosen
+            by group.
 
         Returns
         -------
@@ -203,7 +204,7 @@ class ROICropper(ImageTransformer):
         return self
 
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
-        """Find the parts of the regions that count.
+        """Find the regions, limited to the components that are used.
 
         Parameters
         ----------
@@ -256,7 +257,7 @@ class ROICropper(ImageTransformer):
                 yield restrict(image, region)
 
     def _iter_found(self, images):
-        """Yield images and the parts of their regions that count."""
+        """Yield images and the components of their regions that are used."""
         for image, region in self._iter_regions(iter(images)):
             _, labels, stats, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
             areas = stats[:, cv2.CC_STAT_AREA].copy()
@@ -267,14 +268,17 @@ class ROICropper(ImageTransformer):
             yield image, chosen[labels]
 
     def _iter_regions(self, images):
-        """Yield images and their regions; a mask that is the region itself is taken off."""
+        """Yield images and their regions; without a segmenter, the mask becomes the region."""
         if self.segmenter is None:
             for image in images:
                 inside = inside_mask(image)
                 nothing = np.zeros(image.shape[:2], dtype=bool)
                 yield np.ma.getdata(image), nothing if inside is None else inside
             return
-        segmenter, start = self._segmenter(), 0
+        segmenter, start = self.segmenter, 0
+        if learns(segmenter):
+            check_is_fitted(self, "segmenter_")
+            segmenter = self.segmenter_
         while batch := list(islice(images, _BATCH)):
             try:
                 regions = find_regions(segmenter, batch)
@@ -282,12 +286,6 @@ class ROICropper(ImageTransformer):
                 raise error.at(None if error.index is None else start + error.index) from error
             yield from zip(batch, regions)
             start += len(batch)
-
-    def _segmenter(self):
-        if learns(self.segmenter):
-            check_is_fitted(self, "segmenter_")
-            return self.segmenter_
-        return self.segmenter
 
     def _box(self, region):
         """Return top, left, bottom and right of the crop of an image."""

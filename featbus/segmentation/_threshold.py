@@ -42,7 +42,7 @@ def _weight(shape, middle=0.5, reach=_REACH):
 
 
 def _most_central(candidates):
-    """Return the part of a mask that is largest, pixels in the middle counting most."""
+    """Return the largest component, pixels weighted by how central they are, without holes."""
     opened = cv2.morphologyEx(candidates.astype(np.uint8), cv2.MORPH_OPEN, _disc(3))
     count, labels = cv2.connectedComponents(opened)
     sums = np.bincount(labels.ravel(), _weight(candidates.shape).ravel(), count)
@@ -53,7 +53,7 @@ def _most_central(candidates):
 
 
 def _radial(signal, inside):
-    """Return the part whose outline the signal falls across most steeply, of several thresholds."""
+    """Return the component with the best radial score, at any of several thresholds."""
     steepness = cv2.Sobel(signal, -1, 1, 0, scale=-1 / 8), cv2.Sobel(signal, -1, 0, 1, scale=-1 / 8)
     weight = _weight(signal.shape, _MIDDLE, 0.3)
     sigma = _SURROUNDINGS * max(signal.shape)
@@ -73,7 +73,7 @@ def _radial(signal, inside):
 
 
 def _radial_score(outline, steepness, weight):
-    """Return the average radial derivative on an outline, more if it is large and in the middle."""
+    """Return the average radial derivative on an outline, weighted by its area and position."""
     moments = cv2.moments(outline)
     area = moments["m00"]
     if not _SMALLEST < area < weight.size / 2:
@@ -157,10 +157,9 @@ class ThresholdSegmenter(Segmenter):
     A baseline, and a fallback where there are no masks to train on. Parts near the middle of the
     image are preferred: "radial" multiplies the derivative by a Gaussian around a point slightly
     above the middle and by the fourth root of the area; the other methods take the part that is
-    largest there. Holes are filled. Regions are
-    found in an image reduced to 256 pixels. Only pixels inside a mask count. An image of one gray
-    level has no region. scikit-image computes the thresholds, the watershed and the active
-    contours.
+    largest there. Holes are filled. Regions are found in an image reduced to 256 pixels. Only
+    pixels inside the mask are used. An image of one gray level has no region. scikit-image computes
+    the thresholds, the watershed and the active contours.
 
     References
     ----------

@@ -131,7 +131,7 @@ def _feature_maps(source, base):
 
 
 def overlap_loss(weight=1.0):
-    """Return the loss: binary cross-entropy plus Dice loss, one value per image.
+    """Return the loss: binary cross-entropy plus Dice loss.
 
     Parameters
     ----------
@@ -140,27 +140,28 @@ def overlap_loss(weight=1.0):
 
     Returns
     -------
-    callable
-        From masks and probabilities, of shape (n, height, width, 1), to losses of shape (n,). The
-        Dice loss ``1 - 2 |A B| / (|A| + |B|)`` [1]_ is that of probabilities, with 1 added to
-        numerator and denominator: an empty mask calls for an empty prediction.
+    keras.losses.Loss
+        Of masks and probabilities, of shape (n, height, width, 1); `call` returns one value per
+        image. The Dice loss ``1 - 2 |A B| / (|A| + |B|)`` [1]_ is that of probabilities, with 1
+        added to numerator and denominator: an empty mask calls for an empty prediction.
 
     References
     ----------
     .. [1] Milletari F, Navab N, Ahmadi S-A. V-Net: fully convolutional neural networks for
        volumetric medical image segmentation. 3DV 2016, arXiv:1606.04797.
     """
-    from keras import ops
+    from keras import losses, ops
 
-    def loss(masks, probabilities):
-        p = ops.clip(probabilities, 1e-6, 1 - 1e-6)
-        entropy = -(weight * masks * ops.log(p) + (1 - masks) * ops.log(1 - p))
-        axes = (1, 2, 3)
-        both = ops.sum(masks * p, axis=axes)
-        overlap = (2 * both + 1) / (ops.sum(masks, axis=axes) + ops.sum(p, axis=axes) + 1)
-        return ops.mean(entropy, axis=axes) + 1 - overlap
+    class OverlapLoss(losses.Loss):
+        def call(self, masks, probabilities):
+            p = ops.clip(probabilities, 1e-6, 1 - 1e-6)
+            entropy = -(weight * masks * ops.log(p) + (1 - masks) * ops.log(1 - p))
+            axes = (1, 2, 3)
+            both = ops.sum(masks * p, axis=axes)
+            overlap = (2 * both + 1) / (ops.sum(masks, axis=axes) + ops.sum(p, axis=axes) + 1)
+            return ops.mean(entropy, axis=axes) + 1 - overlap
 
-    return loss
+    return OverlapLoss(dtype="float32")
 
 
 def _train(segmenter, source, learning, validation, folder):
@@ -181,33 +182,39 @@ def _train(segmenter, source, learning, validation, folder):
     -------
     weights : list of ndarray
         Those of the epoch with the lowest validation loss; without validation of the last epoch.
-    history : keras.callbacks.History
+    losses : dict of str to list of float
         The losses of the epochs.
-    best_epoch : int
-        The epoch, from 1, of the weights.
+    n_epochs, best_epoch : int
+        Number of epochs run, and the epoch, from 1, of the weights.
     """
     keras, seed, size = import_keras(), int(segmenter.random_state), segmenter.batch_size
-    # Another size of batch would be compiled again: images that fill no batch are left out.
-    n_batches = max(1, len(learning) // size)
-    augmentation = segmenter.augmentation
-    augmentation = _AUGMENTATION if augmentation is None else augmentation
+    augmentation = _AUGMENTATION if segmenter.augmentation is None else segmenter.augmentation
 
-    class Batches(keras.utils.PyDataset):
+    # Keras would cast arrays to the type that the user has set as `floatx`.
+    class ValidationBatches(keras.utils.PyDataset):
+        def __len__(self):
+            return -(-len(validation) // size)
+
+        def __getitem__(self, number):
+            return _to_arrays(validation[number * size : (number + 1) * size], source)
+
+    class Batches(ValidationBatches):
         epoch = 0
 
         def __len__(self):
-            return n_batches
+            # A batch of another size would be compiled again: the images left over are not used.
+            return max(1, len(learning) // size)
 
         def __getitem__(self, number):
             order = np.random.default_rng([seed, self.epoch]).permutation(len(learning))
-            chosen = np.array_split(order[: n_batches * size], n_batches)[number]
-            pairs = [learning[index] for index in chosen]
+            rng = np.random.default_rng([seed, self.epoch, number])
+            pairs = [learning[index] for index in order[number * size : (number + 1) * size]]
             if augmentation:
-                rng = np.random.default_rng([seed, self.epoch, number])
                 pairs = [_change(pair, augmentation.draw(rng)) for pair in pairs]
             return _to_arrays(pairs, source)
 
-    batches, n_steps = Batches(), segmenter.epochs * n_batches
+    batches = Batches()
+    n_steps = segmenter.epochs * len(batches)
     stopping = keras.callbacks.EarlyStopping(patience=segmenter.patience, restore_best_weights=True)
     callbacks = [
         keras.callbacks.LambdaCallback(lambda epoch, logs: setattr(batches, "epoch", epoch)),
@@ -215,9 +222,6 @@ def _train(segmenter, source, learning, validation, folder):
         *([stopping] if validation else []),
         *([keras.callbacks.BackupAndRestore(folder, double_checkpoint=True)] if folder else []),
     ]
-
-    class Loss(keras.losses.Loss):
-        call = staticmethod(overlap_loss(segmenter.region_weight))
 
     n_first = max(1, n_steps // 20)
     # Other numbers would have the type that the user has set as `floatx`.
@@ -230,20 +234,20 @@ def _train(segmenter, source, learning, validation, folder):
     model = build_apart(build_unet, source, seed)
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
-        loss=Loss(dtype="float32"),
+        loss=overlap_loss(segmenter.region_weight),
         jit_compile=keras.backend.backend() == "jax",
     )
     history = model.fit(
         batches,
         shuffle=False,  # Keras shuffles batches without a seed
         epochs=segmenter.epochs,
-        validation_data=_to_arrays(validation, source) if validation else None,
-        validation_batch_size=size,
+        validation_data=ValidationBatches() if validation else None,
         callbacks=callbacks,
         verbose=int(segmenter.verbose),
     )
     n_epochs = max(history.epoch, default=segmenter.epochs - 1) + 1
-    return model.get_weights(), history, stopping.best_epoch + 1 if validation else n_epochs
+    best_epoch = stopping.best_epoch + 1 if validation else n_epochs
+    return model.get_weights(), history.history, n_epochs, best_epoch
 
 
 def _change(pair, change):
@@ -255,6 +259,11 @@ def _to_arrays(pairs, source):
     images, regions = zip(*pairs)
     pixels = source.preprocessing(np.stack(list(map(to_rgb, images))))
     return pixels, np.stack(regions)[..., np.newaxis].astype(np.float32)
+
+
+def _letterbox(image, size):
+    """Return an image at the network's size, gray or RGB, without its mask."""
+    return fill_mask(letterbox(image if image.ndim == 2 else to_rgb(image), size))
 
 
 def _to_size(region, size):
@@ -308,8 +317,8 @@ class UNetSegmenter(Segmenter):
     Parameters
     ----------
     encoder : str, default="mobilenet"
-        The network that the maps are taken from, see `list_backbones`: a MobileNet, VGG, ResNet, or
-        another one that halves height and width exactly five times.
+        The network that provides the feature maps, see `list_backbones`: a MobileNet, VGG, ResNet,
+        or another one that halves height and width exactly five times.
     encoder_weights : "imagenet", path or None, default="imagenet"
         The weights to start from; None for random ones.
     encoder_options : dict or None, default=None
@@ -341,7 +350,7 @@ class UNetSegmenter(Segmenter):
         above the lower one that are connected to one above the higher one [2]_. A high one, such as
         ``(0.35, 0.98)``, finds fewer regions where there is no lesion, and misses more lesions.
     engine : {"keras", "openvino"}, default="keras"
-        What `predict` runs on, see `DeepFeatures`.
+        What runs the network in `predict`, see `DeepFeatures`.
     checkpoint : path or None, default=None
         Folder in which Keras' ``BackupAndRestore`` saves the state after each epoch, so that `fit`
         continues from there if it was stopped. Each set of images, masks and parameters has a
@@ -489,8 +498,8 @@ class UNetSegmenter(Segmenter):
             The mask of each image, see `featbus.io.read_mask`: an array, a path, or several of
             these, which are united.
         groups : array_like of shape (n_images,), default=None
-            What belongs together, such as the patient; all images of a group are on one side of the
-            validation split. None: each image is a group of its own.
+            Group of each image, such as the patient; the validation split keeps groups together.
+            None: each image is a group of its own.
 
         Returns
         -------
@@ -522,14 +531,13 @@ class UNetSegmenter(Segmenter):
         if folder is not None:
             make_folder("checkpoint", folder)
             folder = os.path.join(folder, self._key(source, learning, validation))
-        weights, history, best_epoch = _train(self, source, learning, validation, folder)
+        weights, *results = _train(self, source, learning, validation, folder)
         if not all(np.isfinite(part).all() for part in weights):
             raise ValueError(
                 "The training diverged: weights are NaN or infinite. Use a smaller learning_rate "
                 f"than {self.learning_rate:g}."
             )
-        self.weights_, self.history_, self.best_epoch_ = weights, history.history, best_epoch
-        self.n_epochs_ = max(history.epoch, default=self.epochs - 1) + 1
+        self.weights_, (self.history_, self.n_epochs_, self.best_epoch_) = weights, results
         return self
 
     def _split(self, has_region, groups):
@@ -548,12 +556,11 @@ class UNetSegmenter(Segmenter):
         for index, (image, mask) in enumerate(zip(self._iter_images(batch), masks)):
             with at_index(index):
                 region = read_mask(mask, image.shape, required=True)
-                image = letterbox(image if image.ndim == 2 else to_rgb(image), size)
-                pairs.append((to_uint8(fill_mask(image)), _to_size(region, size)))
+                pairs.append((to_uint8(_letterbox(image, size)), _to_size(region, size)))
         return pairs
 
     def _key(self, source, *images):
-        """Return the name of the folder of a training: a hash of all that it depends on."""
+        """Return a hash of all that a training depends on, the name of its folder."""
         parameters = self.get_params() | {"encoder": source.identity, "encoder_weights": None}
         return joblib.hash([parameters | dict.fromkeys(_NOT_TRAINED), *images])
 
@@ -601,8 +608,7 @@ class UNetSegmenter(Segmenter):
         """Yield the shape of each image, and its pixels: RGB, 0 to 255, before preprocessing."""
         for index, image in enumerate(images):
             with at_index(index):
-                pixels = letterbox(image if image.ndim == 2 else to_rgb(image), size)
-                pixels = to_rgb(fill_mask(pixels))
+                pixels = to_rgb(_letterbox(image, size))
                 yield image.shape, pixels if pixels.dtype == np.uint8 else to_float(pixels) * 255
 
     def _source(self, weights=None):
@@ -632,10 +638,8 @@ class UNetSegmenter(Segmenter):
             )
 
     def _fingerprint_params(self):
-        network = self._network()
-        release = find_release(self.engine)
-        found = {"views": self.views, "threshold": as_pair(self.threshold)}
-        return network.identity | {"release": release} | found
+        own = {"views": self.views, "threshold": as_pair(self.threshold)}
+        return self._network().identity | own | {"release": find_release(self.engine)}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
