@@ -127,7 +127,7 @@ def test_commands_pass_every_argument_on(spy, path, line, expected):
         ("train none --recipe fusion -o m.skops", "Found no folder 'none'"),
         ("train . --recipe fusoin -o m.skops", "'fusoin'"),
         ("evaluate scans --recipe fusion --options.backbone null", "Pass cv=4"),
-        ("predict none.skops . -o p.csv", "'none.skops'.*`featbus train`"),
+        ("predict none.skops . -o p.csv", "'none.skops'"),
         ("honesty scans --dihedral 3", "dihedral"),
         ("audit . --cv 1", "cv is 1"),
         ("audit scans --groups nope.csv", "'nope.csv'"),
@@ -281,15 +281,12 @@ def run(*arguments):
 def test_help_imports_nothing_heavy():
     assert run("-m", "featbus", "--version").stdout == f"featbus {featbus.__version__}\n"
     heavy = {"numpy", "sklearn", "cv2", "pandas", "tensorflow", "matplotlib", "xgboost"}
-    for line in ("--help", "train --help"):
-        code = f"""
-import atexit, sys; from featbus.cli import main
-atexit.register(lambda: print(*sys.modules)); main({line.split()})"""
-        *text, modules = run("-c", code).stdout.splitlines()
-        assert not {name.partition(".")[0] for name in modules.split()} & heavy
-    assert "--recipe" in "".join(text)
-    for command in _COMMANDS:
-        assert f"  {command} " in run("-m", "featbus", "--help").stdout
+    code = """
+import atexit, sys; import featbus.commands; from featbus.cli import main
+atexit.register(lambda: print(*sys.modules)); main(["--help"])"""
+    *text, modules = run("-c", code).stdout.splitlines()
+    assert not {name.partition(".")[0] for name in modules.split()} & heavy
+    assert {line.strip().partition("  ")[0] for line in text} >= _COMMANDS.keys()
 
 
 @pytest.mark.parametrize("line", PRINTED)

@@ -122,7 +122,7 @@ def test_masks_of_busi(tmp_path):
     write_busi(tmp_path)
     table = commands.extract(tmp_path, ["shape", "intensity"], masks="_mask")
     assert table["path"].tolist()[:2] == ["benign/benign (1).png", "benign/benign (2).png"]
-    assert table["mask"][0] == "benign/benign (1)_mask.png;benign/benign (1)_mask_1.png"
+    assert table["mask"][0] == "benign (1)_mask.png;benign (1)_mask_1.png"
     assert table["error"].isna().tolist() == [True] * 4 + [False] * 2
     assert table["error"][4].startswith("found an empty mask, expected a region.")
     assert table.iloc[4][columns_of(table)].isna().all()
@@ -182,26 +182,17 @@ def test_files(scans, monkeypatch):
     assert commands.extract(files[0], ["intensity"])["path"].tolist() == ["scan 1.png"]
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_formats(scans, tmp_path, ending):
     output = tmp_path / f"features{ending}"
     output.write_text("earlier")
     (scans / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     table = commands.extract(scans, ["lbp"], output=output)
     names = columns_of(table)
-    if ending == ".npz":
-        with np.load(output) as archive:
-            assert archive["columns"].tolist() == names
-            assert_array_equal(archive["features"], table[names])
-            assert archive["path"].tolist() == table["path"].tolist()
-            assert archive["error"].tolist() == table["error"].fillna("").tolist()
-            assert {*archive} == {"features", "columns", "path", "class", "error"}
-    else:
-        read = pd.read_csv if ending == ".csv" else pd.read_parquet
-        again = read(output)
-        assert list(again) == list(table)
-        assert_allclose(again[names], table[names], rtol=1e-6)
-        assert again["path"].tolist() == table["path"].tolist()
+    again = (pd.read_csv if ending == ".csv" else pd.read_parquet)(output)
+    assert list(again) == list(table)
+    assert_allclose(again[names], table[names], rtol=1e-6)
+    assert again["path"].tolist() == table["path"].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, scans.name]
 
 
@@ -220,22 +211,19 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path, start):
         ({"features": ["hog", "sift"]}, "features is .*'sift'"),
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
         ({"features": "small_cnn"}, "learned in training"),
-        ({"features": ["lbp"], "weights": "w.h5"}, "features is .*'w.h5'"),
         ({"features": "lbp,shape"}, "mask"),
         ({"output": f"{'l' * 250}.csv"}, "too long"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
         ({"output": "none/a.csv"}, "none/.a.csv"),
-        ({"output": "folder.csv"}, "is a folder"),
         ({"n_jobs": "two"}, "n_jobs is 'two'"),
         ({"data": "none"}, "'none'"),
     ],
 )
 def test_what_extract_refuses(scans, monkeypatch, options, message):
-    (scans.parent / "folder.csv").mkdir()
     monkeypatch.chdir(scans.parent)
     with pytest.raises((ValueError, OSError), match=message):
         commands.extract(**({"data": scans} | options))
-    assert sorted(path.name for path in scans.parent.iterdir()) == ["folder.csv", scans.name]
+    assert sorted(path.name for path in scans.parent.iterdir()) == [scans.name]
 
 
 def test_a_file_that_cannot_be_written_is_refused_first(scans, tmp_path, monkeypatch):
@@ -518,7 +506,7 @@ def test_what_train_refuses_first(trained, tmp_path, monkeypatch, options, messa
 
 def test_what_predict_refuses(trained, tmp_path):
     folder, _ = trained
-    with pytest.raises(FileNotFoundError, match="none.skops.*`featbus train`"):
+    with pytest.raises(FileNotFoundError, match="none.skops"):
         commands.predict(tmp_path / "none.skops", folder / "scans")
     with pytest.raises(ValueError, match="output is 'a.npz'"):
         commands.predict(folder / "model.skops", folder / "scans", "a.npz")

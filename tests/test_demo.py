@@ -94,7 +94,7 @@ def test_the_next_run_starts_from_the_kept_features(tmp_path, folders, run, monk
 
 
 def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, folders, monkeypatch):
-    monkeypatch.setattr("featbus.commands._data.FeatureBus", None)  # would compute the features
+    monkeypatch.setattr("featbus.commands._files.FeatureBus", None)  # would compute the features
     output, (data, groups) = tmp_path / "out", folders
     few = groups.assign(group=groups["group"] // 2 % 4)
     with pytest.raises(ValueError, match="cv is 5, and the class 'benign' has 4 of the groups"):
