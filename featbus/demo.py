@@ -238,7 +238,6 @@ def _reusable(cv, on_error):
 def _check(dataset, cv, random_state):
     """Refuse data that cannot be evaluated, before features are computed."""
     folds = _data.choose_cv(cv, dataset)
-    _data.check_data(dataset, folds)
     for train, _ in _data.make_folds(dataset, folds, random_state):
         counts = np.bincount(dataset.target[train], minlength=len(dataset.target_names))
         if counts.min() < _FEWEST:

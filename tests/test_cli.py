@@ -156,7 +156,7 @@ def test_unknown_commands(capsys, line):
     with pytest.raises(SystemExit) as exit_:
         call(line)
     assert exit_.value.code == 2
-    assert "command" in capsys.readouterr().err
+    assert "COMMAND" in capsys.readouterr().err
 
 
 def raise_(error):

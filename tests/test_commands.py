@@ -124,7 +124,7 @@ def test_masks_of_busi(tmp_path):
     assert table["path"].tolist()[:2] == ["benign/benign (1).png", "benign/benign (2).png"]
     assert table["mask"][0] == "benign (1)_mask.png;benign (1)_mask_1.png"
     assert table["error"].isna().tolist() == [True] * 4 + [False] * 2
-    assert table["error"][4].startswith("found an empty mask, expected a region.")
+    assert table["error"][4].startswith("found no mask or an empty one")
     assert table.iloc[4][columns_of(table)].isna().all()
     assert "group" not in table
     with pytest.warns(GroupsWarning, match="BUSI has no patient ids"):
@@ -210,7 +210,7 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path, start):
     [
         ({"features": ["hog", "sift"]}, "features is .*'sift'"),
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
-        ({"features": "small_cnn"}, "learned in training"),
+        ({"features": "small_cnn"}, "learns its features"),
         ({"features": "lbp,shape"}, "mask"),
         ({"output": f"{'l' * 250}.csv"}, "too long"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
@@ -316,7 +316,6 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
         "left_out": 0,
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
-        "groups_known": True,
         "groups_note": None,
     }
     assert card["audit"] == audit.verdict
@@ -479,7 +478,7 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
         path.unlink()
     with pytest.raises(
         ValueError,
-        match="4 images of the class 'benign', expected more",
+        match="4 images of the class 'benign', too few",
     ):
         train_few(tmp_path, tmp_path / "model.skops", groups=None)
 
@@ -522,7 +521,6 @@ def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
         train_few(tmp_path, tmp_path / "m.skops", groups=None)
     card = read_card(tmp_path / "m.skops")
     assert card["data"]["groups"] is None
-    assert card["data"]["groups_known"] is False
     assert card["protocol"].startswith("Groups unknown: every image counted as its own patient.")
     assert card["protocol"].endswith("guessed from its name; pass pos_label= to choose.")
 

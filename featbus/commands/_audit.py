@@ -250,7 +250,6 @@ def honesty(
     if dataset.groups is None:
         groups = model_selection.find_near_duplicates(dataset.images, **settings)
         dataset = Bunch(**dataset | {"groups": groups, "groups_of": "near-duplicates"})
-    _data.check_data(dataset, cv)
     options.say(describe_dataset(dataset))
     result = evaluation.compare_protocols(
         transformer,

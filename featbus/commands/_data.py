@@ -86,6 +86,7 @@ def check_data(dataset, cv):
 
 def make_folds(dataset, cv, random_state):
     """Return the training and test part of each fold; refuse a group on both sides."""
+    check_data(dataset, cv)
     groups = dataset.groups
     splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
     names = dataset.get("frame", {}).get("listed_group")
@@ -110,7 +111,6 @@ def fit_to_data(pipeline, dataset, options):
     """Return a recipe whose SMOTE uses the neighbors that there are; refuse too few images."""
     cv, seed = choose_cv(options.cv, dataset), options.random_state
     find_metadata(pipeline, dataset)
-    check_data(dataset, cv)
     folds = make_folds(dataset, cv, seed)
     fewest = min(_count_fewest(dataset, train, seed) for train, _ in folds)
     few = {
@@ -122,7 +122,6 @@ def fit_to_data(pipeline, dataset, options):
         warnings.warn(
             f"The smallest class has {fewest} images in a part of the data that the recipe is "
             f"trained on: SMOTE uses {fewest - 1} neighbors. Scores of so few images vary widely.",
-            UserWarning,
             stacklevel=2,
         )
     return pipeline.set_params(**few)
@@ -140,9 +139,7 @@ def _count_fewest(dataset, train, random_state):
         name = dataset.target_names[counts.argmin()]
         raise ValueError(
             f"A training part has {n_groups} groups and {counts.min()} images of the class "
-            f"{name!r}, expected more: it is split again, into {_CALIBRATION} folds that calibrate "
-            "probabilities, each of which needs 2 training images per class. Add images of this "
-            "class from other groups."
+            f"{name!r}, too few for the {_CALIBRATION} folds that calibrate probabilities. Add some."
         )
     return int(fewest)
 

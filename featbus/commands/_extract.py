@@ -168,8 +168,7 @@ def _recipe_transformer(recipe):
     found = recipes.recipe_features(recipe)
     if learns(found):
         raise InvalidParameterError(
-            "features is a recipe whose features are learned in training, expected one whose "
-            "features are the same for any data. Use train, or name the features one by one."
+            "features is a recipe that learns its features, expected one that does not: use train."
         )
     if isinstance(found, FeatureBus):
         return found.transformer

@@ -13,7 +13,7 @@ import pandas as pd
 from featbus.bus import FeatureBus, ImageWarning
 from featbus.commands._data import first_lines, load_labeled
 from featbus.datasets import detect_layout, load_busi, load_images
-from featbus.datasets._base import SPACING, stated_spacing
+from featbus.datasets._base import SPACING
 from featbus.datasets._files import as_name
 from featbus.datasets._folder import PARTS
 from featbus.files import as_unicode, escape_formula, written_whole
@@ -42,12 +42,8 @@ class MaskedFile:
         image = read_image(self.path)
         inside = read_mask(self.masks, image.shape)
         if inside is None or not inside.any():
-            found = "no" if inside is None else "an empty"
-            raise ImageError(
-                f"found {found} mask, expected a region. Add its mask, or use whole images: leave "
-                "out masks.",
-                path=self.path,
-            )
+            found = "found no mask or an empty one, expected a region. Draw it, or leave masks out."
+            raise ImageError(found, path=self.path)
         return restrict(image, inside)
 
 
@@ -104,16 +100,9 @@ def open_images(options, with_classes=True):
         items = [MaskedFile(*pair) for pair in zip(items, found.masks)]
     if {*SPACING} <= {*found.frame}:
         info[SPACING] = found.frame[SPACING].to_numpy()
-        if masks is not None or groups is not None:
-            items = [_as_spaced(*pair) for pair in zip(items, info[SPACING].to_numpy().tolist())]
+        if masks is not None or groups is not None:  # which may be a table with spacings
+            items = list(map(SpacedImage, items, info[SPACING].to_numpy().tolist()))
     return items, info
-
-
-def _as_spaced(item, spacing):
-    """Return an item with its spacing; a path stays as it is if its file states the same."""
-    spaced = SpacedImage(item, spacing)
-    is_stated = isinstance(item, str) and stated_spacing(item) == spaced.spacing
-    return item if is_stated else spaced
 
 
 def check_output(path, *suffixes):
@@ -147,13 +136,10 @@ def write_table(table, path):
 def written_together(path, *others):
     """Write files in a hidden folder, and move all of them to their places at the end.
 
-    Existing companion files are removed first, so that an interruption never leaves a stale one
-    next to a new main file.
-
     Parameters
     ----------
     path : Path
-        The main file.
+        The main file, which is moved last.
     *others : Path
         Files that say something about it, in the same folder.
 
@@ -164,9 +150,7 @@ def written_together(path, *others):
     """
     with TemporaryDirectory(prefix=".featbus-", dir=path.parent) as folder:
         yield Path(folder)
-        for other in others:
-            other.unlink(missing_ok=True)
-        for each in (path, *others):
+        for each in (*others, path):
             os.replace(Path(folder) / each.name, each)
 
 

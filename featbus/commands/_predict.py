@@ -78,7 +78,10 @@ def predict(
     """
     options = _data.check_options(locals())
     _files.check_output(output, ".csv", ".parquet")
-    model, names = _open_model(model)
+    names = None
+    if not hasattr(model, "predict"):
+        names, model = persistence.read_card(model)["classes"], persistence.load(model)
+    names = name_classes(names, model.classes_)
     items, info = _files.open_images(options, with_classes=False)
     found, errors = _predict_items(model, names, items, n_jobs=n_jobs, verbose=verbose)
     if found.empty:
@@ -131,14 +134,6 @@ def name_classes(names, labels):
             "classes. Are they those of another model?"
         )
     return names
-
-
-def _open_model(model):
-    """Return the classifier, and the names of its classes."""
-    names = None
-    if not hasattr(model, "predict"):
-        names, model = persistence.read_card(model)["classes"], persistence.load(model)
-    return model, name_classes(names, model.classes_)
 
 
 def _predict_items(model, names, items, n_jobs=None, verbose=False):

@@ -313,7 +313,6 @@ def _make_card(options, dataset, result, report):
             "left_out": len(dataset.get("left_out", [])),
             "classes": count_images(dataset),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
-            "groups_known": not result.groups_note,
             "groups_note": result.groups_note or None,
         },
         "audit": report.verdict,
@@ -344,9 +343,8 @@ def _plain(value):
 def _list_scores(result):
     """Return means and intervals; without a positive class, names say what scores are about."""
     return {
-        metric if about in (None, result.pos_name) else f"{metric} ({about})": {
-            part: round(value, 4) if np.isfinite(value := float(table[part].iloc[0])) else None
-            for part in ("mean", "low", "high")
-        }
+        metric if about in (None, result.pos_name) else f"{metric} ({about})": (
+            table.iloc[0][["mean", "low", "high"]].astype(float).round(4).to_dict()
+        )
         for metric, about, table in iter_tables(result, _SCORES)
     }
