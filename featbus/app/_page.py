@@ -53,11 +53,10 @@ def show_page(path):
                 st.error(f"**{_plain(result.name)}** has no result: {_plain(result.error)}")
         if shown is not None:
             _show_prediction(results[shown].examination)
+            with view:
+                _show_image(model, images, shown)
         with st.expander("Model card: data, scores, limits", expanded=not images):
             _show_card(model.card)
-    if shown is not None:
-        with view:
-            _show_image(model, images, shown)
 
 
 def _plain(text):
@@ -66,7 +65,7 @@ def _plain(text):
 
 
 def _choose_images(model):
-    """Return the names and contents of all chosen images by their keys."""
+    """Return, by their keys, the names of all chosen images and functions that read them."""
     uploads = st.file_uploader(
         "Images: PNG, JPEG, TIFF or DICOM", accept_multiple_files=True, key="uploads"
     )
@@ -75,27 +74,22 @@ def _choose_images(model):
     )
     if len(uploads) > MAX_IMAGES:
         st.error(f"{len(uploads)} images are chosen; only the first {MAX_IMAGES} are examined.")
-    chosen = {upload.file_id: (upload.name, upload) for upload in uploads[:MAX_IMAGES]}
-    return chosen | ({example: (example, model.examples[example])} if example else {})
+    chosen = {upload.file_id: (upload.name, upload.getvalue) for upload in uploads[:MAX_IMAGES]}
+    return chosen | ({example: (example, lambda: model.examples[example])} if example else {})
 
 
 def _examine(model, images, key, importance=False):
     """Examine an image, unless that was done before."""
     results = st.session_state.results
     if (key, importance) not in results:
-        name, image = images[key]
-        data = image.getvalue() if hasattr(image, "getvalue") else image
-        results[key, importance] = examine(model, name, data, importance)
+        name, read = images[key]
+        results[key, importance] = examine(model, name, read(), importance)
     return results[key, importance]
 
 
 def _choose_shown(results):
     """Return the key of the image to show; None if no image has a result."""
-    names = {
-        key: f"{position}. {result.name}"
-        for position, (key, result) in enumerate(results.items(), start=1)
-        if result.error is None
-    }
+    names = {key: result.name for key, result in results.items() if result.error is None}
     return st.selectbox("Image shown", [*names], format_func=names.get) if names else None
 
 
@@ -122,10 +116,7 @@ def _show_prediction(found):
         st.write("This model gives no probabilities.")
     else:
         if found.predicted != found.probabilities.idxmax():
-            st.write(
-                "The decision of this classifier and its probabilities differ: another class has "
-                "the highest probability."
-            )
+            st.write("The classifier and its probabilities differ: another class is more probable.")
         for name, value in found.probabilities.items():
             st.progress(float(value), f"{_plain(name)} {value:.2f}")
     shares = {"this image": found.histogram}
@@ -155,8 +146,7 @@ def _show_card(card):
     classes = _plain(", ".join(card["classes"]))
     st.subheader("Model card")
     st.write(f"**Not trained on.** {_NOT_TRAINED_ON.format(classes)}")
-    hidden = {"reference", "classes"}
-    known = {name: value for name, value in card.items() if name not in hidden and value}
+    known = {key: value for key, value in card.items() if key != "reference" and value}
     rows = pd.json_normalize(known, sep=", ").T.astype(str)
     st.table(rows.set_axis(["model card"], axis=1).map(_plain))
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import traceback
 from functools import cache
 from pathlib import Path
@@ -75,11 +76,9 @@ def open_model(path):
 
 def _make_examples(card):
     """Make one synthetic image of each class, of the kind that the card describes."""
-    about = json.dumps([card.get("recipe"), card.get("data")]).lower()
-    if "mammo" in about or "mias" in about:
+    kind, make, spacing = "ultrasound", make_breast_ultrasound, 0.2
+    if re.search("mammo|mias", json.dumps([card.get("recipe"), card.get("data")]), re.IGNORECASE):
         kind, make, spacing = "mammogram", make_mammograms, 1.0
-    else:
-        kind, make, spacing = "ultrasound", make_breast_ultrasound, 0.2
     data = make(12, random_state=3)
     _, first = np.unique(data.target, return_index=True)
     names = [f"Synthetic {kind}, {name}" for name in data.target_names]

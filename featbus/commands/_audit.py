@@ -141,8 +141,8 @@ def audit_dataset(dataset, cv, on_error, **options):
 def list_leaks(report, dataset):
     """Return a line for each leak, with the first files that it concerns."""
     leaks = report.checks.query("severity == 'leak'")["check"]
-    files = {check: dataset.frame["file"].iloc[report.images[check]].tolist() for check in leaks}
-    return [f"Leak, {check}: {quote(files[check], _data.SHOWN)}" for check in leaks]
+    files = [dataset.frame["file"].iloc[report.images[check]].tolist() for check in leaks]
+    return [f"Leak, {check}: {quote(each, _data.SHOWN)}" for check, each in zip(leaks, files)]
 
 
 def honesty(
@@ -270,7 +270,5 @@ def honesty(
     with _files.written_together(output / _TABLE, output / _FIGURE) as folder:
         result.plot().savefig(folder / _FIGURE, format="png", dpi=150)
         _files.write_table(result.to_table(), folder / _TABLE)
-    options.say(
-        f"Wrote {_TABLE} and {_FIGURE} to {output}{os.sep}; {_STORE} there stores the features"
-    )
+    options.say(f"Wrote {_TABLE}, {_FIGURE} and {_STORE} to {output}{os.sep}")
     return result

@@ -33,7 +33,6 @@ DataFrame = FeatureStore = Any
 # Parameters that would fail late, after hours of work.
 CONSTRAINTS = {
     "cv": ["cv_object"],
-    "n_copies": [Interval(Integral, 0, None, closed="left")],
     "n_jobs": N_JOBS,
     "on_error": [StrOptions({"raise", "skip"})],
     "random_state": [Interval(Integral, 0, None, closed="left")],
@@ -139,7 +138,7 @@ def _count_fewest(dataset, train, random_state):
         name = dataset.target_names[counts.argmin()]
         raise ValueError(
             f"A training part has {n_groups} groups and {counts.min()} images of the class "
-            f"{name!r}, too few for the {_CALIBRATION} folds that calibrate probabilities. Add some."
+            f"{name!r}, too few to calibrate probabilities in {_CALIBRATION} folds. Add images."
         )
     return int(fewest)
 

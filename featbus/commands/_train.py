@@ -261,8 +261,8 @@ def _evaluate(options, memory):
     )
     if "left_out" in dataset:
         _data.fit_to_data(pipeline, dataset, options)
-    verdict = f"Audit {report.outcome}: {report.verdict}"
-    options.say(verdict, *_audit.list_leaks(report, dataset))
+    leaks = _audit.list_leaks(report, dataset)
+    options.say(f"Audit {report.outcome}: {report.verdict}", *leaks)
     if "features" in pipeline.named_steps:
         pipeline.set_params(features__verbose=options.verbose)
     result = evaluation.evaluate(
@@ -334,7 +334,6 @@ def _plain(value):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
     is_path = isinstance(value, str) and {os.sep, "/", "\\"} & {*value}
     is_plain = value is None or isinstance(value, (bool, int, float, str))
     return value if is_plain and not is_path else f"a {type(value).__name__}, not shown"
