@@ -380,7 +380,7 @@ SMALL = {"backbone_options": {"alpha": 0.35}, "weights": None}
 NETWORK = {"backbone": "mobilenet_v2", **SMALL}
 OPTIONS = {
     "fusion": {"backbone": None, "n_features": 20},
-    "small_cnn": {"epochs": 1},
+    "small_cnn": {},
     "mammogram_svm": NETWORK,
     "enhanced_crop": NETWORK,
     "unet_crop": {"segmenter": ThresholdSegmenter(), **SMALL},
