@@ -94,20 +94,19 @@ def main(argv=None):
 
 def _choose_command(argv):
     """Return the name of the command, of one word or two, and its arguments."""
-    for count in (1, 2):
-        if " ".join(argv[:count]) in _COMMANDS:
-            return " ".join(argv[:count]), argv[count:]
-    commands = "\n".join(f"  {name:<15} {text}" for name, (_, text) in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="featbus",
-        usage="featbus COMMAND ...",
         description="Medical images to features, and honest scores of classifiers.",
-        epilog=f"commands:\n{commands}\n\n`featbus COMMAND --help` lists the options of each.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`featbus COMMAND --help` lists the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"featbus {__version__}")
-    parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
-    return parser.parse_args(argv).command, []
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, text) in _COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    two_words = " ".join(argv[:2])
+    argv = [two_words, *argv[2:]] if two_words in _COMMANDS else argv
+    options, arguments = parser.parse_known_args(argv)
+    return options.command, arguments
 
 
 def _run(command, arguments):

@@ -16,7 +16,7 @@ from sklearn.utils import Bunch
 
 from featbus.bus import FeatureBus
 from featbus.commands import _data
-from featbus.commands._files import write_table, written_together
+from featbus.commands._files import compute_rows, write_table, written_together
 from featbus.datasets import describe_dataset, load_dataset, make_breast_ultrasound
 from featbus.evaluation import evaluate
 from featbus.evaluation._metrics import TITLES
@@ -164,7 +164,7 @@ def run_demo(
     start = perf_counter()
     features = fused_features(deep=deep, size=size)
     settings = {"memory": output / _STORE, "n_jobs": n_jobs, "verbose": verbose}
-    rows, bus = _data.compute_rows(features, dataset.images, **settings)
+    rows, bus = compute_rows(features, dataset.images, **settings)
     say(f"Features: {rows.shape[1]} columns, {perf_counter() - start:.1f} s")
     if bus.errors_:
         dataset = _data.leave_out(dataset, bus.errors_, on_error, verbose)
@@ -238,7 +238,6 @@ def _reusable(cv, on_error):
 def _check(dataset, cv, random_state):
     """Refuse data that cannot be evaluated, before features are computed."""
     folds = _data.choose_cv(cv, dataset)
-    _data.check_data(dataset, folds)
     for train, _ in _data.make_folds(dataset, folds, random_state):
         counts = np.bincount(dataset.target[train], minlength=len(dataset.target_names))
         if counts.min() < _FEWEST:

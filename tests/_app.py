@@ -47,11 +47,11 @@ class App(NamedTuple):
 
 
 @contextmanager
-def run_app(model, root, change=None):
-    """Run ``featbus app``, with one of the changes in ``changed_app.py`` if `change` is given."""
+def run_app(model, root, is_leaky=False):
+    """Run ``featbus app``, or the page of ``leaky_app.py``, which keeps what is uploaded."""
     for name in FOLDERS:
         (root / name).mkdir(parents=True)
-    program = [str(WATCHED / "changed_app.py"), change] if change else ["-m", "featbus"]
+    program = [str(WATCHED / "leaky_app.py")] if is_leaky else ["-m", "featbus"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,7 +1,5 @@
 """The command line, and the commands that the guide prints, as a user would paste them."""
 
-import hashlib
-import json
 import os
 import re
 import shlex
@@ -57,21 +55,9 @@ def spy(monkeypatch):
     return run
 
 
-SHARED = (
-    "scans --recipe fusion --options.classifier knn --options.backbone null --weights w.h5"
-    " --masks m --cv 3 --pos_label 1 --strict --on_error skip"
-)
-GIVEN = {
-    **{"data": "scans", "recipe": "fusion", "options": {"classifier": "knn", "backbone": None}},
-    **{"weights": "w.h5", "masks": "m", "cv": 3, "strict": True, "on_error": "skip"},
-    "pos_label": "1",
-}
-
-
 @pytest.mark.parametrize(
     ("path", "line", "expected"),
     [
-        ("demo.run_demo", "demo", {}),
         (
             "demo.run_demo",
             "demo --data 2024 --layers '[C4, top]' --backbone_options '{alpha: 0.5, m: fast=1}'",
@@ -88,20 +74,15 @@ GIVEN = {
         ),
         (
             "commands.train",
-            f"train {SHARED} -o m.skops --embed false",
-            GIVEN | {"output": "m.skops", "embed": False},
+            "train scans --recipe fusion --options.classifier knn --options.backbone null"
+            " --pos_label 1 --strict --on_error skip -o m.skops --embed false",
+            {
+                **{"data": "scans", "recipe": "fusion", "output": "m.skops", "pos_label": "1"},
+                **{"strict": True, "on_error": "skip", "embed": False},
+                "options": {"classifier": "knn", "backbone": None},
+            },
         ),
-        ("commands.evaluate", f"evaluate {SHARED} --output r.html", GIVEN | {"output": "r.html"}),
-        (
-            "commands.predict",
-            "predict m.skops new -o p.csv --strict --n_jobs -1",
-            {"model": "m.skops", "data": "new", "output": "p.csv", "strict": True, "n_jobs": -1},
-        ),
-        (
-            "commands.honesty",
-            "honesty scans --n_copies 5 --dihedral 6",
-            {"data": "scans", "n_copies": 5, "dihedral": 6},
-        ),
+        ("commands.honesty", "honesty scans --dihedral 6", {"data": "scans", "dihedral": 6}),
         ("app.run_app", "app m.skops --browser false", {"model": "m.skops", "browser": False}),
         (
             "networks.fetch_weights",
@@ -120,19 +101,15 @@ def test_commands_pass_every_argument_on(spy, path, line, expected):
         ("demo --n_jobs two", "n_jobs"),
         ("demo --backbone_options alpha", "backbone_options"),
         ("extract -o f.csv", "data"),
-        ("extract none -o f.csv", "Found no folder 'none'"),
-        ("extract . --features sift -o f.csv", "'sift'"),
         ("extract scans --features deep:nope -o a.csv", "backbone is 'nope'"),
         ("train scans --recipe fusion", "output"),
         ("train none --recipe fusion -o m.skops", "Found no folder 'none'"),
-        ("train . --recipe fusoin -o m.skops", "'fusoin'"),
         ("evaluate scans --recipe fusion --options.backbone null", "Pass cv=4"),
-        ("predict none.skops . -o p.csv", "'none.skops'.*`featbus train`"),
+        ("predict none.skops . -o p.csv", "'none.skops'"),
         ("honesty scans --dihedral 3", "dihedral"),
         ("audit . --cv 1", "cv is 1"),
         ("audit scans --groups nope.csv", "'nope.csv'"),
         ("audit scans --on_error never", "on_error"),
-        ("demo --data scans --pos_label x", "pos_label is 'x'"),
         ("weights list", "FEATBUS_WEIGHTS"),
     ],
 )
@@ -144,10 +121,9 @@ def test_errors_of_the_user_are_one_line(tmp_path, monkeypatch, capsys, line, fa
         for number in range(4):
             (tmp_path / "scans" / kind / f"{number}.png").touch()
     assert call(line) == 2
-    printed = [text for text in capsys.readouterr().err.splitlines() if "warning: " not in text]
-    assert len(printed) == 1
-    assert printed[0].startswith("featbus: error: ")
-    assert re.search(fact, printed[0])
+    (error,) = [text for text in capsys.readouterr().err.splitlines() if "warning: " not in text]
+    assert error.startswith("featbus: error: ")
+    assert fact in error
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
 
 
@@ -156,7 +132,7 @@ def test_unknown_commands(capsys, line):
     with pytest.raises(SystemExit) as exit_:
         call(line)
     assert exit_.value.code == 2
-    assert "command" in capsys.readouterr().err
+    assert "COMMAND" in capsys.readouterr().err
 
 
 def raise_(error):
@@ -166,9 +142,8 @@ def raise_(error):
     return fail
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, ImportError, FileNotFoundError])
-def test_messages_are_joined_to_one_line(monkeypatch, capsys, error):
-    replace(monkeypatch, "demo.run_demo", raise_(error("the file is\n  no image")))
+def test_messages_are_joined_to_one_line(monkeypatch, capsys):
+    replace(monkeypatch, "demo.run_demo", raise_(OSError("the file is\n  no image")))
     assert main(["demo"]) == 2
     assert capsys.readouterr().err == "featbus: error: the file is no image\n"
     replace(monkeypatch, "demo.run_demo", lambda **given: warnings.warn("a\n b", stacklevel=1))
@@ -185,9 +160,9 @@ def test_interruption_is_an_exit_status(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("path", "line", "result"),
     [
-        ("commands.extract", "extract scans", TABLE.assign(error=[None, "found no image"])),
         ("commands.predict", "predict m scans", TABLE.assign(error=[None, "found no image"])),
         ("verify.verify", "verify", pd.DataFrame({"passed": [True, False]})),
+        ("networks.list_weights", "weights list", pd.DataFrame({"state": ["damaged"]})),
     ],
 )
 def test_a_result_that_is_not_all_well_is_an_exit_status(monkeypatch, path, line, result):
@@ -250,28 +225,12 @@ def test_sigterm_is_an_exit_status_and_removes_temporary_files(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_lists(capsys):
-    assert main(["backbones"]) == 0
+@pytest.mark.parametrize("line", ["backbones", "recipes"])
+def test_lists(capsys, line):
+    assert main([line]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["name", "input_size", "parameters"]
-    assert {row.split()[0] for row in rows} >= {"mobilenet_v2", "vgg16"}
-    assert main(["recipes"]) == 0
-    rows = capsys.readouterr().out.splitlines()[1:]
-    assert {row.split()[0] for row in rows} >= {"fusion", "mobilenet_intensity"}
-
-
-def test_weights_list(tmp_path, capsys):
-    entry = {"network": "vgg16", "options": {}, "input_size": 224, "file": "abc.h5"}
-    entry |= {"sha256": hashlib.sha256(b"abc").hexdigest(), "bytes": 3, "source": "file"}
-    entry |= {"keras": "3.15.1", "date": "2026-01-31", "license": None, "preprocessing": None}
-    (tmp_path / "weights.json").write_text(json.dumps({"files": [entry]}))
-    (tmp_path / "abc.h5").write_bytes(b"abc")
-    line = f"weights list --folder {shlex.quote(str(tmp_path))}"
-    assert call(line) == 0
-    assert {"vgg16", "verified"} < {*capsys.readouterr().out.splitlines()[1].split()}
-    (tmp_path / "abc.h5").write_bytes(b"ab")
-    assert call(line) == 1
-    assert "damaged" in capsys.readouterr().out.splitlines()[1].split()
+    assert header.split()[0] == "name"
+    assert {row.split()[0] for row in rows} & {"mobilenet_v2", "mobilenet_intensity"}
 
 
 def run(*arguments):
@@ -281,15 +240,12 @@ def run(*arguments):
 def test_help_imports_nothing_heavy():
     assert run("-m", "featbus", "--version").stdout == f"featbus {featbus.__version__}\n"
     heavy = {"numpy", "sklearn", "cv2", "pandas", "tensorflow", "matplotlib", "xgboost"}
-    for line in ("--help", "train --help"):
-        code = f"""
-import atexit, sys; from featbus.cli import main
-atexit.register(lambda: print(*sys.modules)); main({line.split()})"""
-        *text, modules = run("-c", code).stdout.splitlines()
-        assert not {name.partition(".")[0] for name in modules.split()} & heavy
-    assert "--recipe" in "".join(text)
-    for command in _COMMANDS:
-        assert f"  {command} " in run("-m", "featbus", "--help").stdout
+    code = """
+import atexit, sys; import featbus.commands; from featbus.cli import main
+atexit.register(lambda: print(*sys.modules)); main(["--help"])"""
+    *text, modules = run("-c", code).stdout.splitlines()
+    assert not {name.partition(".")[0] for name in modules.split()} & heavy
+    assert {line.strip().partition("  ")[0] for line in text} >= _COMMANDS.keys()
 
 
 @pytest.mark.parametrize("line", PRINTED)
@@ -323,20 +279,17 @@ def test_the_commands_that_extract_run(folder):
 def test_the_commands_run(folder, capsys):
     for line in PRINTED:
         assert WEIGHTS in line or call(line) == 0
-    written = {path.name for path in folder.iterdir() if path.is_file()}
-    models = {"model.report.html", "model.scores.csv", "model.skops"}
-    tables = {"features.csv", "groups.csv", "lesions.csv", "predictions.csv"}
-    assert written == {*models, *tables, "report.html"}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *("model.report.html", "model.scores.csv", "model.skops", "report.html"),
+        *("features.csv", "groups.csv", "lesions.csv", "predictions.csv"),
+    }
     predictions = pd.read_csv("predictions.csv")
     assert predictions["path"].tolist() == [f"paciente {index}/año 1.png" for index in range(4)]
     assert predictions["predicted"].tolist() == ["benign", "malignant"] * 2
     assert "scans: 40 images in 20 groups (benign 20, malignant 20)" in capsys.readouterr().out
-    (folder / "elsewhere").mkdir()
-    shutil.move("model.skops", "elsewhere")
-    shutil.move("new", "elsewhere")
     shutil.rmtree("scans")
-    os.chdir("elsewhere")
-    assert call("predict model.skops new -o predictions.csv") == 0
+    shutil.move("model.skops", "moved.skops")
+    assert call("predict moved.skops new -o predictions.csv") == 0
     pd.testing.assert_frame_equal(pd.read_csv("predictions.csv"), predictions)
 
 

@@ -1,6 +1,7 @@
 """From a folder of images to a table of features, a model file and predictions."""
 
 import json
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -32,7 +33,7 @@ from featbus import (
 )
 from featbus.commands._data import fit_to_data, load_labeled
 from featbus.commands._train import _fit, _list_scores, _plain
-from featbus.datasets import GroupsWarning, load_busi, load_image_folder
+from featbus.datasets import load_dataset, load_image_folder
 from featbus.evaluation import Evaluation, evaluate
 from featbus.io import read_item
 from featbus.masks import with_mask
@@ -82,15 +83,14 @@ def columns_of(table):
 
 def test_one_row_per_image_and_one_column_per_feature(scans):
     table = commands.extract(scans, ["lbp", "intensity"])
-    paths = load_image_folder(scans, groups=lambda path: path.name)
-    assert table["path"].tolist() == paths.frame["file"].tolist()
+    data = load_image_folder(scans, groups=lambda path: path.name)
+    expected = LBP().set_output(transform="pandas").fit_transform(data.images)
+    names = [*expected, *IntensityStatistics().get_feature_names_out()]
+    assert list(table) == ["path", "class", "error", *names]
+    assert table["path"].tolist() == data.frame["file"].tolist()
     assert table["class"].tolist() == ["benign"] * 3 + ["malignant"] * 3
     assert table["error"].isna().all()
-    assert "group" not in table
-    assert not {"mask", "spacing_row"} & {*table}
-    expected = LBP().set_output(transform="pandas").fit_transform(paths.images)
     pd.testing.assert_frame_equal(table[list(expected)], expected)
-    assert columns_of(table)[-1] == IntensityStatistics().get_feature_names_out()[-1]
 
 
 def test_groups_of_a_table(scans, tmp_path):
@@ -122,26 +122,23 @@ def test_masks_of_busi(tmp_path):
     write_busi(tmp_path)
     table = commands.extract(tmp_path, ["shape", "intensity"], masks="_mask")
     assert table["path"].tolist()[:2] == ["benign/benign (1).png", "benign/benign (2).png"]
-    assert table["mask"][0] == "benign/benign (1)_mask.png;benign/benign (1)_mask_1.png"
+    assert table["mask"][0] == "benign (1)_mask.png;benign (1)_mask_1.png"
     assert table["error"].isna().tolist() == [True] * 4 + [False] * 2
-    assert table["error"][4].startswith("found an empty mask, expected a region.")
+    assert table["error"][4].startswith("found no mask or an empty one")
     assert table.iloc[4][columns_of(table)].isna().all()
     assert "group" not in table
-    with pytest.warns(GroupsWarning, match="BUSI has no patient ids"):
-        busi = load_busi(tmp_path, groups=None)
+    busi = load_dataset(tmp_path, groups="near-duplicates")
     images = load_masked(busi, busi.target < 2)
     assert_allclose(table["shape_area"][:4], ShapeStatistics().transform(images)[:, 1])
     whole = commands.extract(tmp_path, ["intensity"])
     assert "mask" not in whole
-    assert whole["error"].isna().all()
     assert (whole["intensity_mean"] != table["intensity_mean"])[:4].all()
 
 
 def test_a_mask_that_changes_gives_another_row(tmp_path):
-    write_image(tmp_path / "a.png", texture(0, False))
-    write_image(tmp_path / "b.png", texture(0, False))
-    for name, size in (("a", 10), ("b", 20)):
-        mask = np.zeros((40, 48), np.uint8)
+    sizes, mask = {"a": 10, "b": 20}, np.zeros((40, 48), np.uint8)
+    for name, size in sizes.items():
+        write_image(tmp_path / f"{name}.png", texture(0, False))
         mask[:size, :size] = 255
         write_image(tmp_path / f"{name}_mask.png", mask)
     options = {"masks": "_mask", "memory": tmp_path / "rows.sqlite"}
@@ -155,12 +152,10 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     (scans / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (scans / "benign" / "no image.png").write_text("a text")
     (scans / "malignant" / "empty").mkdir()
-    (scans / "none").mkdir()
     (scans / "Info.txt").write_text("a text")
     output = tmp_path / "features.csv"
     with pytest.warns(UserWarning, match=r"Left out 1 file\(s\) .*'Info.txt'"):
         table = commands.extract(scans, ["intensity"], output=output, verbose=True)
-    assert set(table["class"]) == {"benign", "malignant"}
     failed = table[table["error"].notna()]
     assert failed["path"].tolist() == ["benign/broken.png", "benign/no image.png"]
     assert "unknown content" in failed["error"].tolist()[1]
@@ -168,8 +163,7 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     head, *lines = capsys.readouterr().out.splitlines()
     assert head == f"6 of 8 images with 28 features in {output}"
     assert lines == [f"  {row.path}: {row.error}" for row in failed.itertuples()]
-    again = pd.read_csv(output)
-    assert again["error"].isna().tolist() == table["error"].isna().tolist()
+    assert pd.read_csv(output)["error"].notna().tolist() == table["error"].notna().tolist()
 
 
 def test_files(scans, monkeypatch):
@@ -182,36 +176,25 @@ def test_files(scans, monkeypatch):
     assert commands.extract(files[0], ["intensity"])["path"].tolist() == ["scan 1.png"]
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_formats(scans, tmp_path, ending):
     output = tmp_path / f"features{ending}"
     output.write_text("earlier")
     (scans / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     table = commands.extract(scans, ["lbp"], output=output)
     names = columns_of(table)
-    if ending == ".npz":
-        with np.load(output) as archive:
-            assert archive["columns"].tolist() == names
-            assert_array_equal(archive["features"], table[names])
-            assert archive["path"].tolist() == table["path"].tolist()
-            assert archive["error"].tolist() == table["error"].fillna("").tolist()
-            assert {*archive} == {"features", "columns", "path", "class", "error"}
-    else:
-        read = pd.read_csv if ending == ".csv" else pd.read_parquet
-        again = read(output)
-        assert list(again) == list(table)
-        assert_allclose(again[names], table[names], rtol=1e-6)
-        assert again["path"].tolist() == table["path"].tolist()
+    again = (pd.read_csv if ending == ".csv" else pd.read_parquet)(output)
+    assert list(again) == list(table)
+    assert_allclose(again[names], table[names], rtol=1e-6)
+    assert again["path"].tolist() == table["path"].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, scans.name]
 
 
-@pytest.mark.parametrize("start", ["=", "@"])
-def test_spreadsheets_take_no_cell_for_a_formula(tmp_path, start):
-    write_image(tmp_path / f"{start}1+1" / "a.png", texture(0, False))
+def test_spreadsheets_take_no_cell_for_a_formula(tmp_path):
+    write_image(tmp_path / "=1+1" / "a.png", texture(0, False))
     commands.extract(tmp_path, ["intensity"], output=tmp_path / "features.csv")
     again = pd.read_csv(tmp_path / "features.csv")
-    assert again["path"].tolist() == [f"'{start}1+1/a.png"]
-    assert again["class"].tolist() == [f"'{start}1+1"]
+    assert again.loc[0, ["path", "class"]].tolist() == ["'=1+1/a.png", "'=1+1"]
 
 
 @pytest.mark.parametrize(
@@ -219,41 +202,29 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path, start):
     [
         ({"features": ["hog", "sift"]}, "features is .*'sift'"),
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
-        ({"features": "small_cnn"}, "learned in training"),
-        ({"features": ["lbp"], "weights": "w.h5"}, "features is .*'w.h5'"),
+        ({"features": "small_cnn"}, "learns its features"),
         ({"features": "lbp,shape"}, "mask"),
-        ({"output": f"{'l' * 250}.csv"}, "too long"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
         ({"output": "none/a.csv"}, "none/.a.csv"),
-        ({"output": "folder.csv"}, "is a folder"),
         ({"n_jobs": "two"}, "n_jobs is 'two'"),
-        ({"data": "none"}, "'none'"),
     ],
 )
 def test_what_extract_refuses(scans, monkeypatch, options, message):
-    (scans.parent / "folder.csv").mkdir()
     monkeypatch.chdir(scans.parent)
     with pytest.raises((ValueError, OSError), match=message):
         commands.extract(**({"data": scans} | options))
-    assert sorted(path.name for path in scans.parent.iterdir()) == ["folder.csv", scans.name]
+    assert [path.name for path in scans.parent.iterdir()] == [scans.name]
 
 
-def test_a_file_that_cannot_be_written_is_refused_first(scans, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+def test_parquet_without_its_package_is_refused_first(scans, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"featbus\[parquet\]"):
         commands.extract(scans, output=tmp_path / "features.parquet")
-
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("featbus.commands._files.NamedTemporaryFile", refuse)
-    with pytest.raises(PermissionError, match="Permission denied"):
-        commands.extract(scans, output=tmp_path / "features.csv")
 
 
 @pytest.mark.parametrize(
     ("features", "options", "n_columns"),
-    [("fusion", {"backbone": None}, 1485), ("hog, lbp", None, 1296 + 10), (["hog"], None, 1296)],
+    [("fusion", {"backbone": None}, 1485), ("hog, lbp", None, 1296 + 10)],
 )
 def test_features_by_name(scans, features, options, n_columns):
     table = commands.extract(scans, features, options=options)
@@ -271,16 +242,13 @@ def test_spacing_of_dicom_files(scans, tmp_path):
     assert table["error"].notna().tolist() == [False, True]  # it has no pixels
 
 
+FEW = {"backbone": None, "n_features": 20}
+
+
 def train_few(folder, output, **options):
     """Train in two folds on the scans in a folder."""
-    few = {
-        "cv": 2,
-        "groups": folder / "groups.csv",
-        "options": {"backbone": None, "n_features": 20},
-    }
-    return commands.train(
-        **({"data": folder / "scans", "recipe": "fusion", "output": output} | few | options)
-    )
+    few = {"recipe": "fusion", "cv": 2, "groups": folder / "groups.csv", "options": FEW}
+    return commands.train(**{"data": folder / "scans", "output": output} | few | options)
 
 
 @pytest.fixture(scope="module")
@@ -293,12 +261,10 @@ def trained(tmp_path_factory):
 
 def test_train_writes_a_model_and_its_evaluation(trained):
     folder, (evaluation, audit) = trained
-    names = sorted(path.name for path in folder.iterdir())
-    written = ["model.report.html", "model.scores.csv", "model.skops"]
-    assert names == ["groups.csv", *written, "scans"]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"groups.csv", "model.report.html", "model.scores.csv", "model.skops", "scans"}
     scores = pd.read_csv(folder / "model.scores.csv")
     assert_allclose(scores["accuracy"], evaluation.scores["accuracy"])
-    assert (folder / "model.report.html").stat().st_size > 10_000
     assert "fusion on scans" in (folder / "model.report.html").read_text(encoding="utf-8")
     assert evaluation.has_groups
     assert evaluation.pos_name == "malignant"
@@ -317,18 +283,13 @@ def quick(trained, monkeypatch):
 def test_the_card_says_what_the_model_is_and_no_path(trained):
     folder, (evaluation, audit) = trained
     card = read_card(folder / "model.skops")
-    assert card["recipe"] == {
-        "name": "fusion",
-        "options": {"backbone": None, "n_features": 20},
-        "random_state": 0,
-    }
+    assert card["recipe"] == {"name": "fusion", "options": FEW, "random_state": 0}
     assert card["data"] == {
         "name": "one folder per class",
         "images": 24,
         "left_out": 0,
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
-        "groups_known": True,
         "groups_note": None,
     }
     assert card["audit"] == audit.verdict
@@ -338,9 +299,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     accuracy = card["scores"]["accuracy"]
     assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
     assert_allclose(accuracy["mean"], evaluation.scores["accuracy"].mean(), atol=1e-4)
-    text = json.dumps(card)
-    assert str(folder) not in text
-    assert "scans" not in text
+    assert "scans" not in json.dumps(card)
 
 
 def test_options_that_are_paths_or_objects_are_not_in_the_card():
@@ -353,72 +312,57 @@ def test_options_that_are_paths_or_objects_are_not_in_the_card():
     }
 
 
-def test_predictions_are_those_of_the_pipeline(trained, tmp_path):
+def test_predictions_are_those_of_the_pipeline(trained):
     folder, _ = trained
     model = load(folder / "model.skops")
     table = commands.predict(folder / "model.skops", folder / "scans")
-    assert list(table) == [
-        "path",
-        "predicted",
-        "probability_benign",
-        "probability_malignant",
-        "error",
-    ]
+    probabilities = ["probability_benign", "probability_malignant"]
+    assert list(table) == ["path", "predicted", *probabilities, "error"]
     assert table["error"].isna().all()
     paths = [str(folder / "scans" / path) for path in table["path"]]
-    expected = model.predict_proba(paths)
-    assert_allclose(table[["probability_benign", "probability_malignant"]], expected, atol=1e-6)
+    assert_allclose(table[probabilities], model.predict_proba(paths), atol=1e-6)
     names = np.array(["benign", "malignant"])[model.predict(paths)]
     assert table["predicted"].tolist() == names.tolist()
 
 
 def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):
-    folder, _ = trained
+    model = trained[0] / "model.skops"
     write_image(tmp_path / "new" / "día 1" / "a.png", texture(0, True))
     write_image(tmp_path / "new" / "b.png", texture(1, False))
     (tmp_path / "new" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    table = commands.predict(folder / "model.skops", tmp_path / "new", verbose=True)
-    assert table["path"].tolist() == ["b.png", "broken.png", "día 1/a.png"]
-    assert table["predicted"].tolist()[::2] == ["benign", "malignant"]
-    assert table["predicted"].isna().tolist() == [False, True, False]
-    assert table["error"].isna().tolist() == [True, False, True]
+    table = commands.predict(model, tmp_path / "new", verbose=True).set_index("path")
+    assert table["predicted"].dropna().to_dict() == {"b.png": "benign", "día 1/a.png": "malignant"}
+    assert table["error"].dropna().index.tolist() == ["broken.png"]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 of 3 images with a prediction"
     assert lines[1].startswith("  broken.png: the PNG file")
     with pytest.raises(ValueError, match=r"No image .*broken\.png"):
-        commands.predict(folder / "model.skops", [tmp_path / "new" / "broken.png"])
+        commands.predict(model, [tmp_path / "new" / "broken.png"])
 
 
-@pytest.mark.parametrize("wrap", [None, GridSearchCV])
+@pytest.mark.parametrize("wrap", [False, True])
 def test_pipelines_with_a_sampler_and_without_probabilities(scans, wrap):
     data = load_image_folder(scans, groups=lambda path: path.name)
-    steps = [FeatureBus(IntensityStatistics()), SMOTE(k_neighbors=1), SVC()]
-    model = make_sampling_pipeline(*steps)
-    if wrap is not None:
-        model = wrap(model, {"svc__C": [1, 10]}, cv=3)
+    bus = FeatureBus(IntensityStatistics())
+    model = make_sampling_pipeline(bus, SMOTE(k_neighbors=1), SVC())
+    model = GridSearchCV(model, {"svc__C": [1, 10]}, cv=3) if wrap else model
     labels = np.array(["benign", "malignant"])[data.target]
-    model.fit(data.images, labels)
-    table = commands.predict(model, scans)
+    table = commands.predict(model.fit(data.images, labels), scans)
     assert list(table) == ["path", "predicted", "error"]
     assert table["predicted"].tolist() == model.predict(data.images).tolist() == labels.tolist()
 
 
 def test_rows_of_nan_have_no_prediction(tmp_path):
     write_busi(tmp_path)
-    model = make_pipeline(
-        ImageFunction(
-            lambda image: with_mask(image, image > 150) if (image > 150).any() else image
-        ),
-        FeatureBus(ShapeStatistics(on_missing="nan")),
-        StandardScaler(),
-        LogisticRegression(),
-    )
-    images = [
-        str(tmp_path / f"{kind}/{kind} ({i}).png")
-        for kind in ("malignant", "normal")
-        for i in (1, 2)
-    ]
-    model.fit(images, ["x", "x", "y", "y"])
+
+    def mask_bright(image):
+        return with_mask(image, image > 150) if (image > 150).any() else image
+
+    features = FeatureBus(ShapeStatistics(on_missing="nan"))
+    steps = ImageFunction(mask_bright), features, StandardScaler(), LogisticRegression()
+    names = [f"{kind}/{kind} ({i}).png" for kind in ("malignant", "normal") for i in (1, 2)]
+    images = [str(tmp_path / name) for name in names]
+    model = make_pipeline(*steps).fit(images, ["x", "x", "y", "y"])
     table = commands.predict(model, tmp_path)
     assert table["error"].isna().tolist() == [False] * 2 + [True] * 4
     assert table["error"][0].startswith("found features that are NaN")
@@ -438,24 +382,17 @@ class Bright(ClassifierMixin, BaseEstimator):
 
 
 def test_classifiers_of_images_without_steps(tmp_path):
-    for index in range(40):
-        write_image(tmp_path / f"{index:02d}.png", texture(index, index % 2))
-    (tmp_path / "35.png").write_text("a text")
+    for index in range(4):
+        write_image(tmp_path / f"{index}.png", texture(index, index % 2))
+    (tmp_path / "4.png").write_text("a text")
     table = commands.predict(Bright().fit(None, ["dark", "light"]), tmp_path)
-    expected = ["dark", "light"] * 20
-    assert table["predicted"].drop(35).tolist() == expected[:35] + expected[36:]
-    assert "unknown content" in table["error"][35]
-    assert table["error"].notna().sum() == 1
-    with pytest.raises(ValueError, match=r"No image has a prediction.*35\.png"):
-        commands.predict(Bright().fit(None, ["dark", "light"]), tmp_path / "35.png")
+    assert table["predicted"].dropna().tolist() == ["dark", "light"] * 2
+    assert table["error"].dropna().index.tolist() == [4]
+    assert "unknown content" in table["error"][4]
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, monkeypatch):
-    folder, (evaluation, audit) = trained
-    dataset = load_labeled(options_of(folder / "scans", groups=folder / "groups.csv"))
-    known = dataset, evaluation, audit
-    monkeypatch.setattr("featbus.commands._train._evaluate", lambda *arguments: known)
     names = ["model.report.html", "model.scores.csv", "model.skops"]
     for name in names:
         (tmp_path / name).write_text("earlier")
@@ -465,7 +402,7 @@ def test_a_failure_leaves_the_earlier_model_and_its_report(trained, tmp_path, mo
 
     monkeypatch.setattr("featbus.persistence.save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_few(folder, tmp_path / "model.skops")
+        train_few(trained[0], tmp_path / "model.skops")
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert {(tmp_path / name).read_text() for name in names} == {"earlier"}
 
@@ -489,10 +426,7 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
     write_scans(tmp_path / "scans", 24)
     for path in sorted((tmp_path / "scans" / "benign").rglob("*.png"))[8:]:
         path.unlink()
-    with pytest.raises(
-        ValueError,
-        match="4 images of the class 'benign', expected more",
-    ):
+    with pytest.raises(ValueError, match="4 images of the class 'benign', too few"):
         train_few(tmp_path, tmp_path / "model.skops", groups=None)
 
 
@@ -516,70 +450,28 @@ def test_what_train_refuses_first(trained, tmp_path, monkeypatch, options, messa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_predict_refuses(trained, tmp_path):
-    folder, _ = trained
-    with pytest.raises(FileNotFoundError, match="none.skops.*`featbus train`"):
-        commands.predict(tmp_path / "none.skops", folder / "scans")
+def test_what_predict_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.skops"):
+        commands.predict(tmp_path / "none.skops", tmp_path)
     with pytest.raises(ValueError, match="output is 'a.npz'"):
-        commands.predict(folder / "model.skops", folder / "scans", "a.npz")
+        commands.predict("model.skops", tmp_path, "a.npz")
     (tmp_path / "model.skops").write_text("a text")
     with pytest.raises(ValueError, match=r"model\.skops"):
-        commands.predict(tmp_path / "model.skops", folder / "scans")
+        commands.predict(tmp_path / "model.skops", tmp_path)
 
 
 @pytest.mark.usefixtures("quick")
-def test_without_groups_a_training_warns_and_the_card_says_so(tmp_path):
-    write_scans(tmp_path / "scans", 32)
-    with pytest.warns(UserWarning, match="every image counted as its own patient"):
-        train_few(tmp_path, tmp_path / "m.skops", groups=None)
-    card = read_card(tmp_path / "m.skops")
-    assert card["data"]["groups"] is None
-    assert card["data"]["groups_known"] is False
-    assert card["protocol"].startswith("Groups unknown: every image counted as its own patient.")
-    assert card["protocol"].endswith("guessed from its name; pass pos_label= to choose.")
-
-
-@pytest.fixture
-def untrained(trained, quick, monkeypatch):
-    """Take the evaluation of the training, and fit nothing; return the calls of `evaluate`."""
-    calls = []
-
-    def evaluate(*args, **options):
-        calls.append(options)
-        return trained[1][0]
-
-    monkeypatch.setattr("featbus.evaluation.evaluate", evaluate)
-    monkeypatch.setattr("featbus.commands._train._fit", lambda pipeline, *args: pipeline)
-    return calls
-
-
-@pytest.mark.usefixtures("untrained")
-@pytest.mark.filterwarnings("ignore:BUSI has no patient ids", "ignore:The smallest class")
-def test_groups_that_are_near_duplicates_are_said_to_be_no_patients(tmp_path):
-    mask = np.pad(np.full((20, 28), 255, np.uint8), 10)
-    for index in range(24):
-        kind = ("benign", "malignant")[index % 2]
-        stem = tmp_path / "scans" / kind / f"{kind} ({index})"
-        write_image(stem.with_name(f"{stem.name}.png"), texture(index, index % 2))
-        write_image(stem.with_name(f"{stem.name}_mask.png"), mask)
-    options = {"data": tmp_path / "scans", "recipe": "fusion", "options": {"backbone": None}}
-    result = commands.evaluate(**options, cv=2, groups="near-duplicates")
-    note = "groups are near-duplicates found in the images, not patients"
-    assert result.groups_note == note
-    assert result.protocol.startswith(f"{note.capitalize()}.\n24 ")
-    assert note in json.loads(result.to_json())["groups_note"]
-
-
 @pytest.mark.filterwarnings("ignore:Groups unknown", "ignore:The smallest class")
-def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path, untrained):
+def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path):
     for index in range(24):
         write_image(tmp_path / str(1 + index % 2) / f"{index}.png", texture(index, index % 2))
-    options = {"cv": 2, "options": {"backbone": None}}
-    commands.evaluate(tmp_path, recipe="fusion", pos_label=1, **options)
-    assert [call["pos_label"] for call in untrained] == ["1"]
+    options = {"recipe": "fusion", "cv": 2, "options": FEW}
+    result = commands.evaluate(tmp_path, pos_label=1, **options)
+    assert result.pos_name == "1"
+    assert result.protocol.startswith("Groups unknown: every image counted as its own patient.")
     for name in (0, True, "3"):
         with pytest.raises(ValueError, match=rf"pos_label is {name!r}, expected .*\['1', '2'\]"):
-            commands.evaluate(tmp_path, recipe="fusion", pos_label=name, **options)
+            commands.evaluate(tmp_path, pos_label=name, **options)
 
 
 @pytest.mark.parametrize(
@@ -587,14 +479,13 @@ def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path, untrained)
     [
         (["benign", "malignant"], ["sensitivity"]),
         (["left", "right"], ["sensitivity (left)", "sensitivity (right)"]),
-        (["a", "b", "c"], ["sensitivity (mean over classes)"]),
     ],
 )
 def test_scores_of_a_card_name_their_class(names, expected):
-    y = np.arange(30) % len(names)
+    y = np.arange(30) % 2
     X = np.random.default_rng(0).normal(size=(30, 2))
-    model = LogisticRegression()
-    scores = _list_scores(evaluate(model, X, y, groups=np.arange(30), cv=2, target_names=names))
+    result = evaluate(LogisticRegression(), X, y, groups=range(30), cv=2, target_names=names)
+    scores = _list_scores(result)
     assert [name for name in scores if name.startswith("sensitivity")] == expected
     assert scores["accuracy"].keys() == {"mean", "low", "high"}
 

@@ -72,10 +72,8 @@ def test_a_folder_per_class(run):
     assert cv2.imread(str(output / FILES[0])).shape[1] > 900
     predictions, scores = (pd.read_csv(output / name) for name in FILES[1:])
     assert predictions.groupby("pipeline").size().to_dict() == dict.fromkeys(NAMES, 40)
-    truth = [image.split("/")[-2] for image in predictions["image"].str.replace("\\", "/")]
-    assert predictions["target"].tolist() == truth
+    assert predictions["target"].tolist() == predictions["image"].str.split("/").str[0].tolist()
     assert set(predictions["predicted"]) == {"benign", "malignant"}
-    assert predictions["image"].str.match(r"^(benign|malignant)/").all()
     pd.testing.assert_frame_equal(scores, result.scores)
 
 
@@ -94,17 +92,16 @@ def test_the_next_run_starts_from_the_kept_features(tmp_path, folders, run, monk
 
 
 def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, folders, monkeypatch):
-    monkeypatch.setattr("featbus.commands._data.FeatureBus", None)  # would compute the features
-    output, (data, groups) = tmp_path / "out", folders
+    monkeypatch.setattr("featbus.commands._files.FeatureBus", None)  # would compute the features
+    data, groups = folders
     few = groups.assign(group=groups["group"] // 2 % 4)
-    with pytest.raises(ValueError, match="cv is 5, and the class 'benign' has 4 of the groups"):
-        run_demo(data, groups=few, output=output)
-    with pytest.raises(ValueError, match="pos_label is 'cyst', expected one of"):
-        run_demo(data, groups=groups, pos_label="cyst", output=output)
-    shutil.copytree(data / "benign", tmp_path / "data" / "benign")
-    with pytest.raises(ValueError, match="'benign'"):
-        run_demo(tmp_path / "data", groups=groups, output=output)
-    assert not output.exists()
+    for options, message in (
+        ({"groups": few}, "cv is 5, and the class 'benign' has 4 of the groups"),
+        ({"groups": groups, "pos_label": "cyst"}, "pos_label is 'cyst', expected one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_demo(data, output=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("knn")
@@ -112,21 +109,13 @@ def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, folder
 @pytest.mark.parametrize(
     ("options", "n_columns"),
     [
-        pytest.param({}, 2 * (96 + 192 + 1280), marks=pytest.mark.slow),
-        ({"layers": "top", "pooling": ["avg"], "input_size": 56}, 1280),
+        ({}, 2 * (96 + 192 + 1280)),
+        ({"layers": "top", "pooling": ["avg"]}, 1280),
     ],
 )
 def test_a_backbone_adds_its_features(tmp_path, folders, capsys, options, n_columns):
-    run_demo(
-        folders[0],
-        groups=folders[1],
-        backbone="mobilenet_v2",
-        backbone_options={"alpha": 0.35},
-        weights=None,
-        output=tmp_path / "out",
-        cv=2,
-        **options,
-    )
+    network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": None}
+    run_demo(folders[0], groups=folders[1], output=tmp_path, **SMALL, **network, **options)
     assert f"Features: {1485 + n_columns} columns" in capsys.readouterr().out
 
 
@@ -135,17 +124,16 @@ def test_what_balancing_does_is_shown_where_classes_differ_in_size(tmp_path, fol
     shutil.copytree(folders[0], tmp_path / "data")
     for image in sorted((tmp_path / "data" / "malignant").iterdir())[:4]:
         image.unlink()
-    run_demo(tmp_path / "data", groups=folders[1], output=tmp_path / "out", **SMALL)
+    options = {"groups": folders[1], "output": tmp_path / "out", **SMALL}
+    run_demo(tmp_path / "data", **options)
     printed = capsys.readouterr().out.partition("What balancing does to a logistic regression")[2]
-    table = printed.partition("Accuracy  Balanced accuracy  ROC AUC  Brier score\n")[2]
-    rows = table.splitlines()[:3]
-    names = ["SMOTE", "class weights", "no balancing"]
-    assert [row.partition("  ")[0] for row in rows] == names
+    rows = printed.partition("Accuracy  Balanced accuracy  ROC AUC  Brier score\n")[2]
+    shown = {row.partition("  ")[0]: float(row.split()[-1]) for row in rows.splitlines()[:3]}
     table = pd.read_csv(tmp_path / "out" / "balancing.csv")
-    assert table["pipeline"].unique().tolist() == names
-    shown = table.groupby("pipeline")["brier"].mean()["no balancing"]
-    assert float(rows[2].split()[-1]) == pytest.approx(shown, abs=6e-4)
-    run_demo(folders[0], groups=folders[1], output=tmp_path / "out", **SMALL)
+    expected = table.groupby("pipeline", sort=False)["brier"].mean().to_dict()
+    assert list(expected) == ["SMOTE", "class weights", "no balancing"]
+    assert shown == pytest.approx(expected, abs=6e-4)
+    run_demo(folders[0], **options)
     assert not (tmp_path / "out" / "balancing.csv").exists()
 
 
@@ -153,10 +141,8 @@ def test_what_balancing_does_is_shown_where_classes_differ_in_size(tmp_path, fol
     ("options", "message"),
     [
         ({"groups": "groups.csv"}, "groups is 'groups.csv'"),
-        ({"weights": "weights.h5"}, "backbone is None, .*'weights.h5'"),
         ({"layers": "C4", "pooling": ["max"]}, r"backbone is None, .*'C4'.*\['max'\]"),
         ({"input_size": 6}, "input_size is 6"),
-        ({"cv": "five"}, "cv is 'five'"),
         ({"cv": [([0], [1])], "on_error": "skip"}, "positions change when images are"),
         ({"data": "no-such-folder"}, "no-such-folder"),
     ],
@@ -167,51 +153,49 @@ def test_what_is_refused(tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("knn")
-def test_failure_leaves_earlier_files_whole(tmp_path, folders, monkeypatch):
-    output = tmp_path / "out"
-    output.mkdir()
-    for name in FILES:
-        (output / name).write_text("earlier")
-
-    def fail(*args, **kwargs):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
-    with pytest.raises(OSError, match="No space"):
-        run_demo(folders[0], groups=folders[1], output=output, verbose=False, **SMALL)
-    assert names_in(output) == sorted([*FILES, STORE])
-    assert all((output / name).read_text() == "earlier" for name in FILES)
-
-
 @pytest.mark.slow
-def test_the_default_demo(tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("empty_figures")
+def test_the_default_demo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = run_demo(n_jobs=2)
+    result = run_demo(cv=2)
     means = result.to_frame().xs("mean", axis=1, level=1)
     assert means.index.tolist() == NAMES
     assert (means["accuracy"] > 0.6).all()
     assert (means["roc_auc"] > 0.8).all()
     assert names_in(tmp_path / "featbus-demo") == sorted([*FILES, "report.html", STORE])
-    again = run_demo(output=tmp_path / "again", verbose=False)
-    pd.testing.assert_frame_equal(result.predictions, again.predictions)
+
+
+@pytest.mark.usefixtures("empty_figures")
+def test_another_run_gives_the_same_predictions(tmp_path, folders, run):
+    again = run_demo(
+        folders[0], groups=folders[1], output=tmp_path, n_jobs=2, verbose=False, **SMALL
+    )
+    pd.testing.assert_frame_equal(run[0].predictions, again.predictions)
 
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.usefixtures("empty_figures")
 def test_busi_with_a_network(tmp_path):
-    busi = data_dir("busi")
+    table = pd.read_csv(data_dir("busi") / "groups.csv").groupby("class").head(60)
+    groups = pd.DataFrame({"file": table["class"] + "/" + table["file"], "group": table["group"]})
+    for file in groups["file"]:
+        (tmp_path / "busi" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data_dir("busi") / file, tmp_path / "busi" / file)
     result = run_demo(
-        busi,
-        groups=busi / "groups.csv",
+        tmp_path / "busi",
+        groups=groups,
         backbone="mobilenet_v2",
         backbone_options={"alpha": 0.35},
         weights=data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5",
-        output=tmp_path,
-        n_jobs=2,
+        layers="C5",
+        pooling="avg",
+        input_size=160,
+        output=tmp_path / "out",
+        cv=3,
     )
     means = result.to_frame().xs("mean", axis=1, level=1)
     assert means.index.tolist() == NAMES
-    assert (means["accuracy"] > 0.72).all()
-    assert (means["roc_auc"] > 0.86).all()
+    assert (means["accuracy"] > 0.64).all()
+    assert (means["roc_auc"] > 0.84).all()
     assert (result.predictions.groupby(["pipeline", "group"])["fold"].nunique() == 1).all()

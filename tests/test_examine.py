@@ -5,7 +5,6 @@ import math
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from _data import data_dir
 from _mammogram import mammogram
@@ -111,19 +110,20 @@ def test_class_and_probabilities_are_those_of_the_model(saved, found):
     assert found.predicted == DATA.target_names[expected.argmax()]
 
 
-def test_the_histogram_is_that_of_the_image_beside_those_of_the_classes(found):
-    counts = np.bincount(NEW.images[0].ravel() // 8, minlength=32)
-    assert_allclose(found.histogram, counts / NEW.images[0].size, atol=1e-12)
+def shares_of(image):
+    return np.bincount(image.ravel() // 8, minlength=32) / image.size
+
+
+def test_the_histogram_is_that_of_the_image_next_to_those_of_the_classes(found):
+    assert_allclose(found.histogram, shares_of(NEW.images[0]), atol=1e-12)
     assert found.reference.columns.tolist() == DATA.target_names
+    assert found.reference.index.equals(found.histogram.index)
     for label, name in enumerate(DATA.target_names):
-        shown = [image for image, target in zip(DATA.images, DATA.target) if target == label]
-        shares = np.array([np.bincount(i.ravel() // 8, minlength=32) / i.size for i in shown])
-        by_group = shares.reshape(10, 2, 32).mean(
-            axis=1
-        )  # ten groups: 0 where one of them has none
+        shares = np.array([shares_of(image) for image in DATA.images[DATA.target == label]])
+        by_group = shares.reshape(10, 2, 32).mean(axis=1)
+        # 0 where one of the ten groups has no pixels
         expected = np.where((by_group > 0).all(axis=0), by_group.mean(axis=0), 0)
         assert_allclose(found.reference[name], expected, rtol=1e-3)
-    assert found.reference.index.equals(found.histogram.index)
 
 
 def test_only_pixels_inside_a_mask_are_counted():
@@ -138,13 +138,10 @@ def test_only_pixels_inside_a_mask_are_counted():
 def test_a_part_that_is_hidden_counts_by_what_it_changes():
     image = np.full((60, 60), 50, np.uint8)
     image[:10, 10:20] = 200
-    heat = occlusion_map(BrightCorner(), image)
-    # Class 0 is predicted, for which the bright part speaks least.
-    mean = int(image.mean())
-    expected = np.zeros(image.shape)
-    expected[:30, :30] = (mean - 50) * 100 / 900 / 255
-    expected[:10, 10:20] = (mean - 200) * 100 / 900 / 255
-    assert_allclose(heat, expected, atol=1e-12)
+    expected = np.zeros(image.shape)  # of class 0, for which the bright part speaks least
+    expected[:30, :30] = (int(image.mean()) - 50) * 100 / 900 / 255
+    expected[:10, 10:20] = (int(image.mean()) - 200) * 100 / 900 / 255
+    assert_allclose(occlusion_map(BrightCorner(), image), expected, atol=1e-12)
 
 
 def test_the_importance_is_that_of_the_class_that_is_predicted():
@@ -158,29 +155,24 @@ def test_the_importance_is_that_of_the_class_that_is_predicted():
     assert found.predicted == "bright"
     assert found.importance[0, 0] > 0
     assert_array_equal(found.importance, occlusion_map(BrightCorner(), image, class_index=1))
-    assert_allclose(found.importance, -occlusion_map(BrightCorner(), image), atol=1e-12)
 
 
 def test_images_with_a_spacing():
     images = [SpacedImage(image, 0.2) for image in DATA.images]
+    new, reference = SpacedImage(NEW.images[0], 0.2), describe_training_images(images, DATA.target)
     steps = Resample(0.4), ROICropper(FindBright()), IntensityStatistics()
     model = make_pipeline(*steps, classifier()).fit(images, DATA.target)
-    pixels = NEW.images[0]
-    reference = {"reference": describe_training_images(images, DATA.target)}
-    found = examine_image(model, reference, SpacedImage(pixels, 0.2))
-    assert_allclose(found.probabilities, model.predict_proba([SpacedImage(pixels, 0.2)])[0])
-    assert found.importance.shape == found.outline.shape == pixels.shape
+    found = examine_image(model, {"reference": reference}, new)
+    assert_allclose(found.probabilities, model.predict_proba([new])[0])
+    assert found.importance.shape == found.outline.shape == NEW.images[0].shape
     assert found.importance.any()
-    small = find_outline(model[1], Resample(0.4).transform([images[0]])[0])
-    outline = find_outline(model, images[0])
-    assert_array_equal(outline, small.repeat(2, axis=0).repeat(2, axis=1))
-    assert found.distance == examine_image(BrightCorner(), reference, pixels).distance
+    small = find_outline(model[1], Resample(0.4).transform([new])[0])
+    assert_array_equal(found.outline, small.repeat(2, axis=0).repeat(2, axis=1))
     with pytest.raises(ImageError, match="found no spacing"):
-        examine_image(model, {}, pixels)
+        examine_image(model, {}, NEW.images[0])
 
 
 STEPS = {
-    "none": [],
     "stretch": [Resize((50, 120))],
     "letterbox": [Resize((100, 100), method="letterbox")],
     "mirror": [Mirror()],
@@ -189,54 +181,40 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-@pytest.mark.parametrize("nested", [False, True])
-def test_the_outline_lies_where_the_region_is(name, nested):
-    image = np.zeros((80, 100), np.uint8)
-    expected = np.zeros(image.shape, bool)
+def test_the_outline_lies_where_the_region_is(name):
+    expected = np.zeros((80, 100), bool)
     expected[10:30, 20:70] = True
-    image[expected] = 255
-    finder = ROICropper(FindBright(), size=32)
-    features = make_pipeline(finder, IntensityStatistics())
-    last = make_union(IntensityStatistics(), features) if nested else features
-    outline = find_outline(make_pipeline(*STEPS[name], last), image)
-    assert (outline != expected).mean() < 0.03
-    if name in ("none", "mirror"):
-        assert_array_equal(outline, expected)
+    image = 255 * expected.astype(np.uint8)
+    features = make_pipeline(ROICropper(FindBright(), size=32), IntensityStatistics())
+    for last in (features, make_union(IntensityStatistics(), features)):
+        outline = find_outline(make_pipeline(*STEPS[name], last), image)
+        assert (outline != expected).mean() < (0 if name == "mirror" else 0.03) + 1e-9
 
 
 def others():
     """Return images of other kinds than ultrasound."""
-    text = np.full((300, 400), 255, np.uint8)
-    for row in range(30, 300, 30):
-        cv2.putText(text, "date of the examination", (5, row), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 0, 2)
     photograph = cv2.GaussianBlur(RNG.uniform(0, 1, (200, 300, 3)), (0, 0), 9)
     return {
         "color photograph": np.rint(255 * photograph).astype(np.uint8),
         "mammogram": np.rint(255 * mammogram(256)[0]).astype(np.uint8),
         "noise": RNG.integers(0, 256, (192, 256)).astype(np.uint8),
         "black": np.zeros((192, 256), np.uint8),
-        "white": np.full((192, 256), 255, np.uint8),
-        "text": text,
         "colored": np.stack([NEW.images[0], NEW.images[0] // 2, NEW.images[0] // 3], axis=2),
     }
 
 
-@pytest.mark.parametrize("kind", others())
-def test_images_of_other_kinds_are_unfamiliar(saved, kind):
-    found = examine_image(*saved, others()[kind], importance=False)
-    assert found.is_unfamiliar
-    assert found.distance > found.limit
+@pytest.mark.parametrize(("kind", "image"), others().items())
+def test_images_of_other_kinds_are_unfamiliar(saved, kind, image):
+    assert examine_image(*saved, image, importance=False).is_unfamiliar
 
 
-def test_two_of_a_hundred_images_of_the_same_kind_are_unfamiliar():
-    rows = RNG.normal(size=(4000, 10)) * np.arange(1, 11)
-    summary = _summarize(rows[:2000], np.arange(2000))
-    center, spread = np.array(summary["center"]), np.array(summary["spread"])
-    assert_allclose(center, rows[:2000].mean(axis=0), rtol=1e-3)
-    assert_allclose(spread, rows[:2000].std(axis=0) + 0.02, rtol=1e-3)
+def test_the_distance_is_in_standard_deviations_from_the_mean():
+    rows = RNG.normal(size=(2000, 10)) * np.arange(1, 11)
+    center, spread = map(np.array, list(_summarize(rows, np.arange(2000)).values())[1:3])
+    assert_allclose(center, rows.mean(axis=0), rtol=1e-3)
+    assert_allclose(spread, rows.std(axis=0) + 0.02, rtol=1e-3)
     expected = np.sqrt(np.square((rows - center) / spread).mean(axis=1))
     assert_allclose(_distances(rows, center, spread), expected)
-    assert 0.01 < (expected[2000:] > summary["limit"]).mean() < 0.03
 
 
 def test_a_group_is_on_one_side_when_the_limit_is_found():
@@ -247,21 +225,16 @@ def test_a_group_is_on_one_side_when_the_limit_is_found():
 
 
 def test_a_patient_counts_once_with_many_images_or_few():
-    rows, groups = RNG.normal(size=(11, 3)), np.arange(11)
-    once, often = (
-        _summarize(rows[at], groups[at]) for at in (groups, groups.repeat([200] + [1] * 10))
-    )
-    assert once["center"] == often["center"]
-    assert once["spread"] == often["spread"]
     images, y = DATA.images[:20], [0, 1] * 10
     again = [*images, *[images[0]] * 200], [*y, *[0] * 200]
     alone = describe_training_images(images, y)
     described = describe_training_images(*again, groups=[*range(20), *[0] * 200])
     assert described["histograms"] == alone["histograms"]
-    assert described["features"]["center"] == alone["features"]["center"]
+    for key in ("center", "spread"):
+        assert described["features"][key] == alone["features"][key]
 
 
-@pytest.mark.parametrize("n_groups", [10, 49, 99, 149, 1000])
+@pytest.mark.parametrize("n_groups", [10, 99, 149, 1000])
 def test_the_limit_has_the_rank_of_conformal_prediction(n_groups):
     distances = RNG.permutation(np.arange(1, n_groups + 1))
     rank = min(n_groups, math.ceil(0.98 * (n_groups + 1)))
@@ -285,20 +258,17 @@ def test_images_of_new_groups_exceed_the_limit_as_often_as_promised(n_groups, n_
 def test_a_measure_that_few_groups_have_neither_sets_nor_breaks_the_limit():
     rng = np.random.default_rng(0)
 
-    def draw(n_rows, share):
+    def draw(n_rows):
         rows = rng.normal(size=(n_rows, 34))
-        rows[:, 0] = 0.3 * (rng.uniform(size=n_rows) < share)
+        rows[:, 0] = 0.3 * (rng.uniform(size=n_rows) < 0.12)
         return rows
 
     alarms, limits = [], []
     for _ in range(40):
-        train = draw(40, 0.12)
-        found = _summarize(train, np.arange(40))
-        distances = _distances(
-            draw(200, 0.12), np.array(found["center"]), np.array(found["spread"])
-        )
-        alarms.append((distances > found["limit"]).mean())
-        limits.append(found["limit"] / _summarize(train * [0, *[1] * 33], np.arange(40))["limit"])
+        train = draw(40)
+        center, spread, limit = list(_summarize(train, np.arange(40)).values())[1:4]
+        alarms.append((_distances(draw(200), center, spread) > limit).mean())
+        limits.append(limit / _summarize(train * [0, *[1] * 33], np.arange(40))["limit"])
     assert np.mean(alarms) < 1 / 41 + 3 * np.std(alarms) / np.sqrt(40)
     assert 0.95 < np.mean(limits) < 1.05
 
@@ -308,25 +278,19 @@ def colored(image, strength):
     return np.dstack([np.rint(channel).astype(np.uint8) for channel in channels])
 
 
-def describe_with_color(n_colored, strength, n_images=40):
-    images = [colored(image, strength) for image in DATA.images[:n_colored]]
-    images += [*DATA.images[n_colored:n_images]]
-    return describe_training_images(images, np.arange(n_images) % 2)
-
-
-@pytest.mark.parametrize("n_colored", [1, 9])
-def test_color_that_few_groups_have_is_not_in_the_card(n_colored):
-    cards = [describe_with_color(n_colored, strength)["features"] for strength in (0.5, 0.9)]
-    for key, expected in (("center", 0), ("spread", 0.1)):
-        assert [card[key][:2] for card in cards] == [[expected, expected]] * 2
+def test_color_that_few_groups_have_is_not_in_the_card():
     assert MEASURES[:2] == ["color", "color_95"]
+    for strength in (0.5, 0.9):
+        images = [colored(image, strength) for image in DATA.images[:9]] + [*DATA.images[9:40]]
+        features = describe_training_images(images, [0, 1] * 20)["features"]
+        assert (features["center"][:2], features["spread"][:2]) == ([0, 0], [0.1, 0.1])
 
 
 def test_levels_that_few_groups_have_are_not_in_the_card():
-    images = [np.full((20, 20), 100, np.uint8) for _ in range(40)]
-    for image, rows in zip(images, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)):
-        image[:rows] = 250
-    images[0][-1] = 0
+    images = np.full((40, 20, 20), 100, np.uint8)
+    for index in range(10):
+        images[index, : index + 1] = 250
+    images[0, -1] = 0
     histograms = describe_training_images(images, [0] * 20 + [1] * 20)["histograms"]
     expected = np.zeros(32)
     expected[31], expected[12] = 55 / 400, (20 * 20 - 55 - 1) / 400
@@ -334,7 +298,7 @@ def test_levels_that_few_groups_have_are_not_in_the_card():
     assert_allclose(histograms["1"], np.eye(32)[12])
 
 
-@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"], ["a", "b", "b"]])
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"]])
 def test_names_that_are_not_those_of_the_classes(saved, names):
     message = "expected a different name for each of the 3 classes"
     with pytest.raises(ValueError, match=message):
@@ -352,37 +316,29 @@ def test_a_card_without_a_description(saved):
     model, card = saved
     foreign = {"features": dict(card["reference"]["features"], measures=["height"])}
     for reference in (None, foreign, "text"):
-        about = {"classes": card["classes"], "reference": reference}
-        found = examine_image(model, about, NEW.images[0], importance=False)
+        found = examine_image(model, {"reference": reference}, NEW.images[0], importance=False)
+        assert found.predicted in {"0", "1", "2"}
         fields = found.reference, found.distance, found.limit, found.is_unfamiliar
         assert fields == (None, None, None, None)
-    assert examine_image(model, {}, NEW.images[0]).predicted in {"0", "1", "2"}
 
 
 def test_models_without_probabilities_have_no_importance():
     model = make_pipeline(IntensityStatistics(), StandardScaler(), SVC())
-    model.fit(DATA.images, DATA.target)
-    found = examine_image(model, {}, NEW.images[0])
-    assert found.probabilities is None
-    assert found.importance is None
+    found = examine_image(model.fit(DATA.images, DATA.target), {}, NEW.images[0])
+    assert found.probabilities is found.importance is None
     assert "no probabilities" in found.importance_reason
 
 
 def test_a_search_is_its_best_estimator():
-    pipeline = make_pipeline(IntensityStatistics(), classifier())
-    search = GridSearchCV(pipeline, {"pipeline__logisticregression__C": [0.1, 1]}, cv=2)
-    search.fit(DATA.images, DATA.target)
-    found = examine_image(search, {}, NEW.images[0], importance=False)
+    search = GridSearchCV(make_pipeline(IntensityStatistics(), classifier()), {}, cv=2)
+    found = examine_image(search.fit(DATA.images, DATA.target), {}, NEW.images[0], importance=False)
     assert_allclose(found.probabilities, search.predict_proba(NEW.images[:1])[0])
 
 
 BAD = {
     "out of range": (np.full((20, 20), 7.0), "expected 0 to 1"),
     "NaN": (np.full((20, 20), np.nan), "NaN"),
-    "empty": (np.zeros((0, 5), np.uint8), "0"),
-    "one number a row": (np.zeros(20, np.uint8), "shape"),
     "transparent": (np.zeros((20, 20, 4), np.uint8), "transparent"),
-    "signed": (np.zeros((20, 20), np.int16), "int16"),
 }
 
 
@@ -399,8 +355,7 @@ def test_images_whose_features_are_nan_are_image_errors():
     kept = np.flatnonzero([mask.any() for mask in DATA.masks])
     images = [with_mask(DATA.images[index], DATA.masks[index]) for index in kept]
     model = make_pipeline(ShapeStatistics(on_missing="nan"), classifier())
-    model.fit(images, DATA.target[kept])
-    found = examine_image(model, {}, images[0], importance=False)
+    found = examine_image(model.fit(images, DATA.target[kept]), {}, images[0], importance=False)
     assert_allclose(found.probabilities, model.predict_proba(images[:1])[0])
     with pytest.raises(ImageError, match="found features that are NaN") as caught:
         examine_image(model, {}, NEW.images[0])
@@ -410,42 +365,37 @@ def test_images_whose_features_are_nan_are_image_errors():
 def test_the_description_holds_means_and_no_rows():
     reference = describe_training_images(DATA.images, DATA.target)
     assert json.loads(json.dumps(reference)) == reference
-    assert len(json.dumps(reference)) < 4000
     summary = reference["features"]
+    assert set(summary) == {"measures", "center", "spread", "limit", "images"}
     n_measures = len(summary["measures"])
     assert len(summary["center"]) == len(summary["spread"]) == n_measures < 40
-    assert set(summary) == {"measures", "center", "spread", "limit", "images"}
-    twice = [*DATA.images, *DATA.images], [*DATA.target] * 2
-    doubled = describe_training_images(*twice, groups=[*range(60)] * 2)
-    assert doubled["features"]["center"] == summary["center"]
-    assert doubled["histograms"] == reference["histograms"]
 
 
 def test_few_groups_are_not_described():
-    with pytest.raises(ValueError, match="Found 9 groups of images, expected at least 10"):
-        describe_training_images(DATA.images[:9], [0, 1, 0] * 3)
-    with pytest.raises(ValueError, match="Found 5 groups"):
+    with pytest.raises(ValueError, match="Found 5 groups of images, expected at least 10"):
         describe_training_images(DATA.images, DATA.target, groups=np.arange(60) % 5)
 
 
-def options_of(recipe):
-    small = {"backbone_options": {"alpha": 0.35}, "weights": None}
-    return {
-        "fusion": {"backbone": None, "n_features": 20},
-        "small_cnn": {},
-        "mammogram_svm": {"backbone": "mobilenet_v2", **small},
-        "two_tap_mobilenet": small,
-        "enhanced_crop": {"backbone": "mobilenet_v2", **small},
-        "unet_crop": {"segmenter": ThresholdSegmenter(), **small},
-        "fine_tuned_ultrasound": {"epochs": 1, "n_members": 1, **small},
-    }.get(recipe, small)
+SMALL = {"backbone_options": {"alpha": 0.35}, "weights": None}
+NETWORK = {"backbone": "mobilenet_v2", **SMALL}
+OPTIONS = {
+    "fusion": {"backbone": None, "n_features": 20},
+    "small_cnn": {},
+    "mammogram_svm": NETWORK,
+    "enhanced_crop": NETWORK,
+    "unet_crop": {"segmenter": ThresholdSegmenter(), **SMALL},
+    "fine_tuned_ultrasound": {"epochs": 1, "input_size": 64, **SMALL},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("recipe", list_recipes()["name"])
-def test_models_of_every_recipe(recipe, tmp_path):
-    model = make_recipe(recipe, **options_of(recipe)).fit(DATA.images[:30], DATA.target[:30])
+def test_models_of_every_recipe(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("featbus.evaluation._importance._N_PARTS", 2)  # four parts to hide
+    model = make_recipe(recipe, **OPTIONS.get(recipe, SMALL)).fit(
+        DATA.images[:30], DATA.target[:30]
+    )
     save(model, tmp_path / "model.skops", classes=DATA.target_names)
     model, card = load(tmp_path / "model.skops"), read_card(tmp_path / "model.skops")
     found = examine_image(model, card, NEW.images[0])
@@ -458,18 +408,15 @@ def test_models_of_every_recipe(recipe, tmp_path):
 
 @pytest.mark.slow
 def test_real_images_of_another_kind_are_unfamiliar():
-    busi, mias = load_busi(data_dir("busi")), load_mini_mias(data_dir("mini-mias"))
-    chosen = busi.groups % 2 == 1
-    known = busi.images[chosen], busi.target[chosen]
-    reference = describe_training_images(*known, groups=busi.groups[chosen])
-    model = BrightCorner()
+    busi = load_busi(data_dir("busi"), groups=data_dir("busi") / "groups.csv")
+    mias, chosen = load_mini_mias(data_dir("mini-mias")), busi.groups % 2 == 1
+    known, groups = (busi.images[chosen], busi.target[chosen]), busi.groups[chosen]
+    reference = {"reference": describe_training_images(*known, groups=groups)}
 
     def share(paths):
-        examined = (
-            examine_image(model, {"reference": reference}, read_image(path), importance=False)
-            for path in paths
-        )
-        return pd.Series([found.is_unfamiliar for found in examined]).mean()
+        images = map(read_image, paths)
+        examined = [examine_image(BrightCorner(), reference, i, importance=False) for i in images]
+        return np.mean([found.is_unfamiliar for found in examined])
 
-    assert share(busi.images[~chosen]) < 0.05
-    assert share(mias.images) == 1
+    assert share(busi.images[~chosen][::2]) < 0.05
+    assert share(mias.images[::5]) == 1

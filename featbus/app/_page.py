@@ -38,34 +38,25 @@ def show_page(path):
     choice, answer, view = st.columns([0.26, 0.32, 0.42], gap="medium")
     with choice:
         images = _choose_images(model)
-    results = st.session_state.setdefault("results", {})
-    for key in [key for key in results if key[0] not in images]:
-        del results[key]
-    if not images:
-        with answer:
-            st.subheader("Upload an image, or choose an example")
-            st.write(f"Classes: **{_plain(', '.join(model.card['classes']))}**")
-        with view:
-            _show_card(model.card)
-        return
+    known = st.session_state.get("results", {})
+    known = {key: result for key, result in known.items() if key[0] in images}
+    st.session_state.results = known
     with answer, st.spinner("Examining the images"):
-        for key in images:
-            _examine(model, images, results, key)
-    found = [results[key, False] for key in images]
+        results = {key: _examine(model, images, key) for key in images}
     with choice:
-        shown = _choose_shown(images, results)
-        _list_results(found)
+        shown = _choose_shown(results)
+        if results:
+            _list_results(results.values())
     with answer:
-        for result in found:
+        for result in results.values():
             if result.error:
                 st.error(f"**{_plain(result.name)}** has no result: {_plain(result.error)}")
         if shown is not None:
-            _show_answer(results[shown, False].examination)
-        with st.expander("Model card: data, scores, limits"):
+            _show_prediction(results[shown].examination)
+            with view:
+                _show_image(model, images, shown)
+        with st.expander("Model card: data, scores, limits", expanded=not images):
             _show_card(model.card)
-    if shown is not None:
-        with view:
-            _show_image(model, images, results, shown)
 
 
 def _plain(text):
@@ -74,7 +65,7 @@ def _plain(text):
 
 
 def _choose_images(model):
-    """Return the names and contents of all chosen images by their keys."""
+    """Return, by their keys, the names of all chosen images and functions that read them."""
     uploads = st.file_uploader(
         "Images: PNG, JPEG, TIFF or DICOM", accept_multiple_files=True, key="uploads"
     )
@@ -83,44 +74,36 @@ def _choose_images(model):
     )
     if len(uploads) > MAX_IMAGES:
         st.error(f"{len(uploads)} images are chosen; only the first {MAX_IMAGES} are examined.")
-    chosen = {upload.file_id: (upload.name, upload) for upload in uploads[:MAX_IMAGES]}
-    return chosen | ({example: (example, model.examples[example])} if example else {})
+    chosen = {upload.file_id: (upload.name, upload.getvalue) for upload in uploads[:MAX_IMAGES]}
+    return chosen | ({example: (example, lambda: model.examples[example])} if example else {})
 
 
-def _examine(model, images, results, key, importance=False):
-    """Examine an image, unless that was done."""
+def _examine(model, images, key, importance=False):
+    """Examine an image, unless that was done before."""
+    results = st.session_state.results
     if (key, importance) not in results:
-        name, image = images[key]
-        data = image.getvalue() if hasattr(image, "getvalue") else image
-        results[key, importance] = examine(model, name, data, importance)
+        name, read = images[key]
+        results[key, importance] = examine(model, name, read(), importance)
     return results[key, importance]
 
 
-def _choose_shown(images, results):
-    """Return the key of the image that is shown, None if none has a result."""
-    names = {
-        key: f"{position}. {name}"
-        for position, (key, (name, _)) in enumerate(images.items(), start=1)
-        if results[key, False].error is None
-    }
-    if len(names) < 2:
-        return next(iter(names), None)
-    return st.selectbox("Image shown", [*names], format_func=names.get)
+def _choose_shown(results):
+    """Return the key of the image to show; None if no image has a result."""
+    names = {key: result.name for key, result in results.items() if result.error is None}
+    return st.selectbox("Image shown", [*names], format_func=names.get) if names else None
 
 
-def _list_results(found):
+def _list_results(results):
     """Show a row per image, and a button to download all columns."""
-    table = tabulate(found)
-    if len(found) > 1:
-        shown = table.filter(["image", "predicted", "unlike_training_images"])
-        st.dataframe(shown, hide_index=True)
+    table = tabulate(results)
+    st.dataframe(table.filter(["image", "predicted", "unlike_training_images"]), hide_index=True)
     st.download_button(
         "Download results (CSV)", table.to_csv(index=False), "featbus-results.csv", "text/csv"
     )
 
 
-def _show_answer(found):
-    """Show the class, the probabilities, and the intensities beside those of the training."""
+def _show_prediction(found):
+    """Show the class, the probabilities, and the intensities next to those of the training."""
     if found.is_unfamiliar:
         st.error(
             "**Unlike the training images.** The model has not learned from images like this one: "
@@ -133,10 +116,7 @@ def _show_answer(found):
         st.write("This model gives no probabilities.")
     else:
         if found.predicted != found.probabilities.idxmax():
-            st.write(
-                "The decision of this classifier and its probabilities differ: another class has "
-                "the highest probability."
-            )
+            st.write("The classifier and its probabilities differ: another class is more probable.")
         for name, value in found.probabilities.items():
             st.progress(float(value), f"{_plain(name)} {value:.2f}")
     shares = {"this image": found.histogram}
@@ -146,19 +126,19 @@ def _show_answer(found):
     st.line_chart(pd.DataFrame(shares), height=180)
 
 
-def _show_image(model, images, results, key):
+def _show_image(model, images, key):
     """Show the image, with its importance map if wanted."""
     importance = st.toggle("Show what the class rests on")
     with st.spinner("Examining the image"):
-        result = _examine(model, images, results, key, importance)
-    found = result.examination or results[key, False].examination
+        result = _examine(model, images, key, importance)
+    found = result.examination or _examine(model, images, key).examination
     parts = [f"{result.name}."]
     if found.outline is not None:
         parts.append("Yellow: the region that the model found.")
     if importance:
         reason = result.error or found.importance_reason
         parts.append(_COLORS if found.importance is not None else reason)
-    st.image(draw(found, importance), caption=_plain(" ".join(parts)))
+    st.image(draw(found), caption=_plain(" ".join(parts)))
 
 
 def _show_card(card):
@@ -166,8 +146,7 @@ def _show_card(card):
     classes = _plain(", ".join(card["classes"]))
     st.subheader("Model card")
     st.write(f"**Not trained on.** {_NOT_TRAINED_ON.format(classes)}")
-    hidden = {"reference", "classes"}
-    known = {name: value for name, value in card.items() if name not in hidden and value}
+    known = {key: value for key, value in card.items() if key != "reference" and value}
     rows = pd.json_normalize(known, sep=", ").T.astype(str)
     st.table(rows.set_axis(["model card"], axis=1).map(_plain))
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-import os
+import re
 import traceback
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,10 @@ import pandas as pd
 
 from featbus.commands import Examination, examine_image
 from featbus.datasets import make_breast_ultrasound, make_mammograms
+from featbus.datasets._base import stated_spacing
 from featbus.files import escape, escape_formula
 from featbus.images import ImageError
-from featbus.io import SpacedImage, read_image, read_spacing
+from featbus.io import SpacedImage, read_image
 from featbus.persistence import load, read_card
 
 _LOGGER = logging.getLogger("featbus")
@@ -65,8 +66,6 @@ def open_model(path):
     ValueError
         If it is no model of classes.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"Found no file {path!r}, expected a model of `featbus train`.")
     card, pipeline = read_card(path), load(path)
     if not (hasattr(pipeline, "predict") and card["classes"]):
         raise ValueError(f"{path!r} has no classes, expected a model that predicts some.")
@@ -77,19 +76,13 @@ def open_model(path):
 
 def _make_examples(card):
     """Make one synthetic image of each class, of the kind that the card describes."""
-    about = json.dumps([card.get("recipe"), card.get("data")]).lower()
-    if "mammo" in about or "mias" in about:
+    kind, make, spacing = "ultrasound", make_breast_ultrasound, 0.2
+    if re.search("mammo|mias", json.dumps([card.get("recipe"), card.get("data")]), re.IGNORECASE):
         kind, make, spacing = "mammogram", make_mammograms, 1.0
-    else:
-        kind, make, spacing = "ultrasound", make_breast_ultrasound, 0.2
     data = make(12, random_state=3)
     _, first = np.unique(data.target, return_index=True)
-    return {
-        f"Synthetic {kind}, {data.target_names[data.target[index]]}": SpacedImage(
-            data.images[index], spacing
-        )
-        for index in first
-    }
+    names = [f"Synthetic {kind}, {name}" for name in data.target_names]
+    return {name: SpacedImage(data.images[index], spacing) for name, index in zip(names, first)}
 
 
 def examine(model, name, image, importance=False):
@@ -125,11 +118,7 @@ def examine(model, name, image, importance=False):
 
 def _read(content):
     """Read an image, with its spacing if the file states one."""
-    image = read_image(content)
-    try:
-        spacing = read_spacing(content)
-    except ImageError:
-        spacing = None  # a model that needs it says so
+    image, spacing = read_image(content), stated_spacing(content)
     return image if spacing is None else SpacedImage(image, spacing)
 
 
@@ -169,15 +158,13 @@ def _row(result):
     return row | distances | {"unlike_training_images": found.is_unfamiliar}
 
 
-def draw(examination, importance=True):
-    """Return the picture of an image with its outline, and its importance map if wanted.
+def draw(examination):
+    """Return the picture of an image with its outline and its importance map, if there are any.
 
     Parameters
     ----------
     examination : Examination
         The image, its outline and its importance map.
-    importance : bool, default=True
-        Whether to paint the importance map, if there is one.
 
     Returns
     -------
@@ -186,7 +173,7 @@ def draw(examination, importance=True):
     """
     picture = examination.image
     picture = np.stack([picture] * 3, axis=-1) if picture.ndim == 2 else picture
-    if importance and examination.importance is not None:
+    if examination.importance is not None:
         picture = _paint(picture, examination.importance)
     scale = _SIDE / max(picture.shape[:2])
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])

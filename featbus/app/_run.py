@@ -22,10 +22,9 @@ _PARAMETER_CONSTRAINTS = {
     "url": [str, None],
     "browser": ["boolean"],
 }
+# CORS and XSRF protection are on by default, and other configuration is ignored.
 _SETTINGS = {
     "server.address": ADDRESS,
-    "server.enableCORS": True,
-    "server.enableXsrfProtection": True,
     "server.xsrfCookieSameSite": "strict",
     "server.maxUploadSize": MEGABYTES,
     "server.disconnectedSessionTTL": 30,
@@ -34,7 +33,6 @@ _SETTINGS = {
     "browser.gatherUsageStats": False,
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
-    "global.developmentMode": False,
     "logger.level": "error",
     "logger.hideWelcomeMessage": True,
     "theme.light.primaryColor": "#0a7d91",
@@ -90,7 +88,9 @@ def run_app(
         raise ImportError(
             f"The page needs Streamlit ({error}). Install it: pip install 'featbus[app]'."
         ) from error
-    settings = _SETTINGS | _settings_of(port, url) | {"server.headless": not browser}
+    settings = _SETTINGS | {"server.port": port, "server.headless": not browser}
+    if url is not None:
+        settings |= _settings_of(url)
     flags = [
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
         for name, value in settings.items()
@@ -107,10 +107,8 @@ def run_app(
         main(["run", script, *flags, "--", path], standalone_mode=False)
 
 
-def _settings_of(port, url):
-    """Return the settings of Streamlit that depend on where the page is served."""
-    if url is None:
-        return {"server.port": port}
+def _settings_of(url):
+    """Return the settings of Streamlit for a page that a reverse proxy serves."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "*" in url:
         raise InvalidParameterError(
@@ -118,7 +116,6 @@ def _settings_of(port, url):
             "'https://reader.hospital.example'."
         )
     return {
-        "server.port": port,
         "server.baseUrlPath": parts.path.strip("/"),
         "server.corsAllowedOrigins": f"{parts.scheme}://{parts.netloc}",
     }

@@ -1,23 +1,9 @@
-"""What the commands do: from a folder of images to features, a model, predictions and an audit."""
+"""What the commands do: from a folder of images to features, a model, predictions and an audit.
 
-from featbus.commands._commands import audit, evaluate, extract, honesty, predict, train
+Importing this package imports nothing heavy: the public names, which are those of ``__init__.pyi``,
+are resolved on first use.
+"""
 
-__all__ = [
-    "Examination",
-    "audit",
-    "describe_training_images",
-    "evaluate",
-    "examine_image",
-    "extract",
-    "honesty",
-    "predict",
-    "train",
-]
+import lazy_loader
 
-
-def __getattr__(name):
-    if name not in __all__:
-        raise AttributeError(f"module 'featbus.commands' has no attribute {name!r}")
-    from featbus.commands import _examine  # takes seconds; `featbus train --help` does not need it
-
-    return getattr(_examine, name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

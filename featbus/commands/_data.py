@@ -3,6 +3,8 @@
 import warnings
 from dataclasses import replace
 from numbers import Integral
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from imblearn.over_sampling import SMOTE
@@ -11,42 +13,48 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from featbus.bus import FeatureBus, ImageWarning
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
 from featbus.evaluation.splits import check_overlap, make_splits
 from featbus.groups import GROUPS_FOUND, N_FOLDS, check_folds, stratified_folds
 from featbus.images import ImageErrors
-from featbus.parameters import N_JOBS, Interval, InvalidParameterError, StrOptions
+from featbus.parameters import (
+    N_JOBS,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    check_parameters,
+)
 
 SHOWN = 20  # files that are named, of many
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
+# The command line is made from annotations, and would offer to construct these classes.
+DataFrame = FeatureStore = Any
 # Parameters that would fail late, after hours of work.
 CONSTRAINTS = {
     "cv": ["cv_object"],
-    "n_copies": [Interval(Integral, 0, None, closed="left")],
     "n_jobs": N_JOBS,
     "on_error": [StrOptions({"raise", "skip"})],
     "random_state": [Interval(Integral, 0, None, closed="left")],
 }
 
 
-def say(options, *texts):
-    """Print texts that are not empty, if the user wants to read them."""
-    if options.verbose:
-        print("\n".join(filter(None, texts)))
+def check_options(parameters):
+    """Check the parameters of a command; return them, and ``say``, which prints if `verbose`."""
+    check_parameters(CONSTRAINTS, parameters)
 
+    def say(*texts):
+        if parameters["verbose"]:
+            print("\n".join(filter(None, texts)))
 
-def pick(options, *names):
-    """Return some of the options of a command as a dict."""
-    return {name: getattr(options, name) for name in names}
+    return SimpleNamespace(say=say, **parameters)
 
 
 def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):
     """Load images with their classes, without the warning about groups that `evaluate` gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)
-        return load(options.data, **pick(options, *names))
+        return load(options.data, **{name: getattr(options, name) for name in names})
 
 
 def choose_cv(cv, dataset):
@@ -77,6 +85,7 @@ def check_data(dataset, cv):
 
 def make_folds(dataset, cv, random_state):
     """Return the training and test part of each fold; refuse a group on both sides."""
+    check_data(dataset, cv)
     groups = dataset.groups
     splits = make_splits(cv, dataset.target, dataset.target, groups, random_state)
     names = dataset.get("frame", {}).get("listed_group")
@@ -101,7 +110,6 @@ def fit_to_data(pipeline, dataset, options):
     """Return a recipe whose SMOTE uses the neighbors that there are; refuse too few images."""
     cv, seed = choose_cv(options.cv, dataset), options.random_state
     find_metadata(pipeline, dataset)
-    check_data(dataset, cv)
     folds = make_folds(dataset, cv, seed)
     fewest = min(_count_fewest(dataset, train, seed) for train, _ in folds)
     few = {
@@ -113,7 +121,6 @@ def fit_to_data(pipeline, dataset, options):
         warnings.warn(
             f"The smallest class has {fewest} images in a part of the data that the recipe is "
             f"trained on: SMOTE uses {fewest - 1} neighbors. Scores of so few images vary widely.",
-            UserWarning,
             stacklevel=2,
         )
     return pipeline.set_params(**few)
@@ -131,19 +138,9 @@ def _count_fewest(dataset, train, random_state):
         name = dataset.target_names[counts.argmin()]
         raise ValueError(
             f"A training part has {n_groups} groups and {counts.min()} images of the class "
-            f"{name!r}, expected more: it is split again, into {_CALIBRATION} folds that calibrate "
-            "probabilities, each of which needs 2 training images per class. Add images of this "
-            "class from other groups."
+            f"{name!r}, too few to calibrate probabilities in {_CALIBRATION} folds. Add images."
         )
     return int(fewest)
-
-
-def compute_rows(transformer, images, **settings):
-    """Return the rows of images, NaN where one fails, and the bus, which has the errors."""
-    bus = FeatureBus(transformer, on_error="nan", **settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
-        return bus.fit_transform(images), bus
 
 
 def leave_out(dataset, errors, on_error, verbose=False):
@@ -180,17 +177,15 @@ def leave_out(dataset, errors, on_error, verbose=False):
     fields["frame"] = dataset.frame.iloc[kept].reset_index(drop=True)
     rest = Bunch(**fields)
     if verbose:
-        print(_describe_left_out(rest))
-        print_first(f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
+        lines = (f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
+        print(_describe_left_out(rest), *first_lines(lines), sep="\n")
     return rest
 
 
-def print_first(lines):
-    """Print the first of many lines."""
-    lines = list(lines)
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    for line in [*lines[:SHOWN], *more]:
-        print(f"  {line}")
+def first_lines(lines):
+    """Return the first of many lines, indented, and how many more there are."""
+    lines = [f"  {line}" for line in lines]
+    return lines[:SHOWN] + [f"  and {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
 
 
 def _describe_left_out(dataset, with_names=False):

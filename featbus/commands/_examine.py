@@ -167,17 +167,20 @@ def examine_image(
     if importance and probabilities is None:
         reason = "The model gives no probabilities, whose change is the importance."
     elif importance:
-        heat, reason = _find_importance(model, item, probabilities.index.get_loc(predicted))
+        try:
+            position = probabilities.index.get_loc(predicted)
+            heat, reason = occlusion_map(model, item, class_index=position), None
+        except ImageError as error:
+            reason = f"The model cannot use the image with a part hidden: {error.reason}"
     shown = fill_mask(to_uint8(pixels))
     intensities = pd.Index(np.arange(_N_BINS) / _N_BINS, name="intensity")
+    reference = distance = limit = None
     known = card.get("reference")
-    # The page of a model has no distances if another release made its card.
-    known = known if isinstance(known, dict) and known["features"]["measures"] == MEASURES else {}
-    histograms, features = known.get("histograms"), known.get("features", {})
-    distance, limit = None, features.get("limit")
-    if known:
-        row, center, spread = measure_appearance(pixels), features["center"], features["spread"]
-        distance = float(_distances(row, center, spread))
+    # A card made by another release has other measures: then there is no distance.
+    if isinstance(known, dict) and (features := known["features"])["measures"] == MEASURES:
+        row, limit = measure_appearance(pixels), features["limit"]
+        distance = float(_distances(row, features["center"], features["spread"]))
+        reference = pd.DataFrame(known["histograms"], intensities)
     return Examination(
         image=shown if shown.ndim == 2 else to_rgb(shown),
         predicted=predicted,
@@ -186,19 +189,11 @@ def examine_image(
         importance=heat,
         importance_reason=reason,
         histogram=pd.Series(_find_histogram(pixels), intensities),
-        reference=pd.DataFrame(histograms, index=intensities) if histograms else None,
+        reference=reference,
         distance=distance,
         limit=limit,
-        is_unfamiliar=distance > limit if known else None,
+        is_unfamiliar=None if limit is None else distance > limit,
     )
-
-
-def _find_importance(model, image, class_index):
-    """Return the importance of pixels, or None, and why there is none."""
-    try:
-        return occlusion_map(model, image, class_index=class_index), None
-    except ImageError as error:
-        return None, f"The model cannot use the image with a part hidden: {error.reason}"
 
 
 class FewImagesError(ValueError):

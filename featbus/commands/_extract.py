@@ -1,5 +1,10 @@
 """From images to a table of features."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -7,9 +12,11 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from featbus import feature_extraction, recipes
 from featbus.bus import FeatureBus
 from featbus.commands import _data, _files
+from featbus.commands._data import DataFrame, FeatureStore
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
 from featbus.steps import learns
+from featbus.typing import PathLike
 
 # HOG takes images of one size, whose rows have one length.
 _HOG = feature_extraction.HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2))
@@ -25,49 +32,118 @@ _EXTRACTORS = {
 _DEEP = "deep:"
 
 
-def extract(options):
-    """Extract features; `featbus.commands.extract` has the documentation."""
-    _files.check_output(options.output, ".csv", ".npz", ".parquet")
-    transformer = make_transformer(options)
-    items, info = _files.open_images(options)
-    settings = _data.pick(options, "memory", "n_jobs", "verbose")
-    rows, bus = _data.compute_rows(transformer, items, **settings)
-    table = add_errors(info, bus.errors_)
-    names = bus.get_feature_names_out().tolist()
-    table = pd.concat([table, pd.DataFrame(rows, columns=names)], axis=1)
-    _files.finish_table(table, options, f"{rows.shape[1]} features", names)
-    return table
+def extract(
+    data: PathLike | Sequence[PathLike],
+    features: str | Sequence[str] = "intensity,lbp,glcm",
+    *,
+    masks: PathLike | None = None,
+    groups: PathLike | DataFrame | None = None,
+    output: PathLike | None = None,
+    weights: PathLike | None = "imagenet",
+    backbone_options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    memory: PathLike | FeatureStore | None = None,
+    strict: bool = False,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> DataFrame:
+    """Compute the features of images, one row per image, with what is known about each.
 
-
-def add_errors(table, errors):
-    """Return a table of images with the column ``error``: None, or the reason."""
-    reasons = dict.fromkeys(table.index) | {error.index: error.reason for error in errors}
-    return table.assign(error=pd.Series(reasons, dtype=object))
-
-
-def make_transformer(options):
-    """Make the transformer from images to rows, which learns nothing, that a user asked for.
+    Read more in the :ref:`User Guide <command_line>`.
 
     Parameters
     ----------
-    options : SimpleNamespace
-        With ``features``, ``weights``, ``backbone_options`` and ``options``.
+    data : path-like or sequence of path-like
+        A data set, see `load_dataset`; a folder of images of unknown class; or files, see
+        `load_images`.
+    features : str or sequence of str, default="intensity,lbp,glcm"
+        Names of extractors, separated by commas: glcm, glrlm, glszm, hog (on images stretched to
+        224 x 224 pixels), intensity, lbp, shape (requires masks), and deep:NETWORK, such as
+        deep:mobilenet_v2. Or the name of a recipe, see `featbus.recipes.list_recipes`, whose steps
+        from image to row are used.
+    masks : path-like, default=None
+        Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
+        Only pixels inside the mask are used; an image without a mask, or with an empty one, has no
+        features. None uses whole images.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_image_folder`.
+    output : path-like, default=None
+        A ``.parquet`` or ``.csv`` file to write: all of it at the end, or nothing. An existing file
+        is replaced. None writes nothing, and prints the table if `verbose`. Parquet requires the
+        extra ``featbus[parquet]``.
+    weights : "imagenet", path-like or None, default="imagenet"
+        Weights of the networks, see `DeepFeatures`.
+    backbone_options : dict, default=None
+        Options of the networks, such as ``{"alpha": 0.35}``.
+    options : dict, default=None
+        Other options of the recipe, see `featbus.recipes.make_recipe`.
+    memory : path-like, FeatureStore or None, default=None
+        The file that stores rows. The same command continues after an interruption, and later runs
+        compute only new rows.
+    strict : bool, default=False
+        Whether files that are not images are an error, rather than skipped with a warning.
+    n_jobs : int, default=None
+        Number of batches of images at a time, see `FeatureBus`.
+    verbose : bool, default=False
+        Whether to show a progress bar, and at the end the images without features.
 
     Returns
     -------
-    transformer
-        The steps of a recipe, or a `FeatureUnion` of extractors.
+    DataFrame
+        One row per image. First, where known: ``path``, relative to the folder, or to the folder
+        that all files have in common; ``group``; ``class``; ``split``, the part of the given
+        split: "train", "validation" or "test"; ``mask``, the names of its mask
+        files, separated by semicolons; ``spacing_row`` and ``spacing_column``, millimeters between
+        pixels, see `featbus.io.read_spacing`; ``error``, None or the reason why there are no
+        features. Then one column per feature, NaN after an error.
 
     Raises
     ------
+    FileNotFoundError
+        If a folder does not exist.
+    ImportError
+        If a Parquet file is wanted and pyarrow is not installed.
     InvalidParameterError
-        If a name is unknown, the recipe learns its features, or an option has no use.
+        If a parameter is invalid.
+    ValueError
+        If there are no images, or no image has features; see the loaders, too.
+
+    See Also
+    --------
+    featbus.FeatureBus.to_parquet : More rows than memory can hold.
+    featbus.datasets.load_dataset : Which folders are data sets.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skimage.io import imsave
+    >>> from featbus import make_breast_ultrasound
+    >>> from featbus.commands import extract
+    >>> root = Path(tempfile.mkdtemp())
+    >>> for number, image in enumerate(make_breast_ultrasound(3, random_state=0).images):
+    ...     imsave(root / f"{number}.png", image)
+    >>> extract(root, ["intensity", "lbp"]).shape
+    (3, 40)
     """
-    known, names = recipes.list_recipes()["name"].tolist(), options.features
-    if hasattr(names, "transform"):
-        return names
-    if names in known:
-        return _features_of_recipe(make_recipe(names, options))
+    options = _data.check_options(locals())
+    _files.check_output(output, ".csv", ".parquet")
+    transformer = make_transformer(options)
+    items, info = _files.open_images(options)
+    settings = {"memory": memory, "n_jobs": n_jobs, "verbose": verbose}
+    rows, bus = _files.compute_rows(transformer, items, **settings)
+    table = _files.add_errors(info, bus.errors_)
+    features = pd.DataFrame(rows, columns=bus.get_feature_names_out())
+    table = pd.concat([table, features], axis=1)
+    _files.finish_table(table, options, f"{rows.shape[1]} features")
+    return table
+
+
+def make_transformer(options):
+    """Return the transformer from images to rows named by ``features``; it learns nothing."""
+    names = options.features
+    if names in (known := recipes.list_recipes()["name"].tolist()):
+        return _recipe_transformer(make_recipe(names, options))
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",")]
     unknown = [name for name in names if name not in _EXTRACTORS and not name.startswith(_DEEP)]
@@ -76,41 +152,40 @@ def make_transformer(options):
             f"features is {names}, expected different names among {sorted(_EXTRACTORS)} and "
             f"'deep:NETWORK', such as 'deep:mobilenet_v2', or the name of one recipe: {known}."
         )
-    given = {"weights": options.weights, "backbone_options": options.backbone_options or None}
-    unused = {"options": options.options or None}
-    if not any(name.startswith(_DEEP) for name in names):
-        unused |= given
-    if [value for value in unused.values() if value not in (None, "imagenet")]:
-        raise InvalidParameterError(f"features is {names}, which has no use for {unused}.")
-    deep = {
-        name: feature_extraction.DeepFeatures(name.removeprefix(_DEEP), **given) for name in names
-    }
-    extractors = [(name, clone(_EXTRACTORS.get(name, deep[name]))) for name in names]
+    extractors = [(name, _make_extractor(name, options)) for name in names]
     return FeatureUnion(extractors, verbose_feature_names_out=False)
 
 
-def _features_of_recipe(recipe):
+def _make_extractor(name, options):
+    if name in _EXTRACTORS:
+        return clone(_EXTRACTORS[name])
+    given = {"weights": options.weights, "backbone_options": options.backbone_options}
+    return feature_extraction.DeepFeatures(name.removeprefix(_DEEP), **given)
+
+
+def _recipe_transformer(recipe):
     """Return the steps of a recipe from image to row, without the bus around them."""
     found = recipes.recipe_features(recipe)
     if learns(found):
         raise InvalidParameterError(
-            "features is a recipe whose features are learned in training, expected one whose "
-            "features are the same for any data. Use train, or name the features one by one."
+            "features is a recipe that learns its features, expected one that does not: use train."
         )
     if isinstance(found, FeatureBus):
         return found.transformer
-    return Pipeline([(name, without_bus(step, "transformer")) for name, step in found.steps])
-
-
-def without_bus(step, name="transformer_"):
-    """Return what a `FeatureBus` wraps, fitted or not, or a step that is none."""
-    return getattr(step, name) if isinstance(step, FeatureBus) else step
+    *steps, (name, bus) = found.steps
+    return Pipeline([*steps, (name, bus.transformer)])
 
 
 def make_recipe(name, options, **others):
     """Make a recipe with the options that the user gave, and `others`, such as ``memory``."""
+    return recipes.make_recipe(name, **others | list_given(options))
+
+
+def list_given(options):
+    """Return the options of the recipe that the user gave."""
+    given = dict(options.options or {})
     if options.weights != "imagenet":  # the default, also of recipes without a network
-        others["weights"] = options.weights
+        given["weights"] = options.weights
     if options.backbone_options:
-        others["backbone_options"] = options.backbone_options
-    return recipes.make_recipe(name, **others | (options.options or {}))
+        given["backbone_options"] = options.backbone_options
+    return given

@@ -1,20 +1,20 @@
 """Files in and out: the images to work on with what is known about each, and tables."""
 
 import os
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 
-import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
-from featbus.commands._data import load_labeled, print_first
+from featbus.bus import FeatureBus, ImageWarning
+from featbus.commands._data import first_lines, load_labeled
 from featbus.datasets import detect_layout, load_busi, load_images
-from featbus.datasets._base import SPACING, stated_spacing
-from featbus.datasets._files import as_name, is_suffix
+from featbus.datasets._base import SPACING
+from featbus.datasets._files import as_name
 from featbus.datasets._folder import PARTS
 from featbus.files import as_unicode, escape_formula, written_whole
 from featbus.images import ImageError
@@ -42,12 +42,8 @@ class MaskedFile:
         image = read_image(self.path)
         inside = read_mask(self.masks, image.shape)
         if inside is None or not inside.any():
-            found = "no" if inside is None else "an empty"
-            raise ImageError(
-                f"found {found} mask, expected a region. Add its mask, or use whole images: leave "
-                "out masks.",
-                path=self.path,
-            )
+            found = "found no mask or an empty one, expected a region. Draw it, or leave masks out."
+            raise ImageError(found, path=self.path)
         return restrict(image, inside)
 
 
@@ -99,30 +95,14 @@ def open_images(options, with_classes=True):
         info["class"] = [found.target_names[label] for label in found.target]
     items = found.images.tolist()
     if masks is not None:
-        names = [_name_masks(*row, masks) for row in zip(files, found.masks)]
-        info["mask"] = pd.Series(names, dtype=object)
+        names = [";".join(Path(file).name for file in files or ()) for files in found.masks]
+        info["mask"] = [as_unicode(name) or None for name in names]
         items = [MaskedFile(*pair) for pair in zip(items, found.masks)]
     if {*SPACING} <= {*found.frame}:
         info[SPACING] = found.frame[SPACING].to_numpy()
-        if masks is not None or groups is not None:
-            items = [_as_spaced(*pair) for pair in zip(items, info[SPACING].to_numpy().tolist())]
+        if masks is not None or groups is not None:  # which may be a table with spacings
+            items = list(map(SpacedImage, items, info[SPACING].to_numpy().tolist()))
     return items, info
-
-
-def _as_spaced(item, spacing):
-    """Return an item with its spacing; a path stays as it is if its file states the same."""
-    spaced = SpacedImage(item, spacing)
-    is_stated = isinstance(item, str) and stated_spacing(item) == spaced.spacing
-    return item if is_stated else spaced
-
-
-def _name_masks(path, files, masks):
-    """Name the masks of an image, relative to the data or to the folder of the masks."""
-    if files is None:
-        return None
-    folder = Path(files[0]).parent / os.path.relpath(".", Path(path).parent)
-    folder = folder if is_suffix(masks) else masks  # a suffix: next to their image
-    return as_unicode(";".join(Path(os.path.relpath(file, folder)).as_posix() for file in files))
 
 
 def check_output(path, *suffixes):
@@ -134,54 +114,32 @@ def check_output(path, *suffixes):
         raise InvalidParameterError(
             f"output is {str(path)!r}, expected a file ending in {' or '.join(suffixes)}."
         )
-    if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder, expected a file. Name another one.")
     NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise ImportError("Parquet files need pyarrow: pip install 'featbus[parquet]'.")
 
 
-def write_table(table, path, features=()):
-    """Write a table: the whole file, or nothing.
+def write_table(table, path):
+    """Write a table to a ``.csv`` or ``.parquet`` file: the whole file, or nothing.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row per image.
-    path : path-like
-        A ``.csv``, ``.parquet`` or ``.npz`` file. In CSV, text that a spreadsheet takes for a
-        formula gets an apostrophe. An ``.npz`` file has the array ``features``, their names in
-        ``columns``, and an array for each other column.
-    features : list of str, default=()
-        The columns of features.
+    In CSV, text that a spreadsheet would take for a formula gets an apostrophe.
     """
-    suffix = Path(path).suffix.lower()
-    texts = [name for name in table if not is_numeric_dtype(table[name])]
     with written_whole(path) as hidden:
-        if suffix == ".csv":
-            table = table.assign(**{name: table[name].map(escape_formula) for name in texts})
-            table.rename(columns=escape_formula).to_csv(hidden, index=False)
-        elif suffix == ".parquet":
+        if Path(path).suffix.lower() == ".parquet":
             table.to_parquet(hidden, index=False, engine="pyarrow")
         else:
-            arrays = {name: table[name].to_numpy() for name in table.columns.difference(features)}
-            arrays |= {name: np.array([*table[name].fillna("")], str) for name in texts}
-            arrays |= {"features": table[features].to_numpy(), "columns": np.array(features, str)}
-            with open(hidden, "wb") as file:
-                np.savez_compressed(file, **arrays)
+            table = table.map(escape_formula).rename(columns=escape_formula)
+            table.to_csv(hidden, index=False)
 
 
 @contextmanager
 def written_together(path, *others):
     """Write files in a hidden folder, and move all of them to their places at the end.
 
-    Existing companion files are removed first, so that an interruption never leaves a stale one
-    next to a new main file.
-
     Parameters
     ----------
     path : Path
-        The main file.
+        The main file, which is moved last.
     *others : Path
         Files that say something about it, in the same folder.
 
@@ -192,20 +150,31 @@ def written_together(path, *others):
     """
     with TemporaryDirectory(prefix=".featbus-", dir=path.parent) as folder:
         yield Path(folder)
-        for other in others:
-            other.unlink(missing_ok=True)
-        for each in (path, *others):
+        for each in (*others, path):
             os.replace(Path(folder) / each.name, each)
 
 
-def finish_table(table, options, found, features=()):
+def compute_rows(transformer, images, **settings):
+    """Return the rows of images, NaN where one fails, and the bus, which has the errors."""
+    bus = FeatureBus(transformer, on_error="nan", **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # all errors are reported
+        return bus.fit_transform(images), bus
+
+
+def add_errors(table, errors):
+    """Return a table of images with the column ``error``: None, or the reason."""
+    reasons = dict.fromkeys(table.index) | {error.index: error.reason for error in errors}
+    return table.assign(error=pd.Series(reasons, dtype=object))
+
+
+def finish_table(table, options, found):
     """Write a table, or print it, and print the images without a result."""
     if options.output is not None:
-        write_table(table, options.output, features)
-    if options.verbose:
-        failed = table[table["error"].notna()]
-        where = "" if options.output is None else f" in {os.fspath(options.output)}"
-        print(f"{len(table) - len(failed)} of {len(table)} images with {found}{where}")
-        print_first(f"{row.path}: {row.error}" for row in failed.itertuples())
-        if options.output is None:
-            print(table.to_string(index=False))
+        write_table(table, options.output)
+    failed = table[table["error"].notna()]
+    where = "" if options.output is None else f" in {os.fspath(options.output)}"
+    head = f"{len(table) - len(failed)} of {len(table)} images with {found}{where}"
+    options.say(head, *first_lines(f"{row.path}: {row.error}" for row in failed.itertuples()))
+    if options.output is None:
+        options.say(table.to_string(index=False))

@@ -1,6 +1,9 @@
 """From a model and images to a table of predictions."""
 
-import os
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,26 +13,80 @@ from sklearn.utils import _safe_indexing
 from tqdm import tqdm
 
 from featbus import persistence
-from featbus.commands import _data, _extract, _files
+from featbus.bus import FeatureBus
+from featbus.commands import _data, _files
 from featbus.images import ImageError
 from featbus.steps import is_resampler, is_search, split_extraction, steps_of
+from featbus.typing import PathLike
 
 
-def predict(options):
-    """Predict classes; `featbus.commands.predict` has the documentation."""
-    _files.check_output(options.output, ".csv", ".parquet")
-    model, names = _open_model(options.model)
+def predict(
+    model: Any,
+    data: PathLike | Sequence[PathLike],
+    output: PathLike | None = None,
+    *,
+    strict: bool = False,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> pd.DataFrame:
+    """Predict the classes of images.
+
+    Read more in the :ref:`User Guide <command_line>`.
+
+    Parameters
+    ----------
+    model : path-like or estimator
+        The file that `train` or `featbus.save` wrote, or a fitted classifier of images.
+    data : path-like or sequence of path-like
+        A folder of images, in subfolders or not, or files, see `load_images`.
+    output : path-like, default=None
+        A ``.csv`` or ``.parquet`` file to write: all of it at the end, or nothing. An existing file
+        is replaced. None writes nothing, and prints the table if `verbose`.
+    strict : bool, default=False
+        Whether files that are not images are an error, rather than skipped with a warning.
+    n_jobs : int, default=None
+        Number of batches of images at a time, see `FeatureBus`; for models that begin with steps
+        from image to row.
+    verbose : bool, default=False
+        Whether to show a progress bar, and at the end the images without a prediction.
+
+    Returns
+    -------
+    DataFrame
+        One row per image: ``path``, relative to the folder, or to the folder that all files have in
+        common; ``predicted``, the name of the class; ``probability_<class>`` for each class, if the
+        classifier has probabilities; ``error``, None or the reason why there is no prediction.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model or a folder does not exist.
+    ValueError
+        If there are no images, no image has a prediction, or a parameter is invalid. If the file is
+        no model, see `featbus.load`.
+
+    See Also
+    --------
+    train : Makes models.
+
+    Examples
+    --------
+    >>> from featbus.commands import predict
+    >>> table = predict("model.skops", "new patients")  # doctest: +SKIP
+    >>> table["predicted"].tolist()  # doctest: +SKIP
+    ['benign', 'malignant']
+    """
+    options = _data.check_options(locals())
+    _files.check_output(output, ".csv", ".parquet")
+    names = None
+    if not hasattr(model, "predict"):
+        names, model = persistence.read_card(model)["classes"], persistence.load(model)
+    names = name_classes(names, model.classes_)
     items, info = _files.open_images(options, with_classes=False)
-    steps, rest = split_extraction(_frozen(model))
-    if steps:
-        settings = _data.pick(options, "n_jobs", "verbose")
-        rows, bus = _data.compute_rows(Pipeline(steps), items, **settings)
-        found, errors = _predict_rows(rest, names, rows, bus.errors_)
-    else:
-        found, errors = _predict_images(model, names, items, options.verbose)
+    found, errors = _predict_items(model, names, items, n_jobs=n_jobs, verbose=verbose)
     if found.empty:
         raise ValueError(f"No image has a prediction. {errors[0]}") from errors[0]
-    table = _extract.add_errors(info[["path"]].join(found), errors)
+    table = _files.add_errors(info[["path"]].join(found), errors)
     _files.finish_table(table, options, "a prediction")
     return table
 
@@ -43,7 +100,7 @@ def predict_image(model, names, image):
         A fitted classifier of images.
     names : list of str or None
         The names of its classes; None for the classes themselves.
-    image : ndarray
+    image : ndarray or SpacedImage
         The image.
 
     Returns
@@ -51,32 +108,25 @@ def predict_image(model, names, image):
     predicted : str
         The name of the class.
     probabilities : Series or None
-        That of each class, by its name, if the classifier has probabilities.
+        The probability of each class, by its name, if the classifier has probabilities.
 
     Raises
     ------
     ImageError
         If the model cannot use the image.
     ValueError
-        If the names are not as many as the classes, or two are equal.
+        If the number of names is not that of the classes, or two names are equal.
     """
-    model = _searched(model)
     names = name_classes(names, model.classes_)
-    steps, rest = split_extraction(_frozen(model))
-    if steps:
-        found, errors = _predict_rows(rest, names, Pipeline(steps).transform([image]), [])
-        if errors:
-            raise errors[0].at(None)
-    else:
-        found = _predict(model, names, [image], [0])
-    row = found.iloc[0]
-    if not hasattr(model, "predict_proba"):
-        return row["predicted"], None
-    return row["predicted"], pd.Series(row.iloc[1:].to_numpy(float), names)
+    found, errors = _predict_items(model, names, [image])
+    if errors:
+        raise errors[0].at(None)
+    predicted, *probabilities = found.iloc[0]
+    return predicted, pd.Series(probabilities, names, float) if probabilities else None
 
 
 def name_classes(names, labels):
-    """Return the names of classes as texts, by default the labels; refuse other than one each."""
+    """Return the names of the classes as str, by default the labels; there must be one for each."""
     names = [str(name) for name in (labels if names is None else names)]
     if len(set(names)) != len(names) or len(names) != len(labels):
         raise ValueError(
@@ -86,44 +136,37 @@ def name_classes(names, labels):
     return names
 
 
-def _open_model(model):
-    """Return the classifier, and the names of its classes."""
-    if hasattr(model, "predict"):
-        model = _searched(model)
-        return model, name_classes(None, model.classes_)
-    if not os.path.isfile(model):
-        raise FileNotFoundError(
-            f"Found no file {os.fspath(model)!r}, expected the model that `featbus train` wrote."
-        )
-    names, model = persistence.read_card(model)["classes"], _searched(persistence.load(model))
-    return model, name_classes(names, model.classes_)
-
-
-def _searched(model):
-    """Return the best estimator of a search, or the model itself."""
-    while is_search(model):
-        model = model.best_estimator_
-    return model
+def _predict_items(model, names, items, n_jobs=None, verbose=False):
+    """Return the predictions for images, indexed by position, and the errors of all others."""
+    steps, rest = split_extraction(_frozen(model))
+    if not steps:
+        return _predict_images(model, names, items, verbose)
+    rows, bus = _files.compute_rows(Pipeline(steps), items, n_jobs=n_jobs, verbose=verbose)
+    return _predict_rows(rest, names, rows, bus.errors_)
 
 
 def _frozen(model):
     """Return a fitted pipeline whose steps learn nothing more, so that it can be split."""
+    while is_search(model):
+        model = model.best_estimator_
     if not isinstance(model, Pipeline):
         return model
     *steps, last = [step for step in steps_of(model) if not is_resampler(step[1])]
-    frozen = [(name, FrozenEstimator(_extract.without_bus(step))) for name, step in steps]
-    return Pipeline([*frozen, last])
+    steps = [
+        (name, step.transformer_ if isinstance(step, FeatureBus) else step) for name, step in steps
+    ]
+    return Pipeline([*((name, FrozenEstimator(step)) for name, step in steps), last])
 
 
 def _predict_rows(model, names, rows, errors):
-    """Return the predictions of rows of features, and the errors of all other images."""
+    """Return the predictions for rows of features, and the errors of all other images."""
     is_nan = np.isnan(rows).any(axis=1)
     unsure = np.setdiff1d(np.flatnonzero(is_nan), [error.index for error in errors])
     tables = [_predict(model, names, rows, np.flatnonzero(~is_nan))]
     try:
         tables.append(_predict(model, names, rows, unsure))
-    except ValueError:  # most classifiers want numbers
-        reason = "found features that are NaN, expected numbers. Look at the image and its region."
+    except ValueError:  # most classifiers refuse NaN
+        reason = "found features that are NaN, expected numbers. Check the image and its region."
         errors = errors + [ImageError(reason, index) for index in unsure.tolist()]
     return pd.concat(tables), errors
 

@@ -1,84 +1,270 @@
 """From images and a recipe to an evaluation and a model file."""
 
+from __future__ import annotations
+
 import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 from sklearn import config_context
 
-from featbus import evaluation, persistence, recipes
-from featbus.bus import FeatureBus
+from featbus import evaluation, persistence
 from featbus.commands import _audit, _data, _examine, _extract, _files
+from featbus.commands._data import DataFrame, FeatureStore
 from featbus.datasets import count_images, describe_dataset
+from featbus.evaluation import Evaluation
 from featbus.evaluation._metrics import iter_tables
 from featbus.evaluation.splits import keep_groups_together
-from featbus.steps import learns
+from featbus.model_selection import AuditReport
+from featbus.typing import PathLike
 
 _SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "brier")
 _PUBLIC = ("BUSI", "mini-MIAS")  # data sets whose name is no secret
 
 
-def train(options):
-    """Train and evaluate; `featbus.commands.train` has the documentation."""
-    output = Path(options.output)
+def train(
+    data: PathLike,
+    *,
+    recipe: str,
+    output: PathLike,
+    masks: PathLike | None = None,
+    groups: PathLike | DataFrame | None = None,
+    cv: int | None = None,
+    strict: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    pos_label: str | int | None = None,
+    weights: PathLike | None = "imagenet",
+    backbone_options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    embed: bool = True,
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> tuple[Evaluation, AuditReport]:
+    """Evaluate a recipe by cross-validation, fit it on all images, and save the model.
+
+    Read more in the :ref:`User Guide <command_line>`.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
+    recipe : str
+        Name of the recipe, see `featbus.recipes.list_recipes`.
+    output : path-like
+        The model file to write, ``model.skops``. The report of the evaluation,
+        ``model.report.html``, and its scores by fold, ``model.scores.csv``, are written beside it.
+        All appear together at the end; until then, existing files of these names stay.
+    masks : path-like, default=None
+        Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_dataset`. Where they are unknown, every image counts
+        as its own patient, with a warning.
+    cv : int, default=None
+        Number of folds of the cross-validation. None uses the split that the folders give, see
+        `load_image_folder`, or five folds.
+    strict : bool, default=False
+        Whether files that are not images are an error, rather than skipped with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read are an error, which lists all of them, or are left out.
+        What is printed and written says how many.
+    pos_label : str or int, default=None
+        The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
+        guesses it from the names of two classes, see `featbus.evaluate`.
+    weights : "imagenet", path-like or None, default="imagenet"
+        Weights of the recipe's network.
+    backbone_options : dict, default=None
+        Options of the network, such as ``{"alpha": 0.35}``.
+    options : dict, default=None
+        Other options of the recipe, see `featbus.recipes.make_recipe`.
+    embed : bool, default=True
+        Whether the file contains the networks' weights, see `featbus.save`.
+    memory : path-like, FeatureStore or None, default=None
+        The file that stores rows of features, for the next run. None stores them in a temporary
+        file, so that the folds and the final fit share them.
+    n_jobs : int, default=None
+        Number of parallel fits, and of batches of images in parallel.
+    random_state : int, default=0
+        Seed of the folds and of the recipe.
+    verbose : bool, default=False
+        Whether to print the data set, the audit's verdict, progress, scores and files.
+
+    Returns
+    -------
+    evaluation : Evaluation
+        The evaluation of the recipe. The model is in the file: ``featbus.load(output)``.
+    report : AuditReport
+        The audit of the data.
+
+    Raises
+    ------
+    ImageError
+        If images cannot be read; the message names all of them. Or if one cannot be used.
+    FileNotFoundError
+        If a folder does not exist.
+    ValueError
+        If a parameter is invalid, or the data cannot be used, see `load_dataset` and
+        `featbus.evaluate`.
+
+    See Also
+    --------
+    evaluate : The evaluation alone.
+    predict : Use the model.
+    featbus.save : The format of the file.
+
+    Notes
+    -----
+    The scores are those of the cross-validation. The saved model is fitted on all images, and has
+    no scores of its own: its scores on these images would mean nothing.
+
+    Examples
+    --------
+    >>> from featbus.commands import train
+    >>> evaluation, report = train(  # doctest: +SKIP
+    ...     "scans", recipe="mobilenet_intensity", output="model.skops", groups="groups.csv"
+    ... )
+    """
+    options = _data.check_options(locals())
+    output = Path(output)
     page, scores = (output.with_suffix(end) for end in (".report.html", ".scores.csv"))
     _files.check_output(output, ".skops")
     with TemporaryDirectory(prefix="featbus-") as folder:
-        store = _choose_store(options, folder)
+        store = Path(folder) / "features.sqlite" if memory is None else memory
         dataset, result, report = _evaluate(options, store)
-        _data.say(options, f"Fit on all {len(dataset.images)} images")
+        options.say(f"Fit on all {len(dataset.images)} images")
         # The number of processors of this machine does not travel.
-        settings = {"random_state": options.random_state, "memory": store, "n_jobs": None}
-        model = _extract.make_recipe(options.recipe, options, **settings)
-        model = _fit(_data.fit_to_data(model, dataset, options), dataset, options.random_state)
-        card = _make_card(options, model, dataset, result, report)
+        settings = {"random_state": random_state, "memory": store, "n_jobs": None}
+        model = _extract.make_recipe(recipe, options, **settings)
+        model = _fit(_data.fit_to_data(model, dataset, options), dataset, random_state)
+        card = _make_card(options, dataset, result, report)
         with _files.written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, options, folder / page.name)
             _files.write_table(result.scores, folder / scores.name)
             classes, path = dataset.target_names, folder / output.name
-            persistence.save(model, path, classes=classes, card=card, embed=options.embed)
-    _data.say(options, f"Wrote {output}, and {page.name} and {scores.name} beside it")
+            persistence.save(model, path, classes=classes, card=card, embed=embed)
+    options.say(f"Wrote {output}, and {page.name} and {scores.name} beside it")
     return result, report
 
 
-def evaluate(options):
-    """Evaluate a recipe; `featbus.commands.evaluate` has the documentation."""
-    _files.check_output(options.output, ".html")
-    with TemporaryDirectory(prefix="featbus-") as folder:
-        dataset, result, report = _evaluate(options, _choose_store(options, folder))
-    if options.output is not None:
-        _write_report(result, report, dataset, options, options.output)
-        _data.say(options, f"Wrote {os.fspath(options.output)}")
+def evaluate(
+    data: PathLike,
+    *,
+    recipe: str,
+    output: PathLike | None = None,
+    masks: PathLike | None = None,
+    groups: PathLike | DataFrame | None = None,
+    cv: int | None = None,
+    strict: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    pos_label: str | int | None = None,
+    weights: PathLike | None = "imagenet",
+    backbone_options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    memory: PathLike | FeatureStore | None = None,
+    n_jobs: int | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+) -> Evaluation:
+    """Evaluate a recipe by cross-validation that keeps groups together.
+
+    Read more in the :ref:`User Guide <command_line>`.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
+    recipe : str
+        Name of the recipe, see `featbus.recipes.list_recipes`.
+    output : path-like, default=None
+        The report to write, an ``.html`` file. An existing file is replaced. None writes nothing.
+    masks : path-like, default=None
+        Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_dataset`. Where they are unknown, every image counts
+        as its own patient, with a warning.
+    cv : int, default=None
+        Number of folds of the cross-validation. None uses the split that the folders give, see
+        `load_image_folder`, or five folds.
+    strict : bool, default=False
+        Whether files that are not images are an error, rather than skipped with a warning.
+    on_error : {"raise", "skip"}, default="raise"
+        Whether images that cannot be read are an error, which lists all of them, or are left out.
+        What is printed and written says how many.
+    pos_label : str or int, default=None
+        The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
+        guesses it from the names of two classes, see `featbus.evaluate`.
+    weights : "imagenet", path-like or None, default="imagenet"
+        Weights of the recipe's network.
+    backbone_options : dict, default=None
+        Options of the network, such as ``{"alpha": 0.35}``.
+    options : dict, default=None
+        Other options of the recipe, see `featbus.recipes.make_recipe`.
+    memory : path-like, FeatureStore or None, default=None
+        The file that stores rows of features, for the next run.
+    n_jobs : int, default=None
+        Number of parallel fits, and of batches of images in parallel.
+    random_state : int, default=0
+        Seed of the folds and of the recipe.
+    verbose : bool, default=False
+        Whether to print the data set, the audit's verdict, progress, scores and files.
+
+    Returns
+    -------
+    Evaluation
+        The result.
+
+    Raises
+    ------
+    ImageError
+        If images cannot be read; the message names all of them. Or if one cannot be used.
+    FileNotFoundError
+        If a folder does not exist.
+    ValueError
+        If a parameter is invalid, or the data cannot be used.
+
+    See Also
+    --------
+    train : Also fit and save the model.
+    featbus.evaluate : Any pipelines on any images.
+
+    Examples
+    --------
+    >>> from featbus.commands import evaluate
+    >>> result = evaluate(  # doctest: +SKIP
+    ...     "scans", recipe="mobilenet_intensity", output="report.html", groups="groups.csv"
+    ... )
+    """
+    options = _data.check_options(locals())
+    _files.check_output(output, ".html")
+    dataset, result, report = _evaluate(options, memory)
+    if output is not None:
+        _write_report(result, report, dataset, options, output)
+        options.say(f"Wrote {os.fspath(output)}")
     return result
-
-
-def _choose_store(options, folder):
-    """Return the store of the user, or a temporary one."""
-    return Path(folder) / "features.sqlite" if options.memory is None else options.memory
 
 
 def _evaluate(options, memory):
     """Return the data set, the evaluation and the audit's report."""
-    cv, shared = options.cv, _data.pick(options, "n_jobs", "random_state", "verbose")
-    settings = _data.pick(options, "n_jobs", "random_state") | {"memory": memory}
-    pipeline = _extract.make_recipe(options.recipe, options, **settings)
+    cv, settings = options.cv, {"n_jobs": options.n_jobs, "random_state": options.random_state}
+    pipeline = _extract.make_recipe(options.recipe, options, memory=memory, **settings)
+    settings["verbose"] = options.verbose
     dataset = _data.load_labeled(options)
-    _data.say(options, describe_dataset(dataset), _data.describe_split(cv, dataset))
+    options.say(describe_dataset(dataset), _data.describe_split(cv, dataset))
     positive = _data.find_class(options.pos_label, dataset.target_names)
     _data.fit_to_data(pipeline, dataset, options)
     dataset, report = _audit.audit_dataset(
-        dataset, cv, options.on_error, pipeline=pipeline, **shared
+        dataset, cv, options.on_error, pipeline=pipeline, **settings
     )
     if "left_out" in dataset:
         _data.fit_to_data(pipeline, dataset, options)
-    _data.say(options, f"Audit {report.outcome}: {report.verdict}")
-    if options.verbose:
-        _audit.print_leaks(report, dataset)
-        bus = recipes.recipe_features(pipeline)
-        if isinstance(bus, FeatureBus) and not learns(bus):  # with a progress bar
-            bus.set_params(verbose=True).fit_transform(dataset.images)
+    leaks = _audit.list_leaks(report, dataset)
+    options.say(f"Audit {report.outcome}: {report.verdict}", *leaks)
+    if "features" in pipeline.named_steps:
+        pipeline.set_params(features__verbose=options.verbose)
     result = evaluation.evaluate(
         {options.recipe: pipeline},
         dataset.images,
@@ -88,10 +274,10 @@ def _evaluate(options, memory):
         cv=_data.choose_cv(cv, dataset),
         target_names=dataset.target_names,
         pos_label=positive,
-        **shared,
+        **settings,
     )
     result = _data.add_notes(result, dataset, cv)
-    _data.say(options, f"\n{result}\n")
+    options.say(f"\n{result}\n")
     return dataset, result, report
 
 
@@ -109,28 +295,24 @@ def _write_report(result, report, dataset, options, path):
     result.to_html(path, images=dataset.images, audit=report, title=title)
 
 
-def _make_card(options, recipe, dataset, result, report):
+def _make_card(options, dataset, result, report):
     """Describe a training for the card of its model, in the types of JSON.
 
     The card has no path, and the name of a data set only if it is a public one: folders are named
     after people.
     """
-    about = {"name": options.recipe, "options": _plain(options.options or {})}
-    about["random_state"] = int(options.random_state)
-    parameters = recipe.get_params().items()
-    if any(name.endswith("__backbone") and value is not None for name, value in parameters):
-        known = options.weights in ("imagenet", None)
-        about["weights"] = options.weights if known else "from a file"
-        about["backbone_options"] = _plain(options.backbone_options or {})
     card = {
-        "recipe": about,
+        "recipe": {
+            "name": options.recipe,
+            "options": _plain(_extract.list_given(options)),
+            "random_state": int(options.random_state),
+        },
         "data": {
             "name": dataset.name if dataset.name in _PUBLIC else "one folder per class",
             "images": len(dataset.images),
             "left_out": len(dataset.get("left_out", [])),
             "classes": count_images(dataset),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
-            "groups_known": not result.groups_note,
             "groups_note": result.groups_note or None,
         },
         "audit": report.verdict,
@@ -152,7 +334,6 @@ def _plain(value):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
     is_path = isinstance(value, str) and {os.sep, "/", "\\"} & {*value}
     is_plain = value is None or isinstance(value, (bool, int, float, str))
     return value if is_plain and not is_path else f"a {type(value).__name__}, not shown"
@@ -161,9 +342,8 @@ def _plain(value):
 def _list_scores(result):
     """Return means and intervals; without a positive class, names say what scores are about."""
     return {
-        metric if about in (None, result.pos_name) else f"{metric} ({about})": {
-            part: round(value, 4) if np.isfinite(value := float(table[part].iloc[0])) else None
-            for part in ("mean", "low", "high")
-        }
+        metric if about in (None, result.pos_name) else f"{metric} ({about})": (
+            table.iloc[0][["mean", "low", "high"]].astype(float).round(4).to_dict()
+        )
         for metric, about, table in iter_tables(result, _SCORES)
     }
