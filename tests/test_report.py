@@ -351,7 +351,7 @@ def test_figures_are_drawn_outside_of_pyplot(name, three):
 
 
 def legend_of(axis):
-    return [text.get_text().replace("\n", " ") for text in axis.get_legend().get_texts()]
+    return [text.get_text().strip().replace("\n", " ") for text in axis.get_legend().get_texts()]
 
 
 def test_roc_curves_of_two_classes(binary):
