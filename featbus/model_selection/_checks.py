@@ -144,7 +144,7 @@ def check_pipeline(pipeline, n_images):
 
 
 def _check_fitted(fitted, n_images):
-    """Check for steps that learned before the folds; a clone fits others than those held again."""
+    """Check for steps that learned before the folds; clones keep what held steps learned."""
     check = "steps fitted before the folds"
     if not fitted:
         return Check(check, "ok", "None.")
