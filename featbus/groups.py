@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import PredefinedSplit, StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import check_classification_targets
@@ -204,6 +204,44 @@ def stratified_folds(y, groups, n_folds, random_state):
     names, codes = np.unique(groups, return_inverse=True)
     order = check_random_state(random_state).permutation(len(names))
     return list(StratifiedGroupKFold(n_folds).split(y, y, np.argsort(order)[codes]))
+
+
+def make_splits(cv, X, y, groups, random_state):
+    """Return the splits of a cross-validation.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of (train, test) or None
+        Number of stratified, shuffled folds that keep groups together, or another way to split.
+        None: five folds.
+    X, y : sequences of length n_samples
+        Samples and classes.
+    groups : ndarray of shape (n_samples,), or None
+        Groups.
+    random_state : int or RandomState instance
+        Seed of the shuffling.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        Positions of the training and test part of each split.
+
+    Raises
+    ------
+    ValueError
+        If there are no splits.
+    """
+    cv = N_FOLDS if cv is None else cv
+    if isinstance(cv, Integral):
+        return stratified_folds(y, groups, cv, random_state)
+    # A predefined split would warn that it ignores groups.
+    groups = None if isinstance(cv, PredefinedSplit) else groups
+    positions = np.arange(len(y))  # for splits that are masks
+    splits = check_cv(cv).split(X, y, groups)
+    splits = [(positions[train], positions[test]) for train, test in splits]
+    if not splits:
+        raise ValueError("cv has no splits, expected at least one (train, test).")
+    return splits
 
 
 def validation_split(y, groups, share, random_state, needed=None):

@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 from featbus.datasets import make_breast_ultrasound
-from featbus.model_selection import _candidates
-from featbus.model_selection._candidates import propose_alike, propose_by_keypoints
-from featbus.model_selection._copies import find_matches, match_keypoints, match_stretched
+from featbus.model_selection import _copies
+from featbus.model_selection._copies import (
+    find_matches,
+    match_keypoints,
+    match_stretched,
+    propose_alike,
+    propose_by_keypoints,
+)
 from featbus.model_selection._scenes import VARIANTS, describe_scene
 
 
@@ -105,8 +110,8 @@ def test_candidates(scans, scenes):
 
 
 def test_the_number_of_candidates_is_limited(scans, monkeypatch):
-    monkeypatch.setattr(_candidates, "_N_PAIRS", 2)
-    monkeypatch.setattr(_candidates, "_N_ALIKE", 2)
+    monkeypatch.setattr(_copies, "_N_PAIRS", 2)
+    monkeypatch.setattr(_copies, "_N_ALIKE", 2)
     scenes = [describe_scene(scans[0][:, shift : 200 + shift]) for shift in range(12)]
     assert 11 <= len(propose_by_keypoints(scenes)) <= 2 * 12
     assert len(propose_alike(scenes)) <= 2 * 12
@@ -116,7 +121,7 @@ def test_the_number_of_candidates_is_limited(scans, monkeypatch):
 def test_blocks_and_cells_change_nothing(scans, monkeypatch):
     scenes = [describe_scene(scan[:, shift:]) for scan in scans for shift in (0, 9)]
     whole = find_matches(scenes)
-    monkeypatch.setattr(_candidates, "_BLOCK", 7)
+    monkeypatch.setattr(_copies, "_BLOCK", 7)
     assert find_matches(scenes).near.tolist() == whole.near.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 

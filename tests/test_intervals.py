@@ -5,8 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -52,21 +50,6 @@ def test_wilson_interval_by_hand():
     center = (0.9 + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(0.09 / n + z**2 / (4 * n**2))
     assert_allclose([low, high], [center - half, center + half], rtol=1e-6)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.integers(0, 1000),
-    st.one_of(st.just(np.nan), st.floats(0, 0.25)),
-    st.integers(1, 1000),
-)
-def test_intervals_are_possible_and_symmetric(thousandths, variance, n_groups):
-    share = thousandths / 1000
-    low, high = wilson_interval(share, variance, n_groups)
-    assert 0 <= low <= share + 1e-12
-    assert share - 1e-12 <= high <= 1
-    assert low < high
-    assert_allclose(wilson_interval(1 - share, variance, n_groups), [1 - high, 1 - low], atol=1e-9)
 
 
 def plain_jackknife(result, metric):

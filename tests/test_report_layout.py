@@ -56,9 +56,3 @@ def test_nothing_is_wider_than_the_page(width, browser, report):
     assert found["width"] == found["page"] == width
     assert found["cut"] == []
     assert width < 800 or found["scrolling"] == []
-
-
-@pytest.mark.slow
-def test_it_prints(browser, report):
-    with open_page(browser, report.as_uri(), 1200) as page:
-        assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")

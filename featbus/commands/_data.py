@@ -15,8 +15,8 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
-from featbus.evaluation.splits import check_overlap, make_splits
-from featbus.groups import GROUPS_FOUND, N_FOLDS, check_folds, stratified_folds
+from featbus.evaluation.splits import check_overlap
+from featbus.groups import GROUPS_FOUND, N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
 from featbus.parameters import (
     N_JOBS,

@@ -109,11 +109,7 @@ def _extract(pipelines, X, memory, n_jobs, verbose):
                 bus = FeatureBus(bus, memory=memory, n_jobs=n_jobs, verbose=verbose)
             elif bus.memory is None:
                 bus.set_params(memory=memory)
-            try:
-                known[key] = bus.set_output(**output).fit_transform(X)
-            except Exception as error:
-                error.add_note(f"In the steps from images to rows of {name!r}.")
-                raise
+            known[key] = bus.set_output(**output).fit_transform(X)
         found[name] = rest, known[key]
     return found
 

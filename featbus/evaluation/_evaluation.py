@@ -69,16 +69,11 @@ class Pooled(NamedTuple):
 def _pool(predictions, labels, names):
     """Return rows of `Evaluation.predictions` as `Pooled`."""
     target, predicted = (np.searchsorted(labels, predictions[c]) for c in ("target", "predicted"))
-    for kind in ("probability", "decision"):
-        scores = predictions.reindex(columns=[f"{kind}_{name}" for name in names])
-        # Pipelines with the other kind of scores leave these columns empty.
-        if scores.notna().all(axis=None):
-            index, scores = predictions["index"].to_numpy(), scores.to_numpy(dtype=np.float64)
-            return Pooled(index, target, predicted, scores, kind)
-    raise ValueError(
-        "Found predictions without scores, expected the columns probability_<class> or "
-        "decision_<class>."
-    )
+    # Pipelines with decision values leave the columns of probabilities empty.
+    is_sure = predictions.get(f"probability_{names[0]}", pd.Series(np.nan)).notna().all()
+    kind = "probability" if is_sure else "decision"
+    scores = predictions[[f"{kind}_{name}" for name in names]].to_numpy(dtype=np.float64)
+    return Pooled(predictions["index"].to_numpy(), target, predicted, scores, kind)
 
 
 def fold_metrics(predictions, labels, names, positive):

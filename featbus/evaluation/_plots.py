@@ -88,6 +88,11 @@ def _line(number):
     return {"color": COLORS[color], "linestyle": _DASHES[(number + turn) % len(_DASHES)]}
 
 
+def _fill_label(name, width):
+    # The space keeps Matplotlib from hiding names that begin with an underscore.
+    return fill(f" {name}", width)
+
+
 def _draw_matrices(evaluation):
     """Draw a matrix of counts per pipeline."""
     labels = [fill(name, 12) for name in evaluation.target_names]
@@ -124,9 +129,9 @@ def _draw_curves(evaluation, name):
         labels = []
         for pipeline, pool, line in pooled:
             is_class, scores = pool.target == i, pool.scores[:, i]
-            label, options = str(pipeline), {}
+            label, options = pipeline, {}
             if metric:
-                label += f", AUC {areas.loc[(pipeline, names[i]), (metric, 'mean')]:.2f}"
+                label = f"{pipeline}, AUC {areas.loc[(pipeline, names[i]), (metric, 'mean')]:.2f}"
             else:  # bins of equal counts; fewer if there are few images
                 scores = np.clip(scores, 0, 1)  # rounding errors
                 n_bins = int(np.clip(len(is_class) // 15, 2, 10))
@@ -136,7 +141,7 @@ def _draw_curves(evaluation, name):
             else:  # no image of the class was tested, or no other
                 axis.plot([], [])
             axis.lines[-1].set(**line)
-            labels.append(fill(label, _LINE))
+            labels.append(_fill_label(label, _LINE))
         chance = 2 * [is_class.mean()] if name == "precision_recall" else [0, 1]
         axis.plot([0, 1], chance, color=GRAY, linewidth=0.8, zorder=0)
         axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -164,7 +169,7 @@ def _draw_intervals(evaluation):
     axis.invert_yaxis()
     axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
     axis.set_xlabel("mean and 95% interval")
-    labels = [fill(str(name), 42) for name in names]
+    labels = [_fill_label(name, 42) for name in names]
     axis.legend(axis.lines, labels, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 

@@ -217,10 +217,9 @@ class ProtocolComparison(Printed):
     def _table(self):
         """Return the printed table, cells as text."""
         frame = self.to_frame()
-        table = pd.DataFrame(index=frame.index)
+        table = pd.DataFrame({"leak": [*self.leaks.values()]}, frame.index)
         for metric in _SHOWN:
             table[TITLES[metric]] = [format_interval(row) for _, row in frame[metric].iterrows()]
-        table.insert(0, "leak", [*self.leaks.values()])
         return table
 
     def _notes(self):

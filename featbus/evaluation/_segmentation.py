@@ -233,17 +233,13 @@ def explain(
         )
     seen = trail[-1][2] if trail else image
     ax = plot_segmentation(seen, predicted_mask=region, ax=ax)
-    ax.set_title(_verdict(pipeline, image, target_names))
-    return ax
-
-
-def _verdict(pipeline, image, target_names):
     (label,) = pipeline.predict([image])
     position = list(pipeline.classes_).index(label)
     text = str(label if target_names is None else target_names[position])
     if hasattr(pipeline, "predict_proba"):
         text += f", probability {pipeline.predict_proba([image])[0, position]:.2f}"
-    return text
+    ax.set_title(text)
+    return ax
 
 
 def find_outline(pipeline: Any, image: np.ndarray | PathLike) -> np.ndarray | None:

@@ -11,9 +11,9 @@ from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.feature_selection import RFECV, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import PredefinedSplit, TunedThresholdClassifierCV, check_cv
+from sklearn.model_selection import TunedThresholdClassifierCV
 
-from featbus.groups import N_FOLDS, stratified_folds
+from featbus.groups import N_FOLDS, make_splits
 from featbus.steps import is_resampler, is_search, search_in, steps_of
 
 # Estimators other than searches that cross-validate in `fit`; cv=None means five folds.
@@ -21,18 +21,6 @@ _CROSS_VALIDATING = (
     *(CalibratedClassifierCV, LogisticRegressionCV, RFECV, SequentialFeatureSelector),
     *(StackingClassifier, TunedThresholdClassifierCV),
 )
-
-
-def make_splits(cv, X, y, groups, random_state):
-    """Return a list of (train, test), arrays of positions; five folds if `cv` is None."""
-    cv = N_FOLDS if cv is None else cv
-    if isinstance(cv, Integral):
-        return stratified_folds(y, groups, cv, random_state)
-    # A predefined split would warn that it ignores groups; `check_overlap` looks at them.
-    groups = None if isinstance(cv, PredefinedSplit) else groups
-    positions = np.arange(len(y))  # for splits that are masks
-    splits = check_cv(cv).split(X, y, groups)
-    return [(positions[train], positions[test]) for train, test in splits]
 
 
 def repeat_splits(cv, n_repeats, X, y, groups, seed):

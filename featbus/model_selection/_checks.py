@@ -1,16 +1,28 @@
 """The checks of an audit, each a row of the report."""
 
+from functools import partial
+from inspect import getclosurevars, isfunction
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_classifier, is_regressor
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.validation import _is_fitted
 
 from featbus.groups import GROUPS_UNKNOWN
-from featbus.model_selection._pipelines import fitted_steps, misplaced_samplers
 from featbus.model_selection._shortcuts import CONTENT
+from featbus.steps import all_steps, is_estimator, is_resampler, learns, steps_of, unwrap, walk
 
 _SPLIT_BY_GROUPS = "Split by groups: use suggested_groups of this report."
 _STRONG = 0.9  # ROC AUC of a shortcut that is worth a look, even without proof
+
+# Attributes in which scikit-learn's estimators store how many samples they were fitted on.
+_COUNTS = ("n_samples_seen_", "n_samples_", "n_samples_fit_", "_n_samples")
+# Their steps are fitted in place, where `walk` finds them.
+_FITTED_IN_PLACE = (Pipeline, FeatureUnion)
 
 
 class Check(NamedTuple):
@@ -128,33 +140,113 @@ def check_pipeline(pipeline, n_images):
         yield Check(check, "leak", finding, len(samplers), remedy)
     else:
         yield Check(check, "ok", "None elsewhere.")
-    yield _check_fitted(fitted_steps(pipeline), n_images)
+    yield _check_fitted(find_fitted_steps(pipeline), n_images)
 
 
 def _check_fitted(fitted, n_images):
-    """Check for steps that learned before the folds; those that are held are not fitted again."""
+    """Check for steps that learned before the folds; clones keep what held steps learned."""
     check = "steps fitted before the folds"
     if not fitted:
         return Check(check, "ok", "None.")
-    held = [step for step in fitted if step.held]
-    from_all = any(step.n_samples == n_images for step in held)
-    unknown = any(step.n_samples is None and step.uses_labels for step in held)
-    finding = f"{', '.join(map(_describe_step, fitted))}: learned before the folds"
-    finding += f"; there are {n_images} images: all of them." if from_all else "."
+    texts, is_leak = [], False
+    for step, held in fitted:
+        n_samples = _count_samples(step)
+        texts.append(f"{type(step).__name__}{held} from {n_samples or 'an unknown number of'}")
+        uses_labels = any(map(_uses_labels, all_steps(step)))
+        is_leak |= bool(held) and (n_samples == n_images or (uses_labels and n_samples is None))
+    finding = f"Learned before the folds: {', '.join(texts)} samples; there are {n_images} images."
     remedy = (
         "Pass them unfitted, with images or rows that none of them has transformed. Frozen steps, "
         "and those in functions, must have learned from other patients; the attribute n_samples_ "
         "says from how many samples."
     )
-    return Check(check, "leak" if from_all or unknown else "warning", finding, len(fitted), remedy)
+    return Check(check, "leak" if is_leak else "warning", finding, len(fitted), remedy)
 
 
-def _describe_step(step):
-    text = step.name + (f" ({step.held})" if step.held else "")
-    if step.n_samples is not None:
-        return f"{text} from {step.n_samples} samples"
-    unknown = step.held and step.uses_labels
-    return f"{text} from labels and an unknown number of samples" if unknown else text
+def misplaced_samplers(pipeline):
+    """Find samplers that would resample more than the training part.
+
+    Parameters
+    ----------
+    pipeline : estimator or list
+        The pipeline, or the steps of a workflow in order.
+
+    Returns
+    -------
+    list of estimator
+        Samplers that are not a step of an imbalanced-learn pipeline, except those inside another
+        sampler, or inside an ensemble classifier that resamples in `fit`.
+    """
+    return [
+        estimator
+        for estimator, parent in walk(pipeline)
+        if is_resampler(estimator) and not _may_hold_sampler(parent)
+    ]
+
+
+def _may_hold_sampler(parent):
+    if isinstance(parent, Pipeline):
+        return hasattr(type(parent), "fit_resample")
+    return parent is not None and (is_resampler(parent) or is_classifier(parent))
+
+
+def find_fitted_steps(pipeline):
+    """Find estimators that were fitted before the first fold.
+
+    Parameters
+    ----------
+    pipeline : estimator or list
+        The pipeline, or the steps of a workflow in order.
+
+    Returns
+    -------
+    list of (estimator, str)
+        Each estimator that has learned from data, and why no clone of the pipeline fits it again:
+        " (frozen)" or " (in a function)"; else empty.
+    """
+    steps = [estimator for estimator, _ in walk(pipeline)]
+    values = [value for step in steps for value in step.get_params(deep=False).values()]
+    held = {id(item): item for value in values for item in _inside(value) if is_estimator(item)}
+    found = [
+        (step, " (frozen)" * isinstance(step, FrozenEstimator))
+        for step in steps
+        if not isinstance(step, _FITTED_IN_PLACE)
+    ]
+    found += [(step, " (in a function)") for step in held.values()]
+    return [(unwrap(step), how) for step, how in found if _has_learned(step)]
+
+
+def _inside(value):
+    """Return what a function refers to, which `sklearn.base.clone` copies as it is."""
+    inside = [value]
+    if isinstance(value, partial):
+        inside = [value.func, *value.args, *value.keywords.values()]
+    elif isfunction(value):
+        used = getclosurevars(value)
+        inside = [*used.nonlocals.values(), *used.globals.values()]
+    # An estimator that is a parameter itself is cloned.
+    return [getattr(item, "__self__", None if item is value else item) for item in inside]
+
+
+def _has_learned(estimator):
+    if isinstance(estimator, (FrozenEstimator, *_FITTED_IN_PLACE)):
+        return any(_has_learned(step) for _, step in steps_of(estimator))
+    is_known = hasattr(estimator, "__sklearn_tags__") and hasattr(estimator, "fit")
+    return is_known and learns(estimator) and _is_fitted(estimator)
+
+
+def _count_samples(estimator):
+    """Return how many samples an estimator was fitted on, None if unknown."""
+    steps = all_steps(estimator)
+    counts = [np.max(getattr(step, name, 0)) for step in steps for name in _COUNTS]
+    return int(max(counts)) or None
+
+
+def _uses_labels(estimator):
+    """Return whether an estimator learns from classes or values; masks of images do not count."""
+    if isinstance(estimator, SelectorMixin):
+        return not isinstance(estimator, VarianceThreshold)
+    return is_classifier(estimator) or is_regressor(estimator) or hasattr(estimator, "classes_")
 
 
 def check_shortcuts(shortcuts):

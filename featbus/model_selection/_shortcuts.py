@@ -134,14 +134,11 @@ def _folds(y, groups, rng):
 
 def _permute(y, groups, rng):
     """Give each group the classes of another, repeated or cut to its size."""
-    order = np.argsort(groups, kind="stable")
-    size = np.bincount(groups)
+    order, size = np.argsort(groups, kind="stable"), np.bincount(groups)
     start = np.cumsum(size) - size
-    place = np.arange(len(y)) - start[groups[order]]
-    source = rng.permutation(len(size))[groups[order]]
-    permuted = np.empty_like(y)
-    permuted[order] = y[order][start[source] + place % size[source]]
-    return permuted
+    place = pd.Series(groups).groupby(groups).cumcount().to_numpy()
+    source = rng.permutation(len(size))[groups]
+    return y[order][start[source] + place % size[source]]
 
 
 def _neighbors(values, splits, rng):
