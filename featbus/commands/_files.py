@@ -110,7 +110,7 @@ def check_output(path, *suffixes):
     if path is None:
         return
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    if path.suffix.lower() not in suffixes or path.is_dir():
         raise InvalidParameterError(
             f"output is {str(path)!r}, expected a file ending in {' or '.join(suffixes)}."
         )
