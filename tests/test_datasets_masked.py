@@ -57,9 +57,7 @@ def test_some_images_are_selected(files, indices):
     assert images[0].ndim == (2 if indices[0] is True else 3)
 
 
-@pytest.mark.parametrize(
-    ("index", "found"), [(2, "an empty mask, .* is not empty: "), (3, "no mask")]
-)
+@pytest.mark.parametrize(("index", "found"), [(2, "an empty mask"), (3, "no mask")])
 def test_images_without_a_region_are_refused(files, index, found):
     message = rf"^image {index} \('.*\.png'\): found {found}.*load_masked\(dataset, indices\)"
     with pytest.raises(ImageError, match=message):
@@ -72,9 +70,7 @@ def test_an_error_names_image_and_mask(files):
     with pytest.raises(ImageError, match=message):
         load_masked(files, [0, 1])
     files.masks[0] = ("none.png",)
-    with pytest.raises(
-        ImageReadError, match=r"^image 0 \(.*a\.png'\): mask 'none\.png': there is no"
-    ):
+    with pytest.raises(ImageReadError, match=r"^image 0 \(.*a\.png'\): mask 'none\.png'"):
         load_masked(files)
     files.images[0] = "nothing.png"
     with pytest.raises(ImageReadError, match=r"^image 0 \('nothing\.png'\): there is no such file"):

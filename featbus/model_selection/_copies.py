@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from featbus.groups import link, unite
+from featbus.groups import merge_labelings, merge_pairs
 from featbus.images import update_digest
 from featbus.model_selection._candidates import propose_alike, propose_by_keypoints
 from featbus.model_selection._scenes import VARIANTS
@@ -62,7 +62,7 @@ class Matches(NamedTuple):
 
     def groups(self):
         """Return labels that join both."""
-        return unite(self.near, self.changed)
+        return merge_labelings(self.near, self.changed)
 
 
 def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
@@ -91,8 +91,8 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     left, right, changed = np.array(found, np.intp).reshape(-1, 3).T
     changed = changed.astype(bool)
     return Matches(
-        link(same, left[~changed], right[~changed]),
-        link(np.arange(len(scenes)), left[changed], right[changed]),
+        merge_pairs(same, left[~changed], right[~changed]),
+        merge_pairs(np.arange(len(scenes)), left[changed], right[changed]),
     )
 
 
