@@ -32,7 +32,7 @@ _LAYOUT = (
 )
 _GROUPS_UNKNOWN = (
     "It is unknown which images belong together. If a patient has several, scores from any split "
-    "are too optimistic. Pass groups=."
+    "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'."
 )
 
 
@@ -49,8 +49,8 @@ def find_class_folders(root, masks=None):
     classes = {top: _subfolders(top) for top in tops} if any(parts.values()) else {root: tops}
     problem = _check_classes(root, tops) if root in classes else _check_split(parts, classes)
     if problem:
-        names = _files.quote(_files.relative_names(tops, root), 12)
-        raise ValueError(f"Found {problem} in {str(root)!r} (folders: {names or 'none'}); {_LAYOUT}")
+        names = _files.quote(_files.relative_names(tops, root), 12) or "none"
+        raise ValueError(f"Found {problem} in {str(root)!r} (folders: {names}); {_LAYOUT}")
     return [(parts.get(top), folder) for top, folders in classes.items() for folder in folders]
 
 
