@@ -260,15 +260,6 @@ def test_real_masks_have_a_lesion_unless_normal(real):
         assert mask.mean() < 0.8
 
 
-def test_real_masked_images(real):
-    files = ["benign (4).png", "benign (240).png", "malignant (40).png"]
-    images = load_masked(real, real.frame["file"].isin(files))
-    assert [image.ndim for image in images] == [2, 3, 2]
-    for image in images:
-        assert image.fill_value == 0
-        assert 0 < image.mask.mean() < 1
-
-
 @pytest.mark.slow
 def test_real_shapes_tell_malignant_from_benign(real):
     lesion = real.target < 2

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.utils import Bunch
 
-from featbus import IntensityStatistics, ShapeStatistics, load_masked, make_breast_ultrasound
+from featbus import ShapeStatistics, load_masked, make_breast_ultrasound
 from featbus.datasets import make_mammograms
 from featbus.images import ImageError
 from featbus.io import ImageReadError
@@ -98,9 +98,3 @@ def test_a_mask_restricts_the_region_that_an_image_has():
     data.masks = [RIGHT]
     with pytest.raises(ImageError, match="^image 0: found no pixel inside both"):
         load_masked(data)
-
-
-def test_a_region_has_statistics_of_its_own(files):
-    cv2.imwrite(files.images[0], np.where(LEFT, 200, 10).astype(np.uint8))
-    (row,) = IntensityStatistics().fit_transform(load_masked(files, [0]))
-    assert row[0] == pytest.approx(200 / 255)

@@ -1021,7 +1021,6 @@ def recipe_features(recipe: Pipeline) -> FeatureBus | Pipeline:
     """
     bus = next((step for step, _ in walk(recipe) if isinstance(step, FeatureBus)), None)
     if bus is None:
-        found = type(recipe).__name__
-        raise InvalidParameterError(f"recipe is {found}, expected a pipeline with a FeatureBus.")
+        raise InvalidParameterError(f"recipe is {recipe!r}, expected a pipeline with a FeatureBus.")
     before = [step for step in recipe.steps if isinstance(step[1], ImageTransformer)]
     return clone(Pipeline([*before, ("features", bus)]) if before else bus)
