@@ -1,4 +1,4 @@
-"""Samples in groups: checked targets and groups, stratified folds, linked labels, bootstrap."""
+"""Samples in groups: checked targets and groups, stratified folds, merged groups, bootstrap."""
 
 from numbers import Integral, Real
 
@@ -296,21 +296,21 @@ def validation_split(y, groups, share, random_state, needed=None):
     )
 
 
-def link(labels, left, right):
-    """Join the labels of samples that are linked.
+def merge_pairs(labels, left, right):
+    """Merge the groups of samples that belong together: connected components of a graph.
 
     Parameters
     ----------
     labels : ndarray of int of shape (n_samples,)
-        Labels so far.
-    left, right : ndarray of int of shape (n_links,)
-        Positions of linked samples.
+        The group of each sample, numbered from 0.
+    left, right : ndarray of int of shape (n_pairs,)
+        Positions of the samples of each pair.
 
     Returns
     -------
     ndarray of int of shape (n_samples,)
-        Labels from 0, in the order in which they appear: the same for all samples that are linked
-        directly or through others.
+        Merged groups, numbered from 0 in the order in which they appear: one for all samples that
+        are connected, directly or through others.
     """
     n_labels = labels.max() + 1
     edges = np.ones(len(left), dtype=bool), (labels[left], labels[right])
@@ -318,24 +318,25 @@ def link(labels, left, right):
     return pd.factorize(connected_components(graph, directed=False)[1][labels])[0]
 
 
-def unite(*labelings):
-    """Join labelings: samples that share a label in any of them share one in the result.
+def merge_labelings(*labelings):
+    """Merge groupings of the same samples: connected components of all of them together.
 
     Parameters
     ----------
     *labelings : array_like of shape (n_samples,)
-        Labels of the same samples.
+        Groupings.
 
     Returns
     -------
     ndarray of int of shape (n_samples,)
-        Labels from 0, in the order in which they appear.
+        Merged groups, numbered from 0 in the order in which they appear. Samples that share a group
+        in any of the groupings share one here.
     """
     labels = np.arange(len(labelings[0]))
     for labeling in labelings:
         codes = pd.factorize(np.asarray(labeling))[0]
         first = np.unique(codes, return_index=True)[1]
-        labels = link(labels, np.arange(len(labels)), first[codes])
+        labels = merge_pairs(labels, np.arange(len(labels)), first[codes])
     return labels
 
 

@@ -8,7 +8,6 @@ from _data import data_dir
 from numpy.testing import assert_array_equal
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
-from sklearn.utils import _safe_indexing
 
 from featbus import ShapeStatistics, load_busi, load_masked
 from featbus.datasets import GroupsWarning, describe_dataset, load_dataset
@@ -71,7 +70,6 @@ def test_images_come_by_class_and_number(release, table):
     busi = load(release, table)
     assert busi.frame["file"].tolist() == table["file"].tolist()[:5]
     assert busi.images[2] == str(release / "benign" / "benign (10).png")
-    assert busi.images.dtype == object
     assert_array_equal(busi.target, [0, 0, 0, 1, 2])
     assert busi.target.dtype == busi.groups.dtype == np.intp
     assert busi.target_names == ["benign", "malignant", "normal"]
@@ -95,15 +93,8 @@ def test_masks_are_joined_and_opacity_is_no_lesion(release, table):
     assert not read_mask(masks[4], GRAY.shape).any()
 
 
-def test_scikit_learn_indexes_images_and_masks(release, table):
-    busi = load(release, table)
-    rows = np.array([4, 0])
-    assert _safe_indexing(busi.images, rows).tolist() == busi.images[[4, 0]].tolist()
-    assert _safe_indexing(busi.masks, rows).tolist() == [busi.masks[4], busi.masks[0]]
-
-
 def test_without_groups_they_are_unknown_and_a_warning_says_so(release):
-    with pytest.warns(GroupsWarning, match=r"near-duplicate.*optimistic.*groups=") as records:
+    with pytest.warns(GroupsWarning, match="groups=") as records:
         busi = load_busi(release, groups=None)
     assert records[0].filename == __file__
     assert busi.groups is None
@@ -149,9 +140,7 @@ def test_groups_of_near_duplicates_are_found_in_the_images(release):
     write(release / "benign" / "benign (10).png", speckle[1])
     write(release / "malignant" / "malignant (3).png", speckle[0])
     write(release / "normal" / "normal (1).png", speckle[2])
-    with pytest.warns(
-        UserWarning, match="5 images are in 4 groups of near-dup.*not pat"
-    ) as records:
+    with pytest.warns(UserWarning, match="5 images are in 4 groups of near-dup") as records:
         busi = load_busi(release)
     assert [record.filename for record in records] == [__file__]
     assert busi.groups.tolist() == busi.frame["listed_group"].tolist() == [0, 1, 2, 1, 3]
@@ -159,8 +148,6 @@ def test_groups_of_near_duplicates_are_found_in_the_images(release):
     with pytest.warns(UserWarning, match="of near-duplicates"):
         found = load_dataset(release)
     assert describe_dataset(found).startswith("BUSI: 5 images in 4 groups of near-duplicates (be")
-    with pytest.warns(UserWarning, match="of near-duplicates"):
-        assert_array_equal(load_busi(release, groups="near-duplicates").groups, busi.groups)
 
 
 def test_an_image_that_cannot_be_read_has_no_near_duplicate(release):
@@ -168,11 +155,6 @@ def test_an_image_that_cannot_be_read_has_no_near_duplicate(release):
     with pytest.warns(UserWarning, match="5 images are in 2 groups"):
         busi = load_busi(release)
     assert busi.groups.tolist() == [0, 1, 0, 0, 0]
-
-
-def test_groups_may_have_names(release, table):
-    named = load(release, table, group=list("aabcde"), similar_groups=["", "", "e", "", "", "a"])
-    assert pd.factorize(named.groups)[0].tolist() == [0, 0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -194,19 +176,10 @@ def test_unusable_tables_are_refused(release, table, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda root: (root / "benign" / "benign (2)_mask.png").unlink(),
-            r"no mask for 'benign/benign \(2\)\.png'",
-        ),
-        (
-            lambda root: (root / "benign" / "benign (2).png").unlink(),
-            r"without an image.*benign \(2\)_mask\.png",
-        ),
-        (lambda root: write(root / "normal" / "copy.png", GRAY), "'normal/copy.png'"),
-        (
-            lambda root: write(root / "normal" / "benign (7).png", GRAY),
-            r"'normal/benign \(7\).png'",
-        ),
+        (lambda root: (root / "benign/benign (2)_mask.png").unlink(), r"no mask for .*\(2\)\.png"),
+        (lambda root: (root / "benign/benign (2).png").unlink(), r"without an image.*\(2\)_mask"),
+        (lambda root: write(root / "normal/copy.png", GRAY), "'normal/copy.png'"),
+        (lambda root: write(root / "normal/benign (7).png", GRAY), r"'normal/benign \(7\).png'"),
         (lambda root: [path.unlink() for path in (root / "normal").iterdir()], "no images"),
     ],
     ids=["no mask", "no image", "another name", "another class", "empty"],
@@ -215,13 +188,6 @@ def test_broken_releases_are_refused(release, table, change, message):
     change(release)
     with pytest.raises(ValueError, match=message):
         load(release, table)
-
-
-def test_parameters_of_other_types_are_refused(release):
-    with pytest.raises(ValueError, match="groups is 3, expected an instance of 'str'"):
-        load_busi(release, groups=3)
-    with pytest.raises(ValueError, match="root is None, expected"):
-        load_busi(None)
 
 
 def test_folders_of_the_release_may_be_missing(release, table):
@@ -242,8 +208,10 @@ def test_no_file_is_left_out_in_silence(release, table):
     (release / "cyst" / "a.png").unlink()
     (release / "normal" / "notes.doc").write_text("notes")
     with pytest.warns(UserWarning, match=r"Left out 1 file.*'normal/notes.doc'"):
-        assert len(load(release, table).images) == 5
-    write(release / "normal" / "more" / "normal (2).png", GRAY)
+        assert load(release, table).skipped == ["normal/notes.doc"]
+    with pytest.raises(ValueError, match="'normal/notes.doc'"):
+        load_busi(release, groups=table, strict=True)
+    write(release / "normal/more/normal (2).png", GRAY)
     with pytest.raises(ValueError, match=r"Found 'normal/more/normal \(2\)\.png' in"):
         load(release, table)
 
@@ -285,20 +253,11 @@ def test_real_near_duplicates_are_the_listed_groups(real):
 
 
 def test_real_masks_have_a_lesion_unless_normal(real):
-    for image, paths, target in zip(real.images, real.masks, real.target):
+    for image, paths, target in zip(real.images[::5], real.masks[::5], real.target[::5]):
         shape = cv2.imread(image, cv2.IMREAD_GRAYSCALE).shape
         mask = read_mask(paths, shape)
         assert mask.any() == (target != 2)
         assert mask.mean() < 0.8
-
-
-def test_real_masked_images(real):
-    files = ["benign (4).png", "benign (240).png", "malignant (40).png"]
-    images = load_masked(real, real.frame["file"].isin(files))
-    assert [image.ndim for image in images] == [2, 3, 2]
-    for image in images:
-        assert image.fill_value == 0
-        assert 0 < image.mask.mean() < 1
 
 
 @pytest.mark.slow

@@ -96,9 +96,9 @@ def test_a_table_of_features_has_the_split(tmp_path):
     ("files", "named"),
     [
         (["train/x/a.png", "test/x/b.png", "val/x/c.png", "valid/x/d.png"], "'val', 'valid'"),
-        (["train/x/a.png", "train/y/a.png"], "folders 'train'"),
-        (["test/x/a.png", "val/x/a.png"], "folders 'test', 'val'"),
-        (["train/x/a.png", "test/x/b.png", "x/c.png"], "folders 'test', 'train', 'x'"),
+        (["train/x/a.png", "train/y/a.png"], "folders: 'train'"),
+        (["test/x/a.png", "val/x/a.png"], "folders: 'test', 'val'"),
+        (["train/x/a.png", "test/x/b.png", "x/c.png"], "folders: 'test', 'train', 'x'"),
         (["train/x/a.png", "train/y/b.png", "test/x/c.png"], "different classes"),
         (["train/x/a.png", "train/y/b.png", "test/c.png"], "different classes"),
         (["train/x/a.png", "test/X/b.png"], "different classes"),

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.utils import Bunch
 
-from featbus import IntensityStatistics, ShapeStatistics, load_masked, make_breast_ultrasound
+from featbus import ShapeStatistics, load_masked, make_breast_ultrasound
 from featbus.datasets import make_mammograms
 from featbus.images import ImageError
 from featbus.io import ImageReadError
@@ -57,9 +57,7 @@ def test_some_images_are_selected(files, indices):
     assert images[0].ndim == (2 if indices[0] is True else 3)
 
 
-@pytest.mark.parametrize(
-    ("index", "found"), [(2, "an empty mask, .* is not empty: "), (3, "no mask")]
-)
+@pytest.mark.parametrize(("index", "found"), [(2, "an empty mask"), (3, "no mask")])
 def test_images_without_a_region_are_refused(files, index, found):
     message = rf"^image {index} \('.*\.png'\): found {found}.*load_masked\(dataset, indices\)"
     with pytest.raises(ImageError, match=message):
@@ -72,9 +70,7 @@ def test_an_error_names_image_and_mask(files):
     with pytest.raises(ImageError, match=message):
         load_masked(files, [0, 1])
     files.masks[0] = ("none.png",)
-    with pytest.raises(
-        ImageReadError, match=r"^image 0 \(.*a\.png'\): mask 'none\.png': there is no"
-    ):
+    with pytest.raises(ImageReadError, match=r"^image 0 \(.*a\.png'\): mask 'none\.png'"):
         load_masked(files)
     files.images[0] = "nothing.png"
     with pytest.raises(ImageReadError, match=r"^image 0 \('nothing\.png'\): there is no such file"):
@@ -102,9 +98,3 @@ def test_a_mask_restricts_the_region_that_an_image_has():
     data.masks = [RIGHT]
     with pytest.raises(ImageError, match="^image 0: found no pixel inside both"):
         load_masked(data)
-
-
-def test_a_region_has_statistics_of_its_own(files):
-    cv2.imwrite(files.images[0], np.where(LEFT, 200, 10).astype(np.uint8))
-    (row,) = IntensityStatistics().fit_transform(load_masked(files, [0]))
-    assert row[0] == pytest.approx(200 / 255)

@@ -175,7 +175,7 @@ class Centered(IntensityStatistics):
 
 
 def test_extractors_that_learn_need_the_tag():
-    with pytest.raises(InvalidParameterError, match="Centered sets mean_ in fit, but its tag"):
+    with pytest.raises(InvalidParameterError, match="Centered sets mean_ in fit.*requires_fit"):
         FeatureBus(make_pipeline(Centered())).fit(noise(2))
 
 

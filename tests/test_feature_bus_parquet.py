@@ -25,9 +25,6 @@ from featbus.images import ImageError
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] is not installed")
 
-# Writes partitions, and dies as a killed process does: at once, with nothing put in order.
-
-
 noise = partial(_spies.noise, shape=(12, 12))
 
 

@@ -10,9 +10,9 @@ from sklearn.utils.fixes import parse_version
 from featbus.groups import (
     check_groups,
     check_target,
-    link,
+    merge_labelings,
+    merge_pairs,
     stratified_folds,
-    unite,
 )
 
 
@@ -112,14 +112,14 @@ def test_folds_without_groups_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_united_and_linked_labels(seed):
+def test_merged_groups(seed):
     rng = np.random.default_rng(seed)
     labelings = rng.integers(15, size=(3, 20))
     # By brute force: the matrix of what is reachable.
     reachable = (labelings[:, :, None] == labelings[:, None]).any(axis=0)
     reachable = np.linalg.matrix_power(reachable.astype(float), 20) > 0
     expected = pd.factorize(reachable.argmax(axis=1))[0]
-    np.testing.assert_array_equal(unite(*labelings), expected)
+    np.testing.assert_array_equal(merge_labelings(*labelings), expected)
     first = pd.factorize(labelings[0])[0]
     left, right = np.nonzero((labelings[1:, :, None] == labelings[1:, None]).any(axis=0))
-    np.testing.assert_array_equal(link(first, left, right), expected)
+    np.testing.assert_array_equal(merge_pairs(first, left, right), expected)

@@ -102,9 +102,8 @@ def assert_no_trace_of(path, folder, *names):
 
 def classifiers():
     found = classifier_pipelines(features=LBP())
-    found["random forest"].set_params(
-        classifier__n_estimators=5, classifier__random_state=np.random.RandomState(0)
-    )
+    forest = {"n_estimators": 5, "random_state": np.random.RandomState(0)}
+    found["random forest"]["classifier"].set_params(**forest)
     weighted = LogisticRegression(class_weight={0: 2})
     voters = [("forest", RandomForestClassifier(3)), ("regression", weighted)]
     few_columns = LBP(n_points=4, radius=1, method="uniform")
@@ -140,14 +139,6 @@ def classifiers():
 @pytest.mark.parametrize("name", classifiers())
 def test_classifiers_predict_the_same(name, path):
     assert_same_elsewhere(classifiers()[name].fit(X, Y), path)
-
-
-@pytest.mark.xgboost
-def test_boosters_predict_the_same(path):
-    from xgboost import XGBClassifier
-
-    pipeline = make_pipeline(LBP(), XGBClassifier(n_estimators=3, booster="dart")).fit(X, Y)
-    assert_same_elsewhere(pipeline, path)
 
 
 @pytest.mark.xgboost
@@ -571,9 +562,7 @@ def test_what_trusted_parts_would_be_told_to_do(kind, path):
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(evil))) as archive:
         members |= {name: archive.read(name) for name in archive.namelist()}
     rewrite(path, **members)
-    with pytest.raises(
-        ModelFileError, match="which no saved model contains|expected|do not fit together"
-    ):
+    with pytest.raises(ModelFileError, match="no saved model contains|expected|fit together"):
         load(path)
 
 

@@ -1,7 +1,14 @@
-"""Compute batches of images: in this process, on joblib's workers, or on a Dask cluster."""
+"""One run over a batch of images: look rows up in the store, compute and store the others.
+
+Batches are computed in this process, on joblib's workers, or on a Dask cluster.
+"""
 
 import copy
 import itertools
+import logging
+import threading
+import time
+import uuid
 from collections import deque
 from contextlib import closing, contextmanager, suppress
 
@@ -12,15 +19,116 @@ from sklearn import config_context, get_config
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, gen_batches
 
 from featbus.base import FeatureExtractor, iter_ahead, iter_images, thread_limit
-from featbus.bus._fingerprint import FingerprintError, fingerprint
-from featbus.images import ImageError
+from featbus.bus._fingerprint import FingerprintError, fingerprint, try_digest
+from featbus.bus._store import FeatureStore, chunked
+from featbus.images import ImageError, is_path
 from featbus.parameters import InvalidParameterError
 from featbus.steps import is_resampler, reads_plainly, steps_of
 
+_LOG = logging.getLogger("featbus")
+_RENEWAL = 5.0  # seconds between renewals of claims, which live for 20
+_POLL = 0.05  # seconds between look-ups of rows that another process computes
+_LOOKUP = 256  # images digested and looked up at a time
 _BATCHES_PER_WORKER = 10  # at a time
 _CHECKED = set()  # fingerprints that are the same in this process as in the main process
+
+
+class Rows:
+    """The row of each image, or the error of an image without one.
+
+    Parameters
+    ----------
+    batch : ndarray or list
+        The images.
+    on_error : {"raise", "nan"}
+        Whether an image without a row raises an error or gets a row of NaN.
+    progress : tqdm
+        Advanced with each image.
+    start : int, default=0
+        Position of the first image in the batch that the caller passed, for errors.
+
+    Attributes
+    ----------
+    results : list of ndarray of shape (n_features,) or ImageError
+        In the order of the images; None where there is neither yet.
+    """
+
+    def __init__(self, batch, on_error, progress, start=0):
+        self.batch = batch
+        self.results = [None] * len(batch)
+        self._on_error = on_error
+        self._progress = progress
+        self._start = start
+
+    def take(self, indices, results):
+        """Add the results for some images.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            The images' positions in `batch`.
+        results : list of ndarray of shape (n_features,) or ImageError
+            The row of each image, or why there is none.
+
+        Raises
+        ------
+        ImageError
+            With ``on_error="raise"``, for an image without a row.
+        """
+        for index, result in zip(indices, results):
+            self.results[index] = result
+            if isinstance(result, ImageError):
+                self.results[index] = self._locate(result, index)
+                if self._on_error == "raise":
+                    raise self.results[index] from result
+            with self._progress.get_lock():  # look-ups are made in another thread
+                self._progress.update()
+
+    def _locate(self, error, index):
+        """Return an error with the position and path of an image, and without its traceback."""
+        item = self.batch[index]
+        return error.at(self._start + index, item if is_path(item) else None)
+
+    def errors(self):
+        """Return the errors.
+
+        Returns
+        -------
+        list of ImageError
+            In the order of the images.
+        """
+        return [result for result in self.results if isinstance(result, ImageError)]
+
+    def array(self):
+        """Return the rows as one array.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_features), or None
+            NaN where an image has no row; None if no image has one.
+
+        Raises
+        ------
+        ImageError
+            If a row is not as long as those before it.
+        """
+        rows = [result for result in self.results if not isinstance(result, ImageError)]
+        if not rows:
+            return None
+        dtype = np.result_type(*{row.dtype for row in rows})  # some steps return various ones
+        if self._on_error == "nan" and dtype.kind != "f":
+            dtype = np.result_type(dtype, np.float64)  # integers have no NaN
+        array = np.empty((len(self.results), len(rows[0])), dtype)
+        for index, result in enumerate(self.results):
+            is_row = not isinstance(result, ImageError)
+            if is_row and len(result) != len(rows[0]):
+                found = f"found {len(result)} features, expected {len(rows[0])} as in the images"
+                raise self._locate(ImageError(f"{found} before. Use Resize first."), index)
+            array[index] = result if is_row else np.nan
+        return array
 
 
 @contextmanager
@@ -87,7 +195,7 @@ def _finish(last, prepared):
         raise InvalidParameterError(
             f"transformer ends with {last!r}, which returned an array of shape {rows.shape} for "
             f"{len(prepared)} images, expected one row of features per image. Put an extractor "
-            "after a step that returns images; `predict` returns the regions of a segmenter."
+            "last; `predict` returns the regions of a segmenter."
         )
     return list(rows)
 
@@ -137,8 +245,8 @@ class _Task:
                 if fingerprint(self._transformer, self._version) != self._key:
                     raise FingerprintError(
                         f"{type(self._transformer).__name__} differs between this worker and the "
-                        "process that stores its rows, in code, files or installed packages. "
-                        "Change code in files and start new workers; or use threads."
+                        "main process, in code, files or packages. Start new workers, or use "
+                        "threads."
                     )
                 _CHECKED.add(self._key)
             prepared = _try_to_prepare(self._transformer, items)
@@ -198,26 +306,9 @@ def _iter_on_dask(client, task, batches):
 
 
 def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
-    """Compute batches of images.
+    """Yield the tag of each batch, in order, with the row or the error of each of its images.
 
-    Parameters
-    ----------
-    transformer : estimator
-        From image to row.
-    batches : iterable of (object, list)
-        A tag of any kind and the images of each batch; consumed only as needed, possibly in another
-        thread.
-    n_jobs : int or None, default=None
-        Number of joblib's workers. None: those of the active `joblib.parallel_config`, else one,
-        while another thread reads ahead; 1: one, without other threads.
-    key, version : optional
-        The transformer's fingerprint, which is checked in other processes, and the version it was
-        computed with.
-
-    Yields
-    ------
-    (object, list of ndarray or ImageError)
-        For each batch, in order: its tag, and the row or the error of each image.
+    `batches` are pairs of a tag and images, consumed only as needed, possibly in another thread.
     """
     task = _Task(transformer, key, version)
     backend, _ = joblib.parallel.get_active_backend()
@@ -232,3 +323,111 @@ def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
         results = (task(tag, items) for tag, items in batches)
     with closing(results):
         yield from results
+
+
+def fill(rows, transformer, bus, key):
+    """Fill in all rows; look them up first if there is a store.
+
+    Parameters
+    ----------
+    rows : Rows
+        Empty.
+    transformer : estimator
+        The fitted transformer.
+    bus : FeatureBus
+        Its `memory`, `batch_size`, `n_jobs` and `version` are used.
+    key : bytes or None
+        The transformer's fingerprint if rows are stored under it.
+    """
+
+    def run(batches, take):
+        with closing(iter_results(transformer, batches, bus.n_jobs, key, bus.version)) as computed:
+            for tag, results in computed:
+                _LOG.debug("Computed the rows of %d images", len(results))
+                take(tag, results)
+
+    if bus.memory is None:
+        n_images = len(rows.batch)
+        parts = gen_batches(n_images, bus.batch_size)
+        run(((range(n_images)[part], rows.batch[part]) for part in parts), rows.take)
+        return
+    is_open = isinstance(bus.memory, FeatureStore)
+    with bus.memory if is_open else FeatureStore(bus.memory) as store:
+        description = " ".join(str(transformer).split())
+        _StoredRun(rows, store, key, description).execute(run, bus.batch_size)
+
+
+class _StoredRun:
+    """One run whose rows are stored; no other run computes an image that it has claimed."""
+
+    def __init__(self, rows, store, key, description):
+        self._rows = rows
+        self._store = store
+        self._key = key
+        self._description = description
+        self._tried = set()  # digests that were missing in an earlier pass
+        self._owner = uuid.uuid4().hex
+        self._ended = threading.Event()
+        self._renewal = threading.Thread(target=self._renew, daemon=True)
+
+    def execute(self, run, batch_size):
+        """Fill in all rows; `run` computes batches and hands on their results."""
+        left = range(len(self._rows.batch))
+        try:
+            while left:
+                waiting = []  # for another run, or for the same content in this one
+                run(self._batches(left, batch_size, waiting), self._take)
+                left = waiting
+                if left:
+                    time.sleep(_POLL)
+        finally:
+            self._ended.set()
+            if self._renewal.ident is not None:
+                self._renewal.join()
+                self._store.release(self._owner)
+
+    def _renew(self):
+        while not self._ended.wait(_RENEWAL):
+            self._store.renew(self._owner)
+
+    def _batches(self, indices, batch_size, waiting):
+        """Yield batches of images to compute; append those to wait for to `waiting`."""
+        for chunk in chunked(self._missing(indices, waiting), batch_size):
+            if self._renewal.ident is None:
+                self._renewal.start()
+            digests = [digest for _, digest in chunk if digest]
+            free = {None, *self._store.claim(self._key, digests, self._owner)}
+            waiting += [index for index, digest in chunk if digest not in free]
+            if group := {index: digest for index, digest in chunk if digest in free}:
+                yield group, _safe_indexing(self._rows.batch, list(group))
+
+    def _missing(self, indices, waiting):
+        """Yield index and digest of images without a stored row, one per content; add the rows."""
+        seen = set()
+        for chunk in chunked(indices, _LOOKUP):
+            digests = {index: try_digest(self._rows.batch[index]) for index in chunk}
+            found = self._store.read(self._key, list({*digests.values()} - {None}))
+            _LOG.debug("Found the rows of %d of %d images in the store", len(found), len(chunk))
+            for index, digest in digests.items():
+                if digest in found:
+                    self._rows.take([index], [found[digest]])
+                elif digest in seen - self._tried:
+                    waiting.append(index)
+                else:
+                    seen |= {digest} - {None}
+                    yield index, digest
+        self._tried |= seen
+
+    def _take(self, group, results):
+        """Store the rows of a batch, and add its results."""
+        kept = [
+            None if isinstance(result, ImageError) or self._is_changed(index, digest) else result
+            for (index, digest), result in zip(group.items(), results)
+        ]
+        self._store.write(self._key, self._description, list(group.values()), kept)
+        self._rows.take(group, results)
+
+    def _is_changed(self, index, digest):
+        """Return whether the content of a file may differ from what was digested."""
+        item = self._rows.batch[index]
+        return digest is None or not (isinstance(item, np.ndarray) or try_digest(item) == digest)

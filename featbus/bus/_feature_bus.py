@@ -16,15 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from featbus.base import ImageEstimator, ImageTransformer
-from featbus.bus._compute import as_image_errors, copied
+from featbus.bus._compute import Rows, as_image_errors, copied, fill
 from featbus.bus._fingerprint import fingerprint
-from featbus.bus._run import Rows, fill
 from featbus.bus._store import FeatureStore
 from featbus.images import ImageError, at_index, stack_images
 from featbus.parameters import (
     N_JOBS,
+    POSITIVE_INTEGER,
     HasMethods,
-    Interval,
     InvalidParameterError,
     StrOptions,
     check_parameters,
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from featbus.typing import Images, PathLike
-
-_PARTITIONS = {"partition_size": [Interval(Integral, 1, None, closed="left")]}
 
 
 def _inner_has_names(bus):
@@ -65,8 +62,8 @@ def _check_stateless(fitted):
         is_own = not type(step).fit.__module__.startswith("featbus.")
         if learned and is_own and isinstance(step, ImageEstimator) and not learns(step):
             raise InvalidParameterError(
-                f"{type(step).__name__} sets {learned[0]} in fit, but its tag requires_fit is "
-                "False: it would learn from the first image alone. Set the tag to True."
+                f"{type(step).__name__} sets {learned[0]} in fit, expected a tag requires_fit that "
+                "is True: otherwise it is fitted on the first image alone."
             )
 
 
@@ -167,7 +164,7 @@ class FeatureBus(ImageEstimator):
     _parameter_constraints = {
         "transformer": [HasMethods("transform")],
         "memory": [str, os.PathLike, FeatureStore, None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [POSITIVE_INTEGER],
         "n_jobs": N_JOBS,
         "on_error": [StrOptions({"raise", "nan"})],
         "verbose": ["boolean"],
@@ -345,7 +342,7 @@ class FeatureBus(ImageEstimator):
         """
         from featbus.bus._parquet import ParquetDirectory
 
-        check_parameters(_PARTITIONS, {"partition_size": partition_size})
+        check_parameters({"partition_size": [POSITIVE_INTEGER]}, {"partition_size": partition_size})
         transformer, batch = self._transformer_and_batch(X)
         key = fingerprint(transformer, self.version)
         partitions = ParquetDirectory(directory, partition_size, transformer, key)
@@ -393,8 +390,7 @@ class FeatureBus(ImageEstimator):
         if key is None and self.memory is not None:
             key = fingerprint(transformer, self.version)
         rows = Rows(items, on_error or self.on_error, progress, start)
-        names = "memory", "batch_size", "n_jobs", "version"
-        fill(rows, transformer, key=key, **{name: getattr(self, name) for name in names})
+        fill(rows, transformer, self, key)
         return rows
 
     def _keep_errors(self, errors, n_images):

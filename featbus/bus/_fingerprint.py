@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 import types
+from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -124,8 +125,8 @@ class _Pickler(Hasher):
         is_random = type(obj).__module__.startswith(("numpy.random", "random"))
         if is_random or hasattr(type(obj), "__next__"):
             raise FingerprintError(
-                f"found a {type(obj).__name__}, which changes with each use, so rows computed with "
-                "it cannot be stored. Use a seed or a list, or FeatureBus(..., memory=None)."
+                f"found a {type(obj).__name__}, which changes with each use, so rows cannot be "
+                "stored. Use a seed or a list, or FeatureBus(..., memory=None)."
             )
         return _reduce(obj)
 
@@ -216,11 +217,8 @@ def _(module: types.ModuleType):
     return dict, (module.__name__, _find_release(module.__name__))
 
 
-@_reduce.register(property)
-@_reduce.register(staticmethod)
-@_reduce.register(classmethod)
-@_reduce.register(functools.cached_property)
-def _(descriptor):
+@_reduce.register
+def _(descriptor: property | staticmethod | classmethod | functools.cached_property):
     names = "fget", "fset", "fdel", "__func__", "func"
     functions = [getattr(descriptor, name, None) for name in names]
     return dict, (type(descriptor).__name__, functions)
@@ -236,9 +234,8 @@ def _(array: np.ndarray):
     return dict, ("array", array.dtype, array.shape, is_transposed, content)
 
 
-@_reduce.register(set)
-@_reduce.register(frozenset)
-def _(values):
+@_reduce.register
+def _(values: set | frozenset):
     return dict, (type(values).__name__, sorted(_Pickler().hash(value) for value in values))
 
 
@@ -249,9 +246,8 @@ def _(values: dict):
     return dict, (), None, iter(values.items())  # in their order
 
 
-@_reduce.register(str)
-@_reduce.register(PurePath)
-def _(path):
+@_reduce.register
+def _(path: str | PurePath):
     # The content counts, too, unless SQLite uses the file: closing it would drop SQLite's locks.
     name = os.fspath(path)
     if not 0 < len(name) < 1024 or not os.path.isfile(name) or os.path.exists(f"{name}-wal"):
@@ -312,6 +308,12 @@ def digest_image(item: np.ndarray | PathLike) -> bytes:
     return digest.digest()
 
 
+def try_digest(item):
+    """Return the digest of an image, or None if it cannot be read: computing its row says why."""
+    with suppress(ValueError):
+        return digest_image(item)
+
+
 def _digest_file(path):
     """Return the digest of a file's bytes, which are read again only if the file was written."""
     try:
@@ -324,9 +326,8 @@ def _digest_file(path):
         return digest(path, status)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageReadError(
-            f"the file cannot be read ({reason}). Check the path and the permissions.", path=path
-        ) from error
+        message = f"the file cannot be read ({reason}). Check the path and the permissions."
+        raise ImageReadError(message, path=path) from error
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -1,20 +1,21 @@
 """Rows as a directory of Parquet files, each of which appears whole or not at all."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from featbus import __version__
-from featbus.bus._fingerprint import digest_image
+from featbus.bus._fingerprint import try_digest
 from featbus.files import as_unicode, written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
 
 _IMAGE_COLUMNS = ["path", "digest", "error"]  # before those of the features
 _METADATA = b"featbus"
-_REMEDY = "Name another directory, or delete this one to compute all of it again."
+_REMEDY = "Name another directory, or delete this one or its damaged file to compute it again."
 
 
 def _import_pyarrow():
@@ -22,25 +23,9 @@ def _import_pyarrow():
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            f"to_parquet needs pyarrow ({error}). Install it: pip install 'featbus[parquet]'."
+            f"to_parquet needs pyarrow ({error}): pip install 'featbus[parquet]'."
         ) from error
     return pyarrow
-
-
-def _feature_names(transformer):
-    """Return the names of the transformer's columns, or None if it has none."""
-    try:
-        return transformer.get_feature_names_out().tolist()
-    except AttributeError:
-        return None
-
-
-def _content(item):
-    try:
-        digest = digest_image(item).hex()
-    except ValueError:
-        digest = None
-    return as_unicode(item) if is_path(item) else None, digest
 
 
 class Partition(NamedTuple):
@@ -58,7 +43,11 @@ class Partition(NamedTuple):
         list of (str or None, str or None)
             In the order of the images.
         """
-        return [_content(item) for item in self.items]
+        digests = map(try_digest, self.items)
+        return [
+            (as_unicode(item) if is_path(item) else None, digest and digest.hex())
+            for item, digest in zip(self.items, digests)
+        ]
 
 
 class ParquetDirectory:
@@ -84,7 +73,9 @@ class ParquetDirectory:
     def __init__(self, directory, partition_size, transformer, key):
         self._pyarrow = _import_pyarrow()
         self._directory = Path(directory)
-        self._names = _feature_names(transformer)
+        self._names = None
+        with suppress(AttributeError):  # of a transformer without names
+            self._names = transformer.get_feature_names_out().tolist()
         self._header = {
             "featbus": __version__,
             "transformer": " ".join(str(transformer).split()),
@@ -127,10 +118,8 @@ class ParquetDirectory:
             else:
                 errors += found
         if others:
-            raise ValueError(
-                f"{str(min(others))!r} is not a partition of these {len(batch)} images, and would "
-                f"be read as one. {_REMEDY}"
-            )
+            message = f"{str(min(others))!r} is not a partition of these {len(batch)} images."
+            raise ValueError(f"{message} {_REMEDY}")
         return missing, errors
 
     def _find_errors(self, partition):
@@ -141,16 +130,13 @@ class ParquetDirectory:
             header = json.loads(schema.metadata[_METADATA])
             lines = self._pyarrow.parquet.read_table(path, columns=_IMAGE_COLUMNS).to_pylist()
         except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"{str(path)!r} is damaged, or to_parquet did not write it ({error!r})."
+            raise ValueError(f"{message} {_REMEDY}") from error
+        if any(header[name] != self._header[name] for name in ("partition_size", "fingerprint")):
             raise ValueError(
-                f"{str(path)!r} is damaged, or to_parquet did not write it ({error!r}). Name "
-                "another directory, or delete the file to compute it again."
-            ) from error
-        for name in ("partition_size", "fingerprint"):
-            if header[name] != self._header[name]:
-                raise ValueError(
-                    f"{str(path)!r} was written with other settings, weights, learned state or "
-                    f"version: found {header}, expected {self._header}. {_REMEDY}"
-                )
+                f"{str(path)!r} was written with another transformer, learned state or version: "
+                f"found {header}, expected {self._header}. {_REMEDY}"
+            )
         before, contents = [(line["path"], line["digest"]) for line in lines], partition.contents()
         if before == contents:
             self._schema = self._schema or schema
@@ -209,11 +195,11 @@ class ParquetDirectory:
         table = pa.table(columns, [*_IMAGE_COLUMNS, *names], metadata=metadata)
         self._schema = self._schema or table.schema
         if not table.schema.equals(self._schema):
+            n_columns = len(self._schema) - len(_IMAGE_COLUMNS)
             raise ValueError(
                 f"images {partition.start} to {partition.start + len(array) - 1} gave "
-                f"{array.shape[1]} columns of {array.dtype}, expected those of the other "
-                f"partitions: {len(self._schema) - len(_IMAGE_COLUMNS)} of "
-                f"{self._schema.types[-1]}. Bring the images to one size first: Resize."
+                f"{array.shape[1]} columns of {array.dtype}, expected {n_columns} of "
+                f"{self._schema.types[-1]} as in the other partitions. Use Resize first."
             )
         return table
 

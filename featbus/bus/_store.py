@@ -49,6 +49,14 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_SCHEMA};
 COMMIT;
 """
+_MARKS = """
+SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
+FROM pragma_application_id, pragma_user_version
+"""
+_USED_BYTES = """
+SELECT (page_count - freelist_count) * page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 # A claim that expires later than any is made for is damaged, or the clock was set back.
 _CLAIM = """
 INSERT INTO claim (fingerprint, image, owner, expires) VALUES (?, ?, ?, ?)
@@ -170,7 +178,7 @@ class FeatureStore(AbstractContextManager):
             self._connection = None
 
     def _run(self, work, *arguments, action=None):
-        """Return what `work` makes of the connection.
+        """Call `work` with the connection, and return its result.
 
         If SQLite fails, raise a FeatureStoreError. With an action, "read" or "written", warn
         instead, skip that action from now on, and return None.
@@ -189,13 +197,11 @@ class FeatureStore(AbstractContextManager):
                         f"cannot use {self.path!r}: {error}. Delete the file if it is damaged."
                     ) from error
                 self._usable -= {action, "written"}
-                warnings.warn(
+                message = (
                     f"The feature store {self.path!r} cannot be {action} ({error}). The run "
-                    "continues, and rows are computed again if needed. Free disk space, or delete "
-                    "the file if it is damaged.",
-                    RuntimeWarning,
-                    stacklevel=3,
+                    "continues. Free disk space, or delete the file if it is damaged."
                 )
+                warnings.warn(message, RuntimeWarning, stacklevel=3)
 
     def read(self, fingerprint: bytes, images: list[bytes]) -> dict[bytes, np.ndarray]:
         """Look up rows.
@@ -313,7 +319,7 @@ def _open(path):
     try:
         connection.text_factory = lambda text: text.decode(errors="replace")
         connection.execute("PRAGMA cell_size_check = ON")  # notice damaged pages
-        found = _marks(connection)
+        found = connection.execute(_MARKS).fetchone()
         if found == (0, 0, 0):
             connection.executescript(_TABLES)
         elif found[:2] != (_APPLICATION, _SCHEMA):
@@ -329,15 +335,6 @@ def _open(path):
         connection.close()
         raise
     return connection
-
-
-def _marks(connection):
-    """Return the application's number, the schema's, and the number of tables."""
-    query = (
-        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
-        "FROM pragma_application_id, pragma_user_version"
-    )
-    return connection.execute(query).fetchone()
 
 
 def _read(connection, fingerprint, images):
@@ -401,7 +398,7 @@ def _summarize(connection):
 def _prune(connection, max_bytes):
     query = "DELETE FROM feature WHERE id IN (SELECT id FROM feature ORDER BY id LIMIT ?)"
     dropped = 0
-    while (used := _used_bytes(connection)) > max_bytes:
+    while (used := connection.execute(_USED_BYTES).fetchone()[0]) > max_bytes:
         (n_rows,) = connection.execute("SELECT count(*) FROM feature").fetchone()
         share = math.ceil((1 - max_bytes / used) * n_rows)
         n_dropped = connection.execute(query, (share,)).rowcount
@@ -411,11 +408,3 @@ def _prune(connection, max_bytes):
     # One step of the first statement frees one page; only a script runs it to its end.
     connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
     return dropped
-
-
-def _used_bytes(connection):
-    query = (
-        "SELECT (page_count - freelist_count) * page_size "
-        "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-    )
-    return connection.execute(query).fetchone()[0]

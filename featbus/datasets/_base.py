@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from featbus.datasets._files import check_folder, object_array, quote
+from featbus.datasets._files import check_folder, quote
 from featbus.groups import GROUPS_UNKNOWN
 from featbus.images import ImageError
 from featbus.io import read_spacing
@@ -40,13 +40,12 @@ def add_spacing(frame, paths):
     """
     if {*SPACING} <= {*frame}:
         stated = frame[SPACING].apply(pd.to_numeric, errors="coerce")
-        wrong = frame[SPACING].notna() & ~(stated.gt(0) & np.isfinite(stated))
-        if wrong.any(axis=None):
+        is_wrong = frame[SPACING].notna() & ~(stated.gt(0) & np.isfinite(stated))
+        if is_wrong.any(axis=None):
             raise ValueError(
                 "The table of groups has no valid spacing for "
-                f"{quote(frame.loc[wrong.any(axis=1), 'file'].tolist())}, expected positive "
-                "numbers in the columns 'spacing_row' and 'spacing_column', in millimeters, or "
-                "nothing where it is unknown."
+                f"{quote(frame['file'][is_wrong.any(axis=1)].tolist())}, expected positive "
+                "millimeters, or empty cells where it is unknown."
             )
         return frame.assign(**stated)
     spacings = [stated_spacing(path) for path in paths]
@@ -59,12 +58,12 @@ def stated_spacing(path):
     """Return the spacing that a file states, None if it cannot be read."""
     try:
         return read_spacing(path)
-    except ImageError:  # whoever reads its pixels says what is wrong
+    except ImageError:  # raised again when the pixels are read
         return None
 
 
-def as_bunch(paths, masks, frame, class_names, *, DESCR, target="class", **fields):
-    """Return a data set whose classes are in the column `target` of its frame.
+def as_bunch(images, masks, frame, class_names, *, DESCR, target="class", **fields):
+    """Return a data set; its classes are in the column `target` of its frame.
 
     Without a column ``group`` in the frame, its groups are None, and its description says so.
     """
@@ -72,7 +71,7 @@ def as_bunch(paths, masks, frame, class_names, *, DESCR, target="class", **field
     if groups is None:
         DESCR = f"{DESCR.rstrip()}\n\n{GROUPS_UNKNOWN.capitalize()}."
     return Bunch(
-        images=object_array([str(path) for path in paths]),
+        images=images,
         target=pd.Categorical(frame[target], categories=class_names).codes.astype(np.intp),
         target_names=list(class_names),
         groups=groups,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
-from featbus.datasets._files import is_visible, list_images, quote, skip_others
+from featbus.datasets._files import is_visible, list_images, path_array, quote, skip_others
 from featbus.datasets._folder import list_classes
 from featbus.datasets._groups import add_groups
 from featbus.images import ImageError
@@ -28,10 +28,9 @@ TOP = "Dataset_BUSI_with_GT"
 _NEAR_DUPLICATES = "near-duplicates"
 _CLASSES = ["benign", "malignant", "normal"]
 _NO_GROUPS = (
-    "BUSI has no patient ids but hundreds of near-duplicate images. With groups=None it is unknown "
-    "which belong together, and scores from any split are too optimistic. Pass a table (CSV file "
-    "or DataFrame) with the columns 'file' and 'group' as groups= (DESCR says where to find one), "
-    "or leave groups= out to find near-duplicates in the images."
+    "BUSI has no patient ids but hundreds of near-duplicate images: with groups=None, scores from "
+    "any split are too optimistic. Pass a table as groups= (DESCR says where one is), or leave "
+    "groups= out to find near-duplicates in the images."
 )
 
 
@@ -132,46 +131,40 @@ def load_busi(
     unexpected = other_folders(root)
     if unexpected or not classes:
         raise ValueError(
-            f"Found {quote(unexpected) or 'no class'} in {str(root)!r}, expected only the folders "
-            f"of the release, {quote(_CLASSES)}. Move others elsewhere, or load all folders as "
-            "classes: load_image_folder(root, masks='_mask')."
+            f"Found {quote(unexpected) or 'no class'} in {str(root)!r}, expected the folders "
+            f"{quote(_CLASSES)}. Load others by load_image_folder(root, masks='_mask')."
         )
     folders = [(None, root / kind) for kind in classes]
     paths, masks, frame, others = list_classes(root, folders, "_mask")
-    skipped = skip_others(others, root, strict)
+    fields = {"skipped": skip_others(others, root, strict)}
     names = frame["file"].str.extract(r"^(?i:(\w+)/\1 \((\d+)\)\.png)$")[1]
     bare = [file for file, files in zip(frame["file"], masks) if files is None]
     if names.isna().any() or bare:
         wrong = frame["file"][names.isna()].tolist()
         raise ValueError(
             f"Found {quote(wrong) or 'no mask for ' + quote(bare)} in {str(root)!r}, expected "
-            "names like 'benign (1).png', and a mask for each, 'benign (1)_mask.png'. Unpack "
-            "the release again, move other files elsewhere, or load its classes by "
-            "load_image_folder."
+            "names like 'benign (1).png', and a mask for each, 'benign (1)_mask.png'. Move other "
+            "files elsewhere, or load its classes by load_image_folder."
         )
     frame = frame.assign(file=[path.name for path in paths], number=names.astype(int))
     frame = frame[["file", "class", "number", "masks"]].sort_values(["class", "number"])
     paths, masks = [paths[index] for index in frame.index], masks[frame.index]
     frame = frame.reset_index(drop=True)
-    descr, fields = _base.read_descr("busi.rst"), {}
+    descr = _base.read_descr("busi.rst")
     if isinstance(groups, str) and groups == _NEAR_DUPLICATES:
         groups = frame[["file"]].assign(group=_group_near_duplicates(paths))
         note = (
             f"BUSI has no patient ids: its {len(paths)} images are in {groups['group'].nunique()} "
             "groups of near-duplicates, which are not patients."
         )
-        warnings.warn(
-            f"{note} Pass the published table as groups= if you have it; its groups are not "
-            "patients, either.",
-            stacklevel=2,
-        )
-        descr, fields = f"{descr.rstrip()}\n\n{note}", {"groups_of": _NEAR_DUPLICATES}
+        warnings.warn(note, stacklevel=2)
+        descr, fields["groups_of"] = f"{descr.rstrip()}\n\n{note}", _NEAR_DUPLICATES
     frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
-    return _base.as_bunch(paths, masks, frame, classes, DESCR=descr, skipped=skipped, **fields)
+    return _base.as_bunch(path_array(paths), masks, frame, classes, DESCR=descr, **fields)
 
 
 def _group_near_duplicates(paths):
-    """Return the near-duplicate group of each image; whoever uses an unreadable one reports it."""
+    """Return the near-duplicate group of each image; an unreadable image has its own."""
     scenes = {}
     for index, path in enumerate(paths):
         with suppress(ImageError):

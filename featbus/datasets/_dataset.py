@@ -17,7 +17,7 @@ from featbus.files import as_unicode
 from featbus.images import ImageError, at_index
 from featbus.io import read_item, read_mask
 from featbus.masks import restrict
-from featbus.parameters import InvalidParameterError
+from featbus.parameters import StrOptions, check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,12 +82,10 @@ def load_dataset(
     """
     layout = detect_layout(root)
     if layout == "mini-MIAS":
-        _refuse(groups, "groups", "mini-MIAS comes with groups, the women")
-        _refuse(masks, "masks", "mini-MIAS has no masks")
+        check_parameters({"groups": [None], "masks": [None]}, {"groups": groups, "masks": masks})
         return Bunch(name=layout, **load_mini_mias(root))
     if layout == "BUSI":
-        if masks != "_mask":
-            _refuse(masks, "masks", "BUSI comes with masks")
+        check_parameters({"masks": [StrOptions({"_mask"}), None]}, {"masks": masks})
         given = {} if groups is None else {"groups": groups}
         return Bunch(name=layout, **load_busi(root, strict=strict, **given))
     data = load_image_folder(root, masks=masks, groups=groups, strict=strict)
@@ -153,11 +151,6 @@ def _is_busi(root):
     return any(root.glob("benign/benign (*)_mask*")) and not other_folders(root)
 
 
-def _refuse(value, name, reason):
-    if value is not None:
-        raise InvalidParameterError(f"{name} is {str(value)!r}, expected None: {reason}.")
-
-
 def load_masked(dataset: Bunch, indices: ArrayLike | bool | None = None) -> list[np.ma.MaskedArray]:
     """Read the images of a data set, masked to their regions of interest.
 
@@ -212,15 +205,9 @@ def _read_masked(item, mask, index):
     image = read_item(item, index)
     with at_index(index, item):
         inside = read_mask(mask, image.shape)
-        if inside is None:
+        if inside is None or not inside.any():
             raise ImageError(
-                "found no mask, expected a region. Select the images that have one: "
-                "load_masked(dataset, indices)."
-            )
-        if not inside.any():
-            raise ImageError(
-                "found an empty mask, expected a region. Select the images whose mask is not "
-                "empty: load_masked(dataset, indices), such as indices = "
-                "dataset.frame['class'] != 'normal'."
+                f"found {'no' if inside is None else 'an empty'} mask, expected a region. Select "
+                "the images that have one: load_masked(dataset, indices)."
             )
         return restrict(image, inside)

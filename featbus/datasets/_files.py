@@ -47,6 +47,11 @@ def object_array(items):
     return np.fromiter(items, dtype=object, count=len(items))
 
 
+def path_array(paths):
+    """Return paths as a 1-D array of strings."""
+    return object_array([str(path) for path in paths])
+
+
 def quote(names, limit=5):
     """Format names for a message: all of them, or the first few and the number of the others."""
     shown = ", ".join(repr(str(name)) for name in names[:limit])
@@ -66,7 +71,7 @@ def is_visible(path):
 def is_image(path):
     """Return whether a file has the content or the extension of an image.
 
-    Reading says what is wrong with a file that has only the extension.
+    A file that has only the extension raises an error when it is read.
     """
     if not is_visible(path) or path.is_dir():
         return False
@@ -78,15 +83,15 @@ def list_images(folder, without=None):
 
     Files in the folder `without` are ignored.
     """
-    files = [*_walk(Path(folder), (), without and os.path.realpath(without))]
+    files = [*_walk(Path(folder), (), without and Path(without).resolve())]
     images = [path for path in files if is_image(path)]
     return images, sorted({*files} - {*images})
 
 
 def _walk(folder, above, without):
     """Yield the files below a folder; `above` are the folders that a link must not lead back to."""
-    here = os.path.realpath(folder)
-    if here in above or here == without:
+    here = folder.resolve()
+    if here in above or (without and here.is_relative_to(without)):
         return
     for path in sorted(filter(is_visible, folder.iterdir())):
         if path.is_dir():
@@ -95,29 +100,23 @@ def _walk(folder, above, without):
             yield path
 
 
-def describe_others(others, root):
-    """Count and name files that are no images."""
-    return f"{len(others)} file(s) that are no images: {quote(relative_names(others, root), 10)}"
-
-
 def skip_others(others, root, strict, groups=None):
-    """Warn of files that are no images, and return their names; `strict` refuses them.
+    """Warn about files that are not images, or refuse them, and return their names.
 
     The file `groups`, a table that is used, is not among them.
     """
     if isinstance(groups, (str, os.PathLike)):
         others = [path for path in others if os.path.realpath(path) != os.path.realpath(groups)]
-    if others and strict:
+    names = relative_names(others, root)
+    found = f"{len(names)} file(s) that are no images: {quote(names, 10)}"
+    if names and strict:
         raise ValueError(
-            f"Found {describe_others(others, root)} in {str(root)!r}, expected {FORMATS} only. "
-            "Move or convert the others, or leave strict out."
+            f"Found {found} in {str(root)!r}, expected {FORMATS} only. Move or convert the others, "
+            "or leave strict out."
         )
-    if others:
-        warnings.warn(
-            f"Left out {describe_others(others, root)}. Convert GIF and WebP to PNG.",
-            stacklevel=3,
-        )
-    return relative_names(others, root)
+    if names:
+        warnings.warn(f"Left out {found}. Convert GIF and WebP to PNG.", stacklevel=3)
+    return names
 
 
 def is_suffix(masks):
@@ -150,16 +149,14 @@ def pair_masks(images, found, masks):
     parameter that said where to look.
     """
     if masks is not None and not found:
-        raise ValueError(
-            f"Found no masks for masks={str(masks)!r}, expected the suffix of masks next to their "
-            "images, such as '_mask', or a folder that mirrors the images."
-        )
+        expected = "expected a suffix, such as '_mask', or a folder that mirrors the images."
+        raise ValueError(f"Found no masks for masks={str(masks)!r}, {expected}")
     stems = Counter(map(stem_of, images))
     lost = [mask for mask, image in found.items() if stems[image] != 1]
     if lost:
         raise ValueError(
-            f"Found masks without an image, or with several images of one name: {quote(lost)}; "
-            "expected one image for every mask. Add or rename the images, or remove these masks."
+            f"Found masks without an image, or with several images of one name: {quote(lost)}. Add "
+            "or rename images, or remove these masks."
         )
     files = defaultdict(tuple)
     for mask, image in found.items():
@@ -179,9 +176,8 @@ def refuse_masks(images, root):
     ]
     if masks:
         suffix = names[masks[0]][2] if beside else "_mask"
-        names = quote(relative_names(masks, root))
         raise ValueError(
-            f"Found masks among the images in {str(root)!r}: {names}; expected images only. "
-            f"Pass masks={suffix!r} for masks next to their images that are named so, or so and "
-            "with a number, or a folder that mirrors that of the images; move others elsewhere."
+            f"Found masks among the images in {str(root)!r}: {quote(relative_names(masks, root))}. "
+            f"Pass masks={suffix!r} for masks next to their images, or the folder of the masks; "
+            "move others elsewhere."
         )

@@ -12,26 +12,7 @@ import pandas as pd
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
-from featbus.datasets import _base
-from featbus.datasets._files import (
-    FORMATS,
-    as_name,
-    check_folder,
-    describe_others,
-    is_image,
-    is_suffix,
-    is_visible,
-    list_images,
-    mirrored_masks,
-    object_array,
-    pair_masks,
-    quote,
-    refuse_masks,
-    relative_names,
-    skip_others,
-    split_masks,
-    stem_of,
-)
+from featbus.datasets import _base, _files
 from featbus.datasets._groups import add_groups
 from featbus.parameters import SequenceOf, check_parameters
 
@@ -61,24 +42,15 @@ def find_class_folders(root, masks=None):
     The part is "train", "validation" or "test"; None if `root` has no split. The folder `masks` is
     no class.
     """
-    tops = _subfolders(check_folder(root))
-    if masks is not None and not is_suffix(masks):
-        masks, inside = Path(masks).resolve(), root.resolve()
-        if masks == inside or (inside in masks.parents and masks.parent != inside):
-            raise ValueError(
-                f"masks is {str(masks)!r}, expected a folder directly in {str(root)!r} or outside "
-                "of it: what is in a class folder is an image of that class."
-            )
-        tops = [path for path in tops if path.resolve() != masks]
+    tops = _subfolders(_files.check_folder(root))
+    if masks is not None and not _files.is_suffix(masks):
+        tops = [path for path in tops if path.resolve() != Path(masks).resolve()]
     parts = {top: PARTS.get(top.name.lower()) for top in tops}
-    classes = {root: tops}
-    if any(parts.values()):
-        classes = {top: _subfolders(top) for top in tops}
-    problem = _check_classes(classes) if root in classes else _check_split(parts, classes)
+    classes = {top: _subfolders(top) for top in tops} if any(parts.values()) else {root: tops}
+    problem = _check_classes(root, tops) if root in classes else _check_split(parts, classes)
     if problem:
-        names = quote(relative_names(tops, root), 12)
-        among = f" among the folders {names}" if names else ""
-        raise ValueError(f"Found {problem} in {str(root)!r}{among}; {_LAYOUT}")
+        names = _files.quote(_files.relative_names(tops, root), 12) or "none"
+        raise ValueError(f"Found {problem} in {str(root)!r} (folders: {names}); {_LAYOUT}")
     return [(parts.get(top), folder) for top, folders in classes.items() for folder in folders]
 
 
@@ -87,29 +59,29 @@ def _check_split(parts, classes):
     found = list(parts.values())
     if None in found or len({*found}) < len(found) or "train" not in found or len(found) < 2:
         return "a split that is not 'train' and 'test' or 'validation', each once,"
-    if len({frozenset(as_name(path.name) for path in folders) for folders in classes.values()}) > 1:
+    names = [{_files.as_name(path.name) for path in folders} for folders in classes.values()]
+    if any(part != names[0] for part in names):
         return "parts of a split with different classes"
-    return next(filter(None, (_check_classes({top: classes[top]}) for top in classes)), None)
+    return next(filter(None, map(_check_classes, classes, classes.values())), None)
 
 
-def _check_classes(classes):
+def _check_classes(top, folders):
     """Return what is wrong with the folders of classes, None if nothing is.
 
     Folders that are below two others, and whose names have no digits, as those of patients do, are
     the classes rather than the folders above them.
     """
-    ((top, folders),) = classes.items()
-    loose = [path.name for path in sorted(top.iterdir()) if is_image(path)]
+    loose = [path.name for path in sorted(top.iterdir()) if _files.is_image(path)]
     if loose or not folders:
-        return f"images without a class, {quote(loose)}," if loose else "no folders"
-    inner = [as_name(path.name) for folder in folders for path in _subfolders(folder)]
-    uses = Counter([*inner, *PARTS, *(as_name(folder.name) for folder in folders)])
+        return f"images without a class, {_files.quote(loose)}," if loose else "no folders"
+    inner = [_files.as_name(path.name) for folder in folders for path in _subfolders(folder)]
+    uses = Counter([*inner, *PARTS, *(_files.as_name(folder.name) for folder in folders)])
     wrong = [name for name in inner if uses[name] > 1 and not any(map(str.isdigit, name))]
-    return f"folders of classes below others, {quote(wrong)}," if wrong else None
+    return f"folders of classes below others, {_files.quote(wrong)}," if wrong else None
 
 
 def _subfolders(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _files.is_visible(path))
 
 
 def list_classes(root, folders, masks):
@@ -122,32 +94,32 @@ def list_classes(root, folders, masks):
     found : ndarray of object
         The tuple of mask files of each, None if it has none.
     frame : DataFrame
-        ``file``, ``class``, ``split`` (None without a split) and ``masks``.
+        ``file``, ``class``, ``split`` (only with a split) and ``masks``.
     others : list of Path
         The files that are no images.
     """
     known, others = {}, []
     for part, folder in folders:
-        images, rest = _list_images(folder)
-        known |= dict.fromkeys(images, (as_name(folder.name), part))
+        images, rest = _list_images(folder, masks)
+        known |= dict.fromkeys(images, (_files.as_name(folder.name), part))
         others += rest
-    if is_suffix(masks):
-        paths, found = split_masks(known, masks)
+    if _files.is_suffix(masks):
+        paths, found = _files.split_masks(known, masks)
     else:
-        paths, found = list(known), {} if masks is None else mirrored_masks(masks, root)
-    refuse_masks(paths, root)
-    found = pair_masks(paths, found, masks)
+        paths, found = list(known), {} if masks is None else _files.mirrored_masks(masks, root)
+    _files.refuse_masks(paths, root)
+    found = _files.pair_masks(paths, found, masks)
     frame = pd.DataFrame([known[path] for path in paths], columns=["class", "split"])
-    frame.insert(0, "file", relative_names(paths, root))
+    frame = frame.dropna(axis="columns", how="all")
+    frame.insert(0, "file", _files.relative_names(paths, root))
     return paths, found, frame.assign(masks=[len(names or ()) for names in found]), others
 
 
-def _list_images(folder, without=None):
-    """Return the images in a folder, one at least, and the other files."""
-    images, others = list_images(folder, without)
+def _list_images(folder, masks):
+    """Return the images in a folder, at least one, and the other files."""
+    images, others = _files.list_images(folder, None if _files.is_suffix(masks) else masks)
     if not images:
-        found = f", only {describe_others(others, folder)}" if others else ""
-        raise ValueError(f"Found no images in {str(folder)!r}{found}. Expected {FORMATS}.")
+        raise ValueError(f"Found no images in {str(folder)!r}, expected {_files.FORMATS}.")
     return images, others
 
 
@@ -268,22 +240,20 @@ def load_image_folder(
     folders = find_class_folders(root, masks)
     paths, found, frame, others = list_classes(root, folders, masks)
     for above in {root, *(folder.parent for _, folder in folders)}:
-        others += [path for path in above.iterdir() if path.is_file() and is_visible(path)]
-    fields = {"skipped": skip_others(sorted(others), root, strict, groups)}
-    if frame["split"].isna().all():
-        frame = frame.drop(columns="split")
-    else:
+        others += [path for path in above.iterdir() if path.is_file() and _files.is_visible(path)]
+    fields = {"skipped": _files.skip_others(sorted(others), root, strict, groups)}
+    if "split" in frame:
         tested = "test" if "test" in {*frame["split"]} else "validation"
         fields["cv"] = PredefinedSplit(np.where(frame["split"] == tested, 0, -1))
     if callable(groups):
-        names = object_array([groups(PurePosixPath(file)) for file in frame["file"]])
+        names = _files.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
     frame = _base.add_spacing(add_groups(frame, groups, _GROUPS_UNKNOWN, paths, root), paths)
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
-    classes = sorted({*frame["class"]})
-    return _base.as_bunch(paths, found, frame, classes, DESCR=description, **fields)
+    images, classes = _files.path_array(paths), sorted({*frame["class"]})
+    return _base.as_bunch(images, found, frame, classes, DESCR=description, **fields)
 
 
 def load_images(
@@ -357,31 +327,32 @@ def load_images(
     check_parameters({**_base.CONSTRAINTS, "source": sources}, locals())
     skipped, is_folder = [], isinstance(source, (str, os.PathLike))
     if is_folder:
-        root = check_folder(source)
-        paths, others = _list_images(root, None if is_suffix(masks) else masks)
-        files, skipped = paths, skip_others(others, root, strict, groups)
+        root = _files.check_folder(source)
+        paths, others = _list_images(root, masks)
+        files, skipped = paths, _files.skip_others(others, root, strict, groups)
     else:
         paths = [Path(os.path.abspath(path)) for path in source]
         root = Path(os.path.commonpath([path.parent for path in paths]))
         folders = {path.parent for path in paths if path.parent.is_dir()}
-        files = [file for folder in folders for file in sorted(folder.iterdir()) if is_image(file)]
-    _, found = split_masks(files, masks if is_suffix(masks) else "_mask")
-    stems = {stem_of(path) for path in paths}
+        around = (file for folder in folders for file in sorted(folder.iterdir()))
+        files = [*filter(_files.is_image, around)]
+    _, found = _files.split_masks(files, masks if _files.is_suffix(masks) else "_mask")
+    stems = {_files.stem_of(path) for path in paths}
     paths = [path for path in paths if found.get(path) not in stems]
     if is_folder:
-        refuse_masks(paths, root)
+        _files.refuse_masks(paths, root)
     if masks is None:
         found = {}
-    elif not is_suffix(masks):
-        found = mirrored_masks(masks, root)
+    elif not _files.is_suffix(masks):
+        found = _files.mirrored_masks(masks, root)
     found = {mask: image for mask, image in found.items() if image in stems}
-    pairs = pair_masks(paths, found, masks)
-    frame = pd.DataFrame({"file": relative_names(paths, root)})
+    pairs = _files.pair_masks(paths, found, masks)
+    frame = pd.DataFrame({"file": _files.relative_names(paths, root)})
     frame["masks"] = [len(pair or ()) for pair in pairs]
     if groups is not None:
         frame = add_groups(frame, groups, None, paths, root)
     return Bunch(
-        images=object_array([str(path) for path in paths]),
+        images=_files.path_array(paths),
         groups=None if groups is None else frame["group"].to_numpy(),
         masks=pairs,
         frame=_base.add_spacing(frame, paths),

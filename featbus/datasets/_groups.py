@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from featbus.datasets._files import as_name, quote
-from featbus.groups import GroupsWarning, link
+from featbus.groups import GroupsWarning, merge_pairs
 
 
 def add_groups(frame, groups, warning, paths, root):
@@ -44,8 +44,7 @@ def add_groups(frame, groups, warning, paths, root):
     missing = table["file"][rows][names[rows].isna()].tolist()
     if missing:
         raise ValueError(
-            f"The table of groups has no group for {quote(missing)}, expected one for every image. "
-            "An image without known relatives gets a group of its own."
+            f"The table of groups has no group for {quote(missing)}, expected one for every image."
         )
     table = table.assign(listed_group=table["group"], group=_merge_similar(table, names))
     news = [column for column in table if column not in frame]
@@ -63,21 +62,17 @@ def _read_csv(path):
     except ValueError as error:
         raise ValueError(
             f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. "
-            "Expected a CSV file in UTF-8 with as many cells in each row as in the header, and "
-            "quotes around names that contain ',', ';' or a tab."
+            "Expected a CSV file in UTF-8, with quotes around names that contain a separator."
         ) from error
 
 
 def _check_table(table):
-    columns = list(table.columns)
-    if columns.count("file") != 1 or columns.count("group") != 1:
+    if not {"file", "group"} <= {*table}:
         raise ValueError(
-            f"The table of groups has the columns {columns}, expected 'file' and 'group' among "
-            "them, once each."
+            f"The table of groups has the columns {[*table]}, expected 'file' and 'group'."
         )
-    table = table.reset_index(drop=True).assign(
-        file=[_as_path(str(file)) for file in table["file"]]
-    )
+    files = [_as_path(str(file)) for file in table["file"]]
+    table = table.reset_index(drop=True).assign(file=files)
     twice = table.loc[table["file"].duplicated(), "file"].tolist()
     if twice:
         raise ValueError(
@@ -97,9 +92,8 @@ def _find_rows(listed, files, paths, root):
     absent = [file for file, row in zip(files, found) if row is None]
     if absent:
         raise ValueError(
-            f"The table of groups has no row for {quote(absent)}, expected one for every image, "
-            f"with its path in the column 'file': absolute or relative to {str(root)!r}, or its "
-            "name if no other image has it."
+            f"The table of groups has no row for {quote(absent)}, expected every image in the "
+            f"column 'file': its path, absolute or relative to {str(root)!r}, or its unique name."
         )
     return found
 
@@ -134,6 +128,6 @@ def _merge_similar(table, names):
         unknown = similar[others < 0].unique().tolist()
         raise ValueError(
             f"'similar_groups' names {quote(unknown)}, expected names from the column 'group', "
-            "separated by ';'. Images that are not on disk may have rows."
+            "separated by ';'."
         )
-    return link(codes, similar.index, first.index[others])
+    return merge_pairs(codes, similar.index, first.index[others])

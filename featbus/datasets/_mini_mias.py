@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from featbus.datasets import _base
-from featbus.datasets._files import is_visible, quote
+from featbus.datasets._files import is_visible, path_array, quote
 from featbus.parameters import StrOptions, check_parameters
 
 if TYPE_CHECKING:
@@ -114,17 +114,10 @@ def load_mini_mias(
     folder = _base.release_folder(root, "all-mias")
     paths, table = _find_files(folder)
     rows = _image_rows(paths, _read_info(table))
-    findings = _findings(rows)
-    frame = _frame(rows, findings)
-    return _base.as_bunch(
-        paths,
-        np.full(len(paths), None),
-        frame,
-        _TARGETS[target],
-        target=target,
-        findings=findings,
-        DESCR=_base.read_descr("mini_mias.rst"),
-    )
+    findings, masks = _findings(rows), np.full(len(paths), None)
+    frame, images = _frame(rows, findings), path_array(paths)
+    options = {"target": target, "DESCR": _base.read_descr("mini_mias.rst")}
+    return _base.as_bunch(images, masks, frame, _TARGETS[target], findings=findings, **options)
 
 
 def _find_files(folder):
@@ -134,8 +127,7 @@ def _find_files(folder):
     if not paths or "info.txt" not in files:
         raise FileNotFoundError(
             f"Found {len(paths)} .pgm images and {'an' if 'info.txt' in files else 'no'} Info.txt "
-            f"in {str(folder)!r}, expected mdb001.pgm, mdb002.pgm, ... of the release, not "
-            "converted to another format, next to its table Info.txt."
+            f"in {str(folder)!r}, expected those of the release, not converted to another format."
         )
     return paths, files["info.txt"]
 
@@ -151,12 +143,8 @@ def _read_info(path):
             f"Line {wrong.index[0] + 1} of {str(path)!r} is {wrong.iloc[0]!r}, expected a row like "
             "'mdb001 G CIRC B 535 425 197' or 'mdb003 D NORM'."
         )
-    return rows.assign(
-        **rows[["x", "y", "radius"]].astype(float),
-        id=rows["id"].astype(int),
-        tissue=rows["tissue"].map(_TISSUE),
-        severity=rows["severity"].map(_SEVERITY),
-    )
+    rows = rows.replace({"tissue": _TISSUE, "severity": _SEVERITY})
+    return rows.astype({"id": int, "x": float, "y": float, "radius": float})
 
 
 def _image_rows(paths, table):
@@ -166,8 +154,7 @@ def _image_rows(paths, table):
     unknown = images.loc[~images["name"].isin(table["name"]), "file"].tolist()
     if unknown:
         raise ValueError(
-            f"Info.txt has no row for {quote(unknown)}, expected every .pgm file to be an "
-            "image of the release. Move other files elsewhere."
+            f"Info.txt has no row for {quote(unknown)}, expected images of the release only."
         )
     return images.merge(table, on="name", how="left")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import fft, ndimage
 from scipy.special import expit
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 
-from featbus.datasets._base import read_descr
+from featbus.datasets._base import as_bunch, read_descr
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -27,6 +27,7 @@ from featbus.parameters import (
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from sklearn.utils import Bunch
 
 # Names and order are those of `load_busi` and `load_mini_mias`.
 _DIAGNOSES = ["benign", "malignant", "normal"]
@@ -79,20 +80,6 @@ def _draw_all(draw, kinds, groups, views, image_shape, contrast, random_state):
         for kind, *keys in zip(kinds, ((group, 0) for group in groups), zip(groups, 1 + views))
     ]
     return map(np.array, zip(*drawn))
-
-
-def _as_bunch(images, masks, target, target_names, groups, columns, **fields):
-    """Return a data set; its frame has `columns`, the group, and the area of the lesion."""
-    columns |= {"group": groups, "lesion_area": masks.sum(axis=(1, 2))}
-    return Bunch(
-        images=images,
-        target=target,
-        target_names=list(target_names),
-        groups=groups,
-        masks=masks,
-        frame=pd.DataFrame(columns),
-        **fields,
-    )
 
 
 def _grid(shape):
@@ -405,13 +392,14 @@ def make_breast_ultrasound(
     """
     shares = _check_shares(locals(), len(_DIAGNOSES))
     groups, views = np.divmod(np.arange(n_images), n_images_per_patient)
-    target = _fill_quotas(shares, groups[-1] + 1)[groups]
-    diagnoses = np.take(_DIAGNOSES, target)
+    diagnoses = np.take(_DIAGNOSES, _fill_quotas(shares, groups[-1] + 1)[groups])
     images, masks = _draw_all(
         _draw_ultrasound, diagnoses, groups, views, as_pair(image_shape), contrast, random_state
     )
-    columns, DESCR = {"class": diagnoses}, read_descr("breast_ultrasound.rst")
-    return _as_bunch(images, masks, target, _DIAGNOSES, groups, columns, DESCR=DESCR)
+    areas = masks.sum(axis=(1, 2))
+    frame = pd.DataFrame({"class": diagnoses, "group": groups, "lesion_area": areas})
+    descr = read_descr("breast_ultrasound.rst")
+    return as_bunch(images, masks, frame, _DIAGNOSES, DESCR=descr)
 
 
 def make_mammograms(
@@ -528,18 +516,8 @@ def make_mammograms(
     images, masks, pectoral_masks = (
         np.where(sides[:, np.newaxis, np.newaxis], part, part[:, :, ::-1]) for part in drawn
     )
-    columns = {
-        "side": np.where(sides, "left", "right"),
-        "class": findings,
-        "abnormality": np.take(_ABNORMALITIES, target),
-    }
-    return _as_bunch(
-        images,
-        masks,
-        target,
-        _ABNORMALITIES,
-        groups,
-        columns,
-        pectoral_masks=pectoral_masks,
-        DESCR=read_descr("mammograms.rst"),
-    )
+    frame = pd.DataFrame({"side": np.where(sides, "left", "right"), "class": findings})
+    frame = frame.assign(abnormality=np.take(_ABNORMALITIES, target), group=groups)
+    frame["lesion_area"] = masks.sum(axis=(1, 2))
+    fields = {"pectoral_masks": pectoral_masks, "DESCR": read_descr("mammograms.rst")}
+    return as_bunch(images, masks, frame, _ABNORMALITIES, target="abnormality", **fields)

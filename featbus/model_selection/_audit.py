@@ -21,7 +21,7 @@ from featbus.groups import (
     check_groups,
     check_target,
     make_splits,
-    unite,
+    merge_labelings,
 )
 from featbus.images import as_batch, is_path
 from featbus.io import read_mask
@@ -249,7 +249,7 @@ def audit(
     exact = pd.factorize(np.array(digests, dtype=object))[0]
     copies = find_matches(scenes, n_jobs=n_jobs)
     copied = copies.groups()
-    suggested = copied if groups is None else unite(groups, copied)
+    suggested = copied if groups is None else merge_labelings(groups, copied)
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.cluster import MiniBatchKMeans
 
-from featbus.groups import link, unite
+from featbus.groups import merge_labelings, merge_pairs
 from featbus.images import update_digest
 from featbus.model_selection._scenes import VARIANTS
 
@@ -78,7 +78,7 @@ class Matches(NamedTuple):
 
     def groups(self):
         """Return labels that join both."""
-        return unite(self.near, self.changed)
+        return merge_labelings(self.near, self.changed)
 
 
 def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
@@ -107,8 +107,8 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     left, right, changed = np.array(found, np.intp).reshape(-1, 3).T
     changed = changed.astype(bool)
     return Matches(
-        link(same, left[~changed], right[~changed]),
-        link(np.arange(len(scenes)), left[changed], right[changed]),
+        merge_pairs(same, left[~changed], right[~changed]),
+        merge_pairs(np.arange(len(scenes)), left[changed], right[changed]),
     )
 
 
