@@ -33,9 +33,8 @@ IMAGE = make_breast_ultrasound(2, random_state=5).images[1]
 def path(tmp_path_factory):
     data = make_breast_ultrasound(60, random_state=0)
     model = make_pipeline(FeatureBus(IntensityStatistics()), LogisticRegression(max_iter=5000))
-    known = {"groups": data.groups, "target_names": data.target_names}
     card = {"scores": {"accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75}}}
-    card["reference"] = describe_training_images(data.images, data.target, **known)
+    card["reference"] = describe_training_images(data.images, groups=data.groups)
     path = tmp_path_factory.mktemp("app") / "lesions.skops"
     save(model.fit(data.images, data.target), path, classes=data.target_names, card=card)
     return str(path)

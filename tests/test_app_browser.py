@@ -32,9 +32,7 @@ def model(tmp_path_factory):
     features = FeatureBus(make_union(LBP(cells=3), IntensityStatistics()))
     pipeline = make_pipeline(features, StandardScaler(), LogisticRegression())
     pipeline.fit(data.images, data.target)
-    reference = describe_training_images(
-        data.images, data.target, groups=data.groups, target_names=data.target_names
-    )
+    reference = describe_training_images(data.images, groups=data.groups)
     path = tmp_path_factory.mktemp("model") / "model.skops"
     save(pipeline, path, classes=data.target_names, card={"reference": reference})
     return path

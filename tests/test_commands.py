@@ -295,7 +295,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     assert card["audit"] == audit.verdict
     assert card["positive_class"] == "malignant"
     assert card["classes"] == ["benign", "malignant"]
-    assert card["reference"]["features"]["images"] == 24
+    assert card["reference"]["images"] == 24
     accuracy = card["scores"]["accuracy"]
     assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
     assert_allclose(accuracy["mean"], evaluation.scores["accuracy"].mean(), atol=1e-4)

@@ -103,7 +103,7 @@ def _list_results(results):
 
 
 def _show_prediction(found):
-    """Show the class, the probabilities, and the intensities next to those of the training."""
+    """Show the class and the probabilities, with a warning about an unfamiliar image."""
     if found.is_unfamiliar:
         st.error(
             "**Unlike the training images.** The model has not learned from images like this one: "
@@ -119,11 +119,6 @@ def _show_prediction(found):
             st.write("The classifier and its probabilities differ: another class is more probable.")
         for name, value in found.probabilities.items():
             st.progress(float(value), f"{_plain(name)} {value:.2f}")
-    shares = {"this image": found.histogram}
-    if found.reference is not None:
-        shares |= {f"training, {name}": column for name, column in found.reference.items()}
-    st.caption("Share of pixels by intensity, from dark to bright")
-    st.line_chart(pd.DataFrame(shares), height=180)
 
 
 def _show_image(model, images, key):

@@ -13,13 +13,13 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length
 
 from featbus.base import iter_images
-from featbus.color import to_float, to_gray, to_rgb, to_uint8
-from featbus.commands._predict import name_classes, predict_image
+from featbus.color import to_gray, to_rgb, to_uint8
+from featbus.commands._predict import predict_image
 from featbus.evaluation import find_outline, occlusion_map
-from featbus.groups import check_groups, check_target
+from featbus.groups import check_groups
 from featbus.images import ImageError, as_batch
 from featbus.io import SpacedImage, read_item
-from featbus.masks import fill_mask, inside_mask
+from featbus.masks import fill_mask
 from featbus.resizing import resize
 from featbus.typing import Images
 
@@ -35,7 +35,6 @@ MEASURES = [
     *(f"direction_{band}" for band in range(_N_BANDS)),
     *(f"place_{row}_{column}" for row in range(3) for column in range(3)),
 ]
-_N_BINS = 32
 _FEWEST = 10  # groups that a mean is kept of
 _QUANTILE = 0.98
 # Added to standard deviations, so that what never varied in training may vary a little.
@@ -65,11 +64,6 @@ class Examination:
         see `featbus.evaluation.occlusion_map`.
     importance_reason : str or None
         Why there is no importance.
-    histogram : Series
-        The share of pixels in each of 32 equal parts of the range of intensities. The index is the
-        lower end of the part, from 0 to 1.
-    reference : DataFrame or None
-        The mean histogram of the training images, a column per class; None if the card has none.
     distance : float or None
         How far the image is from the training images, see `describe_training_images`.
     limit : float or None
@@ -96,8 +90,6 @@ class Examination:
     outline: np.ndarray | None
     importance: np.ndarray | None
     importance_reason: str | None
-    histogram: pd.Series
-    reference: pd.DataFrame | None
     distance: float | None
     limit: float | None
     is_unfamiliar: bool | None
@@ -126,8 +118,8 @@ def examine_image(
     Returns
     -------
     Examination
-        The class and its probability, the outline, the importance, the histograms, and the distance
-        from the training images.
+        The class and its probability, the outline, the importance, and the distance from the
+        training images.
 
     Raises
     ------
@@ -150,7 +142,7 @@ def examine_image(
     >>> data = make_breast_ultrasound(40, random_state=0)
     >>> model = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
     >>> model = model.fit(data.images, data.target)
-    >>> reference = describe_training_images(data.images, data.target)
+    >>> reference = describe_training_images(data.images)
     >>> card = {"classes": data.target_names, "reference": reference}
     >>> found = examine_image(model, card, data.images[1])
     >>> found.predicted, found.is_unfamiliar
@@ -173,14 +165,12 @@ def examine_image(
         except ImageError as error:
             reason = f"The model cannot use the image with a part hidden: {error.reason}"
     shown = fill_mask(to_uint8(pixels))
-    intensities = pd.Index(np.arange(_N_BINS) / _N_BINS, name="intensity")
-    reference = distance = limit = None
+    distance = limit = None
     known = card.get("reference")
     # A card made by another release has other measures: then there is no distance.
-    if isinstance(known, dict) and (features := known["features"])["measures"] == MEASURES:
-        row, limit = measure_appearance(pixels), features["limit"]
-        distance = float(_distances(row, features["center"], features["spread"]))
-        reference = pd.DataFrame(known["histograms"], intensities)
+    if isinstance(known, dict) and known.get("measures") == MEASURES:
+        row, limit = measure_appearance(pixels), known["limit"]
+        distance = float(_distances(row, known["center"], known["spread"]))
     return Examination(
         image=shown if shown.ndim == 2 else to_rgb(shown),
         predicted=predicted,
@@ -188,8 +178,6 @@ def examine_image(
         outline=outline,
         importance=heat,
         importance_reason=reason,
-        histogram=pd.Series(_find_histogram(pixels), intensities),
-        reference=reference,
         distance=distance,
         limit=limit,
         is_unfamiliar=None if limit is None else distance > limit,
@@ -200,13 +188,7 @@ class FewImagesError(ValueError):
     """There are so few images that a summary of them would show single ones."""
 
 
-def describe_training_images(
-    images: Images,
-    y: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    target_names: list[str] | None = None,
-) -> dict:
+def describe_training_images(images: Images, *, groups: ArrayLike | None = None) -> dict:
     """Describe training images in few numbers, for the card of the model.
 
     Read more in the :ref:`User Guide <reference_of_card>`.
@@ -215,13 +197,9 @@ def describe_training_images(
     ----------
     images : batch of images
         See :ref:`images`.
-    y : array_like of shape (n_images,)
-        Their classes.
     groups : array_like of shape (n_images,), default=None
         Which images belong together, such as those of one patient. None counts each image as its
         own patient: then the means protect images, not patients.
-    target_names : list of str, default=None
-        Names of the classes, in the order of the sorted labels. None for the labels themselves.
 
     Returns
     -------
@@ -232,22 +210,17 @@ def describe_training_images(
         All means are over groups, of the mean within each: a patient counts once, with many
         images or few.
 
-        ``"histograms"``: for each class, the mean share of pixels in each of 32 equal parts of the
-        range of intensities; 0 in parts where fewer than ten groups have pixels. Classes with
-        fewer than ten groups are left out.
-
-        ``"features"``: the names of 34 ``"measures"`` of an image, which describe its color,
-        levels, texture and layout, independent of the model; their mean, ``"center"``, and their
-        standard deviation plus 0.02, ``"spread"``; the ``"limit"`` of the distance, from which on
-        an image counts as unlike these; and the number of ``"images"``.
+        The names of 34 ``"measures"`` of an image, which describe its color, levels, texture and
+        layout, independent of the model; their mean, ``"center"``, and their standard deviation
+        plus 0.02, ``"spread"``; the ``"limit"`` of the distance, above which an image counts as
+        unlike these; and the number of ``"images"``.
 
     Raises
     ------
     ImageError
         If an image is invalid; the message names the image.
     ValueError
-        If there are fewer than ten groups: a summary of so few would show single patients. If the
-        target names are not as many as the classes, or two are equal.
+        If there are fewer than ten groups: a summary of so few would show single patients.
 
     See Also
     --------
@@ -282,38 +255,19 @@ def describe_training_images(
     >>> from featbus import make_breast_ultrasound
     >>> from featbus.commands import describe_training_images
     >>> data = make_breast_ultrasound(40, random_state=0)
-    >>> reference = describe_training_images(
-    ...     data.images, data.target, target_names=data.target_names
-    ... )
-    >>> list(reference["histograms"]), len(reference["features"]["center"])
-    (['benign', 'malignant', 'normal'], 34)
+    >>> reference = describe_training_images(data.images, groups=data.groups)
+    >>> len(reference["measures"]), reference["images"]
+    (34, 40)
     """
     batch = as_batch(images)
-    _, labels, codes = check_target(y)
-    groups = np.arange(len(codes)) if groups is None else check_groups(groups)
-    check_consistent_length(batch, codes, groups)
-    names = name_classes(target_names, labels)
+    groups = np.arange(len(batch)) if groups is None else check_groups(groups)
+    check_consistent_length(batch, groups)
     if (n_groups := len(np.unique(groups))) < _FEWEST:
         raise FewImagesError(
             f"Found {n_groups} groups of images, expected at least {_FEWEST}: a summary of so few "
             "would show single patients. Leave it out of the card."
         )
-    found = [(measure_appearance(image), _find_histogram(image)) for image in iter_images(batch)]
-    rows, histograms = map(np.array, zip(*found))
-    means = {}
-    for code, name in enumerate(names):
-        is_in = codes == code
-        if len(np.unique(groups[is_in])) >= _FEWEST:
-            means[name] = _rounded(_center_and_spread(histograms[is_in], groups[is_in])[0])
-    return {"histograms": means, "features": _summarize(rows, groups)}
-
-
-def _find_histogram(image):
-    """Return the shares of pixels, inside the mask, in equal parts of the range from 0 to 1."""
-    inside = inside_mask(image)
-    gray = to_float(to_gray(fill_mask(image)))
-    counts, _ = np.histogram(gray if inside is None else gray[inside], _N_BINS, range=(0, 1))
-    return counts / max(1, counts.sum())
+    return _summarize(np.array([measure_appearance(image) for image in iter_images(batch)]), groups)
 
 
 def _summarize(rows, groups):

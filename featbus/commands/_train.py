@@ -321,10 +321,7 @@ def _make_card(options, dataset, result, report):
         "positive_class": result.pos_name,
     }
     with suppress(_examine.FewImagesError):
-        names = {"groups": dataset.groups, "target_names": dataset.target_names}
-        card["reference"] = _examine.describe_training_images(
-            dataset.images, dataset.target, **names
-        )
+        card["reference"] = _examine.describe_training_images(dataset.images, groups=dataset.groups)
     return card
 
 
