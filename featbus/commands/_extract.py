@@ -60,7 +60,8 @@ def extract(
         Names of extractors, separated by commas: glcm, glrlm, glszm, hog (on images stretched to
         224 x 224 pixels), intensity, lbp, shape (requires masks), and deep:NETWORK, such as
         deep:mobilenet_v2. Or the name of a recipe, see `featbus.recipes.list_recipes`, whose steps
-        from image to row are used.
+        from image to row are used. In Python, also a transformer from images to rows that needs no
+        training.
     masks : path-like, default=None
         Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
         Only pixels inside the mask are used; an image without a mask, or with an empty one, has no
@@ -142,6 +143,8 @@ def extract(
 def make_transformer(options):
     """Return the transformer from images to rows named by ``features``; it learns nothing."""
     names = options.features
+    if hasattr(names, "transform"):
+        return names
     if names in (known := recipes.list_recipes()["name"].tolist()):
         return _recipe_transformer(make_recipe(names, options))
     if isinstance(names, str):
