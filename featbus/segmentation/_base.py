@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import tee
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,8 +114,8 @@ class Segmenter(ImageTransformer):
 
     def _transform_images(self, images):
         """Yield the images masked to their regions."""
-        images, again = tee(images)
-        for index, (region, image) in enumerate(zip(self._iter_regions(images), again)):
+        images = list(images)
+        for index, (image, region) in enumerate(zip(images, self._iter_regions(iter(images)))):
             with at_index(index):
                 if not region.any():
                     raise ImageError("found no region.")

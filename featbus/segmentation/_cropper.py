@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from featbus.typing import Images
-
-_BATCH = 32  # images segmented at a time
 
 
 def _box_around(region, margin, square):
@@ -258,7 +255,7 @@ class ROICropper(ImageTransformer):
 
     def _iter_found(self, images):
         """Yield images and the components of their regions that are used."""
-        for image, region in self._iter_regions(iter(images)):
+        for image, region in self._find_regions(list(images)):
             _, labels, stats, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
             areas = stats[:, cv2.CC_STAT_AREA].copy()
             areas[0] = 0
@@ -267,25 +264,19 @@ class ROICropper(ImageTransformer):
                 chosen &= np.arange(len(areas)) == areas.argmax()
             yield image, chosen[labels]
 
-    def _iter_regions(self, images):
-        """Yield images and their regions; without a segmenter, the mask becomes the region."""
+    def _find_regions(self, images):
+        """Return pairs of image and region; without a segmenter, the mask becomes the region."""
         if self.segmenter is None:
-            for image in images:
-                inside = inside_mask(image)
-                nothing = np.zeros(image.shape[:2], dtype=bool)
-                yield np.ma.getdata(image), nothing if inside is None else inside
-            return
-        segmenter, start = self.segmenter, 0
+            regions = [
+                np.zeros(image.shape[:2], dtype=bool) if inside is None else inside
+                for image, inside in zip(images, map(inside_mask, images))
+            ]
+            return zip(map(np.ma.getdata, images), regions)
+        segmenter = self.segmenter
         if learns(segmenter):
             check_is_fitted(self, "segmenter_")
             segmenter = self.segmenter_
-        while batch := list(islice(images, _BATCH)):
-            try:
-                regions = find_regions(segmenter, batch)
-            except ImageError as error:
-                raise error.at(None if error.index is None else start + error.index) from error
-            yield from zip(batch, regions)
-            start += len(batch)
+        return zip(images, find_regions(segmenter, images))
 
     def _box(self, region):
         """Return top, left, bottom and right of the crop of an image."""
