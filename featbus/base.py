@@ -24,17 +24,7 @@ from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 from featbus.typing import Images
 
-__all__ = [
-    "Column",
-    "FeatureExtractor",
-    "ImageEstimator",
-    "ImageTransformer",
-    "Where",
-    "iter_ahead",
-    "iter_images",
-    "map_ahead",
-    "thread_limit",
-]
+__all__ = ["Column", "FeatureExtractor", "ImageTransformer", "Where"]
 
 
 def thread_limit() -> int:

@@ -48,7 +48,7 @@ NARROW = (
     "api/generated/featbus.ImageFunction.html",
     "api/generated/featbus.DeepFeatures.html",
     "api/generated/featbus.evaluation.segmentation_scores.html",
-    "api/generated/featbus.parameters.N_JOBS.html",
+    "api/generated/featbus.parameters.POSITIVE_INTEGER.html",
 )
 COPY = "index.html", "user_guide/images.html"
 
