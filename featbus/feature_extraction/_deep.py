@@ -362,11 +362,11 @@ class DeepFeatures(NetworkFeatures):
     and a pickle contains it; the path of a ``.keras`` file is cheaper. Such a file is
     loaded in Keras' safe mode: no code in it is run.
 
-    In an ONNX file, the stages are the last maps of their stride that all paths through the network
-    pass, and "top" is the first output. A tensor of shape (1, width) is an embedding: "avg" takes
-    it as it is, and a region has no effect on its pooling, nor on that of "cls". The first prefix
-    token counts as the class token. Channels of maps may come first or last. ONNX files run on the
-    CPU. Their content is hashed, so that a changed file counts as another network.
+    In an ONNX file, "top" is the first output, and any other layer is the name of a tensor, as
+    `list_layers` shows them; there are no stages. A tensor of shape (1, width) is an embedding:
+    "avg" takes it as it is, and a region has no effect on its pooling, nor on that of "cls". The
+    first prefix token counts as the class token. Channels of maps may come first or last. ONNX
+    files run on the CPU. Their content is hashed, so that a changed file counts as another network.
 
     Estimators with the same parameters share one network, which is loaded when the first row is
     computed. A pickle does not contain it.
