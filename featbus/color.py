@@ -11,11 +11,11 @@ from featbus.masks import inside_mask, with_mask, with_mask_of
 
 
 def _opaque(image):
-    """Drop an alpha channel that is opaque everywhere."""
+    """Drop an alpha channel that is opaque everywhere inside the mask."""
     if image.ndim == 2 or image.shape[2] == 3:
         return image
-    pixels = np.ma.getdata(image)
-    if np.any(pixels[..., 3] != MAXIMUM[image.dtype.name]):
+    alpha, inside = np.ma.getdata(image)[..., 3], inside_mask(image)
+    if np.any((alpha if inside is None else alpha[inside]) != MAXIMUM[image.dtype.name]):
         raise ImageError(
             "found transparent pixels (alpha below its maximum), expected an opaque image. "
             "Blend it first on a background of your choice, for example by skimage.color.rgba2rgb."

@@ -365,14 +365,16 @@ def fill_value(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape ()
-        The array's `fill_value`, in the image's dtype. NumPy's own default (1e20 for floats, 63
-        for ``uint8``, True for ``bool``) counts as 0: black, whether it was chosen or not. So does
-        a plain array's.
+        The array's `fill_value`, in the image's dtype. NumPy's own default (63 for ``uint8``, True
+        for ``bool``) counts as 0: black, whether it was chosen or not. So do one that is no pixel's
+        value, such as 1e20 or NaN in floating point, and that of a plain array.
     """
     if not np.ma.isMaskedArray(image):
         return np.zeros((), image.dtype)
-    default = np.array(np.ma.default_fill_value(image.dtype)).astype(image.dtype)
     fill = np.asarray(image.fill_value, dtype=image.dtype)
+    if fill.dtype.kind == "f":
+        return fill if 0 <= fill <= 1 else np.zeros_like(fill)
+    default = np.array(np.ma.default_fill_value(image.dtype)).astype(image.dtype)
     return np.zeros_like(fill) if fill == default else fill
 
 

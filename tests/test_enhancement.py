@@ -220,3 +220,11 @@ def test_bad_parameters(step, parameters):
     (name,) = parameters
     with pytest.raises(InvalidParameterError, match=f"^{name} is "):
         step(**parameters).fit([np.zeros((2, 2))])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_even_image_can_be_equalized_after_rounding_errors(dtype):
+    even = np.full((30, 40), 0.3, dtype)
+    noise = np.spacing(even) * (np.arange(40) % 3).astype(dtype)
+    expected, found = (HistogramEqualizer().transform([i])[0] for i in (even, even + noise))
+    np.testing.assert_allclose(found, expected, atol=1e-6)

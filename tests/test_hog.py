@@ -124,6 +124,14 @@ def test_render_points_signed_gradients_to_where_it_is_brighter():
     assert np.ptp(picture[rows, columns]) == 0
 
 
+def test_an_opaque_alpha_channel_makes_no_difference_to_a_masked_image():
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    rgba, inside = np.dstack([rgb, np.full((64, 64), 255, np.uint8)]), np.ones((64, 64), bool)
+    inside[:10] = False
+    first, second = HOG().fit_transform([with_mask(rgb, inside), with_mask(rgba, inside)])
+    np.testing.assert_array_equal(first, second)
+
+
 def test_a_masked_border_leaves_the_cells_inside_as_they_are():
     image = noise((32, 32), np.uint8)
     inside = np.pad(np.ones((24, 24), bool), 4)

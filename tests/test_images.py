@@ -175,6 +175,18 @@ def test_to_float_maps_the_largest_value_to_1(dtype):
         np.testing.assert_array_equal(to_float(image, floating), [[0, 1]])
 
 
+@pytest.mark.parametrize("fill", [2.0, -1.0, np.nan, np.inf])
+def test_a_fill_value_that_is_no_pixels_value_counts_as_black(fill):
+    image = np.ma.MaskedArray([[0.5, fill]], [[False, True]], fill_value=fill)
+    np.testing.assert_array_equal(fill_mask(check_image(image)), [[0.5, 0]])
+
+
+def test_alpha_outside_the_mask_is_ignored():
+    rgba = np.dstack([GRAY] * 3 + [np.where(GRAY > 5, 0, 255).astype(np.uint8)])
+    for convert in (to_gray, to_rgb):
+        assert convert(with_mask(rgba, GRAY <= 5)).shape[:2] == GRAY.shape
+
+
 def test_conversions_keep_region_and_brightness_of_the_fill_value():
     inside = GRAY < 6
     image = with_mask(GRAY, inside, fill_value=51)

@@ -167,6 +167,14 @@ def test_boxes_come_back_exactly(size):
     assert quarter == [40, 60, 50, 80]
 
 
+def test_pixels_that_a_crop_uncovers_are_checked():
+    image = np.ma.masked_less(np.full((20, 20), 0.5), 0)
+    image[:5] = -1
+    image.mask = np.ma.getdata(image) < 0
+    with pytest.raises(ImageError, match="image 0: found .*-1"):
+        ROICropper(None).transform([image])
+
+
 def test_a_segmenter_is_trained_on_the_masks_given():
     images = np.full((4, 20, 30), 0.5)
     masks = np.zeros((4, 20, 30), bool)

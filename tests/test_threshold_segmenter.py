@@ -64,6 +64,22 @@ def test_only_pixels_inside_a_mask_count(method):
     assert dice(first, inside) > 0.9
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_even_image_has_no_region(method):
+    even = [np.full((300, 400), level, np.uint8) for level in (50, 110, 131)]
+    assert not np.any(ThresholdSegmenter(method).predict(even))
+
+
+def test_two_levels_are_enough():
+    image = np.full((64, 64), 0.9)
+    image[20:40, 20:40] = 0.1
+    expected = image < 0.5
+    image[0, 0] = 0.8999
+    for method in ("otsu", "multiotsu"):
+        found = ThresholdSegmenter(method, smoothing=0).predict([image])[0]
+        assert dice(expected, found) > 0.9
+
+
 def test_score_leaves_empty_masks_out():
     data = make_breast_ultrasound(6, weights=[1, 1, 1], random_state=0)
     segmenter = ThresholdSegmenter()

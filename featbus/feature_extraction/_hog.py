@@ -318,8 +318,7 @@ class HOG(FeatureExtractor):
         """Return the histograms of the cells: their rows, columns and orientations."""
         inside = inside_mask(image)
         # Pixels outside may be NaN.
-        pixels = np.ma.filled(image, 0)
-        image = to_rgb(pixels) if pixels.ndim == 3 else pixels
+        image = np.ma.filled(to_rgb(image) if image.ndim == 3 else image, 0)
         if self.transform_sqrt:
             image = np.sqrt(image, dtype=image.dtype if image.dtype.kind == "f" else np.float64)
         elif image.dtype.kind != "f":

@@ -100,7 +100,8 @@ class RemoveAnnotations(ImageTransformer):
 
     Sizes are in pixels, for images of about 300 to 1000 pixels per side as exported by the scanner:
     resize after this step. Dtype, range and an existing mask are kept; marks are found at 8 bits,
-    so that all dtypes have the same ones. Bars and exactly horizontal lines are not removed.
+    so that all dtypes have the same ones; what is painted there can differ. Bars and exactly
+    horizontal lines are not removed.
 
     References
     ----------

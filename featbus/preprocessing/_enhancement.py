@@ -69,7 +69,10 @@ class HistogramEqualizer(PixelTransformer):
     _luma = True
 
     def _change(self, pixels, inside):
-        shares, centers = cumulative_distribution(pixels[inside])
+        values = pixels[inside]
+        # There are no 256 bins between rounding errors of one gray value.
+        values = values.flat[:1] if pixels.dtype.kind == "f" and np.ptp(values) < 1e-6 else values
+        shares, centers = cumulative_distribution(values)
         centers = centers / MAXIMUM[pixels.dtype.name]
         return map_values(lambda values: np.interp(values, centers, shares), pixels)
 

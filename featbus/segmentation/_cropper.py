@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, at_index
+from featbus.images import ImageError, at_index, check_image
 from featbus.masks import inside_mask, restrict
 from featbus.parameters import (
     POSITIVE_INTEGER,
@@ -246,7 +246,8 @@ class ROICropper(ImageTransformer):
             with at_index(index):
                 top, left, bottom, right = self._box(region)
                 if not self.as_mask:
-                    image = image[top:bottom, left:right]
+                    # Pixels that were outside the mask have not been checked before.
+                    image = check_image(image[top:bottom, left:right])
                     yield image if self.size is None else resize(image, as_pair(self.size))
                     continue
                 if not region.any():

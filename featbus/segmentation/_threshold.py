@@ -27,6 +27,7 @@ _REACH = 0.25  # standard deviation of the preference for the middle, as a share
 _SURROUNDINGS = 0.12  # standard deviation of the mean around a pixel, as a share of the longer side
 _CONTRASTS = np.linspace(0, 0.8, 16)
 _SMALLEST = 100  # pixels of a part
+_SMALLEST_RANGE = 1e-4  # of the brightness: an even image has rounding errors once it is resized
 _MIDDLE = 0.45  # of the height: shadows lie below lesions
 
 
@@ -91,7 +92,10 @@ def _otsu(signal, inside):
 
 
 def _multiotsu(signal, inside):
-    return signal > threshold_multiotsu(signal[inside], classes=3)[-1]
+    try:
+        return signal > threshold_multiotsu(signal[inside], classes=3)[-1]
+    except ValueError:  # there are only two levels
+        return _otsu(signal, inside)
 
 
 def _adaptive(signal, inside):
@@ -183,6 +187,9 @@ class ThresholdSegmenter(Segmenter):
     (True, False)
     """
 
+    # 2: images whose gray levels differ by rounding errors alone have no region.
+    _algorithm_version = 2
+
     _parameter_constraints = {
         "method": [StrOptions(set(_METHODS))],
         "dark": ["boolean"],
@@ -224,7 +231,7 @@ class ThresholdSegmenter(Segmenter):
         sigma = self.smoothing * max(pixels.shape)
         if sigma > 0:
             pixels = cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        if len(np.unique(pixels[inside])) < 3:
+        if np.ptp(pixels[inside]) < _SMALLEST_RANGE:
             return np.zeros(pixels.shape, dtype=bool)
         signal = 1 - pixels if self.dark else pixels
         return _most_central(_METHODS[self.method](signal, inside) & inside)
