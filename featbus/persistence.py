@@ -408,7 +408,8 @@ def _check_kinds(schema, trusted):
 
 def _check_value(name, value):
     """Refuse values with which trusted objects call methods, open files or read out of bounds."""
-    if name in _PLACES and not (value is None or isinstance(value, (list, np.ndarray))):
+    places = np.asarray(value, dtype=object).flat if name in _PLACES else ()
+    if any(place is not None for place in places):
         raise ModelFileError(f"{name} is {value!r}, expected None.")
     if _NAMES_OF_METHODS.fullmatch(name) and not set(np.ravel(value).tolist()) <= _METHODS:
         raise ModelFileError(f"{name} is {value!r}, expected methods among {_METHODS}.")

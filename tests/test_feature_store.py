@@ -32,6 +32,37 @@ def bus(memory, log):
     return FeatureBus(CountingMean(log=log), memory=memory, batch_size=4)
 
 
+FORK = """
+import os, sys
+import numpy as np
+from featbus import FeatureStore
+
+memory, names = sys.argv[1], [index.to_bytes(16, "big") for index in range(100)]
+
+def write(store, names):
+    store.write(b"f", "f", names, [np.zeros(1000)] * len(names))
+
+parent = FeatureStore(memory)
+parent.info()
+(ready, tell), (done, wait) = os.pipe(), os.pipe()
+if not os.fork():
+    child = FeatureStore(memory)
+    write(child, names[:1])
+    os.write(tell, b"1")
+    os.read(done, 1)
+    write(child, names[50:])
+    child.close()
+    os._exit(0)
+os.read(ready, 1)
+parent.close()
+write(parent, names[1:50])
+parent.close()
+os.write(wait, b"1")
+os.wait()
+print(len(parent.read(b"f", names)))
+"""
+
+
 def execute(memory, statements):
     with closing(sqlite3.connect(memory)) as connection:
         connection.executescript(statements)
@@ -114,6 +145,13 @@ def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypat
         assert store.claim(b"f", [b"b"], "other") == []
         monkeypatch.setattr(_store.time, "time", lambda: now + 60)
         assert store.claim(b"f", [b"b"], "other") == [b"b"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+def test_a_fork_of_a_process_with_an_open_store_loses_no_rows(memory):
+    command = [sys.executable, "-c", FORK, str(memory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 100
 
 
 @pytest.mark.parametrize("expires", ["9e999", "'tomorrow'", "NULL"])

@@ -90,6 +90,7 @@ EXACT = {
     "tiff zero is white 16 deflate": (tiff(GRAY16, "miniswhite", compression="zlib"), ~GRAY16),
     "tiff zero is white float32": (tiff(FLOAT, "miniswhite"), 1 - FLOAT),
     "tiff lzw 16": (pil(GRAY16, "TIFF", compression="tiff_lzw"), GRAY16),
+    "tiff deflate float32": (tiff(FLOAT, compression="zlib"), FLOAT),
     "tiff deflate 16 big-endian": (tiff(GRAY16, compression="zlib", byteorder=">"), GRAY16),
     "tiff deflate rgb": (tiff(RGB8, "rgb", compression="zlib", predictor=True), RGB8),
     "tiff deflate tiles": (tiff(GRAY8, compression="zlib", predictor=True, tile=(16, 16)), GRAY8),
@@ -324,6 +325,7 @@ PGM = [
 
 
 REFUSED = {
+    "tiff deflate float32 big-endian": tiff(FLOAT, compression="zlib", byteorder=">"),
     "png rgb 16": opencv(RGB16, ".png"),
     "png gray alpha 16": png(1, 1, bytes(5), depth=16, color=4),
     "png transparent gray 16": png(1, 1, bytes(3), (b"tRNS", b"\0\1"), depth=16),

@@ -159,6 +159,16 @@ def test_classes_may_be_text(path):
     assert read_card(path)["classes"] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_files_that_a_search_tried_are_refused(path, kind):
+    pipeline = Pipeline([("bus", FeatureBus(LBP())), ("svc", SVC())])
+    search = GridSearchCV(pipeline, {"bus__memory": kind(["x"])})
+    search.best_estimator_ = clone(pipeline).fit(X, Y)
+    save(search, path)
+    with pytest.raises(ModelFileError, match="memory is .*x.*, expected None"):
+        load(path)
+
+
 def test_networks_that_a_search_tried_travel(path, tmp_path):
     weights = [write_weights(tmp_path / f"{name}.weights.h5") for name in "ab"]
     tried = [*(DeepFeatures("mobilenet", weights=file, **SMALL) for file in weights), LBP()]

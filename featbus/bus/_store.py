@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from numbers import Real
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,19 @@ def _checksum(fingerprint, image, dtype, value):
     return hashlib.blake2b(content, digest_size=8).digest()
 
 
+_OPENED = WeakSet()
+
+
+def _close_all():
+    """Close all stores: SQLite would not know in a fork that locks are not inherited."""
+    for store in list(_OPENED):
+        store.close()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_close_all)
+
+
 class FeatureStore(AbstractContextManager):
     """Rows of features in one SQLite file.
 
@@ -163,6 +177,7 @@ class FeatureStore(AbstractContextManager):
             try:
                 self._connection = _open(os.path.abspath(self.path))
                 self._usable = {"read", "written"}
+                _OPENED.add(self)
             except _ERRORS as error:
                 raise FeatureStoreError(
                     f"cannot use {self.path!r} as a feature store: {error}. Name a file in a "

@@ -95,9 +95,11 @@ def _check_tiff(image, data, limit):
     samples, compression = tags.get(tiff.SAMPLESPERPIXEL, 1), tags.get(tiff.COMPRESSION, 1)
     bits, formats = (set(tags.get(tag, (1,))) for tag in (tiff.BITSPERSAMPLE, tiff.SAMPLEFORMAT))
     planar = samples > 1 and tags.get(tiff.PLANAR_CONFIGURATION, 1) != 1
+    # Pillow swaps the bytes of compressed numbers that libtiff has swapped before.
+    swapped = data[:2] == b"MM" and bits == {32} and compression != 1
     known = (*bits, *formats) in _DEPTHS.get(samples, ()) and compression in _COMPRESSIONS
-    if planar or not known:
-        raise ValueError(f"{samples=}, {bits=}, {formats=}, {planar=}, {compression=}")
+    if planar or swapped or not known:
+        raise ValueError(f"{samples=}, {bits=}, {formats=}, {planar=}, {swapped=}, {compression=}")
     if tiff.TILEOFFSETS in tags:
         rows, columns = tags[tiff.TILELENGTH], tags[tiff.TILEWIDTH]
         starts, counts = tags[tiff.TILEOFFSETS], tags[tiff.TILEBYTECOUNTS]
