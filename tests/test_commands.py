@@ -205,7 +205,7 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path):
         ({"features": "small_cnn"}, "learns its features"),
         ({"features": "lbp,shape"}, "mask"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
-        ({"output": "none/a.csv"}, "none/.a.csv"),
+        ({"output": "none/a.csv"}, "none/a.csv"),
         ({"n_jobs": "two"}, "n_jobs is 'two'"),
     ],
 )
@@ -437,7 +437,7 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
         ({"recipe": "unet_crop", "options": None}, "masks is None"),
         ({"options": {"depth": 3}}, "no such parameter"),
         ({"output": "model.html"}, r"output is 'model.html', expected .*\.skops"),
-        ({"output": "none/model.skops"}, "none/.model.skops"),
+        ({"output": "none/model.skops"}, "none/model.skops"),
         ({"cv": 13}, "cv is 13, .*'benign' has 12"),
         ({"pos_label": "tumor"}, r"pos_label is 'tumor', .* \['benign', 'malignant'\]"),
         ({"data": "none"}, "Found no folder 'none'"),

@@ -131,6 +131,8 @@ def extract(
     _files.check_output(output, ".csv", ".parquet")
     transformer = make_transformer(options)
     items, info = _files.open_images(options)
+    if "class" not in info:
+        options.say("The class of the images is unknown: found no folders of classes alone.")
     settings = {"memory": memory, "n_jobs": n_jobs, "verbose": verbose}
     rows, bus = _files.compute_rows(transformer, items, **settings)
     table = _files.add_errors(info, bus.errors_)
@@ -155,6 +157,8 @@ def make_transformer(options):
             f"features is {names}, expected different names among {sorted(_EXTRACTORS)} and "
             f"'deep:NETWORK', such as 'deep:mobilenet_v2', or the name of one recipe: {known}."
         )
+    if "shape" in names and options.masks is None:
+        raise InvalidParameterError("masks is None, expected masks: 'shape' describes regions.")
     extractors = [(name, _make_extractor(name, options)) for name in names]
     return FeatureUnion(extractors, verbose_feature_names_out=False)
 

@@ -110,9 +110,10 @@ def check_output(path, *suffixes):
     if path is None:
         return
     path = Path(path)
-    if path.suffix.lower() not in suffixes or path.is_dir():
+    if path.suffix.lower() not in suffixes or path.is_dir() or not path.parent.is_dir():
         raise InvalidParameterError(
-            f"output is {str(path)!r}, expected a file ending in {' or '.join(suffixes)}."
+            f"output is {str(path)!r}, expected a file ending in {' or '.join(suffixes)} in an "
+            "existing folder."
         )
     NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:

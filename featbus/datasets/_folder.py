@@ -68,15 +68,16 @@ def _check_split(parts, classes):
 def _check_classes(top, folders):
     """Return what is wrong with the folders of classes, None if nothing is.
 
-    Folders that are below two others, and whose names have no digits, as those of patients do, are
-    the classes rather than the folders above them.
+    Folders that are below two others, or below a single one, and whose names have no digits, as
+    those of patients do, are the classes rather than the folders above them.
     """
     loose = [path.name for path in sorted(top.iterdir()) if _files.is_image(path)]
     if loose or not folders:
         return f"images without a class, {_files.quote(loose)}," if loose else "no folders"
     inner = [_files.as_name(path.name) for folder in folders for path in _subfolders(folder)]
     uses = Counter([*inner, *PARTS, *(_files.as_name(folder.name) for folder in folders)])
-    wrong = [name for name in inner if uses[name] > 1 and not any(map(str.isdigit, name))]
+    doubted = [name for name in inner if uses[name] > 1 or len(folders) == 1]
+    wrong = [name for name in doubted if not any(map(str.isdigit, name))]
     return f"folders of classes below others, {_files.quote(wrong)}," if wrong else None
 
 

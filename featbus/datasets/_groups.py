@@ -58,7 +58,8 @@ def _read_csv(path):
         # Names stay text: as numbers, 007 and 7 would be one group.
         texts = dict.fromkeys(("file", "group", "similar_groups"), str)
         separator = max(",;\t", key=header.count)
-        return pd.read_csv(path, sep=separator, dtype=texts, skipinitialspace=True)
+        table = pd.read_csv(path, sep=separator, dtype=texts, skipinitialspace=True)
+        return table.dropna(how="all")  # a spreadsheet's empty rows
     except ValueError as error:
         raise ValueError(
             f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. "
