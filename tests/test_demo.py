@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from _data import data_dir
 from numpy.testing import assert_array_equal
+from test_commands import write_scans
 
-from featbus import LBP, demo, make_breast_ultrasound
+from featbus import LBP, demo
 from featbus.demo import run_demo
 from featbus.evaluation import Evaluation
 
@@ -23,17 +24,9 @@ SMALL = {"cv": 2, "input_size": 56}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Write clear images of benign and malignant lesions, 20 each; return folder and groups."""
-    data = make_breast_ultrasound(
-        40, image_shape=(64, 80), weights=[1, 1, 0], contrast=2, random_state=0
-    )
-    root, files = tmp_path_factory.mktemp("data") / "lesions", []
-    for index, (image, label) in enumerate(zip(data.images, data.target)):
-        file = root / data.target_names[label] / f"{index:02d}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), image)
-        files.append(file.relative_to(root).as_posix())
-    return root, pd.DataFrame({"file": files, "group": data.groups})
+    """Write 20 images of each of two classes; return folder and groups."""
+    root = tmp_path_factory.mktemp("data") / "lesions"
+    return root, write_scans(root, 40)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +87,7 @@ def test_the_next_run_starts_from_the_kept_features(tmp_path, folders, run, monk
 def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, folders, monkeypatch):
     monkeypatch.setattr("featbus.commands._files.FeatureBus", None)  # would compute the features
     data, groups = folders
-    few = groups.assign(group=groups["group"] // 2 % 4)
+    few = groups.assign(group=groups.index // 2 % 4)
     for options, message in (
         ({"groups": few}, "cv is 5, and the class 'benign' has 4 of the groups"),
         ({"groups": groups, "pos_label": "cyst"}, "pos_label is 'cyst', expected one of"),
@@ -122,7 +115,7 @@ def test_a_backbone_adds_its_features(tmp_path, folders, capsys, options, n_colu
 @pytest.mark.usefixtures("knn")
 def test_what_balancing_does_is_shown_where_classes_differ_in_size(tmp_path, folders, capsys):
     shutil.copytree(folders[0], tmp_path / "data")
-    for image in sorted((tmp_path / "data" / "malignant").iterdir())[:4]:
+    for image in sorted((tmp_path / "data" / "malignant").rglob("*.png"))[:4]:
         image.unlink()
     options = {"groups": folders[1], "output": tmp_path / "out", **SMALL}
     run_demo(tmp_path / "data", **options)

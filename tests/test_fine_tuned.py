@@ -22,11 +22,10 @@ from sklearn.preprocessing import StandardScaler
 from featbus import DeepFeatures, FeatureBus, FineTunedFeatures
 from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
-from featbus.feature_extraction import _training
 from featbus.feature_extraction._training import Training
 from featbus.images import ImageError
 from featbus.masks import with_mask
-from featbus.networks import KerasApplication, build_maps
+from featbus.networks import build_maps
 from featbus.parameters import InvalidParameterError
 
 pytestmark = pytest.mark.network
@@ -120,20 +119,6 @@ def test_rows_are_the_mean_of_those_of_the_members(quick):
     assert np.abs(rows[0] - rows[1]).max() > 0.001
     np.testing.assert_allclose(tuned.transform(images), np.mean(rows, axis=0), atol=1e-5)
     assert len({fingerprint(one) for one in (tuned, *parts)}) == 3
-
-
-def test_networks_of_many_members_are_built_once(monkeypatch):
-    images, y = diagonals(6)
-    small = {"weights": None, "input_size": 32, "unfreeze": "all", "augmentation": False}
-    tuned = FineTunedFeatures("small_cnn", **small, layers="C1", epochs=1, n_members=9)
-    tuned.fit(images, y)
-    build, built = KerasApplication.build, []
-    monkeypatch.setattr(
-        KerasApplication, "build", lambda source: built.append(source) or build(source)
-    )
-    bus = FeatureBus(FrozenEstimator(tuned), batch_size=3)
-    np.testing.assert_array_equal(bus.fit_transform(images), tuned.transform(images))
-    assert len(built) == 9
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
@@ -230,24 +215,6 @@ def test_the_same_seed_gives_the_same_weights(quick):
     for path, weights in first.items():
         np.testing.assert_array_equal(second[path], weights)
     assert any(np.abs(other[path] - weights).max() > 0 for path, weights in first.items())
-
-
-def test_images_change_anew_in_each_epoch(quick, monkeypatch):
-    images, y = diagonals(20)
-    seen = []
-
-    def spy(image, rng, augmentation):
-        seen.append((image.tobytes(), rng.random(), augmentation))
-        return image
-
-    monkeypatch.setattr(_training, "augment", spy)
-    FineTunedFeatures(**quick | {"augmentation": None}, epochs=2, n_members=2).fit(images, y)
-    assert len(seen) == 4 * 20 == len({draw for _, draw, _ in seen})
-    everything = {image.tobytes() for image in images}
-    orders = [[image for image, *_ in seen[start : start + 20]] for start in range(0, 80, 20)]
-    assert all(set(order) == everything for order in orders)
-    assert len(set(map(tuple, orders))) == 4
-    assert {augmentation for *_, augmentation in seen} == {Augmentation()}
 
 
 def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch):

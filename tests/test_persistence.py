@@ -141,17 +141,6 @@ def test_classifiers_predict_the_same(name, path):
     assert_same_elsewhere(classifiers()[name].fit(X, Y), path)
 
 
-@pytest.mark.xgboost
-def test_a_model_that_needs_a_missing_package(path, monkeypatch):
-    from xgboost import XGBClassifier
-
-    save(make_pipeline(LBP(), XGBClassifier(n_estimators=2)).fit(X, Y), path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "xgboost"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match="xgboost"):
-        load(path)
-
-
 def test_classes_may_be_text(path):
     names = np.array([f"/{name}" for name in DATA.target_names], dtype=object)[Y]
     pipeline = make_pipeline(LBP(), SVC()).set_output(transform="pandas").fit(X, names)
