@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from test_recipes import tiny_recipe
 
 from featbus import (
     IntensityStatistics,
@@ -37,7 +38,7 @@ from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
 from featbus.masks import with_mask
 from featbus.persistence import read_card
-from featbus.recipes import list_recipes, make_recipe
+from featbus.recipes import list_recipes
 from featbus.segmentation import Segmenter
 
 DATA = make_breast_ultrasound(60, image_shape=(96, 128), random_state=0)
@@ -352,26 +353,12 @@ def test_few_groups_are_not_described():
         describe_training_images(DATA.images, DATA.target, groups=np.arange(60) % 5)
 
 
-SMALL = {"backbone_options": {"alpha": 0.35}, "weights": None}
-NETWORK = {"backbone": "mobilenet_v2", **SMALL}
-OPTIONS = {
-    "fusion": {"backbone": None, "n_features": 20},
-    "small_cnn": {},
-    "mammogram_svm": NETWORK,
-    "enhanced_crop": NETWORK,
-    "unet_crop": {"segmenter": ThresholdSegmenter(), **SMALL},
-    "fine_tuned_ultrasound": {"epochs": 1, "input_size": 64, **SMALL},
-}
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("recipe", list_recipes()["name"])
 def test_models_of_every_recipe(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("featbus.evaluation._importance._N_PARTS", 2)  # four parts to hide
-    model = make_recipe(recipe, **OPTIONS.get(recipe, SMALL)).fit(
-        DATA.images[:30], DATA.target[:30]
-    )
+    model = tiny_recipe(recipe).fit(DATA.images[:30], DATA.target[:30])
     save(model, tmp_path / "model.skops", classes=DATA.target_names)
     model, card = load(tmp_path / "model.skops"), read_card(tmp_path / "model.skops")
     found = examine_image(model, card, NEW.images[0])

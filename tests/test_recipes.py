@@ -281,8 +281,7 @@ FIELDS = "images", "target", "masks", "groups"
 @pytest.mark.slow
 @pytest.mark.network
 def test_a_unet_is_the_default_segmenter(ultrasound):
-    network = {"backbone": "mobilenet", "backbone_options": {"alpha": 0.25}}
-    recipe = tiny_recipe("unet_crop", segmenter=None, **network)
+    recipe = tiny_recipe("unet_crop", segmenter=None)
     images, y, masks, groups = (ultrasound[name][:12] for name in FIELDS)
     with config_context(enable_metadata_routing=True):
         recipe.fit(images, y, masks=masks, groups=groups)
