@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from featbus import DeepFeatures, FeatureBus, FineTunedFeatures
 from featbus.augmentation import Augmentation
 from featbus.bus import fingerprint
+from featbus.feature_extraction import _training
 from featbus.feature_extraction._training import Training
 from featbus.images import ImageError
 from featbus.masks import with_mask
@@ -215,6 +216,24 @@ def test_the_same_seed_gives_the_same_weights(quick):
     for path, weights in first.items():
         np.testing.assert_array_equal(second[path], weights)
     assert any(np.abs(other[path] - weights).max() > 0 for path, weights in first.items())
+
+
+def test_images_change_anew_in_each_epoch(quick, monkeypatch):
+    images, y = diagonals(20)
+    seen = []
+
+    def spy(image, rng, augmentation):
+        seen.append((image.tobytes(), rng.random(), augmentation))
+        return image
+
+    monkeypatch.setattr(_training, "augment", spy)
+    FineTunedFeatures(**quick | {"augmentation": None}, epochs=2, n_members=2).fit(images, y)
+    assert len(seen) == 4 * 20 == len({draw for _, draw, _ in seen})
+    everything = {image.tobytes() for image in images}
+    orders = [[image for image, *_ in seen[start : start + 20]] for start in range(0, 80, 20)]
+    assert all(set(order) == everything for order in orders)
+    assert len(set(map(tuple, orders))) == 4
+    assert {augmentation for *_, augmentation in seen} == {Augmentation()}
 
 
 def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch):
