@@ -280,6 +280,8 @@ FIELDS = "images", "target", "masks", "groups"
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.usefixtures("eager")
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 def test_a_unet_is_the_default_segmenter(ultrasound):
     recipe = tiny_recipe("unet_crop", segmenter=None)
     images, y, masks, groups = (ultrasound[name][:12] for name in FIELDS)
