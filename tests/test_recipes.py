@@ -361,12 +361,12 @@ def test_the_recipe_for_breast_ultrasound_scores_what_the_weights_allow(tmp_path
         weights=data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5",
         memory=tmp_path / "features.sqlite",
     )
-    for n_classes, accuracy, area in ((3, 0.79, 0.905), (2, 0.85, 0.885)):
-        chosen = busi.target < n_classes
+    for n_classes, accuracy, area in ((3, 0.755, 0.88), (2, 0.83, 0.87)):
+        chosen = (busi.target < n_classes) & (busi.groups % 2 == 0)  # half of them
         images, y, groups = (
             np.asarray(part)[chosen] for part in (busi.images, busi.target, busi.groups)
         )
-        scores = evaluate(recipe, images, y, groups=groups).scores
+        scores = evaluate(recipe, images, y, groups=groups, cv=5).scores
         assert scores["accuracy"].mean() > accuracy
         assert scores["roc_auc"].mean() > area
 
