@@ -75,3 +75,12 @@ def memory(tmp_path):
 def log(tmp_path):
     """Return the path of the file in which spies of `_spies` leave their traces."""
     return str(tmp_path / "log")
+
+
+@pytest.fixture
+def eager():
+    """Run the steps one by one: to compile them takes longer than a few steps."""
+    config = pytest.importorskip("tensorflow").config
+    config.run_functions_eagerly(True)
+    yield
+    config.run_functions_eagerly(False)

@@ -32,9 +32,9 @@ from featbus import (
     load_masked,
 )
 from featbus.commands._data import fit_to_data, load_labeled
-from featbus.commands._train import _fit, _list_scores, _plain
+from featbus.commands._train import _fit
 from featbus.datasets import load_dataset, load_image_folder
-from featbus.evaluation import Evaluation, evaluate
+from featbus.evaluation import Evaluation
 from featbus.io import read_item
 from featbus.masks import with_mask
 from featbus.persistence import read_card
@@ -302,16 +302,6 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     assert "scans" not in json.dumps(card)
 
 
-def test_options_that_are_paths_or_objects_are_not_in_the_card():
-    options = {"backbone": "/home/eve/net.onnx", "sizes": (96, "C:\\x"), "segmenter": LBP()}
-    assert _plain(options | {"alpha": np.float64(0.5)}) == {
-        "backbone": "a str, not shown",
-        "sizes": [96, "a str, not shown"],
-        "segmenter": "a LBP, not shown",
-        "alpha": 0.5,
-    }
-
-
 def test_predictions_are_those_of_the_pipeline(trained):
     folder, _ = trained
     model = load(folder / "model.skops")
@@ -379,16 +369,6 @@ class Bright(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return self.classes_[[int(read_item(x, i).mean() > 100) for i, x in enumerate(X)]]
-
-
-def test_classifiers_of_images_without_steps(tmp_path):
-    for index in range(4):
-        write_image(tmp_path / f"{index}.png", texture(index, index % 2))
-    (tmp_path / "4.png").write_text("a text")
-    table = commands.predict(Bright().fit(None, ["dark", "light"]), tmp_path)
-    assert table["predicted"].dropna().tolist() == ["dark", "light"] * 2
-    assert table["error"].dropna().index.tolist() == [4]
-    assert "unknown content" in table["error"][4]
 
 
 @pytest.mark.usefixtures("quick")
@@ -472,22 +452,6 @@ def test_a_number_as_positive_class_is_the_name_of_a_folder(tmp_path):
     for name in (0, True, "3"):
         with pytest.raises(ValueError, match=rf"pos_label is {name!r}, expected .*\['1', '2'\]"):
             commands.evaluate(tmp_path, pos_label=name, **options)
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["benign", "malignant"], ["sensitivity"]),
-        (["left", "right"], ["sensitivity (left)", "sensitivity (right)"]),
-    ],
-)
-def test_scores_of_a_card_name_their_class(names, expected):
-    y = np.arange(30) % 2
-    X = np.random.default_rng(0).normal(size=(30, 2))
-    result = evaluate(LogisticRegression(), X, y, groups=range(30), cv=2, target_names=names)
-    scores = _list_scores(result)
-    assert [name for name in scores if name.startswith("sensitivity")] == expected
-    assert scores["accuracy"].keys() == {"mean", "low", "high"}
 
 
 def test_masks_reach_the_steps_that_request_them(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from featbus import commands
 from featbus.datasets import load_dataset, load_image_folder, load_images
-from featbus.io import ImageReadError, find_format, read_image
+from featbus.io import ImageReadError, read_image
 
 GRAY = np.full((8, 8), 90, np.uint8)
 PNG = cv2.imencode(".png", GRAY)[1].tobytes()
@@ -28,30 +28,6 @@ def write(root, **contents):
 
 def patient(path):
     return path.name
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (DICOM, "DICOM"),
-        (PNG, "PNG"),
-        (b"\xff\xd8\xff\xe0", "JPEG"),
-        (b"II*\0\x08", "TIFF"),
-        (cv2.imencode(".bmp", GRAY)[1].tobytes(), "BMP"),
-        (b"P5 1 1 255 \0", "PNM"),
-        (b"P2\n# made by hand\n1 1", "PNM"),
-        (GIF, "GIF"),
-        (WEBP, "WebP"),
-        (b"BMI,age\n31,60\n", None),
-        (b"P2 was seen twice", None),
-        (HTML, None),
-        (b"", None),
-    ],
-)
-def test_the_format_of_a_file(tmp_path, content, expected):
-    (tmp_path / "a").write_bytes(content)
-    assert find_format(tmp_path / "a") == expected
-    assert find_format(tmp_path) is None
 
 
 @pytest.fixture
@@ -135,9 +111,3 @@ def test_what_is_no_regular_file_neither_blocks_nor_crashes(tmp_path):
     assert data.skipped == ["x/gone", "x/pipe"]
     with pytest.raises(ImageReadError, match="a pipe"):
         read_image(data.images[2])
-
-
-def test_the_reader_names_formats_that_it_does_not_read(tmp_path):
-    write(tmp_path, **{"a.png": GIF})
-    with pytest.raises(ImageReadError, match="GIF content, expected PNG, .* Convert"):
-        read_image(tmp_path / "a.png")

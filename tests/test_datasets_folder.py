@@ -134,14 +134,6 @@ def test_tables_that_cannot_be_used(tmp_path, table, message):
         load_image_folder(tmp_path / "scans", groups=tmp_path / "groups.csv")
 
 
-def test_similar_groups_of_a_table_with_rows_without_a_group(tmp_path):
-    write(tmp_path, "x/a.png", "x/b.png", "x/c.png")
-    table = pd.DataFrame({"file": ["gone.png", "x/a.png", "x/b.png", "x/c.png"]})
-    table = table.assign(group=[None, "A", "B", "C"], similar_groups=["B", None, None, "B "])
-    groups = load_image_folder(tmp_path, groups=table).groups
-    assert pd.factorize(groups)[0].tolist() == [0, 1, 1]
-
-
 def test_names_that_are_not_unicode(tmp_path):
     folder = b"M\xfcller".decode("utf-8", "surrogateescape")
     try:
@@ -316,17 +308,6 @@ def test_files_stay_in_their_order(tmp_path, monkeypatch):
     assert data.frame["file"].tolist() == ["x/b.png", "a"]
     assert data.masks.tolist() == [(str(tmp_path / "x/b_mask.png"),), None]
     assert load_images([tmp_path / "x/b.png"]).frame["file"].tolist() == ["b.png"]
-
-
-def test_groups_of_images_without_classes(tmp_path):
-    write(tmp_path, "a.png", "b.png")
-    table = pd.DataFrame({"file": ["b.png", "a.png"], "group": ["Ann", "Eve"], "age": [40, 50]})
-    data = load_images(tmp_path, groups=table)
-    assert data.frame["listed_group"].tolist() == ["Eve", "Ann"]
-    assert data.groups.tolist() == [1, 0]
-    assert data.frame["age"].tolist() == [50, 40]
-    with pytest.raises(ValueError, match="no row for 'b.png'"):
-        load_images(tmp_path, groups=table[1:])
 
 
 @pytest.mark.parametrize(

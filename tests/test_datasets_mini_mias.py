@@ -175,16 +175,6 @@ def test_real_counts(real):
     assert_array_equal(np.bincount(real.target), [58, 16, 16])
 
 
-def test_real_awkward_rows(real):
-    frame = real.frame.set_index("file")
-    assert frame["findings"][["mdb005.pgm", "mdb132.pgm", "mdb144.pgm"]].tolist() == [2, 2, 2]
-    assert frame["findings"][["mdb223.pgm", "mdb226.pgm"]].tolist() == [2, 3]
-    assert frame["severity"]["mdb144.pgm"] == "malignant"
-    assert frame["class"][["mdb212.pgm", "mdb214.pgm"]].tolist() == ["CALC", "CALC"]
-    unplaced = real.findings.loc[real.findings["row"].isna(), "file"]
-    assert unplaced.tolist() == ["mdb059.pgm", "mdb216.pgm", "mdb233.pgm"]
-
-
 def brightness(image, row, column, radius):
     """Return the mean inside a circle, and how much darker the ring around it is."""
     inside, around = np.zeros((2, *image.shape), dtype=bool)

@@ -1,7 +1,6 @@
 """`examine_image`, `describe_training_images`, and what they are made of."""
 
 import json
-import math
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from test_recipes import tiny_recipe
 
 from featbus import (
     IntensityStatistics,
@@ -32,13 +32,13 @@ from featbus import (
 from featbus.base import ImageTransformer
 from featbus.color import to_gray
 from featbus.commands import describe_training_images, examine_image
-from featbus.commands._examine import MEASURES, _distances, _find_limit, _summarize
+from featbus.commands._examine import MEASURES, _distances, _summarize
 from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image
 from featbus.masks import with_mask
 from featbus.persistence import read_card
-from featbus.recipes import list_recipes, make_recipe
+from featbus.recipes import list_recipes
 from featbus.segmentation import Segmenter
 
 DATA = make_breast_ultrasound(60, image_shape=(96, 128), random_state=0)
@@ -182,22 +182,6 @@ def test_images_of_other_kinds_are_unfamiliar(saved, kind, image):
     assert examine_image(*saved, image, importance=False).is_unfamiliar
 
 
-def test_the_distance_is_in_standard_deviations_from_the_mean():
-    rows = RNG.normal(size=(2000, 10)) * np.arange(1, 11)
-    center, spread = map(np.array, list(_summarize(rows, np.arange(2000)).values())[1:3])
-    assert_allclose(center, rows.mean(axis=0), rtol=1e-3)
-    assert_allclose(spread, rows.std(axis=0) + 0.02, rtol=1e-3)
-    expected = np.sqrt(np.square((rows - center) / spread).mean(axis=1))
-    assert_allclose(_distances(rows, center, spread), expected)
-
-
-def test_a_group_is_on_one_side_when_the_limit_is_found():
-    places = 10 * RNG.normal(size=(20, 3))
-    rows = np.repeat(places, 20, axis=0) + RNG.normal(size=(400, 3))
-    limits = [_summarize(rows, groups)["limit"] for groups in (np.arange(400) // 20, range(400))]
-    assert limits[0] > limits[1]
-
-
 def test_a_patient_counts_once_with_many_images_or_few():
     images = DATA.images[:20]
     again = [*images, *[images[0]] * 200]
@@ -205,13 +189,6 @@ def test_a_patient_counts_once_with_many_images_or_few():
     described = describe_training_images(again, groups=[*range(20), *[0] * 200])
     for key in ("center", "spread"):
         assert described[key] == alone[key]
-
-
-@pytest.mark.parametrize("n_groups", [10, 99, 149, 1000])
-def test_the_limit_has_the_rank_of_conformal_prediction(n_groups):
-    distances = RNG.permutation(np.arange(1, n_groups + 1))
-    rank = min(n_groups, math.ceil(0.98 * (n_groups + 1)))
-    assert _find_limit(distances, np.arange(n_groups)) == rank
 
 
 @pytest.mark.parametrize(("n_groups", "n_frames"), [(20, 1), (20, 600), (50, 1), (51, 1)])
@@ -332,26 +309,12 @@ def test_few_groups_are_not_described():
         describe_training_images(DATA.images, groups=np.arange(60) % 5)
 
 
-SMALL = {"backbone_options": {"alpha": 0.35}, "weights": None}
-NETWORK = {"backbone": "mobilenet_v2", **SMALL}
-OPTIONS = {
-    "fusion": {"backbone": None, "n_features": 20},
-    "small_cnn": {},
-    "mammogram_svm": NETWORK,
-    "enhanced_crop": NETWORK,
-    "unet_crop": {"segmenter": ThresholdSegmenter(), **SMALL},
-    "fine_tuned_ultrasound": {"epochs": 1, "input_size": 64, **SMALL},
-}
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("recipe", list_recipes()["name"])
 def test_models_of_every_recipe(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("featbus.evaluation._importance._N_PARTS", 2)  # four parts to hide
-    model = make_recipe(recipe, **OPTIONS.get(recipe, SMALL)).fit(
-        DATA.images[:30], DATA.target[:30]
-    )
+    model = tiny_recipe(recipe).fit(DATA.images[:30], DATA.target[:30])
     save(model, tmp_path / "model.skops", classes=DATA.target_names)
     model, card = load(tmp_path / "model.skops"), read_card(tmp_path / "model.skops")
     found = examine_image(model, card, NEW.images[0])

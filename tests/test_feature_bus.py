@@ -9,13 +9,12 @@ import warnings
 import cv2
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 from _spies import CountingMean, count, noise, write_images
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
 from sklearn import config_context
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -225,39 +224,6 @@ def test_changed_pixels_under_the_same_name_and_time_stamp(paths, memory, log):
     after = bus.transform(paths)
     assert after[3, 0] == 9
     np.testing.assert_array_equal(np.delete(after, 3, 0), np.delete(before, 3, 0))
-
-
-def test_a_path_column_beside_tabular_columns(paths, memory):
-    table = pd.DataFrame({"path": paths, "age": np.arange(30, 42.0)})
-    columns = ColumnTransformer(
-        [
-            ("image", FeatureBus(LBP(), memory=memory), "path"),
-            ("clinical", StandardScaler(), ["age"]),
-        ]
-    )
-    frame = columns.set_output(transform="pandas").fit_transform(table)
-    names = FeatureBus(LBP()).get_feature_names_out()
-    assert frame.columns.tolist() == [*(f"image__{name}" for name in names), "clinical__age"]
-    np.testing.assert_array_equal(frame.iloc[:, :10], LBP().transform(paths))
-
-
-class WantsWeights(TransformerMixin, BaseEstimator):
-    """A transformer that asks for metadata in `fit`."""
-
-    def fit(self, X, y=None, sample_weight=None):
-        self.total_ = None if sample_weight is None else float(np.sum(sample_weight))
-        return self
-
-    def transform(self, X):
-        return np.zeros((len(X), 1))
-
-
-def test_metadata_reaches_the_transformer():
-    with config_context(enable_metadata_routing=True):
-        bus = FeatureBus(WantsWeights().set_fit_request(sample_weight=True))
-        pipeline = make_pipeline(bus, StandardScaler().set_fit_request(sample_weight=False))
-        pipeline.fit(noise(4), sample_weight=np.ones(4))
-        assert pipeline[0].transformer_.total_ == 4
 
 
 def bad_batch(paths):

@@ -237,13 +237,6 @@ def test_images_of_different_sizes_are_named(directory):
     assert pd.read_parquet(directory).columns[3:].tolist() == [f"feature{i}" for i in range(12)]
 
 
-def test_without_pyarrow(bus, directory, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install 'featbus\[parquet\]'"):
-        bus.to_parquet(noise(2), directory)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
 def test_a_name_that_is_no_text(bus, paths, directory):
     odd = os.fsdecode(os.fsencode(paths[0].parent) + b"/M\xfcller.png")

@@ -154,14 +154,6 @@ def test_a_fork_of_a_process_with_an_open_store_loses_no_rows(memory):
     assert int(done.stdout) == 100
 
 
-@pytest.mark.parametrize("expires", ["9e999", "'tomorrow'", "NULL"])
-def test_a_damaged_claim_blocks_nobody(expires, memory):
-    with FeatureStore(memory) as store:
-        store.claim(b"f", [b"a"], "one")
-        execute(memory, f"UPDATE claim SET expires = {expires}")
-        assert store.claim(b"f", [b"a"], "other") == [b"a"]
-
-
 def test_known_rows_need_no_write(bus, monkeypatch):
     bus.fit_transform(IMAGES)
     for method in ("claim", "write", "release"):
@@ -220,24 +212,6 @@ def test_processes_with_the_same_and_with_different_images(memory, log):
         np.testing.assert_array_equal(rows, EXPECTED[start:stop])
     assert count(log) == 200
     assert FeatureStore(memory).info()["n_rows"].tolist() == [200]
-
-
-@pytest.mark.slow
-def test_killed_in_mid_write_again_and_again(bus, memory, log):
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        before = count(log)
-        worker = start_worker(memory, log, delay=0.003)
-        while count(log) == before and worker.poll() is None:
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.1))
-        worker.kill()
-        worker.wait()
-        execute(memory, "UPDATE claim SET expires = 0")  # as if 20 seconds had passed
-        with closing(sqlite3.connect(memory)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert FeatureStore(memory).info()["n_rows"].sum() > 0
-    np.testing.assert_array_equal(bus.fit_transform(IMAGES), EXPECTED)
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT OR REPLACE INTO feature"])
@@ -387,18 +361,6 @@ def test_a_row_is_bound_to_what_it_is_the_row_of(damage, bus, memory, log):
         np.testing.assert_array_equal(other.transform(IMAGES[:5]), EXPECTED[:5] * [2, 1])
     assert computed < count(log) <= computed + 10  # computed again, and replaced
     assert FeatureStore(memory).info()["n_rows"].sum() >= 10
-
-
-def test_a_damaged_store_has_one_error(bus, memory):
-    bus.fit_transform(IMAGES[:50])
-    with open(memory, "r+b") as file:
-        for page in range(2, os.path.getsize(memory) // 32768):  # but for the schema
-            file.seek(page * 32768)
-            file.write(b"\xff" * 4000)
-    with FeatureStore(memory) as store:
-        for method in (store.info, lambda: store.prune(1)):
-            with pytest.raises(FeatureStoreError, match="damaged"):
-                method()
 
 
 @pytest.mark.slow

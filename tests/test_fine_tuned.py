@@ -26,7 +26,7 @@ from featbus.feature_extraction import _training
 from featbus.feature_extraction._training import Training
 from featbus.images import ImageError
 from featbus.masks import with_mask
-from featbus.networks import KerasApplication, build_maps
+from featbus.networks import build_maps
 from featbus.parameters import InvalidParameterError
 
 pytestmark = pytest.mark.network
@@ -120,20 +120,6 @@ def test_rows_are_the_mean_of_those_of_the_members(quick):
     assert np.abs(rows[0] - rows[1]).max() > 0.001
     np.testing.assert_allclose(tuned.transform(images), np.mean(rows, axis=0), atol=1e-5)
     assert len({fingerprint(one) for one in (tuned, *parts)}) == 3
-
-
-def test_networks_of_many_members_are_built_once(monkeypatch):
-    images, y = diagonals(6)
-    small = {"weights": None, "input_size": 32, "unfreeze": "all", "augmentation": False}
-    tuned = FineTunedFeatures("small_cnn", **small, layers="C1", epochs=1, n_members=9)
-    tuned.fit(images, y)
-    build, built = KerasApplication.build, []
-    monkeypatch.setattr(
-        KerasApplication, "build", lambda source: built.append(source) or build(source)
-    )
-    bus = FeatureBus(FrozenEstimator(tuned), batch_size=3)
-    np.testing.assert_array_equal(bus.fit_transform(images), tuned.transform(images))
-    assert len(built) == 9
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")

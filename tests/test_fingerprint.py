@@ -253,7 +253,6 @@ def run_module(text, name="steps_of_mine"):
     [
         "call = lambda X: X + {0}",
         "def call(X, by={0}): return X + by",
-        "def call(X, *, by={0}): return X + by",
         "BY = {0}\ndef other(X): return [x + BY for x in X]\ndef call(X): return other(X)",
         "def make(by): return lambda X: X + by\ncall = make({0})",
         "import functools\ndef scaled(f):\n    @functools.wraps(f)\n"
@@ -261,15 +260,9 @@ def run_module(text, name="steps_of_mine"):
         "    return g\n@scaled\ndef call(X): return X",
         "class A:\n    def __init__(self, n): self.n = n\n    def f(self, X): return X + self.n\n"
         "call = A({0}).f",
-        "class A:\n    @staticmethod\n    def f(X): return X + {0}\ncall = A.f",
-        "class A:\n    @classmethod\n    def f(cls, X): return X + {0}\ncall = A.f",
         "class A:\n    @property\n    def by(self): return {0}\n"
         "    def f(self, X): return X + self.by\ncall = A().f",
         "class B:\n    by = {0}\nclass A(B):\n    def f(self, X): return X + self.by\ncall = A().f",
-        "class A:\n    __slots__ = ('by',)\n    def __call__(self, X): return X + self.by\n"
-        "call = A()\ncall.by = {0}",
-        "class A(dict):\n    def f(self, X): return X + self['by']\ncall = A(by={0}).f",
-        "import enum\nclass F(enum.Flag):\n    A = {0}\n    B = 4\ndef call(X): return F.A | F.B",
         "import functools\n@functools.lru_cache\ndef by(): return {0}\n"
         "def call(X): return X + by()",
         "import functools\ndef call(X): return X\ncall.by = {0}",
@@ -285,13 +278,6 @@ def test_code_of_ones_own_counts(template):
 
     assert keys(1) == keys(1)
     assert len(keys(1) | keys(2)) == 4
-
-
-def test_lists_that_contain_themselves():
-    cycle = [1]
-    cycle.append(cycle)
-    assert fingerprint(with_value(cycle)) == fingerprint(with_value(copy.deepcopy(cycle)))
-    assert fingerprint(with_value(cycle)) != fingerprint(with_value([1, [1]]))
 
 
 class Forgetful(set):

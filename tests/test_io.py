@@ -202,12 +202,15 @@ def test_the_content_decides_not_the_name(name, read, tmp_path):
 
 def test_formats(tmp_path):
     files = {"dicom": dicom(GRAY8), "jpeg": UPRIGHT, "gif": pil(GRAY8, "GIF")}
+    files["pgm text"] = b"P2\n# made by hand\n1 1"
     for name, data in [*((name, data) for name, (data, _) in EXACT.items()), *files.items()]:
         (tmp_path / "file").write_bytes(data)
         kind = name.split()[0].upper().replace("PGM", "PNM").replace("PPM", "PNM")
         assert find_format(tmp_path / "file") == kind
-    (tmp_path / "file").write_bytes(b"BMI,age")
-    assert find_format(tmp_path / "file") is find_format(tmp_path / "none") is None
+    for data in (b"BMI,age", b"P2 was seen twice", b"<html>404</html>", b""):
+        (tmp_path / "file").write_bytes(data)
+        assert find_format(tmp_path / "file") is None
+    assert find_format(tmp_path / "none") is find_format(tmp_path) is None
 
 
 def test_what_is_no_file(tmp_path, monkeypatch):

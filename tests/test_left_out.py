@@ -8,6 +8,7 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
+from test_commands import write_image
 
 import featbus.io
 from featbus import commands
@@ -28,9 +29,8 @@ def write_scans(root, n_images=50, parts=("",)):
     for index in range(n_images):
         kind = ("benign", "malignant")[index % 2]
         file = f"{parts[index % len(parts)]}{kind}/{index:02d}.png"
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
         image = rng.integers(0, 100 + 100 * (index % 2), (32, 32), np.uint8)
-        cv2.imwrite(str(root / file), cv2.resize(image, (48, 48)))
+        write_image(root / file, cv2.resize(image, (48, 48)))
         files.append(file)
     return pd.DataFrame({"file": files, "group": [index // 4 for index in range(n_images)]})
 

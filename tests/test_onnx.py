@@ -14,7 +14,7 @@ from _pooling import pool_pixels
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from featbus import DeepFeatures, FineTunedFeatures, list_layers
+from featbus import DeepFeatures, list_layers
 from featbus.bus import fingerprint
 from featbus.images import ImageError
 from featbus.masks import with_mask
@@ -246,17 +246,6 @@ def test_bf16(tmp_path):
     assert fingerprint(half) != fingerprint(single)
 
 
-def test_nothing_is_computed_after_the_last_layer(tmp_path):
-    path = save_convnet(tmp_path / "net.onnx", classifier=True)
-    source = DeepFeatures(path, preprocessing=TORCH, input_size=SIZE)._source()
-    layers = [source.find_layer(name) for name in ("relu1", "relu2")]
-    graph = onnx.load_from_string(source.extract(layers)).graph
-    kinds = [node.op_type for node in graph.node]
-    assert kinds.count("Conv") == 2
-    assert not {"Gemm", "Softmax", "GlobalAveragePool"} & set(kinds)
-    assert sum(len(tensor.dims) == 4 for tensor in graph.initializer) == 2
-
-
 def test_it_works_without_tensorflow_and_keras(tmp_path):
     path = save_vit(tmp_path / "vit.onnx")
     code = f"""
@@ -312,24 +301,6 @@ def test_maps_with_channels_last(tmp_path, n_channels):
     expected = [compute(path, make_images(), name).mean((1, 2)) for name in names]
     deep = DeepFeatures(path, layers=names, preprocessing=TORCH)
     assert_close(deep.fit_transform(make_images()), np.hstack(expected))
-
-
-def test_maps_after_group_normalization(tmp_path):
-    """Exporters of PyTorch write it with groups of channels for the axes of a map."""
-    graph = Graph()
-    maps = graph.conv("image", 3, 4)
-    values = graph.reshape(maps, 0, 2, -1)
-    ones, zeros = (graph.constant(np.full(2, value, np.float32)) for value in (1, 0))
-    values = graph.add("InstanceNormalization", [values, ones, zeros])
-    maps = graph.add("Reshape", [values, graph.add("Shape", [maps])])
-    maps = graph.add("Relu", [graph.add("Mul", [maps, graph.random(4, 1, 1)])], "relu")
-    path = graph.save(tmp_path / "net.onnx", SHAPE, maps)
-    table = describe(path)
-    assert table["relu"] == ["map", 16, 4]
-    assert all(kind == "map" for kind, *_ in table.values())
-    maps = np.moveaxis(compute(path, make_images(), "relu"), 1, 3)
-    deep = DeepFeatures(path, pooling="max2x2", preprocessing=TORCH)
-    assert_close(deep.transform(make_images()), pool_all(maps, ["max2x2"]))
 
 
 def test_what_does_not_depend_on_the_pixels_is_no_layer(tmp_path):
@@ -426,12 +397,6 @@ def test_a_changed_file_is_another_network(tmp_path):
     deep.fit(make_images())
     assert fingerprint(deep) != key
     assert np.abs(deep.transform(make_images()) - before).max() > 0.01
-
-
-def test_fine_tuning_needs_keras(tmp_path):
-    tuned = FineTunedFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH)
-    with pytest.raises(InvalidParameterError, match="engine is 'keras'.*onnxruntime"):
-        tuned.fit(make_images(4), [0, 1, 0, 1])
 
 
 # Errors.

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from featbus.networks import (
     Network,
     _engines,
     _openvino,
-    build_maps,
 )
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.parameters import InvalidParameterError
@@ -160,12 +158,6 @@ def test_regions(tiny, pooling):
 def test_every_family(name):
     engine = OpenVINOEngine(make_network(name, (96, 96), ("C3", "top"), ("avg",), "openvino"))
     assert engine.report["max_relative_error"] < 1e-3  # compared with Keras
-
-
-@pytest.mark.network
-def test_a_network_takes_an_array():
-    """Keras warns of an array where a model was built with a list of inputs."""
-    assert build_maps(make_network("mobilenet", (32, 32))).input.shape == (None, 32, 32, 3)
 
 
 FRESH = """
@@ -359,28 +351,6 @@ def test_tensorflow_in_workers_shares_the_cores(monkeypatch):
         [joblib.delayed(tensorflow_threads)()]
     )
     assert found == [1]
-
-
-@pytest.mark.network
-@needs_openvino
-def test_no_more_threads_than_allowed(tiny):
-    engine = OpenVINOEngine(replace(tiny, engine="openvino"))
-    infer, running, most = engine._infer, [], []
-
-    def counting(values):
-        running.append(threading.get_ident())
-        most.append(len(set(running)))
-        try:
-            return infer(values)
-        finally:
-            running.remove(threading.get_ident())
-
-    engine._infer = counting
-    with threadpool_limits(1):
-        engine.run(pixels((16, 16), 40), 40)
-    assert max(most) == 1
-    engine.run(pixels((16, 16), 40), 40)
-    assert max(most) <= joblib.cpu_count()
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Named pipelines."""
 
 import pickle
-import re
 import sys
 from importlib.util import find_spec
 
@@ -77,12 +76,6 @@ def test_fused_rows_hold_every_extractors_features(ultrasound):
     assert set(kinds) == {"hog", "lbp", "glcm", "glrlm", "glszm", "intensity"}
 
 
-@pytest.mark.parametrize("size", [6, (224, 6), (64, 64, 64), 64.0, None])
-def test_sizes_that_are_refused(size):
-    with pytest.raises(ValueError, match=re.escape(f"size is {size!r}")):
-        fused_features(size=size)
-
-
 def test_the_classifiers():
     pipelines = classifier_pipelines()
     assert list(pipelines) == NAMES
@@ -149,7 +142,8 @@ def tiny_recipe(name, **options):
     recipe = make_recipe(name, **OPTIONS[name] | options)
     small = {"input_size": 32, "epochs": 1, "cv": 5 if name == "fusion" else 2}  # for SMOTE
     found = [one for one in recipe.get_params() if one.rpartition("__")[2] in small]
-    return recipe.set_params(**{one: small[one.rpartition("__")[2]] for one in found})
+    recipe.set_params(**{one: small[one.rpartition("__")[2]] for one in found})
+    return recipe.set_params(resize__size=32) if name == "mammogram_svm" else recipe
 
 
 def test_recipes_are_listed():
@@ -183,6 +177,7 @@ def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
         ("fusion", {"classifier": "svc"}, "classifier is 'svc'"),
         ("fusion", {"selection": "best"}, "selection is 'best'"),
         ("fusion", {"input_size": 6}, "size is 6"),
+        ("fusion", {"input_size": 64.0}, "size is 64.0"),
         ("fusion", {"n_features": 0}, "n_features is 0"),
         ("enhanced_crop", {"contrast": "gamma"}, "contrast is 'gamma'"),
     ],
@@ -238,8 +233,7 @@ def test_recipes_run_in_grouped_folds(ultrasound, name, options, last):
 def test_the_mammogram_recipe_calibrates_on_images_without_copies(tmp_path):
     data = make_mammograms(6, image_shape=(128, 96), random_state=0)
     store = FeatureStore(tmp_path / "features.sqlite")
-    recipe = tiny_recipe("mammogram_svm", memory=store).set_params(resize__size=32)
-    recipe.set_params(classifier__cv=2).fit(data.images, np.arange(6) % 2)
+    recipe = tiny_recipe("mammogram_svm", memory=store).fit(data.images, np.arange(6) % 2)
     assert recipe.predict_proba(data.images[:2]).shape == (2, 2)
     # Six orientations of each film, however often the pipeline is fitted.
     assert store.info()["n_rows"].tolist() == [36]
@@ -280,9 +274,10 @@ FIELDS = "images", "target", "masks", "groups"
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.usefixtures("eager")
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 def test_a_unet_is_the_default_segmenter(ultrasound):
-    network = {"backbone": "mobilenet", "backbone_options": {"alpha": 0.25}}
-    recipe = tiny_recipe("unet_crop", segmenter=None, **network)
+    recipe = tiny_recipe("unet_crop", segmenter=None)
     images, y, masks, groups = (ultrasound[name][:12] for name in FIELDS)
     with config_context(enable_metadata_routing=True):
         recipe.fit(images, y, masks=masks, groups=groups)
@@ -366,12 +361,12 @@ def test_the_recipe_for_breast_ultrasound_scores_what_the_weights_allow(tmp_path
         weights=data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5",
         memory=tmp_path / "features.sqlite",
     )
-    for n_classes, accuracy, area in ((3, 0.79, 0.905), (2, 0.85, 0.885)):
-        chosen = busi.target < n_classes
+    for n_classes, accuracy, area in ((3, 0.755, 0.88), (2, 0.83, 0.87)):
+        chosen = (busi.target < n_classes) & (busi.groups % 2 == 0)  # half of them
         images, y, groups = (
             np.asarray(part)[chosen] for part in (busi.images, busi.target, busi.groups)
         )
-        scores = evaluate(recipe, images, y, groups=groups).scores
+        scores = evaluate(recipe, images, y, groups=groups, cv=5).scores
         assert scores["accuracy"].mean() > accuracy
         assert scores["roc_auc"].mean() > area
 

@@ -62,15 +62,6 @@ def mean_dice(unet, images, masks):
     return segmentation_scores(masks, unet.predict(images))["dice"].mean()
 
 
-@pytest.fixture
-def eager():
-    """Run the steps one by one: to compile them takes longer than a few steps."""
-    config = pytest.importorskip("tensorflow").config
-    config.run_functions_eagerly(True)
-    yield
-    config.run_functions_eagerly(False)
-
-
 @pytest.fixture(scope="module")
 def fitted():
     images, masks = pictures(32)
