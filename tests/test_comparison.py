@@ -216,6 +216,7 @@ def test_a_single_split_has_no_test():
     assert not np.isnan(found["difference"])
     assert found[["low", "high", "p_value", "p_holm"]].isna().all()
     assert not result.to_frame()["accuracy"][["low", "high"]].isna().any(axis=None)
+    assert "nan" not in repr(result)
 
 
 def test_the_published_table():

@@ -347,7 +347,7 @@ def legend_of(axis):
 
 def test_roc_curves_of_two_classes(binary):
     (axis,) = binary.plot("roc").axes
-    assert axis.get_title() == "malignant against benign"
+    assert axis.get_title() == "malignant against the rest"
     areas = binary.per_class()["roc_auc", "mean"]
     for name, line, label in zip(["SVM", "logistic"], axis.lines, legend_of(axis)):
         rows = binary.predictions[binary.predictions["pipeline"] == name]
