@@ -73,7 +73,7 @@ def test_nothing_is_found_in_clean_data(clean):
     assert found["shortcut: image size"] == "ok"
     assert clean.near_duplicates.tolist() == list(range(N_IMAGES))
     assert clean.suggested_groups.tolist() == (np.arange(N_IMAGES) // 2).tolist()
-    assert clean.protocol == "40 samples in 20 groups (0 20, 1 20); 5 stratified folds."
+    assert clean.protocol == "40 samples in 20 groups (0 20, 1 20); splits: 5."
 
 
 def test_exact_copies(scans):
@@ -139,7 +139,7 @@ def test_groups_across_folds(scans):
     groups = np.arange(N_IMAGES) // 2
     report = audit(scans, Y, groups=groups, cv=KFold(5, shuffle=True, random_state=0))
     assert severity(report)[GROUPS] == "leak"
-    assert report.protocol.endswith("5 splits.")
+    assert report.protocol.endswith("splits: 5.")
     whole = audit(scans, Y, groups=groups, cv=KFold(5))
     assert severity(whole)[GROUPS] == "ok"
 
@@ -251,12 +251,13 @@ def test_shortcuts_of_files(tmp_path):
     for index in range(40):
         image = rng.integers(0, 256, (40, 40), np.uint8)
         side = 48 if index // 2 % 2 else 40
-        paths.append(str(tmp_path / f"{index}.png"))
+        paths.append(str(tmp_path / f"{index}.{'png' if side == 40 else 'tif'}"))
         cv2.imwrite(paths[-1], cv2.resize(image, (side, side)))
     groups = np.arange(40) // 2
     report = audit(paths, groups % 2, groups=groups, n_jobs=2)
     found = severity(report)
     assert found["shortcut: image size"] == found["shortcut: file size"] == "warning"
+    assert found["shortcut: file format"] == "warning"
     assert found["shortcut: aspect ratio"] == found["shortcut: bit depth and channels"] == "ok"
     assert report.passed
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from _data import make_rows
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn import metrics
@@ -93,14 +94,6 @@ def test_a_class_that_a_fold_lacks():
     assert found["mcc"] == pytest.approx(metrics.matthews_corrcoef(y, predicted))
     areas = [metrics.roc_auc_score(y == label, scores[:, label]) for label in (0, 1)]
     assert found["roc_auc"] == pytest.approx(np.mean(areas))
-
-
-def make_rows(n_groups=30, n_classes=2, seed=0):
-    """Return rows, labels and groups of three; the labels are hard to tell."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(3 * n_groups) // 3
-    y = rng.integers(n_classes, size=n_groups)[groups]
-    return rng.normal(size=(len(y), 4)) + y[:, np.newaxis] / 2, y, groups
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from _data import make_rows
 from _spies import CountingMean, count
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import make_pipeline
@@ -36,14 +37,6 @@ from sklearn.svm import SVC
 from featbus import HOG, LBP, FeatureBus, IntensityStatistics, Resize, evaluate
 from featbus.bus import FingerprintError, fingerprint
 from featbus.datasets import GroupsWarning
-
-
-def make_rows(n_classes=2, n_samples=90, seed=0):
-    """Return rows, labels and groups of three; the labels are hard to tell."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(n_samples) // 3
-    y = rng.integers(n_classes, size=groups[-1] + 1)[groups]
-    return rng.normal(size=(n_samples, 4)) + y[:, np.newaxis] / 2, y, groups
 
 
 @pytest.mark.parametrize(

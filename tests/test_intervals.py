@@ -18,8 +18,6 @@ from sklearn.svm import SVC
 from featbus import evaluate
 from featbus.evaluation import FewGroupsWarning
 from featbus.evaluation._intervals import (
-    count_informative,
-    jackknife,
     score_interval,
 )
 from featbus.evaluation._metrics import METRICS, metric_range
@@ -69,14 +67,6 @@ def test_the_variance_is_that_of_a_plain_loop(metric):
     assert_allclose(of_class[0, :, column], overall[0, column])
 
 
-def test_blocks_of_groups(monkeypatch):
-    folds = evaluated(GaussianNB(), n_groups=120)._folds["pipeline"]
-    whole = jackknife(folds, 120)
-    monkeypatch.setattr("featbus.evaluation._intervals._MAX_BLOCKS", 60)
-    in_blocks = jackknife(folds, 120)[0]
-    assert_allclose(in_blocks[0], whole[0][0], rtol=0.5)
-
-
 def test_intervals_of_groups_are_wider_than_those_of_samples():
     rng = np.random.default_rng(0)
     groups = np.arange(480) // 8
@@ -86,17 +76,6 @@ def test_intervals_of_groups_are_wider_than_those_of_samples():
     with pytest.warns(UserWarning, match="Groups unknown"):
         alone = evaluate(LogisticRegression(), X, y).to_frame()["accuracy"]
     assert np.ptp(grouped[["low", "high"]]) > 2 * np.ptp(alone[["low", "high"]])
-
-
-def test_the_groups_that_tell_about_a_metric():
-    has_class = np.zeros((10, 3), bool)
-    has_class[:6, 0] = has_class[6:9, 1] = has_class[9, 2] = True
-    has_class[0, 1] = True  # of two classes
-    counts = dict(zip(METRICS, count_informative(has_class).T.tolist()))
-    assert counts["accuracy"] == counts["brier"] == [10, 10, 10]
-    assert counts["sensitivity"] == [6, 4, 1]
-    assert counts["specificity"] == [5, 7, 9]
-    assert counts["roc_auc"] == counts["f1"] == [5, 4, 1]
 
 
 @pytest.mark.parametrize(

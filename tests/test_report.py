@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from _data import make_rows
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
@@ -28,13 +29,10 @@ FIGURES = ["confusion_matrices", "roc", "precision_recall", "calibration", "inte
 AWKWARD = ["_benign <b>", 'malign\\1 & "co" $x$', "</script> $ {{ 7 * 7 }} {% raw %} #0072b2"]
 
 
-def make_data(n_classes=2, n_samples=90, seed=0):
+def make_data(n_classes=2):
     """Return rows, labels, groups of three and images whose brightness is their position."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(n_samples) // 3
-    y = rng.integers(n_classes, size=groups[-1] + 1)[groups]
-    images = np.repeat(np.arange(n_samples, dtype=np.uint8), 12 * 16).reshape(-1, 12, 16)
-    return rng.normal(size=(n_samples, 4)) + y[:, np.newaxis] / 2, y, groups, 2 * images
+    images = np.repeat(np.arange(90, dtype=np.uint8), 12 * 16).reshape(-1, 12, 16)
+    return *make_rows(n_classes), 2 * images
 
 
 @pytest.fixture(scope="module")

@@ -208,8 +208,8 @@ def explain(
     Returns
     -------
     matplotlib.axes.Axes
-        The image with the outline of the region that was found; the
-        title has the predicted class and, if the classifier has `predict_proba`, its probability.
+        The image with the outline of the region that was found; the title has the predicted class
+        and, if the classifier has `predict_proba`, its probability.
 
     Raises
     ------

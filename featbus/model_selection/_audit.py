@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from numbers import Integral
 from textwrap import fill
 from typing import Any
 
@@ -241,7 +240,6 @@ def audit(
     check_folds(y, groups, cv)
     rng = check_random_state(random_state)
     splits = make_splits(cv, codes, codes, groups, rng)
-    how = "stratified folds" if isinstance(cv, Integral) else "splits"
     folds = _checks.Folds(splits, [name_image(item, index) for index, item in enumerate(images)])
     masks = [None] * len(images) if masks is None else masks
     seen = map_images(_measure, images, images, masks, n_jobs=n_jobs, verbose=verbose)
@@ -266,7 +264,7 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=copied,
         suggested_groups=suggested,
-        protocol=f"{describe_samples(codes, labels, groups)}; {len(splits)} {how}.",
+        protocol=f"{describe_samples(codes, labels, groups)}; splits: {len(splits)}.",
         groups_note=GROUPS_UNKNOWN if groups is None else "",
     )
 
