@@ -157,12 +157,6 @@ def test_the_t_test_without_spread():
     assert np.isnan(corrected_t_test([np.nan], 80, 20)).all()
 
 
-def test_holm_by_hand():
-    found = adjust_for_number([0.01, 0.04, np.nan, 0.03, 0.9])
-    assert_allclose(found, [0.04, 0.09, np.nan, 0.09, 0.9])
-    assert_allclose(adjust_for_number([0.6, 0.7]), [1, 1])
-
-
 def test_compare_all_pairs(result):
     frame = result.compare()
     assert frame[["first", "second"]].to_numpy().tolist() == [

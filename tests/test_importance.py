@@ -66,11 +66,6 @@ def test_where_is_the_box_of_all_pixels_that_can_change_a_column(extractor):
             "hog_r03_c02_b1_o4",
             (slice(23, 41), slice(11, 25), "gradients of 80 to 100 degrees"),
         ),
-        (
-            LBP(cells=(2, 2), radius=2),
-            "lbp_p8_r2_c01_00_u03",
-            (slice(22, 48), slice(0, 34), "pattern 3 of 8 points at radius 2, uniform"),
-        ),
         (IntensityStatistics(), "intensity_skewness", (slice(0, 48), slice(0, 64), "skewness")),
     ],
 )

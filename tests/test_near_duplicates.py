@@ -168,9 +168,7 @@ def shrink(path, side):
     return cv2.resize(to_gray(read_image(path)), (side, side), interpolation=cv2.INTER_AREA)
 
 
-@pytest.mark.parametrize(
-    "side", [None, *(pytest.param(n, marks=pytest.mark.slow) for n in (48, 128))]
-)
+@pytest.mark.parametrize("side", [None, pytest.param(64, marks=pytest.mark.slow)])
 def test_published_groups_of_busi(side):
     root = data_dir("busi")
     busi = load_busi(root, groups=root / "groups.csv")

@@ -370,12 +370,6 @@ def test_precision_recall_curves_of_three_classes(three):
         assert legend_of(axis) == [f"pipeline, AUC {areas[name]:.2f}"]
 
 
-def test_pipelines_look_the_same_in_all_figures(binary):
-    (calibration,), (roc,) = (binary.plot(name).axes for name in ("calibration", "roc"))
-    assert legend_of(calibration) == ["logistic"]
-    assert calibration.lines[0].get_color() == roc.lines[1].get_color()
-
-
 def test_calibration(three):
     axis = three.plot("calibration").axes[1]
     rows = three.predictions

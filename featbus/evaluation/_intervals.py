@@ -250,7 +250,7 @@ def corrected_t_test(differences, n_train, n_test):
     --------
     >>> from featbus.evaluation._intervals import corrected_t_test
     >>> found = corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20)
-    >>> [round(value, 4) for value in found]
+    >>> [round(float(value), 4) for value in found]
     [0.03, 0.0006, 0.0594, 0.0474]
     """
     differences = pd.Series(differences, dtype=np.float64).dropna()
