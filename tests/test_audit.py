@@ -71,6 +71,7 @@ def test_nothing_is_found_in_clean_data(clean):
     assert [found[check] for check in (*COPIES, CHANGED, GROUPS)] == ["ok"] * 4
     assert found["labels of duplicates"] == "ok"
     assert found["shortcut: image size"] == "ok"
+    assert found["pipeline"] == "note"
     assert clean.near_duplicates.tolist() == list(range(N_IMAGES))
     assert clean.suggested_groups.tolist() == (np.arange(N_IMAGES) // 2).tolist()
     assert clean.protocol == "40 samples in 20 groups (0 20, 1 20); splits: 5."
@@ -202,10 +203,6 @@ def test_samplers(scans, pipeline, expected):
     assert report.passed == (expected == "ok")
     assert severity(report)[FITTED] == "ok"
     assert "pipeline" not in severity(report)
-
-
-def test_without_a_pipeline_the_report_says_so(clean):
-    assert row(clean, "pipeline")["severity"] == "note"
 
 
 def test_masks_are_a_shortcut(scans, clean, tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from _data import make_rows
 from _spies import CountingMean, count
+from imblearn import FunctionSampler
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import make_pipeline
 from joblib import parallel_config
@@ -330,23 +331,14 @@ def test_steps_that_learn_stay_in_the_fold(log):
     assert_array_equal(result.predictions["predicted"][test], by_hand.predict(images[test]))
 
 
-class Spy(RandomOverSampler):
-    """Over-sampler that notes what it saw."""
-
-    seen = []
-
-    def _fit_resample(self, X, y):
-        Spy.seen.append(X[:, 0].copy())
-        return super()._fit_resample(X, y)
-
-
 def test_samplers_see_training_rows_only():
     X, y, groups = make_rows()
     X[:, 0] = np.arange(len(y))
-    Spy.seen.clear()
-    result = evaluate(make_pipeline(Spy(), LogisticRegression()), X, y, groups=groups)
-    assert len(Spy.seen) == 5
-    for fold, rows in enumerate(Spy.seen):
+    seen = []
+    spy = FunctionSampler(func=lambda X, y: seen.append(X[:, 0]) or (X, y))
+    result = evaluate(make_pipeline(spy, LogisticRegression()), X, y, groups=groups)
+    assert len(seen) == 5
+    for fold, rows in enumerate(seen):
         tested = result.predictions.loc[result.predictions["fold"] == fold, "index"]
         assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(len(y)), tested))
 
