@@ -143,6 +143,28 @@ def count_groups(codes, groups):
     return [len(np.unique(names[codes == code])) for code in np.unique(codes)]
 
 
+def describe_samples(codes, names, groups):
+    """Describe in words how many samples, groups and samples of each class there are.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+        The classes, numbered from 0.
+    names : sequence of length n_classes
+        Their names.
+    groups : ndarray of shape (n_samples,), or None
+        Groups.
+
+    Returns
+    -------
+    str
+        Such as "40 samples in 20 groups (benign 30, malignant 10)".
+    """
+    counts = ", ".join(f"{name} {n}" for name, n in zip(names, np.bincount(codes)))
+    within = "" if groups is None else f" in {len(np.unique(groups))} groups"
+    return f"{len(codes)} samples{within} ({counts})"
+
+
 def check_folds(y, groups, cv):
     """Check that there is a group of each class for each fold.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,24 @@ def at_index(index: int, item: np.ndarray | PathLike | None = None) -> None:
         yield
     except ImageError as error:
         raise error.at(index, item if is_path(item) else None) from error
+
+
+def name_image(item: Any, index: int) -> str:
+    """Return the name of an image in reports.
+
+    Parameters
+    ----------
+    item : object
+        An item of a batch.
+    index : int
+        Its position.
+
+    Returns
+    -------
+    str
+        The last folder and the file, since where data are is private; or "image 3".
+    """
+    return "/".join(Path(item).parts[-2:]) if is_path(item) else f"image {index}"
 
 
 def is_path(item: Any) -> bool:

@@ -71,9 +71,10 @@ def test_nothing_is_found_in_clean_data(clean):
     assert [found[check] for check in (*COPIES, CHANGED, GROUPS)] == ["ok"] * 4
     assert found["labels of duplicates"] == "ok"
     assert found["shortcut: image size"] == "ok"
+    assert found["pipeline"] == "note"
     assert clean.near_duplicates.tolist() == list(range(N_IMAGES))
     assert clean.suggested_groups.tolist() == (np.arange(N_IMAGES) // 2).tolist()
-    assert clean.protocol == "40 images in 20 groups (0: 20, 1: 20); splits: 5, stratified."
+    assert clean.protocol == "40 samples in 20 groups (0 20, 1 20); splits: 5."
 
 
 def test_exact_copies(scans):
@@ -83,26 +84,17 @@ def test_exact_copies(scans):
         assert row(report, check)["severity"] == "leak"
         assert row(report, check)["count"] == 2
         assert report.images[check].tolist() == [0, 40]
-        assert "such as image 0 and image 40" in row(report, check)["finding"]
+        assert "such as image 0." in row(report, check)["finding"]
     assert severity(report)["labels of duplicates"] == "ok"
     assert report.suggested_groups[40] == report.suggested_groups[0]
     assert len(set(report.suggested_groups)) == N_IMAGES
-
-
-def test_copies_on_one_side_are_no_leak(scans):
-    options = with_copy(scans, scans[0].copy())
-    report = audit(options["images"], options["y"], groups=np.r_[np.arange(N_IMAGES), 0])
-    assert report.passed
-    assert [severity(report)[check] for check in COPIES] == ["ok", "ok"]
 
 
 def test_near_duplicates(scans):
     brighter = np.clip(scans[0] * 1.1, 0, 255).astype(np.uint8)
     report = audit(**with_copy(scans, brighter))
     assert [severity(report)[check] for check in COPIES] == ["ok", "leak"]
-    finding = row(report, COPIES[1])["finding"]
-    assert finding.startswith("2 test image(s)")
-    assert "such as image 0 and image 40" in finding
+    assert report.images[COPIES[1]].tolist() == [0, 40]
     assert report.near_duplicates.tolist() == [*range(N_IMAGES), 0]
 
 
@@ -148,11 +140,7 @@ def test_groups_across_folds(scans):
     groups = np.arange(N_IMAGES) // 2
     report = audit(scans, Y, groups=groups, cv=KFold(5, shuffle=True, random_state=0))
     assert severity(report)[GROUPS] == "leak"
-    assert report.protocol.endswith("splits: 5, by KFold.")
-    assert (
-        "test image(s) have images of their group in the training part, such as image"
-        in row(report, GROUPS)["finding"]
-    )
+    assert report.protocol.endswith("splits: 5.")
     whole = audit(scans, Y, groups=groups, cv=KFold(5))
     assert severity(whole)[GROUPS] == "ok"
 
@@ -179,8 +167,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(scans, tmp_path):
         paths[-1].parent.mkdir()
         cv2.imwrite(str(paths[-1]), scans[0] if index == 1 else image)
     finding = row(audit(paths, Y[:20], cv=[(np.arange(1, 20), [0])]), COPIES[0]).finding
-    assert "'p0/scan.png'" in finding
-    assert "'p1/scan.png'" in finding
+    assert finding.endswith(" p0/scan.png.")
 
 
 def test_conflicting_labels(scans):
@@ -189,19 +176,10 @@ def test_conflicting_labels(scans):
     report = audit(**options)
     check = row(report, "labels of duplicates")
     assert (check["severity"], check["count"]) == ("warning", 2)
-    assert "image 0 and image 40 (benign and <i>)" in check["finding"]
+    assert "such as image 0." in check["finding"]
     html = report._repr_html_()
-    assert "&lt;i&gt;: 21" in html  # the protocol
-    assert "(benign and &lt;i&gt;)" in html  # a finding
+    assert "&lt;i&gt; 21" in html  # the protocol
     assert "<i>" not in html
-
-
-def test_classes_of_folds(scans, clean):
-    assert severity(clean)["classes of folds"] == "ok"
-    y = np.repeat([0, 1], 20)
-    lacking = audit(scans, y, cv=KFold(2))
-    assert severity(lacking)["classes of folds"] == "warning"
-    assert "The splits [0, 1] lack a class" in row(lacking, "classes of folds")["finding"]
 
 
 SAMPLERS, FITTED = "samplers in the training fold", "steps fitted before the folds"
@@ -225,10 +203,6 @@ def test_samplers(scans, pipeline, expected):
     assert report.passed == (expected == "ok")
     assert severity(report)[FITTED] == "ok"
     assert "pipeline" not in severity(report)
-
-
-def test_without_a_pipeline_the_report_says_so(clean):
-    assert row(clean, "pipeline")["severity"] == "note"
 
 
 def test_masks_are_a_shortcut(scans, clean, tmp_path):
@@ -274,12 +248,13 @@ def test_shortcuts_of_files(tmp_path):
     for index in range(40):
         image = rng.integers(0, 256, (40, 40), np.uint8)
         side = 48 if index // 2 % 2 else 40
-        paths.append(str(tmp_path / f"{index}.png"))
+        paths.append(str(tmp_path / f"{index}.{'png' if side == 40 else 'tif'}"))
         cv2.imwrite(paths[-1], cv2.resize(image, (side, side)))
     groups = np.arange(40) // 2
     report = audit(paths, groups % 2, groups=groups, n_jobs=2)
     found = severity(report)
     assert found["shortcut: image size"] == found["shortcut: file size"] == "warning"
+    assert found["shortcut: file format"] == "warning"
     assert found["shortcut: aspect ratio"] == found["shortcut: bit depth and channels"] == "ok"
     assert report.passed
 
@@ -310,12 +285,11 @@ def test_report_in_other_forms(scans):
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
     unknown = "groups unknown: every image counted as its own patient"
     verdict = f"leaks: 2, warnings: 1; {unknown}"
-    assert text.startswith(f"Audit failed: {verdict}\n41 images (")
-    assert unknown in " ".join(text.partition("\n")[2].split())
-    assert "leak     exact copies across folds\n         2 test image(s)" in text
+    assert text.startswith(f"Audit failed: {verdict}\n41 samples (")
+    assert "leak     exact copies across folds\n         2 image(s)" in text
     assert max(map(len, text.splitlines())) <= 100
     assert html.count("<tr") == len(report.checks) + 1
-    assert html.count(unknown) == 2
+    assert unknown in html
     for check in report.checks.itertuples():
         assert escape(check.finding) in html
         assert escape(check.remedy) in html

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from _data import make_rows
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn import metrics
@@ -95,14 +96,6 @@ def test_a_class_that_a_fold_lacks():
     assert found["roc_auc"] == pytest.approx(np.mean(areas))
 
 
-def make_rows(n_groups=30, n_classes=2, seed=0):
-    """Return rows, labels and groups of three; the labels are hard to tell."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(3 * n_groups) // 3
-    y = rng.integers(n_classes, size=n_groups)[groups]
-    return rng.normal(size=(len(y), 4)) + y[:, np.newaxis] / 2, y, groups
-
-
 @pytest.fixture(scope="module")
 def result():
     """Return the evaluation of three pipelines, one of which knows nothing."""
@@ -164,12 +157,6 @@ def test_the_t_test_without_spread():
     assert np.isnan(corrected_t_test([np.nan], 80, 20)).all()
 
 
-def test_holm_by_hand():
-    found = adjust_for_number([0.01, 0.04, np.nan, 0.03, 0.9])
-    assert_allclose(found, [0.04, 0.09, np.nan, 0.09, 0.9])
-    assert_allclose(adjust_for_number([0.6, 0.7]), [1, 1])
-
-
 def test_compare_all_pairs(result):
     frame = result.compare()
     assert frame[["first", "second"]].to_numpy().tolist() == [
@@ -216,6 +203,7 @@ def test_a_single_split_has_no_test():
     assert not np.isnan(found["difference"])
     assert found[["low", "high", "p_value", "p_holm"]].isna().all()
     assert not result.to_frame()["accuracy"][["low", "high"]].isna().any(axis=None)
+    assert "nan" not in repr(result)
 
 
 def test_the_published_table():

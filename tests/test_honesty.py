@@ -198,17 +198,6 @@ def test_the_command(tmp_path, capsys):
     assert pd.read_csv(output / "honesty.csv")["protocol"].tolist() == NAMES
 
 
-def test_a_folder_without_groups(tmp_path):
-    write_images(tmp_path / "scans")
-    options = {"features": ["intensity"], "cv": 2, "n_copies": 0, "on_error": "skip"}
-    found = commands.honesty(tmp_path / "scans", tmp_path / "out", **options)
-    assert found.protocol.startswith("Groups are near-duplicates found in the images")
-    assert found.protocol.count("near-duplicates") == 1
-    assert "1 of 25 images left out" in found.protocol
-    with pytest.raises(ValueError, match="cv is 9, and the class 'malignant' has 8"):
-        commands.honesty(tmp_path / "scans", tmp_path / "out", **options | {"cv": 9})
-
-
 @pytest.mark.slow
 def test_ultrasound(tmp_path):
     root = data_dir("busi")

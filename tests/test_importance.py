@@ -1,6 +1,5 @@
 """From columns back to pixels: `where` and `plot_importance`."""
 
-import cv2
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -18,7 +17,6 @@ from featbus import (
     plot_importance,
 )
 from featbus.evaluation._importance import importance_map
-from featbus.io import ImageReadError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
 FROM_24, TO_32 = slice(24, 48), slice(0, 32)
@@ -67,11 +65,6 @@ def test_where_is_the_box_of_all_pixels_that_can_change_a_column(extractor):
             HOG(pixels_per_cell=(8, 6), cells_per_block=(2, 2)).fit([NOISE]),
             "hog_r03_c02_b1_o4",
             (slice(23, 41), slice(11, 25), "gradients of 80 to 100 degrees"),
-        ),
-        (
-            LBP(cells=(2, 2), radius=2),
-            "lbp_p8_r2_c01_00_u03",
-            (slice(22, 48), slice(0, 34), "pattern 3 of 8 points at radius 2, uniform"),
         ),
         (IntensityStatistics(), "intensity_skewness", (slice(0, 48), slice(0, 64), "skewness")),
     ],
@@ -218,14 +211,3 @@ def test_the_plot():
 def test_what_cannot_be_painted(transformer, n_weights, message):
     with pytest.raises(ValueError, match=message):
         importance_map(transformer, np.ones(n_weights), NOISE)
-
-
-def test_an_image_from_a_file(tmp_path):
-    path = str(tmp_path / "noise.png")
-    cv2.imwrite(path, NOISE)
-    hog = HOG(pixels_per_cell=(8, 8)).fit([NOISE])
-    weights = np.arange(len(hog.get_feature_names_out()))
-    expected = importance_map(hog, weights, NOISE)
-    np.testing.assert_array_equal(importance_map(hog, weights, path), expected)
-    with pytest.raises(ImageReadError, match="missing.png"):
-        importance_map(hog, weights, tmp_path / "missing.png")

@@ -80,7 +80,7 @@ def test_one_error_lists_all_bad_images(scans, tmp_path, run):
 def test_an_audit_goes_on_with_the_rest(scans, capsys):
     report = commands.audit(scans[0], groups=scans[1], cv=2, on_error="skip", verbose=True)
     assert len(report.suggested_groups) == 47
-    assert report.protocol.startswith("47 images in 13 groups (benign: 24, malignant: 23)")
+    assert report.protocol.startswith("47 samples in 13 groups (benign 24, malignant 23)")
     printed = capsys.readouterr().out
     for text in (report.protocol, str(report.to_dict()), report._repr_html_(), printed):
         text = " ".join(text.split())

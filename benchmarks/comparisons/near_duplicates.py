@@ -13,6 +13,7 @@ import time
 import cv2
 import numpy as np
 
+from featbus.groups import merge_labelings
 from featbus.model_selection._copies import find_matches
 from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._scenes import describe_scene
@@ -36,7 +37,7 @@ def measure(n_images):
     start = time.process_time()
     scenes = map_images(describe_scene, images, n_jobs=2)
     described = time.process_time()
-    groups = find_matches(scenes, n_jobs=2).groups()
+    groups = merge_labelings(*find_matches(scenes, n_jobs=2))
     matched = time.process_time()
     found = np.mean(groups[-n_copies:] == groups[:n_copies])
     kept = sum(field.nbytes for scene in scenes for field in scene) / n_images

@@ -13,6 +13,7 @@ from featbus.datasets import _base
 from featbus.datasets._files import is_visible, list_images, path_array, quote, skip_others
 from featbus.datasets._folder import list_classes
 from featbus.datasets._groups import add_groups
+from featbus.groups import merge_labelings
 from featbus.images import ImageError
 from featbus.io import read_item
 from featbus.model_selection._copies import find_matches
@@ -171,7 +172,7 @@ def _group_near_duplicates(paths):
             scenes[index] = describe_scene(read_item(path, index))
     groups = -1 - np.arange(len(paths))
     if scenes:
-        groups[list(scenes)] = find_matches(list(scenes.values())).groups()
+        groups[list(scenes)] = merge_labelings(*find_matches(list(scenes.values())))
     return pd.factorize(groups)[0]
 
 

@@ -39,6 +39,7 @@ from featbus.groups import (
     check_folds,
     check_groups,
     check_target,
+    describe_samples,
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import all_steps, search_in, split_extraction
@@ -191,23 +192,19 @@ def _requested(pipeline, metadata):
         return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
-def _describe(cv, splits, n_repeats, y, groups, names, pipelines):
+def _describe(cv, splits, n_repeats, codes, groups, names, pipelines):
     """Describe in words what was evaluated, and how; groups that are unknown come first."""
-    counts = np.unique(y, return_counts=True)[1]
-    classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
+    warning = f"{GROUPS_UNKNOWN.capitalize()}.\n" if groups is None else ""
     if isinstance(cv, Integral):
         how = f"stratified {cv}-fold cross-validation"
         how += f", repeated {n_repeats} times" if n_repeats > 1 else ""
     else:
         by = type(cv).__name__ if hasattr(cv, "split") else "position"
         how = f"number of splits by {by}: {len(splits)}"
-    warning, within = f"{GROUPS_UNKNOWN.capitalize()}.\n", ""
-    if groups is not None:
-        warning, within = "", f" in {len(np.unique(groups))} groups"
-        how += ", groups kept together"
+    how += "" if groups is None else ", groups kept together"
     if any(search_in(pipeline) is not None for pipeline in pipelines):
         how += "; parameters chosen within each training part"
-    return f"{warning}{len(y)} samples{within} ({classes}); {how}."
+    return f"{warning}{describe_samples(codes, names, groups)}; {how}."
 
 
 def evaluate(
@@ -395,7 +392,7 @@ def evaluate(
     rank = pd.factorize(predictions["pipeline"])[0]
     order = np.lexsort([predictions["index"], predictions["repeat"], rank])
     pos_name = None if positive is None else names[positive]
-    protocol = _describe(cv, splits, n_repeats, y, groups, names, pipelines.values())
+    protocol = _describe(cv, splits, n_repeats, codes, groups, names, pipelines.values())
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"

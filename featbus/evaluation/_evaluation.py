@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
 from featbus.evaluation._intervals import (
-    Jackknife,
     adjust_for_number,
     corrected_t_test,
     count_informative,
@@ -21,7 +20,6 @@ from featbus.evaluation._intervals import (
     score_interval,
 )
 from featbus.evaluation._metrics import (
-    MEAN,
     METRICS,
     FoldMetrics,
     Printed,
@@ -323,9 +321,10 @@ class Evaluation(Printed):
         blocks = {}
         for name, folds in self._folds.items():
             values = np.stack([metrics(np.ones((1, len(group))))[1][0] for metrics, group in folds])
-            found = map(Jackknife, *self._left_out[name][1])
-            for i, (of_class, part) in enumerate(zip(self.target_names, found)):
-                blocks[name, of_class] = _summary(values[:, i], part, self._n_informative[i])
+            estimates = self._left_out[name][1]
+            for i, of_class in enumerate(self.target_names):
+                found = estimates[:, i], self._n_informative[i]
+                blocks[name, of_class] = _summary(values[:, i], *found)
         index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
         return _as_frame(blocks.values(), index)
 
@@ -349,14 +348,18 @@ class Evaluation(Printed):
         ValueError
             If there is no such pipeline, or `pipeline` is None and there are several.
         """
-        confusion = self.confusion_matrix(pipeline).to_numpy()
-        tp, actual, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-        fp, fn, n = predicted - tp, actual - tp, confusion.sum()
-        tn = n - tp - fp - fn
+        rows = self._rows(pipeline)
+        confusions = multilabel_confusion_matrix(
+            rows["target"], rows["predicted"], labels=self.labels
+        )
+        tn, fp, fn, tp = confusions.reshape(-1, 4).T
         table = {"TP": tp, "TN": tn, "FP": fp, "FN": fn}
-        table |= {"sensitivity": 100 * ratio(tp, actual), "specificity": 100 * ratio(tn, tn + fp)}
-        table |= {"accuracy": 100 * ratio(tp + tn, n), "precision": 100 * ratio(tp, predicted)}
-        table |= {"F-score": 100 * ratio(2 * tp, actual + predicted)}
+        table |= {"sensitivity": 100 * ratio(tp, tp + fn), "specificity": 100 * ratio(tn, tn + fp)}
+        table |= {
+            "accuracy": 100 * ratio(tp + tn, len(rows)),
+            "precision": 100 * ratio(tp, tp + fp),
+        }
+        table |= {"F-score": 100 * ratio(2 * tp, 2 * tp + fn + fp)}
         return pd.DataFrame(table, index=pd.Index(self.target_names, name="class"))
 
     def compare(self, metric: str = "roc_auc", baseline: str | None = None) -> pd.DataFrame:
@@ -533,17 +536,15 @@ class Evaluation(Printed):
         frame = self.per_class() if self.shows_both else self.to_frame()
         cells = {}
         for metric in _SHOWN:
-            is_one = is_of_class(metric, len(self.labels)) and not self.shows_both
-            head = title(metric, self.pos_name if is_one else None)
-            if self.pos_name is None and len(self.labels) > 2:
-                head = MEAN if is_one else "", head
-            cells[head] = [
+            is_one = is_of_class(metric, len(self.labels))
+            cells[title(metric, self.pos_name if is_one else None)] = [
                 f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
                 for mean, std in frame[metric][["mean", "std"]].to_numpy()
             ]
         return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        rest = "; each class against the rest" if self.pos_name is None else ""
+        rest = "; means over the classes, each against the rest" if self.pos_name is None else ""
+        rest = "; each class against the rest" if self.shows_both else rest
         spread = f"Mean ± standard deviation over the folds{rest}."
         return [f"{spread} to_frame() has more metrics, and 95% intervals."]

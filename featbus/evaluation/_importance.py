@@ -59,7 +59,6 @@ def importance_map(
     from one shape to the other.
     """
     pixels = read_item(image, None)
-    height, width = pixels.shape[:2]
     boxes = _boxes(transformer, image, pixels)
     importances = np.asarray(importances, dtype=np.float64)
     if importances.shape != (len(boxes),):
@@ -67,16 +66,11 @@ def importance_map(
             f"importances has shape {importances.shape}, expected ({len(boxes)},): one for each "
             "column. If there are several classes, pass the row of one class of coef_."
         )
-    top, left, bottom, right = _to_whole_pixels(boxes).T
-    area = (bottom - top) * (right - left)
-    density = np.divide(importances, area, out=np.zeros(len(area)), where=area > 0)
-    # The cumulative sum of the corners of all boxes, along both axes, is the sum of the boxes.
-    corners = np.zeros((height + 1, width + 1))
-    np.add.at(corners, (top, left), density)
-    np.add.at(corners, (top, right), -density)
-    np.add.at(corners, (bottom, left), -density)
-    np.add.at(corners, (bottom, right), density)
-    return corners.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
+    heat = np.zeros(pixels.shape[:2])
+    for (top, left, bottom, right), importance in zip(_to_whole_pixels(boxes), importances):
+        part = heat[top:bottom, left:right]
+        part += importance / max(part.size, 1)
+    return heat
 
 
 def _boxes(transformer, item, image):
@@ -172,14 +166,19 @@ def plot_importance(
     >>> hog = HOG(pixels_per_cell=(16, 16)).fit(images)
     >>> ax = plot_importance(hog, np.ones(len(hog.get_feature_names_out())), images[0])
     """
-    from matplotlib import pyplot as plt
-
     heat = importance_map(transformer, importances, image)
-    ax = plt.figure(layout="constrained").gca() if ax is None else ax
-    pixels = fill_mask(to_float(to_gray(read_item(image, None))))
-    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
+    ax = draw_gray(read_item(image, None), ax)
     limit = np.abs(heat).max() or 1.0
     ax.imshow(heat, cmap="bwr", vmin=-limit, vmax=limit, alpha=0.7 * np.abs(heat) / limit)
+    return ax
+
+
+def draw_gray(image, ax):
+    """Draw an image in gray on axes, on a new figure if they are None; return the axes."""
+    from matplotlib import pyplot as plt
+
+    ax = plt.figure(layout="constrained").gca() if ax is None else ax
+    ax.imshow(fill_mask(to_float(to_gray(image))), cmap="gray", vmin=0, vmax=1)
     ax.set_axis_off()
     return ax
 

@@ -1,8 +1,7 @@
 """Intervals of scores by the jackknife over groups, and tests between pipelines."""
 
-from typing import NamedTuple
-
 import numpy as np
+import pandas as pd
 from scipy.stats import t as student
 
 from featbus.evaluation._metrics import METRICS, mean_of_known, metric_range, ratio
@@ -49,29 +48,13 @@ def describe_few_groups(codes, groups, names):
     n_groups = len(codes) if groups is None else len(np.unique(groups))
     counts = count_groups(codes, groups)
     fewest = int(np.argmin(counts))
-    if n_groups < _MIN_GROUPS:
-        found, about, least = f"{n_groups} {what}", "intervals", _MIN_GROUPS
-    elif counts[fewest] < _MIN_GROUPS_OF_CLASS:
-        found = f"{counts[fewest]} {what} of {names[np.unique(codes)[fewest]]}"
-        about, least = "intervals of metrics about it", _MIN_GROUPS_OF_CLASS
-    else:
+    if n_groups >= _MIN_GROUPS and counts[fewest] >= _MIN_GROUPS_OF_CLASS:
         return ""
-    return f"Only {found} tested: {about} are unreliable with fewer than {least}."
-
-
-class Jackknife(NamedTuple):
-    """Jackknife estimates for a mean over folds, from leaving out each group in turn.
-
-    Attributes
-    ----------
-    variance : ndarray
-        Variance of the mean; NaN where fewer than two groups can be left out.
-    bias : ndarray
-        Bias of the mean due to the size of the test parts.
-    """
-
-    variance: np.ndarray
-    bias: np.ndarray
+    return (
+        f"Only {n_groups} {what} tested, {counts[fewest]} of {names[np.unique(codes)[fewest]]}: "
+        f"intervals are unreliable with fewer than {_MIN_GROUPS}, or {_MIN_GROUPS_OF_CLASS} of a "
+        "class."
+    )
 
 
 def jackknife(folds, n_groups):
@@ -86,9 +69,9 @@ def jackknife(folds, n_groups):
 
     Returns
     -------
-    overall, of_class : Jackknife
-        For arrays of shape (n_metrics,) and (n_classes, n_metrics), the two results of
-        `FoldMetrics`.
+    overall, of_class : ndarray of shape (2, n_metrics) and (2, n_classes, n_metrics)
+        The variance of the means, NaN where fewer than two groups can be left out, and their bias
+        due to the size of the test parts, for the two results of `FoldMetrics`.
     """
     n_blocks = min(n_groups, _MAX_BLOCKS)
     parts = [_leave_out(metrics, group % n_blocks) for metrics, group in folds]
@@ -123,7 +106,7 @@ def _combine(parts, n_blocks):
     known = (~np.isnan(without)).sum(axis=0)
     squares = np.nansum((without - mean_of_known(without, axis=0)) ** 2, axis=0)
     variance = np.where(known > 1, squares * (known - 1) / np.maximum(known, 1), np.nan)
-    return Jackknife(variance, mean_of_known(np.array(biases), axis=0))
+    return np.stack([variance, mean_of_known(np.array(biases), axis=0)])
 
 
 def count_informative(has_class):
@@ -148,15 +131,15 @@ def count_informative(has_class):
     return np.stack([special.get(metric, np.minimum(own, other)) for metric in METRICS], axis=-1)
 
 
-def score_interval(score, found, n_groups, n_classes=2):
+def score_interval(score, estimates, n_groups, n_classes=2):
     """Return the 95% intervals of the metrics.
 
     Parameters
     ----------
     score : ndarray of shape (n_metrics,)
         Means over the folds.
-    found : Jackknife
-        Their variance and bias.
+    estimates : ndarray of shape (2, n_metrics)
+        Their variance and bias, see `jackknife`.
     n_groups : ndarray of int of shape (n_metrics,)
         Number of groups that each metric depends on.
     n_classes : int, default=2
@@ -171,9 +154,10 @@ def score_interval(score, found, n_groups, n_classes=2):
     span = end - start
     share = np.clip((score - start) / span, 0, 1)
     factor = np.where(np.isin(METRICS, _OF_CLASS), _TRAINING_OF_CLASS, _TRAINING)
-    variance = factor * found.variance / span**2
+    variance, bias = estimates
+    variance = factor * variance / span**2
     # The average precision of a few groups is too high; all other biases are small.
-    bias = np.where(np.isin(METRICS, "pr_auc") & ~np.isnan(found.bias), found.bias, 0)
+    bias = np.where(np.isin(METRICS, "pr_auc") & ~np.isnan(bias), bias, 0)
     centers = np.stack([share, np.clip(share - bias, 0, 1)])
     low, high = wilson_interval(centers, variance, np.maximum(n_groups, 1))
     low, high = start + span * low.min(axis=0), start + span * high.max(axis=0)
@@ -266,16 +250,12 @@ def corrected_t_test(differences, n_train, n_test):
     --------
     >>> from featbus.evaluation._intervals import corrected_t_test
     >>> found = corrected_t_test([0.02, 0.04, 0.03, 0.01, 0.05], n_train=80, n_test=20)
-    >>> [round(value, 4) for value in found]
+    >>> [round(float(value), 4) for value in found]
     [0.03, 0.0006, 0.0594, 0.0474]
     """
-    differences = np.asarray(differences, dtype=np.float64)
-    differences = differences[~np.isnan(differences)]
-    n_folds = len(differences)
-    mean = float(differences.mean()) if n_folds else np.nan
-    if n_folds < 2:
-        return mean, np.nan, np.nan, np.nan
-    scale = np.sqrt((1 / n_folds + n_test / n_train) * differences.var(ddof=1))
+    differences = pd.Series(differences, dtype=np.float64).dropna()
+    n_folds, mean = len(differences), differences.mean()
+    scale = np.sqrt((1 / max(n_folds, 1) + n_test / n_train) * differences.var())
     if scale == 0:
         return mean, mean, mean, 1.0 if mean == 0 else 0.0
     reach = scale * student.ppf((1 + LEVEL) / 2, n_folds - 1)

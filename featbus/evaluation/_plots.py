@@ -121,8 +121,7 @@ def _draw_curves(evaluation, name):
             "No pipeline has probabilities, expected a classifier with predict_proba: decision "
             "values cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
         )
-    rest = names[::-1] if len(names) == 2 else ["the rest"] * len(names)
-    headings = [f"{names[i]} against {rest[i]}" for i in evaluation.shown_classes]
+    headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
     n_lines = sum(fill(f"{name}, AUC 0.00", _LINE).count("\n") + 1 for name, *_ in pooled)
     figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):

@@ -165,11 +165,9 @@ class ProtocolComparison(Printed):
         best = leaky.loc[name]
         text = f"Honest {TITLES[metric].lower()}: {format_interval(honest)}. The same features and "
         text += f"classifier reach {format_interval(best)} with {name}"
-        gain, is_clear = best["mean"] - honest["mean"], best["low"] > honest["high"]
-        if gain <= 0:
-            return f"{text}: no more."
-        end = " from the protocol alone" if is_clear else ", though the intervals overlap"
-        return f"{text}: {gain:+.2f}{end}."
+        is_clear = best["low"] > honest["high"]
+        end = " from the protocol alone" if is_clear else "; the intervals overlap"
+        return f"{text}: {best['mean'] - honest['mean']:+.2f}{end}."
 
     def _scores(self, metric):
         if metric not in METRICS[:-1]:
@@ -377,8 +375,7 @@ def compare_protocols(
     evaluations = {
         name: _evaluate(pipeline, name, rows, y, groups, smote, options) for name in protocols
     }
-    kind = "" if dihedral is None else " by flips and quarter turns"
-    copies = f"{n_copies} copies of each of its images{kind} and " if n_copies else ""
+    copies = f"{n_copies} copies of each of its images and " if n_copies else ""
     protocol = (
         f"{evaluations[HONEST].protocol}\n"
         f"Each training part has {copies}rows that SMOTE adds where classes differ in size. If a "

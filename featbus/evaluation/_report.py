@@ -5,7 +5,6 @@ from base64 import b64encode
 from datetime import datetime
 from importlib.metadata import version
 from io import BytesIO, StringIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from PIL import Image
 from featbus.color import to_float
 from featbus.evaluation._metrics import TITLES, format_interval, iter_tables, title
 from featbus.files import written_whole
-from featbus.images import as_batch, at_index, is_path
+from featbus.images import as_batch, at_index, name_image
 from featbus.io import read_item
 from featbus.masks import fill_mask
 
@@ -46,19 +45,13 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
     Evaluation.to_html : The public method.
     """
     names = evaluation.pipeline_names
-    if heading is None:
-        heading = "Evaluation" if len(names) == 1 else f"Comparison of {len(names)} pipelines"
     tables = {title(metric, of): table for metric, of, table in iter_tables(evaluation, TITLES)}
     errors = {name: _find_errors(evaluation, name) for name in names}
     pages = Environment(
-        loader=PackageLoader("featbus.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("featbus.evaluation"), autoescape=True, undefined=StrictUndefined
     )
     page = pages.get_template("report.html").render(
-        title=heading,
+        title="Evaluation" if heading is None else heading,
         version=version("featbus"),
         now=datetime.now().astimezone(),
         evaluation=evaluation,
@@ -134,8 +127,7 @@ def _describe_samples(evaluation, errors, images):
 def _show_picture(item, index):
     """Return the name of an image and its thumbnail."""
     image = read_item(item, index)
-    # Only the last folder and the name: where files are is private.
-    name = "/".join(Path(item).parts[-2:]) if is_path(item) else f"image {index}"
+    name = name_image(item, index)
     with at_index(index, item):
         return name.encode("utf-8", "replace").decode(), make_thumbnail(image)
 

@@ -13,11 +13,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
 from featbus.base import ImageTransformer
-from featbus.color import to_float, to_gray
-from featbus.evaluation._importance import map_boxes_back, takes_item
+from featbus.evaluation._importance import draw_gray, map_boxes_back, takes_item
 from featbus.images import at_index
 from featbus.io import read_item, read_mask
-from featbus.masks import dice, fill_mask
+from featbus.masks import dice
 from featbus.parameters import Interval, PairOf, as_pair, check_parameters
 from featbus.segmentation import ROICropper, Segmenter
 from featbus.steps import all_steps, steps_of, unwrap
@@ -169,12 +168,9 @@ def plot_segmentation(
     >>> found = ThresholdSegmenter().predict(data.images)[0]
     >>> ax = plot_segmentation(data.images[0], true_mask=data.masks[0], predicted_mask=found)
     """
-    from matplotlib import pyplot as plt
-
     image = read_item(image, None)
     true, found = (read_mask(mask, image.shape) for mask in (true_mask, predicted_mask))
-    ax = plt.figure(layout="constrained").gca() if ax is None else ax
-    ax.imshow(fill_mask(to_float(to_gray(image))), cmap="gray", vmin=0, vmax=1)
+    ax = draw_gray(image, ax)
     for region, color, style in ((true, "#009e73", "-"), (found, "#e69f00", "--")):
         if region is not None and region.any():
             # A frame of False closes the outlines of regions at the border.
@@ -183,7 +179,6 @@ def plot_segmentation(
             ax.contour(*lines, framed, levels=[0.5], colors=color, linestyles=style)
     if true is not None and found is not None and true.any():
         ax.set_title(f"Dice {dice(true, found):.2f}")
-    ax.set_axis_off()
     return ax
 
 
@@ -213,8 +208,8 @@ def explain(
     Returns
     -------
     matplotlib.axes.Axes
-        The image, as earlier steps leave it, with the outline of the region that was found; the
-        title has the predicted class and, if the classifier has `predict_proba`, its probability.
+        The image with the outline of the region that was found; the title has the predicted class
+        and, if the classifier has `predict_proba`, its probability.
 
     Raises
     ------
@@ -225,14 +220,13 @@ def explain(
     --------
     plot_segmentation : Compare a found outline with the true one.
     """
-    region, trail = find_region(pipeline, image)
+    region = find_outline(pipeline, image)
     if region is None:
         raise ValueError(
             f"{type(pipeline).__name__} has no ROICropper and no segmenter, expected one: only "
             "they find outlines."
         )
-    seen = trail[-1][2] if trail else image
-    ax = plot_segmentation(seen, predicted_mask=region, ax=ax)
+    ax = plot_segmentation(image, predicted_mask=region, ax=ax)
     (label,) = pipeline.predict([image])
     position = list(pipeline.classes_).index(label)
     text = str(label if target_names is None else target_names[position])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from numbers import Integral
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -20,10 +18,11 @@ from featbus.groups import (
     check_folds,
     check_groups,
     check_target,
+    describe_samples,
     make_splits,
     merge_labelings,
 )
-from featbus.images import as_batch, is_path
+from featbus.images import as_batch, name_image
 from featbus.io import read_mask
 from featbus.masks import inside_mask
 from featbus.model_selection import _checks
@@ -147,9 +146,7 @@ class AuditReport:
 
     def _repr_html_(self):
         title = f"<b>Audit {self.outcome}: {escape(self.verdict)}</b><br>{escape(self.protocol)}"
-        with pd.option_context("display.max_colwidth", None):  # no text is cut
-            table = self.checks.to_html(index=False, justify="left", border=0)
-        return f'<p>{title}</p><div style="text-align:left">{table}</div>'
+        return f"<p>{title}</p>{self.checks.style.hide().format(escape='html').to_html()}"
 
 
 def _indent(text):
@@ -242,22 +239,22 @@ def audit(
     groups = check_groups(groups)
     check_folds(y, groups, cv)
     rng = check_random_state(random_state)
-    folds = _checks.Folds(make_splits(cv, codes, codes, groups, rng), _name_images(images))
+    splits = make_splits(cv, codes, codes, groups, rng)
+    folds = _checks.Folds(splits, [name_image(item, index) for index, item in enumerate(images)])
     masks = [None] * len(images) if masks is None else masks
     seen = map_images(_measure, images, images, masks, n_jobs=n_jobs, verbose=verbose)
     scenes, digests, measures = zip(*seen)
     exact = pd.factorize(np.array(digests, dtype=object))[0]
-    copies = find_matches(scenes, n_jobs=n_jobs)
-    copied = copies.groups()
+    near, changed = find_matches(scenes, n_jobs=n_jobs)
+    copied = merge_labelings(near, changed)
     suggested = copied if groups is None else merge_labelings(groups, copied)
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
     checks = [
-        *_checks.check_copies(folds, exact, copies),
+        *_checks.check_copies(folds, exact, near, changed),
         _checks.check_groups_apart(folds, groups),
-        _checks.check_labels(folds, copied, codes, labels),
-        _checks.check_classes(folds, codes),
+        _checks.check_labels(folds, copied, codes),
         *_checks.check_pipeline(pipeline, len(codes)),
         *_checks.check_shortcuts(shortcuts),
     ]
@@ -267,17 +264,9 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=copied,
         suggested_groups=suggested,
-        protocol=_describe(cv, folds, codes, labels, groups),
+        protocol=f"{describe_samples(codes, labels, groups)}; splits: {len(splits)}.",
         groups_note=GROUPS_UNKNOWN if groups is None else "",
     )
-
-
-def _name_images(images):
-    """Return the names of images in messages: folder and file, since where data are is private."""
-    return [
-        repr("/".join(Path(item).parts[-2:])) if is_path(item) else f"image {index}"
-        for index, item in enumerate(images)
-    ]
 
 
 def _measure(image, item, mask):
@@ -286,13 +275,3 @@ def _measure(image, item, mask):
     inside = inside_mask(image) if inside is None else inside
     digest = digest_pixels(np.ma.getdata(image))
     return describe_scene(image), digest, measure_image(item, image) | measure_mask(inside)
-
-
-def _describe(cv, folds, codes, labels, groups):
-    """Describe what was audited."""
-    counts = ", ".join(f"{label}: {n}" for label, n in zip(labels, np.bincount(codes)))
-    within = "" if groups is None else f" in {len(np.unique(groups))} groups"
-    known = f", {GROUPS_UNKNOWN}" if groups is None else ""
-    how = f"by {type(cv).__name__}" if hasattr(cv, "split") else "as given"
-    how = "stratified" if isinstance(cv, Integral) else how
-    return f"{len(codes)} images{within} ({counts}){known}; splits: {len(folds.splits)}, {how}."

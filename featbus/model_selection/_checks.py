@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import _is_fitted
 
-from featbus.groups import GROUPS_UNKNOWN
+from featbus.groups import GROUPS_UNKNOWN, merge_labelings
 from featbus.model_selection._shortcuts import CONTENT
 from featbus.steps import all_steps, is_estimator, is_resampler, learns, steps_of, unwrap, walk
 
@@ -43,43 +43,30 @@ class Folds(NamedTuple):
     names: list
 
     def find_leaks(self, labels):
-        """Return the test images whose label is in their training part, and an example."""
-        leaking, example = np.arange(0), ""
-        for train, test in self.splits:
-            found = test[np.isin(labels[test], labels[train])]
-            leaking = np.union1d(leaking, found)
-            if found.size and not example:
-                example = self.such_as(found[0], train[labels[train] == labels[found[0]]][0])
-        return leaking, example
+        """Return the test images whose label is in their training part."""
+        leaking = [test[np.isin(labels[test], labels[train])] for train, test in self.splits]
+        return np.unique(np.concatenate(leaking))
 
-    def such_as(self, first, second):
-        """Format a pair of images as an example."""
-        return f", such as {self.names[first]} and {self.names[second]}"
+    def ok_unless(self, images, check, severity, what, remedy=_SPLIT_BY_GROUPS):
+        """Return a check that fails if it found images."""
+        if len(images) == 0:
+            return Check(check, "ok", "None.")
+        finding = f"{len(images)} image(s) {what}, such as {self.names[images[0]]}."
+        return Check(check, severity, finding, len(images), remedy, tuple(images))
 
 
-def _ok_unless(images, check, severity, what, remedy=_SPLIT_BY_GROUPS):
-    """Return a check that fails if it found images."""
-    if len(images) == 0:
-        return Check(check, "ok", "None.")
-    return Check(check, severity, f"{len(images)} {what}.", len(images), remedy, tuple(images))
-
-
-def check_copies(folds, exact, copies):
+def check_copies(folds, exact, near, changed):
     """Yield checks of whether the training part has copies of test images."""
-    images, example = folds.find_leaks(exact)
-    what = f"test image(s) are also in their training part, pixel by pixel{example}"
-    yield _ok_unless(images, "exact copies across folds", "leak", what)
-    near, example = folds.find_leaks(copies.near)
-    what = f"test image(s) have a copy or near-duplicate in their training part{example}"
-    yield _ok_unless(near, "near-duplicates across folds", "leak", what)
-    changed, example = folds.find_leaks(copies.changed)
+    images, check = folds.find_leaks(exact), "exact copies across folds"
+    yield folds.ok_unless(images, check, "leak", "are in the training part, pixel by pixel")
+    found, check = folds.find_leaks(near), "near-duplicates across folds"
+    yield folds.ok_unless(found, check, "leak", "have a near-duplicate in the training part")
     # A copy of a copy of a test image leaks, too, even if the one in between is in no part.
-    joined, chain = folds.find_leaks(copies.groups())
-    changed = np.union1d(changed, np.setdiff1d(joined, near))
-    what = f"test image(s) have such a copy in their training part{example or chain}"
+    joined = np.setdiff1d(folds.find_leaks(merge_labelings(near, changed)), found)
+    found = np.union1d(folds.find_leaks(changed), joined)
     remedy = f"Augment only inside the training fold. {_SPLIT_BY_GROUPS}"
     check = "mirrored, turned or inverted copies across folds"
-    yield _ok_unless(changed, check, "leak", what, remedy)
+    yield folds.ok_unless(found, check, "leak", "have such a copy in the training part", remedy)
 
 
 def check_groups_apart(folds, groups):
@@ -90,38 +77,18 @@ def check_groups_apart(folds, groups):
         return Check(check, "warning", f"{GROUPS_UNKNOWN.capitalize()}.", remedy=remedy)
     if len(np.unique(groups)) == len(groups):
         return Check(check, "warning", "Every group has a single image.", remedy=remedy)
-    leaking, example = folds.find_leaks(groups)
-    what = f"test image(s) have images of their group in the training part{example}"
+    what = "have images of their group in the training part"
     remedy = f"{_SPLIT_BY_GROUPS} cv=5 keeps them together."
-    return _ok_unless(leaking, check, "leak", what, remedy)
+    return folds.ok_unless(folds.find_leaks(groups), check, "leak", what, remedy)
 
 
-def check_labels(folds, copied, codes, labels):
+def check_labels(folds, copied, codes):
     """Check whether copies have the same class."""
     n_classes = pd.Series(codes).groupby(copied).transform("nunique").to_numpy()
-    found, example = np.flatnonzero(n_classes > 1), ""
-    if found.size:
-        first = found[0]
-        other = np.flatnonzero((copied == copied[first]) & (codes != codes[first]))[0]
-        classes = f"{labels[codes[first]]} and {labels[codes[other]]}"
-        example = f"{folds.such_as(first, other)} ({classes})"
-    what = f"image(s) have a near-duplicate of another class{example}"
+    what = "have a near-duplicate of another class"
     remedy = "Look at them: one of the labels is wrong, or the images are not duplicates."
-    return _ok_unless(found, "labels of duplicates", "warning", what, remedy)
-
-
-def check_classes(folds, codes):
-    """Check whether every class is in each part of the splits."""
-    check, classes = "classes of folds", np.unique(codes)
-    lacking = [
-        number
-        for number, parts in enumerate(folds.splits)
-        if not all(np.isin(classes, codes[part]).all() for part in parts)
-    ]
-    if not lacking:
-        return Check(check, "ok", "Every class is in each part.")
-    finding = f"The splits {lacking} lack a class in a part."
-    return Check(check, "warning", finding, len(lacking), "Use fewer or stratified folds.")
+    found = np.flatnonzero(n_classes > 1)
+    return folds.ok_unless(found, "labels of duplicates", "warning", what, remedy)
 
 
 def check_pipeline(pipeline, n_images):

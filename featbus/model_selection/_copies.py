@@ -1,7 +1,6 @@
 """Copies among images: nearly the same, mirrored, turned or inverted."""
 
 import hashlib
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.cluster import MiniBatchKMeans
 
-from featbus.groups import merge_labelings, merge_pairs
+from featbus.groups import merge_pairs
 from featbus.images import update_digest
 from featbus.model_selection._scenes import VARIANTS
 
@@ -62,25 +61,6 @@ _N_ALIKE = 3
 _BLOCK = 1024
 
 
-class Matches(NamedTuple):
-    """Labels of the images: those of the same scene share a label.
-
-    Attributes
-    ----------
-    near : ndarray of int of shape (n_images,)
-        Near-duplicates in the same orientation.
-    changed : ndarray of int of shape (n_images,)
-        Copies that are mirrored, turned or inverted.
-    """
-
-    near: np.ndarray
-    changed: np.ndarray
-
-    def groups(self):
-        """Return labels that join both."""
-        return merge_labelings(self.near, self.changed)
-
-
 def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     """Find the images that show the same scene.
 
@@ -95,8 +75,9 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
 
     Returns
     -------
-    Matches
-        Who matches whom.
+    near, changed : ndarray of int of shape (n_images,)
+        Labels that images of the same scene share: near-duplicates in the same orientation, and
+        copies that are mirrored, turned or inverted. `featbus.groups.merge_labelings` joins both.
     """
     is_plain = np.array([scene.is_plain for scene in scenes])
     # Thousands of equal images, compared with each other, would hide all others.
@@ -106,10 +87,8 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     found += _match_textures(scenes, first[~is_plain[first]], min_correlation, n_jobs)
     left, right, changed = np.array(found, np.intp).reshape(-1, 3).T
     changed = changed.astype(bool)
-    return Matches(
-        merge_pairs(same, left[~changed], right[~changed]),
-        merge_pairs(np.arange(len(scenes)), left[changed], right[changed]),
-    )
+    near = merge_pairs(same, left[~changed], right[~changed])
+    return near, merge_pairs(np.arange(len(scenes)), left[changed], right[changed])
 
 
 def digest_pixels(image):

@@ -15,7 +15,6 @@ _GRID = 4
 PLACES = [f"place_{row}_{column}" for row in range(_GRID) for column in range(_GRID)]
 _FORMATS = ["DICOM", "PNG", "JPEG", "TIFF", "BMP", "PNM"]
 _SHAPE = ["solidity", "extent", "eccentricity"]
-_MASK_COLUMNS = ["area", "circularity", *_SHAPE, "center_y", "center_x"]
 _EXACT = 1e-3  # of a level; a value of 10 bits or more is mostly further from the next level
 _IMMERKAER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _BORDER_TOLERANCE = 4
@@ -55,8 +54,8 @@ def measure_image(item, image):
     Returns
     -------
     dict of str to float
-        The columns of all shortcuts but those of masks; the user guide describes them. Those of
-        files are NaN for arrays.
+        The columns of all shortcuts but those of masks; the user guide describes them. Arrays lack
+        those of files, and JPEG files alone have a ``quantization``.
     """
     pixels = np.ma.getdata(image)
     height, width = pixels.shape[:2]
@@ -121,11 +120,10 @@ def _measure_detail(gray):
 
 def _measure_file(item, n_pixels):
     item = item.image if isinstance(item, SpacedImage) else item
-    measures = dict.fromkeys(["quantization", "format", "bytes", "bytes_per_pixel"], np.nan)
     if not is_path(item):
-        return measures
+        return {}
     kind, size = find_format(item), os.path.getsize(item)
-    measures |= {"bytes": size, "bytes_per_pixel": size / n_pixels}
+    measures = {"bytes": size, "bytes_per_pixel": size / n_pixels}
     measures["format"] = _FORMATS.index("DICOM" if kind is None else kind)
     if kind == "JPEG":
         measures["quantization"] = read_quantization(item)
@@ -153,13 +151,12 @@ def measure_mask(inside):
     dict of str to float
         ``area`` as a share of the image; ``circularity``, ``solidity``, ``extent`` and
         ``eccentricity`` as in `featbus.masks.region_shape`; ``center_y`` and ``center_x``, the
-        centroid as a share of height and width. NaN without a mask and, except for the area, for
-        an empty region.
+        centroid as a share of height and width. Nothing without a mask; an empty region has only
+        an area.
     """
-    measures = dict.fromkeys(_MASK_COLUMNS, np.nan)
     if inside is None:
-        return measures
-    measures["area"] = inside.mean()
+        return {}
+    measures = {"area": inside.mean()}
     if inside.any():
         region, measures["circularity"] = region_shape(inside)
         measures |= {name: region[name] for name in _SHAPE}
@@ -334,7 +331,7 @@ def measure_marks(pixels, gray):
         "dark": np.mean(dark),
         "ink": np.bincount(gray[bright | dark], minlength=256)[1:-1].max() / gray.size,
         "patches": _share_in_patches(gray, bright | dark),
-        "colored": _share_colored(pixels),
+        "colored": 0.0 if pixels.ndim == 2 else np.mean(np.ptp(pixels, axis=2) >= _COLORED),
     }
 
 
@@ -360,9 +357,3 @@ def _share_in_patches(gray, edges):
     is_patch &= (width < gray.shape[1] - 2) & (height < gray.shape[0] - 2)
     is_patch[0] = False  # what is not flat
     return area[is_patch].sum() / gray.size
-
-
-def _share_colored(pixels):
-    if pixels.ndim == 2:
-        return 0.0
-    return np.mean(np.ptp(pixels, axis=2) >= _COLORED)

@@ -9,6 +9,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from featbus.groups import merge_labelings
 from featbus.images import ImageError, ImageErrors, as_batch, at_index
 from featbus.io import read_item
 from featbus.model_selection._copies import MIN_CORRELATION, find_matches
@@ -147,4 +148,4 @@ def find_near_duplicates(
     """
     check_parameters(_PARAMETER_CONSTRAINTS, locals())
     scenes = map_images(describe_scene, as_batch(images), n_jobs=n_jobs, verbose=verbose)
-    return find_matches(scenes, min_correlation, n_jobs).groups()
+    return merge_labelings(*find_matches(scenes, min_correlation, n_jobs))

@@ -83,15 +83,14 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
         values = measures.reindex(columns=columns).to_numpy(float)
         if np.isnan(values).all():
             continue
-        row = {"shortcut": name}
+        row = {"shortcut": name, "roc_auc": np.nan, "low": np.nan, "high": np.nan}
         if splits and len(np.unique(np.nan_to_num(values, nan=-1), axis=0)) > 1:
             neighbors = _neighbors(values, splits, rng)
             row["roc_auc"], *permuted[name] = _macro_aucs(targets, neighbors, splits)
             resampled = pd.Series(_macro_aucs(y[np.newaxis], neighbors, splits, weights))
             row["low"], row["high"] = resampled.quantile([0.025, 0.975])
         rows.append(row)
-    scores = pd.DataFrame(rows, columns=["shortcut", "roc_auc", "low", "high"])
-    scores = scores.astype({"roc_auc": float, "low": float, "high": float})
+    scores = pd.DataFrame(rows)
     return scores.join(_baselines(pd.DataFrame(permuted, dtype=float)), on="shortcut")
 
 
