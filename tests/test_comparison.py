@@ -1,7 +1,6 @@
 """Metrics of folds, and comparisons of pipelines."""
 
 import json
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from pandas.testing import assert_frame_equal
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -80,20 +80,27 @@ def test_a_class_that_a_fold_lacks():
     overall, of_class = FoldMetrics(y, predicted, scores, positive=None, probabilities=True)(
         np.ones((1, len(y)))
     )
-    found = dict(zip(METRICS, overall[0]))
-    absent = dict(zip(METRICS, of_class[0, 2]))
-    assert [name for name in METRICS if np.isnan(absent[name])] == [
-        *["sensitivity", "mcc", "roc_auc", "pr_auc"]
-    ]
+    found, absent, known = (dict(zip(METRICS, row)) for row in (overall[0], *of_class[0, [2, 0]]))
+    assert {name for name in METRICS if np.isfinite(absent[name])} == {
+        *("accuracy", "specificity", "brier")
+    }
+    assert {name for name in METRICS if np.isfinite(found[name])} == {"accuracy", "mcc", "brier"}
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes that are not in y_true
-        balanced = metrics.balanced_accuracy_score(y, predicted)
-    assert found["balanced_accuracy"] == pytest.approx(balanced)
-    assert found["sensitivity"] == pytest.approx(balanced)
     assert found["mcc"] == pytest.approx(metrics.matthews_corrcoef(y, predicted))
-    areas = [metrics.roc_auc_score(y == label, scores[:, label]) for label in (0, 1)]
-    assert found["roc_auc"] == pytest.approx(np.mean(areas))
+    assert known["f1"] == pytest.approx(metrics.f1_score(y == 0, predicted == 0))
+    assert known["roc_auc"] == pytest.approx(metrics.roc_auc_score(y == 0, scores[:, 0]))
+
+
+def test_a_constant_classifier_gains_nothing_from_folds_of_one_class():
+    groups = np.arange(60) // 3
+    y = np.isin(groups, [0, 5, 10, 15]).astype(int)
+    dummy, options = DummyClassifier(strategy="prior"), {"groups": groups, "pos_label": 1}
+    with pytest.warns(UserWarning, match="lack a class"):
+        result = evaluate(dummy, np.zeros((60, 2)), y, cv=PredefinedSplit(groups // 2), **options)
+    means = result.to_frame().xs("mean", axis=1, level=1).iloc[0]
+    assert means["balanced_accuracy"] == 0.5
+    assert means["accuracy"] == pytest.approx(0.8)
+    assert means["pr_auc"] == pytest.approx(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +159,7 @@ def test_the_corrected_t_test_by_hand():
 
 def test_the_t_test_without_spread():
     assert corrected_t_test([0, 0, 0], 80, 20) == (0, 0, 0, 1)
-    assert corrected_t_test([0.5, 0.5, 0.5], 80, 20) == (0.5, 0.5, 0.5, 0)
+    assert_array_equal(corrected_t_test([0.5] * 3, 80, 20), [0.5, np.nan, np.nan, np.nan])
     assert_array_equal(corrected_t_test([0.1], 80, 20), [0.1, np.nan, np.nan, np.nan])
     assert np.isnan(corrected_t_test([np.nan], 80, 20)).all()
 

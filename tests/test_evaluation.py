@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import (
     GridSearchCV,
@@ -429,6 +429,7 @@ class Mute(ClassifierMixin, BaseEstimator):
 
 
 PAIRS = SVC(decision_function_shape="ovo")
+GRID = GridSearchCV(SVC(), {"C": [1]})
 HARD = VotingClassifier([("one", LogisticRegression())])
 
 
@@ -484,14 +485,16 @@ TWICE = [(np.arange(60), np.arange(50, 90))]
         ({"target_names": "ab"}, "target_names is 'ab'"),
         ({"memory": 3}, "memory is 3"),
         *(
-            ({"pipelines": pipeline, "cv": 2}, r"Fold 0 of the cv of \w+CV has the groups \[")
+            ({"pipelines": pipeline, "cv": 2}, r"Fold 0 of the cv of \w+ has the groups \[")
             for pipeline in (
-                make_pipeline(PCA(), GridSearchCV(SVC(), {"C": [1]}, cv=StratifiedKFold(3))),
+                make_pipeline(PCA(), clone(GRID).set_params(cv=StratifiedKFold(3))),
                 CalibratedClassifierCV(SVC(), cv=StratifiedKFold(3)),
+                RidgeClassifierCV(cv=StratifiedKFold(3)),
             )
         ),
+        ({"pipelines": TunedThresholdClassifierCV(SVC(), cv=0.3)}, "cv.*0.3"),
         (
-            {"pipelines": make_pipeline(RandomOverSampler(), GridSearchCV(SVC(), {"C": [1]}))},
+            {"pipelines": make_pipeline(RandomOverSampler(), VotingClassifier([("a", GRID)]))},
             "GridSearchCV .*after the sampler RandomOverSampler",
         ),
     ],

@@ -235,9 +235,10 @@ def corrected_t_test(differences, n_train, n_test):
     difference : float
         Mean of the differences.
     low, high : float
-        Ends of its 95% interval; NaN for fewer than two folds.
+        Ends of its 95% interval; NaN for fewer than two folds, and where all differences are equal
+        and not 0, which says nothing about their variance.
     p_value : float
-        Two-sided: below 0.05 exactly if 0 is outside the interval. NaN for fewer than two folds.
+        Two-sided: below 0.05 exactly if 0 is outside the interval. NaN where the ends are.
 
     References
     ----------
@@ -256,8 +257,8 @@ def corrected_t_test(differences, n_train, n_test):
     differences = pd.Series(differences, dtype=np.float64).dropna()
     n_folds, mean = len(differences), differences.mean()
     scale = np.sqrt((1 / max(n_folds, 1) + n_test / n_train) * differences.var())
-    if scale == 0:
-        return mean, mean, mean, 1.0 if mean == 0 else 0.0
+    if scale < 1e-9:  # a rounding error
+        return (mean, np.nan, np.nan, np.nan) if abs(mean) > 1e-9 else (mean, mean, mean, 1.0)
     reach = scale * student.ppf((1 + LEVEL) / 2, n_folds - 1)
     p_value = 2 * student.sf(abs(mean) / scale, n_folds - 1)
     return mean, float(mean - reach), float(mean + reach), float(p_value)

@@ -20,6 +20,8 @@ TITLES = {
 METRICS = list(TITLES)
 MEAN = "mean over classes"
 _OF_A_CLASS = {"sensitivity", "specificity", "precision", "npv", "f1", "pr_auc"}
+# Metrics of a class that need samples of it and of others.
+_OF_BOTH = ("balanced_accuracy", "precision", "npv", "f1", "pr_auc")
 
 
 def metric_range(metric, n_classes):
@@ -161,6 +163,9 @@ class FoldMetrics:
         self._cells = np.eye(n_classes**2)[target * n_classes + predicted]
         is_class = np.eye(n_classes, dtype=bool)[target]
         self._classes = list(zip(is_class.T, scores.T))
+        present = is_class.any(axis=0)
+        self._is_complete = present.all()
+        self._is_known = present & ~is_class.all(axis=0)  # there are samples of it and of others
         self._errors = (scores - is_class) ** 2 if probabilities else np.full(scores.shape, np.nan)
 
     def __call__(self, weights):
@@ -183,10 +188,15 @@ class FoldMetrics:
         of_class = _class_rates(confusion) | _overall_rates(_against_the_rest(confusion))
         for name, area in (("roc_auc", _roc_auc), ("pr_auc", _average_precision)):
             of_class[name] = np.stack([area(*one, weights) for one in self._classes], axis=1)
+        for name in _OF_BOTH:
+            of_class[name] = np.where(self._is_known, of_class[name], np.nan)
         brier = ratio(weights @ self._errors, weights.sum(axis=1, keepdims=True))
         # With two classes, the sum over both counts each error twice.
         total = {"brier": brier.sum(axis=1) / (2 if n_classes == 2 else 1)}
         overall = _choose(_overall_rates(confusion) | total, of_class, self._positive)
+        if not self._is_complete:
+            means = {*_OF_A_CLASS, "roc_auc"} if self._positive is None else ()
+            overall |= dict.fromkeys(("balanced_accuracy", *means), np.full(len(weights), np.nan))
         return tuple(
             np.stack([values[name] for name in METRICS], axis=-1)
             for values in (overall, of_class | {"brier": brier})

@@ -10,16 +10,16 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.feature_selection import RFECV, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegressionCV, RidgeClassifierCV
 from sklearn.model_selection import TunedThresholdClassifierCV
 
 from featbus.groups import N_FOLDS, make_splits
-from featbus.steps import is_resampler, is_search, search_in, steps_of
+from featbus.steps import is_resampler, is_search, steps_of
 
 # Estimators other than searches that cross-validate in `fit`; cv=None means five folds.
 _CROSS_VALIDATING = (
     *(CalibratedClassifierCV, LogisticRegressionCV, RFECV, SequentialFeatureSelector),
-    *(StackingClassifier, TunedThresholdClassifierCV),
+    *(RidgeClassifierCV, StackingClassifier, TunedThresholdClassifierCV),
 )
 
 
@@ -71,8 +71,7 @@ def keep_groups_together(estimator, y, groups, train, seed):
         return estimator
     y, groups = y[train], groups[train]
     for prefix, step in _cross_validating(estimator):
-        # A str is "prefit", a float the share of one test part.
-        if not isinstance(step.cv, (str, float)):
+        if not isinstance(step.cv, str):  # "prefit"
             splits = make_splits(step.cv, y, y, groups, seed)
             check_overlap(splits, groups, len(y), of=f" of the cv of {type(step).__name__}")
             estimator.set_params(**{f"{prefix}cv": splits})
@@ -88,8 +87,7 @@ def _cross_validating(estimator, prefix=""):
         for name, step in estimator.estimators if is_vote else steps_of(estimator):
             if is_resampler(step):
                 # The folds of a search would contain resampled copies of each other's samples.
-                search = search_in(estimator)
-                if search is not None:
+                for search in filter(is_search, estimator.get_params().values()):
                     raise ValueError(
                         f"{type(search).__name__} comes after the sampler {type(step).__name__}, "
                         "expected a search around the pipeline: its folds would share samples."
