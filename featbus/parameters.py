@@ -124,15 +124,16 @@ class PairOf(SequenceOf):
 
 
 class LowHigh(SequenceOf):
-    """A pair ``(low, high)`` of brightnesses, the first smaller than the second.
+    """A pair ``(low, high)`` of numbers, the first smaller than the second.
 
-    Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
-
-    Read more in the :ref:`User Guide <adding_a_feature>`.
+    Parameters
+    ----------
+    least, most : float
+        The range of both numbers.
     """
 
-    def __init__(self) -> None:
-        super().__init__(Interval(Real, -1, 2, closed="both"), length=2)
+    def __init__(self, least: float, most: float) -> None:
+        super().__init__(Interval(Real, least, most, closed="both"), length=2)
 
     def is_satisfied_by(self, value: Any) -> bool:
         """Return whether a value satisfies the constraint.
@@ -150,7 +151,7 @@ class LowHigh(SequenceOf):
         return super().is_satisfied_by(value) and bool(value[0] < value[1])
 
     def __str__(self):
-        return "a pair (low, high) of brightnesses, 0 to 1, with low < high"
+        return f"a pair (low, high) with low < high, each {self.item}"
 
 
 def as_plain(value: Any) -> Any:

@@ -32,16 +32,12 @@ def bus(memory, log):
     return FeatureBus(CountingMean(log=log), memory=memory, batch_size=4)
 
 
-FORK = """
-import os, sys
+FORK = """import os, sys
 import numpy as np
 from featbus import FeatureStore
-
 memory, names = sys.argv[1], [index.to_bytes(16, "big") for index in range(100)]
-
 def write(store, names):
     store.write(b"f", "f", names, [np.zeros(1000)] * len(names))
-
 parent = FeatureStore(memory)
 parent.info()
 (ready, tell), (done, wait) = os.pipe(), os.pipe()
@@ -149,9 +145,7 @@ def test_claims_are_exclusive_until_they_are_released_or_lapse(memory, monkeypat
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
 def test_a_fork_of_a_process_with_an_open_store_loses_no_rows(memory):
-    command = [sys.executable, "-c", FORK, str(memory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) == 100
+    assert int(subprocess.check_output([sys.executable, "-c", FORK, str(memory)])) == 100
 
 
 def test_known_rows_need_no_write(bus, monkeypatch):

@@ -151,7 +151,11 @@ def test_known_mistakes(estimator, facts):
             [0, (1, 2), [1, 2], np.array([1, 2])],
             [-1, (1,), (1, 2, 3), (1, -1), (1, True), True, "12"],
         ),
-        (LowHigh(), [(0, 1), [-0.5, 1.2]], [(0, 255), (1, 0), (1, 1), (0, np.inf), (np.nan, 1), 1]),
+        (
+            LowHigh(-1, 2),
+            [(0, 1), [-0.5, 1.2]],
+            [(0, 255), (1, 0), (1, 1), (0, np.inf), (np.nan, 1), 1],
+        ),
         (FLOAT_DTYPE, [np.float32, "float64", np.dtype(float)], [int, None, "f2", 4, {"a": 1}]),
     ],
 )

@@ -105,14 +105,9 @@ def _checksum(fingerprint, image, dtype, value):
 _OPENED = WeakSet()
 
 
-def _close_all():
-    """Close all stores: SQLite would not know in a fork that locks are not inherited."""
-    for store in list(_OPENED):
-        store.close()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=_close_all)
+# A fork has no locks, and its copy of SQLite would not know. Windows has no forks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: [store.close() for store in list(_OPENED)])
 
 
 class FeatureStore(AbstractContextManager):

@@ -76,7 +76,7 @@ def _check_classes(top, folders):
         return f"images without a class, {_files.quote(loose)}," if loose else "no folders"
     inner = [_files.as_name(path.name) for folder in folders for path in _subfolders(folder)]
     uses = Counter([*inner, *PARTS, *(_files.as_name(folder.name) for folder in folders)])
-    doubted = [name for name in inner if uses[name] > 1 or len(folders) == 1]
+    doubted = inner if len(folders) == 1 else (name for name in inner if uses[name] > 1)
     wrong = [name for name in doubted if not any(map(str.isdigit, name))]
     return f"folders of classes below others, {_files.quote(wrong)}," if wrong else None
 

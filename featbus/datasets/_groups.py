@@ -57,9 +57,8 @@ def _read_csv(path):
         header = Path(path).read_text(encoding="utf-8-sig").partition("\n")[0]
         # Names stay text: as numbers, 007 and 7 would be one group.
         texts = dict.fromkeys(("file", "group", "similar_groups"), str)
-        separator = max(",;\t", key=header.count)
-        table = pd.read_csv(path, sep=separator, dtype=texts, skipinitialspace=True)
-        return table.dropna(how="all")  # a spreadsheet's empty rows
+        options = {"sep": max(",;\t", key=header.count), "dtype": texts, "skipinitialspace": True}
+        return pd.read_csv(path, **options).dropna(how="all")  # a spreadsheet's empty rows
     except ValueError as error:
         raise ValueError(
             f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. "

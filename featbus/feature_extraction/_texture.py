@@ -199,7 +199,8 @@ class GrayLevelFeatures(FeatureExtractor):
     _parameter_constraints = {
         "levels": [Interval(Integral, 1, _MOST_LEVELS, closed="both")],
         "bin_width": [None, Interval(Real, 0, 1, closed="right")],
-        "intensity_range": [None, LowHigh()],
+        # Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
+        "intensity_range": [None, LowHigh(-1, 2)],
     }
 
     def __init__(

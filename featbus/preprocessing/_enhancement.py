@@ -14,7 +14,7 @@ from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
 from featbus.images import MAXIMUM
 from featbus.masks import inside_mask, with_mask_of
-from featbus.parameters import Interval, LowHigh, PairOf, SequenceOf, StrOptions, as_pair
+from featbus.parameters import Interval, LowHigh, PairOf, StrOptions, as_pair
 from featbus.preprocessing._pixels import (
     OddSize,
     PixelTransformer,
@@ -25,16 +25,6 @@ from featbus.preprocessing._pixels import (
 )
 
 _Mean = Literal["gaussian", "mean"]
-
-
-class _Percentiles(LowHigh):
-    """Two percentiles, the lower one first."""
-
-    def __init__(self):
-        SequenceOf.__init__(self, Interval(Real, 0, 100, closed="both"), length=2)
-
-    def __str__(self):
-        return "a pair (lower, upper) of different percentiles, 0 to 100"
 
 
 class HistogramEqualizer(PixelTransformer):
@@ -145,7 +135,7 @@ class ContrastStretch(PixelTransformer):
     array([[  0, 128, 255]], dtype=uint8)
     """
 
-    _parameter_constraints = {"percentiles": [_Percentiles()]}
+    _parameter_constraints = {"percentiles": [LowHigh(0, 100)]}
 
     def __init__(self, percentiles: tuple[float, ...] = (2, 98)) -> None:
         self.percentiles = percentiles
