@@ -57,9 +57,12 @@ def _orientation_bins(along_rows, along_columns, orientations, degrees):
     position *= orientations / degrees
     bins = position.astype(np.intp)
     position -= bins
-    margin = 0.3 * orientations / degrees
     np.abs(np.subtract(position, 0.5, out=position), out=position)
-    close = np.flatnonzero(position > 0.5 - margin)
+    close = position > 0.5 - 0.3 * orientations / degrees
+    if degrees == 180:  # gradients along the rows, which are frequent where levels are few
+        close &= along_rows != 0
+        bins[along_rows == 0] = 0
+    close = np.flatnonzero(close)
     exact = (part.ravel()[close].astype(np.float64) for part in (along_rows, along_columns))
     angle = np.rad2deg(np.arctan2(*exact)) % degrees
     # Multiplied first: the width of a bin, such as 180 / 14, is rounded, and its multiples more so.
