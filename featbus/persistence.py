@@ -33,9 +33,9 @@ from featbus.networks import (
     KerasModel,
     OnnxModel,
     cache_dir,
+    check_file,
     file_digest,
     find_entry,
-    verify,
 )
 from featbus.parameters import HasMethods, InvalidParameterError, SequenceOf, check_parameters
 from featbus.steps import all_steps, is_resampler
@@ -595,7 +595,7 @@ def _unpack_network(archive, member, digest, name):
     if member not in archive.namelist():
         entry = find_entry("imagenet", digest)  # in the bundle that FEATBUS_WEIGHTS names
         if entry is not None:
-            return verify(os.environ["FEATBUS_WEIGHTS"], entry)
+            return check_file(os.environ["FEATBUS_WEIGHTS"], entry)
         raise ModelFileError(
             f"it was saved with embed=False, and this machine has no network of sha256 {digest}. "
             f"Copy its file to {str(path)!r}, let FEATBUS_WEIGHTS name a bundle that has it, or "

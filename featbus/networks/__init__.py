@@ -10,10 +10,10 @@ from featbus.networks._building import Network as Network
 from featbus.networks._building import build_apart as build_apart
 from featbus.networks._building import build_maps as build_maps
 from featbus.networks._building import import_keras as import_keras
+from featbus.networks._bundles import check_file as check_file
 from featbus.networks._bundles import fetch_weights, list_weights
 from featbus.networks._bundles import find_entry as find_entry
 from featbus.networks._bundles import find_source as find_source
-from featbus.networks._bundles import verify as verify
 from featbus.networks._engines import KerasEngine as KerasEngine
 from featbus.networks._engines import check_engine as check_engine
 from featbus.networks._engines import load_engine as load_engine

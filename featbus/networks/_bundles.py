@@ -64,13 +64,13 @@ def find_source(**parameters):
     name, folder = parameters["backbone"], _find_folder(parameters["weights"])
     if folder and KerasApplication.accepts(name):
         key = _make_key(name, parameters["backbone_options"], parameters["input_size"])
-        parameters["weights"] = verify(folder, _find_weights(folder, key))
+        parameters["weights"] = check_file(folder, _find_weights(folder, key))
     elif folder and isinstance(name, str) and _NAME.fullmatch(name):
         for entry in read_index(folder):
             if entry["network"] == name:
                 known = {"preprocessing": entry["preprocessing"], "input_size": entry["input_size"]}
                 known = {key: value for key, value in known.items() if parameters[key] is None}
-                parameters |= known | {"backbone": verify(folder, entry), "weights": "imagenet"}
+                parameters |= known | {"backbone": check_file(folder, entry), "weights": "imagenet"}
     for kind in SOURCES:
         if kind.accepts(parameters["backbone"]):
             return kind.from_parameters(**parameters)
@@ -145,7 +145,7 @@ def read_index(folder):
         ) from error
 
 
-def verify(folder, entry):
+def check_file(folder, entry):
     """Verify the checksum of a file, and return its path.
 
     Parameters
