@@ -182,7 +182,7 @@ def _resolution_spacing(file, kind):
         check_size(kind, image.height, image.width, pixel_limit())
         if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):  # rows become columns
             across, down = down, across
-    spacing = _INCH / down, _INCH / across
+    spacing = round(_INCH / down, 9), round(_INCH / across, 9)
     is_size = all(0.001 <= side <= 10 for side in spacing)
     return None if not is_size or _is_default(down) or _is_default(across) else spacing
 

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from featbus.networks._building import KerasSource, get_output, import_keras
 from featbus.networks._sources import BACKBONES, NAMED, check_unchanged, file_digest, get_backbone
@@ -82,10 +83,12 @@ class KerasApplication(KerasSource):
     @cached_property
     def identity(self):
         """See `Source`; Keras' release identifies random weights and its ImageNet weights."""
+        # Without Keras, the import says what to install.
+        release = self.digest or (version("keras") if find_spec("keras") else import_keras())
         return {
             "backbone": self.name,
             "input_size": list(map(int, self.input_size)),
-            "weights": self.digest or f"{self.weights}, keras {version('keras')}",
+            "weights": self.digest or f"{self.weights}, keras {release}",
             "random_state": self.random_state,
             "options": self.options,
         }
