@@ -138,6 +138,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": ExplicitOrder([*chain(*EXAMPLES.values()), "*"]),
     "first_notebook_cell": "# In the folder of the source code of featbus: %pip install .",
     "image_srcset": ["2x"],
+    "parallel": 2,
     "show_signature": False,
     "remove_config_comments": True,
     "capture_repr": ("_repr_html_",),
