@@ -138,7 +138,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": ExplicitOrder([*chain(*EXAMPLES.values()), "*"]),
     "first_notebook_cell": "# In the folder of the source code of featbus: %pip install .",
     "image_srcset": ["2x"],
-    "parallel": 2,
     "show_signature": False,
     "remove_config_comments": True,
     "capture_repr": ("_repr_html_",),
