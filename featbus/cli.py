@@ -117,6 +117,7 @@ def _run(command, arguments):
         ["--output" if argument == "-o" else argument for argument in arguments]
     )
     options = vars(options)
+    options.pop("config")
     if isinstance(options.get("data"), list) and len(options["data"]) == 1:
         (options["data"],) = options["data"]
     result = function(**options)
@@ -131,6 +132,7 @@ def _make_parser(command, function):
 
     description = function.__doc__.partition("\n")[0]
     parser = ArgumentParser(prog=f"featbus {command}", description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
     for action in parser._actions:
         annotation = function.__annotations__.get(action.dest, "")

@@ -546,7 +546,7 @@ class _Packer:
 
     def _add(self, source, weights):
         """Add a network; return the name of its member, or None if `load` finds it by name."""
-        line = {"network": f"{source}, {source.input_size[0]} x {source.input_size[1]} pixels"}
+        line = {"network": source.description}
         member = None
         if self._embed or source.digest is not None:
             path, name = self._file(source)
@@ -638,7 +638,7 @@ def _complete_card(card, pipeline, classes, networks):
     return plain | {
         "classes": names,
         "steps": [type(step).__name__ for step in all_steps(pipeline)],
-        "networks": networks,
+        "networks": networks or "no network",
         "versions": package_versions(),
         "saved": datetime.now(UTC).date().isoformat(),
         "note": _NOTE,

@@ -20,10 +20,13 @@ from test_commands import texture, write_image, write_scans
 
 import featbus
 from featbus.cli import _COMMANDS, main
+from featbus.persistence import read_card
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "command_line.rst"
 TEXT = PAGE.read_text(encoding="utf-8")
 PRINTED = re.findall(r"^ +\$ featbus (.+)$", TEXT, flags=re.MULTILINE)
+WITH_NETWORK = [line for line in PRINTED if "weights" in line or "run.yaml" in line]
+CONFIG = re.search(r"code-block:: yaml\n\n((?:   .*\n|\n)+)", TEXT)[1]
 WEIGHTS = "mobilenet.weights.h5"
 TABLE = pd.DataFrame({"path": ["a.png", "b.png"], "error": [None, None]})
 
@@ -95,6 +98,17 @@ def test_commands_pass_every_argument_on(spy, path, line, expected):
     assert spy(path, line) == expected
 
 
+def test_a_file_of_arguments(spy, tmp_path):
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    backbone = [
+        {"backbone": "vgg16", "weights": "vgg16.weights.h5"},
+        {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": WEIGHTS},
+    ]
+    expected = {"data": "scans", "output": "m.skops", "cv": 3}
+    expected |= {"recipe": "fusion", "options": {"backbone": backbone}}
+    assert spy("commands.train", f"train scans --config {tmp_path}/run.yaml --cv 3") == expected
+
+
 @pytest.mark.parametrize(
     ("line", "fact"),
     [
@@ -103,7 +117,10 @@ def test_commands_pass_every_argument_on(spy, path, line, expected):
         ("extract -o f.csv", "data"),
         ("extract scans --features deep:nope -o a.csv", "backbone is 'nope'"),
         ("train scans --recipe fusion", "output"),
-        ("train none --recipe fusion -o m.skops", "Found no folder 'none'"),
+        ("train scans --recipe fusion -o m.skops", "--options.backbone null"),
+        ("train scans --recipe fusion --weights x.h5 -o m.skops", "'x.h5'"),
+        ("train --config none.yaml", "none.yaml"),
+        ("train none --recipe fusion --options.backbone null -o m.skops", "Found no folder 'none'"),
         ("evaluate scans --recipe fusion --options.backbone null", "Pass cv=4"),
         ("predict none.skops . -o p.csv", "'none.skops'"),
         ("honesty scans --dihedral 3", "dihedral"),
@@ -116,6 +133,8 @@ def test_commands_pass_every_argument_on(spy, path, line, expected):
 def test_errors_of_the_user_are_one_line(tmp_path, monkeypatch, capsys, line, fact):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FEATBUS_WEIGHTS", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("featbus.networks._applications._DOWNLOADS", "http://127.0.0.1:9/")
     for kind in ("benign", "malignant"):
         (tmp_path / "scans" / kind).mkdir(parents=True)
         for number in range(4):
@@ -249,7 +268,9 @@ atexit.register(lambda: print(*sys.modules)); main(["--help"])"""
 
 
 @pytest.mark.parametrize("line", PRINTED)
-def test_the_commands_of_the_page_are_understood(spy, line):
+def test_the_commands_of_the_page_are_understood(spy, tmp_path, monkeypatch, line):
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
     assert spy(_COMMANDS[line.split()[0]][0], line)["output"]
 
 
@@ -269,7 +290,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_commands_that_extract_run(folder):
     for line in PRINTED:
-        if line.startswith("extract") and WEIGHTS not in line:
+        if line.startswith("extract") and line not in WITH_NETWORK:
             assert call(line) == 0
     assert list(pd.read_csv("features.csv"))[:4] == ["path", "group", "class", "error"]
     assert pd.read_csv("lesions.csv")["shape_area"].tolist() == [225] * 40
@@ -278,7 +299,7 @@ def test_the_commands_that_extract_run(folder):
 @pytest.mark.slow
 def test_the_commands_run(folder, capsys):
     for line in PRINTED:
-        assert WEIGHTS in line or call(line) == 0
+        assert line in WITH_NETWORK or call(line) == 0
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
         *("model.report.html", "model.scores.csv", "model.skops", "report.html"),
         *("features.csv", "groups.csv", "lesions.csv", "predictions.csv"),
@@ -297,8 +318,16 @@ def test_the_commands_run(folder, capsys):
 @pytest.mark.network
 def test_the_commands_with_a_network_run(folder):
     shutil.copy(data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5", WEIGHTS)
-    for line in PRINTED:
-        assert WEIGHTS not in line or call(line) == 0
+    shutil.copy(data_dir("weights") / "vgg16_224_no_top.weights.h5", "vgg16.weights.h5")
+    Path("run.yaml").write_text(CONFIG)
+    for line in WITH_NETWORK:
+        assert call(line) == 0
+    networks = [line["network"] for line in read_card("m.skops")["networks"]]
+    assert sorted(networks) == [
+        "mobilenet_v2(alpha=0.35), 224 x 224 pixels",
+        "vgg16, 224 x 224 pixels",
+    ]
+    assert all(name in Path("m.report.html").read_text() for name in networks)
     assert pd.read_parquet("features.parquet").shape == (40, 3 + 1280)
     os.remove(WEIGHTS)
     assert main(["predict", "deep.skops", "new", "-o", "deep.csv"]) == 0

@@ -176,6 +176,16 @@ def test_imagenet_weights(saved, pretrained):
     np.testing.assert_array_equal(KerasEngine(network).run(IMAGE, 1), saved[1])
 
 
+def test_imagenet_weights_are_looked_for_without_keras(pretrained, monkeypatch):
+    network, models = pretrained
+    monkeypatch.setenv("KERAS_HOME", str(models.parent))
+    monkeypatch.setattr("featbus.networks._applications._DOWNLOADS", "http://127.0.0.1:9/")
+    with pytest.raises(OSError, match=r"mobilenet_v2\(alpha=0.35\).*weights file"):
+        network.source.check_weights()
+    (models / KERAS_FILE).touch()
+    network.source.check_weights()
+
+
 def test_imagenet_weights_that_cannot_be_used(saved, pretrained):
     network, models = pretrained
     with pytest.raises(OSError, match=r"mobilenet_v2\(alpha=0.35\).*http://127.0.0.1:9/"):

@@ -15,7 +15,7 @@ from featbus.commands import _data, _files
 from featbus.commands._data import DataFrame, FeatureStore
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
-from featbus.steps import learns
+from featbus.steps import all_steps, check_all_parameters, learns
 from featbus.typing import PathLike
 
 # HOG takes images of one size, whose rows have one length.
@@ -148,7 +148,7 @@ def make_transformer(options):
     if hasattr(names, "transform"):
         return names
     if names in (known := recipes.list_recipes()["name"].tolist()):
-        return _recipe_transformer(make_recipe(names, options))
+        return _recipe_transformer(make_recipe(names, options, memory=options.memory))
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",")]
     unknown = [name for name in names if name not in _EXTRACTORS and not name.startswith(_DEEP)]
@@ -184,8 +184,25 @@ def _recipe_transformer(recipe):
 
 
 def make_recipe(name, options, **others):
-    """Make a recipe with the options that the user gave, and `others`, such as ``memory``."""
-    return recipes.make_recipe(name, **others | list_given(options))
+    """Make a recipe with the options that the user gave, and `others`, such as ``memory``.
+
+    Networks that cannot be loaded are refused here, before anything takes time.
+    """
+    recipe = recipes.make_recipe(name, **others | list_given(options))
+    check_all_parameters(recipe)
+    try:
+        for source in find_networks(recipe):
+            source.check_weights()
+    except OSError as error:
+        leave_out = "In the recipes fusion and breast_ultrasound_features, --options.backbone null"
+        raise OSError(f"{error} {leave_out} leaves it out.") from error
+    return recipe
+
+
+def find_networks(estimator):
+    """Return where the networks inside an estimator come from; none is loaded."""
+    steps = [step for step in all_steps(estimator) if hasattr(step, "_source")]
+    return list(dict.fromkeys(step._source() for step in steps))
 
 
 def list_given(options):

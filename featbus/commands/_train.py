@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -276,7 +277,9 @@ def _evaluate(options, memory):
         pos_label=positive,
         **settings,
     )
-    result = _data.add_notes(result, dataset, cv)
+    networks = [source.description for source in _extract.find_networks(pipeline)]
+    protocol = f"{result.protocol}\nNetworks: {'; '.join(networks) or 'none'}."
+    result = _data.add_notes(replace(result, protocol=protocol), dataset, cv)
     options.say(f"\n{result}\n")
     return dataset, result, report
 

@@ -3,16 +3,23 @@
 import math
 import os
 import random
+import re
 import textwrap
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from featbus.networks._building import KerasSource, get_output, import_keras
 from featbus.networks._sources import BACKBONES, NAMED, check_unchanged, file_digest, get_backbone
 from featbus.parameters import InvalidParameterError, as_pair
+
+# Keras downloads from below this address.
+_DOWNLOADS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +134,35 @@ class KerasApplication(KerasSource):
         except ValueError as error:
             raise InvalidParameterError(f"{self}: {error}") from error
         except Exception as error:  # Keras' download raises a bare Exception
-            raise OSError(
-                f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet, pass "
-                "a weights file as `weights`, or a bundle that `featbus weights fetch` made on "
-                "another machine. Delete a damaged file in ~/.keras/models to download it again."
-            ) from error
+            raise self._unavailable(error) from error
         finally:
             random.setstate(state)
         if weights is None and self.weights is not None:
             check_unchanged(self, self.digest and file_digest(self.weights))
             _load_weights(base, self.weights, str(self))
         return base
+
+    def check_weights(self):
+        """See `Source`. Keras, whose import takes seconds, is not needed."""
+        if self.weights != "imagenet":
+            return
+        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        names = [re.sub("[^a-z0-9]", "", path.name.lower()) for path in folder.glob("*no*top*")]
+        if any(self.name.replace("_", "") in name for name in names):
+            return
+        try:
+            urlopen(Request(_DOWNLOADS, method="HEAD"), timeout=5).close()
+        except HTTPError:
+            pass  # the server has answered
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error):
+        return OSError(
+            f"The ImageNet weights of {self} cannot be loaded: {error}. Without internet, pass a "
+            "weights file as `weights`, or a bundle that `featbus weights fetch` made on another "
+            "machine. Delete a damaged file in ~/.keras/models to download it again."
+        )
 
     def find_taps(self, base):
         """See `KerasSource`."""

@@ -92,6 +92,14 @@ class Source:
     def __str__(self):
         return self.name
 
+    @property
+    def description(self):
+        """The network and the size of its input."""
+        return f"{self}, {self.input_size[0]} x {self.input_size[1]} pixels"
+
+    def check_weights(self):
+        """Raise an OSError if weights can neither be found nor downloaded; nothing is loaded."""
+
 
 @dataclass(frozen=True)
 class Backbone:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from inspect import getdoc, signature
 from numbers import Integral
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -100,10 +101,23 @@ class Shared:
         return FeatureBus(extractor, memory=self.memory, n_jobs=self.n_jobs)
 
     def fused_bus(self, backbone, input_size, **options):
-        """Return a feature bus of `fused_features`, with a network unless `backbone` is None."""
-        options = self.network(input_size=input_size, **options)
-        deep = None if backbone is None else DeepFeatures(backbone, **options)
-        return self.bus(fused_features(deep=deep, size=input_size))
+        """Return a feature bus of `fused_features` and networks, each of which has its own rows.
+
+        The outer bus finds rows by the file alone; the inner ones keep those of the other networks
+        where one is added.
+        """
+        named = self.network(**options)
+        several = backbone if isinstance(backbone, (list, tuple)) else [backbone]
+        parts = {"texture": fused_features(size=input_size)}
+        for number, network in enumerate(several, start=1):
+            if isinstance(network, dict):
+                network = DeepFeatures(**named | network)
+            elif not isinstance(network, (DeepFeatures, NoneType)):
+                network = DeepFeatures(network, input_size=input_size, **named)
+            if network is not None:
+                parts[f"deep_{number}"] = clone(network)
+        union = [(name, FeatureBus(part, memory=self.memory)) for name, part in parts.items()]
+        return self.bus(FeatureUnion(union, verbose_feature_names_out=False))
 
     def with_svm(self, extractor):
         """Return a pipeline of an extractor in a feature bus and a support vector machine."""
@@ -520,8 +534,12 @@ def breast_ultrasound_features(
 
     Parameters
     ----------
-    backbone : str, path, keras.Model or None, default="mobilenet_v2"
-        The network, see `featbus.DeepFeatures`; None leaves it out.
+    backbone : str, path, keras.Model, DeepFeatures, dict, list of these or None, \
+            default="mobilenet_v2"
+        The network, see `featbus.DeepFeatures`; None leaves it out. A dict has parameters of
+        `featbus.DeepFeatures`, such as ``{"backbone": "vgg16", "input_size": 224}``; those it lacks
+        are those below, but for the size, which is the network's own. The rows of each network in
+        a list are stored on their own.
     layers : str or sequence of str, default=("C3", "C4", "C5")
         Where the network's features are taken, see `featbus.DeepFeatures`.
     pooling : str or sequence of str, default=("avg", "max")
@@ -673,8 +691,12 @@ def fusion(
         class, or principal components. None: all columns.
     n_features : int, default=100
         Number of columns, or of components, that remain.
-    backbone : str, path, keras.Model or None, default="mobilenet_v2"
-        The network, see `featbus.DeepFeatures`; None leaves it out.
+    backbone : str, path, keras.Model, DeepFeatures, dict, list of these or None, \
+            default="mobilenet_v2"
+        The network, see `featbus.DeepFeatures`; None leaves it out. A dict has parameters of
+        `featbus.DeepFeatures`, such as ``{"backbone": "vgg16", "input_size": 224}``; those it lacks
+        are those below, but for the size, which is the network's own. The rows of each network in
+        a list are stored on their own.
     layers : str or sequence of str, default=("C3", "C4", "C5")
         Where the network's features are taken, see `featbus.DeepFeatures`.
     pooling : str or sequence of str, default=("avg", "max")
