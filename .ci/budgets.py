@@ -16,7 +16,7 @@ from pathlib import Path
 BUDGETS = {
     "featbus/*.py": 1_200,
     "featbus/io": 600,
-    "featbus/networks": 1_400,
+    "featbus/networks": 1_450,
     "featbus/preprocessing": 800,
     "featbus/segmentation": 600,
     "featbus/feature_extraction": 1_900,
@@ -25,13 +25,13 @@ BUDGETS = {
     "featbus/datasets": 900,
     "featbus/bus": 1_000,
     "featbus/evaluation": 1_500,
-    "featbus/recipes": 350,
+    "featbus/recipes": 400,
     "featbus/persistence.py": 450,
-    "featbus/commands, cli.py": 1_000,
+    "featbus/commands, cli.py": 1_050,
     "featbus/app": 300,
     "featbus/demo.py, verify.py": 300,
-    "featbus": 13_500,
-    "tests": 17_000,
+    "featbus": 13_650,
+    "tests": 17_150,
 }
 FILES = 130  # in featbus
 # Rooms that are over their budgets, and where they are.
