@@ -93,8 +93,7 @@ def run_demo(
     pooling : str or sequence of str, default=None
         How its feature maps become numbers, see `DeepFeatures`. None: ``("avg", "max")``.
     input_size : int, default=None
-        Size in pixels that images are stretched to, 32 or more. None: 320 with a network, 224
-        without.
+        Size in pixels that images are stretched to, 32 or more. None: 224.
     output : path-like, default="featbus-demo"
         Folder for ``confusion_matrices.png``, ``predictions.csv``, ``scores.csv``, ``report.html``
         and, where classes differ in size, ``balancing.csv``. It is created if needed, and existing
@@ -150,7 +149,7 @@ def run_demo(
     cv = _reusable(cv, on_error)
     output = Path(output)
     deep = _deep_features(backbone, backbone_options, weights, layers, pooling, input_size)
-    size = input_size or (224 if deep is None else INPUT_SIZE)
+    size = input_size or INPUT_SIZE
     dataset = _load(data, groups, strict, random_state)
     pos_label = _data.find_class(pos_label, dataset.target_names)
     _check(dataset, cv, random_state)

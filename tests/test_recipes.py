@@ -337,6 +337,7 @@ def test_the_recipe_for_breast_ultrasound_without_a_network(ultrasound, tmp_path
     recipe.fit(ultrasound.images, ultrasound.target)
     assert recipe.score(ultrasound.images, ultrasound.target) > 0.9
     save(recipe, tmp_path / "model.skops")
+    assert read_card(tmp_path / "model.skops")["networks"] == "no network"
     loaded = load(tmp_path / "model.skops")
     expected = recipe.predict_proba(ultrasound.images[:8])
     for other in (loaded, pickle.loads(pickle.dumps(recipe))):
@@ -373,6 +374,20 @@ def test_each_of_several_networks_has_rows_of_its_own(ultrasound, tmp_path):
     ]
     loaded = load(tmp_path / "model.skops")
     assert_allclose(loaded.predict_proba(images), recipe.predict_proba(images))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"weights": "one.h5"}, {"backbone_options": {"alpha": 0.35}}],
+    ids=["file", "option"],
+)
+def test_a_file_or_an_option_is_not_for_two_networks(options):
+    with pytest.raises(ValueError, match="2 networks.*backbone"):
+        make_recipe("breast_ultrasound_features", **options)
+    (weights, alpha) = (options.get(name) for name in ("weights", "backbone_options"))
+    recipe = make_recipe("breast_ultrasound_features", backbone="mobilenet_v2", **options)
+    deep = recipe.get_params()["features__transformer__deep_1__transformer"]
+    assert (deep.weights, deep.backbone_options) == (weights or "imagenet", alpha)
 
 
 def test_the_vote_calibrates_on_other_groups():

@@ -1,7 +1,7 @@
 """DeepFeatures on every engine against keras.Model.predict and PyTorch: arrays, then files.
 
 python benchmarks/comparisons/deep_features_engines.py [NETWORK ...] [--images 64] [--repeats 7]
-    [--torch PYTHON] [--processor]
+    [--torch PYTHON] [--processor] [--batch_sizes]
 
 Two tables for each network. Arrays: all sides have the same images in memory, 8 bits, RGB, in the
 network's size, and preprocess them. Files: all sides have the same PNG files of 640 x 480 pixels,
@@ -13,7 +13,8 @@ its own, which also exports the network that ONNX Runtime runs. With --processor
 the processor, all threads together, which other programs disturb less; OMP_NUM_THREADS=1 gives all
 sides one thread.
 
-Last, where the time goes: files can be as fast as decoding and arrays, one after another.
+Last, where the time goes: files can be as fast as decoding and arrays, one after another. With
+--batch_sizes, also how the time of arrays depends on the parameter `batch_size`.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from _interleaved import compare
+from sklearn.base import clone
 
 from featbus import DeepFeatures, Resize, make_breast_ultrasound
 from featbus.base import thread_limit
@@ -230,6 +232,14 @@ def compare_network(name, paths, folder, options):
     for title, X, keras, timm in zip(("Arrays", "Files"), (arrays, paths), first, others):
         ours = {n: lambda d=d, X=X: d.transform(X) for n, d in deep.items()}
         compare_sides(f"{name}: {title}", keras | ours | timm, options)
+    if options.batch_sizes:
+        sizes = {
+            f"{title}, batch_size={size}": clone(d).set_params(batch_size=size).fit(arrays)
+            for size in (32, 1, 4, 8, 16, 64)
+            for title, d in deep.items()
+        }
+        sides = {n: lambda d=d: d.transform(arrays) for n, d in sizes.items()}
+        compare_sides(f"{name}: batch sizes", sides, options)
     for child in (*others[0].values(), *others[1].values()):
         child.close()
     if "featbus openvino" in deep:
@@ -255,6 +265,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--torch", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--processor", dest="clock", action="store_const", const=time.process_time)
+    parser.add_argument("--batch_sizes", action="store_true")
     parser.set_defaults(clock=time.perf_counter)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -7,8 +7,8 @@ FILE has the ImageNet weights of MobileNetV2 (alpha 0.35) without its classifier
 networks and rows: stopped and started again, the script continues. ``groups.csv`` in BUSI_DIR says
 which images are near-duplicates.
 
-Systems: "frozen" is the recipe breast_ultrasound_features (network at 320 pixels, HOG, LBP, texture
-and intensity statistics, a vote). "fine-tuned" is the network of the recipe fine_tuned_ultrasound,
+Systems: "frozen" is the recipe breast_ultrasound_features, with this network alone and at 320
+pixels, as fine_tuned_ultrasound has it (HOG, LBP, texture and intensity statistics, a vote). "fine-tuned" is the network of the recipe fine_tuned_ultrasound,
 "not trained" the same without training: input size, mirror images and classifier are equal. Both
 of them also side by side with the frozen rows: "tuned + frozen" is the recipe. Last, the mean of
 the probabilities of "fine-tuned" and "frozen".
@@ -73,7 +73,8 @@ class Comparison:
 
     def run(self, seeds, n_folds):
         """Yield the number of a seed, and probabilities by task and system."""
-        vote = self._recipe("breast_ultrasound_features")
+        options = {"backbone": "mobilenet_v2", "input_size": 320}
+        vote = self._recipe("breast_ultrasound_features", **options)
         frozen = vote["features"].fit_transform(self._images)
         classifier, plain = self._tune(None, np.arange(len(self.y)))
         fixed = {

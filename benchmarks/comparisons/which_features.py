@@ -1,10 +1,10 @@
 """What each kind of features costs, and what it tells of breast ultrasound: a table of the guide.
 
-python benchmarks/comparisons/which_features.py BUSI_DIR [--weights FILE] [--memory STORE]
+python benchmarks/comparisons/which_features.py DATA [--memory STORE]
 
-Writes ``docs/user_guide/which_features.csv``. FILE has the ImageNet weights of MobileNetV2 (alpha
-0.35) without its classifier; without it, rows with a network are left out. STORE keeps the
-features. ``groups.csv`` in BUSI_DIR says which images are near-duplicates.
+Writes ``docs/user_guide/which_features.csv``. DATA has the folders ``busi``, with the table
+``groups.csv`` of near-duplicates, and ``weights``: MobileNetV2 (alpha 0.35) and VGG16 of ImageNet,
+and an InceptionV3 that was trained on other photographs. STORE keeps the features.
 
 Accuracy: a scaler and a support vector machine with the defaults of scikit-learn and balanced class
 weights, the same for all features and never tuned, in five grouped folds; intervals of 95 % are
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from _interleaved import compare
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -46,8 +46,9 @@ from featbus.recipes import breast_ultrasound_features, fused_features, recipe_f
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "user_guide" / "which_features.csv"
 SIZE = 224  # pixels
 SHAPE = ":class:`~featbus.ShapeStatistics` of masks"
-RECIPE = ":func:`~featbus.recipes.breast_ultrasound_features`"
-MOBILENET = {"backbone_options": {"alpha": 0.35}}
+RECIPE = ":func:`~featbus.recipes.breast_ultrasound_features`, MobileNetV2"
+BOTH = "the same, VGG16 and MobileNetV2"
+WHOLE = (RECIPE, BOTH)  # resize images themselves
 
 
 def make_features(weights):
@@ -61,15 +62,22 @@ def make_features(weights):
         ":class:`~featbus.HOG`": HOG(pixels_per_cell=32, cells_per_block=2),
         "these six together": fused_features(),
     }
-    if weights is not None:
-        options = MOBILENET | {"weights": weights}
-        stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
-        recipe = breast_ultrasound_features(**options)
-        features |= {
-            ":class:`~featbus.DeepFeatures`": DeepFeatures("mobilenet_v2", **options),
-            "the same, three stages": DeepFeatures("mobilenet_v2", **stages, **options),
-            RECIPE: recipe_features(recipe).transformer,
-        }
+    stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
+    mobilenet = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
+    mobilenet |= {"weights": weights / "mobilenet_v2_0.35_224_no_top.weights.h5"}
+    inception = weights / "inception_v3_photographs_no_top.weights.h5"
+    networks = {
+        "MobileNetV2": DeepFeatures(**mobilenet, **stages),
+        "VGG16": DeepFeatures("vgg16", weights=weights / "vgg16_224_no_top.weights.h5", **stages),
+        "InceptionV3 (photographs)": DeepFeatures("inception_v3", weights=inception, **stages),
+    }
+    pair = [(name, networks[name]) for name in ("VGG16", "MobileNetV2")]
+    features[":class:`~featbus.DeepFeatures`, MobileNetV2, last map"] = DeepFeatures(**mobilenet)
+    features |= {f"{name}, three stages": network for name, network in networks.items()}
+    features["VGG16 and MobileNetV2"] = FeatureUnion(pair)
+    features["all three networks"] = FeatureUnion([*networks.items()])
+    for name, backbone in ((RECIPE, mobilenet), (BOTH, [network for _, network in pair])):
+        features[name] = recipe_features(breast_ultrasound_features(backbone=backbone)).transformer
     return features
 
 
@@ -77,7 +85,7 @@ def make_pipelines(features):
     """Return each kind of features before the classifier that is the same for all."""
     return {
         name: make_pipeline(
-            steps if name in (RECIPE, SHAPE) else make_pipeline(Resize(SIZE), steps),
+            steps if name in (*WHOLE, SHAPE) else make_pipeline(Resize(SIZE), steps),
             StandardScaler(),
             SVC(class_weight="balanced"),
         )
@@ -95,7 +103,7 @@ def judge(features, images, y, groups, memory):
 def measure(features, masked):
     """Return the milliseconds that each kind of features takes per image."""
     images = [np.ma.getdata(image) for image in masked]
-    prepared = {SHAPE: masked, RECIPE: images}
+    prepared = {SHAPE: masked} | dict.fromkeys(WHOLE, images)
     small = Resize(SIZE).fit_transform(images)
     sides = {}
     for name, steps in features.items():
@@ -137,14 +145,13 @@ def make_table(features, data, memory):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, metavar="BUSI_DIR")
-    parser.add_argument("--weights", type=Path, metavar="FILE")
+    parser.add_argument("folder", type=Path, metavar="DATA")
     parser.add_argument("--memory", type=Path, metavar="STORE")
     parser.add_argument("--output", type=Path, default=TABLE, metavar="CSV")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    data = load_busi(arguments.folder, groups=arguments.folder / "groups.csv")
-    table = make_table(make_features(arguments.weights), data, arguments.memory)
+    data = load_busi(arguments.folder / "busi", groups=arguments.folder / "busi" / "groups.csv")
+    table = make_table(make_features(arguments.folder / "weights"), data, arguments.memory)
     table.to_csv(arguments.output)
     print(table.to_string())
 

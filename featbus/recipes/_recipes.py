@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from inspect import getdoc, signature
 from numbers import Integral
+from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
@@ -63,10 +64,14 @@ from featbus.segmentation import ROICropper, ThresholdSegmenter, UNetSegmenter
 from featbus.steps import steps_of, walk
 from featbus.typing import PathLike
 
-# The frozen network: what benchmarks/comparisons/breast_ultrasound_recipe.py chose on BUSI.
+# What benchmarks/comparisons/breast_ultrasound_recipe.py chose on one half of BUSI.
+NETWORKS = (
+    {"backbone": "vgg16"},
+    {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}},
+)
 LAYERS = ("C3", "C4", "C5")
 POOLING = ("avg", "max")
-INPUT_SIZE = 320  # pixels
+INPUT_SIZE = 224  # pixels
 
 # HOG divides each image into 7 x 7 cells, whatever its size: 1,296 columns, not tens of thousands.
 _CELLS = 7
@@ -108,6 +113,13 @@ class Shared:
         """
         named = self.network(**options)
         several = backbone if isinstance(backbone, (list, tuple)) else [backbone]
+        is_one_file = self.weights not in (None, "imagenet") and not Path(self.weights).is_dir()
+        if len(several) > 1 and (is_one_file or self.backbone_options):
+            raise InvalidParameterError(
+                f"weights is {self.weights!r} and backbone_options is {self.backbone_options!r}, "
+                f"but there are {len(several)} networks. Choose one by backbone, or give each its "
+                "own: [{'backbone': 'vgg16', 'weights': 'vgg16.weights.h5'}, ...]."
+            )
         parts = {"texture": fused_features(size=input_size)}
         for number, network in enumerate(several, start=1):
             if isinstance(network, dict):
@@ -522,31 +534,30 @@ def small_cnn(**shared: Any) -> Pipeline:
 
 def breast_ultrasound_features(
     *,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = NETWORKS,
     layers: str | Sequence[str] = LAYERS,
     pooling: str | Sequence[str] = POOLING,
     input_size: int | tuple[int, ...] = INPUT_SIZE,
     **shared: Any,
 ) -> Pipeline:
-    """Make the pipeline for breast ultrasound: network and texture; vote of two classifiers.
+    """Make the pipeline for breast ultrasound: networks and texture; vote of two classifiers.
 
     Read more in the :ref:`User Guide <recipes>`.
 
     Parameters
     ----------
-    backbone : str, path, keras.Model, DeepFeatures, dict, list of these or None, \
-            default="mobilenet_v2"
-        The network, see `featbus.DeepFeatures`; None leaves it out. A dict has parameters of
-        `featbus.DeepFeatures`, such as ``{"backbone": "vgg16", "input_size": 224}``; those it lacks
-        are those below, but for the size, which is the network's own. The rows of each network in
-        a list are stored on their own.
+    backbone : str, path, keras.Model, DeepFeatures, dict, list of these or None
+        The networks; None leaves them out. By default VGG16 and MobileNetV2 (alpha 0.35), side by
+        side. A dict has parameters of `featbus.DeepFeatures`, such as ``{"backbone": "vgg16",
+        "weights": "vgg16.weights.h5"}``; those it lacks are those below, except for the size, which
+        is the network's own. `memory` keeps the rows of each network on their own.
     layers : str or sequence of str, default=("C3", "C4", "C5")
         Where the network's features are taken, see `featbus.DeepFeatures`.
     pooling : str or sequence of str, default=("avg", "max")
         How its feature maps become numbers, see `featbus.DeepFeatures`.
-    input_size : int or tuple of int, default=320
-        Size in pixels that images are stretched to, for the network and for all other features. At
-        least 7.
+    input_size : int or tuple of int, default=224
+        Size in pixels that images are stretched to, for hand-crafted features and for networks that
+        are given by name. At least 7.
     **shared : dict
         `backbone_options`, `weights`, `memory`, `n_jobs` and `random_state`, see `make_recipe`.
 
@@ -570,14 +581,14 @@ def breast_ultrasound_features(
 
     Notes
     -----
-    The settings were chosen on part of BUSI; the user guide has the scores with this choice made in
-    each training part. Classes are neither resampled nor weighted: the ROC AUC would not
+    Networks, size and classifier were chosen on one half of BUSI; the user guide has the scores on
+    the other half. Classes are neither resampled nor weighted: the ROC AUC would not
     change, and probabilities follow the frequencies of the classes in training.
 
     Examples
     --------
     >>> from featbus.recipes import breast_ultrasound_features
-    >>> recipe = breast_ultrasound_features(backbone_options={"alpha": 0.35})
+    >>> recipe = breast_ultrasound_features(memory="features.sqlite")
     >>> list(recipe["classifier"].named_estimators)
     ['logistic', 'svm']
     """
@@ -660,7 +671,7 @@ def fine_tuned_ultrasound(
         checkpoint=None if memory is None else f"{memory}.networks",
         **shared.network(**options),
     )
-    frozen = shared.fused_bus(backbone, INPUT_SIZE, **options)
+    frozen = shared.fused_bus(backbone, 320, **options)
     bus = shared.bus(FeatureUnion([("frozen", frozen), ("tuned", tuned)]))
     classifier = make_plain_pipeline(StandardScaler(), _logistic())
     return Pipeline([("features", bus), ("classifier", classifier)])
@@ -693,17 +704,14 @@ def fusion(
         Number of columns, or of components, that remain.
     backbone : str, path, keras.Model, DeepFeatures, dict, list of these or None, \
             default="mobilenet_v2"
-        The network, see `featbus.DeepFeatures`; None leaves it out. A dict has parameters of
-        `featbus.DeepFeatures`, such as ``{"backbone": "vgg16", "input_size": 224}``; those it lacks
-        are those below, but for the size, which is the network's own. The rows of each network in
-        a list are stored on their own.
+        One or several networks, see `breast_ultrasound_features`; None leaves them out.
     layers : str or sequence of str, default=("C3", "C4", "C5")
         Where the network's features are taken, see `featbus.DeepFeatures`.
     pooling : str or sequence of str, default=("avg", "max")
         How its feature maps become numbers, see `featbus.DeepFeatures`.
-    input_size : int or tuple of int, default=320
-        Size in pixels that images are stretched to, for the network and for all other features. At
-        least 7.
+    input_size : int or tuple of int, default=224
+        Size in pixels that images are stretched to, for hand-crafted features and for networks that
+        are given by name. At least 7.
     **shared : dict
         `backbone_options`, `weights`, `memory`, `n_jobs` and `random_state`, see `make_recipe`.
 
