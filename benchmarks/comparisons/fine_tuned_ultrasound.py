@@ -7,11 +7,12 @@ FILE has the ImageNet weights of MobileNetV2 (alpha 0.35) without its classifier
 networks and rows: stopped and started again, the script continues. ``groups.csv`` in BUSI_DIR says
 which images are near-duplicates.
 
-Systems: "frozen" is the recipe breast_ultrasound_features, with this network alone and at 320
-pixels, as fine_tuned_ultrasound has it (HOG, LBP, texture and intensity statistics, a vote). "fine-tuned" is the network of the recipe fine_tuned_ultrasound,
-"not trained" the same without training: input size, mirror images and classifier are equal. Both
-of them also side by side with the frozen rows: "tuned + frozen" is the recipe. Last, the mean of
-the probabilities of "fine-tuned" and "frozen".
+Systems: "frozen" is the recipe breast_ultrasound_features with this network alone and at 320 pixels,
+as in the recipe fine_tuned_ultrasound (HOG, LBP, texture and intensity statistics, a vote).
+"fine-tuned" is the network of the recipe fine_tuned_ultrasound, "not trained" the same without
+training: input size, mirror images and classifier are equal. Both of them also side by side with
+the frozen rows: "tuned + frozen" is the recipe. Last, the mean of the probabilities of "fine-tuned"
+and "frozen".
 
 The groups are split into two halves. With ``--choose``, three grouped folds of the first half say
 what a setting is worth: this is where settings are chosen. Without, each network is trained on the
