@@ -7,7 +7,7 @@ FILE has the ImageNet weights of MobileNetV2 (alpha 0.35) without its classifier
 networks and rows: stopped and started again, the script continues. ``groups.csv`` in BUSI_DIR says
 which images are near-duplicates.
 
-Systems: "frozen" is the recipe breast_ultrasound_features with this network alone and at 320 pixels,
+Systems: "frozen" is the recipe breast_ultrasound_features with this network alone, at 320 pixels,
 as in the recipe fine_tuned_ultrasound (HOG, LBP, texture and intensity statistics, a vote).
 "fine-tuned" is the network of the recipe fine_tuned_ultrasound, "not trained" the same without
 training: input size, mirror images and classifier are equal. Both of them also side by side with

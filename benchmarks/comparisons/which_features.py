@@ -8,7 +8,7 @@ and an InceptionV3 that was trained on other photographs. STORE keeps the featur
 
 Accuracy: a scaler and a support vector machine with the defaults of scikit-learn and balanced class
 weights, the same for all features and never tuned, in five grouped folds; intervals of 95 % are
-those of `featbus.evaluate`. Time: processor time of all threads, the median of five turns on every
+those of `featbus.evaluate`. Time: processor time of all threads, the median of three turns on every
 eighth image with a lesion. These images are read and reduced to 224 x 224 pixels beforehand, except
 for the shapes, which are those of the masks at full size, and the recipe, which resizes its images
 itself. With ``OMP_NUM_THREADS=1``, it is the time of one core.
@@ -34,6 +34,7 @@ from featbus import (
     HOG,
     LBP,
     DeepFeatures,
+    FeatureBus,
     IntensityStatistics,
     Resize,
     ShapeStatistics,
@@ -81,8 +82,17 @@ def make_features(weights):
     return features
 
 
-def make_pipelines(features):
+def keep(steps, memory):
+    """Return features that store the rows of each network once, whatever it is combined with."""
+    if not isinstance(steps, FeatureUnion):
+        return steps
+    parts = [(name, getattr(part, "transformer", part)) for name, part in steps.transformer_list]
+    return FeatureUnion([(name, FeatureBus(part, memory=memory)) for name, part in parts])
+
+
+def make_pipelines(features, memory):
     """Return each kind of features before the classifier that is the same for all."""
+    features = {name: keep(steps, memory) for name, steps in features.items()}
     return {
         name: make_pipeline(
             steps if name in (*WHOLE, SHAPE) else make_pipeline(Resize(SIZE), steps),
@@ -95,7 +105,8 @@ def make_pipelines(features):
 
 def judge(features, images, y, groups, memory):
     """Print how each kind of features was judged, and return the metrics."""
-    result = evaluate(make_pipelines(features), images, y, groups=groups, memory=memory)
+    pipelines = make_pipelines(features, memory)
+    result = evaluate(pipelines, images, y, groups=groups, memory=memory)
     print(f"{result.protocol}\n", flush=True)
     return result.to_frame()
 
@@ -109,7 +120,7 @@ def measure(features, masked):
     for name, steps in features.items():
         chosen = prepared.get(name, small)
         sides[name] = partial(steps.fit(chosen).transform, chosen)
-    times = compare(sides, repeats=5, threads="processor time", clock=time.process_time)
+    times = compare(sides, repeats=3, threads="processor time", clock=time.process_time)
     return {name: 1e3 * np.median(turns) / len(images) for name, turns in times.items()}
 
 
