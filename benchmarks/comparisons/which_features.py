@@ -84,6 +84,8 @@ def make_features(weights):
 
 def keep(steps, memory):
     """Return features that store the rows of each network once, whatever it is combined with."""
+    if isinstance(steps, DeepFeatures):
+        return FeatureBus(steps, memory=memory)
     if not isinstance(steps, FeatureUnion):
         return steps
     parts = [(name, getattr(part, "transformer", part)) for name, part in steps.transformer_list]
