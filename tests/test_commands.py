@@ -35,7 +35,7 @@ from featbus.commands._data import fit_to_data, load_labeled
 from featbus.commands._train import _fit
 from featbus.datasets import load_dataset, load_image_folder
 from featbus.evaluation import Evaluation
-from featbus.io import read_item
+from featbus.io import read_image, read_item
 from featbus.masks import with_mask
 from featbus.persistence import read_card
 from featbus.recipes import make_recipe
@@ -307,12 +307,31 @@ def test_predictions_are_those_of_the_pipeline(trained):
     model = load(folder / "model.skops")
     table = commands.predict(folder / "model.skops", folder / "scans")
     probabilities = ["probability_benign", "probability_malignant"]
-    assert list(table) == ["path", "predicted", *probabilities, "error"]
+    doubts = ["distance", "out_of_distribution"]
+    assert list(table) == ["path", "predicted", *probabilities, *doubts, "error"]
     assert table["error"].isna().all()
+    assert not table["out_of_distribution"].any()
+    card, first = read_card(folder / "model.skops"), read_image(folder / "scans" / table["path"][0])
+    assert table["distance"][0] == commands.examine_image(model, card, first).distance
     paths = [str(folder / "scans" / path) for path in table["path"]]
     assert_allclose(table[probabilities], model.predict_proba(paths), atol=1e-6)
     names = np.array(["benign", "malignant"])[model.predict(paths)]
     assert table["predicted"].tolist() == names.tolist()
+
+
+def test_foreign_images_are_counted(trained, tmp_path, capsys):
+    x = np.linspace(0, 255, 90, dtype=np.uint8)
+    for index in range(3):
+        write_image(tmp_path / "new" / f"{index}.png", np.tile(np.roll(x, index), (80, 1)))
+    write_image(tmp_path / "new" / "own.png", texture(30, True))
+    table = commands.predict(trained[0] / "model.skops", tmp_path / "new", verbose=True)
+    assert table["out_of_distribution"].tolist() == [True, True, True, False]
+    printed = capsys.readouterr().out
+    assert "3 of 4 images are unlike the training images" in printed
+    same = table["predicted"].nunique() == 1
+    assert ("All 4 images have the same class" in printed) == same
+    commands.predict(trained[0] / "model.skops", [tmp_path / "new" / "own.png"] * 2, verbose=True)
+    assert "All 2 images have the same class, malignant" in capsys.readouterr().out
 
 
 def test_images_without_a_prediction_are_listed(trained, tmp_path, capsys):

@@ -32,7 +32,7 @@ from featbus import (
 from featbus.base import ImageTransformer
 from featbus.color import to_gray
 from featbus.commands import describe_training_images, examine_image
-from featbus.commands._examine import MEASURES, _distances, _summarize
+from featbus.commands._appearance import MEASURES, _distances, _summarize
 from featbus.evaluation import find_outline, occlusion_map
 from featbus.images import ImageError
 from featbus.io import SpacedImage, read_image

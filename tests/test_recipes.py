@@ -30,7 +30,7 @@ from featbus import (
     make_mammograms,
     save,
 )
-from featbus.evaluation.splits import keep_groups_together
+from featbus.evaluation.splits import keep_groups_together, restore_cv
 from featbus.persistence import read_card
 from featbus.recipes import (
     balancing_pipelines,
@@ -40,6 +40,7 @@ from featbus.recipes import (
     make_recipe,
     recipe_features,
 )
+from featbus.steps import all_steps
 
 NAMES = ["SVM", "random forest", "KNN", *(["XGBoost"] if find_spec("xgboost") else [])]
 XGBOOST = pytest.mark.xgboost
@@ -388,6 +389,30 @@ def test_a_file_or_an_option_is_not_for_two_networks(options):
     recipe = make_recipe("breast_ultrasound_features", backbone="mobilenet_v2", **options)
     deep = recipe.get_params()["features__transformer__deep_1__transformer"]
     assert (deep.weights, deep.backbone_options) == (weights or "imagenet", alpha)
+
+
+QUICK = ("fusion", "breast_ultrasound_features")
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in ALL]
+)
+def test_a_saved_model_can_be_refitted_and_evaluated(name, ultrasound, tmp_path):
+    images, y, groups = ultrasound.images, ultrasound.target, ultrasound.groups
+    recipe = tiny_recipe(name)
+    fitted = keep_groups_together(recipe, y, groups, np.arange(len(y)), 0).fit(images, y)
+    restore_cv(fitted, recipe)
+    save(fitted, tmp_path / "model.skops")
+    model = load(tmp_path / "model.skops")
+    kept = {key: value for key, value in recipe.get_params().items() if key.endswith("cv")}
+    assert {key: model.get_params()[key] for key in kept} == kept
+    found = [step.cv for step in all_steps(model) if hasattr(step, "cv")]
+    assert not any(isinstance(cv, list) for cv in found)
+    few = np.r_[: len(y) : 2] if name == "fusion" else np.r_[:20]
+    clone(model).fit(images[few], y[few])
+    result = evaluate({"saved": model}, images[few], y[few], groups=groups[few], cv=2)
+    assert result.predictions["index"].nunique() == len(few)
 
 
 def test_the_vote_calibrates_on_other_groups():

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from featbus import persistence
 from featbus.bus import FeatureBus
 from featbus.commands import _data, _files
+from featbus.commands._appearance import find_distance
 from featbus.images import ImageError
+from featbus.io import read_item
 from featbus.steps import is_resampler, is_search, split_extraction, steps_of
 from featbus.typing import PathLike
 
@@ -55,7 +57,10 @@ def predict(
     DataFrame
         One row per image: ``path``, relative to the folder, or to the folder that all files have in
         common; ``predicted``, the name of the class; ``probability_<class>`` for each class, if the
-        classifier has probabilities; ``error``, None or the reason why there is no prediction.
+        classifier has probabilities; if the card of the file describes the training images,
+        ``distance``, how far the image is from these, and ``out_of_distribution``, whether that is
+        farther than almost all of them, see `describe_training_images`; ``error``, None or the
+        reason why there is no prediction.
 
     Raises
     ------
@@ -78,17 +83,42 @@ def predict(
     """
     options = _data.check_options(locals())
     _files.check_output(output, ".csv", ".parquet")
-    names = None
+    card = {}
     if not hasattr(model, "predict"):
-        names, model = persistence.read_card(model)["classes"], persistence.load(model)
-    names = name_classes(names, model.classes_)
+        card, model = persistence.read_card(model), persistence.load(model)
+    names = name_classes(card.get("classes"), model.classes_)
     items, info = _files.open_images(options, with_classes=False)
     found, errors = _predict_items(model, names, items, n_jobs=n_jobs, verbose=verbose)
     if found.empty:
         raise ValueError(f"No image has a prediction. {errors[0]}") from errors[0]
-    table = _files.add_errors(info[["path"]].join(found), errors)
+    table = info[["path"]].join(found).join(_measure_distances(card, items, found.index))
+    table = _files.add_errors(table, errors)
     _files.finish_table(table, options, "a prediction")
+    options.say(*_describe_doubts(table.loc[found.index]))
     return table
+
+
+def _measure_distances(card, items, positions):
+    """Return how far images are from the training images, if the card describes these."""
+    found = [find_distance(card, read_item(items[index], index)) for index in positions]
+    table = pd.DataFrame(found, positions, ["distance", "limit"]).dropna()
+    table["out_of_distribution"] = (table["distance"] > table.pop("limit")).astype(object)
+    return table if len(table) else table[[]]
+
+
+def _describe_doubts(table):
+    """Return sentences on predictions that look as if they meant nothing."""
+    doubts, n_images = [], len(table)
+    n_unlike = int(table.get("out_of_distribution", pd.Series()).sum())
+    if n_unlike:
+        doubts.append(
+            f"{n_unlike} of {n_images} images are unlike the training images (column "
+            "out_of_distribution): their classes mean nothing."
+        )
+    (first, *others) = table["predicted"].unique()
+    if n_images > 1 and not others:
+        doubts.append(f"All {n_images} images have the same class, {first}: is that plausible?")
+    return doubts
 
 
 def predict_image(model, names, image):

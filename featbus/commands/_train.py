@@ -13,12 +13,12 @@ import numpy as np
 from sklearn import config_context
 
 from featbus import evaluation, persistence
-from featbus.commands import _audit, _data, _examine, _extract, _files
+from featbus.commands import _appearance, _audit, _data, _extract, _files
 from featbus.commands._data import DataFrame, FeatureStore
 from featbus.datasets import count_images, describe_dataset
 from featbus.evaluation import Evaluation
 from featbus.evaluation._metrics import iter_tables
-from featbus.evaluation.splits import keep_groups_together
+from featbus.evaluation.splits import keep_groups_together, restore_cv
 from featbus.model_selection import AuditReport
 from featbus.typing import PathLike
 
@@ -287,10 +287,12 @@ def _evaluate(options, memory):
 def _fit(pipeline, dataset, random_state):
     """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
     y, everything = dataset.target, np.arange(len(dataset.target))
-    pipeline = keep_groups_together(pipeline, y, dataset.groups, everything, random_state)
+    fitted = keep_groups_together(pipeline, y, dataset.groups, everything, random_state)
     metadata = _data.find_metadata(pipeline, dataset)
     with config_context(enable_metadata_routing=bool(metadata)):
-        return pipeline.fit(dataset.images, y, **metadata)
+        fitted.fit(dataset.images, y, **metadata)
+    restore_cv(fitted, pipeline)
+    return fitted
 
 
 def _write_report(result, report, dataset, options, path):
@@ -323,8 +325,10 @@ def _make_card(options, dataset, result, report):
         "scores": _list_scores(result),
         "positive_class": result.pos_name,
     }
-    with suppress(_examine.FewImagesError):
-        card["reference"] = _examine.describe_training_images(dataset.images, groups=dataset.groups)
+    with suppress(_appearance.FewImagesError):
+        card["reference"] = _appearance.describe_training_images(
+            dataset.images, groups=dataset.groups
+        )
     return card
 
 

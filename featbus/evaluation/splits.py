@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegressionCV, RidgeClassifierCV
 from sklearn.model_selection import TunedThresholdClassifierCV
 
 from featbus.groups import N_FOLDS, make_splits
-from featbus.steps import is_resampler, is_search, steps_of
+from featbus.steps import all_steps, is_resampler, is_search, steps_of
 
 # Estimators other than searches that cross-validate in `fit`; cv=None means five folds.
 _CROSS_VALIDATING = (
@@ -76,6 +76,26 @@ def keep_groups_together(estimator, y, groups, train, seed):
             check_overlap(splits, groups, len(y), of=f" of the cv of {type(step).__name__}")
             estimator.set_params(**{f"{prefix}cv": splits})
     return estimator
+
+
+def restore_cv(fitted, original):
+    """Give an estimator that was fitted after `keep_groups_together` the `cv` of the original.
+
+    The positions that it has instead are those of one data set: with them, no clone could be
+    fitted to another one.
+
+    Parameters
+    ----------
+    fitted, original : estimator
+        The fitted estimator, which is changed, and what it was made from.
+    """
+    for prefix, step in _cross_validating(original):
+        fitted.set_params(**{f"{prefix}cv": step.cv})
+    for vote in all_steps(fitted):
+        if isinstance(vote, VotingClassifier):
+            for name, member in vote.estimators:
+                if name in vote.named_estimators_:
+                    restore_cv(vote.named_estimators_[name], member)
 
 
 def _cross_validating(estimator, prefix=""):
