@@ -1,6 +1,7 @@
 """Cross-validation of pipelines, its metrics and its honesty."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -399,6 +400,30 @@ def test_the_printed_table(result):
     assert result.protocol.splitlines()[0] in html
 
 
+def test_chance_is_the_last_row_and_a_reason_to_doubt():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [60, 30])
+    X, groups = rng.normal(size=(90, 2)), np.arange(90)
+    X[:, 1] += 3 * y
+    first = FunctionTransformer(lambda X: X[:, :1])
+    pipelines = {"noise": make_pipeline(first, SVC()), "svm": SVC()}
+    result = evaluate(pipelines, X, y, groups=groups, cv=3)
+    frame = result.to_frame()
+    assert frame.index.tolist() == ["noise", "svm", "chance"]
+    folds = StratifiedGroupKFold(3, shuffle=True, random_state=0).split(X, y, groups)
+    scores = cross_validate(
+        DummyClassifier(strategy="most_frequent"), X, y, cv=list(folds), scoring="accuracy"
+    )
+    assert frame.loc["chance", ("accuracy", "mean")] == pytest.approx(scores["test_score"].mean())
+    assert frame.loc["chance", ("roc_auc", "mean")] == 0.5
+    assert frame.loc["chance", ("sensitivity", "mean")] == 0
+    assert result.per_class().index.get_level_values("pipeline").unique()[-1] == "chance"
+    assert result.pipeline_names == ["noise", "svm"]
+    assert "Not clearly better than chance: noise (Accuracy, ROC AUC)." in str(result)
+    assert not evaluate({"svm": SVC()}, X, y, groups=groups, cv=3).doubt
+    assert json.loads(result.to_json())["table"]["pipeline"][-1] == "chance"
+
+
 def test_two_classes_whose_names_say_nothing_have_a_row_each():
     X, y, groups = make_rows()
     names = ["left", "right"]
@@ -406,7 +431,7 @@ def test_two_classes_whose_names_say_nothing_have_a_row_each():
     result = evaluate(pipelines, X, y, groups=groups, target_names=names)
     assert result.pos_name is None
     rows = str(result).splitlines()[2:6]
-    assert [row[4:9].strip() for row in rows] == ["left", "right"] * 2
+    assert [re.search("left|right", row)[0] for row in rows] == ["left", "right"] * 2
     left, right = (
         evaluate(SVC(), X, y, groups=groups, target_names=names, pos_label=name) for name in names
     )

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from featbus.bus import FeatureBus, FeatureStore, FingerprintError, fingerprint
 from featbus.classes import describe_positive, find_positive
-from featbus.evaluation._evaluation import Evaluation, fold_metrics
+from featbus.evaluation._evaluation import CHANCE, Evaluation, fold_metrics
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._metrics import METRICS
 from featbus.evaluation.splits import (
@@ -376,37 +377,48 @@ def evaluate(
         warnings.warn(few, FewGroupsWarning, stacklevel=2)
 
     classes = dict(zip(labels.tolist(), names))
+    given = _extract(pipelines, X, memory, n_jobs, verbose)
+    # It predicts the most frequent class, with the shares of the classes as probabilities.
+    chance = {CHANCE: (DummyClassifier(), np.zeros((len(y), 1)))}
     jobs = [
         delayed(_run_fold)(
             {"pipeline": name, "repeat": repeat, "fold": fold},
             keep_groups_together(pipeline, y, groups, train, seed),
             *(rows, y, train, test, classes, positive, metadata),
         )
-        for name, (pipeline, rows) in _extract(pipelines, X, memory, n_jobs, verbose).items()
+        for name, (pipeline, rows) in [*given.items(), *chance.items()]
         for (repeat, fold), (train, test) in zip(number_splits(splits), splits)
     ]
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    results = tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)
-    frames, timings, best, scores = zip(*results)
-    predictions = pd.concat(frames, ignore_index=True)
-    rank = pd.factorize(predictions["pipeline"])[0]
-    order = np.lexsort([predictions["index"], predictions["repeat"], rank])
+    results = [*tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)]
     pos_name = None if positive is None else names[positive]
     protocol = _describe(cv, splits, n_repeats, codes, groups, names, pipelines.values())
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
-    return Evaluation(
-        scores=pd.DataFrame(scores),
-        predictions=predictions.iloc[order].reset_index(drop=True),
-        labels=labels,
-        target_names=names,
-        pos_name=pos_name,
-        protocol=protocol,
-        versions=package_versions(),
-        timings=pd.DataFrame(timings),
-        best_params=pd.DataFrame([found for found in best if found is not None], columns=_BEST),
-        random_state=seed,
-        has_groups=groups is not None,
-        groups_note=GROUPS_UNKNOWN if groups is None else "",
-    )
+    common = {
+        "labels": labels,
+        "target_names": names,
+        "pos_name": pos_name,
+        "protocol": protocol,
+        "versions": package_versions(),
+        "random_state": seed,
+        "has_groups": groups is not None,
+        "groups_note": GROUPS_UNKNOWN if groups is None else "",
+    }
+    chance = Evaluation(**_as_tables(results[-len(splits) :]), **common)
+    return Evaluation(**_as_tables(results[: -len(splits)]), **common, chance=chance)
+
+
+def _as_tables(results):
+    """Return the results of folds as the tables of an `Evaluation`."""
+    frames, timings, best, scores = zip(*results)
+    predictions = pd.concat(frames, ignore_index=True)
+    rank = pd.factorize(predictions["pipeline"])[0]
+    order = np.lexsort([predictions["index"], predictions["repeat"], rank])
+    return {
+        "scores": pd.DataFrame(scores),
+        "predictions": predictions.iloc[order].reset_index(drop=True),
+        "timings": pd.DataFrame(timings),
+        "best_params": pd.DataFrame([found for found in best if found is not None], columns=_BEST),
+    }

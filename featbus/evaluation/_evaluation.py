@@ -21,6 +21,7 @@ from featbus.evaluation._intervals import (
 )
 from featbus.evaluation._metrics import (
     METRICS,
+    TITLES,
     FoldMetrics,
     Printed,
     is_of_class,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
 _PLACE = ["pipeline", "repeat", "fold"]
+CHANCE = "chance"  # the name of the row
 
 
 class Pooled(NamedTuple):
@@ -159,6 +161,9 @@ class Evaluation(Printed):
         Whether the samples had groups. Without them, each counted as its own patient.
     groups_note : str
         Why the groups are doubtful: they are unknown, or not patients. Empty otherwise.
+    chance : Evaluation or None
+        The same of `sklearn.dummy.DummyClassifier`, which always predicts the most frequent class.
+        Tables have it as the last row, "chance".
 
     See Also
     --------
@@ -218,6 +223,7 @@ class Evaluation(Printed):
     random_state: int = 0
     has_groups: bool = True
     groups_note: str = ""
+    chance: Evaluation | None = None
 
     @property
     def pipeline_names(self) -> Any:
@@ -296,9 +302,10 @@ class Evaluation(Printed):
         Returns
         -------
         DataFrame
-            One row per pipeline; columns (metric, "mean"), (metric, "std"), the standard deviation
-            over the folds with the number of folds minus one as divisor, and (metric, "low") and
-            (metric, "high"), the ends of the 95% interval of the mean.
+            One row per pipeline, and "chance", the last one; columns (metric, "mean"), (metric,
+            "std"), the standard deviation over the folds with the number of folds minus one as
+            divisor, and (metric, "low") and (metric, "high"), the ends of the 95% interval of the
+            mean.
         """
         by_pipeline = self.scores.groupby("pipeline", sort=False)[METRICS]
         counts = self._n_informative[self.shown_classes].min(axis=0)
@@ -306,7 +313,8 @@ class Evaluation(Printed):
             _summary(by_pipeline.get_group(name), self._left_out[name][0], counts, len(self.labels))
             for name in self.pipeline_names
         ]
-        return _as_frame(summaries, self.pipeline_names)
+        frame = _as_frame(summaries, self.pipeline_names)
+        return frame if self.chance is None else pd.concat([frame, self.chance.to_frame()])
 
     def per_class(self) -> pd.DataFrame:
         """Return the same as `to_frame`, for each class against the rest.
@@ -314,9 +322,9 @@ class Evaluation(Printed):
         Returns
         -------
         DataFrame
-            One row per pipeline and class, columns as in `to_frame`. Accuracy, balanced accuracy,
-            Matthews correlation coefficient and Brier score are those of the class against the
-            rest, too.
+            One row per pipeline, "chance" included, and class, columns as in `to_frame`. Accuracy,
+            balanced accuracy, Matthews correlation coefficient and Brier score are those of the
+            class against the rest, too.
         """
         blocks = {}
         for name, folds in self._folds.items():
@@ -326,7 +334,8 @@ class Evaluation(Printed):
                 found = estimates[:, i], self._n_informative[i]
                 blocks[name, of_class] = _summary(values[:, i], *found)
         index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
-        return _as_frame(blocks.values(), index)
+        frame = _as_frame(blocks.values(), index)
+        return frame if self.chance is None else pd.concat([frame, self.chance.per_class()])
 
     def published_table(self, pipeline: str | None = None) -> pd.DataFrame:
         """Return the table found in papers: counts and percentages of each class.
@@ -446,6 +455,7 @@ class Evaluation(Printed):
         table = self.to_frame().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
         found = {part.name: getattr(self, part.name) for part in fields(self)} | {"table": table}
+        del found["chance"]  # its scores are in the table
         text = json.dumps(found, default=_plain)
         found = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity
         text = json.dumps(found, ensure_ascii=False, indent=1)
@@ -547,4 +557,18 @@ class Evaluation(Printed):
         rest = "; means over the classes, each against the rest" if self.pos_name is None else ""
         rest = "; each class against the rest" if self.shows_both else rest
         spread = f"Mean ± standard deviation over the folds{rest}."
-        return [f"{spread} to_frame() has more metrics, and 95% intervals."]
+        notes = [f"{spread} to_frame() has more metrics, and 95% intervals."]
+        return [*notes, *filter(None, [self.doubt])]
+
+    @property
+    def doubt(self) -> Any:
+        """Which pipelines are not clearly better than chance, a sentence; empty if all are."""
+        frame, found = self.to_frame(), []
+        for name in self.pipeline_names if self.chance is not None else ():
+            unclear = [
+                TITLES[metric]
+                for metric in ("accuracy", "roc_auc")
+                if not frame.loc[name, (metric, "low")] > frame.loc[CHANCE, (metric, "mean")]
+            ]
+            found += [f"{name} ({', '.join(unclear)})"] if unclear else []
+        return f"Not clearly better than chance: {'; '.join(found)}." if found else ""

@@ -121,7 +121,7 @@ class ProtocolComparison(Printed):
             One row per protocol, the honest one first; columns (metric, "mean"), (metric, "std"),
             (metric, "low") and (metric, "high"), see `Evaluation.to_frame`.
         """
-        return pd.concat([each.to_frame() for each in self.evaluations.values()])
+        return pd.concat([each.to_frame().iloc[:1] for each in self.evaluations.values()])
 
     def to_table(self) -> pd.DataFrame:
         """Return the scores of all protocols as a plain table, such as for a CSV file.
@@ -214,8 +214,8 @@ class ProtocolComparison(Printed):
 
     def _table(self):
         """Return the printed table, cells as text."""
-        frame = self.to_frame()
-        table = pd.DataFrame({"leak": [*self.leaks.values()]}, frame.index)
+        frame = pd.concat([self.to_frame(), self.evaluations[HONEST].chance.to_frame()])
+        table = pd.DataFrame({"leak": [*self.leaks.values(), "none"]}, frame.index)
         for metric in _SHOWN:
             table[TITLES[metric]] = [format_interval(row) for _, row in frame[metric].iterrows()]
         return table
