@@ -151,7 +151,8 @@ def tiny_recipe(name, **options):
 
 def test_recipes_are_listed():
     table = list_recipes()
-    assert table.columns.tolist() == ["name", "description", "images", "paper"]
+    assert table.columns.tolist() == ["name", "description", "images", "paper", "measured"]
+    assert table["measured"].str.startswith("accuracy 0.").all()
     assert sorted(ALL) == sorted(OPTIONS)
     assert all(hasattr(featbus.recipes, name) for name in ALL)
     assert table["description"].str.len().min() > 20
