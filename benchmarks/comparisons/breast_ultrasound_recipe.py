@@ -10,7 +10,7 @@ A configuration is a set of columns, networks and hand-crafted features by their
 classifier. Groups belong to the half that the hash of their number says. On the first half, each
 configuration is evaluated in five grouped folds, drawn twice, in three classes, and benign against
 malignant. The one with the largest ROC AUC, the mean of both tasks, is chosen. On the other half,
-the chosen one, what is left of it without each of its parts, and single networks are judged in five
+the recipe, what is left of it without each of its parts, and single networks are judged in five
 grouped folds; all of the first half is in each training part, too. Intervals of 95 % are a
 jackknife over groups. F1 is that of the malignant class, or the mean over three.
 

@@ -6,9 +6,11 @@ DATA has the folders ``busi``, with ``groups.csv``, and ``weights``. The recipe
 breast_ultrasound_features, benign or malignant, is fitted on one half of the groups of
 near-duplicates; maps are those of as many benign as malignant images of the other half, drawn with
 a fixed seed. `occlusion_map` is about the class that was predicted. "where" is a logistic
-regression on the 7 x 7 cells of VGG16's last map: its weights times the row, by `importance_map`.
-Of each map, the positive values are summed inside the mask of an expert, as a share of all; chance
-is the mask's share of the area. FOLDER gets the pictures of ten images.
+regression on the 7 x 7 cells of VGG16's last map: its weights times the scaled row, as
+`importance_map` draws them. Of each map, the positive values are summed inside the mask of an
+expert, as a share of all; a map that has nothing to do with the image reaches the mask's share of
+the area. Intervals count images, not groups. FOLDER gets the pictures of
+ten images.
 """
 
 import argparse

@@ -77,7 +77,8 @@ def train(
         The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
         guesses it from the names of two classes, see `featbus.evaluate`.
     weights : "imagenet", path-like or None, default="imagenet"
-        Weights of the recipe's network.
+        Weights of the recipe's network. Of several networks, each has its own, see the option
+        `backbone` of `featbus.recipes.fusion`.
     backbone_options : dict, default=None
         Options of the network, such as ``{"alpha": 0.35}``.
     options : dict, default=None
@@ -199,7 +200,8 @@ def evaluate(
         The class that scores are about, by the name of its folder; 1 is the folder ``1``. None
         guesses it from the names of two classes, see `featbus.evaluate`.
     weights : "imagenet", path-like or None, default="imagenet"
-        Weights of the recipe's network.
+        Weights of the recipe's network. Of several networks, each has its own, see the option
+        `backbone` of `featbus.recipes.fusion`.
     backbone_options : dict, default=None
         Options of the network, such as ``{"alpha": 0.35}``.
     options : dict, default=None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -146,8 +147,9 @@ class KerasApplication(KerasSource):
         """See `Source`. Keras, whose import takes seconds, is not needed."""
         if self.weights != "imagenet":
             return
-        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-        names = [re.sub("[^a-z0-9]", "", path.name.lower()) for path in folder.glob("*no*top*")]
+        homes = os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras"  # Keras' second choice
+        paths = [*chain(*(Path(home).expanduser().glob("models/*no*top*") for home in homes))]
+        names = [re.sub("[^a-z0-9]", "", path.name.lower()) for path in paths]
         if any(self.name.replace("_", "") in name for name in names):
             return
         try:
