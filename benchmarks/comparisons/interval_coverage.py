@@ -134,7 +134,7 @@ def simulate(cell, n_data_sets, rng):
             n_repeats=cell.n_repeats,
             random_state=number,
         )
-        table = result.to_frame()
+        table = result.to_frame().loc[result.pipeline_names]
         ends.append([table.xs(end, axis=1, level=1)[METRICS] for end in ("low", "high")])
         differences = [result.compare(metric).iloc[0] for metric in COMPARED]
         compared.append([row[["p_value", "low", "high"]].tolist() for row in differences])

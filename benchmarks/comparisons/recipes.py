@@ -41,7 +41,7 @@ def report(title, result):
     """Print protocol, metrics with intervals, and the table found in papers."""
     print(f"\n{title}: {result.protocol}")
     table = result.to_frame()
-    for name in table.index:
+    for name in result.pipeline_names:
         print(name)
         for metric in [*METRICS, "roc_auc"]:
             mean, _, low, high = table.loc[name, metric]
