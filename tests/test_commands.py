@@ -433,7 +433,7 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
     ("options", "message"),
     [
         ({"recipe": "no recipe"}, "'no recipe'"),
-        ({"recipe": "unet_crop", "options": None}, "masks is None"),
+        ({"recipe": "unet_crop", "options": None, "weights": None}, "masks is None"),
         ({"options": {"depth": 3}}, "no such parameter"),
         ({"output": "model.html"}, r"output is 'model.html', expected .*\.skops"),
         ({"output": "none/model.skops"}, "none/model.skops"),
