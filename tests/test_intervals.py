@@ -72,9 +72,11 @@ def test_intervals_of_groups_are_wider_than_those_of_samples():
     groups = np.arange(480) // 8
     y = (groups % 2).astype(int)
     X = (y + rng.normal(size=60)[groups])[:, np.newaxis]  # images of one patient are the same
-    grouped = evaluate(LogisticRegression(), X, y, groups=groups).to_frame()["accuracy"]
+    grouped = (
+        evaluate(LogisticRegression(), X, y, groups=groups).to_frame().loc["pipeline", "accuracy"]
+    )
     with pytest.warns(UserWarning, match="Groups unknown"):
-        alone = evaluate(LogisticRegression(), X, y).to_frame()["accuracy"]
+        alone = evaluate(LogisticRegression(), X, y).to_frame().loc["pipeline", "accuracy"]
     assert np.ptp(grouped[["low", "high"]]) > 2 * np.ptp(alone[["low", "high"]])
 
 

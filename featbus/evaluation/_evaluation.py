@@ -455,7 +455,7 @@ class Evaluation(Printed):
         table = self.to_frame().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
         found = {part.name: getattr(self, part.name) for part in fields(self)} | {"table": table}
-        del found["chance"]  # its scores are in the table
+        found["chance"] = None if self.chance is None else json.loads(self.chance.to_json())
         text = json.dumps(found, default=_plain)
         found = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity
         text = json.dumps(found, ensure_ascii=False, indent=1)
