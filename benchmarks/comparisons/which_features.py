@@ -146,7 +146,7 @@ def make_table(features, data, memory):
     times = measure(features, masked[::8])
     table = pd.DataFrame(index=pd.Index(features, name="features"))
     table["columns"] = [f"{len(steps.get_feature_names_out()):,}" for steps in features.values()]
-    table["ms per image"] = [f"{times[name]:.2g}" for name in features]
+    table["ms per image"] = [f"{float(f'{times[name]:.2g}'):g}" for name in features]
     for title, scores, metric in (
         ("balanced accuracy, three classes", three, "balanced_accuracy"),
         ("ROC AUC, three classes", three, "roc_auc"),

@@ -5,7 +5,7 @@ Breast ultrasound: the recommended recipe
 :func:`~featbus.recipes.breast_ultrasound_features` joins three stages of frozen networks to all
 hand-crafted features, and lets a logistic regression and a support vector machine vote. No network
 is trained, and no mask is needed. By default there are two networks, VGG16 and MobileNetV2; this
-page takes the second one alone, which is ten times as fast.
+page takes the second one alone, which is forty times as fast.
 """
 
 # %%

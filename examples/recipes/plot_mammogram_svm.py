@@ -10,7 +10,7 @@ images in six orientations, and classifies features of a network.
 # Films
 # -----
 # Those of mini-MIAS if they are there, else synthetic ones. The network is the smallest
-# MobileNetV2, ten times as fast as VGG16, which the paper used. :ref:`recipes` has the scores of
+# MobileNetV2, forty times as fast as VGG16, which the paper used. :ref:`recipes` has the scores of
 # VGG16 and InceptionV3.
 
 import os
