@@ -160,6 +160,18 @@ def test_layers_and_pooling_are_columns_in_their_order():
     assert names.tolist() == expected.tolist()
 
 
+def test_several_layers_and_poolings_need_one_pass(monkeypatch):
+    passes, run = [], _engines.KerasEngine.run
+
+    def count(engine, pixels, *others):
+        passes.append(len(pixels))
+        return run(engine, pixels, *others)
+
+    monkeypatch.setattr(_engines.KerasEngine, "run", count)
+    DeepFeatures(**SMALL, layers=["top", "C1", "C3"], pooling=["max", "avg"]).transform(noise(5))
+    assert passes == [5]
+
+
 def test_equal_estimators_share_one_network():
     _engines._load_engine.cache_clear()
     images = noise(3)

@@ -378,6 +378,16 @@ def test_each_of_several_networks_has_rows_of_its_own(ultrasound, tmp_path):
     assert_allclose(loaded.predict_proba(images), recipe.predict_proba(images))
 
 
+def test_networks_as_dicts():
+    twice = [{"backbone": "mobilenet_v2", "input_size": size} for size in (32, 64)]
+    recipe = make_recipe("fusion", backbone=twice, weights=None, layers="C3", pooling="avg")
+    names = recipe["features"].fit(np.zeros((1, 64, 64), np.uint8)).get_feature_names_out()
+    assert len(set(names)) == len(names)
+    for network, fact in (({"backbone": "vgg16", "weight": 1}, "weight"), ({}, "no backbone")):
+        with pytest.raises(ValueError, match=f"{fact}.*expected 'backbone'"):
+            make_recipe("fusion", backbone=[network])
+
+
 @pytest.mark.parametrize(
     "options",
     [{"weights": "one.h5"}, {"backbone_options": {"alpha": 0.35}}],

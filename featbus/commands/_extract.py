@@ -195,7 +195,7 @@ def make_recipe(name, options, **others):
             source.check_weights()
     except OSError as error:
         leave_out = "In the recipes fusion and breast_ultrasound_features, --options.backbone null"
-        raise OSError(f"{error} {leave_out} leaves it out.") from error
+        raise OSError(f"{error} {leave_out} leaves networks out.") from error
     return recipe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ class Shared:
         """
         named = self.network(**options)
         several = backbone if isinstance(backbone, (list, tuple)) else [backbone]
-        is_one_file = self.weights not in (None, "imagenet") and not Path(self.weights).is_dir()
+        is_one_file = isinstance(self.weights, (str, os.PathLike)) and self.weights != "imagenet"
+        is_one_file = is_one_file and not Path(self.weights).is_dir()
         if len(several) > 1 and (is_one_file or self.backbone_options):
             raise InvalidParameterError(
                 f"weights is {self.weights!r} and backbone_options is {self.backbone_options!r}, "
@@ -123,18 +125,32 @@ class Shared:
         parts = {"texture": fused_features(size=input_size)}
         for number, network in enumerate(several, start=1):
             if isinstance(network, dict):
-                network = DeepFeatures(**named | network)
+                network = _read_network(named | network)
             elif not isinstance(network, (DeepFeatures, NoneType)):
                 network = DeepFeatures(network, input_size=input_size, **named)
             if network is not None:
                 parts[f"deep_{number}"] = clone(network)
+        names = [str(part.backbone) for part in parts.values() if isinstance(part, DeepFeatures)]
         union = [(name, FeatureBus(part, memory=self.memory)) for name, part in parts.items()]
-        return self.bus(FeatureUnion(union, verbose_feature_names_out=False))
+        # The columns of a network that is there twice have the same names.
+        is_twice = len(set(names)) < len(names)
+        return self.bus(FeatureUnion(union, verbose_feature_names_out=is_twice))
 
     def with_svm(self, extractor):
         """Return a pipeline of an extractor in a feature bus and a support vector machine."""
         svm = calibrated(make_plain_pipeline(*scaled_svm()))
         return Pipeline([("features", self.bus(extractor)), ("classifier", svm)])
+
+
+def _read_network(parameters):
+    """Return the network that a dict describes."""
+    unknown = sorted(parameters.keys() - signature(DeepFeatures).parameters.keys())
+    if unknown or parameters.get("backbone") is None:
+        raise InvalidParameterError(
+            f"backbone has a dict with {unknown or 'no backbone'}, expected 'backbone' and "
+            f"other parameters of DeepFeatures: {[*signature(DeepFeatures).parameters]}."
+        )
+    return DeepFeatures(**parameters)
 
 
 def scaled_svm():
