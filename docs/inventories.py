@@ -42,6 +42,7 @@ PROJECTS = {
         "modules/generated/{owner}.html#{name}",
         [
             "sklearn.compose.ColumnTransformer",
+            "sklearn.dummy.DummyClassifier",
             "sklearn.ensemble.VotingClassifier",
             "sklearn.frozen.FrozenEstimator",
             "sklearn.metrics.confusion_matrix",

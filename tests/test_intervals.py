@@ -177,7 +177,7 @@ def test_coverage():
     X_new, y_new, _ = draw(10_000, 1)
     for _ in range(100):
         X, y, groups = draw(40, 4)
-        table = evaluate(LinearDiscriminantAnalysis(), X, y, groups=groups).to_frame()
+        table = evaluate(LinearDiscriminantAnalysis(), X, y, groups=groups).to_frame().iloc[:1]
         ends.append(
             [table[m][end].item() for m in ("accuracy", "roc_auc") for end in ("low", "high")]
         )

@@ -443,8 +443,10 @@ def test_the_recipe_for_breast_ultrasound_scores_what_the_weights_allow(tmp_path
     busi = load_busi(data_dir("busi"), groups=data_dir("busi") / "groups.csv")
     recipe = make_recipe(
         "breast_ultrasound_features",
+        backbone="mobilenet_v2",
         backbone_options={"alpha": 0.35},
         weights=data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5",
+        input_size=320,
         memory=tmp_path / "features.sqlite",
     )
     for n_classes, accuracy, area in ((3, 0.755, 0.88), (2, 0.83, 0.87)):
