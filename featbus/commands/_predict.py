@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from tqdm import tqdm
 
 from featbus import persistence
-from featbus.bus import FeatureBus
 from featbus.commands import _data, _files
 from featbus.commands._appearance import find_distance
+from featbus.evaluation._evaluate import frozen
 from featbus.images import ImageError
 from featbus.io import read_item
-from featbus.steps import is_resampler, is_search, split_extraction, steps_of
+from featbus.steps import split_extraction
 from featbus.typing import PathLike
 
 
@@ -168,24 +167,11 @@ def name_classes(names, labels):
 
 def _predict_items(model, names, items, n_jobs=None, verbose=False):
     """Return the predictions for images, indexed by position, and the errors of all others."""
-    steps, rest = split_extraction(_frozen(model))
+    steps, rest = split_extraction(frozen(model))
     if not steps:
         return _predict_images(model, names, items, verbose)
     rows, bus = _files.compute_rows(Pipeline(steps), items, n_jobs=n_jobs, verbose=verbose)
     return _predict_rows(rest, names, rows, bus.errors_)
-
-
-def _frozen(model):
-    """Return a fitted pipeline whose steps learn nothing more, so that it can be split."""
-    while is_search(model):
-        model = model.best_estimator_
-    if not isinstance(model, Pipeline):
-        return model
-    *steps, last = [step for step in steps_of(model) if not is_resampler(step[1])]
-    steps = [
-        (name, step.transformer_ if isinstance(step, FeatureBus) else step) for name, step in steps
-    ]
-    return Pipeline([*((name, FrozenEstimator(step)) for name, step in steps), last])
 
 
 def _predict_rows(model, names, rows, errors):

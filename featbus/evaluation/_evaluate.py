@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from featbus.bus import FeatureBus, FeatureStore, FingerprintError, fingerprint
 from featbus.classes import describe_positive, find_positive
-from featbus.evaluation._evaluation import CHANCE, Evaluation, fold_metrics
+from featbus.evaluation._by_group import Judge, label_groups
+from featbus.evaluation._evaluation import CHANCE, Evaluation, score_fold
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
-from featbus.evaluation._metrics import METRICS
+from featbus.evaluation._operating_point import find_threshold
 from featbus.evaluation.splits import (
     check_classes,
     check_overlap,
     keep_groups_together,
     number_splits,
     repeat_splits,
+    split_by_value,
 )
 from featbus.groups import (
     GROUPS_UNKNOWN,
@@ -42,15 +45,34 @@ from featbus.groups import (
     check_target,
     describe_samples,
 )
-from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
-from featbus.steps import all_steps, search_in, split_extraction
+from featbus.parameters import (
+    N_JOBS,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    check_parameters,
+)
+from featbus.steps import (
+    all_steps,
+    is_resampler,
+    is_search,
+    search_in,
+    split_extraction,
+    steps_of,
+)
 from featbus.typing import Images, PathLike
 from featbus.versions import package_versions
 
+PREFIT = "prefit"
+_RESERVED = ["pipeline", "repeat", "index", "fold", "group", "target", "predicted", "n_images"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _SCORES = {"predict_proba": "probability", "decision_function": "decision"}
 _CONSTRAINTS = {
-    "cv": ["cv_object"],
+    "cv": ["cv_object", str],
+    "by": [StrOptions({"image", "group"})],
+    "pool": [StrOptions({"mean", "max"}), callable],
+    "label_rule": [StrOptions({"any"}), callable, None],
+    "subgroups": [pd.DataFrame, Mapping, None],
     "n_repeats": [Interval(Integral, 1, None, closed="left")],
     "target_names": ["array-like", None],
     "pos_label": [str, Real, np.bool_, None],
@@ -144,11 +166,15 @@ def _score_classes(pipeline, X, labels):
     return _SCORES[method], scores[:, [classes.index(label) for label in labels]]
 
 
-def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
-    """Return predictions for the test part of a fold, timing, best parameters and metrics."""
+def _run_fold(place, pipeline, X, y, train, test, classes, judge, metadata, subgroups):
+    """Return predictions for the test part of a fold, timing, and the best parameters.
+
+    Without a training part, the pipeline has been fitted before.
+    """
     try:
         start = perf_counter()
-        _fit(pipeline, X, y, train, metadata)
+        if len(train):
+            _fit(pipeline, X, y, train, metadata)
         fitted, X_test = perf_counter(), _safe_indexing(X, test)
         predicted, seconds = pipeline.predict(X_test), perf_counter() - fitted
         kind, scores = _score_classes(pipeline, X_test, [*classes])
@@ -158,24 +184,28 @@ def _run_fold(place, pipeline, X, y, train, test, classes, positive, metadata):
             "the training or test part."
         )
         raise
-    ids = test if metadata["groups"] is None else metadata["groups"][test]
+    groups = metadata["groups"]
     order = {"pipeline": "", "repeat": 0, "index": test}
     predictions = pd.DataFrame(
         order
         | place
-        | {"group": ids, "target": y[test], "predicted": predicted}
+        | {"group": test if groups is None else groups[test]}
+        | {"target": y[test], "predicted": predicted}
         | {f"{kind}_{label}": column for label, column in zip(classes.values(), scores.T)}
+        | {name: values[test] for name, values in subgroups.items()}
     )
-    timing = place | {"n_train": len(train), "n_test": len(test)}
+    sizes = len(train), len(test)
+    if judge is not None:
+        predictions = judge(predictions, kind, find_threshold(pipeline))
+        sizes = len(np.unique(groups[train])), len(predictions)
+    timing = place | dict(zip(("n_train", "n_test"), sizes))
     timing |= {"fit_s": fitted - start, "predict_s": seconds}
-    metrics = fold_metrics(predictions, [*classes], [*classes.values()], positive)
-    scores = place | dict(zip(METRICS, metrics(np.ones((1, len(test))))[0][0].tolist()))
     search, best = search_in(pipeline), None
     if search is not None:
         # There is no score if `refit` is a callable.
         score = getattr(search, "best_score_", np.nan)
         best = place | {"score": score, "params": search.best_params_}
-    return predictions, timing, best, scores
+    return predictions, timing, best
 
 
 def _fit(pipeline, X, y, train, metadata):
@@ -193,19 +223,38 @@ def _requested(pipeline, metadata):
         return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
-def _describe(cv, splits, n_repeats, codes, groups, names, pipelines):
+def _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines, judge, rule):
     """Describe in words what was evaluated, and how; groups that are unknown come first."""
     warning = f"{GROUPS_UNKNOWN.capitalize()}.\n" if groups is None else ""
+    what = describe_samples(np.searchsorted(labels, y), names, groups)
     if isinstance(cv, Integral):
         how = f"stratified {cv}-fold cross-validation"
         how += f", repeated {n_repeats} times" if n_repeats > 1 else ""
+    elif isinstance(cv, str):
+        how = "fitted before, on other data" if cv == PREFIT else f"tested on one {cv} at a time"
+        how += "" if cv == PREFIT else f" ({len(splits)} in all)"
     else:
         by = type(cv).__name__ if hasattr(cv, "split") else "position"
         how = f"number of splits by {by}: {len(splits)}"
-    how += "" if groups is None else ", groups kept together"
+    how += "" if groups is None or cv == PREFIT else ", groups kept together"
     if any(search_in(pipeline) is not None for pipeline in pipelines):
         how += "; parameters chosen within each training part"
-    return f"{warning}{describe_samples(codes, names, groups)}; {how}."
+    return f"{warning}{what}; {how}.{_describe_judge(judge, rule)}"
+
+
+def _describe_judge(judge, rule):
+    """Say how groups were judged, if they were."""
+    if judge is None:
+        return ""
+    counts = judge.targets.value_counts()
+    found = [f"{name} {counts.get(label, 0)}" for label, name in zip(judge.labels, judge.names)]
+    how = {"mean": "the mean", "max": "the maximum"}.get(judge.pool, "a function")
+    scores = f"Judged by group ({', '.join(found)}): {how} of the scores of its images"
+    if rule is None:
+        return f" {scores}."
+    if callable(rule):
+        return f" {scores}; the class of a group is a function of those of its images."
+    return f" {scores}; a group is {judge.names[judge.positive]} if any of its images is."
 
 
 def evaluate(
@@ -214,6 +263,10 @@ def evaluate(
     y: ArrayLike,
     *,
     groups: ArrayLike | None = None,
+    by: Literal["image", "group"] = "image",
+    pool: Literal["mean", "max"] | Callable = "mean",
+    label_rule: Literal["any"] | Callable | None = None,
+    subgroups: pd.DataFrame | Mapping | None = None,
     masks: Images | None = None,
     cv: Any = 5,
     n_repeats: int = 1,
@@ -224,15 +277,16 @@ def evaluate(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Evaluation:
-    """Cross-validate pipelines on the same folds, keeping groups together.
+    """Cross-validate pipelines on the same folds, keeping groups together, or test fitted ones.
 
     Read more in the :ref:`User Guide <evaluation>`.
 
     Parameters
     ----------
     pipelines : estimator or dict of str to estimator
-        A classifier, usually a pipeline, or several by name. They are cloned, never fitted. A
-        search such as `GridSearchCV` chooses its parameters within each training part.
+        A classifier, usually a pipeline, or several by name. They are cloned, never fitted; with
+        ``cv="prefit"`` they are fitted already. A search such as `GridSearchCV` chooses its
+        parameters within each training part.
     X : sequence of length n_samples
         Images in any form of the image contract, or rows of features.
     y : array_like of shape (n_samples,)
@@ -241,13 +295,32 @@ def evaluate(
         Samples that belong together, such as images of one patient. No group is ever on both sides
         of a split; steps that request groups in `fit` get the groups of their training part. None
         counts every sample as its own patient, with a warning, and the result says so.
+    by : {"image", "group"}, default="image"
+        What is judged, and counted by all metrics, intervals, comparisons and figures. "group": the
+        scores of the images of a group are pooled, and the group gets the class with the highest
+        pooled score, or the one that an operating point says, see
+        :func:`~featbus.evaluation.at_sensitivity`. Pipelines are trained on images in both cases.
+    pool : {"mean", "max"} or callable, default="mean"
+        How scores are pooled by group. "max": of two classes, the highest score of the positive
+        one; of more, the highest of each class, scaled to a sum of 1. A callable gets the scores of
+        a group's images, an ndarray of shape (n_images, n_classes), and returns one per class.
+    label_rule : "any", callable or None, default=None
+        The class of a group whose images have different ones. "any": the positive class, if any
+        image has it. A callable gets the classes of the images of a group, an ndarray, and returns
+        one of them. None: an error where classes differ.
+    subgroups : DataFrame or dict of str to array_like, default=None
+        What else is known of each sample, such as the site, the manufacturer or the view: columns
+        of length n_samples, see `Evaluation.by_subgroup`.
     masks : sequence of length n_samples, default=None
         The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
         `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.
         Those of the test part are not used.
-    cv : int, splitter or iterable of (train, test), default=5
+    cv : int, splitter, iterable of (train, test) or str, default=5
         Number of folds of a stratified, shuffled cross-validation, or another way to split, as in
-        scikit-learn. None: five folds.
+        scikit-learn. None: five folds. The name of a column of `subgroups`, such as "site": each of
+        its values is tested in turn, by pipelines that were trained on all others; of a group with
+        several values, no image is trained on when one of them is tested. "prefit": `pipelines`
+        are fitted already, on other data, and tested on all samples.
     n_repeats : int, default=1
         Number of times to repeat the cross-validation with different folds; requires a number as
         `cv`.
@@ -277,8 +350,10 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a group is on both sides of a split, or of a split within a training part; if a training
-        part lacks a class; if a pipeline cannot give one score per class, such as an `SVC` with
+        If `by` is "group" and groups are unknown, or their images have different classes and there
+        is no `label_rule`; if a group is on both sides of a split, or of a split within a training
+        part; if a training part lacks a class; if a pipeline cannot give one score per class, such
+        as an `SVC` with
         ``decision_function_shape="ovo"`` or a hard `VotingClassifier`; if `y` has a single class,
         or a class has fewer groups than folds; if lengths or names do not match; if a parameter is
         invalid. All of this is checked before any feature is computed, except the scores, which
@@ -317,6 +392,10 @@ def evaluate(
     evaluated directly, for steps of a pipeline before any sampler, and for what a
     `VotingClassifier` joins.
 
+    Fitted pipelines are not fitted again, and the classes of `y` may be some of theirs. Chance is
+    then the most frequent class of `y`. The variance of the scores is that due to the tested groups
+    alone: the intervals are for this model on new groups of this kind.
+
     Metrics that need a class missing from a test part are NaN in that fold, and ignored in the
     means.
 
@@ -344,7 +423,8 @@ def evaluate(
     pipelines = dict(pipelines) if isinstance(pipelines, Mapping) else {"pipeline": pipelines}
     if not pipelines:
         raise ValueError("Got no pipelines, expected at least one.")
-    check_consistent_length(X, y, groups, masks)
+    subgroups = _check_subgroups(subgroups, cv)
+    check_consistent_length(X, y, groups, masks, *subgroups.values())
     y, labels, codes = check_target(y)
     groups = check_groups(groups)
     metadata = {"masks": masks, "groups": groups}
@@ -354,6 +434,8 @@ def evaluate(
             "masks were given, and no step of a pipeline requests them. Leave them out, or add a "
             "step that learns from them: ROICropper(UNetSegmenter())."
         )
+    if groups is None and by == "group":
+        raise InvalidParameterError("by is 'group' and groups is None, expected groups.")
     if groups is None:
         warnings.warn(
             f"{GROUPS_UNKNOWN.capitalize()}. If a patient has several images, or images are "
@@ -362,37 +444,60 @@ def evaluate(
             GroupsWarning,
             stacklevel=2,
         )
+    if cv == PREFIT:
+        labels = _known_classes(pipelines, labels)
     names = check_names(labels, target_names)
     named = target_names is not None
     positive, source = find_positive(labels, names if named else None, pos_label)
     is_seed = isinstance(random_state, Integral)
     seed = int(random_state if is_seed else check_random_state(random_state).randint(2**31 - 1))
-    check_folds(np.take(names, codes), groups, cv)
-    splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
-    check_overlap(splits, groups, len(y))
-    check_classes(splits, y, labels, names)
+    judge, judged = None, y
+    if by == "group":
+        label = None if positive is None else labels[positive]
+        targets = label_groups(y, groups, label_rule, label)
+        judge = Judge(targets, pool, labels.tolist(), names, positive)
+        judged = targets.loc[groups].to_numpy()
+    if cv == PREFIT:
+        splits = [(np.arange(0), np.arange(len(y)))]
+    else:
+        check_folds(np.take(names, codes), groups, cv)
+        if isinstance(cv, str):
+            splits = split_by_value(subgroups[cv], groups)
+        else:
+            splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
+        check_overlap(splits, groups, len(y))
+        check_classes(splits, y, labels, names)
     tested = np.unique(np.concatenate([test for _, test in splits]))
-    few = describe_few_groups(codes[tested], None if groups is None else groups[tested], names)
+    few = describe_few_groups(
+        np.searchsorted(labels, judged[tested]), None if groups is None else groups[tested], names
+    )
     if few:
         warnings.warn(few, FewGroupsWarning, stacklevel=2)
 
     classes = dict(zip(labels.tolist(), names))
-    given = _extract(pipelines, X, memory, n_jobs, verbose)
-    # It predicts the most frequent class, with the shares of the classes as probabilities.
-    chance = {CHANCE: (DummyClassifier(), np.zeros((len(y), 1)))}
+    if cv == PREFIT:
+        given = {
+            name: _extract_frozen(model, X, memory=memory, n_jobs=n_jobs)
+            for name, model in pipelines.items()
+        }
+    else:
+        given = _extract(pipelines, X, memory, n_jobs, verbose)
+    places = [{"repeat": repeat, "fold": fold} for repeat, fold in number_splits(splits)]
     jobs = [
         delayed(_run_fold)(
-            {"pipeline": name, "repeat": repeat, "fold": fold},
-            keep_groups_together(pipeline, y, groups, train, seed),
-            *(rows, y, train, test, classes, positive, metadata),
+            {"pipeline": name} | place,
+            keep_groups_together(pipeline, y, groups, train, seed) if len(train) else pipeline,
+            *(rows, y, train, test, classes, judge, metadata, subgroups),
         )
-        for name, (pipeline, rows) in [*given.items(), *chance.items()]
-        for (repeat, fold), (train, test) in zip(number_splits(splits), splits)
+        for name, (pipeline, rows) in given.items()
+        for place, (train, test) in zip(places, splits)
     ]
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     results = [*tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)]
+
     pos_name = None if positive is None else names[positive]
-    protocol = _describe(cv, splits, n_repeats, codes, groups, names, pipelines.values())
+    described = cv, splits, n_repeats, y, labels, groups, names, pipelines.values()
+    protocol = _describe(*described, judge, label_rule)
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
@@ -405,17 +510,100 @@ def evaluate(
         "random_state": seed,
         "has_groups": groups is not None,
         "groups_note": GROUPS_UNKNOWN if groups is None else "",
+        "by": by,
     }
-    chance = Evaluation(**_as_tables(results[-len(splits) :]), **common)
-    return Evaluation(**_as_tables(results[: -len(splits)]), **common, chance=chance)
+    arrays = judged, np.arange(len(y)) if groups is None else groups, classes, by == "group"
+    guesses = [_guess(place, *split, *arrays) for place, split in zip(places, splits)]
+    chance = Evaluation(**_as_tables(guesses, classes, positive), **common)
+    return Evaluation(**_as_tables(results, classes, positive), **common, chance=chance)
 
 
-def _as_tables(results):
+def _check_subgroups(subgroups, cv):
+    """Return the columns of `subgroups` as arrays of text."""
+    found = {
+        name: pd.Series(values).astype(object).fillna("unknown").astype(str).to_numpy()
+        for name, values in ({} if subgroups is None else dict(subgroups)).items()
+    }
+    wrong = {*found} & {*_RESERVED}
+    if wrong:
+        raise InvalidParameterError(f"subgroups has the columns {sorted(wrong)}, expected others.")
+    if isinstance(cv, str) and cv != PREFIT and cv not in found:
+        raise InvalidParameterError(
+            f"cv is {cv!r}, expected {PREFIT!r}, a column of subgroups ({[*found]}), a number of "
+            "folds, a splitter or splits."
+        )
+    return found
+
+
+def _known_classes(pipelines, labels):
+    """Return the classes of fitted pipelines, which must be the same; `y` may have some of them."""
+    for pipeline in pipelines.values():
+        check_is_fitted(pipeline)
+    known = [np.asarray(pipeline.classes_).tolist() for pipeline in pipelines.values()]
+    if any(each != known[0] for each in known) or not {*labels.tolist()} <= {*known[0]}:
+        raise ValueError(
+            f"y has the classes {labels.tolist()}, and the fitted pipelines have {known}, expected "
+            "one set of classes that has those of y."
+        )
+    return np.array(known[0])
+
+
+def frozen(model):
+    """Return a fitted pipeline whose steps learn nothing more, so that it can be split.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier, usually a pipeline.
+
+    Returns
+    -------
+    estimator
+        Without samplers; of a search, its best pipeline.
+    """
+    while is_search(model):
+        model = model.best_estimator_
+    if not isinstance(model, Pipeline):
+        return model
+    *steps, last = [step for step in steps_of(model) if not is_resampler(step[1])]
+    steps = [
+        (name, step.transformer_ if isinstance(step, FeatureBus) else step) for name, step in steps
+    ]
+    return Pipeline([*((name, FrozenEstimator(step)) for name, step in steps), last])
+
+
+def _extract_frozen(model, X, **settings):
+    """Return the steps of a fitted pipeline after those from image to row, and their input."""
+    steps, rest = split_extraction(frozen(model))
+    return (rest, FeatureBus(Pipeline(steps), **settings).fit_transform(X)) if steps else (model, X)
+
+
+def _guess(place, train, test, y, groups, classes, by_group):
+    """Return the predictions of a fold by chance: the most frequent class, shares as scores."""
+    if by_group:
+        train, test = (
+            part[np.unique(groups[part], return_index=True)[1]] for part in (train, test)
+        )
+    place, labels = {"pipeline": CHANCE} | place, [*classes]
+    timing = place | {"n_train": len(train), "n_test": len(test), "fit_s": 0.0, "predict_s": 0.0}
+    known = y[train] if len(train) else y[test]
+    shares = [(known == label).mean() for label in labels]
+    predictions = pd.DataFrame(
+        place
+        | {"index": test, "group": groups[test], "target": y[test]}
+        | {"predicted": labels[np.argmax(shares)]}
+        | {f"probability_{name}": share for name, share in zip(classes.values(), shares)}
+    )
+    return predictions, timing, None
+
+
+def _as_tables(results, classes, positive):
     """Return the results of folds as the tables of an `Evaluation`."""
-    frames, timings, best, scores = zip(*results)
+    frames, timings, best = zip(*results)
     predictions = pd.concat(frames, ignore_index=True)
     rank = pd.factorize(predictions["pipeline"])[0]
     order = np.lexsort([predictions["index"], predictions["repeat"], rank])
+    scores = [score_fold(frame, [*classes], [*classes.values()], positive) for frame in frames]
     return {
         "scores": pd.DataFrame(scores),
         "predictions": predictions.iloc[order].reset_index(drop=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +14,12 @@ from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
 from featbus.evaluation._intervals import (
     adjust_for_number,
+    calibration_line,
     corrected_t_test,
     count_informative,
+    delong_test,
     jackknife,
+    jackknife_test,
     score_interval,
 )
 from featbus.evaluation._metrics import (
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
+_SUBGROUP = ["accuracy", "sensitivity", "specificity", "roc_auc"]  # metrics of subgroups
 _PLACE = ["pipeline", "repeat", "fold"]
 CHANCE = "chance"  # the name of the row
 
@@ -97,6 +101,28 @@ def fold_metrics(predictions, labels, names, positive):
     return FoldMetrics(*arrays, positive=positive, probabilities=kind == "probability")
 
 
+def score_fold(predictions, labels, names, positive):
+    """Return the metrics of the predictions of one fold, with its pipeline, repeat and number.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Rows of `Evaluation.predictions`.
+    labels, names : sequence of length n_classes
+        The classes and their names.
+    positive : int or None
+        Position of the positive class.
+
+    Returns
+    -------
+    dict
+        A row of `Evaluation.scores`.
+    """
+    metrics = fold_metrics(predictions, labels, names, positive)
+    values = metrics(np.ones((1, len(predictions))))[0][0].tolist()
+    return predictions[_PLACE].iloc[0].to_dict() | dict(zip(METRICS, values))
+
+
 def _summary(values, *found):
     """Return mean and standard deviation over the folds, and the interval of the mean."""
     values = pd.DataFrame(values)
@@ -136,7 +162,7 @@ class Evaluation(Printed):
         One row per pipeline, repeat and tested sample: ``pipeline``, ``repeat``, ``index``
         (position in `X`), ``fold``, ``group`` (the index if there are no groups), ``target``,
         ``predicted`` (labels as in `y`), and for each class ``probability_<name>``, or
-        ``decision_<name>`` for classifiers without probabilities.
+        ``decision_<name>`` for classifiers without probabilities. Then the columns of `subgroups`.
     labels : ndarray of shape (n_classes,)
         The classes, sorted.
     target_names : list of str
@@ -161,6 +187,9 @@ class Evaluation(Printed):
         Whether the samples had groups. Without them, each counted as its own patient.
     groups_note : str
         Why the groups are doubtful: they are unknown, or not patients. Empty otherwise.
+    by : str
+        What was judged: each "image", or each "group". Then, a row of `predictions` is a group: its
+        ``index`` is the position of its first image, and ``n_images`` their number.
     chance : Evaluation or None
         The same of `sklearn.dummy.DummyClassifier`, which always predicts the most frequent class.
         Tables have it as the last row, "chance".
@@ -223,6 +252,7 @@ class Evaluation(Printed):
     random_state: int = 0
     has_groups: bool = True
     groups_note: str = ""
+    by: str = "image"
     chance: Evaluation | None = None
 
     @property
@@ -240,6 +270,11 @@ class Evaluation(Printed):
     def shows_both(self) -> bool:
         """Whether there are two classes and none is the positive one, a bool."""
         return self.pos_name is None and len(self.labels) == 2
+
+    @property
+    def is_prefit(self) -> bool:
+        """Whether the pipelines were fitted before, on other data."""
+        return bool((self.timings.get("n_train", pd.Series([1])) == 0).all())
 
     def pooled(self, pipeline: str) -> Pooled:
         """Return the out-of-fold predictions of a pipeline, of all folds and repeats.
@@ -309,8 +344,9 @@ class Evaluation(Printed):
         """
         by_pipeline = self.scores.groupby("pipeline", sort=False)[METRICS]
         counts = self._n_informative[self.shown_classes].min(axis=0)
+        found = counts, len(self.labels), self.is_prefit
         summaries = [
-            _summary(by_pipeline.get_group(name), self._left_out[name][0], counts, len(self.labels))
+            _summary(by_pipeline.get_group(name), self._left_out[name][0], *found)
             for name in self.pipeline_names
         ]
         frame = _as_frame(summaries, self.pipeline_names)
@@ -331,7 +367,7 @@ class Evaluation(Printed):
             values = np.stack([metrics(np.ones((1, len(group))))[1][0] for metrics, group in folds])
             estimates = self._left_out[name][1]
             for i, of_class in enumerate(self.target_names):
-                found = estimates[:, i], self._n_informative[i]
+                found = estimates[:, i], self._n_informative[i], 2, self.is_prefit
                 blocks[name, of_class] = _summary(values[:, i], *found)
         index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
         frame = _as_frame(blocks.values(), index)
@@ -392,10 +428,12 @@ class Evaluation(Printed):
                 Mean over the folds of the first pipeline's metric minus the second's. A lower Brier
                 score is better.
             low, high
-                Its 95% interval, by the corrected resampled t-test over the folds.
+                Its 95% interval, by the corrected resampled t-test over the folds. For a single
+                test part: by DeLong's test for the ROC AUC of one class, else by the jackknife over
+                groups; these are about the fitted models, not about their training.
             p_value
                 Of this test: below 0.05 exactly if 0 is outside the interval. Both are about this
-                pair alone, and NaN for a single split.
+                pair alone.
             p_holm
                 The p-value adjusted for the number of rows by Holm's method. With several rows,
                 judge by it whether pipelines differ: some intervals exclude 0 by chance.
@@ -429,12 +467,97 @@ class Evaluation(Printed):
             pairs = [(name, baseline) for name in names if name != baseline]
         smallest, largest = metric_range(metric, len(self.labels))
         folds = self.scores.pivot(index=["repeat", "fold"], columns="pipeline", values=metric)
-        sizes = self.timings[["n_train", "n_test"]].mean()
-        tests = [corrected_t_test(folds[first] - folds[second], *sizes) for first, second in pairs]
+        if len(folds) == 1:
+            tests = [self._compare_once(metric, *pair) for pair in pairs]
+        else:
+            sizes = self.timings[["n_train", "n_test"]].mean()
+            tests = [corrected_t_test(folds[one] - folds[other], *sizes) for one, other in pairs]
         rows = pd.DataFrame(pairs, columns=["first", "second"])
         rows[["difference", "low", "high", "p_value"]] = tests
         ends = rows[["low", "high"]].clip(smallest - largest, largest - smallest)
         return rows.assign(**ends, p_holm=adjust_for_number(rows["p_value"]))
+
+    def _compare_once(self, metric, first, second):
+        """Return difference, interval and p-value of two pipelines on a single test part."""
+        (one, groups), (other, _) = (self._folds[name][0] for name in (first, second))
+        if metric != "roc_auc" or (self.pos_name is None and len(self.labels) > 2):
+            return jackknife_test(one, other, pd.factorize(groups)[0], METRICS.index(metric))
+        position = self.shown_classes[0]
+        pools = [self.pooled(name) for name in (first, second)]
+        scores = [pool.scores[:, position] for pool in pools]
+        return delong_test(pools[0].target == position, *scores, groups)
+
+    def by_subgroup(self, pipeline: str | None = None) -> pd.DataFrame:
+        """Return the scores of each subgroup.
+
+        Parameters
+        ----------
+        pipeline : str, default=None
+            Name of the pipeline; None if there is only one.
+
+        Returns
+        -------
+        DataFrame
+            One row per column of the `subgroups` that `evaluate` got, and value of it: ``column``,
+            ``value``, ``n``, the number of samples, or of groups if these were judged;
+            ``n_groups``; the columns of `to_frame` for accuracy, sensitivity, specificity and ROC
+            AUC; and ``below``, the metrics whose whole interval is below the score of all samples,
+            separated by commas. Of many subgroups, some are below by chance.
+
+        Raises
+        ------
+        ValueError
+            If there is no such pipeline, or `pipeline` is None and there are several.
+        """
+        rows, names = self._rows(pipeline), [title.split("_", 1) for title in self.predictions]
+        last = max(i for i, name in enumerate(names) if name[0] in ("probability", "decision"))
+        columns = self.predictions.columns[last + 1 :].drop("n_images", errors="ignore")
+        whole = self.to_frame().loc[self._checked_name(pipeline)]
+        found = []
+        for column in columns:
+            for value, part in rows.groupby(column, sort=True):
+                scores = replace(self, predictions=part, scores=self._score(part), chance=None)
+                (row,) = scores.to_frame().to_dict("records")
+                shown = {
+                    name: row[name] for m in _SUBGROUP for name in (m, f"{m}_low", f"{m}_high")
+                }
+                below = ", ".join(m for m in _SUBGROUP if row[f"{m}_high"] < whole[m])
+                sizes = {"n": part["index"].nunique(), "n_groups": part["group"].nunique()}
+                found.append({"column": column, "value": value} | sizes | shown | {"below": below})
+        return pd.DataFrame(found)
+
+    def _score(self, predictions):
+        """Return the scores by fold of some predictions."""
+        positive = None if self.pos_name is None else self.shown_classes[0]
+        arguments = self.labels, self.target_names, positive
+        parts = predictions.groupby(_PLACE, sort=False)
+        return pd.DataFrame([score_fold(part, *arguments) for _, part in parts])
+
+    def calibration(self) -> pd.DataFrame:
+        """Return slope and intercept of the calibration of probabilities.
+
+        Returns
+        -------
+        DataFrame
+            One row per pipeline that has probabilities and class that curves are about:
+            ``pipeline``, ``class``; ``slope``, 1 if perfect, below 1 if probabilities are too
+            extreme; ``intercept``, 0 if perfect, above 0 if probabilities are too low on average;
+            and the ends of their 95% intervals, ``slope_low`` and so on. NaN if they cannot be
+            estimated. The test parts of all folds are pooled.
+
+        References
+        ----------
+        .. [1] Van Calster B, et al. Calibration: the Achilles heel of predictive analytics. BMC
+           Medicine 17 (2019) 230, doi:10.1186/s12916-019-1466-7.
+        """
+        found = []
+        for name in self.pipeline_names:
+            pool = self.pooled(name)
+            for i in self.shown_classes if pool.kind == "probability" else ():
+                groups = self._rows(name)["group"].to_numpy()
+                line = calibration_line(pool.target == i, pool.scores[:, i], groups)
+                found.append({"pipeline": name, "class": self.target_names[i]} | line)
+        return pd.DataFrame(found)
 
     def to_json(self, path: PathLike | None = None) -> str | None:
         """Return or write the whole result as JSON.
@@ -502,7 +625,8 @@ class Evaluation(Printed):
         Parameters
         ----------
         name : str
-            "confusion_matrices", "roc", "precision_recall", "calibration" or "intervals".
+            "confusion_matrices", "roc", "precision_recall", "calibration", "decision_curve" or
+            "intervals".
 
         Returns
         -------

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
+from scipy.stats import rankdata
 from scipy.stats import t as student
 
 from featbus.evaluation._metrics import METRICS, mean_of_known, metric_range, ratio
@@ -131,7 +133,7 @@ def count_informative(has_class):
     return np.stack([special.get(metric, np.minimum(own, other)) for metric in METRICS], axis=-1)
 
 
-def score_interval(score, estimates, n_groups, n_classes=2):
+def score_interval(score, estimates, n_groups, n_classes=2, is_fitted=False):
     """Return the 95% intervals of the metrics.
 
     Parameters
@@ -144,6 +146,9 @@ def score_interval(score, estimates, n_groups, n_classes=2):
         Number of groups that each metric depends on.
     n_classes : int, default=2
         Number of classes; the Brier score of more than two is a sum, from 0 to 2.
+    is_fitted : bool, default=False
+        Whether the pipelines were fitted before: the interval is that of these models, without the
+        variance due to training images.
 
     Returns
     -------
@@ -154,6 +159,7 @@ def score_interval(score, estimates, n_groups, n_classes=2):
     span = end - start
     share = np.clip((score - start) / span, 0, 1)
     factor = np.where(np.isin(METRICS, _OF_CLASS), _TRAINING_OF_CLASS, _TRAINING)
+    factor = 1 if is_fitted else factor
     variance, bias = estimates
     variance = factor * variance / span**2
     # The average precision of a few groups is too high; all other biases are small.
@@ -262,6 +268,153 @@ def corrected_t_test(differences, n_train, n_test):
     reach = scale * student.ppf((1 + LEVEL) / 2, n_folds - 1)
     p_value = 2 * student.sf(abs(mean) / scale, n_folds - 1)
     return mean, float(mean - reach), float(mean + reach), float(p_value)
+
+
+def delong_test(positive, first, second, groups):
+    """Test whether the areas under two ROC curves on the same samples differ.
+
+    Parameters
+    ----------
+    positive : ndarray of bool of shape (n_samples,)
+        The true class.
+    first, second : ndarray of shape (n_samples,)
+        Scores of the two models.
+    groups : ndarray of shape (n_samples,)
+        Groups.
+
+    Returns
+    -------
+    difference, low, high, p_value : float
+        The first area minus the second one, its 95% interval, and the two-sided p-value.
+
+    Notes
+    -----
+    The variance is DeLong's [1]_ if each sample is a group, and Obuchowski's [2]_ otherwise.
+
+    References
+    ----------
+    .. [1] DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more correlated
+       receiver operating characteristic curves. Biometrics 44 (1988) 837-845.
+    .. [2] Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 53 (1997)
+       567-578.
+    """
+    parts = [np.asarray(_placements(positive, score)) for score in (first, second)]
+    difference = parts[0] - parts[1]
+    mean = difference[positive].mean()
+    sums, present = [], []
+    for is_part in (positive, ~positive):
+        off = np.where(is_part, difference - mean, 0) / is_part.sum()
+        sums.append(pd.Series(off).groupby(groups).sum().to_numpy())
+        present.append(len(np.unique(groups[is_part])))
+    n_own, n_others, n_groups = *present, len(sums[0])
+    factors = [n / max(n - 1, 1) for n in (n_own, n_others, n_groups)]
+    products = sums[0] ** 2, sums[1] ** 2, 2 * sums[0] * sums[1]
+    scale = np.sqrt(max(sum(f * each.sum() for f, each in zip(factors, products)), 0))
+    return _normal_test(mean, scale, np.inf)
+
+
+def _placements(positive, score):
+    """Return for each sample the share of those of the other class that it is right of."""
+    ranks, found = rankdata(score), np.empty(len(score))
+    for is_part in (positive, ~positive):
+        found[is_part] = (ranks[is_part] - rankdata(score[is_part])) / (~is_part).sum()
+    return np.where(positive, found, 1 - found)
+
+
+def jackknife_test(first, second, groups, position):
+    """Test whether two models differ in a metric on the same samples, leaving out each group.
+
+    Parameters
+    ----------
+    first, second : FoldMetrics
+        The metrics of the two models.
+    groups : ndarray of int of shape (n_samples,)
+        Groups, from 0.
+    position : int
+        Position of the metric in `METRICS`.
+
+    Returns
+    -------
+    difference, low, high, p_value : float
+        As in `delong_test`, by Student's distribution.
+    """
+    block = groups % min(groups.max() + 1, _MAX_BLOCKS)
+    values = [_leave_out(metrics, block)[2][0][:, position] for metrics in (first, second)]
+    difference = values[0] - values[1]
+    without = difference[1:][~np.isnan(difference[1:])]
+    n = len(without)
+    scale = np.sqrt((n - 1) * np.var(without)) if n > 1 else np.nan
+    return _normal_test(difference[0], scale, max(n - 1, 1))
+
+
+def _normal_test(mean, scale, freedom):
+    """Return difference, interval and p-value of a mean and its standard error."""
+    if not scale > 1e-9:  # a rounding error
+        return (mean, mean, mean, 1.0) if abs(mean) <= 1e-9 else (mean, np.nan, np.nan, np.nan)
+    reach, p_value = student.ppf((1 + LEVEL) / 2, freedom), student.sf(abs(mean) / scale, freedom)
+    return mean, float(mean - reach * scale), float(mean + reach * scale), float(2 * p_value)
+
+
+def calibration_line(positive, probability, groups):
+    """Fit intercept and slope of a logistic regression on the logits of predicted probabilities.
+
+    Parameters
+    ----------
+    positive : ndarray of bool of shape (n_samples,)
+        The true class.
+    probability : ndarray of shape (n_samples,)
+        Predicted probabilities of this class.
+    groups : ndarray of shape (n_samples,)
+        Groups.
+
+    Returns
+    -------
+    dict of str to float
+        ``slope``, 1 if perfect, below 1 if probabilities are too extreme [1]_; ``intercept``, that
+        with a slope of 1, 0 if perfect, above 0 if probabilities are too low on average; and their
+        95% intervals, from variances that allow for groups. NaN where they cannot be fitted: one
+        class, equal probabilities, or classes that are told apart without error.
+
+    References
+    ----------
+    .. [1] Van Calster B, et al. Calibration: the Achilles heel of predictive analytics. BMC
+       Medicine 17 (2019) 230, doi:10.1186/s12916-019-1466-7.
+    """
+    logits = logit(np.clip(probability, 1e-6, 1 - 1e-6))
+    ones = np.ones_like(logits)
+    line = _fit_logistic(np.column_stack([ones, logits]), positive, 0, groups)
+    shift = _fit_logistic(ones[:, np.newaxis], positive, logits, groups)
+    found = {"slope": line[-1], "intercept": shift[0]}
+    reach = student.ppf((1 + LEVEL) / 2, max(len(np.unique(groups)) - 1, 1))
+    return {
+        f"{name}{end}": value + sign * reach * error
+        for name, (value, error) in found.items()
+        for end, sign in (("", 0), ("_low", -1), ("_high", 1))
+    }
+
+
+def _fit_logistic(X, y, offset, groups):
+    """Return coefficients of a logistic regression and their standard errors, by Newton's method.
+
+    The errors allow for groups: the variance is a sandwich of the sums of scores by group.
+    """
+    coefficients = np.zeros(X.shape[1])
+    with np.errstate(all="ignore"):
+        for _ in range(50):
+            mean = expit(X @ coefficients + offset)
+            information = (X.T * (mean * (1 - mean))) @ X
+            if not np.linalg.cond(information) < 1e12:
+                return np.full((X.shape[1], 2), np.nan)
+            step = np.linalg.solve(information, X.T @ (y - mean))
+            coefficients = coefficients + step
+            if np.abs(step).max() < 1e-10:
+                break
+        else:
+            return np.full((X.shape[1], 2), np.nan)
+    scores = pd.DataFrame(X * (y - mean)[:, np.newaxis]).groupby(groups).sum().to_numpy()
+    n, inverse = len(scores), np.linalg.inv(information)
+    variance = inverse @ scores.T @ scores @ inverse * n / max(n - 1, 1)
+    return np.column_stack([coefficients, np.sqrt(np.diag(variance))])
 
 
 def adjust_for_number(p_values):

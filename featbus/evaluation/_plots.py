@@ -21,6 +21,10 @@ _MAX_WIDTH = 12  # of a figure of several panels, in inches
 _LINE = 27  # characters of a label that fit a panel
 _BELOW = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "borderaxespad": 0}  # of a legend
 
+_NO_PROBABILITIES = (
+    "No pipeline has probabilities, expected a classifier with predict_proba: decision values "
+    "cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
+)
 STYLE = {
     "axes.edgecolor": GRAY,
     "axes.spines.right": False,
@@ -117,10 +121,7 @@ def _draw_curves(evaluation, name):
         if metric or pool.kind == "probability"
     ]
     if not pooled:
-        raise ValueError(
-            "No pipeline has probabilities, expected a classifier with predict_proba: decision "
-            "values cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
-        )
+        raise ValueError(_NO_PROBABILITIES)
     headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
     n_lines = sum(fill(f"{name}, AUC 0.00", _LINE).count("\n") + 1 for name, *_ in pooled)
     figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
@@ -146,6 +147,57 @@ def _draw_curves(evaluation, name):
         axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.set(aspect="auto", box_aspect=1)
         axis.legend(axis.lines[:-1], labels, **_BELOW)
+    return figure
+
+
+def net_benefit(is_class, probability, thresholds):
+    """Return the net benefit of acting on images whose probability reaches a threshold.
+
+    Parameters
+    ----------
+    is_class : ndarray of bool of shape (n_samples,)
+        Whether a sample is positive.
+    probability : ndarray of shape (n_samples,)
+        Predicted probabilities.
+    thresholds : ndarray of shape (n_thresholds,)
+        From 0 up to, but not, 1.
+
+    Returns
+    -------
+    ndarray of shape (n_thresholds,)
+        ``TP / n - FP / n * threshold / (1 - threshold)`` [1]_.
+
+    References
+    ----------
+    .. [1] Vickers AJ, Elkin EB. Decision curve analysis: a novel method for evaluating prediction
+       models. Medical Decision Making 26 (2006) 565-574, doi:10.1177/0272989X06295361.
+    """
+    acted = probability >= thresholds[:, np.newaxis]
+    odds = thresholds / (1 - thresholds)
+    return (acted & is_class).mean(axis=1) - (acted & ~is_class).mean(axis=1) * odds
+
+
+def _draw_decision_curve(evaluation):
+    """Draw axes per class with the net benefit per pipeline, of acting on all and on none."""
+    names, thresholds = evaluation.target_names, np.linspace(0, 0.99, 100)
+    pools = {name: evaluation.pooled(name) for name in evaluation.pipeline_names}
+    pools = {name: pool for name, pool in pools.items() if pool.kind == "probability"}
+    if not pools:
+        raise ValueError(_NO_PROBABILITIES)
+    headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
+    figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * (len(pools) + 2))
+    for i, axis in zip(evaluation.shown_classes, axes):
+        labels = [*pools, "act on all", "act on none"]
+        for number, (pipeline, pool) in enumerate(pools.items()):
+            benefit = net_benefit(pool.target == i, pool.scores[:, i], thresholds)
+            axis.plot(thresholds, benefit, **_line(number))
+        share = (pool.target == i).mean()
+        every = net_benefit(pool.target == i, np.ones(len(pool.target)), thresholds)
+        axis.plot(thresholds, every, color=GRAY, linewidth=0.8)
+        axis.axhline(0, color=GRAY, linewidth=0.8, linestyle=":")
+        axis.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1))
+        axis.set(ylim=(-0.1 * max(share, 0.05), 1.1 * max(share, 0.05)), box_aspect=1)
+        axis.legend(axis.lines, [_fill_label(name, _LINE) for name in labels], **_BELOW)
     return figure
 
 
@@ -176,5 +228,6 @@ def _draw_intervals(evaluation):
 _DRAW = {
     "confusion_matrices": _draw_matrices,
     **{name: partial(_draw_curves, name=name) for name in _CURVES},
+    "decision_curve": _draw_decision_curve,
     "intervals": _draw_intervals,
 }

@@ -34,6 +34,27 @@ def repeat_splits(cv, n_repeats, X, y, groups, seed):
     return [split for splits in repeats for split in splits]
 
 
+def split_by_value(values, groups):
+    """Return a split for each value, whose samples are tested.
+
+    Parameters
+    ----------
+    values, groups : ndarray of shape (n_samples,)
+        Such as the site of each sample, and its group; None for no groups.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        Positions of the training and test parts. No sample of a tested group is trained on.
+    """
+    splits = []
+    for value in np.unique(values):
+        test = values == value
+        apart = test if groups is None else np.isin(groups, groups[test])
+        splits.append((np.flatnonzero(~apart), np.flatnonzero(test)))
+    return splits
+
+
 def number_splits(splits):
     """Return (repeat, fold) of each split; a repeat begins when a sample is tested again."""
     numbers, repeat, fold, tested = [], 0, 0, set()

@@ -1,0 +1,130 @@
+"""Operating points: thresholds of the positive class, chosen within the training part."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import HasMethods
+
+from featbus.parameters import Interval, check_parameters
+from featbus.steps import all_steps, split_extraction
+
+_THRESHOLDS = 500  # that are tried
+_MISSED = -10  # added where the sensitivity is too low: more than any specificity is worth
+_CONSTRAINTS = {
+    "pipeline": [HasMethods(["fit", "predict"])],
+    "sensitivity": [Interval(Real, 0, 1, closed="right")],
+}
+
+
+def score_specificity(y_true, y_pred, *, pos_label, sensitivity):
+    """Score predictions by their specificity, those that miss a sensitivity far below.
+
+    Parameters
+    ----------
+    y_true, y_pred : ndarray of shape (n_samples,)
+        True and predicted classes.
+    pos_label : label
+        The positive class.
+    sensitivity : float
+        The lowest sensitivity that is allowed.
+
+    Returns
+    -------
+    float
+        The specificity; if the sensitivity is too low, the sensitivity minus 10.
+    """
+    positive, called = np.equal(y_true, pos_label), np.equal(y_pred, pos_label)
+    reached = called[positive].mean() if positive.any() else 1.0
+    if reached < sensitivity:
+        return float(reached + _MISSED)
+    return float(1 - called[~positive].mean()) if not positive.all() else 0.0
+
+
+def at_sensitivity(pipeline: Any, sensitivity: float, *, pos_label: str | int = 1) -> Any:
+    """Let a classifier of two classes choose its threshold for a sensitivity.
+
+    Read more in the :ref:`User Guide <operating_point>`.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        A classifier, usually a pipeline from images to classes. It is cloned, not fitted.
+    sensitivity : float
+        The lowest sensitivity wanted, above 0 and up to 1.
+    pos_label : str or int, default=1
+        The class that has to be found, a label of `y`.
+
+    Returns
+    -------
+    estimator
+        A pipeline whose last step is a `TunedThresholdClassifierCV`: of the thresholds that reach
+        the sensitivity in each of five inner folds, it takes the one with the highest specificity.
+        Steps from image to row that learn nothing stay in front of it.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid; in `fit`, if there are more than two classes.
+
+    See Also
+    --------
+    evaluate : Says which sensitivity and specificity are reached in the outer folds.
+
+    Notes
+    -----
+    In `evaluate` and `featbus train`, the inner folds keep groups together. The threshold is chosen
+    by image, also where groups are judged. Other estimators inside the pipeline that cross-validate
+    in `fit`, such as `CalibratedClassifierCV`, split the training parts of the inner folds by
+    image.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from featbus.evaluation import at_sensitivity, evaluate
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat([0, 1], 100)
+    >>> X, patient = rng.normal(size=(200, 2)) + y[:, np.newaxis], np.arange(200) // 2
+    >>> model = at_sensitivity(LogisticRegression(), 0.95)
+    >>> result = evaluate(model, X, y, groups=patient)
+    >>> bool(result.scores["sensitivity"].mean() > 0.9)
+    True
+    """
+    check_parameters(_CONSTRAINTS, locals())
+    steps, rest = split_extraction(clone(pipeline))
+    scoring = make_scorer(score_specificity, pos_label=pos_label, sensitivity=sensitivity)
+    tuned = TunedThresholdClassifierCV(rest, scoring=scoring, thresholds=_THRESHOLDS)
+    return Pipeline([*steps, ("operating_point", tuned)]) if steps else tuned
+
+
+def find_threshold(model: Any):
+    """Return the operating point of a fitted classifier of two classes.
+
+    Parameters
+    ----------
+    model : estimator
+        A classifier, usually a pipeline.
+
+    Returns
+    -------
+    (int, float) or None
+        Position in `classes_` of the class that is predicted if its score reaches the threshold,
+        and the threshold. None if no step is a `TunedThresholdClassifierCV` or a
+        `FixedThresholdClassifier` with a number.
+    """
+    for step in all_steps(model):
+        if isinstance(step, TunedThresholdClassifierCV):
+            label, threshold = step._curve_scorer._get_pos_label(), step.best_threshold_
+        elif isinstance(step, FixedThresholdClassifier) and step.threshold != "auto":
+            label, threshold = step.pos_label, step.threshold
+        else:
+            continue
+        position = 1 if label is None else step.classes_.tolist().index(label)
+        return position, float(threshold)
+    return None
