@@ -188,7 +188,7 @@ def _draw_decision_curve(evaluation):
     figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * (len(pools) + 2))
     for i, axis in zip(evaluation.shown_classes, axes):
         labels = [*pools, "act on all", "act on none"]
-        for number, (pipeline, pool) in enumerate(pools.items()):
+        for number, pool in enumerate(pools.values()):
             benefit = net_benefit(pool.target == i, pool.scores[:, i], thresholds)
             axis.plot(thresholds, benefit, **_line(number))
         share = (pool.target == i).mean()
