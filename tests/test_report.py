@@ -161,9 +161,9 @@ def test_numbers_are_those_of_the_evaluation(binary, html):
     head, *rows = page.rows["results"]
     assert head == [*binary.pipeline_names, "chance"]
     for metric, (_, *cells) in zip(TITLES, rows):
-        frame = binary.to_frame()[metric]
-        for (_, row), cell in zip(frame.iterrows(), cells):
-            mean, low, high = (f"{row[part]:.3f}" for part in ("mean", "low", "high"))
+        columns = [metric, f"{metric}_low", f"{metric}_high"]
+        for row, cell in zip(binary.to_frame()[columns].to_numpy(), cells):
+            mean, low, high = (f"{value:.3f}" for value in row)
             assert cell == ("–" if mean == "nan" else f"{mean} ({low} to {high})")
     pair = binary.compare().iloc[0]
     assert page.rows["comparison"][1][:2] == ["SVM", "logistic"]
@@ -182,7 +182,7 @@ def test_numbers_of_each_class(three, tmp_path):
     assert head[1:] == three.target_names
     table = three.per_class().loc["pipeline"]
     for metric, row in zip(["sensitivity", "specificity", "precision", "npv", "f1"], rows):
-        expected = [f"{mean:.3f} (" for mean in table[metric]["mean"]]
+        expected = [f"{mean:.3f} (" for mean in table[metric]]
         assert [cell[:7] for cell in row[1:]] == expected
 
 
@@ -346,7 +346,7 @@ def legend_of(axis):
 def test_roc_curves_of_two_classes(binary):
     (axis,) = binary.plot("roc").axes
     assert axis.get_title() == "malignant against the rest"
-    areas = binary.per_class()["roc_auc", "mean"]
+    areas = binary.per_class()["roc_auc"]
     for name, line, label in zip(["SVM", "logistic"], axis.lines, legend_of(axis)):
         rows = binary.predictions[binary.predictions["pipeline"] == name]
         score = rows["decision_malignant" if name == "SVM" else "probability_malignant"]
@@ -358,7 +358,7 @@ def test_roc_curves_of_two_classes(binary):
 
 def test_precision_recall_curves_of_three_classes(three):
     axes = three.plot("precision_recall").axes
-    areas = three.per_class()["pr_auc", "mean"]["pipeline"]
+    areas = three.per_class()["pr_auc"]["pipeline"]
     rows = three.predictions
     for i, (name, axis) in enumerate(zip(three.target_names, axes)):
         assert axis.get_title() == f"{name} against the rest"
@@ -384,10 +384,12 @@ def test_intervals(binary):
     (axis,) = binary.plot("intervals").axes
     frame = binary.to_frame()
     for name, line, bars in zip(frame.index, axis.lines, axis.collections):
-        values = frame.loc[name].unstack().loc[list(TITLES)]
-        assert_allclose(line.get_xdata(), values["mean"])
+        assert_allclose(line.get_xdata(), frame.loc[name, [*TITLES]])
         ends = [bar[:, 0] for bar in bars.get_segments() if len(bar)]
-        assert_allclose(ends, values[["low", "high"]].dropna())
+        low, high = (
+            frame.loc[name, [f"{metric}_{end}" for metric in TITLES]] for end in ("low", "high")
+        )
+        assert_allclose(ends, np.column_stack([low, high])[low.notna()])
     assert legend_of(axis) == ["SVM", "logistic"]
 
 

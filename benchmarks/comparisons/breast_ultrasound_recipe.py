@@ -108,12 +108,9 @@ def report(title, result, names):
     width = max(map(len, names))
     print(" " * width + "".join(f"  {metric:19}" for metric in METRICS))
     for name in names:
-        cells = [table.loc[name, metric] for metric in METRICS]
-        print(
-            f"{name:{width}}"
-            + "".join(f"  {c['mean']:.3f} ({c['low']:.3f}-{c['high']:.3f})" for c in cells),
-            flush=True,
-        )
+        cells = [table.loc[name].filter(regex=f"^{metric}") for metric in METRICS]
+        text = "".join(f"  {mean:.3f} ({low:.3f}-{high:.3f})" for mean, _, low, high in cells)
+        print(f"{name:{width}}{text}", flush=True)
 
 
 def choose(tasks, X, y, groups, configurations):

@@ -135,7 +135,7 @@ def simulate(cell, n_data_sets, rng):
             random_state=number,
         )
         table = result.to_frame().loc[result.pipeline_names]
-        ends.append([table.xs(end, axis=1, level=1)[METRICS] for end in ("low", "high")])
+        ends.append([table[[f"{m}_{end}" for m in METRICS]] for end in ("low", "high")])
         differences = [result.compare(metric).iloc[0] for metric in COMPARED]
         compared.append([row[["p_value", "low", "high"]].tolist() for row in differences])
     return np.moveaxis(np.array(ends), 1, 0), np.moveaxis(np.array(compared, float), 2, 0)

@@ -69,9 +69,9 @@ def main():
             pipelines, data.images, data.target, groups=data.groups, cv=5, n_repeats=10
         )
         print(f"{target}: {result.protocol}")
-        table = result.to_frame()["roc_auc"]
-        for name, row in table.iterrows():
-            print(f"  {name:20} AUC {row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})")
+        table = result.to_frame()[["roc_auc", "roc_auc_low", "roc_auc_high"]]
+        for name, mean, low, high in table.itertuples():
+            print(f"  {name:20} AUC {mean:.3f} ({low:.3f} to {high:.3f})")
         for features in extractors():
             rows = result.compare("roc_auc", baseline=f"{features}, film")
             for _, row in rows[rows["first"].str.startswith(features)].iterrows():

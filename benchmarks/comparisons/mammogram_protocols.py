@@ -71,7 +71,7 @@ def show(title, result, name):
     """Print the accuracy and the AUC with their intervals, and the table found in papers."""
     print(title)
     for metric in ("accuracy", "balanced_accuracy", "roc_auc"):
-        mean, _, low, high = result.to_frame().loc[name, metric]
+        mean, _, low, high = result.to_frame().loc[name].filter(regex=f"^{metric}")
         print(f"  {metric:20} {mean:.3f} ({low:.3f} to {high:.3f})")
     print(result.published_table(name).round(1).to_string(), "\n", flush=True)
 

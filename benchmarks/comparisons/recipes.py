@@ -44,7 +44,7 @@ def report(title, result):
     for name in result.pipeline_names:
         print(name)
         for metric in [*METRICS, "roc_auc"]:
-            mean, _, low, high = table.loc[name, metric]
+            mean, _, low, high = table.loc[name].filter(regex=f"^{metric}")
             print(f"  {metric:20} {mean:.3f} ({low:.3f} to {high:.3f})")
         print(result.published_table(name).round(1).to_string(), flush=True)
 

@@ -130,8 +130,8 @@ def make_cell(scores, name, metric):
     """Return a metric and its interval as text; nothing where there are no scores."""
     if name not in scores.index:
         return ""
-    values = scores.loc[name, metric]
-    return f"{values['mean']:.2f} ({values['low']:.2f} to {values['high']:.2f})"
+    mean, _, low, high = scores.loc[name].filter(regex=f"^{metric}")
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
 
 
 def make_table(features, data, memory):

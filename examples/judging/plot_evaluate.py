@@ -78,7 +78,7 @@ figure, (left, right) = plt.subplots(
 )
 for line, name in enumerate(pipelines):
     for step, (metric, label) in enumerate(metrics.items()):
-        mean, low, high = table.loc[name, metric][["mean", "low", "high"]]
+        mean, low, high = table.loc[name, [metric, f"{metric}_low", f"{metric}_high"]]
         position = line + 0.22 * (step - 1)
         left.plot([low, high], [position] * 2, color=f"C{step}")
         left.plot(mean, position, "o", color=f"C{step}", label=label if line == 0 else None)

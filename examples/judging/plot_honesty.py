@@ -63,7 +63,7 @@ def compare(data):
 
 result = compare(ultrasound)
 print(result.summary())
-result.to_frame()[["accuracy", "roc_auc"]].round(2)
+result.to_frame().filter(regex="^(accuracy|roc_auc)").round(2)
 
 # %%
 # The top row is the honest score, its interval the band below.
@@ -78,7 +78,7 @@ figure = plt.figure(result.plot())
 
 result = compare(mammograms)
 print(result.summary())
-result.to_frame()[["accuracy", "roc_auc"]].round(2)
+result.to_frame().filter(regex="^(accuracy|roc_auc)").round(2)
 
 # %%
 

@@ -79,7 +79,7 @@ for axis, title in zip(axes[0, [0, 1, 3]], ["image", "contrast", "crop"]):
 # edges. The quality of the outlines, and that of the classes:
 
 result = evaluate(recipes, images, y, groups=groups, target_names=data.target_names[:2])
-table = result.to_frame().loc[methods, "roc_auc"].rename_axis("segmenter")
+table = result.to_frame().loc[methods].filter(like="roc_auc").rename_axis("segmenter")
 enhanced = steps["despeckle"].transform(steps["contrast"].transform(images))
 dice = {
     method: segmentation_scores(masks, ThresholdSegmenter(method).predict(enhanced))["dice"]

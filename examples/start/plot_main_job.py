@@ -83,7 +83,7 @@ figure = plt.figure(result.plot("confusion_matrices"))
 ways = evaluate(
     balancing_pipelines(), rows, data.target, groups=data.groups, target_names=names
 ).to_frame()
-ways.xs("mean", axis=1, level=1)[["sensitivity", "specificity", "roc_auc", "brier"]].round(3)
+ways[["sensitivity", "specificity", "roc_auc", "brier"]].round(3)
 
 # %%
 # Why the split matters

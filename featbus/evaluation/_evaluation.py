@@ -27,6 +27,7 @@ from featbus.evaluation._metrics import (
     TITLES,
     FoldMetrics,
     Printed,
+    flatten_columns,
     is_of_class,
     metric_range,
     ratio,
@@ -337,11 +338,15 @@ class Evaluation(Printed):
         Returns
         -------
         DataFrame
-            One row per pipeline, and "chance", the last one; columns (metric, "mean"), (metric,
-            "std"), the standard deviation over the folds with the number of folds minus one as
-            divisor, and (metric, "low") and (metric, "high"), the ends of the 95% interval of the
-            mean.
+            One row per pipeline, and "chance", the last one. Columns of each metric: the mean under
+            its plain name, such as ``accuracy``; ``accuracy_std``, the standard deviation over the
+            folds with the number of folds minus one as divisor; ``accuracy_low`` and
+            ``accuracy_high``, the ends of the 95% interval of the mean.
         """
+        return flatten_columns(self._intervals())
+
+    def _intervals(self):
+        """Return `to_frame` with columns (metric, part), the mean as "mean"."""
         by_pipeline = self.scores.groupby("pipeline", sort=False)[METRICS]
         counts = self._n_informative[self.shown_classes].min(axis=0)
         found = counts, len(self.labels), self.is_prefit
@@ -350,7 +355,7 @@ class Evaluation(Printed):
             for name in self.pipeline_names
         ]
         frame = _as_frame(summaries, self.pipeline_names)
-        return frame if self.chance is None else pd.concat([frame, self.chance.to_frame()])
+        return frame if self.chance is None else pd.concat([frame, self.chance._intervals()])
 
     def per_class(self) -> pd.DataFrame:
         """Return the same as `to_frame`, for each class against the rest.
@@ -362,6 +367,10 @@ class Evaluation(Printed):
             balanced accuracy, Matthews correlation coefficient and Brier score are those of the
             class against the rest, too.
         """
+        return flatten_columns(self._class_intervals())
+
+    def _class_intervals(self):
+        """Return `per_class` with columns (metric, part), the mean as "mean"."""
         blocks = {}
         for name, folds in self._folds.items():
             values = np.stack([metrics(np.ones((1, len(group))))[1][0] for metrics, group in folds])
@@ -371,7 +380,7 @@ class Evaluation(Printed):
                 blocks[name, of_class] = _summary(values[:, i], *found)
         index = pd.MultiIndex.from_tuples(blocks, names=["pipeline", "class"])
         frame = _as_frame(blocks.values(), index)
-        return frame if self.chance is None else pd.concat([frame, self.chance.per_class()])
+        return frame if self.chance is None else pd.concat([frame, self.chance._class_intervals()])
 
     def published_table(self, pipeline: str | None = None) -> pd.DataFrame:
         """Return the table found in papers: counts and percentages of each class.
@@ -575,7 +584,7 @@ class Evaluation(Printed):
             are null. Values without a JSON type, such as an estimator chosen by a search, become
             their text.
         """
-        table = self.to_frame().rename_axis(index="pipeline", columns=["metric", None])
+        table = self._intervals().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
         found = {part.name: getattr(self, part.name) for part in fields(self)} | {"table": table}
         found["chance"] = None if self.chance is None else json.loads(self.chance.to_json())
@@ -667,7 +676,7 @@ class Evaluation(Printed):
 
     def _table(self):
         """Return the printed table, cells as text."""
-        frame = self.per_class() if self.shows_both else self.to_frame()
+        frame = self._class_intervals() if self.shows_both else self._intervals()
         cells = {}
         for metric in _SHOWN:
             is_one = is_of_class(metric, len(self.labels))
@@ -692,7 +701,7 @@ class Evaluation(Printed):
             unclear = [
                 TITLES[metric]
                 for metric in ("accuracy", "roc_auc")
-                if not frame.loc[name, (metric, "low")] > frame.loc[CHANCE, (metric, "mean")]
+                if not frame.loc[name, f"{metric}_low"] > frame.loc[CHANCE, metric]
             ]
             found += [f"{name} ({', '.join(unclear)})"] if unclear else []
         return f"Not clearly better than chance: {'; '.join(found)}." if found else ""

@@ -97,6 +97,24 @@ def format_interval(row, digits=2):
     return f"{mean} ({low} to {high})".replace(" (nan to nan)", "").replace("nan", "–")
 
 
+def flatten_columns(frame):
+    """Return a table of means and intervals with a header of one row.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns (metric, "mean"), (metric, "std"), (metric, "low") and (metric, "high").
+
+    Returns
+    -------
+    DataFrame
+        Columns such as ``accuracy``, the mean, ``accuracy_std``, ``accuracy_low`` and
+        ``accuracy_high``.
+    """
+    names = [f"{metric}_{part}".removesuffix("_mean") for metric, part in frame]
+    return frame.set_axis(names, axis=1)
+
+
 class Printed:
     """A result that is printed as a table of text and notes, also in notebooks."""
 
@@ -130,13 +148,13 @@ def iter_tables(evaluation, metrics):
     table : DataFrame
         One row per pipeline with the columns ``mean``, ``std``, ``low`` and ``high``.
     """
-    frame = evaluation.to_frame()
+    frame = evaluation._intervals()
     for metric in metrics:
         if not is_of_class(metric, len(evaluation.labels)):
             yield metric, None, frame[metric]
         elif evaluation.shows_both:
             for name in evaluation.target_names:
-                yield metric, name, evaluation.per_class()[metric].xs(name, level="class")
+                yield metric, name, evaluation._class_intervals()[metric].xs(name, level="class")
         else:
             yield metric, evaluation.pos_name or MEAN, frame[metric]
 

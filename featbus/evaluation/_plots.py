@@ -113,7 +113,7 @@ def _draw_matrices(evaluation):
 def _draw_curves(evaluation, name):
     """Draw axes per class with a curve per pipeline."""
     display, metric, xlabel, ylabel = _CURVES[name]
-    names, areas = evaluation.target_names, evaluation.per_class()
+    names, areas = evaluation.target_names, evaluation._class_intervals()
     pools = [evaluation.pooled(pipeline) for pipeline in evaluation.pipeline_names]
     pooled = [
         (pipeline, pool, _line(number))

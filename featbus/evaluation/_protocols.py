@@ -23,7 +23,7 @@ from featbus.augmentation import DIHEDRAL
 from featbus.bus import FeatureBus, FeatureStore
 from featbus.evaluation._evaluate import check_names, evaluate
 from featbus.evaluation._intervals import FewGroupsWarning
-from featbus.evaluation._metrics import METRICS, TITLES, Printed, format_interval
+from featbus.evaluation._metrics import METRICS, TITLES, Printed, flatten_columns, format_interval
 from featbus.evaluation._plots import COLORS, GRAY, STYLE
 from featbus.groups import (
     GROUPS_FOUND,
@@ -118,10 +118,13 @@ class ProtocolComparison(Printed):
         Returns
         -------
         DataFrame
-            One row per protocol, the honest one first; columns (metric, "mean"), (metric, "std"),
-            (metric, "low") and (metric, "high"), see `Evaluation.to_frame`.
+            One row per protocol, the honest one first; columns as in `Evaluation.to_frame`.
         """
-        return pd.concat([each.to_frame().iloc[:1] for each in self.evaluations.values()])
+        return flatten_columns(self._intervals())
+
+    def _intervals(self):
+        """Return `to_frame` with columns (metric, part), the mean as "mean"."""
+        return pd.concat([each._intervals().iloc[:1] for each in self.evaluations.values()])
 
     def to_table(self) -> pd.DataFrame:
         """Return the scores of all protocols as a plain table, such as for a CSV file.
@@ -133,8 +136,7 @@ class ProtocolComparison(Printed):
             synthetic rows), and for each metric its mean and the ends of its 95% interval:
             ``accuracy``, ``accuracy_low``, ``accuracy_high``, ...
         """
-        frame = self.to_frame().drop(columns="std", level=1)
-        frame.columns = [f"{metric}_{part}".removesuffix("_mean") for metric, part in frame]
+        frame = flatten_columns(self._intervals().drop(columns="std", level=1))
         n_samples = [len(each.predictions) for each in self.evaluations.values()]
         frame.insert(0, "leak", [*self.leaks.values()])
         frame.insert(1, "n_samples", n_samples)
@@ -172,7 +174,7 @@ class ProtocolComparison(Printed):
     def _scores(self, metric):
         if metric not in METRICS[:-1]:
             raise ValueError(f"metric is {metric!r}, expected one of {METRICS[:-1]}.")
-        return self.to_frame()[metric]
+        return self._intervals()[metric]
 
     def plot(self, metric: str = "balanced_accuracy") -> Figure:
         """Draw a row for each protocol: its score, its interval and what leaks.
@@ -214,7 +216,7 @@ class ProtocolComparison(Printed):
 
     def _table(self):
         """Return the printed table, cells as text."""
-        frame = pd.concat([self.to_frame(), self.evaluations[HONEST].chance.to_frame()])
+        frame = pd.concat([self._intervals(), self.evaluations[HONEST].chance._intervals()])
         table = pd.DataFrame({"leak": [*self.leaks.values(), "none"]}, frame.index)
         for metric in _SHOWN:
             table[TITLES[metric]] = [format_interval(row) for _, row in frame[metric].iterrows()]

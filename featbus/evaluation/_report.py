@@ -84,7 +84,7 @@ def _format_intervals(tables):
 
 
 def _tabulate_classes(evaluation, pipeline):
-    scores = evaluation.per_class().loc[pipeline]
+    scores = evaluation._class_intervals().loc[pipeline]
     return _format_intervals({TITLES[metric]: scores[metric] for metric in _CLASS_METRICS})
 
 
