@@ -71,6 +71,7 @@ _CLASSES = [
 # Suffixes of scikit-learn's functions to trust: metrics, and scores for feature selection.
 _FUNCTIONS = ("_score", "_loss", "_error", "_corrcoef", "_classif", "_regression", "chi2")
 _OTHERS = {
+    "featbus.evaluation._operating_point.score_specificity": ("FunctionNode",),
     "featbus.recipes._recipes.mutual_information": ("FunctionNode",),
     "numpy.dtype": ("DTypeNode",),
     "sklearn.tree._tree.Tree": ("TreeNode",),

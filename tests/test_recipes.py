@@ -298,8 +298,8 @@ def test_folds_of_a_fine_tuned_recipe_share_the_frozen_rows(ultrasound, tmp_path
     found = [cross_val_predict(recipe, images, y, cv=2, method="predict_proba") for _ in range(2)]
     assert_array_equal(*found)
     assert len(list((tmp_path / "rows.sqlite.networks").iterdir())) == 2
-    # The frozen features, and those of two folds.
-    assert FeatureStore(memory).info()["n_rows"].tolist() == 3 * [len(images)]
+    # The frozen features: texture, network and both side by side; and those of two folds.
+    assert FeatureStore(memory).info()["n_rows"].tolist() == 5 * [len(images)]
 
 
 @pytest.mark.parametrize("classifier", ["svm", pytest.param("vote", marks=XGBOOST)])

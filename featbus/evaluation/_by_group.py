@@ -143,7 +143,7 @@ def pool_scores(scores, codes, pool, positive, kind):
         return pooled
     if pool == "mean":
         return grouped.mean().to_numpy()
-    pooled, is_sure = grouped.max().to_numpy(), kind == "probability"
+    pooled, is_sure = grouped.max().to_numpy(copy=True), kind == "probability"
     if n_classes == 2:
         if positive is None:
             raise InvalidParameterError("pool is 'max', and no class is positive: pass pos_label.")
