@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
-from featbus.evaluation.splits import check_overlap
+from featbus.evaluation.splits import check_overlap, split_by_value
 from featbus.groups import GROUPS_FOUND, N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
 from featbus.parameters import (
@@ -26,13 +26,14 @@ from featbus.parameters import (
     check_parameters,
 )
 
+_SUBGROUPS = ("site", "manufacturer", "model", "view", "side")  # columns of a frame
 SHOWN = 20  # files that are named, of many
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
 # The command line is made from annotations, and would offer to construct these classes.
 DataFrame = FeatureStore = Any
 # Parameters that would fail late, after hours of work.
 CONSTRAINTS = {
-    "cv": ["cv_object"],
+    "cv": ["cv_object", str],
     "n_jobs": N_JOBS,
     "on_error": [StrOptions({"raise", "skip"})],
     "random_state": [Interval(Integral, 0, None, closed="left")],
@@ -59,7 +60,32 @@ def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")
 
 def choose_cv(cv, dataset):
     """Return the folds asked for, those that the data set comes with, or five."""
+    if isinstance(cv, str):
+        if cv not in dataset.frame:
+            raise InvalidParameterError(
+                f"cv is {cv!r}, expected a number of folds, or a column of the table of groups, "
+                f"such as 'site'; found {[*dataset.frame]}."
+            )
+        return split_by_value(dataset.frame[cv].fillna("unknown").astype(str), dataset.groups)
     return dataset.get("cv", N_FOLDS) if cv is None else cv
+
+
+def judging_of(options, dataset):
+    """Return what is judged and how, and the subgroups, for `featbus.evaluate`."""
+    columns = [*_SUBGROUPS, options.cv if isinstance(options.cv, str) else ""]
+    known = {name: dataset.frame[name] for name in columns if name in dataset.frame}
+    return {
+        "by": options.by,
+        "pool": options.pool,
+        "label_rule": options.label_rule,
+        "subgroups": {name: part for name, part in known.items() if part.nunique() > 1},
+    }
+
+
+def describe_subgroups(result):
+    """Return the table of subgroups as text, empty if there are none."""
+    table = result.by_subgroup()
+    return f"{table.round(2).to_string(index=False)}\n" if len(table) else ""
 
 
 def find_class(pos_label, names):

@@ -56,8 +56,7 @@ def open_images(options, with_classes=True):
         With ``data``, a folder of any layout, or files; and ``strict``, ``masks`` and ``groups`` of
         `load_images`.
     with_classes : bool, default=True
-        Whether folders may be classes, and masks and groups are looked for. If not, empty folders
-        are allowed.
+        Whether folders may be classes, and masks are looked for. If not, empty folders are allowed.
 
     Returns
     -------
@@ -68,7 +67,7 @@ def open_images(options, with_classes=True):
         ``spacing_row`` and ``spacing_column`` where known.
     """
     data, is_path = options.data, isinstance(options.data, (str, os.PathLike))
-    masks, groups = (options.masks, options.groups) if with_classes else (None, None)
+    masks, groups = options.masks if with_classes else None, options.groups
     if is_path and Path(data).is_file():
         data, is_path = [data], False
     layout = detect_layout(data, masks=masks) if is_path and with_classes else "images"
@@ -175,7 +174,8 @@ def finish_table(table, options, found):
         write_table(table, options.output)
     failed = table[table["error"].notna()]
     where = "" if options.output is None else f" in {os.fspath(options.output)}"
-    head = f"{len(table) - len(failed)} of {len(table)} images with {found}{where}"
-    options.say(head, *first_lines(f"{row.path}: {row.error}" for row in failed.itertuples()))
+    what = "groups" if "n_images" in table else "images"
+    head = f"{len(table) - len(failed)} of {len(table)} {what} with {found}{where}"
+    options.say(head, *first_lines(f"{row[1]}: {row.error}" for row in failed.itertuples()))
     if options.output is None:
         options.say(table.to_string(index=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,13 @@ from tqdm import tqdm
 from featbus import persistence
 from featbus.commands import _data, _files
 from featbus.commands._appearance import find_distance
+from featbus.commands._data import DataFrame
+from featbus.evaluation._by_group import choose_classes, pool_scores
 from featbus.evaluation._evaluate import frozen
+from featbus.evaluation._operating_point import find_threshold
 from featbus.images import ImageError
 from featbus.io import read_item
+from featbus.parameters import InvalidParameterError
 from featbus.steps import split_extraction
 from featbus.typing import PathLike
 
@@ -26,6 +30,9 @@ def predict(
     data: PathLike | Sequence[PathLike],
     output: PathLike | None = None,
     *,
+    by: Literal["image", "group"] = "image",
+    groups: PathLike | DataFrame | None = None,
+    pool: Literal["mean", "max"] = "mean",
     strict: bool = False,
     n_jobs: int | None = None,
     verbose: bool = False,
@@ -43,6 +50,13 @@ def predict(
     output : path-like, default=None
         A ``.csv`` or ``.parquet`` file to write: all of it at the end, or nothing. An existing file
         is replaced. None writes nothing, and prints the table if `verbose`.
+    by : {"image", "group"}, default="image"
+        Whether each image gets a class, or each group, such as a patient, see `featbus.evaluate`.
+    groups : path-like or DataFrame, default=None
+        Which images belong together, see `load_images`.
+    pool : {"mean", "max"}, default="mean"
+        How the probabilities of the images of a group are pooled. "max" takes the highest one of
+        the positive class, which the card of the model names.
     strict : bool, default=False
         Whether files that are not images are an error, rather than skipped with a warning.
     n_jobs : int, default=None
@@ -59,14 +73,17 @@ def predict(
         classifier has probabilities; if the card of the file describes the training images,
         ``distance``, how far the image is from these, and ``out_of_distribution``, whether that is
         farther than almost all of them, see `describe_training_images`; ``error``, None or the
-        reason why there is no prediction.
+        reason why there is no prediction. Of groups, one row each: ``group``; ``n_images`` that
+        have a prediction; ``predicted`` and the pooled probabilities; ``out_of_distribution``, the
+        number of images; ``error``, if no image has a prediction.
 
     Raises
     ------
     FileNotFoundError
         If the model or a folder does not exist.
     ValueError
-        If there are no images, no image has a prediction, or a parameter is invalid. If the file is
+        If there are no images, no image has a prediction, or a parameter is invalid. If groups are
+        to be judged, and are unknown, or the model has no probabilities. If the file is
         no model, see `featbus.load`.
 
     See Also
@@ -82,6 +99,8 @@ def predict(
     """
     options = _data.check_options(locals())
     _files.check_output(output, ".csv", ".parquet")
+    if by == "group" and groups is None:
+        raise InvalidParameterError("by is 'group' and groups is None, expected a table of groups.")
     card = {}
     if not hasattr(model, "predict"):
         card, model = persistence.read_card(model), persistence.load(model)
@@ -92,9 +111,37 @@ def predict(
         raise ValueError(f"No image has a prediction. {errors[0]}") from errors[0]
     table = info[["path"]].join(found).join(_measure_distances(card, items, found.index))
     table = _files.add_errors(table, errors)
-    _files.finish_table(table, options, "a prediction")
+    if by == "group":
+        positive = card.get("positive_class")
+        position = names.index(positive) if positive in names else None
+        judged = _pool(table.assign(group=info["group"]), model, names, pool, position)
+    else:
+        judged = table
+    _files.finish_table(judged, options, "a prediction")
     options.say(*_describe_doubts(table.loc[found.index]))
-    return table
+    return judged
+
+
+def _pool(table, model, names, pool, positive):
+    """Return the predictions for the groups in a table of those for images."""
+    columns = [f"probability_{name}" for name in names]
+    if columns[0] not in table:
+        raise ValueError("The model has no probabilities, expected some: they are pooled by group.")
+    known = table.dropna(subset=columns)
+    grouped = known.groupby("group", sort=True)
+    scores = known[columns].to_numpy(dtype=np.float64)
+    scores = pool_scores(scores, grouped.ngroup().to_numpy(), pool, positive, "probability")
+    found = pd.DataFrame(scores, [*grouped.groups], columns)
+    chosen = choose_classes(scores, find_threshold(model))
+    found.insert(0, "predicted", np.take(names, chosen))
+    found.insert(0, "n_images", grouped.size())
+    if "out_of_distribution" in table:
+        found["out_of_distribution"] = grouped["out_of_distribution"].sum().astype(int)
+    found = found.reindex(table["group"].unique()).rename_axis("group").reset_index()
+    found["n_images"] = found["n_images"].fillna(0).astype(int)
+    failed = found["n_images"].eq(0)
+    reasons = table.groupby("group")["error"].first().reindex(found["group"]).to_numpy()
+    return found.assign(error=np.where(failed, reasons, None))
 
 
 def _measure_distances(card, items, positions):

@@ -13,16 +13,17 @@ import numpy as np
 from sklearn import config_context
 
 from featbus import evaluation, persistence
-from featbus.commands import _appearance, _audit, _data, _extract, _files
+from featbus.classes import find_positive
+from featbus.commands import _appearance, _audit, _data, _external, _extract, _files
 from featbus.commands._data import DataFrame, FeatureStore
 from featbus.datasets import count_images, describe_dataset
 from featbus.evaluation import Evaluation
-from featbus.evaluation._metrics import iter_tables
+from featbus.evaluation._operating_point import find_threshold
 from featbus.evaluation.splits import keep_groups_together, restore_cv
 from featbus.model_selection import AuditReport
+from featbus.parameters import InvalidParameterError
 from featbus.typing import PathLike
 
-_SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "brier")
 _PUBLIC = ("BUSI", "mini-MIAS")  # data sets whose name is no secret
 
 
@@ -33,7 +34,11 @@ def train(
     output: PathLike,
     masks: PathLike | None = None,
     groups: PathLike | DataFrame | None = None,
-    cv: int | None = None,
+    cv: int | str | None = None,
+    by: Literal["image", "group"] = "image",
+    pool: Literal["mean", "max"] = "mean",
+    label_rule: Literal["any"] | None = None,
+    sensitivity: float | None = None,
     strict: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
     pos_label: str | int | None = None,
@@ -65,9 +70,20 @@ def train(
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, every image counts
         as its own patient, with a warning.
-    cv : int, default=None
-        Number of folds of the cross-validation. None uses the split that the folders give, see
-        `load_image_folder`, or five folds.
+    cv : int or str, default=None
+        Number of folds of the cross-validation, or a column of the table of groups, such as
+        "site", whose values are tested one at a time. None uses the split that the folders give,
+        see `load_image_folder`, or five folds.
+    by : {"image", "group"}, default="image"
+        Whether images are judged, or groups such as patients, see `featbus.evaluate`.
+    pool : {"mean", "max"}, default="mean"
+        How the scores of the images of a group are pooled.
+    label_rule : "any" or None, default=None
+        "any": a group whose images have different classes is positive if any of them is. None:
+        such groups are an error.
+    sensitivity : float, default=None
+        The sensitivity for which the threshold of two classes is chosen within each training part,
+        see `featbus.evaluation.at_sensitivity`. None: the classifier's own.
     strict : bool, default=False
         Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
@@ -141,8 +157,10 @@ def train(
         # The number of processors of this machine does not travel.
         settings = {"random_state": random_state, "memory": store, "n_jobs": None}
         model = _extract.make_recipe(recipe, options, **settings)
-        model = _fit(_data.fit_to_data(model, dataset, options), dataset, random_state)
+        model = _tune(_data.fit_to_data(model, dataset, options), dataset, options)
+        model = _fit(model, dataset, random_state)
         card = _make_card(options, dataset, result, report)
+        card["operating_point"] = _describe_threshold(model, dataset, options)
         with _files.written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, options, folder / page.name)
             _files.write_table(result.scores, folder / scores.name)
@@ -155,11 +173,16 @@ def train(
 def evaluate(
     data: PathLike,
     *,
-    recipe: str,
+    recipe: str | None = None,
+    model: PathLike | None = None,
     output: PathLike | None = None,
     masks: PathLike | None = None,
     groups: PathLike | DataFrame | None = None,
-    cv: int | None = None,
+    cv: int | str | None = None,
+    by: Literal["image", "group"] = "image",
+    pool: Literal["mean", "max"] = "mean",
+    label_rule: Literal["any"] | None = None,
+    sensitivity: float | None = None,
     strict: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
     pos_label: str | int | None = None,
@@ -171,7 +194,7 @@ def evaluate(
     random_state: int = 0,
     verbose: bool = False,
 ) -> Evaluation:
-    """Evaluate a recipe by cross-validation that keeps groups together.
+    """Evaluate a recipe by cross-validation that keeps groups together, or a model on new data.
 
     Read more in the :ref:`User Guide <command_line>`.
 
@@ -179,8 +202,13 @@ def evaluate(
     ----------
     data : path-like
         Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
-    recipe : str
+    recipe : str, default=None
         Name of the recipe, see `featbus.recipes.list_recipes`.
+    model : path-like, default=None
+        Instead of a recipe, a model that `train` wrote, for data that it was not trained on. It is
+        not fitted again. What is printed and written compares its scores with those of its card,
+        and says how well probabilities are calibrated, and how many images are unlike the training
+        images.
     output : path-like, default=None
         The report to write, an ``.html`` file. An existing file is replaced. None writes nothing.
     masks : path-like, default=None
@@ -188,9 +216,20 @@ def evaluate(
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, every image counts
         as its own patient, with a warning.
-    cv : int, default=None
-        Number of folds of the cross-validation. None uses the split that the folders give, see
-        `load_image_folder`, or five folds.
+    cv : int or str, default=None
+        Number of folds of the cross-validation, or a column of the table of groups, such as
+        "site", whose values are tested one at a time. None uses the split that the folders give,
+        see `load_image_folder`, or five folds.
+    by : {"image", "group"}, default="image"
+        Whether images are judged, or groups such as patients, see `featbus.evaluate`.
+    pool : {"mean", "max"}, default="mean"
+        How the scores of the images of a group are pooled.
+    label_rule : "any" or None, default=None
+        "any": a group whose images have different classes is positive if any of them is. None:
+        such groups are an error.
+    sensitivity : float, default=None
+        The sensitivity for which the threshold of two classes is chosen within each training part,
+        see `featbus.evaluation.at_sensitivity`. None: the classifier's own.
     strict : bool, default=False
         Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
@@ -227,7 +266,8 @@ def evaluate(
     FileNotFoundError
         If a folder does not exist.
     ValueError
-        If a parameter is invalid, or the data cannot be used.
+        If a parameter is invalid, or the data cannot be used; if both or neither of `recipe` and
+        `model` are given; if the data have a class that the model does not know.
 
     See Also
     --------
@@ -243,7 +283,14 @@ def evaluate(
     """
     options = _data.check_options(locals())
     _files.check_output(output, ".html")
-    dataset, result, report = _evaluate(options, memory)
+    if (recipe is None) == (model is None):
+        raise InvalidParameterError(
+            f"recipe is {recipe!r} and model is {model!r}, expected one of the two."
+        )
+    if model is None:
+        dataset, result, report = _evaluate(options, memory)
+    else:
+        dataset, result, report = *_external.evaluate_model(options), None
     if output is not None:
         _write_report(result, report, dataset, options, output)
         options.say(f"Wrote {os.fspath(output)}")
@@ -258,15 +305,15 @@ def _evaluate(options, memory):
     dataset = _data.load_labeled(options)
     options.say(describe_dataset(dataset), _data.describe_split(cv, dataset))
     positive = _data.find_class(options.pos_label, dataset.target_names)
-    _data.fit_to_data(pipeline, dataset, options)
+    pipeline = _tune(_data.fit_to_data(pipeline, dataset, options), dataset, options)
     dataset, report = _audit.audit_dataset(
         dataset, cv, options.on_error, pipeline=pipeline, **settings
     )
     if "left_out" in dataset:
-        _data.fit_to_data(pipeline, dataset, options)
+        pipeline = _data.fit_to_data(pipeline, dataset, options)
     leaks = _audit.list_leaks(report, dataset)
     options.say(f"Audit {report.outcome}: {report.verdict}", *leaks)
-    if "features" in pipeline.named_steps:
+    if "features" in getattr(pipeline, "named_steps", ()):
         pipeline.set_params(features__verbose=options.verbose)
     result = evaluation.evaluate(
         {options.recipe: pipeline},
@@ -274,7 +321,8 @@ def _evaluate(options, memory):
         dataset.target,
         groups=dataset.groups,
         masks=_data.find_metadata(pipeline, dataset).get("masks"),
-        cv=_data.choose_cv(cv, dataset),
+        cv=cv if isinstance(cv, str) else _data.choose_cv(cv, dataset),
+        **_data.judging_of(options, dataset),
         target_names=dataset.target_names,
         pos_label=positive,
         **settings,
@@ -282,8 +330,32 @@ def _evaluate(options, memory):
     networks = [source.description for source in _extract.find_networks(pipeline)]
     protocol = f"{result.protocol}\nNetworks: {'; '.join(networks) or 'none'}."
     result = _data.add_notes(replace(result, protocol=protocol), dataset, cv)
-    options.say(f"\n{result}\n")
+    options.say(f"\n{result}\n", _data.describe_subgroups(result))
     return dataset, result, report
+
+
+def _tune(pipeline, dataset, options):
+    """Return a pipeline that chooses its threshold for the sensitivity asked for, if any."""
+    if options.sensitivity is None:
+        return pipeline
+    names = dataset.target_names
+    position, _ = find_positive(np.arange(len(names)), names, options.pos_label)
+    if position is None or len(names) > 2:
+        raise InvalidParameterError(
+            f"sensitivity is {options.sensitivity} and the classes are {names}, expected two "
+            "classes, one of them positive: pass pos_label."
+        )
+    return evaluation.at_sensitivity(pipeline, options.sensitivity, pos_label=position)
+
+
+def _describe_threshold(model, dataset, options):
+    """Return the operating point of a fitted model for its card, None if none was chosen."""
+    if options.sensitivity is None:
+        return None
+    position, threshold = find_threshold(model)
+    chosen_for = f"a sensitivity of {options.sensitivity}"
+    name = dataset.target_names[position]
+    return {"class": name, "threshold": round(threshold, 4), "chosen_for": chosen_for}
 
 
 def _fit(pipeline, dataset, random_state):
@@ -324,7 +396,7 @@ def _make_card(options, dataset, result, report):
         },
         "audit": report.verdict,
         "protocol": result.protocol,
-        "scores": _list_scores(result),
+        "scores": _external.list_scores(result),
         "positive_class": result.pos_name,
     }
     with suppress(_appearance.FewImagesError):
@@ -343,13 +415,3 @@ def _plain(value):
     is_path = isinstance(value, str) and {os.sep, "/", "\\"} & {*value}
     is_plain = value is None or isinstance(value, (bool, int, float, str))
     return value if is_plain and not is_path else f"a {type(value).__name__}, not shown"
-
-
-def _list_scores(result):
-    """Return means and intervals; without a positive class, names say what scores are about."""
-    return {
-        metric if about in (None, result.pos_name) else f"{metric} ({about})": (
-            table.iloc[0][["mean", "low", "high"]].astype(float).round(4).to_dict()
-        )
-        for metric, about, table in iter_tables(result, _SCORES)
-    }

@@ -191,6 +191,8 @@ class Evaluation(Printed):
     by : str
         What was judged: each "image", or each "group". Then, a row of `predictions` is a group: its
         ``index`` is the position of its first image, and ``n_images`` their number.
+    tables : dict of str to DataFrame
+        More tables for the report, by their headings.
     chance : Evaluation or None
         The same of `sklearn.dummy.DummyClassifier`, which always predicts the most frequent class.
         Tables have it as the last row, "chance".
@@ -254,6 +256,7 @@ class Evaluation(Printed):
     has_groups: bool = True
     groups_note: str = ""
     by: str = "image"
+    tables: dict = field(default_factory=dict)
     chance: Evaluation | None = None
 
     @property

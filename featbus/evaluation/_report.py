@@ -60,6 +60,8 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
         figure=draw_svg,
         results=_format_intervals(tables),
         classes={name: _tabulate_classes(evaluation, name) for name in names},
+        subgroups={name: evaluation.by_subgroup(name) for name in names},
+        calibration=evaluation.calibration(),
         uncalibrated=[name for name in names if evaluation.pooled(name).kind == "decision"],
         n_errors={name: len(found) for name, found in errors.items()},
         **_describe_samples(evaluation, errors, images),
