@@ -46,7 +46,7 @@ def train(
     random_state: int = 0,
     verbose: bool = False,
 ) -> tuple[Evaluation, AuditReport]:
-    """Evaluate a recipe by cross-validation, fit it on all images, and save the model.
+    """Evaluate a recipe, fit it on all images or on the given training part, and save the model.
 
     Read more in the :ref:`User Guide <command_line>`.
 
@@ -121,7 +121,9 @@ def train(
     Notes
     -----
     The scores are those of the cross-validation. The saved model is fitted on all images, and has
-    no scores of its own: its scores on these images would mean nothing.
+    no scores of its own: its scores on these images would mean nothing. Where the folders give a
+    split and `cv` is None, the saved model is the one that was tested: it is fitted on the training
+    part alone.
 
     Examples
     --------
@@ -137,12 +139,14 @@ def train(
     with TemporaryDirectory(prefix="featbus-") as folder:
         store = Path(folder) / "features.sqlite" if memory is None else memory
         dataset, result, report = _evaluate(options, store)
-        options.say(f"Fit on all {len(dataset.images)} images")
+        training, note = _data.select_training(dataset, cv)
+        options.say(note)
+        result = replace(result, protocol=f"{result.protocol}\n{note}")
         # The number of processors of this machine does not travel.
         settings = {"random_state": random_state, "memory": store, "n_jobs": None}
         model = _extract.make_recipe(recipe, options, **settings)
-        model = _fit(_data.fit_to_data(model, dataset, options), dataset, random_state)
-        card = _make_card(options, dataset, result, report)
+        model = _fit(_data.fit_to_data(model, dataset, options), training, random_state)
+        card = _make_card(options, training, result, report)
         with _files.written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, options, folder / page.name)
             _files.write_table(result.scores, folder / scores.name)
@@ -287,7 +291,7 @@ def _evaluate(options, memory):
 
 
 def _fit(pipeline, dataset, random_state):
-    """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
+    """Return the pipeline fitted on a data set; inside it, too, groups are kept together."""
     y, everything = dataset.target, np.arange(len(dataset.target))
     fitted = keep_groups_together(pipeline, y, dataset.groups, everything, random_state)
     metadata = _data.find_metadata(pipeline, dataset)
@@ -317,6 +321,7 @@ def _make_card(options, dataset, result, report):
         "data": {
             "name": dataset.name if dataset.name in _PUBLIC else "one folder per class",
             "images": len(dataset.images),
+            "tested_on": result.predictions["index"].nunique(),
             "left_out": len(dataset.get("left_out", [])),
             "classes": count_images(dataset),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
@@ -325,6 +330,8 @@ def _make_card(options, dataset, result, report):
         "audit": report.verdict,
         "protocol": result.protocol,
         "scores": _list_scores(result),
+        "doubt": result.doubt or None,
+        "calls": _count_calls(result),
         "positive_class": result.pos_name,
     }
     with suppress(_appearance.FewImagesError):
@@ -332,6 +339,15 @@ def _make_card(options, dataset, result, report):
             dataset.images, groups=dataset.groups
         )
     return card
+
+
+def _count_calls(result):
+    """Return how often each class was predicted in the test parts, and how often that was right."""
+    unit = "patients" if getattr(result, "by", "image") == "group" else "images"
+    return {
+        name: {"right": int(called[name]), "of": int(called.sum()), "unit": unit}
+        for name, called in result.confusion_matrix().items()
+    }
 
 
 def _plain(value):
