@@ -68,6 +68,7 @@ def main(argv=None):
         as always with `argparse`.
     """
     command, arguments = _choose_command(sys.argv[1:] if argv is None else list(argv))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow are exceptions, too
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")

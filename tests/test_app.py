@@ -133,8 +133,9 @@ def test_the_scale_of_a_map_has_its_ends_in_probability(page):
     picture, plain = _results.draw(found), _results.draw(replace(found, importance=None))
     bar = picture[len(plain) :]
     assert bar.shape == (_results._BAR, *plain.shape[1:])
-    (red, _, blue), (red_2, _, blue_2) = bar[0, 0], bar[0, -1]
-    assert red > blue and red_2 < blue_2
+    (red, _, blue), (red_2, _, blue_2) = bar[-1, 0], bar[-1, -1]
+    assert red > blue
+    assert red_2 < blue_2
     caption = page.get("image")[0].proto.imgs[0].caption.replace("\\", "")
     limit = np.abs(found.importance).max()
     assert f"from -{limit:.2f} to +{limit:.2f}" in caption
@@ -148,7 +149,8 @@ def test_what_a_call_is_worth(page, path):
     found = examine_image(model.pipeline, card, IMAGE, importance=False)
     assert _results.describe_call(card, found) == [
         "Such a call was right for 61 of 85 patients when the model was tested (72%).",
-        "Called malignant from a probability of 0.31 on, chosen for a sensitivity of at least 0.95.",
+        "Called malignant from a probability of 0.31 on, chosen for a sensitivity of at least "
+        "0.95.",
     ]
     never = card | {"calls": {found.predicted: {"right": 0, "of": 0, "unit": "images"}}}
     assert "0 of 0 images when the model was tested." in _results.describe_call(never, found)[0]

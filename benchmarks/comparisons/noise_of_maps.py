@@ -1,15 +1,15 @@
 """How much does hiding a part change the result of a model that has learned nothing?
 
-python benchmarks/comparisons/noise_of_maps.py DATA [--images 100] [--permutations 5]
+python benchmarks/comparisons/noise_of_maps.py DATA [--images 70] [--permutations 5]
 
 DATA has the folders ``busi``, with ``groups.csv``, and ``weights``. The recipe mobilenet_intensity,
 with calibrated probabilities, and a logistic regression on the same rows, whose probabilities are
-not, are fitted on one half of the groups of near-duplicates, benign or malignant: once with the true
-classes, and several times with classes that are permuted. Maps (`occlusion_map`, about the class
-that was predicted) are those of images of the other half, so that no image was seen in training.
-The maps of the even groups choose thresholds, those of the odd groups count how many maps exceed
-them. A map is measured by its largest absolute change; by this, as a multiple of the change when
-the image is mirrored; and as a multiple of the median change of its 36 parts.
+not, are fitted on one half of the groups of near-duplicates, benign or malignant: once with the
+true classes, and several times with classes that are permuted. Maps (`occlusion_map`, about the
+class that was predicted) are those of images of the other half, so that no image was seen in
+training. The maps of the even groups choose thresholds, those of the odd groups count how many maps
+exceed them. A map is measured by its largest absolute change; by this, as a multiple of the change
+when the image is mirrored; and as a multiple of the median change of its 36 parts.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def measure(probabilities):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--images", type=int, default=100, help="of each half")
+    parser.add_argument("--images", type=int, default=70, help="of each half")
     parser.add_argument("--permutations", type=int, default=5)
     options = parser.parse_args()
     busi = options.data / "busi"

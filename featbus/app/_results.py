@@ -230,6 +230,7 @@ def _draw_scale(width, importance):
     limit = np.abs(importance).max()
     colors = np.tile(np.linspace(limit, -limit, width), (_BAR, 1))
     bar = _paint(np.full((_BAR, width, 3), 96, np.uint8), colors)
+    bar[:4] = 0  # between the picture and the scale
     for text, place in [(f"-{limit:.2f}", 0), ("0", 0.5), (f"+{limit:.2f}", 1)]:
         (length, height), _ = cv2.getTextSize(text, 0, 0.8, 2)
         start = 8 + round(place * (width - 16 - length)), (_BAR + height) // 2

@@ -44,8 +44,9 @@ def train(
     memory: PathLike | FeatureStore | None = None,
     n_jobs: int | None = None,
     random_state: int = 0,
+    audit: bool = True,
     verbose: bool = False,
-) -> tuple[Evaluation, AuditReport]:
+) -> tuple[Evaluation, AuditReport | None]:
     """Evaluate a recipe, fit it on all images or on the given training part, and save the model.
 
     Read more in the :ref:`User Guide <command_line>`.
@@ -92,6 +93,9 @@ def train(
         Number of parallel fits, and of batches of images in parallel.
     random_state : int, default=0
         Seed of the folds and of the recipe.
+    audit : bool, default=True
+        Whether to audit the data, see `featbus.audit`. False saves time, most of it in large data
+        sets; what is printed and written says so.
     verbose : bool, default=False
         Whether to print the data set, the audit's verdict, progress, scores and files.
 
@@ -99,8 +103,8 @@ def train(
     -------
     evaluation : Evaluation
         The evaluation of the recipe. The model is in the file: ``featbus.load(output)``.
-    report : AuditReport
-        The audit of the data.
+    report : AuditReport or None
+        The audit of the data; None without one.
 
     Raises
     ------
@@ -173,6 +177,7 @@ def evaluate(
     memory: PathLike | FeatureStore | None = None,
     n_jobs: int | None = None,
     random_state: int = 0,
+    audit: bool = True,
     verbose: bool = False,
 ) -> Evaluation:
     """Evaluate a recipe by cross-validation that keeps groups together.
@@ -216,6 +221,9 @@ def evaluate(
         Number of parallel fits, and of batches of images in parallel.
     random_state : int, default=0
         Seed of the folds and of the recipe.
+    audit : bool, default=True
+        Whether to audit the data, see `featbus.audit`. False saves time, most of it in large data
+        sets; what is printed and written says so.
     verbose : bool, default=False
         Whether to print the data set, the audit's verdict, progress, scores and files.
 
@@ -264,12 +272,11 @@ def _evaluate(options, memory):
     positive = _data.find_class(options.pos_label, dataset.target_names)
     _data.fit_to_data(pipeline, dataset, options)
     dataset, report = _audit.audit_dataset(
-        dataset, cv, options.on_error, pipeline=pipeline, **settings
+        dataset, cv, options.on_error, options.audit, pipeline=pipeline, **settings
     )
     if "left_out" in dataset:
         _data.fit_to_data(pipeline, dataset, options)
-    leaks = _audit.list_leaks(report, dataset)
-    options.say(f"Audit {report.outcome}: {report.verdict}", *leaks)
+    options.say(*_audit.describe_audit(report, dataset))
     if "features" in pipeline.named_steps:
         pipeline.set_params(features__verbose=options.verbose)
     result = evaluation.evaluate(
@@ -285,6 +292,7 @@ def _evaluate(options, memory):
     )
     networks = [source.description for source in _extract.find_networks(pipeline)]
     protocol = f"{result.protocol}\nNetworks: {'; '.join(networks) or 'none'}."
+    protocol += f"\n{_audit.NO_AUDIT}" if report is None else ""
     result = _data.add_notes(replace(result, protocol=protocol), dataset, cv)
     options.say(f"\n{result}\n")
     return dataset, result, report
@@ -327,7 +335,7 @@ def _make_card(options, dataset, result, report):
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
             "groups_note": result.groups_note or None,
         },
-        "audit": report.verdict,
+        "audit": _audit.NO_AUDIT if report is None else report.verdict,
         "protocol": result.protocol,
         "scores": _list_scores(result),
         "doubt": result.doubt or None,

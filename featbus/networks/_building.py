@@ -2,7 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -29,7 +29,8 @@ def import_keras():
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import keras
+        with _without_greeting():
+            import keras
     except ImportError as error:
         raise ImportError(
             f"Networks need Keras and TensorFlow: pip install keras tensorflow ({error})"
@@ -42,6 +43,25 @@ def import_keras():
     if keras.backend.backend() == "tensorflow":
         _limit_tensorflow()
     return keras
+
+
+@contextmanager
+def _without_greeting():
+    """Discard what TensorFlow's C++ code prints on import if only errors are wanted.
+
+    It does so before it reads the level.
+    """
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
+        yield
+        return
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _limit_tensorflow():
