@@ -106,8 +106,9 @@ def main():
             part = odd[odd["classifier"] == name]
             drawn = (part[measured] > limit).groupby(part["classes"]).mean()
             print(f"{name:20} {measured:10} above {limit:.3f}: {drawn.round(3).to_dict()}")
+    halves = ["odd", *kinds]
     for limit in (0.02, 0.05, 0.1):
-        drawn = (odd["largest"] > limit).groupby([odd[kind] for kind in kinds]).mean()
+        drawn = (found["largest"] > limit).groupby([found[name] for name in halves]).mean()
         print(f"largest above {limit}:\n{drawn.round(3).unstack()}")
 
 

@@ -2,7 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -28,8 +28,9 @@ def import_keras():
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    only_errors = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     try:
-        with _without_greeting():
+        with _without_greeting() if only_errors else nullcontext():
             import keras
     except ImportError as error:
         raise ImportError(
@@ -47,21 +48,15 @@ def import_keras():
 
 @contextmanager
 def _without_greeting():
-    """Discard what TensorFlow's C++ code prints on import if only errors are wanted.
-
-    It does so before it reads the level.
-    """
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
-        yield
-        return
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Discard what TensorFlow's C++ code prints on import, before it reads the level."""
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
-        os.dup2(nowhere, 2)
         yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(nowhere)
 
 
 def _limit_tensorflow():
