@@ -34,7 +34,7 @@ from featbus import (
 )
 from featbus.commands._audit import describe_audit
 from featbus.commands._data import fit_to_data, load_labeled
-from featbus.commands._train import _fit
+from featbus.commands._train import _count_calls, _fit
 from featbus.datasets import load_dataset, load_image_folder
 from featbus.evaluation import Evaluation
 from featbus.io import read_image, read_item
@@ -311,6 +311,8 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     for name, call in card["calls"].items():
         right, number = table.loc[name, name], table[name].sum()
         assert call == {"right": right, "of": number, "unit": "images"}
+    patients = SimpleNamespace(by="group", confusion_matrix=evaluation.confusion_matrix)
+    assert {call["unit"] for call in _count_calls(patients).values()} == {"patients"}
     assert card["doubt"] == (evaluation.doubt or None)
     assert card["classes"] == ["benign", "malignant"]
     assert card["reference"]["images"] == 24

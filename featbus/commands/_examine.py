@@ -116,10 +116,11 @@ def examine_image(
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from featbus import IntensityStatistics, make_breast_ultrasound
     >>> from featbus.commands import describe_training_images, examine_image
     >>> data = make_breast_ultrasound(40, random_state=0)
-    >>> model = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
+    >>> model = make_pipeline(IntensityStatistics(), StandardScaler(), LogisticRegression())
     >>> model = model.fit(data.images, data.target)
     >>> reference = describe_training_images(data.images)
     >>> card = {"classes": data.target_names, "reference": reference}
