@@ -19,7 +19,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "demo": ("demo.run_demo", "compare four classifiers on synthetic images, or on yours"),
     "extract": ("commands.extract", "compute a table of features, one row per image"),
-    "train": ("commands.train", "evaluate a recipe, fit it on all images, and save the model"),
+    "train": ("commands.train", "evaluate a recipe, fit it, and save the model"),
     "predict": ("commands.predict", "predict the classes of images with a saved model"),
     "app": ("app.run_app", "serve a page on which readers examine images with a saved model"),
     "evaluate": ("commands.evaluate", "cross-validate a recipe, and write a report"),
@@ -68,6 +68,7 @@ def main(argv=None):
         as always with `argparse`.
     """
     command, arguments = _choose_command(sys.argv[1:] if argv is None else list(argv))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow are exceptions, too
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")

@@ -26,6 +26,7 @@ streamlit_testing = pytest.importorskip("streamlit.testing.v1", reason="streamli
 NAME = "Doe^Jane <b>![](http://evil)</b>.png"
 PHOTO = np.zeros((64, 64, 3), np.uint8)
 PHOTO[..., 1] = 255
+POINT = {"class": "malignant", "threshold": 0.31, "chosen_for": "sensitivity of at least 0.95"}
 IMAGE = make_breast_ultrasound(2, random_state=5).images[1]
 
 
@@ -123,6 +124,48 @@ def test_the_importance_map_is_painted_when_wanted(page):
     (found,) = [result for (_, wanted), result in page.session_state.results.items() if wanted]
     plain = _results.draw(replace(found.examination, importance=None))
     assert not np.array_equal(_results.draw(found.examination), plain)
+
+
+def test_the_scale_of_a_map_has_its_ends_in_probability(page):
+    upload(page, ("a.png", encode(IMAGE)))
+    page.toggle[0].set_value(True).run()
+    (found,) = [result.examination for (_, on), result in page.session_state.results.items() if on]
+    picture, plain = _results.draw(found), _results.draw(replace(found, importance=None))
+    bar = picture[len(plain) :]
+    assert bar.shape == (_results._BAR, *plain.shape[1:])
+    (red, _, blue), (red_2, _, blue_2) = bar[-1, 0], bar[-1, -1]
+    assert red > blue
+    assert red_2 < blue_2
+    caption = page.get("image")[0].proto.imgs[0].caption.replace("\\", "")
+    limit = np.abs(found.importance).max()
+    assert f"from -{limit:.2f} to +{limit:.2f}" in caption
+
+
+def test_what_a_call_is_worth(page, path):
+    model = open_model(path)
+    assert "Called by the highest probability" in text(upload(page, ("a.png", encode(IMAGE))))
+    calls = {name: {"right": 61, "of": 85, "unit": "patients"} for name in model.card["classes"]}
+    card = model.card | {"calls": calls, "operating_point": POINT}
+    found = examine_image(model.pipeline, card, IMAGE, importance=False)
+    assert _results.describe_call(card, found) == [
+        "Such a call was right for 61 of 85 patients when the model was tested (72%).",
+        "Called malignant from a probability of 0.31 on, chosen for a sensitivity of at least "
+        "0.95.",
+    ]
+    never = card | {"calls": {found.predicted: {"right": 0, "of": 0, "unit": "images"}}}
+    assert "0 of 0 images when the model was tested." in _results.describe_call(never, found)[0]
+
+
+def test_a_class_of_a_model_at_chance_is_not_emphasized(path, monkeypatch):
+    doubted = open_model(path).card | {"doubt": "Not clearly better than chance: a (Accuracy)."}
+    monkeypatch.setattr(_results, "read_card", lambda path: doubted)
+    _results.open_model.cache_clear()
+    page = upload(open_page(path), ("a.png", encode(IMAGE)))
+    _results.open_model.cache_clear()
+    assert "Not clearly better than chance" in page.warning[0].value.replace("\\", "")
+    predicted = next(iter(page.session_state.results.values())).examination.predicted
+    assert predicted not in [piece.value for piece in page.subheader]
+    assert predicted in [piece.value for piece in page.markdown]
 
 
 def test_an_importance_that_fails_leaves_the_result(page, monkeypatch):

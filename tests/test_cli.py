@@ -256,6 +256,16 @@ def run(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
 
+@pytest.mark.network
+def test_tensorflow_is_quiet_unless_asked(monkeypatch):
+    code = "from featbus.cli import main; main(['recipes']);"
+    code += "from featbus.networks import import_keras; import_keras().random.normal((1,))"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    assert run("-c", code).stderr == ""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert "tensorflow" in run("-c", code).stderr.lower()
+
+
 def test_help_imports_nothing_heavy():
     assert run("-m", "featbus", "--version").stdout == f"featbus {featbus.__version__}\n"
     heavy = {"numpy", "sklearn", "cv2", "pandas", "tensorflow", "matplotlib", "xgboost"}

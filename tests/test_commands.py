@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -31,8 +32,9 @@ from featbus import (
     load,
     load_masked,
 )
+from featbus.commands._audit import describe_audit
 from featbus.commands._data import fit_to_data, load_labeled
-from featbus.commands._train import _fit
+from featbus.commands._train import _count_calls, _fit
 from featbus.datasets import load_dataset, load_image_folder
 from featbus.evaluation import Evaluation
 from featbus.io import read_image, read_item
@@ -118,7 +120,7 @@ def write_busi(root):
     write_image(root / "benign" / "benign (1)_mask_1.png", other)
 
 
-def test_masks_of_busi(tmp_path):
+def test_masks_of_busi(tmp_path, capsys):
     write_busi(tmp_path)
     table = commands.extract(tmp_path, ["shape", "intensity"], masks="_mask")
     assert table["path"].tolist()[:2] == ["benign/benign (1).png", "benign/benign (2).png"]
@@ -127,6 +129,16 @@ def test_masks_of_busi(tmp_path):
     assert table["error"][4].startswith("found no mask or an empty one")
     assert table.iloc[4][columns_of(table)].isna().all()
     assert "group" not in table
+    commands.extract(tmp_path, ["shape"], masks="_mask", verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  2 images: found no mask or an empty one")
+    assert lines[1].endswith("('normal/normal (1).png', 'normal/normal (2).png')")
+    options = {"masks": "_mask", "classes": "benign, malignant"}
+    pd.testing.assert_frame_equal(
+        commands.extract(tmp_path, ["shape", "intensity"], **options), table[:4]
+    )
+    with pytest.raises(ValueError, match=r"classes has \['cyst'\], .*'malignant', 'normal'"):
+        commands.extract(tmp_path, ["shape"], masks="_mask", classes=["benign", "cyst"])
     busi = load_dataset(tmp_path, groups="near-duplicates")
     images = load_masked(busi, busi.target < 2)
     assert_allclose(table["shape_area"][:4], ShapeStatistics().transform(images)[:, 1])
@@ -287,6 +299,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     assert card["data"] == {
         "name": "one folder per class",
         "images": 24,
+        "tested_on": 24,
         "left_out": 0,
         "classes": {"benign": 12, "malignant": 12},
         "groups": 12,
@@ -294,6 +307,13 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
     }
     assert card["audit"] == audit.verdict
     assert card["positive_class"] == "malignant"
+    table = evaluation.confusion_matrix()
+    for name, call in card["calls"].items():
+        right, number = table.loc[name, name], table[name].sum()
+        assert call == {"right": right, "of": number, "unit": "images"}
+    patients = SimpleNamespace(by="group", confusion_matrix=evaluation.confusion_matrix)
+    assert {call["unit"] for call in _count_calls(patients).values()} == {"patients"}
+    assert card["doubt"] == (evaluation.doubt or None)
     assert card["classes"] == ["benign", "malignant"]
     assert card["reference"]["images"] == 24
     accuracy = card["scores"]["accuracy"]
@@ -317,6 +337,18 @@ def test_predictions_are_those_of_the_pipeline(trained):
     assert_allclose(table[probabilities], model.predict_proba(paths), atol=1e-6)
     names = np.array(["benign", "malignant"])[model.predict(paths)]
     assert table["predicted"].tolist() == names.tolist()
+
+
+def test_several_folders_and_files_are_predicted(trained, tmp_path):
+    folder, _ = trained
+    scans = folder / "scans"
+    given = [scans / "malignant", scans / "benign" / "patiënt 0" / "scan 0.png"]
+    table = commands.predict(folder / "model.skops", given)
+    whole = commands.predict(folder / "model.skops", scans)
+    chosen = whole[whole["path"].str.startswith("malignant/")]
+    chosen = pd.concat([chosen, whole[whole["path"] == "benign/patiënt 0/scan 0.png"]])
+    assert len(table) == 13
+    pd.testing.assert_frame_equal(table, chosen.reset_index(drop=True))
 
 
 def test_foreign_images_are_counted(trained, tmp_path, capsys):
@@ -457,6 +489,29 @@ def test_what_predict_refuses(tmp_path):
     (tmp_path / "model.skops").write_text("a text")
     with pytest.raises(ValueError, match=r"model\.skops"):
         commands.predict(tmp_path / "model.skops", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_audit_can_be_left_out(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("featbus.model_selection.audit", None)
+    output = tmp_path / "model.skops"
+    _, audit = train_few(trained[0], output, audit=False, verbose=True)
+    said = "No audit was made."
+    assert audit is None
+    assert said in capsys.readouterr().out.splitlines()
+    assert read_card(output)["audit"] == said
+    assert said in (tmp_path / "model.report.html").read_text(encoding="utf-8")
+    write_scans(tmp_path / "scans", 24)
+    (tmp_path / "scans" / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ValueError, match="1 of 25 images cannot be used"):
+        commands.evaluate(tmp_path / "scans", recipe="fusion", options=FEW, audit=False)
+
+
+def test_warnings_of_the_audit_are_named(trained):
+    checks = trained[1][1].checks.head(2).assign(severity=["ok", "warning"])
+    head, line = describe_audit(replace(trained[1][1], checks=checks), None)
+    assert head == "Audit passed: leaks: 0, warnings: 1"
+    assert line == f"Warning, {checks['check'][1]}: {checks['finding'][1]}"
 
 
 @pytest.mark.usefixtures("quick")

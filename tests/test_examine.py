@@ -123,12 +123,25 @@ def test_the_importance_is_that_of_the_class_that_is_predicted():
         def predict(self, X):  # as that of SVC, which need not be the most probable class
             return self.classes_[self.predict_proba(X).argmin(axis=1)]
 
-    image = np.full((60, 60), 50, np.uint8)
-    image[:10, :10] = 200
+    image = np.zeros((60, 60), np.uint8)
+    image[:10, :10] = 255
     found = examine_image(Contrary(), {"classes": ["dark", "bright"]}, image)
     assert found.predicted == "bright"
     assert found.importance[0, 0] > 0
     assert_array_equal(found.importance, occlusion_map(BrightCorner(), image, class_index=1))
+
+
+def test_noise_is_no_importance():
+    image = np.zeros((60, 60), np.uint8)
+    image[:10, :10] = 255
+    assert examine_image(BrightCorner(), {}, image).importance_reason is None
+    doubted = examine_image(BrightCorner(), {"doubt": "Not clearly better than chance."}, image)
+    assert doubted.importance is None
+    assert "not clearly better than chance" in doubted.importance_reason
+    image[image > 0] = 220  # hiding this changes the probability by less than 0.1
+    found = examine_image(BrightCorner(), {}, image)
+    assert found.importance is None
+    assert "by 0.09 at most, and up to 0.10 is noise" in found.importance_reason
 
 
 def test_images_with_a_spacing():
@@ -321,7 +334,7 @@ def test_models_of_every_recipe(recipe, tmp_path, monkeypatch):
     assert_allclose(found.probabilities.sum(), 1)
     assert_allclose(found.probabilities, model.predict_proba(NEW.images[:1])[0], rtol=1e-4)
     assert found.predicted in DATA.target_names
-    assert found.importance.shape == NEW.images[0].shape
+    assert found.importance_reason is None or "is noise" in found.importance_reason
     assert (found.outline is not None) == (recipe in ("enhanced_crop", "unet_crop"))
 
 

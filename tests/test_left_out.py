@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 from sklearn.model_selection import PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -11,7 +12,7 @@ from sklearn.utils import Bunch
 from test_commands import write_image
 
 import featbus.io
-from featbus import commands
+from featbus import commands, load
 from featbus.commands._data import leave_out
 from featbus.datasets import load_image_folder
 from featbus.demo import run_demo
@@ -204,6 +205,24 @@ def test_a_recipe_is_evaluated_on_the_given_split(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "test 20 images): tested on test." in printed
     assert f"  {files[2]}: the file is empty" in printed
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_saved_model_of_a_given_split_is_the_tested_one(tmp_path):
+    groups = write_scans(tmp_path / "scans", 60, parts=("train/",) * 8 + ("test/",) * 4)
+    options = {**FUSION, "cv": None, "groups": groups, "output": tmp_path / "model.skops"}
+    result, _ = commands.train(tmp_path / "scans", **options)
+    tested, data = result.predictions, load_image_folder(tmp_path / "scans")
+    model = load(tmp_path / "model.skops")
+    probabilities = model.predict_proba(data.images[tested["index"]])
+    assert_allclose(probabilities[:, 1], tested["probability_malignant"], rtol=1e-6)
+    card = read_card(tmp_path / "model.skops")
+    assert (card["data"]["images"], card["data"]["tested_on"]) == (40, 20)
+    assert card["data"]["classes"] == {"benign": 20, "malignant": 20}
+    assert card["reference"]["images"] == 40
+    said = "The saved model is the tested one, fitted on the 40 images of the training part."
+    assert said in card["protocol"]
+    assert said in (tmp_path / "model.report.html").read_text(encoding="utf-8")
 
 
 def test_patients_on_both_sides_of_a_given_split_are_found_first(tmp_path, monkeypatch):

@@ -108,6 +108,7 @@ def test_switches_of_transformers(changes, expected, tmp_path):
     [
         (None, "None"),
         ("torhc", "torhc"),
+        ("imagenet", "'torch' is .* of ImageNet, as timm"),
         (3, "3"),
         ({}, "'mean', 'scale', 'std'"),
         ({"mean": 0, "std": 1}, "scale"),

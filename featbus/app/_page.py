@@ -7,7 +7,7 @@ from importlib.resources import files
 import pandas as pd
 import streamlit as st
 
-from featbus.app._results import draw, examine, open_model, tabulate
+from featbus.app._results import describe_call, draw, examine, open_model, tabulate
 from featbus.files import escape
 
 MAX_IMAGES = 20  # at a time: all of them are in memory
@@ -19,7 +19,10 @@ _NOT_TRAINED_ON = (
     "Anything else: other kinds of images, findings other than {}, and devices, hospitals and "
     "patients that the data do not cover. For such images the class means nothing."
 )
-_COLORS = "Red: hiding this part lowers the probability of the predicted class; blue: raises it."
+_COLORS = (
+    "Red: hiding this part lowers the probability of the predicted class; blue: raises it. "
+    "The scale is the change, from -{0:.2f} to +{0:.2f}."
+)
 
 
 def show_page(path):
@@ -52,7 +55,7 @@ def show_page(path):
             if result.error:
                 st.error(f"**{_plain(result.name)}** has no result: {_plain(result.error)}")
         if shown is not None:
-            _show_prediction(results[shown].examination)
+            _show_prediction(model.card, results[shown].examination)
             with view:
                 _show_image(model, images, shown)
         with st.expander("Model card: data, scores, limits", expanded=not images):
@@ -102,7 +105,7 @@ def _list_results(results):
     )
 
 
-def _show_prediction(found):
+def _show_prediction(card, found):
     """Show the class and the probabilities, with a warning about an unfamiliar image."""
     if found.is_unfamiliar:
         st.error(
@@ -110,13 +113,14 @@ def _show_prediction(found):
             f"do not rely on the class below. Distance {found.distance:.2f}, expected at most "
             f"{found.limit:.2f}."
         )
+    if card.get("doubt"):
+        st.warning(_plain(f"{card['doubt']} Do not rely on the class below."))
     st.caption("Predicted class")
-    st.subheader(_plain(found.predicted))
+    (st.write if card.get("doubt") else st.subheader)(_plain(found.predicted))
+    st.write(_plain(" ".join(describe_call(card, found))))
     if found.probabilities is None:
         st.write("This model gives no probabilities.")
     else:
-        if found.predicted != found.probabilities.idxmax():
-            st.write("The classifier and its probabilities differ: another class is more probable.")
         for name, value in found.probabilities.items():
             st.progress(float(value), f"{_plain(name)} {value:.2f}")
 
@@ -131,8 +135,8 @@ def _show_image(model, images, key):
     if found.outline is not None:
         parts.append("Yellow: the region that the model found.")
     if importance:
-        reason = result.error or found.importance_reason
-        parts.append(_COLORS if found.importance is not None else reason)
+        heat, reason = found.importance, result.error or found.importance_reason
+        parts.append(reason if heat is None else _COLORS.format(abs(heat).max()))
     st.image(draw(found), caption=_plain(" ".join(parts)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from sklearn.utils import Bunch
 
 from featbus import evaluation, model_selection
@@ -17,8 +18,10 @@ from featbus.datasets._files import quote
 from featbus.evaluation import ProtocolComparison
 from featbus.images import ImageError
 from featbus.model_selection import AuditReport
+from featbus.model_selection._near_duplicates import map_images
 from featbus.typing import PathLike
 
+NO_AUDIT = "No audit was made."
 _TABLE, _FIGURE, _STORE = "honesty.csv", "honesty.png", "features.sqlite"
 
 
@@ -101,7 +104,7 @@ def audit(
     return report
 
 
-def audit_dataset(dataset, cv, on_error, **options):
+def audit_dataset(dataset, cv, on_error, audit=True, **options):
     """Audit a data set, without the failed images if these are skipped.
 
     The audit is the first to read all images. It is repeated if some cannot be read; otherwise
@@ -115,6 +118,8 @@ def audit_dataset(dataset, cv, on_error, **options):
         The folds asked for.
     on_error : {"raise", "skip"}
         What to do about images that cannot be read.
+    audit : bool, default=True
+        False only tries to read the images.
     **options : dict
         Other parameters of `featbus.audit`.
 
@@ -122,20 +127,33 @@ def audit_dataset(dataset, cv, on_error, **options):
     -------
     dataset : Bunch
         The images that can be read, see `leave_out`.
-    report : AuditReport
-        What was found.
+    report : AuditReport or None
+        What was found; None without an audit.
     """
     folds = _data.choose_cv(cv, dataset)
     _data.check_data(dataset, folds)
     names = [dataset.target_names[label] for label in dataset.target]
     known = {"groups": dataset.groups, "masks": dataset.get("masks")}
     try:
+        if not audit:
+            settings = {name: options[name] for name in ("n_jobs", "verbose")}
+            map_images(np.size, dataset.images, **settings)
+            return dataset, None
         report = model_selection.audit(dataset.images, names, cv=folds, **known, **options)
     except ImageError as error:
         errors = getattr(error, "errors", [error])
         dataset = _data.leave_out(dataset, errors, on_error, options["verbose"])
-        return audit_dataset(dataset, cv, "raise", **options)
+        return audit_dataset(dataset, cv, "raise", audit, **options)
     return dataset, _data.add_notes(report, dataset, cv, with_names=True)
+
+
+def describe_audit(report, dataset):
+    """Return the outcome of an audit, and a line for each leak and each warning."""
+    if report is None:
+        return [NO_AUDIT]
+    warned = report.checks.query("severity == 'warning'")
+    lines = (f"Warning, {check}: {text}" for check, text in zip(warned["check"], warned["finding"]))
+    return [f"Audit {report.outcome}: {report.verdict}", *list_leaks(report, dataset), *lines]
 
 
 def list_leaks(report, dataset):

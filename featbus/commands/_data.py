@@ -192,20 +192,36 @@ def leave_out(dataset, errors, on_error, verbose=False):
         remedy = "Repair or remove these files, or leave the images out: on_error='skip'."
         raise ImageErrors(errors, len(dataset.images), remedy) from errors[0]
     failed = [error.index for error in errors]
-    kept = np.setdiff1d(np.arange(len(dataset.images)), failed)
+    rest = select(dataset, np.setdiff1d(np.arange(len(dataset.images)), failed))
+    rest.left_out = dataset.frame["file"].iloc[failed].tolist()
+    if verbose:
+        lines = (f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
+        print(_describe_left_out(rest), *first_lines(lines), sep="\n")
+    return rest
+
+
+def select(dataset, kept):
+    """Return a data set of the images at some positions."""
     fields = {name: value for name, value in dataset.items() if name != "findings"}
     for name in ("images", "target", "groups", "masks"):
         if fields.get(name) is not None:
             fields[name] = fields[name][kept]
     if "cv" in dataset:
         fields["cv"] = PredefinedSplit(dataset.cv.test_fold[kept])
-    fields["left_out"] = dataset.frame["file"].iloc[failed].tolist()
-    fields["frame"] = dataset.frame.iloc[kept].reset_index(drop=True)
-    rest = Bunch(**fields)
-    if verbose:
-        lines = (f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
-        print(_describe_left_out(rest), *first_lines(lines), sep="\n")
-    return rest
+    return Bunch(**fields | {"frame": dataset.frame.iloc[kept].reset_index(drop=True)})
+
+
+def select_training(dataset, cv):
+    """Return the images that the saved model is fitted on, and a sentence on which these are.
+
+    Of a given split, the model that is saved is the one that was tested.
+    """
+    if cv is not None or "cv" not in dataset:
+        return dataset, f"The saved model is fitted on all {len(dataset.images)} images."
+    kept = np.flatnonzero(dataset.cv.test_fold == -1)
+    return select(dataset, kept), (
+        f"The saved model is the tested one, fitted on the {len(kept)} images of the training part."
+    )
 
 
 def first_lines(lines):

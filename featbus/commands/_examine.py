@@ -16,6 +16,10 @@ from featbus.images import ImageError
 from featbus.io import SpacedImage, read_item
 from featbus.masks import fill_mask
 
+# Change of probability by hiding a part that models of permuted classes seldom exceed, see the
+# user guide.
+_NOISE = 0.1
+
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class Examination:
@@ -37,7 +41,8 @@ class Examination:
         How much the probability of the predicted class falls when a part of the image is hidden,
         see `featbus.evaluation.occlusion_map`.
     importance_reason : str or None
-        Why there is no importance.
+        Why there is no importance: for instance, no part changes the probability by more than 0.1,
+        which is noise, or the card says that the model is not clearly better than chance.
     distance : float or None
         How far the image is from the training images, see `describe_training_images`.
     limit : float or None
@@ -111,10 +116,11 @@ def examine_image(
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from featbus import IntensityStatistics, make_breast_ultrasound
     >>> from featbus.commands import describe_training_images, examine_image
     >>> data = make_breast_ultrasound(40, random_state=0)
-    >>> model = make_pipeline(IntensityStatistics(), LogisticRegression(max_iter=10_000))
+    >>> model = make_pipeline(IntensityStatistics(), StandardScaler(), LogisticRegression())
     >>> model = model.fit(data.images, data.target)
     >>> reference = describe_training_images(data.images)
     >>> card = {"classes": data.target_names, "reference": reference}
@@ -132,12 +138,20 @@ def examine_image(
     heat, reason = None, "The importance was not asked for."
     if importance and probabilities is None:
         reason = "The model gives no probabilities, whose change is the importance."
+    elif importance and card.get("doubt"):
+        reason = "The model is not clearly better than chance: a map would show noise."
     elif importance:
         try:
             position = probabilities.index.get_loc(predicted)
             heat, reason = occlusion_map(model, item, class_index=position), None
         except ImageError as error:
             reason = f"The model cannot use the image with a part hidden: {error.reason}"
+    if heat is not None and (largest := float(np.abs(heat).max())) <= _NOISE:
+        heat = None
+        reason = (
+            f"No map: hiding a part changes the probability by {largest:.2f} at most, and up to "
+            f"{_NOISE:.2f} is noise."
+        )
     shown = fill_mask(to_uint8(pixels))
     distance, limit = find_distance(card, pixels)
     return Examination(

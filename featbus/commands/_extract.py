@@ -37,6 +37,7 @@ def extract(
     features: str | Sequence[str] = "intensity,lbp,glcm",
     *,
     masks: PathLike | None = None,
+    classes: str | Sequence[str] | None = None,
     groups: PathLike | DataFrame | None = None,
     output: PathLike | None = None,
     weights: PathLike | None = "imagenet",
@@ -54,8 +55,8 @@ def extract(
     Parameters
     ----------
     data : path-like or sequence of path-like
-        A data set, see `load_dataset`; a folder of images of unknown class; or files, see
-        `load_images`.
+        A data set, see `load_dataset`; a folder of images of unknown class; or several files and
+        folders of these, see `load_images`.
     features : str or sequence of str, default="intensity,lbp,glcm"
         Names of extractors, separated by commas: glcm, glrlm, glszm, hog (on images stretched to
         224 x 224 pixels), intensity, lbp, shape (requires masks), and deep:NETWORK, such as
@@ -66,6 +67,9 @@ def extract(
         Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
         Only pixels inside the mask are used; an image without a mask, or with an empty one, has no
         features. None uses whole images.
+    classes : str or sequence of str, default=None
+        The classes whose images are used, by the names of their folders, separated by commas, such
+        as ``"benign,malignant"`` for those of BUSI that have a lesion. None uses all.
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_image_folder`.
     output : path-like, default=None
@@ -130,7 +134,7 @@ def extract(
     options = _data.check_options(locals())
     _files.check_output(output, ".csv", ".parquet")
     transformer = make_transformer(options)
-    items, info = _files.open_images(options)
+    items, info = _choose_classes(*_files.open_images(options), classes)
     if "class" not in info:
         options.say("The class of the images is unknown: found no folders of classes alone.")
     settings = {"memory": memory, "n_jobs": n_jobs, "verbose": verbose}
@@ -140,6 +144,21 @@ def extract(
     table = pd.concat([table, features], axis=1)
     _files.finish_table(table, options, f"{rows.shape[1]} features")
     return table
+
+
+def _choose_classes(items, info, classes):
+    """Return the images of some classes, and what is known about these."""
+    if classes is None:
+        return items, info
+    names = classes.split(",") if isinstance(classes, str) else classes
+    known, wanted = info.get("class", pd.Series(dtype=str)), {name.strip() for name in names}
+    if unknown := sorted(wanted - {*known}):
+        found = sorted({*known}) or "no folders of classes alone"
+        raise InvalidParameterError(
+            f"classes has {unknown}, expected some of those found: {found}."
+        )
+    kept = known.index[known.isin(wanted)]
+    return [items[index] for index in kept], info.loc[kept].reset_index(drop=True)
 
 
 def make_transformer(options):

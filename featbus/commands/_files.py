@@ -14,7 +14,7 @@ from featbus.bus import FeatureBus, ImageWarning
 from featbus.commands._data import first_lines, load_labeled
 from featbus.datasets import detect_layout, load_busi, load_images
 from featbus.datasets._base import SPACING
-from featbus.datasets._files import as_name
+from featbus.datasets._files import as_name, quote
 from featbus.datasets._folder import PARTS
 from featbus.files import as_unicode, escape_formula, written_whole
 from featbus.images import ImageError
@@ -53,8 +53,8 @@ def open_images(options, with_classes=True):
     Parameters
     ----------
     options : SimpleNamespace
-        With ``data``, a folder of any layout, or files; and ``strict``, ``masks`` and ``groups`` of
-        `load_images`.
+        With ``data``, a folder of any layout, or several files and folders; and ``strict``,
+        ``masks`` and ``groups`` of `load_images`.
     with_classes : bool, default=True
         Whether folders may be classes, and masks are looked for. If not, empty folders are allowed.
 
@@ -78,6 +78,7 @@ def open_images(options, with_classes=True):
         found = load_labeled(options, *known)
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
     else:
+        data = data if is_path else _list_files(data, masks, options.strict)
         found = load_images(data, masks=masks, groups=groups, strict=options.strict)
         files = found.frame["file"].tolist()
     info = pd.DataFrame({"path": files})
@@ -102,6 +103,15 @@ def open_images(options, with_classes=True):
         if masks is not None or groups is not None:  # which may be a table with spacings
             items = list(map(SpacedImage, items, info[SPACING].to_numpy().tolist()))
     return items, info
+
+
+def _list_files(paths, masks, strict):
+    """Return the files among some paths, and the images in the folders among them."""
+    parts = [
+        load_images(path, masks=masks, strict=strict).images if os.path.isdir(path) else [path]
+        for path in map(os.fspath, paths)
+    ]
+    return [file for part in parts for file in part]
 
 
 def check_output(path, *suffixes):
@@ -176,6 +186,12 @@ def finish_table(table, options, found):
     where = "" if options.output is None else f" in {os.fspath(options.output)}"
     what = "groups" if "n_images" in table else "images"
     head = f"{len(table) - len(failed)} of {len(table)} {what} with {found}{where}"
-    options.say(head, *first_lines(f"{row[1]}: {row.error}" for row in failed.itertuples()))
+    lines = [
+        f"{names[0]}: {reason}"
+        if len(names) == 1
+        else f"{len(names)} {what}: {reason} ({quote(names)})"
+        for reason, names in failed.groupby("error", sort=False)[table.columns[0]].agg(list).items()
+    ]
+    options.say(head, *first_lines(lines))
     if options.output is None:
         options.say(table.to_string(index=False))

@@ -46,7 +46,7 @@ def predict(
     model : path-like or estimator
         The file that `train` or `featbus.save` wrote, or a fitted classifier of images.
     data : path-like or sequence of path-like
-        A folder of images, in subfolders or not, or files, see `load_images`.
+        A folder of images, in subfolders or not, or several files and folders, see `load_images`.
     output : path-like, default=None
         A ``.csv`` or ``.parquet`` file to write: all of it at the end, or nothing. An existing file
         is replaced. None writes nothing, and prints the table if `verbose`.

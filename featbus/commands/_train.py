@@ -49,9 +49,10 @@ def train(
     memory: PathLike | FeatureStore | None = None,
     n_jobs: int | None = None,
     random_state: int = 0,
+    audit: bool = True,
     verbose: bool = False,
-) -> tuple[Evaluation, AuditReport]:
-    """Evaluate a recipe by cross-validation, fit it on all images, and save the model.
+) -> tuple[Evaluation, AuditReport | None]:
+    """Evaluate a recipe, fit it on all images or on the given training part, and save the model.
 
     Read more in the :ref:`User Guide <command_line>`.
 
@@ -108,6 +109,9 @@ def train(
         Number of parallel fits, and of batches of images in parallel.
     random_state : int, default=0
         Seed of the folds and of the recipe.
+    audit : bool, default=True
+        Whether to audit the data, see `featbus.audit`. False saves time, most of it in large data
+        sets; what is printed and written says so.
     verbose : bool, default=False
         Whether to print the data set, the audit's verdict, progress, scores and files.
 
@@ -115,8 +119,8 @@ def train(
     -------
     evaluation : Evaluation
         The evaluation of the recipe. The model is in the file: ``featbus.load(output)``.
-    report : AuditReport
-        The audit of the data.
+    report : AuditReport or None
+        The audit of the data; None without one.
 
     Raises
     ------
@@ -137,7 +141,9 @@ def train(
     Notes
     -----
     The scores are those of the cross-validation. The saved model is fitted on all images, and has
-    no scores of its own: its scores on these images would mean nothing.
+    no scores of its own: its scores on these images would mean nothing. Where the folders give a
+    split and `cv` is None, the saved model is the one that was tested: it is fitted on the training
+    part alone.
 
     Examples
     --------
@@ -153,13 +159,15 @@ def train(
     with TemporaryDirectory(prefix="featbus-") as folder:
         store = Path(folder) / "features.sqlite" if memory is None else memory
         dataset, result, report = _evaluate(options, store)
-        options.say(f"Fit on all {len(dataset.images)} images")
+        training, note = _data.select_training(dataset, cv)
+        options.say(note)
+        result = replace(result, protocol=f"{result.protocol}\n{note}")
         # The number of processors of this machine does not travel.
         settings = {"random_state": random_state, "memory": store, "n_jobs": None}
         model = _extract.make_recipe(recipe, options, **settings)
         model = _tune(_data.fit_to_data(model, dataset, options), dataset, options)
-        model = _fit(model, dataset, random_state)
-        card = _make_card(options, dataset, result, report)
+        model = _fit(model, training, random_state)
+        card = _make_card(options, training, result, report)
         card["operating_point"] = _describe_threshold(model, dataset, options)
         with _files.written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, options, folder / page.name)
@@ -192,6 +200,7 @@ def evaluate(
     memory: PathLike | FeatureStore | None = None,
     n_jobs: int | None = None,
     random_state: int = 0,
+    audit: bool = True,
     verbose: bool = False,
 ) -> Evaluation:
     """Evaluate a recipe by cross-validation that keeps groups together, or a model on new data.
@@ -251,6 +260,9 @@ def evaluate(
         Number of parallel fits, and of batches of images in parallel.
     random_state : int, default=0
         Seed of the folds and of the recipe.
+    audit : bool, default=True
+        Whether to audit the data, see `featbus.audit`. False saves time, most of it in large data
+        sets; what is printed and written says so.
     verbose : bool, default=False
         Whether to print the data set, the audit's verdict, progress, scores and files.
 
@@ -307,12 +319,11 @@ def _evaluate(options, memory):
     positive = _data.find_class(options.pos_label, dataset.target_names)
     pipeline = _tune(_data.fit_to_data(pipeline, dataset, options), dataset, options)
     dataset, report = _audit.audit_dataset(
-        dataset, cv, options.on_error, pipeline=pipeline, **settings
+        dataset, cv, options.on_error, options.audit, pipeline=pipeline, **settings
     )
     if "left_out" in dataset:
         pipeline = _data.fit_to_data(pipeline, dataset, options)
-    leaks = _audit.list_leaks(report, dataset)
-    options.say(f"Audit {report.outcome}: {report.verdict}", *leaks)
+    options.say(*_audit.describe_audit(report, dataset))
     if "features" in getattr(pipeline, "named_steps", ()):
         pipeline.set_params(features__verbose=options.verbose)
     result = evaluation.evaluate(
@@ -329,6 +340,7 @@ def _evaluate(options, memory):
     )
     networks = [source.description for source in _extract.find_networks(pipeline)]
     protocol = f"{result.protocol}\nNetworks: {'; '.join(networks) or 'none'}."
+    protocol += f"\n{_audit.NO_AUDIT}" if report is None else ""
     result = _data.add_notes(replace(result, protocol=protocol), dataset, cv)
     options.say(f"\n{result}\n", _data.describe_subgroups(result))
     return dataset, result, report
@@ -359,7 +371,7 @@ def _describe_threshold(model, dataset, options):
 
 
 def _fit(pipeline, dataset, random_state):
-    """Return the pipeline fitted on all images; inside it, too, groups are kept together."""
+    """Return the pipeline fitted on a data set; inside it, too, groups are kept together."""
     y, everything = dataset.target, np.arange(len(dataset.target))
     fitted = keep_groups_together(pipeline, y, dataset.groups, everything, random_state)
     metadata = _data.find_metadata(pipeline, dataset)
@@ -389,14 +401,17 @@ def _make_card(options, dataset, result, report):
         "data": {
             "name": dataset.name if dataset.name in _PUBLIC else "one folder per class",
             "images": len(dataset.images),
+            "tested_on": result.predictions["index"].nunique(),
             "left_out": len(dataset.get("left_out", [])),
             "classes": count_images(dataset),
             "groups": None if dataset.groups is None else len(np.unique(dataset.groups)),
             "groups_note": result.groups_note or None,
         },
-        "audit": report.verdict,
+        "audit": _audit.NO_AUDIT if report is None else report.verdict,
         "protocol": result.protocol,
         "scores": _external.list_scores(result),
+        "doubt": result.doubt or None,
+        "calls": _count_calls(result),
         "positive_class": result.pos_name,
     }
     with suppress(_appearance.FewImagesError):
@@ -404,6 +419,15 @@ def _make_card(options, dataset, result, report):
             dataset.images, groups=dataset.groups
         )
     return card
+
+
+def _count_calls(result):
+    """Return how often each class was predicted in the test parts, and how often that was right."""
+    unit = "groups" if result.by == "group" else "images"
+    return {
+        name: {"right": int(called[name]), "of": int(called.sum()), "unit": unit}
+        for name, called in result.confusion_matrix().items()
+    }
 
 
 def _plain(value):

@@ -2,7 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -28,8 +28,10 @@ def import_keras():
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    only_errors = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     try:
-        import keras
+        with _without_greeting() if only_errors else nullcontext():
+            import keras
     except ImportError as error:
         raise ImportError(
             f"Networks need Keras and TensorFlow: pip install keras tensorflow ({error})"
@@ -42,6 +44,19 @@ def import_keras():
     if keras.backend.backend() == "tensorflow":
         _limit_tensorflow()
     return keras
+
+
+@contextmanager
+def _without_greeting():
+    """Discard what TensorFlow's C++ code prints on import, before it reads the level."""
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _limit_tensorflow():

@@ -375,7 +375,8 @@ def as_preprocessing(value):
         raise InvalidParameterError(
             f"preprocessing is {value!r}, expected {', '.join(map(repr, NAMED))}, a dict such as "
             f"{_EXAMPLE}, or the path of the network's preprocessor_config.json (transformers) or "
-            "config.json (timm): say what the network was trained on."
+            "config.json (timm): say what the network was trained on. 'torch' is the mean and the "
+            "standard deviation of ImageNet, as timm has them."
         )
     try:
         with open(value, encoding="utf-8") as file:
