@@ -312,7 +312,7 @@ def test_the_card_says_what_the_model_is_and_no_path(trained):
         right, number = table.loc[name, name], table[name].sum()
         assert call == {"right": right, "of": number, "unit": "images"}
     patients = SimpleNamespace(by="group", confusion_matrix=evaluation.confusion_matrix)
-    assert {call["unit"] for call in _count_calls(patients).values()} == {"patients"}
+    assert {call["unit"] for call in _count_calls(patients).values()} == {"groups"}
     assert card["doubt"] == (evaluation.doubt or None)
     assert card["classes"] == ["benign", "malignant"]
     assert card["reference"]["images"] == 24

@@ -168,7 +168,8 @@ def train(
         model = _tune(_data.fit_to_data(model, dataset, options), dataset, options)
         model = _fit(model, training, random_state)
         card = _make_card(options, training, result, report)
-        card["operating_point"] = _describe_threshold(model, dataset, options)
+        if sensitivity is not None:
+            card["operating_point"] = _describe_threshold(model, dataset, sensitivity)
         with _files.written_together(output, page, scores) as folder:
             _write_report(result, report, dataset, options, folder / page.name)
             _files.write_table(result.scores, folder / scores.name)
@@ -360,13 +361,10 @@ def _tune(pipeline, dataset, options):
     return evaluation.at_sensitivity(pipeline, options.sensitivity, pos_label=position)
 
 
-def _describe_threshold(model, dataset, options):
-    """Return the operating point of a fitted model for its card, None if none was chosen."""
-    if options.sensitivity is None:
-        return None
+def _describe_threshold(model, dataset, sensitivity):
+    """Return the operating point of a fitted model for its card."""
     position, threshold = find_threshold(model)
-    chosen_for = f"a sensitivity of {options.sensitivity}"
-    name = dataset.target_names[position]
+    name, chosen_for = dataset.target_names[position], f"a sensitivity of {sensitivity}"
     return {"class": name, "threshold": round(threshold, 4), "chosen_for": chosen_for}
 
 
