@@ -722,6 +722,6 @@ class Evaluation(Printed):
         groups = rows["group"].to_numpy() if self.has_groups else None
         few = describe_few_groups(codes, groups, self.target_names)
         failed = "" if audit is None or audit.outcome == "passed" else f"audit {audit.outcome}"
-        note, _, _ = self.groups_note.partition(":")  # the number of images says the rest
-        found = [note, few, self.doubt, failed]
+        # The number of images says the rest of the note.
+        found = [self.groups_note.partition(":")[0], few, self.doubt, failed]
         return [f"{text[0].lower()}{text[1:].rstrip('.')}" for text in found if text]
