@@ -4,6 +4,7 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import cv2
@@ -15,8 +16,10 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 from sklearn.calibration import calibration_curve
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
 from featbus import evaluate
@@ -340,7 +343,64 @@ def test_figures_are_drawn_outside_of_pyplot(name, three):
 
 
 def legend_of(axis):
-    return [text.get_text().strip().replace("\n", " ") for text in axis.get_legend().get_texts()]
+    legend = axis.get_legend() or axis.figure.legends[0]
+    return [text.get_text().strip().replace("\n", " ") for text in legend.get_texts()]
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def long_names(request):
+    X, y, groups = make_rows(request.param)
+    names = ["fibroadenoma_with_atypical_features", "invasive carcinoma of no special type"]
+    names = [*names, "intraductal papilloma, peripheral"][: request.param]
+    pipeline = "texture and three stages of MobileNetV2, naive Bayes"
+    pipelines = {pipeline: GaussianNB(), pipeline.replace(" ", "_"): GaussianNB()}
+    return evaluate(pipelines, X, y, groups=groups, target_names=names, cv=2)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_long_names_are_not_clipped(long_names, name):
+    figure = long_names.plot(name)
+    figure.draw_without_rendering()
+    x0, y0, x1, y1 = figure.get_tightbbox().extents
+    width, height = figure.get_size_inches()
+    assert min(x0, y0) >= 0
+    assert x1 <= width
+    assert y1 <= height
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    boxes.sort(key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+
+
+@without_figures
+def test_the_report_begins_with_one_sentence(binary, tmp_path):
+    frame = binary.to_frame()
+    best = frame.loc[binary.pipeline_names, "roc_auc"].idxmax()
+    mean, low, high = frame.loc[best, ["roc_auc", "roc_auc_low", "roc_auc_high"]]
+    assert binary.summary == (
+        f"Asked to tell benign and malignant apart in 90 images of 30 groups, {best}, the best of "
+        f"2 pipelines, reaches ROC AUC {mean:.2f} (95% interval {low:.2f} to {high:.2f}) on images "
+        "that it was not trained on; chance has 0.50; doubtful: only 30 groups tested, 10 of "
+        "benign: intervals are unreliable with fewer than 40, or 8 of a class; "
+        f"{binary.doubt[0].lower()}{binary.doubt[1:]}"
+    )
+    text = Page(write(binary, tmp_path, audit=Audit())).text
+    start = text.index("Asked to tell")
+    assert start < text.index(binary.protocol[:20])
+    assert "(Accuracy); audit failed." in text
+    assert binary.summary not in repr(binary)
+
+
+def test_the_sentence_where_groups_are_unknown_and_nothing_is_learned():
+    X, y, _ = make_rows(3)
+    with pytest.warns(UserWarning, match="Groups unknown"):
+        result = evaluate(DummyClassifier(), 0 * X, y, cv=3)
+    assert "tell 0, 1 and 2 apart in 90 images, each counted as its own patient" in result.summary
+    assert "ROC AUC (mean over classes) 0.50" in result.summary
+    assert result.summary.endswith(
+        "doubtful: groups unknown; not clearly better than chance: pipeline (Accuracy, ROC AUC)."
+    )
+    alone = replace(result, scores=result.scores.assign(roc_auc=np.nan))
+    assert "reaches Accuracy 0.37 (95% interval" in alone.summary
 
 
 def test_roc_curves_of_two_classes(binary):

@@ -12,22 +12,26 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
+from featbus.evaluation._checklists import fill_checklist
 from featbus.evaluation._intervals import (
     adjust_for_number,
     calibration_line,
     corrected_t_test,
     count_informative,
     delong_test,
+    describe_few_groups,
     jackknife,
     jackknife_test,
     score_interval,
 )
 from featbus.evaluation._metrics import (
+    MEAN,
     METRICS,
     TITLES,
     FoldMetrics,
     Printed,
     flatten_columns,
+    format_interval,
     is_of_class,
     metric_range,
     ratio,
@@ -134,6 +138,15 @@ def _summary(values, *found):
 def _as_frame(summaries, index):
     columns = pd.MultiIndex.from_product([METRICS, ["mean", "std", "low", "high"]])
     return pd.DataFrame(np.reshape([*summaries], (len(index), -1)), index, columns)
+
+
+def _write(text, path):
+    """Return a text, or write it to a file."""
+    if path is None:
+        return text
+    with written_whole(path) as hidden:
+        hidden.write_text(text, encoding="utf-8", errors="replace")
+    return None
 
 
 def _plain(value):
@@ -582,23 +595,103 @@ class Evaluation(Printed):
         Returns
         -------
         str or None
-            An object with the attributes of the evaluation, and ``table``, a list of pipeline,
-            metric, mean, std, low and high. Tables are objects of columns; NaN and infinity
-            are null. Values without a JSON type, such as an estimator chosen by a search, become
-            their text.
+            An object with the attributes of the evaluation, ``summary``, and ``table``, a list of
+            pipeline, metric, mean, std, low and high. Tables are objects of columns; NaN and
+            infinity are null. Values without a JSON type, such as an estimator chosen by a search,
+            become their text.
         """
         table = self._intervals().rename_axis(index="pipeline", columns=["metric", None])
         table = table.stack("metric", future_stack=True).reset_index()
-        found = {part.name: getattr(self, part.name) for part in fields(self)} | {"table": table}
+        found = {part.name: getattr(self, part.name) for part in fields(self)}
+        found |= {"table": table, "summary": self.summary}
         found["chance"] = None if self.chance is None else json.loads(self.chance.to_json())
         text = json.dumps(found, default=_plain)
         found = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity
-        text = json.dumps(found, ensure_ascii=False, indent=1)
-        if path is None:
-            return text
-        with written_whole(path) as hidden:
-            hidden.write_text(text, encoding="utf-8")
-        return None
+        return _write(json.dumps(found, ensure_ascii=False, indent=1), path)
+
+    def to_latex(self, path: PathLike | None = None) -> str | None:
+        r"""Return or write the table of a paper, in LaTeX with the package booktabs.
+
+        Parameters
+        ----------
+        path : str or os.PathLike, default=None
+            The file to write. None returns the text.
+
+        Returns
+        -------
+        str or None
+            One row per pipeline, or per pipeline and class if there are two classes and none is the
+            positive one; chance is the last row. Columns are the printed metrics, as mean and 95%
+            interval. Names are escaped. The caption states the protocol.
+
+        Examples
+        --------
+        >>> from featbus import evaluate
+        >>> from sklearn.svm import SVC
+        >>> X, y = [[i] for i in range(40)], [0, 1] * 20
+        >>> text = evaluate({"C & D": SVC()}, X, y, groups=range(40)).to_latex()
+        >>> print(text.splitlines()[0])
+        \begin{table}[tb]
+        >>> r"C \& D" in text
+        True
+        """
+        n_splits = len(self.predictions[["repeat", "fold"]].drop_duplicates())
+        share = ", which share no group," if self.has_groups else ""
+        text = self._shown(format_interval).to_latex(
+            escape=True,
+            column_format="l" * (1 + self.shows_both) + "c" * len(_SHOWN),
+            multirow=False,
+            index_names=False,
+            caption=f"{self._size}: means over {n_splits} splits into training and test part"
+            f"{share} with 95\\% intervals by the jackknife{self._about}.",
+            label="tab:evaluation",
+            position="tb",
+        )
+        return _write(text, path)
+
+    def to_checklist(
+        self, name: str, path: PathLike | None = None, *, audit: AuditReport | None = None
+    ) -> pd.DataFrame:
+        """Return a checklist for publications, filled with the evidence of this run.
+
+        Parameters
+        ----------
+        name : {"CLAIM", "TRIPOD+AI", "METRICS"}
+            The 2024 update of CLAIM [1]_, for artificial intelligence in medical imaging; TRIPOD+AI
+            [2]_, for prediction models; METRICS [3]_, for radiomics.
+        path : str or os.PathLike, default=None
+            A CSV file to write, too.
+        audit : AuditReport, default=None
+            The result of `featbus.audit` for the same images.
+
+        Returns
+        -------
+        DataFrame
+            One row per item of the list: ``item``, its number; ``topic``, in our words; the
+            ``evidence``, or "the authors must state"; ``where`` it stands in the report of
+            `to_html`. Evidence is what the run itself shows, nothing about the clinical setting.
+
+        Raises
+        ------
+        ValueError
+            If there is no such checklist.
+
+        References
+        ----------
+        .. [1] Tejani AS et al. Checklist for Artificial Intelligence in Medical Imaging (CLAIM):
+           2024 Update. Radiology: Artificial Intelligence 6 (2024) e240300,
+           doi:10.1148/ryai.240300.
+        .. [2] Collins GS et al. TRIPOD+AI statement: updated guidance for reporting clinical
+           prediction models that use regression or machine learning methods. BMJ 385 (2024)
+           e078378, doi:10.1136/bmj-2023-078378.
+        .. [3] Kocak B et al. METhodological RadiomICs Score (METRICS): a quality scoring tool for
+           radiomics research endorsed by EuSoMII. Insights into Imaging 15 (2024) 8,
+           doi:10.1186/s13244-023-01572-w.
+        """
+        table = fill_checklist(self, name, audit)
+        if path is not None:
+            _write(table.to_csv(index=False), path)
+        return table
 
     def to_html(
         self,
@@ -679,20 +772,25 @@ class Evaluation(Printed):
 
     def _table(self):
         """Return the printed table, cells as text."""
+        return self._shown(
+            lambda row: (
+                f"{row['mean']:.2f}" + ("" if np.isnan(row["std"]) else f" ± {row['std']:.2f}")
+            )
+        )
+
+    def _shown(self, make_cell):
+        """Return a table of the printed metrics; cells are made of mean, std, low and high."""
         frame = self._class_intervals() if self.shows_both else self._intervals()
         cells = {}
         for metric in _SHOWN:
             is_one = is_of_class(metric, len(self.labels))
             cells[title(metric, self.pos_name if is_one else None)] = [
-                f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
-                for mean, std in frame[metric][["mean", "std"]].to_numpy()
+                make_cell(row) for _, row in frame[metric].iterrows()
             ]
         return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        rest = "; means over the classes, each against the rest" if self.pos_name is None else ""
-        rest = "; each class against the rest" if self.shows_both else rest
-        spread = f"Mean ± standard deviation over the folds{rest}."
+        spread = f"Mean ± standard deviation over the folds{self._about}."
         notes = [f"{spread} to_frame() has more metrics, and 95% intervals."]
         return [*notes, *filter(None, [self.doubt])]
 
@@ -708,3 +806,49 @@ class Evaluation(Printed):
             ]
             found += [f"{name} ({', '.join(unclear)})"] if unclear else []
         return f"Not clearly better than chance: {'; '.join(found)}." if found else ""
+
+    @property
+    def _about(self):
+        """Return what metrics are about if there is no positive class, as text."""
+        if self.shows_both:
+            return "; each class against the rest"
+        return "; means over the classes, each against the rest" if self.pos_name is None else ""
+
+    @property
+    def _size(self):
+        """Return the numbers of images and of groups as text."""
+        n_images, n_groups = (self.predictions[key].nunique() for key in ("index", "group"))
+        unknown = ", each counted as its own patient"
+        return f"{n_images} images{f' of {n_groups} groups' if self.has_groups else unknown}"
+
+    @property
+    def summary(self) -> Any:
+        """What was asked of how many groups, the score, chance, and what is doubtful: a str."""
+        return self._summarize()
+
+    def _summarize(self, audit=None):
+        """Return `summary`, and with an audit its outcome."""
+        frame, names = self._intervals(), self.pipeline_names
+        metric = "roc_auc" if frame.loc[names, ("roc_auc", "mean")].notna().any() else "accuracy"
+        best = frame.loc[names, (metric, "mean")].idxmax()
+        score = format_interval(frame.loc[best, metric]).replace("(", "(95% interval ")
+        about = (self.pos_name or MEAN) if is_of_class(metric, len(self.labels)) else None
+        *first, last = self.target_names
+        text = f"Asked to tell {', '.join(first)} and {last} apart in {self._size}, {best}"
+        text += f", the best of {len(names)} pipelines," if len(names) > 1 else ""
+        text += f" reaches {title(metric, about)} {score} on images that it was not trained on"
+        if self.chance is not None:
+            text += f"; chance has {frame.loc[CHANCE, (metric, 'mean')]:.2f}"
+        doubts = self._doubts(audit)
+        return f"{text}; doubtful: {'; '.join(doubts)}." if doubts else f"{text}."
+
+    def _doubts(self, audit=None):
+        """Return what is doubtful about the scores, a list of phrases."""
+        rows = self.predictions.drop_duplicates("index")
+        codes = np.searchsorted(self.labels, rows["target"])
+        groups = rows["group"].to_numpy() if self.has_groups else None
+        few = describe_few_groups(codes, groups, self.target_names)
+        failed = "" if audit is None or audit.outcome == "passed" else f"audit {audit.outcome}"
+        # The number of images says the rest of the note.
+        found = [self.groups_note.partition(":")[0], few, self.doubt, failed]
+        return [f"{text[0].lower()}{text[1:].rstrip('.')}" for text in found if text]

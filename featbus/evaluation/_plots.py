@@ -75,6 +75,8 @@ def _make_axes(headings, width, height):
     """Return a figure, and axes of a size in inches for each heading."""
     from matplotlib.figure import Figure
 
+    headings = [fill(str(heading), _LINE) for heading in headings]
+    height += 0.17 * max(_count_lines(headings) - 1, 0)
     n_rows = ceil(len(headings) / max(1, int(_MAX_WIDTH // width)))
     n_columns = ceil(len(headings) / n_rows)
     figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
@@ -82,8 +84,13 @@ def _make_axes(headings, width, height):
     for axis in axes[len(headings) :]:
         axis.remove()
     for axis, heading in zip(axes, headings):
-        axis.set_title(fill(str(heading), _LINE))
+        axis.set_title(heading)
     return figure, axes
+
+
+def _count_lines(labels):
+    """Return the number of lines of the longest label."""
+    return max(label.count("\n") for label in labels) + 1
 
 
 def _line(number):
@@ -99,13 +106,15 @@ def _fill_label(name, width):
 
 def _draw_matrices(evaluation):
     """Draw a matrix of counts per pipeline."""
-    labels = [fill(name, 12) for name in evaluation.target_names]
-    side = 2 + 0.75 * len(labels)
-    figure, axes = _make_axes(evaluation.pipeline_names, side, side)
+    labels = [fill(name, 18) for name in evaluation.target_names]
+    length = max(len(line) for label in labels for line in label.split("\n"))
+    side = max(3.5, 0.9 + 0.08 * length + 0.75 * len(labels))
+    rotation = "vertical" if _count_lines(labels) > 1 else 30
+    figure, axes = _make_axes(evaluation.pipeline_names, side, side + 0.3)
     for axis, pipeline in zip(axes, evaluation.pipeline_names):
         counts = evaluation.confusion_matrix(pipeline).to_numpy()
         display = ConfusionMatrixDisplay(counts, display_labels=labels)
-        display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=30)
+        display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=rotation)
         axis.set(xlabel="Predicted class", ylabel="True class")
     return figure
 
@@ -123,7 +132,7 @@ def _draw_curves(evaluation, name):
     if not pooled:
         raise ValueError(_NO_PROBABILITIES)
     headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
-    n_lines = sum(fill(f"{name}, AUC 0.00", _LINE).count("\n") + 1 for name, *_ in pooled)
+    n_lines = sum(_count_lines([fill(f"{name}, AUC 0.00", _LINE)]) for name, *_ in pooled)
     figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
         labels = []
@@ -145,7 +154,7 @@ def _draw_curves(evaluation, name):
         chance = 2 * [is_class.mean()] if name == "precision_recall" else [0, 1]
         axis.plot([0, 1], chance, color=GRAY, linewidth=0.8, zorder=0)
         axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        axis.set(aspect="auto", box_aspect=1)
+        axis.set(aspect="auto", box_aspect=1, anchor="N")
         axis.legend(axis.lines[:-1], labels, **_BELOW)
     return figure
 
@@ -207,9 +216,10 @@ def _draw_intervals(evaluation):
     tables = {
         fill(title(metric, about), _LINE): table
         for metric, about, table in iter_tables(evaluation, METRICS)
-        if table["mean"].notna().any()  # decision values have no Brier score
+        if table.loc[names, "mean"].notna().any()  # decision values have no Brier score
     }
-    rows = np.arange(len(tables)) * (len(names) + 1.5)  # one unit per interval
+    # One unit per interval, and at least one per line of the labels.
+    rows = np.arange(len(tables)) * max(len(names) + 1.5, 1.2 * _count_lines(tables))
     figure, (axis,) = _make_axes([""], 5, 1.2 + 0.14 * rows[-1] + 0.3 * len(names))
     for number, name in enumerate(names):
         values = pd.DataFrame([table.loc[name] for table in tables.values()])
@@ -221,7 +231,7 @@ def _draw_intervals(evaluation):
     axis.grid(axis="x", color=GRAY, alpha=0.25, linewidth=0.6)
     axis.set_xlabel("mean and 95% interval")
     labels = [_fill_label(name, 42) for name in names]
-    axis.legend(axis.lines, labels, loc="lower left", bbox_to_anchor=(0, 1))
+    figure.legend(axis.lines, labels, loc="outside upper left")
     return figure
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from featbus.color import to_float
+from featbus.evaluation._checklists import CHECKLISTS, STATE, fill_checklist
 from featbus.evaluation._metrics import TITLES, format_interval, iter_tables, title
 from featbus.files import written_whole
 from featbus.images import as_batch, at_index, name_image
@@ -56,6 +57,9 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
         now=datetime.now().astimezone(),
         evaluation=evaluation,
         audit=audit,
+        summary=evaluation._summarize(audit),
+        checklists={name: fill_checklist(evaluation, name, audit) for name in CHECKLISTS},
+        state=STATE,
         table=_show_table,
         figure=draw_svg,
         results=_format_intervals(tables),
@@ -179,7 +183,7 @@ def draw_svg(evaluation, name):
     with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        evaluation.plot(name).savefig(buffer, format="svg")
+        evaluation.plot(name).savefig(buffer, format="svg", bbox_inches="tight")
     svg = buffer.getvalue().encode("utf-8", "replace")
     source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
     return Markup('<img class="figure" src="{}" alt="{}">').format(source, name.replace("_", " "))
