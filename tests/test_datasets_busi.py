@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupKFold
 
 from featbus import ShapeStatistics, load_busi, load_masked
 from featbus.datasets import GroupsWarning, describe_dataset, load_dataset
+from featbus.groups import GROUPS_FOUND
 from featbus.io import read_mask
 
 GRAY = np.full((6, 8), 90, dtype=np.uint8)
@@ -143,6 +144,11 @@ def test_groups_of_near_duplicates_are_found_in_the_images(release):
     with pytest.warns(UserWarning, match="of near-duplicates"):
         found = load_dataset(release)
     assert describe_dataset(found).startswith("BUSI: 5 images in 4 groups of near-duplicates (be")
+    assert busi.groups[busi.target < 2].note == found.groups.note == GROUPS_FOUND
+    assert load_busi(release, groups=busi.frame[["file", "group"]]).groups.dtype == np.intp
+    assert not hasattr(load_busi(release, groups=busi.frame[["file", "group"]]).groups, "note")
+    listed = busi.frame[["file", "group", "origin"]]
+    assert load_busi(release, groups=listed).groups.note == GROUPS_FOUND
 
 
 def test_an_image_that_cannot_be_read_has_no_near_duplicate(release):

@@ -8,10 +8,11 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from featbus.datasets._files import check_folder, quote
-from featbus.groups import GROUPS_UNKNOWN
+from featbus.groups import GROUPS_FOUND, GROUPS_UNKNOWN, Groups, find_doubt
 from featbus.images import ImageError
 from featbus.io import read_spacing
 
+FOUND = "near-duplicates"  # the origin of groups that are no patients
 SPACING = ["spacing_row", "spacing_column"]
 PATH = [str, os.PathLike]
 CONSTRAINTS = {
@@ -62,12 +63,19 @@ def stated_spacing(path):
         return None
 
 
+def groups_in(frame):
+    """Return the column ``group``, with a note if the column ``origin`` says near-duplicates."""
+    groups = frame["group"].to_numpy(dtype=np.intp) if "group" in frame else None
+    is_found = groups is not None and "origin" in frame and (frame["origin"] == FOUND).any()
+    return Groups(groups, GROUPS_FOUND) if is_found else groups
+
+
 def as_bunch(images, masks, frame, class_names, *, DESCR, target="class", **fields):
     """Return a data set; its classes are in the column `target` of its frame.
 
     Without a column ``group`` in the frame, its groups are None, and its description says so.
     """
-    groups = frame["group"].to_numpy(dtype=np.intp) if "group" in frame else None
+    groups = groups_in(frame)
     if groups is None:
         DESCR = f"{DESCR.rstrip()}\n\n{GROUPS_UNKNOWN.capitalize()}."
     return Bunch(
@@ -117,5 +125,5 @@ def describe_dataset(dataset):
     images = f"{dataset.name}: {len(dataset.images)} images"
     if dataset.groups is None:
         return f"{images} ({classes}), {GROUPS_UNKNOWN}"
-    kind = f" of {dataset.groups_of}" if "groups_of" in dataset else ""
+    kind = f" of {FOUND}" if find_doubt(dataset.groups) else ""
     return f"{images} in {len(np.unique(dataset.groups))} groups{kind} ({classes})"

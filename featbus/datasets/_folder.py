@@ -354,7 +354,7 @@ def load_images(
         frame = add_groups(frame, groups, None, paths, root)
     return Bunch(
         images=_files.path_array(paths),
-        groups=None if groups is None else frame["group"].to_numpy(),
+        groups=_base.groups_in(frame),
         masks=pairs,
         frame=_base.add_spacing(frame, paths),
         skipped=skipped,

@@ -41,6 +41,7 @@ from featbus.groups import (
     check_groups,
     check_target,
     describe_samples,
+    find_doubt,
 )
 from featbus.parameters import N_JOBS, Interval, InvalidParameterError, check_parameters
 from featbus.steps import all_steps, search_in, split_extraction
@@ -193,9 +194,9 @@ def _requested(pipeline, metadata):
         return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
-def _describe(cv, splits, n_repeats, codes, groups, names, pipelines):
-    """Describe in words what was evaluated, and how; groups that are unknown come first."""
-    warning = f"{GROUPS_UNKNOWN.capitalize()}.\n" if groups is None else ""
+def _describe(cv, splits, n_repeats, codes, groups, names, pipelines, note):
+    """Describe in words what was evaluated, and how; what is doubtful about groups comes first."""
+    warning = f"{note.capitalize()}.\n" if note else ""
     if isinstance(cv, Integral):
         how = f"stratified {cv}-fold cross-validation"
         how += f", repeated {n_repeats} times" if n_repeats > 1 else ""
@@ -346,7 +347,7 @@ def evaluate(
         raise ValueError("Got no pipelines, expected at least one.")
     check_consistent_length(X, y, groups, masks)
     y, labels, codes = check_target(y)
-    groups = check_groups(groups)
+    note, groups = find_doubt(groups), check_groups(groups)
     metadata = {"masks": masks, "groups": groups}
     requested = [_requested(pipeline, metadata) for pipeline in pipelines.values()]
     if masks is not None and not any("masks" in names for names in requested):
@@ -392,7 +393,7 @@ def evaluate(
     results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     results = [*tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)]
     pos_name = None if positive is None else names[positive]
-    protocol = _describe(cv, splits, n_repeats, codes, groups, names, pipelines.values())
+    protocol = _describe(cv, splits, n_repeats, codes, groups, names, pipelines.values(), note)
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
@@ -404,7 +405,7 @@ def evaluate(
         "versions": package_versions(),
         "random_state": seed,
         "has_groups": groups is not None,
-        "groups_note": GROUPS_UNKNOWN if groups is None else "",
+        "groups_note": note,
     }
     chance = Evaluation(**_as_tables(results[-len(splits) :]), **common)
     return Evaluation(**_as_tables(results[: -len(splits)]), **common, chance=chance)

@@ -13,12 +13,14 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
 from featbus.groups import (
-    GROUPS_UNKNOWN,
+    GROUPS_FOUND,
     N_FOLDS,
+    Groups,
     check_folds,
     check_groups,
     check_target,
     describe_samples,
+    find_doubt,
     make_splits,
     merge_labelings,
 )
@@ -236,7 +238,7 @@ def audit(
     images = as_batch(images)
     check_consistent_length(images, y, groups, masks)
     _, labels, codes = check_target(y)
-    groups = check_groups(groups)
+    note, groups = find_doubt(groups), check_groups(groups)
     check_folds(y, groups, cv)
     rng = check_random_state(random_state)
     splits = make_splits(cv, codes, codes, groups, rng)
@@ -251,6 +253,9 @@ def audit(
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
+    described = describe_samples(codes, labels, groups)
+    if note and groups is not None:
+        described = f"{note.capitalize()}. {described}"
     checks = [
         *_checks.check_copies(folds, exact, near, changed),
         _checks.check_groups_apart(folds, groups),
@@ -262,10 +267,10 @@ def audit(
         checks=pd.DataFrame(checks, columns=_checks.Check._fields).drop(columns="images"),
         shortcuts=shortcuts,
         images={check.check: np.array(check.images, np.intp) for check in checks},
-        near_duplicates=copied,
-        suggested_groups=suggested,
-        protocol=f"{describe_samples(codes, labels, groups)}; splits: {len(splits)}.",
-        groups_note=GROUPS_UNKNOWN if groups is None else "",
+        near_duplicates=Groups(copied, GROUPS_FOUND),
+        suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
+        protocol=f"{described}; splits: {len(splits)}.",
+        groups_note=note,
     )
 
 
