@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from featbus.datasets._files import as_name, quote
+from featbus.datasets._files import as_name, clip_of, quote
 from featbus.groups import GroupsWarning, merge_pairs
 
 
@@ -88,6 +88,7 @@ def _find_rows(listed, files, paths, root):
     found = []
     for file, path in zip(files, paths):
         names = [file, str(path), os.path.abspath(path), *[path.name] * (uses[path.name] == 1)]
+        names += [clip_of(name, path) for name in names]
         found.append(next((rows[name] for name in map(_as_path, names) if name in rows), None))
     absent = [file for file, row in zip(files, found) if row is None]
     if absent:
