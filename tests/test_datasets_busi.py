@@ -130,6 +130,25 @@ def test_similar_groups_become_one(release, table, tmp_path, similar, expected):
         assert pd.factorize(found)[0].tolist() == expected
 
 
+def test_the_published_list_of_groups_is_read(release, tmp_path):
+    lines = [
+        "ID;Filename;Objection;Annotation",
+        "{1&440};{benign (1)&malignant (3)};multiclass;text&doppler",
+        *(
+            "{2};{benign (2)};;",
+            "{10&648};{benign (10)&normal (1)};;",
+            "{11};{benign (11)};axilla;",
+        ),
+    ]
+    for separator in ";,":
+        text = "\n".join(line.replace(";", separator) for line in lines)
+        (tmp_path / "list.csv").write_text(text)
+        busi = load_busi(release, groups=tmp_path / "list.csv")
+        assert busi.groups.tolist() == [0, 1, 2, 0, 2]
+        assert busi.frame["Objection"].tolist()[::3] == ["multiclass"] * 2
+        assert not {"ID", "Filename"} & {*busi.frame}
+
+
 def test_groups_of_near_duplicates_are_found_in_the_images(release):
     speckle = np.random.default_rng(0).integers(0, 256, (4, 6, 8), dtype=np.uint8)
     write(release / "benign" / "benign (2).png", speckle[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from featbus.datasets import _base
 from featbus.datasets._files import is_visible, list_images, path_array, quote, skip_others
@@ -59,6 +60,8 @@ def load_busi(
         ``similar_groups`` may name other groups, separated by semicolons, that show the same
         lesion; groups that are linked directly or through others are merged. Rows of images that
         are not on disk are ignored.
+        The published list [2]_ is read as it is: its columns ``ID`` and ``Filename``, such as
+        ``{benign (1)&benign (318)}``, have one row per group.
         "near-duplicates" reads all images and groups them as `find_near_duplicates` does, which
         finds most of the published groups, but not different views of one lesion; a warning says
         that these are not patients. An image that cannot be read has a group of its own, and its
@@ -166,7 +169,8 @@ def load_busi(
 def _group_near_duplicates(paths):
     """Return the near-duplicate group of each image; an unreadable image has its own."""
     scenes = {}
-    for index, path in enumerate(paths):
+    progress = tqdm(paths, "near-duplicates", unit="image", delay=2, leave=False, disable=None)
+    for index, path in enumerate(progress):
         with suppress(ImageError):
             scenes[index] = describe_scene(read_item(path, index))
     groups = -1 - np.arange(len(paths))

@@ -38,7 +38,8 @@ def add_groups(frame, groups, warning, paths, root):
     if groups is None:
         warnings.warn(warning, GroupsWarning, stacklevel=3)
         return frame
-    table = _check_table(groups if isinstance(groups, pd.DataFrame) else _read_csv(groups))
+    table = groups if isinstance(groups, pd.DataFrame) else _read_csv(groups)
+    table = _check_table(_explode_sets(table) if "Filename" in table else table)
     rows = _find_rows(table["file"], frame["file"].tolist(), paths, root)
     names = _as_names(table["group"])
     missing = table["file"][rows][names[rows].isna()].tolist()
@@ -64,6 +65,13 @@ def _read_csv(path):
             f"The table of groups {os.fspath(path)!r} cannot be read: {str(error).strip()}. "
             "Expected a CSV file in UTF-8, with quotes around names that contain a separator."
         ) from error
+
+
+def _explode_sets(table):
+    """Return one row per image of a table with one per group, ``{benign (1)&benign (318)}``."""
+    files = table["Filename"].str.strip("{} ").str.split("&")
+    table = table.assign(file=files, group=range(len(table))).explode("file", ignore_index=True)
+    return table.assign(file=table["file"].str.strip() + ".png").drop(columns=["ID", "Filename"])
 
 
 def _check_table(table):
