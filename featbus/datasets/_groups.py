@@ -39,7 +39,8 @@ def add_groups(frame, groups, warning, paths, root):
         warnings.warn(warning, GroupsWarning, stacklevel=3)
         return frame
     table = groups if isinstance(groups, pd.DataFrame) else _read_csv(groups)
-    table = _check_table(_explode_sets(table) if "Filename" in table else table)
+    is_published = {"ID", "Filename"} <= {*table} and "file" not in table
+    table = _check_table(_explode_sets(table) if is_published else table)
     rows = _find_rows(table["file"], frame["file"].tolist(), paths, root)
     names = _as_names(table["group"])
     missing = table["file"][rows][names[rows].isna()].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import fill
@@ -39,6 +40,7 @@ from featbus.typing import Images
 _PARAMETER_CONSTRAINTS = {
     "pipeline": [HasMethods("get_params"), SequenceOf(HasMethods("get_params")), dict, None],
     "cv": ["cv_object"],
+    "target_names": ["array-like", None],
     "random_state": ["random_state"],
     "n_jobs": N_JOBS,
     "verbose": ["verbose"],
@@ -163,6 +165,7 @@ def audit(
     cv: Any = 5,
     pipeline: Any = None,
     masks: Images | None = None,
+    target_names: Sequence[str] | None = None,
     random_state: int | np.random.RandomState | None = 0,
     n_jobs: int | None = None,
     verbose: bool = False,
@@ -191,6 +194,8 @@ def audit(
         The mask of each image, as in the data sets' ``masks``: a tuple of paths, an array, or None
         for an image without a mask other than its own, if it is a masked array. They are read one
         at a time, with their image.
+    target_names : sequence of str of length n_classes, default=None
+        Names of the classes in the report, in the order of the sorted labels.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
@@ -239,7 +244,9 @@ def audit(
     check_consistent_length(images, y, groups, masks)
     _, labels, codes = check_target(y)
     note, groups = find_doubt(groups), check_groups(groups)
-    check_folds(y, groups, cv)
+    names = labels if target_names is None else np.asarray(target_names)
+    check_consistent_length(labels, names)
+    check_folds(names[codes], groups, cv)
     rng = check_random_state(random_state)
     splits = make_splits(cv, codes, codes, groups, rng)
     folds = _checks.Folds(splits, [name_image(item, index) for index, item in enumerate(images)])
@@ -253,7 +260,7 @@ def audit(
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
-    described = describe_samples(codes, labels, groups)
+    described = describe_samples(codes, names, groups)
     if note and groups is not None:
         described = f"{note.capitalize()}. {described}"
     checks = [
