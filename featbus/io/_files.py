@@ -116,9 +116,8 @@ def split_frame(path):
     """
     name = os.fsdecode(path)
     found = _FRAME.fullmatch(name)
-    if found is None or os.path.exists(name):
-        return name, None
-    return found[1], int(found[2])
+    is_file = found is None or os.path.exists(name)
+    return (name, None) if is_file else (found[1], int(found[2]))
 
 
 @contextmanager

@@ -123,9 +123,8 @@ def read_header(file, tags=_TAGS):
         if dataset is None:
             return {}
         found = {"spacing": _spacing(dataset), "side": _side(dataset), "view": _view(dataset)}
-        for name, tag in _DEVICE_TAGS.items():
-            found[name] = str(dataset.get(tag) or "").strip() or None
-        return found | {"frames": count_frames(dataset)}
+        device = {name: _text(dataset, tag) or None for name, tag in _DEVICE_TAGS.items()}
+        return found | device | {"frames": count_frames(dataset)}
 
 
 def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
@@ -165,11 +164,10 @@ def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
     None
     """
-    with open_image(os.fspath(path)) as (file, kind):
-        dataset = _read_elements(file, _SIDE_TAGS) if kind == "DICOM" else None
-        if dataset is None:
-            raise ImageReadError(f"found no DICOM data set. {AGAIN}")
-        return _side(dataset)
+    found = read_header(os.fspath(path), _SIDE_TAGS)
+    if "side" not in found:
+        raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path)
+    return found["side"]
 
 
 def _read_elements(file, tags):
@@ -188,9 +186,13 @@ def _side(dataset):
     return {"L": "left", "R": "right"}.get(str(next(filter(None, values), "")).strip())
 
 
+def _text(dataset, tag):
+    return str(dataset.get(tag) or "").strip()
+
+
 def _view(dataset):
-    codes = [item.get("CodeValue") for item in dataset.get("ViewCodeSequence") or []]
-    stated = str(dataset.get("ViewPosition") or "").strip().upper()
+    codes = [_text(item, "CodeValue") for item in dataset.get("ViewCodeSequence") or []]
+    stated = _text(dataset, "ViewPosition").upper()
     return stated or next((_VIEWS[code] for code in codes if code in _VIEWS), None)
 
 
