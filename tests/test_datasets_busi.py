@@ -1,4 +1,5 @@
 import shutil
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -10,7 +11,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from featbus import ShapeStatistics, load_busi, load_masked
-from featbus.datasets import GroupsWarning, describe_dataset, load_dataset
+from featbus.datasets import (
+    GroupsWarning,
+    _base,
+    _busi,
+    describe_dataset,
+    load_dataset,
+    load_images,
+)
 from featbus.groups import GROUPS_FOUND
 from featbus.io import read_mask
 
@@ -164,6 +172,18 @@ def test_groups_of_near_duplicates_are_found_in_the_images(release):
     assert not hasattr(load_busi(release, groups=busi.frame[["file", "group"]]).groups, "note")
     listed = busi.frame[["file", "group", "origin"]]
     assert load_busi(release, groups=listed).groups.note == GROUPS_FOUND
+
+
+def test_progress_is_shown_after_two_seconds(release, monkeypatch):
+    shown = Mock(side_effect=lambda items, *names, **options: items)
+    for module in (_base, _busi):
+        monkeypatch.setattr(module, "tqdm", shown)
+    with pytest.warns(UserWarning, match="near-duplicates"):
+        load_busi(release)
+    load_images(release, masks="_mask")
+    assert [call.args[1] for call in shown.call_args_list] == ["near-duplicates", "headers"]
+    for call in shown.call_args_list:
+        assert (call.kwargs["delay"], call.kwargs["leave"]) == (2, False)
 
 
 def test_an_image_that_cannot_be_read_has_no_near_duplicate(release):
