@@ -35,8 +35,6 @@ class Groups(np.ndarray):
         What is doubtful; also an attribute. Empty if nothing is.
     """
 
-    note = ""
-
     def __new__(cls, values, note):
         groups = np.asarray(values).view(cls)
         groups.note = note
