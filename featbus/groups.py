@@ -24,6 +24,48 @@ class GroupsWarning(UserWarning):
     """
 
 
+class Groups(np.ndarray):
+    """Groups that say what is doubtful about them, wherever they are selected from or copied.
+
+    Parameters
+    ----------
+    values : array_like of shape (n_samples,)
+        The groups.
+    note : str
+        What is doubtful; also an attribute. Empty if nothing is.
+    """
+
+    def __new__(cls, values, note):
+        groups = np.asarray(values).view(cls)
+        groups.note = note
+        return groups
+
+    def __array_finalize__(self, other):
+        self.note = getattr(other, "note", "")
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        return np.asarray(array)[()]  # what is computed from groups are no groups
+
+    def __reduce__(self):
+        return Groups, (np.asarray(self), self.note)
+
+
+def find_doubt(groups):
+    """Return what is doubtful about groups.
+
+    Parameters
+    ----------
+    groups : array_like or None
+        Groups, before `check_groups`.
+
+    Returns
+    -------
+    str
+        That they are unknown, the note of `Groups`, or nothing.
+    """
+    return GROUPS_UNKNOWN if groups is None else getattr(groups, "note", "")
+
+
 def check_target(y):
     """Check the class of each sample.
 

@@ -199,6 +199,9 @@ def test_a_leak_is_an_exit_status(tmp_path, capsys):
     assert "Leak, exact copies across folds: 'benign/a.png', 'benign/b.png'" in printed.out
     assert printed.err.startswith("featbus: warning: It is unknown which images belong together.")
     assert call(f"{line} --groups {tmp_path / 'groups.csv'}") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Audit incomplete: leaks: 0" in printed
+    assert "groups are near-duplicates found in the images, not patients" in printed
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import shutil
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -10,7 +11,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from featbus import ShapeStatistics, load_busi, load_masked
-from featbus.datasets import GroupsWarning, describe_dataset, load_dataset
+from featbus.datasets import (
+    GroupsWarning,
+    _base,
+    _busi,
+    describe_dataset,
+    load_dataset,
+    load_images,
+)
+from featbus.groups import GROUPS_FOUND
 from featbus.io import read_mask
 
 GRAY = np.full((6, 8), 90, dtype=np.uint8)
@@ -129,6 +138,21 @@ def test_similar_groups_become_one(release, table, tmp_path, similar, expected):
         assert pd.factorize(found)[0].tolist() == expected
 
 
+def test_the_published_list_of_groups_is_read(release, tmp_path):
+    lines = [
+        "ID;Filename;Objection;Annotation",
+        "{1&440};{benign (1)&malignant (3)};multiclass;text&doppler",
+        *("{2};{benign (2)};;", "{10&648};{benign (10)&normal (1)};;", "{9};{benign (9)};axilla;"),
+    ]
+    for separator in ";,":
+        text = "\n".join(line.replace(";", separator) for line in lines)
+        (tmp_path / "list.csv").write_text(text)
+        busi = load_busi(release, groups=tmp_path / "list.csv")
+        assert busi.groups.tolist() == [0, 1, 2, 0, 2]
+        assert busi.frame["Objection"].tolist()[::3] == ["multiclass"] * 2
+        assert not {"ID", "Filename"} & {*busi.frame}
+
+
 def test_groups_of_near_duplicates_are_found_in_the_images(release):
     speckle = np.random.default_rng(0).integers(0, 256, (4, 6, 8), dtype=np.uint8)
     write(release / "benign" / "benign (2).png", speckle[0])
@@ -143,6 +167,23 @@ def test_groups_of_near_duplicates_are_found_in_the_images(release):
     with pytest.warns(UserWarning, match="of near-duplicates"):
         found = load_dataset(release)
     assert describe_dataset(found).startswith("BUSI: 5 images in 4 groups of near-duplicates (be")
+    assert busi.groups[busi.target < 2].note == found.groups.note == GROUPS_FOUND
+    assert load_busi(release, groups=busi.frame[["file", "group"]]).groups.dtype == np.intp
+    assert not hasattr(load_busi(release, groups=busi.frame[["file", "group"]]).groups, "note")
+    listed = busi.frame[["file", "group", "origin"]]
+    assert load_busi(release, groups=listed).groups.note == GROUPS_FOUND
+
+
+def test_progress_is_shown_after_two_seconds(release, monkeypatch):
+    shown = Mock(side_effect=lambda items, *names, **options: items)
+    for module in (_base, _busi):
+        monkeypatch.setattr(module, "tqdm", shown)
+    with pytest.warns(UserWarning, match="near-duplicates"):
+        load_busi(release)
+    load_images(release, masks="_mask")
+    assert [call.args[1] for call in shown.call_args_list] == ["near-duplicates", "headers"]
+    for call in shown.call_args_list:
+        assert (call.kwargs["delay"], call.kwargs["leave"]) == (2, False)
 
 
 def test_an_image_that_cannot_be_read_has_no_near_duplicate(release):

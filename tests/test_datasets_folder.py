@@ -4,8 +4,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from _image_files import dicom
 from numpy.testing import assert_array_equal
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
 
+from featbus import FeatureBus, IntensityStatistics, load_masked
+from featbus.commands import predict
 from featbus.datasets import GroupsWarning, load_image_folder, load_images
 
 FILES = [
@@ -370,3 +375,53 @@ def test_names_of_groups_are_text(tmp_path, table, expected):
     data = load_images(tmp_path / "images", groups=tmp_path / "groups.csv")
     assert data.frame["listed_group"].tolist() == expected
     assert data.groups.tolist() == [0, 1]
+
+
+def write_clips(root):
+    """Write a clip of three frames of each class, and a picture."""
+    stack = np.random.default_rng(0).integers(0, 256, (3, 13, 17), dtype=np.uint8)
+    for kind in ("benign", "malignant"):
+        (root / kind).mkdir(parents=True)
+        clip = dicom(stack.reshape(39, 17), NumberOfFrames=3, Rows=13)
+        (root / kind / f"{kind} 1.dcm").write_bytes(clip)
+    cv2.imwrite(str(root / "benign" / "b.png"), stack[0])
+    return stack
+
+
+def test_frames_of_a_clip_are_images_of_one_group(tmp_path):
+    stack = write_clips(tmp_path)
+    data = load_image_folder(tmp_path, groups=lambda path: path.suffix)
+    clips = [[f"{kind}/{kind} 1.dcm#{index}" for index in range(3)] for kind in data.target_names]
+    files = ["benign/b.png", *clips[0], *clips[1]]
+    assert data.frame["file"].tolist() == files
+    assert data.images.tolist() == [str(tmp_path / file) for file in files]
+    assert data.target.tolist() == [0] * 4 + [1] * 3
+    assert data.groups.tolist() == [0] + [1] * 6
+    listed = pd.DataFrame(
+        {"file": ["b.png", "benign 1.dcm", "malignant 1.dcm"], "group": [1, 2, 3]}
+    )
+    for table in (listed, data.frame[["file"]].assign(group=[1, 2, 2, 2, 3, 3, 3])):
+        assert load_image_folder(tmp_path, groups=table).groups.tolist() == [0] + [1] * 3 + [2] * 3
+    with pytest.warns(GroupsWarning, match="Frames of one file"):
+        assert load_image_folder(tmp_path).groups is None
+    expected = IntensityStatistics().transform([stack[0], *stack / 255, *stack / 255])
+    for memory in (None, tmp_path / "rows.sqlite"):
+        rows = FeatureBus(IntensityStatistics(), memory=memory).fit_transform(data.images)
+        np.testing.assert_allclose(rows, expected, rtol=1e-5)
+
+
+def test_masks_of_a_clip_and_frames_by_name(tmp_path):
+    write_clips(tmp_path)
+    cv2.imwrite(str(tmp_path / "benign" / "benign 1_mask.png"), np.eye(13, 17, dtype=np.uint8))
+    data = load_image_folder(tmp_path, masks="_mask", groups=lambda path: path.stem)
+    assert data.frame["masks"].tolist() == [0, 1, 1, 1, 0, 0, 0]
+    assert load_masked(data, [2])[0].count() == 13
+    clip = tmp_path / "malignant" / "malignant 1.dcm"
+    assert load_images([clip]).frame["file"].tolist() == [f"{clip.name}#{k}" for k in range(3)]
+    assert load_images([f"{clip}#2"]).frame["file"].tolist() == [f"{clip.name}#2"]
+    model = make_pipeline(IntensityStatistics(), DummyClassifier())
+    model.fit(data.images, data.target)
+    found = predict(model, f"{clip}#2")
+    assert found["path"].tolist() == [f"{clip.name}#2"]
+    assert found["error"].tolist() == [None]
+    assert len(predict(model, clip)) == 3

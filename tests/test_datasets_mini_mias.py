@@ -52,6 +52,7 @@ def test_one_row_per_image(release):
             "file": FILES,
             "id": [1, 2, 3, 4, 5, 6],
             "side": ["right", "left"] * 3,
+            "view": "MLO",
             "tissue": [
                 *("fatty-glandular", "dense-glandular", "fatty"),
                 *("fatty", "dense-glandular", "fatty-glandular"),

@@ -24,6 +24,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+from featbus.datasets import load_images
 from featbus.io import ImageReadError, _dicom, read_image, read_laterality, read_spacing
 
 
@@ -268,13 +269,60 @@ def test_a_truncated_dicom_file_is_an_error(data):
 
 def test_another_number_of_pixels_than_the_header_says():
     stack, frame = np.concatenate([GRAY8, GRAY8]), pil(SMOOTH, "JPEG")
-    fails(dicom(stack, NumberOfFrames=2, Rows=13), "several frames.*iter_pixels")
+    fails(dicom(stack, NumberOfFrames=2, Rows=13), "several frames.*#0")
     fails(dicom(np.concatenate([GRAY16, 0 * GRAY16]), Rows=13), "several frames")
     fails(dicom(SMOOTH, uid.JPEGBaseline8Bit, frame=[frame, frame]), "several frames")
     for elements in ({"Rows": 12}, {"Columns": 16}, {"Rows": 14}):
         fails(dicom(GRAY16, **elements))
     padded = np.vstack([GRAY16, 0 * GRAY16[:1]])
     np.testing.assert_array_equal(read_image(dicom(padded, Rows=13)), gray(GRAY16))
+
+
+def window(center):
+    transformation, item = Dataset(), Dataset()
+    transformation.WindowCenter, transformation.WindowWidth = center, 256
+    item.FrameVOILUTSequence = [transformation]
+    return item
+
+
+@pytest.mark.parametrize("encoding", ["native", "RLE", "JPEG"])
+def test_a_frame_is_read_alone(tmp_path, encoding):
+    stack = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]])
+    rows = {"NumberOfFrames": 3, "Rows": len(SMOOTH)}
+    frames, syntax = None, uid.RLELossless if encoding == "RLE" else uid.ExplicitVRLittleEndian
+    if encoding == "JPEG":
+        frames, syntax = [pil(frame, "JPEG", quality=95) for frame in stack], uid.JPEGBaseline8Bit
+    data = dicom(np.concatenate(stack), syntax, frame=frames, **rows)
+    (tmp_path / "a.dcm").write_bytes(data)
+    for index, frame in enumerate(stack):
+        found = read_image(tmp_path / f"a.dcm#{index}")
+        np.testing.assert_allclose(255 * found, frame, atol=3)
+    with pytest.raises(ImageReadError, match=r"a\.dcm#3': it has 3 frame.* 0 to 2"):
+        read_image(tmp_path / "a.dcm#3")
+    with pytest.raises(ImageReadError, match=r"no such file"):
+        read_image(tmp_path / "b.dcm#0")
+    # A file of this very name comes first.
+    (tmp_path / "a.dcm#1").write_bytes(pil(GRAY8, "PNG"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dcm#1"), GRAY8)
+    with pytest.raises(ImageReadError, match="a PNG file has no frames to read"):
+        read_image(tmp_path / "a.dcm#1#0")
+
+
+def test_a_frame_has_a_window_of_its_own(tmp_path):
+    windows = {"PerFrameFunctionalGroupsSequence": [window(128), window(384)]}
+    data = dicom(np.concatenate([GRAY8, GRAY8]), NumberOfFrames=2, Rows=13, **windows)
+    (tmp_path / "a.dcm").write_bytes(data)
+    assert read_image(tmp_path / "a.dcm#0").max() > 0.9
+    assert read_image(tmp_path / "a.dcm#1").max() == 0
+
+
+def test_a_number_of_frames_that_may_be_a_date_is_not_quoted(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(dicom(GRAY8, NumberOfFrames=19570321))
+    assert load_images(tmp_path).frame["file"].tolist() == ["a.dcm"]
+    for name in ("a.dcm", "a.dcm#19570322"):
+        with pytest.raises(ImageReadError, match="wrong number of frames") as error:
+            read_image(tmp_path / name)
+        assert "19570321" not in str(error.value)
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEGExtended12Bit, uid.MPEG2MPML])

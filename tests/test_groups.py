@@ -1,15 +1,25 @@
 """Samples in groups."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils import _safe_indexing
 from sklearn.utils.fixes import parse_version
 
+from featbus import audit, evaluate, find_near_duplicates, make_breast_ultrasound
 from featbus.groups import (
+    GROUPS_FOUND,
+    GROUPS_UNKNOWN,
+    Groups,
     check_groups,
     check_target,
+    find_doubt,
     merge_labelings,
     merge_pairs,
     stratified_folds,
@@ -123,3 +133,30 @@ def test_merged_groups(seed):
     first = pd.factorize(labelings[0])[0]
     left, right = np.nonzero((labelings[1:, :, None] == labelings[1:, None]).any(axis=0))
     np.testing.assert_array_equal(merge_pairs(first, left, right), expected)
+
+
+def test_a_note_on_groups_stays_with_selections_and_copies():
+    groups = Groups([0, 1, 1, 2], GROUPS_FOUND)
+    selected = groups[1:], groups[[0, 2]], groups[groups > 0], _safe_indexing(groups, [3])
+    copied = copy.deepcopy(groups), pickle.loads(pickle.dumps(groups)), *selected
+    assert {(type(found), find_doubt(found)) for found in copied} == {(Groups, GROUPS_FOUND)}
+    assert copied[1].tolist() == [0, 1, 1, 2]
+    assert type(groups == 1) is type(check_groups(groups)) is np.ndarray
+    assert (type(groups.max()), find_doubt(groups.tolist())) == (np.int64, "")
+    assert find_doubt(None) == GROUPS_UNKNOWN
+
+
+@pytest.mark.filterwarnings("ignore:Only .* groups")
+def test_results_say_that_groups_are_near_duplicates():
+    data = make_breast_ultrasound(30, image_shape=(48, 60), weights=[1, 1, 0], random_state=0)
+    groups = Groups(data.groups, GROUPS_FOUND)
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    options = {"groups": groups[2:], "cv": 3}
+    report = audit(data.images[2:], data.target[2:], **options)
+    results = evaluate(DummyClassifier(), X[2:], data.target[2:], **options), report
+    for result in results:
+        assert result.groups_note == GROUPS_FOUND
+        assert result.protocol.startswith("Groups are near-duplicates found in the images, not")
+    assert report.outcome == "incomplete"
+    assert find_near_duplicates(data.images[:3]).note == report.suggested_groups.note
+    assert audit(data.images, data.target, groups=data.groups, cv=3).suggested_groups.note == ""

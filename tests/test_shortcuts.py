@@ -310,6 +310,26 @@ def test_the_position_of_a_mask_is_a_shortcut(scans):
 
 
 @pytest.mark.usefixtures("few_permutations")
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_class_without_regions_is_no_shortcut(scans, n_classes):
+    y = np.arange(N_IMAGES) % n_classes
+    masks = np.zeros((N_IMAGES, 96, 120), bool)
+    shifts = np.random.default_rng(0).integers(0, 20, (N_IMAGES, 2))
+    for mask, (down, across) in zip(masks, shifts):
+        mask[10 + down :, 10 + across :][:20, :20] = True
+    masks[y == 0] = False
+    names = ["normal", "benign", "malignant"][:n_classes]
+    report = audit(scans, y, groups=GROUPS, masks=list(masks), target_names=names)
+    found = report.checks.set_index("check")["severity"].filter(like="mask")
+    assert found.to_dict() == dict.fromkeys(found.index, "ok")
+    assert len(found) == 3
+    assert report.shortcuts["shortcut"].iloc[-1] == "content by place"
+    assert f"(normal {(y == 0).sum()}, benign" in report.protocol
+    with pytest.raises(ValueError, match="inconsistent"):
+        audit(scans, y, groups=GROUPS, target_names=["one"])
+
+
+@pytest.mark.usefixtures("few_permutations")
 def test_content_is_a_note(scans):
     """A bright half is what the images show; the other shortcuts are the same in both classes."""
     shade = np.linspace(0.6, 1, 120)

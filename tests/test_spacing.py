@@ -3,6 +3,7 @@
 import struct
 import zlib
 from contextlib import suppress
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -18,8 +19,16 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
 from featbus import IntensityStatistics, load_image_folder
+from featbus.commands import extract
 from featbus.datasets import load_images
-from featbus.io import ImageReadError, SpacedImage, read_image, read_laterality, read_spacing
+from featbus.io import (
+    ImageReadError,
+    SpacedImage,
+    _spacing,
+    read_image,
+    read_laterality,
+    read_spacing,
+)
 from featbus.parameters import InvalidParameterError
 
 
@@ -223,6 +232,43 @@ def test_loaders_give_the_spacing(tmp_path):
     groups["spacing_row"], groups["spacing_column"] = 0.3, 0.4
     frame = load_images(tmp_path, groups=groups).frame
     assert frame[["spacing_row", "spacing_column"]].to_numpy().tolist() == [[0.3, 0.4]] * 4
+
+
+def view_code(code):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SCT", "not read"
+    return [item]
+
+
+def test_loaders_give_side_view_and_device(tmp_path):
+    device = {"Manufacturer": "ACME ", "ManufacturerModelName": "Scan 3", "InstitutionName": "X"}
+    write(tmp_path / "a_RCC.dcm", Rows=4, ImageLaterality="L", ViewPosition="mlo", **device)
+    write(tmp_path / "b.dcm", Rows=4, Laterality="R", ViewCodeSequence=view_code("399162004"))
+    write(tmp_path / "c_R_CC.dcm", Rows=4, ViewCodeSequence=view_code("R-10226"))
+    names = ["d-lcc.png", "e left MLO (2).png", "f.R-ML.png", "g_LCCx.png", "h_call_cc.png"]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), IMAGE)
+    frame = load_images(tmp_path).frame
+    assert [*frame] == ["file", "masks", "side", "view", "manufacturer", "model"]
+    frame = frame.astype(object).where(frame.notna(), None)
+    assert frame["side"].tolist() == ["left", "right", "right", "left", "left", "right", None, None]
+    assert frame["view"].tolist() == ["MLO", "CC", "MLO", "CC", "MLO", "ML", None, None]
+    assert frame.loc[0, ["manufacturer", "model"]].tolist() == ["ACME", "Scan 3"]
+    assert frame["model"].tolist()[1:] == [None] * 7
+    groups = frame[["file"]].assign(group=range(8), view="as in the table")
+    frame = load_images(tmp_path, groups=groups).frame
+    assert set(frame["view"]) == {"as in the table"}
+    assert frame["side"].tolist()[:3] == ["left", "right", "right"]
+    table = extract(tmp_path / "d-lcc.png", ["intensity"])
+    assert table.loc[0, ["path", "side", "view"]].tolist() == ["d-lcc.png", "left", "CC"]
+
+
+def test_each_header_is_read_once(tmp_path, monkeypatch):
+    write(tmp_path / "a.dcm", Rows=4, ImageLaterality="L", PixelSpacing=[0.1, 0.2])
+    opened = Mock(wraps=_spacing.open_image)
+    monkeypatch.setattr(_spacing, "open_image", opened)
+    assert load_images(tmp_path).frame["spacing_row"].tolist() == [0.1]
+    assert opened.call_count == 1
 
 
 def enhanced(side):

@@ -88,7 +88,7 @@ def load(folder, table):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             data = load_dataset(folder, groups=table)
-        if "groups_of" in data:
+        if getattr(data.groups, "note", ""):
             raise SystemExit("The groups are near-duplicates themselves. Pass a table of groups.")
         keep = np.arange(len(data.images))
     groups = keep if data.groups is None else np.asarray(data.groups)[keep]

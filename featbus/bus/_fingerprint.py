@@ -24,7 +24,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
 from featbus.images import ImageError, is_path, update_digest
-from featbus.io import ImageReadError, SpacedImage
+from featbus.io import ImageReadError, SpacedImage, split_frame
 from featbus.parameters import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -299,7 +299,9 @@ def digest_image(item: np.ndarray | PathLike) -> bytes:
         content = digest_image(item.image) + repr(item.spacing).encode()
         return _blake2b(content).digest()
     if is_path(item):
-        return _digest_file(os.fspath(item))
+        file, frame = split_frame(item)
+        digest = _digest_file(file)
+        return digest if frame is None else _blake2b(digest + b"#%d" % frame).digest()
     image = np.asanyarray(item)
     if image.dtype.kind not in "biufc":  # the bytes of an array of objects are addresses
         raise ImageError(f"found dtype {image.dtype}, expected numbers. Convert it: astype.")

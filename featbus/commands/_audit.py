@@ -14,6 +14,7 @@ from featbus import evaluation, model_selection
 from featbus.commands import _data, _extract, _files
 from featbus.commands._data import DataFrame
 from featbus.datasets import describe_dataset, load_dataset
+from featbus.datasets._base import FOUND
 from featbus.datasets._files import quote
 from featbus.evaluation import ProtocolComparison
 from featbus.images import ImageError
@@ -47,8 +48,8 @@ def audit(
     data : path-like
         Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
     output : path-like, default=None
-        A ``.csv`` file to write: the suggested groups, as a table for `groups`. None writes
-        nothing.
+        A ``.csv`` file to write: the suggested groups, as a table for `groups`. Without patients,
+        its column ``origin`` says "near-duplicates". None writes nothing.
     masks : path-like, default=None
         Where the masks are, see `load_dataset`.
     groups : path-like or DataFrame, default=None
@@ -99,6 +100,8 @@ def audit(
     say(f"{dataset.name}\n{report}", *list_leaks(report, dataset))
     if output is not None:
         suggested = dataset.frame[["file"]].assign(group=report.suggested_groups)
+        if report.suggested_groups.note:
+            suggested["origin"] = FOUND
         _files.write_table(suggested, output)
         say(f"\nWrote the suggested groups to {os.fspath(output)}")
     return report
@@ -267,7 +270,7 @@ def honesty(
         dataset = _data.leave_out(dataset, bus.errors_, on_error, verbose)
     if dataset.groups is None:
         groups = model_selection.find_near_duplicates(dataset.images, **settings)
-        dataset = Bunch(**dataset | {"groups": groups, "groups_of": "near-duplicates"})
+        dataset = Bunch(**dataset | {"groups": groups})
     options.say(describe_dataset(dataset))
     result = evaluation.compare_protocols(
         transformer,

@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
 from featbus.evaluation.splits import check_overlap, split_by_value
-from featbus.groups import GROUPS_FOUND, N_FOLDS, check_folds, make_splits, stratified_folds
+from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
 from featbus.parameters import (
     N_JOBS,
@@ -249,7 +249,7 @@ def describe_split(cv, dataset):
 
 
 def add_notes(result, dataset, cv, with_names=False):
-    """Add the split, the failed images and the origin of the groups to the protocol of a result.
+    """Add the split and the failed images to the protocol of a result.
 
     Parameters
     ----------
@@ -268,8 +268,4 @@ def add_notes(result, dataset, cv, with_names=False):
         A copy.
     """
     notes = describe_split(cv, dataset), _describe_left_out(dataset, with_names)
-    protocol = " ".join([result.protocol, *filter(None, notes)])
-    if "groups_of" not in dataset:
-        return replace(result, protocol=protocol)
-    protocol = f"{GROUPS_FOUND.capitalize()}.\n{protocol}"
-    return replace(result, groups_note=GROUPS_FOUND, protocol=protocol)
+    return replace(result, protocol=" ".join([result.protocol, *filter(None, notes)]))

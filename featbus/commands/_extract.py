@@ -97,10 +97,10 @@ def extract(
     DataFrame
         One row per image. First, where known: ``path``, relative to the folder, or to the folder
         that all files have in common; ``group``; ``class``; ``split``, the part of the given
-        split: "train", "validation" or "test"; ``mask``, the names of its mask
-        files, separated by semicolons; ``spacing_row`` and ``spacing_column``, millimeters between
-        pixels, see `featbus.io.read_spacing`; ``error``, None or the reason why there are no
-        features. Then one column per feature, NaN after an error.
+        split: "train", "validation" or "test"; ``side`` and ``view`` of a mammogram; ``mask``, the
+        names of its mask files, separated by semicolons; ``spacing_row`` and ``spacing_column``,
+        millimeters between pixels, see `featbus.io.read_spacing`; ``error``, None or the reason why
+        there are no features. Then one column per feature, NaN after an error.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from featbus.datasets._files import as_name, quote
 from featbus.datasets._folder import PARTS
 from featbus.files import as_unicode, escape_formula, written_whole
 from featbus.images import ImageError
-from featbus.io import SpacedImage, read_image, read_mask
+from featbus.io import SpacedImage, read_image, read_mask, split_frame
 from featbus.masks import restrict
 from featbus.parameters import InvalidParameterError
 
@@ -63,12 +63,12 @@ def open_images(options, with_classes=True):
     items : list of str, MaskedFile or SpacedImage
         The images; masked ones with `masks`.
     info : DataFrame
-        ``path`` relative to the data, and ``group``, ``class``, ``split``, ``mask``,
-        ``spacing_row`` and ``spacing_column`` where known.
+        ``path`` relative to the data, and ``group``, ``class``, ``split``, ``side``, ``view``,
+        ``mask``, ``spacing_row`` and ``spacing_column`` where known.
     """
     data, is_path = options.data, isinstance(options.data, (str, os.PathLike))
     masks, groups = options.masks if with_classes else None, options.groups
-    if is_path and Path(data).is_file():
+    if is_path and os.path.isfile(split_frame(data)[0]):
         data, is_path = [data], False
     layout = detect_layout(data, masks=masks) if is_path and with_classes else "images"
     if layout in ("BUSI", "mini-MIAS"):
@@ -93,6 +93,7 @@ def open_images(options, with_classes=True):
             info["split"] = [PARTS[part[0].lower()] for part in parts]
     elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
+    info = info.join(found.frame.filter(["side", "view"]))
     items = found.images.tolist()
     if masks is not None:
         names = [";".join(Path(file).name for file in files or ()) for files in found.masks]

@@ -1,18 +1,23 @@
 """Shared by the loaders: parameters, descriptions, spacings and results."""
 
 import os
+import re
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
+from tqdm import tqdm
 
-from featbus.datasets._files import check_folder, quote
-from featbus.groups import GROUPS_UNKNOWN
+from featbus.datasets._files import check_folder, quote, relative_names
+from featbus.groups import GROUPS_FOUND, GROUPS_UNKNOWN, Groups, find_doubt
 from featbus.images import ImageError
-from featbus.io import read_spacing
+from featbus.io import read_header, split_frame
 
+FOUND = "near-duplicates"  # the origin of groups that are no patients
 SPACING = ["spacing_row", "spacing_column"]
+# Of a mammogram: its side and view in the name of its file, such as LCC, L_CC and right-mlo.
+_NAME = re.compile(r"(?i)(?<![^\W_])(left|right|l|r)[\W_]*(cc|mlo|ml|lm)(?![^\W_])")
 PATH = [str, os.PathLike]
 CONSTRAINTS = {
     "root": PATH,
@@ -33,11 +38,65 @@ def read_descr(name):
     return files(__package__).joinpath("descr", name).read_text(encoding="utf-8")
 
 
-def add_spacing(frame, paths):
-    """Add the columns ``spacing_row`` and ``spacing_column``, in mm, if any image has a spacing.
+def split_clips(frame, paths, masks, root):
+    """Replace each DICOM file of several frames by these: ``clip.dcm#0``, ``clip.dcm#1``, ...
 
-    Only headers are read. Columns that came with the groups stay.
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per file, with its name in the column ``file``.
+    paths : list of Path
+        The files. Only their headers are read, each once. Frames stay what they are.
+    masks : ndarray of object
+        The masks of each file, which are those of all its frames.
+    root : Path
+        The folder of the data set.
+
+    Returns
+    -------
+    frame, paths, masks
+        The same, with one row or item per image.
+    headers : DataFrame
+        What headers and names of files say: ``spacing_row``, ``spacing_column``, ``side``,
+        ``view``, ``manufacturer`` and ``model``; only columns that any image has.
     """
+    files = tqdm(paths, "headers", unit="file", delay=2, leave=False, disable=None)
+    found = [_read_header(path) for path in files]
+    is_file = [split_frame(path)[1] is None for path in paths]
+    counts = [header.get("frames", 1) if whole else 1 for header, whole in zip(found, is_file)]
+    rows = np.repeat(np.arange(len(paths)), counts)
+    items = [
+        path.with_name(f"{path.name}#{number}") if count > 1 else path
+        for path, count in zip(paths, counts)
+        for number in range(count)
+    ]
+    headers = pd.DataFrame(map(_describe, paths, found)).dropna(axis="columns", how="all")
+    frame, headers = (table.iloc[rows].reset_index(drop=True) for table in (frame, headers))
+    return frame.assign(file=relative_names(items, root)), items, masks[rows], headers
+
+
+def _read_header(file):
+    try:
+        return read_header(file)
+    except ImageError:  # raised again when the pixels are read
+        return {}
+
+
+def _describe(path, header):
+    """Return the columns of an image, by its header or else the name of its file."""
+    named = _NAME.search(path.name)
+    side, view = (named[1][0].lower(), named[2].upper()) if named else (None, None)
+    return {
+        **dict(zip(SPACING, header.get("spacing") or (np.nan, np.nan))),
+        "side": header.get("side") or {"l": "left", "r": "right"}.get(side),
+        "view": header.get("view") or view,
+        "manufacturer": header.get("manufacturer"),
+        "model": header.get("model"),
+    }
+
+
+def add_headers(frame, headers):
+    """Add the columns of `headers` that did not come with the groups; check spacings that did."""
     if {*SPACING} <= {*frame}:
         stated = frame[SPACING].apply(pd.to_numeric, errors="coerce")
         is_wrong = frame[SPACING].notna() & ~(stated.gt(0) & np.isfinite(stated))
@@ -47,19 +106,22 @@ def add_spacing(frame, paths):
                 f"{quote(frame['file'][is_wrong.any(axis=1)].tolist())}, expected positive "
                 "millimeters, or empty cells where it is unknown."
             )
-        return frame.assign(**stated)
-    spacings = [stated_spacing(path) for path in paths]
-    if any(spacings):
-        frame[SPACING] = [spacing or (np.nan, np.nan) for spacing in spacings]
-    return frame
+        frame = frame.assign(**stated)
+    elif {*SPACING} & {*headers}:
+        frame = frame.drop(columns=SPACING, errors="ignore")
+    return frame.join(headers[headers.columns.difference(frame.columns, sort=False)])
 
 
-def stated_spacing(path):
+def stated_spacing(file):
     """Return the spacing that a file states, None if it cannot be read."""
-    try:
-        return read_spacing(path)
-    except ImageError:  # raised again when the pixels are read
-        return None
+    return _read_header(file).get("spacing")
+
+
+def groups_in(frame):
+    """Return the column ``group``, with a note if the column ``origin`` says near-duplicates."""
+    groups = frame["group"].to_numpy(dtype=np.intp) if "group" in frame else None
+    is_found = groups is not None and "origin" in frame and (frame["origin"] == FOUND).any()
+    return Groups(groups, GROUPS_FOUND) if is_found else groups
 
 
 def as_bunch(images, masks, frame, class_names, *, DESCR, target="class", **fields):
@@ -67,7 +129,7 @@ def as_bunch(images, masks, frame, class_names, *, DESCR, target="class", **fiel
 
     Without a column ``group`` in the frame, its groups are None, and its description says so.
     """
-    groups = frame["group"].to_numpy(dtype=np.intp) if "group" in frame else None
+    groups = groups_in(frame)
     if groups is None:
         DESCR = f"{DESCR.rstrip()}\n\n{GROUPS_UNKNOWN.capitalize()}."
     return Bunch(
@@ -117,5 +179,5 @@ def describe_dataset(dataset):
     images = f"{dataset.name}: {len(dataset.images)} images"
     if dataset.groups is None:
         return f"{images} ({classes}), {GROUPS_UNKNOWN}"
-    kind = f" of {dataset.groups_of}" if "groups_of" in dataset else ""
+    kind = f" of {FOUND}" if find_doubt(dataset.groups) else ""
     return f"{images} in {len(np.unique(dataset.groups))} groups{kind} ({classes})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from featbus.datasets import _base
 from featbus.datasets._files import is_visible, list_images, path_array, quote, skip_others
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from featbus.typing import PathLike
 
 TOP = "Dataset_BUSI_with_GT"
-_NEAR_DUPLICATES = "near-duplicates"
 _CLASSES = ["benign", "malignant", "normal"]
 _NO_GROUPS = (
     "BUSI has no patient ids but hundreds of near-duplicate images: with groups=None, scores from "
@@ -38,7 +38,7 @@ _NO_GROUPS = (
 def load_busi(
     root: PathLike,
     *,
-    groups: PathLike | pd.DataFrame | None = _NEAR_DUPLICATES,
+    groups: PathLike | pd.DataFrame | None = _base.FOUND,
     strict: bool = False,
 ) -> Bunch:
     """Load the Breast Ultrasound Images data set (BUSI).
@@ -60,6 +60,8 @@ def load_busi(
         ``similar_groups`` may name other groups, separated by semicolons, that show the same
         lesion; groups that are linked directly or through others are merged. Rows of images that
         are not on disk are ignored.
+        The published list [2]_ is read as it is: its columns ``ID`` and ``Filename``, such as
+        ``{benign (1)&benign (318)}``, have one row per group.
         "near-duplicates" reads all images and groups them as `find_near_duplicates` does, which
         finds most of the published groups, but not different views of one lesion; a warning says
         that these are not patients. An image that cannot be read has a group of its own, and its
@@ -80,8 +82,8 @@ def load_busi(
             ``["benign", "malignant", "normal"]``, or those of them whose folders are there.
         groups : ndarray of int of shape (n_images,), or None
             Images with the same number must be on the same side of every split. None if unknown.
-        groups_of : str
-            "near-duplicates", if that is what the groups are.
+            If they are near-duplicates, ``groups.note`` says so, and with it `audit` and
+            `evaluate`.
         masks : ndarray of shape (n_images,), dtype object
             The tuple of mask files of each image, as `str`. The masks of normal images are empty.
         frame : DataFrame of n_images rows
@@ -152,14 +154,14 @@ def load_busi(
     paths, masks = [paths[index] for index in frame.index], masks[frame.index]
     frame = frame.reset_index(drop=True)
     descr = _base.read_descr("busi.rst")
-    if isinstance(groups, str) and groups == _NEAR_DUPLICATES:
-        groups = frame[["file"]].assign(group=_group_near_duplicates(paths))
+    if isinstance(groups, str) and groups == _base.FOUND:
+        groups = frame[["file"]].assign(group=_group_near_duplicates(paths), origin=_base.FOUND)
         note = (
             f"BUSI has no patient ids: its {len(paths)} images are in {groups['group'].nunique()} "
             "groups of near-duplicates, which are not patients."
         )
         warnings.warn(note, stacklevel=2)
-        descr, fields["groups_of"] = f"{descr.rstrip()}\n\n{note}", _NEAR_DUPLICATES
+        descr = f"{descr.rstrip()}\n\n{note}"
     frame = add_groups(frame, groups, _NO_GROUPS, paths, root)
     return _base.as_bunch(path_array(paths), masks, frame, classes, DESCR=descr, **fields)
 
@@ -167,7 +169,8 @@ def load_busi(
 def _group_near_duplicates(paths):
     """Return the near-duplicate group of each image; an unreadable image has its own."""
     scenes = {}
-    for index, path in enumerate(paths):
+    progress = tqdm(paths, "near-duplicates", unit="image", delay=2, leave=False, disable=None)
+    for index, path in enumerate(progress):
         with suppress(ImageError):
             scenes[index] = describe_scene(read_item(path, index))
     groups = -1 - np.arange(len(paths))

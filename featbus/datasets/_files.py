@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featbus.files import as_unicode
-from featbus.io import find_format
+from featbus.io import find_format, split_frame
 
 FORMATS = "PNG, JPEG, TIFF, BMP, PGM or DICOM files"
 _SUFFIXES = {
@@ -61,6 +61,11 @@ def quote(names, limit=5):
 def relative_names(paths, root):
     """Return the names of files relative to a folder, with forward slashes."""
     return [as_unicode(path.relative_to(root).as_posix()) for path in paths]
+
+
+def clip_of(name, path):
+    """Return the name of a file; of a frame, that of its file."""
+    return name if split_frame(path)[1] is None else name.rpartition("#")[0]
 
 
 def is_visible(path):

@@ -30,6 +30,7 @@ _LAYOUT = (
     "expected one folder per class: root/benign/a.png, root/malignant/b.png, ...; or a split above "
     "the same classes: root/train/benign/a.png, ..., root/test/benign/b.png, ..."
 )
+_CLIPS = " Frames of one file, which are items of their own, belong together in any case."
 _GROUPS_UNKNOWN = (
     "It is unknown which images belong together. If a patient has several, scores from any split "
     "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'."
@@ -188,9 +189,8 @@ def load_image_folder(
         frame : DataFrame of n_images rows
             ``file`` (relative to `root`, with forward slashes), ``class``, with a given split
             ``split`` ("train", "validation" or "test"), ``masks`` (number of files); with groups
-            also ``group``, ``listed_group`` (as given) and the other columns of the table;
-            ``spacing_row`` and ``spacing_column``, in millimeters and NaN where unknown, if the
-            file of any image states them, see `featbus.io.read_spacing`.
+            also ``group``, ``listed_group`` (as given) and the other columns of the table; and
+            what headers of files say, see the notes.
         DESCR : str
             Number of images, by class, and of images without a mask; whether groups are unknown.
 
@@ -214,6 +214,23 @@ def load_image_folder(
     --------
     load_busi : Load BUSI.
     load_masked : Read images masked to their regions.
+
+    Notes
+    -----
+    Headers add columns to ``frame`` if the file of any image states them; they are NaN where
+    unknown. Columns of this name in the table of groups stay as they are.
+
+    - ``spacing_row`` and ``spacing_column``, in millimeters, see `featbus.io.read_spacing`.
+    - ``side``, "left" or "right", see `featbus.io.read_laterality`, and ``view``, such as "CC" or
+      "MLO", from View Position or View Code Sequence. Where a header has none, from the name of
+      the file: ``left``, ``right``, ``l`` or ``r``, then ``cc``, ``mlo``, ``ml`` or ``lm``, in
+      capitals or not, with or without signs between them, and with no letter or digit before and
+      after, as in ``p7_LCC.png``, ``p7-r-mlo.png`` and ``LEFT_CC (2).png``.
+    - ``manufacturer`` and ``model`` of the device.
+
+    A DICOM file of several frames, such as a cine loop, becomes an image per frame:
+    ``clip.dcm#0``, ``clip.dcm#1``, ..., see `featbus.io.read_image`. All have the group and the
+    masks of their file: a callable gets its path, and a table has a row for it, or one per frame.
 
     Examples
     --------
@@ -239,7 +256,8 @@ def load_image_folder(
     )
     root = Path(root)
     folders = find_class_folders(root, masks)
-    paths, found, frame, others = list_classes(root, folders, masks)
+    listed, found, frame, others = list_classes(root, folders, masks)
+    frame, paths, found, headers = _base.split_clips(frame, listed, found, root)
     for above in {root, *(folder.parent for _, folder in folders)}:
         others += [path for path in above.iterdir() if path.is_file() and _files.is_visible(path)]
     fields = {"skipped": _files.skip_others(sorted(others), root, strict, groups)}
@@ -247,9 +265,11 @@ def load_image_folder(
         tested = "test" if "test" in {*frame["split"]} else "validation"
         fields["cv"] = PredefinedSplit(np.where(frame["split"] == tested, 0, -1))
     if callable(groups):
-        names = _files.object_array([groups(PurePosixPath(file)) for file in frame["file"]])
+        clips = map(_files.clip_of, frame["file"], paths)
+        names = _files.object_array([groups(PurePosixPath(clip)) for clip in clips])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    frame = _base.add_spacing(add_groups(frame, groups, _GROUPS_UNKNOWN, paths, root), paths)
+    warning = _GROUPS_UNKNOWN + _CLIPS * (len(paths) > len(listed))
+    frame = _base.add_headers(add_groups(frame, groups, warning, paths, root), headers)
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."
@@ -300,8 +320,7 @@ def load_images(
         frame : DataFrame of n_images rows
             ``file``, relative to the folder, or to the folder that all files have in common, with
             forward slashes; ``masks`` (number of files); with groups ``group`` and the other
-            columns of the table; ``spacing_row`` and ``spacing_column``, in millimeters and NaN
-            where unknown, if the file of any image states them, see `featbus.io.read_spacing`.
+            columns of the table; and what headers of files say, see `load_image_folder`.
         skipped : list of str
             The files that were left out, relative to the folder.
 
@@ -350,12 +369,13 @@ def load_images(
     pairs = _files.pair_masks(paths, found, masks)
     frame = pd.DataFrame({"file": _files.relative_names(paths, root)})
     frame["masks"] = [len(pair or ()) for pair in pairs]
+    frame, paths, pairs, headers = _base.split_clips(frame, paths, pairs, root)
     if groups is not None:
         frame = add_groups(frame, groups, None, paths, root)
     return Bunch(
         images=_files.path_array(paths),
-        groups=None if groups is None else frame["group"].to_numpy(),
+        groups=_base.groups_in(frame),
         masks=pairs,
-        frame=_base.add_spacing(frame, paths),
+        frame=_base.add_headers(frame, headers),
         skipped=skipped,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from featbus.datasets._files import as_name, quote
+from featbus.datasets._files import as_name, clip_of, quote
 from featbus.groups import GroupsWarning, merge_pairs
 
 
@@ -38,7 +38,9 @@ def add_groups(frame, groups, warning, paths, root):
     if groups is None:
         warnings.warn(warning, GroupsWarning, stacklevel=3)
         return frame
-    table = _check_table(groups if isinstance(groups, pd.DataFrame) else _read_csv(groups))
+    table = groups if isinstance(groups, pd.DataFrame) else _read_csv(groups)
+    is_published = {"ID", "Filename"} <= {*table} and "file" not in table
+    table = _check_table(_explode_sets(table) if is_published else table)
     rows = _find_rows(table["file"], frame["file"].tolist(), paths, root)
     names = _as_names(table["group"])
     missing = table["file"][rows][names[rows].isna()].tolist()
@@ -66,6 +68,13 @@ def _read_csv(path):
         ) from error
 
 
+def _explode_sets(table):
+    """Return one row per image of a table with one per group, ``{benign (1)&benign (318)}``."""
+    files = table["Filename"].str.strip("{} ").str.split("&")
+    table = table.assign(file=files, group=range(len(table))).explode("file", ignore_index=True)
+    return table.assign(file=table["file"].str.strip() + ".png").drop(columns=["ID", "Filename"])
+
+
 def _check_table(table):
     if not {"file", "group"} <= {*table}:
         raise ValueError(
@@ -88,6 +97,7 @@ def _find_rows(listed, files, paths, root):
     found = []
     for file, path in zip(files, paths):
         names = [file, str(path), os.path.abspath(path), *[path.name] * (uses[path.name] == 1)]
+        names += [clip_of(name, path) for name in names]
         found.append(next((rows[name] for name in map(_as_path, names) if name in rows), None))
     absent = [file for file, row in zip(files, found) if row is None]
     if absent:

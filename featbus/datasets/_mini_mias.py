@@ -70,9 +70,9 @@ def load_mini_mias(
         masks : ndarray of shape (n_images,), dtype object
             None for every image: findings are circles, not outlines.
         frame : DataFrame of n_images rows
-            ``file``, ``id``, ``side`` (right if the id is odd), ``tissue``, ``class`` (NORM, or
-            the distinct classes of the findings joined by semicolons), ``abnormality``,
-            ``severity``, ``findings`` (their number), ``group``.
+            ``file``, ``id``, ``side`` (right if the id is odd), ``view`` (MLO), ``tissue``,
+            ``class`` (NORM, or the distinct classes of the findings joined by semicolons),
+            ``abnormality``, ``severity``, ``findings`` (their number), ``group``.
         findings : DataFrame
             One row per finding: ``image`` (position in `images`), ``file``, ``class``,
             ``severity``; ``x``, ``y``, ``radius`` as in Info.txt; ``row``, ``column``, the center
@@ -169,6 +169,7 @@ def _frame(rows, findings):
     of_image = findings.groupby("image")
     frame = rows.drop_duplicates("image").set_index("image")[["file", "id", "tissue"]]
     frame.insert(2, "side", np.where(frame["id"] % 2 == 1, "right", "left"))
+    frame.insert(3, "view", "MLO")
     frame["class"] = of_image["class"].agg(lambda names: ";".join(dict.fromkeys(names)))
     frame["abnormality"] = np.where(frame["class"].isna(), "normal", "abnormal")
     # "malignant" also sorts after "benign": the maximum is the worst finding.

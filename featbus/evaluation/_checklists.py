@@ -60,11 +60,16 @@ def _collect(evaluation, audit):
     protocol = [line for line in evaluation.protocol.splitlines() if "pos_label=" not in line]
     is_tuned = len(evaluation.best_params) > 0
     by = "groups" if evaluation.has_groups else "images"
+    described, is_prefit = " ".join(protocol).rstrip("."), evaluation.is_prefit
+    apart = "" if is_prefit else "training and test parts share no group"
+    columns = evaluation.by_subgroup(names[0]).get("column", pd.Series(dtype=str)).unique()
     shown = {
         "top of the report": {
-            "disjoint": evaluation.groups_note or "training and test parts share no group",
+            "disjoint": evaluation.groups_note or apart,
             "doubts": "; ".join(evaluation._doubts(audit)),
-            "partition": " ".join(protocol).rstrip("."),
+            "external": described * is_prefit,
+            "partition": described,
+            "internal": described * (not is_prefit),
             "repeats": f"{n_repeats} repeats of the folds" * (n_repeats > 1),
         },
         "Results": {
@@ -75,7 +80,12 @@ def _collect(evaluation, audit):
             "score": _show(evaluation),
         },
         "Comparison": {"comparison": "differences with intervals and tests" * (len(names) > 1)},
-        "Curves": {"calibration": sure and f"calibration of {sure}", "output": kinds_text},
+        "Subgroups": {"subgroups": f"scores by {', '.join(columns)}" * (len(columns) > 0)},
+        "Curves": {
+            "calibration": sure and f"calibration of {sure}",
+            "benefit": sure and f"decision curve of {sure}",
+            "output": kinds_text,
+        },
         "Most wrong": {"errors": f"{n_wrong}; the most confident ones are shown"},
         "Data set": {"data": f"{evaluation._size} ({classes})"},
         "Audit": {"audit": f"audit {audit.outcome}: {audit.verdict}" if audit else ""},

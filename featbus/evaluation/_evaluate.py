@@ -44,6 +44,7 @@ from featbus.groups import (
     check_groups,
     check_target,
     describe_samples,
+    find_doubt,
 )
 from featbus.parameters import (
     N_JOBS,
@@ -223,9 +224,9 @@ def _requested(pipeline, metadata):
         return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
-def _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines, judge, rule):
-    """Describe in words what was evaluated, and how; groups that are unknown come first."""
-    warning = f"{GROUPS_UNKNOWN.capitalize()}.\n" if groups is None else ""
+def _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines, judge, rule, note):
+    """Describe in words what was evaluated, and how; what is doubtful about groups comes first."""
+    warning = f"{note.capitalize()}.\n" if note else ""
     what = describe_samples(np.searchsorted(labels, y), names, groups)
     if isinstance(cv, Integral):
         how = f"stratified {cv}-fold cross-validation"
@@ -426,7 +427,7 @@ def evaluate(
     subgroups = _check_subgroups(subgroups, cv)
     check_consistent_length(X, y, groups, masks, *subgroups.values())
     y, labels, codes = check_target(y)
-    groups = check_groups(groups)
+    note, groups = find_doubt(groups), check_groups(groups)
     metadata = {"masks": masks, "groups": groups}
     requested = [_requested(pipeline, metadata) for pipeline in pipelines.values()]
     if masks is not None and not any("masks" in names for names in requested):
@@ -497,7 +498,7 @@ def evaluate(
 
     pos_name = None if positive is None else names[positive]
     described = cv, splits, n_repeats, y, labels, groups, names, pipelines.values()
-    protocol = _describe(*described, judge, label_rule)
+    protocol = _describe(*described, judge, label_rule, note)
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
@@ -509,7 +510,7 @@ def evaluate(
         "versions": package_versions(),
         "random_state": seed,
         "has_groups": groups is not None,
-        "groups_note": GROUPS_UNKNOWN if groups is None else "",
+        "groups_note": note,
         "by": by,
     }
     arrays = judged, np.arange(len(y)) if groups is None else groups, classes, by == "group"

@@ -817,7 +817,13 @@ class Evaluation(Printed):
     @property
     def _size(self):
         """Return the numbers of images and of groups as text."""
-        n_images, n_groups = (self.predictions[key].nunique() for key in ("index", "group"))
+        rows = self.predictions.drop_duplicates("index")
+        n_images, n_groups = (
+            rows.get("n_images", rows["index"] * 0 + 1).sum(),
+            rows["group"].nunique(),
+        )
+        if self.by == "group":
+            return f"{n_groups} groups of {n_images} images"
         unknown = ", each counted as its own patient"
         return f"{n_images} images{f' of {n_groups} groups' if self.has_groups else unknown}"
 
@@ -836,7 +842,10 @@ class Evaluation(Printed):
         *first, last = self.target_names
         text = f"Asked to tell {', '.join(first)} and {last} apart in {self._size}, {best}"
         text += f", the best of {len(names)} pipelines," if len(names) > 1 else ""
-        text += f" reaches {title(metric, about)} {score} on images that it was not trained on"
+        text += f" reaches {title(metric, about)} {score}"
+        text += (
+            ", fitted before" if self.is_prefit else f" on {self.by}s that it was not trained on"
+        )
         if self.chance is not None:
             text += f"; chance has {frame.loc[CHANCE, (metric, 'mean')]:.2f}"
         doubts = self._doubts(audit)

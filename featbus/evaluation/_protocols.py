@@ -26,11 +26,11 @@ from featbus.evaluation._intervals import FewGroupsWarning
 from featbus.evaluation._metrics import METRICS, TITLES, Printed, flatten_columns, format_interval
 from featbus.evaluation._plots import COLORS, GRAY, STYLE
 from featbus.groups import (
-    GROUPS_FOUND,
     GroupsWarning,
     check_folds,
     check_groups,
     check_target,
+    find_doubt,
     stratified_folds,
 )
 from featbus.images import ImageError, as_batch
@@ -353,10 +353,9 @@ def compare_protocols(
     check_consistent_length(X, y, groups)
     y, labels, codes = check_target(y)
     names = np.array(check_names(labels, target_names))
-    note = "" if groups is not None else GROUPS_FOUND
     if groups is None:
         groups = find_near_duplicates(X, n_jobs=n_jobs, verbose=verbose)
-    groups = check_groups(groups)
+    note, groups = find_doubt(groups), check_groups(groups)
     protocols = _choose_protocols(codes, groups, n_copies)
     k_neighbors = _count_neighbors(codes, names, groups, cv, random_state)
 

@@ -114,7 +114,8 @@ def _describe_samples(evaluation, errors, images):
     names, labels = evaluation.target_names, evaluation.labels
     samples = evaluation.predictions.drop_duplicates("index")
     classes = np.take(names, np.searchsorted(labels, samples["target"]))
-    counts = samples.groupby(classes)["group"].agg(images="size", groups="nunique")
+    counts = samples.assign(n=samples.get("n_images", 1)).groupby(classes)
+    counts = counts.agg(images=("n", "sum"), groups=("group", "nunique"))
     n_shown = _N_WORST if len(errors) == 1 else _N_WORST // 2
     errors = {name: found.head(n_shown) for name, found in errors.items()}
     found = {"errors": errors, "counts": counts.reindex(names, fill_value=0), "pictures": None}

@@ -10,6 +10,7 @@ import io
 import math
 import struct
 from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 from pydicom import dcmread, uid
@@ -18,7 +19,7 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.pixels.utils import get_expected_length
 from scipy.special import expit
 
-from featbus.io._files import ImageReadError, check_size, several
+from featbus.io._files import ImageReadError, check_size
 from featbus.io._pictures import check_scans
 
 _NATIVE = uid.ExplicitVRLittleEndian
@@ -37,6 +38,8 @@ _TAGS = [
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, **dict.fromkeys(_COLORS, 3)}
 
+_MOST_FRAMES = 99_999  # a larger number is damage, perhaps a date, and not quoted
+_MORE = "several frames, which is more than it says"
 _META = 4096  # bytes that have the transfer syntax
 # GDCM ends the process on some damaged files, so it decodes only syntaxes that nothing else does.
 _GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1)
@@ -46,11 +49,6 @@ _JPEG, _JPEG_2000, _END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 def _wrong(found):
     return ImageReadError(f"the DICOM file has {found}. Correct it, or export the image again.")
-
-
-def _several_frames():
-    # Their number is not quoted: after damage, it may be a date.
-    return several("frames (a cine loop or a volume)", "pydicom.pixels.iter_pixels")
 
 
 def parse(file, tags, **options):
@@ -76,8 +74,8 @@ def parse(file, tags, **options):
     return dcmread(file, force=True, specific_tags=tags, **options)
 
 
-def read_dicom(data, *, voi_lut, limit):
-    """Decode a DICOM file of one frame.
+def read_dicom(data, *, voi_lut, limit, frame=None):
+    """Decode a DICOM file of one frame, or one frame of several.
 
     Parameters
     ----------
@@ -87,6 +85,8 @@ def read_dicom(data, *, voi_lut, limit):
         Whether to apply the VOI LUT or the window of a grayscale image.
     limit : int
         The number of pixels that are allowed.
+    frame : int or None, default=None
+        The frame, from 0. None: there must be one.
 
     Returns
     -------
@@ -100,20 +100,34 @@ def read_dicom(data, *, voi_lut, limit):
         not quote the file.
     """
     dataset = parse(io.BytesIO(data), _TAGS)
-    _check(dataset, limit)
+    _check(dataset, limit, frame)
     with np.errstate(all="ignore"):
-        return _render(_decode(dataset), dataset, voi_lut)
+        return _render(_decode(dataset, frame), dataset, voi_lut, frame or 0)
 
 
-def _check(dataset, limit):
-    """Refuse a data set without pixels, with several frames, or that contradicts itself."""
+def count_frames(dataset):
+    """Return the number of frames of a data set."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if not 1 <= count <= _MOST_FRAMES:
+        raise _wrong("a wrong number of frames")
+    return count
+
+
+def _check(dataset, limit, frame):
+    """Refuse a data set without pixels or the frame, or that contradicts itself."""
     if not dataset.get("PixelData"):
         raise ImageReadError(
             "the DICOM file has no pixel data: it is truncated, or a report, a directory or the "
             "like. Expected one image."
         )
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise _several_frames()
+    count = count_frames(dataset)
+    if frame is None and count > 1:
+        raise ImageReadError(
+            f"the file contains several frames ({count}: a cine loop or a volume), expected one. "
+            "Read each by its number, from 0, after the name of the file, such as 'clip.dcm#0'."
+        )
+    if frame is not None and frame >= count:
+        raise ImageReadError(f"it has {count} frame(s), expected a number from 0 to {count - 1}.")
     check_size("DICOM", dataset.Rows, dataset.Columns, limit)
     samples = dataset.get("SamplesPerPixel") or 1
     if _SAMPLES.get(dataset.PhotometricInterpretation) != samples:
@@ -125,8 +139,8 @@ def _check(dataset, limit):
         raise _wrong("a High Bit other than Bits Stored - 1")
 
 
-def _decode(dataset):
-    """Return the stored pixels in native byte order, color as RGB."""
+def _decode(dataset, frame):
+    """Return the stored pixels of a frame in native byte order, color as RGB."""
     if "TransferSyntaxUID" not in dataset.file_meta:  # pydicom assumed one
         implicit, little = dataset.original_encoding
         explicit = _NATIVE if little else uid.ExplicitVRBigEndian
@@ -134,14 +148,14 @@ def _decode(dataset):
     syntax = dataset.file_meta.TransferSyntaxUID
     plugins = _plugins(syntax)
     if plugins:
-        _check_pixels(dataset, syntax)
+        _check_pixels(dataset, syntax, frame or 0)
     for plugin in plugins:
         try:
-            stored = pixel_array(dataset, decoding_plugin=plugin)
+            stored = pixel_array(dataset, index=frame, decoding_plugin=plugin)
         except Exception:  # of any type, and it may quote the file
             continue
         if stored.shape[:2] != (dataset.Rows, dataset.Columns):
-            raise _several_frames()
+            raise _wrong(_MORE)
         return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
     name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
     raise ImageReadError(
@@ -161,15 +175,17 @@ def _plugins(syntax):
     return []
 
 
-def _check_pixels(dataset, syntax):
+def _check_pixels(dataset, syntax, index):
     """Check the number of pixels before a decoder allocates memory for them."""
     if not syntax.is_encapsulated:
         if dataset.PixelData[get_expected_length(dataset) :].strip(b"\0"):
             raise _wrong("more pixels than it says")
         return
-    frame, *others = generate_frames(dataset.PixelData, number_of_frames=1)
-    if others:
-        raise _several_frames()
+    count = count_frames(dataset)
+    frames = generate_frames(dataset.PixelData, number_of_frames=count)
+    frame = next(islice(frames, index, None))
+    if index + 1 == count and any(frames):
+        raise _wrong(_MORE)
     if syntax == uid.RLELossless:
         return
     expected, size = (dataset.Rows, dataset.Columns), _frame_size(frame)
@@ -193,7 +209,7 @@ def _frame_size(data):
         start += 1 if marker == 0xFF else 2 + max(2, length)
 
 
-def _render(stored, dataset, voi_lut):
+def _render(stored, dataset, voi_lut, frame):
     kind, bits = dataset.PhotometricInterpretation, dataset.BitsStored
     if kind in _COLORS:
         if bits in (8, 16):
@@ -201,7 +217,7 @@ def _render(stored, dataset, voi_lut):
         return np.divide(stored, 2**bits - 1, dtype=np.float32)
     if kind == "PALETTE COLOR":
         return _map_levels(lambda levels: _palette(levels, dataset), stored)
-    _add_functional_groups(dataset)
+    _add_functional_groups(dataset, frame)
     image = _map_levels(lambda levels: _gray(levels, dataset, voi_lut), stored)
     if not (image.min() >= 0 and image.max() <= 1):
         raise _wrong(f"pixels outside its {bits} stored bits, or rescales them to NaN")
@@ -217,13 +233,13 @@ def _map_levels(function, stored):
     return function(levels.view(stored.dtype))[stored.view(unsigned)]
 
 
-def _add_functional_groups(dataset):
-    """Move the rescaling and the window of an enhanced object to the top level."""
-    for group in _FUNCTIONAL_GROUPS:
-        for item in dataset.get(group) or []:
-            for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
-                for transformation in item.get(name) or []:
-                    dataset.update(transformation)
+def _add_functional_groups(dataset, frame):
+    """Move the rescaling and the window of a frame of an enhanced object to the top level."""
+    shared, own = (dataset.get(group) or [] for group in _FUNCTIONAL_GROUPS)
+    for item in (*shared, *own[frame : frame + 1]):
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for transformation in item.get(name) or []:
+                dataset.update(transformation)
 
 
 def _gray(levels, dataset, voi_lut):

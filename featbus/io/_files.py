@@ -16,6 +16,7 @@ _RAISE = (
     "If it is right: raise the limit, max_pixels of ImageLoader or the environment variable "
     f"{VARIABLE}."
 )
+_FRAME = re.compile(r"(?s)(.+)#(\d{1,9})")
 _CONTENT = (bytes, bytearray, memoryview)
 _HEAD = 132  # bytes, by which formats are identified
 _SIGNATURES = {
@@ -98,6 +99,27 @@ def check_size(kind, height, width, limit):
         )
 
 
+def split_frame(path):
+    """Return the file of an item of a batch, and the number of the frame.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The item: a file, or a frame of it, such as ``clip.dcm#12``.
+
+    Returns
+    -------
+    file : str
+        The file; `path` itself if there is a file of this name.
+    frame : int or None
+        The frame, from 0. None for the whole file.
+    """
+    name = os.fsdecode(path)
+    found = _FRAME.fullmatch(name)
+    is_file = found is None or os.path.exists(name)
+    return (name, None) if is_file else (found[1], int(found[2]))
+
+
 @contextmanager
 def open_image(source, name=None):
     """Open an image file, or content in memory, and identify its format.
@@ -105,7 +127,8 @@ def open_image(source, name=None):
     Parameters
     ----------
     source : str, os.PathLike, bytes-like or binary file object
-        The file, or its content. Devices and pipes, which may block or never end, are not opened.
+        The file, a frame of it, or its content. Devices and pipes, which may block or never end,
+        are not opened.
     name : str or None, default=None
         Name of the image in errors; None: its path.
 
@@ -124,8 +147,8 @@ def open_image(source, name=None):
     """
     source = source.read() if hasattr(source, "read") else source
     if not isinstance(source, _CONTENT):
-        source = os.fspath(source)  # a TypeError for anything else
-        name = source if name is None else name
+        name = os.fspath(source) if name is None else name
+        source, _ = split_frame(source)  # a TypeError for anything else
     kind = None
     try:
         with _open(source) as file:
@@ -172,7 +195,7 @@ def _identify(head, name=None):
     for found, signature in _SIGNATURES.items():
         if re.match(signature, head, re.DOTALL):
             return found
-    named = name is not None and os.fsdecode(name).lower().endswith(DICOM_SUFFIXES)
+    named = name is not None and split_frame(name)[0].lower().endswith(DICOM_SUFFIXES)
     return "DICOM" if named and any(head) else None
 
 

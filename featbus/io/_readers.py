@@ -18,7 +18,7 @@ from pandas import isna
 from pandas.api.types import is_scalar
 
 from featbus.images import ImageError, at_index, check_image, is_path
-from featbus.io._files import ImageReadError, open_image, pixel_limit, read_content
+from featbus.io._files import ImageReadError, open_image, pixel_limit, read_content, split_frame
 from featbus.io._pictures import read_picture
 from featbus.masks import as_mask
 from featbus.parameters import Interval, PairOf, as_list, as_pair, check_parameters
@@ -46,7 +46,8 @@ def read_image(
     file : str, os.PathLike, bytes or binary file object
         A PNG, JPEG, TIFF, BMP, PGM (P5), PPM (P6) or DICOM file with one picture: its path,
         its content, or an open file such as `io.BytesIO`, read from its current position to its
-        end. Content in memory stays there: no reader writes a file.
+        end. Content in memory stays there: no reader writes a file. ``clip.dcm#12`` is frame 12,
+        counted from 0, of the DICOM file ``clip.dcm``, unless a file has this very name.
     voi_lut : bool, default=True
         Whether to apply the VOI LUT or, without one, the window of a grayscale DICOM image (the
         first if there are several). If False, the whole range of the stored bits is kept. Other
@@ -67,7 +68,7 @@ def read_image(
     ------
     ImageReadError
         If the file is missing, empty, unreadable, damaged, truncated, of an unknown or unsupported
-        kind, or contains several pictures. It is a `ValueError` and an `OSError`.
+        kind, contains several pictures, or lacks the frame. It is a `ValueError` and an `OSError`.
 
     Notes
     -----
@@ -118,6 +119,7 @@ def read_image(
            [ 30,  40, 255]], dtype=uint8)
     """
     limit = pixel_limit(max_pixels)
+    frame = split_frame(file)[1] if is_path(file) else None
     with open_image(file, name) as (opened, kind):
         if kind in (None, "GIF", "WebP"):
             # The content is not quoted: it may be the name of a patient.
@@ -125,12 +127,14 @@ def read_image(
                 f"{kind or 'unknown'} content, expected {_FORMATS}; the name of the file does "
                 "not matter. Convert it to one of these formats."
             )
+        if frame is not None and kind != "DICOM":
+            raise ImageReadError(f"a {kind} file has no frames to read. Leave out '#{frame}'.")
         data = read_content(opened, limit)
         if kind == "DICOM":
             # Imported lazily: slow, and only DICOM needs it.
             from featbus.io._dicom import read_dicom
 
-            image = read_dicom(data, voi_lut=voi_lut, limit=limit)
+            image = read_dicom(data, voi_lut=voi_lut, limit=limit, frame=frame)
         else:
             image = read_picture(data, kind, limit)
         return np.require(image, requirements=["C", "W"])

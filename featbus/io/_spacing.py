@@ -1,4 +1,4 @@
-"""Read the spacing and the laterality of an image from the header of its file."""
+"""Read spacing, side, view and device of an image from the header of its file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ from featbus.typing import PathLike
 
 _SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions"]
 _SIDE_TAGS = ["ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence"]
+_VIEW_TAGS = ["ViewPosition", "ViewCodeSequence"]
+_DEVICE_TAGS = {"manufacturer": "Manufacturer", "model": "ManufacturerModelName"}
+_TAGS = [*_SPACING_TAGS, *_SIDE_TAGS, *_VIEW_TAGS, *_DEVICE_TAGS.values(), "NumberOfFrames"]
+# Context group 4014 of DICOM PS3.16, by the codes of SNOMED RT and of SNOMED CT.
+_CODES = ["R-10242", "R-10226", "R-10224", "R-10228"]
+_CODES += ["399162004", "399368009", "399260004", "399352003"]
+_VIEWS = dict(zip(_CODES, ["CC", "MLO", "ML", "LM"] * 2))
 
 _INCH, _UNITS = 25.4, (25.4, 10, 1000)  # millimeters in an inch, a centimeter and a meter
 # Dots per inch of screens and printers, which programs write if they do not know better.
@@ -80,13 +87,44 @@ def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
     >>> read_spacing(get_testdata_file("CT_small.dcm"))
     (0.661468, 0.661468)
     """
+    return read_header(file, _SPACING_TAGS).get("spacing")
+
+
+def read_header(file, tags=_TAGS):
+    """Read what is known about an image from the header of its file, opened once.
+
+    Parameters
+    ----------
+    file : str, os.PathLike or bytes
+        The file, or its content.
+    tags : list of str
+        The elements of a DICOM file to read. No name of a person or institution is among them.
+
+    Returns
+    -------
+    dict
+        ``spacing``, see `read_spacing`; of a DICOM file ``side``, see `read_laterality`, ``view``,
+        ``manufacturer``, ``model`` and ``frames``, their number. None if unknown; without the keys
+        if the file has no header.
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be read, or the elements of a DICOM file cannot be parsed.
+    """
     with open_image(file) as (opened, kind):
-        if kind == "DICOM":
-            dataset = _read_elements(opened, _SPACING_TAGS)
-            return None if dataset is None else _spacing(dataset)
-        with suppress(Exception):  # it has none; or the reader of pixels says what is wrong
-            return _resolution_spacing(opened, kind)
-    return None
+        if kind != "DICOM":
+            with suppress(Exception):  # it has none; or the reader of pixels says what is wrong
+                return {"spacing": _resolution_spacing(opened, kind)}
+            return {}
+        from featbus.io._dicom import count_frames
+
+        dataset = _read_elements(opened, tags)
+        if dataset is None:
+            return {}
+        found = {"spacing": _spacing(dataset), "side": _side(dataset), "view": _view(dataset)}
+        device = {name: _text(dataset, tag) or None for name, tag in _DEVICE_TAGS.items()}
+        return found | device | {"frames": count_frames(dataset)}
 
 
 def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
@@ -126,11 +164,10 @@ def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     >>> print(read_laterality(get_testdata_file("CT_small.dcm")))  # not of one side
     None
     """
-    with open_image(os.fspath(path)) as (file, kind):
-        dataset = _read_elements(file, _SIDE_TAGS) if kind == "DICOM" else None
-        if dataset is None:
-            raise ImageReadError(f"found no DICOM data set. {AGAIN}")
-        return _side(dataset)
+    found = read_header(os.fspath(path), _SIDE_TAGS)
+    if "side" not in found:
+        raise ImageReadError(f"found no DICOM data set. {AGAIN}", path=path)
+    return found["side"]
 
 
 def _read_elements(file, tags):
@@ -147,6 +184,16 @@ def _side(dataset):
     for group in dataset.get("SharedFunctionalGroupsSequence") or []:
         values += [part.get("FrameLaterality") for part in group.get("FrameAnatomySequence") or []]
     return {"L": "left", "R": "right"}.get(str(next(filter(None, values), "")).strip())
+
+
+def _text(dataset, tag):
+    return str(dataset.get(tag) or "").strip()
+
+
+def _view(dataset):
+    codes = [_text(item, "CodeValue") for item in dataset.get("ViewCodeSequence") or []]
+    stated = _text(dataset, "ViewPosition").upper()
+    return stated or next((_VIEWS[code] for code in codes if code in _VIEWS), None)
 
 
 def _spacing(dataset):

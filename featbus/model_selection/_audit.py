@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import fill
@@ -13,12 +14,14 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_random_state
 
 from featbus.groups import (
-    GROUPS_UNKNOWN,
+    GROUPS_FOUND,
     N_FOLDS,
+    Groups,
     check_folds,
     check_groups,
     check_target,
     describe_samples,
+    find_doubt,
     make_splits,
     merge_labelings,
 )
@@ -37,6 +40,7 @@ from featbus.typing import Images
 _PARAMETER_CONSTRAINTS = {
     "pipeline": [HasMethods("get_params"), SequenceOf(HasMethods("get_params")), dict, None],
     "cv": ["cv_object"],
+    "target_names": ["array-like", None],
     "random_state": ["random_state"],
     "n_jobs": N_JOBS,
     "verbose": ["verbose"],
@@ -161,6 +165,7 @@ def audit(
     cv: Any = 5,
     pipeline: Any = None,
     masks: Images | None = None,
+    target_names: Sequence[str] | None = None,
     random_state: int | np.random.RandomState | None = 0,
     n_jobs: int | None = None,
     verbose: bool = False,
@@ -189,6 +194,8 @@ def audit(
         The mask of each image, as in the data sets' ``masks``: a tuple of paths, an array, or None
         for an image without a mask other than its own, if it is a masked array. They are read one
         at a time, with their image.
+    target_names : sequence of str of length n_classes, default=None
+        Names of the classes in the report, in the order of the sorted labels.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
@@ -236,8 +243,10 @@ def audit(
     images = as_batch(images)
     check_consistent_length(images, y, groups, masks)
     _, labels, codes = check_target(y)
-    groups = check_groups(groups)
-    check_folds(y, groups, cv)
+    note, groups = find_doubt(groups), check_groups(groups)
+    names = labels if target_names is None else np.asarray(target_names)
+    check_consistent_length(labels, names)
+    check_folds(names[codes], groups, cv)
     rng = check_random_state(random_state)
     splits = make_splits(cv, codes, codes, groups, rng)
     folds = _checks.Folds(splits, [name_image(item, index) for index, item in enumerate(images)])
@@ -251,6 +260,9 @@ def audit(
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
+    described = describe_samples(codes, names, groups)
+    if note and groups is not None:
+        described = f"{note.capitalize()}. {described}"
     checks = [
         *_checks.check_copies(folds, exact, near, changed),
         _checks.check_groups_apart(folds, groups),
@@ -262,10 +274,10 @@ def audit(
         checks=pd.DataFrame(checks, columns=_checks.Check._fields).drop(columns="images"),
         shortcuts=shortcuts,
         images={check.check: np.array(check.images, np.intp) for check in checks},
-        near_duplicates=copied,
-        suggested_groups=suggested,
-        protocol=f"{describe_samples(codes, labels, groups)}; splits: {len(splits)}.",
-        groups_note=GROUPS_UNKNOWN if groups is None else "",
+        near_duplicates=Groups(copied, GROUPS_FOUND),
+        suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
+        protocol=f"{described}; splits: {len(splits)}.",
+        groups_note=note,
     )
 
 

@@ -222,7 +222,7 @@ def check_shortcuts(shortcuts):
         is_content = row.shortcut in CONTENT
         check = row.shortcut if is_content else f"shortcut: {row.shortcut}"
         if np.isnan(row.roc_auc):
-            yield Check(check, "ok", "The same in all images, or a class has a single group.")
+            yield Check(check, "ok", "The same in all images, or too few groups or classes.")
             continue
         finding = (
             f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "

@@ -7,7 +7,7 @@ import numpy as np
 
 from featbus.color import to_float, to_gray, to_rgb, to_uint8
 from featbus.images import is_path
-from featbus.io import SpacedImage, find_format
+from featbus.io import SpacedImage, find_format, split_frame
 from featbus.io._pictures import read_quantization
 from featbus.masks import region_shape
 
@@ -122,7 +122,7 @@ def _measure_file(item, n_pixels):
     item = item.image if isinstance(item, SpacedImage) else item
     if not is_path(item):
         return {}
-    kind, size = find_format(item), os.path.getsize(item)
+    kind, size = find_format(item), os.path.getsize(split_frame(item)[0])
     measures = {"bytes": size, "bytes_per_pixel": size / n_pixels}
     measures["format"] = _FORMATS.index("DICOM" if kind is None else kind)
     if kind == "JPEG":

@@ -9,7 +9,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from featbus.groups import merge_labelings
+from featbus.groups import GROUPS_FOUND, Groups, merge_labelings
 from featbus.images import ImageError, ImageErrors, as_batch, at_index
 from featbus.io import read_item
 from featbus.model_selection._copies import MIN_CORRELATION, find_matches
@@ -102,7 +102,8 @@ def find_near_duplicates(
     Returns
     -------
     ndarray of int of shape (n_images,)
-        The group of each image, from 0, in the order in which groups first appear.
+        The group of each image, from 0, in the order in which groups first appear. `audit` and
+        `evaluate` say that such groups are not patients.
 
     Raises
     ------
@@ -144,8 +145,8 @@ def find_near_duplicates(
     >>> images = make_breast_ultrasound(3, random_state=0).images
     >>> brighter = np.clip(images[0] * 1.2, 0, 255).astype(np.uint8)
     >>> find_near_duplicates([*images, brighter[20:, 30:], images[1][:, ::-1]])
-    array([0, 1, 2, 0, 1])
+    Groups([0, 1, 2, 0, 1])
     """
     check_parameters(_PARAMETER_CONSTRAINTS, locals())
     scenes = map_images(describe_scene, as_batch(images), n_jobs=n_jobs, verbose=verbose)
-    return merge_labelings(*find_matches(scenes, min_correlation, n_jobs))
+    return Groups(merge_labelings(*find_matches(scenes, min_correlation, n_jobs)), GROUPS_FOUND)

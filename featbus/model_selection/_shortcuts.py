@@ -28,6 +28,7 @@ SHORTCUTS = {
 }
 # The disease is content, too: the audit reports it, and counts it as no shortcut.
 CONTENT = {"content by place": PLACES}
+_OF_MASKS = [column for name in SHORTCUTS if "mask" in name for column in SHORTCUTS[name]]
 _FOLDS = 5
 _PERMUTATIONS = 500
 _RESAMPLES = 500
@@ -58,7 +59,8 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
         One row per shortcut that has values: ``shortcut``; ``roc_auc`` with its 95 % interval
         ``low`` to ``high``; ``baseline``, the mean over permuted labels, and ``baseline_high``, the
         bound that no shortcut exceeds in 97 % of the permutations. NaN where all images have the
-        same values or a class has a single group. The content is the last row.
+        same values or a class has a single group. The content is the last row. Shortcuts of masks
+        are scored among the classes in which any image has a region.
 
     Notes
     -----
@@ -72,6 +74,13 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
     .. [1] Westfall PH, Young SS. Resampling-based multiple testing. Wiley, 1993.
     """
     rng = check_random_state(random_state)
+    drawn = measures.get("area", pd.Series(0, measures.index)).gt(0).groupby(y).transform("any")
+    if drawn.any() and not drawn.all():
+        options = {"random_state": rng, "verbose": verbose}
+        whole = score_shortcuts(measures.drop(columns=_OF_MASKS), y, groups, **options)
+        masks = measures.loc[drawn, measures.columns.intersection(_OF_MASKS)]
+        masks = score_shortcuts(masks, y[drawn], groups[drawn], **options)
+        return pd.concat([whole[:-1], masks, whole[-1:]], ignore_index=True)
     measures, y, groups = _sample(measures, y, groups, rng)
     splits = _folds(y, groups, rng)
     targets = np.array([y, *(_permute(y, groups, rng) for _ in range(_PERMUTATIONS))])
