@@ -163,7 +163,7 @@ def measure_halves(data):
         ("sensitivity .95", at_sensitivity(recipe, 0.95)),
     ):
         for by in ("image", "group"):
-            known = {"groups": groups[here], "by": by}
+            known = {"groups": groups[here], "by": by, "label_rule": "any"}
             show(
                 f"{model_name}, {by}, cross-validation on one half",
                 evaluate(model, images[here], y[here], **known, **options),
@@ -174,7 +174,7 @@ def measure_halves(data):
             if change != "none":
                 new = ImageFunction(darken).fit_transform(new)
             for by in ("image", "group"):
-                known = {"groups": groups[~here], "by": by, "cv": "prefit"}
+                known = {"groups": groups[~here], "by": by, "label_rule": "any", "cv": "prefit"}
                 result = evaluate(fitted, new, y[~here], **known, **options)
                 show(f"{model_name}, {by}, the other half, change: {change}", result)
                 print(result.calibration().round(2).to_string(index=False))
