@@ -157,7 +157,7 @@ def test_what_a_call_is_worth(page, path):
 
 
 def test_a_class_of_a_model_at_chance_is_not_emphasized(path, monkeypatch):
-    doubted = open_model(path).card | {"doubt": "Not clearly better than chance: a (Accuracy)."}
+    doubted = open_model(path).card | {"doubt": "Not clearly better than chance: a (ROC AUC)."}
     monkeypatch.setattr(_results, "read_card", lambda path: doubted)
     _results.open_model.cache_clear()
     page = upload(open_page(path), ("a.png", encode(IMAGE)))

@@ -419,7 +419,7 @@ def test_chance_is_the_last_row_and_a_reason_to_doubt():
     assert frame.loc["chance", "sensitivity"] == 0
     assert result.per_class().index.get_level_values("pipeline").unique()[-1] == "chance"
     assert result.pipeline_names == ["noise", "svm"]
-    assert "Not clearly better than chance: noise (Accuracy, ROC AUC)." in str(result)
+    assert "Not clearly better than chance: noise (Balanced accuracy, ROC AUC)." in str(result)
     assert not evaluate({"svm": SVC()}, X, y, groups=groups, cv=3).doubt
     assert json.loads(result.to_json())["table"]["pipeline"][-1] == "chance"
 

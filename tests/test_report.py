@@ -397,7 +397,8 @@ def test_the_sentence_where_groups_are_unknown_and_nothing_is_learned():
     assert "tell 0, 1 and 2 apart in 90 images, each counted as its own patient" in result.summary
     assert "ROC AUC (mean over classes) 0.50" in result.summary
     assert result.summary.endswith(
-        "doubtful: groups unknown; not clearly better than chance: pipeline (Accuracy, ROC AUC)."
+        "doubtful: groups unknown; not clearly better than chance: pipeline (Balanced accuracy, "
+        "ROC AUC)."
     )
     alone = replace(result, scores=result.scores.assign(roc_auc=np.nan))
     assert "reaches Accuracy 0.37 (95% interval" in alone.summary

@@ -790,8 +790,11 @@ class Evaluation(Printed):
         return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        spread = f"Mean ± standard deviation over the folds{self._about}."
-        notes = [f"{spread} to_frame() has more metrics, and 95% intervals."]
+        is_once = len(self.scores[["repeat", "fold"]].drop_duplicates()) == 1
+        spread = (
+            "Scores of one test part" if is_once else "Mean ± standard deviation over the folds"
+        )
+        notes = [f"{spread}{self._about}. to_frame() has more metrics, and 95% intervals."]
         return [*notes, *filter(None, [self.doubt])]
 
     @property
@@ -801,7 +804,7 @@ class Evaluation(Printed):
         for name in self.pipeline_names if self.chance is not None else ():
             unclear = [
                 TITLES[metric]
-                for metric in ("accuracy", "roc_auc")
+                for metric in ("balanced_accuracy", "roc_auc")
                 if not frame.loc[name, f"{metric}_low"] > frame.loc[CHANCE, metric]
             ]
             found += [f"{name} ({', '.join(unclear)})"] if unclear else []
