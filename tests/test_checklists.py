@@ -26,6 +26,7 @@ def full():
     X, y, groups = make_rows()
     search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2)
     options = {"groups": groups, "cv": 3, "n_repeats": 2, "target_names": ["benign", "malignant"]}
+    options["subgroups"] = {"site": groups % 2}
     return evaluate({"SVM": SVC(), "logistic": search}, X, y, **options)
 
 
@@ -47,11 +48,25 @@ def test_items_have_the_numbers_of_the_list(full, name, tmp_path):
     assert_same(pd.read_csv(tmp_path / "list.csv", dtype=str, keep_default_na=False), table)
     # Each item has the evidence that the list names, or the authors must state it.
     items = pd.read_csv(files("featbus.evaluation") / "checklists.csv", keep_default_na=False)
-    keys = items.loc[items["checklist"] == name, "evidence"]
+    keys = items.loc[items["checklist"] == name, "evidence"].replace("external rest", "")
     assert ((table["evidence"] == STATE) == (keys == "").to_numpy()).all()
     assert ((table["where"] == "") == (keys == "").to_numpy()).all()
     is_partial = keys.str.endswith("rest").to_numpy()
     assert (table["evidence"].str.endswith("state the rest") == is_partial).all()
+
+
+def test_a_fitted_model_is_an_external_test():
+    X, y, groups = make_rows()
+    model = LogisticRegression().fit(X, y)
+    result = evaluate(model, X, y, groups=groups, cv="prefit", by="group")
+    for name, external, internal in (("CLAIM", "33", "32"), ("METRICS", "27", "26")):
+        table = result.to_checklist(name).set_index("item")["evidence"]
+        assert "fitted before, on other data" in table[external]
+        assert table[internal] == STATE
+    assert result.to_checklist("CLAIM").set_index("item").loc["20", "evidence"] == STATE
+    n_groups = len(set(groups))
+    assert f"{n_groups} groups of {len(y)} images" in result.summary
+    assert "fitted before" in result.summary
 
 
 def test_evidence_is_what_the_run_shows(full, plain):

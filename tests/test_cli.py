@@ -104,7 +104,7 @@ def test_a_file_of_arguments(spy, tmp_path):
         {"backbone": "vgg16", "weights": "vgg16.weights.h5"},
         {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": WEIGHTS},
     ]
-    expected = {"data": "scans", "output": "m.skops", "cv": 3}
+    expected = {"data": "scans", "output": "m.skops", "cv": "3"}
     expected |= {"recipe": "fusion", "options": {"backbone": backbone}}
     assert spy("commands.train", f"train scans --config {tmp_path}/run.yaml --cv 3") == expected
 

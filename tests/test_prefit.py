@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from featbus import FeatureBus, IntensityStatistics, make_breast_ultrasound
 from featbus.evaluation import evaluate
@@ -214,6 +215,8 @@ def test_subgroups():
     options["subgroups"]["view"] = [None if g % 2 else "CC" for g in groups]
     result = evaluate(LogisticRegression(), X, new, **options)
     table = result.by_subgroup()
+    two = evaluate({"svm": SVC(), "pipeline": LogisticRegression()}, X, new, **options)
+    pd.testing.assert_frame_equal(two.by_subgroup("pipeline"), table)
     assert table["column"].tolist() == ["site", "site", "view", "view"]
     assert table["value"].tolist() == ["bad", "good", "CC", "unknown"]
     bad = table.iloc[0]

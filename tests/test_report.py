@@ -28,7 +28,8 @@ from featbus.evaluation._metrics import TITLES
 from featbus.io import read_item
 from featbus.masks import with_mask
 
-FIGURES = ["confusion_matrices", "roc", "precision_recall", "calibration", "intervals"]
+FIGURES = ["confusion_matrices", "roc", "precision_recall", "calibration", "decision_curve"]
+FIGURES += ["intervals"]
 AWKWARD = ["_benign <b>", 'malign\\1 & "co" $x$', "</script> $ {{ 7 * 7 }} {% raw %} #0072b2"]
 
 
@@ -386,7 +387,7 @@ def test_the_report_begins_with_one_sentence(binary, tmp_path):
     text = Page(write(binary, tmp_path, audit=Audit())).text
     start = text.index("Asked to tell")
     assert start < text.index(binary.protocol[:20])
-    assert "(Accuracy); audit failed." in text
+    assert "ROC AUC); audit failed." in text
     assert binary.summary not in repr(binary)
 
 

@@ -42,6 +42,8 @@ CONSTRAINTS = {
 
 def check_options(parameters):
     """Check the parameters of a command; return them, and ``say``, which prints if `verbose`."""
+    if str(parameters.get("cv")).isdigit():  # the command line passes text
+        parameters["cv"] = int(parameters["cv"])
     check_parameters(CONSTRAINTS, parameters)
 
     def say(*texts):

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from featbus.bus import FeatureBus, FeatureStore, FingerprintError, fingerprint
 from featbus.classes import describe_positive, find_positive
 from featbus.evaluation._by_group import Judge, label_groups
-from featbus.evaluation._evaluation import CHANCE, Evaluation, score_fold
+from featbus.evaluation._evaluation import CHANCE, RESERVED, Evaluation, score_fold
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._operating_point import find_threshold
 from featbus.evaluation.splits import (
@@ -65,7 +65,6 @@ from featbus.typing import Images, PathLike
 from featbus.versions import package_versions
 
 PREFIT = "prefit"
-_RESERVED = ["pipeline", "repeat", "index", "fold", "group", "target", "predicted", "n_images"]
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _SCORES = {"predict_proba": "probability", "decision_function": "decision"}
 _CONSTRAINTS = {
@@ -525,7 +524,7 @@ def _check_subgroups(subgroups, cv):
         name: pd.Series(values).astype(object).fillna("unknown").astype(str).to_numpy()
         for name, values in ({} if subgroups is None else dict(subgroups)).items()
     }
-    wrong = {*found} & {*_RESERVED}
+    wrong = {*found} & {*RESERVED}
     if wrong:
         raise InvalidParameterError(f"subgroups has the columns {sorted(wrong)}, expected others.")
     if isinstance(cv, str) and cv != PREFIT and cv not in found:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
 _SUBGROUP = ["accuracy", "sensitivity", "specificity", "roc_auc"]  # metrics of subgroups
+_KINDS = ["probability", "decision"]  # of scores
+# The columns of predictions, but for scores and subgroups.
+RESERVED = ["pipeline", "repeat", "index", "fold", "group", "target", "predicted", "n_images"]
 _PLACE = ["pipeline", "repeat", "fold"]
 CHANCE = "chance"  # the name of the row
 
@@ -534,9 +537,9 @@ class Evaluation(Printed):
         ValueError
             If there is no such pipeline, or `pipeline` is None and there are several.
         """
-        rows, names = self._rows(pipeline), [title.split("_", 1) for title in self.predictions]
-        last = max(i for i, name in enumerate(names) if name[0] in ("probability", "decision"))
-        columns = self.predictions.columns[last + 1 :].drop("n_images", errors="ignore")
+        rows = self._rows(pipeline)
+        scores = {f"{kind}_{name}" for kind in _KINDS for name in self.target_names}
+        columns = [name for name in rows if name not in {*RESERVED, *scores}]
         whole = self.to_frame().loc[self._checked_name(pipeline)]
         found = []
         for column in columns:

@@ -194,9 +194,10 @@ def _draw_decision_curve(evaluation):
     if not pools:
         raise ValueError(_NO_PROBABILITIES)
     headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
-    figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * (len(pools) + 2))
+    labels = [_fill_label(name, _LINE) for name in (*pools, "act on all", "act on none")]
+    n_lines = "\n".join(labels).count("\n") + 1
+    figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
-        labels = [*pools, "act on all", "act on none"]
         for number, pool in enumerate(pools.values()):
             benefit = net_benefit(pool.target == i, pool.scores[:, i], thresholds)
             axis.plot(thresholds, benefit, **_line(number))
@@ -206,7 +207,7 @@ def _draw_decision_curve(evaluation):
         axis.axhline(0, color=GRAY, linewidth=0.8, linestyle=":")
         axis.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1))
         axis.set(ylim=(-0.1 * max(share, 0.05), 1.1 * max(share, 0.05)), box_aspect=1)
-        axis.legend(axis.lines, [_fill_label(name, _LINE) for name in labels], **_BELOW)
+        axis.legend(axis.lines, labels, **_BELOW)
     return figure
 
 
