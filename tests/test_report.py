@@ -387,7 +387,7 @@ def test_the_report_begins_with_one_sentence(binary, tmp_path):
     text = Page(write(binary, tmp_path, audit=Audit())).text
     start = text.index("Asked to tell")
     assert start < text.index(binary.protocol[:20])
-    assert "ROC AUC); audit failed." in text
+    assert "(Balanced accuracy); audit failed." in text
     assert binary.summary not in repr(binary)
 
 

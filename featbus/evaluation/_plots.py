@@ -196,7 +196,7 @@ def _draw_decision_curve(evaluation):
     headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
     labels = [_fill_label(name, _LINE) for name in (*pools, "act on all", "act on none")]
     n_lines = "\n".join(labels).count("\n") + 1
-    figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
+    figure, axes = _make_axes(headings, 3.2, 3.9 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
         for number, pool in enumerate(pools.values()):
             benefit = net_benefit(pool.target == i, pool.scores[:, i], thresholds)
