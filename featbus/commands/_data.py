@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
+from featbus.evaluation._report import tabulate_subgroups
 from featbus.evaluation.splits import check_overlap, split_by_value
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
@@ -86,8 +87,8 @@ def judging_of(options, dataset):
 
 def describe_subgroups(result):
     """Return the table of subgroups as text, empty if there are none."""
-    table = result.by_subgroup()
-    return f"{table.round(2).to_string(index=False)}\n" if len(table) else ""
+    table = tabulate_subgroups(result)
+    return f"{table.to_string(index=False)}\n" if len(table) else ""
 
 
 def find_class(pos_label, names):

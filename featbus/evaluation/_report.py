@@ -64,7 +64,7 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
         figure=draw_svg,
         results=_format_intervals(tables),
         classes={name: _tabulate_classes(evaluation, name) for name in names},
-        subgroups={name: evaluation.by_subgroup(name) for name in names},
+        subgroups={name: tabulate_subgroups(evaluation, name) for name in names},
         calibration=evaluation.calibration(),
         uncalibrated=[name for name in names if evaluation.pooled(name).kind == "decision"],
         n_errors={name: len(found) for name, found in errors.items()},
@@ -92,6 +92,30 @@ def _format_intervals(tables):
 def _tabulate_classes(evaluation, pipeline):
     scores = evaluation._class_intervals().loc[pipeline]
     return _format_intervals({TITLES[metric]: scores[metric] for metric in _CLASS_METRICS})
+
+
+def tabulate_subgroups(evaluation, pipeline=None):
+    """Return the table of subgroups, scores and their intervals as text.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The result of `evaluate`.
+    pipeline : str, default=None
+        Name of the pipeline; None if there is only one.
+
+    Returns
+    -------
+    DataFrame
+        See `Evaluation.by_subgroup`.
+    """
+    table = evaluation.by_subgroup(pipeline)
+    for metric in set(TITLES) & set(table):
+        ends = [metric, f"{metric}_low", f"{metric}_high"]
+        rows = table[ends].set_axis(["mean", "low", "high"], axis=1).iterrows()
+        table[metric] = [format_interval(row) for _, row in rows]
+        table = table.drop(columns=ends[1:])
+    return table.rename(columns=TITLES)
 
 
 def _find_errors(evaluation, pipeline):
