@@ -12,7 +12,7 @@ from featbus.commands._appearance import find_distance
 from featbus.commands._predict import name_classes
 from featbus.datasets import describe_dataset
 from featbus.datasets._files import quote
-from featbus.evaluation._metrics import iter_tables
+from featbus.evaluation._metrics import flatten_columns, iter_tables
 from featbus.images import ImageError
 from featbus.io import read_item
 
@@ -121,26 +121,14 @@ def compare_scores(result, known):
     .. [1] Zou GY, Donner A. Construction of confidence limits about effect measures: a general
        approach. Statistics in Medicine 27 (2008) 1693-1702, doi:10.1002/sim.3095.
     """
-    rows = []
-    for name, here in list_scores(result).items():
-        there = known.get(name)
-        if there is None:
-            continue
-        difference = here["mean"] - there["mean"]
-        below = np.hypot(here["mean"] - here["low"], there["high"] - there["mean"])
-        above = np.hypot(here["high"] - here["mean"], there["mean"] - there["low"])
-        parts = {"here": here, "card": there}
-        parts["difference"] = {
-            "mean": difference,
-            "low": difference - below,
-            "high": difference + above,
-        }
-        rows.append(
-            {"score": name}
-            | {
-                part if end == "mean" else f"{part}_{end}": values[end]
-                for part, values in parts.items()
-                for end in ("mean", "low", "high")
-            }
-        )
-    return pd.DataFrame(rows)
+    here, there = (pd.DataFrame(scores, dtype=float).T for scores in (list_scores(result), known))
+    both = here.index.intersection(there.index)
+    if both.empty:
+        return pd.DataFrame()
+    here, there = here.loc[both], there.loc[both]
+    difference = here["mean"] - there["mean"]
+    below = np.hypot(here["mean"] - here["low"], there["high"] - there["mean"])
+    above = np.hypot(here["high"] - here["mean"], there["mean"] - there["low"])
+    ends = {"mean": difference, "low": difference - below, "high": difference + above}
+    parts = {"here": here, "card": there, "difference": pd.DataFrame(ends)}
+    return flatten_columns(pd.concat(parts, axis=1)).rename_axis("score").reset_index()

@@ -541,17 +541,16 @@ class Evaluation(Printed):
         scores = {f"{kind}_{name}" for kind in _KINDS for name in self.target_names}
         columns = [name for name in rows if name not in {*RESERVED, *scores}]
         whole = self.to_frame().loc[self._checked_name(pipeline)]
+        shown = [f"{metric}{end}" for metric in _SUBGROUP for end in ("", "_low", "_high")]
         found = []
         for column in columns:
             for value, part in rows.groupby(column, sort=True):
                 scores = replace(self, predictions=part, scores=self._score(part), chance=None)
-                (row,) = scores.to_frame().to_dict("records")
-                shown = {
-                    name: row[name] for m in _SUBGROUP for name in (m, f"{m}_low", f"{m}_high")
-                }
+                row = scores.to_frame().iloc[0]
                 below = ", ".join(m for m in _SUBGROUP if row[f"{m}_high"] < whole[m])
                 sizes = {"n": part["index"].nunique(), "n_groups": part["group"].nunique()}
-                found.append({"column": column, "value": value} | sizes | shown | {"below": below})
+                place = {"column": column, "value": value}
+                found.append(place | sizes | row[shown].to_dict() | {"below": below})
         return pd.DataFrame(found)
 
     def _score(self, predictions):
