@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.svm import SVC
 
 from featbus.evaluation import at_sensitivity, evaluate
@@ -143,6 +144,48 @@ def test_women_with_two_classes():
     assert_array_equal(target.sort_index(), pd.Series(y).groupby(groups).max())
     with pytest.raises(ValueError, match="by is 'group' and groups is None"):
         evaluate(LogisticRegression(), X, y, by="group")
+
+
+def test_a_patient_of_two_sites_is_judged_at_each():
+    # Her finding is at A alone: at B, she is normal. Each image is told without error.
+    groups, site = np.repeat(np.arange(80), 2), np.tile(["A", "B"], 80)
+    y = ((groups < 20) & (site == "A")) | (groups >= 60)
+    X = np.where(y, 2.0, -2.0)[:, np.newaxis]
+    options = {"groups": groups, "by": "group", "label_rule": "any", "pool": "max"}
+    result = evaluate(
+        LogisticRegression(),
+        X,
+        y,
+        cv="site",
+        subgroups={"site": np.where(groups < 40, site, "C")},
+        **options,
+    )
+    assert result.scores["accuracy"].tolist() == [1, 1, 1]
+
+
+def test_groups_of_one_class():
+    X, y, groups = make_patients()
+    y = np.where(np.arange(len(y)) == np.unique(groups, return_index=True)[1][groups], 1, y)
+    with pytest.raises(ValueError, match="All 60 groups are of the class '1'"):
+        evaluate(
+            LogisticRegression(),
+            X,
+            y,
+            groups=groups,
+            by="group",
+            label_rule="any",
+            target_names=NAMES,
+        )
+
+
+def test_a_threshold_of_decision_values_is_refused():
+    X, y, groups = make_patients()
+    model = FixedThresholdClassifier(
+        LogisticRegression(), threshold=0.0, response_method="decision_function"
+    )
+    evaluate(model, X, y, groups=groups)
+    with pytest.raises(ValueError, match="is one of decision values.*response_method='auto'"):
+        evaluate(model, X, y, groups=groups, by="group")
 
 
 def test_pipelines_are_those_of_images():

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -163,6 +165,26 @@ def test_calibration():
         assert np.isnan(calibration_line(target, values, np.arange(500))["slope"])
 
 
+def test_calibration_of_probabilities_that_are_far_too_high():
+    rng = np.random.default_rng(0)
+    probability, y = rng.uniform(0.9, 0.99, 200), rng.random(200) < 0.3
+    found = calibration_line(y, probability, np.arange(200))
+    logits = np.log(probability / (1 - probability))
+    root = brentq(lambda shift: np.sum(y - expit(logits + shift)), -20, 20)
+    assert found["intercept"] == pytest.approx(root)
+
+
+def test_nan_is_not_worse_than_chance():
+    X, y, groups = make_data(60, effect=6)
+    three = np.where(groups % 3 == 2, 2, y)
+    model = LogisticRegression().fit(X + 20 * (three == 2)[:, np.newaxis], three)
+    kept = three < 2
+    result = evaluate(model, X[kept], three[kept], groups=groups[kept], cv="prefit")
+    assert np.isnan(result.scores["balanced_accuracy"].item())
+    assert not result.doubt
+    assert "models fitted before" in result.to_latex()
+
+
 def test_calibration_of_an_evaluation(models, external):
     X, y, groups = make_data()
     table = external.calibration()
@@ -225,11 +247,11 @@ def test_subgroups():
     assert table["n"][:2].tolist() == [np.sum(site == "bad"), np.sum(site == "good")]
     assert bad["n_groups"] == 30
     rows = result.predictions.query("site == 'bad'")
-    shares = rows.groupby("fold").apply(lambda part: np.mean(part["target"] == part["predicted"]))
-    assert bad["accuracy"] == pytest.approx(shares.mean())
+    assert bad["accuracy"] == np.mean(rows["target"] == rows["predicted"])  # of all folds
     assert evaluate(LogisticRegression(), X, y, groups=groups).by_subgroup().empty
-    with pytest.raises(ValueError, match=r"subgroups has the columns \['fold'\]"):
-        evaluate(LogisticRegression(), X, y, groups=groups, subgroups={"fold": site})
+    names = {"fold": site, "probability_1": site}
+    with pytest.raises(ValueError, match=r"subgroups has the columns \['fold', 'probability_1'\]"):
+        evaluate(LogisticRegression(), X, y, groups=groups, subgroups=names)
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def describe_call(card, found):
         How often such a call was right when the model was tested, and from which probability on a
         class is called, as far as the card says so.
     """
-    sentences, call = [], card.get("calls", {}).get(found.predicted)
+    sentences, call = [], (card.get("calls") or {}).get(found.predicted)
     if call:
         share = f" ({call['right'] / call['of']:.0%})" if call["of"] else ""
         sentences.append(

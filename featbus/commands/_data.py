@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
+from featbus.evaluation._evaluation import RESERVED
 from featbus.evaluation._report import tabulate_subgroups
 from featbus.evaluation.splits import check_overlap, split_by_value
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
@@ -43,7 +44,7 @@ CONSTRAINTS = {
 
 def check_options(parameters):
     """Check the parameters of a command; return them, and ``say``, which prints if `verbose`."""
-    if str(parameters.get("cv")).isdigit():  # the command line passes text
+    if str(parameters.get("cv")).isdecimal():  # the command line passes text
         parameters["cv"] = int(parameters["cv"])
     check_parameters(CONSTRAINTS, parameters)
 
@@ -64,10 +65,11 @@ def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")
 def choose_cv(cv, dataset):
     """Return the folds asked for, those that the data set comes with, or five."""
     if isinstance(cv, str):
-        if cv not in dataset.frame:
+        known = [name for name in dataset.frame if dataset.frame[name].nunique() > 1]
+        if cv not in known or cv in RESERVED:
             raise InvalidParameterError(
-                f"cv is {cv!r}, expected a number of folds, or a column of the table of groups, "
-                f"such as 'site'; found {[*dataset.frame]}."
+                f"cv is {cv!r}, expected a number of folds, or a column of the table of groups that "
+                f"has several values, such as 'site'; found {known}."
             )
         return split_by_value(dataset.frame[cv].fillna("unknown").astype(str), dataset.groups)
     return dataset.get("cv", N_FOLDS) if cv is None else cv

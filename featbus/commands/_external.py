@@ -15,7 +15,9 @@ from featbus.datasets._files import quote
 from featbus.evaluation._metrics import flatten_columns, iter_tables
 from featbus.images import ImageError
 from featbus.io import read_item
+from featbus.parameters import InvalidParameterError
 
+_OF_RECIPES = ["cv", "sensitivity", "backbone_options", "options"]
 _COMPARED = "Beside the cross-validation of the card"
 _SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "brier")
 
@@ -36,9 +38,16 @@ def evaluate_model(options):
         The scores, with tables that compare them with those of the card.
     """
     card, model = persistence.read_card(options.model), persistence.load(options.model)
+    given = [name for name in _OF_RECIPES if getattr(options, name) is not None]
+    if given or options.weights != "imagenet":
+        raise InvalidParameterError(
+            f"Found {quote(given or ['weights'])} beside a model, expected none: it is tested as is."
+        )
     names = name_classes(card["classes"], model.classes_)
     dataset = _data.load_labeled(options)
     options.say(describe_dataset(dataset))
+    if len(dataset.target_names) < 2:
+        raise ValueError(f"Found the class {quote(dataset.target_names)} alone, expected several.")
     unknown = sorted({*dataset.target_names} - {*names})
     if unknown:
         raise ValueError(
@@ -62,10 +71,17 @@ def evaluate_model(options):
         verbose=options.verbose,
     )
     result = _data.add_notes(result, dataset, "prefit")
+    if point := card.get("operating_point"):
+        called = f"Called {point['class']} from {point['threshold']} on"
+        called += f", chosen for a {point['chosen_for']}."
+        result = replace(result, protocol=f"{result.protocol}\n{called}")
     if n_unlike is not None:
         unlike = f"{n_unlike} of {len(dataset.images)} images are unlike the training images."
         result = replace(result, protocol=f"{result.protocol} {unlike}")
-    compared = compare_scores(result, card.get("scores", {}))
+    is_alike = card.get("judged", "image") == options.by
+    compared = compare_scores(result, (card.get("scores") or {}) if is_alike else {})
+    if not is_alike:
+        options.say(f"The scores of the card are not compared: they are by {card['judged']}.")
     options.say(f"\n{result}\n", _data.describe_subgroups(result))
     for name, table in ((_COMPARED, compared), ("Calibration", result.calibration())):
         if len(table):

@@ -342,6 +342,9 @@ def _evaluate(options, memory):
     networks = [source.description for source in _extract.find_networks(pipeline)]
     protocol = f"{result.protocol}\nNetworks: {'; '.join(networks) or 'none'}."
     protocol += f"\n{_audit.NO_AUDIT}" if report is None else ""
+    if options.sensitivity is not None:
+        aim = f"a sensitivity of {options.sensitivity}"
+        protocol += f"\nThreshold chosen within each training part for {aim}."
     result = _data.add_notes(replace(result, protocol=protocol), dataset, cv)
     options.say(f"\n{result}\n", _data.describe_subgroups(result))
     return dataset, result, report
@@ -354,9 +357,10 @@ def _tune(pipeline, dataset, options):
     names = dataset.target_names
     position, _ = find_positive(np.arange(len(names)), names, options.pos_label)
     if position is None or len(names) > 2:
+        remedy = "leave out sensitivity" if len(names) > 2 else "pass pos_label"
         raise InvalidParameterError(
             f"sensitivity is {options.sensitivity} and the classes are {names}, expected two "
-            "classes, one of them positive: pass pos_label."
+            f"classes, one of them positive: {remedy}."
         )
     return evaluation.at_sensitivity(pipeline, options.sensitivity, pos_label=position)
 
@@ -364,7 +368,7 @@ def _tune(pipeline, dataset, options):
 def _describe_threshold(model, dataset, sensitivity):
     """Return the operating point of a fitted model for its card."""
     position, threshold = find_threshold(model)
-    name, chosen_for = dataset.target_names[position], f"a sensitivity of {sensitivity}"
+    name, chosen_for = dataset.target_names[position], f"sensitivity of {sensitivity}"
     return {"class": name, "threshold": round(threshold, 4), "chosen_for": chosen_for}
 
 
@@ -380,7 +384,7 @@ def _fit(pipeline, dataset, random_state):
 
 
 def _write_report(result, report, dataset, options, path):
-    title = f"{options.recipe} on {dataset.name}"
+    title = f"{result.pipeline_names[0]} on {dataset.name}"
     result.to_html(path, images=dataset.images, audit=report, title=title)
 
 
@@ -407,6 +411,7 @@ def _make_card(options, dataset, result, report):
         },
         "audit": _audit.NO_AUDIT if report is None else report.verdict,
         "protocol": result.protocol,
+        "judged": result.by,
         "scores": _external.list_scores(result),
         "doubt": result.doubt or None,
         "calls": _count_calls(result),

@@ -14,7 +14,11 @@ from featbus.groups import GROUPS_FOUND, GROUPS_UNKNOWN, Groups, find_doubt
 from featbus.images import ImageError
 from featbus.io import read_header, split_frame
 
-FOUND = "near-duplicates"  # the origin of groups that are no patients
+FOUND, FILES = "near-duplicates", "files"  # the origins of groups that are no patients
+_NOTES = {
+    FOUND: GROUPS_FOUND,
+    FILES: "patients unknown: only the frames of one file are kept together",
+}
 SPACING = ["spacing_row", "spacing_column"]
 # Of a mammogram: its side and view in the name of its file, such as LCC, L_CC and right-mlo.
 _NAME = re.compile(r"(?i)(?<![^\W_])(left|right|l|r)[\W_]*(cc|mlo|ml|lm)(?![^\W_])")
@@ -70,6 +74,12 @@ def split_clips(frame, paths, masks, root):
         for path, count in zip(paths, counts)
         for number in range(count)
     ]
+    if len({*items}) < len(items):
+        twice = next(item for item in items if items.count(item) > 1)
+        raise ValueError(
+            f"Found a file and a frame of the same name, {str(twice)!r}, expected one. Rename the "
+            "file."
+        )
     headers = pd.DataFrame(map(_describe, paths, found)).dropna(axis="columns", how="all")
     frame, headers = (table.iloc[rows].reset_index(drop=True) for table in (frame, headers))
     return frame.assign(file=relative_names(items, root)), items, masks[rows], headers
@@ -118,10 +128,11 @@ def stated_spacing(file):
 
 
 def groups_in(frame):
-    """Return the column ``group``, with a note if the column ``origin`` says near-duplicates."""
+    """Return the column ``group``, with a note if the column ``origin`` says what groups are."""
     groups = frame["group"].to_numpy(dtype=np.intp) if "group" in frame else None
-    is_found = groups is not None and "origin" in frame and (frame["origin"] == FOUND).any()
-    return Groups(groups, GROUPS_FOUND) if is_found else groups
+    origins = set() if groups is None else {*frame.get("origin", ())}
+    notes = [note for origin, note in _NOTES.items() if origin in origins]
+    return Groups(groups, notes[0]) if notes else groups
 
 
 def as_bunch(images, masks, frame, class_names, *, DESCR, target="class", **fields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from sklearn.utils import Bunch
 
 from featbus.datasets import _base, _files
 from featbus.datasets._groups import add_groups
+from featbus.groups import GroupsWarning
 from featbus.parameters import SequenceOf, check_parameters
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _LAYOUT = (
     "expected one folder per class: root/benign/a.png, root/malignant/b.png, ...; or a split above "
     "the same classes: root/train/benign/a.png, ..., root/test/benign/b.png, ..."
 )
-_CLIPS = " Frames of one file, which are items of their own, belong together in any case."
+_CLIPS = " Until then, only the frames of one file are kept together."
 _GROUPS_UNKNOWN = (
     "It is unknown which images belong together. If a patient has several, scores from any split "
     "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'."
@@ -268,8 +270,11 @@ def load_image_folder(
         clips = map(_files.clip_of, frame["file"], paths)
         names = _files.object_array([groups(PurePosixPath(clip)) for clip in clips])
         groups = pd.DataFrame({"file": frame["file"], "group": names})
-    warning = _GROUPS_UNKNOWN + _CLIPS * (len(paths) > len(listed))
-    frame = _base.add_headers(add_groups(frame, groups, warning, paths, root), headers)
+    if groups is None and len(paths) > len(listed):
+        warnings.warn(_GROUPS_UNKNOWN + _CLIPS, GroupsWarning, stacklevel=2)
+        clips = map(_files.clip_of, frame["file"], paths)
+        groups = frame[["file"]].assign(group=[*clips], origin=_base.FILES)
+    frame = _base.add_headers(add_groups(frame, groups, _GROUPS_UNKNOWN, paths, root), headers)
     counts = ", ".join(f"{name} {n}" for name, n in frame["class"].value_counts(sort=False).items())
     bare = f"; {(frame['masks'] == 0).sum()} without a mask" if masks is not None else ""
     description = f"{len(frame)} images from {root}, by class: {counts}{bare}."

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from featbus.datasets._files import as_name, clip_of, quote
-from featbus.groups import GroupsWarning, merge_pairs
+from featbus.groups import GroupsWarning, merge_labelings, merge_pairs
 
 
 def add_groups(frame, groups, warning, paths, root):
@@ -40,6 +40,7 @@ def add_groups(frame, groups, warning, paths, root):
         return frame
     table = groups if isinstance(groups, pd.DataFrame) else _read_csv(groups)
     is_published = {"ID", "Filename"} <= {*table} and "file" not in table
+    is_published = is_published and table["Filename"].astype(str).str.match(r"\s*\{.*\}").any()
     table = _check_table(_explode_sets(table) if is_published else table)
     rows = _find_rows(table["file"], frame["file"].tolist(), paths, root)
     names = _as_names(table["group"])
@@ -50,7 +51,11 @@ def add_groups(frame, groups, warning, paths, root):
         )
     table = table.assign(listed_group=table["group"], group=_merge_similar(table, names))
     news = [column for column in table if column not in frame]
-    return frame.join(table.loc[rows, news].set_axis(frame.index))
+    frame = frame.join(table.loc[rows, news].set_axis(frame.index))
+    clips = [clip_of(str(path), path) for path in paths]
+    if len({*clips}) < len(clips):  # frames of a file belong together
+        frame["group"] = merge_labelings(frame["group"], clips)
+    return frame
 
 
 def _read_csv(path):
@@ -96,7 +101,14 @@ def _find_rows(listed, files, paths, root):
     uses = Counter(path.name for path in paths)
     found = []
     for file, path in zip(files, paths):
-        names = [file, str(path), os.path.abspath(path), *[path.name] * (uses[path.name] == 1)]
+        relative = os.path.relpath(path, root)
+        names = [
+            file,
+            relative,
+            str(path),
+            os.path.abspath(path),
+            *[path.name] * (uses[path.name] == 1),
+        ]
         names += [clip_of(name, path) for name in names]
         found.append(next((rows[name] for name in map(_as_path, names) if name in rows), None))
     absent = [file for file, row in zip(files, found) if row is None]

@@ -16,8 +16,8 @@ class Judge(NamedTuple):
 
     Attributes
     ----------
-    targets : Series
-        The class of each group, by its name.
+    rule : "any", callable or None
+        See `label_groups`.
     pool : {"mean", "max"} or callable
         See `pool_scores`.
     labels, names : list of length n_classes
@@ -26,11 +26,28 @@ class Judge(NamedTuple):
         Position of the positive class.
     """
 
-    targets: pd.Series
+    rule: str | Callable | None
     pool: str | Callable
     labels: list
     names: list
     positive: int | None
+
+    def describe(self, targets):
+        """Say how groups are judged, and how many there are of each class."""
+        counts = targets.value_counts()
+        found = [f"{name} {counts.get(label, 0)}" for label, name in zip(self.labels, self.names)]
+        how = {"mean": "the mean", "max": "the maximum"}.get(self.pool, "a function")
+        text = f" Judged by group ({', '.join(found)}): {how} of the scores of its images"
+        if callable(self.rule):
+            text += "; the class of a group is a function of those of its images"
+        elif self.rule is not None:
+            text += f"; a group is {self.names[self.positive]} if any of its images is"
+        return f"{text}."
+
+    def label(self, y, groups):
+        """Return the class of each group, see `label_groups`."""
+        positive = None if self.positive is None else self.labels[self.positive]
+        return label_groups(y, np.asarray(groups), self.rule, positive)
 
     def __call__(self, predictions, kind, threshold):
         """Return one row per group for the predictions of one fold's images.
@@ -50,6 +67,7 @@ class Judge(NamedTuple):
             The same columns, and ``n_images``.
         """
         columns = [f"{kind}_{name}" for name in self.names]
+        predictions = predictions.sort_values("index")
         grouped = predictions.groupby("group", sort=True)
         found = grouped.first().assign(n_images=grouped.size())
         codes = grouped.ngroup().to_numpy()
@@ -57,7 +75,7 @@ class Judge(NamedTuple):
         found[columns] = pool_scores(scores, codes, self.pool, self.positive, kind)
         chosen = choose_classes(found[columns].to_numpy(), threshold)
         found["predicted"] = np.take(self.labels, chosen)
-        found["target"] = self.targets.loc[found.index].to_numpy()
+        found["target"] = self.label(predictions["target"].to_numpy(), predictions["group"])
         for name in predictions.columns[predictions.columns.get_loc(columns[-1]) + 1 :]:
             found.loc[grouped[name].nunique(dropna=False) > 1, name] = SEVERAL
         return found.reset_index()[[*predictions.columns, "n_images"]]
@@ -135,10 +153,11 @@ def pool_scores(scores, codes, pool, positive, kind):
     grouped, n_classes = pd.DataFrame(scores).groupby(codes), scores.shape[1]
     if callable(pool):
         pooled = np.array([pool(part.to_numpy()) for _, part in grouped], dtype=np.float64)
-        if pooled.shape != (grouped.ngroups, n_classes) or not np.isfinite(pooled).all():
+        is_wrong = pooled.shape != (grouped.ngroups, n_classes) or not np.isfinite(pooled).all()
+        if is_wrong or (kind == "probability" and not _are_probabilities(pooled)):
             raise ValueError(
-                f"pool returned values of shape {pooled.shape[1:]}, or NaN, expected one score for "
-                f"each of the {n_classes} classes."
+                f"pool returned values of shape {pooled.shape[1:]}, expected a {kind} for each of "
+                f"the {n_classes} classes, without NaN; the sum of probabilities is 1."
             )
         return pooled
     if pool == "mean":
@@ -149,6 +168,10 @@ def pool_scores(scores, codes, pool, positive, kind):
             raise InvalidParameterError("pool is 'max', and no class is positive: pass pos_label.")
         pooled[:, 1 - positive] = is_sure - pooled[:, positive]
     return pooled / pooled.sum(axis=1, keepdims=True) if is_sure else pooled
+
+
+def _are_probabilities(values):
+    return (values >= -1e-9).all() and np.allclose(values.sum(axis=1), 1, atol=1e-6)
 
 
 def choose_classes(scores, threshold):

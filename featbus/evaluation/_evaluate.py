@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from featbus.bus import FeatureBus, FeatureStore, FingerprintError, fingerprint
 from featbus.classes import describe_positive, find_positive
-from featbus.evaluation._by_group import Judge, label_groups
-from featbus.evaluation._evaluation import CHANCE, RESERVED, Evaluation, score_fold
+from featbus.evaluation._by_group import Judge
+from featbus.evaluation._evaluation import CHANCE, RESERVED, SCORES, Evaluation, score_fold
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._operating_point import find_threshold
 from featbus.evaluation.splits import (
@@ -65,6 +65,8 @@ from featbus.typing import Images, PathLike
 from featbus.versions import package_versions
 
 PREFIT = "prefit"
+_TOO_HIGH = "they end up on both sides of the splits and all scores are too optimistic"
+_TOO_NARROW = "all intervals are too narrow"
 _BEST = ["pipeline", "repeat", "fold", "score", "params"]
 _SCORES = {"predict_proba": "probability", "decision_function": "decision"}
 _CONSTRAINTS = {
@@ -223,7 +225,7 @@ def _requested(pipeline, metadata):
         return get_routing_for_object(pipeline).consumes("fit", given) if given else set()
 
 
-def _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines, judge, rule, note):
+def _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines, note):
     """Describe in words what was evaluated, and how; what is doubtful about groups comes first."""
     warning = f"{note.capitalize()}.\n" if note else ""
     what = describe_samples(np.searchsorted(labels, y), names, groups)
@@ -239,22 +241,7 @@ def _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines, judge,
     how += "" if groups is None or cv == PREFIT else ", groups kept together"
     if any(search_in(pipeline) is not None for pipeline in pipelines):
         how += "; parameters chosen within each training part"
-    return f"{warning}{what}; {how}.{_describe_judge(judge, rule)}"
-
-
-def _describe_judge(judge, rule):
-    """Say how groups were judged, if they were."""
-    if judge is None:
-        return ""
-    counts = judge.targets.value_counts()
-    found = [f"{name} {counts.get(label, 0)}" for label, name in zip(judge.labels, judge.names)]
-    how = {"mean": "the mean", "max": "the maximum"}.get(judge.pool, "a function")
-    scores = f"Judged by group ({', '.join(found)}): {how} of the scores of its images"
-    if rule is None:
-        return f" {scores}."
-    if callable(rule):
-        return f" {scores}; the class of a group is a function of those of its images."
-    return f" {scores}; a group is {judge.names[judge.positive]} if any of its images is."
+    return f"{warning}{what}; {how}."
 
 
 def evaluate(
@@ -439,8 +426,8 @@ def evaluate(
     if groups is None:
         warnings.warn(
             f"{GROUPS_UNKNOWN.capitalize()}. If a patient has several images, or images are "
-            "near-duplicates, they end up on both sides of the splits and all scores are too "
-            "optimistic. Pass groups= to say which belong together.",
+            f"near-duplicates, {_TOO_NARROW if cv == PREFIT else _TOO_HIGH}. Pass groups= to say "
+            "which belong together.",
             GroupsWarning,
             stacklevel=2,
         )
@@ -453,10 +440,14 @@ def evaluate(
     seed = int(random_state if is_seed else check_random_state(random_state).randint(2**31 - 1))
     judge, judged = None, y
     if by == "group":
-        label = None if positive is None else labels[positive]
-        targets = label_groups(y, groups, label_rule, label)
-        judge = Judge(targets, pool, labels.tolist(), names, positive)
+        judge = Judge(label_rule, pool, labels.tolist(), names, positive)
+        targets = judge.label(y, groups)
         judged = targets.loc[groups].to_numpy()
+        if targets.nunique() == 1 and cv != PREFIT:
+            raise ValueError(
+                f"All {len(targets)} groups are of the class {str(targets.iloc[0])!r}, expected at "
+                "least two classes of groups. Judge images, or pass another label_rule."
+            )
     if cv == PREFIT:
         splits = [(np.arange(0), np.arange(len(y)))]
     else:
@@ -466,7 +457,7 @@ def evaluate(
         else:
             splits = repeat_splits(cv, n_repeats, X, y, groups, seed)
         check_overlap(splits, groups, len(y))
-        check_classes(splits, y, labels, names)
+        check_classes(splits, y, judged, labels, names)
     tested = np.unique(np.concatenate([test for _, test in splits]))
     few = describe_few_groups(
         np.searchsorted(labels, judged[tested]), None if groups is None else groups[tested], names
@@ -497,7 +488,8 @@ def evaluate(
 
     pos_name = None if positive is None else names[positive]
     described = cv, splits, n_repeats, y, labels, groups, names, pipelines.values()
-    protocol = _describe(*described, judge, label_rule, note)
+    protocol = _describe(*described, note)
+    protocol += "" if judge is None else judge.describe(judge.label(y[tested], groups[tested]))
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
         protocol += f"\n{describe_positive(pos_name, source)}"
@@ -512,7 +504,7 @@ def evaluate(
         "groups_note": note,
         "by": by,
     }
-    arrays = judged, np.arange(len(y)) if groups is None else groups, classes, by == "group"
+    arrays = y, np.arange(len(y)) if groups is None else groups, classes, judge
     guesses = [_guess(place, *split, *arrays) for place, split in zip(places, splits)]
     chance = Evaluation(**_as_tables(guesses, classes, positive), **common)
     return Evaluation(**_as_tables(results, classes, positive), **common, chance=chance)
@@ -524,7 +516,7 @@ def _check_subgroups(subgroups, cv):
         name: pd.Series(values).astype(object).fillna("unknown").astype(str).to_numpy()
         for name, values in ({} if subgroups is None else dict(subgroups)).items()
     }
-    wrong = {*found} & {*RESERVED}
+    wrong = {name for name in found if name in RESERVED or name.startswith(SCORES)}
     if wrong:
         raise InvalidParameterError(f"subgroups has the columns {sorted(wrong)}, expected others.")
     if isinstance(cv, str) and cv != PREFIT and cv not in found:
@@ -578,20 +570,20 @@ def _extract_frozen(model, X, **settings):
     return (rest, FeatureBus(Pipeline(steps), **settings).fit_transform(X)) if steps else (model, X)
 
 
-def _guess(place, train, test, y, groups, classes, by_group):
+def _guess(place, train, test, y, groups, classes, judge):
     """Return the predictions of a fold by chance: the most frequent class, shares as scores."""
-    if by_group:
-        train, test = (
-            part[np.unique(groups[part], return_index=True)[1]] for part in (train, test)
-        )
     place, labels = {"pipeline": CHANCE} | place, [*classes]
     timing = place | {"n_train": len(train), "n_test": len(test), "fit_s": 0.0, "predict_s": 0.0}
-    known = y[train] if len(train) else y[test]
+    train = train if len(train) else test
+    known, target, ids = y[train], y[test], groups[test]
+    if judge is not None:
+        known, targets = judge.label(known, groups[train]), judge.label(target, ids)
+        test = test[np.unique(ids, return_index=True)[1]]
+        target, ids = targets.to_numpy(), targets.index.to_numpy()
     shares = [(known == label).mean() for label in labels]
     predictions = pd.DataFrame(
         place
-        | {"index": test, "group": groups[test], "target": y[test]}
-        | {"predicted": labels[np.argmax(shares)]}
+        | {"index": test, "group": ids, "target": target, "predicted": labels[np.argmax(shares)]}
         | {f"probability_{name}": share for name, share in zip(classes.values(), shares)}
     )
     return predictions, timing, None

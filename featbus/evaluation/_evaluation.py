@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # The metrics in the printed table.
 _SHOWN = ["accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"]
 _SUBGROUP = ["accuracy", "sensitivity", "specificity", "roc_auc"]  # metrics of subgroups
-_KINDS = ["probability", "decision"]  # of scores
+SCORES = ("probability_", "decision_")  # begin the names of their columns
 # The columns of predictions, but for scores and subgroups.
 RESERVED = ["pipeline", "repeat", "index", "fold", "group", "target", "predicted", "n_images"]
 _PLACE = ["pipeline", "repeat", "fold"]
@@ -292,6 +292,11 @@ class Evaluation(Printed):
         return self.pos_name is None and len(self.labels) == 2
 
     @property
+    def is_once(self) -> bool:
+        """Whether there is a single test part, a bool."""
+        return len(self.scores[["repeat", "fold"]].drop_duplicates()) == 1
+
+    @property
     def is_prefit(self) -> bool:
         """Whether the pipelines were fitted before, on other data."""
         return bool((self.timings.get("n_train", pd.Series([1])) == 0).all())
@@ -530,7 +535,8 @@ class Evaluation(Printed):
             ``value``, ``n``, the number of samples, or of groups if these were judged;
             ``n_groups``; the columns of `to_frame` for accuracy, sensitivity, specificity and ROC
             AUC; and ``below``, the metrics whose whole interval is below the score of all samples,
-            separated by commas. Of many subgroups, some are below by chance.
+            separated by commas. The test parts of all folds are pooled: a subgroup may be too small
+            for scores by fold.
 
         Raises
         ------
@@ -538,13 +544,13 @@ class Evaluation(Printed):
             If there is no such pipeline, or `pipeline` is None and there are several.
         """
         rows = self._rows(pipeline)
-        scores = {f"{kind}_{name}" for kind in _KINDS for name in self.target_names}
-        columns = [name for name in rows if name not in {*RESERVED, *scores}]
+        columns = [name for name in rows if name not in RESERVED and not name.startswith(SCORES)]
+        columns = [name for name in columns if rows[name].nunique() > 1]
         whole = self.to_frame().loc[self._checked_name(pipeline)]
         shown = [f"{metric}{end}" for metric in _SUBGROUP for end in ("", "_low", "_high")]
         found = []
         for column in columns:
-            for value, part in rows.groupby(column, sort=True):
+            for value, part in rows.assign(fold=0).groupby(column, sort=True):
                 scores = replace(self, predictions=part, scores=self._score(part), chance=None)
                 row = scores.to_frame().iloc[0]
                 below = ", ".join(m for m in _SUBGROUP if row[f"{m}_high"] < whole[m])
@@ -638,14 +644,16 @@ class Evaluation(Printed):
         True
         """
         n_splits = len(self.predictions[["repeat", "fold"]].drop_duplicates())
-        share = ", which share no group," if self.has_groups else ""
+        how = "one split" if self.is_once else f"means over {n_splits} splits"
+        how += " into training and test part"
+        how += ", which share no group," if self.has_groups else ""
         text = self._shown(format_interval).to_latex(
             escape=True,
             column_format="l" * (1 + self.shows_both) + "c" * len(_SHOWN),
             multirow=False,
             index_names=False,
-            caption=f"{self._size}: means over {n_splits} splits into training and test part"
-            f"{share} with 95\\% intervals by the jackknife{self._about}.",
+            caption=f"{self._size}: {'models fitted before,' if self.is_prefit else how}"
+            f" with 95\\% intervals by the jackknife{self._about}.",
             label="tab:evaluation",
             position="tb",
         )
@@ -792,10 +800,8 @@ class Evaluation(Printed):
         return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):
-        is_once = len(self.scores[["repeat", "fold"]].drop_duplicates()) == 1
-        spread = (
-            "Scores of one test part" if is_once else "Mean ± standard deviation over the folds"
-        )
+        spread = "Mean ± standard deviation over the folds"
+        spread = "Scores of one test part" if self.is_once else spread
         notes = [f"{spread}{self._about}. to_frame() has more metrics, and 95% intervals."]
         return [*notes, *filter(None, [self.doubt])]
 
@@ -807,7 +813,7 @@ class Evaluation(Printed):
             unclear = [
                 TITLES[metric]
                 for metric in ("balanced_accuracy", "roc_auc")
-                if not frame.loc[name, f"{metric}_low"] > frame.loc[CHANCE, metric]
+                if frame.loc[name, f"{metric}_low"] <= frame.loc[CHANCE, metric]  # not NaN
             ]
             found += [f"{name} ({', '.join(unclear)})"] if unclear else []
         return f"Not clearly better than chance: {'; '.join(found)}." if found else ""

@@ -400,6 +400,7 @@ def _fit_logistic(X, y, offset, groups):
     """
     coefficients = np.zeros(X.shape[1])
     with np.errstate(all="ignore"):
+        coefficients[0] = logit(y.mean()) - np.mean(offset)
         for _ in range(50):
             mean = expit(X @ coefficients + offset)
             information = (X.T * (mean * (1 - mean))) @ X

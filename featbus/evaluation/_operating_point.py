@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import HasMethods
 
 from featbus.parameters import Interval, check_parameters
-from featbus.steps import all_steps, split_extraction
+from featbus.steps import is_search, split_extraction
 
 _THRESHOLDS = 500  # that are tried
 _CONSTRAINTS = {
@@ -117,16 +117,21 @@ def find_threshold(model: Any):
     -------
     (int, float) or None
         Position in `classes_` of the class that is predicted if its score reaches the threshold,
-        and the threshold. None if no step is a `TunedThresholdClassifierCV` or a
+        and the threshold. None if the last step is no `TunedThresholdClassifierCV`, nor a
         `FixedThresholdClassifier` with a number.
     """
-    for step in all_steps(model):
-        if isinstance(step, TunedThresholdClassifierCV):
-            label, threshold = step._curve_scorer._get_pos_label(), step.best_threshold_
-        elif isinstance(step, FixedThresholdClassifier) and step.threshold != "auto":
-            label, threshold = step.pos_label, step.threshold
-        else:
-            continue
-        position = 1 if label is None else step.classes_.tolist().index(label)
-        return position, float(threshold)
-    return None
+    while is_search(model) or isinstance(model, Pipeline):
+        model = model.best_estimator_ if is_search(model) else model.steps[-1][1]
+    if isinstance(model, TunedThresholdClassifierCV):
+        label, threshold = model._curve_scorer._get_pos_label(), model.best_threshold_
+    elif isinstance(model, FixedThresholdClassifier) and model.threshold != "auto":
+        label, threshold = model.pos_label, model.threshold
+    else:
+        return None
+    if model.response_method == "decision_function" and hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"The threshold of {type(model).__name__} is one of decision values, and the model has "
+            "probabilities. Pass response_method='auto'."
+        )
+    position = 1 if label is None else model.classes_.tolist().index(label)
+    return position, float(threshold)

@@ -48,6 +48,8 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
     names = evaluation.pipeline_names
     tables = {title(metric, of): table for metric, of, table in iter_tables(evaluation, TITLES)}
     errors = {name: _find_errors(evaluation, name) for name in names}
+    if evaluation.by == "group":  # which of its images is wrong is not known
+        images = None
     pages = Environment(
         loader=PackageLoader("featbus.evaluation"), autoescape=True, undefined=StrictUndefined
     )
@@ -124,6 +126,7 @@ def _find_errors(evaluation, pipeline):
     wrong = pd.DataFrame(
         {
             "index": pooled.index,
+            "group": evaluation._rows(pipeline)["group"].to_numpy(),
             "true": np.take(names, pooled.target),
             "predicted": np.take(names, pooled.predicted),
             "score": pooled.scores[np.arange(len(pooled.index)), pooled.predicted],
@@ -140,6 +143,8 @@ def _describe_samples(evaluation, errors, images):
     classes = np.take(names, np.searchsorted(labels, samples["target"]))
     counts = samples.assign(n=samples.get("n_images", 1)).groupby(classes)
     counts = counts.agg(images=("n", "sum"), groups=("group", "nunique"))
+    if evaluation.by == "group":
+        counts = counts[["groups"]]  # the classes are those of groups
     n_shown = _N_WORST if len(errors) == 1 else _N_WORST // 2
     errors = {name: found.head(n_shown) for name, found in errors.items()}
     found = {"errors": errors, "counts": counts.reindex(names, fill_value=0), "pictures": None}

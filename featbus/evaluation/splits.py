@@ -154,8 +154,11 @@ def check_overlap(splits, groups, n_samples, of="", names=None):
             )
 
 
-def check_classes(splits, y, labels, names):
-    """Refuse training parts that lack a class, and warn about test parts that do."""
+def check_classes(splits, y, judged, labels, names):
+    """Refuse training parts that lack a class, and warn about test parts that do.
+
+    `judged` are the classes of what is tested, which may be groups.
+    """
     unseen = []
     for fold, (train, test) in enumerate(splits):
         missing = [name for label, name in zip(labels, names) if label not in y[train]]
@@ -164,7 +167,7 @@ def check_classes(splits, y, labels, names):
                 f"The training part of fold {fold} has no sample of {missing}, expected all "
                 "classes. Use other folds; a class needs samples in at least two groups."
             )
-        unseen += [] if np.isin(labels, y[test]).all() else [fold]
+        unseen += [] if np.isin(labels, judged[test]).all() else [fold]
     if unseen:
         warnings.warn(
             f"The test parts of the folds {unseen} lack a class: metrics that need it are NaN "

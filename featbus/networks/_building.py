@@ -1,14 +1,18 @@
 """Building: Keras networks, truncated at the layers that features are taken from."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from threading import Lock
 
 from featbus.base import thread_limit
 from featbus.networks._sources import STAGES, Source
 from featbus.parameters import InvalidParameterError
+
+_IMPORTING = Lock()  # of two threads, the second one would keep a muted stream
 
 
 def import_keras():
@@ -28,9 +32,8 @@ def import_keras():
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    only_errors = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     try:
-        with _without_greeting() if only_errors else nullcontext():
+        with _IMPORTING, _without_greeting():
             import keras
     except ImportError as error:
         raise ImportError(
@@ -49,6 +52,10 @@ def import_keras():
 @contextmanager
 def _without_greeting():
     """Discard what TensorFlow's C++ code prints on import, before it reads the level."""
+    is_loud = "keras" in sys.modules or os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3"
+    if is_loud or sys.stderr is None:
+        yield
+        return
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
