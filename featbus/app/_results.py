@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from featbus.color import to_rgb
 from featbus.commands import Examination, examine_image
 from featbus.datasets import make_breast_ultrasound, make_mammograms
 from featbus.datasets._base import stated_spacing
@@ -210,8 +211,7 @@ def draw(examination):
         The picture; with a map, its scale is below: how the probability of the predicted class
         changes when a part is hidden.
     """
-    picture, heat = examination.image, examination.importance
-    picture = np.stack([picture] * 3, axis=-1) if picture.ndim == 2 else picture
+    picture, heat = to_rgb(examination.image), examination.importance
     if heat is not None:
         picture = _paint(picture, heat)
     scale = _SIDE / max(picture.shape[:2])

@@ -117,10 +117,11 @@ def read_header(file, tags=_TAGS):
             with suppress(Exception):  # it has none; or the reader of pixels says what is wrong
                 return {"spacing": _resolution_spacing(opened, kind)}
             return {}
-        from featbus.io._dicom import count_frames
+        # Imported lazily: slow, and only DICOM needs it.
+        from featbus.io._dicom import count_frames, parse
 
-        dataset = _read_elements(opened, tags)
-        if dataset is None:
+        dataset = parse(opened, ["Rows", *tags], stop_before_pixels=True)
+        if not dataset.preamble and "Rows" not in dataset:  # only the name of a DICOM file
             return {}
         found = {"spacing": _spacing(dataset), "side": _side(dataset), "view": _view(dataset)}
         device = {name: _text(dataset, tag) or None for name, tag in _DEVICE_TAGS.items()}
@@ -170,15 +171,6 @@ def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     return found["side"]
 
 
-def _read_elements(file, tags):
-    """Return elements of a DICOM file, or None if it has only the name of one."""
-    # Imported lazily: slow, and only DICOM needs it.
-    from featbus.io._dicom import parse
-
-    dataset = parse(file, ["Rows", *tags], stop_before_pixels=True)
-    return dataset if dataset.preamble or "Rows" in dataset else None
-
-
 def _side(dataset):
     values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
     for group in dataset.get("SharedFunctionalGroupsSequence") or []:
@@ -197,11 +189,9 @@ def _view(dataset):
 
 
 def _spacing(dataset):
-    for tag in _SPACING_TAGS[:2]:
-        if values := dataset.get(tag):
-            rows, columns = map(float, values)
-            if found := _checked(rows, columns):
-                return found
+    for values in filter(None, map(dataset.get, _SPACING_TAGS[:2])):
+        if found := _checked(*map(float, values)):
+            return found
     regions = dataset.get("SequenceOfUltrasoundRegions") or []
     found = {_region_spacing(region) for region in regions}
     return found.pop() if len(found) == 1 else None
