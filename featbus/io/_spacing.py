@@ -31,6 +31,13 @@ _DEFAULTS = (
     *(350, 360, 400, 450, 480, 500, 600, 640, 720, 800, 900, 1000, 1200, 1440, 1800, 2400, 2880),
     *(3600, 4000, 4800, 7200, 9600),
 )
+# The same, rounded to whole dots per inch, centimeter or meter.
+_ROUNDED = [
+    whole * _INCH / unit
+    for default in _DEFAULTS
+    for unit in _UNITS
+    for whole in (default * unit // _INCH, round(default * unit / _INCH))
+]
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
@@ -226,12 +233,5 @@ def _resolution_spacing(file, kind):
 
 def _is_default(dots):
     """Return whether a resolution is a default of screens or printers, perhaps rounded."""
-    return any(
-        math.isclose(dots, default, rel_tol=1e-3)
-        or any(
-            math.isclose(dots * unit, whole * _INCH, rel_tol=1e-9)
-            for unit in _UNITS
-            for whole in (default * unit // _INCH, round(default * unit / _INCH))
-        )
-        for default in _DEFAULTS
-    )
+    is_usual = any(math.isclose(dots, default, rel_tol=1e-3) for default in _DEFAULTS)
+    return is_usual or any(math.isclose(dots, rounded, rel_tol=1e-9) for rounded in _ROUNDED)

@@ -1,16 +1,13 @@
 """Copies among images: nearly the same, mirrored, turned or inverted."""
 
-import hashlib
-
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.cluster import MiniBatchKMeans
 
 from featbus.groups import merge_pairs
-from featbus.images import update_digest
-from featbus.model_selection._scenes import VARIANTS
+from featbus.model_selection._scenes import VARIANTS, blur
 
 # Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
 # neighboring frames start at 0.23.
@@ -91,17 +88,10 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     return near, merge_pairs(np.arange(len(scenes)), left[changed], right[changed])
 
 
-def digest_pixels(image):
-    """Return the digest of an image: of its dtype, shape and pixels."""
-    digest = hashlib.blake2b(digest_size=16)
-    update_digest(digest, image)
-    return digest.digest()
-
-
 def _digest_scene(scene):
     """Return the digest of the texture, or of the 8-bit thumbnail of a plain image."""
     thumbnail = np.rint(255 * scene.thumbnail).astype(np.uint8)
-    return digest_pixels(thumbnail if scene.is_plain else scene.texture)
+    return joblib.hash(thumbnail if scene.is_plain else scene.texture)
 
 
 def _match_thumbnails(scenes, plain):
@@ -138,9 +128,9 @@ def _match_textures(scenes, chosen, min_correlation, n_jobs):
 
 def _confirm(scenes, pairs, min_correlation, n_jobs):
     """Return the pairs that match, and whether the first image is changed."""
-    parallel = Parallel(n_jobs=n_jobs, backend="threading", batch_size=256)
+    parallel = joblib.Parallel(n_jobs=n_jobs, backend="threading", batch_size=256)
     matches = parallel(
-        delayed(match)(scenes[i], scenes[j], *variant) for match, i, j, *variant in pairs
+        joblib.delayed(match)(scenes[i], scenes[j], *variant) for match, i, j, *variant in pairs
     )
     sides = np.sqrt([scene.texture.size for scene in scenes])
     return [
@@ -394,14 +384,10 @@ def _correlate(texture, other, affine):
 
 def _details(texture, weight):
     """Return what differs from the neighborhood, with equal contrast everywhere."""
-    mean = _blur(texture * weight, _DETAIL) / np.maximum(_blur(weight, _DETAIL), 1e-6)
+    mean = blur(texture * weight, _DETAIL) / np.maximum(blur(weight, _DETAIL), 1e-6)
     details = weight * (texture - mean)
-    variance = _blur(details**2, _CONTRAST) / np.maximum(_blur(weight, _CONTRAST), 1e-6)
+    variance = blur(details**2, _CONTRAST) / np.maximum(blur(weight, _CONTRAST), 1e-6)
     return details / np.sqrt(variance + _NOISE)
-
-
-def _blur(pixels, sigma):
-    return cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
 def _refine(texture, other, affine):

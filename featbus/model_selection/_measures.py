@@ -183,9 +183,8 @@ def find_borders(gray):
 
 def _count(gray):
     """Count from the top."""
-    level = int(np.median(gray[0]))
-    low, high = max(0, level - _BORDER_TOLERANCE), min(255, level + _BORDER_TOLERANCE)
-    differs = ((gray >= low) & (gray <= high)).mean(axis=1) < _BORDER_SHARE
+    distance = np.abs(gray.astype(np.int16) - int(np.median(gray[0])))
+    differs = (distance <= _BORDER_TOLERANCE).mean(axis=1) < _BORDER_SHARE
     return differs.argmax() if differs.any() else len(gray)
 
 

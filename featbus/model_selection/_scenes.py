@@ -150,15 +150,16 @@ def _find_tissue(pixels):
 def _normalize(pixels, inside):
     """Return the image with the mean and the contrast of each neighborhood normalized."""
     weight = inside.astype(np.float32)
-    total = _blur(weight) + 1e-6
-    pixels = pixels - _blur(pixels * weight) / total
-    contrast = np.sqrt(np.maximum(_blur(pixels**2 * weight) / total, 0))
+    total = blur(weight, _NEIGHBORHOOD) + 1e-6
+    pixels = pixels - blur(pixels * weight, _NEIGHBORHOOD) / total
+    contrast = np.sqrt(np.maximum(blur(pixels**2 * weight, _NEIGHBORHOOD) / total, 0))
     pixels = _GRAY + _SPREAD * pixels / (contrast + _NOISE)
     return inside * np.clip(np.rint(pixels), 1, 255).astype(np.uint8)
 
 
-def _blur(pixels):
-    return cv2.GaussianBlur(pixels, (0, 0), _NEIGHBORHOOD, borderType=cv2.BORDER_REFLECT)
+def blur(pixels, sigma):
+    """Return the Gaussian mean of each neighborhood."""
+    return cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
 def _find_keypoints(texture, inside):

@@ -27,8 +27,7 @@ def import_keras():
         If Keras is set to images whose channels come first.
     """
     # TensorFlow reads this once, when it is imported; without it, it greets on every start.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    only_errors = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    only_errors = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "3"
     try:
         with _without_greeting() if only_errors else nullcontext():
             import keras

@@ -124,9 +124,8 @@ class KerasModel(KerasSource):
 
 
 def _is_path(backbone):
-    return isinstance(backbone, os.PathLike) or (
-        isinstance(backbone, str) and backbone.endswith(".keras")
-    )
+    is_file = isinstance(backbone, str) and backbone.endswith(".keras")
+    return is_file or isinstance(backbone, os.PathLike)
 
 
 def _name(model):
