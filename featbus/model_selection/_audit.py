@@ -261,9 +261,7 @@ def audit(
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
-    described = describe_samples(codes, names, groups)
-    if note and groups is not None:
-        described = f"{note.capitalize()}. {described}"
+    doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
         *_checks.check_copies(folds, exact, near, changed),
         _checks.check_groups_apart(folds, groups),
@@ -277,7 +275,7 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
-        protocol=f"{described}; splits: {len(splits)}.",
+        protocol=f"{doubt}{describe_samples(codes, names, groups)}; splits: {len(splits)}.",
         groups_note=note,
     )
 

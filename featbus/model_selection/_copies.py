@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 
 from featbus.groups import merge_pairs
-from featbus.model_selection._scenes import VARIANTS, blur
+from featbus.model_selection._scenes import VARIANTS, blur, find_center
 
 # Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
 # neighboring frames start at 0.23.
@@ -237,8 +237,7 @@ def _count_votes(left, right, cells):
     """Return the votes for the transform that most keypoints of each pair of images agree on."""
     found = []
     for cell in cells:
-        votes = pd.DataFrame({"left": left, "right": right, "cell": cell})
-        votes = votes.groupby(["left", "right", "cell"]).size()
+        votes = pd.DataFrame({"left": left, "right": right, "cell": cell}).value_counts()
         found.append(votes[votes >= _N_VOTES])
     votes = pd.concat(found).groupby(level=["left", "right"]).max()
     return votes.rename("votes").reset_index()
@@ -272,9 +271,7 @@ def propose_alike(scenes):
     found = []
     for start in range(0, len(small), _BLOCK):
         correlation = small[start : start + _BLOCK] @ small[start:].T
-        i, j = np.nonzero(correlation >= _CORRELATION)
-        later = i < j
-        i, j = i[later], j[later]
+        i, j = np.nonzero(np.triu(correlation >= _CORRELATION, k=1))
         pairs = {"left": start + i, "right": start + j, "correlation": correlation[i, j]}
         found.append(_keep_best(pd.DataFrame(pairs), "correlation", _N_ALIKE))
     pairs = pd.concat(found, ignore_index=True)
@@ -346,18 +343,13 @@ def _align(scene, other, variant):
     mutual = (cosine.argmax(axis=0)[best] == rows) & (cosine[rows, best] >= _COSINE)
     if mutual.sum() < _N_INLIERS:
         return None
-    source = variant.points(scene.points)[mutual, :2] + _center(scene)
-    target = other.points[best[mutual], :2] + _center(other)
+    source = variant.points(scene.points)[mutual, :2] + find_center(scene.texture)
+    target = other.points[best[mutual], :2] + find_center(other.texture)
     affine, used = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=_TOLERANCE)
     if affine is None or used.sum() < _N_INLIERS:
         return None
     scale = np.sqrt(np.linalg.det(affine[:, :2]))
     return affine if 1 / _SCALE <= scale <= _SCALE else None
-
-
-def _center(scene):
-    height, width = scene.texture.shape
-    return np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
 
 
 def _agreement(texture, other, affine, least=-1.0):

@@ -162,6 +162,12 @@ def blur(pixels, sigma):
     return cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
+def find_center(texture):
+    """Return x and y of the center of a texture, in pixels."""
+    height, width = texture.shape
+    return np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+
+
 def _find_keypoints(texture, inside):
     """Return the strongest keypoints and their descriptors."""
     none = np.zeros((0, 4), np.float32), np.zeros((0, len(_basis())), np.float16)
@@ -173,11 +179,8 @@ def _find_keypoints(texture, inside):
     points, histograms = sift.detectAndCompute(filled, inside)
     if not points:
         return none
-    height, width = texture.shape
-    points = [
-        (p.pt[0] - (width - 1) / 2, p.pt[1] - (height - 1) / 2, p.size, np.deg2rad(p.angle))
-        for p in points[:_N_KEYPOINTS]
-    ]
+    points, center = points[:_N_KEYPOINTS], find_center(texture)
+    points = [(*(point.pt - center), point.size, np.deg2rad(point.angle)) for point in points]
     return np.array(points, np.float32), _compress(histograms[:_N_KEYPOINTS])
 
 

@@ -45,9 +45,8 @@ class KerasModel(KerasSource):
     @classmethod
     def accepts(cls, backbone):
         """See `Source`."""
-        keras = sys.modules.get("keras")
-        is_model = keras is not None and isinstance(backbone, getattr(keras, "Model", ()))
-        return is_model or _is_path(backbone)
+        model = getattr(sys.modules.get("keras"), "Model", ())  # no type if Keras is not imported
+        return isinstance(backbone, model) or _is_path(backbone)
 
     @classmethod
     def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
