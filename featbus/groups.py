@@ -141,8 +141,7 @@ def check_groups(groups):
 
 def _as_objects(values):
     """Return pandas' own types as objects: scikit-learn makes floats of them, 2**53 + 1 too."""
-    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
-        values = values.iloc[:, 0]
+    values = values.squeeze("columns") if isinstance(values, pd.DataFrame) else values
     if isinstance(getattr(values, "dtype", None), pd.api.extensions.ExtensionDtype):
         return np.asarray(values, dtype=object)
     return np.array(values, dtype=object) if isinstance(values, (list, tuple)) else values

@@ -68,10 +68,8 @@ class ImageError(ValueError):
         return type(self), (self.reason, self.index, self.path)
 
     def __str__(self):
-        path = None if self.path is None else repr(self.path)
-        if self.index is None:
-            where = path
-        else:
+        where = path = None if self.path is None else repr(self.path)
+        if self.index is not None:
             where = f"image {self.index}" + (f" ({path})" if path else "")
         return f"{where}: {self.reason}" if where else self.reason
 

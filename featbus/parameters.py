@@ -77,14 +77,11 @@ class SequenceOf:
         bool
             True if it does.
         """
-        is_sequence = isinstance(value, (list, tuple, range)) or (
-            isinstance(value, np.ndarray) and value.ndim == 1
-        )
-        return (
-            is_sequence
-            and len(value) == (self.length or max(len(value), 1))
-            and all(_accepts(self.item, item) for item in value)
-        )
+        is_vector = isinstance(value, np.ndarray) and value.ndim == 1
+        if not is_vector and not isinstance(value, (list, tuple, range)):
+            return False
+        n_items = self.length or max(len(value), 1)
+        return len(value) == n_items and all(_accepts(self.item, item) for item in value)
 
     def __str__(self):
         return f"a sequence of {self.length or 'one or more'}, each {self.item}"

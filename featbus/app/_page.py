@@ -41,9 +41,8 @@ def show_page(path):
     choice, answer, view = st.columns([0.26, 0.32, 0.42], gap="medium")
     with choice:
         images = _choose_images(model)
-    known = st.session_state.get("results", {})
-    known = {key: result for key, result in known.items() if key[0] in images}
-    st.session_state.results = known
+    known = st.session_state.get("results", {}).items()
+    st.session_state.results = {key: result for key, result in known if key[0] in images}
     with answer, st.spinner("Examining the images"):
         results = {key: _examine(model, images, key) for key in images}
     with choice:

@@ -1,8 +1,6 @@
 """What the page shows: the model, and of each image an examination, or why there is none."""
 
-import json
 import logging
-import re
 import traceback
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from featbus.color import to_rgb
 from featbus.commands import Examination, examine_image
 from featbus.datasets import make_breast_ultrasound, make_mammograms
 from featbus.datasets._base import stated_spacing
@@ -21,6 +20,8 @@ from featbus.io import SpacedImage, read_image
 from featbus.persistence import load, read_card
 
 _LOGGER = logging.getLogger("featbus")
+_TOP = "Called by the highest probability."
+_NOT_TOP = "The classifier and its probabilities differ: another class is more probable."
 _SIDE = 900  # pixels of the longer side of a picture
 _OUTLINE = (255, 214, 64)
 _FOR, _AGAINST = np.array([235, 64, 52.0]), np.array([52, 120, 246.0])
@@ -77,7 +78,8 @@ def open_model(path):
 def _make_examples(card):
     """Make one synthetic image of each class, of the kind that the card describes."""
     kind, make, spacing = "ultrasound", make_breast_ultrasound, 0.2
-    if re.search("mammo|mias", json.dumps([card.get("recipe"), card.get("data")]), re.IGNORECASE):
+    described = str([card.get("recipe"), card.get("data")]).lower()
+    if "mammo" in described or "mias" in described:
         kind, make, spacing = "mammogram", make_mammograms, 1.0
     data = make(12, random_state=3)
     _, first = np.unique(data.target, return_index=True)
@@ -105,8 +107,9 @@ def examine(model, name, image, importance=False):
         The examination or the error.
     """
     try:
-        item = _read(image) if isinstance(image, bytes) else image
-        return Result(name, examine_image(model.pipeline, model.card, item, importance=importance))
+        if isinstance(image, bytes):
+            image = SpacedImage(read_image(image), stated_spacing(image))
+        return Result(name, examine_image(model.pipeline, model.card, image, importance=importance))
     except ImageError as error:
         return Result(name, error=error.reason)
     except Exception as error:
@@ -114,12 +117,6 @@ def examine(model, name, image, importance=False):
         place = traceback.extract_tb(error.__traceback__)[-1]
         _LOGGER.error("%s in %s, line %s", type(error).__name__, place.name, place.lineno)
         return Result(name, error="The image could not be examined.")
-
-
-def _read(content):
-    """Read an image, with its spacing if the file states one."""
-    image, spacing = read_image(content), stated_spacing(content)
-    return image if spacing is None else SpacedImage(image, spacing)
 
 
 def tabulate(results):
@@ -188,11 +185,7 @@ def describe_call(card, found):
         )
     elif found.probabilities is not None:
         is_top = found.predicted == found.probabilities.idxmax()
-        sentences.append(
-            "Called by the highest probability."
-            if is_top
-            else "The classifier and its probabilities differ: another class is more probable."
-        )
+        sentences.append(_TOP if is_top else _NOT_TOP)
     return sentences
 
 
@@ -210,8 +203,7 @@ def draw(examination):
         The picture; with a map, its scale is below: how the probability of the predicted class
         changes when a part is hidden.
     """
-    picture, heat = examination.image, examination.importance
-    picture = np.stack([picture] * 3, axis=-1) if picture.ndim == 2 else picture
+    picture, heat = to_rgb(examination.image), examination.importance
     if heat is not None:
         picture = _paint(picture, heat)
     scale = _SIDE / max(picture.shape[:2])

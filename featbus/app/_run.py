@@ -91,10 +91,7 @@ def run_app(
     settings = _SETTINGS | {"server.port": port, "server.headless": not browser}
     if url is not None:
         settings |= _settings_of(url)
-    flags = [
-        f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
-        for name, value in settings.items()
-    ]
+    flags = [f"--{name}={value}" for name, value in settings.items()]
     # A few kilobytes may decode to as many pixels as files may have, which takes minutes.
     os.environ.setdefault(VARIABLE, str(_PIXELS))
     path = str(Path(model).absolute())

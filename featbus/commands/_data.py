@@ -68,8 +68,8 @@ def choose_cv(cv, dataset):
         known = [name for name in dataset.frame if dataset.frame[name].nunique() > 1]
         if cv not in known or cv in RESERVED:
             raise InvalidParameterError(
-                f"cv is {cv!r}, expected a number of folds, or a column of the table of groups that "
-                f"has several values, such as 'site'; found {known}."
+                f"cv is {cv!r}, expected a number of folds, or a column of the table of groups "
+                f"that has several values, such as 'site'; found {known}."
             )
         return split_by_value(dataset.frame[cv].fillna("unknown").astype(str), dataset.groups)
     return dataset.get("cv", N_FOLDS) if cv is None else cv

@@ -41,7 +41,7 @@ def evaluate_model(options):
     given = [name for name in _OF_RECIPES if getattr(options, name) is not None]
     if given or options.weights != "imagenet":
         raise InvalidParameterError(
-            f"Found {quote(given or ['weights'])} beside a model, expected none: it is tested as is."
+            f"Found {quote(given or ['weights'])} beside a model, expected none: it stays as it is."
         )
     names = name_classes(card["classes"], model.classes_)
     dataset = _data.load_labeled(options)

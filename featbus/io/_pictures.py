@@ -48,7 +48,7 @@ def read_picture(data, kind, limit):
     Returns
     -------
     ndarray of uint8, uint16 or float32
-        Grayscale, RGB or RGBA, as described in `featbus.io.read_image`.
+        Grayscale, RGB or RGBA, as described in `featbus.io.read_image`, in any byte order.
 
     Raises
     ------
@@ -145,7 +145,6 @@ def _as_array(image):
     if image.mode not in _MODES:
         raise ValueError(f"{image.mode} pixels")
     pixels = np.asarray(image)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if white_is_zero and pixels.dtype != np.uint8:  # which Pillow inverts itself
         return 1 - pixels if pixels.dtype.kind == "f" else ~pixels
     return pixels
@@ -184,4 +183,4 @@ def _read_pnm(data, limit):
     pixels = pixels.reshape(shape)
     if maximum not in (255, 65535):
         return np.divide(pixels, maximum, dtype=np.float32)
-    return pixels.astype(dtype.newbyteorder("="))
+    return pixels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, BinaryIO
@@ -137,7 +138,7 @@ def read_image(
             image = read_dicom(data, voi_lut=voi_lut, limit=limit, frame=frame)
         else:
             image = read_picture(data, kind, limit)
-        return np.require(image, requirements=["C", "W"])
+        return np.require(image, image.dtype.newbyteorder("="), ["C", "W"])
 
 
 def find_format(path: PathLike) -> str | None:
@@ -171,11 +172,9 @@ def find_format(path: PathLike) -> str | None:
     ...     find_format(path)
     'PNM'
     """
-    try:
-        with open_image(path) as (_, kind):
-            return kind
-    except ImageReadError:
-        return None
+    with suppress(ImageReadError), open_image(path) as (_, kind):
+        return kind
+    return None
 
 
 @dataclass(frozen=True, eq=False)  # pixels have no single answer to ==

@@ -31,6 +31,13 @@ _DEFAULTS = (
     *(350, 360, 400, 450, 480, 500, 600, 640, 720, 800, 900, 1000, 1200, 1440, 1800, 2400, 2880),
     *(3600, 4000, 4800, 7200, 9600),
 )
+# The same, rounded to whole dots per inch, centimeter or meter.
+_ROUNDED = [
+    whole * _INCH / unit
+    for default in _DEFAULTS
+    for unit in _UNITS
+    for whole in (default * unit // _INCH, round(default * unit / _INCH))
+]
 
 
 def read_spacing(file: PathLike | bytes) -> tuple[float, float] | None:
@@ -117,10 +124,11 @@ def read_header(file, tags=_TAGS):
             with suppress(Exception):  # it has none; or the reader of pixels says what is wrong
                 return {"spacing": _resolution_spacing(opened, kind)}
             return {}
-        from featbus.io._dicom import count_frames
+        # Imported lazily: slow, and only DICOM needs it.
+        from featbus.io._dicom import count_frames, parse
 
-        dataset = _read_elements(opened, tags)
-        if dataset is None:
+        dataset = parse(opened, ["Rows", *tags], stop_before_pixels=True)
+        if not dataset.preamble and "Rows" not in dataset:  # only the name of a DICOM file
             return {}
         found = {"spacing": _spacing(dataset), "side": _side(dataset), "view": _view(dataset)}
         device = {name: _text(dataset, tag) or None for name, tag in _DEVICE_TAGS.items()}
@@ -170,15 +178,6 @@ def read_laterality(path: PathLike) -> Literal["left", "right"] | None:
     return found["side"]
 
 
-def _read_elements(file, tags):
-    """Return elements of a DICOM file, or None if it has only the name of one."""
-    # Imported lazily: slow, and only DICOM needs it.
-    from featbus.io._dicom import parse
-
-    dataset = parse(file, ["Rows", *tags], stop_before_pixels=True)
-    return dataset if dataset.preamble or "Rows" in dataset else None
-
-
 def _side(dataset):
     values = [dataset.get("ImageLaterality"), dataset.get("Laterality")]
     for group in dataset.get("SharedFunctionalGroupsSequence") or []:
@@ -197,11 +196,9 @@ def _view(dataset):
 
 
 def _spacing(dataset):
-    for tag in _SPACING_TAGS[:2]:
-        if values := dataset.get(tag):
-            rows, columns = map(float, values)
-            if found := _checked(rows, columns):
-                return found
+    for values in filter(None, map(dataset.get, _SPACING_TAGS[:2])):
+        if found := _checked(*map(float, values)):
+            return found
     regions = dataset.get("SequenceOfUltrasoundRegions") or []
     found = {_region_spacing(region) for region in regions}
     return found.pop() if len(found) == 1 else None
@@ -236,12 +233,5 @@ def _resolution_spacing(file, kind):
 
 def _is_default(dots):
     """Return whether a resolution is a default of screens or printers, perhaps rounded."""
-    return any(
-        math.isclose(dots, default, rel_tol=1e-3)
-        or any(
-            math.isclose(dots * unit, whole * _INCH, rel_tol=1e-9)
-            for unit in _UNITS
-            for whole in (default * unit // _INCH, round(default * unit / _INCH))
-        )
-        for default in _DEFAULTS
-    )
+    is_usual = any(math.isclose(dots, default, rel_tol=1e-3) for default in _DEFAULTS)
+    return is_usual or any(math.isclose(dots, rounded, rel_tol=1e-9) for rounded in _ROUNDED)

@@ -8,6 +8,7 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -29,7 +30,7 @@ from featbus.images import as_batch, name_image
 from featbus.io import read_mask
 from featbus.masks import inside_mask
 from featbus.model_selection import _checks
-from featbus.model_selection._copies import digest_pixels, find_matches
+from featbus.model_selection._copies import find_matches
 from featbus.model_selection._measures import measure_image, measure_mask
 from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._scenes import describe_scene
@@ -260,9 +261,7 @@ def audit(
     shortcuts = score_shortcuts(
         pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
     )
-    described = describe_samples(codes, names, groups)
-    if note and groups is not None:
-        described = f"{note.capitalize()}. {described}"
+    doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
         *_checks.check_copies(folds, exact, near, changed),
         _checks.check_groups_apart(folds, groups),
@@ -276,7 +275,7 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
-        protocol=f"{described}; splits: {len(splits)}.",
+        protocol=f"{doubt}{describe_samples(codes, names, groups)}; splits: {len(splits)}.",
         groups_note=note,
     )
 
@@ -285,5 +284,5 @@ def _measure(image, item, mask):
     """Return the scene of an image, the digest of its pixels, and its measures."""
     inside = read_mask(mask, image.shape)
     inside = inside_mask(image) if inside is None else inside
-    digest = digest_pixels(np.ma.getdata(image))
+    digest = joblib.hash(np.ascontiguousarray(np.ma.getdata(image)))
     return describe_scene(image), digest, measure_image(item, image) | measure_mask(inside)

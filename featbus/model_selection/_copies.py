@@ -1,16 +1,13 @@
 """Copies among images: nearly the same, mirrored, turned or inverted."""
 
-import hashlib
-
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.cluster import MiniBatchKMeans
 
 from featbus.groups import merge_pairs
-from featbus.images import update_digest
-from featbus.model_selection._scenes import VARIANTS
+from featbus.model_selection._scenes import VARIANTS, blur, find_center
 
 # Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
 # neighboring frames start at 0.23.
@@ -91,17 +88,10 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     return near, merge_pairs(np.arange(len(scenes)), left[changed], right[changed])
 
 
-def digest_pixels(image):
-    """Return the digest of an image: of its dtype, shape and pixels."""
-    digest = hashlib.blake2b(digest_size=16)
-    update_digest(digest, image)
-    return digest.digest()
-
-
 def _digest_scene(scene):
     """Return the digest of the texture, or of the 8-bit thumbnail of a plain image."""
     thumbnail = np.rint(255 * scene.thumbnail).astype(np.uint8)
-    return digest_pixels(thumbnail if scene.is_plain else scene.texture)
+    return joblib.hash(thumbnail if scene.is_plain else scene.texture)
 
 
 def _match_thumbnails(scenes, plain):
@@ -138,9 +128,9 @@ def _match_textures(scenes, chosen, min_correlation, n_jobs):
 
 def _confirm(scenes, pairs, min_correlation, n_jobs):
     """Return the pairs that match, and whether the first image is changed."""
-    parallel = Parallel(n_jobs=n_jobs, backend="threading", batch_size=256)
+    parallel = joblib.Parallel(n_jobs=n_jobs, backend="threading", batch_size=256)
     matches = parallel(
-        delayed(match)(scenes[i], scenes[j], *variant) for match, i, j, *variant in pairs
+        joblib.delayed(match)(scenes[i], scenes[j], *variant) for match, i, j, *variant in pairs
     )
     sides = np.sqrt([scene.texture.size for scene in scenes])
     return [
@@ -247,8 +237,7 @@ def _count_votes(left, right, cells):
     """Return the votes for the transform that most keypoints of each pair of images agree on."""
     found = []
     for cell in cells:
-        votes = pd.DataFrame({"left": left, "right": right, "cell": cell})
-        votes = votes.groupby(["left", "right", "cell"]).size()
+        votes = pd.DataFrame({"left": left, "right": right, "cell": cell}).value_counts()
         found.append(votes[votes >= _N_VOTES])
     votes = pd.concat(found).groupby(level=["left", "right"]).max()
     return votes.rename("votes").reset_index()
@@ -282,9 +271,7 @@ def propose_alike(scenes):
     found = []
     for start in range(0, len(small), _BLOCK):
         correlation = small[start : start + _BLOCK] @ small[start:].T
-        i, j = np.nonzero(correlation >= _CORRELATION)
-        later = i < j
-        i, j = i[later], j[later]
+        i, j = np.nonzero(np.triu(correlation >= _CORRELATION, k=1))
         pairs = {"left": start + i, "right": start + j, "correlation": correlation[i, j]}
         found.append(_keep_best(pd.DataFrame(pairs), "correlation", _N_ALIKE))
     pairs = pd.concat(found, ignore_index=True)
@@ -356,18 +343,13 @@ def _align(scene, other, variant):
     mutual = (cosine.argmax(axis=0)[best] == rows) & (cosine[rows, best] >= _COSINE)
     if mutual.sum() < _N_INLIERS:
         return None
-    source = variant.points(scene.points)[mutual, :2] + _center(scene)
-    target = other.points[best[mutual], :2] + _center(other)
+    source = variant.points(scene.points)[mutual, :2] + find_center(scene.texture)
+    target = other.points[best[mutual], :2] + find_center(other.texture)
     affine, used = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=_TOLERANCE)
     if affine is None or used.sum() < _N_INLIERS:
         return None
     scale = np.sqrt(np.linalg.det(affine[:, :2]))
     return affine if 1 / _SCALE <= scale <= _SCALE else None
-
-
-def _center(scene):
-    height, width = scene.texture.shape
-    return np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
 
 
 def _agreement(texture, other, affine, least=-1.0):
@@ -394,14 +376,10 @@ def _correlate(texture, other, affine):
 
 def _details(texture, weight):
     """Return what differs from the neighborhood, with equal contrast everywhere."""
-    mean = _blur(texture * weight, _DETAIL) / np.maximum(_blur(weight, _DETAIL), 1e-6)
+    mean = blur(texture * weight, _DETAIL) / np.maximum(blur(weight, _DETAIL), 1e-6)
     details = weight * (texture - mean)
-    variance = _blur(details**2, _CONTRAST) / np.maximum(_blur(weight, _CONTRAST), 1e-6)
+    variance = blur(details**2, _CONTRAST) / np.maximum(blur(weight, _CONTRAST), 1e-6)
     return details / np.sqrt(variance + _NOISE)
-
-
-def _blur(pixels, sigma):
-    return cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 
 def _refine(texture, other, affine):

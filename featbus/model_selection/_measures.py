@@ -98,9 +98,8 @@ def _measure_levels(gray):
     """Measure exposure and contrast."""
     black, white = np.percentile(gray, [1, 99], method="inverted_cdf")
     mean, spread = gray.mean(), gray.std()
-    relative = spread / mean if mean > 0 else 0.0
-    names = ("mean", "black", "white", "spread", "relative_spread")
-    return dict(zip(names, (mean, black, white, spread, relative)))
+    levels = {"mean": mean, "black": black, "white": white, "spread": spread}
+    return levels | {"relative_spread": spread / mean if mean > 0 else 0.0}
 
 
 def _measure_detail(gray):
@@ -183,9 +182,8 @@ def find_borders(gray):
 
 def _count(gray):
     """Count from the top."""
-    level = int(np.median(gray[0]))
-    low, high = max(0, level - _BORDER_TOLERANCE), min(255, level + _BORDER_TOLERANCE)
-    differs = ((gray >= low) & (gray <= high)).mean(axis=1) < _BORDER_SHARE
+    distance = np.abs(gray.astype(np.int16) - int(np.median(gray[0])))
+    differs = (distance <= _BORDER_TOLERANCE).mean(axis=1) < _BORDER_SHARE
     return differs.argmax() if differs.any() else len(gray)
 
 
@@ -205,9 +203,8 @@ def measure_borders(gray, borders):
         ``top``, ``bottom``, ``left`` and ``right`` as shares of the height or the width, and
         ``rows`` and ``columns``, the shares of those, at any place, that have a single value.
     """
-    height, width = gray.shape
     names = ("top", "bottom", "left", "right")
-    sides = dict(zip(names, np.divide(borders, [height, height, width, width])))
+    sides = dict(zip(names, np.divide(borders, np.repeat(gray.shape, 2))))
     rows = (gray == gray[:, :1]).all(axis=1).mean()
     columns = (gray == gray[:1]).all(axis=0).mean()
     return sides | {"rows": rows, "columns": columns}
@@ -273,9 +270,8 @@ def measure_compression(gray):
 def _transform(gray):
     """Return the coefficients of blocks: all, or evenly spaced rows of blocks."""
     height, width = (side // _BLOCK_SIDE for side in gray.shape)
-    blocks = gray[: height * _BLOCK_SIDE, : width * _BLOCK_SIDE].reshape(
-        height, _BLOCK_SIDE, width, _BLOCK_SIDE
-    )
+    gray = gray[: height * _BLOCK_SIDE, : width * _BLOCK_SIDE]
+    blocks = gray.reshape(height, _BLOCK_SIDE, width, _BLOCK_SIDE)
     blocks = blocks[:: -(-height * width // _MAX_BLOCKS)].swapaxes(1, 2).astype(np.float32)
     return (_DCT @ blocks @ _DCT.T).reshape(-1, _BLOCK_SIDE, _BLOCK_SIDE)
 

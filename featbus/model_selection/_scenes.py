@@ -150,15 +150,22 @@ def _find_tissue(pixels):
 def _normalize(pixels, inside):
     """Return the image with the mean and the contrast of each neighborhood normalized."""
     weight = inside.astype(np.float32)
-    total = _blur(weight) + 1e-6
-    pixels = pixels - _blur(pixels * weight) / total
-    contrast = np.sqrt(np.maximum(_blur(pixels**2 * weight) / total, 0))
+    total = blur(weight, _NEIGHBORHOOD) + 1e-6
+    pixels = pixels - blur(pixels * weight, _NEIGHBORHOOD) / total
+    contrast = np.sqrt(np.maximum(blur(pixels**2 * weight, _NEIGHBORHOOD) / total, 0))
     pixels = _GRAY + _SPREAD * pixels / (contrast + _NOISE)
     return inside * np.clip(np.rint(pixels), 1, 255).astype(np.uint8)
 
 
-def _blur(pixels):
-    return cv2.GaussianBlur(pixels, (0, 0), _NEIGHBORHOOD, borderType=cv2.BORDER_REFLECT)
+def blur(pixels, sigma):
+    """Return the Gaussian mean of each neighborhood."""
+    return cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def find_center(texture):
+    """Return x and y of the center of a texture, in pixels."""
+    height, width = texture.shape
+    return np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
 
 
 def _find_keypoints(texture, inside):
@@ -172,11 +179,8 @@ def _find_keypoints(texture, inside):
     points, histograms = sift.detectAndCompute(filled, inside)
     if not points:
         return none
-    height, width = texture.shape
-    points = [
-        (p.pt[0] - (width - 1) / 2, p.pt[1] - (height - 1) / 2, p.size, np.deg2rad(p.angle))
-        for p in points[:_N_KEYPOINTS]
-    ]
+    points, center = points[:_N_KEYPOINTS], find_center(texture)
+    points = [(*(point.pt - center), point.size, np.deg2rad(point.angle)) for point in points]
     return np.array(points, np.float32), _compress(histograms[:_N_KEYPOINTS])
 
 

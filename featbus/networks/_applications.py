@@ -201,11 +201,8 @@ def _build_small_cnn(seed, input_tensor, **others):
 
     maps, options = input_tensor, {"strides": 2, "padding": "same", "activation": "relu"}
     for number, (stage, width) in enumerate(BACKBONES["small_cnn"].widths.items()):
-        initializer = keras.initializers.HeNormal(seed + number)
-        convolution = keras.layers.Conv2D(
-            width, 3, kernel_initializer=initializer, name=stage, **options
-        )
-        maps = convolution(maps)
+        options["kernel_initializer"] = keras.initializers.HeNormal(seed + number)
+        maps = keras.layers.Conv2D(width, 3, name=stage, **options)(maps)
     return keras.Model(input_tensor, maps, name="small_cnn")
 
 

@@ -142,9 +142,8 @@ def _load_engine(network):
 # More than eight members would drive each other out of the cache above, batch by batch.
 @lru_cache(maxsize=2)
 def _load_ensemble(network):
-    return Ensemble(
-        [_load_engine(replace(network, source=member)) for member in network.source.members]
-    )
+    members = [replace(network, source=member) for member in network.source.members]
+    return Ensemble([*map(_load_engine, members)])
 
 
 def load_engine(network):

@@ -45,9 +45,8 @@ class KerasModel(KerasSource):
     @classmethod
     def accepts(cls, backbone):
         """See `Source`."""
-        keras = sys.modules.get("keras")
-        is_model = keras is not None and isinstance(backbone, getattr(keras, "Model", ()))
-        return is_model or _is_path(backbone)
+        model = getattr(sys.modules.get("keras"), "Model", ())  # no type if Keras is not imported
+        return isinstance(backbone, model) or _is_path(backbone)
 
     @classmethod
     def from_parameters(cls, *, backbone, preprocessing, input_size, random_state, **own):
@@ -124,9 +123,8 @@ class KerasModel(KerasSource):
 
 
 def _is_path(backbone):
-    return isinstance(backbone, os.PathLike) or (
-        isinstance(backbone, str) and backbone.endswith(".keras")
-    )
+    is_file = isinstance(backbone, str) and backbone.endswith(".keras")
+    return is_file or isinstance(backbone, os.PathLike)
 
 
 def _name(model):

@@ -230,8 +230,7 @@ def _write(path, report, parts):
 def _export(model):
     """Return the files of OpenVINO's own format, for a model that takes one image at a time."""
     keras, openvino = import_keras(), _import_openvino()
-    image = model.inputs[0]
-    signature = keras.InputSpec(shape=(1, *image.shape[1:]), dtype="float32", name="image")
+    signature = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name="image")
     # To find this version, OpenVINO 2026.4 deletes a name with `exec`, which from Python 3.13 on is
     # not there (PEP 667).
     known = mock.patch(

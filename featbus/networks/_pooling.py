@@ -92,14 +92,11 @@ def region_weights(regions, shapes):
     list of ndarray of float32 of shape (n_images, height, width, 1)
         One array per map: averages over the area of each cell.
     """
-    return [
-        np.stack([_shrink(region, height, width) for region in regions])
-        for height, width, _ in shapes
-    ]
-
-
-def _shrink(region, height, width):
-    return cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)[..., np.newaxis]
+    weights = []
+    for height, width, _ in shapes:
+        shares = [cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in regions]
+        weights.append(np.stack(shares)[..., np.newaxis])
+    return weights
 
 
 def pool(maps, name, weights=None, ops=np):
