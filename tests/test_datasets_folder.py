@@ -402,8 +402,16 @@ def test_frames_of_a_clip_are_images_of_one_group(tmp_path):
     )
     for table in (listed, data.frame[["file"]].assign(group=[1, 2, 2, 2, 3, 3, 3])):
         assert load_image_folder(tmp_path, groups=table).groups.tolist() == [0] + [1] * 3 + [2] * 3
-    with pytest.warns(GroupsWarning, match="Frames of one file"):
-        assert load_image_folder(tmp_path).groups is None
+    with pytest.warns(GroupsWarning, match="only the frames of one file are kept together"):
+        unknown = load_image_folder(tmp_path).groups
+    assert unknown.tolist() == [0] + [1] * 3 + [2] * 3
+    assert "patients unknown" in unknown.note
+    apart = data.frame[["file"]].assign(group=range(7))  # a table cannot split a file
+    assert load_image_folder(tmp_path, groups=apart).groups.tolist() == [0] + [1] * 3 + [2] * 3
+    (tmp_path / "benign" / "benign 1.dcm#1").write_bytes((tmp_path / "benign/b.png").read_bytes())
+    with pytest.raises(ValueError, match="Found a file named as a frame"):
+        load_image_folder(tmp_path, groups=lambda path: path.stem)
+    (tmp_path / "benign" / "benign 1.dcm#1").unlink()
     expected = IntensityStatistics().transform([stack[0], *stack / 255, *stack / 255])
     for memory in (None, tmp_path / "rows.sqlite"):
         rows = FeatureBus(IntensityStatistics(), memory=memory).fit_transform(data.images)

@@ -51,7 +51,8 @@ def hospitals(tmp_path_factory):
 def external(hospitals):
     root, tables, model = hospitals
     output = root / "there.html"
-    result = commands.evaluate(root / "there", model=model, groups=tables["there"], output=output)
+    options = {"groups": tables["there"], "by": "group", "output": output}
+    result = commands.evaluate(root / "there", model=model, **options)
     return result, output.read_text(encoding="utf-8")
 
 
@@ -59,9 +60,10 @@ def test_scores_on_other_data_are_those_of_the_model(hospitals, external):
     root, tables, path = hospitals
     result, _ = external
     model, data = load(path), load_image_folder(root / "there", groups=tables["there"])
-    expected = evaluate({"model": model}, data.images, data.target, groups=data.groups, cv="prefit")
+    options = {"groups": data.groups, "cv": "prefit"}
+    expected = evaluate({"model": model}, data.images, data.target, by="group", **options)
     pd.testing.assert_frame_equal(result.scores, expected.scores)
-    assert_array_equal(result.predictions["predicted"], model.predict(data.images))
+    assert "Called malignant from" in result.protocol
     assert result.is_prefit
     assert "images are unlike the training images" in result.protocol
 
@@ -79,11 +81,25 @@ def test_scores_stand_beside_those_of_the_card(hospitals, external):
     assert "decision curve" in page
 
 
+def test_only_what_is_judged_alike_is_compared(hospitals, capsys):
+    root, tables, model = hospitals
+    options = {"groups": tables["there"], "verbose": True}
+    result = commands.evaluate(root / "there", model=model, **options)
+    assert not result.tables
+    assert "The scores of the card are not compared: they are by group." in capsys.readouterr().out
+    found = result.predictions.sort_values("index")["predicted"]
+    data = load_image_folder(root / "there", groups=tables["there"])
+    assert_array_equal(found, load(model).predict(data.images))
+    with pytest.raises(ValueError, match="Found 'cv', 'sensitivity' beside a model"):
+        commands.evaluate(root / "there", model=model, cv=3, sensitivity=0.9)
+
+
 def test_the_interval_of_a_difference(external):
     result, _ = external
     (same,) = result.tables.values()
-    known = {"roc_auc": {"mean": 0.5, "low": 0.4, "high": 0.7}}
-    row = compare_scores(result, known).iloc[0]
+    known = {"roc_auc": {"mean": 0.5, "low": 0.4, "high": 0.7}, "brier": {"mean": None}}
+    row = compare_scores(result, known).set_index("score").loc["roc_auc"]
+    assert compare_scores(result, {}).empty
     assert len(same) > 1
     low, high = row["here"] - row["here_low"], row["here_high"] - row["here"]
     ends = row["difference"] - np.hypot(low, 0.2), row["difference"] + np.hypot(high, 0.1)

@@ -74,12 +74,9 @@ def split_clips(frame, paths, masks, root):
         for path, count in zip(paths, counts)
         for number in range(count)
     ]
-    if len({*items}) < len(items):
-        twice = next(item for item in items if items.count(item) > 1)
-        raise ValueError(
-            f"Found a file and a frame of the same name, {str(twice)!r}, expected one. Rename the "
-            "file."
-        )
+    for item, count in zip(items, np.repeat(counts, counts)):
+        if count > 1 and item.exists():
+            raise ValueError(f"Found a file named as a frame, {str(item)!r}. Rename this file.")
     headers = pd.DataFrame(map(_describe, paths, found)).dropna(axis="columns", how="all")
     frame, headers = (table.iloc[rows].reset_index(drop=True) for table in (frame, headers))
     return frame.assign(file=relative_names(items, root)), items, masks[rows], headers

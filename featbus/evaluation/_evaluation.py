@@ -294,7 +294,7 @@ class Evaluation(Printed):
     @property
     def is_once(self) -> bool:
         """Whether there is a single test part, a bool."""
-        return len(self.scores[["repeat", "fold"]].drop_duplicates()) == 1
+        return len(self.predictions[["repeat", "fold"]].drop_duplicates()) == 1
 
     @property
     def is_prefit(self) -> bool:
