@@ -22,24 +22,30 @@ BUDGETS = {
     "featbus/feature_extraction": 1_900,
     "featbus/sampling": 160,
     "featbus/model_selection": 1_000,
-    "featbus/datasets": 949,
+    "featbus/datasets": 960,
     "featbus/bus": 1_000,
-    "featbus/evaluation": 2_128,
+    "featbus/evaluation": 2_120,
     "featbus/recipes": 420,
     "featbus/persistence.py": 450,
-    "featbus/commands, cli.py": 1_273,
+    "featbus/commands, cli.py": 1_270,
     "featbus/app": 300,
     "featbus/demo.py, verify.py": 300,
     "featbus": 14_550,
-    "tests": 18_200,
+    "tests": 18_300,
 }
 FILES = 130  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
-    "featbus/io": 601,
+    "featbus/io": 640,
+    "featbus/networks": 1_437,
     "featbus/segmentation": 671,
-    "featbus/model_selection": 1_004,
-    "featbus/bus": 1_004,
+    "featbus/datasets": 975,
+    "featbus/model_selection": 1_003,
+    "featbus/bus": 1_006,
+    "featbus/evaluation": 2_162,
+    "featbus/commands, cli.py": 1_298,
+    "featbus/app": 321,
+    "featbus": 14_671,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 from unittest.mock import Mock
 
 import cv2
@@ -151,6 +152,20 @@ def test_the_published_list_of_groups_is_read(release, tmp_path):
         assert busi.groups.tolist() == [0, 1, 2, 0, 2]
         assert busi.frame["Objection"].tolist()[::3] == ["multiclass"] * 2
         assert not {"ID", "Filename"} & {*busi.frame}
+
+
+def test_paths_in_a_table_are_relative_to_the_folder(release):
+    names = load_busi(release, groups=None).images.tolist()
+    files = [Path(name).relative_to(release).as_posix() for name in names]
+    table = pd.DataFrame({"file": files, "group": [0, 1, 2, 0, 1]})
+    assert load_busi(release, groups=table).groups.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_a_table_of_ids_is_no_published_list(release):
+    names = load_busi(release, groups=None).images.tolist()
+    table = pd.DataFrame({"ID": [1, 1, 2, 2, 3], "Filename": [Path(name).stem for name in names]})
+    with pytest.raises(ValueError, match="columns.*expected 'file' and 'group'"):
+        load_busi(release, groups=table)
 
 
 def test_groups_of_near_duplicates_are_found_in_the_images(release):

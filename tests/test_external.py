@@ -145,6 +145,15 @@ def test_an_operating_point_needs_a_positive_class(tmp_path):
         commands.evaluate(tmp_path, sensitivity=0.9, groups=groups, **OPTIONS)
 
 
+def test_groups_of_two_classes_are_named(hospitals):
+    root, tables, _ = hospitals
+    mixed = tables["here"].copy()
+    is_first = ~mixed["file"].str.split("/").str[0].duplicated()
+    mixed["group"] = mixed["group"].mask(is_first, "woman 7")
+    with pytest.raises(ValueError, match="1 groups have different classes, such as.*'woman 7'"):
+        commands.evaluate(root / "here", groups=mixed, by="group", audit=False, **OPTIONS)
+
+
 def test_predictions_of_groups(hospitals, tmp_path):
     root, tables, model = hospitals
     groups = tables["there"]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from imblearn.over_sampling import SMOTE
 from sklearn import config_context
 from sklearn.model_selection import PredefinedSplit
@@ -77,6 +78,15 @@ def choose_cv(cv, dataset):
 
 def judging_of(options, dataset):
     """Return what is judged and how, and the subgroups, for `featbus.evaluate`."""
+    if options.by == "group" and options.label_rule is None and dataset.groups is not None:
+        classes = pd.Series(dataset.target).groupby(np.asarray(dataset.groups))
+        names = dataset.frame.get("listed_group", dataset.frame.get("group"))
+        mixed = names[classes.transform("nunique") > 1].astype(str).unique().tolist()
+        if mixed:
+            raise ValueError(
+                f"The images of {len(mixed)} groups have different classes, such as those of "
+                f"{quote(mixed[:3])}. Pass label_rule='any': it is positive if any image is."
+            )
     columns = [*_SUBGROUPS, options.cv if isinstance(options.cv, str) else ""]
     known = {name: dataset.frame[name] for name in columns if name in dataset.frame}
     return {

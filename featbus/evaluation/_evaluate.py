@@ -297,7 +297,8 @@ def evaluate(
         one of them. None: an error where classes differ.
     subgroups : DataFrame or dict of str to array_like, default=None
         What else is known of each sample, such as the site, the manufacturer or the view: columns
-        of length n_samples, see `Evaluation.by_subgroup`.
+        of length n_samples, see
+        `featbus.evaluation.Evaluation.by_subgroup`.
     masks : sequence of length n_samples, default=None
         The mask of each image, see `featbus.io.read_mask`, for the steps that request it: a
         `featbus.ROICropper` trains its segmenter on the masks of the training part of each fold.

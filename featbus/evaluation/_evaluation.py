@@ -39,7 +39,7 @@ from featbus.evaluation._metrics import (
 )
 from featbus.evaluation._plots import plot
 from featbus.evaluation._report import write_report
-from featbus.files import written_whole
+from featbus.files import escape_formula, written_whole
 from featbus.model_selection import AuditReport
 from featbus.typing import Images, PathLike
 
@@ -700,7 +700,7 @@ class Evaluation(Printed):
         """
         table = fill_checklist(self, name, audit)
         if path is not None:
-            _write(table.to_csv(index=False), path)
+            _write(table.map(escape_formula).to_csv(index=False), path)
         return table
 
     def to_html(

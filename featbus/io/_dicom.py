@@ -236,6 +236,8 @@ def _map_levels(function, stored):
 def _add_functional_groups(dataset, frame):
     """Move the rescaling and the window of a frame of an enhanced object to the top level."""
     shared, own = (dataset.get(group) or [] for group in _FUNCTIONAL_GROUPS)
+    if own and frame >= len(own):
+        raise _wrong("fewer descriptions of frames than frames")
     for item in (*shared, *own[frame : frame + 1]):
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for transformation in item.get(name) or []:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import MutableSequence
 from contextlib import suppress
 from typing import Literal
 
@@ -186,7 +187,8 @@ def _side(dataset):
 
 
 def _text(dataset, tag):
-    return str(dataset.get(tag) or "").strip()
+    value = dataset.get(tag) or ""
+    return str(value[0] if isinstance(value, MutableSequence) else value).strip()
 
 
 def _view(dataset):
