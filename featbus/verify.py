@@ -13,6 +13,7 @@ from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence
 from featbus.feature_extraction._glrlm import run_length_features, run_length_matrix
 from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
 from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
+from featbus.feature_extraction._ngtdm import tone_difference_features, tone_difference_matrix
 
 __all__ = ["verify"]
 
@@ -47,8 +48,8 @@ def _directional(compute, matrices, merge):
     return _mean([compute(directions) for directions in matrices])
 
 
-def _size_zone(phantom):
-    return _mean([size_zone_features(size_zone_matrix(slice_)) for slice_ in phantom])
+def _by_slice(phantom, features, matrix):
+    return _mean([features(matrix(slice_)) for slice_ in phantom])
 
 
 def _mean(features):
@@ -62,7 +63,10 @@ _FAMILIES = {
     "co-occurrence, 2D merged": partial(_cooccurrence, merge=True),
     "run length, 2D averaged": partial(_run_length, merge=False),
     "run length, 2D merged": partial(_run_length, merge=True),
-    "size zone, 2D": _size_zone,
+    "size zone, 2D": partial(_by_slice, features=size_zone_features, matrix=size_zone_matrix),
+    "gray-tone difference, 2D": partial(
+        _by_slice, features=tone_difference_features, matrix=tone_difference_matrix
+    ),
 }
 
 
@@ -109,6 +113,7 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     GLCM : The co-occurrence features of images.
     GLRLM : The run-length features of images.
     GLSZM : The size-zone features of images.
+    NGTDM : The gray-tone differences of images.
 
     References
     ----------

@@ -20,6 +20,7 @@ from featbus import (
     GLSZM,
     HOG,
     LBP,
+    NGTDM,
     AdaptiveThreshold,
     BreastRegion,
     ContrastStretch,
@@ -77,6 +78,7 @@ ESTIMATORS = [
     pytest.param(GLCM(), id="GLCM"),
     pytest.param(GLRLM(), id="GLRLM"),
     pytest.param(GLSZM(), id="GLSZM"),
+    pytest.param(NGTDM(), id="NGTDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(

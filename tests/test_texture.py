@@ -1,15 +1,15 @@
-"""What GLCM, GLRLM and GLSZM share: gray levels, regions, parameters, reference values."""
+"""What the families of gray levels share: gray levels, regions, parameters, reference values."""
 
 import numpy as np
 import pytest
 from _texture import IBSI, NOISE, row_of
 
-from featbus import GLCM, GLRLM, GLSZM
+from featbus import GLCM, GLRLM, GLSZM, NGTDM
 from featbus.feature_extraction._texture import gray_levels
 from featbus.images import ImageError
 from featbus.masks import with_mask
 
-FAMILIES = [GLCM, GLRLM, GLSZM]
+FAMILIES = [GLCM, GLRLM, GLSZM, NGTDM]
 
 
 def copies(image):
@@ -25,6 +25,7 @@ def copies(image):
         (GLRLM, "average", "run length, 2D averaged"),
         (GLRLM, "merge", "run length, 2D merged"),
         (GLSZM, None, "size zone, 2D"),
+        (NGTDM, None, "gray-tone difference, 2D"),
     ],
 )
 def test_ibsi_digital_phantom_through_the_estimator(extractor, aggregation, family):

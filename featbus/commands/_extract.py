@@ -27,6 +27,7 @@ _EXTRACTORS = {
     "hog": make_pipeline(Resize(224), _HOG),
     "intensity": feature_extraction.IntensityStatistics(),
     "lbp": feature_extraction.LBP(),
+    "ngtdm": feature_extraction.NGTDM(),
     "shape": feature_extraction.ShapeStatistics(),
 }
 _DEEP = "deep:"
@@ -59,7 +60,7 @@ def extract(
         folders of these, see `load_images`.
     features : str or sequence of str, default="intensity,lbp,glcm"
         Names of extractors, separated by commas: glcm, glrlm, glszm, hog (on images stretched to
-        224 x 224 pixels), intensity, lbp, shape (requires masks), and deep:NETWORK, such as
+        224 x 224 pixels), intensity, lbp, ngtdm, shape (requires masks), and deep:NETWORK, such as
         deep:mobilenet_v2. Or the name of a recipe, see `featbus.recipes.list_recipes`, whose steps
         from image to row are used. In Python, also a transformer from images to rows that needs no
         training.
