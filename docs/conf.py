@@ -117,6 +117,7 @@ EXAMPLES = {
         "plot_glrlm.py",
         "plot_glszm.py",
         "plot_ngtdm.py",
+        "plot_ngldm.py",
         "plot_shape_statistics.py",
     ],
     "learning": [

@@ -18,6 +18,7 @@ from .feature_extraction import GLRLM as GLRLM
 from .feature_extraction import GLSZM as GLSZM
 from .feature_extraction import HOG as HOG
 from .feature_extraction import LBP as LBP
+from .feature_extraction import NGLDM as NGLDM
 from .feature_extraction import NGTDM as NGTDM
 from .feature_extraction import DeepFeatures as DeepFeatures
 from .feature_extraction import FineTunedFeatures as FineTunedFeatures

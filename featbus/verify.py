@@ -13,6 +13,7 @@ from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence
 from featbus.feature_extraction._glrlm import run_length_features, run_length_matrix
 from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
 from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
+from featbus.feature_extraction._ngldm import dependence_features, dependence_matrix
 from featbus.feature_extraction._ngtdm import tone_difference_features, tone_difference_matrix
 
 __all__ = ["verify"]
@@ -67,6 +68,9 @@ _FAMILIES = {
     "gray-tone difference, 2D": partial(
         _by_slice, features=tone_difference_features, matrix=tone_difference_matrix
     ),
+    "gray-level dependence, 2D": partial(
+        _by_slice, features=dependence_features, matrix=dependence_matrix
+    ),
 }
 
 
@@ -114,6 +118,7 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     GLRLM : The run-length features of images.
     GLSZM : The size-zone features of images.
     NGTDM : The gray-tone differences of images.
+    NGLDM : The gray-level dependence of images.
 
     References
     ----------

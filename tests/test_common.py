@@ -20,6 +20,7 @@ from featbus import (
     GLSZM,
     HOG,
     LBP,
+    NGLDM,
     NGTDM,
     AdaptiveThreshold,
     BreastRegion,
@@ -79,6 +80,7 @@ ESTIMATORS = [
     pytest.param(GLRLM(), id="GLRLM"),
     pytest.param(GLSZM(), id="GLSZM"),
     pytest.param(NGTDM(), id="NGTDM"),
+    pytest.param(NGLDM(), id="NGLDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(

@@ -8,6 +8,7 @@ from featbus.feature_extraction._glszm import GLSZM
 from featbus.feature_extraction._hog import HOG
 from featbus.feature_extraction._intensity import IntensityStatistics, intensity_summary
 from featbus.feature_extraction._lbp import LBP
+from featbus.feature_extraction._ngldm import NGLDM
 from featbus.feature_extraction._ngtdm import NGTDM
 from featbus.feature_extraction._shape import ShapeStatistics
 
@@ -17,6 +18,7 @@ __all__ = [
     "GLSZM",
     "HOG",
     "LBP",
+    "NGLDM",
     "NGTDM",
     "DeepFeatures",
     "FineTunedFeatures",
