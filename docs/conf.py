@@ -116,6 +116,7 @@ EXAMPLES = {
         "plot_glcm.py",
         "plot_glrlm.py",
         "plot_glszm.py",
+        "plot_gldzm.py",
         "plot_ngtdm.py",
         "plot_ngldm.py",
         "plot_shape_statistics.py",

@@ -14,6 +14,7 @@ from .evaluation import explain as explain
 from .evaluation import plot_importance as plot_importance
 from .evaluation import plot_segmentation as plot_segmentation
 from .feature_extraction import GLCM as GLCM
+from .feature_extraction import GLDZM as GLDZM
 from .feature_extraction import GLRLM as GLRLM
 from .feature_extraction import GLSZM as GLSZM
 from .feature_extraction import HOG as HOG

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence_matrix
+from featbus.feature_extraction._gldzm import distance_zone_features, distance_zone_matrix
 from featbus.feature_extraction._glrlm import run_length_features, run_length_matrix
 from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
 from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
@@ -49,8 +50,8 @@ def _directional(compute, matrices, merge):
     return _mean([compute(directions) for directions in matrices])
 
 
-def _by_slice(phantom, features, matrix):
-    return _mean([features(matrix(slice_)) for slice_ in phantom])
+def _by_slice(compute):
+    return lambda phantom: _mean([compute(slice_) for slice_ in phantom])
 
 
 def _mean(features):
@@ -64,12 +65,15 @@ _FAMILIES = {
     "co-occurrence, 2D merged": partial(_cooccurrence, merge=True),
     "run length, 2D averaged": partial(_run_length, merge=False),
     "run length, 2D merged": partial(_run_length, merge=True),
-    "size zone, 2D": partial(_by_slice, features=size_zone_features, matrix=size_zone_matrix),
-    "gray-tone difference, 2D": partial(
-        _by_slice, features=tone_difference_features, matrix=tone_difference_matrix
+    "size zone, 2D": _by_slice(lambda levels: size_zone_features(size_zone_matrix(levels))),
+    "distance zone, 2D": _by_slice(
+        lambda levels: distance_zone_features(distance_zone_matrix(levels), levels.count())
     ),
-    "gray-level dependence, 2D": partial(
-        _by_slice, features=dependence_features, matrix=dependence_matrix
+    "gray-tone difference, 2D": _by_slice(
+        lambda levels: tone_difference_features(tone_difference_matrix(levels))
+    ),
+    "gray-level dependence, 2D": _by_slice(
+        lambda levels: dependence_features(dependence_matrix(levels))
     ),
 }
 
@@ -117,6 +121,7 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     GLCM : The co-occurrence features of images.
     GLRLM : The run-length features of images.
     GLSZM : The size-zone features of images.
+    GLDZM : The distance-zone features of images.
     NGTDM : The gray-tone differences of images.
     NGLDM : The gray-level dependence of images.
 

@@ -40,6 +40,30 @@ def neighbors_of(levels, distance):
         yield level, [inside[at] for at in around if at in inside and at != (row, column)]
 
 
+def zones_one_by_one(levels):
+    """Return level and pixels of each zone, filled pixel by pixel."""
+    left = {
+        pixel: int(level)
+        for pixel, level in np.ndenumerate(np.ma.getdata(levels))
+        if not np.ma.getmaskarray(levels)[pixel]
+    }
+    zones = []
+    while left:
+        pixel, level = left.popitem()
+        front, filled = [pixel], []
+        while front:
+            row, column = front.pop()
+            filled.append((row, column))
+            for down in (-1, 0, 1):
+                for right in (-1, 0, 1):
+                    neighbor = row + down, column + right
+                    if left.get(neighbor) == level:
+                        del left[neighbor]
+                        front.append(neighbor)
+        zones.append((level, filled))
+    return zones
+
+
 def row_of(extractor, image, **parameters):
     """Return the features of one image, by name without the prefix."""
     extractor = extractor(dtype=np.float64, **parameters)

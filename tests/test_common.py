@@ -16,6 +16,7 @@ import featbus
 from featbus import (
     CLAHE,
     GLCM,
+    GLDZM,
     GLRLM,
     GLSZM,
     HOG,
@@ -79,6 +80,7 @@ ESTIMATORS = [
     pytest.param(GLCM(), id="GLCM"),
     pytest.param(GLRLM(), id="GLRLM"),
     pytest.param(GLSZM(), id="GLSZM"),
+    pytest.param(GLDZM(), id="GLDZM"),
     pytest.param(NGTDM(), id="NGTDM"),
     pytest.param(NGLDM(), id="NGLDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),

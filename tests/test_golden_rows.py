@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 
 import featbus
-from featbus import GLCM, GLRLM, GLSZM, HOG, LBP, NGLDM, NGTDM, IntensityStatistics, ShapeStatistics
+from featbus import (
+    GLCM,
+    GLDZM,
+    GLRLM,
+    GLSZM,
+    HOG,
+    LBP,
+    NGLDM,
+    NGTDM,
+    IntensityStatistics,
+    ShapeStatistics,
+)
 from featbus.base import FeatureExtractor
 
 GOLDEN = Path(__file__).with_name("golden_rows.json")
@@ -44,6 +55,7 @@ EXTRACTORS = {
     ],
     "GLRLM": [GLRLM(levels=8), GLRLM(aggregation="merge", intensity_range=(0, 1))],
     "GLSZM": [GLSZM(levels=8), GLSZM(bin_width=0.1)],
+    "GLDZM": [GLDZM(levels=8), GLDZM(bin_width=0.1)],
     "NGTDM": [NGTDM(levels=8), NGTDM(distance=2, bin_width=0.1)],
     "NGLDM": [NGLDM(levels=8), NGLDM(distance=2, coarseness=1, bin_width=0.1)],
     "IntensityStatistics": [

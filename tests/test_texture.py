@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from _texture import IBSI, NOISE, row_of
 
-from featbus import GLCM, GLRLM, GLSZM, NGLDM, NGTDM
+from featbus import GLCM, GLDZM, GLRLM, GLSZM, NGLDM, NGTDM
 from featbus.feature_extraction._texture import gray_levels
 from featbus.images import ImageError
 from featbus.masks import with_mask
 
-FAMILIES = [GLCM, GLRLM, GLSZM, NGTDM, NGLDM]
+FAMILIES = [GLCM, GLRLM, GLSZM, GLDZM, NGTDM, NGLDM]
 
 
 def copies(image):
@@ -25,6 +25,7 @@ def copies(image):
         (GLRLM, "average", "run length, 2D averaged"),
         (GLRLM, "merge", "run length, 2D merged"),
         (GLSZM, None, "size zone, 2D"),
+        (GLDZM, None, "distance zone, 2D"),
         (NGTDM, None, "gray-tone difference, 2D"),
         (NGLDM, None, "gray-level dependence, 2D"),
     ],

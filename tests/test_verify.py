@@ -27,6 +27,7 @@ def test_all_reference_values_are_met():
         "run length, 2D averaged": 16,
         "run length, 2D merged": 16,
         "size zone, 2D": 16,
+        "distance zone, 2D": 16,
         "gray-tone difference, 2D": 5,
         "gray-level dependence, 2D": 17,
     }
@@ -37,7 +38,7 @@ def test_what_is_printed(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["family", "feature", "value", "reference", "agrees"]
     assert all(line.endswith("to the 3 digits given") for line in lines[1:])
-    assert lines[-1] == "161 of 161 IBSI reference values met, rounded to the 3 digits given"
+    assert lines[-1] == "177 of 177 IBSI reference values met, rounded to the 3 digits given"
 
 
 def test_a_miss_is_found(monkeypatch):
@@ -65,6 +66,7 @@ def test_the_references_are_ibsis(ibsi):
         "run length, 2D averaged": ("rlm_", "_2D_avg"),
         "run length, 2D merged": ("rlm_", "_2D_comb"),
         "size zone, 2D": ("szm_", "_2D"),
+        "distance zone, 2D": ("dzm_", "_2D"),
         "gray-tone difference, 2D": ("ngt_", "_2D"),
         "gray-level dependence, 2D": ("ngl_", "_2D"),
     }
@@ -85,4 +87,4 @@ def test_the_references_are_ibsis(ibsi):
             exact = [entry["recomputed_full_precision"] for entry in entries]
             np.testing.assert_allclose(rows["value"], exact, rtol=1e-12, atol=1e-14)
         else:
-            assert prefix in ("rlm_", "szm_", "ngt_", "ngl_")
+            assert prefix in ("rlm_", "szm_", "dzm_", "ngt_", "ngl_")

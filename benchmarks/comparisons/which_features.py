@@ -29,6 +29,7 @@ from sklearn.svm import SVC
 
 from featbus import (
     GLCM,
+    GLDZM,
     GLRLM,
     GLSZM,
     HOG,
@@ -64,6 +65,7 @@ def make_features(weights):
         ":class:`~featbus.LBP`": LBP(n_points=(8, 16, 24), radius=(1, 2, 3)),
         ":class:`~featbus.HOG`": HOG(pixels_per_cell=32, cells_per_block=2),
         "these six together": fused_features(),
+        ":class:`~featbus.GLDZM`": GLDZM(),
         ":class:`~featbus.NGTDM`": NGTDM(),
         ":class:`~featbus.NGLDM`": NGLDM(),
     }

@@ -9,8 +9,8 @@ tissue, few in speckle.
 # %%
 # The dependent neighbors of each pixel
 # -------------------------------------
-# With 8 levels, most neighbors are equal where the noise stays within a bin; with 32 levels, few are
-# anywhere.
+# With 8 levels, most neighbors are equal where the noise stays within a bin; with 32 levels, few
+# are anywhere.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -3,6 +3,7 @@
 from featbus.feature_extraction._deep import DeepFeatures, list_backbones, list_layers
 from featbus.feature_extraction._fine_tuned import FineTunedFeatures
 from featbus.feature_extraction._glcm import GLCM
+from featbus.feature_extraction._gldzm import GLDZM
 from featbus.feature_extraction._glrlm import GLRLM
 from featbus.feature_extraction._glszm import GLSZM
 from featbus.feature_extraction._hog import HOG
@@ -14,6 +15,7 @@ from featbus.feature_extraction._shape import ShapeStatistics
 
 __all__ = [
     "GLCM",
+    "GLDZM",
     "GLRLM",
     "GLSZM",
     "HOG",
