@@ -111,6 +111,7 @@ EXAMPLES = {
         "plot_onnx_features.py",
         "plot_fine_tuned_features.py",
         "plot_intensity_statistics.py",
+        "plot_ivh.py",
         "plot_hog.py",
         "plot_lbp.py",
         "plot_glcm.py",

@@ -14,6 +14,7 @@ from featbus.feature_extraction._gldzm import distance_zone_features, distance_z
 from featbus.feature_extraction._glrlm import run_length_features, run_length_matrix
 from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
 from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
+from featbus.feature_extraction._ivh import volume_histogram_features
 from featbus.feature_extraction._ngldm import dependence_features, dependence_matrix
 from featbus.feature_extraction._ngtdm import tone_difference_features, tone_difference_matrix
 
@@ -61,6 +62,7 @@ def _mean(features):
 _FAMILIES = {
     "intensity-based statistics": _intensity,
     "intensity histogram": _histogram,
+    "intensity-volume histogram": volume_histogram_features,
     "co-occurrence, 2D averaged": partial(_cooccurrence, merge=False),
     "co-occurrence, 2D merged": partial(_cooccurrence, merge=True),
     "run length, 2D averaged": partial(_run_length, merge=False),
@@ -118,6 +120,7 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     See Also
     --------
     IntensityStatistics : The statistics of images.
+    IntensityVolumeHistogram : The shares of bright pixels of images.
     GLCM : The co-occurrence features of images.
     GLRLM : The run-length features of images.
     GLSZM : The size-zone features of images.

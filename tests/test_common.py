@@ -35,6 +35,7 @@ from featbus import (
     ImageFunction,
     ImageLoader,
     IntensityStatistics,
+    IntensityVolumeHistogram,
     Normalize,
     PectoralMuscleRemover,
     RemoveAnnotations,
@@ -84,6 +85,7 @@ ESTIMATORS = [
     pytest.param(NGTDM(), id="NGTDM"),
     pytest.param(NGLDM(), id="NGLDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
+    pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network

@@ -23,6 +23,7 @@ from featbus import (
     NGLDM,
     NGTDM,
     IntensityStatistics,
+    IntensityVolumeHistogram,
     ShapeStatistics,
 )
 from featbus.base import FeatureExtractor
@@ -61,6 +62,10 @@ EXTRACTORS = {
     "IntensityStatistics": [
         IntensityStatistics(),
         IntensityStatistics(n_bins=37, bin_range="region"),
+    ],
+    "IntensityVolumeHistogram": [
+        IntensityVolumeHistogram(levels=8),
+        IntensityVolumeHistogram(bin_width=0.1, intensity_range=(0, 1)),
     ],
     "ShapeStatistics": [ShapeStatistics()],
 }

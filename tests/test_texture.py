@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from _texture import IBSI, NOISE, row_of
 
-from featbus import GLCM, GLDZM, GLRLM, GLSZM, NGLDM, NGTDM
+from featbus import GLCM, GLDZM, GLRLM, GLSZM, NGLDM, NGTDM, IntensityVolumeHistogram
 from featbus.feature_extraction._texture import gray_levels
 from featbus.images import ImageError
 from featbus.masks import with_mask
 
-FAMILIES = [GLCM, GLRLM, GLSZM, GLDZM, NGTDM, NGLDM]
+FAMILIES = [GLCM, GLRLM, GLSZM, GLDZM, NGTDM, NGLDM, IntensityVolumeHistogram]
 
 
 def copies(image):

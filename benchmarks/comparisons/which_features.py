@@ -39,6 +39,7 @@ from featbus import (
     DeepFeatures,
     FeatureBus,
     IntensityStatistics,
+    IntensityVolumeHistogram,
     Resize,
     ShapeStatistics,
     evaluate,
@@ -68,6 +69,7 @@ def make_features(weights):
         ":class:`~featbus.GLDZM`": GLDZM(),
         ":class:`~featbus.NGTDM`": NGTDM(),
         ":class:`~featbus.NGLDM`": NGLDM(),
+        ":class:`~featbus.IntensityVolumeHistogram`": IntensityVolumeHistogram(),
     }
     stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
     mobilenet = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}

@@ -8,6 +8,7 @@ from featbus.feature_extraction._glrlm import GLRLM
 from featbus.feature_extraction._glszm import GLSZM
 from featbus.feature_extraction._hog import HOG
 from featbus.feature_extraction._intensity import IntensityStatistics, intensity_summary
+from featbus.feature_extraction._ivh import IntensityVolumeHistogram
 from featbus.feature_extraction._lbp import LBP
 from featbus.feature_extraction._ngldm import NGLDM
 from featbus.feature_extraction._ngtdm import NGTDM
@@ -25,6 +26,7 @@ __all__ = [
     "DeepFeatures",
     "FineTunedFeatures",
     "IntensityStatistics",
+    "IntensityVolumeHistogram",
     "ShapeStatistics",
     "intensity_summary",
     "list_backbones",
