@@ -64,3 +64,11 @@ def test_columns_without_distances_are_those_of_glszm():
     same = [name for name in sizes if np.isclose(sizes[name], distances.get(name, np.nan))]
     assert len(same) == 6
     assert all("level" in name or name == "zone_percentage" for name in same)
+
+
+def test_distances_from_the_border_of_a_larger_region():
+    levels = np.zeros((5, 5), np.uint16)
+    levels[2, 2] = 1
+    region = np.ones(levels.shape, bool)
+    assert distance_zone_matrix(levels).shape == (1, 1)
+    assert distance_zone_matrix(levels, region).shape == (1, 3)

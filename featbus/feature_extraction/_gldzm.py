@@ -25,7 +25,7 @@ _WORDS = {
 }
 
 
-def distance_zone_matrix(levels: np.ndarray) -> np.ndarray:
+def distance_zone_matrix(levels: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
     """Count the zones of each gray level and distance from the border.
 
     A zone is a set of pixels of one level that are connected along rows, columns or diagonals. Its
@@ -36,6 +36,9 @@ def distance_zone_matrix(levels: np.ndarray) -> np.ndarray:
     ----------
     levels : ndarray or MaskedArray of int of shape (height, width)
         Gray levels from 1; 0, or masked, outside of the region.
+    inside : ndarray of bool of shape (height, width), default=None
+        The region from whose border distances are measured (IBSI's *morphological mask*), if pixels
+        of it have no level; None for the pixels that have one.
 
     Returns
     -------
@@ -52,8 +55,8 @@ def distance_zone_matrix(levels: np.ndarray) -> np.ndarray:
     """
     levels = as_levels(levels)
     zones, levels_of = label_zones(levels)
-    inside = np.pad((levels > 0).view(np.uint8), 1)
-    distances = cv2.distanceTransform(inside, cv2.DIST_L1, 3)[1:-1, 1:-1].astype(np.int64)
+    region = np.pad((levels > 0 if inside is None else inside).astype(np.uint8), 1)
+    distances = cv2.distanceTransform(region, cv2.DIST_L1, 3)[1:-1, 1:-1].astype(np.int64)
     closest = np.full(len(levels_of) + 1, distances.max())
     np.minimum.at(closest, zones, distances.ravel())
     closest = closest[1:]

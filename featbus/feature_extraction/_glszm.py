@@ -122,6 +122,7 @@ class GLSZM(GrayLevelFeatures):
     See Also
     --------
     GLRLM : Runs along a direction instead of zones.
+    GLDZM : Distances of zones from the border.
     GLCM : Pairs of pixels.
 
     Notes

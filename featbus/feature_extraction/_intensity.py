@@ -216,6 +216,7 @@ class IntensityStatistics(FeatureExtractor):
 
     See Also
     --------
+    IntensityVolumeHistogram : How much of the region is how bright.
     intensity_summary : How bright the images of each class are.
     LBP : Texture independent of brightness.
 
