@@ -73,3 +73,9 @@ def test_only_the_region_counts():
     inside = np.zeros(NOISE.shape, bool)
     inside[10:20, 10:30] = True
     assert row_of(with_mask(NOISE, inside)) == row_of(NOISE[10:20, 10:30])
+
+
+def test_the_highest_level_of_a_range_is_that_of_white():
+    image = np.array([[26, 217, 217, 217]], np.uint8)  # levels 2 and 9 of 10: 8 / 9 is below 90 %
+    row = row_of(image, levels=10, intensity_range=(0, 1))
+    assert row["volume_at_intensity_fraction_90"] == 0
