@@ -44,6 +44,7 @@ PROJECTS = {
             "sklearn.compose.ColumnTransformer",
             "sklearn.dummy.DummyClassifier",
             "sklearn.ensemble.VotingClassifier",
+            "sklearn.feature_selection.VarianceThreshold",
             "sklearn.frozen.FrozenEstimator",
             "sklearn.metrics.confusion_matrix",
             "sklearn.model_selection.GridSearchCV",

@@ -14,13 +14,17 @@ from .evaluation import explain as explain
 from .evaluation import plot_importance as plot_importance
 from .evaluation import plot_segmentation as plot_segmentation
 from .feature_extraction import GLCM as GLCM
+from .feature_extraction import GLDZM as GLDZM
 from .feature_extraction import GLRLM as GLRLM
 from .feature_extraction import GLSZM as GLSZM
 from .feature_extraction import HOG as HOG
 from .feature_extraction import LBP as LBP
+from .feature_extraction import NGLDM as NGLDM
+from .feature_extraction import NGTDM as NGTDM
 from .feature_extraction import DeepFeatures as DeepFeatures
 from .feature_extraction import FineTunedFeatures as FineTunedFeatures
 from .feature_extraction import IntensityStatistics as IntensityStatistics
+from .feature_extraction import IntensityVolumeHistogram as IntensityVolumeHistogram
 from .feature_extraction import ShapeStatistics as ShapeStatistics
 from .feature_extraction import intensity_summary as intensity_summary
 from .feature_extraction import list_backbones as list_backbones

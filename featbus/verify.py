@@ -10,9 +10,13 @@ import numpy as np
 import pandas as pd
 
 from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence_matrix
+from featbus.feature_extraction._gldzm import distance_zone_features, distance_zone_matrix
 from featbus.feature_extraction._glrlm import run_length_features, run_length_matrix
 from featbus.feature_extraction._glszm import size_zone_features, size_zone_matrix
 from featbus.feature_extraction._intensity import histogram_statistics, intensity_statistics
+from featbus.feature_extraction._ivh import volume_histogram_features
+from featbus.feature_extraction._ngldm import dependence_features, dependence_matrix
+from featbus.feature_extraction._ngtdm import tone_difference_features, tone_difference_matrix
 
 __all__ = ["verify"]
 
@@ -47,8 +51,8 @@ def _directional(compute, matrices, merge):
     return _mean([compute(directions) for directions in matrices])
 
 
-def _size_zone(phantom):
-    return _mean([size_zone_features(size_zone_matrix(slice_)) for slice_ in phantom])
+def _by_slice(compute):
+    return lambda phantom: _mean([compute(slice_) for slice_ in phantom])
 
 
 def _mean(features):
@@ -58,11 +62,21 @@ def _mean(features):
 _FAMILIES = {
     "intensity-based statistics": _intensity,
     "intensity histogram": _histogram,
+    "intensity-volume histogram": volume_histogram_features,
     "co-occurrence, 2D averaged": partial(_cooccurrence, merge=False),
     "co-occurrence, 2D merged": partial(_cooccurrence, merge=True),
     "run length, 2D averaged": partial(_run_length, merge=False),
     "run length, 2D merged": partial(_run_length, merge=True),
-    "size zone, 2D": _size_zone,
+    "size zone, 2D": _by_slice(lambda levels: size_zone_features(size_zone_matrix(levels))),
+    "distance zone, 2D": _by_slice(
+        lambda levels: distance_zone_features(distance_zone_matrix(levels), levels.count())
+    ),
+    "gray-tone difference, 2D": _by_slice(
+        lambda levels: tone_difference_features(tone_difference_matrix(levels))
+    ),
+    "gray-level dependence, 2D": _by_slice(
+        lambda levels: dependence_features(dependence_matrix(levels))
+    ),
 }
 
 
@@ -106,9 +120,13 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     See Also
     --------
     IntensityStatistics : The statistics of images.
+    IntensityVolumeHistogram : The shares of bright pixels of images.
     GLCM : The co-occurrence features of images.
     GLRLM : The run-length features of images.
     GLSZM : The size-zone features of images.
+    GLDZM : The distance-zone features of images.
+    NGTDM : The gray-tone differences of images.
+    NGLDM : The gray-level dependence of images.
 
     References
     ----------

@@ -27,10 +27,47 @@ def level_maps(draw):
     return np.ma.MaskedArray(levels, outside)
 
 
+def neighbors_of(levels, distance):
+    """Yield the level of each pixel of the region, and those of its neighbors, one by one."""
+    inside = {
+        pixel: int(level)
+        for pixel, level in np.ndenumerate(np.ma.getdata(levels))
+        if not np.ma.getmaskarray(levels)[pixel]
+    }
+    reach = range(-distance, distance + 1)
+    for (row, column), level in inside.items():
+        around = [(row + down, column + right) for down in reach for right in reach]
+        yield level, [inside[at] for at in around if at in inside and at != (row, column)]
+
+
+def zones_one_by_one(levels):
+    """Return level and pixels of each zone, filled pixel by pixel."""
+    left = {
+        pixel: int(level)
+        for pixel, level in np.ndenumerate(np.ma.getdata(levels))
+        if not np.ma.getmaskarray(levels)[pixel]
+    }
+    zones = []
+    while left:
+        pixel, level = left.popitem()
+        front, filled = [pixel], []
+        while front:
+            row, column = front.pop()
+            filled.append((row, column))
+            for down in (-1, 0, 1):
+                for right in (-1, 0, 1):
+                    neighbor = row + down, column + right
+                    if left.get(neighbor) == level:
+                        del left[neighbor]
+                        front.append(neighbor)
+        zones.append((level, filled))
+    return zones
+
+
 def row_of(extractor, image, **parameters):
     """Return the features of one image, by name without the prefix."""
     extractor = extractor(dtype=np.float64, **parameters)
-    prefix = {"GLCM": "glcm_d1_", "GLRLM": "glrlm_", "GLSZM": "glszm_"}[type(extractor).__name__]
+    prefix = "glcm_d1_" if type(extractor).__name__ == "GLCM" else f"{extractor._family}_"
     names = [name.removeprefix(prefix) for name in extractor.get_feature_names_out()]
     return dict(zip(names, extractor.transform([image])[0]))
 

@@ -16,10 +16,13 @@ import featbus
 from featbus import (
     CLAHE,
     GLCM,
+    GLDZM,
     GLRLM,
     GLSZM,
     HOG,
     LBP,
+    NGLDM,
+    NGTDM,
     AdaptiveThreshold,
     BreastRegion,
     ContrastStretch,
@@ -32,6 +35,7 @@ from featbus import (
     ImageFunction,
     ImageLoader,
     IntensityStatistics,
+    IntensityVolumeHistogram,
     Normalize,
     PectoralMuscleRemover,
     RemoveAnnotations,
@@ -77,7 +81,11 @@ ESTIMATORS = [
     pytest.param(GLCM(), id="GLCM"),
     pytest.param(GLRLM(), id="GLRLM"),
     pytest.param(GLSZM(), id="GLSZM"),
+    pytest.param(GLDZM(), id="GLDZM"),
+    pytest.param(NGTDM(), id="NGTDM"),
+    pytest.param(NGLDM(), id="NGLDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
+    pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network

@@ -1,7 +1,7 @@
 """GLSZM."""
 
 import numpy as np
-from _texture import NOISE, features_of_parts, level_maps
+from _texture import NOISE, features_of_parts, level_maps, zones_one_by_one
 from _texture import row_of as any_row_of
 from hypothesis import given, settings
 
@@ -14,30 +14,6 @@ def row_of(image, **parameters):
     return any_row_of(GLSZM, image, **parameters)
 
 
-def zones_one_by_one(levels):
-    """Return level and size of each zone, filled pixel by pixel."""
-    left = {
-        pixel: int(level)
-        for pixel, level in np.ndenumerate(np.ma.getdata(levels))
-        if not np.ma.getmaskarray(levels)[pixel]
-    }
-    zones = []
-    while left:
-        pixel, level = left.popitem()
-        front, size = [pixel], 0
-        while front:
-            row, column = front.pop()
-            size += 1
-            for down in (-1, 0, 1):
-                for right in (-1, 0, 1):
-                    neighbor = row + down, column + right
-                    if left.get(neighbor) == level:
-                        del left[neighbor]
-                        front.append(neighbor)
-        zones.append((level, size))
-    return zones
-
-
 def test_zones_of_a_known_image():
     # The 1s touch at a corner, the 3s lie apart.
     levels = [[1, 2, 3], [2, 1, 2], [3, 2, 1]]
@@ -48,7 +24,7 @@ def test_zones_of_a_known_image():
 @settings(max_examples=30, deadline=None)
 @given(level_maps())
 def test_counts_and_features_equal_those_of_a_loop(levels):
-    zones = zones_one_by_one(levels)
+    zones = [(level, len(pixels)) for level, pixels in zones_one_by_one(levels)]
     matrix = size_zone_matrix(levels)
     expected = np.zeros((levels.max(), max(size for _, size in zones)), int)
     for level, size in zones:

@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 
 import featbus
-from featbus import GLCM, GLRLM, GLSZM, HOG, LBP, IntensityStatistics, ShapeStatistics
+from featbus import (
+    GLCM,
+    GLDZM,
+    GLRLM,
+    GLSZM,
+    HOG,
+    LBP,
+    NGLDM,
+    NGTDM,
+    IntensityStatistics,
+    IntensityVolumeHistogram,
+    ShapeStatistics,
+)
 from featbus.base import FeatureExtractor
 
 GOLDEN = Path(__file__).with_name("golden_rows.json")
@@ -44,9 +56,16 @@ EXTRACTORS = {
     ],
     "GLRLM": [GLRLM(levels=8), GLRLM(aggregation="merge", intensity_range=(0, 1))],
     "GLSZM": [GLSZM(levels=8), GLSZM(bin_width=0.1)],
+    "GLDZM": [GLDZM(levels=8), GLDZM(bin_width=0.1)],
+    "NGTDM": [NGTDM(levels=8), NGTDM(distance=2, bin_width=0.1)],
+    "NGLDM": [NGLDM(levels=8), NGLDM(distance=2, coarseness=1, bin_width=0.1)],
     "IntensityStatistics": [
         IntensityStatistics(),
         IntensityStatistics(n_bins=37, bin_range="region"),
+    ],
+    "IntensityVolumeHistogram": [
+        IntensityVolumeHistogram(levels=8),
+        IntensityVolumeHistogram(bin_width=0.1, intensity_range=(0, 1)),
     ],
     "ShapeStatistics": [ShapeStatistics()],
 }

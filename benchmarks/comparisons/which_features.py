@@ -29,13 +29,17 @@ from sklearn.svm import SVC
 
 from featbus import (
     GLCM,
+    GLDZM,
     GLRLM,
     GLSZM,
     HOG,
     LBP,
+    NGLDM,
+    NGTDM,
     DeepFeatures,
     FeatureBus,
     IntensityStatistics,
+    IntensityVolumeHistogram,
     Resize,
     ShapeStatistics,
     evaluate,
@@ -62,6 +66,10 @@ def make_features(weights):
         ":class:`~featbus.LBP`": LBP(n_points=(8, 16, 24), radius=(1, 2, 3)),
         ":class:`~featbus.HOG`": HOG(pixels_per_cell=32, cells_per_block=2),
         "these six together": fused_features(),
+        ":class:`~featbus.GLDZM`": GLDZM(),
+        ":class:`~featbus.NGTDM`": NGTDM(),
+        ":class:`~featbus.NGLDM`": NGLDM(),
+        ":class:`~featbus.IntensityVolumeHistogram`": IntensityVolumeHistogram(),
     }
     stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
     mobilenet = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}

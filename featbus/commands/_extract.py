@@ -22,11 +22,15 @@ from featbus.typing import PathLike
 _HOG = feature_extraction.HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2))
 _EXTRACTORS = {
     "glcm": feature_extraction.GLCM(),
+    "gldzm": feature_extraction.GLDZM(),
     "glrlm": feature_extraction.GLRLM(),
     "glszm": feature_extraction.GLSZM(),
     "hog": make_pipeline(Resize(224), _HOG),
     "intensity": feature_extraction.IntensityStatistics(),
+    "ivh": feature_extraction.IntensityVolumeHistogram(),
     "lbp": feature_extraction.LBP(),
+    "ngldm": feature_extraction.NGLDM(),
+    "ngtdm": feature_extraction.NGTDM(),
     "shape": feature_extraction.ShapeStatistics(),
 }
 _DEEP = "deep:"
@@ -58,11 +62,11 @@ def extract(
         A data set, see `load_dataset`; a folder of images of unknown class; or several files and
         folders of these, see `load_images`.
     features : str or sequence of str, default="intensity,lbp,glcm"
-        Names of extractors, separated by commas: glcm, glrlm, glszm, hog (on images stretched to
-        224 x 224 pixels), intensity, lbp, shape (requires masks), and deep:NETWORK, such as
-        deep:mobilenet_v2. Or the name of a recipe, see `featbus.recipes.list_recipes`, whose steps
-        from image to row are used. In Python, also a transformer from images to rows that needs no
-        training.
+        Names of extractors, separated by commas: glcm, gldzm, glrlm, glszm, hog (on images
+        stretched to 224 x 224 pixels), intensity, ivh (the intensity-volume histogram), lbp, ngldm,
+        ngtdm, shape (requires masks), and deep:NETWORK, such as deep:mobilenet_v2. Or the name of a
+        recipe, see `featbus.recipes.list_recipes`, whose steps from image to row are used. In
+        Python, also a transformer from images to rows that needs no training.
     masks : path-like, default=None
         Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
         Only pixels inside the mask are used; an image without a mask, or with an empty one, has no

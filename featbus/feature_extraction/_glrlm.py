@@ -27,7 +27,9 @@ _WORDS = {
     "large": "long",
     "part": "run",
     "parts": "runs",
+    "joint": "run",
     "size_of": "run_length",
+    "share_of": "run",
     "entropy_of": "run",
 }
 

@@ -6,16 +6,22 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from skimage.measure import label
 
-from featbus.feature_extraction._texture import GrayLevelFeatures, as_levels, emphasis_features
+from featbus.feature_extraction._texture import (
+    GrayLevelFeatures,
+    as_levels,
+    emphasis_features,
+    label_zones,
+)
 
 _WORDS = {
     "small": "small",
     "large": "large",
     "part": "zone",
     "parts": "zone",
+    "joint": "zone",
     "size_of": "zone_size",
+    "share_of": "zone",
     "entropy_of": "zone_size",
 }
 
@@ -44,12 +50,10 @@ def size_zone_matrix(levels: np.ndarray) -> Any:
            [0, 0, 1]])
     """
     levels = as_levels(levels)
-    zones = label(levels, background=0, connectivity=2).ravel()
-    sizes = np.bincount(zones)
-    levels_of = np.zeros(len(sizes), np.int64)
-    levels_of[zones] = levels.ravel()
-    largest = sizes[1:].max()
-    numbers = (levels_of[1:] - 1) * largest + sizes[1:] - 1
+    zones, levels_of = label_zones(levels)
+    sizes = np.bincount(zones)[1:]
+    largest = sizes.max()
+    numbers = (levels_of - 1) * largest + sizes - 1
     entries, counts = np.unique(numbers, return_counts=True)
     return sparse.coo_array((counts, divmod(entries, largest)), (levels.max(), largest))
 
@@ -118,6 +122,7 @@ class GLSZM(GrayLevelFeatures):
     See Also
     --------
     GLRLM : Runs along a direction instead of zones.
+    GLDZM : Distances of zones from the border.
     GLCM : Pairs of pixels.
 
     Notes

@@ -14,7 +14,7 @@ from sklearn.utils import check_consistent_length
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
-from featbus.feature_extraction._texture import discretize
+from featbus.feature_extraction._texture import discretize, quotient
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions, check_parameters
 from featbus.typing import Images
@@ -77,7 +77,7 @@ def _statistics(values, counts):
         "mean": mean,
         "standard_deviation": standard_deviation,
         "variance": variance,
-        "skewness": _quotient(_mean(square * deviation, counts), variance**1.5),
+        "skewness": quotient(_mean(square * deviation, counts), variance**1.5),
         "kurtosis": _mean(square * square, counts) / variance**2 - 3 if variance else 0.0,
         "median": median,
         "minimum": values[0],
@@ -91,15 +91,11 @@ def _statistics(values, counts):
         "mean_absolute_deviation": _mean(np.abs(deviation), counts),
         "robust_mean_absolute_deviation": _mean(np.abs(around), counts[robust]),
         "median_absolute_deviation": _mean(np.abs(from_median), counts),
-        "coefficient_of_variation": _quotient(standard_deviation, mean),
-        "quartile_coefficient_of_dispersion": _quotient(p75 - p25, p75 + p25),
+        "coefficient_of_variation": quotient(standard_deviation, mean),
+        "quartile_coefficient_of_dispersion": quotient(p75 - p25, p75 + p25),
         "energy": counts.sum() * mean_square,
         "root_mean_square": np.sqrt(mean_square),
     }
-
-
-def _quotient(dividend, divisor):
-    return dividend / divisor if divisor else 0.0
 
 
 def _shape_statistics(histogram):
@@ -220,6 +216,7 @@ class IntensityStatistics(FeatureExtractor):
 
     See Also
     --------
+    IntensityVolumeHistogram : How much of the region is how bright.
     intensity_summary : How bright the images of each class are.
     LBP : Texture independent of brightness.
 

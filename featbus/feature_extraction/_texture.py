@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import cv2
 import numpy as np
 from numpy.typing import DTypeLike
+from skimage.measure import label
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
@@ -110,6 +111,19 @@ def as_levels(levels):
     return np.ascontiguousarray(np.ma.filled(levels, 0), dtype=np.uint16)
 
 
+def label_zones(levels):
+    """Return the zone of each pixel, 0 outside of the region, and the gray level of each zone."""
+    zones = label(levels, background=0, connectivity=2).ravel()
+    levels_of = np.zeros(zones.max() + 1, np.int64)
+    levels_of[zones] = levels.ravel()
+    return zones, levels_of[1:]
+
+
+def quotient(dividend, divisor):
+    """Divide; return 0 if the divisor is 0."""
+    return dividend / divisor if divisor else 0.0
+
+
 def variance(p, values):
     """Return the variance of values whose probabilities are the rows of `p`."""
     mean = p @ values
@@ -125,22 +139,26 @@ def entropy(p):
     return -logarithm.sum(axis=-1) + 0.0
 
 
-def emphasis_features(counts, sizes, *, small, large, part, parts, size_of, entropy_of):
-    """Compute the 16 features of counts of runs or zones.
+def emphasis_features(
+    counts, sizes, n_pixels=None, *, small, large, part, parts, joint, size_of, share_of, entropy_of
+):
+    """Compute the 16 features of counts of runs, zones or neighborhoods.
 
     Parameters
     ----------
     counts : ndarray of shape (..., n_levels, n_sizes)
-        Number of runs or zones of each gray level, from 1, and size; not all 0.
+        Number of runs, zones or neighborhoods of each gray level, from 1, and size; not all 0.
     sizes : ndarray of shape (n_sizes,)
         The sizes in pixels.
-    small, large, part, parts, size_of, entropy_of : str
+    n_pixels : int or None, default=None
+        Number of pixels; None if it is the sum of the sizes.
+    small, large, part, parts, joint, size_of, share_of, entropy_of : str
         Words that the names of the features are made of.
 
     Returns
     -------
     dict of str to ndarray of shape (...)
-        By IBSI's names, in the order of its manual, sections 3.7 and 3.8.
+        By IBSI's names, in the order of its manual, sections 3.7 to 3.9 and 3.11.
     """
     shape, counts = counts.shape[:-2], counts.reshape(-1, *counts.shape[-2:])
     total = counts.sum(axis=(1, 2), dtype=np.float64)
@@ -157,16 +175,16 @@ def emphasis_features(counts, sizes, *, small, large, part, parts, size_of, entr
         f"{large}_{parts}_emphasis": emphasis[1, 2],
         f"low_grey_level_{part}_emphasis": emphasis[0, 1],
         f"high_grey_level_{part}_emphasis": emphasis[2, 1],
-        f"{small}_{part}_low_grey_level_emphasis": emphasis[0, 0],
-        f"{small}_{part}_high_grey_level_emphasis": emphasis[2, 0],
-        f"{large}_{part}_low_grey_level_emphasis": emphasis[0, 2],
-        f"{large}_{part}_high_grey_level_emphasis": emphasis[2, 2],
+        f"{small}_{joint}_low_grey_level_emphasis": emphasis[0, 0],
+        f"{small}_{joint}_high_grey_level_emphasis": emphasis[2, 0],
+        f"{large}_{joint}_low_grey_level_emphasis": emphasis[0, 2],
+        f"{large}_{joint}_high_grey_level_emphasis": emphasis[2, 2],
         "grey_level_non_uniformity": total * level_uniformity,
         "normalised_grey_level_non_uniformity": level_uniformity,
         f"{size_of}_non_uniformity": total * size_uniformity,
         f"normalised_{size_of}_non_uniformity": size_uniformity,
         # Each pixel belongs to one run or zone: the sizes add up to the number of pixels.
-        f"{part}_percentage": 1 / (by_size @ size),
+        f"{share_of}_percentage": 1 / (by_size @ size) if n_pixels is None else total / n_pixels,
         "grey_level_variance": variance(by_level, level),
         f"{size_of}_variance": variance(by_size, size),
         f"{entropy_of}_entropy": entropy(p.reshape(len(p), -1)),
