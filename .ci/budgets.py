@@ -19,7 +19,7 @@ BUDGETS = {
     "featbus/networks": 1_430,
     "featbus/preprocessing": 800,
     "featbus/segmentation": 600,
-    "featbus/feature_extraction": 1_900,
+    "featbus/feature_extraction": 2_150,
     "featbus/sampling": 160,
     "featbus/model_selection": 1_000,
     "featbus/datasets": 960,
@@ -30,8 +30,8 @@ BUDGETS = {
     "featbus/commands, cli.py": 1_270,
     "featbus/app": 300,
     "featbus/demo.py, verify.py": 300,
-    "featbus": 14_550,
-    "tests": 18_300,
+    "featbus": 14_800,
+    "tests": 18_600,
 }
 FILES = 130  # in featbus
 # Rooms that are over their budgets, and where they are.
@@ -43,9 +43,9 @@ LIMITS = {
     "featbus/model_selection": 1_003,
     "featbus/bus": 1_006,
     "featbus/evaluation": 2_162,
-    "featbus/commands, cli.py": 1_298,
+    "featbus/commands, cli.py": 1_302,
     "featbus/app": 321,
-    "featbus": 14_671,
+    "featbus": 14_911,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
