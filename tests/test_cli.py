@@ -259,6 +259,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_tensorflow_is_quiet_unless_asked(monkeypatch):
     code = "from featbus.cli import main; main(['recipes']);"

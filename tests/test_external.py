@@ -13,6 +13,7 @@ from featbus.evaluation import evaluate
 from featbus.evaluation._operating_point import find_threshold
 from featbus.persistence import read_card
 
+pytestmark = pytest.mark.slow
 OPTIONS = {"recipe": "fusion", "options": {"backbone": None, "n_features": 20}}
 
 
