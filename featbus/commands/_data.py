@@ -18,7 +18,7 @@ from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
 from featbus.evaluation._evaluation import RESERVED
 from featbus.evaluation._report import tabulate_subgroups
-from featbus.evaluation.splits import check_overlap, split_by_value
+from featbus.evaluation.splits import as_text, check_overlap, split_by_value
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
 from featbus.parameters import (
@@ -72,7 +72,7 @@ def choose_cv(cv, dataset):
                 f"cv is {cv!r}, expected a number of folds, or a column of the table of groups "
                 f"that has several values, such as 'site'; found {known}."
             )
-        return split_by_value(dataset.frame[cv].fillna("unknown").astype(str), dataset.groups)
+        return split_by_value(as_text(dataset.frame[cv]), dataset.groups)
     return dataset.get("cv", N_FOLDS) if cv is None else cv
 
 

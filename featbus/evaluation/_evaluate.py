@@ -29,6 +29,7 @@ from featbus.evaluation._evaluation import CHANCE, RESERVED, SCORES, Evaluation,
 from featbus.evaluation._intervals import FewGroupsWarning, describe_few_groups
 from featbus.evaluation._operating_point import find_threshold
 from featbus.evaluation.splits import (
+    as_text,
     check_classes,
     check_overlap,
     keep_groups_together,
@@ -514,7 +515,7 @@ def evaluate(
 def _check_subgroups(subgroups, cv):
     """Return the columns of `subgroups` as arrays of text."""
     found = {
-        name: pd.Series(values).astype(object).fillna("unknown").astype(str).to_numpy()
+        name: as_text(values)
         for name, values in ({} if subgroups is None else dict(subgroups)).items()
     }
     wrong = {name for name in found if name in RESERVED or name.startswith(SCORES)}

@@ -34,6 +34,11 @@ def repeat_splits(cv, n_repeats, X, y, groups, seed):
     return [split for splits in repeats for split in splits]
 
 
+def as_text(values):
+    """Return an array of text, "unknown" where values are missing."""
+    return np.where(pd.isna(values), "unknown", pd.Series(values).astype(str))
+
+
 def split_by_value(values, groups):
     """Return a split for each value, whose samples are tested.
 
