@@ -214,7 +214,7 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path):
     [
         ({"features": ["hog", "sift"]}, "features is .*'sift'"),
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
-        ({"features": "small_cnn"}, "learns its features"),
+        pytest.param({"features": "small_cnn"}, "learns its features", marks=pytest.mark.network),
         ({"features": "lbp,shape"}, "mask"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
         ({"output": "none/a.csv"}, "none/a.csv"),
@@ -465,7 +465,11 @@ def test_classes_too_small_to_calibrate_are_refused_first(tmp_path):
     ("options", "message"),
     [
         ({"recipe": "no recipe"}, "'no recipe'"),
-        ({"recipe": "unet_crop", "options": None, "weights": None}, "masks is None"),
+        pytest.param(
+            {"recipe": "unet_crop", "options": None, "weights": None},
+            "masks is None",
+            marks=pytest.mark.network,
+        ),
         ({"options": {"depth": 3}}, "no such parameter"),
         ({"output": "model.html"}, r"output is 'model.html', expected .*\.skops"),
         ({"output": "none/model.skops"}, "none/model.skops"),
