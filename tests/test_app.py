@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from featbus import FeatureBus, IntensityStatistics, Resample, make_breast_ultrasound, save
 from featbus.app import _results, run_app
@@ -103,7 +104,8 @@ def test_an_image_is_examined_whatever_its_name_is(page, path, suffix):
 def test_a_model_that_needs_the_spacing_gets_it(tmp_path):
     data = make_breast_ultrasound(12, random_state=0)
     images = [SpacedImage(image, 0.2) for image in data.images]
-    model = make_pipeline(Resample(0.4), IntensityStatistics(), LogisticRegression(max_iter=5000))
+    steps = Resample(0.4), IntensityStatistics(), StandardScaler(), LogisticRegression(C=100)
+    model = make_pipeline(*steps)
     save(model.fit(images, data.target), tmp_path / "model.skops", classes=data.target_names)
     model = open_model(str(tmp_path / "model.skops"))
     stated = BytesIO()

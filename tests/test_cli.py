@@ -117,7 +117,10 @@ def test_a_file_of_arguments(spy, tmp_path):
         ("extract -o f.csv", "data"),
         ("extract scans --features deep:nope -o a.csv", "backbone is 'nope'"),
         ("train scans --recipe fusion", "output"),
-        ("train scans --recipe fusion -o m.skops", "--options.backbone null"),
+        pytest.param(
+            *("train scans --recipe fusion -o m.skops", "--options.backbone null"),
+            marks=pytest.mark.network,
+        ),
         ("train scans --recipe fusion --weights x.h5 -o m.skops", "'x.h5'"),
         ("train --config none.yaml", "none.yaml"),
         ("train none --recipe fusion --options.backbone null -o m.skops", "Found no folder 'none'"),

@@ -378,6 +378,7 @@ def test_each_of_several_networks_has_rows_of_its_own(ultrasound, tmp_path):
     assert_allclose(loaded.predict_proba(images), recipe.predict_proba(images))
 
 
+@pytest.mark.network
 def test_networks_as_dicts():
     twice = [{"backbone": "mobilenet_v2", "input_size": size} for size in (32, 64)]
     recipe = make_recipe("fusion", backbone=twice, weights=None, layers="C3", pooling="avg")
