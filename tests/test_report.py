@@ -469,6 +469,6 @@ def test_a_browser_has_no_complaints(browser, binary, tmp_path):
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto((tmp_path / "report.html").as_uri())
-    assert page.locator("img.figure").count() == 5
+    assert page.locator("img.figure").count() == len(FIGURES)
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
     assert complaints == []
