@@ -13,6 +13,7 @@ from featbus.feature_extraction._lbp import LBP
 from featbus.feature_extraction._ngldm import NGLDM
 from featbus.feature_extraction._ngtdm import NGTDM
 from featbus.feature_extraction._shape import ShapeStatistics
+from featbus.feature_extraction._visual_words import VisualWords
 
 __all__ = [
     "GLCM",
@@ -28,6 +29,7 @@ __all__ = [
     "IntensityStatistics",
     "IntensityVolumeHistogram",
     "ShapeStatistics",
+    "VisualWords",
     "intensity_summary",
     "list_backbones",
     "list_layers",
