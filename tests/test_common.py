@@ -10,6 +10,7 @@ from _adapters import find_failed_checks, from_rows
 from _spies import ResampleArrays, ShapeOfBrightPart
 from sklearn.base import TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import featbus
@@ -42,6 +43,7 @@ from featbus import (
     Resize,
     ROICropper,
     ThresholdSegmenter,
+    VisualWords,
     load,
     save,
 )
@@ -87,11 +89,16 @@ ESTIMATORS = [
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
+    *(
+        pytest.param(VisualWords(name, n_words=4, size=8, step=4), id=f"VisualWords-{name}")
+        for name in ("daisy", "sift")
+    ),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
     ),
 ]
 ESTIMATORS.append(pytest.param(FeatureBus(LBP()), id="FeatureBus"))
+STATELESS = [entry for entry in ESTIMATORS if not get_tags(entry.values[0]).requires_fit]
 EXTRACTORS = [entry for entry in ESTIMATORS if not isinstance(entry.values[0], ImageTransformer)]
 
 
@@ -223,9 +230,9 @@ def test_images_of_different_sizes(estimator):
         with pytest.raises(ValueError, match="image 1: .*put Resize before"):
             estimator.transform(images)
         return
-    together = clone(estimator).fit_transform(images)
-    for result, image in zip(together, images):
-        assert_same([result], clone(estimator).fit_transform([image]))
+    fitted = clone(estimator).fit(images)
+    for result, image in zip(fitted.transform(images), images):
+        assert_same([result], fitted.transform([image]))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -263,7 +270,7 @@ def test_input_stays_as_it_is(estimator):
     np.testing.assert_array_equal(images, before)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", STATELESS)
 def test_transform_works_unfitted(estimator):
     images = noise()[np.newaxis]
     assert_same(clone(estimator).transform(images), clone(estimator).fit(images).transform(images))
@@ -306,7 +313,7 @@ BAD_IMAGES = [
 def test_a_bad_image_is_named(estimator):
     for bad, message in BAD_IMAGES:
         with pytest.raises(ImageError, match=f"image 1.*: {message}") as caught:
-            clone(estimator).transform([noise(), bad])
+            clone(estimator).fit([noise()]).transform([noise(), bad])
         assert caught.value.index == 1
         assert caught.value.path == (bad if isinstance(bad, str) else None)
 
@@ -331,11 +338,11 @@ def test_names_fit_the_columns(estimator):
 )
 def test_dtype_of_the_rows(estimator):
     images = noise()[np.newaxis]
-    assert clone(estimator).transform(images).dtype == np.float32
-    wide = clone(estimator).set_params(dtype=np.float64).transform(images)
+    assert clone(estimator).fit_transform(images).dtype == np.float32
+    wide = clone(estimator).set_params(dtype=np.float64).fit_transform(images)
     assert wide.dtype == np.float64
     with pytest.raises(ValueError, match="dtype is 'int8', expected"):
-        clone(estimator).set_params(dtype="int8").transform(images)
+        clone(estimator).set_params(dtype="int8").fit_transform(images)
 
 
 @pytest.mark.parametrize("estimator", EXTRACTORS)

@@ -192,8 +192,7 @@ class VisualWords(FeatureExtractor):
         if len(sample) < self.n_words:
             raise ValueError(
                 f"Found {len(sample)} patches in n_samples={len(batch)} images, expected at least "
-                f"n_words={self.n_words}. Use more or larger images, a smaller step, fewer words or "
-                "a larger max_descriptors."
+                f"n_words={self.n_words}: use fewer words, more images or a larger max_descriptors."
             )
         kmeans = MiniBatchKMeans(int(self.n_words), random_state=self.random_state, n_init=3)
         self.vocabulary_ = kmeans.fit(sample).cluster_centers_
