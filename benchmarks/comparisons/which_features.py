@@ -42,6 +42,7 @@ from featbus import (
     IntensityVolumeHistogram,
     Resize,
     ShapeStatistics,
+    VisualWords,
     evaluate,
     load_busi,
     load_masked,
@@ -70,6 +71,8 @@ def make_features(weights):
         ":class:`~featbus.NGTDM`": NGTDM(),
         ":class:`~featbus.NGLDM`": NGLDM(),
         ":class:`~featbus.IntensityVolumeHistogram`": IntensityVolumeHistogram(),
+        ":class:`~featbus.VisualWords`, DAISY": VisualWords(),
+        ":class:`~featbus.VisualWords`, SIFT": VisualWords("sift"),
     }
     stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
     mobilenet = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
