@@ -38,6 +38,7 @@ from featbus import (
     IntensityVolumeHistogram,
     Normalize,
     PectoralMuscleRemover,
+    Radiomics,
     RemoveAnnotations,
     Resize,
     ROICropper,
@@ -86,6 +87,7 @@ ESTIMATORS = [
     pytest.param(NGLDM(), id="NGLDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
+    pytest.param(Radiomics(levels=8), id="Radiomics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
