@@ -75,9 +75,8 @@ def make_random(seed):
     noise = cv2.GaussianBlur(rng.random(shape), (0, 0), rng.uniform(0.3, 3))
     noise = (noise - noise.min()) / (noise.max() - noise.min())
     blobs = cv2.GaussianBlur(rng.random(shape), (0, 0), 3)
-    return with_mask(
-        (noise * 255).astype(np.uint8), blobs > np.quantile(blobs, rng.uniform(0, 0.6))
-    )
+    inside = blobs > np.quantile(blobs, rng.uniform(0, 0.6))
+    return with_mask((noise * 255).astype(np.uint8), inside)
 
 
 def find_column(prefix, name):
