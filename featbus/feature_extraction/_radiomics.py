@@ -49,8 +49,8 @@ class Radiomics(FeatureExtractor):
         the columns are in this order. None for all but "shape", which needs a mask: a mask that an
         expert drew can reveal the diagnosis, see `ShapeStatistics`.
     filters : sequence of filters or None, default=None
-        Filters of ``featbus.preprocessing.filters``, each with its own columns of all families but "shape". They are
-        not changed; those that learn in `fit` are an error.
+        Image steps with a method ``get_response_name``, each with its own columns of all families
+        but "shape". They are used as they are, and must not require `fit`.
     levels : int, default=32
         Number of bins of equal width (IBSI's *fixed bin number*), up to 1024, of all families but
         "ivh", which has 1000 as the IBSI recommends. The gray-level matrices do not use it with
