@@ -120,6 +120,7 @@ EXAMPLES = {
         "plot_gldzm.py",
         "plot_ngtdm.py",
         "plot_ngldm.py",
+        "plot_radiomics.py",
         "plot_shape_statistics.py",
         "plot_visual_words.py",
     ],

@@ -25,6 +25,7 @@ from .feature_extraction import DeepFeatures as DeepFeatures
 from .feature_extraction import FineTunedFeatures as FineTunedFeatures
 from .feature_extraction import IntensityStatistics as IntensityStatistics
 from .feature_extraction import IntensityVolumeHistogram as IntensityVolumeHistogram
+from .feature_extraction import Radiomics as Radiomics
 from .feature_extraction import ShapeStatistics as ShapeStatistics
 from .feature_extraction import VisualWords as VisualWords
 from .feature_extraction import intensity_summary as intensity_summary

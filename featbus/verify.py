@@ -1,13 +1,17 @@
-"""The IBSI certificate: reference values of the digital phantom, recomputed on this machine."""
+"""The IBSI certificate: reference values of its phantoms, recomputed on this machine."""
 
 from __future__ import annotations
 
+import csv
 import json
-from functools import partial
+from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import affine_transform
 
 from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence_matrix
 from featbus.feature_extraction._gldzm import distance_zone_features, distance_zone_matrix
@@ -17,67 +21,114 @@ from featbus.feature_extraction._intensity import histogram_statistics, intensit
 from featbus.feature_extraction._ivh import volume_histogram_features
 from featbus.feature_extraction._ngldm import dependence_features, dependence_matrix
 from featbus.feature_extraction._ngtdm import tone_difference_features, tone_difference_matrix
+from featbus.typing import PathLike
 
 __all__ = ["verify"]
 
-# IBSI's tolerance is 0 for all features in two dimensions: after rounding to the three digits that
-# are published, values have to be equal.
+# IBSI's tolerance is 0 for all features of the digital phantom in two dimensions: after rounding to
+# the three digits that are published, values have to be equal.
 _TOLERANCE = 0.0
 _DIGITS = 3
 
 
-def _intensity(phantom):
-    return intensity_statistics(phantom.compressed())
-
-
-def _histogram(phantom):
-    return histogram_statistics(phantom.compressed())
-
-
-def _cooccurrence(phantom, merge):
-    matrices = [cooccurrence_matrix(slice_, n_levels=phantom.max()) for slice_ in phantom]
-    return _directional(cooccurrence_features, matrices, merge)
-
-
-def _run_length(phantom, merge):
-    matrices = [run_length_matrix(slice_) for slice_ in phantom]
-    return _directional(run_length_features, matrices, merge)
-
-
-def _directional(compute, matrices, merge):
-    """Return the features of all slices, with the matrices of the directions merged or not."""
-    if merge:
-        matrices = [directions.sum(axis=0) for directions in matrices]
-    return _mean([compute(directions) for directions in matrices])
-
-
-def _by_slice(compute):
-    return lambda phantom: _mean([compute(slice_) for slice_ in phantom])
+def _merge(matrices):
+    """Add matrices, each of as many levels, sizes or distances as it needs."""
+    shape = np.max([matrix.shape for matrix in matrices], axis=0)
+    merged = np.zeros(shape)
+    for matrix in matrices:
+        merged[tuple(map(slice, matrix.shape))] += matrix
+    return merged
 
 
 def _mean(features):
     return {name: np.mean([of_slice[name] for of_slice in features]) for name in features[0]}
 
 
-_FAMILIES = {
-    "intensity-based statistics": _intensity,
-    "intensity histogram": _histogram,
-    "intensity-volume histogram": volume_histogram_features,
-    "co-occurrence, 2D averaged": partial(_cooccurrence, merge=False),
-    "co-occurrence, 2D merged": partial(_cooccurrence, merge=True),
-    "run length, 2D averaged": partial(_run_length, merge=False),
-    "run length, 2D merged": partial(_run_length, merge=True),
-    "size zone, 2D": _by_slice(lambda levels: size_zone_features(size_zone_matrix(levels))),
-    "distance zone, 2D": _by_slice(
-        lambda levels: distance_zone_features(distance_zone_matrix(levels), levels.count())
+class _Texture(NamedTuple):
+    """How a family makes its matrix of a slice, and its features of a matrix."""
+
+    matrix_of: Callable
+    features_of: Callable
+    merges_directions: bool = False
+    merges_slices: bool = False
+
+    def __call__(self, levels, region):
+        """Return the features of all slices, whose matrices are merged or not."""
+        matrices = [self.matrix_of(*slices, levels.max()) for slices in zip(levels, region)]
+        if self.merges_directions:
+            matrices = [directions.sum(axis=0) for directions in matrices]
+        counts = levels.count(axis=(1, 2))
+        if self.merges_slices:
+            matrices, counts = [_merge(matrices)], [counts.sum()]
+        return _mean([self.features_of(*of_slice) for of_slice in zip(matrices, counts)])
+
+
+_STATISTICS, _HISTOGRAM, _VOLUMES = (
+    "intensity-based statistics",
+    "intensity histogram",
+    "intensity-volume histogram",
+)
+# For each family, the prefix of IBSI's tags, and the matrix and the features; the first two have a
+# matrix for each direction.
+_TEXTURES = {
+    "co-occurrence": (
+        "cm",
+        lambda levels, _, n_levels: cooccurrence_matrix(levels, n_levels=n_levels),
+        lambda matrix, _: cooccurrence_features(matrix),
     ),
-    "gray-tone difference, 2D": _by_slice(
-        lambda levels: tone_difference_features(tone_difference_matrix(levels))
+    "run length": (
+        "rlm",
+        lambda levels, *_: run_length_matrix(levels),
+        lambda matrix, _: run_length_features(matrix),
     ),
-    "gray-level dependence, 2D": _by_slice(
-        lambda levels: dependence_features(dependence_matrix(levels))
+    "size zone": (
+        "szm",
+        lambda levels, *_: size_zone_matrix(levels).toarray(),
+        lambda matrix, _: size_zone_features(matrix),
+    ),
+    "distance zone": (
+        "dzm",
+        lambda levels, inside, _: distance_zone_matrix(levels, inside),
+        distance_zone_features,
+    ),
+    "gray-tone difference": (
+        "ngt",
+        lambda levels, *_: tone_difference_matrix(levels),
+        lambda matrix, _: tone_difference_features(matrix),
+    ),
+    "gray-level dependence": (
+        "ngl",
+        lambda levels, *_: dependence_matrix(levels),
+        lambda matrix, _: dependence_features(matrix),
     ),
 }
+
+
+def _make_families():
+    """Return, by name, the beginning and the end of IBSI's tags, and how to compute the features.
+
+    A function gets gray levels, masked, and the region whose border distances are measured from.
+    """
+    families = {
+        _STATISTICS: ("stat_", "", lambda values, _: intensity_statistics(values.compressed())),
+        _HISTOGRAM: ("ih_", "", lambda levels, _: histogram_statistics(levels.compressed())),
+        _VOLUMES: ("ivh_", "", lambda levels, _: volume_histogram_features(levels)),
+    }
+    for family, (prefix, *functions) in _TEXTURES.items():
+        for dimension, merges_slices in (("2D", False), ("2.5D", True)):
+            ends = [("", "", False)]
+            if prefix in ("cm", "rlm"):
+                ends = [(" averaged", "_avg", False), (" merged", "_comb", True)]
+            for name, end, merges_directions in ends:
+                families[f"{family}, {dimension}{name}"] = (
+                    f"{prefix}_",
+                    f"_{dimension.replace('.', '_')}{end}",
+                    _Texture(*functions, merges_directions, merges_slices),
+                )
+    return families
+
+
+_FAMILIES = _make_families()
 
 
 def _load_ibsi():
@@ -88,12 +139,69 @@ def _load_ibsi():
     return np.ma.MaskedArray(levels, phantom.mask), data["references"]
 
 
-def _passes(value, reference):
+def _passes(value, reference, tolerance):
     """Apply IBSI's rule: round to as many digits as the reference has, then compare."""
-    return abs(float(f"{value:.{_DIGITS}g}") - reference) <= _TOLERANCE
+    rounding = 1e-9
+    return abs(float(f"{value:.{_DIGITS}g}") - reference) <= tolerance * (1 + rounding)
 
 
-def verify(*, verbose: bool = True) -> pd.DataFrame:
+def _read_ct_phantom(folder, is_resampled):
+    """Return the slices of the CT phantom and of its mask, in Hounsfield units."""
+    phantom = np.load(folder / "ibsi2" / "ct_phantom.npz")
+    image, inside = phantom["image"].astype(np.float64), phantom["mask"].astype(np.float64)
+    if is_resampled:
+        image, inside = (_resample(part, phantom["spacing_zyx_mm"]) for part in (image, inside))
+    inside = inside >= 0.5
+    used = inside.any(axis=(1, 2))
+    return np.rint(image[used]).astype(np.int64), inside[used]
+
+
+def _resample(volume, spacing):
+    """Interpolate each slice linearly at a grid of 2 mm that has the same center."""
+    steps = np.array([1, *2 / spacing[1:].astype(np.float64)])
+    shape = np.ceil(volume.shape / steps).astype(int)
+    offset = (np.array(volume.shape) - 1 - steps * (shape - 1)) / 2
+    return affine_transform(volume, steps, offset, tuple(shape), order=1, mode="nearest")
+
+
+def _compare_ct_phantom(folder, configuration):
+    """Return rows of the table for the CT phantom in configuration "A" or "B"."""
+    image, inside = _read_ct_phantom(folder, is_resampled=configuration == "B")
+    low, high = -500, 400
+    outside = ~inside | (image < low) | (image > high)
+    values = np.ma.MaskedArray(image, outside)
+    if configuration == "A":
+        levels = (values - low) // 25 + 1
+    else:
+        share = (values - values.min()) / (values.max() - values.min())
+        levels = np.minimum((32 * share).astype(np.int64) + 1, 32)
+    units = (values - low + 1).filled(0)
+    volumes = volume_histogram_features(units, high - low + 1)
+    names_of = _load_ibsi()[1]
+    found = {
+        _STATISTICS: intensity_statistics(values.compressed()),
+        _VOLUMES: {
+            name: value + low - 1 if name.startswith("intensity_at") else value
+            for name, value in volumes.items()
+        },
+    }
+    published = _read_references(folder / "ibsi" / f"chest_config_{configuration.lower()}.csv")
+    for family, (prefix, end, compute) in _FAMILIES.items():
+        values = found.get(family) or compute(levels, inside)
+        tags = [tag for tag in published if tag.startswith(prefix) and tag.endswith(end)]
+        # Names differ, order does not.
+        for name, tag in zip(names_of[family.replace("2.5D", "2D")], tags, strict=True):
+            yield f"CT phantom, {configuration}", family, name, float(values[name]), *published[tag]
+
+
+def _read_references(path):
+    """Return value and tolerance by IBSI's tag."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter=";"))[1:]
+    return {tag: (float(value), float(tolerance)) for value, tolerance, tag in rows if value}
+
+
+def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFrame:
     """Compute the reference values of the Image Biomarker Standardisation Initiative (IBSI).
 
     Features of IBSI's digital phantom ([1]_), 4 slices of 4 x 5 voxels with a mask, are computed on
@@ -103,19 +211,35 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     co-occurrence and run lengths are computed both ways, averaged over the directions and with the
     directions merged.
 
+    With `data`, features of IBSI's CT phantom are compared, too: in configuration A (slices as they
+    are, bins of 25 Hounsfield units) and B (slices resampled to 2 mm, 32 bins), both with voxels
+    from -500 to 400 units only. Texture features are averages over the slices ("2D"), or those of
+    the matrices added up over the slices ("2.5D"). Families that are measured in three dimensions,
+    morphology and local intensity, are not computed.
+
     Read more in the :ref:`User Guide <intensity>`.
 
     Parameters
     ----------
+    data : path, default=None
+        Folder with the CT phantom, whose license does not permit to distribute it with featbus:
+        ``ibsi2/ct_phantom.npz`` (``image`` in Hounsfield units, ``mask`` and ``spacing_zyx_mm``,
+        arrays of IBSI's `data_sets <https://github.com/theibsi/data_sets>`_), and its reference
+        values ``ibsi/chest_config_a.csv`` and ``chest_config_b.csv`` (value; tolerance; tag).
     verbose : bool, default=True
         Whether to print the table and the number of values met.
 
     Returns
     -------
     DataFrame
-        One row per reference value: ``family``, ``feature``, ``value``, ``reference``,
+        One row per reference value: ``image``, ``family``, ``feature``, ``value``, ``reference``,
         ``tolerance`` and ``passed``, whether the value, rounded to three digits, is within the
         tolerance.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing in `data`.
 
     See Also
     --------
@@ -142,26 +266,30 @@ def verify(*, verbose: bool = True) -> pd.DataFrame:
     """
     phantom, references = _load_ibsi()
     rows = []
-    for family, compute in _FAMILIES.items():
-        values = compute(phantom)
+    for family, expected in references.items():
+        found = _FAMILIES[family][-1](phantom, ~phantom.mask)
         rows += [
-            (family, name, float(values[name]), reference, _TOLERANCE)
-            for name, reference in references[family].items()
+            ("digital phantom", family, name, float(found[name]), reference, _TOLERANCE)
+            for name, reference in expected.items()
         ]
-    table = pd.DataFrame(rows, columns=["family", "feature", "value", "reference", "tolerance"])
-    table["passed"] = [
-        _passes(value, reference) for value, reference in zip(table["value"], table["reference"])
-    ]
+    if data is not None:
+        for configuration in "AB":
+            rows += _compare_ct_phantom(Path(data), configuration)
+    columns = ["image", "family", "feature", "value", "reference", "tolerance"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["passed"] = list(map(_passes, *(table[name] for name in columns[3:])))
     if verbose:
         _print(table)
     return table
 
 
 def _print(table):
-    agrees = {True: f"to the {_DIGITS} digits given", False: "no"}
-    shown = table[["family", "feature", "value", "reference"]].assign(
-        agrees=table["passed"].map(agrees)
+    """Print the table; values are compared with the digits that are published."""
+    agrees = np.where(
+        table["tolerance"] > 0, "within the tolerance", f"to the {_DIGITS} digits given"
     )
+    agrees = np.where(table["passed"], agrees, "no")
+    shown = table.drop(columns=["tolerance", "passed"]).assign(agrees=agrees)
     print(shown.to_string(index=False, float_format="{:.6g}".format))
     print(
         f"{table['passed'].sum()} of {len(table)} IBSI reference values met, rounded to the "

@@ -39,6 +39,7 @@ from featbus import (
     IntensityVolumeHistogram,
     Normalize,
     PectoralMuscleRemover,
+    Radiomics,
     RemoveAnnotations,
     Resize,
     ROICropper,
@@ -88,6 +89,7 @@ ESTIMATORS = [
     pytest.param(NGLDM(), id="NGLDM"),
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
+    pytest.param(Radiomics(levels=8), id="Radiomics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     *(
         pytest.param(VisualWords(name, n_words=4, size=8, step=4), id=f"VisualWords-{name}")

@@ -25,6 +25,7 @@ from featbus import (
     NGTDM,
     IntensityStatistics,
     IntensityVolumeHistogram,
+    Radiomics,
     ShapeStatistics,
 )
 from featbus.base import FeatureExtractor
@@ -68,6 +69,7 @@ EXTRACTORS = {
         IntensityVolumeHistogram(levels=8),
         IntensityVolumeHistogram(bin_width=0.1, intensity_range=(0, 1)),
     ],
+    "Radiomics": [Radiomics(levels=8), Radiomics(families=["ngtdm", "shape"], bin_width=0.1)],
     "ShapeStatistics": [ShapeStatistics()],
 }
 

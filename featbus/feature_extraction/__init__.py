@@ -12,6 +12,7 @@ from featbus.feature_extraction._ivh import IntensityVolumeHistogram
 from featbus.feature_extraction._lbp import LBP
 from featbus.feature_extraction._ngldm import NGLDM
 from featbus.feature_extraction._ngtdm import NGTDM
+from featbus.feature_extraction._radiomics import Radiomics
 from featbus.feature_extraction._shape import ShapeStatistics
 from featbus.feature_extraction._visual_words import VisualWords
 
@@ -28,6 +29,7 @@ __all__ = [
     "FineTunedFeatures",
     "IntensityStatistics",
     "IntensityVolumeHistogram",
+    "Radiomics",
     "ShapeStatistics",
     "VisualWords",
     "intensity_summary",

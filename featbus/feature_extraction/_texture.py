@@ -235,7 +235,9 @@ class GrayLevelFeatures(FeatureExtractor):
         self.dtype = dtype
 
     def _extract(self, image):
-        levels = gray_levels(image, self.levels, self.bin_width, self.intensity_range)
+        return self._make_row(gray_levels(image, self.levels, self.bin_width, self.intensity_range))
+
+    def _make_row(self, levels):
         rows = np.array(list(self._compute(levels).values()))
         return rows.reshape(len(rows), -1).mean(axis=1)
 
