@@ -51,7 +51,11 @@ def _pools(n_modules):
 
 
 def iter_images(
-    batch: np.ndarray | list, read: Callable = read_image, n_threads: int = 1
+    batch: np.ndarray | list,
+    read: Callable = read_image,
+    n_threads: int = 1,
+    *,
+    keep_responses: bool = True,
 ) -> Iterator[np.ndarray]:
     """Read and check the images of a batch, one at a time.
 
@@ -65,6 +69,8 @@ def iter_images(
         Reads the path of an image.
     n_threads : int, default=1
         Number of threads that read files, a few ahead. 1 disables read-ahead.
+    keep_responses : bool, default=True
+        Whether a `ResponseMap` is yielded as it is, instead of scaled to 0..1.
 
     Yields
     ------
@@ -73,7 +79,11 @@ def iter_images(
     """
     if all(isinstance(item, np.ndarray) for item in batch):
         n_threads = 1
-    yield from map_ahead(lambda index, item: read_item(item, index, read), batch, n_threads)
+
+    def read_one(index, item):
+        return read_item(item, index, read, keep_responses=keep_responses)
+
+    yield from map_ahead(read_one, batch, n_threads)
 
 
 def map_ahead(function: Callable, items: Iterable, n_threads: int = 1) -> Iterator:
@@ -179,6 +189,9 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     # The name of the parameter that holds the wrapped estimator, for wrappers such as `FeatureBus`.
     _wraps = None
 
+    # Whether a `ResponseMap` is used as it is, instead of scaled to 0..1.
+    _takes_responses = False
+
     # Files read at a time; a network would wait for a single thread.
     _n_readers = staticmethod(lambda: 1)
 
@@ -197,7 +210,8 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
         return read_image(path)
 
     def _iter_images(self, batch):
-        return iter_images(batch, self._read, self._n_readers())
+        keep = self._takes_responses
+        return iter_images(batch, self._read, self._n_readers(), keep_responses=keep)
 
     def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
         """Check the parameters and the batch; nothing is learned, and no image is read.

@@ -4,7 +4,8 @@ A *batch* is an ndarray ``(n, height, width[, channels])``, or a sequence of 2-D
 paths. An *image*, once checked, is an ndarray ``(height, width)`` or ``(height, width, 3 or 4)``
 of dtype ``bool``, ``uint8`` (0..255), ``uint16`` (0..65535), ``float32`` or ``float64`` (0..1).
 A region of interest rides along as a NumPy masked array whose mask is True *outside* the region.
-An invalid image is an `ImageError`.
+The response of a filter is a `ResponseMap`, whose values may leave 0..1. An invalid image is an
+`ImageError`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from featbus.typing import Images, PathLike
 __all__ = [
     "ImageError",
     "ImageErrors",
+    "ResponseMap",
     "as_batch",
     "check_image",
 ]
@@ -137,6 +139,55 @@ class ImageErrors(ImageError):
     def at(self, index: int | None, path: PathLike | None = None) -> ImageErrors:
         """Return this error: each of its errors has a position of its own."""
         return self
+
+
+class ResponseMap(np.ma.MaskedArray):
+    """A floating-point image whose values may leave 0..1, such as the response of a filter.
+
+    `IntensityStatistics`, `IntensityVolumeHistogram`, `ShapeStatistics`, the gray-level matrices
+    (`GLCM` and so on) use its values as they are: bins and ranges are in its own units. All other
+    estimators get `to_image()`.
+
+    Read more in the :ref:`User Guide <response_maps>`.
+
+    Parameters
+    ----------
+    data : array_like of shape (height, width)
+        Values of any size, finite inside the mask. Converted to ``float64``.
+    mask : array_like of bool of shape (height, width), default=numpy.ma.nomask
+        True outside the region.
+
+    See Also
+    --------
+    featbus.preprocessing.LaplacianOfGaussian : A filter.
+
+    Examples
+    --------
+    >>> from featbus.images import ResponseMap
+    >>> response = ResponseMap([[-3, 0, 1]])
+    >>> response.to_image()
+    array([[0.  , 0.75, 1.  ]])
+    """
+
+    def __new__(cls, data: ArrayLike, mask: ArrayLike = np.ma.nomask, dtype: Any = np.float64):
+        """Convert to floating point; `pickle` passes `dtype`."""
+        return super().__new__(cls, data, mask, dtype)
+
+    def to_image(self) -> np.ndarray:
+        """Scale the values inside the mask linearly to 0..1.
+
+        Returns
+        -------
+        ndarray or MaskedArray of float
+            0 for the smallest value and 1 for the largest; 0 if all are equal. Not masked if no
+            pixel is; values outside the mask are clipped.
+        """
+        # Halves, as the difference of the largest floats is infinite.
+        low, high = self.min() / 2, self.max() / 2
+        pixels = np.clip(self.data / 2, low, high) - low
+        pixels = np.minimum(pixels / (high - low), 1) if high > low else np.zeros(self.shape)
+        mask = np.ma.getmaskarray(self)
+        return np.ma.MaskedArray(pixels, mask, fill_value=0) if mask.any() else pixels
 
 
 @contextmanager
@@ -264,16 +315,18 @@ def check_image(image: ArrayLike) -> np.ndarray:
     ndarray or MaskedArray
         The image in native byte order, C-contiguous; without the channel axis if there is one
         channel. ``float16`` becomes ``float32`` and ``longdouble`` becomes ``float64``. A masked
-        array without masked pixels becomes a plain array. No copy is made unless needed.
+        array without masked pixels becomes a plain array, but a `ResponseMap` stays one. No copy is
+        made unless needed.
 
     Raises
     ------
     ImageError
         If the rank, the number of channels or the dtype is not an image's, if there are no
-        pixels (none inside the mask), or if floating-point pixels leave 0..1 or are NaN.
+        pixels (none inside the mask), or if floating-point pixels are NaN or leave 0..1 (infinite
+        in a `ResponseMap`).
     """
     image = np.asanyarray(image)
-    if image.ndim not in (2, 3):
+    if image.ndim not in ((2,) if isinstance(image, ResponseMap) else (2, 3)):
         raise ImageError(
             f"found shape {image.shape}, expected (height, width) or (height, width, channels)."
             f"{_rank_hint(image)}"
@@ -315,7 +368,7 @@ def _canonical(image):
     if not isinstance(image, np.ma.MaskedArray):
         return np.ascontiguousarray(image, dtype=dtype)
     mask = np.ma.getmaskarray(image)
-    if not mask.any():
+    if not mask.any() and not isinstance(image, ResponseMap):
         return np.ascontiguousarray(image.data, dtype=dtype)
     if (mask if mask.ndim == 2 else mask.any(axis=2)).all():
         raise ImageError("found no pixel inside the mask (True means outside the region).")
@@ -326,13 +379,15 @@ def _canonical(image):
 
 def _check_unit_range(image):
     low, high = image.min(), image.max()
-    if low >= 0 and high <= 1:
+    finite = np.finfo(image.dtype)
+    least, most = (finite.min, finite.max) if isinstance(image, ResponseMap) else (0, 1)
+    if low >= least and high <= most:
         return
     bad = np.ma.count(image) - np.count_nonzero(np.ma.filled(np.isfinite(image), False))
     if bad:
         raise ImageError(
-            f"found {bad} NaN or infinite pixel(s), expected values from 0 to 1. Mask them "
-            "(np.ma.masked_invalid) or replace them first."
+            f"found {bad} NaN or infinite pixel(s), expected values from {least:g} to {most:g}. "
+            "Mask them (np.ma.masked_invalid) or replace them first."
         )
     raise ImageError(
         f"found values from {low:g} to {high:g}, expected 0 to 1 in a floating-point image. "
@@ -354,10 +409,12 @@ def stack_images(images: list[np.ndarray]) -> np.ndarray | list:
     -------
     ndarray, MaskedArray or list
         ``(n, height, width[, channels])``, masked if any image is; the list itself where the
-        images differ in shape, dtype or fill value.
+        images differ in shape, dtype or fill value, or where one is a `ResponseMap`.
     """
     first = images[0]
     if any(image.shape != first.shape or image.dtype != first.dtype for image in images):
+        return images
+    if any(isinstance(image, ResponseMap) for image in images):
         return images
     fills = {fill_value(image).item() for image in images if np.ma.isMaskedArray(image)}
     if not fills:
@@ -407,7 +464,8 @@ def update_digest(digest: Any, image: np.ndarray) -> None:
     image : ndarray or MaskedArray
         An image: its dtype, shape and pixels, and its mask and fill value if it is masked.
     """
-    digest.update(f"{image.dtype.str}{image.shape}".encode())
+    kind = ResponseMap.__name__ if isinstance(image, ResponseMap) else ""
+    digest.update(f"{kind}{image.dtype.str}{image.shape}".encode())
     digest.update(np.ascontiguousarray(np.ma.getdata(image)).data)
     if np.ma.isMaskedArray(image):
         digest.update(np.packbits(np.ma.getmaskarray(image)).data)

@@ -15,6 +15,7 @@ from sklearn.utils import check_consistent_length
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
 from featbus.feature_extraction._texture import discretize, quotient
+from featbus.images import ResponseMap
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions, check_parameters
 from featbus.typing import Images
@@ -209,7 +210,7 @@ class IntensityStatistics(FeatureExtractor):
         of the dtype, each level of an 8-bit image has its own.
     bin_range : {"dtype", "region"}, default="dtype"
         Range that the bins divide. "dtype": black to white, so that bins mean the same in all
-        images. "region": from the smallest to the largest brightness of the image or its region
+        images (the range of its values in a `ResponseMap`). "region": from the smallest to the largest brightness of the image or its region
         (IBSI's *fixed bin number*), which makes them independent of gain and offset.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Data type of the rows; the computation uses double precision.
@@ -230,7 +231,8 @@ class IntensityStatistics(FeatureExtractor):
     ``histogram_mean``, ... With ``bin_range="dtype"`` they would repeat those of the brightness.
 
     Brightness is from 0 (black) to 1 (the largest value of the image's dtype), so that 8-bit,
-    16-bit and floating-point copies of an image have the same features. Color images are converted
+    16-bit and floating-point copies of an image have the same features. That of a `ResponseMap` is
+    in its own units. Color images are converted
     to their luma. Only pixels inside the mask are used. Definitions and names are those of the
     Image Biomarker Standardisation Initiative ([1]_), and bins are those of `GLCM`. *Kurtosis* is
     excess kurtosis: 0 for a normal distribution. *Median absolute deviation* is the mean distance
@@ -260,6 +262,8 @@ class IntensityStatistics(FeatureExtractor):
     # 4: that tolerance follows the brightness of the image.
     _algorithm_version = 4
 
+    _takes_responses = True
+
     _parameter_constraints = {
         "n_bins": [Interval(Integral, 1, 2**16, closed="both")],
         "bin_range": [StrOptions({"dtype", "region"})],
@@ -283,7 +287,8 @@ class IntensityStatistics(FeatureExtractor):
         inside = inside_mask(image)
         pixels = np.ma.getdata(to_gray(image))
         levels, counts = _count_values(pixels.ravel() if inside is None else pixels[inside])
-        limits = None if self.bin_range == "region" else (0, 1)
+        own_range = self.bin_range == "region" or isinstance(image, ResponseMap)
+        limits = None if own_range else (0, 1)
         (bins,) = discretize(levels[np.newaxis], None, self.n_bins, None, limits)
         histogram = np.bincount(bins, counts, self.n_bins).astype(np.int64)
         describe = _histogram_statistics if self.bin_range == "region" else _shape_statistics

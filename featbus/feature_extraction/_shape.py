@@ -112,6 +112,8 @@ class ShapeStatistics(FeatureExtractor):
     # 2: hu_moment_7 has the sign of OpenCV, not that of scikit-image.
     _algorithm_version = 2
 
+    _takes_responses = True
+
     _parameter_constraints = {
         "on_missing": [StrOptions({"raise", "nan"})],
         "spacing": [Interval(Real, 0, None, closed="neither"), None],

@@ -12,7 +12,7 @@ from skimage.measure import label
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
-from featbus.images import ImageError
+from featbus.images import ImageError, ResponseMap
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, LowHigh, StrOptions
 
@@ -44,7 +44,8 @@ def discretize(image, inside, levels, bin_width, intensity_range):
     else:
         low, high = map(float, intensity_range)
     # Relative, as rounding is: a gain has no effect.
-    tolerance = 4 * high * np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
+    eps = np.finfo(image.dtype if image.dtype.kind == "f" else np.float64).eps
+    tolerance = 4 * max(abs(low), abs(high)) * eps
     if bin_width is None:
         # A constant image has one level.
         scale = n_levels / (high - low) if high > low else 1.0
@@ -63,6 +64,17 @@ def discretize(image, inside, levels, bin_width, intensity_range):
     # There are more pixels than different values.
     table = _bin(np.arange(top + 1) / top, low, scale, n_levels, tolerance)
     return cv2.LUT(pixels, table) if top == 255 else np.take(table, pixels)
+
+
+def _check_scale(bin_width, intensity_range):
+    """Check that parameters are on the scale of brightness, from 0 to 1."""
+    # A range may reach beyond, by 1 at most: more is another scale.
+    if (bin_width or 0) > 1 or np.any(np.abs(np.subtract(intensity_range or 0, 0.5)) > 1.5):
+        raise ImageError(
+            f"found an image, whose brightness is from 0 to 1, with bin_width={bin_width} and "
+            f"intensity_range={intensity_range}. Divide them by the largest value a pixel can "
+            "take (255 for 8-bit images); only those of a ResponseMap are in its own units."
+        )
 
 
 def gray_levels(image, levels=32, bin_width=None, intensity_range=None):
@@ -96,6 +108,8 @@ def gray_levels(image, levels=32, bin_width=None, intensity_range=None):
     >>> gray_levels(image, bin_width=10 / 255, intensity_range=(0, 1))
     array([[2, 2, 3, 6]], dtype=uint16)
     """
+    if not isinstance(image, ResponseMap):
+        _check_scale(bin_width, intensity_range)
     inside = inside_mask(image)
     if inside is not None:
         left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
@@ -205,20 +219,23 @@ class GrayLevelFeatures(FeatureExtractor):
         Number of bins of equal width (IBSI's *fixed bin number*); up to 1024. Unused with
         `bin_width`.
     bin_width : float or None, default=None
-        Width of a bin, as a fraction of the largest value of the image's dtype.
+        Width of a bin, as a fraction of the largest value of the image's dtype; of a
+        `ResponseMap`, in its own units.
     intensity_range : tuple of float or None, default=None
-        Brightness ``(low, high)``, from 0 to 1, that the bins span.
+        Brightness ``(low, high)``, from 0 to 1, that the bins span; of a `ResponseMap`, in its own
+        units.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Data type of the rows; the computation uses double precision.
     """
 
     _family = ""
+    _takes_responses = True
 
     _parameter_constraints = {
         "levels": [Interval(Integral, 1, _MOST_LEVELS, closed="both")],
-        "bin_width": [None, Interval(Real, 0, 1, closed="right")],
-        # Brightness is from 0 to 1. A range may reach beyond, by 1 at most: more is another scale.
-        "intensity_range": [None, LowHigh(-1, 2)],
+        # Of a response map, in its own units; `_check_scale` is stricter for other images.
+        "bin_width": [None, Interval(Real, 0, None, closed="neither")],
+        "intensity_range": [None, LowHigh(None, None)],
     }
 
     def __init__(

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from pandas import isna
 from pandas.api.types import is_scalar
 
-from featbus.images import ImageError, at_index, check_image, is_path
+from featbus.images import ImageError, ResponseMap, at_index, check_image, is_path
 from featbus.io._files import ImageReadError, open_image, pixel_limit, read_content, split_frame
 from featbus.io._pictures import read_picture
 from featbus.masks import as_mask
@@ -238,7 +238,9 @@ def _checked(spacing):
     return tuple(map(float, as_pair(spacing)))
 
 
-def read_item(item: Any, index: int | None, read: Callable = read_image) -> np.ndarray:
+def read_item(
+    item: Any, index: int | None, read: Callable = read_image, *, keep_responses: bool = False
+) -> np.ndarray:
     """Read and check one item of a batch.
 
     Read more in the :ref:`User Guide <loading>`.
@@ -251,6 +253,8 @@ def read_item(item: Any, index: int | None, read: Callable = read_image) -> np.n
         Its position in the batch, for errors.
     read : callable, default=read_image
         Reads a path.
+    keep_responses : bool, default=False
+        Whether a `ResponseMap` is returned as it is, instead of scaled to 0..1.
 
     Returns
     -------
@@ -264,7 +268,9 @@ def read_item(item: Any, index: int | None, read: Callable = read_image) -> np.n
     """
     item = item.image if isinstance(item, SpacedImage) else item
     with at_index(index, item):
-        return check_image(read(item) if is_path(item) else item)
+        image = check_image(read(item) if is_path(item) else item)
+    is_scaled = isinstance(image, ResponseMap) and not keep_responses
+    return image.to_image() if is_scaled else image
 
 
 def read_mask(
