@@ -21,6 +21,7 @@ from .feature_extraction import HOG as HOG
 from .feature_extraction import LBP as LBP
 from .feature_extraction import NGLDM as NGLDM
 from .feature_extraction import NGTDM as NGTDM
+from .feature_extraction import BreastDensity as BreastDensity
 from .feature_extraction import DeepFeatures as DeepFeatures
 from .feature_extraction import FineTunedFeatures as FineTunedFeatures
 from .feature_extraction import IntensityStatistics as IntensityStatistics

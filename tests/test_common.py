@@ -24,6 +24,7 @@ from featbus import (
     NGLDM,
     NGTDM,
     AdaptiveThreshold,
+    BreastDensity,
     BreastRegion,
     ContrastStretch,
     DeepFeatures,
@@ -87,6 +88,7 @@ ESTIMATORS = [
     pytest.param(IntensityStatistics(), id="IntensityStatistics"),
     pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
+    pytest.param(BreastDensity(), id="BreastDensity"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
     ),

@@ -22,6 +22,7 @@ from featbus import (
     LBP,
     NGLDM,
     NGTDM,
+    BreastDensity,
     IntensityStatistics,
     IntensityVolumeHistogram,
     ShapeStatistics,
@@ -68,6 +69,7 @@ EXTRACTORS = {
         IntensityVolumeHistogram(bin_width=0.1, intensity_range=(0, 1)),
     ],
     "ShapeStatistics": [ShapeStatistics()],
+    "BreastDensity": [BreastDensity(), BreastDensity(threshold="otsu", spacing=0.5)],
 }
 
 

@@ -1,6 +1,7 @@
 """Feature extraction: transformers from image to row of numbers."""
 
 from featbus.feature_extraction._deep import DeepFeatures, list_backbones, list_layers
+from featbus.feature_extraction._density import BreastDensity
 from featbus.feature_extraction._fine_tuned import FineTunedFeatures
 from featbus.feature_extraction._glcm import GLCM
 from featbus.feature_extraction._gldzm import GLDZM
@@ -23,6 +24,7 @@ __all__ = [
     "LBP",
     "NGLDM",
     "NGTDM",
+    "BreastDensity",
     "DeepFeatures",
     "FineTunedFeatures",
     "IntensityStatistics",
