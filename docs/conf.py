@@ -121,6 +121,7 @@ EXAMPLES = {
         "plot_ngtdm.py",
         "plot_ngldm.py",
         "plot_shape_statistics.py",
+        "plot_breast_density.py",
     ],
     "learning": [
         "plot_near_duplicates.py",
