@@ -31,6 +31,8 @@ from featbus import (
     Denoise,
     Despeckle,
     FeatureBus,
+    FourierEnergy,
+    FractalDimension,
     GammaCorrection,
     HistogramEqualizer,
     ImageFunction,
@@ -43,6 +45,7 @@ from featbus import (
     Resize,
     ROICropper,
     ThresholdSegmenter,
+    ZernikeMoments,
     load,
     save,
 )
@@ -89,6 +92,9 @@ ESTIMATORS = [
     pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(BreastDensity(), id="BreastDensity"),
+    pytest.param(FractalDimension(), id="FractalDimension"),
+    pytest.param(FourierEnergy(), id="FourierEnergy"),
+    pytest.param(ZernikeMoments(), id="ZernikeMoments"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
     ),

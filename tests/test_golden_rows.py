@@ -23,9 +23,12 @@ from featbus import (
     NGLDM,
     NGTDM,
     BreastDensity,
+    FourierEnergy,
+    FractalDimension,
     IntensityStatistics,
     IntensityVolumeHistogram,
     ShapeStatistics,
+    ZernikeMoments,
 )
 from featbus.base import FeatureExtractor
 
@@ -69,6 +72,9 @@ EXTRACTORS = {
         IntensityVolumeHistogram(bin_width=0.1, intensity_range=(0, 1)),
     ],
     "ShapeStatistics": [ShapeStatistics()],
+    "FractalDimension": [FractalDimension()],
+    "FourierEnergy": [FourierEnergy(), FourierEnergy(n_rings=3, n_wedges=5)],
+    "ZernikeMoments": [ZernikeMoments(), ZernikeMoments(degree=5, outline=True)],
     "BreastDensity": [BreastDensity(), BreastDensity(threshold="otsu", spacing=0.5)],
 }
 

@@ -3,6 +3,8 @@
 from featbus.feature_extraction._deep import DeepFeatures, list_backbones, list_layers
 from featbus.feature_extraction._density import BreastDensity
 from featbus.feature_extraction._fine_tuned import FineTunedFeatures
+from featbus.feature_extraction._fourier import FourierEnergy
+from featbus.feature_extraction._fractal import FractalDimension
 from featbus.feature_extraction._glcm import GLCM
 from featbus.feature_extraction._gldzm import GLDZM
 from featbus.feature_extraction._glrlm import GLRLM
@@ -14,6 +16,7 @@ from featbus.feature_extraction._lbp import LBP
 from featbus.feature_extraction._ngldm import NGLDM
 from featbus.feature_extraction._ngtdm import NGTDM
 from featbus.feature_extraction._shape import ShapeStatistics
+from featbus.feature_extraction._zernike import ZernikeMoments
 
 __all__ = [
     "GLCM",
@@ -27,9 +30,12 @@ __all__ = [
     "BreastDensity",
     "DeepFeatures",
     "FineTunedFeatures",
+    "FourierEnergy",
+    "FractalDimension",
     "IntensityStatistics",
     "IntensityVolumeHistogram",
     "ShapeStatistics",
+    "ZernikeMoments",
     "intensity_summary",
     "list_backbones",
     "list_layers",
