@@ -122,6 +122,9 @@ EXAMPLES = {
         "plot_ngldm.py",
         "plot_shape_statistics.py",
         "plot_breast_density.py",
+        "plot_fractal.py",
+        "plot_fourier.py",
+        "plot_zernike.py",
     ],
     "learning": [
         "plot_near_duplicates.py",
