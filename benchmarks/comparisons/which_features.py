@@ -38,10 +38,13 @@ from featbus import (
     NGTDM,
     DeepFeatures,
     FeatureBus,
+    FourierEnergy,
+    FractalDimension,
     IntensityStatistics,
     IntensityVolumeHistogram,
     Resize,
     ShapeStatistics,
+    ZernikeMoments,
     evaluate,
     load_busi,
     load_masked,
@@ -70,6 +73,9 @@ def make_features(weights):
         ":class:`~featbus.NGTDM`": NGTDM(),
         ":class:`~featbus.NGLDM`": NGLDM(),
         ":class:`~featbus.IntensityVolumeHistogram`": IntensityVolumeHistogram(),
+        ":class:`~featbus.FractalDimension`": FractalDimension(),
+        ":class:`~featbus.FourierEnergy`": FourierEnergy(),
+        ":class:`~featbus.ZernikeMoments`": ZernikeMoments(),
     }
     stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
     mobilenet = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}
