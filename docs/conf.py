@@ -123,6 +123,10 @@ EXAMPLES = {
         "plot_radiomics.py",
         "plot_shape_statistics.py",
         "plot_visual_words.py",
+        "plot_breast_density.py",
+        "plot_fractal.py",
+        "plot_fourier.py",
+        "plot_zernike.py",
     ],
     "learning": [
         "plot_near_duplicates.py",

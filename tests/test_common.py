@@ -25,12 +25,15 @@ from featbus import (
     NGLDM,
     NGTDM,
     AdaptiveThreshold,
+    BreastDensity,
     BreastRegion,
     ContrastStretch,
     DeepFeatures,
     Denoise,
     Despeckle,
     FeatureBus,
+    FourierEnergy,
+    FractalDimension,
     GammaCorrection,
     HistogramEqualizer,
     ImageFunction,
@@ -45,6 +48,7 @@ from featbus import (
     ROICropper,
     ThresholdSegmenter,
     VisualWords,
+    ZernikeMoments,
     load,
     save,
 )
@@ -95,6 +99,10 @@ ESTIMATORS = [
         pytest.param(VisualWords(name, n_words=4, size=8, step=4), id=f"VisualWords-{name}")
         for name in ("daisy", "sift")
     ),
+    pytest.param(BreastDensity(), id="BreastDensity"),
+    pytest.param(FractalDimension(), id="FractalDimension"),
+    pytest.param(FourierEnergy(), id="FourierEnergy"),
+    pytest.param(ZernikeMoments(), id="ZernikeMoments"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
     ),

@@ -23,10 +23,14 @@ from featbus import (
     LBP,
     NGLDM,
     NGTDM,
+    BreastDensity,
+    FourierEnergy,
+    FractalDimension,
     IntensityStatistics,
     IntensityVolumeHistogram,
     Radiomics,
     ShapeStatistics,
+    ZernikeMoments,
 )
 from featbus.base import FeatureExtractor
 
@@ -71,6 +75,10 @@ EXTRACTORS = {
     ],
     "Radiomics": [Radiomics(levels=8), Radiomics(families=["ngtdm", "shape"], bin_width=0.1)],
     "ShapeStatistics": [ShapeStatistics()],
+    "FractalDimension": [FractalDimension()],
+    "FourierEnergy": [FourierEnergy(), FourierEnergy(n_rings=3, n_wedges=5)],
+    "ZernikeMoments": [ZernikeMoments(), ZernikeMoments(degree=5, outline=True)],
+    "BreastDensity": [BreastDensity(), BreastDensity(threshold="otsu", spacing=0.5)],
 }
 
 

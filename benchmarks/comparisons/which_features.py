@@ -38,11 +38,13 @@ from featbus import (
     NGTDM,
     DeepFeatures,
     FeatureBus,
+    FourierEnergy,
+    FractalDimension,
     IntensityStatistics,
     IntensityVolumeHistogram,
     Resize,
     ShapeStatistics,
-    VisualWords,
+    ZernikeMoments,
     evaluate,
     load_busi,
     load_masked,
@@ -71,8 +73,9 @@ def make_features(weights):
         ":class:`~featbus.NGTDM`": NGTDM(),
         ":class:`~featbus.NGLDM`": NGLDM(),
         ":class:`~featbus.IntensityVolumeHistogram`": IntensityVolumeHistogram(),
-        ":class:`~featbus.VisualWords`, DAISY": VisualWords(),
-        ":class:`~featbus.VisualWords`, SIFT": VisualWords("sift"),
+        ":class:`~featbus.FractalDimension`": FractalDimension(),
+        ":class:`~featbus.FourierEnergy`": FourierEnergy(),
+        ":class:`~featbus.ZernikeMoments`": ZernikeMoments(),
     }
     stages = {"layers": ["C3", "C4", "C5"], "pooling": ["avg", "max"]}
     mobilenet = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}}

@@ -21,6 +21,8 @@ from featbus.typing import PathLike
 # HOG takes images of one size, whose rows have one length.
 _HOG = feature_extraction.HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2))
 _EXTRACTORS = {
+    "fourier": feature_extraction.FourierEnergy(),
+    "fractal": feature_extraction.FractalDimension(),
     "glcm": feature_extraction.GLCM(),
     "gldzm": feature_extraction.GLDZM(),
     "glrlm": feature_extraction.GLRLM(),
@@ -32,6 +34,7 @@ _EXTRACTORS = {
     "ngldm": feature_extraction.NGLDM(),
     "ngtdm": feature_extraction.NGTDM(),
     "shape": feature_extraction.ShapeStatistics(),
+    "zernike": feature_extraction.ZernikeMoments(),
 }
 _DEEP = "deep:"
 
@@ -62,11 +65,12 @@ def extract(
         A data set, see `load_dataset`; a folder of images of unknown class; or several files and
         folders of these, see `load_images`.
     features : str or sequence of str, default="intensity,lbp,glcm"
-        Names of extractors, separated by commas: glcm, gldzm, glrlm, glszm, hog (on images
-        stretched to 224 x 224 pixels), intensity, ivh (the intensity-volume histogram), lbp, ngldm,
-        ngtdm, shape (requires masks), and deep:NETWORK, such as deep:mobilenet_v2. Or the name of a
-        recipe, see `featbus.recipes.list_recipes`, whose steps from image to row are used. In
-        Python, also a transformer from images to rows that needs no training.
+        Names of extractors, separated by commas: fourier, fractal, glcm, gldzm, glrlm, glszm, hog
+        (on images stretched to 224 x 224 pixels), intensity, ivh (the intensity-volume histogram),
+        lbp, ngldm, ngtdm, shape (requires masks), zernike, and deep:NETWORK, such as
+        deep:mobilenet_v2. Or the name of a recipe, see `featbus.recipes.list_recipes`, whose steps
+        from image to row are used. In Python, also a transformer from images to rows that needs no
+        training.
     masks : path-like, default=None
         Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
         Only pixels inside the mask are used; an image without a mask, or with an empty one, has no

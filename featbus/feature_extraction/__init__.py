@@ -1,7 +1,10 @@
 """Feature extraction: transformers from image to row of numbers."""
 
 from featbus.feature_extraction._deep import DeepFeatures, list_backbones, list_layers
+from featbus.feature_extraction._density import BreastDensity
 from featbus.feature_extraction._fine_tuned import FineTunedFeatures
+from featbus.feature_extraction._fourier import FourierEnergy
+from featbus.feature_extraction._fractal import FractalDimension
 from featbus.feature_extraction._glcm import GLCM
 from featbus.feature_extraction._gldzm import GLDZM
 from featbus.feature_extraction._glrlm import GLRLM
@@ -15,6 +18,7 @@ from featbus.feature_extraction._ngtdm import NGTDM
 from featbus.feature_extraction._radiomics import Radiomics
 from featbus.feature_extraction._shape import ShapeStatistics
 from featbus.feature_extraction._visual_words import VisualWords
+from featbus.feature_extraction._zernike import ZernikeMoments
 
 __all__ = [
     "GLCM",
@@ -25,13 +29,17 @@ __all__ = [
     "LBP",
     "NGLDM",
     "NGTDM",
+    "BreastDensity",
     "DeepFeatures",
     "FineTunedFeatures",
+    "FourierEnergy",
+    "FractalDimension",
     "IntensityStatistics",
     "IntensityVolumeHistogram",
     "Radiomics",
     "ShapeStatistics",
     "VisualWords",
+    "ZernikeMoments",
     "intensity_summary",
     "list_backbones",
     "list_layers",
