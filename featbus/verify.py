@@ -21,6 +21,15 @@ from featbus.feature_extraction._intensity import histogram_statistics, intensit
 from featbus.feature_extraction._ivh import volume_histogram_features
 from featbus.feature_extraction._ngldm import dependence_features, dependence_matrix
 from featbus.feature_extraction._ngtdm import tone_difference_features, tone_difference_matrix
+from featbus.images import ResponseMap
+from featbus.preprocessing.filters import (
+    GaborFilter,
+    LaplacianOfGaussian,
+    LawsFilter,
+    MeanFilter,
+    SimoncelliFilter,
+    WaveletFilter,
+)
 from featbus.typing import PathLike
 
 __all__ = ["verify"]
@@ -201,6 +210,75 @@ def _read_references(path):
     return {tag: (float(value), float(tolerance)) for value, tolerance, tag in rows if value}
 
 
+def _make_filters(spacing):
+    """Return the filters of IBSI's tests: of response maps, and of values of the CT phantom.
+
+    Parameters
+    ----------
+    spacing : float
+        Millimeters between the pixels of the CT phantom; those of the other phantoms are 2 mm.
+    """
+    laws, zero = {"kernels": "L5S5"}, {"boundary": "zero"}
+    beam = {"sigma": 10, "wavelength": 4, "gamma": 0.5, "spacing": 2} | zero
+    wide = {"sigma": 20, "wavelength": 8, "gamma": 2.5, "spacing": 2}
+    narrow = {"sigma": 5, "wavelength": 2, "gamma": 1.5, "theta": np.pi / 8, "spacing": spacing}
+    maps = {
+        "1_b_1": ("impulse", MeanFilter(size=15, boundary="zero")),
+        "2_c": ("checkerboard", LaplacianOfGaussian(sigma=5, spacing=2)),
+        "3_c_1": ("checkerboard", LawsFilter(**laws, invariant=False, energy=None)),
+        "3_c_2": ("checkerboard", LawsFilter(**laws, energy=None)),
+        "3_c_3": ("checkerboard", LawsFilter(**laws)),
+        "4_a_1": ("impulse", GaborFilter(**beam, theta=np.pi / 3, invariant=False)),
+        "4_a_2": ("impulse", GaborFilter(**beam, theta=np.pi / 4)),
+        "4_b_1": ("sphere", GaborFilter(**wide, theta=np.pi * 5 / 4, invariant=False)),
+        "4_b_2": ("sphere", GaborFilter(**wide, theta=np.pi / 8)),
+    }
+    of_ct = {
+        "1.A": None,
+        "2.A": MeanFilter(),
+        "3.A": LaplacianOfGaussian(sigma=1.5, spacing=spacing),
+        "4.A": LawsFilter(kernels="L5E5"),
+        "5.A": GaborFilter(**narrow),
+        "6.A": WaveletFilter(wavelet="db3", band="LH"),
+        "7.A": WaveletFilter(wavelet="db3", band="HH", level=2),
+        "8.A": SimoncelliFilter(),
+        "9.A": SimoncelliFilter(level=2),
+    }
+    return maps, of_ct
+
+
+def _filter_slices(volume, step, axis=0):
+    """Return the response of a volume, slice by slice along an axis."""
+    slices = [ResponseMap(part) for part in np.moveaxis(volume, axis, 0)]
+    return np.moveaxis(np.array([np.ma.getdata(part) for part in step.transform(slices)]), 0, axis)
+
+
+def _compare_filters(folder):
+    """Return rows of the table for IBSI's filters in the plane."""
+    folder = folder / "ibsi2"
+    phantoms, references = np.load(folder / "phantoms.npz"), np.load(folder / "response_maps.npz")
+    image, inside = _read_ct_phantom(folder.parent, is_resampled=False)
+    spacing = float(np.load(folder / "ct_phantom.npz")["spacing_zyx_mm"][1])
+    maps, of_ct = _make_filters(spacing)
+    for test, (phantom, step) in maps.items():
+        # These two are means over three planes.
+        axes = range(3) if test in ("4_a_2", "4_b_2") else (0,)
+        response = np.mean([_filter_slices(phantoms[phantom], step, axis) for axis in axes], axis=0)
+        difference = np.abs(response - references[test]).max() / np.ptp(references[test])
+        name = "largest difference by the range"
+        yield f"{phantom} phantom", f"filter {test}", name, float(difference), 0.0, 0.01
+    published = pd.read_csv(folder / "reference_values.csv", sep=";")
+    inside &= (image >= -1000) & (image <= 400)
+    names = _load_ibsi()[1][_STATISTICS]  # names differ, order does not
+    for test, step in of_ct.items():
+        response = image if step is None else _filter_slices(image, step)
+        found = intensity_statistics(response[inside])
+        rows = published[published["filter_id"] == test]
+        values = zip(names, rows["consensus_value"], rows["tolerance"], strict=True)
+        for name, reference, tolerance in values:
+            yield "CT phantom", f"filter {test}", name, float(found[name]), reference, tolerance
+
+
 def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFrame:
     """Compute the reference values of the Image Biomarker Standardisation Initiative (IBSI).
 
@@ -215,7 +293,9 @@ def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFram
     are, bins of 25 Hounsfield units) and B (slices resampled to 2 mm, 32 bins), both with voxels
     from -500 to 400 units only. Texture features are averages over the slices ("2D"), or those of
     the matrices added up over the slices ("2.5D"). Families that are measured in three dimensions,
-    morphology and local intensity, are not computed.
+    morphology and local intensity, are not computed. Filters are compared with IBSI's response maps
+    that are made in the plane (the largest difference, 1 % of the range at most), and with its
+    values of the filtered CT phantom, tests 1.A to 9.A ([2]_).
 
     Read more in the :ref:`User Guide <intensity>`.
 
@@ -225,7 +305,8 @@ def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFram
         Folder with the CT phantom, whose license does not permit to distribute it with featbus:
         ``ibsi2/ct_phantom.npz`` (``image`` in Hounsfield units, ``mask`` and ``spacing_zyx_mm``,
         arrays of IBSI's `data_sets <https://github.com/theibsi/data_sets>`_), and its reference
-        values ``ibsi/chest_config_a.csv`` and ``chest_config_b.csv`` (value; tolerance; tag).
+        values ``ibsi/chest_config_a.csv`` and ``chest_config_b.csv`` (value; tolerance; tag). For
+        filters, ``phantoms.npz``, ``response_maps.npz`` and ``reference_values.csv`` in ``ibsi2``.
     verbose : bool, default=True
         Whether to print the table and the number of values met.
 
@@ -251,11 +332,14 @@ def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFram
     GLDZM : The distance-zone features of images.
     NGTDM : The gray-tone differences of images.
     NGLDM : The gray-level dependence of images.
+    featbus.preprocessing.LaplacianOfGaussian : One of the filters.
 
     References
     ----------
     .. [1] Zwanenburg A et al. The Image Biomarker Standardization Initiative. Radiology 295 (2020)
        328-338, doi:10.1148/radiol.2020191145; reference manual arXiv:1612.07003.
+    .. [2] Whybra P et al. The Image Biomarker Standardization Initiative: standardized
+       convolutional filters. Radiology 310 (2024) e231319, doi:10.1148/radiol.231319.
 
     Examples
     --------
@@ -275,6 +359,7 @@ def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFram
     if data is not None:
         for configuration in "AB":
             rows += _compare_ct_phantom(Path(data), configuration)
+        rows += _compare_filters(Path(data))
     columns = ["image", "family", "feature", "value", "reference", "tolerance"]
     table = pd.DataFrame(rows, columns=columns)
     table["passed"] = list(map(_passes, *(table[name] for name in columns[3:])))

@@ -210,8 +210,9 @@ class IntensityStatistics(FeatureExtractor):
         of the dtype, each level of an 8-bit image has its own.
     bin_range : {"dtype", "region"}, default="dtype"
         Range that the bins divide. "dtype": black to white, so that bins mean the same in all
-        images (the range of its values in a `ResponseMap`). "region": from the smallest to the largest brightness of the image or its region
-        (IBSI's *fixed bin number*), which makes them independent of gain and offset.
+        images; of a `ResponseMap`, the range of its values. "region": from the smallest to the
+        largest brightness of the image or its region (IBSI's *fixed bin number*), which makes them
+        independent of gain and offset.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Data type of the rows; the computation uses double precision.
 
@@ -231,10 +232,10 @@ class IntensityStatistics(FeatureExtractor):
     ``histogram_mean``, ... With ``bin_range="dtype"`` they would repeat those of the brightness.
 
     Brightness is from 0 (black) to 1 (the largest value of the image's dtype), so that 8-bit,
-    16-bit and floating-point copies of an image have the same features. That of a `ResponseMap` is
-    in its own units. Color images are converted
-    to their luma. Only pixels inside the mask are used. Definitions and names are those of the
-    Image Biomarker Standardisation Initiative ([1]_), and bins are those of `GLCM`. *Kurtosis* is
+    16-bit and floating-point copies of an image have the same features; that of a `ResponseMap` is
+    in its own units. Color images are converted to their luma. Only pixels inside the mask are
+    used. Definitions and names are those of the Image Biomarker Standardisation Initiative ([1]_),
+    and bins are those of `GLCM`. *Kurtosis* is
     excess kurtosis: 0 for a normal distribution. *Median absolute deviation* is the mean distance
     from the median, not the median distance. *Energy* is the sum of squares: it grows with the
     number of pixels. Variance divides by n, and percentiles are interpolated linearly.

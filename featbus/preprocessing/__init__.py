@@ -15,6 +15,14 @@ from featbus.preprocessing._loader import ImageLoader
 from featbus.preprocessing._pectoral_muscle import PectoralMuscleRemover
 from featbus.preprocessing._pixels import ImageFunction
 from featbus.preprocessing._resize import Resample, Resize
+from featbus.preprocessing.filters import (
+    GaborFilter,
+    LaplacianOfGaussian,
+    LawsFilter,
+    MeanFilter,
+    SimoncelliFilter,
+    WaveletFilter,
+)
 
 __all__ = [
     "CLAHE",
@@ -23,13 +31,19 @@ __all__ = [
     "ContrastStretch",
     "Denoise",
     "Despeckle",
+    "GaborFilter",
     "GammaCorrection",
     "HistogramEqualizer",
     "ImageFunction",
     "ImageLoader",
+    "LaplacianOfGaussian",
+    "LawsFilter",
+    "MeanFilter",
     "Normalize",
     "PectoralMuscleRemover",
     "RemoveAnnotations",
     "Resample",
     "Resize",
+    "SimoncelliFilter",
+    "WaveletFilter",
 ]
