@@ -23,13 +23,15 @@ from featbus import (
     MeanFilter,
     Radiomics,
     Resize,
+    ShapeStatistics,
     SimoncelliFilter,
     VisualWords,
     WaveletFilter,
 )
 from featbus.base import FeatureExtractor
 from featbus.images import ImageError, ResponseMap, check_image
-from featbus.masks import with_mask
+from featbus.masks import inside_mask, with_mask
+from featbus.parameters import InvalidParameterError
 
 # Names of the boundaries in scipy.ndimage.
 SCIPY = {"mirror": "reflect", "nearest": "nearest", "zero": "constant", "periodic": "wrap"}
@@ -168,6 +170,12 @@ def test_depth_color_and_mask(step):
     np.testing.assert_array_equal(masked.data, expected)
     unknown = np.ma.MaskedArray(np.where(inside, image / 255, np.nan), ~inside)
     assert np.isfinite(respond(step, unknown)).all()
+    # Only an unknown pixel is replaced, by the nearest one inside.
+    damaged = np.ma.MaskedArray(image / 255, ~inside)
+    damaged.data[0, 0] = np.nan
+    neighbor = np.ma.MaskedArray(image / 255, ~inside)
+    neighbor.data[0, 0] = image[10, 5] / 255
+    np.testing.assert_allclose(respond(step, damaged), respond(step, neighbor), atol=1e-12)
 
 
 @pytest.mark.parametrize("step", FILTERS, ids=lambda step: type(step).__name__)
@@ -230,6 +238,30 @@ def test_a_response_map_is_an_image_in_its_own_units():
             IntensityStatistics().transform([ResponseMap(np.where(values == values.max(), bad, 1))])
     hidden = ResponseMap(np.where(values > 0, np.nan, values), values > 0)
     assert np.isfinite(IntensityStatistics().transform([hidden])).all()
+
+
+@pytest.mark.parametrize("mask", [np.ma.nomask, np.zeros((20, 20), bool)])
+def test_a_response_without_masked_pixels_has_no_region(mask):
+    response = ResponseMap(np.eye(20), mask)
+    assert inside_mask(check_image(response)) is None
+    with pytest.raises(ImageError, match="image 0: found no mask"):
+        ShapeStatistics().transform([response])
+
+
+def test_a_wrong_angle_is_no_error_of_an_image():
+    steps = make_pipeline(GaborFilter(theta=0.0), GLCM())
+    with pytest.raises(InvalidParameterError, match="theta is 0.0"):
+        FeatureBus(steps, on_error="nan").fit(noise()).transform(noise())
+
+
+@pytest.mark.parametrize("theta", [np.pi / 4, np.pi / 3, 2 * np.pi / 3, 0.7])
+def test_gabor_averages_over_a_full_turn(theta):
+    (image,) = noise(1)
+    step = GaborFilter(sigma=2, wavelength=4, theta=theta)
+    angles = np.arange(0, 2 * np.pi - 1e-6, theta)
+    fixed = [clone(step).set_params(theta=float(angle), invariant=False) for angle in angles]
+    expected = np.mean([respond(one, image) for one in fixed], axis=0)
+    np.testing.assert_allclose(respond(step, image), expected, atol=1e-12)
 
 
 def test_bins_of_a_response_are_in_its_units():
