@@ -121,6 +121,7 @@ EXAMPLES = {
         "plot_ngtdm.py",
         "plot_ngldm.py",
         "plot_shape_statistics.py",
+        "plot_visual_words.py",
     ],
     "learning": [
         "plot_near_duplicates.py",

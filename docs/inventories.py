@@ -41,6 +41,7 @@ PROJECTS = {
         "https://scikit-learn.org/stable/",
         "modules/generated/{owner}.html#{name}",
         [
+            "sklearn.cluster.MiniBatchKMeans",
             "sklearn.compose.ColumnTransformer",
             "sklearn.dummy.DummyClassifier",
             "sklearn.ensemble.VotingClassifier",
@@ -67,6 +68,7 @@ PROJECTS = {
         [
             "skimage.exposure.adjust_gamma",
             "skimage.exposure.equalize_hist",
+            "skimage.feature.daisy",
             "skimage.feature.hog",
             "skimage.feature.local_binary_pattern",
             "skimage.filters.threshold_local",

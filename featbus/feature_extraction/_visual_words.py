@@ -102,10 +102,10 @@ class VisualWords(FeatureExtractor):
     Of a masked image, patches with their center inside the region are used. Pixels outside get the
     fill value: patches at the border of the region contain its outline.
 
-    DAISY is that of `skimage.feature.daisy` with its defaults, in single precision. It needs about
-    1 kB of memory per pixel, for up to 260,000 pixels or the height of three patches at a time.
-    SIFT is that of ``cv2.SIFT``, in 8 bits: a 12-bit image in uint16 keeps 4 bits, so stretch its
-    contrast first, as by `ContrastStretch`. Both ignore brightness, and contrast for the most part.
+    DAISY is that of `skimage.feature.daisy` with its defaults, in single precision. 200 numbers are
+    computed at each pixel; images of more than 260,000 pixels are computed in strips. SIFT is that
+    of ``cv2.SIFT``, in 8 bits: a 12-bit image in uint16 keeps 4 bits, so stretch its contrast
+    first, as by `ContrastStretch`. Both ignore brightness, and contrast for the most part.
 
     `fit` reads one image at a time and keeps `max_descriptors` rows of 128 or 200 numbers: 16 MB
     with the defaults. Words are the same for images from files and from arrays. They depend on the
