@@ -43,7 +43,7 @@ for axis, step in zip(axes[1:], filters):
     (response,) = step.transform([image])
     limit = np.percentile(np.abs(response.data), 99)
     axis.imshow(response.data, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axis.set_title(step.get_response_name(), fontsize="small")
+    axis.set_title(type(step).__name__, fontsize="medium")
 for axis in axes:
     axis.contour(np.ma.getmaskarray(image), levels=[0.5], colors="black", linewidths=0.8)
     axis.set(xticks=[], yticks=[])
