@@ -40,7 +40,7 @@ LIMITS = {
     "featbus/networks": 1_437,
     "featbus/segmentation": 671,
     "featbus/datasets": 975,
-        "featbus/bus": 1_006,
+    "featbus/bus": 1_006,
     "featbus/evaluation": 2_165,
     "featbus/commands, cli.py": 1_305,
     "featbus/app": 321,
