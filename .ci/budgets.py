@@ -14,14 +14,14 @@ from collections import Counter
 from pathlib import Path
 
 BUDGETS = {
-    "featbus/*.py": 1_200,
+    "featbus/*.py": 1_230,
     "featbus/io": 600,
     "featbus/networks": 1_430,
-    "featbus/preprocessing": 800,
+    "featbus/preprocessing": 1_060,
     "featbus/segmentation": 600,
-    "featbus/feature_extraction": 2_150,
+    "featbus/feature_extraction": 2_930,
     "featbus/sampling": 160,
-    "featbus/model_selection": 1_000,
+    "featbus/model_selection": 1_190,
     "featbus/datasets": 960,
     "featbus/bus": 1_000,
     "featbus/evaluation": 2_120,
@@ -29,23 +29,21 @@ BUDGETS = {
     "featbus/persistence.py": 450,
     "featbus/commands, cli.py": 1_270,
     "featbus/app": 300,
-    "featbus/demo.py, verify.py": 300,
-    "featbus": 14_800,
-    "tests": 18_600,
+    "featbus/demo.py, verify.py": 430,
+    "featbus": 16_150,
+    "tests": 20_200,
 }
 FILES = 130  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
-    "featbus/io": 640,
+    "featbus/io": 643,
     "featbus/networks": 1_437,
     "featbus/segmentation": 671,
     "featbus/datasets": 975,
-    "featbus/model_selection": 1_003,
     "featbus/bus": 1_006,
     "featbus/evaluation": 2_165,
-    "featbus/commands, cli.py": 1_302,
+    "featbus/commands, cli.py": 1_305,
     "featbus/app": 321,
-    "featbus": 14_914,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",

@@ -100,6 +100,7 @@ EXAMPLES = {
     "preprocessing": [
         "plot_resize.py",
         "plot_resample.py",
+        "plot_filters.py",
         "plot_enhancement.py",
         "plot_remove_annotations.py",
         "plot_breast_region.py",

@@ -368,8 +368,9 @@ def _canonical(image):
     if not isinstance(image, np.ma.MaskedArray):
         return np.ascontiguousarray(image, dtype=dtype)
     mask = np.ma.getmaskarray(image)
-    if not mask.any() and not isinstance(image, ResponseMap):
-        return np.ascontiguousarray(image.data, dtype=dtype)
+    if not mask.any():
+        pixels = np.ascontiguousarray(image.data, dtype=dtype)
+        return ResponseMap(pixels) if isinstance(image, ResponseMap) else pixels
     if (mask if mask.ndim == 2 else mask.any(axis=2)).all():
         raise ImageError("found no pixel inside the mask (True means outside the region).")
     if image.dtype == dtype:

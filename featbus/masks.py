@@ -45,9 +45,9 @@ def inside_mask(image: np.ndarray) -> np.ndarray | None:
         True inside the region; None where the image is not masked. A pixel of a color image is
         inside where none of its channels is masked.
     """
-    if not np.ma.isMaskedArray(image):
+    outside = np.ma.getmask(image)
+    if outside is np.ma.nomask:
         return None
-    outside = np.ma.getmaskarray(image)
     if outside.ndim == 3:
         # Ten times as fast as `any`.
         outside = reduce(np.logical_or, np.moveaxis(outside, 2, 0))

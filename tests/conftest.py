@@ -11,6 +11,10 @@ from _browser import open_browser
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Each worker has a core of its own, and threads of several workers would wait for each other.
+# NumPy reads this when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # CI repeats the same examples; newer releases of hypothesis do this by default.
 hypothesis.settings.register_profile("same", derandomize=True)

@@ -12,7 +12,7 @@ import pywt
 from featbus.base import ImageTransformer
 from featbus.color import to_float, to_gray
 from featbus.images import ResponseMap
-from featbus.parameters import Interval, StrOptions
+from featbus.parameters import Interval, InvalidParameterError, StrOptions
 from featbus.preprocessing._pixels import OddSize, extend
 
 __all__ = [
@@ -148,9 +148,10 @@ class _Filter(ImageTransformer):
     def _transform_image(self, image):
         gray = to_gray(image)
         hidden = np.ma.getmask(gray)
-        if hidden is not np.ma.nomask and not np.isfinite(np.ma.getdata(gray)[hidden]).all():
-            gray = extend(gray)
         pixels = np.ma.getdata(gray)
+        is_known = np.isfinite(pixels)
+        if not is_known.all():
+            pixels = np.where(is_known, pixels, extend(gray))
         if not isinstance(image, ResponseMap):
             pixels = to_float(pixels, np.float64)
         return ResponseMap(self._respond(pixels), hidden)
@@ -244,7 +245,8 @@ class LaplacianOfGaussian(_Filter):
        e^{-\\|k\\|^2 / (2 \\sigma^2)}
 
     with `sigma` in pixels. It is not scaled by :math:`\\sigma^2`: responses of a larger `sigma` are
-    smaller.
+    smaller. Samples of a kernel whose `sigma` is well below one pixel do not sum to 0, and even a
+    constant image has a response.
 
     References
     ----------
@@ -458,7 +460,7 @@ class GaborFilter(_Filter):
     def _check_parameters(self):
         super()._check_parameters()
         if self.invariant and not 0.01 <= self.theta <= np.pi:
-            raise ValueError(
+            raise InvalidParameterError(
                 f"theta is {self.theta!r}, expected an angle from 0.01 to pi with invariant=True."
             )
 
@@ -475,8 +477,10 @@ class GaborFilter(_Filter):
 
     def _respond(self, pixels):
         side = self.spacing or 1
-        # A turn by half mirrors the kernel, and leaves the modulus.
         angles = np.arange(0, 2 * np.pi - 1e-6, self.theta) if self.invariant else [self.theta]
+        if self.invariant and np.isclose(angles[len(angles) // 2], np.pi):
+            # Half a turn mirrors the kernel, and keeps the modulus.
+            angles = angles[: len(angles) // 2]
         response = np.zeros(pixels.shape)
         for angle in angles:
             kernel = gabor_kernel(self.sigma / side, self.wavelength / side, self.gamma, angle)
