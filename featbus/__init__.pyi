@@ -21,6 +21,7 @@ from .feature_extraction import HOG as HOG
 from .feature_extraction import LBP as LBP
 from .feature_extraction import NGLDM as NGLDM
 from .feature_extraction import NGTDM as NGTDM
+from .feature_extraction import BIRADSFeatures as BIRADSFeatures
 from .feature_extraction import BreastDensity as BreastDensity
 from .feature_extraction import DeepFeatures as DeepFeatures
 from .feature_extraction import FineTunedFeatures as FineTunedFeatures
@@ -32,6 +33,7 @@ from .feature_extraction import Radiomics as Radiomics
 from .feature_extraction import ShapeStatistics as ShapeStatistics
 from .feature_extraction import VisualWords as VisualWords
 from .feature_extraction import ZernikeMoments as ZernikeMoments
+from .feature_extraction import birads_regions as birads_regions
 from .feature_extraction import intensity_summary as intensity_summary
 from .feature_extraction import list_backbones as list_backbones
 from .feature_extraction import list_layers as list_layers

@@ -6,7 +6,7 @@ import time
 import cv2
 import numpy as np
 
-from featbus import Resample, ShapeStatistics
+from featbus import BIRADSFeatures, Resample, ShapeStatistics
 from featbus.base import FeatureExtractor
 from featbus.color import to_gray
 from featbus.masks import inside_mask, with_mask
@@ -42,14 +42,26 @@ class ResampleArrays(Resample):
         return 0.1, 0.1
 
 
+def mask_bright_part(image):
+    """Return an image whose region is its brighter half, unless it is masked."""
+    if inside_mask(image) is not None:
+        return image
+    gray = to_gray(image)
+    return with_mask(gray, gray >= np.median(gray))
+
+
 class ShapeOfBrightPart(ShapeStatistics):
     """Takes the brighter half of an image without a mask for its region."""
 
     def _extract(self, image):
-        if inside_mask(image) is None:
-            gray = to_gray(image)
-            image = with_mask(gray, gray >= np.median(gray))
-        return super()._extract(image)
+        return super()._extract(mask_bright_part(image))
+
+
+class LesionOfBrightPart(BIRADSFeatures):
+    """Takes the brighter half of an image without a mask for its lesion."""
+
+    def _extract(self, image):
+        return super()._extract(mask_bright_part(image))
 
 
 def noise(n_images, shape=(32, 40), seed=0):

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
@@ -121,13 +123,15 @@ def test_known_contrasts():
 
 @pytest.mark.parametrize("below", [20, 60, 120, 180, 240])
 def test_shadow_and_enhancement(below):
-    image = draw(ellipse())
-    image.data[145:, 110:210] = below
+    inside = ellipse()
+    image = draw(inside)
+    beneath = np.maximum.accumulate(inside) & ~inside
+    image.data[beneath] = below
     row, expected = row_of(image), (below - TISSUE) / (below + TISSUE)
     assert row["posterior_contrast"] == pytest.approx(expected, abs=0.01)
     assert row["posterior_minimum_side_difference"] == pytest.approx(expected, abs=0.01)
     # With another shadow at one side: the smaller difference.
-    image.data[145:, :110] = 20
+    image.data[100:, :110] = 20
     row = row_of(image)
     assert row["posterior_minimum_side_difference"] == pytest.approx(
         min(expected, (below - 20) / (below + 20)), abs=0.01
@@ -245,7 +249,7 @@ def test_images_without_a_mask_or_with_nothing_around():
         BIRADSFeatures().transform([hidden])
 
 
-class FindsDark:
+class FindsDark(BaseEstimator):
     """Outlines what is dark: nothing in an image that is bright all over."""
 
     def predict(self, images):
@@ -254,7 +258,7 @@ class FindsDark:
 
 def test_a_segmenter_that_finds_nothing_gives_the_mean_of_the_others():
     images = [draw(ellipse()).data, draw(star(0.2)).data, np.full_like(ellipse(), 200, np.uint8)]
-    cropper = ROICropper(FindsDark(), as_mask=True)
+    cropper = ROICropper(FrozenEstimator(FindsDark()), as_mask=True)
     birads = BIRADSFeatures(on_missing="nan")
     assert np.isnan(make_pipeline(cropper, birads).fit_transform(images)[2]).all()
     rows = make_pipeline(cropper, birads, SimpleImputer()).fit(images[:2]).transform(images)
@@ -267,9 +271,5 @@ def test_classes_of_the_simulation():
     rows = BIRADSFeatures().set_output(transform="pandas").fit_transform(images)
     means = rows.groupby(data.target).mean()
     assert means["birads_posterior_contrast"][0] > 0 > means["birads_posterior_contrast"][1]
-    ragged = [
-        "birads_shape_nrl_sd",
-        "birads_margin_angularity",
-        "birads_orientation_depth_to_width",
-    ]
+    ragged = ["birads_margin_angularity", "birads_orientation_depth_to_width"]
     assert (means.loc[1, ragged] > means.loc[0, ragged]).all()

@@ -1,5 +1,6 @@
 """Feature extraction: transformers from image to row of numbers."""
 
+from featbus.feature_extraction._birads import BIRADSFeatures, birads_regions
 from featbus.feature_extraction._deep import DeepFeatures, list_backbones, list_layers
 from featbus.feature_extraction._density import BreastDensity
 from featbus.feature_extraction._fine_tuned import FineTunedFeatures
@@ -29,6 +30,7 @@ __all__ = [
     "LBP",
     "NGLDM",
     "NGTDM",
+    "BIRADSFeatures",
     "BreastDensity",
     "DeepFeatures",
     "FineTunedFeatures",
@@ -40,6 +42,7 @@ __all__ = [
     "ShapeStatistics",
     "VisualWords",
     "ZernikeMoments",
+    "birads_regions",
     "intensity_summary",
     "list_backbones",
     "list_layers",

@@ -73,7 +73,7 @@ def _shift(region, columns):
 
 def _find_regions(lesion, width):
     """Return the regions of `birads_regions`, for bands of a width in pixels."""
-    left, top, columns, rows = cv2.boundingRect(lesion.view(np.uint8))
+    _, _, columns, rows = cv2.boundingRect(lesion.view(np.uint8))
     gap, step = int(np.ceil(width)), columns + int(np.ceil(width))
     row = np.arange(len(lesion))[:, np.newaxis]
     first = lesion.argmax(axis=0)
@@ -199,7 +199,8 @@ def _shape(lesion, points):
     relative = np.sqrt((outward @ np.linalg.inv(covariance) * outward).sum(axis=1)) / 2
     box = np.pad(lesion[top : top + height, left : left + width], 1)
     depth = _distances(box)
-    inscribed = np.argwhere(depth == depth.max())[:, ::-1].mean(axis=0) + [left - 1, top - 1]
+    deepest = np.argwhere(depth == depth.max())[:, ::-1].mean(axis=0)
+    inscribed = deepest + np.array([left - 1, top - 1])
     beyond = np.hypot(*(points - inscribed).T) > 1.1 * depth.max()
     start = relative.argmin()
     peaks, _ = find_peaks(np.r_[np.roll(relative, -start), relative[start]], prominence=0.1)
