@@ -124,13 +124,17 @@ def estimate_noise(image):
 
 def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bring the image and its mask to 1 to 1.5 times the spacing, and back to its size."""
-    factor = rng.uniform(1, _COARSE)
-    sides = image.shape[:2]
-    small = [max(1, round(side / factor)) for side in sides]
+    factor, sides = rng.uniform(1, _COARSE), image.shape[:2]
+    small = tuple(max(1, round(side / factor)) for side in sides)
+    if small == sides:
+        return image
     result = resize(resize(image, small), sides)
+    pixels, original = np.ma.getdata(result), np.ma.getdata(image)
     if np.ma.isMaskedArray(result):  # with what surrounds the region
-        around = resize(resize(np.ma.getdata(image), small), sides)
-        np.copyto(np.ma.getdata(result), around, where=np.ma.getmaskarray(result))
+        around = resize(resize(original, small), sides)
+        np.copyto(pixels, around, where=np.ma.getmaskarray(result))
+    if image.ndim == 3:
+        pixels[..., 3:] = original[..., 3:]  # alpha, without rounding errors
     return result
 
 
