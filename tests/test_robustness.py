@@ -148,6 +148,18 @@ def test_masks_change_as_stated():
         assert 0.85 < dice(inside, copies["contour"]) < 0.98
 
 
+def test_a_region_grows_and_shrinks_evenly():
+    inside = np.zeros((60, 60), bool)
+    inside[20:40, 20:40] = True
+    image = with_mask(np.zeros(inside.shape, np.uint8), inside)
+    for name in ("grow", "shrink"):
+        for seed in range(5):
+            copy = inside_mask(PERTURBATIONS[name](image, np.random.default_rng(seed)))
+            changed = copy ^ inside
+            sides = [changed[:30], changed[30:], changed[:, :30], changed[:, 30:]]
+            assert np.ptp([np.count_nonzero(side) for side in sides]) <= 4
+
+
 def test_a_region_of_one_pixel_stays_one():
     image = np.ma.masked_all((5, 6), np.uint8)
     image[2, 3] = 7
