@@ -37,7 +37,9 @@ from .feature_extraction import birads_regions as birads_regions
 from .feature_extraction import intensity_summary as intensity_summary
 from .feature_extraction import list_backbones as list_backbones
 from .feature_extraction import list_layers as list_layers
+from .model_selection import SelectRobust as SelectRobust
 from .model_selection import audit as audit
+from .model_selection import feature_robustness as feature_robustness
 from .model_selection import find_near_duplicates as find_near_duplicates
 from .persistence import load as load
 from .persistence import save as save

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import astuple, dataclass
 from numbers import Real
 
 import cv2
 import numpy as np
 
-from featbus.images import ImageError, fill_value
+from featbus.images import ImageError, fill_value, update_digest
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
@@ -331,6 +332,28 @@ def augment(
         f"found a region that left the image in {_N_DRAWS} draws of {augmentation}, expected one "
         "that stays: it is tiny and at the border. Reduce the shifts and the zoom."
     )
+
+
+def content_rng(image: np.ndarray, seed: int | str) -> np.random.Generator:
+    """Return a source of randomness that depends on an image alone, not on others or their order.
+
+    Read more in the :ref:`User Guide <augmentation>`.
+
+    Parameters
+    ----------
+    image : ndarray or MaskedArray
+        A checked image.
+    seed : int or str
+        Another seed gives other numbers.
+
+    Returns
+    -------
+    numpy.random.Generator
+        The same for the same content and seed.
+    """
+    digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
+    update_digest(digest, image)
+    return np.random.default_rng(int.from_bytes(digest.digest()))
 
 
 def _warp(image, matrix):

@@ -29,6 +29,7 @@ from featbus import bus, feature_extraction, preprocessing, sampling, segmentati
 from featbus.augmentation import Augmentation
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.files import escape, written_whole
+from featbus.model_selection import SelectRobust
 from featbus.networks import (
     KerasModel,
     OnnxModel,
@@ -356,7 +357,7 @@ def _trusted_kinds():
     rooms = (metrics, feature_selection)
     functions = [getattr(room, name) for room in rooms for name in room.__all__]
     functions = [item for item in functions if item.__name__.endswith(_FUNCTIONS)]
-    classes = [*_CLASSES, *own, Augmentation, *samplers, *known]
+    classes = [*_CLASSES, *own, Augmentation, SelectRobust, *samplers, *known]
     kinds = dict.fromkeys(map(_name, classes), ("ObjectNode",))
     kinds |= dict.fromkeys(map(_name, splitters), ("ObjectNode", "TypeNode"))
     return kinds | dict.fromkeys(map(_name, functions), ("FunctionNode",)) | _OTHERS

@@ -180,7 +180,7 @@ def learns(transformer):
     if _is_placeholder(transformer) or isinstance(transformer, FrozenEstimator):
         return False
     steps = [] if is_search(transformer) else steps_of(transformer)
-    if steps:
+    if steps and not isinstance(transformer, ImageEstimator):
         return any(learns(step) for _, step in steps)
     return get_tags(transformer).requires_fit
 

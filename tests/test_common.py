@@ -161,6 +161,8 @@ def test_every_public_estimator_is_listed():
     classes = [cls for entry in ESTIMATORS for cls in type(entry.values[0]).__mro__]
     # It learns classes: tests/test_fine_tuned.py holds it to scikit-learn's checks.
     elsewhere = {"FineTunedFeatures"}
+    # It drops columns, all of them in noise: tests/test_robustness.py.
+    elsewhere |= {"SelectRobust"}
     # They learn from masks, or find nothing in noise: their own tests, and ROICropper here.
     elsewhere |= {"ThresholdSegmenter", "UNetSegmenter"}
     assert public - elsewhere <= {cls.__name__ for cls in classes}

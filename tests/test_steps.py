@@ -13,7 +13,15 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from featbus import LBP, FeatureBus, ImageLoader, IntensityStatistics, Resize, TestTimeAugmentation
+from featbus import (
+    LBP,
+    FeatureBus,
+    ImageLoader,
+    IntensityStatistics,
+    Resize,
+    SelectRobust,
+    TestTimeAugmentation,
+)
 from featbus.steps import (
     check_all_parameters,
     extractions,
@@ -111,6 +119,7 @@ def test_walk():
         (ColumnTransformer([("lbp", LBP(), "path"), ("age", "passthrough", ["age"])]), False),
         (make_pipeline(FrozenEstimator(Learned()), FrozenEstimator(StandardScaler())), False),
         (Learned(), True),
+        (FeatureBus(SelectRobust(LBP())), True),
         (make_union(LBP(), make_pipeline(IntensityStatistics(), PCA(1))), True),
         (FeatureBus(make_pipeline(LBP(), StandardScaler())), True),
         (ColumnTransformer([("lbp", LBP(), "path")], remainder=StandardScaler()), True),

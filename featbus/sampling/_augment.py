@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from numbers import Integral
 from typing import Literal, Self
@@ -14,9 +13,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import InputTags, _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from featbus.augmentation import DIHEDRAL, Augmentation, augment, dihedral
+from featbus.augmentation import DIHEDRAL, Augmentation, augment, content_rng, dihedral
 from featbus.base import Documented
-from featbus.images import as_batch, at_index, stack_images, update_digest
+from featbus.images import as_batch, at_index, stack_images
 from featbus.io import read_item
 from featbus.parameters import Interval, Options, check_estimator_parameters
 from featbus.typing import Images
@@ -192,9 +191,7 @@ class ImageAugmenter(Documented, BaseOverSampler):
 
     def _copy(self, image, n_copies, seed):
         """Return copies of an image; the first ones do not depend on their number."""
-        digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
-        update_digest(digest, image)
-        rng = np.random.default_rng(int.from_bytes(digest.digest()))
+        rng = content_rng(image, seed)
         if self.dihedral is None:
             augmentation = self.augmentation or Augmentation()
             return [augment(image, rng, augmentation) for _ in range(n_copies)]

@@ -1,0 +1,482 @@
+"""Robust columns: those that small changes to an image or its mask hardly change."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from itertools import islice
+from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _estimator_has, check_is_fitted
+
+from featbus.augmentation import content_rng
+from featbus.base import ImageEstimator
+from featbus.images import ImageError, as_batch, at_index
+from featbus.io import read_item
+from featbus.model_selection._perturbations import PERTURBATIONS
+from featbus.parameters import (
+    POSITIVE_INTEGER,
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    check_parameters,
+)
+from featbus.steps import check_all_parameters, learns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import Images
+
+_BATCH = 32  # copies in memory at a time
+_CONFIDENCE = 0.95
+_PARAMETER_CONSTRAINTS = {
+    "extractor": [HasMethods("transform")],
+    "perturbations": [dict, None],
+    "n_repeats": [POSITIVE_INTEGER],
+    "random_state": ["random_state"],
+}
+
+
+def intraclass_correlation(rows):
+    """Return ICC(1,1) of each column, with its exact interval.
+
+    Parameters
+    ----------
+    rows : ndarray of float64 of shape (n_images, n_copies, n_columns)
+        The rows of the copies of each image, at least two of two images.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_columns, 3)
+        The estimate, and the lower and upper end of the interval of 95 %. NaN for a constant column
+        and one with NaN.
+    """
+    n_images, n_copies, _ = rows.shape
+    rows = rows - rows[0, 0]  # constant columns are exactly 0
+    means = rows.mean(axis=1, keepdims=True)
+    freedom = n_images - 1, n_images * (n_copies - 1)
+    between = n_copies * means.var(axis=0, ddof=1).T
+    within = ((rows - means) ** 2).sum(axis=(0, 1))[:, np.newaxis] / freedom[1]
+    tail = (1 - _CONFIDENCE) / 2
+    within = within * [1, *stats.f.ppf([1 - tail, tail], *freedom)]
+    with np.errstate(invalid="ignore"):
+        return (between - within) / (between + (n_copies - 1) * within)
+
+
+def _measure(extractor, batch, chosen, perturbations, n_repeats, seed):
+    """Return the perturbations that apply to all images, and the ICC of all and of each.
+
+    The array has the shape (n_columns, n_perturbations + 1, 3).
+    """
+    perturbations = PERTURBATIONS if perturbations is None else perturbations
+    if not perturbations or not all(map(callable, perturbations.values())):
+        raise InvalidParameterError(
+            f"perturbations is {perturbations!r}, expected a dict of names to functions "
+            "(image, rng) -> image, or None."
+        )
+    if len(chosen) < 2:
+        raise ValueError(f"Found n_samples = {len(chosen)} image(s), expected at least 2.")
+    missing = Counter()
+    copies = _iter_copies(batch, chosen, perturbations, n_repeats, seed, missing)
+    rows = _compute_rows(extractor, batch, chosen, copies, 1 + len(perturbations) * n_repeats)
+    names = [name for name in perturbations if not missing[name]]
+    if not names:
+        raise ValueError(f"No perturbation changes all images, not even one of {[*perturbations]}.")
+    if len(names) < len(perturbations):
+        warnings.warn(
+            f"The perturbations {[name for name in perturbations if missing[name]]} cannot change "
+            f"{max(missing.values())} of {len(chosen)} images and are left out: grow, shrink and "
+            "contour need masked images.",
+            stacklevel=3,
+        )
+    original, copies = rows[:, :1], rows[:, 1:]
+    copies = copies.reshape(len(rows), len(perturbations), n_repeats, -1)
+    copies = copies[:, [name in names for name in perturbations]]
+    parts = [copies.reshape(len(rows), -1, rows.shape[-1]), *np.moveaxis(copies, 1, 0)]
+    parts = [np.concatenate([original, part], axis=1) for part in parts]
+    complete = ~np.isnan(parts[0]).all(axis=2).any(axis=1)
+    if np.count_nonzero(complete) < 2:
+        raise ValueError("Fewer than 2 images have rows for all of their copies.")
+    return names, np.stack([intraclass_correlation(part[complete]) for part in parts], axis=1)
+
+
+def _iter_copies(batch, chosen, perturbations, n_repeats, seed, missing):
+    """Yield the place of each copy, the name of what was done to it, and the copy."""
+    for place, index in enumerate(chosen):
+        with at_index(index, batch[index]):
+            image = read_item(batch[index], index)
+            yield (place, 0), None, image
+            for number, (name, perturb) in enumerate(perturbations.items()):
+                rng = content_rng(image, f"{seed} {name}")
+                copies = [perturb(image, rng) for _ in range(n_repeats)]
+                missing[name] += any(copy is None for copy in copies)
+                for slot, copy in enumerate(copies, 1 + number * n_repeats):
+                    if copy is not None:
+                        yield (place, slot), name, copy
+
+
+def _compute_rows(extractor, batch, chosen, copies, n_copies):
+    """Return rows of shape (n_images, n_copies, n_columns), NaN where there is no copy."""
+    rows = None
+    while chunk := list(islice(copies, _BATCH)):
+        places, names, images = zip(*chunk)
+        try:
+            found = np.asarray(extractor.transform(list(images)), dtype=np.float64)
+        except ImageError as error:
+            if error.index is None:
+                raise
+            name, index = names[error.index], chosen[places[error.index][0]]
+            with at_index(index, batch[index]):
+                done = "" if name is None else f"after the perturbation {name!r}, "
+                raise ImageError(done + error.reason) from error
+        if rows is None:
+            rows = np.full((len(chosen), n_copies, found.shape[1]), np.nan)
+        rows[tuple(np.transpose(places))] = found
+    return rows
+
+
+def _fit(extractor, batch, y):
+    """Return a fitted clone of an extractor; a stateless one sees the first image only."""
+    check_all_parameters(extractor)
+    return clone(extractor).fit(*(batch, y) if learns(extractor) else (batch[:1], None))
+
+
+def _as_table(extractor, names, iccs):
+    """Return ICC and interval as a DataFrame, one row per column of the extractor."""
+    columns = pd.MultiIndex.from_product([["overall", *names], ["icc", "low", "high"]])
+    has_names = hasattr(extractor, "get_feature_names_out")
+    index = extractor.get_feature_names_out() if has_names else None
+    return pd.DataFrame(iccs.reshape(len(iccs), -1), index=index, columns=columns)
+
+
+def feature_robustness(
+    extractor: Any,
+    images: Images,
+    *,
+    perturbations: dict[str, Callable] | None = None,
+    n_repeats: int = 2,
+    random_state: int | np.random.RandomState | None = 0,
+) -> pd.DataFrame:
+    """Measure how little each column depends on small changes to an image and its mask.
+
+    Each image is perturbed several times, as if it had been taken or outlined again [1]_. A column
+    is robust if its values differ much between images and little between the copies of one image:
+    if its intraclass correlation (ICC) is close to 1.
+
+    Read more in the :ref:`User Guide <robustness>`.
+
+    Parameters
+    ----------
+    extractor : estimator
+        From images to rows: an extractor, or a `FeatureUnion`, `FeatureBus` or `Pipeline` of them.
+        A clone is fitted to the images if it learns; to use one that is fitted, wrap it in
+        `sklearn.frozen.FrozenEstimator`.
+    images : batch of images
+        At least two, see :ref:`images`. Perturbations of masks need masked images.
+    perturbations : dict of str to callable or None, default=None
+        Functions ``(image, rng) -> image`` by name: they get a checked image, which they must not
+        change in place, and a `numpy.random.Generator`. None uses
+        ``featbus.model_selection.PERTURBATIONS``, see the notes.
+    n_repeats : int, default=2
+        Number of copies of each image by each perturbation.
+    random_state : int, RandomState instance or None, default=0
+        An int makes the same copies of the same image each time.
+
+    Returns
+    -------
+    DataFrame
+        One row per column of the extractor. Columns are pairs: "overall" or the name of a
+        perturbation, and "icc", "low" or "high", the ends of its interval of 95 %. NaN for columns
+        that are constant or have NaN.
+
+    Raises
+    ------
+    ImageError
+        If an image is invalid, or the extractor cannot use it or a copy; the message names it.
+    ValueError
+        If there are fewer than two images, or a parameter is invalid.
+
+    Warns
+    -----
+    UserWarning
+        If a perturbation cannot change some images, since they have no mask: it is left out.
+
+    See Also
+    --------
+    SelectRobust : Keeps robust columns, inside the folds of a cross-validation.
+
+    Notes
+    -----
+    All copies of an image, the image itself included, are its :math:`k` measurements. With
+    :math:`B` and :math:`W`, the mean squares between and within the :math:`n` images, ICC(1,1)
+    [2]_ is
+
+    .. math::
+
+       \\frac{B - W}{B + (k - 1) W}.
+
+    The ends of its interval are exact for normally distributed values: those of the same fraction
+    with :math:`f W` in place of :math:`W`, for the quantiles 0.975 and 0.025 :math:`f` of the F
+    distribution with :math:`n - 1` and :math:`n (k - 1)` degrees of freedom [3]_. "overall" has the
+    copies of all perturbations.
+
+    The perturbations, with amounts drawn uniformly:
+
+    - grow, shrink: the region gains or loses up to 20 % of its area, evenly along the contour;
+    - contour: the contour moves in and out by smooth noise, whose standard deviation is 10 % of the
+      radius of a disc of equal area; the area stays;
+    - rotation: up to 10 degrees in either direction, about the center;
+    - translation: up to 5 % of the width and of the height;
+    - noise: normally distributed, as strong as that of the image, which is estimated inside the
+      mask from the diagonal details of a Haar wavelet [4]_;
+    - spacing: resampled to pixels 1 to 1.5 times as large, and back.
+
+    A function that cannot change an image returns None. An image with a copy whose row is NaN in
+    all columns, such as those of ``FeatureBus(on_error="nan")``, is left out.
+
+    Copies depend on the content of their image, the name of the perturbation and `random_state`,
+    not on other images. They are arrays without a spacing: put `Resample` before, not inside.
+
+    References
+    ----------
+    .. [1] Zwanenburg A et al. Assessing robustness of radiomic features by image perturbation.
+       Scientific Reports 9 (2019) 614, doi:10.1038/s41598-018-36938-4.
+    .. [2] Shrout PE, Fleiss JL. Intraclass correlations: uses in assessing rater reliability.
+       Psychological Bulletin 86 (1979) 420-428.
+    .. [3] McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients.
+       Psychological Methods 1 (1996) 30-46.
+    .. [4] Donoho DL, Johnstone IM. Ideal spatial adaptation by wavelet shrinkage. Biometrika 81
+       (1994) 425-455.
+
+    Examples
+    --------
+    >>> from featbus import IntensityStatistics, feature_robustness
+    >>> from featbus import load_masked, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(12, weights=[1, 1, 0], random_state=0)
+    >>> table = feature_robustness(IntensityStatistics(), load_masked(data))
+    >>> table.loc["intensity_mean", "overall"].index.tolist()
+    ['icc', 'low', 'high']
+    >>> bool(table["noise", "icc"]["intensity_mean"] > table["noise", "icc"]["intensity_minimum"])
+    True
+    """
+    check_parameters(_PARAMETER_CONSTRAINTS, locals())
+    batch = as_batch(images)
+    extractor = _fit(extractor, batch, None)
+    seed = check_random_state(random_state).randint(2**31)
+    found = _measure(extractor, batch, range(len(batch)), perturbations, n_repeats, seed)
+    return _as_table(extractor, *found)
+
+
+class SelectRobust(ImageEstimator):
+    """Keep the columns of an extractor that small changes to an image hardly change.
+
+    In `fit`, training images are perturbed as by `feature_robustness`, and columns with a low
+    intraclass correlation (ICC) are dropped. In a cross-validation, this happens inside each fold.
+
+    Read more in the :ref:`User Guide <robustness>`.
+
+    Parameters
+    ----------
+    extractor : estimator
+        From images to rows: an extractor, or a `FeatureUnion`, `FeatureBus` or `Pipeline` of them.
+    min_icc : float, default=0.75
+        A column is kept if the lower end of the interval of 95 % of its overall ICC is at least
+        this. 0.5, 0.75 and 0.9 are usual limits of moderate, good and excellent reliability [1]_.
+    perturbations : dict of str to callable or None, default=None
+        Functions ``(image, rng) -> image`` by name, see `feature_robustness`.
+    n_repeats : int, default=2
+        Number of copies of each image by each perturbation.
+    max_images : int or None, default=50
+        Number of training images, drawn at random, that are perturbed; None for all. With the
+        default perturbations, the extractor gets 15 images for each.
+    random_state : int, RandomState instance or None, default=0
+        An int draws the same images, and makes the same copies, each time.
+
+    Attributes
+    ----------
+    extractor_ : estimator
+        The fitted extractor.
+    perturbations_ : list of str
+        The perturbations that can change all images.
+    iccs_ : ndarray of float64 of shape (n_columns, n_perturbations + 1, 3)
+        ICC and the ends of its interval: overall, then by perturbation.
+    support_ : ndarray of bool of shape (n_columns,)
+        True for the columns of the extractor that are kept.
+
+    See Also
+    --------
+    feature_robustness : The table for an extractor and images.
+    sklearn.feature_selection.VarianceThreshold : Drops constant columns.
+
+    Notes
+    -----
+    The lower end of the interval decides, not the estimate [1]_: among many columns, some have a
+    high estimate by chance, and more so with few images. The interval takes images for independent,
+    which those of one patient are not.
+
+    Labels are not used, except by an extractor that learns from them.
+
+    ``SelectRobust(FeatureBus(extractor, memory="features.sqlite"))`` stores the rows of all copies,
+    which are the same in each fold, and computes none again for another `min_icc`. Such a store is
+    the cheaper one: rows of a bus around `SelectRobust` are of use in one fold only.
+
+    `min_icc` can be searched, but the classifier's score says little about robustness to what the
+    data set does not contain: another scanner, another reader.
+
+    References
+    ----------
+    .. [1] Koo TK, Li MY. A guideline of selecting and reporting intraclass correlation coefficients
+       for reliability research. Journal of Chiropractic Medicine 15 (2016) 155-163.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.svm import SVC
+    >>> from featbus import IntensityStatistics, SelectRobust
+    >>> from featbus import load_masked, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(20, weights=[1, 1, 0], random_state=0)
+    >>> select = SelectRobust(IntensityStatistics())
+    >>> pipeline = make_pipeline(select, SVC()).fit(load_masked(data), data.target)
+    >>> len(pipeline[0].icc_) > len(pipeline[0].get_feature_names_out()) > 0
+    True
+    """
+
+    _wraps = "extractor"
+    _parameter_constraints = _PARAMETER_CONSTRAINTS | {
+        "min_icc": [Interval(Real, 0, 1, closed="both")],
+        "max_images": [Interval(Integral, 2, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        extractor: Any,
+        *,
+        min_icc: float = 0.75,
+        perturbations: dict[str, Callable] | None = None,
+        n_repeats: int = 2,
+        max_images: int | None = 50,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.extractor = extractor
+        self.min_icc = min_icc
+        self.perturbations = perturbations
+        self.n_repeats = n_repeats
+        self.max_images = max_images
+        self.random_state = random_state
+
+    def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
+        """Fit the extractor, perturb images, and find the robust columns.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+        y : array_like of shape (n_images,) or None, default=None
+            Target, for extractors that learn from it.
+
+        Returns
+        -------
+        self : SelectRobust
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If no column is robust; the message has the best one.
+        """
+        self._check_parameters()
+        batch = self._check_batch(X, reset=True)
+        self.extractor_ = _fit(self.extractor, batch, y)
+        random = check_random_state(self.random_state)
+        seed, chosen = random.randint(2**31), np.arange(len(batch))
+        if self.max_images is not None and self.max_images < len(batch):
+            chosen = np.sort(random.choice(chosen, self.max_images, replace=False))
+        self.perturbations_, self.iccs_ = _measure(
+            self.extractor_, batch, chosen, self.perturbations, self.n_repeats, seed
+        )
+        low = self.iccs_[:, 0, 1]
+        self.support_ = low >= self.min_icc  # False for NaN
+        if not self.support_.any():
+            best = "all are constant or have NaN"
+            if not np.isnan(low).all():
+                name = self.icc_.index[np.nanargmax(low)]
+                icc, lower, _ = self.iccs_[np.nanargmax(low), 0]
+                best = f"the best, {name}, has {lower:.3f} (ICC {icc:.3f})"
+            raise ValueError(
+                f"Of {len(low)} columns, none has an ICC with a lower bound of at least min_icc="
+                f"{self.min_icc}: {best}. Lower min_icc, or use more images or other features."
+            )
+        return self
+
+    def transform(self, X: Images) -> np.ndarray:
+        """Compute the robust columns of each image.
+
+        Parameters
+        ----------
+        X : batch of images
+            See :ref:`images`.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_robust_columns)
+            The rows of the extractor, without the other columns.
+        """
+        check_is_fitted(self)
+        self._check_parameters()
+        batch = self._check_batch(X, reset=False)
+        return np.asarray(self.extractor_.transform(batch))[:, self.support_]
+
+    @property
+    def icc_(self) -> pd.DataFrame:
+        """The table of `feature_robustness` for the training images."""
+        check_is_fitted(self)
+        return _as_table(self.extractor_, self.perturbations_, self.iccs_)
+
+    def get_support(self, indices: bool = False) -> np.ndarray:
+        """Return which columns of the extractor are kept.
+
+        Parameters
+        ----------
+        indices : bool, default=False
+            Whether to return their positions.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_columns,), or of int
+            A mask, or positions.
+        """
+        check_is_fitted(self)
+        return np.flatnonzero(self.support_) if indices else self.support_
+
+    @available_if(_estimator_has("get_feature_names_out", delegates=["extractor_", "extractor"]))
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the columns that are kept.
+
+        Parameters
+        ----------
+        input_features : array_like of str or None, default=None
+            Handed to the extractor.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column.
+        """
+        check_is_fitted(self)
+        return self.extractor_.get_feature_names_out(input_features)[self.support_]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        return tags
