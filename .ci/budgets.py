@@ -33,17 +33,19 @@ BUDGETS = {
     "featbus": 16_150,
     "tests": 20_200,
 }
-FILES = 130  # in featbus
+FILES = 133  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
     "featbus/io": 643,
     "featbus/networks": 1_437,
     "featbus/segmentation": 671,
     "featbus/datasets": 975,
+    "featbus/model_selection": 1_299,
     "featbus/bus": 1_006,
     "featbus/evaluation": 2_165,
     "featbus/commands, cli.py": 1_305,
     "featbus/app": 321,
+    "featbus": 16_386,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",

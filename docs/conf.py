@@ -128,6 +128,7 @@ EXAMPLES = {
         "plot_fractal.py",
         "plot_fourier.py",
         "plot_zernike.py",
+        "plot_birads.py",
     ],
     "learning": [
         "plot_near_duplicates.py",

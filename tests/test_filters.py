@@ -17,6 +17,7 @@ from featbus import (
     DeepFeatures,
     FeatureBus,
     GaborFilter,
+    ImageAugmenter,
     IntensityStatistics,
     LaplacianOfGaussian,
     LawsFilter,
@@ -338,3 +339,9 @@ def test_the_store_and_a_search(tmp_path):
     expected = clone(steps).set_params(laplacianofgaussian__sigma=1.0).fit_transform(images)
     found = clone(bus).set_params(transformer__laplacianofgaussian__sigma=1.0).fit_transform(images)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_copies_are_made_before_filters():
+    responses = LaplacianOfGaussian().transform(noise(4))
+    with pytest.raises(ImageError, match="image 2: found a ResponseMap. Put ImageAugmenter before"):
+        ImageAugmenter().fit_resample(responses, [0, 0, 1, 0])
