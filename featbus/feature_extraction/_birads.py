@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.signal import find_peaks
 
 from featbus.base import Column, FeatureExtractor
@@ -237,7 +237,8 @@ def _margin(pixels, points, center, width):
     offsets = 0.5 + np.r_[-steps, steps]
     x, y = (points + offsets[:, np.newaxis, np.newaxis] * normals).transpose(2, 0, 1)
     seen = ((x >= 0) & (y >= 0) & (x < pixels.shape[1]) & (y < pixels.shape[0])).all(axis=0)
-    profiles = cv2.remap(pixels, np.float32(x), np.float32(y), cv2.INTER_LINEAR)[:, seen]
+    # OpenCV 4 rounds coordinates to 1/32.
+    profiles = map_coordinates(pixels, [y, x], order=1, mode="nearest")[:, seen]
     near, far = profiles.reshape(2, _N_STEPS, -1).astype(np.float64).mean(axis=1)
     total = near + far
     contrasts = np.divide(far - near, total, where=total > 0, out=np.zeros_like(total))
@@ -411,7 +412,7 @@ class BIRADSFeatures(FeatureExtractor):
         center, features = _shape(lesion, points)
         features |= _margin(pixels, points, center, width)
         features["margin_abrupt_interface"] = mean.contrast("outer_band", "inner_band")
-        features |= _echo(np.float64(values["lesion"]), mean) | _posterior(mean)
+        features |= _echo(values["lesion"].astype(np.float64), mean) | _posterior(mean)
         features |= _texture(gray, regions["inner_band"] | regions["outer_band"], width)
         return np.array([features[name.removeprefix("birads_")] for name in names])
 
