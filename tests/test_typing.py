@@ -30,6 +30,7 @@ PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
     for name in module.__all__
+    if callable(getattr(module, name))
 }
 
 
