@@ -115,6 +115,7 @@ def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
+#: The perturbations of `featbus.feature_robustness`, functions ``(image, rng) -> image`` by name.
 PERTURBATIONS = {
     "grow": partial(change_area, low=1, high=1.2),
     "shrink": partial(change_area, low=0.8, high=1),
