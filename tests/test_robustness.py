@@ -199,7 +199,7 @@ def test_other_images_their_order_and_other_perturbations_do_not_matter():
             kept.extend(image.tobytes() for image in X)
             return np.array([[image.mean()] for image in X])
 
-        return FunctionTransformer(keep)
+        return FunctionTransformer(keep, feature_names_out=lambda *_: ["mean"])
 
     some = {name: PERTURBATIONS[name] for name in ("noise", "grow")}
     kept = [[], [], [], []]
@@ -220,19 +220,23 @@ def test_images_without_masks():
     names = table.columns.get_level_values(0).unique().tolist()
     assert names == ["overall", *(name for name in PERTURBATIONS if name not in OF_MASKS)]
     only = {"grow": PERTURBATIONS["grow"]}
-    with pytest.raises(ValueError, match="No perturbation changes all images"):
+    with (
+        pytest.raises(ValueError, match=r"None of the perturbations \['grow'\]"),
+        pytest.warns(UserWarning, match="12 of 12"),
+    ):
         feature_robustness(LBP(), DATA.images, perturbations=only)
 
 
 def test_own_perturbations_and_names():
-    unnamed = FunctionTransformer(lambda X: np.array([[x.mean(), x.min()] for x in X]))
-    table = feature_robustness(unnamed, DATA.images / 255, perturbations={"bright": brighten})
-    assert table.index.tolist() == [0, 1]
+    mean = FunctionTransformer(
+        lambda X: np.array([[x.mean()] for x in X]), feature_names_out=lambda *_: ["mean"]
+    )
+    table = feature_robustness(mean, DATA.images / 255, perturbations={"bright": brighten})
+    assert table.index.tolist() == ["mean"]
     assert table.columns.get_level_values(0).unique().tolist() == ["overall", "bright"]
     assert table["overall"].equals(table["bright"])
-    for wrong in ({}, {"a": 3}):
-        with pytest.raises(ValueError, match=r"perturbations is \{.*expected a dict of names"):
-            feature_robustness(LBP(), MASKED, perturbations=wrong)
+    with pytest.raises(ValueError, match="perturbations is 3, expected"):
+        feature_robustness(LBP(), MASKED, perturbations=3)
 
 
 def test_bad_images_and_copies_are_named():
@@ -257,6 +261,13 @@ def test_images_whose_rows_fail_are_left_out():
     expected = feature_robustness(ShapeStatistics(), MASKED[1:], perturbations=noise)
     pd.testing.assert_frame_equal(found, expected)
 
+    def lose(image, rng):
+        return with_mask(image.data, np.ones(image.shape)) if image is MASKED[2] else image
+
+    with pytest.warns(UserWarning, match="'lose'.* 1 of 12 images"):
+        table = feature_robustness(bus, MASKED, perturbations={"lose": lose} | noise)
+    assert table.columns.get_level_values(0).unique().tolist() == ["overall", "noise"]
+
 
 def test_select_robust_keeps_columns_by_their_lower_bound():
     select = SelectRobust(make_union(MeanAndChance(), ShapeStatistics())).fit(MASKED)
@@ -276,8 +287,10 @@ def test_select_robust_keeps_columns_by_their_lower_bound():
 def test_no_robust_column():
     with pytest.raises(ValueError, match=r"Of 3 columns.*min_icc=1.*best, mean, has 0\.9"):
         SelectRobust(MeanAndChance(), min_icc=1).fit(MASKED)
-    constant = FunctionTransformer(lambda X: np.ones((len(X), 2)))
-    with pytest.raises(ValueError, match="all are constant or have NaN"):
+    constant = FunctionTransformer(
+        lambda X: np.ones((len(X), 1)), feature_names_out=lambda *_: ["a"]
+    )
+    with pytest.raises(ValueError, match="The best, a, has nan"):
         SelectRobust(constant).fit(MASKED)
 
 

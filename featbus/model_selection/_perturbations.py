@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 
-from featbus.augmentation import Augmentation, augment
+from featbus.augmentation import Augmentation, Change, augment, change_image
 from featbus.color import to_gray
 from featbus.images import MAXIMUM, fill_value
 from featbus.masks import inside_mask, with_mask
-from featbus.resizing import resize
 
-_AREA = 0.2  # largest share of the area that a region gains or loses
-_DEVIATION = 0.1  # of a contour, as a share of the radius of a disc of equal area
-_COARSE = 1.5  # largest factor of the spacing
-_MAD = 0.6745  # median of the absolute values of a standard normal variable
-_STILL = {"rotation": 0, "width_shift": 0, "height_shift": 0, "shear": 0, "zoom": 0}
+_STILL = dict.fromkeys(["rotation", "width_shift", "height_shift", "shear", "zoom"], 0)
 _STILL |= {"brightness": (1, 1), "horizontal_flip": False}
 _ROTATION = Augmentation(**_STILL | {"rotation": 10})
 _TRANSLATION = Augmentation(**_STILL | {"width_shift": 0.05, "height_shift": 0.05})
 
 
-def grow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Grow the region by 0 to 20 % of its area, evenly along its contour."""
-    return _select(image, 1 + rng.uniform(0, _AREA))
-
-
-def shrink(image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Shrink the region by 0 to 20 % of its area, evenly along its contour."""
-    return _select(image, 1 - rng.uniform(0, _AREA))
+def change_area(image, rng, low, high):
+    """Grow or shrink the region to a share of its area, evenly along its contour."""
+    return _select(image, rng.uniform(low, high))
 
 
 def randomize_contour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Move the contour in and out by smooth noise; the area stays."""
+    """Move the contour in and out by smooth noise; the area stays.
+
+    The noise has a standard deviation of 10 % of the radius of a disc of equal area.
+    """
     inside = inside_mask(image)
     if inside is None:
         return None
@@ -41,7 +36,7 @@ def randomize_contour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray
     noise = cv2.resize(
         rng.standard_normal(cells), inside.shape[::-1], interpolation=cv2.INTER_CUBIC
     )
-    return _select(image, 1, _DEVIATION * radius * noise / noise.std())
+    return _select(image, 1, 0.1 * radius * noise / noise.std())
 
 
 def _select(image, share, noise=0):
@@ -63,16 +58,6 @@ def _select(image, share, noise=0):
     region = np.zeros(inside.shape, bool)
     region.flat[np.argpartition(depth, -n_pixels, axis=None)[-n_pixels:]] = True
     return with_mask(np.ma.getdata(image), region, fill_value(image))
-
-
-def rotate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rotate the image and its mask by up to 10 degrees about the center."""
-    return augment(image, rng, _ROTATION)
-
-
-def translate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shift the image and its mask by up to 5 % of the width and of the height."""
-    return augment(image, rng, _TRANSLATION)
 
 
 def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -119,31 +104,24 @@ def estimate_noise(image):
     blocks = np.stack([np.ma.filled(corner, np.nan).ravel() for corner in corners])
     blocks = blocks[:, np.ptp(blocks, axis=0) > 0]  # neither flat nor, being NaN, masked
     details = np.abs([0.5, -0.5, -0.5, 0.5] @ blocks)
-    return np.median(details) / _MAD if details.size else 0.0
+    return np.median(details) / 0.6745 if details.size else 0.0
 
 
 def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bring the image and its mask to 1 to 1.5 times the spacing, and back to its size."""
-    factor, sides = rng.uniform(1, _COARSE), image.shape[:2]
-    small = tuple(max(1, round(side / factor)) for side in sides)
-    if small == sides:
-        return image
-    result = resize(resize(image, small), sides)
-    pixels, original = np.ma.getdata(result), np.ma.getdata(image)
-    if np.ma.isMaskedArray(result):  # with what surrounds the region
-        around = resize(resize(original, small), sides)
-        np.copyto(pixels, around, where=np.ma.getmaskarray(result))
-    if image.ndim == 3:
-        pixels[..., 3:] = original[..., 3:]  # alpha, without rounding errors
-    return result
+    factor = rng.uniform(1, 1.5)
+    for zoom in (1 / factor, factor):
+        image = change_image(image, Change(column_zoom=zoom, row_zoom=zoom))
+    return image
 
 
+#: The perturbations of `featbus.feature_robustness`, functions ``(image, rng) -> image`` by name.
 PERTURBATIONS = {
-    "grow": grow,
-    "shrink": shrink,
+    "grow": partial(change_area, low=1, high=1.2),
+    "shrink": partial(change_area, low=0.8, high=1),
     "contour": randomize_contour,
-    "rotation": rotate,
-    "translation": translate,
+    "rotation": partial(augment, augmentation=_ROTATION),
+    "translation": partial(augment, augmentation=_TRANSLATION),
     "noise": add_noise,
     "spacing": coarsen,
 }

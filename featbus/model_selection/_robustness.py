@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.base import clone
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _estimator_has, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from featbus.augmentation import content_rng
-from featbus.base import ImageEstimator
-from featbus.images import ImageError, as_batch, at_index
+from featbus.base import ImageEstimator, naming_paths
+from featbus.images import ImageError, at_index
 from featbus.io import read_item
 from featbus.model_selection._perturbations import PERTURBATIONS
-from featbus.parameters import (
-    POSITIVE_INTEGER,
-    HasMethods,
-    Interval,
-    InvalidParameterError,
-    check_parameters,
-)
+from featbus.parameters import POSITIVE_INTEGER, HasMethods, Interval
 from featbus.steps import check_all_parameters, learns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 _BATCH = 32  # copies in memory at a time
-_CONFIDENCE = 0.95
-_PARAMETER_CONSTRAINTS = {
-    "extractor": [HasMethods("transform")],
-    "perturbations": [dict, None],
-    "n_repeats": [POSITIVE_INTEGER],
-    "random_state": ["random_state"],
-}
 
 
 def intraclass_correlation(rows):
@@ -68,96 +48,63 @@ def intraclass_correlation(rows):
     freedom = n_images - 1, n_images * (n_copies - 1)
     between = n_copies * means.var(axis=0, ddof=1).T
     within = ((rows - means) ** 2).sum(axis=(0, 1))[:, np.newaxis] / freedom[1]
-    tail = (1 - _CONFIDENCE) / 2
-    within = within * [1, *stats.f.ppf([1 - tail, tail], *freedom)]
+    within = within * [1, *stats.f.ppf([0.975, 0.025], *freedom)]
     with np.errstate(invalid="ignore"):
         return (between - within) / (between + (n_copies - 1) * within)
 
 
-def _measure(extractor, batch, chosen, perturbations, n_repeats, seed):
-    """Return the perturbations that apply to all images, and the ICC of all and of each.
-
-    The array has the shape (n_columns, n_perturbations + 1, 3).
-    """
-    perturbations = PERTURBATIONS if perturbations is None else perturbations
-    if not perturbations or not all(map(callable, perturbations.values())):
-        raise InvalidParameterError(
-            f"perturbations is {perturbations!r}, expected a dict of names to functions "
-            "(image, rng) -> image, or None."
-        )
-    if len(chosen) < 2:
-        raise ValueError(f"Found n_samples = {len(chosen)} image(s), expected at least 2.")
-    missing = Counter()
-    copies = _iter_copies(batch, chosen, perturbations, n_repeats, seed, missing)
-    rows = _compute_rows(extractor, batch, chosen, copies, 1 + len(perturbations) * n_repeats)
-    names = [name for name in perturbations if not missing[name]]
-    if not names:
-        raise ValueError(f"No perturbation changes all images, not even one of {[*perturbations]}.")
-    if len(names) < len(perturbations):
-        warnings.warn(
-            f"The perturbations {[name for name in perturbations if missing[name]]} cannot change "
-            f"{max(missing.values())} of {len(chosen)} images and are left out: grow, shrink and "
-            "contour need masked images.",
-            stacklevel=3,
-        )
-    original, copies = rows[:, :1], rows[:, 1:]
-    copies = copies.reshape(len(rows), len(perturbations), n_repeats, -1)
-    copies = copies[:, [name in names for name in perturbations]]
-    parts = [copies.reshape(len(rows), -1, rows.shape[-1]), *np.moveaxis(copies, 1, 0)]
-    parts = [np.concatenate([original, part], axis=1) for part in parts]
-    complete = ~np.isnan(parts[0]).all(axis=2).any(axis=1)
-    if np.count_nonzero(complete) < 2:
-        raise ValueError("Fewer than 2 images have rows for all of their copies.")
-    return names, np.stack([intraclass_correlation(part[complete]) for part in parts], axis=1)
-
-
-def _iter_copies(batch, chosen, perturbations, n_repeats, seed, missing):
-    """Yield the place of each copy, the name of what was done to it, and the copy."""
+def _iter_copies(batch, chosen, perturbations, n_repeats, seed):
+    """Yield the place of each copy, the name of its perturbation, and the copy."""
     for place, index in enumerate(chosen):
-        with at_index(index, batch[index]):
+        with at_index(index):
             image = read_item(batch[index], index)
             yield (place, 0), None, image
             for number, (name, perturb) in enumerate(perturbations.items()):
                 rng = content_rng(image, f"{seed} {name}")
-                copies = [perturb(image, rng) for _ in range(n_repeats)]
-                missing[name] += any(copy is None for copy in copies)
-                for slot, copy in enumerate(copies, 1 + number * n_repeats):
-                    if copy is not None:
-                        yield (place, slot), name, copy
+                for slot in range(1 + number * n_repeats, 1 + (number + 1) * n_repeats):
+                    yield (place, slot), name, perturb(image, rng)
 
 
-def _compute_rows(extractor, batch, chosen, copies, n_copies):
-    """Return rows of shape (n_images, n_copies, n_columns), NaN where there is no copy."""
+def _compute_rows(extractor, copies, chosen, n_copies):
+    """Return rows of shape (n_images, n_copies, n_columns), NaN for copies that are None."""
     rows = None
-    while chunk := list(islice(copies, _BATCH)):
+    while chunk := list(islice((copy for copy in copies if copy[2] is not None), _BATCH)):
         places, names, images = zip(*chunk)
         try:
             found = np.asarray(extractor.transform(list(images)), dtype=np.float64)
         except ImageError as error:
             if error.index is None:
                 raise
-            name, index = names[error.index], chosen[places[error.index][0]]
-            with at_index(index, batch[index]):
-                done = "" if name is None else f"after the perturbation {name!r}, "
-                raise ImageError(done + error.reason) from error
+            name, (place, _) = names[error.index], places[error.index]
+            done = f"after the perturbation {name!r}, " if name else ""
+            raise ImageError(done + error.reason, chosen[place]) from error
         if rows is None:
             rows = np.full((len(chosen), n_copies, found.shape[1]), np.nan)
         rows[tuple(np.transpose(places))] = found
     return rows
 
 
-def _fit(extractor, batch, y):
-    """Return a fitted clone of an extractor; a stateless one sees the first image only."""
-    check_all_parameters(extractor)
-    return clone(extractor).fit(*(batch, y) if learns(extractor) else (batch[:1], None))
-
-
-def _as_table(extractor, names, iccs):
-    """Return ICC and interval as a DataFrame, one row per column of the extractor."""
-    columns = pd.MultiIndex.from_product([["overall", *names], ["icc", "low", "high"]])
-    has_names = hasattr(extractor, "get_feature_names_out")
-    index = extractor.get_feature_names_out() if has_names else None
-    return pd.DataFrame(iccs.reshape(len(iccs), -1), index=index, columns=columns)
+def _measure(rows, perturbations):
+    """Return the perturbations that gave rows of all images, and the ICC of all and of each."""
+    rows = rows[~np.isnan(rows[:, 0]).all(axis=1)]
+    if len(rows) < 2:
+        raise ValueError(f"Found rows of n_samples = {len(rows)} image(s), expected at least 2.")
+    copies = rows[:, 1:].reshape(len(rows), len(perturbations), -1, rows.shape[2])
+    failed = np.isnan(copies).all(axis=3).any(axis=2)
+    used = ~failed.any(axis=0)
+    if not used.all():
+        warnings.warn(
+            f"Left out {np.array([*perturbations])[~used].tolist()}, which gave no rows of "
+            f"{failed.any(axis=1).sum()} of {len(rows)} images. Contours need masked images.",
+            stacklevel=4,
+        )
+    copies = copies[:, used]
+    parts = [copies.reshape(len(rows), -1, rows.shape[2]), *np.moveaxis(copies, 1, 0)]
+    parts = [np.concatenate([rows[:, :1], part], axis=1) for part in parts]
+    names = [name for name, is_used in zip(perturbations, used) if is_used]
+    if not names:
+        raise ValueError(f"None of the perturbations {[*perturbations]} gave rows of all images.")
+    return names, np.stack([intraclass_correlation(part) for part in parts], axis=1)
 
 
 def feature_robustness(
@@ -210,7 +157,8 @@ def feature_robustness(
     Warns
     -----
     UserWarning
-        If a perturbation cannot change some images, since they have no mask: it is left out.
+        If a perturbation is left out, since it cannot change some images, such as those without a
+        mask.
 
     See Also
     --------
@@ -242,8 +190,9 @@ def feature_robustness(
       mask from the diagonal details of a Haar wavelet [4]_;
     - spacing: resampled to pixels 1 to 1.5 times as large, and back.
 
-    A function that cannot change an image returns None. An image with a copy whose row is NaN in
-    all columns, such as those of ``FeatureBus(on_error="nan")``, is left out.
+    A function that cannot change an image returns None. A perturbation is left out if a copy of any
+    image has no row, or one of NaN as by ``FeatureBus(on_error="nan")``; so is an image without a
+    row itself.
 
     Copies depend on the content of their image, the name of the perturbation and `random_state`,
     not on other images. They are arrays without a spacing: put `Resample` before, not inside.
@@ -270,12 +219,8 @@ def feature_robustness(
     >>> bool(table["noise", "icc"]["intensity_mean"] > table["noise", "icc"]["intensity_minimum"])
     True
     """
-    check_parameters(_PARAMETER_CONSTRAINTS, locals())
-    batch = as_batch(images)
-    extractor = _fit(extractor, batch, None)
-    seed = check_random_state(random_state).randint(2**31)
-    found = _measure(extractor, batch, range(len(batch)), perturbations, n_repeats, seed)
-    return _as_table(extractor, *found)
+    select = SelectRobust(extractor, perturbations=perturbations, n_repeats=n_repeats)
+    return select.set_params(max_images=None, random_state=random_state)._measure(images).icc_
 
 
 class SelectRobust(ImageEstimator):
@@ -353,9 +298,13 @@ class SelectRobust(ImageEstimator):
     """
 
     _wraps = "extractor"
-    _parameter_constraints = _PARAMETER_CONSTRAINTS | {
+    _parameter_constraints = {
+        "extractor": [HasMethods("transform")],
         "min_icc": [Interval(Real, 0, 1, closed="both")],
+        "perturbations": [dict, None],
+        "n_repeats": [POSITIVE_INTEGER],
         "max_images": [Interval(Integral, 2, None, closed="left"), None],
+        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -374,6 +323,25 @@ class SelectRobust(ImageEstimator):
         self.n_repeats = n_repeats
         self.max_images = max_images
         self.random_state = random_state
+
+    def _measure(self, X, y=None):
+        """Fit the extractor, and measure the robustness of its columns."""
+        self._check_parameters()
+        check_all_parameters(self.extractor)
+        batch = self._check_batch(X, reset=True)
+        seen = (batch, y) if learns(self.extractor) else (batch[:1], None)
+        self.extractor_ = clone(self.extractor).fit(*seen)
+        perturbations = PERTURBATIONS if self.perturbations is None else self.perturbations
+        random = check_random_state(self.random_state)
+        seed, chosen = random.randint(2**31), np.arange(len(batch))
+        if self.max_images is not None and self.max_images < len(batch):
+            chosen = np.sort(random.choice(chosen, self.max_images, replace=False))
+        with naming_paths(batch):
+            copies = _iter_copies(batch, chosen, perturbations, self.n_repeats, seed)
+            n_copies = 1 + self.n_repeats * len(perturbations)
+            rows = _compute_rows(self.extractor_, copies, chosen, n_copies)
+        self.perturbations_, self.iccs_ = _measure(rows, perturbations)
+        return self
 
     def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
         """Fit the extractor, perturb images, and find the robust columns.
@@ -395,27 +363,14 @@ class SelectRobust(ImageEstimator):
         ValueError
             If no column is robust; the message has the best one.
         """
-        self._check_parameters()
-        batch = self._check_batch(X, reset=True)
-        self.extractor_ = _fit(self.extractor, batch, y)
-        random = check_random_state(self.random_state)
-        seed, chosen = random.randint(2**31), np.arange(len(batch))
-        if self.max_images is not None and self.max_images < len(batch):
-            chosen = np.sort(random.choice(chosen, self.max_images, replace=False))
-        self.perturbations_, self.iccs_ = _measure(
-            self.extractor_, batch, chosen, self.perturbations, self.n_repeats, seed
-        )
-        low = self.iccs_[:, 0, 1]
+        low = self._measure(X, y).iccs_[:, 0, 1]
         self.support_ = low >= self.min_icc  # False for NaN
         if not self.support_.any():
-            best = "all are constant or have NaN"
-            if not np.isnan(low).all():
-                name = self.icc_.index[np.nanargmax(low)]
-                icc, lower, _ = self.iccs_[np.nanargmax(low), 0]
-                best = f"the best, {name}, has {lower:.3f} (ICC {icc:.3f})"
+            best = np.argmax(np.nan_to_num(low, nan=-1))
             raise ValueError(
                 f"Of {len(low)} columns, none has an ICC with a lower bound of at least min_icc="
-                f"{self.min_icc}: {best}. Lower min_icc, or use more images or other features."
+                f"{self.min_icc}. The best, {self.icc_.index[best]}, has {low[best]:.3f} (NaN: all "
+                "are constant). Lower min_icc, or use more images or other features."
             )
         return self
 
@@ -440,8 +395,10 @@ class SelectRobust(ImageEstimator):
     @property
     def icc_(self) -> pd.DataFrame:
         """The table of `feature_robustness` for the training images."""
-        check_is_fitted(self)
-        return _as_table(self.extractor_, self.perturbations_, self.iccs_)
+        names = ["overall", *self.perturbations_]
+        columns = pd.MultiIndex.from_product([names, ["icc", "low", "high"]])
+        values = self.iccs_.reshape(len(self.iccs_), -1)
+        return pd.DataFrame(values, self.extractor_.get_feature_names_out(), columns)
 
     def get_support(self, indices: bool = False) -> np.ndarray:
         """Return which columns of the extractor are kept.
@@ -459,7 +416,6 @@ class SelectRobust(ImageEstimator):
         check_is_fitted(self)
         return np.flatnonzero(self.support_) if indices else self.support_
 
-    @available_if(_estimator_has("get_feature_names_out", delegates=["extractor_", "extractor"]))
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return the names of the columns that are kept.
 
