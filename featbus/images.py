@@ -159,7 +159,7 @@ class ResponseMap(np.ma.MaskedArray):
 
     See Also
     --------
-    featbus.preprocessing.LaplacianOfGaussian : A filter.
+    featbus.LaplacianOfGaussian : A filter.
 
     Examples
     --------

@@ -332,7 +332,7 @@ def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFram
     GLDZM : The distance-zone features of images.
     NGTDM : The gray-tone differences of images.
     NGLDM : The gray-level dependence of images.
-    featbus.preprocessing.LaplacianOfGaussian : One of the filters.
+    featbus.LaplacianOfGaussian : One of the filters.
 
     References
     ----------

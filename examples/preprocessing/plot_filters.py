@@ -3,7 +3,7 @@ Filters: spots, edges, waves and bands of frequency
 ===================================================
 
 Filters of radiomics turn an image into a map of responses, which may be negative. The six filters
-that the IBSI defines are in :mod:`featbus.preprocessing.filters`.
+that the IBSI defines are in ``featbus.preprocessing.filters``.
 """
 
 # %%
