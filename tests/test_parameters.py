@@ -55,6 +55,7 @@ REQUIRED = {
     "FeatureBus": {"transformer": HOG()},
     "ImageFunction": {"func": np.fliplr},
     "ROICropper": {"segmenter": ThresholdSegmenter()},
+    "SelectRobust": {"extractor": HOG()},
     "TestTimeAugmentation": {"estimator": SVC()},
 }
 
