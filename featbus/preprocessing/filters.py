@@ -126,24 +126,23 @@ def mean_of(pixels, size, boundary):
     return convolve(pixels, np.full((size, size), 1 / size**2), boundary)
 
 
-def pool(pixels, kernels, boundary, method):
-    """Return the largest response to some kernels at each pixel, or their mean."""
-    responses = [convolve(pixels, kernel, boundary) for kernel in kernels]
-    return np.max(responses, axis=0) if method == "max" else np.mean(responses, axis=0)
-
-
-def turned(kernel, turns_it):
-    """Return a kernel turned by 0, 90, 180 and 270 degrees, or the kernel alone."""
-    return [np.rot90(kernel, n_turns) for n_turns in range(4 if turns_it else 1)]
-
-
 _BOUNDARY = {"boundary": [StrOptions(set(_MODES))]}
 
 
 class _Filter(ImageTransformer):
-    """Base of the filters: a subclass writes `_respond(pixels)` and `get_response_name`."""
+    """Base of the filters: a subclass writes `_respond(pixels)` and `_name()`."""
 
     _takes_responses = True
+
+    def get_response_name(self) -> str:
+        """Return the name of the response, such as ``log_sigma_2``.
+
+        Returns
+        -------
+        str
+            The beginning of the names of its features in `Radiomics`.
+        """
+        return self._name()
 
     def _transform_image(self, image):
         gray = to_gray(image)
@@ -176,8 +175,8 @@ class MeanFilter(_Filter):
 
     Notes
     -----
-    The mean filter of IBSI's reference manual ([1]_). See :ref:`filters` for what all
-    filters have in common.
+    The mean filter of IBSI's reference manual ([1]_). See :ref:`filters` for what all filters have
+    in common.
 
     References
     ----------
@@ -202,14 +201,7 @@ class MeanFilter(_Filter):
         self.size = size
         self.boundary = boundary
 
-    def get_response_name(self) -> str:
-        """Return the name of the response, such as ``mean_5``.
-
-        Returns
-        -------
-        str
-            The beginning of the names of its features.
-        """
+    def _name(self):
         return f"mean_{self.size}"
 
     def _respond(self, pixels):
@@ -280,14 +272,7 @@ class LaplacianOfGaussian(_Filter):
         self.spacing = spacing
         self.boundary = boundary
 
-    def get_response_name(self) -> str:
-        """Return the name of the response, such as ``log_sigma_2``.
-
-        Returns
-        -------
-        str
-            The beginning of the names of its features.
-        """
+    def _name(self):
         return f"log_sigma_{self.sigma:g}"
 
     def _respond(self, pixels):
@@ -355,21 +340,15 @@ class LawsFilter(_Filter):
         self.energy = energy
         self.boundary = boundary
 
-    def get_response_name(self) -> str:
-        """Return the name of the response, such as ``laws_l5e5_energy_7_invariant``.
-
-        Returns
-        -------
-        str
-            The beginning of the names of its features.
-        """
+    def _name(self):
         energy = "" if self.energy is None else f"_energy_{self.energy}"
         return f"laws_{self.kernels.lower()}{energy}{'_invariant' * self.invariant}"
 
     def _respond(self, pixels):
         along, down = _LAWS[self.kernels[:2]], _LAWS[self.kernels[2:]]
-        kernels = turned(np.outer(down, along), self.invariant)
-        response = pool(pixels, kernels, self.boundary, "max")
+        kernel, n_turns = np.outer(down, along), 4 if self.invariant else 1
+        kernels = (np.rot90(kernel, turns) for turns in range(n_turns))
+        response = np.max([convolve(pixels, turn, self.boundary) for turn in kernels], axis=0)
         if self.energy is None:
             return response
         return mean_of(np.abs(response), 2 * int(self.energy) + 1, self.boundary)
@@ -464,14 +443,7 @@ class GaborFilter(_Filter):
                 f"theta is {self.theta!r}, expected an angle from 0.01 to pi with invariant=True."
             )
 
-    def get_response_name(self) -> str:
-        """Return the name of the response, such as ``gabor_sigma_4_lambda_8_gamma_1_theta_0.785``.
-
-        Returns
-        -------
-        str
-            The beginning of the names of its features.
-        """
+    def _name(self):
         shape = f"sigma_{self.sigma:g}_lambda_{self.wavelength:g}_gamma_{self.gamma:g}"
         return f"gabor_{shape}_theta_{self.theta:.3g}{'_invariant' * self.invariant}"
 
@@ -555,14 +527,7 @@ class WaveletFilter(_Filter):
         self.invariant = invariant
         self.boundary = boundary
 
-    def get_response_name(self) -> str:
-        """Return the name of the response, such as ``wavelet_haar_hh_1_invariant``.
-
-        Returns
-        -------
-        str
-            The beginning of the names of its features.
-        """
+    def _name(self):
         name = f"wavelet_{self.wavelet}_{self.band.lower()}_{self.level}"
         return f"{name}{'_invariant' * self.invariant}"
 
@@ -626,14 +591,7 @@ class SimoncelliFilter(_Filter):
     def __init__(self, *, level: int = 1) -> None:
         self.level = level
 
-    def get_response_name(self) -> str:
-        """Return the name of the response, such as ``simoncelli_1``.
-
-        Returns
-        -------
-        str
-            The beginning of the names of its features.
-        """
+    def _name(self):
         return f"simoncelli_{self.level}"
 
     def _respond(self, pixels):
