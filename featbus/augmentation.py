@@ -9,7 +9,7 @@ from numbers import Real
 import cv2
 import numpy as np
 
-from featbus.images import ImageError, fill_value, update_digest
+from featbus.images import ImageError, ResponseMap, fill_value, update_digest
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, InvalidParameterError, SequenceOf, check_parameters
 
@@ -350,7 +350,14 @@ def content_rng(image: np.ndarray, seed: int | str) -> np.random.Generator:
     -------
     numpy.random.Generator
         The same for the same content and seed.
+
+    Raises
+    ------
+    ImageError
+        If the image is a `ResponseMap`: changes are those of images.
     """
+    if isinstance(image, ResponseMap):
+        raise ImageError("found a ResponseMap, expected an image. Put the filter after this step.")
     digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
     update_digest(digest, image)
     return np.random.default_rng(int.from_bytes(digest.digest()))

@@ -144,9 +144,9 @@ class ImageErrors(ImageError):
 class ResponseMap(np.ma.MaskedArray):
     """A floating-point image whose values may leave 0..1, such as the response of a filter.
 
-    `IntensityStatistics`, `IntensityVolumeHistogram`, `ShapeStatistics`, the gray-level matrices
-    (`GLCM` and so on) use its values as they are: bins and ranges are in its own units. All other
-    estimators get `to_image()`.
+    `IntensityStatistics`, `IntensityVolumeHistogram`, `ShapeStatistics`, `Radiomics`, the
+    gray-level matrices (`GLCM` and so on) and the filters use its values as they are: bins and
+    ranges are in its own units. All other estimators get `to_image()`.
 
     Read more in the :ref:`User Guide <response_maps>`.
 

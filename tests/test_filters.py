@@ -24,6 +24,7 @@ from featbus import (
     MeanFilter,
     Radiomics,
     Resize,
+    SelectRobust,
     ShapeStatistics,
     SimoncelliFilter,
     VisualWords,
@@ -274,7 +275,8 @@ def test_bins_of_a_response_are_in_its_units():
         as_image.transform([(values + 500) / 1000]),
         rtol=1e-9,
     )
-    with pytest.raises(ImageError, match="image 0: .*bin_width=25"):
+    # A parameter is wrong, not an image: a row of NaN would hide it.
+    with pytest.raises(InvalidParameterError, match="^bin_width is 25 and"):
         as_response.transform([(values + 500) / 1000])
 
 
@@ -343,5 +345,14 @@ def test_the_store_and_a_search(tmp_path):
 
 def test_copies_are_made_before_filters():
     responses = LaplacianOfGaussian().transform(noise(4))
-    with pytest.raises(ImageError, match="image 2: found a ResponseMap. Put ImageAugmenter before"):
+    with pytest.raises(ImageError, match=r"image 2: found a ResponseMap, .* Put the filter after"):
         ImageAugmenter().fit_resample(responses, [0, 0, 1, 0])
+    with pytest.raises(ImageError, match=r"image 0: found a ResponseMap, .* Put the filter after"):
+        SelectRobust(IntensityStatistics()).fit(responses)
+
+
+def test_radiomics_takes_a_response_as_it_is():
+    (response,) = LaplacianOfGaussian().transform(noise(1))
+    options = {"levels": 32, "bin_width": 0.01, "dtype": np.float64}
+    rows = Radiomics(families=["glcm"], **options).transform([response])
+    np.testing.assert_array_equal(rows, GLCM(**options).transform([response]))

@@ -101,6 +101,14 @@ def test_the_ct_phantom(ct_table, configuration):
     assert found == set(expected)
 
 
+def test_filters(ct_table):
+    """All response maps that are made in the plane, and all values of tests 1.A to 9.A."""
+    rows = ct_table[ct_table["family"].str.startswith("filter")]
+    assert rows["passed"].all(), rows[~rows["passed"]]
+    maps = rows["tolerance"].eq(0.01) & rows["reference"].eq(0)
+    assert (maps.sum(), len(rows)) == (9, 9 + 9 * 18)
+
+
 def test_a_value_beyond_its_tolerance_is_a_miss():
     assert module._passes(1.0299, 1, 0.03)
     assert not module._passes(1.036, 1, 0.03)

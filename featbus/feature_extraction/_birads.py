@@ -12,10 +12,11 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.signal import find_peaks
 
 from featbus.base import Column, FeatureExtractor
-from featbus.color import to_gray
+from featbus.color import to_float, to_gray
 from featbus.feature_extraction._glcm import cooccurrence_features, cooccurrence_matrix
+from featbus.feature_extraction._shape import missing_mask
 from featbus.feature_extraction._texture import entropy, gray_levels, quotient
-from featbus.images import MAXIMUM, ImageError, check_image
+from featbus.images import check_image
 from featbus.masks import inside_mask, with_mask
 from featbus.parameters import Interval, StrOptions
 
@@ -133,16 +134,9 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     """
     inside = inside_mask(check_image(image))
     if inside is None:
-        raise _missing()
+        raise missing_mask()
     lesion, _ = _main_part(inside)
     return _find_regions(lesion, _band_width(lesion, band_width))
-
-
-def _missing():
-    return ImageError(
-        "found no mask, expected a masked array whose mask is True outside the lesion. Make one "
-        "with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
-    )
 
 
 def _resample(outline):
@@ -400,13 +394,13 @@ class BIRADSFeatures(FeatureExtractor):
         if inside is None and self.on_missing == "nan":
             return np.full(len(names), np.nan)
         if inside is None:
-            raise _missing()
+            raise missing_mask()
         # Pixels outside of the mask have not been checked before.
         gray = to_gray(check_image(np.ma.getdata(image)))
         lesion, outline = _main_part(inside)
         width, points = _band_width(lesion, self.band_width), _resample(outline)
         regions = _find_regions(lesion, width)
-        pixels = (gray / np.float64(MAXIMUM[gray.dtype.name])).astype(np.float32)
+        pixels = to_float(gray)
         values = {name: pixels[region] for name, region in regions.items() if region.any()}
         mean = _Means({name: part.mean(dtype=np.float64) for name, part in values.items()})
         center, features = _shape(lesion, points)

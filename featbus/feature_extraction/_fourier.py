@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import DTypeLike
 
 from featbus.base import Column, FeatureExtractor
 from featbus.color import to_float, to_gray
+from featbus.feature_extraction._texture import bounding_box
 from featbus.masks import inside_mask
 from featbus.parameters import POSITIVE_INTEGER
 
@@ -33,8 +33,7 @@ def region_box(image):
     inside = inside_mask(image)
     if inside is None:
         inside = np.ones(image.shape[:2], bool)
-    left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
-    box = slice(top, top + height), slice(left, left + width)
+    box = bounding_box(inside)
     return np.ma.getdata(to_float(to_gray(image[box]), np.float64)), inside[box]
 
 

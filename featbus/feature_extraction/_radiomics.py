@@ -101,6 +101,8 @@ class Radiomics(FeatureExtractor):
     ['ngtdm_complexity', 'ngtdm_strength']
     """
 
+    _takes_responses = True
+
     _parameter_constraints = {
         "families": [None, SequenceOf(StrOptions(set(_FAMILIES)))],
         "filters": [None, SequenceOf(HasMethods(["_transform_image", "get_response_name"]))],

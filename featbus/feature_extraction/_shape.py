@@ -33,6 +33,14 @@ _LENGTHS = ("perimeter", "major_axis_length", "minor_axis_length", "equivalent_d
 _POWERS = {"area": 2} | dict.fromkeys(_LENGTHS, 1)
 
 
+def missing_mask():
+    """Return the error of an image without a mask."""
+    return ImageError(
+        "found no mask, expected a masked array whose mask is True outside the region. "
+        "Make one with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
+    )
+
+
 class ShapeStatistics(FeatureExtractor):
     """Shape of the region of a masked image.
 
@@ -135,10 +143,7 @@ class ShapeStatistics(FeatureExtractor):
         if inside is None and self.on_missing == "nan":
             return np.full(len(_NAMES), np.nan)
         if inside is None:
-            raise ImageError(
-                "found no mask, expected a masked array whose mask is True outside the region. "
-                "Make one with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
-            )
+            raise missing_mask()
         region, circularity = region_shape(inside)
         values = [region[name] for name in _PROPERTIES.values()]
         *moments, seventh = region.moments_hu

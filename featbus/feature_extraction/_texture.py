@@ -14,7 +14,7 @@ from featbus.base import Column, FeatureExtractor
 from featbus.color import to_gray
 from featbus.images import ImageError, ResponseMap
 from featbus.masks import inside_mask
-from featbus.parameters import Interval, LowHigh, StrOptions
+from featbus.parameters import Interval, InvalidParameterError, LowHigh, StrOptions
 
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 AGGREGATION = [StrOptions({"average", "merge"})]
@@ -70,11 +70,17 @@ def _check_scale(bin_width, intensity_range):
     """Check that parameters are on the scale of brightness, from 0 to 1."""
     # A range may reach beyond, by 1 at most: more is another scale.
     if (bin_width or 0) > 1 or np.any(np.abs(np.subtract(intensity_range or 0, 0.5)) > 1.5):
-        raise ImageError(
-            f"found an image, whose brightness is from 0 to 1, with bin_width={bin_width} and "
-            f"intensity_range={intensity_range}. Divide them by the largest value a pixel can "
-            "take (255 for 8-bit images); only those of a ResponseMap are in its own units."
+        raise InvalidParameterError(
+            f"bin_width is {bin_width!r} and intensity_range is {intensity_range!r}, expected "
+            "fractions of the largest value a pixel can take (divide by 255 for 8-bit images). "
+            "Only those of a ResponseMap are in its own units."
         )
+
+
+def bounding_box(inside):
+    """Return the slices of rows and columns of the box around a region."""
+    left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
+    return slice(top, top + height), slice(left, left + width)
 
 
 def gray_levels(image, levels=32, bin_width=None, intensity_range=None):
@@ -112,8 +118,7 @@ def gray_levels(image, levels=32, bin_width=None, intensity_range=None):
         _check_scale(bin_width, intensity_range)
     inside = inside_mask(image)
     if inside is not None:
-        left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
-        box = slice(top, top + height), slice(left, left + width)
+        box = bounding_box(inside)
         image, inside = image[box], inside[box]
     pixels = np.ascontiguousarray(np.ma.getdata(to_gray(image)))
     found = discretize(pixels, inside, levels, bin_width, intensity_range) + np.uint16(1)

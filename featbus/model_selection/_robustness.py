@@ -57,7 +57,7 @@ def _iter_copies(batch, chosen, perturbations, n_repeats, seed):
     """Yield the place of each copy, the name of its perturbation, and the copy."""
     for place, index in enumerate(chosen):
         with at_index(index):
-            image = read_item(batch[index], index)
+            image = read_item(batch[index], index, keep_responses=True)
             yield (place, 0), None, image
             for number, (name, perturb) in enumerate(perturbations.items()):
                 rng = content_rng(image, f"{seed} {name}")

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from featbus.augmentation import DIHEDRAL, Augmentation, augment, content_rng, dihedral
 from featbus.base import Documented
-from featbus.images import ImageError, ResponseMap, as_batch, at_index, stack_images
+from featbus.images import as_batch, at_index, stack_images
 from featbus.io import read_item
 from featbus.parameters import Interval, Options, check_estimator_parameters
 from featbus.typing import Images
@@ -187,9 +187,8 @@ class ImageAugmenter(Documented, BaseOverSampler):
         seed = int(check_random_state(self.random_state).randint(2**31))
         for index in np.flatnonzero(n_each):
             with at_index(index, batch[index]):
-                if isinstance(batch[index], ResponseMap):
-                    raise ImageError("found a ResponseMap. Put ImageAugmenter before the filter.")
-                yield from self._copy(read_item(batch[index], index), n_each[index], seed)
+                image = read_item(batch[index], index, keep_responses=True)
+                yield from self._copy(image, n_each[index], seed)
 
     def _copy(self, image, n_copies, seed):
         """Return copies of an image; the first ones do not depend on their number."""
