@@ -4,7 +4,7 @@ python benchmarks/comparisons/birads.py DATA [--folder DIR] [--choose]
 
 DATA has the folders ``busi``, with the table ``groups.csv`` of near-duplicates, and ``weights``:
 MobileNetV2 (alpha 0.35) of ImageNet. DIR keeps the trained U-Nets and the features of the network.
-Training a U-Net took 15 minutes a fold on one core.
+Most of its time, more than half an hour, is the training of three U-Nets.
 
 Only images with a lesion are used. Groups belong to the half that the hash of their number says. On
 the first half, the width of the bands and the classifier are chosen by ROC AUC on the experts'

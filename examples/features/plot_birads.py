@@ -24,7 +24,7 @@ images = load_masked(data)
 names = ["benign", "malignant"]
 shown = [int(np.flatnonzero(data.target == data.target_names.index(name))[0]) for name in names]
 colors = {
-    "lesion": "white",
+    "inner_band": "tab:purple",
     "outer_band": "tab:orange",
     "above": "tab:green",
     "beside": "tab:blue",
@@ -40,9 +40,9 @@ for axis, index, name in zip(axes, shown, names):
         if regions[region].any():
             axis.contour(regions[region], levels=[0.5], colors=color, linewidths=1.2)
     axis.set(xticks=[], yticks=[], title=name)
-handles = [plt.Line2D([], [], color=color, label=name) for name, color in colors.items()]
-handles[0].set_color("black")
-figure.legend(handles=handles[:-1], loc="outside lower center", ncols=6, fontsize="small")
+labels = {color: name for name, color in colors.items()} | {"tab:pink": "beside posterior"}
+handles = [plt.Line2D([], [], color=color) for color in labels]
+figure.legend(handles, labels.values(), loc="outside lower center", ncols=4, fontsize="small")
 
 # %%
 # The numbers
@@ -66,8 +66,8 @@ print(table.iloc[shown][columns].T.set_axis(names, axis=1).round(2).to_string())
 # %%
 # All columns, as the difference of the classes' means in standard deviations.
 
-labels = pd.Series(np.array(data.target_names)[data.target])
-means = table.groupby(labels).mean()
+classes = pd.Series(np.array(data.target_names)[data.target])
+means = table.groupby(classes).mean()
 effect = ((means.loc["malignant"] - means.loc["benign"]) / table.std()).fillna(0).sort_values()
 figure, axis = plt.subplots(figsize=(7, 6.5), layout="constrained")
 axis.barh(effect.index, effect, color="tab:gray")
