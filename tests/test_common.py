@@ -109,9 +109,9 @@ ESTIMATORS = [
     pytest.param(Radiomics(levels=8), id="Radiomics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(LesionOfBrightPart(), id="BIRADSFeatures"),
-    *(
-        pytest.param(VisualWords(name, n_words=4, size=8, step=4), id=f"VisualWords-{name}")
-        for name in ("daisy", "sift")
+    pytest.param(VisualWords("sift", n_words=4, size=8, step=4), id="VisualWords-sift"),
+    pytest.param(
+        VisualWords(n_words=4, size=8, step=4), id="VisualWords-daisy", marks=pytest.mark.slow
     ),
     pytest.param(BreastDensity(), id="BreastDensity"),
     pytest.param(FractalDimension(), id="FractalDimension"),

@@ -168,7 +168,8 @@ def shrink(path, side):
     return cv2.resize(to_gray(read_image(path)), (side, side), interpolation=cv2.INTER_AREA)
 
 
-@pytest.mark.parametrize("side", [None, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [None, 64])
 def test_published_groups_of_busi(side):
     root = data_dir("busi")
     busi = load_busi(root, groups=root / "groups.csv")

@@ -346,6 +346,7 @@ def test_the_recipe_for_breast_ultrasound_without_a_network(ultrasound, tmp_path
         assert_array_equal(other.predict_proba(ultrasound.images[:8]), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_each_of_several_networks_has_rows_of_its_own(ultrasound, tmp_path):
     images, y = ultrasound.images[:20], ultrasound.target[:20]

@@ -86,6 +86,7 @@ def ct_table():
     return table[table["image"] != "digital phantom"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("configuration", "AB")
 def test_the_ct_phantom(ct_table, configuration):
     """All published values but those of three dimensions and the area under the IVH."""
@@ -101,6 +102,7 @@ def test_the_ct_phantom(ct_table, configuration):
     assert found == set(expected)
 
 
+@pytest.mark.slow
 def test_filters(ct_table):
     """All response maps that are made in the plane, and all values of tests 1.A to 9.A."""
     rows = ct_table[ct_table["family"].str.startswith("filter")]
