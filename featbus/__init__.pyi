@@ -2,6 +2,9 @@
 
 from .bus import FeatureBus as FeatureBus
 from .bus import FeatureStore as FeatureStore
+from .bus import FeatureTable as FeatureTable
+from .bus import HashedGroupKFold as HashedGroupKFold
+from .bus import StreamingClassifier as StreamingClassifier
 from .datasets import load_busi as load_busi
 from .datasets import load_image_folder as load_image_folder
 from .datasets import load_masked as load_masked

@@ -224,6 +224,17 @@ def _finish_or_retry(transformer, items, prepared):
     return results
 
 
+def check_key(transformer, version, key):
+    """Raise an error if a transformer has another fingerprint in this process."""
+    if key is not None and key not in _CHECKED:
+        if fingerprint(transformer, version) != key:
+            raise FingerprintError(
+                f"{type(transformer).__name__} differs between this worker and the main process, "
+                "in code, files or packages. Start new workers, or use threads."
+            )
+        _CHECKED.add(key)
+
+
 class _Task:
     """The work on a batch, for any thread, process or machine."""
 
@@ -241,14 +252,7 @@ class _Task:
         has: the transformer must have the same fingerprint here.
         """
         with config_context(**self._config):
-            if self._key is not None and self._key not in _CHECKED:
-                if fingerprint(self._transformer, self._version) != self._key:
-                    raise FingerprintError(
-                        f"{type(self._transformer).__name__} differs between this worker and the "
-                        "main process, in code, files or packages. Start new workers, or use "
-                        "threads."
-                    )
-                _CHECKED.add(self._key)
+            check_key(self._transformer, self._version, self._key)
             prepared = _try_to_prepare(self._transformer, items)
             return tag, _finish_or_retry(self._transformer, items, prepared)
 

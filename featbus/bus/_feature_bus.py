@@ -18,7 +18,9 @@ from tqdm.auto import tqdm
 from featbus.base import ImageEstimator, ImageTransformer
 from featbus.bus._compute import Rows, as_image_errors, copied, fill
 from featbus.bus._fingerprint import fingerprint
+from featbus.bus._sources import list_partitions, opened
 from featbus.bus._store import FeatureStore
+from featbus.bus._table import FeatureTable
 from featbus.images import ImageError, at_index, stack_images
 from featbus.parameters import (
     N_JOBS,
@@ -34,6 +36,7 @@ from featbus.steps import all_steps, check_all_parameters, learns, unwrap
 if TYPE_CHECKING:
     from typing import Any, Literal, Self
 
+    import pandas as pd
     from numpy.typing import ArrayLike
 
     from featbus.typing import Images, PathLike
@@ -46,6 +49,12 @@ def _inner_has_names(bus):
 def _inner_finds_regions(bus):
     inner = unwrap(bus.transformer)
     return isinstance(inner, ImageTransformer) and hasattr(inner, "predict")
+
+
+_TO_PARQUET = {
+    "executor": [StrOptions({"loky", "ray"}), HasMethods(["get_executor", "nthreads"]), None],
+    "partition_bytes": [POSITIVE_INTEGER],
+}
 
 
 class ImageWarning(UserWarning):
@@ -119,7 +128,7 @@ class FeatureBus(ImageEstimator):
     transformer_ : estimator
         The fitted transformer.
     errors_ : list of ImageError
-        The images without a row in the last `transform` or `to_parquet`: each error has ``index``,
+        The images without a row in the last `transform`: each error has ``index``,
         ``path`` (None for an array) and ``reason``, see `featbus.images.ImageError`.
 
     See Also
@@ -275,88 +284,144 @@ class FeatureBus(ImageEstimator):
         regions = [cv2.imdecode(row, cv2.IMREAD_UNCHANGED) for row in rows.results]
         return stack_images([region.astype(bool) for region in regions])
 
-    def to_parquet(self, X: Images, directory: PathLike, *, partition_size: int = 10_000) -> None:
-        """Write the rows of images to a Parquet data set, for more than memory can hold.
+    def to_parquet(
+        self,
+        source: Images | PathLike | pd.DataFrame,
+        directory: PathLike,
+        *,
+        executor: Any = None,
+        partition_bytes: int = 2**27,
+    ) -> FeatureTable:
+        """Write the rows of any number of images to a directory of Parquet files.
 
-        Partitions are written one after another, and each file appears whole or not at all. Call
-        this again after an interrupted run, and only the missing partitions are computed. Requires
-        the extra ``featbus[parquet]``.
+        Each partition of the images is one task: a worker reads its images, computes their rows and
+        writes its own file, which appears whole or not at all. Nothing passes through this process
+        but a line per partition. Call this again after an interrupted run, or with more images in
+        the source, and only what is missing is computed. Requires the extra ``featbus[parquet]``.
 
         Parameters
         ----------
-        X : batch of images
-            See :ref:`images`. Use paths if the images do not fit into memory either.
-        directory : str or os.PathLike
-            Where to write ``part-000000.parquet`` and so on; created if needed. It must contain
-            no other files, except those whose names begin with a dot or an underscore.
-        partition_size : int, default=10_000
-            Number of images per partition. Peak memory is three times the rows of one partition.
+        source : path-like, DataFrame or batch of images
+            Where the images are, listed as they are needed:
+
+            - a folder, with all of its subfolders;
+            - a table, ``.csv`` or ``.parquet``, or a DataFrame, with the columns ``path`` and,
+              where known, ``mask``, ``group`` and ``label``; relative paths are those from the
+              table's folder;
+            - tar files whose names follow the convention of WebDataset, by a pattern such as
+              ``"shards/*.tar"``;
+            - any of these at an address that fsspec knows, such as ``"s3://bucket/scans"``, with
+              its package and its credentials;
+            - a batch of images, see :ref:`images`.
+        directory : path-like
+            Where to write ``part-000000-<images>.parquet`` and so on, also an address; created if
+            needed. It must contain no other files, except those whose names begin with a dot or an
+            underscore.
+        executor : None, "loky", "ray" or distributed.Client, default=None
+            Where tasks run: in this process, one after another, with `n_jobs` batches at a time; in
+            `n_jobs` processes of loky (None: one per core); on Ray, as ``ray.init`` connected it;
+            or on the Dask cluster of a client. A Ray or Dask worker does not use `memory`.
+        partition_bytes : int, default=134_217_728
+            Size of a partition: about so many bytes of image files, 10,000 images at most.
+
+        Returns
+        -------
+        FeatureTable
+            The table, nothing of which has been read.
 
         Raises
         ------
         FingerprintError
             If the transformer contains an object that changes with use or cannot be pickled, such
-            as a random state: its partitions could not be distinguished from those of another one.
+            as a random state, or differs between this process and a worker.
         ImportError
-            If pyarrow is not installed.
+            If pyarrow, fsspec, or the package of an address is not installed.
         ImageError
-            As in `transform`, also about images without a row in finished partitions, and if a file
-            changes while it is used; partitions that were written stay.
+            With ``on_error="raise"``, if an image gives no row, or if a file changes while it is
+            used; partitions that were written stay.
+        OSError
+            If the source cannot be listed, or a file cannot be written.
         ValueError
-            If `directory` contains rows of another transformer, of other images or with another
-            partition size, or other files; nothing is mixed or overwritten. With
-            ``on_error="nan"``, if no image of the first partition gives a row.
+            If `directory` contains rows of another transformer or source, other files, or a
+            partition that something else has changed; nothing is mixed or overwritten. If the
+            source has no images, or no image of the first partition gives a row.
+
+        Warns
+        -----
+        ImageWarning
+            With ``on_error="nan"``, how many images have no row; `FeatureTable.failures` names
+            them.
 
         See Also
         --------
+        FeatureTable : Learn from the rows.
         transform : The rows as an array.
 
         Notes
         -----
-        The table has one row per image, with the columns ``path`` (null for an array), ``digest``
-        (of the image's content), ``error`` (null, or the reason why there are no features) and one
-        column per feature. The schema's metadata contain, under ``featbus``, JSON with the
-        transformer, its fingerprint, the names of the features, the partition size and the version
-        of featbus.
+        The files have one row per image, in the order of the source, with the columns ``path``
+        (null for an array), ``digest`` (of the image's content), ``group``, ``label`` (null if
+        unknown), ``error`` (null, or the reason why there are no features) and one column per
+        feature. Files of a folder that are no images by content or extension are left out and
+        counted.
 
-        A partition is skipped if it matches: same transformer, same partition size, same paths with
-        the same contents. Contents are compared by digest, so every call reads all files. A
-        partition with changed files, and the last one of a list that has grown, is computed again
-        as a whole; with `memory`, unchanged images are looked up. Rows of NaN stay: delete the
+        ``_manifest.jsonl`` has a line per partition: its file, the number of rows, failures and
+        files left out, its bytes and checksum.
+
+        A partition is kept if it has the same transformer and the same paths with the same
+        contents: files whose size and times, or whose version in a store of objects, are unchanged,
+        or else whose digests are. Where a partition ends depends on the names around its end, so
+        new images in a folder change only the partitions that they are in. Partitions of images
+        that are no longer in the source are removed at the end. Rows of NaN stay: delete the
         partition to try again.
 
-        A killed run leaves a hidden file, which readers ignore: delete it.
+        A killed run leaves hidden files, which readers ignore: delete them.
 
         Examples
         --------
         >>> import tempfile, pathlib
-        >>> import pandas as pd
         >>> from featbus import LBP, FeatureBus, make_breast_ultrasound
         >>> directory = pathlib.Path(tempfile.mkdtemp()) / "lbp"
         >>> images = make_breast_ultrasound(10, random_state=0).images
-        >>> FeatureBus(LBP()).to_parquet(images, directory, partition_size=4)
-        >>> sorted(path.name for path in directory.iterdir())
-        ['part-000000.parquet', 'part-000001.parquet', 'part-000002.parquet']
-        >>> pd.read_parquet(directory).shape
-        (10, 13)
+        >>> table = FeatureBus(LBP()).to_parquet(images, directory)
+        >>> table.shape
+        (10, 10)
         """
-        from featbus.bus._parquet import ParquetDirectory
+        from featbus.bus._parquet import Directory, Task, write_partitions
 
-        check_parameters({"partition_size": [POSITIVE_INTEGER]}, {"partition_size": partition_size})
-        transformer, batch = self._transformer_and_batch(X)
-        key = fingerprint(transformer, self.version)
-        partitions = ParquetDirectory(directory, partition_size, transformer, key)
-        missing, errors = partitions.missing(batch)
-        if errors and self.on_error == "raise":
-            raise errors[0]
-        n_done = len(batch) - sum(len(partition.items) for partition in missing)
-        with self._progress(len(batch), n_done) as progress:
-            for partition in missing:
-                contents = partition.contents()
-                rows = self._rows(transformer, partition.items, progress, partition.start, key)
-                partitions.write(partition, contents, rows)
-                errors += rows.errors()
-        self._keep_errors(sorted(errors, key=lambda error: error.index), len(batch))
+        check_parameters(_TO_PARQUET, locals())
+        transformer = self._fitted_on_source(source, partition_bytes)
+        worker = self
+        if executor is not None:
+            is_here = executor == "loky"
+            worker = clone(self).set_params(n_jobs=None, memory=self.memory if is_here else None)
+        task = Task(
+            worker, transformer, fingerprint(transformer, self.version), Directory(directory)
+        )
+        with self._progress(None) as progress:
+            lines = write_partitions(task, source, partition_bytes, executor, self.n_jobs, progress)
+        table = FeatureTable(directory)
+        n_failed = sum(line["failures"] for line in lines.values())
+        if n_failed:
+            index, (path, reason) = next(table.failures().iterrows())
+            error = ImageError(reason, index, path)
+            if self.on_error == "raise":
+                raise error
+            self._warn(n_failed, len(table), "FeatureTable.failures()", error)
+        return table
+
+    def _fitted_on_source(self, source, n_bytes):
+        """Return the fitted transformer; one that learns nothing is fitted on the first image."""
+        self._check_parameters()
+        check_is_fitted(self)
+        check_all_parameters(getattr(self, "transformer_", self.transformer))
+        if hasattr(self, "transformer_"):
+            return self.transformer_
+        for partition in list_partitions(source, n_bytes):
+            with opened(partition) as found:
+                if found.items:
+                    return self._fitted_on_one(self._check_batch(found.items, reset=False))
+        raise ValueError(f"Found no images in {source!r}, expected at least one.")
 
     def _progress(self, n_images, n_done=0):
         options = {"desc": "FeatureBus", "unit": "image", "disable": not self.verbose}
@@ -397,12 +462,15 @@ class FeatureBus(ImageEstimator):
         """Set `errors_`, and warn once about all of them."""
         self.errors_ = errors
         if errors:
-            warnings.warn(
-                f"{len(errors)} of {n_images} images failed: their rows are NaN, see `errors_`. "
-                f"The first: {errors[0]}",
-                ImageWarning,
-                stacklevel=3,
-            )
+            self._warn(len(errors), n_images, "`errors_`", errors[0])
+
+    def _warn(self, n_errors, n_images, where, first):
+        warnings.warn(
+            f"{n_errors} of {n_images} images failed: their rows are NaN, see {where}. "
+            f"The first: {first}",
+            ImageWarning,
+            stacklevel=4,
+        )
 
     def _fingerprint_params(self):
         fitted = getattr(self, "transformer_", self.transformer)

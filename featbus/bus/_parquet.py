@@ -1,214 +1,401 @@
-"""Rows as a directory of Parquet files, each of which appears whole or not at all."""
+"""Rows as a directory of Parquet files, each of which one worker writes, whole or not at all."""
 
+import hashlib
+import io
 import json
-from contextlib import suppress
+import re
+import time
+from concurrent.futures import FIRST_COMPLETED, as_completed, wait
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
 
+import joblib
 import numpy as np
+from sklearn import config_context, get_config
+from tqdm.auto import tqdm
 
 from featbus import __version__
+from featbus.bus._compute import check_key
 from featbus.bus._fingerprint import try_digest
-from featbus.files import as_unicode, written_whole
-from featbus.images import ImageError, is_path
+from featbus.bus._sources import describe_source, list_partitions, opened
+from featbus.files import written_whole
+from featbus.images import ImageError
 from featbus.io import ImageReadError
 
-_IMAGE_COLUMNS = ["path", "digest", "error"]  # before those of the features
+IMAGE_COLUMNS = ["path", "digest", "group", "label", "error"]  # before those of the features
+MANIFEST = "_manifest.jsonl"
+ROW_GROUP = 1_000  # rows that are read at a time
 _METADATA = b"featbus"
+_NAME = re.compile(r"part-\d{6,}-[0-9a-f]{16}\.parquet")
 _REMEDY = "Name another directory, or delete this one or its damaged file to compute it again."
+_PAUSE = 10.0  # seconds between two times that the manifest is written
 
 
-def _import_pyarrow():
+def import_pyarrow():
+    """Return pyarrow, with its module of Parquet, if all that is needed is installed."""
     try:
+        import fsspec  # noqa: F401
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            f"to_parquet needs pyarrow ({error}): pip install 'featbus[parquet]'."
+            f"Parquet needs pyarrow and fsspec ({error}): pip install 'featbus[parquet]'."
         ) from error
     return pyarrow
 
 
-class Partition(NamedTuple):
-    """A file of rows: its path, its images, and the position of the first of them."""
-
-    path: Path
-    items: object
-    start: int
-
-    def contents(self):
-        """Return the path (None for an array) and digest (None if unreadable) of each image.
-
-        Returns
-        -------
-        list of (str or None, str or None)
-            In the order of the images.
-        """
-        digests = map(try_digest, self.items)
-        return [
-            (as_unicode(item) if is_path(item) else None, digest and digest.hex())
-            for item, digest in zip(self.items, digests)
-        ]
-
-
-class ParquetDirectory:
-    """A directory of partitions whose rows all come from one transformer.
+class Directory:
+    """A directory of partitions, on a disk or at an address.
 
     Parameters
     ----------
-    directory : str or os.PathLike
-        Where the partitions are; created if needed.
-    partition_size : int
-        Number of images per partition.
+    path : str or os.PathLike
+        Where it is.
+    """
+
+    def __init__(self, path):
+        import_pyarrow()
+        import fsspec
+
+        self.name = str(path)
+        self._fs, self._root = fsspec.core.url_to_fs(self.name)
+
+    def list(self):
+        """Return the names of the files that are not hidden."""
+        self._fs.makedirs(self._root, exist_ok=True)
+        self._fs.invalidate_cache()
+        names = (path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False))
+        return sorted(name for name in names if name[0] not in "._")
+
+    def read(self, name):
+        """Return the content of a file; None if there is none."""
+        with suppress(FileNotFoundError):
+            return self._fs.cat_file(self.path(name))
+
+    def open(self, name):
+        """Open a file to read it in parts."""
+        return self._fs.open(self.path(name))
+
+    def write(self, name, content):
+        """Write a file, which appears whole or not at all."""
+        if type(self._fs).__name__ == "LocalFileSystem":
+            with written_whole(self.path(name)) as hidden:
+                Path(hidden).write_bytes(content)
+        else:  # the stores of objects write whole ones
+            self._fs.pipe_file(self.path(name), content)
+
+    def move(self, name, new):
+        """Rename a file."""
+        self._fs.mv(self.path(name), self.path(new))
+
+    def remove(self, name):
+        """Remove a file."""
+        self._fs.rm_file(self.path(name))
+
+    def path(self, name=""):
+        """Return the path of a file for its file system."""
+        return f"{self._root}/{name}"
+
+    def manifest(self):
+        """Return the header of the manifest, and its line for each partition."""
+        lines = [json.loads(line) for line in (self.read(MANIFEST) or b"{}").splitlines()]
+        return lines[0], {line["partition"]: line for line in lines[1:]}
+
+    def write_manifest(self, header, lines):
+        """Write the manifest."""
+        texts = [json.dumps(line) for line in (header, *lines.values())]
+        self.write(MANIFEST, "\n".join(texts).encode())
+
+
+class Task:
+    """Write a partition, on any thread, process or machine.
+
+    Parameters
+    ----------
+    bus : FeatureBus
+        Its options are those of the worker.
     transformer : estimator
         The fitted transformer.
     key : bytes
         Its fingerprint.
-
-    Raises
-    ------
-    ImportError
-        If pyarrow is not installed.
+    directory : Directory
+        Where the partitions are.
     """
 
-    def __init__(self, directory, partition_size, transformer, key):
-        self._pyarrow = _import_pyarrow()
-        self._directory = Path(directory)
+    def __init__(self, bus, transformer, key, directory):
+        self.bus, self._transformer, self.key = bus, transformer, key
+        self.directory = directory
+        self._config = get_config()  # of scikit-learn: other threads have their own
         self._names = None
         with suppress(AttributeError):  # of a transformer without names
             self._names = transformer.get_feature_names_out().tolist()
-        self._header = {
-            "featbus": __version__,
-            "transformer": " ".join(str(transformer).split()),
-            "fingerprint": key.hex(),
-            "partition_size": int(partition_size),
-        }
-        self._schema = None  # that of the first partition found or written
 
-    def missing(self, batch):
-        """Find the partitions that have to be written.
-
-        Parameters
-        ----------
-        batch : ndarray or list
-            All images.
-
-        Returns
-        -------
-        missing : list of Partition
-            Those that do not exist, and those whose files have changed.
-        errors : list of ImageError
-            The images without a row in the others.
-
-        Raises
-        ------
-        ValueError
-            If the directory contains rows of another transformer or of other images, or other
-            files.
-        """
-        self._directory.mkdir(parents=True, exist_ok=True)
-        size, missing, errors = self._header["partition_size"], [], []
-        others = {path for path in self._directory.iterdir() if path.name[0] not in "._"}
-        for number, start in enumerate(range(0, len(batch), size)):
-            path = self._directory / f"part-{number:06d}.parquet"
-            partition = Partition(path, batch[start : start + size], start)
-            others.discard(path)
-            found = self._find_errors(partition) if path.exists() else None
-            if found is None:
-                missing.append(partition)
-            else:
-                errors += found
-        if others:
-            message = f"{str(min(others))!r} is not a partition of these {len(batch)} images."
-            raise ValueError(f"{message} {_REMEDY}")
-        return missing, errors
-
-    def _find_errors(self, partition):
-        """Return the errors in a partition, or None if its files have changed."""
-        path = partition.path
-        try:
-            schema = self._pyarrow.parquet.read_schema(path)
-            header = json.loads(schema.metadata[_METADATA])
-            lines = self._pyarrow.parquet.read_table(path, columns=_IMAGE_COLUMNS).to_pylist()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            message = f"{str(path)!r} is damaged, or to_parquet did not write it ({error!r})."
-            raise ValueError(f"{message} {_REMEDY}") from error
-        if any(header[name] != self._header[name] for name in ("partition_size", "fingerprint")):
-            raise ValueError(
-                f"{str(path)!r} was written with another transformer, learned state or version: "
-                f"found {header}, expected {self._header}. {_REMEDY}"
-            )
-        before, contents = [(line["path"], line["digest"]) for line in lines], partition.contents()
-        if before == contents:
-            self._schema = self._schema or schema
-            return [
-                ImageError(line["error"], partition.start + index, line["path"])
-                for index, line in enumerate(lines)
-                if line["error"] is not None
-            ]
-        # Arrays have no path: another one is another image. The list may have grown.
-        old, new = ([name or digest for name, digest in part] for part in (before, contents))
-        if old != new[: len(old)]:
-            raise ValueError(
-                f"{str(path)!r} was written from other images, or from these in another order: "
-                f"found {old[0]!r} to {old[-1]!r}, expected {new[0]!r} to {new[-1]!r}. {_REMEDY}"
-            )
-        return None
-
-    def write(self, partition, contents, rows):
-        """Write a partition.
+    def __call__(self, partition, known, columns):
+        """Write a partition, unless it exists.
 
         Parameters
         ----------
         partition : Partition
-            One of those that `missing` returned.
-        contents : list of (str or None, str or None)
-            Its contents before the images were read.
-        rows : Rows
-            Its rows.
+            Its images.
+        known : dict or None
+            Its line of the manifest; only ``partition``, the file, if a run was killed; None if
+            there is no file.
+        columns : list or None
+            Number of features and their dtype in other partitions, None if unknown.
 
-        Raises
-        ------
-        ImageReadError
-            If a file has changed since then.
-        ValueError
-            If the rows are not like those of the other partitions.
+        Returns
+        -------
+        dict
+            Its line of the manifest.
         """
-        for index, (old, new) in enumerate(zip(contents, partition.contents())):
-            if old != new:
-                reason = "the file was changed while it was being used. Run again."
-                raise ImageReadError(reason, partition.start + index, old[0])
-        table = self._table(partition, contents, rows)
-        with written_whole(partition.path) as hidden:
-            # Values that hardly repeat take less space than a dictionary of them.
-            self._pyarrow.parquet.write_table(
-                table, hidden, compression="zstd", use_dictionary=False
-            )
+        with config_context(**self._config):
+            check_key(self._transformer, self.bus.version, self.key)
+            name = f"part-{partition.number:06d}-{partition.identify()}.parquet"
+            content = self._find(partition, known) if known else None
+            if content is not None and name != known["partition"]:
+                self.directory.move(known["partition"], name)
+            if content is None:
+                content = self._compute(partition, columns)
+                self.directory.write(name, content)
+                if known and known["partition"] != name:
+                    self.directory.remove(known["partition"])
+        return self._describe(name, content)
 
-    def _table(self, partition, contents, rows):
-        """Return a partition as a table with one row per image."""
-        array, pa = self._array(rows), self._pyarrow
-        errors = [getattr(result, "reason", None) for result in rows.results]
-        columns = [pa.array(column, pa.string()) for column in (*zip(*contents), errors)]
-        columns += map(pa.array, np.ascontiguousarray(array.T))
-        names = self._names or [f"feature{index}" for index in range(array.shape[1])]
-        metadata = {_METADATA: json.dumps({**self._header, "features": names})}
-        table = pa.table(columns, [*_IMAGE_COLUMNS, *names], metadata=metadata)
-        self._schema = self._schema or table.schema
-        if not table.schema.equals(self._schema):
-            n_columns = len(self._schema) - len(_IMAGE_COLUMNS)
+    def _describe(self, name, content):
+        """Return the line of the manifest of a partition."""
+        table, header = self._open(name, content)
+        return {
+            "partition": name,
+            "rows": len(table),
+            "failures": len(table) - table["error"].null_count,
+            "left_out": header["left_out"],
+            "columns": header["columns"],
+            "bytes": len(content),
+            "checksum": _checksum(content),
+        }
+
+    def _open(self, name, content):
+        """Return the columns that describe the images of a partition, and its header."""
+        parquet = import_pyarrow().parquet
+        try:
+            file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+            header = json.loads(file.schema_arrow.metadata[_METADATA])
+            table = file.read(columns=IMAGE_COLUMNS)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            path = self.directory.path(name)
+            message = f"{path!r} is damaged, or to_parquet did not write it ({error!r})."
+            raise ValueError(f"{message} {_REMEDY}") from error
+        if header["fingerprint"] != self.key.hex():
             raise ValueError(
-                f"images {partition.start} to {partition.start + len(array) - 1} gave "
-                f"{array.shape[1]} columns of {array.dtype}, expected {n_columns} of "
-                f"{self._schema.types[-1]} as in the other partitions. Use Resize first."
+                f"{self.directory.path(name)!r} was written with another transformer, learned "
+                f"state or version: found {header['transformer']}, expected "
+                f"{_describe(self._transformer)}. {_REMEDY}"
             )
-        return table
+        return table, header
 
-    def _array(self, rows):
-        """Return the rows: all NaN if no image has one."""
-        array = rows.array()
-        if array is not None:
-            return array
-        if self._schema is None:
-            raise ValueError(f"No image of the first partition gave a row. {rows.errors()[0]}")
-        shape = len(rows.batch), len(self._schema) - len(_IMAGE_COLUMNS)
-        return np.full(shape, np.nan, self._schema.types[-1].to_pandas_dtype())
+    def _find(self, partition, known):
+        """Return the file of a partition; None if its images have changed, or it is gone."""
+        name = known["partition"]
+        content = self.directory.read(name)
+        if content is None:
+            return None
+        if known.get("checksum", _checksum(content)) != _checksum(content):
+            path = self.directory.path(name)
+            raise ValueError(f"{path!r} was changed after it had been written. {_REMEDY}")
+        table, header = self._open(name, content)
+        if partition.stamp() is not None and header["stamp"] == partition.stamp():
+            return content
+        with opened(partition) as batch:
+            is_same = table["digest"].to_pylist() == _digests(batch)
+        return content if is_same else None
+
+    def _compute(self, partition, columns):
+        """Return the file of a partition."""
+        with opened(partition) as batch:
+            digests = _digests(batch)
+            rows, errors = self._rows(batch, partition.start)
+            for entry, old, new in zip(batch.entries, digests, _digests(batch)):
+                if old != new:
+                    reason = "the file was changed while it was being used. Run again."
+                    raise ImageReadError(reason, path=entry.path)
+        if rows is not None:
+            columns = columns or [rows.shape[1], rows.dtype.str]
+        if columns is None:
+            raise ValueError(
+                "No image of the first partition gave a row. "
+                f"{next(filter(None, errors), 'None of its files is an image.')}"
+            )
+        if rows is None:
+            rows = np.full((len(errors), columns[0]), np.nan, columns[1])
+        if [rows.shape[1], rows.dtype.str] != columns:
+            raise ValueError(
+                f"The images from {batch.entries[0].path!r} on gave {rows.shape[1]} columns of "
+                f"{rows.dtype}, expected {columns[0]} of {np.dtype(columns[1])} as in the other "
+                "partitions. Use Resize first."
+            )
+        header = {
+            "featbus": __version__,
+            "transformer": _describe(self._transformer),
+            "fingerprint": self.key.hex(),
+            "columns": columns,
+            "stamp": partition.stamp(),
+            "left_out": batch.n_left_out,
+        }
+        return _encode(batch, digests, errors, rows, self._names, header)
+
+    def _rows(self, batch, start):
+        """Return the rows, None if there are none, and an error or None for each image."""
+        if not batch.items:
+            return None, []
+        try:
+            rows = self.bus._rows(self._transformer, batch.items, tqdm(disable=True), key=self.key)
+            array = rows.array()
+        except ImageError as error:  # of a file that may be a copy
+            if error.index is None:
+                raise
+            index = None if start is None else start + error.index
+            raise error.at(index, batch.entries[error.index].path) from error
+        return array, [row if isinstance(row, ImageError) else None for row in rows.results]
+
+
+def _describe(transformer):
+    return " ".join(str(transformer).split())
+
+
+def _checksum(content):
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _digests(batch):
+    """Return the digest of each image, None if it cannot be read."""
+    found = map(try_digest, batch.items)
+    return [digest and digest.hex() for digest in found]
+
+
+def _encode(batch, digests, errors, rows, names, header):
+    """Return a Parquet file with a row per image; those without features are NaN."""
+    pa = import_pyarrow()
+    facts = [(entry.path, entry.group, entry.label) for entry in batch.entries]
+    paths, groups, labels = zip(*facts) if facts else ((), (), ())
+    reasons = [error and error.reason for error in errors]
+    columns = [
+        pa.array(column, pa.string()) for column in (paths, digests, groups, labels, reasons)
+    ]
+    columns += map(pa.array, np.ascontiguousarray(rows.T))
+    names = names or [f"feature{index}" for index in range(rows.shape[1])]
+    metadata = {_METADATA: json.dumps(header)}
+    table = pa.table(columns, [*IMAGE_COLUMNS, *names], metadata=metadata)
+    file = io.BytesIO()
+    # Values that hardly repeat take less space than a dictionary of them.
+    options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+    pa.parquet.write_table(table, file, row_group_size=ROW_GROUP, **options)
+    return file.getvalue()
+
+
+def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
+    """Write the partitions of a source, and the manifest; remove those of images that are gone.
+
+    Parameters
+    ----------
+    task : Task
+        Writes one of them.
+    source : str, os.PathLike, DataFrame or batch of images
+        The images, see `featbus.bus._sources.list_partitions`.
+    n_bytes : int
+        Size of a partition.
+    executor : None, "loky", "ray" or distributed.Client
+        What runs the tasks.
+    n_jobs : int or None
+        Number of processes of loky.
+    progress : tqdm
+        Advanced with each image.
+
+    Returns
+    -------
+    dict
+        The line of the manifest of each partition.
+    """
+    directory = task.directory
+    before, lines = directory.manifest()
+    header = {"source": describe_source(source), "fingerprint": task.key.hex()}
+    found = directory.list()
+    if before != header and (before or found):
+        raise ValueError(
+            f"{directory.name!r} has other rows: found {before or found[0]}, expected {header}, "
+            f"the same source and transformer. {_REMEDY}"
+        )
+    existing = {}
+    for name in found:
+        if _NAME.fullmatch(name) is None:
+            raise ValueError(f"{directory.path(name)!r} is not a partition. {_REMEDY}")
+        existing.setdefault(name.rpartition("-")[2], []).append(name)
+    written, columns, saved = {}, None, time.monotonic()
+
+    def calls(partitions):
+        for partition in partitions:
+            name = (existing.get(f"{partition.identify()}.parquet") or [None]).pop()
+            yield partition, lines.get(name, name and {"partition": name}), columns
+
+    directory.write_manifest(header, lines)
+    partitions = list_partitions(source, n_bytes)
+    try:
+        # The first one alone: it says which columns all others must have.
+        for some in ([next(partitions)], partitions):
+            with closing(_iter_lines(task, calls(some), executor, n_jobs)) as results:
+                for line in results:
+                    written[line["partition"]], columns = line, line["columns"]
+                    progress.update(line["rows"])
+                    if time.monotonic() > saved + _PAUSE:
+                        directory.write_manifest(header, lines | written)
+                        saved = time.monotonic()
+        for name in set(directory.list()) - set(written):
+            directory.remove(name)
+        lines = {}
+    finally:
+        directory.write_manifest(header, lines | written)
+    return written
+
+
+def _iter_lines(task, calls, executor, n_jobs):
+    """Yield the lines of partitions as they are done."""
+    if executor is None:
+        return (task(*call) for call in calls)
+    if executor == "loky":
+        options = {"return_as": "generator_unordered", "batch_size": 1}
+        n_jobs = n_jobs or joblib.cpu_count()
+        parallel = joblib.Parallel(n_jobs, backend="loky", pre_dispatch="2*n_jobs", **options)
+        return parallel(joblib.delayed(task)(*call) for call in calls)
+    if executor == "ray":
+        import ray
+
+        remote, shared = ray.remote(_run), ray.put(task)
+        return _iter_futures(
+            lambda call: remote.remote(shared, call).future(),
+            lambda: ray.cluster_resources()["CPU"],
+            calls,
+        )
+    pool = executor.get_executor(pure=False)
+    return _iter_futures(
+        lambda call: pool.submit(_run, task, call),
+        lambda: sum(executor.nthreads().values()),
+        calls,
+    )
+
+
+def _run(task, call):
+    return task(*call)
+
+
+def _iter_futures(submit, count_slots, calls):
+    """Yield results; two tasks per slot are waiting, however many there are in all."""
+    waiting = set()
+    try:
+        for call in calls:
+            waiting.add(submit(call))
+            # Asked again each time: clusters grow and shrink.
+            while len(waiting) >= 2 * max(1, count_slots()):
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        yield from (future.result() for future in as_completed(waiting))
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -10,14 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from featbus.files import as_unicode
-from featbus.io import find_format, split_frame
+from featbus.io import is_image_file, split_frame
 
 FORMATS = "PNG, JPEG, TIFF, BMP, PGM or DICOM files"
-_SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm"),
-    *(".dcm", ".dicom", ".ima"),
-}
-_NOT_READ = {"GIF", "WebP"}
 _INDEXES = {"desktop.ini", "dicomdir", "thumbs.db"}  # written by other programs
 # Names of masks: "a_mask.png" beside "a.png", and folders such as "x_masks" or "ground truth".
 _MASK_WORDS = "masks?|gt|ground[_ ]?truth|segs?|segmentations?|labels?|annotations?|contours?"
@@ -78,9 +73,7 @@ def is_image(path):
 
     A file that has only the extension raises an error when it is read.
     """
-    if not is_visible(path) or path.is_dir():
-        return False
-    return path.suffix.lower() in _SUFFIXES or find_format(path) not in {None, *_NOT_READ}
+    return is_visible(path) and not path.is_dir() and is_image_file(path)
 
 
 def list_images(folder, without=None):

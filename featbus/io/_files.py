@@ -11,6 +11,8 @@ from featbus.parameters import POSITIVE_INTEGER, check_parameters
 AGAIN = "The file is damaged or incomplete: copy, download or export it again."
 VARIABLE = "FEATBUS_MAX_PIXELS"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm")
+SUFFIXES = {*_PICTURES, *DICOM_SUFFIXES}
 _DEFAULT = 178_956_970  # Pillow refuses larger images, too
 _RAISE = (
     "If it is right: raise the limit, max_pixels of ImageLoader or the environment variable "

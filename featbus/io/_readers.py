@@ -19,7 +19,14 @@ from pandas import isna
 from pandas.api.types import is_scalar
 
 from featbus.images import ImageError, ResponseMap, at_index, check_image, is_path
-from featbus.io._files import ImageReadError, open_image, pixel_limit, read_content, split_frame
+from featbus.io._files import (
+    SUFFIXES,
+    ImageReadError,
+    open_image,
+    pixel_limit,
+    read_content,
+    split_frame,
+)
 from featbus.io._pictures import read_picture
 from featbus.masks import as_mask
 from featbus.parameters import Interval, PairOf, as_list, as_pair, check_parameters
@@ -175,6 +182,14 @@ def find_format(path: PathLike) -> str | None:
     with suppress(ImageReadError), open_image(path) as (_, kind):
         return kind
     return None
+
+
+def is_image_file(path):
+    """Return whether a file has the content or the extension of an image.
+
+    A file that has only the extension raises an error when it is read.
+    """
+    return path.suffix.lower() in SUFFIXES or find_format(path) not in {None, "GIF", "WebP"}
 
 
 @dataclass(frozen=True, eq=False)  # pixels have no single answer to ==

@@ -1,0 +1,378 @@
+"""Where many images are: a folder, a table, tar files or an address, listed as they are needed."""
+
+import hashlib
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from featbus.bus._fingerprint import digest_image
+from featbus.files import as_unicode
+from featbus.images import ImageError, as_batch, is_path
+from featbus.io import (
+    ImageReadError,
+    SpacedImage,
+    is_image_file,
+    read_item,
+    read_mask,
+    split_frame,
+)
+from featbus.masks import restrict
+
+_MOST = 10_000  # images in a partition: their rows have to fit into memory
+_CHUNK = 50_000  # rows of a table, read at a time
+_UNKNOWN = 2**18  # bytes of a file whose size nobody has said
+_COLUMNS = ["path", "mask", "group", "label"]
+
+
+class Entry(NamedTuple):
+    """One image of a source, or a tar file of images; nothing of it has been read.
+
+    `stamp` changes with the file; None if it is unknown.
+    """
+
+    item: Any
+    path: str | None
+    size: int
+    stamp: str | None
+    mask: str | None = None
+    group: str | None = None
+    label: str | None = None
+    is_shard: bool = False
+
+
+class Partition(NamedTuple):
+    """Entries that one worker reads, and whose rows it writes."""
+
+    number: int
+    entries: list[Entry]
+    start: int | None  # position of the first image in a list
+
+    def identify(self):
+        """Return 8 bytes that say which images these are, whatever their contents."""
+        digest = hashlib.blake2b(digest_size=8)
+        for entry in self.entries:
+            names = entry.path or entry.stamp, entry.mask, entry.group, entry.label
+            digest.update(repr(names).encode())
+        return digest.hexdigest()
+
+    def stamp(self):
+        """Return a text that changes with any of the files; None if one may change unnoticed."""
+        stamps = [entry.stamp for entry in self.entries]
+        has_masks = any(entry.mask is not None for entry in self.entries)
+        if None in stamps or has_masks:
+            return None
+        return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
+
+
+def describe_source(source):
+    """Return what a source is called: its path, or the first image of a list."""
+    if is_path(source):
+        return as_unicode(source)
+    if isinstance(source, pd.DataFrame):
+        source = source["path"].tolist()
+    first = source[0]
+    return f"images from {as_unicode(first) if is_path(first) else digest_image(first).hex()} on"
+
+
+def list_partitions(source, n_bytes):
+    """Yield the partitions of a source.
+
+    A partition has about `n_bytes`. Where it ends depends on the names of the images around its
+    end, so that more images change only the partitions that they are in.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, DataFrame or batch of images
+        A folder, a table, or a pattern of tar files, each also as an address; or images.
+    n_bytes : int
+        Size of a partition.
+
+    Yields
+    ------
+    Partition
+        At least one.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or a table has no column ``path``.
+    """
+    number = position = size = 0
+    is_list = not is_path(source) and not isinstance(source, pd.DataFrame)
+    entries = []
+    for entry in _list_entries(source):
+        entries.append(entry)
+        size += entry.size
+        # The share of names that end a partition grows with the bytes of their file.
+        name = (entry.path or entry.stamp).encode("utf-8", "backslashreplace")
+        draw = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest()) / 2**32
+        ends = size >= n_bytes / 2 and draw < 2 * entry.size / n_bytes
+        if ends or size >= 2 * n_bytes or len(entries) >= _MOST:
+            yield Partition(number, entries, position if is_list else None)
+            number, position = number + 1, position + len(entries)
+            entries, size = [], 0
+    if entries:
+        yield Partition(number, entries, position if is_list else None)
+    elif number == 0:
+        raise ValueError(f"Found no images in {source!r}, expected at least one.")
+
+
+def _list_entries(source) -> Iterator[Entry]:
+    if isinstance(source, pd.DataFrame):
+        return _list_table([source], "")
+    if not is_path(source):
+        return map(_as_entry, as_batch(source))
+    text = os.fspath(source)
+    suffixes = PurePosixPath(text).suffixes
+    if suffixes[-1:] in ([".csv"], [".parquet"]):
+        return _list_table(_read_table(text), text.rpartition("/")[0])
+    if ".tar" in suffixes or suffixes[-1:] == [".tgz"]:
+        return _list_shards(text)
+    return _list_address(text) if "://" in text else _walk(text, ())
+
+
+def _as_entry(item, mask=None, group=None, label=None):
+    """Return the entry of an item of a batch, or of a line of a table."""
+    source = item.image if isinstance(item, SpacedImage) else item
+    if not is_path(source):
+        image = np.asanyarray(source)
+        return Entry(item, None, image.nbytes, digest_image(item).hex())
+    path = as_unicode(source)
+    if "://" in path:
+        return Entry(item, path, _UNKNOWN, None, mask, group, label)
+    try:
+        found = os.stat(split_frame(source)[0])
+    except (OSError, ValueError):  # reading it says what is wrong
+        return Entry(item, path, _UNKNOWN, None, mask, group, label)
+    return Entry(item, path, found.st_size, _stamp(found), mask, group, label)
+
+
+def _stamp(found):
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def _walk(folder, above):
+    """Yield the visible files below a folder, in the order of the file system; follow links."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    with os.scandir(folder) as found:
+        for file in found:
+            if file.name.startswith("."):
+                continue
+            if file.is_dir():
+                yield from _walk(file.path, (*above, here))
+            elif file.is_file():
+                status = file.stat()
+                yield Entry(file.path, as_unicode(file.path), status.st_size, _stamp(status))
+
+
+def _open_address(address):
+    import fsspec
+
+    return fsspec.core.url_to_fs(address)
+
+
+@contextmanager
+def _as_os_errors(address):
+    """Turn what a file system says, which may be any exception, into an `OSError`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(
+            f"Cannot use {address!r} ({type(error).__name__}: {error}). Check the address, and the "
+            "credentials, which fsspec takes from the environment or its configuration."
+        ) from error
+
+
+def _list_address(address):
+    with _as_os_errors(address):
+        fs, root = _open_address(address)
+        for _, _, files in fs.walk(root, detail=True):
+            for name, info in files.items():
+                if not name.startswith("."):
+                    yield _of_info(fs, info)
+
+
+def _of_info(fs, info):
+    """Return the entry of a file, by what its file system says of it."""
+    path = fs.unstrip_protocol(info["name"])
+    version = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime") if key in info), None)
+    stamp = None if version is None else f"{info['size']} {version}"
+    return Entry(path, path, info["size"] or _UNKNOWN, stamp)
+
+
+def _list_shards(pattern):
+    with _as_os_errors(pattern):
+        fs, root = _open_address(pattern)
+        for name in sorted(fs.glob(root)):
+            entry = _of_info(fs, fs.info(name))._replace(is_shard=True)
+            yield entry._replace(path=name, item=name) if "://" not in pattern else entry
+
+
+def _read_table(path):
+    with _as_os_errors(path):
+        fs, name = _open_address(path)
+        with fs.open(name) as file:
+            if name.endswith(".csv"):
+                yield from pd.read_csv(file, dtype=str, chunksize=_CHUNK)
+            else:
+                from pyarrow.parquet import ParquetFile
+
+                for batch in ParquetFile(file).iter_batches(_CHUNK):
+                    yield batch.to_pandas()
+
+
+def _list_table(frames, folder):
+    """Yield the entries of the lines of tables; relative paths are those from the folder."""
+    for frame in frames:
+        if "path" not in frame:
+            raise ValueError(
+                f"The table has the columns {frame.columns.tolist()}, expected 'path', and where "
+                "known 'mask', 'group' and 'label'."
+            )
+        columns = frame.reindex(columns=_COLUMNS).astype(object)
+        columns = columns.where(columns.notna(), None)
+        for line in columns.itertuples(index=False):
+            path, mask = (name and _resolve(folder, name) for name in line[:2])
+            if path is None:
+                raise ValueError("The table has a line without a path. Remove it, or fill it in.")
+            yield _as_entry(path, mask, *(None if cell is None else str(cell) for cell in line[2:]))
+
+
+def _resolve(folder, name):
+    name = os.fspath(name)
+    is_whole = not folder or "://" in name or os.path.isabs(name)
+    return name if is_whole else f"{folder}/{name}"
+
+
+class _MaskedFile:
+    """An item of a batch: a file, masked to its region."""
+
+    def __init__(self, path, mask):
+        self.path, self.mask = path, mask
+
+    def __array__(self, dtype=None, copy=None):
+        image = read_item(self.path, None)
+        inside = read_mask(self.mask, image.shape)
+        if not inside.any():
+            raise ImageError("found an empty mask, expected a region.")
+        return restrict(image, inside)
+
+
+class _Damaged:
+    """An item of a batch that cannot be read."""
+
+    def __init__(self, reason):
+        self.reason = reason
+
+    def __array__(self, dtype=None, copy=None):
+        raise ImageReadError(self.reason)
+
+
+class Opened(NamedTuple):
+    """The images of a partition, on a disk of this machine."""
+
+    items: list
+    entries: list[Entry]  # of each item
+    n_left_out: int  # files that are no images
+
+
+@contextmanager
+def opened(partition):
+    """Bring the images of a partition to this machine, as long as they are needed.
+
+    Parameters
+    ----------
+    partition : Partition
+        The images.
+
+    Yields
+    ------
+    Opened
+        The images; files in the folder that are none are left out.
+    """
+    with TemporaryDirectory(prefix="featbus") as folder:
+        entries, numbers = [], count()
+        for entry in partition.entries:
+            entries += _extract(entry, folder, numbers) if entry.is_shard else [entry]
+        local = _download([name for e in entries for name in (e.item, e.mask)], folder)
+        items, kept = [], []
+        for entry in entries:
+            item = local.get(entry.item, entry.item) if is_path(entry.item) else entry.item
+            if is_path(item) and os.path.isfile(item) and not is_image_file(Path(item)):
+                continue
+            if entry.mask is not None:
+                item = _MaskedFile(item, local.get(entry.mask, entry.mask))
+            items.append(item)
+            kept.append(entry)
+        yield Opened(items, kept, len(entries) - len(kept))
+
+
+def _download(names, folder):
+    """Copy what is at an address to a folder; return the copy of each address."""
+    remote = list(dict.fromkeys(name for name in names if is_path(name) and "://" in str(name)))
+    local = {
+        name: os.path.join(folder, f"{index:06d}{PurePosixPath(name).suffix}")
+        for index, name in enumerate(remote)
+    }
+    for protocol in {name.partition("://")[0] for name in remote}:
+        some = [name for name in remote if name.startswith(f"{protocol}://")]
+        with _as_os_errors(some[0]):
+            fs = _open_address(some[0])[0]
+            keys = {fs._strip_protocol(name): name for name in some}
+            for key, content in fs.cat(list(keys), on_error="return").items():
+                if isinstance(content, FileNotFoundError):  # reading it says so
+                    continue
+                if isinstance(content, Exception):
+                    raise content
+                Path(local[keys[key]]).write_bytes(content)
+    return local
+
+
+def _extract(shard, folder, numbers):
+    """Extract a tar file, whose names follow WebDataset; return an entry for each image."""
+    samples, entries = {}, []
+    try:
+        fs, name = _open_address(shard.item)
+        with fs.open(name) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name)
+                if not member.isfile() or name.name.startswith("."):
+                    continue
+                stem, _, kind = name.name.partition(".")
+                sample = samples.setdefault(name.parent / stem, {"images": []})
+                content = tar.extractfile(member).read()
+                if kind in ("cls", "json"):
+                    sample[kind] = content
+                    continue
+                # The names of members are never those of files.
+                path = Path(folder, f"member{next(numbers):06d}{name.suffix}")
+                path.write_bytes(content)
+                if "mask" in kind.split("."):
+                    sample["mask"] = str(path)
+                else:
+                    sample["images"].append((path, f"{shard.path}::{member.name}"))
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        reason = f"the tar file is damaged or incomplete ({error}). Copy it again."
+        entries.append(shard._replace(item=_Damaged(reason)))
+    for sample in samples.values():
+        facts = json.loads(sample.get("json", "{}"))
+        if "cls" in sample:
+            facts["label"] = sample["cls"].decode().strip()
+        names = [facts.get(key) and str(facts[key]) for key in ("group", "label")]
+        for path, name in sample["images"]:
+            entries.append(Entry(str(path), name, 0, None, sample.get("mask"), *names))
+    return entries

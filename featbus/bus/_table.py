@@ -1,0 +1,443 @@
+"""Learn from rows on a disk: a table that is read in parts, its folds, and what learns from it."""
+
+from __future__ import annotations
+
+import hashlib
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from featbus.bus._parquet import IMAGE_COLUMNS, ROW_GROUP, Directory, import_pyarrow
+from featbus.parameters import POSITIVE_INTEGER, HasMethods, check_parameters
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from numpy.typing import ArrayLike
+
+    from featbus.typing import PathLike
+
+_BLOCK = 1_000  # neighboring rows that stay together when batches are shuffled
+
+
+class FeatureTable:
+    """The rows that `FeatureBus.to_parquet` wrote, read from the disk as they are needed.
+
+    It stands for the array of the features: scikit-learn's splitters and `featbus.evaluate` take it
+    as `X`, indexing returns the table of some rows, and ``numpy.asarray`` reads them.
+    `StreamingClassifier` learns from it in parts.
+
+    Read more in the :ref:`User Guide <scale>`.
+
+    Parameters
+    ----------
+    directory : path-like
+        What `FeatureBus.to_parquet` wrote to: a directory or an address.
+
+    Attributes
+    ----------
+    feature_names : list of str
+        The columns of the features.
+    manifest : DataFrame
+        Of each partition its file, the numbers of rows, failures and files left out, its bytes and
+        checksum.
+    shape : (int, int)
+        Number of rows and of features.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no manifest.
+    ImportError
+        If pyarrow or fsspec is not installed.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> from featbus import LBP, FeatureBus, FeatureTable, make_breast_ultrasound
+    >>> directory = pathlib.Path(tempfile.mkdtemp()) / "lbp"
+    >>> images = make_breast_ultrasound(10, random_state=0).images
+    >>> _ = FeatureBus(LBP()).to_parquet(images, directory)
+    >>> table = FeatureTable(directory)
+    >>> table
+    FeatureTable: 10 rows of 10 features
+    >>> np.asarray(table[2:4]).shape
+    (2, 10)
+    """
+
+    def __init__(self, directory: PathLike) -> None:
+        self._directory = Directory(directory)
+        lines = self._directory.manifest()[1]
+        if not lines:
+            raise FileNotFoundError(
+                f"Found no rows in {self._directory.name!r}, expected what FeatureBus.to_parquet "
+                "writes. Run it, or run it again if it was interrupted."
+            )
+        self.manifest = pd.DataFrame([lines[name] for name in sorted(lines)])
+        self._ends = self.manifest["rows"].cumsum().to_numpy()
+        self.dtype = np.dtype(self.manifest["columns"][0][1])
+        self._positions = np.arange(self._ends[-1])
+        names = self._open(0).schema_arrow.names
+        self.feature_names = [name for name in names if name not in IMAGE_COLUMNS]
+
+    @property
+    def shape(self):
+        return len(self._positions), len(self.feature_names)
+
+    ndim = 2
+
+    def __len__(self):
+        return len(self._positions)
+
+    def __repr__(self):
+        return f"FeatureTable: {self.shape[0]:,} rows of {self.shape[1]:,} features"
+
+    def __getitem__(self, rows):
+        if isinstance(rows, tuple):  # scikit-learn's X[rows, ...]
+            rows = rows[0]
+        part = object.__new__(type(self))
+        vars(part).update(vars(self))
+        part._positions = self._positions[rows]
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        array = np.empty(self.shape, self.dtype)
+        for where, table in self._read(self.feature_names):
+            for index, column in enumerate(table.itercolumns()):
+                array[where, index] = column.to_numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    @property
+    def paths(self) -> np.ndarray:
+        """The path of each image, None of an array: ndarray of object."""
+        return self._facts("path")
+
+    @property
+    def digests(self) -> np.ndarray:
+        """The digest of each image's content, None if it could not be read: ndarray of object."""
+        return self._facts("digest")
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The group of each image, None if unknown: ndarray of object."""
+        return self._facts("group")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each image, None if unknown: ndarray of object."""
+        return self._facts("label")
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Why an image has no features, None if it has: ndarray of object."""
+        return self._facts("error")
+
+    def failures(self) -> pd.DataFrame:
+        """List the images without features.
+
+        Returns
+        -------
+        DataFrame
+            Their ``path`` and ``error``, indexed by their position in the table.
+        """
+        frame = pd.DataFrame({"path": self.paths, "error": self.errors})
+        return frame[frame["error"].notna()]
+
+    def _facts(self, name):
+        values = np.empty(len(self), dtype=object)
+        for where, table in self._read([name]):
+            column = table[name].combine_chunks().dictionary_encode()
+            # Each text is one object, however many rows have it.
+            texts = np.append(np.array(column.dictionary.to_pylist(), dtype=object), None)
+            values[where] = texts[column.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+        return values
+
+    def _read(self, columns):
+        """Yield positions in this table and a table of their columns, partition by partition."""
+        order = np.argsort(self._positions, kind="stable")
+        places = self._positions[order]
+        bounds = np.searchsorted(places, self._ends)
+        for partition, (start, stop) in enumerate(zip([0, *bounds[:-1]], bounds)):
+            if start == stop:
+                continue
+            rows = places[start:stop] - (self._ends[partition - 1] if partition else 0)
+            file, groups = self._open(partition), np.unique(rows // ROW_GROUP)
+            table = file.read_row_groups(groups.tolist(), columns)
+            # Where each row is among those of the row groups that were read.
+            within = np.searchsorted(groups, rows // ROW_GROUP) * ROW_GROUP + rows % ROW_GROUP
+            yield order[start:stop], table.take(within)
+
+    def _open(self, partition):
+        line = self.manifest.iloc[partition]
+        path = self._directory.path(line["partition"])
+        try:
+            file = self._directory.open(line["partition"])
+            opened = import_pyarrow().parquet.ParquetFile(file, page_checksum_verification=True)
+        except (OSError, ValueError) as error:
+            raise OSError(f"{path!r} cannot be read ({error}). Run to_parquet again.") from error
+        if opened.metadata.num_rows != line["rows"]:
+            raise OSError(
+                f"{path!r} has {opened.metadata.num_rows} rows, expected {line['rows']} as in the "
+                "manifest. Run to_parquet again."
+            )
+        return opened
+
+
+class HashedGroupKFold(GroupKFold):
+    """Folds of whole groups, each of which goes where the hash of its name says.
+
+    A group is always in the same fold, whatever other groups there are: more images leave the folds
+    of the others as they are. Folds have equal sizes only on average.
+
+    Read more in the :ref:`User Guide <scale>`.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds.
+
+    See Also
+    --------
+    sklearn.model_selection.StratifiedGroupKFold : Folds of equal sizes and classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus import HashedGroupKFold
+    >>> groups = np.array(["anna", "anna", "berta", "carla"])
+    >>> for train, test in HashedGroupKFold(2).split(groups, groups=groups):
+    ...     print(train, test)
+    """
+
+    def __init__(self, n_splits: int = 5) -> None:
+        super().__init__(n_splits)
+
+    def _iter_test_indices(self, X, y, groups):
+        if groups is None:
+            raise ValueError("groups is None, expected the group of each row.")
+        names, inverse = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+        digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+        folds = np.array([int.from_bytes(digest) % self.n_splits for digest in digests])[inverse]
+        for fold in range(self.n_splits):
+            test = np.flatnonzero(folds == fold)
+            if len(test) in (0, len(folds)):
+                raise ValueError(
+                    f"Fold {fold} of {self.n_splits} has {len(test)} of {len(folds)} rows, in "
+                    f"{len(names)} groups. Use fewer folds, or StratifiedGroupKFold."
+                )
+            yield test
+
+
+def _has(method):
+    def check(self):
+        pipeline = getattr(self, "estimator_", self.estimator)
+        return hasattr(_steps(pipeline)[-1], method)
+
+    return check
+
+
+def _steps(estimator):
+    is_pipeline = isinstance(estimator, Pipeline)
+    return [step for _, step in estimator.steps] if is_pipeline else [estimator]
+
+
+class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Learn from batches of rows, so that a table of any size needs the memory of a batch.
+
+    Read more in the :ref:`User Guide <scale>`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier with `partial_fit`, such as `sklearn.linear_model.SGDClassifier`; an
+        ``xgboost.XGBClassifier``, which is trained from quantiles on the disk; or a pipeline of
+        transformers with `partial_fit`, such as `sklearn.preprocessing.StandardScaler` and
+        `sklearn.decomposition.IncrementalPCA`, or that learn nothing, and such a classifier.
+    batch_size : int, default=10_000
+        Number of rows in memory. `IncrementalPCA` needs as many as components.
+    max_iter : int, default=5
+        How often a classifier with `partial_fit` gets all rows. Transformers get them once.
+    random_state : int, RandomState or None, default=None
+        Of the order in which a classifier with `partial_fit` gets the rows: blocks of 1,000
+        neighbors are shuffled, and the rows of each batch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    estimator_ : estimator
+        The fitted estimator.
+
+    See Also
+    --------
+    FeatureTable : Rows on a disk.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import SGDClassifier
+    >>> from featbus import StreamingClassifier
+    >>> X = np.arange(100.0)[:, np.newaxis] / 100
+    >>> model = StreamingClassifier(SGDClassifier(random_state=0), batch_size=10, random_state=0)
+    >>> model.fit(X, X[:, 0] > 0.5).score(X, X[:, 0] > 0.5)
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods("fit")],
+        "batch_size": [POSITIVE_INTEGER],
+        "max_iter": [POSITIVE_INTEGER],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        batch_size: int = 10_000,
+        max_iter: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, X: FeatureTable | ArrayLike, y: ArrayLike) -> Self:
+        """Learn from all rows.
+
+        Parameters
+        ----------
+        X : FeatureTable or array_like of shape (n_rows, n_features)
+            The rows.
+        y : array_like of shape (n_rows,)
+            Their classes.
+
+        Returns
+        -------
+        StreamingClassifier
+            The estimator itself.
+        """
+        check_parameters(self._parameter_constraints, self.get_params(deep=False))
+        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
+        self.estimator_ = clone(self.estimator)
+        steps = _steps(self.estimator_)
+        for index, step in enumerate(steps[:-1]):
+            if hasattr(step, "partial_fit"):
+                for batch, _ in self._batches(X, steps[:index]):
+                    step.partial_fit(batch)
+        before, last = steps[:-1], steps[-1]
+        if not hasattr(last, "partial_fit"):
+            _train_xgboost(last, lambda: self._batches(X, before), codes, len(self.classes_))
+            return self
+        rng, classes = check_random_state(self.random_state), np.arange(len(self.classes_))
+        for _ in range(self.max_iter):
+            for batch, where in self._batches(X, before, rng):
+                last.partial_fit(batch, codes[where], classes=classes)
+        return self
+
+    def _batches(self, X, transformers, rng=None):
+        """Yield transformed batches, with the positions of their rows."""
+        X = X if isinstance(X, FeatureTable) else np.asarray(X)
+        n_rows = len(X)
+        blocks = list(gen_batches(n_rows, min(_BLOCK, self.batch_size)))
+        order = np.arange(len(blocks)) if rng is None else rng.permutation(len(blocks))
+        n_blocks = max(1, self.batch_size // _BLOCK)
+        for some in gen_batches(len(blocks), n_blocks):
+            where = np.concatenate([np.arange(n_rows)[blocks[block]] for block in order[some]])
+            if rng is not None:
+                rng.shuffle(where)
+            batch = np.asarray(X[where])
+            for step in transformers:
+                batch = step.transform(batch)
+            yield batch, where
+
+    def predict(self, X: FeatureTable | ArrayLike) -> np.ndarray:
+        """Predict the class of each row.
+
+        Parameters
+        ----------
+        X : FeatureTable or array_like of shape (n_rows, n_features)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            The classes.
+        """
+        return self.classes_[self._predict(X, "predict").astype(np.intp)]
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X: FeatureTable | ArrayLike) -> np.ndarray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : FeatureTable or array_like of shape (n_rows, n_features)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes)
+            The probabilities, in the order of `classes_`.
+        """
+        return self._predict(X, "predict_proba")
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X: FeatureTable | ArrayLike) -> np.ndarray:
+        """Return what the estimator decides by.
+
+        Parameters
+        ----------
+        X : FeatureTable or array_like of shape (n_rows, n_features)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_classes)
+            The values.
+        """
+        return self._predict(X, "decision_function")
+
+    def _predict(self, X, method):
+        check_is_fitted(self)
+        *before, last = _steps(self.estimator_)
+        return np.concatenate([getattr(last, method)(part) for part, _ in self._batches(X, before)])
+
+
+def _train_xgboost(model, batches, codes, n_classes):
+    """Fit a classifier of XGBoost on quantiles of the rows, which it keeps in files."""
+    import xgboost
+
+    class Batches(xgboost.DataIter):
+        def __init__(self, cache):
+            super().__init__(cache_prefix=cache)
+            self.reset()
+
+        def reset(self):
+            self._left = batches()
+
+        def next(self, add):
+            part = next(self._left, None)
+            if part is not None:
+                add(data=part[0], label=codes[part[1]])
+            return part is not None
+
+    with TemporaryDirectory(prefix="featbus") as folder:
+        matrix = getattr(xgboost, "ExtMemQuantileDMatrix", xgboost.QuantileDMatrix)
+        rows = matrix(Batches(f"{folder}/rows"), max_bin=model.max_bin or 256)
+        kind = {"objective": "binary:logistic"}
+        if n_classes > 2:
+            kind = {"objective": "multi:softprob", "num_class": n_classes}
+        options = {**model.get_xgb_params(), **kind}
+        booster = xgboost.train(options, rows, num_boost_round=model.n_estimators or 100)
+        booster.save_model(f"{folder}/model.ubj")
+        model.load_model(f"{folder}/model.ubj")
