@@ -1,15 +1,13 @@
 """One run over a batch of images: look rows up in the store, compute and store the others.
 
-Batches are computed in this process, on joblib's workers, or on a Dask cluster.
+Batches are computed in this process, or on joblib's workers.
 """
 
 import copy
-import itertools
 import logging
 import threading
 import time
 import uuid
-from collections import deque
 from contextlib import closing, contextmanager, suppress
 
 import cv2
@@ -22,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, gen_batches
 
 from featbus.base import FeatureExtractor, iter_ahead, iter_images, thread_limit
-from featbus.bus._fingerprint import FingerprintError, fingerprint, try_digest
+from featbus.bus._fingerprint import CHECKED, check_key, try_digest
 from featbus.bus._store import FeatureStore, chunked
 from featbus.images import ImageError, is_path
 from featbus.parameters import InvalidParameterError
@@ -32,8 +30,6 @@ _LOG = logging.getLogger("featbus")
 _RENEWAL = 5.0  # seconds between renewals of claims, which live for 20
 _POLL = 0.05  # seconds between look-ups of rows that another process computes
 _LOOKUP = 256  # images digested and looked up at a time
-_BATCHES_PER_WORKER = 10  # at a time
-_CHECKED = set()  # fingerprints that are the same in this process as in the main process
 
 
 class Rows:
@@ -224,17 +220,6 @@ def _finish_or_retry(transformer, items, prepared):
     return results
 
 
-def check_key(transformer, version, key):
-    """Raise an error if a transformer has another fingerprint in this process."""
-    if key is not None and key not in _CHECKED:
-        if fingerprint(transformer, version) != key:
-            raise FingerprintError(
-                f"{type(transformer).__name__} differs between this worker and the main process, "
-                "in code, files or packages. Start new workers, or use threads."
-            )
-        _CHECKED.add(key)
-
-
 class _Task:
     """The work on a batch, for any thread, process or machine."""
 
@@ -243,7 +228,7 @@ class _Task:
         self._key = key
         self._version = version
         self._config = get_config()  # of scikit-learn: other threads have their own
-        _CHECKED.add(key)
+        CHECKED.add(key)
 
     def __call__(self, tag, items):
         """Return the tag and the results of a batch.
@@ -273,40 +258,8 @@ def _iter_on_joblib(task, batches, n_jobs):
     """Compute batches on joblib's active backend: threads unless told otherwise."""
     # Not scikit-learn's Parallel: it changes the filters of warnings in threads, which all share.
     # One task at a time: joblib would group several, and leave workers idle in the end.
-    tasks = (joblib.delayed(task)(tag, items) for tag, items in batches)
-    # Ray returns nothing before all tasks are done: pass a few at a time.
-    n_tasks = _BATCHES_PER_WORKER * joblib.effective_n_jobs(n_jobs)
-    with joblib.Parallel(n_jobs=n_jobs, prefer="threads", batch_size=1) as parallel:
-        while some := list(itertools.islice(tasks, n_tasks)):
-            yield from parallel(some)
-
-
-def _is_dask_task():
-    """Return whether this code runs on a worker of a Dask cluster."""
-    from distributed import get_worker
-
-    with suppress(ValueError):
-        return get_worker() is not None
-    return False
-
-
-def _iter_on_dask(client, task, batches):
-    """Compute batches on a Dask cluster.
-
-    Without joblib's Dask backend, which (as of 1.6) scatters arrays, so that some are lost with a
-    worker, and which waits forever for a batch that Dask gave up on after it killed its workers.
-    """
-    waiting = deque()
-    try:
-        for tag, items in batches:
-            waiting.append(client.submit(task, tag, items, pure=False))
-            # Asked again each time: clusters grow and shrink.
-            if len(waiting) > 2 * sum(client.nthreads().values()):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        client.cancel(list(waiting))
+    options = {"prefer": "threads", "batch_size": 1, "return_as": "generator"}
+    return joblib.Parallel(n_jobs, **options)(joblib.delayed(task)(*batch) for batch in batches)
 
 
 def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
@@ -316,10 +269,8 @@ def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
     """
     task = _Task(transformer, key, version)
     backend, _ = joblib.parallel.get_active_backend()
-    is_dask = hasattr(backend, "client")
-    if is_dask and not _is_dask_task():
-        results = _iter_on_dask(backend.client, task, batches)
-    elif not is_dask and joblib.effective_n_jobs(n_jobs) > 1:
+    # Not on Dask's cluster: `to_parquet` runs there, and no rows have to come back.
+    if not hasattr(backend, "client") and joblib.effective_n_jobs(n_jobs) > 1:
         results = _iter_on_joblib(task, batches, n_jobs)
     elif n_jobs is None:
         results = _iter_overlapped(transformer, batches)

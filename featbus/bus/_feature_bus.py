@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -18,10 +19,11 @@ from tqdm.auto import tqdm
 from featbus.base import ImageEstimator, ImageTransformer
 from featbus.bus._compute import Rows, as_image_errors, copied, fill
 from featbus.bus._fingerprint import fingerprint
-from featbus.bus._sources import list_partitions, opened
+from featbus.bus._sources import LazyImage, list_partitions, opened
 from featbus.bus._store import FeatureStore
 from featbus.bus._table import FeatureTable
-from featbus.images import ImageError, at_index, stack_images
+from featbus.images import ImageError, at_index, is_path, stack_images
+from featbus.io import read_image
 from featbus.parameters import (
     N_JOBS,
     POSITIVE_INTEGER,
@@ -36,7 +38,6 @@ from featbus.steps import all_steps, check_all_parameters, learns, unwrap
 if TYPE_CHECKING:
     from typing import Any, Literal, Self
 
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from featbus.typing import Images, PathLike
@@ -89,6 +90,28 @@ class _EncodedRegions(ImageEstimator):
         for index, region in enumerate(find_regions(self.segmenter, X)):
             rows[index] = cv2.imencode(".png", region.astype(np.uint8))[1]
         return rows
+
+
+class _BatchFunction:
+    """Adds the rows of a bus to a table; its subclasses have a bus and a column."""
+
+    def __call__(self, batch):
+        items = [
+            LazyImage(read_image, item) if isinstance(item, bytes) else item
+            for item in batch[self.column]
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImageWarning)  # the column says it
+            rows = self.bus.transform(items)
+        columns = {**batch}
+        if not is_path(items[0]):
+            del columns[self.column]
+        columns |= zip(self.bus.get_feature_names_out().tolist(), rows.T)
+        if self.bus.on_error == "nan":
+            columns["error"] = np.full(len(rows), "", dtype=object)
+            for error in self.bus.errors_:
+                columns["error"][error.index] = error.reason
+        return pd.DataFrame(columns, batch.index) if isinstance(batch, pd.DataFrame) else columns
 
 
 class FeatureBus(ImageEstimator):
@@ -409,6 +432,40 @@ class FeatureBus(ImageEstimator):
                 raise error
             self._warn(n_failed, len(table), "FeatureTable.failures()", error)
         return table
+
+    def as_batch_function(self, column: str = "path") -> type:
+        """Return a class whose instances add the rows to batches of Ray Data, Dask or pandas.
+
+        Ray Data makes one instance per actor, in which a network is built once.
+
+        Parameters
+        ----------
+        column : str, default="path"
+            The column of the images: paths, arrays, or the bytes of files.
+
+        Returns
+        -------
+        type
+            Its instances take a DataFrame, or a dict of arrays, and return the same kind: without
+            `column` if it does not contain paths, and with one column per feature. With
+            ``on_error="nan"`` there is a column ``error``, the reason why there are no features or
+            an empty text.
+
+        See Also
+        --------
+        to_parquet : Needs no other library.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from featbus import LBP, FeatureBus, make_breast_ultrasound
+        >>> images = make_breast_ultrasound(4, random_state=0).images
+        >>> batch = pd.DataFrame({"image": list(images), "patient": [1, 1, 2, 3]})
+        >>> add_rows = FeatureBus(LBP()).as_batch_function("image")()
+        >>> add_rows(batch).shape
+        (4, 11)
+        """
+        return type("BatchFunction", (_BatchFunction,), {"bus": self, "column": column})
 
     def _fitted_on_source(self, source, n_bytes):
         """Return the fitted transformer; one that learns nothing is fitted on the first image."""

@@ -42,6 +42,7 @@ _PACKAGES = {"featbus", "sklearn", "imblearn"}
 _CHECKED = {"feature_names_in_", "n_features_in_"}
 _NOT_LEARNED = {"_sklearn_output_config", "_metadata_request"}
 _DESCRIPTORS = property, staticmethod, classmethod, functools.cached_property
+CHECKED = set()  # fingerprints that are the same in this process as in the main process
 _TICK = 3_000_000_000  # nanoseconds; the coarsest clock of a file system, FAT's, ticks every 2 s
 
 
@@ -88,6 +89,17 @@ def fingerprint(transformer: Any, version: str | int | None = None) -> bytes:
             f"{type(transformer).__name__} contains an object that cannot be pickled ({error}), so "
             "its rows cannot be stored. Use other parameters, or FeatureBus(..., memory=None)."
         ) from error
+
+
+def check_key(transformer, version, key):
+    """Raise a `FingerprintError` if a transformer has another fingerprint in this process."""
+    if key is not None and key not in CHECKED:
+        if fingerprint(transformer, version) != key:
+            raise FingerprintError(
+                f"{type(transformer).__name__} differs between this worker and the main process, "
+                "in code, files or packages. Start new workers, or use threads."
+            )
+        CHECKED.add(key)
 
 
 class _Pickler(Hasher):

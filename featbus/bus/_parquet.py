@@ -15,11 +15,10 @@ from sklearn import config_context, get_config
 from tqdm.auto import tqdm
 
 from featbus import __version__
-from featbus.bus._compute import check_key
-from featbus.bus._fingerprint import try_digest
+from featbus.bus._fingerprint import check_key, try_digest
 from featbus.bus._sources import describe_source, list_partitions, opened
 from featbus.files import written_whole
-from featbus.images import ImageError
+from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
 
 IMAGE_COLUMNS = ["path", "digest", "group", "label", "error"]  # before those of the features
@@ -158,32 +157,10 @@ class Task:
                 self.directory.write(name, content)
                 if known and known["partition"] != name:
                     self.directory.remove(known["partition"])
-        return self._describe(name, content)
-
-    def _describe(self, name, content):
-        """Return the line of the manifest of a partition."""
-        table, header = self._open(name, content)
-        return {
-            "partition": name,
-            "rows": len(table),
-            "failures": len(table) - table["error"].null_count,
-            "left_out": header["left_out"],
-            "columns": header["columns"],
-            "bytes": len(content),
-            "checksum": _checksum(content),
-        }
+        return describe(name, content)
 
     def _open(self, name, content):
-        """Return the columns that describe the images of a partition, and its header."""
-        parquet = import_pyarrow().parquet
-        try:
-            file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
-            header = json.loads(file.schema_arrow.metadata[_METADATA])
-            table = file.read(columns=IMAGE_COLUMNS)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            path = self.directory.path(name)
-            message = f"{path!r} is damaged, or to_parquet did not write it ({error!r})."
-            raise ValueError(f"{message} {_REMEDY}") from error
+        table, header = decode(content, self.directory.path(name), IMAGE_COLUMNS)
         if header["fingerprint"] != self.key.hex():
             raise ValueError(
                 f"{self.directory.path(name)!r} was written with another transformer, learned "
@@ -205,16 +182,16 @@ class Task:
         if partition.stamp() is not None and header["stamp"] == partition.stamp():
             return content
         with opened(partition) as batch:
-            is_same = table["digest"].to_pylist() == _digests(batch)
+            is_same = table["digest"].to_pylist() == [*map(_digest, batch.items)]
         return content if is_same else None
 
     def _compute(self, partition, columns):
         """Return the file of a partition."""
         with opened(partition) as batch:
-            digests = _digests(batch)
+            digests = [*map(_digest, batch.items)]
             rows, errors = self._rows(batch, partition.start)
-            for entry, old, new in zip(batch.entries, digests, _digests(batch)):
-                if old != new:
+            for entry, item, old in zip(batch.entries, batch.items, digests):
+                if is_path(item) and old != _digest(item):
                     reason = "the file was changed while it was being used. Run again."
                     raise ImageReadError(reason, path=entry.path)
         if rows is not None:
@@ -240,7 +217,10 @@ class Task:
             "stamp": partition.stamp(),
             "left_out": batch.n_left_out,
         }
-        return _encode(batch, digests, errors, rows, self._names, header)
+        facts = [(entry.path, entry.group, entry.label) for entry in batch.entries]
+        paths, groups, labels = zip(*facts) if facts else ((), (), ())
+        reasons = [error and error.reason for error in errors]
+        return encode((paths, digests, groups, labels, reasons), rows, self._names, header)
 
     def _rows(self, batch, start):
         """Return the rows, None if there are none, and an error or None for each image."""
@@ -257,6 +237,31 @@ class Task:
         return array, [row if isinstance(row, ImageError) else None for row in rows.results]
 
 
+def decode(content, path, columns=None):
+    """Return columns of a file that `encode` made, and its header; None is all columns."""
+    parquet = import_pyarrow().parquet
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        return file.read(columns=columns), json.loads(file.schema_arrow.metadata[_METADATA])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path!r} is damaged, or featbus did not write it ({error!r})."
+        raise ValueError(f"{message} {_REMEDY}") from error
+
+
+def describe(name, content):
+    """Return the line of the manifest of a file that `encode` made."""
+    table, header = decode(content, name, ["error"])
+    return {
+        "partition": name,
+        "rows": len(table),
+        "failures": len(table) - table["error"].null_count,
+        "left_out": header["left_out"],
+        "columns": header["columns"],
+        "bytes": len(content),
+        "checksum": _checksum(content),
+    }
+
+
 def _describe(transformer):
     return " ".join(str(transformer).split())
 
@@ -265,21 +270,32 @@ def _checksum(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _digests(batch):
-    """Return the digest of each image, None if it cannot be read."""
-    found = map(try_digest, batch.items)
-    return [digest and digest.hex() for digest in found]
+def _digest(item):
+    digest = try_digest(item)
+    return digest and digest.hex()
 
 
-def _encode(batch, digests, errors, rows, names, header):
-    """Return a Parquet file with a row per image; those without features are NaN."""
+def encode(texts, rows, names, header):
+    """Return the content of a Parquet file.
+
+    Parameters
+    ----------
+    texts : sequence of sequence
+        The columns `IMAGE_COLUMNS`, of str or None.
+    rows : ndarray of shape (n_images, n_features)
+        The other columns.
+    names : list of str or None
+        Their names.
+    header : dict
+        What else there is to say.
+
+    Returns
+    -------
+    bytes
+        The content.
+    """
     pa = import_pyarrow()
-    facts = [(entry.path, entry.group, entry.label) for entry in batch.entries]
-    paths, groups, labels = zip(*facts) if facts else ((), (), ())
-    reasons = [error and error.reason for error in errors]
-    columns = [
-        pa.array(column, pa.string()) for column in (paths, digests, groups, labels, reasons)
-    ]
+    columns = [pa.array(column, pa.string()) for column in texts]
     columns += map(pa.array, np.ascontiguousarray(rows.T))
     names = names or [f"feature{index}" for index in range(rows.shape[1])]
     metadata = {_METADATA: json.dumps(header)}

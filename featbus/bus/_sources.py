@@ -17,7 +17,7 @@ import pandas as pd
 
 from featbus.bus._fingerprint import digest_image
 from featbus.files import as_unicode
-from featbus.images import ImageError, as_batch, is_path
+from featbus.images import as_batch, is_path
 from featbus.io import (
     ImageReadError,
     SpacedImage,
@@ -258,28 +258,23 @@ def _resolve(folder, name):
     return name if is_whole else f"{folder}/{name}"
 
 
-class _MaskedFile:
-    """An item of a batch: a file, masked to its region."""
+class LazyImage:
+    """An item of a batch whose pixels a function returns, or an error about them."""
 
-    def __init__(self, path, mask):
-        self.path, self.mask = path, mask
-
-    def __array__(self, dtype=None, copy=None):
-        image = read_item(self.path, None)
-        inside = read_mask(self.mask, image.shape)
-        if not inside.any():
-            raise ImageError("found an empty mask, expected a region.")
-        return restrict(image, inside)
-
-
-class _Damaged:
-    """An item of a batch that cannot be read."""
-
-    def __init__(self, reason):
-        self.reason = reason
+    def __init__(self, read, *arguments):
+        self._read, self._arguments = read, arguments
 
     def __array__(self, dtype=None, copy=None):
-        raise ImageReadError(self.reason)
+        return self._read(*self._arguments)
+
+
+def _read_masked(path, mask):
+    image = read_item(path, None)
+    return restrict(image, read_mask(mask, image.shape))
+
+
+def _fail(reason):
+    raise ImageReadError(reason)
 
 
 class Opened(NamedTuple):
@@ -315,7 +310,7 @@ def opened(partition):
             if is_path(item) and os.path.isfile(item) and not is_image_file(Path(item)):
                 continue
             if entry.mask is not None:
-                item = _MaskedFile(item, local.get(entry.mask, entry.mask))
+                item = LazyImage(_read_masked, item, local.get(entry.mask, entry.mask))
             items.append(item)
             kept.append(entry)
         yield Opened(items, kept, len(entries) - len(kept))
@@ -367,7 +362,7 @@ def _extract(shard, folder, numbers):
                     sample["images"].append((path, f"{shard.path}::{member.name}"))
     except (tarfile.TarError, EOFError, zlib.error) as error:
         reason = f"the tar file is damaged or incomplete ({error}). Copy it again."
-        entries.append(shard._replace(item=_Damaged(reason)))
+        entries.append(shard._replace(item=LazyImage(_fail, reason)))
     for sample in samples.values():
         facts = json.loads(sample.get("json", "{}"))
         if "cls" in sample:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 import numpy as np
 import pandas as pd
 
+from featbus.bus._parquet import IMAGE_COLUMNS, Directory, decode, describe, encode
 from featbus.parameters import Interval, check_parameters
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 _APPLICATION = 0x66656174  # "feat": distinguishes a store from other SQLite files
 _SCHEMA = 3
 _PATIENCE = 60.0  # seconds to wait for other processes
+_EXPORTED = 10_000  # rows in a file
 _LEASE = 20.0  # seconds until a claim expires if it is not renewed
 _CONSTRAINTS = {"max_bytes": [Interval(Real, 0, None, closed="left")]}
 _TABLES = f"""
@@ -304,6 +306,65 @@ class FeatureStore(AbstractContextManager):
             Damaged rows are included.
         """
         return self._run(_summarize)
+
+    def export(self, directory: PathLike) -> None:
+        """Write all rows to Parquet files, to archive them or to read them elsewhere.
+
+        Parameters
+        ----------
+        directory : path-like
+            Each transformer gets a directory of its own here, named like its fingerprint, which
+            `FeatureTable` and `import_parquet` read. Nothing is known of the images but their
+            digests, and nothing of the features but their positions.
+        """
+        keys = "SELECT fingerprint, description FROM transformer"
+        for key, description in self._run(lambda db: db.execute(keys).fetchall()):
+            part, lines = Directory(f"{directory}/{key.hex()}"), {}
+            query = "SELECT image FROM feature WHERE fingerprint = ? ORDER BY id"
+            images = self._run(lambda db, key=key, query=query: db.execute(query, (key,)).fetchall())
+            for number, chunk in enumerate(chunked((image for (image,) in images), _EXPORTED)):
+                rows = self.read(key, chunk)
+                digests = [image.hex() for image in chunk if image in rows]
+                array = np.vstack([rows[image] for image in chunk if image in rows])
+                unknown = [None] * len(digests)
+                header = {
+                    "transformer": description,
+                    "fingerprint": key.hex(),
+                    "columns": [array.shape[1], array.dtype.str],
+                    "stamp": None,
+                    "left_out": 0,
+                }
+                texts = unknown, digests, unknown, unknown, unknown
+                content = encode(texts, array, None, header)
+                name = f"part-{number:06d}-{digests[0][:16]}.parquet"
+                part.write(name, content)
+                lines[name] = describe(name, content)
+            part.write_manifest({"source": self.path, "fingerprint": key.hex()}, lines)
+
+    def import_parquet(self, directory: PathLike) -> None:
+        """Store the rows that `export` or `FeatureBus.to_parquet` wrote.
+
+        Rows are found again by the digests of their images, in the same release of featbus.
+
+        Parameters
+        ----------
+        directory : path-like
+            A directory of one transformer.
+
+        Raises
+        ------
+        ValueError
+            If a file is damaged, or featbus did not write it.
+        """
+        files = Directory(directory)
+        for name in files.list():
+            table, header = decode(files.read(name), files.path(name))
+            table = table.filter(table["error"].is_null())
+            digests = [bytes.fromhex(digest) for digest in table["digest"].to_pylist()]
+            columns = table.drop_columns(IMAGE_COLUMNS).itercolumns()
+            rows = np.column_stack([column.to_numpy() for column in columns])
+            key = bytes.fromhex(header["fingerprint"])
+            self.write(key, header["transformer"], digests, rows)
 
     def prune(self, max_bytes: float) -> int:
         """Drop the oldest rows until the file is no larger than `max_bytes`.

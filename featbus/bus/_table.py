@@ -216,6 +216,8 @@ class HashedGroupKFold(GroupKFold):
     >>> groups = np.array(["anna", "anna", "berta", "carla"])
     >>> for train, test in HashedGroupKFold(2).split(groups, groups=groups):
     ...     print(train, test)
+    [3] [0 1 2]
+    [0 1 2] [3]
     """
 
     def __init__(self, n_splits: int = 5) -> None:
@@ -286,9 +288,10 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> import numpy as np
     >>> from sklearn.linear_model import SGDClassifier
     >>> from featbus import StreamingClassifier
-    >>> X = np.arange(100.0)[:, np.newaxis] / 100
+    >>> X = np.linspace(-1, 1, 100)[:, np.newaxis]
     >>> model = StreamingClassifier(SGDClassifier(random_state=0), batch_size=10, random_state=0)
-    >>> model.fit(X, X[:, 0] > 0.5).score(X, X[:, 0] > 0.5)
+    >>> float(model.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0))
+    1.0
     """
 
     _parameter_constraints = {
