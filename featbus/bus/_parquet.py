@@ -60,9 +60,10 @@ class Directory:
 
     def list(self):
         """Return the names of the files that are not hidden."""
-        self._fs.makedirs(self._root, exist_ok=True)
         self._fs.invalidate_cache()
-        names = (path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False))
+        names = []
+        with suppress(FileNotFoundError):
+            names = [path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False)]
         return sorted(name for name in names if name[0] not in "._")
 
     def read(self, name):
@@ -77,6 +78,7 @@ class Directory:
     def write(self, name, content):
         """Write a file, which appears whole or not at all."""
         if type(self._fs).__name__ == "LocalFileSystem":
+            Path(self._root).mkdir(parents=True, exist_ok=True)
             with written_whole(self.path(name)) as hidden:
                 Path(hidden).write_bytes(content)
         else:  # the stores of objects write whole ones

@@ -290,8 +290,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> from featbus import StreamingClassifier
     >>> X = np.linspace(-1, 1, 100)[:, np.newaxis]
     >>> model = StreamingClassifier(SGDClassifier(random_state=0), batch_size=10, random_state=0)
-    >>> float(model.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0))
-    1.0
+    >>> model.fit(X, X[:, 0] > 0).predict([[-0.9], [0.9]])
+    array([False,  True])
     """
 
     _parameter_constraints = {
