@@ -16,7 +16,13 @@ from tqdm.auto import tqdm
 
 from featbus import __version__
 from featbus.bus._fingerprint import check_key, try_digest
-from featbus.bus._sources import describe_source, list_partitions, opened
+from featbus.bus._sources import (
+    as_os_errors,
+    describe_source,
+    list_partitions,
+    open_address,
+    opened,
+)
 from featbus.files import written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
@@ -53,22 +59,19 @@ class Directory:
 
     def __init__(self, path):
         import_pyarrow()
-        import fsspec
-
         self.name = str(path)
-        self._fs, self._root = fsspec.core.url_to_fs(self.name)
+        self._fs, self._root = open_address(self.name)
 
     def list(self):
         """Return the names of the files that are not hidden."""
-        self._fs.invalidate_cache()
         names = []
-        with suppress(FileNotFoundError):
+        with as_os_errors(self.name), suppress(FileNotFoundError):
             names = [path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False)]
         return sorted(name for name in names if name[0] not in "._")
 
     def read(self, name):
         """Return the content of a file; None if there is none."""
-        with suppress(FileNotFoundError):
+        with as_os_errors(self.name), suppress(FileNotFoundError):
             return self._fs.cat_file(self.path(name))
 
     def open(self, name):
@@ -81,12 +84,9 @@ class Directory:
             Path(self._root).mkdir(parents=True, exist_ok=True)
             with written_whole(self.path(name)) as hidden:
                 Path(hidden).write_bytes(content)
-        else:  # the stores of objects write whole ones
+            return
+        with as_os_errors(self.name):  # stores of objects write whole ones
             self._fs.pipe_file(self.path(name), content)
-
-    def move(self, name, new):
-        """Rename a file."""
-        self._fs.mv(self.path(name), self.path(new))
 
     def remove(self, name):
         """Remove a file."""
@@ -145,21 +145,17 @@ class Task:
 
         Returns
         -------
-        dict
-            Its line of the manifest.
+        (str or None, dict)
+            The file of `known`, and the partition's line of the manifest.
         """
         with config_context(**self._config):
             check_key(self._transformer, self.bus.version, self.key)
             name = f"part-{partition.number:06d}-{partition.identify()}.parquet"
             content = self._find(partition, known) if known else None
-            if content is not None and name != known["partition"]:
-                self.directory.move(known["partition"], name)
-            if content is None:
-                content = self._compute(partition, columns)
+            if content is None or name != known["partition"]:
+                content = content or self._compute(partition, columns)
                 self.directory.write(name, content)
-                if known and known["partition"] != name:
-                    self.directory.remove(known["partition"])
-        return describe(name, content)
+        return known and known["partition"], describe(name, content)
 
     def _open(self, name, content):
         table, header = decode(content, self.directory.path(name), IMAGE_COLUMNS)
@@ -359,7 +355,8 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
         # The first one alone: it says which columns all others must have.
         for some in ([next(partitions)], partitions):
             with closing(_iter_lines(task, calls(some), executor, n_jobs)) as results:
-                for line in results:
+                for old, line in results:
+                    lines.pop(old, None)
                     written[line["partition"]], columns = line, line["columns"]
                     progress.update(line["rows"])
                     if time.monotonic() > saved + _PAUSE:

@@ -6,7 +6,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -37,7 +37,8 @@ _COLUMNS = ["path", "mask", "group", "label"]
 class Entry(NamedTuple):
     """One image of a source, or a tar file of images; nothing of it has been read.
 
-    `stamp` changes with the file; None if it is unknown.
+    `stamp` changes with the file; None if it is unknown. `kind` is ``"image"``, ``"file"`` of a
+    folder, which may be anything else, too, or ``"tar"``.
     """
 
     item: Any
@@ -47,7 +48,7 @@ class Entry(NamedTuple):
     mask: str | None = None
     group: str | None = None
     label: str | None = None
-    is_shard: bool = False
+    kind: str = "image"
 
 
 class Partition(NamedTuple):
@@ -135,7 +136,7 @@ def _list_entries(source) -> Iterator[Entry]:
     text = os.fspath(source)
     suffixes = PurePosixPath(text).suffixes
     if suffixes[-1:] in ([".csv"], [".parquet"]):
-        return _list_table(_read_table(text), text.rpartition("/")[0])
+        return _list_table(_read_table(text), os.path.dirname(text))
     if ".tar" in suffixes or suffixes[-1:] == [".tgz"]:
         return _list_shards(text)
     return _list_address(text) if "://" in text else _walk(text, ())
@@ -147,14 +148,12 @@ def _as_entry(item, mask=None, group=None, label=None):
     if not is_path(source):
         image = np.asanyarray(source)
         return Entry(item, None, image.nbytes, digest_image(item).hex())
-    path = as_unicode(source)
-    if "://" in path:
-        return Entry(item, path, _UNKNOWN, None, mask, group, label)
-    try:
+    path, size, stamp = as_unicode(source), _UNKNOWN, None
+    # There is none at an address; reading a file that is missing says what is wrong.
+    with suppress(OSError, ValueError):
         found = os.stat(split_frame(source)[0])
-    except (OSError, ValueError):  # reading it says what is wrong
-        return Entry(item, path, _UNKNOWN, None, mask, group, label)
-    return Entry(item, path, found.st_size, _stamp(found), mask, group, label)
+        size, stamp = found.st_size, f"{_stamp(found)} {getattr(item, 'spacing', None)}"
+    return Entry(item, path, size, stamp, mask, group, label)
 
 
 def _stamp(found):
@@ -173,22 +172,16 @@ def _walk(folder, above):
             if file.is_dir():
                 yield from _walk(file.path, (*above, here))
             elif file.is_file():
-                status = file.stat()
-                yield Entry(file.path, as_unicode(file.path), status.st_size, _stamp(status))
-
-
-def _open_address(address):
-    import fsspec
-
-    return fsspec.core.url_to_fs(address)
+                status, path = file.stat(), as_unicode(file.path)
+                yield Entry(file.path, path, status.st_size, _stamp(status), kind="file")
 
 
 @contextmanager
-def _as_os_errors(address):
+def as_os_errors(address):
     """Turn what a file system says, which may be any exception, into an `OSError`."""
     try:
         yield
-    except OSError:
+    except (OSError, ImportError):
         raise
     except Exception as error:
         raise OSError(
@@ -197,10 +190,18 @@ def _as_os_errors(address):
         ) from error
 
 
+def open_address(address):
+    """Return a file system, which remembers no listings, and the path of an address there."""
+    import fsspec
+
+    with as_os_errors(address):
+        return fsspec.core.url_to_fs(address, use_listings_cache=False)
+
+
 def _list_address(address):
-    with _as_os_errors(address):
-        fs, root = _open_address(address)
-        for _, _, files in fs.walk(root, detail=True):
+    with as_os_errors(address):
+        fs, root = open_address(address)
+        for _, _, files in fs.walk(root, detail=True, on_error="raise"):
             for name, info in files.items():
                 if not name.startswith("."):
                     yield _of_info(fs, info)
@@ -211,20 +212,20 @@ def _of_info(fs, info):
     path = fs.unstrip_protocol(info["name"])
     version = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime") if key in info), None)
     stamp = None if version is None else f"{info['size']} {version}"
-    return Entry(path, path, info["size"] or _UNKNOWN, stamp)
+    return Entry(path, path, info["size"] or _UNKNOWN, stamp, kind="file")
 
 
 def _list_shards(pattern):
-    with _as_os_errors(pattern):
-        fs, root = _open_address(pattern)
-        for name in sorted(fs.glob(root)):
-            entry = _of_info(fs, fs.info(name))._replace(is_shard=True)
+    with as_os_errors(pattern):
+        fs, root = open_address(pattern)
+        for name in [root] if fs.exists(root) else sorted(fs.glob(root)):
+            entry = _of_info(fs, fs.info(name))._replace(kind="tar")
             yield entry._replace(path=name, item=name) if "://" not in pattern else entry
 
 
 def _read_table(path):
-    with _as_os_errors(path):
-        fs, name = _open_address(path)
+    with as_os_errors(path):
+        fs, name = open_address(path)
         with fs.open(name) as file:
             if name.endswith(".csv"):
                 yield from pd.read_csv(file, dtype=str, chunksize=_CHUNK)
@@ -302,12 +303,12 @@ def opened(partition):
     with TemporaryDirectory(prefix="featbus") as folder:
         entries, numbers = [], count()
         for entry in partition.entries:
-            entries += _extract(entry, folder, numbers) if entry.is_shard else [entry]
+            entries += _extract(entry, folder, numbers) if entry.kind == "tar" else [entry]
         local = _download([name for e in entries for name in (e.item, e.mask)], folder)
         items, kept = [], []
         for entry in entries:
             item = local.get(entry.item, entry.item) if is_path(entry.item) else entry.item
-            if is_path(item) and os.path.isfile(item) and not is_image_file(Path(item)):
+            if entry.kind == "file" and not is_image_file(Path(item)):
                 continue
             if entry.mask is not None:
                 item = LazyImage(_read_masked, item, local.get(entry.mask, entry.mask))
@@ -325,10 +326,11 @@ def _download(names, folder):
     }
     for protocol in {name.partition("://")[0] for name in remote}:
         some = [name for name in remote if name.startswith(f"{protocol}://")]
-        with _as_os_errors(some[0]):
-            fs = _open_address(some[0])[0]
+        with as_os_errors(some[0]):
+            fs = open_address(some[0])[0]
             keys = {fs._strip_protocol(name): name for name in some}
-            for key, content in fs.cat(list(keys), on_error="return").items():
+            # Not `cat`, for which names may be patterns.
+            for key, content in zip(keys, fs.cat_ranges(list(keys), None, None)):
                 if isinstance(content, FileNotFoundError):  # reading it says so
                     continue
                 if isinstance(content, Exception):
@@ -341,7 +343,7 @@ def _extract(shard, folder, numbers):
     """Extract a tar file, whose names follow WebDataset; return an entry for each image."""
     samples, entries = {}, []
     try:
-        fs, name = _open_address(shard.item)
+        fs, name = open_address(shard.item)
         with fs.open(name) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
                 name = PurePosixPath(member.name)
@@ -362,12 +364,12 @@ def _extract(shard, folder, numbers):
                     sample["images"].append((path, f"{shard.path}::{member.name}"))
     except (tarfile.TarError, EOFError, zlib.error) as error:
         reason = f"the tar file is damaged or incomplete ({error}). Copy it again."
-        entries.append(shard._replace(item=LazyImage(_fail, reason)))
+        entries.append(shard._replace(item=LazyImage(_fail, reason), kind="image"))
     for sample in samples.values():
         facts = json.loads(sample.get("json", "{}"))
         if "cls" in sample:
             facts["label"] = sample["cls"].decode().strip()
         names = [facts.get(key) and str(facts[key]) for key in ("group", "label")]
         for path, name in sample["images"]:
-            entries.append(Entry(str(path), name, 0, None, sample.get("mask"), *names))
+            entries.append(Entry(str(path), name, 0, None, sample.get("mask"), *names, "file"))
     return entries
