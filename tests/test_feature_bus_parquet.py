@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import shutil
 import sys
 import tracemalloc
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,27 +20,32 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from featbus import LBP, FeatureBus
+from featbus import LBP, FeatureBus, FeatureStore, FeatureTable
 from featbus.bus import digest_image
-from featbus.files import written_whole
 from featbus.images import ImageError
+from featbus.io import SpacedImage
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra featbus[parquet] is not installed")
 
+IMAGE_COLUMNS = ["path", "digest", "group", "label", "error"]
+SMALL = 700  # bytes: about three of these images
 noise = partial(_spies.noise, shape=(12, 12))
 
 
 def partitions(directory):
-    return sorted(path.name for path in Path(directory).iterdir())
+    return sorted(path.name for path in Path(directory).glob("part-*"))
 
 
-def header(path):
-    return json.loads(pq.read_schema(path).metadata[b"featbus"])
+def write(bus, source, directory, **options):
+    """Write partitions of a few images, and return all rows."""
+    bus.to_parquet(source, directory, **{"partition_bytes": SMALL, **options})
+    return pd.read_parquet(directory)
 
 
 @pytest.fixture
 def paths(tmp_path):
-    return write_images(tmp_path, noise(12))
+    (tmp_path / "images").mkdir()
+    return write_images(tmp_path / "images", noise(24))
 
 
 @pytest.fixture
@@ -55,164 +62,195 @@ def bus(log):
     ("n_jobs", "stored", "dtype"),
     [(None, False, np.float32), (None, True, np.float64), (2, True, np.float32)],
 )
-def test_a_line_holds_path_digest_and_features(stored, n_jobs, dtype, paths, directory, memory):
+def test_a_line_holds_what_is_known_of_an_image(stored, n_jobs, dtype, paths, directory, memory):
     options = {"memory": memory if stored else None, "batch_size": 3, "n_jobs": n_jobs}
     bus = FeatureBus(LBP(dtype=dtype), **options)
-    assert bus.to_parquet(paths, directory, partition_size=5) is None
-    frame = pd.read_parquet(directory)
+    frame = write(bus, paths, directory)
     names = LBP().get_feature_names_out().tolist()
-    assert frame.columns.tolist() == ["path", "digest", "error", *names]
+    assert frame.columns.tolist() == [*IMAGE_COLUMNS, *names]
     assert frame["path"].tolist() == [str(path) for path in paths]
     assert frame["digest"].tolist() == [digest_image(path).hex() for path in paths]
-    assert frame["error"].isna().all()
+    assert frame[["group", "label", "error"]].isna().all(axis=None)
     assert (frame.dtypes[names] == dtype).all()
-    np.testing.assert_array_equal(frame[names], LBP(dtype=dtype).fit_transform(paths))
-    assert bus.errors_ == []
-    first, second, _ = (header(path) for path in sorted(directory.iterdir()))
+    np.testing.assert_array_equal(frame[names], bus.transform(paths))
+    header, *lines = map(json.loads, (directory / "_manifest.jsonl").read_text().splitlines())
+    assert header["source"].startswith("images from ")
+    assert [line["partition"] for line in lines] == partitions(directory)
+    assert sum(line["rows"] for line in lines) == len(paths)
+    assert 5 <= len(lines) <= 15
+    first = json.loads(pq.read_schema(directory / lines[0]["partition"]).metadata[b"featbus"])
     assert first["transformer"].startswith("LBP(")
-    assert first["features"] == names
-    assert first["partition_size"] == 5
-    assert len(first["fingerprint"]) == 32
-    assert first["featbus"]
-    assert first == second
+    assert first["fingerprint"] == header["fingerprint"]
 
 
-@pytest.mark.parametrize(
-    ("n_images", "partition_size", "expected"),
-    [(1, 10, [1]), (10, np.int64(5), [5, 5]), (11, 5, [5, 5, 1])],
-)
-def test_partitions_and_order(n_images, partition_size, expected, bus, directory):
-    images = noise(n_images)
-    bus.to_parquet(images, directory, partition_size=partition_size)
-    assert partitions(directory) == [f"part-{i:06d}.parquet" for i in range(len(expected))]
-    sizes = [pq.read_metadata(path).num_rows for path in sorted(directory.iterdir())]
-    assert sizes == expected
-    frame = pd.read_parquet(directory)
-    np.testing.assert_array_equal(frame[["mean", "size"]], bus.transform(images))
-    assert frame["path"].isna().all()
-    assert frame["digest"].tolist() == [digest_image(image).hex() for image in images]
+@pytest.mark.parametrize("partition_bytes", [1, SMALL, np.int64(10**9)])
+def test_arrays_keep_their_order(partition_bytes, bus, directory):
+    images = [*noise(6), *noise(6), *noise(3, seed=1)]
+    for _ in range(2):  # partitions of the same images do not take each other's place
+        frame = write(bus, images, directory, partition_bytes=partition_bytes)
+        np.testing.assert_array_equal(frame[["mean", "size"]], bus.transform(images))
+        assert frame["path"].isna().all()
+        assert frame["digest"].tolist() == [digest_image(image).hex() for image in images]
+        np.testing.assert_array_equal(FeatureTable(directory), bus.transform(images))
 
 
-@pytest.mark.parametrize("kind", ["paths", "arrays"])
-def test_only_missing_partitions_are_computed(kind, bus, paths, directory, log):
-    images = paths if kind == "paths" else noise(12)
-    bus.to_parquet(images[:10], directory, partition_size=5)
-    bus.to_parquet(images, directory, partition_size=5)  # a list may grow
-    before, computed = pd.read_parquet(directory), count(log)
-    written = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
-    bus.to_parquet(images, directory, partition_size=5)
-    assert count(log) == computed == 12
-    assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == written
-    (directory / "part-000001.parquet").unlink()
-    bus.to_parquet(images, directory, partition_size=5)
-    assert count(log) == computed + 5
-    pd.testing.assert_frame_equal(pd.read_parquet(directory), before)
+def test_only_missing_partitions_are_computed(bus, paths, directory, log):
+    before = write(bus, paths, directory)
+    times = {path: path.stat().st_mtime_ns for path in directory.glob("part-*")}
+    write(bus, paths, directory)
+    assert count(log) == 24
+    assert {path: path.stat().st_mtime_ns for path in directory.glob("part-*")} == times
+    second, third = sorted(times)[1:3]
+    n_rows = len(pd.read_parquet(second))
+    second.unlink()
+    # Killed after a file was written, and before its line of the manifest was.
+    manifest = directory / "_manifest.jsonl"
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(line for line in lines if third.name not in line))
+    (directory / f".{third.name}.half.part").write_bytes(b"half")
+    pd.testing.assert_frame_equal(write(bus, paths, directory), before)
+    assert count(log) == 24 + n_rows
 
 
-def test_a_partition_with_a_changed_file_is_computed_again(bus, paths, directory, log):
-    bus.to_parquet(paths, directory, partition_size=5)
-    before, status = pd.read_parquet(directory), os.stat(paths[6])
-    cv2.imwrite(str(paths[6]), np.full((12, 12), 9, np.uint8))
-    os.utime(paths[6], ns=(status.st_atime_ns, status.st_mtime_ns))
-    bus.to_parquet(paths, directory, partition_size=5)
-    assert count(log) == 12 + 5
-    after = pd.read_parquet(directory)
-    assert after["mean"][6] == 9
-    assert after["digest"][6] == digest_image(paths[6]).hex() != before["digest"][6]
+@pytest.mark.parametrize("kind", ["end", "start", "middle"])
+def test_a_list_that_grows(kind, bus, paths, directory, log):
+    start, stop = {"end": (0, 22), "start": (0, 24), "middle": (0, 24)}[kind]
+    some = paths[start:stop]
+    if kind == "middle":
+        some = [*paths[:12], *paths[13:]]
+    write(bus, some, directory)
+    before = partitions(directory)
+    images = paths if kind != "start" else paths[:1] + paths
+    frame = write(bus, images, directory)
+    assert frame["path"].tolist() == list(map(str, images))
+    np.testing.assert_array_equal(frame["mean"], bus.transform(images)[:, 0])
+    assert len(FeatureTable(directory)) == len(images)
+    kept = {name[-21:] for name in before} & {name[-21:] for name in partitions(directory)}
+    assert len(kept) >= len(before) - 2
+
+
+def test_a_new_file_in_the_middle_of_a_folder(bus, paths, directory, log, monkeypatch):
+    new = paths[12].rename(directory.with_name("new.png"))
+    scandir = os.scandir
+
+    def scan(folder):
+        return nullcontext(sorted(scandir(folder), key=lambda file: file.name))
+
+    monkeypatch.setattr(os, "scandir", scan)
+    write(bus, paths[0].parent, directory)
+    shutil.copy(new, paths[12])
+    frame = write(bus, paths[0].parent, directory)
+    assert frame["path"].tolist() == list(map(str, paths))
+    assert 24 <= count(log) <= 23 + 12
+
+
+@pytest.mark.parametrize("change", ["content", "touch", "spacing"])
+def test_a_changed_file(change, bus, paths, directory, log):
+    images = [SpacedImage(path, (1, 1)) for path in paths] if change == "spacing" else paths
+    before, status = write(bus, images, directory), os.stat(paths[6])
+    if change == "content":
+        pixels = cv2.imread(str(paths[6]), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(paths[6]), pixels[::-1])
+        with open(paths[6], "ab") as file:  # of the same size and time
+            file.write(bytes(max(0, status.st_size - file.tell())))
+    elif change == "spacing":
+        images[6] = SpacedImage(paths[6], (2, 2))
+    times = status.st_atime_ns, status.st_mtime_ns + (change == "touch")
+    os.utime(paths[6], ns=times)
+    after = write(bus, images, directory)
+    assert (count(log) == 24) == (change == "touch")
+    assert after["digest"].tolist() == [digest_image(image).hex() for image in images]
+    assert (after["digest"][6] == before["digest"][6]) == (change == "touch")
     pd.testing.assert_frame_equal(after.drop(index=6), before.drop(index=6))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda bus, images: (bus.set_params(transformer__factor=2), images), "CountingMean"),
-        (lambda bus, images: (bus, images[::-1]), r"found '.*000\).png.* expected '.*011"),
-        (lambda bus, images: (bus, images[:7]), r"found '.*005\).png.* expected '.*006"),
-        (lambda bus, images: (bus, images[:5]), "part-000001.parquet' is not .* these 5 "),
-        (lambda bus, images: (bus, noise(12)), r"found '.*000\).png.* expected '[0-9a-f]{32}"),
+        (lambda bus, images, _: (bus.set_params(transformer__factor=2), images), "other rows"),
+        (lambda bus, images, _: (bus, images[::-1]), r"found .*000\).png.* expected .*023"),
+        (lambda bus, images, _: (bus, noise(12)), r"found .*000\).png.* expected .*[0-9a-f]{32}"),
+        (lambda bus, images, _: (bus, images[0].parent), "other rows"),
+        (lambda bus, images, d: (bus, (d / "a.parquet").touch() or images), "a.parquet' is not a"),
+        (lambda bus, images, d: (bus, (d / "a").mkdir() or images), "a' is not a partition"),
+        (lambda bus, images, d: (bus, (d / "_manifest.jsonl").unlink() or images), "other rows"),
+        (
+            lambda bus, images, d: (bus, (d / "_manifest.jsonl").write_text("{}\n[") and images),
+            "_manifest.jsonl' is damaged",
+        ),
     ],
-    ids=["parameter", "order", "shorter", "much shorter", "arrays"],
+    ids=["parameter", "order", "arrays", "folder", "file", "folder in it", "no manifest", "damage"],
 )
 def test_nothing_is_mixed(change, message, bus, paths, directory, log):
-    bus.to_parquet(paths, directory, partition_size=5)
-    before = pd.read_parquet(directory)
-    computed = count(log)
-    bus, images = change(bus, paths)
+    before = write(bus, paths, directory)
+    bus, images = change(bus, paths, directory)
     with pytest.raises(ValueError, match=f"{message}(.|\n)*Name another directory, or delete"):
-        bus.to_parquet(images, directory, partition_size=5)
-    pd.testing.assert_frame_equal(pd.read_parquet(directory), before)
-    assert count(log) == computed
+        write(bus, images, directory)
+    frame = pd.concat(map(pd.read_parquet, sorted(directory.glob("part-*"))), ignore_index=True)
+    pd.testing.assert_frame_equal(frame, before)
+    assert count(log) == 24
 
 
 def test_another_learned_state(directory):
     images = noise(12)
-    bus = FeatureBus(make_pipeline(LBP(), PCA(2)))
-    bus.fit(images).to_parquet(images, directory)
-    frame = pd.read_parquet(directory)
-    assert frame.columns[3:].tolist() == ["pca0", "pca1"]
+    bus = FeatureBus(make_pipeline(LBP(), PCA(2))).fit(images)
+    frame = write(bus, images, directory)
     np.testing.assert_array_equal(frame[["pca0", "pca1"]], bus.transform(images))
-    with pytest.raises(ValueError, match="learned state"):
-        bus.fit(images[:6]).to_parquet(images, directory)
+    with pytest.raises(ValueError, match="other rows"):
+        write(bus.fit(images[:6]), images, directory)
 
 
-def test_a_file_that_is_no_partition(bus, paths, directory):
-    bus.to_parquet(paths, directory, partition_size=5)
-    partition = directory / "part-000001.parquet"
-    cut_off = partition.read_bytes()[:-100]
-    pd.DataFrame({"a": [1]}).to_parquet(partition)
-    for content in (partition.read_bytes(), b"", cut_off):
-        partition.write_bytes(content)
-        with pytest.raises(ValueError, match="part-000001.parquet' is damaged"):
-            bus.to_parquet(paths, directory, partition_size=5)
+@pytest.mark.parametrize("kind", ["other rows", "empty", "cut", "foreign", "bit"])
+def test_a_partition_that_something_else_changed(kind, bus, paths, directory):
+    before = write(bus, paths, directory)
+    partition = directory / partitions(directory)[1]
+    content = partition.read_bytes()
+    if kind in ("other rows", "foreign"):
+        frame = pd.read_parquet(partition) if kind == "other rows" else pd.DataFrame({"a": [1]})
+        frame.to_parquet(partition)
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        partition.write_bytes({"empty": b"", "cut": content[:-100], "bit": flipped}[kind])
+    for _ in range(2):  # the first error does not make the file acceptable
+        with pytest.raises(ValueError, match=f"{partition.name}' was changed .* or delete"):
+            write(bus, paths, directory)
     partition.unlink()
-    bus.to_parquet(paths, directory, partition_size=5)
-    assert len(pd.read_parquet(directory)) == 12
+    pd.testing.assert_frame_equal(write(bus, paths, directory), before)
 
 
-def test_other_files_in_the_directory(bus, paths, directory):
-    directory.mkdir()
-    (directory / "_SUCCESS").touch()
-    (directory / ".hidden").touch()
-    bus.to_parquet(paths, directory)
-    (directory / "others.parquet").touch()
-    with pytest.raises(ValueError, match="others.parquet' is not a partition of these 12"):
-        bus.to_parquet(paths, directory)
-
-
-@pytest.mark.filterwarnings("ignore:2 of 14 images failed.*image 2:UserWarning")
-def test_images_without_a_row(bus, paths, directory):
+@pytest.mark.filterwarnings("ignore:2 of 26 images failed.*image 2:UserWarning")
+def test_images_without_a_row(bus, paths, directory, tmp_path):
     images = [*paths[:2], "no/such/file.png", *paths[2:], np.full((9, 9), np.nan)]
     bus.set_params(on_error="nan")
-    bus.to_parquet(images, directory, partition_size=5)
-    failed = [(error.index, error.path, str(error)) for error in bus.errors_]
-    assert [one[:2] for one in failed] == [(2, "no/such/file.png"), (13, None)]
-    frame = pd.read_parquet(directory)
-    assert np.flatnonzero(frame["error"].notna()).tolist() == [2, 13]
-    assert np.flatnonzero(frame["mean"].isna()).tolist() == [2, 13]
-    assert np.flatnonzero(frame["digest"].isna()).tolist() == [2]
+    for _ in range(2):  # the second time nothing is computed
+        frame = write(bus, images, directory)
+        for column in ("error", "mean"):
+            is_bad = frame[column].notna() == (column == "error")
+            assert np.flatnonzero(is_bad).tolist() == [2, 25]
+        assert np.flatnonzero(frame["digest"].isna()).tolist() == [2]
     assert "there is no such file" in frame["error"][2]
-    assert "81 NaN" in frame["error"][13]
+    assert "81 NaN" in frame["error"][25]
     good = frame["error"].isna()
     np.testing.assert_array_equal(frame.loc[good, "mean"], bus.transform(paths)[:, 0])
-    bus.to_parquet(images, directory, partition_size=5)  # nothing is computed
-    assert [(error.index, error.path, str(error)) for error in bus.errors_] == failed
-    (directory / "part-000001.parquet").unlink()
-    with pytest.raises(ImageError, match="image 2 .*there is no such file"):
-        bus.set_params(on_error="raise").to_parquet(images, directory, partition_size=5)
-    assert not (directory / "part-000001.parquet").exists()
+    failures = FeatureTable(directory).failures()
+    assert failures["path"].where(failures["path"].notna(), "").to_dict() == {2: images[2], 25: ""}
+    assert FeatureTable(directory).manifest["failures"].sum() == 2
+    bus.set_params(on_error="raise")
+    for old in (directory, tmp_path / "new"):
+        with pytest.raises(ImageError, match="image 2 .*there is no such file"):
+            write(bus, images, old)
+    assert len(partitions(tmp_path / "new")) < 2
 
 
 @pytest.mark.filterwarnings("ignore:.*their rows are NaN:UserWarning")
-def test_a_partition_without_a_single_row(bus, paths, directory):
-    images = [*paths[:4], "missing.png"]
+def test_partitions_without_a_single_row(bus, paths, directory):
     bus.set_params(on_error="nan")
-    bus.to_parquet(images, directory, partition_size=4)
-    frame = pd.read_parquet(directory)
+    frame = write(bus, [*paths[:4], "missing.png"], directory, partition_bytes=1)
     assert frame.dtypes["mean"] == np.float32
     assert frame["mean"].isna().tolist() == [False] * 4 + [True]
-    (directory / "part-000000.parquet").unlink()
-    bus.to_parquet(images, directory, partition_size=4)
-    assert len(pd.read_parquet(directory)) == 5
+    with pytest.raises(ValueError, match="No image of the first partition .*no such file"):
+        bus.fit(paths).to_parquet(["missing.png", *paths], directory / "2", partition_bytes=1)
 
 
 def test_a_file_that_changes_while_its_row_is_computed(paths, directory):
@@ -223,38 +261,40 @@ def test_a_file_that_changes_while_its_row_is_computed(paths, directory):
         return np.zeros((len(X), 1))
 
     bus = FeatureBus(FunctionTransformer(overwrite), batch_size=3)
-    with pytest.raises(ImageError, match=r"\(007\).png'\): the file was changed") as caught:
-        bus.to_parquet(paths, directory, partition_size=5)
-    assert caught.value.index == 7
-    assert partitions(directory) == ["part-000000.parquet"]
+    with pytest.raises(ImageError, match=r"\(007\).png': the file was changed"):
+        write(bus, paths, directory)
+    assert len(pd.read_parquet(directory)) <= 7
 
 
 def test_images_of_different_sizes_are_named(directory):
     images = [*noise(4) / 255, *_spies.noise(3, (12, 16)) / 255]
-    bus = FeatureBus(FunctionTransformer(np.max, kw_args={"axis": 1}), batch_size=4)
-    with pytest.raises(ValueError, match="images 4 to 6 gave 16 columns of float64, .* 12 of"):
-        bus.to_parquet(images, directory, partition_size=4)
-    assert pd.read_parquet(directory).columns[3:].tolist() == [f"feature{i}" for i in range(12)]
+    bus = FeatureBus(FunctionTransformer(np.max, kw_args={"axis": 1}))
+    with pytest.raises(ValueError, match="gave 16 columns of float64, expected 12 of"):
+        write(bus, images, directory, partition_bytes=1)
+    assert pd.read_parquet(directory).columns[5:].tolist() == [f"feature{i}" for i in range(12)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
-def test_a_name_that_is_no_text(bus, paths, directory):
+@pytest.mark.parametrize("kind", ["list", "folder", "table"])
+def test_a_name_that_is_no_text(kind, bus, paths, directory):
     odd = os.fsdecode(os.fsencode(paths[0].parent) + b"/M\xfcller.png")
     paths[0].rename(odd)
+    source = [odd] if kind == "list" else paths[0].parent
+    if kind == "table":
+        source = pd.DataFrame({"path": pd.Series([odd], dtype=object)})
     for _ in range(2):
-        bus.to_parquet([odd], directory)
-        (path,) = pd.read_parquet(directory)["path"]
-        assert path.endswith(r"/M\xfcller.png")
+        frame = write(bus, source, directory)
+        assert frame["path"].str.endswith(r"/M\xfcller.png").sum() == 1
 
 
-def test_memory_does_not_grow_with_the_number_of_partitions(tmp_path):
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     images = noise(300) / 255
-    bus = FeatureBus(FunctionTransformer(np.resize, kw_args={"new_shape": (50, 500)}))
-    bus.set_params(batch_size=50)
+    resize = FunctionTransformer(np.resize, kw_args={"new_shape": (1, 1000)})
+    bus = FeatureBus(resize, batch_size=1)
     peaks = []
     for n_images in (50, 100, 300):  # the first one imports what it needs
         tracemalloc.start()
-        bus.to_parquet(images[:n_images], tmp_path / str(n_images), partition_size=50)
+        bus.to_parquet(images[:n_images], tmp_path / str(n_images), partition_bytes=30_000)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.2 * peaks[1]
@@ -264,30 +304,42 @@ def test_memory_does_not_grow_with_the_number_of_partitions(tmp_path):
 def test_a_write_that_fails(error, bus, paths, directory, log, monkeypatch):
     fsync, calls = os.fsync, []
 
-    def fail_the_second_time(descriptor):
+    def fail_the_third_time(descriptor):  # the first file is the manifest
         calls.append(descriptor)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise error
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", fail_the_second_time)
+    monkeypatch.setattr(os, "fsync", fail_the_third_time)
     with pytest.raises(type(error)):
-        bus.to_parquet(paths, directory, partition_size=5)
-    assert partitions(directory) == ["part-000000.parquet"]
-    bus.to_parquet(paths, directory, partition_size=5)
-    assert count(log) == 10 + 7
-    assert len(pd.read_parquet(directory)) == 12
+        write(bus, paths, directory)
+    (first,) = partitions(directory)
+    assert sorted(path.name for path in directory.iterdir()) == ["_manifest.jsonl", first]
+    computed = count(log)
+    n_rows = len(FeatureTable(directory))
+    assert 0 < n_rows < computed
+    assert len(write(bus, paths, directory)) == 24
+    assert count(log) == computed + 24 - n_rows
 
 
-def test_what_a_killed_process_leaves_is_ignored(bus, paths, directory, log):
-    bus.to_parquet(paths, directory, partition_size=5)
-    last = directory / "part-000002.parquet"
-    with written_whole(last) as hidden:
-        hidden.write_bytes(last.read_bytes()[:-100])
-        last.unlink()
-        assert len(pd.read_parquet(directory)) == 10
-        bus.to_parquet(paths, directory, partition_size=5)
-        assert hidden.exists()  # another process may be writing it
-        assert len(pd.read_parquet(directory)) == 12
-        hidden.write_bytes(last.read_bytes())
-    assert count(log) == 12 + 2
+@pytest.mark.parametrize("source", ["bus", "export"])
+def test_rows_of_a_store_come_back_from_parquet(source, paths, tmp_path, directory, memory):
+    bus = FeatureBus(LBP(), memory=memory)
+    expected = bus.fit_transform(paths)
+    with FeatureStore(memory) as store:
+        store.export(directory)
+    if source == "bus":
+        write(bus, paths, directory / "bus")
+    (part,) = [path for path in directory.iterdir() if (path.name == "bus") == (source == "bus")]
+    np.testing.assert_array_equal(FeatureTable(part), expected)
+    with FeatureStore(tmp_path / "other.sqlite") as other:
+        other.import_parquet(part)
+        assert other.info()["n_rows"].tolist() == [24]
+    bus.set_params(memory=tmp_path / "other.sqlite")
+    for path in paths:
+        path.touch()
+    np.testing.assert_array_equal(bus.fit_transform(paths), expected)
+    file = next(part.glob("part-*"))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="is damaged, or featbus did not write it"):
+        FeatureStore(tmp_path / "third.sqlite").import_parquet(part)

@@ -7,6 +7,7 @@ import re
 import time
 from concurrent.futures import FIRST_COMPLETED, as_completed, wait
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 
 import joblib
@@ -34,6 +35,10 @@ _METADATA = b"featbus"
 _NAME = re.compile(r"part-\d{6,}-[0-9a-f]{16}\.parquet")
 _REMEDY = "Name another directory, or delete this one or its damaged file to compute it again."
 _PAUSE = 10.0  # seconds between two times that the manifest is written
+
+
+class _NoImagesError(ValueError):
+    """Nothing in a partition is an image, so that the columns are still unknown."""
 
 
 def import_pyarrow():
@@ -98,8 +103,13 @@ class Directory:
 
     def manifest(self):
         """Return the header of the manifest, and its line for each partition."""
-        lines = [json.loads(line) for line in (self.read(MANIFEST) or b"{}").splitlines()]
-        return lines[0], {line["partition"]: line for line in lines[1:]}
+        try:
+            lines = [json.loads(line) for line in (self.read(MANIFEST) or b"{}").splitlines()]
+            return lines[0], {line["partition"]: line for line in lines[1:]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path(MANIFEST)!r} is damaged ({error!r}). {_REMEDY}"
+            ) from error
 
     def write_manifest(self, header, lines):
         """Write the manifest."""
@@ -194,11 +204,12 @@ class Task:
                     raise ImageReadError(reason, path=entry.path)
         if rows is not None:
             columns = columns or [rows.shape[1], rows.dtype.str]
-        if columns is None:
-            raise ValueError(
-                "No image of the first partition gave a row. "
-                f"{next(filter(None, errors), 'None of its files is an image.')}"
+        if columns is None and not errors:
+            raise _NoImagesError(
+                f"None of the files is an image, such as {partition.entries[0].path!r}."
             )
+        if columns is None:
+            raise ValueError(f"No image of the first partition gave a row. {errors[0]}")
         if rows is None:
             rows = np.full((len(errors), columns[0]), np.nan, columns[1])
         if [rows.shape[1], rows.dtype.str] != columns:
@@ -342,26 +353,35 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
         if _NAME.fullmatch(name) is None:
             raise ValueError(f"{directory.path(name)!r} is not a partition. {_REMEDY}")
         existing.setdefault(name.rpartition("-")[2], []).append(name)
-    written, columns, saved = {}, None, time.monotonic()
+    written, others, columns, saved = {}, [], None, time.monotonic()
 
     def calls(partitions):
         for partition in partitions:
-            name = (existing.get(f"{partition.identify()}.parquet") or [None]).pop()
+            name = (existing.get(f"{partition.identify()}.parquet") or [None]).pop(0)
             yield partition, lines.get(name, name and {"partition": name}), columns
+
+    def run(some):
+        nonlocal columns, saved
+        with closing(_iter_lines(task, calls(some), executor, n_jobs)) as results:
+            for old, line in results:
+                lines.pop(old, None)
+                written[line["partition"]], columns = line, line["columns"]
+                progress.update(line["rows"])
+                if time.monotonic() > saved + _PAUSE:
+                    directory.write_manifest(header, lines | written)
+                    saved = time.monotonic()
 
     directory.write_manifest(header, lines)
     partitions = list_partitions(source, n_bytes)
     try:
-        # The first one alone: it says which columns all others must have.
-        for some in ([next(partitions)], partitions):
-            with closing(_iter_lines(task, calls(some), executor, n_jobs)) as results:
-                for old, line in results:
-                    lines.pop(old, None)
-                    written[line["partition"]], columns = line, line["columns"]
-                    progress.update(line["rows"])
-                    if time.monotonic() > saved + _PAUSE:
-                        directory.write_manifest(header, lines | written)
-                        saved = time.monotonic()
+        # The first one with images alone: it says which columns all others must have.
+        for first in partitions:
+            try:
+                run([first])
+                break
+            except _NoImagesError:
+                others.append(first)
+        run(chain(others, partitions))
         for name in set(directory.list()) - set(written):
             directory.remove(name)
         lines = {}
