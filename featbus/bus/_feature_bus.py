@@ -476,8 +476,12 @@ class FeatureBus(ImageEstimator):
             return self.transformer_
         for partition in list_partitions(source, n_bytes):
             with opened(partition) as found:
-                if found.items:
+                if not found.items:
+                    continue
+                try:
                     return self._fitted_on_one(self._check_batch(found.items, reset=False))
+                except ImageError as error:
+                    raise error.at(error.index, found.entries[error.index].path) from error
         raise ValueError(f"Found no images in {source!r}, expected at least one.")
 
     def _progress(self, n_images, n_done=0):

@@ -209,7 +209,8 @@ class Task:
                 f"None of the files is an image, such as {partition.entries[0].path!r}."
             )
         if columns is None:
-            raise ValueError(f"No image of the first partition gave a row. {errors[0]}")
+            error = errors[0].at(partition.start, batch.entries[0].path)
+            raise ValueError(f"No image of the first partition gave a row. {error}")
         if rows is None:
             rows = np.full((len(errors), columns[0]), np.nan, columns[1])
         if [rows.shape[1], rows.dtype.str] != columns:

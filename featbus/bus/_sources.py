@@ -218,7 +218,10 @@ def _of_info(fs, info):
 def _list_shards(pattern):
     with as_os_errors(pattern):
         fs, root = open_address(pattern)
-        for name in [root] if fs.exists(root) else sorted(fs.glob(root)):
+        names = [root] if fs.exists(root) else sorted(fs.glob(root))
+        if not names:
+            raise FileNotFoundError(f"Found no tar files {pattern!r}.")
+        for name in names:
             entry = _of_info(fs, fs.info(name))._replace(kind="tar")
             yield entry._replace(path=name, item=name) if "://" not in pattern else entry
 
@@ -366,10 +369,16 @@ def _extract(shard, folder, numbers):
         reason = f"the tar file is damaged or incomplete ({error}). Copy it again."
         entries.append(shard._replace(item=LazyImage(_fail, reason), kind="image"))
     for sample in samples.values():
-        facts = json.loads(sample.get("json", "{}"))
-        if "cls" in sample:
-            facts["label"] = sample["cls"].decode().strip()
+        facts, failed = {}, {}
+        try:
+            facts = {**json.loads(sample.get("json", "{}"))}
+            if "cls" in sample:
+                facts["label"] = sample["cls"].decode().strip()
+        except (ValueError, TypeError) as error:
+            reason = f"its .json or .cls file is damaged ({error})."
+            failed = {"item": LazyImage(_fail, reason), "kind": "image"}
         names = [facts.get(key) and str(facts[key]) for key in ("group", "label")]
         for path, name in sample["images"]:
-            entries.append(Entry(str(path), name, 0, None, sample.get("mask"), *names, "file"))
+            entry = Entry(str(path), name, 0, None, sample.get("mask"), *names, "file")
+            entries.append(entry._replace(**failed))
     return entries
