@@ -1,42 +1,34 @@
-"""FeatureBus over several processes, some of which die: Dask and Ray."""
+"""FeatureBus.to_parquet and batches on several processes, some of which die: loky, Dask and Ray."""
 
 import os
 import signal
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 from _spies import CountingMean, count, noise, write_images
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from featbus import FeatureBus, FeatureStore
-from featbus.bus import _compute
-from featbus.bus._compute import iter_results
+from featbus import FeatureBus, FeatureTable
+from featbus.images import ImageError
 
-N_IMAGES = 80
+pytest.importorskip("pyarrow", reason="featbus[parquet] is not installed")
+
+N_IMAGES = 60
 IMAGES = noise(N_IMAGES, (16, 16))
 EXPECTED = np.array([[image.mean(), image.size] for image in IMAGES], dtype=np.float32)
 
 
 @pytest.fixture
 def paths(tmp_path):
-    return write_images(tmp_path, IMAGES)
-
-
-@pytest.fixture
-def not_here(monkeypatch):
-    """Let this process compute nothing."""
-
-    def fail(*arguments):
-        raise AssertionError("computed in the main process")
-
-    monkeypatch.setattr(_compute, "_finish_or_retry", fail)
+    (tmp_path / "images").mkdir()
+    return write_images(tmp_path / "images", IMAGES)
 
 
 @contextmanager
@@ -72,71 +64,9 @@ def client():
         yield client
 
 
-def dask_workers(client):
-    return lambda: list(client.run(os.getpid).values())
-
-
-@pytest.mark.parametrize("kind", ["array", "paths"])
-def test_dask_gives_the_same_rows(kind, client, not_here, paths, memory, log):
-    images, memory = (IMAGES, None) if kind == "array" else (paths, memory)
-    bus = FeatureBus(CountingMean(log=log), memory=memory, batch_size=7)
-    with joblib.parallel_config("dask"):
-        rows = bus.fit_transform(images)
-    np.testing.assert_array_equal(rows, EXPECTED)
-    assert count(log) == N_IMAGES
-
-
-def test_dask_takes_batches_as_they_are_needed(client, log):
-    taken = []
-    starts = range(0, N_IMAGES, 4)
-    batches = ((taken.append(start) or start, IMAGES[start : start + 4]) for start in starts)
-    ahead = []
-    with joblib.parallel_config("dask"):
-        for index, (tag, rows) in enumerate(iter_results(CountingMean(log=log), batches)):
-            ahead.append(len(taken) - index)
-            assert tag == starts[index]
-            np.testing.assert_array_equal(rows, EXPECTED[tag : tag + 4])
-    assert max(ahead) <= 2 * 2 + 1
-
-
-@pytest.mark.slow
-def test_a_grid_search_on_dask_computes_each_image_once(client, not_here, memory, log):
-    bus = FeatureBus(CountingMean(log=log, delay=0.005), memory=memory, batch_size=4)
-    search = GridSearchCV(make_pipeline(bus, SVC()), {"svc__C": [1, 10, 100]}, cv=3, refit=False)
-    with joblib.parallel_config("dask"):
-        search.fit(list(IMAGES), np.arange(N_IMAGES) % 2)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert count(log) == N_IMAGES
-
-
-def test_parquet_from_dask(client, not_here, paths, tmp_path, log):
-    pytest.importorskip("pyarrow", reason="featbus[parquet] is not installed")
-    with joblib.parallel_config("dask"):
-        FeatureBus(CountingMean(log=log), batch_size=4).to_parquet(
-            paths, tmp_path / "rows", partition_size=30
-        )
-    frame = pd.read_parquet(tmp_path / "rows")
-    np.testing.assert_array_equal(frame[["mean", "size"]], EXPECTED)
-    assert count(log) == N_IMAGES
-
-
-@pytest.mark.slow
-def test_dask_loses_nothing_with_a_worker(client, not_here, paths, memory, log):
-    bus = FeatureBus(CountingMean(log=log, delay=0.02), memory=memory, batch_size=4)
-    with one_killed(dask_workers(client), log), joblib.parallel_config("dask"):
-        rows = bus.fit_transform(paths)
-    np.testing.assert_array_equal(rows, EXPECTED)
-    assert FeatureStore(memory).info()["n_rows"].tolist() == [N_IMAGES]
-    before = count(log)
-    np.testing.assert_array_equal(bus.transform(paths), EXPECTED)
-    assert count(log) == before
-
-
 @pytest.fixture(scope="module")
 def ray():
     ray = pytest.importorskip("ray", reason="the extra featbus[ray] is not installed")
-    from ray.util.joblib import register_ray
-
     ray.init(
         num_cpus=2,
         object_store_memory=100 * 2**20,
@@ -144,29 +74,136 @@ def ray():
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": os.path.dirname(__file__)}},
     )
-    register_ray()
     yield ray
     ray.shutdown()
 
 
-def ray_actors():
+@pytest.fixture(params=["loky", "client", pytest.param("ray", marks=pytest.mark.slow)])
+def executor(request):
+    """Return an executor, whose workers compute everything."""
+    if request.param == "client":
+        return request.getfixturevalue("client")
+    if request.param == "ray":
+        request.getfixturevalue("ray")
+    return request.param
+
+
+def pids_of(executor):
+    """Return a function that lists the processes of the workers."""
     import psutil
 
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "ray::PoolActor.run_batch" in child.cmdline()]
+    if executor == "loky":
+        return lambda: list(get_reusable_executor()._processes)
+    if executor == "ray":
+        children = psutil.Process().children
+        return lambda: [p.pid for p in children(True) if "ray::_run" in " ".join(p.cmdline())]
+    return lambda: list(executor.run(os.getpid).values())
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in Path(directory).glob("part-*")}
+
+
+@pytest.mark.filterwarnings("ignore:.*images failed:UserWarning")
+@pytest.mark.parametrize("kind", ["array", "paths"])
+def test_files_do_not_depend_on_the_executor(kind, executor, paths, tmp_path, log):
+    images = [*IMAGES, np.full((9, 9), np.nan)] if kind == "array" else [*paths, "missing.png"]
+    bus = FeatureBus(CountingMean(log=log), batch_size=7, n_jobs=2, on_error="nan")
+    bus.to_parquet(images, tmp_path / "here", partition_bytes=2000)
+    table = bus.to_parquet(images, tmp_path / "there", executor=executor, partition_bytes=2000)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert len(contents(tmp_path / "here")) > 5
+    np.testing.assert_array_equal(table[:N_IMAGES], EXPECTED)
+    assert count(log) == 2 * N_IMAGES
+    with pytest.raises(ImageError, match="NaN" if kind == "array" else "missing.png"):
+        bus.set_params(on_error="raise").to_parquet(images, tmp_path / "2", executor=executor)
+
+
+def test_nothing_is_lost_with_a_worker(executor, paths, tmp_path, log):
+    bus = FeatureBus(CountingMean(log=log, delay=0.03), n_jobs=2)
+
+    def write():
+        return bus.to_parquet(paths, tmp_path / "rows", executor=executor, partition_bytes=500)
+
+    with one_killed(pids_of(executor), log):
+        if executor == "loky":
+            with pytest.raises(TerminatedWorkerError):
+                write()
+        else:
+            write()
+    rows = pd.read_parquet(tmp_path / "rows")  # whole files only
+    assert rows["path"].is_unique
+    before = count(log)
+    np.testing.assert_array_equal(write(), EXPECTED)
+    assert count(log) == before + N_IMAGES - len(rows)
+    assert len(FeatureTable(tmp_path / "rows")) == N_IMAGES
+
+
+def test_partitions_are_listed_as_they_are_needed(executor, tmp_path, log, monkeypatch):
+    ahead, listed = [], []
+    monkeypatch.setattr(
+        "featbus.bus._parquet.list_partitions",
+        lambda *_: (listed.append(p) or p for p in list_partitions(IMAGES, 100)),
+    )
+
+
+@pytest.mark.parametrize("kind", ["path", "array", "bytes"])
+@pytest.mark.parametrize("as_table", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_a_batch_function(as_table, kind, paths, log):
+    column = {
+        "path": list(map(str, paths)),
+        "array": IMAGES,
+        "bytes": [path.read_bytes() for path in paths],
+    }[kind]
+    batch = {"image": column, "patient": np.arange(N_IMAGES)}
+    if as_table:
+        batch = pd.DataFrame(batch | {"image": list(column)}, index=np.arange(N_IMAGES)[::-1])
+    bus = FeatureBus(CountingMean(log=log))
+    function = bus.as_batch_function("image")()
+    found = function(batch)
+    names = ["image"] * (kind == "path") + ["patient", "mean", "size"]
+    assert list(found) == names
+    assert type(found) is type(batch)
+    np.testing.assert_array_equal(np.column_stack([found["mean"], found["size"]]), EXPECTED)
+    assert found["mean"].dtype == np.float32
+    empty = function(batch[:0] if as_table else {name: batch[name][:0] for name in batch})
+    assert list(empty)[-2:] == names[-2:]
+    assert len(empty["mean"]) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_batch_function_with_bad_images(paths, log):
+    paths[1].write_bytes(paths[1].read_bytes()[:-30])
+    bus = FeatureBus(CountingMean(log=log), on_error="nan")
+    function = bus.as_batch_function()()
+    for some in (paths[:3], paths[1:2]):
+        found = function({"path": np.array(some, dtype=object)})
+        is_bad = [path == paths[1] for path in some]
+        assert np.isnan(found["mean"]).tolist() == is_bad
+        assert [error != "" for error in found["error"]] == is_bad
+        assert found["mean"].dtype == np.float32
+    with pytest.raises(ImageError, match=r"\(001\).png"):
+        bus.set_params(on_error="raise").as_batch_function()()({"path": paths[:3]})
 
 
 @pytest.mark.slow
-def test_ray_loses_nothing_with_a_worker(ray, not_here, paths, memory, log):
-    bus = FeatureBus(CountingMean(log=log, delay=0.02), memory=memory, batch_size=4)
-    retries = {"max_restarts": 3, "max_task_retries": 3}
-    with (
-        one_killed(ray_actors, log),
-        joblib.parallel_config("ray", n_jobs=2, ray_remote_args=retries),
-    ):
-        rows = bus.fit_transform(paths)
-    np.testing.assert_array_equal(rows, EXPECTED)
-    assert FeatureStore(memory).info()["n_rows"].tolist() == [N_IMAGES]
-    with joblib.parallel_config("ray", n_jobs=-1):
-        rows = bus.set_params(memory=None, transformer__delay=0).fit_transform(paths)
-    np.testing.assert_array_equal(rows, EXPECTED)
+def test_ray_data(ray, paths, log):
+    function = FeatureBus(CountingMean(log=log)).as_batch_function()
+    dataset = ray.data.from_items([{"path": str(path)} for path in paths])
+    frame = dataset.map_batches(function, batch_size=8, concurrency=2).to_pandas()
+    assert sorted(frame["path"]) == list(map(str, paths))
+    frame = frame.sort_values("path")
+    np.testing.assert_array_equal(frame[["mean", "size"]], EXPECTED)
+
+
+@pytest.mark.slow
+def test_dask_dataframe(client, paths, log):
+    dask = pytest.importorskip("dask.dataframe", reason="dask.dataframe is not installed")
+    function = FeatureBus(CountingMean(log=log)).as_batch_function()()
+    frame = pd.DataFrame({"path": list(map(str, paths))})
+    meta = function(frame[:0])
+    parts = dask.from_pandas(frame, npartitions=4)
+    parts = parts[parts["path"] > frame["path"][N_IMAGES // 2]]  # leaves some without a row
+    found = parts.map_partitions(function, meta=meta).compute()
+    np.testing.assert_array_equal(found[["mean", "size"]], EXPECTED[N_IMAGES // 2 + 1 :])
