@@ -7,12 +7,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from _spies import CountingMean, count, noise, write_images
-from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from featbus import FeatureBus, FeatureTable
@@ -90,14 +89,10 @@ def executor(request):
 
 def pids_of(executor):
     """Return a function that lists the processes of the workers."""
-    import psutil
-
-    if executor == "loky":
-        return lambda: list(get_reusable_executor()._processes)
-    if executor == "ray":
-        children = psutil.Process().children
-        return lambda: [p.pid for p in children(True) if "ray::_run" in " ".join(p.cmdline())]
-    return lambda: list(executor.run(os.getpid).values())
+    if executor not in ("loky", "ray"):
+        return lambda: list(executor.run(os.getpid).values())
+    name, children = {"loky": "popen_loky", "ray": "ray::_run"}[executor], psutil.Process().children
+    return lambda: [p.pid for p in children(recursive=True) if name in " ".join(p.cmdline())]
 
 
 def contents(directory):
@@ -137,14 +132,6 @@ def test_nothing_is_lost_with_a_worker(executor, paths, tmp_path, log):
     np.testing.assert_array_equal(write(), EXPECTED)
     assert count(log) == before + N_IMAGES - len(rows)
     assert len(FeatureTable(tmp_path / "rows")) == N_IMAGES
-
-
-def test_partitions_are_listed_as_they_are_needed(executor, tmp_path, log, monkeypatch):
-    ahead, listed = [], []
-    monkeypatch.setattr(
-        "featbus.bus._parquet.list_partitions",
-        lambda *_: (listed.append(p) or p for p in list_partitions(IMAGES, 100)),
-    )
 
 
 @pytest.mark.parametrize("kind", ["path", "array", "bytes"])

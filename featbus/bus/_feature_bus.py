@@ -95,23 +95,39 @@ class _EncodedRegions(ImageEstimator):
 class _BatchFunction:
     """Adds the rows of a bus to a table; its subclasses have a bus and a column."""
 
+    _dtype = np.float32  # of rows, until some are known
+
     def __call__(self, batch):
         items = [
             LazyImage(read_image, item) if isinstance(item, bytes) else item
             for item in batch[self.column]
         ]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImageWarning)  # the column says it
-            rows = self.bus.transform(items)
-        columns = {**batch}
-        if not is_path(items[0]):
-            del columns[self.column]
-        columns |= zip(self.bus.get_feature_names_out().tolist(), rows.T)
+        names, columns = self.bus.get_feature_names_out().tolist(), {**batch}
+        rows, reasons = np.empty((len(items), len(names)), self._dtype), [""] * len(items)
+        if items:
+            rows = self._transform(items, rows, reasons)
+            if not is_path(items[0]):
+                del columns[self.column]
+        columns |= zip(names, rows.T)
         if self.bus.on_error == "nan":
-            columns["error"] = np.full(len(rows), "", dtype=object)
-            for error in self.bus.errors_:
-                columns["error"][error.index] = error.reason
+            columns["error"] = np.array(reasons, dtype=object)
         return pd.DataFrame(columns, batch.index) if isinstance(batch, pd.DataFrame) else columns
+
+    def _transform(self, items, rows, reasons):
+        """Return the rows, and set the reasons of images without one."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ImageWarning)  # the column says it
+                rows = self.bus.transform(items)
+        except ValueError as error:  # all images of this batch, but maybe not of others
+            if self.bus.on_error == "raise" or not isinstance(error.__cause__, ImageError):
+                raise
+            rows[:], reasons[:] = np.nan, [str(error)] * len(items)
+            return rows
+        self._dtype = rows.dtype
+        for error in self.bus.errors_:
+            reasons[error.index] = error.reason
+        return rows
 
 
 class FeatureBus(ImageEstimator):
@@ -426,7 +442,7 @@ class FeatureBus(ImageEstimator):
         table = FeatureTable(directory)
         n_failed = sum(line["failures"] for line in lines.values())
         if n_failed:
-            index, (path, reason) = next(table.failures().iterrows())
+            index, path, reason = next(table.failures().itertuples())
             error = ImageError(reason, index, path)
             if self.on_error == "raise":
                 raise error

@@ -149,7 +149,7 @@ class FeatureTable:
         DataFrame
             Their ``path`` and ``error``, indexed by their position in the table.
         """
-        frame = pd.DataFrame({"path": self.paths, "error": self.errors})
+        frame = pd.DataFrame({"path": self.paths, "error": self.errors}, dtype=object)
         return frame[frame["error"].notna()]
 
     def _facts(self, name):
