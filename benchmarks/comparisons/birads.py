@@ -50,7 +50,7 @@ from featbus import (
 from featbus.evaluation import segmentation_scores
 
 WIDTHS = (0.1, 0.2, 0.4)
-TRAININGS = ((96, 12), (96, 24), (128, 16))  # size of the input, epochs
+TRAININGS = ((96, 12), (96, 24))  # size of the input, epochs
 CLASSIFIERS = {
     "logistic": LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000),
     "svm": SVC(class_weight="balanced"),
