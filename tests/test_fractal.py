@@ -91,6 +91,12 @@ def test_a_plane_and_an_even_region():
     even = row_of(np.full((40, 50), 0.3))
     assert even["surface"] == even["spectrum"] == 2
     assert even["bright"] == 0
+    pixels = np.zeros((40, 50), np.uint8)
+    pixels[:, 25:] = 255
+    for step in (2, 3, 16, 39):  # no neighbors inside
+        inside = np.zeros(pixels.shape, bool)
+        inside[::step, ::step] = True
+        assert np.isfinite(row_of(with_mask(pixels, inside))).all()
 
 
 def test_gain_offset_and_pixels_outside_do_not_matter():
