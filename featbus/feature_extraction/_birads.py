@@ -333,8 +333,8 @@ class BIRADSFeatures(FeatureExtractor):
     Pixels must be square.
 
     **The pixels around the lesion are used**, unlike by any other extractor: those of the data of
-    the masked array. They must be valid. `Resize` before this step would replace them: put
-    `BIRADSFeatures` before it, or resize the images before masking them.
+    the masked array. They must be valid. `Resize` fills them, and `CLAHE`, `Despeckle` and similar
+    steps change those inside the mask only: apply such steps before masking.
 
     Of a mask in several parts the largest is used, its holes filled. The outline is resampled to
     256 points at equal distances and smoothed. A contrast of two regions is the difference of their
