@@ -119,6 +119,8 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     ------
     ImageError
         If the image is invalid or not masked.
+    ValueError
+        If `band_width` is not above 0.
 
     See Also
     --------
@@ -132,6 +134,7 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     >>> list(regions)[:4]
     ['lesion', 'inner_band', 'outer_band', 'above']
     """
+    BIRADSFeatures(band_width=band_width)._check_parameters()
     inside = inside_mask(check_image(image))
     if inside is None:
         raise missing_mask()
@@ -194,8 +197,7 @@ def _shape(lesion, points):
     box = np.pad(lesion[top : top + height, left : left + width], 1)
     depth = _distances(box)
     deepest = np.argwhere(depth == depth.max())[:, ::-1].mean(axis=0)
-    inscribed = deepest + np.array([left - 1, top - 1])
-    beyond = np.hypot(*(points - inscribed).T) > 1.1 * depth.max()
+    beyond = np.hypot(*(points - deepest - (left - 1, top - 1)).T) > 1.1 * depth.max()
     start = relative.argmin()
     peaks, _ = find_peaks(np.r_[np.roll(relative, -start), relative[start]], prominence=0.1)
     cosine = np.clip((_normals(points) * _unit(outward)).sum(axis=1), -1, 1)
@@ -328,10 +330,11 @@ class BIRADSFeatures(FeatureExtractor):
     brightness from 0 to 1: none has a unit of length. A change of gain changes ``echo_mean`` alone.
 
     The depth is along the rows: the transducer is at the top of the image. The skin is horizontal.
+    Pixels must be square.
 
     **The pixels around the lesion are used**, unlike by any other extractor: those of the data of
-    the masked array. They must be valid. `Resize` before this step would replace them: put
-    `BIRADSFeatures` before it, or resize the images before masking them.
+    the masked array. They must be valid. `Resize` fills them, and `CLAHE`, `Despeckle` and similar
+    steps change those inside the mask only: apply such steps before masking.
 
     Of a mask in several parts the largest is used, its holes filled. The outline is resampled to
     256 points at equal distances and smoothed. A contrast of two regions is the difference of their
