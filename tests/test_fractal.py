@@ -91,6 +91,9 @@ def test_a_plane_and_an_even_region():
     even = row_of(np.full((40, 50), 0.3))
     assert even["surface"] == even["spectrum"] == 2
     assert even["bright"] == 0
+    points = with_mask(np.arange(900).reshape(30, 30) / 900, np.eye(30) > 0)
+    points[1:-1, 1:-1] = np.ma.masked
+    assert row_of(points)["surface"] == 2
 
 
 def test_gain_offset_and_pixels_outside_do_not_matter():

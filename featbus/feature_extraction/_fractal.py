@@ -81,7 +81,7 @@ def surface_dimension(pixels, inside):
     -------
     float
         3 minus the slope of the logarithm of the mean range of brightness in a box, over that of
-        its side; 2 for a region of one brightness.
+        its side; 2 for a region of one brightness, or of isolated pixels.
 
     Notes
     -----
@@ -98,8 +98,6 @@ def surface_dimension(pixels, inside):
        surfaces. Proceedings of the Royal Society A 425 (1989) 113-127,
        doi:10.1098/rspa.1989.0101.
     """
-    if np.ptp(pixels[inside]) < SMALLEST_RANGE:
-        return 2.0
     tops = np.where(inside, [pixels, -pixels], -np.inf)
     # A box of side 1 has a pixel at each of its corners.
     tops = np.maximum(tops[:, :-1], tops[:, 1:])
@@ -109,6 +107,8 @@ def surface_dimension(pixels, inside):
         spans = tops.sum(axis=0)
         ranges.append(spans[np.isfinite(spans)].mean())
         tops = _merge(tops, -np.inf)
+    if np.ptp(pixels[inside]) < SMALLEST_RANGE or ranges[0] == 0:
+        return 2.0
     return 3 - _slope(np.log(sizes), np.log(ranges))
 
 
