@@ -235,6 +235,8 @@ def test_regions():
         assert not (regions["posterior"] & regions[f"posterior_{side}"]).any()
     with pytest.raises(ValueError, match="found no mask"):
         birads_regions(inside)
+    with pytest.raises(ValueError, match="band_width is 0, expected"):
+        birads_regions(draw(inside), band_width=0)
 
 
 def test_images_without_a_mask_or_with_nothing_around():

@@ -119,6 +119,8 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     ------
     ImageError
         If the image is invalid or not masked.
+    InvalidParameterError
+        If `band_width` is invalid.
 
     See Also
     --------
@@ -132,6 +134,7 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     >>> list(regions)[:4]
     ['lesion', 'inner_band', 'outer_band', 'above']
     """
+    BIRADSFeatures(band_width=band_width)._check_parameters()
     inside = inside_mask(check_image(image))
     if inside is None:
         raise missing_mask()
@@ -285,17 +288,16 @@ def _posterior(mean):
 
 def _texture(gray, band, width):
     """Return features of the gray-level co-occurrence matrix of a band."""
-    names = ("contrast", "homogeneity", "correlation", "entropy")
     counts = np.zeros((1, 1))
     if band.any():
         levels = gray_levels(with_mask(gray, band), _LEVELS)
         distance = min(max(1, round(width / 2)), min(levels.shape))
         counts = cooccurrence_matrix(levels, distance, n_levels=_LEVELS).sum(axis=0)
     if not counts.any():
-        return {f"texture_{name}": 0.0 for name in names}
+        return {f"texture_{name}": 0.0 for name in _NAMES["texture"]}
     found = cooccurrence_features(counts)
     wanted = ("contrast", "inverse_difference_moment", "correlation", "joint_entropy")
-    return {f"texture_{name}": found[source] for name, source in zip(names, wanted)}
+    return {f"texture_{name}": found[source] for name, source in zip(_NAMES["texture"], wanted)}
 
 
 class BIRADSFeatures(FeatureExtractor):
