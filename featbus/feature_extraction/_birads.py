@@ -332,8 +332,9 @@ class BIRADSFeatures(FeatureExtractor):
     The depth is along the rows: the transducer is at the top of the image. The skin is horizontal.
 
     **The pixels around the lesion are used**, unlike by any other extractor: those of the data of
-    the masked array. They must be valid. `Resize` before this step would replace them: put
-    `BIRADSFeatures` before it, or resize the images before masking them.
+    the masked array. They must be valid: a NaN is an error, masked or not. `Resize` before this
+    step would replace them, and steps such as `CLAHE` would change those inside the mask only:
+    apply such steps to the images before masking them.
 
     Of a mask in several parts the largest is used, its holes filled. The outline is resampled to
     256 points at equal distances and smoothed. A contrast of two regions is the difference of their
