@@ -74,8 +74,8 @@ def extract(
         transformer from images to rows that needs no training.
     masks : path-like, default=None
         Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
-        Only pixels inside the mask are used; an image without a mask, or with an empty one, has no
-        features. None uses whole images.
+        Only pixels inside the mask are used, except by birads; an image without a mask, or with an
+        empty one, has no features. None uses whole images.
     classes : str or sequence of str, default=None
         The classes whose images are used, by the names of their folders, separated by commas, such
         as ``"benign,malignant"`` for those of BUSI that have a lesion. None uses all.

@@ -331,7 +331,7 @@ class BIRADSFeatures(FeatureExtractor):
 
     The depth is along the rows: the transducer is at the top of the image. The skin is horizontal.
 
-    **The pixels around the lesion are used**, unlike by any other extractor: those of the data of
+    **The pixels around the lesion are used**, unlike by other extractors: those of the data of
     the masked array. They must be valid: a NaN is an error, masked or not. `Resize` before this
     step would replace them, and steps such as `CLAHE` would change those inside the mask only:
     apply such steps to the images before masking them.

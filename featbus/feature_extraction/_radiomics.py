@@ -82,8 +82,8 @@ class Radiomics(FeatureExtractor):
     range, unless there is an `intensity_range` or a `bin_width`, which then apply to the values of
     the response, too.
 
-    Color images are converted to their luma. Only pixels inside the mask are used. Each column can
-    depend on all pixels of the region.
+    Color images are converted to their luma. Features are those of pixels inside the mask; filters
+    use pixels around it, too. Each column can depend on all pixels of the region.
 
     References
     ----------
