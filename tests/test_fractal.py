@@ -98,6 +98,9 @@ def test_a_plane_and_an_even_region():
         inside = np.zeros(pixels.shape, bool)
         inside[::step, ::step] = True
         assert np.isfinite(row_of(with_mask(pixels, inside))).all()
+    points = with_mask(np.arange(900).reshape(30, 30) / 900, np.eye(30) > 0)
+    points[1:-1, 1:-1] = np.ma.masked
+    assert row_of(points)["surface"] == 2
 
 
 def test_gain_offset_and_pixels_outside_do_not_matter():

@@ -119,8 +119,8 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     ------
     ImageError
         If the image is invalid or not masked.
-    ValueError
-        If `band_width` is not above 0.
+    InvalidParameterError
+        If `band_width` is invalid.
 
     See Also
     --------
@@ -287,17 +287,16 @@ def _posterior(mean):
 
 def _texture(gray, band, width):
     """Return features of the gray-level co-occurrence matrix of a band."""
-    names = ("contrast", "homogeneity", "correlation", "entropy")
     counts = np.zeros((1, 1))
     if band.any():
         levels = gray_levels(with_mask(gray, band), _LEVELS)
         distance = min(max(1, round(width / 2)), min(levels.shape))
         counts = cooccurrence_matrix(levels, distance, n_levels=_LEVELS).sum(axis=0)
     if not counts.any():
-        return {f"texture_{name}": 0.0 for name in names}
+        return {f"texture_{name}": 0.0 for name in _NAMES["texture"]}
     found = cooccurrence_features(counts)
     wanted = ("contrast", "inverse_difference_moment", "correlation", "joint_entropy")
-    return {f"texture_{name}": found[source] for name, source in zip(names, wanted)}
+    return {f"texture_{name}": found[source] for name, source in zip(_NAMES["texture"], wanted)}
 
 
 class BIRADSFeatures(FeatureExtractor):
@@ -332,9 +331,10 @@ class BIRADSFeatures(FeatureExtractor):
     The depth is along the rows: the transducer is at the top of the image. The skin is horizontal.
     Pixels must be square.
 
-    **The pixels around the lesion are used**, unlike by any other extractor: those of the data of
-    the masked array. They must be valid. `Resize` fills them, and `CLAHE`, `Despeckle` and similar
-    steps change those inside the mask only: apply such steps before masking.
+    **The pixels around the lesion are used**, unlike by other extractors: those of the data of
+    the masked array. They must be valid: a NaN is an error, masked or not. `Resize` before this
+    step would replace them, and steps such as `CLAHE` would change those inside the mask only:
+    apply such steps to the images before masking them.
 
     Of a mask in several parts the largest is used, its holes filled. The outline is resampled to
     256 points at equal distances and smoothed. A contrast of two regions is the difference of their

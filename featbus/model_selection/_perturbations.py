@@ -107,15 +107,12 @@ def estimate_noise(image):
     return np.median(details) / 0.6745 if details.size else 0.0
 
 
-def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Bring the image and its mask to 1 to 1.5 times the spacing, and back to its size.
-
-    None where a region is too thin for that.
-    """
+def coarsen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Bring the image and its mask to 1 to 1.5 times the spacing, and back to its size."""
     factor = rng.uniform(1, 1.5)
     for zoom in (1 / factor, factor):
         image = change_image(image, Change(column_zoom=zoom, row_zoom=zoom))
-    return None if np.ma.getmaskarray(image).all() else image
+    return image
 
 
 #: The perturbations of `featbus.feature_robustness`, functions ``(image, rng) -> image`` by name.
