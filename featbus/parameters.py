@@ -84,7 +84,7 @@ class SequenceOf:
         return len(value) == n_items and all(_accepts(self.item, item) for item in value)
 
     def __str__(self):
-        return f"a sequence of {self.length or 'one or more'}, each {self.item}"
+        return f"a sequence of {self.length or 'one or more'}, each {_describe(self.item)}"
 
 
 class PairOf(SequenceOf):

@@ -235,11 +235,13 @@ def test_regions():
         assert not (regions["posterior"] & regions[f"posterior_{side}"]).any()
     with pytest.raises(ValueError, match="found no mask"):
         birads_regions(inside)
+    with pytest.raises(ValueError, match="band_width is -1, expected"):
+        birads_regions(draw(inside), band_width=-1)
 
 
 def test_images_without_a_mask_or_with_nothing_around():
     image = draw(ellipse())
-    with pytest.raises(ValueError, match="image 1: found no mask, expected a masked array"):
+    with pytest.raises(ValueError, match="image 1: found no mask, or one of the whole"):
         BIRADSFeatures().transform([image, image.data])
     rows = BIRADSFeatures(on_missing="nan").transform([image, image.data])
     assert np.isfinite(rows[0]).all()

@@ -17,6 +17,8 @@ from featbus import (
     GLRLM,
     GLSZM,
     HOG,
+    NGLDM,
+    NGTDM,
     DeepFeatures,
     IntensityStatistics,
     Resize,
@@ -60,6 +62,8 @@ def make_row(image):
         GLCM(bin_width=WIDTH, **options),
         GLRLM(bin_width=WIDTH, **options),
         GLSZM(bin_width=WIDTH, **options),
+        NGLDM(bin_width=WIDTH, **options),
+        NGTDM(bin_width=WIDTH, **options),
         IntensityStatistics(n_bins=32, **options),
         ShapeStatistics(**options),
     ):
@@ -134,24 +138,52 @@ def test_columns_beside_those_of_pyradiomics_exist(region):
     assert {ours for _, ours, _ in table if ours} <= set(make_row(region))
     assert {name for name, ours, _ in table if not ours} == WITHOUT_A_COLUMN
     exact = [relation for *_, relation in table if relation in RELATIONS]
-    assert (len(exact), len(table)) == (77, 83)
+    assert (len(exact), len(table)) == (96, 102)
+
+
+def run_pyradiomics(image, classes, **settings):
+    """Return pyradiomics' values of one masked image, by name."""
+    sitk = pytest.importorskip("SimpleITK", reason="needs pyradiomics")
+    featureextractor = pytest.importorskip("radiomics.featureextractor", reason="needs pyradiomics")
+    extractor = featureextractor.RadiomicsFeatureExtractor(binWidth=8, force2D=True, **settings)
+    extractor.disableAllFeatures()
+    for name in classes:
+        extractor.enableFeatureClassByName(name)
+    values = extractor.execute(
+        sitk.GetImageFromArray(image.data[None].astype(float)),
+        sitk.GetImageFromArray((~image.mask)[None].astype(np.uint8)),
+    )
+    prefix = "original_"
+    return {key[len(prefix) :]: float(values[key]) for key in values if key.startswith(prefix)}
 
 
 def test_numbers_equal_those_of_pyradiomics(region):
-    sitk = pytest.importorskip("SimpleITK", reason="needs pyradiomics")
-    featureextractor = pytest.importorskip("radiomics.featureextractor", reason="needs pyradiomics")
-    extractor = featureextractor.RadiomicsFeatureExtractor(binWidth=8, force2D=True)
-    extractor.disableAllFeatures()
-    for name in ("firstorder", "shape2D", "glcm", "glrlm", "glszm"):
-        extractor.enableFeatureClassByName(name)
-    theirs = extractor.execute(
-        sitk.GetImageFromArray(region.data[None].astype(float)),
-        sitk.GetImageFromArray((~region.mask)[None].astype(np.uint8)),
-    )
-    found = {name.removeprefix("original_") for name in theirs if name.startswith("original_")}
-    assert found == {name for name, *_ in read_table("pyradiomics.csv")}
-    ours = make_row(region)
+    classes = ["firstorder", "shape2D", "glcm", "glrlm", "glszm", "gldm", "ngtdm"]
+    theirs, ours = run_pyradiomics(region, classes), make_row(region)
+    assert set(theirs) == {name for name, *_ in read_table("pyradiomics.csv")}
     for name, column, relation in read_table("pyradiomics.csv"):
         if relation in RELATIONS:
-            value = RELATIONS[relation](float(theirs[f"original_{name}"]))
+            value = RELATIONS[relation](theirs[name])
             assert ours[column] == pytest.approx(value, rel=1e-6), name
+
+
+def test_neighborhoods_of_pyradiomics(region):
+    theirs = run_pyradiomics(region, ["gldm", "ngtdm"], gldm_a=1, distances=[1, 2])
+    ours = {}
+    for steps in (NGLDM(coarseness=1, distance=2), NGTDM(distance=2)):
+        steps.set_params(bin_width=WIDTH, dtype=np.float64).fit([region])
+        ours |= zip(steps.get_feature_names_out(), steps.transform([region])[0])
+    columns = {name: column for name, column, _ in read_table("pyradiomics.csv")}
+    for name, value in theirs.items():
+        assert ours[columns[name]] == pytest.approx(value, rel=1e-6), name
+
+
+def test_pixels_without_neighbors_differ_from_pyradiomics():
+    mask = np.ones((5, 7), bool)
+    mask[1:4, 1:3] = mask[2, 5] = False
+    image = np.ma.array(np.arange(0, 175, 5, np.uint8).reshape(5, 7), mask=mask)
+    theirs, ours = run_pyradiomics(image, ["gldm", "ngtdm"]), make_row(image)
+    large = "gldm_LargeDependenceEmphasis", "ngldm_high_dependence_emphasis"
+    assert ours[large[1]] == pytest.approx(theirs[large[0]], rel=1e-6)
+    # Theirs is 1 / sum(p * s) with 7 pixels instead of 6 in p.
+    assert theirs["ngtdm_Coarseness"] == pytest.approx(ours["ngtdm_coarseness"] * 7 / 6, rel=1e-6)

@@ -24,6 +24,7 @@ from sklearn.utils import Bunch
 
 from featbus import (
     LBP,
+    BIRADSFeatures,
     FeatureBus,
     ImageFunction,
     IntensityStatistics,
@@ -142,6 +143,8 @@ def test_masks_of_busi(tmp_path, capsys):
     busi = load_dataset(tmp_path, groups="near-duplicates")
     images = load_masked(busi, busi.target < 2)
     assert_allclose(table["shape_area"][:4], ShapeStatistics().transform(images)[:, 1])
+    rows = commands.extract(tmp_path, "birads", **options).filter(like="birads_")
+    assert_allclose(rows, BIRADSFeatures().transform(images))
     whole = commands.extract(tmp_path, ["intensity"])
     assert "mask" not in whole
     assert (whole["intensity_mean"] != table["intensity_mean"])[:4].all()
@@ -216,6 +219,7 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path):
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
         pytest.param({"features": "small_cnn"}, "learns its features", marks=pytest.mark.network),
         ({"features": "lbp,shape"}, "mask"),
+        ({"features": "birads"}, "masks is None, .*'birads'"),
         ({"output": "features.xls"}, "output is 'features.xls'"),
         ({"output": "none/a.csv"}, "none/a.csv"),
         ({"n_jobs": "two"}, "n_jobs is 'two'"),

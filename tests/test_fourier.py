@@ -75,6 +75,9 @@ def test_pixels_outside_and_position_do_not_matter():
     expected = row_of(with_mask(NOISE, inside))
     changed = np.where(inside, NOISE, 255).astype(np.uint8)
     np.testing.assert_array_equal(row_of(with_mask(changed, inside)), expected)
+    image = NOISE / 255
+    spoiled = np.ma.masked_invalid(np.where(inside, image, np.nan))
+    np.testing.assert_array_equal(row_of(spoiled), row_of(with_mask(image, inside)))
     moved = [np.pad(part, ((3, 7), (2, 0))) for part in (NOISE, inside)]
     np.testing.assert_array_equal(row_of(with_mask(*moved)), expected)
 

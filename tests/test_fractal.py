@@ -63,11 +63,12 @@ def test_boxes_counted_one_by_one():
 
 
 def test_outlines():
-    row, column = np.ogrid[:512, :512]
-    disc = np.hypot(row - 256, column - 256) < 200
-    for inside, expected in ((disc, 1), (koch_snowflake(512), np.log(4) / np.log(3))):
-        found = row_of(with_mask(np.zeros(inside.shape, np.uint8), inside))["outline"]
-        assert found == pytest.approx(expected, abs=0.07)
+    for side, most in ((512, 0.07), (64, 0.15)):
+        row, column = np.ogrid[:side, :side]
+        disc = np.hypot(row - side // 2, column - side // 2) < 0.4 * side
+        for inside, expected in ((disc, 1), (koch_snowflake(side), np.log(4) / np.log(3))):
+            found = row_of(with_mask(np.zeros(inside.shape, np.uint8), inside))["outline"]
+            assert expected - most < found < expected
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -91,6 +92,15 @@ def test_a_plane_and_an_even_region():
     even = row_of(np.full((40, 50), 0.3))
     assert even["surface"] == even["spectrum"] == 2
     assert even["bright"] == 0
+    pixels = np.zeros((40, 50), np.uint8)
+    pixels[:, 25:] = 255
+    for step in (2, 3, 16, 39):  # no neighbors inside
+        inside = np.zeros(pixels.shape, bool)
+        inside[::step, ::step] = True
+        assert np.isfinite(row_of(with_mask(pixels, inside))).all()
+    points = with_mask(np.arange(900).reshape(30, 30) / 900, np.eye(30) > 0)
+    points[1:-1, 1:-1] = np.ma.masked
+    assert row_of(points)["surface"] == 2
 
 
 def test_gain_offset_and_pixels_outside_do_not_matter():

@@ -20,6 +20,7 @@ from featbus.parameters import (
     LowHigh,
     PairOf,
     SequenceOf,
+    StrOptions,
     check_parameters,
     constraints_of,
 )
@@ -163,6 +164,11 @@ def test_known_mistakes(estimator, facts):
 def test_constraints(constraint, right, wrong):
     assert all(is_allowed([constraint], value) for value in right)
     assert not any(is_allowed([constraint], value) for value in wrong)
+
+
+def test_options_in_a_sequence_are_sorted():
+    with pytest.raises(InvalidParameterError, match="each a str among {'a', 'b', 'c', 'd', 'e'}"):
+        check_parameters({"x": [SequenceOf(StrOptions(set("edcba")))]}, {"x": []})
 
 
 def test_a_subclass_overrides_the_constraints_of_its_ancestors():

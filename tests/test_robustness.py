@@ -225,6 +225,20 @@ def test_images_without_masks():
         pytest.warns(UserWarning, match="12 of 12"),
     ):
         feature_robustness(LBP(), DATA.images, perturbations=only)
+    with pytest.raises(ValueError, match=r"None of the perturbations \[\]"):
+        feature_robustness(LBP(), DATA.images, perturbations={})
+
+
+def test_a_region_that_a_perturbation_loses():
+    def move(image, rng):
+        return with_mask(image.data, np.roll(inside_mask(image), 10, axis=0) & (row > 9))
+
+    row = np.arange(96)[:, np.newaxis]
+    pair = {"move": move, "noise": PERTURBATIONS["noise"]}
+    lost = with_mask(DATA.images[0], np.broadcast_to(row == 95, (96, 128)))
+    with pytest.warns(UserWarning, match="'move'.* 1 of 3 images"):
+        table = feature_robustness(IntensityStatistics(), [lost, *MASKED[1:3]], perturbations=pair)
+    assert "noise" in table
 
 
 def test_own_perturbations_and_names():

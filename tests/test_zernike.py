@@ -1,5 +1,7 @@
 """ZernikeMoments."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -70,3 +72,11 @@ def test_black_and_single_pixels():
     one = np.zeros_like(inside)
     one[3, 4] = True
     assert np.isfinite(moments(image, one)).all()
+
+
+def test_memory_of_a_large_image():
+    tracemalloc.start()
+    ZernikeMoments().transform(np.ones((1, 1000, 1000), np.uint8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6

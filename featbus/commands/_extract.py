@@ -21,6 +21,7 @@ from featbus.typing import PathLike
 # HOG takes images of one size, whose rows have one length.
 _HOG = feature_extraction.HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2))
 _EXTRACTORS = {
+    "birads": feature_extraction.BIRADSFeatures(),
     "fourier": feature_extraction.FourierEnergy(),
     "fractal": feature_extraction.FractalDimension(),
     "glcm": feature_extraction.GLCM(),
@@ -65,16 +66,16 @@ def extract(
         A data set, see `load_dataset`; a folder of images of unknown class; or several files and
         folders of these, see `load_images`.
     features : str or sequence of str, default="intensity,lbp,glcm"
-        Names of extractors, separated by commas: fourier, fractal, glcm, gldzm, glrlm, glszm, hog
-        (on images stretched to 224 x 224 pixels), intensity, ivh (the intensity-volume histogram),
-        lbp, ngldm, ngtdm, shape (requires masks), zernike, and deep:NETWORK, such as
-        deep:mobilenet_v2. Or the name of a recipe, see `featbus.recipes.list_recipes`, whose steps
-        from image to row are used. In Python, also a transformer from images to rows that needs no
-        training.
+        Names of extractors, separated by commas: birads (requires masks), fourier, fractal, glcm,
+        gldzm, glrlm, glszm, hog (on images stretched to 224 x 224 pixels), intensity, ivh (the
+        intensity-volume histogram), lbp, ngldm, ngtdm, shape (requires masks), zernike, and
+        deep:NETWORK, such as deep:mobilenet_v2. Or the name of a recipe, see
+        `featbus.recipes.list_recipes`, whose steps from image to row are used. In Python, also a
+        transformer from images to rows that needs no training.
     masks : path-like, default=None
         Where the masks are, see `load_image_folder`: a suffix, such as ``"_mask"``, or a folder.
-        Only pixels inside the mask are used; an image without a mask, or with an empty one, has no
-        features. None uses whole images.
+        Only pixels inside the mask are used, except by birads; an image without a mask, or with an
+        empty one, has no features. None uses whole images.
     classes : str or sequence of str, default=None
         The classes whose images are used, by the names of their folders, separated by commas, such
         as ``"benign,malignant"`` for those of BUSI that have a lesion. None uses all.
@@ -147,9 +148,8 @@ def extract(
         options.say("The class of the images is unknown: found no folders of classes alone.")
     settings = {"memory": memory, "n_jobs": n_jobs, "verbose": verbose}
     rows, bus = _files.compute_rows(transformer, items, **settings)
-    table = _files.add_errors(info, bus.errors_)
     features = pd.DataFrame(rows, columns=bus.get_feature_names_out())
-    table = pd.concat([table, features], axis=1)
+    table = pd.concat([_files.add_errors(info, bus.errors_), features], axis=1)
     _files.finish_table(table, options, f"{rows.shape[1]} features")
     return table
 
@@ -184,8 +184,8 @@ def make_transformer(options):
             f"features is {names}, expected different names among {sorted(_EXTRACTORS)} and "
             f"'deep:NETWORK', such as 'deep:mobilenet_v2', or the name of one recipe: {known}."
         )
-    if "shape" in names and options.masks is None:
-        raise InvalidParameterError("masks is None, expected masks: 'shape' describes regions.")
+    if {"birads", "shape"} & {*names} and options.masks is None:
+        raise InvalidParameterError(f"masks is None, expected masks: {names} need regions.")
     extractors = [(name, _make_extractor(name, options)) for name in names]
     return FeatureUnion(extractors, verbose_feature_names_out=False)
 

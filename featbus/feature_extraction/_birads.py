@@ -119,6 +119,8 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     ------
     ImageError
         If the image is invalid or not masked.
+    InvalidParameterError
+        If `band_width` is invalid.
 
     See Also
     --------
@@ -132,6 +134,7 @@ def birads_regions(image: ArrayLike, *, band_width: float = 0.2) -> dict[str, np
     >>> list(regions)[:4]
     ['lesion', 'inner_band', 'outer_band', 'above']
     """
+    BIRADSFeatures(band_width=band_width)._check_parameters()
     inside = inside_mask(check_image(image))
     if inside is None:
         raise missing_mask()
@@ -194,8 +197,7 @@ def _shape(lesion, points):
     box = np.pad(lesion[top : top + height, left : left + width], 1)
     depth = _distances(box)
     deepest = np.argwhere(depth == depth.max())[:, ::-1].mean(axis=0)
-    inscribed = deepest + np.array([left - 1, top - 1])
-    beyond = np.hypot(*(points - inscribed).T) > 1.1 * depth.max()
+    beyond = np.hypot(*(points - deepest - (left - 1, top - 1)).T) > 1.1 * depth.max()
     start = relative.argmin()
     peaks, _ = find_peaks(np.r_[np.roll(relative, -start), relative[start]], prominence=0.1)
     cosine = np.clip((_normals(points) * _unit(outward)).sum(axis=1), -1, 1)
@@ -285,17 +287,16 @@ def _posterior(mean):
 
 def _texture(gray, band, width):
     """Return features of the gray-level co-occurrence matrix of a band."""
-    names = ("contrast", "homogeneity", "correlation", "entropy")
     counts = np.zeros((1, 1))
     if band.any():
         levels = gray_levels(with_mask(gray, band), _LEVELS)
         distance = min(max(1, round(width / 2)), min(levels.shape))
         counts = cooccurrence_matrix(levels, distance, n_levels=_LEVELS).sum(axis=0)
     if not counts.any():
-        return {f"texture_{name}": 0.0 for name in names}
+        return {f"texture_{name}": 0.0 for name in _NAMES["texture"]}
     found = cooccurrence_features(counts)
     wanted = ("contrast", "inverse_difference_moment", "correlation", "joint_entropy")
-    return {f"texture_{name}": found[source] for name, source in zip(names, wanted)}
+    return {f"texture_{name}": found[source] for name, source in zip(_NAMES["texture"], wanted)}
 
 
 class BIRADSFeatures(FeatureExtractor):
@@ -328,10 +329,12 @@ class BIRADSFeatures(FeatureExtractor):
     brightness from 0 to 1: none has a unit of length. A change of gain changes ``echo_mean`` alone.
 
     The depth is along the rows: the transducer is at the top of the image. The skin is horizontal.
+    Pixels must be square.
 
-    **The pixels around the lesion are used**, unlike by any other extractor: those of the data of
-    the masked array. They must be valid. `Resize` before this step would replace them: put
-    `BIRADSFeatures` before it, or resize the images before masking them.
+    **The pixels around the lesion are used**, unlike by other extractors: those of the data of
+    the masked array. They must be valid: a NaN is an error, masked or not. `Resize` before this
+    step would replace them, and steps such as `CLAHE` would change those inside the mask only:
+    apply such steps to the images before masking them.
 
     Of a mask in several parts the largest is used, its holes filled. The outline is resampled to
     256 points at equal distances and smoothed. A contrast of two regions is the difference of their

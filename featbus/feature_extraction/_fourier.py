@@ -26,15 +26,15 @@ def region_box(image):
     Returns
     -------
     pixels : ndarray of float64 of shape (height, width)
-        Brightness, 0..1 in an image.
+        Brightness, 0..1 in an image; 0 outside the region.
     inside : ndarray of bool of shape (height, width)
         True inside the region.
     """
     inside = inside_mask(image)
-    if inside is None:
-        inside = np.ones(image.shape[:2], bool)
+    inside = np.ones(image.shape[:2], bool) if inside is None else inside
     box = bounding_box(inside)
-    return np.ma.getdata(to_float(to_gray(image[box]), np.float64)), inside[box]
+    pixels = np.ma.getdata(to_float(to_gray(image[box]), np.float64))
+    return np.where(inside[box], pixels, 0), inside[box]
 
 
 def _window(n):

@@ -81,7 +81,7 @@ def surface_dimension(pixels, inside):
     -------
     float
         3 minus the slope of the logarithm of the mean range of brightness in a box, over that of
-        its side; 2 for a region of one brightness.
+        its side; 2 for a region of one brightness, and if only the largest boxes hold several.
 
     Notes
     -----
@@ -104,12 +104,14 @@ def surface_dimension(pixels, inside):
     # A box of side 1 has a pixel at each of its corners.
     tops = np.maximum(tops[:, :-1], tops[:, 1:])
     tops = np.maximum(tops[..., :-1], tops[..., 1:])
-    sizes, ranges = _sizes(pixels.shape), []
-    for _ in sizes:
+    points = []
+    for size in _sizes(pixels.shape):
         spans = tops.sum(axis=0)
-        ranges.append(spans[np.isfinite(spans)].mean())
+        points.append((size, spans[np.isfinite(spans)].mean()))
         tops = _merge(tops, -np.inf)
-    return 3 - _slope(np.log(sizes), np.log(ranges))
+    # Small boxes may hold one brightness each.
+    logs = np.log([point for point in points if point[1] > 0])
+    return 3 - _slope(*logs.T) if len(logs) > 1 else 2.0
 
 
 def spectrum_dimension(pixels, inside):

@@ -74,16 +74,16 @@ class Radiomics(FeatureExtractor):
     Notes
     -----
     Columns are named as those of the families, ``glcm_d1_contrast``; those of a filtered image
-    start with the name of the filter's response, ``log_3_glcm_d1_contrast``. Each image is filtered
-    once, and discretized once for all gray-level matrices.
+    start with the name of the filter's response, ``log_sigma_2_glcm_d1_contrast``. Each image is
+    filtered once, and discretized once for all gray-level matrices.
 
     "intensity" has the columns of ``IntensityStatistics(n_bins=levels, bin_range="region")``:
     statistics of brightness and of its histogram. Bins of filtered images are those of their own
     range, unless there is an `intensity_range` or a `bin_width`, which then apply to the values of
     the response, too.
 
-    Color images are converted to their luma. Only pixels inside the mask are used. Each column can
-    depend on all pixels of the region.
+    Color images are converted to their luma. Features are those of pixels inside the mask; filters
+    use pixels around it, too. Each column can depend on all pixels of the region.
 
     References
     ----------

@@ -36,7 +36,7 @@ _POWERS = {"area": 2} | dict.fromkeys(_LENGTHS, 1)
 def missing_mask():
     """Return the error of an image without a mask."""
     return ImageError(
-        "found no mask, expected a masked array whose mask is True outside the region. "
+        "found no mask, or one of the whole image, expected one that is True outside the region. "
         "Make one with featbus.masks.with_mask, or use on_missing='nan' for a row of NaN."
     )
 

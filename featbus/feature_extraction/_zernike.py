@@ -14,10 +14,8 @@ from featbus.parameters import Interval
 
 
 def _orders(degree):
-    """Yield all n and m but (0, 0), which is the same for all images."""
-    for n in range(1, degree + 1):
-        for m in range(n % 2, n + 1, 2):
-            yield n, m
+    """Return all n and m but (0, 0), which is the same for all images."""
+    return [(n, m) for n in range(1, degree + 1) for m in range(n % 2, n + 1, 2)]
 
 
 def zernike_magnitudes(values: ArrayLike, points: ArrayLike, degree: int) -> np.ndarray:
@@ -50,10 +48,12 @@ def zernike_magnitudes(values: ArrayLike, points: ArrayLike, degree: int) -> np.
     """
     values, points = np.asarray(values, np.float64), np.asarray(points)
     values = values / (values.sum() or 1)
-    even = np.vander(np.abs(points) ** 2, degree // 2 + 1, increasing=True)
-    turns = np.vander(np.conj(points), degree + 1, increasing=True)
     # Entry [k, m] sums the values times r ** (2 k + m) and the angle's factor.
-    sums = (even * values[:, np.newaxis]).T @ turns
+    sums, n_parts = 0, len(points) // 2**18 + 1
+    for some, weights in zip(np.array_split(points, n_parts), np.array_split(values, n_parts)):
+        even = np.vander(np.abs(some) ** 2, degree // 2 + 1, increasing=True)
+        turns = np.vander(np.conj(some), degree + 1, increasing=True)
+        sums = sums + (even * weights[:, np.newaxis]).T @ turns
     magnitudes = []
     for n, m in _orders(degree):
         radial = 0

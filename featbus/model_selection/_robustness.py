@@ -66,9 +66,10 @@ def _iter_copies(batch, chosen, perturbations, n_repeats, seed):
 
 
 def _compute_rows(extractor, copies, chosen, n_copies):
-    """Return rows of shape (n_images, n_copies, n_columns), NaN for copies that are None."""
+    """Return rows of shape (n_images, n_copies, n_columns), NaN for copies without a region."""
     rows = None
-    while chunk := list(islice((copy for copy in copies if copy[2] is not None), _BATCH)):
+    copies = (copy for copy in copies if copy[2] is not None and np.ma.count(copy[2]))
+    while chunk := list(islice(copies, _BATCH)):
         places, names, images = zip(*chunk)
         try:
             found = np.asarray(extractor.transform(list(images)), dtype=np.float64)
@@ -89,21 +90,20 @@ def _measure(rows, perturbations):
     rows = rows[~np.isnan(rows[:, 0]).all(axis=1)]
     if len(rows) < 2:
         raise ValueError(f"Found rows of n_samples = {len(rows)} image(s), expected at least 2.")
-    copies = rows[:, 1:].reshape(len(rows), len(perturbations), -1, rows.shape[2])
+    copies = rows[:, 1:].reshape(len(rows), len(perturbations) or 1, -1, rows.shape[2])
     failed = np.isnan(copies).all(axis=3).any(axis=2)
     used = ~failed.any(axis=0)
     if not used.all():
         warnings.warn(
-            f"Left out {np.array([*perturbations])[~used].tolist()}, which gave no rows of "
-            f"{failed.any(axis=1).sum()} of {len(rows)} images. Contours need masked images.",
+            f"Left out {np.array([*perturbations])[~used].tolist()}, which gave no rows or lost "
+            f"the region of {failed.any(axis=1).sum()} of {len(rows)} images. Contours need masks.",
             stacklevel=4,
         )
-    copies = copies[:, used]
-    parts = [copies.reshape(len(rows), -1, rows.shape[2]), *np.moveaxis(copies, 1, 0)]
-    parts = [np.concatenate([rows[:, :1], part], axis=1) for part in parts]
     names = [name for name, is_used in zip(perturbations, used) if is_used]
     if not names:
         raise ValueError(f"None of the perturbations {[*perturbations]} gave rows of all images.")
+    parts = [*copies[:, used].swapaxes(0, 1)]
+    parts = [np.hstack([rows[:, :1], *part]) for part in (parts, *zip(parts))]
     return names, np.stack([intraclass_correlation(part) for part in parts], axis=1)
 
 
@@ -190,9 +190,9 @@ def feature_robustness(
       mask from the diagonal details of a Haar wavelet [4]_;
     - spacing: resampled to pixels 1 to 1.5 times as large, and back.
 
-    A function that cannot change an image returns None. A perturbation is left out if a copy of any
-    image has no row, or one of NaN as by ``FeatureBus(on_error="nan")``; so is an image without a
-    row itself.
+    A function that cannot change an image returns None. A perturbation is left out if it does so
+    for any image, if it moves a region out of its image, or if a copy has a row of NaN, as by
+    ``FeatureBus(on_error="nan")``. An image whose own row is NaN is left out, too.
 
     Copies depend on the content of their image, the name of the perturbation and `random_state`,
     not on other images. They are arrays without a spacing: put `Resample` before, not inside.
