@@ -321,7 +321,9 @@ class FeatureStore(AbstractContextManager):
         for key, description in self._run(lambda db: db.execute(keys).fetchall()):
             part, lines = Directory(f"{directory}/{key.hex()}"), {}
             query = "SELECT image FROM feature WHERE fingerprint = ? ORDER BY id"
-            images = self._run(lambda db, key=key, query=query: db.execute(query, (key,)).fetchall())
+            images = self._run(
+                lambda db, key=key, query=query: db.execute(query, (key,)).fetchall()
+            )
             for number, chunk in enumerate(chunked((image for (image,) in images), _EXPORTED)):
                 rows = self.read(key, chunk)
                 digests = [image.hex() for image in chunk if image in rows]

@@ -163,7 +163,8 @@ class FeatureTable:
                 continue
             rows = places[start:stop] - (self._ends[partition - 1] if partition else 0)
             file, groups = self._open(partition), np.unique(rows // ROW_GROUP)
-            table = file.read_row_groups(groups.tolist(), columns)
+            # Threads of Arrow that hold a file of Python may abort the exit of the process.
+            table = file.read_row_groups(groups.tolist(), columns, use_threads=False)
             # Where each row is among those of the row groups that were read.
             within = np.searchsorted(groups, rows // ROW_GROUP) * ROW_GROUP + rows % ROW_GROUP
             yield order[start:stop], table.take(within)
