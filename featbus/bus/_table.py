@@ -10,19 +10,13 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featbus.bus._parquet import IMAGE_COLUMNS, ROW_GROUP, Directory, import_pyarrow
 from featbus.groups import check_groups, check_target
-from featbus.parameters import (
-    POSITIVE_INTEGER,
-    HasMethods,
-    InvalidParameterError,
-    check_parameters,
-)
+from featbus.parameters import POSITIVE_INTEGER, HasMethods, check_parameters
 from featbus.steps import learns
 
 if TYPE_CHECKING:
@@ -103,8 +97,6 @@ class FeatureTable:
     @property
     def shape(self):
         return len(self._positions), len(self.feature_names)
-
-    ndim = 2
 
     def __len__(self):
         return len(self._positions)
@@ -219,7 +211,7 @@ class HashedGroupKFold(GroupKFold):
         if groups is None:
             raise ValueError("groups is None, expected the group of each row.")
         names, inverse = np.unique(check_groups(groups).astype(str), return_inverse=True)
-        digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+        digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
         folds = np.array([int.from_bytes(digest) % self.n_splits for digest in digests])[inverse]
         for fold in range(self.n_splits):
             test = np.flatnonzero(folds == fold)
@@ -236,9 +228,8 @@ def _has(method):
 
 
 def _steps(estimator):
-    if not isinstance(estimator, Pipeline):
-        return [estimator]
-    return [step for _, step in estimator.steps if step not in (None, "passthrough")]
+    steps = getattr(estimator, "steps", [("", estimator)])  # of a pipeline
+    return [step for _, step in steps if step not in (None, "passthrough")]
 
 
 class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -322,6 +313,12 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         StreamingClassifier
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If `y` is no target of a classifier, or has missing values; or if a step that learns
+            has no `partial_fit`.
         """
         check_parameters(self._parameter_constraints, self.get_params(deep=False))
         X, y = self._check_rows(X, y=y)
@@ -333,7 +330,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         learning = [step for step in before if learns(step)] + [last] * (not is_xgboost)
         for step in learning:
             if not hasattr(step, "partial_fit"):
-                raise InvalidParameterError(
+                raise ValueError(
                     f"{step!r} has no partial_fit, expected an estimator whose steps have it, or "
                     "learn nothing, or an XGBClassifier at the end."
                 )
