@@ -252,7 +252,8 @@ def decode(content, path, columns=None):
     parquet = import_pyarrow().parquet
     try:
         file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
-        return file.read(columns=columns), json.loads(file.schema_arrow.metadata[_METADATA])
+        table = file.read(columns=columns, use_threads=False)  # threads may abort the exit
+        return table, json.loads(file.schema_arrow.metadata[_METADATA])
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path!r} is damaged, or featbus did not write it ({error!r})."
         raise ValueError(f"{message} {_REMEDY}") from error

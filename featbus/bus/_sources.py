@@ -235,7 +235,7 @@ def _read_table(path):
             else:
                 from pyarrow.parquet import ParquetFile
 
-                for batch in ParquetFile(file).iter_batches(_CHUNK):
+                for batch in ParquetFile(file).iter_batches(_CHUNK, use_threads=False):
                     yield batch.to_pandas()
 
 

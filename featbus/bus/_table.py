@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featbus.bus._parquet import IMAGE_COLUMNS, ROW_GROUP, Directory, import_pyarrow
+from featbus.groups import check_groups, check_target
 from featbus.parameters import POSITIVE_INTEGER, HasMethods, check_parameters
+from featbus.steps import learns
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from featbus.typing import PathLike
 
 _BLOCK = 1_000  # neighboring rows that stay together when batches are shuffled
+
+
+def _column(name, doc):
+    return property(lambda table: table._texts(name), doc=doc)
 
 
 class FeatureTable:
@@ -93,8 +98,6 @@ class FeatureTable:
     def shape(self):
         return len(self._positions), len(self.feature_names)
 
-    ndim = 2
-
     def __len__(self):
         return len(self._positions)
 
@@ -116,30 +119,11 @@ class FeatureTable:
                 array[where, index] = column.to_numpy()
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    @property
-    def paths(self) -> np.ndarray:
-        """The path of each image, None of an array: ndarray of object."""
-        return self._facts("path")
-
-    @property
-    def digests(self) -> np.ndarray:
-        """The digest of each image's content, None if it could not be read: ndarray of object."""
-        return self._facts("digest")
-
-    @property
-    def groups(self) -> np.ndarray:
-        """The group of each image, None if unknown: ndarray of object."""
-        return self._facts("group")
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The label of each image, None if unknown: ndarray of object."""
-        return self._facts("label")
-
-    @property
-    def errors(self) -> np.ndarray:
-        """Why an image has no features, None if it has: ndarray of object."""
-        return self._facts("error")
+    paths = _column("path", "The path of each image, None of an array: ndarray of object.")
+    digests = _column("digest", "The digest of each image, None if unreadable: ndarray of object.")
+    groups = _column("group", "The group of each image, None if unknown: ndarray of object.")
+    labels = _column("label", "The label of each image, None if unknown: ndarray of object.")
+    errors = _column("error", "Why an image has no features, else None: ndarray of object.")
 
     def failures(self) -> pd.DataFrame:
         """List the images without features.
@@ -152,7 +136,7 @@ class FeatureTable:
         frame = pd.DataFrame({"path": self.paths, "error": self.errors}, dtype=object)
         return frame[frame["error"].notna()]
 
-    def _facts(self, name):
+    def _texts(self, name):
         values = np.empty(len(self), dtype=object)
         for where, table in self._read([name]):
             column = table[name].combine_chunks().dictionary_encode()
@@ -171,25 +155,25 @@ class FeatureTable:
                 continue
             rows = places[start:stop] - (self._ends[partition - 1] if partition else 0)
             file, groups = self._open(partition), np.unique(rows // ROW_GROUP)
-            table = file.read_row_groups(groups.tolist(), columns)
+            # Threads of Arrow that hold a file of Python may abort the exit of the process.
+            table = file.read_row_groups(groups.tolist(), columns, use_threads=False)
             # Where each row is among those of the row groups that were read.
             within = np.searchsorted(groups, rows // ROW_GROUP) * ROW_GROUP + rows % ROW_GROUP
             yield order[start:stop], table.take(within)
 
     def _open(self, partition):
         line = self.manifest.iloc[partition]
-        path = self._directory.path(line["partition"])
         try:
             file = self._directory.open(line["partition"])
-            opened = import_pyarrow().parquet.ParquetFile(file, page_checksum_verification=True)
+            if file.size != line["bytes"]:
+                raise OSError(f"it has {file.size} bytes, expected {line['bytes']}")
+            return import_pyarrow().parquet.ParquetFile(file, page_checksum_verification=True)
         except (OSError, ValueError) as error:
-            raise OSError(f"{path!r} cannot be read ({error}). Run to_parquet again.") from error
-        if opened.metadata.num_rows != line["rows"]:
+            path = self._directory.path(line["partition"])
             raise OSError(
-                f"{path!r} has {opened.metadata.num_rows} rows, expected {line['rows']} as in the "
-                "manifest. Run to_parquet again."
-            )
-        return opened
+                f"{path!r} is not the file of the manifest ({error}). Delete it if it exists, run "
+                "to_parquet again, and make another FeatureTable."
+            ) from error
 
 
 class HashedGroupKFold(GroupKFold):
@@ -226,8 +210,8 @@ class HashedGroupKFold(GroupKFold):
     def _iter_test_indices(self, X, y, groups):
         if groups is None:
             raise ValueError("groups is None, expected the group of each row.")
-        names, inverse = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-        digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+        names, inverse = np.unique(check_groups(groups).astype(str), return_inverse=True)
+        digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
         folds = np.array([int.from_bytes(digest) % self.n_splits for digest in digests])[inverse]
         for fold in range(self.n_splits):
             test = np.flatnonzero(folds == fold)
@@ -240,16 +224,12 @@ class HashedGroupKFold(GroupKFold):
 
 
 def _has(method):
-    def check(self):
-        pipeline = getattr(self, "estimator_", self.estimator)
-        return hasattr(_steps(pipeline)[-1], method)
-
-    return check
+    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), method)
 
 
 def _steps(estimator):
-    is_pipeline = isinstance(estimator, Pipeline)
-    return [step for _, step in estimator.steps] if is_pipeline else [estimator]
+    steps = getattr(estimator, "steps", [("", estimator)])  # of a pipeline
+    return [step for _, step in steps if step not in (None, "passthrough")]
 
 
 class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -265,7 +245,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         transformers with `partial_fit`, such as `sklearn.preprocessing.StandardScaler` and
         `sklearn.decomposition.IncrementalPCA`, or that learn nothing, and such a classifier.
     batch_size : int, default=10_000
-        Number of rows in memory. `IncrementalPCA` needs as many as components.
+        Number of rows in memory; the last batch has up to twice as many. `IncrementalPCA` needs
+        at least as many as components.
     max_iter : int, default=5
         How often a classifier with `partial_fit` gets all rows. Transformers get them once.
     random_state : int, RandomState or None, default=None
@@ -278,6 +259,10 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The classes.
     estimator_ : estimator
         The fitted estimator.
+    n_features_in_ : int
+        Number of features.
+    n_iter_ : int
+        `max_iter`; not set by XGBoost.
 
     See Also
     --------
@@ -328,34 +313,54 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         StreamingClassifier
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If `y` is no target of a classifier, or has missing values; or if a step that learns
+            has no `partial_fit`.
         """
         check_parameters(self._parameter_constraints, self.get_params(deep=False))
-        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
+        X, y = self._check_rows(X, y=y)
+        _, self.classes_, codes = check_target(y)
+        check_consistent_length(X, codes)
         self.estimator_ = clone(self.estimator)
-        steps = _steps(self.estimator_)
-        for index, step in enumerate(steps[:-1]):
+        *before, last = _steps(self.estimator_)
+        is_xgboost = hasattr(last, "get_xgb_params")
+        learning = [step for step in before if learns(step)] + [last] * (not is_xgboost)
+        for step in learning:
+            if not hasattr(step, "partial_fit"):
+                raise ValueError(
+                    f"{step!r} has no partial_fit, expected an estimator whose steps have it, or "
+                    "learn nothing, or an XGBClassifier at the end."
+                )
+        for index, step in enumerate(before):
             if hasattr(step, "partial_fit"):
-                for batch, _ in self._batches(X, steps[:index]):
+                for batch, _ in self._batches(X, before[:index]):
                     step.partial_fit(batch)
-        before, last = steps[:-1], steps[-1]
-        if not hasattr(last, "partial_fit"):
+        if is_xgboost:
             _train_xgboost(last, lambda: self._batches(X, before), codes, len(self.classes_))
             return self
         rng, classes = check_random_state(self.random_state), np.arange(len(self.classes_))
+        self.n_iter_ = self.max_iter
         for _ in range(self.max_iter):
             for batch, where in self._batches(X, before, rng):
                 last.partial_fit(batch, codes[where], classes=classes)
         return self
 
+    def _check_rows(self, X, **options):
+        """Return checked rows; the estimator checks those of a table, batch by batch."""
+        is_table = isinstance(X, FeatureTable)
+        return validate_data(self, X, skip_check_array=is_table, ensure_all_finite=False, **options)
+
     def _batches(self, X, transformers, rng=None):
         """Yield transformed batches, with the positions of their rows."""
-        X = X if isinstance(X, FeatureTable) else np.asarray(X)
-        n_rows = len(X)
-        blocks = list(gen_batches(n_rows, min(_BLOCK, self.batch_size)))
+        size = min(_BLOCK, self.batch_size)
+        blocks = list(gen_batches(len(X), size, min_batch_size=size))
         order = np.arange(len(blocks)) if rng is None else rng.permutation(len(blocks))
         n_blocks = max(1, self.batch_size // _BLOCK)
-        for some in gen_batches(len(blocks), n_blocks):
-            where = np.concatenate([np.arange(n_rows)[blocks[block]] for block in order[some]])
+        for some in gen_batches(len(blocks), n_blocks, min_batch_size=n_blocks):
+            where = np.r_[tuple(blocks[block] for block in order[some])]
             if rng is not None:
                 rng.shuffle(where)
             batch = np.asarray(X[where])
@@ -376,7 +381,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_rows,)
             The classes.
         """
-        return self.classes_[self._predict(X, "predict").astype(np.intp)]
+        codes = self._predict(X, "predict")
+        return self.classes_[codes.astype(np.intp)]
 
     @available_if(_has("predict_proba"))
     def predict_proba(self, X: FeatureTable | ArrayLike) -> np.ndarray:
@@ -412,6 +418,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _predict(self, X, method):
         check_is_fitted(self)
+        X = self._check_rows(X, reset=False)
         *before, last = _steps(self.estimator_)
         return np.concatenate([getattr(last, method)(part) for part, _ in self._batches(X, before)])
 
@@ -434,13 +441,15 @@ def _train_xgboost(model, batches, codes, n_classes):
                 add(data=part[0], label=codes[part[1]])
             return part is not None
 
+    kind = {"objective": "binary:logistic"}
+    if n_classes > 2:
+        kind = {"objective": "multi:softprob", "num_class": n_classes}
+    options = {**model.get_xgb_params(), **kind}
+    matrix = getattr(xgboost, "ExtMemQuantileDMatrix", None)  # since release 3
     with TemporaryDirectory(prefix="featbus") as folder:
-        matrix = getattr(xgboost, "ExtMemQuantileDMatrix", xgboost.QuantileDMatrix)
-        rows = matrix(Batches(f"{folder}/rows"), max_bin=model.max_bin or 256)
-        kind = {"objective": "binary:logistic"}
-        if n_classes > 2:
-            kind = {"objective": "multi:softprob", "num_class": n_classes}
-        options = {**model.get_xgb_params(), **kind}
+        rows = Batches(f"{folder}/rows" if matrix else None)
+        rows = (matrix or xgboost.QuantileDMatrix)(rows, max_bin=model.max_bin or 256)
         booster = xgboost.train(options, rows, num_boost_round=model.n_estimators or 100)
+        del rows  # removes its files
         booster.save_model(f"{folder}/model.ubj")
         model.load_model(f"{folder}/model.ubj")
