@@ -45,14 +45,14 @@ scans.sample(frac=1, random_state=0).to_csv(folder / "scans.csv", index=False)  
 # computes them; ``executor`` may also be a Dask client, or Ray.
 
 bus = FeatureBus(HOG(pixels_per_cell=(16, 16)))
-table = bus.to_parquet(folder / "scans.csv", folder / "rows", partition_bytes=300_000)
+table = bus.to_parquet(folder / "scans.csv", folder / "rows", partition_bytes=500_000)
 print(table)
 print(table.manifest[["partition", "rows", "bytes"]].head())
 
 # %%
 # Learn in parts
 # --------------
-# The hash of a patient's name gives the fold of its images. Both classifiers read batches of 100
+# The hash of a patient's name gives the fold of its images. Both classifiers read batches of 200
 # rows, and predict the patients of a fold whom they have not seen.
 
 linear = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", alpha=0.1, random_state=0))
@@ -63,7 +63,7 @@ sizes = [25, 50, 100, 200, 400]
 
 def score(estimator, train, test):
     """Learn from some rows, and return the ROC AUC of others."""
-    model = StreamingClassifier(estimator, batch_size=100, random_state=0)
+    model = StreamingClassifier(estimator, batch_size=200, random_state=0)
     scores = model.fit(table[train], table[train].labels).predict_proba(table[test])
     return roc_auc_score(table[test].labels == "malignant", scores[:, 1])
 
@@ -78,8 +78,8 @@ axis.set(xscale="log", xlabel="images in the training part", ylabel="ROC AUC of 
 axis.set_xticks(sizes, sizes)
 axis.minorticks_off()
 axis.grid(alpha=0.3)
-axis.legend(loc="upper left")
+axis.legend(loc="lower right")
 
 # %%
-# Lines are means of four folds, and bands reach from the lowest to the highest one. Each image more
-# helps; only disk space limits their number.
+# Lines are means of four folds, and bands reach from the lowest to the highest one. Both means grow
+# with the number of images, and there may be as many as fit on the disk.
