@@ -58,14 +58,15 @@ print(table.manifest[["partition", "rows", "bytes"]].head())
 linear = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", alpha=0.1, random_state=0))
 trees = XGBClassifier(n_estimators=60, max_depth=3, learning_rate=0.1, n_jobs=1)
 folds = list(HashedGroupKFold(4).split(table, groups=table.groups))
+y = table.labels
 sizes = [25, 50, 100, 200, 400]
 
 
 def score(estimator, train, test):
     """Learn from some rows, and return the ROC AUC of others."""
     model = StreamingClassifier(estimator, batch_size=200, random_state=0)
-    scores = model.fit(table[train], table[train].labels).predict_proba(table[test])
-    return roc_auc_score(table[test].labels == "malignant", scores[:, 1])
+    scores = model.fit(table[train], y[train]).predict_proba(table[test])
+    return roc_auc_score(y[test] == "malignant", scores[:, 1])
 
 
 figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
