@@ -137,7 +137,7 @@ EXAMPLES = {
         "plot_balancing.py",
     ],
     "judging": ["plot_evaluate.py", "plot_honesty.py", "plot_report.py", "plot_importance.py"],
-    "deploying": ["plot_feature_bus.py", "plot_model_file.py"],
+    "deploying": ["plot_feature_bus.py", "plot_scale.py", "plot_model_file.py"],
     "recipes": [],
 }
 

@@ -43,10 +43,12 @@ PROJECTS = {
         [
             "sklearn.cluster.MiniBatchKMeans",
             "sklearn.compose.ColumnTransformer",
+            "sklearn.decomposition.IncrementalPCA",
             "sklearn.dummy.DummyClassifier",
             "sklearn.ensemble.VotingClassifier",
             "sklearn.feature_selection.VarianceThreshold",
             "sklearn.frozen.FrozenEstimator",
+            "sklearn.linear_model.SGDClassifier",
             "sklearn.metrics.confusion_matrix",
             "sklearn.model_selection.GridSearchCV",
             "sklearn.model_selection.StratifiedGroupKFold",

@@ -2,7 +2,6 @@
 
 import pickle
 import tracemalloc
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -122,11 +121,11 @@ def test_a_table_and_its_array_give_the_same_model(valid, estimator):
     assert again.score(valid, valid.labels) > 0.9
 
 
+@pytest.mark.filterwarnings("ignore::featbus.evaluation.FewGroupsWarning")
 def test_evaluate_takes_a_table(valid):
     model = StreamingClassifier(PIPELINE, batch_size=14, random_state=0)
     options = {"groups": valid.groups, "cv": HashedGroupKFold(3)}
-    with warnings.catch_warnings(action="ignore"):  # few groups
-        results = [evaluate(model, X, valid.labels, **options) for X in (valid, np.asarray(valid))]
+    results = [evaluate(model, X, valid.labels, **options) for X in (valid, np.asarray(valid))]
     pd.testing.assert_frame_equal(*(result.predictions for result in results))
     pd.testing.assert_frame_equal(*(result.to_frame() for result in results))
 

@@ -88,8 +88,10 @@ with FeatureStore(folder / "features.sqlite") as store:
 # %%
 # More than memory can hold
 # -------------------------
-# ``to_parquet`` writes rows to a directory, partition by partition. Run it again after a crash, and
-# it continues where it stopped. Here the store contains all images, so nothing is computed.
+# ``to_parquet`` writes rows to a directory, partition by partition, on one machine or many. Run it
+# again after a crash, and it continues where it stopped. Here the store contains all images, so
+# nothing is computed. The next example learns from such a table.
 
-bus.to_parquet(data.images, folder / "rows", partition_size=20)
-print(sorted(path.name for path in (folder / "rows").iterdir()))
+table = bus.to_parquet(data.images, folder / "rows", partition_bytes=1_000_000)
+print(table)
+print(table.manifest[["partition", "rows", "bytes"]])

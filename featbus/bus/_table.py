@@ -245,8 +245,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         transformers with `partial_fit`, such as `sklearn.preprocessing.StandardScaler` and
         `sklearn.decomposition.IncrementalPCA`, or that learn nothing, and such a classifier.
     batch_size : int, default=10_000
-        Number of rows in memory; the last batch has up to twice as many. `IncrementalPCA` needs
-        at least as many as components.
+        Number of rows in memory. `IncrementalPCA` needs at least as many as components.
     max_iter : int, default=5
         How often a classifier with `partial_fit` gets all rows. Transformers get them once.
     random_state : int, RandomState or None, default=None
@@ -355,11 +354,10 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _batches(self, X, transformers, rng=None):
         """Yield transformed batches, with the positions of their rows."""
-        size = min(_BLOCK, self.batch_size)
-        blocks = list(gen_batches(len(X), size, min_batch_size=size))
+        blocks = list(gen_batches(len(X), min(_BLOCK, self.batch_size)))
         order = np.arange(len(blocks)) if rng is None else rng.permutation(len(blocks))
         n_blocks = max(1, self.batch_size // _BLOCK)
-        for some in gen_batches(len(blocks), n_blocks, min_batch_size=n_blocks):
+        for some in gen_batches(len(blocks), n_blocks):
             where = np.r_[tuple(blocks[block] for block in order[some])]
             if rng is not None:
                 rng.shuffle(where)
