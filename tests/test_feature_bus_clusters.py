@@ -154,7 +154,7 @@ def test_a_batch_function(as_table, kind, paths, log):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("transformer", [CountingMean(log=os.devnull), HOG()])
+@pytest.mark.parametrize("transformer", [CountingMean(log=os.devnull), HOG(pixels_per_cell=4)])
 def test_a_batch_function_with_bad_images(transformer, paths):
     paths[1].write_bytes(paths[1].read_bytes()[:-30])
     bus = FeatureBus(transformer, on_error="nan")

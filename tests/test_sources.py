@@ -90,13 +90,6 @@ def test_a_folder(folder, write, tmp_path, ordered):
     check(table, np.array([*MEANS[1:2], np.nan, *np.take(MEANS, [4, 0, 5, 6, 7])])[::ordered], 3)
 
 
-def test_a_folder_without_images(write, tmp_path):
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a")
-    with pytest.raises(ValueError, match="Found no images in .*texts"):
-        write(tmp_path / "texts")
-
-
 @pytest.mark.parametrize("kind", ["csv", "parquet", "frame"])
 def test_a_table(kind, folder, write, log):
     (folder / "mask.png").write_bytes(MASK_PNG)

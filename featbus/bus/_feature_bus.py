@@ -154,8 +154,9 @@ class FeatureBus(ImageEstimator):
         Number of images that go through all steps at a time. Memory grows with it.
     n_jobs : int or None, default=None
         Number of batches computed in parallel, by joblib's threads or the backend of the
-        `joblib.parallel_config` context: loky, Dask or Ray. None means 1 unless in such a context,
-        while another thread reads and prepares the next batch; 1 uses no other thread.
+        `joblib.parallel_config` context, such as loky. None means 1 unless in such a context,
+        while another thread reads and prepares the next batch; 1 uses no other thread. Dask and Ray
+        run `to_parquet`.
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read, is invalid, or that a step cannot use: raise
         an error that names it, or return a row of NaN, list it in `errors_` and warn once for all
