@@ -143,7 +143,7 @@ SAMPLES = {
     "a/1.png": PNG[0],
     "a/1.mask.png": MASK_PNG,
     "a/1.cls": b"benign\n",
-    "b/1.json": b'{"label": "malignant", "group": 7, "age": 50}',
+    "b/1.json": b'{"label": "malignant", "group": 0, "age": 50}',
     "b/1.png": PNG[1],
     "b/.hidden.png": PNG[2],
     "b/1.txt": b"no image",
@@ -166,7 +166,7 @@ def test_tar_files(suffix, mode, write, tmp_path, log, monkeypatch):
         names = ["a/1.png", "b/1.png", "../../out.png", "/out.png", "damaged.png"]
         assert table.paths.tolist()[:5] == [f"{first}::{name}" for name in names]
         assert table.labels.tolist() == ["benign", "malignant", *[None] * 4]
-        assert table.groups.tolist() == [None, "7", *[None] * 4]
+        assert table.groups.tolist() == [None, "0", *[None] * 4]
     assert count(log) == 5
     assert not list(tmp_path.rglob("*.png"))  # nothing outside, nothing left
     check(write(second, tmp_path / "one"), [MEANS[5]])  # a name, not a pattern
