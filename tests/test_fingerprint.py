@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
-from featbus.bus import FingerprintError, _compute, _fingerprint, digest_image, fingerprint
+from featbus.bus import FingerprintError, _fingerprint, digest_image, fingerprint
 from featbus.images import ImageError
 from featbus.io import ImageReadError
 from featbus.masks import with_mask
@@ -289,8 +289,8 @@ class Forgetful(set):
 
 @pytest.mark.parametrize("kind", ["store", "parquet"])
 def test_workers_with_other_code_store_nothing(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(_compute, "_CHECKED", Forgetful())
-    monkeypatch.setattr(_compute, "fingerprint", lambda *_: b"of other code")
+    monkeypatch.setattr(_fingerprint, "CHECKED", Forgetful())
+    monkeypatch.setattr(_fingerprint, "fingerprint", lambda *_: b"of other code")
     bus, images = FeatureBus(IntensityStatistics(), n_jobs=2), np.ones((2, 3, 3))
     bus.fit(images).transform(images)  # nothing is stored
     use = functools.partial(bus.to_parquet, directory=tmp_path / "rows")

@@ -102,29 +102,33 @@ class _BatchFunction:
             LazyImage(read_image, item) if isinstance(item, bytes) else item
             for item in batch[self.column]
         ]
-        names, columns = self.bus.get_feature_names_out().tolist(), {**batch}
-        rows, reasons = np.empty((len(items), len(names)), self._dtype), [""] * len(items)
-        if items:
-            rows = self._transform(items, rows, reasons)
-            if not is_path(items[0]):
-                del columns[self.column]
+        columns, reasons = {**batch}, [""] * len(items)
+        rows = self._transform(items, reasons) if items else None
+        names = self.bus.get_feature_names_out().tolist()
+        if rows is None:
+            rows = np.full((len(items), len(names)), np.nan, self._dtype)
+        self._dtype = rows.dtype
+        if items and not is_path(items[0]):
+            del columns[self.column]
         columns |= zip(names, rows.T)
         if self.bus.on_error == "nan":
             columns["error"] = np.array(reasons, dtype=object)
         return pd.DataFrame(columns, batch.index) if isinstance(batch, pd.DataFrame) else columns
 
-    def _transform(self, items, rows, reasons):
-        """Return the rows, and set the reasons of images without one."""
+    def _transform(self, items, reasons):
+        """Return the rows, None if there are none; set the reasons of images without one."""
         try:
+            if not (hasattr(self.bus, "transformer_") or learns(self.bus.transformer)):
+                self.bus = clone(self.bus).fit(items)  # once, not for each batch
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ImageWarning)  # the column says it
                 rows = self.bus.transform(items)
-        except ValueError as error:  # all images of this batch, but maybe not of others
-            if self.bus.on_error == "raise" or not isinstance(error.__cause__, ImageError):
+        except ValueError as error:  # other batches may have rows
+            is_of_image = isinstance(error, ImageError) or isinstance(error.__cause__, ImageError)
+            if self.bus.on_error == "raise" or not is_of_image:
                 raise
-            rows[:], reasons[:] = np.nan, [str(error)] * len(items)
-            return rows
-        self._dtype = rows.dtype
+            reasons[:] = [str(error)] * len(items)
+            return None
         for error in self.bus.errors_:
             reasons[error.index] = error.reason
         return rows
@@ -149,9 +153,10 @@ class FeatureBus(ImageEstimator):
     batch_size : int, default=32
         Number of images that go through all steps at a time. Memory grows with it.
     n_jobs : int or None, default=None
-        Number of batches computed in parallel, by joblib's threads, or by processes in the context
-        ``joblib.parallel_config("loky")``. None means 1 unless in such a context, while another
-        thread reads and prepares the next batch; 1 uses no other thread.
+        Number of batches computed in parallel, by joblib's threads or the backend of the
+        `joblib.parallel_config` context, such as loky. None means 1 unless in such a context,
+        while another thread reads and prepares the next batch; 1 uses no other thread. Dask and Ray
+        run `to_parquet`.
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read, is invalid, or that a step cannot use: raise
         an error that names it, or return a row of NaN, list it in `errors_` and warn once for all
@@ -466,6 +471,8 @@ class FeatureBus(ImageEstimator):
             `column` if it does not contain paths, and with one column per feature. With
             ``on_error="nan"`` there is a column ``error``, the reason why there are no features or
             an empty text.
+            Where the names of the features depend on the images, as those of `HOG` do, an empty
+            batch needs a bus that is fitted.
 
         See Also
         --------

@@ -253,7 +253,11 @@ def _list_table(frames, folder):
             path, mask = (name and _resolve(folder, name) for name in line[:2])
             if path is None:
                 raise ValueError("The table has a line without a path. Remove it, or fill it in.")
-            yield _as_entry(path, mask, *(None if cell is None else str(cell) for cell in line[2:]))
+            yield _as_entry(path, mask, *map(_as_text, line[2:]))
+
+
+def _as_text(cell):
+    return None if cell is None else str(cell)
 
 
 def _resolve(folder, name):
@@ -377,7 +381,7 @@ def _extract(shard, folder, numbers):
         except (ValueError, TypeError) as error:
             reason = f"its .json or .cls file is damaged ({error})."
             failed = {"item": LazyImage(_fail, reason), "kind": "image"}
-        names = [facts.get(key) and str(facts[key]) for key in ("group", "label")]
+        names = [_as_text(facts.get(key)) for key in ("group", "label")]
         for path, name in sample["images"]:
             entry = Entry(str(path), name, 0, None, sample.get("mask"), *names, "file")
             entries.append(entry._replace(**failed))

@@ -313,35 +313,39 @@ class FeatureStore(AbstractContextManager):
         Parameters
         ----------
         directory : path-like
-            Each transformer gets a directory of its own here, named like its fingerprint, which
-            `FeatureTable` and `import_parquet` read. Nothing is known of the images but their
-            digests, and nothing of the features but their positions.
+            The rows of each transformer get a directory of their own here, one for each number of
+            features and dtype, which `FeatureTable` and `import_parquet` read. Nothing is known of
+            the images but their digests, and nothing of the features but their positions. Regions
+            of segmenters are not exported.
         """
-        keys = "SELECT fingerprint, description FROM transformer"
+        keys = """SELECT fingerprint, description FROM transformer
+            WHERE substr(description, 1, 16) != '_EncodedRegions('"""
+        query = "SELECT image FROM feature WHERE fingerprint = ? ORDER BY id"
         for key, description in self._run(lambda db: db.execute(keys).fetchall()):
-            part, lines = Directory(f"{directory}/{key.hex()}"), {}
-            query = "SELECT image FROM feature WHERE fingerprint = ? ORDER BY id"
-            images = self._run(
-                lambda db, key=key, query=query: db.execute(query, (key,)).fetchall()
-            )
+            images, lines = self._run(lambda db, key=key: db.execute(query, (key,)).fetchall()), {}
             for number, chunk in enumerate(chunked((image for (image,) in images), _EXPORTED)):
-                rows = self.read(key, chunk)
-                digests = [image.hex() for image in chunk if image in rows]
-                array = np.vstack([rows[image] for image in chunk if image in rows])
-                unknown = [None] * len(digests)
-                header = {
-                    "transformer": description,
-                    "fingerprint": key.hex(),
-                    "columns": [array.shape[1], array.dtype.str],
-                    "stamp": None,
-                    "left_out": 0,
-                }
-                texts = unknown, digests, unknown, unknown, unknown
-                content = encode(texts, array, None, header)
-                name = f"part-{number:06d}-{digests[0][:16]}.parquet"
-                part.write(name, content)
-                lines[name] = describe(name, content)
-            part.write_manifest({"source": self.path, "fingerprint": key.hex()}, lines)
+                kinds = {}
+                for image, row in self.read(key, chunk).items():
+                    kind = f"{directory}/{key.hex()}-{len(row)}{row.dtype.str[1:]}"
+                    kinds.setdefault(kind, {})[image.hex()] = row
+                for kind, rows in kinds.items():
+                    digests, array = list(rows), np.vstack(list(rows.values()))
+                    unknown = [None] * len(digests)
+                    header = {
+                        "transformer": description,
+                        "fingerprint": key.hex(),
+                        "columns": [array.shape[1], array.dtype.str],
+                        "stamp": None,
+                        "left_out": 0,
+                    }
+                    texts = unknown, digests, unknown, unknown, unknown
+                    content = encode(texts, array, None, header)
+                    name = f"part-{number:06d}-{digests[0][:16]}.parquet"
+                    Directory(kind).write(name, content)
+                    lines.setdefault(kind, {})[name] = describe(name, content)
+            for kind, found in lines.items():
+                header = {"source": self.path, "fingerprint": key.hex()}
+                Directory(kind).write_manifest(header, found)
 
     def import_parquet(self, directory: PathLike) -> None:
         """Store the rows that `export` or `FeatureBus.to_parquet` wrote.
