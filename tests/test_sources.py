@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from _spies import CountingMean, count, noise, write_images
+from PIL import Image
+from sklearn.pipeline import make_pipeline
 
-from featbus import FeatureBus, FeatureTable
+from featbus import FeatureBus, FeatureTable, IntensityStatistics, Resample
 from featbus.bus._sources import list_partitions
+from featbus.io import SpacedImage
 from featbus.masks import with_mask
 
 pytest.importorskip("pyarrow", reason="the extra featbus[parquet] is not installed")
@@ -51,6 +54,16 @@ def check(table, means, n_left_out=0):
     np.testing.assert_array_equal(np.asarray(table)[:, 0], np.float32(means))
     np.testing.assert_array_equal(table.errors != None, np.isnan(means))  # noqa: E711
     assert table.manifest["left_out"].sum() == n_left_out
+
+
+def test_a_mask_leaves_the_spacing_of_the_file(tmp_path):
+    (tmp_path / "mask.png").write_bytes(MASK_PNG)
+    Image.fromarray(IMAGES[0]).save(tmp_path / "a.tif", dpi=(254, 254))  # 0.1 mm
+    source = pd.DataFrame({"path": [tmp_path / "a.tif"], "mask": [tmp_path / "mask.png"]})
+    bus = FeatureBus(make_pipeline(Resample(0.05), IntensityStatistics()))
+    table = bus.to_parquet(source, tmp_path / "rows")
+    image = SpacedImage(with_mask(IMAGES[0], MASK), 0.1)
+    np.testing.assert_array_equal(np.asarray(table), bus.transform([image]))
 
 
 def write_tar(path, members, mode="w"):

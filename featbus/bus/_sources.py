@@ -22,6 +22,7 @@ from featbus.io import (
     ImageReadError,
     SpacedImage,
     is_image_file,
+    read_header,
     read_item,
     read_mask,
     split_frame,
@@ -276,6 +277,15 @@ class LazyImage:
         return self._read(*self._arguments)
 
 
+def _masked(path, mask):
+    """Return an item of a batch: a file that is read with its mask, and its spacing."""
+    spacing = None
+    with suppress(ImageReadError):  # raised again when the pixels are read
+        spacing = read_header(path).get("spacing")
+    image = LazyImage(_read_masked, path, mask)
+    return image if spacing is None else SpacedImage(image, spacing)
+
+
 def _read_masked(path, mask):
     image = read_item(path, None)
     return restrict(image, read_mask(mask, image.shape))
@@ -318,7 +328,7 @@ def opened(partition):
             if entry.kind == "file" and not is_image_file(Path(item)):
                 continue
             if entry.mask is not None:
-                item = LazyImage(_read_masked, item, local.get(entry.mask, entry.mask))
+                item = _masked(item, local.get(entry.mask, entry.mask))
             items.append(item)
             kept.append(entry)
         yield Opened(items, kept, len(entries) - len(kept))
