@@ -149,7 +149,8 @@ def compare(sides, paths, n_turns):
         speed = len(paths) / np.median(some) / N_PROCESSES
         print(
             f"  {name:18} {speed:7.1f} images a second and core   {np.median(ratios):5.2f} x "
-            f"({ratios.min():.2f} to {ratios.max():.2f})"
+            f"({ratios.min():.2f} to {ratios.max():.2f})",
+            flush=True,
         )
 
 
@@ -178,8 +179,13 @@ def model_cost(sides, paths, n_turns):
         f"{100 * np.median(error):.0f} % (median); alone: read {1000 * read:.2f}, compute "
         f"{1000 * compute:.2f}, write {1000 * write:.2f} ms"
     )
+    n_bytes = sum(os.path.getsize(path) for path in chunk) / CHUNK
     hours = (first + 1e6 * each / 64) / 3600
-    print(f"  prediction: a million images on 64 such cores {hours:.2f} h", flush=True)
+    print(
+        f"  {n_bytes / 1000:.0f} kB of files and {file.stat().st_size / CHUNK:.0f} bytes of Parquet "
+        f"an image; prediction: a million images on 64 such cores {hours:.2f} h",
+        flush=True,
+    )
 
 
 def main():
