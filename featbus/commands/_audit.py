@@ -140,7 +140,7 @@ def audit_dataset(dataset, cv, on_error, audit=True, **options):
     try:
         if not audit:
             settings = {name: options[name] for name in ("n_jobs", "verbose")}
-            map_images(np.size, dataset.images, **settings)
+            list(map_images(np.size, dataset.images, **settings))
             return dataset, None
         report = model_selection.audit(dataset.images, names, cv=folds, **known, **options)
     except ImageError as error:

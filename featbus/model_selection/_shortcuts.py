@@ -28,6 +28,7 @@ SHORTCUTS = {
 }
 # The disease is content, too: the audit reports it, and counts it as no shortcut.
 CONTENT = {"content by place": PLACES}
+COLUMNS = [column for columns in (SHORTCUTS | CONTENT).values() for column in columns]
 _OF_MASKS = [column for name in SHORTCUTS if "mask" in name for column in SHORTCUTS[name]]
 _FOLDS = 5
 _PERMUTATIONS = 500
@@ -127,11 +128,20 @@ def _baselines(permuted):
 def _sample(measures, y, groups, rng):
     """Draw whole groups, of at most `_MAX_IMAGES` images in all, and number them from 0."""
     if len(y) > _MAX_IMAGES:
-        size = np.bincount(groups)
-        order = rng.permutation(len(size))
-        chosen = np.isin(groups, order[np.cumsum(size[order]) <= _MAX_IMAGES])
+        chosen = draw_groups(groups, _MAX_IMAGES, rng)
         measures, y, groups = measures[chosen], y[chosen], groups[chosen]
     return measures, y, np.unique(groups, return_inverse=True)[1]
+
+
+def draw_groups(groups, max_images, rng):
+    """Return whether each image is drawn: whole groups, of at most so many images in all."""
+    size = np.bincount(groups)
+    if size.max() > max_images:
+        raise ValueError(
+            f"max_images is {max_images}, expected at least {size.max()}, the size of a group."
+        )
+    order = rng.permutation(len(size))
+    return np.isin(groups, order[np.cumsum(size[order]) <= max_images])
 
 
 def _folds(y, groups, rng):
