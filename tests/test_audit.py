@@ -280,6 +280,37 @@ def test_seeded(scans):
     assert not first.shortcuts.equals(other.shortcuts)
 
 
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
+def test_a_sample_has_whole_groups(scans):
+    """Positions, groups and folds are those of all images; what was not read is like no other."""
+    groups = np.arange(N_IMAGES) % 20 // 2  # an image, its neighbor, and the copies of both
+    options = {"images": [*scans[:20], *scans[:20]], "y": Y, "cv": KFold(2)}
+    whole = audit(groups=groups, **options)
+    part, again = (audit(groups=groups, max_images=21, **options) for _ in range(2))
+    assert part.protocol.endswith(" Pixels: 20 of 40 images, whole groups, sampled with seed 0.")
+    assert "40 samples in 10 groups" in part.protocol
+    found = part.images[COPIES[0]]
+    assert len(found) == 20
+    assert found.tolist() == again.images[COPIES[0]].tolist()
+    assert np.isin(groups, groups[found]).sum() == 20
+    assert part.images[GROUPS].tolist() == whole.images[GROUPS].tolist()
+    assert part.suggested_groups.tolist() == whole.suggested_groups.tolist() == groups.tolist()
+    assert len(set(part.near_duplicates)) == 30
+    other = audit(groups=groups, max_images=21, random_state=1, **options)
+    assert other.images[COPIES[0]].tolist() != found.tolist()
+    assert "1 of 40 images, single images, which misses copies, sampled with seed 0." in (
+        audit(max_images=1, **options).protocol
+    )
+    assert audit(groups=groups, max_images=40, **options).protocol == whole.protocol
+
+
+def test_a_sample_names_images_by_their_position(scans):
+    images = [*scans[:-4], *np.full((4, 8, 8), 3.0)]
+    with pytest.raises(ImageError, match="4 of 36 images cannot be used:\nimage 36: ") as error:
+        audit(images, Y, groups=np.arange(N_IMAGES) // 4, max_images=36)
+    assert [each.index for each in error.value.errors] == [36, 37, 38, 39]
+
+
 def test_report_in_other_forms(scans):
     report = audit(**with_copy(scans, scans[0]))
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
@@ -313,6 +344,8 @@ def test_report_in_other_forms(scans):
         ({"cv": 21}, "cv is 21, .* '0' has 20"),
         ({"groups": Y}, "cv is 5, .* '0' has 1 "),
         ({"pipeline": ["HOG"]}, "pipeline is"),
+        ({"max_images": 0}, "max_images is 0"),
+        ({"max_images": 3, "groups": np.arange(N_IMAGES) // 4}, "max_images is 3, .* 4 images"),
         ({"images": [*np.zeros((39, 8, 8)), np.full((8, 8), 3.0)]}, "image 39: .*from 3 to 3"),
     ],
 )

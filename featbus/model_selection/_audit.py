@@ -277,6 +277,7 @@ def audit(
     shortcuts = score_shortcuts(
         measures, codes[chosen], suggested[chosen], random_state=rng, verbose=verbose
     )
+    samples = describe_samples(codes, names, groups)
     doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
         *_checks.check_copies(folds, exact, near, changed),
@@ -291,22 +292,25 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
-        protocol=doubt
-        + f"{describe_samples(codes, names, groups)}; splits: {len(splits)}."
-        + sampled,
+        protocol=f"{doubt}{samples}; splits: {len(splits)}.{sampled}",
         groups_note=note,
     )
 
 
 def _draw_sample(groups, n_images, max_images, random_state):
     """Return the positions of the images to read, and what the protocol says about them."""
-    if max_images is None or max_images >= n_images:
-        return np.arange(n_images), ""
+    max_images = n_images if max_images is None else max_images
     numbers = np.arange(n_images) if groups is None else pd.factorize(groups)[0]
+    if max_images < (largest := np.bincount(numbers).max()):
+        raise ValueError(
+            f"max_images is {max_images}, expected at least a group's {largest} images."
+        )
     chosen = np.flatnonzero(draw_groups(numbers, max_images, check_random_state(random_state)))
-    how = "single images, so that copies are missed" if groups is None else "whole groups"
-    sampled = f"{how}, sampled with seed {random_state}"
-    return chosen, f" Pixels were read of {len(chosen)} of {n_images} images, {sampled}."
+    if len(chosen) == n_images:
+        return chosen, ""
+    how = "single images, which misses copies" if groups is None else "whole groups"
+    how += f", sampled with seed {random_state}"
+    return chosen, f" Pixels: {len(chosen):,} of {n_images:,} images, {how}."
 
 
 def _set_aside(seen, kept):

@@ -82,8 +82,8 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
     scenes = SceneFiles(scenes)
     labels = [scenes.same, np.arange(len(scenes.same))]
     found = _match_thumbnails(scenes), _match_textures(scenes, min_correlation, n_jobs)
-    for left, right, changed in chain(*found):
-        labels[changed] = merge_pairs(labels[changed], left, right)
+    for pairs, changed in chain(*found):
+        labels[changed] = merge_pairs(labels[changed], *pairs.T)
     return labels
 
 
@@ -99,7 +99,7 @@ def _match_thumbnails(scenes):
                 product = turned.reshape(len(plain), -1) @ others.reshape(len(others), -1).T
                 changed = bool(turns or mirrored)
                 i, j = np.nonzero(product >= (_TURNED_ALIKE if changed else _ALIKE))
-                yield plain[i], column + j, changed
+                yield np.column_stack([plain[i], column + j]), changed
 
 
 def _standardize(thumbnails):
@@ -111,15 +111,16 @@ def _standardize(thumbnails):
 
 def _match_textures(scenes, min_correlation, n_jobs):
     """Yield pairs of images whose aligned details correlate, and whether changed."""
+    if not scenes.items.size:
+        return
     pairs = propose_by_keypoints(scenes)
     found = _confirm(scenes, match_keypoints, pairs, min_correlation, n_jobs)
     known = {(i, j) for i, j, _ in found}
     pairs = [pair for pair in propose_alike(scenes) if tuple(pair) not in known]
     found += _confirm(scenes, match_stretched, pairs, min_correlation, n_jobs)
-    left, right, changed = np.array(found, np.intp).reshape(-1, 3).T
-    for value in (False, True):
-        pairs = np.stack([left, right])[:, changed == value]
-        yield *scenes.items[pairs], value
+    found = np.array(found, np.intp).reshape(-1, 3)
+    for changed in (False, True):
+        yield scenes.items[found[found[:, 2] == changed, :2]], changed
 
 
 def _confirm(scenes, match, pairs, min_correlation, n_jobs):
@@ -129,7 +130,7 @@ def _confirm(scenes, match, pairs, min_correlation, n_jobs):
         joblib.delayed(match)(scenes[i], scenes[j], *(VARIANTS[k] for k in variant))
         for i, j, *variant in pairs
     )
-    sides = np.sqrt(scenes.shapes.prod(axis=1))
+    sides = np.sqrt(np.diff(scenes.pixels))
     return [
         (i, j, is_changed)
         for (correlation, is_changed), (i, j, *_) in zip(matches, pairs)
@@ -154,11 +155,10 @@ def propose_by_keypoints(scenes):
     ndarray of int of shape (n_pairs, 3)
         The positions of two images and the position in `VARIANTS` of how the first is changed.
     """
-    if not len(scenes):
-        return np.zeros((0, 3), np.intp)
-    points, owners = scenes.points, np.repeat(np.arange(len(scenes)), np.diff(scenes.keypoints))
-    index, best = _Index(scenes.descriptors, owners), None
-    for first in range(0, len(scenes), _N_IMAGES):
+    n_images, points, best = len(scenes.items), scenes.points, None
+    owners = np.repeat(np.arange(n_images), np.diff(scenes.keypoints))
+    index = _Index(scenes.descriptors, owners)
+    for first in range(0, n_images, _N_IMAGES):
         start, *_, stop = scenes.keypoints[first : first + _N_IMAGES + 1]
         for number, variant in enumerate(VARIANTS):
             left, right = index.match(variant, start, stop)
@@ -271,7 +271,7 @@ def propose_alike(scenes):
             i, j = np.nonzero(np.triu(correlation >= _CORRELATION, k=1 + row - column))
             pairs = {"left": row + i, "right": column + j, "correlation": correlation[i, j]}
             best = _keep_best(pd.concat([best, pd.DataFrame(pairs)]), "correlation", _N_ALIKE)
-    return [] if best is None else best[["left", "right"]].to_numpy()
+    return best[["left", "right"]].to_numpy()
 
 
 def match_keypoints(scene, other, variant):

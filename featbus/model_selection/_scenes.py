@@ -37,14 +37,9 @@ _SPECK = 0.5
 _GRAY, _SPREAD = 128, 45
 # Side of the textures that are compared as a whole.
 _SMALL_SIDE = 24
-# What is stored of images that are compared by keypoints, and of all images: the thumbnail.
-_STORED = {
-    "texture": (np.uint8,),
-    "points": (np.float32, 4),
-    "descriptors": (np.float16, 40),
-    "small": (np.float32, _SMALL_SIDE**2),
-    "thumbnail": (np.float32, _THUMBNAIL, _THUMBNAIL),
-}
+# Shapes of what is stored of images that are compared by keypoints; of others, of the thumbnail.
+_SHAPES = {"texture": -1, "points": (-1, 4), "descriptors": (-1, 40), "small": (-1, 576)}
+_SHAPES["thumbnail"] = (-1, _THUMBNAIL, _THUMBNAIL)
 
 
 class Scene(NamedTuple):
@@ -115,8 +110,8 @@ class SceneFiles:
         Their textures as small images.
     thumbnail : ndarray of float32 of shape (n_images, 32, 32)
         Those of all images.
-    shapes : ndarray of int of shape (n_items, 2)
-        The shapes of the textures.
+    width : ndarray of int of shape (n_items,)
+        The widths of the textures.
     pixels, keypoints : ndarray of int of shape (n_items + 1,)
         Where those of each item begin, and their number.
     """
@@ -124,39 +119,33 @@ class SceneFiles:
     def __init__(self, scenes):
         known, rows = {}, []
         with ExitStack() as stack:
-            files = {name: stack.enter_context(TemporaryFile()) for name in _STORED}
+            files = {name: stack.enter_context(TemporaryFile()) for name in _SHAPES}
             for index, scene in enumerate(scenes):
                 first = known.setdefault(scene.digest, index)
                 is_item = first == index and not scene.is_plain
-                rows.append((first, scene.is_plain, *scene.texture.shape, len(scene.points)))
-                for name in _STORED if is_item else ["thumbnail"]:
+                sizes = scene.texture.shape[1], scene.texture.size, len(scene.points)
+                rows.append((first, scene.is_plain, is_item, *sizes))
+                for name in _SHAPES if is_item else ["thumbnail"]:
                     files[name].write(getattr(scene, name).tobytes())
-            arrays = [_map(files[name], *_STORED[name]) for name in _STORED]
+            arrays = (_map(file, getattr(scene, name).dtype) for name, file in files.items())
+            arrays = [array.reshape(shape) for array, shape in zip(arrays, _SHAPES.values())]
         self.texture, self.points, self.descriptors, self.small, self.thumbnail = arrays
-        rows = np.array(rows)
-        self.same, is_plain = rows[:, 0], rows[:, 1] > 0
-        self.plain = np.flatnonzero(is_plain)
-        self.items = np.flatnonzero((self.same == np.arange(len(rows))) & ~is_plain)
-        self.shapes = rows[self.items, 2:4]
-        self.pixels, self.keypoints = (
-            np.cumsum([0, *sizes]) for sizes in (self.shapes.prod(axis=1), rows[self.items, 4])
-        )
-
-    def __len__(self):
-        return len(self.items)
+        self.same, is_plain, is_item, *sizes = np.array(rows).T
+        self.plain, self.items = np.flatnonzero(is_plain), np.flatnonzero(is_item)
+        self.width, *sizes = np.array(sizes)[:, self.items]
+        self.pixels, self.keypoints = (np.cumsum([0, *size]) for size in sizes)
 
     def __getitem__(self, item):
         pixels, keypoints = (slice(*x[item : item + 2]) for x in (self.pixels, self.keypoints))
-        texture = self.texture[pixels].reshape(self.shapes[item])
+        texture = self.texture[pixels].reshape(-1, self.width[item])
         thumbnail = self.thumbnail[self.items[item]]
         return Scene(texture, self.points[keypoints], self.descriptors[keypoints], thumbnail)
 
 
-def _map(file, dtype, *shape):
-    """Return the arrays in a file, mapped into memory."""
+def _map(file, dtype):
+    """Return the numbers in a file, mapped into memory."""
     file.flush()
-    flat = np.memmap(file, dtype, "r") if file.tell() else np.zeros(0, dtype)
-    return np.asarray(flat).reshape(-1, *shape)
+    return np.asarray(np.memmap(file, dtype, "r")) if file.tell() else np.zeros(0, dtype)
 
 
 class Variant(NamedTuple):

@@ -82,7 +82,12 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
         masks = measures.loc[drawn, measures.columns.intersection(_OF_MASKS)]
         masks = score_shortcuts(masks, y[drawn], groups[drawn], **options)
         return pd.concat([whole[:-1], masks, whole[-1:]], ignore_index=True)
-    measures, y, groups = _sample(measures, y, groups, rng)
+    drawn = draw_groups(groups, _MAX_IMAGES, rng)
+    measures, y, groups = (
+        measures[drawn],
+        y[drawn],
+        np.unique(groups[drawn], return_inverse=True)[1],
+    )
     splits = _folds(y, groups, rng)
     targets = np.array([y, *(_permute(y, groups, rng) for _ in range(_PERMUTATIONS))])
     weights = resample_groups(groups.max() + 1, _RESAMPLES, rng)[:, groups]
@@ -125,21 +130,11 @@ def _baselines(permuted):
     return pd.DataFrame({"baseline": mean, "baseline_high": mean + bound * spread})
 
 
-def _sample(measures, y, groups, rng):
-    """Draw whole groups, of at most `_MAX_IMAGES` images in all, and number them from 0."""
-    if len(y) > _MAX_IMAGES:
-        chosen = draw_groups(groups, _MAX_IMAGES, rng)
-        measures, y, groups = measures[chosen], y[chosen], groups[chosen]
-    return measures, y, np.unique(groups, return_inverse=True)[1]
-
-
 def draw_groups(groups, max_images, rng):
-    """Return whether each image is drawn: whole groups, of at most so many images in all."""
+    """Return whether each image is drawn: all, or whole groups of at most so many images."""
+    if len(groups) <= max_images:
+        return np.ones(len(groups), dtype=bool)
     size = np.bincount(groups)
-    if size.max() > max_images:
-        raise ValueError(
-            f"max_images is {max_images}, expected at least {size.max()}, the size of a group."
-        )
     order = rng.permutation(len(size))
     return np.isin(groups, order[np.cumsum(size[order]) <= max_images])
 
