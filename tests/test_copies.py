@@ -72,7 +72,7 @@ def test_blocks_change_nothing(scans, monkeypatch, size):
     scenes = [describe_scene(image) for image in [*images, scans[0], plain[0][::-1]]]
     whole, files = find_matches(scenes), SceneFiles(scenes)
     proposed = [propose(files).tolist() for propose in (propose_by_keypoints, propose_alike)]
-    for name in ("_BLOCK", "_COLUMNS", "_N_IMAGES", "_N_DESCRIPTORS"):
+    for name in ("_BLOCK", "_COLUMNS", "_N_IMAGES", "_N_ROWS"):
         monkeypatch.setattr(_copies, name, size)
     assert np.array_equal(find_matches(scenes), whole)
     assert proposed == [

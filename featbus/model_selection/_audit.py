@@ -202,9 +202,10 @@ def audit(
     target_names : sequence of str of length n_classes, default=None
         Names of the classes in the report, in the order of the sorted labels.
     max_images : int, default=None
-        The largest number of images to read. None reads all. Of more, whole groups are sampled; if
-        groups are unknown, single images, which misses copies of all others. The folds remain those
-        of all images. Images outside of the sample count as copies of none.
+        The largest number of images to read. None reads all. Of more, whole groups are sampled, at
+        least one; if groups are unknown, single images, which misses copies. The folds are those of
+        all images, and so is the check of groups; in the others, images that were not read are in
+        no part, and copies of none.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
@@ -223,7 +224,7 @@ def audit(
         If images or masks are invalid; the message names the images, all of them.
     ValueError
         If lengths do not match, `y` has a single class, a class has fewer groups than folds, a
-        group has more than `max_images`, a group or label is missing, or a parameter is invalid.
+        group or label is missing, or a parameter is invalid.
 
     See Also
     --------
@@ -259,28 +260,29 @@ def audit(
     rng = check_random_state(random_state)
     splits = make_splits(cv, codes, codes, groups, rng)
     folds = _checks.Folds(splits, [name_image(item, index) for index, item in enumerate(images)])
-    chosen, sampled = _draw_sample(groups, len(images), max_images, random_state)
+    numbers = np.arange(len(images)) if groups is None else pd.factorize(groups)[0]
+    most = len(images) if max_images is None else max_images
+    chosen = np.flatnonzero(draw_groups(numbers, most, check_random_state(random_state)))
     masks = [None] * len(images) if masks is None else list(masks)
     options = {"chosen": chosen.tolist(), "n_jobs": n_jobs, "verbose": verbose}
-    found = []
+    found, labels = [], np.tile(-1 - np.arange(len(images)), (3, 1))  # unlike all others
     seen = _set_aside(map_images(_measure, images, images, masks, **options), found)
-    near, changed = find_matches(seen, n_jobs=n_jobs)
+    labels[1:, chosen] = find_matches(seen, n_jobs=n_jobs)
     digests, measures = zip(*found)
-    exact = pd.factorize(np.array(digests, dtype=object))[0]
+    labels[0, chosen] = pd.factorize(np.array(digests, dtype=object))[0]
     measures = pd.DataFrame(np.array(measures), columns=COLUMNS)
-    # Images that were not read are like no other.
-    labels = np.tile(-1 - np.arange(len(images)), (3, 1))
-    labels[:, chosen] = exact, near, changed
-    exact, near, changed = labels
-    copied = merge_labelings(near, changed)
+    copied = merge_labelings(*labels[1:])
     suggested = copied if groups is None else merge_labelings(groups, copied)
     shortcuts = score_shortcuts(
         measures, codes[chosen], suggested[chosen], random_state=rng, verbose=verbose
     )
     samples = describe_samples(codes, names, groups)
+    kind = "single images, which misses copies" if groups is None else "whole groups"
+    drawn = f"{len(chosen):,} of {len(codes):,} images, {kind}, sampled with seed {random_state}"
+    drawn = f" Pixels: {drawn}." if len(chosen) < len(codes) else ""
     doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
-        *_checks.check_copies(folds, exact, near, changed),
+        *_checks.check_copies(folds, *labels),
         _checks.check_groups_apart(folds, groups),
         _checks.check_labels(folds, copied, codes),
         *_checks.check_pipeline(pipeline, len(codes)),
@@ -292,25 +294,9 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
-        protocol=f"{doubt}{samples}; splits: {len(splits)}.{sampled}",
+        protocol=f"{doubt}{samples}; splits: {len(splits)}.{drawn}",
         groups_note=note,
     )
-
-
-def _draw_sample(groups, n_images, max_images, random_state):
-    """Return the positions of the images to read, and what the protocol says about them."""
-    max_images = n_images if max_images is None else max_images
-    numbers = np.arange(n_images) if groups is None else pd.factorize(groups)[0]
-    if max_images < (largest := np.bincount(numbers).max()):
-        raise ValueError(
-            f"max_images is {max_images}, expected at least a group's {largest} images."
-        )
-    chosen = np.flatnonzero(draw_groups(numbers, max_images, check_random_state(random_state)))
-    if len(chosen) == n_images:
-        return chosen, ""
-    how = "single images, which misses copies" if groups is None else "whole groups"
-    how += f", sampled with seed {random_state}"
-    return chosen, f" Pixels: {len(chosen):,} of {n_images:,} images, {how}."
 
 
 def _set_aside(seen, kept):

@@ -58,7 +58,7 @@ _N_ALIKE = 3
 # Rows and columns of a matrix product.
 _BLOCK, _COLUMNS = 1024, 8192
 # Images whose votes are counted together, and descriptors that are assigned to cells together.
-_N_IMAGES, _N_DESCRIPTORS = 2048, 65536
+_N_IMAGES, _N_ROWS = 2048, 65536
 
 
 def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
@@ -155,53 +155,50 @@ def propose_by_keypoints(scenes):
     ndarray of int of shape (n_pairs, 3)
         The positions of two images and the position in `VARIANTS` of how the first is changed.
     """
-    n_images, points, best = len(scenes.items), scenes.points, None
+    points, n_images, best = scenes.points, len(scenes.items), None
     owners = np.repeat(np.arange(n_images), np.diff(scenes.keypoints))
-    index = _Index(scenes.descriptors, owners)
+    clusters = _find_clusters(scenes.descriptors)
+    index = _assign(clusters, scenes.descriptors, 0, len(owners), VARIANTS[0])
     for first in range(0, n_images, _N_IMAGES):
         start, *_, stop = scenes.keypoints[first : first + _N_IMAGES + 1]
         for number, variant in enumerate(VARIANTS):
-            left, right = index.match(variant, start, stop)
+            cells = zip(_assign(clusters, scenes.descriptors, start, stop, variant), index)
+            left, right = _match_descriptors(scenes.descriptors, owners, cells, variant)
             cells = _quantize(variant.points(points[left]), points[right])
             votes = _count_votes(owners[left], owners[right], cells).assign(variant=number)
             best = _keep_best(pd.concat([best, votes]), "votes", _N_PAIRS)
     return best[["left", "right", "variant"]].to_numpy()
 
 
-class _Index:
-    """Keypoints in cells of similar descriptors."""
+def _find_clusters(descriptors):
+    """Cluster a sample of the descriptors."""
+    n_cells = int(np.clip(len(descriptors) // _CELL, 1, _N_CELLS))
+    sample = descriptors[:: max(1, len(descriptors) // (64 * n_cells))].astype(np.float32)
+    return MiniBatchKMeans(
+        n_cells, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=0
+    ).fit(sample)
 
-    def __init__(self, descriptors, owners):
-        self.descriptors, self.owners = descriptors, owners
-        n_cells = int(np.clip(len(owners) // _CELL, 1, _N_CELLS))
-        sample = descriptors[:: max(1, len(owners) // (64 * n_cells))].astype(np.float32)
-        self.clusters = MiniBatchKMeans(
-            n_cells, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=0
-        ).fit(sample)
-        self.order, self.starts = self._assign(VARIANTS[0], 0, len(owners))
 
-    def _assign(self, variant, start, stop):
-        """Return the positions of changed descriptors sorted by cell, and the cells' bounds."""
-        sections = np.arange(_N_DESCRIPTORS, stop - start, _N_DESCRIPTORS)
-        parts = np.split(self.descriptors[start:stop], sections)
-        cells = np.concatenate([self.clusters.predict(variant.descriptors(x)) for x in parts])
-        order = np.argsort(cells, kind="stable")
-        return start + order, np.searchsorted(cells[order], np.arange(self.clusters.n_clusters + 1))
+def _assign(clusters, descriptors, start, stop, variant):
+    """Return the positions of the changed descriptors in each cell, from `start` to `stop`."""
+    parts = np.split(descriptors[start:stop], np.arange(_N_ROWS, stop - start, _N_ROWS))
+    cells = np.concatenate([clusters.predict(variant.descriptors(part)) for part in parts])
+    order = np.argsort(cells, kind="stable")
+    return np.split(start + order, np.searchsorted(cells[order], np.arange(1, clusters.n_clusters)))
 
-    def match(self, variant, start, stop):
-        """Return pairs of alike keypoints: some of changed images, and others of later images."""
-        order, starts = self._assign(variant, start, stop)
-        found = []
-        for cell in range(self.clusters.n_clusters):
-            columns = self.order[self.starts[cell] : self.starts[cell + 1]]
-            members = self.descriptors[columns].astype(np.float32)
-            for first in range(starts[cell], starts[cell + 1], _BLOCK):
-                rows = order[first : min(first + _BLOCK, starts[cell + 1])]
-                cosine = variant.descriptors(self.descriptors[rows]) @ members.T
-                cosine[self.owners[rows, np.newaxis] >= self.owners[columns]] = -1
-                i, j = _nearest(cosine)
-                found.append((rows[i], columns[j]))
-        return [np.concatenate(side) for side in zip(*found)]
+
+def _match_descriptors(descriptors, owners, cells, variant):
+    """Return pairs of alike keypoints in each cell: of changed images, and of later images."""
+    found = []
+    for changed, columns in cells:
+        members = descriptors[columns].astype(np.float32)
+        for start in range(0, len(changed), _BLOCK):
+            rows = changed[start : start + _BLOCK]
+            cosine = variant.descriptors(descriptors[rows]) @ members.T
+            cosine[owners[rows, np.newaxis] >= owners[columns]] = -1
+            i, j = _nearest(cosine)
+            found.append((rows[i], columns[j]))
+    return [np.concatenate(side) for side in zip(*found)]
 
 
 def _nearest(cosine):

@@ -79,8 +79,7 @@ class Scene(NamedTuple):
     def small(self):
         """The texture as a small image, mean 0 and norm 1; 0 if it has none."""
         filled = np.where(self.texture, self.texture, np.uint8(_GRAY)).astype(np.float32)
-        side = _SMALL_SIDE, _SMALL_SIDE
-        small = cv2.resize(filled, side, interpolation=cv2.INTER_AREA).ravel()
+        small = cv2.resize(filled, (_SMALL_SIDE,) * 2, interpolation=cv2.INTER_AREA).ravel()
         small -= small.mean()
         return small / max(np.linalg.norm(small), 1e-6)
 
@@ -127,8 +126,7 @@ class SceneFiles:
                 rows.append((first, scene.is_plain, is_item, *sizes))
                 for name in _SHAPES if is_item else ["thumbnail"]:
                     files[name].write(getattr(scene, name).tobytes())
-            arrays = (_map(file, getattr(scene, name).dtype) for name, file in files.items())
-            arrays = [array.reshape(shape) for array, shape in zip(arrays, _SHAPES.values())]
+            arrays = [_map(files[x], getattr(scene, x), shape) for x, shape in _SHAPES.items()]
         self.texture, self.points, self.descriptors, self.small, self.thumbnail = arrays
         self.same, is_plain, is_item, *sizes = np.array(rows).T
         self.plain, self.items = np.flatnonzero(is_plain), np.flatnonzero(is_item)
@@ -142,10 +140,11 @@ class SceneFiles:
         return Scene(texture, self.points[keypoints], self.descriptors[keypoints], thumbnail)
 
 
-def _map(file, dtype):
-    """Return the numbers in a file, mapped into memory."""
+def _map(file, example, shape):
+    """Return arrays like an example from the file that they were written to, mapped into memory."""
     file.flush()
-    return np.asarray(np.memmap(file, dtype, "r")) if file.tell() else np.zeros(0, dtype)
+    numbers = np.memmap(file, example.dtype, "r") if file.tell() else example[:0]
+    return np.asarray(numbers).reshape(shape)
 
 
 class Variant(NamedTuple):

@@ -83,12 +83,9 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
         masks = score_shortcuts(masks, y[drawn], groups[drawn], **options)
         return pd.concat([whole[:-1], masks, whole[-1:]], ignore_index=True)
     drawn = draw_groups(groups, _MAX_IMAGES, rng)
-    measures, y, groups = (
-        measures[drawn],
-        y[drawn],
-        np.unique(groups[drawn], return_inverse=True)[1],
-    )
-    splits = _folds(y, groups, rng)
+    measures, y, groups = measures[drawn], y[drawn], pd.factorize(groups[drawn], sort=True)[0]
+    n_folds = min(_FOLDS, pd.Series(groups).groupby(y).nunique().min())
+    splits = stratified_folds(y, groups, n_folds, rng) if n_folds > 1 else []
     targets = np.array([y, *(_permute(y, groups, rng) for _ in range(_PERMUTATIONS))])
     weights = resample_groups(groups.max() + 1, _RESAMPLES, rng)[:, groups]
     rows, permuted = [], {}
@@ -131,18 +128,13 @@ def _baselines(permuted):
 
 
 def draw_groups(groups, max_images, rng):
-    """Return whether each image is drawn: all, or whole groups of at most so many images."""
+    """Return whether each image is drawn: all, or groups of up to so many images, at least one."""
     if len(groups) <= max_images:
         return np.ones(len(groups), dtype=bool)
     size = np.bincount(groups)
     order = rng.permutation(len(size))
-    return np.isin(groups, order[np.cumsum(size[order]) <= max_images])
-
-
-def _folds(y, groups, rng):
-    """Return the folds; none where a class has a single group."""
-    n_folds = min(_FOLDS, pd.Series(groups).groupby(y).nunique().min())
-    return stratified_folds(y, groups, n_folds, rng) if n_folds > 1 else []
+    total = np.cumsum(size[order])
+    return np.isin(groups, order[total <= max(max_images, total[0])])
 
 
 def _permute(y, groups, rng):
