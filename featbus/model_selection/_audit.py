@@ -183,8 +183,8 @@ def audit(
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time. What images are compared by, 33 kB each,
-        is in temporary files.
+        See :ref:`images`. Paths are read one at a time; 33 kB per image are written to temporary
+        files.
     y : array_like of shape (n_images,)
         The classes; integers or strings.
     groups : array_like of shape (n_images,), default=None

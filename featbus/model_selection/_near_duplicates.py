@@ -94,8 +94,8 @@ def find_near_duplicates(
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time; 31 kB per image stay in memory. Masks are
-        ignored.
+        See :ref:`images`. Paths are read one at a time; 33 kB per image are written to temporary
+        files, in the folder that `tempfile.gettempdir` returns. Masks are ignored.
     min_correlation : float, default=0.2
         Smallest correlation of the details of two aligned images, 0 to 1. Copies usually have more
         than 0.5, neighboring frames from 0.2, and different scenes below 0.15. It grows with the
@@ -133,8 +133,9 @@ def find_near_duplicates(
     thumbnails of 32 by 32 pixels, which must correlate by 0.98 or more. Flat images, whose
     thumbnail has a single gray value, match flat images of the same value only.
 
-    Memory grows linearly with the number of images, and so does most of the time: only pairs that
-    an index proposes are aligned, a limited number for each image.
+    Most of the time grows linearly with the number of images: only pairs that an index proposes are
+    aligned, a limited number for each image. What images are compared by is in temporary files that
+    are mapped into memory, and pairs are proposed in blocks; about MEASURED per image stay in memory.
 
     References
     ----------
