@@ -204,8 +204,8 @@ def audit(
     max_images : int, default=None
         The largest number of images to read. None reads all. Of more, whole groups are sampled, at
         least one; if groups are unknown, single images, which misses copies. The folds are those of
-        all images, and so is the check of groups; in the others, images that were not read are in
-        no part, and copies of none.
+        all images, and the check of groups is about all; other checks are about images that were
+        read, and the others count as copies of none.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
@@ -265,13 +265,13 @@ def audit(
     chosen = np.flatnonzero(draw_groups(numbers, most, check_random_state(random_state)))
     masks = [None] * len(images) if masks is None else list(masks)
     options = {"chosen": chosen.tolist(), "n_jobs": n_jobs, "verbose": verbose}
-    found, labels = [], np.tile(-1 - np.arange(len(images)), (3, 1))  # unlike all others
+    found, alike = [], np.tile(-1 - np.arange(len(images)), (3, 1))  # each like no other
     seen = _set_aside(map_images(_measure, images, images, masks, **options), found)
-    labels[1:, chosen] = find_matches(seen, n_jobs=n_jobs)
+    alike[1:, chosen] = find_matches(seen, n_jobs=n_jobs)
     digests, measures = zip(*found)
-    labels[0, chosen] = pd.factorize(np.array(digests, dtype=object))[0]
+    alike[0, chosen] = pd.factorize(np.array(digests, dtype=object))[0]
     measures = pd.DataFrame(np.array(measures), columns=COLUMNS)
-    copied = merge_labelings(*labels[1:])
+    copied = merge_labelings(*alike[1:])
     suggested = copied if groups is None else merge_labelings(groups, copied)
     shortcuts = score_shortcuts(
         measures, codes[chosen], suggested[chosen], random_state=rng, verbose=verbose
@@ -282,7 +282,7 @@ def audit(
     drawn = f" Pixels: {drawn}." if len(chosen) < len(codes) else ""
     doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
-        *_checks.check_copies(folds, *labels),
+        *_checks.check_copies(folds, *alike),
         _checks.check_groups_apart(folds, groups),
         _checks.check_labels(folds, copied, codes),
         *_checks.check_pipeline(pipeline, len(codes)),
