@@ -286,22 +286,17 @@ def test_a_sample_has_whole_groups(scans):
     groups = np.arange(N_IMAGES) % 20 // 2  # an image, its neighbor, and the copies of both
     options = {"images": [*scans[:20], *scans[:20]], "y": Y, "cv": KFold(2)}
     whole = audit(groups=groups, **options)
-    part, again = (audit(groups=groups, max_images=21, **options) for _ in range(2))
+    part, again = (audit(groups=groups, max_images=23, **options) for _ in range(2))
     assert part.protocol.endswith(" Pixels: 20 of 40 images, whole groups, sampled with seed 0.")
-    assert "40 samples in 10 groups" in part.protocol
     found = part.images[COPIES[0]]
-    assert len(found) == 20
     assert found.tolist() == again.images[COPIES[0]].tolist()
-    assert np.isin(groups, groups[found]).sum() == 20
+    assert len(found) == np.isin(groups, groups[found]).sum() == 20
     assert part.images[GROUPS].tolist() == whole.images[GROUPS].tolist()
     assert part.suggested_groups.tolist() == whole.suggested_groups.tolist() == groups.tolist()
     assert len(set(part.near_duplicates)) == 30
-    other = audit(groups=groups, max_images=21, random_state=1, **options)
-    assert other.images[COPIES[0]].tolist() != found.tolist()
-    assert "1 of 40 images, single images, which misses copies, sampled with seed 0." in (
-        audit(max_images=1, **options).protocol
-    )
-    assert audit(groups=groups, max_images=40, **options).protocol == whole.protocol
+    other = audit(max_images=3, random_state=1, **options)
+    missed = " Pixels: 3 of 40 images, single images, which misses copies, sampled with seed 1."
+    assert other.protocol.endswith(missed)
 
 
 def test_a_sample_names_images_by_their_position(scans):
