@@ -280,6 +280,32 @@ def test_seeded(scans):
     assert not first.shortcuts.equals(other.shortcuts)
 
 
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
+def test_a_sample_has_whole_groups(scans):
+    """Positions, groups and folds are those of all images; what was not read is like no other."""
+    groups = np.arange(N_IMAGES) % 20 // 2  # an image, its neighbor, and the copies of both
+    options = {"images": [*scans[:20], *scans[:20]], "y": Y, "cv": KFold(2)}
+    whole = audit(groups=groups, **options)
+    part, again = (audit(groups=groups, max_images=23, **options) for _ in range(2))
+    assert part.protocol.endswith(" Pixels: 20 of 40 images, whole groups, sampled with seed 0.")
+    found = part.images[COPIES[0]]
+    assert found.tolist() == again.images[COPIES[0]].tolist()
+    assert len(found) == np.isin(groups, groups[found]).sum() == 20
+    assert part.images[GROUPS].tolist() == whole.images[GROUPS].tolist()
+    assert part.suggested_groups.tolist() == whole.suggested_groups.tolist() == groups.tolist()
+    assert len(set(part.near_duplicates)) == 30
+    other = audit(max_images=3, random_state=1, **options)
+    missed = " Pixels: 3 of 40 images, single images, which misses copies, sampled with seed 1."
+    assert other.protocol.endswith(missed)
+
+
+def test_a_sample_names_images_by_their_position(scans):
+    images = [*scans[:-4], *np.full((4, 8, 8), 3.0)]
+    with pytest.raises(ImageError, match="4 of 36 images cannot be used:\nimage 36: ") as error:
+        audit(images, Y, groups=np.arange(N_IMAGES) // 4, max_images=36)
+    assert [each.index for each in error.value.errors] == [36, 37, 38, 39]
+
+
 def test_report_in_other_forms(scans):
     report = audit(**with_copy(scans, scans[0]))
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
@@ -313,6 +339,7 @@ def test_report_in_other_forms(scans):
         ({"cv": 21}, "cv is 21, .* '0' has 20"),
         ({"groups": Y}, "cv is 5, .* '0' has 1 "),
         ({"pipeline": ["HOG"]}, "pipeline is"),
+        ({"max_images": 0}, "max_images is 0"),
         ({"images": [*np.zeros((39, 8, 8)), np.full((8, 8), 3.0)]}, "image 39: .*from 3 to 3"),
     ],
 )

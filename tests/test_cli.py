@@ -205,6 +205,8 @@ def test_a_leak_is_an_exit_status(tmp_path, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert "Audit incomplete: leaks: 0" in printed
     assert "groups are near-duplicates found in the images, not patients" in printed
+    assert call(f"{line} --max_images 8") in (0, 1)
+    assert "Pixels: 8 of 14 images, single images" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

@@ -1,22 +1,31 @@
-"""find_near_duplicates: how it grows with the number of images, in time and memory.
+"""find_near_duplicates and audit: how they grow with the number of images, in time and memory.
 
 python benchmarks/comparisons/near_duplicates.py [N_IMAGES ...]
 
-Images are synthetic textures of 192 x 256 pixels from memory, of which one in ten is a changed copy
-of another one. Times are CPU times of all threads: those of two cores are half as long.
+Images are files: synthetic textures of 192 x 256 pixels, of which one in ten is a changed copy of
+another one. Each size runs in a process of its own. CPU times are those of all threads: two cores
+take half as long. Memory is sampled every 10 ms from /proc (Linux). The process allocates what is
+"private"; "mapped" pages of files, temporary ones among them, are dropped when memory is short. The
+growth per image is that between the last two sizes. 1,000 and 4,000 images take 5 minutes of CPU.
 """
 
-import resource
+import multiprocessing
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import cv2
 import numpy as np
 
+from featbus import audit
 from featbus.groups import merge_labelings
 from featbus.model_selection._copies import find_matches
 from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._scenes import describe_scene
+
+_TARGET = 100_000
 
 
 def make_texture(seed):
@@ -29,41 +38,86 @@ def make_texture(seed):
     return np.clip(110 + 12 * image, 0, 255).astype(np.uint8)
 
 
+class PeakMemory:
+    """The largest private and mapped memory while a block runs, in bytes."""
+
+    def __enter__(self):
+        self.private = self.mapped = 0
+        self._done, self._thread = Event(), Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self):
+        while not self._done.wait(0.01):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            values = dict(line.split(":", 1) for line in lines)
+            private, mapped = (
+                1024 * int(values[name].split()[0]) for name in ("RssAnon", "RssFile")
+            )
+            self.private, self.mapped = max(self.private, private), max(self.mapped, mapped)
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+
 def measure(n_images):
-    """Print the seconds that n_images take, and the memory of what is kept of them."""
+    """Print what n_images take; return CPU seconds, and bytes of private memory."""
     n_copies = n_images // 10
-    images = [make_texture(seed) for seed in range(n_images - n_copies)]
-    images += [np.ascontiguousarray(image[10:, 15:]) for image in images[:n_copies]]
-    start = time.process_time()
-    scenes = map_images(describe_scene, images, n_jobs=2)
-    described = time.process_time()
-    groups = merge_labelings(*find_matches(scenes, n_jobs=2))
-    matched = time.process_time()
+    with TemporaryDirectory() as folder:
+        paths = [f"{folder}/{index}.png" for index in range(n_images)]
+        for index, path in enumerate(paths):
+            copied = index - (n_images - n_copies)
+            cv2.imwrite(
+                path, make_texture(copied)[10:, 15:] if copied >= 0 else make_texture(index)
+            )
+        described = []
+
+        def describe():
+            yield from map_images(describe_scene, paths, n_jobs=2)
+            described.append(time.process_time())
+
+        with PeakMemory() as matching:
+            start = time.process_time()
+            groups = merge_labelings(*find_matches(describe(), n_jobs=2))
+            matched = time.process_time()
+        with PeakMemory() as auditing:
+            audit(paths, np.arange(n_images) % 2, n_jobs=2)
+        audited = time.process_time()
     found = np.mean(groups[-n_copies:] == groups[:n_copies])
-    kept = sum(field.nbytes for scene in scenes for field in scene) / n_images
+    seconds = described[0] - start, matched - described[0], audited - matched
     print(
-        f"{n_images:7,} images: CPU {described - start:.1f} s to describe, "
-        f"{matched - described:.1f} s to match; {groups.max() + 1:,} groups, {found:.1%} of the "
-        f"copies found; {kept / 1000:.0f} kB an image; peak of the process {peak():.1f} GB"
+        f"{n_images:7,} images: CPU {seconds[0]:.1f} s to describe, {seconds[1]:.1f} s to match, "
+        f"{seconds[2]:.1f} s to audit; {groups.max() + 1:,} groups, {found:.1%} of the copies "
+        f"found; peak memory: {matching.private / 1e6:.0f} MB private and "
+        f"{matching.mapped / 1e6:.0f} MB mapped, the audit {auditing.private / 1e6:.0f} MB and "
+        f"{auditing.mapped / 1e6:.0f} MB",
+        flush=True,
     )
-    return described - start, matched - described, kept
-
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return *seconds, matching.private, auditing.private
 
 
 def main(*sizes):
-    sizes = [int(size) for size in sizes] or [1_000, 5_000, 10_000]
-    results = [measure(size) for size in sizes]
-    describe, match, kept = results[-1]
-    factor = 100_000 / sizes[-1]
+    """Measure each size in a process of its own, and extrapolate the last two."""
+    sizes = [int(size) for size in sizes] or [1_000, 4_000]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        results = np.array(pool.map(measure, sizes, chunksize=1))
+    describe, match, *_ = results[-1]
+    factor = _TARGET / sizes[-1]
     # Descriptions are linear. Of the rest, the comparison of whole textures is quadratic.
     print(
-        f"100,000 images, extrapolated: CPU {factor * describe / 60:.0f} min to describe, "
+        f"{_TARGET:,} images, extrapolated: CPU {factor * describe / 60:.0f} min to describe, "
         f"{factor * match / 60:.0f} (linear) to {factor**2 * match / 60:.0f} min (quadratic) to "
-        f"match, {kept / 1e4:.1f} GB of descriptions"
+        "match"
     )
+    if len(sizes) > 1:
+        growth = (results[-1] - results[-2])[-2:] / (sizes[-1] - sizes[-2])
+        for name, bytes_each, peak in zip(("Groups", "The audit"), growth, results[-1][-2:]):
+            total = peak + (_TARGET - sizes[-1]) * bytes_each
+            print(
+                f"{name}: {bytes_each / 1000:.1f} kB of private memory an image, "
+                f"{total / 1e9:.2f} GB for {_TARGET:,} (extrapolated)"
+            )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.utils import Bunch
 
 from featbus import evaluation, model_selection
 from featbus.commands import _data, _extract, _files
@@ -33,6 +32,7 @@ def audit(
     masks: PathLike | None = None,
     groups: PathLike | DataFrame | None = None,
     cv: int | None = None,
+    max_images: int | None = None,
     strict: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
     n_jobs: int | None = None,
@@ -57,6 +57,10 @@ def audit(
         as its own patient, with a warning.
     cv : int, default=None
         Number of folds. None audits the split that the folders give, or five folds.
+    max_images : int, default=None
+        The largest number of images to read: of more, whole groups are sampled, or single images if
+        groups are unknown. `output` has a group of its own for each image that was not read, unless
+        `groups` has another.
     strict : bool, default=False
         Whether files that are not images are an error, rather than skipped with a warning.
     on_error : {"raise", "skip"}, default="raise"
@@ -96,7 +100,7 @@ def audit(
     _files.check_output(output, ".csv")
     settings = {"n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
     dataset = load_dataset(data, masks=masks, groups=groups, strict=strict)
-    dataset, report = audit_dataset(dataset, cv, on_error, **settings)
+    dataset, report = audit_dataset(dataset, cv, on_error, max_images=max_images, **settings)
     say(f"{dataset.name}\n{report}", *list_leaks(report, dataset))
     if output is not None:
         suggested = dataset.frame[["file"]].assign(group=report.suggested_groups)
@@ -140,7 +144,7 @@ def audit_dataset(dataset, cv, on_error, audit=True, **options):
     try:
         if not audit:
             settings = {name: options[name] for name in ("n_jobs", "verbose")}
-            map_images(np.size, dataset.images, **settings)
+            list(map_images(np.size, dataset.images, **settings))
             return dataset, None
         report = model_selection.audit(dataset.images, names, cv=folds, **known, **options)
     except ImageError as error:
@@ -269,8 +273,7 @@ def honesty(
     if bus.errors_:
         dataset = _data.leave_out(dataset, bus.errors_, on_error, verbose)
     if dataset.groups is None:
-        groups = model_selection.find_near_duplicates(dataset.images, **settings)
-        dataset = Bunch(**dataset | {"groups": groups})
+        dataset.groups = model_selection.find_near_duplicates(dataset.images, **settings)
     options.say(describe_dataset(dataset))
     result = evaluation.compare_protocols(
         transformer,

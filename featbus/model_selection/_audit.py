@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral
 from textwrap import fill
 from typing import Any
 
@@ -34,14 +35,15 @@ from featbus.model_selection._copies import find_matches
 from featbus.model_selection._measures import measure_image, measure_mask
 from featbus.model_selection._near_duplicates import map_images
 from featbus.model_selection._scenes import describe_scene
-from featbus.model_selection._shortcuts import score_shortcuts
-from featbus.parameters import N_JOBS, HasMethods, SequenceOf, check_parameters
+from featbus.model_selection._shortcuts import COLUMNS, draw_groups, score_shortcuts
+from featbus.parameters import N_JOBS, HasMethods, Interval, SequenceOf, check_parameters
 from featbus.typing import Images
 
 _PARAMETER_CONSTRAINTS = {
     "pipeline": [HasMethods("get_params"), SequenceOf(HasMethods("get_params")), dict, None],
     "cv": ["cv_object"],
     "target_names": ["array-like", None],
+    "max_images": [Interval(Integral, 1, None, closed="left"), None],
     "random_state": ["random_state"],
     "n_jobs": N_JOBS,
     "verbose": ["verbose"],
@@ -167,6 +169,7 @@ def audit(
     pipeline: Any = None,
     masks: Images | None = None,
     target_names: Sequence[str] | None = None,
+    max_images: int | None = None,
     random_state: int | np.random.RandomState | None = 0,
     n_jobs: int | None = None,
     verbose: bool = False,
@@ -180,7 +183,8 @@ def audit(
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time.
+        See :ref:`images`. Paths are read one at a time; 33 kB per image are written to temporary
+        files.
     y : array_like of shape (n_images,)
         The classes; integers or strings.
     groups : array_like of shape (n_images,), default=None
@@ -197,6 +201,11 @@ def audit(
         at a time, with their image.
     target_names : sequence of str of length n_classes, default=None
         Names of the classes in the report, in the order of the sorted labels.
+    max_images : int, default=None
+        The largest number of images to read. None reads all. Of more, whole groups are sampled, at
+        least one; if groups are unknown, single images, which misses copies. The folds are those of
+        all images, and the check of groups is about all; other checks are about images that were
+        read, and the others count as copies of none.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
@@ -251,19 +260,29 @@ def audit(
     rng = check_random_state(random_state)
     splits = make_splits(cv, codes, codes, groups, rng)
     folds = _checks.Folds(splits, [name_image(item, index) for index, item in enumerate(images)])
-    masks = [None] * len(images) if masks is None else masks
-    seen = map_images(_measure, images, images, masks, n_jobs=n_jobs, verbose=verbose)
-    scenes, digests, measures = zip(*seen)
-    exact = pd.factorize(np.array(digests, dtype=object))[0]
-    near, changed = find_matches(scenes, n_jobs=n_jobs)
-    copied = merge_labelings(near, changed)
+    numbers = np.arange(len(images)) if groups is None else pd.factorize(groups)[0]
+    most = len(images) if max_images is None else max_images
+    chosen = np.flatnonzero(draw_groups(numbers, most, check_random_state(random_state)))
+    masks = [None] * len(images) if masks is None else list(masks)
+    options = {"chosen": chosen.tolist(), "n_jobs": n_jobs, "verbose": verbose}
+    found, alike = [], np.tile(-1 - np.arange(len(images)), (3, 1))  # each like no other
+    seen = _set_aside(map_images(_measure, images, images, masks, **options), found)
+    alike[1:, chosen] = find_matches(seen, n_jobs=n_jobs)
+    digests, measures = zip(*found)
+    alike[0, chosen] = pd.factorize(np.array(digests, dtype=object))[0]
+    measures = pd.DataFrame(np.array(measures), columns=COLUMNS)
+    copied = merge_labelings(*alike[1:])
     suggested = copied if groups is None else merge_labelings(groups, copied)
     shortcuts = score_shortcuts(
-        pd.DataFrame(measures), codes, suggested, random_state=rng, verbose=verbose
+        measures, codes[chosen], suggested[chosen], random_state=rng, verbose=verbose
     )
+    samples = describe_samples(codes, names, groups)
+    kind = "single images, which misses copies" if groups is None else "whole groups"
+    drawn = f"{len(chosen):,} of {len(codes):,} images, {kind}, sampled with seed {random_state}"
+    drawn = f" Pixels: {drawn}." if len(chosen) < len(codes) else ""
     doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
-        *_checks.check_copies(folds, exact, near, changed),
+        *_checks.check_copies(folds, *alike),
         _checks.check_groups_apart(folds, groups),
         _checks.check_labels(folds, copied, codes),
         *_checks.check_pipeline(pipeline, len(codes)),
@@ -275,14 +294,22 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
-        protocol=f"{doubt}{describe_samples(codes, names, groups)}; splits: {len(splits)}.",
+        protocol=f"{doubt}{samples}; splits: {len(splits)}.{drawn}",
         groups_note=note,
     )
 
 
+def _set_aside(seen, kept):
+    """Yield the scenes of what `_measure` returned, and append the rest to a list."""
+    for scene, *rest in seen:
+        kept.append(rest)
+        yield scene
+
+
 def _measure(image, item, mask):
-    """Return the scene of an image, the digest of its pixels, and its measures."""
+    """Return the scene of an image, the digest of its pixels, and its measures by `COLUMNS`."""
     inside = read_mask(mask, image.shape)
     inside = inside_mask(image) if inside is None else inside
     digest = joblib.hash(np.ascontiguousarray(np.ma.getdata(image)))
-    return describe_scene(image), digest, measure_image(item, image) | measure_mask(inside)
+    measures = measure_image(item, image) | measure_mask(inside)
+    return describe_scene(image), digest, np.array([measures.get(x, np.nan) for x in COLUMNS])

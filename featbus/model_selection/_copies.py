@@ -1,5 +1,7 @@
 """Copies among images: nearly the same, mirrored, turned or inverted."""
 
+from itertools import chain
+
 import cv2
 import joblib
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 
 from featbus.groups import merge_pairs
-from featbus.model_selection._scenes import VARIANTS, blur, find_center
+from featbus.model_selection._scenes import VARIANTS, SceneFiles, blur, find_center
 
 # Different scenes of half of BUSI's groups, and different films of mini-MIAS, reach 0.13;
 # neighboring frames start at 0.23.
@@ -49,13 +51,14 @@ _SHIFT = 40.0
 # Votes that a pair of images needs, and pairs that are kept for each image.
 _N_VOTES = 3
 _N_PAIRS = 6
-# Side of the textures that are compared as a whole, their least correlation, and the pairs that are
-# kept for each image.
-_SMALL_SIDE = 24
+# Least correlation of textures that are compared as a whole, and the pairs that are kept for each
+# image.
 _CORRELATION = 0.4
 _N_ALIKE = 3
-# Rows of a matrix product.
-_BLOCK = 1024
+# Rows and columns of a matrix product.
+_BLOCK, _COLUMNS = 1024, 8192
+# Images whose votes are counted together, and descriptors that are assigned to cells together.
+_N_IMAGES, _N_ROWS = 2048, 65536
 
 
 def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
@@ -63,8 +66,8 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
 
     Parameters
     ----------
-    scenes : list of Scene
-        The images.
+    scenes : iterable of Scene
+        The images. Each is written to temporary files when it is taken.
     min_correlation : float, default=0.2
         Smallest correlation of the details of two aligned images.
     n_jobs : int or None, default=None
@@ -76,66 +79,61 @@ def find_matches(scenes, min_correlation=MIN_CORRELATION, n_jobs=None):
         Labels that images of the same scene share: near-duplicates in the same orientation, and
         copies that are mirrored, turned or inverted. `featbus.groups.merge_labelings` joins both.
     """
-    is_plain = np.array([scene.is_plain for scene in scenes])
-    # Thousands of equal images, compared with each other, would hide all others.
-    same = pd.factorize(np.array([_digest_scene(scene) for scene in scenes], dtype=object))[0]
-    first = np.unique(same, return_index=True)[1]
-    found = _match_thumbnails(scenes, np.flatnonzero(is_plain))
-    found += _match_textures(scenes, first[~is_plain[first]], min_correlation, n_jobs)
-    left, right, changed = np.array(found, np.intp).reshape(-1, 3).T
-    changed = changed.astype(bool)
-    near = merge_pairs(same, left[~changed], right[~changed])
-    return near, merge_pairs(np.arange(len(scenes)), left[changed], right[changed])
+    scenes = SceneFiles(scenes)
+    labels = [scenes.same, np.arange(len(scenes.same))]
+    found = _match_thumbnails(scenes), _match_textures(scenes, min_correlation, n_jobs)
+    for pairs, changed in chain(*found):
+        labels[changed] = merge_pairs(labels[changed], *pairs.T)
+    return labels
 
 
-def _digest_scene(scene):
-    """Return the digest of the texture, or of the 8-bit thumbnail of a plain image."""
-    thumbnail = np.rint(255 * scene.thumbnail).astype(np.uint8)
-    return joblib.hash(thumbnail if scene.is_plain else scene.texture)
+def _match_thumbnails(scenes):
+    """Yield pairs of images with similar thumbnails, one of them plain, and whether changed."""
+    for row in range(0, len(scenes.plain), _BLOCK):
+        plain = scenes.plain[row : row + _BLOCK]
+        images = _standardize(scenes.thumbnail[plain])
+        for column in range(0, len(scenes.thumbnail), _COLUMNS):
+            others = _standardize(scenes.thumbnail[column : column + _COLUMNS])
+            for turns, mirrored in np.ndindex(4, 2):
+                turned = np.rot90(images, turns, axes=(1, 2))[:, :, :: -1 if mirrored else 1]
+                product = turned.reshape(len(plain), -1) @ others.reshape(len(others), -1).T
+                changed = bool(turns or mirrored)
+                i, j = np.nonzero(product >= (_TURNED_ALIKE if changed else _ALIKE))
+                yield np.column_stack([plain[i], column + j]), changed
 
 
-def _match_thumbnails(scenes, plain):
-    """Return pairs of images with similar thumbnails, one of them plain, and whether changed."""
-    pixels = np.array([scene.thumbnail for scene in scenes])
-    pixels -= pixels.mean(axis=(1, 2), keepdims=True)
+def _standardize(thumbnails):
+    """Return thumbnails with mean 0 and norm 1; flat ones, which match none, are 0."""
+    pixels = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)
     norm = np.linalg.norm(pixels, axis=(1, 2), keepdims=True)
-    pixels /= np.where(norm > 1e-3, norm, np.inf)  # flat images match none
-    found = []
-    for turns, mirrored in np.ndindex(4, 2):
-        is_changed = bool(turns or mirrored)
-        least = _TURNED_ALIKE if is_changed else _ALIKE
-        for start in range(0, len(plain), _BLOCK):
-            block = plain[start : start + _BLOCK]
-            turned = np.rot90(pixels[block], turns, axes=(1, 2))[:, :, :: -1 if mirrored else 1]
-            product = turned.reshape(len(block), -1) @ pixels.reshape(len(pixels), -1).T
-            pairs = np.argwhere(product >= least)
-            found += [(block[i], j, is_changed) for i, j in pairs if block[i] != j]
-    return found
+    return pixels / np.where(norm > 1e-3, norm, np.inf)
 
 
-def _match_textures(scenes, chosen, min_correlation, n_jobs):
-    """Return pairs of images whose aligned details correlate, and whether changed."""
-    if not chosen.size:
-        return []
-    unlike = [scenes[index] for index in chosen]
-    pairs = [(match_keypoints, i, j, VARIANTS[k]) for i, j, k in propose_by_keypoints(unlike)]
-    found = _confirm(unlike, pairs, min_correlation, n_jobs)
+def _match_textures(scenes, min_correlation, n_jobs):
+    """Yield pairs of images whose aligned details correlate, and whether changed."""
+    if not scenes.items.size:
+        return
+    pairs = propose_by_keypoints(scenes)
+    found = _confirm(scenes, match_keypoints, pairs, min_correlation, n_jobs)
     known = {(i, j) for i, j, _ in found}
-    pairs = [(match_stretched, i, j) for i, j in propose_alike(unlike) if (i, j) not in known]
-    found += _confirm(unlike, pairs, min_correlation, n_jobs)
-    return [(chosen[i], chosen[j], is_changed) for i, j, is_changed in found]
+    pairs = [pair for pair in propose_alike(scenes) if tuple(pair) not in known]
+    found += _confirm(scenes, match_stretched, pairs, min_correlation, n_jobs)
+    found = np.array(found, np.intp).reshape(-1, 3)
+    for changed in (False, True):
+        yield scenes.items[found[found[:, 2] == changed, :2]], changed
 
 
-def _confirm(scenes, pairs, min_correlation, n_jobs):
+def _confirm(scenes, match, pairs, min_correlation, n_jobs):
     """Return the pairs that match, and whether the first image is changed."""
-    parallel = joblib.Parallel(n_jobs=n_jobs, backend="threading", batch_size=256)
+    parallel = joblib.Parallel(n_jobs, "threading", "generator", batch_size=256)
     matches = parallel(
-        joblib.delayed(match)(scenes[i], scenes[j], *variant) for match, i, j, *variant in pairs
+        joblib.delayed(match)(scenes[i], scenes[j], *(VARIANTS[k] for k in variant))
+        for i, j, *variant in pairs
     )
-    sides = np.sqrt([scene.texture.size for scene in scenes])
+    sides = np.sqrt(np.diff(scenes.pixels))
     return [
         (i, j, is_changed)
-        for (_, i, j, *_), (correlation, is_changed) in zip(pairs, matches)
+        for (correlation, is_changed), (i, j, *_) in zip(matches, pairs)
         if correlation >= min_correlation * max(1, _SIDE / min(sides[i], sides[j]))
     ]
 
@@ -149,7 +147,7 @@ def propose_by_keypoints(scenes):
 
     Parameters
     ----------
-    scenes : list of Scene
+    scenes : SceneFiles
         The images.
 
     Returns
@@ -157,54 +155,50 @@ def propose_by_keypoints(scenes):
     ndarray of int of shape (n_pairs, 3)
         The positions of two images and the position in `VARIANTS` of how the first is changed.
     """
-    owners = np.repeat(np.arange(len(scenes)), [len(scene.points) for scene in scenes])
-    if not owners.size:
-        return np.zeros((0, 3), np.intp)
-    points = np.concatenate([scene.points for scene in scenes])
-    index = _Index(np.concatenate([scene.descriptors for scene in scenes]), owners)
-    votes = []
-    for number, variant in enumerate(VARIANTS):
-        left, right = index.match(variant)
-        cells = _quantize(variant.points(points)[left], points[right])
-        found = _count_votes(owners[left], owners[right], cells)
-        votes.append(found.assign(variant=number))
-    votes = pd.concat(votes, ignore_index=True)
-    return _keep_best(votes, "votes", _N_PAIRS)[["left", "right", "variant"]].to_numpy()
+    points, n_images, best = scenes.points, len(scenes.items), None
+    owners = np.repeat(np.arange(n_images), np.diff(scenes.keypoints))
+    clusters = _find_clusters(scenes.descriptors)
+    index = _assign(clusters, scenes.descriptors, 0, len(owners), VARIANTS[0])
+    for first in range(0, n_images, _N_IMAGES):
+        start, *_, stop = scenes.keypoints[first : first + _N_IMAGES + 1]
+        for number, variant in enumerate(VARIANTS):
+            cells = zip(_assign(clusters, scenes.descriptors, start, stop, variant), index)
+            left, right = _match_descriptors(scenes.descriptors, owners, cells, variant)
+            cells = _quantize(variant.points(points[left]), points[right])
+            votes = _count_votes(owners[left], owners[right], cells).assign(variant=number)
+            best = _keep_best(pd.concat([best, votes]), "votes", _N_PAIRS)
+    return best[["left", "right", "variant"]].to_numpy()
 
 
-class _Index:
-    """Keypoints in cells of similar descriptors."""
+def _find_clusters(descriptors):
+    """Cluster a sample of the descriptors."""
+    n_cells = int(np.clip(len(descriptors) // _CELL, 1, _N_CELLS))
+    sample = descriptors[:: max(1, len(descriptors) // (64 * n_cells))].astype(np.float32)
+    return MiniBatchKMeans(
+        n_cells, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=0
+    ).fit(sample)
 
-    def __init__(self, descriptors, owners):
-        self.descriptors, self.owners = descriptors, owners
-        n_cells = int(np.clip(len(owners) // _CELL, 1, _N_CELLS))
-        sample = descriptors[:: max(1, len(owners) // (64 * n_cells))].astype(np.float32)
-        self.clusters = MiniBatchKMeans(
-            n_cells, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=0
-        ).fit(sample)
-        self.order, self.starts = self._assign(descriptors)
 
-    def _assign(self, descriptors):
-        """Return the positions of descriptors sorted by cell, and the bounds of the cells."""
-        cells = self.clusters.predict(descriptors.astype(np.float32))
-        order = np.argsort(cells, kind="stable")
-        return order, np.searchsorted(cells[order], np.arange(self.clusters.n_clusters + 1))
+def _assign(clusters, descriptors, start, stop, variant):
+    """Return the positions of the changed descriptors in each cell, from `start` to `stop`."""
+    parts = np.split(descriptors[start:stop], np.arange(_N_ROWS, stop - start, _N_ROWS))
+    cells = np.concatenate([clusters.predict(variant.descriptors(part)) for part in parts])
+    order = np.argsort(cells, kind="stable")
+    return np.split(start + order, np.searchsorted(cells[order], np.arange(1, clusters.n_clusters)))
 
-    def match(self, variant):
-        """Return pairs of alike keypoints: of a changed image, and of a later image."""
-        changed = variant.descriptors(self.descriptors)
-        order, starts = self._assign(changed)
-        found = []
-        for cell in range(self.clusters.n_clusters):
-            columns = self.order[self.starts[cell] : self.starts[cell + 1]]
-            members = self.descriptors[columns].astype(np.float32)
-            for start in range(starts[cell], starts[cell + 1], _BLOCK):
-                rows = order[start : min(start + _BLOCK, starts[cell + 1])]
-                cosine = changed[rows].astype(np.float32) @ members.T
-                cosine[self.owners[rows, np.newaxis] >= self.owners[columns]] = -1
-                i, j = _nearest(cosine)
-                found.append((rows[i], columns[j]))
-        return [np.concatenate(side) for side in zip(*found)]
+
+def _match_descriptors(descriptors, owners, cells, variant):
+    """Return pairs of alike keypoints in each cell: of changed images, and of later images."""
+    found = []
+    for changed, columns in cells:
+        members = descriptors[columns].astype(np.float32)
+        for start in range(0, len(changed), _BLOCK):
+            rows = changed[start : start + _BLOCK]
+            cosine = variant.descriptors(descriptors[rows]) @ members.T
+            cosine[owners[rows, np.newaxis] >= owners[columns]] = -1
+            i, j = _nearest(cosine)
+            found.append((rows[i], columns[j]))
+    return [np.concatenate(side) for side in zip(*found)]
 
 
 def _nearest(cosine):
@@ -259,7 +253,7 @@ def propose_alike(scenes):
 
     Parameters
     ----------
-    scenes : list of Scene
+    scenes : SceneFiles
         The images.
 
     Returns
@@ -267,23 +261,14 @@ def propose_alike(scenes):
     ndarray of int of shape (n_pairs, 2)
         The positions of two images.
     """
-    small = np.array([_shrink(scene.texture) for scene in scenes])
-    found = []
-    for start in range(0, len(small), _BLOCK):
-        correlation = small[start : start + _BLOCK] @ small[start:].T
-        i, j = np.nonzero(np.triu(correlation >= _CORRELATION, k=1))
-        pairs = {"left": start + i, "right": start + j, "correlation": correlation[i, j]}
-        found.append(_keep_best(pd.DataFrame(pairs), "correlation", _N_ALIKE))
-    pairs = pd.concat(found, ignore_index=True)
-    return _keep_best(pairs, "correlation", _N_ALIKE)[["left", "right"]].to_numpy()
-
-
-def _shrink(texture):
-    """Return the texture as a small image, mean 0 and norm 1; 0 if it has none."""
-    filled = np.where(texture, texture, np.uint8(128)).astype(np.float32)
-    small = cv2.resize(filled, (_SMALL_SIDE, _SMALL_SIDE), interpolation=cv2.INTER_AREA).ravel()
-    small -= small.mean()
-    return small / max(np.linalg.norm(small), 1e-6)
+    small, best = scenes.small, None
+    for row in range(0, len(small), _BLOCK):
+        for column in range(row, len(small), _COLUMNS):
+            correlation = small[row : row + _BLOCK] @ small[column : column + _COLUMNS].T
+            i, j = np.nonzero(np.triu(correlation >= _CORRELATION, k=1 + row - column))
+            pairs = {"left": row + i, "right": column + j, "correlation": correlation[i, j]}
+            best = _keep_best(pd.concat([best, pd.DataFrame(pairs)]), "correlation", _N_ALIKE)
+    return best[["left", "right"]].to_numpy()
 
 
 def match_keypoints(scene, other, variant):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from numbers import Real
 
 import numpy as np
@@ -24,8 +23,8 @@ _PARAMETER_CONSTRAINTS = {
 }
 
 
-def map_images(function, batch, *others, n_jobs=None, verbose=False):
-    """Call ``function(image, *others)`` for each image, one image per thread in memory.
+def map_images(function, batch, *others, chosen=None, n_jobs=None, verbose=False):
+    """Yield ``function(image, *others)`` of each image, with one image per thread in memory.
 
     Parameters
     ----------
@@ -35,15 +34,17 @@ def map_images(function, batch, *others, n_jobs=None, verbose=False):
         What `featbus.images.as_batch` returned.
     *others : sequence
         As long as `batch`.
+    chosen : sequence of int, default=None
+        The positions of the images to read; None reads all.
     n_jobs : int or None, default=None
         Number of threads.
     verbose : bool, default=False
         Whether to show a progress bar, if on a terminal.
 
-    Returns
-    -------
-    list
-        The results of `function`.
+    Yields
+    ------
+    object
+        What `function` returned.
 
     Raises
     ------
@@ -51,21 +52,26 @@ def map_images(function, batch, *others, n_jobs=None, verbose=False):
         If images are invalid, after all have been read: an `ImageErrors` if there are several.
     """
 
-    def call(index, item, *rest):
+    def call(index):
+        item = batch[index]
         try:
             with at_index(index, item):
-                return function(read_item(item, index), *rest)
+                return function(read_item(item, index), *(other[index] for other in others))
         except ImageError as error:
             return error.at(error.index, error.path)  # a traceback would keep the pixels
 
-    tasks = (delayed(call)(*task) for task in zip(count(), batch, *others))
+    chosen = range(len(batch)) if chosen is None else chosen
+    tasks = (delayed(call)(index) for index in chosen)
     results = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")(tasks)
     hidden = None if verbose else True  # None: hidden unless on a terminal
-    results = list(tqdm(results, "images", len(batch), unit="image", disable=hidden))
-    errors = [result for result in results if isinstance(result, ImageError)]
+    errors = []
+    for result in tqdm(results, "images", len(chosen), unit="image", disable=hidden):
+        if isinstance(result, ImageError):
+            errors.append(result)
+        else:
+            yield result
     if errors:
-        raise errors[0] if len(errors) == 1 else ImageErrors(errors, len(batch))
-    return results
+        raise errors[0] if len(errors) == 1 else ImageErrors(errors, len(chosen))
 
 
 def find_near_duplicates(
@@ -88,8 +94,8 @@ def find_near_duplicates(
     Parameters
     ----------
     images : batch of images
-        See :ref:`images`. Paths are read one at a time; 31 kB per image stay in memory. Masks are
-        ignored.
+        See :ref:`images`. Paths are read one at a time; 33 kB per image are written to temporary
+        files, in the folder that `tempfile.gettempdir` returns. Masks are ignored.
     min_correlation : float, default=0.2
         Smallest correlation of the details of two aligned images, 0 to 1. Copies usually have more
         than 0.5, neighboring frames from 0.2, and different scenes below 0.15. It grows with the
@@ -127,8 +133,9 @@ def find_near_duplicates(
     thumbnails of 32 by 32 pixels, which must correlate by 0.98 or more. Flat images, whose
     thumbnail has a single gray value, match flat images of the same value only.
 
-    Memory grows linearly with the number of images, and so does most of the time: only pairs that
-    an index proposes are aligned, a limited number for each image.
+    Most of the time grows linearly with the number of images: only pairs that an index proposes are
+    aligned, a limited number for each image. The temporary files are mapped into memory, and pairs
+    are proposed in blocks: each image adds about 8 kB to the memory of the process.
 
     References
     ----------

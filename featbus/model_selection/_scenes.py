@@ -1,9 +1,12 @@
 """The scene that an image shows: its local texture, and keypoints of the texture."""
 
+from contextlib import ExitStack
 from functools import cache
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import cv2
+import joblib
 import numpy as np
 from scipy import fft
 
@@ -32,6 +35,11 @@ _DIM = 0.4
 _SPECK = 0.5
 # Mean and levels per standard deviation of the texture.
 _GRAY, _SPREAD = 128, 45
+# Side of the textures that are compared as a whole.
+_SMALL_SIDE = 24
+# Shapes of what is stored of images that are compared by keypoints; of others, of the thumbnail.
+_SHAPES = {"texture": -1, "points": (-1, 4), "descriptors": (-1, 40), "small": (-1, 576)}
+_SHAPES["thumbnail"] = (-1, _THUMBNAIL, _THUMBNAIL)
 
 
 class Scene(NamedTuple):
@@ -60,6 +68,83 @@ class Scene(NamedTuple):
     def is_plain(self):
         """Whether the image is too small or too uniform to be recognized by keypoints."""
         return len(self.points) < _FEWEST_KEYPOINTS
+
+    @property
+    def digest(self):
+        """The digest of the texture, or of the 8-bit thumbnail of a plain image."""
+        thumbnail = np.rint(255 * self.thumbnail).astype(np.uint8)
+        return joblib.hash(thumbnail if self.is_plain else self.texture)
+
+    @property
+    def small(self):
+        """The texture as a small image, mean 0 and norm 1; 0 if it has none."""
+        filled = np.where(self.texture, self.texture, np.uint8(_GRAY)).astype(np.float32)
+        small = cv2.resize(filled, (_SMALL_SIDE,) * 2, interpolation=cv2.INTER_AREA).ravel()
+        small -= small.mean()
+        return small / max(np.linalg.norm(small), 1e-6)
+
+
+class SceneFiles:
+    """The scenes of many images, in temporary files that are mapped into memory.
+
+    Images that are neither plain nor equal to an earlier one are its items, in their order:
+    thousands of equal images, compared with each other, would hide all others.
+
+    Parameters
+    ----------
+    scenes : iterable of Scene
+        The images. Each is written when it is taken.
+
+    Attributes
+    ----------
+    same : ndarray of int of shape (n_images,)
+        The position of the first image that is equal.
+    plain, items : ndarray of int
+        The positions of the plain images, and of the items.
+    texture : ndarray of uint8 of shape (n_pixels,)
+        The textures of all items, one after another.
+    points, descriptors : ndarray of shape (n_keypoints, 4) and (n_keypoints, 40)
+        The keypoints of all items.
+    small : ndarray of float32 of shape (n_items, 576)
+        Their textures as small images.
+    thumbnail : ndarray of float32 of shape (n_images, 32, 32)
+        Those of all images.
+    width : ndarray of int of shape (n_items,)
+        The widths of the textures.
+    pixels, keypoints : ndarray of int of shape (n_items + 1,)
+        Where those of each item begin, and their number.
+    """
+
+    def __init__(self, scenes):
+        known, rows = {}, []
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(TemporaryFile()) for name in _SHAPES}
+            for index, scene in enumerate(scenes):
+                first = known.setdefault(scene.digest, index)
+                is_item = first == index and not scene.is_plain
+                sizes = scene.texture.shape[1], scene.texture.size, len(scene.points)
+                rows.append((first, scene.is_plain, is_item, *sizes))
+                for name in _SHAPES if is_item else ["thumbnail"]:
+                    files[name].write(getattr(scene, name).tobytes())
+            arrays = [_map(files[x], getattr(scene, x), shape) for x, shape in _SHAPES.items()]
+        self.texture, self.points, self.descriptors, self.small, self.thumbnail = arrays
+        self.same, is_plain, is_item, *sizes = np.array(rows).T
+        self.plain, self.items = np.flatnonzero(is_plain), np.flatnonzero(is_item)
+        self.width, *sizes = np.array(sizes)[:, self.items]
+        self.pixels, self.keypoints = (np.cumsum([0, *size]) for size in sizes)
+
+    def __getitem__(self, item):
+        pixels, keypoints = (slice(*x[item : item + 2]) for x in (self.pixels, self.keypoints))
+        texture = self.texture[pixels].reshape(-1, self.width[item])
+        thumbnail = self.thumbnail[self.items[item]]
+        return Scene(texture, self.points[keypoints], self.descriptors[keypoints], thumbnail)
+
+
+def _map(file, example, shape):
+    """Return arrays like an example from the file that they were written to, mapped into memory."""
+    file.flush()
+    numbers = np.memmap(file, example.dtype, "r") if file.tell() else example[:0]
+    return np.asarray(numbers).reshape(shape)
 
 
 class Variant(NamedTuple):

@@ -28,6 +28,7 @@ SHORTCUTS = {
 }
 # The disease is content, too: the audit reports it, and counts it as no shortcut.
 CONTENT = {"content by place": PLACES}
+COLUMNS = [column for columns in (SHORTCUTS | CONTENT).values() for column in columns]
 _OF_MASKS = [column for name in SHORTCUTS if "mask" in name for column in SHORTCUTS[name]]
 _FOLDS = 5
 _PERMUTATIONS = 500
@@ -81,8 +82,10 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
         masks = measures.loc[drawn, measures.columns.intersection(_OF_MASKS)]
         masks = score_shortcuts(masks, y[drawn], groups[drawn], **options)
         return pd.concat([whole[:-1], masks, whole[-1:]], ignore_index=True)
-    measures, y, groups = _sample(measures, y, groups, rng)
-    splits = _folds(y, groups, rng)
+    drawn = draw_groups(groups, _MAX_IMAGES, rng)
+    measures, y, groups = measures[drawn], y[drawn], pd.factorize(groups[drawn], sort=True)[0]
+    n_folds = min(_FOLDS, pd.Series(groups).groupby(y).nunique().min())
+    splits = stratified_folds(y, groups, n_folds, rng) if n_folds > 1 else []
     targets = np.array([y, *(_permute(y, groups, rng) for _ in range(_PERMUTATIONS))])
     weights = resample_groups(groups.max() + 1, _RESAMPLES, rng)[:, groups]
     rows, permuted = [], {}
@@ -124,20 +127,14 @@ def _baselines(permuted):
     return pd.DataFrame({"baseline": mean, "baseline_high": mean + bound * spread})
 
 
-def _sample(measures, y, groups, rng):
-    """Draw whole groups, of at most `_MAX_IMAGES` images in all, and number them from 0."""
-    if len(y) > _MAX_IMAGES:
-        size = np.bincount(groups)
-        order = rng.permutation(len(size))
-        chosen = np.isin(groups, order[np.cumsum(size[order]) <= _MAX_IMAGES])
-        measures, y, groups = measures[chosen], y[chosen], groups[chosen]
-    return measures, y, np.unique(groups, return_inverse=True)[1]
-
-
-def _folds(y, groups, rng):
-    """Return the folds; none where a class has a single group."""
-    n_folds = min(_FOLDS, pd.Series(groups).groupby(y).nunique().min())
-    return stratified_folds(y, groups, n_folds, rng) if n_folds > 1 else []
+def draw_groups(groups, max_images, rng):
+    """Return whether each image is drawn: all, or groups of up to so many images, at least one."""
+    if len(groups) <= max_images:
+        return np.ones(len(groups), dtype=bool)
+    size = np.bincount(groups)
+    order = rng.permutation(len(size))
+    total = np.cumsum(size[order])
+    return np.isin(groups, order[total <= max(max_images, total[0])])
 
 
 def _permute(y, groups, rng):
