@@ -1,6 +1,6 @@
 """FeatureBus.to_parquet against Ray Data, Dask and a pool of processes with functions by hand.
 
-python benchmarks/comparisons/scale_out.py DATA [--images N] [--turns N]
+python benchmarks/comparisons/scale_out.py DATA [--images N] [--turns N] [--only NAME]
 
 DATA has the folders ``busi`` and ``weights``. The images of BUSI, repeated, are read from files,
 reduced to rows by the same extractor on every side, and written as Parquet by two processes:
@@ -182,8 +182,8 @@ def model_cost(sides, paths, n_turns):
     n_bytes = sum(os.path.getsize(path) for path in chunk) / CHUNK
     hours = (first + 1e6 * each / 64) / 3600
     print(
-        f"  {n_bytes / 1000:.0f} kB of files and {file.stat().st_size / CHUNK:.0f} bytes of Parquet "
-        f"an image; prediction: a million images on 64 such cores {hours:.2f} h",
+        f"  {n_bytes / 1000:.0f} kB of files and {file.stat().st_size / CHUNK:.0f} bytes of "
+        f"Parquet an image; prediction: a million images on 64 such cores {hours:.2f} h",
         flush=True,
     )
 
@@ -193,6 +193,7 @@ def main():
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--only", help="one kind of features, such as VGG16")
     options = parser.parse_args()
     import distributed
     import ray
@@ -209,6 +210,8 @@ def main():
         tempfile.TemporaryDirectory() as folder,
     ):
         for name, transformer in make_extractors(options.data / "weights").items():
+            if options.only not in (None, name):
+                continue
             some = paths[:: 8 if name == "VGG16" else 1]
             print(f"{name}, {len(some)} images, {N_PROCESSES} processes", flush=True)
             sides = Sides(transformer, client, ray, Path(folder, name))
