@@ -23,29 +23,29 @@ BUDGETS = {
     "featbus/sampling": 160,
     "featbus/model_selection": 1_190,
     "featbus/datasets": 960,
-    "featbus/bus": 1_000,
+    "featbus/bus": 1_500,
     "featbus/evaluation": 2_120,
     "featbus/recipes": 420,
     "featbus/persistence.py": 450,
     "featbus/commands, cli.py": 1_270,
     "featbus/app": 300,
     "featbus/demo.py, verify.py": 430,
-    "featbus": 16_150,
-    "tests": 20_200,
+    "featbus": 16_650,
+    "tests": 20_600,
 }
 FILES = 133  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
-    "featbus/io": 643,
+    "featbus/io": 655,
     "featbus/networks": 1_437,
     "featbus/segmentation": 671,
-    "featbus/datasets": 975,
-    "featbus/model_selection": 1_245,
-    "featbus/bus": 1_006,
+    "featbus/datasets": 968,
+    "featbus/model_selection": 1_296,
+    "featbus/bus": 1_760,
     "featbus/evaluation": 2_165,
-    "featbus/commands, cli.py": 1_305,
+    "featbus/commands, cli.py": 1_304,
     "featbus/app": 321,
-    "featbus": 16_331,
+    "featbus": 17_139,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
