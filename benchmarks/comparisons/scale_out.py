@@ -115,8 +115,10 @@ class Sides:
     def ray_data(self, paths):
         rows = self.ray.data.from_items([{"path": path} for path in paths])
         rows = rows.repartition(max(1, len(paths) // CHUNK))
-        rows = rows.map_batches(self.rows, batch_size=CHUNK, concurrency=N_PROCESSES)
-        rows.write_parquet(str(next(self.folders)))
+        actors = self.ray.data.ActorPoolStrategy(size=N_PROCESSES)
+        rows = rows.map_batches(self.rows, batch_size=CHUNK, compute=actors)
+        # The actors take all cores: a task that needs one would wait forever.
+        rows.write_parquet(str(next(self.folders)), ray_remote_args={"num_cpus": 0})
 
     def all(self, paths):
         return {
