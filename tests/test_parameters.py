@@ -8,6 +8,7 @@ from textwrap import shorten
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import SGDClassifier
 from sklearn.svm import SVC
 from sklearn.utils import get_tags
 
@@ -57,6 +58,7 @@ REQUIRED = {
     "ImageFunction": {"func": np.fliplr},
     "ROICropper": {"segmenter": ThresholdSegmenter()},
     "SelectRobust": {"extractor": HOG()},
+    "StreamingClassifier": {"estimator": SGDClassifier()},
     "TestTimeAugmentation": {"estimator": SVC()},
 }
 

@@ -30,7 +30,10 @@ _BLOCK = 1_000  # neighboring rows that stay together when batches are shuffled
 
 
 def _column(name, doc):
-    return property(lambda table: table._texts(name), doc=doc)
+    def read(table: FeatureTable) -> np.ndarray:
+        return table._texts(name)
+
+    return property(read, doc=doc)
 
 
 class FeatureTable:
@@ -95,7 +98,7 @@ class FeatureTable:
         self.feature_names = [name for name in names if name not in IMAGE_COLUMNS]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return len(self._positions), len(self.feature_names)
 
     def __len__(self):
