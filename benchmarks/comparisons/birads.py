@@ -4,11 +4,11 @@ python benchmarks/comparisons/birads.py DATA [--folder DIR] [--choose]
 
 DATA has the folders ``busi``, with the table ``groups.csv`` of near-duplicates, and ``weights``:
 MobileNetV2 (alpha 0.35) of ImageNet. DIR keeps the trained U-Nets and the features of the network.
-Most of its time is the training of six U-Nets.
+Most of its time is the training of five U-Nets, half an hour of one core.
 
 Only images with a lesion are used. Groups belong to the half that the hash of their number says. On
 the first half, the width of the bands and the classifier are chosen by ROC AUC on the experts'
-masks, in five grouped folds, drawn twice; the size and the epochs of the U-Net by Dice, trained on
+masks, in five grouped folds, drawn twice; the settings of the U-Net by Dice, trained on
 two thirds of its groups. ``--choose`` ends there. The other half is judged in three grouped folds;
 all of the first half is in each training part, too. Scores are printed with the intervals of 95 %
 of `featbus.evaluate`, a jackknife over groups.
