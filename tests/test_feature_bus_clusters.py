@@ -91,7 +91,8 @@ def pids_of(executor):
     """Return a function that lists the processes of the workers."""
     if executor not in ("loky", "ray"):
         return lambda: list(executor.run(os.getpid).values())
-    name, children = {"loky": "popen_loky", "ray": "ray::_run"}[executor], psutil.Process().children
+    name = {"loky": "popen_loky", "ray": "ray::__call__"}[executor]
+    children = psutil.Process().children
     return lambda: [p.pid for p in children(recursive=True) if name in " ".join(p.cmdline())]
 
 

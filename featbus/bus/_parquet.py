@@ -404,22 +404,18 @@ def _iter_lines(task, calls, executor, n_jobs):
     if executor == "ray":
         import ray
 
-        remote, shared = ray.remote(_run), ray.put(task)
+        remote, shared = ray.remote(Task.__call__), ray.put(task)
         return _iter_futures(
-            lambda call: remote.remote(shared, call).future(),
+            lambda call: remote.remote(shared, *call).future(),
             lambda: ray.cluster_resources()["CPU"],
             calls,
         )
     pool = executor.get_executor(pure=False)
     return _iter_futures(
-        lambda call: pool.submit(_run, task, call),
+        lambda call: pool.submit(task, *call),
         lambda: sum(executor.nthreads().values()),
         calls,
     )
-
-
-def _run(task, call):
-    return task(*call)
 
 
 def _iter_futures(submit, count_slots, calls):
