@@ -48,6 +48,7 @@ PROJECTS = {
             "sklearn.ensemble.VotingClassifier",
             "sklearn.feature_selection.VarianceThreshold",
             "sklearn.frozen.FrozenEstimator",
+            "sklearn.impute.SimpleImputer",
             "sklearn.linear_model.SGDClassifier",
             "sklearn.metrics.confusion_matrix",
             "sklearn.model_selection.GridSearchCV",

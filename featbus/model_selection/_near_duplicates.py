@@ -95,7 +95,7 @@ def find_near_duplicates(
     ----------
     images : batch of images
         See :ref:`images`. Paths are read one at a time; 33 kB per image are written to temporary
-        files, in the folder that `tempfile.gettempdir` returns. Masks are ignored.
+        files, in the folder that ``tempfile.gettempdir()`` returns. Masks are ignored.
     min_correlation : float, default=0.2
         Smallest correlation of the details of two aligned images, 0 to 1. Copies usually have more
         than 0.5, neighboring frames from 0.2, and different scenes below 0.15. It grows with the
