@@ -158,6 +158,7 @@ def test_the_default_demo(tmp_path, monkeypatch):
     assert names_in(tmp_path / "featbus-demo") == sorted([*FILES, "report.html", STORE])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("knn")
 def test_another_run_gives_the_same_predictions(tmp_path, folders, run):
     options = {"output": tmp_path, "n_jobs": 2, "verbose": False, **SMALL}

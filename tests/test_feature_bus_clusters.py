@@ -77,7 +77,10 @@ def ray():
     ray.shutdown()
 
 
-@pytest.fixture(params=["loky", "client", pytest.param("ray", marks=pytest.mark.slow)])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("client", "ray")]
+
+
+@pytest.fixture(params=["loky", *SLOW])
 def executor(request):
     """Return an executor, whose workers compute everything."""
     if request.param == "client":

@@ -207,6 +207,7 @@ def test_a_recipe_is_evaluated_on_the_given_split(tmp_path, capsys):
     assert f"  {files[2]}: the file is empty" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_saved_model_of_a_given_split_is_the_tested_one(tmp_path):
     groups = write_scans(tmp_path / "scans", 60, parts=("train/",) * 8 + ("test/",) * 4)
