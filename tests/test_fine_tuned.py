@@ -126,6 +126,7 @@ def test_a_training_that_diverges_is_an_error(quick):
         hasty.fit(*diagonals(40))
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_changes_nothing(quick, monkeypatch):
     images, y = diagonals(12)
     tuned = FineTunedFeatures(**quick, epochs=2).fit(images, y)
@@ -265,6 +266,7 @@ def test_losses_at_no_speed(quick):
     )
 
 
+@pytest.mark.slow
 def test_class_weights(quick):
     """The rarer class weighs as much as the other one."""
     images, y = diagonals(16)
@@ -278,6 +280,7 @@ def test_class_weights(quick):
     assert balanced != pytest.approx(plain, rel=0.01)
 
 
+@pytest.mark.slow
 def test_pixels_outside_the_region_matter_neither_for_training_nor_for_rows(quick):
     images, y = diagonals(12)
     inside = np.zeros((32, 32), bool)
@@ -304,6 +307,7 @@ def test_pickles_and_columns_of_a_learned_network(network, learned):
     assert fingerprint(copy) == fingerprint(learned)
 
 
+@pytest.mark.slow
 def test_folds_share_no_rows(quick, tmp_path):
     """Each fold has its own network; a bus that keeps rows must not mix them up."""
     images, y = diagonals(18)
@@ -401,6 +405,7 @@ def test_scikit_learns_checks(quick):
     assert not find_failed_checks(tuned)
 
 
+@pytest.mark.slow
 def test_auxiliary_stages_are_trained_and_pickled(quick):
     images, y = diagonals(12)
     staged = FineTunedFeatures(**quick, layers=["C2", "C3"], auxiliary=6, epochs=1)

@@ -70,6 +70,7 @@ def test_nothing_is_fitted_again(models):
         evaluate(LogisticRegression(), X, y, groups=groups, cv="prefit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [False, True])
 def test_images(wrap):
     data = make_breast_ultrasound(40, weights=[1, 1, 0], random_state=0)
