@@ -507,9 +507,9 @@ class FeatureBus(ImageEstimator):
                     raise error.at(error.index, found.entries[error.index].path) from error
         raise ValueError(f"Found no images in {source!r}, expected at least one.")
 
-    def _progress(self, n_images, n_done=0):
+    def _progress(self, n_images):
         options = {"desc": "FeatureBus", "unit": "image", "disable": not self.verbose}
-        return tqdm(total=n_images, initial=n_done, **options)
+        return tqdm(total=n_images, **options)
 
     def _transformer_and_batch(self, X):
         """Return the fitted transformer and the checked container `X`."""

@@ -135,7 +135,7 @@ def find_near_duplicates(
 
     Most of the time grows linearly with the number of images: only pairs that an index proposes are
     aligned, a limited number for each image. The temporary files are mapped into memory, and pairs
-    are proposed in blocks: each image adds about 8 kB to the memory of the process.
+    are proposed in blocks: each image adds 8 to 13 kB to the memory of the process.
 
     References
     ----------
