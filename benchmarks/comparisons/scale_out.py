@@ -38,7 +38,7 @@ from featbus import HOG, LBP, DeepFeatures, FeatureBus, IntensityStatistics, Res
 from featbus.io import read_image
 
 N_PROCESSES = 2
-CHUNK = 64  # images of a partition
+N_CHUNKS = 8  # partitions of a run
 TRANSFORMER = None  # of a process of the pool
 
 
@@ -75,9 +75,10 @@ def set_transformer(transformer):
 
 def chunks(paths, folder):
     folder.mkdir()
+    size = -(-len(paths) // N_CHUNKS)
     return [
-        (paths[start : start + CHUNK], folder / f"{start:08d}.parquet")
-        for start in range(0, len(paths), CHUNK)
+        (paths[start : start + size], folder / f"{start:08d}.parquet")
+        for start in range(0, len(paths), size)
     ]
 
 
@@ -100,7 +101,7 @@ class Sides:
 
     def featbus(self, paths, executor, n_jobs=N_PROCESSES):
         bus = FeatureBus(self.transformer, n_jobs=n_jobs)
-        n_bytes = CHUNK * int(np.mean([os.path.getsize(path) for path in paths]))
+        n_bytes = sum(os.path.getsize(path) for path in paths) // N_CHUNKS
         bus.to_parquet(paths, next(self.folders), executor=executor, partition_bytes=n_bytes)
 
     def multiprocessing(self, paths):
@@ -116,10 +117,10 @@ class Sides:
 
     def ray_data(self, paths):
         # Not `repartition`, whose tasks need a core: the actors take all, and both would wait.
-        blocks = {"override_num_blocks": max(1, len(paths) // CHUNK)}
-        rows = self.ray.data.from_items([{"path": path} for path in paths], **blocks)
+        rows = [{"path": path} for path in paths]
+        rows = self.ray.data.from_items(rows, override_num_blocks=N_CHUNKS)
         actors = self.ray.data.ActorPoolStrategy(size=N_PROCESSES)
-        rows = rows.map_batches(self.rows, batch_size=CHUNK, compute=actors)
+        rows = rows.map_batches(self.rows, batch_size=None, compute=actors)
         rows.write_parquet(str(next(self.folders)), ray_remote_args={"num_cpus": 0})
 
     def all(self, paths):
@@ -164,30 +165,30 @@ def model_cost(sides, paths, n_turns, gpu):
     lines = []
     for _ in range(n_turns):
         for n_jobs in (1, 2):
-            sides.featbus(paths[:CHUNK], "loky", n_jobs)  # starts the processes
+            sides.featbus(paths[:16], "loky", n_jobs)  # starts the processes
             for size in sizes:
                 taken = seconds(sides.featbus, paths[:size], "loky", n_jobs)
                 lines.append((1, size / n_jobs, taken))
     start, share, taken = np.array(lines).T
     (first, each), *_ = np.linalg.lstsq(np.column_stack([start, share]), taken, rcond=None)
     error = np.abs(first + each * share - taken) / taken
-    chunk = paths[:CHUNK]
+    chunk = paths[: len(paths) // N_CHUNKS]
     images = [read_image(path) for path in chunk]
-    read = seconds(lambda: [read_image(path) for path in chunk]) / CHUNK
-    compute = seconds(sides.transformer.fit_transform, images) / CHUNK
+    read = seconds(lambda: [read_image(path) for path in chunk]) / len(chunk)
+    compute = seconds(sides.transformer.fit_transform, images) / len(chunk)
     rows = sides.transformer.fit_transform(images)
     file = next(sides.folders)
-    write = seconds(pd.DataFrame(rows).rename(columns=str).to_parquet, file) / CHUNK
+    write = seconds(pd.DataFrame(rows).rename(columns=str).to_parquet, file) / len(chunk)
     print(
         f"  seconds = {first:.2f} + images x {1000 * each:.2f} ms / processes, off by "
         f"{100 * np.median(error):.0f} % (median); alone: read {1000 * read:.2f}, compute "
         f"{1000 * compute:.2f}, write {1000 * write:.2f} ms"
     )
-    n_bytes = sum(os.path.getsize(path) for path in chunk) / CHUNK
+    n_bytes = sum(os.path.getsize(path) for path in chunk) / len(chunk)
     minutes = (first + 1e6 * each / 64) / 60
     fed = 1e6 * max((read + write) / 64, 1 / (8 * gpu)) / 60
     print(
-        f"  {n_bytes / 1000:.0f} kB of files and {file.stat().st_size / CHUNK:.0f} bytes of "
+        f"  {n_bytes / 1000:.0f} kB of files and {file.stat().st_size / len(chunk):.0f} bytes of "
         f"Parquet an image; predictions for a million images: {minutes:.1f} minutes on 64 such "
         f"cores; {fed:.1f} on them with 8 GPUs, each of which computes {gpu} images a second",
         flush=True,
