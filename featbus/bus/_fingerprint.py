@@ -102,6 +102,11 @@ def check_key(transformer, version, key):
         CHECKED.add(key)
 
 
+def describe_transformer(transformer):
+    """Return a transformer as people read it, in one line."""
+    return " ".join(str(transformer).split())
+
+
 class _Pickler(Hasher):
     """Pickles what rows depend on, without file names and line numbers.
 

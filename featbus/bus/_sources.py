@@ -17,7 +17,7 @@ import pandas as pd
 
 from featbus.bus._fingerprint import digest_image
 from featbus.files import as_unicode
-from featbus.images import as_batch, is_path
+from featbus.images import ImageError, as_batch, is_path
 from featbus.io import (
     ImageReadError,
     SpacedImage,
@@ -316,6 +316,11 @@ def opened(partition):
     ------
     Opened
         The images; files in the folder that are none are left out.
+
+    Raises
+    ------
+    ImageError
+        If one is raised in the ``with`` block: with the image's path and position in the source.
     """
     with TemporaryDirectory(prefix="featbus") as folder:
         entries, numbers = [], count()
@@ -331,7 +336,13 @@ def opened(partition):
                 item = _masked(item, local.get(entry.mask, entry.mask))
             items.append(item)
             kept.append(entry)
-        yield Opened(items, kept, len(entries) - len(kept))
+        try:
+            yield Opened(items, kept, len(entries) - len(kept))
+        except ImageError as error:  # of a file that may be a copy
+            if error.index is None:
+                raise
+            index = None if partition.start is None else partition.start + error.index
+            raise error.at(index, kept[error.index].path) from error
 
 
 def _download(names, folder):

@@ -331,18 +331,12 @@ class FeatureStore(AbstractContextManager):
                 for kind, rows in kinds.items():
                     digests, array = list(rows), np.vstack(list(rows.values()))
                     unknown = [None] * len(digests)
-                    header = {
-                        "transformer": description,
-                        "fingerprint": key.hex(),
-                        "columns": [array.shape[1], array.dtype.str],
-                        "stamp": None,
-                        "left_out": 0,
-                    }
+                    header = {"transformer": description, "fingerprint": key.hex(), "left_out": 0}
                     texts = unknown, digests, unknown, unknown, unknown
-                    content = encode(texts, array, None, header)
+                    content, header = encode(texts, array, None, header)
                     name = f"part-{number:06d}-{digests[0][:16]}.parquet"
                     Directory(kind).write(name, content)
-                    lines.setdefault(kind, {})[name] = describe(name, content)
+                    lines.setdefault(kind, {})[name] = describe(name, content, header)
             for kind, found in lines.items():
                 header = {"source": self.path, "fingerprint": key.hex()}
                 Directory(kind).write_manifest(header, found)
