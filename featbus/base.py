@@ -19,7 +19,7 @@ from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from threadpoolctl import ThreadpoolController
 
-from featbus.images import ImageError, as_batch, at_index, is_path, stack_images
+from featbus.images import ImageError, as_batch, is_path, map_at_index, stack_images
 from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 from featbus.typing import Images
@@ -292,9 +292,7 @@ class ImageTransformer(ImageEstimator):
 
     def _transform_images(self, images):
         """Yield the result of each of the checked `images`, in order."""
-        for index, image in enumerate(images):
-            with at_index(index):
-                yield self._transform_image(image)
+        return map_at_index(self._transform_image, images)
 
     def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the output back to the input.
@@ -414,9 +412,7 @@ class FeatureExtractor(ImageEstimator):
 
     def _iter_prepared(self, batch):
         """Read, check and prepare images; `FeatureBus` does this in a thread of its own."""
-        for index, image in enumerate(self._iter_images(batch)):
-            with at_index(index):
-                yield self._prepare(image)
+        return map_at_index(self._prepare, self._iter_images(batch))
 
     def _stack_rows(self, prepared, n_images):
         """Return the rows of the prepared images as one array."""
@@ -433,9 +429,7 @@ class FeatureExtractor(ImageEstimator):
 
     def _iter_rows(self, prepared):
         """Yield the row of each of the prepared images, in order."""
-        for index, image in enumerate(prepared):
-            with at_index(index):
-                yield self._extract(image)
+        return map_at_index(self._extract, prepared)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return the columns' names.

@@ -30,14 +30,7 @@ from featbus.augmentation import Augmentation
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.files import escape, written_whole
 from featbus.model_selection import SelectRobust
-from featbus.networks import (
-    KerasModel,
-    OnnxModel,
-    cache_dir,
-    check_file,
-    file_digest,
-    find_entry,
-)
+from featbus.networks import KerasModel, OnnxModel, cache_dir, check_file, file_digest, find_entry
 from featbus.parameters import HasMethods, InvalidParameterError, SequenceOf, check_parameters
 from featbus.steps import all_steps, is_resampler
 from featbus.versions import package_versions

@@ -245,9 +245,8 @@ def _iter_results(transformer, batches, bus, key):
         # Threads unless told otherwise, one task at a time: joblib would group several, and leave
         # workers idle in the end. Not scikit-learn's Parallel: it changes the filters of warnings
         # in threads, which all share.
-        options = {"prefer": "threads", "batch_size": 1, "return_as": "generator"}
-        task = joblib.delayed(_compute)
-        return joblib.Parallel(bus.n_jobs, **options)(task(*batch, **fixed) for batch in batches)
+        parallel = joblib.Parallel(bus.n_jobs, None, "generator", prefer="threads", batch_size=1)
+        return parallel(joblib.delayed(_compute)(*batch, **fixed) for batch in batches)
     if bus.n_jobs is None:
         return _iter_overlapped(transformer, batches)
     return (_compute(*batch, **fixed) for batch in batches)

@@ -366,9 +366,8 @@ def _iter_lines(task, calls, executor, n_jobs):
     if executor is None:
         return (task(*call) for call in calls)
     if executor == "loky":
-        options = {"return_as": "generator_unordered", "batch_size": 1}
         n_jobs = n_jobs or joblib.cpu_count()
-        parallel = joblib.Parallel(n_jobs, backend="loky", pre_dispatch="2*n_jobs", **options)
+        parallel = joblib.Parallel(n_jobs, "loky", "generator_unordered", batch_size=1)
         return parallel(joblib.delayed(task)(*call) for call in calls)
     if executor == "ray":
         import ray

@@ -70,8 +70,7 @@ class Partition(NamedTuple):
     def stamp(self):
         """Return a text that changes with any of the files; None if one may change unnoticed."""
         stamps = [entry.stamp for entry in self.entries]
-        has_masks = any(entry.mask is not None for entry in self.entries)
-        if None in stamps or has_masks:
+        if None in stamps:
             return None
         return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
 
@@ -154,7 +153,8 @@ def _as_entry(item, mask=None, group=None, label=None):
     with suppress(OSError, ValueError):
         found = os.stat(split_frame(source)[0])
         size, stamp = found.st_size, f"{_stamp(found)} {getattr(item, 'spacing', None)}"
-    return Entry(item, path, size, stamp, mask, group, label)
+    # A mask may change, too.
+    return Entry(item, path, size, None if mask else stamp, mask, group, label)
 
 
 def _stamp(found):

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _estimator_has, check_is_fitted, validate_data
 
 from featbus.bus._parquet import IMAGE_COLUMNS, ROW_GROUP, Directory, import_pyarrow
 from featbus.groups import check_groups, check_target
@@ -226,10 +226,6 @@ class HashedGroupKFold(GroupKFold):
             yield test
 
 
-def _has(method):
-    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), method)
-
-
 def _steps(estimator):
     steps = getattr(estimator, "steps", [("", estimator)])  # of a pipeline
     return [step for _, step in steps if step not in (None, "passthrough")]
@@ -385,7 +381,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         codes = self._predict(X, "predict")
         return self.classes_[codes.astype(np.intp)]
 
-    @available_if(_has("predict_proba"))
+    @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X: FeatureTable | ArrayLike) -> np.ndarray:
         """Predict the probability of each class.
 
@@ -401,7 +397,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         return self._predict(X, "predict_proba")
 
-    @available_if(_has("decision_function"))
+    @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: FeatureTable | ArrayLike) -> np.ndarray:
         """Return what the estimator decides by.
 

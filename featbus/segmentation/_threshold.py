@@ -10,7 +10,7 @@ import numpy as np
 from skimage.filters import threshold_local, threshold_multiotsu, threshold_otsu
 
 from featbus.color import to_float, to_gray
-from featbus.images import at_index
+from featbus.images import map_at_index
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.segmentation._base import Segmenter
@@ -210,9 +210,7 @@ class ThresholdSegmenter(Segmenter):
         self.smoothing = smoothing
 
     def _iter_regions(self, images):
-        for index, image in enumerate(images):
-            with at_index(index):
-                yield self._region(image)
+        return map_at_index(self._region, images)
 
     def _region(self, image):
         height, width = image.shape[:2]
