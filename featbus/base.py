@@ -189,6 +189,9 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     # The name of the parameter that holds the wrapped estimator, for wrappers such as `FeatureBus`.
     _wraps = None
 
+    # Whether `fit` learns from the data: the tag `requires_fit`.
+    _requires_fit = False
+
     # Whether a `ResponseMap` is used as it is, instead of scaled to 0..1.
     _takes_responses = False
 
@@ -238,7 +241,7 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
+        tags.requires_fit = self._requires_fit
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -34,13 +35,7 @@ from featbus.parameters import (
 )
 from featbus.segmentation import find_regions
 from featbus.steps import all_steps, check_all_parameters, learns, unwrap
-
-if TYPE_CHECKING:
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 
 def _inner_has_names(bus):
@@ -214,6 +209,7 @@ class FeatureBus(ImageEstimator):
     """
 
     _wraps = "transformer"
+    _requires_fit = property(lambda self: learns(self.transformer))
     _parameter_constraints = {
         "transformer": [HasMethods("transform")],
         "memory": [str, os.PathLike, FeatureStore, None],
@@ -499,9 +495,9 @@ class FeatureBus(ImageEstimator):
         if hasattr(self, "transformer_"):
             return self.transformer_
         for partition in list_partitions(source, n_bytes):
-            with opened(partition) as found:
-                if found.items:
-                    return self._fitted_on_one(self._check_batch(found.items, reset=False))
+            with opened(partition) as (items, _, _):
+                if items:
+                    return self._fitted_on_one(self._check_batch(items, reset=False))
         raise ValueError(f"Found no images in {source!r}, expected at least one.")
 
     def _progress(self, n_images):
@@ -575,12 +571,6 @@ class FeatureBus(ImageEstimator):
         MetadataRouter
             See scikit-learn's metadata routing.
         """
-        mapping = MethodMapping()
-        for caller in ("fit", "fit_transform"):
-            mapping.add(caller=caller, callee="fit")
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        mapping.add(caller="fit_transform", callee="fit")
         return MetadataRouter(owner=self).add(transformer=self.transformer, method_mapping=mapping)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = learns(self.transformer)
-        return tags

@@ -14,7 +14,7 @@ import types
 from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from joblib.hashing import Hasher
@@ -26,11 +26,7 @@ from sklearn.utils import get_tags
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError, SpacedImage, split_frame
 from featbus.parameters import InvalidParameterError
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
 # depend on the version of OpenCV.

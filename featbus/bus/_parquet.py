@@ -176,23 +176,23 @@ class Task:
             raise ValueError(f"{path!r} was changed after it had been written. {_REMEDY}")
         table, header = decode(content, path, ["digest"])
         if partition.stamp() is None or header["stamp"] != partition.stamp():
-            with opened(partition) as batch:
-                if table["digest"].to_pylist() != [*map(_digest, batch.items)]:
+            with opened(partition) as (items, _, _):
+                if table["digest"].to_pylist() != [*map(_digest, items)]:
                     return None
         return content, header
 
     def _compute(self, partition, columns):
         """Return content and header of a file; None and why there are no rows nor columns."""
-        with opened(partition) as batch:
-            digests = [*map(_digest, batch.items)]
-            rows, errors = self._rows(batch.items)
-            for entry, item, old in zip(batch.entries, batch.items, digests):
+        with opened(partition) as (items, entries, n_left_out):
+            digests = [*map(_digest, items)]
+            rows, errors = self._rows(items)
+            for entry, item, old in zip(entries, items, digests):
                 if is_path(item) and old != _digest(item):
                     reason = "the file was changed while it was being used. Run again."
                     raise ImageReadError(reason, path=entry.path)
         if rows is None and columns is None:
             if errors:
-                return None, str(errors[0].at(None, batch.entries[0].path))
+                return None, str(errors[0].at(None, entries[0].path))
             return None, f"{partition.entries[0].path!r} is not an image."
         if rows is None:
             rows = np.full((len(errors), columns[0]), np.nan, columns[1])
@@ -200,12 +200,11 @@ class Task:
             "transformer": self._description,
             "fingerprint": self.key.hex(),
             "stamp": partition.stamp(),
-            "left_out": batch.n_left_out,
+            "left_out": n_left_out,
         }
-        facts = [(entry.path, entry.group, entry.label) for entry in batch.entries]
-        paths, groups, labels = zip(*facts) if facts else ((), (), ())
+        paths, *others = ([getattr(e, x) for e in entries] for x in ("path", "group", "label"))
         reasons = [error and error.reason for error in errors]
-        return encode((paths, digests, groups, labels, reasons), rows, self._names, header)
+        return encode((paths, digests, *others, reasons), rows, self._names, header)
 
     def _rows(self, items):
         """Return the rows, None if there are none, and an error or None for each image."""

@@ -61,11 +61,8 @@ class Partition(NamedTuple):
 
     def identify(self):
         """Return 8 bytes that say which images these are, whatever their contents."""
-        digest = hashlib.blake2b(digest_size=8)
-        for entry in self.entries:
-            names = entry.path or entry.stamp, entry.mask, entry.group, entry.label
-            digest.update(repr(names).encode())
-        return digest.hexdigest()
+        names = [(e.path or e.stamp, e.mask, e.group, e.label) for e in self.entries]
+        return hashlib.blake2b("".join(map(repr, names)).encode(), digest_size=8).hexdigest()
 
     def stamp(self):
         """Return a text that changes with any of the files; None if one may change unnoticed."""
@@ -295,14 +292,6 @@ def _fail(reason):
     raise ImageReadError(reason)
 
 
-class Opened(NamedTuple):
-    """The images of a partition, on a disk of this machine."""
-
-    items: list
-    entries: list[Entry]  # of each item
-    n_left_out: int  # files that are no images
-
-
 @contextmanager
 def opened(partition):
     """Bring the images of a partition to this machine, as long as they are needed.
@@ -314,8 +303,12 @@ def opened(partition):
 
     Yields
     ------
-    Opened
-        The images; files in the folder that are none are left out.
+    items : list
+        The images, on a disk of this machine; files in the folder that are none are left out.
+    entries : list of Entry
+        Those of the items.
+    n_left_out : int
+        Number of files that were left out.
 
     Raises
     ------
@@ -337,7 +330,7 @@ def opened(partition):
             items.append(item)
             kept.append(entry)
         try:
-            yield Opened(items, kept, len(entries) - len(kept))
+            yield items, kept, len(entries) - len(kept)
         except ImageError as error:  # of a file that may be a copy
             if error.index is None:
                 raise

@@ -13,19 +13,15 @@ import zlib
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from numbers import Real
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from featbus.bus._parquet import IMAGE_COLUMNS, Directory, decode, describe, encode
 from featbus.parameters import Interval, check_parameters
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # SQLite quotes damaged text in its errors, and Python's module cannot always decode them. It asks
 # for as much memory as a damaged file says.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
@@ -18,13 +19,7 @@ from featbus.bus._parquet import IMAGE_COLUMNS, ROW_GROUP, Directory, import_pya
 from featbus.groups import check_groups, check_target
 from featbus.parameters import POSITIVE_INTEGER, HasMethods, check_parameters
 from featbus.steps import learns
-
-if TYPE_CHECKING:
-    from typing import Any, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 _BLOCK = 1_000  # neighboring rows that stay together when batches are shuffled
 

@@ -414,6 +414,7 @@ class SelectRobust(ImageEstimator):
     """
 
     _wraps = "extractor"
+    _requires_fit = True
     _parameter_constraints = {
         "extractor": [HasMethods("transform")],
         "min_icc": [Interval(Real, 0, 1, closed="both")],
@@ -547,8 +548,3 @@ class SelectRobust(ImageEstimator):
         """
         check_is_fitted(self)
         return self.extractor_.get_feature_names_out(input_features)[self.support_]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags

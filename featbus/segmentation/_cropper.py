@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,13 +18,7 @@ from featbus.parameters import POSITIVE_INTEGER, HasMethods, Interval, PairOf, S
 from featbus.resizing import resize
 from featbus.segmentation._base import find_regions
 from featbus.steps import learns
-
-if TYPE_CHECKING:
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 
 def _box_around(region, margin, square):
@@ -111,6 +106,7 @@ class ROICropper(ImageTransformer):
 
     # 2: crops are resized as by version 2 of Resize.
     _algorithm_version = 2
+    _requires_fit = property(lambda self: learns(self.segmenter))
 
     _parameter_constraints = {
         "segmenter": [HasMethods("predict"), None],
@@ -310,8 +306,3 @@ class ROICropper(ImageTransformer):
         if self.size is not None:
             boxes = boxes * np.tile(np.divide([bottom - top, right - left], as_pair(self.size)), 2)
         return boxes + np.tile([top, left], 2)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = learns(self.segmenter)
-        return tags

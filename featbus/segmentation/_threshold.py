@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,9 +14,6 @@ from featbus.images import map_at_index
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.segmentation._base import Segmenter
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 _LONGER_SIDE = 256  # pixels of the image that regions are found in
 _WINDOW = 127  # of the local threshold, about half of it
