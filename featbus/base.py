@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import InputTags
 from threadpoolctl import ThreadpoolController
 
 from featbus.images import ImageError, as_batch, is_path, map_at_index, stack_images
@@ -242,9 +243,7 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = self._requires_fit
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
+        tags.input_tags = InputTags(two_d_array=False, three_d_array=True, string=True)
         tags.transformer_tags.preserves_dtype = []
         return tags
 

@@ -275,8 +275,8 @@ def encode(texts, rows, names, header):
     metadata = {_METADATA: json.dumps(header)}
     table = pa.table(columns, [*IMAGE_COLUMNS, *names], metadata=metadata)
     file = io.BytesIO()
-    # Values that hardly repeat take less space than a dictionary of them. Statistics, and
-    # stronger compression, take as long for many columns as computing a network's rows.
+    # Values that hardly repeat take less space than a dictionary of them. Statistics of thousands
+    # of columns, and stronger compression, take a noticeable part of a worker's time.
     options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
     pa.parquet.write_table(table, file, row_group_size=ROW_GROUP, **options)
     return file.getvalue(), header
