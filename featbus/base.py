@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import InputTags
 from threadpoolctl import ThreadpoolController
 
-from featbus.images import ImageError, as_batch, at_index, is_path, stack_images
+from featbus.images import ImageError, as_batch, is_path, map_at_index, stack_images
 from featbus.io import read_image, read_item
 from featbus.parameters import FLOAT_DTYPE, check_estimator_parameters
 from featbus.typing import Images
@@ -189,6 +190,9 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
     # The name of the parameter that holds the wrapped estimator, for wrappers such as `FeatureBus`.
     _wraps = None
 
+    # Whether `fit` learns from the data: the tag `requires_fit`.
+    _requires_fit = False
+
     # Whether a `ResponseMap` is used as it is, instead of scaled to 0..1.
     _takes_responses = False
 
@@ -238,10 +242,8 @@ class ImageEstimator(Documented, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
+        tags.requires_fit = self._requires_fit
+        tags.input_tags = InputTags(two_d_array=False, three_d_array=True, string=True)
         tags.transformer_tags.preserves_dtype = []
         return tags
 
@@ -292,9 +294,7 @@ class ImageTransformer(ImageEstimator):
 
     def _transform_images(self, images):
         """Yield the result of each of the checked `images`, in order."""
-        for index, image in enumerate(images):
-            with at_index(index):
-                yield self._transform_image(image)
+        return map_at_index(self._transform_image, images)
 
     def map_boxes(self, boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
         """Map boxes of the output back to the input.
@@ -414,9 +414,7 @@ class FeatureExtractor(ImageEstimator):
 
     def _iter_prepared(self, batch):
         """Read, check and prepare images; `FeatureBus` does this in a thread of its own."""
-        for index, image in enumerate(self._iter_images(batch)):
-            with at_index(index):
-                yield self._prepare(image)
+        return map_at_index(self._prepare, self._iter_images(batch))
 
     def _stack_rows(self, prepared, n_images):
         """Return the rows of the prepared images as one array."""
@@ -433,9 +431,7 @@ class FeatureExtractor(ImageEstimator):
 
     def _iter_rows(self, prepared):
         """Yield the row of each of the prepared images, in order."""
-        for index, image in enumerate(prepared):
-            with at_index(index):
-                yield self._extract(image)
+        return map_at_index(self._extract, prepared)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return the columns' names.

@@ -11,6 +11,7 @@ The response of a filter is a `ResponseMap`, whose values may leave 0..1. An inv
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,7 @@ from numpy.typing import ArrayLike
 
 from featbus.typing import Images, PathLike
 
-__all__ = [
-    "ImageError",
-    "ImageErrors",
-    "ResponseMap",
-    "as_batch",
-    "check_image",
-]
+__all__ = ["ImageError", "ImageErrors", "ResponseMap", "as_batch", "check_image"]
 
 CHANNELS = (1, 3, 4)
 _SHOWN = 20  # errors of a batch in one message
@@ -207,6 +202,28 @@ def at_index(index: int, item: np.ndarray | PathLike | None = None) -> None:
         yield
     except ImageError as error:
         raise error.at(index, item if is_path(item) else None) from error
+
+
+def map_at_index(function: Callable, *images: Iterable) -> Iterator:
+    """Apply a function to each image; any `ImageError` that it raises gets the position.
+
+    Read more in the :ref:`User Guide <adding_a_feature>`.
+
+    Parameters
+    ----------
+    function : callable
+        Gets an image, and what else there is of it.
+    *images : iterable
+        Images, and iterables of the same length.
+
+    Yields
+    ------
+    object
+        What the function returned.
+    """
+    for index, arguments in enumerate(zip(*images)):
+        with at_index(index):
+            yield function(*arguments)
 
 
 def name_image(item: Any, index: int) -> str:

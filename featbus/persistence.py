@@ -11,12 +11,13 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -30,23 +31,11 @@ from featbus.augmentation import Augmentation
 from featbus.feature_extraction import DeepFeatures, FineTunedFeatures
 from featbus.files import escape, written_whole
 from featbus.model_selection import SelectRobust
-from featbus.networks import (
-    KerasModel,
-    OnnxModel,
-    cache_dir,
-    check_file,
-    file_digest,
-    find_entry,
-)
+from featbus.networks import KerasModel, OnnxModel, cache_dir, check_file, file_digest, find_entry
 from featbus.parameters import HasMethods, InvalidParameterError, SequenceOf, check_parameters
 from featbus.steps import all_steps, is_resampler
+from featbus.typing import PathLike
 from featbus.versions import package_versions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from featbus.typing import PathLike
 
 __all__ = ["ModelFileError", "load", "read_card", "save"]
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from featbus import LBP, ImageFunction
-from featbus.model_selection._checks import check_pipeline
+from featbus.model_selection._audit import check_pipeline
 
 N_IMAGES = 40
 RNG = np.random.default_rng(0)

@@ -33,8 +33,7 @@ from featbus.bus._fingerprint import fingerprint
 from featbus.images import ImageError, check_image
 from featbus.masks import dice, inside_mask, with_mask
 from featbus.model_selection import PERTURBATIONS
-from featbus.model_selection._perturbations import estimate_noise
-from featbus.model_selection._robustness import intraclass_correlation
+from featbus.model_selection._robustness import estimate_noise, intraclass_correlation
 from featbus.steps import learns
 
 DATA = make_breast_ultrasound(12, image_shape=(96, 128), weights=[1, 1, 0], random_state=0)

@@ -12,7 +12,7 @@ from featbus import make_breast_ultrasound
 from featbus.io import SpacedImage
 from featbus.io._pictures import read_quantization
 from featbus.model_selection import audit
-from featbus.model_selection._checks import check_shortcuts
+from featbus.model_selection._audit import check_shortcuts
 from featbus.model_selection._measures import find_borders, measure_image, measure_mask
 from featbus.model_selection._shortcuts import (
     CONTENT,

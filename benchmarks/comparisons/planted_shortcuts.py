@@ -21,7 +21,7 @@ from featbus import make_breast_ultrasound
 from featbus.color import to_gray, to_uint8
 from featbus.datasets import load_dataset
 from featbus.io import read_image, read_mask
-from featbus.model_selection._checks import check_shortcuts
+from featbus.model_selection._audit import check_shortcuts
 from featbus.model_selection._measures import measure_image, measure_mask
 from featbus.model_selection._shortcuts import _permute, score_shortcuts
 

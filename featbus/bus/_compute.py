@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, gen_batches
 
 from featbus.base import FeatureExtractor, iter_ahead, iter_images, thread_limit
-from featbus.bus._fingerprint import CHECKED, check_key, try_digest
+from featbus.bus._fingerprint import CHECKED, check_key, describe_transformer, try_digest
 from featbus.bus._store import FeatureStore, chunked
 from featbus.images import ImageError, is_path
 from featbus.parameters import InvalidParameterError
@@ -43,8 +43,6 @@ class Rows:
         Whether an image without a row raises an error or gets a row of NaN.
     progress : tqdm
         Advanced with each image.
-    start : int, default=0
-        Position of the first image in the batch that the caller passed, for errors.
 
     Attributes
     ----------
@@ -52,12 +50,11 @@ class Rows:
         In the order of the images; None where there is neither yet.
     """
 
-    def __init__(self, batch, on_error, progress, start=0):
+    def __init__(self, batch, on_error, progress):
         self.batch = batch
         self.results = [None] * len(batch)
         self._on_error = on_error
         self._progress = progress
-        self._start = start
 
     def take(self, indices, results):
         """Add the results for some images.
@@ -86,17 +83,7 @@ class Rows:
     def _locate(self, error, index):
         """Return an error with the position and path of an image, and without its traceback."""
         item = self.batch[index]
-        return error.at(self._start + index, item if is_path(item) else None)
-
-    def errors(self):
-        """Return the errors.
-
-        Returns
-        -------
-        list of ImageError
-            In the order of the images.
-        """
-        return [result for result in self.results if isinstance(result, ImageError)]
+        return error.at(index, item if is_path(item) else None)
 
     def array(self):
         """Return the rows as one array.
@@ -220,26 +207,16 @@ def _finish_or_retry(transformer, items, prepared):
     return results
 
 
-class _Task:
-    """The work on a batch, for any thread, process or machine."""
+def _compute(tag, items, transformer, key, version, config):
+    """Return the tag and the results of a batch, on any thread, process or machine.
 
-    def __init__(self, transformer, key, version):
-        self._transformer = transformer
-        self._key = key
-        self._version = version
-        self._config = get_config()  # of scikit-learn: other threads have their own
-        CHECKED.add(key)
-
-    def __call__(self, tag, items):
-        """Return the tag and the results of a batch.
-
-        Functions are sent by name, so that a worker may import other code than the main process
-        has: the transformer must have the same fingerprint here.
-        """
-        with config_context(**self._config):
-            check_key(self._transformer, self._version, self._key)
-            prepared = _try_to_prepare(self._transformer, items)
-            return tag, _finish_or_retry(self._transformer, items, prepared)
+    Functions are sent by name, so that a worker may import other code than the main process has:
+    the transformer must have the same fingerprint here.
+    """
+    with config_context(**config):
+        check_key(transformer, version, key)
+        prepared = _try_to_prepare(transformer, items)
+        return tag, _finish_or_retry(transformer, items, prepared)
 
 
 def _iter_overlapped(transformer, batches):
@@ -254,30 +231,25 @@ def _iter_overlapped(transformer, batches):
             yield tag, _finish_or_retry(transformer, items, ready)
 
 
-def _iter_on_joblib(task, batches, n_jobs):
-    """Compute batches on joblib's active backend: threads unless told otherwise."""
-    # Not scikit-learn's Parallel: it changes the filters of warnings in threads, which all share.
-    # One task at a time: joblib would group several, and leave workers idle in the end.
-    options = {"prefer": "threads", "batch_size": 1, "return_as": "generator"}
-    return joblib.Parallel(n_jobs, **options)(joblib.delayed(task)(*batch) for batch in batches)
-
-
-def iter_results(transformer, batches, n_jobs=None, key=None, version=None):
-    """Yield the tag of each batch, in order, with the row or the error of each of its images.
+def _iter_results(transformer, batches, bus, key):
+    """Return an iterator of the tag of each batch, in order, with its rows or errors.
 
     `batches` are pairs of a tag and images, consumed only as needed, possibly in another thread.
     """
-    task = _Task(transformer, key, version)
+    CHECKED.add(key)
+    config = get_config()  # of scikit-learn: other threads have their own
+    fixed = {"transformer": transformer, "key": key, "version": bus.version, "config": config}
     backend, _ = joblib.parallel.get_active_backend()
     # Not on Dask's cluster: `to_parquet` runs there, and no rows have to come back.
-    if not hasattr(backend, "client") and joblib.effective_n_jobs(n_jobs) > 1:
-        results = _iter_on_joblib(task, batches, n_jobs)
-    elif n_jobs is None:
-        results = _iter_overlapped(transformer, batches)
-    else:
-        results = (task(tag, items) for tag, items in batches)
-    with closing(results):
-        yield from results
+    if not hasattr(backend, "client") and joblib.effective_n_jobs(bus.n_jobs) > 1:
+        # Threads unless told otherwise, one task at a time: joblib would group several, and leave
+        # workers idle in the end. Not scikit-learn's Parallel: it changes the filters of warnings
+        # in threads, which all share.
+        parallel = joblib.Parallel(bus.n_jobs, None, "generator", prefer="threads", batch_size=1)
+        return parallel(joblib.delayed(_compute)(*batch, **fixed) for batch in batches)
+    if bus.n_jobs is None:
+        return _iter_overlapped(transformer, batches)
+    return (_compute(*batch, **fixed) for batch in batches)
 
 
 def fill(rows, transformer, bus, key):
@@ -296,7 +268,7 @@ def fill(rows, transformer, bus, key):
     """
 
     def run(batches, take):
-        with closing(iter_results(transformer, batches, bus.n_jobs, key, bus.version)) as computed:
+        with closing(_iter_results(transformer, batches, bus, key)) as computed:
             for tag, results in computed:
                 _LOG.debug("Computed the rows of %d images", len(results))
                 take(tag, results)
@@ -308,18 +280,17 @@ def fill(rows, transformer, bus, key):
         return
     is_open = isinstance(bus.memory, FeatureStore)
     with bus.memory if is_open else FeatureStore(bus.memory) as store:
-        description = " ".join(str(transformer).split())
-        _StoredRun(rows, store, key, description).execute(run, bus.batch_size)
+        _StoredRun(rows, store, key, transformer).execute(run, bus.batch_size)
 
 
 class _StoredRun:
     """One run whose rows are stored; no other run computes an image that it has claimed."""
 
-    def __init__(self, rows, store, key, description):
+    def __init__(self, rows, store, key, transformer):
         self._rows = rows
         self._store = store
         self._key = key
-        self._description = description
+        self._description = describe_transformer(transformer)
         self._tried = set()  # digests that were missing in an earlier pass
         self._owner = uuid.uuid4().hex
         self._ended = threading.Event()

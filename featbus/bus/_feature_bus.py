@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -34,13 +35,7 @@ from featbus.parameters import (
 )
 from featbus.segmentation import find_regions
 from featbus.steps import all_steps, check_all_parameters, learns, unwrap
-
-if TYPE_CHECKING:
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images, PathLike
+from featbus.typing import Images, PathLike
 
 
 def _inner_has_names(bus):
@@ -214,6 +209,7 @@ class FeatureBus(ImageEstimator):
     """
 
     _wraps = "transformer"
+    _requires_fit = property(lambda self: learns(self.transformer))
     _parameter_constraints = {
         "transformer": [HasMethods("transform")],
         "memory": [str, os.PathLike, FeatureStore, None],
@@ -297,10 +293,12 @@ class FeatureBus(ImageEstimator):
         transformer, batch = self._transformer_and_batch(X)
         with self._progress(len(batch)) as progress:
             rows = self._rows(transformer, batch, progress)
-        array, errors = rows.array(), rows.errors()
+        array = rows.array()
+        self.errors_ = [result for result in rows.results if isinstance(result, ImageError)]
         if array is None:
-            raise ValueError(f"No image gave a row. {errors[0]}") from errors[0]
-        self._keep_errors(errors, len(batch))
+            raise ValueError(f"No image gave a row. {self.errors_[0]}") from self.errors_[0]
+        if self.errors_:
+            self._warn(len(self.errors_), len(batch), "`errors_`", self.errors_[0])
         return array
 
     @available_if(_inner_finds_regions)
@@ -388,7 +386,7 @@ class FeatureBus(ImageEstimator):
         ValueError
             If `directory` contains rows of another transformer or source, other files, or a
             partition that something else has changed; nothing is mixed or overwritten. If the
-            source has no images, or no image of the first partition gives a row.
+            source has no images, or none of them gives a row.
 
         Warns
         -----
@@ -439,16 +437,16 @@ class FeatureBus(ImageEstimator):
         if executor is not None:
             is_here = executor == "loky"
             worker = clone(self).set_params(n_jobs=None, memory=self.memory if is_here else None)
-        task = Task(
-            worker, transformer, fingerprint(transformer, self.version), Directory(directory)
-        )
+        key = fingerprint(transformer, self.version)
+        task = Task(worker, transformer, key, Directory(directory))
         with self._progress(None) as progress:
-            lines = write_partitions(task, source, partition_bytes, executor, self.n_jobs, progress)
+            write_partitions(task, source, partition_bytes, executor, self.n_jobs, progress)
         table = FeatureTable(directory)
-        n_failed = sum(line["failures"] for line in lines.values())
-        if n_failed:
-            index, path, reason = next(table.failures().itertuples())
-            error = ImageError(reason, index, path)
+        if n_failed := table.manifest["failures"].sum():
+            first = table.manifest["failures"].to_numpy().nonzero()[0][0]
+            start, stop = np.r_[0, table._ends][first : first + 2]
+            index, path, reason = next(table[start:stop].failures().itertuples())
+            error = ImageError(reason, start + index, path)
             if self.on_error == "raise":
                 raise error
             self._warn(n_failed, len(table), "FeatureTable.failures()", error)
@@ -492,19 +490,14 @@ class FeatureBus(ImageEstimator):
 
     def _fitted_on_source(self, source, n_bytes):
         """Return the fitted transformer; one that learns nothing is fitted on the first image."""
-        self._check_parameters()
+        check_all_parameters(self)
         check_is_fitted(self)
-        check_all_parameters(getattr(self, "transformer_", self.transformer))
         if hasattr(self, "transformer_"):
             return self.transformer_
         for partition in list_partitions(source, n_bytes):
-            with opened(partition) as found:
-                if not found.items:
-                    continue
-                try:
-                    return self._fitted_on_one(self._check_batch(found.items, reset=False))
-                except ImageError as error:
-                    raise error.at(error.index, found.entries[error.index].path) from error
+            with opened(partition) as (items, _, _):
+                if items:
+                    return self._fitted_on_one(self._check_batch(items, reset=False))
         raise ValueError(f"Found no images in {source!r}, expected at least one.")
 
     def _progress(self, n_images):
@@ -513,9 +506,8 @@ class FeatureBus(ImageEstimator):
 
     def _transformer_and_batch(self, X):
         """Return the fitted transformer and the checked container `X`."""
-        self._check_parameters()
+        check_all_parameters(self)
         check_is_fitted(self)
-        check_all_parameters(getattr(self, "transformer_", self.transformer))
         batch = self._check_batch(X, reset=False)
         if hasattr(self, "transformer_"):
             return self.transformer_, batch
@@ -534,19 +526,13 @@ class FeatureBus(ImageEstimator):
                 _check_stateless(fitted)
                 return fitted
 
-    def _rows(self, transformer, items, progress, start=0, key=None, on_error=None):
-        """Return the rows of images, the first of which is at `start` in the batch."""
+    def _rows(self, transformer, items, progress, key=None, on_error=None):
+        """Return the rows of images."""
         if key is None and self.memory is not None:
             key = fingerprint(transformer, self.version)
-        rows = Rows(items, on_error or self.on_error, progress, start)
+        rows = Rows(items, on_error or self.on_error, progress)
         fill(rows, transformer, self, key)
         return rows
-
-    def _keep_errors(self, errors, n_images):
-        """Set `errors_`, and warn once about all of them."""
-        self.errors_ = errors
-        if errors:
-            self._warn(len(errors), n_images, "`errors_`", errors[0])
 
     def _warn(self, n_errors, n_images, where, first):
         warnings.warn(
@@ -585,12 +571,6 @@ class FeatureBus(ImageEstimator):
         MetadataRouter
             See scikit-learn's metadata routing.
         """
-        mapping = MethodMapping()
-        for caller in ("fit", "fit_transform"):
-            mapping.add(caller=caller, callee="fit")
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        mapping.add(caller="fit_transform", callee="fit")
         return MetadataRouter(owner=self).add(transformer=self.transformer, method_mapping=mapping)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = learns(self.transformer)
-        return tags

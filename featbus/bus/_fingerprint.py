@@ -14,7 +14,7 @@ import types
 from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from joblib.hashing import Hasher
@@ -26,11 +26,7 @@ from sklearn.utils import get_tags
 from featbus.images import ImageError, is_path, update_digest
 from featbus.io import ImageReadError, SpacedImage, split_frame
 from featbus.parameters import InvalidParameterError
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # Goes up whenever `read_image` or the conversions of `featbus.images` give other pixels, which also
 # depend on the version of OpenCV.
@@ -100,6 +96,11 @@ def check_key(transformer, version, key):
                 "in code, files or packages. Start new workers, or use threads."
             )
         CHECKED.add(key)
+
+
+def describe_transformer(transformer):
+    """Return a transformer as people read it, in one line."""
+    return " ".join(str(transformer).split())
 
 
 class _Pickler(Hasher):

@@ -7,7 +7,6 @@ import re
 import time
 from concurrent.futures import FIRST_COMPLETED, as_completed, wait
 from contextlib import closing, suppress
-from itertools import chain
 from pathlib import Path
 
 import joblib
@@ -15,8 +14,7 @@ import numpy as np
 from sklearn import config_context, get_config
 from tqdm.auto import tqdm
 
-from featbus import __version__
-from featbus.bus._fingerprint import check_key, try_digest
+from featbus.bus._fingerprint import check_key, describe_transformer, try_digest
 from featbus.bus._sources import (
     as_os_errors,
     describe_source,
@@ -35,10 +33,6 @@ _METADATA = b"featbus"
 _NAME = re.compile(r"part-\d{6,}-[0-9a-f]{16}\.parquet")
 _REMEDY = "Name another directory, or delete this one or its damaged file to compute it again."
 _PAUSE = 10.0  # seconds between two times that the manifest is written
-
-
-class _NoImagesError(ValueError):
-    """Nothing in a partition is an image, so that the columns are still unknown."""
 
 
 def import_pyarrow():
@@ -135,6 +129,7 @@ class Task:
     def __init__(self, bus, transformer, key, directory):
         self.bus, self._transformer, self.key = bus, transformer, key
         self.directory = directory
+        self._description = describe_transformer(transformer)
         self._config = get_config()  # of scikit-learn: other threads have their own
         self._names = None
         with suppress(AttributeError):  # of a transformer without names
@@ -155,96 +150,69 @@ class Task:
 
         Returns
         -------
-        (str or None, dict)
-            The file of `known`, and the partition's line of the manifest.
+        number : int
+            That of the partition.
+        line : dict or str
+            The partition's line of the manifest; or why it has no rows, if `columns` is None.
         """
         with config_context(**self._config):
             check_key(self._transformer, self.bus.version, self.key)
             name = f"part-{partition.number:06d}-{partition.identify()}.parquet"
-            content = self._find(partition, known) if known else None
-            if content is None or name != known["partition"]:
-                content = content or self._compute(partition, columns)
+            found = self._find(partition, known) if known else None
+            content, header = found or self._compute(partition, columns)
+            if content is None:
+                return partition.number, header
+            if found is None or name != known["partition"]:
                 self.directory.write(name, content)
-        return known and known["partition"], describe(name, content)
-
-    def _open(self, name, content):
-        table, header = decode(content, self.directory.path(name), IMAGE_COLUMNS)
-        if header["fingerprint"] != self.key.hex():
-            raise ValueError(
-                f"{self.directory.path(name)!r} was written with another transformer, learned "
-                f"state or version: found {header['transformer']}, expected "
-                f"{_describe(self._transformer)}. {_REMEDY}"
-            )
-        return table, header
+        return partition.number, describe(name, content, header)
 
     def _find(self, partition, known):
-        """Return the file of a partition; None if its images have changed, or it is gone."""
-        name = known["partition"]
-        content = self.directory.read(name)
+        """Return content and header of a file; None if its images have changed, or it is gone."""
+        path = self.directory.path(known["partition"])
+        content = self.directory.read(known["partition"])
         if content is None:
             return None
         if known.get("checksum", _checksum(content)) != _checksum(content):
-            path = self.directory.path(name)
             raise ValueError(f"{path!r} was changed after it had been written. {_REMEDY}")
-        table, header = self._open(name, content)
-        if partition.stamp() is not None and header["stamp"] == partition.stamp():
-            return content
-        with opened(partition) as batch:
-            is_same = table["digest"].to_pylist() == [*map(_digest, batch.items)]
-        return content if is_same else None
+        table, header = decode(content, path, ["digest"])
+        if partition.stamp() is None or header["stamp"] != partition.stamp():
+            with opened(partition) as (items, _, _):
+                if table["digest"].to_pylist() != [*map(_digest, items)]:
+                    return None
+        return content, header
 
     def _compute(self, partition, columns):
-        """Return the file of a partition."""
-        with opened(partition) as batch:
-            digests = [*map(_digest, batch.items)]
-            rows, errors = self._rows(batch, partition.start)
-            for entry, item, old in zip(batch.entries, batch.items, digests):
+        """Return content and header of a file; None and why there are no rows nor columns."""
+        with opened(partition) as (items, entries, n_left_out):
+            digests = [*map(_digest, items)]
+            rows, errors = self._rows(items)
+            for entry, item, old in zip(entries, items, digests):
                 if is_path(item) and old != _digest(item):
                     reason = "the file was changed while it was being used. Run again."
                     raise ImageReadError(reason, path=entry.path)
-        if rows is not None:
-            columns = columns or [rows.shape[1], rows.dtype.str]
-        if columns is None and not errors:
-            raise _NoImagesError(
-                f"None of the files is an image, such as {partition.entries[0].path!r}."
-            )
-        if columns is None:
-            error = errors[0].at(partition.start, batch.entries[0].path)
-            raise ValueError(f"No image of the first partition gave a row. {error}")
+        if rows is None and columns is None:
+            if errors:
+                return None, str(errors[0].at(None, entries[0].path))
+            return None, f"{partition.entries[0].path!r} is not an image."
         if rows is None:
             rows = np.full((len(errors), columns[0]), np.nan, columns[1])
-        if [rows.shape[1], rows.dtype.str] != columns:
-            raise ValueError(
-                f"The images from {batch.entries[0].path!r} on gave {rows.shape[1]} columns of "
-                f"{rows.dtype}, expected {columns[0]} of {np.dtype(columns[1])} as in the other "
-                "partitions. Use Resize first."
-            )
         header = {
-            "featbus": __version__,
-            "transformer": _describe(self._transformer),
+            "transformer": self._description,
             "fingerprint": self.key.hex(),
-            "columns": columns,
             "stamp": partition.stamp(),
-            "left_out": batch.n_left_out,
+            "left_out": n_left_out,
         }
-        facts = [(entry.path, entry.group, entry.label) for entry in batch.entries]
-        paths, groups, labels = zip(*facts) if facts else ((), (), ())
+        paths, *others = ([getattr(e, x) for e in entries] for x in ("path", "group", "label"))
         reasons = [error and error.reason for error in errors]
-        return encode((paths, digests, groups, labels, reasons), rows, self._names, header)
+        return encode((paths, digests, *others, reasons), rows, self._names, header)
 
-    def _rows(self, batch, start):
+    def _rows(self, items):
         """Return the rows, None if there are none, and an error or None for each image."""
-        if not batch.items:
+        if not items:
             return None, []
-        try:
-            rows = self.bus._rows(self._transformer, batch.items, tqdm(disable=True), key=self.key)
-            array = rows.array()
-        except ImageError as error:  # of a file that may be a copy
-            if error.index is None:
-                raise
-            index = None if start is None else start + error.index
-            raise error.at(index, batch.entries[error.index].path) from error
-        return array, [row if isinstance(row, ImageError) else None for row in rows.results]
+        rows = self.bus._rows(self._transformer, items, tqdm(disable=True), key=self.key)
+        errors = [row if isinstance(row, ImageError) else None for row in rows.results]
+        return rows.array(), errors
 
 
 def decode(content, path, columns=None):
@@ -259,22 +227,10 @@ def decode(content, path, columns=None):
         raise ValueError(f"{message} {_REMEDY}") from error
 
 
-def describe(name, content):
-    """Return the line of the manifest of a file that `encode` made."""
-    table, header = decode(content, name, ["error"])
-    return {
-        "partition": name,
-        "rows": len(table),
-        "failures": len(table) - table["error"].null_count,
-        "left_out": header["left_out"],
-        "columns": header["columns"],
-        "bytes": len(content),
-        "checksum": _checksum(content),
-    }
-
-
-def _describe(transformer):
-    return " ".join(str(transformer).split())
+def describe(name, content, header):
+    """Return the line of the manifest of a file, of the content and header by `encode`."""
+    facts = {fact: header[fact] for fact in ("rows", "failures", "left_out", "columns")}
+    return {"partition": name, **facts, "bytes": len(content), "checksum": _checksum(content)}
 
 
 def _checksum(content):
@@ -302,20 +258,28 @@ def encode(texts, rows, names, header):
 
     Returns
     -------
-    bytes
+    content : bytes
         The content.
+    header : dict
+        `header`, and the numbers of ``rows``, ``failures`` and ``columns``, these with their dtype.
     """
     pa = import_pyarrow()
+    header = header | {
+        "rows": len(rows),
+        "failures": len(rows) - texts[-1].count(None),
+        "columns": [rows.shape[1], rows.dtype.str],
+    }
     columns = [pa.array(column, pa.string()) for column in texts]
     columns += map(pa.array, np.ascontiguousarray(rows.T))
     names = names or [f"feature{index}" for index in range(rows.shape[1])]
     metadata = {_METADATA: json.dumps(header)}
     table = pa.table(columns, [*IMAGE_COLUMNS, *names], metadata=metadata)
     file = io.BytesIO()
-    # Values that hardly repeat take less space than a dictionary of them.
-    options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+    # Values that hardly repeat take less space than a dictionary of them. Statistics of thousands
+    # of columns, and stronger compression, take a noticeable part of a worker's time.
+    options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
     pa.parquet.write_table(table, file, row_group_size=ROW_GROUP, **options)
-    return file.getvalue()
+    return file.getvalue(), header
 
 
 def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
@@ -335,11 +299,6 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
         Number of processes of loky.
     progress : tqdm
         Advanced with each image.
-
-    Returns
-    -------
-    dict
-        The line of the manifest of each partition.
     """
     directory = task.directory
     before, lines = directory.manifest()
@@ -355,41 +314,50 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
         if _NAME.fullmatch(name) is None:
             raise ValueError(f"{directory.path(name)!r} is not a partition. {_REMEDY}")
         existing.setdefault(name.rpartition("-")[2], []).append(name)
-    written, others, columns, saved = {}, [], None, time.monotonic()
+    written, columns, saved = {}, None, time.monotonic()
+    sent, failed = {}, []  # partitions that are being computed; those without rows, and why
 
     def calls(partitions):
         for partition in partitions:
             name = (existing.get(f"{partition.identify()}.parquet") or [None]).pop(0)
+            sent[partition.number] = partition, name
             yield partition, lines.get(name, name and {"partition": name}), columns
 
-    def run(some):
+    def run(partitions):
         nonlocal columns, saved
-        with closing(_iter_lines(task, calls(some), executor, n_jobs)) as results:
-            for old, line in results:
+        with closing(_iter_lines(task, calls(partitions), executor, n_jobs)) as results:
+            for number, line in results:
+                partition, old = sent.pop(number)
+                if isinstance(line, str):
+                    failed.append((partition, line))
+                    continue
+                columns = columns or line["columns"]
+                if line["columns"] != columns:
+                    directory.remove(line["partition"])
+                    (found, kind), (expected, others) = line["columns"], columns
+                    raise ValueError(
+                        f"The images from {partition.entries[0].path!r} on gave {found} columns of "
+                        f"{np.dtype(kind)}, expected {expected} of {np.dtype(others)} as in the "
+                        "other partitions. Use Resize first."
+                    )
                 lines.pop(old, None)
-                written[line["partition"]], columns = line, line["columns"]
+                written[line["partition"]] = line
                 progress.update(line["rows"])
                 if time.monotonic() > saved + _PAUSE:
                     directory.write_manifest(header, lines | written)
                     saved = time.monotonic()
 
     directory.write_manifest(header, lines)
-    partitions = list_partitions(source, n_bytes)
     try:
-        # The first one with images alone: it says which columns all others must have.
-        for first in partitions:
-            try:
-                run([first])
-                break
-            except _NoImagesError:
-                others.append(first)
-        run(chain(others, partitions))
+        run(list_partitions(source, n_bytes))
+        if columns is None:
+            raise ValueError(f"No image gave a row. {failed[0][1]}")
+        run([partition for partition, _ in failed])
         for name in set(directory.list()) - set(written):
             directory.remove(name)
         lines = {}
     finally:
         directory.write_manifest(header, lines | written)
-    return written
 
 
 def _iter_lines(task, calls, executor, n_jobs):
@@ -397,9 +365,8 @@ def _iter_lines(task, calls, executor, n_jobs):
     if executor is None:
         return (task(*call) for call in calls)
     if executor == "loky":
-        options = {"return_as": "generator_unordered", "batch_size": 1}
         n_jobs = n_jobs or joblib.cpu_count()
-        parallel = joblib.Parallel(n_jobs, backend="loky", pre_dispatch="2*n_jobs", **options)
+        parallel = joblib.Parallel(n_jobs, "loky", "generator_unordered", batch_size=1)
         return parallel(joblib.delayed(task)(*call) for call in calls)
     if executor == "ray":
         import ray

@@ -17,7 +17,7 @@ import pandas as pd
 
 from featbus.bus._fingerprint import digest_image
 from featbus.files import as_unicode
-from featbus.images import as_batch, is_path
+from featbus.images import ImageError, as_batch, is_path
 from featbus.io import (
     ImageReadError,
     SpacedImage,
@@ -61,17 +61,13 @@ class Partition(NamedTuple):
 
     def identify(self):
         """Return 8 bytes that say which images these are, whatever their contents."""
-        digest = hashlib.blake2b(digest_size=8)
-        for entry in self.entries:
-            names = entry.path or entry.stamp, entry.mask, entry.group, entry.label
-            digest.update(repr(names).encode())
-        return digest.hexdigest()
+        names = [(e.path or e.stamp, e.mask, e.group, e.label) for e in self.entries]
+        return hashlib.blake2b("".join(map(repr, names)).encode(), digest_size=8).hexdigest()
 
     def stamp(self):
         """Return a text that changes with any of the files; None if one may change unnoticed."""
         stamps = [entry.stamp for entry in self.entries]
-        has_masks = any(entry.mask is not None for entry in self.entries)
-        if None in stamps or has_masks:
+        if None in stamps:
             return None
         return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
 
@@ -154,7 +150,8 @@ def _as_entry(item, mask=None, group=None, label=None):
     with suppress(OSError, ValueError):
         found = os.stat(split_frame(source)[0])
         size, stamp = found.st_size, f"{_stamp(found)} {getattr(item, 'spacing', None)}"
-    return Entry(item, path, size, stamp, mask, group, label)
+    # A mask may change, too.
+    return Entry(item, path, size, None if mask else stamp, mask, group, label)
 
 
 def _stamp(found):
@@ -295,14 +292,6 @@ def _fail(reason):
     raise ImageReadError(reason)
 
 
-class Opened(NamedTuple):
-    """The images of a partition, on a disk of this machine."""
-
-    items: list
-    entries: list[Entry]  # of each item
-    n_left_out: int  # files that are no images
-
-
 @contextmanager
 def opened(partition):
     """Bring the images of a partition to this machine, as long as they are needed.
@@ -314,8 +303,17 @@ def opened(partition):
 
     Yields
     ------
-    Opened
-        The images; files in the folder that are none are left out.
+    items : list
+        The images, on a disk of this machine; files in the folder that are none are left out.
+    entries : list of Entry
+        Those of the items.
+    n_left_out : int
+        Number of files that were left out.
+
+    Raises
+    ------
+    ImageError
+        If one is raised in the ``with`` block: with the image's path and position in the source.
     """
     with TemporaryDirectory(prefix="featbus") as folder:
         entries, numbers = [], count()
@@ -331,7 +329,13 @@ def opened(partition):
                 item = _masked(item, local.get(entry.mask, entry.mask))
             items.append(item)
             kept.append(entry)
-        yield Opened(items, kept, len(entries) - len(kept))
+        try:
+            yield items, kept, len(entries) - len(kept)
+        except ImageError as error:  # of a file that may be a copy
+            if error.index is None:
+                raise
+            index = None if partition.start is None else partition.start + error.index
+            raise error.at(index, kept[error.index].path) from error
 
 
 def _download(names, folder):

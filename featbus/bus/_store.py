@@ -13,19 +13,15 @@ import zlib
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from numbers import Real
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from featbus.bus._parquet import IMAGE_COLUMNS, Directory, decode, describe, encode
 from featbus.parameters import Interval, check_parameters
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 # SQLite quotes damaged text in its errors, and Python's module cannot always decode them. It asks
 # for as much memory as a damaged file says.
@@ -331,18 +327,12 @@ class FeatureStore(AbstractContextManager):
                 for kind, rows in kinds.items():
                     digests, array = list(rows), np.vstack(list(rows.values()))
                     unknown = [None] * len(digests)
-                    header = {
-                        "transformer": description,
-                        "fingerprint": key.hex(),
-                        "columns": [array.shape[1], array.dtype.str],
-                        "stamp": None,
-                        "left_out": 0,
-                    }
+                    header = {"transformer": description, "fingerprint": key.hex(), "left_out": 0}
                     texts = unknown, digests, unknown, unknown, unknown
-                    content = encode(texts, array, None, header)
+                    content, header = encode(texts, array, None, header)
                     name = f"part-{number:06d}-{digests[0][:16]}.parquet"
                     Directory(kind).write(name, content)
-                    lines.setdefault(kind, {})[name] = describe(name, content)
+                    lines.setdefault(kind, {})[name] = describe(name, content, header)
             for kind, found in lines.items():
                 header = {"source": self.path, "fingerprint": key.hex()}
                 Directory(kind).write_manifest(header, found)

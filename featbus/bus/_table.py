@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _estimator_has, check_is_fitted, validate_data
 
 from featbus.bus._parquet import IMAGE_COLUMNS, ROW_GROUP, Directory, import_pyarrow
 from featbus.groups import check_groups, check_target
 from featbus.parameters import POSITIVE_INTEGER, HasMethods, check_parameters
 from featbus.steps import learns
-
-if TYPE_CHECKING:
-    from typing import Any, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 _BLOCK = 1_000  # neighboring rows that stay together when batches are shuffled
 
@@ -226,10 +221,6 @@ class HashedGroupKFold(GroupKFold):
             yield test
 
 
-def _has(method):
-    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), method)
-
-
 def _steps(estimator):
     steps = getattr(estimator, "steps", [("", estimator)])  # of a pipeline
     return [step for _, step in steps if step not in (None, "passthrough")]
@@ -385,7 +376,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         codes = self._predict(X, "predict")
         return self.classes_[codes.astype(np.intp)]
 
-    @available_if(_has("predict_proba"))
+    @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X: FeatureTable | ArrayLike) -> np.ndarray:
         """Predict the probability of each class.
 
@@ -401,7 +392,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """
         return self._predict(X, "predict_proba")
 
-    @available_if(_has("decision_function"))
+    @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: FeatureTable | ArrayLike) -> np.ndarray:
         """Return what the estimator decides by.
 

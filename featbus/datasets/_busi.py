@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import Bunch
 from tqdm import tqdm
 
 from featbus.datasets import _base
@@ -20,11 +20,7 @@ from featbus.io import read_item
 from featbus.model_selection._copies import find_matches
 from featbus.model_selection._scenes import describe_scene
 from featbus.parameters import check_parameters
-
-if TYPE_CHECKING:
-    from sklearn.utils import Bunch
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 TOP = "Dataset_BUSI_with_GT"
 _CLASSES = ["benign", "malignant", "normal"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from featbus.datasets._busi import TOP, load_busi, other_folders
@@ -18,15 +21,7 @@ from featbus.images import ImageError, at_index
 from featbus.io import read_item, read_mask
 from featbus.masks import restrict
 from featbus.parameters import StrOptions, check_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal
-
-    import pandas as pd
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 
 def load_dataset(

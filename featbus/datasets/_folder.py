@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,7 @@ from featbus.datasets import _base, _files
 from featbus.datasets._groups import add_groups
 from featbus.groups import GroupsWarning
 from featbus.parameters import SequenceOf, check_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),

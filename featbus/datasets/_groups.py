@@ -101,14 +101,8 @@ def _find_rows(listed, files, paths, root):
     uses = Counter(path.name for path in paths)
     found = []
     for file, path in zip(files, paths):
-        relative = os.path.relpath(path, root)
-        names = [
-            file,
-            relative,
-            str(path),
-            os.path.abspath(path),
-            *[path.name] * (uses[path.name] == 1),
-        ]
+        names = [file, os.path.relpath(path, root), str(path), os.path.abspath(path)]
+        names += [path.name] * (uses[path.name] == 1)
         names += [clip_of(name, path) for name in names]
         found.append(next((rows[name] for name in map(_as_path, names) if name in rows), None))
     absent = [file for file, row in zip(files, found) if row is None]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import Bunch
 
 from featbus.datasets import _base
 from featbus.datasets._files import is_visible, path_array, quote
 from featbus.parameters import StrOptions, check_parameters
-
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from sklearn.utils import Bunch
-
-    from featbus.typing import PathLike
+from featbus.typing import PathLike
 
 _TARGETS = {
     "abnormality": ["normal", "abnormal"],

@@ -6,13 +6,13 @@ They use no OpenCV, whose results differ from version to version.
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import fft, ndimage
 from scipy.special import expit
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
 from featbus.datasets._base import as_bunch, read_descr
 from featbus.parameters import (
@@ -24,10 +24,6 @@ from featbus.parameters import (
     as_pair,
     check_parameters,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from sklearn.utils import Bunch
 
 # Names and order are those of `load_busi` and `load_mini_mias`.
 _DIAGNOSES = ["benign", "malignant", "normal"]

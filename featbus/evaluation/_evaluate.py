@@ -47,21 +47,8 @@ from featbus.groups import (
     describe_samples,
     find_doubt,
 )
-from featbus.parameters import (
-    N_JOBS,
-    Interval,
-    InvalidParameterError,
-    StrOptions,
-    check_parameters,
-)
-from featbus.steps import (
-    all_steps,
-    is_resampler,
-    is_search,
-    search_in,
-    split_extraction,
-    steps_of,
-)
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, StrOptions, check_parameters
+from featbus.steps import all_steps, is_resampler, is_search, search_in, split_extraction, steps_of
 from featbus.typing import Images, PathLike
 from featbus.versions import package_versions
 
@@ -114,7 +101,7 @@ def check_names(labels, target_names):
     return names
 
 
-def _extract(pipelines, X, memory, n_jobs, verbose):
+def _extract(pipelines, X, is_prefit, memory, n_jobs, verbose):
     """Return for each pipeline the steps after those from image to row, and their input.
 
     Rows are computed once for all pipelines that begin with the same steps.
@@ -122,7 +109,8 @@ def _extract(pipelines, X, memory, n_jobs, verbose):
     known, found = {}, {}
     for name, pipeline in pipelines.items():
         found[name] = pipeline, X
-        steps, rest = split_extraction(clone(pipeline))  # unfitted, for the fingerprint
+        # Unfitted unless it stays as it is, for the fingerprint.
+        steps, rest = split_extraction(frozen(pipeline) if is_prefit else clone(pipeline))
         if not steps:
             continue
         output = getattr(steps[-1][1], "_sklearn_output_config", {})
@@ -197,11 +185,11 @@ def _run_fold(place, pipeline, X, y, train, test, classes, judge, metadata, subg
         | {f"{kind}_{label}": column for label, column in zip(classes.values(), scores.T)}
         | {name: values[test] for name, values in subgroups.items()}
     )
-    sizes = len(train), len(test)
+    n_train = len(train)
     if judge is not None:
         predictions = judge(predictions, kind, find_threshold(pipeline))
-        sizes = len(np.unique(groups[train])), len(predictions)
-    timing = place | dict(zip(("n_train", "n_test"), sizes))
+        n_train = len(np.unique(groups[train]))
+    timing = place | {"n_train": n_train, "n_test": len(predictions)}
     timing |= {"fit_s": fitted - start, "predict_s": seconds}
     search, best = search_in(pipeline), None
     if search is not None:
@@ -436,8 +424,7 @@ def evaluate(
     if cv == PREFIT:
         labels = _known_classes(pipelines, labels)
     names = check_names(labels, target_names)
-    named = target_names is not None
-    positive, source = find_positive(labels, names if named else None, pos_label)
+    positive, source = find_positive(labels, None if target_names is None else names, pos_label)
     is_seed = isinstance(random_state, Integral)
     seed = int(random_state if is_seed else check_random_state(random_state).randint(2**31 - 1))
     judge, judged = None, y
@@ -468,13 +455,7 @@ def evaluate(
         warnings.warn(few, FewGroupsWarning, stacklevel=2)
 
     classes = dict(zip(labels.tolist(), names))
-    if cv == PREFIT:
-        given = {
-            name: _extract_frozen(model, X, memory=memory, n_jobs=n_jobs)
-            for name, model in pipelines.items()
-        }
-    else:
-        given = _extract(pipelines, X, memory, n_jobs, verbose)
+    given = _extract(pipelines, X, cv == PREFIT, memory, n_jobs, verbose)
     places = [{"repeat": repeat, "fold": fold} for repeat, fold in number_splits(splits)]
     jobs = [
         delayed(_run_fold)(
@@ -489,8 +470,7 @@ def evaluate(
     results = [*tqdm(results, "evaluate", len(jobs), unit="fit", disable=not verbose)]
 
     pos_name = None if positive is None else names[positive]
-    described = cv, splits, n_repeats, y, labels, groups, names, pipelines.values()
-    protocol = _describe(*described, note)
+    protocol = _describe(cv, splits, n_repeats, y, labels, groups, names, pipelines.values(), note)
     protocol += "" if judge is None else judge.describe(judge.label(y[tested], groups[tested]))
     protocol += f"\n{few}" if few else ""
     if len(labels) == 2 or source:
@@ -514,10 +494,8 @@ def evaluate(
 
 def _check_subgroups(subgroups, cv):
     """Return the columns of `subgroups` as arrays of text."""
-    found = {
-        name: as_text(values)
-        for name, values in ({} if subgroups is None else dict(subgroups)).items()
-    }
+    columns = {} if subgroups is None else dict(subgroups)
+    found = {name: as_text(values) for name, values in columns.items()}
     wrong = {name for name in found if name in RESERVED or name.startswith(SCORES)}
     if wrong:
         raise InvalidParameterError(f"subgroups has the columns {sorted(wrong)}, expected others.")
@@ -564,12 +542,6 @@ def frozen(model):
         (name, step.transformer_ if isinstance(step, FeatureBus) else step) for name, step in steps
     ]
     return Pipeline([*((name, FrozenEstimator(step)) for name, step in steps), last])
-
-
-def _extract_frozen(model, X, **settings):
-    """Return the steps of a fitted pipeline after those from image to row, and their input."""
-    steps, rest = split_extraction(frozen(model))
-    return (rest, FeatureBus(Pipeline(steps), **settings).fit_transform(X)) if steps else (model, X)
 
 
 def _guess(place, train, test, y, groups, classes, judge):

@@ -12,18 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
+from featbus.evaluation import _intervals as intervals
 from featbus.evaluation._checklists import fill_checklist
-from featbus.evaluation._intervals import (
-    adjust_for_number,
-    calibration_line,
-    corrected_t_test,
-    count_informative,
-    delong_test,
-    describe_few_groups,
-    jackknife,
-    jackknife_test,
-    score_interval,
-)
 from featbus.evaluation._metrics import (
     MEAN,
     METRICS,
@@ -134,7 +124,7 @@ def score_fold(predictions, labels, names, positive):
 def _summary(values, *found):
     """Return mean and standard deviation over the folds, and the interval of the mean."""
     values = pd.DataFrame(values)
-    low, high = score_interval(values.mean().to_numpy(), *found)
+    low, high = intervals.score_interval(values.mean().to_numpy(), *found)
     return np.stack([values.mean(), values.std(), low, high], axis=-1)
 
 
@@ -341,14 +331,14 @@ class Evaluation(Printed):
     def _left_out(self):
         """Return the jackknife estimates of all metrics, by pipeline."""
         n_groups = self.predictions["group"].nunique()
-        return {name: jackknife(folds, n_groups) for name, folds in self._folds.items()}
+        return {name: intervals.jackknife(folds, n_groups) for name, folds in self._folds.items()}
 
     @cached_property
     def _n_informative(self):
         """Return the number of groups that each metric depends on, of shape (n_classes, -1)."""
         rows = self.predictions.drop_duplicates("index")
         has_class = pd.crosstab(rows["group"], rows["target"]).reindex(columns=self.labels)
-        return count_informative(has_class.to_numpy() > 0)
+        return intervals.count_informative(has_class.to_numpy() > 0)
 
     def _checked_name(self, pipeline):
         names = self.pipeline_names
@@ -504,21 +494,23 @@ class Evaluation(Printed):
             tests = [self._compare_once(metric, *pair) for pair in pairs]
         else:
             sizes = self.timings[["n_train", "n_test"]].mean()
-            tests = [corrected_t_test(folds[one] - folds[other], *sizes) for one, other in pairs]
+            differences = (folds[one] - folds[other] for one, other in pairs)
+            tests = [intervals.corrected_t_test(each, *sizes) for each in differences]
         rows = pd.DataFrame(pairs, columns=["first", "second"])
         rows[["difference", "low", "high", "p_value"]] = tests
         ends = rows[["low", "high"]].clip(smallest - largest, largest - smallest)
-        return rows.assign(**ends, p_holm=adjust_for_number(rows["p_value"]))
+        return rows.assign(**ends, p_holm=intervals.adjust_for_number(rows["p_value"]))
 
     def _compare_once(self, metric, first, second):
         """Return difference, interval and p-value of two pipelines on a single test part."""
         (one, groups), (other, _) = (self._folds[name][0] for name in (first, second))
         if metric != "roc_auc" or (self.pos_name is None and len(self.labels) > 2):
-            return jackknife_test(one, other, pd.factorize(groups)[0], METRICS.index(metric))
+            codes = pd.factorize(groups)[0]
+            return intervals.jackknife_test(one, other, codes, METRICS.index(metric))
         position = self.shown_classes[0]
         pools = [self.pooled(name) for name in (first, second)]
         scores = [pool.scores[:, position] for pool in pools]
-        return delong_test(pools[0].target == position, *scores, groups)
+        return intervals.delong_test(pools[0].target == position, *scores, groups)
 
     def by_subgroup(self, pipeline: str | None = None) -> pd.DataFrame:
         """Return the scores of each subgroup.
@@ -588,7 +580,7 @@ class Evaluation(Printed):
             pool = self.pooled(name)
             for i in self.shown_classes if pool.kind == "probability" else ():
                 groups = self._rows(name)["group"].to_numpy()
-                line = calibration_line(pool.target == i, pool.scores[:, i], groups)
+                line = intervals.calibration_line(pool.target == i, pool.scores[:, i], groups)
                 found.append({"pipeline": name, "class": self.target_names[i]} | line)
         return pd.DataFrame(found)
 
@@ -782,11 +774,7 @@ class Evaluation(Printed):
 
     def _table(self):
         """Return the printed table, cells as text."""
-        return self._shown(
-            lambda row: (
-                f"{row['mean']:.2f}" + ("" if np.isnan(row["std"]) else f" ± {row['std']:.2f}")
-            )
-        )
+        return self._shown(lambda row: "{mean:.2f} ± {std:.2f}".format(**row).replace(" ± nan", ""))
 
     def _shown(self, make_cell):
         """Return a table of the printed metrics; cells are made of mean, std, low and high."""
@@ -829,14 +817,11 @@ class Evaluation(Printed):
     def _size(self):
         """Return the numbers of images and of groups as text."""
         rows = self.predictions.drop_duplicates("index")
-        n_images, n_groups = (
-            rows.get("n_images", rows["index"] * 0 + 1).sum(),
-            rows["group"].nunique(),
-        )
+        n_groups = rows["group"].nunique()
         if self.by == "group":
-            return f"{n_groups} groups of {n_images} images"
+            return f"{n_groups} groups of {rows['n_images'].sum()} images"
         unknown = ", each counted as its own patient"
-        return f"{n_images} images{f' of {n_groups} groups' if self.has_groups else unknown}"
+        return f"{len(rows)} images{f' of {n_groups} groups' if self.has_groups else unknown}"
 
     @property
     def summary(self) -> Any:
@@ -854,9 +839,8 @@ class Evaluation(Printed):
         text = f"Asked to tell {', '.join(first)} and {last} apart in {self._size}, {best}"
         text += f", the best of {len(names)} pipelines," if len(names) > 1 else ""
         text += f" reaches {title(metric, about)} {score}"
-        text += (
-            ", fitted before" if self.is_prefit else f" on {self.by}s that it was not trained on"
-        )
+        unseen = f" on {self.by}s that it was not trained on"
+        text += ", fitted before" if self.is_prefit else unseen
         if self.chance is not None:
             text += f"; chance has {frame.loc[CHANCE, (metric, 'mean')]:.2f}"
         doubts = self._doubts(audit)
@@ -867,7 +851,7 @@ class Evaluation(Printed):
         rows = self.predictions.drop_duplicates("index")
         codes = np.searchsorted(self.labels, rows["target"])
         groups = rows["group"].to_numpy() if self.has_groups else None
-        few = describe_few_groups(codes, groups, self.target_names)
+        few = intervals.describe_few_groups(codes, groups, self.target_names)
         failed = "" if audit is None or audit.outcome == "passed" else f"audit {audit.outcome}"
         # The number of images says the rest of the note.
         found = [self.groups_note.partition(":")[0], few, self.doubt, failed]

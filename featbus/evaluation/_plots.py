@@ -21,10 +21,6 @@ _MAX_WIDTH = 12  # of a figure of several panels, in inches
 _LINE = 27  # characters of a label that fit a panel
 _BELOW = {"loc": "upper left", "bbox_to_anchor": (0, -0.26), "borderaxespad": 0}  # of a legend
 
-_NO_PROBABILITIES = (
-    "No pipeline has probabilities, expected a classifier with predict_proba: decision values "
-    "cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
-)
 STYLE = {
     "axes.edgecolor": GRAY,
     "axes.spines.right": False,
@@ -104,6 +100,19 @@ def _fill_label(name, width):
     return fill(f" {name}", width)
 
 
+def _pool(evaluation, has_probabilities):
+    """Return name, pooled predictions and line of each pipeline, or of those with probabilities."""
+    names = evaluation.pipeline_names
+    pooled = [(name, evaluation.pooled(name), _line(i)) for i, name in enumerate(names)]
+    pooled = [one for one in pooled if one[1].kind == "probability" or not has_probabilities]
+    if not pooled:
+        raise ValueError(
+            "No pipeline has probabilities, expected a classifier with predict_proba: decision "
+            "values cannot be calibrated. Wrap the classifier in CalibratedClassifierCV."
+        )
+    return pooled
+
+
 def _draw_matrices(evaluation):
     """Draw a matrix of counts per pipeline."""
     labels = [fill(name, 18) for name in evaluation.target_names]
@@ -123,14 +132,7 @@ def _draw_curves(evaluation, name):
     """Draw axes per class with a curve per pipeline."""
     display, metric, xlabel, ylabel = _CURVES[name]
     names, areas = evaluation.target_names, evaluation._class_intervals()
-    pools = [evaluation.pooled(pipeline) for pipeline in evaluation.pipeline_names]
-    pooled = [
-        (pipeline, pool, _line(number))
-        for number, (pipeline, pool) in enumerate(zip(evaluation.pipeline_names, pools))
-        if metric or pool.kind == "probability"
-    ]
-    if not pooled:
-        raise ValueError(_NO_PROBABILITIES)
+    pooled = _pool(evaluation, has_probabilities=metric is None)
     headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
     n_lines = sum(_count_lines([fill(f"{name}, AUC 0.00", _LINE)]) for name, *_ in pooled)
     figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
@@ -189,18 +191,16 @@ def net_benefit(is_class, probability, thresholds):
 def _draw_decision_curve(evaluation):
     """Draw axes per class with the net benefit per pipeline, of acting on all and on none."""
     names, thresholds = evaluation.target_names, np.linspace(0, 0.99, 100)
-    pools = {name: evaluation.pooled(name) for name in evaluation.pipeline_names}
-    pools = {name: pool for name, pool in pools.items() if pool.kind == "probability"}
-    if not pools:
-        raise ValueError(_NO_PROBABILITIES)
+    pooled = _pool(evaluation, has_probabilities=True)
     headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
-    labels = [_fill_label(name, _LINE) for name in (*pools, "act on all", "act on none")]
+    known = [name for name, *_ in pooled]
+    labels = [_fill_label(name, _LINE) for name in (*known, "act on all", "act on none")]
     n_lines = "\n".join(labels).count("\n") + 1
     figure, axes = _make_axes(headings, 3.2, 3.9 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
-        for number, pool in enumerate(pools.values()):
+        for _, pool, line in pooled:
             benefit = net_benefit(pool.target == i, pool.scores[:, i], thresholds)
-            axis.plot(thresholds, benefit, **_line(number))
+            axis.plot(thresholds, benefit, **line)
         share = (pool.target == i).mean()
         every = net_benefit(pool.target == i, np.ones(len(pool.target)), thresholds)
         axis.plot(thresholds, every, color=GRAY, linewidth=0.8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from sklearn.utils import check_consistent_length
 
 from featbus.base import ImageTransformer
 from featbus.evaluation._importance import draw_gray, map_boxes_back, takes_item
-from featbus.images import at_index
+from featbus.images import map_at_index
 from featbus.io import read_item, read_mask
 from featbus.masks import dice
 from featbus.parameters import Interval, PairOf, as_pair, check_parameters
@@ -98,16 +99,13 @@ def segmentation_scores(
     """
     check_parameters(_CONSTRAINTS, {"spacing": spacing})
     check_consistent_length(true_masks, predicted_masks)
-    rows = []
-    for index, (true, found) in enumerate(zip(true_masks, predicted_masks)):
-        with at_index(index):
-            found = read_mask(found, np.shape(found), required=True)
-            true = read_mask(true, found.shape, required=True)
-            rows.append(_scores(true, found, as_pair(spacing)))
-    return pd.DataFrame(rows)
+    score = partial(_score, spacing=as_pair(spacing))
+    return pd.DataFrame(map_at_index(score, true_masks, predicted_masks))
 
 
-def _scores(true, found, spacing):
+def _score(true, found, spacing):
+    found = read_mask(found, np.shape(found), required=True)
+    true = read_mask(true, found.shape, required=True)
     n_true, n_found, n_both = true.sum(), found.sum(), (true & found).sum()
     scores = dict.fromkeys(_QUALITY, np.nan)
     if n_true:

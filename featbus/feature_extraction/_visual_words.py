@@ -134,6 +134,7 @@ class VisualWords(FeatureExtractor):
     'daisy_word_07'
     """
 
+    _requires_fit = True
     _parameter_constraints = {
         "descriptor": [StrOptions(set(_DESCRIPTORS))],
         "n_words": [POSITIVE_INTEGER],
@@ -263,8 +264,3 @@ class VisualWords(FeatureExtractor):
         for word in range(self.n_words):
             name = f"{self.descriptor}_word_{word:0{digits}d}"
             yield Column(name, f"share of patches that are closest to word {word}")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags

@@ -2,8 +2,7 @@
 
 from featbus.model_selection._audit import AuditReport, audit
 from featbus.model_selection._near_duplicates import find_near_duplicates
-from featbus.model_selection._perturbations import PERTURBATIONS
-from featbus.model_selection._robustness import SelectRobust, feature_robustness
+from featbus.model_selection._robustness import PERTURBATIONS, SelectRobust, feature_robustness
 
 __all__ = [
     "PERTURBATIONS",

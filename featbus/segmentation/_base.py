@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from featbus.base import ImageTransformer
 from featbus.images import ImageError, at_index
 from featbus.io import read_mask
 from featbus.masks import dice, restrict
 from featbus.parameters import InvalidParameterError
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 
 def find_regions(segmenter: Any, images: ArrayLike) -> list[np.ndarray]:

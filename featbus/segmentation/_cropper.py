@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from featbus.base import ImageTransformer
-from featbus.images import ImageError, at_index, check_image
+from featbus.images import ImageError, check_image, map_at_index
 from featbus.masks import inside_mask, restrict
-from featbus.parameters import (
-    POSITIVE_INTEGER,
-    HasMethods,
-    Interval,
-    PairOf,
-    StrOptions,
-    as_pair,
-)
+from featbus.parameters import POSITIVE_INTEGER, HasMethods, Interval, PairOf, StrOptions, as_pair
 from featbus.resizing import resize
 from featbus.segmentation._base import find_regions
 from featbus.steps import learns
-
-if TYPE_CHECKING:
-    from typing import Any, Literal, Self
-
-    from numpy.typing import ArrayLike
-
-    from featbus.typing import Images
+from featbus.typing import Images
 
 
 def _box_around(region, margin, square):
@@ -118,6 +106,7 @@ class ROICropper(ImageTransformer):
 
     # 2: crops are resized as by version 2 of Resize.
     _algorithm_version = 2
+    _requires_fit = property(lambda self: learns(self.segmenter))
 
     _parameter_constraints = {
         "segmenter": [HasMethods("predict"), None],
@@ -234,25 +223,27 @@ class ROICropper(ImageTransformer):
         ImageError
             If an image is invalid, or has no region and ``on_empty="raise"``.
         """
-        return np.array(self._map_batch(self._iter_boxes, X))
 
-    def _iter_boxes(self, images):
-        for index, (_, region) in enumerate(self._iter_found(images)):
-            with at_index(index):
-                yield np.array(self._box(region))
+        def find(images):
+            return map_at_index(
+                lambda found: np.array(self._box(found[1])), self._iter_found(images)
+            )
+
+        return np.array(self._map_batch(find, X))
 
     def _transform_images(self, images):
-        for index, (image, region) in enumerate(self._iter_found(images)):
-            with at_index(index):
-                top, left, bottom, right = self._box(region)
-                if not self.as_mask:
-                    # Pixels that were outside the mask have not been checked before.
-                    image = check_image(image[top:bottom, left:right])
-                    yield image if self.size is None else resize(image, as_pair(self.size))
-                    continue
-                if not region.any():
-                    region[top:bottom, left:right] = True
-                yield restrict(image, region)
+        return map_at_index(self._crop, self._iter_found(images))
+
+    def _crop(self, found):
+        image, region = found
+        top, left, bottom, right = self._box(region)
+        if self.as_mask:
+            if not region.any():
+                region[top:bottom, left:right] = True
+            return restrict(image, region)
+        # Pixels that were outside the mask have not been checked before.
+        image = check_image(image[top:bottom, left:right])
+        return image if self.size is None else resize(image, as_pair(self.size))
 
     def _iter_found(self, images):
         """Yield images and the components of their regions that are used."""
@@ -315,8 +306,3 @@ class ROICropper(ImageTransformer):
         if self.size is not None:
             boxes = boxes * np.tile(np.divide([bottom - top, right - left], as_pair(self.size)), 2)
         return boxes + np.tile([top, left], 2)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = learns(self.segmenter)
-        return tags

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import cv2
 import numpy as np
 from skimage.filters import threshold_local, threshold_multiotsu, threshold_otsu
 
 from featbus.color import to_float, to_gray
-from featbus.images import at_index
+from featbus.images import map_at_index
 from featbus.masks import inside_mask
 from featbus.parameters import Interval, StrOptions
 from featbus.segmentation._base import Segmenter
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 _LONGER_SIDE = 256  # pixels of the image that regions are found in
 _WINDOW = 127  # of the local threshold, about half of it
@@ -210,9 +207,7 @@ class ThresholdSegmenter(Segmenter):
         self.smoothing = smoothing
 
     def _iter_regions(self, images):
-        for index, image in enumerate(images):
-            with at_index(index):
-                yield self._region(image)
+        return map_at_index(self._region, images)
 
     def _region(self, image):
         height, width = image.shape[:2]

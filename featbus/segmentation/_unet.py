@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import count, islice
 from numbers import Integral, Real
 from typing import Literal, Self
@@ -14,25 +15,14 @@ from skimage.filters import apply_hysteresis_threshold
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from featbus import networks
 from featbus.augmentation import Augmentation, change_image, change_mask
 from featbus.base import naming_paths
 from featbus.color import to_float, to_rgb, to_uint8
 from featbus.groups import check_groups, validation_split
-from featbus.images import at_index
+from featbus.images import map_at_index
 from featbus.io import read_mask
 from featbus.masks import fill_mask
-from featbus.networks import (
-    BACKBONES,
-    STAGES,
-    KerasSource,
-    Network,
-    build_apart,
-    check_engine,
-    find_release,
-    find_source,
-    import_keras,
-    load_engine,
-)
 from featbus.parameters import (
     POSITIVE_INTEGER,
     Interval,
@@ -87,7 +77,7 @@ def build_unet(source, seed=0):
     .. [1] Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image
        segmentation. MICCAI 2015, 234-241, doi:10.1007/978-3-319-24574-4_28.
     """
-    keras, base = import_keras(), source.build()
+    keras, base = networks.import_keras(), source.build()
     layers, seeds, glorot = keras.layers, count(1000 * seed), keras.initializers.GlorotUniform
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -101,7 +91,7 @@ def build_unet(source, seed=0):
         return layers.ReLU(name=f"{name}_relu")(maps)
 
     *skips, maps = _feature_maps(source, base)
-    for stage, width, skip in zip(STAGES[-2::-1], _WIDTHS, skips[::-1]):
+    for stage, width, skip in zip(networks.STAGES[-2::-1], _WIDTHS, skips[::-1]):
         name = f"decoder_{stage}"
         maps = convolve(layers.Conv2DTranspose, maps, width, 2, strides=2, name=f"{name}_up")
         skip = convolve(layers.Conv2D, skip, width, 1, name=f"{name}_skip")
@@ -120,14 +110,14 @@ def _feature_maps(source, base):
         taps["C1"] = base.get_layer(_FIRST_TAPS[source.name]).output
     height, width = base.inputs[0].shape[1:3]
     expected = [(height >> level, width >> level) for level in range(1, 6)]
-    found = [tuple(taps[stage].shape[1:3]) if stage in taps else None for stage in STAGES]
+    found = [tuple(taps[stage].shape[1:3]) if stage in taps else None for stage in networks.STAGES]
     if found != expected or height % 32 or width % 32:
         raise InvalidParameterError(
             f"encoder is {source}, whose feature maps for images of {height} x {width} pixels are "
             f"{found}, expected {expected}: an encoder such as a MobileNet, ResNet or VGG, and an "
             "input_size that is a multiple of 32."
         )
-    return [taps[stage] for stage in STAGES]
+    return [taps[stage] for stage in networks.STAGES]
 
 
 def overlap_loss(weight=1.0):
@@ -187,7 +177,7 @@ def _train(segmenter, source, learning, validation, folder):
     n_epochs, best_epoch : int
         Number of epochs run, and the epoch, from 1, of the weights.
     """
-    keras, seed, size = import_keras(), int(segmenter.random_state), segmenter.batch_size
+    keras, seed, size = networks.import_keras(), int(segmenter.random_state), segmenter.batch_size
     augmentation = _AUGMENTATION if segmenter.augmentation is None else segmenter.augmentation
 
     # Keras would cast arrays to the type that the user has set as `floatx`.
@@ -231,7 +221,7 @@ def _train(segmenter, source, learning, validation, folder):
         warmup_target=np.float32(segmenter.learning_rate),
         warmup_steps=n_first,
     )
-    model = build_apart(build_unet, source, seed)
+    model = networks.build_apart(build_unet, source, seed)
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss=overlap_loss(segmenter.region_weight),
@@ -266,13 +256,20 @@ def _letterbox(image, size):
     return fill_mask(letterbox(image if image.ndim == 2 else to_rgb(image), size))
 
 
-def _to_size(region, size):
-    """Return a region at the network's size; a region too small for a pixel keeps one."""
-    share = fill_mask(letterbox(region.astype(np.float32), size))
-    return (share > 0) & (share >= min(0.5, share.max()))
+def _load(image, mask, size):
+    """Return an image and its region at the network's size; a tiny region keeps a pixel."""
+    region = read_mask(mask, image.shape, required=True).astype(np.float32)
+    share = fill_mask(letterbox(region, size))
+    return to_uint8(_letterbox(image, size)), (share > 0) & (share >= min(0.5, share.max()))
 
 
-class _TrainedUNet(KerasSource):
+def _to_input(image, size):
+    """Return the shape of an image, and its pixels: RGB, 0 to 255, before preprocessing."""
+    pixels = to_rgb(_letterbox(image, size))
+    return image.shape, pixels if pixels.dtype == np.uint8 else to_float(pixels) * 255
+
+
+class _TrainedUNet(networks.KerasSource):
     """A U-Net with the weights of a training.
 
     Parameters
@@ -427,7 +424,7 @@ class UNetSegmenter(Segmenter):
     _algorithm_version = 3
 
     _parameter_constraints = {
-        "encoder": [StrOptions(set(BACKBONES))],
+        "encoder": [StrOptions(set(networks.BACKBONES))],
         "encoder_weights": [str, os.PathLike, None],
         "encoder_options": [dict, None],
         "input_size": [PairOf(POSITIVE_INTEGER)],
@@ -520,8 +517,9 @@ class UNetSegmenter(Segmenter):
         groups = check_groups(groups)
         check_consistent_length(batch, masks, groups)
         source = self._source(self.encoder_weights)
+        load = partial(_load, size=source.input_size)
         with naming_paths(batch):
-            pairs = self._load(batch, masks, source.input_size)
+            pairs = list(map_at_index(load, self._iter_images(batch), masks))
         has_region = np.array([region.any() for _, region in pairs])
         if not has_region.any():
             raise ValueError("All masks are empty, expected at least one with a region.")
@@ -549,15 +547,6 @@ class UNetSegmenter(Segmenter):
         kinds = np.zeros(len(names), int) if is_rare else has_region.astype(int)
         share, seed = self.validation_share, int(self.random_state)
         return validation_split(kinds, groups, share, seed, needed=has_region)
-
-    def _load(self, batch, masks, size):
-        """Read images and masks, and bring them to the network's size."""
-        pairs = []
-        for index, (image, mask) in enumerate(zip(self._iter_images(batch), masks)):
-            with at_index(index):
-                region = read_mask(mask, image.shape, required=True)
-                pairs.append((to_uint8(_letterbox(image, size)), _to_size(region, size)))
-        return pairs
 
     def _key(self, source, *images):
         """Return a hash of all that a training depends on, the name of its folder."""
@@ -591,8 +580,8 @@ class UNetSegmenter(Segmenter):
 
     def _iter_probabilities(self, images):
         network = self._network()
-        engine, size = load_engine(network), network.source.input_size
-        prepared = self._iter_inputs(images, size)
+        engine, size = networks.load_engine(network), network.source.input_size
+        prepared = map_at_index(partial(_to_input, size=size), images)
         while batch := list(islice(prepared, self.batch_size)):
             shapes, pixels = zip(*batch)
             pixels = np.stack(pixels)
@@ -604,16 +593,9 @@ class UNetSegmenter(Segmenter):
                 window = letterbox_window(shape, size)
                 yield resize(np.ascontiguousarray(probabilities[window]), shape[:2])
 
-    def _iter_inputs(self, images, size):
-        """Yield the shape of each image, and its pixels: RGB, 0 to 255, before preprocessing."""
-        for index, image in enumerate(images):
-            with at_index(index):
-                pixels = to_rgb(_letterbox(image, size))
-                yield image.shape, pixels if pixels.dtype == np.uint8 else to_float(pixels) * 255
-
     def _source(self, weights=None):
         """Return the encoder, with random weights unless others are given."""
-        return find_source(
+        return networks.find_source(
             backbone=self.encoder,
             backbone_options=self.encoder_options,
             weights=weights,
@@ -626,11 +608,11 @@ class UNetSegmenter(Segmenter):
         check_is_fitted(self)
         # Not remembered: whoever changes the weights gets other regions, and other rows.
         source = _TrainedUNet(self._source(), self.weights_)
-        return Network(source, ("probability",), ("flatten",), self.engine)
+        return networks.Network(source, ("probability",), ("flatten",), self.engine)
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_engine(self.engine, self._source())
+        networks.check_engine(self.engine, self._source())
         low, high = as_pair(self.threshold)
         if low > high:
             raise InvalidParameterError(
@@ -639,7 +621,7 @@ class UNetSegmenter(Segmenter):
 
     def _fingerprint_params(self):
         own = {"views": self.views, "threshold": as_pair(self.threshold)}
-        return self._network().identity | own | {"release": find_release(self.engine)}
+        return self._network().identity | own | {"release": networks.find_release(self.engine)}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
