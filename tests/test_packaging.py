@@ -1,11 +1,13 @@
 """What is installed with featbus, and what works without the rest."""
 
 import inspect
+import os
 import pkgutil
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from types import FunctionType
 
@@ -40,12 +42,27 @@ def test_every_module_imports_without_heavy_packages_and_logs_to_one_logger():
     subprocess.run([sys.executable, "-c", EVERY_MODULE], check=True)
 
 
-def test_the_slim_requirements_are_all_others():
-    lines = (CHECKOUT / "requirements-slim.txt").read_text().splitlines()
-    slim = [line for line in lines if not line.startswith("#")]
-    names = {line: re.match(r"[\w.-]+", line)[0] for line in PROJECT["dependencies"]}
-    assert slim == [line for line, name in names.items() if name not in HEAVY]
-    assert set(names.values()) >= HEAVY
+def test_featbus_slim_does_without_dependencies_of_featbus():
+    slim = tomllib.loads((CHECKOUT / "packaging" / "slim" / "pyproject.toml").read_text())
+    without = slim["tool"]["hatch"]["metadata"]["hooks"]["custom"]["without"]
+    names = {re.match(r"[\w.-]+", line)[0] for line in PROJECT["dependencies"]}
+    assert set(without) == HEAVY <= names
+    assert {*slim["project"]["dynamic"]} >= PROJECT.keys() - {"name", "dynamic", "license-files"}
+
+
+@pytest.mark.skipif("FEATBUS_DIST" not in os.environ, reason="FEATBUS_DIST names built wheels")
+def test_the_wheels_hold_the_package_alone_and_differ_in_heavy_dependencies():
+    files, lines = [], []
+    for name in ("featbus", "featbus_slim"):
+        [path] = Path(os.environ["FEATBUS_DIST"]).glob(f"{name}-*.whl")
+        with zipfile.ZipFile(path) as wheel:
+            info = path.name.removesuffix("-py3-none-any.whl") + ".dist-info"
+            lines.append(wheel.read(f"{info}/METADATA").decode().splitlines()[2:])
+            files.append({*(found.replace(info, "") for found in wheel.namelist())})
+    assert files[0] == files[1]
+    assert {name.partition("/")[0] for name in files[0]} == {"featbus", ""}
+    heavy = re.compile(f"Requires-Dist: ({'|'.join(HEAVY)})[><=]")
+    assert [line for line in lines[0] if not heavy.match(line)] == lines[1] != lines[0]
 
 
 @pytest.mark.parametrize(
