@@ -13,6 +13,7 @@ from types import FunctionType
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.utils import estimator_html_repr
 
 from featbus import HOG, DeepFeatures, FineTunedFeatures, UNetSegmenter
@@ -48,6 +49,30 @@ def test_featbus_slim_does_without_dependencies_of_featbus():
     names = {re.match(r"[\w.-]+", line)[0] for line in PROJECT["dependencies"]}
     assert set(without) == HEAVY <= names
     assert {*slim["project"]["dynamic"]} >= PROJECT.keys() - {"name", "dynamic", "license-files"}
+
+
+def test_the_recipe_of_conda_forge_has_the_same_dependencies():
+    recipe = yaml.safe_load((CHECKOUT / "packaging" / "conda-forge" / "recipe.yaml").read_text())
+    names = {
+        "opencv-python-headless": "py-opencv",
+        "xgboost": "py-xgboost",
+        "matplotlib": "matplotlib-base",
+        "docstring-parser": "docstring_parser",
+    }
+    split = [re.match(r"([\w.-]+)(.*)", line).groups() for line in PROJECT["dependencies"]]
+    expected = [f"{names.get(name, name)} {bounds}" for name, bounds in split]
+    assert recipe["requirements"]["run"][1:] == expected
+    assert recipe["about"]["summary"] == PROJECT["description"]
+    assert f">={recipe['context']['python_min']}" == PROJECT["requires-python"]
+
+
+def test_the_release_has_one_number_and_date():
+    changes = (CHECKOUT / "CHANGELOG.md").read_text()
+    released = re.search(r"^## (\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)$", changes, re.MULTILINE)
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text())
+    recipe = yaml.safe_load((CHECKOUT / "packaging" / "conda-forge" / "recipe.yaml").read_text())
+    assert released.groups() == (citation["version"], str(citation["date-released"]))
+    assert recipe["context"]["version"] == citation["version"]
 
 
 @pytest.mark.skipif("FEATBUS_DIST" not in os.environ, reason="FEATBUS_DIST names built wheels")
