@@ -45,6 +45,10 @@ def positive_class(target_names):
         "healthy", or a negation, as in "no cancer". None if the two names are anything else, or
         there are not two classes.
 
+    See Also
+    --------
+    featbus.evaluate : Its parameter `pos_label` takes a name, too.
+
     Examples
     --------
     >>> from featbus.classes import positive_class

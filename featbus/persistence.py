@@ -102,6 +102,11 @@ class ModelFileError(ValueError):
     """A pipeline that cannot be saved, or a file that is refused.
 
     Read more in the :ref:`User Guide <models>`.
+
+    See Also
+    --------
+    featbus.save : Raises it.
+    featbus.load : Raises it.
     """
 
     def __init__(self, message: Any) -> None:

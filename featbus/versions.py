@@ -48,6 +48,10 @@ def show_versions() -> None:
 
     Read more in the :ref:`User Guide <contributing>`.
 
+    See Also
+    --------
+    featbus.evaluation.Evaluation : Its attribute `versions` has those of a result.
+
     Examples
     --------
     >>> from featbus import show_versions

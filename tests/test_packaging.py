@@ -1,5 +1,6 @@
 """What is installed with featbus, and what works without the rest."""
 
+import doctest
 import inspect
 import os
 import pkgutil
@@ -136,3 +137,23 @@ def test_docstrings_lead_to_the_guide():
     link = re.compile(r"Read more in the :ref:`User Guide <\w+>`\.\n")
     assert len(DOCUMENTED) > 50
     assert [name for name in DOCUMENTED if not link.search(_public(name).__doc__)] == []
+
+
+# Of a name whose docstring has no example: the name whose example shows it.
+SHOWN_BY = {
+    "commands.Examination": "commands.examine_image",
+    "evaluation.ProtocolComparison": "compare_protocols",
+    "load": "save",
+    "model_selection.AuditReport": "audit",
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_docstrings_have_an_example_and_related_names(name):
+    """The doctests of CI run the examples. Errors and warnings are seen where they are raised."""
+    docstring = inspect.getdoc(_public(name))
+    assert "\nSee Also\n--------\n" in docstring or name == "commands.Examination"
+    shown = _public(SHOWN_BY.get(name, name))
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(shown))
+    runs = [example for example in examples if doctest.SKIP not in example.options]
+    assert runs or issubclass(shown, Exception)

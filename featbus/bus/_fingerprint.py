@@ -50,6 +50,10 @@ class FingerprintError(ValueError):
     """A transformer whose rows cannot be stored, because its changes cannot be detected.
 
     Read more in the :ref:`User Guide <feature_bus>`.
+
+    See Also
+    --------
+    featbus.FeatureBus : Raises it.
     """
 
 
