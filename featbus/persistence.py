@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from featbus.typing import PathLike
 
-__all__ = ["ModelFileError", "load", "read_card", "save"]
+__all__ = ["ModelFileError", "load", "read_card", "save", "write_card_html"]
 
 _FORMAT = 2  # goes up whenever other releases of featbus cannot read what is written
 _MANIFEST = "featbus.json"
@@ -700,6 +700,18 @@ def write_card_html(path: PathLike, page: PathLike) -> None:
     See Also
     --------
     read_card : The card as a dict.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from featbus import LBP, make_breast_ultrasound, save
+    >>> from featbus.persistence import write_card_html
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> images = make_breast_ultrasound(2, random_state=0).images
+    >>> save(LBP().fit(images), folder / "lbp.skops")
+    >>> write_card_html(folder / "lbp.skops", folder / "card.html")
+    >>> (folder / "card.html").read_text().splitlines()[0]
+    '<!DOCTYPE html>'
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

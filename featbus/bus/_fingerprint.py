@@ -290,9 +290,9 @@ def _find_release(module):
         return f"python {platform.python_version()}"
     version = getattr(package, "__version__", None)
     is_installed = {"site-packages", "dist-packages"} & {*file.parts}
-    if root == "featbus":  # a new commit that leaves a function as it is shall not change its rows
-        is_installed = ".dev" not in version
-    return f"{root} {version}" if version and is_installed else None
+    # A new commit of featbus changes the keys of those functions alone that it changes.
+    is_released = ".dev" not in version if root == "featbus" else is_installed
+    return f"{root} {version}" if version and is_released else None
 
 
 def digest_image(item: np.ndarray | PathLike) -> bytes:
