@@ -231,6 +231,19 @@ def brighten(image: np.ndarray, factor: float) -> np.ndarray:
     ndarray or MaskedArray
         The image, in its dtype; integers are rounded. Values are limited to the maximum of the
         dtype (1 for floating point). An alpha channel stays as it is.
+
+    See Also
+    --------
+    featbus.augmentation.Augmentation : Draw changes at random.
+    featbus.augmentation.change_image : Change an image.
+    featbus.augmentation.change_mask : Change its mask.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.augmentation import brighten
+    >>> brighten(np.array([[100, 200]], dtype=np.uint8), 1.5)
+    array([[150, 255]], dtype=uint8)
     """
     if factor == 1 or image.dtype == bool:
         return image
@@ -267,6 +280,20 @@ def change_image(image: np.ndarray, change: Change) -> np.ndarray:
         region, and pixels outside the region do not influence those inside. The region may end up
         empty. Interpolated values depend on the version of OpenCV: OpenCV 4 rounds positions to
         1/32 pixel.
+
+    See Also
+    --------
+    featbus.augmentation.Augmentation : Draw changes at random.
+    featbus.augmentation.change_mask : Change its mask.
+    featbus.augmentation.brighten : Change the brightness alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.augmentation import Augmentation, change_image
+    >>> change = Augmentation(rotation=10).draw(np.random.default_rng(0))
+    >>> change_image(np.ones((64, 48), np.uint8), change).shape
+    (64, 48)
     """
     image = dihedral(image, change.element)
     matrix = change.matrix(image.shape)
@@ -291,6 +318,20 @@ def change_mask(mask: np.ndarray | int, change: Change) -> np.ndarray | int:
     -------
     ndarray of bool or int
         The mask, interpolated by nearest neighbor; 0 beyond the border.
+
+    See Also
+    --------
+    featbus.augmentation.Augmentation : Draw changes at random.
+    featbus.augmentation.change_image : Change an image.
+    featbus.augmentation.brighten : Change the brightness alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.augmentation import Augmentation, change_mask
+    >>> change = Augmentation(rotation=10).draw(np.random.default_rng(0))
+    >>> change_mask(np.ones((64, 48), bool), change).shape
+    (64, 48)
     """
     mask = dihedral(mask, change.element)
     matrix = change.matrix(mask.shape)

@@ -256,6 +256,21 @@ class ImageTransformer(ImageEstimator):
     that moves pixels also overrides `map_boxes`.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
+
+    See Also
+    --------
+    featbus.base.FeatureExtractor : Base of the steps from image to row.
+    featbus.ImageFunction : Make a step of a function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.base import ImageTransformer
+    >>> class Flip(ImageTransformer):
+    ...     def _transform_image(self, image):
+    ...         return image[:, ::-1]
+    >>> Flip().fit_transform(np.array([[[1, 2, 3]]], dtype=np.uint8))
+    array([[[3, 2, 1]]], dtype=uint8)
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -349,6 +364,16 @@ class Column(NamedTuple):
     """A column of features: its name, and what it describes.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
+
+    See Also
+    --------
+    featbus.base.FeatureExtractor : Base of the steps from image to row.
+
+    Examples
+    --------
+    >>> from featbus.base import Column
+    >>> Column("brightest", "largest pixel").name
+    'brightest'
     """
 
     name: str
@@ -368,6 +393,18 @@ class Where(NamedTuple):
         Columns of the image.
     what : str
         What the feature describes there.
+
+    See Also
+    --------
+    featbus.LBP.where : One of the methods that return it.
+    featbus.plot_importance : Draw the weights of columns on an image.
+
+    Examples
+    --------
+    >>> from featbus import LBP
+    >>> where = LBP(cells=2).where("lbp_p8_r1_c00_01_u00", (32, 32))
+    >>> where.rows, where.columns
+    (slice(0, 17, None), slice(15, 32, None))
     """
 
     rows: slice
@@ -383,6 +420,27 @@ class FeatureExtractor(ImageEstimator):
     faster than one, it overrides `_iter_rows`, and `_prepare` to preprocess each image.
 
     Read more in the :ref:`User Guide <adding_a_feature>`.
+
+    See Also
+    --------
+    featbus.base.ImageTransformer : Base of the steps from image to image.
+    featbus.base.Column : What `_columns` returns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.base import Column, FeatureExtractor
+    >>> class Brightest(FeatureExtractor):
+    ...     def __init__(self, *, dtype=np.float32):
+    ...         self.dtype = dtype
+    ...
+    ...     def _extract(self, image):
+    ...         return np.array([image.max()])
+    ...
+    ...     def _columns(self):
+    ...         yield Column("brightest", "largest pixel")
+    >>> Brightest().fit_transform(np.array([[[1, 2, 3]]], dtype=np.uint8))
+    array([[3.]], dtype=float32)
     """
 
     _parameter_constraints = {"dtype": [FLOAT_DTYPE]}

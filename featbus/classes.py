@@ -45,6 +45,10 @@ def positive_class(target_names):
         "healthy", or a negation, as in "no cancer". None if the two names are anything else, or
         there are not two classes.
 
+    See Also
+    --------
+    featbus.evaluate : Its parameter `pos_label` takes a name, too.
+
     Examples
     --------
     >>> from featbus.classes import positive_class
@@ -64,10 +68,6 @@ def positive_class(target_names):
     return None
 
 
-def _is_positive(words):
-    return bool(words & _POSITIVE) and not words & _NEGATIVE
-
-
 def _is_negative(words):
     joined = (re.fullmatch(r"(?:non?|not)(\w+)", word) for word in words)  # nonmalignant
     return bool(words & _NEGATIVE) or any(found and found[1] in _POSITIVE for found in joined)
@@ -75,7 +75,7 @@ def _is_negative(words):
 
 def _are_opposite(positive, negative):
     """Return whether the first name is positive and the second one its opposite."""
-    if not (_is_positive(positive) and _is_negative(negative)):
+    if not positive & _POSITIVE or positive & _NEGATIVE or not _is_negative(negative):
         return False
     one, other = positive - _SIGNS, negative - _SIGNS
     both_are_signs = positive & _SIGNS and negative & _SIGNS

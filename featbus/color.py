@@ -45,9 +45,22 @@ def to_gray(image: np.ndarray) -> np.ndarray:
     ImageError
         If the image has transparent pixels.
 
+    See Also
+    --------
+    featbus.color.to_float : Floating point 0..1.
+    featbus.color.to_rgb : Three channels.
+    featbus.color.to_uint8 : 8 bits.
+
     References
     ----------
     .. [1] Recommendation ITU-R BT.601-7, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.color import to_gray
+    >>> to_gray(np.array([[[255, 0, 0]]], dtype=np.uint8))
+    array([[76]], dtype=uint8)
     """
     if image.ndim == 2:
         return image
@@ -82,6 +95,19 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     ------
     ImageError
         If the image has transparent pixels.
+
+    See Also
+    --------
+    featbus.color.to_float : Floating point 0..1.
+    featbus.color.to_gray : One channel.
+    featbus.color.to_uint8 : 8 bits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.color import to_rgb
+    >>> to_rgb(np.array([[7]], dtype=np.uint8))
+    array([[[7, 7, 7]]], dtype=uint8)
     """
     if image.ndim == 3:
         return _opaque(image)
@@ -105,6 +131,19 @@ def to_float(image: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
     -------
     ndarray or MaskedArray of float
         Integers divided by the largest value of their type, as `skimage.util.img_as_float` does.
+
+    See Also
+    --------
+    featbus.color.to_gray : One channel.
+    featbus.color.to_rgb : Three channels.
+    featbus.color.to_uint8 : 8 bits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.color import to_float
+    >>> to_float(np.array([[0, 51, 255]], dtype=np.uint8))
+    array([[0. , 0.2, 1. ]], dtype=float32)
     """
     pixels = np.ma.getdata(image)
     if pixels.dtype.kind == "f":
@@ -128,6 +167,19 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     -------
     ndarray or MaskedArray of uint8
         The image, rounded to 0..255.
+
+    See Also
+    --------
+    featbus.color.to_float : Floating point 0..1.
+    featbus.color.to_gray : One channel.
+    featbus.color.to_rgb : Three channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.color import to_uint8
+    >>> to_uint8(np.array([[0, 0.2, 1]]))
+    array([[  0,  51, 255]], dtype=uint8)
     """
     if image.dtype == np.uint8:
         return image

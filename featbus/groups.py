@@ -21,6 +21,11 @@ class GroupsWarning(UserWarning):
     """It is unknown which images belong together; scores from any split are too optimistic.
 
     Read more in the :ref:`User Guide <datasets>`.
+
+    See Also
+    --------
+    featbus.find_near_duplicates : Find images of the same scene.
+    featbus.evaluate : Keep groups together.
     """
 
 

@@ -47,6 +47,11 @@ class ImageError(ValueError):
     path : str, os.PathLike or None, default=None
         File of the image, None for an array.
 
+    See Also
+    --------
+    featbus.images.ImageErrors : Several images.
+    featbus.io.ImageReadError : A file that cannot be read.
+
     Examples
     --------
     >>> from featbus.images import ImageError
@@ -101,6 +106,10 @@ class ImageErrors(ImageError):
         Number of images in the batch.
     remedy : str, default="Repair these images, or leave them out."
         What to do.
+
+    See Also
+    --------
+    featbus.images.ImageError : One image.
 
     Examples
     --------
@@ -284,6 +293,19 @@ def as_batch(X: np.ndarray | Images) -> np.ndarray | list:
         If `X` is not a sequence, for example a generator or a sparse matrix.
     ValueError
         If `X` is empty, a single image, a single path or a table of several columns.
+
+    See Also
+    --------
+    featbus.images.check_image : Check one image and its pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.images import as_batch
+    >>> len(as_batch([np.zeros((2, 3)), np.zeros((4, 5)), "scan.png"]))
+    3
+    >>> as_batch(np.zeros((10, 2, 3))).shape
+    (10, 2, 3)
     """
     if is_path(X):
         raise ValueError(
@@ -341,6 +363,18 @@ def check_image(image: ArrayLike) -> np.ndarray:
         If the rank, the number of channels or the dtype is not an image's, if there are no
         pixels (none inside the mask), or if floating-point pixels are NaN or leave 0..1 (infinite
         in a `ResponseMap`).
+
+    See Also
+    --------
+    featbus.images.as_batch : Check the container of a batch.
+    featbus.io.read_image : Read an image from a file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.images import check_image
+    >>> check_image(np.zeros((2, 3, 1), dtype=np.uint8)).shape
+    (2, 3)
     """
     image = np.asanyarray(image)
     if image.ndim not in ((2,) if isinstance(image, ResponseMap) else (2, 3)):

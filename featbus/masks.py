@@ -25,6 +25,17 @@ def fill_mask(image: np.ndarray) -> np.ndarray:
     -------
     ndarray
         The image itself where it is not masked.
+
+    See Also
+    --------
+    featbus.masks.inside_mask : The region itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.masks import fill_mask
+    >>> fill_mask(np.ma.masked_less(np.array([[1, 2, 3]], np.uint8), 2))
+    array([[0, 2, 3]], dtype=uint8)
     """
     return image.filled(fill_value(image)) if np.ma.isMaskedArray(image) else image
 
@@ -44,6 +55,18 @@ def inside_mask(image: np.ndarray) -> np.ndarray | None:
     ndarray of bool of shape (height, width), or None
         True inside the region; None where the image is not masked. A pixel of a color image is
         inside where none of its channels is masked.
+
+    See Also
+    --------
+    featbus.masks.fill_mask : The pixels, without the mask.
+    featbus.masks.with_mask : Make a masked image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.masks import inside_mask
+    >>> inside_mask(np.ma.masked_less(np.array([[1, 2, 3]], np.uint8), 2))
+    array([[False,  True,  True]])
     """
     outside = np.ma.getmask(image)
     if outside is np.ma.nomask:
@@ -140,6 +163,18 @@ def with_mask(pixels: np.ndarray, inside: ArrayLike | None, fill_value: float = 
     ------
     ImageError
         If `inside` is not a mask of this image, see `as_mask`.
+
+    See Also
+    --------
+    featbus.masks.restrict : Make the region of a masked image smaller.
+    featbus.load_masked : Read images together with their masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.masks import with_mask
+    >>> print(with_mask(np.array([[1, 2, 3]], np.uint8), [[0, 1, 1]]))
+    [[-- 2 3]]
     """
     inside = as_mask(inside, pixels.shape)
     if inside is None:
@@ -169,6 +204,10 @@ def restrict(image: np.ndarray, inside: ArrayLike) -> np.ma.MaskedArray:
     ------
     ImageError
         If no pixel is inside both, or `inside` is not a mask of this image.
+
+    See Also
+    --------
+    featbus.masks.with_mask : Make a masked image.
 
     Examples
     --------

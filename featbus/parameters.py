@@ -58,6 +58,17 @@ class SequenceOf:
         Constraint of each item.
     length : int or None, default=None
         The number of items; None for any.
+
+    See Also
+    --------
+    featbus.parameters.PairOf : Of two items, or one that stands for both.
+
+    Examples
+    --------
+    >>> from featbus.parameters import POSITIVE_INTEGER, SequenceOf
+    >>> constraint = SequenceOf(POSITIVE_INTEGER)
+    >>> [constraint.is_satisfied_by(value) for value in ([1, 2, 3], [1, 0])]
+    [True, False]
     """
 
     def __init__(self, item: Any, length: int | None = None) -> None:
@@ -96,6 +107,18 @@ class PairOf(SequenceOf):
     ----------
     item : constraint
         Constraint of each value.
+
+    See Also
+    --------
+    featbus.parameters.SequenceOf : Of any length.
+    featbus.parameters.as_pair : Make a pair of such a value.
+
+    Examples
+    --------
+    >>> from featbus.parameters import POSITIVE_INTEGER, PairOf
+    >>> constraint = PairOf(POSITIVE_INTEGER)
+    >>> [constraint.is_satisfied_by(value) for value in (3, (3, 4), (3, 0))]
+    [True, True, False]
     """
 
     def __init__(self, item: Any) -> None:
@@ -201,6 +224,16 @@ def as_pair(value: float | Images) -> tuple:
     -------
     tuple of length 2
         The two values.
+
+    See Also
+    --------
+    featbus.parameters.PairOf : Declare such a parameter.
+
+    Examples
+    --------
+    >>> from featbus.parameters import as_pair
+    >>> as_pair(3), as_pair([3, 4])
+    ((3, 3), (3, 4))
     """
     values = as_list(value)
     return tuple(2 * values if np.ndim(value) == 0 else values)

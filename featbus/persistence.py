@@ -37,7 +37,7 @@ from featbus.steps import all_steps, is_resampler
 from featbus.typing import PathLike
 from featbus.versions import package_versions
 
-__all__ = ["ModelFileError", "load", "read_card", "save"]
+__all__ = ["ModelFileError", "load", "read_card", "save", "write_card_html"]
 
 _FORMAT = 2  # goes up whenever other releases of featbus cannot read what is written
 _MANIFEST = "featbus.json"
@@ -91,6 +91,11 @@ class ModelFileError(ValueError):
     """A pipeline that cannot be saved, or a file that is refused.
 
     Read more in the :ref:`User Guide <models>`.
+
+    See Also
+    --------
+    featbus.save : Raises it.
+    featbus.load : Raises it.
     """
 
     def __init__(self, message: Any) -> None:
@@ -684,6 +689,18 @@ def write_card_html(path: PathLike, page: PathLike) -> None:
     See Also
     --------
     read_card : The card as a dict.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from featbus import LBP, make_breast_ultrasound, save
+    >>> from featbus.persistence import write_card_html
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> images = make_breast_ultrasound(2, random_state=0).images
+    >>> save(LBP().fit(images), folder / "lbp.skops")
+    >>> write_card_html(folder / "lbp.skops", folder / "card.html")
+    >>> (folder / "card.html").read_text().splitlines()[0]
+    '<!DOCTYPE html>'
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

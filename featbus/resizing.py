@@ -48,6 +48,17 @@ def resize(
     -------
     ndarray or MaskedArray
         The image in its new shape.
+
+    See Also
+    --------
+    featbus.Resize : A step that resizes all images of a batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.resizing import resize
+    >>> resize(np.array([[0, 100], [20, 80]], dtype=np.uint8), (1, 2))
+    array([[10, 90]], dtype=uint8)
     """
     dtype = image.dtype if dtype is None else np.dtype(dtype)
     if image.shape[:2] == tuple(size):

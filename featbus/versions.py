@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy  # noqa: F401 - loads its thread pool
 from threadpoolctl import threadpool_info
 
+from featbus import __version__
+
 # Packages that numbers depend on, under the names they are distributed by.
 _PACKAGES = (
-    *("featbus", "numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless"),
+    *("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless"),
     *("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     *("imbalanced-learn", "xgboost", "keras", "tensorflow", "tensorflow-cpu", "onnx"),
     *("onnxruntime", "onnxruntime-gpu", "openvino", "pydicom", "pillow"),
@@ -32,7 +34,7 @@ def package_versions() -> dict[str, str]:
     >>> list(package_versions())[:3]
     ['python', 'featbus', 'numpy']
     """
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "featbus": __version__}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
@@ -45,6 +47,10 @@ def show_versions() -> None:
     Paste the output into a bug report.
 
     Read more in the :ref:`User Guide <contributing>`.
+
+    See Also
+    --------
+    featbus.evaluation.Evaluation : Its attribute `versions` has those of a result.
 
     Examples
     --------

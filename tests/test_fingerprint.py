@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from featbus import HOG, LBP, DeepFeatures, FeatureBus, ImageLoader, IntensityStatistics, Resize
 from featbus.bus import FingerprintError, _fingerprint, digest_image, fingerprint
+from featbus.color import to_gray
 from featbus.images import ImageError
 from featbus.io import ImageReadError
 from featbus.masks import with_mask
@@ -355,3 +356,17 @@ def test_releases_of_packages_count(tmp_path, monkeypatch):
         keys.add(fingerprint(FunctionTransformer(module.call)))
         _fingerprint._find_release.cache_clear()
     assert len(keys) == 2
+
+
+def test_releases_of_featbus_count_and_commits_do_not(monkeypatch):
+    def key(version):
+        monkeypatch.setattr("featbus.__version__", version)
+        _fingerprint._find_release.cache_clear()
+        return fingerprint(FunctionTransformer(to_gray))
+
+    assert key("0.1.0") != key("0.1.1")
+    before = key("0.1.1.dev3+gabc")
+    assert before == key("0.1.1.dev4+gdef.d20260101")
+    monkeypatch.setattr(to_gray, "__code__", double.__code__)
+    assert before != key("0.1.1.dev4+gdef.d20260101")
+    _fingerprint._find_release.cache_clear()

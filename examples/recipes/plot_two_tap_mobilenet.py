@@ -20,8 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from featbus import evaluate, list_backbones, load_busi, make_breast_ultrasound
-from featbus.io import read_item
+from featbus import ImageLoader, evaluate, list_backbones, load_busi, make_breast_ultrasound
 from featbus.recipes import make_recipe
 
 network = {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "weights": None}
@@ -64,6 +63,7 @@ figure = plt.figure(result.plot("confusion_matrices"))
 malignant = result.predictions.query("target == 1").sort_values("probability_malignant")
 figure, axes = plt.subplots(2, 5, figsize=(9, 3.6), layout="constrained")
 for axis, (_, row) in zip(axes.flat, pd.concat([malignant[:-6:-1], malignant[:5]]).iterrows()):
-    axis.imshow(read_item(images[row["index"]], row["index"]), cmap="gray", aspect="auto")
+    (image,) = ImageLoader().transform([images[row["index"]]])
+    axis.imshow(image, cmap="gray", aspect="auto")
     axis.set_title(f"{row['probability_malignant']:.2f}", fontsize="medium")
     axis.set(xticks=[], yticks=[])

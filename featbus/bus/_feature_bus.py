@@ -57,6 +57,10 @@ class ImageWarning(UserWarning):
     """Some images have no row; the attribute ``errors_`` says which, and why.
 
     Read more in the :ref:`User Guide <feature_bus>`.
+
+    See Also
+    --------
+    featbus.FeatureBus : Warns with `on_error="nan"`.
     """
 
 

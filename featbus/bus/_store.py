@@ -68,6 +68,10 @@ class FeatureStoreError(OSError):
     """A file that cannot be used as a feature store.
 
     Read more in the :ref:`User Guide <feature_bus>`.
+
+    See Also
+    --------
+    featbus.FeatureStore : Raises it.
     """
 
 

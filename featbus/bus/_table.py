@@ -62,6 +62,11 @@ class FeatureTable:
     ImportError
         If pyarrow or fsspec is not installed.
 
+    See Also
+    --------
+    featbus.FeatureBus.to_parquet : Write such a table.
+    featbus.StreamingClassifier : Learn from it in parts.
+
     Examples
     --------
     >>> import tempfile, pathlib

@@ -82,6 +82,12 @@ def load_mini_mias(
     ValueError
         If `target` is invalid, a row of the table cannot be read, or an image has no row.
 
+    See Also
+    --------
+    featbus.load_busi : Breast ultrasound.
+    featbus.load_image_folder : Your own images.
+    featbus.make_mammograms : Synthetic mammograms.
+
     Notes
     -----
     The origin of x and y is the bottom-left corner, whereas row 0 of an array is the top row. The

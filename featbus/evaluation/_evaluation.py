@@ -247,6 +247,18 @@ class Evaluation(Printed):
     .. [5] Gorodkin J. Comparing two K-category assignments by a K-category correlation coefficient.
        Computational Biology and Chemistry 28 (2004) 367-374,
        doi:10.1016/j.compbiolchem.2004.09.006.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from featbus import evaluate
+    >>> y = np.repeat([0, 1], 40)
+    >>> X = np.random.default_rng(0).normal(size=(80, 2)) + y[:, np.newaxis]
+    >>> pipelines = {"logistic regression": LogisticRegression()}
+    >>> result = evaluate(pipelines, X, y, groups=np.arange(80) // 2)
+    >>> result.to_frame()["roc_auc"].round(2).to_dict()
+    {'logistic regression': 0.78, 'chance': 0.5}
     """
 
     scores: pd.DataFrame

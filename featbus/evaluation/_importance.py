@@ -220,6 +220,17 @@ def occlusion_map(
     ----------
     .. [1] Zeiler MD, Fergus R. Visualizing and understanding convolutional networks. ECCV 2014,
        section 4.2.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featbus import LBP, make_breast_ultrasound
+    >>> from featbus.evaluation import occlusion_map
+    >>> data = make_breast_ultrasound(12, weights=[1, 1, 0], random_state=0)
+    >>> model = make_pipeline(LBP(), LogisticRegression()).fit(data.images, data.target)
+    >>> occlusion_map(model, data.images[0]).shape == data.images[0].shape
+    True
     """
     spacing = image.spacing if isinstance(image, SpacedImage) else None
     image = read_item(image, None)

@@ -26,6 +26,10 @@ class FewGroupsWarning(UserWarning):
     """Few groups are tested: the intervals of the scores are unreliable.
 
     Read more in the :ref:`User Guide <evaluation>`.
+
+    See Also
+    --------
+    featbus.evaluate : Warns with it.
     """
 
 

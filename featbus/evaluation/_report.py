@@ -3,7 +3,6 @@
 import warnings
 from base64 import b64encode
 from datetime import datetime
-from importlib.metadata import version
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -12,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from featbus import __version__
 from featbus.color import to_float
 from featbus.evaluation._checklists import CHECKLISTS, STATE, fill_checklist
 from featbus.evaluation._metrics import TITLES, format_interval, iter_tables, title
@@ -55,7 +55,7 @@ def write_report(evaluation, path, *, images=None, audit=None, heading=None):
     )
     page = pages.get_template("report.html").render(
         title="Evaluation" if heading is None else heading,
-        version=version("featbus"),
+        version=__version__,
         now=datetime.now().astimezone(),
         evaluation=evaluation,
         audit=audit,

@@ -159,6 +159,11 @@ def plot_segmentation(
     ImageError
         If the image or a mask is invalid.
 
+    See Also
+    --------
+    featbus.explain : Draw what a fitted pipeline says of an image.
+    featbus.evaluation.segmentation_scores : Compare masks in numbers.
+
     Examples
     --------
     >>> from featbus import ThresholdSegmenter, make_breast_ultrasound, plot_segmentation
@@ -217,6 +222,18 @@ def explain(
     See Also
     --------
     plot_segmentation : Compare a found outline with the true one.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.svm import SVC
+    >>> from featbus import LBP, ROICropper, ThresholdSegmenter, explain, make_breast_ultrasound
+    >>> data = make_breast_ultrasound(12, weights=[1, 1, 0], random_state=0)
+    >>> pipeline = make_pipeline(ROICropper(ThresholdSegmenter()), LBP(), SVC())
+    >>> model = pipeline.fit(data.images, data.target)
+    >>> ax = explain(model, data.images[0], target_names=["benign", "malignant"])
+    >>> ax.get_title()
+    'benign'
     """
     region = find_outline(pipeline, image)
     if region is None:

@@ -47,6 +47,11 @@ class ImageReadError(ImageError, OSError):
     path : str, os.PathLike or None, default=None
         The file.
 
+    See Also
+    --------
+    featbus.images.ImageError : Any error of one image.
+    featbus.io.read_image : Read one file.
+
     Examples
     --------
     >>> from featbus.io import ImageReadError, read_image

@@ -78,6 +78,12 @@ def read_image(
         If the file is missing, empty, unreadable, damaged, truncated, of an unknown or unsupported
         kind, contains several pictures, or lacks the frame. It is a `ValueError` and an `OSError`.
 
+    See Also
+    --------
+    featbus.ImageLoader : A step that reads all images of a batch.
+    featbus.io.read_mask : Read a mask.
+    featbus.io.read_spacing : Read the millimeters between pixels.
+
     Notes
     -----
     Pixels are returned as stored, with these exceptions:

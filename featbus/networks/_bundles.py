@@ -220,6 +220,8 @@ def fetch_weights(
     A file of the same network is replaced. Do not fetch into the same folder from two processes at
     once: one of the entries of the index can be lost.
 
+    Read more in the :ref:`User Guide <weights>`.
+
     Parameters
     ----------
     name : str
@@ -255,6 +257,17 @@ def fetch_weights(
     ValueError
         If there is no such network or option, a parameter is missing or invalid, or the file holds
         the weights of another network, or no model that `featbus.DeepFeatures` can use.
+
+    See Also
+    --------
+    featbus.networks.list_weights : Verify and list what a bundle has.
+    featbus.DeepFeatures : Its parameter `weights` takes the folder.
+
+    Examples
+    --------
+    >>> from featbus.networks import fetch_weights
+    >>> fetch_weights("mobilenet_v2", "bundle", options={"alpha": 0.35})  # doctest: +SKIP
+    'bundle/mobilenet_v2-alpha_0.35.weights.h5'
     """
     check_parameters({"input_size": [PairOf(POSITIVE_INTEGER), None]}, {"input_size": input_size})
     if source is not None and not os.path.isfile(source):
@@ -302,6 +315,8 @@ def fetch_weights(
 def list_weights(folder: str | os.PathLike | None = None) -> Any:
     """Verify every file of a bundle, and list them.
 
+    Read more in the :ref:`User Guide <weights>`.
+
     Parameters
     ----------
     folder : str, path or None, default=None
@@ -320,6 +335,16 @@ def list_weights(folder: str | os.PathLike | None = None) -> Any:
         If there is no such bundle.
     ValueError
         If the index is damaged, or no bundle is named.
+
+    See Also
+    --------
+    featbus.networks.fetch_weights : Add a network to a bundle.
+
+    Examples
+    --------
+    >>> from featbus.networks import list_weights
+    >>> list_weights("bundle")["state"].tolist()  # doctest: +SKIP
+    ['verified']
     """
     import pandas as pd
 

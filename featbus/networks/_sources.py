@@ -345,6 +345,8 @@ NAMED = {
 def as_preprocessing(value):
     """Return the preprocessing that a parameter describes.
 
+    Read more in the :ref:`User Guide <network_preprocessing>`.
+
     Parameters
     ----------
     value : str, dict, path or Preprocessing
@@ -364,6 +366,17 @@ def as_preprocessing(value):
         If it is none of these, or None; the message shows what is needed.
     FileNotFoundError
         If there is no such file.
+
+    See Also
+    --------
+    featbus.DeepFeatures : Its parameter `preprocessing` takes the same values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from featbus.networks import as_preprocessing
+    >>> as_preprocessing("tf")(np.array([[[0, 255, 255]]], dtype=np.uint8))
+    array([[[-1.,  1.,  1.]]], dtype=float32)
     """
     if isinstance(value, Preprocessing):
         return value
