@@ -203,9 +203,9 @@ def audit(
         Names of the classes in the report, in the order of the sorted labels.
     max_images : int, default=None
         The largest number of images to read. None reads all. Of more, whole groups are sampled, at
-        least one, however large; if groups are unknown, single images, which misses copies. The folds are those of
-        all images, and the check of groups is about all; other checks are about images that were
-        read, and the others count as copies of none.
+        least one, however large; if groups are unknown, single images, which misses copies. The
+        folds are those of all images, and the check of groups is about all; other checks are about
+        images that were read, and the others count as copies of none.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
