@@ -288,6 +288,8 @@ def test_a_sample_has_whole_groups(scans):
     whole = audit(groups=groups, **options)
     part, again = (audit(groups=groups, max_images=23, **options) for _ in range(2))
     assert part.protocol.endswith(" Pixels: 20 of 40 images, whole groups, sampled with seed 0.")
+    assert part.verdict.endswith("; only 20 of 40 images were read")
+    assert not whole.groups_note
     found = part.images[COPIES[0]]
     assert found.tolist() == again.images[COPIES[0]].tolist()
     assert len(found) == np.isin(groups, groups[found]).sum() == 20

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
@@ -260,3 +262,31 @@ def test_coverage_of_patients():
     low, high = np.array(ends).reshape(-1, 2, 2).transpose(2, 0, 1)
     truth = np.mean(truths, axis=0)
     assert (((low <= truth) & (truth <= high)).mean(axis=0) >= 0.93).all()
+
+
+class Shifted(ClassifierMixin, BaseEstimator):
+    """Scores that rank well within a fold, and are higher in one fold than in the other."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.shift_ = 3 * X[0, 1]
+        return self
+
+    def predict_proba(self, X):
+        second = expit(X[:, 0] + self.shift_)
+        return np.column_stack([1 - second, second])
+
+    def predict(self, X):
+        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+
+
+def test_a_subgroup_is_compared_with_all_samples_by_the_same_rule():
+    y, fold = np.tile([0, 1], 20), np.repeat([0, 1], 20)
+    X = np.column_stack([2 * y - 1, 2 * fold - 1]).astype(float)
+    folds = [(np.flatnonzero(fold != each), np.flatnonzero(fold == each)) for each in (0, 1)]
+    device = {"device": np.array(["new"] * 38 + ["old"] * 2)}
+    result = evaluate(Shifted(), X, y, groups=np.arange(40), cv=folds, subgroups=device)
+    assert result.to_frame().loc["pipeline", "roc_auc"] == 1
+    table = result.by_subgroup().set_index("value")
+    assert table.loc["new", "roc_auc_high"] < 1
+    assert table["below"].tolist() == ["", ""]

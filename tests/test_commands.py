@@ -175,8 +175,9 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     assert failed["path"].tolist() == ["benign/broken.png", "benign/no image.png"]
     assert "unknown content" in failed["error"].tolist()[1]
     assert failed[columns_of(table)].isna().all(axis=None)
-    head, *lines = capsys.readouterr().out.splitlines()
+    head, *lines, last = capsys.readouterr().out.splitlines()
     assert head == f"6 of 8 images with 28 features in {output}"
+    assert last.startswith("Groups unknown")
     assert lines == [f"  {row.path}: {row.error}" for row in failed.itertuples()]
     assert pd.read_csv(output)["error"].notna().tolist() == table["error"].notna().tolist()
 

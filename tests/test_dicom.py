@@ -267,6 +267,12 @@ def test_a_truncated_dicom_file_is_an_error(data):
         np.testing.assert_array_equal(image, whole)
 
 
+def test_pixels_that_are_cut_off_need_no_other_package():
+    with pytest.raises(ImageReadError, match="cut off or damaged") as error:
+        read_image(dicom(GRAY16)[: -GRAY16.nbytes // 2])
+    assert "pip install" not in str(error.value)
+
+
 def test_another_number_of_pixels_than_the_header_says():
     stack, frame = np.concatenate([GRAY8, GRAY8]), pil(SMOOTH, "JPEG")
     fails(dicom(stack, NumberOfFrames=2, Rows=13), "several frames.*#0")

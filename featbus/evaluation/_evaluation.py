@@ -539,8 +539,8 @@ class Evaluation(Printed):
             ``value``, ``n``, the number of samples, or of groups if these were judged;
             ``n_groups``; the columns of `to_frame` for accuracy, sensitivity, specificity and ROC
             AUC; and ``below``, the metrics whose whole interval is below the score of all samples,
-            separated by commas. The test parts of all folds are pooled: a subgroup may be too small
-            for scores by fold.
+            separated by commas. The test parts of all folds are pooled, for both: a subgroup may be
+            too small for scores by fold.
 
         Raises
         ------
@@ -550,13 +550,18 @@ class Evaluation(Printed):
         rows = self._rows(pipeline)
         columns = [name for name in rows if name not in RESERVED and not name.startswith(SCORES)]
         columns = [name for name in columns if rows[name].nunique() > 1]
-        whole = self.to_frame().loc[self._checked_name(pipeline)]
+
+        def score(part):
+            scores = replace(self, predictions=part, scores=self._score(part), chance=None)
+            return scores.to_frame().iloc[0]
+
+        rows = rows.assign(fold=0)
+        whole = score(rows)
         shown = [f"{metric}{end}" for metric in _SUBGROUP for end in ("", "_low", "_high")]
         found = []
         for column in columns:
-            for value, part in rows.assign(fold=0).groupby(column, sort=True):
-                scores = replace(self, predictions=part, scores=self._score(part), chance=None)
-                row = scores.to_frame().iloc[0]
+            for value, part in rows.groupby(column, sort=True):
+                row = score(part)
                 below = ", ".join(m for m in _SUBGROUP if row[f"{m}_high"] < whole[m])
                 sizes = {"n": part["index"].nunique(), "n_groups": part["group"].nunique()}
                 place = {"column": column, "value": value}

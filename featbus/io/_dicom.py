@@ -157,6 +157,9 @@ def _decode(dataset, frame):
         if stored.shape[:2] != (dataset.Rows, dataset.Columns):
             raise _wrong(_MORE)
         return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+    if not syntax.is_encapsulated:
+        reason = "its DICOM pixel data are cut off or damaged. Copy or export the file again."
+        raise ImageReadError(reason)
     name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
     raise ImageReadError(
         f"its DICOM pixel data ({name}) cannot be decoded: they are damaged, or no installed "

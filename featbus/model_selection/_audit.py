@@ -309,8 +309,8 @@ class AuditReport:
     protocol : str
         What was audited.
     groups_note : str
-        Why the groups are unreliable: unknown, or not patients. Part of the verdict. Empty if they
-        are reliable.
+        Why the audit is incomplete: groups that are unknown or not patients, or images that were
+        not read. Part of the verdict. Empty if nothing is missing.
 
     See Also
     --------
@@ -332,14 +332,14 @@ class AuditReport:
 
     @property
     def outcome(self) -> str:
-        """ "failed" with a leak, "incomplete" with unreliable groups, otherwise "passed": a str."""
+        """ "failed" with a leak, "incomplete" with a `groups_note`, otherwise "passed": a str."""
         if not self.passed:
             return "failed"
         return "incomplete" if self.groups_note else "passed"
 
     @property
     def verdict(self) -> str:
-        """The number of leaks and of warnings, and what is doubtful about groups, a str."""
+        """The number of leaks and of warnings, and why the audit is incomplete, a str."""
         found = self.checks["severity"].value_counts()
         text = f"leaks: {found.get('leak', 0)}, warnings: {found.get('warning', 0)}"
         return f"{text}; {self.groups_note}" if self.groups_note else text
@@ -430,9 +430,9 @@ def audit(
         Names of the classes in the report, in the order of the sorted labels.
     max_images : int, default=None
         The largest number of images to read. None reads all. Of more, whole groups are sampled, at
-        least one; if groups are unknown, single images, which misses copies. The folds are those of
-        all images, and the check of groups is about all; other checks are about images that were
-        read, and the others count as copies of none.
+        least one, however large; if groups are unknown, single images, which misses copies. The
+        folds are those of all images, and the check of groups is about all; other checks are about
+        images that were read, and the others count as copies of none.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds and of all random draws.
     n_jobs : int or None, default=None
@@ -505,8 +505,11 @@ def audit(
     )
     samples = describe_samples(codes, names, groups)
     kind = "single images, which misses copies" if groups is None else "whole groups"
-    drawn = f"{len(chosen):,} of {len(codes):,} images, {kind}, sampled with seed {random_state}"
-    drawn = f" Pixels: {drawn}." if len(chosen) < len(codes) else ""
+    read, drawn = "", ""
+    if len(chosen) < len(codes):
+        share = f"{len(chosen):,} of {len(codes):,} images"
+        read = f"only {share} were read"
+        drawn = f" Pixels: {share}, {kind}, sampled with seed {random_state}."
     doubt = f"{note.capitalize()}. " if note and groups is not None else ""
     checks = [
         *check_copies(folds, *alike),
@@ -522,7 +525,7 @@ def audit(
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
         protocol=f"{doubt}{samples}; splits: {len(splits)}.{drawn}",
-        groups_note=note,
+        groups_note="; ".join(filter(None, [note, read])),
     )
 
 
