@@ -24,7 +24,6 @@ from featbus.evaluation.splits import as_text, check_overlap, split_by_value
 from featbus.files import escape
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
-from featbus.model_selection import AuditReport
 from featbus.parameters import (
     N_JOBS,
     Interval,
@@ -36,7 +35,6 @@ from featbus.parameters import (
 _SUBGROUPS = ("site", "manufacturer", "model", "view", "side")  # columns of a frame
 SHOWN = 20  # files that are named, of many
 _NARROWEST = 8  # characters of a column of a table
-_STYLES = {"leak": "red", "warning": "yellow"}  # of rows, by their first cell
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
 # The command line is made from annotations, and would offer to construct these classes.
 DataFrame = FeatureStore = Any
@@ -83,21 +81,24 @@ def _draw(part):
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(markup=False, emoji=False)
     if isinstance(part, Printed):
-        show(part._table().reset_index(names=""), *part._lines())
-    elif isinstance(part, AuditReport):
-        show(f"Audit {part.outcome}: {part.verdict}", part.protocol)
-        show(part.checks.set_index("severity").reset_index())
+        show(part._table().reset_index(names=""), "", *part._lines())
     elif not isinstance(part, pd.DataFrame):
-        console.print(part)
+        text = Text(str(part))
+        text.highlight_regex(r"(?im)^leak\b.*", "red")
+        text.highlight_regex(r"(?im)^warning\b.*", "yellow")
+        console.print(text)
     elif len(part.columns) * _NARROWEST > console.width:
         _print(part)
     else:
-        table = Table(*part, box=box.SIMPLE_HEAD, highlight=True)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for number, name in enumerate(part):
+            table.add_column(name, overflow="fold", no_wrap=number == 0)
         for row in part.itertuples(index=False):
-            table.add_row(*map(_format, row), style=_STYLES.get(row[0]))
+            table.add_row(*map(_format, row))
         console.print(table)
 
 

@@ -129,7 +129,7 @@ def extract(
 
     Examples
     --------
-    On the command line: ``featbus extract scans --features lbp,glcm -o features.csv``
+    On the command line: ``featbus extract scans --groups groups.csv -o features.csv``
 
     >>> import tempfile
     >>> from pathlib import Path
